@@ -1,0 +1,1 @@
+//! Drivers that turn sockets and timers into machine inputs; media engines.

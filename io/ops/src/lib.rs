@@ -1,0 +1,1 @@
+//! Configuration with errors that point, logs.

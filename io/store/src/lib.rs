@@ -1,0 +1,1 @@
+//! Durable state: redb tables for keys, users and audit records.

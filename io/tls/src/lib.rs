@@ -1,0 +1,1 @@
+//! TLS contexts: pre-shared keys and certificates, never both in one.

@@ -1,0 +1,1 @@
+//! SDP as a lossless document with edits held aside and typed views.

@@ -1,0 +1,1 @@
+//! SIP messages, transactions, dialogs and server location, sans-IO.

@@ -1,0 +1,1 @@
+//! The user equipment: registration, sealed offers and answers, key exchange.

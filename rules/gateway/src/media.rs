@@ -1,0 +1,244 @@
+//! The contract between the gateway's rules and a media engine.
+//!
+//! The rules decide (which address, which direction, which gate), the engine moves octets. One
+//! [`Pinhole`] is one TCP media stream on one termination: a local address, at most one remote
+//! connection. Two pinholes that are [`Command::Join`]ed relay to each other. The engine answers
+//! every `Reserve` with `Bound` or `Refused` and every `Release` with `Released`; everything else
+//! is an unsolicited report.
+//!
+//! Rules that an engine keeps, whichever it is (copy, splice, kernel): octets pass in order and
+//! unchanged; a half-close passes after all data; a reset passes as a reset; a reader that stops
+//! stops the writer at the far side; nothing is connected or accepted while the gate of the
+//! pinhole is closed; a source that the filter does not allow is never accepted.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Names a pinhole between rules and engine. Never reused in the life of a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pinhole(pub u64);
+
+/// IP version of a local address to be reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `IN IP4`
+    V4,
+    /// `IN IP6`
+    V6,
+}
+
+/// Who opens the TCP connection on this pinhole (`a=setup` of Local, gateway side).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Role {
+    /// Not settled: accept what comes, hold it unread, open nothing.
+    #[default]
+    Undecided,
+    /// Wait for the peer.
+    Passive,
+    /// Connect to the remote address: when the joined pinhole's peer has connected, or at once
+    /// if the joined pinhole is active too.
+    Active,
+}
+
+/// The stream mode, seen from outside the context (RFC 3525 §7.1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Gate {
+    /// Nothing passes; connections are refused.
+    #[default]
+    Inactive,
+    /// The gateway only sends on this termination.
+    SendOnly,
+    /// The gateway only receives on this termination.
+    ReceiveOnly,
+    /// Both ways.
+    SendReceive,
+}
+
+/// Sources that may connect to a passive pinhole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceFilter {
+    /// `gm/sam` while `gm/saf` is ON: address and prefix length; `None` lets any address in.
+    pub network: Option<(IpAddr, u8)>,
+    /// `gm/spr` while `gm/spf` is ON: first and last port.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// Token bucket for one direction (`tman`); TCP is delayed, never dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Sustained octets per second.
+    pub octets_per_second: u64,
+    /// Octets that may pass at once.
+    pub burst: u64,
+}
+
+/// Everything the engine must know of one pinhole. A new value replaces the old one whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Who connects.
+    pub role: Role,
+    /// Where an active pinhole connects to. For a passive one, information only.
+    pub remote: Option<SocketAddr>,
+    /// The gate.
+    pub gate: Gate,
+    /// Who may connect.
+    pub filter: SourceFilter,
+    /// Limit on what the peer sends into the context.
+    pub rate: Option<Rate>,
+    /// `ds/dscp`, 0 to 63.
+    pub dscp: Option<u8>,
+    /// Report [`Event::Inactive`] after this long without an octet (`adid/ipstop`).
+    pub inactivity: Option<(Duration, Direction)>,
+}
+
+/// Direction for inactivity reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the peer into the context.
+    In,
+    /// Out of the context to the peer.
+    Out,
+    /// Both silent.
+    Both,
+}
+
+/// Rules to engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Take a local address and port for a new pinhole.
+    Reserve {
+        /// The new name.
+        pinhole: Pinhole,
+        /// IP realm (`ipdc/realm`); `None` is the default realm.
+        realm: Option<String>,
+        /// IP version asked for; `None` leaves it to the realm.
+        family: Option<Family>,
+    },
+    /// Replace the settings.
+    Configure {
+        /// Which.
+        pinhole: Pinhole,
+        /// All of them.
+        settings: Settings,
+    },
+    /// Relay between two pinholes of one stream.
+    Join {
+        /// One side.
+        a: Pinhole,
+        /// The other side.
+        b: Pinhole,
+    },
+    /// Close the connection, give the port back, answer with the counters.
+    Release {
+        /// Which.
+        pinhole: Pinhole,
+    },
+    /// Answer with the counters now.
+    Measure {
+        /// Which.
+        pinhole: Pinhole,
+    },
+}
+
+/// Engine to rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `Reserve` succeeded.
+    Bound {
+        /// Which.
+        pinhole: Pinhole,
+        /// The address to be told to the controller.
+        local: SocketAddr,
+    },
+    /// `Reserve` failed; the pinhole does not exist.
+    Refused {
+        /// Which.
+        pinhole: Pinhole,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The TCP connection with the peer of this pinhole is up.
+    Established {
+        /// Which.
+        pinhole: Pinhole,
+        /// The peer's address.
+        peer: SocketAddr,
+    },
+    /// The peer's connection could not be made or ended. No further event but `Released` follows
+    /// unless a new connection is established.
+    Closed {
+        /// Which.
+        pinhole: Pinhole,
+        /// How.
+        cause: Cause,
+    },
+    /// Nothing passed for the time asked for.
+    Inactive {
+        /// Which.
+        pinhole: Pinhole,
+        /// The direction that was watched.
+        direction: Direction,
+    },
+    /// A connection attempt came from a source the filter does not allow and was refused.
+    Blocked {
+        /// Which.
+        pinhole: Pinhole,
+        /// The source.
+        source: SocketAddr,
+    },
+    /// `Measure` answered.
+    Measured {
+        /// Which.
+        pinhole: Pinhole,
+        /// Counters so far.
+        statistics: Statistics,
+    },
+    /// `Release` done; the port is free.
+    Released {
+        /// Which.
+        pinhole: Pinhole,
+        /// Final counters.
+        statistics: Statistics,
+    },
+}
+
+/// Why an address could not be reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No such realm (H.248 error 449).
+    UnknownRealm,
+    /// The realm has no address of that IP version (449).
+    NoSuchFamily,
+    /// The realm has no port left (510).
+    NoPort,
+    /// The operating system said no (510).
+    System,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Both sides closed in order.
+    Normal,
+    /// The peer reset the connection.
+    Reset,
+    /// The connection to the remote address could not be made.
+    ConnectFailed,
+    /// Nobody connected within the waiting time.
+    NobodyCame,
+    /// The other side of the join failed.
+    FarSide,
+    /// This side was released.
+    Released,
+}
+
+/// Counters of one pinhole; octets are TCP payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Octets received from the peer (`nt/or`).
+    pub octets_received: u64,
+    /// Octets sent to the peer (`nt/os`).
+    pub octets_sent: u64,
+    /// Since `Reserve` (`nt/dur`).
+    pub duration: Duration,
+}

@@ -1,0 +1,1 @@
+//! Key management service: who may have which ticket, and who may open it.
