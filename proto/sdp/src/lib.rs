@@ -1,1 +1,27 @@
-//! SDP as a lossless document with edits held aside and typed views.
+//! SDP (RFC 8866) as a lossless document.
+//!
+//! A [`Document`] is the list of lines as received. Reading goes through typed views of the
+//! attributes that Carnet acts on; an edit replaces, inserts or removes single lines and leaves
+//! every other octet as it came. Values that would smuggle a line in are refused.
+//!
+//! Covered: the line grammar of RFC 8866 §5 and §9, offer/answer numbers of RFC 3264, `setup`
+//! and `connection` (RFC 4145), `path` and `accept-types` (RFC 4975), `msrp-cema` (RFC 6714),
+//! `key-mgmt` (RFC 4567), `fingerprint` (RFC 8122), `file-selector` (RFC 5547), `3ge2ae`
+//! (TS 24.229). Left out: the meaning of RTP attributes, which are only carried.
+
+mod attribute;
+mod builder;
+mod document;
+mod edit;
+mod error;
+mod line;
+mod media;
+#[cfg(test)]
+mod tests;
+
+pub use attribute::{Attribute, E2ae, FileSelector, Fingerprint, KeyMgmt, Setup};
+pub use builder::{MediaBuilder, SessionBuilder};
+pub use document::{Document, Endings, Limits};
+pub use error::Error;
+pub use line::{Connection, Host, MediaLine, Origin};
+pub use media::{Class, Media};
