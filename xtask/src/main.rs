@@ -1,3 +1,92 @@
-//! The chores of the repository.
+//! The chores of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask rings`.
+//!
+//! `demo` and `test` exist so that one command works on a fresh machine: they look for the
+//! system's OpenSSL and, where there is none, build the vendored one and say so.
 
-fn main() {}
+mod openssl;
+mod rings;
+
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [ARGS]    build Carnet and run the demonstration; ARGS go to `carnet demo`
+  test [ARGS]    run all tests; ARGS go to `cargo test`
+  rings          check that imports between crates only point inward
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let outcome = match command.as_str() {
+        "demo" => demo(&rest),
+        "test" => test(&rest),
+        "rings" => rings::check(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Cargo itself, as the one that runs this program.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn demo(args: &[String]) -> Result<(), String> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "carnet"]);
+    openssl::choose()?.apply(&mut build);
+    run(&mut build, "the build")?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let program = std::path::Path::new(&target).join("release").join("carnet");
+    run(Command::new(program).arg("demo").args(args), "the demonstration")
+}
+
+fn test(args: &[String]) -> Result<(), String> {
+    for (program, needed_for) in [
+        ("tshark", "captures are not read by a second implementation"),
+        ("tcpdump", "nothing is captured between hosts"),
+        ("sipp", "no calls are driven by another SIP implementation"),
+        ("openssl", "no handshake with another TLS program"),
+        ("erl", "H.248 text is not read by a second implementation"),
+    ] {
+        if !on_path(program) {
+            eprintln!("xtask: {program} is not installed: {needed_for}");
+        }
+    }
+    if !is_root() {
+        eprintln!(
+            "xtask: not root: tests that put each role on a host of its own (network namespaces) are skipped"
+        );
+    }
+    let mut test = cargo();
+    test.args(["test", "--workspace"]).args(args);
+    openssl::choose()?.apply(&mut test);
+    run(&mut test, "the tests")
+}
+
+fn run(command: &mut Command, what: &str) -> Result<(), String> {
+    let status = command.status().map_err(|e| format!("{what} could not start: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{what} failed ({status})")) }
+}
+
+/// Whether a program of that name can be started.
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0")
+}

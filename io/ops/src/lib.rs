@@ -1,1 +1,4 @@
-//! Configuration with errors that point, logs.
+//! Operating Carnet: configuration with errors that point, and logs.
+
+pub mod config;
+pub mod log;

@@ -1,0 +1,134 @@
+//! Addresses as they are written in a configuration file.
+
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// Transport of a SIP or control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Proto {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// TLS over a stream.
+    Tls,
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        })
+    }
+}
+
+/// A socket to listen on: `udp:192.0.2.1:5060`, `tls:[2001:db8::1]:5061`. Port 0 takes a free one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bind {
+    /// The transport.
+    pub proto: Proto,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.proto, self.address)
+    }
+}
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (proto, rest) = text.split_once(':').ok_or_else(|| bind_form(text))?;
+        let proto = match proto {
+            "udp" => Proto::Udp,
+            "tcp" => Proto::Tcp,
+            "tls" => Proto::Tls,
+            _ => return Err(bind_form(text)),
+        };
+        let address = rest.parse().map_err(|_| bind_form(text))?;
+        Ok(Self { proto, address })
+    }
+}
+
+fn bind_form(text: &str) -> String {
+    format!(
+        "`{text}` is not an address to listen on; write `udp:192.0.2.1:5060`, `tcp:` or `tls:`, IPv6 in brackets"
+    )
+}
+
+/// One end of an H.248 association: a socket, or a role in the same process (`local:NAME`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ControlAddress {
+    /// Another host or process.
+    Socket(Bind),
+    /// The border of that name in this file.
+    Local(String),
+}
+
+impl fmt::Display for ControlAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(bind) => bind.fmt(f),
+            Self::Local(name) => write!(f, "local:{name}"),
+        }
+    }
+}
+
+impl FromStr for ControlAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("local:") {
+            Some(name) if !name.is_empty() => Ok(Self::Local(name.to_owned())),
+            _ => text.parse().map(Self::Socket),
+        }
+    }
+}
+
+/// A range of ports, `30000-30999`, both included, none of them 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortRange(pub RangeInclusive<u16>);
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = text.split_once('-').and_then(|(low, high)| {
+            let (low, high) = (low.trim().parse::<u16>().ok()?, high.trim().parse::<u16>().ok()?);
+            (low > 0 && low <= high).then_some(low..=high)
+        });
+        range.map(Self).ok_or_else(|| format!("`{text}` is not a range of ports; write `30000-30999`"))
+    }
+}
+
+/// A host name or address with a port, for services that are not SIP (the KMS).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint(pub SocketAddr);
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("`{text}` is not an address; write `192.0.2.1:8443`"))
+    }
+}
+
+macro_rules! from_text {
+    ($($name:ty),+) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+from_text!(Bind, ControlAddress, PortRange, Endpoint);

@@ -1,0 +1,167 @@
+//! What the format alone cannot say: names that must exist, files that must be there, settings
+//! that exclude each other.
+
+use super::Complaint;
+use super::address::{ControlAddress, Proto};
+use super::model::{
+    BorderRole, BorderSection, Config, GatewaySection, KmsSection, RegistrarMode, TlsSection,
+};
+use std::path::PathBuf;
+use toml::Spanned;
+
+type Checked = Result<(), Complaint>;
+
+/// The first thing that would keep this configuration from working.
+pub(super) fn check(config: &Config) -> Checked {
+    if config.border.is_empty() && config.gateway.is_empty() && config.kms.is_none() {
+        return Err(Complaint::new(0..0, "the file starts nothing")
+            .help("add a [border.NAME], [gateway.NAME] or [kms] section"));
+    }
+    for (name, gateway) in &config.gateway {
+        check_gateway(config, name, gateway)?;
+    }
+    for (name, border) in &config.border {
+        check_border(config, name, border)?;
+    }
+    match &config.kms {
+        Some(kms) => check_kms(kms),
+        None => Ok(()),
+    }
+}
+
+fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -> Checked {
+    let border = section.as_ref();
+    if border.listen.as_ref().is_empty() {
+        return Err(Complaint::new(border.listen.span(), format!("border `{name}` listens nowhere")));
+    }
+    let speaks_tls = border.listen.as_ref().iter().any(|bind| bind.proto == Proto::Tls);
+    match &border.tls {
+        None if speaks_tls => {
+            return Err(Complaint::new(border.listen.span(), "a `tls:` socket needs a certificate")
+                .help(format!("add [border.{name}.tls] with certificate and key")));
+        }
+        Some(tls) => check_tls(tls)?,
+        None => {}
+    }
+    match (&border.registrar, border.role) {
+        (Some(registrar), BorderRole::Ibcf) => {
+            return Err(Complaint::new(registrar.span(), "an IBCF has no subscribers to register"));
+        }
+        (None, BorderRole::ImsAlg) => {
+            return Err(Complaint::new(
+                section.span(),
+                format!("border `{name}` does not say where users register"),
+            )
+            .help(format!("add [border.{name}.registrar] with mode = \"built-in\" or \"forward\"")));
+        }
+        (Some(registrar), BorderRole::ImsAlg) => {
+            let at = registrar.span();
+            let registrar = registrar.as_ref();
+            match (registrar.mode, &registrar.users, &registrar.next_hop) {
+                (RegistrarMode::BuiltIn, None, _) => {
+                    return Err(Complaint::new(at, "a built-in registrar needs `users`"));
+                }
+                (RegistrarMode::Forward, _, None) => {
+                    return Err(Complaint::new(at, "forwarding REGISTER needs `next-hop`"));
+                }
+                (RegistrarMode::BuiltIn, Some(users), _) => must_be_a_file(users)?,
+                (RegistrarMode::Forward, _, Some(_)) => {}
+            }
+        }
+        (None, BorderRole::Ibcf) => {}
+    }
+    let control = border.control.as_ref();
+    if control.gateways.is_empty() {
+        return Err(Complaint::new(border.control.span(), format!("border `{name}` owns no gateway")));
+    }
+    let local = |gateway: &String| {
+        config.gateway.get(gateway).is_some_and(|g| {
+            g.as_ref().controllers.as_ref().contains(&ControlAddress::Local(name.to_owned()))
+        })
+    };
+    if control.listen.is_empty() && !control.gateways.iter().any(local) {
+        return Err(Complaint::new(border.control.span(), format!("no gateway can reach border `{name}`"))
+            .help("add `listen`, or a [gateway.NAME] in this file with controllers = [\"local:…\"]"));
+    }
+    Ok(())
+}
+
+fn check_gateway(config: &Config, name: &str, section: &Spanned<GatewaySection>) -> Checked {
+    let gateway = section.as_ref();
+    if gateway.controllers.as_ref().is_empty() {
+        return Err(Complaint::new(
+            gateway.controllers.span(),
+            format!("gateway `{name}` has no controller"),
+        ));
+    }
+    for controller in gateway.controllers.as_ref() {
+        let ControlAddress::Local(border) = controller else { continue };
+        let Some(owner) = config.border.get(border) else {
+            return Err(Complaint::new(
+                gateway.controllers.span(),
+                format!("there is no border `{border}` in this file"),
+            ));
+        };
+        if !owner.as_ref().control.as_ref().gateways.iter().any(|g| g == name) {
+            return Err(Complaint::new(
+                gateway.controllers.span(),
+                format!("border `{border}` does not list `{name}` among its gateways"),
+            ));
+        }
+    }
+    if gateway.realm.is_empty() {
+        return Err(Complaint::new(
+            section.span(),
+            format!("gateway `{name}` has no realm to take addresses from"),
+        ));
+    }
+    if gateway.threads == 0 || gateway.threads > 64 {
+        return Err(Complaint::new(section.span(), "`threads` is 1 to 64"));
+    }
+    let realms: Vec<_> = gateway.realm.iter().collect();
+    for (index, (realm, this)) in realms.iter().enumerate() {
+        let here = this.as_ref();
+        if here.v4.is_none() && here.v6.is_none() {
+            return Err(Complaint::new(this.span(), format!("realm `{realm}` has neither `v4` nor `v6`")));
+        }
+        for (other_name, other) in realms.iter().take(index) {
+            let other = other.as_ref();
+            let same_address =
+                (here.v4.is_some() && here.v4 == other.v4) || (here.v6.is_some() && here.v6 == other.v6);
+            let overlap =
+                here.ports.0.start() <= other.ports.0.end() && other.ports.0.start() <= here.ports.0.end();
+            if same_address && overlap {
+                return Err(Complaint::new(
+                    this.span(),
+                    format!("realms `{realm}` and `{other_name}` share ports of one address"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_kms(section: &Spanned<KmsSection>) -> Checked {
+    let kms = section.as_ref();
+    match &kms.tls {
+        Some(tls) => check_tls(tls),
+        None if kms.insecure_http || kms.listen.0.ip().is_loopback() => Ok(()),
+        None => {
+            Err(Complaint::new(section.span(), "the KMS would speak HTTP without TLS on a public address")
+                .help("add [kms.tls], or insecure-http = true if something else protects it"))
+        }
+    }
+}
+
+fn check_tls(tls: &TlsSection) -> Checked {
+    must_be_a_file(&tls.certificate)?;
+    must_be_a_file(&tls.key)?;
+    tls.ca.as_ref().map_or(Ok(()), must_be_a_file)
+}
+
+fn must_be_a_file(path: &Spanned<PathBuf>) -> Checked {
+    if path.as_ref().is_file() {
+        return Ok(());
+    }
+    Err(Complaint::new(path.span(), format!("there is no file {}", path.as_ref().display())))
+}

@@ -1,0 +1,97 @@
+//! The configuration file: TOML, one section a role, errors that point at the octet.
+//!
+//! [`load`] reads and checks a file completely before anything starts. A section that is present
+//! starts its role, so the same format serves one process that is a whole network and a host that
+//! does one job. Unknown keys are errors: a misspelt setting must not be ignored in silence.
+
+mod address;
+mod check;
+mod model;
+
+pub use address::{Bind, ControlAddress, Endpoint, PortRange, Proto};
+pub use model::{
+    BorderRole, BorderSection, Config, ControlSection, GatewayRole, GatewaySection, KmsSection, LogSection,
+    PolicySection, RealmSection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
+    WitnessMode,
+};
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use std::ops::Range;
+use std::path::Path;
+
+/// What is wrong with a configuration file, and where.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The path as given.
+        path: String,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The text is not what the format allows.
+    #[error("{message}")]
+    Wrong {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        #[help]
+        help: Option<String>,
+        /// The whole file.
+        #[source_code]
+        source_code: NamedSource<String>,
+        /// The place.
+        #[label("here")]
+        at: SourceSpan,
+    },
+}
+
+/// A complaint about a range of the text, before it has been given the text.
+#[derive(Debug)]
+pub(crate) struct Complaint {
+    pub(crate) at: Range<usize>,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Complaint {
+    pub(crate) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
+        Self { at, message: message.into(), help: None }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Reads and checks the file at `path`.
+pub fn load(path: &Path) -> Result<Config, Box<ConfigError>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: name.clone(), source })?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    parse(&name, text, base)
+}
+
+/// Checks configuration text. Relative paths in it are taken from `base`.
+pub fn parse(name: &str, text: String, base: &Path) -> Result<Config, Box<ConfigError>> {
+    let wrong = |c: Complaint| {
+        Box::new(ConfigError::Wrong {
+            message: c.message,
+            help: c.help,
+            source_code: NamedSource::new(name, text.clone()),
+            at: c.at.into(),
+        })
+    };
+    let mut config: Config = toml::from_str(&text)
+        .map_err(|e| wrong(Complaint::new(e.span().unwrap_or(0..0), e.message().to_owned())))?;
+    config.resolve_paths(base);
+    check::check(&config).map_err(wrong)?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests;

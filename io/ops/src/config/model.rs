@@ -1,0 +1,339 @@
+//! The sections of the file. Every field is documented in `docs/configuration.md` too.
+
+use super::address::{Bind, ControlAddress, Endpoint, PortRange};
+use crate::log::Format;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// A whole file.
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Config {
+    /// `[log]`
+    pub log: LogSection,
+    /// `[border.NAME]`: an IMS-ALG or an IBCF.
+    pub border: BTreeMap<String, Spanned<BorderSection>>,
+    /// `[gateway.NAME]`: an IMS-AGW or a TrGW.
+    pub gateway: BTreeMap<String, Spanned<GatewaySection>>,
+    /// `[kms]`
+    pub kms: Option<Spanned<KmsSection>>,
+}
+
+/// `[log]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct LogSection {
+    /// Filter, `info` if absent.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: Format,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { level: "info".into(), format: Format::Text }
+    }
+}
+
+/// Which border.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BorderRole {
+    /// Access border, in front of subscribers.
+    ImsAlg,
+    /// Network border, in front of other operators.
+    Ibcf,
+}
+
+/// `[border.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BorderSection {
+    /// `ims-alg` or `ibcf`.
+    pub role: BorderRole,
+    /// The SIP domain this border serves.
+    pub domain: String,
+    /// SIP sockets.
+    pub listen: Spanned<Vec<Bind>>,
+    /// Certificate for `tls:` sockets and outgoing TLS.
+    pub tls: Option<TlsSection>,
+    /// Who registers here; IMS-ALG only.
+    pub registrar: Option<Spanned<RegistrarSection>>,
+    /// Where calls to other domains go, first match.
+    #[serde(default)]
+    pub route: Vec<Spanned<RouteSection>>,
+    /// Addresses requests may come from besides registered users; empty lets any in.
+    #[serde(default)]
+    pub peers: Vec<IpAddr>,
+    /// The gateways it owns.
+    pub control: Spanned<ControlSection>,
+    /// Rules for offers.
+    #[serde(default)]
+    pub policy: PolicySection,
+}
+
+/// `[border.NAME.tls]`, `[kms.tls]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsSection {
+    /// PEM file with the certificate chain.
+    pub certificate: Spanned<PathBuf>,
+    /// PEM file with the private key.
+    pub key: Spanned<PathBuf>,
+    /// PEM file with the authorities that peers are checked against; the system's if absent.
+    pub ca: Option<Spanned<PathBuf>>,
+}
+
+/// Where REGISTER goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistrarMode {
+    /// Answered here.
+    BuiltIn,
+    /// Passed to the next hop, with Path.
+    Forward,
+}
+
+/// `[border.NAME.registrar]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RegistrarSection {
+    /// `built-in` or `forward`.
+    pub mode: RegistrarMode,
+    /// Built-in: a TOML file of `name = "password"` lines.
+    pub users: Option<Spanned<PathBuf>>,
+    /// Forward: the SIP URI of the next hop.
+    pub next_hop: Option<String>,
+    /// Longest registration granted, seconds.
+    #[serde(default = "an_hour")]
+    pub expires: u32,
+}
+
+fn an_hour() -> u32 {
+    3600
+}
+
+/// `[[border.NAME.route]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RouteSection {
+    /// A domain, or `*` for the rest.
+    pub domain: String,
+    /// SIP URI of the next hop.
+    pub next_hop: String,
+    /// The realm of the gateway that faces this hop; `core` if absent.
+    pub realm: Option<String>,
+}
+
+/// Transport value told to the gateway for pass-through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+pub enum Transport248 {
+    /// As the proposal for TR 29.828 has it.
+    #[default]
+    #[serde(rename = "TCP/TLS")]
+    TcpTls,
+    /// As TS 23.334 has it since.
+    #[serde(rename = "TCP")]
+    Tcp,
+}
+
+/// `[border.NAME.control]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ControlSection {
+    /// H.248 sockets for gateways on other hosts.
+    #[serde(default)]
+    pub listen: Vec<Bind>,
+    /// Names of the gateways that may register: the `<name>` in their mId.
+    pub gateways: Vec<String>,
+    /// Realm towards subscribers (IMS-ALG) or the own network (IBCF).
+    #[serde(default = "access")]
+    pub access_realm: String,
+    /// Realm towards the core (IMS-ALG) or other operators (IBCF).
+    #[serde(default = "core")]
+    pub core_realm: String,
+}
+
+fn access() -> String {
+    "access".into()
+}
+
+fn core() -> String {
+    "core".into()
+}
+
+/// `[border.NAME.policy]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct PolicySection {
+    /// `TCP/TLS` or `TCP`.
+    pub pass_through_transport: Transport248,
+    /// Lets `TCP/TLS/MSRP` without `a=msrp-cema` through (networks with sessmatch).
+    pub forward_without_cema: bool,
+    /// Replaces the address in `o=`; an IBCF does by default.
+    pub hide_origin: Option<bool>,
+    /// Lets media through that is not secured (`TCP/MSRP`).
+    pub allow_plain: bool,
+    /// Calls at once; more are answered 503.
+    pub max_calls: usize,
+    /// Seconds without media after which a gateway reports; 0 is never.
+    pub inactivity: u32,
+    /// Heartbeat of a termination, seconds; 0 is off.
+    pub heartbeat: u32,
+}
+
+impl Default for PolicySection {
+    fn default() -> Self {
+        Self {
+            pass_through_transport: Transport248::TcpTls,
+            forward_without_cema: false,
+            hide_origin: None,
+            allow_plain: true,
+            max_calls: 10_000,
+            inactivity: 0,
+            heartbeat: 300,
+        }
+    }
+}
+
+/// Which gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayRole {
+    /// Controlled over Iq.
+    ImsAgw,
+    /// Controlled over Ix.
+    Trgw,
+}
+
+/// How closely the gateway watches what passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum WitnessMode {
+    /// Not at all.
+    #[default]
+    Off,
+    /// TLS record headers until the kernel takes over the copying.
+    Headers,
+    /// Every TLS record header; the kernel never takes over.
+    Full,
+}
+
+/// `[gateway.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GatewaySection {
+    /// `ims-agw` or `trgw`.
+    pub role: GatewayRole,
+    /// Its controllers in order of preference.
+    pub controllers: Spanned<Vec<ControlAddress>>,
+    /// Local address for the control association; any if absent.
+    pub control_from: Option<IpAddr>,
+    /// `[gateway.NAME.realm.REALM]`
+    pub realm: BTreeMap<String, Spanned<RealmSection>>,
+    /// Contexts at once.
+    #[serde(default = "many_contexts")]
+    pub max_contexts: usize,
+    /// Event-loop threads.
+    #[serde(default = "one")]
+    pub threads: usize,
+    /// What it counts of the TLS that passes.
+    #[serde(default)]
+    pub witness: WitnessMode,
+}
+
+fn many_contexts() -> usize {
+    10_000
+}
+
+fn one() -> usize {
+    1
+}
+
+/// `[gateway.NAME.realm.REALM]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RealmSection {
+    /// IPv4 address in this realm.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6 address in this realm.
+    pub v6: Option<Ipv6Addr>,
+    /// TCP ports to give out.
+    pub ports: PortRange,
+}
+
+/// `[kms]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KmsSection {
+    /// Its identity, `kms.example`; tickets name it.
+    pub name: String,
+    /// HTTPS socket.
+    pub listen: Endpoint,
+    /// Directory of the database.
+    pub data: PathBuf,
+    /// Certificate; without it the KMS speaks HTTP, on loopback only.
+    pub tls: Option<TlsSection>,
+    /// Lets it speak HTTP on other addresses than loopback.
+    #[serde(default)]
+    pub insecure_http: bool,
+    /// File of the 32-octet root key that seals user keys at rest; made at first start if absent.
+    pub root_key: Option<PathBuf>,
+    /// Path and query of ticket requests.
+    #[serde(default = "request_path")]
+    pub request_path: String,
+    /// Path and query of ticket resolution.
+    #[serde(default = "resolve_path")]
+    pub resolve_path: String,
+    /// Requests a second from one source address; more are answered 429.
+    #[serde(default = "per_source")]
+    pub rate: u32,
+}
+
+fn request_path() -> String {
+    "/keymanagement?requesttype=ticketrequest".into()
+}
+
+fn resolve_path() -> String {
+    "/keymanagement?requesttype=ticketresolve".into()
+}
+
+fn per_source() -> u32 {
+    100
+}
+
+impl Config {
+    /// Makes relative paths relative to the file they are written in.
+    pub(super) fn resolve_paths(&mut self, base: &Path) {
+        let fix = |path: &mut PathBuf| {
+            if path.is_relative() {
+                *path = base.join(&*path);
+            }
+        };
+        let fix_tls = |tls: &mut Option<TlsSection>| {
+            if let Some(tls) = tls {
+                fix(tls.certificate.as_mut());
+                fix(tls.key.as_mut());
+                if let Some(ca) = &mut tls.ca {
+                    fix(ca.as_mut());
+                }
+            }
+        };
+        for border in self.border.values_mut().map(Spanned::as_mut) {
+            fix_tls(&mut border.tls);
+            if let Some(users) = border.registrar.as_mut().and_then(|r| r.as_mut().users.as_mut()) {
+                fix(users.as_mut());
+            }
+        }
+        if let Some(kms) = self.kms.as_mut().map(Spanned::as_mut) {
+            fix(&mut kms.data);
+            fix_tls(&mut kms.tls);
+            if let Some(root_key) = &mut kms.root_key {
+                fix(root_key);
+            }
+        }
+    }
+}

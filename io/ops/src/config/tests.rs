@@ -1,0 +1,100 @@
+use super::{Config, ConfigError, parse};
+use std::path::Path;
+
+const WHOLE: &str = r#"
+[border.a]
+role = "ibcf"
+domain = "a.example"
+listen = ["udp:127.0.0.1:5060", "tcp:[::1]:5060"]
+control = { gateways = ["trgw-a"] }
+[[border.a.route]]
+domain = "*"
+next-hop = "sip:192.0.2.7;transport=tcp"
+
+[gateway.trgw-a]
+role = "trgw"
+controllers = ["local:a", "udp:192.0.2.1:2944"]
+[gateway.trgw-a.realm.access]
+v4 = "127.0.0.1"
+ports = "30000-30499"
+[gateway.trgw-a.realm.core]
+v4 = "127.0.0.1"
+v6 = "::1"
+ports = "30500-30999"
+
+[kms]
+name = "kms.example"
+listen = "127.0.0.1:8443"
+data = "kms"
+"#;
+
+fn read(text: &str) -> Result<Config, Box<ConfigError>> {
+    parse("carnet.toml", text.to_owned(), Path::new("/etc/carnet"))
+}
+
+/// The message, and the text it points at.
+fn complaint(text: &str) -> (String, String) {
+    match read(text).map_err(|e| *e) {
+        Err(ConfigError::Wrong { message, at, .. }) => {
+            (message, text[at.offset()..at.offset() + at.len()].to_owned())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_whole_network_in_one_file() {
+    let config = read(WHOLE).unwrap();
+    assert_eq!(config.kms.unwrap().as_ref().data, Path::new("/etc/carnet/kms"));
+    let border = config.border["a"].as_ref();
+    assert_eq!(border.listen.as_ref()[1].to_string(), "tcp:[::1]:5060");
+    assert_eq!(border.policy.max_calls, 10_000);
+}
+
+#[test]
+fn a_misspelt_key_is_pointed_at() {
+    let (message, at) = complaint(&WHOLE.replace("name = \"kms.example\"", "nmae = \"kms.example\""));
+    assert!(message.contains("unknown field `nmae`"), "{message}");
+    assert_eq!(at, "nmae");
+}
+
+#[test]
+fn each_mistake_has_its_sentence() {
+    let wrong = |from: &str, to: &str| complaint(&WHOLE.replace(from, to));
+    for (from, to, says, at) in [
+        ("\"udp:127.0.0.1:5060\"", "\"udp:localhost\"", "is not an address to listen on", "udp:localhost"),
+        ("\"tcp:[::1]:5060\"", "\"tls:[::1]:5061\"", "needs a certificate", "tls:[::1]:5061"),
+        ("local:a", "local:b", "no border `b`", "local:b"),
+        ("[\"trgw-a\"]", "[\"other\"]", "does not list `trgw-a`", "local:a"),
+        ("[\"local:a\", ", "[", "no gateway can reach", "trgw-a"),
+        ("30500-30999", "30400-30999", "share ports", "realm.core"),
+        ("30000-30499", "0-30499", "not a range of ports", "0-30499"),
+        ("127.0.0.1:8443", "0.0.0.0:8443", "HTTP without TLS", "[kms]"),
+        ("role = \"ibcf\"", "role = \"ims-alg\"", "where users register", "[border.a]"),
+    ] {
+        let (message, place) = wrong(from, to);
+        assert!(message.contains(says), "{message}");
+        assert!(place.contains(at), "{message} points at {place}");
+    }
+}
+
+#[test]
+fn an_empty_file_starts_nothing() {
+    assert!(complaint("").0.contains("starts nothing"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let text = WHOLE.replace(
+        "domain = \"a.example\"",
+        "domain = \"a.example\"\ntls = { certificate = \"no.pem\", key = \"no.key\" }",
+    );
+    assert_eq!(complaint(&text), ("there is no file /etc/carnet/no.pem".into(), "\"no.pem\"".into()));
+}
+
+#[test]
+fn no_input_panics() {
+    for end in 0..WHOLE.len() {
+        let _ = read(&WHOLE[..end]);
+    }
+}
