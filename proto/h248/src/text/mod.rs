@@ -1,0 +1,1 @@
+//! The text encoding (RFC 3525 Annex B).
