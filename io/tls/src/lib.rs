@@ -1,1 +1,30 @@
 //! TLS contexts: pre-shared keys and certificates, never both in one.
+//!
+//! [`PskContext`] protects media end to end with a key that both ends got from the key management
+//! service (RFC 4279, RFC 5489, RFC 8446 §2.2). [`CertificateContext`] serves media between a
+//! terminal and its border, checked by fingerprint (RFC 8122), and SIP and HTTPS, checked by name.
+//!
+//! The two are separate types on purpose. A TLS 1.3 server that holds a certificate *and* a
+//! pre-shared key lets a client without the key in by certificate; a context here holds one or
+//! the other.
+//!
+//! Left out: renegotiation, compression, early data, session tickets and resumption, the PSK
+//! importer of RFC 9258 (the peer may not know it), and revocation lists.
+
+mod certificate;
+mod credential;
+mod error;
+mod fingerprint;
+mod handshake;
+mod key;
+mod psk;
+mod report;
+
+pub use certificate::{CertificateContext, CertificateSettings, Peer, Trust};
+pub use credential::{Credential, SubjectName};
+pub use error::{Error, Fault};
+pub use fingerprint::{Digest, Fingerprint};
+pub use handshake::TlsStream;
+pub use key::{Keyring, Psk, PskKey};
+pub use psk::{PskContext, PskSettings};
+pub use report::{Report, Side, Version, Versions};

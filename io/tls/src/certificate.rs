@@ -1,0 +1,243 @@
+//! TLS with certificates: by fingerprint for media, by name for SIP and HTTPS.
+//!
+//! RFC 8122 (fingerprints in SDP, both ends show a certificate), RFC 5922 and RFC 9525 (server
+//! names, the part the library checks). A context of this kind knows no pre-shared key.
+
+use crate::handshake::{self, TlsStream};
+use crate::{Credential, Error, Fingerprint, Report, Side, Versions};
+use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslVerifyMode};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::{X509, X509VerifyResult};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+const SUITES_13: &str = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+const SUITES_12: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
+ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+
+/// Who vouches for a peer that is checked by chain.
+#[derive(Debug, Clone, Default)]
+pub enum Trust {
+    /// Nobody: only fingerprints are accepted.
+    #[default]
+    Nobody,
+    /// The authorities that the operating system lists.
+    System,
+    /// The authorities (or single certificates) in a PEM file.
+    File(PathBuf),
+    /// The same, in memory.
+    Pem(Vec<u8>),
+}
+
+/// How a context is set up.
+#[derive(Clone)]
+pub struct CertificateSettings {
+    /// Our certificate. Needed to accept connections and to be checked by fingerprint.
+    pub credential: Option<Credential>,
+    /// Who vouches for peers.
+    pub trust: Trust,
+    /// Versions offered and accepted.
+    pub versions: Versions,
+    /// Longest time a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for CertificateSettings {
+    fn default() -> Self {
+        Self {
+            credential: None,
+            trust: Trust::default(),
+            versions: Versions::default(),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What is demanded of the peer of one connection.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// A certificate with one of these fingerprints; chain and names do not matter (RFC 8122 §5).
+    Fingerprints(Vec<Fingerprint>),
+    /// A certificate that the trusted authorities vouch for, good for this host name or address.
+    Named(String),
+    /// A certificate that the trusted authorities vouch for, whatever its name.
+    Vouched,
+    /// No certificate is asked for. Only for accepting: a server that anyone may connect to.
+    Anyone,
+}
+
+/// Makes associations that certificates protect. Cheap to clone.
+#[derive(Clone)]
+pub struct CertificateContext {
+    client: SslContext,
+    server: Option<SslContext>,
+    has_credential: bool,
+    handshake_timeout: Duration,
+}
+
+impl CertificateContext {
+    /// Prepares the client's side, and the server's if there is a credential.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Library`] if a certificate cannot be read or used.
+    pub fn new(settings: &CertificateSettings) -> Result<Self, Error> {
+        let server = match &settings.credential {
+            Some(_) => Some(builder(Side::Server, settings)?.build()),
+            None => None,
+        };
+        Ok(Self {
+            client: builder(Side::Client, settings)?.build(),
+            server,
+            has_credential: settings.credential.is_some(),
+            handshake_timeout: settings.handshake_timeout,
+        })
+    }
+
+    /// The TLS client's side.
+    ///
+    /// In TLS 1.3 a server that refuses our certificate says so after our handshake is done: the
+    /// refusal comes with the first read.
+    ///
+    /// # Errors
+    /// As the handshake goes; [`Error::Misuse`] for [`Peer::Anyone`] and for fingerprints without a
+    /// credential of our own.
+    pub async fn connect<S>(&self, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if matches!(peer, Peer::Anyone) {
+            return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
+        }
+        self.run(&self.client, stream, peer, Side::Client).await
+    }
+
+    /// The TLS server's side.
+    ///
+    /// # Errors
+    /// As the handshake goes; [`Error::Misuse`] if the context has no credential.
+    pub async fn accept<S>(&self, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let server =
+            self.server.as_ref().ok_or(Error::Misuse("a TLS server needs a certificate of its own"))?;
+        self.run(server, stream, peer, Side::Server).await
+    }
+
+    async fn run<S>(
+        &self,
+        context: &SslContext,
+        stream: S,
+        peer: &Peer,
+        side: Side,
+    ) -> Result<(TlsStream<S>, Report), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
+        self.demand(&mut ssl, peer, side)?;
+        let tls = handshake::run(ssl, stream, side, self.handshake_timeout).await.map_err(|error| {
+            match (error, peer) {
+                (Error::Certificate(_), Peer::Fingerprints(_)) => Error::Fingerprint,
+                (other, _) => other,
+            }
+        })?;
+        let report = Report::of(tls.ssl(), side).ok_or(Error::NoCommonVersion)?;
+        // The callback has refused a wrong certificate already. This holds even if it was not called.
+        if let Peer::Fingerprints(announced) = peer {
+            let shown = tls.ssl().peer_certificate();
+            if !shown.is_some_and(|c| Fingerprint::any_match(announced, &c)) {
+                return Err(Error::Fingerprint);
+            }
+        }
+        Ok((tls, report))
+    }
+
+    fn demand(&self, ssl: &mut Ssl, peer: &Peer, side: Side) -> Result<(), Error> {
+        let failed = Error::library("saying whom to expect");
+        let must_show = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
+        match peer {
+            Peer::Anyone => ssl.set_verify(SslVerifyMode::NONE),
+            Peer::Vouched => ssl.set_verify(must_show),
+            Peer::Named(name) => {
+                ssl.set_verify(must_show);
+                let param = ssl.param_mut();
+                match name.parse::<IpAddr>() {
+                    Ok(address) => param.set_ip(address).map_err(&failed)?,
+                    Err(_) => {
+                        param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+                        param.set_host(name).map_err(&failed)?;
+                        if side == Side::Client {
+                            ssl.set_hostname(name).map_err(&failed)?;
+                        }
+                    }
+                }
+            }
+            Peer::Fingerprints(announced) => {
+                // RFC 8122 §6: both ends show a certificate.
+                if !self.has_credential {
+                    return Err(Error::Misuse("fingerprints work both ways: a certificate of our own is needed"));
+                }
+                if announced.is_empty() {
+                    return Err(Error::Misuse("no fingerprint to check the peer's certificate against"));
+                }
+                let announced: Arc<[Fingerprint]> = announced.as_slice().into();
+                ssl.set_verify_callback(must_show, move |_chain_is_good, chain| {
+                    if chain.error_depth() > 0 {
+                        return true;
+                    }
+                    let matches =
+                        chain.current_cert().is_some_and(|c| Fingerprint::any_match(&announced, c));
+                    // The library turns this into the alert bad_certificate, as RFC 8122 §6.2 wants.
+                    chain.set_error(if matches {
+                        X509VerifyResult::OK
+                    } else {
+                        X509VerifyResult::APPLICATION_VERIFICATION
+                    });
+                    matches
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn builder(side: Side, settings: &CertificateSettings) -> Result<SslContextBuilder, Error> {
+    let failed = Error::library("preparing a certificate context");
+    let mut builder = handshake::context(side, settings.versions.bounds())?;
+    builder.set_ciphersuites(SUITES_13).map_err(&failed)?;
+    builder.set_cipher_list(SUITES_12).map_err(&failed)?;
+    if let Some(credential) = &settings.credential {
+        credential.install(&mut builder)?;
+    }
+    match &settings.trust {
+        Trust::Nobody => {}
+        Trust::System => builder.set_default_verify_paths().map_err(&failed)?,
+        Trust::File(path) => {
+            let pem = std::fs::read(path)
+                .map_err(|source| Error::File { path: path.display().to_string(), source })?;
+            trust(&mut builder, &pem)?;
+        }
+        Trust::Pem(pem) => trust(&mut builder, pem)?,
+    }
+    Ok(builder)
+}
+
+fn trust(builder: &mut SslContextBuilder, pem: &[u8]) -> Result<(), Error> {
+    let failed = Error::library("reading trusted certificates");
+    let certificates = X509::stack_from_pem(pem).map_err(&failed)?;
+    if certificates.is_empty() {
+        return Err(Error::Misuse("no certificate among the trusted certificates"));
+    }
+    let mut store = X509StoreBuilder::new().map_err(&failed)?;
+    for certificate in certificates {
+        store.add_cert(certificate).map_err(&failed)?;
+    }
+    builder.set_cert_store(store.build());
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Running a handshake on an asynchronous stream, within a time.
+
+use crate::{Error, Side};
+use openssl::ssl::{
+    Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion,
+};
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A stream inside TLS. Call `shutdown` before dropping it: that sends `close_notify`, without
+/// which the peer must take what it got as cut short (RFC 8446 §6.1).
+pub type TlsStream<S> = tokio_openssl::SslStream<S>;
+
+/// Groups of every context. Hybrid groups that newer libraries prefer cost a third of the
+/// handshakes a second and do not protect a pre-shared key any better.
+pub(crate) const GROUPS: &str = "X25519:P-256";
+
+/// What every context has in common.
+pub(crate) fn context(side: Side, versions: (SslVersion, SslVersion)) -> Result<SslContextBuilder, Error> {
+    let failed = Error::library("preparing a TLS context");
+    let method = match side {
+        Side::Client => SslMethod::tls_client(),
+        Side::Server => SslMethod::tls_server(),
+    };
+    let mut builder = SslContextBuilder::new(method).map_err(&failed)?;
+    builder.set_min_proto_version(Some(versions.0)).map_err(&failed)?;
+    builder.set_max_proto_version(Some(versions.1)).map_err(&failed)?;
+    builder.set_options(
+        SslOptions::NO_COMPRESSION
+            | SslOptions::NO_RENEGOTIATION
+            | SslOptions::NO_TICKET
+            | SslOptions::CIPHER_SERVER_PREFERENCE,
+    );
+    builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+    if side == Side::Server {
+        builder.set_num_tickets(0).map_err(&failed)?;
+    }
+    // An asynchronous writer may come back with its octets at another address, and may be told
+    // that only some were taken.
+    builder.set_mode(
+        SslMode::AUTO_RETRY
+            | SslMode::ACCEPT_MOVING_WRITE_BUFFER
+            | SslMode::ENABLE_PARTIAL_WRITE
+            | SslMode::RELEASE_BUFFERS,
+    );
+    builder.set_groups_list(GROUPS).map_err(&failed)?;
+    Ok(builder)
+}
+
+/// Runs the handshake to its end. A stream whose handshake failed is dropped here.
+pub(crate) async fn run<S>(ssl: Ssl, stream: S, side: Side, within: Duration) -> Result<TlsStream<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut tls =
+        TlsStream::new(ssl, stream).map_err(Error::library("putting TLS on a connection"))?;
+    let outcome = tokio::time::timeout(within, async {
+        match side {
+            Side::Client => Pin::new(&mut tls).connect().await,
+            Side::Server => Pin::new(&mut tls).accept().await,
+        }
+    });
+    match outcome.await {
+        Ok(Ok(())) => Ok(tls),
+        Ok(Err(error)) => Err(Error::from_handshake(error)),
+        Err(_) => Err(Error::Timeout(within)),
+    }
+}
