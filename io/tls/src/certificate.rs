@@ -141,12 +141,13 @@ impl CertificateContext {
     {
         let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
         self.demand(&mut ssl, peer, side)?;
-        let tls = handshake::run(ssl, stream, side, self.handshake_timeout).await.map_err(|error| {
-            match (error, peer) {
-                (Error::Certificate(_), Peer::Fingerprints(_)) => Error::Fingerprint,
-                (other, _) => other,
-            }
-        })?;
+        let tls =
+            handshake::run(ssl, stream, side, self.handshake_timeout).await.map_err(|error| {
+                match (error, peer) {
+                    (Error::Certificate(_), Peer::Fingerprints(_)) => Error::Fingerprint,
+                    (other, _) => other,
+                }
+            })?;
         let report = Report::of(tls.ssl(), side).ok_or(Error::NoCommonVersion)?;
         // The callback has refused a wrong certificate already. This holds even if it was not called.
         if let Peer::Fingerprints(announced) = peer {
@@ -181,7 +182,9 @@ impl CertificateContext {
             Peer::Fingerprints(announced) => {
                 // RFC 8122 §6: both ends show a certificate.
                 if !self.has_credential {
-                    return Err(Error::Misuse("fingerprints work both ways: a certificate of our own is needed"));
+                    return Err(Error::Misuse(
+                        "fingerprints work both ways: a certificate of our own is needed",
+                    ));
                 }
                 if announced.is_empty() {
                     return Err(Error::Misuse("no fingerprint to check the peer's certificate against"));
@@ -191,9 +194,9 @@ impl CertificateContext {
                     if chain.error_depth() > 0 {
                         return true;
                     }
-                    let matches =
-                        chain.current_cert().is_some_and(|c| Fingerprint::any_match(&announced, c));
-                    // The library turns this into the alert bad_certificate, as RFC 8122 §6.2 wants.
+                    let matches = chain.current_cert().is_some_and(|c| Fingerprint::any_match(&announced, c));
+                    // RFC 8122 §6.2 asks for the alert bad_certificate. The library's safe interface
+                    // can only say "refused by the application", which leaves as handshake_failure.
                     chain.set_error(if matches {
                         X509VerifyResult::OK
                     } else {

@@ -60,10 +60,8 @@ impl Fingerprint {
     }
 
     fn with(digest: Digest, certificate: &X509Ref) -> Result<Self, Error> {
-        let octets = certificate
-            .digest(digest.algorithm())
-            .map_err(Error::library("hashing a certificate"))?
-            .to_vec();
+        let octets =
+            certificate.digest(digest.algorithm()).map_err(Error::library("hashing a certificate"))?.to_vec();
         Ok(Self { digest, octets })
     }
 
@@ -108,8 +106,10 @@ impl FromStr for Fingerprint {
 
     /// Reads `hash-func SP 2UHEX *(":" 2UHEX)`. Lower-case hex digits are taken too.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (name, value) =
-            text.trim().split_once(' ').ok_or(Error::FingerprintSyntax("hash function and value expected"))?;
+        let (name, value) = text
+            .trim()
+            .split_once(' ')
+            .ok_or(Error::FingerprintSyntax("hash function and value expected"))?;
         let digest = [Digest::Sha256, Digest::Sha384, Digest::Sha512]
             .into_iter()
             .find(|d| d.name().eq_ignore_ascii_case(name))

@@ -1,9 +1,7 @@
 //! Running a handshake on an asynchronous stream, within a time.
 
 use crate::{Error, Side};
-use openssl::ssl::{
-    Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion,
-};
+use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -53,8 +51,7 @@ pub(crate) async fn run<S>(ssl: Ssl, stream: S, side: Side, within: Duration) ->
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut tls =
-        TlsStream::new(ssl, stream).map_err(Error::library("putting TLS on a connection"))?;
+    let mut tls = TlsStream::new(ssl, stream).map_err(Error::library("putting TLS on a connection"))?;
     let outcome = tokio::time::timeout(within, async {
         match side {
             Side::Client => Pin::new(&mut tls).connect().await,

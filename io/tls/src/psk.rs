@@ -143,11 +143,7 @@ impl PskContext {
     /// # Errors
     /// As the handshake goes; [`Error::KeyUsed`] if a connection made at the same time with the
     /// same key was done first.
-    pub async fn accept_from<S>(
-        &self,
-        stream: S,
-        keyring: &Keyring,
-    ) -> Result<(TlsStream<S>, Report), Error>
+    pub async fn accept_from<S>(&self, stream: S, keyring: &Keyring) -> Result<(TlsStream<S>, Report), Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
