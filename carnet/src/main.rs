@@ -1,3 +1,26 @@
-//! The `carnet` program.
+//! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
-fn main() {}
+mod check;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// End-to-end security for TCP media in IMS and SIP networks.
+#[derive(Parser)]
+#[command(name = "carnet", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what is wrong with a configuration file, or what it would start.
+    Check(check::CheckArgs),
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Check(args) => check::run(&args),
+    }
+}
