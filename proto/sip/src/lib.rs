@@ -1,1 +1,34 @@
-//! SIP messages, transactions, dialogs and server location, sans-IO.
+//! SIP for borders and user agents, sans-IO: lossless messages, transactions, server location,
+//! dialogs, digest authentication.
+//!
+//! ```text
+//!  driver ── Input ──▶ Endpoint ── Event ──▶ transaction user (border, client)
+//!         ◀─ Transmit ─          ◀─ request/respond/ack/cancel ─
+//! ```
+//!
+//! [`Message`] keeps every octet; [`Framer`] cuts streams; [`Endpoint`] runs the transactions of
+//! RFC 3261 §17 with RFC 6026 and finds servers by RFC 3263. Nothing here reads a clock, opens a
+//! socket or draws a random number of its own.
+
+mod address;
+mod error;
+mod framer;
+mod grammar;
+mod hop;
+mod limits;
+mod message;
+mod method;
+mod params;
+mod typed;
+mod uri;
+
+pub use address::NameAddr;
+pub use error::{Error, reason_phrase};
+pub use framer::{Frame, Framer, PONG};
+pub use hop::{FlowId, Hop, Input, Transmit, Transport};
+pub use limits::Limits;
+pub use message::{Message, Scanned, long_name, same_header, scan};
+pub use method::Method;
+pub use params::Params;
+pub use typed::{CSeq, MAGIC_COOKIE, RAck, Via};
+pub use uri::{Scheme, Uri, host_ip, host_of};

@@ -1,0 +1,326 @@
+//! What a message says: its headers in order, and typed views of those the core acts on.
+
+use super::{Line, Message, Start, same_header};
+use crate::address::NameAddr;
+use crate::error::Error;
+use crate::grammar::{split_list, unfold};
+use crate::method::Method;
+use crate::typed::{CSeq, RAck, Via, delta_seconds};
+use crate::uri::Uri;
+use bytes::Bytes;
+use carnet_wire::ParseError;
+use std::borrow::Cow;
+
+impl Message {
+    /// Whether this is a request.
+    pub fn is_request(&self) -> bool {
+        matches!(self.start, Start::Request { .. })
+    }
+
+    /// Whether this is a response.
+    pub fn is_response(&self) -> bool {
+        !self.is_request()
+    }
+
+    /// The method of a request; of a response the method in its CSeq.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The Request-URI; `None` for a response.
+    pub fn request_uri(&self) -> Option<&Uri> {
+        match &self.start {
+            Start::Request { uri } => uri.as_ref(),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// The status code, 100 to 699; `None` for a request.
+    pub fn status(&self) -> Option<u16> {
+        match self.start {
+            Start::Request { .. } => None,
+            Start::Response { status, .. } => Some(status),
+        }
+    }
+
+    /// The reason phrase as it came, octets that are not UTF-8 replaced; empty for a request.
+    pub fn reason(&self) -> Cow<'_, str> {
+        match self.start {
+            Start::Request { .. } => Cow::Borrowed(""),
+            Start::Response { reason, .. } => {
+                String::from_utf8_lossy(reason.of(self.start_line.as_deref().unwrap_or(&self.raw)))
+            }
+        }
+    }
+
+    /// The start line without its CRLF, as it came.
+    pub fn start_line(&self) -> &[u8] {
+        let line = match &self.start_line {
+            Some(own) => own,
+            None => self.start_span.of(&self.raw),
+        };
+        line.strip_suffix(b"\r\n").unwrap_or(line)
+    }
+
+    pub(super) fn lines_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Line> {
+        self.lines.iter().filter(move |l| same_header(self.name_of(l), name))
+    }
+
+    /// Header lines in order: the name as written, the value as written (folds and octets that
+    /// are not UTF-8 included), white space around it taken off.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.lines.iter().map(|l| (self.name_of(l), self.value_of(l)))
+    }
+
+    /// The value of the first line of that name (long or compact, any case), unfolded. `None` if
+    /// there is none or it is not UTF-8; see [`header_octets`](Self::header_octets).
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        match unfold(self.header_octets(name)?) {
+            Cow::Borrowed(b) => std::str::from_utf8(b).ok().map(Cow::Borrowed),
+            Cow::Owned(v) => String::from_utf8(v).ok().map(Cow::Owned),
+        }
+    }
+
+    /// The value of the first line of that name as written.
+    pub fn header_octets(&self, name: &str) -> Option<&[u8]> {
+        self.lines.iter().find(|l| same_header(self.name_of(l), name)).map(|l| self.value_of(l))
+    }
+
+    /// Whether a line of that name is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.header_octets(name).is_some()
+    }
+
+    /// The values of all lines of that name, unfolded, one a line (for headers that are not
+    /// comma-separated lists). Lines that are not UTF-8 are left out.
+    pub fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+        self.lines_named(name).filter_map(|l| match unfold(self.value_of(l)) {
+            Cow::Borrowed(b) => std::str::from_utf8(b).ok().map(Cow::Borrowed),
+            Cow::Owned(v) => String::from_utf8(v).ok().map(Cow::Owned),
+        })
+    }
+
+    /// The values of a comma-separated list header, over all its lines, in order.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if a line is not UTF-8, holds an empty value or an open quote.
+    pub fn values(&self, name: &str) -> Result<Vec<String>, Error> {
+        let mut out = Vec::new();
+        for line in self.lines_named(name) {
+            self.each_value(line, |v| {
+                out.push(v.to_owned());
+                Ok(())
+            })
+            .map_err(|at| Error::Malformed { what: "list header", at })?;
+        }
+        Ok(out)
+    }
+
+    /// Calls `take` with each comma-separated value of a line. Errors point into the message
+    /// where the line is not folded or edited, else at the line's value.
+    fn each_value(
+        &self,
+        line: &Line,
+        mut take: impl FnMut(&str) -> Result<(), ParseError>,
+    ) -> Result<(), ParseError> {
+        let base = if line.own.is_some() { 0 } else { line.value.start as usize };
+        let value = unfold(self.value_of(line));
+        let folded = matches!(value, Cow::Owned(_));
+        let place = |e: ParseError| if folded { ParseError::new(base, e.expected) } else { e.shifted(base) };
+        let text =
+            std::str::from_utf8(&value).map_err(|e| place(ParseError::new(e.valid_up_to(), "UTF-8")))?;
+        for (at, element) in split_list(text).map_err(place)? {
+            take(element).map_err(|e| place(e.shifted(at)))?;
+        }
+        Ok(())
+    }
+
+    fn each<T>(
+        &self,
+        what: &'static str,
+        parse: impl Fn(&str) -> Result<T, ParseError>,
+    ) -> Result<Vec<T>, Error> {
+        let mut out = Vec::new();
+        for line in self.lines_named(what) {
+            self.each_value(line, |v| {
+                out.push(parse(v)?);
+                Ok(())
+            })
+            .map_err(|at| Error::Malformed { what, at })?;
+        }
+        Ok(out)
+    }
+
+    fn one<T>(
+        &self,
+        what: &'static str,
+        parse: impl Fn(&str) -> Result<T, ParseError>,
+    ) -> Result<Option<T>, Error> {
+        let Some(line) = self.lines_named(what).next() else { return Ok(None) };
+        let base = if line.own.is_some() { 0 } else { line.value.start as usize };
+        let value = unfold(self.value_of(line));
+        let malformed = |e: ParseError| Error::Malformed { what, at: e.shifted(base) };
+        let text =
+            std::str::from_utf8(&value).map_err(|e| malformed(ParseError::new(e.valid_up_to(), "UTF-8")))?;
+        parse(text).map(Some).map_err(malformed)
+    }
+
+    /// All Via values, the topmost first.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if one does not parse.
+    pub fn vias(&self) -> Result<Vec<Via>, Error> {
+        self.each("Via", Via::parse)
+    }
+
+    /// The topmost Via value.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Malformed`].
+    pub fn top_via(&self) -> Result<Via, Error> {
+        let line = self.lines_named("Via").next().ok_or(Error::Missing("Via"))?;
+        let mut top = None;
+        let all = self.each_value(line, |v| {
+            if top.is_none() {
+                top = Some(Via::parse(v)?);
+            }
+            Ok(())
+        });
+        all.map_err(|at| Error::Malformed { what: "Via", at })?;
+        top.ok_or(Error::Missing("Via"))
+    }
+
+    /// From.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Malformed`].
+    pub fn from(&self) -> Result<NameAddr, Error> {
+        self.one("From", NameAddr::parse)?.ok_or(Error::Missing("From"))
+    }
+
+    /// To.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Malformed`].
+    pub fn to(&self) -> Result<NameAddr, Error> {
+        self.one("To", NameAddr::parse)?.ok_or(Error::Missing("To"))
+    }
+
+    /// The tag of From.
+    pub fn from_tag(&self) -> Option<String> {
+        self.from().ok()?.tag().map(str::to_owned)
+    }
+
+    /// The tag of To.
+    pub fn to_tag(&self) -> Option<String> {
+        self.to().ok()?.tag().map(str::to_owned)
+    }
+
+    /// Call-ID.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], or [`Error::Malformed`] if it is empty or holds white space.
+    pub fn call_id(&self) -> Result<&str, Error> {
+        let octets = self.header_octets("Call-ID").ok_or(Error::Missing("Call-ID"))?;
+        let bad = || Error::Malformed { what: "Call-ID", at: ParseError::new(0, "one word") };
+        let text = std::str::from_utf8(octets).map_err(|_| bad())?;
+        if text.is_empty() || text.bytes().any(|b| b <= 0x20) { Err(bad()) } else { Ok(text) }
+    }
+
+    /// CSeq.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Malformed`].
+    pub fn cseq(&self) -> Result<CSeq, Error> {
+        self.one("CSeq", CSeq::parse)?.ok_or(Error::Missing("CSeq"))
+    }
+
+    /// RAck, if there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn rack(&self) -> Result<Option<RAck>, Error> {
+        self.one("RAck", RAck::parse)
+    }
+
+    /// RSeq, if there and a number.
+    pub fn rseq(&self) -> Option<u32> {
+        self.header("RSeq")?.parse().ok()
+    }
+
+    /// Max-Forwards, if there: 0 to 255.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn max_forwards(&self) -> Result<Option<u8>, Error> {
+        self.one("Max-Forwards", |v| {
+            let digits = v.bytes().all(|b| b.is_ascii_digit());
+            v.parse().ok().filter(|_| digits).ok_or_else(|| ParseError::new(0, "a number from 0 to 255"))
+        })
+    }
+
+    /// Contact values; see [`is_contact_star`](Self::is_contact_star) for `*`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if one does not parse.
+    pub fn contacts(&self) -> Result<Vec<NameAddr>, Error> {
+        if self.is_contact_star() {
+            return Ok(Vec::new());
+        }
+        self.each("Contact", NameAddr::parse)
+    }
+
+    /// Whether Contact is `*` (RFC 3261 §10.2.2).
+    pub fn is_contact_star(&self) -> bool {
+        self.header_octets("Contact") == Some(b"*") && self.lines_named("Contact").count() == 1
+    }
+
+    /// Route values, the next hop first.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if one does not parse.
+    pub fn routes(&self) -> Result<Vec<NameAddr>, Error> {
+        self.each("Route", NameAddr::parse)
+    }
+
+    /// Record-Route values, the topmost first.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if one does not parse.
+    pub fn record_routes(&self) -> Result<Vec<NameAddr>, Error> {
+        self.each("Record-Route", NameAddr::parse)
+    }
+
+    /// Addresses of any other list header (Path, Service-Route, P-Asserted-Identity ...).
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if one does not parse.
+    pub fn addresses(&self, name: &'static str) -> Result<Vec<NameAddr>, Error> {
+        self.each(name, NameAddr::parse)
+    }
+
+    /// Expires in seconds, if there and a number.
+    pub fn expires(&self) -> Option<u32> {
+        delta_seconds(&self.header("Expires")?)
+    }
+
+    /// Retry-After in seconds, if there and a number.
+    pub fn retry_after(&self) -> Option<u32> {
+        delta_seconds(&self.header("Retry-After")?)
+    }
+
+    /// Whether a list header (Supported, Require, Allow ...) has `token`, in any case.
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        self.values(name).is_ok_and(|all| all.iter().any(|v| v.eq_ignore_ascii_case(token)))
+    }
+
+    /// Content-Type as written, if there.
+    pub fn content_type(&self) -> Option<Cow<'_, str>> {
+        self.header("Content-Type")
+    }
+
+    /// The body, empty if there is none.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
