@@ -3,8 +3,8 @@
 //! RFC 8122 (fingerprints in SDP, both ends show a certificate), RFC 5922 and RFC 9525 (server
 //! names, the part the library checks). A context of this kind knows no pre-shared key.
 
-use crate::handshake::{self, TlsStream};
-use crate::{Credential, Error, Fingerprint, Report, Side, Versions};
+use crate::handshake;
+use crate::{Credential, Error, Fingerprint, Report, Side, TlsStream, Versions};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509CheckFlags;
@@ -148,10 +148,10 @@ impl CertificateContext {
                     (other, _) => other,
                 }
             })?;
-        let report = Report::of(tls.ssl(), side).ok_or(Error::NoCommonVersion)?;
+        let report = Report::of(tls.0.ssl(), side).ok_or(Error::NoCommonVersion)?;
         // The callback has refused a wrong certificate already. This holds even if it was not called.
         if let Peer::Fingerprints(announced) = peer {
-            let shown = tls.ssl().peer_certificate();
+            let shown = tls.0.ssl().peer_certificate();
             if !shown.is_some_and(|c| Fingerprint::any_match(announced, &c)) {
                 return Err(Error::Fingerprint);
             }

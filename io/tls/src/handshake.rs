@@ -1,14 +1,12 @@
 //! Running a handshake on an asynchronous stream, within a time.
 
+use crate::stream::{TlsStream, Transport};
 use crate::{Error, Side};
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// A stream inside TLS. Call `shutdown` before dropping it: that sends `close_notify`, without
-/// which the peer must take what it got as cut short (RFC 8446 §6.1).
-pub type TlsStream<S> = tokio_openssl::SslStream<S>;
+use tokio_openssl::SslStream;
 
 /// Groups of every context. Hybrid groups that newer libraries prefer cost a third of the
 /// handshakes a second and do not protect a pre-shared key any better.
@@ -51,7 +49,8 @@ pub(crate) async fn run<S>(ssl: Ssl, stream: S, side: Side, within: Duration) ->
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut tls = TlsStream::new(ssl, stream).map_err(Error::library("putting TLS on a connection"))?;
+    let mut tls =
+        SslStream::new(ssl, Transport(stream)).map_err(Error::library("putting TLS on a connection"))?;
     let outcome = tokio::time::timeout(within, async {
         match side {
             Side::Client => Pin::new(&mut tls).connect().await,
@@ -59,7 +58,7 @@ where
         }
     });
     match outcome.await {
-        Ok(Ok(())) => Ok(tls),
+        Ok(Ok(())) => Ok(TlsStream(tls)),
         Ok(Err(error)) => Err(Error::from_handshake(error)),
         Err(_) => Err(Error::Timeout(within)),
     }

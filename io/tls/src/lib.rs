@@ -19,12 +19,13 @@ mod handshake;
 mod key;
 mod psk;
 mod report;
+mod stream;
 
 pub use certificate::{CertificateContext, CertificateSettings, Peer, Trust};
 pub use credential::{Credential, SubjectName};
 pub use error::{Error, Fault};
 pub use fingerprint::{Digest, Fingerprint};
-pub use handshake::TlsStream;
 pub use key::{Keyring, Psk, PskKey};
 pub use psk::{PskContext, PskSettings};
 pub use report::{Report, Side, Version, Versions};
+pub use stream::TlsStream;

@@ -6,8 +6,8 @@
 //! contexts, a client refuses any certificate shown to it, and every handshake is checked to have
 //! used the key.
 
-use crate::handshake::{self, TlsStream};
-use crate::{Error, Keyring, PskKey, Report, Side, Version, Versions};
+use crate::handshake;
+use crate::{Error, Keyring, PskKey, Report, Side, TlsStream, Version, Versions};
 use openssl::dh::Dh;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslRef, SslVerifyMode};
@@ -185,8 +185,8 @@ impl PskContext {
         let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
         ssl.set_ex_data(self.index, Arc::clone(exchange));
         let tls = handshake::run(ssl, stream, side, self.settings.handshake_timeout).await?;
-        let report = Report::of(tls.ssl(), side).ok_or(Error::NoCommonVersion)?;
-        if !used_key(tls.ssl(), &report) {
+        let report = Report::of(tls.0.ssl(), side).ok_or(Error::NoCommonVersion)?;
+        if !used_key(tls.0.ssl(), &report) {
             return Err(Error::NotPsk);
         }
         Ok((tls, report))
