@@ -1,0 +1,238 @@
+//! The head of a frame: start line and header fields (RFC 4975 §7.1, §9).
+//!
+//! Lines are kept as they came, so printing a parsed head is the identity. What the values mean is
+//! for [`crate::Session`]; here only their form matters.
+
+use carnet_wire::{Cursor, ParseError};
+
+/// Start line and header fields of one request or response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The transaction identifier: repeated in the end line, and by the response.
+    pub tid: String,
+    /// The rest of the start line.
+    pub start: Start,
+    /// Header fields in order.
+    pub headers: Vec<Header>,
+    /// Whether a blank line and a body follow (even one of no octets).
+    pub has_body: bool,
+}
+
+/// What the start line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// A request with its method, `SEND` or `REPORT` or one we do not know.
+    Request(String),
+    /// A response.
+    Response {
+        /// Three digits.
+        status: u16,
+        /// The text after the status; `Some("")` when only the space is there.
+        comment: Option<String>,
+    },
+}
+
+/// One header field, the line as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    line: String,
+    colon: usize,
+}
+
+/// The flag at the end of the end line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuation {
+    /// `$`: this was the last octet of the message.
+    Last,
+    /// `+`: more of the message follows in another chunk.
+    More,
+    /// `#`: the sender gave the message up.
+    Aborted,
+}
+
+impl Continuation {
+    /// From the octet in the end line.
+    pub fn from_octet(octet: u8) -> Option<Self> {
+        match octet {
+            b'$' => Some(Self::Last),
+            b'+' => Some(Self::More),
+            b'#' => Some(Self::Aborted),
+            _ => None,
+        }
+    }
+
+    /// The octet in the end line.
+    pub fn octet(self) -> u8 {
+        match self {
+            Self::Last => b'$',
+            Self::More => b'+',
+            Self::Aborted => b'#',
+        }
+    }
+}
+
+impl Header {
+    /// Reads one line without its line end.
+    pub fn parse(line: &[u8]) -> Result<Self, ParseError> {
+        let mut c = Cursor::new(line);
+        if !c.peek().is_some_and(|b| b.is_ascii_alphabetic()) {
+            return Err(c.error("the name of a header field"));
+        }
+        c.take_while(is_name);
+        let colon = c.position();
+        c.expect(b':', "`:` after the name of a header field")?;
+        let line = text(line)?;
+        Ok(Self { line: line.to_owned(), colon })
+    }
+
+    /// A header field of our own.
+    ///
+    /// # Errors
+    /// When the name or the value has an octet that would not stay inside the line.
+    pub fn new(name: &str, value: &str) -> Result<Self, ParseError> {
+        Self::parse(format!("{name}: {value}").as_bytes())
+    }
+
+    /// The name as written.
+    pub fn name(&self) -> &str {
+        self.line.get(..self.colon).unwrap_or_default()
+    }
+
+    /// The value without white space around it.
+    pub fn value(&self) -> &str {
+        self.line.get(self.colon + 1..).unwrap_or_default().trim_matches([' ', '\t'])
+    }
+
+    /// The line as it came, without its line end.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+}
+
+impl Head {
+    /// A request without header fields.
+    pub fn request(tid: impl Into<String>, method: &str) -> Self {
+        Self {
+            tid: tid.into(),
+            start: Start::Request(method.to_owned()),
+            headers: Vec::new(),
+            has_body: false,
+        }
+    }
+
+    /// A response without header fields.
+    pub fn response(tid: impl Into<String>, status: crate::Status) -> Self {
+        let comment = Some(status.comment()).filter(|c| !c.is_empty()).map(str::to_owned);
+        let start = Start::Response { status: status.0, comment };
+        Self { tid: tid.into(), start, headers: Vec::new(), has_body: false }
+    }
+
+    /// Reads a start line without its line end.
+    pub fn parse_start(line: &[u8]) -> Result<Self, ParseError> {
+        let mut c = Cursor::new(line);
+        // RFC 4975 §9: pMSRP is in upper case, and methods are case-sensitive.
+        if !line.starts_with(b"MSRP ") {
+            return Err(c.error("`MSRP ` at the start of a frame"));
+        }
+        c.seek(5);
+        let tid = c.take_while(|b| b != b' ');
+        // RFC 4975 §9: ident = ALPHANUM 3*31ident-char
+        let shape = tid.first().is_some_and(u8::is_ascii_alphanumeric) && tid.iter().all(|b| is_ident(*b));
+        if !shape || !(4..=32).contains(&tid.len()) {
+            return Err(ParseError::new(5, "a transaction identifier of 4 to 32 characters"));
+        }
+        let tid = text(tid)?.to_owned();
+        c.expect(b' ', "a space after the transaction identifier")?;
+        let rest_at = c.position();
+        let word = c.take_while(|b| b != b' ');
+        let start = if word.len() == 3 && word.iter().all(u8::is_ascii_digit) {
+            let status = word.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'));
+            let comment = if c.eat(b' ') {
+                Some(text(c.rest()).map_err(|e| e.shifted(c.position()))?.to_owned())
+            } else {
+                None
+            };
+            Start::Response { status, comment }
+        } else {
+            if word.is_empty() || !word.iter().all(u8::is_ascii_uppercase) {
+                return Err(ParseError::new(rest_at, "a method or a three-digit status"));
+            }
+            if !c.is_empty() {
+                return Err(c.error("the end of the start line"));
+            }
+            Start::Request(text(word)?.to_owned())
+        };
+        Ok(Self { tid, start, headers: Vec::new(), has_body: false })
+    }
+
+    /// Adds a header field of our own; see [`Header::new`].
+    pub fn push(&mut self, name: &str, value: &str) -> Result<(), ParseError> {
+        self.headers.push(Header::new(name, value)?);
+        Ok(())
+    }
+
+    /// The value of the first header field called `name`, in any case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|h| h.name().eq_ignore_ascii_case(name)).map(Header::value)
+    }
+
+    /// The method, when this is a request.
+    pub fn method(&self) -> Option<&str> {
+        match &self.start {
+            Start::Request(method) => Some(method),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// Writes the head, with the blank line when a body follows.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"MSRP ");
+        out.extend_from_slice(self.tid.as_bytes());
+        out.push(b' ');
+        match &self.start {
+            Start::Request(method) => out.extend_from_slice(method.as_bytes()),
+            Start::Response { status, comment } => {
+                out.extend_from_slice(format!("{status:03}").as_bytes());
+                if let Some(comment) = comment {
+                    out.push(b' ');
+                    out.extend_from_slice(comment.as_bytes());
+                }
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        for header in &self.headers {
+            out.extend_from_slice(header.line.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.has_body {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Writes the end line. The line end that separates it from a body is written when there is one.
+    pub fn write_end(&self, flag: Continuation, out: &mut Vec<u8>) {
+        if self.has_body {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"-------");
+        out.extend_from_slice(self.tid.as_bytes());
+        out.push(flag.octet());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// RFC 4975 §9: utf8text, which has no control characters but the tab.
+fn text(octets: &[u8]) -> Result<&str, ParseError> {
+    if let Some(at) = octets.iter().position(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f) {
+        return Err(ParseError::new(at, "no control characters in the line"));
+    }
+    std::str::from_utf8(octets).map_err(|e| ParseError::new(e.valid_up_to(), "UTF-8"))
+}
+
+fn is_ident(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'%' | b'=')
+}
+
+fn is_name(b: u8) -> bool {
+    matches!(b, 0x21 | 0x23..=0x27 | 0x2a | 0x2b | 0x2d | 0x2e | 0x30..=0x39 | 0x41..=0x5a | 0x5e..=0x7e)
+}

@@ -1,0 +1,521 @@
+//! Requests and responses of the peer (RFC 4975 §7.2, §7.3).
+
+use super::types::{AbortReason, ArrivalKey, Event, FailureReason, FailureReport};
+use super::{Owner, Session};
+use crate::composing::{self, Composing};
+use crate::{ByteRange, Continuation, Head, Ranges, Start, Status, Uri, parse_path};
+use bytes::Bytes;
+use std::time::Instant;
+
+/// A message of the peer that is not complete.
+pub(super) struct Arrival {
+    pub(super) key: ArrivalKey,
+    message_id: String,
+    from_path: Vec<Uri>,
+    /// From `Byte-Range`, or from the chunk that ended with `$`.
+    total: Option<u64>,
+    /// Whether the chunk with `$` has been seen.
+    last_seen: bool,
+    ranges: Ranges,
+    success_report: bool,
+    failure_report: FailureReport,
+    paused: bool,
+    /// The status we refused it with. Further chunks are answered the same.
+    refused: Option<Status>,
+    /// A document that the session reads itself.
+    document: Option<Vec<u8>>,
+}
+
+impl Arrival {
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+}
+
+/// The frame that is being read.
+pub(super) enum Reading {
+    /// None; or one that needs nothing at its end.
+    Nothing,
+    /// A chunk of a message.
+    Message(Part),
+    /// A request that gets this answer at its end; its body is not looked at.
+    Answer(Box<Reply>, Status),
+    /// A report.
+    Report(Box<Head>),
+    /// A response.
+    Response(Box<Head>),
+}
+
+/// A chunk that is being read.
+pub(super) struct Part {
+    key: ArrivalKey,
+    reply: Reply,
+    /// Position of the chunk's first octet, from zero.
+    start: u64,
+    /// Octets read of it.
+    length: u64,
+    /// Where it must end at the latest.
+    bound: Option<u64>,
+}
+
+/// What a response needs from its request.
+pub(super) struct Reply {
+    tid: String,
+    to: Vec<Uri>,
+    from: Uri,
+    failure_report: FailureReport,
+}
+
+impl Session {
+    /// Stops reading at the body of this message, until [`Self::resume`]. The connection is one
+    /// stream, so everything behind it waits too.
+    pub fn pause(&mut self, arrival: ArrivalKey) {
+        self.set_paused(arrival, true);
+    }
+
+    /// Reads on after [`Self::pause`]. Offer the input again that was not consumed.
+    pub fn resume(&mut self, arrival: ArrivalKey) {
+        self.set_paused(arrival, false);
+    }
+
+    /// Refuses the rest of a message: its chunks are answered with `status`, usually
+    /// [`Status::STOP`], and no further events come for it but [`Event::Aborted`].
+    pub fn refuse(&mut self, arrival: ArrivalKey, status: Status) {
+        let Some(message) = self.arrivals.iter_mut().find(|a| a.key == arrival) else { return };
+        if message.refused.replace(status).is_some() {
+            return;
+        }
+        message.paused = false;
+        message.document = None;
+        // RFC 4975 §10.5: the answer should stop a sender that is in the middle of a chunk, so it
+        // does not wait for the chunk's end.
+        if matches!(&self.reading, Reading::Message(part) if part.key == arrival)
+            && let Reading::Message(part) = std::mem::replace(&mut self.reading, Reading::Nothing)
+        {
+            self.answer(&part.reply, status);
+        }
+        self.push_event(Event::Aborted { arrival, reason: AbortReason::Refused(status) });
+    }
+
+    pub(super) fn reading_paused(&self) -> bool {
+        let Reading::Message(part) = &self.reading else { return false };
+        self.arrivals.iter().any(|a| a.key == part.key && a.paused)
+    }
+
+    fn set_paused(&mut self, arrival: ArrivalKey, paused: bool) {
+        if let Some(message) = self.arrivals.iter_mut().find(|a| a.key == arrival && a.refused.is_none()) {
+            message.paused = paused;
+        }
+    }
+
+    pub(super) fn head(&mut self, head: Head) {
+        let method = match &head.start {
+            Start::Response { .. } => {
+                self.reading = Reading::Response(Box::new(head));
+                return;
+            }
+            Start::Request(method) => method.as_str(),
+        };
+        if method == "REPORT" {
+            self.reading = Reading::Report(Box::new(head));
+            return;
+        }
+        // Without paths there is nowhere to send a response.
+        let Some(reply) = self.reply(&head) else {
+            self.reading = Reading::Nothing;
+            return;
+        };
+        let status = if !self.is_for_us(&head) {
+            Status::NO_SESSION
+        } else if method != "SEND" {
+            // RFC 4975 §12
+            Status::UNKNOWN_METHOD
+        } else {
+            match self.begin(&head) {
+                Ok(Some((key, range))) => {
+                    let (start, bound) = (range.start - 1, range.end.or(range.total));
+                    self.reading = Reading::Message(Part { key, reply, start, length: 0, bound });
+                    return;
+                }
+                // A SEND without a body holds the connection open, no more.
+                Ok(None) => Status::OK,
+                Err(status) => status,
+            }
+        };
+        if status == Status::STOP {
+            self.answer(&reply, status);
+            self.reading = Reading::Nothing;
+        } else {
+            self.reading = Reading::Answer(Box::new(reply), status);
+        }
+    }
+
+    /// Finds or makes the message that a SEND belongs to; `None` when it has none.
+    fn begin(&mut self, head: &Head) -> Result<Option<(ArrivalKey, ByteRange)>, Status> {
+        let bad = |_| Status::BAD_REQUEST;
+        let range = match head.get("Byte-Range") {
+            Some(value) => ByteRange::parse(value.as_bytes()).map_err(bad)?,
+            None => ByteRange::WHOLE,
+        };
+        let failure_report = failure_report(head).ok_or(Status::BAD_REQUEST)?;
+        let success_report = match head.get("Success-Report") {
+            None | Some("no") => false,
+            Some("yes") => true,
+            Some(_) => return Err(Status::BAD_REQUEST),
+        };
+        if !head.has_body {
+            return Ok(None);
+        }
+        // RFC 4975 §7.1.1: each chunk has a Message-ID; §7.1: a body has a Content-Type.
+        let message_id = head.get("Message-ID").filter(|id| !id.is_empty()).ok_or(Status::BAD_REQUEST)?;
+        let content_type = head.get("Content-Type").ok_or(Status::BAD_REQUEST)?;
+        if let Some(known) = self.arrivals.iter_mut().find(|a| a.message_id == message_id) {
+            if let Some(status) = known.refused {
+                return Err(status);
+            }
+            if let (Some(a), Some(b)) = (known.total, range.total)
+                && a != b
+            {
+                return Err(Status::BAD_REQUEST);
+            }
+            known.total = known.total.or(range.total);
+            return Ok(Some((known.key, range)));
+        }
+        if !accepts(&self.config.accept_types, content_type) {
+            return Err(Status::UNSUPPORTED_TYPE);
+        }
+        let is_composing = media_type(content_type).eq_ignore_ascii_case(composing::MEDIA_TYPE);
+        let most =
+            if is_composing { Some(self.config.limits.composing as u64) } else { self.config.max_size };
+        if let (Some(total), Some(most)) = (range.total.or(Some(range.start - 1)), most)
+            && total > most
+        {
+            return Err(Status::STOP);
+        }
+        if self.arrivals.len() >= self.config.limits.arrivals {
+            // One that is refused anyway makes room first.
+            let Some(at) = self.arrivals.iter().position(Arrival::is_refused) else {
+                return Err(Status::STOP);
+            };
+            self.arrivals.remove(at);
+        }
+        let from_path = head.get("From-Path").and_then(|v| parse_path(v.as_bytes()).ok()).unwrap_or_default();
+        let from = from_path.last().cloned().ok_or(Status::BAD_REQUEST)?;
+        let key = ArrivalKey(self.new_key());
+        self.arrivals.push(Arrival {
+            key,
+            message_id: message_id.to_owned(),
+            from_path,
+            total: range.total,
+            last_seen: false,
+            ranges: Ranges::default(),
+            success_report,
+            failure_report,
+            paused: false,
+            refused: None,
+            document: is_composing.then(Vec::new),
+        });
+        if !is_composing {
+            let is_extra = |name: &str| !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name));
+            let extra = head.headers.iter().filter(|h| is_extra(h.name()));
+            self.push_event(Event::Begun {
+                arrival: key,
+                message_id: message_id.to_owned(),
+                from,
+                content_type: content_type.to_owned(),
+                size: range.total,
+                headers: extra.map(|h| (h.name().to_owned(), h.value().to_owned())).collect(),
+            });
+        }
+        Ok(Some((key, range)))
+    }
+
+    pub(super) fn body(&mut self, data: Bytes) {
+        let Reading::Message(part) = &mut self.reading else { return };
+        let offset = part.start + part.length;
+        part.length += data.len() as u64;
+        let end = part.start + part.length;
+        let (key, bound) = (part.key, part.bound);
+        let Some(message) = self.arrivals.iter_mut().find(|a| a.key == key) else { return };
+        // A body shorter than its range was interrupted, a longer one is wrong.
+        if bound.or(message.total).is_some_and(|bound| end > bound) {
+            return self.refuse(key, Status::BAD_REQUEST);
+        }
+        if let Some(document) = &mut message.document {
+            if offset != document.len() as u64 || end > self.config.limits.composing as u64 {
+                return self.refuse(key, Status::STOP);
+            }
+            document.extend_from_slice(&data);
+            return;
+        }
+        if self.config.max_size.is_some_and(|most| end > most) {
+            return self.refuse(key, Status::STOP);
+        }
+        self.push_event(Event::Body { arrival: key, offset, data });
+    }
+
+    pub(super) fn end(&mut self, now: Instant, flag: Continuation) {
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Nothing => {}
+            Reading::Message(part) => self.end_part(&part, flag),
+            Reading::Answer(reply, status) => self.answer(&reply, status),
+            Reading::Report(head) => self.report(&head),
+            Reading::Response(head) => self.response(now, &head),
+        }
+    }
+
+    fn end_part(&mut self, part: &Part, flag: Continuation) {
+        let end = part.start + part.length;
+        let Some(at) = self.arrivals.iter().position(|a| a.key == part.key) else { return };
+        let Some(message) = self.arrivals.get_mut(at) else { return };
+        message.ranges.add(part.start, end);
+        match flag {
+            Continuation::Aborted => {
+                self.answer(&part.reply, Status::OK);
+                self.arrivals.remove(at);
+                let reason = AbortReason::Sender;
+                return self.push_event(Event::Aborted { arrival: part.key, reason });
+            }
+            Continuation::More => {}
+            Continuation::Last => {
+                // RFC 4975 §7.3.1: the chunk with `$` defines the size of the message.
+                message.last_seen = true;
+                message.total = Some(end);
+                if message.ranges.end() > end {
+                    self.answer(&part.reply, Status::BAD_REQUEST);
+                    return self.drop_arrival(at, Status::BAD_REQUEST);
+                }
+            }
+        }
+        if message.ranges.len() > self.config.limits.ranges {
+            self.answer(&part.reply, Status::STOP);
+            return self.drop_arrival(at, Status::STOP);
+        }
+        let size = message.total.filter(|total| message.last_seen && message.ranges.covers(*total));
+        let Some(size) = size else { return self.answer(&part.reply, Status::OK) };
+        let message = self.arrivals.remove(at);
+        if let Some(document) = &message.document {
+            let Ok(composing) = Composing::parse(document) else {
+                return self.answer(&part.reply, Status::BAD_REQUEST);
+            };
+            if let Some(from) = message.from_path.last().cloned() {
+                self.push_event(Event::Composing { from, composing });
+            }
+        } else {
+            self.push_event(Event::Complete { arrival: message.key, size });
+        }
+        self.answer(&part.reply, Status::OK);
+        if message.success_report {
+            let range = ByteRange { start: 1, end: Some(size), total: Some(size) };
+            self.write_report(&message, range, Status::OK);
+        }
+    }
+
+    fn drop_arrival(&mut self, at: usize, status: Status) {
+        let message = self.arrivals.remove(at);
+        let reason = AbortReason::Refused(status);
+        self.push_event(Event::Aborted { arrival: message.key, reason });
+    }
+
+    /// Reports octets of a message as received, before the whole has arrived (RFC 4975 §7.1.3). Does
+    /// nothing unless the sender asked for success reports. The whole is reported without being asked.
+    pub fn report_progress(&mut self, arrival: ArrivalKey) {
+        let Some(at) = self.arrivals.iter().position(|a| a.key == arrival) else { return };
+        let Some(message) = self.arrivals.get(at) else { return };
+        let done = message.ranges.contiguous();
+        if message.success_report && message.refused.is_none() && done > 0 {
+            let message = self.arrivals.remove(at);
+            self.write_report(
+                &message,
+                ByteRange { start: 1, end: Some(done), total: message.total },
+                Status::OK,
+            );
+            self.arrivals.insert(at, message);
+        }
+    }
+
+    /// Tells the sender that a message failed although its chunks were answered with 200, as a
+    /// gateway learns later than it has to answer (RFC 4975 §7.1.4). The message ends here. Does
+    /// nothing when the sender does not want to know.
+    pub fn report_failure(&mut self, arrival: ArrivalKey, status: Status) {
+        let Some(at) = self.arrivals.iter().position(|a| a.key == arrival && a.refused.is_none()) else {
+            return;
+        };
+        let message = self.arrivals.remove(at);
+        if matches!(&self.reading, Reading::Message(part) if part.key == arrival)
+            && let Reading::Message(part) = std::mem::replace(&mut self.reading, Reading::Nothing)
+        {
+            self.answer(&part.reply, status);
+        } else if message.failure_report != FailureReport::No {
+            let range = ByteRange { start: 1, end: Some(message.ranges.contiguous()), total: message.total };
+            self.write_report(&message, range, status);
+        }
+        self.push_event(Event::Aborted { arrival, reason: AbortReason::Refused(status) });
+    }
+
+    fn response(&mut self, _now: Instant, head: &Head) {
+        let Start::Response { status, .. } = head.start else { return };
+        let status = Status(status);
+        // A chunk can be answered while it is still being written.
+        if let Some(chunk) = self.chunk.as_mut().filter(|c| c.tid() == head.tid) {
+            let key = chunk.key();
+            chunk.set_answered();
+            if !status.is_ok() {
+                self.failed_by(key, status, FailureReason::Response(status));
+            }
+            return;
+        }
+        let Some(at) = self.transactions.iter().position(|t| t.tid == head.tid) else { return };
+        let Some(transaction) = self.transactions.remove(at) else { return };
+        match transaction.owner {
+            Owner::KeepAlive => self.push_event(Event::KeptAlive { status }),
+            Owner::Message(key) if status.is_ok() => self.answered(key),
+            Owner::Message(key) => self.failed_by(key, status, FailureReason::Response(status)),
+        }
+    }
+
+    /// RFC 4975 §7.3.2
+    fn report(&mut self, head: &Head) {
+        if !self.is_for_us(head) {
+            return;
+        }
+        let Some((namespace, status)) = head.get("Status").and_then(report_status) else { return };
+        let range = head.get("Byte-Range").and_then(|v| ByteRange::parse(v.as_bytes()).ok());
+        let Some(key) = head.get("Message-ID").and_then(|id| self.key_of(id)) else { return };
+        if namespace != 0 || status.is_ok() {
+            let whole = range.is_some_and(|r| r.start == 1 && r.end.is_some() && r.end == r.total);
+            if whole && namespace == 0 {
+                self.awaiting.retain(|(k, _)| *k != key);
+            }
+            return self.push_event(Event::Report { key, range, status });
+        }
+        self.awaiting.retain(|(k, _)| *k != key);
+        self.failed_by(key, status, FailureReason::Report(status));
+    }
+
+    fn failed_by(&mut self, key: super::MessageKey, status: Status, reason: FailureReason) {
+        if status == Status::UNSUPPORTED_TYPE {
+            self.refuse_type_of(key);
+        }
+        let reason = if status == Status::TIMEOUT { FailureReason::TimedOut } else { reason };
+        self.fail(key, reason);
+    }
+
+    /// RFC 4975 §7.3: exactly one URI, that of this session.
+    fn is_for_us(&self, head: &Head) -> bool {
+        let path = head.get("To-Path").and_then(|v| parse_path(v.as_bytes()).ok());
+        matches!(path.as_deref(), Some([uri]) if *uri == self.config.local_path)
+    }
+
+    fn reply(&self, head: &Head) -> Option<Reply> {
+        let to_path = parse_path(head.get("To-Path")?.as_bytes()).ok()?;
+        let mut to = parse_path(head.get("From-Path")?.as_bytes()).ok()?;
+        if head.method() == Some("SEND") {
+            // RFC 4975 §7.2: responses to SEND go to the previous hop only.
+            to.truncate(1);
+        }
+        Some(Reply {
+            tid: head.tid.clone(),
+            to,
+            from: to_path.first()?.clone(),
+            failure_report: failure_report(head).unwrap_or_default(),
+        })
+    }
+
+    /// RFC 4975 §7.2
+    fn answer(&mut self, reply: &Reply, status: Status) {
+        let silent = match reply.failure_report {
+            FailureReport::Yes => false,
+            FailureReport::Partial => status.is_ok(),
+            FailureReport::No => true,
+        };
+        if silent {
+            return;
+        }
+        let mut head = Head::response(reply.tid.as_str(), status);
+        let headers = [("To-Path", path(&reply.to)), ("From-Path", reply.from.to_string())];
+        self.push_frame(&mut head, &headers);
+    }
+
+    /// RFC 4975 §7.1.2: no Success-Report or Failure-Report; the Status is the point.
+    fn write_report(&mut self, message: &Arrival, range: ByteRange, status: Status) {
+        let mut head = Head::request(self.new_ident(), "REPORT");
+        let headers = [
+            ("To-Path", path(&message.from_path)),
+            ("From-Path", self.config.local_path.to_string()),
+            ("Message-ID", message.message_id.clone()),
+            ("Byte-Range", range.to_string()),
+            ("Status", format!("000 {status} {}", status.comment()).trim_end().to_owned()),
+        ];
+        self.push_frame(&mut head, &headers);
+    }
+
+    /// Queues a frame without a body.
+    pub(super) fn push_frame(&mut self, head: &mut Head, headers: &[(&str, String)]) {
+        for (name, value) in headers {
+            // Values come from parsed heads or URIs, so they fit into a line; if one did not, a frame
+            // without it would only confuse the peer.
+            if head.push(name, value).is_err() {
+                return;
+            }
+        }
+        let mut frame = Vec::with_capacity(256);
+        head.write(&mut frame);
+        head.write_end(Continuation::Last, &mut frame);
+        self.push_control(frame);
+    }
+}
+
+/// Header fields that the session itself reads; others go into [`Event::Begun`].
+const KNOWN: [&str; 8] = [
+    "To-Path",
+    "From-Path",
+    "Message-ID",
+    "Byte-Range",
+    "Success-Report",
+    "Failure-Report",
+    "Content-Type",
+    "Status",
+];
+
+/// Whether a list such as `a=accept-types` has room for `content_type` (RFC 4975 §8.6).
+pub(super) fn accepts(list: &[String], content_type: &str) -> bool {
+    let wanted = media_type(content_type);
+    // RFC 4975 §7.3.1: every endpoint takes these two.
+    if ["multipart/mixed", "multipart/alternative"].iter().any(|t| wanted.eq_ignore_ascii_case(t)) {
+        return true;
+    }
+    list.iter().any(|entry| {
+        let entry = media_type(entry);
+        match entry.strip_suffix("/*") {
+            _ if entry == "*" => true,
+            Some(group) => wanted.split_once('/').is_some_and(|(g, _)| g.eq_ignore_ascii_case(group)),
+            None => entry.eq_ignore_ascii_case(wanted),
+        }
+    })
+}
+
+/// The media type without its parameters.
+pub(super) fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+pub(super) fn path(uris: &[Uri]) -> String {
+    uris.iter().map(Uri::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn failure_report(head: &Head) -> Option<FailureReport> {
+    match head.get("Failure-Report") {
+        None | Some("yes") => Some(FailureReport::Yes),
+        Some("no") => Some(FailureReport::No),
+        Some("partial") => Some(FailureReport::Partial),
+        Some(_) => None,
+    }
+}
+
+/// `000 200 OK`: namespace, status, comment (RFC 4975 §7.1.3).
+fn report_status(value: &str) -> Option<(u16, Status)> {
+    let mut words = value.split(' ');
+    let mut number = || words.next().filter(|w| w.len() == 3).and_then(|w| w.parse::<u16>().ok());
+    Some((number()?, Status(number()?)))
+}
