@@ -1,6 +1,6 @@
 //! What can be wrong with a message, where, and which H.248 error code says so.
 
-use crate::model::ErrorDescriptor;
+use crate::model::{ErrorDescriptor, TransactionId};
 use std::borrow::Cow;
 
 /// A message that could not be accepted.
@@ -17,6 +17,8 @@ pub enum Error {
         at: usize,
         /// The H.248.8 code of the enclosing level: 400 message, 403 transaction, 422 action, 442 command.
         code: u16,
+        /// The transaction it is in, if its number could be read.
+        transaction: Option<TransactionId>,
         /// What would have been accepted.
         expected: Cow<'static, str>,
     },
@@ -27,6 +29,8 @@ pub enum Error {
         at: usize,
         /// The H.248.8 code of the rule.
         code: u16,
+        /// The transaction it is in, if its number could be read.
+        transaction: Option<TransactionId>,
         /// What is wrong.
         what: Cow<'static, str>,
     },
@@ -35,8 +39,10 @@ pub enum Error {
     Limit {
         /// Octets from the start of the message.
         at: usize,
-        /// The H.248.8 code: 413 for transactions, 533 or 400 otherwise.
+        /// The H.248.8 code: 413 for transactions, else 400 or that of the enclosing level.
         code: u16,
+        /// The transaction it is in, if its number could be read.
+        transaction: Option<TransactionId>,
         /// What is counted.
         what: &'static str,
         /// The limit.
@@ -68,6 +74,17 @@ impl Error {
         match self {
             Self::Syntax { code, .. } | Self::Rule { code, .. } | Self::Limit { code, .. } => *code,
             Self::Version { .. } => 406,
+        }
+    }
+
+    /// The transaction it happened in, if its number could be read: then that transaction is
+    /// answered, not the message.
+    pub fn transaction(&self) -> Option<TransactionId> {
+        match self {
+            Self::Syntax { transaction, .. }
+            | Self::Rule { transaction, .. }
+            | Self::Limit { transaction, .. } => *transaction,
+            Self::Version { .. } => None,
         }
     }
 

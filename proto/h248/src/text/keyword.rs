@@ -1,0 +1,206 @@
+//! Keywords of the text encoding with their long and short spellings (RFC 3525 Annex B.2; versions 2
+//! and 3 added some). Spellings are unique over the whole table, so one lookup serves every place;
+//! what a word means is still decided by the place, because any of them may also be a name.
+
+macro_rules! keywords {
+    ($($name:ident = $long:literal $short:literal,)*) => {
+        /// A keyword.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(super) enum Keyword { $(
+            #[doc = $long]
+            $name,
+        )* }
+
+        const WORDS: &[(&str, &str, Keyword)] = &[$(($long, $short, Keyword::$name),)*];
+    };
+}
+
+keywords! {
+    Add = "Add" "A",
+    Modify = "Modify" "MF",
+    Subtract = "Subtract" "S",
+    Move = "Move" "MV",
+    AuditValue = "AuditValue" "AV",
+    AuditCapability = "AuditCapability" "AC",
+    Notify = "Notify" "N",
+    ServiceChange = "ServiceChange" "SC",
+    Transaction = "Transaction" "T",
+    Reply = "Reply" "P",
+    Pending = "Pending" "PN",
+    TransactionResponseAck = "TransactionResponseAck" "K",
+    Segment = "Segment" "SM",
+    ImmAckRequired = "ImmAckRequired" "IA",
+    Context = "Context" "C",
+    ContextAudit = "ContextAudit" "CA",
+    ContextAttr = "ContextAttr" "CT",
+    ContextList = "ContextList" "CLT",
+    Topology = "Topology" "TP",
+    Priority = "Priority" "PR",
+    Emergency = "Emergency" "EG",
+    EmergencyOff = "EmergencyOff" "EGO",
+    EmergencyValue = "EmergencyValue" "EGV",
+    IepsCall = "IEPSCall" "IEPS",
+    Media = "Media" "M",
+    Stream = "Stream" "ST",
+    LocalControl = "LocalControl" "O",
+    Local = "Local" "L",
+    Remote = "Remote" "R",
+    TerminationState = "TerminationState" "TS",
+    Mode = "Mode" "MO",
+    SendOnly = "SendOnly" "SO",
+    ReceiveOnly = "ReceiveOnly" "RC",
+    SendReceive = "SendReceive" "SR",
+    Inactive = "Inactive" "IN",
+    Loopback = "Loopback" "LB",
+    ReservedValue = "ReservedValue" "RV",
+    ReservedGroup = "ReservedGroup" "RG",
+    Events = "Events" "E",
+    EventBuffer = "EventBuffer" "EB",
+    Buffer = "Buffer" "BF",
+    LockStep = "LockStep" "SP",
+    ObservedEvents = "ObservedEvents" "OE",
+    Signals = "Signals" "SG",
+    SignalList = "SignalList" "SL",
+    SignalType = "SignalType" "SY",
+    Duration = "Duration" "DR",
+    OnOff = "OnOff" "OO",
+    TimeOut = "TimeOut" "TO",
+    Brief = "Brief" "BR",
+    NotifyCompletion = "NotifyCompletion" "NC",
+    KeepActive = "KeepActive" "KA",
+    Embed = "Embed" "EM",
+    IntByEvent = "IntByEvent" "IBE",
+    IntBySignals = "IntBySigDescr" "IBS",
+    OtherReason = "OtherReason" "OR",
+    Iteration = "Iteration" "IR",
+    SpaDirection = "SPADirection" "SPADI",
+    SpaRequestId = "SPARequestID" "SPARQ",
+    IntersignalDelay = "Intersignal" "SPAIS",
+    External = "External" "EX",
+    Internal = "Internal" "IT",
+    Both = "Both" "B",
+    ImmediateNotify = "ImmediateNotify" "NBIN",
+    RegulatedNotify = "RegulatedNotify" "NBRN",
+    NeverNotify = "NeverNotify" "NBNN",
+    ResetEventsDescriptor = "ResetEventsDescriptor" "RSE",
+    DigitMap = "DigitMap" "DM",
+    Statistics = "Statistics" "SA",
+    Packages = "Packages" "PG",
+    Audit = "Audit" "AT",
+    Error = "Error" "ER",
+    Services = "Services" "SV",
+    Method = "Method" "MT",
+    Reason = "Reason" "RE",
+    Delay = "Delay" "DL",
+    ServiceChangeAddress = "ServiceChangeAddress" "AD",
+    MgcIdToTry = "MgcIdToTry" "MG",
+    Profile = "Profile" "PF",
+    Version = "Version" "V",
+    ServiceChangeInc = "ServiceChangeInc" "SIC",
+    Restart = "Restart" "RS",
+    Forced = "Forced" "FO",
+    Graceful = "Graceful" "GR",
+    Failover = "Failover" "FL",
+    HandOff = "HandOff" "HO",
+    Disconnected = "Disconnected" "DC",
+    ServiceStates = "ServiceStates" "SI",
+    InService = "InService" "IV",
+    OutOfService = "OutOfService" "OS",
+    Test = "Test" "TE",
+    Mux = "Mux" "MX",
+    Modem = "Modem" "MD",
+    Bothway = "Bothway" "BW",
+    Isolate = "Isolate" "IS",
+    Oneway = "Oneway" "OW",
+    OnewayExternal = "OnewayExternal" "OWE",
+    OnewayBoth = "OnewayBoth" "OWB",
+    Authentication = "Authentication" "AU",
+    On = "ON" "ON",
+    Off = "OFF" "OFF",
+    AndLogic = "ANDLgc" "ANDLgc",
+    OrLogic = "ORLgc" "ORLgc",
+}
+
+/// Slots of the lookup table: a power of two, more than twice the number of spellings.
+const SLOTS: usize = 512;
+
+/// Index into `WORDS` plus one; zero is a free slot. Collisions go to the next slot.
+static TABLE: [u8; SLOTS] = build();
+
+/// Spreads words by length and by their first, middle and last letter. Empty words go to slot 0.
+const fn slot(word: &[u8]) -> usize {
+    if word.is_empty() {
+        return 0;
+    }
+    let last = word.len() - 1;
+    let (a, b, c) = (word[0] | 0x20, word[last / 2] | 0x20, word[last] | 0x20);
+    (a as usize * 31 + b as usize * 197 + c as usize * 7 + word.len() * 59) % SLOTS
+}
+
+const fn build() -> [u8; SLOTS] {
+    let mut table = [0; SLOTS];
+    let mut i = 0;
+    while i < WORDS.len() {
+        let (long, short, _) = WORDS[i];
+        insert(&mut table, long.as_bytes(), i);
+        insert(&mut table, short.as_bytes(), i);
+        i += 1;
+    }
+    table
+}
+
+const fn insert(table: &mut [u8; SLOTS], word: &[u8], index: usize) {
+    let mut at = slot(word);
+    while table[at] != 0 {
+        at = (at + 1) % SLOTS;
+    }
+    table[at] = (index + 1) as u8;
+}
+
+impl Keyword {
+    /// The keyword spelt so, in either form and any case.
+    pub(super) fn find(word: &[u8]) -> Option<Self> {
+        let mut at = slot(word);
+        loop {
+            let index = usize::from(*TABLE.get(at)?);
+            let (long, short, keyword) = WORDS.get(index.checked_sub(1)?)?;
+            if word.eq_ignore_ascii_case(short.as_bytes()) || word.eq_ignore_ascii_case(long.as_bytes()) {
+                return Some(*keyword);
+            }
+            at = (at + 1) % SLOTS;
+        }
+    }
+
+    /// The long spelling.
+    pub(super) fn long(self) -> &'static str {
+        WORDS.get(self as usize).map_or("", |w| w.0)
+    }
+
+    /// The short spelling.
+    pub(super) fn short(self) -> &'static str {
+        WORDS.get(self as usize).map_or("", |w| w.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn every_spelling_is_found_and_unique() {
+        let mut seen = HashMap::new();
+        for (long, short, keyword) in WORDS {
+            assert_eq!(Keyword::find(long.to_uppercase().as_bytes()), Some(*keyword));
+            assert_eq!(Keyword::find(short.to_lowercase().as_bytes()), Some(*keyword));
+            assert_eq!((keyword.long(), keyword.short()), (*long, *short));
+            for word in [long.to_lowercase(), short.to_lowercase()] {
+                let before = seen.insert(word, *keyword);
+                assert!(before.is_none_or(|k| k == *keyword));
+            }
+        }
+        assert_eq!(Keyword::find(b""), None);
+        assert_eq!(Keyword::find(b"ipdc/realm"), None);
+    }
+}
