@@ -14,9 +14,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::witness::Seen;
+
 /// Names a pinhole between rules and engine. Never reused in the life of a gateway.
+///
+/// An engine may have several independent loops. Two pinholes can only be joined inside one, so
+/// the name says beforehand which pinholes belong together, and no table has to be kept for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pinhole(pub u64);
+pub struct Pinhole {
+    /// Pinholes that may ever be joined have the same group (their context).
+    pub group: u32,
+    /// Tells the pinholes of all groups apart.
+    pub number: u64,
+}
 
 /// IP version of a local address to be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,6 +138,18 @@ pub enum Command {
         /// The other side.
         b: Pinhole,
     },
+    /// Connect to the remote address now, whatever the role and the joined pinhole say
+    /// (`tcpbcc/EstBNC`: a signal decides). Kept until a remote address is known and the gate is
+    /// open.
+    Connect {
+        /// Which.
+        pinhole: Pinhole,
+    },
+    /// Close the connection but keep the local address (`tcpbcc/RelBNC`).
+    Disconnect {
+        /// Which.
+        pinhole: Pinhole,
+    },
     /// Close the connection, give the port back, answer with the counters.
     Release {
         /// Which.
@@ -226,14 +248,14 @@ pub enum Cause {
     ConnectFailed,
     /// Nobody connected within the waiting time.
     NobodyCame,
-    /// The other side of the join failed.
+    /// The other side of the join failed, or ended before this side was connected.
     FarSide,
     /// This side was released.
     Released,
 }
 
 /// Counters of one pinhole; octets are TCP payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statistics {
     /// Octets received from the peer (`nt/or`).
     pub octets_received: u64,
@@ -241,4 +263,6 @@ pub struct Statistics {
     pub octets_sent: u64,
     /// Since `Reserve` (`nt/dur`).
     pub duration: Duration,
+    /// What a witness saw coming from the peer, where the engine was told to have one.
+    pub witness: Option<Box<Seen>>,
 }
