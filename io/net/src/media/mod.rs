@@ -1,0 +1,253 @@
+//! The copying and splicing media engine: moves the octets of joined pinholes between sockets.
+//!
+//! Keeps the contract of [`carnet_gateway::media`]. A few independent threads each run one
+//! edge-triggered epoll loop ([`worker`]); two pinholes of one group live in the same loop. Not
+//! tokio tasks: a task per direction costs several times the memory and a third more time per
+//! small message. The control plane talks to the loops over bounded queues.
+//!
+//! A direction is copied through one buffer a thread; what the receiver does not take at once is
+//! the only thing kept ([`flow`]). While bulk passes it is spliced through a pooled pipe.
+//!
+//! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
+
+mod bucket;
+mod flow;
+mod hole;
+mod links;
+mod pipes;
+mod ports;
+mod socket;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use carnet_gateway::media::{Command, Event, Pinhole};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+use tokio::sync::mpsc;
+
+use ports::Ports;
+use worker::Worker;
+
+/// Where local addresses come from: one IP realm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Realm {
+    /// The identifier in `ipdc/realm`.
+    pub name: String,
+    /// The address for `IN IP4`.
+    pub v4: Option<Ipv4Addr>,
+    /// The address for `IN IP6`.
+    pub v6: Option<Ipv6Addr>,
+    /// The TCP ports the engine may use on each address. Nobody else on the host may use them.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// Whether a witness looks at TLS record headers. It never alters or decides anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Witness {
+    /// No witness.
+    #[default]
+    Off,
+    /// Look until splicing begins; what passes after that is reported as unobserved.
+    UntilSplice,
+    /// Look at every record. Nothing is spliced.
+    Full,
+}
+
+/// How long the engine waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// For an incoming connection after the gate opened.
+    pub incoming: Duration,
+    /// For an outgoing connection, all attempts together.
+    pub outgoing: Duration,
+    /// Attempts for an outgoing connection.
+    pub attempts: u8,
+    /// For the far side, once this side is connected.
+    pub unspliced: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            incoming: Duration::from_secs(30),
+            outgoing: Duration::from_secs(10),
+            attempts: 3,
+            unspliced: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Everything an engine is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The realms; the first is the default.
+    pub realms: Vec<Realm>,
+    /// Threads, at least one. More than the host has processors gain nothing.
+    pub threads: usize,
+    /// The witness.
+    pub witness: Witness,
+    /// The waiting times.
+    pub timers: Timers,
+    /// Size of the kernel's send and receive buffers of each socket, in octets; bounds what a
+    /// reader that stopped can pin. `None` leaves it to the kernel's own tuning (several MiB).
+    pub socket_buffer: Option<usize>,
+    /// Use `splice` for bulk. Off, everything is copied.
+    pub splice: bool,
+    /// Size of the copy buffer of each thread, in octets.
+    pub copy_buffer: usize,
+    /// Octets a splice pipe holds. The kernel may grant less.
+    pub pipe_size: usize,
+    /// Most splice pipes in one thread. When they are all in use, the rest is copied.
+    pub pipes: usize,
+    /// Most pinholes in one thread; more are refused with `NoPort`.
+    pub pinholes: usize,
+    /// Length of the command queue of each thread and of the event queue of the engine.
+    pub queue: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            realms: Vec::new(),
+            threads: 1,
+            witness: Witness::Off,
+            timers: Timers::default(),
+            socket_buffer: Some(256 * 1024),
+            splice: true,
+            copy_buffer: 256 * 1024,
+            pipe_size: 1024 * 1024,
+            pipes: 32,
+            pinholes: 65_536,
+            queue: 4_096,
+        }
+    }
+}
+
+/// Starts engines.
+#[derive(Debug)]
+pub struct MediaEngine;
+
+impl MediaEngine {
+    /// Starts the threads. They end when the handle and its clones are gone.
+    ///
+    /// # Errors
+    ///
+    /// A realm without a port, two realms with the same name, no realm, no thread; or the
+    /// operating system refused a descriptor or a thread.
+    pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, mpsc::Receiver<Event>)> {
+        if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "threads, queue and copy buffer of a media engine are at least one",
+            ));
+        }
+        let ports = Arc::new(Ports::new(&config.realms)?);
+        let config = Arc::new(config);
+        let (events, receiver) = mpsc::channel(config.queue);
+        let mut workers = Vec::with_capacity(config.threads);
+        for index in 0..config.threads {
+            let (commands, inbox) = mpsc::channel(config.queue);
+            let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+            let worker = Worker::new(
+                Arc::clone(&config),
+                Arc::clone(&ports),
+                Arc::clone(&wake),
+                inbox,
+                events.clone(),
+            )?;
+            thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
+            workers.push(Mailbox { commands: Some(commands), wake });
+        }
+        let workers = Arc::new(workers);
+        Ok((EngineHandle { workers }, receiver))
+    }
+}
+
+/// Gives commands to a running engine.
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    workers: Arc<Vec<Mailbox>>,
+}
+
+/// The engine's threads are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the media engine has stopped")]
+pub struct Stopped;
+
+#[derive(Debug)]
+struct Mailbox {
+    /// `None` only while being dropped.
+    commands: Option<mpsc::Sender<Command>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        // The thread finds its queue closed only when it looks.
+        self.commands = None;
+        wake(&self.wake);
+    }
+}
+
+impl EngineHandle {
+    /// Queues a command; waits while the queue is full.
+    ///
+    /// Whoever sends must also read the event queue meanwhile (in another branch of a `select!`
+    /// or another task): an engine that cannot report stops taking commands.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if the engine is gone.
+    pub async fn send(&self, command: Command) -> Result<(), Stopped> {
+        let mailbox = self.mailbox(&command)?;
+        let commands = mailbox.commands.as_ref().ok_or(Stopped)?;
+        commands.send(command).await.map_err(|_| Stopped)?;
+        wake(&mailbox.wake);
+        Ok(())
+    }
+
+    /// The same from a thread that is not driven by tokio.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if the engine is gone.
+    pub fn blocking_send(&self, command: Command) -> Result<(), Stopped> {
+        let mailbox = self.mailbox(&command)?;
+        let commands = mailbox.commands.as_ref().ok_or(Stopped)?;
+        commands.blocking_send(command).map_err(|_| Stopped)?;
+        wake(&mailbox.wake);
+        Ok(())
+    }
+
+    fn mailbox(&self, command: &Command) -> Result<&Mailbox, Stopped> {
+        let group = group(command) as usize;
+        let index = group.checked_rem(self.workers.len()).ok_or(Stopped)?;
+        self.workers.get(index).ok_or(Stopped)
+    }
+}
+
+/// Failing means the counter is at its limit, that is: the thread is woken already.
+fn wake(eventfd: &OwnedFd) {
+    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+}
+
+fn group(command: &Command) -> u32 {
+    let (Command::Reserve { pinhole, .. }
+    | Command::Configure { pinhole, .. }
+    | Command::Join { a: pinhole, .. }
+    | Command::Connect { pinhole }
+    | Command::Disconnect { pinhole }
+    | Command::Release { pinhole }
+    | Command::Measure { pinhole }) = command;
+    let Pinhole { group, .. } = pinhole;
+    *group
+}

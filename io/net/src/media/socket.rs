@@ -1,0 +1,130 @@
+//! TCP sockets as a pinhole needs them.
+//!
+//! A port is held by a bound socket that does not listen: to whoever connects the host answers
+//! with a reset, which is what a closed gate looks like. Opening the gate is `listen`; closing it
+//! again is `shutdown`, which on Linux returns a listening socket to the bound state.
+
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::Duration;
+
+use carnet_gateway::media::SourceFilter;
+use rustix::fd::AsFd;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// Connections the kernel may complete before the loop takes them.
+const BACKLOG: i32 = 128;
+/// A peer that vanished is noticed by this, if nothing is sent meanwhile.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// A socket bound to `local`, refusing connections.
+pub(super) fn bound(local: SocketAddr, dscp: Option<u8>, buffer: Option<usize>) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
+    // A connection of the previous lease may still be in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // What accept returns inherits all of these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    if let Some(size) = buffer {
+        socket.set_recv_buffer_size(size)?;
+        socket.set_send_buffer_size(size)?;
+    }
+    mark(&socket, local, dscp);
+    socket.bind(&local.into())?;
+    Ok(socket)
+}
+
+/// Sets the DSCP (`ds/dscp`). A host that does not let us leaves packets unmarked, which harms
+/// nobody; it is no reason to refuse media.
+pub(super) fn mark(socket: &Socket, local: SocketAddr, dscp: Option<u8>) {
+    let field = u32::from(dscp.unwrap_or(0)) << 2;
+    let _ = if local.is_ipv4() { socket.set_tos_v4(field) } else { socket.set_tclass_v6(field) };
+}
+
+pub(super) fn listen(socket: &Socket) -> io::Result<()> {
+    socket.listen(BACKLOG)
+}
+
+/// From listening back to bound.
+pub(super) fn unlisten(socket: &Socket) -> io::Result<()> {
+    socket.shutdown(Shutdown::Read)
+}
+
+/// The next connection, non-blocking, with its peer.
+pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (accepted, peer) = acceptfrom_with(socket.as_fd(), flags)?;
+    let accepted = Socket::from(accepted);
+    let peer = peer
+        .and_then(|peer| SocketAddr::try_from(peer).ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    Ok((accepted, peer))
+}
+
+/// Starts a connection.
+pub(super) fn connect(socket: &Socket, remote: SocketAddr) -> io::Result<()> {
+    match socket.connect(&remote.into()) {
+        Err(error) if error.raw_os_error() == Some(INPROGRESS) => Ok(()),
+        other => other,
+    }
+}
+
+const INPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+
+/// Closes with a reset.
+pub(super) fn reset(socket: Socket) {
+    // Without the option the close is an orderly one; the peer is rid of us in both cases.
+    let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+/// Whether the filter lets a source in.
+pub(super) fn allowed(filter: &SourceFilter, source: SocketAddr) -> bool {
+    let network = filter.network.is_none_or(|(network, length)| within(network, length, source.ip()));
+    let port = filter.ports.is_none_or(|(first, last)| (first..=last).contains(&source.port()));
+    network && port
+}
+
+fn within(network: IpAddr, length: u8, address: IpAddr) -> bool {
+    let (network, address, width) = match (network, address) {
+        (IpAddr::V4(n), IpAddr::V4(a)) => (u128::from(n.to_bits()), u128::from(a.to_bits()), 32),
+        (IpAddr::V6(n), IpAddr::V6(a)) => (n.to_bits(), a.to_bits(), 128),
+        _ => return false,
+    };
+    let host_bits = width - u32::from(length).min(width);
+    let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+    network & mask == address & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(network: &str, length: u8) -> SourceFilter {
+        SourceFilter { network: Some((network.parse().unwrap(), length)), ports: None }
+    }
+
+    #[test]
+    fn filters_compare_prefixes() {
+        let from = |source: &str| source.parse().unwrap();
+        assert!(allowed(&filter("198.51.100.20", 32), from("198.51.100.20:1")));
+        assert!(!allowed(&filter("198.51.100.20", 32), from("198.51.100.21:1")));
+        assert!(allowed(&filter("198.51.100.0", 24), from("198.51.100.21:1")));
+        assert!(allowed(&filter("0.0.0.0", 0), from("203.0.113.1:1")));
+        assert!(!allowed(&filter("0.0.0.0", 0), from("[::1]:1")));
+        assert!(allowed(&filter("2001:db8::", 32), from("[2001:db8:1::7]:1")));
+        assert!(!allowed(&filter("2001:db8::", 32), from("[2001:db9::7]:1")));
+    }
+
+    #[test]
+    fn filters_compare_ports() {
+        let filter = SourceFilter { network: None, ports: Some((1024, 2048)) };
+        assert!(allowed(&filter, "192.0.2.1:1024".parse().unwrap()));
+        assert!(!allowed(&filter, "192.0.2.1:2049".parse().unwrap()));
+    }
+}
