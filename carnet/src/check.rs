@@ -59,7 +59,8 @@ pub fn roles(config: &Config) -> Vec<String> {
             config::BorderRole::ImsAlg => "IMS-ALG",
             config::BorderRole::Ibcf => "IBCF",
         };
-        let sockets: Vec<_> = border.listen.as_ref().iter().map(ToString::to_string).collect();
+        let networks = border.network.values().flat_map(|network| network.as_ref().listen.as_ref());
+        let sockets: Vec<_> = networks.map(ToString::to_string).collect();
         let gateways = border.control.as_ref().gateways.join(", ");
         lines.push(format!("{role} {name} for {} at {}, owns {gateways}", border.domain, sockets.join(", ")));
     }

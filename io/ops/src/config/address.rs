@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -121,6 +121,28 @@ impl FromStr for Endpoint {
     }
 }
 
+/// Addresses with the same leading bits: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// The address.
+    pub ip: IpAddr,
+    /// Leading bits that count.
+    pub bits: u8,
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not an address or prefix; write `192.0.2.0/24`");
+        let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+        let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
+        if bits <= most { Ok(Self { ip, bits }) } else { Err(wrong()) }
+    }
+}
+
 macro_rules! from_text {
     ($($name:ty),+) => {$(
         impl<'de> Deserialize<'de> for $name {
@@ -131,4 +153,4 @@ macro_rules! from_text {
         }
     )+};
 }
-from_text!(Bind, ControlAddress, PortRange, Endpoint);
+from_text!(Bind, ControlAddress, PortRange, Endpoint, Prefix);

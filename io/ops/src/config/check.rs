@@ -31,18 +31,7 @@ pub(super) fn check(config: &Config) -> Checked {
 
 fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -> Checked {
     let border = section.as_ref();
-    if border.listen.as_ref().is_empty() {
-        return Err(Complaint::new(border.listen.span(), format!("border `{name}` listens nowhere")));
-    }
-    let speaks_tls = border.listen.as_ref().iter().any(|bind| bind.proto == Proto::Tls);
-    match &border.tls {
-        None if speaks_tls => {
-            return Err(Complaint::new(border.listen.span(), "a `tls:` socket needs a certificate")
-                .help(format!("add [border.{name}.tls] with certificate and key")));
-        }
-        Some(tls) => check_tls(tls)?,
-        None => {}
-    }
+    check_networks(name, section)?;
     match (&border.registrar, border.role) {
         (Some(registrar), BorderRole::Ibcf) => {
             return Err(Complaint::new(registrar.span(), "an IBCF has no subscribers to register"));
@@ -65,7 +54,10 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
                     return Err(Complaint::new(at, "forwarding REGISTER needs `next-hop`"));
                 }
                 (RegistrarMode::BuiltIn, Some(users), _) => must_be_a_file(users)?,
-                (RegistrarMode::Forward, _, Some(_)) => {}
+                (RegistrarMode::Forward, _, Some(_)) => match &registrar.network {
+                    Some(network) => must_be_a_network(border, network)?,
+                    None => return Err(Complaint::new(at, "forwarding REGISTER needs `network`")),
+                },
             }
         }
         (None, BorderRole::Ibcf) => {}
@@ -84,6 +76,49 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
             .help("add `listen`, or a [gateway.NAME] in this file with controllers = [\"local:…\"]"));
     }
     Ok(())
+}
+
+fn check_networks(name: &str, section: &Spanned<BorderSection>) -> Checked {
+    let border = section.as_ref();
+    if border.network.is_empty() {
+        return Err(Complaint::new(section.span(), format!("border `{name}` stands in no network")));
+    }
+    for (network, this) in &border.network {
+        let (at, this) = (this.span(), this.as_ref());
+        if this.listen.as_ref().is_empty() {
+            return Err(Complaint::new(
+                this.listen.span(),
+                format!("border `{name}` listens nowhere in `{network}`"),
+            ));
+        }
+        if border.tls.is_none() && this.listen.as_ref().iter().any(|bind| bind.proto == Proto::Tls) {
+            return Err(Complaint::new(this.listen.span(), "a `tls:` socket needs a certificate")
+                .help(format!("add [border.{name}.tls] with certificate and key")));
+        }
+        if this.subscribers && border.role == BorderRole::Ibcf {
+            return Err(Complaint::new(at, "an IBCF has no subscribers"));
+        }
+        if this.dscp.is_some_and(|dscp| dscp > 63) {
+            return Err(Complaint::new(at, "`dscp` is 0 to 63"));
+        }
+    }
+    if border.role == BorderRole::ImsAlg && !border.network.values().any(|n| n.as_ref().subscribers) {
+        return Err(Complaint::new(
+            section.span(),
+            format!("no network of border `{name}` has subscribers = true"),
+        ));
+    }
+    for route in &border.route {
+        must_be_a_network(border, &route.as_ref().network)?;
+    }
+    border.tls.as_ref().map_or(Ok(()), check_tls)
+}
+
+fn must_be_a_network(border: &BorderSection, network: &Spanned<String>) -> Checked {
+    if border.network.contains_key(network.as_ref()) {
+        return Ok(());
+    }
+    Err(Complaint::new(network.span(), format!("this border stands in no network `{}`", network.as_ref())))
 }
 
 fn check_gateway(config: &Config, name: &str, section: &Spanned<GatewaySection>) -> Checked {

@@ -1,6 +1,6 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
-use super::address::{Bind, ControlAddress, Endpoint, PortRange};
+use super::address::{Bind, ControlAddress, Endpoint, PortRange, Prefix};
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -56,23 +56,59 @@ pub struct BorderSection {
     pub role: BorderRole,
     /// The SIP domain this border serves.
     pub domain: String,
-    /// SIP sockets.
-    pub listen: Spanned<Vec<Bind>>,
+    /// `[border.NAME.network.NETWORK]`: the networks it stands between.
+    pub network: BTreeMap<String, Spanned<NetworkSection>>,
     /// Certificate for `tls:` sockets and outgoing TLS.
     pub tls: Option<TlsSection>,
     /// Who registers here; IMS-ALG only.
     pub registrar: Option<Spanned<RegistrarSection>>,
-    /// Where calls to other domains go, first match.
+    /// Where calls go that are not for registered users, first match.
     #[serde(default)]
     pub route: Vec<Spanned<RouteSection>>,
-    /// Addresses requests may come from besides registered users; empty lets any in.
-    #[serde(default)]
-    pub peers: Vec<IpAddr>,
     /// The gateways it owns.
     pub control: Spanned<ControlSection>,
     /// Rules for offers.
     #[serde(default)]
     pub policy: PolicySection,
+}
+
+/// IP version of media addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// `[border.NAME.network.NETWORK]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NetworkSection {
+    /// SIP sockets in this network.
+    pub listen: Spanned<Vec<Bind>>,
+    /// What others there call this border by: a SIP URI; made from the first socket if absent.
+    pub contact: Option<String>,
+    /// Subscribers are here: they register, and only they may call.
+    #[serde(default)]
+    pub subscribers: bool,
+    /// Sources that may send here, `192.0.2.0/24` or single addresses; empty lets any in.
+    #[serde(default)]
+    pub peers: Vec<Prefix>,
+    /// The gateway's IP realm for media of this network; the network's name if absent.
+    pub realm: Option<String>,
+    /// IP version of its media; that of the first socket if absent.
+    pub media: Option<IpVersion>,
+    /// Media may come only from the address in the peer's SDP.
+    #[serde(default)]
+    pub source_filter: bool,
+    /// Replaces the address in `o=` of what is sent here; an IBCF does if absent.
+    pub hide_origin: Option<bool>,
+    /// Octets a second that one media stream may send into the border.
+    pub rate: Option<u64>,
+    /// DSCP of media sent here, 0 to 63.
+    pub dscp: Option<u8>,
 }
 
 /// `[border.NAME.tls]`, `[kms.tls]`
@@ -107,6 +143,8 @@ pub struct RegistrarSection {
     pub users: Option<Spanned<PathBuf>>,
     /// Forward: the SIP URI of the next hop.
     pub next_hop: Option<String>,
+    /// Forward: the network it is reached in.
+    pub network: Option<Spanned<String>>,
     /// Longest registration granted, seconds.
     #[serde(default = "an_hour")]
     pub expires: u32,
@@ -120,12 +158,12 @@ fn an_hour() -> u32 {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RouteSection {
-    /// A domain, or `*` for the rest.
+    /// A domain, or `*` for the rest; a leading dot takes subdomains.
     pub domain: String,
-    /// SIP URI of the next hop.
-    pub next_hop: String,
-    /// The realm of the gateway that faces this hop; `core` if absent.
-    pub realm: Option<String>,
+    /// The network it is reached in.
+    pub network: Spanned<String>,
+    /// SIP URI of the next hop; the Request-URI is resolved itself if absent.
+    pub next_hop: Option<String>,
 }
 
 /// Transport value told to the gateway for pass-through.
@@ -149,20 +187,6 @@ pub struct ControlSection {
     pub listen: Vec<Bind>,
     /// Names of the gateways that may register: the `<name>` in their mId.
     pub gateways: Vec<String>,
-    /// Realm towards subscribers (IMS-ALG) or the own network (IBCF).
-    #[serde(default = "access")]
-    pub access_realm: String,
-    /// Realm towards the core (IMS-ALG) or other operators (IBCF).
-    #[serde(default = "core")]
-    pub core_realm: String,
-}
-
-fn access() -> String {
-    "access".into()
-}
-
-fn core() -> String {
-    "core".into()
 }
 
 /// `[border.NAME.policy]`
@@ -173,8 +197,6 @@ pub struct PolicySection {
     pub pass_through_transport: Transport248,
     /// Lets `TCP/TLS/MSRP` without `a=msrp-cema` through (networks with sessmatch).
     pub forward_without_cema: bool,
-    /// Replaces the address in `o=`; an IBCF does by default.
-    pub hide_origin: Option<bool>,
     /// Lets media through that is not secured (`TCP/MSRP`).
     pub allow_plain: bool,
     /// Calls at once; more are answered 503.
@@ -190,7 +212,6 @@ impl Default for PolicySection {
         Self {
             pass_through_transport: Transport248::TcpTls,
             forward_without_cema: false,
-            hide_origin: None,
             allow_plain: true,
             max_calls: 10_000,
             inactivity: 0,

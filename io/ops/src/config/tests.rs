@@ -5,10 +5,15 @@ const WHOLE: &str = r#"
 [border.a]
 role = "ibcf"
 domain = "a.example"
-listen = ["udp:127.0.0.1:5060", "tcp:[::1]:5060"]
 control = { gateways = ["trgw-a"] }
+[border.a.network.inside]
+listen = ["udp:127.0.0.1:5060", "tcp:[::1]:5060"]
+peers = ["192.0.2.0/24", "2001:db8::1"]
+[border.a.network.outside]
+listen = ["udp:127.0.0.1:5062"]
 [[border.a.route]]
 domain = "*"
+network = "outside"
 next-hop = "sip:192.0.2.7;transport=tcp"
 
 [gateway.trgw-a]
@@ -47,7 +52,7 @@ fn a_whole_network_in_one_file() {
     let config = read(WHOLE).unwrap();
     assert_eq!(config.kms.unwrap().as_ref().data, Path::new("/etc/carnet/kms"));
     let border = config.border["a"].as_ref();
-    assert_eq!(border.listen.as_ref()[1].to_string(), "tcp:[::1]:5060");
+    assert_eq!(border.network["inside"].as_ref().listen.as_ref()[1].to_string(), "tcp:[::1]:5060");
     assert_eq!(border.policy.max_calls, 10_000);
 }
 
@@ -65,12 +70,14 @@ fn each_mistake_has_its_sentence() {
         ("\"udp:127.0.0.1:5060\"", "\"udp:localhost\"", "is not an address to listen on", "udp:localhost"),
         ("\"tcp:[::1]:5060\"", "\"tls:[::1]:5061\"", "needs a certificate", "tls:[::1]:5061"),
         ("local:a", "local:b", "no border `b`", "local:b"),
+        ("network = \"outside\"", "network = \"moon\"", "no network `moon`", "moon"),
+        ("192.0.2.0/24", "192.0.2.0/33", "not an address or prefix", "192.0.2.0/33"),
         ("[\"trgw-a\"]", "[\"other\"]", "does not list `trgw-a`", "local:a"),
         ("[\"local:a\", ", "[", "no gateway can reach", "trgw-a"),
         ("30500-30999", "30400-30999", "share ports", "realm.core"),
         ("30000-30499", "0-30499", "not a range of ports", "0-30499"),
         ("127.0.0.1:8443", "0.0.0.0:8443", "HTTP without TLS", "[kms]"),
-        ("role = \"ibcf\"", "role = \"ims-alg\"", "where users register", "[border.a]"),
+        ("role = \"ibcf\"", "role = \"ims-alg\"", "has subscribers", "[border.a]"),
     ] {
         let (message, place) = wrong(from, to);
         assert!(message.contains(says), "{message}");
