@@ -1,0 +1,3 @@
+//! Longer tests: whole exchanges, known answers, hostile input.
+
+mod exchanges;
