@@ -37,6 +37,15 @@ pub enum Error {
     /// The request is for a URI scheme this element does not serve.
     #[error("URI scheme {0} not supported")]
     Scheme(String),
+    /// The request's method is not served here.
+    #[error("method {0} not allowed")]
+    Method(String),
+    /// The request requires option tags that are not supported, as a list.
+    #[error("extension {0} not supported")]
+    Extension(String),
+    /// Max-Forwards has come to 0.
+    #[error("too many hops")]
+    Hops,
     /// A value given by the caller cannot stand in a header line (CR, LF, NUL or not a token).
     #[error("{0} cannot be written in a message")]
     Unprintable(&'static str),
@@ -68,6 +77,9 @@ impl Error {
             Self::TooLarge { .. } => Some(513),
             Self::Version => Some(505),
             Self::Scheme(_) => Some(416),
+            Self::Method(_) => Some(405),
+            Self::Extension(_) => Some(420),
+            Self::Hops => Some(483),
             Self::Unprintable(_) | Self::State(_) => Some(500),
             Self::Full => Some(503),
             Self::Dialog { status, .. } => Some(*status),

@@ -11,11 +11,13 @@
 //! socket or draws a random number of its own.
 
 mod address;
+mod endpoint;
 mod error;
 mod framer;
 mod grammar;
 mod hop;
 mod limits;
+mod locate;
 mod message;
 mod method;
 mod params;
@@ -23,10 +25,14 @@ mod typed;
 mod uri;
 
 pub use address::NameAddr;
+pub use endpoint::{
+    Answering, ClientKey, Config, Destination, Endpoint, Event, Load, SentBy, ServerKey, Silence, Timers,
+};
 pub use error::{Error, reason_phrase};
 pub use framer::{Frame, Framer, PONG};
 pub use hop::{FlowId, Hop, Input, Transmit, Transport};
 pub use limits::Limits;
+pub use locate::{Answer, Ask, Naptr, Query, QueryId, Srv};
 pub use message::{Message, Scanned, long_name, same_header, scan};
 pub use method::Method;
 pub use params::Params;

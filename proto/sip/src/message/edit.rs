@@ -1,6 +1,6 @@
 //! Changes to a message. Each touches its own line only, and none can write CR, LF or NUL.
 
-use super::{Line, Message, Start, same_header};
+use super::{Line, Lines, Message, Start, same_header};
 use crate::error::Error;
 use crate::grammar::{find_outside, is_lws, is_printable, is_token};
 use crate::uri::Uri;
@@ -222,11 +222,20 @@ impl Message {
 
     /// Replaces all lines of that name by those of `other`, in the place of the first.
     pub fn replace_lines(&mut self, name: &str, other: &Self) {
+        self.put_lines(name, &other.extract(name));
+    }
+
+    /// Copies of all lines of that name that do not keep the message's buffer.
+    pub(crate) fn extract(&self, name: &str) -> Lines {
+        let mine = self.headers().filter(|(n, _)| same_header(n, name));
+        Lines(mine.map(|(n, v)| line(n, v)).collect())
+    }
+
+    /// Replaces all lines of that name, in the place of the first.
+    pub(crate) fn put_lines(&mut self, name: &str, lines: &Lines) {
         let at = self.position(name).unwrap_or(0);
         self.remove_all(name);
-        let fresh: Vec<_> =
-            other.headers().filter(|(n, _)| same_header(n, name)).map(|(n, v)| line(n, v)).collect();
-        self.edited |= !fresh.is_empty();
-        self.lines.splice(at..at, fresh);
+        self.lines.splice(at..at, lines.0.iter().cloned());
+        self.edited |= !lines.0.is_empty();
     }
 }

@@ -36,6 +36,10 @@ struct Line {
     value: Span,
 }
 
+/// Header lines taken out of a message, in a buffer of their own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lines(Vec<Line>);
+
 #[derive(Debug, Clone)]
 enum Start {
     Request { uri: Option<Uri> },
