@@ -17,7 +17,7 @@ pub enum Error {
         at: usize,
         /// The H.248.8 code of the enclosing level: 400 message, 403 transaction, 422 action, 442 command.
         code: u16,
-        /// The transaction it is in, if its number could be read.
+        /// The request it is in, if its number could be read.
         transaction: Option<TransactionId>,
         /// What would have been accepted.
         expected: Cow<'static, str>,
@@ -29,7 +29,7 @@ pub enum Error {
         at: usize,
         /// The H.248.8 code of the rule.
         code: u16,
-        /// The transaction it is in, if its number could be read.
+        /// The request it is in, if its number could be read.
         transaction: Option<TransactionId>,
         /// What is wrong.
         what: Cow<'static, str>,
@@ -41,7 +41,7 @@ pub enum Error {
         at: usize,
         /// The H.248.8 code: 413 for transactions, else 400 or that of the enclosing level.
         code: u16,
-        /// The transaction it is in, if its number could be read.
+        /// The request it is in, if its number could be read.
         transaction: Option<TransactionId>,
         /// What is counted.
         what: &'static str,
@@ -77,8 +77,8 @@ impl Error {
         }
     }
 
-    /// The transaction it happened in, if its number could be read: then that transaction is
-    /// answered, not the message.
+    /// The request it happened in, if its number could be read: then that request is answered, not
+    /// the whole message.
     pub fn transaction(&self) -> Option<TransactionId> {
         match self {
             Self::Syntax { transaction, .. }

@@ -6,6 +6,7 @@
 //!
 //! Not here: the binary encoding, sockets, clocks.
 
+pub mod association;
 pub mod error;
 pub mod model;
 pub mod text;

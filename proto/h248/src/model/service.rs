@@ -205,7 +205,7 @@ pub struct Selector {
     /// `= value` and the like: a stream number, a list number, a value to select by.
     pub value: Option<ParameterValue>,
     /// What is inside braces, if there are braces.
-    pub inside: Option<Vec<Selector>>,
+    pub inside: Option<Vec<Self>>,
 }
 
 impl Selector {

@@ -229,7 +229,6 @@ fn request(s: &mut Scanner<'_>) -> Result<TransactionRequest> {
 fn reply(s: &mut Scanner<'_>) -> Result<TransactionReply> {
     s.equal()?;
     let (id, segment) = id_and_segment(s)?;
-    s.transaction = Some(id);
     s.open()?;
     let mut immediate_ack = false;
     let mut actions = Vec::with_capacity(1);
