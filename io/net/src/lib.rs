@@ -1,3 +1,20 @@
 //! Drivers that turn sockets and timers into machine inputs; media engines.
+//!
+//! The machines of the inner rings have no sockets, clocks or randomness. [`SipSockets`] feeds SIP
+//! endpoints, [`until`] is a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in
+//! order.
 
-pub mod media;
+mod drain;
+mod error;
+mod random;
+pub mod sip;
+mod stream;
+mod tcp;
+mod timer;
+
+pub use drain::{Drain, Token, drain};
+pub use error::Error;
+pub use random::OsRandom;
+pub use sip::{Listen, SipConfig, SipEvent, SipSockets, SipTls, SocketLimits, Undelivered};
+pub use stream::StreamLimits;
+pub use timer::until;
