@@ -4,6 +4,7 @@
 //! endpoints, [`until`] is a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in
 //! order.
 
+mod dns;
 mod drain;
 mod error;
 mod random;
@@ -12,9 +13,10 @@ mod stream;
 mod tcp;
 mod timer;
 
+pub use dns::NameServers;
 pub use drain::{Drain, Token, drain};
 pub use error::Error;
 pub use random::OsRandom;
-pub use sip::{Listen, SipConfig, SipEvent, SipSockets, SipTls, SocketLimits, Undelivered};
+pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;
 pub use timer::until;

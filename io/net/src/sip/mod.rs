@@ -16,14 +16,16 @@
 mod flow;
 mod udp;
 
+use crate::dns::{NameServers, Resolver};
 use crate::stream::{Outlet, Refused, StreamLimits};
 use crate::{Error, drain::Token};
-use carnet_sip::{FlowId, Hop, Input, Limits, Transmit, Transport};
+use carnet_sip::{Answer, Endpoint, FlowId, Hop, Input, Limits, Query, QueryId, Transmit, Transport};
 use carnet_tls::{CertificateContext, Peer};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
 use udp::UdpPort;
 
@@ -61,6 +63,8 @@ pub struct SipConfig {
     pub streams: StreamLimits,
     /// Bounds on all.
     pub limits: SocketLimits,
+    /// Who answers [`SipSockets::resolve`].
+    pub names: NameServers,
 }
 
 /// Bounds on all sockets of a role together.
@@ -72,11 +76,13 @@ pub struct SocketLimits {
     pub connections: usize,
     /// Datagrams waiting to be sent, per socket.
     pub datagrams: usize,
+    /// DNS questions under way.
+    pub lookups: usize,
 }
 
 impl Default for SocketLimits {
     fn default() -> Self {
-        Self { events: 1024, connections: 10_000, datagrams: 4096 }
+        Self { events: 1024, connections: 10_000, datagrams: 4096, lookups: 64 }
     }
 }
 
@@ -88,6 +94,60 @@ pub enum SipEvent {
     /// Something sent by this hop may not have arrived, and this flow (if it is named) is gone:
     /// for `Endpoint::transport_failed`. Also told of flows that just ended.
     Failed(Hop),
+    /// What DNS says: for `Endpoint::handle_answer`.
+    Answer {
+        /// Whose question it was.
+        query: QueryId,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+impl SipEvent {
+    /// Hands the event to the machine it is for.
+    pub fn deliver(self, now: Instant, machine: &mut impl SipMachine) {
+        match self {
+            Self::Input(input) => machine.handle_input(now, input),
+            Self::Failed(hop) => machine.transport_failed(now, &hop),
+            Self::Answer { query, answer } => machine.handle_answer(now, query, answer),
+        }
+    }
+}
+
+/// A machine that speaks SIP: an endpoint, or what is built around one.
+pub trait SipMachine {
+    /// Octets that came in.
+    fn handle_input(&mut self, now: Instant, input: Input);
+    /// What was sent by this hop may be lost.
+    fn transport_failed(&mut self, now: Instant, hop: &Hop);
+    /// What DNS said.
+    fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer);
+    /// Octets to send.
+    fn poll_transmit(&mut self) -> Option<Transmit>;
+    /// A question for DNS.
+    fn poll_query(&mut self) -> Option<Query>;
+}
+
+impl SipMachine for Endpoint {
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        Self::handle_input(self, now, input);
+    }
+
+    fn transport_failed(&mut self, now: Instant, hop: &Hop) {
+        Self::transport_failed(self, now, hop);
+    }
+
+    fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer) {
+        Self::handle_answer(self, now, query, answer);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        Self::poll_transmit(self)
+    }
+
+    fn poll_query(&mut self) -> Option<Query> {
+        Self::poll_query(self)
+    }
 }
 
 /// A message that could not be sent.
@@ -123,6 +183,8 @@ impl SipSockets {
             flows: Mutex::default(),
             next_flow: AtomicU64::new(1),
             permits: Arc::new(Semaphore::new(config.limits.connections)),
+            lookups: Semaphore::new(config.limits.lookups),
+            resolver: Resolver::new(&config.names),
             stopped,
             config,
         });
@@ -172,6 +234,37 @@ impl SipSockets {
         outcome.map_err(|reason| Undelivered { hop, reason })
     }
 
+    /// Asks DNS; the answer comes as [`SipEvent::Answer`]. No more questions run at once than the
+    /// limit; the others wait.
+    pub fn resolve(&self, query: Query) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let Ok(_turn) = shared.lookups.acquire().await else { return };
+            let answer = tokio::select! {
+                answer = shared.resolver.answer(&query.ask) => answer,
+                () = shared.stopped() => return,
+            };
+            let _ = shared.events.send(SipEvent::Answer { query: query.id, answer }).await;
+        });
+    }
+
+    /// Sends everything that `machine` wants sent and asks everything it wants to know, and tells
+    /// it at once of what cannot be sent.
+    pub fn flush(&self, now: Instant, machine: &mut impl SipMachine) {
+        loop {
+            if let Some(transmit) = machine.poll_transmit() {
+                if let Err(undelivered) = self.send(transmit) {
+                    tracing::debug!(%undelivered, "not sent");
+                    machine.transport_failed(now, &undelivered.hop);
+                }
+            } else if let Some(query) = machine.poll_query() {
+                self.resolve(query);
+            } else {
+                return;
+            }
+        }
+    }
+
     /// Ends a connection after what is queued for it has been written.
     pub fn close(&self, flow: FlowId) {
         self.shared.retire(flow);
@@ -191,6 +284,8 @@ struct Shared {
     flows: Mutex<Flows>,
     next_flow: AtomicU64,
     permits: Arc<Semaphore>,
+    lookups: Semaphore,
+    resolver: Resolver,
     /// Closed when the sockets are dropped.
     stopped: watch::Receiver<()>,
 }
