@@ -91,6 +91,9 @@ pub struct Profile {
     pub accept_3gpp_ticket: bool,
     /// Whether keys are forked per responder.
     pub forking: bool,
+    /// Whether tickets must be resolved by the KMS. Only without forking may a responder that has
+    /// the key do it alone.
+    pub must_resolve: bool,
     /// Security protocol number for TLS. None is registered; 241 is the first private one.
     pub protocol: u8,
     /// Whether another number is accepted from the peer. 0 and 1, which mean SRTP and TESLA, never are.
@@ -121,6 +124,7 @@ impl Default for Profile {
             ticket_type: ticket_type::BASE,
             accept_3gpp_ticket: false,
             forking: true,
+            must_resolve: true,
             protocol: 241,
             accept_other_protocol: true,
             sdp_ids: "mikey".into(),
@@ -152,8 +156,12 @@ impl Profile {
     /// The flags we ask for and grant.
     pub fn flags(&self) -> Flags {
         use Flags as F;
-        let flags = F::D.with(F::E).with(F::F).with(F::G).with(F::H).with(F::N).with(F::O);
-        if self.forking { flags.with(F::I) } else { flags }
+        let flags = F::D.with(F::F).with(F::G).with(F::H).with(F::N).with(F::O);
+        match (self.forking, self.must_resolve) {
+            (true, _) => flags.with(F::I).with(F::E),
+            (false, true) => flags.with(F::E),
+            (false, false) => flags,
+        }
     }
 
     /// The policy of a ticket from `initiator` to `responders`, resolved by `kms`, valid around

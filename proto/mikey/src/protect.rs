@@ -41,6 +41,13 @@ impl MessageKeys {
         }
     }
 
+    /// Keys that were not derived.
+    #[cfg(test)]
+    pub(crate) fn for_test(suite: Suite, csb_id: u32, encr: &[u8], salt: &[u8]) -> Self {
+        let key = |k: &[u8]| Zeroizing::new(k.to_vec());
+        Self { suite, csb_id, encr: key(encr), salt: key(salt), auth: key(&[]) }
+    }
+
     /// The MAC over the concatenation of `parts`.
     pub fn mac(&self, parts: &[&[u8]]) -> Vec<u8> {
         match self.suite {

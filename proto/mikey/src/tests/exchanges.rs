@@ -67,7 +67,9 @@ impl World {
     pub fn resolve(&mut self, octets: &[u8]) -> Result<Vec<u8>, Error> {
         let request = ResolveRequest::parse(&self.profile, self.wall, octets)?;
         let verified = request.verify(&self.bob_psk, &self.bob, &self.kms)?;
-        assert_eq!(verified.tpk_id()?.unwrap().data, b"tpk-1");
+        if verified.tpk_id()?.is_none_or(|id| id.data != b"tpk-1") {
+            return Err(Error::Authentication("no such key"));
+        }
         let opened = verified.open(&self.profile, &self.tpk, self.wall)?;
         Ok(verified.answer(&opened, &self.bob, self.wall, &mut self.rng)?.octets)
     }
