@@ -158,3 +158,66 @@ impl Watcher {
         self.active_until
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 3994 §4, the first example.
+    const ACTIVE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+        <isComposing xmlns=\"urn:ietf:params:xml:ns:im-iscomposing\"\n\
+        \txmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"\n\
+        \txsi:schemaLocation=\"urn:ietf:params:xml:ns:im-composing\n\tiscomposing.xsd\">\n\
+        \t<state>active</state>\n\t<contenttype>text/plain</contenttype>\n\t<refresh>90</refresh>\n</isComposing>\n";
+
+    #[test]
+    fn the_document() {
+        let c = Composing::parse(ACTIVE.as_bytes()).unwrap();
+        assert_eq!((c.state, c.refresh), (State::Active, Some(Duration::from_secs(90))));
+        assert_eq!(c.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(Composing::parse(c.to_xml().as_bytes()).unwrap(), c);
+        // RFC 3994 §3.4: a state nobody knows is idle.
+        let other = ACTIVE.replace("active<", "pondering<");
+        assert_eq!(Composing::parse(other.as_bytes()).unwrap().state, State::Idle);
+        assert!(Composing::parse(b"<isComposing/>").is_err());
+        assert!(Composing::parse(b"<composing><state>idle</state></composing>").is_err());
+    }
+
+    #[test]
+    fn a_composer_tells_once_refreshes_and_goes_idle() {
+        let mut now = Instant::now();
+        let mut composer = Composer::default();
+        assert_eq!(composer.typed(now).map(|c| c.state), Some(State::Active));
+        for _ in 0..10 {
+            now += Duration::from_secs(10);
+            assert_eq!((composer.typed(now), composer.handle_timeout(now)), (None, None));
+        }
+        now += Duration::from_secs(10);
+        assert_eq!(composer.typed(now).map(|c| c.state), Some(State::Active));
+        let idle = composer.poll_timeout().unwrap();
+        assert_eq!(idle, now + IDLE_AFTER);
+        assert_eq!(composer.handle_timeout(idle).map(|c| c.state), Some(State::Idle));
+        assert_eq!(composer.poll_timeout(), None);
+        composer.typed(now);
+        composer.sent();
+        assert_eq!(composer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_watcher_forgets() {
+        let now = Instant::now();
+        let mut watcher = Watcher::default();
+        watcher.heard(
+            now,
+            &Composing { refresh: Some(Duration::from_secs(90)), ..Composing::new(State::Active) },
+        );
+        assert!(
+            watcher.is_active(now + Duration::from_secs(89))
+                && !watcher.is_active(now + Duration::from_secs(90))
+        );
+        watcher.received();
+        assert!(!watcher.is_active(now));
+        watcher.heard(now, &Composing::new(State::Active));
+        assert_eq!(watcher.poll_timeout(), Some(now + Duration::from_secs(120)));
+    }
+}

@@ -5,16 +5,26 @@
 //!   (RFC 4975 §7.1, §9).
 //! * [`Session`]: one session over one connection: chunks, interruption, responses, reports, timers
 //!   (RFC 4975 §7).
+//! * [`connection`]: who opens the connection and which session a connection is for (RFC 4975 §5.4,
+//!   RFC 6135).
+//! * [`cema`]: where to connect when middleboxes rewrote the connection line (RFC 6714).
+//! * [`cpim`], [`imdn`]: message/cpim and disposition notifications (RFC 3862, RFC 5438).
 //! * [`composing`]: "is typing" (RFC 3994).
+//! * [`file`]: file transfer by offer and answer (RFC 5547).
 //!
 //! Everything here is sans-IO: octets and the time come in as arguments, octets and events are
 //! polled out. MSRP relays (RFC 4976, AUTH) are not part of this crate; a path that goes through
 //! somebody else's relay works.
 
+pub mod cema;
 pub mod composing;
+pub mod connection;
+pub mod cpim;
 mod decode;
 mod error;
+pub mod file;
 mod head;
+pub mod imdn;
 mod limits;
 mod range;
 mod session;

@@ -159,11 +159,13 @@ impl Session {
         };
         let failure_report = failure_report(head).ok_or(Status::BAD_REQUEST)?;
         let success_report = match head.get("Success-Report") {
-            None | Some("no") => false,
-            Some("yes") => true,
+            None => false,
+            Some(value) if value.eq_ignore_ascii_case("no") => false,
+            Some(value) if value.eq_ignore_ascii_case("yes") => true,
             Some(_) => return Err(Status::BAD_REQUEST),
         };
-        if !head.has_body {
+        // Some stacks end a keep-alive with the blank line of a body and no body.
+        if !head.has_body || (head.get("Content-Type").is_none() && range.total == Some(0)) {
             return Ok(None);
         }
         // RFC 4975 §7.1.1: each chunk has a Message-ID; §7.1: a body has a Content-Type.
@@ -505,12 +507,9 @@ pub(super) fn path(uris: &[Uri]) -> String {
 }
 
 fn failure_report(head: &Head) -> Option<FailureReport> {
-    match head.get("Failure-Report") {
-        None | Some("yes") => Some(FailureReport::Yes),
-        Some("no") => Some(FailureReport::No),
-        Some("partial") => Some(FailureReport::Partial),
-        Some(_) => None,
-    }
+    let Some(value) = head.get("Failure-Report") else { return Some(FailureReport::Yes) };
+    let words = [("yes", FailureReport::Yes), ("no", FailureReport::No), ("partial", FailureReport::Partial)];
+    words.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(value)).map(|(_, report)| report)
 }
 
 /// `000 200 OK`: namespace, status, comment (RFC 4975 §7.1.3).
