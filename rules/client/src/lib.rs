@@ -1,1 +1,45 @@
-//! The user equipment: registration, sealed offers and answers, key exchange.
+//! The user equipment: registration, sealed offers and answers, key exchange, sans-IO.
+//!
+//! ```text
+//!  driver ── SIP octets, DNS answers ──▶ Client ── Event::Media ──▶ who connects where, with
+//!         ── key server's answers ────▶        ◀─ call, accept ──   which key
+//! ```
+//!
+//! [`Client`] speaks SIP through `carnet_sip::Endpoint`, asks a key server for tickets and keys
+//! through questions that the driver posts ([`Client::poll_fetch`]), and tells the driver what to
+//! do with sockets ([`Media`]). A call is sealed end to end: the offer carries a ticket
+//! (MIKEY-TICKET, RFC 6043, in `a=key-mgmt`, RFC 4567), the answer proves that the called side
+//! opened it, and both ends derive the pre-shared key of one TLS association.
+//!
+//! Nothing ever goes in clear unless [`Config::allow_clear`] says so. What is refused, is refused
+//! with a [`Refusal`]: one reason, one sentence, one SIP answer.
+//!
+//! Drive it as every machine here: after each call drain [`Client::poll_transmit`],
+//! [`Client::poll_query`], [`Client::poll_fetch`] and [`Client::poll_event`], then wait for input
+//! or [`Client::poll_timeout`].
+//!
+//! Left out: offers in the 2xx of a call we get, new keys during a call, more than one message
+//! line a call, and all other media.
+
+mod call;
+mod callee;
+mod caller;
+mod client;
+mod config;
+mod core;
+mod description;
+mod dialog;
+mod event;
+mod file;
+mod media;
+mod refusal;
+mod register;
+mod seal;
+mod up;
+
+pub use client::Client;
+pub use config::{Config, Credentials, KeyAccount, Limits};
+pub use event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
+pub use file::FileOffer;
+pub use media::{Media, Purpose, Remote, Seal, TcpRole, TlsRole};
+pub use refusal::{FetchPurpose, Half, Refusal};

@@ -1,0 +1,352 @@
+//! A call we get, until it is up: look at the offer, open the ticket, ring, answer.
+//!
+//! RFC 3261 §13.3, RFC 3262 §3 (reliable ringing), RFC 6043 §4.2.3 (resolve). Nobody is disturbed
+//! before the keys are checked: a call whose ticket does not open never rings.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use carnet_sdp::{Document, Setup};
+use carnet_sip::{Message, ServerKey};
+
+use crate::call::{Call, State};
+use crate::core::{Core, Ids, sdp, set, set_sdp};
+use crate::description::{Direction, Own, Peer, read_offer};
+use crate::dialog::Dialog;
+use crate::event::{CallId, Ending, Event, FetchId};
+use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
+use crate::refusal::{FetchPurpose, Half, Refusal};
+use crate::seal::Opening;
+use crate::up::Up;
+
+/// RFC 3261 §17.1.1.1
+const T1: Duration = Duration::from_millis(500);
+
+/// What we know of an INVITE that is not answered yet.
+pub(crate) struct Offered {
+    pub(crate) key: ServerKey,
+    pub(crate) invite: Message,
+    offer: Document,
+    peer: Peer,
+    dialog: Dialog,
+}
+
+/// The key server is asked.
+pub(crate) struct Resolving {
+    pub(crate) fetch: FetchId,
+    pub(crate) offered: Offered,
+    opening: Opening,
+}
+
+/// The user is asked.
+pub(crate) struct Alerting {
+    pub(crate) offered: Offered,
+    seal: Option<Seal>,
+    value: Option<String>,
+    until: Instant,
+    reliable: Option<Reliable>,
+}
+
+/// A provisional response that waits for its PRACK.
+struct Reliable {
+    response: Message,
+    rseq: u32,
+    next: Instant,
+    interval: Duration,
+    until: Instant,
+}
+
+impl Call {
+    /// An INVITE outside any dialog. `Err` has been answered already.
+    pub(crate) fn arrived(
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        id: CallId,
+        key: ServerKey,
+        invite: Message,
+    ) -> Result<Self, Refusal> {
+        let tag = core.token(8);
+        match Self::look(core, now, wall, id, key, &invite, &tag) {
+            Ok(call) => Ok(call),
+            Err(refusal) => {
+                core.refuse(now, key, &invite, &refusal, Some(&tag));
+                Err(refusal)
+            }
+        }
+    }
+
+    fn look(
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        id: CallId,
+        key: ServerKey,
+        invite: &Message,
+        tag: &str,
+    ) -> Result<Self, Refusal> {
+        let dialog = Dialog::called(invite, tag)?;
+        // An INVITE without an offer would have us make one: we would need a ticket for somebody
+        // who calls us, which the key server gives to callers.
+        let octets = sdp(invite).ok_or(Refusal::NoMedia)?;
+        let offer = Document::parse(octets.clone(), &core.config.limits.sdp)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let peer = read_offer(&offer, core.config.allow_clear)?;
+        let setup = peer.setup_for_answer(core.config.prefer)?;
+        peer.remote(role(setup), true)?;
+        let to = invite.from().map_err(|error| Refusal::Malformed(error.to_string()))?.uri().clone();
+        let ids = Ids { call_id: dialog.call_id.clone(), tag: tag.to_owned(), cseq: 0 };
+        let own = Own {
+            session_id: core.rng.u64() >> 2,
+            version: 1,
+            // Both are settled when the call is accepted.
+            local: SocketAddr::from(([0, 0, 0, 0], 0)),
+            path: String::new(),
+            sealed: peer.sealed,
+            setup,
+            key_mgmt: None,
+            // RFC 6714 §4.2: the attribute answers the attribute.
+            cema: peer.cema,
+            accept_types: core.config.accept_types.clone(),
+            max_size: core.config.max_message,
+            file: peer
+                .file
+                .clone()
+                .filter(|_| peer.direction == Direction::SendOnly)
+                .map(|file| (file, false)),
+        };
+        let offered = Offered { key, invite: invite.clone(), offer, peer, dialog };
+        let mut call = Self { id, to, ids, own, state: State::Over };
+        if offered.peer.sealed {
+            let (keys, rng) =
+                core.sealing().ok_or(Refusal::UnsupportedKeys("we have no key server".into()))?;
+            let data = offered.peer.mikey().ok_or(Refusal::UnsupportedKeys(offered.peer.protocols()))?;
+            let (opening, octets) = keys.open(wall, rng, data, &offered.peer.protocols())?;
+            let fetch = core.fetch(now, id, FetchPurpose::Resolve, octets);
+            call.state = State::Resolving(Box::new(Resolving { fetch, offered, opening }));
+        } else {
+            call.alert(core, now, offered, None, None);
+        }
+        Ok(call)
+    }
+
+    /// The key server has answered the question for the keys.
+    pub(crate) fn resolved(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        resolving: Resolving,
+        octets: &[u8],
+    ) {
+        let Resolving { offered, opening, .. } = resolving;
+        let opened = match core.sealing() {
+            Some((keys, rng)) => keys.opened(wall, rng, opening, octets),
+            None => Err(Refusal::Unsealed(Half::Offer)),
+        };
+        match opened {
+            Ok((seal, value)) => self.alert(core, now, offered, Some(seal), Some(value)),
+            Err(refusal) => self.reject(core, now, &offered, refusal),
+        }
+    }
+
+    /// The question to the key server came to nothing.
+    pub(crate) fn unresolved(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        resolving: &Resolving,
+        refusal: Refusal,
+    ) {
+        self.reject(core, now, &resolving.offered, refusal);
+    }
+
+    fn reject(&mut self, core: &mut Core, now: Instant, offered: &Offered, refusal: Refusal) {
+        core.refuse(now, offered.key, &offered.invite, &refusal, Some(&self.ids.tag));
+        core.events.push_back(Event::Refused { call: self.id, from: self.to.to_string(), reason: refusal });
+        self.state = State::Over;
+    }
+
+    fn alert(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        offered: Offered,
+        seal: Option<Seal>,
+        value: Option<String>,
+    ) {
+        let from = seal.as_ref().map_or_else(|| self.to.to_string(), |seal| seal.peer.clone());
+        let purpose = match &self.own.file {
+            Some((file, _)) => Purpose::SendFile(file.clone()),
+            None => Purpose::Chat,
+        };
+        core.events.push_back(Event::Incoming { call: self.id, from, purpose, sealed: seal.is_some() });
+        let reliable = self.ring(core, now, &offered);
+        let until = now + core.config.limits.ringing;
+        self.state = State::Alerting(Box::new(Alerting { offered, seal, value, until, reliable }));
+    }
+
+    fn ring(&self, core: &mut Core, now: Instant, offered: &Offered) -> Option<Reliable> {
+        let mut ringing = Message::response(&offered.invite, 180, "Ringing").ok()?;
+        set(&mut ringing, "To", &offered.dialog.local.to_string(), false).ok()?;
+        ringing.copy_lines("Record-Route", &offered.invite);
+        core.introduce(&mut ringing).ok()?;
+        // RFC 3262 §3: we are reliable where we must, not where we may.
+        let reliable = if offered.invite.lists("Require", "100rel") {
+            let rseq = core.rng.u32() >> 1;
+            set(&mut ringing, "Require", "100rel", false).ok()?;
+            set(&mut ringing, "RSeq", &rseq.to_string(), false).ok()?;
+            let (response, until) = (ringing.clone(), now + T1 * 64);
+            Some(Reliable { response, rseq, next: now + T1, interval: T1, until })
+        } else {
+            None
+        };
+        let _ = core.endpoint.respond(now, offered.key, ringing);
+        reliable
+    }
+
+    /// The user takes the call. `local` is where the driver receives media for it; `start` is how
+    /// many octets of the offered file are here already.
+    pub(crate) fn accept(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        alerting: Alerting,
+        local: SocketAddr,
+        start: u64,
+    ) {
+        let Alerting { offered, seal, value, .. } = alerting;
+        match self.answer(core, now, &offered, seal, value, local, start) {
+            Ok((up, media)) => {
+                self.state = State::Up(Box::new(up));
+                core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
+            }
+            Err(refusal) => {
+                core.refuse(now, offered.key, &offered.invite, &refusal, Some(&self.ids.tag));
+                self.over(core, Ending::Refused(refusal));
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn answer(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        offered: &Offered,
+        seal: Option<Seal>,
+        value: Option<String>,
+        local: SocketAddr,
+        start: u64,
+    ) -> Result<(Up, Media), Refusal> {
+        let session = core.token(12);
+        let path = carnet_msrp::Uri::new(self.own.sealed, &local.ip().to_string(), local.port(), &session)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        self.own.local = local;
+        self.own.path = path.to_string();
+        self.own.key_mgmt = value;
+        if let Some((file, _)) = &mut self.own.file {
+            file.start = file.start.max(start);
+        }
+        let answer = self.own.answer(&offered.offer, offered.peer.index)?;
+        let mut response = Message::response(&offered.invite, 200, "OK")
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        set(&mut response, "To", &offered.dialog.local.to_string(), false)?;
+        // RFC 3261 §12.1.1
+        response.copy_lines("Record-Route", &offered.invite);
+        core.introduce(&mut response)?;
+        let peer_value = offered.peer.mikey().map(str::to_owned);
+        let mut up = Up::new(offered.dialog.clone(), peer_value, None);
+        up.await_ack(offered.key);
+        up.agree_interval(now, &offered.invite, false);
+        up.write_interval(&mut response)?;
+        up.note_abilities(&offered.invite);
+        set_sdp(&mut response, answer)?;
+        let _ = core.endpoint.respond(now, offered.key, response);
+        let tcp = role(self.own.setup);
+        let media = Media {
+            tcp,
+            tls: match tcp {
+                TcpRole::Active => TlsRole::Client,
+                TcpRole::Passive => TlsRole::Server,
+            },
+            local,
+            remote: offered.peer.remote(tcp, self.own.cema)?,
+            seal,
+            local_path: self.own.path.clone(),
+            remote_path: offered.peer.path.clone(),
+            accept_types: offered.peer.accept_types.clone(),
+            max_size: offered.peer.max_size,
+            file: self.own.file.as_ref().map(|(file, _)| file.clone()),
+        };
+        Ok((up, media))
+    }
+
+    /// The caller gave up.
+    pub(crate) fn cancelled(&mut self, core: &mut Core, now: Instant, offered: &Offered) {
+        core.reply(now, offered.key, &offered.invite, 487, Some(&self.ids.tag));
+        self.over(core, Ending::Cancelled);
+    }
+
+    /// The user does not want the call, or nobody took it.
+    pub(crate) fn decline(&mut self, core: &mut Core, now: Instant, offered: &Offered, refusal: &Refusal) {
+        core.refuse(now, offered.key, &offered.invite, refusal, Some(&self.ids.tag));
+        self.over(core, Ending::Local);
+    }
+
+    /// A PRACK for the ringing.
+    pub(crate) fn prack(
+        core: &mut Core,
+        now: Instant,
+        alerting: &mut Alerting,
+        key: ServerKey,
+        prack: &Message,
+    ) {
+        let rack = prack.rack().ok().flatten();
+        let matches = alerting.reliable.as_ref().is_some_and(|reliable| {
+            rack.is_some_and(|rack| {
+                rack.rseq == reliable.rseq
+                    && alerting.offered.invite.cseq().is_ok_and(|cseq| cseq.number == rack.cseq)
+            })
+        });
+        if matches {
+            alerting.reliable = None;
+        }
+        // RFC 3262 §3: 481 for one that matches nothing.
+        core.reply(now, key, prack, if matches { 200 } else { 481 }, None);
+    }
+}
+
+impl Alerting {
+    /// When something is to be done.
+    pub(crate) fn timeout(&self) -> Instant {
+        self.reliable.as_ref().map_or(self.until, |reliable| reliable.next.min(self.until))
+    }
+
+    /// Repeats a reliable response; `false` when the call is to be given up.
+    pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) -> bool {
+        if now >= self.until {
+            return false;
+        }
+        let Some(reliable) = &mut self.reliable else { return true };
+        if now >= reliable.until {
+            return false;
+        }
+        if now >= reliable.next {
+            reliable.interval *= 2;
+            reliable.next = now + reliable.interval;
+            let _ = core.endpoint.respond(now, self.offered.key, reliable.response.clone());
+        }
+        true
+    }
+}
+
+impl Offered {
+    pub(crate) fn owns(&self, request: &Message) -> bool {
+        self.dialog.owns(request)
+    }
+}
+
+fn role(setup: Setup) -> TcpRole {
+    if setup == Setup::Active { TcpRole::Active } else { TcpRole::Passive }
+}

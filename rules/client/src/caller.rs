@@ -1,0 +1,404 @@
+//! A call we make, until it is up: ticket, offer, branches, the answer that decides.
+//!
+//! RFC 3261 §13.2, RFC 3262 (PRACK), RFC 6043 §5.1.1 (one key for each answer of a forked call).
+//! An answer with bad keys in a provisional response is held against its branch only: it decides
+//! nothing until that branch sends the 2xx.
+
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use carnet_sdp::{Document, Setup};
+use carnet_sip::{ClientKey, Message, Method, Uri};
+
+use crate::call::{Call, State};
+use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
+use crate::description::{Direction, Own, Peer, read_answer};
+use crate::dialog::Dialog;
+use crate::event::{CallId, Ending, Event, FetchId};
+use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
+use crate::refusal::{FetchPurpose, Half, Refusal};
+use crate::seal::{Asking, Offering};
+use crate::up::Up;
+
+/// How often an INVITE is tried again because of a challenge or a session interval.
+const ATTEMPTS: u8 = 3;
+
+/// Waiting for a ticket.
+pub(crate) struct Wanting {
+    pub(crate) fetch: FetchId,
+    pub(crate) asking: Asking,
+}
+
+/// The INVITE is out.
+pub(crate) struct Inviting {
+    pub(crate) key: ClientKey,
+    pub(crate) invite: Message,
+    pub(crate) offering: Option<Offering>,
+    branches: Vec<Branch>,
+    cancelled: bool,
+    attempts: u8,
+}
+
+/// One answering end of a forked call, known by its To tag.
+struct Branch {
+    dialog: Dialog,
+    /// Last RSeq acknowledged.
+    rseq: Option<u32>,
+    answer: Option<Answered>,
+}
+
+struct Answered {
+    octets: Bytes,
+    terms: Result<Terms, Refusal>,
+}
+
+/// What an answer settles.
+struct Terms {
+    peer: Peer,
+    role: TcpRole,
+    seal: Option<Seal>,
+}
+
+impl Call {
+    /// Begins a call: asks for a ticket if it is to be sealed, else sends the offer.
+    pub(crate) fn begin(
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        call: NewCall,
+    ) -> Result<Self, Refusal> {
+        let sealed = !call.clear;
+        let session = core.token(12);
+        let path = carnet_msrp::Uri::new(sealed, &call.local.ip().to_string(), call.local.port(), &session)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let own = Own {
+            session_id: core.rng.u64() >> 2,
+            version: 1,
+            local: call.local,
+            path: path.to_string(),
+            sealed,
+            setup: if core.config.behind_nat { Setup::Active } else { Setup::ActPass },
+            key_mgmt: None,
+            cema: true,
+            accept_types: core.config.accept_types.clone(),
+            max_size: core.config.max_message,
+            file: match &call.purpose {
+                Purpose::Chat => None,
+                Purpose::SendFile(file) => Some((file.clone(), true)),
+            },
+        };
+        let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 1 };
+        let mut new = Self { id: call.id, to: call.to, ids, own, state: State::Over };
+        if sealed {
+            let callee = new.to.clone();
+            let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
+            let (asking, octets) = keys.ask(wall, rng, callee.as_str())?;
+            let fetch = core.fetch(now, new.id, FetchPurpose::Ticket, octets);
+            new.state = State::Wanting(Box::new(Wanting { fetch, asking }));
+        } else {
+            new.invite(core, now, None)?;
+        }
+        Ok(new)
+    }
+
+    /// The key server has answered the question for a ticket.
+    pub(crate) fn ticket(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        wanting: Wanting,
+        octets: &[u8],
+    ) -> Result<(), Refusal> {
+        let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
+        let (offering, value) = keys.offer(wall, rng, wanting.asking, octets)?;
+        self.own.key_mgmt = Some(value);
+        self.invite(core, now, Some(offering))
+    }
+
+    fn invite(&mut self, core: &mut Core, now: Instant, offering: Option<Offering>) -> Result<(), Refusal> {
+        let mut invite = core.request(Method::Invite, self.to.clone(), &self.to, &self.ids)?;
+        core.introduce(&mut invite)?;
+        if let Some(interval) = core.config.session_interval {
+            // RFC 4028 §7.1
+            set(&mut invite, "Session-Expires", &interval.as_secs().to_string(), false)?;
+            set(&mut invite, "Min-SE", &crate::up::MIN_SE.as_secs().to_string(), false)?;
+        }
+        set_sdp(&mut invite, self.own.offer()?)?;
+        let key = core.send(now, invite.clone(), Owner::Call(self.id))?;
+        self.state = State::Inviting(Box::new(Inviting {
+            key,
+            invite,
+            offering,
+            branches: Vec::new(),
+            cancelled: false,
+            attempts: 0,
+        }));
+        Ok(())
+    }
+
+    /// A response to the INVITE.
+    pub(crate) fn invite_answered(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        mut inviting: Inviting,
+        response: &Message,
+    ) {
+        let status = response.status().unwrap_or(500);
+        match status {
+            ..=199 => {
+                self.progress(core, now, wall, &mut inviting, response);
+                self.state = State::Inviting(Box::new(inviting));
+            }
+            ..=299 => self.established(core, now, wall, inviting, response),
+            _ => self.refused(core, now, inviting, response),
+        }
+    }
+
+    fn progress(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        inviting: &mut Inviting,
+        response: &Message,
+    ) {
+        if response.status() == Some(180) && !inviting.cancelled {
+            core.events.push_back(Event::Ringing { call: self.id });
+        }
+        let Some(at) = inviting.branch(core.config.limits.branches, response) else { return };
+        let Some(branch) = inviting.branches.get_mut(at) else { return };
+        if let Some(octets) = sdp(response)
+            && branch.answer.as_ref().is_none_or(|answer| answer.octets != *octets)
+        {
+            branch.answer = Some(self.examine(core, wall, inviting.offering.as_ref(), octets));
+        }
+        // RFC 3262 §4
+        let Some(rseq) = response.rseq().filter(|_| response.lists("Require", "100rel")) else { return };
+        if branch.rseq.is_some_and(|last| rseq != last.wrapping_add(1)) {
+            return;
+        }
+        branch.rseq = Some(rseq);
+        let Ok(cseq) = response.cseq() else { return };
+        let Ok(mut prack) = branch.dialog.request(Method::Prack) else { return };
+        if set(&mut prack, "RAck", &format!("{rseq} {cseq}"), false).is_ok() {
+            let _ = core.send_in(now, &branch.dialog, prack, Owner::Nobody);
+        }
+    }
+
+    fn established(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        mut inviting: Inviting,
+        response: &Message,
+    ) {
+        let Some(at) = inviting.branch(usize::MAX, response) else {
+            // A 2xx without a tag or a Contact leaves nobody to talk to.
+            self.over(core, Ending::Refused(Refusal::Malformed("a 2xx without a dialog".into())));
+            return;
+        };
+        let mut branch = inviting.branches.swap_remove(at);
+        branch.dialog.refresh_target(response);
+        acknowledge(core, now, inviting.key, &inviting.invite, &branch.dialog);
+        if inviting.cancelled {
+            // RFC 3261 §9.1: the 2xx was faster than the CANCEL.
+            goodbye(core, now, &mut branch.dialog, None);
+            self.over(core, Ending::Local);
+            return;
+        }
+        let answered = match (sdp(response), branch.answer.take()) {
+            (Some(octets), Some(early)) if early.octets == *octets => Some(early),
+            (Some(octets), _) => Some(self.examine(core, wall, inviting.offering.as_ref(), octets)),
+            // RFC 3262 §5: the answer was in a reliable provisional response.
+            (None, early) => early.filter(|_| branch.rseq.is_some()),
+        };
+        let terms = match answered {
+            Some(answered) => answered.terms,
+            None => Err(Refusal::NoMedia),
+        };
+        match terms {
+            Ok(terms) => {
+                let remote_value = terms.peer.mikey().map(str::to_owned);
+                match self.media(terms) {
+                    Ok(media) => {
+                        let mut up =
+                            Up::new(branch.dialog, remote_value, Some((inviting.key, inviting.invite)));
+                        up.agree_interval(now, response, true);
+                        up.note_abilities(response);
+                        self.state = State::Up(Box::new(up));
+                        core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
+                    }
+                    Err(refusal) => self.give_up(core, now, branch.dialog, refusal),
+                }
+            }
+            Err(refusal) => self.give_up(core, now, branch.dialog, refusal),
+        }
+    }
+
+    /// The peer thinks the call is up, but what it answered cannot be accepted.
+    fn give_up(&mut self, core: &mut Core, now: Instant, mut dialog: Dialog, refusal: Refusal) {
+        goodbye(core, now, &mut dialog, Some(&refusal));
+        self.over(core, Ending::Refused(refusal));
+    }
+
+    fn refused(&mut self, core: &mut Core, now: Instant, mut inviting: Inviting, response: &Message) {
+        let status = response.status().unwrap_or(500);
+        if inviting.cancelled {
+            self.over(core, Ending::Local);
+            return;
+        }
+        let again = match status {
+            401 | 407 => core.authorise(response, &mut inviting.invite),
+            // RFC 4028 §7.3
+            422 => response.header("Min-SE").and_then(|value| value.trim().parse::<u32>().ok()).is_some_and(
+                |least| set(&mut inviting.invite, "Session-Expires", &least.to_string(), false).is_ok(),
+            ),
+            _ => false,
+        };
+        if again && inviting.attempts < ATTEMPTS {
+            inviting.attempts += 1;
+            self.ids.cseq += 1;
+            let cseq = format!("{} INVITE", self.ids.cseq);
+            if set(&mut inviting.invite, "CSeq", &cseq, false).is_ok()
+                && let Ok(key) = core.send(now, inviting.invite.clone(), Owner::Call(self.id))
+            {
+                inviting.key = key;
+                inviting.branches.clear();
+                self.state = State::Inviting(Box::new(inviting));
+                return;
+            }
+        }
+        let refusal = match status {
+            401 | 407 => Refusal::Unauthorised,
+            _ => Refusal::Rejected { status, text: words(response) },
+        };
+        self.over(core, Ending::Refused(refusal));
+    }
+
+    /// Gives up a call that is not up yet.
+    pub(crate) fn cancel(&mut self, core: &mut Core, now: Instant, mut inviting: Inviting) {
+        if !inviting.cancelled {
+            inviting.cancelled = true;
+            let _ = core.endpoint.cancel(now, inviting.key);
+        }
+        self.state = State::Inviting(Box::new(inviting));
+    }
+
+    fn examine(
+        &self,
+        core: &Core,
+        wall: SystemTime,
+        offering: Option<&Offering>,
+        octets: &Bytes,
+    ) -> Answered {
+        Answered { octets: octets.clone(), terms: self.terms(core, wall, offering, octets) }
+    }
+
+    fn terms(
+        &self,
+        core: &Core,
+        wall: SystemTime,
+        offering: Option<&Offering>,
+        octets: &Bytes,
+    ) -> Result<Terms, Refusal> {
+        let document = Document::parse(octets.clone(), &core.config.limits.sdp)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let peer = read_answer(&document, &self.own)?;
+        let role = peer.role_after_answer(self.own.setup)?;
+        let seal = match offering {
+            Some(offering) => {
+                let data = peer.mikey().ok_or(Refusal::Unsealed(Half::Answer))?;
+                Some(offering.answered(data, wall)?)
+            }
+            None => None,
+        };
+        Ok(Terms { peer, role, seal })
+    }
+
+    fn media(&self, terms: Terms) -> Result<Media, Refusal> {
+        let remote = terms.peer.remote(terms.role, self.own.cema)?;
+        let mut file = self.own.file.as_ref().map(|(file, _)| file.clone());
+        if let Some(file) = &mut file {
+            // RFC 5547 §8: a receiver that does not know file transfer leaves the attributes out,
+            // and would show the file as a message.
+            let answered = terms.peer.file.as_ref().ok_or(Refusal::Declined)?;
+            if terms.peer.direction != Direction::ReceiveOnly || answered.transfer_id != file.transfer_id {
+                return Err(Refusal::Declined);
+            }
+            file.start = answered.start;
+        }
+        Ok(Media {
+            tcp: terms.role,
+            tls: match terms.role {
+                TcpRole::Active => TlsRole::Client,
+                TcpRole::Passive => TlsRole::Server,
+            },
+            local: self.own.local,
+            remote,
+            seal: terms.seal,
+            local_path: self.own.path.clone(),
+            remote_path: terms.peer.path,
+            accept_types: terms.peer.accept_types,
+            max_size: terms.peer.max_size,
+            file,
+        })
+    }
+}
+
+/// What a new call needs.
+pub(crate) struct NewCall {
+    pub(crate) id: CallId,
+    pub(crate) to: Uri,
+    pub(crate) purpose: Purpose,
+    pub(crate) local: std::net::SocketAddr,
+    pub(crate) clear: bool,
+}
+
+impl Inviting {
+    /// The branch a response comes from; a new one if there is room.
+    fn branch(&mut self, limit: usize, response: &Message) -> Option<usize> {
+        let tag = response.to_tag()?;
+        let known = self.branches.iter().position(|branch| branch.dialog.remote.tag() == Some(tag.as_str()));
+        if known.is_some() {
+            return known;
+        }
+        if self.branches.len() >= limit {
+            return None;
+        }
+        let dialog = Dialog::caller(&self.invite, response).ok()?;
+        self.branches.push(Branch { dialog, rseq: None, answer: None });
+        self.branches.len().checked_sub(1)
+    }
+}
+
+/// Sends the ACK of a 2xx.
+pub(crate) fn acknowledge(core: &mut Core, now: Instant, key: ClientKey, invite: &Message, dialog: &Dialog) {
+    let Ok(cseq) = invite.cseq() else { return };
+    if let Ok(ack) = dialog.ack(cseq.number) {
+        let _ = core.endpoint.ack(now, key, ack, dialog.destination());
+    }
+}
+
+/// Sends a BYE, with a reason if it is not the usual one.
+pub(crate) fn goodbye(core: &mut Core, now: Instant, dialog: &mut Dialog, refusal: Option<&Refusal>) {
+    let Ok(mut bye) = dialog.request(Method::Bye) else { return };
+    if let Some(refusal) = refusal {
+        let (status, _, text) = refusal.sip();
+        // RFC 3326
+        let _ = set(&mut bye, "Reason", &format!("SIP;cause={status};text=\"{text}\""), false);
+    }
+    let _ = core.send_in(now, dialog, bye, Owner::Nobody);
+}
+
+/// The peer's own words in a refusal: the text of a Warning, else the reason phrase.
+fn words(response: &Message) -> String {
+    let warning = response.header("Warning").and_then(|value| {
+        let (_, quoted) = value.split_once('"')?;
+        Some(quoted.rsplit_once('"')?.0.to_owned())
+    });
+    warning.unwrap_or_else(|| response.reason().into_owned())
+}

@@ -1,0 +1,542 @@
+//! The machine: takes what comes from the network, the key server, the user and the clock to the
+//! call it belongs to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use carnet_sip::{
+    Answer, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId, ServerKey,
+    Silence, Transmit, Uri,
+};
+use carnet_wire::Random;
+
+use crate::call::{Call, State};
+use crate::caller::{NewCall, goodbye};
+use crate::config::Config;
+use crate::core::{ALLOW, Core, Owner, set};
+use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
+use crate::media::Purpose;
+use crate::refusal::{FetchPurpose, Refusal};
+use crate::register::Registration;
+use crate::seal::Keys;
+
+/// See the [crate] page.
+pub struct Client {
+    core: Core,
+    registration: Registration,
+    calls: BTreeMap<CallId, Call>,
+    next_call: u64,
+}
+
+impl Client {
+    /// A client with nothing under way.
+    ///
+    /// # Errors
+    /// If a name in the account with the key server cannot be an identity.
+    pub fn new(
+        mut config: Config,
+        endpoint: Endpoint,
+        rng: Box<dyn Random>,
+        wall: SystemTime,
+    ) -> Result<Self, carnet_mikey::Error> {
+        let keys = match config.keys.take() {
+            Some(account) => Some(Keys::new(account, config.identity.as_str(), wall)?),
+            None => None,
+        };
+        let mut core = Core::new(config, endpoint, rng, keys);
+        let registration = Registration::new(&mut core);
+        Ok(Self { core, registration, calls: BTreeMap::new(), next_call: 1 })
+    }
+
+    /// Takes a SIP message in.
+    pub fn handle_sip(&mut self, now: Instant, wall: SystemTime, input: Input) {
+        self.core.endpoint.handle_input(now, input);
+        self.drain(now, wall);
+    }
+
+    /// The driver could not deliver to `hop`, or the connection closed.
+    pub fn transport_failed(&mut self, now: Instant, wall: SystemTime, hop: &Hop) {
+        self.core.endpoint.transport_failed(now, hop);
+        self.drain(now, wall);
+    }
+
+    /// Takes DNS's answer.
+    pub fn handle_answer(&mut self, now: Instant, wall: SystemTime, id: QueryId, answer: Answer) {
+        self.core.endpoint.handle_answer(now, id, answer);
+        self.drain(now, wall);
+    }
+
+    /// Takes the key server's answer: the body of its HTTP response, if that was a MIKEY message.
+    pub fn handle_fetched(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        id: FetchId,
+        result: Result<Vec<u8>, FetchError>,
+    ) {
+        // An answer that comes after we gave up is no matter.
+        let Some((call, _)) = self.core.waiting.remove(&id) else { return };
+        self.fetched(now, wall, call, id, result);
+        self.drain(now, wall);
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime) {
+        self.core.endpoint.handle_timeout(now);
+        let late: Vec<_> = self
+            .core
+            .waiting
+            .iter()
+            .filter(|(_, (_, at))| now >= *at)
+            .map(|(id, (call, _))| (*id, *call))
+            .collect();
+        for (id, call) in late {
+            self.core.waiting.remove(&id);
+            self.fetched(now, wall, call, id, Err(FetchError::TimedOut));
+        }
+        self.registration.tick(&mut self.core, now);
+        let due: Vec<_> = self
+            .calls
+            .values()
+            .filter(|call| call.timeout().is_some_and(|at| now >= at))
+            .map(|call| call.id)
+            .collect();
+        for id in due {
+            self.with(id, |call, core| call.tick(core, now));
+        }
+        self.drain(now, wall);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let calls = self.calls.values().filter_map(Call::timeout).min();
+        let fetches = self.core.waiting.values().map(|(_, at)| *at).min();
+        [self.core.endpoint.poll_timeout(), self.registration.timeout(), calls, fetches]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next SIP octets to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.core.endpoint.poll_transmit()
+    }
+
+    /// The next question for DNS.
+    pub fn poll_query(&mut self) -> Option<Query> {
+        self.core.endpoint.poll_query()
+    }
+
+    /// The next question for the key server.
+    pub fn poll_fetch(&mut self) -> Option<Fetch> {
+        self.core.fetches.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.events.pop_front()
+    }
+
+    /// Registers, and goes on refreshing.
+    pub fn register(&mut self, now: Instant) {
+        self.registration.begin(&mut self.core, now);
+    }
+
+    /// Takes the registration back. [`Event::Unregistered`] follows, whatever the registrar says.
+    pub fn unregister(&mut self, now: Instant) {
+        self.registration.end(&mut self.core, now);
+    }
+
+    /// Calls `to`. `local` is where the driver accepts media of this call; it listens there
+    /// already, because the peer may be faster than its answer. A connection that comes before
+    /// [`Event::Media`] is held unread (RFC 8122 §6.2).
+    ///
+    /// # Errors
+    /// What stands in the way at once; nothing was sent.
+    pub fn call(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        to: Uri,
+        purpose: Purpose,
+        local: SocketAddr,
+    ) -> Result<CallId, Refusal> {
+        if self.calls.len() >= self.core.config.limits.calls {
+            return Err(Refusal::Busy);
+        }
+        // Without an account there is only clear, and only if it is allowed.
+        let clear = self.core.keys.is_none();
+        if clear && !self.core.config.allow_clear {
+            return Err(Refusal::Unsealed(crate::Half::Offer));
+        }
+        let id = self.name();
+        let call = Call::begin(&mut self.core, now, wall, NewCall { id, to, purpose, local, clear })?;
+        self.calls.insert(id, call);
+        Ok(id)
+    }
+
+    /// Takes an incoming call. `local` is where the driver accepts media of this call. `start` is
+    /// how many octets of an offered file are here already.
+    pub fn accept(&mut self, now: Instant, call: CallId, local: SocketAddr, start: u64) {
+        self.with(call, |call, core| match call.take() {
+            State::Alerting(alerting) => call.accept(core, now, *alerting, local, start),
+            other => call.state = other,
+        });
+    }
+
+    /// Refuses an incoming call.
+    pub fn decline(&mut self, now: Instant, call: CallId) {
+        self.with(call, |call, core| match call.take() {
+            State::Alerting(alerting) => call.decline(core, now, &alerting.offered, &Refusal::Unwanted),
+            other => call.state = other,
+        });
+    }
+
+    /// Ends a call in whatever state it is. [`Event::Ended`] follows.
+    pub fn hang_up(&mut self, now: Instant, wall: SystemTime, call: CallId) {
+        self.with(call, |call, core| call.hang_up(core, now, Ending::Local));
+        self.drain(now, wall);
+    }
+
+    /// The media of a call cannot be had: ends it, and tells the peer.
+    pub fn media_failed(&mut self, now: Instant, call: CallId, refusal: Refusal) {
+        self.with(call, |call, core| call.hang_up(core, now, Ending::Refused(refusal)));
+    }
+
+    /// Refreshes a call that is up with an unchanged description.
+    pub fn refresh(&mut self, now: Instant, call: CallId) {
+        self.with(call, |call, core| match call.take() {
+            State::Up(mut up) => {
+                let _ = call.refresh(core, now, &mut up);
+                call.state = State::Up(up);
+            }
+            other => call.state = other,
+        });
+    }
+
+    /// Whether all that was said has been answered: no call, no request under way.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.core.owners.values().all(|owner| matches!(owner, Owner::Answered(_)))
+    }
+
+    /// Calls that are not over.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    fn name(&mut self) -> CallId {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        id
+    }
+
+    /// Runs `act` on a call, and forgets the call if it is over then.
+    fn with(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut Core)) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        act(call, &mut self.core);
+        if matches!(call.state, State::Over) {
+            self.calls.remove(&id);
+            self.core.waiting.retain(|_, (call, _)| *call != id);
+        }
+    }
+
+    fn drain(&mut self, now: Instant, wall: SystemTime) {
+        while let Some(event) = self.core.endpoint.poll_event() {
+            match event {
+                SipEvent::Request { key, message, .. } => self.requested(now, wall, key, message),
+                SipEvent::Ack { message, .. } => self.acknowledged(&message),
+                SipEvent::Cancelled { key, .. } => self.cancelled(now, key),
+                SipEvent::Response { key, message, .. } => self.answered(now, wall, key, &message),
+                SipEvent::Unanswered { key, reason } => self.unanswered(now, key, reason),
+                SipEvent::Unacknowledged { key, status, .. } if status < 300 => self.unacknowledged(now, key),
+                SipEvent::Ended { key } => {
+                    self.core.owners.remove(&key);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn requested(&mut self, now: Instant, wall: SystemTime, key: ServerKey, request: Message) {
+        let owner = self.calls.values().find(|call| call.owns(&request)).map(|call| call.id);
+        if let Some(id) = owner {
+            self.with(id, |call, core| call.requested_in(core, now, key, &request));
+            return;
+        }
+        if request.to_tag().is_some() {
+            self.core.reply(now, key, &request, 481, None);
+            return;
+        }
+        match request.method() {
+            Method::Invite => self.invited(now, wall, key, request),
+            Method::Options => {
+                self.core.reply_with(now, key, &request, 200, "OK", None, |response| {
+                    set(response, "Allow", ALLOW, false)?;
+                    set(response, "Accept", crate::core::SDP, false)
+                });
+            }
+            _ => self.core.reply_with(now, key, &request, 405, "Method Not Allowed", None, |response| {
+                set(response, "Allow", ALLOW, false)
+            }),
+        }
+    }
+
+    fn invited(&mut self, now: Instant, wall: SystemTime, key: ServerKey, invite: Message) {
+        let id = self.name();
+        let from = invite.from().map(|from| from.uri().to_string()).unwrap_or_default();
+        let opening = self.calls.values().filter(|call| matches!(call.state, State::Resolving(_))).count();
+        let limits = &self.core.config.limits;
+        let result = if self.calls.len() >= limits.calls || opening >= limits.opening {
+            self.core.refuse(now, key, &invite, &Refusal::Busy, None);
+            Err(Refusal::Busy)
+        } else {
+            Call::arrived(&mut self.core, now, wall, id, key, invite)
+        };
+        match result {
+            Ok(call) => {
+                self.calls.insert(id, call);
+            }
+            Err(reason) => self.core.events.push_back(Event::Refused { call: id, from, reason }),
+        }
+    }
+
+    fn acknowledged(&mut self, ack: &Message) {
+        if let Some(call) = self.calls.values_mut().find(|call| call.owns(ack))
+            && let State::Up(up) = &mut call.state
+        {
+            up.acknowledged();
+        }
+    }
+
+    fn cancelled(&mut self, now: Instant, key: ServerKey) {
+        let Some(id) = self.calls.values().find(|call| call.is_offered(key)).map(|call| call.id) else {
+            return;
+        };
+        self.with(id, |call, core| match call.take() {
+            State::Alerting(alerting) => call.cancelled(core, now, &alerting.offered),
+            State::Resolving(resolving) => call.cancelled(core, now, &resolving.offered),
+            other => call.state = other,
+        });
+    }
+
+    fn unacknowledged(&mut self, now: Instant, key: ServerKey) {
+        let waits = |call: &Call| matches!(&call.state, State::Up(up) if up.is_unacknowledged(key));
+        let Some(id) = self.calls.values().find(|call| waits(call)).map(|call| call.id) else { return };
+        // RFC 3261 §13.3.1.4
+        self.with(id, |call, core| call.hang_up(core, now, Ending::Refused(Refusal::Unanswered)));
+    }
+
+    fn answered(&mut self, now: Instant, wall: SystemTime, key: ClientKey, response: &Message) {
+        let status = response.status().unwrap_or(500);
+        let Some(owner) = self.core.owners.get(&key).copied() else { return };
+        match (status, owner) {
+            (..=199, _) => {}
+            // After a 2xx of INVITE other branches may answer: `Ended` comes when none will.
+            (..=299, Owner::Call(id) | Owner::Answered(id)) if *response.method() == Method::Invite => {
+                self.core.owners.insert(key, Owner::Answered(id));
+            }
+            _ => {
+                self.core.owners.remove(&key);
+            }
+        }
+        match owner {
+            Owner::Nobody => {}
+            Owner::Registration => self.registration.answered(&mut self.core, now, key, response),
+            Owner::Call(id) | Owner::Answered(id) => {
+                self.with(id, |call, core| call.answered(core, now, wall, key, response));
+            }
+        }
+    }
+
+    fn unanswered(&mut self, now: Instant, key: ClientKey, reason: Silence) {
+        match self.core.owners.remove(&key) {
+            Some(Owner::Registration) => self.registration.unanswered(&mut self.core, now),
+            Some(Owner::Call(id) | Owner::Answered(id)) => {
+                self.with(id, |call, core| call.unanswered(core, now, key, reason))
+            }
+            _ => {}
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        call: CallId,
+        id: FetchId,
+        result: Result<Vec<u8>, FetchError>,
+    ) {
+        self.with(call, |call, core| match call.take() {
+            State::Wanting(wanting) if wanting.fetch == id => {
+                let done = match &result {
+                    Ok(octets) => call.ticket(core, now, wall, *wanting, octets),
+                    Err(error) => Err(of_fetch(FetchPurpose::Ticket, *error)),
+                };
+                if let Err(refusal) = done {
+                    call.over(core, Ending::Refused(refusal));
+                }
+            }
+            State::Resolving(resolving) if resolving.fetch == id => match &result {
+                Ok(octets) => call.resolved(core, now, wall, *resolving, octets),
+                Err(error) => call.unresolved(core, now, &resolving, of_fetch(FetchPurpose::Resolve, *error)),
+            },
+            other => call.state = other,
+        });
+    }
+}
+
+impl Call {
+    /// Whether a request belongs to this call's dialog.
+    fn owns(&self, request: &Message) -> bool {
+        match &self.state {
+            State::Up(up) => up.dialog.owns(request),
+            State::Alerting(alerting) => alerting.offered.owns(request),
+            _ => false,
+        }
+    }
+
+    fn is_offered(&self, key: ServerKey) -> bool {
+        match &self.state {
+            State::Alerting(alerting) => alerting.offered.key == key,
+            State::Resolving(resolving) => resolving.offered.key == key,
+            _ => false,
+        }
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Alerting(alerting) => Some(alerting.timeout()),
+            State::Up(up) => up.timeout(),
+            _ => None,
+        }
+    }
+
+    fn tick(&mut self, core: &mut Core, now: Instant) {
+        match self.take() {
+            State::Alerting(mut alerting) => {
+                if alerting.tick(core, now) {
+                    self.state = State::Alerting(alerting);
+                } else {
+                    self.decline(core, now, &alerting.offered, &Refusal::Unanswered);
+                }
+            }
+            State::Up(mut up) => match self.up_tick(core, now, &mut up) {
+                Ok(()) => self.state = State::Up(up),
+                Err(refusal) => {
+                    self.state = State::Up(up);
+                    self.hang_up(core, now, Ending::Refused(refusal));
+                }
+            },
+            other => self.state = other,
+        }
+    }
+
+    fn requested_in(&mut self, core: &mut Core, now: Instant, key: ServerKey, request: &Message) {
+        match self.take() {
+            State::Up(up) => self.requested(core, now, up, key, request),
+            State::Alerting(mut alerting) => match request.method() {
+                Method::Prack => {
+                    Self::prack(core, now, &mut alerting, key, request);
+                    self.state = State::Alerting(alerting);
+                }
+                // RFC 3261 §15: a caller may end an early dialog so.
+                Method::Bye => {
+                    core.reply(now, key, request, 200, None);
+                    self.cancelled(core, now, &alerting.offered);
+                }
+                _ => {
+                    core.reply(now, key, request, 491, None);
+                    self.state = State::Alerting(alerting);
+                }
+            },
+            other => {
+                core.reply(now, key, request, 481, None);
+                self.state = other;
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        key: ClientKey,
+        response: &Message,
+    ) {
+        match self.take() {
+            State::Inviting(inviting) if inviting.key == key => {
+                self.invite_answered(core, now, wall, *inviting, response);
+            }
+            State::Up(mut up) => {
+                if up.is_refreshing(key) {
+                    let done = self.refreshed(core, now, &mut up, response);
+                    self.state = State::Up(up);
+                    if let Err(refusal) = done {
+                        self.hang_up(core, now, Ending::Refused(refusal));
+                    }
+                    return;
+                }
+                let is_other = response.to_tag().as_deref() != up.dialog.remote.tag();
+                if let Some((invite_key, invite)) = &up.invite
+                    && *invite_key == key
+                    && is_other
+                    && response.status().is_some_and(|status| (200..300).contains(&status))
+                {
+                    Self::late_branch(core, now, key, invite, response);
+                }
+                self.state = State::Up(up);
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn unanswered(&mut self, core: &mut Core, now: Instant, key: ClientKey, reason: Silence) {
+        match self.take() {
+            State::Inviting(inviting) if inviting.key == key => {
+                let ending = match reason {
+                    Silence::Cancelled => Ending::Local,
+                    Silence::NoAddress | Silence::Unreachable => Ending::Refused(Refusal::Rejected {
+                        status: reason.status(),
+                        text: "the network cannot be reached".into(),
+                    }),
+                    _ => Ending::Refused(Refusal::Unanswered),
+                };
+                self.over(core, ending);
+            }
+            State::Up(up) => {
+                let ours = up.is_refreshing(key);
+                self.state = State::Up(up);
+                if ours {
+                    // RFC 3261 §12.2.1.2: no answer inside a dialog means that the peer is gone.
+                    self.hang_up(core, now, Ending::Refused(Refusal::Unanswered));
+                }
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn hang_up(&mut self, core: &mut Core, now: Instant, ending: Ending) {
+        match self.take() {
+            State::Inviting(inviting) => self.cancel(core, now, *inviting),
+            State::Resolving(resolving) => self.decline(core, now, &resolving.offered, &Refusal::Unwanted),
+            State::Alerting(alerting) => self.decline(core, now, &alerting.offered, &Refusal::Unwanted),
+            State::Up(mut up) => {
+                goodbye(core, now, &mut up.dialog, ending.refusal());
+                self.over(core, ending);
+            }
+            State::Wanting(_) | State::Over => self.over(core, ending),
+        }
+    }
+}
+
+fn of_fetch(purpose: FetchPurpose, error: FetchError) -> Refusal {
+    match error {
+        FetchError::Unreachable => Refusal::KmsUnreachable(purpose),
+        FetchError::TimedOut => Refusal::KmsTimeout(purpose),
+        // The key server sheds load with these.
+        FetchError::Status(429 | 500..) => Refusal::KmsUnreachable(purpose),
+        FetchError::Status(_) => Refusal::KmsRefused(purpose, None),
+    }
+}

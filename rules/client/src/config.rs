@@ -1,0 +1,95 @@
+//! What a client is told once.
+
+use std::time::Duration;
+
+use carnet_mikey::{Profile, Psk};
+use carnet_sip::{Destination, NameAddr, Uri};
+
+use crate::media::TcpRole;
+
+/// Who the client is and how it behaves.
+pub struct Config {
+    /// Public identity, as it stands in From.
+    pub identity: Uri,
+    /// Where this client is reached: the URI in Contact.
+    pub contact: Uri,
+    /// First hop of every request outside a dialog.
+    pub proxy: Destination,
+    /// Account for the network's challenges.
+    pub credentials: Option<Credentials>,
+    /// Lifetime asked for a registration.
+    pub expires: Duration,
+    /// Routes for requests outside a dialog before a registration teaches others (RFC 3608).
+    pub routes: Vec<NameAddr>,
+    /// Account with the key server. Without it nothing can be sealed.
+    pub keys: Option<KeyAccount>,
+    /// Whether calls in clear may be made and taken.
+    pub allow_clear: bool,
+    /// What to be when the peer leaves it to us who connects.
+    pub prefer: TcpRole,
+    /// Whether this client can only connect, never accept (RFC 6135 §4.2: offers `active`).
+    pub behind_nat: bool,
+    /// Content types taken, as in `a=accept-types`.
+    pub accept_types: String,
+    /// Largest message taken in octets, announced in `a=max-size`.
+    pub max_message: Option<u64>,
+    /// Session interval asked for (RFC 4028); `None` asks for none.
+    pub session_interval: Option<Duration>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// The account with the network.
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: zeroize::Zeroizing<String>,
+}
+
+/// The account with the key server.
+pub struct KeyAccount {
+    /// What may differ between vendors of key servers and clients.
+    pub profile: Profile,
+    /// The name of the key server in tickets.
+    pub kms: String,
+    /// Further identities of this user, under which it may be called.
+    pub also_me: Vec<String>,
+    /// Names the shared key.
+    pub psk_id: Vec<u8>,
+    /// The shared key.
+    pub psk: Psk,
+    /// How many sealed offers are remembered against replay. When full, new ones are refused.
+    pub replay_entries: usize,
+}
+
+/// Bounds on what peers can make the client hold.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Calls at once, in both directions. More are answered 486.
+    pub calls: usize,
+    /// Calls whose tickets are being opened at once. They cost a question to the key server and
+    /// are not authenticated before the answer. More are answered 486.
+    pub opening: usize,
+    /// Branches of one forked call. Answers of more are acknowledged and ended.
+    pub branches: usize,
+    /// How long the key server may take.
+    pub key_server: Duration,
+    /// How long an incoming call rings before it is answered 480.
+    pub ringing: Duration,
+    /// Bounds on session descriptions.
+    pub sdp: carnet_sdp::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 64,
+            opening: 8,
+            branches: 16,
+            key_server: Duration::from_secs(5),
+            ringing: Duration::from_secs(180),
+            sdp: carnet_sdp::Limits::default(),
+        }
+    }
+}

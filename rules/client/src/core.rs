@@ -1,0 +1,255 @@
+//! What all calls share: the SIP endpoint, the keys, and the queues towards the driver.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use carnet_sip::{CSeq, ClientKey, Destination, Endpoint, Message, Method, NameAddr, ServerKey, Uri};
+use carnet_wire::{Random, hex};
+
+use crate::config::Config;
+use crate::dialog::Dialog;
+use crate::event::{CallId, Event, Fetch, FetchId};
+use crate::refusal::{FetchPurpose, Refusal};
+use crate::seal::Keys;
+
+/// Methods this client understands.
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS";
+/// Extensions this client understands.
+pub(crate) const SUPPORTED: &str = "100rel, timer, path";
+/// The media type of a session description.
+pub(crate) const SDP: &str = "application/sdp";
+
+/// Who asked for a request of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Registration,
+    Call(CallId),
+    /// The INVITE of a call that is up: other branches of it may still answer.
+    Answered(CallId),
+    /// Nobody waits for the answer (BYE, PRACK of a branch that lost).
+    Nobody,
+}
+
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) rng: Box<dyn Random>,
+    pub(crate) keys: Option<Keys>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) fetches: VecDeque<Fetch>,
+    /// Questions to the key server that have no answer yet, with the time each is given up.
+    pub(crate) waiting: BTreeMap<FetchId, (CallId, Instant)>,
+    pub(crate) owners: BTreeMap<ClientKey, Owner>,
+    /// Service-Route of the registration (RFC 3608), else what was configured.
+    pub(crate) routes: Vec<NameAddr>,
+    next_fetch: u64,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, endpoint: Endpoint, rng: Box<dyn Random>, keys: Option<Keys>) -> Self {
+        let routes = config.routes.clone();
+        Self {
+            config,
+            endpoint,
+            rng,
+            keys,
+            events: VecDeque::new(),
+            fetches: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            routes,
+            next_fetch: 0,
+        }
+    }
+
+    /// A random token of `octets` octets in hexadecimal.
+    pub(crate) fn token(&mut self, octets: usize) -> String {
+        let mut buffer = vec![0; octets];
+        self.rng.fill(&mut buffer);
+        hex::encode(&buffer)
+    }
+
+    /// Asks the driver to ask the key server.
+    pub(crate) fn fetch(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        purpose: FetchPurpose,
+        octets: Vec<u8>,
+    ) -> FetchId {
+        let id = FetchId(self.next_fetch);
+        self.next_fetch += 1;
+        self.waiting.insert(id, (call, now + self.config.limits.key_server));
+        self.fetches.push_back(Fetch { id, purpose, octets });
+        id
+    }
+
+    /// A request outside a dialog (RFC 3261 §8.1.1), along the Service-Route.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        target: Uri,
+        to: &Uri,
+        ids: &Ids,
+    ) -> Result<Message, Refusal> {
+        let mut request = Message::request(method.clone(), target);
+        for route in &self.routes {
+            set(&mut request, "Route", &route.to_string(), true)?;
+        }
+        set(&mut request, "Max-Forwards", "70", false)?;
+        let from = format!("<{}>;tag={}", self.config.identity, ids.tag);
+        set(&mut request, "From", &from, false)?;
+        set(&mut request, "To", &format!("<{to}>"), false)?;
+        set(&mut request, "Call-ID", &ids.call_id, false)?;
+        let cseq = CSeq { number: ids.cseq, method };
+        set(&mut request, "CSeq", &cseq.to_string(), false)?;
+        Ok(request)
+    }
+
+    /// Adds Contact, Allow and Supported.
+    pub(crate) fn introduce(&self, message: &mut Message) -> Result<(), Refusal> {
+        set(message, "Contact", &format!("<{}>", self.config.contact), false)?;
+        set(message, "Allow", ALLOW, false)?;
+        set(message, "Supported", SUPPORTED, false)
+    }
+
+    /// Sends a request to the first hop.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        request: Message,
+        owner: Owner,
+    ) -> Result<ClientKey, Refusal> {
+        let destination = self.config.proxy.clone();
+        self.send_to(now, request, destination, owner)
+    }
+
+    /// Sends a request inside a dialog.
+    pub(crate) fn send_in(
+        &mut self,
+        now: Instant,
+        dialog: &Dialog,
+        request: Message,
+        owner: Owner,
+    ) -> Result<ClientKey, Refusal> {
+        self.send_to(now, request, dialog.destination(), owner)
+    }
+
+    fn send_to(
+        &mut self,
+        now: Instant,
+        request: Message,
+        destination: Destination,
+        owner: Owner,
+    ) -> Result<ClientKey, Refusal> {
+        let key = self
+            .endpoint
+            .request(now, request, destination)
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        self.owners.insert(key, owner);
+        Ok(key)
+    }
+
+    /// Answers a request without a body.
+    pub(crate) fn reply(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Message,
+        status: u16,
+        tag: Option<&str>,
+    ) {
+        let reason = carnet_sip::reason_phrase(status);
+        self.reply_with(now, key, request, status, reason, tag, |_| Ok(()));
+    }
+
+    /// Refuses a request with the status and warning of `refusal`.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Message,
+        refusal: &Refusal,
+        tag: Option<&str>,
+    ) {
+        let (status, warning, text) = refusal.sip();
+        let host = self.config.identity.host().to_owned();
+        let reason = carnet_sip::reason_phrase(status);
+        self.reply_with(now, key, request, status, reason, tag, |response| match warning {
+            // RFC 3261 §20.43
+            Some(code) => set(response, "Warning", &format!("{code} {host} \"{text}\""), false),
+            None => Ok(()),
+        });
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn reply_with(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Message,
+        status: u16,
+        reason: &str,
+        tag: Option<&str>,
+        edit: impl FnOnce(&mut Message) -> Result<(), Refusal>,
+    ) {
+        let Ok(mut response) = Message::response(request, status, reason) else { return };
+        let tag = match tag {
+            Some(tag) => tag.to_owned(),
+            None => self.token(8),
+        };
+        if tag_to(&mut response, &tag).is_err() || edit(&mut response).is_err() {
+            return;
+        }
+        // A transaction that is gone needs no answer.
+        let _ = self.endpoint.respond(now, key, response);
+    }
+
+    /// Adds the answer to a challenge. `false` if there is no account, or the answer was wrong.
+    pub(crate) fn authorise(&mut self, _response: &Message, _request: &mut Message) -> bool {
+        false
+    }
+
+    /// The wall clock and the keys, for whoever seals.
+    pub(crate) fn sealing(&mut self) -> Option<(&mut Keys, &mut dyn Random)> {
+        Some((self.keys.as_mut()?, &mut *self.rng))
+    }
+}
+
+/// What names a dialog that we begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Ids {
+    pub(crate) call_id: String,
+    pub(crate) tag: String,
+    pub(crate) cseq: u32,
+}
+
+/// RFC 3261 §8.2.6.2: every response but 100 has a To tag.
+fn tag_to(response: &mut Message, tag: &str) -> Result<(), Refusal> {
+    if response.to_tag().is_some() {
+        return Ok(());
+    }
+    let to = response.to().map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let to = to.with_tag(tag).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    set(response, "To", &to.to_string(), false)
+}
+
+/// Sets (or adds) a header whose value is ours and therefore printable.
+pub(crate) fn set(message: &mut Message, name: &str, value: &str, add: bool) -> Result<(), Refusal> {
+    let done = if add { message.push_back(name, value) } else { message.set_header(name, value) };
+    done.map_err(|error| Refusal::Malformed(error.to_string()))
+}
+
+/// Puts a session description into a message.
+pub(crate) fn set_sdp(message: &mut Message, sdp: Bytes) -> Result<(), Refusal> {
+    message.set_body(sdp, Some(SDP)).map_err(|error| Refusal::Malformed(error.to_string()))
+}
+
+/// The session description of a message; `None` if it has no body.
+pub(crate) fn sdp(message: &Message) -> Option<&Bytes> {
+    let is_sdp = message
+        .content_type()
+        .is_none_or(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP)));
+    (is_sdp && !message.body().is_empty()).then(|| message.body())
+}

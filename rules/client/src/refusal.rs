@@ -1,0 +1,292 @@
+//! Why a call did not come about, or was taken down, in a form that answers the peer and the person
+//! who looks at the screen.
+//!
+//! One reason is one variant. Each knows the SIP answer (RFC 4567 §4.1.2: 488 with Warning 306 or
+//! 399) and one sentence. Which octet of which payload was wrong is kept out of what the peer
+//! gets: a refusal must not help whoever altered the message.
+
+use std::fmt;
+
+/// Which exchange with the key server a reason is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FetchPurpose {
+    /// The caller asks for a ticket (REQUEST_INIT, RFC 6043 §4.2.1).
+    Ticket,
+    /// The called side asks for the keys in a ticket (RESOLVE_INIT, RFC 6043 §4.2.3).
+    Resolve,
+}
+
+impl FetchPurpose {
+    /// The query value that tells the two apart at the key server.
+    pub fn request_type(self) -> &'static str {
+        match self {
+            Self::Ticket => "ticketrequest",
+            Self::Resolve => "ticketresolve",
+        }
+    }
+}
+
+/// Which half of the offer/answer exchange a reason is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// The offer of the peer.
+    Offer,
+    /// The answer of the peer.
+    Answer,
+}
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+        })
+    }
+}
+
+/// Why there is no call.
+///
+/// [`Display`](fmt::Display) is the one sentence for a person. [`Refusal::sip`] is what the peer
+/// is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No `a=key-mgmt` where sealing is required: someone removed it, or the peer cannot do it.
+    Unsealed(Half),
+    /// The key exchange does not authenticate: it was altered on the way, or is not the peer's.
+    Altered(Half),
+    /// The list of key management protocols differs from the authenticated one (RFC 4567 §7).
+    ListAltered,
+    /// The ticket names somebody else as responder.
+    WrongCallee,
+    /// The answer was made by somebody the ticket does not allow.
+    WrongResponder(String),
+    /// The ticket's time of validity is over, or has not begun.
+    Expired,
+    /// The clocks of the two sides differ by more than the skew allowed.
+    Clock,
+    /// This TRANSFER_INIT was seen before.
+    Replayed,
+    /// The ticket comes from a key server this client does not use.
+    ForeignKms(String),
+    /// The key server could not be reached.
+    KmsUnreachable(FetchPurpose),
+    /// The key server did not answer in time.
+    KmsTimeout(FetchPurpose),
+    /// The key server refused, with its MIKEY error number if it gave one.
+    KmsRefused(FetchPurpose, Option<u8>),
+    /// What the key server said does not authenticate or cannot be read.
+    KmsAltered(FetchPurpose),
+    /// Algorithms, ticket type or policy that this client does not have.
+    UnsupportedKeys(String),
+    /// The answer's transport is not the one that was offered.
+    TransportChanged {
+        /// What was offered.
+        offered: String,
+        /// What came back.
+        answered: String,
+    },
+    /// The peer's session description has no line this client can take part in.
+    NoMedia,
+    /// The peer declined the media line (port 0).
+    Declined,
+    /// Offer without `a=msrp-cema` whose address is not the one in its path (RFC 6714 §5).
+    PathMismatch,
+    /// `a=setup` of the two sides leaves nobody, or both, to connect.
+    Setup,
+    /// The session description or the SIP message cannot be read.
+    Malformed(String),
+    /// The peer answered with a final status.
+    Rejected {
+        /// SIP status, 300 to 699.
+        status: u16,
+        /// The peer's words: Warning text if there is one, else the reason phrase.
+        text: String,
+    },
+    /// No final answer came from the network.
+    Unanswered,
+    /// The network does not accept who we say we are.
+    Unauthorised,
+    /// The user did not want the call.
+    Unwanted,
+    /// As many calls are up as this client takes.
+    Busy,
+}
+
+impl Refusal {
+    /// What to answer the peer: status, warning code, warning text without detail of the keys.
+    pub fn sip(&self) -> (u16, Option<u16>, &'static str) {
+        match self {
+            // RFC 4567 §4.1.2
+            Self::Unsealed(_) => (488, Some(399), "End-to-end key management required"),
+            Self::UnsupportedKeys(_) => (488, Some(306), "Key management attribute not understood"),
+            Self::Altered(_)
+            | Self::ListAltered
+            | Self::WrongCallee
+            | Self::WrongResponder(_)
+            | Self::Expired
+            | Self::Clock
+            | Self::Replayed
+            | Self::ForeignKms(_)
+            | Self::KmsRefused(..)
+            | Self::KmsAltered(_) => (488, Some(399), "Key management failed"),
+            Self::KmsUnreachable(_) => (503, Some(399), "Key server unavailable"),
+            Self::KmsTimeout(_) => (504, Some(399), "Key server did not answer"),
+            Self::TransportChanged { .. } => (488, Some(302), "Incompatible transport protocol"),
+            Self::NoMedia | Self::Declined => (488, Some(304), "Media type not available"),
+            Self::PathMismatch => (488, Some(399), "MSRP path does not match and no CEMA"),
+            Self::Setup => (488, Some(399), "Connection setup not possible"),
+            Self::Malformed(_) => (400, Some(399), "Session description cannot be read"),
+            Self::Rejected { .. } | Self::Unanswered | Self::Unauthorised => (480, None, "Unavailable"),
+            Self::Unwanted => (603, None, "Decline"),
+            Self::Busy => (486, None, "Busy Here"),
+        }
+    }
+
+    /// One stable word for scripts.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unsealed(_) => "unsealed",
+            Self::Altered(_) => "altered",
+            Self::ListAltered => "list-altered",
+            Self::WrongCallee => "wrong-callee",
+            Self::WrongResponder(_) => "wrong-responder",
+            Self::Expired => "expired",
+            Self::Clock => "clock",
+            Self::Replayed => "replayed",
+            Self::ForeignKms(_) => "foreign-kms",
+            Self::KmsUnreachable(_) => "kms-unreachable",
+            Self::KmsTimeout(_) => "kms-timeout",
+            Self::KmsRefused(..) => "kms-refused",
+            Self::KmsAltered(_) => "kms-altered",
+            Self::UnsupportedKeys(_) => "unsupported-keys",
+            Self::TransportChanged { .. } => "transport-changed",
+            Self::NoMedia => "no-media",
+            Self::Declined => "declined",
+            Self::PathMismatch => "path-mismatch",
+            Self::Setup => "setup",
+            Self::Malformed(_) => "malformed",
+            Self::Rejected { .. } => "rejected",
+            Self::Unanswered => "unanswered",
+            Self::Unauthorised => "unauthorised",
+            Self::Unwanted => "unwanted",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsealed(half) => write!(
+                f,
+                "the {half} came without end-to-end keys, so nothing was sent: the other side cannot seal, or \
+                 someone on the way removed the keys"
+            ),
+            Self::Altered(half) => {
+                write!(f, "the keys in the {half} do not check out: they were altered on the way")
+            }
+            Self::ListAltered => {
+                f.write_str("someone on the way changed the list of key exchanges that was offered")
+            }
+            Self::WrongCallee => f.write_str("the ticket in the call was made for somebody else"),
+            Self::WrongResponder(who) => {
+                write!(f, "the call was answered by {}, whom the ticket does not allow", plain(who))
+            }
+            Self::Expired => f.write_str("the ticket in the call is not valid at this time"),
+            Self::Clock => f.write_str("the clocks of the two sides are too far apart"),
+            Self::Replayed => f.write_str("the same sealed offer was used before: this is a replay"),
+            Self::ForeignKms(kms) => {
+                write!(f, "the ticket comes from {}, a key server that is not ours", plain(kms))
+            }
+            Self::KmsUnreachable(FetchPurpose::Ticket) => {
+                f.write_str("the key server could not be reached to get a ticket")
+            }
+            Self::KmsUnreachable(FetchPurpose::Resolve) => {
+                f.write_str("the key server could not be reached to open the caller's ticket")
+            }
+            Self::KmsTimeout(FetchPurpose::Ticket) => {
+                f.write_str("the key server did not answer the request for a ticket in time")
+            }
+            Self::KmsTimeout(FetchPurpose::Resolve) => {
+                f.write_str("the key server did not open the caller's ticket in time")
+            }
+            Self::KmsRefused(FetchPurpose::Ticket, number) => {
+                write!(f, "the key server gave no ticket for this call{}", Number(*number))
+            }
+            Self::KmsRefused(FetchPurpose::Resolve, number) => {
+                write!(f, "the key server did not let us open the caller's ticket{}", Number(*number))
+            }
+            Self::KmsAltered(_) => f.write_str(
+                "the key server's answer does not check out: it was altered, or the key shared with it is wrong",
+            ),
+            Self::UnsupportedKeys(what) => {
+                write!(f, "the other side's key exchange is of a kind we do not have: {}", plain(what))
+            }
+            Self::TransportChanged { offered, answered } => write!(
+                f,
+                "we offered {} and were answered {}: someone changed the transport",
+                plain(offered),
+                plain(answered)
+            ),
+            Self::NoMedia => f.write_str("the other side has no message session that we can join"),
+            Self::Declined => f.write_str("the other side declined the message session"),
+            Self::PathMismatch => {
+                f.write_str("the other side's address and MSRP path differ, and it does not allow relays (CEMA)")
+            }
+            Self::Setup => f.write_str("the two sides could not agree who opens the connection"),
+            Self::Malformed(what) => write!(f, "a message could not be read: {}", plain(what)),
+            Self::Rejected { status, text } => write!(f, "the call was refused: {status} {}", plain(text)),
+            Self::Unanswered => f.write_str("nobody answered"),
+            Self::Unauthorised => f.write_str("the network does not accept this user name and password"),
+            Self::Unwanted => f.write_str("the call was declined"),
+            Self::Busy => f.write_str("too many calls are up"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+struct Number(Option<u8>);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, " (MIKEY error {number})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Words of a peer on their way to a terminal: printable only, and not a page of them.
+fn plain(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { '.' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_words_cannot_steer_a_terminal() {
+        let refusal = Refusal::Rejected { status: 488, text: "no\x1b[2J\r\nyes".into() };
+        assert_eq!(refusal.to_string(), "the call was refused: 488 no.[2J..yes");
+    }
+
+    #[test]
+    fn what_the_peer_is_told_of_bad_keys_is_always_the_same() {
+        // Which check failed would tell a forger how far he got.
+        let told: std::collections::BTreeSet<_> = [
+            Refusal::Altered(Half::Offer),
+            Refusal::ListAltered,
+            Refusal::WrongCallee,
+            Refusal::Expired,
+            Refusal::Replayed,
+            Refusal::ForeignKms("x".into()),
+        ]
+        .iter()
+        .map(Refusal::sip)
+        .collect();
+        assert_eq!(told.len(), 1);
+    }
+}

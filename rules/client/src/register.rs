@@ -1,0 +1,205 @@
+//! The registration: made, refreshed, taken back.
+//!
+//! RFC 3261 §10.2, RFC 3327 (Path is announced), RFC 3608 (Service-Route is kept and used). One
+//! contact, one registrar; a failure is tried again with growing pauses, except when the password
+//! is wrong.
+
+use std::time::{Duration, Instant};
+
+use carnet_sip::{ClientKey, Message, Method, Uri};
+
+use crate::core::{Core, Ids, Owner, set};
+use crate::event::Event;
+use crate::refusal::Refusal;
+
+/// How often a challenge or a wish for another lifetime is followed in a row.
+const ATTEMPTS: u8 = 3;
+/// First and longest pause after a failure.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// TS 24.229 §5.1.1.4: long registrations are refreshed this long before they end.
+const AHEAD: Duration = Duration::from_secs(600);
+
+pub(crate) struct Registration {
+    ids: Ids,
+    expires: Duration,
+    state: State,
+    pause: Duration,
+}
+
+enum State {
+    Idle,
+    Asking { key: ClientKey, request: Message, attempts: u8 },
+    Done { refresh: Instant },
+    Failed { again: Instant },
+    Ending { key: ClientKey, request: Message, attempts: u8 },
+}
+
+impl Registration {
+    pub(crate) fn new(core: &mut Core) -> Self {
+        Self {
+            // RFC 3261 §10.2: one Call-ID for all registrations of a client.
+            ids: Ids { call_id: core.token(16), tag: core.token(8), cseq: 0 },
+            expires: core.config.expires,
+            state: State::Idle,
+            pause: PAUSE.0,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, core: &mut Core, now: Instant) {
+        if matches!(self.state, State::Asking { .. }) {
+            return;
+        }
+        match self.request(core, self.expires).and_then(|request| self.send(core, now, request)) {
+            Ok((key, request)) => self.state = State::Asking { key, request, attempts: 0 },
+            Err(refusal) => self.failed(core, now, refusal),
+        }
+    }
+
+    pub(crate) fn end(&mut self, core: &mut Core, now: Instant) {
+        let was_known = matches!(self.state, State::Done { .. } | State::Asking { .. });
+        self.state = State::Idle;
+        if was_known
+            && let Ok((key, request)) =
+                self.request(core, Duration::ZERO).and_then(|request| self.send(core, now, request))
+        {
+            self.state = State::Ending { key, request, attempts: 0 };
+            return;
+        }
+        core.events.push_back(Event::Unregistered);
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Done { refresh } => Some(*refresh),
+            State::Failed { again } => Some(*again),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) {
+        if self.timeout().is_some_and(|at| now >= at) {
+            self.begin(core, now);
+        }
+    }
+
+    pub(crate) fn answered(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        answered: ClientKey,
+        response: &Message,
+    ) {
+        let status = response.status().unwrap_or(500);
+        // An answer to a request that another has replaced is no matter.
+        let current =
+            matches!(&self.state, State::Asking { key, .. } | State::Ending { key, .. } if *key == answered);
+        if status < 200 || !current {
+            return;
+        }
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Asking { mut request, attempts, .. } => {
+                let again = attempts < ATTEMPTS
+                    && match status {
+                        401 | 407 => core.authorise(response, &mut request),
+                        // RFC 3261 §10.2.8
+                        423 => response
+                            .header("Min-Expires")
+                            .and_then(|least| least.trim().parse().ok())
+                            .is_some_and(|least| {
+                                self.expires = Duration::from_secs(least);
+                                set(&mut request, "Expires", &least.to_string(), false).is_ok()
+                            }),
+                        _ => false,
+                    };
+                if again && let Ok((key, request)) = self.send(core, now, request) {
+                    self.state = State::Asking { key, request, attempts: attempts + 1 };
+                    return;
+                }
+                match status {
+                    ..=299 => self.succeeded(core, now, response),
+                    401 | 403 | 407 => {
+                        // The same password again would lock the account.
+                        core.events.push_back(Event::RegistrationFailed { reason: Refusal::Unauthorised });
+                    }
+                    _ => {
+                        let text = response.reason().into_owned();
+                        self.failed(core, now, Refusal::Rejected { status, text });
+                    }
+                }
+            }
+            State::Ending { mut request, attempts, .. } => {
+                if matches!(status, 401 | 407)
+                    && attempts < ATTEMPTS
+                    && core.authorise(response, &mut request)
+                    && let Ok((key, request)) = self.send(core, now, request)
+                {
+                    self.state = State::Ending { key, request, attempts: attempts + 1 };
+                    return;
+                }
+                core.events.push_back(Event::Unregistered);
+            }
+            other => self.state = other,
+        }
+    }
+
+    pub(crate) fn unanswered(&mut self, core: &mut Core, now: Instant) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Asking { .. } => self.failed(core, now, Refusal::Unanswered),
+            State::Ending { .. } => core.events.push_back(Event::Unregistered),
+            other => self.state = other,
+        }
+    }
+
+    fn succeeded(&mut self, core: &mut Core, now: Instant, response: &Message) {
+        // RFC 3608 §5: the routes of the latest registration hold, also if there are none.
+        match response.addresses("Service-Route") {
+            Ok(routes) if !routes.is_empty() => core.routes = routes,
+            _ => core.routes = core.config.routes.clone(),
+        }
+        let expires = granted(response, &core.config.contact).map_or(self.expires, Duration::from_secs);
+        self.pause = PAUSE.0;
+        let wait = if expires > AHEAD * 2 { expires - AHEAD } else { expires / 2 };
+        self.state = State::Done { refresh: now + wait.max(Duration::from_secs(1)) };
+        core.events.push_back(Event::Registered { expires });
+    }
+
+    fn failed(&mut self, core: &mut Core, now: Instant, reason: Refusal) {
+        self.state = State::Failed { again: now + self.pause };
+        self.pause = (self.pause * 2).min(PAUSE.1);
+        core.events.push_back(Event::RegistrationFailed { reason });
+    }
+
+    fn request(&self, core: &Core, expires: Duration) -> Result<Message, Refusal> {
+        let domain = Uri::sip(None, core.config.identity.host(), core.config.identity.port())
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let identity = core.config.identity.clone();
+        let mut request = core.request(Method::Register, domain, &identity, &self.ids)?;
+        // A registration goes where we were told, not where the last one led us.
+        request.remove_all("Route");
+        for route in &core.config.routes {
+            set(&mut request, "Route", &route.to_string(), true)?;
+        }
+        core.introduce(&mut request)?;
+        set(&mut request, "Expires", &expires.as_secs().to_string(), false)?;
+        Ok(request)
+    }
+
+    fn send(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        mut request: Message,
+    ) -> Result<(ClientKey, Message), Refusal> {
+        self.ids.cseq += 1;
+        set(&mut request, "CSeq", &format!("{} REGISTER", self.ids.cseq), false)?;
+        let key = core.send(now, request.clone(), Owner::Registration)?;
+        Ok((key, request))
+    }
+}
+
+/// The lifetime of our contact in seconds (RFC 3261 §10.2.4): its own parameter, else Expires.
+fn granted(response: &Message, contact: &Uri) -> Option<u64> {
+    let contacts = response.contacts().ok()?;
+    let ours = contacts.iter().find(|other| other.uri().equivalent(contact)).or_else(|| contacts.first());
+    ours.and_then(|ours| ours.param("expires")?.parse().ok()).or_else(|| response.expires().map(u64::from))
+}
