@@ -46,6 +46,9 @@ pub enum Error {
     /// Max-Forwards has come to 0.
     #[error("too many hops")]
     Hops,
+    /// The password was not accepted.
+    #[error("the password was not accepted")]
+    Denied,
     /// A value given by the caller cannot stand in a header line (CR, LF, NUL or not a token).
     #[error("{0} cannot be written in a message")]
     Unprintable(&'static str),
@@ -80,6 +83,7 @@ impl Error {
             Self::Method(_) => Some(405),
             Self::Extension(_) => Some(420),
             Self::Hops => Some(483),
+            Self::Denied => Some(403),
             Self::Unprintable(_) | Self::State(_) => Some(500),
             Self::Full => Some(503),
             Self::Dialog { status, .. } => Some(*status),

@@ -11,6 +11,8 @@
 //! socket or draws a random number of its own.
 
 mod address;
+mod dialog;
+mod digest;
 mod endpoint;
 mod error;
 mod framer;
@@ -21,10 +23,16 @@ mod locate;
 mod message;
 mod method;
 mod params;
+pub mod registration;
 mod typed;
 mod uri;
 
 pub use address::NameAddr;
+pub use dialog::{
+    Dialog, DialogId, Provisionals, Refresher, Repetition, SessionTimer, SessionTimers, fresh_call_id,
+    fresh_tag,
+};
+pub use digest::{Algorithm, Challenge, DigestClient, DigestServer, DigestSettings, Password, Verdict};
 pub use endpoint::{
     Answering, ClientKey, Config, Destination, Endpoint, Event, Load, SentBy, ServerKey, Silence, Timers,
 };
