@@ -325,11 +325,18 @@ impl Association {
         self.queue.extend(self.outgoing.all());
     }
 
-    /// Ends the association: what is without an answer fails, nothing more is sent.
-    pub fn close(&mut self) {
+    /// Gives up our requests: each fails with [`Failure::Closed`]. What the peer asked stays.
+    pub fn fail_requests(&mut self) {
         for id in self.outgoing.clear() {
             self.events.push_back(Event::Failed { id, reason: Failure::Closed });
         }
+        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Request(_)));
+        self.queue.retain(|t| !matches!(t, Transaction::Request(_)));
+    }
+
+    /// Ends the association: our requests fail, nothing more is sent, the peer's are forgotten.
+    pub fn close(&mut self) {
+        self.fail_requests();
         self.alarms.clear();
         self.queue.clear();
         self.acks.clear();
