@@ -113,7 +113,8 @@ impl Framer {
             return self.fail_large("octets", self.limits.message);
         }
         if self.buffer.len() < whole {
-            self.scanned = head_len;
+            // The next search starts three octets earlier and must find the end of the head again.
+            self.scanned = head_len.saturating_sub(1);
             return Ok(None);
         }
         Ok(Some(Frame::Message(self.take(whole))))
@@ -161,4 +162,27 @@ fn content_length(head: &[u8]) -> Result<usize, ParseError> {
         }
     }
     length.ok_or_else(|| ParseError::new(head.len(), "a Content-Length on a stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_stream_is_cut_does_not_matter() {
+        let one = b"OPTIONS sip:a SIP/2.0\r\nl: 8\r\n\r\nbody\r\n\r\n";
+        let two = b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let stream = [&one[..], two, b"\r\n\r\n", one].concat();
+        for step in 1..stream.len() {
+            let (mut framer, mut frames) = (Framer::new(Limits::default()), Vec::new());
+            for piece in stream.chunks(step) {
+                framer.push(piece);
+                while let Some(frame) = framer.next().unwrap() {
+                    frames.push(frame);
+                }
+            }
+            let message = |octets: &[u8]| Frame::Message(Bytes::copy_from_slice(octets));
+            assert_eq!(frames, [message(one), message(two), Frame::Ping, message(one)], "step {step}");
+        }
+    }
 }
