@@ -146,21 +146,24 @@ impl Outlet {
 /// What one connection shares between its two halves.
 struct Activity {
     start: Instant,
-    heard: AtomicU64,
-    said: AtomicU64,
+    /// Reads so far.
+    reads: AtomicU64,
+    /// Milliseconds from `start` to the last octet in either direction.
+    last: AtomicU64,
 }
 
 impl Activity {
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn new() -> Self {
+        Self { start: Instant::now(), reads: AtomicU64::new(0), last: AtomicU64::new(0) }
     }
 
-    fn at(&self, moment: &AtomicU64) -> Instant {
-        self.start + Duration::from_millis(moment.load(Ordering::Relaxed))
+    fn touch(&self) {
+        let since = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(since, Ordering::Relaxed);
     }
 
     fn last(&self) -> Instant {
-        self.at(&self.heard).max(self.at(&self.said))
+        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 }
 
@@ -195,7 +198,7 @@ where
         F: Framing,
     {
         let (mut reader, writer) = tokio::io::split(stream);
-        let activity = Activity { start: Instant::now(), heard: AtomicU64::new(0), said: AtomicU64::new(0) };
+        let activity = Activity::new();
         let ping = F::PING.filter(|_| self.ours);
         let mut writing = std::pin::pin!(write(writer, &mut inlet, self.limits, ping, &activity));
         let mut can_write = true;
@@ -255,7 +258,8 @@ where
                     continue;
                 }
             };
-            activity.heard.store(activity.now(), Ordering::Relaxed);
+            activity.touch();
+            activity.reads.fetch_add(1, Ordering::Relaxed);
             framing.push(buffer.get(..n).unwrap_or_default());
             loop {
                 match framing.next() {
@@ -295,12 +299,13 @@ where
     S: AsyncWrite,
 {
     let keep_alive = limits.keep_alive.zip(ping);
-    let mut pinged: Option<Instant> = None;
+    // When the last ping went out, and how many reads there had been.
+    let mut pinged: Option<(Instant, u64)> = None;
     loop {
         let due = async {
             match (keep_alive, pinged) {
                 (None, _) => std::future::pending().await,
-                (Some(_), Some(at)) => sleep_until(at + limits.pong).await,
+                (Some(_), Some((at, _))) => sleep_until(at + limits.pong).await,
                 (Some((every, _)), None) => sleep_until(activity.last() + every).await,
             }
         };
@@ -318,9 +323,11 @@ where
                 inlet.octets.fetch_sub(message.len(), Ordering::AcqRel);
                 written
             }
-            (None, Some(at), _) if activity.at(&activity.heard) < at => return End::Silent,
+            (None, Some((_, reads)), _) if activity.reads.load(Ordering::Relaxed) == reads => {
+                return End::Silent;
+            }
             (None, None, Some((every, ping))) if activity.last() + every <= Instant::now() => {
-                pinged = Some(Instant::now());
+                pinged = Some((Instant::now(), activity.reads.load(Ordering::Relaxed)));
                 put(&mut writer, ping, limits.write).await
             }
             (None, ..) => continue,
@@ -328,7 +335,7 @@ where
         if let Err(end) = written {
             return end;
         }
-        activity.said.store(activity.now(), Ordering::Relaxed);
+        activity.touch();
     }
     match writer.shutdown().await {
         Ok(()) => End::Closed,
