@@ -4,6 +4,8 @@
 //! the receiver would, emits one JSON object a message and stops at the first octet that is not
 //! acceptable.
 
+pub mod msrp;
+
 use serde_json::Value;
 
 /// The first thing in the input that a receiver would not accept.

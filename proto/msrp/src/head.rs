@@ -3,6 +3,7 @@
 //! Lines are kept as they came, so printing a parsed head is the identity. What the values mean is
 //! for [`crate::Session`]; here only their form matters.
 
+use crate::{ByteRange, Status, parse_path};
 use carnet_wire::{Cursor, ParseError};
 
 /// Start line and header fields of one request or response.
@@ -103,6 +104,35 @@ impl Header {
         self.line.get(self.colon + 1..).unwrap_or_default().trim_matches([' ', '\t'])
     }
 
+    /// Where the value starts in the line.
+    fn value_at(&self) -> usize {
+        self.line.len()
+            - self.line.get(self.colon + 1..).unwrap_or_default().trim_start_matches([' ', '\t']).len()
+    }
+
+    /// Whether the value can be read, for the fields that every receiver reads.
+    fn check(&self) -> Result<(), ParseError> {
+        let value = self.value();
+        let is = |name: &str| self.name().eq_ignore_ascii_case(name);
+        let one_of = |words: &[&str], expected: &'static str| {
+            let known = words.iter().any(|w| w.eq_ignore_ascii_case(value));
+            if known { Ok(()) } else { Err(ParseError::new(0, expected)) }
+        };
+        if is("To-Path") || is("From-Path") {
+            parse_path(value.as_bytes()).map(drop)
+        } else if is("Byte-Range") {
+            ByteRange::parse(value.as_bytes()).map(drop)
+        } else if is("Success-Report") {
+            one_of(&["yes", "no"], "`yes` or `no`")
+        } else if is("Failure-Report") {
+            one_of(&["yes", "no", "partial"], "`yes`, `no` or `partial`")
+        } else if is("Status") {
+            report_status(value).map(drop)
+        } else {
+            Ok(())
+        }
+    }
+
     /// The line as it came, without its line end.
     pub fn line(&self) -> &str {
         &self.line
@@ -121,7 +151,7 @@ impl Head {
     }
 
     /// A response without header fields.
-    pub fn response(tid: impl Into<String>, status: crate::Status) -> Self {
+    pub fn response(tid: impl Into<String>, status: Status) -> Self {
         let comment = Some(status.comment()).filter(|c| !c.is_empty()).map(str::to_owned);
         let start = Start::Response { status: status.0, comment };
         Self { tid: tid.into(), start, headers: Vec::new(), has_body: false }
@@ -184,8 +214,60 @@ impl Head {
         }
     }
 
+    /// The first header field that no receiver can accept, with its place counted from the start of the
+    /// frame; `None` when the head is in order.
+    ///
+    /// Checked are those that every receiver reads: the paths, which come first (RFC 4975 §7.1, §9), and
+    /// the fields that tell which octets of which message a request carries or reports on.
+    pub fn fault(&self) -> Option<ParseError> {
+        let mut at = 0;
+        let mut lines = Vec::with_capacity(64);
+        self.write_start(&mut lines);
+        at += lines.len();
+        let end = at + self.headers.iter().map(|h| h.line.len() + 2).sum::<usize>();
+        for (i, header) in self.headers.iter().enumerate() {
+            let name = header.name();
+            for (place, path) in ["To-Path", "From-Path"].into_iter().enumerate() {
+                if (i == place) != name.eq_ignore_ascii_case(path) {
+                    return Some(ParseError::new(at, format!("{path} as header field {}", place + 1)));
+                }
+            }
+            if let Err(e) = header.check() {
+                return Some(e.shifted(at + header.value_at()));
+            }
+            at += header.line.len() + 2;
+        }
+        let needed: &[&str] = match self.method() {
+            Some("REPORT") => &["To-Path", "From-Path", "Message-ID", "Status"],
+            Some("SEND") if self.has_body && !self.is_empty_range() => {
+                &["To-Path", "From-Path", "Message-ID"]
+            }
+            _ => &["To-Path", "From-Path"],
+        };
+        let missing = needed.iter().find(|name| self.get(name).is_none_or(str::is_empty))?;
+        Some(ParseError::new(end, format!("{missing} among the header fields")))
+    }
+
+    /// Whether the message is said to have no octets. Some stacks end a keep-alive with the blank line
+    /// of a body and no body.
+    pub(crate) fn is_empty_range(&self) -> bool {
+        let range = self.get("Byte-Range").and_then(|v| ByteRange::parse(v.as_bytes()).ok());
+        range.is_some_and(|r| r.total == Some(0))
+    }
+
     /// Writes the head, with the blank line when a body follows.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_start(out);
+        for header in &self.headers {
+            out.extend_from_slice(header.line.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.has_body {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"MSRP ");
         out.extend_from_slice(self.tid.as_bytes());
         out.push(b' ');
@@ -200,13 +282,6 @@ impl Head {
             }
         }
         out.extend_from_slice(b"\r\n");
-        for header in &self.headers {
-            out.extend_from_slice(header.line.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        if self.has_body {
-            out.extend_from_slice(b"\r\n");
-        }
     }
 
     /// Writes the end line. The line end that separates it from a body is written when there is one.
@@ -219,6 +294,22 @@ impl Head {
         out.push(flag.octet());
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// `000 200 OK`: namespace, status, and a comment that does not matter (RFC 4975 §7.1.3).
+pub(crate) fn report_status(value: &str) -> Result<(u16, Status), ParseError> {
+    let mut c = Cursor::new(value.as_bytes());
+    let mut number = |expected: &'static str| {
+        let at = c.position();
+        let digits = c.take_while(|b| b.is_ascii_digit());
+        if digits.len() != 3 || c.peek().is_some_and(|b| b != b' ') {
+            return Err(ParseError::new(at, expected));
+        }
+        c.eat(b' ');
+        Ok(digits.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0')))
+    };
+    let namespace = number("a namespace of three digits")?;
+    Ok((namespace, Status(number("a status of three digits")?)))
 }
 
 /// RFC 4975 §9: utf8text, which has no control characters but the tab.

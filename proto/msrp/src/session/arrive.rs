@@ -3,6 +3,7 @@
 use super::types::{AbortReason, ArrivalKey, Event, FailureReason, FailureReport};
 use super::{Owner, Session};
 use crate::composing::{self, Composing};
+use crate::head::report_status;
 use crate::{ByteRange, Continuation, Head, Ranges, Start, Status, Uri, parse_path};
 use bytes::Bytes;
 use std::time::Instant;
@@ -153,6 +154,9 @@ impl Session {
     /// Finds or makes the message that a SEND belongs to; `None` when it has none.
     fn begin(&mut self, head: &Head) -> Result<Option<(ArrivalKey, ByteRange)>, Status> {
         let bad = |_| Status::BAD_REQUEST;
+        if head.fault().is_some() {
+            return Err(Status::BAD_REQUEST);
+        }
         let range = match head.get("Byte-Range") {
             Some(value) => ByteRange::parse(value.as_bytes()).map_err(bad)?,
             None => ByteRange::WHOLE,
@@ -164,8 +168,7 @@ impl Session {
             Some(value) if value.eq_ignore_ascii_case("yes") => true,
             Some(_) => return Err(Status::BAD_REQUEST),
         };
-        // Some stacks end a keep-alive with the blank line of a body and no body.
-        if !head.has_body || (head.get("Content-Type").is_none() && range.total == Some(0)) {
+        if !head.has_body || (head.get("Content-Type").is_none() && head.is_empty_range()) {
             return Ok(None);
         }
         // RFC 4975 §7.1.1: each chunk has a Message-ID; §7.1: a body has a Content-Type.
@@ -381,7 +384,9 @@ impl Session {
         if !self.is_for_us(head) {
             return;
         }
-        let Some((namespace, status)) = head.get("Status").and_then(report_status) else { return };
+        let Some((namespace, status)) = head.get("Status").and_then(|v| report_status(v).ok()) else {
+            return;
+        };
         let range = head.get("Byte-Range").and_then(|v| ByteRange::parse(v.as_bytes()).ok());
         let Some(key) = head.get("Message-ID").and_then(|id| self.key_of(id)) else { return };
         if namespace != 0 || status.is_ok() {
@@ -510,11 +515,4 @@ fn failure_report(head: &Head) -> Option<FailureReport> {
     let Some(value) = head.get("Failure-Report") else { return Some(FailureReport::Yes) };
     let words = [("yes", FailureReport::Yes), ("no", FailureReport::No), ("partial", FailureReport::Partial)];
     words.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(value)).map(|(_, report)| report)
-}
-
-/// `000 200 OK`: namespace, status, comment (RFC 4975 §7.1.3).
-fn report_status(value: &str) -> Option<(u16, Status)> {
-    let mut words = value.split(' ');
-    let mut number = || words.next().filter(|w| w.len() == 3).and_then(|w| w.parse::<u16>().ok());
-    Some((number()?, Status(number()?)))
 }
