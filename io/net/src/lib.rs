@@ -1,21 +1,26 @@
 //! Drivers that turn sockets and timers into machine inputs; media engines.
 //!
 //! The machines of the inner rings have no sockets, clocks or randomness. [`SipSockets`] feeds SIP
-//! endpoints, [`until`] is a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in
+//! endpoints, [`ControlSockets`] H.248 associations, [`until`] is a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in
 //! order.
 
 mod dns;
 mod drain;
 mod error;
+pub mod h248;
 mod random;
 pub mod sip;
 mod stream;
 mod tcp;
 mod timer;
+mod udp;
 
 pub use dns::NameServers;
 pub use drain::{Drain, Token, drain};
 pub use error::Error;
+pub use h248::{
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd, local_pair,
+};
 pub use random::OsRandom;
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;

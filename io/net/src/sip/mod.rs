@@ -14,20 +14,21 @@
 //! §18.1.1) changes the Via and so is the endpoint's.
 
 mod flow;
-mod udp;
 
 use crate::dns::{NameServers, Resolver};
+use crate::udp::{Datagrams, UdpPort};
 use crate::stream::{Outlet, Refused, StreamLimits};
 use crate::{Error, drain::Token};
+use bytes::Bytes;
 use carnet_sip::{Answer, Endpoint, FlowId, Hop, Input, Limits, Query, QueryId, Transmit, Transport};
 use carnet_tls::{CertificateContext, Peer};
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
-use udp::UdpPort;
 
 /// One address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -192,7 +193,15 @@ impl SipSockets {
         for listen in this.shared.config.listen.clone() {
             let address = match listen.transport {
                 Transport::Udp => {
-                    let port = UdpPort::open(&this.shared, listen.address)?;
+                    let shared = &this.shared;
+                    let waiting = shared.config.limits.datagrams;
+                    let port = UdpPort::open(
+                        listen.address,
+                        waiting,
+                        SipDatagrams,
+                        &shared.events,
+                        &shared.stopped,
+                    )?;
                     let address = port.local;
                     this.udp.push(port);
                     address
@@ -222,7 +231,7 @@ impl SipSockets {
         let Transmit { hop, data } = transmit;
         let outcome = match (hop.transport, hop.flow) {
             (Transport::Udp, _) => match self.udp_port(&hop) {
-                Some(port) => port.send(&hop, data),
+                Some(port) => port.send(hop.remote, data),
                 None => Err(Error::NoSocket(hop.remote)),
             },
             (_, Some(id)) => self.shared.push(id, data),
@@ -275,6 +284,26 @@ impl SipSockets {
         let fits = |port: &&UdpPort| port.local.is_ipv4() == hop.remote.is_ipv4();
         let wanted = |port: &&UdpPort| hop.local == Some(port.local);
         self.udp.iter().find(wanted).or_else(|| self.udp.iter().find(fits))
+    }
+}
+
+#[derive(Clone)]
+struct SipDatagrams;
+
+impl Datagrams for SipDatagrams {
+    type Event = SipEvent;
+
+    fn received(&self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Option<SipEvent> {
+        // Keep-alives in practice: line ends, zeroes or nothing.
+        if data.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
+            return None;
+        }
+        let hop = Hop { local: Some(local), ..Hop::new(Transport::Udp, remote) };
+        Some(SipEvent::Input(Input { hop, data: Bytes::copy_from_slice(data) }))
+    }
+
+    fn failed(&self, local: SocketAddr, remote: SocketAddr, _: &io::Error) -> Option<SipEvent> {
+        Some(SipEvent::Failed(Hop { local: Some(local), ..Hop::new(Transport::Udp, remote) }))
     }
 }
 
@@ -348,7 +377,7 @@ impl Shared {
         self.flows().by_reach.get(&Reach::of(hop)).copied()
     }
 
-    fn push(&self, id: FlowId, data: bytes::Bytes) -> Result<(), Error> {
+    fn push(&self, id: FlowId, data: Bytes) -> Result<(), Error> {
         let outlet = self.flows().by_id.get(&id).map(|flow| flow.outlet.clone());
         match outlet.ok_or(Refused::Gone).and_then(|outlet| outlet.push(data)) {
             Ok(()) => Ok(()),

@@ -1,0 +1,46 @@
+//! Controller and gateway in one process: messages pass as values through bounded channels.
+
+use super::{ControlEvent, ControlPeer, Shared, Way};
+use carnet_h248::Message;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// One end of an association inside the process; give it to
+/// [`ControlSockets::attach`](super::ControlSockets::attach).
+#[derive(Debug)]
+pub struct LocalEnd {
+    sender: mpsc::Sender<Message>,
+    receiver: mpsc::Receiver<Message>,
+}
+
+/// The two ends of an association, with room for `messages` each way.
+pub fn local_pair(messages: usize) -> (LocalEnd, LocalEnd) {
+    let (to_b, from_a) = mpsc::channel(messages);
+    let (to_a, from_b) = mpsc::channel(messages);
+    (LocalEnd { sender: to_b, receiver: from_b }, LocalEnd { sender: to_a, receiver: from_a })
+}
+
+pub(super) fn attach(shared: &Arc<Shared>, end: LocalEnd) -> ControlPeer {
+    let LocalEnd { sender, mut receiver } = end;
+    let (id, mut held) = shared.enter(Way::Local(sender));
+    let peer = ControlPeer::Local(id);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let carry = async {
+            while let Some(message) = receiver.recv().await {
+                if shared.events.send(ControlEvent::Message { peer, message }).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = carry => {}
+            _ = held.changed() => {}
+            () = shared.stopped() => {}
+        }
+        shared.retire(id);
+        drop(receiver);
+        let _ = shared.events.send(ControlEvent::Closed { peer }).await;
+    });
+    peer
+}
