@@ -38,6 +38,11 @@ impl Framer {
         self.buffer.extend_from_slice(octets);
     }
 
+    /// Octets held that are not a whole message yet, once [`Framer::next`] has nothing more.
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next whole message.
     ///
     /// # Errors

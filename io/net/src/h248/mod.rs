@@ -71,7 +71,10 @@ impl Default for ControlConfig {
             form: Form::Short,
             messages: text::Limits::default(),
             // A control association may be silent for as long as nobody calls.
-            streams: StreamLimits { idle: std::time::Duration::from_secs(24 * 3600), ..StreamLimits::default() },
+            streams: StreamLimits {
+                idle: std::time::Duration::from_secs(24 * 3600),
+                ..StreamLimits::default()
+            },
             events: 1024,
             connections: 256,
             datagrams: 4096,
@@ -140,10 +143,7 @@ impl ControlSockets {
     ///
     /// # Errors
     /// [`Error::Listen`].
-    pub fn open(
-        config: ControlConfig,
-        drain: &Token,
-    ) -> Result<(Self, mpsc::Receiver<ControlEvent>), Error> {
+    pub fn open(config: ControlConfig, drain: &Token) -> Result<(Self, mpsc::Receiver<ControlEvent>), Error> {
         let (events, receiver) = mpsc::channel(config.events);
         let (stop, stopped) = watch::channel(());
         let shared = Arc::new(Shared {
@@ -195,8 +195,7 @@ impl ControlSockets {
                 let local = match open {
                     Some(local) => local,
                     None => {
-                        let any: IpAddr =
-                            if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+                        let any: IpAddr = if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
                         self.open_udp(SocketAddr::new(from.unwrap_or(any), 0))?
                     }
                 };

@@ -25,7 +25,7 @@ impl Framing for Framer {
     }
 
     fn is_partial(&self) -> bool {
-        Self::is_partial(self)
+        self.pending() > 0
     }
 }
 

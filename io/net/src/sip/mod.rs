@@ -16,8 +16,8 @@
 mod flow;
 
 use crate::dns::{NameServers, Resolver};
-use crate::udp::{Datagrams, UdpPort};
 use crate::stream::{Outlet, Refused, StreamLimits};
+use crate::udp::{Datagrams, UdpPort};
 use crate::{Error, drain::Token};
 use bytes::Bytes;
 use carnet_sip::{Answer, Endpoint, FlowId, Hop, Input, Limits, Query, QueryId, Transmit, Transport};
