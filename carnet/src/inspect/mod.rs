@@ -5,6 +5,7 @@
 //! acceptable.
 
 pub mod msrp;
+pub mod sdp;
 
 use serde_json::Value;
 

@@ -1,0 +1,86 @@
+//! `carnet inspect sdp`: one session description.
+
+use super::{Diagnosis, Emit};
+use bytes::Bytes;
+use carnet_sdp::{Attribute, Document, Limits, Media};
+use serde_json::{Map, Value, json};
+
+/// Reads one session description and emits one object.
+pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
+    let document = Document::parse(Bytes::copy_from_slice(input), &Limits::default())
+        .map_err(|e| Diagnosis { offset: e.at(), class: e.class(), message: e.to_string() })?;
+    let endings = document.endings();
+    let origin = document.origin().map(|o| {
+        json!({
+            "username": o.username,
+            "session_id": o.session_id,
+            "version": o.version,
+            "nettype": o.nettype,
+            "addrtype": o.addrtype,
+            "address": o.host.to_string(),
+        })
+    });
+    emit(json!({
+        "offset": 0,
+        "length": input.len(),
+        "origin": origin,
+        "connection": document.connection().map(|c| c.to_string()),
+        "attributes": document.attributes().map(pair).collect::<Vec<_>>(),
+        "media": document.media().map(media).collect::<Vec<_>>(),
+        "line_ends": { "crlf": endings.crlf, "lf": endings.lf },
+    }));
+    Ok(())
+}
+
+fn media(m: Media<'_>) -> Value {
+    let line = m.line();
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    put("media", json!(line.media));
+    put("port", json!(line.port));
+    put("ports", json!(line.count));
+    put("proto", json!(line.proto));
+    put("formats", json!(line.formats));
+    put("class", json!(m.class().as_str()));
+    put("connection", json!(m.connection().map(|c| c.to_string())));
+    put("setup", json!(m.setup().map(|s| s.as_str())));
+    put("path", json!(m.path()));
+    put("msrp_cema", json!(m.msrp_cema()));
+    let keys = m.key_mgmt();
+    let keys: Vec<_> = keys.iter().map(|k| json!({ "protocol": k.protocol, "data": k.data })).collect();
+    put("key_mgmt", json!(keys));
+    put("fingerprint", json!(m.fingerprint().map(|f| json!({ "hash": f.hash, "value": f.value }))));
+    put("e2ae", json!(m.e2ae().map(|e| format!("{e:?}").to_lowercase())));
+    put("accept_types", json!(m.accept_types().collect::<Vec<_>>()));
+    put("file_selector", json!(m.file_selector().map(|f| f.to_string())));
+    put("attributes", json!(m.attributes().map(pair).collect::<Vec<_>>()));
+    Value::Object(out)
+}
+
+/// `[name, value]`; `[name, null]` for a flag. Octets that are no UTF-8 show as U+FFFD.
+fn pair(a: Attribute<'_>) -> Value {
+    json!([String::from_utf8_lossy(a.name), a.value.map(String::from_utf8_lossy)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_is_told_line_by_line() {
+        let mut seen = Vec::new();
+        let text = b"v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+            m=message 2855 TCP/TLS/MSRP *\r\na=setup:actpass\r\na=key-mgmt:mikey AA==\r\n";
+        inspect(text, &mut |v| seen.push(v)).unwrap();
+        assert_eq!(seen[0]["media"][0]["class"], "e2e-tls");
+        assert_eq!(seen[0]["media"][0]["connection"], "IN IP4 192.0.2.1");
+        assert_eq!(seen[0]["media"][0]["key_mgmt"][0]["data"], "AA==");
+        assert_eq!(seen[0]["origin"]["version"], "2");
+    }
+
+    #[test]
+    fn a_fault_is_pointed_at() {
+        let fault = inspect(b"v=0\r\nbad\r\n", &mut |_| {}).unwrap_err();
+        assert_eq!((fault.offset, fault.class), (6, "syntax"));
+    }
+}
