@@ -1,1 +1,36 @@
-//! IMS-ALG and IBCF: the plan for an offer, the call across a border.
+//! IMS-ALG and IBCF: the border of a SIP network that anchors TCP media on gateways and lets
+//! end-to-end TLS pass through them (TS 23.334 §6.2.10A, TS 29.162 §10.2).
+//!
+//! [`Border`] is the machine. An offer becomes a [`Plan`], the plan becomes H.248 contexts and
+//! edits of the session description, and every other octet of the signalling passes as it came.
+//!
+//! * `plan`: what to do with each media line, and why.
+//! * `offer`, `answer`, `session`: offer/answer over the life of a call.
+//! * `context`: one H.248 context and its commands.
+//! * `call`, `pass`, `ending`: the queue of a call, what goes on, and how it ends.
+//! * `route`, `forward`, `registrar`: where requests go and what changes in them.
+//! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
+
+mod answer;
+mod border;
+mod call;
+mod config;
+mod context;
+mod core;
+mod ending;
+mod event;
+mod forward;
+mod gateways;
+mod offer;
+mod pass;
+mod plan;
+mod registrar;
+mod route;
+mod session;
+
+pub use border::{Border, Load, Out};
+pub use carnet_h248::controller::GatewayName;
+pub use config::{Config, Family, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
+pub use context::{Both, Octets, Side};
+pub use event::{Cause, Event, Level};
+pub use plan::{Application, Decision, Facts, Line, Plan, Policy, Transport, plan};

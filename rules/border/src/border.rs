@@ -1,0 +1,554 @@
+//! The border as one machine: SIP and gateway messages in, SIP and gateway messages out.
+
+use crate::call::{Call, FirstInvite, Kind, Leg};
+use crate::config::Config;
+use crate::context::{Both, Side};
+use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, fault_of};
+use crate::event::{Cause, Event};
+use crate::forward;
+use crate::gateways::Report;
+use crate::route::{Onward, network_of, own_uri, route};
+use crate::session::{End, Fault};
+use carnet_h248 as h248;
+use carnet_h248::controller::GatewayName;
+use carnet_sip::{Answer, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
+use carnet_wire::Random;
+use std::collections::HashMap;
+use std::time::{Instant, SystemTime};
+
+/// What the driver is to send.
+#[derive(Debug)]
+pub enum Out {
+    /// SIP octets.
+    Sip(Transmit),
+    /// An H.248 message for a gateway: encoded on a socket, or passed as it is inside a process.
+    Gateway(GatewayName, h248::Message),
+}
+
+/// An IMS-ALG or IBCF: a back-to-back user agent that anchors TCP media on gateways.
+///
+/// Sans-IO. After each call drain [`poll_transmit`](Self::poll_transmit),
+/// [`poll_query`](Self::poll_query) and [`poll_event`](Self::poll_event), then wait for input or
+/// for [`poll_timeout`](Self::poll_timeout).
+pub struct Border {
+    core: Core,
+    calls: HashMap<CallKey, Call>,
+    next_call: u64,
+}
+
+/// How much a border holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Calls, those that have just ended included.
+    pub calls: usize,
+    /// Requests to gateways without an answer.
+    pub gateway_requests: usize,
+    /// SIP requests sent on without a final response.
+    pub requests: usize,
+    /// Contact tokens in use.
+    pub tokens: usize,
+    /// Deadlines set.
+    pub alarms: usize,
+}
+
+impl Border {
+    /// A border with no calls and no gateways yet. `now` and `wall` are the same moment on the
+    /// two clocks.
+    pub fn new(config: Config, random: Box<dyn Random>, now: Instant, wall: SystemTime) -> Self {
+        Self { core: Core::new(config, random, now, wall), calls: HashMap::new(), next_call: 0 }
+    }
+
+    /// Takes SIP octets in.
+    pub fn handle_sip(&mut self, now: Instant, input: Input) {
+        self.core.now = now;
+        self.core.endpoint.handle_input(now, input);
+        self.drain(now);
+    }
+
+    /// Takes an H.248 message of a gateway in.
+    pub fn handle_gateway(&mut self, now: Instant, gateway: &str, message: h248::Message) {
+        self.core.now = now;
+        self.core.gateways.handle(now, gateway, message);
+        self.drain(now);
+    }
+
+    /// Octets that a gateway sent and that are no H.248 message.
+    pub fn handle_undecodable(&mut self, now: Instant, gateway: &str, error: &h248::Error) {
+        self.core.now = now;
+        self.core.gateways.undecodable(now, gateway, error);
+        self.drain(now);
+    }
+
+    /// The gateway that calls itself so, for drivers that know a datagram's sender by what it
+    /// says.
+    pub fn gateway_of(&self, mid: &h248::MId) -> Option<&GatewayName> {
+        self.core.gateways.gateway_of(mid)
+    }
+
+    /// The driver has a way to a gateway. The gateway is used once it has registered.
+    pub fn gateway_connected(&mut self, now: Instant, gateway: &str) {
+        self.core.now = now;
+        self.core.gateways.connected(gateway);
+        self.drain(now);
+    }
+
+    /// The way to a gateway broke. New calls go to others; those on it end if it stays away.
+    pub fn gateway_lost(&mut self, now: Instant, gateway: &str) {
+        self.core.now = now;
+        self.core.gateways.cut(gateway);
+        self.drain(now);
+    }
+
+    /// The driver could not deliver to `hop`, or the connection closed.
+    pub fn transport_failed(&mut self, now: Instant, hop: &Hop) {
+        self.core.now = now;
+        self.core.endpoint.transport_failed(now, hop);
+        self.core.flow_failed(hop);
+        self.drain(now);
+    }
+
+    /// Takes DNS's answer to a query.
+    pub fn handle_answer(&mut self, now: Instant, id: QueryId, answer: Answer) {
+        self.core.now = now;
+        self.core.endpoint.handle_answer(now, id, answer);
+        self.drain(now);
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.core.now = now;
+        self.core.endpoint.handle_timeout(now);
+        self.core.gateways.handle_timeout(now);
+        while let Some(entry) = self.core.alarms.first_entry().filter(|e| e.key().0 <= now) {
+            match entry.remove() {
+                Alarm::Call(key) => self.with(key, |call, core| {
+                    call.armed = None;
+                    call.timeout(core, now);
+                }),
+                Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
+                Alarm::Binding(key) => self.core.expire(now, &key),
+            }
+        }
+        self.drain(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let alarm = self.core.alarms.keys().next().map(|(at, _)| *at);
+        [alarm, self.core.endpoint.poll_timeout(), self.core.gateways.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing to send.
+    pub fn poll_transmit(&mut self) -> Option<Out> {
+        if let Some((gateway, message)) = self.core.gateways.poll_transmit() {
+            return Some(Out::Gateway(gateway, message));
+        }
+        self.core.endpoint.poll_transmit().map(Out::Sip)
+    }
+
+    /// The next question for DNS.
+    pub fn poll_query(&mut self) -> Option<Query> {
+        self.core.endpoint.poll_query()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.events.pop_front()
+    }
+
+    /// How much it holds.
+    pub fn load(&self) -> Load {
+        Load {
+            calls: self.calls.len(),
+            gateway_requests: self.core.ops.len(),
+            requests: self.core.clients.len(),
+            tokens: self.core.tokens.len(),
+            alarms: self.core.alarms.len(),
+        }
+    }
+
+    /// Runs `act` on a call and takes care of what follows for its place in the tables.
+    fn with(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Core)) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        act(call, &mut self.core);
+        if call.done {
+            let Some(call) = self.calls.remove(&key) else { return };
+            return self.forget(&call);
+        }
+        let wanted = call.next_deadline();
+        if call.armed.map(|(at, _)| at) != wanted {
+            if let Some(old) = call.armed.take() {
+                self.core.alarms.remove(&old);
+            }
+            call.armed = wanted.map(|at| self.core.alarm(at, Alarm::Call(key)));
+        }
+    }
+
+    fn forget(&mut self, call: &Call) {
+        for side in [Side::Caller, Side::Callee] {
+            self.core.tokens.remove(&call.legs.of(side).token);
+        }
+        for key in &call.served {
+            if let Some((_, Some(client))) = self.core.served.remove(key) {
+                self.core.clients.remove(&client);
+            }
+        }
+        if let Some(armed) = call.armed {
+            self.core.alarms.remove(&armed);
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        loop {
+            if let Some(report) = self.core.gateways.poll_report() {
+                self.report(now, report);
+            } else if let Some(event) = self.core.endpoint.poll_event() {
+                self.sip(now, event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    // -- SIP -------------------------------------------------------------------------------
+
+    fn sip(&mut self, now: Instant, event: carnet_sip::Event) {
+        use carnet_sip::Event as Sip;
+        match event {
+            Sip::Request { key, message, hop } => self.request(now, key, message, hop),
+            Sip::Response { key, message, .. } => self.response(now, key, message),
+            Sip::Unanswered { key, reason } => {
+                let status = reason.status();
+                let Some(forwarded) = self.core.clients.get(&key) else { return };
+                // Unreachable next hops are our trouble, not the caller's (RFC 3261 §16.7).
+                let status = if status == 503 { 500 } else { status };
+                let Ok(response) = Message::response(&forwarded.request, status, "") else { return };
+                self.response(now, key, response);
+            }
+            Sip::Ack { key, message, .. } => {
+                let Some((call, Some(client))) = key.and_then(|k| self.core.served.get(&k)).copied() else {
+                    return;
+                };
+                let from = self.side_of(&message).unwrap_or(Side::Caller);
+                self.with(call, |call, core| call.ack(core, now, from, client, message));
+            }
+            Sip::Cancelled { key, .. } => {
+                if let Some((call, _)) = self.core.served.get(&key).copied() {
+                    self.with(call, |call, core| call.cancelled(core, now, key));
+                }
+            }
+            Sip::Unacknowledged { key, status, .. } if (200..300).contains(&status) => {
+                if let Some((call, _)) = self.core.served.get(&key).copied() {
+                    self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
+                }
+            }
+            Sip::Ended { key } => {
+                if let Some(forwarded) = self.core.clients.remove(&key) {
+                    self.core.served.remove(&forwarded.server);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn side_of(&self, message: &Message) -> Option<Side> {
+        let token = message.request_uri()?.user()?;
+        self.core.tokens.get(token).map(|(_, side)| *side)
+    }
+
+    fn request(&mut self, now: Instant, key: ServerKey, message: Message, hop: Hop) {
+        let outcome = self.admit(now, key, &message, &hop);
+        if let Err(fault) = outcome {
+            self.core.refuse(now, key, &message, &fault);
+        }
+    }
+
+    /// Sorts a request: to its call, to the registrar, or onwards.
+    fn admit(&mut self, now: Instant, key: ServerKey, message: &Message, hop: &Hop) -> Result<(), Fault> {
+        if message.to_tag().is_some() {
+            let token = message.request_uri().and_then(|u| u.user()).unwrap_or_default();
+            let (call, from) =
+                self.core.tokens.get(token).copied().ok_or_else(|| Fault::new(481, "no such call"))?;
+            // A side of a call speaks from where that side is.
+            let network = network_of(&self.core.config, hop);
+            let known =
+                self.calls.get(&call).is_some_and(|c| Some(c.session.ends.of(from).network) == network);
+            if !known {
+                return Err(Fault::new(481, "no such call"));
+            }
+            let message = message.clone();
+            self.with(call, |call, core| call.request(core, now, from, key, message));
+            return Ok(());
+        }
+        let network = network_of(&self.core.config, hop)
+            .ok_or_else(|| Fault::new(403, "requests from this address are not taken"))?;
+        if message.max_forwards().ok().flatten() == Some(0) {
+            return Err(Fault::new(483, "Max-Forwards is used up"));
+        }
+        match message.method() {
+            Method::Register => {
+                self.core.register(now, network, key, message.clone(), hop.clone());
+                Ok(())
+            }
+            Method::Invite => self.invite(now, network, key, message, hop),
+            // What would make a dialog without media belongs to another element.
+            Method::Subscribe | Method::Refer | Method::Notify => {
+                Err(Fault::new(405, "dialogs without a call are not carried here"))
+            }
+            Method::Bye | Method::Prack | Method::Update | Method::Info => {
+                Err(Fault::new(481, "no such call"))
+            }
+            _ => self.relay(now, network, key, message, hop),
+        }
+    }
+
+    /// The way of a request outside dialogs, and where its sender is.
+    fn find_way(&self, network: usize, message: &Message, hop: &Hop) -> Result<(Onward, End), Fault> {
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        let from = message.from().map_err(malformed)?;
+        let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
+        let binding = if access { self.core.registrar.sender(from.uri(), hop) } else { None };
+        if access && binding.is_none() {
+            return Err(Fault::new(403, "only registered users may call from here"));
+        }
+        let end =
+            End { network, behind_nat: binding.is_some_and(|b| b.behind_nat), source: Some(hop.remote.ip()) };
+        Ok((route(&self.core, message, binding)?, end))
+    }
+
+    fn invite(
+        &mut self,
+        now: Instant,
+        network: usize,
+        key: ServerKey,
+        message: &Message,
+        hop: &Hop,
+    ) -> Result<(), Fault> {
+        if self.calls.len() >= self.core.config.limits.calls {
+            return Err(Fault::new(503, "the table of calls is full"));
+        }
+        let (onward, caller) = self.find_way(network, message, hop)?;
+        let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
+        let tokens = Both { caller: self.core.token(), callee: self.core.token() };
+        let leg = |side: Side, end: &End, hop: Option<Hop>, next| {
+            let network = self.core.config.networks.get(end.network);
+            let network = network.ok_or_else(|| Fault::new(500, "no such network"))?;
+            let token = tokens.of(side).clone();
+            Ok::<_, Fault>(Leg { contact: own_uri(network, &token)?, token, hop, next })
+        };
+        let legs = Both {
+            // Requests to a terminal take the flow it called on; other elements are found by
+            // their Contact and Record-Route.
+            caller: leg(Side::Caller, &caller, Some(hop.clone()).filter(|_| access), None)?,
+            callee: leg(Side::Callee, &onward.end, onward.hop, onward.next)?,
+        };
+        self.next_call += 1;
+        let call_key = CallKey(self.next_call);
+        for side in [Side::Caller, Side::Callee] {
+            self.core.tokens.insert(legs.of(side).token.clone(), (call_key, side));
+        }
+        let first = FirstInvite {
+            server: key,
+            client: None,
+            message: message.clone(),
+            remote: onward.remote,
+            cancelled: false,
+        };
+        let name = |end: &End| {
+            self.core.config.networks.get(end.network).map(|n| n.name.clone()).unwrap_or_default()
+        };
+        self.core.events.push_back(Event::CallStarted {
+            call_id: message.call_id().unwrap_or_default().to_owned(),
+            from: message.from().map(|f| f.uri().to_string()).unwrap_or_default(),
+            to: message.request_uri().map(ToString::to_string).unwrap_or_default(),
+            networks: Both { caller: name(&caller), callee: name(&onward.end) },
+        });
+        let ends = Both { caller, callee: onward.end };
+        self.calls.insert(call_key, Call::new(call_key, first, legs, ends));
+        let message = message.clone();
+        self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));
+        Ok(())
+    }
+
+    /// A request outside calls passes, and nothing is kept but its transaction.
+    fn relay(
+        &mut self,
+        now: Instant,
+        network: usize,
+        key: ServerKey,
+        message: &Message,
+        hop: &Hop,
+    ) -> Result<(), Fault> {
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        if *message.method() == Method::Options
+            && message
+                .request_uri()
+                .is_some_and(|u| crate::route::is_own(&self.core.config, u) && u.user().is_none())
+        {
+            let response = Message::response(message, 200, "").map_err(malformed)?;
+            let _ = self.core.endpoint.respond(now, key, response);
+            return Ok(());
+        }
+        let (onward, _) = self.find_way(network, message, hop)?;
+        let Onward { remote, hop, next, end } = onward;
+        let unreachable = || Fault::new(404, "no way to that address");
+        let destination = remote.destination(hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
+        let network = self.core.config.networks.get(end.network).ok_or_else(unreachable)?;
+        let request = forward::request(message, &remote, &network.contact)?;
+        let client = self
+            .core
+            .endpoint
+            .request(now, request, destination)
+            .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
+        let forwarded = Forwarded { purpose: Purpose::Relay, server: key, request: message.clone() };
+        self.core.clients.insert(client, forwarded);
+        Ok(())
+    }
+
+    fn response(&mut self, now: Instant, client: carnet_sip::ClientKey, message: Message) {
+        let Some(forwarded) = self.core.clients.get(&client) else { return };
+        let server = forwarded.server;
+        match &forwarded.purpose {
+            Purpose::Call(call, requester) => {
+                let (call, from) = (*call, requester.other());
+                let kind = Kind::Response { client, server, request: Box::new(forwarded.request.clone()) };
+                self.with(call, |call, core| call.response(core, now, from, kind, message));
+            }
+            Purpose::Relay | Purpose::Register { .. } => {
+                let last = message.status().is_some_and(|s| s >= 200);
+                let mut onward = message.clone();
+                onward.remove_all("Record-Route");
+                let _ = self.core.endpoint.respond(now, server, onward);
+                if !last {
+                    return;
+                }
+                if let Some(Forwarded {
+                    purpose: Purpose::Register { hop, network, token }, request, ..
+                }) = self.core.clients.remove(&client)
+                {
+                    self.core.registered_onward(now, (&hop, network, &token), &request, &message);
+                }
+            }
+        }
+    }
+
+    // -- gateways --------------------------------------------------------------------------
+
+    fn report(&mut self, now: Instant, report: Report) {
+        match report {
+            Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
+            Report::Lost(gateway) => self.lost(now, gateway),
+            Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
+            Report::Reply { request, actions, error } => {
+                let Some(op) = self.core.ops.remove(&request) else { return };
+                match op {
+                    Op::Add { call, context, first } => {
+                        self.added(now, request, (call, context, first), &actions, error);
+                    }
+                    Op::Modify { call, gateway } => {
+                        if let Some(error) = &error {
+                            self.core.gateway_refused(gateway, "Modify", error);
+                        }
+                        let fault = error.as_ref().map(fault_of);
+                        self.with(call, |call, core| call.op_done(core, now, request, fault));
+                    }
+                    Op::Subtract { context, call_id, tries } => {
+                        self.core.subtracted((context, call_id, tries), &actions, error.as_ref());
+                    }
+                    Op::Sweep => {}
+                }
+            }
+            Report::Notify { gateway, context, termination, observed } => {
+                self.notified(now, &gateway, context, &termination, &observed);
+            }
+        }
+    }
+
+    fn added(
+        &mut self,
+        now: Instant,
+        request: crate::gateways::Request,
+        (key, mut context, first): (CallKey, crate::context::Context, Side),
+        actions: &[h248::ActionReply],
+        error: Option<h248::ErrorDescriptor>,
+    ) {
+        let gateway = context.gateway.clone();
+        let fault = match &error {
+            Some(error) => {
+                self.core.gateway_refused(gateway.clone(), "Add", error);
+                Some(fault_of(error))
+            }
+            None => context.added(first, actions).err().map(|e| Fault::new(500, e.to_string())),
+        };
+        if fault.is_some() {
+            // Half a context may be there: one Add done, the other refused.
+            for id in actions.iter().filter_map(|a| a.context.id()) {
+                self.core.sweep(&gateway, h248::ContextId::Id(id));
+            }
+            return self.with(key, |call, core| {
+                call.session.not_added(request);
+                call.op_done(core, now, request, fault);
+            });
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return self.core.release(context, String::new());
+        };
+        let call_id = call.call_id.clone();
+        let address = |side| context.local(side).map(|a| a.to_string()).unwrap_or_default();
+        let reserved = Event::MediaReserved {
+            call_id: call_id.clone(),
+            index: call.session.index_of(request).unwrap_or(0),
+            gateway,
+            context: context.id().unwrap_or(0),
+            addresses: Both { caller: address(Side::Caller), callee: address(Side::Callee) },
+        };
+        match call.session.added(request, context) {
+            Ok(()) => {
+                self.core.events.push_back(reserved);
+                self.with(key, |call, core| call.op_done(core, now, request, None));
+            }
+            // The call went on without it, or ended: CANCEL was faster than the gateway.
+            Err(context) => self.core.release(context, call_id),
+        }
+    }
+
+    fn lost(&mut self, now: Instant, gateway: GatewayName) {
+        let on = |call: &&Call| call.session.uses(&gateway, None);
+        let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        let calls = keys.len();
+        self.core.events.push_back(Event::GatewayLost { gateway, calls });
+        for key in keys {
+            self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
+        }
+    }
+
+    fn notified(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        context: h248::ContextId,
+        termination: &h248::TerminationId,
+        observed: &h248::ObservedEvents,
+    ) {
+        if termination.is_root() {
+            return;
+        }
+        let Some(id) = context.id() else { return };
+        let owner = self.calls.values().find(|c| c.session.uses(gateway, Some(id))).map(|c| c.key);
+        // The controller has answered, and subtracted what it did not know.
+        let Some(key) = owner else { return };
+        for event in observed.events.iter().filter(|e| e.name != "hangterm/thb") {
+            let inactive = event.name == "adid/ipstop";
+            let what = event.name.to_string();
+            self.with(key, |call, core| {
+                core.events.push_back(Event::MediaNotice { call_id: call.call_id.clone(), what });
+                if inactive {
+                    call.hang_up(core, now, Cause::Inactive);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! One call across the border: what it knows, and the queue its messages pass through.
+//!
+//! The border is a back-to-back user agent that keeps the dialog's names (Call-ID, tags, CSeq),
+//! so PRACK, UPDATE, re-INVITE, session timers and forks work from end to end. Messages with an
+//! offer or an answer wait for the gateway; what comes behind them waits too, so nothing
+//! overtakes. RFC 3261 §12 to §15, RFC 3262, RFC 3311, RFC 4028, RFC 6337.
+
+use crate::context::{Both, Side};
+use crate::core::{AlarmKey, CallKey, Core};
+use crate::event::{Cause, Event};
+use crate::forward::{Remote, contact_of, route_set};
+use crate::gateways::Request;
+use crate::session::{ExchangeKey, Fault, Session};
+use carnet_sdp::Document;
+use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first INVITE has no final response.
+    Setup,
+    /// Answered.
+    Up,
+    /// Ended; remembered for what still comes.
+    Over,
+}
+
+/// One side of the call as SIP sees it.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    /// The user part of our Contact there.
+    pub(crate) token: String,
+    /// Our Contact there.
+    pub(crate) contact: Uri,
+    /// Requests go this way and no other: a terminal's registered flow.
+    pub(crate) hop: Option<Hop>,
+    /// Next hop of the first INVITE.
+    pub(crate) next: Option<Uri>,
+}
+
+/// One dialog of the call: one for each To tag.
+#[derive(Debug)]
+pub(crate) struct Dialog {
+    pub(crate) callee_tag: String,
+    pub(crate) remotes: Both<Remote>,
+    /// From and To of the caller's requests, as they are written.
+    pub(crate) names: Both<String>,
+    pub(crate) confirmed: bool,
+    /// BYE was seen or sent.
+    pub(crate) ended: bool,
+}
+
+/// A message on its way through.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) from: Side,
+    pub(crate) message: Message,
+    pub(crate) kind: Kind,
+    pub(crate) sdp: Option<Sdp>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Request(ServerKey),
+    /// The transaction it answers, the server side of it, and the request as received there.
+    Response {
+        client: ClientKey,
+        server: ServerKey,
+        request: Box<Message>,
+    },
+    Ack(ClientKey),
+}
+
+/// The session description in a message.
+#[derive(Debug)]
+pub(crate) struct Sdp {
+    pub(crate) document: Document,
+    pub(crate) key: ExchangeKey,
+    pub(crate) is_offer: bool,
+}
+
+/// The gateway has to answer before the first message of the queue goes on.
+#[derive(Debug)]
+struct Busy {
+    waiting: Vec<Request>,
+    fault: Option<Fault>,
+    deadline: Instant,
+}
+
+pub(crate) struct Call {
+    pub(crate) key: CallKey,
+    pub(crate) call_id: String,
+    pub(crate) caller_tag: String,
+    pub(crate) legs: Both<Leg>,
+    pub(crate) first: FirstInvite,
+    pub(crate) dialogs: Vec<Dialog>,
+    pub(crate) session: Session,
+    held: VecDeque<Held>,
+    busy: Option<Busy>,
+    pub(crate) phase: Phase,
+    /// Ringing, session timer or forgetting, after the phase.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) armed: Option<AlarmKey>,
+    /// Server transactions that name this call.
+    pub(crate) served: Vec<ServerKey>,
+    /// May be forgotten.
+    pub(crate) done: bool,
+}
+
+/// The INVITE that made the call.
+#[derive(Debug)]
+pub(crate) struct FirstInvite {
+    pub(crate) server: ServerKey,
+    pub(crate) client: Option<ClientKey>,
+    pub(crate) message: Message,
+    /// Where it goes.
+    pub(crate) remote: Remote,
+    pub(crate) cancelled: bool,
+}
+
+impl Call {
+    pub(crate) fn new(
+        key: CallKey,
+        first: FirstInvite,
+        legs: Both<Leg>,
+        ends: Both<crate::session::End>,
+    ) -> Self {
+        let call_id = first.message.call_id().unwrap_or_default().to_owned();
+        Self {
+            key,
+            caller_tag: first.message.from_tag().unwrap_or_default(),
+            session: Session::new(key, call_id.clone(), ends),
+            call_id,
+            legs,
+            first,
+            dialogs: Vec::new(),
+            held: VecDeque::new(),
+            busy: None,
+            phase: Phase::Setup,
+            deadline: None,
+            armed: None,
+            served: Vec::new(),
+            done: false,
+        }
+    }
+
+    /// When the call wants to be woken.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.busy.as_ref().map(|b| b.deadline)).min()
+    }
+
+    // -- what comes in ---------------------------------------------------------------------
+
+    /// A request of this call, the first INVITE included.
+    pub(crate) fn request(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        from: Side,
+        key: ServerKey,
+        message: Message,
+    ) {
+        core.served.insert(key, (self.key, None));
+        self.served.push(key);
+        if key != self.first.server {
+            match self.dialog_of(from, &message) {
+                Some(at) => self.refresh(at, from, &message),
+                None => return core.refuse(now, key, &message, &Fault::new(481, "no such dialog")),
+            }
+        }
+        if self.held.len() >= core.config.limits.held {
+            return core.refuse(
+                now,
+                key,
+                &message,
+                &Fault::new(503, "too many messages wait for the gateway"),
+            );
+        }
+        self.push(core, now, Held { from, message, kind: Kind::Request(key), sdp: None });
+    }
+
+    /// A response to a request that went on.
+    pub(crate) fn response(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        from: Side,
+        kind: Kind,
+        message: Message,
+    ) {
+        let Kind::Response { client, .. } = &kind else { return };
+        let status = message.status().unwrap_or(0);
+        if Some(*client) == self.first.client && (101..300).contains(&status) {
+            let known = self.dialogs.len() < core.config.limits.forks
+                || message.to_tag().is_some_and(|t| self.dialogs.iter().any(|d| d.callee_tag == t));
+            if !known {
+                // One fork too many. Its 2xx would be a session nobody can end: end it here.
+                if status >= 200 {
+                    self.turn_down(core, now, *client, &message);
+                }
+                return;
+            }
+            self.learn(&message);
+        } else if (200..300).contains(&status)
+            && matches!(message.method(), Method::Invite | Method::Update)
+            && let Some(at) = self.dialog_of_response(from, &message)
+        {
+            // Target refresh by a response (RFC 3261 §12.2.1.2).
+            self.retarget(at, from, &message);
+        }
+        // Final responses always find a place: there is one for each request let in.
+        if status < 200 && self.held.len() >= core.config.limits.held {
+            return;
+        }
+        self.push(core, now, Held { from, message, kind, sdp: None });
+    }
+
+    /// The ACK to a 2xx.
+    pub(crate) fn ack(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        from: Side,
+        client: ClientKey,
+        message: Message,
+    ) {
+        self.push(core, now, Held { from, message, kind: Kind::Ack(client), sdp: None });
+    }
+
+    /// A CANCEL of an INVITE of this call.
+    pub(crate) fn cancelled(&mut self, core: &mut Core, now: Instant, key: ServerKey) {
+        if let Some((_, Some(client))) = core.served.get(&key) {
+            // The far end's final response answers the INVITE: 487, or 2xx if it was faster.
+            let _ = core.endpoint.cancel(now, *client);
+            self.first.cancelled |= key == self.first.server;
+            return;
+        }
+        // The INVITE has not gone on.
+        let terminated = Fault::new(487, "cancelled");
+        if key == self.first.server {
+            self.answer_first(core, now, &terminated);
+            self.over(core, now, Cause::Cancelled);
+        } else if let Some(held) = self.held.iter().find(|h| matches!(h.kind, Kind::Request(k) if k == key)) {
+            core.refuse(now, key, &held.message, &terminated);
+        }
+        self.advance(core, now);
+    }
+
+    /// The gateway answered, or failed to.
+    pub(crate) fn op_done(&mut self, core: &mut Core, now: Instant, request: Request, fault: Option<Fault>) {
+        let Some(busy) = &mut self.busy else { return };
+        if !busy.waiting.contains(&request) {
+            return;
+        }
+        busy.waiting.retain(|r| *r != request);
+        busy.fault = busy.fault.take().or(fault);
+        if busy.waiting.is_empty() || busy.fault.is_some() {
+            self.resume(core, now);
+        }
+    }
+
+    /// A deadline of this call passed.
+    pub(crate) fn timeout(&mut self, core: &mut Core, now: Instant) {
+        if self.busy.as_ref().is_some_and(|b| b.deadline <= now) {
+            if let Some(busy) = &mut self.busy {
+                busy.fault = Some(Fault::new(504, "the media gateway did not answer in time"));
+            }
+            self.resume(core, now);
+        }
+        if self.deadline.is_none_or(|d| d > now) {
+            return;
+        }
+        self.deadline = None;
+        match self.phase {
+            Phase::Setup => {
+                self.give_up(core, now, &Fault::new(408, "nobody answered"), Cause::RefusedHere(408))
+            }
+            Phase::Up => self.hang_up(core, now, Cause::SessionTimer),
+            Phase::Over => self.done = true,
+        }
+    }
+
+    // -- the queue -------------------------------------------------------------------------
+
+    fn push(&mut self, core: &mut Core, now: Instant, held: Held) {
+        self.held.push_back(held);
+        self.advance(core, now);
+    }
+
+    fn resume(&mut self, core: &mut Core, now: Instant) {
+        let Some(busy) = self.busy.take() else { return };
+        if let Some(held) = self.held.pop_front() {
+            match busy.fault {
+                None => self.pass(core, now, held),
+                Some(fault) => self.stop(core, now, held, &fault),
+            }
+        }
+        self.advance(core, now);
+    }
+
+    fn advance(&mut self, core: &mut Core, now: Instant) {
+        while self.busy.is_none() {
+            let Some(mut held) = self.held.pop_front() else { return };
+            match self.begin(core, &mut held) {
+                Ok(waiting) if waiting.is_empty() => self.pass(core, now, held),
+                Ok(waiting) => {
+                    self.held.push_front(held);
+                    let deadline = now + core.config.timers.gateway;
+                    self.busy = Some(Busy { waiting, fault: None, deadline });
+                }
+                Err(fault) => self.stop(core, now, held, &fault),
+            }
+        }
+    }
+
+    /// Looks at the session description of a message, if it has one that matters.
+    fn begin(&mut self, core: &mut Core, held: &mut Held) -> Result<Vec<Request>, Fault> {
+        if self.phase == Phase::Over || held.message.body().is_empty() {
+            return Ok(Vec::new());
+        }
+        if !has_sdp(&held.message)? {
+            return Ok(Vec::new());
+        }
+        let Some((key, is_offer)) = self.classify(held) else { return Ok(Vec::new()) };
+        let document = Document::parse(held.message.body().clone(), &core.config.limits.sdp)
+            .map_err(|e| Fault::new(400, e.to_string()))?;
+        let waiting = if is_offer {
+            self.session.begin_offer(core, key, held.from, &document)
+        } else {
+            let decides = self.decides(&held.message, held.from);
+            self.session.begin_answer(core, key, &document, decides)
+        };
+        held.sdp = Some(Sdp { document, key, is_offer });
+        waiting
+    }
+
+    /// Which exchange a description belongs to, and whether it is the offer (RFC 6337 table 1).
+    fn classify(&self, held: &Held) -> Option<(ExchangeKey, bool)> {
+        let cseq = held.message.cseq().ok()?;
+        let answers =
+            |key: ExchangeKey, by: Side| self.session.exchange(key).is_some_and(|e| e.offerer == by.other());
+        match &held.kind {
+            Kind::Request(_) => {
+                // PRACK answers the offer of the reliable response it acknowledges.
+                if let Ok(Some(rack)) = held.message.rack() {
+                    let key = ExchangeKey { requester: held.from, cseq: rack.cseq };
+                    if answers(key, held.from) && self.session.exchange(key).is_some_and(|e| !e.answered) {
+                        return Some((key, false));
+                    }
+                }
+                Some((ExchangeKey { requester: held.from, cseq: cseq.number }, true))
+            }
+            Kind::Response { .. } => {
+                let key = ExchangeKey { requester: held.from.other(), cseq: cseq.number };
+                if answers(key, held.from) {
+                    return Some((key, false));
+                }
+                // Only INVITE can be answered with an offer (RFC 3261 §13.2.1).
+                (cseq.method == Method::Invite).then_some((key, true))
+            }
+            Kind::Ack(_) => {
+                let key = ExchangeKey { requester: held.from, cseq: cseq.number };
+                answers(key, held.from).then_some((key, false))
+            }
+        }
+    }
+
+    /// Whether an answer may change the gateway: not when another fork has been accepted.
+    fn decides(&self, message: &Message, from: Side) -> bool {
+        let tag = if from == Side::Callee && message.is_response() { message.to_tag() } else { None };
+        let Some(tag) = tag else { return true };
+        !self.dialogs.iter().any(|d| d.confirmed && d.callee_tag != tag)
+    }
+
+    // -- dialogs ---------------------------------------------------------------------------
+
+    /// The dialog a request of `from` belongs to.
+    pub(crate) fn dialog_of(&self, from: Side, message: &Message) -> Option<usize> {
+        let (mine, theirs) = (message.from_tag(), message.to_tag());
+        let (caller, callee) = match from {
+            Side::Caller => (mine, theirs),
+            Side::Callee => (theirs, mine),
+        };
+        if caller.as_deref() != Some(&self.caller_tag) || message.call_id().ok() != Some(&self.call_id) {
+            return None;
+        }
+        let callee = callee?;
+        self.dialogs.iter().position(|d| d.callee_tag == callee)
+    }
+
+    /// The dialog a response sent by `from` belongs to: From and To are those of the request.
+    pub(crate) fn dialog_of_response(&self, from: Side, message: &Message) -> Option<usize> {
+        self.dialog_of(from.other(), message)
+    }
+
+    fn refresh(&mut self, at: usize, from: Side, message: &Message) {
+        if let (Some(dialog), Ok(cseq)) = (self.dialogs.get_mut(at), message.cseq()) {
+            let remote = dialog.remotes.of_mut(from);
+            remote.cseq = remote.cseq.max(cseq.number);
+        }
+        if matches!(message.method(), Method::Invite | Method::Update) {
+            self.retarget(at, from, message);
+        }
+    }
+
+    fn retarget(&mut self, at: usize, from: Side, message: &Message) {
+        if let (Some(dialog), Some(contact)) = (self.dialogs.get_mut(at), contact_of(message)) {
+            dialog.remotes.of_mut(from).target = Some(contact);
+        }
+    }
+
+    /// A response of the callee to the first INVITE makes a dialog (RFC 3261 §12.1.2).
+    fn learn(&mut self, message: &Message) {
+        let Some(tag) = message.to_tag() else { return };
+        let confirmed = message.status().is_some_and(|s| s >= 200);
+        let at = match self.dialogs.iter().position(|d| d.callee_tag == tag) {
+            Some(at) => at,
+            None => {
+                let header =
+                    |m: &Message, name: &str| m.header(name).map(|v| v.into_owned()).unwrap_or_default();
+                let invite = &self.first.message;
+                self.dialogs.push(Dialog {
+                    callee_tag: tag,
+                    remotes: Both {
+                        caller: Remote {
+                            target: contact_of(invite),
+                            routes: route_set(invite, false),
+                            cseq: invite.cseq().map(|c| c.number).unwrap_or(0),
+                        },
+                        callee: Remote { target: None, routes: route_set(message, true), cseq: 0 },
+                    },
+                    names: Both { caller: header(invite, "From"), callee: header(message, "To") },
+                    confirmed: false,
+                    ended: false,
+                });
+                self.dialogs.len() - 1
+            }
+        };
+        self.retarget(at, Side::Callee, message);
+        if let Some(dialog) = self.dialogs.get_mut(at) {
+            // RFC 3261 §13.2.2.4: the 2xx settles the route set.
+            if confirmed && !dialog.confirmed {
+                dialog.remotes.callee.routes = route_set(message, true);
+            }
+            dialog.confirmed |= confirmed;
+        }
+    }
+
+    /// Where requests of a dialog to `to` go.
+    pub(crate) fn way(&self, at: usize, to: Side) -> Option<(&Remote, Destination)> {
+        let remote = self.dialogs.get(at)?.remotes.of(to);
+        Some((remote, remote.destination(self.legs.of(to).hop.as_ref(), None)?))
+    }
+
+    // -- the end ---------------------------------------------------------------------------
+
+    /// The call is over: the gateway gets its resources back.
+    pub(crate) fn over(&mut self, core: &mut Core, now: Instant, cause: Cause) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.phase = Phase::Over;
+        self.deadline = Some(now + core.linger());
+        self.session.release_all(core);
+        core.events.push_back(Event::CallEnded { call_id: self.call_id.clone(), cause });
+        // What waited for the gateway waits no more.
+        if self.busy.take().is_some() {
+            self.advance(core, now);
+        }
+    }
+
+    pub(crate) fn set_session_timer(&mut self, now: Instant, seconds: u32, grace: Duration) {
+        self.deadline = Some(now + Duration::from_secs(u64::from(seconds)) + grace);
+    }
+}
+
+/// Whether the body is a session description that we can read.
+fn has_sdp(message: &Message) -> Result<bool, Fault> {
+    let Some(kind) = message.content_type() else { return Ok(false) };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/sdp") {
+        // A description that we cannot read is one that we cannot anchor.
+        let plain = message.header("Content-Encoding").is_none_or(|e| e.eq_ignore_ascii_case("identity"));
+        return if plain {
+            Ok(true)
+        } else {
+            Err(Fault::new(415, "compressed session descriptions are not read"))
+        };
+    }
+    let hidden = || memchr::memmem::find(message.body(), b"application/sdp").is_some();
+    if kind.get(..10).is_some_and(|k| k.eq_ignore_ascii_case("multipart/")) && hidden() {
+        return Err(Fault::new(415, "session descriptions inside multipart bodies are not read"));
+    }
+    Ok(false)
+}

@@ -1,0 +1,246 @@
+//! What the operator sets.
+
+use crate::plan::Policy;
+use carnet_h248::MId;
+use carnet_h248::association::Transport;
+use carnet_h248::controller::GatewayName;
+use carnet_sip::Uri;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// IP version of a network's media addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Family {
+    /// `IN IP4`
+    #[default]
+    V4,
+    /// `IN IP6`
+    V6,
+}
+
+/// An address prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// The network's address.
+    pub ip: IpAddr,
+    /// Leading bits that count, at most 32 or 128.
+    pub bits: u8,
+}
+
+impl Prefix {
+    /// Whether `ip` is inside. IPv4 and IPv6 never match each other.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let same = |a: &[u8], b: &[u8]| {
+            let (whole, part) = (usize::from(self.bits / 8), self.bits % 8);
+            let mask = u8::MAX.checked_shl(u32::from(8 - part)).unwrap_or(0);
+            a.get(..whole) == b.get(..whole)
+                && (part == 0 || a.get(whole).map(|b| b & mask) == b.get(whole).map(|b| b & mask))
+        };
+        match (self.ip, ip) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(&a.octets(), &b.octets()),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(&a.octets(), &b.octets()),
+            _ => false,
+        }
+    }
+}
+
+/// One network the border stands in: an access network, the core, a peer network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Its name in logs and events.
+    pub name: String,
+    /// The border's own SIP address there: host and port of Contact and Path, and `transport`
+    /// where it is not UDP.
+    pub contact: Uri,
+    /// Local socket addresses that belong to this network; decides where a message came from.
+    pub listen: Vec<SocketAddr>,
+    /// Sources that may send here. Empty lets any source in.
+    pub peers: Vec<Prefix>,
+    /// Terminals are here: they register, and only registered ones may call.
+    pub access: bool,
+    /// The gateway's IP realm for media of this network.
+    pub realm: String,
+    /// IP version of its media addresses.
+    pub family: Family,
+    /// Let the gateway accept media connections only from the address in the peer's SDP.
+    pub source_filter: bool,
+    /// Replace the address in `o=` of what is sent here.
+    pub hide_origin: bool,
+    /// Octets per second and burst that one media stream may send into this border.
+    pub rate: Option<(u64, u64)>,
+    /// DSCP of media sent here, 0 to 63.
+    pub dscp: Option<u8>,
+}
+
+impl Network {
+    /// A network with the usual settings.
+    pub fn new(name: &str, contact: Uri, realm: &str) -> Self {
+        Self {
+            name: name.into(),
+            contact,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            access: false,
+            realm: realm.into(),
+            family: Family::V4,
+            source_filter: false,
+            hide_origin: false,
+            rate: None,
+            dscp: None,
+        }
+    }
+}
+
+/// Where requests for a domain go.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The domain; `*` for all that no other route names. A leading dot takes subdomains.
+    pub domain: String,
+    /// The network it is reached in, by name.
+    pub network: String,
+    /// The next hop; `None` resolves the Request-URI itself (RFC 3263).
+    pub hop: Option<Uri>,
+}
+
+/// A user who may register, for the border's own registrar.
+pub struct User {
+    /// Address of record, `sip:alice@example`.
+    pub aor: Uri,
+    /// Digest user name.
+    pub username: String,
+    /// Digest password.
+    pub password: carnet_sip::Password,
+}
+
+/// What happens with REGISTER.
+#[derive(Default)]
+pub enum Registration {
+    /// 403: an IBCF.
+    #[default]
+    None,
+    /// The border is the registrar.
+    Local {
+        /// Digest realm and the domain served.
+        realm: String,
+        /// Who may register.
+        users: Vec<User>,
+        /// Longest binding granted, in seconds.
+        max_expires: u32,
+        /// Shortest binding granted, in seconds (423 below).
+        min_expires: u32,
+    },
+    /// REGISTER goes on to a registrar, with Path (RFC 3327); its Service-Route is kept
+    /// (RFC 3608).
+    Forward {
+        /// The next hop.
+        hop: Uri,
+        /// The network it is reached in, by name.
+        network: String,
+    },
+}
+
+/// A gateway that may be used.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Its name here.
+    pub name: GatewayName,
+    /// What it calls itself; it registers with this.
+    pub mid: MId,
+    /// What carries the control messages: a channel and TCP are reliable, UDP is not.
+    pub transport: Transport,
+    /// The realms it serves; empty means all.
+    pub realms: Vec<String>,
+}
+
+/// Times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Longest wait for a gateway's answer during call set-up.
+    pub gateway: Duration,
+    /// Longest time from INVITE to its final response (RFC 3261 §16.6 timer C).
+    pub ringing: Duration,
+    /// Heartbeat of a termination (`hangterm/thb`); zero turns it off.
+    pub heartbeat: Duration,
+    /// A stream without octets for this long ends the call (`adid/ipstop`).
+    pub inactivity: Option<Duration>,
+    /// Wait before a Subtract that failed is repeated.
+    pub subtract_again: Duration,
+    /// Retry-After of a 503.
+    pub retry_after: Duration,
+    /// A gateway that says nothing is asked after this long.
+    pub gateway_heartbeat: Duration,
+    /// A gateway silent for this long is lost, and its calls end.
+    pub gateway_lost: Duration,
+    /// Time that a refresh of a session timer may be late (RFC 4028 §10).
+    pub session_grace: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            gateway: Duration::from_secs(5),
+            ringing: Duration::from_secs(185),
+            heartbeat: Duration::from_secs(120),
+            inactivity: None,
+            subtract_again: Duration::from_secs(2),
+            retry_after: Duration::from_secs(10),
+            gateway_heartbeat: Duration::from_secs(2),
+            gateway_lost: Duration::from_secs(6),
+            session_grace: Duration::from_secs(32),
+        }
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once; more are answered 503.
+    pub calls: usize,
+    /// Dialogs one call may fork into; responses of further ones are not passed on.
+    pub forks: usize,
+    /// Messages of one call that wait for the gateway.
+    pub held: usize,
+    /// Bindings in the registrar.
+    pub bindings: usize,
+    /// Contacts of one address of record.
+    pub contacts: usize,
+    /// What one session description may hold.
+    pub sdp: carnet_sdp::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 20_000,
+            forks: 12,
+            held: 16,
+            bindings: 100_000,
+            contacts: 10,
+            sdp: carnet_sdp::Limits::default(),
+        }
+    }
+}
+
+/// Everything a border is told at its start.
+pub struct Config {
+    /// Its name: the host in Warning, and its H.248 message identifier `<name>`.
+    pub name: String,
+    /// At least one.
+    pub networks: Vec<Network>,
+    /// Routing table.
+    pub routes: Vec<Route>,
+    /// REGISTER.
+    pub registration: Registration,
+    /// What may pass.
+    pub policy: Policy,
+    /// Gateways.
+    pub gateways: Vec<Gateway>,
+    /// H.248 profiles accepted; empty accepts any.
+    pub profiles: Vec<carnet_h248::Profile>,
+    /// Times.
+    pub timers: Timers,
+    /// Bounds.
+    pub limits: Limits,
+    /// The SIP core.
+    pub sip: carnet_sip::Config,
+}

@@ -1,0 +1,249 @@
+//! What all calls of a border share: the SIP endpoint, the gateways, tables and timers.
+
+use crate::config::Config;
+use crate::context::{Context, Side};
+use crate::event::Event;
+use crate::gateways::{Gateways, Request};
+use crate::registrar::Registrar;
+use crate::session::Fault;
+use carnet_h248::controller::GatewayName;
+use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
+use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey};
+use carnet_wire::Random;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Names a call inside one border. Never used again in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct CallKey(pub(crate) u64);
+
+/// A request to a gateway that is not answered yet.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Add {
+        call: CallKey,
+        context: Context,
+        first: Side,
+    },
+    Modify {
+        call: CallKey,
+        gateway: GatewayName,
+    },
+    Subtract {
+        context: Context,
+        call_id: String,
+        tries: u8,
+    },
+    /// Subtract of a context that no call knows.
+    Sweep,
+}
+
+/// Why a request was sent on.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// It belongs to a call and came from this side.
+    Call(CallKey, Side),
+    /// It belongs to nothing.
+    Relay,
+    /// A REGISTER on its way to the registrar: how it came, and the token of its Path.
+    Register { hop: Hop, network: usize, token: String },
+}
+
+/// A request that was sent on, until its final response.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    pub(crate) purpose: Purpose,
+    pub(crate) server: ServerKey,
+    /// As received.
+    pub(crate) request: Message,
+}
+
+/// What a deadline is for.
+#[derive(Debug)]
+pub(crate) enum Alarm {
+    Call(CallKey),
+    /// A binding of this address of record may have run out.
+    Binding(String),
+    Subtract {
+        context: Box<Context>,
+        call_id: String,
+        tries: u8,
+    },
+}
+
+/// Names an alarm, so that it can be taken back.
+pub(crate) type AlarmKey = (Instant, u64);
+
+/// How often a failed Subtract is repeated before the gateway's own heartbeat is left to find
+/// the termination.
+const SUBTRACT_TRIES: u8 = 5;
+
+/// One generator for the border and the endpoint inside it.
+#[derive(Clone)]
+pub(crate) struct SharedRandom(Arc<Mutex<Box<dyn Random>>>);
+
+impl SharedRandom {
+    pub(crate) fn new(random: Box<dyn Random>) -> Self {
+        Self(Arc::new(Mutex::new(random)))
+    }
+}
+
+impl Random for SharedRandom {
+    fn fill(&mut self, buffer: &mut [u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill(buffer);
+    }
+}
+
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) random: SharedRandom,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) gateways: Gateways,
+    pub(crate) registrar: Registrar,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) ops: HashMap<Request, Op>,
+    pub(crate) clients: HashMap<ClientKey, Forwarded>,
+    /// Requests of calls, by their server transaction, with the transaction they went on in.
+    pub(crate) served: HashMap<ServerKey, (CallKey, Option<ClientKey>)>,
+    /// The user parts of our Contacts.
+    pub(crate) tokens: HashMap<String, (CallKey, Side)>,
+    pub(crate) alarms: BTreeMap<AlarmKey, Alarm>,
+    next_alarm: u64,
+    next_event_request: u32,
+    /// The moment of the input at hand.
+    pub(crate) now: Instant,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, random: Box<dyn Random>, now: Instant, wall: SystemTime) -> Self {
+        let mut random = SharedRandom::new(random);
+        Self {
+            endpoint: Endpoint::new(config.sip.clone(), Box::new(random.clone())),
+            gateways: Gateways::new(&config, &mut random, now, wall),
+            registrar: Registrar::default(),
+            events: VecDeque::new(),
+            ops: HashMap::new(),
+            clients: HashMap::new(),
+            served: HashMap::new(),
+            tokens: HashMap::new(),
+            alarms: BTreeMap::new(),
+            next_alarm: 0,
+            next_event_request: 1,
+            now,
+            random,
+            config,
+        }
+    }
+
+    /// A name for a Contact or a Path that cannot be guessed.
+    pub(crate) fn token(&mut self) -> String {
+        carnet_wire::hex::encode(&self.random.array::<12>())
+    }
+
+    /// Two fresh Events numbers, the first of them.
+    pub(crate) fn next_event_request(&mut self) -> u32 {
+        let number = self.next_event_request;
+        // 0xFFFFFFFF means all.
+        self.next_event_request = if number > 0xffff_fff0 { 1 } else { number + 2 };
+        number
+    }
+
+    pub(crate) fn alarm(&mut self, at: Instant, alarm: Alarm) -> AlarmKey {
+        self.next_alarm += 1;
+        let key = (at, self.next_alarm);
+        self.alarms.insert(key, alarm);
+        key
+    }
+
+    /// Ends a context; the counters come as an event.
+    pub(crate) fn release(&mut self, context: Context, call_id: String) {
+        self.subtract(context, call_id, 0);
+    }
+
+    pub(crate) fn subtract(&mut self, context: Context, call_id: String, tries: u8) {
+        let actions = context.subtract();
+        // A gateway that is not there is cleared when it comes back.
+        if self.gateways.is_up(&context.gateway) && !actions.is_empty() {
+            let request = self.gateways.request(self.now, &context.gateway, actions);
+            self.ops.insert(request, Op::Subtract { context, call_id, tries });
+        }
+    }
+
+    /// The gateway answered a Subtract.
+    pub(crate) fn subtracted(
+        &mut self,
+        (context, call_id, tries): (Context, String, u8),
+        actions: &[ActionReply],
+        error: Option<&ErrorDescriptor>,
+    ) {
+        // 411, 430, 431, 435: it is not there any more, which is what we want.
+        let again = error.is_some_and(|e| !matches!(e.code, 411 | 430 | 431 | 435));
+        if let Some(error) = error.filter(|_| again) {
+            self.gateway_refused(context.gateway.clone(), "Subtract", error);
+            if tries < SUBTRACT_TRIES {
+                let at = self.now + self.config.timers.subtract_again;
+                self.alarm(at, Alarm::Subtract { context: Box::new(context), call_id, tries: tries + 1 });
+            }
+            return;
+        }
+        self.events.push_back(Event::MediaReleased {
+            call_id,
+            gateway: context.gateway.clone(),
+            context: context.id().unwrap_or(0),
+            octets: context.counted(actions),
+        });
+    }
+
+    /// Ends a context that no call knows.
+    pub(crate) fn sweep(&mut self, gateway: &GatewayName, context: ContextId) {
+        let actions = crate::context::subtract_all(context);
+        let request = self.gateways.request(self.now, gateway, actions);
+        self.ops.insert(request, Op::Sweep);
+    }
+
+    pub(crate) fn gateway_refused(
+        &mut self,
+        gateway: GatewayName,
+        command: &'static str,
+        error: &ErrorDescriptor,
+    ) {
+        let text = error.text.as_deref().unwrap_or_default().to_owned();
+        self.events.push_back(Event::GatewayRefused { gateway, code: error.code, command, text });
+    }
+
+    /// Refuses a request.
+    pub(crate) fn refuse(&mut self, now: Instant, key: ServerKey, request: &Message, fault: &Fault) {
+        let Ok(mut response) = Message::response(request, fault.status, "") else { return };
+        let code = fault.warning.unwrap_or(399);
+        let text: String =
+            fault.text.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
+        // Header values made here are printable, so adding them cannot fail.
+        let _ = response.push_back("Warning", &format!("{code} {} \"{text}\"", self.config.name));
+        if fault.retry_after {
+            let seconds = self.config.timers.retry_after.as_secs().max(1);
+            let _ = response.push_back("Retry-After", &seconds.to_string());
+        }
+        self.events.push_back(Event::RequestRefused {
+            call_id: request.call_id().unwrap_or_default().to_owned(),
+            method: request.method().to_string(),
+            status: fault.status,
+            reason: fault.text.clone(),
+        });
+        let _ = self.endpoint.respond(now, key, response);
+    }
+
+    /// How long a call that is over is remembered, for what still comes of it.
+    pub(crate) fn linger(&self) -> Duration {
+        self.config.sip.timers.patience() + Duration::from_secs(8)
+    }
+}
+
+/// What a gateway's refusal to reserve means to the caller.
+pub(crate) fn fault_of(error: &ErrorDescriptor) -> Fault {
+    match error.code {
+        // No context, termination, port or capacity left, or for the moment.
+        412 | 432 | 434 | 502 | 503 | 510 | 511 | 526 => Fault::new(503, "the media gateway has no capacity"),
+        _ => Fault::new(500, "the media gateway refused"),
+    }
+}

@@ -1,0 +1,143 @@
+//! Ends that the border itself brings about: it gives up an INVITE, turns down an answer nobody
+//! waits for, or hangs up both ways.
+//!
+//! RFC 3261 §9.1, §13.2.2.4, §15.1.1; RFC 3326 (Reason).
+
+use crate::call::{Call, Phase};
+use crate::context::Side;
+use crate::core::Core;
+use crate::event::Cause;
+use crate::forward::{Remote, contact_of, route_set};
+use crate::session::Fault;
+use carnet_sip::{ClientKey, Message, Method, Uri};
+use std::time::Instant;
+
+impl Call {
+    /// The final response to the first INVITE, from here.
+    pub(crate) fn answer_first(&mut self, core: &mut Core, now: Instant, fault: &Fault) {
+        core.refuse(now, self.first.server, &self.first.message, fault);
+        core.served.remove(&self.first.server);
+    }
+
+    /// Gives the first INVITE up before it is answered.
+    pub(crate) fn give_up(&mut self, core: &mut Core, now: Instant, fault: &Fault, cause: Cause) {
+        if self.phase != Phase::Setup {
+            return self.hang_up(core, now, cause);
+        }
+        self.answer_first(core, now, fault);
+        if let Some(client) = self.first.client {
+            // An answer that crosses the CANCEL is turned down when it comes.
+            let _ = core.endpoint.cancel(now, client);
+        }
+        self.over(core, now, cause);
+    }
+
+    /// Acknowledges a 2xx and ends its dialog at once.
+    pub(crate) fn turn_down(&mut self, core: &mut Core, now: Instant, client: ClientKey, answer: &Message) {
+        let Some(dialog) = End::of_answer(self, answer) else { return };
+        let hop = self.legs.callee.hop.clone();
+        let Some(destination) = dialog.remote.destination(hop.as_ref(), None) else { return };
+        let Ok(cseq) = answer.cseq() else { return };
+        if let Some(ack) = dialog.request(self, Method::Ack, cseq.number, None) {
+            let _ = core.endpoint.ack(now, client, ack, destination.clone());
+        }
+        if let Some(bye) = dialog.request(self, Method::Bye, cseq.number + 1, Some("not wanted any more")) {
+            let _ = core.endpoint.request(now, bye, destination);
+        }
+        let tag = answer.to_tag();
+        for known in self.dialogs.iter_mut().filter(|d| Some(&d.callee_tag) == tag.as_ref()) {
+            known.ended = true;
+        }
+    }
+
+    /// Ends the call towards both ends.
+    pub(crate) fn hang_up(&mut self, core: &mut Core, now: Instant, cause: Cause) {
+        match self.phase {
+            Phase::Over => return,
+            Phase::Setup => {
+                let fault = match cause {
+                    Cause::GatewayLost | Cause::Gateway => Fault::new(503, cause.to_string()),
+                    _ => Fault::new(480, cause.to_string()),
+                };
+                return self.give_up(core, now, &fault, cause);
+            }
+            Phase::Up => {}
+        }
+        let text = cause.to_string();
+        for at in 0..self.dialogs.len() {
+            let Some(dialog) = self.dialogs.get(at).filter(|d| d.confirmed && !d.ended) else { continue };
+            let cseqs = (dialog.remotes.caller.cseq, dialog.remotes.callee.cseq);
+            let byes = [(Side::Callee, cseqs.0 + 1), (Side::Caller, cseqs.1 + 1)];
+            for (to, cseq) in byes {
+                let Some(dialog) = self.dialogs.get(at) else { continue };
+                let (local, remote) = match to {
+                    Side::Callee => (dialog.names.caller.clone(), dialog.names.callee.clone()),
+                    Side::Caller => (dialog.names.callee.clone(), dialog.names.caller.clone()),
+                };
+                let end = End { remote: dialog.remotes.of(to).clone(), from: local, to: remote };
+                let hop = self.legs.of(to).hop.clone();
+                let Some(destination) = end.remote.destination(hop.as_ref(), None) else { continue };
+                if let Some(bye) = end.request(self, Method::Bye, cseq, Some(&text)) {
+                    // Full tables leave the end to its own session timer.
+                    let _ = core.endpoint.request(now, bye, destination);
+                }
+            }
+            if let Some(dialog) = self.dialogs.get_mut(at) {
+                dialog.ended = true;
+            }
+        }
+        self.over(core, now, cause);
+    }
+
+    /// A BYE has gone through.
+    pub(crate) fn bye_passed(&mut self, core: &mut Core, now: Instant, at: usize, from: Side) {
+        if let Some(dialog) = self.dialogs.get_mut(at) {
+            dialog.ended = true;
+        }
+        // A BYE in one early dialog leaves the other forks alone.
+        let goes_on = self.phase == Phase::Setup || self.dialogs.iter().any(|d| d.confirmed && !d.ended);
+        if !goes_on {
+            self.over(core, now, Cause::Bye(from));
+        }
+    }
+}
+
+/// What a request of our own to one end is made from.
+struct End {
+    remote: Remote,
+    from: String,
+    to: String,
+}
+
+impl End {
+    /// The callee, as its 2xx to the first INVITE shows it.
+    fn of_answer(call: &Call, answer: &Message) -> Option<Self> {
+        let target: Uri = contact_of(answer)?;
+        Some(Self {
+            remote: Remote { target: Some(target), routes: route_set(answer, true), cseq: 0 },
+            from: call.first.message.header("From")?.into_owned(),
+            to: answer.header("To")?.into_owned(),
+        })
+    }
+
+    fn request(&self, call: &Call, method: Method, cseq: u32, reason: Option<&str>) -> Option<Message> {
+        let mut request = Message::request(method.clone(), self.remote.target.clone()?);
+        self.remote.address(&mut request).ok()?;
+        let cseq = format!("{cseq} {method}");
+        let headers = [
+            ("Max-Forwards", "70"),
+            ("From", &self.from),
+            ("To", &self.to),
+            ("Call-ID", &call.call_id),
+            ("CSeq", &cseq),
+        ];
+        for (name, value) in headers {
+            request.push_back(name, value).ok()?;
+        }
+        if let Some(text) = reason {
+            // RFC 3326 §2.
+            request.push_back("Reason", &format!("SIP;cause=503;text=\"{text}\"")).ok()?;
+        }
+        Some(request)
+    }
+}

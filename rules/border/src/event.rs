@@ -1,0 +1,236 @@
+//! What happened at the border, declared once for logs, counters, the admin stream and tests.
+
+use crate::context::{Both, Octets, Side};
+use crate::plan::Plan;
+use carnet_h248::controller::GatewayName;
+use std::fmt;
+
+/// How much attention an event deserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Normal course.
+    Info,
+    /// Someone was refused or failed.
+    Warn,
+    /// The border could not do its work.
+    Error,
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// One end hung up.
+    Bye(Side),
+    /// The caller gave up before an answer.
+    Cancelled,
+    /// The callee or the network behind it refused.
+    Refused(u16),
+    /// The border refused.
+    RefusedHere(u16),
+    /// The gateway that held the media went away.
+    GatewayLost,
+    /// The session timer ran out (RFC 4028 §10).
+    SessionTimer,
+    /// The 2xx was never acknowledged.
+    NoAck,
+    /// The gateway could not do what the answer asked for.
+    Gateway,
+    /// No octet passed for the time configured.
+    Inactive,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bye(Side::Caller) => f.write_str("the caller hung up"),
+            Self::Bye(Side::Callee) => f.write_str("the callee hung up"),
+            Self::Cancelled => f.write_str("the caller gave up"),
+            Self::Refused(status) => write!(f, "refused by the far end: {status}"),
+            Self::RefusedHere(status) => write!(f, "refused here: {status}"),
+            Self::GatewayLost => f.write_str("the media gateway was lost"),
+            Self::SessionTimer => f.write_str("the session timer ran out"),
+            Self::NoAck => f.write_str("the answer was never acknowledged"),
+            Self::Gateway => f.write_str("the media gateway failed"),
+            Self::Inactive => f.write_str("the media stopped"),
+        }
+    }
+}
+
+/// What happened. Call-IDs are those of the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A terminal registered or refreshed.
+    Registered {
+        /// Address of record.
+        aor: String,
+        /// Its contact.
+        contact: String,
+        /// Seconds granted.
+        expires: u32,
+    },
+    /// A binding ended.
+    Unregistered {
+        /// Address of record.
+        aor: String,
+        /// Its contact.
+        contact: String,
+    },
+    /// A REGISTER was refused.
+    RegistrationRefused {
+        /// Address of record.
+        aor: String,
+        /// SIP status.
+        status: u16,
+    },
+    /// An INVITE for a new call came.
+    CallStarted {
+        /// Call-ID.
+        call_id: String,
+        /// From URI.
+        from: String,
+        /// Request-URI.
+        to: String,
+        /// Networks of caller and callee.
+        networks: Both<String>,
+    },
+    /// An offer was looked at.
+    PlanMade {
+        /// Call-ID.
+        call_id: String,
+        /// Who offered.
+        offerer: Side,
+        /// What happens with each line, and why.
+        plan: Plan,
+    },
+    /// A gateway reserved both sides of a stream.
+    MediaReserved {
+        /// Call-ID.
+        call_id: String,
+        /// Media line.
+        index: usize,
+        /// The gateway.
+        gateway: GatewayName,
+        /// Its context.
+        context: u32,
+        /// The gateway's addresses towards caller and callee.
+        addresses: Both<String>,
+    },
+    /// The callee answered.
+    CallUp {
+        /// Call-ID.
+        call_id: String,
+    },
+    /// A gateway gave the media of a stream back.
+    MediaReleased {
+        /// Call-ID.
+        call_id: String,
+        /// The gateway.
+        gateway: GatewayName,
+        /// Its context.
+        context: u32,
+        /// Octets counted on the sides of caller and callee.
+        octets: Both<Octets>,
+    },
+    /// The gateway reports that a stream's connection ended or failed.
+    MediaNotice {
+        /// Call-ID.
+        call_id: String,
+        /// The H.248 event.
+        what: String,
+    },
+    /// The call is over.
+    CallEnded {
+        /// Call-ID.
+        call_id: String,
+        /// Why.
+        cause: Cause,
+    },
+    /// A request was refused here.
+    RequestRefused {
+        /// Call-ID.
+        call_id: String,
+        /// The method.
+        method: String,
+        /// SIP status.
+        status: u16,
+        /// Why.
+        reason: String,
+    },
+    /// A gateway registered.
+    GatewayUp {
+        /// Its name.
+        gateway: GatewayName,
+    },
+    /// A gateway does not answer any more or its connection broke.
+    GatewayLost {
+        /// Its name.
+        gateway: GatewayName,
+        /// Calls that ended by it.
+        calls: usize,
+    },
+    /// A gateway did not do what it was asked.
+    GatewayRefused {
+        /// Its name.
+        gateway: GatewayName,
+        /// H.248 error code.
+        code: u16,
+        /// The command that failed.
+        command: &'static str,
+        /// What it said.
+        text: String,
+    },
+}
+
+impl Event {
+    /// A stable name for logs and counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Registered { .. } => "registered",
+            Self::Unregistered { .. } => "unregistered",
+            Self::RegistrationRefused { .. } => "registration-refused",
+            Self::CallStarted { .. } => "call-started",
+            Self::PlanMade { .. } => "plan-made",
+            Self::MediaReserved { .. } => "media-reserved",
+            Self::CallUp { .. } => "call-up",
+            Self::MediaReleased { .. } => "media-released",
+            Self::MediaNotice { .. } => "media-notice",
+            Self::CallEnded { .. } => "call-ended",
+            Self::RequestRefused { .. } => "request-refused",
+            Self::GatewayUp { .. } => "gateway-up",
+            Self::GatewayLost { .. } => "gateway-lost",
+            Self::GatewayRefused { .. } => "gateway-refused",
+        }
+    }
+
+    /// How much attention it deserves.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::GatewayLost { .. } => Level::Error,
+            Self::RegistrationRefused { .. } | Self::RequestRefused { .. } | Self::GatewayRefused { .. } => {
+                Level::Warn
+            }
+            Self::CallEnded { cause: Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_), .. } => {
+                Level::Info
+            }
+            Self::CallEnded { .. } => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+
+    /// The Call-ID, for events of a call.
+    pub fn call_id(&self) -> Option<&str> {
+        match self {
+            Self::CallStarted { call_id, .. }
+            | Self::PlanMade { call_id, .. }
+            | Self::MediaReserved { call_id, .. }
+            | Self::CallUp { call_id }
+            | Self::MediaReleased { call_id, .. }
+            | Self::MediaNotice { call_id, .. }
+            | Self::CallEnded { call_id, .. }
+            | Self::RequestRefused { call_id, .. } => Some(call_id),
+            _ => None,
+        }
+    }
+}

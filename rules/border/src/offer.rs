@@ -1,0 +1,136 @@
+//! An offer comes: plan it, reserve what is new, send it on with the gateway's addresses.
+//!
+//! RFC 3264 §5 and §8; TS 23.334 §6.2.1: both terminations of a context are added at once.
+
+use crate::context::{Both, Context, Side};
+use crate::core::{Core, Op};
+use crate::event::Event;
+use crate::gateways::Request;
+use crate::plan::{Decision, Facts, Plan, plan};
+use crate::session::{Exchange, ExchangeKey, Fault, Offered, Session, Slot};
+use carnet_sdp::{Document, Setup};
+
+impl Session {
+    /// Looks at an offer. Returns the gateway requests that must be answered before it goes on.
+    pub(crate) fn begin_offer(
+        &mut self,
+        core: &mut Core,
+        key: ExchangeKey,
+        offerer: Side,
+        offer: &Document,
+    ) -> Result<Vec<Request>, Fault> {
+        let facts = Facts {
+            offerer_behind_nat: self.ends.of(offerer).behind_nat,
+            answerer_behind_nat: self.ends.of(offerer.other()).behind_nat,
+        };
+        let plan = plan(offer, &core.config.policy, facts);
+        core.events.push_back(Event::PlanMade { call_id: self.call_id.clone(), offerer, plan: plan.clone() });
+        if let Some(line) = plan.refusal() {
+            let Decision::Refuse { status, warning } = line.decision else {
+                return Err(Fault::new(500, line.reason));
+            };
+            return Err(Fault::warned(status, warning, line.reason));
+        }
+        let offered = offer.media().map(|m| Offered {
+            proto: m.proto().to_owned(),
+            address: m.address(),
+            rejected: m.is_rejected(),
+        });
+        let offered: Vec<_> = offered.collect();
+        // A fork of an INVITE without offer makes its own: it takes the place of the other's.
+        match self.exchange_mut(key) {
+            Some(exchange) => {
+                exchange.plan = plan.clone();
+                exchange.offered = offered;
+            }
+            None => self.open(Exchange {
+                key,
+                offerer,
+                plan: plan.clone(),
+                offered,
+                introduced: Vec::new(),
+                dropped: Vec::new(),
+                answered: false,
+            })?,
+        }
+        self.reserve(core, key, offerer, &plan)
+    }
+
+    /// Adds a context for each line that needs one and has none yet.
+    fn reserve(
+        &mut self,
+        core: &mut Core,
+        key: ExchangeKey,
+        offerer: Side,
+        plan: &Plan,
+    ) -> Result<Vec<Request>, Fault> {
+        let mut requests = Vec::new();
+        for line in &plan.lines {
+            let Some(transport) = line.decision.transport() else { continue };
+            match &self.stream_mut(line.index).slot {
+                Slot::Ready(context) if context.transport() == transport.as_str() => continue,
+                Slot::Adding(request) => {
+                    requests.push(*request);
+                    continue;
+                }
+                _ => {}
+            }
+            let no_gateway = || Fault::new(503, "no media gateway is available");
+            let (caller, callee) = (self.fixed(core, Side::Caller), self.fixed(core, Side::Callee));
+            let (Some(caller), Some(callee)) = (caller, callee) else { return Err(no_gateway()) };
+            let gateway = core.gateways.pick([&caller.realm, &callee.realm]).ok_or_else(no_gateway)?;
+            let peers = self.opening_peers(core, key, offerer, line.index, line.decision.setup_sent());
+            let mut context = Context::new(gateway.clone(), transport.as_str(), caller, callee);
+            let actions = context.add(offerer, peers, core.next_event_request());
+            let request = core.gateways.request(core.now, &gateway, actions);
+            core.ops.insert(request, Op::Add { call: self.call, context, first: offerer });
+            let before = std::mem::replace(&mut self.stream_mut(line.index).slot, Slot::Adding(request));
+            if let Some(exchange) = self.exchange_mut(key) {
+                exchange.introduced.push((line.index, before));
+            }
+            requests.push(request);
+        }
+        Ok(requests)
+    }
+
+    /// What the gateway is told of the two ends before there is an answer.
+    fn opening_peers(
+        &self,
+        core: &Core,
+        key: ExchangeKey,
+        offerer: Side,
+        index: usize,
+        setup: Option<Setup>,
+    ) -> Both<crate::context::Peer> {
+        let address = self
+            .exchange(key)
+            .and_then(|e| e.offered.get(index))
+            .filter(|o| !o.rejected)
+            .and_then(|o| o.address);
+        // An offer without a=setup is an active one (RFC 4145 §4).
+        let setup = setup.unwrap_or(Setup::Active);
+        let mut peers = Both::default();
+        *peers.of_mut(offerer) = self.peer(core, offerer, address, Some(setup.mirror()));
+        *peers.of_mut(offerer.other()) = self.peer(core, offerer.other(), None, Some(setup));
+        peers
+    }
+
+    /// Makes the offer that the answerer sees.
+    pub(crate) fn finish_offer(
+        &self,
+        core: &Core,
+        key: ExchangeKey,
+        document: &mut Document,
+    ) -> Result<(), Fault> {
+        let Some(exchange) = self.exchange(key) else { return Ok(()) };
+        self.relocate(core, document, exchange.offerer.other())?;
+        for line in &exchange.plan.lines {
+            if let Decision::E2e { rewritten: Some(setup), .. } = line.decision {
+                document
+                    .set_attribute(line.index, "setup", Some(setup.as_str().as_bytes()))
+                    .map_err(|e| Fault::new(500, e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,377 @@
+//! REGISTER: bindings of terminals to the flows they came by.
+//!
+//! RFC 3261 §10.3, RFC 3327 (Path), RFC 3608 (Service-Route), RFC 7616 and 2617 (digest).
+//!
+//! Left out: RFC 5627 (GRUU), RFC 3680 (registration state), forking to several bindings of one
+//! user: calls go to the one registered last.
+
+use crate::config::Registration;
+use crate::core::{Alarm, Core, Forwarded, Purpose};
+use crate::event::Event;
+use crate::forward::{self, Remote};
+use crate::route::{network_named, own_uri};
+use crate::session::Fault;
+use carnet_sip::{DigestServer, DigestSettings, Hop, Message, NameAddr, ServerKey, Uri, Verdict};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A terminal that can be reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Binding {
+    pub(crate) aor: Uri,
+    pub(crate) contact: Uri,
+    /// The flow it registered on.
+    pub(crate) hop: Hop,
+    pub(crate) network: usize,
+    pub(crate) behind_nat: bool,
+    /// Proxies between here and the terminal (RFC 3327).
+    pub(crate) path: Vec<String>,
+    /// The way calls of this user take (RFC 3608).
+    pub(crate) service_route: Vec<String>,
+    /// The user part of our own Path.
+    token: Option<String>,
+    expires: Instant,
+    /// For the order of updates (RFC 3261 §10.3 step 7).
+    call_id: String,
+    cseq: u32,
+}
+
+/// All bindings, and the nonces.
+#[derive(Default)]
+pub(crate) struct Registrar {
+    /// By address of record; the one registered last is last.
+    bindings: HashMap<String, Vec<Binding>>,
+    by_path: HashMap<String, String>,
+    count: usize,
+    digest: Option<DigestServer>,
+}
+
+/// Whether two URIs name the same user (RFC 3261 §10.3 step 5: parameters do not count).
+pub(crate) fn same_aor(a: &Uri, b: &Uri) -> bool {
+    aor_key(a) == aor_key(b)
+}
+
+fn aor_key(uri: &Uri) -> String {
+    format!("{}@{}", uri.user().unwrap_or_default(), uri.host().to_ascii_lowercase())
+}
+
+impl Registrar {
+    /// Where a user can be reached.
+    pub(crate) fn lookup(&self, target: &Uri) -> Option<&Binding> {
+        self.bindings.get(&aor_key(target))?.last()
+    }
+
+    /// The binding whose Path holds this token.
+    pub(crate) fn by_path(&self, token: &str) -> Option<&Binding> {
+        let list = self.bindings.get(self.by_path.get(token)?)?;
+        list.iter().find(|b| b.token.as_deref() == Some(token))
+    }
+
+    /// The binding a request comes from: the user it names, at the address it came from.
+    pub(crate) fn sender(&self, from: &Uri, hop: &Hop) -> Option<&Binding> {
+        let list = self.bindings.get(&aor_key(from))?;
+        let same_flow = |b: &&Binding| hop.flow.is_some() && b.hop.flow == hop.flow;
+        let same_address = |b: &&Binding| b.hop.remote == hop.remote;
+        let same_host = |b: &&Binding| b.hop.remote.ip() == hop.remote.ip();
+        let rev = || list.iter().rev();
+        rev().find(same_flow).or_else(|| rev().find(same_address)).or_else(|| rev().find(same_host))
+    }
+
+    /// Puts a binding in, in place of an older one for the same contact.
+    fn bind(&mut self, binding: Binding) {
+        let key = aor_key(&binding.aor);
+        self.unbind(&key, &binding.contact);
+        if let Some(token) = &binding.token {
+            self.by_path.insert(token.clone(), key.clone());
+        }
+        self.count += 1;
+        self.bindings.entry(key).or_default().push(binding);
+    }
+
+    fn unbind(&mut self, key: &str, contact: &Uri) -> Option<Binding> {
+        let list = self.bindings.get_mut(key)?;
+        let at = list.iter().position(|b| b.contact.equivalent(contact))?;
+        let gone = list.remove(at);
+        if list.is_empty() {
+            self.bindings.remove(key);
+        }
+        self.count -= 1;
+        if let Some(token) = &gone.token {
+            self.by_path.remove(token);
+        }
+        Some(gone)
+    }
+
+    /// Takes out what `drop` holds for; returns it.
+    fn remove(&mut self, key: &str, drop: impl Fn(&Binding) -> bool) -> Vec<Binding> {
+        let doomed: Vec<Uri> = self
+            .bindings
+            .get(key)
+            .map(|l| l.iter().filter(|b| drop(b)).map(|b| b.contact.clone()).collect())
+            .unwrap_or_default();
+        doomed.iter().filter_map(|contact| self.unbind(key, contact)).collect()
+    }
+}
+
+impl Core {
+    /// A REGISTER came.
+    pub(crate) fn register(
+        &mut self,
+        now: Instant,
+        network: usize,
+        key: ServerKey,
+        message: Message,
+        hop: Hop,
+    ) {
+        let outcome = match &self.config.registration {
+            Registration::None => Err(Fault::new(403, "nobody registers here")),
+            _ if !self.config.networks.get(network).is_some_and(|n| n.access) => {
+                Err(Fault::new(403, "nobody registers from this network"))
+            }
+            Registration::Local { .. } => self.register_here(now, network, key, &message, &hop),
+            Registration::Forward { .. } => self.register_onward(now, network, key, &message, hop),
+        };
+        if let Err(fault) = outcome {
+            let aor = message.to().map(|t| t.uri().to_string()).unwrap_or_default();
+            self.events.push_back(Event::RegistrationRefused { aor, status: fault.status });
+            self.refuse(now, key, &message, &fault);
+        }
+    }
+
+    fn register_here(
+        &mut self,
+        now: Instant,
+        network: usize,
+        key: ServerKey,
+        message: &Message,
+        hop: &Hop,
+    ) -> Result<(), Fault> {
+        let Registration::Local { realm, users, max_expires, min_expires } = &self.config.registration else {
+            return Err(Fault::new(500, "not the registrar"));
+        };
+        let (max, min) = (*max_expires, *min_expires);
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        let mut random = self.random.clone();
+        let digest = self
+            .registrar
+            .digest
+            .get_or_insert_with(|| DigestServer::new(DigestSettings::new(realm), now, &mut random));
+        let password = |name: &str| users.iter().find(|u| u.username == name).map(|u| &u.password);
+        let user = match digest.verify(now, message, password) {
+            Verdict::Accepted { user } => user,
+            Verdict::Challenge { stale } => {
+                let challenge = digest.refusal(now, message, stale, &mut random).map_err(malformed)?;
+                let _ = self.endpoint.respond(now, key, challenge);
+                return Ok(());
+            }
+            Verdict::Denied => return Err(Fault::new(403, "the credentials are wrong")),
+        };
+        // RFC 3261 §10.3 step 4: who may change the bindings of whom.
+        let aor = message.to().map_err(malformed)?.uri().without_headers();
+        if !users.iter().any(|u| u.username == user && same_aor(&u.aor, &aor)) {
+            return Err(Fault::new(403, "this user may not register that address"));
+        }
+        let updates = self.updates(now, network, message, hop, &aor, (min, max))?;
+        self.apply(&aor, updates);
+        let mut response = Message::response(message, 200, "").map_err(malformed)?;
+        for binding in self.registrar.bindings.get(&aor_key(&aor)).into_iter().flatten() {
+            let left = binding.expires.saturating_duration_since(now).as_secs();
+            let value = format!("<{}>;expires={left}", binding.contact);
+            response.push_back("Contact", &value).map_err(malformed)?;
+        }
+        response.copy_lines("Path", message);
+        let _ = self.endpoint.respond(now, key, response);
+        Ok(())
+    }
+
+    /// Reads what a REGISTER (or the response to one) wants bound.
+    fn updates(
+        &self,
+        now: Instant,
+        network: usize,
+        message: &Message,
+        hop: &Hop,
+        aor: &Uri,
+        (min, max): (u32, u32),
+    ) -> Result<Vec<(Binding, u32)>, Fault> {
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        let cseq = message.cseq().map_err(malformed)?.number;
+        let call_id = message.call_id().map_err(malformed)?.to_owned();
+        let known = self.registrar.bindings.get(&aor_key(aor)).map(Vec::as_slice).unwrap_or_default();
+        // RFC 3261 §10.3 step 6: an older request of the same sender must not win.
+        if known.iter().any(|b| b.call_id == call_id && b.cseq >= cseq) {
+            return Err(Fault::new(500, "a later REGISTER was here first"));
+        }
+        if message.is_contact_star() {
+            if message.expires() != Some(0) {
+                return Err(Fault::new(400, "Contact * needs Expires 0"));
+            }
+            return Ok(known.iter().map(|b| (b.clone(), 0)).collect());
+        }
+        let path: Vec<String> =
+            message.addresses("Path").map_err(malformed)?.iter().map(NameAddr::to_string).collect();
+        let mut updates = Vec::new();
+        for contact in message.contacts().map_err(malformed)? {
+            let asked = contact.param("expires").map(|e| e.parse().unwrap_or(max));
+            let seconds = asked.or(message.expires()).unwrap_or(max).min(max);
+            if seconds != 0 && seconds < min {
+                return Err(Fault::new(423, "the interval is too brief"));
+            }
+            let uri = contact.uri().clone();
+            let old = known.iter().find(|b| b.contact.equivalent(&uri));
+            let binding = Binding {
+                aor: aor.clone(),
+                behind_nat: uri.ip().is_some_and(|ip| ip != hop.remote.ip()),
+                contact: uri,
+                hop: hop.clone(),
+                network,
+                path: path.clone(),
+                service_route: Vec::new(),
+                token: old.and_then(|b| b.token.clone()),
+                expires: now + Duration::from_secs(u64::from(seconds)),
+                call_id: call_id.clone(),
+                cseq,
+            };
+            updates.push((binding, seconds));
+        }
+        let limits = &self.config.limits;
+        let more =
+            updates.iter().filter(|(b, s)| *s > 0 && !known.iter().any(|k| k.contact.equivalent(&b.contact)));
+        let more = more.count();
+        if known.len() + more > limits.contacts || self.registrar.count + more > limits.bindings {
+            return Err(Fault::new(503, "no room for more bindings"));
+        }
+        Ok(updates)
+    }
+
+    fn apply(&mut self, aor: &Uri, updates: Vec<(Binding, u32)>) {
+        for (binding, seconds) in updates {
+            let (aor, contact) = (aor.to_string(), binding.contact.to_string());
+            if seconds == 0 {
+                if self.registrar.unbind(&aor_key(&binding.aor), &binding.contact).is_some() {
+                    self.events.push_back(Event::Unregistered { aor, contact });
+                }
+                continue;
+            }
+            self.alarm(binding.expires, Alarm::Binding(aor_key(&binding.aor)));
+            self.registrar.bind(binding);
+            self.events.push_back(Event::Registered { aor, contact, expires: seconds });
+        }
+    }
+
+    /// Takes out the bindings of a user that have run out.
+    pub(crate) fn expire(&mut self, now: Instant, key: &str) {
+        for gone in self.registrar.remove(key, |b| b.expires <= now) {
+            let (aor, contact) = (gone.aor.to_string(), gone.contact.to_string());
+            self.events.push_back(Event::Unregistered { aor, contact });
+        }
+    }
+
+    /// The connection a terminal registered on is gone (RFC 5626 §5.3).
+    pub(crate) fn flow_failed(&mut self, hop: &Hop) {
+        let Some(flow) = hop.flow else { return };
+        let keys: Vec<_> = self
+            .registrar
+            .bindings
+            .iter()
+            .filter(|(_, list)| list.iter().any(|b| b.hop.flow == Some(flow)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            for gone in self.registrar.remove(&key, |b| b.hop.flow == Some(flow)) {
+                let (aor, contact) = (gone.aor.to_string(), gone.contact.to_string());
+                self.events.push_back(Event::Unregistered { aor, contact });
+            }
+        }
+    }
+
+    // -- a registrar elsewhere ---------------------------------------------------------------
+
+    fn register_onward(
+        &mut self,
+        now: Instant,
+        network: usize,
+        key: ServerKey,
+        message: &Message,
+        hop: Hop,
+    ) -> Result<(), Fault> {
+        let Registration::Forward { hop: next, network: towards } = &self.config.registration else {
+            return Err(Fault::new(500, "no registrar"));
+        };
+        let (next, towards) = (next.clone(), network_named(&self.config, towards)?);
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        let aor = message.to().map_err(malformed)?.uri().clone();
+        let contact = message.contacts().map_err(malformed)?.first().map(|c| c.uri().clone());
+        let known = self.registrar.bindings.get(&aor_key(&aor)).into_iter().flatten();
+        let known = known.filter(|b| contact.as_ref().is_some_and(|c| b.contact.equivalent(c)));
+        let token = known.filter_map(|b| b.token.clone()).next().unwrap_or_else(|| self.token());
+        let ours = self.config.networks.get(towards).ok_or_else(|| Fault::new(500, "no such network"))?;
+        let path = own_uri(ours, &token)?;
+        let remote = Remote { target: message.request_uri().cloned(), routes: Vec::new(), cseq: 0 };
+        let mut onward = forward::request(message, &remote, &path)?;
+        onward.push_front("Path", &format!("<{path};lr>")).map_err(malformed)?;
+        if !onward.lists("Require", "path") {
+            // TS 24.229 §5.2.2: the registrar must understand Path.
+            onward.push_back("Require", "path").map_err(malformed)?;
+        }
+        let client = self
+            .endpoint
+            .request(now, onward, next.into())
+            .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
+        let purpose = Purpose::Register { hop, network, token };
+        self.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });
+        Ok(())
+    }
+
+    /// The registrar answered.
+    pub(crate) fn registered_onward(
+        &mut self,
+        now: Instant,
+        (hop, network, token): (&Hop, usize, &str),
+        request: &Message,
+        response: &Message,
+    ) {
+        let Ok(to) = request.to() else { return };
+        let aor = to.uri().clone();
+        let status = response.status().unwrap_or(0);
+        if !(200..300).contains(&status) {
+            // A challenge is no refusal.
+            if status != 401 && status != 407 {
+                self.events.push_back(Event::RegistrationRefused { aor: aor.to_string(), status });
+            }
+            return;
+        }
+        let key = aor_key(&aor);
+        let asked: Vec<Uri> = match request.is_contact_star() {
+            true => {
+                self.registrar.bindings.get(&key).into_iter().flatten().map(|b| b.contact.clone()).collect()
+            }
+            false => request.contacts().unwrap_or_default().iter().map(|c| c.uri().clone()).collect(),
+        };
+        let granted = response.contacts().unwrap_or_default();
+        let routes = response.addresses("Service-Route").unwrap_or_default();
+        let service_route: Vec<String> = routes.iter().map(NameAddr::to_string).collect();
+        let mut updates = Vec::new();
+        for contact in asked {
+            let mine = granted.iter().find(|c| c.uri().equivalent(&contact));
+            let seconds = mine.map_or(0, |c| {
+                c.param("expires").and_then(|e| e.parse().ok()).or(response.expires()).unwrap_or(3600)
+            });
+            let binding = Binding {
+                aor: aor.clone(),
+                behind_nat: contact.ip().is_some_and(|ip| ip != hop.remote.ip()),
+                contact,
+                hop: hop.clone(),
+                network,
+                path: Vec::new(),
+                service_route: service_route.clone(),
+                token: Some(token.to_owned()),
+                expires: now + Duration::from_secs(u64::from(seconds)),
+                call_id: request.call_id().unwrap_or_default().to_owned(),
+                cseq: request.cseq().map(|c| c.number).unwrap_or(0),
+            };
+            updates.push((binding, seconds));
+        }
+        self.apply(&aor, updates);
+    }
+}

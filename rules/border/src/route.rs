@@ -1,0 +1,141 @@
+//! Where a request outside a dialog goes.
+//!
+//! RFC 3261 §16.4 to §16.6, RFC 3327 (Path), RFC 3608 (Service-Route), RFC 3455-style use of
+//! both as in TS 24.229 §5.2.
+
+use crate::config::{Config, Network, Registration};
+use crate::core::Core;
+use crate::forward::Remote;
+use crate::registrar::Binding;
+use crate::session::{End, Fault};
+use carnet_sip::{Hop, Message, NameAddr, Uri};
+
+/// The way to the next element.
+#[derive(Debug)]
+pub(crate) struct Onward {
+    pub(crate) remote: Remote,
+    /// The flow of a registered terminal.
+    pub(crate) hop: Option<Hop>,
+    /// The next hop, where neither a Route nor the Request-URI says it.
+    pub(crate) next: Option<Uri>,
+    pub(crate) end: End,
+}
+
+/// The network a message came from: by our address it was sent to, else by its source.
+pub(crate) fn network_of(config: &Config, hop: &Hop) -> Option<usize> {
+    let source = hop.remote.ip();
+    let admits = |n: &Network| n.peers.is_empty() || n.peers.iter().any(|p| p.contains(source));
+    let listens = |n: &Network| hop.local.is_some_and(|local| n.listen.contains(&local));
+    let by_address = config.networks.iter().position(|n| listens(n) && admits(n));
+    let anywhere = |n: &Network| n.listen.is_empty() || hop.local.is_none();
+    by_address
+        .or_else(|| {
+            config.networks.iter().position(|n| {
+                anywhere(n) && !n.peers.is_empty() && n.peers.iter().any(|p| p.contains(source))
+            })
+        })
+        .or_else(|| config.networks.iter().position(|n| anywhere(n) && n.peers.is_empty()))
+}
+
+/// Finds the way for a request that came from `from`; `caller` is the sender's binding, if it is
+/// a registered terminal.
+pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) -> Result<Onward, Fault> {
+    let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+    let target = message.request_uri().cloned().ok_or_else(|| Fault::new(400, "no Request-URI"))?;
+    let mut routes = message.routes().map_err(malformed)?;
+    let mut by_path = None;
+    while let Some(first) = routes.first().filter(|r| is_own(&core.config, r.uri())) {
+        by_path = first.uri().user().and_then(|token| core.registrar.by_path(token)).or(by_path);
+        routes.remove(0);
+    }
+    if let Some(binding) = by_path {
+        return to_terminal(core, binding, target);
+    }
+    if let Some(caller) = caller
+        && let Registration::Forward { network, .. } = &core.config.registration
+    {
+        // The registrar said which way calls of this user go (RFC 3608 §5).
+        let remote = Remote { target: Some(target), routes: caller.service_route.clone(), cseq: 0 };
+        let registrar = network_named(&core.config, network)?;
+        return match remote.routes.is_empty() {
+            true => by_domain(&core.config, remote),
+            false => Ok(Onward { remote, hop: None, next: None, end: core_end(registrar) }),
+        };
+    }
+    if let Some(found) = core.registrar.lookup(&target) {
+        let contact = found.contact.clone();
+        return to_terminal(core, found, contact);
+    }
+    if let Registration::Local { realm, users, .. } = &core.config.registration
+        && target.host().eq_ignore_ascii_case(realm)
+    {
+        let known = users.iter().any(|u| crate::registrar::same_aor(&u.aor, &target));
+        return Err(if known {
+            Fault::new(480, "the user is not registered")
+        } else {
+            Fault::new(404, "no such user")
+        });
+    }
+    let routes = routes.iter().map(NameAddr::to_string).collect();
+    by_domain(&core.config, Remote { target: Some(target), routes, cseq: 0 })
+}
+
+fn to_terminal(core: &Core, binding: &Binding, target: Uri) -> Result<Onward, Fault> {
+    // Paths between us and the terminal are followed; our own is not among them.
+    let remote = Remote { target: Some(target), routes: binding.path.clone(), cseq: 0 };
+    let network = core.config.networks.get(binding.network).map(|_| binding.network);
+    let network = network.ok_or_else(|| Fault::new(500, "the network of a binding is gone"))?;
+    Ok(Onward {
+        remote,
+        hop: Some(binding.hop.clone()),
+        next: None,
+        end: End { network, behind_nat: binding.behind_nat, source: Some(binding.hop.remote.ip()) },
+    })
+}
+
+fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
+    let host = remote.target.as_ref().map(Uri::host).unwrap_or_default();
+    let fits = |domain: &str| match domain.strip_prefix('.') {
+        Some(parent) => {
+            let at = host.len().checked_sub(parent.len());
+            at.and_then(|at| host.get(at..)).is_some_and(|tail| tail.eq_ignore_ascii_case(parent))
+                && at.and_then(|at| host.get(..at)).is_some_and(|head| head.ends_with('.'))
+        }
+        None => domain.eq_ignore_ascii_case(host),
+    };
+    let exact = config.routes.iter().find(|r| fits(&r.domain));
+    let route = exact.or_else(|| config.routes.iter().find(|r| r.domain == "*"));
+    let route = route.ok_or_else(|| Fault::new(404, "no route to this domain"))?;
+    let network = network_named(config, &route.network)?;
+    Ok(Onward { remote, hop: None, next: route.hop.clone(), end: core_end(network) })
+}
+
+fn core_end(network: usize) -> End {
+    End { network, behind_nat: false, source: None }
+}
+
+pub(crate) fn network_named(config: &Config, name: &str) -> Result<usize, Fault> {
+    let at = config.networks.iter().position(|n| n.name == name);
+    at.ok_or_else(|| Fault::new(500, "a route names no network"))
+}
+
+/// Whether a URI names this border.
+pub(crate) fn is_own(config: &Config, uri: &Uri) -> bool {
+    let port = |u: &Uri| u.port().unwrap_or(5060);
+    config
+        .networks
+        .iter()
+        .any(|n| n.contact.host().eq_ignore_ascii_case(uri.host()) && port(&n.contact) == port(uri))
+}
+
+/// Our Contact or Path in a network, with `token` as its user part.
+pub(crate) fn own_uri(network: &Network, token: &str) -> Result<Uri, Fault> {
+    let base = &network.contact;
+    let port = base.port().map(|p| format!(":{p}")).unwrap_or_default();
+    let params: String = base
+        .params()
+        .map(|(name, value)| value.map_or_else(|| format!(";{name}"), |v| format!(";{name}={v}")))
+        .collect();
+    let text = format!("{}:{token}@{}{port}{params}", base.scheme_str(), base.host());
+    Uri::parse(&text).map_err(|e| Fault::new(500, e.to_string()))
+}

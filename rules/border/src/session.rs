@@ -1,0 +1,252 @@
+//! The media of one call: its streams, and the offers that are under way.
+//!
+//! RFC 3264, with the combinations of RFC 6337 table 1. Streams belong to the call and not to a
+//! fork: all forks of an INVITE answer the same offer with the same gateway address, the last
+//! answer before the final response wins the gateway, and the final response decides.
+
+use crate::context::{Both, Context, Fixed, Peer, Side};
+use crate::core::{CallKey, Core, Op};
+use crate::gateways::Request;
+use crate::plan::Plan;
+use carnet_h248::StreamMode;
+use carnet_sdp::Document;
+use std::net::{IpAddr, SocketAddr};
+
+/// Why an offer, an answer or a request was refused, and how to say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) status: u16,
+    /// Warning code (RFC 3261 §20.43).
+    pub(crate) warning: Option<u16>,
+    pub(crate) text: String,
+    /// Say when to try again.
+    pub(crate) retry_after: bool,
+}
+
+impl Fault {
+    pub(crate) fn new(status: u16, text: impl Into<String>) -> Self {
+        Self { status, warning: None, text: text.into(), retry_after: status == 503 }
+    }
+
+    pub(crate) fn warned(status: u16, warning: u16, text: impl Into<String>) -> Self {
+        Self { warning: Some(warning), ..Self::new(status, text) }
+    }
+}
+
+/// What the session must know of a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct End {
+    /// Index of its network.
+    pub(crate) network: usize,
+    pub(crate) behind_nat: bool,
+    /// Where its messages come from.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// Names an exchange by the request that carried the offer, or that was answered with one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ExchangeKey {
+    pub(crate) requester: Side,
+    pub(crate) cseq: u32,
+}
+
+/// A media line's hold on a gateway.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Empty,
+    /// Add was sent; the context is with the outstanding operation.
+    Adding(Request),
+    Ready(Context),
+}
+
+/// One media line over the life of the call.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) slot: Slot,
+    /// What the last completed exchange settled.
+    pub(crate) agreed: Option<(Both<Peer>, StreamMode)>,
+}
+
+impl Stream {
+    pub(crate) fn context(&self) -> Option<&Context> {
+        if let Slot::Ready(context) = &self.slot { Some(context) } else { None }
+    }
+}
+
+/// One line of an offer under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Offered {
+    pub(crate) proto: String,
+    pub(crate) address: Option<SocketAddr>,
+    /// Port 0.
+    pub(crate) rejected: bool,
+}
+
+/// An offer that is not settled yet.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) key: ExchangeKey,
+    pub(crate) offerer: Side,
+    pub(crate) plan: Plan,
+    pub(crate) offered: Vec<Offered>,
+    /// Streams it brought in, with what was there before.
+    pub(crate) introduced: Vec<(usize, Slot)>,
+    /// Streams the last answer did not take.
+    pub(crate) dropped: Vec<usize>,
+    pub(crate) answered: bool,
+}
+
+/// The media of a call.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) call: CallKey,
+    pub(crate) call_id: String,
+    pub(crate) ends: Both<End>,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) exchanges: Vec<Exchange>,
+}
+
+/// Exchanges at once: an offer from each side (glare), and one more while an old one drains.
+const EXCHANGES: usize = 4;
+
+impl Session {
+    pub(crate) fn new(call: CallKey, call_id: String, ends: Both<End>) -> Self {
+        Self { call, call_id, ends, streams: Vec::new(), exchanges: Vec::new() }
+    }
+
+    pub(crate) fn exchange(&self, key: ExchangeKey) -> Option<&Exchange> {
+        self.exchanges.iter().find(|e| e.key == key)
+    }
+
+    pub(crate) fn exchange_mut(&mut self, key: ExchangeKey) -> Option<&mut Exchange> {
+        self.exchanges.iter_mut().find(|e| e.key == key)
+    }
+
+    /// Keeps a new exchange; fails if an offerer does not wait for its answers.
+    pub(crate) fn open(&mut self, exchange: Exchange) -> Result<(), Fault> {
+        if self.exchanges.len() >= EXCHANGES {
+            return Err(Fault::new(491, "too many offers are under way"));
+        }
+        self.exchanges.push(exchange);
+        Ok(())
+    }
+
+    pub(crate) fn stream_mut(&mut self, index: usize) -> &mut Stream {
+        while self.streams.len() <= index {
+            self.streams.push(Stream { slot: Slot::Empty, agreed: None });
+        }
+        // The loop above made the place.
+        let last = self.streams.len() - 1;
+        &mut self.streams[index.min(last)]
+    }
+
+    /// The peer as the gateway is to know it.
+    pub(crate) fn peer(
+        &self,
+        core: &Core,
+        side: Side,
+        remote: Option<SocketAddr>,
+        role: Option<carnet_sdp::Setup>,
+    ) -> Peer {
+        let end = self.ends.of(side);
+        let waits = !matches!(role, Some(carnet_sdp::Setup::Active | carnet_sdp::Setup::HoldConn));
+        let filtered = core.config.networks.get(end.network).is_some_and(|n| n.source_filter);
+        let source = if end.behind_nat { end.source } else { remote.map(|r| r.ip()) };
+        Peer { remote, role, filter: source.filter(|_| waits && filtered), latch: waits && end.behind_nat }
+    }
+
+    pub(crate) fn fixed(&self, core: &Core, side: Side) -> Option<Fixed> {
+        let network = core.config.networks.get(self.ends.of(side).network)?;
+        Some(Fixed::new(network, &core.config.timers))
+    }
+
+    /// The media line for which a context is being added.
+    pub(crate) fn index_of(&self, request: Request) -> Option<usize> {
+        self.streams.iter().position(|s| s.slot == Slot::Adding(request))
+    }
+
+    /// A gateway chose its addresses. Gives the context back if nobody waits for it any more.
+    pub(crate) fn added(&mut self, request: Request, context: Context) -> Result<(), Context> {
+        let wanted = Slot::Adding(request);
+        match self.streams.iter_mut().find(|s| s.slot == wanted) {
+            Some(stream) => {
+                stream.slot = Slot::Ready(context);
+                Ok(())
+            }
+            None => Err(context),
+        }
+    }
+
+    /// An Add failed.
+    pub(crate) fn not_added(&mut self, request: Request) {
+        let failed = Slot::Adding(request);
+        for stream in self.streams.iter_mut().filter(|s| s.slot == failed) {
+            stream.slot = Slot::Empty;
+        }
+    }
+
+    /// Whether a stream of the call is on that gateway, or in that context of it.
+    pub(crate) fn uses(&self, gateway: &str, context: Option<u32>) -> bool {
+        let on = |c: &Context| &*c.gateway == gateway && (context.is_none() || c.id() == context);
+        self.streams.iter().filter_map(Stream::context).any(on)
+    }
+
+    /// Modifies a context and says which request does it; `None` if the gateway is not there.
+    pub(crate) fn modify(
+        &mut self,
+        core: &mut Core,
+        index: usize,
+        peers: Both<Peer>,
+        mode: StreamMode,
+    ) -> Option<Request> {
+        let call = self.call;
+        let Slot::Ready(context) = &mut self.stream_mut(index).slot else { return None };
+        let gateway = context.gateway.clone();
+        let actions = context.modify(peers, mode);
+        if !core.gateways.is_up(&gateway) {
+            return None;
+        }
+        let request = core.gateways.request(core.now, &gateway, actions);
+        core.ops.insert(request, Op::Modify { call, gateway });
+        Some(request)
+    }
+
+    /// Gives back everything.
+    pub(crate) fn release_all(&mut self, core: &mut Core) {
+        let introduced = self.exchanges.drain(..).flat_map(|e| e.introduced).map(|(_, slot)| slot);
+        let slots: Vec<_> = introduced.chain(self.streams.drain(..).map(|s| s.slot)).collect();
+        for slot in slots {
+            release(core, &self.call_id, slot);
+        }
+    }
+
+    /// Puts the gateway's addresses into a description that is sent to `to`.
+    pub(crate) fn relocate(&self, core: &Core, document: &mut Document, to: Side) -> Result<(), Fault> {
+        let moves: Vec<_> = document
+            .media()
+            .filter(|m| !m.is_rejected())
+            .filter_map(|m| {
+                let context = self.streams.get(m.index()).and_then(Stream::context)?;
+                Some((m.index(), context.local(to)?))
+            })
+            .collect();
+        let unwritable = |e: carnet_sdp::Error| Fault::new(500, e.to_string());
+        document.relocate(&moves).map_err(unwritable)?;
+        let network = core.config.networks.get(self.ends.of(to).network);
+        if let Some(network) = network.filter(|n| n.hide_origin) {
+            let own = moves.first().map(|(_, a)| a.ip()).or_else(|| network.contact.ip());
+            if let Some(ip) = own {
+                document.set_origin_address(ip);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends a slot's context. One that is being added is ended when the gateway's reply comes: the
+/// outstanding operation finds no stream that waits for it.
+pub(crate) fn release(core: &mut Core, call_id: &str, slot: Slot) {
+    if let Slot::Ready(context) = slot {
+        core.release(context, call_id.to_owned());
+    }
+}
