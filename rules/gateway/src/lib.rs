@@ -1,4 +1,107 @@
 //! IMS-AGW and TrGW: contexts, terminations and streams, as commands to a media engine.
+//!
+//! H.248 requests come in as `carnet_h248` values; [`media::Command`]s go out to an engine, its
+//! [`media::Event`]s complete replies and become Notify requests. Sans-IO.
+//!
+//! * [`media`]: the contract with a media engine.
+//! * [`witness`]: an observer of TLS record headers, for operators.
+//!
+//! Not here: sockets, the message encoding, TLS termination and MSRP-aware handling (refused with
+//! error 501), Move.
 
+mod audit;
+mod context;
+mod control;
+mod core;
+mod description;
+mod error;
+mod events;
+mod gateway;
 pub mod media;
+mod package;
+mod plan;
+mod report;
+mod run;
+mod step;
 pub mod witness;
+
+use std::net::SocketAddr;
+
+use carnet_h248::{ContextId, TerminationId};
+
+pub use error::Fault;
+pub use gateway::{Config, Gateway};
+
+/// How much a gateway holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Contexts; one more is refused with error 412.
+    pub contexts: usize,
+    /// Terminations in one context; one more is refused with error 434. The engine relays between
+    /// two.
+    pub terminations: usize,
+    /// Streams of one termination; one more is refused with error 510.
+    pub streams: usize,
+    /// Terminations in one audit; more are refused with error 533.
+    pub audited: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { contexts: 65_536, terminations: 2, streams: 8, audited: 100 }
+    }
+}
+
+/// What happened, for logs, counters and the administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Something about the controller: registered, refused, lost.
+    Control(carnet_h248::registration::Event),
+    /// A stream has a local address.
+    Added {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// The address.
+        local: SocketAddr,
+    },
+    /// A termination was subtracted.
+    Removed {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// Counters of all its streams together.
+        statistics: media::Statistics,
+    },
+    /// A peer's TCP connection is up.
+    Connected {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// A peer's TCP connection ended or could not be made.
+    Disconnected {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// How.
+        cause: media::Cause,
+    },
+    /// Somebody whom the source filter does not allow tried to connect.
+    Blocked {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// Who.
+        source: SocketAddr,
+    },
+}

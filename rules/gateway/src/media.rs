@@ -48,6 +48,9 @@ pub enum Role {
     /// Connect to the remote address: when the joined pinhole's peer has connected, or at once
     /// if the joined pinhole is active too.
     Active,
+    /// Nobody said (no `a=setup` at all): passive until the joined pinhole's peer comes first,
+    /// then active.
+    Either,
 }
 
 /// The stream mode, seen from outside the context (RFC 3525 §7.1.7).
@@ -265,4 +268,20 @@ pub struct Statistics {
     pub duration: Duration,
     /// What a witness saw coming from the peer, where the engine was told to have one.
     pub witness: Option<Box<Seen>>,
+}
+
+impl Event {
+    /// Which pinhole it is about.
+    pub fn pinhole(&self) -> Pinhole {
+        match self {
+            Self::Bound { pinhole, .. }
+            | Self::Refused { pinhole, .. }
+            | Self::Established { pinhole, .. }
+            | Self::Closed { pinhole, .. }
+            | Self::Inactive { pinhole, .. }
+            | Self::Blocked { pinhole, .. }
+            | Self::Measured { pinhole, .. }
+            | Self::Released { pinhole, .. } => *pinhole,
+        }
+    }
 }

@@ -182,7 +182,7 @@ impl Hole {
             Link::Connecting(_) => false,
             Link::Up(connection) => connection.silent(),
         };
-        let passive = matches!(self.role(), Role::Passive | Role::Undecided);
+        let passive = self.role() != Role::Active;
         room && passive && self.gate() != Gate::Inactive && !self.ended && !self.told_to_connect
     }
 
@@ -194,9 +194,13 @@ impl Hole {
         let triggered = self.told_to_connect
             || self.role() == Role::Active
                 && far.is_some_and(|far| match far.role() {
-                    Role::Passive => far.is_up(),
+                    Role::Passive | Role::Either => far.is_up(),
                     Role::Active => far.gate() != Gate::Inactive,
                     Role::Undecided => far.told_to_connect,
+                })
+            || self.role() == Role::Either
+                && far.is_some_and(|far| {
+                    matches!(far.role(), Role::Passive | Role::Either) && far.is_up()
                 });
         if !triggered {
             return None;

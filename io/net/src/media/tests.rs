@@ -458,6 +458,23 @@ fn two_callers_are_merged() {
 }
 
 #[test]
+fn where_nobody_said_the_first_caller_decides() {
+    let mut engine = Engine::start(config());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (a, _) = engine.reserve();
+    let (b, door) = engine.reserve();
+    engine.send(Command::Join { a, b });
+    let either = |remote| Settings { role: Role::Either, ..active(remote) };
+    engine.configure(a, either(listener.local_addr().unwrap()));
+    engine.configure(b, either(SocketAddr::from(([127, 0, 0, 1], 9))));
+    engine.settle(b);
+    let mut caller = TcpStream::connect(door).unwrap();
+    let (mut callee, _) = listener.accept().unwrap();
+    caller.write_all(b"!").unwrap();
+    callee.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
 fn two_callees_are_called_at_once() {
     let mut engine = Engine::start(config());
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
