@@ -143,7 +143,7 @@ async fn what_cannot_be_sent_is_told() {
             ..Hop::new(Transport::Tcp, "127.0.0.1:5060".parse().unwrap())
         },
     ] {
-        assert_eq!(sockets.send(message(&hop, MESSAGE)).unwrap_err().hop, hop);
+        assert_eq!(*sockets.send(message(&hop, MESSAGE)).unwrap_err().hop, hop);
     }
     // Nobody listens: when it shows.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

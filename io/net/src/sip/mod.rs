@@ -156,7 +156,7 @@ impl SipMachine for Endpoint {
 #[error("{hop}: {reason}")]
 pub struct Undelivered {
     /// Where it should have gone: for `Endpoint::transport_failed`.
-    pub hop: Hop,
+    pub hop: Box<Hop>,
     /// Why not.
     #[source]
     pub reason: Error,
@@ -240,7 +240,7 @@ impl SipSockets {
                 None => flow::connect(&self.shared, &hop, data),
             },
         };
-        outcome.map_err(|reason| Undelivered { hop, reason })
+        outcome.map_err(|reason| Undelivered { hop: hop.into(), reason })
     }
 
     /// Asks DNS; the answer comes as [`SipEvent::Answer`]. No more questions run at once than the
