@@ -17,6 +17,26 @@ pub fn error_message(header: &Header, number: u8, wall: SystemTime) -> Vec<u8> {
     .print()
 }
 
+/// The same with a MAC, for a refusal after the initial message was proven. RFC 6043 §5.4: the key
+/// is that of the message in which the error occurred.
+pub(crate) fn protected_error(
+    header: &Header,
+    number: u8,
+    wall: SystemTime,
+    suite: Suite,
+    keys: &MessageKeys,
+) -> Vec<u8> {
+    let message = Message {
+        header: Header { data_type: data_type::ERROR, v: false, ..header.clone() },
+        payloads: vec![
+            Payload::T(Timestamp::from_wall(wall)),
+            Payload::Err { number, reserved: 0 },
+            unsigned(suite),
+        ],
+    };
+    protect(&message, keys, &[])
+}
+
 /// A header without crypto sessions, for the KMS's exchanges (RFC 6043 §4.2.1.1, §4.2.3.1).
 pub(crate) fn kms_header(data_type: u8, suite: Suite, csb_id: u32, v: bool) -> Header {
     Header { data_type, v, prf: suite.prf().number(), csb_id, map: CsIdMap::Empty(0) }
@@ -63,13 +83,14 @@ pub(crate) fn transfer_parts(octets: &[u8], ticket: Span, initiator_data: usize,
     [before, after]
 }
 
-/// Reads the answer to a message with `header`: either a message of type `wanted`, or an error.
+/// Reads the answer to a message with `header`, which was protected with `init_keys`: either a
+/// message of type `wanted`, or an error.
 pub(crate) fn parse_response(
     octets: &[u8],
     limits: &Limits,
     header: &Header,
     wanted: u8,
-    keys: Option<&MessageKeys>,
+    init_keys: &MessageKeys,
 ) -> Result<Message, Error> {
     let message = Message::parse(octets, limits)?;
     let h = &message.header;
@@ -78,7 +99,7 @@ pub(crate) fn parse_response(
     }
     if h.data_type == data_type::ERROR {
         // RFC 6043 §5.4: V is optional in an Error message, and its MAC has no suffix.
-        let authenticated = keys.is_some_and(|k| verify(&message, octets, k, &[], "").is_ok());
+        let authenticated = verify(&message, octets, init_keys, &[], "").is_ok();
         return Err(Error::Refused { number: message.error().unwrap_or(12), authenticated });
     }
     if h.data_type != wanted {

@@ -148,7 +148,7 @@ impl Received {
         let rand = fresh_rand(rng, psk.expose().len());
         let purpose =
             |response| Purpose::Message { csb_id: header.csb_id, response, rand_i: &[], rand_r: &rand };
-        let send = MessageKeys::derive(suite, psk.expose(), purpose(false));
+        let init_keys = MessageKeys::derive(suite, psk.expose(), purpose(false));
         let keys = MessageKeys::derive(suite, psk.expose(), purpose(true));
         let message = Message {
             header: header.clone(),
@@ -163,8 +163,18 @@ impl Received {
                 unsigned(suite),
             ],
         };
-        let octets = protect(&message, &send, &[&me.data, &kms.data]);
-        (PendingResolve { header, octets: octets.clone(), keys, me: me.clone(), kms: kms.clone() }, octets)
+        let octets = protect(&message, &init_keys, &[&me.data, &kms.data]);
+        (
+            PendingResolve {
+                header,
+                octets: octets.clone(),
+                init_keys,
+                keys,
+                me: me.clone(),
+                kms: kms.clone(),
+            },
+            octets,
+        )
     }
 }
 

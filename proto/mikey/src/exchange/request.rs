@@ -15,6 +15,7 @@ pub struct PendingRequest {
     profile: Profile,
     header: Header,
     octets: Vec<u8>,
+    init_keys: MessageKeys,
     keys: MessageKeys,
     me: Identity,
     kms: Identity,
@@ -38,7 +39,7 @@ pub fn request_init(
     let header = kms_header(data_type::REQUEST_INIT_PSK, suite, rng.u32(), true);
     let rand = fresh_rand(rng, psk.expose().len());
     let purpose = |response| Purpose::Message { csb_id: header.csb_id, response, rand_i: &rand, rand_r: &[] };
-    let send = MessageKeys::derive(suite, psk.expose(), purpose(false));
+    let init_keys = MessageKeys::derive(suite, psk.expose(), purpose(false));
     let keys = MessageKeys::derive(suite, psk.expose(), purpose(true));
     let message = Message {
         header: header.clone(),
@@ -52,11 +53,12 @@ pub fn request_init(
             unsigned(suite),
         ],
     };
-    let octets = protect(&message, &send, &[&me.data, &kms.data]);
+    let octets = protect(&message, &init_keys, &[&me.data, &kms.data]);
     let pending = PendingRequest {
         profile: profile.clone(),
         header,
         octets: octets.clone(),
+        init_keys,
         keys,
         me: me.clone(),
         kms: kms.clone(),
@@ -88,8 +90,7 @@ impl PendingRequest {
     /// is not one we asked for.
     pub fn response(self, octets: &[u8], wall: SystemTime) -> Result<GrantedTicket, Error> {
         let limits = &self.profile.limits;
-        let message =
-            parse_response(octets, limits, &self.header, data_type::REQUEST_RESP, Some(&self.keys))?;
+        let message = parse_response(octets, limits, &self.header, data_type::REQUEST_RESP, &self.init_keys)?;
         verify(&message, octets, &self.keys, &[&self.octets], "the KMS's answer has a wrong MAC")?;
         let time = message.timestamp().ok_or(Error::Missing("T"))?;
         let ticket = message.ticket().ok_or(Error::Missing("TICKET"))?;

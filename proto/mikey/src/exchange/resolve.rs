@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq;
 pub struct PendingResolve {
     pub(super) header: Header,
     pub(super) octets: Vec<u8>,
+    pub(super) init_keys: MessageKeys,
     pub(super) keys: MessageKeys,
     pub(super) me: Identity,
     pub(super) kms: Identity,
@@ -40,8 +41,7 @@ impl PendingResolve {
         rng: &mut dyn Random,
     ) -> Result<(Keyed, Vec<u8>), Error> {
         let limits = &received.profile.limits;
-        let message =
-            parse_response(octets, limits, &self.header, data_type::RESOLVE_RESP, Some(&self.keys))?;
+        let message = parse_response(octets, limits, &self.header, data_type::RESOLVE_RESP, &self.init_keys)?;
         verify(&message, octets, &self.keys, &[&self.octets], "the KMS's answer has a wrong MAC")?;
         let time = message.timestamp().ok_or(Error::Missing("T"))?;
         let kemac = message.kemac().ok_or(Error::Missing("KEMAC"))?;

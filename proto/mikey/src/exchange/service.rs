@@ -3,7 +3,7 @@
 //! Protocol only: who may have which ticket is decided elsewhere. Types follow the order of
 //! work, so that nothing is granted before a MAC was checked.
 
-use super::common::{error_message, idr, kms_header, protect, unsigned, verify};
+use super::common::{error_message, idr, kms_header, protect, protected_error, unsigned, verify};
 use super::resolve::keys_for_responder;
 use crate::payload::{Flags, KeyData, Payload, Ticket, TicketPolicy, parse_keys};
 use crate::prf::Purpose;
@@ -49,14 +49,14 @@ impl Asked {
         Ok(Self { suite, limits: profile.limits, octets: octets.to_vec(), message, rand })
     }
 
-    /// Verifies the MAC and gives the keys for the answer.
+    /// Verifies the MAC and gives the keys of the request and of the answer.
     fn verify(
         &self,
         psk: &Psk,
         requester: &Identity,
         kms: &Identity,
         randr: bool,
-    ) -> Result<MessageKeys, Error> {
+    ) -> Result<(MessageKeys, MessageKeys), Error> {
         let csb_id = self.message.header.csb_id;
         let (rand_i, rand_r): (&[u8], &[u8]) = if randr { (&[], &self.rand) } else { (&self.rand, &[]) };
         let keys = |response| {
@@ -64,8 +64,13 @@ impl Asked {
             MessageKeys::derive(self.suite, psk.expose(), purpose)
         };
         let suffix = [requester.data.as_slice(), kms.data.as_slice()];
-        verify(&self.message, &self.octets, &keys(false), &suffix, "the request has a wrong MAC")?;
-        Ok(keys(true))
+        let init_keys = keys(false);
+        verify(&self.message, &self.octets, &init_keys, &suffix, "the request has a wrong MAC")?;
+        Ok((init_keys, keys(true)))
+    }
+
+    fn refuse(&self, error: &Error, wall: SystemTime, keys: &MessageKeys) -> Option<Vec<u8>> {
+        Some(protected_error(&self.message.header, error.mikey_error()?, wall, self.suite, keys))
     }
 
     fn response_header(&self, data_type: u8) -> Header {
@@ -130,14 +135,15 @@ impl TicketRequest {
 
     /// Checks that the owner of `psk`, `initiator`, sent it to us, `kms`.
     pub fn verify(self, psk: &Psk, initiator: &Identity, kms: &Identity) -> Result<VerifiedRequest, Error> {
-        let keys = self.0.verify(psk, initiator, kms, false)?;
-        Ok(VerifiedRequest { asked: self.0, keys, kms: kms.clone() })
+        let (init_keys, keys) = self.0.verify(psk, initiator, kms, false)?;
+        Ok(VerifiedRequest { asked: self.0, init_keys, keys, kms: kms.clone() })
     }
 }
 
 /// A proven ticket request.
 pub struct VerifiedRequest {
     asked: Asked,
+    init_keys: MessageKeys,
     keys: MessageKeys,
     kms: Identity,
 }
@@ -151,6 +157,12 @@ pub struct Issued {
 }
 
 impl VerifiedRequest {
+    /// The Error message that refuses the request because of `error`, with a MAC; `None` if none
+    /// must be sent.
+    pub fn refuse(&self, error: &Error, wall: SystemTime) -> Option<Vec<u8>> {
+        self.asked.refuse(error, wall, &self.init_keys)
+    }
+
     /// The policy that is asked for.
     pub fn policy(&self) -> Option<&TicketPolicy> {
         self.asked.message.policy()
@@ -254,15 +266,16 @@ impl ResolveRequest {
 
     /// Checks that the owner of `psk`, `responder`, sent it to us, `kms`.
     pub fn verify(self, psk: &Psk, responder: &Identity, kms: &Identity) -> Result<VerifiedResolve, Error> {
-        let keys = self.0.verify(psk, responder, kms, true)?;
+        let (init_keys, keys) = self.0.verify(psk, responder, kms, true)?;
         let ticket = self.0.message.ticket().ok_or(Error::Missing("TICKET"))?.clone();
-        Ok(VerifiedResolve { asked: self.0, keys, kms: kms.clone(), ticket })
+        Ok(VerifiedResolve { asked: self.0, init_keys, keys, kms: kms.clone(), ticket })
     }
 }
 
 /// A proven resolve request. The ticket in it is not.
 pub struct VerifiedResolve {
     asked: Asked,
+    init_keys: MessageKeys,
     keys: MessageKeys,
     kms: Identity,
     ticket: Ticket,
@@ -275,6 +288,12 @@ pub struct Resolved {
 }
 
 impl VerifiedResolve {
+    /// The Error message that refuses the request because of `error`, with a MAC; `None` if none
+    /// must be sent.
+    pub fn refuse(&self, error: &Error, wall: SystemTime) -> Option<Vec<u8>> {
+        self.asked.refuse(error, wall, &self.init_keys)
+    }
+
     /// The ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.ticket

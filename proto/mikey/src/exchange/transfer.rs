@@ -133,6 +133,7 @@ impl GrantedTicket {
             suite,
             header: message.header,
             octets: octets.clone(),
+            init_keys: keys,
             flags,
             rand_i,
             mpki: self.keys.mpki.duplicate(),
@@ -185,6 +186,7 @@ pub struct Offered {
     suite: Suite,
     header: Header,
     octets: Vec<u8>,
+    init_keys: MessageKeys,
     flags: Flags,
     rand_i: Vec<u8>,
     mpki: Mpk,
@@ -229,7 +231,8 @@ impl Offered {
     /// key of its own.
     pub fn answer(&self, octets: &[u8], _wall: SystemTime) -> Result<Keyed, Error> {
         let limits = &self.profile.limits;
-        let message = parse_response(octets, limits, &self.header, data_type::TRANSFER_RESP, None)?;
+        let message =
+            parse_response(octets, limits, &self.header, data_type::TRANSFER_RESP, &self.init_keys)?;
         let session = self.session_of(&message)?;
         let rand_r = match message.rand(role::RESPONDER) {
             Some(rand) if self.flags.has(Flags::G) => rand,

@@ -273,6 +273,22 @@ fn errors_are_understood_and_never_answered() {
     let (other, _) = w.request();
     assert!(matches!(other.response(&refusal, w.wall), Err(Error::Rule(_))));
     assert!(matches!(Received::parse(&w.profile, w.wall, &refusal), Err(Error::Refused { .. })));
+    // Once the request is proven, so is the refusal; until a bit of it changes.
+    let (pending, request) = w.request();
+    let parsed = TicketRequest::parse(&w.profile, w.wall, &request).unwrap();
+    let verified = parsed.verify(&w.alice_psk, &w.alice, &w.kms).unwrap();
+    let refusal = verified.refuse(&Error::Identity("not for you"), w.wall).unwrap();
+    let refused = pending.response(&refusal, w.wall).err().unwrap();
+    assert_eq!(refused, Error::Refused { number: 7, authenticated: true });
+    let (_, offer) = w.ticket().offer(&w.profile, w.wall, &mut w.rng);
+    let received = Received::parse(&w.profile, w.wall, &offer).unwrap();
+    let (pending, question) = received.resolve_init(w.wall, &mut w.rng, &w.bob, b"bob", &w.bob_psk, &w.kms);
+    let verified = ResolveRequest::parse(&w.profile, w.wall, &question).unwrap();
+    let verified = verified.verify(&w.bob_psk, &w.bob, &w.kms).unwrap();
+    let mut refusal = verified.refuse(&Error::Validity("any more"), w.wall).unwrap();
+    *refusal.last_mut().unwrap() ^= 1;
+    let refused = pending.response(&received, &refusal, w.wall, &mut w.rng).err().unwrap();
+    assert_eq!(refused, Error::Refused { number: 15, authenticated: false });
 }
 
 #[test]
