@@ -1,1 +1,52 @@
 //! Key management service: who may have which ticket, and who may open it.
+//!
+//! [`Kms`] takes REQUEST_INIT and RESOLVE_INIT messages (RFC 6043 §4.2.1, §4.2.3) and gives
+//! replies, sans-IO. It issues tickets sealed with a [rotating key](KeyRing), by [rules](Rule)
+//! over the users and groups of a [`Directory`], and hands out an [`AuditRecord`] for every ticket
+//! that is issued or resolved. Whoever drives it makes that record durable before the reply
+//! leaves.
+//!
+//! Left out: signed requests (only pre-shared keys are served), group keys, and resolving tickets
+//! of other services.
+
+mod audit;
+mod directory;
+mod kms;
+mod pattern;
+mod rate;
+mod ring;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+pub use audit::{AuditRecord, Deed};
+pub use directory::{Directory, Group, User};
+pub use kms::{Config, Kms, Outcome, Refusal};
+pub use pattern::Pattern;
+pub use rate::{Rate, RateLimiter};
+pub use ring::{KeyRing, TicketKey};
+pub use rules::{Rule, Rules};
+
+/// What an administrator can do wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name or pattern that cannot be used.
+    #[error("`{0}` is not usable: {1}")]
+    Name(String, &'static str),
+    /// Two users cannot both own an identity.
+    #[error("{identity} already belongs to {owner}")]
+    Taken {
+        /// The identity.
+        identity: String,
+        /// Who has it.
+        owner: String,
+    },
+    /// There are as many users or groups as there may be.
+    #[error("there are already {0} entries")]
+    Full(usize),
+    /// There is no ticket key yet.
+    #[error("no ticket key: rotate first")]
+    NoKey,
+}

@@ -1,0 +1,281 @@
+//! The service itself: takes a message, gives a reply and what to write down.
+
+mod request;
+mod resolve;
+
+use crate::{AuditRecord, Directory, KeyRing, Rate, RateLimiter, Rules, TicketKey, User};
+use carnet_mikey::registry::{data_type, role};
+use carnet_mikey::{Error, Identity, Message, Profile, Psk, ReplayCache, exchange};
+use carnet_wire::Random;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Settings of the service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who the service is.
+    pub identity: Identity,
+    /// Algorithms, times and limits. `lifetime` is the longest life of a ticket.
+    pub profile: Profile,
+    /// Whether tickets are issued to callees that the service does not know.
+    pub issue_to_strangers: bool,
+    /// Whether tickets that a user made and sealed with its own key are resolved (mode 3 of RFC
+    /// 6043 §4.1.1).
+    pub accept_self_issued: bool,
+    /// How old the ticket key may become.
+    pub rotation: Duration,
+    /// Requests a source may make.
+    pub requests: Rate,
+    /// Refusals a source may cause to be logged.
+    pub log_lines: Rate,
+    /// Sources that are told apart.
+    pub sources: usize,
+    /// Messages remembered against replay.
+    pub replay_capacity: usize,
+}
+
+impl Config {
+    /// Defaults for a service called `identity`.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            profile: Profile::default(),
+            issue_to_strangers: false,
+            accept_self_issued: false,
+            rotation: Duration::from_secs(24 * 3600),
+            requests: Rate { burst: 2000, per_second: 1000.0 },
+            log_lines: Rate { burst: 20, per_second: 0.2 },
+            sources: 10_000,
+            replay_capacity: 1_000_000,
+        }
+    }
+}
+
+/// Why a message was refused; for the log, not for the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the peer is told, if anything, follows from this.
+    pub error: Error,
+    /// The reason in words.
+    pub reason: String,
+    /// Whether to log it. A source that is refused all the time is not logged all the time.
+    pub log: bool,
+}
+
+/// What came of a message.
+#[derive(Debug)]
+pub struct Outcome {
+    /// MIKEY message to answer with; empty if there is none.
+    pub reply: Vec<u8>,
+    /// HTTP status: 200 also with most Error messages, 400 if there was nothing to answer, 401 if
+    /// the sender did not prove who it is, 403 if it may not, 429 if it asks too often, 503 if we
+    /// cannot.
+    pub status: u16,
+    /// To be made durable before the reply leaves. If that fails, the reply must not leave.
+    pub audit: Option<AuditRecord>,
+    /// Why not, if not.
+    pub refusal: Option<Refusal>,
+}
+
+/// A reply that grants something.
+struct Granted {
+    reply: Vec<u8>,
+    audit: AuditRecord,
+}
+
+/// A refusal in the making.
+struct Refused {
+    error: Error,
+    reason: String,
+    status: u16,
+    /// Authenticated Error message, if the sender is proven.
+    reply: Option<Vec<u8>>,
+}
+
+impl Refused {
+    fn new(error: Error) -> Self {
+        let status = match &error {
+            Error::Malformed(_) | Error::Limit { .. } => 400,
+            Error::Full(_) => 503,
+            _ => 200,
+        };
+        Self { reason: error.to_string(), error, status, reply: None }
+    }
+
+    fn with(error: Error, status: u16, reason: impl Into<String>) -> Self {
+        Self { error, status, reason: reason.into(), reply: None }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::new(error)
+    }
+}
+
+/// The key management service.
+pub struct Kms {
+    config: Config,
+    directory: Directory,
+    rules: Rules,
+    ring: KeyRing,
+    replay: ReplayCache,
+    requests: RateLimiter,
+    log_lines: RateLimiter,
+    tickets_not_before: Option<SystemTime>,
+    rng: Box<dyn Random>,
+    /// Stands in for the key of users that do not exist, so that they take as long to refuse.
+    nobody: Psk,
+}
+
+impl Kms {
+    /// A service that starts at `wall`. Messages from before are refused as replays, because
+    /// which of them were seen is not known.
+    pub fn new(
+        config: Config,
+        directory: Directory,
+        rules: Rules,
+        ring: KeyRing,
+        mut rng: Box<dyn Random>,
+        wall: SystemTime,
+    ) -> Self {
+        Self {
+            replay: ReplayCache::restarted(config.profile.skew, config.replay_capacity, wall),
+            requests: RateLimiter::new(config.requests, config.sources),
+            log_lines: RateLimiter::new(config.log_lines, config.sources),
+            nobody: Psk::generate(&mut rng),
+            tickets_not_before: None,
+            config,
+            directory,
+            rules,
+            ring,
+            rng,
+        }
+    }
+
+    /// Settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Users and groups.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Users and groups, to be changed.
+    pub fn directory_mut(&mut self) -> &mut Directory {
+        &mut self.directory
+    }
+
+    /// Replaces the rules.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// Ticket keys.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Tickets issued before `wall` open no more, whoever has them.
+    pub fn revoke_tickets_before(&mut self, wall: SystemTime) {
+        self.tickets_not_before = Some(self.tickets_not_before.map_or(wall, |t| t.max(wall)));
+    }
+
+    /// A new ticket key if one is due. It is used once it is [installed](Self::install_key),
+    /// which comes after it is stored.
+    pub fn key_due(&mut self, wall: SystemTime) -> Option<TicketKey> {
+        let due = self.ring.is_due(wall, self.config.rotation);
+        due.then(|| self.make_key(wall))
+    }
+
+    /// A new ticket key, due or not.
+    pub fn make_key(&mut self, wall: SystemTime) -> TicketKey {
+        KeyRing::make(wall, self.rng.as_mut())
+    }
+
+    /// Puts a ticket key to use.
+    pub fn install_key(&mut self, key: TicketKey) {
+        self.ring.install(key);
+    }
+
+    /// Forgets ticket keys that no valid ticket needs. Gives their names.
+    pub fn expire_keys(&mut self, wall: SystemTime) -> Vec<String> {
+        // A ticket may have been asked for with a validity that begins a skew later.
+        let lifetime = self.config.profile.lifetime.saturating_add(self.config.profile.skew);
+        self.ring.expire(wall, lifetime)
+    }
+
+    /// Takes a message from `source`.
+    pub fn handle(&mut self, wall: SystemTime, now: Instant, source: IpAddr, octets: &[u8]) -> Outcome {
+        if !self.requests.take(source, now) {
+            let error = Error::Full("requests of this source");
+            let log = self.log_lines.take(source, now);
+            let refusal = Refusal { reason: error.to_string(), error, log };
+            return Outcome { reply: Vec::new(), status: 429, audit: None, refusal: Some(refusal) };
+        }
+        // Octet 1 is the data type (RFC 3830 §6.1).
+        let granted = match octets.get(1) {
+            Some(&data_type::RESOLVE_INIT_PSK) => self.resolve(wall, source, octets),
+            _ => self.request(wall, source, octets),
+        };
+        match granted {
+            Ok(granted) => {
+                Outcome { reply: granted.reply, status: 200, audit: Some(granted.audit), refusal: None }
+            }
+            Err(refused) => {
+                let reply = refused.reply.or_else(|| self.error_reply(&refused.error, octets, wall));
+                let log = self.log_lines.take(source, now);
+                let refusal = Refusal { error: refused.error, reason: refused.reason, log };
+                let reply = reply.unwrap_or_default();
+                Outcome { reply, status: refused.status, audit: None, refusal: Some(refusal) }
+            }
+        }
+    }
+
+    /// An Error message without MAC, if the message can be answered at all.
+    fn error_reply(&self, error: &Error, octets: &[u8], wall: SystemTime) -> Option<Vec<u8>> {
+        let message = Message::parse(octets, &self.config.profile.limits).ok()?;
+        // RFC 6043 §5.4: an Error is never answered with an Error.
+        if message.header.data_type == data_type::ERROR {
+            return None;
+        }
+        Some(exchange::error_message(&message.header, error.mikey_error()?, wall))
+    }
+
+    /// The user whose key a message names, or whose identity it gives when it names none.
+    fn user_of(&self, psk_id: Option<&Identity>, claimed: Option<&Identity>) -> Option<&User> {
+        match psk_id {
+            Some(id) => self.directory.user(std::str::from_utf8(&id.data).ok()?),
+            None => self.directory.owner(claimed?),
+        }
+    }
+
+    /// RFC 6043 §4.2.1.1: IDRkms may be left out; if it is there, it must be us.
+    fn check_addressee(&self, kms: Option<&Identity>) -> Result<(), Error> {
+        match kms {
+            Some(id) if id.data != self.config.identity.data => Err(Error::Identity("we are another KMS")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses one who did not prove who it is. The peer is not told whether the user exists.
+    fn unproven(name: Option<&Identity>, known: bool, error: Error) -> Refused {
+        let name = name.map_or("nobody".into(), |n| n.text().escape_debug().to_string());
+        let reason = match (known, &error) {
+            (false, _) => format!("no user `{name}`"),
+            (true, e) => format!("user `{name}`: {e}"),
+        };
+        let error = match error {
+            e @ Error::Unsupported { .. } => e,
+            _ => Error::Authentication("the request has a wrong MAC"),
+        };
+        Refused::with(error, 401, reason)
+    }
+}
+
+/// Identities with a role in a policy, owned.
+fn responders_of(policy: &carnet_mikey::payload::TicketPolicy) -> Vec<Identity> {
+    policy.identities(role::RESPONDER).cloned().collect()
+}

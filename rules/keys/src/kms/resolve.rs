@@ -1,0 +1,191 @@
+//! RESOLVE_INIT: who opens which ticket (RFC 6043 §4.2.3.4, §4.2.3.5).
+
+use super::{Granted, Kms, Refused};
+use crate::{AuditRecord, Deed, User};
+use carnet_mikey::exchange::{ResolveRequest, VerifiedResolve};
+use carnet_mikey::payload::{Flags, TicketPolicy};
+use carnet_mikey::ticket::Opened;
+use carnet_mikey::{Error, Identity, Tpk};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+/// A ticket that was opened, for whom, and whose it is.
+struct Found {
+    opened: Opened,
+    initiator: Identity,
+    key: String,
+}
+
+impl Kms {
+    pub(super) fn resolve(
+        &mut self,
+        wall: SystemTime,
+        source: IpAddr,
+        octets: &[u8],
+    ) -> Result<Granted, Refused> {
+        let asked = ResolveRequest::parse(&self.config.profile, wall, octets)?;
+        asked.check_replay(&mut self.replay, wall)?;
+        let (psk_id, claimed) = (asked.psk_id().cloned(), asked.responder().cloned());
+        let kms = asked.kms().cloned();
+        let digest = asked.digest();
+        let user = self.user_of(psk_id.as_ref(), claimed.as_ref());
+        let psk = user.map_or(&self.nobody, |u| &u.psk);
+        let responder = claimed.or_else(|| user.and_then(User::main_identity));
+        let responder = responder.ok_or(Error::Missing("IDRr"))?;
+        let addressee = kms.as_ref().unwrap_or(&self.config.identity);
+        let verified = asked.verify(psk, &responder, addressee);
+        let (verified, name) = match (verified, user) {
+            (Ok(verified), Some(user)) => (verified, user.name.clone()),
+            (Err(e), user) => return Err(Self::unproven(psk_id.as_ref(), user.is_some(), e)),
+            (Ok(_), None) => {
+                return Err(Self::unproven(psk_id.as_ref(), false, Error::Authentication("no such user")));
+            }
+        };
+        self.replay.remember(digest, wall);
+
+        let answered = self
+            .check_addressee(kms.as_ref())
+            .map_err(Refused::new)
+            .and_then(|()| self.find(&name, &responder, &verified, wall))
+            .and_then(|found| {
+                let resolved = verified.answer(&found.opened, &responder, wall, self.rng.as_mut())?;
+                Ok((found, resolved))
+            });
+        match answered {
+            Ok((found, resolved)) => {
+                let audit = AuditRecord {
+                    wall,
+                    deed: Deed::Resolved,
+                    source,
+                    user: name,
+                    initiator: found.initiator,
+                    responders: vec![responder],
+                    ticket: verified.ticket_id(),
+                    key: found.key,
+                };
+                Ok(Granted { reply: resolved.octets, audit })
+            }
+            Err(mut refused) => {
+                refused.reply = verified.refuse(&refused.error, wall);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Opens the ticket if `responder` may.
+    fn find(
+        &self,
+        name: &str,
+        responder: &Identity,
+        verified: &VerifiedResolve,
+        wall: SystemTime,
+    ) -> Result<Found, Refused> {
+        let user = self.directory.user(name).ok_or(Error::Authentication("no such user"))?;
+        let policy = &verified.ticket().policy;
+        let forbidden = |error, reason: String| Refused::with(error, 403, reason);
+        if user.revoked {
+            let reason = format!("user `{}` is revoked", user.name);
+            return Err(forbidden(Error::Authentication("revoked"), reason));
+        }
+        if !user.is(responder) {
+            let reason = format!("user `{}` is not {responder}", user.name);
+            return Err(forbidden(Error::Identity("not yours"), reason));
+        }
+        if let Some(kms) = policy.kms().filter(|k| k.data != self.config.identity.data) {
+            let reason = format!("the ticket is of another KMS, {kms}");
+            return Err(Refused::with(Error::Identity("the ticket is of another KMS"), 200, reason));
+        }
+        let initiator =
+            policy.initiator().cloned().ok_or(Error::Policy("the ticket does not say whose it is"))?;
+        let (tpk, key) = self.ticket_key(verified, policy, &initiator)?;
+        let opened = verified.open(&self.config.profile, &tpk, wall)?;
+        // From here on the ticket is proven.
+        self.check_revoked(&opened, &initiator)?;
+        self.check_responder(user, responder, policy, &initiator)?;
+        Ok(Found { opened, initiator, key })
+    }
+
+    /// The key a ticket says it is sealed with: ours, or its maker's own.
+    fn ticket_key<'a>(
+        &'a self,
+        verified: &VerifiedResolve,
+        policy: &TicketPolicy,
+        initiator: &Identity,
+    ) -> Result<(OpenWith<'a>, String), Refused> {
+        let id = verified.tpk_id()?.ok_or(Error::Missing("IDRpsk in the ticket"))?;
+        let name = id.text().into_owned();
+        if policy.flags.has(Flags::D) {
+            let Some(key) = self.ring.find(&id.data) else {
+                let reason = format!("no ticket key `{}`", name.escape_debug());
+                return Err(Refused::with(Error::Authentication("no such ticket key"), 200, reason));
+            };
+            return Ok((OpenWith::Ring(&key.tpk), name));
+        }
+        // Mode 3: the initiator's key with us is the ticket key; its label keeps the uses apart.
+        let maker = self.directory.user(&name).filter(|u| !u.revoked && u.is(initiator));
+        match maker {
+            Some(user) if self.config.accept_self_issued => {
+                Ok((OpenWith::Own(Tpk::new(user.psk.expose())?), name))
+            }
+            _ => {
+                let reason = format!("{initiator} made a ticket of its own, which is not accepted");
+                Err(Refused::with(Error::Policy("tickets are issued by the KMS"), 200, reason))
+            }
+        }
+    }
+
+    fn check_revoked(&self, opened: &Opened, initiator: &Identity) -> Result<(), Refused> {
+        let owner = self.directory.owner(initiator);
+        if owner.is_some_and(|u| u.revoked) {
+            let reason = format!("the ticket is from {initiator}, who is revoked");
+            return Err(Refused::with(Error::Validity("any more: revoked"), 403, reason));
+        }
+        let limit = self.tickets_not_before.max(owner.and_then(|u| u.tickets_not_before));
+        let issued = opened.issued.to_wall().ok_or(Error::Policy("a ticket needs an NTP timestamp"))?;
+        if limit.is_some_and(|limit| issued < limit) {
+            let reason = format!("the ticket from {initiator} was issued before a revocation");
+            return Err(Refused::with(Error::Validity("any more: revoked"), 403, reason));
+        }
+        Ok(())
+    }
+
+    /// RFC 6043 §4.2.3.4: the responder must be named in the ticket: itself, as another identity
+    /// of the same user, or as a member of a group.
+    fn check_responder(
+        &self,
+        user: &User,
+        responder: &Identity,
+        policy: &TicketPolicy,
+        initiator: &Identity,
+    ) -> Result<(), Refused> {
+        let named = policy.responders().find(|named| {
+            named.data == responder.data || user.is(named) || self.directory.is_member(responder, named)
+        });
+        let Some(callee) = named else {
+            let reason = format!("{responder} opens a ticket from {initiator} to somebody else");
+            return Err(Refused::with(Error::Identity("the ticket is for somebody else"), 403, reason));
+        };
+        // The rules may have changed since the ticket was issued, and never saw one that was not.
+        if !self.rules.allow(&self.directory, initiator, callee) {
+            let reason = format!("{initiator} may not call {callee}");
+            return Err(Refused::with(Error::Identity("forbidden callee"), 403, reason));
+        }
+        Ok(())
+    }
+}
+
+/// A ticket key of the ring, or one made for this ticket.
+enum OpenWith<'a> {
+    Ring(&'a Tpk),
+    Own(Tpk),
+}
+
+impl std::ops::Deref for OpenWith<'_> {
+    type Target = Tpk;
+    fn deref(&self) -> &Tpk {
+        match self {
+            Self::Ring(key) => key,
+            Self::Own(key) => key,
+        }
+    }
+}
