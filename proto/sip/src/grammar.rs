@@ -13,9 +13,16 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_char)
 }
 
-/// Whether `text` can stand in a header value: no CR, LF or NUL (RFC 3261 §25.1, TEXT-UTF8).
+/// Whether `text` can stand in a header value: no CR or LF, NUL only behind a backslash (RFC 3261
+/// §25.1, quoted-pair).
 pub(crate) fn is_printable(text: &[u8]) -> bool {
-    !text.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
+    memchr::memchr3_iter(b'\r', b'\n', 0, text).all(|at| is_quoted_nul(text, at))
+}
+
+/// Whether there is a NUL at `at`, with a backslash before it.
+pub(crate) fn is_quoted_nul(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|p| text.get(p));
+    text.get(at) == Some(&0) && before == Some(&b'\\')
 }
 
 /// Replaces line folds by one space (RFC 3261 §7.3.1).

@@ -367,12 +367,17 @@ pub(crate) fn host_port(text: &str) -> Result<(&str, Option<u16>, usize), ParseE
 }
 
 /// An address as a host is written: `192.0.2.1`, `[2001:db8::1]`; also without brackets, and
-/// with the three colons that a fault in RFC 3261's grammar once allowed (RFC 5118 §4.10).
+/// with the third colon before an embedded IPv4 address that RFC 3261's grammar derives (RFC 5118
+/// §4.10).
 pub fn host_ip(host: &str) -> Option<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    bare.parse()
-        .ok()
-        .or_else(|| bare.contains(":::").then(|| bare.replacen(":::", "::", 1).parse().ok()).flatten())
+    let Some(bare) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) else {
+        return host.parse().ok();
+    };
+    let address = match bare.split_once(":::") {
+        Some((before, v4)) if v4.parse::<std::net::Ipv4Addr>().is_ok() => format!("{before}::{v4}").parse(),
+        _ => bare.parse::<Ipv6Addr>(),
+    };
+    address.ok().map(IpAddr::V6)
 }
 
 /// An address as a host is written in a URI or Via: IPv6 in brackets.

@@ -2,7 +2,7 @@
 
 use super::{Line, Message, Start};
 use crate::error::Error;
-use crate::grammar::{is_lws, is_token};
+use crate::grammar::{is_lws, is_quoted_nul, is_token};
 use crate::limits::Limits;
 use crate::method::Method;
 use crate::uri::Uri;
@@ -167,7 +167,13 @@ fn start_line(line: &[u8], note: &mut impl FnMut(Error)) -> Result<(Start, Metho
     }
     let uri_at = text.len() - text.get(method.as_str().len() + 1..).map_or(0, str::len);
     let uri = match Uri::parse(target) {
-        Ok(uri) => Some(uri),
+        Ok(uri) => {
+            // RFC 3261 §19.1.1: not in a Request-URI. Passed on, somebody might obey them.
+            if uri.headers().is_some() {
+                note(malformed("Request-URI", uri_at + target.len(), "no header fields in the URI"));
+            }
+            Some(uri)
+        }
         Err(at) => {
             note(Error::Malformed { what: "Request-URI", at: at.shifted(uri_at) });
             None
@@ -207,7 +213,7 @@ fn header_line(raw: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
     let lone = |i: &usize| match line.get(*i) {
         Some(b'\r') => line.get(i + 1) != Some(&b'\n'),
         Some(b'\n') => i.checked_sub(1).and_then(|p| line.get(p)) != Some(&b'\r'),
-        _ => true,
+        _ => !is_quoted_nul(line, *i),
     };
     if let Some(i) = memchr::memchr3_iter(b'\r', b'\n', 0, line).find(lone) {
         return Err(ParseError::new(at + i, "no CR, LF or NUL alone in a line"));
