@@ -5,7 +5,7 @@
 //! acceptable.
 
 pub mod msrp;
-pub mod sdp;
+pub mod sip;
 
 use serde_json::Value;
 

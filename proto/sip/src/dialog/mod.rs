@@ -323,7 +323,7 @@ impl Dialog {
         match method {
             // An accepted INVITE is over with its ACK, a refused one at once.
             Method::Invite if status >= 300 && self.invite == Some((Side::Theirs, cseq)) => {
-                self.invite = None
+                self.invite = None;
             }
             Method::Invite if status < 300 => self.confirmed = true,
             Method::Update if self.offer == Some((Side::Theirs, cseq)) => self.offer = None,
@@ -373,10 +373,10 @@ impl Dialog {
     }
 
     fn refresh_target(&mut self, request: &Message) -> Result<(), Error> {
-        if matches!(request.method(), Method::Invite | Method::Update | Method::Subscribe | Method::Notify) {
-            if let Some(contact) = request.contacts()?.first() {
-                self.target = contact.uri().clone();
-            }
+        if matches!(request.method(), Method::Invite | Method::Update | Method::Subscribe | Method::Notify)
+            && let Some(contact) = request.contacts()?.first()
+        {
+            self.target = contact.uri().clone();
         }
         Ok(())
     }

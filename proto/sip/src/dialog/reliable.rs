@@ -28,6 +28,7 @@ struct Waiting {
 
 /// What is due.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is used at once, never kept")]
 pub enum Repetition {
     /// Send this again.
     Again(Message),

@@ -164,11 +164,9 @@ impl Endpoint {
             confirmations: Vec::new(),
         };
         self.servers.insert(key, server);
-        if invite {
-            if let Ok(trying) = Message::response(&message, 100, "") {
-                // A Trying of our making breaks no rule: it is sent or there is nobody to send to.
-                self.respond(now, key, trying).unwrap_or_default();
-            }
+        if invite && let Ok(trying) = Message::response(&message, 100, "") {
+            // A Trying of our making breaks no rule: it is sent or there is nobody to send to.
+            self.respond(now, key, trying).unwrap_or_default();
         }
         self.events.push_back(Event::Request { key, message, hop });
     }
@@ -203,10 +201,10 @@ impl Endpoint {
             let to = message.to()?.with_tag(&server.tag)?;
             message.set_header("To", &to.to_string())?;
         }
-        if let Some(software) = self.config.software.as_deref().filter(|_| !message.has("Server")) {
-            if status != 100 {
-                message.push_back("Server", software)?;
-            }
+        if let Some(software) = self.config.software.as_deref().filter(|_| !message.has("Server"))
+            && status != 100
+        {
+            message.push_back("Server", software)?;
         }
         let reply = server.reply.clone();
         if reply.transport.is_reliable() {

@@ -20,15 +20,15 @@ impl Endpoint {
     /// What is wrong with a well-formed request before anybody looks at what it wants.
     pub(super) fn objection(&self, message: &Message) -> Option<Error> {
         let answering = &self.config.answering;
-        if let Some(methods) = &answering.methods {
-            if !methods.contains(message.method()) {
-                return Some(Error::Method(message.method().to_string()));
-            }
+        if let Some(methods) = &answering.methods
+            && !methods.contains(message.method())
+        {
+            return Some(Error::Method(message.method().to_string()));
         }
-        if let (Some(schemes), Some(uri)) = (&answering.schemes, message.request_uri()) {
-            if !schemes.iter().any(|s| s.eq_ignore_ascii_case(uri.scheme_str())) {
-                return Some(Error::Scheme(uri.scheme_str().to_owned()));
-            }
+        if let (Some(schemes), Some(uri)) = (&answering.schemes, message.request_uri())
+            && !schemes.iter().any(|s| s.eq_ignore_ascii_case(uri.scheme_str()))
+        {
+            return Some(Error::Scheme(uri.scheme_str().to_owned()));
         }
         if answering.exhausted && message.max_forwards() == Ok(Some(0)) {
             return Some(Error::Hops);

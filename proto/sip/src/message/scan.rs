@@ -63,9 +63,8 @@ pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
     };
 
     let not_sip = |at, expected| Error::NotSip(ParseError::new(lead + at, expected));
-    let start_end = match find_crlf(&raw, 0) {
-        Some(end) => end,
-        None => return Err(not_sip(raw.len(), "a start line that ends with CR LF")),
+    let Some(start_end) = find_crlf(&raw, 0) else {
+        return Err(not_sip(raw.len(), "a start line that ends with CR LF"));
     };
     let line = raw.get(..start_end).unwrap_or_default();
     let (start, method) = match start_line(line, &mut note) {
