@@ -20,14 +20,6 @@ pub enum Error {
     /// TLS sockets without TLS settings.
     #[error("a TLS socket on {0} needs a certificate")]
     NoTls(SocketAddr),
-    /// A connection that could not be made.
-    #[error("cannot connect to {address}: {source}")]
-    Connect {
-        /// The peer.
-        address: SocketAddr,
-        /// The system's reason.
-        source: io::Error,
-    },
     /// The connection is gone.
     #[error("the connection is gone")]
     Gone,

@@ -1,13 +1,14 @@
 //! Drivers that turn sockets and timers into machine inputs; media engines.
 //!
 //! The machines of the inner rings have no sockets, clocks or randomness. [`SipSockets`] feeds SIP
-//! endpoints, [`ControlSockets`] H.248 associations, [`until`] is a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in
-//! order.
+//! endpoints, [`ControlSockets`] H.248 associations, [`media`] moves what gateways relay; [`until`] is
+//! a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in order.
 
 mod dns;
 mod drain;
 mod error;
 pub mod h248;
+pub mod media;
 mod random;
 pub mod sip;
 mod stream;

@@ -199,9 +199,7 @@ impl Hole {
                     Role::Undecided => far.told_to_connect,
                 })
             || self.role() == Role::Either
-                && far.is_some_and(|far| {
-                    matches!(far.role(), Role::Passive | Role::Either) && far.is_up()
-                });
+                && far.is_some_and(|far| matches!(far.role(), Role::Passive | Role::Either) && far.is_up());
         if !triggered {
             return None;
         }

@@ -13,14 +13,17 @@
 //! Left out: multicast, SCTP, WebSocket. The change from UDP to TCP of large requests (RFC 3261
 //! §18.1.1) changes the Via and so is the endpoint's.
 
+mod event;
 mod flow;
+
+pub use event::{SipEvent, SipMachine};
 
 use crate::dns::{NameServers, Resolver};
 use crate::stream::{Outlet, Refused, StreamLimits};
 use crate::udp::{Datagrams, UdpPort};
 use crate::{Error, drain::Token};
 use bytes::Bytes;
-use carnet_sip::{Answer, Endpoint, FlowId, Hop, Input, Limits, Query, QueryId, Transmit, Transport};
+use carnet_sip::{FlowId, Hop, Input, Limits, Query, Transmit, Transport};
 use carnet_tls::{CertificateContext, Peer};
 use std::collections::HashMap;
 use std::io;
@@ -84,70 +87,6 @@ pub struct SocketLimits {
 impl Default for SocketLimits {
     fn default() -> Self {
         Self { events: 1024, connections: 10_000, datagrams: 4096, lookups: 64 }
-    }
-}
-
-/// What the sockets have to say.
-#[derive(Debug)]
-pub enum SipEvent {
-    /// A datagram, or a message of a stream.
-    Input(Input),
-    /// Something sent by this hop may not have arrived, and this flow (if it is named) is gone:
-    /// for `Endpoint::transport_failed`. Also told of flows that just ended.
-    Failed(Hop),
-    /// What DNS says: for `Endpoint::handle_answer`.
-    Answer {
-        /// Whose question it was.
-        query: QueryId,
-        /// The answer.
-        answer: Answer,
-    },
-}
-
-impl SipEvent {
-    /// Hands the event to the machine it is for.
-    pub fn deliver(self, now: Instant, machine: &mut impl SipMachine) {
-        match self {
-            Self::Input(input) => machine.handle_input(now, input),
-            Self::Failed(hop) => machine.transport_failed(now, &hop),
-            Self::Answer { query, answer } => machine.handle_answer(now, query, answer),
-        }
-    }
-}
-
-/// A machine that speaks SIP: an endpoint, or what is built around one.
-pub trait SipMachine {
-    /// Octets that came in.
-    fn handle_input(&mut self, now: Instant, input: Input);
-    /// What was sent by this hop may be lost.
-    fn transport_failed(&mut self, now: Instant, hop: &Hop);
-    /// What DNS said.
-    fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer);
-    /// Octets to send.
-    fn poll_transmit(&mut self) -> Option<Transmit>;
-    /// A question for DNS.
-    fn poll_query(&mut self) -> Option<Query>;
-}
-
-impl SipMachine for Endpoint {
-    fn handle_input(&mut self, now: Instant, input: Input) {
-        Self::handle_input(self, now, input);
-    }
-
-    fn transport_failed(&mut self, now: Instant, hop: &Hop) {
-        Self::transport_failed(self, now, hop);
-    }
-
-    fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer) {
-        Self::handle_answer(self, now, query, answer);
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        Self::poll_transmit(self)
-    }
-
-    fn poll_query(&mut self) -> Option<Query> {
-        Self::poll_query(self)
     }
 }
 
