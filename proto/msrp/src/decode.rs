@@ -51,7 +51,8 @@ struct EndLine {
     pattern: Vec<u8>,
     matched: usize,
     /// Octets at the start of `pattern` that were matched without being part of the body: the line
-    /// end of the blank line. Some senders leave out the second line end of an empty body.
+    /// end of the blank line. Some senders write a blank line although they have no body; they
+    /// write no Content-Type either. Where there is one, RFC 4975 §9 is taken by the letter.
     borrowed: usize,
 }
 
@@ -151,7 +152,7 @@ impl Decoder {
                         let Some(frame) = head.take() else { return Ok((used, None)) };
                         self.state = match flag {
                             Some(flag) => State::Ended(flag),
-                            None => State::Body(Box::new(EndLine::new(&frame.tid))),
+                            None => State::Body(Box::new(EndLine::new(&frame))),
                         };
                         return Ok((used, Some(frame)));
                     }
@@ -187,13 +188,15 @@ enum Found {
 }
 
 impl EndLine {
-    fn new(tid: &str) -> Self {
+    fn new(head: &Head) -> Self {
+        let tid = &head.tid;
         let mut pattern = Vec::with_capacity(tid.len() + 12);
         pattern.extend_from_slice(b"\r\n-------");
         pattern.extend_from_slice(tid.as_bytes());
         let finder = memmem::Finder::new(&pattern).into_owned();
         pattern.extend_from_slice(b"$\r\n");
-        Self { finder, pattern, matched: 2, borrowed: 2 }
+        let borrowed = if head.get("Content-Type").is_none() { 2 } else { 0 };
+        Self { finder, pattern, matched: borrowed, borrowed }
     }
 
     /// Where the flag stands in the pattern.

@@ -16,6 +16,10 @@ use std::time::Instant;
 /// RFC 4975 §7.1.1: a chunk with a longer body must be interruptible.
 pub(super) const UNINTERRUPTIBLE: usize = 2048;
 
+/// How often another transaction identifier is tried when the body of a short chunk holds it. Once is
+/// rare enough; a body that still does goes as an interruptible chunk.
+const RENAMES: usize = 4;
+
 /// A message of ours.
 pub(super) struct Departure {
     pub(super) key: MessageKey,
@@ -155,10 +159,11 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::NoSuchMessage`] when the message has ended meanwhile, which is no fault;
-    /// [`Error::CannotSend`] when it is more than was asked for, or does not add up to the size
-    /// announced: then the message fails.
+    /// [`Error::CannotSend`] when it is more than was asked for; [`Error::CannotSend`] when it does not add
+    /// up to the size announced and [`Error::TooLargeForPeer`], with which the message fails.
     pub fn supply(&mut self, key: MessageKey, data: Bytes, last: bool) -> Result<(), Error> {
         let window = self.window();
+        let peer_max = self.config.peer_max_size;
         let departure = self.departures.iter_mut().find(|d| d.key == key).ok_or(Error::NoSuchMessage)?;
         if departure.supplied || departure.aborted {
             return Err(Error::NoSuchMessage);
@@ -167,6 +172,10 @@ impl Session {
             return Err(Error::CannotSend("more of the body than was asked for"));
         }
         let total = departure.written + departure.queued as u64 + data.len() as u64;
+        if let Some(max) = peer_max.filter(|max| total > *max) {
+            self.fail(key, FailureReason::TooLargeForPeer);
+            return Err(Error::TooLargeForPeer { max });
+        }
         let wrong = departure.size.is_some_and(|size| total > size || (last && total < size));
         if wrong {
             self.fail(key, FailureReason::WrongSize);
@@ -381,12 +390,15 @@ impl Session {
         let mut tid = self.new_ident();
         let Some(mut d) = self.departures.remove(at) else { return false };
         // RFC 4975 §7.1: the end line must not be in the body. A longer chunk ends before it would be.
-        while d.is_short() && d.holds(&tid) {
+        for _ in 0..RENAMES {
+            if !d.is_short() || !d.holds(&tid) {
+                break;
+            }
             tid = self.new_ident();
         }
         let left = d.size.map(|size| size - d.written);
         // RFC 4975 §7.1.1: a range that says where it ends cannot be interrupted.
-        let interruptible = d.aborted || !d.is_short();
+        let interruptible = d.aborted || !d.is_short() || d.holds(&tid);
         let end = if interruptible { None } else { Some(d.written + d.queued as u64) };
         let range =
             ByteRange { start: d.written + 1, end, total: if left.is_some() { d.size } else { None } };
@@ -442,7 +454,8 @@ impl Session {
         let Some(mut chunk) = self.chunk.take() else { return false };
         let Some(at) = self.departures.iter().position(|d| d.key == chunk.key) else { return false };
         let others_wait = !self.control.is_empty() || self.another_is_waiting(at);
-        let chunk_size = self.config.chunk_size;
+        // Others that wait get their turn as soon as the chunk is long enough to be interrupted.
+        let full = if others_wait { UNINTERRUPTIBLE } else { self.config.chunk_size };
         let Some(d) = self.departures.get_mut(at) else { return false };
         let flag = if d.aborted {
             Some(Continuation::Aborted)
@@ -452,9 +465,7 @@ impl Session {
             // The body is late. Let others through meanwhile.
             (others_wait && chunk.interruptible && chunk.written > 0).then_some(Continuation::More)
         } else {
-            let interrupt = others_wait && chunk.written >= UNINTERRUPTIBLE;
-            let full = chunk.written >= chunk_size;
-            (chunk.interruptible && (interrupt || full)).then_some(Continuation::More)
+            (chunk.interruptible && chunk.written >= full).then_some(Continuation::More)
         };
         if let Some(flag) = flag {
             self.end_chunk(now, at, chunk, flag);
@@ -464,7 +475,7 @@ impl Session {
             self.chunk = Some(chunk);
             return false;
         }
-        let most = if chunk.interruptible { chunk_size - chunk.written } else { d.queued };
+        let most = if chunk.interruptible { full.saturating_sub(chunk.written) } else { d.queued };
         let Some(data) = d.queue.front_mut() else { return false };
         let n = room.min(most).min(data.len());
         let part = data.get(..n).unwrap_or_default();

@@ -131,6 +131,8 @@ pub enum FailureReason {
     Withdrawn,
     /// The body that was supplied does not have the size that was announced.
     WrongSize,
+    /// The body turned out larger than the peer's `a=max-size`.
+    TooLargeForPeer,
     /// The connection ended first.
     ConnectionLost,
 }
