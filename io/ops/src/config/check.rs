@@ -66,6 +66,13 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
     if control.gateways.is_empty() {
         return Err(Complaint::new(border.control.span(), format!("border `{name}` owns no gateway")));
     }
+    let one = |proto| control.listen.iter().any(|bind| bind.proto == proto);
+    if one(Proto::Tls) || (one(Proto::Udp) && one(Proto::Tcp)) {
+        return Err(Complaint::new(
+            border.control.span(),
+            "a border listens for gateways on `udp:` or on `tcp:`, not both",
+        ));
+    }
     let local = |gateway: &String| {
         config.gateway.get(gateway).is_some_and(|g| {
             g.as_ref().controllers.as_ref().contains(&ControlAddress::Local(name.to_owned()))
@@ -90,6 +97,12 @@ fn check_networks(name: &str, section: &Spanned<BorderSection>) -> Checked {
                 this.listen.span(),
                 format!("border `{name}` listens nowhere in `{network}`"),
             ));
+        }
+        if this.contact.is_none()
+            && this.listen.as_ref().iter().any(|bind| bind.address.ip().is_unspecified())
+        {
+            return Err(Complaint::new(this.listen.span(), "others cannot answer to this address")
+                .help("name the address of this host in this network, or set `contact`"));
         }
         if border.tls.is_none() && this.listen.as_ref().iter().any(|bind| bind.proto == Proto::Tls) {
             return Err(Complaint::new(this.listen.span(), "a `tls:` socket needs a certificate")
@@ -127,6 +140,13 @@ fn check_gateway(config: &Config, name: &str, section: &Spanned<GatewaySection>)
         return Err(Complaint::new(
             gateway.controllers.span(),
             format!("gateway `{name}` has no controller"),
+        ));
+    }
+    let reliable = gateway.controllers.as_ref().iter().filter(|c| c.is_reliable()).count();
+    if reliable > 0 && reliable < gateway.controllers.as_ref().len() {
+        return Err(Complaint::new(
+            gateway.controllers.span(),
+            "the controllers of a gateway are all `udp:` or none",
         ));
     }
     for controller in gateway.controllers.as_ref() {

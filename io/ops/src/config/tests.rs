@@ -18,7 +18,7 @@ next-hop = "sip:192.0.2.7;transport=tcp"
 
 [gateway.trgw-a]
 role = "trgw"
-controllers = ["local:a", "udp:192.0.2.1:2944"]
+controllers = ["local:a", "b@tcp:192.0.2.1:2944"]
 [gateway.trgw-a.realm.access]
 v4 = "127.0.0.1"
 ports = "30000-30499"
@@ -71,6 +71,9 @@ fn each_mistake_has_its_sentence() {
         ("\"tcp:[::1]:5060\"", "\"tls:[::1]:5061\"", "needs a certificate", "tls:[::1]:5061"),
         ("local:a", "local:b", "no border `b`", "local:b"),
         ("network = \"outside\"", "network = \"moon\"", "no network `moon`", "moon"),
+        ("b@tcp:", "b@udp:", "all `udp:` or none", "b@udp"),
+        ("b@tcp:", "tcp:", "is not a controller", "tcp:192.0.2.1:2944"),
+        ("udp:127.0.0.1:5060", "udp:0.0.0.0:5060", "cannot answer", "0.0.0.0"),
         ("192.0.2.0/24", "192.0.2.0/33", "not an address or prefix", "192.0.2.0/33"),
         ("[\"trgw-a\"]", "[\"other\"]", "does not list `trgw-a`", "local:a"),
         ("[\"local:a\", ", "[", "no gateway can reach", "trgw-a"),
