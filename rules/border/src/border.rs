@@ -505,13 +505,13 @@ impl Border {
             context: context.id().unwrap_or(0),
             addresses: Both { caller: address(Side::Caller), callee: address(Side::Callee) },
         };
-        match call.session.added(request, context) {
-            Ok(()) => {
+        match call.session.added(request, Box::new(context)) {
+            None => {
                 self.core.events.push_back(reserved);
                 self.with(key, |call, core| call.op_done(core, now, request, None));
             }
             // The call went on without it, or ended: CANCEL was faster than the gateway.
-            Err(context) => self.core.release(context, call_id),
+            Some(context) => self.core.release(*context, call_id),
         }
     }
 

@@ -275,7 +275,7 @@ impl Call {
         self.deadline = None;
         match self.phase {
             Phase::Setup => {
-                self.give_up(core, now, &Fault::new(408, "nobody answered"), Cause::RefusedHere(408))
+                self.give_up(core, now, &Fault::new(408, "nobody answered"), Cause::RefusedHere(408));
             }
             Phase::Up => self.hang_up(core, now, Cause::SessionTimer),
             Phase::Over => self.done = true,

@@ -56,7 +56,7 @@ pub(crate) enum Slot {
     Empty,
     /// Add was sent; the context is with the outstanding operation.
     Adding(Request),
-    Ready(Context),
+    Ready(Box<Context>),
 }
 
 /// One media line over the life of the call.
@@ -166,14 +166,14 @@ impl Session {
     }
 
     /// A gateway chose its addresses. Gives the context back if nobody waits for it any more.
-    pub(crate) fn added(&mut self, request: Request, context: Context) -> Result<(), Context> {
+    pub(crate) fn added(&mut self, request: Request, context: Box<Context>) -> Option<Box<Context>> {
         let wanted = Slot::Adding(request);
         match self.streams.iter_mut().find(|s| s.slot == wanted) {
             Some(stream) => {
                 stream.slot = Slot::Ready(context);
-                Ok(())
+                None
             }
-            None => Err(context),
+            None => Some(context),
         }
     }
 
@@ -247,6 +247,6 @@ impl Session {
 /// outstanding operation finds no stream that waits for it.
 pub(crate) fn release(core: &mut Core, call_id: &str, slot: Slot) {
     if let Slot::Ready(context) = slot {
-        core.release(context, call_id.to_owned());
+        core.release(*context, call_id.to_owned());
     }
 }

@@ -1,0 +1,223 @@
+//! A gateway that does what the messages say and counts what it holds.
+
+use carnet_h248::{
+    ActionReply, Command, CommandReply, ContextId, ErrorDescriptor, MId, Media, Message, Method,
+    ObservedEvent, ObservedEvents, ReplyBody, RequestId, ServiceChange, Statistic, Stream, TerminationId,
+    Transaction, TransactionId, TransactionReply, TransactionRequest, Verb,
+};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// One termination as the last command left it.
+#[derive(Debug, Clone, Default)]
+pub struct Termination {
+    pub realm: String,
+    pub mode: String,
+    pub local: String,
+    pub remote: String,
+    pub filter: Option<String>,
+    pub latch: bool,
+    pub events: Vec<String>,
+}
+
+pub struct ScriptedGateway {
+    mid: MId,
+    next_context: u32,
+    next_number: u32,
+    next_transaction: u32,
+    pub state: BTreeMap<u32, BTreeMap<String, Termination>>,
+    out: VecDeque<Message>,
+    /// Replies kept back until [`Self::let_go`].
+    pub hold: bool,
+    held: VecDeque<Message>,
+    /// Replies already given (at most once).
+    given: HashMap<TransactionId, Message>,
+    /// The next commands with these verbs are refused with these codes.
+    pub refuse: Vec<(Verb, u16)>,
+    /// Everything that was asked, newest last.
+    pub asked: Vec<(ContextId, Command)>,
+    /// Says nothing any more.
+    pub dead: bool,
+}
+
+impl ScriptedGateway {
+    pub fn new(name: &str) -> Self {
+        Self {
+            mid: MId::domain(name.to_owned()),
+            next_context: 77,
+            next_number: 4711,
+            next_transaction: 1,
+            state: BTreeMap::new(),
+            out: VecDeque::new(),
+            hold: false,
+            held: VecDeque::new(),
+            given: HashMap::new(),
+            refuse: Vec::new(),
+            asked: Vec::new(),
+            dead: false,
+        }
+    }
+
+    pub fn contexts(&self) -> usize {
+        self.state.len()
+    }
+
+    /// The only context there is, its terminations by realm.
+    #[track_caller]
+    pub fn only(&self) -> BTreeMap<String, Termination> {
+        assert_eq!(self.state.len(), 1, "{:#?}", self.state);
+        self.state.values().next().unwrap().values().map(|t| (t.realm.clone(), t.clone())).collect()
+    }
+
+    fn request(&mut self, context: ContextId, command: Command) {
+        let id = TransactionId(self.next_transaction);
+        self.next_transaction += 1;
+        let actions = vec![carnet_h248::ActionRequest::new(context, vec![command])];
+        let request = Transaction::Request(TransactionRequest { id, actions });
+        self.out.push_back(Message::new(3, self.mid.clone(), vec![request]));
+    }
+
+    pub fn register(&mut self) {
+        let restart = ServiceChange::new(Method::Restart, 901);
+        self.request(ContextId::Null, Command::service_change(TerminationId::ROOT, restart));
+    }
+
+    pub fn notify(&mut self, context: u32, termination: &str, event: &'static str) {
+        let observed = ObservedEvents::new(RequestId(1)).event(ObservedEvent::new(event));
+        let command = Command::notify(termination.to_owned(), observed);
+        self.request(ContextId::Id(context), command);
+    }
+
+    pub fn let_go(&mut self) {
+        self.hold = false;
+        self.out.append(&mut self.held);
+    }
+
+    pub fn poll(&mut self) -> Option<Message> {
+        self.out.pop_front()
+    }
+
+    pub fn handle(&mut self, message: Message) {
+        if self.dead {
+            return;
+        }
+        for transaction in message.transactions() {
+            let Transaction::Request(request) = transaction else { continue };
+            if let Some(given) = self.given.get(&request.id) {
+                self.out.push_back(given.clone());
+                continue;
+            }
+            let mut actions = Vec::new();
+            for action in &request.actions {
+                actions.push(self.act(action.context, &action.commands));
+            }
+            let reply = Transaction::Reply(TransactionReply::new(request.id, ReplyBody::Actions(actions)));
+            let message = Message::new(3, self.mid.clone(), vec![reply]);
+            self.given.insert(request.id, message.clone());
+            let audit = request.actions.iter().all(|a| a.context == ContextId::Null);
+            if self.hold && !audit { &mut self.held } else { &mut self.out }.push_back(message);
+        }
+    }
+
+    fn act(&mut self, context: ContextId, commands: &[Command]) -> ActionReply {
+        let id = match context {
+            ContextId::Choose => {
+                self.next_context += 1;
+                self.state.insert(self.next_context, BTreeMap::new());
+                ContextId::Id(self.next_context)
+            }
+            other => other,
+        };
+        let mut replies = Vec::new();
+        let mut error = None;
+        for command in commands {
+            self.asked.push((id, command.clone()));
+            if let Some(at) = self.refuse.iter().position(|(v, _)| *v == command.verb) {
+                let code = self.refuse.remove(at).1;
+                error = Some(ErrorDescriptor::new(code, "as scripted"));
+                break;
+            }
+            match self.command(id, command) {
+                Ok(reply) => replies.push(reply),
+                Err(code) => {
+                    error = Some(ErrorDescriptor::new(code, "not here"));
+                    break;
+                }
+            }
+        }
+        self.state.retain(|_, terminations| !terminations.is_empty());
+        let mut reply = ActionReply::new(id, replies);
+        reply.error = error;
+        reply
+    }
+
+    fn command(&mut self, context: ContextId, command: &Command) -> Result<CommandReply, u16> {
+        if command.termination().is_root() {
+            return Ok(CommandReply::new(command.verb, TerminationId::ROOT));
+        }
+        let id = context.id().ok_or(411u16)?;
+        match command.verb {
+            Verb::Add => {
+                self.next_number += 1;
+                let number = self.next_number;
+                let name = format!("ip/1/{number}");
+                let mut termination = Termination::default();
+                let stream = command.media().unwrap().stream(1).unwrap();
+                update(&mut termination, stream);
+                let (ip, version) = match termination.local.contains("IP6") {
+                    true => ("2001:db8:1::10", "IP6"),
+                    false => ("203.0.113.10", "IP4"),
+                };
+                termination.events = command
+                    .events()
+                    .map(|e| e.events.iter().map(|e| e.name.to_string()).collect())
+                    .unwrap_or_default();
+                termination.latch = command.signals().is_some_and(|s| s.find("ipnapt/latch").is_some());
+                assert!(termination.local.contains(&format!("c=IN {version} $")), "{}", termination.local);
+                termination.local = termination.local.replacen("$", ip, 1).replacen(
+                    "$",
+                    &(30_000 + (number - 4711) * 2).to_string(),
+                    1,
+                );
+                let local = termination.local.clone();
+                self.state.get_mut(&id).ok_or(411u16)?.insert(name.clone(), termination);
+                Ok(CommandReply::new(Verb::Add, name).with(Media::with_stream(Stream::new(1).local(local))))
+            }
+            Verb::Modify => {
+                let name = command.termination().to_string();
+                let terminations = self.state.get_mut(&id).ok_or(411u16)?;
+                let termination = terminations.get_mut(&name).ok_or(435u16)?;
+                update(termination, command.media().unwrap().stream(1).unwrap());
+                Ok(CommandReply::new(Verb::Modify, name))
+            }
+            Verb::Subtract => {
+                let terminations = self.state.get_mut(&id).ok_or(411u16)?;
+                let pattern = command.termination().clone();
+                let before = terminations.len();
+                terminations.retain(|name, _| !pattern.matches(&TerminationId::new(name.clone())));
+                if before == terminations.len() {
+                    return Err(435);
+                }
+                let statistics = vec![Statistic::new("nt/os", 40960u32), Statistic::new("nt/or", 51200u32)];
+                Ok(CommandReply::new(Verb::Subtract, pattern).with(statistics))
+            }
+            _ => Err(501),
+        }
+    }
+}
+
+fn update(termination: &mut Termination, stream: &Stream) {
+    if let Some(control) = &stream.local_control {
+        let value = |name: &str| control.value(name).map(|v| v.as_str().to_owned());
+        termination.mode = format!("{:?}", control.mode.unwrap());
+        termination.realm = value("ipdc/realm").unwrap_or_default();
+        termination.filter = value("gm/sam");
+        assert_eq!(termination.filter.is_some(), value("gm/saf").as_deref() == Some("ON"));
+    }
+    let show = |sdp: &carnet_h248::SessionDescription| String::from_utf8(sdp.as_bytes().to_vec()).unwrap();
+    if let Some(local) = &stream.local {
+        termination.local = show(local);
+    }
+    if let Some(remote) = &stream.remote {
+        termination.remote = show(remote);
+    }
+}

@@ -1,0 +1,382 @@
+//! A network on paper: scripted terminals, a scripted gateway, one border, a clock.
+
+#![allow(dead_code)]
+
+pub mod gateway;
+
+use carnet_border::{
+    Border, Config, Event, Family, Gateway, Network, Out, Policy, Registration, Route, User,
+};
+use carnet_h248::MId;
+use carnet_h248::association::Transport as ControlTransport;
+use carnet_sip::{DigestClient, Hop, Input, Limits, Message, Method, Password, Transport, Uri};
+use carnet_wire::SeededRandom;
+use gateway::ScriptedGateway;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+pub const ACCESS: &str = "192.0.2.1:5060";
+pub const CORE: &str = "198.51.100.1:5060";
+pub const ALICE: &str = "192.0.2.20:5060";
+pub const BOB: &str = "192.0.2.30:5060";
+pub const PEER: &str = "198.51.100.99:5060";
+
+pub const KEY: &str = "AQUFgwdVAQAAAAAAAAAAAAAAABYWFhYWFhYW+/=";
+
+pub fn uri(text: &str) -> Uri {
+    Uri::parse(text).unwrap()
+}
+
+pub fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// An IMS-ALG between an access network and the core, with its own registrar.
+pub fn alg(control: ControlTransport) -> Config {
+    let mut access = Network::new("access", uri(&format!("sip:{ACCESS}")), "access");
+    access.listen = vec![addr(ACCESS)];
+    access.access = true;
+    access.source_filter = true;
+    let mut core = Network::new("core", uri(&format!("sip:{CORE}")), "core");
+    core.listen = vec![addr(CORE)];
+    core.family = Family::V6;
+    let user = |name: &str| User {
+        aor: uri(&format!("sip:{name}@example.com")),
+        username: name.into(),
+        password: Password::new(format!("{name}-secret").into_bytes()),
+    };
+    Config {
+        name: "alg1.example.com".into(),
+        networks: vec![access, core],
+        routes: vec![Route {
+            domain: "*".into(),
+            network: "core".into(),
+            hop: Some(uri(&format!("sip:{PEER}"))),
+        }],
+        registration: Registration::Local {
+            realm: "example.com".into(),
+            users: vec![user("alice"), user("bob")],
+            max_expires: 3600,
+            min_expires: 60,
+        },
+        policy: Policy::default(),
+        gateways: vec![Gateway {
+            name: "agw1".into(),
+            mid: MId::domain("agw1.example.com"),
+            transport: control,
+            realms: Vec::new(),
+        }],
+        profiles: Vec::new(),
+        timers: carnet_border::Timers::default(),
+        limits: carnet_border::Limits::default(),
+        sip: carnet_sip::Config { transports: vec![Transport::Udp], ..carnet_sip::Config::default() },
+    }
+}
+
+/// An IBCF: routing by domain, no registrar, addresses hidden.
+pub fn ibcf() -> Config {
+    let mut config = alg(ControlTransport::Reliable);
+    config.name = "ibcf1.example.com".into();
+    config.registration = Registration::None;
+    for network in &mut config.networks {
+        network.access = false;
+        network.source_filter = false;
+        network.hide_origin = true;
+    }
+    config.networks[0].peers = vec![carnet_border::Prefix { ip: addr(ALICE).ip(), bits: 32 }];
+    config
+}
+
+pub struct World {
+    pub now: Instant,
+    pub border: Border,
+    pub gateway: ScriptedGateway,
+    /// What reached each address and was not looked at yet.
+    pub inbox: HashMap<SocketAddr, VecDeque<Message>>,
+    pub events: Vec<Event>,
+    branch: u32,
+    /// SIP messages counted, and the one that is lost.
+    pub sip_sent: usize,
+    pub lose_sip: Option<usize>,
+    /// H.248 messages counted over both directions, and the one that is lost.
+    pub control_sent: usize,
+    pub lose_control: Option<usize>,
+}
+
+impl World {
+    pub fn new(config: Config) -> Self {
+        let now = Instant::now();
+        let border = Border::new(config, Box::new(SeededRandom::new(7)), now, SystemTime::UNIX_EPOCH);
+        Self {
+            now,
+            border,
+            gateway: ScriptedGateway::new("agw1.example.com"),
+            inbox: HashMap::new(),
+            events: Vec::new(),
+            branch: 0,
+            sip_sent: 0,
+            lose_sip: None,
+            control_sent: 0,
+            lose_control: None,
+        }
+    }
+
+    /// A border whose gateway has registered.
+    pub fn up(config: Config) -> Self {
+        let mut world = Self::new(config);
+        world.border.gateway_connected(world.now, "agw1");
+        world.gateway.register();
+        world.settle();
+        assert!(world.events.iter().any(|e| matches!(e, Event::GatewayUp { .. })), "{:?}", world.events);
+        world
+    }
+
+    /// Carries messages until all is quiet.
+    pub fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            while let Some(out) = self.border.poll_transmit() {
+                quiet = false;
+                match out {
+                    Out::Sip(transmit) => {
+                        self.sip_sent += 1;
+                        if self.lose_sip == Some(self.sip_sent) {
+                            continue;
+                        }
+                        let message =
+                            Message::parse(transmit.data, &Limits::default()).expect("the border sends SIP");
+                        self.inbox.entry(transmit.hop.remote).or_default().push_back(message);
+                    }
+                    Out::Gateway(name, message) => {
+                        assert_eq!(&*name, "agw1");
+                        self.control_sent += 1;
+                        if self.lose_control != Some(self.control_sent) {
+                            self.gateway.handle(message);
+                        }
+                    }
+                }
+            }
+            while let Some(message) = self.gateway.poll() {
+                quiet = false;
+                self.control_sent += 1;
+                if self.lose_control != Some(self.control_sent) {
+                    self.border.handle_gateway(self.now, "agw1", message);
+                }
+            }
+            while let Some(query) = self.border.poll_query() {
+                panic!("no names are used here: {query:?}");
+            }
+            while let Some(event) = self.border.poll_event() {
+                self.events.push(event);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, with every timer on the way.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.border.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.border.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// A datagram from `from` to the border's address `to`.
+    pub fn send(&mut self, from: &str, to: &str, message: &Message) {
+        self.sip_sent += 1;
+        if self.lose_sip == Some(self.sip_sent) {
+            return;
+        }
+        let mut hop = Hop::new(Transport::Udp, addr(from));
+        hop.local = Some(addr(to));
+        self.border.handle_sip(self.now, Input { hop, data: message.to_bytes() });
+        self.settle();
+    }
+
+    /// The next message that reached an address; `100` is skipped.
+    #[track_caller]
+    pub fn take(&mut self, at: &str) -> Message {
+        self.try_take(at).unwrap_or_else(|| panic!("nothing reached {at}; events: {:#?}", self.events))
+    }
+
+    pub fn try_take(&mut self, at: &str) -> Option<Message> {
+        let inbox = self.inbox.get_mut(&addr(at))?;
+        loop {
+            let message = inbox.pop_front()?;
+            if message.status() != Some(100) {
+                return Some(message);
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn take_status(&mut self, at: &str, status: u16) -> Message {
+        let message = self.take(at);
+        assert_eq!(message.status(), Some(status), "{}", text(&message));
+        message
+    }
+
+    #[track_caller]
+    pub fn take_request(&mut self, at: &str, method: Method) -> Message {
+        let message = self.take(at);
+        assert!(message.is_request() && *message.method() == method, "{}", text(&message));
+        message
+    }
+
+    pub fn branch(&mut self) -> String {
+        self.branch += 1;
+        format!("z9hG4bK-script-{}", self.branch)
+    }
+
+    /// A request with everything a request has.
+    pub fn request(&mut self, ua: &Ua, method: Method, target: &str, cseq: u32) -> Message {
+        let branch = self.branch();
+        let mut m = Message::request(method.clone(), uri(target));
+        let headers = [
+            ("Via", format!("SIP/2.0/UDP {};branch={branch};rport", ua.at)),
+            ("Max-Forwards", "70".into()),
+            ("From", ua.local.clone()),
+            ("To", ua.remote.clone()),
+            ("Call-ID", ua.call_id.clone()),
+            ("CSeq", format!("{cseq} {method}")),
+        ];
+        for (name, value) in headers {
+            m.push_back(name, &value).unwrap();
+        }
+        if method != Method::Bye && method != Method::Ack && method != Method::Cancel {
+            m.push_back("Contact", &format!("<sip:{}@{}>;+sip.instance=\"<urn:uuid:1>\"", ua.user, ua.at))
+                .unwrap();
+        }
+        m
+    }
+
+    /// Registers a user with digest.
+    pub fn register(&mut self, user: &str, at: &str) {
+        let ua = Ua::new(user, at, user, &format!("reg-{user}"));
+        let mut client =
+            DigestClient::new(user, Password::new(format!("{user}-secret").into_bytes())).unwrap();
+        let first = self.request(&ua, Method::Register, "sip:example.com", 1);
+        self.send(at, ACCESS, &first);
+        let challenge = self.take_status(at, 401);
+        client.challenged(&challenge).unwrap();
+        let mut second = self.request(&ua, Method::Register, "sip:example.com", 2);
+        client.authorize(&mut second, &mut SeededRandom::new(1)).unwrap();
+        self.send(at, ACCESS, &second);
+        self.take_status(at, 200);
+    }
+
+    /// An alg with alice and bob registered.
+    pub fn with_users(config: Config) -> Self {
+        let mut world = Self::up(config);
+        world.register("alice", ALICE);
+        world.register("bob", BOB);
+        world
+    }
+
+    /// Nothing of any call is left in the border or on the gateway.
+    #[track_caller]
+    pub fn assert_empty(&mut self) {
+        self.pass(Duration::from_secs(120));
+        assert_eq!(self.gateway.contexts(), 0, "contexts left on the gateway: {:#?}", self.events);
+        let load = self.border.load();
+        assert_eq!((load.calls, load.gateway_requests, load.requests, load.tokens), (0, 0, 0, 0), "{load:?}");
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.events.iter().map(Event::name).collect()
+    }
+}
+
+/// One side of a dialog, scripted.
+#[derive(Debug, Clone)]
+pub struct Ua {
+    pub user: String,
+    pub at: String,
+    pub call_id: String,
+    /// From of its requests.
+    pub local: String,
+    /// To of its requests.
+    pub remote: String,
+}
+
+impl Ua {
+    pub fn new(user: &str, at: &str, peer: &str, call_id: &str) -> Self {
+        let aor = |name: &str| {
+            if name.contains('@') { format!("sip:{name}") } else { format!("sip:{name}@example.com") }
+        };
+        Self {
+            user: user.into(),
+            at: at.into(),
+            call_id: call_id.into(),
+            local: format!("<{}>;tag=t-{user}", aor(user)),
+            remote: format!("<{}>", aor(peer)),
+        }
+    }
+
+    /// The side of the one who was called.
+    pub fn answering(user: &str, at: &str, invite: &Message, tag: &str) -> Self {
+        Self {
+            user: user.into(),
+            at: at.into(),
+            call_id: invite.call_id().unwrap().into(),
+            local: format!("{};tag={tag}", invite.header("To").unwrap()),
+            remote: invite.header("From").unwrap().into_owned(),
+        }
+    }
+
+    /// A response of this side.
+    pub fn answer(&self, request: &Message, status: u16, body: Option<&str>) -> Message {
+        let mut m = Message::response(request, status, "").unwrap();
+        if status > 100 && request.to_tag().is_none() {
+            m.set_header("To", &self.local).unwrap();
+        }
+        if (101..300).contains(&status) {
+            m.push_back("Contact", &format!("<sip:{}@{}>", self.user, self.at)).unwrap();
+        }
+        if let Some(body) = body {
+            m.set_body(body.to_owned(), Some("application/sdp")).unwrap();
+        }
+        m
+    }
+}
+
+pub fn with_sdp(mut message: Message, sdp: &str) -> Message {
+    message.set_body(sdp.to_owned(), Some("application/sdp")).unwrap();
+    message
+}
+
+pub fn text(message: &Message) -> String {
+    String::from_utf8_lossy(&message.to_bytes()).into_owned()
+}
+
+pub fn body(message: &Message) -> String {
+    String::from_utf8(message.body().to_vec()).unwrap()
+}
+
+pub fn contact(message: &Message) -> String {
+    message.contacts().unwrap()[0].uri().to_string()
+}
+
+/// A session with one secured MSRP line.
+pub fn msrps(ip: &str, port: u16, setup: &str) -> String {
+    let version = if ip.contains(':') { 6 } else { 4 };
+    format!(
+        "v=0\r\no=- 2890844526 2890844527 IN IP{version} {ip}\r\ns=-\r\nc=IN IP{version} {ip}\r\nt=0 0\r\n\
+         a=key-mgmt:mikey {KEY}\r\na=x-session:  kept  \r\n\
+         m=message {port} TCP/TLS/MSRP *\r\na=accept-types:message/cpim text/plain\r\n\
+         a=path:msrps://{ip}:{port}/kjhd37s2s20w2a;tcp\r\na=setup:{setup}\r\na=msrp-cema\r\n\
+         a=key-mgmt:mikey {KEY}\r\na=fingerprint:SHA-256 4A:AD:B9\r\na=x-unknown\r\n"
+    )
+}
+
+/// Lines of `after` that `before` does not have.
+pub fn changed(before: &str, after: &str) -> Vec<String> {
+    let old: Vec<_> = before.split("\r\n").collect();
+    after.split("\r\n").filter(|l| !old.contains(l)).map(str::to_owned).collect()
+}
