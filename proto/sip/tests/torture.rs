@@ -1,4 +1,5 @@
 //! The messages of RFC 4475 and RFC 5118, each with the treatment its text asks for.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
 use carnet_sip::{Config, Endpoint, Event, Hop, Input, Limits, Message, Method, Transport, scan};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::hop::Transport;
 use crate::typed::CSeq;
-use crate::{FlowId, Limits, NameAddr, Uri};
+use crate::{FlowId, Limits};
 use carnet_wire::SeededRandom;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -169,4 +169,504 @@ fn requests_come_in_and_are_answered_once() {
     assert!(run(&mut e, now, Duration::from_secs(60)).is_empty());
     assert!(events(&mut e).is_empty());
     assert_eq!(e.load(), Load::default());
+}
+
+fn server_invite(e: &mut Endpoint, now: Instant, hop: Hop, branch: &str) -> (ServerKey, Message) {
+    feed(e, now, hop, from_wire(Method::Invite, branch));
+    sent(e);
+    match events(e).remove(0) {
+        Event::Request { key, message, .. } => (key, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn statuses(e: &mut Endpoint) -> Vec<u16> {
+    events(e)
+        .into_iter()
+        .map(|event| match event {
+            Event::Response { message, .. } => message.status().unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn timers_a_and_b() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    sent(&mut e);
+    let at: Vec<_> = run(&mut e, now, Duration::from_secs(40)).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(at, [500, 1500, 3500, 7500, 15500, 31500]);
+    assert!(
+        matches!(events(&mut e)[..], [Event::Unanswered { key: k, reason: Silence::Timeout }] if k == key)
+    );
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn timers_e_and_f() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    e.request(now, request(Method::Options), udp().into()).unwrap();
+    let options = one_sent(&mut e);
+    let first: Vec<_> = run(&mut e, now, Duration::from_secs(4)).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(first, [500, 1500, 3500]);
+    // A provisional response slows the repetition to T2, it does not end it (§17.1.2.2).
+    feed(&mut e, now + Duration::from_secs(4), udp(), reply(&options, 100, ""));
+    let rest: Vec<_> = run(&mut e, now, Duration::from_secs(60)).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(rest, [7500, 11500, 15500, 19500, 23500, 27500, 31500]);
+    assert!(matches!(events(&mut e)[..], [Event::Unanswered { reason: Silence::Timeout, .. }]));
+}
+
+#[test]
+fn nothing_is_repeated_on_a_stream() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    e.request(now, request(Method::Invite), tcp(1).into()).unwrap();
+    let invite = one_sent(&mut e);
+    assert_eq!(invite.header("Content-Length").as_deref(), Some("0"));
+    assert!(run(&mut e, now, Duration::from_secs(31)).is_empty());
+    feed(&mut e, now, tcp(1), reply(&invite, 486, "b1"));
+    assert_eq!(*one_sent(&mut e).method(), Method::Ack);
+    assert_eq!(statuses(&mut e), [486]);
+    assert_eq!(e.load(), Load::default(), "Timer D is zero on a stream");
+}
+
+#[test]
+fn the_ack_to_a_refusal() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let mut invite = request(Method::Invite);
+    invite.push_back("Route", "<sip:p1.example.com;lr>, <sip:p2.example.com;lr>").unwrap();
+    e.request(now, invite, udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    for _ in 0..3 {
+        feed(&mut e, now, udp(), reply(&invite, 404, "b1"));
+        let ack = one_sent(&mut e);
+        // RFC 3261 §17.1.1.3.
+        assert_eq!(ack.request_uri(), invite.request_uri());
+        assert_eq!(ack.top_via(), invite.top_via());
+        assert_eq!(ack.vias().unwrap().len(), 1);
+        assert_eq!(ack.routes(), invite.routes());
+        assert_eq!(ack.to_tag().as_deref(), Some("b1"));
+        assert_eq!(ack.from(), invite.from());
+        assert_eq!(ack.call_id(), invite.call_id());
+        assert_eq!(ack.cseq().unwrap().to_string(), "1 ACK");
+    }
+    assert_eq!(statuses(&mut e), [404]);
+    assert!(run(&mut e, now, Duration::from_secs(33)).is_empty());
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn cancel_waits_for_a_provisional() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    e.cancel(now, key).unwrap();
+    assert!(sent(&mut e).is_empty());
+    feed(&mut e, now, udp(), reply(&invite, 180, "b1"));
+    let cancel = one_sent(&mut e);
+    assert_eq!(*cancel.method(), Method::Cancel);
+    assert_eq!(cancel.top_via(), invite.top_via());
+    assert_eq!((cancel.to(), cancel.cseq().unwrap().number), (invite.to(), 1));
+    // Twice is once.
+    e.cancel(now, key).unwrap();
+    assert!(sent(&mut e).is_empty());
+    // CANCEL is repeated until answered.
+    assert_eq!(run(&mut e, now, Duration::from_secs(1)).len(), 1);
+    feed(&mut e, now, udp(), reply(&cancel, 200, "x"));
+    assert!(run(&mut e, now, Duration::from_secs(9)).is_empty());
+    feed(&mut e, now, udp(), reply(&invite, 487, "b1"));
+    assert_eq!(*one_sent(&mut e).method(), Method::Ack);
+    assert_eq!(statuses(&mut e), [180, 487]);
+}
+
+#[test]
+fn cancel_crosses_a_2xx() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    feed(&mut e, now, udp(), reply(&invite, 180, "b1"));
+    e.cancel(now, key).unwrap();
+    let cancel = one_sent(&mut e);
+    feed(&mut e, now, udp(), reply(&invite, 200, "b1"));
+    feed(&mut e, now, udp(), reply(&cancel, 481, "x"));
+    assert_eq!(statuses(&mut e), [180, 200]);
+    assert_eq!(e.cancel(now, key), Err(Error::Gone));
+    assert!(run(&mut e, now, Duration::from_secs(40)).is_empty(), "CANCEL is not repeated once answered");
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn a_cancelled_invite_without_an_end() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    feed(&mut e, now, udp(), reply(&invite, 180, "b1"));
+    events(&mut e);
+    e.cancel(now, key).unwrap();
+    run(&mut e, now, Duration::from_secs(33));
+    assert!(matches!(events(&mut e)[..], [Event::Unanswered { reason: Silence::Cancelled, .. }]));
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn cancel_of_others() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let (key, invite) = server_invite(&mut e, now, udp(), "z9hG4bKx1");
+    for round in 0..2 {
+        feed(&mut e, now, udp(), from_wire(Method::Cancel, "z9hG4bKx1"));
+        let ok = one_sent(&mut e);
+        assert_eq!((ok.status(), ok.method()), (Some(200), &Method::Cancel));
+        assert_eq!(events(&mut e).len(), usize::from(round == 0));
+    }
+    e.respond(now, key, Message::response(&invite, 487, "").unwrap()).unwrap();
+    let refusal = one_sent(&mut e);
+    // Timer G until the ACK.
+    let at: Vec<_> = run(&mut e, now, Duration::from_secs(8)).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(at, [500, 1500, 3500, 7500]);
+    feed(&mut e, now, udp(), ack_for(&refusal, "z9hG4bKx1").to_bytes());
+    assert!(run(&mut e, now, Duration::from_secs(40)).is_empty() && events(&mut e).is_empty());
+    assert_eq!(e.load(), Load::default());
+
+    feed(&mut e, now, udp(), from_wire(Method::Cancel, "z9hG4bKnone"));
+    assert_eq!(one_sent(&mut e).status(), Some(481));
+}
+
+#[test]
+fn a_refusal_nobody_acknowledges() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let (key, invite) = server_invite(&mut e, now, udp(), "z9hG4bKx1");
+    e.respond(now, key, Message::response(&invite, 603, "").unwrap()).unwrap();
+    run(&mut e, now, Duration::from_secs(33));
+    assert!(matches!(&events(&mut e)[..], [Event::Unacknowledged { status: 603, .. }]));
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn a_2xx_nobody_acknowledges() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    // Also on a stream the 2xx is repeated: the ACK is end to end.
+    let (key, invite) = server_invite(&mut e, now, tcp(1), "z9hG4bKx1");
+    let mut ok = Message::response(&invite, 200, "").unwrap();
+    let to = ok.to().unwrap().with_tag("b1").unwrap();
+    ok.set_header("To", &to.to_string()).unwrap();
+    e.respond(now, key, ok).unwrap();
+    sent(&mut e);
+    let at: Vec<_> = run(&mut e, now, Duration::from_secs(40)).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(at, [500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
+    let all = events(&mut e);
+    assert!(matches!(&all[..], [Event::Unacknowledged { status: 200, to_tag, .. }] if to_tag == "b1"));
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn several_2xx_of_a_fork_pass_both_ways() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    for tag in ["b1", "b2", "b1", "b2"] {
+        feed(&mut e, now, udp(), reply(&invite, 200, tag));
+    }
+    assert_eq!(statuses(&mut e), [200, 200]);
+    for tag in ["b1", "b2"] {
+        let mut ack = request(Method::Ack);
+        ack.set_header("To", &format!("<sip:bob@example.com>;tag={tag}")).unwrap();
+        e.ack(now, key, ack, udp().into()).unwrap();
+        sent(&mut e);
+        feed(&mut e, now, udp(), reply(&invite, 200, tag));
+        assert_eq!(one_sent(&mut e).to_tag().as_deref(), Some(tag));
+    }
+
+    let (server, invite) = server_invite(&mut e, now, udp(), "z9hG4bKx1");
+    for tag in ["c1", "c2"] {
+        let mut ok = Message::response(&invite, 200, "").unwrap();
+        ok.set_header("To", &format!("<sip:bob@example.com>;tag={tag}")).unwrap();
+        e.respond(now, server, ok.clone()).unwrap();
+        let ok = one_sent(&mut e);
+        feed(&mut e, now, udp(), ack_for(&ok, "z9hG4bKack").to_bytes());
+        assert!(matches!(&events(&mut e)[..], [Event::Ack { key: Some(k), .. }] if *k == server));
+        assert!(e.respond(now, server, ok).is_err(), "each 2xx once");
+    }
+    let late = Message::response(&invite, 486, "").unwrap();
+    assert!(e.respond(now, server, late).is_err());
+}
+
+#[test]
+fn answers_go_where_rfc_3261_and_3581_say() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let natted = Hop::new(Transport::Udp, addr("198.51.100.7:9999"));
+    for (via, to, marks) in [
+        ("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bKa;rport", "198.51.100.7:9999", ";received=198.51.100.7"),
+        ("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bKb", "198.51.100.7:5070", ";received=198.51.100.7"),
+        ("SIP/2.0/UDP host.example.com;branch=z9hG4bKc", "198.51.100.7:5060", ";received=198.51.100.7"),
+        ("SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKd", "198.51.100.7:5060", ""),
+        // What the sender says about itself does not count.
+        (
+            "SIP/2.0/UDP 198.51.100.7;received=192.0.2.66;branch=z9hG4bKe",
+            "198.51.100.7:5060",
+            ";received=198.51.100.7",
+        ),
+    ] {
+        let mut m = request(Method::Options);
+        m.push_front("Via", &format!("{via}, SIP/2.0/TCP deeper;branch=z9hG4bKz")).unwrap();
+        feed(&mut e, now, natted.clone(), m.to_bytes());
+        let Event::Request { key, message, .. } = events(&mut e).remove(0) else { panic!() };
+        let mut ok = Message::response(&message, 200, "").unwrap();
+        ok.remove_all("Via");
+        e.respond(now, key, ok).unwrap();
+        let t = e.poll_transmit().unwrap();
+        assert_eq!(t.hop.remote, addr(to), "{via}");
+        let vias = Message::parse(t.data, &Limits::default()).unwrap().vias().unwrap();
+        assert_eq!(vias.len(), 2);
+        assert_eq!(vias[0].to_string().contains("received"), !marks.is_empty(), "{via}");
+        assert!(vias[0].to_string().contains(marks), "{} {marks}", vias[0]);
+        assert_eq!(vias[0].rport().flatten(), via.contains("rport").then_some(9999));
+    }
+}
+
+#[test]
+fn a_connection_that_closes() {
+    // Under a request that nobody answered: the next candidate, under a branch of its own.
+    let (mut e, now) = (endpoint(), Instant::now());
+    let second = Hop::new(Transport::Tcp, addr("192.0.2.10:5060"));
+    let hops = Destination::Hops(vec![tcp(1), second.clone()]);
+    let key = e.request(now, request(Method::Invite), hops).unwrap();
+    let first = one_sent(&mut e);
+    e.transport_failed(now, &tcp(2));
+    assert!(e.poll_transmit().is_none(), "another connection is no matter");
+    e.transport_failed(now, &tcp(1));
+    let again = e.poll_transmit().unwrap();
+    assert_eq!(again.hop, second);
+    let again = Message::parse(again.data, &Limits::default()).unwrap();
+    assert_ne!(again.top_via().unwrap().branch(), first.top_via().unwrap().branch());
+    assert_eq!(again.vias().unwrap().len(), 1);
+    feed(&mut e, now, tcp(1), reply(&first, 200, "old"));
+    assert!(events(&mut e).is_empty(), "the first attempt is over");
+    // After a provisional response nobody else may get the request.
+    feed(&mut e, now, second.clone(), reply(&again, 180, "b1"));
+    e.transport_failed(now, &second);
+    assert!(sent(&mut e).is_empty());
+    let all = events(&mut e);
+    assert!(
+        matches!(all[..], [Event::Response { .. }, Event::Unanswered { key: k, reason: Silence::Unreachable }] if k == key)
+    );
+    assert_eq!(e.load(), Load::default());
+
+    // Under a request of others: the answer goes to the sender's address (§18.2.2).
+    let (key, invite) = server_invite(&mut e, now, tcp(7), "z9hG4bKx1");
+    e.transport_failed(now, &tcp(7));
+    e.respond(now, key, Message::response(&invite, 486, "").unwrap()).unwrap();
+    let t = e.poll_transmit().unwrap();
+    assert_eq!((t.hop.flow, t.hop.remote, t.hop.transport), (None, addr("192.0.2.9:5060"), Transport::Tcp));
+}
+
+#[test]
+fn a_503_and_a_timeout_go_on_with_the_next() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let next = |n: u8| Hop { remote: addr(&format!("192.0.2.{n}:5060")), ..udp() };
+    let hops = Destination::Hops(vec![next(1), next(2), next(3)]);
+    e.request(now, request(Method::Invite), hops).unwrap();
+    let first = one_sent(&mut e);
+    feed(&mut e, now, next(1), reply(&first, 503, "b1"));
+    let both = sent(&mut e);
+    assert_eq!((both[0].method(), both[1].method()), (&Method::Ack, &Method::Invite));
+    run(&mut e, now, Duration::from_millis(31_999));
+    assert!(events(&mut e).is_empty());
+    let third = run(&mut e, now, Duration::from_secs(32)).pop().unwrap().1;
+    feed(&mut e, now, next(3), reply(&third, 503, "b3"));
+    assert_eq!(statuses(&mut e), [503], "the last one's answer is the answer");
+}
+
+#[test]
+fn full_tables_answer_503() {
+    let (mut e, now) = (endpoint_with(|c| c.server_transactions = 2), Instant::now());
+    let (first, invite) = server_invite(&mut e, now, udp(), "z9hG4bK1");
+    server_invite(&mut e, now, udp(), "z9hG4bK2");
+    feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK3"));
+    let refusal = one_sent(&mut e);
+    assert_eq!((refusal.status(), refusal.retry_after()), (Some(503), Some(5)));
+    assert!(matches!(events(&mut e)[..], [Event::Refused { status: Some(503), error: Error::Full, .. }]));
+    // Its ACK is nobody's business, and repetitions get the same tag.
+    feed(&mut e, now, udp(), ack_for(&refusal, "z9hG4bK3").to_bytes());
+    assert!(events(&mut e).is_empty());
+    feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK3"));
+    assert_eq!(one_sent(&mut e).to_tag(), refusal.to_tag());
+    // A final response makes room.
+    e.respond(now, first, Message::response(&invite, 486, "").unwrap()).unwrap();
+    sent(&mut e);
+    events(&mut e);
+    server_invite(&mut e, now, udp(), "z9hG4bK3");
+
+    let (mut e, now) = (endpoint_with(|c| c.client_transactions = 1), Instant::now());
+    e.request(now, request(Method::Options), udp().into()).unwrap();
+    assert_eq!(e.request(now, request(Method::Options), udp().into()), Err(Error::Full));
+}
+
+#[test]
+fn what_is_answered_without_asking() {
+    let (mut e, now) = (
+        endpoint_with(|c| {
+            c.answering.methods = Some(vec![Method::Options, Method::Invite]);
+            c.answering.extensions = Some(vec!["100rel".into()]);
+            c.answering.exhausted = true;
+            c.software = Some("carnet".into());
+        }),
+        Instant::now(),
+    );
+    let mut try_one = |change: &dyn Fn(&mut Message), method: Method| {
+        let mut m = request(method);
+        m.push_front("Via", "SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKq;rport").unwrap();
+        change(&mut m);
+        feed(&mut e, now, udp(), m.to_bytes());
+        events(&mut e);
+        sent(&mut e).pop()
+    };
+    let refusal = try_one(&|_| {}, Method::Register).unwrap();
+    assert_eq!((refusal.status(), refusal.header("Allow").as_deref()), (Some(405), Some("OPTIONS, INVITE")));
+    assert_eq!(refusal.header("Server").as_deref(), Some("carnet"));
+    let refusal =
+        try_one(&|m| m.set_header("Require", "foo, 100rel, bar").unwrap(), Method::Options).unwrap();
+    assert_eq!((refusal.status(), refusal.header("Unsupported").as_deref()), (Some(420), Some("foo, bar")));
+    let refusal = try_one(&|m| m.set_header("Max-Forwards", "0").unwrap(), Method::Options).unwrap();
+    assert_eq!(refusal.status(), Some(483));
+    let refusal =
+        try_one(&|m| m.set_request_uri("mailto:a@b".parse().unwrap()).unwrap(), Method::Options).unwrap();
+    assert_eq!(refusal.status(), Some(416));
+    for uri in ["tel:+15551234", "urn:service:sos"] {
+        let branch = format!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{};rport", uri.len());
+        let change = |m: &mut Message| {
+            m.set_request_uri(uri.parse().unwrap()).unwrap();
+            m.set_header("Via", &branch).unwrap();
+        };
+        assert!(try_one(&change, Method::Options).is_none(), "{uri} reaches the transaction user");
+    }
+    // ACK is never answered.
+    assert!(try_one(&|m| m.set_header("CSeq", "x").unwrap(), Method::Ack).is_none());
+    // On a stream the length must be there.
+    feed(&mut e, now, tcp(1), &b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKs\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:a>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"[..]);
+    assert_eq!(one_sent(&mut e).status(), Some(400));
+}
+
+#[test]
+fn requests_of_rfc_2543() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let plain = |method: Method, tag: &str| {
+        let mut m = request(method);
+        if !tag.is_empty() {
+            m.set_header("To", &format!("<sip:bob@example.com>;tag={tag}")).unwrap();
+        }
+        m.push_front("Via", "SIP/2.0/UDP 192.0.2.9").unwrap();
+        m.to_bytes()
+    };
+    feed(&mut e, now, udp(), plain(Method::Invite, ""));
+    feed(&mut e, now, udp(), plain(Method::Invite, ""));
+    sent(&mut e);
+    let mut all = events(&mut e);
+    assert_eq!(all.len(), 1);
+    let Event::Request { key, message, .. } = all.remove(0) else { panic!() };
+    feed(&mut e, now, udp(), plain(Method::Cancel, ""));
+    assert!(matches!(&events(&mut e)[..], [Event::Cancelled { key: k, .. }] if *k == key));
+    sent(&mut e);
+    e.respond(now, key, Message::response(&message, 487, "").unwrap()).unwrap();
+    let tag = one_sent(&mut e).to_tag().unwrap();
+    feed(&mut e, now, udp(), plain(Method::Ack, &tag));
+    assert!(events(&mut e).is_empty() && run(&mut e, now, Duration::from_secs(40)).is_empty());
+}
+
+#[test]
+fn a_request_nobody_answers_is_forgotten() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    feed(&mut e, now, udp(), from_wire(Method::Options, "z9hG4bK1"));
+    let Event::Request { key, message, .. } = events(&mut e).remove(0) else { panic!() };
+    run(&mut e, now, Duration::from_secs(33));
+    assert_eq!(e.load(), Load::default());
+    assert_eq!(e.respond(now, key, Message::response(&message, 200, "").unwrap()), Err(Error::Gone));
+}
+
+#[test]
+fn finished_transactions_make_room_for_new_ones() {
+    let (mut e, now) = (endpoint_with(|c| c.lingering = 100), Instant::now());
+    for n in 0..20_000u32 {
+        let branch = format!("z9hG4bK{n}");
+        feed(&mut e, now, udp(), from_wire(Method::Options, &branch));
+        let Event::Request { key, message, .. } = events(&mut e).remove(0) else { panic!() };
+        e.respond(now, key, Message::response(&message, 200, "").unwrap()).unwrap();
+        sent(&mut e);
+        let k = e.request(now, request(Method::Invite), udp().into()).unwrap();
+        let invite = one_sent(&mut e);
+        feed(&mut e, now, udp(), reply(&invite, 486, "b"));
+        assert!(e.cancel(now, k).is_err());
+        sent(&mut e);
+        events(&mut e);
+    }
+    let load = e.load();
+    assert_eq!((load.open_clients, load.open_servers, load.lingering), (0, 0, 200));
+    assert!(load.alarms <= 400, "{load:?}");
+    assert!(e.lingering_servers.len() <= 100 && e.lingering_clients.len() <= 100);
+    assert!(e.matching.len() <= 100 && e.confirmations.is_empty());
+    run(&mut e, now, Duration::from_secs(40));
+    assert_eq!(e.load(), Load::default());
+}
+
+#[test]
+fn a_server_found_by_dns() {
+    use crate::locate::{Ask, Srv};
+    let (mut e, now) = (endpoint(), Instant::now());
+    e.request(now, request(Method::Options), Destination::Uri("sip:example.com".parse().unwrap())).unwrap();
+    let mut asked = Vec::new();
+    while let Some(query) = e.poll_query() {
+        let answer = match &query.ask {
+            Ask::Srv(name) if name == "_sip._tcp.example.com" => {
+                Answer::Srv(vec![Srv { priority: 1, weight: 0, port: 5070, target: "a.example.com".into() }])
+            }
+            Ask::Address(_) => Answer::Addresses(vec![addr("192.0.2.33:1").ip()]),
+            _ => Answer::Nothing,
+        };
+        asked.push(query.ask);
+        e.handle_answer(now, query.id, answer);
+    }
+    assert_eq!(asked.len(), 5, "{asked:?}");
+    let t = e.poll_transmit().unwrap();
+    assert_eq!((t.hop.transport, t.hop.remote), (Transport::Tcp, addr("192.0.2.33:5070")));
+
+    for uri in ["tel:+1555", "urn:service:sos"] {
+        e.request(now, request(Method::Options), Destination::Uri(uri.parse().unwrap())).unwrap();
+        assert!(matches!(events(&mut e)[..], [Event::Unanswered { reason: Silence::NoAddress, .. }]));
+    }
+    // DNS that never answers.
+    e.request(now, request(Method::Options), Destination::Uri("sip:slow.example".parse().unwrap())).unwrap();
+    let query = e.poll_query().unwrap();
+    e.handle_timeout(now + Duration::from_secs(10));
+    assert!(events(&mut e).iter().any(|e| matches!(e, Event::Unanswered { reason: Silence::NoAddress, .. })));
+    e.handle_answer(now, query.id, Answer::Nothing);
+}
+
+#[test]
+fn large_requests_prefer_a_stream() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let mut m = request(Method::Message);
+    m.set_body(vec![b'x'; 1400], Some("text/plain")).unwrap();
+    e.request(now, m, Destination::Uri("sip:192.0.2.40".parse().unwrap())).unwrap();
+    let t = e.poll_transmit().unwrap();
+    assert_eq!(t.hop.transport, Transport::Tcp);
+    e.transport_failed(now, &t.hop);
+    let t = e.poll_transmit().unwrap();
+    assert_eq!(t.hop.transport, Transport::Udp);
+    assert!(t.data.starts_with(b"MESSAGE") && t.data.windows(11).any(|w| w == b"SIP/2.0/UDP"));
+}
+
+#[test]
+fn an_ack_to_a_name() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    feed(&mut e, now, udp(), reply(&invite, 200, "b1"));
+    let mut ack = request(Method::Ack);
+    ack.set_header("To", "<sip:bob@example.com>;tag=b1").unwrap();
+    e.ack(now, key, ack, Destination::Uri("sip:bob.example.com:5080".parse().unwrap())).unwrap();
+    let query = e.poll_query().unwrap();
+    e.handle_answer(now, query.id, Answer::Addresses(vec![addr("192.0.2.50:1").ip()]));
+    let t = e.poll_transmit().unwrap();
+    assert_eq!(t.hop.remote, addr("192.0.2.50:5080"));
+    feed(&mut e, now, udp(), reply(&invite, 200, "b1"));
+    assert_eq!(e.poll_transmit().unwrap().data, t.data);
 }
