@@ -37,6 +37,16 @@ impl Rules {
         if rules.len() > MOST { Err(Error::Full(MOST)) } else { Ok(Self { rules, otherwise }) }
     }
 
+    /// The rules in order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What holds when none fits.
+    pub fn otherwise(&self) -> bool {
+        self.otherwise
+    }
+
     /// Whether `from` may call `to`.
     pub fn allow(&self, directory: &Directory, from: &Identity, to: &Identity) -> bool {
         let fits = |pattern: &Pattern, id: &Identity| {
