@@ -393,7 +393,7 @@ impl Core {
                 }
             };
             let optional = current.command.optional;
-            action.results.extend(current.finish());
+            action.results.extend(current.finish(home));
             if let Some(fault) = fault
                 && !optional
             {

@@ -132,7 +132,7 @@ impl Work {
 
 impl CommandRun {
     /// The replies of a command; one for all targets if that was asked for (`W-`).
-    pub(crate) fn finish(self) -> Vec<(ContextId, CommandReply)> {
+    pub(crate) fn finish(self, home: ContextId) -> Vec<(ContextId, CommandReply)> {
         if !self.command.wildcard_response || self.results.is_empty() {
             return self.results;
         }
@@ -151,9 +151,7 @@ impl CommandRun {
         if !statistics.is_empty() {
             reply.descriptors.push(Descriptor::Statistics(statistics));
         }
-        let context = self.results.first().map_or(ContextId::Null, |(context, _)| *context);
-        let one = self.results.iter().all(|(other, _)| *other == context);
-        vec![(if one { context } else { ContextId::All }, reply)]
+        vec![(home, reply)]
     }
 }
 
