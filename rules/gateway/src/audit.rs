@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use carnet_h248::{
-    Audit, AuditItem, AuditToken, Command, CommandReply, Descriptor, Events, Media, Property, RequestId,
-    RequestedEvent, ServiceState, Signal, SignalItem, Signals, Statistic, Stream, TerminationId,
+    Audit, AuditItem, AuditToken, Command, CommandReply, Descriptor, Events, LocalControl, Media, Property,
+    RequestId, RequestedEvent, ServiceState, Signal, SignalItem, Signals, Statistic, Stream, TerminationId,
     TerminationState, Verb,
 };
 
@@ -62,7 +62,8 @@ impl Core {
                 let state = Some(&termination.state).filter(|s| **s != TerminationState::default());
                 let streams = termination.streams.iter().map(|stream| Stream {
                     id: stream.id,
-                    local_control: Some(stream.control_text.clone()),
+                    local_control: Some(stream.control_text.clone())
+                        .filter(|c| *c != LocalControl::default()),
                     local: stream.local.as_ref().map(|local| local.text().clone()),
                     remote: stream.remote.as_ref().map(|remote| remote.text().clone()),
                     statistics: None,
@@ -70,16 +71,16 @@ impl Core {
                 let streams: Vec<_> = streams.collect();
                 let nothing = streams.is_empty() && state.is_none();
                 let media = Media { termination_state: state.cloned(), streams, implied_stream: false };
-                if nothing { Descriptor::Empty(token) } else { media.into() }
+                if nothing { empty(token) } else { media.into() }
             }
             AuditToken::Events if !termination.events.events.is_empty() => termination.events.clone().into(),
             AuditToken::Signals if !termination.signals.0.is_empty() => termination.signals.clone().into(),
             AuditToken::Statistics => match total {
                 Some(total) => statistics(total).into(),
-                None => Descriptor::Empty(token),
+                None => empty(token),
             },
             AuditToken::Packages => packages().into(),
-            _ => Descriptor::Empty(token),
+            _ => empty(token),
         })
     }
 
@@ -103,7 +104,7 @@ impl Core {
             }
             AuditToken::Events if !self.root.events.events.is_empty() => self.root.events.clone().into(),
             AuditToken::Packages => packages().into(),
-            _ => Descriptor::Empty(token),
+            _ => empty(token),
         })?;
         Ok(reply)
     }
@@ -133,7 +134,7 @@ pub(crate) fn capabilities<I: Iterator<Item = &'static str>>(
             list.into()
         }
         AuditToken::Packages => packages().into(),
-        _ => Descriptor::Empty(token),
+        _ => empty(token),
     })?;
     Ok(reply)
 }
@@ -151,4 +152,14 @@ fn each(audit: &Audit, mut tell: impl FnMut(AuditToken) -> Descriptor) -> Result
         }
     }
     Ok(told)
+}
+
+/// A descriptor that was asked for and has nothing in it.
+fn empty(token: AuditToken) -> Descriptor {
+    match token {
+        AuditToken::Events => Events::default().into(),
+        AuditToken::Signals => Signals::default().into(),
+        AuditToken::Statistics => Vec::<Statistic>::new().into(),
+        token => Descriptor::Empty(token),
+    }
 }

@@ -1,0 +1,160 @@
+//! Whatever a controller does, subtracting everything leaves nothing behind.
+
+mod rig;
+
+use carnet_gateway::media::{Cause, Event};
+use proptest::prelude::*;
+use rig::Rig;
+
+/// One thing that happens. Numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Act {
+    Add { context: Option<usize>, terminations: usize, realm: &'static str, heartbeat: bool },
+    Modify { context: usize, wildcard: bool, local: bool },
+    Subtract { context: usize, termination: usize },
+    SubtractAll { context: usize },
+    Audit,
+    Bad { context: usize },
+    Report { hole: usize, up: bool },
+    Answer,
+    Hurry(bool),
+    Wait(u64),
+    Ports(Option<usize>),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let realm = prop_oneof![4 => Just("core"), 1 => Just("moon")];
+    prop_oneof![
+        4 => (proptest::option::of(0..4usize), 1..4usize, realm, any::<bool>()).prop_map(
+            |(context, terminations, realm, heartbeat)| Act::Add { context, terminations, realm, heartbeat }
+        ),
+        2 => (0..4usize, any::<bool>(), any::<bool>())
+            .prop_map(|(context, wildcard, local)| Act::Modify { context, wildcard, local }),
+        2 => (0..4usize, 0..3usize).prop_map(|(context, termination)| Act::Subtract { context, termination }),
+        1 => (0..4usize).prop_map(|context| Act::SubtractAll { context }),
+        1 => Just(Act::Audit),
+        1 => (0..4usize).prop_map(|context| Act::Bad { context }),
+        1 => (0..8usize, any::<bool>()).prop_map(|(hole, up)| Act::Report { hole, up }),
+        4 => Just(Act::Answer),
+        1 => any::<bool>().prop_map(Act::Hurry),
+        1 => (0..20u64).prop_map(Act::Wait),
+        1 => proptest::option::of(0..5usize).prop_map(Act::Ports),
+    ]
+}
+
+/// What the controller has learned from replies.
+#[derive(Default)]
+struct Known {
+    contexts: Vec<(String, Vec<String>)>,
+}
+
+impl Known {
+    fn learn(&mut self, reply: &str) {
+        for action in reply.split("Context = ").skip(1) {
+            let context = action.split(' ').next().unwrap().to_owned();
+            let added = action.split("Add = ").skip(1);
+            let ids: Vec<String> =
+                added.map(|t| t.split([' ', ',', '}']).next().unwrap().to_owned()).collect();
+            if context == "$" || ids.is_empty() {
+                continue;
+            }
+            match self.contexts.iter_mut().find(|(known, _)| *known == context) {
+                Some((_, known)) => known.extend(ids),
+                None => self.contexts.push((context, ids)),
+            }
+        }
+    }
+
+    fn context(&self, index: usize) -> String {
+        self.contexts.get(index).map_or_else(|| "77".to_owned(), |(context, _)| context.clone())
+    }
+
+    fn termination(&self, context: usize, index: usize) -> String {
+        let ids = self.contexts.get(context).map(|(_, ids)| ids.as_slice()).unwrap_or_default();
+        ids.get(index).cloned().unwrap_or_else(|| "ip/1/a/77".to_owned())
+    }
+}
+
+const LOCAL: &str = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP/TLS -\na=setup:passive\n}\n";
+
+fn run(acts: Vec<Act>) {
+    let mut rig = Rig::alg();
+    let mut known = Known::default();
+    for act in acts {
+        let reply = match act {
+            Act::Add { context, terminations, realm, heartbeat } => {
+                let events = if heartbeat { ", Events = 1 { hangterm/thb { timerx = 5 } }" } else { "" };
+                let one = format!(
+                    "Add = ip/1/a/$ {{ Media {{ Stream = 1 {{ LocalControl {{ Mode = SendReceive, \
+                     ipdc/realm = {realm} }}, {LOCAL} }} }} {events} }}"
+                );
+                let context = context.map_or_else(|| "$".to_owned(), |index| known.context(index));
+                let adds = vec![one; terminations].join(", ");
+                rig.ask(&format!("Context = {context} {{ {adds} }}"))
+            }
+            Act::Modify { context, wildcard, local } => {
+                let id = if wildcard { "*".to_owned() } else { known.termination(context, 0) };
+                let local = if local { format!(", {LOCAL}") } else { String::new() };
+                let media = format!("Media {{ Stream = 2 {{ LocalControl {{ Mode = SendOnly }} {local} }} }}");
+                rig.ask(&format!("Context = {} {{ Modify = {id} {{ {media} }} }}", known.context(context)))
+            }
+            Act::Subtract { context, termination } => {
+                let (home, id) = (known.context(context), known.termination(context, termination));
+                rig.ask(&format!("Context = {home} {{ Subtract = {id} }}"))
+            }
+            Act::SubtractAll { context } => {
+                rig.ask(&format!("Context = {} {{ W-Subtract = * {{ Audit {{ }} }} }}", known.context(context)))
+            }
+            Act::Audit => rig.ask("Context = * { AuditValue = * { Audit { Statistics, Media } } }"),
+            Act::Bad { context } => rig.ask(&format!(
+                "Context = {} {{ Add = ip/1/a/$ {{ Media {{ Stream = 1 {{ {LOCAL} }} }} }}, Move = ip/1/a/1 }}",
+                known.context(context)
+            )),
+            Act::Report { hole, up } => {
+                if let Some(pinhole) = rig.engine.holes.keys().nth(hole).copied() {
+                    let peer = "192.0.2.1:5".parse().unwrap();
+                    rig.media(if up {
+                        Event::Established { pinhole, peer }
+                    } else {
+                        Event::Closed { pinhole, cause: Cause::Reset }
+                    });
+                }
+                String::new()
+            }
+            Act::Answer => {
+                if rig.engine.answers.is_empty() {
+                    String::new()
+                } else {
+                    let replies = rig.answer();
+                    replies.into_iter().map(|reply| rig.show(reply)).collect()
+                }
+            }
+            Act::Hurry(slow) => {
+                rig.engine.slow = slow;
+                String::new()
+            }
+            Act::Wait(seconds) => {
+                rig.wait(std::time::Duration::from_secs(seconds));
+                String::new()
+            }
+            Act::Ports(most) => {
+                rig.engine.ports = most;
+                String::new()
+            }
+        };
+        known.learn(&reply);
+    }
+    rig.engine.slow = false;
+    rig.settle();
+    rig.ask("Context = * { W-Subtract = * { Audit { } } }");
+    rig.assert_empty();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_leaks(acts in proptest::collection::vec(act(), 0..40)) {
+        run(acts);
+    }
+}
