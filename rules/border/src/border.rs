@@ -246,9 +246,8 @@ impl Border {
                 }
             }
             Sip::Ended { key } => {
-                if let Some(forwarded) = self.core.clients.remove(&key) {
-                    self.core.served.remove(&forwarded.server);
-                }
+                // The server side may still wait for its ACK; the call forgets it later.
+                self.core.clients.remove(&key);
             }
             _ => {}
         }

@@ -162,6 +162,7 @@ impl Call {
         key: ServerKey,
         message: Message,
     ) {
+        self.tidy(core);
         core.served.insert(key, (self.key, None));
         self.served.push(key);
         if key != self.first.server {
@@ -179,6 +180,17 @@ impl Call {
             );
         }
         self.push(core, now, Held { from, message, kind: Kind::Request(key), sdp: None });
+    }
+
+    /// Forgets server transactions whose client side is over: a long call has many.
+    fn tidy(&mut self, core: &mut Core) {
+        self.served.retain(|key| match core.served.get(key) {
+            Some((_, Some(client))) if !core.clients.contains_key(client) => {
+                core.served.remove(key);
+                false
+            }
+            known => known.is_some(),
+        });
     }
 
     /// A response to a request that went on.

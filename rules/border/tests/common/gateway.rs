@@ -33,6 +33,8 @@ pub struct ScriptedGateway {
     given: HashMap<TransactionId, Message>,
     /// The next commands with these verbs are refused with these codes.
     pub refuse: Vec<(Verb, u16)>,
+    /// The second Add of the next transaction is refused with this code.
+    pub refuse_after_add: Option<u16>,
     /// Everything that was asked, newest last.
     pub asked: Vec<(ContextId, Command)>,
     /// Says nothing any more.
@@ -52,6 +54,7 @@ impl ScriptedGateway {
             held: VecDeque::new(),
             given: HashMap::new(),
             refuse: Vec::new(),
+            refuse_after_add: None,
             asked: Vec::new(),
             dead: false,
         }
@@ -133,6 +136,13 @@ impl ScriptedGateway {
             self.asked.push((id, command.clone()));
             if let Some(at) = self.refuse.iter().position(|(v, _)| *v == command.verb) {
                 let code = self.refuse.remove(at).1;
+                error = Some(ErrorDescriptor::new(code, "as scripted"));
+                break;
+            }
+            if command.verb == Verb::Add
+                && !replies.is_empty()
+                && let Some(code) = self.refuse_after_add.take()
+            {
                 error = Some(ErrorDescriptor::new(code, "as scripted"));
                 break;
             }

@@ -1,0 +1,481 @@
+//! What goes wrong, and that nothing is left behind.
+
+mod common;
+
+use carnet_border::{Cause, Event};
+use carnet_h248::Verb;
+use carnet_h248::association::Transport::Reliable;
+use carnet_sip::{Message, Method};
+use common::*;
+use std::time::Duration;
+
+fn offer() -> String {
+    msrps("192.0.2.20", 2855, "actpass")
+}
+
+fn answer() -> String {
+    msrps("192.0.2.30", 7394, "passive")
+}
+
+fn call(w: &mut World) -> (Ua, Message) {
+    call_with(w, &offer())
+}
+
+fn call_with(w: &mut World, sdp: &str) -> (Ua, Message) {
+    let alice = Ua::new("alice", ALICE, "bob", "call-f");
+    let invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+    let invite = with_sdp(invite, sdp);
+    w.send(ALICE, ACCESS, &invite);
+    (alice, invite)
+}
+
+/// An answered call: alice, bob, the INVITE at bob, the 200 at alice.
+fn up(w: &mut World) -> (Ua, Ua, Message, Message) {
+    let (mut alice, _) = call(w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer())));
+    let ok = w.take_status(ALICE, 200);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    (alice, bob, at_bob, ok)
+}
+
+fn cancel(invite: &Message) -> Message {
+    let mut m = Message::request(Method::Cancel, invite.request_uri().unwrap().clone());
+    for name in ["Via", "From", "To", "Call-ID"] {
+        m.copy_lines(name, invite);
+    }
+    let number = invite.cseq().unwrap().number;
+    m.push_back("CSeq", &format!("{number} CANCEL")).unwrap();
+    m
+}
+
+fn ack_of(invite: &Message, refusal: &Message) -> Message {
+    let mut m = Message::request(Method::Ack, invite.request_uri().unwrap().clone());
+    for name in ["Via", "From", "Call-ID"] {
+        m.copy_lines(name, invite);
+    }
+    m.copy_lines("To", refusal);
+    m.push_back("CSeq", &format!("{} ACK", invite.cseq().unwrap().number)).unwrap();
+    m
+}
+
+fn cause(w: &World) -> Cause {
+    let ends: Vec<_> = w
+        .events
+        .iter()
+        .filter_map(|e| if let Event::CallEnded { cause, .. } = e { Some(*cause) } else { None })
+        .collect();
+    assert_eq!(ends.len(), 1, "{:#?}", w.events);
+    ends[0]
+}
+
+/// Takes the refusal at alice, acknowledges it and checks that all is gone.
+fn refused(w: &mut World, invite: &Message, status: u16) -> Message {
+    let refusal = w.take_status(ALICE, status);
+    w.send(ALICE, ACCESS, &ack_of(invite, &refusal));
+    w.assert_empty();
+    refusal
+}
+
+// -- CANCEL ------------------------------------------------------------------------------------
+
+#[test]
+fn cancel_while_the_gateway_is_still_reserving() {
+    let mut w = World::with_users(alg(Reliable));
+    w.gateway.hold = true;
+    let (_, invite) = call(&mut w);
+    assert!(w.try_take(BOB).is_none());
+    w.send(ALICE, ACCESS, &cancel(&invite));
+    let statuses = [w.take(ALICE), w.take(ALICE)].map(|m| (m.cseq().unwrap().method, m.status()));
+    assert!(
+        statuses.contains(&(Method::Cancel, Some(200))) && statuses.contains(&(Method::Invite, Some(487)))
+    );
+    assert_eq!(w.gateway.contexts(), 1);
+    w.gateway.let_go();
+    w.settle();
+    assert_eq!(w.gateway.contexts(), 0, "the late reply is followed by Subtract");
+    assert!(w.try_take(BOB).is_none(), "bob never hears of it");
+    assert_eq!(cause(&w), Cause::Cancelled);
+    w.assert_empty();
+}
+
+#[test]
+fn cancel_while_ringing() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call(&mut w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 180, None));
+    w.take_status(ALICE, 180);
+    w.send(ALICE, ACCESS, &cancel(&invite));
+    w.take_status(ALICE, 200);
+    let at_bob_cancel = w.take_request(BOB, Method::Cancel);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob_cancel, 200, None));
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 487, None));
+    w.take_request(BOB, Method::Ack);
+    refused(&mut w, &invite, 487);
+    assert_eq!(cause(&w), Cause::Cancelled);
+}
+
+#[test]
+fn cancel_that_crosses_the_answer_loses() {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, invite) = call(&mut w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 180, None));
+    w.take_status(ALICE, 180);
+    w.send(ALICE, ACCESS, &cancel(&invite));
+    w.take_status(ALICE, 200);
+    w.take_request(BOB, Method::Cancel);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer())));
+    let ok = w.take_status(ALICE, 200);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    let bye = w.request(&alice, Method::Bye, &contact(&ok), 2);
+    w.send(ALICE, ACCESS, &bye);
+    let bye = w.take_request(BOB, Method::Bye);
+    w.send(BOB, ACCESS, &bob.answer(&bye, 200, None));
+    w.take_status(ALICE, 200);
+    w.assert_empty();
+}
+
+// -- the gateway -------------------------------------------------------------------------------
+
+#[test]
+fn no_capacity_is_503_with_retry_after() {
+    for (code, status) in [(510, 503), (412, 503), (449, 500), (501, 500)] {
+        let mut w = World::with_users(alg(Reliable));
+        w.gateway.refuse = vec![(Verb::Add, code)];
+        let (_, invite) = call(&mut w);
+        let refusal = refused(&mut w, &invite, status);
+        assert_eq!(refusal.has("Retry-After"), status == 503, "H.248 {code}");
+        assert!(w.events.iter().any(|e| matches!(e, Event::GatewayRefused { code: c, .. } if *c == code)));
+        assert!(w.try_take(BOB).is_none());
+    }
+}
+
+/// The first Add is done, the second refused: half a context stands at the gateway.
+#[test]
+fn half_a_context_is_swept() {
+    let mut w = World::with_users(alg(Reliable));
+    w.gateway.refuse_after_add = Some(510);
+    let (_, invite) = call(&mut w);
+    refused(&mut w, &invite, 503);
+}
+
+#[test]
+fn no_gateway_at_all() {
+    let mut w = World::new(alg(Reliable));
+    w.register("alice", ALICE);
+    w.register("bob", BOB);
+    let (_, invite) = call(&mut w);
+    let refusal = refused(&mut w, &invite, 503);
+    assert_eq!(refusal.retry_after(), Some(10));
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_in_time() {
+    let mut w = World::with_users(alg(Reliable));
+    w.gateway.hold = true;
+    let (_, invite) = call(&mut w);
+    w.pass(Duration::from_secs(5));
+    let refusal = w.take_status(ALICE, 504);
+    w.send(ALICE, ACCESS, &ack_of(&invite, &refusal));
+    w.gateway.let_go();
+    w.settle();
+    w.assert_empty();
+}
+
+/// The answer is there, but the gateway cannot follow it: nobody is left half connected.
+#[test]
+fn modify_refused() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call(&mut w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.gateway.refuse = vec![(Verb::Modify, 510)];
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer())));
+    w.take_request(BOB, Method::Ack);
+    let bye = w.take_request(BOB, Method::Bye);
+    assert_eq!(bye.to_tag().as_deref(), Some("b1"));
+    assert!(bye.cseq().unwrap().number > at_bob.cseq().unwrap().number);
+    w.send(BOB, ACCESS, &bob.answer(&bye, 200, None));
+    refused(&mut w, &invite, 503);
+}
+
+#[test]
+fn a_lost_gateway_ends_its_calls_both_ways() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, bob, _, _) = up(&mut w);
+    w.gateway.dead = true;
+    w.pass(Duration::from_secs(15));
+    let to_alice = w.take_request(ALICE, Method::Bye);
+    let to_bob = w.take_request(BOB, Method::Bye);
+    for bye in [&to_alice, &to_bob] {
+        assert_eq!(
+            bye.header("Reason").as_deref(),
+            Some("SIP;cause=503;text=\"the media gateway was lost\"")
+        );
+        assert_eq!(bye.call_id().unwrap(), "call-f");
+    }
+    // Each end takes it for the other's: the dialog's own names and the next CSeq.
+    assert_eq!(to_bob.header("From").as_deref(), Some(&*alice.local));
+    assert_eq!(to_bob.header("CSeq").as_deref(), Some("2 BYE"));
+    assert_eq!(to_alice.header("From").as_deref(), Some(&*bob.local));
+    assert_eq!(to_alice.header("To").as_deref(), Some(&*alice.local));
+    w.send(ALICE, ACCESS, &alice.answer(&to_alice, 200, None));
+    w.send(BOB, ACCESS, &bob.answer(&to_bob, 200, None));
+    assert_eq!(cause(&w), Cause::GatewayLost);
+    w.gateway.state.clear();
+    w.assert_empty();
+}
+
+#[test]
+fn silence_on_the_wire_ends_the_call() {
+    let mut config = alg(Reliable);
+    config.timers.inactivity = Some(Duration::from_secs(60));
+    let mut w = World::with_users(config);
+    let (_, _, _, _) = up(&mut w);
+    assert!(w.gateway.only()["access"].events.contains(&"adid/ipstop".to_owned()));
+    let (context, name) = {
+        let (id, terminations) = w.gateway.state.iter().next().unwrap();
+        (*id, terminations.keys().next().unwrap().clone())
+    };
+    w.gateway.notify(context, &name, "adid/ipstop");
+    w.settle();
+    w.take_request(ALICE, Method::Bye);
+    w.take_request(BOB, Method::Bye);
+    assert_eq!(cause(&w), Cause::Inactive);
+    w.assert_empty();
+}
+
+// -- offers and answers that are refused -------------------------------------------------------
+
+#[test]
+fn security_that_ends_at_the_edge_is_refused_not_downgraded() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call_with(&mut w, &format!("{}a=3ge2ae:requested\r\n", offer()));
+    let refusal = refused(&mut w, &invite, 488);
+    assert!(
+        refusal.header("Warning").unwrap().starts_with("304 alg1.example.com \"security that ends at the")
+    );
+    assert!(w.try_take(BOB).is_none());
+}
+
+#[test]
+fn tls_without_cema_is_refused() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call_with(&mut w, &offer().replace("a=msrp-cema\r\n", ""));
+    let refusal = refused(&mut w, &invite, 488);
+    assert!(refusal.header("Warning").unwrap().contains("a=msrp-cema"));
+}
+
+#[test]
+fn an_answer_with_another_transport_is_turned_down() {
+    for (what, wrong) in [
+        ("no TLS", answer().replace("TCP/TLS/MSRP", "TCP/MSRP")),
+        ("a line more", format!("{}m=audio 9 RTP/AVP 0\r\n", answer())),
+        ("both active", answer().replace("passive", "active").replace("7394", "9")),
+        ("no address", answer().replace("c=IN IP4 192.0.2.30", "c=IN IP4 bob.example.com")),
+        ("not SDP", "v=0\r\nhello\r\n".into()),
+    ] {
+        let mut w = World::with_users(alg(Reliable));
+        let offer = if what == "both active" { msrps("192.0.2.20", 9, "active") } else { offer() };
+        let (_, invite) = call_with(&mut w, &offer);
+        let at_bob = w.take_request(BOB, Method::Invite);
+        let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+        w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&wrong)));
+        w.take_request(BOB, Method::Ack);
+        let bye = w.take_request(BOB, Method::Bye);
+        w.send(BOB, ACCESS, &bob.answer(&bye, 200, None));
+        let refusal = w.take(ALICE);
+        assert!(matches!(refusal.status(), Some(488 | 400)), "{what}: {}", text(&refusal));
+        w.send(ALICE, ACCESS, &ack_of(&invite, &refusal));
+        w.assert_empty();
+    }
+}
+
+#[test]
+fn descriptions_that_cannot_be_read_do_not_pass() {
+    for (sdp, kind, status) in [
+        (offer().replace("a=x-unknown", "a=x-unknown\ra=setup:active"), "application/sdp", 400),
+        (offer().replace("m=message 2855", "m=message 70000"), "application/sdp", 400),
+        (
+            format!("--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b--\r\n", offer()),
+            "multipart/mixed;boundary=b",
+            415,
+        ),
+    ] {
+        let mut w = World::with_users(alg(Reliable));
+        let alice = Ua::new("alice", ALICE, "bob", "call-f");
+        let mut invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+        invite.set_body(sdp, Some(kind)).unwrap();
+        w.send(ALICE, ACCESS, &invite);
+        refused(&mut w, &invite, status);
+        assert!(w.try_take(BOB).is_none());
+    }
+}
+
+// -- SIP ---------------------------------------------------------------------------------------
+
+#[test]
+fn requests_that_have_no_business_here() {
+    let mut w = World::with_users(alg(Reliable));
+    // Nobody registered at that address.
+    let mallory = Ua::new("mallory", "192.0.2.66:5060", "bob", "call-m");
+    let invite = w.request(&mallory, Method::Invite, "sip:bob@example.com", 1);
+    w.send("192.0.2.66:5060", ACCESS, &invite);
+    w.take_status("192.0.2.66:5060", 403);
+    // Alice's name from another address.
+    let liar = Ua { at: "192.0.2.66:5060".into(), ..Ua::new("alice", ALICE, "bob", "call-l") };
+    let invite = w.request(&liar, Method::Invite, "sip:bob@example.com", 1);
+    w.send("192.0.2.66:5060", ACCESS, &invite);
+    w.take_status("192.0.2.66:5060", 403);
+    let alice = Ua::new("alice", ALICE, "bob", "call-n");
+    for (target, status) in [("sip:nobody@example.com", 404), ("sip:bob@example.com", 483)] {
+        let mut invite = w.request(&alice, Method::Invite, target, 1);
+        if status == 483 {
+            invite.set_header("Max-Forwards", "0").unwrap();
+        }
+        w.send(ALICE, ACCESS, &invite);
+        let refusal = w.take_status(ALICE, status);
+        w.send(ALICE, ACCESS, &ack_of(&invite, &refusal));
+    }
+    // A dialog that is not there.
+    let mut stray = w.request(&alice, Method::Bye, &format!("sip:0123@{ACCESS}"), 5);
+    stray.set_header("To", "<sip:bob@example.com>;tag=x").unwrap();
+    w.send(ALICE, ACCESS, &stray);
+    w.take_status(ALICE, 481);
+    w.assert_empty();
+}
+
+/// A known Contact token is not enough: the dialog's names must fit.
+#[test]
+fn a_stranger_cannot_end_a_call() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, _, _, ok) = up(&mut w);
+    let mut stranger = alice.clone();
+    stranger.local = "<sip:alice@example.com>;tag=guess".into();
+    let bye = w.request(&stranger, Method::Bye, &contact(&ok), 9);
+    w.send(ALICE, ACCESS, &bye);
+    w.take_status(ALICE, 481);
+    assert_eq!(w.gateway.contexts(), 1);
+    let bye = w.request(&alice, Method::Bye, &contact(&ok), 2);
+    w.send(PEER, CORE, &bye);
+    w.take_status(PEER, 481);
+    assert_eq!(w.gateway.contexts(), 1, "not from another network");
+}
+
+#[test]
+fn a_full_table_is_503() {
+    let mut config = alg(Reliable);
+    config.limits.calls = 1;
+    let mut w = World::with_users(config);
+    let (_, _) = call(&mut w);
+    w.take_request(BOB, Method::Invite);
+    let alice = Ua::new("alice", ALICE, "bob", "call-g");
+    let invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &with_sdp(invite, &offer()));
+    assert!(w.take_status(ALICE, 503).has("Retry-After"));
+}
+
+#[test]
+fn nobody_answers() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call(&mut w);
+    w.pass(Duration::from_secs(33));
+    refused(&mut w, &invite, 408);
+}
+
+#[test]
+fn ringing_without_end() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call(&mut w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 180, None));
+    w.take_status(ALICE, 180);
+    w.pass(Duration::from_secs(186));
+    w.take_request(BOB, Method::Cancel);
+    let refusal = w.take_status(ALICE, 408);
+    w.send(ALICE, ACCESS, &ack_of(&invite, &refusal));
+    // Bob picked up just then: he is told at once that it is too late.
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer())));
+    let mut seen = Vec::new();
+    while let Some(m) = w.try_take(BOB) {
+        seen.push(m.method().clone());
+    }
+    assert!(seen.contains(&Method::Ack) && seen.contains(&Method::Bye), "{seen:?}");
+    w.assert_empty();
+}
+
+#[test]
+fn an_answer_that_is_never_acknowledged() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, _) = call(&mut w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer())));
+    w.pass(Duration::from_secs(33));
+    assert_eq!(cause(&w), Cause::NoAck);
+    w.assert_empty();
+}
+
+#[test]
+fn a_session_timer_that_runs_out() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, _) = call(&mut w);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    let mut ok = bob.answer(&at_bob, 200, Some(&answer()));
+    ok.push_back("Session-Expires", "90;refresher=uac").unwrap();
+    w.send(BOB, ACCESS, &ok);
+    let ok = w.take_status(ALICE, 200);
+    assert_eq!(ok.header("Session-Expires").as_deref(), Some("90;refresher=uac"));
+    let mut alice = Ua::new("alice", ALICE, "bob", "call-f");
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    // One refresh moves it on.
+    w.pass(Duration::from_secs(45));
+    let refresh = w.request(&alice, Method::Update, &contact(&ok), 2);
+    w.send(ALICE, ACCESS, &refresh);
+    let at_bob = w.take_request(BOB, Method::Update);
+    let mut refreshed = bob.answer(&at_bob, 200, None);
+    refreshed.push_back("Session-Expires", "90;refresher=uac").unwrap();
+    w.send(BOB, ACCESS, &refreshed);
+    w.take_status(ALICE, 200);
+    w.pass(Duration::from_secs(119));
+    assert_eq!(w.gateway.contexts(), 1);
+    w.pass(Duration::from_secs(5));
+    w.take_request(ALICE, Method::Bye);
+    w.take_request(BOB, Method::Bye);
+    assert_eq!(cause(&w), Cause::SessionTimer);
+    w.assert_empty();
+}
+
+#[test]
+fn both_hang_up_at_once() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, bob, at_bob, ok) = up(&mut w);
+    let one = w.request(&alice, Method::Bye, &contact(&ok), 2);
+    let two = w.request(&bob, Method::Bye, &contact(&at_bob), 1);
+    w.send(ALICE, ACCESS, &one);
+    w.send(BOB, ACCESS, &two);
+    let to_bob = w.take_request(BOB, Method::Bye);
+    let to_alice = w.take_request(ALICE, Method::Bye);
+    w.send(BOB, ACCESS, &bob.answer(&to_bob, 200, None));
+    w.send(ALICE, ACCESS, &alice.answer(&to_alice, 481, None));
+    w.take_status(ALICE, 200);
+    w.take_status(BOB, 481);
+    cause(&w);
+    w.assert_empty();
+}
