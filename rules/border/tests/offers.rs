@@ -1,0 +1,390 @@
+//! Offers and answers in every place they may stand (RFC 6337 table 1), forks, changes, glare.
+
+mod common;
+
+use carnet_border::Event;
+use carnet_h248::association::Transport::Reliable;
+use carnet_h248::{ContextId, Verb};
+use carnet_sip::{Message, Method};
+use common::*;
+
+struct Ends {
+    w: World,
+    alice: Ua,
+    bob: Ua,
+    /// Contact of the border at bob and at alice.
+    at_bob: String,
+    at_alice: String,
+}
+
+fn start(w: &mut World, sdp: Option<&str>) -> (Ua, Message) {
+    let alice = Ua::new("alice", ALICE, "bob", "call-o");
+    let mut invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+    if let Some(sdp) = sdp {
+        invite = with_sdp(invite, sdp);
+    }
+    invite.push_back("Supported", "100rel").unwrap();
+    w.send(ALICE, ACCESS, &invite);
+    (alice, w.take_request(BOB, Method::Invite))
+}
+
+/// An answered call with one line; bob is passive.
+fn up() -> Ends {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, at_bob) = start(&mut w, Some(&msrps("192.0.2.20", 2855, "actpass")));
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7394, "passive"))));
+    let ok = w.take_status(ALICE, 200);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob }
+}
+
+fn hang_up(e: &mut Ends) {
+    let bye = e.w.request(&e.alice, Method::Bye, &e.at_alice, 90);
+    e.w.send(ALICE, ACCESS, &bye);
+    let at_bob = e.w.take_request(BOB, Method::Bye);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 200, None));
+    e.w.take_status(ALICE, 200);
+    e.w.assert_empty();
+}
+
+fn two_lines(ip: &str, setup: &str, ports: [u16; 2]) -> String {
+    let first = msrps(ip, ports[0], setup);
+    format!(
+        "{first}m=application {} TCP/TLS/BFCP *\r\nc=IN IP4 {ip}\r\na=setup:{setup}\r\na=floorctrl:c-s\r\n",
+        ports[1]
+    )
+}
+
+fn reliable(mut response: Message, rseq: u32) -> Message {
+    response.push_back("Require", "100rel").unwrap();
+    response.push_back("RSeq", &rseq.to_string()).unwrap();
+    response
+}
+
+fn modifies(w: &World) -> usize {
+    w.gateway.asked.iter().filter(|(_, c)| c.verb == Verb::Modify).count()
+}
+
+// -- where offers and answers stand --------------------------------------------------------------
+
+#[test]
+fn answer_in_a_reliable_183_then_prack_update_and_200() {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, at_bob) = start(&mut w, Some(&msrps("192.0.2.20", 2855, "actpass")));
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    let early = reliable(bob.answer(&at_bob, 183, Some(&msrps("192.0.2.30", 7394, "passive"))), 17);
+    w.send(BOB, ACCESS, &early);
+    let early = w.take_status(ALICE, 183);
+    assert_eq!(early.rseq(), Some(17));
+    assert!(body(&early).contains("c=IN IP4 203.0.113.10\r\n"));
+    let open = |w: &World| w.gateway.state.values().flat_map(|c| c.values()).all(|t| t.mode == "SendReceive");
+    assert!(open(&w), "early media may flow");
+    alice.remote = early.header("To").unwrap().into_owned();
+
+    let mut prack = w.request(&alice, Method::Prack, &contact(&early), 2);
+    prack.push_back("RAck", "17 1 INVITE").unwrap();
+    w.send(ALICE, ACCESS, &prack);
+    let at_b = w.take_request(BOB, Method::Prack);
+    assert_eq!(at_b.header("RAck").as_deref(), Some("17 1 INVITE"));
+    assert_eq!(at_b.request_uri().unwrap().as_str(), "sip:bob@192.0.2.30:5060");
+    w.send(BOB, ACCESS, &bob.answer(&at_b, 200, None));
+    w.take_status(ALICE, 200);
+
+    // UPDATE before the final answer: alice moves to another port.
+    let update = with_sdp(
+        w.request(&alice, Method::Update, &contact(&early), 3),
+        &msrps("192.0.2.20", 2900, "actpass"),
+    );
+    w.send(ALICE, ACCESS, &update);
+    let at_b = w.take_request(BOB, Method::Update);
+    assert!(body(&at_b).contains("m=message 30004 "), "the gateway's port does not move: {}", body(&at_b));
+    w.send(BOB, ACCESS, &bob.answer(&at_b, 200, Some(&msrps("192.0.2.30", 7394, "passive"))));
+    w.take_status(ALICE, 200);
+    let alices = w.gateway.state.values().flat_map(|c| c.values()).next().unwrap().clone();
+    assert!(alices.remote.contains("m=- 2900 TCP/TLS -"), "{alices:#?}");
+
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, None));
+    let ok = w.take_status(ALICE, 200);
+    assert!(ok.body().is_empty());
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    assert_eq!(w.gateway.contexts(), 1);
+    let mut ends = Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob };
+    hang_up(&mut ends);
+}
+
+#[test]
+fn offer_in_200_answer_in_ack() {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, at_bob) = start(&mut w, None);
+    assert_eq!(w.gateway.contexts(), 0);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    let offer = msrps("192.0.2.30", 7394, "actpass");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer)));
+    let ok = w.take_status(ALICE, 200);
+    assert_eq!(changed(&offer, &body(&ok)), ["c=IN IP4 203.0.113.10", "m=message 30004 TCP/TLS/MSRP *"]);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let answer = msrps("192.0.2.20", 9, "active");
+    let ack = with_sdp(w.request(&alice, Method::Ack, &contact(&ok), 1), &answer);
+    w.send(ALICE, ACCESS, &ack);
+    let ack = w.take_request(BOB, Method::Ack);
+    assert_eq!(changed(&answer, &body(&ack)), ["c=IN IP4 203.0.113.10", "m=message 30002 TCP/TLS/MSRP *"]);
+    let ends: Vec<_> = w.gateway.state.values().next().unwrap().values().cloned().collect();
+    let (to_bob, to_alice) = (&ends[0], &ends[1]);
+    assert!(to_bob.local.contains("a=setup:active") && to_bob.remote.contains("m=- 7394 "), "{ends:#?}");
+    assert!(to_alice.local.contains("a=setup:passive") && to_alice.mode == "SendReceive");
+    let mut ends = Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob };
+    hang_up(&mut ends);
+}
+
+#[test]
+fn offer_in_a_reliable_183_answer_in_prack() {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, at_bob) = start(&mut w, None);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &reliable(bob.answer(&at_bob, 183, Some(&msrps("192.0.2.30", 7394, "actpass"))), 1));
+    let early = w.take_status(ALICE, 183);
+    alice.remote = early.header("To").unwrap().into_owned();
+    let mut prack =
+        with_sdp(w.request(&alice, Method::Prack, &contact(&early), 2), &msrps("192.0.2.20", 9, "active"));
+    prack.push_back("RAck", "1 1 INVITE").unwrap();
+    w.send(ALICE, ACCESS, &prack);
+    let at_b = w.take_request(BOB, Method::Prack);
+    assert!(body(&at_b).contains("m=message 30002 "), "{}", body(&at_b));
+    assert!(w.gateway.state.values().flat_map(|c| c.values()).all(|t| t.mode == "SendReceive"));
+    w.send(BOB, ACCESS, &bob.answer(&at_b, 200, None));
+    w.take_status(ALICE, 200);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, None));
+    let ok = w.take_status(ALICE, 200);
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    let mut ends = Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob };
+    hang_up(&mut ends);
+}
+
+// -- several lines -------------------------------------------------------------------------------
+
+#[test]
+fn a_context_a_line_and_refused_lines_are_given_back() {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, at_bob) = start(&mut w, Some(&two_lines("192.0.2.20", "actpass", [2855, 2856])));
+    assert_eq!(w.gateway.contexts(), 2);
+    let offer = body(&at_bob);
+    assert!(offer.contains("m=message 30004 ") && offer.contains("m=application 30008 "), "{offer}");
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    let answer = two_lines("192.0.2.30", "passive", [7394, 0]);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer)));
+    let ok = w.take_status(ALICE, 200);
+    assert!(
+        body(&ok).contains("m=application 0 TCP/TLS/BFCP *\r\nc=IN IP4 192.0.2.30\r\n"),
+        "a refused line is not touched"
+    );
+    assert_eq!(w.gateway.contexts(), 1);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    let mut ends = Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob };
+    hang_up(&mut ends);
+}
+
+#[test]
+fn a_re_invite_adds_a_line_and_another_takes_it_out() {
+    let mut e = up();
+    let more = two_lines("192.0.2.30", "actpass", [7394, 7400]);
+    let invite = with_sdp(e.w.request(&e.bob, Method::Invite, &e.at_bob, 11), &more);
+    e.w.send(BOB, ACCESS, &invite);
+    let at_alice = e.w.take_request(ALICE, Method::Invite);
+    assert_eq!(at_alice.header("CSeq").as_deref(), Some("11 INVITE"));
+    assert!(
+        body(&at_alice).contains("m=message 30002 ") && body(&at_alice).contains("m=application 30008 "),
+        "{}",
+        body(&at_alice)
+    );
+    assert_eq!(e.w.gateway.contexts(), 2);
+    let answer = two_lines("192.0.2.20", "active", [2855, 9]);
+    e.w.send(ALICE, ACCESS, &e.alice.answer(&at_alice, 200, Some(&answer)));
+    let ok = e.w.take_status(BOB, 200);
+    let ack = e.w.request(&e.bob, Method::Ack, &contact(&ok), 11);
+    e.w.send(BOB, ACCESS, &ack);
+    e.w.take_request(ALICE, Method::Ack);
+    let bfcp = e.w.gateway.state.values().last().unwrap().values().cloned().collect::<Vec<_>>();
+    assert!(bfcp.iter().all(|t| t.mode == "SendReceive"), "{bfcp:#?}");
+
+    let less = two_lines("192.0.2.20", "actpass", [2855, 0]);
+    let invite = with_sdp(e.w.request(&e.alice, Method::Invite, &e.at_alice, 12), &less);
+    e.w.send(ALICE, ACCESS, &invite);
+    let at_bob = e.w.take_request(BOB, Method::Invite);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 200, Some(&two_lines("192.0.2.30", "passive", [7394, 0]))));
+    let ok = e.w.take_status(ALICE, 200);
+    assert_eq!(e.w.gateway.contexts(), 1);
+    let ack = e.w.request(&e.alice, Method::Ack, &contact(&ok), 12);
+    e.w.send(ALICE, ACCESS, &ack);
+    e.w.take_request(BOB, Method::Ack);
+    hang_up(&mut e);
+}
+
+#[test]
+fn a_refused_re_invite_leaves_everything_as_it_was() {
+    let mut e = up();
+    let before = e.w.gateway.state.clone();
+    let modified = modifies(&e.w);
+    let more = two_lines("192.0.2.30", "actpass", [7777, 7400]);
+    let invite = with_sdp(e.w.request(&e.bob, Method::Invite, &e.at_bob, 11), &more);
+    e.w.send(BOB, ACCESS, &invite);
+    let at_alice = e.w.take_request(ALICE, Method::Invite);
+    e.w.send(ALICE, ACCESS, &e.alice.answer(&at_alice, 488, None));
+    e.w.take_request(ALICE, Method::Ack);
+    e.w.take_status(BOB, 488);
+    assert_eq!(format!("{:?}", e.w.gateway.state), format!("{before:?}"));
+    assert_eq!(modifies(&e.w), modified, "nothing had to be changed back");
+    hang_up(&mut e);
+}
+
+/// An unchanged re-INVITE (a session refresh) asks nothing of the gateway.
+#[test]
+fn a_refresh_costs_the_gateway_nothing() {
+    let mut e = up();
+    let asked = e.w.gateway.asked.len();
+    for cseq in 20..40 {
+        let invite = with_sdp(
+            e.w.request(&e.alice, Method::Invite, &e.at_alice, cseq),
+            &msrps("192.0.2.20", 2855, "actpass"),
+        );
+        e.w.send(ALICE, ACCESS, &invite);
+        let at_bob = e.w.take_request(BOB, Method::Invite);
+        e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7394, "passive"))));
+        let ok = e.w.take_status(ALICE, 200);
+        let ack = e.w.request(&e.alice, Method::Ack, &contact(&ok), cseq);
+        e.w.send(ALICE, ACCESS, &ack);
+        e.w.take_request(BOB, Method::Ack);
+    }
+    let commands: Vec<_> = e.w.gateway.asked[asked..].iter().filter(|(c, _)| *c != ContextId::Null).collect();
+    assert!(commands.is_empty(), "{commands:#?}");
+    hang_up(&mut e);
+}
+
+#[test]
+fn glare_is_for_the_ends_to_settle() {
+    let mut e = up();
+    let a = with_sdp(
+        e.w.request(&e.alice, Method::Invite, &e.at_alice, 30),
+        &msrps("192.0.2.20", 2900, "actpass"),
+    );
+    let b =
+        with_sdp(e.w.request(&e.bob, Method::Invite, &e.at_bob, 31), &msrps("192.0.2.30", 7400, "actpass"));
+    e.w.send(ALICE, ACCESS, &a);
+    e.w.send(BOB, ACCESS, &b);
+    let at_bob = e.w.take_request(BOB, Method::Invite);
+    let at_alice = e.w.take_request(ALICE, Method::Invite);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 491, None));
+    e.w.send(ALICE, ACCESS, &e.alice.answer(&at_alice, 491, None));
+    e.w.take_request(BOB, Method::Ack);
+    e.w.take_status(ALICE, 491);
+    e.w.take_request(ALICE, Method::Ack);
+    e.w.take_status(BOB, 491);
+    // The one that tries again gets through.
+    let again = with_sdp(
+        e.w.request(&e.alice, Method::Invite, &e.at_alice, 32),
+        &msrps("192.0.2.20", 2900, "actpass"),
+    );
+    e.w.send(ALICE, ACCESS, &again);
+    let at_bob = e.w.take_request(BOB, Method::Invite);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7394, "passive"))));
+    let ok = e.w.take_status(ALICE, 200);
+    let alices = e.w.gateway.state.values().flat_map(|c| c.values()).next().unwrap().clone();
+    assert!(alices.remote.contains("m=- 2900 "), "{alices:#?}");
+    let ack = e.w.request(&e.alice, Method::Ack, &contact(&ok), 32);
+    e.w.send(ALICE, ACCESS, &ack);
+    e.w.take_request(BOB, Method::Ack);
+    hang_up(&mut e);
+}
+
+// -- forks ---------------------------------------------------------------------------------------
+
+#[test]
+fn the_last_answer_before_the_final_one_wins_and_the_final_one_decides() {
+    let mut w = World::with_users(alg(Reliable));
+    let alice = Ua::new("alice", ALICE, "carol@other.example", "call-fork");
+    let invite = with_sdp(
+        w.request(&alice, Method::Invite, "sip:carol@other.example", 1),
+        &msrps("192.0.2.20", 2855, "actpass"),
+    );
+    w.send(ALICE, ACCESS, &invite);
+    let at_peer = w.take_request(PEER, Method::Invite);
+    let fork = |n: u8| {
+        Ua::answering(&format!("carol{n}"), &format!("198.51.100.{n}:5060"), &at_peer, &format!("c{n}"))
+    };
+    let sdp = |n: u8| msrps(&format!("2001:db8:2::{n}"), 2855, "passive");
+    let remote = |w: &World| w.gateway.only()["core"].remote.lines().nth(1).unwrap().to_owned();
+    for n in [11, 12] {
+        w.send(PEER, CORE, &fork(n).answer(&at_peer, 183, Some(&sdp(n))));
+        let early = w.take_status(ALICE, 183);
+        assert_eq!(early.to_tag().as_deref(), Some(&*format!("c{n}")));
+        assert_eq!(remote(&w), format!("c=IN IP6 2001:db8:2::{n}"));
+    }
+    // The first fork answers for good, then the second does so too.
+    w.send(PEER, CORE, &fork(11).answer(&at_peer, 200, Some(&sdp(11))));
+    let ok = w.take_status(ALICE, 200);
+    assert_eq!(remote(&w), "c=IN IP6 2001:db8:2::11");
+    w.send(PEER, CORE, &fork(12).answer(&at_peer, 200, Some(&sdp(12))));
+    let late = w.take_status(ALICE, 200);
+    assert_eq!(remote(&w), "c=IN IP6 2001:db8:2::11", "decided");
+    let mut to_11 = alice.clone();
+    to_11.remote = ok.header("To").unwrap().into_owned();
+    let mut to_12 = alice.clone();
+    to_12.remote = late.header("To").unwrap().into_owned();
+    for (ua, at) in [(&to_11, "198.51.100.11:5060"), (&to_12, "198.51.100.12:5060")] {
+        let ack = w.request(ua, Method::Ack, &contact(&ok), 1);
+        w.send(ALICE, ACCESS, &ack);
+        w.take_request(at, Method::Ack);
+    }
+    // The caller keeps the first; ending the second is not the end of the call.
+    let bye = w.request(&to_12, Method::Bye, &contact(&late), 2);
+    w.send(ALICE, ACCESS, &bye);
+    let bye = w.take_request("198.51.100.12:5060", Method::Bye);
+    w.send("198.51.100.12:5060", CORE, &fork(12).answer(&bye, 200, None));
+    w.take_status(ALICE, 200);
+    assert_eq!(w.gateway.contexts(), 1);
+    let bye = w.request(&to_11, Method::Bye, &contact(&ok), 2);
+    w.send(ALICE, ACCESS, &bye);
+    let bye = w.take_request("198.51.100.11:5060", Method::Bye);
+    w.send("198.51.100.11:5060", CORE, &fork(11).answer(&bye, 200, None));
+    w.take_status(ALICE, 200);
+    assert_eq!(w.events.iter().filter(|e| matches!(e, Event::CallEnded { .. })).count(), 1);
+    w.assert_empty();
+}
+
+// -- other lines ---------------------------------------------------------------------------------
+
+#[test]
+fn plain_msrp_is_relayed_and_audio_is_left_alone() {
+    let mut w = World::with_users(alg(Reliable));
+    let offer = format!(
+        "{}m=audio 49170 RTP/AVP 0\r\nc=IN IP4 192.0.2.20\r\na=rtpmap:0 PCMU/8000\r\n",
+        msrps("192.0.2.20", 2855, "actpass").replace("TCP/TLS/MSRP", "TCP/MSRP")
+    );
+    let (_, at_bob) = start(&mut w, Some(&offer));
+    assert_eq!(changed(&offer, &body(&at_bob)), ["c=IN IP4 203.0.113.10", "m=message 30004 TCP/MSRP *"]);
+    let ends = w.gateway.state.values().next().unwrap().values().cloned().collect::<Vec<_>>();
+    assert!(ends.iter().all(|t| t.local.contains(" TCP -")), "{ends:#?}");
+}
+
+#[test]
+fn a_call_without_tcp_media_needs_no_gateway() {
+    let mut w = World::with_users(alg(Reliable));
+    w.gateway.dead = true;
+    let offer =
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\nm=audio 5 RTP/AVP 0\r\n";
+    let (_, at_bob) = start(&mut w, Some(offer));
+    assert_eq!(body(&at_bob), offer);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer.replace(".20", ".30"))));
+    assert_eq!(body(&w.take_status(ALICE, 200)), offer.replace(".20", ".30"));
+}
