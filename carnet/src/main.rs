@@ -1,6 +1,8 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
 mod check;
+mod roles;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -15,12 +17,15 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start the roles of a configuration file.
+    Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }

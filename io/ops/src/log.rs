@@ -25,7 +25,9 @@ pub fn start(level: &str, format: Format) {
     let filter = EnvFilter::try_from_env("CARNET_LOG")
         .or_else(|_| EnvFilter::try_new(level))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder =
+        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false);
     let _already_started = match format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().try_init(),

@@ -1,0 +1,332 @@
+//! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
+
+use super::{Observer, Seen, Start, StartError};
+use carnet_border::{
+    Border, Config, Family, Gateway, GatewayName, Limits, Network, Out, Policy, Prefix, Registration, Route,
+    Timers, Transport, User,
+};
+use carnet_h248::association;
+use carnet_h248::{ErrorDescriptor, MId, Message, Profile};
+use carnet_net::h248::{
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
+};
+use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
+use carnet_net::{OsRandom, Token, until};
+use carnet_ops::config::{
+    BorderRole, BorderSection, Config as Whole, GatewayRole, IpVersion, NetworkSection, Proto, RegistrarMode,
+    RegistrarSection, Transport248,
+};
+use carnet_sip::Password;
+use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+
+/// A border that is being run.
+struct Running {
+    name: String,
+    machine: Machine,
+    sip: SipSockets,
+    control: ControlSockets,
+    ways: HashMap<GatewayName, ControlPeer>,
+}
+
+/// The border as the SIP sockets see it; what is for gateways waits aside.
+struct Machine {
+    name: String,
+    border: Border,
+    to_gateways: Vec<(GatewayName, Message)>,
+    observer: Observer,
+}
+
+/// Opens sockets and starts the task. `local` are the ends of gateways in this process.
+pub fn start(
+    name: &str,
+    whole: &Whole,
+    section: &BorderSection,
+    local: HashMap<String, LocalEnd>,
+    observer: Observer,
+    token: Token,
+) -> Start<tokio::task::JoinHandle<()>> {
+    let fail = |e: &dyn std::fmt::Display| StartError::new("border", name, e);
+    let config = configure(name, whole, section).map_err(|e| fail(&e))?;
+    let listen = section.network.values().flat_map(|n| n.as_ref().listen.as_ref());
+    let listen =
+        listen.map(|bind| Listen { transport: sip_transport(bind.proto), address: bind.address }).collect();
+    let tls = section.tls.as_ref().map(sip_tls).transpose().map_err(|e| fail(&e))?;
+    let (sip, sip_events) =
+        SipSockets::open(SipConfig { listen, tls, ..SipConfig::default() }, &token).map_err(|e| fail(&e))?;
+    let listen = section.control.as_ref().listen.iter().map(|bind| {
+        let transport = if bind.proto == Proto::Udp { ControlTransport::Udp } else { ControlTransport::Tcp };
+        ControlListen { transport, address: bind.address }
+    });
+    let control = ControlConfig { listen: listen.collect(), ..ControlConfig::default() };
+    let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
+    let border = Border::new(config, Box::new(OsRandom), Instant::now(), SystemTime::now());
+    let mut running = Running {
+        name: name.to_owned(),
+        machine: Machine { name: name.to_owned(), border, to_gateways: Vec::new(), observer },
+        sip,
+        control,
+        ways: HashMap::new(),
+    };
+    for (gateway, end) in local {
+        let peer = running.control.attach(end);
+        running.ways.insert(gateway.as_str().into(), peer);
+        running.machine.border.gateway_connected(Instant::now(), &gateway);
+    }
+    Ok(tokio::spawn(running.run(sip_events, control_events, token)))
+}
+
+impl Running {
+    async fn run(
+        mut self,
+        mut sip: mpsc::Receiver<SipEvent>,
+        mut control: mpsc::Receiver<ControlEvent>,
+        mut token: Token,
+    ) {
+        /// Inputs taken before what they cause is sent: bounds the work between two looks at
+        /// the other queue and the timers.
+        const BATCH: usize = 64;
+        let mut over: Option<tokio::time::Instant> = None;
+        self.flush();
+        loop {
+            tokio::select! {
+                event = sip.recv() => {
+                    let Some(event) = event else { return };
+                    self.sip(event);
+                    for _ in 1..BATCH {
+                        let Ok(event) = sip.try_recv() else { break };
+                        self.sip(event);
+                    }
+                }
+                event = control.recv() => {
+                    let Some(event) = event else { return };
+                    self.control(event);
+                    for _ in 1..BATCH {
+                        let Ok(event) = control.try_recv() else { break };
+                        self.control(event);
+                    }
+                }
+                () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
+                deadline = token.started(), if over.is_none() => over = Some(deadline),
+                () = async { tokio::time::sleep_until(over.unwrap_or_else(tokio::time::Instant::now)).await }, if over.is_some() => return,
+            }
+            self.flush();
+            if over.is_some() && self.machine.border.load().calls == 0 {
+                return;
+            }
+        }
+    }
+
+    fn sip(&mut self, event: SipEvent) {
+        event.deliver(Instant::now(), &mut self.machine);
+    }
+
+    fn control(&mut self, event: ControlEvent) {
+        let now = Instant::now();
+        match event {
+            ControlEvent::Message { peer, message } => {
+                let Some(gateway) = self.machine.border.gateway_of(&message.mid).cloned() else {
+                    tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
+                    let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
+                    let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
+                    let _ = self.control.send(peer, &refusal);
+                    return;
+                };
+                if self.ways.insert(gateway.clone(), peer) != Some(peer) {
+                    self.machine.border.gateway_connected(now, &gateway);
+                }
+                self.machine.border.handle_gateway(now, &gateway, message);
+            }
+            ControlEvent::Undecodable { peer, error } => {
+                if let Some(gateway) = self.gateway_at(peer) {
+                    self.machine.border.handle_undecodable(now, &gateway, &error);
+                }
+            }
+            ControlEvent::Closed { peer } => {
+                if let Some(gateway) = self.gateway_at(peer) {
+                    self.ways.remove(&gateway);
+                    self.machine.border.gateway_lost(now, &gateway);
+                }
+            }
+        }
+    }
+
+    fn gateway_at(&self, peer: ControlPeer) -> Option<GatewayName> {
+        self.ways.iter().find(|(_, way)| **way == peer).map(|(name, _)| name.clone())
+    }
+
+    fn flush(&mut self) {
+        self.sip.flush(Instant::now(), &mut self.machine);
+        for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
+            (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
+            let Some(peer) = self.ways.get(&gateway) else { continue };
+            if let Err(error) = self.control.send(*peer, &message) {
+                tracing::debug!(border = self.name, %gateway, %error, "not sent to the gateway");
+            }
+        }
+        while let Some(event) = self.machine.border.poll_event() {
+            (self.machine.observer)(Seen::Border { border: &self.name, event: &event });
+        }
+    }
+}
+
+impl SipMachine for Machine {
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
+        self.border.handle_sip(now, input);
+    }
+
+    fn transport_failed(&mut self, now: Instant, hop: &Hop) {
+        self.border.transport_failed(now, hop);
+    }
+
+    fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer) {
+        self.border.handle_answer(now, query, answer);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        loop {
+            match self.border.poll_transmit()? {
+                Out::Sip(transmit) => {
+                    (self.observer)(Seen::Sip { border: &self.name, octets: &transmit.data, sent: true });
+                    return Some(transmit);
+                }
+                Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
+            }
+        }
+    }
+
+    fn poll_query(&mut self) -> Option<Query> {
+        self.border.poll_query()
+    }
+}
+
+fn sip_transport(proto: Proto) -> carnet_sip::Transport {
+    match proto {
+        Proto::Udp => carnet_sip::Transport::Udp,
+        Proto::Tcp => carnet_sip::Transport::Tcp,
+        Proto::Tls => carnet_sip::Transport::Tls,
+    }
+}
+
+fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Config, String> {
+    let mut networks = Vec::new();
+    for (network, settings) in &section.network {
+        networks.push(network_of(section.role, network, settings.as_ref())?);
+    }
+    let mut routes = Vec::new();
+    for route in section.route.iter().map(|r| r.as_ref()) {
+        let hop = route.next_hop.as_deref().map(uri).transpose()?;
+        routes.push(Route { domain: route.domain.clone(), network: route.network.as_ref().clone(), hop });
+    }
+    let registration = match &section.registrar {
+        None => Registration::None,
+        Some(registrar) => registration_of(&section.domain, registrar.as_ref())?,
+    };
+    let control = section.control.as_ref();
+    let datagrams = control.listen.iter().any(|bind| bind.proto == Proto::Udp);
+    let gateways = control.gateways.iter().map(|gateway| {
+        let local = whole.gateway.contains_key(gateway);
+        let transport = if datagrams && !local {
+            association::Transport::Datagram
+        } else {
+            association::Transport::Reliable
+        };
+        let realms = Vec::new();
+        Gateway { name: gateway.as_str().into(), mid: MId::domain(gateway.clone()), transport, realms }
+    });
+    let policy = &section.policy;
+    let seconds = |n: u32| Duration::from_secs(n.into());
+    let role = match section.role {
+        BorderRole::ImsAlg => GatewayRole::ImsAgw,
+        BorderRole::Ibcf => GatewayRole::Trgw,
+    };
+    let accepted: Vec<Profile> = vec![super::gateway::profile(role)];
+    Ok(Config {
+        name: name.to_owned(),
+        networks,
+        routes,
+        registration,
+        policy: Policy {
+            transport: match policy.pass_through_transport {
+                Transport248::TcpTls => Transport::TcpTls,
+                Transport248::Tcp => Transport::Tcp,
+            },
+            forward_without_cema: policy.forward_without_cema,
+            relay_plain: policy.allow_plain,
+            ..Policy::default()
+        },
+        gateways: gateways.collect(),
+        profiles: accepted,
+        timers: Timers {
+            heartbeat: seconds(policy.heartbeat),
+            inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
+            ..Timers::default()
+        },
+        limits: Limits { calls: policy.max_calls, ..Limits::default() },
+        sip: carnet_sip::Config::default(),
+    })
+}
+
+fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result<Network, String> {
+    let first = settings.listen.as_ref().first().ok_or("no socket")?;
+    let contact = match &settings.contact {
+        Some(contact) => contact.clone(),
+        None => match first.proto {
+            Proto::Udp => format!("sip:{}", first.address),
+            proto => format!("sip:{};transport={proto}", first.address),
+        },
+    };
+    let realm = settings.realm.as_deref().unwrap_or(name);
+    let v6 = match settings.media {
+        Some(version) => version == IpVersion::V6,
+        None => first.address.is_ipv6(),
+    };
+    let mut network = Network::new(name, uri(&contact)?, realm);
+    network.listen = settings.listen.as_ref().iter().map(|bind| bind.address).collect();
+    network.peers = settings.peers.iter().map(|p| Prefix { ip: p.ip, bits: p.bits }).collect();
+    network.access = settings.subscribers;
+    network.family = if v6 { Family::V6 } else { Family::V4 };
+    network.source_filter = settings.source_filter;
+    network.hide_origin = settings.hide_origin.unwrap_or(role == BorderRole::Ibcf);
+    network.rate = settings.rate.map(|rate| (rate, rate));
+    network.dscp = settings.dscp;
+    Ok(network)
+}
+
+fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registration, String> {
+    match section.mode {
+        RegistrarMode::BuiltIn => {
+            let path = section.users.as_ref().ok_or("no file of users")?.as_ref();
+            let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let table: std::collections::BTreeMap<String, String> =
+                toml::from_str(&text).map_err(|e| format!("{}: {}", path.display(), e.message()))?;
+            let mut users = Vec::new();
+            for (username, password) in table {
+                let aor = uri(&format!("sip:{username}@{domain}"))?;
+                users.push(User { aor, username, password: Password::new(password.into_bytes()) });
+            }
+            Ok(Registration::Local {
+                realm: domain.to_owned(),
+                users,
+                max_expires: section.expires,
+                min_expires: 60,
+            })
+        }
+        RegistrarMode::Forward => {
+            let hop = uri(section.next_hop.as_deref().ok_or("no next hop")?)?;
+            let network = section.network.as_ref().ok_or("no network")?.as_ref().clone();
+            Ok(Registration::Forward { hop, network })
+        }
+    }
+}
+
+fn uri(text: &str) -> Result<Uri, String> {
+    text.parse().map_err(|e| format!("`{text}` is not a SIP URI: {e}"))
+}
+
+fn sip_tls(section: &carnet_ops::config::TlsSection) -> Result<SipTls, String> {
+    super::tls::sip(section)
+}

@@ -1,0 +1,259 @@
+//! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
+
+use super::{Observer, Seen, Start, StartError};
+use carnet_gateway::{Config, Gateway, Limits};
+use carnet_h248::association::{self, Transport};
+use carnet_h248::{MId, Profile, registration};
+use carnet_net::h248::{
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
+};
+use carnet_net::media::{EngineConfig, EngineHandle, MediaEngine, Realm, Witness};
+use carnet_net::{OsRandom, Token, until};
+use carnet_ops::config::{Bind, ControlAddress, GatewayRole, GatewaySection, Proto, WitnessMode};
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+
+/// Wait before a broken connection to a controller is made again.
+const RECONNECT: Duration = Duration::from_millis(500);
+
+/// Cold boot (RFC 3525 §7.2.8).
+const COLD_BOOT: u16 = 901;
+/// Taken out of service.
+const OUT_OF_SERVICE: u16 = 905;
+
+/// A gateway that is being run.
+struct Running {
+    name: String,
+    gateway: Gateway,
+    sockets: ControlSockets,
+    /// Controllers by what they call themselves.
+    controllers: Vec<(MId, Way)>,
+    from: Option<std::net::IpAddr>,
+    engine: EngineHandle,
+    /// Commands the engine has not taken yet.
+    commands: VecDeque<carnet_gateway::media::Command>,
+    observer: Observer,
+    /// When to make broken connections again.
+    reconnect: Option<Instant>,
+}
+
+/// The way to a controller.
+struct Way {
+    at: Option<Bind>,
+    peer: Option<ControlPeer>,
+}
+
+/// Opens sockets and starts the task. `local` are the ends of controllers in this process.
+pub fn start(
+    name: &str,
+    section: &GatewaySection,
+    mut local: HashMap<String, LocalEnd>,
+    observer: Observer,
+    token: Token,
+) -> Start<tokio::task::JoinHandle<()>> {
+    let fail = |e: &dyn std::fmt::Display| StartError::new("gateway", name, e);
+    let realms = section.realm.iter().map(|(realm, section)| {
+        let section = section.as_ref();
+        Realm { name: realm.clone(), v4: section.v4, v6: section.v6, ports: section.ports.0.clone() }
+    });
+    let witness = match section.witness {
+        WitnessMode::Off => Witness::Off,
+        WitnessMode::Headers => Witness::UntilSplice,
+        WitnessMode::Full => Witness::Full,
+    };
+    let engine = EngineConfig {
+        realms: realms.collect(),
+        threads: section.threads,
+        witness,
+        ..EngineConfig::default()
+    };
+    let (engine, media) = MediaEngine::start(engine).map_err(|e| fail(&e))?;
+    let listen = section
+        .control_from
+        .map(|ip| ControlListen { transport: ControlTransport::Udp, address: (ip, 0).into() });
+    let listen = listen.into_iter().collect();
+    let (sockets, events) =
+        ControlSockets::open(ControlConfig { listen, ..ControlConfig::default() }, &token)
+            .map_err(|e| fail(&e))?;
+    let mut controllers = Vec::new();
+    for address in section.controllers.as_ref() {
+        let way = match address {
+            ControlAddress::Remote { at, .. } => Way { at: Some(*at), peer: None },
+            ControlAddress::Local(border) => {
+                Way { at: None, peer: local.remove(border).map(|end| sockets.attach(end)) }
+            }
+        };
+        controllers.push((MId::domain(address.name().to_owned()), way));
+    }
+    let reliable = section.controllers.as_ref().iter().all(ControlAddress::is_reliable);
+    let transport = if reliable { Transport::Reliable } else { Transport::Datagram };
+    let mids = controllers.iter().map(|(mid, _)| mid.clone()).collect();
+    let mut registration =
+        registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
+    registration.profile = Some(profile(section.role));
+    registration.longest_wait = Duration::from_millis(20);
+    let mut config = Config::new(registration);
+    let mut limits = Limits::default();
+    limits.contexts = section.max_contexts;
+    config.limits = limits;
+    let now = Instant::now();
+    let mut gateway = Gateway::new(config, &mut OsRandom, now, SystemTime::now());
+    gateway.start(now, COLD_BOOT);
+    let running = Running {
+        name: name.to_owned(),
+        gateway,
+        sockets,
+        controllers,
+        from: section.control_from,
+        engine,
+        commands: VecDeque::new(),
+        observer,
+        reconnect: None,
+    };
+    Ok(tokio::spawn(running.run(events, media, token)))
+}
+
+/// The profile a gateway of that role registers with.
+pub fn profile(role: GatewayRole) -> Profile {
+    let name = match role {
+        GatewayRole::ImsAgw => "carnet_iq",
+        GatewayRole::Trgw => "carnet_ix",
+    };
+    Profile { name: name.into(), version: 1 }
+}
+
+impl Running {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<ControlEvent>,
+        mut media: mpsc::Receiver<carnet_gateway::media::Event>,
+        mut token: Token,
+    ) {
+        self.flush();
+        let mut over: Option<tokio::time::Instant> = None;
+        loop {
+            let timeout = [self.gateway.poll_timeout(), self.reconnect].into_iter().flatten().min();
+            let engine = self.engine.clone();
+            let command = self.commands.front().cloned();
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.control(event),
+                    None => return,
+                },
+                event = media.recv() => match event {
+                    Some(event) => self.media(event),
+                    None => {
+                        tracing::error!(gateway = self.name, "the media engine stopped");
+                        return;
+                    }
+                },
+                sent = send(&engine, command) => {
+                    self.commands.pop_front();
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+                () = until(timeout) => self.timeout(),
+                deadline = token.started(), if over.is_none() => {
+                    over = Some(deadline);
+                    self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
+                }
+                () = sleep_until(over) => return,
+            }
+            self.flush();
+            if over.is_some() && self.gateway.is_idle() {
+                return;
+            }
+        }
+    }
+
+    fn control(&mut self, event: ControlEvent) {
+        let now = Instant::now();
+        match event {
+            ControlEvent::Message { peer, message } => {
+                if let Some(refusal) = self.gateway.handle_message(now, message) {
+                    let _ = self.sockets.send(peer, &refusal);
+                }
+            }
+            ControlEvent::Undecodable { error, .. } => self.gateway.handle_undecodable(now, &error),
+            ControlEvent::Closed { peer } => {
+                for (_, way) in &mut self.controllers {
+                    if way.peer == Some(peer) {
+                        way.peer = None;
+                        self.reconnect = Some(now + RECONNECT);
+                    }
+                }
+            }
+        }
+    }
+
+    fn media(&mut self, event: carnet_gateway::media::Event) {
+        (self.observer)(Seen::Media { gateway: &self.name, event: &event });
+        self.gateway.handle_media(Instant::now(), event);
+    }
+
+    fn timeout(&mut self) {
+        let now = Instant::now();
+        self.gateway.handle_timeout(now);
+        if self.reconnect.is_some_and(|at| at <= now) {
+            self.reconnect = None;
+            self.gateway.reconnected();
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some((controller, message)) = self.gateway.poll_transmit() {
+            let Some(peer) = self.way_to(&controller) else { continue };
+            if let Err(error) = self.sockets.send(peer, &message) {
+                tracing::debug!(gateway = self.name, %error, "not sent to the controller");
+            }
+        }
+        while let Some(command) = self.gateway.poll_command() {
+            self.commands.push_back(command);
+        }
+        while let Some(event) = self.gateway.poll_event() {
+            (self.observer)(Seen::Gateway { gateway: &self.name, event: &event });
+        }
+        let (contexts, idle) = (self.gateway.contexts(), self.gateway.is_idle());
+        (self.observer)(Seen::Holds { gateway: &self.name, contexts, idle });
+    }
+
+    /// Where to send for a controller; connects if need be.
+    fn way_to(&mut self, controller: &MId) -> Option<ControlPeer> {
+        let (_, way) = self.controllers.iter_mut().find(|(mid, _)| mid == controller)?;
+        if way.peer.is_none() {
+            let at = way.at?;
+            let transport = match at.proto {
+                Proto::Udp => ControlTransport::Udp,
+                Proto::Tcp | Proto::Tls => ControlTransport::Tcp,
+            };
+            match self.sockets.connect(transport, at.address, self.from) {
+                Ok(peer) => way.peer = Some(peer),
+                Err(error) => {
+                    tracing::warn!(gateway = self.name, %error, "no way to the controller");
+                    self.reconnect = Some(Instant::now() + RECONNECT);
+                }
+            }
+        }
+        way.peer
+    }
+}
+
+/// Gives one command to the engine; waits for ever if there is none.
+async fn send(
+    engine: &EngineHandle,
+    command: Option<carnet_gateway::media::Command>,
+) -> Result<(), carnet_net::media::Stopped> {
+    match command {
+        Some(command) => engine.send(command).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

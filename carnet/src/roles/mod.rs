@@ -1,0 +1,100 @@
+//! The roles of a configuration file as tasks: what `carnet run` and `carnet demo` start.
+//!
+//! Each role is a machine of the inner rings with sockets around it. Between a border and a
+//! gateway of the same file H.248 messages pass through a channel; the rules do not know.
+
+mod border;
+mod gateway;
+mod seen;
+mod tls;
+
+pub use seen::{Observer, Seen, log};
+
+use carnet_net::h248::{LocalEnd, local_pair};
+use carnet_net::{Drain, drain};
+use carnet_ops::config::{Config, ControlAddress};
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Messages that may wait between a border and a gateway in one process.
+const LOCAL_QUEUE: usize = 1024;
+
+/// A role could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} `{name}`: {reason}")]
+pub struct StartError {
+    kind: &'static str,
+    name: String,
+    reason: String,
+}
+
+impl StartError {
+    fn new(kind: &'static str, name: &str, reason: impl fmt::Display) -> Self {
+        Self { kind, name: name.to_owned(), reason: reason.to_string() }
+    }
+}
+
+type Start<T> = Result<T, StartError>;
+
+/// Roles that run.
+pub struct Running {
+    drain: Drain,
+    tasks: Vec<(String, JoinHandle<()>)>,
+}
+
+/// Starts every role of a file. Inside a tokio runtime.
+pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
+    let (drain, token) = drain();
+    let mut tasks = Vec::new();
+    let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
+    let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
+    for (name, section) in &config.gateway {
+        for address in section.as_ref().controllers.as_ref() {
+            let ControlAddress::Local(border) = address else { continue };
+            let (above, below) = local_pair(LOCAL_QUEUE);
+            controllers.entry(border.clone()).or_default().insert(name.clone(), above);
+            gateways.entry(name.clone()).or_default().insert(border.clone(), below);
+        }
+    }
+    for (name, section) in &config.border {
+        let local = controllers.remove(name).unwrap_or_default();
+        let task = border::start(name, config, section.as_ref(), local, observer.clone(), token.clone())?;
+        tasks.push((name.clone(), task));
+    }
+    for (name, section) in &config.gateway {
+        let local = gateways.remove(name).unwrap_or_default();
+        let task = gateway::start(name, section.as_ref(), local, observer.clone(), token.clone())?;
+        tasks.push((name.clone(), task));
+    }
+    Ok(Running { drain, tasks })
+}
+
+impl Running {
+    /// Stops taking new work, waits until what runs has ended or `grace` is over, then closes
+    /// everything. Whether all ended by themselves.
+    pub async fn stop(self, grace: Duration) -> bool {
+        self.drain.start(grace);
+        let ended = self.drain.finished().await;
+        for (_, task) in &self.tasks {
+            task.abort();
+        }
+        ended
+    }
+
+    /// Waits until a role ends by itself, which it should not; its name.
+    pub async fn failed(&mut self) -> String {
+        std::future::poll_fn(|context| {
+            for (name, task) in &mut self.tasks {
+                if Pin::new(task).poll(context).is_ready() {
+                    return Poll::Ready(name.clone());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,87 @@
+//! What roles show to whoever watches them: the logs, the demonstration, tests.
+
+use carnet_gateway::media;
+use std::sync::Arc;
+
+/// One thing that happened in a role.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A SIP message passed a border's sockets.
+    Sip {
+        /// Which border.
+        border: &'a str,
+        /// As on the wire.
+        octets: &'a [u8],
+        /// Whether the border sent it.
+        sent: bool,
+    },
+    /// A message went from a border to a gateway.
+    Command {
+        /// Which gateway.
+        gateway: &'a str,
+        /// The message.
+        message: &'a carnet_h248::Message,
+    },
+    /// A border reports.
+    Border {
+        /// Which border.
+        border: &'a str,
+        /// What.
+        event: &'a carnet_border::Event,
+    },
+    /// A gateway reports.
+    Gateway {
+        /// Which gateway.
+        gateway: &'a str,
+        /// What.
+        event: &'a carnet_gateway::Event,
+    },
+    /// A gateway's media engine reports.
+    Media {
+        /// Which gateway.
+        gateway: &'a str,
+        /// What.
+        event: &'a media::Event,
+    },
+    /// How much a gateway holds, after anything has changed.
+    Holds {
+        /// Which gateway.
+        gateway: &'a str,
+        /// Contexts.
+        contexts: usize,
+        /// Nothing at all: no context, no port, no transaction.
+        idle: bool,
+    },
+}
+
+/// Called where the thing happens; must be quick.
+pub type Observer = Arc<dyn Fn(Seen<'_>) + Send + Sync>;
+
+/// Writes what matters to the log.
+pub fn log(seen: &Seen<'_>) {
+    match seen {
+        Seen::Border { border, event } => {
+            let (name, call) = (event.name(), event.call_id().unwrap_or_default());
+            match event.level() {
+                carnet_border::Level::Info => tracing::info!(border, call, ?event, "{name}"),
+                carnet_border::Level::Warn => tracing::warn!(border, call, ?event, "{name}"),
+                carnet_border::Level::Error => tracing::error!(border, call, ?event, "{name}"),
+            }
+        }
+        Seen::Gateway { gateway, event } => tracing::info!(gateway, ?event, "gateway"),
+        Seen::Media { gateway, event } => tracing::debug!(gateway, ?event, "media"),
+        Seen::Command { gateway, message } => {
+            tracing::trace!(gateway, message = %printed(message), "h248");
+        }
+        Seen::Sip { border, octets, sent } => {
+            tracing::trace!(border, sent, message = %String::from_utf8_lossy(octets), "sip");
+        }
+        Seen::Holds { gateway, contexts, idle } => tracing::trace!(gateway, contexts, idle, "holds"),
+    }
+}
+
+/// An H.248 message as text.
+fn printed(message: &carnet_h248::Message) -> String {
+    let octets = carnet_h248::text::print(message, carnet_h248::text::Form::Long);
+    String::from_utf8_lossy(&octets).into_owned()
+}

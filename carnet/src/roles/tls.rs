@@ -1,0 +1,32 @@
+//! TLS contexts from the files a configuration names.
+
+use carnet_net::sip::SipTls;
+use carnet_ops::config::TlsSection;
+use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, Trust};
+use std::path::Path;
+
+/// For SIP: shows its certificate to everyone, checks servers by name, and asks peers for a
+/// certificate where authorities are named.
+pub fn sip(section: &TlsSection) -> Result<SipTls, String> {
+    let settings = CertificateSettings {
+        credential: Some(credential(section)?),
+        trust: trust(section.ca.as_ref().map(|ca| ca.as_ref().as_path())),
+        ..CertificateSettings::default()
+    };
+    let context = CertificateContext::new(&settings).map_err(|e| e.to_string())?;
+    // Subscribers have passwords, not certificates.
+    Ok(SipTls { context, clients: Peer::Anyone, servers: None })
+}
+
+/// A certificate with its key.
+pub fn credential(section: &TlsSection) -> Result<Credential, String> {
+    let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+    let certificate = read(section.certificate.as_ref())?;
+    let key = read(section.key.as_ref())?;
+    Credential::from_pem(&certificate, &key)
+        .map_err(|e| format!("{}: {e}", section.certificate.as_ref().display()))
+}
+
+fn trust(ca: Option<&Path>) -> Trust {
+    ca.map_or(Trust::System, |path| Trust::File(path.to_owned()))
+}
