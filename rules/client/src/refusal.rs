@@ -107,6 +107,8 @@ pub enum Refusal {
     Unanswered,
     /// The network does not accept who we say we are.
     Unauthorised,
+    /// The driver could not make or keep the media connection; one sentence.
+    Connection(String),
     /// The user did not want the call.
     Unwanted,
     /// As many calls are up as this client takes.
@@ -138,6 +140,7 @@ impl Refusal {
             Self::Setup => (488, Some(399), "Connection setup not possible"),
             Self::Malformed(_) => (400, Some(399), "Session description cannot be read"),
             Self::Rejected { .. } | Self::Unanswered | Self::Unauthorised => (480, None, "Unavailable"),
+            Self::Connection(_) => (480, Some(399), "Media connection failed"),
             Self::Unwanted => (603, None, "Decline"),
             Self::Busy => (486, None, "Busy Here"),
         }
@@ -169,6 +172,7 @@ impl Refusal {
             Self::Rejected { .. } => "rejected",
             Self::Unanswered => "unanswered",
             Self::Unauthorised => "unauthorised",
+            Self::Connection(_) => "connection",
             Self::Unwanted => "unwanted",
             Self::Busy => "busy",
         }
@@ -239,6 +243,7 @@ impl fmt::Display for Refusal {
             Self::Rejected { status, text } => write!(f, "the call was refused: {status} {}", plain(text)),
             Self::Unanswered => f.write_str("nobody answered"),
             Self::Unauthorised => f.write_str("the network does not accept this user name and password"),
+            Self::Connection(sentence) => f.write_str(&plain(sentence)),
             Self::Unwanted => f.write_str("the call was declined"),
             Self::Busy => f.write_str("too many calls are up"),
         }

@@ -1,0 +1,172 @@
+//! `carnet ue`: a client that calls, chats and sends files, sealed end to end.
+//!
+//! ```text
+//!  Ue::start ─▶ UeHandle (call, send_text, send_file, hang_up, stop) and a Receiver<UeEvent>
+//!     engine: carnet_client::Client ── SIP sockets, key server, clock
+//!     media:  one task a call ── TCP, TLS with the key of the call, MSRP
+//! ```
+//!
+//! [`cli`] and [`run`] put a command line in front of it; the demonstration starts several in one
+//! process.
+
+pub mod cli;
+pub mod config;
+mod engine;
+pub mod event;
+mod inbox;
+mod kms;
+mod media;
+mod outbox;
+mod run;
+mod screen;
+
+use std::path::{Path, PathBuf};
+
+use carnet_client::{CallId, FileOffer};
+use tokio::sync::{mpsc, oneshot};
+
+pub use config::UeConfig;
+pub use event::{SealReport, UeEvent};
+pub use run::run;
+
+/// Events waiting for whoever started the client. When they are so many, the client waits.
+const EVENTS: usize = 256;
+/// Commands waiting for the client.
+const COMMANDS: usize = 64;
+
+/// Why a client could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UeError {
+    /// It could not start.
+    #[error("{0}")]
+    Setup(String),
+    /// It has stopped.
+    #[error("the client has stopped")]
+    Stopped,
+    /// The call was refused before anything was sent.
+    #[error("{0}")]
+    Refused(carnet_client::Refusal),
+    /// There is no such call, or it is not connected.
+    #[error("the call is not connected")]
+    NotUp,
+    /// A text or file did not arrive.
+    #[error("not delivered: {0}")]
+    Undelivered(String),
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}", path = .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it was when it was described.
+    #[error("{path} changed while it was sent", path = .0.display())]
+    Changed(PathBuf),
+}
+
+/// A client.
+pub struct Ue;
+
+/// What can be asked of a running client. Cheap to clone. When the last handle is dropped, the
+/// client ends its calls and stops.
+#[derive(Clone)]
+pub struct UeHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+enum Command {
+    Call { uri: String, file: Option<(PathBuf, FileOffer)>, reply: oneshot::Sender<Result<CallId, UeError>> },
+    Text { call: CallId, text: String, reply: oneshot::Sender<Result<(), UeError>> },
+    Accept(CallId),
+    Decline(CallId),
+    HangUp(CallId),
+    Stop(oneshot::Sender<()>),
+}
+
+impl Ue {
+    /// Starts a client inside the current tokio runtime. It registers at once if it is to.
+    ///
+    /// # Errors
+    /// [`UeError::Setup`] if an address cannot be had or a setting cannot be used.
+    pub async fn start(config: UeConfig) -> Result<(UeHandle, mpsc::Receiver<UeEvent>), UeError> {
+        let (commands, commanded) = mpsc::channel(COMMANDS);
+        let (events, happened) = mpsc::channel(EVENTS);
+        let engine = engine::Engine::open(config, events).await?;
+        tokio::spawn(engine.run(commanded));
+        Ok((UeHandle { commands }, happened))
+    }
+}
+
+impl UeHandle {
+    /// Calls somebody to chat. [`UeEvent::Sealed`] or [`UeEvent::Ended`] follows.
+    ///
+    /// # Errors
+    /// What stands in the way at once.
+    pub async fn call(&self, uri: &str) -> Result<CallId, UeError> {
+        let uri = uri.to_owned();
+        self.ask(|reply| Command::Call { uri, file: None, reply }).await?
+    }
+
+    /// Calls somebody to send a file. [`UeEvent::FileDone`] or [`UeEvent::Ended`] follows; after
+    /// the former the call ends by itself.
+    ///
+    /// # Errors
+    /// What stands in the way at once, also when the file cannot be read.
+    pub async fn send_file(&self, uri: &str, path: &Path) -> Result<CallId, UeError> {
+        let mut id = [0; 16];
+        carnet_wire::Random::fill(&mut carnet_net::OsRandom, &mut id);
+        let offer = outbox::describe(path, carnet_wire::hex::encode(&id)).await?;
+        let (uri, file) = (uri.to_owned(), Some((path.to_owned(), offer)));
+        self.ask(|reply| Command::Call { uri, file, reply }).await?
+    }
+
+    /// Sends a text in a connected call; returns when it has arrived.
+    ///
+    /// # Errors
+    /// [`UeError::NotUp`], [`UeError::Undelivered`].
+    pub async fn send_text(&self, call: CallId, text: &str) -> Result<(), UeError> {
+        let text = text.to_owned();
+        self.ask(|reply| Command::Text { call, text, reply }).await?
+    }
+
+    /// Takes an incoming call, where [`UeConfig::answer`] leaves that to us.
+    ///
+    /// # Errors
+    /// [`UeError::Stopped`].
+    pub async fn accept(&self, call: CallId) -> Result<(), UeError> {
+        self.tell(Command::Accept(call)).await
+    }
+
+    /// Refuses an incoming call.
+    ///
+    /// # Errors
+    /// [`UeError::Stopped`].
+    pub async fn decline(&self, call: CallId) -> Result<(), UeError> {
+        self.tell(Command::Decline(call)).await
+    }
+
+    /// Ends a call in whatever state it is. [`UeEvent::Ended`] follows.
+    ///
+    /// # Errors
+    /// [`UeError::Stopped`].
+    pub async fn hang_up(&self, call: CallId) -> Result<(), UeError> {
+        self.tell(Command::HangUp(call)).await
+    }
+
+    /// Ends all calls, takes the registration back, and returns when that is done.
+    pub async fn stop(&self) {
+        let _ = self.ask(Command::Stop).await;
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), UeError> {
+        self.commands.send(command).await.map_err(|_| UeError::Stopped)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, UeError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| UeError::Stopped)
+    }
+}

@@ -1,0 +1,240 @@
+//! The command line in front of a client.
+//!
+//! Lines typed go to the call, lines said go to the screen; over a pipe it is the same. The exit
+//! status is 0 when what was asked for is done, 1 when it was refused or failed, with one sentence
+//! on standard error, and 2 when the question was wrong.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use carnet_client::CallId;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+use tokio::sync::mpsc;
+
+use super::cli::{Action, UeArgs};
+use super::config::{ConfigError, Settings, UeConfig};
+use super::screen::Screen;
+use super::{Ue, UeError, UeEvent, UeHandle};
+
+/// Runs `carnet ue …`.
+pub fn run(args: UeArgs) -> ExitCode {
+    let json = args.json;
+    let complain = |word: &str, sentence: &str| {
+        if json {
+            println!("{}", serde_json::json!({"event": "error", "error": word, "reason": sentence}));
+        }
+        eprintln!("carnet ue: {sentence}");
+    };
+    let (config, action) = match configure(args) {
+        Ok(both) => both,
+        Err(error) => {
+            complain("usage", &error.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain("setup", &error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(Terminal::run(config, action, json));
+    // A thread that waits for a line nobody types must not hold us up.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Shown) => ExitCode::FAILURE,
+        Err(Failure::Told(error)) => {
+            complain("failed", &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configure(args: UeArgs) -> Result<(UeConfig, Action), ConfigError> {
+    let base = match &args.config {
+        Some(path) => Settings::read(path)?,
+        None => Settings::default(),
+    };
+    let inbox = match &args.action {
+        Action::Receive { dir, .. } => Some(dir.clone()),
+        _ => None,
+    };
+    Ok((args.settings.over(base).resolve(inbox)?, args.action))
+}
+
+/// Why it did not work.
+enum Failure {
+    /// The reason is on the screen already.
+    Shown,
+    Told(UeError),
+}
+
+impl From<UeError> for Failure {
+    fn from(error: UeError) -> Self {
+        Self::Told(error)
+    }
+}
+
+struct Terminal {
+    ue: UeHandle,
+    events: mpsc::Receiver<UeEvent>,
+    screen: Screen,
+    lines: Lines<BufReader<Stdin>>,
+    typing: bool,
+    /// The call that typed lines go to.
+    talking: Option<CallId>,
+}
+
+/// What ends a session at the terminal.
+enum End {
+    /// The call that was asked for is over.
+    Ended { failed: bool },
+    /// As many files as were asked for are here.
+    Enough,
+    /// The user wants to go.
+    Leaving,
+    /// The client is gone.
+    Stopped,
+}
+
+impl Terminal {
+    async fn run(config: UeConfig, action: Action, json: bool) -> Result<(), Failure> {
+        let register = config.register;
+        let (ue, events) = Ue::start(config).await?;
+        let mut terminal = Self {
+            ue,
+            events,
+            screen: Screen::new(json),
+            lines: BufReader::new(tokio::io::stdin()).lines(),
+            typing: false,
+            talking: None,
+        };
+        let outcome = terminal.act(action, register).await;
+        terminal.leave().await;
+        outcome
+    }
+
+    async fn act(&mut self, action: Action, register: bool) -> Result<(), Failure> {
+        if register && !self.registered().await? {
+            return Err(Failure::Shown);
+        }
+        let end = match action {
+            Action::Listen => {
+                self.typing = true;
+                self.watch(None, None).await
+            }
+            Action::Receive { count, .. } => self.watch(None, count).await,
+            Action::Chat { uri } => {
+                let call = self.ue.call(&uri).await?;
+                self.watch(Some(call), None).await
+            }
+            Action::Send { uri, file } => {
+                let call = self.send(&uri, &file).await?;
+                self.watch(Some(call), None).await
+            }
+        };
+        match end {
+            End::Ended { failed: false } | End::Enough | End::Leaving => Ok(()),
+            End::Ended { failed: true } | End::Stopped => Err(Failure::Shown),
+        }
+    }
+
+    async fn send(&self, uri: &str, file: &Path) -> Result<CallId, UeError> {
+        self.ue.send_file(uri, file).await
+    }
+
+    /// Waits for the registration. A network that is not there yet is waited for.
+    async fn registered(&mut self) -> Result<bool, Failure> {
+        loop {
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                _ = tokio::signal::ctrl_c() => return Ok(false),
+            };
+            let Some(event) = event else { return Err(UeError::Stopped.into()) };
+            self.show(&event);
+            match event {
+                UeEvent::Registered { .. } => return Ok(true),
+                UeEvent::NotRegistered { .. } => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+
+    /// Shows what happens and passes on what is typed, until `call` ends or `count` files are here.
+    async fn watch(&mut self, call: Option<CallId>, count: Option<u64>) -> End {
+        let (mut files, mut failed) = (0, false);
+        loop {
+            tokio::select! {
+                event = self.events.recv() => {
+                    let Some(event) = event else { return End::Stopped };
+                    self.show(&event);
+                    match event {
+                        UeEvent::Sealed { call: up, .. } | UeEvent::Clear { call: up } => {
+                            // A file needs nobody to type.
+                            self.typing |= call == Some(up) && count.is_none();
+                            self.talking = Some(up);
+                        }
+                        UeEvent::Ended { call: over, failure } => {
+                            if self.talking == Some(over) {
+                                self.talking = None;
+                            }
+                            if call == Some(over) {
+                                return End::Ended { failed: failed || failure.is_some() };
+                            }
+                        }
+                        UeEvent::FileDone { path: Some(_), .. } => {
+                            files += 1;
+                            if count.is_some_and(|count| files >= count) {
+                                return End::Enough;
+                            }
+                        }
+                        UeEvent::Trouble { .. } if call.is_some() => failed = true,
+                        _ => {}
+                    }
+                }
+                line = self.lines.next_line(), if self.typing && self.talking.is_some() => match line {
+                    Ok(Some(line)) => self.say(&line).await,
+                    // The end of what is typed ends a call that was made for it, not a listener.
+                    Ok(None) | Err(_) => {
+                        self.typing = false;
+                        if call.is_some() {
+                            return End::Leaving;
+                        }
+                    }
+                },
+                _ = tokio::signal::ctrl_c() => return End::Leaving,
+            }
+        }
+    }
+
+    async fn say(&mut self, line: &str) {
+        let Some(call) = self.talking.filter(|_| !line.is_empty()) else { return };
+        if let Err(error) = self.ue.send_text(call, line).await {
+            self.show(&UeEvent::Trouble { message: error.to_string() });
+        }
+    }
+
+    /// Hangs up, unregisters, and shows what that brings.
+    async fn leave(&mut self) {
+        let ue = self.ue.clone();
+        let stopped = ue.stop();
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                Some(event) = self.events.recv() => self.show(&event),
+            }
+        }
+        while let Ok(event) = self.events.try_recv() {
+            self.show(&event);
+        }
+    }
+
+    fn show(&mut self, event: &UeEvent) {
+        // When the reader of our output has left there is nobody to show anything to; the calls
+        // end in order all the same.
+        let _ = self.screen.show(event);
+    }
+}
