@@ -1,8 +1,7 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
 mod check;
-mod roles;
-mod run;
+mod ue;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,11 +20,14 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Call, chat and send files, sealed end to end.
+    Ue(Box<ue::cli::UeArgs>),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Ue(args) => ue::run(*args),
     }
 }

@@ -112,6 +112,9 @@ pub struct Settings {
     /// Also talk in clear. Without this, an unsealed call is refused
     #[arg(long, global = true)]
     pub allow_clear: bool,
+    /// Ask before taking a call
+    #[arg(long, global = true)]
+    pub ask: bool,
     /// Largest file to accept, in octets [default: 16 GiB]
     #[arg(long, value_name = "OCTETS", global = true)]
     pub max_file: Option<u64>,
@@ -196,6 +199,7 @@ impl Settings {
             kms_ca_file: self.kms_ca_file.or(base.kms_ca_file),
             ca_file: self.ca_file.or(base.ca_file),
             allow_clear: self.allow_clear || base.allow_clear,
+            ask: self.ask || base.ask,
             max_file: self.max_file.or(base.max_file),
         }
     }
@@ -253,7 +257,7 @@ impl Settings {
             kms,
             allow_clear: self.allow_clear,
             ca_file: self.ca_file,
-            answer: true,
+            answer: !self.ask,
             inbox,
             max_file: self.max_file.unwrap_or(16 << 30),
         })
@@ -290,7 +294,10 @@ mod tests {
         assert_eq!(config.password.as_str(), "secret");
         assert_eq!(config.expires, Duration::from_secs(90));
         let kms = config.kms.unwrap();
-        assert_eq!((kms.identity.as_str(), kms.key_name.as_str()), ("sip:kms.example.com", "sip:alice@example.com"));
+        assert_eq!(
+            (kms.identity.as_str(), kms.key_name.as_str()),
+            ("sip:kms.example.com", "sip:alice@example.com")
+        );
         assert_eq!(kms.key.expose().len(), 16);
     }
 

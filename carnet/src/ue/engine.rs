@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_client::{
-    CallId, Client, Config, Credentials, Event, FetchError, FetchId, KeyAccount, Limits, Media, Purpose, Refusal,
-    TcpRole,
+    CallId, Client, Config, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media, Purpose,
+    Refusal, TcpRole,
 };
 use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_sip::{
-    Answer, Destination, Endpoint, Hop, Input, Query, QueryId, Scheme, Transmit, Transport, Uri, host_of,
+    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, Transmit,
+    Transport, Uri, host_of,
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, PskSettings, Trust};
 use tokio::net::{TcpListener, UdpSocket};
@@ -65,6 +66,8 @@ struct Known {
     /// Open from the offer on, so that the peer may be faster than its answer.
     listener: Option<TcpListener>,
     file: Option<PathBuf>,
+    /// The file that is offered to us.
+    offered: Option<FileOffer>,
     orders: Option<mpsc::Sender<Order>>,
     /// Why we end it, if that is not how calls end.
     failure: Option<String>,
@@ -125,7 +128,8 @@ impl Engine {
         };
         let kms = config.kms.as_ref().map(KmsLink::new).transpose()?;
         let inbox = config.inbox.clone().map(|directory| Inbox::new(directory, config.max_file));
-        let (media_address, answer, register) = (config.media.unwrap_or(local), config.answer, config.register);
+        let (media_address, answer, register) =
+            (config.media.unwrap_or(local), config.answer, config.register);
         let name = config.identity.clone();
         let endpoint = carnet_sip::Config {
             software: Some(concat!("carnet/", env!("CARGO_PKG_VERSION")).into()),
@@ -133,7 +137,7 @@ impl Engine {
             ..carnet_sip::Config::default()
         };
         let endpoint = Endpoint::new(endpoint, Box::new(OsRandom));
-        let client = client_config(config, identity, contact, destination);
+        let client = client_config(config, identity, contact, destination).map_err(|error| setup(&error))?;
         let client = Client::new(client, endpoint, Box::new(OsRandom), SystemTime::now())
             .map_err(|error| setup(&error))?;
         Ok(Self {
@@ -248,11 +252,11 @@ impl Engine {
                     _ => None,
                 };
                 let wanted = self.answer && (file.is_none() || self.inbox.is_some());
-                let known = Known { peer: from.clone(), ..Known::default() };
+                let known = Known { peer: from.clone(), offered: file.clone(), ..Known::default() };
                 self.calls.insert(call, known);
-                self.tell(UeEvent::Incoming { call, from, file: file.clone(), sealed }).await;
+                self.tell(UeEvent::Incoming { call, from, file, sealed }).await;
                 if wanted {
-                    self.accept(call, file).await;
+                    self.accept(call).await;
                 } else if self.answer {
                     self.machine.0.decline(Instant::now(), call);
                 }
@@ -279,8 +283,9 @@ impl Engine {
         }
     }
 
-    async fn accept(&mut self, call: CallId, file: Option<carnet_client::FileOffer>) {
-        let start = match (&file, &self.inbox) {
+    async fn accept(&mut self, call: CallId) {
+        let offered = self.calls.get(&call).and_then(|known| known.offered.as_ref());
+        let start = match (offered, &self.inbox) {
             (Some(file), Some(inbox)) => inbox.have(file).await,
             _ => 0,
         };
@@ -316,10 +321,9 @@ impl Engine {
             psk: self.psk.clone(),
             file: known.file.clone(),
             inbox: self.inbox.clone(),
-            orders,
             events: self.events.clone(),
         };
-        tokio::spawn(media::start(line, self.news.0.clone()));
+        tokio::spawn(media::start(line, orders, self.news.0.clone()));
     }
 
     fn media_news(&mut self, call: CallId, news: News) {
@@ -354,21 +358,18 @@ impl Engine {
                     _ => {}
                 }
             }
-            Command::Accept(call) => self.accept(call, None).await,
+            Command::Accept(call) => self.accept(call).await,
             Command::Decline(call) => self.machine.0.decline(Instant::now(), call),
             Command::HangUp(call) => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
             Command::Stop(reply) => self.stop(Some(reply)),
         }
     }
 
-    async fn call(
-        &mut self,
-        uri: &str,
-        file: Option<(PathBuf, carnet_client::FileOffer)>,
-    ) -> Result<CallId, UeError> {
+    async fn call(&mut self, uri: &str, file: Option<(PathBuf, FileOffer)>) -> Result<CallId, UeError> {
         let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
         let full = if uri.contains(':') { uri.to_owned() } else { format!("sip:{uri}") };
-        let to = Uri::parse(&full).map_err(|error| UeError::Setup(format!("{uri} is not a SIP address: {error}")))?;
+        let to = Uri::parse(&full)
+            .map_err(|error| UeError::Setup(format!("{uri} is not a SIP address: {error}")))?;
         let listener = TcpListener::bind((self.media_address, 0)).await.map_err(|error| setup(&error))?;
         let local = listener.local_addr().map_err(|error| setup(&error))?;
         let (purpose, file) = match file {
@@ -412,13 +413,20 @@ impl Engine {
         true
     }
 
-    async fn tell(&self, event: UeEvent) {
+    async fn tell(&mut self, event: UeEvent) {
         // Nobody may listen any more; the calls go on.
         let _ = self.events.send(event).await;
     }
 }
 
-fn client_config(config: UeConfig, identity: Uri, contact: Uri, proxy: Destination) -> Config {
+fn client_config(
+    config: UeConfig,
+    identity: Uri,
+    contact: Uri,
+    proxy: Destination,
+) -> Result<Config, carnet_sip::Error> {
+    let password = Password::new(config.password.as_bytes().to_vec());
+    let digest = Some(DigestClient::new(&config.user, password)?);
     let keys = config.kms.map(|account| KeyAccount {
         profile: Profile::default(),
         kms: account.identity,
@@ -427,11 +435,11 @@ fn client_config(config: UeConfig, identity: Uri, contact: Uri, proxy: Destinati
         psk: account.key,
         replay_entries: 10_000,
     });
-    Config {
+    Ok(Config {
         identity,
         contact,
         proxy,
-        credentials: Some(Credentials { user: config.user, password: config.password }),
+        digest,
         expires: config.expires,
         routes: Vec::new(),
         keys,
@@ -442,7 +450,7 @@ fn client_config(config: UeConfig, identity: Uri, contact: Uri, proxy: Destinati
         max_message: None,
         session_interval: Some(Duration::from_secs(1800)),
         limits: Limits::default(),
-    }
+    })
 }
 
 /// The transport towards the first hop. Offers with keys do not fit into a datagram, so without a

@@ -80,7 +80,12 @@ impl KmsLink {
         }
     }
 
-    async fn exchange<S>(&self, stream: S, purpose: FetchPurpose, octets: Vec<u8>) -> Result<Vec<u8>, FetchError>
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        purpose: FetchPurpose,
+        octets: Vec<u8>,
+    ) -> Result<Vec<u8>, FetchError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

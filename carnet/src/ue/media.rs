@@ -9,15 +9,14 @@
 //! same memory.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use carnet_client::{CallId, Media, Remote, Seal, TcpRole, TlsRole};
 use carnet_msrp::{
-    ArrivalKey, Config, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status, Uri, cpim, file::local_name,
-    parse_path,
+    ArrivalKey, Config, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status, Uri, cpim,
+    file::local_name, parse_path,
 };
 use carnet_net::OsRandom;
 use carnet_tls::{Keyring, Psk, PskContext, PskKey};
@@ -73,13 +72,12 @@ pub(super) struct Line {
     /// The file to send.
     pub(super) file: Option<PathBuf>,
     pub(super) inbox: Option<Inbox>,
-    pub(super) orders: mpsc::Receiver<Order>,
     pub(super) events: mpsc::Sender<UeEvent>,
 }
 
 impl Line {
     /// Runs to the end.
-    pub(super) async fn run(mut self) -> News {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> News {
         let seal = self.media.seal.take();
         let made = tokio::time::timeout(SETUP, async {
             match seal {
@@ -90,18 +88,18 @@ impl Line {
         // An order to stop also ends the waiting.
         let made = tokio::select! {
             made = made => made,
-            () = stopped(&mut self.orders) => return News::Done,
+            () = stopped(&mut orders) => return News::Done,
         };
         match made {
             Err(_) => News::Failed("the connection did not come up".into()),
             Ok(Err(reason)) => News::Failed(reason),
             Ok(Ok(Made::Sealed((stream, report)))) => {
                 let _ = self.events.send(UeEvent::Sealed { call: self.call, seal: report }).await;
-                self.pump(stream).await
+                self.pump(stream, orders).await
             }
             Ok(Ok(Made::Clear(stream))) => {
                 let _ = self.events.send(UeEvent::Clear { call: self.call }).await;
-                self.pump(stream).await
+                self.pump(stream, orders).await
             }
         }
     }
@@ -157,7 +155,8 @@ impl Line {
         };
         let remote = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
         let ours = seal.initiator != seal.peer;
-        let (initiator, responder) = if ours { (self.me.clone(), seal.peer) } else { (seal.peer, self.me.clone()) };
+        let (initiator, responder) =
+            if ours { (self.me.clone(), seal.peer) } else { (seal.peer, self.me.clone()) };
         let report = SealReport {
             version: report.version.to_string(),
             cipher: report.cipher.clone(),
@@ -204,7 +203,7 @@ impl Line {
         }
     }
 
-    async fn pump<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> News {
+    async fn pump<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, orders: mpsc::Receiver<Order>) -> News {
         let session = match self.session() {
             Ok(session) => session,
             Err(reason) => return News::Failed(reason),
@@ -232,7 +231,7 @@ impl Line {
         if is_active && pump.sending.is_none() {
             pump.session.keep_alive(Instant::now());
         }
-        let news = pump.run(stream, self.orders).await;
+        let news = pump.run(stream, orders).await;
         pump.end().await;
         news
     }
@@ -405,8 +404,13 @@ impl Pump {
                         let _ = reply.send(Ok(()));
                     } else if let Some(sent) = self.sending.take_if(|sending| sending.key == key) {
                         let elapsed = self.begun.elapsed();
-                        let event =
-                            UeEvent::FileDone { call: self.call, name: sent.name, path: None, size: sent.size, elapsed };
+                        let event = UeEvent::FileDone {
+                            call: self.call,
+                            name: sent.name,
+                            path: None,
+                            size: sent.size,
+                            elapsed,
+                        };
                         let _ = self.events.send(event).await;
                         return Some(News::Sent);
                     }
@@ -551,7 +555,7 @@ impl Pump {
 
 /// The text inside a CPIM wrapper (RFC 3862).
 fn unwrapped(octets: &[u8]) -> Option<Vec<u8>> {
-    let (_, body) = cpim::Head::parse(octets, &cpim::Limits::default()).ok()??;
+    let (_, body) = cpim::Head::parse(octets, &carnet_msrp::Limits::default()).ok()??;
     Some(octets.get(body..)?.to_vec())
 }
 
@@ -568,10 +572,8 @@ fn sentence(reason: FailureReason) -> String {
 }
 
 /// Runs a line as a task of its own and passes its news on.
-pub(super) fn start(line: Line, news: mpsc::Sender<(CallId, News)>) -> impl Future<Output = ()> + Send {
-    async move {
-        let call = line.call;
-        let outcome = line.run().await;
-        let _ = news.send((call, outcome)).await;
-    }
+pub(super) async fn start(line: Line, orders: mpsc::Receiver<Order>, news: mpsc::Sender<(CallId, News)>) {
+    let call = line.call;
+    let outcome = line.run(orders).await;
+    let _ = news.send((call, outcome)).await;
 }

@@ -19,6 +19,8 @@ mod media;
 mod outbox;
 mod run;
 mod screen;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +28,7 @@ use carnet_client::{CallId, FileOffer};
 use tokio::sync::{mpsc, oneshot};
 
 pub use config::UeConfig;
-pub use event::{SealReport, UeEvent};
+pub use event::UeEvent;
 pub use run::run;
 
 /// Events waiting for whoever started the client. When they are so many, the client waits.

@@ -1,10 +1,10 @@
 //! The command line in front of a client.
 //!
-//! Lines typed go to the call, lines said go to the screen; over a pipe it is the same. The exit
+//! Lines typed go to the call, lines said go to the screen; over a pipe it is the same. `/bye` ends
+//! the call; with `--ask`, `y` and `n` answer an incoming one. The exit
 //! status is 0 when what was asked for is done, 1 when it was refused or failed, with one sentence
 //! on standard error, and 2 when the question was wrong.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use carnet_client::CallId;
@@ -82,9 +82,14 @@ struct Terminal {
     events: mpsc::Receiver<UeEvent>,
     screen: Screen,
     lines: Lines<BufReader<Stdin>>,
+    /// Whether more lines may be typed.
     typing: bool,
     /// The call that typed lines go to.
     talking: Option<CallId>,
+    /// Whether the user decides about incoming calls.
+    asks: bool,
+    /// The call about which the user is asked.
+    asked: Option<CallId>,
 }
 
 /// What ends a session at the terminal.
@@ -101,15 +106,17 @@ enum End {
 
 impl Terminal {
     async fn run(config: UeConfig, action: Action, json: bool) -> Result<(), Failure> {
-        let register = config.register;
+        let (register, asks) = (config.register, !config.answer);
         let (ue, events) = Ue::start(config).await?;
         let mut terminal = Self {
             ue,
             events,
             screen: Screen::new(json),
             lines: BufReader::new(tokio::io::stdin()).lines(),
-            typing: false,
+            typing: true,
             talking: None,
+            asks,
+            asked: None,
         };
         let outcome = terminal.act(action, register).await;
         terminal.leave().await;
@@ -121,28 +128,21 @@ impl Terminal {
             return Err(Failure::Shown);
         }
         let end = match action {
-            Action::Listen => {
-                self.typing = true;
-                self.watch(None, None).await
-            }
-            Action::Receive { count, .. } => self.watch(None, count).await,
+            Action::Listen => self.watch(None, true, None).await,
+            Action::Receive { count, .. } => self.watch(None, false, count).await,
             Action::Chat { uri } => {
                 let call = self.ue.call(&uri).await?;
-                self.watch(Some(call), None).await
+                self.watch(Some(call), true, None).await
             }
             Action::Send { uri, file } => {
-                let call = self.send(&uri, &file).await?;
-                self.watch(Some(call), None).await
+                let call = self.ue.send_file(&uri, &file).await?;
+                self.watch(Some(call), false, None).await
             }
         };
         match end {
             End::Ended { failed: false } | End::Enough | End::Leaving => Ok(()),
             End::Ended { failed: true } | End::Stopped => Err(Failure::Shown),
         }
-    }
-
-    async fn send(&self, uri: &str, file: &Path) -> Result<CallId, UeError> {
-        self.ue.send_file(uri, file).await
     }
 
     /// Waits for the registration. A network that is not there yet is waited for.
@@ -163,7 +163,7 @@ impl Terminal {
     }
 
     /// Shows what happens and passes on what is typed, until `call` ends or `count` files are here.
-    async fn watch(&mut self, call: Option<CallId>, count: Option<u64>) -> End {
+    async fn watch(&mut self, call: Option<CallId>, talks: bool, count: Option<u64>) -> End {
         let (mut files, mut failed) = (0, false);
         loop {
             tokio::select! {
@@ -172,11 +172,15 @@ impl Terminal {
                     self.show(&event);
                     match event {
                         UeEvent::Sealed { call: up, .. } | UeEvent::Clear { call: up } => {
-                            // A file needs nobody to type.
-                            self.typing |= call == Some(up) && count.is_none();
                             self.talking = Some(up);
                         }
+                        UeEvent::Incoming { call: asked, .. } if self.asks => {
+                            self.asked = Some(asked);
+                        }
                         UeEvent::Ended { call: over, failure } => {
+                            if self.asked == Some(over) {
+                                self.asked = None;
+                            }
                             if self.talking == Some(over) {
                                 self.talking = None;
                             }
@@ -194,8 +198,8 @@ impl Terminal {
                         _ => {}
                     }
                 }
-                line = self.lines.next_line(), if self.typing && self.talking.is_some() => match line {
-                    Ok(Some(line)) => self.say(&line).await,
+                line = self.lines.next_line(), if self.listens(talks) => match line {
+                    Ok(Some(line)) => self.typed(&line).await,
                     // The end of what is typed ends a call that was made for it, not a listener.
                     Ok(None) | Err(_) => {
                         self.typing = false;
@@ -209,8 +213,25 @@ impl Terminal {
         }
     }
 
-    async fn say(&mut self, line: &str) {
+    /// Whether what is typed concerns anyone.
+    fn listens(&self, talks: bool) -> bool {
+        self.typing && (self.asked.is_some() || (talks && self.talking.is_some()))
+    }
+
+    async fn typed(&mut self, line: &str) {
+        // Commands to a client that has stopped have no effect, and its end is an event.
+        if let Some(call) = self.asked.take() {
+            let _ = match line.trim() {
+                "y" | "yes" => self.ue.accept(call).await,
+                _ => self.ue.decline(call).await,
+            };
+            return;
+        }
         let Some(call) = self.talking.filter(|_| !line.is_empty()) else { return };
+        if line.trim() == "/bye" {
+            let _ = self.ue.hang_up(call).await;
+            return;
+        }
         if let Err(error) = self.ue.send_text(call, line).await {
             self.show(&UeEvent::Trouble { message: error.to_string() });
         }

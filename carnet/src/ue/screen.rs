@@ -40,7 +40,8 @@ impl Screen {
             UeEvent::Unregistered => {}
             UeEvent::Ringing { .. } => writeln!(out, "ringing")?,
             UeEvent::Incoming { from, file: Some(file), .. } => {
-                let size = file.size.map_or(String::new(), |size| format!(" ({})", indicatif::HumanBytes(size)));
+                let size =
+                    file.size.map_or(String::new(), |size| format!(" ({})", indicatif::HumanBytes(size)));
                 writeln!(out, "{} sends {}{size}", clean(from), clean(&file.name))?;
             }
             UeEvent::Incoming { from, .. } => writeln!(out, "{} calls", clean(from))?,
@@ -51,7 +52,9 @@ impl Screen {
                     writeln!(out, "{}: {}", clean(from), clean(line))?;
                 }
             }
-            UeEvent::FileProgress { call, name, done, total } => self.bar(*call, name, *total).set_position(*done),
+            UeEvent::FileProgress { call, name, done, total } => {
+                self.bar(*call, name, *total).set_position(*done)
+            }
             UeEvent::FileDone { call, name, path, size, elapsed } => {
                 if let Some(bar) = self.bars.remove(call) {
                     bar.finish_and_clear();

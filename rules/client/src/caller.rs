@@ -252,7 +252,7 @@ impl Call {
             return;
         }
         let again = match status {
-            401 | 407 => core.authorise(response, &mut inviting.invite),
+            401 | 407 => core.challenged(response),
             // RFC 4028 §7.3
             422 => response.header("Min-SE").and_then(|value| value.trim().parse::<u32>().ok()).is_some_and(
                 |least| set(&mut inviting.invite, "Session-Expires", &least.to_string(), false).is_ok(),

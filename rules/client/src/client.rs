@@ -330,6 +330,9 @@ impl Client {
     fn answered(&mut self, now: Instant, wall: SystemTime, key: ClientKey, response: &Message) {
         let status = response.status().unwrap_or(500);
         let Some(owner) = self.core.owners.get(&key).copied() else { return };
+        if status >= 200 && !matches!(status, 401 | 407) {
+            self.core.unchallenged();
+        }
         match (status, owner) {
             (..=199, _) => {}
             // After a 2xx of INVITE other branches may answer: `Ended` comes when none will.

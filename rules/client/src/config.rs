@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use carnet_mikey::{Profile, Psk};
-use carnet_sip::{Destination, NameAddr, Uri};
+use carnet_sip::{Destination, DigestClient, NameAddr, Uri};
 
 use crate::media::TcpRole;
 
@@ -16,7 +16,7 @@ pub struct Config {
     /// First hop of every request outside a dialog.
     pub proxy: Destination,
     /// Account for the network's challenges.
-    pub credentials: Option<Credentials>,
+    pub digest: Option<DigestClient>,
     /// Lifetime asked for a registration.
     pub expires: Duration,
     /// Routes for requests outside a dialog before a registration teaches others (RFC 3608).
@@ -37,14 +37,6 @@ pub struct Config {
     pub session_interval: Option<Duration>,
     /// Bounds.
     pub limits: Limits,
-}
-
-/// The account with the network.
-pub struct Credentials {
-    /// User name.
-    pub user: String,
-    /// Password.
-    pub password: zeroize::Zeroizing<String>,
 }
 
 /// The account with the key server.

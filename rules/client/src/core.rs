@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
-use carnet_sip::{CSeq, ClientKey, Destination, Endpoint, Message, Method, NameAddr, ServerKey, Uri};
+use carnet_sip::{
+    CSeq, ClientKey, Destination, DigestClient, Endpoint, Message, Method, NameAddr, ServerKey, Uri,
+};
 use carnet_wire::{Random, hex};
 
 use crate::config::Config;
@@ -43,12 +45,19 @@ pub(crate) struct Core {
     pub(crate) owners: BTreeMap<ClientKey, Owner>,
     /// Service-Route of the registration (RFC 3608), else what was configured.
     pub(crate) routes: Vec<NameAddr>,
+    digest: Option<DigestClient>,
     next_fetch: u64,
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, endpoint: Endpoint, rng: Box<dyn Random>, keys: Option<Keys>) -> Self {
+    pub(crate) fn new(
+        mut config: Config,
+        endpoint: Endpoint,
+        rng: Box<dyn Random>,
+        keys: Option<Keys>,
+    ) -> Self {
         let routes = config.routes.clone();
+        let digest = config.digest.take();
         Self {
             config,
             endpoint,
@@ -59,6 +68,7 @@ impl Core {
             waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
             routes,
+            digest,
             next_fetch: 0,
         }
     }
@@ -139,10 +149,15 @@ impl Core {
     fn send_to(
         &mut self,
         now: Instant,
-        request: Message,
+        mut request: Message,
         destination: Destination,
         owner: Owner,
     ) -> Result<ClientKey, Refusal> {
+        if let Some(digest) = &mut self.digest {
+            digest
+                .authorize(&mut request, &mut *self.rng)
+                .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        }
         let key = self
             .endpoint
             .request(now, request, destination)
@@ -206,9 +221,16 @@ impl Core {
         let _ = self.endpoint.respond(now, key, response);
     }
 
-    /// Adds the answer to a challenge. `false` if there is no account, or the answer was wrong.
-    pub(crate) fn authorise(&mut self, _response: &Message, _request: &mut Message) -> bool {
-        false
+    /// Learns a challenge. `false` if there is no account, or its password was wrong.
+    pub(crate) fn challenged(&mut self, response: &Message) -> bool {
+        self.digest.as_mut().is_some_and(|digest| digest.challenged(response).is_ok())
+    }
+
+    /// A request of ours was taken: what answered the challenge may answer again.
+    pub(crate) fn unchallenged(&mut self) {
+        if let Some(digest) = &mut self.digest {
+            digest.accepted();
+        }
     }
 
     /// The wall clock and the keys, for whoever seals.

@@ -38,7 +38,7 @@ mod seal;
 mod up;
 
 pub use client::Client;
-pub use config::{Config, Credentials, KeyAccount, Limits};
+pub use config::{Config, KeyAccount, Limits};
 pub use event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
 pub use file::FileOffer;
 pub use media::{Media, Purpose, Remote, Seal, TcpRole, TlsRole};

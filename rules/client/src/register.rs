@@ -100,7 +100,7 @@ impl Registration {
             State::Asking { mut request, attempts, .. } => {
                 let again = attempts < ATTEMPTS
                     && match status {
-                        401 | 407 => core.authorise(response, &mut request),
+                        401 | 407 => core.challenged(response),
                         // RFC 3261 §10.2.8
                         423 => response
                             .header("Min-Expires")
@@ -127,10 +127,10 @@ impl Registration {
                     }
                 }
             }
-            State::Ending { mut request, attempts, .. } => {
+            State::Ending { request, attempts, .. } => {
                 if matches!(status, 401 | 407)
                     && attempts < ATTEMPTS
-                    && core.authorise(response, &mut request)
+                    && core.challenged(response)
                     && let Ok((key, request)) = self.send(core, now, request)
                 {
                     self.state = State::Ending { key, request, attempts: attempts + 1 };

@@ -176,7 +176,7 @@ impl Net {
             identity: uri(&identity),
             contact: uri(&format!("sip:{name}@{at}")),
             proxy: Destination::Hops(vec![Hop::new(Transport::Udp, address(person.proxy))]),
-            credentials: None,
+            digest: None,
             expires: Duration::from_secs(600),
             routes: Vec::new(),
             keys: Some(KeyAccount {
