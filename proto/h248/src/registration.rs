@@ -439,7 +439,7 @@ impl Registration {
                 association::Event::PeerLost if matches!(self.state, State::Registered) => self.lose(now),
                 association::Event::PeerLost => {}
                 association::Event::MessageError { error } => {
-                    self.events.push_back(Event::MessageError { error })
+                    self.events.push_back(Event::MessageError { error });
                 }
                 // The user learns by having nobody to reply to: its reply is dropped.
                 association::Event::Abandoned { .. } => {}
