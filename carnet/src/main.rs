@@ -1,6 +1,7 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
 mod check;
+mod roles;
 mod run;
 mod ue;
 
