@@ -130,6 +130,34 @@ async fn tls_names_count() {
     assert_eq!(near.flows(), 1);
 }
 
+/// An element in two networks: what it sends has the address of the network it goes to, and what
+/// comes back on a flow it opened is of the network that flow is in.
+#[tokio::test]
+async fn each_network_has_its_own_address() {
+    let both = |transport| SipConfig {
+        listen: ["127.0.0.1", "127.0.0.2"].iter().flat_map(|ip| listen(transport, ip)).collect(),
+        ..SipConfig::default()
+    };
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let (near, mut near_events) = open(both(transport));
+        let (far, mut far_events) = open(both(transport));
+        for at in [0, 1] {
+            let (ours, theirs) = (near.listening()[at].address, far.listening()[at].address);
+            near.send(message(&Hop { local: Some(ours), ..Hop::new(transport, theirs) }, MESSAGE)).unwrap();
+            let got = input(&mut far_events).await;
+            assert_eq!((got.hop.remote.ip(), got.hop.local), (ours.ip(), Some(theirs)));
+            far.send(message(&got.hop, MESSAGE)).unwrap();
+            assert_eq!(input(&mut near_events).await.hop.local, Some(ours), "{transport}");
+        }
+        // Without an address asked for, the system's routes decide.
+        let (other, mut other_events) = open(both(transport));
+        far.send(message(&Hop::new(transport, other.listening()[0].address), MESSAGE)).unwrap();
+        let got = input(&mut other_events).await;
+        other.send(message(&got.hop, MESSAGE)).unwrap();
+        assert_eq!(input(&mut far_events).await.hop.local, Some(far.listening()[0].address));
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_sent_is_told() {
     let (sockets, mut events) =

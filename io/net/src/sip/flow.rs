@@ -1,6 +1,7 @@
 //! SIP over TCP and TLS: listening, connecting, and the life of one flow.
 
-use super::{Shared, SipEvent};
+use super::SipEvent;
+use super::shared::Shared;
 use crate::Error;
 use crate::drain::Token;
 use crate::stream::{self, End, Framing, Inlet, Outlet, Piece, Run};
@@ -150,7 +151,8 @@ impl Life {
         };
         match outcome {
             Ok(Ok((socket, local))) => {
-                self.hop = Hop { flow: Some(self.id), local, ..self.hop };
+                let speaks_for = local.map(|actual| self.shared.speaks_for(self.hop.transport, actual));
+                self.hop = Hop { flow: Some(self.id), local: self.hop.local.or(speaks_for), ..self.hop };
                 match socket {
                     Socket::Tcp(stream) => self.run(stream, queue, true).await,
                     Socket::Tls(stream) => self.run(stream, queue, true).await,

@@ -15,21 +15,24 @@
 
 mod event;
 mod flow;
+mod route;
+mod shared;
 
 pub use event::{SipEvent, SipMachine};
 
 use crate::dns::{NameServers, Resolver};
-use crate::stream::{Outlet, Refused, StreamLimits};
+use crate::stream::StreamLimits;
 use crate::udp::{Datagrams, UdpPort};
 use crate::{Error, drain::Token};
 use bytes::Bytes;
 use carnet_sip::{FlowId, Hop, Input, Limits, Query, Transmit, Transport};
 use carnet_tls::{CertificateContext, Peer};
-use std::collections::HashMap;
+use route::Routes;
+use shared::Shared;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -105,7 +108,7 @@ pub struct Undelivered {
 pub struct SipSockets {
     shared: Arc<Shared>,
     udp: Vec<UdpPort>,
-    listening: Vec<Listen>,
+    routes: Routes,
     _stop: watch::Sender<()>,
 }
 
@@ -122,17 +125,18 @@ impl SipSockets {
             events,
             flows: Mutex::default(),
             next_flow: AtomicU64::new(1),
+            listening: OnceLock::new(),
             permits: Arc::new(Semaphore::new(config.limits.connections)),
             lookups: Semaphore::new(config.limits.lookups),
             resolver: Resolver::new(&config.names),
             stopped,
             config,
         });
-        let mut this = Self { shared, udp: Vec::new(), listening: Vec::new(), _stop: stop };
-        for listen in this.shared.config.listen.clone() {
+        let mut udp = Vec::new();
+        let mut listening = Vec::new();
+        for listen in shared.config.listen.clone() {
             let address = match listen.transport {
                 Transport::Udp => {
-                    let shared = &this.shared;
                     let waiting = shared.config.limits.datagrams;
                     let port = UdpPort::open(
                         listen.address,
@@ -142,19 +146,21 @@ impl SipSockets {
                         &shared.stopped,
                     )?;
                     let address = port.local;
-                    this.udp.push(port);
+                    udp.push(port);
                     address
                 }
-                transport => flow::listen(&this.shared, transport, listen.address, drain.clone())?,
+                transport => flow::listen(&shared, transport, listen.address, drain.clone())?,
             };
-            this.listening.push(Listen { transport: listen.transport, address });
+            listening.push(Listen { transport: listen.transport, address });
         }
-        Ok((this, receiver))
+        // Set once, here; flows that were accepted before have their addresses from their listener.
+        let _ = shared.listening.set(listening);
+        Ok((Self { shared, udp, routes: Routes::default(), _stop: stop }, receiver))
     }
 
     /// What is listened on, with the ports that were taken, in the order of the configuration.
     pub fn listening(&self) -> &[Listen] {
-        &self.listening
+        self.shared.listening()
     }
 
     /// Connections that stand or are being made.
@@ -218,11 +224,20 @@ impl SipSockets {
         self.shared.retire(flow);
     }
 
-    /// The socket a datagram leaves by: the one it must, or one of its IP version.
+    /// The socket a datagram leaves by: the one it must, else the one whose address the system would
+    /// give it. An element that stands in two networks has a socket in each.
     fn udp_port(&self, hop: &Hop) -> Option<&UdpPort> {
-        let fits = |port: &&UdpPort| port.local.is_ipv4() == hop.remote.is_ipv4();
-        let wanted = |port: &&UdpPort| hop.local == Some(port.local);
-        self.udp.iter().find(wanted).or_else(|| self.udp.iter().find(fits))
+        if let Some(port) = self.udp.iter().find(|port| hop.local == Some(port.local)) {
+            return Some(port);
+        }
+        let mut fitting = self.udp.iter().filter(|port| port.local.is_ipv4() == hop.remote.is_ipv4());
+        let first = fitting.next()?;
+        if fitting.next().is_none() {
+            return Some(first);
+        }
+        let source = self.routes.source(hop.remote.ip());
+        let same = |port: &&UdpPort| Some(port.local.ip()) == source;
+        self.udp.iter().find(same).or(Some(first))
     }
 }
 
@@ -243,96 +258,5 @@ impl Datagrams for SipDatagrams {
 
     fn failed(&self, local: SocketAddr, remote: SocketAddr, _: &io::Error) -> Option<SipEvent> {
         Some(SipEvent::Failed(Hop { local: Some(local), ..Hop::new(Transport::Udp, remote) }))
-    }
-}
-
-struct Shared {
-    config: SipConfig,
-    events: mpsc::Sender<SipEvent>,
-    flows: Mutex<Flows>,
-    next_flow: AtomicU64,
-    permits: Arc<Semaphore>,
-    lookups: Semaphore,
-    resolver: Resolver,
-    /// Closed when the sockets are dropped.
-    stopped: watch::Receiver<()>,
-}
-
-#[derive(Default)]
-struct Flows {
-    by_id: HashMap<FlowId, Flow>,
-    by_reach: HashMap<Reach, FlowId>,
-}
-
-struct Flow {
-    outlet: Outlet,
-    reach: Reach,
-    /// Dropped to end the flow.
-    _hold: watch::Sender<()>,
-}
-
-/// What makes two hops share a connection.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Reach {
-    transport: Transport,
-    remote: SocketAddr,
-    server_name: Option<String>,
-}
-
-impl Reach {
-    fn of(hop: &Hop) -> Self {
-        Self { transport: hop.transport, remote: hop.remote, server_name: hop.server_name.clone() }
-    }
-}
-
-impl Shared {
-    fn flows(&self) -> MutexGuard<'_, Flows> {
-        // Nothing panics while it holds the lock.
-        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Enters a flow into the register. The newest flow to a peer is the one that is reused.
-    fn enter(&self, hop: &Hop, outlet: Outlet) -> (FlowId, watch::Receiver<()>) {
-        let id = FlowId(self.next_flow.fetch_add(1, Ordering::Relaxed));
-        let (hold, held) = watch::channel(());
-        let reach = Reach::of(hop);
-        let mut flows = self.flows();
-        flows.by_reach.insert(reach.clone(), id);
-        flows.by_id.insert(id, Flow { outlet, reach, _hold: hold });
-        (id, held)
-    }
-
-    /// Takes a flow out; whether it was there.
-    fn retire(&self, id: FlowId) -> bool {
-        let mut flows = self.flows();
-        let Some(flow) = flows.by_id.remove(&id) else { return false };
-        if flows.by_reach.get(&flow.reach) == Some(&id) {
-            flows.by_reach.remove(&flow.reach);
-        }
-        true
-    }
-
-    fn reusable(&self, hop: &Hop) -> Option<FlowId> {
-        self.flows().by_reach.get(&Reach::of(hop)).copied()
-    }
-
-    fn push(&self, id: FlowId, data: Bytes) -> Result<(), Error> {
-        let outlet = self.flows().by_id.get(&id).map(|flow| flow.outlet.clone());
-        match outlet.ok_or(Refused::Gone).and_then(|outlet| outlet.push(data)) {
-            Ok(()) => Ok(()),
-            Err(Refused::Gone) => Err(Error::Gone),
-            Err(Refused::Full) => {
-                // A peer that does not read is given up: what it misses cannot be made good by
-                // what comes later.
-                self.retire(id);
-                Err(Error::QueueFull)
-            }
-        }
-    }
-
-    /// Completes when the sockets are dropped.
-    async fn stopped(&self) {
-        let mut stopped = self.stopped.clone();
-        while stopped.changed().await.is_ok() {}
     }
 }
