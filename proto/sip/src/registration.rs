@@ -93,3 +93,52 @@ pub fn add_path(request: &mut Message, own: &NameAddr) -> Result<(), Error> {
     }
     request.push_front("Path", &own.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn register_and_what_is_granted() {
+        let (registrar, aor) = (uri("sip:home.example"), uri("sip:alice@home.example"));
+        let contact = NameAddr::new(uri("sip:alice@192.0.2.1:5070;transport=tcp"));
+        let (tag, call_id) = ("t1", "c1");
+        let say = Registration {
+            registrar: &registrar,
+            aor: &aor,
+            contact: &contact,
+            tag,
+            call_id,
+            cseq: 4,
+            expires: 600,
+        };
+        let mut register = say.request().unwrap();
+        assert_eq!(register.to_tag(), None);
+        assert_eq!((register.expires(), register.from_tag().as_deref()), (Some(600), Some("t1")));
+        add_path(&mut register, &NameAddr::parse("<sip:edge2;lr>").unwrap()).unwrap();
+        add_path(&mut register, &NameAddr::parse("<sip:edge1;lr>").unwrap()).unwrap();
+        let hosts = |all: Vec<NameAddr>| all.iter().map(|a| a.uri().host().to_owned()).collect::<Vec<_>>();
+        assert_eq!(hosts(path(&register).unwrap()), ["edge1", "edge2"]);
+
+        let mut ok = Message::response(&register, 200, "").unwrap();
+        ok.push_back(
+            "Contact",
+            "<sip:other@x>;expires=10, <sip:alice@192.0.2.1:5070;transport=TCP>;expires=300",
+        )
+        .unwrap();
+        ok.push_back("Service-Route", "<sip:p1;lr>, <sip:p2;lr>").unwrap();
+        assert_eq!(granted(&ok, contact.uri()), Ok(Some(300)));
+        assert_eq!(granted(&ok, &uri("sip:nobody@x")), Ok(None));
+        assert_eq!(hosts(service_route(&ok).unwrap()), ["p1", "p2"]);
+        ok.set_header("Contact", &contact.to_string()).unwrap();
+        ok.push_back("Expires", "120").unwrap();
+        assert_eq!(granted(&ok, contact.uri()), Ok(Some(120)));
+
+        register.remove_all("Supported");
+        assert_eq!(add_path(&mut register, &contact).unwrap_err().status(), Some(421));
+    }
+}
