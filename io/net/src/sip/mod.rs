@@ -165,7 +165,7 @@ impl SipSockets {
 
     /// Connections that stand or are being made.
     pub fn flows(&self) -> usize {
-        self.shared.flows().by_id.len()
+        self.shared.count()
     }
 
     /// Sends a message, without waiting. Failures that show later come as [`SipEvent::Failed`].

@@ -28,7 +28,7 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 pub(super) struct Flows {
-    pub(super) by_id: HashMap<FlowId, Flow>,
+    by_id: HashMap<FlowId, Flow>,
     by_reach: HashMap<Reach, FlowId>,
 }
 
@@ -65,7 +65,7 @@ impl Shared {
         self.listening().iter().find(same).map_or(actual, |l| l.address)
     }
 
-    pub(super) fn flows(&self) -> MutexGuard<'_, Flows> {
+    fn flows(&self) -> MutexGuard<'_, Flows> {
         // Nothing panics while it holds the lock.
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,6 +79,11 @@ impl Shared {
         flows.by_reach.insert(reach.clone(), id);
         flows.by_id.insert(id, Flow { outlet, reach, _hold: hold });
         (id, held)
+    }
+
+    /// Flows that stand or are being made.
+    pub(super) fn count(&self) -> usize {
+        self.flows().by_id.len()
     }
 
     /// Takes a flow out; whether it was there.
