@@ -285,7 +285,8 @@ fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result
         None => first.address.is_ipv6(),
     };
     let mut network = Network::new(name, uri(&contact)?, realm);
-    network.listen = settings.listen.as_ref().iter().map(|bind| bind.address).collect();
+    network.listen =
+        settings.listen.as_ref().iter().map(|bind| (sip_transport(bind.proto), bind.address)).collect();
     network.peers = settings.peers.iter().map(|p| Prefix { ip: p.ip, bits: p.bits }).collect();
     network.access = settings.subscribers;
     network.family = if v6 { Family::V6 } else { Family::V4 };

@@ -394,8 +394,9 @@ impl Border {
         let (onward, _) = self.find_way(network, message, hop)?;
         let Onward { remote, hop, next, end } = onward;
         let unreachable = || Fault::new(404, "no way to that address");
-        let destination = remote.destination(hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
         let network = self.core.config.networks.get(end.network).ok_or_else(unreachable)?;
+        let destination =
+            remote.destination(Some(network), hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
         let request = forward::request(message, &remote, &network.contact)?;
         let client = self
             .core

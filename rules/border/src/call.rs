@@ -5,6 +5,7 @@
 //! offer or an answer wait for the gateway; what comes behind them waits too, so nothing
 //! overtakes. RFC 3261 §12 to §15, RFC 3262, RFC 3311, RFC 4028, RFC 6337.
 
+use crate::config::Network;
 use crate::context::{Both, Side};
 use crate::core::{AlarmKey, CallKey, Core};
 use crate::event::{Cause, Event};
@@ -461,9 +462,15 @@ impl Call {
     }
 
     /// Where requests of a dialog to `to` go.
-    pub(crate) fn way(&self, at: usize, to: Side) -> Option<(&Remote, Destination)> {
+    pub(crate) fn way(&self, core: &Core, at: usize, to: Side) -> Option<(&Remote, Destination)> {
         let remote = self.dialogs.get(at)?.remotes.of(to);
-        Some((remote, remote.destination(self.legs.of(to).hop.as_ref(), None)?))
+        let network = self.network(core, to);
+        Some((remote, remote.destination(network, self.legs.of(to).hop.as_ref(), None)?))
+    }
+
+    /// The network a side of the call is in.
+    pub(crate) fn network<'a>(&self, core: &'a Core, side: Side) -> Option<&'a Network> {
+        core.config.networks.get(self.session.ends.of(side).network)
     }
 
     // -- the end ---------------------------------------------------------------------------

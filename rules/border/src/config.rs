@@ -52,8 +52,9 @@ pub struct Network {
     /// The border's own SIP address there: host and port of Contact and Path, and `transport`
     /// where it is not UDP.
     pub contact: Uri,
-    /// Local socket addresses that belong to this network; decides where a message came from.
-    pub listen: Vec<SocketAddr>,
+    /// Local sockets that belong to this network: decide where a message came from, and where
+    /// one for this network leaves from.
+    pub listen: Vec<(carnet_sip::Transport, SocketAddr)>,
     /// Sources that may send here. Empty lets any source in.
     pub peers: Vec<Prefix>,
     /// Terminals are here: they register, and only registered ones may call.

@@ -36,7 +36,11 @@ impl Call {
     pub(crate) fn turn_down(&mut self, core: &mut Core, now: Instant, client: ClientKey, answer: &Message) {
         let Some(dialog) = End::of_answer(self, answer) else { return };
         let hop = self.legs.callee.hop.clone();
-        let Some(destination) = dialog.remote.destination(hop.as_ref(), None) else { return };
+        let Some(destination) =
+            dialog.remote.destination(self.network(core, Side::Callee), hop.as_ref(), None)
+        else {
+            return;
+        };
         let Ok(cseq) = answer.cseq() else { return };
         if let Some(ack) = dialog.request(self, Method::Ack, cseq.number, None) {
             let _ = core.endpoint.ack(now, client, ack, destination.clone());
@@ -76,7 +80,10 @@ impl Call {
                 };
                 let end = End { remote: dialog.remotes.of(to).clone(), from: local, to: remote };
                 let hop = self.legs.of(to).hop.clone();
-                let Some(destination) = end.remote.destination(hop.as_ref(), None) else { continue };
+                let Some(destination) = end.remote.destination(self.network(core, to), hop.as_ref(), None)
+                else {
+                    continue;
+                };
                 if let Some(bye) = end.request(self, Method::Bye, cseq, Some(&text)) {
                     // Full tables leave the end to its own session timer.
                     let _ = core.endpoint.request(now, bye, destination);

@@ -4,6 +4,7 @@
 //! that is not named here stays as it came. Changed: Request-URI, Route, Record-Route, Via (the
 //! endpoint's), Contact, Max-Forwards.
 
+use crate::config::Network;
 use crate::session::Fault;
 use carnet_sip::{Destination, Hop, Message, Method, Uri};
 
@@ -19,8 +20,14 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Where a request goes: a pinned hop, else the first route, else the target.
-    pub(crate) fn destination(&self, hop: Option<&Hop>, next: Option<&Uri>) -> Option<Destination> {
+    /// Where a request goes: a pinned hop, else the first route, else the target. It leaves from
+    /// an address in `network`.
+    pub(crate) fn destination(
+        &self,
+        network: Option<&Network>,
+        hop: Option<&Hop>,
+        next: Option<&Uri>,
+    ) -> Option<Destination> {
         if let Some(hop) = hop {
             return Some(hop.clone().into());
         }
@@ -29,7 +36,7 @@ impl Remote {
             .map(|r| r.uri().clone())
             .or_else(|| next.cloned())
             .or_else(|| self.target.clone())
-            .map(Into::into)
+            .map(|uri| Destination::from(uri).leaving(network.map_or(&[], |n| &n.listen)))
     }
 
     /// Sets Request-URI and Route for a request to this end.

@@ -64,7 +64,8 @@ impl Call {
                 _ => (Some(&self.first.remote), leg.next.as_ref()),
             };
             let remote = remote.ok_or_else(unreachable)?;
-            let destination = remote.destination(leg.hop.as_ref(), next).ok_or_else(unreachable)?;
+            let destination =
+                remote.destination(self.network(core, to), leg.hop.as_ref(), next).ok_or_else(unreachable)?;
             let onward = forward::request(&message, remote, &leg.contact)?;
             core.endpoint
                 .request(now, onward, destination)
@@ -199,7 +200,7 @@ impl Call {
         let to = from.other();
         let contact = self.legs.of(to).contact.clone();
         let Some(at) = self.dialog_of(from, message) else { return };
-        let Some((remote, destination)) = self.way(at, to) else { return };
+        let Some((remote, destination)) = self.way(core, at, to) else { return };
         let Ok(onward) = forward::request(message, remote, &contact) else { return };
         // The transaction may be over: the far end has had its ACK then.
         let _ = core.endpoint.ack(now, client, onward, destination);

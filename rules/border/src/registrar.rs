@@ -316,7 +316,7 @@ impl Core {
         }
         let client = self
             .endpoint
-            .request(now, onward, next.into())
+            .request(now, onward, carnet_sip::Destination::from(next).leaving(&ours.listen))
             .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
         let purpose = Purpose::Register { hop, network, token };
         self.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });

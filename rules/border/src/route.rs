@@ -25,7 +25,8 @@ pub(crate) struct Onward {
 pub(crate) fn network_of(config: &Config, hop: &Hop) -> Option<usize> {
     let source = hop.remote.ip();
     let admits = |n: &Network| n.peers.is_empty() || n.peers.iter().any(|p| p.contains(source));
-    let listens = |n: &Network| hop.local.is_some_and(|local| n.listen.contains(&local));
+    let listens =
+        |n: &Network| hop.local.is_some_and(|local| n.listen.iter().any(|(_, address)| *address == local));
     let by_address = config.networks.iter().position(|n| listens(n) && admits(n));
     let anywhere = |n: &Network| n.listen.is_empty() || hop.local.is_none();
     by_address

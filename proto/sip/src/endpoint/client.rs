@@ -10,6 +10,7 @@ use crate::method::Method;
 use crate::typed::MAGIC_COOKIE;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(super) struct Client {
     parent: Option<ClientKey>,
     hop: Option<Hop>,
     candidates: VecDeque<Hop>,
+    /// Addresses of ours it may leave from; empty leaves it to the driver.
+    locals: Vec<(Transport, SocketAddr)>,
     search: Option<(QueryId, Search)>,
     /// The request with our Via on top once it was sent; given up as soon as somebody answered.
     request: Option<Message>,
@@ -178,6 +181,7 @@ impl Endpoint {
             parent,
             hop: None,
             candidates: VecDeque::new(),
+            locals: Vec::new(),
             search: None,
             request: Some(message),
             outline: None,
@@ -190,25 +194,29 @@ impl Endpoint {
             forks: Vec::new(),
         };
         self.open_clients += 1;
-        match destination {
+        let (uri, locals) = match destination {
             Destination::Hops(hops) => {
                 client.candidates = hops.into();
                 self.clients.insert(key, client);
                 self.attempt(now, key, Silence::NoAddress);
+                return key;
             }
-            Destination::Uri(uri) => match Search::new(&uri, &self.config.transports) {
-                Some(search) => {
-                    let patience = self.config.timers.locate;
-                    client.timeout = Some(self.clock.set(now + patience, Alarmed::ClientTimeout(key)));
-                    client.search = Some((QueryId(0), search));
-                    self.clients.insert(key, client);
-                    self.ask(now, key);
-                }
-                None => {
-                    self.clients.insert(key, client);
-                    self.give_up(key, Silence::NoAddress);
-                }
-            },
+            Destination::Uri(uri) => (uri, Vec::new()),
+            Destination::From(uri, locals) => (uri, locals),
+        };
+        client.locals = locals;
+        match Search::new(&uri, &self.config.transports) {
+            Some(search) => {
+                let patience = self.config.timers.locate;
+                client.timeout = Some(self.clock.set(now + patience, Alarmed::ClientTimeout(key)));
+                client.search = Some((QueryId(0), search));
+                self.clients.insert(key, client);
+                self.ask(now, key);
+            }
+            None => {
+                self.clients.insert(key, client);
+                self.give_up(key, Silence::NoAddress);
+            }
         }
         key
     }
@@ -268,9 +276,15 @@ impl Endpoint {
         self.clock.clear(&mut client.timeout);
         let cancelled = client.cancel != Cancel::No;
         let next = if cancelled { None } else { client.candidates.pop_front() };
-        let (Some(hop), Some(request)) = (next, client.request.as_mut()) else {
+        let (Some(mut hop), Some(request)) = (next, client.request.as_mut()) else {
             return self.give_up(key, if cancelled { Silence::Cancelled } else { otherwise });
         };
+        if hop.local.is_none() {
+            let fits = |(transport, local): &&(Transport, SocketAddr)| {
+                *transport == hop.transport && local.is_ipv4() == hop.remote.is_ipv4()
+            };
+            hop.local = client.locals.iter().find(fits).map(|(_, local)| *local);
+        }
         if client.state != State::Locating {
             request.remove_first("Via");
         }
@@ -596,6 +610,7 @@ impl Endpoint {
                 parent: Some(key),
                 hop: Some(hop.clone()),
                 candidates: VecDeque::new(),
+                locals: Vec::new(),
                 search: None,
                 request: None,
                 outline: None,

@@ -1,10 +1,11 @@
 //! What the endpoint tells the transaction user, and how transactions are named.
 
 use crate::error::Error;
-use crate::hop::Hop;
+use crate::hop::{Hop, Transport};
 use crate::message::Message;
 use crate::uri::Uri;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// A client transaction: a request we sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,8 +32,22 @@ impl fmt::Display for ServerKey {
 pub enum Destination {
     /// To the servers of this URI, found by RFC 3263.
     Uri(Uri),
+    /// The same, leaving from one of these addresses of ours: the first whose transport and IP
+    /// version fit. For elements that stand in several networks.
+    From(Uri, Vec<(Transport, SocketAddr)>),
     /// To the first of these that can be reached.
     Hops(Vec<Hop>),
+}
+
+impl Destination {
+    /// Lets what goes to a URI leave from `locals`; hops know where they leave from.
+    #[must_use]
+    pub fn leaving(self, locals: &[(Transport, SocketAddr)]) -> Self {
+        match self {
+            Self::Uri(uri) | Self::From(uri, _) => Self::From(uri, locals.to_vec()),
+            Self::Hops(hops) => Self::Hops(hops),
+        }
+    }
 }
 
 impl From<Hop> for Destination {

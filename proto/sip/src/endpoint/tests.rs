@@ -3,7 +3,7 @@
 use super::*;
 use crate::hop::Transport;
 use crate::typed::CSeq;
-use crate::{FlowId, Limits};
+use crate::{FlowId, Limits, Uri};
 use carnet_wire::SeededRandom;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -638,6 +638,28 @@ fn a_server_found_by_dns() {
     e.handle_timeout(now + Duration::from_secs(10));
     assert!(events(&mut e).iter().any(|e| matches!(e, Event::Unanswered { reason: Silence::NoAddress, .. })));
     e.handle_answer(now, query.id, Answer::Nothing);
+}
+
+#[test]
+fn a_request_leaves_from_the_network_it_is_for() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let locals = [
+        (Transport::Tcp, addr("10.0.0.1:5062")),
+        (Transport::Udp, addr("[2001:db8::1]:5060")),
+        (Transport::Udp, addr("10.0.0.1:5064")),
+    ];
+    for (uri, local, via) in [
+        ("sip:192.0.2.40", 2, "SIP/2.0/UDP 10.0.0.1:5064;"),
+        ("sip:192.0.2.40;transport=tcp", 0, "SIP/2.0/TCP 10.0.0.1:5062;"),
+        ("sip:[2001:db8::9]", 1, "SIP/2.0/UDP [2001:db8::1]:5060;"),
+    ] {
+        let to = Destination::from(uri.parse::<Uri>().unwrap()).leaving(&locals);
+        e.request(now, request(Method::Options), to).unwrap();
+        let t = e.poll_transmit().unwrap();
+        assert_eq!(t.hop.local, Some(locals[local].1), "{uri}");
+        let m = Message::parse(t.data, &Limits::default()).unwrap();
+        assert!(m.header("Via").unwrap().starts_with(via), "{uri}");
+    }
 }
 
 #[test]

@@ -35,11 +35,11 @@ pub fn addr(text: &str) -> SocketAddr {
 /// An IMS-ALG between an access network and the core, with its own registrar.
 pub fn alg(control: ControlTransport) -> Config {
     let mut access = Network::new("access", uri(&format!("sip:{ACCESS}")), "access");
-    access.listen = vec![addr(ACCESS)];
+    access.listen = vec![(Transport::Udp, addr(ACCESS))];
     access.access = true;
     access.source_filter = true;
     let mut core = Network::new("core", uri(&format!("sip:{CORE}")), "core");
-    core.listen = vec![addr(CORE)];
+    core.listen = vec![(Transport::Udp, addr(CORE))];
     core.family = Family::V6;
     let user = |name: &str| User {
         aor: uri(&format!("sip:{name}@example.com")),
