@@ -10,7 +10,7 @@
 //! * [`cema`]: where to connect when middleboxes rewrote the connection line (RFC 6714).
 //! * [`cpim`], [`imdn`]: message/cpim and disposition notifications (RFC 3862, RFC 5438).
 //! * [`composing`]: "is typing" (RFC 3994).
-//! * [`file`]: file transfer by offer and answer (RFC 5547).
+//! * [`mod@file`]: file transfer by offer and answer (RFC 5547).
 //!
 //! Everything here is sans-IO: octets and the time come in as arguments, octets and events are
 //! polled out. MSRP relays (RFC 4976, AUTH) are not part of this crate; a path that goes through

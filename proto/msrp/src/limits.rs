@@ -40,7 +40,7 @@ impl Default for Limits {
             events: 1024,
             control_octets: 64 << 10,
             messages: 256,
-            transactions: 256,
+            transactions: 1024,
             awaiting_reports: 256,
             composing: 4 << 10,
         }

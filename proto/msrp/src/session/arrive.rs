@@ -1,28 +1,27 @@
-//! Requests and responses of the peer (RFC 4975 §7.2, §7.3).
+//! Messages of the peer: their chunks, in whatever order, and what we refuse (RFC 4975 §7.3.1).
 
-use super::types::{AbortReason, ArrivalKey, Event, FailureReason, FailureReport};
-use super::{Owner, Session};
+use super::Session;
+use super::answer::{Reply, failure_report};
+use super::types::{AbortReason, ArrivalKey, Event, FailureReport, accepts, media_type};
 use crate::composing::{self, Composing};
-use crate::head::report_status;
 use crate::{ByteRange, Continuation, Head, Ranges, Start, Status, Uri, parse_path};
 use bytes::Bytes;
-use std::time::Instant;
 
 /// A message of the peer that is not complete.
 pub(super) struct Arrival {
     pub(super) key: ArrivalKey,
-    message_id: String,
-    from_path: Vec<Uri>,
+    pub(super) message_id: String,
+    pub(super) from_path: Vec<Uri>,
     /// From `Byte-Range`, or from the chunk that ended with `$`.
-    total: Option<u64>,
+    pub(super) total: Option<u64>,
     /// Whether the chunk with `$` has been seen.
     last_seen: bool,
-    ranges: Ranges,
-    success_report: bool,
-    failure_report: FailureReport,
+    pub(super) ranges: Ranges,
+    pub(super) success_report: bool,
+    pub(super) failure_report: FailureReport,
     paused: bool,
     /// The status we refused it with. Further chunks are answered the same.
-    refused: Option<Status>,
+    pub(super) refused: Option<Status>,
     /// A document that the session reads itself.
     document: Option<Vec<u8>>,
 }
@@ -49,22 +48,14 @@ pub(super) enum Reading {
 
 /// A chunk that is being read.
 pub(super) struct Part {
-    key: ArrivalKey,
-    reply: Reply,
+    pub(super) key: ArrivalKey,
+    pub(super) reply: Reply,
     /// Position of the chunk's first octet, from zero.
     start: u64,
     /// Octets read of it.
     length: u64,
     /// Where it must end at the latest.
     bound: Option<u64>,
-}
-
-/// What a response needs from its request.
-pub(super) struct Reply {
-    tid: String,
-    to: Vec<Uri>,
-    from: Uri,
-    failure_report: FailureReport,
 }
 
 impl Session {
@@ -259,13 +250,13 @@ impl Session {
         self.push_event(Event::Body { arrival: key, offset, data });
     }
 
-    pub(super) fn end(&mut self, now: Instant, flag: Continuation) {
+    pub(super) fn end(&mut self, flag: Continuation) {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Nothing => {}
             Reading::Message(part) => self.end_part(&part, flag),
             Reading::Answer(reply, status) => self.answer(&reply, status),
             Reading::Report(head) => self.report(&head),
-            Reading::Response(head) => self.response(now, &head),
+            Reading::Response(head) => self.response(&head),
         }
     }
 
@@ -321,156 +312,6 @@ impl Session {
         let reason = AbortReason::Refused(status);
         self.push_event(Event::Aborted { arrival: message.key, reason });
     }
-
-    /// Reports octets of a message as received, before the whole has arrived (RFC 4975 §7.1.3). Does
-    /// nothing unless the sender asked for success reports. The whole is reported without being asked.
-    pub fn report_progress(&mut self, arrival: ArrivalKey) {
-        let Some(at) = self.arrivals.iter().position(|a| a.key == arrival) else { return };
-        let Some(message) = self.arrivals.get(at) else { return };
-        let done = message.ranges.contiguous();
-        if message.success_report && message.refused.is_none() && done > 0 {
-            let message = self.arrivals.remove(at);
-            self.write_report(
-                &message,
-                ByteRange { start: 1, end: Some(done), total: message.total },
-                Status::OK,
-            );
-            self.arrivals.insert(at, message);
-        }
-    }
-
-    /// Tells the sender that a message failed although its chunks were answered with 200, as a
-    /// gateway learns later than it has to answer (RFC 4975 §7.1.4). The message ends here. Does
-    /// nothing when the sender does not want to know.
-    pub fn report_failure(&mut self, arrival: ArrivalKey, status: Status) {
-        let Some(at) = self.arrivals.iter().position(|a| a.key == arrival && a.refused.is_none()) else {
-            return;
-        };
-        let message = self.arrivals.remove(at);
-        if matches!(&self.reading, Reading::Message(part) if part.key == arrival)
-            && let Reading::Message(part) = std::mem::replace(&mut self.reading, Reading::Nothing)
-        {
-            self.answer(&part.reply, status);
-        } else if message.failure_report != FailureReport::No {
-            let range = ByteRange { start: 1, end: Some(message.ranges.contiguous()), total: message.total };
-            self.write_report(&message, range, status);
-        }
-        self.push_event(Event::Aborted { arrival, reason: AbortReason::Refused(status) });
-    }
-
-    fn response(&mut self, _now: Instant, head: &Head) {
-        let Start::Response { status, .. } = head.start else { return };
-        let status = Status(status);
-        // A chunk can be answered while it is still being written.
-        if let Some(chunk) = self.chunk.as_mut().filter(|c| c.tid() == head.tid) {
-            let key = chunk.key();
-            chunk.set_answered();
-            if !status.is_ok() {
-                self.failed_by(key, status, FailureReason::Response(status));
-            }
-            return;
-        }
-        let Some(at) = self.transactions.iter().position(|t| t.tid == head.tid) else { return };
-        let Some(transaction) = self.transactions.remove(at) else { return };
-        match transaction.owner {
-            Owner::KeepAlive => self.push_event(Event::KeptAlive { status }),
-            Owner::Message(key) if status.is_ok() => self.answered(key),
-            Owner::Message(key) => self.failed_by(key, status, FailureReason::Response(status)),
-        }
-    }
-
-    /// RFC 4975 §7.3.2
-    fn report(&mut self, head: &Head) {
-        if !self.is_for_us(head) {
-            return;
-        }
-        let Some((namespace, status)) = head.get("Status").and_then(|v| report_status(v).ok()) else {
-            return;
-        };
-        let range = head.get("Byte-Range").and_then(|v| ByteRange::parse(v.as_bytes()).ok());
-        let Some(key) = head.get("Message-ID").and_then(|id| self.key_of(id)) else { return };
-        if namespace != 0 || status.is_ok() {
-            let whole = range.is_some_and(|r| r.start == 1 && r.end.is_some() && r.end == r.total);
-            if whole && namespace == 0 {
-                self.awaiting.retain(|(k, _)| *k != key);
-            }
-            return self.push_event(Event::Report { key, range, status });
-        }
-        self.awaiting.retain(|(k, _)| *k != key);
-        self.failed_by(key, status, FailureReason::Report(status));
-    }
-
-    fn failed_by(&mut self, key: super::MessageKey, status: Status, reason: FailureReason) {
-        if status == Status::UNSUPPORTED_TYPE {
-            self.refuse_type_of(key);
-        }
-        let reason = if status == Status::TIMEOUT { FailureReason::TimedOut } else { reason };
-        self.fail(key, reason);
-    }
-
-    /// RFC 4975 §7.3: exactly one URI, that of this session.
-    fn is_for_us(&self, head: &Head) -> bool {
-        let path = head.get("To-Path").and_then(|v| parse_path(v.as_bytes()).ok());
-        matches!(path.as_deref(), Some([uri]) if *uri == self.config.local_path)
-    }
-
-    fn reply(&self, head: &Head) -> Option<Reply> {
-        let to_path = parse_path(head.get("To-Path")?.as_bytes()).ok()?;
-        let mut to = parse_path(head.get("From-Path")?.as_bytes()).ok()?;
-        if head.method() == Some("SEND") {
-            // RFC 4975 §7.2: responses to SEND go to the previous hop only.
-            to.truncate(1);
-        }
-        Some(Reply {
-            tid: head.tid.clone(),
-            to,
-            from: to_path.first()?.clone(),
-            failure_report: failure_report(head).unwrap_or_default(),
-        })
-    }
-
-    /// RFC 4975 §7.2
-    fn answer(&mut self, reply: &Reply, status: Status) {
-        let silent = match reply.failure_report {
-            FailureReport::Yes => false,
-            FailureReport::Partial => status.is_ok(),
-            FailureReport::No => true,
-        };
-        if silent {
-            return;
-        }
-        let mut head = Head::response(reply.tid.as_str(), status);
-        let headers = [("To-Path", path(&reply.to)), ("From-Path", reply.from.to_string())];
-        self.push_frame(&mut head, &headers);
-    }
-
-    /// RFC 4975 §7.1.2: no Success-Report or Failure-Report; the Status is the point.
-    fn write_report(&mut self, message: &Arrival, range: ByteRange, status: Status) {
-        let mut head = Head::request(self.new_ident(), "REPORT");
-        let headers = [
-            ("To-Path", path(&message.from_path)),
-            ("From-Path", self.config.local_path.to_string()),
-            ("Message-ID", message.message_id.clone()),
-            ("Byte-Range", range.to_string()),
-            ("Status", format!("000 {status} {}", status.comment()).trim_end().to_owned()),
-        ];
-        self.push_frame(&mut head, &headers);
-    }
-
-    /// Queues a frame without a body.
-    pub(super) fn push_frame(&mut self, head: &mut Head, headers: &[(&str, String)]) {
-        for (name, value) in headers {
-            // Values come from parsed heads or URIs, so they fit into a line; if one did not, a frame
-            // without it would only confuse the peer.
-            if head.push(name, value).is_err() {
-                return;
-            }
-        }
-        let mut frame = Vec::with_capacity(256);
-        head.write(&mut frame);
-        head.write_end(Continuation::Last, &mut frame);
-        self.push_control(frame);
-    }
 }
 
 /// Header fields that the session itself reads; others go into [`Event::Begun`].
@@ -484,35 +325,3 @@ const KNOWN: [&str; 8] = [
     "Content-Type",
     "Status",
 ];
-
-/// Whether a list such as `a=accept-types` has room for `content_type` (RFC 4975 §8.6).
-pub(super) fn accepts(list: &[String], content_type: &str) -> bool {
-    let wanted = media_type(content_type);
-    // RFC 4975 §7.3.1: every endpoint takes these two.
-    if ["multipart/mixed", "multipart/alternative"].iter().any(|t| wanted.eq_ignore_ascii_case(t)) {
-        return true;
-    }
-    list.iter().any(|entry| {
-        let entry = media_type(entry);
-        match entry.strip_suffix("/*") {
-            _ if entry == "*" => true,
-            Some(group) => wanted.split_once('/').is_some_and(|(g, _)| g.eq_ignore_ascii_case(group)),
-            None => entry.eq_ignore_ascii_case(wanted),
-        }
-    })
-}
-
-/// The media type without its parameters.
-pub(super) fn media_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
-}
-
-pub(super) fn path(uris: &[Uri]) -> String {
-    uris.iter().map(Uri::as_str).collect::<Vec<_>>().join(" ")
-}
-
-fn failure_report(head: &Head) -> Option<FailureReport> {
-    let Some(value) = head.get("Failure-Report") else { return Some(FailureReport::Yes) };
-    let words = [("yes", FailureReport::Yes), ("no", FailureReport::No), ("partial", FailureReport::Partial)];
-    words.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(value)).map(|(_, report)| report)
-}

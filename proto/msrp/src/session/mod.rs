@@ -11,7 +11,9 @@
 //! Several sessions on one connection (RFC 4975 §5.4) are not supported: each session here has a
 //! connection of its own, which TLS-PSK with a key a session demands anyway.
 
+mod answer;
 mod arrive;
+mod chunk;
 mod depart;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,8 @@ use crate::{Decoder, Error, Piece, Status};
 use arrive::{Arrival, Reading};
 use bytes::Bytes;
 use carnet_wire::Random;
-use depart::{Chunk, Departure};
+use chunk::Chunk;
+use depart::Departure;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -77,7 +80,7 @@ impl Session {
     /// tell which session the connection is for (RFC 4975 §5.4): call [`Self::keep_alive`] when there
     /// is no message to send.
     pub fn new(mut config: Config, random: Box<dyn Random>) -> Self {
-        config.chunk_size = config.chunk_size.max(depart::UNINTERRUPTIBLE);
+        config.chunk_size = config.chunk_size.max(chunk::UNINTERRUPTIBLE);
         let decoder = Decoder::new(config.limits.clone());
         Self {
             config,
@@ -104,7 +107,7 @@ impl Session {
     ///
     /// Fewer than given means: nobody reads. Keep the rest, stop reading from the connection, and try
     /// again after polling events, transmitting, or [`Self::resume`].
-    pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> usize {
+    pub fn handle_input(&mut self, _now: Instant, input: &[u8]) -> usize {
         let mut used = 0;
         while !self.closed && !self.is_stalled() {
             // At most what may still wait in events; the decoder does not mind where input is cut.
@@ -133,7 +136,7 @@ impl Session {
                 None => {}
                 Some(Owned::Head(head)) => self.head(head),
                 Some(Owned::Body(data)) => self.body(data),
-                Some(Owned::End(flag)) => self.end(now, flag),
+                Some(Owned::End(flag)) => self.end(flag),
             }
         }
         if self.closed { input.len() } else { used }
@@ -175,7 +178,7 @@ impl Session {
     /// Octets that the session holds in bodies, frames and events. Bounded by the limits, whatever the
     /// size of the messages.
     pub fn held_octets(&self) -> usize {
-        let departures: usize = self.departures.iter().map(Departure::queued).sum();
+        let departures: usize = self.departures.iter().map(|d| d.queued).sum();
         departures + self.event_octets + self.control_octets + self.pending.len()
     }
 
@@ -234,7 +237,7 @@ impl Session {
                 self.push_event(Event::Aborted { arrival: arrival.key, reason });
             }
         }
-        for departure in std::mem::take(&mut self.departures).into_iter().filter(|d| !d.is_aborted()) {
+        for departure in std::mem::take(&mut self.departures).into_iter().filter(|d| !d.aborted) {
             self.push_event(Event::Failed { key: departure.key, reason: FailureReason::ConnectionLost });
         }
         self.transactions.clear();

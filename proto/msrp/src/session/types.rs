@@ -241,3 +241,25 @@ impl Event {
         }
     }
 }
+
+/// Whether a list such as `a=accept-types` has room for `content_type` (RFC 4975 §8.6).
+pub(super) fn accepts(list: &[String], content_type: &str) -> bool {
+    let wanted = media_type(content_type);
+    // RFC 4975 §7.3.1: every endpoint takes these two.
+    if ["multipart/mixed", "multipart/alternative"].iter().any(|t| wanted.eq_ignore_ascii_case(t)) {
+        return true;
+    }
+    list.iter().any(|entry| {
+        let entry = media_type(entry);
+        match entry.strip_suffix("/*") {
+            _ if entry == "*" => true,
+            Some(group) => wanted.split_once('/').is_some_and(|(g, _)| g.eq_ignore_ascii_case(group)),
+            None => entry.eq_ignore_ascii_case(wanted),
+        }
+    })
+}
+
+/// The media type without its parameters.
+pub(super) fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
