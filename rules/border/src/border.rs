@@ -295,7 +295,9 @@ impl Border {
             Method::Invite => self.invite(now, network, key, message, hop),
             // What would make a dialog without media belongs to another element.
             Method::Subscribe | Method::Refer | Method::Notify => {
-                Err(Fault::new(405, "dialogs without a call are not carried here"))
+                let header =
+                    Some(("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, REGISTER".to_owned()));
+                Err(Fault { header, ..Fault::new(405, "dialogs without a call are not carried here") })
             }
             Method::Bye | Method::Prack | Method::Update | Method::Info => {
                 Err(Fault::new(481, "no such call"))

@@ -224,6 +224,9 @@ impl Core {
             let seconds = self.config.timers.retry_after.as_secs().max(1);
             let _ = response.push_back("Retry-After", &seconds.to_string());
         }
+        if let Some((name, value)) = &fault.header {
+            let _ = response.push_back(name, value);
+        }
         self.events.push_back(Event::RequestRefused {
             call_id: request.call_id().unwrap_or_default().to_owned(),
             method: request.method().to_string(),

@@ -215,7 +215,8 @@ impl Core {
             let asked = contact.param("expires").map(|e| e.parse().unwrap_or(max));
             let seconds = asked.or(message.expires()).unwrap_or(max).min(max);
             if seconds != 0 && seconds < min {
-                return Err(Fault::new(423, "the interval is too brief"));
+                let header = Some(("Min-Expires", min.to_string()));
+                return Err(Fault { header, ..Fault::new(423, "the interval is too brief") });
             }
             let uri = contact.uri().clone();
             let old = known.iter().find(|b| b.contact.equivalent(&uri));

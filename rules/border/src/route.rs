@@ -46,7 +46,11 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
     let mut routes = message.routes().map_err(malformed)?;
     let mut by_path = None;
     while let Some(first) = routes.first().filter(|r| is_own(&core.config, r.uri())) {
-        by_path = first.uri().user().and_then(|token| core.registrar.by_path(token)).or(by_path);
+        if let Some(token) = first.uri().user() {
+            // RFC 5626 §5.3.1: 430 where the terminal's flow is gone.
+            let flow = core.registrar.by_path(token).ok_or_else(|| Fault::new(430, "that flow is gone"))?;
+            by_path = Some(flow);
+        }
         routes.remove(0);
     }
     if let Some(binding) = by_path {

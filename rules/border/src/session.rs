@@ -21,11 +21,13 @@ pub(crate) struct Fault {
     pub(crate) text: String,
     /// Say when to try again.
     pub(crate) retry_after: bool,
+    /// A header that this status needs.
+    pub(crate) header: Option<(&'static str, String)>,
 }
 
 impl Fault {
     pub(crate) fn new(status: u16, text: impl Into<String>) -> Self {
-        Self { status, warning: None, text: text.into(), retry_after: status == 503 }
+        Self { status, warning: None, text: text.into(), retry_after: status == 503, header: None }
     }
 
     pub(crate) fn warned(status: u16, warning: u16, text: impl Into<String>) -> Self {

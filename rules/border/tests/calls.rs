@@ -1,5 +1,7 @@
 //! Whole calls across one border.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use carnet_border::{Cause, Event, Side};

@@ -1,5 +1,7 @@
 //! What goes wrong, and that nothing is left behind.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use carnet_border::{Cause, Event};

@@ -1,5 +1,7 @@
 //! Offers and answers in every place they may stand (RFC 6337 table 1), forks, changes, glare.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use carnet_border::Event;

@@ -1,0 +1,303 @@
+//! Registrars, next hops, peers, and a call over two borders.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use carnet_border::{Event, Prefix, Registration, Route};
+use carnet_h248::association::Transport::Reliable;
+use carnet_sip::{DigestClient, Method, Password};
+use carnet_wire::SeededRandom;
+use common::*;
+use std::time::Duration;
+
+fn register_request(
+    w: &mut World,
+    cseq: u32,
+    change: impl FnOnce(&mut carnet_sip::Message),
+) -> carnet_sip::Message {
+    let ua = Ua::new("alice", ALICE, "alice", "reg-1");
+    let mut m = w.request(&ua, Method::Register, "sip:example.com", cseq);
+    change(&mut m);
+    m
+}
+
+/// Sends a REGISTER, answers the challenge, returns the final response.
+fn registered(w: &mut World, cseq: u32, change: impl Fn(&mut carnet_sip::Message)) -> carnet_sip::Message {
+    let mut client = DigestClient::new("alice", Password::new(b"alice-secret".to_vec())).unwrap();
+    let first = register_request(w, cseq, &change);
+    w.send(ALICE, ACCESS, &first);
+    client.challenged(&w.take_status(ALICE, 401)).unwrap();
+    let mut second = register_request(w, cseq + 1, &change);
+    client.authorize(&mut second, &mut SeededRandom::new(3)).unwrap();
+    w.send(ALICE, ACCESS, &second);
+    w.take(ALICE)
+}
+
+// -- the border's own registrar --------------------------------------------------------------------
+
+#[test]
+fn bindings_come_and_go() {
+    let mut w = World::up(alg(Reliable));
+    let ok = registered(&mut w, 1, |m| m.set_header("Expires", "600").unwrap());
+    assert_eq!(ok.status(), Some(200));
+    assert_eq!(ok.header("Contact").as_deref(), Some("<sip:alice@192.0.2.20:5060>;expires=600"));
+    // Too brief, then gone by its own time, then by Contact *.
+    let brief = registered(&mut w, 3, |m| m.set_header("Expires", "5").unwrap());
+    assert_eq!(brief.status(), Some(423));
+    assert_eq!(brief.header("Min-Expires").as_deref(), Some("60"));
+    w.pass(Duration::from_secs(601));
+    assert_eq!(w.events.iter().filter(|e| matches!(e, Event::Unregistered { .. })).count(), 1);
+    assert_eq!(registered(&mut w, 5, |_| {}).status(), Some(200));
+    let star = registered(&mut w, 7, |m| {
+        m.set_header("Contact", "*").unwrap();
+        m.set_header("Expires", "0").unwrap();
+    });
+    assert_eq!((star.status(), star.has("Contact")), (Some(200), false));
+    assert_eq!(w.events.iter().filter(|e| matches!(e, Event::Unregistered { .. })).count(), 2);
+}
+
+#[test]
+fn wrong_passwords_and_other_peoples_addresses() {
+    let mut w = World::up(alg(Reliable));
+    let mut client = DigestClient::new("alice", Password::new(b"guess".to_vec())).unwrap();
+    let first = register_request(&mut w, 1, |_| {});
+    w.send(ALICE, ACCESS, &first);
+    client.challenged(&w.take_status(ALICE, 401)).unwrap();
+    let mut second = register_request(&mut w, 2, |_| {});
+    client.authorize(&mut second, &mut SeededRandom::new(3)).unwrap();
+    w.send(ALICE, ACCESS, &second);
+    w.take_status(ALICE, 403);
+    let other = registered(&mut w, 3, |m| m.set_header("To", "<sip:bob@example.com>").unwrap());
+    assert_eq!(other.status(), Some(403));
+    // Not from the core.
+    let m = register_request(&mut w, 9, |_| {});
+    w.send(PEER, CORE, &m);
+    w.take_status(PEER, 403);
+    assert!(!w.names().contains(&"registered"));
+}
+
+/// Calls go to the flow the terminal registered on, whatever its Contact says; one behind a NAT
+/// is the one that connects.
+#[test]
+fn a_terminal_behind_a_nat() {
+    let mut w = World::up(alg(Reliable));
+    let ok = registered(&mut w, 1, |m| m.set_header("Contact", "<sip:alice@10.0.0.5:5060>").unwrap());
+    assert_eq!(ok.status(), Some(200));
+    w.register("bob", BOB);
+    let alice = Ua::new("alice", ALICE, "bob", "call-nat");
+    let offer = msrps("10.0.0.5", 2855, "actpass");
+    let invite = with_sdp(w.request(&alice, Method::Invite, "sip:bob@example.com", 1), &offer);
+    w.send(ALICE, ACCESS, &invite);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    assert_eq!(
+        changed(&offer, &body(&at_bob)),
+        ["c=IN IP4 203.0.113.10", "m=message 30004 TCP/TLS/MSRP *", "a=setup:active"]
+    );
+    let ends: Vec<_> = w.gateway.state.values().next().unwrap().values().cloned().collect();
+    assert!(ends[0].latch && ends[0].local.contains("a=setup:passive"), "{ends:#?}");
+    assert_eq!(ends[0].filter.as_deref(), Some("192.0.2.20/32"), "where it really is");
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 486, None));
+    w.take_status(ALICE, 486);
+    // And the other way round.
+    let bob = Ua::new("bob", BOB, "alice", "call-nat2");
+    let invite = with_sdp(
+        w.request(&bob, Method::Invite, "sip:alice@example.com", 1),
+        &msrps("192.0.2.30", 7394, "actpass"),
+    );
+    w.send(BOB, ACCESS, &invite);
+    let at_alice = w.take_request(ALICE, Method::Invite);
+    assert_eq!(at_alice.request_uri().unwrap().as_str(), "sip:alice@10.0.0.5:5060");
+}
+
+// -- a registrar elsewhere --------------------------------------------------------------------------
+
+#[test]
+fn register_goes_on_with_path_and_calls_follow_the_service_route() {
+    let mut config = alg(Reliable);
+    config.registration = Registration::Forward { hop: uri(&format!("sip:{PEER}")), network: "core".into() };
+    let mut w = World::up(config);
+    let register = register_request(&mut w, 1, |_| {});
+    w.send(ALICE, ACCESS, &register);
+    let onward = w.take_request(PEER, Method::Register);
+    let path = onward.header("Path").unwrap().into_owned();
+    assert!(path.starts_with("<sip:") && path.ends_with("@198.51.100.1:5060;lr>"), "{path}");
+    assert!(onward.lists("Require", "path"));
+    assert_eq!(onward.header("Contact"), register.header("Contact"));
+    let mut challenge = carnet_sip::Message::response(&onward, 401, "").unwrap();
+    challenge.push_back("WWW-Authenticate", "Digest realm=\"home\", nonce=\"1\", qop=\"auth\"").unwrap();
+    w.send(PEER, CORE, &challenge);
+    assert!(w.take_status(ALICE, 401).has("WWW-Authenticate"));
+    let register = register_request(&mut w, 2, |_| {});
+    w.send(ALICE, ACCESS, &register);
+    let onward = w.take_request(PEER, Method::Register);
+    let stale = path;
+    let path = onward.header("Path").unwrap().into_owned();
+    let mut ok = carnet_sip::Message::response(&onward, 200, "").unwrap();
+    ok.push_back("Contact", "<sip:alice@192.0.2.20:5060>;expires=900").unwrap();
+    ok.push_back("Service-Route", "<sip:orig@198.51.100.99:5060;lr>").unwrap();
+    w.send(PEER, CORE, &ok);
+    w.take_status(ALICE, 200);
+    assert!(w.events.iter().any(|e| matches!(e, Event::Registered { expires: 900, .. })));
+
+    // Out: along the Service-Route, not where the terminal wants.
+    let alice = Ua::new("alice", ALICE, "dave@far.example", "call-out");
+    let mut invite = with_sdp(
+        w.request(&alice, Method::Invite, "sip:dave@far.example", 1),
+        &msrps("192.0.2.20", 2855, "actpass"),
+    );
+    invite.push_back("Route", &format!("<sip:{ACCESS};lr>")).unwrap();
+    invite.push_back("Route", "<sip:evil.example;lr>").unwrap();
+    w.send(ALICE, ACCESS, &invite);
+    let onward = w.take_request(PEER, Method::Invite);
+    assert_eq!(onward.header("Route").as_deref(), Some("<sip:orig@198.51.100.99:5060;lr>"));
+    assert_eq!(onward.routes().unwrap().len(), 1);
+
+    // In: by the Path, to the flow.
+    let dave = Ua::new("dave@far.example", PEER, "alice", "call-in");
+    let mut invite = with_sdp(
+        w.request(&dave, Method::Invite, "sip:alice@192.0.2.20:5060", 1),
+        &msrps("2001:db8:2::99", 2855, "actpass"),
+    );
+    invite.push_back("Route", &path).unwrap();
+    w.send(PEER, CORE, &invite);
+    let at_alice = w.take_request(ALICE, Method::Invite);
+    assert!(!at_alice.has("Route"));
+    assert!(body(&at_alice).contains("c=IN IP4 203.0.113.10"));
+    let dave = Ua { call_id: "call-stale".into(), ..dave };
+    let mut invite = w.request(&dave, Method::Invite, "sip:alice@192.0.2.20:5060", 1);
+    invite.push_back("Route", &stale).unwrap();
+    w.send(PEER, CORE, &invite);
+    w.take_status(PEER, 430);
+}
+
+// -- IBCF ---------------------------------------------------------------------------------------------
+
+#[test]
+fn an_ibcf_hides_addresses_and_knows_its_peers() {
+    let mut w = World::up(ibcf());
+    let offer = msrps("192.0.2.20", 2855, "actpass");
+    let alice = Ua::new("alice", ALICE, "carol@other.example", "call-i");
+    let mut invite = with_sdp(w.request(&alice, Method::Invite, "sip:carol@other.example", 1), &offer);
+    invite.push_back("Record-Route", "<sip:192.0.2.77;lr>").unwrap();
+    w.send(ALICE, ACCESS, &invite);
+    let at_peer = w.take_request(PEER, Method::Invite);
+    let shown = text(&at_peer);
+    for hidden in ["192.0.2.20:5060", "192.0.2.77", "c=IN IP4", "IN IP4 192.0.2.20"] {
+        assert!(!shown.contains(hidden), "{hidden} shows in\n{shown}");
+    }
+    assert!(body(&at_peer).contains("o=- 2890844526 2890844527 IN IP6 2001:db8:1::10\r\n"));
+    assert!(
+        body(&at_peer).contains("a=path:msrps://192.0.2.20:2855/kjhd37s2s20w2a;tcp"),
+        "CEMA: the path stays"
+    );
+    // Its answer takes the recorded route back.
+    let carol = Ua::answering("carol", PEER, &at_peer, "c1");
+    w.send(PEER, CORE, &carol.answer(&at_peer, 180, None));
+    let ringing = w.take_status(ALICE, 180);
+    assert_eq!(ringing.header("Record-Route").as_deref(), Some("<sip:192.0.2.77;lr>"));
+    let update = w.request(&carol, Method::Update, &contact(&at_peer), 5);
+    w.send(PEER, CORE, &update);
+    let update = w.take_request("192.0.2.77:5060", Method::Update);
+    assert_eq!(update.header("Route").as_deref(), Some("<sip:192.0.2.77;lr>"));
+    // A stranger.
+    let stranger = Ua::new("x", "192.0.2.200:5060", "carol@other.example", "call-s");
+    let invite = w.request(&stranger, Method::Invite, "sip:carol@other.example", 1);
+    w.send("192.0.2.200:5060", ACCESS, &invite);
+    w.take_status("192.0.2.200:5060", 403);
+}
+
+#[test]
+fn domains_choose_the_way() {
+    let mut config = ibcf();
+    let route = |domain: &str, hop: &str| Route {
+        domain: domain.into(),
+        network: "core".into(),
+        hop: Some(uri(hop)),
+    };
+    config.routes =
+        vec![route("one.example", "sip:198.51.100.11"), route(".two.example", "sip:198.51.100.12")];
+    config.networks[0].peers = vec![Prefix { ip: addr(ALICE).ip(), bits: 24 }];
+    let mut w = World::up(config);
+    for (n, domain, hop) in [
+        (1, "ONE.example", Some("198.51.100.11:5060")),
+        (2, "sub.two.example", Some("198.51.100.12:5060")),
+        (3, "two.example", None),
+        (4, "notwo.example", None),
+    ] {
+        let ua = Ua::new("alice", ALICE, &format!("u@{domain}"), &format!("call-{n}"));
+        let m = w.request(&ua, Method::Message, &format!("sip:u@{domain}"), 1);
+        w.send(ALICE, ACCESS, &m);
+        match hop {
+            Some(hop) => {
+                let m = w.take_request(hop, Method::Message);
+                let ok = carnet_sip::Message::response(&m, 200, "").unwrap();
+                w.send(hop, CORE, &ok);
+                w.take_status(ALICE, 200);
+            }
+            None => drop(w.take_status(ALICE, 404)),
+        }
+    }
+    assert_eq!(w.border.load().requests, 0);
+}
+
+// -- two borders --------------------------------------------------------------------------------------
+
+/// Alice's ALG, then an IBCF; the far end is scripted. Every octet that neither must touch is
+/// there after both.
+#[test]
+fn a_call_over_two_borders() {
+    const IBCF_IN: &str = "192.0.2.20:5060";
+    let mut one = World::with_users(alg(Reliable));
+    let mut config = ibcf();
+    config.networks[0].peers = vec![Prefix { ip: addr(CORE).ip(), bits: 32 }];
+    let mut two = World::up(config);
+    // What the first border sends to PEER is what the second receives at ACCESS from CORE.
+    let offer = msrps("192.0.2.20", 2855, "actpass");
+    let alice = Ua::new("alice", IBCF_IN, "carol@other.example", "call-2b");
+    let invite = with_sdp(one.request(&alice, Method::Invite, "sip:carol@other.example", 1), &offer);
+    one.send(ALICE, ACCESS, &invite);
+    let between = one.take_request(PEER, Method::Invite);
+    two.send(CORE, ACCESS, &between);
+    let at_peer = two.take_request(PEER, Method::Invite);
+    assert_eq!(at_peer.header("Max-Forwards").as_deref(), Some("68"));
+    let mut lines = changed(&offer, &body(&at_peer));
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "c=IN IP6 2001:db8:1::10",
+            "m=message 30004 TCP/TLS/MSRP *",
+            "o=- 2890844526 2890844527 IN IP6 2001:db8:1::10"
+        ]
+    );
+    assert_eq!(body(&at_peer).matches(KEY).count(), 2, "session and media level");
+    let carol = Ua::answering("carol", PEER, &at_peer, "c1");
+    let answer = msrps("2001:db8:2::99", 2855, "passive");
+    two.send(PEER, CORE, &carol.answer(&at_peer, 200, Some(&answer)));
+    let ok = two.take_status(CORE, 200);
+    one.send(PEER, CORE, &ok);
+    let ok_at_alice = one.take_status(ALICE, 200);
+    assert_eq!(body(&ok_at_alice).matches(KEY).count(), 2);
+    assert_eq!(ok_at_alice.to_tag().as_deref(), Some("c1"));
+    let mut alice = alice;
+    alice.remote = ok_at_alice.header("To").unwrap().into_owned();
+    for (method, cseq) in [(Method::Ack, 1), (Method::Bye, 2)] {
+        let m = one.request(&alice, method.clone(), &contact(&ok_at_alice), cseq);
+        one.send(ALICE, ACCESS, &m);
+        // The first border sends to the second's Contact.
+        let second: &str = "192.0.2.1:5060";
+        let between = one.take_request(second, method.clone());
+        two.send(CORE, ACCESS, &between);
+        let m = two.take_request(PEER, method.clone());
+        if method == Method::Bye {
+            two.send(PEER, CORE, &carol.answer(&m, 200, None));
+            let ok = two.take_status(CORE, 200);
+            one.send(second, CORE, &ok);
+            one.take_status(ALICE, 200);
+        }
+    }
+    one.assert_empty();
+    two.assert_empty();
+}
