@@ -1,6 +1,7 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
 mod check;
+mod kms;
 mod roles;
 mod run;
 mod ue;
@@ -24,6 +25,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Call, chat and send files, sealed end to end.
     Ue(Box<ue::cli::UeArgs>),
+    /// Administer a key management service: users, rules, tickets, audit.
+    Kms(kms::cli::KmsArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +34,6 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Ue(args) => ue::run(*args),
+        Command::Kms(args) => kms::cli::run(&args),
     }
 }

@@ -52,6 +52,12 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
     let mut tasks = Vec::new();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
+    if let Some(section) = &config.kms {
+        let section = section.as_ref();
+        let started = crate::kms::start(section, token.clone()).await;
+        let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        tasks.push((section.name.clone(), task));
+    }
     for (name, section) in &config.gateway {
         for address in section.as_ref().controllers.as_ref() {
             let ControlAddress::Local(border) = address else { continue };

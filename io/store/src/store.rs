@@ -78,25 +78,31 @@ impl Store {
         Ok(store)
     }
 
-    /// Makes the tables of a new database and checks the root key of an old one.
+    /// Checks the root key of an old database, and makes the tables of a new one. An old one is
+    /// only read, so that a service starts on a full disk.
     fn prepare(&self) -> Result<(), Error> {
+        let old = self.with(|database| {
+            let txn = database.begin_read()?;
+            match txn.open_table(META) {
+                Ok(meta) => Ok(meta.get(ROOT_CHECK)?.map(|c| c.value().to_vec())),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(e) => Err(e.into()),
+            }
+        })?;
+        if let Some(sealed) = old {
+            return match self.root.open(codec::META, ROOT_CHECK, &sealed) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Error::WrongRootKey),
+            };
+        }
         self.write(|txn| {
             txn.open_table(USERS)?;
             txn.open_table(GROUPS)?;
             txn.open_table(RULES)?;
             txn.open_table(TICKET_KEYS)?;
             txn.open_table(AUDIT)?;
-            let mut meta = txn.open_table(META)?;
-            let check = meta.get(ROOT_CHECK)?.map(|c| c.value().to_vec());
-            match check {
-                Some(sealed) => {
-                    self.root.open(codec::META, ROOT_CHECK, &sealed).map_err(|_| Error::WrongRootKey)?;
-                }
-                None => {
-                    let sealed = self.root.seal(codec::META, ROOT_CHECK, &[0; 16])?;
-                    meta.insert(ROOT_CHECK, sealed.as_slice())?;
-                }
-            }
+            let sealed = self.root.seal(codec::META, ROOT_CHECK, &[0; 16])?;
+            txn.open_table(META)?.insert(ROOT_CHECK, sealed.as_slice())?;
             Ok(())
         })
     }

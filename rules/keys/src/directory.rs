@@ -77,8 +77,9 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Adds or replaces a user. An identity belongs to one user only.
-    pub fn put_user(&mut self, user: User) -> Result<(), Error> {
+    /// Whether a user could be added or replaced: the name is one, there is room, and its exact
+    /// identities belong to nobody else.
+    pub fn check(&self, user: &User) -> Result<(), Error> {
         user.check()?;
         if self.users.len() >= MOST && !self.users.contains_key(&user.name) {
             return Err(Error::Full(MOST));
@@ -88,6 +89,12 @@ impl Directory {
                 return Err(Error::Taken { identity: id.text().into_owned(), owner: owner.clone() });
             }
         }
+        Ok(())
+    }
+
+    /// Adds or replaces a user. An identity belongs to one user only.
+    pub fn put_user(&mut self, user: User) -> Result<(), Error> {
+        self.check(&user)?;
         self.remove_user(&user.name);
         for pattern in &user.identities {
             match pattern.exact() {

@@ -1,0 +1,75 @@
+//! The key management service as a role, its administration, and its clients.
+//!
+//! ```text
+//!  UE ── HTTPS ──▶ server ──▶ Service ──▶ Kms (rules) ──▶ reply
+//!  administrator ── Unix socket ──▶ admin ──┘   └── audit record ──▶ trail (disk) ──▶ reply leaves
+//! ```
+
+mod admin;
+pub mod cli;
+pub mod client;
+mod server;
+mod service;
+mod trail;
+
+#[cfg(test)]
+mod tests;
+
+pub use server::{HttpSettings, serve};
+pub use service::{OpenError, Service, ServiceSettings};
+
+use carnet_mikey::Identity;
+use carnet_net::Token;
+use carnet_ops::config::KmsSection;
+use carnet_tls::{CertificateContext, CertificateSettings, Credential};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+/// The identity of a service from its name: a SIP URI, or a host name that becomes one.
+pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
+    if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
+}
+
+/// Starts the role of a configuration file. Gives its task and the address it listens at.
+pub async fn start(section: &KmsSection, token: Token) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
+    let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
+    let mut settings = ServiceSettings::new(identity(&section.name).map_err(|e| fail(&section.name, &e))?);
+    settings.root_key.clone_from(&section.root_key);
+    settings.requests_per_second = section.rate;
+    let http = HttpSettings {
+        request_path: section.request_path.clone(),
+        resolve_path: section.resolve_path.clone(),
+        insecure_http: section.insecure_http,
+        ..HttpSettings::default()
+    };
+    let tls = match &section.tls {
+        Some(tls) => Some(context(tls.certificate.as_ref(), tls.key.as_ref())?),
+        None => None,
+    };
+    let listener =
+        TcpListener::bind(section.listen.0).await.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
+    let address = listener.local_addr().map_err(|e| fail("listening", &e))?;
+    let data = section.data.clone();
+    let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
+        .await
+        .map_err(|e| fail("opening the data directory", &e))??;
+    let role = serve(Arc::new(service), http, tls, listener, token)?;
+    Ok((tokio::spawn(role), address))
+}
+
+/// A TLS server context from PEM files.
+fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenError> {
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|e| OpenError::Setting(format!("{}: {e}", path.display())));
+    let key = Zeroizing::new(read(key)?);
+    let credential = Credential::from_pem(&read(certificate)?, &key);
+    let settings = CertificateSettings {
+        credential: Some(credential.map_err(|e| OpenError::Setting(e.to_string()))?),
+        ..CertificateSettings::default()
+    };
+    CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))
+}

@@ -1,0 +1,55 @@
+//! The way of audit records to disk, many in one write.
+//!
+//! One thread writes. What arrives while it waits for the disk goes with the next write, so that
+//! the disk sets the pace without every request paying for a write of its own. A reply waits until
+//! its record is on disk.
+
+use carnet_keys::AuditRecord;
+use carnet_store::Store;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use tokio::sync::oneshot;
+
+/// Records that may wait. More are refused.
+const WAITING: usize = 4096;
+/// Records of one write.
+const BATCH: usize = 1024;
+
+type Waiting = (AuditRecord, oneshot::Sender<bool>);
+
+/// Where records go in.
+pub struct Trail(SyncSender<Waiting>);
+
+impl Trail {
+    /// Starts the thread. It ends when this is dropped.
+    pub fn start(store: Arc<Store>) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(WAITING);
+        std::thread::Builder::new().name("audit-trail".into()).spawn(move || write(&store, &receiver))?;
+        Ok(Self(sender))
+    }
+
+    /// Whether the record is on disk, once it is known.
+    pub async fn append(&self, record: AuditRecord) -> bool {
+        let (done, written) = oneshot::channel();
+        self.0.try_send((record, done)).is_ok() && written.await.unwrap_or(false)
+    }
+}
+
+fn write(store: &Store, receiver: &Receiver<Waiting>) {
+    let mut failing = false;
+    while let Ok(first) = receiver.recv() {
+        let mut batch = vec![first];
+        batch.extend(receiver.try_iter().take(BATCH - 1));
+        let written = store.append_audit(batch.iter().map(|(record, _)| record));
+        match &written {
+            Err(error) if !failing => tracing::error!(%error, "no ticket can be recorded, so none is issued"),
+            Ok(_) if failing => tracing::info!("tickets can be recorded again"),
+            _ => {}
+        }
+        failing = written.is_err();
+        for (_, done) in batch {
+            // Nobody may be waiting any more: the peer has hung up.
+            let _ = done.send(written.is_ok());
+        }
+    }
+}
