@@ -68,10 +68,10 @@ enum What {
 enum UserCommand {
     /// Add a user with a new key. The key is shown once.
     Add {
-        /// Name of the key, by which the user signs in.
+        /// Name of the key, by which the user signs in: `sip:alice@example.net`, or any word.
         name: String,
-        /// Who the user is; `sip:conf-*@host` for a service with many identities.
-        #[arg(required = true)]
+        /// Who the user is, if the name is not a URI that says so; `sip:conf-*@host` for a service
+        /// with many identities.
         identities: Vec<String>,
         /// Write the key to a new file that only its owner can read, not to standard output.
         #[arg(long)]
@@ -94,7 +94,8 @@ enum UserCommand {
         /// Name of the key.
         name: String,
     },
-    /// Add users from a file, all or none: `NAME IDENTITY[,IDENTITY…] [KEY-IN-HEX]` a line.
+    /// Add users from a file, all or none: `NAME IDENTITY[,IDENTITY…] [KEY-IN-HEX]` a
+    /// line.
     Import {
         /// File, or `-` for standard input.
         file: PathBuf,
@@ -151,7 +152,8 @@ fn work(args: &KmsArgs) -> Result<(), String> {
     match &args.what {
         What::User(UserCommand::Add { name, identities, out }) => {
             let key = fresh_key();
-            let new = NewUser { name: name.clone(), identities: identities.clone(), psk: key.to_string() };
+            let identities = if identities.is_empty() { vec![name.clone()] } else { identities.clone() };
+            let new = NewUser { name: name.clone(), identities, psk: key.to_string() };
             let text = Zeroizing::new(format!("{}\n", *key));
             keep_keys(out.as_deref(), &text, || call(&Command::UserAdd { users: vec![new] }).map(|_| ()))
         }

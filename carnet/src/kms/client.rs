@@ -1,7 +1,8 @@
 //! A user's way to the service: POST a MIKEY message, get one back.
 //!
-//! One connection a request. The server proves itself with a certificate that a known authority
+//! One connection a request. With `https:` the server proves itself with a certificate that a known authority
 //! vouches for, or that is pinned by its SHA-256.
+//! With `http:` only MIKEY protects: keys stay secret and answers proven, names are in the clear.
 
 use super::server::MIKEY;
 use carnet_tls::{
@@ -12,7 +13,6 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -68,7 +68,6 @@ pub struct KmsClient {
     tls: CertificateContext,
     pinned: Option<Fingerprint>,
     timeout: Duration,
-    allow_http: bool,
 }
 
 impl KmsClient {
@@ -88,14 +87,7 @@ impl KmsClient {
                 pinned = Some(fingerprint);
             }
         }
-        Ok(Self { tls: CertificateContext::new(&settings)?, pinned, timeout, allow_http: false })
-    }
-
-    /// Allows `http:` to addresses other than loopback.
-    #[must_use]
-    pub fn allow_http(mut self, allow: bool) -> Self {
-        self.allow_http = allow;
-        self
+        Ok(Self { tls: CertificateContext::new(&settings)?, pinned, timeout })
     }
 
     /// POSTs `octets` to `url` and gives the MIKEY message of the answer, which may be an Error
@@ -108,41 +100,51 @@ impl KmsClient {
     }
 
     async fn exchange(&self, url: &str, octets: Vec<u8>) -> Result<Vec<u8>, FetchError> {
-        let bad = |why: &str| FetchError::Url(format!("`{url}` {why}"));
-        let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(bad("must begin with https:")),
-        };
-        let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let Place { uri, secure, host, port } = check_url(url)?;
         let unreachable = |e: &dyn std::fmt::Display| FetchError::Unreachable(e.to_string());
-        let stream = TcpStream::connect((host, port)).await.map_err(|e| unreachable(&e))?;
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| unreachable(&e))?;
         let request = Request::post(uri.path_and_query().map_or("/", |p| p.as_str()))
-            .header(HOST, authority.as_str())
+            .header(HOST, authority)
             .header(CONTENT_TYPE, MIKEY)
             .body(Full::new(Bytes::from(octets)))
-            .map_err(|_| bad("cannot be asked for"))?;
+            .map_err(|_| FetchError::Url(format!("`{url}` cannot be asked for")))?;
         if !secure {
-            let peer = stream.peer_addr().map_err(|e| unreachable(&e))?.ip();
-            if !self.allow_http && !is_loopback(peer) {
-                return Err(bad("must begin with https: unless it is on this machine"));
-            }
             return post(stream, request).await;
         }
         let peer = match &self.pinned {
             Some(fingerprint) => Peer::Fingerprints(vec![fingerprint.clone()]),
-            None => Peer::Named(host.to_string()),
+            None => Peer::Named(host),
         };
         let (stream, _) = self.tls.connect(stream, &peer).await.map_err(|e| unreachable(&e))?;
         post(stream, request).await
     }
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
+/// A URL in its parts.
+pub struct Place {
+    uri: Uri,
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+/// Reads the URL of a service: `https:` or `http:`, with a host.
+pub fn check_url(url: &str) -> Result<Place, FetchError> {
+    let bad = |why: &str| FetchError::Url(format!("`{url}` {why}"));
+    let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+    let secure = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(bad("must begin with https: or http:")),
+    };
+    let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    if host.is_empty() {
+        return Err(bad("names no host"));
+    }
+    let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    Ok(Place { uri, secure, host, port })
 }
 
 async fn post<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Vec<u8>, FetchError>
