@@ -62,12 +62,10 @@ pub(super) struct Client {
     parent: Option<ClientKey>,
     hop: Option<Hop>,
     candidates: VecDeque<Hop>,
-    /// Addresses of ours it may leave from; empty leaves it to the driver.
-    locals: Vec<(Transport, SocketAddr)>,
-    search: Option<(QueryId, Search)>,
+    search: Option<Box<(QueryId, Search)>>,
     /// The request with our Via on top once it was sent; given up as soon as somebody answered.
-    request: Option<Message>,
-    outline: Option<Outline>,
+    request: Option<Box<Message>>,
+    outline: Option<Box<Outline>>,
     wire: Bytes,
     interval: Duration,
     retransmit: Option<Alarm>,
@@ -183,7 +181,7 @@ impl Endpoint {
             candidates: VecDeque::new(),
             locals: Vec::new(),
             search: None,
-            request: Some(message),
+            request: Some(Box::new(message)),
             outline: None,
             wire: Bytes::new(),
             interval: self.config.timers.t1,
@@ -217,6 +215,19 @@ impl Endpoint {
                 self.clients.insert(key, client);
                 self.give_up(key, Silence::NoAddress);
             }
+            Destination::Uri(uri) => match Search::new(&uri, &self.config.transports) {
+                Some(search) => {
+                    let patience = self.config.timers.locate;
+                    client.timeout = Some(self.clock.set(now + patience, Alarmed::ClientTimeout(key)));
+                    client.search = Some(Box::new((QueryId(0), search)));
+                    self.clients.insert(key, client);
+                    self.ask(now, key);
+                }
+                None => {
+                    self.clients.insert(key, client);
+                    self.give_up(key, Silence::NoAddress);
+                }
+            },
         }
         key
     }
@@ -225,7 +236,7 @@ impl Endpoint {
     fn ask(&mut self, now: Instant, key: ClientKey) {
         let id = QueryId(self.fresh_key());
         let Some(client) = self.clients.get_mut(&key) else { return };
-        let Some((asked, search)) = &mut client.search else { return };
+        let Some((asked, search)) = client.search.as_deref_mut() else { return };
         match search.next() {
             Ok(ask) => {
                 *asked = id;
@@ -262,7 +273,7 @@ impl Endpoint {
 
     pub(super) fn located(&mut self, now: Instant, key: ClientKey, answer: Answer) {
         let Some(client) = self.clients.get_mut(&key) else { return };
-        if let Some((_, search)) = &mut client.search {
+        if let Some((_, search)) = client.search.as_deref_mut() {
             search.answer(answer, &mut self.random);
             self.ask(now, key);
         }
@@ -366,8 +377,8 @@ impl Endpoint {
         let Some(mut client) = self.clients.remove(&key) else { return };
         self.clock.clear(&mut client.retransmit);
         self.clock.clear(&mut client.timeout);
-        if let Some((id, _)) = client.search {
-            self.searches.remove(&id);
+        if let Some((id, _)) = client.search.as_deref() {
+            self.searches.remove(id);
         }
         if client.is_open() {
             self.open_clients -= 1;
@@ -444,7 +455,7 @@ impl Endpoint {
                 // Nothing is retransmitted any more: keep what ACK and CANCEL need.
                 self.clock.clear(&mut client.retransmit);
                 self.clock.clear(&mut client.timeout);
-                client.outline = client.request.take().as_ref().map(Outline::of);
+                client.outline = client.request.take().map(|r| Box::new(Outline::of(&r)));
                 client.wire = Bytes::new();
             }
             if client.cancel == Cancel::Wanted {
@@ -487,8 +498,8 @@ impl Endpoint {
             if client.state == State::Accepted {
                 return;
             }
-            let request = client.request.as_ref();
-            let outline = client.outline.take().or_else(|| request.map(Outline::of));
+            let request = client.request.as_deref();
+            let outline = client.outline.take().or_else(|| request.map(|r| Box::new(Outline::of(r))));
             let ack = match (&outline, client.state) {
                 (_, State::Completed) => client.wire.clone(),
                 (Some(outline), _) => outline.ack(&message),

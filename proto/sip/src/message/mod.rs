@@ -93,11 +93,11 @@ impl Message {
         if !self.edited {
             return self.raw.clone();
         }
-        let mut out = Vec::with_capacity(self.raw.len() + 256);
-        match &self.start_line {
-            Some(own) => out.extend_from_slice(own),
-            None => out.extend_from_slice(self.start_span.of(&self.raw)),
-        }
+        let start = self.start_line.as_deref().unwrap_or_else(|| self.start_span.of(&self.raw));
+        let head: usize = self.lines.iter().map(|l| l.whole.len()).sum();
+        // To the octet: transactions keep these for half a minute.
+        let mut out = Vec::with_capacity(start.len() + head + 2 + self.body.len());
+        out.extend_from_slice(start);
         for line in &self.lines {
             out.extend_from_slice(line.whole.of(self.line_octets(line)));
         }
