@@ -13,7 +13,7 @@ use carnet_client::{
 use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_sip::{
-    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, Transmit,
+    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, SessionTimers, Transmit,
     Transport, Uri, host_of,
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, PskSettings, Trust};
@@ -448,7 +448,7 @@ fn client_config(
         behind_nat: config.behind_nat,
         accept_types: "message/cpim text/plain *".into(),
         max_message: None,
-        session_interval: Some(Duration::from_secs(1800)),
+        session_timers: SessionTimers::default(),
         limits: Limits::default(),
     })
 }

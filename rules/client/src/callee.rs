@@ -4,23 +4,19 @@
 //! before the keys are checked: a call whose ticket does not open never rings.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use carnet_sdp::{Document, Setup};
-use carnet_sip::{Message, ServerKey};
+use carnet_sip::{Dialog, DialogId, Message, Provisionals, Repetition, ServerKey};
 
 use crate::call::{Call, State};
-use crate::core::{Core, Ids, sdp, set, set_sdp};
+use crate::core::{Core, Ids, sdp, set_sdp, tag_to};
 use crate::description::{Direction, Own, Peer, read_offer};
-use crate::dialog::Dialog;
 use crate::event::{CallId, Ending, Event, FetchId};
 use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
 use crate::refusal::{FetchPurpose, Half, Refusal};
 use crate::seal::Opening;
 use crate::up::Up;
-
-/// RFC 3261 §17.1.1.1
-const T1: Duration = Duration::from_millis(500);
 
 /// What we know of an INVITE that is not answered yet.
 pub(crate) struct Offered {
@@ -44,16 +40,7 @@ pub(crate) struct Alerting {
     seal: Option<Seal>,
     value: Option<String>,
     until: Instant,
-    reliable: Option<Reliable>,
-}
-
-/// A provisional response that waits for its PRACK.
-struct Reliable {
-    response: Message,
-    rseq: u32,
-    next: Instant,
-    interval: Duration,
-    until: Instant,
+    reliable: Option<Provisionals>,
 }
 
 impl Call {
@@ -85,17 +72,18 @@ impl Call {
         invite: &Message,
         tag: &str,
     ) -> Result<Self, Refusal> {
-        let dialog = Dialog::called(invite, tag)?;
+        let mut ringing = Message::response(invite, 180, "Ringing")?;
+        tag_to(&mut ringing, tag)?;
+        let dialog = Dialog::callee(invite, &ringing)?;
         // An INVITE without an offer would have us make one: we would need a ticket for somebody
         // who calls us, which the key server gives to callers.
         let octets = sdp(invite).ok_or(Refusal::NoMedia)?;
-        let offer = Document::parse(octets.clone(), &core.config.limits.sdp)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
         let peer = read_offer(&offer, core.config.allow_clear)?;
         let setup = peer.setup_for_answer(core.config.prefer)?;
         peer.remote(role(setup), true)?;
-        let to = invite.from().map_err(|error| Refusal::Malformed(error.to_string()))?.uri().clone();
-        let ids = Ids { call_id: dialog.call_id.clone(), tag: tag.to_owned(), cseq: 0 };
+        let to = invite.from()?.uri().clone();
+        let ids = Ids { call_id: dialog.id().call_id, tag: tag.to_owned(), cseq: 0 };
         let own = Own {
             session_id: core.rng.u64() >> 2,
             version: 1,
@@ -186,21 +174,19 @@ impl Call {
         self.state = State::Alerting(Box::new(Alerting { offered, seal, value, until, reliable }));
     }
 
-    fn ring(&self, core: &mut Core, now: Instant, offered: &Offered) -> Option<Reliable> {
+    fn ring(&self, core: &mut Core, now: Instant, offered: &Offered) -> Option<Provisionals> {
         let mut ringing = Message::response(&offered.invite, 180, "Ringing").ok()?;
-        set(&mut ringing, "To", &offered.dialog.local.to_string(), false).ok()?;
+        tag_to(&mut ringing, &self.ids.tag).ok()?;
         ringing.copy_lines("Record-Route", &offered.invite);
         core.introduce(&mut ringing).ok()?;
+        let mut reliable = None;
         // RFC 3262 §3: we are reliable where we must, not where we may.
-        let reliable = if offered.invite.lists("Require", "100rel") {
-            let rseq = core.rng.u32() >> 1;
-            set(&mut ringing, "Require", "100rel", false).ok()?;
-            set(&mut ringing, "RSeq", &rseq.to_string(), false).ok()?;
-            let (response, until) = (ringing.clone(), now + T1 * 64);
-            Some(Reliable { response, rseq, next: now + T1, interval: T1, until })
-        } else {
-            None
-        };
+        if offered.invite.lists("Require", "100rel") {
+            let t1 = core.endpoint.config().timers.t1;
+            let mut provisionals = Provisionals::new(&offered.invite, t1, core.rng.u32()).ok()?;
+            ringing = provisionals.send(now, ringing).ok()??;
+            reliable = Some(provisionals);
+        }
         let _ = core.endpoint.respond(now, offered.key, ringing);
         reliable
     }
@@ -249,18 +235,15 @@ impl Call {
             file.start = file.start.max(start);
         }
         let answer = self.own.answer(&offered.offer, offered.peer.index)?;
-        let mut response = Message::response(&offered.invite, 200, "OK")
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
-        set(&mut response, "To", &offered.dialog.local.to_string(), false)?;
+        let mut response = Message::response(&offered.invite, 200, "OK")?;
+        tag_to(&mut response, &self.ids.tag)?;
         // RFC 3261 §12.1.1
         response.copy_lines("Record-Route", &offered.invite);
         core.introduce(&mut response)?;
         let peer_value = offered.peer.mikey().map(str::to_owned);
-        let mut up = Up::new(offered.dialog.clone(), peer_value, None);
-        up.await_ack(offered.key);
-        up.agree_interval(now, &offered.invite, false);
-        up.write_interval(&mut response)?;
-        up.note_abilities(&offered.invite);
+        let dialog = Dialog::callee(&offered.invite, &response)?;
+        let (invite, timers) = ((offered.key, &offered.invite), core.config.session_timers);
+        let up = Up::called(now, dialog, peer_value, invite, timers, &mut response)?;
         set_sdp(&mut response, answer)?;
         let _ = core.endpoint.respond(now, offered.key, response);
         let tcp = role(self.own.setup);
@@ -302,48 +285,37 @@ impl Call {
         key: ServerKey,
         prack: &Message,
     ) {
-        let rack = prack.rack().ok().flatten();
-        let matches = alerting.reliable.as_ref().is_some_and(|reliable| {
-            rack.is_some_and(|rack| {
-                rack.rseq == reliable.rseq
-                    && alerting.offered.invite.cseq().is_ok_and(|cseq| cseq.number == rack.cseq)
-            })
-        });
-        if matches {
-            alerting.reliable = None;
-        }
+        let in_order = alerting.offered.dialog.receive(prack).is_ok();
+        let provisionals = alerting.reliable.as_mut().filter(|_| in_order);
+        let fits = provisionals.is_some_and(|provisionals| provisionals.acknowledged(now, prack).0);
         // RFC 3262 §3: 481 for one that matches nothing.
-        core.reply(now, key, prack, if matches { 200 } else { 481 }, None);
+        core.reply(now, key, prack, if fits { 200 } else { 481 }, None);
     }
 }
 
 impl Alerting {
     /// When something is to be done.
     pub(crate) fn timeout(&self) -> Instant {
-        self.reliable.as_ref().map_or(self.until, |reliable| reliable.next.min(self.until))
+        let repeat = self.reliable.as_ref().and_then(Provisionals::poll_timeout);
+        repeat.map_or(self.until, |at| at.min(self.until))
     }
 
     /// Repeats a reliable response; `false` when the call is to be given up.
     pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) -> bool {
-        if now >= self.until {
-            return false;
+        match self.reliable.as_mut().and_then(|reliable| reliable.handle_timeout(now)) {
+            Some(Repetition::Again(response)) => {
+                let _ = core.endpoint.respond(now, self.offered.key, response);
+            }
+            Some(Repetition::Lost) => return false,
+            None => {}
         }
-        let Some(reliable) = &mut self.reliable else { return true };
-        if now >= reliable.until {
-            return false;
-        }
-        if now >= reliable.next {
-            reliable.interval *= 2;
-            reliable.next = now + reliable.interval;
-            let _ = core.endpoint.respond(now, self.offered.key, reliable.response.clone());
-        }
-        true
+        now < self.until
     }
 }
 
 impl Offered {
     pub(crate) fn owns(&self, request: &Message) -> bool {
-        self.dialog.owns(request)
+        DialogId::of_request(request).is_ok_and(|id| id == self.dialog.id())
     }
 }
 

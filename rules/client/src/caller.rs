@@ -8,12 +8,11 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use carnet_sdp::{Document, Setup};
-use carnet_sip::{ClientKey, Message, Method, Uri};
+use carnet_sip::{ClientKey, Dialog, Message, Method, SessionTimers, Uri};
 
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
 use crate::description::{Direction, Own, Peer, read_answer};
-use crate::dialog::Dialog;
 use crate::event::{CallId, Ending, Event, FetchId};
 use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
 use crate::refusal::{FetchPurpose, Half, Refusal};
@@ -37,18 +36,19 @@ pub(crate) struct Inviting {
     branches: Vec<Branch>,
     cancelled: bool,
     attempts: u8,
+    timers: SessionTimers,
 }
 
 /// One answering end of a forked call, known by its To tag.
 struct Branch {
     dialog: Dialog,
-    /// Last RSeq acknowledged.
-    rseq: Option<u32>,
     answer: Option<Answered>,
 }
 
 struct Answered {
     octets: Bytes,
+    /// Whether it came in a reliable response, and so is the answer also without a second one.
+    reliable: bool,
     terms: Result<Terms, Refusal>,
 }
 
@@ -119,11 +119,8 @@ impl Call {
     fn invite(&mut self, core: &mut Core, now: Instant, offering: Option<Offering>) -> Result<(), Refusal> {
         let mut invite = core.request(Method::Invite, self.to.clone(), &self.to, &self.ids)?;
         core.introduce(&mut invite)?;
-        if let Some(interval) = core.config.session_interval {
-            // RFC 4028 §7.1
-            set(&mut invite, "Session-Expires", &interval.as_secs().to_string(), false)?;
-            set(&mut invite, "Min-SE", &crate::up::MIN_SE.as_secs().to_string(), false)?;
-        }
+        let timers = core.config.session_timers;
+        timers.ask(&mut invite, None)?;
         set_sdp(&mut invite, self.own.offer()?)?;
         let key = core.send(now, invite.clone(), Owner::Call(self.id))?;
         self.state = State::Inviting(Box::new(Inviting {
@@ -133,6 +130,7 @@ impl Call {
             branches: Vec::new(),
             cancelled: false,
             attempts: 0,
+            timers,
         }));
         Ok(())
     }
@@ -170,20 +168,15 @@ impl Call {
         }
         let Some(at) = inviting.branch(core.config.limits.branches, response) else { return };
         let Some(branch) = inviting.branches.get_mut(at) else { return };
+        let prack = branch.dialog.prack(response).ok().flatten();
         if let Some(octets) = sdp(response)
             && branch.answer.as_ref().is_none_or(|answer| answer.octets != *octets)
         {
-            branch.answer = Some(self.examine(core, wall, inviting.offering.as_ref(), octets));
+            branch.answer =
+                Some(self.examine(core, wall, inviting.offering.as_ref(), octets, prack.is_some()));
         }
         // RFC 3262 §4
-        let Some(rseq) = response.rseq().filter(|_| response.lists("Require", "100rel")) else { return };
-        if branch.rseq.is_some_and(|last| rseq != last.wrapping_add(1)) {
-            return;
-        }
-        branch.rseq = Some(rseq);
-        let Ok(cseq) = response.cseq() else { return };
-        let Ok(mut prack) = branch.dialog.request(Method::Prack) else { return };
-        if set(&mut prack, "RAck", &format!("{rseq} {cseq}"), false).is_ok() {
+        if let Some(prack) = prack {
             let _ = core.send_in(now, &branch.dialog, prack, Owner::Nobody);
         }
     }
@@ -202,7 +195,8 @@ impl Call {
             return;
         };
         let mut branch = inviting.branches.swap_remove(at);
-        branch.dialog.refresh_target(response);
+        // What cannot be followed in it leaves the early target.
+        let _ = branch.dialog.response(response);
         acknowledge(core, now, inviting.key, &inviting.invite, &branch.dialog);
         if inviting.cancelled {
             // RFC 3261 §9.1: the 2xx was faster than the CANCEL.
@@ -212,9 +206,9 @@ impl Call {
         }
         let answered = match (sdp(response), branch.answer.take()) {
             (Some(octets), Some(early)) if early.octets == *octets => Some(early),
-            (Some(octets), _) => Some(self.examine(core, wall, inviting.offering.as_ref(), octets)),
+            (Some(octets), _) => Some(self.examine(core, wall, inviting.offering.as_ref(), octets, true)),
             // RFC 3262 §5: the answer was in a reliable provisional response.
-            (None, early) => early.filter(|_| branch.rseq.is_some()),
+            (None, early) => early.filter(|early| early.reliable),
         };
         let terms = match answered {
             Some(answered) => answered.terms,
@@ -225,10 +219,9 @@ impl Call {
                 let remote_value = terms.peer.mikey().map(str::to_owned);
                 match self.media(terms) {
                     Ok(media) => {
-                        let mut up =
-                            Up::new(branch.dialog, remote_value, Some((inviting.key, inviting.invite)));
-                        up.agree_interval(now, response, true);
-                        up.note_abilities(response);
+                        let invite = (inviting.key, inviting.invite);
+                        let up =
+                            Up::calling(now, branch.dialog, remote_value, invite, inviting.timers, response);
                         self.state = State::Up(Box::new(up));
                         core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
                     }
@@ -253,10 +246,7 @@ impl Call {
         }
         let again = match status {
             401 | 407 => core.challenged(response),
-            // RFC 4028 §7.3
-            422 => response.header("Min-SE").and_then(|value| value.trim().parse::<u32>().ok()).is_some_and(
-                |least| set(&mut inviting.invite, "Session-Expires", &least.to_string(), false).is_ok(),
-            ),
+            422 => inviting.timers.raise(response) && inviting.timers.ask(&mut inviting.invite, None).is_ok(),
             _ => false,
         };
         if again && inviting.attempts < ATTEMPTS {
@@ -294,8 +284,10 @@ impl Call {
         wall: SystemTime,
         offering: Option<&Offering>,
         octets: &Bytes,
+        reliable: bool,
     ) -> Answered {
-        Answered { octets: octets.clone(), terms: self.terms(core, wall, offering, octets) }
+        let terms = self.terms(core, wall, offering, octets);
+        Answered { octets: octets.clone(), reliable, terms }
     }
 
     fn terms(
@@ -305,8 +297,7 @@ impl Call {
         offering: Option<&Offering>,
         octets: &Bytes,
     ) -> Result<Terms, Refusal> {
-        let document = Document::parse(octets.clone(), &core.config.limits.sdp)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let document = Document::parse(octets.clone(), &core.config.limits.sdp)?;
         let peer = read_answer(&document, &self.own)?;
         let role = peer.role_after_answer(self.own.setup)?;
         let seal = match offering {
@@ -362,7 +353,8 @@ impl Inviting {
     /// The branch a response comes from; a new one if there is room.
     fn branch(&mut self, limit: usize, response: &Message) -> Option<usize> {
         let tag = response.to_tag()?;
-        let known = self.branches.iter().position(|branch| branch.dialog.remote.tag() == Some(tag.as_str()));
+        let known =
+            self.branches.iter().position(|branch| branch.dialog.remote().tag() == Some(tag.as_str()));
         if known.is_some() {
             return known;
         }
@@ -370,7 +362,7 @@ impl Inviting {
             return None;
         }
         let dialog = Dialog::caller(&self.invite, response).ok()?;
-        self.branches.push(Branch { dialog, rseq: None, answer: None });
+        self.branches.push(Branch { dialog, answer: None });
         self.branches.len().checked_sub(1)
     }
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use carnet_sip::{
-    Answer, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId, ServerKey,
-    Silence, Transmit, Uri,
+    Answer, ClientKey, DialogId, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId,
+    ServerKey, Silence, Transmit, Uri,
 };
 use carnet_wire::Random;
 
@@ -305,7 +305,7 @@ impl Client {
         if let Some(call) = self.calls.values_mut().find(|call| call.owns(ack))
             && let State::Up(up) = &mut call.state
         {
-            up.acknowledged();
+            up.acknowledged(ack);
         }
     }
 
@@ -393,7 +393,7 @@ impl Call {
     /// Whether a request belongs to this call's dialog.
     fn owns(&self, request: &Message) -> bool {
         match &self.state {
-            State::Up(up) => up.dialog.owns(request),
+            State::Up(up) => DialogId::of_request(request).is_ok_and(|id| id == up.dialog.id()),
             State::Alerting(alerting) => alerting.offered.owns(request),
             _ => false,
         }
@@ -481,7 +481,7 @@ impl Call {
                     }
                     return;
                 }
-                let is_other = response.to_tag().as_deref() != up.dialog.remote.tag();
+                let is_other = response.to_tag().as_deref() != up.dialog.remote().tag();
                 if let Some((invite_key, invite)) = &up.invite
                     && *invite_key == key
                     && is_other

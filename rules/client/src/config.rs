@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use carnet_mikey::{Profile, Psk};
-use carnet_sip::{Destination, DigestClient, NameAddr, Uri};
+use carnet_sip::{Destination, DigestClient, NameAddr, SessionTimers, Uri};
 
 use crate::media::TcpRole;
 
@@ -33,8 +33,8 @@ pub struct Config {
     pub accept_types: String,
     /// Largest message taken in octets, announced in `a=max-size`.
     pub max_message: Option<u64>,
-    /// Session interval asked for (RFC 4028); `None` asks for none.
-    pub session_interval: Option<Duration>,
+    /// Session intervals asked for and accepted (RFC 4028).
+    pub session_timers: SessionTimers,
     /// Bounds.
     pub limits: Limits,
 }

@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use carnet_sip::{
-    CSeq, ClientKey, Destination, DigestClient, Endpoint, Message, Method, NameAddr, ServerKey, Uri,
+    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, NameAddr, ServerKey, Uri,
 };
 use carnet_wire::{Random, hex};
 
 use crate::config::Config;
-use crate::dialog::Dialog;
 use crate::event::{CallId, Event, Fetch, FetchId};
 use crate::refusal::{FetchPurpose, Refusal};
 use crate::seal::Keys;
@@ -154,14 +153,9 @@ impl Core {
         owner: Owner,
     ) -> Result<ClientKey, Refusal> {
         if let Some(digest) = &mut self.digest {
-            digest
-                .authorize(&mut request, &mut *self.rng)
-                .map_err(|error| Refusal::Malformed(error.to_string()))?;
+            digest.authorize(&mut request, &mut *self.rng)?;
         }
-        let key = self
-            .endpoint
-            .request(now, request, destination)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let key = self.endpoint.request(now, request, destination)?;
         self.owners.insert(key, owner);
         Ok(key)
     }
@@ -248,24 +242,23 @@ pub(crate) struct Ids {
 }
 
 /// RFC 3261 §8.2.6.2: every response but 100 has a To tag.
-fn tag_to(response: &mut Message, tag: &str) -> Result<(), Refusal> {
+pub(crate) fn tag_to(response: &mut Message, tag: &str) -> Result<(), Refusal> {
     if response.to_tag().is_some() {
         return Ok(());
     }
-    let to = response.to().map_err(|error| Refusal::Malformed(error.to_string()))?;
-    let to = to.with_tag(tag).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let to = response.to()?.with_tag(tag)?;
     set(response, "To", &to.to_string(), false)
 }
 
 /// Sets (or adds) a header whose value is ours and therefore printable.
 pub(crate) fn set(message: &mut Message, name: &str, value: &str, add: bool) -> Result<(), Refusal> {
-    let done = if add { message.push_back(name, value) } else { message.set_header(name, value) };
-    done.map_err(|error| Refusal::Malformed(error.to_string()))
+    if add { message.push_back(name, value) } else { message.set_header(name, value) }?;
+    Ok(())
 }
 
 /// Puts a session description into a message.
 pub(crate) fn set_sdp(message: &mut Message, sdp: Bytes) -> Result<(), Refusal> {
-    message.set_body(sdp, Some(SDP)).map_err(|error| Refusal::Malformed(error.to_string()))
+    Ok(message.set_body(sdp, Some(SDP))?)
 }
 
 /// The session description of a message; `None` if it has no body.

@@ -87,7 +87,7 @@ impl Own {
 }
 
 fn print(session: SessionBuilder) -> Result<Bytes, Refusal> {
-    Ok(session.build().map_err(|error| Refusal::Malformed(error.to_string()))?.to_bytes())
+    Ok(session.build()?.to_bytes())
 }
 
 /// The peer's message line.

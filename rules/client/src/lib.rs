@@ -28,7 +28,6 @@ mod client;
 mod config;
 mod core;
 mod description;
-mod dialog;
 mod event;
 mod file;
 mod media;

@@ -252,6 +252,18 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+impl From<carnet_sip::Error> for Refusal {
+    fn from(error: carnet_sip::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<carnet_sdp::Error> for Refusal {
+    fn from(error: carnet_sdp::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
 struct Number(Option<u8>);
 
 impl fmt::Display for Number {

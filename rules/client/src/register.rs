@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use carnet_sip::{ClientKey, Message, Method, Uri};
+use carnet_sip::{ClientKey, Message, Method, Uri, registration};
 
 use crate::core::{Core, Ids, Owner, set};
 use crate::event::Event;
@@ -152,11 +152,12 @@ impl Registration {
 
     fn succeeded(&mut self, core: &mut Core, now: Instant, response: &Message) {
         // RFC 3608 §5: the routes of the latest registration hold, also if there are none.
-        match response.addresses("Service-Route") {
-            Ok(routes) if !routes.is_empty() => core.routes = routes,
-            _ => core.routes = core.config.routes.clone(),
-        }
-        let expires = granted(response, &core.config.contact).map_or(self.expires, Duration::from_secs);
+        core.routes = match registration::service_route(response) {
+            Ok(routes) if !routes.is_empty() => routes,
+            _ => core.config.routes.clone(),
+        };
+        let granted = registration::granted(response, &core.config.contact).ok().flatten();
+        let expires = granted.map_or(self.expires, |seconds| Duration::from_secs(seconds.into()));
         self.pause = PAUSE.0;
         let wait = if expires > AHEAD * 2 { expires - AHEAD } else { expires / 2 };
         self.state = State::Done { refresh: now + wait.max(Duration::from_secs(1)) };
@@ -170,8 +171,7 @@ impl Registration {
     }
 
     fn request(&self, core: &Core, expires: Duration) -> Result<Message, Refusal> {
-        let domain = Uri::sip(None, core.config.identity.host(), core.config.identity.port())
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let domain = Uri::sip(None, core.config.identity.host(), core.config.identity.port())?;
         let identity = core.config.identity.clone();
         let mut request = core.request(Method::Register, domain, &identity, &self.ids)?;
         // A registration goes where we were told, not where the last one led us.
@@ -195,11 +195,4 @@ impl Registration {
         let key = core.send(now, request.clone(), Owner::Registration)?;
         Ok((key, request))
     }
-}
-
-/// The lifetime of our contact in seconds (RFC 3261 §10.2.4): its own parameter, else Expires.
-fn granted(response: &Message, contact: &Uri) -> Option<u64> {
-    let contacts = response.contacts().ok()?;
-    let ours = contacts.iter().find(|other| other.uri().equivalent(contact)).or_else(|| contacts.first());
-    ours.and_then(|ours| ours.param("expires")?.parse().ok()).or_else(|| response.expires().map(u64::from))
 }

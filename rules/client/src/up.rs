@@ -5,21 +5,19 @@
 //! a replay nor a new key. An offer without it, or with another one, is refused and the call goes
 //! on as it was.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::Bytes;
 use carnet_sdp::Document;
-use carnet_sip::{ClientKey, Message, Method, ServerKey};
+use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
 
 use crate::call::{Call, State};
 use crate::caller::{acknowledge, goodbye};
-use crate::core::{Core, Owner, sdp, set, set_sdp};
-use crate::description::{Peer, read_offer};
-use crate::dialog::Dialog;
+use crate::core::{Core, Owner, sdp, set_sdp};
+use crate::description::{Peer, read_answer, read_offer};
 use crate::event::Ending;
 use crate::refusal::{Half, Refusal};
 
-/// RFC 4028 §5: the least session interval.
-pub(crate) const MIN_SE: Duration = Duration::from_secs(90);
 /// How often a refresh that lost against one of the peer is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
 
@@ -32,19 +30,14 @@ pub(crate) struct Up {
     pub(crate) invite: Option<(ClientKey, Message)>,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<ServerKey>,
-    interval: Option<Interval>,
+    timers: SessionTimers,
+    timer: Option<SessionTimer>,
+    /// Whether the peer takes UPDATE.
     updates: bool,
     /// Our re-INVITE or UPDATE.
     refreshing: Option<Refreshing>,
     retry: Option<Instant>,
     attempts: u8,
-}
-
-struct Interval {
-    length: Duration,
-    ours: bool,
-    /// When we refresh, or give up waiting for the peer to do it.
-    at: Instant,
 }
 
 struct Refreshing {
@@ -53,17 +46,42 @@ struct Refreshing {
 }
 
 impl Up {
-    pub(crate) fn new(
+    /// After our INVITE was answered.
+    pub(crate) fn calling(
+        now: Instant,
         dialog: Dialog,
         remote_value: Option<String>,
-        invite: Option<(ClientKey, Message)>,
+        (key, invite): (ClientKey, Message),
+        timers: SessionTimers,
+        response: &Message,
     ) -> Self {
+        let timer = timers.accepted(now, response);
+        let updates = response.lists("Allow", "UPDATE");
+        Self { timer, updates, invite: Some((key, invite)), ..Self::new(dialog, remote_value, timers) }
+    }
+
+    /// As we answer an INVITE: decides about the session timer and writes it into the 2xx.
+    pub(crate) fn called(
+        now: Instant,
+        dialog: Dialog,
+        remote_value: Option<String>,
+        (key, invite): (ServerKey, &Message),
+        timers: SessionTimers,
+        response: &mut Message,
+    ) -> Result<Self, carnet_sip::Error> {
+        let timer = timers.accept(now, invite, response, false)?;
+        let updates = invite.lists("Allow", "UPDATE");
+        Ok(Self { timer, updates, unacknowledged: Some(key), ..Self::new(dialog, remote_value, timers) })
+    }
+
+    fn new(dialog: Dialog, remote_value: Option<String>, timers: SessionTimers) -> Self {
         Self {
             dialog,
             remote_value,
-            invite,
+            invite: None,
             unacknowledged: None,
-            interval: None,
+            timers,
+            timer: None,
             updates: false,
             refreshing: None,
             retry: None,
@@ -71,11 +89,10 @@ impl Up {
         }
     }
 
-    pub(crate) fn await_ack(&mut self, key: ServerKey) {
-        self.unacknowledged = Some(key);
-    }
-
-    pub(crate) fn acknowledged(&mut self) {
+    /// The ACK to our 2xx is here.
+    pub(crate) fn acknowledged(&mut self, ack: &Message) {
+        // An ACK has nothing that could be out of order.
+        let _ = self.dialog.receive(ack);
         self.unacknowledged = None;
     }
 
@@ -88,80 +105,32 @@ impl Up {
         self.refreshing.as_ref().is_some_and(|refreshing| refreshing.key == key)
     }
 
-    /// Notes whether the peer takes UPDATE.
-    pub(crate) fn note_abilities(&mut self, message: &Message) {
-        if message.has("Allow") {
-            self.updates = message.lists("Allow", "UPDATE");
-        }
-    }
-
-    /// Reads Session-Expires of a response to our request (`ours`) or of a request of the peer.
-    pub(crate) fn agree_interval(&mut self, now: Instant, message: &Message, ours: bool) {
-        self.interval = None;
-        let Some(value) = message.header("Session-Expires") else { return };
-        let mut parts = value.split(';');
-        let Some(seconds) = parts.next().and_then(|seconds| seconds.trim().parse::<u32>().ok()) else {
-            return;
-        };
-        let refresher = parts.find_map(|part| part.trim().strip_prefix("refresher=").map(str::to_owned));
-        // RFC 4028 §7.2, §9: without a word it is the side that asked.
-        let asked = refresher.as_deref() != Some("uas");
-        let length = Duration::from_secs(u64::from(seconds)).max(MIN_SE);
-        self.interval = Some(Interval { length, ours: asked == ours, at: now });
-        self.rewind(now);
-    }
-
-    fn rewind(&mut self, now: Instant) {
-        if let Some(interval) = &mut self.interval {
-            // RFC 4028 §10: half way for the refresher; a little before the end for the other.
-            let margin = Duration::from_secs(32).min(interval.length / 3);
-            let wait = if interval.ours { interval.length / 2 } else { interval.length - margin };
-            interval.at = now + wait;
-        }
-    }
-
-    /// Writes Session-Expires into our 2xx to a request of the peer.
-    pub(crate) fn write_interval(&self, response: &mut Message) -> Result<(), Refusal> {
-        let Some(interval) = &self.interval else { return Ok(()) };
-        let refresher = if interval.ours { "uas" } else { "uac" };
-        set(
-            response,
-            "Session-Expires",
-            &format!("{};refresher={refresher}", interval.length.as_secs()),
-            false,
-        )?;
-        if interval.ours { Ok(()) } else { set(response, "Require", "timer", false) }
-    }
-
     /// When something is to be done.
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        let refresh =
-            self.interval.as_ref().filter(|_| self.refreshing.is_none()).map(|interval| interval.at);
-        [refresh, self.retry].into_iter().flatten().min()
+        [self.timer.as_ref().map(SessionTimer::poll_timeout), self.retry].into_iter().flatten().min()
     }
 }
 
 impl Call {
-    /// Sends the session description again, unchanged: refreshes the session and shows that the
-    /// way still works.
+    /// Refreshes the session: UPDATE if the peer takes it, else an INVITE with the description as
+    /// it stands.
     pub(crate) fn refresh(&mut self, core: &mut Core, now: Instant, up: &mut Up) -> Result<(), Refusal> {
+        up.retry = None;
         if up.refreshing.is_some() || up.unacknowledged.is_some() {
             return Ok(());
         }
-        up.retry = None;
         let method = if up.updates { Method::Update } else { Method::Invite };
-        let mut request = up.dialog.request(method.clone())?;
+        // An INVITE of the peer is under way: it refreshes as well as ours.
+        let Ok(mut request) = up.dialog.request(method.clone()) else { return Ok(()) };
         core.introduce(&mut request)?;
-        if let Some(interval) = &up.interval {
-            // Whoever refreshes goes on doing so (RFC 4028 §7.4).
-            let refresher = if interval.ours { "uac" } else { "uas" };
-            let value = format!("{};refresher={refresher}", interval.length.as_secs());
-            set(&mut request, "Session-Expires", &value, false)?;
-        }
+        up.timers.ask(&mut request, up.timer.as_ref())?;
         if method == Method::Invite {
             set_sdp(&mut request, self.own.offer()?)?;
         }
         let key = core.send_in(now, &up.dialog, request.clone(), Owner::Call(self.id))?;
+        if let Some(timer) = &mut up.timer {
+            timer.refreshing();
+        }
         up.refreshing = Some(Refreshing { key, request });
         Ok(())
     }
@@ -179,37 +148,33 @@ impl Call {
             return Ok(());
         }
         let Some(refreshing) = up.refreshing.take() else { return Ok(()) };
+        up.dialog.response(response)?;
         match status {
             ..=299 => {
-                up.dialog.refresh_target(response);
                 if *refreshing.request.method() == Method::Invite {
                     acknowledge(core, now, refreshing.key, &refreshing.request, &up.dialog);
                 }
                 up.attempts = 0;
-                if response.has("Session-Expires") {
-                    up.agree_interval(now, response, true);
-                } else {
-                    up.rewind(now);
-                }
+                up.timer = up.timers.accepted(now, response);
                 match sdp(response) {
                     Some(octets) => self.same_terms(core, up, octets, Half::Answer).map(drop),
                     None => Ok(()),
                 }
             }
-            // RFC 3261 §14.1: wait, the owner of the Call-ID longer.
+            // RFC 3261 §14.1
             491 if up.attempts < GLARE_ATTEMPTS => {
                 up.attempts += 1;
-                let tens = u64::from(core.rng.u32()) % 191;
-                let wait = if up.invite.is_some() { 2100 + tens * 10 } else { tens * 10 };
-                up.retry = Some(now + Duration::from_millis(wait));
+                up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
                 Ok(())
             }
-            // RFC 3261 §12.2.1.2: these end the dialog, the others do not.
+            // RFC 3261 §12.2.1.2: these end the dialog.
             408 | 481 => Err(Refusal::Rejected { status, text: response.reason().into_owned() }),
-            _ => {
-                up.rewind(now);
+            422 if up.timers.raise(response) => {
+                up.retry = Some(now);
                 Ok(())
             }
+            // The others do not: the session goes on until its time is over.
+            _ => Ok(()),
         }
     }
 
@@ -222,8 +187,8 @@ impl Call {
         key: ServerKey,
         request: &Message,
     ) {
-        if !up.dialog.in_order(request) {
-            core.reply(now, key, request, 500, None);
+        if let Err(error) = up.dialog.receive(request) {
+            core.reply(now, key, request, error.status().unwrap_or(400), None);
             self.state = State::Up(up);
             return;
         }
@@ -233,7 +198,12 @@ impl Call {
                 self.over(core, Ending::Peer(request.header("Reason").and_then(|reason| text_of(&reason))));
                 return;
             }
-            Method::Invite | Method::Update => self.changed(core, now, &mut up, key, request),
+            Method::Invite | Method::Update => {
+                let status = self.changed(core, now, &mut up, key, request);
+                if let Ok(cseq) = request.cseq() {
+                    up.dialog.answered(cseq.number, &cseq.method, status);
+                }
+            }
             Method::Options => core.reply(now, key, request, 200, None),
             Method::Prack => core.reply(now, key, request, 481, None),
             _ => core.reply(now, key, request, 405, None),
@@ -241,48 +211,54 @@ impl Call {
         self.state = State::Up(up);
     }
 
-    fn changed(&mut self, core: &mut Core, now: Instant, up: &mut Up, key: ServerKey, request: &Message) {
-        // RFC 3261 §14.2, RFC 3311 §5.2
-        if up.refreshing.is_some() {
-            core.reply(now, key, request, 491, None);
-            return;
-        }
-        if up.unacknowledged.is_some() && *request.method() == Method::Invite {
-            core.reply(now, key, request, 500, None);
-            return;
-        }
-        let body = match sdp(request) {
-            Some(octets) => self
-                .same_terms(core, up, octets, Half::Offer)
-                .and_then(|(offer, peer)| self.own.answer(&offer, peer.index)),
-            // RFC 3261 §14.2: asked for an offer, we make the one that holds.
-            None if *request.method() == Method::Invite => self.own.offer(),
-            None => Ok(bytes::Bytes::new()),
-        };
-        let body = match body {
-            Ok(body) => body,
+    /// Answers a re-INVITE or UPDATE; with which status.
+    fn changed(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        up: &mut Up,
+        key: ServerKey,
+        request: &Message,
+    ) -> u16 {
+        match self.unchanged(core, now, up, request) {
+            Ok(response) => {
+                if *request.method() == Method::Invite {
+                    up.unacknowledged = Some(key);
+                }
+                let _ = core.endpoint.respond(now, key, response);
+                200
+            }
             Err(refusal) => {
                 core.refuse(now, key, request, &refusal, None);
-                return;
+                refusal.sip().0
             }
+        }
+    }
+
+    /// The 2xx to a re-INVITE or UPDATE that leaves the terms as they are.
+    fn unchanged(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        up: &mut Up,
+        request: &Message,
+    ) -> Result<Message, Refusal> {
+        let body = match sdp(request) {
+            Some(octets) => {
+                let (offer, peer) = self.same_terms(core, up, octets, Half::Offer)?;
+                self.own.answer(&offer, peer.index)?
+            }
+            // RFC 3261 §14.2: asked for an offer, we make the one that holds.
+            None if *request.method() == Method::Invite => self.own.offer()?,
+            None => Bytes::new(),
         };
-        up.dialog.refresh_target(request);
-        if request.has("Session-Expires") {
-            up.agree_interval(now, request, false);
-        } else {
-            up.rewind(now);
+        let mut response = Message::response(request, 200, "OK")?;
+        core.introduce(&mut response)?;
+        up.timer = up.timers.accept(now, request, &mut response, false)?;
+        if !body.is_empty() {
+            set_sdp(&mut response, body)?;
         }
-        let Ok(mut response) = Message::response(request, 200, "OK") else { return };
-        let written = core
-            .introduce(&mut response)
-            .and_then(|()| up.write_interval(&mut response))
-            .and_then(|()| if body.is_empty() { Ok(()) } else { set_sdp(&mut response, body) });
-        if written.is_ok() {
-            if *request.method() == Method::Invite {
-                up.await_ack(key);
-            }
-            let _ = core.endpoint.respond(now, key, response);
-        }
+        Ok(response)
     }
 
     /// A description of the peer inside the call: the same seal, or a refusal.
@@ -290,14 +266,13 @@ impl Call {
         &self,
         core: &Core,
         up: &Up,
-        octets: &bytes::Bytes,
+        octets: &Bytes,
         half: Half,
     ) -> Result<(Document, Peer), Refusal> {
-        let document = Document::parse(octets.clone(), &core.config.limits.sdp)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let document = Document::parse(octets.clone(), &core.config.limits.sdp)?;
         let peer = match half {
             Half::Offer => read_offer(&document, !self.own.sealed)?,
-            Half::Answer => crate::description::read_answer(&document, &self.own)?,
+            Half::Answer => read_answer(&document, &self.own)?,
         };
         if self.own.sealed && peer.mikey() != up.remote_value.as_deref() {
             return Err(Refusal::UnsupportedKeys("a change of keys during the call".into()));
@@ -310,15 +285,10 @@ impl Call {
         if up.retry.is_some_and(|at| now >= at) {
             return self.refresh(core, now, up);
         }
-        match &up.interval {
-            Some(interval) if now >= interval.at && up.refreshing.is_none() => {
-                if interval.ours {
-                    self.refresh(core, now, up)
-                } else {
-                    // RFC 4028 §10: nobody refreshed.
-                    Err(Refusal::Unanswered)
-                }
-            }
+        match &up.timer {
+            // RFC 4028 §10: nobody refreshed.
+            Some(timer) if now >= timer.expires_at() => Err(Refusal::Unanswered),
+            Some(timer) if timer.refresh_at().is_some_and(|at| now >= at) => self.refresh(core, now, up),
             _ => Ok(()),
         }
     }

@@ -220,6 +220,11 @@ fn a_re_invite_with_the_same_keys_is_no_replay_and_one_without_is_refused() {
 #[test]
 fn refreshes_that_cross_are_settled() {
     let mut net = Net::pair();
+    // Two UPDATEs without an offer do not hurt each other; two INVITEs do.
+    net.tap = Some(Box::new(|_, to, data| {
+        let text = String::from_utf8(data.to_vec()).unwrap();
+        vec![(to, text.replace("BYE, PRACK, UPDATE, OPTIONS", "BYE, PRACK, OPTIONS").into())]
+    }));
     let caller = net.call(0, "sip:bob@example.com");
     let called = net.accept(1);
     net.nodes[0].client.refresh(net.now, caller);
@@ -233,9 +238,8 @@ fn refreshes_that_cross_are_settled() {
 
 #[test]
 fn a_session_that_nobody_refreshes_ends() {
-    let interval = Some(Duration::from_secs(90));
     let mut net = Net::new();
-    net.add(&Person { name: "alice", last: 1, proxy: 2 }, |config| config.session_interval = interval);
+    net.add(&Person { name: "alice", last: 1, proxy: 2 }, |config| config.session_timers.interval = 90);
     net.add(&Person { name: "bob", last: 2, proxy: 1 }, |_| {});
     net.call(0, "sip:bob@example.com");
     net.accept(1);

@@ -13,7 +13,7 @@ use carnet_client::{
 use carnet_mikey::exchange::{ResolveRequest, TicketRequest};
 use carnet_mikey::payload::Payload;
 use carnet_mikey::{Error, Identity, Profile, Psk, Tpk};
-use carnet_sip::{Destination, Endpoint, Hop, Input, Transport, Uri};
+use carnet_sip::{Destination, Endpoint, Hop, Input, SessionTimers, Transport, Uri};
 use carnet_wire::SeededRandom;
 
 pub fn address(last: u8) -> SocketAddr {
@@ -192,7 +192,7 @@ impl Net {
             behind_nat: false,
             accept_types: "message/cpim text/plain *".into(),
             max_message: None,
-            session_interval: None,
+            session_timers: SessionTimers { interval: 0, least: 90 },
             limits: Limits::default(),
         };
         edit(&mut config);
