@@ -62,6 +62,8 @@ pub(super) struct Client {
     parent: Option<ClientKey>,
     hop: Option<Hop>,
     candidates: VecDeque<Hop>,
+    /// Addresses of ours it may leave from; empty leaves it to the driver.
+    locals: Vec<(Transport, SocketAddr)>,
     search: Option<Box<(QueryId, Search)>>,
     /// The request with our Via on top once it was sent; given up as soon as somebody answered.
     request: Option<Box<Message>>,
@@ -207,7 +209,7 @@ impl Endpoint {
             Some(search) => {
                 let patience = self.config.timers.locate;
                 client.timeout = Some(self.clock.set(now + patience, Alarmed::ClientTimeout(key)));
-                client.search = Some((QueryId(0), search));
+                client.search = Some(Box::new((QueryId(0), search)));
                 self.clients.insert(key, client);
                 self.ask(now, key);
             }
@@ -215,19 +217,6 @@ impl Endpoint {
                 self.clients.insert(key, client);
                 self.give_up(key, Silence::NoAddress);
             }
-            Destination::Uri(uri) => match Search::new(&uri, &self.config.transports) {
-                Some(search) => {
-                    let patience = self.config.timers.locate;
-                    client.timeout = Some(self.clock.set(now + patience, Alarmed::ClientTimeout(key)));
-                    client.search = Some(Box::new((QueryId(0), search)));
-                    self.clients.insert(key, client);
-                    self.ask(now, key);
-                }
-                None => {
-                    self.clients.insert(key, client);
-                    self.give_up(key, Silence::NoAddress);
-                }
-            },
         }
         key
     }
