@@ -12,7 +12,8 @@ use carnet_client::{
 };
 use carnet_mikey::exchange::{ResolveRequest, TicketRequest};
 use carnet_mikey::payload::Payload;
-use carnet_mikey::{Error, Identity, Profile, Psk, Tpk};
+use carnet_mikey::registry::time_role;
+use carnet_mikey::{Error, Identity, Profile, Psk, Timestamp, Tpk};
 use carnet_sip::{Destination, Endpoint, Hop, Input, SessionTimers, Transport, Uri};
 use carnet_wire::SeededRandom;
 
@@ -34,6 +35,9 @@ pub struct Kms {
     pub ticket: Option<FetchError>,
     pub resolve: Option<FetchError>,
     pub silent: bool,
+    pub deaf_to_resolve: bool,
+    /// Lifetime of its tickets, if it is not the usual one.
+    pub lifetime: Option<Duration>,
     /// Changes the answer on its way.
     pub spoil: bool,
     pub asked: Vec<FetchPurpose>,
@@ -51,6 +55,8 @@ impl Kms {
             ticket: None,
             resolve: None,
             silent: false,
+            deaf_to_resolve: false,
+            lifetime: None,
             spoil: false,
             asked: Vec::new(),
         }
@@ -63,7 +69,7 @@ impl Kms {
         octets: &[u8],
     ) -> Option<Result<Vec<u8>, FetchError>> {
         self.asked.push(purpose);
-        if self.silent {
+        if self.silent || (self.deaf_to_resolve && purpose == FetchPurpose::Resolve) {
             return None;
         }
         let failure = match purpose {
@@ -91,6 +97,15 @@ impl Kms {
         let verified = request.verify(psk, &identities[0], &self.identity).unwrap();
         let mut policy = verified.policy().unwrap().clone();
         policy.data.retain(|payload| !matches!(payload, Payload::Kemac(_)));
+        if let Some(lifetime) = self.lifetime {
+            for payload in &mut policy.data {
+                if let Payload::Tr { role, time } = payload
+                    && *role == time_role::END
+                {
+                    *time = Timestamp::from_wall(wall + lifetime);
+                }
+            }
+        }
         verified.grant(policy, &self.tpk, b"tpk-1", wall, &mut self.rng).unwrap().octets
     }
 
@@ -122,6 +137,8 @@ pub struct Node {
     pub address: SocketAddr,
     pub events: VecDeque<Event>,
     pub kms: usize,
+    /// How far its clock is behind.
+    pub skew: Duration,
     /// How many octets of SIP it got.
     pub received: Vec<Bytes>,
 }
@@ -200,7 +217,7 @@ impl Net {
         let endpoint = Endpoint::new(carnet_sip::Config::default(), Box::new(SeededRandom::new(seed)));
         let client = Client::new(config, endpoint, Box::new(SeededRandom::new(seed + 1)), self.wall).unwrap();
         let (events, received) = (VecDeque::new(), Vec::new());
-        self.nodes.push(Node { client, address: at, events, kms: 0, received });
+        self.nodes.push(Node { client, address: at, events, kms: 0, skew: Duration::ZERO, received });
         self.nodes.len() - 1
     }
 
@@ -210,7 +227,8 @@ impl Net {
 
     pub fn call_for(&mut self, from: usize, to: &str, purpose: Purpose) -> CallId {
         let local = media_address(from, 0);
-        let call = self.nodes[from].client.call(self.now, self.wall, uri(to), purpose, local).unwrap();
+        let wall = self.wall - self.nodes[from].skew;
+        let call = self.nodes[from].client.call(self.now, wall, uri(to), purpose, local).unwrap();
         self.settle();
         call
     }
@@ -278,7 +296,7 @@ impl Net {
                     let Some(node) = self.nodes.iter_mut().find(|node| node.address == to) else { continue };
                     node.received.push(data.clone());
                     let hop = Hop { local: Some(to), ..Hop::new(Transport::Udp, from) };
-                    node.client.handle_sip(self.now, self.wall, Input { hop, data });
+                    node.client.handle_sip(self.now, self.wall - node.skew, Input { hop, data });
                 }
             }
             if !moved {
@@ -289,8 +307,8 @@ impl Net {
     }
 
     fn drain(&mut self, at: usize) -> bool {
-        let (now, wall) = (self.now, self.wall);
         let node = &mut self.nodes[at];
+        let (now, wall) = (self.now, self.wall - node.skew);
         let mut moved = false;
         while let Some(transmit) = node.client.poll_transmit() {
             moved = true;
@@ -335,12 +353,12 @@ pub fn media_address(node: usize, plus: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, u8::try_from(node + 1).unwrap()], 20_000 + plus))
 }
 
-/// A tap that replaces `from` by `to` in messages whose first line starts with `start`, and mends
-/// Content-Length.
+/// A tap that edits messages whose first line starts with `start` and that carry a session
+/// description, and mends Content-Length.
 pub fn replacing(start: &'static str, edit: impl Fn(&str) -> String + 'static) -> Tap {
     Box::new(move |_, to, data| {
         let text = String::from_utf8(data.to_vec()).unwrap();
-        if !text.starts_with(start) {
+        if !text.starts_with(start) || !text.contains("\r\n\r\nv=0") {
             return vec![(to, data.clone())];
         }
         vec![(to, mend(&edit(&text)).into())]
