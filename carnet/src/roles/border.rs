@@ -113,7 +113,7 @@ impl Running {
                 () = async { tokio::time::sleep_until(over.unwrap_or_else(tokio::time::Instant::now)).await }, if over.is_some() => return,
             }
             self.flush();
-            if over.is_some() && self.machine.border.load().calls == 0 {
+            if over.is_some() && self.machine.border.load().live == 0 {
                 return;
             }
         }

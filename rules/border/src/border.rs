@@ -33,6 +33,8 @@ pub enum Out {
 pub struct Border {
     core: Core,
     calls: HashMap<CallKey, Call>,
+    /// How many of the calls are over and kept only for messages that come late.
+    ended: usize,
     next_call: u64,
 }
 
@@ -41,6 +43,8 @@ pub struct Border {
 pub struct Load {
     /// Calls, those that have just ended included.
     pub calls: usize,
+    /// Calls that have not ended.
+    pub live: usize,
     /// Requests to gateways without an answer.
     pub gateway_requests: usize,
     /// SIP requests sent on without a final response.
@@ -55,7 +59,7 @@ impl Border {
     /// A border with no calls and no gateways yet. `now` and `wall` are the same moment on the
     /// two clocks.
     pub fn new(config: Config, random: Box<dyn Random>, now: Instant, wall: SystemTime) -> Self {
-        Self { core: Core::new(config, random, now, wall), calls: HashMap::new(), next_call: 0 }
+        Self { core: Core::new(config, random, now, wall), calls: HashMap::new(), ended: 0, next_call: 0 }
     }
 
     /// Takes SIP octets in.
@@ -163,6 +167,7 @@ impl Border {
     pub fn load(&self) -> Load {
         Load {
             calls: self.calls.len(),
+            live: self.live(),
             gateway_requests: self.core.ops.len(),
             requests: self.core.clients.len(),
             tokens: self.core.tokens.len(),
@@ -170,11 +175,22 @@ impl Border {
         }
     }
 
+    fn live(&self) -> usize {
+        self.calls.len().saturating_sub(self.ended)
+    }
+
     /// Runs `act` on a call and takes care of what follows for its place in the tables.
     fn with(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Core)) {
         let Some(call) = self.calls.get_mut(&key) else { return };
+        let was_over = call.is_over();
         act(call, &mut self.core);
+        if !was_over && call.is_over() {
+            self.ended += 1;
+        }
         if call.done {
+            if call.is_over() {
+                self.ended = self.ended.saturating_sub(1);
+            }
             let Some(call) = self.calls.remove(&key) else { return };
             return self.forget(&call);
         }
@@ -328,7 +344,8 @@ impl Border {
         message: &Message,
         hop: &Hop,
     ) -> Result<(), Fault> {
-        if self.calls.len() >= self.core.config.limits.calls {
+        let limits = &self.core.config.limits;
+        if self.live() >= limits.calls || self.ended >= limits.ended {
             return Err(Fault::new(503, "the table of calls is full"));
         }
         let (onward, caller) = self.find_way(network, message, hop)?;

@@ -475,6 +475,10 @@ impl Call {
 
     // -- the end ---------------------------------------------------------------------------
 
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
     /// The call is over: the gateway gets its resources back.
     pub(crate) fn over(&mut self, core: &mut Core, now: Instant, cause: Cause) {
         if self.phase == Phase::Over {

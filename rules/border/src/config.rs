@@ -197,6 +197,8 @@ impl Default for Timers {
 pub struct Limits {
     /// Calls at once; more are answered 503.
     pub calls: usize,
+    /// Ended calls kept for messages that come late, some 40 s each.
+    pub ended: usize,
     /// Dialogs one call may fork into; responses of further ones are not passed on.
     pub forks: usize,
     /// Messages of one call that wait for the gateway.
@@ -213,6 +215,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             calls: 20_000,
+            ended: 100_000,
             forks: 12,
             held: 16,
             bindings: 100_000,
