@@ -11,6 +11,8 @@ use carnet_mikey::Psk;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::kms::client::ServerTrust;
+
 /// Everything a client is started with.
 pub struct UeConfig {
     /// Public identity: `sip:alice@example.com`.
@@ -56,8 +58,8 @@ pub struct KmsAccount {
     pub key_name: String,
     /// The key shared with it.
     pub key: Psk,
-    /// Certificate authority of its HTTPS, PEM; `None` is the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Who vouches for its HTTPS.
+    pub trust: ServerTrust,
 }
 
 /// Settings as written, in the `[ue]` table of a file or as flags.
@@ -94,7 +96,7 @@ pub struct Settings {
     /// Key server: https://kms.example.com
     #[arg(long, value_name = "URL", global = true)]
     pub kms: Option<String>,
-    /// Name of the key server in tickets [default: sip:kms.DOMAIN of --kms]
+    /// Name of the key server in tickets [default: the host of --kms]
     #[arg(long, value_name = "URI", global = true)]
     pub kms_identity: Option<String>,
     /// Name of the key shared with the key server [default: --user]
@@ -106,6 +108,9 @@ pub struct Settings {
     /// Certificate authority of the key server, PEM [default: the system's]
     #[arg(long, value_name = "FILE", global = true)]
     pub kms_ca_file: Option<PathBuf>,
+    /// SHA-256 of the key server's certificate, as "SHA-256 AB:CD:...", instead of an authority
+    #[arg(long, value_name = "FINGERPRINT", global = true)]
+    pub kms_fingerprint: Option<String>,
     /// Certificate authority for SIP over TLS, PEM [default: the system's]
     #[arg(long, value_name = "FILE", global = true)]
     pub ca_file: Option<PathBuf>,
@@ -197,6 +202,7 @@ impl Settings {
             kms_key_name: self.kms_key_name.or(base.kms_key_name),
             kms_key_file: self.kms_key_file.or(base.kms_key_file),
             kms_ca_file: self.kms_ca_file.or(base.kms_ca_file),
+            kms_fingerprint: self.kms_fingerprint.or(base.kms_fingerprint),
             ca_file: self.ca_file.or(base.ca_file),
             allow_clear: self.allow_clear || base.allow_clear,
             ask: self.ask || base.ask,
@@ -230,13 +236,23 @@ impl Settings {
                 })?;
                 let key = Psk::new(&octets)
                     .map_err(|error| ConfigError::Bad { name: "kms-key-file", reason: error.to_string() })?;
+                let trust = match (self.kms_fingerprint, self.kms_ca_file) {
+                    (Some(text), _) => ServerTrust::Pinned(text.parse().map_err(
+                        |error: carnet_tls::Error| ConfigError::Bad {
+                            name: "kms-fingerprint",
+                            reason: error.to_string(),
+                        },
+                    )?),
+                    (None, Some(path)) => ServerTrust::File(path),
+                    (None, None) => ServerTrust::System,
+                };
                 let host = url.split("://").nth(1).unwrap_or(&url);
                 let host = host.split(['/', ':']).next().unwrap_or(host);
                 Some(KmsAccount {
                     identity: self.kms_identity.unwrap_or_else(|| format!("sip:{host}")),
                     key_name: self.kms_key_name.unwrap_or_else(|| identity.clone()),
                     key,
-                    ca_file: self.kms_ca_file,
+                    trust,
                     url,
                 })
             }

@@ -1,4 +1,4 @@
-//! Questions to the key server: which URL, and what a failure means to a call.
+//! Questions of a client's machine to the key server: one POST each, `application/mikey` both ways.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use carnet_client::{FetchError, FetchPurpose};
 
 use super::UeError;
 use super::config::KmsAccount;
-use crate::kms::client::{self, KmsClient, ServerTrust};
+use crate::kms::client::{self, KmsClient, check_url};
 
 /// A little more than the machine waits, so that it is the machine that gives up.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -14,22 +14,22 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// The way to a key server.
 #[derive(Clone)]
 pub(super) struct KmsLink {
-    base: String,
+    url: String,
     client: KmsClient,
 }
 
 impl KmsLink {
     pub(super) fn new(account: &KmsAccount) -> Result<Self, UeError> {
-        client::check_url(&account.url).map_err(|error| UeError::Setup(error.to_string()))?;
-        let trust = account.ca_file.clone().map_or(ServerTrust::System, ServerTrust::File);
-        let client = KmsClient::new(trust, PATIENCE).map_err(|error| UeError::Setup(error.to_string()))?;
-        Ok(Self { base: account.url.trim_end_matches('/').to_owned(), client })
+        let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
+        check_url(&account.url).map_err(|error| setup(&error))?;
+        let client = KmsClient::new(account.trust.clone(), PATIENCE).map_err(|error| setup(&error))?;
+        Ok(Self { url: account.url.trim_end_matches('/').to_owned(), client })
     }
 
     pub(super) async fn ask(&self, purpose: FetchPurpose, octets: Vec<u8>) -> Result<Vec<u8>, FetchError> {
-        let url = format!("{}/keymanagement?requesttype={}", self.base, purpose.request_type());
+        let url = format!("{}/keymanagement?requesttype={}", self.url, purpose.request_type());
         self.client.fetch(&url, octets).await.map_err(|error| {
-            tracing::warn!(%error, url, "no answer from the key server");
+            tracing::warn!(url = %self.url, %error, "no answer from the key server");
             match error {
                 client::FetchError::Timeout => FetchError::TimedOut,
                 client::FetchError::Status(status) => FetchError::Status(status),

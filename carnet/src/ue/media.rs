@@ -348,7 +348,12 @@ impl Pump {
         let farewell = async {
             while self.session.poll_transmit(Instant::now(), &mut output, BUFFER) {}
             writer.write_all(&output).await?;
-            writer.shutdown().await
+            writer.shutdown().await?;
+            // A connection that is closed with octets unread is reset, and what we just wrote may
+            // be lost with it: wait for the peer's end.
+            let mut rest = [0; 4096];
+            while reader.read(&mut rest).await? > 0 {}
+            Ok::<_, std::io::Error>(())
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         news

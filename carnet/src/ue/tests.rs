@@ -77,7 +77,7 @@ fn config(name: &str, listen: SocketAddr, proxy: SocketAddr, kms: Option<SocketA
             identity: "sip:kms.example.com".into(),
             key_name: name.into(),
             key: key(name),
-            ca_file: None,
+            trust: crate::kms::client::ServerTrust::System,
         }),
         allow_clear: kms.is_none(),
         ca_file: None,

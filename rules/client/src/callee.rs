@@ -37,8 +37,8 @@ pub(crate) struct Resolving {
 /// The user is asked.
 pub(crate) struct Alerting {
     pub(crate) offered: Offered,
-    seal: Option<Seal>,
-    value: Option<String>,
+    /// The seal, and the `a=key-mgmt` that answers with it.
+    seal: Option<(Seal, String)>,
     until: Instant,
     reliable: Option<Provisionals>,
 }
@@ -113,7 +113,7 @@ impl Call {
             let fetch = core.fetch(now, id, FetchPurpose::Resolve, octets);
             call.state = State::Resolving(Box::new(Resolving { fetch, offered, opening }));
         } else {
-            call.alert(core, now, offered, None, None);
+            call.alert(core, now, offered, None);
         }
         Ok(call)
     }
@@ -133,7 +133,7 @@ impl Call {
             None => Err(Refusal::Unsealed(Half::Offer)),
         };
         match opened {
-            Ok((seal, value)) => self.alert(core, now, offered, Some(seal), Some(value)),
+            Ok(seal) => self.alert(core, now, offered, Some(seal)),
             Err(refusal) => self.reject(core, now, &offered, refusal),
         }
     }
@@ -155,15 +155,8 @@ impl Call {
         self.state = State::Over;
     }
 
-    fn alert(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        offered: Offered,
-        seal: Option<Seal>,
-        value: Option<String>,
-    ) {
-        let from = seal.as_ref().map_or_else(|| self.to.to_string(), |seal| seal.peer.clone());
+    fn alert(&mut self, core: &mut Core, now: Instant, offered: Offered, seal: Option<(Seal, String)>) {
+        let from = seal.as_ref().map_or_else(|| self.to.to_string(), |(seal, _)| seal.peer.clone());
         let purpose = match &self.own.file {
             Some((file, _)) => Purpose::SendFile(file.clone()),
             None => Purpose::Chat,
@@ -171,7 +164,7 @@ impl Call {
         core.events.push_back(Event::Incoming { call: self.id, from, purpose, sealed: seal.is_some() });
         let reliable = self.ring(core, now, &offered);
         let until = now + core.config.limits.ringing;
-        self.state = State::Alerting(Box::new(Alerting { offered, seal, value, until, reliable }));
+        self.state = State::Alerting(Box::new(Alerting { offered, seal, until, reliable }));
     }
 
     fn ring(&self, core: &mut Core, now: Instant, offered: &Offered) -> Option<Provisionals> {
@@ -201,8 +194,8 @@ impl Call {
         local: SocketAddr,
         start: u64,
     ) {
-        let Alerting { offered, seal, value, .. } = alerting;
-        match self.answer(core, now, &offered, seal, value, local, start) {
+        let Alerting { offered, seal, .. } = alerting;
+        match self.answer(core, now, &offered, seal, local, start) {
             Ok((up, media)) => {
                 self.state = State::Up(Box::new(up));
                 core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
@@ -214,14 +207,12 @@ impl Call {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn answer(
         &mut self,
         core: &mut Core,
         now: Instant,
         offered: &Offered,
-        seal: Option<Seal>,
-        value: Option<String>,
+        seal: Option<(Seal, String)>,
         local: SocketAddr,
         start: u64,
     ) -> Result<(Up, Media), Refusal> {
@@ -230,6 +221,7 @@ impl Call {
             .map_err(|error| Refusal::Malformed(error.to_string()))?;
         self.own.local = local;
         self.own.path = path.to_string();
+        let (seal, value) = seal.unzip();
         self.own.key_mgmt = value;
         if let Some((file, _)) = &mut self.own.file {
             file.start = file.start.max(start);

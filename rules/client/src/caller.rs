@@ -146,11 +146,11 @@ impl Call {
     ) {
         let status = response.status().unwrap_or(500);
         match status {
-            ..=199 => {
+            100..=199 => {
                 self.progress(core, now, wall, &mut inviting, response);
                 self.state = State::Inviting(Box::new(inviting));
             }
-            ..=299 => self.established(core, now, wall, inviting, response),
+            200..=299 => self.established(core, now, wall, inviting, response),
             _ => self.refused(core, now, inviting, response),
         }
     }

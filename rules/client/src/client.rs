@@ -271,14 +271,14 @@ impl Client {
         match request.method() {
             Method::Invite => self.invited(now, wall, key, request),
             Method::Options => {
-                self.core.reply_with(now, key, &request, 200, "OK", None, |response| {
+                self.core.reply_with(now, key, &request, 200, None, |response| {
                     set(response, "Allow", ALLOW, false)?;
                     set(response, "Accept", crate::core::SDP, false)
                 });
             }
-            _ => self.core.reply_with(now, key, &request, 405, "Method Not Allowed", None, |response| {
-                set(response, "Allow", ALLOW, false)
-            }),
+            _ => self
+                .core
+                .reply_with(now, key, &request, 405, None, |response| set(response, "Allow", ALLOW, false)),
         }
     }
 
@@ -334,9 +334,9 @@ impl Client {
             self.core.unchallenged();
         }
         match (status, owner) {
-            (..=199, _) => {}
+            (100..=199, _) => {}
             // After a 2xx of INVITE other branches may answer: `Ended` comes when none will.
-            (..=299, Owner::Call(id) | Owner::Answered(id)) if *response.method() == Method::Invite => {
+            (200..=299, Owner::Call(id) | Owner::Answered(id)) if *response.method() == Method::Invite => {
                 self.core.owners.insert(key, Owner::Answered(id));
             }
             _ => {
@@ -354,9 +354,9 @@ impl Client {
 
     fn unanswered(&mut self, now: Instant, key: ClientKey, reason: Silence) {
         match self.core.owners.remove(&key) {
-            Some(Owner::Registration) => self.registration.unanswered(&mut self.core, now),
+            Some(Owner::Registration) => self.registration.unanswered(&mut self.core, now, reason),
             Some(Owner::Call(id) | Owner::Answered(id)) => {
-                self.with(id, |call, core| call.unanswered(core, now, key, reason))
+                self.with(id, |call, core| call.unanswered(core, now, key, reason));
             }
             _ => {}
         }
@@ -500,11 +500,7 @@ impl Call {
             State::Inviting(inviting) if inviting.key == key => {
                 let ending = match reason {
                     Silence::Cancelled => Ending::Local,
-                    Silence::NoAddress | Silence::Unreachable => Ending::Refused(Refusal::Rejected {
-                        status: reason.status(),
-                        text: "the network cannot be reached".into(),
-                    }),
-                    _ => Ending::Refused(Refusal::Unanswered),
+                    _ => Ending::Refused(reason.into()),
                 };
                 self.over(core, ending);
             }

@@ -169,8 +169,7 @@ impl Core {
         status: u16,
         tag: Option<&str>,
     ) {
-        let reason = carnet_sip::reason_phrase(status);
-        self.reply_with(now, key, request, status, reason, tag, |_| Ok(()));
+        self.reply_with(now, key, request, status, tag, |_| Ok(()));
     }
 
     /// Refuses a request with the status and warning of `refusal`.
@@ -184,25 +183,24 @@ impl Core {
     ) {
         let (status, warning, text) = refusal.sip();
         let host = self.config.identity.host().to_owned();
-        let reason = carnet_sip::reason_phrase(status);
-        self.reply_with(now, key, request, status, reason, tag, |response| match warning {
+        self.reply_with(now, key, request, status, tag, |response| match warning {
             // RFC 3261 §20.43
             Some(code) => set(response, "Warning", &format!("{code} {host} \"{text}\""), false),
             None => Ok(()),
         });
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Answers a request after `edit` has added what belongs to the answer.
     pub(crate) fn reply_with(
         &mut self,
         now: Instant,
         key: ServerKey,
         request: &Message,
         status: u16,
-        reason: &str,
         tag: Option<&str>,
         edit: impl FnOnce(&mut Message) -> Result<(), Refusal>,
     ) {
+        let reason = carnet_sip::reason_phrase(status);
         let Ok(mut response) = Message::response(request, status, reason) else { return };
         let tag = match tag {
             Some(tag) => tag.to_owned(),

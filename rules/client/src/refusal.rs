@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use carnet_sip::Silence;
+
 /// Which exchange with the key server a reason is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FetchPurpose {
@@ -105,6 +107,8 @@ pub enum Refusal {
     },
     /// No final answer came from the network.
     Unanswered,
+    /// The network cannot be reached.
+    Unreachable,
     /// The network does not accept who we say we are.
     Unauthorised,
     /// The driver could not make or keep the media connection; one sentence.
@@ -139,7 +143,9 @@ impl Refusal {
             Self::PathMismatch => (488, Some(399), "MSRP path does not match and no CEMA"),
             Self::Setup => (488, Some(399), "Connection setup not possible"),
             Self::Malformed(_) => (400, Some(399), "Session description cannot be read"),
-            Self::Rejected { .. } | Self::Unanswered | Self::Unauthorised => (480, None, "Unavailable"),
+            Self::Rejected { .. } | Self::Unanswered | Self::Unreachable | Self::Unauthorised => {
+                (480, None, "Unavailable")
+            }
             Self::Connection(_) => (480, Some(399), "Media connection failed"),
             Self::Unwanted => (603, None, "Decline"),
             Self::Busy => (486, None, "Busy Here"),
@@ -171,6 +177,7 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::Rejected { .. } => "rejected",
             Self::Unanswered => "unanswered",
+            Self::Unreachable => "unreachable",
             Self::Unauthorised => "unauthorised",
             Self::Connection(_) => "connection",
             Self::Unwanted => "unwanted",
@@ -242,6 +249,7 @@ impl fmt::Display for Refusal {
             Self::Malformed(what) => write!(f, "a message could not be read: {}", plain(what)),
             Self::Rejected { status, text } => write!(f, "the call was refused: {status} {}", plain(text)),
             Self::Unanswered => f.write_str("nobody answered"),
+            Self::Unreachable => f.write_str("the network cannot be reached"),
             Self::Unauthorised => f.write_str("the network does not accept this user name and password"),
             Self::Connection(sentence) => f.write_str(&plain(sentence)),
             Self::Unwanted => f.write_str("the call was declined"),
@@ -251,6 +259,15 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<Silence> for Refusal {
+    fn from(reason: Silence) -> Self {
+        match reason {
+            Silence::Unreachable | Silence::NoAddress => Self::Unreachable,
+            _ => Self::Unanswered,
+        }
+    }
+}
 
 impl From<carnet_sip::Error> for Refusal {
     fn from(error: carnet_sip::Error) -> Self {

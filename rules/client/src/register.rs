@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use carnet_sip::{ClientKey, Message, Method, Uri, registration};
+use carnet_sip::{ClientKey, Message, Method, Silence, Uri, registration};
 
 use crate::core::{Core, Ids, Owner, set};
 use crate::event::Event;
@@ -116,7 +116,7 @@ impl Registration {
                     return;
                 }
                 match status {
-                    ..=299 => self.succeeded(core, now, response),
+                    200..=299 => self.succeeded(core, now, response),
                     401 | 403 | 407 => {
                         // The same password again would lock the account.
                         core.events.push_back(Event::RegistrationFailed { reason: Refusal::Unauthorised });
@@ -142,9 +142,9 @@ impl Registration {
         }
     }
 
-    pub(crate) fn unanswered(&mut self, core: &mut Core, now: Instant) {
+    pub(crate) fn unanswered(&mut self, core: &mut Core, now: Instant, reason: Silence) {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Asking { .. } => self.failed(core, now, Refusal::Unanswered),
+            State::Asking { .. } => self.failed(core, now, reason.into()),
             State::Ending { .. } => core.events.push_back(Event::Unregistered),
             other => self.state = other,
         }

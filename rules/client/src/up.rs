@@ -150,7 +150,7 @@ impl Call {
         let Some(refreshing) = up.refreshing.take() else { return Ok(()) };
         up.dialog.response(response)?;
         match status {
-            ..=299 => {
+            200..=299 => {
                 if *refreshing.request.method() == Method::Invite {
                     acknowledge(core, now, refreshing.key, &refreshing.request, &up.dialog);
                 }

@@ -1,6 +1,7 @@
 //! Clients, a key server and the network between them, under one clock.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
