@@ -248,7 +248,7 @@ impl Border {
                 let Some((call, Some(client))) = key.and_then(|k| self.core.served.get(&k)).copied() else {
                     return;
                 };
-                let from = self.side_of(&message).unwrap_or(Side::Caller);
+                let Some(from) = self.side_of(client, &message) else { return };
                 self.with(call, |call, core| call.ack(core, now, from, client, message));
             }
             Sip::Cancelled { key, .. } => {
@@ -269,15 +269,35 @@ impl Border {
         }
     }
 
-    fn side_of(&self, message: &Message) -> Option<Side> {
-        let token = message.request_uri()?.user()?;
-        self.core.tokens.get(token).map(|(_, side)| *side)
+    /// Who sends the ACK: the one who sent the INVITE.
+    fn side_of(&self, client: carnet_sip::ClientKey, ack: &Message) -> Option<Side> {
+        if let Some(Forwarded { purpose: Purpose::Call(_, side), .. }) = self.core.clients.get(&client) {
+            return Some(*side);
+        }
+        self.core.tokens.get(ack.request_uri()?.user()?).map(|(_, side)| *side)
     }
 
-    fn request(&mut self, now: Instant, key: ServerKey, message: Message, hop: Hop) {
+    fn request(&mut self, now: Instant, key: ServerKey, mut message: Message, hop: Hop) {
+        self.assert_identity(&mut message, &hop);
         let outcome = self.admit(now, key, &message, &hop);
         if let Err(fault) = outcome {
             self.core.refuse(now, key, &message, &fault);
+        }
+    }
+
+    /// What a terminal asserts of itself is not trusted; who it registered as is asserted in its
+    /// stead (RFC 3325 §5, TS 24.229 §5.2.6.3).
+    fn assert_identity(&self, message: &mut Message, hop: &Hop) {
+        let Some(network) = network_of(&self.core.config, hop) else { return };
+        if !self.core.config.networks.get(network).is_some_and(|n| n.access) {
+            return;
+        }
+        message.remove_all("P-Asserted-Identity");
+        let outside = message.to_tag().is_none() && *message.method() != Method::Register;
+        let sender = message.from().ok().and_then(|from| self.core.registrar.sender(from.uri(), hop));
+        if let Some(binding) = sender.filter(|_| outside) {
+            // A parsed URI is printable, so adding it cannot fail.
+            let _ = message.push_back("P-Asserted-Identity", &format!("<{}>", binding.aor));
         }
     }
 
@@ -555,7 +575,11 @@ impl Border {
         if termination.is_root() {
             return;
         }
-        let Some(id) = context.id() else { return };
+        // A heartbeat asks whether the termination is still wanted; the controller has answered.
+        let Some(id) = context.id().filter(|_| observed.events.iter().any(|e| e.name != "hangterm/thb"))
+        else {
+            return;
+        };
         let owner = self.calls.values().find(|c| c.session.uses(gateway, Some(id))).map(|c| c.key);
         // The controller has answered, and subtracted what it did not know.
         let Some(key) = owner else { return };

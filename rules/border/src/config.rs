@@ -201,6 +201,8 @@ pub struct Limits {
     pub ended: usize,
     /// Dialogs one call may fork into; responses of further ones are not passed on.
     pub forks: usize,
+    /// Media lines of one call that may be on a gateway.
+    pub streams: usize,
     /// Messages of one call that wait for the gateway.
     pub held: usize,
     /// Bindings in the registrar.
@@ -217,6 +219,7 @@ impl Default for Limits {
             calls: 20_000,
             ended: 100_000,
             forks: 12,
+            streams: 8,
             held: 16,
             bindings: 100_000,
             contacts: 10,

@@ -31,6 +31,10 @@ impl Session {
             };
             return Err(Fault::warned(status, warning, line.reason));
         }
+        let anchored = plan.lines.iter().filter(|l| l.decision.transport().is_some()).count();
+        if anchored > core.config.limits.streams {
+            return Err(Fault::warned(488, 399, "more TCP media lines than one call may have"));
+        }
         let offered = offer.media().map(|m| Offered {
             proto: m.proto().to_owned(),
             address: m.address(),

@@ -17,7 +17,9 @@ fn sealed_call_between_two_terminals() {
     let offer = msrps("192.0.2.20", 2855, "actpass");
     let alice = Ua::new("alice", ALICE, "bob", "call-1@192.0.2.20");
     let invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
-    w.send(ALICE, ACCESS, &with_sdp(invite.clone(), &offer));
+    let mut lying = with_sdp(invite.clone(), &offer);
+    lying.push_back("P-Asserted-Identity", "<sip:president@example.com>").unwrap();
+    w.send(ALICE, ACCESS, &lying);
 
     // The offer at bob: addresses of the gateway, all else octet for octet.
     let at_bob = w.take_request(BOB, Method::Invite);
@@ -25,6 +27,7 @@ fn sealed_call_between_two_terminals() {
     for name in ["From", "To", "Call-ID", "CSeq"] {
         assert_eq!(at_bob.header(name), invite.header(name));
     }
+    assert_eq!(at_bob.header("P-Asserted-Identity").as_deref(), Some("<sip:alice@example.com>"));
     assert_eq!(at_bob.header("Max-Forwards").as_deref(), Some("69"));
     assert_eq!(at_bob.vias().unwrap().len(), 1);
     assert!(contact(&at_bob).ends_with("@192.0.2.1:5060"), "{}", contact(&at_bob));

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod gateway;
+pub mod real;
 
 use carnet_border::{
     Border, Config, Event, Family, Gateway, Network, Out, Policy, Registration, Route, User,
@@ -92,6 +93,8 @@ pub struct World {
     pub now: Instant,
     pub border: Border,
     pub gateway: ScriptedGateway,
+    /// If there, it takes the place of the scripted one.
+    pub real: Option<real::RealGateway>,
     /// What reached each address and was not looked at yet.
     pub inbox: HashMap<SocketAddr, VecDeque<Message>>,
     pub events: Vec<Event>,
@@ -114,6 +117,7 @@ impl World {
             now,
             border,
             gateway: ScriptedGateway::new("agw1.example.com"),
+            real: None,
             inbox: HashMap::new(),
             events: Vec::new(),
             inbox_contact: None,
@@ -157,13 +161,19 @@ impl World {
                     Out::Gateway(name, message) => {
                         assert_eq!(&*name, "agw1");
                         self.control_sent += 1;
-                        if self.lose_control != Some(self.control_sent) {
-                            self.gateway.handle(message);
+                        if self.lose_control == Some(self.control_sent) {
+                            continue;
+                        }
+                        match &mut self.real {
+                            Some(real) => real.handle(self.now, message),
+                            None => self.gateway.handle(message),
                         }
                     }
                 }
             }
-            while let Some(message) = self.gateway.poll() {
+            while let Some(message) =
+                self.real.as_mut().map_or_else(|| self.gateway.poll(), |r| r.poll(self.now))
+            {
                 quiet = false;
                 self.control_sent += 1;
                 if self.lose_control != Some(self.control_sent) {
@@ -183,9 +193,16 @@ impl World {
     /// Lets time pass, with every timer on the way.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(at) = self.border.poll_timeout().filter(|at| *at <= end) {
+        let next = |w: &Self| {
+            let real = w.real.as_ref().and_then(|r| r.gateway.poll_timeout());
+            w.border.poll_timeout().into_iter().chain(real).min()
+        };
+        while let Some(at) = next(self).filter(|at| *at <= end) {
             self.now = self.now.max(at);
             self.border.handle_timeout(self.now);
+            if let Some(real) = &mut self.real {
+                real.gateway.handle_timeout(self.now);
+            }
             self.settle();
         }
         self.now = end;
