@@ -1,6 +1,7 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
 mod check;
+mod demo;
 mod kms;
 mod roles;
 mod run;
@@ -19,6 +20,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the whole network on this machine and prove that it seals.
+    Demo(demo::DemoArgs),
     /// Start the roles of a configuration file.
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
@@ -31,6 +34,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Args::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Ue(args) => ue::run(*args),

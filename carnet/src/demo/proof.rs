@@ -21,8 +21,8 @@ pub struct Hop {
     pub from_alice: u64,
     /// TCP payload from bob's side, octets.
     pub from_bob: u64,
-    /// Random of the TLS ClientHello it saw pass, hex.
-    pub client_random: String,
+    /// Randoms of the TLS ClientHellos it saw pass, hex, one a session, in order.
+    pub client_randoms: Vec<String>,
     /// TLS records from alice's side.
     pub records_from_alice: u64,
     /// TLS records from bob's side.
@@ -57,20 +57,21 @@ pub struct Evidence {
     pub seal_alice: String,
     /// The same for bob.
     pub seal_bob: String,
-    /// The ClientHello random the TLS client itself used, hex.
-    pub client_random: String,
+    /// The ClientHello randoms the TLS clients themselves used, hex, one a session, in order.
+    pub client_randoms: Vec<String>,
     /// Texts sent and received: (from, sent, received).
     pub messages: Vec<(String, String, Option<String>)>,
     /// The file.
     pub file: Transfer,
     /// From the start of the first role to both clients registered.
     pub started: Duration,
-    /// SIP and H.248 messages searched for the session key.
+    /// SIP and H.248 messages searched for the texts that were sent.
     pub searched: usize,
-    /// How many of them held it.
-    pub key_found: usize,
-    /// Distinctive plain text sent; how many messages of SIP and H.248 held it.
+    /// How many of them held one.
     pub text_found: usize,
+    /// What the key management service said to a border that has an account of its own and asked
+    /// it to open the ticket it had forwarded; `None` if the border was given the key.
+    pub border_refused: Option<String>,
 }
 
 /// A claim, and whether it held.
@@ -113,20 +114,25 @@ impl Evidence {
                 all(&|h| {
                     !h.told_tls
                         && !h.told.is_empty()
-                        && h.told.iter().all(|m| m.starts_with("- ") && (m.ends_with(" TCP/TLS -") || m.ends_with(" TCP -")))
+                        && h.told.iter().all(|m| {
+                            m.starts_with("- ") && (m.ends_with(" TCP/TLS -") || m.ends_with(" TCP -"))
+                        })
                 }),
                 first.told.first().cloned().unwrap_or_default(),
             ),
             check(
-                "the same TLS session passed every gateway: one client random",
-                !self.client_random.is_empty() && all(&|h| h.client_random == self.client_random),
-                self.client_random.clone(),
+                "the clients' own TLS sessions passed every gateway: the same client randoms",
+                !self.client_randoms.is_empty()
+                    && !self.client_randoms.iter().any(String::is_empty)
+                    && all(&|h| h.client_randoms == self.client_randoms),
+                self.client_randoms.join(", "),
             ),
             check(
                 "every gateway saw the same number of TLS records",
                 first.records_from_alice > 0
                     && all(&|h| {
-                        (h.records_from_alice, h.records_from_bob) == (first.records_from_alice, first.records_from_bob)
+                        (h.records_from_alice, h.records_from_bob)
+                            == (first.records_from_alice, first.records_from_bob)
                     }),
                 format!("{} from alice, {} from bob", first.records_from_alice, first.records_from_bob),
             ),
@@ -138,9 +144,14 @@ impl Evidence {
             ),
             check("no octet passed outside a TLS record", all(&|h| h.in_clear == 0), String::new()),
             check(
-                "no signalling message held the session key or a sent text",
-                self.searched > 0 && self.key_found == 0 && self.text_found == 0,
+                "no signalling message held a sent text",
+                self.searched > 0 && self.text_found == 0,
                 format!("{} SIP and H.248 messages searched", self.searched),
+            ),
+            check(
+                "a border that asks the KMS to open the ticket it forwarded is refused",
+                self.border_refused.is_some(),
+                self.border_refused.clone().unwrap_or_default(),
             ),
             check(
                 "after the call no gateway held a context or a port",
@@ -163,21 +174,19 @@ impl Evidence {
                 "told": h.told, "told_tls": h.told_tls,
                 "octets": {"from_alice": h.from_alice, "from_bob": h.from_bob},
                 "tls": {
-                    "client_random": h.client_random, "in_clear": h.in_clear,
+                    "client_randoms": h.client_randoms, "in_clear": h.in_clear,
                     "records": {"from_alice": h.records_from_alice, "from_bob": h.records_from_bob},
                 },
                 "left": {"contexts": h.contexts_left, "ports": h.ports_left},
             })
         };
-        let message = |(from, sent, received): &(String, String, Option<String>)| {
-            json!({"from": from, "text": sent, "delivered": received.as_ref() == Some(sent)})
-        };
+        let message = |(from, sent, received): &(String, String, Option<String>)| json!({"from": from, "text": sent, "delivered": received.as_ref() == Some(sent)});
         let check = |c: &Check| json!({"name": c.name, "held": c.held, "seen": c.seen});
         json!({
             "sealed": self.sealed(),
             "hops": self.hops.len(),
             "hop": self.hops.iter().map(hop).collect::<Vec<_>>(),
-            "seal": {"alice": self.seal_alice, "bob": self.seal_bob, "client_random": self.client_random},
+            "seal": {"alice": self.seal_alice, "bob": self.seal_bob, "client_randoms": self.client_randoms},
             "messages": self.messages.iter().map(message).collect::<Vec<_>>(),
             "file": {
                 "size": self.file.size, "sha256": self.file.received,
@@ -197,13 +206,19 @@ impl Evidence {
             let told = h.told.first().map_or("nothing", String::as_str);
             let keys = if h.told_tls { "and TLS data" } else { "no key, no fingerprint, no TLS signal" };
             writeln!(out, "     H.248 told it   m={told}   {keys}")?;
-            writeln!(out, "     octets          {:>12} from alice  {:>12} from bob", h.from_alice, h.from_bob)?;
+            writeln!(
+                out,
+                "     octets          {:>12} from alice  {:>12} from bob",
+                h.from_alice, h.from_bob
+            )?;
             writeln!(
                 out,
                 "     TLS records     {:>12} from alice  {:>12} from bob   {} octets in clear",
                 h.records_from_alice, h.records_from_bob, h.in_clear
             )?;
-            writeln!(out, "     client random   {}", h.client_random)?;
+            for random in &h.client_randoms {
+                writeln!(out, "     client random   {random}")?;
+            }
         }
         writeln!(out, "\nChecks")?;
         for Check { name, held, seen } in self.checks() {
@@ -212,7 +227,12 @@ impl Evidence {
             writeln!(out, "  {mark} {name}{seen}")?;
         }
         let verdict = if self.sealed() { "sealed end to end" } else { "NOT PROVEN" };
-        writeln!(out, "\n{verdict}: {} of {} checks held", self.checks().iter().filter(|c| c.held).count(), self.checks().len())
+        writeln!(
+            out,
+            "\n{verdict}: {} of {} checks held",
+            self.checks().iter().filter(|c| c.held).count(),
+            self.checks().len()
+        )
     }
 }
 
@@ -225,7 +245,7 @@ mod tests {
             told: vec!["- $ TCP/TLS -".into()],
             from_alice: 2000,
             from_bob: 100,
-            client_random: "ab".into(),
+            client_randoms: vec!["ab".into()],
             records_from_alice: 9,
             records_from_bob: 3,
             ..Hop::default()
@@ -235,8 +255,12 @@ mod tests {
             hops: vec![hop; 4],
             seal_alice: seal.clone(),
             seal_bob: seal,
-            client_random: "ab".into(),
-            messages: vec![("a".into(), "x".into(), Some("x".into())), ("b".into(), "y".into(), Some("y".into()))],
+            client_randoms: vec!["ab".into()],
+            border_refused: Some("no".into()),
+            messages: vec![
+                ("a".into(), "x".into(), Some("x".into())),
+                ("b".into(), "y".into(), Some("y".into())),
+            ],
             file: Transfer { size: 1000, sent: "h".into(), received: "h".into(), ..Transfer::default() },
             searched: 10,
             ..Evidence::default()
@@ -259,11 +283,11 @@ mod tests {
             ("the file", |e| e.file.received = "g".into()),
             ("H.248 told", |e| e.hops[2].told_tls = true),
             ("H.248 told", |e| e.hops[2].told.push("message 9 TCP/TLS/MSRP *".into())),
-            ("the same TLS session", |e| e.hops[3].client_random = "cd".into()),
+            ("the clients' own TLS", |e| e.hops[3].client_randoms = vec!["cd".into()]),
             ("every gateway saw", |e| e.hops[1].records_from_bob += 1),
             ("every gateway passed", |e| e.hops[1].from_alice -= 1),
             ("no octet passed", |e| e.hops[0].in_clear = 1),
-            ("no signalling message", |e| e.key_found = 1),
+            ("a border that asks", |e| e.border_refused = None),
             ("no signalling message", |e| e.text_found = 1),
             ("after the call", |e| e.hops[0].contexts_left = 1),
             ("after the call", |e| e.hops[0].ports_left = 1),

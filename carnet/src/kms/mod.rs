@@ -73,3 +73,18 @@ fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenErr
     };
     CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))
 }
+
+/// Gives users accounts before the role starts: identities, which are also the names of their
+/// keys, and the keys in hexadecimal.
+pub fn provision(section: &KmsSection, users: &[(&str, &str)]) -> Result<(), String> {
+    let mut settings = ServiceSettings::new(identity(&section.name).map_err(|e| e.to_string())?);
+    settings.root_key.clone_from(&section.root_key);
+    let service = Service::open(&section.data, settings).map_err(|e| e.to_string())?;
+    let new = |(identity, psk): &(&str, &str)| admin::NewUser {
+        name: (*identity).to_owned(),
+        identities: vec![(*identity).to_owned()],
+        psk: (*psk).to_owned(),
+    };
+    let users = users.iter().map(new).collect();
+    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop)
+}

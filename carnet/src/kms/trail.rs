@@ -8,6 +8,7 @@ use carnet_keys::AuditRecord;
 use carnet_store::Store;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// Records that may wait. More are refused.
@@ -17,21 +18,38 @@ const BATCH: usize = 1024;
 
 type Waiting = (AuditRecord, oneshot::Sender<bool>);
 
-/// Where records go in.
-pub struct Trail(SyncSender<Waiting>);
+/// Where records go in. Dropping it waits until the last record is on disk and the database is
+/// let go.
+pub struct Trail {
+    /// `None` only while being dropped.
+    records: Option<SyncSender<Waiting>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Trail {
-    /// Starts the thread. It ends when this is dropped.
+    /// Starts the thread.
     pub fn start(store: Arc<Store>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        std::thread::Builder::new().name("audit-trail".into()).spawn(move || write(&store, &receiver))?;
-        Ok(Self(sender))
+        let thread =
+            std::thread::Builder::new().name("audit-trail".into()).spawn(move || write(&store, &receiver))?;
+        Ok(Self { records: Some(sender), thread: Some(thread) })
     }
 
     /// Whether the record is on disk, once it is known.
     pub async fn append(&self, record: AuditRecord) -> bool {
         let (done, written) = oneshot::channel();
-        self.0.try_send((record, done)).is_ok() && written.await.unwrap_or(false)
+        let Some(records) = &self.records else { return false };
+        records.try_send((record, done)).is_ok() && written.await.unwrap_or(false)
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        self.records = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing more to write.
+            let _ = thread.join();
+        }
     }
 }
 

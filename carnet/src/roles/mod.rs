@@ -8,7 +8,7 @@ mod gateway;
 mod seen;
 mod tls;
 
-pub use seen::{Observer, Seen, log};
+pub use seen::{Observer, Seen, log, printed};
 
 use carnet_net::h248::{LocalEnd, local_pair};
 use carnet_net::{Drain, drain};

@@ -81,7 +81,7 @@ pub fn log(seen: &Seen<'_>) {
 }
 
 /// An H.248 message as text.
-fn printed(message: &carnet_h248::Message) -> String {
+pub fn printed(message: &carnet_h248::Message) -> String {
     let octets = carnet_h248::text::print(message, carnet_h248::text::Form::Long);
     String::from_utf8_lossy(&octets).into_owned()
 }

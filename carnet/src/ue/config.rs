@@ -237,12 +237,11 @@ impl Settings {
                 let key = Psk::new(&octets)
                     .map_err(|error| ConfigError::Bad { name: "kms-key-file", reason: error.to_string() })?;
                 let trust = match (self.kms_fingerprint, self.kms_ca_file) {
-                    (Some(text), _) => ServerTrust::Pinned(text.parse().map_err(
-                        |error: carnet_tls::Error| ConfigError::Bad {
-                            name: "kms-fingerprint",
-                            reason: error.to_string(),
-                        },
-                    )?),
+                    (Some(text), _) => {
+                        ServerTrust::Pinned(text.parse().map_err(|error: carnet_tls::Error| {
+                            ConfigError::Bad { name: "kms-fingerprint", reason: error.to_string() }
+                        })?)
+                    }
                     (None, Some(path)) => ServerTrust::File(path),
                     (None, None) => ServerTrust::System,
                 };

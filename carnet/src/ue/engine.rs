@@ -13,8 +13,8 @@ use carnet_client::{
 use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_sip::{
-    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, SessionTimers, Transmit,
-    Transport, Uri, host_of,
+    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, SessionTimers,
+    Transmit, Transport, Uri, host_of,
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, PskSettings, Trust};
 use tokio::net::{TcpListener, UdpSocket};
@@ -119,12 +119,16 @@ impl Engine {
         let contact = Uri::sip(Some(&user), &host_of(local), port)
             .and_then(|uri| uri.with_param("transport", Some(&transport.to_string().to_ascii_lowercase())))
             .map_err(|error| setup(&error))?;
+        // What we send comes from the address we say we are at: a border takes anything else for
+        // a sign of address translation.
+        let ours = port.map(|port| SocketAddr::new(local, port));
         let destination = match proxy.ip() {
             Some(ip) => {
                 let remote = SocketAddr::new(ip, proxy.port().unwrap_or(transport.default_port()));
-                Destination::Hops(vec![Hop::new(transport, remote)])
+                Destination::Hops(vec![Hop { local: ours, ..Hop::new(transport, remote) }])
             }
-            None => Destination::Uri(proxy),
+            None => Destination::Uri(proxy)
+                .leaving(&ours.map(|ours| (transport, ours)).into_iter().collect::<Vec<_>>()),
         };
         let kms = config.kms.as_ref().map(KmsLink::new).transpose()?;
         let inbox = config.inbox.clone().map(|directory| Inbox::new(directory, config.max_file));

@@ -1,0 +1,123 @@
+//! The network of the demonstration: two operators on addresses of this machine's loopback.
+//!
+//! The roles are started from configuration text, the same that `carnet run` reads, so that what
+//! is shown is what would run.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+/// Addresses `127.BASE.NETWORK.HOST`, so that nothing else on the machine is in the way.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses(u8);
+
+/// SIP port of the borders.
+const SIP: u16 = 5060;
+/// Port of the key management service.
+const KMS: u16 = 8443;
+
+/// One gateway: name, role, border, realm and network towards alice, realm and network towards
+/// bob, host number.
+pub const GATEWAYS: [(&str, &str, &str, (&str, u8), (&str, u8), u8); 4] = [
+    ("agw-a", "IMS-AGW", "border-a", ("access", 1), ("core", 2), 2),
+    ("trgw-a", "TrGW", "interconnect-a", ("core", 2), ("peers", 3), 4),
+    ("trgw-b", "TrGW", "interconnect-b", ("peers", 3), ("core", 4), 5),
+    ("agw-b", "IMS-AGW", "border-b", ("core", 4), ("access", 5), 6),
+];
+
+impl Addresses {
+    /// A block in which nobody listens.
+    pub fn free() -> Result<Self, String> {
+        let free = |base: &u8| {
+            let this = Self(*base);
+            [(this.at(1, 1), SIP), (this.at(3, 1), SIP), (this.kms().ip(), KMS)]
+                .into_iter()
+                .all(|(ip, port)| TcpListener::bind((ip, port)).is_ok())
+        };
+        (77..200).find(free).map(Self).ok_or_else(|| "no loopback addresses are free".into())
+    }
+
+    /// A host in a network.
+    pub fn at(self, network: u8, host: u8) -> std::net::IpAddr {
+        Ipv4Addr::new(127, self.0, network, host).into()
+    }
+
+    /// The key management service.
+    pub fn kms(self) -> SocketAddr {
+        SocketAddr::new(self.at(9, 1), KMS)
+    }
+
+    /// The border that alice (`false`) or bob (`true`) registers at.
+    pub fn proxy(self, bob: bool) -> String {
+        format!("sip:{}:{SIP};transport=tcp", self.at(if bob { 5 } else { 1 }, 1))
+    }
+
+    /// The configuration of all roles.
+    pub fn configuration(self) -> String {
+        let mut out = String::from("# The whole network in one process.\n");
+        let borders = [
+            ("border-a", "ims-alg", "a.example", ("access", 1, 1), ("core", 2, 1), "agw-a"),
+            ("interconnect-a", "ibcf", "a.example", ("core", 2, 3), ("peers", 3, 1), "trgw-a"),
+            ("interconnect-b", "ibcf", "b.example", ("peers", 3, 3), ("core", 4, 3), "trgw-b"),
+            ("border-b", "ims-alg", "b.example", ("core", 4, 1), ("access", 5, 1), "agw-b"),
+        ];
+        for (name, role, domain, first, second, gateway) in borders {
+            let _ = writeln!(out, "\n[border.{name}]\nrole = \"{role}\"\ndomain = \"{domain}\"");
+            let _ = writeln!(out, "control = {{ gateways = [\"{gateway}\"] }}");
+            if role == "ims-alg" {
+                let _ =
+                    writeln!(out, "registrar = {{ mode = \"built-in\", users = \"users-{domain}.toml\" }}");
+            }
+            for (network, number, host) in [first, second] {
+                let ip = self.at(number, host);
+                let _ = writeln!(out, "[border.{name}.network.{network}]");
+                let _ = writeln!(out, "listen = [\"udp:{ip}:{SIP}\", \"tcp:{ip}:{SIP}\"]");
+                if network == "access" {
+                    out.push_str("subscribers = true\n");
+                }
+            }
+        }
+        let routes = [
+            ("border-a", "*", "core", (2, 3), "udp"),
+            ("interconnect-a", "a.example", "core", (2, 1), "udp"),
+            ("interconnect-a", "*", "peers", (3, 3), "tcp"),
+            ("interconnect-b", "b.example", "core", (4, 1), "udp"),
+            ("interconnect-b", "*", "peers", (3, 1), "tcp"),
+            ("border-b", "*", "core", (4, 3), "udp"),
+        ];
+        for (border, domain, network, (number, host), transport) in routes {
+            let ip = self.at(number, host);
+            let _ =
+                writeln!(out, "\n[[border.{border}.route]]\ndomain = \"{domain}\"\nnetwork = \"{network}\"");
+            let _ = writeln!(out, "next-hop = \"sip:{ip}:{SIP};transport={transport}\"");
+        }
+        for (name, role, border, towards_alice, towards_bob, host) in GATEWAYS {
+            let role = if role == "TrGW" { "trgw" } else { "ims-agw" };
+            let _ =
+                writeln!(out, "\n[gateway.{name}]\nrole = \"{role}\"\ncontrollers = [\"local:{border}\"]");
+            out.push_str("witness = \"full\"\n");
+            for (realm, network) in [towards_alice, towards_bob] {
+                let _ = writeln!(out, "[gateway.{name}.realm.{realm}]");
+                let _ = writeln!(out, "v4 = \"{}\"\nports = \"30000-30999\"", self.at(network, host));
+            }
+        }
+        let _ = writeln!(out, "\n[kms]\nname = \"kms.example\"\nlisten = \"{}\"\ndata = \"kms\"", self.kms());
+        out.push_str("tls = { certificate = \"kms.pem\", key = \"kms.key\" }\nrate = 1000\n");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_one_that_would_run() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in ["users-a.example.toml", "users-b.example.toml", "kms.pem", "kms.key"] {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        let text = Addresses(99).configuration();
+        let config = carnet_ops::config::parse("demo", text, directory.path()).unwrap();
+        assert_eq!((config.border.len(), config.gateway.len(), config.kms.is_some()), (4, 4, true));
+    }
+}

@@ -1,0 +1,170 @@
+//! Collects what the roles show while the demonstration runs.
+
+use super::network::{Addresses, GATEWAYS};
+use super::proof::Hop;
+use crate::roles::{Observer, Seen, printed};
+use carnet_gateway::media::{Event, Pinhole};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Messages kept for the search at the end; the demonstration has some hundred.
+const MOST_MESSAGES: usize = 10_000;
+
+/// What has been seen so far. Clones share it.
+#[derive(Clone)]
+pub struct Watch(Arc<Mutex<State>>);
+
+struct State {
+    addresses: Addresses,
+    hops: Vec<Hop>,
+    /// Whether a pinhole faces alice, by gateway and name.
+    facing_alice: HashMap<(usize, Pinhole), bool>,
+    /// SIP and H.248 messages as they passed.
+    messages: Vec<Vec<u8>>,
+    /// The value of the first `a=key-mgmt` that an interconnect border forwarded.
+    key_mgmt: Option<String>,
+    registered: usize,
+}
+
+impl Watch {
+    /// Nothing seen yet.
+    pub fn new(addresses: Addresses) -> Self {
+        let hops = GATEWAYS.iter().map(|(gateway, role, controller, ..)| Hop {
+            gateway: (*gateway).to_owned(),
+            role,
+            controller: (*controller).to_owned(),
+            ..Hop::default()
+        });
+        Self(Arc::new(Mutex::new(State {
+            addresses,
+            hops: hops.collect(),
+            facing_alice: HashMap::new(),
+            messages: Vec::new(),
+            key_mgmt: None,
+            registered: 0,
+        })))
+    }
+
+    /// For the roles.
+    pub fn observer(&self) -> Observer {
+        let this = self.clone();
+        Arc::new(move |seen| {
+            crate::roles::log(&seen);
+            this.state().see(&seen);
+        })
+    }
+
+    /// The gateways as seen so far, from alice to bob.
+    pub fn hops(&self) -> Vec<Hop> {
+        self.state().hops.clone()
+    }
+
+    /// How many gateways have registered.
+    pub fn gateways_up(&self) -> usize {
+        self.state().registered
+    }
+
+    /// Whether no gateway holds anything.
+    pub fn all_released(&self) -> bool {
+        self.state().hops.iter().all(|hop| hop.contexts_left == 0 && hop.ports_left == 0)
+    }
+
+    /// How many messages were seen, and how many of them hold one of these texts.
+    pub fn search(&self, texts: &[&str]) -> (usize, usize) {
+        let state = self.state();
+        let holds = |m: &&Vec<u8>| {
+            texts.iter().any(|text| m.windows(text.len()).any(|window| window == text.as_bytes()))
+        };
+        (state.messages.len(), state.messages.iter().filter(holds).count())
+    }
+
+    /// The key management attribute of the first offer that an interconnect border forwarded.
+    pub fn forwarded_key_mgmt(&self) -> Option<String> {
+        self.state().key_mgmt.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn see(&mut self, seen: &Seen<'_>) {
+        match seen {
+            Seen::Sip { border, octets, sent } => {
+                self.keep(octets.to_vec());
+                if *sent && *border == "interconnect-a" && self.key_mgmt.is_none() {
+                    let text = String::from_utf8_lossy(octets);
+                    let value = text.lines().find_map(|line| line.strip_prefix("a=key-mgmt:"));
+                    self.key_mgmt = value.map(|v| v.trim_end().to_owned());
+                }
+            }
+            Seen::Command { gateway, message } => {
+                let text = printed(message);
+                if let Some(hop) = self.hop(gateway) {
+                    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("m="));
+                    for line in lines {
+                        if !hop.told.iter().any(|told| told == line) {
+                            hop.told.push(line.to_owned());
+                        }
+                    }
+                    let lower = text.to_ascii_lowercase();
+                    hop.told_tls |= ["fingerprint", "psk", "tlsbsc", "crntls", "key-mgmt"]
+                        .iter()
+                        .any(|w| lower.contains(w));
+                }
+                self.keep(text.into_bytes());
+            }
+            Seen::Border { event: carnet_border::Event::GatewayUp { .. }, .. } => self.registered += 1,
+            Seen::Media { gateway, event } => self.media(gateway, event),
+            Seen::Holds { gateway, contexts, .. } => {
+                if let Some(hop) = self.hop(gateway) {
+                    hop.contexts_left = *contexts;
+                }
+            }
+            Seen::Border { .. } | Seen::Gateway { .. } => {}
+        }
+    }
+
+    fn media(&mut self, gateway: &str, event: &Event) {
+        let Some(index) = GATEWAYS.iter().position(|(name, ..)| *name == gateway) else { return };
+        let (.., (_, towards_alice), _, host) = GATEWAYS[index];
+        let towards_alice = self.addresses.at(towards_alice, host);
+        match event {
+            Event::Bound { pinhole, local } => {
+                self.facing_alice.insert((index, *pinhole), local.ip() == towards_alice);
+                self.hops[index].ports_left += 1;
+            }
+            Event::Released { pinhole, statistics } => {
+                let facing_alice = self.facing_alice.remove(&(index, *pinhole)).unwrap_or_default();
+                let hop = &mut self.hops[index];
+                hop.ports_left -= 1;
+                let witness = statistics.witness.as_deref();
+                let records = witness.map_or(0, |w| w.records);
+                // What was not looked at is not known to have been in records.
+                hop.in_clear += witness.map_or(statistics.octets_received, |w| w.outside + w.unobserved);
+                if facing_alice {
+                    hop.from_alice += statistics.octets_received;
+                    hop.records_from_alice += records;
+                } else {
+                    hop.from_bob += statistics.octets_received;
+                    hop.records_from_bob += records;
+                }
+                if let Some(random) = witness.and_then(|w| w.client_hello_random) {
+                    hop.client_randoms.push(carnet_wire::hex::encode(&random));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hop(&mut self, gateway: &str) -> Option<&mut Hop> {
+        self.hops.iter_mut().find(|hop| hop.gateway == gateway)
+    }
+
+    fn keep(&mut self, message: Vec<u8>) {
+        if self.messages.len() < MOST_MESSAGES {
+            self.messages.push(message);
+        }
+    }
+}
