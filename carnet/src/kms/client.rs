@@ -28,8 +28,6 @@ pub enum ServerTrust {
     System,
     /// The authorities in a PEM file.
     File(PathBuf),
-    /// The same, in memory.
-    Pem(Vec<u8>),
     /// Nobody: the certificate has this fingerprint.
     Pinned(Fingerprint),
 }
@@ -52,16 +50,6 @@ pub enum FetchError {
     Status(u16),
 }
 
-impl FetchError {
-    /// The SIP status that tells a caller about it.
-    pub fn sip_status(&self) -> u16 {
-        match self {
-            Self::Timeout => 504,
-            _ => 503,
-        }
-    }
-}
-
 /// Asks key management services. Cheap to clone.
 #[derive(Clone)]
 pub struct KmsClient {
@@ -78,7 +66,6 @@ impl KmsClient {
         match trust {
             ServerTrust::System => settings.trust = Trust::System,
             ServerTrust::File(path) => settings.trust = Trust::File(path),
-            ServerTrust::Pem(pem) => settings.trust = Trust::Pem(pem),
             ServerTrust::Pinned(fingerprint) => {
                 // Checking by fingerprint asks for a certificate of our own, in case the server
                 // wants to see one. It does not.
