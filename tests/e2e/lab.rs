@@ -165,7 +165,18 @@ impl Lab {
         let path = self.directory().join(format!("{host}-{network}.pcap"));
         let device = format!("e-{network}");
         let mut command = self.command(host, "tcpdump");
-        command.args(["-U", "-s0", "-B", "16384", "-i", &device[..device.len().min(15)], "-w"]).arg(&path);
+        command
+            .args([
+                "-U",
+                "--immediate-mode",
+                "-s0",
+                "-B",
+                "16384",
+                "-i",
+                &device[..device.len().min(15)],
+                "-w",
+            ])
+            .arg(&path);
         let name = format!("tcpdump-{host}-{network}");
         self.start(&name, command);
         self.wait_for(&name, "err", "listening on", Duration::from_secs(10));

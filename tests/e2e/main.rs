@@ -1,6 +1,9 @@
 //! Carnet's processes on hosts of their own, joined by networks that are watched.
 
 mod lab;
+mod load;
+mod network;
+mod sealed;
 
 use lab::Lab;
 
