@@ -88,14 +88,16 @@ pub(super) struct Engine {
     inbox: Option<Inbox>,
     calls: HashMap<CallId, Known>,
     events: mpsc::Sender<UeEvent>,
-    news: (mpsc::Sender<(CallId, News)>, mpsc::Receiver<(CallId, News)>),
-    fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
+    news: Pipe<(CallId, News)>,
+    fetched: Pipe<Fetched>,
     registered: bool,
     stopping: Option<(Option<oneshot::Sender<()>>, Instant, bool)>,
     /// Calls whose connection is gone: when to end them if the peer does not.
     dying: Vec<(Instant, CallId)>,
 }
 
+/// Both ends of a channel from tasks of ours.
+type Pipe<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 type Fetched = (FetchId, Result<Vec<u8>, FetchError>);
 
 impl Engine {
@@ -235,11 +237,11 @@ impl Engine {
 
     async fn happened(&mut self, event: Event) {
         match event {
+            // A refresh is no news.
+            Event::Registered { .. } if self.registered => {}
             Event::Registered { expires } => {
-                // A refresh is no news.
-                if !std::mem::replace(&mut self.registered, true) {
-                    self.tell(UeEvent::Registered { identity: self.identity.clone(), expires }).await;
-                }
+                self.registered = true;
+                self.tell(UeEvent::Registered { identity: self.identity.clone(), expires }).await;
             }
             Event::RegistrationFailed { reason } => {
                 self.registered = false;

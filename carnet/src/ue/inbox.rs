@@ -200,11 +200,12 @@ mod tests {
     use super::*;
 
     fn offer(name: &str, octets: &[u8]) -> FileOffer {
-        let mut offer = FileOffer::default();
-        offer.name = name.to_owned();
-        offer.size = Some(octets.len() as u64);
-        offer.sha1 = Some(Sha1::digest(octets).into());
-        offer
+        FileOffer {
+            name: name.to_owned(),
+            size: Some(octets.len() as u64),
+            sha1: Some(Sha1::digest(octets).into()),
+            ..FileOffer::default()
+        }
     }
 
     #[tokio::test]

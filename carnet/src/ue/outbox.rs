@@ -32,13 +32,15 @@ pub(super) async fn describe(path: &Path, transfer_id: String) -> Result<FileOff
         hash.update(buffer.get(..read).unwrap_or_default());
         size += read as u64;
     }
-    let mut offer = FileOffer::default();
-    offer.name = path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned());
-    offer.content_type = content_type(path).to_owned();
-    offer.size = Some(size);
-    offer.sha1 = Some(hash.finalize().into());
-    offer.transfer_id = transfer_id;
-    Ok(offer)
+    let name = path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned());
+    Ok(FileOffer {
+        name,
+        content_type: content_type(path).to_owned(),
+        size: Some(size),
+        sha1: Some(hash.finalize().into()),
+        transfer_id,
+        start: 0,
+    })
 }
 
 impl Outbox {

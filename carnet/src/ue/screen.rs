@@ -53,7 +53,7 @@ impl Screen {
                 }
             }
             UeEvent::FileProgress { call, name, done, total } => {
-                self.bar(*call, name, *total).set_position(*done)
+                self.bar(*call, name, *total).set_position(*done);
             }
             UeEvent::FileDone { call, name, path, size, elapsed } => {
                 if let Some(bar) = self.bars.remove(call) {

@@ -198,6 +198,7 @@ impl Call {
         // What cannot be followed in it leaves the early target.
         let _ = branch.dialog.response(response);
         acknowledge(core, now, inviting.key, &inviting.invite, &branch.dialog);
+        core.answered.insert(inviting.key, inviting.invite);
         if inviting.cancelled {
             // RFC 3261 §9.1: the 2xx was faster than the CANCEL.
             goodbye(core, now, &mut branch.dialog, None);
@@ -219,9 +220,8 @@ impl Call {
                 let remote_value = terms.peer.mikey().map(str::to_owned);
                 match self.media(terms) {
                     Ok(media) => {
-                        let invite = (inviting.key, inviting.invite);
-                        let up =
-                            Up::calling(now, branch.dialog, remote_value, invite, inviting.timers, response);
+                        let timers = inviting.timers;
+                        let up = Up::calling(now, branch.dialog, remote_value, timers, response);
                         self.state = State::Up(Box::new(up));
                         core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
                     }
@@ -372,6 +372,15 @@ pub(crate) fn acknowledge(core: &mut Core, now: Instant, key: ClientKey, invite:
     let Ok(cseq) = invite.cseq() else { return };
     if let Ok(ack) = dialog.ack(cseq.number) {
         let _ = core.endpoint.ack(now, key, ack, dialog.destination());
+    }
+}
+
+/// Another branch of our INVITE has answered, after the one that decided.
+pub(crate) fn late_branch(core: &mut Core, now: Instant, key: ClientKey, response: &Message) {
+    let Some(invite) = core.answered.get(&key).cloned() else { return };
+    if let Ok(mut dialog) = Dialog::caller(&invite, response) {
+        acknowledge(core, now, key, &invite, &dialog);
+        goodbye(core, now, &mut dialog, None);
     }
 }
 

@@ -12,7 +12,7 @@ use carnet_sip::{
 use carnet_wire::Random;
 
 use crate::call::{Call, State};
-use crate::caller::{NewCall, goodbye};
+use crate::caller::{NewCall, goodbye, late_branch};
 use crate::config::Config;
 use crate::core::{ALLOW, Core, Owner, set};
 use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
@@ -217,7 +217,7 @@ impl Client {
 
     /// Whether all that was said has been answered: no call, no request under way.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.core.owners.values().all(|owner| matches!(owner, Owner::Answered(_)))
+        self.calls.is_empty() && self.core.owners.values().all(|owner| *owner == Owner::Answered)
     }
 
     /// Calls that are not over.
@@ -251,6 +251,7 @@ impl Client {
                 SipEvent::Unanswered { key, reason } => self.unanswered(now, key, reason),
                 SipEvent::Unacknowledged { key, status, .. } if status < 300 => self.unacknowledged(now, key),
                 SipEvent::Ended { key } => {
+                    self.core.answered.remove(&key);
                     self.core.owners.remove(&key);
                 }
                 _ => {}
@@ -336,8 +337,8 @@ impl Client {
         match (status, owner) {
             (100..=199, _) => {}
             // After a 2xx of INVITE other branches may answer: `Ended` comes when none will.
-            (200..=299, Owner::Call(id) | Owner::Answered(id)) if *response.method() == Method::Invite => {
-                self.core.owners.insert(key, Owner::Answered(id));
+            (200..=299, Owner::Call(_) | Owner::Answered) if *response.method() == Method::Invite => {
+                self.core.owners.insert(key, Owner::Answered);
             }
             _ => {
                 self.core.owners.remove(&key);
@@ -346,7 +347,8 @@ impl Client {
         match owner {
             Owner::Nobody => {}
             Owner::Registration => self.registration.answered(&mut self.core, now, key, response),
-            Owner::Call(id) | Owner::Answered(id) => {
+            Owner::Answered => late_branch(&mut self.core, now, key, response),
+            Owner::Call(id) => {
                 self.with(id, |call, core| call.answered(core, now, wall, key, response));
             }
         }
@@ -355,7 +357,7 @@ impl Client {
     fn unanswered(&mut self, now: Instant, key: ClientKey, reason: Silence) {
         match self.core.owners.remove(&key) {
             Some(Owner::Registration) => self.registration.unanswered(&mut self.core, now, reason),
-            Some(Owner::Call(id) | Owner::Answered(id)) => {
+            Some(Owner::Call(id)) => {
                 self.with(id, |call, core| call.unanswered(core, now, key, reason));
             }
             _ => {}
@@ -480,14 +482,6 @@ impl Call {
                         self.hang_up(core, now, Ending::Refused(refusal));
                     }
                     return;
-                }
-                let is_other = response.to_tag().as_deref() != up.dialog.remote().tag();
-                if let Some((invite_key, invite)) = &up.invite
-                    && *invite_key == key
-                    && is_other
-                    && response.status().is_some_and(|status| (200..300).contains(&status))
-                {
-                    Self::late_branch(core, now, key, invite, response);
                 }
                 self.state = State::Up(up);
             }

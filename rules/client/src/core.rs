@@ -26,8 +26,8 @@ pub(crate) const SDP: &str = "application/sdp";
 pub(crate) enum Owner {
     Registration,
     Call(CallId),
-    /// The INVITE of a call that is up: other branches of it may still answer.
-    Answered(CallId),
+    /// An INVITE that was answered: other branches of it may still answer too.
+    Answered,
     /// Nobody waits for the answer (BYE, PRACK of a branch that lost).
     Nobody,
 }
@@ -42,6 +42,9 @@ pub(crate) struct Core {
     /// Questions to the key server that have no answer yet, with the time each is given up.
     pub(crate) waiting: BTreeMap<FetchId, (CallId, Instant)>,
     pub(crate) owners: BTreeMap<ClientKey, Owner>,
+    /// Our INVITEs that were answered, as long as other branches of them may answer too, whether
+    /// the call is still up or not.
+    pub(crate) answered: BTreeMap<ClientKey, Message>,
     /// Service-Route of the registration (RFC 3608), else what was configured.
     pub(crate) routes: Vec<NameAddr>,
     digest: Option<DigestClient>,
@@ -66,6 +69,7 @@ impl Core {
             fetches: VecDeque::new(),
             waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
+            answered: BTreeMap::new(),
             routes,
             digest,
             next_fetch: 0,

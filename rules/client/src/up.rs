@@ -12,7 +12,7 @@ use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
 
 use crate::call::{Call, State};
-use crate::caller::{acknowledge, goodbye};
+use crate::caller::acknowledge;
 use crate::core::{Core, Owner, sdp, set_sdp};
 use crate::description::{Peer, read_answer, read_offer};
 use crate::event::Ending;
@@ -26,8 +26,6 @@ pub(crate) struct Up {
     pub(crate) dialog: Dialog,
     /// The `a=key-mgmt:mikey` data of the peer, as it came.
     remote_value: Option<String>,
-    /// Our INVITE, as long as branches of it may answer.
-    pub(crate) invite: Option<(ClientKey, Message)>,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<ServerKey>,
     timers: SessionTimers,
@@ -51,13 +49,12 @@ impl Up {
         now: Instant,
         dialog: Dialog,
         remote_value: Option<String>,
-        (key, invite): (ClientKey, Message),
         timers: SessionTimers,
         response: &Message,
     ) -> Self {
         let timer = timers.accepted(now, response);
         let updates = response.lists("Allow", "UPDATE");
-        Self { timer, updates, invite: Some((key, invite)), ..Self::new(dialog, remote_value, timers) }
+        Self { timer, updates, ..Self::new(dialog, remote_value, timers) }
     }
 
     /// As we answer an INVITE: decides about the session timer and writes it into the 2xx.
@@ -78,7 +75,6 @@ impl Up {
         Self {
             dialog,
             remote_value,
-            invite: None,
             unacknowledged: None,
             timers,
             timer: None,
@@ -290,20 +286,6 @@ impl Call {
             Some(timer) if now >= timer.expires_at() => Err(Refusal::Unanswered),
             Some(timer) if timer.refresh_at().is_some_and(|at| now >= at) => self.refresh(core, now, up),
             _ => Ok(()),
-        }
-    }
-
-    /// Another branch of our INVITE has answered, after the one we talk to.
-    pub(crate) fn late_branch(
-        core: &mut Core,
-        now: Instant,
-        key: ClientKey,
-        invite: &Message,
-        response: &Message,
-    ) {
-        if let Ok(mut dialog) = Dialog::caller(invite, response) {
-            acknowledge(core, now, key, invite, &dialog);
-            goodbye(core, now, &mut dialog, None);
         }
     }
 }

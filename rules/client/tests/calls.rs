@@ -137,6 +137,28 @@ fn of_two_answers_to_a_forked_call_one_stays() {
 }
 
 #[test]
+fn an_answer_after_the_call_is_over_is_ended_too() {
+    let mut net = Net::new();
+    net.add(&Person { name: "alice", last: 1, proxy: 9 }, |_| {});
+    net.add(&Person { name: "bob", last: 2, proxy: 1 }, |_| {});
+    net.add(&Person { name: "bob", last: 3, proxy: 1 }, |_| {});
+    net.tap = Some(Box::new(|_, to, data| {
+        let both = to == address(9);
+        let copies = [2, 3].map(|last| (address(last), data.clone())).to_vec();
+        if both { copies } else { vec![(to, data.clone())] }
+    }));
+    let call = net.call(0, "sip:bob@example.com");
+    net.accept(1);
+    net.nodes[0].client.hang_up(net.now, net.wall, call);
+    net.settle();
+    assert_eq!(net.ending(0), Ending::Local);
+    net.accept(2);
+    assert_eq!(net.ending(2), Ending::Peer(None));
+    net.pass(Duration::from_secs(60));
+    assert!(net.nodes.iter().all(|node| node.client.is_idle()));
+}
+
+#[test]
 fn a_lost_message_of_any_kind_is_made_up_for() {
     for lost in 0..8 {
         let mut net = Net::pair();
