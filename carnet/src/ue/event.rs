@@ -82,7 +82,9 @@ pub enum UeEvent {
         path: Option<PathBuf>,
         /// Octets in all.
         size: u64,
-        /// How long it took.
+        /// Octets that crossed this time; fewer when a broken transfer went on.
+        moved: u64,
+        /// How long that took.
         elapsed: Duration,
     },
     /// The call is over.
@@ -173,9 +175,9 @@ impl UeEvent {
             Self::FileProgress { call, name, done, total } => {
                 json!({"event": "file-progress", "call": call.0, "name": name, "done": done, "total": total})
             }
-            Self::FileDone { call, name, path, size, elapsed } => json!({
+            Self::FileDone { call, name, path, size, moved, elapsed } => json!({
                 "event": "file-done", "call": call.0, "name": name, "path": path, "size": size,
-                "seconds": elapsed.as_secs_f64(),
+                "moved": moved, "seconds": elapsed.as_secs_f64(),
             }),
             Self::Ended { call, failure } => json!({
                 "event": "ended", "call": call.0,

@@ -282,6 +282,7 @@ struct Sending {
     outbox: Outbox,
     name: String,
     size: u64,
+    start: u64,
     done: u64,
 }
 
@@ -380,7 +381,7 @@ impl Pump {
         let header = format!("attachment; filename=\"{}\"", name.replace(['"', '\\'], "_"));
         message.headers.push(("Content-Disposition".into(), header));
         let key = self.session.send(message).map_err(|error| UeError::Undelivered(error.to_string()))?;
-        self.sending = Some(Sending { key, outbox, name, size, done: start });
+        self.sending = Some(Sending { key, outbox, name, size, start, done: start });
         Ok(())
     }
 
@@ -414,6 +415,7 @@ impl Pump {
                             name: sent.name,
                             path: None,
                             size: sent.size,
+                            moved: sent.size.saturating_sub(sent.start),
                             elapsed,
                         };
                         let _ = self.events.send(event).await;
@@ -510,10 +512,17 @@ impl Pump {
                 let _ = self.events.send(event).await;
             }
             Some(Arriving::File(receiving)) => {
-                let Receiving { file, name, .. } = *receiving;
+                let Receiving { file, name, start, .. } = *receiving;
                 let (size, elapsed) = (file.written(), self.begun.elapsed());
                 let event = match file.finish().await {
-                    Ok(path) => UeEvent::FileDone { call: self.call, name, path: Some(path), size, elapsed },
+                    Ok(path) => UeEvent::FileDone {
+                        call: self.call,
+                        name,
+                        path: Some(path),
+                        size,
+                        moved: size.saturating_sub(start),
+                        elapsed,
+                    },
                     Err(error) => UeEvent::Trouble { message: error.to_string() },
                 };
                 let _ = self.events.send(event).await;

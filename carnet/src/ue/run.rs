@@ -5,6 +5,7 @@
 //! status is 0 when what was asked for is done, 1 when it was refused or failed, with one sentence
 //! on standard error, and 2 when the question was wrong.
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use carnet_client::CallId;
@@ -90,6 +91,8 @@ struct Terminal {
     asks: bool,
     /// The call about which the user is asked.
     asked: Option<CallId>,
+    /// Completes when the user, or the system that stops the program, wants us to go.
+    interrupted: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// What ends a session at the terminal.
@@ -117,6 +120,7 @@ impl Terminal {
             talking: None,
             asks,
             asked: None,
+            interrupted: Box::pin(interrupted()),
         };
         let outcome = terminal.act(action, register).await;
         terminal.leave().await;
@@ -150,7 +154,7 @@ impl Terminal {
         loop {
             let event = tokio::select! {
                 event = self.events.recv() => event,
-                _ = tokio::signal::ctrl_c() => return Ok(false),
+                () = &mut self.interrupted => return Ok(false),
             };
             let Some(event) = event else { return Err(UeError::Stopped.into()) };
             self.show(&event);
@@ -208,7 +212,7 @@ impl Terminal {
                         }
                     }
                 },
-                _ = tokio::signal::ctrl_c() => return End::Leaving,
+                () = &mut self.interrupted => return End::Leaving,
             }
         }
     }
@@ -257,5 +261,21 @@ impl Terminal {
         // When the reader of our output has left there is nobody to show anything to; the calls
         // end in order all the same.
         let _ = self.screen.show(event);
+    }
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
     }
 }

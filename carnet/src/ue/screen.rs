@@ -55,11 +55,11 @@ impl Screen {
             UeEvent::FileProgress { call, name, done, total } => {
                 self.bar(*call, name, *total).set_position(*done);
             }
-            UeEvent::FileDone { call, name, path, size, elapsed } => {
+            UeEvent::FileDone { call, name, path, size, moved, elapsed } => {
                 if let Some(bar) = self.bars.remove(call) {
                     bar.finish_and_clear();
                 }
-                let rate = *size as f64 / elapsed.as_secs_f64().max(0.001);
+                let rate = *moved as f64 / elapsed.as_secs_f64().max(0.001);
                 let to = path.as_ref().map_or(String::new(), |path| format!(" → {}", path.display()));
                 let (size, rate) = (indicatif::HumanBytes(*size), indicatif::HumanBytes(rate as u64));
                 writeln!(out, "{}{}: {size}, {rate}/s", clean(name), clean(&to))?;

@@ -222,6 +222,10 @@ impl fmt::Display for Refusal {
             Self::KmsTimeout(FetchPurpose::Resolve) => {
                 f.write_str("the key server did not open the caller's ticket in time")
             }
+            // RFC 3830 §6.12: Invalid ID.
+            Self::KmsRefused(FetchPurpose::Ticket, Some(7)) => {
+                f.write_str("the key server does not know who was called, or does not know us")
+            }
             Self::KmsRefused(FetchPurpose::Ticket, number) => {
                 write!(f, "the key server gave no ticket for this call{}", Number(*number))
             }
