@@ -9,8 +9,11 @@ use std::time::Duration;
 /// Time for a process to come up on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Networks a host is on, and its address in each.
+type On = &'static [(&'static str, &'static str)];
+
 /// Every host, the file it runs and the networks it is on.
-const HOSTS: &[(&str, &[(&str, &str)])] = &[
+const HOSTS: &[(&str, On)] = &[
     ("border-a", &[("subs-a", "198.51.100.1/26"), ("core-a", "10.1.0.1/24")]),
     ("agw-a", &[("subs-a", "198.51.100.2/26"), ("core-a", "10.1.0.2/24")]),
     ("interconnect-a", &[("core-a", "10.1.0.3/24"), ("peers", "192.0.2.1/24")]),
@@ -23,12 +26,12 @@ const HOSTS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 /// Users: host, domain, networks, first hop.
-const USERS: &[(&str, &str, &[(&str, &str)], &str)] = &[
+const USERS: &[(&str, &str, On, &str)] = &[
     ("alice", "a.example", &[("subs-a", "198.51.100.10/26"), ("keys", "203.0.113.10/24")], "198.51.100.1"),
     ("bob", "b.example", &[("subs-b", "198.51.100.74/26"), ("keys", "203.0.113.74/24")], "198.51.100.65"),
 ];
 
-/// Every pair of gateway and controller networks on which media passes, with its two gateways.
+/// The four gateways and the two networks each stands in, in the order of a call from alice.
 pub const MEDIA_HOSTS: &[(&str, &str, &str)] = &[
     ("agw-a", "subs-a", "core-a"),
     ("trgw-a", "core-a", "peers"),
