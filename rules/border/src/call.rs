@@ -365,6 +365,8 @@ impl Call {
                 }
                 Some((ExchangeKey { requester: held.from, cseq: cseq.number }, true))
             }
+            // The description in a refusal says what would have done; it answers nothing.
+            Kind::Response { .. } if held.message.status() >= Some(300) => None,
             Kind::Response { .. } => {
                 let key = ExchangeKey { requester: held.from.other(), cseq: cseq.number };
                 if answers(key, held.from) {

@@ -32,7 +32,25 @@ impl Call {
         self.over(core, now, cause);
     }
 
-    /// Acknowledges a 2xx and ends its dialog at once.
+    /// Acknowledges the 2xx of a re-INVITE on behalf of who asked.
+    pub(crate) fn acknowledge(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        client: ClientKey,
+        to: Side,
+        answer: &Message,
+    ) {
+        let (Some(at), Ok(cseq)) = (self.dialog_of_response(to, answer), answer.cseq()) else { return };
+        let Some((_, destination)) = self.way(core, at, to) else { return };
+        let ack = End::of(self, at, to).and_then(|end| end.request(self, Method::Ack, cseq.number, None));
+        if let Some(ack) = ack {
+            // A transaction that is over has had its ACK.
+            let _ = core.endpoint.ack(now, client, ack, destination);
+        }
+    }
+
+    /// Acknowledges a 2xx to the first INVITE and ends its dialog at once.
     pub(crate) fn turn_down(&mut self, core: &mut Core, now: Instant, client: ClientKey, answer: &Message) {
         let Some(dialog) = End::of_answer(self, answer) else { return };
         let hop = self.legs.callee.hop.clone();
@@ -45,10 +63,13 @@ impl Call {
         if let Some(ack) = dialog.request(self, Method::Ack, cseq.number, None) {
             let _ = core.endpoint.ack(now, client, ack, destination.clone());
         }
-        if let Some(bye) = dialog.request(self, Method::Bye, cseq.number + 1, Some("not wanted any more")) {
+        // PRACK and UPDATE may have used numbers behind the INVITE's.
+        let tag = answer.to_tag();
+        let used = self.dialogs.iter().find(|d| Some(&d.callee_tag) == tag.as_ref());
+        let next = used.map_or(0, |d| d.remotes.caller.cseq).max(cseq.number) + 1;
+        if let Some(bye) = dialog.request(self, Method::Bye, next, Some("not wanted any more")) {
             let _ = core.endpoint.request(now, bye, destination);
         }
-        let tag = answer.to_tag();
         for known in self.dialogs.iter_mut().filter(|d| Some(&d.callee_tag) == tag.as_ref()) {
             known.ended = true;
         }
@@ -73,18 +94,9 @@ impl Call {
             let cseqs = (dialog.remotes.caller.cseq, dialog.remotes.callee.cseq);
             let byes = [(Side::Callee, cseqs.0 + 1), (Side::Caller, cseqs.1 + 1)];
             for (to, cseq) in byes {
-                let Some(dialog) = self.dialogs.get(at) else { continue };
-                let (local, remote) = match to {
-                    Side::Callee => (dialog.names.caller.clone(), dialog.names.callee.clone()),
-                    Side::Caller => (dialog.names.callee.clone(), dialog.names.caller.clone()),
-                };
-                let end = End { remote: dialog.remotes.of(to).clone(), from: local, to: remote };
-                let hop = self.legs.of(to).hop.clone();
-                let Some(destination) = end.remote.destination(self.network(core, to), hop.as_ref(), None)
-                else {
-                    continue;
-                };
-                if let Some(bye) = end.request(self, Method::Bye, cseq, Some(&text)) {
+                let Some((_, destination)) = self.way(core, at, to) else { continue };
+                let bye = End::of(self, at, to).and_then(|e| e.request(self, Method::Bye, cseq, Some(&text)));
+                if let Some(bye) = bye {
                     // Full tables leave the end to its own session timer.
                     let _ = core.endpoint.request(now, bye, destination);
                 }
@@ -117,6 +129,16 @@ struct End {
 }
 
 impl End {
+    /// One end of a dialog.
+    fn of(call: &Call, at: usize, to: Side) -> Option<Self> {
+        let dialog = call.dialogs.get(at)?;
+        Some(Self {
+            remote: dialog.remotes.of(to).clone(),
+            from: dialog.names.of(to.other()).clone(),
+            to: dialog.names.of(to).clone(),
+        })
+    }
+
     /// The callee, as its 2xx to the first INVITE shows it.
     fn of_answer(call: &Call, answer: &Message) -> Option<Self> {
         let target: Uri = contact_of(answer)?;

@@ -229,10 +229,16 @@ impl Call {
             Kind::Request(key) => core.refuse(now, key, &message, fault),
             Kind::Response { client, server, request } => {
                 let status = message.status().unwrap_or(0);
+                let first = Some(client) == self.first.client;
                 if *request.method() == Method::Invite && (200..300).contains(&status) {
-                    self.turn_down(core, now, client, &message);
+                    match first {
+                        true => self.turn_down(core, now, client, &message),
+                        false => self.acknowledge(core, now, client, from, &message),
+                    }
+                } else if status >= 200 {
+                    core.clients.remove(&client);
                 }
-                if Some(client) == self.first.client {
+                if first {
                     return self.give_up(core, now, fault, Cause::RefusedHere(fault.status));
                 }
                 core.refuse(now, server, &request, fault);

@@ -249,6 +249,48 @@ fn a_refused_re_invite_leaves_everything_as_it_was() {
     hang_up(&mut e);
 }
 
+/// One end has accepted what the border cannot carry: acknowledged, refused to who asked, and
+/// the call ends for both.
+#[test]
+fn a_re_invite_answered_wrongly_ends_the_call() {
+    for caller_asks in [true, false] {
+        let mut e = up();
+        let ((ua, at, target), (other, far)) = match caller_asks {
+            true => ((&e.alice, ALICE, &e.at_alice), (&e.bob, BOB)),
+            false => ((&e.bob, BOB, &e.at_bob), (&e.alice, ALICE)),
+        };
+        let ip = |a: &str| a.split(':').next().unwrap().to_owned();
+        let invite = with_sdp(e.w.request(ua, Method::Invite, target, 50), &msrps(&ip(at), 2900, "actpass"));
+        e.w.send(at, ACCESS, &invite);
+        let there = e.w.take_request(far, Method::Invite);
+        let clear = msrps(&ip(far), 7394, "passive").replace("TCP/TLS/MSRP", "TCP/MSRP");
+        e.w.send(far, ACCESS, &other.answer(&there, 200, Some(&clear)));
+        let ack = e.w.take_request(far, Method::Ack);
+        assert_eq!(ack.header("CSeq").as_deref(), Some("50 ACK"));
+        assert_eq!((ack.header("From"), ack.header("To")), (there.header("From"), there.header("To")));
+        e.w.take_request(far, Method::Bye);
+        e.w.take_status(at, 488);
+        e.w.take_request(at, Method::Bye);
+        e.w.assert_empty();
+    }
+}
+
+/// A refusal may say what would have done (RFC 3261 §13.3.1.3): that is no answer.
+#[test]
+fn a_description_in_a_refusal_is_not_an_answer() {
+    let mut e = up();
+    let invite = with_sdp(
+        e.w.request(&e.alice, Method::Invite, &e.at_alice, 50),
+        &msrps("192.0.2.20", 2900, "actpass"),
+    );
+    e.w.send(ALICE, ACCESS, &invite);
+    let there = e.w.take_request(BOB, Method::Invite);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&there, 488, Some("v=0\r\no=- 1 1 IN IP4 192.0.2.30\r\ns=-\r\n")));
+    e.w.take_status(ALICE, 488);
+    e.w.take_request(BOB, Method::Ack);
+    hang_up(&mut e);
+}
+
 /// An unchanged re-INVITE (a session refresh) asks nothing of the gateway.
 #[test]
 fn a_refresh_costs_the_gateway_nothing() {

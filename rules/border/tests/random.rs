@@ -1,0 +1,236 @@
+//! Two terminals, a gateway and a clock do whatever they like; in the end nothing is left.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use carnet_h248::Verb;
+use carnet_h248::association::Transport::Datagram;
+use carnet_sip::{Message, Method};
+use carnet_wire::{Random, SeededRandom};
+use common::*;
+use std::time::Duration;
+
+struct Chaos {
+    w: World,
+    dice: SeededRandom,
+    /// Requests that reached a terminal and wait for an answer.
+    open: Vec<(usize, Message)>,
+    /// Requests the terminals made, for repetition, CANCEL and ACK.
+    made: Vec<(usize, Message)>,
+    uas: [Ua; 2],
+    targets: [Option<String>; 2],
+    cseq: u32,
+}
+
+const ADDRESSES: [&str; 2] = [ALICE, BOB];
+
+impl Chaos {
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.dice.u32() % sides
+    }
+
+    fn sdp(&mut self, who: usize) -> String {
+        let ip = ADDRESSES[who].split(':').next().unwrap();
+        let port = [9, 2855, 7394, 0][self.roll(4) as usize];
+        let setup = ["actpass", "active", "passive", "holdconn"][self.roll(4) as usize];
+        let mut sdp = msrps(ip, port, setup);
+        match self.roll(8) {
+            0 => sdp = sdp.replace("TCP/TLS/MSRP", "TCP/MSRP"),
+            1 => sdp.push_str("m=application 5000 TCP/TLS/BFCP *\r\na=setup:actpass\r\n"),
+            2 => sdp = sdp.replace("a=msrp-cema\r\n", ""),
+            3 => sdp = sdp.replace("v=0", "v=9"),
+            _ => {}
+        }
+        sdp
+    }
+
+    fn collect(&mut self) {
+        for (who, at) in ADDRESSES.into_iter().enumerate() {
+            while let Some(m) = self.w.try_take(at) {
+                if let Ok(contacts) = m.contacts()
+                    && let Some(contact) = contacts.first()
+                {
+                    self.targets[who] = Some(contact.uri().to_string());
+                }
+                if m.is_request() {
+                    if m.to_tag().is_none() && *m.method() == Method::Invite {
+                        self.uas[who] = Ua::answering(&self.uas[who].user, at, &m, "chaos");
+                    }
+                    if *m.method() != Method::Ack {
+                        self.open.push((who, m));
+                    }
+                } else if m.cseq().unwrap().method == Method::Invite && m.status() >= Some(200) {
+                    self.acknowledge(who, &m);
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, who: usize, m: &Message) {
+        if self.roll(6) == 0 {
+            return;
+        }
+        self.uas[who].remote = m.header("To").unwrap().into_owned();
+        let number = m.cseq().unwrap().number;
+        if m.status() < Some(300) {
+            let mut ack = self.w.request(&self.uas[who].clone(), Method::Ack, &contact(m), number);
+            if self.roll(4) == 0 {
+                ack = with_sdp(ack, &self.sdp(who));
+            }
+            self.w.send(ADDRESSES[who], ACCESS, &ack);
+        } else if let Some((_, invite)) =
+            self.made.iter().find(|(w, i)| *w == who && i.cseq().unwrap().number == number)
+        {
+            let mut ack = Message::request(Method::Ack, invite.request_uri().unwrap().clone());
+            for name in ["Via", "From", "Call-ID"] {
+                ack.copy_lines(name, invite);
+            }
+            ack.copy_lines("To", m);
+            ack.push_back("CSeq", &format!("{number} ACK")).unwrap();
+            self.w.send(ADDRESSES[who], ACCESS, &ack);
+        }
+    }
+
+    fn answer(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let at = self.roll(self.open.len() as u32) as usize;
+        let (who, request) = self.open[at].clone();
+        let status = [180, 183, 183, 200, 200, 200, 486, 491, 500][self.roll(9) as usize];
+        if status >= 200 {
+            self.open.remove(at);
+        }
+        let body = self.sdp(who);
+        let offered = matches!(*request.method(), Method::Invite | Method::Update | Method::Prack);
+        let body = (offered && status < 300 && self.roll(4) > 0).then_some(body);
+        let mut ua = self.uas[who].clone();
+        if self.roll(5) == 0 {
+            ua.local = ua.local.replace("tag=chaos", "tag=fork");
+        }
+        let mut m = ua.answer(&request, status, body.as_deref());
+        if status == 183 && self.roll(2) == 0 {
+            m.push_back("Require", "100rel").unwrap();
+            m.push_back("RSeq", "7").unwrap();
+        }
+        self.w.send(ADDRESSES[who], ACCESS, &m);
+    }
+
+    fn ask(&mut self) {
+        let who = self.roll(2) as usize;
+        let Some(target) = self.targets[who].clone() else { return };
+        self.cseq += 1;
+        let method = [Method::Invite, Method::Update, Method::Prack, Method::Info, Method::Bye]
+            [self.roll(5) as usize]
+            .clone();
+        let ua = self.uas[who].clone();
+        let mut m = self.w.request(&ua, method.clone(), &target, self.cseq);
+        if method == Method::Prack {
+            m.push_back("RAck", "7 1 INVITE").unwrap();
+        }
+        if method != Method::Bye && self.roll(2) == 0 {
+            m = with_sdp(m, &self.sdp(who));
+        }
+        self.made.push((who, m.clone()));
+        self.w.send(ADDRESSES[who], ACCESS, &m);
+    }
+
+    fn cancel(&mut self) {
+        let invites: Vec<_> =
+            self.made.iter().filter(|(_, m)| *m.method() == Method::Invite).cloned().collect();
+        if invites.is_empty() {
+            return;
+        }
+        let (who, invite) = invites[self.roll(invites.len() as u32) as usize].clone();
+        let mut m = Message::request(Method::Cancel, invite.request_uri().unwrap().clone());
+        for name in ["Via", "From", "To", "Call-ID"] {
+            m.copy_lines(name, &invite);
+        }
+        m.push_back("CSeq", &format!("{} CANCEL", invite.cseq().unwrap().number)).unwrap();
+        self.w.send(ADDRESSES[who], ACCESS, &m);
+    }
+
+    fn step(&mut self) {
+        match self.roll(14) {
+            0..=4 => self.answer(),
+            5..=7 => self.ask(),
+            8 => self.cancel(),
+            9 => {
+                let seconds = [0, 1, 6, 40][self.roll(4) as usize];
+                self.w.pass(Duration::from_secs(seconds));
+            }
+            10 => self.w.gateway.hold = true,
+            11 => self.w.gateway.let_go(),
+            12 => {
+                let verb = [Verb::Add, Verb::Modify, Verb::Subtract][self.roll(3) as usize];
+                let code = [510, 512, 500, 449][self.roll(4) as usize];
+                self.w.gateway.refuse = vec![(verb, code)];
+            }
+            _ => {
+                // Something is lost.
+                let sooner = self.roll(3) as usize;
+                self.w.lose_sip = Some(self.w.sip_sent + 1 + sooner);
+                self.w.lose_control = Some(self.w.control_sent + 1 + sooner);
+            }
+        }
+        self.w.settle();
+        self.collect();
+    }
+}
+
+#[test]
+fn whatever_happens_nothing_is_left() {
+    for seed in 0..400 {
+        let mut c = Chaos {
+            w: World::with_users(alg(Datagram)),
+            dice: SeededRandom::new(seed),
+            open: Vec::new(),
+            made: Vec::new(),
+            uas: [Ua::new("alice", ALICE, "bob", "chaos"), Ua::new("bob", BOB, "alice", "chaos")],
+            targets: [None, None],
+            cseq: 1,
+        };
+        let mut invite = c.w.request(&c.uas[0].clone(), Method::Invite, "sip:bob@example.com", 1);
+        if c.roll(4) > 0 {
+            invite = with_sdp(invite, &msrps("192.0.2.20", 2855, "actpass"));
+        }
+        c.made.push((0, invite.clone()));
+        c.w.send(ALICE, ACCESS, &invite);
+        c.collect();
+        for _ in 0..40 {
+            c.step();
+        }
+        c.w.gateway.refuse.clear();
+        c.w.gateway.let_go();
+        c.w.settle();
+        // Whoever is left hangs up, and the world goes on for a while.
+        c.w.pass(Duration::from_secs(400));
+        c.collect();
+        for (who, at) in ADDRESSES.into_iter().enumerate() {
+            for tag in ["chaos", "fork"] {
+                let Some(target) = c.targets[who].clone() else { continue };
+                c.cseq += 1;
+                let mut ua = c.uas[who].clone();
+                for name in [&mut ua.local, &mut ua.remote] {
+                    *name = name
+                        .replace("tag=chaos", &format!("tag={tag}"))
+                        .replace("tag=fork", &format!("tag={tag}"));
+                }
+                let bye = c.w.request(&ua, Method::Bye, &target, c.cseq);
+                c.w.send(at, ACCESS, &bye);
+            }
+        }
+        c.w.pass(Duration::from_secs(400));
+        assert_eq!(c.w.gateway.contexts(), 0, "seed {seed}: {:#?}", c.w.events);
+        let load = c.w.border.load();
+        assert_eq!(
+            (load.calls, load.gateway_requests, load.requests, load.tokens),
+            (0, 0, 0, 0),
+            "seed {seed} {load:?} {:#?}",
+            c.w.events
+        );
+        let count = |name: &str| c.w.names().iter().filter(|n| **n == name).count();
+        assert!(count("call-ended") == count("call-started"), "seed {seed}: {:?}", c.w.names());
+    }
+}
