@@ -64,27 +64,39 @@ fn recode(folder: &Path) -> String {
     said
 }
 
+/// What the text codec of OTP 25 cannot read although the grammar has it.
+fn beyond_otp(message: &Message) -> bool {
+    let text = String::from_utf8_lossy(&print(message, Form::Long)).into_owned();
+    // The escaped brace in SDP, the long spelling of Iteration, parameters of buffered events (it takes
+    // one), segment numbers.
+    ["\\}", "Iteration", "EventBuffer {", "Segment = ", "/END"].iter().any(|t| text.contains(t))
+        // Device names where a port may stand.
+        || format!("{:?}", message.body).contains("Device(")
+        // A value or a name that is spelt like a short keyword.
+        || text.split(|c: char| c.is_whitespace() || ",={}[]:".contains(c)).any(|word| {
+            let known = ["Add", "Mux", "ON", "OFF", "-", "$", "*"].contains(&word);
+            (1..=3).contains(&word.len()) && !known && !word.bytes().all(|b| b.is_ascii_digit())
+        })
+}
+
 #[test]
 fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
     if absent("escript") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let messages: Vec<_> = fixtures().into_iter().chain(random(400)).collect();
+    let mut messages = fixtures();
+    messages.extend(random(2_500).into_iter().filter(|(_, m)| !beyond_otp(m)));
     for (name, message) in &messages {
         for (form, letter) in [(Form::Long, 'l'), (Form::Short, 's')] {
             std::fs::write(folder.path().join(format!("{name}-{letter}.in")), print(message, form)).unwrap();
         }
     }
     let said = recode(folder.path());
-    let complaints: Vec<_> = said.lines().filter(|l| !l.starts_with("done")).collect();
-    assert!(
-        complaints.is_empty(),
-        "{} complaints\n{}",
-        complaints.len(),
-        complaints[..complaints.len().min(20)].join("\n")
-    );
-    let mut compared = 0;
+    let unread: Vec<_> =
+        said.lines().filter(|l| l.contains(": decode: ")).map(|l| &l[..l.len().min(400)]).collect();
+    assert!(unread.is_empty(), "{} not read\n{}", unread.len(), unread[..unread.len().min(30)].join("\n"));
+    let (mut compared, mut unprinted) = (0, 0);
     for (name, message) in &messages {
         // The text encoder of OTP writes the authentication header wrongly.
         if message.auth.is_some() {
@@ -92,8 +104,13 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
         }
         for letter in ['l', 's'] {
             for form in ["pretty", "compact"] {
-                let path = folder.path().join(format!("{name}-{letter}.{form}"));
-                let octets = std::fs::read(&path).unwrap();
+                // It cannot print all that it reads: lists as event parameters and statistics, some of
+                // version 3's directions.
+                let Ok(octets) = std::fs::read(folder.path().join(format!("{name}-{letter}.{form}"))) else {
+                    assert!(name.starts_with("random"), "{name}");
+                    unprinted += 1;
+                    continue;
+                };
                 let text = String::from_utf8_lossy(&octets);
                 let theirs =
                     parse(&octets, &Limits::default()).unwrap_or_else(|e| panic!("{name}: {e}\n{text}"));
@@ -102,5 +119,44 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
             }
         }
     }
-    eprintln!("{compared} messages of Erlang's megaco compared");
+    eprintln!(
+        "{} messages read by Erlang's megaco, {compared} of its own compared, {unprinted} it could not print",
+        2 * messages.len()
+    );
+    assert!(compared > 500);
+}
+
+/// Wireshark's dissector finds nothing malformed in what we print.
+#[test]
+fn tshark_finds_nothing_malformed() {
+    if absent("tshark") || absent("text2pcap") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (hex, pcap) = (folder.path().join("hex"), folder.path().join("pcap"));
+    let mut dump = String::new();
+    let mut count = 0;
+    for (_, message) in fixtures() {
+        for form in [Form::Long, Form::Short] {
+            dump.push_str("000000");
+            for octet in print(&message, form) {
+                dump.push_str(&format!(" {octet:02x}"));
+            }
+            dump.push('\n');
+            count += 1;
+        }
+    }
+    std::fs::write(&hex, dump).unwrap();
+    let made =
+        Process::new("text2pcap").args(["-q", "-u", "2944,2944"]).arg(&hex).arg(&pcap).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let seen = Process::new("tshark")
+        .arg("-r")
+        .arg(&pcap)
+        .args(["-T", "fields", "-e", "frame.protocols", "-e", "_ws.malformed", "-e", "_ws.expert.message"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert_eq!(text.lines().filter(|l| l.contains("megaco")).count(), count, "{text}");
+    assert!(!text.to_lowercase().contains("malformed") && !text.contains("ERROR"), "{text}");
 }

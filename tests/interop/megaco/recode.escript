@@ -18,7 +18,7 @@ recode(File) ->
             encode(File, megaco_pretty_text_encoder, ".pretty", Message),
             encode(File, megaco_compact_text_encoder, ".compact", Message);
         Reason ->
-            io:format("~s: decode: ~P~n", [filename:basename(File), Reason, 40])
+            io:format("~s: decode: ~0P~n", [filename:basename(File), Reason, 40])
     end.
 
 encode(File, Encoder, Suffix, Message) ->
@@ -26,7 +26,7 @@ encode(File, Encoder, Suffix, Message) ->
         {ok, Octets} ->
             ok = file:write_file(filename:rootname(File) ++ Suffix, Octets);
         Reason ->
-            io:format("~s: ~s: ~P~n", [filename:basename(File), Encoder, Reason, 40])
+            io:format("~s: ~s: ~0P~n", [filename:basename(File), Encoder, Reason, 40])
     end.
 
 %% The version field of the message inside 'MegacoMessage'.

@@ -173,17 +173,12 @@ impl fmt::Debug for Property {
         let mut out = f.debug_struct("Property");
         out.field("name", &self.name);
         // Key material travels as a property (the Pre-Shared Key of the conference server): never show it.
-        if is_secret(&self.name) {
+        if crate::package::is_secret(&self.name) {
             out.finish_non_exhaustive()
         } else {
             out.field("value", &self.value).finish()
         }
     }
-}
-
-/// Whether a property carries key material that must not be shown.
-pub fn is_secret(name: &Name) -> bool {
-    *name == "crntls/psk"
 }
 
 /// Finds a property by name.

@@ -340,7 +340,7 @@ fn amm() -> BoxedStrategy<Vec<Descriptor>> {
     let map = digit_map();
     (
         of(media()),
-        of(events(2)),
+        of(events(1)),
         of(signals()),
         of(map),
         of(audit()),
