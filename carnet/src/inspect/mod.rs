@@ -4,7 +4,7 @@
 //! the receiver would, emits one JSON object a message and stops at the first octet that is not
 //! acceptable.
 
-pub mod h248;
+pub mod mikey;
 pub mod msrp;
 pub mod sip;
 

@@ -6,6 +6,9 @@ use crate::writer::Writer;
 use crate::{Error, Header, Identity, Limits, Timestamp};
 use carnet_wire::{Cursor, Span};
 
+/// Where the common header names the first payload (RFC 3830 §6.1).
+const FIRST_NAMED_AT: usize = 2;
+
 /// A MIKEY message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -28,7 +31,7 @@ impl Message {
         }
         let c = &mut Cursor::new(octets);
         let (header, first) = Header::parse(c, limits)?;
-        let chain = parse_chain(c, first, &mut Budget::new(limits))?;
+        let chain = parse_chain(c, first, FIRST_NAMED_AT, &mut Budget::new(limits))?;
         let (payloads, spans) = chain.into_iter().unzip();
         Ok((Self { header, payloads }, spans))
     }

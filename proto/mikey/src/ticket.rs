@@ -82,7 +82,7 @@ impl Outside {
         let len = c.u16("a ticket header length")?;
         // RFC 6043 §A.3: what we do not expect in the ticket header is ignored.
         c.take(usize::from(len), "ticket header data")?;
-        let chain = Budget::new(limits).nested(|budget| parse_chain(c, first, budget))?;
+        let chain = Budget::new(limits).nested(|budget| parse_chain(c, first, 0, budget))?;
         Ok(Self { payloads: chain.into_iter().map(|(p, _)| p).collect() })
     }
 

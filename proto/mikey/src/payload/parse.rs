@@ -26,15 +26,16 @@ impl Budget {
     }
 }
 
-/// Reads payloads until one says that none follows; nothing may come after it.
+/// Reads payloads until one says that none follows; nothing may come after it. The type of the
+/// first stands at octet `named_at`.
 pub(crate) fn parse_chain(
     c: &mut Cursor<'_>,
     first: u8,
+    mut named_at: usize,
     budget: &mut Budget,
 ) -> Result<Vec<(Payload, Span)>, Error> {
     let mut payloads = Vec::new();
     let mut this = first;
-    let mut named_at = c.position().saturating_sub(1);
     while this != payload_type::LAST {
         if budget.payloads == 0 {
             return Err(Error::Limit { what: "payloads", at: c.position() });

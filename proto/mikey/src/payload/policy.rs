@@ -120,7 +120,7 @@ impl TicketPolicy {
             .nested(|budget| {
                 let inner = &mut Cursor::new(octets);
                 let first = inner.u8("the first payload type of TP Data")?;
-                parse_chain(inner, first, budget)
+                parse_chain(inner, first, 0, budget)
             })
             .map_err(|e| e.shifted(start))?;
         let data = data.into_iter().map(|(p, _)| p).collect();
