@@ -4,43 +4,28 @@
 //!  TCP ── TLS with the key of the call ── MSRP session ── texts, files
 //! ```
 //!
-//! One task a call. It reads from the connection only what the session takes, and the session takes
-//! only what the disk has taken, so a slow disk slows the sender and a file of any size needs the
-//! same memory.
+//! One task a call: this module makes the connection, [`pump`](super::pump) runs the session on it.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use carnet_client::{CallId, Media, Remote, Seal, TcpRole, TlsRole};
-use carnet_msrp::{
-    ArrivalKey, Config, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status, Uri, cpim,
-    file::local_name, parse_path,
-};
+use carnet_msrp::{Config, Session, Uri, parse_path};
 use carnet_net::OsRandom;
 use carnet_tls::{Keyring, Psk, PskContext, PskKey};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::UeError;
 use super::event::{SealReport, UeEvent};
-use super::inbox::{Inbox, Incoming};
-use super::outbox::Outbox;
+use super::inbox::Inbox;
+use super::pump::Pump;
 
 /// How long the connection may take to come up.
 const SETUP: Duration = Duration::from_secs(30);
 /// Pause between attempts to connect: the other side's gate may open a moment later than ours.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long the last octets may take to go out.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// Octets read ahead of the session, and octets written ahead of the connection.
-const BUFFER: usize = 256 * 1024;
-/// Longest text shown, in octets.
-const MAX_TEXT: usize = 64 * 1024;
-/// How often progress is told.
-const TELL: Duration = Duration::from_millis(200);
 
 /// What the engine asks of the task.
 pub(super) enum Order {
@@ -209,27 +194,15 @@ impl Line {
             Err(reason) => return News::Failed(reason),
         };
         let is_active = self.media.tcp == TcpRole::Active;
-        let mut pump = Pump {
-            call: self.call,
-            peer: self.peer,
-            session,
-            inbox: self.inbox,
-            offer: self.media.file.clone(),
-            sending: None,
-            arrivals: HashMap::new(),
-            texts: HashMap::new(),
-            events: self.events,
-            told: Instant::now(),
-            begun: Instant::now(),
-        };
+        let mut pump =
+            Pump::new(self.call, self.peer, session, self.inbox, self.media.file.clone(), self.events);
         if let (Some(path), Some(file)) = (&self.file, &self.media.file)
             && let Err(error) = pump.send_file(path.clone(), file.size.unwrap_or(0), file.start).await
         {
             return News::Failed(error.to_string());
         }
-        // RFC 6135 §4.2.3, RFC 4975 §5.4: whoever connected speaks at once.
-        if is_active && pump.sending.is_none() {
-            pump.session.keep_alive(Instant::now());
+        if is_active {
+            pump.greet();
         }
         let news = pump.run(stream, orders).await;
         pump.end().await;
@@ -260,328 +233,6 @@ async fn stopped(orders: &mut mpsc::Receiver<Order>) {
             }
             Some(Order::Stop) | None => return,
         }
-    }
-}
-
-/// A message of the peer that is not complete.
-enum Arriving {
-    Text { octets: Vec<u8>, is_cpim: bool },
-    File(Box<Receiving>),
-}
-
-struct Receiving {
-    file: Incoming,
-    name: String,
-    total: Option<u64>,
-    /// Where in the file the message begins.
-    start: u64,
-}
-
-struct Sending {
-    key: MessageKey,
-    outbox: Outbox,
-    name: String,
-    size: u64,
-    start: u64,
-    done: u64,
-}
-
-struct Pump {
-    call: CallId,
-    peer: String,
-    session: Session,
-    inbox: Option<Inbox>,
-    offer: Option<carnet_client::FileOffer>,
-    sending: Option<Sending>,
-    arrivals: HashMap<ArrivalKey, Arriving>,
-    texts: HashMap<MessageKey, oneshot::Sender<Result<(), UeError>>>,
-    events: mpsc::Sender<UeEvent>,
-    told: Instant,
-    begun: Instant,
-}
-
-impl Pump {
-    async fn run<S: AsyncRead + AsyncWrite + Unpin>(
-        &mut self,
-        stream: S,
-        mut orders: mpsc::Receiver<Order>,
-    ) -> News {
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let (mut input, mut output) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
-        let news = loop {
-            let used = self.session.handle_input(Instant::now(), &input);
-            input.drain(..used);
-            // Before anything is answered it is on the disk.
-            match self.drain().await {
-                Some(news) => break news,
-                None if used > 0 && !input.is_empty() => continue,
-                None => {}
-            }
-            if output.len() < BUFFER {
-                let room = BUFFER - output.len();
-                self.session.poll_transmit(Instant::now(), &mut output, room);
-            }
-            let more = self.session.has_transmit() && output.len() < BUFFER;
-            tokio::select! {
-                read = reader.read_buf(&mut input), if input.len() < BUFFER => match read {
-                    Ok(0) | Err(_) => {
-                        self.session.handle_closed(Instant::now());
-                        let _ = self.drain().await;
-                        break News::Done;
-                    }
-                    Ok(_) => {}
-                },
-                wrote = writer.write(&output), if !output.is_empty() => match wrote {
-                    Ok(wrote) => { output.drain(..wrote); }
-                    Err(error) => break News::Failed(format!("the connection broke: {error}")),
-                },
-                order = orders.recv() => match order {
-                    Some(Order::Text(text, reply)) => self.text(text, reply),
-                    Some(Order::Stop) | None => break News::Done,
-                },
-                () = carnet_net::until(self.session.poll_timeout()) => {
-                    self.session.handle_timeout(Instant::now());
-                }
-                () = std::future::ready(()), if more => {}
-            }
-        };
-        // What is answered goes out, then the end of TLS is told.
-        let farewell = async {
-            while self.session.poll_transmit(Instant::now(), &mut output, BUFFER) {}
-            writer.write_all(&output).await?;
-            writer.shutdown().await?;
-            // A connection that is closed with octets unread is reset, and what we just wrote may
-            // be lost with it: wait for the peer's end.
-            let mut rest = [0; 4096];
-            while reader.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        news
-    }
-
-    fn text(&mut self, text: String, reply: oneshot::Sender<Result<(), UeError>>) {
-        let message = Outgoing::new("text/plain;charset=UTF-8", Size::Unknown);
-        match self.session.send_whole(message, Bytes::from(text)) {
-            Ok(key) => {
-                self.texts.insert(key, reply);
-            }
-            Err(error) => {
-                let _ = reply.send(Err(UeError::Undelivered(error.to_string())));
-            }
-        }
-    }
-
-    async fn send_file(&mut self, path: PathBuf, size: u64, start: u64) -> Result<(), UeError> {
-        let outbox = Outbox::open(&path, size, start).await?;
-        let offer = self.offer.clone().unwrap_or_default();
-        let mut message = Outgoing::new(offer.content_type.clone(), Size::Known(size.saturating_sub(start)));
-        // RFC 5547 §8.8 leaves naming to SDP; the header serves receivers that look only here.
-        let name = local_name(&offer.name);
-        let header = format!("attachment; filename=\"{}\"", name.replace(['"', '\\'], "_"));
-        message.headers.push(("Content-Disposition".into(), header));
-        let key = self.session.send(message).map_err(|error| UeError::Undelivered(error.to_string()))?;
-        self.sending = Some(Sending { key, outbox, name, size, start, done: start });
-        Ok(())
-    }
-
-    /// Acts on what the session says. `Some` ends the pump.
-    async fn drain(&mut self) -> Option<News> {
-        while let Some(event) = self.session.poll_event() {
-            match event {
-                Event::Begun { arrival, content_type, .. } => self.begun(arrival, &content_type).await,
-                Event::Body { arrival, offset, data } => {
-                    if let Err(reason) = self.body(arrival, offset, &data).await {
-                        self.session.refuse(arrival, Status::STOP);
-                        self.drop_arrival(arrival).await;
-                        let _ = self.events.send(UeEvent::Trouble { message: reason }).await;
-                    }
-                }
-                Event::Complete { arrival, .. } => self.complete(arrival).await,
-                Event::Aborted { arrival, .. } => self.drop_arrival(arrival).await,
-                Event::WantBody { key, max } => {
-                    if let Err(error) = self.supply(key, max).await {
-                        self.session.abort(key);
-                        return Some(News::Failed(error.to_string()));
-                    }
-                }
-                Event::Delivered { key } => {
-                    if let Some(reply) = self.texts.remove(&key) {
-                        let _ = reply.send(Ok(()));
-                    } else if let Some(sent) = self.sending.take_if(|sending| sending.key == key) {
-                        let elapsed = self.begun.elapsed();
-                        let event = UeEvent::FileDone {
-                            call: self.call,
-                            name: sent.name,
-                            path: None,
-                            size: sent.size,
-                            moved: sent.size.saturating_sub(sent.start),
-                            elapsed,
-                        };
-                        let _ = self.events.send(event).await;
-                        return Some(News::Sent);
-                    }
-                }
-                Event::Failed { key, reason } => {
-                    let sentence = sentence(reason);
-                    if let Some(reply) = self.texts.remove(&key) {
-                        let _ = reply.send(Err(UeError::Undelivered(sentence)));
-                    } else if self.sending.take_if(|sending| sending.key == key).is_some() {
-                        return Some(News::Failed(format!("the file did not arrive: {sentence}")));
-                    }
-                }
-                Event::Closed { error: Some(error) } => {
-                    return Some(News::Failed(format!("the other side broke the protocol: {error}")));
-                }
-                Event::Closed { error: None } => return Some(News::Done),
-                _ => {}
-            }
-        }
-        None
-    }
-
-    async fn begun(&mut self, arrival: ArrivalKey, content_type: &str) {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let arriving = match (&self.offer, &self.inbox) {
-            (Some(offer), Some(inbox)) if self.sending.is_none() => {
-                match inbox.open(offer, offer.start).await {
-                    Ok(file) => Some(Arriving::File(Box::new(Receiving {
-                        file,
-                        name: local_name(&offer.name),
-                        total: offer.size,
-                        start: offer.start,
-                    }))),
-                    Err(error) => {
-                        let _ = self.events.send(UeEvent::Trouble { message: error.to_string() }).await;
-                        None
-                    }
-                }
-            }
-            _ if kind == "text/plain" || kind == "message/cpim" => {
-                Some(Arriving::Text { octets: Vec::new(), is_cpim: kind == "message/cpim" })
-            }
-            // A message without a body is a sign of life.
-            _ if kind.is_empty() => return,
-            _ => None,
-        };
-        match arriving {
-            Some(arriving) => {
-                self.begun = Instant::now();
-                self.arrivals.insert(arrival, arriving);
-            }
-            None => self.session.refuse(arrival, Status::UNSUPPORTED_TYPE),
-        }
-    }
-
-    async fn body(&mut self, arrival: ArrivalKey, offset: u64, data: &[u8]) -> Result<(), String> {
-        match self.arrivals.get_mut(&arrival) {
-            None => Ok(()),
-            Some(Arriving::Text { octets, .. }) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let end = start.saturating_add(data.len());
-                if end > MAX_TEXT {
-                    return Err("a text that is too long was refused".into());
-                }
-                // Chunks may come in any order, and what comes later is right (RFC 4975 §7.3.1).
-                octets.resize(octets.len().max(end), 0);
-                if let Some(place) = octets.get_mut(start..end) {
-                    place.copy_from_slice(data);
-                }
-                Ok(())
-            }
-            Some(Arriving::File(receiving)) => {
-                if receiving.start + offset != receiving.file.written() {
-                    return Err("the file came in pieces out of order".into());
-                }
-                receiving.file.write(data).await.map_err(|error| error.to_string())?;
-                let (done, total, name) = (receiving.file.written(), receiving.total, receiving.name.clone());
-                self.tell(name, done, total);
-                Ok(())
-            }
-        }
-    }
-
-    async fn complete(&mut self, arrival: ArrivalKey) {
-        match self.arrivals.remove(&arrival) {
-            None => {}
-            Some(Arriving::Text { octets, is_cpim }) => {
-                let text = if is_cpim { unwrapped(&octets) } else { Some(octets) };
-                let Some(text) = text else { return };
-                let text = String::from_utf8_lossy(&text).into_owned();
-                let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
-                let _ = self.events.send(event).await;
-            }
-            Some(Arriving::File(receiving)) => {
-                let Receiving { file, name, start, .. } = *receiving;
-                let (size, elapsed) = (file.written(), self.begun.elapsed());
-                let event = match file.finish().await {
-                    Ok(path) => UeEvent::FileDone {
-                        call: self.call,
-                        name,
-                        path: Some(path),
-                        size,
-                        moved: size.saturating_sub(start),
-                        elapsed,
-                    },
-                    Err(error) => UeEvent::Trouble { message: error.to_string() },
-                };
-                let _ = self.events.send(event).await;
-            }
-        }
-    }
-
-    async fn drop_arrival(&mut self, arrival: ArrivalKey) {
-        if let Some(Arriving::File(receiving)) = self.arrivals.remove(&arrival) {
-            receiving.file.abandon().await;
-        }
-    }
-
-    async fn supply(&mut self, key: MessageKey, max: usize) -> Result<(), UeError> {
-        let Some(sending) = self.sending.as_mut().filter(|sending| sending.key == key) else { return Ok(()) };
-        let (data, last) = sending.outbox.read(max).await?;
-        sending.done += data.len() as u64;
-        let (done, total, name) = (sending.done, Some(sending.size), sending.name.clone());
-        // A message that has ended meanwhile wants nothing more; that is no fault.
-        let _ = self.session.supply(key, data, last);
-        self.tell(name, done, total);
-        Ok(())
-    }
-
-    /// Progress is for the eye: when nobody looks, it is not kept.
-    fn tell(&mut self, name: String, done: u64, total: Option<u64>) {
-        if self.told.elapsed() >= TELL {
-            self.told = Instant::now();
-            let _ = self.events.try_send(UeEvent::FileProgress { call: self.call, name, done, total });
-        }
-    }
-
-    async fn end(mut self) {
-        for (_, arriving) in self.arrivals.drain() {
-            if let Arriving::File(receiving) = arriving {
-                receiving.file.abandon().await;
-            }
-        }
-        for (_, reply) in self.texts.drain() {
-            let _ = reply.send(Err(UeError::NotUp));
-        }
-    }
-}
-
-/// The text inside a CPIM wrapper (RFC 3862).
-fn unwrapped(octets: &[u8]) -> Option<Vec<u8>> {
-    let (_, body) = cpim::Head::parse(octets, &carnet_msrp::Limits::default()).ok()??;
-    Some(octets.get(body..)?.to_vec())
-}
-
-fn sentence(reason: FailureReason) -> String {
-    match reason {
-        FailureReason::Response(status) | FailureReason::Report(status) => {
-            format!("the other side answered {status}")
-        }
-        FailureReason::TimedOut => "no answer came in time".into(),
-        FailureReason::ConnectionLost => "the connection ended first".into(),
-        FailureReason::WrongSize => "it changed while it was sent".into(),
-        _ => "it was withdrawn".into(),
     }
 }
 

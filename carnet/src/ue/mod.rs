@@ -17,6 +17,7 @@ mod inbox;
 mod kms;
 mod media;
 mod outbox;
+mod pump;
 mod run;
 mod screen;
 #[cfg(test)]

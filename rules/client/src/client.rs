@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use carnet_sip::{
-    Answer, ClientKey, DialogId, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId,
-    ServerKey, Silence, Transmit, Uri,
+    Answer, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId, ServerKey,
+    Silence, Transmit, Uri,
 };
 use carnet_wire::Random;
 
 use crate::call::{Call, State};
-use crate::caller::{NewCall, goodbye, late_branch};
+use crate::caller::{NewCall, late_branch};
 use crate::config::Config;
 use crate::core::{ALLOW, Core, Owner, set};
 use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
@@ -388,139 +388,6 @@ impl Client {
             },
             other => call.state = other,
         });
-    }
-}
-
-impl Call {
-    /// Whether a request belongs to this call's dialog.
-    fn owns(&self, request: &Message) -> bool {
-        match &self.state {
-            State::Up(up) => DialogId::of_request(request).is_ok_and(|id| id == up.dialog.id()),
-            State::Alerting(alerting) => alerting.offered.owns(request),
-            _ => false,
-        }
-    }
-
-    fn is_offered(&self, key: ServerKey) -> bool {
-        match &self.state {
-            State::Alerting(alerting) => alerting.offered.key == key,
-            State::Resolving(resolving) => resolving.offered.key == key,
-            _ => false,
-        }
-    }
-
-    fn timeout(&self) -> Option<Instant> {
-        match &self.state {
-            State::Alerting(alerting) => Some(alerting.timeout()),
-            State::Up(up) => up.timeout(),
-            _ => None,
-        }
-    }
-
-    fn tick(&mut self, core: &mut Core, now: Instant) {
-        match self.take() {
-            State::Alerting(mut alerting) => {
-                if alerting.tick(core, now) {
-                    self.state = State::Alerting(alerting);
-                } else {
-                    self.decline(core, now, &alerting.offered, &Refusal::Unanswered);
-                }
-            }
-            State::Up(mut up) => match self.up_tick(core, now, &mut up) {
-                Ok(()) => self.state = State::Up(up),
-                Err(refusal) => {
-                    self.state = State::Up(up);
-                    self.hang_up(core, now, Ending::Refused(refusal));
-                }
-            },
-            other => self.state = other,
-        }
-    }
-
-    fn requested_in(&mut self, core: &mut Core, now: Instant, key: ServerKey, request: &Message) {
-        match self.take() {
-            State::Up(up) => self.requested(core, now, up, key, request),
-            State::Alerting(mut alerting) => match request.method() {
-                Method::Prack => {
-                    Self::prack(core, now, &mut alerting, key, request);
-                    self.state = State::Alerting(alerting);
-                }
-                // RFC 3261 §15: a caller may end an early dialog so.
-                Method::Bye => {
-                    core.reply(now, key, request, 200, None);
-                    self.cancelled(core, now, &alerting.offered);
-                }
-                _ => {
-                    core.reply(now, key, request, 491, None);
-                    self.state = State::Alerting(alerting);
-                }
-            },
-            other => {
-                core.reply(now, key, request, 481, None);
-                self.state = other;
-            }
-        }
-    }
-
-    fn answered(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        wall: SystemTime,
-        key: ClientKey,
-        response: &Message,
-    ) {
-        match self.take() {
-            State::Inviting(inviting) if inviting.key == key => {
-                self.invite_answered(core, now, wall, *inviting, response);
-            }
-            State::Up(mut up) => {
-                if up.is_refreshing(key) {
-                    let done = self.refreshed(core, now, &mut up, response);
-                    self.state = State::Up(up);
-                    if let Err(refusal) = done {
-                        self.hang_up(core, now, Ending::Refused(refusal));
-                    }
-                    return;
-                }
-                self.state = State::Up(up);
-            }
-            other => self.state = other,
-        }
-    }
-
-    fn unanswered(&mut self, core: &mut Core, now: Instant, key: ClientKey, reason: Silence) {
-        match self.take() {
-            State::Inviting(inviting) if inviting.key == key => {
-                let ending = match reason {
-                    Silence::Cancelled => Ending::Local,
-                    _ => Ending::Refused(reason.into()),
-                };
-                self.over(core, ending);
-            }
-            State::Up(up) => {
-                let ours = up.is_refreshing(key);
-                self.state = State::Up(up);
-                if ours {
-                    // RFC 3261 §12.2.1.2: no answer inside a dialog means that the peer is gone.
-                    self.hang_up(core, now, Ending::Refused(Refusal::Unanswered));
-                }
-            }
-            other => self.state = other,
-        }
-    }
-
-    fn hang_up(&mut self, core: &mut Core, now: Instant, ending: Ending) {
-        match self.take() {
-            State::Inviting(inviting) => self.cancel(core, now, *inviting),
-            State::Resolving(resolving) => self.decline(core, now, &resolving.offered, &Refusal::Unwanted),
-            State::Alerting(alerting) => self.decline(core, now, &alerting.offered, &Refusal::Unwanted),
-            State::Up(mut up) => {
-                goodbye(core, now, &mut up.dialog, ending.refusal());
-                self.over(core, ending);
-            }
-            State::Wanting(_) | State::Over => self.over(core, ending),
-        }
     }
 }
 
