@@ -69,6 +69,8 @@ struct Known {
     /// The file that is offered to us.
     offered: Option<FileOffer>,
     orders: Option<mpsc::Sender<Order>>,
+    /// We have been told to end it, and do as soon as the connection has closed in order.
+    hanging_up: bool,
     /// Why we end it, if that is not how calls end.
     failure: Option<String>,
 }
@@ -342,6 +344,7 @@ impl Engine {
             }
             // What was to be sent is sent: the end is ours to say.
             News::Sent => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
+            News::Done if known.hanging_up => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
             // The peer's BYE is on its way, as a rule.
             News::Done => self.dying.push((Instant::now() + BYE_GRACE, call)),
         }
@@ -366,9 +369,21 @@ impl Engine {
             }
             Command::Accept(call) => self.accept(call).await,
             Command::Decline(call) => self.machine.0.decline(Instant::now(), call),
-            Command::HangUp(call) => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
+            Command::HangUp(call) => self.hang_up(call),
             Command::Stop(reply) => self.stop(Some(reply)),
         }
+    }
+
+    /// The connection closes first, so that the gateways on the way carry its last octets before
+    /// BYE takes them away.
+    fn hang_up(&mut self, call: CallId) {
+        if let Some(known) = self.calls.get_mut(&call) {
+            known.hanging_up = true;
+            if known.orders.as_ref().is_some_and(|orders| orders.try_send(Order::Stop).is_ok()) {
+                return;
+            }
+        }
+        self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
     }
 
     async fn call(&mut self, uri: &str, file: Option<(PathBuf, FileOffer)>) -> Result<CallId, UeError> {
