@@ -6,6 +6,7 @@
 
 pub mod mikey;
 pub mod msrp;
+pub mod sdp;
 pub mod sip;
 
 use serde_json::Value;
