@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod inspect;
 mod kms;
 mod roles;
 mod run;
@@ -26,6 +27,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Say what is in a message or stream of messages, and what is wrong with it.
+    Inspect(inspect::InspectArgs),
     /// Call, chat and send files, sealed end to end.
     Ue(Box<ue::cli::UeArgs>),
     /// Administer a key management service: users, rules, tickets, audit.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Kms(args) => kms::cli::run(&args),
     }

@@ -14,7 +14,7 @@ use carnet_h248::{
 use serde_json::{Map, Value, json};
 
 /// A form to write messages again in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum To {
     /// Long keywords, indentation.
     Text,
