@@ -162,9 +162,9 @@ fn work(args: &KmsArgs) -> Result<(), String> {
             let count = users.len();
             let add = || call(&Command::UserAdd { users }).map(|_| ());
             if made.is_empty() {
-                add()?
+                add()?;
             } else {
-                keep_keys(out.as_deref(), &made, add)?
+                keep_keys(out.as_deref(), &made, add)?;
             }
             eprintln!("{count} users added");
             Ok(())

@@ -1,0 +1,245 @@
+//! The key server as a process: administered by command line, asked over HTTP that is written by
+//! hand, killed, and put on a disk that is full.
+
+use carnet_mikey::{Error, GrantedTicket, Identity, Profile, Psk, request_init};
+use carnet_wire::{SeededRandom, hex};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+const CARNET: &str = env!("CARGO_BIN_EXE_carnet");
+
+struct Place {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // A port that is free now and, most likely, in a moment.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = format!(
+            "[kms]\nname = \"kms.example\"\nlisten = \"{address}\"\ndata = \"data\"\nrate = 100000\n"
+        );
+        std::fs::write(dir.path().join("carnet.toml"), config).unwrap();
+        Self { dir, address }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn kms(&self, args: &[&str]) -> Output {
+        Command::new(CARNET).arg("kms").arg("-c").arg(self.path("carnet.toml")).args(args).output().unwrap()
+    }
+
+    fn done(&self, args: &[&str]) -> String {
+        let out = self.kms(args);
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// Starts the server with files of at most `limit` blocks of 512 octets, and waits for it.
+    fn start(&self, limit: Option<u64>) -> Server {
+        let limit = limit.map_or("unlimited".into(), |n| n.to_string());
+        // Ignoring SIGXFSZ turns the limit into an error of write, as a full disk is.
+        let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" run --grace 1 -c \"$1\"");
+        let mut child = Command::new("sh")
+            .args(["-c", &script, CARNET])
+            .arg(self.path("carnet.toml"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert_eq!(ready.trim(), "ready");
+        Server(child)
+    }
+
+    /// Posts a ticket request for alice to bob; the HTTP status, and the ticket if there is one.
+    fn ticket(&self, psk: &Psk, seed: u64) -> (u16, Result<GrantedTicket, Error>) {
+        let id = |s| Identity::from_uri(s).unwrap();
+        let (pending, octets) = request_init(
+            &Profile::default(),
+            SystemTime::now(),
+            &mut SeededRandom::new(seed),
+            &id("sip:alice@x.example"),
+            b"sip:alice@x.example",
+            psk,
+            &id("sip:kms.example"),
+            &id("sip:bob@x.example"),
+        );
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = format!(
+            "POST /keymanagement?requesttype=ticketrequest HTTP/1.1\r\nHost: kms\r\nConnection: close\r\n\
+             Content-Type: application/mikey\r\nContent-Length: {}\r\n\r\n",
+            octets.len()
+        );
+        stream.write_all(&[head.as_bytes(), &octets].concat()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
+        (status, pending.response(&answer[end..], SystemTime::now()))
+    }
+
+    fn audit(&self) -> Vec<Value> {
+        let text = self.done(&["--json", "audit", "--most", "100000"]);
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+}
+
+fn key_of(text: &str) -> Psk {
+    Psk::new(&hex::decode(text.trim().as_bytes()).unwrap()).unwrap()
+}
+
+#[test]
+fn users_come_and_tickets_go_while_it_runs_and_while_it_does_not() {
+    let place = Place::new();
+    // The service has never run: adding a user makes its data.
+    let file = place.path("alice.psk");
+    place.done(&["user", "add", "sip:alice@x.example", "--out", file.to_str().unwrap()]);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(place.path("data")).unwrap().permissions().mode() & 0o777, 0o700);
+    let again =
+        place.kms(&["user", "add", "sip:alice@x.example", "--out", place.path("x").to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("already a user"), "{again:?}");
+    assert!(!Path::new(&place.path("x")).exists(), "a key that is worth nothing was left behind");
+    let psk = key_of(&std::fs::read_to_string(&file).unwrap());
+
+    let server = place.start(None);
+    assert_eq!(place.ticket(&psk, 1).0, 403);
+    let bob = place.done(&["user", "add", "bob", "sip:bob@x.example"]);
+    assert_eq!(key_of(&bob).expose().len(), 32);
+    let (status, ticket) = place.ticket(&psk, 2);
+    assert_eq!((status, ticket.is_ok()), (200, true));
+    // Another administrator's words are the same while it runs.
+    assert_eq!(
+        place.done(&["user", "list"]),
+        "bob sip:bob@x.example\nsip:alice@x.example sip:alice@x.example\n"
+    );
+    drop(server);
+
+    // It was killed. The socket is still there and nobody behind it.
+    assert_eq!(place.audit().len(), 1);
+    std::fs::write(place.path("policy"), "# nobody calls bob\ndeny * sip:bob@x.example\notherwise allow\n")
+        .unwrap();
+    let policy = place.done(&["policy", "set", place.path("policy").to_str().unwrap()]);
+    assert_eq!(policy, "deny * sip:bob@x.example\notherwise allow\n");
+    let _server = place.start(None);
+    assert_eq!(place.ticket(&psk, 3).0, 403);
+    let line = place.done(&["audit"]);
+    assert!(
+        line.contains(
+            "issued sip:alice@x.example -> sip:bob@x.example by sip:alice@x.example from 127.0.0.1"
+        )
+    );
+}
+
+#[test]
+fn users_are_imported_all_or_none() {
+    let place = Place::new();
+    let list = place.path("users");
+    let import = |text: &str, out: &str| {
+        std::fs::write(&list, text).unwrap();
+        place.kms(&["user", "import", list.to_str().unwrap(), "--out", place.path(out).to_str().unwrap()])
+    };
+    let key = "ab".repeat(32);
+    let out =
+        import(&format!("# two\nalice sip:a@x.example,tel:+1-555 {key}\n\nbob sip:b@x.example\n"), "made");
+    assert!(out.status.success(), "{out:?}");
+    let made = std::fs::read_to_string(place.path("made")).unwrap();
+    assert!(made.starts_with("bob ") && made.lines().count() == 1);
+    let users = "alice sip:a@x.example tel:+1555\nbob sip:b@x.example\n";
+    assert_eq!(place.done(&["user", "list"]), users);
+    for (bad, why) in [
+        ("carol sip:c@x.example\ndave sip:b@x.example\n", "already belongs"),
+        ("carol sip:c@x.example zz\n", "not hex"),
+        ("carol\n", "line 1"),
+        ("carol mailto:c@x\n", "mailto:c@x"),
+    ] {
+        let out = import(bad, "none");
+        assert_eq!(out.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&out.stderr).contains(why), "{bad}: {out:?}");
+        assert!(!place.path("none").exists());
+    }
+    assert_eq!(place.done(&["user", "list"]), users);
+}
+
+#[test]
+fn tickets_that_were_issued_are_recorded_after_sigkill() {
+    let place = Place::new();
+    let psk = key_of(&place.done(&["user", "add", "sip:alice@x.example"]));
+    place.done(&["user", "add", "bob", "sip:bob@x.example"]);
+    let mut issued = 0;
+    for round in 0..4 {
+        let server = place.start(None);
+        let threads: Vec<_> = std::thread::scope(|scope| {
+            let ask = |thread: u64| {
+                let (place, psk) = (&place, &psk);
+                scope.spawn(move || {
+                    let ask = |n| place.ticket(psk, round << 32 | thread << 16 | n);
+                    (0..10).map(ask).filter(|(status, t)| *status == 200 && t.is_ok()).count()
+                })
+            };
+            let all: Vec<_> = (0..8).map(ask).collect();
+            all.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        issued += threads.iter().sum::<usize>();
+        drop(server);
+    }
+    assert_eq!(issued, 4 * 80);
+    assert_eq!(place.audit().len(), issued);
+}
+
+#[test]
+fn on_a_full_disk_no_ticket_is_issued_and_none_is_forgotten() {
+    let place = Place::new();
+    let psk = key_of(&place.done(&["user", "add", "sip:alice@x.example"]));
+    place.done(&["user", "add", "bob", "sip:bob@x.example"]);
+    drop(place.start(None));
+    let size = std::fs::metadata(place.path("data/kms.redb")).unwrap().len();
+    let mut issued = 0;
+    {
+        let _server = place.start(Some(size / 512));
+        let full = (0..20_000).find_map(|n| match place.ticket(&psk, n) {
+            (200, Ok(_)) => {
+                issued += 1;
+                None
+            }
+            other => Some(other),
+        });
+        let (status, answer) = full.expect("the disk never filled");
+        assert_eq!(status, 503);
+        assert!(matches!(answer, Err(Error::Malformed(_))), "nothing came with the 503");
+        assert!(issued > 0);
+        // It goes on saying so, and a user cannot be added either.
+        assert_eq!(place.ticket(&psk, 50_000).0, 503);
+        let out = place.kms(&["user", "add", "carol", "sip:carol@x.example"]);
+        if !out.status.success() {
+            assert!(String::from_utf8_lossy(&out.stderr).contains("full"), "{out:?}");
+        }
+    }
+    let records = place.audit();
+    assert!(records.len() >= issued, "{} records of {issued} tickets", records.len());
+    // With room again it goes on.
+    let _server = place.start(None);
+    assert_eq!(place.ticket(&psk, 60_000).0, 200);
+}
