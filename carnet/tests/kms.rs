@@ -1,6 +1,8 @@
 //! The key server as a process: administered by command line, asked over HTTP that is written by
 //! hand, killed, and put on a disk that is full.
 
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
 use carnet_mikey::{Error, GrantedTicket, Identity, Profile, Psk, request_init};
 use carnet_wire::{SeededRandom, hex};
 use serde_json::Value;

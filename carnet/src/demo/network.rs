@@ -15,13 +15,56 @@ const SIP: u16 = 5060;
 /// Port of the key management service.
 const KMS: u16 = 8443;
 
-/// One gateway: name, role, border, realm and network towards alice, realm and network towards
-/// bob, host number.
-pub const GATEWAYS: [(&str, &str, &str, (&str, u8), (&str, u8), u8); 4] = [
-    ("agw-a", "IMS-AGW", "border-a", ("access", 1), ("core", 2), 2),
-    ("trgw-a", "TrGW", "interconnect-a", ("core", 2), ("peers", 3), 4),
-    ("trgw-b", "TrGW", "interconnect-b", ("peers", 3), ("core", 4), 5),
-    ("agw-b", "IMS-AGW", "border-b", ("core", 4), ("access", 5), 6),
+/// A gateway on the path.
+pub struct Site {
+    /// Its name.
+    pub gateway: &'static str,
+    /// `IMS-AGW` or `TrGW`.
+    pub role: &'static str,
+    /// The border that controls it.
+    pub border: &'static str,
+    /// Realm and network towards alice.
+    pub towards_alice: (&'static str, u8),
+    /// Realm and network towards bob.
+    pub towards_bob: (&'static str, u8),
+    /// Its host number in both networks.
+    pub host: u8,
+}
+
+/// The gateways from alice to bob.
+pub const GATEWAYS: [Site; 4] = [
+    Site {
+        gateway: "agw-a",
+        role: "IMS-AGW",
+        border: "border-a",
+        towards_alice: ("access", 1),
+        towards_bob: ("core", 2),
+        host: 2,
+    },
+    Site {
+        gateway: "trgw-a",
+        role: "TrGW",
+        border: "interconnect-a",
+        towards_alice: ("core", 2),
+        towards_bob: ("peers", 3),
+        host: 4,
+    },
+    Site {
+        gateway: "trgw-b",
+        role: "TrGW",
+        border: "interconnect-b",
+        towards_alice: ("peers", 3),
+        towards_bob: ("core", 4),
+        host: 5,
+    },
+    Site {
+        gateway: "agw-b",
+        role: "IMS-AGW",
+        border: "border-b",
+        towards_alice: ("core", 4),
+        towards_bob: ("access", 5),
+        host: 6,
+    },
 ];
 
 impl Addresses {
@@ -90,14 +133,13 @@ impl Addresses {
                 writeln!(out, "\n[[border.{border}.route]]\ndomain = \"{domain}\"\nnetwork = \"{network}\"");
             let _ = writeln!(out, "next-hop = \"sip:{ip}:{SIP};transport={transport}\"");
         }
-        for (name, role, border, towards_alice, towards_bob, host) in GATEWAYS {
-            let role = if role == "TrGW" { "trgw" } else { "ims-agw" };
-            let _ =
-                writeln!(out, "\n[gateway.{name}]\nrole = \"{role}\"\ncontrollers = [\"local:{border}\"]");
-            out.push_str("witness = \"full\"\n");
-            for (realm, network) in [towards_alice, towards_bob] {
-                let _ = writeln!(out, "[gateway.{name}.realm.{realm}]");
-                let _ = writeln!(out, "v4 = \"{}\"\nports = \"30000-30999\"", self.at(network, host));
+        for site in GATEWAYS {
+            let role = if site.role == "TrGW" { "trgw" } else { "ims-agw" };
+            let _ = writeln!(out, "\n[gateway.{}]\nrole = \"{role}\"", site.gateway);
+            let _ = writeln!(out, "controllers = [\"local:{}\"]\nwitness = \"full\"", site.border);
+            for (realm, network) in [site.towards_alice, site.towards_bob] {
+                let _ = writeln!(out, "[gateway.{}.realm.{realm}]", site.gateway);
+                let _ = writeln!(out, "v4 = \"{}\"\nports = \"30000-30999\"", self.at(network, site.host));
             }
         }
         let _ = writeln!(out, "\n[kms]\nname = \"kms.example\"\nlisten = \"{}\"\ndata = \"kms\"", self.kms());

@@ -29,10 +29,10 @@ struct State {
 impl Watch {
     /// Nothing seen yet.
     pub fn new(addresses: Addresses) -> Self {
-        let hops = GATEWAYS.iter().map(|(gateway, role, controller, ..)| Hop {
-            gateway: (*gateway).to_owned(),
-            role,
-            controller: (*controller).to_owned(),
+        let hops = GATEWAYS.iter().map(|site| Hop {
+            gateway: site.gateway.to_owned(),
+            role: site.role,
+            controller: site.border.to_owned(),
             ..Hop::default()
         });
         Self(Arc::new(Mutex::new(State {
@@ -127,9 +127,9 @@ impl State {
     }
 
     fn media(&mut self, gateway: &str, event: &Event) {
-        let Some(index) = GATEWAYS.iter().position(|(name, ..)| *name == gateway) else { return };
-        let (.., (_, towards_alice), _, host) = GATEWAYS[index];
-        let towards_alice = self.addresses.at(towards_alice, host);
+        let Some(index) = GATEWAYS.iter().position(|site| site.gateway == gateway) else { return };
+        let site = &GATEWAYS[index];
+        let towards_alice = self.addresses.at(site.towards_alice.1, site.host);
         match event {
             Event::Bound { pinhole, local } => {
                 self.facing_alice.insert((index, *pinhole), local.ip() == towards_alice);

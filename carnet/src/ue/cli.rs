@@ -1,5 +1,8 @@
 //! `carnet ue …`: arguments.
 
+// The command line shows these texts as they are written.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};

@@ -3,6 +3,9 @@
 //! From a file with a `[ue]` table, from flags, or both; flags win. Secrets are named by the file
 //! that holds them, so that they show up neither in a process list nor in a pasted configuration.
 
+// The command line shows these texts as they are written.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,7 +6,7 @@
 //!     media:  one task a call ── TCP, TLS with the key of the call, MSRP
 //! ```
 //!
-//! [`cli`] and [`run`] put a command line in front of it; the demonstration starts several in one
+//! [`cli`] and [`run()`] put a command line in front of it; the demonstration starts several in one
 //! process.
 
 pub mod cli;

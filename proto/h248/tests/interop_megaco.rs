@@ -2,6 +2,8 @@
 //!
 //! Skipped with a message when Erlang is not there, unless `CARNET_REQUIRE_INTEROP=1`.
 
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
 mod common;
 
 use carnet_h248::text::{Form, Limits, parse, print};

@@ -1,6 +1,8 @@
 //! The decoder against the frames of RFC 4975 and of other people's programs, cut everywhere, and
 //! against bodies that look like the end of a frame.
 
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
 use carnet_msrp::{Continuation, Decoder, Error, Head, Limits, Piece, Start};
 use proptest::prelude::*;
 

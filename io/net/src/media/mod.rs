@@ -1,12 +1,12 @@
 //! The copying and splicing media engine: moves the octets of joined pinholes between sockets.
 //!
 //! Keeps the contract of [`carnet_gateway::media`]. A few independent threads each run one
-//! edge-triggered epoll loop ([`worker`]); two pinholes of one group live in the same loop. Not
+//! edge-triggered epoll loop (`worker`); two pinholes of one group live in the same loop. Not
 //! tokio tasks: a task per direction costs several times the memory and a third more time per
 //! small message. The control plane talks to the loops over bounded queues.
 //!
 //! A direction is copied through one buffer a thread; what the receiver does not take at once is
-//! the only thing kept ([`flow`]). While bulk passes it is spliced through a pooled pipe.
+//! the only thing kept (`flow`). While bulk passes it is spliced through a pooled pipe.
 //!
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 

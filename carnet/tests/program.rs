@@ -1,0 +1,100 @@
+//! The program as a user meets it: arguments in, text and exit code out.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+use serde_json::Value;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+fn carnet(args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_carnet"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+}
+
+/// The README's first command, with a smaller file.
+#[test]
+fn the_demonstration_proves_what_it_claims() {
+    let output = carnet(&["demo", "--json", "--file-size", "8"], b"");
+    let seen = json(&output);
+    assert!(output.status.success(), "{seen:#}");
+    assert_eq!((&seen["sealed"], &seen["hops"]), (&Value::Bool(true), &Value::from(4)));
+    assert_eq!(seen["file"]["size"], 8 << 20);
+    assert!(seen["started_seconds"].as_f64().unwrap() < 2.0, "{}", seen["started_seconds"]);
+    for hop in seen["hop"].as_array().unwrap() {
+        assert_eq!(hop["told_tls"], false, "{hop}");
+        assert!(hop["octets"]["from_alice"].as_u64().unwrap() > 8 << 20, "{hop}");
+    }
+    // Without --json the same verdict is the last line.
+    let output = carnet(&["demo", "--file-size", "1"], b"");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.trim_end().lines().last().unwrap().starts_with("sealed end to end"), "{text}");
+}
+
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    for args in [&["demo", "--file-size", "0"][..], &["run"], &["inspect", "smtp"], &["nonsense"]] {
+        assert_eq!(carnet(args, b"").status.code(), Some(2), "{args:?}");
+    }
+    let output = carnet(&["run", "-c", "/nonexistent/carnet.toml"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/carnet.toml"));
+}
+
+#[test]
+fn every_example_configuration_is_accepted() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // The KMS's certificate is made on its host; the others are no role's configuration.
+        if !["border-", "agw-", "interconnect-", "trgw-"].iter().any(|start| name.starts_with(start)) {
+            continue;
+        }
+        let output = carnet(&["check", "--json", "-c", path.to_str().unwrap()], b"");
+        assert!(output.status.success() && json(&output)["ok"] == true, "{name}: {output:?}");
+        checked += 1;
+    }
+    assert_eq!(checked, 8);
+}
+
+#[test]
+fn inspect_reads_hex_and_base64_and_points_at_what_is_wrong() {
+    let offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=message 9 TCP/TLS/MSRP *\r\nc=IN IP4 192.0.2.1\r\n";
+    let hex = carnet_wire::hex::encode(offer.as_bytes());
+    let base64 = carnet_wire::base64::encode(offer.as_bytes());
+    for (args, input) in [
+        (&["inspect", "sdp"][..], offer.as_bytes()),
+        (&["inspect", "sdp", "--hex"], hex.as_bytes()),
+        (&["inspect", "sdp", "--base64", "-"], base64.as_bytes()),
+    ] {
+        let output = carnet(args, input);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(json(&output)["media"][0]["class"], "e2e-tls");
+    }
+    for (protocol, input) in [
+        ("sip", &b"NOT SIP\r\n\r\n"[..]),
+        ("msrp", b"HTTP/1.1\r\n"),
+        ("mikey", b"\x02"),
+        ("h248", b"MEGACO/3 <x> {"),
+        ("sdp", b"v"),
+    ] {
+        let output = carnet(&["inspect", protocol], input);
+        assert_eq!(output.status.code(), Some(1), "{protocol}: {output:?}");
+        let last = output.stdout.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap();
+        let last: Value = serde_json::from_slice(last).unwrap();
+        assert!(last["error"]["offset"].is_u64() && last["error"]["message"].is_string(), "{last}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains('^'), "{output:?}");
+    }
+}
