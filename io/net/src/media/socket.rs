@@ -35,7 +35,9 @@ pub(super) fn bound(local: SocketAddr, dscp: Option<u8>, buffer: Option<usize>) 
         socket.set_recv_buffer_size(size)?;
         socket.set_send_buffer_size(size)?;
     }
-    mark(&socket, local, dscp);
+    if dscp.is_some() {
+        mark(&socket, local, dscp);
+    }
     socket.bind(&local.into())?;
     Ok(socket)
 }

@@ -1,0 +1,61 @@
+//! The relay process: an engine with pinhole pairs that are armed again whenever a connection ended.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use carnet_gateway::media::{Command, Event, Family, Gate, Pinhole, Role, Settings};
+use carnet_net::media::{EngineConfig, MediaEngine, Realm};
+
+use crate::Result;
+
+/// Arguments: address for callers, address towards the server, first port, pairs, server.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    let [caller_side, far_side, first, pairs, target] = arguments else {
+        return Err("engine: CALLER_ADDRESS FAR_ADDRESS FIRST_PORT PAIRS SERVER".into());
+    };
+    let (first, pairs): (u16, u16) = (first.parse()?, pairs.parse()?);
+    let target: SocketAddr = target.parse()?;
+    let realm = |name: &str, address: &str, first: u16| -> Result<Realm> {
+        let address: Ipv4Addr = address.parse()?;
+        Ok(Realm { name: name.into(), v4: Some(address), v6: None, ports: first..=first + pairs - 1 })
+    };
+    // On loopback both sides share an address.
+    let config = EngineConfig {
+        realms: vec![realm("caller", caller_side, first)?, realm("far", far_side, first + pairs)?],
+        ..EngineConfig::default()
+    };
+    let (engine, mut events) = MediaEngine::start(config)?;
+    let hole = |pair: u16, far: bool| Pinhole { group: 0, number: u64::from(pair) * 2 + u64::from(far) };
+    let passive = Settings { role: Role::Passive, gate: Gate::SendReceive, ..Settings::default() };
+    let active =
+        Settings { role: Role::Active, gate: Gate::SendReceive, remote: Some(target), ..Settings::default() };
+    let settings =
+        |pinhole: Pinhole| if pinhole.number.is_multiple_of(2) { passive.clone() } else { active.clone() };
+    for pair in 0..pairs {
+        for (name, far) in [("caller", false), ("far", true)] {
+            let (realm, family) = (Some(name.to_owned()), Some(Family::V4));
+            engine.blocking_send(Command::Reserve { pinhole: hole(pair, far), realm, family })?;
+            match events.blocking_recv() {
+                Some(Event::Bound { local, .. }) => check(local, pair, far, first)?,
+                other => return Err(format!("no port: {other:?}").into()),
+            }
+        }
+        engine.blocking_send(Command::Join { a: hole(pair, false), b: hole(pair, true) })?;
+        for far in [false, true] {
+            let pinhole = hole(pair, far);
+            engine.blocking_send(Command::Configure { pinhole, settings: settings(pinhole) })?;
+        }
+    }
+    println!("ready");
+    while let Some(event) = events.blocking_recv() {
+        if let Event::Closed { pinhole, .. } = event {
+            engine.blocking_send(Command::Configure { pinhole, settings: settings(pinhole) })?;
+        }
+    }
+    Ok(())
+}
+
+/// The load finds pair `n` at port `first + n`.
+fn check(local: SocketAddr, pair: u16, far: bool, first: u16) -> Result<()> {
+    let fits = far || local.port() == first + pair;
+    if fits && matches!(local.ip(), IpAddr::V4(_)) { Ok(()) } else { Err("ports are not in order".into()) }
+}

@@ -1,0 +1,85 @@
+//! Child processes, and what they have used.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use crate::Result;
+
+/// The unit of CPU times in /proc on Linux (`getconf CLK_TCK`).
+const TICKS: f64 = 100.0;
+
+/// A child that is killed when it is dropped.
+pub struct Process(Child);
+
+impl Process {
+    /// Waits for the child's line `ready`.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let mut process = Self(command.spawn()?);
+        let out = process.0.stdout.take().ok_or("no output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        if line.trim() == "ready" { Ok(process) } else { Err(format!("{command:?} did not start").into()) }
+    }
+
+    /// For a program that says nothing.
+    pub fn listening(command: &mut Command) -> Result<Self> {
+        let mut process = Self(command.spawn()?);
+        std::thread::sleep(Duration::from_millis(500));
+        match process.0.try_wait()? {
+            None => Ok(process),
+            Some(status) => Err(format!("{command:?} ended: {status}").into()),
+        }
+    }
+
+    /// CPU seconds so far, user and system.
+    pub fn cpu(&self) -> Result<f64> {
+        cpu_of(&self.0.id().to_string())
+    }
+
+    /// Anonymous memory in octets.
+    pub fn private_memory(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;
+        let line = text.lines().find(|line| line.starts_with("Anonymous:")).ok_or("no such line")?;
+        let kib: u64 = line.split_whitespace().nth(1).ok_or("no value")?.parse()?;
+        Ok(kib * 1024)
+    }
+
+    pub fn stop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// CPU seconds of this process so far.
+pub fn own_cpu() -> std::result::Result<f64, Box<dyn std::error::Error>> {
+    cpu_of("self")
+}
+
+/// `schedstat` counts nanoseconds where the kernel keeps it, `stat` ticks everywhere.
+fn cpu_of(id: &str) -> Result<f64> {
+    let mut nanoseconds = 0u64;
+    let mut all = true;
+    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        match std::fs::read_to_string(task?.path().join("schedstat")) {
+            Ok(text) => nanoseconds += text.split(' ').next().unwrap_or("0").parse::<u64>()?,
+            Err(_) => all = false,
+        }
+    }
+    if all {
+        return Ok(nanoseconds as f64 / 1e9);
+    }
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let fields = text.rsplit_once(')').ok_or("no name")?.1;
+    let mut ticks = 0.0;
+    for field in fields.split_whitespace().skip(11).take(2) {
+        ticks += field.parse::<f64>()?;
+    }
+    Ok(ticks / TICKS)
+}
