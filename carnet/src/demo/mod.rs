@@ -63,7 +63,14 @@ pub fn run(args: &DemoArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(demonstrate(args)) {
+    let outcome = runtime.block_on(async {
+        // Leaving early still removes the directory, which holds keys.
+        tokio::select! {
+            outcome = demonstrate(args) => outcome,
+            () = told_to_stop(), if !args.hold => Err("stopped".to_owned()),
+        }
+    });
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {
@@ -390,6 +397,16 @@ async fn wait_until(what: &str, done: impl Fn() -> bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Waits for SIGINT or SIGTERM.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut int), Ok(mut term)) => tokio::select! { _ = int.recv() => {} _ = term.recv() => {} },
+        // Without handlers the default action of a signal ends the process.
+        _ => std::future::pending().await,
+    }
+}
+
 /// Leaves the network running until a signal.
 async fn hold(directory: &Path, bob: &mut Subscriber) {
     println!("\nThe network keeps running; Ctrl-C ends it. Join in from another terminal:\n");
@@ -400,7 +417,7 @@ async fn hold(directory: &Path, bob: &mut Subscriber) {
     println!("\nIts configuration is {}/network.toml. bob reads what he is sent:", directory.display());
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => return,
+            () = told_to_stop() => return,
             event = bob.events.recv() => match event {
                 Some(event) => println!("  {}", event.json()),
                 None => return,
