@@ -262,7 +262,8 @@ async fn gnutls_both_ways() {
     ] {
         let (listener, address) = listener().await;
         let port = address.rsplit_once(':').unwrap().1;
-        // gnutls-cli 3.7.9 ends by a segmentation fault after such handshakes, whoever the server.
+        // gnutls-cli 3.7.9 may end by a segmentation fault after a TLS 1.2 PSK handshake (seen with
+        // `openssl s_server` too), so only the handshake is asked of it there.
         let crashes = priority.contains("TLS1.2");
         let mut client = start(
             "gnutls-cli",
