@@ -2,7 +2,7 @@
 //!
 //! Skipped with a message when Erlang is not there, unless `CARNET_REQUIRE_INTEROP=1`.
 
-#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod common;
 
@@ -53,10 +53,10 @@ fn random(count: usize) -> Vec<(String, Message)> {
         .collect()
 }
 
-/// The same up to what the other side does not keep: letters' case and quotes.
+/// The same up to what the other side does not keep: letters' case, quotes, and how lines of SDP end.
 fn gist(message: &Message) -> String {
     let text = format!("{message:?}").to_lowercase();
-    text.replace("quoted(", "token(")
+    text.replace("quoted(", "token(").replace("\\r\\n", "\\n")
 }
 
 fn recode(folder: &Path) -> String {
@@ -81,6 +81,17 @@ fn beyond_otp(message: &Message) -> bool {
         })
 }
 
+/// What its text encoder writes wrongly: the authentication header, the stream of a topology, and an
+/// event parameter's list of one, which becomes a plain value.
+fn misprinted(message: &Message) -> bool {
+    let text = format!("{message:?}");
+    let with_stream = |part: &str| part.split('}').next().is_some_and(|t| t.contains("stream: Some("));
+    let of_one = |part: &str| part.split("])").next().is_some_and(|t| !t.contains("\"), "));
+    message.auth.is_some()
+        || text.split("Of([").skip(1).any(of_one)
+        || text.split("Topology {").skip(1).any(with_stream)
+}
+
 #[test]
 fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
     if absent("escript") {
@@ -98,10 +109,9 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
     let unread: Vec<_> =
         said.lines().filter(|l| l.contains(": decode: ")).map(|l| &l[..l.len().min(400)]).collect();
     assert!(unread.is_empty(), "{} not read\n{}", unread.len(), unread[..unread.len().min(30)].join("\n"));
-    let (mut compared, mut unprinted) = (0, 0);
+    let (mut compared, mut unprinted, mut differing) = (0, 0, Vec::new());
     for (name, message) in &messages {
-        // The text encoder of OTP writes the authentication header wrongly.
-        if message.auth.is_some() {
+        if misprinted(message) {
             continue;
         }
         for letter in ['l', 's'] {
@@ -114,9 +124,25 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
                     continue;
                 };
                 let text = String::from_utf8_lossy(&octets);
-                let theirs =
-                    parse(&octets, &Limits::default()).unwrap_or_else(|e| panic!("{name}: {e}\n{text}"));
-                assert_eq!(gist(&theirs), gist(message), "{name}\n{text}");
+                let theirs = match parse(&octets, &Limits::default()) {
+                    Ok(theirs) => theirs,
+                    Err(error) => {
+                        differing.push(format!("{name}: {error}\n{text}"));
+                        continue;
+                    }
+                };
+                let (left, right) = (gist(&theirs), gist(message));
+                let at = left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count();
+                let near = |s: &str| {
+                    s.get(at.saturating_sub(60)..(at + 60).min(s.len())).unwrap_or_default().to_owned()
+                };
+                if left != right {
+                    differing.push(format!(
+                        "{name}: they say\n  {}\nwe said\n  {}",
+                        near(&left),
+                        near(&right)
+                    ));
+                }
                 compared += 1;
             }
         }
@@ -124,6 +150,12 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
     eprintln!(
         "{} messages read by Erlang's megaco, {compared} of its own compared, {unprinted} it could not print",
         2 * messages.len()
+    );
+    assert!(
+        differing.is_empty(),
+        "{} differ\n{}",
+        differing.len(),
+        differing[..differing.len().min(12)].join("\n")
     );
     assert!(compared > 500);
 }

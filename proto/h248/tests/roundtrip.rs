@@ -1,6 +1,6 @@
 //! Printing and parsing are each other's inverse, and nothing that comes in can do harm.
 
-#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod common;
 

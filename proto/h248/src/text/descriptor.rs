@@ -253,8 +253,9 @@ fn termination_state(s: &mut Scanner<'_>) -> Result<TerminationState> {
 /// One property, appended; a second of the same name is refused (456).
 pub(super) fn property(s: &mut Scanner<'_>, into: &mut Vec<Property>) -> Result<()> {
     s.count(into.len())?;
-    let name = s.name("a property")?;
+    s.blank();
     let at = s.at;
+    let name = s.name("a property")?;
     let value = parameter_value(s)?;
     if into.iter().any(|p| p.name == name) {
         return s.rule(at, 456, format!("{name} twice"));

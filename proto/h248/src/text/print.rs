@@ -706,7 +706,8 @@ impl Printer {
         if map.value.is_some() || map.name.is_none() {
             self.out.push(b'{');
             let value = map.value.as_deref().unwrap_or_default();
-            let clean = |b: u8| if b == b'}' || !(b' '..=b'~').contains(&b) { b' ' } else { b };
+            let fits = |b: u8| matches!(b, b' '..=b'|' | b'~' | b'\t' | b'\r' | b'\n');
+            let clean = |b: u8| if fits(b) { b } else { b' ' };
             self.out.extend(value.bytes().map(clean));
             self.out.push(b'}');
         }

@@ -1,0 +1,104 @@
+//! Decoding and encoding text on one core, beside Erlang/OTP's megaco in the same run:
+//! `cargo run --release -p carnet-h248 --example codec`. Without Erlang only our numbers are shown.
+//!
+//! The messages are those of one session through a gateway: registration, Add, Modify, Notify,
+//! Subtract, audit, errors. Rounds of both programs alternate; the best of each counts.
+
+use carnet_h248::Message;
+use carnet_h248::text::{Form, Limits, parse, print};
+use std::hint::black_box;
+use std::process::Command;
+use std::time::Instant;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/codec.escript");
+const SESSION: &[&str] = &["01", "02", "03", "04", "05", "06", "09", "11", "12", "13", "18", "20"];
+
+fn session() -> Result<Vec<Message>, Box<dyn std::error::Error>> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(FIXTURES)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    let mut out = Vec::new();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if SESSION.iter().any(|s| name.starts_with(s)) {
+            out.push(parse(&std::fs::read(&file)?, &Limits::default())?);
+        }
+    }
+    Ok(out)
+}
+
+/// Microseconds a message to decode and to encode.
+fn ours(messages: &[Message], form: Form, rounds: u32) -> Result<(f64, f64), carnet_h248::Error> {
+    let limits = Limits::default();
+    let texts: Vec<_> = messages.iter().map(|m| print(m, form)).collect();
+    let count = f64::from(rounds) * messages.len() as f64;
+    let start = Instant::now();
+    for _ in 0..rounds {
+        for text in &texts {
+            black_box(parse(black_box(text), &limits)?);
+        }
+    }
+    let decode = start.elapsed().as_secs_f64() * 1e6 / count;
+    let start = Instant::now();
+    for _ in 0..rounds {
+        for message in messages {
+            black_box(print(black_box(message), form));
+        }
+    }
+    Ok((decode, start.elapsed().as_secs_f64() * 1e6 / count))
+}
+
+/// The same of Erlang's megaco: for the long and for the short form.
+fn theirs(folder: &str, rounds: u32) -> Option<[(f64, f64); 2]> {
+    let out = Command::new("escript").args([SCRIPT, folder, &rounds.to_string()]).output().ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let mut rows = text.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    });
+    Some([rows.next()?, rows.next()?])
+}
+
+fn least(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+    (a.0.min(b.0), a.1.min(b.1))
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let messages = session()?;
+    let folder = std::env::temp_dir().join(format!("carnet-h248-codec-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    for (n, message) in messages.iter().enumerate() {
+        std::fs::write(folder.join(format!("{n:02}.in")), print(message, Form::Long))?;
+    }
+    let forms = [(Form::Long, "long"), (Form::Short, "short")];
+    let mut best = [(f64::MAX, f64::MAX); 2];
+    let mut other: Option<[(f64, f64); 2]> = None;
+    for _ in 0..3 {
+        for (slot, (form, _)) in best.iter_mut().zip(forms) {
+            *slot = least(*slot, ours(&messages, form, 20_000)?);
+        }
+        if let Some([long, short]) = theirs(&folder.to_string_lossy(), 1_000) {
+            let [a, b] = other.unwrap_or([(f64::MAX, f64::MAX); 2]);
+            other = Some([least(a, long), least(b, short)]);
+        }
+    }
+    std::fs::remove_dir_all(&folder)?;
+    println!("{} messages; microseconds a message, one core, best of 3 rounds\n", messages.len());
+    println!("form   octets  decode  encode  both/s     megaco decode  encode  both/s     ratio");
+    for (n, (form, name)) in forms.iter().enumerate() {
+        let octets: usize = messages.iter().map(|m| print(m, *form).len()).sum::<usize>() / messages.len();
+        let Some((decode, encode)) = best.get(n).copied() else { continue };
+        let rate = 1e6 / (decode + encode);
+        print!("{name:<6} {octets:>6}  {decode:>6.2}  {encode:>6.2}  {rate:>9.0}");
+        match other.as_ref().and_then(|o| o.get(n)) {
+            Some((d, e)) => println!(
+                "  {d:>13.2}  {e:>6.2}  {:>9.0}  {:>6.1}",
+                1e6 / (d + e),
+                (d + e) / (decode + encode)
+            ),
+            None => println!("  Erlang's megaco is not there"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env escript
+%% -*- erlang -*-
+%% How long Erlang/OTP's megaco takes to decode and encode each FILE.in of a folder, on one core:
+%% `pretty|compact decode_us encode_us`, means over all messages. Arguments: folder, rounds.
+
+-mode(compile).
+
+main([Folder, Rounds]) ->
+    Files = lists:sort(filelib:wildcard(filename:join(Folder, "*.in"))),
+    N = list_to_integer(Rounds),
+    Messages = [begin
+        {ok, Octets} = file:read_file(F),
+        {ok, M} = megaco_pretty_text_encoder:decode_message([], dynamic, Octets),
+        M
+    end || F <- Files],
+    run("pretty", megaco_pretty_text_encoder, Messages, N),
+    run("compact", megaco_compact_text_encoder, Messages, N).
+
+run(Name, Codec, Messages, N) ->
+    Texts = [element(2, {ok, _} = Codec:encode_message([], 3, M)) || M <- Messages],
+    Decode = fun() -> lists:foreach(fun(T) -> {ok, _} = Codec:decode_message([], dynamic, T) end, Texts) end,
+    Encode = fun() -> lists:foreach(fun(M) -> {ok, _} = Codec:encode_message([], 3, M) end, Messages) end,
+    repeat(Decode, N div 10 + 1),
+    repeat(Encode, N div 10 + 1),
+    {D, _} = timer:tc(fun() -> repeat(Decode, N) end),
+    {E, _} = timer:tc(fun() -> repeat(Encode, N) end),
+    Count = N * length(Messages),
+    io:format("~s ~.3f ~.3f~n", [Name, D / Count, E / Count]).
+
+repeat(_, 0) -> ok;
+repeat(F, N) -> F(), repeat(F, N - 1).
