@@ -42,7 +42,9 @@ impl ReplayCache {
     /// A cache that lost what it knew at `wall`. Messages from before are refused: whether they
     /// were seen is not known.
     pub fn restarted(skew: Duration, capacity: usize, wall: SystemTime) -> Self {
-        Self { since: Some(wall), ..Self::new(skew, capacity) }
+        // As a message of that very moment would say it: NTP fractions are coarser than ours.
+        let since = crate::Timestamp::from_wall(wall).to_wall();
+        Self { since, ..Self::new(skew, capacity) }
     }
 
     /// Checks that a message is new. To be called before its MAC is checked.

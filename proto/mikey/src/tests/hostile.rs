@@ -169,6 +169,12 @@ fn replays() {
     // After a restart, what is older than it is refused.
     let mut restarted = ReplayCache::restarted(w.profile.skew, 10, w.wall + Duration::from_secs(1));
     assert_eq!(second.check_replay(&mut restarted, w.wall), Err(Error::Replay));
+    // Of the moment of the restart itself, with nanoseconds that NTP cannot say, it is not older.
+    w.wall += Duration::from_nanos(123_456_789);
+    let (_, third) = w.request();
+    let third = TicketRequest::parse(&w.profile, w.wall, &third).unwrap();
+    let mut restarted = ReplayCache::restarted(w.profile.skew, 10, w.wall);
+    assert_eq!(third.check_replay(&mut restarted, w.wall), Ok(()));
 }
 
 #[test]
