@@ -13,8 +13,9 @@ use rustix::fd::AsFd;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Connections the kernel may complete before the loop takes them.
-const BACKLOG: i32 = 128;
+/// Connections the kernel may complete before the loop takes them. One too many waits a second (until
+/// its SYN is repeated), so this is for how many may come while the loop's thread is not scheduled.
+const BACKLOG: i32 = 512;
 /// A peer that vanished is noticed by this, if nothing is sent meanwhile.
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
