@@ -130,6 +130,23 @@ impl Lab {
         &mut self.processes[index]
     }
 
+    /// The last process started under a name.
+    pub fn named(&self, name: &str) -> usize {
+        self.processes.iter().rposition(|p| p.name == name).unwrap_or_else(|| panic!("no process {name}"))
+    }
+
+    /// Waits until something holds; shows all outputs if it never does.
+    pub fn until(&self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            if start.elapsed() > limit {
+                self.show();
+                panic!("waited in vain: {what}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// What a process has written to standard output (`out`) or standard error (`err`).
     pub fn output(&self, name: &str, end: &str) -> String {
         let octets = std::fs::read(self.directory().join(format!("{name}.{end}"))).unwrap_or_default();

@@ -147,6 +147,12 @@ fn a_sealed_call_across_two_operators() {
 
 /// No socket of a media port is left on a gateway: every termination was subtracted.
 pub fn assert_no_media_sockets(lab: &Lab, host: &str) {
+    let left = media_sockets(lab, host);
+    assert!(left.is_empty(), "{host} still has {left:?}");
+}
+
+/// The sockets of media ports on a gateway.
+pub fn media_sockets(lab: &Lab, host: &str) -> Vec<String> {
     let output = lab.command(host, "ss").args(["-Htan"]).output().expect("ss");
     let sockets = String::from_utf8_lossy(&output.stdout).into_owned();
     let media = |line: &&str| {
@@ -157,6 +163,5 @@ pub fn assert_no_media_sockets(lab: &Lab, host: &str) {
             && !control
             && !line.starts_with("TIME-WAIT")
     };
-    let left: Vec<_> = sockets.lines().filter(media).collect();
-    assert!(left.is_empty(), "{host} still has {left:?}");
+    sockets.lines().filter(media).map(str::to_owned).collect()
 }

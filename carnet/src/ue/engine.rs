@@ -69,6 +69,8 @@ struct Known {
     /// The file that is offered to us.
     offered: Option<FileOffer>,
     orders: Option<mpsc::Sender<Order>>,
+    /// The file has arrived at the other end.
+    sent: bool,
     /// We have been told to end it, and do as soon as the connection has closed in order.
     hanging_up: bool,
     /// Why we end it, if that is not how calls end.
@@ -277,12 +279,16 @@ impl Engine {
             Event::Ended { call, ending } => {
                 let known = self.calls.remove(&call).unwrap_or_default();
                 self.dying.retain(|(_, dying)| *dying != call);
-                if let Some(orders) = known.orders {
+                if let Some(orders) = &known.orders {
                     let _ = orders.try_send(Order::Stop);
                 }
                 let failure = match (known.failure, ending.refusal()) {
                     (Some(sentence), _) => Some(("media", sentence)),
                     (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
+                    // Somebody on the way may have ended a call that both ends wanted.
+                    (None, None) if known.file.is_some() && !known.sent => {
+                        Some(("incomplete", "the call ended before the file had arrived".to_owned()))
+                    }
                     (None, None) => None,
                 };
                 self.tell(UeEvent::Ended { call, failure }).await;
@@ -343,7 +349,10 @@ impl Engine {
                 self.machine.0.media_failed(Instant::now(), call, Refusal::Connection(sentence));
             }
             // What was to be sent is sent: the end is ours to say.
-            News::Sent => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
+            News::Sent => {
+                known.sent = true;
+                self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
+            }
             News::Done if known.hanging_up => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
             // The peer's BYE is on its way, as a rule.
             News::Done => self.dying.push((Instant::now() + BYE_GRACE, call)),
