@@ -161,7 +161,9 @@ impl Search {
 
     fn add(&mut self, transport: Transport, remote: SocketAddr) {
         if self.hops.len() < MOST {
-            let server_name = (transport == Transport::Tls).then(|| self.domain.clone());
+            // A certificate names an IPv6 address without the brackets it has in a URI.
+            let name = self.domain.trim_start_matches('[').trim_end_matches(']');
+            let server_name = (transport == Transport::Tls).then(|| name.to_owned());
             self.hops.push(Hop { server_name, ..Hop::new(transport, remote) });
         }
     }

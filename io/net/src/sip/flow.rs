@@ -165,7 +165,7 @@ impl Life {
 
     /// The flow never came to stand.
     async fn never(self, why: &str) {
-        tracing::debug!(hop = %self.hop, why, "no flow");
+        tracing::info!(hop = %self.hop, why, "no connection");
         self.shared.retire(self.id);
         let _ = self.shared.events.send(SipEvent::Failed(self.hop)).await;
     }

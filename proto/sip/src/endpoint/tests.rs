@@ -663,6 +663,17 @@ fn a_request_leaves_from_the_network_it_is_for() {
 }
 
 #[test]
+fn a_tls_server_is_known_by_the_name_in_its_certificate() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    for (uri, name) in
+        [("sip:192.0.2.40;transport=tls", "192.0.2.40"), ("sip:[2001:db8::9];transport=tls", "2001:db8::9")]
+    {
+        e.request(now, request(Method::Options), Destination::Uri(uri.parse().unwrap())).unwrap();
+        assert_eq!(e.poll_transmit().unwrap().hop.server_name.as_deref(), Some(name));
+    }
+}
+
+#[test]
 fn large_requests_prefer_a_stream() {
     let (mut e, now) = (endpoint(), Instant::now());
     let mut m = request(Method::Message);
