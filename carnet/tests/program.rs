@@ -30,7 +30,6 @@ fn the_demonstration_proves_what_it_claims() {
     assert!(output.status.success(), "{seen:#}");
     assert_eq!((&seen["sealed"], &seen["hops"]), (&Value::Bool(true), &Value::from(4)));
     assert_eq!(seen["file"]["size"], 8 << 20);
-    assert!(seen["started_seconds"].as_f64().unwrap() < 2.0, "{}", seen["started_seconds"]);
     for hop in seen["hop"].as_array().unwrap() {
         assert_eq!(hop["told_tls"], false, "{hop}");
         assert!(hop["octets"]["from_alice"].as_u64().unwrap() > 8 << 20, "{hop}");
