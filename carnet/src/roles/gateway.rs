@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 /// Wait before a broken connection to a controller is made again.
 const RECONNECT: Duration = Duration::from_millis(500);
 
+/// Commands that may wait for the engine before messages of controllers do.
+const MOST_COMMANDS: usize = 4096;
+
 /// Cold boot (RFC 3525 §7.2.8).
 const COLD_BOOT: u16 = 901;
 /// Taken out of service.
@@ -137,7 +140,8 @@ impl Running {
             let engine = self.engine.clone();
             let command = self.commands.front().cloned();
             tokio::select! {
-                event = events.recv() => match event {
+                // An engine that does not keep up slows the controller down.
+                event = events.recv(), if self.commands.len() < MOST_COMMANDS => match event {
                     Some(event) => self.control(event),
                     None => return,
                 },
