@@ -60,6 +60,8 @@ pub(super) struct Client {
     nonce: u64,
     /// The INVITE a CANCEL or an ACK belongs to. These have no events of their own.
     parent: Option<ClientKey>,
+    /// Whether it came to us with Via lines of others, as to a proxy.
+    forwarded: bool,
     hop: Option<Hop>,
     candidates: VecDeque<Hop>,
     /// Addresses of ours it may leave from; empty leaves it to the driver.
@@ -179,6 +181,7 @@ impl Endpoint {
             method: message.method().clone(),
             nonce: 0,
             parent,
+            forwarded: message.has("Via"),
             hop: None,
             candidates: VecDeque::new(),
             locals: Vec::new(),
@@ -425,6 +428,10 @@ impl Endpoint {
             return;
         }
         message.remove_first("Via");
+        if !client.forwarded && message.has("Via") {
+            // RFC 3261 §8.1.3.3: went astray, or somebody made it up.
+            return;
+        }
         match status {
             100..=199 => self.provisional(now, key, hop, message),
             200..=299 if client.is_invite() => self.accepted(now, key, hop, message),
@@ -608,6 +615,7 @@ impl Endpoint {
                 method: Method::Cancel,
                 nonce,
                 parent: Some(key),
+                forwarded: false,
                 hop: Some(hop.clone()),
                 candidates: VecDeque::new(),
                 locals: Vec::new(),

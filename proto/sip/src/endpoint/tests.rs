@@ -191,6 +191,19 @@ fn statuses(e: &mut Endpoint) -> Vec<u16> {
 }
 
 #[test]
+fn a_response_that_is_somebody_elses_too() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    e.request(now, request(Method::Options), udp().into()).unwrap();
+    let asked = one_sent(&mut e);
+    let mut astray = Message::response(&asked, 200, "").unwrap();
+    astray.push_back("Via", "SIP/2.0/UDP 192.0.2.99;branch=z9hG4bKx").unwrap();
+    feed(&mut e, now, udp(), astray.to_bytes());
+    assert!(events(&mut e).is_empty(), "RFC 3261 §8.1.3.3");
+    feed(&mut e, now, udp(), reply(&asked, 200, "t"));
+    assert!(matches!(events(&mut e).as_slice(), [Event::Response { .. }]));
+}
+
+#[test]
 fn timers_a_and_b() {
     let (mut e, now) = (endpoint(), Instant::now());
     let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
