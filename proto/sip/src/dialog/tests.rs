@@ -293,6 +293,9 @@ fn session_timers() {
     // Too short an interval, and the second try.
     let mut short = invite();
     short.push_back("Session-Expires", "100").unwrap();
+    // Who does not know session timers would not understand a 422.
+    assert_eq!(theirs.accept(now, &short, &mut ok, false).unwrap().unwrap().interval, theirs.shortest());
+    short.push_back("Supported", "timer").unwrap();
     assert_eq!(theirs.accept(now, &short, &mut ok, false).unwrap_err().status(), Some(422));
     let mut refusal = Message::response(&short, 422, "").unwrap();
     refusal.push_back("Min-SE", "3000").unwrap();
