@@ -180,7 +180,8 @@ impl Peer {
         Ok(Self {
             index: line.index(),
             sealed,
-            setup: line.setup(),
+            // RFC 6135 §4.2.1: `holdconn` says nothing about an MSRP session.
+            setup: line.setup().filter(|setup| *setup != Setup::HoldConn),
             cema: line.msrp_cema(),
             path: path.to_owned(),
             key_mgmt: line
