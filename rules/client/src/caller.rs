@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use carnet_sdp::{Document, Setup};
-use carnet_sip::{ClientKey, Dialog, Message, Method, SessionTimers, Uri};
+use carnet_sip::{ClientKey, Dialog, DialogId, Message, Method, SessionTimers, Uri};
 
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
@@ -33,19 +33,19 @@ pub(crate) struct Inviting {
     pub(crate) key: ClientKey,
     pub(crate) invite: Message,
     pub(crate) offering: Option<Offering>,
-    branches: Vec<Branch>,
+    pub(crate) branches: Vec<Branch>,
     cancelled: bool,
     attempts: u8,
     timers: SessionTimers,
 }
 
 /// One answering end of a forked call, known by its To tag.
-struct Branch {
-    dialog: Dialog,
-    answer: Option<Answered>,
+pub(crate) struct Branch {
+    pub(crate) dialog: Dialog,
+    pub(crate) answer: Option<Answered>,
 }
 
-struct Answered {
+pub(crate) struct Answered {
     octets: Bytes,
     /// Whether it came in a reliable response, and so is the answer also without a second one.
     reliable: bool,
@@ -218,10 +218,11 @@ impl Call {
         match terms {
             Ok(terms) => {
                 let remote_value = terms.peer.mikey().map(str::to_owned);
+                let role = terms.role;
                 match self.media(terms) {
                     Ok(media) => {
                         let timers = inviting.timers;
-                        let up = Up::calling(now, branch.dialog, remote_value, timers, response);
+                        let up = Up::calling(now, branch.dialog, remote_value, role, timers, response);
                         self.state = State::Up(Box::new(up));
                         core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
                     }
@@ -349,7 +350,21 @@ pub(crate) struct NewCall {
     pub(crate) clear: bool,
 }
 
+impl Answered {
+    /// The peer and our part, if the answer holds and is in a reliable response.
+    pub(crate) fn settled(&self) -> Option<(&Peer, TcpRole)> {
+        let terms = self.terms.as_ref().ok().filter(|_| self.reliable)?;
+        Some((&terms.peer, terms.role))
+    }
+}
+
 impl Inviting {
+    /// The branch in whose dialog a request came.
+    pub(crate) fn branch_of(&self, request: &Message) -> Option<usize> {
+        let id = DialogId::of_request(request).ok()?;
+        self.branches.iter().position(|branch| branch.dialog.id() == id)
+    }
+
     /// The branch a response comes from; a new one if there is room.
     fn branch(&mut self, limit: usize, response: &Message) -> Option<usize> {
         let tag = response.to_tag()?;

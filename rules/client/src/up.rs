@@ -9,13 +9,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use carnet_sdp::Document;
-use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
+use carnet_sip::{ClientKey, Dialog, Message, Method, Provisionals, ServerKey, SessionTimer, SessionTimers};
 
 use crate::call::{Call, State};
+use crate::callee::acknowledged;
 use crate::caller::acknowledge;
-use crate::core::{Core, Owner, sdp, set_sdp};
-use crate::description::{Peer, read_answer, read_offer};
+use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
+use crate::description::{Own, Peer, read_answer, read_offer};
 use crate::event::Ending;
+use crate::media::TcpRole;
 use crate::refusal::{Half, Refusal};
 
 /// How often a refresh that lost against one of the peer is tried again.
@@ -26,6 +28,10 @@ pub(crate) struct Up {
     pub(crate) dialog: Dialog,
     /// The `a=key-mgmt:mikey` data of the peer, as it came.
     remote_value: Option<String>,
+    /// Who of the two opened the connection.
+    role: TcpRole,
+    /// What we sent reliably before the 2xx. Its PRACK may still be under way (RFC 3262 §3).
+    pub(crate) ringing: Option<Provisionals>,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<ServerKey>,
     timers: SessionTimers,
@@ -49,12 +55,13 @@ impl Up {
         now: Instant,
         dialog: Dialog,
         remote_value: Option<String>,
+        role: TcpRole,
         timers: SessionTimers,
         response: &Message,
     ) -> Self {
         let timer = timers.accepted(now, response);
         let updates = response.lists("Allow", "UPDATE");
-        Self { timer, updates, ..Self::new(dialog, remote_value, timers) }
+        Self { timer, updates, ..Self::new(dialog, remote_value, role, timers) }
     }
 
     /// As we answer an INVITE: decides about the session timer and writes it into the 2xx.
@@ -62,19 +69,27 @@ impl Up {
         now: Instant,
         dialog: Dialog,
         remote_value: Option<String>,
+        role: TcpRole,
         (key, invite): (ServerKey, &Message),
         timers: SessionTimers,
         response: &mut Message,
     ) -> Result<Self, carnet_sip::Error> {
         let timer = timers.accept(now, invite, response, false)?;
         let updates = invite.lists("Allow", "UPDATE");
-        Ok(Self { timer, updates, unacknowledged: Some(key), ..Self::new(dialog, remote_value, timers) })
+        Ok(Self {
+            timer,
+            updates,
+            unacknowledged: Some(key),
+            ..Self::new(dialog, remote_value, role, timers)
+        })
     }
 
-    fn new(dialog: Dialog, remote_value: Option<String>, timers: SessionTimers) -> Self {
+    fn new(dialog: Dialog, remote_value: Option<String>, role: TcpRole, timers: SessionTimers) -> Self {
         Self {
             dialog,
             remote_value,
+            role,
+            ringing: None,
             unacknowledged: None,
             timers,
             timer: None,
@@ -123,6 +138,7 @@ impl Call {
         if method == Method::Invite {
             set_sdp(&mut request, self.own.offer()?)?;
         }
+        up.dialog.sending(&request)?;
         let key = core.send_in(now, &up.dialog, request.clone(), Owner::Call(self.id))?;
         if let Some(timer) = &mut up.timer {
             timer.refreshing();
@@ -153,7 +169,9 @@ impl Call {
                 up.attempts = 0;
                 up.timer = up.timers.accepted(now, response);
                 match sdp(response) {
-                    Some(octets) => self.same_terms(core, up, octets, Half::Answer).map(drop),
+                    Some(octets) => {
+                        self.same_terms(core, up.remote_value.as_deref(), octets, Half::Answer).map(drop)
+                    }
                     None => Ok(()),
                 }
             }
@@ -184,7 +202,7 @@ impl Call {
         request: &Message,
     ) {
         if let Err(error) = up.dialog.receive(request) {
-            core.reply(now, key, request, error.status().unwrap_or(400), None);
+            core.refuse(now, key, request, &error.into(), None);
             self.state = State::Up(up);
             return;
         }
@@ -200,8 +218,8 @@ impl Call {
                     up.dialog.answered(cseq.number, &cseq.method, status);
                 }
             }
-            Method::Options => core.reply(now, key, request, 200, None),
-            Method::Prack => core.reply(now, key, request, 481, None),
+            Method::Options => core.capable(now, key, request),
+            Method::Prack => acknowledged(core, now, up.ringing.as_mut(), key, request),
             _ => core.reply(now, key, request, 405, None),
         }
         self.state = State::Up(up);
@@ -239,11 +257,8 @@ impl Call {
         up: &mut Up,
         request: &Message,
     ) -> Result<Message, Refusal> {
-        let body = match sdp(request) {
-            Some(octets) => {
-                let (offer, peer) = self.same_terms(core, up, octets, Half::Offer)?;
-                self.own.answer(&offer, peer.index)?
-            }
+        let body = match sdp_of_request(request)? {
+            Some(octets) => self.answer_again(core, up.remote_value.as_deref(), up.role, octets)?,
             // RFC 3261 §14.2: asked for an offer, we make the one that holds.
             None if *request.method() == Method::Invite => self.own.offer()?,
             None => Bytes::new(),
@@ -257,11 +272,25 @@ impl Call {
         Ok(response)
     }
 
+    /// The answer to another offer of the peer. The connection stays as it is, so where the offer
+    /// leaves it to us who connects we are what we are: `actpass` cannot answer (RFC 4145 §4.1).
+    pub(crate) fn answer_again(
+        &self,
+        core: &Core,
+        remote_value: Option<&str>,
+        role: TcpRole,
+        octets: &Bytes,
+    ) -> Result<Bytes, Refusal> {
+        let (offer, peer) = self.same_terms(core, remote_value, octets, Half::Offer)?;
+        let setup = peer.setup_for_answer(role)?;
+        Own { setup, ..self.own.clone() }.answer(&offer, peer.index)
+    }
+
     /// A description of the peer inside the call: the same seal, or a refusal.
     fn same_terms(
         &self,
         core: &Core,
-        up: &Up,
+        remote_value: Option<&str>,
         octets: &Bytes,
         half: Half,
     ) -> Result<(Document, Peer), Refusal> {
@@ -270,7 +299,7 @@ impl Call {
             Half::Offer => read_offer(&document, !self.own.sealed)?,
             Half::Answer => read_answer(&document, &self.own)?,
         };
-        if self.own.sealed && peer.mikey() != up.remote_value.as_deref() {
+        if self.own.sealed && peer.mikey() != remote_value {
             return Err(Refusal::UnsupportedKeys("a change of keys during the call".into()));
         }
         Ok((document, peer))
