@@ -621,6 +621,22 @@ fn finished_transactions_make_room_for_new_ones() {
 }
 
 #[test]
+fn a_2xx_that_makes_room_before_its_ack_is_not_forgotten_in_silence() {
+    let (mut e, now) = (endpoint_with(|c| c.lingering = 2), Instant::now());
+    let mut first = None;
+    for n in 0..3 {
+        let (key, invite) = server_invite(&mut e, now, udp(), &format!("z9hG4bK{n}"));
+        let mut ok = Message::response(&invite, 200, "").unwrap();
+        ok.set_header("To", &format!("<sip:b@b>;tag=t{n}")).unwrap();
+        e.respond(now, key, ok).unwrap();
+        first.get_or_insert(key);
+    }
+    let all = events(&mut e);
+    let told = |e: &Event| matches!(e, Event::Unacknowledged { key, status: 200, to_tag } if Some(*key) == first && to_tag == "t0");
+    assert_eq!(all.iter().filter(|e| told(e)).count(), 1, "{all:?}");
+}
+
+#[test]
 fn a_server_found_by_dns() {
     use crate::locate::{Ask, Srv};
     let (mut e, now) = (endpoint(), Instant::now());
