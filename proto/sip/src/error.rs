@@ -30,6 +30,8 @@ pub enum Error {
         what: &'static str,
         /// The bound.
         limit: usize,
+        /// Where in the message it became too much.
+        at: usize,
     },
     /// The message says it is of another SIP version.
     #[error("SIP version not supported")]
@@ -103,6 +105,7 @@ impl Error {
     pub fn offset(&self) -> Option<usize> {
         match self {
             Self::NotSip(at) | Self::Malformed { at, .. } => Some(at.at),
+            Self::TooLarge { at, .. } => Some(*at),
             _ => None,
         }
     }

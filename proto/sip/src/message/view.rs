@@ -221,10 +221,15 @@ impl Message {
     /// # Errors
     /// [`Error::Missing`], or [`Error::Malformed`] if it is empty or holds white space.
     pub fn call_id(&self) -> Result<&str, Error> {
-        let octets = self.header_octets("Call-ID").ok_or(Error::Missing("Call-ID"))?;
-        let bad = || Error::Malformed { what: "Call-ID", at: ParseError::new(0, "one word") };
-        let text = std::str::from_utf8(octets).map_err(|_| bad())?;
-        if text.is_empty() || text.bytes().any(|b| b <= 0x20) { Err(bad()) } else { Ok(text) }
+        let line = self.lines_named("Call-ID").next().ok_or(Error::Missing("Call-ID"))?;
+        let octets = self.value_of(line);
+        let base = if line.own.is_some() { 0 } else { line.value.start as usize };
+        // Another octet ends the word; none at all is no word.
+        let end = octets.iter().position(|b| *b <= 0x20).unwrap_or(octets.len());
+        let bad =
+            |at: usize| Error::Malformed { what: "Call-ID", at: ParseError::new(base + at, "one word") };
+        let text = std::str::from_utf8(octets).map_err(|e| bad(e.valid_up_to().min(end)))?;
+        if text.is_empty() || end < octets.len() { Err(bad(end)) } else { Ok(text) }
     }
 
     /// CSeq.
