@@ -55,7 +55,7 @@ pub enum Host {
 }
 
 impl Host {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let bare = text.split('/').next().unwrap_or(text);
         bare.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Ip)
     }
