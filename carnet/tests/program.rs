@@ -82,15 +82,17 @@ fn inspect_reads_hex_and_base64_and_points_at_what_is_wrong() {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(json(&output)["media"][0]["class"], "e2e-tls");
     }
-    for (protocol, input) in [
-        ("sip", &b"NOT SIP\r\n\r\n"[..]),
-        ("msrp", b"HTTP/1.1\r\n"),
-        ("mikey", b"\x02"),
-        ("h248", b"MEGACO/3 <x> {"),
-        ("sdp", b"v"),
+    for (args, input) in [
+        (&["sip"][..], &b"NOT SIP\r\n\r\n"[..]),
+        (&["msrp"], b"HTTP/1.1\r\n"),
+        (&["mikey"], b"\x02"),
+        (&["h248"], b"MEGACO/3 <x> {"),
+        (&["sdp"], b"v"),
+        (&["sip", "--hex"], b"53 4g"),
+        (&["sip", "--base64"], b"U*"),
     ] {
-        let output = carnet(&["inspect", protocol], input);
-        assert_eq!(output.status.code(), Some(1), "{protocol}: {output:?}");
+        let output = carnet(&[&["inspect"], args].concat(), input);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
         let last = output.stdout.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap();
         let last: Value = serde_json::from_slice(last).unwrap();
         assert!(last["error"]["offset"].is_u64() && last["error"]["message"].is_string(), "{last}");
