@@ -407,7 +407,7 @@ pub(crate) fn goodbye(core: &mut Core, now: Instant, dialog: &mut Dialog, refusa
         // RFC 3326
         let _ = set(&mut bye, "Reason", &format!("SIP;cause={status};text=\"{text}\""), false);
     }
-    let _ = core.send_in(now, dialog, bye, Owner::Nobody);
+    core.part(now, dialog, bye);
 }
 
 /// The peer's own words in a refusal: the text of a Warning, else the reason phrase.

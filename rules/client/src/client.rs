@@ -354,7 +354,7 @@ impl Client {
             }
         }
         match owner {
-            Owner::Nobody => {}
+            Owner::Nobody => self.core.parted(now, key, response),
             Owner::Registration => self.registration.answered(&mut self.core, now, key, response),
             Owner::Answered => late_branch(&mut self.core, now, key, response),
             Owner::Call(id) => {
@@ -369,7 +369,7 @@ impl Client {
             Some(Owner::Call(id)) => {
                 self.with(id, |call, core| call.unanswered(core, now, key, reason));
             }
-            _ => {}
+            _ => self.core.unparted(key),
         }
     }
 

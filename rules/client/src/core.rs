@@ -45,6 +45,8 @@ pub(crate) struct Core {
     /// Our INVITEs that were answered, as long as other branches of them may answer too, whether
     /// the call is still up or not.
     pub(crate) answered: BTreeMap<ClientKey, Message>,
+    /// BYEs that are not answered yet: the network may ask for the password first.
+    parting: BTreeMap<ClientKey, (Message, Destination)>,
     /// Service-Route of the registration (RFC 3608), else what was configured.
     pub(crate) routes: Vec<NameAddr>,
     digest: Option<DigestClient>,
@@ -70,6 +72,7 @@ impl Core {
             waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
             answered: BTreeMap::new(),
+            parting: BTreeMap::new(),
             routes,
             digest,
             next_fetch: 0,
@@ -147,6 +150,37 @@ impl Core {
         owner: Owner,
     ) -> Result<ClientKey, Refusal> {
         self.send_to(now, request, dialog.destination(), owner)
+    }
+
+    /// Sends a BYE: the last request of `dialog`, which nobody follows any more.
+    pub(crate) fn part(&mut self, now: Instant, dialog: &Dialog, bye: Message) {
+        let destination = dialog.destination();
+        if let Ok(key) = self.send_to(now, bye.clone(), destination.clone(), Owner::Nobody) {
+            self.parting.insert(key, (bye, destination));
+        }
+    }
+
+    /// A request that nobody follows was answered. A BYE that was challenged goes again, once: the
+    /// peer would think the call up (RFC 3261 §22.2, §22.3).
+    pub(crate) fn parted(&mut self, now: Instant, key: ClientKey, response: &Message) {
+        let status = response.status().unwrap_or(500);
+        if status < 200 {
+            return;
+        }
+        let Some((mut bye, destination)) = self.parting.remove(&key) else { return };
+        if !matches!(status, 401 | 407) || !self.challenged(response) {
+            return;
+        }
+        let Ok(mut cseq) = bye.cseq() else { return };
+        cseq.number = cseq.number.saturating_add(1);
+        if set(&mut bye, "CSeq", &cseq.to_string(), false).is_ok() {
+            let _ = self.send_to(now, bye, destination, Owner::Nobody);
+        }
+    }
+
+    /// A request that nobody follows was not answered.
+    pub(crate) fn unparted(&mut self, key: ClientKey) {
+        self.parting.remove(&key);
     }
 
     fn send_to(

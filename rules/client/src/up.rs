@@ -20,7 +20,7 @@ use crate::event::Ending;
 use crate::media::TcpRole;
 use crate::refusal::{Half, Refusal};
 
-/// How often a refresh that lost against one of the peer is tried again.
+/// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
 
 /// A call that is up.
@@ -179,6 +179,12 @@ impl Call {
             491 if up.attempts < GLARE_ATTEMPTS => {
                 up.attempts += 1;
                 up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
+                Ok(())
+            }
+            // RFC 3261 §22.2, §22.3: a nonce does not live as long as a call.
+            401 | 407 if up.attempts < GLARE_ATTEMPTS && core.challenged(response) => {
+                up.attempts += 1;
+                up.retry = Some(now);
                 Ok(())
             }
             // RFC 3261 §12.2.1.2: these end the dialog.

@@ -360,3 +360,59 @@ fn a_prack_that_comes_after_the_2xx() {
     assert_eq!(alice.one(&mut net, "PRACK", &rack, "").status(), Some(200));
     assert_eq!(alice.one(&mut net, "PRACK", &rack, "").status(), Some(481), "once");
 }
+
+/// Alice behind a proxy that asks for a password with `methods`; how often it asked.
+fn guarded(methods: &'static [&'static str]) -> (Net, std::rc::Rc<std::cell::Cell<usize>>) {
+    let mut net = Net::new();
+    let password = || carnet_sip::Password::new(b"secret".to_vec());
+    let digest = carnet_sip::DigestClient::new("alice", password()).unwrap();
+    net.add(&net::Person { name: "alice", last: 1, proxy: 2 }, |config| config.digest = Some(digest));
+    net.add(&net::Person { name: "bob", last: 2, proxy: 1 }, |_| {});
+    let (now, mut rng) = (net.now, carnet_wire::SeededRandom::new(5));
+    let settings = carnet_sip::DigestSettings::new("example.com");
+    let mut server = carnet_sip::DigestServer::new(settings, now, &mut rng);
+    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = asked.clone();
+    net.tap = Some(Box::new(move |from, to, data| {
+        let guarded = methods.iter().any(|method| data.starts_with(method.as_bytes()));
+        if from != address(1) || !guarded {
+            return vec![(to, data.clone())];
+        }
+        let request = parse(data);
+        let secret = password();
+        match server.verify(now, &request, |user| (user == "alice").then_some(&secret)) {
+            carnet_sip::Verdict::Accepted { .. } => vec![(to, data.clone())],
+            _ => {
+                count.set(count.get() + 1);
+                let refusal = server.refusal(now, &request, false, &mut rng).unwrap();
+                vec![(from, refusal.to_bytes())]
+            }
+        }
+    }));
+    (net, asked)
+}
+
+#[test]
+fn a_bye_that_is_challenged_goes_again() {
+    let (mut net, asked) = guarded(&["BYE"]);
+    let call = net.call(0, "sip:bob@example.com");
+    net.accept(1);
+    net.nodes[0].client.hang_up(net.now, net.wall, call);
+    net.settle();
+    assert_eq!(asked.get(), 1);
+    assert_eq!(net.ending(1), Ending::Peer(None));
+    net.pass(Duration::from_secs(40));
+    assert!(net.nodes.iter().all(|node| node.client.is_idle()));
+}
+
+#[test]
+fn a_refresh_that_is_challenged_goes_again() {
+    let (mut net, asked) = guarded(&["UPDATE"]);
+    let call = net.call(0, "sip:bob@example.com");
+    net.accept(1);
+    net.nodes[0].client.refresh(net.now, call);
+    net.pass(Duration::from_secs(1));
+    assert_eq!(asked.get(), 1);
+    assert!(got(&net, 1, "UPDATE").has("Authorization") || got(&net, 1, "UPDATE").has("Proxy-Authorization"));
+    assert!(net.try_event(0, |event| matches!(event, Event::Ended { .. })).is_none());
+}
