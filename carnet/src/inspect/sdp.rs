@@ -10,8 +10,14 @@ use serde_json::{Map, Value, json};
 
 /// Reads one session description and emits one object.
 pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
-    let document = Document::parse(Bytes::copy_from_slice(input), &Limits::default())
-        .map_err(|e| Diagnosis { offset: e.at(), class: e.class(), message: e.to_string() })?;
+    let document = Document::parse(Bytes::copy_from_slice(input), &Limits::default()).map_err(|e| {
+        // The place is in `offset`: say only what.
+        let message = match &e {
+            carnet_sdp::Error::Syntax(e) => format!("expected {}", e.expected),
+            other => other.to_string(),
+        };
+        Diagnosis { offset: e.at(), class: e.class(), message }
+    })?;
     let endings = document.endings();
     let remarks = document.review();
     let origin = document.origin().map(|o| {
@@ -130,6 +136,9 @@ mod tests {
     #[test]
     fn a_fault_is_pointed_at() {
         let fault = inspect(b"v=0\r\nbad\r\n", &mut |_| {}).unwrap_err();
-        assert_eq!((fault.offset, fault.class), (6, "syntax"));
+        assert_eq!(
+            (fault.offset, fault.class, fault.message.as_str()),
+            (6, "syntax", "expected `=` after the letter")
+        );
     }
 }

@@ -109,6 +109,18 @@ impl<'a> Origin<'a> {
         };
         fields.next().is_none().then_some(origin)
     }
+
+    /// Where in a value that does not parse the fault lies: at octets that are no UTF-8, at the
+    /// seventh field, or at the end where fields are missing.
+    pub(crate) fn fault(value: &[u8]) -> usize {
+        if let Err(e) = std::str::from_utf8(value) {
+            return e.valid_up_to();
+        }
+        let starts = |(at, b): &(usize, &u8)| {
+            **b != b' ' && at.checked_sub(1).is_none_or(|before| value.get(before) == Some(&b' '))
+        };
+        value.iter().enumerate().filter(starts).nth(6).map_or(value.len(), |(at, _)| at)
+    }
 }
 
 /// The `c=` line (RFC 8866 §5.7).

@@ -210,6 +210,8 @@ fn a_fault_lies_where_it_is_said_to() {
         ("Content-Length: 4", "Content-Length: 4\r\nl: 3", "l: 3"),
         ("Content-Length: 4", "Content-Length: x", "x\r\n"),
         ("<sip:alice@192.0.2.1>", "<sip:alice@192.0.2.1>;;q", ";q\r\n"),
+        ("<sip:alice@192.0.2.1>", "<sip:a@b>,  \r\n\t<sip:alice@192.0.2.1>;;q", ";q\r\n"),
+        (">;tag=1", ">\r\n \t;;tag=1", ";tag=1"),
     ] {
         let text = INVITE.replacen(from, to, 1);
         for lead in ["", "\r\n"] {
