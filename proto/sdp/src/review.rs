@@ -348,4 +348,21 @@ mod tests {
         let all = review("v=0\r\no=x y z IN IP4 999\r\nm=message 1 TCP/MSRP *\r\nc=IN IP4 h\r\n");
         assert!(all.len() > 4 && all.iter().all(|r| !r.fatal), "{all:?}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_can_be_read_can_be_reviewed(
+            changes in proptest::collection::vec((0..SOUND.len(), proptest::prelude::any::<u8>()), 0..12)
+        ) {
+            let mut octets = SOUND.as_bytes().to_vec();
+            for (at, octet) in changes {
+                octets[at] = octet;
+            }
+            let end = octets.len();
+            if let Ok(document) = Document::parse(octets.into(), &Limits::default()) {
+                let remarks = document.review();
+                proptest::prop_assert!(remarks.iter().all(|r| r.at <= end), "{:?}", remarks);
+            }
+        }
+    }
 }
