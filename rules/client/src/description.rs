@@ -84,6 +84,18 @@ impl Own {
         }
         print(session)
     }
+
+    /// The answer to another offer of `peer`. The connection stays as it is, so where the offer
+    /// leaves it to us who connects we are the one we are: `actpass` cannot answer (RFC 4145 §4.1).
+    pub(crate) fn answer_again(
+        &self,
+        offer: &Document,
+        peer: &Peer,
+        role: TcpRole,
+    ) -> Result<Bytes, Refusal> {
+        let setup = peer.setup_for_answer(role)?;
+        Self { setup, ..self.clone() }.answer(offer, peer.index)
+    }
 }
 
 fn print(session: SessionBuilder) -> Result<Bytes, Refusal> {

@@ -61,7 +61,10 @@ impl Call {
     ) -> Result<Message, Refusal> {
         core.config.session_timers.check(request)?;
         let body = match (sdp_of_request(request)?, settled) {
-            (Some(octets), Some((peer, role))) => self.answer_again(core, peer.mikey(), role, octets)?,
+            (Some(octets), Some((before, role))) => {
+                let (offer, peer) = self.same_terms(core, before.mikey(), octets, Half::Offer)?;
+                self.own.answer_again(&offer, &peer, role)?
+            }
             (Some(_), None) => return Err(Refusal::Unsealed(Half::Offer)),
             (None, _) => Bytes::new(),
         };

@@ -15,7 +15,7 @@ use crate::call::{Call, State};
 use crate::callee::acknowledged;
 use crate::caller::acknowledge;
 use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
-use crate::description::{Own, Peer, read_answer, read_offer};
+use crate::description::{Peer, read_answer, read_offer};
 use crate::event::Ending;
 use crate::media::TcpRole;
 use crate::refusal::{Half, Refusal};
@@ -264,7 +264,10 @@ impl Call {
         request: &Message,
     ) -> Result<Message, Refusal> {
         let body = match sdp_of_request(request)? {
-            Some(octets) => self.answer_again(core, up.remote_value.as_deref(), up.role, octets)?,
+            Some(octets) => {
+                let (offer, peer) = self.same_terms(core, up.remote_value.as_deref(), octets, Half::Offer)?;
+                self.own.answer_again(&offer, &peer, up.role)?
+            }
             // RFC 3261 §14.2: asked for an offer, we make the one that holds.
             None if *request.method() == Method::Invite => self.own.offer()?,
             None => Bytes::new(),
@@ -278,22 +281,8 @@ impl Call {
         Ok(response)
     }
 
-    /// The answer to another offer of the peer. The connection stays as it is, so where the offer
-    /// leaves it to us who connects we are what we are: `actpass` cannot answer (RFC 4145 §4.1).
-    pub(crate) fn answer_again(
-        &self,
-        core: &Core,
-        remote_value: Option<&str>,
-        role: TcpRole,
-        octets: &Bytes,
-    ) -> Result<Bytes, Refusal> {
-        let (offer, peer) = self.same_terms(core, remote_value, octets, Half::Offer)?;
-        let setup = peer.setup_for_answer(role)?;
-        Own { setup, ..self.own.clone() }.answer(&offer, peer.index)
-    }
-
     /// A description of the peer inside the call: the same seal, or a refusal.
-    fn same_terms(
+    pub(crate) fn same_terms(
         &self,
         core: &Core,
         remote_value: Option<&str>,
