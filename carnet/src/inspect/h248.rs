@@ -1,10 +1,12 @@
-//! `carnet inspect h248`: a message in the text encoding, or the messages of a TCP stream (TPKT).
+//! `carnet inspect h248`: a message in the text or the binary encoding, or the messages of a TCP stream
+//! (TPKT).
 //!
 //! The object follows the model of [`carnet_h248`]: transactions, actions, commands, descriptors.
-//! Key material is left out. The binary encoding is recognised and refused.
+//! Key material is left out.
 
 use super::{Diagnosis, Emit};
-use carnet_h248::text::{self, Form, Limits};
+use carnet_h248::encoding::{self, Encoding};
+use carnet_h248::text::{Form, Limits};
 use carnet_h248::{
     ActionReply, ActionRequest, AuditItem, Body, Command, CommandReply, ContextProperties, Descriptor,
     ErrorDescriptor, Events, LocalControl, Media, Message, ObservedEvent, ParameterValue, Property,
@@ -32,44 +34,36 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
 /// Writes the messages in `input` again in another form; those of a stream one after the other, each
 /// in its frame.
 pub fn convert(input: &[u8], to: To) -> Result<Vec<u8>, Diagnosis> {
-    let form = match to {
-        To::Text => Form::Long,
-        To::Compact => Form::Short,
-        To::Binary => {
-            let message = "writing the binary encoding is not built yet".to_owned();
-            return Err(Diagnosis { offset: 0, class: "unsupported", message });
-        }
+    let encoding = match to {
+        To::Text => Encoding::Text(Form::Long),
+        To::Compact => Encoding::Text(Form::Short),
+        To::Binary => Encoding::Binary,
     };
-    let (mut out, mut too_long) = (Vec::new(), None);
+    let (mut out, mut failed) = (Vec::new(), None);
     let framed = input.first() == Some(&3);
+    let fault = |offset, class, message: String| Some(Diagnosis { offset, class, message });
     each(input, |offset, _, message| {
-        let printed = text::print(message, form);
-        match tpkt::frame(&printed) {
-            Some(frame) if framed => out.extend(frame),
-            None if framed => too_long = Some(offset),
-            _ => out.extend(printed),
+        if failed.is_some() {
+            return;
+        }
+        match encoding.print(message) {
+            Err(unsayable) => failed = fault(offset, "unsupported", unsayable.to_string()),
+            Ok(printed) if framed => match tpkt::frame(&printed) {
+                Some(frame) => out.extend(frame),
+                None => failed = fault(offset, "limit", "too long for a TPKT frame in this form".to_owned()),
+            },
+            Ok(printed) => out.extend(printed),
         }
     })?;
-    match too_long {
-        Some(offset) => {
-            let message = "too long for a TPKT frame in this form".to_owned();
-            Err(Diagnosis { offset, class: "limit", message })
-        }
-        None => Ok(out),
-    }
+    failed.map_or(Ok(out), Err)
 }
 
 fn each(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
     match input.first() {
         None => Err(Diagnosis { offset: 0, class: "truncated", message: "the input is empty".to_owned() }),
-        // SEQUENCE: MegacoMessage.
-        Some(0x30) => {
-            let message = "reading the binary encoding is not built yet".to_owned();
-            Err(Diagnosis { offset: 0, class: "unsupported", message })
-        }
         Some(3) => stream(input, take),
         Some(_) => {
-            let message = text::parse(input, &Limits::default()).map_err(|e| diagnose(&e, 0))?;
+            let message = encoding::parse(input, &Limits::default()).map_err(|e| diagnose(&e, 0))?;
             take(0, input.len(), &message);
             Ok(())
         }
@@ -82,7 +76,8 @@ fn stream(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<
     framer.push(input);
     let mut offset = 0;
     while let Some(octets) = framer.next().map_err(|e| diagnose(&e, offset))? {
-        let message = text::parse(&octets, &Limits::default()).map_err(|e| diagnose(&e, offset + HEADER))?;
+        let message =
+            encoding::parse(&octets, &Limits::default()).map_err(|e| diagnose(&e, offset + HEADER))?;
         let length = octets.len() + HEADER;
         take(offset, length, &message);
         offset += length;

@@ -1,6 +1,6 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
-use super::{Observer, Seen, Start, StartError};
+use super::{Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
     Border, Config, Family, Gateway, GatewayName, Limits, Network, Out, Policy, Prefix, Registration, Route,
     Timers, Transport, User,
@@ -60,7 +60,11 @@ pub fn start(
         let transport = if bind.proto == Proto::Udp { ControlTransport::Udp } else { ControlTransport::Tcp };
         ControlListen { transport, address: bind.address }
     });
-    let control = ControlConfig { listen: listen.collect(), ..ControlConfig::default() };
+    let control = ControlConfig {
+        listen: listen.collect(),
+        encoding: encoding(section.control.as_ref().encoding),
+        ..ControlConfig::default()
+    };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
     let border = Border::new(config, Box::new(OsRandom), Instant::now(), SystemTime::now());
     let mut running = Running {

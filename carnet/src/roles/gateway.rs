@@ -1,6 +1,6 @@
 //! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
 
-use super::{Observer, Seen, Start, StartError};
+use super::{Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Profile, registration};
@@ -76,9 +76,9 @@ pub fn start(
         .control_from
         .map(|ip| ControlListen { transport: ControlTransport::Udp, address: (ip, 0).into() });
     let listen = listen.into_iter().collect();
-    let (sockets, events) =
-        ControlSockets::open(ControlConfig { listen, ..ControlConfig::default() }, &token)
-            .map_err(|e| fail(&e))?;
+    let control =
+        ControlConfig { listen, encoding: encoding(section.control_encoding), ..ControlConfig::default() };
+    let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
     let mut controllers = Vec::new();
     for address in section.controllers.as_ref() {
         let way = match address {

@@ -10,9 +10,10 @@ mod tls;
 
 pub use seen::{Observer, Seen, log, printed};
 
+use carnet_h248::{Encoding, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
 use carnet_net::{Drain, drain};
-use carnet_ops::config::{Config, ControlAddress};
+use carnet_ops::config::{Config, ControlAddress, Encoding248};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
@@ -39,6 +40,15 @@ impl StartError {
 }
 
 type Start<T> = Result<T, StartError>;
+
+/// How H.248 messages are written, as the file says it.
+fn encoding(setting: Encoding248) -> Encoding {
+    match setting {
+        Encoding248::Text => Encoding::Text(Form::Long),
+        Encoding248::Compact => Encoding::Text(Form::Short),
+        Encoding248::Binary => Encoding::Binary,
+    }
+}
 
 /// Roles that run.
 pub struct Running {
