@@ -99,3 +99,35 @@ fn inspect_reads_hex_and_base64_and_points_at_what_is_wrong() {
         assert!(String::from_utf8_lossy(&output.stderr).contains('^'), "{output:?}");
     }
 }
+
+/// H.248 from one encoding to the other and back: the same object, and the text as it was.
+#[test]
+fn h248_is_written_in_every_form() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/h248/tests/fixtures");
+    let text = std::fs::read(format!("{fixtures}/03-add-passthrough-request.txt")).unwrap();
+    let binary = carnet(&["inspect", "h248", "--to", "binary"], &text).stdout;
+    assert_eq!(binary.first(), Some(&0x30));
+    let forms: Vec<_> = ["text", "compact"]
+        .iter()
+        .map(|form| {
+            let from_text = carnet(&["inspect", "h248", "--to", form], &text).stdout;
+            let from_binary = carnet(&["inspect", "h248", "--to", form], &binary).stdout;
+            let plain =
+                |octets: &[u8]| String::from_utf8_lossy(octets).replace(['"', '\r'], "").to_lowercase();
+            assert_eq!(plain(&from_binary), plain(&from_text), "{form}");
+            from_text
+        })
+        .collect();
+    assert_ne!(forms[0], forms[1]);
+
+    let digits = std::fs::read(format!("{fixtures}/01-register-request.corrected.ber.hex")).unwrap();
+    let output = carnet(&["inspect", "h248", "--hex"], &digits);
+    assert!(output.status.success());
+    let seen = json(&output);
+    assert_eq!(seen["transactions"][0]["actions"][0]["commands"][0]["command"], "ServiceChange");
+
+    let unsayable = b"MEGACO/3 <a> Transaction = 1 { Context = 1 { Add = a { Media { LocalControl { no/such = 5 } } } } }";
+    let output = carnet(&["inspect", "h248", "--to", "binary"], unsayable);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no/such"), "{output:?}");
+}

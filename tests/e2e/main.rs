@@ -8,6 +8,7 @@ mod lab;
 mod load;
 mod network;
 mod sealed;
+mod stopping;
 
 use lab::Lab;
 

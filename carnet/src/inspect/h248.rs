@@ -1,11 +1,12 @@
-//! `carnet inspect h248`: messages in the text encoding, one after the other as in a log, or the
-//! messages of a TCP stream (TPKT).
+//! `carnet inspect h248`: messages in the text or the binary encoding, one after the other as in a
+//! log, or the messages of a TCP stream (TPKT).
 //!
 //! The object follows the model of [`carnet_h248`]: transactions, actions, commands, descriptors.
-//! Key material is left out. The binary encoding is recognised and refused.
+//! Key material is left out.
 
 use super::{Diagnosis, Emit};
-use carnet_h248::text::{self, Form, Limits};
+use carnet_h248::encoding::{self, Encoding};
+use carnet_h248::text::{Form, Limits};
 use carnet_h248::{
     ActionReply, ActionRequest, AuditItem, Body, Command, CommandReply, ContextProperties, Descriptor,
     ErrorDescriptor, Events, LocalControl, Media, Message, ObservedEvent, ParameterValue, Property,
@@ -33,54 +34,49 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
 /// Writes the messages in `input` again in another form; those of a stream one after the other, each
 /// in its frame.
 pub fn convert(input: &[u8], to: To) -> Result<Vec<u8>, Diagnosis> {
-    let form = match to {
-        To::Text => Form::Long,
-        To::Compact => Form::Short,
-        To::Binary => {
-            let message = "writing the binary encoding is not built yet".to_owned();
-            return Err(Diagnosis { offset: 0, class: "unsupported", message });
-        }
+    let encoding = match to {
+        To::Text => Encoding::Text(Form::Long),
+        To::Compact => Encoding::Text(Form::Short),
+        To::Binary => Encoding::Binary,
     };
-    let (mut out, mut too_long) = (Vec::new(), None);
+    let (mut out, mut failed) = (Vec::new(), None);
     let framed = input.first() == Some(&3);
+    let fault = |offset, class, message: String| Some(Diagnosis { offset, class, message });
     each(input, |offset, _, message| {
-        let printed = text::print(message, form);
-        match tpkt::frame(&printed) {
-            Some(frame) if framed => out.extend(frame),
-            None if framed => too_long = Some(offset),
-            _ => out.extend(printed),
+        if failed.is_some() {
+            return;
+        }
+        match encoding.print(message) {
+            Err(unsayable) => failed = fault(offset, "unsupported", unsayable.to_string()),
+            Ok(printed) if framed => match tpkt::frame(&printed) {
+                Some(frame) => out.extend(frame),
+                None => failed = fault(offset, "limit", "too long for a TPKT frame in this form".to_owned()),
+            },
+            Ok(printed) => out.extend(printed),
         }
     })?;
-    match too_long {
-        Some(offset) => {
-            let message = "too long for a TPKT frame in this form".to_owned();
-            Err(Diagnosis { offset, class: "limit", message })
-        }
-        None => Ok(out),
-    }
+    failed.map_or(Ok(out), Err)
 }
 
 fn each(input: &[u8], take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
     match input.first() {
         None => Err(Diagnosis { offset: 0, class: "truncated", message: "the input is empty".to_owned() }),
-        // SEQUENCE: MegacoMessage.
-        Some(0x30) => {
-            let message = "reading the binary encoding is not built yet".to_owned();
-            Err(Diagnosis { offset: 0, class: "unsupported", message })
-        }
         Some(3) => stream(input, take),
-        Some(_) => texts(input, take),
+        Some(_) => unframed(input, take),
     }
 }
 
-/// Text messages without frames: where one cannot go on and another begins, it is over.
-fn texts(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
+/// Messages without frames: where one cannot go on and another begins, it is over.
+fn unframed(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
+    let parse = |octets: &[u8]| encoding::parse(octets, &Limits::default());
     let mut offset = 0;
     loop {
         let rest = input.get(offset..).unwrap_or_default();
-        let (length, parsed) = match text::parse(rest, &Limits::default()) {
-            Err(carnet_h248::Error::Syntax { at, .. }) if at > 0 && begins(rest.get(at..)) => {
-                (at, text::parse(rest.get(..at).unwrap_or_default(), &Limits::default()))
+        let (length, parsed) = match parse(rest) {
+            Err(carnet_h248::Error::Syntax { at, .. })
+                if at > 0 && begins(rest.get(at..), encoding::is_binary(rest)) =>
+            {
+                (at, parse(rest.get(..at).unwrap_or_default()))
             }
             whole => (rest.len(), whole),
         };
@@ -92,9 +88,12 @@ fn texts(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(
     }
 }
 
-/// Whether a message begins here (RFC 3525 annex B.2: `MEGACO/` or `!/`, perhaps after an
-/// authentication header).
-fn begins(octets: Option<&[u8]>) -> bool {
+/// Whether a message begins here: the tag of a SEQUENCE, or RFC 3525 annex B.2: `MEGACO/` or `!/`, perhaps
+/// after an authentication header.
+fn begins(octets: Option<&[u8]>, binary: bool) -> bool {
+    if binary {
+        return octets.is_some_and(encoding::is_binary);
+    }
     let starts = |word: &str| {
         octets.and_then(|o| o.get(..word.len())).is_some_and(|o| o.eq_ignore_ascii_case(word.as_bytes()))
     };
@@ -109,7 +108,7 @@ fn stream(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<
     while let Some(octets) = framer.next().map_err(|e| diagnose(&e, offset, usize::MAX))? {
         let length = octets.len() + HEADER;
         // What a frame cuts off does not come any more: that is not `truncated` but wrong.
-        let message = text::parse(&octets, &Limits::default())
+        let message = encoding::parse(&octets, &Limits::default())
             .map_err(|e| diagnose(&e, offset + HEADER, usize::MAX))?;
         take(offset, length, &message);
         offset += length;

@@ -1,6 +1,6 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
-use super::{Observer, Seen, Start, StartError};
+use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
     Border, Config, Family, Gateway, GatewayName, Limits, Network, Out, Policy, Prefix, Registration, Route,
     Timers, Transport, User,
@@ -60,7 +60,11 @@ pub fn start(
         let transport = if bind.proto == Proto::Udp { ControlTransport::Udp } else { ControlTransport::Tcp };
         ControlListen { transport, address: bind.address }
     });
-    let control = ControlConfig { listen: listen.collect(), ..ControlConfig::default() };
+    let control = ControlConfig {
+        listen: listen.collect(),
+        encoding: encoding(section.control.as_ref().encoding),
+        ..ControlConfig::default()
+    };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
     let border = Border::new(config, Box::new(OsRandom), Instant::now(), SystemTime::now());
     let mut running = Running {
@@ -88,7 +92,7 @@ impl Running {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
         /// the other queue and the timers.
         const BATCH: usize = 64;
-        let mut over: Option<tokio::time::Instant> = None;
+        let mut end: Option<Ending> = None;
         self.flush();
         loop {
             tokio::select! {
@@ -109,11 +113,19 @@ impl Running {
                     }
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
-                deadline = token.started(), if over.is_none() => over = Some(deadline),
-                () = async { tokio::time::sleep_until(over.unwrap_or_else(tokio::time::Instant::now)).await }, if over.is_some() => return,
+                deadline = token.started(), if end.is_none() => {
+                    end = Some(Ending::of_border(deadline));
+                    self.machine.border.retire();
+                }
+                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) => self.machine.border.end_calls(Instant::now()),
+                    _ => return,
+                },
             }
             self.flush();
-            if over.is_some() && self.machine.border.load().live == 0 {
+            // BYE and Subtract are answered, or repeated until the deadline.
+            let load = self.machine.border.load();
+            if end.is_some() && load.live == 0 && load.requests == 0 && load.gateway_requests == 0 {
                 return;
             }
         }

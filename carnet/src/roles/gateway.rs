@@ -1,6 +1,6 @@
 //! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
 
-use super::{Observer, Seen, Start, StartError};
+use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Profile, registration};
@@ -76,9 +76,9 @@ pub fn start(
         .control_from
         .map(|ip| ControlListen { transport: ControlTransport::Udp, address: (ip, 0).into() });
     let listen = listen.into_iter().collect();
-    let (sockets, events) =
-        ControlSockets::open(ControlConfig { listen, ..ControlConfig::default() }, &token)
-            .map_err(|e| fail(&e))?;
+    let control =
+        ControlConfig { listen, encoding: encoding(section.control_encoding), ..ControlConfig::default() };
+    let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
     let mut controllers = Vec::new();
     for address in section.controllers.as_ref() {
         let way = match address {
@@ -134,7 +134,7 @@ impl Running {
         mut token: Token,
     ) {
         self.flush();
-        let mut over: Option<tokio::time::Instant> = None;
+        let mut end: Option<Ending> = None;
         loop {
             let timeout = [self.gateway.poll_timeout(), self.reconnect].into_iter().flatten().min();
             let engine = self.engine.clone();
@@ -159,14 +159,23 @@ impl Running {
                     }
                 }
                 () = until(timeout) => self.timeout(),
-                deadline = token.started(), if over.is_none() => {
-                    over = Some(deadline);
-                    self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
+                deadline = token.started(), if end.is_none() => {
+                    let ending = Ending::of_gateway(deadline);
+                    let left = ending.hang_up.saturating_duration_since(tokio::time::Instant::now());
+                    self.gateway.retire(Instant::now(), OUT_OF_SERVICE, left);
+                    end = Some(ending);
                 }
-                () = sleep_until(over) => return,
+                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) => self.gateway.leave(Instant::now(), OUT_OF_SERVICE),
+                    _ => return,
+                },
+            }
+            if let Some(end) = end.as_mut().filter(|end| !end.hung_up && self.gateway.is_idle()) {
+                end.hung_up = true;
+                self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
             }
             self.flush();
-            if over.is_some() && self.gateway.is_idle() {
+            if end.as_ref().is_some_and(|end| end.hung_up) && self.gateway.is_idle() {
                 return;
             }
         }
@@ -251,13 +260,6 @@ async fn send(
 ) -> Result<(), carnet_net::media::Stopped> {
     match command {
         Some(command) => engine.send(command).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

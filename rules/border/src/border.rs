@@ -36,6 +36,8 @@ pub struct Border {
     /// How many of the calls are over and kept only for messages that come late.
     ended: usize,
     next_call: u64,
+    /// No new calls: the border goes out of service.
+    retiring: bool,
 }
 
 /// How much a border holds.
@@ -59,7 +61,29 @@ impl Border {
     /// A border with no calls and no gateways yet. `now` and `wall` are the same moment on the
     /// two clocks.
     pub fn new(config: Config, random: Box<dyn Random>, now: Instant, wall: SystemTime) -> Self {
-        Self { core: Core::new(config, random, now, wall), calls: HashMap::new(), ended: 0, next_call: 0 }
+        Self {
+            core: Core::new(config, random, now, wall),
+            calls: HashMap::new(),
+            ended: 0,
+            next_call: 0,
+            retiring: false,
+        }
+    }
+
+    /// Takes no more new calls: they are answered with 503 and Retry-After, so that the next one of
+    /// several borders is tried (RFC 3261 §21.5.4). Calls that there are go on.
+    pub fn retire(&mut self) {
+        self.retiring = true;
+    }
+
+    /// Ends every call towards both ends and gives its contexts back.
+    pub fn end_calls(&mut self, now: Instant) {
+        self.core.now = now;
+        let keys: Vec<_> = self.calls.keys().copied().collect();
+        for key in keys {
+            self.with(key, |call, core| call.hang_up(core, now, Cause::Stopping));
+        }
+        self.drain(now);
     }
 
     /// Takes SIP octets in.
@@ -364,6 +388,9 @@ impl Border {
         message: &Message,
         hop: &Hop,
     ) -> Result<(), Fault> {
+        if self.retiring {
+            return Err(Fault::new(503, "this border goes out of service"));
+        }
         let limits = &self.core.config.limits;
         if self.live() >= limits.calls || self.ended >= limits.ended {
             return Err(Fault::new(503, "the table of calls is full"));
@@ -479,7 +506,7 @@ impl Border {
     fn report(&mut self, now: Instant, report: Report) {
         match report {
             Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
-            Report::Lost(gateway) => self.lost(now, gateway),
+            Report::Lost(gateway, announced) => self.lost(now, gateway, announced),
             Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
             Report::Reply { request, actions, error } => {
                 let Some(op) = self.core.ops.remove(&request) else { return };
@@ -554,11 +581,11 @@ impl Border {
         }
     }
 
-    fn lost(&mut self, now: Instant, gateway: GatewayName) {
+    fn lost(&mut self, now: Instant, gateway: GatewayName, announced: bool) {
         let on = |call: &&Call| call.session.uses(&gateway, None);
         let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
         let calls = keys.len();
-        self.core.events.push_back(Event::GatewayLost { gateway, calls });
+        self.core.events.push_back(Event::GatewayLost { gateway, calls, announced });
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
         }

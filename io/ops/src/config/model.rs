@@ -187,6 +187,22 @@ pub struct ControlSection {
     pub listen: Vec<Bind>,
     /// Names of the gateways that may register: the `<name>` in their mId.
     pub gateways: Vec<String>,
+    /// How messages to gateways on other hosts are written. Either encoding is taken.
+    #[serde(default)]
+    pub encoding: Encoding248,
+}
+
+/// How H.248 messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding248 {
+    /// Text with long keywords.
+    Text,
+    /// Text with short keywords.
+    #[default]
+    Compact,
+    /// BER.
+    Binary,
 }
 
 /// `[border.NAME.policy]`
@@ -253,6 +269,9 @@ pub struct GatewaySection {
     pub controllers: Spanned<Vec<ControlAddress>>,
     /// Local address for the control association; any if absent.
     pub control_from: Option<IpAddr>,
+    /// How messages to controllers on other hosts are written. Either encoding is taken.
+    #[serde(default)]
+    pub control_encoding: Encoding248,
     /// `[gateway.NAME.realm.REALM]`
     pub realm: BTreeMap<String, Spanned<RealmSection>>,
     /// Contexts at once.
