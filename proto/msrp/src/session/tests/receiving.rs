@@ -320,6 +320,34 @@ fn progress_and_late_failure_are_reported() {
     );
 }
 
+// RFC 4975 §7.2 has the answer at once; what is kept is known a moment later.
+#[test]
+fn the_last_answer_waits_for_the_application() {
+    let concluding = || session(Config { conclude: true, ..config(BOB, ALICE) }, 2);
+    let asking = |text: &str| text.replace("Message-ID", "Success-Report: yes\r\nMessage-ID");
+    for (status, answered) in [(Status::OK, "200 OK"), (Status::STOP, "413 Stop Sending")] {
+        let (mut s, now) = (concluding(), Instant::now());
+        assert!(answer(&mut s, &asking(&chunk(1, "1-*/6", "abc", '+'))).contains(" 200 OK"));
+        assert_eq!(answer(&mut s, &asking(&chunk(2, "4-*/6", "def", '$'))), "");
+        let Some(Event::Complete { arrival, size: 6 }) = events(&mut s).pop() else { panic!() };
+        s.conclude(arrival, status);
+        let out = output(&mut s, now);
+        assert!(out.contains(&format!(" {answered}\r\n")), "{out}");
+        // Only what is kept is reported as received.
+        assert_eq!(out.contains("REPORT"), status.is_ok(), "{out}");
+        s.conclude(arrival, Status::OK);
+        assert_eq!(output(&mut s, now), "", "an answer is given once");
+    }
+    // Those that wait for it count as incomplete.
+    let mut s = concluding();
+    for id in 1..=u32::try_from(s.config().limits.arrivals).unwrap() {
+        let whole = chunk(id, "1-3/3", "abc", '$').replace("Message-ID: ", &format!("Message-ID: n{id}"));
+        assert_eq!(answer(&mut s, &whole), "");
+        events(&mut s);
+    }
+    assert!(answer(&mut s, &chunk(99, "1-3/3", "abc", '$')).contains(" 413 "));
+}
+
 #[test]
 fn the_stream_stops_being_msrp() {
     let (mut s, now) = (bob(), Instant::now());
