@@ -10,7 +10,7 @@ fuzz_target!(|octets: &[u8]| {
     let Ok(mut document) = Document::parse_fragment(Bytes::copy_from_slice(octets), &limits) else { return };
     assert_eq!(document.to_bytes(), octets);
     for m in document.media() {
-        let _ = (m.class(), m.address(), m.setup(), m.key_mgmt(), m.fingerprint(), m.file_selector());
+        let _ = (m.class(), m.address(), m.setup(), m.key_mgmt(), m.fingerprint());
     }
     let moves: Vec<_> = (0..document.media().len()).map(|i| (i, ([192, 0, 2, 1], 40_000).into())).collect();
     document.relocate(&moves).expect("all of these lines exist");

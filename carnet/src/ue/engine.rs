@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_client::{
     CallId, Client, Config, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media, Purpose,
-    Refusal, TcpRole,
+    Refusal, Remote, TcpRole,
 };
 use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
@@ -18,13 +17,15 @@ use carnet_sip::{
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, PskSettings, Trust};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::UeConfig;
 use super::event::UeEvent;
 use super::inbox::Inbox;
 use super::kms::KmsLink;
 use super::media::{self, Line, News, Order};
+use super::outbox::Source;
+use super::pump::Fate;
 use super::{Command, UeError};
 
 /// How long a call may take to end when the connection is gone already.
@@ -65,9 +66,12 @@ struct Known {
     peer: String,
     /// Open from the offer on, so that the peer may be faster than its answer.
     listener: Option<TcpListener>,
-    file: Option<PathBuf>,
+    file: Option<Source>,
     /// The file that is offered to us.
     offered: Option<FileOffer>,
+    fate: Fate,
+    /// Where the connection is made to, until it is.
+    remote: Option<watch::Sender<Option<Remote>>>,
     orders: Option<mpsc::Sender<Order>>,
     /// The file has arrived at the other end.
     sent: bool,
@@ -75,6 +79,14 @@ struct Known {
     hanging_up: bool,
     /// Why we end it, if that is not how calls end.
     failure: Option<String>,
+}
+
+impl Known {
+    /// Whether a file was to be sent or received and is not.
+    fn is_unfinished(&self) -> bool {
+        let taken = self.offered.is_some() && self.remote.is_some();
+        (self.file.is_some() && !self.sent) || (taken && !self.fate.is_received())
+    }
 }
 
 pub(super) struct Engine {
@@ -272,6 +284,12 @@ impl Engine {
                 }
             }
             Event::Media { call, media } => self.connect(call, *media),
+            Event::Moved { call, remote } => {
+                let known = self.calls.get(&call).and_then(|known| known.remote.as_ref());
+                if let Some(place) = known {
+                    place.send_replace(Some(remote));
+                }
+            }
             Event::Refused { call, from, reason } => {
                 let sentence = format!("refused a call from {from}: {reason}");
                 self.tell(UeEvent::Ended { call, failure: Some((reason.word(), sentence)) }).await;
@@ -282,11 +300,12 @@ impl Engine {
                 if let Some(orders) = &known.orders {
                     let _ = orders.try_send(Order::Stop);
                 }
-                let failure = match (known.failure, ending.refusal()) {
+                let unfinished = known.is_unfinished();
+                let failure = match (known.failure.or_else(|| known.fate.failure()), ending.refusal()) {
                     (Some(sentence), _) => Some(("media", sentence)),
                     (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
                     // Somebody on the way may have ended a call that both ends wanted.
-                    (None, None) if known.file.is_some() && !known.sent => {
+                    (None, None) if unfinished => {
                         Some(("incomplete", "the call ended before the file had arrived".to_owned()))
                     }
                     (None, None) => None,
@@ -322,8 +341,10 @@ impl Engine {
 
     fn connect(&mut self, call: CallId, media: Media) {
         let (send, orders) = mpsc::channel(ORDERS);
+        let (place, remote) = watch::channel(media.remote.clone());
         let known = self.calls.entry(call).or_default();
         known.orders = Some(send);
+        known.remote = Some(place);
         let listener = known.listener.take().filter(|_| media.tcp == TcpRole::Passive);
         let peer = media.seal.as_ref().map_or_else(|| known.peer.clone(), |seal| seal.peer.clone());
         let line = Line {
@@ -332,9 +353,11 @@ impl Engine {
             me: self.identity.clone(),
             media,
             listener,
+            remote,
             psk: self.psk.clone(),
             file: known.file.clone(),
             inbox: self.inbox.clone(),
+            fate: known.fate.clone(),
             events: self.events.clone(),
         };
         tokio::spawn(media::start(line, orders, self.news.0.clone()));
@@ -395,7 +418,7 @@ impl Engine {
         self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
     }
 
-    async fn call(&mut self, uri: &str, file: Option<(PathBuf, FileOffer)>) -> Result<CallId, UeError> {
+    async fn call(&mut self, uri: &str, file: Option<(FileOffer, Source)>) -> Result<CallId, UeError> {
         let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
         let full = if uri.contains(':') { uri.to_owned() } else { format!("sip:{uri}") };
         let to = Uri::parse(&full)
@@ -403,7 +426,7 @@ impl Engine {
         let listener = TcpListener::bind((self.media_address, 0)).await.map_err(|error| setup(&error))?;
         let local = listener.local_addr().map_err(|error| setup(&error))?;
         let (purpose, file) = match file {
-            Some((path, offer)) => (Purpose::SendFile(offer), Some(path)),
+            Some((offer, source)) => (Purpose::SendFile(offer), Some(source)),
             None => (Purpose::Chat, None),
         };
         let call = self
