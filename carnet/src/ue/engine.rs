@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_client::{
-    CallId, Client, Config, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media, Purpose,
-    Refusal, Remote, TcpRole,
+    CallId, Client, Config, Ending, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media,
+    Purpose, Refusal, Remote, TcpRole,
 };
 use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
@@ -110,6 +110,9 @@ pub(super) struct Engine {
     stopping: Option<(Option<oneshot::Sender<()>>, Instant, bool)>,
     /// Calls whose connection is gone: when to end them if the peer does not.
     dying: Vec<(Instant, CallId)>,
+    /// Calls that are over under a file, until the task of the connection has said how far it came; how
+    /// they ended, and when it is told without that.
+    stopped: HashMap<CallId, (Known, Ending, Instant)>,
 }
 
 /// Both ends of a channel from tasks of ours.
@@ -181,6 +184,7 @@ impl Engine {
             registered: false,
             stopping: None,
             dying: Vec::new(),
+            stopped: HashMap::new(),
         })
     }
 
@@ -200,11 +204,11 @@ impl Engine {
                     Some(command) => self.command(command).await,
                     None => self.stop(None),
                 },
-                Some((call, news)) = self.news.1.recv() => self.media_news(call, news),
+                Some((call, news)) = self.news.1.recv() => self.media_news(call, news).await,
                 Some((id, result)) = self.fetched.1.recv() => {
                     self.machine.0.handle_fetched(Instant::now(), SystemTime::now(), id, result);
                 }
-                () = carnet_net::until(at) => self.tick(),
+                () = carnet_net::until(at) => self.tick().await,
             }
         }
         if let Some((Some(reply), ..)) = self.stopping.take() {
@@ -215,11 +219,19 @@ impl Engine {
     fn timeout(&self) -> Option<Instant> {
         let stop = self.stopping.as_ref().map(|(_, at, _)| *at);
         let dying = self.dying.iter().map(|(at, _)| *at).min();
-        [self.machine.0.poll_timeout(), stop, dying].into_iter().flatten().min()
+        let stopped = self.stopped.values().map(|(_, _, at)| *at).min();
+        [self.machine.0.poll_timeout(), stop, dying, stopped].into_iter().flatten().min()
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = Instant::now();
+        let late: Vec<CallId> =
+            self.stopped.iter().filter(|(_, (_, _, at))| now >= *at).map(|(call, _)| *call).collect();
+        for call in late {
+            if let Some((known, ending, _)) = self.stopped.remove(&call) {
+                self.over(call, known, &ending).await;
+            }
+        }
         let (due, later) = std::mem::take(&mut self.dying).into_iter().partition(|(at, _)| now >= *at);
         self.dying = later;
         let due: Vec<(Instant, CallId)> = due;
@@ -295,25 +307,33 @@ impl Engine {
                 self.tell(UeEvent::Ended { call, failure: Some((reason.word(), sentence)) }).await;
             }
             Event::Ended { call, ending } => {
-                let known = self.calls.remove(&call).unwrap_or_default();
+                let mut known = self.calls.remove(&call).unwrap_or_default();
                 self.dying.retain(|(_, dying)| *dying != call);
-                if let Some(orders) = &known.orders {
-                    let _ = orders.try_send(Order::Stop);
+                // A task that has no room for the order sees that nobody is left to give others.
+                let running = known.orders.take().map(|orders| orders.try_send(Order::Drain)).is_some();
+                if running && known.is_unfinished() && known.fate.failure().is_none() {
+                    self.stopped.insert(call, (known, ending, Instant::now() + STOP_GRACE));
+                } else {
+                    self.over(call, known, &ending).await;
                 }
-                let unfinished = known.is_unfinished();
-                let failure = match (known.failure.or_else(|| known.fate.failure()), ending.refusal()) {
-                    (Some(sentence), _) => Some(("media", sentence)),
-                    (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
-                    // Somebody on the way may have ended a call that both ends wanted.
-                    (None, None) if unfinished => {
-                        Some(("incomplete", "the call ended before the file had arrived".to_owned()))
-                    }
-                    (None, None) => None,
-                };
-                self.tell(UeEvent::Ended { call, failure }).await;
             }
             _ => {}
         }
+    }
+
+    /// Tells that a call is over, and why if it was not to end so.
+    async fn over(&mut self, call: CallId, known: Known, ending: &Ending) {
+        let unfinished = known.is_unfinished();
+        let failure = match (known.failure.or_else(|| known.fate.failure()), ending.refusal()) {
+            (Some(sentence), _) => Some(("media", sentence)),
+            (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
+            // Somebody on the way may have ended a call that both ends wanted.
+            (None, None) if unfinished => {
+                Some(("incomplete", "the call ended before the file had arrived".to_owned()))
+            }
+            (None, None) => None,
+        };
+        self.tell(UeEvent::Ended { call, failure }).await;
     }
 
     async fn accept(&mut self, call: CallId) {
@@ -363,10 +383,22 @@ impl Engine {
         tokio::spawn(media::start(line, orders, self.news.0.clone()));
     }
 
-    fn media_news(&mut self, call: CallId, news: News) {
+    async fn media_news(&mut self, call: CallId, news: News) {
+        if let Some((mut known, ending, _)) = self.stopped.remove(&call) {
+            match news {
+                News::Failed(sentence) => known.failure = Some(sentence),
+                News::Sent => known.sent = true,
+                News::Done => {}
+            }
+            return self.over(call, known, &ending).await;
+        }
         let Some(known) = self.calls.get_mut(&call) else { return };
         known.orders = None;
         match news {
+            News::Failed(sentence) if known.hanging_up => {
+                known.failure = Some(sentence);
+                self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
+            }
             News::Failed(sentence) => {
                 known.failure = Some(sentence.clone());
                 self.machine.0.media_failed(Instant::now(), call, Refusal::Connection(sentence));
@@ -454,7 +486,7 @@ impl Engine {
         if now >= *deadline {
             return true;
         }
-        if !self.machine.0.is_idle() {
+        if !self.machine.0.is_idle() || !self.stopped.is_empty() {
             return false;
         }
         if !*unregistering && self.registered {

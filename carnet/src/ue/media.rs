@@ -35,6 +35,8 @@ pub(super) enum Order {
     Text(String, oneshot::Sender<Result<(), UeError>>),
     /// End in order.
     Stop,
+    /// The call is over: take what is on its way still, and end.
+    Drain,
 }
 
 /// What the task tells the engine.
@@ -244,7 +246,7 @@ async fn stopped(orders: &mut mpsc::Receiver<Order>) {
             Some(Order::Text(_, reply)) => {
                 let _ = reply.send(Err(UeError::NotUp));
             }
-            Some(Order::Stop) | None => return,
+            Some(Order::Stop | Order::Drain) | None => return,
         }
     }
 }

@@ -148,6 +148,7 @@ impl Pump {
         mut orders: mpsc::Receiver<Order>,
     ) -> News {
         let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut until = None;
         let (mut input, mut output) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
         let news = loop {
             let used = self.session.handle_input(Instant::now(), &input);
@@ -181,10 +182,12 @@ impl Pump {
                         };
                     }
                 },
-                order = orders.recv() => match order {
+                order = orders.recv(), if until.is_none() => match order {
                     Some(Order::Text(text, reply)) => self.text(text, reply),
-                    Some(Order::Stop) | None => break News::Done,
+                    Some(Order::Drain) if self.expects_a_file() => until = Some(Instant::now() + FAREWELL),
+                    Some(Order::Stop | Order::Drain) | None => break self.stop().await,
                 },
+                () = carnet_net::until(until) => break self.stop().await,
                 () = carnet_net::until(self.session.poll_timeout()) => {
                     self.session.handle_timeout(Instant::now());
                 }
@@ -319,6 +322,15 @@ impl Pump {
             }
         }
         None
+    }
+
+    /// The call is over, whoever ended it.
+    async fn stop(&mut self) -> News {
+        if self.sending.is_some() {
+            return News::Failed("the file did not arrive: the call ended first".into());
+        }
+        self.give_back().await;
+        if self.expects_a_file() { News::Failed(self.stopped("the call ended")) } else { News::Done }
     }
 
     /// Whether a file was agreed that we are to receive, and is not here.
@@ -458,13 +470,17 @@ impl Pump {
 
     /// Gives back what is not complete.
     pub(super) async fn end(mut self) {
-        for (_, arriving) in self.arrivals.drain() {
-            if let Arriving::File(receiving) = arriving {
-                receiving.file.abandon().await;
-            }
-        }
+        self.give_back().await;
         for (_, reply) in self.texts.drain() {
             let _ = reply.send(Err(UeError::NotUp));
+        }
+    }
+
+    async fn give_back(&mut self) {
+        for (_, arriving) in std::mem::take(&mut self.arrivals) {
+            if let Arriving::File(receiving) = arriving {
+                self.remains = receiving.file.abandon().await;
+            }
         }
     }
 }
