@@ -23,6 +23,7 @@ mod run;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::path::{Path, PathBuf};
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use carnet_client::{CallId, FileOffer};
 use carnet_msrp::file::local_name;
 use carnet_msrp::{
-    AbortReason, ArrivalKey, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status, cpim,
+    AbortReason, ArrivalKey, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +23,7 @@ use super::event::UeEvent;
 use super::inbox::{Inbox, Incoming, Remains};
 use super::media::{News, Order};
 use super::outbox::{Outbox, Source};
+use super::text;
 
 /// How long the last octets may take to go out.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -61,7 +62,7 @@ impl Fate {
 
 /// A message of the peer that is not complete.
 enum Arriving {
-    Text { octets: Vec<u8>, is_cpim: bool },
+    Text { octets: Vec<u8>, content_type: String },
     File(Box<Receiving>),
 }
 
@@ -258,13 +259,13 @@ impl Pump {
                         let _ = self.events.send(UeEvent::Trouble { message: reason }).await;
                     }
                 }
-                Event::Complete { arrival, .. } => {
-                    if let Err(reason) = self.complete(arrival).await {
+                Event::Complete { arrival, .. } => match self.complete(arrival).await {
+                    Ok(status) => self.session.conclude(arrival, status),
+                    Err(reason) => {
                         self.session.conclude(arrival, Status::STOP);
                         return Some(News::Failed(reason));
                     }
-                    self.session.conclude(arrival, Status::OK);
-                }
+                },
                 Event::Aborted { arrival, reason } => {
                     let was_the_file = self.drop_arrival(arrival).await;
                     let what = match reason {
@@ -354,7 +355,6 @@ impl Pump {
         content_type: &str,
         size: Option<u64>,
     ) -> Result<(), String> {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         // The file is one message; another beside it is something else.
         let is_coming = self.arrivals.values().any(|arriving| matches!(arriving, Arriving::File(_)));
         let arriving = match (&self.offer, &self.inbox) {
@@ -374,11 +374,9 @@ impl Pump {
                     }
                 }
             }
-            _ if kind == "text/plain" || kind == "message/cpim" => {
-                Some(Arriving::Text { octets: Vec::new(), is_cpim: kind == "message/cpim" })
+            _ if text::may_hold_words(content_type) => {
+                Some(Arriving::Text { octets: Vec::new(), content_type: content_type.to_owned() })
             }
-            // A message without a body is a sign of life.
-            _ if kind.is_empty() => return Ok(()),
             _ => None,
         };
         match arriving {
@@ -417,17 +415,18 @@ impl Pump {
         }
     }
 
-    /// A message of the peer is here. `Err` if it cannot be kept, which ends the session.
-    async fn complete(&mut self, arrival: ArrivalKey) -> Result<(), String> {
+    /// A message of the peer is here: the answer. `Err` if it cannot be kept, which ends the session.
+    async fn complete(&mut self, arrival: ArrivalKey) -> Result<Status, String> {
         match self.arrivals.remove(&arrival) {
             None => {}
-            Some(Arriving::Text { octets, is_cpim }) => {
-                let text = if is_cpim { unwrapped(&octets) } else { Some(octets) };
-                let Some(text) = text else { return Ok(()) };
-                let text = String::from_utf8_lossy(&text).into_owned();
-                let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
-                let _ = self.events.send(event).await;
-            }
+            Some(Arriving::Text { octets, content_type }) => match text::words(&content_type, &octets) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
+                    let _ = self.events.send(event).await;
+                }
+                Err(status) => return Ok(status),
+            },
             Some(Arriving::File(receiving)) => {
                 let Receiving { file, name, start, .. } = *receiving;
                 let (size, elapsed) = (file.here(), self.begun.elapsed());
@@ -439,7 +438,7 @@ impl Pump {
                 let _ = self.events.send(event).await;
             }
         }
-        Ok(())
+        Ok(Status::OK)
     }
 
     /// Gives back what came of a message; whether that was the file.
@@ -483,12 +482,6 @@ impl Pump {
             }
         }
     }
-}
-
-/// The text inside a CPIM wrapper (RFC 3862).
-fn unwrapped(octets: &[u8]) -> Option<Vec<u8>> {
-    let (_, body) = cpim::Head::parse(octets, &carnet_msrp::Limits::default()).ok()??;
-    Some(octets.get(body..)?.to_vec())
 }
 
 fn sentence(reason: FailureReason) -> String {
