@@ -11,7 +11,7 @@ fuzz_target!(|octets: &[u8]| {
     assert_eq!(document.to_bytes(), octets);
     assert!(document.review().iter().all(|remark| remark.at <= octets.len()));
     for m in document.media() {
-        let _ = (m.class(), m.address(), m.setup(), m.key_mgmt(), m.fingerprint(), m.file_selector());
+        let _ = (m.class(), m.address(), m.setup(), m.key_mgmt(), m.fingerprint());
     }
     let moves: Vec<_> = (0..document.media().len()).map(|i| (i, ([192, 0, 2, 1], 40_000).into())).collect();
     document.relocate(&moves).expect("all of these lines exist");

@@ -73,13 +73,22 @@ fn media(m: Media<'_>) -> Value {
     put("fingerprints", m.fingerprints().iter().map(fingerprint).collect());
     put("e2ae", json!(m.e2ae().map(|e| format!("{e:?}").to_lowercase())));
     put("accept_types", json!(m.accept_types().collect::<Vec<_>>()));
-    put("file_selector", json!(m.file_selector().map(|f| f.to_string())));
+    put("file_selector", file_selector(m));
     put("attributes", json!(m.attributes().map(pair).collect::<Vec<_>>()));
     Value::Object(out)
 }
 
 fn fingerprint(f: &Fingerprint<'_>) -> Value {
     json!({ "hash": f.hash, "value": f.value })
+}
+
+/// The selector of a file transfer (RFC 5547 §6), or what is wrong with it.
+fn file_selector(m: Media<'_>) -> Value {
+    let Some(text) = m.attribute("file-selector").and_then(|a| a.text()) else { return Value::Null };
+    match carnet_msrp::file::Selector::parse(text) {
+        Ok(selector) => json!(selector.to_string()),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
 }
 
 /// `[name, value]`; `[name, null]` for a flag. Octets that are no UTF-8 show as U+FFFD.

@@ -48,7 +48,7 @@ pub enum Action {
         /// Where to
         #[arg(long, value_name = "DIR", default_value = ".")]
         dir: PathBuf,
-        /// Leave after this many files
+        /// Leave after this many files; with status 1 if one of them broke off
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },

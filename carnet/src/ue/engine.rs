@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_client::{
-    CallId, Client, Config, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media, Purpose,
-    Refusal, TcpRole,
+    CallId, Client, Config, Ending, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media,
+    Purpose, Refusal, Remote, TcpRole,
 };
 use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
@@ -18,13 +17,15 @@ use carnet_sip::{
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, PskSettings, Trust};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::UeConfig;
 use super::event::UeEvent;
 use super::inbox::Inbox;
 use super::kms::KmsLink;
 use super::media::{self, Line, News, Order};
+use super::outbox::Source;
+use super::pump::Fate;
 use super::{Command, UeError};
 
 /// How long a call may take to end when the connection is gone already.
@@ -65,9 +66,12 @@ struct Known {
     peer: String,
     /// Open from the offer on, so that the peer may be faster than its answer.
     listener: Option<TcpListener>,
-    file: Option<PathBuf>,
+    file: Option<Source>,
     /// The file that is offered to us.
     offered: Option<FileOffer>,
+    fate: Fate,
+    /// Where the connection is made to, until it is.
+    remote: Option<watch::Sender<Option<Remote>>>,
     orders: Option<mpsc::Sender<Order>>,
     /// The file has arrived at the other end.
     sent: bool,
@@ -75,6 +79,14 @@ struct Known {
     hanging_up: bool,
     /// Why we end it, if that is not how calls end.
     failure: Option<String>,
+}
+
+impl Known {
+    /// Whether a file was to be sent or received and is not.
+    fn is_unfinished(&self) -> bool {
+        let taken = self.offered.is_some() && self.remote.is_some();
+        (self.file.is_some() && !self.sent) || (taken && !self.fate.is_received())
+    }
 }
 
 pub(super) struct Engine {
@@ -98,6 +110,9 @@ pub(super) struct Engine {
     stopping: Option<(Option<oneshot::Sender<()>>, Instant, bool)>,
     /// Calls whose connection is gone: when to end them if the peer does not.
     dying: Vec<(Instant, CallId)>,
+    /// Calls that are over under a file, until the task of the connection has said how far it came; how
+    /// they ended, and when it is told without that.
+    stopped: HashMap<CallId, (Known, Ending, Instant)>,
 }
 
 /// Both ends of a channel from tasks of ours.
@@ -169,6 +184,7 @@ impl Engine {
             registered: false,
             stopping: None,
             dying: Vec::new(),
+            stopped: HashMap::new(),
         })
     }
 
@@ -188,11 +204,11 @@ impl Engine {
                     Some(command) => self.command(command).await,
                     None => self.stop(None),
                 },
-                Some((call, news)) = self.news.1.recv() => self.media_news(call, news),
+                Some((call, news)) = self.news.1.recv() => self.media_news(call, news).await,
                 Some((id, result)) = self.fetched.1.recv() => {
                     self.machine.0.handle_fetched(Instant::now(), SystemTime::now(), id, result);
                 }
-                () = carnet_net::until(at) => self.tick(),
+                () = carnet_net::until(at) => self.tick().await,
             }
         }
         if let Some((Some(reply), ..)) = self.stopping.take() {
@@ -203,11 +219,19 @@ impl Engine {
     fn timeout(&self) -> Option<Instant> {
         let stop = self.stopping.as_ref().map(|(_, at, _)| *at);
         let dying = self.dying.iter().map(|(at, _)| *at).min();
-        [self.machine.0.poll_timeout(), stop, dying].into_iter().flatten().min()
+        let stopped = self.stopped.values().map(|(_, _, at)| *at).min();
+        [self.machine.0.poll_timeout(), stop, dying, stopped].into_iter().flatten().min()
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = Instant::now();
+        let late: Vec<CallId> =
+            self.stopped.iter().filter(|(_, (_, _, at))| now >= *at).map(|(call, _)| *call).collect();
+        for call in late {
+            if let Some((known, ending, _)) = self.stopped.remove(&call) {
+                self.over(call, known, &ending).await;
+            }
+        }
         let (due, later) = std::mem::take(&mut self.dying).into_iter().partition(|(at, _)| now >= *at);
         self.dying = later;
         let due: Vec<(Instant, CallId)> = due;
@@ -272,29 +296,44 @@ impl Engine {
                 }
             }
             Event::Media { call, media } => self.connect(call, *media),
+            Event::Moved { call, remote } => {
+                let known = self.calls.get(&call).and_then(|known| known.remote.as_ref());
+                if let Some(place) = known {
+                    place.send_replace(Some(remote));
+                }
+            }
             Event::Refused { call, from, reason } => {
                 let sentence = format!("refused a call from {from}: {reason}");
                 self.tell(UeEvent::Ended { call, failure: Some((reason.word(), sentence)) }).await;
             }
             Event::Ended { call, ending } => {
-                let known = self.calls.remove(&call).unwrap_or_default();
+                let mut known = self.calls.remove(&call).unwrap_or_default();
                 self.dying.retain(|(_, dying)| *dying != call);
-                if let Some(orders) = &known.orders {
-                    let _ = orders.try_send(Order::Stop);
+                // A task that has no room for the order sees that nobody is left to give others.
+                let running = known.orders.take().map(|orders| orders.try_send(Order::Drain)).is_some();
+                if running && known.is_unfinished() && known.fate.failure().is_none() {
+                    self.stopped.insert(call, (known, ending, Instant::now() + STOP_GRACE));
+                } else {
+                    self.over(call, known, &ending).await;
                 }
-                let failure = match (known.failure, ending.refusal()) {
-                    (Some(sentence), _) => Some(("media", sentence)),
-                    (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
-                    // Somebody on the way may have ended a call that both ends wanted.
-                    (None, None) if known.file.is_some() && !known.sent => {
-                        Some(("incomplete", "the call ended before the file had arrived".to_owned()))
-                    }
-                    (None, None) => None,
-                };
-                self.tell(UeEvent::Ended { call, failure }).await;
             }
             _ => {}
         }
+    }
+
+    /// Tells that a call is over, and why if it was not to end so.
+    async fn over(&mut self, call: CallId, known: Known, ending: &Ending) {
+        let unfinished = known.is_unfinished();
+        let failure = match (known.failure.or_else(|| known.fate.failure()), ending.refusal()) {
+            (Some(sentence), _) => Some(("media", sentence)),
+            (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
+            // Somebody on the way may have ended a call that both ends wanted.
+            (None, None) if unfinished => {
+                Some(("incomplete", "the call ended before the file had arrived".to_owned()))
+            }
+            (None, None) => None,
+        };
+        self.tell(UeEvent::Ended { call, failure }).await;
     }
 
     async fn accept(&mut self, call: CallId) {
@@ -322,8 +361,10 @@ impl Engine {
 
     fn connect(&mut self, call: CallId, media: Media) {
         let (send, orders) = mpsc::channel(ORDERS);
+        let (place, remote) = watch::channel(media.remote.clone());
         let known = self.calls.entry(call).or_default();
         known.orders = Some(send);
+        known.remote = Some(place);
         let listener = known.listener.take().filter(|_| media.tcp == TcpRole::Passive);
         let peer = media.seal.as_ref().map_or_else(|| known.peer.clone(), |seal| seal.peer.clone());
         let line = Line {
@@ -332,18 +373,32 @@ impl Engine {
             me: self.identity.clone(),
             media,
             listener,
+            remote,
             psk: self.psk.clone(),
             file: known.file.clone(),
             inbox: self.inbox.clone(),
+            fate: known.fate.clone(),
             events: self.events.clone(),
         };
         tokio::spawn(media::start(line, orders, self.news.0.clone()));
     }
 
-    fn media_news(&mut self, call: CallId, news: News) {
+    async fn media_news(&mut self, call: CallId, news: News) {
+        if let Some((mut known, ending, _)) = self.stopped.remove(&call) {
+            match news {
+                News::Failed(sentence) => known.failure = Some(sentence),
+                News::Sent => known.sent = true,
+                News::Done => {}
+            }
+            return self.over(call, known, &ending).await;
+        }
         let Some(known) = self.calls.get_mut(&call) else { return };
         known.orders = None;
         match news {
+            News::Failed(sentence) if known.hanging_up => {
+                known.failure = Some(sentence);
+                self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
+            }
             News::Failed(sentence) => {
                 known.failure = Some(sentence.clone());
                 self.machine.0.media_failed(Instant::now(), call, Refusal::Connection(sentence));
@@ -395,7 +450,7 @@ impl Engine {
         self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
     }
 
-    async fn call(&mut self, uri: &str, file: Option<(PathBuf, FileOffer)>) -> Result<CallId, UeError> {
+    async fn call(&mut self, uri: &str, file: Option<(FileOffer, Source)>) -> Result<CallId, UeError> {
         let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
         let full = if uri.contains(':') { uri.to_owned() } else { format!("sip:{uri}") };
         let to = Uri::parse(&full)
@@ -403,7 +458,7 @@ impl Engine {
         let listener = TcpListener::bind((self.media_address, 0)).await.map_err(|error| setup(&error))?;
         let local = listener.local_addr().map_err(|error| setup(&error))?;
         let (purpose, file) = match file {
-            Some((path, offer)) => (Purpose::SendFile(offer), Some(path)),
+            Some((offer, source)) => (Purpose::SendFile(offer), Some(source)),
             None => (Purpose::Chat, None),
         };
         let call = self
@@ -431,7 +486,7 @@ impl Engine {
         if now >= *deadline {
             return true;
         }
-        if !self.machine.0.is_idle() {
+        if !self.machine.0.is_idle() || !self.stopped.is_empty() {
             return false;
         }
         if !*unregistering && self.registered {

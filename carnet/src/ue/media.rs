@@ -6,7 +6,6 @@
 //!
 //! One task a call: this module makes the connection, [`pump`](super::pump) runs the session on it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use carnet_client::{CallId, Media, Remote, Seal, TcpRole, TlsRole};
@@ -15,12 +14,15 @@ use carnet_net::OsRandom;
 use carnet_tls::{Keyring, Psk, PskContext, PskKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::UeError;
+use super::door::{self, Heard};
 use super::event::{SealReport, UeEvent};
 use super::inbox::Inbox;
-use super::pump::Pump;
+use super::outbox::Source;
+use super::pump::{Fate, Pump};
 
 /// How long the connection may take to come up.
 const SETUP: Duration = Duration::from_secs(30);
@@ -33,6 +35,8 @@ pub(super) enum Order {
     Text(String, oneshot::Sender<Result<(), UeError>>),
     /// End in order.
     Stop,
+    /// The call is over: take what is on its way still, and end.
+    Drain,
 }
 
 /// What the task tells the engine.
@@ -53,10 +57,13 @@ pub(super) struct Line {
     pub(super) me: String,
     pub(super) media: Media,
     pub(super) listener: Option<TcpListener>,
+    /// Where to connect to, if we do. It may change until the connection is up.
+    pub(super) remote: watch::Receiver<Option<Remote>>,
     pub(super) psk: PskContext,
     /// The file to send.
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Option<Source>,
     pub(super) inbox: Option<Inbox>,
+    pub(super) fate: Fate,
     pub(super) events: mpsc::Sender<UeEvent>,
 }
 
@@ -94,17 +101,26 @@ impl Line {
             TcpRole::Active => self.connect().await,
             TcpRole::Passive => {
                 let listener = self.listener.take().ok_or("nobody listens")?;
-                let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
-                Ok(stream)
+                let ours = self.local_path()?;
+                let prove = |stream, heard| door::greeted(stream, heard, ours.clone());
+                door::open(&listener, Instant::now() + SETUP - RETRY, prove).await
             }
         }
     }
 
-    async fn connect(&self) -> Result<TcpStream, String> {
+    async fn connect(&mut self) -> Result<TcpStream, String> {
         loop {
-            let attempt = match &self.media.remote {
-                Remote::Address(address) => TcpStream::connect(*address).await,
-                Remote::Name(name, port) => TcpStream::connect((name.as_str(), *port)).await,
+            let remote = self.remote.borrow_and_update().clone().ok_or("the peer is nowhere")?;
+            let attempt = async {
+                match &remote {
+                    Remote::Address(address) => TcpStream::connect(*address).await,
+                    Remote::Name(name, port) => TcpStream::connect((name.as_str(), *port)).await,
+                }
+            };
+            let attempt = tokio::select! {
+                attempt = attempt => attempt,
+                // It is elsewhere now. A sender that is gone brings no news.
+                Ok(()) = self.remote.changed() => continue,
             };
             match attempt {
                 Ok(stream) => {
@@ -114,7 +130,7 @@ impl Line {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     tokio::time::sleep(RETRY).await;
                 }
-                Err(error) => return Err(format!("{} cannot be reached: {error}", self.media.remote)),
+                Err(error) => return Err(format!("{remote} cannot be reached: {error}")),
             }
         }
     }
@@ -166,26 +182,20 @@ impl Line {
         let keyring = Keyring::new(1);
         let spare = key.for_reconnect();
         keyring.bind(key).map_err(|error| error.to_string())?;
-        let mut last = None;
-        loop {
-            let accepted = match tokio::time::timeout(SETUP - RETRY, listener.accept()).await {
-                Ok(accepted) => accepted.map_err(|error| error.to_string())?,
-                Err(_) => return Err(last.unwrap_or_else(|| "nobody connected".to_owned())),
-            };
-            let (stream, from) = accepted;
-            let _ = stream.set_nodelay(true);
-            let outcome = match role {
-                TlsRole::Server => self.psk.accept_from(stream, &keyring).await,
-                TlsRole::Client => self.psk.connect(stream, spare.for_reconnect()).await,
-            };
-            match outcome {
-                Ok(made) => return Ok(made),
-                Err(error) => {
-                    tracing::warn!(%from, %error, "a connection that is not the peer's");
-                    last = Some(format!("the connection could not be sealed: {error}"));
-                }
+        let prove = |stream, heard: Heard| {
+            let (psk, keyring, spare) = (self.psk.clone(), keyring.clone(), spare.for_reconnect());
+            async move {
+                let made = match role {
+                    TlsRole::Server => {
+                        heard.first(&stream).await?;
+                        psk.accept_from(stream, &keyring).await
+                    }
+                    TlsRole::Client => psk.connect(stream, spare).await,
+                };
+                made.map_err(|error| format!("the connection could not be sealed: {error}"))
             }
-        }
+        };
+        door::open(listener, Instant::now() + SETUP - RETRY, prove).await
     }
 
     async fn pump<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, orders: mpsc::Receiver<Order>) -> News {
@@ -194,10 +204,10 @@ impl Line {
             Err(reason) => return News::Failed(reason),
         };
         let is_active = self.media.tcp == TcpRole::Active;
-        let mut pump =
-            Pump::new(self.call, self.peer, session, self.inbox, self.media.file.clone(), self.events);
-        if let (Some(path), Some(file)) = (&self.file, &self.media.file)
-            && let Err(error) = pump.send_file(path.clone(), file.size.unwrap_or(0), file.start).await
+        let (offer, inbox) = (self.media.file.clone(), self.inbox);
+        let mut pump = Pump::new(self.call, self.peer, session, inbox, offer, self.fate, self.events);
+        if let (Some(source), Some(file)) = (self.file, &self.media.file)
+            && let Err(error) = pump.send_file(source, file.start).await
         {
             return News::Failed(error.to_string());
         }
@@ -209,10 +219,15 @@ impl Line {
         news
     }
 
+    fn local_path(&self) -> Result<Uri, String> {
+        Uri::parse(self.media.local_path.as_bytes()).map_err(|error| error.to_string())
+    }
+
     fn session(&self) -> Result<Session, String> {
-        let local = Uri::parse(self.media.local_path.as_bytes()).map_err(|error| error.to_string())?;
         let remote = parse_path(self.media.remote_path.as_bytes()).map_err(|error| error.to_string())?;
-        let mut config = Config::new(local, remote);
+        let mut config = Config::new(self.local_path()?, remote);
+        // What is answered as received is on the disk, under its own name and with its hash checked.
+        config.conclude = true;
         config.peer_accept_types.clone_from(&self.media.accept_types);
         config.peer_max_size = self.media.max_size;
         Ok(Session::new(config, Box::new(OsRandom)))
@@ -231,7 +246,7 @@ async fn stopped(orders: &mut mpsc::Receiver<Order>) {
             Some(Order::Text(_, reply)) => {
                 let _ = reply.send(Err(UeError::NotUp));
             }
-            Some(Order::Stop) | None => return,
+            Some(Order::Stop | Order::Drain) | None => return,
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod config;
+mod door;
 mod engine;
 pub mod event;
 mod inbox;
@@ -22,6 +23,7 @@ mod run;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -64,6 +66,9 @@ pub enum UeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was to be sent is a pipe or a device.
+    #[error("{path} is not a file", path = .0.display())]
+    NoFile(PathBuf),
     /// A file is not what it was when it was described.
     #[error("{path} changed while it was sent", path = .0.display())]
     Changed(PathBuf),
@@ -80,8 +85,16 @@ pub struct UeHandle {
 }
 
 enum Command {
-    Call { uri: String, file: Option<(PathBuf, FileOffer)>, reply: oneshot::Sender<Result<CallId, UeError>> },
-    Text { call: CallId, text: String, reply: oneshot::Sender<Result<(), UeError>> },
+    Call {
+        uri: String,
+        file: Option<(FileOffer, outbox::Source)>,
+        reply: oneshot::Sender<Result<CallId, UeError>>,
+    },
+    Text {
+        call: CallId,
+        text: String,
+        reply: oneshot::Sender<Result<(), UeError>>,
+    },
     Accept(CallId),
     Decline(CallId),
     HangUp(CallId),
@@ -120,8 +133,8 @@ impl UeHandle {
     pub async fn send_file(&self, uri: &str, path: &Path) -> Result<CallId, UeError> {
         let mut id = [0; 16];
         carnet_wire::Random::fill(&mut carnet_net::OsRandom, &mut id);
-        let offer = outbox::describe(path, carnet_wire::hex::encode(&id)).await?;
-        let (uri, file) = (uri.to_owned(), Some((path.to_owned(), offer)));
+        let file = Some(outbox::describe(path, carnet_wire::hex::encode(&id)).await?);
+        let uri = uri.to_owned();
         self.ask(|reply| Command::Call { uri, file, reply }).await?
     }
 

@@ -2,24 +2,28 @@
 //!
 //! It reads from the connection only what the session takes, and the session takes only what the
 //! disk has taken, so a slow disk slows the sender and a file of any size needs the same memory.
-//! What is answered to the peer as received is on the disk.
+//! What is answered to the peer as received is on the disk, and a file that is answered to its end is
+//! the file that was announced.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use carnet_client::{CallId, FileOffer};
 use carnet_msrp::file::local_name;
-use carnet_msrp::{ArrivalKey, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status, cpim};
+use carnet_msrp::{
+    AbortReason, ArrivalKey, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::UeError;
 use super::event::UeEvent;
-use super::inbox::{Inbox, Incoming};
+use super::inbox::{Inbox, Incoming, Remains};
 use super::media::{News, Order};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Source};
+use super::text;
 
 /// How long the last octets may take to go out.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -27,12 +31,41 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const BUFFER: usize = 256 * 1024;
 /// Longest text shown, in octets.
 const MAX_TEXT: usize = 64 * 1024;
+/// How long the peer may say nothing before it is asked for a sign of life. With the time for an answer
+/// that is how long a peer that vanished without a word goes unnoticed.
+const QUIET: Duration = Duration::from_secs(60);
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(200);
 
+/// What became of a session, for those who see the call end before they hear from its task.
+#[derive(Clone, Default)]
+pub(super) struct Fate(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    received: bool,
+    failure: Option<String>,
+}
+
+impl Fate {
+    /// Whether the file that was offered to us is here.
+    pub(super) fn is_received(&self) -> bool {
+        self.state().received
+    }
+
+    /// Why the session broke, if it did.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.state().failure.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A message of the peer that is not complete.
 enum Arriving {
-    Text { octets: Vec<u8>, is_cpim: bool },
+    Text { octets: Vec<u8>, content_type: String },
     File(Box<Receiving>),
 }
 
@@ -60,12 +93,21 @@ pub(super) struct Pump {
     session: Session,
     inbox: Option<Inbox>,
     offer: Option<FileOffer>,
+    fate: Fate,
+    /// Whether it is for us to receive it.
+    receives: bool,
+    /// What is here of it, once the transfer has stopped.
+    remains: Remains,
     sending: Option<Sending>,
     arrivals: HashMap<ArrivalKey, Arriving>,
     texts: HashMap<MessageKey, oneshot::Sender<Result<(), UeError>>>,
     events: mpsc::Sender<UeEvent>,
     told: Instant,
     begun: Instant,
+    /// When the peer last said anything.
+    heard: Instant,
+    /// [`QUIET`], but in tests.
+    quiet: Duration,
 }
 
 impl Pump {
@@ -77,20 +119,28 @@ impl Pump {
         session: Session,
         inbox: Option<Inbox>,
         offer: Option<FileOffer>,
+        fate: Fate,
         events: mpsc::Sender<UeEvent>,
     ) -> Self {
+        let receives = offer.is_some() && inbox.is_some();
+        let here = offer.as_ref().map_or(0, |offer| offer.start);
         Self {
             call,
             peer,
             session,
             inbox,
             offer,
+            fate,
+            receives,
+            remains: Remains { here, kept: here > 0 },
             sending: None,
             arrivals: HashMap::new(),
             texts: HashMap::new(),
             events,
             told: Instant::now(),
             begun: Instant::now(),
+            heard: Instant::now(),
+            quiet: QUIET,
         }
     }
 
@@ -108,6 +158,7 @@ impl Pump {
         mut orders: mpsc::Receiver<Order>,
     ) -> News {
         let (mut reader, mut writer) = tokio::io::split(stream);
+        let (mut until, mut asked) = (None, false);
         let (mut input, mut output) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
         let news = loop {
             let used = self.session.handle_input(Instant::now(), &input);
@@ -127,25 +178,40 @@ impl Pump {
                 read = reader.read_buf(&mut input), if input.len() < BUFFER => match read {
                     Ok(0) | Err(_) => {
                         self.session.handle_closed(Instant::now());
-                        let _ = self.drain().await;
-                        break News::Done;
+                        break self.drain().await.unwrap_or(News::Done);
                     }
-                    Ok(_) => {}
+                    Ok(_) => (self.heard, asked) = (Instant::now(), false),
                 },
                 wrote = writer.write(&output), if !output.is_empty() => match wrote {
                     Ok(wrote) => { output.drain(..wrote); }
-                    Err(error) => break News::Failed(format!("the connection broke: {error}")),
+                    Err(error) => {
+                        self.session.handle_closed(Instant::now());
+                        break match self.drain().await {
+                            Some(News::Failed(reason)) => News::Failed(reason),
+                            _ => News::Failed(format!("the connection broke: {error}")),
+                        };
+                    }
                 },
-                order = orders.recv() => match order {
+                order = orders.recv(), if until.is_none() => match order {
                     Some(Order::Text(text, reply)) => self.text(text, reply),
-                    Some(Order::Stop) | None => break News::Done,
+                    Some(Order::Drain) if self.expects_a_file() => until = Some(Instant::now() + FAREWELL),
+                    Some(Order::Stop | Order::Drain) | None => break self.stop().await,
                 },
+                () = carnet_net::until(until) => break self.stop().await,
+                // RFC 4975 §7.1.1: an empty SEND is answered like any other.
+                () = carnet_net::until(Some(self.heard + self.quiet)), if !asked => {
+                    asked = true;
+                    self.session.keep_alive(Instant::now());
+                }
                 () = carnet_net::until(self.session.poll_timeout()) => {
                     self.session.handle_timeout(Instant::now());
                 }
                 () = std::future::ready(()), if more => {}
             }
         };
+        if let News::Failed(reason) = &news {
+            self.fate.state().failure = Some(reason.clone());
+        }
         // What is answered goes out, then the end of TLS is told.
         let farewell = async {
             while self.session.poll_transmit(Instant::now(), &mut output, BUFFER) {}
@@ -174,8 +240,9 @@ impl Pump {
     }
 
     /// Begins to send a file, from octet `start` on.
-    pub(super) async fn send_file(&mut self, path: PathBuf, size: u64, start: u64) -> Result<(), UeError> {
-        let outbox = Outbox::open(&path, size, start).await?;
+    pub(super) async fn send_file(&mut self, source: Source, start: u64) -> Result<(), UeError> {
+        let size = source.size();
+        let outbox = Outbox::open(source, start).await?;
         let offer = self.offer.clone().unwrap_or_default();
         let mut message = Outgoing::new(offer.content_type.clone(), Size::Known(size.saturating_sub(start)));
         // RFC 5547 §8.8 leaves naming to SDP; the header serves receivers that look only here.
@@ -183,6 +250,7 @@ impl Pump {
         let header = format!("attachment; filename=\"{}\"", name.replace(['"', '\\'], "_"));
         message.headers.push(("Content-Disposition".into(), header));
         let key = self.session.send(message).map_err(|error| UeError::Undelivered(error.to_string()))?;
+        self.receives = false;
         self.sending = Some(Sending { key, outbox, name, size, start, done: start });
         Ok(())
     }
@@ -191,16 +259,39 @@ impl Pump {
     async fn drain(&mut self) -> Option<News> {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Begun { arrival, content_type, .. } => self.begun(arrival, &content_type).await,
+                Event::Begun { arrival, content_type, size, .. } => {
+                    if let Err(reason) = self.begun(arrival, &content_type, size).await {
+                        return Some(News::Failed(reason));
+                    }
+                }
                 Event::Body { arrival, offset, data } => {
                     if let Err(reason) = self.body(arrival, offset, &data).await {
                         self.session.refuse(arrival, Status::STOP);
-                        self.drop_arrival(arrival).await;
+                        if self.drop_arrival(arrival).await {
+                            return Some(News::Failed(reason));
+                        }
                         let _ = self.events.send(UeEvent::Trouble { message: reason }).await;
                     }
                 }
-                Event::Complete { arrival, .. } => self.complete(arrival).await,
-                Event::Aborted { arrival, .. } => self.drop_arrival(arrival).await,
+                Event::Complete { arrival, .. } => match self.complete(arrival).await {
+                    Ok(status) => self.session.conclude(arrival, status),
+                    Err(reason) => {
+                        self.session.conclude(arrival, Status::STOP);
+                        return Some(News::Failed(reason));
+                    }
+                },
+                Event::Aborted { arrival, reason } => {
+                    let was_the_file = self.drop_arrival(arrival).await;
+                    let what = match reason {
+                        AbortReason::Sender => "the other side gave the file up",
+                        AbortReason::Refused(_) => "the other side sent what is no part of the file",
+                        // The end of the session comes next.
+                        _ => continue,
+                    };
+                    if was_the_file {
+                        return Some(News::Failed(self.stopped(what)));
+                    }
+                }
                 Event::WantBody { key, max } => {
                     if let Err(error) = self.supply(key, max).await {
                         self.session.abort(key);
@@ -232,8 +323,19 @@ impl Pump {
                         return Some(News::Failed(format!("the file did not arrive: {sentence}")));
                     }
                 }
+                Event::KeptAlive { status: Status::TIMEOUT }
+                    if self.heard.elapsed() >= self.session.config().transaction_timeout =>
+                {
+                    return Some(News::Failed(self.vanished().await));
+                }
+                Event::Closed { error: Some(error @ carnet_msrp::Error::Lost(_)) } => {
+                    return Some(News::Failed(error.to_string()));
+                }
                 Event::Closed { error: Some(error) } => {
                     return Some(News::Failed(format!("the other side broke the protocol: {error}")));
+                }
+                Event::Closed { error: None } if self.expects_a_file() => {
+                    return Some(News::Failed(self.stopped("the connection ended")));
                 }
                 Event::Closed { error: None } => return Some(News::Done),
                 _ => {}
@@ -242,28 +344,65 @@ impl Pump {
         None
     }
 
-    async fn begun(&mut self, arrival: ArrivalKey, content_type: &str) {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    /// The call is over, whoever ended it.
+    async fn stop(&mut self) -> News {
+        if self.sending.is_some() {
+            return News::Failed("the file did not arrive: the call ended first".into());
+        }
+        self.give_back().await;
+        if self.expects_a_file() { News::Failed(self.stopped("the call ended")) } else { News::Done }
+    }
+
+    /// The peer answers nothing any more.
+    async fn vanished(&mut self) -> String {
+        let what = "the other side does not answer any more";
+        self.give_back().await;
+        if self.expects_a_file() { self.stopped(what) } else { what.to_owned() }
+    }
+
+    /// Whether a file was agreed that we are to receive, and is not here.
+    fn expects_a_file(&self) -> bool {
+        self.receives && !self.fate.is_received()
+    }
+
+    /// Says how far the file came.
+    fn stopped(&self, what: &str) -> String {
+        let Remains { here, kept } = self.remains;
+        let size = self.offer.as_ref().and_then(|offer| offer.size);
+        let size = size.map_or(String::new(), |size| format!(" of {size}"));
+        let next = if kept { "; they are kept, and when it is sent again it goes on there" } else { "" };
+        format!("{what} after {here}{size} octets of the file{next}")
+    }
+
+    /// A message of the peer begins. `Err` ends the session.
+    async fn begun(
+        &mut self,
+        arrival: ArrivalKey,
+        content_type: &str,
+        size: Option<u64>,
+    ) -> Result<(), String> {
+        // The file is one message; another beside it is something else.
+        let is_coming = self.arrivals.values().any(|arriving| matches!(arriving, Arriving::File(_)));
         let arriving = match (&self.offer, &self.inbox) {
-            (Some(offer), Some(inbox)) if self.sending.is_none() => {
-                match inbox.open(offer, offer.start).await {
+            (Some(offer), Some(inbox)) if self.expects_a_file() && !is_coming => {
+                // A sender that does not know that we have a part of it begins at the beginning.
+                let start = if size.is_some() && size == offer.size { 0 } else { offer.start };
+                match inbox.open(offer, start).await {
                     Ok(file) => Some(Arriving::File(Box::new(Receiving {
                         file,
                         name: local_name(&offer.name),
                         total: offer.size,
-                        start: offer.start,
+                        start,
                     }))),
                     Err(error) => {
-                        let _ = self.events.send(UeEvent::Trouble { message: error.to_string() }).await;
-                        None
+                        self.session.refuse(arrival, Status::STOP);
+                        return Err(error.to_string());
                     }
                 }
             }
-            _ if kind == "text/plain" || kind == "message/cpim" => {
-                Some(Arriving::Text { octets: Vec::new(), is_cpim: kind == "message/cpim" })
+            _ if text::may_hold_words(content_type) => {
+                Some(Arriving::Text { octets: Vec::new(), content_type: content_type.to_owned() })
             }
-            // A message without a body is a sign of life.
-            _ if kind.is_empty() => return,
             _ => None,
         };
         match arriving {
@@ -273,6 +412,7 @@ impl Pump {
             }
             None => self.session.refuse(arrival, Status::UNSUPPORTED_TYPE),
         }
+        Ok(())
     }
 
     async fn body(&mut self, arrival: ArrivalKey, offset: u64, data: &[u8]) -> Result<(), String> {
@@ -292,50 +432,46 @@ impl Pump {
                 Ok(())
             }
             Some(Arriving::File(receiving)) => {
-                if receiving.start + offset != receiving.file.written() {
-                    return Err("the file came in pieces out of order".into());
-                }
-                receiving.file.write(data).await.map_err(|error| error.to_string())?;
-                let (done, total, name) = (receiving.file.written(), receiving.total, receiving.name.clone());
+                let at = receiving.start.saturating_add(offset);
+                receiving.file.write(at, data).await.map_err(|error| error.to_string())?;
+                let (done, total, name) = (receiving.file.here(), receiving.total, receiving.name.clone());
                 self.tell(name, done, total);
                 Ok(())
             }
         }
     }
 
-    async fn complete(&mut self, arrival: ArrivalKey) {
+    /// A message of the peer is here: the answer. `Err` if it cannot be kept, which ends the session.
+    async fn complete(&mut self, arrival: ArrivalKey) -> Result<Status, String> {
         match self.arrivals.remove(&arrival) {
             None => {}
-            Some(Arriving::Text { octets, is_cpim }) => {
-                let text = if is_cpim { unwrapped(&octets) } else { Some(octets) };
-                let Some(text) = text else { return };
-                let text = String::from_utf8_lossy(&text).into_owned();
-                let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
-                let _ = self.events.send(event).await;
-            }
+            Some(Arriving::Text { octets, content_type }) => match text::words(&content_type, &octets) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
+                    let _ = self.events.send(event).await;
+                }
+                Err(status) => return Ok(status),
+            },
             Some(Arriving::File(receiving)) => {
                 let Receiving { file, name, start, .. } = *receiving;
-                let (size, elapsed) = (file.written(), self.begun.elapsed());
-                let event = match file.finish().await {
-                    Ok(path) => UeEvent::FileDone {
-                        call: self.call,
-                        name,
-                        path: Some(path),
-                        size,
-                        moved: size.saturating_sub(start),
-                        elapsed,
-                    },
-                    Err(error) => UeEvent::Trouble { message: error.to_string() },
-                };
+                let (size, elapsed) = (file.here(), self.begun.elapsed());
+                let path = file.finish().await.map_err(|error| error.to_string())?;
+                self.fate.state().received = true;
+                let moved = size.saturating_sub(start);
+                let event =
+                    UeEvent::FileDone { call: self.call, name, path: Some(path), size, moved, elapsed };
                 let _ = self.events.send(event).await;
             }
         }
+        Ok(Status::OK)
     }
 
-    async fn drop_arrival(&mut self, arrival: ArrivalKey) {
-        if let Some(Arriving::File(receiving)) = self.arrivals.remove(&arrival) {
-            receiving.file.abandon().await;
-        }
+    /// Gives back what came of a message; whether that was the file.
+    async fn drop_arrival(&mut self, arrival: ArrivalKey) -> bool {
+        let Some(Arriving::File(receiving)) = self.arrivals.remove(&arrival) else { return false };
+        self.remains = receiving.file.abandon().await;
+        true
     }
 
     async fn supply(&mut self, key: MessageKey, max: usize) -> Result<(), UeError> {
@@ -359,21 +495,19 @@ impl Pump {
 
     /// Gives back what is not complete.
     pub(super) async fn end(mut self) {
-        for (_, arriving) in self.arrivals.drain() {
-            if let Arriving::File(receiving) = arriving {
-                receiving.file.abandon().await;
-            }
-        }
+        self.give_back().await;
         for (_, reply) in self.texts.drain() {
             let _ = reply.send(Err(UeError::NotUp));
         }
     }
-}
 
-/// The text inside a CPIM wrapper (RFC 3862).
-fn unwrapped(octets: &[u8]) -> Option<Vec<u8>> {
-    let (_, body) = cpim::Head::parse(octets, &carnet_msrp::Limits::default()).ok()??;
-    Some(octets.get(body..)?.to_vec())
+    async fn give_back(&mut self) {
+        for (_, arriving) in std::mem::take(&mut self.arrivals) {
+            if let Arriving::File(receiving) = arriving {
+                self.remains = receiving.file.abandon().await;
+            }
+        }
+    }
 }
 
 fn sentence(reason: FailureReason) -> String {
@@ -385,5 +519,58 @@ fn sentence(reason: FailureReason) -> String {
         FailureReason::ConnectionLost => "the connection ended first".into(),
         FailureReason::WrongSize => "it changed while it was sent".into(),
         _ => "it was withdrawn".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_msrp::Config;
+    use carnet_wire::SeededRandom;
+
+    const TIME: Duration = Duration::from_millis(200);
+
+    fn session(ours: &str, theirs: &str) -> Session {
+        let uri = |name: &str| format!("msrp://127.0.0.1:9/{name};tcp").parse().unwrap();
+        let mut config = Config::new(uri(ours), vec![uri(theirs)]);
+        config.transaction_timeout = TIME;
+        config.conclude = true;
+        Session::new(config, Box::new(SeededRandom::new(1)))
+    }
+
+    /// A pump with the patience of a test, on its end of `stream`.
+    async fn pump(
+        session: Session,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        orders: mpsc::Receiver<Order>,
+    ) -> News {
+        let (events, _listens) = mpsc::channel(8);
+        let mut pump = Pump::new(CallId(1), "peer".into(), session, None, None, Fate::default(), events);
+        pump.quiet = TIME;
+        pump.run(stream, orders).await
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanished_is_noticed_and_one_that_is_silent_is_not_taken_for_it() {
+        // It takes what comes, and says nothing.
+        let (near, mut far) = tokio::io::duplex(1000);
+        let (_orders, ordered) = mpsc::channel(1);
+        let vanished = tokio::spawn(pump(session("a", "b"), near, ordered));
+        let mut seen = Vec::new();
+        let reads = async { while far.read_buf(&mut seen).await.is_ok_and(|read| read > 0) {} };
+        tokio::time::timeout(TIME * 50, reads).await.expect("it goes on for ever");
+        drop(far);
+        let news = vanished.await.unwrap();
+        assert!(matches!(news, News::Failed(reason) if reason.contains("does not answer")));
+        // Two that have nothing to say to each other, but are there.
+        let (near, far) = tokio::io::duplex(1000);
+        let ((orders, ordered), (_kept, other)) = (mpsc::channel(1), mpsc::channel(1));
+        let one = tokio::spawn(pump(session("a", "b"), near, ordered));
+        let two = tokio::spawn(pump(session("b", "a"), far, other));
+        tokio::time::sleep(TIME * 10).await;
+        assert!(!one.is_finished() && !two.is_finished());
+        orders.send(Order::Stop).await.unwrap();
+        assert!(matches!(one.await.unwrap(), News::Done));
+        assert!(matches!(two.await.unwrap(), News::Done));
     }
 }

@@ -3,12 +3,15 @@
 //! Lines typed go to the call, lines said go to the screen; over a pipe it is the same. `/bye` ends
 //! the call; with `--ask`, `y` and `n` answer an incoming one. The exit
 //! status is 0 when what was asked for is done, 1 when it was refused or failed, with one sentence
-//! on standard error, and 2 when the question was wrong.
+//! on standard error, and 2 when the question was wrong. Of files received, one that broke off and did
+//! not come again counts as failed.
 
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use carnet_client::CallId;
+use carnet_client::{CallId, FileOffer};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::sync::mpsc;
 
@@ -16,6 +19,9 @@ use super::cli::{Action, UeArgs};
 use super::config::{ConfigError, Settings, UeConfig};
 use super::screen::Screen;
 use super::{Ue, UeError, UeEvent, UeHandle};
+
+/// How long the sender of the last file may take to hang up.
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 /// Runs `carnet ue …`.
 pub fn run(args: UeArgs) -> ExitCode {
@@ -91,15 +97,56 @@ struct Terminal {
     asks: bool,
     /// The call about which the user is asked.
     asked: Option<CallId>,
+    files: Files,
     /// Completes when the user, or the system that stops the program, wants us to go.
     interrupted: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// What became of the files that were offered to us.
+#[derive(Default)]
+struct Files {
+    /// Calls with files that are not over.
+    up: HashMap<CallId, FileKey>,
+    done: HashSet<CallId>,
+    lost: HashSet<FileKey>,
+}
+
+/// What makes a file the same file when it is sent again.
+type FileKey = (String, Option<[u8; 20]>);
+
+impl Files {
+    fn saw(&mut self, event: &UeEvent) {
+        match event {
+            UeEvent::Incoming { call, file: Some(FileOffer { name, sha1, .. }), .. } => {
+                self.up.insert(*call, (name.clone(), *sha1));
+            }
+            UeEvent::FileDone { call, path: Some(_), .. } => {
+                self.done.insert(*call);
+                if let Some(key) = self.up.get(call) {
+                    self.lost.remove(key);
+                }
+            }
+            UeEvent::Ended { call, failure } => {
+                let key = self.up.remove(call);
+                if failure.is_some() && !self.done.contains(call) {
+                    self.lost.extend(key);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Files that have come to an end, whichever.
+    fn ended(&self) -> usize {
+        self.done.len() + self.lost.len()
+    }
 }
 
 /// What ends a session at the terminal.
 enum End {
     /// The call that was asked for is over.
     Ended { failed: bool },
-    /// As many files as were asked for are here.
+    /// As many files as were asked for have come, or have failed.
     Enough,
     /// The user wants to go.
     Leaving,
@@ -120,6 +167,7 @@ impl Terminal {
             talking: None,
             asks,
             asked: None,
+            files: Files::default(),
             interrupted: Box::pin(interrupted()),
         };
         let outcome = terminal.act(action, register).await;
@@ -144,6 +192,7 @@ impl Terminal {
             }
         };
         match end {
+            End::Enough | End::Leaving if !self.files.lost.is_empty() => Err(Failure::Shown),
             End::Ended { failed: false } | End::Enough | End::Leaving => Ok(()),
             End::Ended { failed: true } | End::Stopped => Err(Failure::Shown),
         }
@@ -166,14 +215,22 @@ impl Terminal {
         }
     }
 
-    /// Shows what happens and passes on what is typed, until `call` ends or `count` files are here.
+    /// Shows what happens and passes on what is typed, until `call` ends or `count` files have.
     async fn watch(&mut self, call: Option<CallId>, talks: bool, count: Option<u64>) -> End {
-        let (mut files, mut failed) = (0, false);
+        let (mut failed, mut enough) = (false, None);
         loop {
+            if count.is_some_and(|count| self.files.ended() as u64 >= count) {
+                // The sender is to see its last octets answered before the call is taken away.
+                let until = *enough.get_or_insert_with(|| Instant::now() + LAST_WORD);
+                if self.files.up.is_empty() || Instant::now() >= until {
+                    return End::Enough;
+                }
+            }
             tokio::select! {
                 event = self.events.recv() => {
                     let Some(event) = event else { return End::Stopped };
                     self.show(&event);
+                    self.files.saw(&event);
                     match event {
                         UeEvent::Sealed { call: up, .. } | UeEvent::Clear { call: up } => {
                             self.talking = Some(up);
@@ -192,12 +249,6 @@ impl Terminal {
                                 return End::Ended { failed: failed || failure.is_some() };
                             }
                         }
-                        UeEvent::FileDone { path: Some(_), .. } => {
-                            files += 1;
-                            if count.is_some_and(|count| files >= count) {
-                                return End::Enough;
-                            }
-                        }
                         UeEvent::Trouble { .. } if call.is_some() => failed = true,
                         _ => {}
                     }
@@ -212,6 +263,7 @@ impl Terminal {
                         }
                     }
                 },
+                () = carnet_net::until(enough) => {}
                 () = &mut self.interrupted => return End::Leaving,
             }
         }

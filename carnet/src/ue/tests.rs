@@ -190,7 +190,7 @@ async fn a_broken_transfer_goes_on_where_it_stopped() {
     let mut pair = pair(Some(kms), |_, bob| bob.inbox = Some(inbox.path().into())).await;
     let (path, octets) = file(&out, 1_000_000);
     // What an earlier transfer left.
-    let offer = outbox::describe(&path, "x".into()).await.unwrap();
+    let (offer, _) = outbox::describe(&path, "x".into()).await.unwrap();
     let part = inbox.path().join(format!(".{}.part", carnet_wire::hex::encode(&offer.sha1.unwrap())));
     std::fs::write(&part, &octets[..600_000]).unwrap();
     pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
@@ -255,4 +255,309 @@ async fn with_leave_of_both_a_chat_in_clear_says_so() {
     wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Clear { .. })).await;
     pair.alice.send_text(call, "in clear").await.unwrap();
     wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Message { .. })).await;
+}
+
+/// A hop between Alice and Bob that changes the SIP messages from one to the other: its address.
+///
+/// `edit` gets each message with a session description, both ways.
+async fn tap(to: SocketAddr, edit: impl FnMut(&str) -> String + Send + 'static) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let edit = Arc::new(Mutex::new(edit));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let there = tokio::net::TcpStream::connect(to).await.unwrap();
+            let ((a, b), (c, d)) = (stream.into_split(), there.into_split());
+            tokio::spawn(carry(a, d, edit.clone()));
+            tokio::spawn(carry(c, b, edit.clone()));
+        }
+    });
+    address
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    edit: Arc<Mutex<impl FnMut(&str) -> String>>,
+) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut octets = Vec::new();
+    loop {
+        while let Some(head) = octets.windows(4).position(|four| four == b"\r\n\r\n") {
+            let text = String::from_utf8(octets[..head].to_vec()).unwrap();
+            let length =
+                |line: &str| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok();
+            let body: usize = text.lines().find_map(length).unwrap_or(0);
+            if octets.len() < head + 4 + body {
+                break;
+            }
+            let rest = octets.split_off(head + 4 + body);
+            let message = String::from_utf8(std::mem::replace(&mut octets, rest)).unwrap();
+            let message = if body > 0 { mend(&edit.lock().unwrap()(&message)) } else { message };
+            to.write_all(message.as_bytes()).await.unwrap();
+        }
+        match from.read_buf(&mut octets).await {
+            Ok(1..) => {}
+            _ => return,
+        }
+    }
+}
+
+/// With the length that the body has now.
+fn mend(message: &str) -> String {
+    let (head, body) = message.split_once("\r\n\r\n").unwrap();
+    let is_length = |line: &&str| line.to_lowercase().starts_with("content-length:");
+    let head: Vec<&str> = head.split("\r\n").filter(|line| !is_length(line)).collect();
+    format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len())
+}
+
+fn without(text: &str, start: &str) -> String {
+    text.split("\r\n").filter(|line| !line.starts_with(start)).collect::<Vec<_>>().join("\r\n")
+}
+
+/// A pair with a tap between Alice and Bob.
+async fn tapped(
+    kms: Option<SocketAddr>,
+    inbox: Option<PathBuf>,
+    edit: impl FnMut(&str) -> String + Send + 'static,
+) -> Pair {
+    let bob = port();
+    let hop = tap(bob, edit).await;
+    pair(kms, |a, b| {
+        b.listen = bob;
+        b.inbox = inbox;
+        a.proxy = format!("sip:{hop};transport=tcp");
+    })
+    .await
+}
+
+// RFC 6714 §4.2: the answer comes without CEMA and from a place that the path does not name.
+#[tokio::test]
+async fn a_peer_that_does_not_know_cema_is_reached_with_a_second_offer() {
+    let kms = kms(&["alice", "bob"]).await;
+    let mut answers = 0;
+    let offers = Arc::new(Mutex::new(Vec::new()));
+    let seen = offers.clone();
+    let mut pair = tapped(Some(kms), None, move |text| {
+        if text.starts_with("INVITE") {
+            seen.lock().unwrap().push(text.contains("a=msrp-cema"));
+        }
+        answers += u32::from(text.starts_with("SIP/2.0 200"));
+        if text.starts_with("SIP/2.0 200") && answers == 1 {
+            return without(text, "a=msrp-cema").replace("c=IN IP4 127.0.0.1", "c=IN IP4 127.0.0.99");
+        }
+        text.to_owned()
+    })
+    .await;
+    let call = pair.alice.call("sip:bob@example.com").await.unwrap();
+    let (a, b) = (sealed(&mut pair.alice_events).await, sealed(&mut pair.bob_events).await);
+    assert_eq!(a.client_random, b.client_random);
+    pair.alice.send_text(call, "by the path").await.unwrap();
+    wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Message { .. })).await;
+    // The second offer goes to Bob's contact, past the tap, if the border does not stay in the way.
+    assert_eq!(offers.lock().unwrap().first(), Some(&true));
+    pair.alice.hang_up(call).await.unwrap();
+    wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Ended { failure: None, .. })).await;
+}
+
+#[tokio::test]
+async fn strangers_at_the_port_do_not_keep_the_peer_out() {
+    for kms in [Some(kms(&["alice", "bob"]).await), None] {
+        let strangers = Arc::new(Mutex::new(Vec::new()));
+        let kept = strangers.clone();
+        let mut pair = tapped(kms, None, move |text| {
+            // Alice listens; who reads the offer can be there before Bob.
+            let media = text.split("m=message ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+            if let (true, Some(port)) = (text.starts_with("INVITE"), media) {
+                for _ in 0..40 {
+                    let stranger = std::net::TcpStream::connect((HERE, port)).unwrap();
+                    kept.lock().unwrap().push(stranger);
+                }
+            }
+            text.to_owned()
+        })
+        .await;
+        let begun = Instant::now();
+        let call = pair.alice.call("sip:bob@example.com").await.unwrap();
+        up(&mut pair.bob_events).await;
+        up(&mut pair.alice_events).await;
+        assert!(begun.elapsed() < SOON / 2, "it took {:?}", begun.elapsed());
+        pair.alice.send_text(call, "there you are").await.unwrap();
+        wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Message { .. })).await;
+        assert_eq!(strangers.lock().unwrap().len(), 40);
+    }
+}
+
+async fn up(events: &mut mpsc::Receiver<UeEvent>) {
+    wait(events, |event| matches!(event, UeEvent::Sealed { .. } | UeEvent::Clear { .. })).await;
+}
+
+/// How the call ended, and whether that was a failure.
+async fn ended(events: &mut mpsc::Receiver<UeEvent>) -> Option<(&'static str, String)> {
+    match wait(events, |event| matches!(event, UeEvent::Ended { .. })).await {
+        UeEvent::Ended { failure, .. } => failure,
+        _ => unreachable!(),
+    }
+}
+
+/// Cuts the media connection after `octets` from who listens to who connects: an address that leads to
+/// whatever `to` says then.
+async fn fuse(octets: u64) -> (SocketAddr, Arc<Mutex<Option<SocketAddr>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let to = Arc::new(Mutex::new(None));
+    let target = to.clone();
+    tokio::spawn(async move {
+        let (near, _) = listener.accept().await.unwrap();
+        let there: SocketAddr = target.lock().unwrap().unwrap();
+        let far = tokio::net::TcpStream::connect(there).await.unwrap();
+        let ((mut near_in, mut near_out), (far_in, mut far_out)) = (near.into_split(), far.into_split());
+        let mut far_in = far_in.take(octets);
+        tokio::select! {
+            _ = tokio::io::copy(&mut near_in, &mut far_out) => {}
+            _ = tokio::io::copy(&mut far_in, &mut near_out) => {}
+        }
+        drop((far_in, far_out));
+        // What is on its way to the receiver gets there.
+        near_out.shutdown().await.unwrap();
+        let _ = tokio::io::copy(&mut near_in, &mut tokio::io::sink()).await;
+    });
+    (address, to)
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_file_is_told_on_both_sides_and_goes_on_later() {
+    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kms = kms(&["alice", "bob"]).await;
+    let (address, to) = fuse(3_000_000).await;
+    let mut calls = 0;
+    let mut pair = tapped(Some(kms), Some(inbox.path().into()), move |text| {
+        let invite = text.starts_with("INVITE");
+        calls += u32::from(invite);
+        if !invite || calls > 1 {
+            return text.to_owned();
+        }
+        // With CEMA the media goes where the line says.
+        let (before, rest) = text.split_once("m=message ").unwrap();
+        let (port, rest) = rest.split_once(' ').unwrap();
+        *to.lock().unwrap() = Some(SocketAddr::new(HERE, port.parse().unwrap()));
+        format!("{before}m=message {} {rest}", address.port())
+    })
+    .await;
+    let (path, octets) = file(&out, 8_000_000);
+    pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+    let (word, sentence) = ended(&mut pair.bob_events).await.expect("a file that did not come is a failure");
+    assert_eq!(word, "media");
+    assert!(sentence.contains("of 8000000 octets of the file; they are kept"), "{sentence}");
+    let (_, sentence) = ended(&mut pair.alice_events).await.expect("nor did it arrive");
+    assert!(sentence.contains("did not arrive"), "{sentence}");
+    let parts: Vec<_> = std::fs::read_dir(inbox.path()).unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(parts.len(), 1);
+    let kept = parts[0].metadata().unwrap().len();
+    assert!((2_000_000..3_000_000).contains(&kept), "{kept}");
+    // Sent again it goes on.
+    pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+    let done = wait(&mut pair.bob_events, |event| matches!(event, UeEvent::FileDone { .. })).await;
+    let UeEvent::FileDone { path: Some(path), moved, .. } = done else { unreachable!() };
+    assert_eq!(moved, 8_000_000 - kept);
+    assert!(std::fs::read(path).unwrap() == octets);
+    assert_eq!(ended(&mut pair.bob_events).await, None);
+    assert_eq!(ended(&mut pair.alice_events).await, None);
+}
+
+#[tokio::test]
+async fn a_border_that_ends_the_call_under_a_file_is_no_success() {
+    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kms = kms(&["alice", "bob"]).await;
+    let mut pair = pair(Some(kms), |_, bob| bob.inbox = Some(inbox.path().into())).await;
+    let (path, _) = file(&out, 200_000_000);
+    let call = pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+    wait(&mut pair.bob_events, |event| matches!(event, UeEvent::FileProgress { .. })).await;
+    // Whoever it is that hangs up, for Bob it is a BYE without the file.
+    pair.alice.hang_up(call).await.unwrap();
+    assert!(ended(&mut pair.bob_events).await.is_some());
+    assert!(ended(&mut pair.alice_events).await.is_some());
+}
+
+#[tokio::test]
+async fn a_file_with_the_wrong_hash_fails_on_both_sides() {
+    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kms = kms(&["alice", "bob"]).await;
+    // The hash in the offer is of another file, the size is right.
+    let mut pair = tapped(Some(kms), Some(inbox.path().into()), |text| {
+        let Some(at) = text.find("hash:sha-1:") else { return text.to_owned() };
+        let at = at + "hash:sha-1:".len();
+        let digit = if &text[at..=at] == "0" { "1" } else { "0" };
+        format!("{}{digit}{}", &text[..at], &text[at + 1..])
+    })
+    .await;
+    let (path, _) = file(&out, 100_000);
+    pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+    let (_, sentence) = ended(&mut pair.bob_events).await.unwrap();
+    assert!(sentence.contains("hash"), "{sentence}");
+    let (_, sentence) = ended(&mut pair.alice_events).await.unwrap();
+    assert!(sentence.contains("413"), "{sentence}");
+    assert_eq!(std::fs::read_dir(inbox.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn names_of_all_kinds() {
+    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kms = kms(&["alice", "bob"]).await;
+    let mut pair = pair(Some(kms), |_, bob| bob.inbox = Some(inbox.path().into())).await;
+    for (name, kept) in [
+        ("two words.txt", "two words.txt"),
+        ("say \"hello\" 100%.txt", "say _hello_ 100_.txt"),
+        ("line\nbreak.txt", "line_break.txt"),
+        ("back\\slash.txt", "slash.txt"),
+        (".hidden", "hidden"),
+        ("größe ☂.txt", "größe ☂.txt"),
+    ] {
+        let path = out.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+        let done = wait(&mut pair.bob_events, |event| matches!(event, UeEvent::FileDone { .. })).await;
+        let UeEvent::FileDone { path: Some(path), .. } = done else { unreachable!() };
+        assert_eq!(path.file_name().unwrap().to_str(), Some(kept), "{name:?}");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), name);
+        assert_eq!(ended(&mut pair.alice_events).await, None, "{name:?}");
+        assert_eq!(ended(&mut pair.bob_events).await, None, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said_before_anybody_is_called() {
+    let out = tempfile::tempdir().unwrap();
+    let kms = kms(&["alice", "bob"]).await;
+    let pair = pair(Some(kms), |_, _| {}).await;
+    for path in [out.path().join("none"), out.path().to_owned(), "/dev/null".into()] {
+        let error = pair.alice.send_file("sip:bob@example.com", &path).await.unwrap_err();
+        assert!(matches!(error, UeError::File { .. } | UeError::NoFile(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changes_under_the_sender_does_not_arrive() {
+    use std::io::Write as _;
+    for longer in [true, false] {
+        let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let kms = kms(&["alice", "bob"]).await;
+        let (path, _) = file(&out, 5_000_000);
+        let changed = path.clone();
+        let mut pair = tapped(Some(kms), Some(inbox.path().into()), move |text| {
+            if text.starts_with("SIP/2.0 200") {
+                let file = std::fs::File::options().append(true).open(&changed).unwrap();
+                if longer { (&file).write_all(b"more").unwrap() } else { file.set_len(1_000_000).unwrap() }
+            }
+            text.to_owned()
+        })
+        .await;
+        pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+        let (_, sentence) = ended(&mut pair.alice_events).await.unwrap();
+        assert!(sentence.contains("changed while it was sent"), "{sentence}");
+        assert!(ended(&mut pair.bob_events).await.is_some());
+        let here = std::fs::read_dir(inbox.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(here.into_iter().all(|name| name.to_str().unwrap().ends_with(".part")), "no file has a name");
+    }
 }

@@ -2,12 +2,19 @@
 //!
 //! With CEMA both ends use the address of `c=` and `m=`, which middleboxes may change, and leave
 //! `a=path` alone, which only names the session. That is what lets TLS run end to end through a
-//! gateway. The facts come from session descriptions and, for names, from the resolver; nothing here
-//! reads or resolves.
+//! gateway. Without it the path says where to connect (RFC 4975 §8.1), and a connection line that
+//! leads elsewhere shows that a middlebox sits in between which the path goes around.
+//!
+//! The facts come from session descriptions. Names are not resolved here: a name beside an address
+//! is given the benefit of the doubt.
 
 use crate::Uri;
 use crate::connection::Role;
+use crate::uri::DEFAULT_PORT;
 use std::net::IpAddr;
+
+/// The port of an end that only connects (RFC 4145 §4.1). It names no place.
+const DISCARD: u16 = 9;
 
 /// What one session description says about reaching its sender.
 #[derive(Debug, Clone)]
@@ -20,8 +27,6 @@ pub struct Facts<'a> {
     pub host: &'a str,
     /// The port of the media line.
     pub port: u16,
-    /// What the names in `host` and `path` resolve to, when they are names: connection line first.
-    pub resolved: (&'a [IpAddr], &'a [IpAddr]),
 }
 
 /// An address to connect to.
@@ -43,7 +48,7 @@ pub enum OnOffer {
         /// Where to connect if our role is active.
         target: Target,
     },
-    /// A middlebox moved the media without either end taking part: refuse the line (port 0, or 488
+    /// A middlebox moved the media and the offerer would not follow: refuse the line (port 0, or 488
     /// when it is the only one).
     Refuse,
 }
@@ -55,27 +60,22 @@ pub enum OnAnswer {
     Connect(Target),
     /// Wait for the peer's connection.
     Listen,
-    /// The peer does not know CEMA and would connect past the middlebox: offer again without
-    /// `a=msrp-cema`, so that the middlebox can act as an endpoint.
+    /// The peer does not know CEMA, and the path leads past a middlebox: offer again without
+    /// `a=msrp-cema`, so that the middlebox can act as an endpoint, and go by the path then.
     OfferWithout,
 }
 
 impl Facts<'_> {
-    /// Whether the connection line leads elsewhere than the path.
-    ///
-    /// RFC 6714 §4: compare after resolution and in one spelling. Two names that were not resolved
-    /// are compared as names.
+    /// Whether the connection line leads elsewhere than the path, in whatever spelling (RFC 6714 §4.4).
     pub fn mismatch(&self) -> bool {
-        // RFC 4145: with a=setup:active both say port 9, and then they agree.
-        if self.path.port() != Some(self.port) {
+        if self.port != DISCARD && self.path.port().unwrap_or(DEFAULT_PORT) != self.port {
             return true;
         }
-        let line = addresses(self.host, self.resolved.0);
-        let path = addresses(self.path.host(), self.resolved.1);
-        if line.is_empty() || path.is_empty() {
-            return !bare(self.host).eq_ignore_ascii_case(bare(self.path.host()));
+        match (bare(self.host).parse::<IpAddr>(), self.path.address()) {
+            (Ok(line), Some(path)) => line.to_canonical() != path.to_canonical(),
+            (Err(_), None) => !self.host.eq_ignore_ascii_case(self.path.host()),
+            _ => false,
         }
-        !line.iter().any(|a| path.contains(a))
     }
 
     /// What an end that knows CEMA does with this offer (RFC 6714 §4.3).
@@ -93,9 +93,18 @@ impl Facts<'_> {
     pub fn on_answer(&self, role: Role) -> OnAnswer {
         match role {
             Role::Active if self.cema => OnAnswer::Connect(self.line()),
+            Role::Passive if self.cema => OnAnswer::Listen,
+            _ if self.mismatch() => OnAnswer::OfferWithout,
+            _ => self.by_path(role),
+        }
+    }
+
+    /// What an end that offered without CEMA does with this answer: the path decides, whatever the
+    /// connection line says (RFC 4975 §8.1).
+    pub fn by_path(&self, role: Role) -> OnAnswer {
+        match role {
             Role::Active => OnAnswer::Connect(self.next_hop()),
-            Role::Passive if self.cema || !self.mismatch() => OnAnswer::Listen,
-            Role::Passive => OnAnswer::OfferWithout,
+            Role::Passive => OnAnswer::Listen,
         }
     }
 
@@ -104,15 +113,7 @@ impl Facts<'_> {
     }
 
     fn next_hop(&self) -> Target {
-        Target { host: bare(self.path.host()).to_owned(), port: self.path.port().unwrap_or(self.port) }
-    }
-}
-
-fn addresses(host: &str, resolved: &[IpAddr]) -> Vec<IpAddr> {
-    let canonical = |a: IpAddr| a.to_canonical();
-    match bare(host).parse::<IpAddr>() {
-        Ok(address) => vec![canonical(address)],
-        Err(_) => resolved.iter().copied().map(canonical).collect(),
+        Target { host: bare(self.path.host()).to_owned(), port: self.path.port().unwrap_or(DEFAULT_PORT) }
     }
 }
 
@@ -131,8 +132,7 @@ mod tests {
     #[test]
     fn with_cema_the_connection_line_counts() {
         let path: Uri = "msrps://192.0.2.1:7654/s;tcp".parse().unwrap();
-        let facts =
-            Facts { cema: true, path: &path, host: "198.51.100.9", port: 20000, resolved: (&[], &[]) };
+        let facts = Facts { cema: true, path: &path, host: "198.51.100.9", port: 20000 };
         assert!(facts.mismatch());
         let gateway = target("198.51.100.9", 20000);
         assert_eq!(facts.on_offer(), OnOffer::Answer { cema: true, target: gateway.clone() });
@@ -143,25 +143,44 @@ mod tests {
     #[test]
     fn without_cema_a_mismatch_is_refused_or_offered_again() {
         let path: Uri = "msrp://192.0.2.1:7654/s;tcp".parse().unwrap();
-        let moved =
-            Facts { cema: false, path: &path, host: "198.51.100.9", port: 7654, resolved: (&[], &[]) };
+        let moved = Facts { cema: false, path: &path, host: "198.51.100.9", port: 7654 };
         assert_eq!(moved.on_offer(), OnOffer::Refuse);
-        assert_eq!(moved.on_answer(Role::Passive), OnAnswer::OfferWithout);
-        assert_eq!(moved.on_answer(Role::Active), OnAnswer::Connect(target("192.0.2.1", 7654)));
+        for role in [Role::Active, Role::Passive] {
+            assert_eq!(moved.on_answer(role), OnAnswer::OfferWithout);
+            let port = Facts { host: "192.0.2.1", port: 7655, ..moved.clone() };
+            assert_eq!(port.on_answer(role), OnAnswer::OfferWithout);
+        }
+        // After the second offer the path counts.
+        let hop = target("192.0.2.1", 7654);
+        assert_eq!(moved.by_path(Role::Active), OnAnswer::Connect(hop.clone()));
+        assert_eq!(moved.by_path(Role::Passive), OnAnswer::Listen);
         let straight = Facts { host: "192.0.2.1", ..moved };
-        assert_eq!(straight.on_offer(), OnOffer::Answer { cema: false, target: target("192.0.2.1", 7654) });
+        assert_eq!(straight.on_offer(), OnOffer::Answer { cema: false, target: hop.clone() });
         assert_eq!(straight.on_answer(Role::Passive), OnAnswer::Listen);
+        assert_eq!(straight.on_answer(Role::Active), OnAnswer::Connect(hop));
     }
 
     #[test]
     fn spellings_and_names_do_not_make_a_mismatch() {
         let path: Uri = "msrp://[2001:0db8::0:1]:5/s;tcp".parse().unwrap();
-        let six = Facts { cema: false, path: &path, host: "2001:db8::1", port: 5, resolved: (&[], &[]) };
+        let six = Facts { cema: false, path: &path, host: "2001:db8::1", port: 5 };
         assert!(!six.mismatch());
         let path: Uri = "msrp://Alice.example.com:5/s;tcp".parse().unwrap();
         assert!(!Facts { path: &path, host: "alice.EXAMPLE.com", ..six.clone() }.mismatch());
-        let there = ["2001:db8::1".parse().unwrap()];
-        assert!(!Facts { path: &path, resolved: (&[], &there), ..six.clone() }.mismatch());
-        assert!(Facts { path: &path, resolved: (&[], &[]), ..six }.mismatch());
+        assert!(Facts { path: &path, host: "bob.example.com", ..six.clone() }.mismatch());
+        // Only a resolver could tell.
+        assert!(!Facts { path: &path, ..six.clone() }.mismatch());
+        assert!(Facts { path: &path, port: 6, ..six }.mismatch());
+    }
+
+    #[test]
+    fn an_end_that_only_connects_is_nowhere() {
+        let path: Uri = "msrp://192.0.2.1:7654/s;tcp".parse().unwrap();
+        let active = Facts { cema: false, path: &path, host: "192.0.2.1", port: 9 };
+        assert!(!active.mismatch());
+        assert!(Facts { host: "198.51.100.9", ..active }.mismatch(), "a middlebox moved its address");
+        // RFC 4975 §15.3: no port is 2855.
+        let path: Uri = "msrp://192.0.2.1/s;tcp".parse().unwrap();
+        assert!(!Facts { cema: false, path: &path, host: "192.0.2.1", port: 2855 }.mismatch());
     }
 }

@@ -14,13 +14,13 @@ pub const MEDIA_TYPE: &str = "application/im-iscomposing+xml";
 const IDLE_AFTER: Duration = Duration::from_secs(15);
 /// RFC 3994 §3.2, §3.3: how long "active" holds without a refresh, when no interval is given.
 const ACTIVE_FOR: Duration = Duration::from_secs(120);
-/// RFC 3994 §3.2: a refresh interval is no shorter.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(60);
+/// The longest refresh interval that is believed.
+const LONGEST_REFRESH: Duration = Duration::from_secs(3600);
 
 /// Whether somebody is composing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Nothing is being composed; also any state we do not know (RFC 3994 §3.4).
+    /// Nothing is being composed; also any state we do not know (RFC 3994 §3.5).
     Idle,
     /// A message is being composed.
     Active,
@@ -137,9 +137,8 @@ impl Watcher {
     pub fn heard(&mut self, now: Instant, composing: &Composing) {
         self.active_until = match composing.state {
             State::Idle => None,
-            State::Active => {
-                Some(now + composing.refresh.unwrap_or(ACTIVE_FOR).clamp(SHORTEST_REFRESH, ACTIVE_FOR * 30))
-            }
+            // As the peer says, also when that is shorter than it should be.
+            State::Active => Some(now + composing.refresh.unwrap_or(ACTIVE_FOR).min(LONGEST_REFRESH)),
         };
     }
 
@@ -176,7 +175,7 @@ mod tests {
         assert_eq!((c.state, c.refresh), (State::Active, Some(Duration::from_secs(90))));
         assert_eq!(c.content_type.as_deref(), Some("text/plain"));
         assert_eq!(Composing::parse(c.to_xml().as_bytes()).unwrap(), c);
-        // RFC 3994 §3.4: a state nobody knows is idle.
+        // RFC 3994 §3.5: a state nobody knows is idle.
         let other = ACTIVE.replace("active<", "pondering<");
         assert_eq!(Composing::parse(other.as_bytes()).unwrap().state, State::Idle);
         assert!(Composing::parse(b"<isComposing/>").is_err());
@@ -217,6 +216,11 @@ mod tests {
         );
         watcher.received();
         assert!(!watcher.is_active(now));
+        for (refresh, held) in [(10, 10), (u64::MAX, 3600)] {
+            let refresh = Some(Duration::from_secs(refresh));
+            watcher.heard(now, &Composing { refresh, ..Composing::new(State::Active) });
+            assert_eq!(watcher.poll_timeout(), Some(now + Duration::from_secs(held)));
+        }
         watcher.heard(now, &Composing::new(State::Active));
         assert_eq!(watcher.poll_timeout(), Some(now + Duration::from_secs(120)));
     }

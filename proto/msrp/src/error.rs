@@ -24,6 +24,10 @@ pub enum Error {
     /// A well-formed request asks for something we answer with this status.
     #[error("refused with {0}")]
     Refused(Status),
+    /// The peer answered that the session is none of its, or somebody on the way reported that octets did
+    /// not get through to it: nothing more can be sent in it.
+    #[error("the session is lost: the other side said {0}")]
+    Lost(Status),
     /// We were asked to send something that cannot be sent.
     #[error("cannot send: {0}")]
     CannotSend(&'static str),

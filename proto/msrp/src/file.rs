@@ -49,16 +49,23 @@ pub struct Description {
 }
 
 impl Selector {
-    /// A selector for a file of ours. `media_type` without parameters.
+    /// A selector for a file of ours, of what is known about it.
     ///
     /// # Errors
-    /// When the media type is not one.
-    pub fn new(name: &str, media_type: &str, size: u64, hash: Option<Hash>) -> Result<Self, ParseError> {
-        let mut text = format!("name:\"{}\" type:{media_type} size:{size}", encode(name));
-        if let Some(hash) = hash {
-            text.push_str(&format!(" hash:sha-1:{hash}"));
-        }
-        Self::parse(&text)
+    /// When the media type is not one, or nothing is known.
+    pub fn new(
+        name: Option<&str>,
+        media_type: Option<&str>,
+        size: Option<u64>,
+        hash: Option<Hash>,
+    ) -> Result<Self, ParseError> {
+        let parts = [
+            name.map(|name| format!("name:\"{}\"", encode(name))),
+            media_type.map(|media_type| format!("type:{media_type}")),
+            size.map(|size| format!("size:{size}")),
+            hash.map(|hash| format!("hash:sha-1:{hash}")),
+        ];
+        Self::parse(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 
     /// Reads the value of the attribute. Selectors that are not known are passed over, hashes of other
@@ -294,11 +301,11 @@ impl Verifier {
     }
 
     /// Compares with what was announced.
-    pub fn finish(self, selector: &Selector) -> Verdict {
-        if selector.size.is_some_and(|size| size != self.next) {
+    pub fn finish(self, size: Option<u64>, hash: Option<Hash>) -> Verdict {
+        if size.is_some_and(|size| size != self.next) {
             return Verdict::WrongSize;
         }
-        let Some(expected) = selector.hash else { return Verdict::Whole };
+        let Some(expected) = hash else { return Verdict::Whole };
         if self.disordered {
             return Verdict::ReadAgain;
         }

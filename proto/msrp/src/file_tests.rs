@@ -49,6 +49,17 @@ fn selecting() {
 }
 
 #[test]
+fn what_is_not_known_is_left_out() {
+    let s = Selector::new(None, None, Some(7), None).unwrap();
+    assert_eq!((s.to_string().as_str(), s.name(), s.size()), ("size:7", None, Some(7)));
+    assert!(Selector::new(None, None, None, None).is_err());
+    assert!(Selector::new(None, Some("no type"), None, None).is_err());
+    let odd = Selector::new(Some("a\"b%\r\n/c"), None, None, None).unwrap();
+    assert_eq!(odd.to_string(), "name:\"a%22b%25%0D%0A%2Fc\"");
+    assert_eq!(odd.name(), Some("a\"b%\r\n/c"));
+}
+
+#[test]
 fn extensions_are_passed_over() {
     let text = "colour:\"deep blue\" hash:sha-256:AA:BB name:\"a\"";
     let s = Selector::parse(text).unwrap();
@@ -99,11 +110,10 @@ fn resuming() {
 fn the_hash_is_checked() {
     // FIPS 180: SHA-1 of "abc".
     let hash = Hash::parse(b"A9:99:3E:36:47:06:81:6A:BA:3E:25:71:78:50:C2:6C:9C:D0:D8:9D").unwrap();
-    let selector = Selector::new("f", "text/plain", 3, Some(hash)).unwrap();
     let verdict = |parts: &[(u64, &[u8])]| {
         let mut v = Verifier::default();
         parts.iter().for_each(|(at, data)| v.update(*at, data));
-        v.finish(&selector)
+        v.finish(Some(3), Some(hash))
     };
     assert_eq!(verdict(&[(0, b"ab"), (2, b"c")]), Verdict::Whole);
     assert_eq!(verdict(&[(0, b"abd")]), Verdict::WrongHash);
@@ -134,7 +144,7 @@ fn names_are_made_safe() {
 proptest! {
     #[test]
     fn a_name_comes_back(name in "[^\u{0}]{1,40}") {
-        let s = Selector::new(&name, "a/b", 1, None).unwrap();
+        let s = Selector::new(Some(&name), Some("a/b"), Some(1), None).unwrap();
         prop_assert_eq!(s.name(), Some(name.as_str()));
         prop_assert_eq!(Selector::parse(&s.to_string()).unwrap(), s);
     }

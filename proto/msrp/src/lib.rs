@@ -5,10 +5,10 @@
 //!   (RFC 4975 §7.1, §9).
 //! * [`Session`]: one session over one connection: chunks, interruption, responses, reports, timers
 //!   (RFC 4975 §7).
-//! * [`connection`]: who opens the connection and which session a connection is for (RFC 4975 §5.4,
-//!   RFC 6135).
+//! * [`connection`]: which session a connection is for (RFC 4975 §5.4, RFC 6135).
 //! * [`cema`]: where to connect when middleboxes rewrote the connection line (RFC 6714).
 //! * [`cpim`], [`imdn`]: message/cpim and disposition notifications (RFC 3862, RFC 5438).
+//! * [`multipart`]: messages in parts (RFC 2046 §5.1).
 //! * [`composing`]: "is typing" (RFC 3994).
 //! * [`mod@file`]: file transfer by offer and answer (RFC 5547).
 //!
@@ -26,6 +26,7 @@ pub mod file;
 mod head;
 pub mod imdn;
 mod limits;
+pub mod multipart;
 mod range;
 mod session;
 mod status;

@@ -33,7 +33,7 @@ impl Status {
         self == Self::OK
     }
 
-    /// Whether the sender should give up the session, not just the message.
+    /// Whether the sender should give up the session, not just the message, when a response says so.
     ///
     /// RFC 4975 §10.8: on 481 the session should be terminated; §10.10: on 506 nothing more should
     /// be sent for the session on this connection.

@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::str::FromStr;
 
+/// The port of a URI that names none (RFC 4975 §15.3).
+pub(crate) const DEFAULT_PORT: u16 = 2855;
+
 /// `msrp://host:port/session;tcp`.
 ///
 /// Two URIs are equal when RFC 4975 §6.1 says so: schemes, hosts and transports in any case, IP

@@ -1,8 +1,9 @@
 //! The attributes Carnet acts on, as values.
 //!
-//! RFC 4145 §4, RFC 4567 §3, RFC 8122 §5, RFC 5547 §6, TS 24.229 (`3ge2ae`).
+//! RFC 4145 §4, RFC 4567 §3, RFC 8122 §5, TS 24.229 (`3ge2ae`). The attributes of a file transfer
+//! (RFC 5547) are `carnet_msrp::file`'s.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 /// One `a=` line: its name and, after a colon, its value.
@@ -84,6 +85,36 @@ impl fmt::Display for Setup {
     }
 }
 
+/// `a=sendrecv` and its kin (RFC 8866 §6.7): which way media flows, as the sender of the description
+/// sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// Both ways.
+    #[default]
+    SendRecv,
+    /// The sender of the description sends.
+    SendOnly,
+    /// The sender of the description receives.
+    RecvOnly,
+    /// Neither way.
+    Inactive,
+}
+
+impl Direction {
+    /// Every direction.
+    pub(crate) const ALL: [Self; 4] = [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
 /// `a=3ge2ae`: end-to-access-edge security.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum E2ae {
@@ -152,94 +183,4 @@ impl<'a> Fingerprint<'a> {
         let (hash, value) = value.trim().split_once(' ')?;
         Some(Self { hash, value: value.trim() })
     }
-}
-
-/// `a=file-selector` (RFC 5547 §6): which file is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileSelector {
-    /// File name, decoded. It is the peer's text: never use it as a path as it stands.
-    pub name: Option<String>,
-    /// MIME type, as written.
-    pub mime: Option<String>,
-    /// Size in octets.
-    pub size: Option<u64>,
-    /// Hash name and hash, for example `sha-1`, `72:24:...`.
-    pub hashes: Vec<(String, String)>,
-}
-
-impl FileSelector {
-    /// Reads the value of the attribute. `None` if a selector is malformed; unknown selectors
-    /// are skipped.
-    pub fn parse(value: &str) -> Option<Self> {
-        let mut selector = Self::default();
-        let mut rest = value.trim();
-        while !rest.is_empty() {
-            let (key, after) = rest.split_once(':')?;
-            let (item, left) = if let Some(quoted) = after.strip_prefix('"') {
-                let (inner, left) = quoted.split_once('"')?;
-                (inner, left)
-            } else {
-                // A MIME type may carry parameters with quoted values (§6): a space inside
-                // quotes does not end the selector.
-                let mut quoted = false;
-                let end = after.find(|c| {
-                    quoted ^= c == '"';
-                    c == ' ' && !quoted
-                });
-                after.split_at(end.unwrap_or(after.len()))
-            };
-            match key.trim_start() {
-                "name" => selector.name = Some(percent_decode(item)?),
-                "type" => selector.mime = Some(item.to_owned()),
-                "size" => selector.size = Some(item.parse().ok()?),
-                "hash" => {
-                    let (algorithm, hash) = item.split_once(':')?;
-                    selector.hashes.push((algorithm.to_owned(), hash.to_owned()));
-                }
-                _ => {}
-            }
-            rest = left.trim_start();
-        }
-        Some(selector)
-    }
-}
-
-impl fmt::Display for FileSelector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        parts.extend(self.name.as_ref().map(|n| format!("name:\"{}\"", percent_encode(n))));
-        parts.extend(self.mime.as_ref().map(|t| format!("type:{t}")));
-        parts.extend(self.size.map(|s| format!("size:{s}")));
-        parts.extend(self.hashes.iter().map(|(a, h)| format!("hash:{a}:{h}")));
-        f.write_str(&parts.join(" "))
-    }
-}
-
-/// RFC 5547 §6: NUL, CR, LF, `"` and `%` are percent-encoded in a file name.
-fn percent_encode(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            '\0' | '\r' | '\n' | '"' | '%' => {
-                let _ = write!(out, "%{:02X}", u32::from(c));
-            }
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut octets = text.bytes();
-    while let Some(b) = octets.next() {
-        if b == b'%' {
-            let digit = |b: Option<u8>| char::from(b?).to_digit(16);
-            let (high, low) = (digit(octets.next())?, digit(octets.next())?);
-            out.push((high << 4 | low) as u8);
-        } else {
-            out.push(b);
-        }
-    }
-    String::from_utf8(out).ok()
 }

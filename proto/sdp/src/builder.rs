@@ -90,15 +90,21 @@ impl MediaBuilder {
         }
     }
 
-    /// The refusal of an offered line: the same line with port 0 (RFC 3264 §6).
+    /// The refusal of an offered line: the same line with port 0 (RFC 3264 §6), and of a file its
+    /// description, so that the offerer sees which one (RFC 5547 §8.3).
     pub fn rejecting(offered: &Media<'_>) -> Self {
+        let mirrored = ["file-selector", "file-transfer-id"];
+        let attributes = mirrored.into_iter().filter_map(|name| {
+            let value = offered.attribute(name)?.text()?;
+            Some((name.to_owned(), Some(value.to_owned())))
+        });
         Self {
             media: offered.media().into(),
             port: 0,
             proto: offered.proto().into(),
             formats: offered.formats().to_vec(),
             connection: None,
-            attributes: Vec::new(),
+            attributes: attributes.collect(),
         }
     }
 

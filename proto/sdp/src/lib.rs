@@ -6,8 +6,8 @@
 //!
 //! Covered: the line grammar of RFC 8866 §5 and §9, offer/answer numbers of RFC 3264, `setup`
 //! and `connection` (RFC 4145), `path` and `accept-types` (RFC 4975), `msrp-cema` (RFC 6714),
-//! `key-mgmt` (RFC 4567), `fingerprint` (RFC 8122), `file-selector` (RFC 5547), `3ge2ae`
-//! (TS 24.229). Left out: the meaning of RTP attributes, which are only carried.
+//! `key-mgmt` (RFC 4567), `fingerprint` (RFC 8122), `3ge2ae` (TS 24.229). Left out: the meaning of RTP
+//! attributes, which are only carried, and the files of RFC 5547, which `carnet_msrp::file` reads.
 
 mod attribute;
 mod builder;
@@ -20,7 +20,7 @@ mod review;
 #[cfg(test)]
 mod tests;
 
-pub use attribute::{Attribute, E2ae, FileSelector, Fingerprint, KeyMgmt, Setup};
+pub use attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, Setup};
 pub use builder::{MediaBuilder, SessionBuilder};
 pub use document::{Document, Endings, Limits};
 pub use error::Error;

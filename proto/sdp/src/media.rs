@@ -3,7 +3,7 @@
 //! RFC 8866 §5.14; session values stand in for media values where the attribute's own RFC says
 //! so.
 
-use crate::attribute::{Attribute, E2ae, FileSelector, Fingerprint, KeyMgmt, Setup};
+use crate::attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, Setup};
 use crate::document::{Section, attributes};
 use crate::line::Connection;
 use crate::{Document, MediaLine};
@@ -138,6 +138,15 @@ impl<'a> Media<'a> {
         self.inherited("setup")?.parse().ok()
     }
 
+    /// Which way media flows, as the media line says, else the session (RFC 8866 §6.7).
+    pub fn direction(&self) -> Direction {
+        let of = |attribute: Attribute<'_>| {
+            Direction::ALL.into_iter().find(|direction| direction.as_str().as_bytes() == attribute.name)
+        };
+        let own = self.attributes().find_map(of);
+        own.or_else(|| self.document.attributes().find_map(of)).unwrap_or_default()
+    }
+
     /// `a=path` (RFC 4975 §8): MSRP URIs separated by spaces.
     pub fn path(&self) -> Option<&'a str> {
         self.text("path")
@@ -179,11 +188,6 @@ impl<'a> Media<'a> {
     /// `a=accept-types` (RFC 4975 §8.6): MIME types, or `*`.
     pub fn accept_types(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.text("accept-types").unwrap_or_default().split_ascii_whitespace()
-    }
-
-    /// `a=file-selector` (RFC 5547 §6).
-    pub fn file_selector(&self) -> Option<FileSelector> {
-        FileSelector::parse(self.text("file-selector")?)
     }
 
     /// What kind of protection the line asks for.

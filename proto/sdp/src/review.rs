@@ -9,7 +9,7 @@
 //! only an offer and its answer together can break.
 
 use crate::Document;
-use crate::attribute::{Attribute, FileSelector, Fingerprint, KeyMgmt, Setup};
+use crate::attribute::{Attribute, Fingerprint, KeyMgmt, Setup};
 use crate::document::Section;
 use crate::line::{Connection, Host, Line};
 use std::net::IpAddr;
@@ -229,9 +229,6 @@ impl Review {
             b"fingerprint" if !Fingerprint::parse(text).is_some_and(|f| f.is_well_formed()) => {
                 self.note(value_at, "RFC 8122 §5", "not a hash and as many hex pairs as it has octets");
             }
-            b"file-selector" if FileSelector::parse(text).is_none() => {
-                self.note(value_at, "RFC 5547 §6", "a selector that cannot be read");
-            }
             b"max-size" if text.parse::<u64>().is_err() => {
                 self.note(value_at, "RFC 4975 §8.6", "not a number of octets");
             }
@@ -326,7 +323,6 @@ mod tests {
             ("key-mgmt:mikey AA==", "key-mgmt:mikey A*==", "*=="),
             ("ee:ff:00:11:22:33\r\n", "ee:ff\r\n", "sha-1"),
             ("a=accept-types:*\r\n", "", "m=message"),
-            ("a=setup:actpass", "a=file-selector:size:x", "size:x"),
             ("a=setup:actpass", "a=max-size:many", "many"),
             ("a=setup:actpass", "a=:x", ":x"),
             ("a=setup:actpass", "q=x", "q=x"),

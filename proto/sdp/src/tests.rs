@@ -202,20 +202,34 @@ fn h248_fragments_have_dollars() {
     assert_eq!(doc.to_bytes(), &b"v=0\nc=IN IP4 203.0.113.1\nm=- 30000 TCP/TLS -\na=setup:passive\n"[..]);
 }
 
-/// RFC 5547 §6 and its example in §9.
 #[test]
-fn file_selectors_go_there_and_back() {
-    let text = "name:\"My cool picture.jpg\" type:image/jpeg size:32349 \
-                hash:sha-1:72:24:5F:E8:65:3D:DA:F3:71:36:2F:86:D4:71:91:3E:E4:A2:CE:2E";
-    let selector = FileSelector::parse(text).unwrap();
-    assert_eq!(selector.name.as_deref(), Some("My cool picture.jpg"));
-    assert_eq!((selector.size, selector.hashes.len()), (Some(32349), 1));
-    assert_eq!(selector.to_string(), text);
-    let odd = FileSelector { name: Some("a\"b%\r\n".into()), ..FileSelector::default() };
-    assert_eq!(odd.to_string(), "name:\"a%22b%25%0D%0A\"");
-    assert_eq!(FileSelector::parse(&odd.to_string()), Some(odd));
-    assert_eq!(FileSelector::parse("size:-1"), None);
-    assert_eq!(FileSelector::parse("name:\"%zz\""), None);
+fn a_file_that_is_refused_is_named() {
+    let text = Bytes::from_static(
+        b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=message 7654 TCP/MSRP *\r\na=sendonly\r\n\
+          a=file-selector:name:\"a b\" size:7\r\na=file-transfer-id:vBnG\r\na=file-range:1-7\r\n",
+    );
+    let offer = Document::parse(text, &Limits::default()).unwrap();
+    let refusal = MediaBuilder::rejecting(&offer.media_at(0).unwrap());
+    let answer = SessionBuilder::new(1, 1, [192, 0, 2, 2].into()).media(refusal).build().unwrap();
+    let answer = String::from_utf8(answer.to_bytes().to_vec()).unwrap();
+    let line = "m=message 0 TCP/MSRP *\r\na=file-selector:name:\"a b\" size:7\r\na=file-transfer-id:vBnG\r\n";
+    assert!(answer.ends_with(line), "{answer}");
+}
+
+#[test]
+fn the_direction_of_the_line_goes_before_that_of_the_session() {
+    for (session, line, expected) in [
+        ("", "", Direction::SendRecv),
+        ("a=recvonly\r\n", "", Direction::RecvOnly),
+        ("a=recvonly\r\n", "a=sendonly\r\n", Direction::SendOnly),
+        ("a=inactive\r\n", "a=sendrecv\r\n", Direction::SendRecv),
+    ] {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n{session}m=message 7654 TCP/MSRP *\r\n{line}"
+        );
+        let document = Document::parse(Bytes::from(text), &Limits::default()).unwrap();
+        assert_eq!(document.media_at(0).unwrap().direction(), expected, "{session}{line}");
+    }
 }
 
 fn any_value() -> impl Strategy<Value = Vec<u8>> {
@@ -257,7 +271,7 @@ proptest! {
         if let Ok(doc) = Document::parse_fragment(octets.clone().into(), &Limits::default()) {
             prop_assert_eq!(doc.to_bytes(), octets);
             for m in doc.media() {
-                let _ = (m.class(), m.key_mgmt(), m.address(), m.file_selector(), m.fingerprint());
+                let _ = (m.class(), m.key_mgmt(), m.address(), m.fingerprint());
             }
         }
     }

@@ -143,7 +143,7 @@ impl Call {
             }
             State::Up(mut up) => {
                 if up.is_refreshing(key) {
-                    let done = self.refreshed(core, now, &mut up, response);
+                    let done = self.refreshed(core, now, wall, &mut up, response);
                     self.state = State::Up(up);
                     if let Err(refusal) = done {
                         self.hang_up(core, now, Ending::Refused(refusal));

@@ -6,13 +6,14 @@
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
-use carnet_sdp::{Document, Setup};
+use carnet_sdp::{Direction, Document, Setup};
 use carnet_sip::{Dialog, DialogId, Message, Provisionals, Repetition, ServerKey};
 
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, sdp_of_request, set_sdp, tag_to};
-use crate::description::{Direction, Own, Peer, read_offer};
+use crate::description::{Own, Peer, read_offer};
 use crate::event::{CallId, Ending, Event, FetchId};
+use crate::file::Side;
 use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
 use crate::refusal::{FetchPurpose, Half, Refusal};
 use crate::seal::Opening;
@@ -82,7 +83,11 @@ impl Call {
         let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
         let peer = read_offer(&offer, core.config.allow_clear)?;
         let setup = peer.setup_for_answer(core.config.prefer)?;
-        peer.remote(role(setup), true)?;
+        peer.on_offer()?;
+        // RFC 5547 §8.3.2: somebody wants a file of ours, and we give none away.
+        if peer.file.is_some() && peer.direction != Direction::SendOnly {
+            return Err(Refusal::NoMedia);
+        }
         let to = invite.from()?.uri().clone();
         let ids = Ids { call_id: dialog.id().call_id, tag: tag.to_owned(), cseq: 0 };
         let own = Own {
@@ -94,15 +99,11 @@ impl Call {
             sealed: peer.sealed,
             setup,
             key_mgmt: None,
-            // RFC 6714 §4.2: the attribute answers the attribute.
+            // RFC 6714 §4.3: the attribute answers the attribute.
             cema: peer.cema,
             accept_types: core.config.accept_types.clone(),
             max_size: core.config.max_message,
-            file: peer
-                .file
-                .clone()
-                .filter(|_| peer.direction == Direction::SendOnly)
-                .map(|file| (file, false)),
+            file: peer.file.clone().map(|file| (file, Side::Receiver)),
         };
         let offered = Offered { key, invite: invite.clone(), offer, peer, dialog };
         let mut call = Self { id, to, ids, own, state: State::Over };
@@ -229,7 +230,12 @@ impl Call {
         let (seal, value) = seal.unzip();
         self.own.key_mgmt = value;
         if let Some((file, _)) = &mut self.own.file {
-            file.start = file.start.max(start);
+            // RFC 5547 §8.3.1: a range that was offered is taken as it is or not at all.
+            if !file.ranged {
+                file.start = start;
+            } else if file.start > start {
+                return Err(Refusal::NoMedia);
+            }
         }
         let answer = self.own.answer(&offered.offer, offered.peer.index)?;
         let mut response = Message::response(&offered.invite, 200, "OK")?;
@@ -241,7 +247,9 @@ impl Call {
         let dialog = Dialog::callee(&offered.invite, &response)?;
         let (invite, timers) = ((offered.key, &offered.invite), core.config.session_timers);
         let tcp = role(self.own.setup);
-        let up = Up::called(now, dialog, peer_value, tcp, invite, timers, &mut response)?;
+        let remote = Some(offered.peer.on_offer()?).filter(|_| tcp == TcpRole::Active);
+        let mut up = Up::called(now, dialog, peer_value, tcp, invite, timers, &mut response)?;
+        up.remote.clone_from(&remote);
         set_sdp(&mut response, answer)?;
         let _ = core.endpoint.respond(now, offered.key, response);
         let media = Media {
@@ -251,7 +259,7 @@ impl Call {
                 TcpRole::Passive => TlsRole::Server,
             },
             local,
-            remote: offered.peer.remote(tcp, self.own.cema)?,
+            remote,
             seal,
             local_path: self.own.path.clone(),
             remote_path: offered.peer.path.clone(),

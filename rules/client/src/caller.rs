@@ -1,19 +1,22 @@
 //! A call we make, until it is up: ticket, offer, branches, the answer that decides.
 //!
-//! RFC 3261 §13.2, RFC 3262 (PRACK), RFC 6043 §5.1.1 (one key for each answer of a forked call).
+//! RFC 3261 §13.2, RFC 3262 (PRACK), RFC 6043 §5.1.1 (one key for each answer of a forked call),
+//! RFC 6714 §4.2 (a second offer to who does not know CEMA).
 //! An answer with bad keys in a provisional response is held against its branch only: it decides
 //! nothing until that branch sends the 2xx.
 
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use carnet_sdp::{Document, Setup};
+use carnet_msrp::cema::OnAnswer;
+use carnet_sdp::{Direction, Document, Setup};
 use carnet_sip::{ClientKey, Dialog, DialogId, Message, Method, SessionTimers, Uri};
 
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
-use crate::description::{Direction, Own, Peer, read_answer};
+use crate::description::{Own, Peer, read_answer};
 use crate::event::{CallId, Ending, Event, FetchId};
+use crate::file::Side;
 use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
 use crate::refusal::{FetchPurpose, Half, Refusal};
 use crate::seal::{Asking, Offering};
@@ -53,8 +56,8 @@ pub(crate) struct Answered {
 }
 
 /// What an answer settles.
-struct Terms {
-    peer: Peer,
+pub(crate) struct Terms {
+    pub(crate) peer: Peer,
     role: TcpRole,
     seal: Option<Seal>,
 }
@@ -84,7 +87,7 @@ impl Call {
             max_size: core.config.max_message,
             file: match &call.purpose {
                 Purpose::Chat => None,
-                Purpose::SendFile(file) => Some((file.clone(), true)),
+                Purpose::SendFile(file) => Some((file.clone(), Side::Sender)),
             },
         };
         let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 1 };
@@ -215,18 +218,25 @@ impl Call {
             Some(answered) => answered.terms,
             None => Err(Refusal::NoMedia),
         };
-        match terms {
-            Ok(terms) => {
-                let remote_value = terms.peer.mikey().map(str::to_owned);
-                let role = terms.role;
-                match self.media(terms) {
-                    Ok(media) => {
-                        let timers = inviting.timers;
-                        let up = Up::calling(now, branch.dialog, remote_value, role, timers, response);
-                        self.state = State::Up(Box::new(up));
+        let settled = terms.and_then(|terms| {
+            let remote_value = terms.peer.mikey().map(str::to_owned);
+            let role = terms.role;
+            Ok((remote_value, role, self.media(terms)?))
+        });
+        match settled {
+            Ok((remote_value, role, media)) => {
+                let mut up =
+                    Box::new(Up::calling(now, branch.dialog, remote_value, role, inviting.timers, response));
+                let done = match media {
+                    Some(media) => {
                         core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
+                        Ok(())
                     }
-                    Err(refusal) => self.give_up(core, now, branch.dialog, refusal),
+                    None => self.offer_again(core, now, &mut up, inviting.offering),
+                };
+                self.state = State::Up(up);
+                if let Err(refusal) = done {
+                    self.hang_up(core, now, Ending::Refused(refusal));
                 }
             }
             Err(refusal) => self.give_up(core, now, branch.dialog, refusal),
@@ -291,7 +301,8 @@ impl Call {
         Answered { octets: octets.clone(), reliable, terms }
     }
 
-    fn terms(
+    /// What an answer says, with its keys checked.
+    pub(crate) fn terms(
         &self,
         core: &Core,
         wall: SystemTime,
@@ -311,19 +322,27 @@ impl Call {
         Ok(Terms { peer, role, seal })
     }
 
-    fn media(&self, terms: Terms) -> Result<Media, Refusal> {
-        let remote = terms.peer.remote(terms.role, self.own.cema)?;
+    /// What the driver is to do about an answer; `None` if the peer is to be asked again without CEMA.
+    pub(crate) fn media(&self, terms: Terms) -> Result<Option<Media>, Refusal> {
+        let remote = match terms.peer.on_answer(terms.role, self.own.cema) {
+            OnAnswer::Connect(target) => Some(target.into()),
+            OnAnswer::Listen => None,
+            OnAnswer::OfferWithout => return Ok(None),
+        };
         let mut file = self.own.file.as_ref().map(|(file, _)| file.clone());
         if let Some(file) = &mut file {
             // RFC 5547 §8: a receiver that does not know file transfer leaves the attributes out,
             // and would show the file as a message.
             let answered = terms.peer.file.as_ref().ok_or(Refusal::Declined)?;
-            if terms.peer.direction != Direction::ReceiveOnly || answered.transfer_id != file.transfer_id {
+            if terms.peer.direction != Direction::RecvOnly || answered.transfer_id != file.transfer_id {
                 return Err(Refusal::Declined);
+            }
+            if file.size.is_some_and(|size| answered.start > size) {
+                return Err(Refusal::Malformed("a range that begins after the end of the file".into()));
             }
             file.start = answered.start;
         }
-        Ok(Media {
+        Ok(Some(Media {
             tcp: terms.role,
             tls: match terms.role {
                 TcpRole::Active => TlsRole::Client,
@@ -337,7 +356,7 @@ impl Call {
             accept_types: terms.peer.accept_types,
             max_size: terms.peer.max_size,
             file,
-        })
+        }))
     }
 }
 

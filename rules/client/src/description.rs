@@ -7,9 +7,12 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use carnet_sdp::{Connection, Document, Host, Media as Line, MediaBuilder, SessionBuilder, Setup};
+use carnet_msrp::cema::{Facts, OnAnswer, OnOffer, Target};
+use carnet_msrp::connection::Role;
+use carnet_msrp::{Uri, parse_path};
+use carnet_sdp::{Direction, Document, Media as Line, MediaBuilder, SessionBuilder, Setup};
 
-use crate::file::FileOffer;
+use crate::file::{FileOffer, Side};
 use crate::media::{Remote, TcpRole};
 use crate::refusal::{Half, Refusal};
 
@@ -19,8 +22,6 @@ pub(crate) const SEALED: &str = "TCP/TLS/MSRP";
 pub(crate) const CLEAR: &str = "TCP/MSRP";
 /// RFC 4145 §4.1: the port of a side that only connects.
 const DISCARD: u16 = 9;
-/// RFC 4975 §15.3
-const MSRP_PORT: u16 = 2855;
 
 /// Our side of the session description.
 #[derive(Debug, Clone)]
@@ -37,8 +38,8 @@ pub(crate) struct Own {
     pub(crate) cema: bool,
     pub(crate) accept_types: String,
     pub(crate) max_size: Option<u64>,
-    /// The file and whether we send it.
-    pub(crate) file: Option<(FileOffer, bool)>,
+    /// The file, and what we do with it.
+    pub(crate) file: Option<(FileOffer, Side)>,
 }
 
 impl Own {
@@ -46,7 +47,7 @@ impl Own {
         if self.sealed { SEALED } else { CLEAR }
     }
 
-    fn line(&self) -> MediaBuilder {
+    fn line(&self) -> Result<MediaBuilder, Refusal> {
         // RFC 6135 §4.2, RFC 4145 §4.1
         let port = if self.setup == Setup::Active { DISCARD } else { self.local.port() };
         let mut line = MediaBuilder::new("message", port, self.transport(), "*")
@@ -59,19 +60,19 @@ impl Own {
         if self.cema {
             line = line.flag("msrp-cema");
         }
-        if let Some((file, sender)) = &self.file {
-            line = file.describe(line, if *sender { "sendonly" } else { "recvonly" });
+        if let Some((file, side)) = &self.file {
+            line = file.describe(line, *side)?;
         }
         if let Some(value) = &self.key_mgmt {
             line = line.attribute("key-mgmt", value);
         }
-        line
+        Ok(line)
     }
 
     /// The offer.
     pub(crate) fn offer(&self) -> Result<Bytes, Refusal> {
         let session = SessionBuilder::new(self.session_id, self.version, self.local.ip());
-        print(session.media(self.line()))
+        print(session.media(self.line()?))
     }
 
     /// The answer: our line in the place of the one at `index`, every other line refused
@@ -79,7 +80,7 @@ impl Own {
     pub(crate) fn answer(&self, offer: &Document, index: usize) -> Result<Bytes, Refusal> {
         let mut session = SessionBuilder::new(self.session_id, self.version, self.local.ip());
         for line in offer.media() {
-            let answer = if line.index() == index { self.line() } else { MediaBuilder::rejecting(&line) };
+            let answer = if line.index() == index { self.line()? } else { MediaBuilder::rejecting(&line) };
             session = session.media(answer);
         }
         print(session)
@@ -116,17 +117,11 @@ pub(crate) struct Peer {
     pub(crate) max_size: Option<u64>,
     pub(crate) file: Option<FileOffer>,
     pub(crate) direction: Direction,
-    address: Remote,
-    path_address: Remote,
-}
-
-/// RFC 3264 §5.1, as far as files need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Both,
-    SendOnly,
-    ReceiveOnly,
-    Inactive,
+    /// The address or name of `c=`, and the port of the line.
+    host: String,
+    port: u16,
+    /// The first URI of the path.
+    next_hop: Uri,
 }
 
 /// The first line of an offer that this client can take part in.
@@ -174,21 +169,11 @@ pub(crate) fn read_answer(answer: &Document, own: &Own) -> Result<Peer, Refusal>
 impl Peer {
     fn read(line: &Line<'_>, sealed: bool) -> Result<Self, Refusal> {
         let path = line.path().ok_or_else(|| Refusal::Malformed("a message line without a path".into()))?;
-        let path_address = path_address(path, sealed)
+        let next_hop = next_hop(path, sealed)
             .ok_or_else(|| Refusal::Malformed("a path that is not an MSRP URI of the line's kind".into()))?;
-        let port = line.port().unwrap_or_default();
-        let address = match line.connection() {
-            Some(Connection { host: Host::Ip(ip), .. }) => Remote::Address(SocketAddr::new(ip, port)),
-            Some(Connection { host: Host::Name(name), .. }) => Remote::Name(name, port),
-            None => return Err(Refusal::Malformed("a message line without an address".into())),
-        };
-        let has = |name| line.attribute(name).is_some();
-        let direction = match () {
-            () if has("sendonly") => Direction::SendOnly,
-            () if has("recvonly") => Direction::ReceiveOnly,
-            () if has("inactive") => Direction::Inactive,
-            () => Direction::Both,
-        };
+        let connection = line
+            .connection()
+            .ok_or_else(|| Refusal::Malformed("a message line without an address".into()))?;
         Ok(Self {
             index: line.index(),
             sealed,
@@ -203,10 +188,11 @@ impl Peer {
                 .collect(),
             accept_types: line.accept_types().map(str::to_owned).collect(),
             max_size: line.attribute("max-size").and_then(|value| value.text()?.parse().ok()),
-            file: FileOffer::read(line),
-            direction,
-            address,
-            path_address,
+            file: FileOffer::read(line)?,
+            direction: line.direction(),
+            host: connection.host.to_string(),
+            port: line.port().unwrap_or_default(),
+            next_hop,
         })
     }
 
@@ -247,37 +233,39 @@ impl Peer {
         }
     }
 
-    /// Where the peer is to be reached, or a refusal if the peer's description contradicts itself.
-    ///
-    /// RFC 6714 §4: with CEMA on both sides `c=` and `m=` count, and a relay may have written
-    /// them. Without it the path counts, and an address that differs means that somebody put
-    /// himself in between who cannot serve this session.
-    pub(crate) fn remote(&self, ours: TcpRole, cema: bool) -> Result<Remote, Refusal> {
-        if cema && self.cema {
-            return Ok(self.address.clone());
+    /// Where the peer is to be reached, or a refusal if its offer leads past somebody in between who
+    /// cannot serve this session (RFC 6714 §4.3).
+    pub(crate) fn on_offer(&self) -> Result<Remote, Refusal> {
+        match self.facts().on_offer() {
+            OnOffer::Answer { target, .. } => Ok(target.into()),
+            OnOffer::Refuse => Err(Refusal::PathMismatch),
         }
-        let matches = match (&self.address, &self.path_address) {
-            (Remote::Address(a), Remote::Address(b)) => {
-                // The port of a side that connects is 9 and says nothing.
-                a.ip() == b.ip() && (ours == TcpRole::Passive || a.port() == b.port())
-            }
-            (Remote::Name(a, p), Remote::Name(b, q)) => a.eq_ignore_ascii_case(b) && p == q,
-            _ => ours == TcpRole::Active,
+    }
+
+    /// What the peer's answer to an offer with or without `cema` means (RFC 6714 §4.2).
+    pub(crate) fn on_answer(&self, ours: TcpRole, cema: bool) -> OnAnswer {
+        let role = match ours {
+            TcpRole::Active => Role::Active,
+            TcpRole::Passive => Role::Passive,
         };
-        if matches { Ok(self.path_address.clone()) } else { Err(Refusal::PathMismatch) }
+        if cema { self.facts().on_answer(role) } else { self.facts().by_path(role) }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { cema: self.cema, path: &self.next_hop, host: &self.host, port: self.port }
     }
 }
 
-/// Host and port of the first URI of a path (RFC 4975 §6): the next hop towards the peer.
-fn path_address(path: &str, sealed: bool) -> Option<Remote> {
-    let path = carnet_msrp::parse_path(path.as_bytes()).ok()?;
-    let uri = path.first()?;
-    if uri.is_secure() != sealed {
-        return None;
+/// The first URI of a path (RFC 4975 §6): the next hop towards the peer.
+fn next_hop(path: &str, sealed: bool) -> Option<Uri> {
+    parse_path(path.as_bytes()).ok()?.into_iter().next().filter(|uri| uri.is_secure() == sealed)
+}
+
+impl From<Target> for Remote {
+    fn from(target: Target) -> Self {
+        match target.host.parse() {
+            Ok(ip) => Self::Address(SocketAddr::new(ip, target.port)),
+            Err(_) => Self::Name(target.host, target.port),
+        }
     }
-    let port = uri.port().unwrap_or(MSRP_PORT);
-    Some(match uri.address() {
-        Some(ip) => Remote::Address(SocketAddr::new(ip, port)),
-        None => Remote::Name(uri.host().to_owned(), port),
-    })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::media::{Media, Purpose};
+use crate::media::{Media, Purpose, Remote};
 use crate::refusal::{FetchPurpose, Refusal};
 
 /// Names a call between client and driver. Never reused in the life of a client.
@@ -76,6 +76,14 @@ pub enum Event {
         call: CallId,
         /// How.
         media: Box<Media>,
+    },
+    /// The peer is to be reached elsewhere than [`Event::Media`] said. A connection that is up already
+    /// stays.
+    Moved {
+        /// Which call.
+        call: CallId,
+        /// Where to connect to now.
+        remote: Remote,
     },
     /// An incoming call was refused before anyone was asked.
     Refused {

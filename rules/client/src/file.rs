@@ -1,16 +1,20 @@
 //! The file of a file transfer in offer and answer.
 //!
-//! RFC 5547 §6: `file-selector`, `file-transfer-id`, `file-disposition`, `file-range`. Left out:
-//! `file-date`, `file-icon`, and pulling a file by its description.
+//! RFC 5547 §6 and §8: `file-selector`, `file-transfer-id`, `file-disposition`, `file-range`; how they
+//! are written is [`carnet_msrp::file`]'s. Left out: `file-date`, `file-icon`, pulling a file by its
+//! description, and more than one file a call.
 
-use carnet_sdp::{FileSelector, Media, MediaBuilder};
+use carnet_msrp::file::{Description, Hash, Range, Selector};
+use carnet_sdp::{Media, MediaBuilder};
+
+use crate::refusal::Refusal;
 
 /// A file as its sender describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileOffer {
-    /// Name, UTF-8, as the sender wrote it. **Not** safe as a path.
+    /// Name, UTF-8, as the sender wrote it; empty if it gave none. **Not** safe as a path.
     pub name: String,
-    /// Media type, as `image/jpeg`.
+    /// Media type, as `image/jpeg`; empty if the sender gave none.
     pub content_type: String,
     /// Size of the whole file in octets.
     pub size: Option<u64>,
@@ -21,60 +25,82 @@ pub struct FileOffer {
     pub transfer_id: String,
     /// First octet to be sent, counted from 0. Above 0 when a broken transfer goes on.
     pub start: u64,
+    /// Whether the sender itself said where to begin. Then the receiver takes it so or not at all
+    /// (§8.3.1); else it may say how much it has already.
+    pub ranged: bool,
+}
+
+/// Which half of the negotiation a description goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The sender's offer.
+    Sender,
+    /// The receiver's answer.
+    Receiver,
 }
 
 impl FileOffer {
-    /// Adds the attributes of an offer or answer. `direction` is `sendonly` or `recvonly`.
-    pub(crate) fn describe(&self, media: MediaBuilder, direction: &str) -> MediaBuilder {
-        let selector = FileSelector {
-            name: Some(self.name.clone()),
-            mime: (!self.content_type.is_empty()).then(|| self.content_type.clone()),
-            size: self.size,
-            hashes: self.sha1.iter().map(|sha1| ("sha-1".to_owned(), colons(sha1))).collect(),
+    /// Adds the attributes to a line.
+    pub(crate) fn describe(&self, media: MediaBuilder, side: Side) -> Result<MediaBuilder, Refusal> {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let (name, content_type) = (text(&self.name), text(&self.content_type));
+        let selector =
+            Selector::new(name.as_deref(), content_type.as_deref(), self.size, self.sha1.map(Hash))
+                .map_err(|error| Refusal::Malformed(format!("a file that cannot be described: {error}")))?;
+        let description = Description {
+            selector: Some(selector),
+            transfer_id: text(&self.transfer_id),
+            // RFC 5547 §8.3.1: not in the answer.
+            disposition: (side == Side::Sender).then(|| "attachment".to_owned()),
+            // Without a range it is the whole file.
+            range: (self.ranged || self.start > 0).then(|| Range::rest(self.start, self.size)),
+            ..Description::default()
         };
-        let first = self.start.saturating_add(1);
-        // RFC 5547 §6: ranges count from 1 and hold their last octet. An empty file has none.
-        let range = match self.size {
-            Some(size) if size >= first => format!("{first}-{size}"),
-            _ => format!("{first}-*"),
-        };
-        media
-            .flag(direction)
-            .attribute("file-selector", &selector.to_string())
-            .attribute("file-transfer-id", &self.transfer_id)
-            .attribute("file-disposition", "attachment")
-            .attribute("file-range", &range)
+        let media = media.flag(match side {
+            Side::Sender => "sendonly",
+            Side::Receiver => "recvonly",
+        });
+        let attributes = description.attributes().into_iter();
+        Ok(attributes.fold(media, |media, (name, value)| media.attribute(name, &value)))
     }
 
-    /// Reads the file of a media line; `None` if it has no selector with a name.
-    pub(crate) fn read(media: &Media<'_>) -> Option<Self> {
-        let selector = media.file_selector()?;
-        let text = |name| media.attribute(name).and_then(|attribute| attribute.text());
-        let start = match text("file-range").and_then(|range| range.split_once('-')) {
-            Some((first, _)) => first.trim().parse::<u64>().ok()?.checked_sub(1)?,
-            None => 0,
-        };
-        let sha1 = selector.hashes.iter().find(|(name, _)| name.eq_ignore_ascii_case("sha-1"));
-        Some(Self {
-            name: selector.name?,
-            content_type: selector.mime.unwrap_or_default(),
-            size: selector.size,
-            sha1: sha1.and_then(|(_, hash)| octets(hash)),
-            transfer_id: text("file-transfer-id").unwrap_or_default().to_owned(),
-            start,
-        })
+    /// Reads the file of a media line; `None` if it is about none.
+    ///
+    /// # Errors
+    /// A description that cannot be read is no invitation to chat, so it is refused; so is a part of a
+    /// file that does not go to its end.
+    pub(crate) fn read(media: &Media<'_>) -> Result<Option<Self>, Refusal> {
+        let mut values = Vec::new();
+        for attribute in media.attributes() {
+            let Ok(name) = std::str::from_utf8(attribute.name) else { continue };
+            if !name.starts_with("file-") {
+                continue;
+            }
+            let value = match attribute.value {
+                None => "",
+                Some(_) => attribute.text().ok_or_else(|| Refusal::Malformed(format!("a={name}")))?,
+            };
+            values.push((name, value));
+        }
+        let description = Description::read(values)
+            .map_err(|(name, error)| Refusal::Malformed(format!("a={name}: {error}")))?;
+        let Some(selector) = description.selector else { return Ok(None) };
+        let range = description.range;
+        if let (Some(end), Some(size)) = (range.and_then(|range| range.end), selector.size())
+            && end != size
+        {
+            return Err(Refusal::NoMedia);
+        }
+        Ok(Some(Self {
+            name: selector.name().unwrap_or_default().to_owned(),
+            content_type: selector.media_type().unwrap_or_default().to_owned(),
+            size: selector.size(),
+            sha1: selector.hash().map(|hash| hash.0),
+            transfer_id: description.transfer_id.unwrap_or_default(),
+            start: range.map_or(0, |range| range.start - 1),
+            ranged: range.is_some(),
+        }))
     }
-}
-
-/// RFC 5547 §6: pairs of hexadecimal digits, capital, separated by colons.
-fn colons(hash: &[u8]) -> String {
-    let pairs: Vec<String> = hash.iter().map(|octet| format!("{octet:02X}")).collect();
-    pairs.join(":")
-}
-
-fn octets(hash: &str) -> Option<[u8; 20]> {
-    let digits: Vec<u8> = hash.bytes().filter(|octet| *octet != b':').collect();
-    carnet_wire::hex::decode(&digits).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -82,7 +108,7 @@ mod tests {
     use super::*;
     use carnet_sdp::{Document, Limits, SessionBuilder};
 
-    fn read(attributes: &str) -> Option<FileOffer> {
+    fn read(attributes: &str) -> Result<Option<FileOffer>, Refusal> {
         let text = format!(
             "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=message 7654 TCP/MSRP *\r\n{attributes}"
         );
@@ -90,41 +116,80 @@ mod tests {
         FileOffer::read(&document.media_at(0).unwrap())
     }
 
+    fn line(file: &FileOffer, side: Side) -> Document {
+        let media = file.describe(MediaBuilder::new("message", 7654, "TCP/MSRP", "*"), side).unwrap();
+        SessionBuilder::new(1, 1, [192, 0, 2, 1].into()).media(media).build().unwrap()
+    }
+
+    const FIGURE: &str = "a=sendonly\r\na=file-selector:name:\"My cool picture.jpg\" type:image/jpeg size:32349 \
+         hash:sha-1:72:24:5F:E8:65:3D:DA:F3:71:36:2F:86:D4:71:91:3E:E4:A2:CE:2E\r\n\
+         a=file-transfer-id:vBnG916bdberum2fFEABR1FR3ExZMUrd\r\na=file-disposition:attachment\r\n\
+         a=file-range:1-32349\r\n";
+
     #[test]
     fn the_file_of_rfc_5547_figure_2() {
-        let file = read(
-            "a=sendonly\r\na=file-selector:name:\"My cool picture.jpg\" type:image/jpeg size:32349 \
-             hash:sha-1:72:24:5F:E8:65:3D:DA:F3:71:36:2F:86:D4:71:91:3E:E4:A2:CE:2E\r\n\
-             a=file-transfer-id:vBnG916bdberum2fFEABR1FR3ExZMUrd\r\na=file-range:1-32349\r\n",
-        )
-        .unwrap();
+        let file = read(FIGURE).unwrap().unwrap();
         assert_eq!(file.name, "My cool picture.jpg");
         assert_eq!((file.content_type.as_str(), file.size, file.start), ("image/jpeg", Some(32349), 0));
         assert_eq!(file.sha1.unwrap()[..3], [0x72, 0x24, 0x5f]);
-        let media = file.describe(MediaBuilder::new("message", 7654, "TCP/MSRP", "*"), "sendonly");
-        let document = SessionBuilder::new(1, 1, [192, 0, 2, 1].into()).media(media).build().unwrap();
-        assert_eq!(FileOffer::read(&document.media_at(0).unwrap()), Some(file));
+        assert!(file.ranged);
+        let document = line(&file, Side::Sender);
+        assert_eq!(FileOffer::read(&document.media_at(0).unwrap()), Ok(Some(file)));
+    }
+
+    // RFC 5547 §8.3.1: the answer repeats selector, identifier and range, and has no disposition.
+    #[test]
+    fn the_answer_of_the_receiver() {
+        let answer = line(&read(FIGURE).unwrap().unwrap(), Side::Receiver).to_bytes();
+        let answer = String::from_utf8(answer.to_vec()).unwrap();
+        let expected =
+            FIGURE.replace("sendonly", "recvonly").replace("a=file-disposition:attachment\r\n", "");
+        assert!(answer.ends_with(&expected), "{answer}");
+    }
+
+    #[test]
+    fn a_range_is_only_said_where_it_says_something() {
+        let whole = FileOffer { name: "a".into(), size: Some(7), ..FileOffer::default() };
+        let has_range = |file: &FileOffer, side| {
+            line(file, side)
+                .media_at(0)
+                .unwrap()
+                .attribute("file-range")
+                .map(|range| range.text().unwrap().to_owned())
+        };
+        assert_eq!(has_range(&whole, Side::Sender), None);
+        let rest = FileOffer { start: 3, ..whole.clone() };
+        assert_eq!(has_range(&rest, Side::Receiver).as_deref(), Some("4-7"));
+        let unknown = FileOffer { start: 3, size: None, ..whole };
+        assert_eq!(has_range(&unknown, Side::Receiver).as_deref(), Some("4-*"));
     }
 
     #[test]
     fn a_name_cannot_end_the_quoted_string_or_the_line() {
         let file = FileOffer { name: "a\"b%\r\nm=x".into(), ..FileOffer::default() };
-        let media = file.describe(MediaBuilder::new("message", 7654, "TCP/MSRP", "*"), "sendonly");
-        let document = SessionBuilder::new(1, 1, [192, 0, 2, 1].into()).media(media).build().unwrap();
+        let document = line(&file, Side::Sender);
         assert_eq!(document.media().len(), 1);
-        assert_eq!(FileOffer::read(&document.media_at(0).unwrap()).unwrap().name, file.name);
+        assert_eq!(FileOffer::read(&document.media_at(0).unwrap()).unwrap().unwrap().name, file.name);
     }
 
     #[test]
-    fn nonsense_is_no_file() {
+    fn a_file_needs_no_name_and_a_chat_no_file() {
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("a=file-selector\r\n"), Ok(None), "a question whether files are understood");
+        let file = read("a=file-selector:size:12\r\n").unwrap().unwrap();
+        assert_eq!((file.name.as_str(), file.size), ("", Some(12)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_a_chat() {
         for attributes in [
-            "",
-            "a=file-selector:size:12\r\n",
             "a=file-selector:name:\"a\r\n",
             "a=file-selector:name:\"a\" size:x\r\n",
+            "a=file-selector:name:\"a\"\r\na=file-range:0-5\r\n",
         ] {
-            assert_eq!(read(attributes), None, "{attributes}");
+            assert!(matches!(read(attributes), Err(Refusal::Malformed(_))), "{attributes}");
         }
-        assert_eq!(read("a=file-selector:name:\"a\"\r\na=file-range:0-5\r\n"), None);
+        // A part that does not go to the end.
+        assert_eq!(read("a=file-selector:size:12\r\na=file-range:1-5\r\n"), Err(Refusal::NoMedia));
     }
 }

@@ -69,9 +69,9 @@ pub struct Media {
     pub tls: TlsRole,
     /// Where to accept connections; the address the driver gave for this call.
     pub local: SocketAddr,
-    /// Where to connect to: `c=` and `m=` of the peer with CEMA (RFC 6714 §4.2), else the host
-    /// and port of its path.
-    pub remote: Remote,
+    /// Where to connect to, if we do: `c=` and `m=` of the peer with CEMA (RFC 6714 §4.2), else the
+    /// host and port of its path.
+    pub remote: Option<Remote>,
     /// The key, or `None` for a session in clear, which only comes if the configuration allows it.
     pub seal: Option<Seal>,
     /// Our `a=path`.

@@ -92,7 +92,8 @@ pub enum Refusal {
     NoMedia,
     /// The peer declined the media line (port 0).
     Declined,
-    /// Offer without `a=msrp-cema` whose address is not the one in its path (RFC 6714 §5).
+    /// Offer without `a=msrp-cema` whose address is not the one in its path (RFC 6714 §4.3), or an
+    /// answer of that kind to one who would not hear a second offer (§4.2).
     PathMismatch,
     /// `a=setup` of the two sides leaves nobody, or both, to connect.
     Setup,

@@ -4,8 +4,11 @@
 //! the key exchange that is running changes nothing about the key; the repeated octets are neither
 //! a replay nor a new key. An offer without it, or with another one, is refused and the call goes
 //! on as it was.
+//!
+//! RFC 6714 §4.2: a call whose first answer leads past a middlebox is up without media, until our second
+//! offer, without CEMA, is answered. The called side of it (§4.3) follows the peer to its new place.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use carnet_sdp::Document;
@@ -16,9 +19,11 @@ use crate::callee::acknowledged;
 use crate::caller::acknowledge;
 use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
 use crate::description::{Peer, read_answer, read_offer};
-use crate::event::Ending;
-use crate::media::TcpRole;
+use crate::event::{Ending, Event};
+use crate::file::FileOffer;
+use crate::media::{Remote, TcpRole};
 use crate::refusal::{Half, Refusal};
+use crate::seal::Offering;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
@@ -42,6 +47,16 @@ pub(crate) struct Up {
     refreshing: Option<Refreshing>,
     retry: Option<Instant>,
     attempts: u8,
+    /// There is no media yet: our second offer is to be answered.
+    second: Option<Second>,
+    /// Where we connect, if we do.
+    pub(crate) remote: Option<Remote>,
+}
+
+/// An offer without CEMA, after one with it.
+struct Second {
+    /// What the answer is opened with, if the call is sealed.
+    offering: Option<Offering>,
 }
 
 struct Refreshing {
@@ -97,6 +112,8 @@ impl Up {
             refreshing: None,
             retry: None,
             attempts: 0,
+            second: None,
+            remote: None,
         }
     }
 
@@ -130,9 +147,15 @@ impl Call {
         if up.refreshing.is_some() || up.unacknowledged.is_some() {
             return Ok(());
         }
-        let method = if up.updates { Method::Update } else { Method::Invite };
-        // An INVITE of the peer is under way: it refreshes as well as ours.
-        let Ok(mut request) = up.dialog.request(method.clone()) else { return Ok(()) };
+        // A description that has changed goes into an INVITE.
+        let method = if up.updates && up.second.is_none() { Method::Update } else { Method::Invite };
+        let Ok(mut request) = up.dialog.request(method.clone()) else {
+            // An INVITE of the peer is under way: it refreshes as well as ours.
+            if up.second.is_some() {
+                up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
+            }
+            return Ok(());
+        };
         core.introduce(&mut request)?;
         up.timers.ask(&mut request, up.timer.as_ref())?;
         if method == Method::Invite {
@@ -147,11 +170,27 @@ impl Call {
         Ok(())
     }
 
-    /// A response to our refresh. `Err` ends the call.
+    /// Offers again, without CEMA: the path of the peer leads past a middlebox that could not act for
+    /// it as long as the offer said that it need not.
+    pub(crate) fn offer_again(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        up: &mut Up,
+        offering: Option<Offering>,
+    ) -> Result<(), Refusal> {
+        self.own.cema = false;
+        self.own.version += 1;
+        up.second = Some(Second { offering });
+        self.refresh(core, now, up)
+    }
+
+    /// A response to our refresh, or to our second offer. `Err` ends the call.
     pub(crate) fn refreshed(
         &mut self,
         core: &mut Core,
         now: Instant,
+        wall: SystemTime,
         up: &mut Up,
         response: &Message,
     ) -> Result<(), Refusal> {
@@ -168,6 +207,9 @@ impl Call {
                 }
                 up.attempts = 0;
                 up.timer = up.timers.accepted(now, response);
+                if let Some(second) = up.second.take() {
+                    return self.settled(core, wall, up, &second, response);
+                }
                 match sdp(response) {
                     Some(octets) => {
                         self.same_terms(core, up.remote_value.as_deref(), octets, Half::Answer).map(drop)
@@ -175,8 +217,8 @@ impl Call {
                     None => Ok(()),
                 }
             }
-            // RFC 3261 §14.1
-            491 if up.attempts < GLARE_ATTEMPTS => {
+            // RFC 3261 §14.1; §14.2: our last INVITE is not over there, its ACK was lost or is late.
+            491 | 500 if up.attempts < GLARE_ATTEMPTS => {
                 up.attempts += 1;
                 up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
                 Ok(())
@@ -193,9 +235,33 @@ impl Call {
                 up.retry = Some(now);
                 Ok(())
             }
+            401 | 407 if up.attempts < GLARE_ATTEMPTS && core.challenged(response) => {
+                up.attempts += 1;
+                up.retry = Some(now);
+                Ok(())
+            }
+            // Without media there is nothing to go on with.
+            _ if up.second.is_some() => Err(Refusal::PathMismatch),
             // The others do not: the session goes on until its time is over.
             _ => Ok(()),
         }
+    }
+
+    /// Our second offer was answered: now there is media, or no call.
+    fn settled(
+        &mut self,
+        core: &mut Core,
+        wall: SystemTime,
+        up: &mut Up,
+        second: &Second,
+        response: &Message,
+    ) -> Result<(), Refusal> {
+        let octets = sdp(response).ok_or(Refusal::NoMedia)?;
+        let terms = self.terms(core, wall, second.offering.as_ref(), octets)?;
+        up.remote_value = terms.peer.mikey().map(str::to_owned);
+        let media = self.media(terms)?.ok_or(Refusal::PathMismatch)?;
+        core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
+        Ok(())
     }
 
     /// A request of the peer inside the dialog.
@@ -266,6 +332,7 @@ impl Call {
         let body = match sdp_of_request(request)? {
             Some(octets) => {
                 let (offer, peer) = self.same_terms(core, up.remote_value.as_deref(), octets, Half::Offer)?;
+                self.follow(core, up, &peer)?;
                 self.own.answer_again(&offer, &peer, up.role)?
             }
             // RFC 3261 §14.2: asked for an offer, we make the one that holds.
@@ -279,6 +346,22 @@ impl Call {
             set_sdp(&mut response, body)?;
         }
         Ok(response)
+    }
+
+    /// RFC 6714 §4.3: the peer offers without CEMA what it had offered with it. From now on its path
+    /// counts, and if we have not reached it yet, that is where it is.
+    fn follow(&mut self, core: &mut Core, up: &mut Up, peer: &Peer) -> Result<(), Refusal> {
+        if peer.cema || !self.own.cema {
+            return Ok(());
+        }
+        let remote = peer.on_offer()?;
+        self.own.cema = false;
+        self.own.version += 1;
+        if up.remote.as_ref().is_some_and(|before| *before != remote) {
+            up.remote = Some(remote.clone());
+            core.events.push_back(Event::Moved { call: self.id, remote });
+        }
+        Ok(())
     }
 
     /// A description of the peer inside the call: the same seal, or a refusal.
@@ -296,6 +379,11 @@ impl Call {
         };
         if self.own.sealed && peer.mikey() != remote_value {
             return Err(Refusal::UnsupportedKeys("a change of keys during the call".into()));
+        }
+        // RFC 5547 §8.1: another identifier asks for another file, which needs a call of its own.
+        let transfer = |file: &FileOffer| file.transfer_id.clone();
+        if self.own.file.as_ref().map(|(file, _)| transfer(file)) != peer.file.as_ref().map(transfer) {
+            return Err(Refusal::NoMedia);
         }
         Ok((document, peer))
     }

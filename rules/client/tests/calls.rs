@@ -26,7 +26,7 @@ fn both_ends_get_the_same_key_and_fitting_roles() {
     // Bob prefers to connect: he is active and the TLS client.
     assert_eq!((alice.tcp, alice.tls), (TcpRole::Passive, TlsRole::Server));
     assert_eq!((bob.tcp, bob.tls), (TcpRole::Active, TlsRole::Client));
-    assert_eq!(bob.remote, Remote::Address(media_address(0, 0)));
+    assert_eq!((alice.remote, bob.remote), (None, Some(Remote::Address(media_address(0, 0)))));
     assert_eq!((&alice.local_path, &alice.remote_path), (&bob.remote_path, &bob.local_path));
     assert!(alice.local_path.starts_with("msrps://10.0.0.1:20000/"), "{}", alice.local_path);
     assert_eq!(net.kms[0].asked, [FetchPurpose::Ticket, FetchPurpose::Resolve]);
@@ -286,7 +286,7 @@ fn a_file_is_described_and_goes_on_where_it_stopped() {
         size: Some(1000),
         sha1: Some([7; 20]),
         transfer_id: "abc".into(),
-        start: 0,
+        ..FileOffer::default()
     };
     net.call_for(0, "sip:bob@example.com", Purpose::SendFile(file.clone()));
     let Event::Incoming { call, purpose, sealed, .. } =

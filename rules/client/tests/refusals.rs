@@ -321,24 +321,6 @@ fn a_sealed_offer_stays_sealed_even_where_clear_is_allowed() {
 }
 
 #[test]
-fn a_relay_that_nobody_can_use() {
-    // RFC 6714 §5: without CEMA an address that is not the one in the path leads nowhere.
-    let edit = |text: &str| without(text, "a=msrp-cema").replace("c=IN IP4 10.0.0.1", "c=IN IP4 192.0.2.9");
-    let mut net = Net::new();
-    net.add(&Person { name: "alice", last: 1, proxy: 2 }, |_| {});
-    net.add(&Person { name: "bob", last: 2, proxy: 1 }, |_| {});
-    net.tap = Some(replacing("INVITE", edit));
-    net.call(0, "sip:bob@example.com");
-    assert_eq!(net.refused(1), Refusal::PathMismatch);
-    // With CEMA it is how a relay looks, and that is where to connect.
-    let mut net = Net::pair();
-    net.tap = Some(replacing("INVITE", |text| text.replace("c=IN IP4 10.0.0.1", "c=IN IP4 192.0.2.9")));
-    net.call(0, "sip:bob@example.com");
-    net.accept(1);
-    assert_eq!(net.media(1).remote.to_string(), "192.0.2.9:20000");
-}
-
-#[test]
 fn descriptions_that_make_no_sense() {
     let cases: [(&str, &str, u16); 4] = [
         ("a=path:msrps://", "a=path:msrp://", 400),

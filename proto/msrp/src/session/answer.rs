@@ -1,10 +1,10 @@
 //! Responses and reports, of ours and of the peer (RFC 4975 §7.1.2 to §7.1.4, §7.2, §7.3.2).
 
-use super::arrive::{Arrival, Reading};
+use super::arrive::{Arrival, Concluding, Reading};
 use super::types::{AbortReason, ArrivalKey, Event, FailureReason, FailureReport, MessageKey};
 use super::{Owner, Session};
 use crate::head::report_status;
-use crate::{ByteRange, Continuation, Head, Start, Status, Uri, parse_path};
+use crate::{ByteRange, Continuation, Error, Head, Start, Status, Uri, parse_path};
 
 /// What a response needs from its request.
 pub(super) struct Reply {
@@ -66,7 +66,10 @@ impl Session {
         let Some(at) = self.transactions.iter().position(|t| t.tid == head.tid) else { return };
         let Some(transaction) = self.transactions.remove(at) else { return };
         match transaction.owner {
-            Owner::KeepAlive => self.push_event(Event::KeptAlive { status }),
+            Owner::KeepAlive => {
+                self.push_event(Event::KeptAlive { status });
+                self.ended_by(status);
+            }
             Owner::Message(key) if status.is_ok() => self.answered(key),
             Owner::Message(key) => self.failed_by(key, status, FailureReason::Response(status)),
         }
@@ -91,6 +94,34 @@ impl Session {
         }
         self.awaiting.retain(|(k, _)| *k != key);
         self.failed_by(key, status, FailureReason::Report(status));
+        // RFC 4975 §7.3.2: what did not get through fails the session; 408 is how a relay says so.
+        if status == Status::TIMEOUT {
+            self.close(Some(Error::Lost(status)));
+        }
+    }
+
+    /// RFC 4975 §10.8, §10.10
+    fn ended_by(&mut self, status: Status) {
+        if status.ends_session() {
+            self.close(Some(Error::Lost(status)));
+        }
+    }
+
+    /// Answers the chunk that completed a message, where [`super::Config::conclude`] leaves that to
+    /// the application: 200 when the message is kept. The success report goes with it.
+    pub fn conclude(&mut self, arrival: ArrivalKey, status: Status) {
+        let Some(at) = self.concluding.iter().position(|c| c.message.key == arrival) else { return };
+        let Concluding { message, reply, size } = self.concluding.remove(at);
+        self.concluded(&message, &reply, size, status);
+    }
+
+    /// The last answer to a message, and the report on the whole of it.
+    pub(super) fn concluded(&mut self, message: &Arrival, reply: &Reply, size: u64, status: Status) {
+        self.answer(reply, status);
+        if message.success_report && status.is_ok() {
+            let range = ByteRange { start: 1, end: Some(size), total: Some(size) };
+            self.write_report(message, range, Status::OK);
+        }
     }
 
     fn failed_by(&mut self, key: MessageKey, status: Status, reason: FailureReason) {
@@ -99,6 +130,7 @@ impl Session {
         }
         let reason = if status == Status::TIMEOUT { FailureReason::TimedOut } else { reason };
         self.fail(key, reason);
+        self.ended_by(status);
     }
 
     /// RFC 4975 §7.3: exactly one URI, that of this session.

@@ -32,6 +32,13 @@ impl Arrival {
     }
 }
 
+/// A message that is complete and whose last chunk is not answered.
+pub(super) struct Concluding {
+    pub(super) message: Arrival,
+    pub(super) reply: Reply,
+    pub(super) size: u64,
+}
+
 /// The frame that is being read.
 pub(super) enum Reading {
     /// None; or one that needs nothing at its end.
@@ -174,6 +181,10 @@ impl Session {
             {
                 return Err(Status::BAD_REQUEST);
             }
+            // More is here than the message is said to have now.
+            if range.total.is_some_and(|total| known.ranges.end() > total) {
+                return Err(Status::BAD_REQUEST);
+            }
             known.total = known.total.or(range.total);
             return Ok(Some((known.key, range)));
         }
@@ -188,7 +199,7 @@ impl Session {
         {
             return Err(Status::STOP);
         }
-        if self.arrivals.len() >= self.config.limits.arrivals {
+        if self.arrivals.len() + self.concluding.len() >= self.config.limits.arrivals {
             // One that is refused anyway makes room first.
             let Some(at) = self.arrivals.iter().position(Arrival::is_refused) else {
                 return Err(Status::STOP);
@@ -234,7 +245,7 @@ impl Session {
         let (key, bound) = (part.key, part.bound);
         let Some(message) = self.arrivals.iter_mut().find(|a| a.key == key) else { return };
         // A body shorter than its range was interrupted, a longer one is wrong.
-        if bound.or(message.total).is_some_and(|bound| end > bound) {
+        if [bound, message.total].into_iter().flatten().any(|bound| end > bound) {
             return self.refuse(key, Status::BAD_REQUEST);
         }
         if let Some(document) = &mut message.document {
@@ -253,14 +264,14 @@ impl Session {
     pub(super) fn end(&mut self, flag: Continuation) {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Nothing => {}
-            Reading::Message(part) => self.end_part(&part, flag),
+            Reading::Message(part) => self.end_part(part, flag),
             Reading::Answer(reply, status) => self.answer(&reply, status),
             Reading::Report(head) => self.report(&head),
             Reading::Response(head) => self.response(&head),
         }
     }
 
-    fn end_part(&mut self, part: &Part, flag: Continuation) {
+    fn end_part(&mut self, part: Part, flag: Continuation) {
         let end = part.start + part.length;
         let Some(at) = self.arrivals.iter().position(|a| a.key == part.key) else { return };
         let Some(message) = self.arrivals.get_mut(at) else { return };
@@ -299,12 +310,11 @@ impl Session {
             }
         } else {
             self.push_event(Event::Complete { arrival: message.key, size });
+            if self.config.conclude {
+                return self.concluding.push(Concluding { message, reply: part.reply, size });
+            }
         }
-        self.answer(&part.reply, Status::OK);
-        if message.success_report {
-            let range = ByteRange { start: 1, end: Some(size), total: Some(size) };
-            self.write_report(&message, range, Status::OK);
-        }
+        self.concluded(&message, &part.reply, size, Status::OK);
     }
 
     fn drop_arrival(&mut self, at: usize, status: Status) {

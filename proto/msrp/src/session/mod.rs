@@ -24,7 +24,7 @@ pub use types::{
 };
 
 use crate::{Decoder, Error, Piece, Status};
-use arrive::{Arrival, Reading};
+use arrive::{Arrival, Concluding, Reading};
 use bytes::Bytes;
 use carnet_wire::Random;
 use chunk::Chunk;
@@ -39,6 +39,8 @@ pub struct Session {
     decoder: Decoder,
     reading: Reading,
     arrivals: Vec<Arrival>,
+    /// Messages that are complete and whose last chunk waits for an answer.
+    concluding: Vec<Concluding>,
     departures: VecDeque<Departure>,
     /// Messages that were sent and for which reports may come, oldest first.
     awaiting: VecDeque<(MessageKey, String)>,
@@ -88,6 +90,7 @@ impl Session {
             decoder,
             reading: Reading::Nothing,
             arrivals: Vec::new(),
+            concluding: Vec::new(),
             departures: VecDeque::new(),
             awaiting: VecDeque::new(),
             refused_types: Vec::new(),
@@ -240,6 +243,7 @@ impl Session {
         for departure in std::mem::take(&mut self.departures).into_iter().filter(|d| !d.aborted) {
             self.push_event(Event::Failed { key: departure.key, reason: FailureReason::ConnectionLost });
         }
+        self.concluding.clear();
         self.transactions.clear();
         self.control.clear();
         self.control_octets = 0;

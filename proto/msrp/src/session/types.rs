@@ -20,6 +20,9 @@ pub struct Config {
     pub max_size: Option<u64>,
     /// The peer's `a=max-size` in octets. A larger message is not sent.
     pub peer_max_size: Option<u64>,
+    /// Whether the answer to the chunk that completes a message waits for
+    /// [`super::Session::conclude`], so that 200 says that the message is kept and not only that it came.
+    pub conclude: bool,
     /// Body octets in one chunk before another message gets its turn. At least 2048.
     pub chunk_size: usize,
     /// How long a request waits for its response (RFC 4975 §7.1.1: 30 seconds).
@@ -38,6 +41,7 @@ impl Config {
             peer_accept_types: Vec::new(),
             max_size: None,
             peer_max_size: None,
+            conclude: false,
             chunk_size: 64 << 10,
             transaction_timeout: Duration::from_secs(30),
             limits: Limits::default(),
@@ -166,7 +170,7 @@ pub enum Event {
         /// The octets.
         data: Bytes,
     },
-    /// Every octet of a message has arrived.
+    /// Every octet of a message has arrived. With [`Config::conclude`] the peer does not know it yet.
     Complete {
         /// The message.
         arrival: ArrivalKey,
@@ -225,9 +229,10 @@ pub enum Event {
         /// The answer; [`Status::TIMEOUT`] also when none came.
         status: Status,
     },
-    /// The session is over: the connection ended, or the peer stopped speaking MSRP.
+    /// The session is over: the connection ended, the peer stopped speaking MSRP, or it said that it has
+    /// no such session.
     Closed {
-        /// What the peer did wrong; `None` when the connection just ended.
+        /// What went wrong; `None` when the connection just ended.
         error: Option<crate::Error>,
     },
 }

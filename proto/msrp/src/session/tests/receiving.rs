@@ -198,6 +198,9 @@ fn chunks_that_contradict() {
         (chunk(1, "1-2/10", "ab", '+'), chunk(2, "9-10/10", "ijk", '$'), "400"),
         (chunk(1, "5-6/*", "ab", '+'), chunk(2, "1-4/*", "abcd", '$'), "400"),
         (chunk(1, "1-2/10", "ab", '+'), chunk(2, "3-4/10", "cdefghijklmn", '+'), "400"),
+        // A chunk that does not repeat the total is held to it all the same.
+        (chunk(1, "1-2/10", "ab", '+'), chunk(2, "9-12/*", "ijkl", '+'), "400"),
+        (chunk(1, "1-6/*", "abcdef", '+'), chunk(2, "1-2/4", "ab", '+'), "400"),
     ] {
         let mut s = bob();
         answer(&mut s, &first);
@@ -318,6 +321,34 @@ fn progress_and_late_failure_are_reported() {
         events(&mut s).last(),
         Some(&Event::Aborted { arrival, reason: AbortReason::Refused(Status::FORBIDDEN) })
     );
+}
+
+// RFC 4975 §7.2 has the answer at once; what is kept is known a moment later.
+#[test]
+fn the_last_answer_waits_for_the_application() {
+    let concluding = || session(Config { conclude: true, ..config(BOB, ALICE) }, 2);
+    let asking = |text: &str| text.replace("Message-ID", "Success-Report: yes\r\nMessage-ID");
+    for (status, answered) in [(Status::OK, "200 OK"), (Status::STOP, "413 Stop Sending")] {
+        let (mut s, now) = (concluding(), Instant::now());
+        assert!(answer(&mut s, &asking(&chunk(1, "1-*/6", "abc", '+'))).contains(" 200 OK"));
+        assert_eq!(answer(&mut s, &asking(&chunk(2, "4-*/6", "def", '$'))), "");
+        let Some(Event::Complete { arrival, size: 6 }) = events(&mut s).pop() else { panic!() };
+        s.conclude(arrival, status);
+        let out = output(&mut s, now);
+        assert!(out.contains(&format!(" {answered}\r\n")), "{out}");
+        // Only what is kept is reported as received.
+        assert_eq!(out.contains("REPORT"), status.is_ok(), "{out}");
+        s.conclude(arrival, Status::OK);
+        assert_eq!(output(&mut s, now), "", "an answer is given once");
+    }
+    // Those that wait for it count as incomplete.
+    let mut s = concluding();
+    for id in 1..=u32::try_from(s.config().limits.arrivals).unwrap() {
+        let whole = chunk(id, "1-3/3", "abc", '$').replace("Message-ID: ", &format!("Message-ID: n{id}"));
+        assert_eq!(answer(&mut s, &whole), "");
+        events(&mut s);
+    }
+    assert!(answer(&mut s, &chunk(99, "1-3/3", "abc", '$')).contains(" 413 "));
 }
 
 #[test]

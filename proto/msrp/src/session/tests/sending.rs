@@ -99,7 +99,6 @@ fn answers_that_say_no() {
     for (status, reason) in [
         ("413 Stop", FailureReason::Response(Status::STOP)),
         ("400", FailureReason::Response(Status::BAD_REQUEST)),
-        ("481 Gone", FailureReason::Response(Status::NO_SESSION)),
         ("423", FailureReason::Response(Status::OUT_OF_BOUNDS)),
         ("408", FailureReason::TimedOut),
         ("999 What", FailureReason::Response(Status(999))),
@@ -114,6 +113,31 @@ fn answers_that_say_no() {
         // A second response to the same request says nothing.
         s.handle_input(now, response.as_bytes());
         assert_eq!((events(&mut s), s.poll_timeout()), (vec![], None));
+    }
+}
+
+// RFC 4975 §10.8, §10.10: there is nothing to go on with.
+#[test]
+fn answers_that_end_the_session() {
+    for status in [Status::NO_SESSION, Status::BOUND_ELSEWHERE] {
+        let (mut s, now) = (alice(), Instant::now());
+        let (message, body) = text("hello");
+        let key = s.send_whole(message, body).unwrap();
+        let out = output(&mut s, now);
+        s.handle_input(now, ok_to(&out, &status.to_string()).as_bytes());
+        let failed = Event::Failed { key, reason: FailureReason::Response(status) };
+        let closed = Event::Closed { error: Some(Error::Lost(status)) };
+        assert_eq!(events(&mut s), [Event::Sent { key }, failed, closed]);
+        assert!(s.is_closed());
+        // Also to a sign of life.
+        let mut s = alice();
+        s.keep_alive(now);
+        let out = output(&mut s, now);
+        s.handle_input(now, ok_to(&out, &status.to_string()).as_bytes());
+        assert_eq!(
+            events(&mut s),
+            [Event::KeptAlive { status }, Event::Closed { error: Some(Error::Lost(status)) }]
+        );
     }
 }
 
@@ -233,8 +257,14 @@ fn reports_of_failure_and_others() {
     assert_eq!(events(&mut s), []);
     let other = send(&mut s);
     assert_ne!(key, other);
+    s.handle_input(now, report("m7", "000 403 No").as_bytes());
+    let reason = FailureReason::Report(Status::FORBIDDEN);
+    assert_eq!(events(&mut s), [Event::Failed { key: other, reason }]);
+    // RFC 4975 §7.3.2: octets that did not get through fail the session.
+    let last = send(&mut s);
     s.handle_input(now, report("m7", "000 408 Slow").as_bytes());
-    assert_eq!(events(&mut s), [Event::Failed { key: other, reason: FailureReason::TimedOut }]);
+    let lost = Event::Closed { error: Some(Error::Lost(Status::TIMEOUT)) };
+    assert_eq!(events(&mut s), [Event::Failed { key: last, reason: FailureReason::TimedOut }, lost]);
     assert_eq!(output(&mut s, now), "");
 }
 
