@@ -6,8 +6,10 @@ mod families;
 mod faults;
 mod lab;
 mod load;
+mod meddler;
 mod network;
 mod sealed;
+mod tampering;
 
 use lab::Lab;
 

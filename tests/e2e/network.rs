@@ -116,7 +116,11 @@ pub fn build(lab: &mut Lab) {
 /// Starts every role, and waits until the borders have their gateways.
 pub fn start(lab: &mut Lab) {
     for (host, _) in HOSTS {
-        let command = carnet(lab, host, &["run", "-c", &format!("{host}.toml")]);
+        let mut command = carnet(lab, host, &["run", "-c", &format!("{host}.toml")]);
+        if MEDIA_HOSTS.iter().any(|(gateway, ..)| gateway == host) {
+            // A gateway says what it holds whenever that changes.
+            command.env("CARNET_LOG", "info,carnet::roles::seen=trace");
+        }
         lab.start(host, command);
     }
     for (border, ..) in BORDERS {

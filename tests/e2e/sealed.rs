@@ -5,6 +5,7 @@ use crate::lab::{Lab, tshark};
 use crate::network::{self, BORDERS, MEDIA_HOSTS, PATIENCE};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const THERE: &str = "the eagle has landed in the vineyard";
 const BACK: &str = "then bring the other eagle along too";
@@ -142,6 +143,19 @@ fn a_sealed_call_across_two_operators() {
         let malformed = tshark(&capture, "_ws.malformed", &["frame.number"], &[]);
         assert!(malformed.is_empty(), "{host}: malformed frames {malformed:?}");
         assert_no_media_sockets(&lab, host);
+    }
+}
+
+/// Waits until every gateway holds nothing: no context and no port, by its own account and by the
+/// system's.
+pub fn let_go(lab: &Lab, limit: Duration) {
+    for (host, ..) in MEDIA_HOSTS {
+        lab.until(limit, &format!("{host} lets go"), |lab| {
+            let log = lab.output(host, "err");
+            let last = log.lines().rev().find(|line| line.contains("contexts="));
+            let idle = last.is_none_or(|line| line.contains("contexts=0") && line.contains("idle=true"));
+            idle && media_sockets(lab, host).is_empty()
+        });
     }
 }
 
