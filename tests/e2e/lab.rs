@@ -246,6 +246,14 @@ impl Drop for Lab {
             let _ = process.child.kill();
             let _ = process.child.wait();
         }
+        // Programs of others have children of their own.
+        for namespace in self.hosts.values() {
+            let left = Command::new("ip").args(["netns", "pids", namespace]).output();
+            let left = left.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            for process in left.unwrap_or_default().split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", process]).status();
+            }
+        }
         for namespace in self.hosts.values().chain(self.networks.values()) {
             ip(&["netns", "del", namespace]);
         }

@@ -8,6 +8,7 @@ mod lab;
 mod load;
 mod meddler;
 mod network;
+mod registrar;
 mod sealed;
 mod tampering;
 
