@@ -10,6 +10,7 @@ mod meddler;
 mod network;
 mod registrar;
 mod sealed;
+mod strangers;
 mod tampering;
 
 use lab::Lab;

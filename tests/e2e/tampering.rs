@@ -12,7 +12,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(20);
 
 /// The network with somebody on the way from operator A to operator B, and bob listening.
-fn meddled(lab: &mut Lab) -> Meddler {
+pub fn meddled(lab: &mut Lab) -> Meddler {
     network::build(lab);
     lab.join("meddler", "peers", "192.0.2.9/24");
     lab.edit("interconnect-a.toml", "sip:192.0.2.3;transport=tcp", "sip:192.0.2.9;transport=tcp");
