@@ -65,17 +65,23 @@ impl Lab {
         self.networks.insert(name.into(), namespace);
     }
 
+    /// Makes a host that is on no network, if it is new.
+    pub fn host(&mut self, host: &str) {
+        if self.hosts.contains_key(host) {
+            return;
+        }
+        let namespace = format!("{}h{}", self.tag, self.hosts.len());
+        must(&["netns", "add", &namespace]);
+        must(&["-n", &namespace, "link", "set", "lo", "up"]);
+        // IPv6 addresses are usable at once, without waiting for duplicate detection.
+        let off = "net.ipv6.conf.default.accept_dad=0";
+        let _ = Command::new("ip").args(["netns", "exec", &namespace, "sysctl", "-qw", off]).status();
+        self.hosts.insert(host.into(), namespace);
+    }
+
     /// Puts a host on a network with an address such as `192.0.2.1/24`; makes the host if it is new.
     pub fn join(&mut self, host: &str, network: &str, address: &str) {
-        if !self.hosts.contains_key(host) {
-            let namespace = format!("{}h{}", self.tag, self.hosts.len());
-            must(&["netns", "add", &namespace]);
-            must(&["-n", &namespace, "link", "set", "lo", "up"]);
-            // IPv6 addresses are usable at once, without waiting for duplicate detection.
-            let off = "net.ipv6.conf.default.accept_dad=0";
-            let _ = Command::new("ip").args(["netns", "exec", &namespace, "sysctl", "-qw", off]).status();
-            self.hosts.insert(host.into(), namespace);
-        }
+        self.host(host);
         let (bridge, host) = (&self.networks[network], &self.hosts[host]);
         let device = format!("e-{network}");
         let device = &device[..device.len().min(15)];

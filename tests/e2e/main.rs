@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod demo;
 mod families;
 mod faults;
 mod lab;
 mod load;
 mod meddler;
 mod network;
+mod parallel;
 mod registrar;
 mod sealed;
 mod strangers;
