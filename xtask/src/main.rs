@@ -59,7 +59,9 @@ fn test(args: &[String]) -> Result<(), String> {
         ("tcpdump", "nothing is captured between hosts"),
         ("sipp", "no calls are driven by another SIP implementation"),
         ("openssl", "no handshake with another TLS program"),
+        ("gnutls-cli", "no handshake with a second other TLS program"),
         ("erl", "H.248 text is not read by a second implementation"),
+        ("kamailio", "no registrar but our own behind a border"),
     ] {
         if !on_path(program) {
             eprintln!("xtask: {program} is not installed: {needed_for}");
