@@ -357,3 +357,38 @@ fn a_ticket_that_is_not_for_this_call() {
     lab.file("alice.toml", &original);
     still_works(&mut lab);
 }
+
+/// Between alice and her own border no border stands in for her: she looks herself.
+#[test]
+fn an_answer_changed_before_the_client() {
+    let Some(mut lab) = Lab::new() else { return };
+    network::build(&mut lab);
+    lab.join("meddler", "subs-a", "198.51.100.20/26");
+    lab.edit("alice.toml", "sip:198.51.100.1;transport=tcp", "sip:198.51.100.20:5060;transport=tcp");
+    let meddler = Meddler::start(&lab, "meddler", "198.51.100.20:5060", "198.51.100.1:5060");
+    network::start(&mut lab);
+    network::ue(&mut lab, "bob", &["listen"]);
+    lab.wait_for("bob", "out", "\"registered\"", PATIENCE);
+    let cases = [
+        Case {
+            name: "the whole answer in clear",
+            change: in_clear,
+            alice: shown("transport-changed", "we offered TCP/TLS/MSRP and were answered TCP/MSRP"),
+            bob: None,
+        },
+        Case {
+            name: "the key exchange removed",
+            change: |body| without(body, "a=key-mgmt"),
+            alice: shown("unsealed", "the answer came without end-to-end keys"),
+            bob: None,
+        },
+        Case {
+            name: "a line behind a CR in a value",
+            change: |body| body.replace("s=-\r\n", "s=-\rm=message 9 TCP/MSRP *\r\n"),
+            alice: shown("malformed", "no CR and no NUL inside a line"),
+            bob: None,
+        },
+    ];
+    try_all(&mut lab, &meddler, "SIP/2.0 200", &cases);
+    still_works(&mut lab);
+}
