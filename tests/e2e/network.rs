@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Time for a process to come up on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Networks a host is on, and its address in each.
 type On = &'static [(&'static str, &'static str)];
@@ -211,7 +211,7 @@ pub fn build_as(lab: &mut Lab, shape: &Shape) {
     }
 }
 
-/// Starts every role, and waits until the borders have their gateways.
+/// Starts every role, and waits until all are there and the borders have their gateways.
 pub fn start(lab: &mut Lab) {
     for (host, _) in HOSTS {
         let mut command = carnet(lab, host, &["run", "-c", &format!("{host}.toml")]);
@@ -220,6 +220,9 @@ pub fn start(lab: &mut Lab) {
             command.env("CARNET_LOG", "info,carnet::roles::seen=trace");
         }
         lab.start(host, command);
+    }
+    for (host, _) in HOSTS {
+        lab.wait_for(host, "out", "ready", PATIENCE);
     }
     for (border, ..) in BORDERS {
         lab.wait_for(border, "err", "gateway-up", PATIENCE);
