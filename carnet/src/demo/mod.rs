@@ -98,7 +98,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<bool, String> {
     };
     let began = Instant::now();
     let directory = Directory::new()?;
-    let addresses = Addresses::free()?;
+    let (addresses, _claim) = Addresses::free()?;
     let people = prepare(directory.path(), addresses)?;
     let text = addresses.configuration();
     std::fs::write(directory.path().join("network.toml"), &text).map_err(|e| e.to_string())?;
@@ -129,7 +129,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<bool, String> {
     // A reader that went away is no failure of the proof.
     let _ = shown;
     if args.hold {
-        hold(directory.path(), &mut bob).await;
+        hold(directory.path(), &mut bob, args.json).await;
     }
     alice.handle.stop().await;
     bob.handle.stop().await;
@@ -408,13 +408,19 @@ async fn told_to_stop() {
 }
 
 /// Leaves the network running until a signal.
-async fn hold(directory: &Path, bob: &mut Subscriber) {
-    println!("\nThe network keeps running; Ctrl-C ends it. Join in from another terminal:\n");
+async fn hold(directory: &Path, bob: &mut Subscriber, json: bool) {
     let program = std::env::current_exe().map_or_else(|_| "carnet".into(), |p| p.display().to_string());
-    println!("  {program} ue -c {}/carol.toml chat {BOB}", directory.display());
-    println!("  {program} ue -c {}/carol.toml send {BOB} FILE", directory.display());
-    println!("  {program} ue -c {}/dave.toml listen", directory.display());
-    println!("\nIts configuration is {}/network.toml. bob reads what he is sent:", directory.display());
+    let join =
+        [("carol", format!("chat {BOB}")), ("carol", format!("send {BOB} FILE")), ("dave", "listen".into())]
+            .map(|(who, action)| format!("{program} ue -c {}/{who}.toml {action}", directory.display()));
+    let network = directory.join("network.toml");
+    if json {
+        println!("{}", serde_json::json!({"event": "hold", "join": join, "configuration": network}));
+    } else {
+        println!("\nThe network keeps running; Ctrl-C ends it. Join in from another terminal:\n");
+        join.iter().for_each(|command| println!("  {command}"));
+        println!("\nIts configuration is {}. bob reads what he is sent:", network.display());
+    }
     loop {
         tokio::select! {
             () = told_to_stop() => return,
