@@ -175,3 +175,31 @@ fn a_wrong_key_at_the_client() {
     assert_eq!(lab.process(alice).wait(PATIENCE), Some(0), "{}", lab.output("alice", "out"));
     let_go(&lab, PATIENCE);
 }
+
+/// Where no source filter keeps him out, a stranger who speaks TLS before alice comes has the
+/// pinhole. He gets an alert; the call may be lost, and nothing else.
+#[test]
+fn a_stranger_who_speaks_first() {
+    let Some(mut lab) = Lab::new() else { return };
+    let (alice, pinhole) = gate_open(&mut lab, false);
+    let mut client = lab.command("stranger", "openssl");
+    client.args(["s_client", "-connect", &pinhole.to_string(), "-psk_identity", "mikey-ticket:00000000:01"]);
+    client.args(["-psk", "000102030405060708090a0b0c0d0e0f"]);
+    let client = lab.start("s_client", client);
+    assert_eq!(lab.process(client).wait(PATIENCE), Some(1), "{}", lab.output("s_client", "out"));
+    let said = lab.output("s_client", "out") + &lab.output("s_client", "err");
+    assert!(said.contains("alert"), "{said}");
+
+    lab.process(alice).signal("CONT");
+    lab.until(PATIENCE, "alice knows", |lab| {
+        let out = lab.output("alice", "out");
+        out.contains("\"event\":\"sealed\"") || out.contains("\"event\":\"ended\"")
+    });
+    if lab.output("alice", "out").contains("\"event\":\"sealed\"") {
+        lab.process(alice).signal("INT");
+        assert_eq!(lab.process(alice).wait(PATIENCE), Some(0));
+    } else {
+        assert!(lab.process(alice).wait(PATIENCE).is_some(), "alice does not end");
+    }
+    let_go(&lab, PATIENCE);
+}
