@@ -75,3 +75,29 @@ fn people_join_in() {
 fn scripts_join_in() {
     joined(true);
 }
+
+/// However early it is told to stop, held or not, no key stays behind.
+#[test]
+fn an_early_end_leaves_no_keys() {
+    for arguments in [&["demo", "--hold"][..], &["demo"]] {
+        for signal in ["-INT", "-TERM"] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut demo =
+                Running::start(Command::new(CARNET).args(arguments).env("TMPDIR", directory.path()));
+            demo.line("up in");
+            let stop = Command::new("kill").args([signal, &demo.child.id().to_string()]).status();
+            assert!(stop.is_ok_and(|s| s.success()));
+            assert_eq!(demo.child.wait().unwrap().code(), Some(1), "{arguments:?}");
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "{arguments:?} {signal}");
+        }
+    }
+}
+
+/// A reader that leaves does not change the outcome.
+#[test]
+fn nobody_reads_to_the_end() {
+    let line = format!("{CARNET} demo --file-size 1 | head -n 1; exit ${{PIPESTATUS[0]}}");
+    let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
