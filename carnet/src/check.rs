@@ -36,6 +36,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             for role in roles {
                 println!("{role}");
             }
+            println!("ok");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -34,6 +34,10 @@ fn examples() -> tempfile::TempDir {
         write(&format!("{name}.pem"), &credential.certificate_pem().unwrap());
         write(&format!("{name}.key"), &credential.private_key_pem().unwrap());
     }
+    // A border and its gateway in one file.
+    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let gateway = read("trgw-a.toml").replace("interconnect-a@tcp:10.1.0.3:2944", "local:interconnect-a");
+    write("whole.toml", (read("interconnect-a.toml") + &gateway).as_bytes());
     write("alice.password", b"alice's password\n");
     write("alice.psk", b"000102030405060708090a0b0c0d0e0f\n");
     directory
@@ -69,6 +73,8 @@ fn every_example_is_good() {
         assert!(output.status.success() && seen["ok"] == true, "{file}: {output:?}");
         assert_eq!(seen["roles"].as_array().unwrap().len(), 1, "{file}");
     }
+    let whole = json(&check(directory.path(), "whole.toml"));
+    assert_eq!(whole["roles"].as_array().map(Vec::len), Some(2), "{whole}");
     let alice = json(&check(directory.path(), "alice.toml"))["roles"][0].as_str().unwrap().to_owned();
     assert!(alice.contains("sip:alice@a.example") && alice.contains("https://kms.example:8443"), "{alice}");
 }
@@ -199,6 +205,59 @@ const MISTAKES: &[Mistake] = &[
         "key = \"other.key\"",
         "does not belong to the certificate",
         "\"kms.pem\"",
+    ),
+    // What would start and then fail at every call.
+    (
+        "border-a.toml",
+        "10.1.0.3;transport=tcp",
+        "10.1.0.3;transport=foo",
+        "`foo` is not a transport",
+        "\"sip:10.1.0.3;transport=foo\"",
+    ),
+    (
+        "border-a.toml",
+        "10.1.0.3;transport=tcp",
+        "10.1.0.3;transport=tls",
+        "TLS needs [border.border-a.tls]",
+        "\"sip:10.1.0.3;transport=tls\"",
+    ),
+    (
+        "border-a.toml",
+        "registrar =",
+        "policy = { max-calls = 0 }\nregistrar =",
+        "no call would be taken",
+        "0",
+    ),
+    ("trgw-a.toml", "witness =", "max-contexts = 0\nwitness =", "no media would be taken", "0"),
+    (
+        "trgw-a.toml",
+        "v4 = \"10.1.0.4\"",
+        "v4 = \"0.0.0.0\"",
+        "media needs the address of this host",
+        "\"0.0.0.0\"",
+    ),
+    ("whole.toml", "role = \"trgw\"", "role = \"ims-agw\"", "an IBCF controls TrGWs", "\"trgw-a\""),
+    (
+        "whole.toml",
+        "peers = [\"10.1.0.0/24\"]",
+        "realm = \"moon\"",
+        "gateway `trgw-a` has no realm `moon`",
+        "\"moon\"",
+    ),
+    (
+        "whole.toml",
+        "peers = [\"192.0.2.3\"]",
+        "media = \"v6\"",
+        "gateway `trgw-a` has no IPv6 address in realm `peers`",
+        "\"v6\"",
+    ),
+    (
+        "whole.toml",
+        "# Transition",
+        "[gateway.other]\nrole = \"trgw\"\ncontrollers = [\"x@tcp:10.1.0.9:2944\"]\n\
+     [gateway.other.realm.r]\nv4 = \"10.1.0.4\"\nports = \"39000-39100\"\n# Transition",
+        "gateway `other` gives out ports of 10.1.0.4 too",
+        "\"30000-39999\"",
     ),
     // The client.
     ("alice.toml", "[ue]", "[eu]", "unknown field `eu`", "eu"),

@@ -1,12 +1,18 @@
-//! What the roles themselves would stumble over when they start: URIs, certificates, the file of
-//! users, sockets that two of them want.
+//! What the roles themselves would stumble over when they start, or at every call: URIs,
+//! certificates, the file of users, sockets and ports that two of them want, realms and addresses
+//! that a gateway in the same file does not have.
 
 use super::place::{Source, wrong};
 use crate::kms;
 use crate::roles::tls;
-use carnet_ops::config::{BorderSection, Config, ConfigError, Proto, RegistrarMode, TlsSection};
-use carnet_sip::Uri;
+use carnet_ops::config::{
+    BorderRole, BorderSection, Config, ConfigError, GatewayRole, GatewaySection, IpVersion, Proto,
+    RegistrarMode, TlsSection,
+};
+use carnet_sip::{Scheme, Transport, Uri};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 type Checked = Result<(), Box<ConfigError>>;
@@ -17,7 +23,12 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
         .map_err(|e| source.complain(&["log", "level"], &format!("not a filter for the log: {e}")))?;
     for (name, border) in &config.border {
         check_border(source, name, border.as_ref())?;
+        check_media(source, config, name, border.as_ref())?;
     }
+    for (name, gateway) in &config.gateway {
+        check_gateway(source, name, gateway.as_ref())?;
+    }
+    check_ports(source, config)?;
     if let Some(section) = &config.kms {
         let section = section.as_ref();
         kms::identity(&section.name).map_err(|e| source.complain(&["kms", "name"], &e.to_string()))?;
@@ -31,10 +42,21 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
 fn check_border(source: &Source<'_>, name: &str, border: &BorderSection) -> Checked {
     let uri = |text: &str, path: &[&str]| {
         let path = [&["border", name], path].concat();
-        let fail =
-            |e: carnet_wire::ParseError| source.complain(&path, &format!("`{text}` is not a SIP URI: {e}"));
-        Uri::parse(text).map(drop).map_err(fail)
+        let complain = |message: String| source.complain(&path, &message);
+        let uri = Uri::parse(text).map_err(|e| complain(format!("`{text}` is not a SIP URI: {e}")))?;
+        let transport = match uri.param("transport") {
+            Some(word) => Transport::parse(word)
+                .ok_or_else(|| complain(format!("`{word}` is not a transport: udp, tcp or tls")))?,
+            None => Transport::Udp,
+        };
+        if border.tls.is_none() && (transport == Transport::Tls || uri.scheme() == Scheme::Sips) {
+            return Err(complain(format!("TLS needs [border.{name}.tls] with certificate and key")));
+        }
+        Ok(())
     };
+    if border.policy.max_calls == 0 {
+        return Err(source.complain(&["border", name, "policy", "max-calls"], "no call would be taken"));
+    }
     let user = format!("sip:user@{}", border.domain);
     Uri::parse(&user).map_err(|_| {
         let message = format!("`{}` is not a domain", border.domain);
@@ -59,6 +81,86 @@ fn check_border(source: &Source<'_>, name: &str, border: &BorderSection) -> Chec
         }
     }
     border.tls.as_ref().map_or(Ok(()), |section| check_tls(source, &["border", name, "tls"], section))
+}
+
+/// A gateway in the same file has what the border will ask it for.
+fn check_media(source: &Source<'_>, config: &Config, name: &str, border: &BorderSection) -> Checked {
+    let gateways = border.control.as_ref().gateways.iter().enumerate();
+    for (index, gateway) in gateways {
+        let Some(section) = config.gateway.get(gateway) else { continue };
+        let section = section.as_ref();
+        let pair = (border.role, section.role);
+        if !matches!(pair, (BorderRole::ImsAlg, GatewayRole::ImsAgw) | (BorderRole::Ibcf, GatewayRole::Trgw))
+        {
+            let path = ["border", name, "control", "gateways", &index.to_string()];
+            return Err(source.complain(&path, "an IMS-ALG controls IMS-AGWs, an IBCF controls TrGWs"));
+        }
+        for (network, settings) in &border.network {
+            let settings = settings.as_ref();
+            let realm = settings.realm.as_ref().unwrap_or(network);
+            let Some(addresses) = section.realm.get(realm) else {
+                let message = format!("gateway `{gateway}` has no realm `{realm}`");
+                return Err(source.complain(&["border", name, "network", network, "realm"], &message));
+            };
+            let v6 = match settings.media {
+                Some(version) => version == IpVersion::V6,
+                None => settings.listen.as_ref().first().is_some_and(|bind| bind.address.is_ipv6()),
+            };
+            let addresses = addresses.as_ref();
+            if (v6 && addresses.v6.is_none()) || (!v6 && addresses.v4.is_none()) {
+                let version = if v6 { "IPv6" } else { "IPv4" };
+                let message = format!("gateway `{gateway}` has no {version} address in realm `{realm}`");
+                return Err(source.complain(&["border", name, "network", network, "media"], &message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_gateway(source: &Source<'_>, name: &str, gateway: &GatewaySection) -> Checked {
+    if gateway.max_contexts == 0 {
+        return Err(source.complain(&["gateway", name, "max-contexts"], "no media would be taken"));
+    }
+    for (realm, section) in &gateway.realm {
+        let section = section.as_ref();
+        let any = |key: &str| {
+            let path = ["gateway", name, "realm", realm, key];
+            Err(source.complain(&path, "media needs the address of this host in the realm"))
+        };
+        if section.v4.is_some_and(|ip| ip.is_unspecified()) {
+            return any("v4");
+        }
+        if section.v6.is_some_and(|ip| ip.is_unspecified()) {
+            return any("v6");
+        }
+    }
+    Ok(())
+}
+
+/// No two gateways give out the same ports of one address.
+fn check_ports(source: &Source<'_>, config: &Config) -> Checked {
+    let mut taken: Vec<(IpAddr, &RangeInclusive<u16>, &str)> = Vec::new();
+    for (name, gateway) in &config.gateway {
+        for (realm, section) in &gateway.as_ref().realm {
+            let section = section.as_ref();
+            let ports = &section.ports.0;
+            let addresses = [section.v4.map(IpAddr::from), section.v6.map(IpAddr::from)];
+            for ip in addresses.into_iter().flatten() {
+                let other = taken.iter().find(|(other, theirs, owner)| {
+                    *other == ip
+                        && *owner != name
+                        && theirs.start() <= ports.end()
+                        && ports.start() <= theirs.end()
+                });
+                if let Some((.., owner)) = other {
+                    let message = format!("gateway `{owner}` gives out ports of {ip} too");
+                    return Err(source.complain(&["gateway", name, "realm", realm, "ports"], &message));
+                }
+                taken.push((ip, ports, name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Points into the file of users, where the mistake is, and shows no password.
