@@ -84,3 +84,38 @@ fn two_chats_and_a_file_at_once() {
         assert!(after < before + 4096, "{host} grew from {before} to {after} kB");
     }
 }
+
+/// Anonymous and other memory that a process has had at most, in kB.
+fn most(lab: &mut Lab, index: usize) -> u64 {
+    let status = format!("/proc/{}/status", lab.process(index).child.id());
+    let status = std::fs::read_to_string(status).unwrap_or_default();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    memory.trim().trim_end_matches(" kB").parse().expect("kilobytes")
+}
+
+/// A file of 1 GiB through two whole processes: neither ever has 32 MiB.
+#[test]
+fn a_large_file_needs_little_memory() {
+    let Some(mut lab) = Lab::new() else { return };
+    network::build(&mut lab);
+    network::start(&mut lab);
+    // Holes cost no disk at the sender, and are octets like others on the way.
+    let file = std::fs::File::create(lab.directory().join("large.bin")).expect("a file");
+    file.set_len(1 << 30).expect("a length");
+    let bob = network::ue(&mut lab, "bob", &["receive", "--dir", "inbox"]);
+    lab.wait_for("bob", "out", "\"registered\"", PATIENCE);
+    let alice = network::ue(&mut lab, "alice", &["send", "sip:bob@b.example", "large.bin"]);
+    let mut peak = (0, 0);
+    let start = std::time::Instant::now();
+    let code = loop {
+        peak = (peak.0.max(most(&mut lab, alice)), peak.1.max(most(&mut lab, bob)));
+        if let Some(code) = lab.process(alice).wait(std::time::Duration::from_millis(200)) {
+            break code;
+        }
+        assert!(start.elapsed().as_secs() < 600, "{}", lab.output("alice", "out"));
+    };
+    assert_eq!(code, 0, "{}", lab.output("alice", "out"));
+    eprintln!("1 GiB in {:?}; sender {} kB, receiver {} kB", start.elapsed(), peak.0, peak.1);
+    assert!(peak.0 < 32 << 10 && peak.1 < 32 << 10, "sender {} kB, receiver {} kB", peak.0, peak.1);
+    let_go(&lab, PATIENCE);
+}
