@@ -6,7 +6,7 @@
 mod border;
 mod gateway;
 mod seen;
-mod tls;
+pub mod tls;
 
 pub use seen::{Observer, Seen, log, printed};
 

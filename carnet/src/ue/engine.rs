@@ -129,7 +129,12 @@ impl Engine {
 
         let tls = (transport == Transport::Tls).then(|| sip_tls(&config)).transpose()?;
         // Without a certificate nobody connects to us by TLS: what is for us comes by our connection.
-        let listen = Listen { transport, address: config.listen };
+        // "Any address" is one of the family in which the first hop is.
+        let mut address = config.listen;
+        if address.ip().is_unspecified() && local.is_ipv6() {
+            address.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
+        }
+        let listen = Listen { transport, address };
         let listening = if transport == Transport::Tls { Vec::new() } else { vec![listen] };
         let (drain, token) = carnet_net::drain();
         let sip_config = SipConfig { listen: listening, tls, ..SipConfig::default() };
