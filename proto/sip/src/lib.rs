@@ -22,6 +22,7 @@ mod limits;
 mod locate;
 mod message;
 mod method;
+pub mod multipart;
 mod params;
 pub mod registration;
 mod typed;
