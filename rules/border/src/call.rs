@@ -5,6 +5,7 @@
 //! offer or an answer wait for the gateway; what comes behind them waits too, so nothing
 //! overtakes. RFC 3261 §12 to §15, RFC 3262, RFC 3311, RFC 4028, RFC 6337.
 
+use crate::body::Description;
 use crate::config::Network;
 use crate::context::{Both, Side};
 use crate::core::{AlarmKey, CallKey, Core};
@@ -12,7 +13,6 @@ use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
 use crate::session::{ExchangeKey, Fault, Session};
-use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -74,10 +74,10 @@ pub(crate) enum Kind {
     Ack(ClientKey),
 }
 
-/// The session description in a message.
+/// An offer or an answer in a message.
 #[derive(Debug)]
 pub(crate) struct Sdp {
-    pub(crate) document: Document,
+    pub(crate) description: Description,
     pub(crate) key: ExchangeKey,
     pub(crate) is_offer: bool,
 }
@@ -333,19 +333,16 @@ impl Call {
         if self.phase == Phase::Over || held.message.body().is_empty() {
             return Ok(Vec::new());
         }
-        if !has_sdp(&held.message)? {
-            return Ok(Vec::new());
-        }
         let Some((key, is_offer)) = self.classify(held) else { return Ok(Vec::new()) };
-        let document = Document::parse(held.message.body().clone(), &core.config.limits.sdp)
-            .map_err(|e| Fault::new(400, e.to_string()))?;
+        let description = Description::of(&held.message, &core.config.limits.sdp)?;
+        let Some(description) = description else { return Ok(Vec::new()) };
         let waiting = if is_offer {
-            self.session.begin_offer(core, key, held.from, &document)
+            self.session.begin_offer(core, key, held.from, &description.document)
         } else {
             let decides = self.decides(&held.message, held.from);
-            self.session.begin_answer(core, key, &document, decides)
+            self.session.begin_answer(core, key, &description.document, decides)
         };
-        held.sdp = Some(Sdp { document, key, is_offer });
+        held.sdp = Some(Sdp { description, key, is_offer });
         waiting
     }
 
@@ -499,24 +496,4 @@ impl Call {
     pub(crate) fn set_session_timer(&mut self, now: Instant, seconds: u32, grace: Duration) {
         self.deadline = Some(now + Duration::from_secs(u64::from(seconds)) + grace);
     }
-}
-
-/// Whether the body is a session description that we can read.
-fn has_sdp(message: &Message) -> Result<bool, Fault> {
-    let Some(kind) = message.content_type() else { return Ok(false) };
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/sdp") {
-        // A description that we cannot read is one that we cannot anchor.
-        let plain = message.header("Content-Encoding").is_none_or(|e| e.eq_ignore_ascii_case("identity"));
-        return if plain {
-            Ok(true)
-        } else {
-            Err(Fault::new(415, "compressed session descriptions are not read"))
-        };
-    }
-    let hidden = || memchr::memmem::find(message.body(), b"application/sdp").is_some();
-    if kind.get(..10).is_some_and(|k| k.eq_ignore_ascii_case("multipart/")) && hidden() {
-        return Err(Fault::new(415, "session descriptions inside multipart bodies are not read"));
-    }
-    Ok(false)
 }

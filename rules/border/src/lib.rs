@@ -5,6 +5,7 @@
 //! edits of the session description, and every other octet of the signalling passes as it came.
 //!
 //! * `plan`: what to do with each media line, and why.
+//! * `body`: the session description in a message.
 //! * `offer`, `answer`, `session`: offer/answer over the life of a call.
 //! * `context`: one H.248 context and its commands.
 //! * `call`, `pass`, `ending`: the queue of a call, what goes on, and how it ends.
@@ -12,6 +13,7 @@
 //! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
 
 mod answer;
+mod body;
 mod border;
 mod call;
 mod config;

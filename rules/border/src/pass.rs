@@ -31,17 +31,13 @@ impl Call {
     /// Puts the gateway's addresses into the message.
     fn dress(&self, core: &Core, held: &mut Held) -> Result<(), Fault> {
         let Some(sdp) = held.sdp.as_mut().filter(|_| self.phase != Phase::Over) else { return Ok(()) };
+        let document = &mut sdp.description.document;
         if sdp.is_offer {
-            self.session.finish_offer(core, sdp.key, &mut sdp.document)?;
+            self.session.finish_offer(core, sdp.key, document)?;
         } else {
-            self.session.relocate(core, &mut sdp.document, held.from.other())?;
+            self.session.relocate(core, document, held.from.other())?;
         }
-        let octets = sdp.document.to_bytes();
-        if octets != *held.message.body() {
-            let kind = held.message.content_type().map(|t| t.into_owned());
-            held.message.set_body(octets, kind.as_deref()).map_err(|e| Fault::new(500, e.to_string()))?;
-        }
-        Ok(())
+        sdp.description.put_into(&mut held.message)
     }
 
     fn pass_request(&mut self, core: &mut Core, now: Instant, from: Side, key: ServerKey, message: Message) {
