@@ -238,6 +238,10 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         Gateway { name: gateway.as_str().into(), mid: MId::domain(gateway.clone()), transport, realms }
     });
     let policy = &section.policy;
+    let registrar = section.registrar.as_ref().map(|r| r.as_ref());
+    let (hunt, contacts) = (Timers::default().hunt, Limits::default().contacts);
+    let (hunt, contacts) =
+        registrar.map_or((hunt, contacts), |r| (Duration::from_secs(r.hunt.into()), r.contacts));
     let seconds = |n: u32| Duration::from_secs(n.into());
     let role = match section.role {
         BorderRole::ImsAlg => GatewayRole::ImsAgw,
@@ -262,10 +266,11 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         profiles: accepted,
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
+            hunt,
             inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
             ..Timers::default()
         },
-        limits: Limits { calls: policy.max_calls, ..Limits::default() },
+        limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },
         sip: carnet_sip::Config::default(),
     })
 }

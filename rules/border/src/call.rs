@@ -114,11 +114,14 @@ pub(crate) struct Call {
 #[derive(Debug)]
 pub(crate) struct FirstInvite {
     pub(crate) server: ServerKey,
+    /// Which branch of the caller's request this call is; 0 if it was not forked.
+    pub(crate) branch: usize,
     pub(crate) client: Option<ClientKey>,
     pub(crate) message: Message,
     /// Where it goes.
     pub(crate) remote: Remote,
-    pub(crate) cancelled: bool,
+    /// Why it was cancelled, if it was.
+    pub(crate) given_up: Option<Cause>,
 }
 
 impl Call {
@@ -164,8 +167,11 @@ impl Call {
         message: Message,
     ) {
         self.tidy(core);
-        core.served.insert(key, (self.key, None));
-        self.served.push(key);
+        // A forked INVITE is the fork's.
+        if !core.forks.contains_key(&key) {
+            core.served.insert(key, (self.key, None));
+            self.served.push(key);
+        }
         if key != self.first.server {
             match self.dialog_of(from, &message) {
                 Some(at) => self.refresh(at, from, &message),
@@ -244,20 +250,32 @@ impl Call {
 
     /// A CANCEL of an INVITE of this call.
     pub(crate) fn cancelled(&mut self, core: &mut Core, now: Instant, key: ServerKey) {
+        if key == self.first.server {
+            return self.lose(core, now, Cause::Cancelled);
+        }
         if let Some((_, Some(client))) = core.served.get(&key) {
             // The far end's final response answers the INVITE: 487, or 2xx if it was faster.
             let _ = core.endpoint.cancel(now, *client);
-            self.first.cancelled |= key == self.first.server;
+        } else if let Some(held) = self.held.iter().find(|h| matches!(h.kind, Kind::Request(k) if k == key)) {
+            core.refuse(now, key, &held.message, &Fault::new(487, "cancelled"));
+        }
+        self.advance(core, now);
+    }
+
+    /// The caller gave up, or another branch of its request did better.
+    pub(crate) fn lose(&mut self, core: &mut Core, now: Instant, cause: Cause) {
+        if self.phase != Phase::Setup {
+            return;
+        }
+        if let Some(client) = self.first.client {
+            // The far end's final response answers the INVITE: 487, or 2xx if it was faster.
+            let _ = core.endpoint.cancel(now, client);
+            self.first.given_up.get_or_insert(cause);
             return;
         }
         // The INVITE has not gone on.
-        let terminated = Fault::new(487, "cancelled");
-        if key == self.first.server {
-            self.answer_first(core, now, &terminated);
-            self.over(core, now, Cause::Cancelled);
-        } else if let Some(held) = self.held.iter().find(|h| matches!(h.kind, Kind::Request(k) if k == key)) {
-            core.refuse(now, key, &held.message, &terminated);
-        }
+        self.answer_first(core, now, &Fault::new(487, "cancelled"));
+        self.over(core, now, cause);
         self.advance(core, now);
     }
 
@@ -400,6 +418,11 @@ impl Call {
         }
         let callee = callee?;
         self.dialogs.iter().position(|d| d.callee_tag == callee)
+    }
+
+    /// Whether one of its dialogs is with the callee of this tag.
+    pub(crate) fn has_callee(&self, tag: &str) -> bool {
+        self.dialogs.iter().any(|d| d.callee_tag == tag)
     }
 
     /// The dialog a response sent by `from` belongs to: From and To are those of the request.

@@ -38,6 +38,10 @@ pub enum Cause {
     Gateway,
     /// No octet passed for the time configured.
     Inactive,
+    /// Another terminal of the callee answered.
+    Elsewhere,
+    /// Rang for long enough; another terminal of the callee is tried.
+    NotAnswered,
 }
 
 impl fmt::Display for Cause {
@@ -53,6 +57,8 @@ impl fmt::Display for Cause {
             Self::NoAck => f.write_str("the answer was never acknowledged"),
             Self::Gateway => f.write_str("the media gateway failed"),
             Self::Inactive => f.write_str("the media stopped"),
+            Self::Elsewhere => f.write_str("answered elsewhere"),
+            Self::NotAnswered => f.write_str("not answered here"),
         }
     }
 }
@@ -211,9 +217,11 @@ impl Event {
             Self::RegistrationRefused { .. } | Self::RequestRefused { .. } | Self::GatewayRefused { .. } => {
                 Level::Warn
             }
-            Self::CallEnded { cause: Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_), .. } => {
-                Level::Info
-            }
+            Self::CallEnded {
+                cause:
+                    Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,
+                ..
+            } => Level::Info,
             Self::CallEnded { .. } => Level::Warn,
             _ => Level::Info,
         }

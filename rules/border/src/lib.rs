@@ -9,6 +9,8 @@
 //! * `offer`, `answer`, `session`: offer/answer over the life of a call.
 //! * `context`: one H.248 context and its commands.
 //! * `call`, `pass`, `ending`: the queue of a call, what goes on, and how it ends.
+//! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
+//!   without media.
 //! * `route`, `forward`, `registrar`: where requests go and what changes in them.
 //! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
 
@@ -21,14 +23,17 @@ mod context;
 mod core;
 mod ending;
 mod event;
+mod fork;
 mod forward;
 mod gateways;
 mod offer;
+mod outside;
 mod pass;
 mod plan;
 mod registrar;
 mod route;
 mod session;
+mod subscription;
 
 pub use border::{Border, Load, Out};
 pub use carnet_h248::controller::GatewayName;

@@ -148,6 +148,20 @@ pub struct RegistrarSection {
     /// Longest registration granted, seconds.
     #[serde(default = "an_hour")]
     pub expires: u32,
+    /// Contacts one user may have at once.
+    #[serde(default = "ten")]
+    pub contacts: usize,
+    /// Seconds the contacts of one q value ring before those of the next are tried.
+    #[serde(default = "twenty")]
+    pub hunt: u32,
+}
+
+fn ten() -> usize {
+    10
+}
+
+fn twenty() -> u32 {
+    20
 }
 
 fn an_hour() -> u32 {
