@@ -703,3 +703,20 @@ fn an_ack_to_a_name() {
     feed(&mut e, now, udp(), reply(&invite, 200, "b1"));
     assert_eq!(e.poll_transmit().unwrap().data, t.data);
 }
+
+/// RFC 3261 §7 has CR LF. A datagram that has LF alone throughout has one reading and is taken.
+#[test]
+fn a_datagram_whose_lines_end_with_lf() {
+    let now = Instant::now();
+    let text = String::from_utf8(from_wire(Method::Options, "z9hG4bKlf").to_vec()).unwrap();
+    let mut e = endpoint();
+    feed(&mut e, now, udp(), text.replace("\r\n", "\n"));
+    let Some(Event::Request { key, message, .. }) = e.poll_event() else { panic!("a request") };
+    assert!(message.to_bytes().windows(2).all(|w| w[1] != b'\n' || w[0] == b'\r'), "it goes on with CR LF");
+    e.respond(now, key, Message::response(&message, 200, "").unwrap()).unwrap();
+    assert_eq!(one_sent(&mut e).status(), Some(200));
+    // Both kinds of line ends, and a stream: nobody acts on it.
+    feed(&mut e, now, udp(), text.replacen("\r\n", "\n", 2).replace("z9hG4bKlf", "z9hG4bKmix"));
+    feed(&mut e, now, tcp(1), text.replace("\r\n", "\n").replace("z9hG4bKlf", "z9hG4bKtcp"));
+    assert!(events(&mut e).iter().all(|e| matches!(e, Event::Refused { .. })));
+}
