@@ -95,7 +95,8 @@ impl Network {
 /// Where requests for a domain go.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// The domain; `*` for all that no other route names. A leading dot takes subdomains.
+    /// The domain; `*` for all that no other route names. A leading dot takes subdomains. What
+    /// has no domain is named by its beginning: `tel:`, `tel:+49`, `urn:service:sos`.
     pub domain: String,
     /// The network it is reached in, by name.
     pub network: String,

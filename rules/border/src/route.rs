@@ -108,7 +108,16 @@ fn to_terminal(core: &Core, binding: &Binding, target: Uri) -> Result<Onward, Fa
 
 fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
     let host = remote.target.as_ref().map(Uri::host).unwrap_or_default();
+    // `tel:` and `urn:service:sos` name no domain: a route names how they begin (RFC 3966,
+    // RFC 5031: `urn:service:sos` is for `urn:service:sos.police` too).
+    let hostless = remote.target.as_ref().filter(|t| t.host().is_empty());
+    let begins = |target: &Uri, start: &str| {
+        let (head, tail) = (target.as_str().get(..start.len()), target.as_str().get(start.len()..));
+        let whole = start.ends_with(':') || tail.is_some_and(|t| t.is_empty() || t.starts_with(['.', ';']));
+        start.contains(':') && whole && head.is_some_and(|h| h.eq_ignore_ascii_case(start))
+    };
     let fits = |domain: &str| match domain.strip_prefix('.') {
+        _ if hostless.is_some() => hostless.is_some_and(|target| begins(target, domain)),
         Some(parent) => {
             let at = host.len().checked_sub(parent.len());
             at.and_then(|at| host.get(at..)).is_some_and(|tail| tail.eq_ignore_ascii_case(parent))
@@ -120,6 +129,9 @@ fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
     let route = exact.or_else(|| config.routes.iter().find(|r| r.domain == "*"));
     let route = route.ok_or_else(|| Fault::new(404, "no route to this domain"))?;
     let network = network_named(config, &route.network)?;
+    if hostless.is_some() && route.hop.is_none() && remote.routes.is_empty() {
+        return Err(Fault::new(404, "no next hop for an address without a domain"));
+    }
     Ok(Onward { remote, hop: None, next: route.hop.clone(), end: core_end(network), q: 1000 })
 }
 
