@@ -269,7 +269,15 @@ impl Call {
         }
         if let Some(client) = self.first.client {
             // The far end's final response answers the INVITE: 487, or 2xx if it was faster.
-            let _ = core.endpoint.cancel(now, client);
+            let _ = match cause {
+                // RFC 3326 §2: the terminal shows no missed call.
+                Cause::Elsewhere => core.endpoint.cancel_with_reason(
+                    now,
+                    client,
+                    "SIP;cause=200;text=\"Call completed elsewhere\"",
+                ),
+                _ => core.endpoint.cancel(now, client),
+            };
             self.first.given_up.get_or_insert(cause);
             return;
         }

@@ -59,10 +59,11 @@ fn accept(w: &mut World, (ua, invite): &(Ua, Message)) {
 }
 
 /// The terminal is told that it lost, and says so.
-fn cancelled(w: &mut World, branch: &(Ua, Message)) {
+fn cancelled(w: &mut World, branch: &(Ua, Message)) -> Message {
     let cancel = w.take_request(&branch.0.at, Method::Cancel);
     w.send(&branch.0.at, ACCESS, &branch.0.answer(&cancel, 200, None));
     refuse(w, branch, 487);
+    cancel
 }
 
 fn cancel(invite: &Message) -> Message {
@@ -130,7 +131,8 @@ fn all_ring_and_the_first_to_answer_has_the_call() {
     assert_ne!(ringing[0].to_tag(), ringing[1].to_tag());
     assert_ne!(contact(&ringing[0]), contact(&ringing[1]));
     accept(&mut w, &desk);
-    cancelled(&mut w, &bob);
+    let told = cancelled(&mut w, &bob);
+    assert_eq!(told.header("Reason").as_deref(), Some("SIP;cause=200;text=\"Call completed elsewhere\""));
     assert_eq!(w.gateway.contexts(), 1, "the loser's context is given back");
     assert_eq!(causes(&w), [Cause::Elsewhere]);
     let ok = w.take_status(ALICE, 200);
@@ -178,7 +180,7 @@ fn early_answers_have_addresses_of_their_own() {
     assert!(open(&w), "early media may flow on both");
     w.send(ALICE, ACCESS, &cancel(&first));
     w.take_status(ALICE, 200);
-    cancelled(&mut w, &bob);
+    assert!(!cancelled(&mut w, &bob).has("Reason"));
     cancelled(&mut w, &desk);
     refused(&mut w, &first, 487);
     assert_eq!(causes(&w), [Cause::Cancelled, Cause::Cancelled]);

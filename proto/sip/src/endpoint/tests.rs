@@ -279,6 +279,20 @@ fn cancel_waits_for_a_provisional() {
     assert_eq!(statuses(&mut e), [180, 487]);
 }
 
+/// RFC 3326: whoever is cancelled may be told why.
+#[test]
+fn cancel_with_a_reason() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    assert!(e.cancel_with_reason(now, key, "SIP\r\nX: y").is_err(), "no line of its own");
+    e.cancel_with_reason(now, key, "SIP;cause=200;text=\"elsewhere\"").unwrap();
+    feed(&mut e, now, udp(), reply(&invite, 180, "b1"));
+    let cancel = one_sent(&mut e);
+    assert_eq!(cancel.header("Reason").as_deref(), Some("SIP;cause=200;text=\"elsewhere\""));
+    assert_eq!(cancel.to(), invite.to());
+}
+
 #[test]
 fn cancel_crosses_a_2xx() {
     let (mut e, now) = (endpoint(), Instant::now());
