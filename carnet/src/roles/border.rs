@@ -13,10 +13,10 @@ use carnet_net::h248::{
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{
-    BorderRole, BorderSection, Config as Whole, GatewayRole, IpVersion, NetworkSection, Proto, RegistrarMode,
-    RegistrarSection, Transport248,
+    BorderRole, BorderSection, Config as Whole, Digest, GatewayRole, IpVersion, NetworkSection, Proto,
+    RegistrarMode, RegistrarSection, Transport248,
 };
-use carnet_sip::Password;
+use carnet_sip::{Algorithm, Password};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -317,6 +317,7 @@ fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registrat
             Ok(Registration::Local {
                 realm: domain.to_owned(),
                 users,
+                algorithms: section.digest.iter().map(|a| algorithm(*a)).collect(),
                 max_expires: section.expires,
                 min_expires: 60,
             })
@@ -326,6 +327,13 @@ fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registrat
             let network = section.network.as_ref().ok_or("no network")?.as_ref().clone();
             Ok(Registration::Forward { hop, network })
         }
+    }
+}
+
+fn algorithm(named: Digest) -> Algorithm {
+    match named {
+        Digest::Sha256 => Algorithm::Sha256,
+        Digest::Md5 => Algorithm::Md5,
     }
 }
 

@@ -126,6 +126,9 @@ pub enum Registration {
         realm: String,
         /// Who may register.
         users: Vec<User>,
+        /// Digest algorithms offered, the best first (RFC 8760 §2.3). Some clients read only the
+        /// first.
+        algorithms: Vec<carnet_sip::Algorithm>,
         /// Longest binding granted, in seconds.
         max_expires: u32,
         /// Shortest binding granted, in seconds (423 below).

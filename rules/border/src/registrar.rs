@@ -152,16 +152,18 @@ impl Core {
         message: &Message,
         hop: &Hop,
     ) -> Result<(), Fault> {
-        let Registration::Local { realm, users, max_expires, min_expires } = &self.config.registration else {
+        let Registration::Local { realm, users, algorithms, max_expires, min_expires } =
+            &self.config.registration
+        else {
             return Err(Fault::new(500, "not the registrar"));
         };
         let (max, min) = (*max_expires, *min_expires);
         let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
         let mut random = self.random.clone();
-        let digest = self
-            .registrar
-            .digest
-            .get_or_insert_with(|| DigestServer::new(DigestSettings::new(realm), now, &mut random));
+        let digest = self.registrar.digest.get_or_insert_with(|| {
+            let settings = DigestSettings { algorithms: algorithms.clone(), ..DigestSettings::new(realm) };
+            DigestServer::new(settings, now, &mut random)
+        });
         let password = |name: &str| users.iter().find(|u| u.username == name).map(|u| &u.password);
         let user = match digest.verify(now, message, password) {
             Verdict::Accepted { user } => user,

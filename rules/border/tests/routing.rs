@@ -79,6 +79,29 @@ fn wrong_passwords_and_other_peoples_addresses() {
 
 /// Calls go to the flow the terminal registered on, whatever its Contact says; one behind a NAT
 /// is the one that connects.
+/// The best first, one line each; a client that can do only MD5 may be given only that.
+#[test]
+fn algorithms_of_the_challenge() {
+    use carnet_sip::Algorithm::{Md5, Sha256};
+    for (offered, asked) in [(vec![Sha256, Md5], ["SHA-256", "MD5"].as_slice()), (vec![Md5], &["MD5"])] {
+        let mut config = alg(Reliable);
+        if let Registration::Local { algorithms, .. } = &mut config.registration {
+            *algorithms = offered;
+        }
+        let mut w = World::up(config);
+        let ua = Ua::new("alice", ALICE, "alice", "reg-a");
+        let register = w.request(&ua, Method::Register, "sip:example.com", 1);
+        w.send(ALICE, ACCESS, &register);
+        let challenge = w.take_status(ALICE, 401);
+        let lines: Vec<_> = challenge.lines("WWW-Authenticate").map(|l| l.into_owned()).collect();
+        assert_eq!(lines.len(), asked.len());
+        for (line, name) in lines.iter().zip(asked) {
+            assert!(line.contains(&format!("algorithm={name},")), "{line}");
+        }
+        w.register("alice", ALICE);
+    }
+}
+
 #[test]
 fn a_terminal_behind_a_nat() {
     let mut w = World::up(alg(Reliable));

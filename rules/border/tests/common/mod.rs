@@ -58,6 +58,7 @@ pub fn alg(control: ControlTransport) -> Config {
         registration: Registration::Local {
             realm: "example.com".into(),
             users: vec![user("alice"), user("bob")],
+            algorithms: vec![carnet_sip::Algorithm::Sha256, carnet_sip::Algorithm::Md5],
             max_expires: 3600,
             min_expires: 60,
         },
