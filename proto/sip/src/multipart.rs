@@ -265,7 +265,8 @@ impl Reader<'_> {
         if closed { Ok(out) } else { Err(malformed(range.end, "the boundary behind the last part")) }
     }
 
-    /// The headers of a part. Without an empty line all of it is headers.
+    /// The headers of a part. The empty line behind them must be there: without it, the line end
+    /// of the next boundary would be taken for it by some.
     fn head(&self, part: Range<usize>) -> Result<Head, Error> {
         let octets = self.body.get(part.clone()).unwrap_or_default();
         let (lines, content) = if octets.starts_with(b"\r\n") {
@@ -273,7 +274,7 @@ impl Reader<'_> {
         } else {
             match memchr::memmem::find(octets, b"\r\n\r\n") {
                 Some(at) => (at + 2, at + 4),
-                None => (octets.len(), octets.len()),
+                None => return Err(malformed(part.end, "an empty line behind the headers of a part")),
             }
         };
         let mut head = Head { content_at: part.start + content, ..Head::default() };

@@ -112,6 +112,7 @@ fn hostile_boundaries() {
         ),
         ("nothing between two", "--b1\r\n--b1--".into()),
         ("no part", "--b1--".into()),
+        ("a part without an empty line", "--b1\r\nContent-Type: application/sdp\r\n\r\n--b1--".into()),
         ("empty", String::new()),
     ] {
         assert!(matches!(read(&body, "multipart/mixed;boundary=b1"), Err(Error::Malformed { .. })), "{what}");
