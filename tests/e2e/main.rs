@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod access;
 mod demo;
+mod devices;
 mod families;
 mod faults;
 mod lab;

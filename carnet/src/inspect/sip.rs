@@ -3,10 +3,13 @@
 //! Messages are cut by Content-Length, as on a stream. A message without one reaches to the end
 //! of the input, as in a datagram (RFC 3261 §18.3). After the last message an object says how
 //! many there were.
+//!
+//! An input whose lines end with LF alone is read as one datagram, as a receiver would, and its
+//! object says so in `line_ends`; on a stream nobody would take it.
 
 use super::{Diagnosis, Emit};
 use bytes::Bytes;
-use carnet_sip::{Error, Frame, Framer, Limits, Message, Scanned, scan};
+use carnet_sip::{Error, Frame, Framer, Limits, Message, Scanned, mend_line_ends, scan};
 use serde_json::{Value, json};
 
 /// Reads `input` and emits one object a message, then `{"messages": n}`.
@@ -15,6 +18,9 @@ use serde_json::{Value, json};
 /// The first thing a receiver would not accept.
 pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
     let limits = Limits::default();
+    if let Some(mended) = mend_line_ends(input) {
+        return inspect_mended(input, mended, emit);
+    }
     let mut framer = Framer::new(limits);
     framer.push(input);
     let mut count = 0u64;
@@ -49,6 +55,30 @@ fn sound(scanned: Result<Scanned, Error>, start: usize) -> Result<Message, Diagn
         None => Ok(message),
         Some(fault) => Err(Diagnosis { offset: start + at, ..diagnosis(&fault, start) }),
     }
+}
+
+/// A datagram without CR: places are told as they are in the input.
+fn inspect_mended(input: &[u8], mended: Bytes, emit: Emit<'_>) -> Result<(), Diagnosis> {
+    let lead = input.iter().take_while(|b| **b == b'\n').count();
+    let added = mended.len() - (input.len() - lead);
+    let ends: Vec<usize> = memchr_crs(&mended).take(added).collect();
+    let message = Message::parse(mended, &Limits::default()).map_err(|error| {
+        let found = diagnosis(&error, 0);
+        let before = ends.iter().filter(|at| **at < found.offset).count();
+        Diagnosis { offset: lead + found.offset - before, ..found }
+    })?;
+    let mut object = describe(&message, lead);
+    if let Some(members) = object.as_object_mut() {
+        members.insert("length".into(), (message.to_bytes().len() - added).into());
+        members.insert("line_ends".into(), "LF alone; taken in a datagram, not on a stream".into());
+    }
+    emit(object);
+    emit(json!({ "messages": 1 }));
+    Ok(())
+}
+
+fn memchr_crs(octets: &[u8]) -> impl Iterator<Item = usize> {
+    octets.iter().enumerate().filter(|(_, b)| **b == b'\r').map(|(at, _)| at)
 }
 
 fn rest(input: &[u8], start: usize) -> Bytes {
@@ -166,6 +196,30 @@ mod tests {
         let (out, error) = run(&options().replace("l: 4\r\n", ""));
         assert!(error.is_none());
         assert_eq!(out[0]["body_len"], 4);
+    }
+
+    #[test]
+    fn lf_alone_is_a_datagram_or_a_fault() {
+        let text = options().replace("\r\n", "\n");
+        let (out, error) = run(&format!("\n{text}"));
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(out[0]["headers"][1], json!(["f", "<sip:a@a>;tag=1"]));
+        assert_eq!((&out[0]["offset"], &out[0]["length"]), (&json!(1), &json!(text.len())));
+        assert!(out[0]["line_ends"].as_str().unwrap().starts_with("LF alone"));
+        assert_eq!(out[1], json!({ "messages": 1 }));
+        // Faults are told where they are in the input.
+        let text = text.replace("CSeq: 1 OPTIONS", "CSeq: x OPTIONS");
+        let error = run(&text).1.unwrap();
+        assert!(text[error.offset..].starts_with("x OPTIONS"), "{error:?}");
+        // Both kinds of line ends in one head.
+        let mixed = options().replacen("\r\n", "\n", 1);
+        let error = run(&mixed).1.unwrap();
+        assert_eq!((error.class, Some(error.offset)), ("syntax", mixed.find('\n')));
+        assert!(error.message.contains("CR LF"), "{}", error.message);
+        let mixed = options().replace("To: <sip:b@b>\r\n", "To: <sip:b@b>\n");
+        let error = run(&mixed).1.unwrap();
+        assert!(error.message.contains("no CR, LF or NUL alone"), "{}", error.message);
+        assert_eq!(Some(error.offset), mixed.find("\nCall-ID"));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use carnet_net::h248::{
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{
-    BorderRole, BorderSection, Config as Whole, GatewayRole, IpVersion, NetworkSection, Proto, RegistrarMode,
-    RegistrarSection, Transport248,
+    BorderRole, BorderSection, Config as Whole, Digest, GatewayRole, IpVersion, NetworkSection, Proto,
+    RegistrarMode, RegistrarSection, Transport248,
 };
-use carnet_sip::Password;
+use carnet_sip::{Algorithm, Password};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -250,6 +250,10 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         Gateway { name: gateway.as_str().into(), mid: MId::domain(gateway.clone()), transport, realms }
     });
     let policy = &section.policy;
+    let registrar = section.registrar.as_ref().map(|r| r.as_ref());
+    let (hunt, contacts) = (Timers::default().hunt, Limits::default().contacts);
+    let (hunt, contacts) =
+        registrar.map_or((hunt, contacts), |r| (Duration::from_secs(r.hunt.into()), r.contacts));
     let seconds = |n: u32| Duration::from_secs(n.into());
     let role = match section.role {
         BorderRole::ImsAlg => GatewayRole::ImsAgw,
@@ -274,10 +278,11 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         profiles: accepted,
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
+            hunt,
             inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
             ..Timers::default()
         },
-        limits: Limits { calls: policy.max_calls, ..Limits::default() },
+        limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },
         sip: carnet_sip::Config::default(),
     })
 }
@@ -324,6 +329,7 @@ fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registrat
             Ok(Registration::Local {
                 realm: domain.to_owned(),
                 users,
+                algorithms: section.digest.iter().map(|a| algorithm(*a)).collect(),
                 max_expires: section.expires,
                 min_expires: 60,
             })
@@ -333,6 +339,13 @@ fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registrat
             let network = section.network.as_ref().ok_or("no network")?.as_ref().clone();
             Ok(Registration::Forward { hop, network })
         }
+    }
+}
+
+fn algorithm(named: Digest) -> Algorithm {
+    match named {
+        Digest::Sha256 => Algorithm::Sha256,
+        Digest::Md5 => Algorithm::Md5,
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::error::Error;
 use crate::grammar::is_lws;
 use crate::limits::Limits;
+use crate::line_ends::bare_lf;
 use crate::message::same_header;
 use bytes::{Bytes, BytesMut};
 use carnet_wire::ParseError;
@@ -86,6 +87,12 @@ impl Framer {
             if self.buffer.starts_with(b"\r") && self.buffer.len() < 4 {
                 return Ok(None);
             }
+        }
+        if let Some(at) = bare_lf(&self.buffer) {
+            let error = Error::NotSip(ParseError::new(at, "CR LF at the end of a line"));
+            self.failed = Some(error.clone());
+            self.buffer = BytesMut::new();
+            return Err(error);
         }
         let from = self.scanned.saturating_sub(3);
         let found = memchr::memmem::find(self.buffer.get(from..).unwrap_or_default(), b"\r\n\r\n");

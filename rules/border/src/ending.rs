@@ -15,7 +15,7 @@ use std::time::Instant;
 impl Call {
     /// The final response to the first INVITE, from here.
     pub(crate) fn answer_first(&mut self, core: &mut Core, now: Instant, fault: &Fault) {
-        core.refuse(now, self.first.server, &self.first.message, fault);
+        core.refuse_branch(now, (self.first.server, self.first.branch), &self.first.message, fault);
         core.served.remove(&self.first.server);
     }
 

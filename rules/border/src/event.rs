@@ -40,6 +40,10 @@ pub enum Cause {
     Inactive,
     /// The border goes out of service.
     Stopping,
+    /// Another terminal of the callee answered.
+    Elsewhere,
+    /// Rang for long enough; another terminal of the callee is tried.
+    NotAnswered,
 }
 
 impl fmt::Display for Cause {
@@ -56,6 +60,8 @@ impl fmt::Display for Cause {
             Self::Gateway => f.write_str("the media gateway failed"),
             Self::Inactive => f.write_str("the media stopped"),
             Self::Stopping => f.write_str("the border goes out of service"),
+            Self::Elsewhere => f.write_str("answered elsewhere"),
+            Self::NotAnswered => f.write_str("not answered here"),
         }
     }
 }
@@ -218,9 +224,11 @@ impl Event {
             Self::RegistrationRefused { .. } | Self::RequestRefused { .. } | Self::GatewayRefused { .. } => {
                 Level::Warn
             }
-            Self::CallEnded { cause: Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_), .. } => {
-                Level::Info
-            }
+            Self::CallEnded {
+                cause:
+                    Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,
+                ..
+            } => Level::Info,
             Self::CallEnded { .. } => Level::Warn,
             _ => Level::Info,
         }

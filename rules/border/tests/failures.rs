@@ -331,27 +331,6 @@ fn an_answer_with_another_transport_is_turned_down() {
     }
 }
 
-#[test]
-fn descriptions_that_cannot_be_read_do_not_pass() {
-    for (sdp, kind, status) in [
-        (offer().replace("a=x-unknown", "a=x-unknown\ra=setup:active"), "application/sdp", 400),
-        (offer().replace("m=message 2855", "m=message 70000"), "application/sdp", 400),
-        (
-            format!("--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b--\r\n", offer()),
-            "multipart/mixed;boundary=b",
-            415,
-        ),
-    ] {
-        let mut w = World::with_users(alg(Reliable));
-        let alice = Ua::new("alice", ALICE, "bob", "call-f");
-        let mut invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
-        invite.set_body(sdp, Some(kind)).unwrap();
-        w.send(ALICE, ACCESS, &invite);
-        refused(&mut w, &invite, status);
-        assert!(w.try_take(BOB).is_none());
-    }
-}
-
 // -- SIP ---------------------------------------------------------------------------------------
 
 #[test]

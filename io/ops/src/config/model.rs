@@ -145,9 +145,41 @@ pub struct RegistrarSection {
     pub next_hop: Option<String>,
     /// Forward: the network it is reached in.
     pub network: Option<Spanned<String>>,
+    /// Built-in: digest algorithms offered, the best first.
+    #[serde(default = "both_digests")]
+    pub digest: Vec<Digest>,
     /// Longest registration granted, seconds.
     #[serde(default = "an_hour")]
     pub expires: u32,
+    /// Contacts one user may have at once.
+    #[serde(default = "ten")]
+    pub contacts: usize,
+    /// Seconds the contacts of one q value ring before those of the next are tried.
+    #[serde(default = "twenty")]
+    pub hunt: u32,
+}
+
+/// A digest algorithm (RFC 7616, RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Digest {
+    /// Today's.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// For old clients.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+fn both_digests() -> Vec<Digest> {
+    vec![Digest::Sha256, Digest::Md5]
+}
+
+fn ten() -> usize {
+    10
+}
+
+fn twenty() -> u32 {
+    20
 }
 
 fn an_hour() -> u32 {

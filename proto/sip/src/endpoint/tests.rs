@@ -292,6 +292,20 @@ fn cancel_waits_for_a_provisional() {
     assert_eq!(statuses(&mut e), [180, 487]);
 }
 
+/// RFC 3326: whoever is cancelled may be told why.
+#[test]
+fn cancel_with_a_reason() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    assert!(e.cancel_with_reason(now, key, "SIP\r\nX: y").is_err(), "no line of its own");
+    e.cancel_with_reason(now, key, "SIP;cause=200;text=\"elsewhere\"").unwrap();
+    feed(&mut e, now, udp(), reply(&invite, 180, "b1"));
+    let cancel = one_sent(&mut e);
+    assert_eq!(cancel.header("Reason").as_deref(), Some("SIP;cause=200;text=\"elsewhere\""));
+    assert_eq!(cancel.to(), invite.to());
+}
+
 #[test]
 fn cancel_crosses_a_2xx() {
     let (mut e, now) = (endpoint(), Instant::now());
@@ -731,4 +745,21 @@ fn an_ack_to_a_name() {
     assert_eq!(t.hop.remote, addr("192.0.2.50:5080"));
     feed(&mut e, now, udp(), reply(&invite, 200, "b1"));
     assert_eq!(e.poll_transmit().unwrap().data, t.data);
+}
+
+/// RFC 3261 §7 has CR LF. A datagram that has LF alone throughout has one reading and is taken.
+#[test]
+fn a_datagram_whose_lines_end_with_lf() {
+    let now = Instant::now();
+    let text = String::from_utf8(from_wire(Method::Options, "z9hG4bKlf").to_vec()).unwrap();
+    let mut e = endpoint();
+    feed(&mut e, now, udp(), text.replace("\r\n", "\n"));
+    let Some(Event::Request { key, message, .. }) = e.poll_event() else { panic!("a request") };
+    assert!(message.to_bytes().windows(2).all(|w| w[1] != b'\n' || w[0] == b'\r'), "it goes on with CR LF");
+    e.respond(now, key, Message::response(&message, 200, "").unwrap()).unwrap();
+    assert_eq!(one_sent(&mut e).status(), Some(200));
+    // Both kinds of line ends, and a stream: nobody acts on it.
+    feed(&mut e, now, udp(), text.replacen("\r\n", "\n", 2).replace("z9hG4bKlf", "z9hG4bKmix"));
+    feed(&mut e, now, tcp(1), text.replace("\r\n", "\n").replace("z9hG4bKlf", "z9hG4bKtcp"));
+    assert!(events(&mut e).iter().all(|e| matches!(e, Event::Refused { .. })));
 }
