@@ -1,5 +1,6 @@
 //! The relay process: an engine with pinhole pairs that are armed again whenever a connection ended.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use carnet_gateway::media::{Command, Event, Family, Gate, Pinhole, Role, Settings};
@@ -46,9 +47,18 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         }
     }
     println!("ready");
+    let mut commands = VecDeque::new();
     while let Some(event) = events.blocking_recv() {
-        if let Event::Closed { pinhole, .. } = event {
-            engine.blocking_send(Command::Configure { pinhole, settings: settings(pinhole) })?;
+        let mut next = Some(event);
+        while let Some(event) = next {
+            if let Event::Closed { pinhole, .. } = event {
+                commands.push_back(Command::Configure { pinhole, settings: settings(pinhole) });
+            }
+            next = events.try_recv();
+        }
+        engine.try_send_all(&mut commands)?;
+        while let Some(command) = commands.pop_front() {
+            engine.blocking_send(command)?;
         }
     }
     Ok(())

@@ -117,6 +117,7 @@ impl Worker {
     }
 
     fn accept(&mut self, slot: u32) {
+        let had_one = self.peek(slot).is_some_and(Hole::is_up);
         for _ in 0..ACCEPTS {
             let crowded = self.outbox.len() >= OUTBOX;
             let later = self.now + RETRY;
@@ -133,7 +134,14 @@ impl Worker {
                 return;
             }
             match socket::accept(&anchor.socket) {
-                Ok((socket, peer)) => self.greet(slot, socket, peer),
+                Ok((socket, peer)) => {
+                    self.greet(slot, socket, peer);
+                    // Mostly this is the one. Whether another waits is looked at in the next turn, if
+                    // this one has said nothing by then.
+                    if self.peek(slot).is_some_and(Hole::is_up) && !had_one {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     anchor.ready = false;
                     return;
@@ -259,9 +267,6 @@ impl Worker {
         let Some(socket) = attempt.socket.take() else {
             return;
         };
-        if !matches!(socket.take_error(), Ok(None)) {
-            return self.attempt_failed(slot);
-        }
         let mut connection = Connection::new(socket, serial, now);
         connection.hangup = flags.contains(EventFlags::RDHUP);
         connection.readable = flags.intersects(EventFlags::IN | EventFlags::RDHUP);

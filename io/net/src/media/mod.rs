@@ -16,12 +16,14 @@ mod hole;
 mod links;
 mod pipes;
 mod ports;
+mod post;
 mod socket;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -29,12 +31,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use carnet_gateway::media::{Command, Event, Pinhole};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::OwnedFd;
+use carnet_gateway::media::{Command, Pinhole};
 use tokio::sync::mpsc;
 
 use ports::Ports;
+use post::Bell;
+pub use post::Events;
 use worker::Worker;
 
 /// Where local addresses come from: one IP realm.
@@ -143,7 +145,7 @@ impl MediaEngine {
     ///
     /// A realm without a port, two realms with the same name, no realm, no thread; or the
     /// operating system refused a descriptor or a thread.
-    pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, mpsc::Receiver<Event>)> {
+    pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -152,23 +154,23 @@ impl MediaEngine {
         }
         let ports = Arc::new(Ports::new(&config.realms)?);
         let config = Arc::new(config);
-        let (events, receiver) = mpsc::channel(config.queue);
+        let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
         for index in 0..config.threads {
             let (commands, inbox) = mpsc::channel(config.queue);
-            let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+            let bell = Arc::new(Bell::new()?);
             let worker = Worker::new(
                 Arc::clone(&config),
                 Arc::clone(&ports),
-                Arc::clone(&wake),
+                Arc::clone(&bell),
                 inbox,
-                events.clone(),
+                reports.clone(),
             )?;
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
-            workers.push(Mailbox { commands: Some(commands), wake });
+            workers.push(Mailbox { commands: Some(commands), bell });
         }
         let workers = Arc::new(workers);
-        Ok((EngineHandle { workers }, receiver))
+        Ok((EngineHandle { workers }, events))
     }
 }
 
@@ -187,14 +189,14 @@ pub struct Stopped;
 struct Mailbox {
     /// `None` only while being dropped.
     commands: Option<mpsc::Sender<Command>>,
-    wake: Arc<OwnedFd>,
+    bell: Arc<Bell>,
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
         // The thread finds its queue closed only when it looks.
         self.commands = None;
-        wake(&self.wake);
+        self.bell.ring();
     }
 }
 
@@ -208,10 +210,9 @@ impl EngineHandle {
     ///
     /// [`Stopped`] if the engine is gone.
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
-        let mailbox = self.mailbox(&command)?;
-        let commands = mailbox.commands.as_ref().ok_or(Stopped)?;
+        let (commands, bell) = self.mailbox(&command)?;
         commands.send(command).await.map_err(|_| Stopped)?;
-        wake(&mailbox.wake);
+        bell.ring();
         Ok(())
     }
 
@@ -221,23 +222,42 @@ impl EngineHandle {
     ///
     /// [`Stopped`] if the engine is gone.
     pub fn blocking_send(&self, command: Command) -> Result<(), Stopped> {
-        let mailbox = self.mailbox(&command)?;
-        let commands = mailbox.commands.as_ref().ok_or(Stopped)?;
+        let (commands, bell) = self.mailbox(&command)?;
         commands.blocking_send(command).map_err(|_| Stopped)?;
-        wake(&mailbox.wake);
+        bell.ring();
         Ok(())
     }
 
-    fn mailbox(&self, command: &Command) -> Result<&Mailbox, Stopped> {
+    /// Queues as many as there is room for, from the front, and rings once. What does not fit
+    /// stays; [`send`](Self::send) waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if the engine is gone.
+    pub fn try_send_all(&self, queue: &mut VecDeque<Command>) -> Result<(), Stopped> {
+        while let Some(command) = queue.pop_front() {
+            let (commands, _) = self.mailbox(&command)?;
+            match commands.try_send(command) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(command)) => {
+                    queue.push_front(command);
+                    break;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
+            }
+        }
+        for mailbox in &*self.workers {
+            mailbox.bell.ring();
+        }
+        Ok(())
+    }
+
+    fn mailbox(&self, command: &Command) -> Result<(&mpsc::Sender<Command>, &Bell), Stopped> {
         let group = group(command) as usize;
         let index = group.checked_rem(self.workers.len()).ok_or(Stopped)?;
-        self.workers.get(index).ok_or(Stopped)
+        let mailbox = self.workers.get(index).ok_or(Stopped)?;
+        Ok((mailbox.commands.as_ref().ok_or(Stopped)?, &mailbox.bell))
     }
-}
-
-/// Failing means the counter is at its limit, that is: the thread is woken already.
-fn wake(eventfd: &OwnedFd) {
-    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
 }
 
 fn group(command: &Command) -> u32 {

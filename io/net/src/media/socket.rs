@@ -30,7 +30,6 @@ pub(super) fn bound(local: SocketAddr, dscp: Option<u8>, buffer: Option<usize>) 
     }
     // What accept returns inherits all of these.
     socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     if let Some(size) = buffer {
         socket.set_recv_buffer_size(size)?;

@@ -10,9 +10,8 @@ use carnet_gateway::media::{
     Cause, Command, Direction, Event, Family, Gate, Pinhole, Rate, Refusal, Role, Settings, SourceFilter,
     Statistics,
 };
-use tokio::sync::mpsc;
 
-use super::{EngineConfig, EngineHandle, MediaEngine, Realm, Timers, Witness};
+use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -34,7 +33,7 @@ fn config() -> EngineConfig {
 
 struct Engine {
     handle: EngineHandle,
-    events: mpsc::Receiver<Event>,
+    events: Events,
     seen: Vec<Event>,
     number: u64,
 }
@@ -57,15 +56,15 @@ impl Engine {
                 return pick(&self.seen.remove(index)).unwrap();
             }
             match self.events.try_recv() {
-                Ok(event) => self.seen.push(event),
-                Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
-                Err(_) => panic!("{what} did not come; there is {:?}", self.seen),
+                Some(event) => self.seen.push(event),
+                None if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
+                None => panic!("{what} did not come; there is {:?}", self.seen),
             }
         }
     }
 
     fn nothing_like(&mut self, pick: impl Fn(&Event) -> bool) {
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.events.try_recv() {
             self.seen.push(event);
         }
         assert!(!self.seen.iter().any(pick), "{:?}", self.seen);
@@ -102,7 +101,7 @@ impl Engine {
         let mut last = None;
         // Drain what earlier barriers left.
         thread::sleep(Duration::from_millis(5));
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.events.try_recv() {
             match event {
                 Event::Measured { pinhole, statistics } if pinhole == name => last = Some(statistics),
                 Event::Measured { .. } => {}

@@ -17,6 +17,7 @@ use super::flow::Tools;
 use super::hole::{Anchor, Connection, Hole, Link};
 use super::pipes::Pipes;
 use super::ports::Ports;
+use super::post::{Bell, Reports};
 use super::{EngineConfig, Witness, socket};
 
 /// Events taken from the kernel and commands taken from the queue at once.
@@ -33,9 +34,9 @@ pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     ports: Arc<Ports>,
     pub(super) epoll: OwnedFd,
-    wake: Arc<OwnedFd>,
+    bell: Arc<Bell>,
     commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<Event>,
+    reports: Reports,
     pub(super) outbox: VecDeque<Event>,
     pub(super) holes: Vec<Option<Box<Hole>>>,
     vacant: Vec<u32>,
@@ -52,13 +53,13 @@ impl Worker {
     pub(super) fn new(
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
-        wake: Arc<OwnedFd>,
+        bell: Arc<Bell>,
         commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<Event>,
+        reports: Reports,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(WAKE);
-        epoll::add(&epoll, &*wake, data, epoll::EventFlags::IN)?;
+        epoll::add(&epoll, bell.descriptor(), data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         let tools = Tools {
             buffer: vec![0; config.copy_buffer].into_boxed_slice(),
             pipes: Pipes::new(config.pipes, config.pipe_size),
@@ -69,9 +70,9 @@ impl Worker {
             config,
             ports,
             epoll,
-            wake,
+            bell,
             commands,
-            events,
+            reports,
             outbox: VecDeque::new(),
             holes: Vec::new(),
             vacant: Vec::new(),
@@ -104,7 +105,8 @@ impl Worker {
                 let epoll::Event { flags, data } = *event;
                 self.on_event(data.u64(), flags);
             }
-            if self.flush() {
+            let room = self.outbox.len() < OUTBOX;
+            if room && (self.bell.answer() || more_commands) {
                 match self.take_commands() {
                     Some(more) => more_commands = more,
                     None => return,
@@ -112,7 +114,7 @@ impl Worker {
             }
             self.on_time();
             self.turn();
-            self.flush();
+            self.reports.hand_over(&mut self.outbox);
         }
     }
 
@@ -125,30 +127,12 @@ impl Worker {
         if self.outbox.is_empty() { next } else { Some(next.unwrap_or(RETRY).min(RETRY)) }
     }
 
-    /// Hands reports over. False: the receiver is far behind.
-    fn flush(&mut self) -> bool {
-        while let Some(event) = self.outbox.pop_front() {
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    self.outbox.push_front(event);
-                    break;
-                }
-                // Nobody listens any more; the commands will end soon.
-                Err(mpsc::error::TrySendError::Closed(_)) => self.outbox.clear(),
-            }
-        }
-        self.outbox.len() < OUTBOX
-    }
-
     pub(super) fn report(&mut self, event: Event) {
         self.outbox.push_back(event);
     }
 
     /// Takes a batch. `Some(true)`: there may be more. `None`: the handles are gone.
     fn take_commands(&mut self) -> Option<bool> {
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(&*self.wake, &mut counter);
         for _ in 0..COMMANDS {
             match self.commands.try_recv() {
                 Ok(command) => self.command(command),
