@@ -11,6 +11,7 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 
 mod bucket;
+mod clock;
 mod flow;
 mod hole;
 mod links;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use carnet_gateway::media::{Command, Pinhole};
 use tokio::sync::mpsc;
 
+use crate::OsRandom;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -99,15 +101,19 @@ pub struct EngineConfig {
     pub witness: Witness,
     /// The waiting times.
     pub timers: Timers,
-    /// Size of the kernel's send and receive buffers of each socket, in octets; bounds what a
-    /// reader that stopped can pin. `None` leaves it to the kernel's own tuning (several MiB).
+    /// Size of the kernel's send and receive buffers of a socket, in octets (the kernel allows twice
+    /// that for its own records); bounds what a reader that stopped can pin. It is set when a
+    /// direction has moved 128 KiB. `None` leaves it to the kernel's own tuning (several MiB).
     pub socket_buffer: Option<usize>,
     /// Use `splice` for bulk. Off, everything is copied.
     pub splice: bool,
     /// Size of the copy buffer of each thread, in octets.
     pub copy_buffer: usize,
-    /// Octets a splice pipe holds. The kernel may grant less.
+    /// Size of a splice pipe. The kernel counts a page for every segment, however short, and may
+    /// grant less.
     pub pipe_size: usize,
+    /// Octets a direction may have in its pipe; what a reader that stopped leaves there.
+    pub pipe_octets: usize,
     /// Most splice pipes in one thread. When they are all in use, the rest is copied.
     pub pipes: usize,
     /// Most pinholes in one thread; more are refused with `NoPort`.
@@ -127,6 +133,7 @@ impl Default for EngineConfig {
             splice: true,
             copy_buffer: 256 * 1024,
             pipe_size: 1024 * 1024,
+            pipe_octets: 256 * 1024,
             pipes: 32,
             pinholes: 65_536,
             queue: 4_096,
@@ -152,7 +159,7 @@ impl MediaEngine {
                 "threads, queue and copy buffer of a media engine are at least one",
             ));
         }
-        let ports = Arc::new(Ports::new(&config.realms)?);
+        let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
@@ -235,10 +242,19 @@ impl EngineHandle {
     ///
     /// [`Stopped`] if the engine is gone.
     pub fn try_send_all(&self, queue: &mut VecDeque<Command>) -> Result<(), Stopped> {
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let mut called = vec![false; self.workers.len()];
         while let Some(command) = queue.pop_front() {
+            let index = self.index(&command)?;
             let (commands, _) = self.mailbox(&command)?;
             match commands.try_send(command) {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(called) = called.get_mut(index) {
+                        *called = true;
+                    }
+                }
                 Err(mpsc::error::TrySendError::Full(command)) => {
                     queue.push_front(command);
                     break;
@@ -246,16 +262,19 @@ impl EngineHandle {
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
             }
         }
-        for mailbox in &*self.workers {
+        for (mailbox, _) in self.workers.iter().zip(called).filter(|(_, called)| *called) {
             mailbox.bell.ring();
         }
         Ok(())
     }
 
+    /// The loop that has the pinholes of a group.
+    fn index(&self, command: &Command) -> Result<usize, Stopped> {
+        (group(command) as usize).checked_rem(self.workers.len()).ok_or(Stopped)
+    }
+
     fn mailbox(&self, command: &Command) -> Result<(&mpsc::Sender<Command>, &Bell), Stopped> {
-        let group = group(command) as usize;
-        let index = group.checked_rem(self.workers.len()).ok_or(Stopped)?;
-        let mailbox = self.workers.get(index).ok_or(Stopped)?;
+        let mailbox = self.workers.get(self.index(command)?).ok_or(Stopped)?;
         Ok((mailbox.commands.as_ref().ok_or(Stopped)?, &mailbox.bell))
     }
 }

@@ -13,6 +13,8 @@ use carnet_gateway::media::{
 
 use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
+mod faults;
+
 const SOON: Duration = Duration::from_secs(10);
 
 /// Below the range the system takes ports for outgoing connections from.
@@ -615,13 +617,13 @@ fn ports_run_out_and_come_back() {
     let first = *config.realms[0].ports.start();
     config.realms[0].ports = first..=first + 3;
     let mut engine = Engine::start(config);
-    let held: Vec<_> = (0..4).map(|_| engine.reserve().0).collect();
+    let held: Vec<_> = (0..4).map(|_| engine.reserve()).collect();
     assert_eq!(engine.try_reserve(Family::V4), Err(Refusal::NoPort));
     // The other IP version has its own.
     engine.try_reserve(Family::V6).unwrap();
-    engine.release(held[2]);
+    engine.release(held[2].0);
     let (_, local) = engine.reserve();
-    assert_eq!(local.port(), first + 2);
+    assert_eq!(local, held[2].1);
     assert_eq!(engine.try_reserve(Family::V4), Err(Refusal::NoPort));
 }
 
