@@ -281,15 +281,15 @@ fn take(
         Err(Errno::INTR) => 0,
         Err(_) => return Err(Broken::Sink),
     };
-    if let Some(rest) = read.get(written..).filter(|rest| !rest.is_empty()) {
-        flow.held = Some(Box::new(Held { octets: rest.into(), from: 0 }));
-    }
-    if let Some(size) = tools.socket_buffer
-        && !flow.bounded
-        && source.received >= BOUND_AFTER
-    {
+    let rest = read.get(written..).unwrap_or_default();
+    // A receiver that takes no more makes buffers grow at once.
+    let matters = source.received >= BOUND_AFTER || !rest.is_empty();
+    if let Some(size) = tools.socket_buffer.filter(|_| matters && !flow.bounded) {
         flow.bounded = true;
         socket::bound_buffers(&from.socket, &to.socket, size);
+    }
+    if !rest.is_empty() {
+        flow.held = Some(Box::new(Held { octets: rest.into(), from: 0 }));
     }
     if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
         observer.observe(read);

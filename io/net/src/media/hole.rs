@@ -47,6 +47,7 @@ pub(super) struct Hole {
     pub(super) dscp: Option<u8>,
     pub(super) role: Role,
     pub(super) gate: Gate,
+    peer_opens: bool,
     /// A connection was made or missed, and only a new `Configure` asks for another.
     pub(super) ended: bool,
     /// `Command::Connect` was given.
@@ -196,6 +197,7 @@ impl Hole {
             dscp: None,
             role: Role::default(),
             gate: Gate::default(),
+            peer_opens: false,
             ended: false,
             told_to_connect: false,
             queued: false,
@@ -222,9 +224,10 @@ impl Hole {
 
     /// Takes new settings.
     pub(super) fn set(&mut self, settings: Settings, now: Moment) {
-        let Settings { role, remote, gate, filter, rate, dscp, inactivity } = settings;
+        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity } = settings;
         let open = gate != Gate::Inactive;
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
+        self.peer_opens = peer_opens;
         self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
         if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
             // The time counts from when it was asked for.
@@ -265,7 +268,7 @@ impl Hole {
 
     /// Whether a caller has the address of the peer. Where none was given, nobody is a stranger.
     pub(super) fn expects(&self, peer: SocketAddr) -> bool {
-        self.remote().is_none_or(|remote| remote.ip() == peer.ip())
+        self.remote().is_none_or(|remote| remote.ip().is_unspecified() || remote.ip() == peer.ip())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -320,7 +323,8 @@ impl Hole {
 
     /// Where to connect now, given the far side of the join.
     pub(super) fn wants_to_call(&self, far: Option<&Self>) -> Option<SocketAddr> {
-        if !matches!(self.link, Link::Down) || self.ended || self.gate == Gate::Inactive {
+        let may = matches!(self.link, Link::Down) && !self.ended && !self.peer_opens;
+        if !may || self.gate == Gate::Inactive {
             return None;
         }
         let triggered = self.told_to_connect

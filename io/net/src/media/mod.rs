@@ -103,7 +103,7 @@ pub struct EngineConfig {
     pub timers: Timers,
     /// Size of the kernel's send and receive buffers of a socket, in octets (the kernel allows twice
     /// that for its own records); bounds what a reader that stopped can pin. It is set when a
-    /// direction has moved 128 KiB. `None` leaves it to the kernel's own tuning (several MiB).
+    /// direction has moved 128 KiB or its receiver takes no more. `None` leaves it to the kernel's own tuning (several MiB).
     pub socket_buffer: Option<usize>,
     /// Use `splice` for bulk. Off, everything is copied.
     pub splice: bool,
@@ -129,7 +129,7 @@ impl Default for EngineConfig {
             threads: 1,
             witness: Witness::Off,
             timers: Timers::default(),
-            socket_buffer: Some(256 * 1024),
+            socket_buffer: Some(192 * 1024),
             splice: true,
             copy_buffer: 256 * 1024,
             pipe_size: 1024 * 1024,
