@@ -393,10 +393,15 @@ fn a_wrong_source_is_refused_and_reported() {
 }
 
 fn from_address(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    try_from_address(source, to).unwrap()
+}
+
+/// A caller who may be reset before it knows that it is connected.
+fn try_from_address(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
+    socket.connect(&to.into())?;
+    Ok(socket.into())
 }
 
 #[test]
