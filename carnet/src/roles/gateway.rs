@@ -7,7 +7,7 @@ use carnet_h248::{MId, Profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
-use carnet_net::media::{EngineConfig, EngineHandle, MediaEngine, Realm, Witness};
+use carnet_net::media::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Witness};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{Bind, ControlAddress, GatewayRole, GatewaySection, Proto, WitnessMode};
 use std::collections::{HashMap, VecDeque};
@@ -127,12 +127,7 @@ pub fn profile(role: GatewayRole) -> Profile {
 }
 
 impl Running {
-    async fn run(
-        mut self,
-        mut events: mpsc::Receiver<ControlEvent>,
-        mut media: mpsc::Receiver<carnet_gateway::media::Event>,
-        mut token: Token,
-    ) {
+    async fn run(mut self, mut events: mpsc::Receiver<ControlEvent>, mut media: Events, mut token: Token) {
         self.flush();
         let mut end: Option<Ending> = None;
         loop {
@@ -225,6 +220,8 @@ impl Running {
         while let Some(command) = self.gateway.poll_command() {
             self.commands.push_back(command);
         }
+        // Once it has stopped, its events end, and so does the gateway.
+        let _ = self.engine.try_send_all(&mut self.commands);
         while let Some(event) = self.gateway.poll_event() {
             (self.observer)(Seen::Gateway { gateway: &self.name, event: &event });
         }
