@@ -10,8 +10,8 @@ use crate::prf::Purpose;
 use crate::registry::{data_type, extension, role};
 use crate::replay::{MessageDigest, digest};
 use crate::{
-    CryptoSession, CsIdMap, Error, Feature, Identity, Message, MessageKeys, Profile, Psk, ReplayCache,
-    SdpIds, Suite, Timestamp,
+    AuthKey, CryptoSession, CsIdMap, Error, Feature, Identity, Message, MessageKeys, Profile, Psk,
+    ReplayCache, SdpIds, Suite, Timestamp,
 };
 use carnet_wire::{Random, Span};
 use std::time::SystemTime;
@@ -148,7 +148,7 @@ impl Received {
         let rand = fresh_rand(rng, psk.expose().len());
         let purpose =
             |response| Purpose::Message { csb_id: header.csb_id, response, rand_i: &[], rand_r: &rand };
-        let init_keys = MessageKeys::derive(suite, psk.expose(), purpose(false));
+        let init_key = AuthKey::derive(suite, psk.expose(), purpose(false));
         let keys = MessageKeys::derive(suite, psk.expose(), purpose(true));
         let message = Message {
             header: header.clone(),
@@ -163,12 +163,12 @@ impl Received {
                 unsigned(suite),
             ],
         };
-        let octets = protect(&message, &init_keys, &[&me.data, &kms.data]);
+        let octets = protect(&message, &init_key, &[&me.data, &kms.data]);
         (
             PendingResolve {
                 header,
                 octets: octets.clone(),
-                init_keys,
+                init_key,
                 keys,
                 me: me.clone(),
                 kms: kms.clone(),

@@ -1,84 +1,48 @@
 //! REQUEST_INIT: who asks, for whom, under which policy (RFC 6043 §4.2.1.4, §4.2.1.5).
 
-use super::{Granted, Kms, Refused, responders_of};
-use crate::{AuditRecord, Deed, User};
-use carnet_mikey::exchange::TicketRequest;
+use super::prove::Sender;
+use super::{Decide, Decided, Kms, Refused, responders_of};
+use crate::Deed;
+use carnet_mikey::exchange::Verified;
 use carnet_mikey::payload::{Flags, Payload, TicketPolicy};
 use carnet_mikey::registry::{role, time_role};
 use carnet_mikey::{Error, Identity, Timestamp};
-use std::net::IpAddr;
 use std::time::SystemTime;
 
-impl Kms {
-    pub(super) fn request(
-        &mut self,
+impl Decide for TicketPolicy {
+    const DEED: Deed = Deed::Issued;
+
+    fn decide(
+        kms: &mut Kms,
+        verified: &Verified<Self>,
+        sender: &Sender,
         wall: SystemTime,
-        source: IpAddr,
-        octets: &[u8],
-    ) -> Result<Granted, Refused> {
-        let asked = TicketRequest::parse(&self.config.profile, wall, octets)?;
-        asked.check_replay(&mut self.replay, wall)?;
-        let (psk_id, claimed) = (asked.psk_id().cloned(), asked.initiator().cloned());
-        let kms = asked.kms().cloned();
-        let digest = asked.digest();
-        let user = self.user_of(psk_id.as_ref(), claimed.as_ref());
-        let psk = user.map_or(&self.nobody, |u| &u.psk);
-        let initiator = claimed.or_else(|| user.and_then(User::main_identity));
-        let initiator = initiator.ok_or(Error::Missing("IDRi"))?;
-        let addressee = kms.as_ref().unwrap_or(&self.config.identity);
-        let verified = asked.verify(psk, &initiator, addressee);
-        let (verified, name) = match (verified, user) {
-            (Ok(verified), Some(user)) => (verified, user.name.clone()),
-            (Err(e), user) => return Err(Self::unproven(psk_id.as_ref(), user.is_some(), e)),
-            (Ok(_), None) => {
-                return Err(Self::unproven(psk_id.as_ref(), false, Error::Authentication("no such user")));
-            }
-        };
-        self.replay.remember(digest, wall);
-
-        let granted = self.check_addressee(kms.as_ref()).map_err(Refused::new).and_then(|()| {
-            let wanted = verified.policy().ok_or(Error::Missing("TP"))?;
-            self.grantable(&name, &initiator, wanted, wall)
-        });
-        let issued = granted.and_then(|policy| {
-            let responders = responders_of(&policy);
-            let key = self.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
-            let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, self.rng.as_mut())?;
-            Ok((issued, responders, key.id.clone()))
-        });
-        match issued {
-            Ok((issued, responders, key)) => {
-                let ticket = issued.ticket_id;
-                let deed = Deed::Issued;
-                let audit =
-                    AuditRecord { wall, deed, source, user: name, initiator, responders, ticket, key };
-                Ok(Granted { reply: issued.octets, audit })
-            }
-            Err(mut refused) => {
-                refused.reply = verified.refuse(&refused.error, wall);
-                Err(refused)
-            }
-        }
+    ) -> Result<Decided, Refused> {
+        let initiator = &sender.identity;
+        let policy = kms.grantable(initiator, verified.policy(), wall)?;
+        let responders = responders_of(&policy);
+        let key = kms.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
+        let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, kms.rng.as_mut())?;
+        Ok(Decided {
+            reply: issued.octets,
+            initiator: initiator.clone(),
+            responders,
+            ticket: issued.ticket_id,
+            key: key.id.clone(),
+        })
     }
+}
 
+impl Kms {
     /// Whether the ticket may be had, and the policy to grant: what is wanted, with what we do not
     /// grant replaced by what we do.
     fn grantable(
         &self,
-        name: &str,
         initiator: &Identity,
         wanted: &TicketPolicy,
         wall: SystemTime,
     ) -> Result<TicketPolicy, Refused> {
-        let user = self.directory.user(name).ok_or(Error::Authentication("no such user"))?;
         let forbidden = |error, reason: String| Err(Refused::with(Error::Identity(error), 403, reason));
-        if user.revoked {
-            let reason = format!("user `{}` is revoked", user.name);
-            return Err(Refused::with(Error::Authentication("revoked"), 403, reason));
-        }
-        if !user.is(initiator) {
-            return forbidden("not yours", format!("user `{}` is not {initiator}", user.name));
-        }
         if wanted.initiator().is_some_and(|id| id.data != initiator.data) {
             return forbidden("not yours", format!("{initiator} wants a ticket in another name"));
         }
