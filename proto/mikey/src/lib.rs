@@ -39,5 +39,5 @@ pub use limits::Limits;
 pub use message::Message;
 pub use profile::{Profile, SdpIds, Suite};
 pub use protect::{AuthKey, MessageKeys};
-pub use replay::ReplayCache;
+pub use replay::{Fresh, ReplayCache};
 pub use timestamp::Timestamp;

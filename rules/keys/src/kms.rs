@@ -288,11 +288,10 @@ impl Kms {
         octets: &[u8],
     ) -> Result<Granted, Refused> {
         let asked = Asked::<S>::parse(&self.config.profile, wall, octets)?;
-        asked.check_replay(&mut self.replay, wall)?;
-        let digest = asked.digest();
+        let fresh = asked.check_replay(&mut self.replay, wall)?;
         let (verified, sender) = self.prove(asked, wall)?;
         // Only what is proven is remembered: nobody else fills the cache.
-        self.replay.remember(digest, wall);
+        self.replay.remember(fresh);
         match self.check_sender(&sender).and_then(|()| S::decide(self, &verified, &sender, wall)) {
             Ok(Decided { reply, initiator, responders, ticket, key }) => {
                 let (deed, user) = (S::DEED, sender.user);

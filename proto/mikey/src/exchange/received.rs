@@ -8,7 +8,7 @@ use super::resolve::PendingResolve;
 use crate::payload::{Flags, Payload, Ticket};
 use crate::prf::Purpose;
 use crate::registry::{data_type, extension, role};
-use crate::replay::{MessageDigest, digest};
+use crate::replay::{Fresh, digest};
 use crate::{
     AuthKey, CryptoSession, CsIdMap, Error, Feature, Identity, Message, MessageKeys, Profile, Psk,
     ReplayCache, SdpIds, Suite, Timestamp,
@@ -116,15 +116,10 @@ impl Received {
         self.sdp_ids
     }
 
-    /// What identifies the message in a [`ReplayCache`].
-    pub fn digest(&self) -> MessageDigest {
-        digest(&self.octets)
-    }
-
     /// Checks that the message is new, before the KMS is asked. Once resolved, the caller lets
-    /// the cache [remember](ReplayCache::remember) its digest.
-    pub fn check_replay(&self, cache: &mut ReplayCache, wall: SystemTime) -> Result<(), Error> {
-        cache.check(&self.digest(), &self.message, wall)
+    /// the cache [remember](ReplayCache::remember) it.
+    pub fn check_replay(&self, cache: &mut ReplayCache, wall: SystemTime) -> Result<Fresh, Error> {
+        cache.check(&digest(&self.octets), &self.message, wall)
     }
 
     /// The Error message that refuses the transfer because of `error`; `None` if none must be sent.

@@ -11,7 +11,7 @@ use super::resolve::keys_for_responder;
 use crate::payload::{Flags, KeyData, Payload, Ticket, TicketPolicy, parse_keys};
 use crate::prf::Purpose;
 use crate::registry::{data_type, key_type, role};
-use crate::replay::{MessageDigest, digest};
+use crate::replay::{Fresh, MessageDigest, digest};
 use crate::ticket::{self, Opened, SPI_MPKI, SPI_MPKR};
 use crate::{
     AuthKey, Error, Feature, Header, Identity, Limits, Message, MessageKeys, Profile, Psk, ReplayCache,
@@ -158,13 +158,8 @@ impl<S: Subject> Asked<S> {
         self.message.payloads.iter().filter_map(Payload::certificate).collect()
     }
 
-    /// What identifies the message in a [`ReplayCache`].
-    pub fn digest(&self) -> MessageDigest {
-        self.digest
-    }
-
     /// Checks that the message is new, before it is known who sent it.
-    pub fn check_replay(&self, cache: &mut ReplayCache, wall: SystemTime) -> Result<(), Error> {
+    pub fn check_replay(&self, cache: &mut ReplayCache, wall: SystemTime) -> Result<Fresh, Error> {
         cache.check(&self.digest, &self.message, wall)
     }
 
