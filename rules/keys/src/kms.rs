@@ -9,10 +9,11 @@ pub use prove::{Certified, PublicKeys};
 use crate::{AuditRecord, Deed, Directory, KeyRing, Rate, RateLimiter, Rules, TicketKey};
 use carnet_mikey::exchange::{self, Asked, Subject, Verified};
 use carnet_mikey::payload::{Ticket, TicketPolicy};
-use carnet_mikey::registry::{data_type, role};
+use carnet_mikey::registry::data_type;
 use carnet_mikey::{Error, Identity, Message, Profile, Psk, ReplayCache};
 use carnet_wire::Random;
 use prove::Sender;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub identity: Identity,
     /// Algorithms, times and limits. `lifetime` is the longest life of a ticket.
     pub profile: Profile,
+    /// How identities in messages are compared with those of users.
+    pub identities: Identities,
     /// Whether tickets are issued to callees that the service does not know.
     pub issue_to_strangers: bool,
     /// Whether tickets that a user made and sealed with its own key are resolved (mode 3 of RFC
@@ -46,6 +49,7 @@ impl Config {
         Self {
             identity,
             profile: Profile::default(),
+            identities: Identities::default(),
             issue_to_strangers: false,
             accept_self_issued: false,
             rotation: Duration::from_secs(24 * 3600),
@@ -55,6 +59,19 @@ impl Config {
             replay_capacity: 1_000_000,
         }
     }
+}
+
+/// How identities in messages are compared with those of users.
+///
+/// Either way MACs and forked keys are made over the octets that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identities {
+    /// Octet for octet: senders use the [canonical form](Identity::from_uri).
+    #[default]
+    Exact,
+    /// By their canonical form: `sip:Alice@X.example:5060` is no stranger where senders are of
+    /// another make.
+    Canonical,
 }
 
 /// Why a message was refused; for the log, not for the peer.
@@ -320,16 +337,22 @@ impl Kms {
         Ok(())
     }
 
+    /// An identity of a message as we know it.
+    fn read<'a>(&self, id: &'a Identity) -> Cow<'a, Identity> {
+        let canonical = match self.config.identities {
+            Identities::Exact => None,
+            Identities::Canonical => Identity::from_uri(&id.text()).ok().filter(|c| c.data != id.data),
+        };
+        canonical.map_or(Cow::Borrowed(id), Cow::Owned)
+    }
+
     /// RFC 6043 §4.2.1.1: IDRkms may be left out; if it is there, it must be us.
     fn check_addressee(&self, kms: Option<&Identity>) -> Result<(), Error> {
         match kms {
-            Some(id) if id.data != self.config.identity.data => Err(Error::Identity("we are another KMS")),
+            Some(id) if self.read(id).data != self.config.identity.data => {
+                Err(Error::Identity("we are another KMS"))
+            }
             _ => Ok(()),
         }
     }
-}
-
-/// Identities with a role in a policy, owned.
-fn responders_of(policy: &carnet_mikey::payload::TicketPolicy) -> Vec<Identity> {
-    policy.identities(role::RESPONDER).cloned().collect()
 }

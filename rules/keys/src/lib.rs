@@ -23,7 +23,7 @@ mod tests;
 
 pub use audit::{AuditRecord, Deed};
 pub use directory::{Directory, Group, User};
-pub use kms::{Certified, Config, Kms, Outcome, PublicKeys, Refusal};
+pub use kms::{Certified, Config, Identities, Kms, Outcome, PublicKeys, Refusal};
 pub use pattern::Pattern;
 pub use rate::{Rate, RateLimiter};
 pub use ring::{KeyRing, TicketKey};

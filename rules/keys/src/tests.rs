@@ -1,5 +1,7 @@
 //! The service against callers and called parties that behave, and against those that do not.
 
+mod settings;
+
 use crate::*;
 use carnet_mikey::{
     Error as Mikey, GrantedTicket, Identity, Keyed, Offered, PendingRequest, Profile, Psk, Received, Tpk,

@@ -14,6 +14,8 @@ pub(super) struct Sender {
     pub user: String,
     /// As whom it asks.
     pub identity: Identity,
+    /// The same as it is written in the message.
+    pub as_sent: Identity,
     /// Whom it asks.
     pub kms: Identity,
 }
@@ -46,11 +48,11 @@ impl Kms {
         }
         let (psk_id, claimed) = (asked.psk_id().cloned(), asked.requester().cloned());
         let user = self.user_of(psk_id.as_ref(), claimed.as_ref());
-        let identity = claimed.or_else(|| user.and_then(User::main_identity));
-        let identity = identity.ok_or(Error::Missing("IDRi or IDRr"))?;
-        let verified = asked.verify(user.map_or(&self.nobody, |u| &u.psk), &identity, &kms);
+        let as_sent = claimed.or_else(|| user.and_then(User::main_identity));
+        let as_sent = as_sent.ok_or(Error::Missing("IDRi or IDRr"))?;
+        let verified = asked.verify(user.map_or(&self.nobody, |u| &u.psk), &as_sent, &kms);
         match (verified, user) {
-            (Ok(verified), Some(user)) => Ok((verified, Sender { user: user.name.clone(), identity, kms })),
+            (Ok(verified), Some(user)) => Ok((verified, self.sender(user, as_sent, kms))),
             (Err(error), Some(user)) => {
                 Err(unproven(&error, format!("user `{}`: {error}", user.name.escape_debug())))
             }
@@ -73,8 +75,8 @@ impl Kms {
             return Err(Error::Unsupported { feature, at: 1 }.into());
         };
         let certified = public_keys.certified(&asked.certificates(), wall)?;
-        let identity = match asked.requester() {
-            Some(claimed) if certified.identities.iter().any(|id| id.data == claimed.data) => claimed.clone(),
+        let as_sent = match asked.requester() {
+            Some(claimed) if certified.identities.contains(&self.read(claimed)) => claimed.clone(),
             Some(claimed) => {
                 let reason = format!("the certificate is not of {claimed}");
                 return Err(unproven(&Error::Authentication("the certificate is not of the sender"), reason));
@@ -83,22 +85,27 @@ impl Kms {
         };
         let opener: &dyn Opener = public_keys.as_ref();
         let verified = asked
-            .verify_signed(certified.verifier.as_ref(), opener, &identity, &kms)
-            .map_err(|error| unproven(&error, format!("{identity}: {error}")))?;
-        match self.directory.owner(&identity) {
-            Some(user) => Ok((verified, Sender { user: user.name.clone(), identity, kms })),
+            .verify_signed(certified.verifier.as_ref(), opener, &as_sent, &kms)
+            .map_err(|error| unproven(&error, format!("{as_sent}: {error}")))?;
+        match self.directory.owner(&self.read(&as_sent)) {
+            Some(user) => Ok((verified, self.sender(user, as_sent, kms))),
             None => {
-                let reason = format!("{identity} has a certificate and is no user");
+                let reason = format!("{as_sent} has a certificate and is no user");
                 Err(unproven(&Error::Authentication("no such user"), reason))
             }
         }
+    }
+
+    fn sender(&self, user: &User, as_sent: Identity, kms: Identity) -> Sender {
+        let identity = self.read(&as_sent).into_owned();
+        Sender { user: user.name.clone(), identity, as_sent, kms }
     }
 
     /// The user whose key a message names, or whose identity it gives when it names none.
     fn user_of(&self, psk_id: Option<&Identity>, claimed: Option<&Identity>) -> Option<&User> {
         match psk_id {
             Some(id) => self.directory.user(std::str::from_utf8(&id.data).ok()?),
-            None => self.directory.owner(claimed?),
+            None => self.directory.owner(&self.read(claimed?)),
         }
     }
 }

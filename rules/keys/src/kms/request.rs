@@ -1,7 +1,7 @@
 //! REQUEST_INIT: who asks, for whom, under which policy (RFC 6043 §4.2.1.4, §4.2.1.5).
 
 use super::prove::Sender;
-use super::{Decide, Decided, Kms, Refused, responders_of};
+use super::{Decide, Decided, Kms, Refused};
 use crate::Deed;
 use carnet_mikey::exchange::Verified;
 use carnet_mikey::payload::{Flags, Payload, TicketPolicy};
@@ -18,14 +18,13 @@ impl Decide for TicketPolicy {
         sender: &Sender,
         wall: SystemTime,
     ) -> Result<Decided, Refused> {
-        let initiator = &sender.identity;
-        let policy = kms.grantable(initiator, verified.policy(), wall)?;
-        let responders = responders_of(&policy);
+        let policy = kms.grantable(sender, verified.policy(), wall)?;
+        let responders = kms.responders_of(&policy);
         let key = kms.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
         let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, kms.rng.as_mut())?;
         Ok(Decided {
             reply: issued.octets,
-            initiator: initiator.clone(),
+            initiator: sender.identity.clone(),
             responders,
             ticket: issued.ticket_id,
             key: key.id.clone(),
@@ -38,16 +37,17 @@ impl Kms {
     /// grant replaced by what we do.
     fn grantable(
         &self,
-        initiator: &Identity,
+        sender: &Sender,
         wanted: &TicketPolicy,
         wall: SystemTime,
     ) -> Result<TicketPolicy, Refused> {
+        let initiator = &sender.identity;
         let forbidden = |error, reason: String| Err(Refused::with(Error::Identity(error), 403, reason));
-        if wanted.initiator().is_some_and(|id| id.data != initiator.data) {
+        if wanted.initiator().is_some_and(|id| self.read(id).data != initiator.data) {
             return forbidden("not yours", format!("{initiator} wants a ticket in another name"));
         }
         self.check_addressee(wanted.kms())?;
-        let responders = responders_of(wanted);
+        let responders = self.responders_of(wanted);
         if responders.is_empty() {
             return Err(Error::Policy("the ticket names no responder").into());
         }
@@ -60,23 +60,23 @@ impl Kms {
             }
         }
         let profile = &self.config.profile;
-        if wanted.ticket_type != profile.ticket_type || wanted.subtype != 1 || wanted.version != 1 {
+        if !profile.accepts_ticket(wanted.ticket_type) || wanted.subtype != 1 || wanted.version != 1 {
             let feature = carnet_mikey::Feature::Ticket(wanted.ticket_type);
             return Err(Error::Unsupported { feature, at: 0 }.into());
         }
-        Ok(self.granted(wanted, initiator, &responders, wall))
+        Ok(self.granted(wanted, sender, wall))
     }
 
-    fn granted(
-        &self,
-        wanted: &TicketPolicy,
-        initiator: &Identity,
-        responders: &[Identity],
-        wall: SystemTime,
-    ) -> TicketPolicy {
+    /// Whom a policy is for, as we know them.
+    fn responders_of(&self, policy: &TicketPolicy) -> Vec<Identity> {
+        policy.responders().map(|id| self.read(id).into_owned()).collect()
+    }
+
+    fn granted(&self, wanted: &TicketPolicy, sender: &Sender, wall: SystemTime) -> TicketPolicy {
         let profile = &self.config.profile;
-        let responders: Vec<&Identity> = responders.iter().collect();
-        let ours = profile.policy(wall, &self.config.identity, initiator, &responders);
+        let responders: Vec<&Identity> = wanted.responders().collect();
+        let initiator = &sender.as_sent;
+        let ours = profile.policy(wall, &sender.kms, initiator, &responders);
         // A validity that lies within ours is granted as it is wanted.
         let (ours_from, ours_to) = (ours.valid_from(), ours.valid_to());
         let within = |t: Option<Timestamp>| {
@@ -90,7 +90,7 @@ impl Kms {
         let mut data: Vec<Payload> = Vec::new();
         let time = |wanted: Option<Timestamp>, ours: Option<Timestamp>| if times_fit { wanted } else { ours };
         let mut push = |p: Payload| data.push(p);
-        push(Payload::Idr { role: role::KMS, id: self.config.identity.clone() });
+        push(Payload::Idr { role: role::KMS, id: sender.kms.clone() });
         push(Payload::Idr { role: role::INITIATOR, id: initiator.clone() });
         for (role, t) in [
             (time_role::START, time(wanted.valid_from(), ours_from)),
@@ -107,7 +107,7 @@ impl Kms {
         for id in responders {
             push(Payload::Idr { role: role::RESPONDER, id: id.clone() });
         }
-        TicketPolicy { flags: self.flags(wanted.flags), data, ..ours }
+        TicketPolicy { ticket_type: wanted.ticket_type, flags: self.flags(wanted.flags), data, ..ours }
     }
 
     /// Forking is granted as wanted; all else as the profile has it.

@@ -27,7 +27,7 @@ impl Decide for Ticket {
     ) -> Result<Decided, Refused> {
         let responder = &sender.identity;
         let found = kms.find(&sender.user, responder, verified, wall)?;
-        let resolved = verified.answer(&found.opened, responder, wall, kms.rng.as_mut())?;
+        let resolved = verified.answer(&found.opened, &sender.as_sent, wall, kms.rng.as_mut())?;
         Ok(Decided {
             reply: resolved.octets,
             initiator: found.initiator,
@@ -49,12 +49,12 @@ impl Kms {
     ) -> Result<Found, Refused> {
         let user = self.directory.user(name).ok_or(Error::Authentication("no such user"))?;
         let policy = &verified.ticket().policy;
-        if let Some(kms) = policy.kms().filter(|k| k.data != self.config.identity.data) {
+        if let Some(kms) = policy.kms().filter(|k| self.read(k).data != self.config.identity.data) {
             let reason = format!("the ticket is of another KMS, {kms}");
             return Err(Refused::with(Error::Identity("the ticket is of another KMS"), 200, reason));
         }
-        let initiator =
-            policy.initiator().cloned().ok_or(Error::Policy("the ticket does not say whose it is"))?;
+        let initiator = policy.initiator().ok_or(Error::Policy("the ticket does not say whose it is"))?;
+        let initiator = self.read(initiator).into_owned();
         let (tpk, key) = self.ticket_key(verified, policy, &initiator)?;
         let opened = verified.open(&self.config.profile, &tpk, wall)?;
         // From here on the ticket is proven.
@@ -116,15 +116,15 @@ impl Kms {
         policy: &TicketPolicy,
         initiator: &Identity,
     ) -> Result<(), Refused> {
-        let named = policy.responders().find(|named| {
+        let is_named = |named: &Identity| {
             named.data == responder.data || user.is(named) || self.directory.is_member(responder, named)
-        });
-        let Some(callee) = named else {
+        };
+        let Some(callee) = policy.responders().map(|id| self.read(id)).find(|named| is_named(named)) else {
             let reason = format!("{responder} opens a ticket from {initiator} to somebody else");
             return Err(Refused::with(Error::Identity("the ticket is for somebody else"), 403, reason));
         };
         // The rules may have changed since the ticket was issued, and never saw one that was not.
-        if !self.rules.allow(&self.directory, initiator, callee) {
+        if !self.rules.allow(&self.directory, initiator, &callee) {
             let reason = format!("{initiator} may not call {callee}");
             return Err(Refused::with(Error::Identity("forbidden callee"), 403, reason));
         }
