@@ -26,6 +26,8 @@ pub enum Feature {
     Encryption(u8),
     /// Hash function.
     Hash(u8),
+    /// Kind of signature.
+    Signature(u8),
     /// Diffie-Hellman group.
     Group(u8),
     /// Timestamp type.
