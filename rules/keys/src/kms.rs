@@ -297,6 +297,15 @@ impl Kms {
         Some(exchange::error_message(&message.header, error.mikey_error()?, wall))
     }
 
+    /// What to answer instead when the audit record of a grant could not be made durable.
+    pub fn unrecorded(&mut self, wall: SystemTime, now: Instant, source: IpAddr, octets: &[u8]) -> Outcome {
+        let error = Error::Full("the audit trail");
+        let reply = self.error_reply(&error, octets, wall).unwrap_or_default();
+        let log = self.log_lines.take(source, now);
+        let reason = "the ticket cannot be recorded".into();
+        Outcome { reply, status: 503, audit: None, refusal: Some(Refusal { error, reason, log }) }
+    }
+
     /// Proves who asks, decides, and answers.
     fn answer<S: Decide>(
         &mut self,
