@@ -1,7 +1,7 @@
 //! A disk that is really full: a small tmpfs under the data directory.
 
 use crate::http::Http;
-use crate::service::{REQUEST, RESOLVE, Service, mikey_error, request, resolve};
+use crate::service::{REQUEST, RESOLVE, STRANGERS, Service, mikey_error, request, resolve};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,7 +75,8 @@ fn until_refused(service: &Service, disk: &Disk, prefix: &str) -> BTreeSet<Strin
 fn nothing_acknowledged_is_lost_and_it_goes_on_when_there_is_room() {
     let directory = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::new(&directory.path().join("disk"), "12m") else { return };
-    let mut service = Service::new(directory.path(), &disk.0.join("data"), "logged-refusals = 1000");
+    let mut service =
+        Service::new(directory.path(), &disk.0.join("data"), &format!("{STRANGERS}\nlogged-refusals = 1000"));
     service.start();
 
     let mut http = Http::connect(service.address).unwrap();

@@ -1,7 +1,7 @@
 //! SIGKILL at any moment: what was acknowledged is there.
 
 use crate::http::Http;
-use crate::service::{REQUEST, Service, json_lines, request};
+use crate::service::{REQUEST, STRANGERS, Service, json_lines, request};
 use carnet_net::OsRandom;
 use carnet_wire::Random;
 use std::collections::BTreeSet;
@@ -94,7 +94,7 @@ fn users_added_to_a_service_that_is_killed() {
 fn tickets_issued_under_load_by_a_service_that_is_killed() {
     const CALLERS: usize = 8;
     let directory = tempfile::tempdir().unwrap();
-    let mut service = Service::new(directory.path(), &directory.path().join("data"), "");
+    let mut service = Service::new(directory.path(), &directory.path().join("data"), STRANGERS);
     let mut granted = BTreeSet::new();
     let number = AtomicU64::new(0);
     for _ in 0..5 {

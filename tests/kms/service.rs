@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub const REQUEST: &str = "/keymanagement?requesttype=ticketrequest";
 pub const RESOLVE: &str = "/keymanagement?requesttype=ticketresolve";
 
+/// Callees need no account, so that each ticket can be told from the others by whom it is for.
+pub const STRANGERS: &str = "issue-to-strangers = true";
+
 /// A key management service.
 pub struct Service {
     directory: PathBuf,
@@ -22,13 +25,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// One whose data is in `data`, with alice and bob; not running yet. Callees need no account,
-    /// so that each ticket can be told from the others by whom it is for.
+    /// One whose data is in `data`, with alice and bob; not running yet.
     pub fn new(directory: &Path, data: &Path, more: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let text = format!(
             "[kms]\nname = \"kms.example\"\nlisten = \"{port}\"\ndata = \"{}\"\nrate = 1000000\n\
-             issue-to-strangers = true\n{more}\n",
+             {more}\n",
             data.display()
         );
         std::fs::write(directory.join("kms.toml"), text).unwrap();
