@@ -14,6 +14,7 @@ pub mod config;
 mod engine;
 pub mod event;
 mod inbox;
+pub mod interop;
 mod kms;
 mod media;
 mod outbox;
