@@ -188,10 +188,8 @@ impl Service {
     pub async fn answer(&self, source: IpAddr, octets: &[u8]) -> Answer {
         let mut outcome = self.kms().handle(SystemTime::now(), Instant::now(), source, octets);
         if let Some(record) = outcome.audit.take() {
-            let (deed, user, initiator) = (record.deed, record.user.clone(), record.initiator.clone());
-            if self.trail.append(record).await {
-                tracing::debug!(?deed, %source, user, %initiator, "ticket");
-            } else {
+            tracing::debug!(deed = ?record.deed, %source, user = record.user, initiator = %record.initiator, "ticket");
+            if !self.trail.append(record).await {
                 outcome = self.kms().unrecorded(SystemTime::now(), Instant::now(), source, octets);
             }
         }
