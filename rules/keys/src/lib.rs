@@ -44,6 +44,12 @@ pub enum Error {
         /// Who has it.
         owner: String,
     },
+    /// There is such a user already.
+    #[error("there is already a user `{0}`")]
+    Exists(String),
+    /// One of several that are added together is given twice.
+    #[error("{0} is given twice")]
+    Twice(String),
     /// There are as many users or groups as there may be.
     #[error("there are already {0} entries")]
     Full(usize),
