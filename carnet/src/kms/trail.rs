@@ -54,14 +54,24 @@ impl Drop for Trail {
     }
 }
 
+/// How long records gather before they are written, while many come: a write costs much the same
+/// for one and for a hundred.
+const GATHER: Duration = Duration::from_micros(500);
+/// Records of one write that are many.
+const MANY: usize = 8;
 /// What keeps the disk from being asked again and again while it is full.
 const PAUSE: Duration = Duration::from_secs(1);
 
 fn write(store: &Store, receiver: &Receiver<Waiting>) {
     let mut failed: Option<Instant> = None;
+    let mut many = false;
     while let Ok(first) = receiver.recv() {
         let mut batch = vec![first];
+        if many {
+            std::thread::sleep(GATHER);
+        }
         batch.extend(receiver.try_iter().take(BATCH - 1));
+        many = batch.len() >= MANY;
         // Opening a database that failed reads much of it.
         let paused = failed.is_some_and(|at| at.elapsed() < PAUSE);
         let written = !paused
