@@ -8,6 +8,7 @@ mod watch;
 use crate::kms;
 use crate::roles;
 use crate::ue::config::KmsAccount;
+use crate::ue::interop::Interop;
 use crate::ue::{Ue, UeConfig, UeEvent, UeHandle};
 use carnet_mikey::{Identity, Psk, Received, key_mgmt};
 use carnet_net::OsRandom;
@@ -339,6 +340,7 @@ async fn subscribe(
         listen: (addresses.at(if is_bob { 5 } else { 1 }, 10), 0).into(),
         media: None,
         behind_nat: false,
+        interop: Interop::default(),
         kms: Some(KmsAccount {
             url: format!("https://{}", addresses.kms()),
             identity: "sip:kms.example".into(),

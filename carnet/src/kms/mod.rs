@@ -37,13 +37,12 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
 /// Starts the role of a configuration file. Gives its task and the address it listens at.
 pub async fn start(section: &KmsSection, token: Token) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
-    let mut settings = ServiceSettings::new(identity(&section.name).map_err(|e| fail(&section.name, &e))?);
-    settings.root_key.clone_from(&section.root_key);
-    settings.requests_per_second = section.rate;
+    let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
         request_path: section.request_path.clone(),
         resolve_path: section.resolve_path.clone(),
         insecure_http: section.insecure_http,
+        max_connections: *section.connections.as_ref(),
         ..HttpSettings::default()
     };
     let tls = match &section.tls {
@@ -77,8 +76,7 @@ fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenErr
 /// Gives users accounts before the role starts: identities, which are also the names of their
 /// keys, and the keys in hexadecimal.
 pub fn provision(section: &KmsSection, users: &[(&str, &str)]) -> Result<(), String> {
-    let mut settings = ServiceSettings::new(identity(&section.name).map_err(|e| e.to_string())?);
-    settings.root_key.clone_from(&section.root_key);
+    let settings = ServiceSettings::from_section(section).map_err(|e| e.to_string())?;
     let service = Service::open(&section.data, settings).map_err(|e| e.to_string())?;
     let new = |(identity, psk): &(&str, &str)| admin::NewUser {
         name: (*identity).to_owned(),

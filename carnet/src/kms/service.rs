@@ -3,15 +3,18 @@
 //! A change is on disk before it takes effect, and a ticket's record before the ticket leaves.
 
 use super::trail::Trail;
-use carnet_keys::{Config, Kms, Rate};
-use carnet_mikey::{Identity, Profile};
+use carnet_certs::Authorities;
+use carnet_keys::{Config, Identities, Kms, Outcome, Rate};
+use carnet_mikey::Identity;
 use carnet_net::OsRandom;
+use carnet_ops::config::{IdentityForm, KmsSection};
 use carnet_store::{RootKey, Store};
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+use zeroize::Zeroizing;
 
 /// File names in the data directory.
 const DATABASE: &str = "kms.redb";
@@ -20,32 +23,71 @@ const ROOT_KEY: &str = "root.key";
 /// How a service is set up.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
-    /// Who the service is.
-    pub identity: Identity,
     /// Where the root key is; `root.key` in the data directory if absent. A missing file is made
     /// together with a new database, and never for an old one.
     pub root_key: Option<PathBuf>,
-    /// Requests a second from one source.
-    pub requests_per_second: u32,
-    /// Whether tickets are issued to callees that the service does not know.
-    pub issue_to_strangers: bool,
-    /// Whether tickets that users made themselves are resolved.
-    pub accept_self_issued: bool,
-    /// Algorithms, times and limits.
-    pub profile: Profile,
+    /// What signed requests need: files of the service's certificate and key, and of the
+    /// authorities. Without it only pre-shared keys are served.
+    pub signed: Option<SignedFiles>,
+    /// The rules it goes by.
+    pub rules: Config,
+}
+
+/// PEM files for signed requests.
+#[derive(Debug, Clone)]
+pub struct SignedFiles {
+    /// Certificate that users seal envelopes for.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities that vouch for users.
+    pub ca: PathBuf,
+}
+
+impl SignedFiles {
+    fn read(&self) -> Result<Authorities, OpenError> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|e| OpenError::Setting(format!("{}: {e}", path.display())))
+        };
+        let key = Zeroizing::new(read(&self.key)?);
+        Authorities::from_pem(&read(&self.certificate)?, &key, &read(&self.ca)?)
+            .map_err(|e| OpenError::Setting(format!("[kms.signed]: {e}")))
+    }
 }
 
 impl ServiceSettings {
     /// Defaults for a service called `identity`.
     pub fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            root_key: None,
-            requests_per_second: 1000,
-            issue_to_strangers: false,
-            accept_self_issued: false,
-            profile: Profile::default(),
-        }
+        Self { root_key: None, signed: None, rules: Config::new(identity) }
+    }
+
+    /// As a configuration file has it.
+    pub fn from_section(section: &KmsSection) -> Result<Self, carnet_mikey::Error> {
+        let mut rules = Config::new(super::identity(&section.name)?);
+        let profile = &mut rules.profile;
+        profile.accept_3gpp_ticket = section.accept_3gpp_tickets;
+        profile.accept_128 = section.accept_128_bit;
+        profile.skew = Duration::from_secs(*section.skew.as_ref());
+        profile.lifetime = Duration::from_secs(*section.ticket_lifetime.as_ref());
+        rules.identities = match section.identities {
+            IdentityForm::Exact => Identities::Exact,
+            IdentityForm::Canonical => Identities::Canonical,
+        };
+        rules.issue_to_strangers = section.issue_to_strangers;
+        rules.accept_self_issued = section.accept_self_issued;
+        rules.rotation = Duration::from_secs(*section.key_rotation.as_ref());
+        let rate = *section.rate.as_ref();
+        rules.requests = Rate { burst: rate.saturating_mul(2), per_second: f64::from(rate) };
+        let logged = section.logged_refusals;
+        rules.log_lines = Rate { burst: logged, per_second: f64::from(logged) / 60.0 };
+        rules.sources = *section.sources.as_ref();
+        rules.replay_capacity = *section.replay_capacity.as_ref();
+        let signed = section.signed.as_ref().map(|s| SignedFiles {
+            certificate: s.certificate.as_ref().clone(),
+            key: s.key.as_ref().clone(),
+            ca: s.ca.as_ref().clone(),
+        });
+        Ok(Self { root_key: section.root_key.clone(), signed, rules })
     }
 }
 
@@ -99,20 +141,17 @@ impl Service {
         };
         let store = Arc::new(Store::open(&database, root)?);
         let contents = store.load()?;
-        let mut config = Config::new(settings.identity);
-        config.profile = settings.profile;
-        config.issue_to_strangers = settings.issue_to_strangers;
-        config.accept_self_issued = settings.accept_self_issued;
-        let rate = settings.requests_per_second;
-        config.requests = Rate { burst: rate.saturating_mul(2).max(1), per_second: f64::from(rate) };
         let mut kms = Kms::new(
-            config,
+            settings.rules,
             contents.directory,
             contents.rules,
             contents.ring,
             Box::new(OsRandom),
             SystemTime::now(),
         );
+        if let Some(files) = &settings.signed {
+            kms.serve_signed(Box::new(files.read()?));
+        }
         if let Some(limit) = contents.tickets_not_before {
             kms.revoke_tickets_before(limit);
         }
@@ -147,19 +186,18 @@ impl Service {
 
     /// Answers a MIKEY message.
     pub async fn answer(&self, source: IpAddr, octets: &[u8]) -> Answer {
-        let outcome = self.kms().handle(SystemTime::now(), Instant::now(), source, octets);
-        if let Some(refusal) = outcome.refusal.filter(|r| r.log) {
-            tracing::warn!(%source, reason = refusal.reason, "request refused");
+        let mut outcome = self.kms().handle(SystemTime::now(), Instant::now(), source, octets);
+        if let Some(record) = outcome.audit.take() {
+            tracing::debug!(deed = ?record.deed, %source, user = record.user, initiator = %record.initiator, "ticket");
+            if !self.trail.append(record).await {
+                outcome = self.kms().unrecorded(SystemTime::now(), Instant::now(), source, octets);
+            }
         }
-        let Some(record) = outcome.audit else {
-            return Answer { status: outcome.status, body: outcome.reply };
-        };
-        let (deed, user, initiator) = (record.deed, record.user.clone(), record.initiator.clone());
-        if !self.trail.append(record).await {
-            return Answer { status: 503, body: Vec::new() };
+        let Outcome { status, reply, refusal, .. } = outcome;
+        if let Some(refusal) = refusal.filter(|r| r.log) {
+            tracing::warn!(%source, status, reason = refusal.reason, "request refused");
         }
-        tracing::debug!(?deed, %source, user, %initiator, "ticket");
-        Answer { status: outcome.status, body: outcome.reply }
+        Answer { status, body: reply }
     }
 
     /// Makes a new ticket key if one is due, and erases those that are done. Blocks on the disk.

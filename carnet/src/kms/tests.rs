@@ -1,5 +1,7 @@
 //! The service behind real sockets: HTTPS, its client, what does not belong, administration.
 
+mod settings;
+
 use super::admin::{self, Command, NewUser};
 use super::client::{FetchError, KmsClient, ServerTrust};
 use super::server::MIKEY;

@@ -9,6 +9,7 @@ use carnet_store::Store;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Records that may wait. More are refused.
@@ -53,21 +54,45 @@ impl Drop for Trail {
     }
 }
 
+/// How long records gather before they are written, while many come: a write costs much the same
+/// for one and for a hundred.
+const GATHER: Duration = Duration::from_micros(500);
+/// Records of one write that are many.
+const MANY: usize = 8;
+/// What keeps the disk from being asked again and again while it is full.
+const PAUSE: Duration = Duration::from_secs(1);
+
 fn write(store: &Store, receiver: &Receiver<Waiting>) {
-    let mut failing = false;
+    let mut failed: Option<Instant> = None;
+    let mut many = false;
     while let Ok(first) = receiver.recv() {
         let mut batch = vec![first];
-        batch.extend(receiver.try_iter().take(BATCH - 1));
-        let written = store.append_audit(batch.iter().map(|(record, _)| record));
-        match &written {
-            Err(error) if !failing => tracing::error!(%error, "no ticket can be recorded, so none is issued"),
-            Ok(_) if failing => tracing::info!("tickets can be recorded again"),
-            _ => {}
+        if many {
+            std::thread::sleep(GATHER);
         }
-        failing = written.is_err();
+        batch.extend(receiver.try_iter().take(BATCH - 1));
+        many = batch.len() >= MANY;
+        // Opening a database that failed reads much of it.
+        let paused = failed.is_some_and(|at| at.elapsed() < PAUSE);
+        let written = !paused
+            && match store.append_audit(batch.iter().map(|(record, _)| record)) {
+                Ok(_) => {
+                    if failed.take().is_some() {
+                        tracing::info!("tickets can be recorded again");
+                    }
+                    true
+                }
+                Err(error) => {
+                    if failed.is_none() {
+                        tracing::error!(%error, "no ticket can be recorded, so none is issued");
+                    }
+                    failed = Some(Instant::now());
+                    false
+                }
+            };
         for (_, done) in batch {
             // Nobody may be waiting any more: the peer has hung up.
-            let _ = done.send(written.is_ok());
+            let _ = done.send(written);
         }
     }
 }

@@ -14,6 +14,7 @@ use carnet_mikey::Psk;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::interop::{Interop, InteropSettings};
 use crate::kms::client::ServerTrust;
 
 /// Everything a client is started with.
@@ -36,6 +37,8 @@ pub struct UeConfig {
     pub media: Option<IpAddr>,
     /// Whether this client can only open connections, not accept them.
     pub behind_nat: bool,
+    /// What other makes do differently.
+    pub interop: Interop,
     /// Where keys come from; `None` is a client that cannot seal.
     pub kms: Option<KmsAccount>,
     /// Whether messages in clear are acceptable. Off, nothing ever goes unsealed.
@@ -96,6 +99,9 @@ pub struct Settings {
     /// Only open connections, never wait for one
     #[arg(long, global = true)]
     pub behind_nat: bool,
+    /// What key servers and clients of other makes do differently; in a file only.
+    #[arg(skip)]
+    pub interop: InteropSettings,
     /// Key server: https://kms.example.com
     #[arg(long, value_name = "URL", global = true)]
     pub kms: Option<String>,
@@ -203,6 +209,8 @@ impl Settings {
             listen: self.listen.or(base.listen),
             media: self.media.or(base.media),
             behind_nat: self.behind_nat || base.behind_nat,
+            // Flags say nothing of it.
+            interop: base.interop,
             kms: self.kms.or(base.kms),
             kms_identity: self.kms_identity.or(base.kms_identity),
             kms_key_name: self.kms_key_name.or(base.kms_key_name),
@@ -232,6 +240,10 @@ impl Settings {
             Some(path) => secret(path)?,
             None => Zeroizing::new(String::new()),
         };
+        let interop = self
+            .interop
+            .resolve()
+            .map_err(|(name, reason)| ConfigError::Bad { name, reason: reason.into() })?;
         let kms = match self.kms {
             None => None,
             Some(url) => {
@@ -275,6 +287,7 @@ impl Settings {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
             media: self.media,
             behind_nat: self.behind_nat,
+            interop,
             kms,
             allow_clear: self.allow_clear,
             ca_file: self.ca_file,

@@ -9,13 +9,12 @@ use carnet_client::{
     CallId, Client, Config, Ending, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media,
     Purpose, Refusal, Remote, TcpRole,
 };
-use carnet_mikey::Profile;
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_sip::{
     Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, SessionTimers,
     Transmit, Transport, Uri, host_of,
 };
-use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, PskSettings, Trust};
+use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, Trust};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -156,7 +155,8 @@ impl Engine {
             None => Destination::Uri(proxy)
                 .leaving(&ours.map(|ours| (transport, ours)).into_iter().collect::<Vec<_>>()),
         };
-        let kms = config.kms.as_ref().map(KmsLink::new).transpose()?;
+        let kms = config.kms.as_ref().map(|account| KmsLink::new(account, &config.interop)).transpose()?;
+        let psk = config.interop.psk.clone();
         let inbox = config.inbox.clone().map(|directory| Inbox::new(directory, config.max_file));
         let (media_address, answer, register) =
             (config.media.unwrap_or(local), config.answer, config.register);
@@ -180,7 +180,7 @@ impl Engine {
             answer,
             register,
             kms,
-            psk: PskContext::new(PskSettings::default()).map_err(|error| setup(&error))?,
+            psk: PskContext::new(psk).map_err(|error| setup(&error))?,
             inbox,
             calls: HashMap::new(),
             events,
@@ -518,7 +518,7 @@ fn client_config(
     let password = Password::new(config.password.as_bytes().to_vec());
     let digest = Some(DigestClient::new(&config.user, password)?);
     let keys = config.kms.map(|account| KeyAccount {
-        profile: Profile::default(),
+        profile: config.interop.profile,
         kms: account.identity,
         also_me: Vec::new(),
         psk_id: account.key_name.into_bytes(),

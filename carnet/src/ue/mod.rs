@@ -15,6 +15,7 @@ mod door;
 mod engine;
 pub mod event;
 mod inbox;
+pub mod interop;
 mod kms;
 mod media;
 mod outbox;

@@ -72,6 +72,7 @@ fn config(name: &str, listen: SocketAddr, proxy: SocketAddr, kms: Option<SocketA
         listen,
         media: None,
         behind_nat: false,
+        interop: super::interop::Interop::default(),
         kms: kms.map(|address| KmsAccount {
             url: format!("http://{address}"),
             identity: "sip:kms.example.com".into(),
@@ -126,6 +127,42 @@ async fn sealed(events: &mut mpsc::Receiver<UeEvent>) -> SealReport {
         UeEvent::Sealed { seal, .. } => seal,
         _ => unreachable!(),
     }
+}
+
+#[tokio::test]
+async fn what_other_makes_do_differently_is_done() {
+    let kms = kms(&["alice", "bob"]).await;
+    let mut pair = pair(Some(kms), |alice, bob| {
+        for config in [alice, bob] {
+            let interop = &mut config.interop;
+            interop.psk.versions = carnet_tls::Versions::Tls12;
+            interop.profile.psk_identity_prefix = "other make:".into();
+            interop.profile.protocol = 250;
+            interop.profile.accept_other_protocol = false;
+            interop.request_path = "/keymanagement?a".into();
+            interop.resolve_path = "/keymanagement?b".into();
+        }
+    })
+    .await;
+    pair.alice.call("sip:bob@example.com").await.unwrap();
+    let (a, b) = (sealed(&mut pair.alice_events).await, sealed(&mut pair.bob_events).await);
+    assert!(a.line().contains("TLS 1.2"), "{}", a.line());
+    assert!(a.psk_identity.starts_with("other make:"), "{}", a.psk_identity);
+    assert_eq!(a.psk_identity, b.psk_identity);
+}
+
+#[tokio::test]
+async fn makes_that_differ_do_not_seal() {
+    let kms = kms(&["alice", "bob"]).await;
+    let mut pair = pair(Some(kms), |alice, bob| {
+        alice.interop.profile.protocol = 250;
+        bob.interop.profile.accept_other_protocol = false;
+    })
+    .await;
+    pair.alice.call("sip:bob@example.com").await.unwrap();
+    let ended =
+        wait(&mut pair.alice_events, |e| matches!(e, UeEvent::Ended { .. } | UeEvent::Sealed { .. })).await;
+    assert!(matches!(ended, UeEvent::Ended { .. }), "{ended:?}");
 }
 
 #[tokio::test]

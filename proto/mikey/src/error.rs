@@ -26,6 +26,8 @@ pub enum Feature {
     Encryption(u8),
     /// Hash function.
     Hash(u8),
+    /// Kind of signature.
+    Signature(u8),
     /// Diffie-Hellman group.
     Group(u8),
     /// Timestamp type.
@@ -72,6 +74,9 @@ pub enum Error {
     /// A MAC or signature does not verify.
     #[error("the message does not verify: {0}")]
     Authentication(&'static str),
+    /// A certificate that is not there, that nobody known vouches for, or that cannot be used.
+    #[error("certificate: {0}")]
+    Certificate(&'static str),
     /// The timestamp is too far from our clock.
     #[error("the message's time is {0} seconds from ours")]
     Skew(u64),
@@ -176,6 +181,7 @@ impl Error {
             Self::Skew(_) | Self::Replay => error_no::INVALID_TS,
             Self::Validity(_) | Self::Policy(_) | Self::Key(_) => error_no::INVALID_TPPAR,
             Self::Identity(_) => error_no::INVALID_ID,
+            Self::Certificate(_) => error_no::INVALID_CERT,
         })
     }
 

@@ -75,6 +75,17 @@ key!(
     Tek
 );
 
+key!(
+    /// Envelope key: a fresh key that takes the place of the pre-shared key in one signed request.
+    EnvelopeKey
+);
+
+impl EnvelopeKey {
+    pub(crate) fn generate(rng: &mut dyn carnet_wire::Random, len: usize) -> Self {
+        Self(random(rng, len))
+    }
+}
+
 impl Psk {
     /// A fresh key of 32 octets.
     pub fn generate(rng: &mut dyn carnet_wire::Random) -> Self {

@@ -1,6 +1,8 @@
 //! A whole MIKEY message: common header and payloads (RFC 3830 §5, §6.1).
 
-use crate::payload::{Budget, Kemac, Payload, Ticket, TicketPolicy, Verification, parse_chain, print_chain};
+use crate::payload::{
+    Budget, Kemac, Payload, Pke, Sign, Ticket, TicketPolicy, Verification, parse_chain, print_chain,
+};
 use crate::registry::payload_type;
 use crate::writer::Writer;
 use crate::{Error, Header, Identity, Limits, Timestamp};
@@ -43,7 +45,7 @@ impl Message {
 
     /// The message as octets, with the place of each payload.
     pub fn print_spanned(&self) -> (Vec<u8>, Vec<Span>) {
-        let mut w = Writer::default();
+        let mut w = Writer::message();
         let first = self.payloads.first().map_or(payload_type::LAST, Payload::type_number);
         self.header.print(first, &mut w);
         let spans = print_chain(&self.payloads, &mut w);
@@ -104,6 +106,22 @@ impl Message {
             Some(Payload::V(v)) => Some(v),
             _ => None,
         }
+    }
+
+    /// The signature, if it is where it must be: last.
+    pub fn signature(&self) -> Option<&Sign> {
+        match self.payloads.last() {
+            Some(Payload::Sign(sign)) => Some(sign),
+            _ => None,
+        }
+    }
+
+    /// The first envelope.
+    pub fn envelope(&self) -> Option<&Pke> {
+        self.payloads.iter().find_map(|p| match p {
+            Payload::Pke(pke) => Some(pke),
+            _ => None,
+        })
     }
 
     /// The first error number.

@@ -47,42 +47,88 @@ impl Prf {
 
     /// Derives `out_len` octets from `inkey` and `label`.
     pub fn derive(self, inkey: &[u8], label: &[u8], out_len: usize) -> Zeroizing<Vec<u8>> {
+        Inkey::new(self, inkey).derive(label, out_len)
+    }
+}
+
+/// A key to derive from. What the hash makes of the key alone is kept, because several keys follow
+/// from most.
+pub(crate) struct Inkey {
+    prf: Prf,
+    segments: Vec<MacKey>,
+}
+
+impl Inkey {
+    pub fn new(prf: Prf, octets: &[u8]) -> Self {
         // RFC 3830 §4.1.2: the key is cut in segments of 256 bits, for either PRF (RFC 6043 §6.1).
         const SEGMENT: usize = 32;
-        let m = out_len.div_ceil(self.block());
-        let mut out = Zeroizing::new(vec![0; m * self.block()]);
-        for segment in inkey.chunks(SEGMENT) {
-            let mut a = Zeroizing::new(label.to_vec());
-            for chunk in out.chunks_mut(self.block()) {
-                a = self.hmac(segment, &[&a]);
-                let p = self.hmac(segment, &[&a, label]);
-                chunk.iter_mut().zip(p.iter()).for_each(|(o, p)| *o ^= p);
+        Self { prf, segments: octets.chunks(SEGMENT).map(|s| MacKey::new(prf, s)).collect() }
+    }
+
+    /// Derives `out_len` octets with `label`.
+    pub fn derive(&self, label: &[u8], out_len: usize) -> Zeroizing<Vec<u8>> {
+        let block = self.prf.block();
+        let m = out_len.div_ceil(block);
+        let mut out = Zeroizing::new(vec![0; m * block]);
+        for segment in &self.segments {
+            let mut a = segment.mac(&[label]);
+            for (i, chunk) in out.chunks_mut(block).enumerate() {
+                if i > 0 {
+                    a = segment.mac(&[a.octets()]);
+                }
+                let p = segment.mac(&[a.octets(), label]);
+                chunk.iter_mut().zip(p.octets()).for_each(|(o, p)| *o ^= p);
             }
         }
         out.truncate(out_len);
         out
     }
+}
 
-    fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-        match self {
-            Self::Mikey1 => hmac_sha1(key, parts),
-            Self::HmacSha256 => hmac_sha256(key, parts),
+/// A key of HMAC-SHA-1 or HMAC-SHA-256, erased on drop.
+pub(crate) enum MacKey {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+}
+
+impl MacKey {
+    /// The key of the HMAC that `prf` is made of.
+    pub fn new(prf: Prf, octets: &[u8]) -> Self {
+        let any = "HMAC takes a key of any length";
+        match prf {
+            Prf::Mikey1 => Self::Sha1(Hmac::new_from_slice(octets).expect(any)),
+            Prf::HmacSha256 => Self::Sha256(Hmac::new_from_slice(octets).expect(any)),
         }
+    }
+
+    /// The MAC over the concatenation of `parts`.
+    pub fn mac(&self, parts: &[&[u8]]) -> Digest {
+        let mut octets = Zeroizing::new([0; 32]);
+        let len = match self {
+            Self::Sha1(key) => finish(key.clone(), parts, &mut octets),
+            Self::Sha256(key) => finish(key.clone(), parts, &mut octets),
+        };
+        Digest { octets, len }
     }
 }
 
-/// HMAC-SHA-1 over the concatenation of `parts`.
-pub(crate) fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
-    parts.iter().for_each(|p| mac.update(p));
-    Zeroizing::new(mac.finalize().into_bytes().to_vec())
+/// What an HMAC yields, erased on drop.
+pub(crate) struct Digest {
+    octets: Zeroizing<[u8; 32]>,
+    len: usize,
 }
 
-/// HMAC-SHA-256 over the concatenation of `parts`.
-pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+impl Digest {
+    pub fn octets(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn finish<M: Mac>(mut mac: M, parts: &[&[u8]], out: &mut [u8; 32]) -> usize {
     parts.iter().for_each(|p| mac.update(p));
-    Zeroizing::new(mac.finalize().into_bytes().to_vec())
+    let made = mac.finalize().into_bytes();
+    out.iter_mut().zip(made.iter()).for_each(|(o, m)| *o = *m);
+    made.len()
 }
 
 /// First word of a label: consecutive groups of nine decimals of *e* (RFC 3830 §4.1.3, §4.1.4,
@@ -198,6 +244,11 @@ pub fn label(constant: Constant, purpose: Purpose<'_>) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Makes the label of another key of the same message out of `label`.
+pub(crate) fn put_constant(label: &mut [u8], constant: Constant) {
+    label.iter_mut().zip((constant as u32).to_be_bytes()).for_each(|(l, c)| *l = c);
 }
 
 /// Length in one octet, then the octets. An omitted RAND is the single octet 0.

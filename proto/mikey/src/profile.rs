@@ -206,10 +206,7 @@ impl Profile {
 
     /// Checks what a ticket policy says about itself; `prf` is that of the message around it.
     pub(crate) fn check_policy(&self, policy: &TicketPolicy, prf: u8) -> Result<(), Error> {
-        let known = policy.ticket_type == ticket_type::BASE
-            || policy.ticket_type == self.ticket_type
-            || policy.ticket_type == ticket_type::BASE_3GPP && self.accept_3gpp_ticket;
-        if !known || policy.subtype != 1 || policy.version != 1 {
+        if !self.accepts_ticket(policy.ticket_type) || policy.subtype != 1 || policy.version != 1 {
             return Err(Error::unsupported(crate::Feature::Ticket(policy.ticket_type)));
         }
         policy.flags.check(true)?;
@@ -222,6 +219,13 @@ impl Profile {
             return Err(Error::Policy("the ticket names no responder"));
         }
         Ok(())
+    }
+
+    /// Whether tickets of that type can be used.
+    pub fn accepts_ticket(&self, number: u16) -> bool {
+        number == ticket_type::BASE
+            || number == self.ticket_type
+            || number == ticket_type::BASE_3GPP && self.accept_3gpp_ticket
     }
 
     /// Whether a security protocol number can mean TLS.

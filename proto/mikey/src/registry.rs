@@ -59,6 +59,18 @@ pub mod data_type {
     }
 }
 
+/// Certificate types (RFC 3830 §6.7).
+pub mod cert_type {
+    /// X.509v3, DER.
+    pub const X509: u8 = 0;
+    /// Where it is, a URL.
+    pub const URL: u8 = 1;
+    /// X.509v3 for signatures.
+    pub const X509_SIGN: u8 = 2;
+    /// X.509v3 for encryption.
+    pub const X509_ENCR: u8 = 3;
+}
+
 /// Payload types, as they stand in a Next payload octet (RFC 3830 §6.1, RFC 6043 §6).
 pub mod payload_type {
     /// No further payload.

@@ -1,13 +1,14 @@
 //! Replay protection (RFC 3830 §5.4).
 //!
-//! Messages are remembered by their hash while their timestamp is acceptable. Only authenticated
-//! messages are remembered, so that a stranger cannot fill the cache. When it is full, new
-//! messages are refused; nothing is forgotten early.
+//! Messages are remembered by their hash while their timestamp is acceptable, second by second.
+//! Only authenticated messages are remembered, so that a stranger cannot fill the cache. When it
+//! is full, new messages are refused; nothing is forgotten early. A service that takes `n` messages
+//! a second needs room for `n` times twice the skew.
 
 use crate::{Error, Message};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What identifies a message: its SHA-256.
 pub type MessageDigest = [u8; 32];
@@ -17,26 +18,32 @@ pub fn digest(octets: &[u8]) -> MessageDigest {
     Sha256::digest(octets).into()
 }
 
+/// Half a digest identifies a message well enough, and takes half the room.
+type Short = [u8; 16];
+
 /// Remembers authenticated messages.
 #[derive(Debug)]
 pub struct ReplayCache {
-    lifetime: Duration,
+    skew: Duration,
     capacity: usize,
+    /// Messages of before are refused: they were forgotten, or never known.
     since: Option<SystemTime>,
-    seen: BTreeSet<MessageDigest>,
-    by_expiry: BTreeMap<(SystemTime, MessageDigest), ()>,
+    /// What was seen, by the second (since 1970) that the message bears.
+    seen: BTreeMap<u64, HashSet<Short>>,
+    len: usize,
+}
+
+/// A message that has not been seen before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fresh {
+    second: u64,
+    short: Short,
 }
 
 impl ReplayCache {
     /// An empty cache of `capacity` messages for clocks that differ by at most `skew`.
     pub fn new(skew: Duration, capacity: usize) -> Self {
-        Self {
-            lifetime: skew.saturating_mul(2),
-            capacity,
-            since: None,
-            seen: BTreeSet::new(),
-            by_expiry: BTreeMap::new(),
-        }
+        Self { skew, capacity, since: None, seen: BTreeMap::new(), len: 0 }
     }
 
     /// A cache that lost what it knew at `wall`. Messages from before are refused: whether they
@@ -53,48 +60,52 @@ impl ReplayCache {
         digest: &MessageDigest,
         message: &Message,
         wall: SystemTime,
-    ) -> Result<(), Error> {
+    ) -> Result<Fresh, Error> {
         self.expire(wall);
-        if self.seen.contains(digest) {
+        let at = message.timestamp().and_then(|t| t.to_wall()).ok_or(Error::Missing("T"))?;
+        if self.since.is_some_and(|since| at < since) {
             return Err(Error::Replay);
         }
-        if let (Some(since), Some(at)) = (self.since, message.timestamp().and_then(|t| t.to_wall()))
-            && at < since
-        {
+        let second = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let mut short = Short::default();
+        short.iter_mut().zip(digest).for_each(|(s, d)| *s = *d);
+        if self.seen.get(&second).is_some_and(|seen| seen.contains(&short)) {
             return Err(Error::Replay);
         }
-        if self.seen.len() >= self.capacity {
+        if self.len >= self.capacity {
             return Err(Error::Full("the replay cache"));
         }
-        Ok(())
+        Ok(Fresh { second, short })
     }
 
     /// Remembers a message. To be called once its MAC was found right.
-    pub fn remember(&mut self, digest: MessageDigest, wall: SystemTime) {
-        if self.seen.insert(digest) {
-            let until = wall.checked_add(self.lifetime).unwrap_or(wall);
-            self.by_expiry.insert((until, digest), ());
+    pub fn remember(&mut self, fresh: Fresh) {
+        if self.seen.entry(fresh.second).or_default().insert(fresh.short) {
+            self.len += 1;
         }
     }
 
     /// Messages remembered.
     pub fn len(&self) -> usize {
-        self.seen.len()
+        self.len
     }
 
     /// Whether none is remembered.
     pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
+        self.len == 0
     }
 
+    /// Forgets seconds of which no message is acceptable any more.
     fn expire(&mut self, wall: SystemTime) {
-        while let Some(((until, digest), ())) = self.by_expiry.first_key_value() {
-            // At the last moment its timestamp is still acceptable.
-            if *until >= wall {
+        while let Some(oldest) = self.seen.first_entry() {
+            let over = UNIX_EPOCH.checked_add(Duration::from_secs(oldest.key().saturating_add(1)));
+            let Some(over) = over else { break };
+            if over.checked_add(self.skew).is_none_or(|end| end >= wall) {
                 break;
             }
-            self.seen.remove(digest);
-            self.by_expiry.pop_first();
+            self.len = self.len.saturating_sub(oldest.remove().len());
+            // A clock that is set back does not make what was forgotten acceptable again.
+            self.since = self.since.max(Some(over));
         }
     }
 }

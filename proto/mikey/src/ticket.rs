@@ -55,15 +55,15 @@ pub fn seal(
         Payload::V(Verification { auth_alg: suite.mac_alg(), mac: vec![0; suite.mac_len()] }),
     ];
     // RFC 6043 §A.3: THDR stands first without having been announced; ours is empty.
-    let mut data = Writer::default();
+    let mut data = Writer::message();
     data.u8(payload_type::T);
     data.len16(&[]);
     crate::payload::print_chain(&chain, &mut data);
     let mut ticket = Ticket { policy, ticket_data: data.0, initiator_data: Vec::new() };
-    let mut sealed = Writer::default();
+    let mut sealed = Writer::message();
     ticket.print_sealed_part(&mut sealed);
     let covered = sealed.0.len() - suite.mac_len();
-    let mac = keys.mac(&[sealed.0.get(..covered).unwrap_or_default()]);
+    let mac = keys.auth().mac(&[sealed.0.get(..covered).unwrap_or_default()]);
     ticket.ticket_data.truncate(ticket.ticket_data.len() - suite.mac_len());
     ticket.ticket_data.extend_from_slice(&mac);
     (ticket, Opened { mpki, mpkr, keys: vec![tgk], issued })
@@ -122,10 +122,10 @@ pub fn open(ticket: &Ticket, tpk: &Tpk, limits: &Limits) -> Result<Opened, Error
         })
         .ok_or(Error::Missing("RAND in the ticket"))?;
     let keys = MessageKeys::derive(suite, tpk.expose(), Purpose::Ticket { rand });
-    let mut sealed = Writer::default();
+    let mut sealed = Writer::message();
     ticket.print_sealed_part(&mut sealed);
     let covered = sealed.0.len().saturating_sub(v.mac.len());
-    keys.verify(
+    keys.auth().verify(
         v.auth_alg,
         &v.mac,
         &[sealed.0.get(..covered).unwrap_or_default()],

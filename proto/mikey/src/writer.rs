@@ -9,6 +9,11 @@
 pub(crate) struct Writer(pub Vec<u8>);
 
 impl Writer {
+    /// With room for a message of usual length.
+    pub fn message() -> Self {
+        Self(Vec::with_capacity(1024))
+    }
+
     pub fn u8(&mut self, v: u8) {
         self.0.push(v);
     }

@@ -113,6 +113,8 @@ def payload(kind, octets, at):
     if kind == 9:  # V
         end = at + 1 + MAC_LEN[octets[at]]
         return (octets[at], octets[at + 1 : end]), end
+    if kind == 12:  # ERR
+        return octets[at], at + 3
     if kind in (16, 17):  # TP, TICKET
         ticket = Ticket(octets, at, kind == 17)
         return ticket, ticket.end
@@ -274,10 +276,11 @@ def check(run):
     assert prf(number, base, label, len(run["tek"])) == run["tek"]
 
 
-runs = {}
-for line in sys.stdin:
-    run, name, value = line.split()
-    runs.setdefault(run, {})[name] = bytes.fromhex(value)
-for run in runs.values():
-    check(run)
-print(f"{len(runs)} agreed")
+if __name__ == "__main__":
+    runs = {}
+    for line in sys.stdin:
+        run, name, value = line.split()
+        runs.setdefault(run, {})[name] = bytes.fromhex(value)
+    for run in runs.values():
+        check(run)
+    print(f"{len(runs)} agreed")

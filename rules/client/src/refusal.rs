@@ -18,16 +18,6 @@ pub enum FetchPurpose {
     Resolve,
 }
 
-impl FetchPurpose {
-    /// The query value that tells the two apart at the key server.
-    pub fn request_type(self) -> &'static str {
-        match self {
-            Self::Ticket => "ticketrequest",
-            Self::Resolve => "ticketresolve",
-        }
-    }
-}
-
 /// Which half of the offer/answer exchange a reason is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Half {

@@ -127,8 +127,8 @@ impl Keys {
             .response(&received, octets, wall, rng)
             .map_err(|error| of_kms(FetchPurpose::Resolve, &error))?;
         // Twice the same offer at once: both were new when they were looked at first.
-        received.check_replay(&mut self.seen, wall).map_err(|error| of_peer(Half::Offer, &error))?;
-        self.seen.remember(received.digest(), wall);
+        let fresh = received.check_replay(&mut self.seen, wall);
+        self.seen.remember(fresh.map_err(|error| of_peer(Half::Offer, &error))?);
         Ok((seal(keyed), key_mgmt::print(&answer)))
     }
 

@@ -92,6 +92,27 @@ impl Directory {
         Ok(())
     }
 
+    /// Whether users could be added together: none of them is there, no two want the same, and what
+    /// they want is nobody's and no group's.
+    pub fn check_new(&self, users: &[User]) -> Result<(), Error> {
+        let (mut names, mut identities) = (BTreeSet::new(), BTreeSet::new());
+        for user in users {
+            if self.users.contains_key(&user.name) || !names.insert(&user.name) {
+                return Err(Error::Exists(user.name.clone()));
+            }
+            for pattern in &user.identities {
+                if !identities.insert(pattern) {
+                    return Err(Error::Twice(pattern.to_string()));
+                }
+                if let Some(id) = pattern.exact().filter(|id| self.groups.contains_key(id)) {
+                    return Err(Error::Taken { identity: id.to_string(), owner: "a group".into() });
+                }
+            }
+            self.check(user)?;
+        }
+        Ok(())
+    }
+
     /// Adds or replaces a user. An identity belongs to one user only.
     pub fn put_user(&mut self, user: User) -> Result<(), Error> {
         self.check(&user)?;
@@ -140,6 +161,16 @@ impl Directory {
         match self.owners.get(id) {
             Some(name) => self.users.get(name),
             None => self.wide.iter().filter_map(|n| self.users.get(n)).find(|u| u.is(id)),
+        }
+    }
+
+    /// Whether a group could be added: its name is no user's.
+    pub fn check_group(&self, group: &Group) -> Result<(), Error> {
+        match self.owner(&group.identity) {
+            Some(user) => {
+                Err(Error::Taken { identity: group.identity.to_string(), owner: user.name.clone() })
+            }
+            None => Ok(()),
         }
     }
 

@@ -1,12 +1,19 @@
 //! The service itself: takes a message, gives a reply and what to write down.
 
+mod prove;
 mod request;
 mod resolve;
 
-use crate::{AuditRecord, Directory, KeyRing, Rate, RateLimiter, Rules, TicketKey, User};
-use carnet_mikey::registry::{data_type, role};
-use carnet_mikey::{Error, Identity, Message, Profile, Psk, ReplayCache, exchange};
+pub use prove::{Certified, PublicKeys};
+
+use crate::{AuditRecord, Deed, Directory, KeyRing, Rate, RateLimiter, Rules, TicketKey};
+use carnet_mikey::exchange::{self, Asked, Subject, Verified};
+use carnet_mikey::payload::{Ticket, TicketPolicy};
+use carnet_mikey::registry::data_type;
+use carnet_mikey::{Error, Identity, Message, Profile, Psk, ReplayCache};
 use carnet_wire::Random;
+use prove::Sender;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +24,8 @@ pub struct Config {
     pub identity: Identity,
     /// Algorithms, times and limits. `lifetime` is the longest life of a ticket.
     pub profile: Profile,
+    /// How identities in messages are compared with those of users.
+    pub identities: Identities,
     /// Whether tickets are issued to callees that the service does not know.
     pub issue_to_strangers: bool,
     /// Whether tickets that a user made and sealed with its own key are resolved (mode 3 of RFC
@@ -40,6 +49,7 @@ impl Config {
         Self {
             identity,
             profile: Profile::default(),
+            identities: Identities::default(),
             issue_to_strangers: false,
             accept_self_issued: false,
             rotation: Duration::from_secs(24 * 3600),
@@ -49,6 +59,19 @@ impl Config {
             replay_capacity: 1_000_000,
         }
     }
+}
+
+/// How identities in messages are compared with those of users.
+///
+/// Either way MACs and forked keys are made over the octets that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identities {
+    /// Octet for octet: senders use the [canonical form](Identity::from_uri).
+    #[default]
+    Exact,
+    /// By their canonical form: `sip:Alice@X.example:5060` is no stranger where senders are of
+    /// another make.
+    Canonical,
 }
 
 /// Why a message was refused; for the log, not for the peer.
@@ -81,6 +104,27 @@ pub struct Outcome {
 struct Granted {
     reply: Vec<u8>,
     audit: AuditRecord,
+}
+
+/// What was decided in favour of a sender: the reply, and what to write down.
+struct Decided {
+    reply: Vec<u8>,
+    initiator: Identity,
+    responders: Vec<Identity>,
+    ticket: [u8; 32],
+    key: String,
+}
+
+/// The two things that can be asked for.
+trait Decide: Subject {
+    const DEED: Deed;
+    /// Whether `sender`, who is proven, gets what it asks for.
+    fn decide(
+        kms: &mut Kms,
+        verified: &Verified<Self>,
+        sender: &Sender,
+        wall: SystemTime,
+    ) -> Result<Decided, Refused>;
 }
 
 /// A refusal in the making.
@@ -124,6 +168,7 @@ pub struct Kms {
     log_lines: RateLimiter,
     tickets_not_before: Option<SystemTime>,
     rng: Box<dyn Random>,
+    public_keys: Option<Box<dyn PublicKeys>>,
     /// Stands in for the key of users that do not exist, so that they take as long to refuse.
     nobody: Psk,
 }
@@ -145,12 +190,18 @@ impl Kms {
             log_lines: RateLimiter::new(config.log_lines, config.sources),
             nobody: Psk::generate(&mut rng),
             tickets_not_before: None,
+            public_keys: None,
             config,
             directory,
             rules,
             ring,
             rng,
         }
+    }
+
+    /// Serves signed requests too.
+    pub fn serve_signed(&mut self, public_keys: Box<dyn PublicKeys>) {
+        self.public_keys = Some(public_keys);
     }
 
     /// Settings.
@@ -217,8 +268,10 @@ impl Kms {
         }
         // Octet 1 is the data type (RFC 3830 §6.1).
         let granted = match octets.get(1) {
-            Some(&data_type::RESOLVE_INIT_PSK) => self.resolve(wall, source, octets),
-            _ => self.request(wall, source, octets),
+            Some(&(data_type::RESOLVE_INIT_PSK | data_type::RESOLVE_INIT_PK)) => {
+                self.answer::<Ticket>(wall, source, octets)
+            }
+            _ => self.answer::<TicketPolicy>(wall, source, octets),
         };
         match granted {
             Ok(granted) => {
@@ -244,38 +297,71 @@ impl Kms {
         Some(exchange::error_message(&message.header, error.mikey_error()?, wall))
     }
 
-    /// The user whose key a message names, or whose identity it gives when it names none.
-    fn user_of(&self, psk_id: Option<&Identity>, claimed: Option<&Identity>) -> Option<&User> {
-        match psk_id {
-            Some(id) => self.directory.user(std::str::from_utf8(&id.data).ok()?),
-            None => self.directory.owner(claimed?),
+    /// What to answer instead when the audit record of a grant could not be made durable.
+    pub fn unrecorded(&mut self, wall: SystemTime, now: Instant, source: IpAddr, octets: &[u8]) -> Outcome {
+        let error = Error::Full("the audit trail");
+        let reply = self.error_reply(&error, octets, wall).unwrap_or_default();
+        let log = self.log_lines.take(source, now);
+        let reason = "the ticket cannot be recorded".into();
+        Outcome { reply, status: 503, audit: None, refusal: Some(Refusal { error, reason, log }) }
+    }
+
+    /// Proves who asks, decides, and answers.
+    fn answer<S: Decide>(
+        &mut self,
+        wall: SystemTime,
+        source: IpAddr,
+        octets: &[u8],
+    ) -> Result<Granted, Refused> {
+        let asked = Asked::<S>::parse(&self.config.profile, wall, octets)?;
+        let fresh = asked.check_replay(&mut self.replay, wall)?;
+        let (verified, sender) = self.prove(asked, wall)?;
+        // Only what is proven is remembered: nobody else fills the cache.
+        self.replay.remember(fresh);
+        match self.check_sender(&sender).and_then(|()| S::decide(self, &verified, &sender, wall)) {
+            Ok(Decided { reply, initiator, responders, ticket, key }) => {
+                let (deed, user) = (S::DEED, sender.user);
+                let audit = AuditRecord { wall, deed, source, user, initiator, responders, ticket, key };
+                Ok(Granted { reply, audit })
+            }
+            Err(mut refused) => {
+                refused.reply = verified.refuse(&refused.error, wall);
+                Err(refused)
+            }
         }
+    }
+
+    /// What holds for whatever is asked: it is asked of us, by a user in good standing, as itself.
+    fn check_sender(&self, sender: &Sender) -> Result<(), Refused> {
+        self.check_addressee(Some(&sender.kms))?;
+        let user = self.directory.user(&sender.user).ok_or(Error::Authentication("no such user"))?;
+        if user.revoked {
+            let reason = format!("user `{}` is revoked", user.name);
+            return Err(Refused::with(Error::Authentication("revoked"), 403, reason));
+        }
+        if !user.is(&sender.identity) {
+            let reason = format!("user `{}` is not {}", user.name, sender.identity);
+            return Err(Refused::with(Error::Identity("not yours"), 403, reason));
+        }
+        Ok(())
+    }
+
+    /// An identity of a message as we know it.
+    fn read<'a>(&self, id: &'a Identity) -> Cow<'a, Identity> {
+        let canonical = match self.config.identities {
+            Identities::Exact => None,
+            Identities::Canonical => Identity::from_uri(&id.text()).ok().filter(|c| c.data != id.data),
+        };
+        canonical.map_or(Cow::Borrowed(id), Cow::Owned)
     }
 
     /// RFC 6043 §4.2.1.1: IDRkms may be left out; if it is there, it must be us.
     fn check_addressee(&self, kms: Option<&Identity>) -> Result<(), Error> {
         match kms {
-            Some(id) if id.data != self.config.identity.data => Err(Error::Identity("we are another KMS")),
+            Some(id) if self.read(id).data != self.config.identity.data => {
+                Err(Error::Identity("we are another KMS"))
+            }
             _ => Ok(()),
         }
     }
-
-    /// Refuses one who did not prove who it is. The peer is not told whether the user exists.
-    fn unproven(name: Option<&Identity>, known: bool, error: Error) -> Refused {
-        let name = name.map_or("nobody".into(), |n| n.text().escape_debug().to_string());
-        let reason = match (known, &error) {
-            (false, _) => format!("no user `{name}`"),
-            (true, e) => format!("user `{name}`: {e}"),
-        };
-        let error = match error {
-            e @ Error::Unsupported { .. } => e,
-            _ => Error::Authentication("the request has a wrong MAC"),
-        };
-        Refused::with(error, 401, reason)
-    }
-}
-
-/// Identities with a role in a policy, owned.
-fn responders_of(policy: &carnet_mikey::payload::TicketPolicy) -> Vec<Identity> {
-    policy.identities(role::RESPONDER).cloned().collect()
 }

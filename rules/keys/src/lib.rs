@@ -6,8 +6,9 @@
 //! that is issued or resolved. Whoever drives it makes that record durable before the reply
 //! leaves.
 //!
-//! Left out: signed requests (only pre-shared keys are served), group keys, and resolving tickets
-//! of other services.
+//! Signed requests (REQUEST_INIT_PK, RESOLVE_INIT_PK) are served where [`PublicKeys`] are given.
+//!
+//! Left out: group keys, and resolving tickets of other services.
 
 mod audit;
 mod directory;
@@ -22,7 +23,7 @@ mod tests;
 
 pub use audit::{AuditRecord, Deed};
 pub use directory::{Directory, Group, User};
-pub use kms::{Config, Kms, Outcome, Refusal};
+pub use kms::{Certified, Config, Identities, Kms, Outcome, PublicKeys, Refusal};
 pub use pattern::Pattern;
 pub use rate::{Rate, RateLimiter};
 pub use ring::{KeyRing, TicketKey};
@@ -43,6 +44,12 @@ pub enum Error {
         /// Who has it.
         owner: String,
     },
+    /// There is such a user already.
+    #[error("there is already a user `{0}`")]
+    Exists(String),
+    /// One of several that are added together is given twice.
+    #[error("{0} is given twice")]
+    Twice(String),
     /// There are as many users or groups as there may be.
     #[error("there are already {0} entries")]
     Full(usize),

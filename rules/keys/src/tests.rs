@@ -1,5 +1,7 @@
 //! The service against callers and called parties that behave, and against those that do not.
 
+mod settings;
+
 use crate::*;
 use carnet_mikey::{
     Error as Mikey, GrantedTicket, Identity, Keyed, Offered, PendingRequest, Profile, Psk, Received, Tpk,
@@ -433,6 +435,21 @@ fn names_and_identities_are_checked() {
     assert!(d.owner(&id("sip:alice@x.example")).is_none());
     assert!(d.remove_user("alice") && !d.remove_user("alice"));
     assert!(d.owner(&id("sip:al@x.example")).is_none());
+    // Several at once, all or none.
+    let together = |d: &Directory, users: &[User]| d.check_new(users).err();
+    let p = |t: &str| Pattern::parse(t).unwrap();
+    assert_eq!(together(&d, &[user("carol"), user("dave")]), None);
+    assert_eq!(together(&d, &[user("carol"), user("carol")]), Some(Error::Exists("carol".into())));
+    let twin = User { identities: user("carol").identities, ..user("dave") };
+    assert_eq!(together(&d, &[user("carol"), twin]), Some(Error::Twice("sip:carol@x.example".into())));
+    d.put_user(user("bob")).unwrap();
+    assert_eq!(together(&d, &[user("bob")]), Some(Error::Exists("bob".into())));
+    let group = |text: &str| Group { identity: id(text), members: vec![p("*")] };
+    assert!(matches!(d.check_group(&group("sip:bob@x.example")), Err(Error::Taken { .. })));
+    d.check_group(&group("sip:desk@x.example")).unwrap();
+    d.put_group(group("sip:desk@x.example")).unwrap();
+    let desk = User { identities: vec![p("sip:desk@x.example")], ..user("eve") };
+    assert!(matches!(together(&d, &[desk]), Some(Error::Taken { .. })));
     for bad in ["", "bob", "http:*", "sip:*@*", "*@x"] {
         assert!(Pattern::parse(bad).is_err(), "{bad}");
     }

@@ -169,20 +169,7 @@ fn read_user(new: &NewUser) -> Result<User, String> {
 fn add_users(service: &Service, new: &[NewUser]) -> Result<Value, String> {
     let users = new.iter().map(read_user).collect::<Result<Vec<_>, _>>()?;
     let _changing = service.changing();
-    {
-        let kms = service.kms();
-        let mut names = std::collections::BTreeSet::new();
-        let mut identities = std::collections::BTreeSet::new();
-        for user in &users {
-            if kms.directory().user(&user.name).is_some() || !names.insert(&user.name) {
-                return Err(format!("there is already a user `{}`", user.name));
-            }
-            if let Some(twice) = user.identities.iter().find(|p| !identities.insert(*p)) {
-                return Err(format!("{twice} is given twice"));
-            }
-            kms.directory().check(user).map_err(|e| e.to_string())?;
-        }
-    }
+    service.kms().directory().check_new(&users).map_err(|e| e.to_string())?;
     stored(service.store().put_users(&users))?;
     let names: Vec<Value> = users.iter().map(describe).collect();
     let mut kms = service.kms();
@@ -215,9 +202,7 @@ fn put_group(service: &Service, identity: &str, members: &[String]) -> Result<Va
     let members = members.iter().map(|t| pattern(t)).collect::<Result<Vec<_>, _>>()?;
     let group = Group { identity: identity_of(identity)?, members };
     let _changing = service.changing();
-    if service.kms().directory().owner(&group.identity).is_some() {
-        return Err(format!("{} is a user's identity", group.identity));
-    }
+    service.kms().directory().check_group(&group).map_err(|e| e.to_string())?;
     stored(service.store().put_group(&group))?;
     let told = describe_group(&group);
     service.kms().directory_mut().put_group(group).map_err(|e| e.to_string())?;

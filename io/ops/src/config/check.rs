@@ -3,13 +3,11 @@
 
 use super::Complaint;
 use super::address::{ControlAddress, Proto};
-use super::model::{
-    BorderRole, BorderSection, Config, GatewaySection, KmsSection, RegistrarMode, TlsSection,
-};
+use super::model::{BorderRole, BorderSection, Config, GatewaySection, RegistrarMode, TlsSection};
 use std::path::PathBuf;
 use toml::Spanned;
 
-type Checked = Result<(), Complaint>;
+pub(super) type Checked = Result<(), Complaint>;
 
 /// The first thing that would keep this configuration from working.
 pub(super) fn check(config: &Config) -> Checked {
@@ -24,7 +22,7 @@ pub(super) fn check(config: &Config) -> Checked {
         check_border(config, name, border)?;
     }
     match &config.kms {
-        Some(kms) => check_kms(kms),
+        Some(kms) => super::kms::check(kms),
         None => Ok(()),
     }
 }
@@ -207,25 +205,13 @@ fn check_gateway(config: &Config, name: &str, section: &Spanned<GatewaySection>)
     Ok(())
 }
 
-fn check_kms(section: &Spanned<KmsSection>) -> Checked {
-    let kms = section.as_ref();
-    match &kms.tls {
-        Some(tls) => check_tls(tls),
-        None if kms.insecure_http || kms.listen.0.ip().is_loopback() => Ok(()),
-        None => {
-            Err(Complaint::new(section.span(), "the KMS would speak HTTP without TLS on a public address")
-                .help("add [kms.tls], or insecure-http = true if something else protects it"))
-        }
-    }
-}
-
-fn check_tls(tls: &TlsSection) -> Checked {
+pub(super) fn check_tls(tls: &TlsSection) -> Checked {
     must_be_a_file(&tls.certificate)?;
     must_be_a_file(&tls.key)?;
     tls.ca.as_ref().map_or(Ok(()), must_be_a_file)
 }
 
-fn must_be_a_file(path: &Spanned<PathBuf>) -> Checked {
+pub(super) fn must_be_a_file(path: &Spanned<PathBuf>) -> Checked {
     if path.as_ref().is_file() {
         return Ok(());
     }

@@ -6,13 +6,15 @@
 
 mod address;
 mod check;
+mod kms;
 mod model;
 
 pub use address::{Bind, ControlAddress, Endpoint, PortRange, Prefix, Proto};
+pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
     BorderRole, BorderSection, Config, ControlSection, Digest, Encoding248, GatewayRole, GatewaySection,
-    IpVersion, KmsSection, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode,
-    RegistrarSection, RouteSection, TlsSection, Transport248, WitnessMode,
+    IpVersion, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode, RegistrarSection,
+    RouteSection, TlsSection, Transport248, WitnessMode,
 };
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

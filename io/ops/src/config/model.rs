@@ -1,6 +1,7 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
-use super::address::{Bind, ControlAddress, Endpoint, PortRange, Prefix};
+use super::address::{Bind, ControlAddress, PortRange, Prefix};
+use super::kms::KmsSection;
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -337,46 +338,6 @@ pub struct RealmSection {
     pub ports: PortRange,
 }
 
-/// `[kms]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct KmsSection {
-    /// Its identity, `kms.example`; tickets name it.
-    pub name: String,
-    /// HTTPS socket.
-    pub listen: Endpoint,
-    /// Directory of the database.
-    pub data: PathBuf,
-    /// Certificate; without it the KMS speaks HTTP, on loopback only.
-    pub tls: Option<TlsSection>,
-    /// Lets it speak HTTP on other addresses than loopback.
-    #[serde(default)]
-    pub insecure_http: bool,
-    /// File of the 32-octet root key that seals user keys at rest; made at first start if absent.
-    pub root_key: Option<PathBuf>,
-    /// Path and query of ticket requests.
-    #[serde(default = "request_path")]
-    pub request_path: String,
-    /// Path and query of ticket resolution.
-    #[serde(default = "resolve_path")]
-    pub resolve_path: String,
-    /// Requests a second from one source address; more are answered 429.
-    #[serde(default = "per_source")]
-    pub rate: u32,
-}
-
-fn request_path() -> String {
-    "/keymanagement?requesttype=ticketrequest".into()
-}
-
-fn resolve_path() -> String {
-    "/keymanagement?requesttype=ticketresolve".into()
-}
-
-fn per_source() -> u32 {
-    100
-}
-
 impl Config {
     /// Makes relative paths relative to the file they are written in.
     pub(super) fn resolve_paths(&mut self, base: &Path) {
@@ -405,6 +366,11 @@ impl Config {
             fix_tls(&mut kms.tls);
             if let Some(root_key) = &mut kms.root_key {
                 fix(root_key);
+            }
+            if let Some(signed) = &mut kms.signed {
+                [&mut signed.certificate, &mut signed.key, &mut signed.ca]
+                    .into_iter()
+                    .for_each(|f| fix(f.as_mut()));
             }
         }
     }

@@ -87,6 +87,21 @@ fn each_mistake_has_its_sentence() {
         ("30000-30499", "0-30499", "not a range of ports", "0-30499"),
         ("127.0.0.1:8443", "0.0.0.0:8443", "HTTP without TLS", "[kms]"),
         ("role = \"ibcf\"", "role = \"ims-alg\"", "has subscribers", "[border.a]"),
+        ("data = \"kms\"", "data = \"kms\"\nskew = 4000", "between 1 and 3600", "4000"),
+        ("data = \"kms\"", "data = \"kms\"\nrate = 0", "between 1 and", "0"),
+        ("data = \"kms\"", "data = \"kms\"\nticket-lifetime = 0", "between 1 and", "0"),
+        ("data = \"kms\"", "data = \"kms\"\nkey-rotation = 5", "between 60 and", "5"),
+        ("data = \"kms\"", "data = \"kms\"\nreplay-capacity = 0", "between 1 and", "0"),
+        ("data = \"kms\"", "data = \"kms\"\nsources = 0", "between 1 and", "0"),
+        ("data = \"kms\"", "data = \"kms\"\nconnections = 0", "between 1 and", "0"),
+        ("data = \"kms\"", "data = \"kms\"\nidentities = \"loose\"", "unknown variant `loose`", "loose"),
+        ("data = \"kms\"", "data = \"kms\"\nresolve-path = \"x y\"", "is not the path of a URL", "[kms]"),
+        (
+            "data = \"kms\"",
+            "data = \"kms\"\nsigned = { certificate = \"no.pem\", key = \"k\", ca = \"c\" }",
+            "there is no file /etc/carnet/no.pem",
+            "no.pem",
+        ),
     ] {
         let (message, place) = wrong(from, to);
         assert!(message.contains(says), "{message}");

@@ -26,7 +26,7 @@ pub use service::{
     Audit, AuditItem, AuditToken, ErrorDescriptor, Method, Modem, Mux, PackageVersion, Profile, Reason,
     Selector, ServiceChange, ServiceChangeAddress,
 };
-pub use value::{ParameterValue, Property, Value};
+pub use value::{ParameterValue, Property, Secret, Value};
 
 /// A message (RFC 3525 §8.1).
 #[derive(Debug, Clone, PartialEq, Eq)]

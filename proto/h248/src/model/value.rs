@@ -3,6 +3,7 @@
 use super::{Name, Text};
 use std::borrow::Cow;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// One value as the text encoding has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -11,6 +12,31 @@ pub enum Value {
     Token(Text),
     /// In quotes. The grammar has no way to say `"` inside; it is printed as `'`.
     Quoted(Text),
+    /// Key material, with quotes where it needs them.
+    Secret(Secret),
+}
+
+/// The value of a property that carries key material: erased when dropped, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl std::hash::Hash for Secret {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
+    }
+}
+
+impl Secret {
+    /// The text. Whoever asks is responsible for what happens to it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Whether an octet may stand in a value without quotes (`SafeChar`).
@@ -40,17 +66,32 @@ pub(crate) const fn is_safe(octet: u8) -> bool {
         )
 }
 
+/// Whether text may stand without quotes.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_safe)
+}
+
 impl Value {
     /// Quotes the text if it needs it.
     pub fn new(text: impl Into<Text>) -> Self {
         let text = text.into();
-        if !text.is_empty() && text.bytes().all(is_safe) { Self::Token(text) } else { Self::Quoted(text) }
+        if is_token(&text) { Self::Token(text) } else { Self::Quoted(text) }
     }
 
     /// The text without quotes.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Token(t) | Self::Quoted(t) => t,
+            Self::Secret(secret) => secret.expose(),
+        }
+    }
+
+    /// The same as key material. Text that was owned is not copied.
+    #[must_use]
+    fn into_secret(self) -> Self {
+        match self {
+            Self::Token(t) | Self::Quoted(t) => Self::Secret(Secret(Zeroizing::new(t.into_owned()))),
+            secret @ Self::Secret(_) => secret,
         }
     }
 
@@ -80,7 +121,10 @@ impl Value {
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Token(t) | Self::Quoted(t) => f.write_str(t),
+            Self::Secret(_) => f.write_str("(secret)"),
+        }
     }
 }
 
@@ -133,6 +177,20 @@ pub enum ParameterValue {
 }
 
 impl ParameterValue {
+    #[must_use]
+    fn into_secret(self) -> Self {
+        let all = |list: Vec<Value>| list.into_iter().map(Value::into_secret).collect();
+        match self {
+            Self::Equal(v) => Self::Equal(v.into_secret()),
+            Self::NotEqual(v) => Self::NotEqual(v.into_secret()),
+            Self::Less(v) => Self::Less(v.into_secret()),
+            Self::Greater(v) => Self::Greater(v.into_secret()),
+            Self::AnyOf(list) => Self::AnyOf(all(list)),
+            Self::AllOf(list) => Self::AllOf(all(list)),
+            Self::Range(low, high) => Self::Range(low.into_secret(), high.into_secret()),
+        }
+    }
+
     /// The value, if exactly one is given with `=`.
     pub fn single(&self) -> Option<&Value> {
         match self {
@@ -162,9 +220,11 @@ pub struct Property {
 }
 
 impl Property {
-    /// A property that equals a value.
+    /// A property with a value. What its package says is key material becomes a [`Secret`].
     pub fn new(name: impl Into<Name>, value: impl Into<ParameterValue>) -> Self {
-        Self { name: name.into(), value: value.into() }
+        let (name, value) = (name.into(), value.into());
+        let value = if crate::package::is_secret(&name) { value.into_secret() } else { value };
+        Self { name, value }
     }
 }
 
@@ -184,4 +244,28 @@ impl fmt::Debug for Property {
 /// Finds a property by name.
 pub(crate) fn find<'a>(list: &'a [Property], name: &str) -> Option<&'a ParameterValue> {
     list.iter().find(|p| p.name == *name).map(|p| &p.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_material_is_not_shown() {
+        let key = "00112233445566778899aabbccddeeff";
+        for name in ["crntls/psk", "CRNTLS/PSK"] {
+            let property = Property::new(name, key);
+            assert!(matches!(property.value, ParameterValue::Equal(Value::Secret(_))));
+            let ParameterValue::Equal(value) = &property.value else { return };
+            assert_eq!(value.as_str(), key);
+            for shown in [format!("{property:?}"), format!("{:?}", property.value), format!("{value}")] {
+                assert!(!shown.contains("0011"), "{shown}");
+            }
+            assert!(property == property.clone());
+        }
+        let shown = format!("{:?}", Property::new("crntls/pskid", "name"));
+        assert!(shown.contains("name"));
+        let list = ParameterValue::AnyOf(vec!["a1".into(), Value::Quoted("b2".into())]);
+        assert!(!format!("{:?}", Property::new("crntls/psk", list).value).contains("a1"));
+    }
 }

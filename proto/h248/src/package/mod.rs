@@ -9,6 +9,8 @@ mod table;
 
 pub use table::PACKAGES;
 
+use std::sync::LazyLock;
+
 use crate::model::{ErrorDescriptor, Name, PackageVersion};
 
 /// A package.
@@ -146,7 +148,18 @@ pub fn expect(name: &Name, kind: Kind) -> Result<&'static Item, ErrorDescriptor>
 
 /// Whether a property carries key material that must not be shown.
 pub fn is_secret(name: &Name) -> bool {
-    item(name).is_some_and(|i| i.kind == Kind::Secret)
+    // Asked for every property of every message, and true of hardly any.
+    static SECRETS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+        let of = |package: &'static Package| {
+            let chain = std::iter::successors(Some(package), |p| p.extends.and_then(self::package)).take(4);
+            let items = chain.flat_map(|p| p.items).filter(|i| i.kind == Kind::Secret);
+            items.map(move |i| (package.name, i.name)).collect::<Vec<_>>()
+        };
+        PACKAGES.iter().flat_map(of).collect()
+    });
+    SECRETS.iter().any(|(package, item)| {
+        name.package().eq_ignore_ascii_case(package) && name.item().eq_ignore_ascii_case(item)
+    })
 }
 
 /// A Packages descriptor of these packages, with the versions of the table. Unknown names are left out.

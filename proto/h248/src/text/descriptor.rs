@@ -274,7 +274,7 @@ pub(super) fn property(s: &mut Scanner<'_>, into: &mut Vec<Property>) -> Result<
     if into.iter().any(|p| p.name == name) {
         return s.rule(at, 456, format!("{name} twice"));
     }
-    into.push(Property { name, value });
+    into.push(Property::new(name, value));
     Ok(())
 }
 
@@ -484,7 +484,7 @@ fn service_parameter(s: &mut Scanner<'_>, out: &mut ServiceChange) -> Result<()>
                 let name = name(word);
                 let value = parameter_value(s)?;
                 let twice = out.extensions.iter().any(|p| p.name == name);
-                out.extensions.push(Property { name, value });
+                out.extensions.push(Property::new(name, value));
                 twice
             }
         }

@@ -91,7 +91,7 @@ fn other(s: &mut Scanner<'_>, word: &[u8], into: &mut Vec<Property>) -> Result<b
     let name = name(word);
     let value = parameter_value(s)?;
     let twice = into.iter().any(|p| p.name == name);
-    into.push(Property { name, value });
+    into.push(Property::new(name, value));
     Ok(twice)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::payload::{Payload, Verification};
 use crate::registry::data_type;
-use crate::{CsIdMap, Error, Feature, Header, Identity, Limits, Message, MessageKeys, Suite, Timestamp};
+use crate::{AuthKey, CsIdMap, Error, Feature, Header, Identity, Limits, Message, Suite, Timestamp};
 use carnet_wire::{Random, Span};
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ pub(crate) fn protected_error(
     number: u8,
     wall: SystemTime,
     suite: Suite,
-    keys: &MessageKeys,
+    key: &AuthKey,
 ) -> Vec<u8> {
     let message = Message {
         header: Header { data_type: data_type::ERROR, v: false, ..header.clone() },
@@ -34,7 +34,7 @@ pub(crate) fn protected_error(
             unsigned(suite),
         ],
     };
-    protect(&message, keys, &[])
+    protect(&message, key, &[])
 }
 
 /// A header without crypto sessions, for the KMS's exchanges (RFC 6043 §4.2.1.1, §4.2.3.1).
@@ -49,12 +49,12 @@ pub(crate) fn unsigned(suite: Suite) -> Payload {
 
 /// Prints `message`, which ends in an empty V, and fills in the MAC over it and `suffix`
 /// (RFC 6043 §5.5).
-pub(crate) fn protect(message: &Message, keys: &MessageKeys, suffix: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn protect(message: &Message, key: &AuthKey, suffix: &[&[u8]]) -> Vec<u8> {
     let mut octets = message.print();
     let mac_len = message.verification().map_or(0, |v| v.mac.len());
     octets.truncate(octets.len().saturating_sub(mac_len));
     let parts: Vec<&[u8]> = std::iter::once(octets.as_slice()).chain(suffix.iter().copied()).collect();
-    let mac = keys.mac(&parts);
+    let mac = key.mac(&parts);
     octets.extend_from_slice(&mac);
     octets
 }
@@ -63,7 +63,7 @@ pub(crate) fn protect(message: &Message, keys: &MessageKeys, suffix: &[&[u8]]) -
 pub(crate) fn verify(
     message: &Message,
     octets: &[u8],
-    keys: &MessageKeys,
+    key: &AuthKey,
     suffix: &[&[u8]],
     what: &'static str,
 ) -> Result<(), Error> {
@@ -71,7 +71,7 @@ pub(crate) fn verify(
     let covered = octets.len().saturating_sub(v.mac.len());
     let parts: Vec<&[u8]> =
         std::iter::once(octets.get(..covered).unwrap_or_default()).chain(suffix.iter().copied()).collect();
-    keys.verify(v.auth_alg, &v.mac, &parts, what)
+    key.verify(v.auth_alg, &v.mac, &parts, what)
 }
 
 /// The part of a TRANSFER_INIT that its MAC covers: all but Initiator Data, its length, and the
@@ -90,7 +90,7 @@ pub(crate) fn parse_response(
     limits: &Limits,
     header: &Header,
     wanted: u8,
-    init_keys: &MessageKeys,
+    init_key: &AuthKey,
 ) -> Result<Message, Error> {
     let message = Message::parse(octets, limits)?;
     let h = &message.header;
@@ -99,7 +99,7 @@ pub(crate) fn parse_response(
     }
     if h.data_type == data_type::ERROR {
         // RFC 6043 §5.4: V is optional in an Error message, and its MAC has no suffix.
-        let authenticated = verify(&message, octets, init_keys, &[], "").is_ok();
+        let authenticated = verify(&message, octets, init_key, &[], "").is_ok();
         return Err(Error::Refused { number: message.error().unwrap_or(12), authenticated });
     }
     if h.data_type != wanted {

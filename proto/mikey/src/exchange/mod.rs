@@ -21,5 +21,8 @@ pub use common::error_message;
 pub use received::{Received, SdpIdsSeen};
 pub use request::{PendingRequest, request_init};
 pub use resolve::PendingResolve;
-pub use service::{Issued, ResolveRequest, Resolved, TicketRequest, VerifiedRequest, VerifiedResolve};
+pub use service::{
+    Asked, Issued, ResolveRequest, Resolved, Subject, TicketRequest, Verified, VerifiedRequest,
+    VerifiedResolve,
+};
 pub use transfer::{GrantedTicket, Keyed, Offered};

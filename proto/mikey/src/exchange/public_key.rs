@@ -1,14 +1,20 @@
 //! The public-key variants of the KMS's exchanges: REQUEST_INIT_PK and RESOLVE_INIT_PK (RFC 6043
 //! §4.2.1.3, §4.2.3.3).
 //!
-//! Signing, verifying and the envelope are done by whoever implements [`Signer`], [`Verifier`] and
-//! [`Envelope`]; no public-key algorithm is here, and Carnet's own KMS does not serve these variants.
+//! The sender signs, and sends a fresh key in an envelope that only the KMS can open. That key
+//! takes the place of the pre-shared key in what the KMS answers. No public-key algorithm is here:
+//! signing, checking, sealing and opening are done by whoever implements [`Signer`], [`Verifier`],
+//! [`Envelope`] and [`Opener`]. The KMS's side is [`Asked::verify_signed`](super::Asked::verify_signed).
 
 use super::common::{fresh_rand, idr, kms_header};
-use super::request::wanted_policy;
-use crate::payload::{Payload, Pke, Sign, Ticket};
-use crate::registry::{data_type, role};
-use crate::{Error, Identity, Message, Profile, Timestamp};
+use super::request::{PendingRequest, wanted_policy};
+use super::resolve::PendingResolve;
+use super::{Received, service::Subject};
+use crate::key::EnvelopeKey;
+use crate::payload::{Payload, Pke, Sign, Ticket, TicketPolicy};
+use crate::prf::Purpose;
+use crate::registry::{cert_type, role};
+use crate::{AuthKey, Error, Header, Identity, Message, MessageKeys, Profile, Suite, Timestamp};
 use carnet_wire::Random;
 use std::time::SystemTime;
 
@@ -20,7 +26,7 @@ pub trait Signer {
     fn signature_len(&self) -> usize;
     /// Signs `octets`.
     fn sign(&self, octets: &[u8]) -> Result<Vec<u8>, Error>;
-    /// Certificates for CERT payloads, own one first, each certified by the next; DER.
+    /// X.509 certificates for CERT payloads, own one first, each certified by the next; DER.
     fn certificates(&self) -> &[Vec<u8>];
 }
 
@@ -36,71 +42,127 @@ pub trait Envelope {
     fn seal(&self, env_key: &[u8]) -> Result<Vec<u8>, Error>;
 }
 
-/// What a party signs for: a wanted ticket, or one to be resolved.
-#[derive(Debug, Clone, Copy)]
-pub enum Subject<'a> {
-    /// REQUEST_INIT_PK: a ticket to this callee.
-    Request(&'a Identity),
-    /// RESOLVE_INIT_PK: this ticket.
-    Resolve(&'a Ticket),
+/// Decrypts envelope keys with the private key of the KMS.
+pub trait Opener {
+    /// The envelope key. What does not open is an [`Error::Authentication`], whatever is wrong
+    /// with it.
+    fn open(&self, sealed: &[u8]) -> Result<EnvelopeKey, Error>;
 }
 
-/// Makes REQUEST_INIT_PK or RESOLVE_INIT_PK from `me` to `kms`.
-#[allow(clippy::too_many_arguments, reason = "the exchange has this many inputs")]
-pub fn init(
+/// What a party needs to ask with a signature.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// Its own private key and certificates.
+    pub signer: &'a dyn Signer,
+    /// The public key of the KMS.
+    pub envelope: &'a dyn Envelope,
+}
+
+/// Asks `kms` for a ticket from `me` to `callee`, with a signature. Gives what to keep and what to
+/// send: REQUEST_INIT_PK.
+pub fn request_init_signed(
     profile: &Profile,
     wall: SystemTime,
     rng: &mut dyn Random,
     me: &Identity,
+    credentials: Credentials<'_>,
     kms: &Identity,
-    subject: Subject<'_>,
-    env_key: &[u8],
-    signer: &dyn Signer,
-    envelope: &dyn Envelope,
-) -> Result<Vec<u8>, Error> {
-    let (data_type, party) = match subject {
-        Subject::Request(_) => (data_type::REQUEST_INIT_PK, role::INITIATOR),
-        Subject::Resolve(_) => (data_type::RESOLVE_INIT_PK, role::RESPONDER),
+    callee: &Identity,
+) -> Result<(PendingRequest, Vec<u8>), Error> {
+    let wanted = Payload::Tp(wanted_policy(profile, wall, rng, kms, me, callee));
+    let asked = ask::<TicketPolicy>(profile.suite, wall, rng, me, credentials, kms, wanted)?;
+    let pending = PendingRequest {
+        profile: profile.clone(),
+        header: asked.header,
+        octets: asked.octets.clone(),
+        init_key: asked.init_key,
+        keys: asked.keys,
+        me: me.clone(),
+        kms: kms.clone(),
+        callee: callee.clone(),
     };
-    let header = kms_header(data_type, profile.suite, rng.u32(), true);
-    let rand = fresh_rand(rng, env_key.len().min(255));
-    let mut payloads =
-        vec![Payload::T(Timestamp::from_wall(wall)), Payload::Randr { role: party, rand }, idr(party, me)];
-    payloads
-        .extend(signer.certificates().iter().map(|der| Payload::Cert { cert_type: 0, data: der.clone() }));
+    Ok((pending, asked.octets))
+}
+
+impl Received {
+    /// Asks `kms` for the keys of the ticket, as `me`, with a signature. Gives what to keep and
+    /// what to send: RESOLVE_INIT_PK.
+    pub fn resolve_init_signed(
+        &self,
+        wall: SystemTime,
+        rng: &mut dyn Random,
+        me: &Identity,
+        credentials: Credentials<'_>,
+        kms: &Identity,
+    ) -> Result<(PendingResolve, Vec<u8>), Error> {
+        // Octet for octet, Initiator Data included.
+        let ticket = Payload::Ticket(self.ticket.clone());
+        let asked = ask::<Ticket>(self.suite, wall, rng, me, credentials, kms, ticket)?;
+        let pending = PendingResolve {
+            header: asked.header,
+            octets: asked.octets.clone(),
+            init_key: asked.init_key,
+            keys: asked.keys,
+            me: me.clone(),
+            kms: kms.clone(),
+        };
+        Ok((pending, asked.octets))
+    }
+}
+
+/// A signed request and the keys of what follows.
+struct Signed {
+    header: Header,
+    octets: Vec<u8>,
+    init_key: AuthKey,
+    keys: MessageKeys,
+}
+
+fn ask<S: Subject>(
+    suite: Suite,
+    wall: SystemTime,
+    rng: &mut dyn Random,
+    me: &Identity,
+    credentials: Credentials<'_>,
+    kms: &Identity,
+    subject: Payload,
+) -> Result<Signed, Error> {
+    let [_, data_type] = S::DATA_TYPES;
+    let Credentials { signer, envelope } = credentials;
+    let header = kms_header(data_type, suite, rng.u32(), true);
+    let env_key = EnvelopeKey::generate(rng, suite.key_len());
+    let rand = fresh_rand(rng, env_key.expose().len());
+    let mut payloads = vec![
+        Payload::T(Timestamp::from_wall(wall)),
+        Payload::Randr { role: S::PARTY, rand: rand.clone() },
+        idr(S::PARTY, me),
+    ];
+    let certificate = |der: &Vec<u8>| Payload::Cert { cert_type: cert_type::X509, data: der.clone() };
+    payloads.extend(signer.certificates().iter().map(certificate));
     payloads.push(idr(role::KMS, kms));
-    payloads.push(match subject {
-        Subject::Request(callee) => Payload::Tp(wanted_policy(profile, wall, rng, kms, me, callee)),
-        Subject::Resolve(ticket) => Payload::Ticket(ticket.clone()),
-    });
-    payloads.push(Payload::Pke(Pke { cache: 0, data: envelope.seal(env_key)? }));
+    payloads.push(subject);
+    payloads.push(Payload::Pke(Pke { cache: 0, data: envelope.seal(env_key.expose())? }));
     let empty = vec![0; signer.signature_len()];
     payloads.push(Payload::Sign(Sign { sign_type: signer.sign_type(), signature: empty }));
-    let mut octets = Message { header, payloads }.print();
+    let mut octets = Message { header: header.clone(), payloads }.print();
     octets.truncate(octets.len().saturating_sub(signer.signature_len()));
-    let signature = signer.sign(&covered(&octets, me, kms))?;
+    let signature = signer.sign(&signed_octets(&octets, me, kms))?;
     if signature.len() != signer.signature_len() {
         return Err(Error::Key("the signature has another length than was said"));
     }
     octets.extend_from_slice(&signature);
-    Ok(octets)
-}
-
-/// Checks the signature of a REQUEST_INIT_PK or RESOLVE_INIT_PK from `party` to `kms`.
-pub fn verify(
-    message: &Message,
-    octets: &[u8],
-    party: &Identity,
-    kms: &Identity,
-    verifier: &dyn Verifier,
-) -> Result<(), Error> {
-    let Some(Payload::Sign(sign)) = message.payloads.last() else { return Err(Error::Missing("SIGN")) };
-    let end = octets.len().saturating_sub(sign.signature.len());
-    let signed = covered(octets.get(..end).unwrap_or_default(), party, kms);
-    verifier.verify(sign.sign_type, &signed, &sign.signature)
+    let (rand_i, rand_r): (&[u8], &[u8]) =
+        if S::PARTY == role::RESPONDER { (&[], &rand) } else { (&rand, &[]) };
+    let purpose = |response| Purpose::Message { csb_id: header.csb_id, response, rand_i, rand_r };
+    Ok(Signed {
+        init_key: AuthKey::derive(suite, env_key.expose(), purpose(false)),
+        keys: MessageKeys::derive(suite, env_key.expose(), purpose(true)),
+        header,
+        octets,
+    })
 }
 
 /// RFC 6043 §5.5: the message without the signature, then the identities.
-fn covered(octets: &[u8], party: &Identity, kms: &Identity) -> Vec<u8> {
+pub(super) fn signed_octets(octets: &[u8], party: &Identity, kms: &Identity) -> Vec<u8> {
     [octets, &party.data, &kms.data].concat()
 }

@@ -8,10 +8,10 @@ use super::resolve::PendingResolve;
 use crate::payload::{Flags, Payload, Ticket};
 use crate::prf::Purpose;
 use crate::registry::{data_type, extension, role};
-use crate::replay::{MessageDigest, digest};
+use crate::replay::{Fresh, digest};
 use crate::{
-    CryptoSession, CsIdMap, Error, Feature, Identity, Message, MessageKeys, Profile, Psk, ReplayCache,
-    SdpIds, Suite, Timestamp,
+    AuthKey, CryptoSession, CsIdMap, Error, Feature, Identity, Message, MessageKeys, Profile, Psk,
+    ReplayCache, SdpIds, Suite, Timestamp,
 };
 use carnet_wire::{Random, Span};
 use std::time::SystemTime;
@@ -116,15 +116,10 @@ impl Received {
         self.sdp_ids
     }
 
-    /// What identifies the message in a [`ReplayCache`].
-    pub fn digest(&self) -> MessageDigest {
-        digest(&self.octets)
-    }
-
     /// Checks that the message is new, before the KMS is asked. Once resolved, the caller lets
-    /// the cache [remember](ReplayCache::remember) its digest.
-    pub fn check_replay(&self, cache: &mut ReplayCache, wall: SystemTime) -> Result<(), Error> {
-        cache.check(&self.digest(), &self.message, wall)
+    /// the cache [remember](ReplayCache::remember) it.
+    pub fn check_replay(&self, cache: &mut ReplayCache, wall: SystemTime) -> Result<Fresh, Error> {
+        cache.check(&digest(&self.octets), &self.message, wall)
     }
 
     /// The Error message that refuses the transfer because of `error`; `None` if none must be sent.
@@ -148,7 +143,7 @@ impl Received {
         let rand = fresh_rand(rng, psk.expose().len());
         let purpose =
             |response| Purpose::Message { csb_id: header.csb_id, response, rand_i: &[], rand_r: &rand };
-        let init_keys = MessageKeys::derive(suite, psk.expose(), purpose(false));
+        let init_key = AuthKey::derive(suite, psk.expose(), purpose(false));
         let keys = MessageKeys::derive(suite, psk.expose(), purpose(true));
         let message = Message {
             header: header.clone(),
@@ -163,12 +158,12 @@ impl Received {
                 unsigned(suite),
             ],
         };
-        let octets = protect(&message, &init_keys, &[&me.data, &kms.data]);
+        let octets = protect(&message, &init_key, &[&me.data, &kms.data]);
         (
             PendingResolve {
                 header,
                 octets: octets.clone(),
-                init_keys,
+                init_key,
                 keys,
                 me: me.clone(),
                 kms: kms.clone(),

@@ -6,20 +6,20 @@ use super::transfer::GrantedTicket;
 use crate::payload::{Flags, Payload, TicketPolicy, parse_keys};
 use crate::prf::Purpose;
 use crate::registry::{data_type, role};
-use crate::{Error, Header, Identity, Message, MessageKeys, Profile, Psk, Timestamp};
+use crate::{AuthKey, Error, Header, Identity, Message, MessageKeys, Profile, Psk, Timestamp};
 use carnet_wire::Random;
 use std::time::SystemTime;
 
 /// A REQUEST_INIT that waits for its answer.
 pub struct PendingRequest {
-    profile: Profile,
-    header: Header,
-    octets: Vec<u8>,
-    init_keys: MessageKeys,
-    keys: MessageKeys,
-    me: Identity,
-    kms: Identity,
-    callee: Identity,
+    pub(super) profile: Profile,
+    pub(super) header: Header,
+    pub(super) octets: Vec<u8>,
+    pub(super) init_key: AuthKey,
+    pub(super) keys: MessageKeys,
+    pub(super) me: Identity,
+    pub(super) kms: Identity,
+    pub(super) callee: Identity,
 }
 
 /// Asks `kms` for a ticket from `me` to `callee`, with the key `psk` that the KMS knows by
@@ -39,7 +39,7 @@ pub fn request_init(
     let header = kms_header(data_type::REQUEST_INIT_PSK, suite, rng.u32(), true);
     let rand = fresh_rand(rng, psk.expose().len());
     let purpose = |response| Purpose::Message { csb_id: header.csb_id, response, rand_i: &rand, rand_r: &[] };
-    let init_keys = MessageKeys::derive(suite, psk.expose(), purpose(false));
+    let init_key = AuthKey::derive(suite, psk.expose(), purpose(false));
     let keys = MessageKeys::derive(suite, psk.expose(), purpose(true));
     let message = Message {
         header: header.clone(),
@@ -53,12 +53,12 @@ pub fn request_init(
             unsigned(suite),
         ],
     };
-    let octets = protect(&message, &init_keys, &[&me.data, &kms.data]);
+    let octets = protect(&message, &init_key, &[&me.data, &kms.data]);
     let pending = PendingRequest {
         profile: profile.clone(),
         header,
         octets: octets.clone(),
-        init_keys,
+        init_key,
         keys,
         me: me.clone(),
         kms: kms.clone(),
@@ -90,8 +90,8 @@ impl PendingRequest {
     /// is not one we asked for.
     pub fn response(self, octets: &[u8], wall: SystemTime) -> Result<GrantedTicket, Error> {
         let limits = &self.profile.limits;
-        let message = parse_response(octets, limits, &self.header, data_type::REQUEST_RESP, &self.init_keys)?;
-        verify(&message, octets, &self.keys, &[&self.octets], "the KMS's answer has a wrong MAC")?;
+        let message = parse_response(octets, limits, &self.header, data_type::REQUEST_RESP, &self.init_key)?;
+        verify(&message, octets, self.keys.auth(), &[&self.octets], "the KMS's answer has a wrong MAC")?;
         let time = message.timestamp().ok_or(Error::Missing("T"))?;
         let ticket = message.ticket().ok_or(Error::Missing("TICKET"))?;
         let kemac = message.kemac().ok_or(Error::Missing("KEMAC"))?;

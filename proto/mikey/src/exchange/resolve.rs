@@ -9,7 +9,9 @@ use super::transfer::{Keyed, initiator_macs, psk_identity, verify_initiator_data
 use crate::payload::{Flags, KeyData, Payload, SecurityPolicy, parse_keys};
 use crate::prf::Purpose;
 use crate::registry::{data_type, role};
-use crate::{CryptoSession, CsIdMap, Error, Header, Identity, Message, MessageKeys, Timestamp, Tpk, ticket};
+use crate::{
+    AuthKey, CryptoSession, CsIdMap, Error, Header, Identity, Message, MessageKeys, Timestamp, Tpk, ticket,
+};
 use carnet_wire::Random;
 use std::time::SystemTime;
 use subtle::ConstantTimeEq;
@@ -18,7 +20,7 @@ use subtle::ConstantTimeEq;
 pub struct PendingResolve {
     pub(super) header: Header,
     pub(super) octets: Vec<u8>,
-    pub(super) init_keys: MessageKeys,
+    pub(super) init_key: AuthKey,
     pub(super) keys: MessageKeys,
     pub(super) me: Identity,
     pub(super) kms: Identity,
@@ -42,8 +44,8 @@ impl PendingResolve {
         rng: &mut dyn Random,
     ) -> Result<(Keyed, Vec<u8>), Error> {
         let limits = &received.profile.limits;
-        let message = parse_response(octets, limits, &self.header, data_type::RESOLVE_RESP, &self.init_keys)?;
-        verify(&message, octets, &self.keys, &[&self.octets], "the KMS's answer has a wrong MAC")?;
+        let message = parse_response(octets, limits, &self.header, data_type::RESOLVE_RESP, &self.init_key)?;
+        verify(&message, octets, self.keys.auth(), &[&self.octets], "the KMS's answer has a wrong MAC")?;
         let time = message.timestamp().ok_or(Error::Missing("T"))?;
         let kemac = message.kemac().ok_or(Error::Missing("KEMAC"))?;
         let forking = received.ticket.policy.flags.has(Flags::I);
@@ -104,8 +106,8 @@ impl Received {
         let mpk = keys.set.mpkr.as_ref().unwrap_or(&keys.set.mpki);
         let purpose =
             Purpose::Message { csb_id: self.csb_id(), response: true, rand_i: &self.rand_i, rand_r: &rand_r };
-        let answer_keys = MessageKeys::derive(self.suite, mpk.expose(), purpose);
-        let octets = protect(&message, &answer_keys, &[&self.octets]);
+        let answer_key = AuthKey::derive(self.suite, mpk.expose(), purpose);
+        let octets = protect(&message, &answer_key, &[&self.octets]);
 
         let len = self.profile.tek_len;
         let tek = traffic_key(self.suite.prf(), &key, flags, session.cs_id, &self.rand_i, &rand_r, len)?;
@@ -134,7 +136,7 @@ impl Received {
         let [before, after] =
             transfer_parts(&self.octets, self.ticket_span, self.ticket.initiator_data.len(), v.mac.len());
         let parts = [before, after, &initiator.data, &callee.data];
-        init_keys.verify(v.auth_alg, &v.mac, &parts, "the offer has a wrong MAC")?;
+        init_keys.auth().verify(v.auth_alg, &v.mac, &parts, "the offer has a wrong MAC")?;
         if keys.set.mpkr.is_some() {
             let (vi, _) = initiator_macs(self.suite, &self.ticket)?;
             if !bool::from(vi.ct_eq(&v.mac)) {

@@ -8,8 +8,8 @@ use crate::prf::Purpose;
 use crate::registry::{data_type, extension, payload_type, role};
 use crate::writer::Writer;
 use crate::{
-    CryptoSession, CsIdMap, Error, Feature, Header, Identity, Message, MessageKeys, Mpk, Profile, Suite, Tek,
-    Timestamp, Tpk,
+    AuthKey, CryptoSession, CsIdMap, Error, Feature, Header, Identity, Message, MessageKeys, Mpk, Profile,
+    Suite, Tek, Timestamp, Tpk,
 };
 use carnet_wire::Random;
 use std::time::SystemTime;
@@ -132,15 +132,15 @@ impl GrantedTicket {
             ],
         };
         let purpose = Purpose::Message { csb_id, response: false, rand_i: &rand_i, rand_r: &[] };
-        let keys = MessageKeys::derive(suite, self.keys.mpki.expose(), purpose);
-        self.protect(&mut message, &keys);
+        let key = AuthKey::derive(suite, self.keys.mpki.expose(), purpose);
+        self.protect(&mut message, &key);
         let octets = message.print();
         let offered = Offered {
             profile: profile.clone(),
             suite,
             header: message.header,
             octets: octets.clone(),
-            init_keys: keys,
+            init_key: key,
             flags,
             rand_i,
             mpki: self.keys.mpki.duplicate(),
@@ -155,12 +155,12 @@ impl GrantedTicket {
 
     /// Fills in V and, when keys are forked, Initiator Data. V does not cover Initiator Data,
     /// which repeats V (RFC 6043 §5.5, §6.10).
-    fn protect(&self, message: &mut Message, keys: &MessageKeys) {
+    fn protect(&self, message: &mut Message, key: &AuthKey) {
         let (octets, spans) = message.print_spanned();
         let ticket_at = message.payloads.iter().position(|p| matches!(p, Payload::Ticket(_)));
         let span = ticket_at.and_then(|i| spans.get(i)).copied().unwrap_or(carnet_wire::Span::default());
         let [before, after] = transfer_parts(&octets, span, 0, self.suite.mac_len());
-        let mac = keys.mac(&[before, after, &self.me.data, &self.callee.data]);
+        let mac = key.mac(&[before, after, &self.me.data, &self.callee.data]);
         let initiator_data = match &self.keys.mpkr {
             Some(mpkr) => initiator_data(self.suite, mpkr, &mac),
             None => Vec::new(),
@@ -181,8 +181,8 @@ fn initiator_data(suite: Suite, mpkr: &Mpk, mac: &[u8]) -> Vec<u8> {
     let mut data = Writer::default();
     data.u8(payload_type::V);
     crate::payload::print_chain(&[v(mac), v(&[])], &mut data);
-    let keys = MessageKeys::derive(suite, mpkr.expose(), Purpose::InitiatorData);
-    let vr = keys.mac(&[&data.0]);
+    let key = AuthKey::derive(suite, mpkr.expose(), Purpose::InitiatorData);
+    let vr = key.mac(&[&data.0]);
     data.put(&vr);
     data.0
 }
@@ -193,7 +193,7 @@ pub struct Offered {
     suite: Suite,
     header: Header,
     octets: Vec<u8>,
-    init_keys: MessageKeys,
+    init_key: AuthKey,
     flags: Flags,
     rand_i: Vec<u8>,
     mpki: Mpk,
@@ -238,8 +238,7 @@ impl Offered {
     /// key of its own.
     pub fn answer(&self, octets: &[u8], _wall: SystemTime) -> Result<Keyed, Error> {
         let limits = &self.profile.limits;
-        let message =
-            parse_response(octets, limits, &self.header, data_type::TRANSFER_RESP, &self.init_keys)?;
+        let message = parse_response(octets, limits, &self.header, data_type::TRANSFER_RESP, &self.init_key)?;
         let session = self.session_of(&message)?;
         let rand_r = match message.rand(role::RESPONDER) {
             Some(rand) if self.flags.has(Flags::G) => rand,
@@ -261,7 +260,7 @@ impl Offered {
         };
         let mpk = fork.as_ref().map_or(&self.mpki, |(_, _, mpkr)| mpkr);
         let keys = MessageKeys::derive(self.suite, mpk.expose(), purpose);
-        verify(&message, octets, &keys, &[&self.octets], "the answer has a wrong MAC")?;
+        verify(&message, octets, keys.auth(), &[&self.octets], "the answer has a wrong MAC")?;
 
         let peer = message.identity(role::RESPONDER).unwrap_or(&self.callee);
         // Without forking nobody vouches for another responder than the one called. With it, the
@@ -341,11 +340,11 @@ pub(crate) fn verify_initiator_data<'a>(
     mpkr: &Mpk,
     ticket: &'a Ticket,
 ) -> Result<&'a [u8], Error> {
-    let keys = MessageKeys::derive(suite, mpkr.expose(), Purpose::InitiatorData);
+    let key = AuthKey::derive(suite, mpkr.expose(), Purpose::InitiatorData);
     let (vi, vr) = initiator_macs(suite, ticket)?;
     let covered = ticket.initiator_data.len().saturating_sub(vr.len());
     let covered = ticket.initiator_data.get(..covered).unwrap_or_default();
-    keys.verify(suite.mac_alg(), vr, &[covered], "the ticket was not sent by its owner")?;
+    key.verify(suite.mac_alg(), vr, &[covered], "the ticket was not sent by its owner")?;
     Ok(vi)
 }
 

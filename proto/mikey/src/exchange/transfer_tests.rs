@@ -17,7 +17,7 @@ fn answered(change: impl FnOnce(&mut Message)) -> Result<Keyed, Error> {
         rand_i: &offered.rand_i,
         rand_r: &rand_r,
     };
-    let keys = MessageKeys::derive(offered.suite, offered.mpki.expose(), purpose);
+    let keys = AuthKey::derive(offered.suite, offered.mpki.expose(), purpose);
     let octets = message.print();
     let (covered, _) = octets.split_at(octets.len() - offered.suite.mac_len());
     let mac = keys.mac(&[covered, &offered.octets]);

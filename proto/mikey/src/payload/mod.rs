@@ -15,7 +15,7 @@ pub use policy::{Flags, Ticket, TicketPolicy};
 pub(crate) use parse::{Budget, parse_chain};
 pub(crate) use print::{print_chain, print_first_and_chain};
 
-use crate::registry::payload_type;
+use crate::registry::{cert_type, payload_type};
 use crate::{Identity, Timestamp};
 
 /// A payload without its Next payload octet.
@@ -35,7 +35,7 @@ pub enum Payload {
     Id(Identity),
     /// Certificate.
     Cert {
-        /// 0 X.509v3, 1 URL, 2 X.509v3 for signing, 3 for encryption.
+        /// See [`cert_type`](crate::registry::cert_type).
         cert_type: u8,
         /// DER, or the URL.
         data: Vec<u8>,
@@ -159,6 +159,14 @@ pub struct SecurityPolicy {
 }
 
 impl Payload {
+    /// The X.509 certificate in it, DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Cert { cert_type: cert_type::X509 | cert_type::X509_SIGN, data } => Some(data),
+            _ => None,
+        }
+    }
+
     /// The number of its type.
     pub fn type_number(&self) -> u8 {
         match self {

@@ -96,7 +96,7 @@ impl Kms {
         let request = TicketRequest::parse(&self.profile, wall, octets).unwrap();
         let (psk, identities) = &self.users[&request.psk_id().unwrap().data];
         let verified = request.verify(psk, &identities[0], &self.identity).unwrap();
-        let mut policy = verified.policy().unwrap().clone();
+        let mut policy = verified.policy().clone();
         policy.data.retain(|payload| !matches!(payload, Payload::Kemac(_)));
         if let Some(lifetime) = self.lifetime {
             for payload in &mut policy.data {
@@ -116,7 +116,7 @@ impl Kms {
         let refuse = |error: &Error| {
             ResolveRequest::parse(&self.profile, wall, octets).unwrap().refuse(error, wall).unwrap()
         };
-        let me = request.responder().unwrap().clone();
+        let me = request.requester().unwrap().clone();
         assert!(identities.contains(&me));
         let verified = request.verify(psk, &me, &self.identity).unwrap();
         let opened = match verified.open(&self.profile, &self.tpk, wall) {

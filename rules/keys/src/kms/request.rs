@@ -1,89 +1,53 @@
 //! REQUEST_INIT: who asks, for whom, under which policy (RFC 6043 §4.2.1.4, §4.2.1.5).
 
-use super::{Granted, Kms, Refused, responders_of};
-use crate::{AuditRecord, Deed, User};
-use carnet_mikey::exchange::TicketRequest;
+use super::prove::Sender;
+use super::{Decide, Decided, Kms, Refused};
+use crate::Deed;
+use carnet_mikey::exchange::Verified;
 use carnet_mikey::payload::{Flags, Payload, TicketPolicy};
 use carnet_mikey::registry::{role, time_role};
 use carnet_mikey::{Error, Identity, Timestamp};
-use std::net::IpAddr;
 use std::time::SystemTime;
 
-impl Kms {
-    pub(super) fn request(
-        &mut self,
+impl Decide for TicketPolicy {
+    const DEED: Deed = Deed::Issued;
+
+    fn decide(
+        kms: &mut Kms,
+        verified: &Verified<Self>,
+        sender: &Sender,
         wall: SystemTime,
-        source: IpAddr,
-        octets: &[u8],
-    ) -> Result<Granted, Refused> {
-        let asked = TicketRequest::parse(&self.config.profile, wall, octets)?;
-        asked.check_replay(&mut self.replay, wall)?;
-        let (psk_id, claimed) = (asked.psk_id().cloned(), asked.initiator().cloned());
-        let kms = asked.kms().cloned();
-        let digest = asked.digest();
-        let user = self.user_of(psk_id.as_ref(), claimed.as_ref());
-        let psk = user.map_or(&self.nobody, |u| &u.psk);
-        let initiator = claimed.or_else(|| user.and_then(User::main_identity));
-        let initiator = initiator.ok_or(Error::Missing("IDRi"))?;
-        let addressee = kms.as_ref().unwrap_or(&self.config.identity);
-        let verified = asked.verify(psk, &initiator, addressee);
-        let (verified, name) = match (verified, user) {
-            (Ok(verified), Some(user)) => (verified, user.name.clone()),
-            (Err(e), user) => return Err(Self::unproven(psk_id.as_ref(), user.is_some(), e)),
-            (Ok(_), None) => {
-                return Err(Self::unproven(psk_id.as_ref(), false, Error::Authentication("no such user")));
-            }
-        };
-        self.replay.remember(digest, wall);
-
-        let granted = self.check_addressee(kms.as_ref()).map_err(Refused::new).and_then(|()| {
-            let wanted = verified.policy().ok_or(Error::Missing("TP"))?;
-            self.grantable(&name, &initiator, wanted, wall)
-        });
-        let issued = granted.and_then(|policy| {
-            let responders = responders_of(&policy);
-            let key = self.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
-            let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, self.rng.as_mut())?;
-            Ok((issued, responders, key.id.clone()))
-        });
-        match issued {
-            Ok((issued, responders, key)) => {
-                let ticket = issued.ticket_id;
-                let deed = Deed::Issued;
-                let audit =
-                    AuditRecord { wall, deed, source, user: name, initiator, responders, ticket, key };
-                Ok(Granted { reply: issued.octets, audit })
-            }
-            Err(mut refused) => {
-                refused.reply = verified.refuse(&refused.error, wall);
-                Err(refused)
-            }
-        }
+    ) -> Result<Decided, Refused> {
+        let policy = kms.grantable(sender, verified.policy(), wall)?;
+        let responders = kms.responders_of(&policy);
+        let key = kms.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
+        let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, kms.rng.as_mut())?;
+        Ok(Decided {
+            reply: issued.octets,
+            initiator: sender.identity.clone(),
+            responders,
+            ticket: issued.ticket_id,
+            key: key.id.clone(),
+        })
     }
+}
 
+impl Kms {
     /// Whether the ticket may be had, and the policy to grant: what is wanted, with what we do not
     /// grant replaced by what we do.
     fn grantable(
         &self,
-        name: &str,
-        initiator: &Identity,
+        sender: &Sender,
         wanted: &TicketPolicy,
         wall: SystemTime,
     ) -> Result<TicketPolicy, Refused> {
-        let user = self.directory.user(name).ok_or(Error::Authentication("no such user"))?;
+        let initiator = &sender.identity;
         let forbidden = |error, reason: String| Err(Refused::with(Error::Identity(error), 403, reason));
-        if user.revoked {
-            let reason = format!("user `{}` is revoked", user.name);
-            return Err(Refused::with(Error::Authentication("revoked"), 403, reason));
-        }
-        if !user.is(initiator) {
-            return forbidden("not yours", format!("user `{}` is not {initiator}", user.name));
-        }
-        if wanted.initiator().is_some_and(|id| id.data != initiator.data) {
+        if wanted.initiator().is_some_and(|id| self.read(id).data != initiator.data) {
             return forbidden("not yours", format!("{initiator} wants a ticket in another name"));
         }
         self.check_addressee(wanted.kms())?;
-        let responders = responders_of(wanted);
+        let responders = self.responders_of(wanted);
         if responders.is_empty() {
             return Err(Error::Policy("the ticket names no responder").into());
         }
@@ -96,23 +60,23 @@ impl Kms {
             }
         }
         let profile = &self.config.profile;
-        if wanted.ticket_type != profile.ticket_type || wanted.subtype != 1 || wanted.version != 1 {
+        if !profile.accepts_ticket(wanted.ticket_type) || wanted.subtype != 1 || wanted.version != 1 {
             let feature = carnet_mikey::Feature::Ticket(wanted.ticket_type);
             return Err(Error::Unsupported { feature, at: 0 }.into());
         }
-        Ok(self.granted(wanted, initiator, &responders, wall))
+        Ok(self.granted(wanted, sender, wall))
     }
 
-    fn granted(
-        &self,
-        wanted: &TicketPolicy,
-        initiator: &Identity,
-        responders: &[Identity],
-        wall: SystemTime,
-    ) -> TicketPolicy {
+    /// Whom a policy is for, as we know them.
+    fn responders_of(&self, policy: &TicketPolicy) -> Vec<Identity> {
+        policy.responders().map(|id| self.read(id).into_owned()).collect()
+    }
+
+    fn granted(&self, wanted: &TicketPolicy, sender: &Sender, wall: SystemTime) -> TicketPolicy {
         let profile = &self.config.profile;
-        let responders: Vec<&Identity> = responders.iter().collect();
-        let ours = profile.policy(wall, &self.config.identity, initiator, &responders);
+        let responders: Vec<&Identity> = wanted.responders().collect();
+        let initiator = &sender.as_sent;
+        let ours = profile.policy(wall, &sender.kms, initiator, &responders);
         // A validity that lies within ours is granted as it is wanted.
         let (ours_from, ours_to) = (ours.valid_from(), ours.valid_to());
         let within = |t: Option<Timestamp>| {
@@ -126,7 +90,7 @@ impl Kms {
         let mut data: Vec<Payload> = Vec::new();
         let time = |wanted: Option<Timestamp>, ours: Option<Timestamp>| if times_fit { wanted } else { ours };
         let mut push = |p: Payload| data.push(p);
-        push(Payload::Idr { role: role::KMS, id: self.config.identity.clone() });
+        push(Payload::Idr { role: role::KMS, id: sender.kms.clone() });
         push(Payload::Idr { role: role::INITIATOR, id: initiator.clone() });
         for (role, t) in [
             (time_role::START, time(wanted.valid_from(), ours_from)),
@@ -143,7 +107,7 @@ impl Kms {
         for id in responders {
             push(Payload::Idr { role: role::RESPONDER, id: id.clone() });
         }
-        TicketPolicy { flags: self.flags(wanted.flags), data, ..ours }
+        TicketPolicy { ticket_type: wanted.ticket_type, flags: self.flags(wanted.flags), data, ..ours }
     }
 
     /// Forking is granted as wanted; all else as the profile has it.

@@ -1,12 +1,12 @@
 //! RESOLVE_INIT: who opens which ticket (RFC 6043 §4.2.3.4, §4.2.3.5).
 
-use super::{Granted, Kms, Refused};
-use crate::{AuditRecord, Deed, User};
-use carnet_mikey::exchange::{ResolveRequest, VerifiedResolve};
-use carnet_mikey::payload::{Flags, TicketPolicy};
+use super::prove::Sender;
+use super::{Decide, Decided, Kms, Refused};
+use crate::{Deed, User};
+use carnet_mikey::exchange::{Verified, VerifiedResolve};
+use carnet_mikey::payload::{Flags, Ticket, TicketPolicy};
 use carnet_mikey::ticket::Opened;
 use carnet_mikey::{Error, Identity, Tpk};
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 /// A ticket that was opened, for whom, and whose it is.
@@ -16,62 +16,29 @@ struct Found {
     key: String,
 }
 
-impl Kms {
-    pub(super) fn resolve(
-        &mut self,
+impl Decide for Ticket {
+    const DEED: Deed = Deed::Resolved;
+
+    fn decide(
+        kms: &mut Kms,
+        verified: &Verified<Self>,
+        sender: &Sender,
         wall: SystemTime,
-        source: IpAddr,
-        octets: &[u8],
-    ) -> Result<Granted, Refused> {
-        let asked = ResolveRequest::parse(&self.config.profile, wall, octets)?;
-        asked.check_replay(&mut self.replay, wall)?;
-        let (psk_id, claimed) = (asked.psk_id().cloned(), asked.responder().cloned());
-        let kms = asked.kms().cloned();
-        let digest = asked.digest();
-        let user = self.user_of(psk_id.as_ref(), claimed.as_ref());
-        let psk = user.map_or(&self.nobody, |u| &u.psk);
-        let responder = claimed.or_else(|| user.and_then(User::main_identity));
-        let responder = responder.ok_or(Error::Missing("IDRr"))?;
-        let addressee = kms.as_ref().unwrap_or(&self.config.identity);
-        let verified = asked.verify(psk, &responder, addressee);
-        let (verified, name) = match (verified, user) {
-            (Ok(verified), Some(user)) => (verified, user.name.clone()),
-            (Err(e), user) => return Err(Self::unproven(psk_id.as_ref(), user.is_some(), e)),
-            (Ok(_), None) => {
-                return Err(Self::unproven(psk_id.as_ref(), false, Error::Authentication("no such user")));
-            }
-        };
-        self.replay.remember(digest, wall);
-
-        let answered = self
-            .check_addressee(kms.as_ref())
-            .map_err(Refused::new)
-            .and_then(|()| self.find(&name, &responder, &verified, wall))
-            .and_then(|found| {
-                let resolved = verified.answer(&found.opened, &responder, wall, self.rng.as_mut())?;
-                Ok((found, resolved))
-            });
-        match answered {
-            Ok((found, resolved)) => {
-                let audit = AuditRecord {
-                    wall,
-                    deed: Deed::Resolved,
-                    source,
-                    user: name,
-                    initiator: found.initiator,
-                    responders: vec![responder],
-                    ticket: verified.ticket_id(),
-                    key: found.key,
-                };
-                Ok(Granted { reply: resolved.octets, audit })
-            }
-            Err(mut refused) => {
-                refused.reply = verified.refuse(&refused.error, wall);
-                Err(refused)
-            }
-        }
+    ) -> Result<Decided, Refused> {
+        let responder = &sender.identity;
+        let found = kms.find(&sender.user, responder, verified, wall)?;
+        let resolved = verified.answer(&found.opened, &sender.as_sent, wall, kms.rng.as_mut())?;
+        Ok(Decided {
+            reply: resolved.octets,
+            initiator: found.initiator,
+            responders: vec![responder.clone()],
+            ticket: verified.ticket_id(),
+            key: found.key,
+        })
     }
+}
 
+impl Kms {
     /// Opens the ticket if `responder` may.
     fn find(
         &self,
@@ -82,21 +49,12 @@ impl Kms {
     ) -> Result<Found, Refused> {
         let user = self.directory.user(name).ok_or(Error::Authentication("no such user"))?;
         let policy = &verified.ticket().policy;
-        let forbidden = |error, reason: String| Refused::with(error, 403, reason);
-        if user.revoked {
-            let reason = format!("user `{}` is revoked", user.name);
-            return Err(forbidden(Error::Authentication("revoked"), reason));
-        }
-        if !user.is(responder) {
-            let reason = format!("user `{}` is not {responder}", user.name);
-            return Err(forbidden(Error::Identity("not yours"), reason));
-        }
-        if let Some(kms) = policy.kms().filter(|k| k.data != self.config.identity.data) {
+        if let Some(kms) = policy.kms().filter(|k| self.read(k).data != self.config.identity.data) {
             let reason = format!("the ticket is of another KMS, {kms}");
             return Err(Refused::with(Error::Identity("the ticket is of another KMS"), 200, reason));
         }
-        let initiator =
-            policy.initiator().cloned().ok_or(Error::Policy("the ticket does not say whose it is"))?;
+        let initiator = policy.initiator().ok_or(Error::Policy("the ticket does not say whose it is"))?;
+        let initiator = self.read(initiator).into_owned();
         let (tpk, key) = self.ticket_key(verified, policy, &initiator)?;
         let opened = verified.open(&self.config.profile, &tpk, wall)?;
         // From here on the ticket is proven.
@@ -158,15 +116,15 @@ impl Kms {
         policy: &TicketPolicy,
         initiator: &Identity,
     ) -> Result<(), Refused> {
-        let named = policy.responders().find(|named| {
+        let is_named = |named: &Identity| {
             named.data == responder.data || user.is(named) || self.directory.is_member(responder, named)
-        });
-        let Some(callee) = named else {
+        };
+        let Some(callee) = policy.responders().map(|id| self.read(id)).find(|named| is_named(named)) else {
             let reason = format!("{responder} opens a ticket from {initiator} to somebody else");
             return Err(Refused::with(Error::Identity("the ticket is for somebody else"), 403, reason));
         };
         // The rules may have changed since the ticket was issued, and never saw one that was not.
-        if !self.rules.allow(&self.directory, initiator, callee) {
+        if !self.rules.allow(&self.directory, initiator, &callee) {
             let reason = format!("{initiator} may not call {callee}");
             return Err(Refused::with(Error::Identity("forbidden callee"), 403, reason));
         }

@@ -6,7 +6,7 @@
 mod descriptor;
 
 use super::keyword::Keyword as K;
-use crate::model::value::is_safe;
+use crate::model::value::{is_safe, is_token};
 use crate::model::{
     ActionReply, ActionRequest, Body, Command, CommandReply, ContextId, ContextProperties, Descriptor,
     ErrorDescriptor, MId, Message, ParameterValue, Property, ReplyBody, SegmentNumber, TerminationId,
@@ -149,8 +149,10 @@ impl Printer {
 
     fn value(&mut self, value: &Value) {
         match value {
-            Value::Token(text) if !text.is_empty() && text.bytes().all(is_safe) => self.str(text),
+            Value::Token(text) if is_token(text) => self.str(text),
             Value::Token(text) | Value::Quoted(text) => self.quoted(text),
+            Value::Secret(_) if is_token(value.as_str()) => self.str(value.as_str()),
+            Value::Secret(_) => self.quoted(value.as_str()),
         }
     }
 
