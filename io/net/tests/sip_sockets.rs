@@ -49,7 +49,7 @@ async fn event(events: &mut mpsc::Receiver<SipEvent>) -> SipEvent {
 
 async fn input(events: &mut mpsc::Receiver<SipEvent>) -> Input {
     match event(events).await {
-        SipEvent::Input(input) => input,
+        SipEvent::Input { input, .. } => input,
         other => panic!("{other:?}"),
     }
 }
@@ -395,7 +395,7 @@ async fn draining_keeps_what_stands_and_dropping_ends_it() {
     .await
     .expect("nobody is let in any more");
     peer.write_all(MESSAGE).await.unwrap();
-    while !matches!(event(&mut events).await, SipEvent::Input(_)) {}
+    while !matches!(event(&mut events).await, SipEvent::Input { .. }) {}
     // The last words go out.
     sockets.send(message(&hop, ANSWER)).unwrap();
     drop(sockets);
@@ -477,7 +477,7 @@ async fn an_endpoint_tries_the_next_server() {
             near.flush(Instant::now(), &mut client);
             tokio::select! {
                 Some(event) = near_events.recv() => event.deliver(Instant::now(), &mut client),
-                Some(SipEvent::Input(input)) = far_events.recv() => return input,
+                Some(SipEvent::Input { input, .. }) = far_events.recv() => return input,
             }
         }
     };

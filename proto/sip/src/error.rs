@@ -61,6 +61,9 @@ pub enum Error {
     /// A table that is bounded is full.
     #[error("the transaction table is full")]
     Full,
+    /// More comes in than can be worked on.
+    #[error("the request has waited for too long")]
+    Behind,
     /// The peer broke a rule of dialogs.
     #[error("{reason}")]
     Dialog {
@@ -85,7 +88,7 @@ impl Error {
             Self::Hops => Some(483),
             Self::Denied => Some(403),
             Self::Unprintable(_) | Self::State(_) => Some(500),
-            Self::Full => Some(503),
+            Self::Full | Self::Behind => Some(503),
             Self::Dialog { status, .. } => Some(*status),
         }
     }

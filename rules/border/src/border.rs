@@ -14,7 +14,7 @@ use carnet_h248::controller::GatewayName;
 use carnet_sip::{Answer, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
 use carnet_wire::Random;
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What the driver is to send.
 #[derive(Debug)]
@@ -60,6 +60,12 @@ impl Border {
     /// two clocks.
     pub fn new(config: Config, random: Box<dyn Random>, now: Instant, wall: SystemTime) -> Self {
         Self { core: Core::new(config, random, now, wall), calls: HashMap::new(), ended: 0, next_call: 0 }
+    }
+
+    /// How long the SIP octets that follow have waited for their turn: a border that is behind
+    /// answers new requests 503 at once.
+    pub fn delayed(&mut self, waited: Duration) {
+        self.core.endpoint.delayed(waited);
     }
 
     /// Takes SIP octets in.

@@ -31,7 +31,7 @@ use client::Client;
 use clock::Clock;
 use server::{Confirmation, Server};
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use config::{Answering, Config, SentBy, Timers};
 pub use event::{ClientKey, Destination, Event, ServerKey, Silence};
@@ -66,6 +66,8 @@ pub struct Endpoint {
     /// Transactions that only wait for repetitions, the oldest first.
     lingering_clients: VecDeque<ClientKey>,
     lingering_servers: VecDeque<ServerKey>,
+    /// How long the input at hand has waited.
+    waited: Duration,
     clock: Clock<Alarmed>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -104,6 +106,7 @@ impl Endpoint {
             open_servers: 0,
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
+            waited: Duration::ZERO,
             clock: Clock::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -125,6 +128,12 @@ impl Endpoint {
             lingering: self.clients.len() + self.servers.len() - self.open_clients - self.open_servers,
             alarms: self.clock.len(),
         }
+    }
+
+    /// How long the inputs that follow have waited for their turn, see [`Config::longest_wait`]. Zero until said
+    /// otherwise.
+    pub fn delayed(&mut self, waited: Duration) {
+        self.waited = waited;
     }
 
     /// Takes one message in.

@@ -136,6 +136,11 @@ impl Endpoint {
         if self.open_servers >= self.config.server_transactions {
             return self.refuse(&hop, &message, Error::Full);
         }
+        // What is inside a dialog ends work more often than it makes it, and is always taken.
+        let behind = self.config.longest_wait.is_some_and(|most| self.waited > most);
+        if behind && message.to_tag().is_none() {
+            return self.refuse(&hop, &message, Error::Behind);
+        }
         let key = ServerKey(self.fresh_key());
         let invite = *message.method() == Method::Invite;
         let tag = self.stateless_tag(&matching);
