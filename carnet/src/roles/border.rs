@@ -87,7 +87,7 @@ impl Running {
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
         /// the other queue and the timers.
-        const BATCH: usize = 64;
+        const BATCH: usize = 32;
         let mut over: Option<tokio::time::Instant> = None;
         self.flush();
         loop {
@@ -115,6 +115,10 @@ impl Running {
             self.flush();
             if over.is_some() && self.machine.border.load().live == 0 {
                 return;
+            }
+            if sip.len() + control.len() > 0 {
+                // Whoever reads the sockets shares the thread: what they hold has no age yet.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -173,6 +177,10 @@ impl Running {
 }
 
 impl SipMachine for Machine {
+    fn delayed(&mut self, waited: Duration) {
+        self.border.delayed(waited);
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input) {
         (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
         self.border.handle_sip(now, input);

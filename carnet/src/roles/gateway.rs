@@ -133,6 +133,8 @@ impl Running {
         mut media: mpsc::Receiver<carnet_gateway::media::Event>,
         mut token: Token,
     ) {
+        /// Inputs taken before what they cause goes out.
+        const BATCH: usize = 32;
         self.flush();
         let mut over: Option<tokio::time::Instant> = None;
         loop {
@@ -142,11 +144,23 @@ impl Running {
             tokio::select! {
                 // An engine that does not keep up slows the controller down.
                 event = events.recv(), if self.commands.len() < MOST_COMMANDS => match event {
-                    Some(event) => self.control(event),
+                    Some(event) => {
+                        self.control(event);
+                        for _ in 1..BATCH {
+                            let Ok(event) = events.try_recv() else { break };
+                            self.control(event);
+                        }
+                    }
                     None => return,
                 },
                 event = media.recv() => match event {
-                    Some(event) => self.media(event),
+                    Some(event) => {
+                        self.media(event);
+                        for _ in 1..BATCH {
+                            let Ok(event) = media.try_recv() else { break };
+                            self.media(event);
+                        }
+                    }
                     None => {
                         tracing::error!(gateway = self.name, "the media engine stopped");
                         return;
@@ -166,6 +180,9 @@ impl Running {
                 () = sleep_until(over) => return,
             }
             self.flush();
+            if self.engine.give(&mut self.commands).is_err() {
+                return;
+            }
             if over.is_some() && self.gateway.is_idle() {
                 return;
             }

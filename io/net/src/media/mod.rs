@@ -22,6 +22,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -215,7 +216,37 @@ impl EngineHandle {
         Ok(())
     }
 
-    /// The same from a thread that is not driven by tokio.
+    /// Queues as many commands as fit, in order, and wakes each thread that got some once. What does
+    /// not fit stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if the engine is gone.
+    pub fn give(&self, commands: &mut VecDeque<Command>) -> Result<(), Stopped> {
+        let mut woken: Option<&Mailbox> = None;
+        let outcome = loop {
+            let Some(command) = commands.pop_front() else { break Ok(()) };
+            let mailbox = self.mailbox(&command)?;
+            if let Some(before) = woken.filter(|m| !std::ptr::eq(*m, mailbox)) {
+                wake(&before.wake);
+            }
+            woken = Some(mailbox);
+            match mailbox.commands.as_ref().ok_or(Stopped)?.try_send(command) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(command)) => {
+                    commands.push_front(command);
+                    break Ok(());
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => break Err(Stopped),
+            }
+        };
+        if let Some(last) = woken {
+            wake(&last.wake);
+        }
+        outcome
+    }
+
+    /// The same as [`send`](Self::send) from a thread that is not driven by tokio.
     ///
     /// # Errors
     ///
