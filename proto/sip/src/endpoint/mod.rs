@@ -25,6 +25,7 @@ use crate::hop::{Hop, Input, Transmit};
 use crate::locate::{Answer, Query, QueryId};
 use crate::message::{Message, scan};
 use crate::method::Method;
+use crate::typed::Via;
 use bytes::Bytes;
 use carnet_wire::Random;
 use client::Client;
@@ -159,10 +160,11 @@ impl Endpoint {
             }
             return;
         }
-        Self::mark_source(&mut message, &hop);
-        match fault {
-            None => self.handle_request(now, hop, message),
-            Some(error) => self.refuse(&hop, &message, error),
+        match (Self::mark_source(&mut message, &hop), fault) {
+            (Some(via), None) => self.handle_request(now, hop, message, &via),
+            (_, Some(error)) => self.refuse(&hop, &message, error),
+            // A message without a fault has a Via.
+            (None, None) => {}
         }
     }
 
@@ -212,11 +214,11 @@ impl Endpoint {
         self.server_hop_failed(hop);
     }
 
-    fn handle_request(&mut self, now: Instant, hop: Hop, message: Message) {
+    fn handle_request(&mut self, now: Instant, hop: Hop, message: Message, via: &Via) {
         match message.method() {
-            Method::Ack => self.handle_ack(now, hop, message),
-            Method::Cancel => self.handle_cancel(hop, message),
-            _ => self.handle_new_request(now, hop, message),
+            Method::Ack => self.handle_ack(now, hop, message, via),
+            Method::Cancel => self.handle_cancel(hop, message, via),
+            _ => self.handle_new_request(now, hop, message, via),
         }
     }
 

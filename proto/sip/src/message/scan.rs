@@ -1,10 +1,13 @@
 //! Octets to a message: where each line lies, and the first rule of the grammar that is broken.
 
+use super::name::Known;
 use super::{Line, Message, Start};
+use crate::address::NameAddr;
 use crate::error::Error;
-use crate::grammar::{is_lws, is_quoted_nul, is_token};
+use crate::grammar::{is_lws, is_quoted_nul, is_token_char};
 use crate::limits::Limits;
 use crate::method::Method;
+use crate::typed::Via;
 use crate::uri::Uri;
 use bytes::Bytes;
 use carnet_wire::{ParseError, Span};
@@ -221,7 +224,7 @@ fn header_line(raw: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
     let name = line.get(..colon).unwrap_or_default();
     let name_len = name.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |i| i + 1);
     let name = name.get(..name_len).unwrap_or_default();
-    if !std::str::from_utf8(name).is_ok_and(is_token) {
+    if name.is_empty() || !name.iter().copied().all(is_token_char) {
         return Err(ParseError::new(at, "a header name"));
     }
     let value = line.get(colon + 1..).unwrap_or_default();
@@ -232,6 +235,7 @@ fn header_line(raw: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
         own: None,
         whole: Span::new(at, end),
         name: Span::new(at, at + name_len),
+        known: Known::of(name),
         value: Span::new(value_at + lead, value_at + tail),
     })
 }
@@ -267,17 +271,24 @@ impl Message {
     }
 
     fn check(&mut self, limits: &Limits, note: &mut impl FnMut(Error)) {
-        for name in SINGLE {
-            if self.lines_named(name).count() > 1 {
+        let (mut seen, mut again) = (0, 0);
+        for line in &self.lines {
+            let bit = line.known.bit();
+            again |= seen & bit;
+            seen |= bit;
+        }
+        let has = |bits: u64, name: &str| bits & Known::of(name.as_bytes()).bit() != 0;
+        if again != 0 {
+            for name in SINGLE.into_iter().filter(|name| has(again, name)) {
                 note(Error::Repeated(name));
             }
         }
         for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-            if self.lines_named(name).next().is_none() {
+            if !has(seen, name) {
                 note(Error::Missing(name));
             }
         }
-        for list in ["Via", "Route", "Record-Route", "Contact"] {
+        for list in ["Via", "Route", "Record-Route", "Contact"].into_iter().filter(|list| has(seen, list)) {
             // A line holds at most one more value than it has commas.
             let most: usize =
                 self.lines_named(list).map(|l| 1 + memchr::memchr_iter(b',', self.value_of(l)).count()).sum();
@@ -294,15 +305,15 @@ impl Message {
             _ => {}
         }
         let checks = [
-            self.vias().map(drop),
-            self.from().map(drop),
-            self.to().map(drop),
+            self.verify_each("Via", Via::verify),
+            self.verify_one("From", NameAddr::verify),
+            self.verify_one("To", NameAddr::verify),
             self.call_id().map(drop),
             cseq.map(drop),
             self.max_forwards().map(drop),
-            self.routes().map(drop),
-            self.record_routes().map(drop),
-            self.contacts().map(drop),
+            self.verify_each("Route", NameAddr::verify),
+            self.verify_each("Record-Route", NameAddr::verify),
+            if self.is_contact_star() { Ok(()) } else { self.verify_each("Contact", NameAddr::verify) },
         ];
         checks.into_iter().filter_map(Result::err).for_each(note);
     }
