@@ -4,7 +4,7 @@ use crate::grammar::{is_token, trim};
 use crate::method::Method;
 use crate::params::Params;
 use crate::uri::{host_ip, host_port};
-use carnet_wire::ParseError;
+use carnet_wire::{ParseError, Span};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
@@ -14,8 +14,10 @@ use std::net::IpAddr;
 pub struct Via {
     /// `SIP/2.0/UDP 192.0.2.1:5060`, as written.
     head: String,
-    transport: Box<str>,
-    host: Box<str>,
+    /// In `head`.
+    transport: Span,
+    /// In `head`.
+    host: Span,
     port: Option<u16>,
     params: Params,
 }
@@ -37,10 +39,10 @@ impl Via {
     /// Parses one value (not a list).
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let parts = Parts::of(text)?;
-        let host = host_port(&parts.sent_by)?.0.into();
         let (head, tail) = text.split_at(parts.params_at);
         let params = Params::parse(tail).map_err(|e| e.shifted(parts.params_at))?;
-        Ok(Self { head: head.to_owned(), transport: parts.transport.into(), host, port: parts.port, params })
+        let Parts { transport, host, port, .. } = parts;
+        Ok(Self { head: head.to_owned(), transport, host, port, params })
     }
 
     /// Whether [`parse`](Self::parse) would take it.
@@ -52,12 +54,16 @@ impl Via {
 
     /// `UDP`, `TCP`, `TLS` ... as written.
     pub fn transport(&self) -> &str {
-        &self.transport
+        self.part(self.transport)
     }
 
     /// The host of sent-by as written, IPv6 addresses in brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        self.part(self.host)
+    }
+
+    fn part(&self, span: Span) -> &str {
+        self.head.get(span.range()).unwrap_or_default()
     }
 
     /// The port of sent-by, if written.
@@ -92,16 +98,15 @@ impl Via {
 }
 
 /// The parts of a Via value in front of its parameters.
-struct Parts<'a> {
-    transport: &'a str,
-    /// White space taken out.
-    sent_by: Cow<'a, str>,
+struct Parts {
+    transport: Span,
+    host: Span,
     port: Option<u16>,
     params_at: usize,
 }
 
-impl<'a> Parts<'a> {
-    fn of(text: &'a str) -> Result<Self, ParseError> {
+impl Parts {
+    fn of(text: &str) -> Result<Self, ParseError> {
         // sent-protocol: three parts, white space allowed around each slash.
         let at = |part: &str| text.len() - part.len();
         let (_, rest) = token_then_slash(text).map_err(|n| ParseError::new(n, "SIP/2.0/ and a transport"))?;
@@ -114,8 +119,9 @@ impl<'a> Parts<'a> {
         let end = rest
             .find([' ', '\t'])
             .ok_or_else(|| ParseError::new(text.len(), "a space behind the transport"))?;
-        let (transport, rest) = rest.split_at(end);
-        if !is_token(transport) {
+        let transport = Span::new(at(rest), at(rest) + end);
+        let (name, rest) = rest.split_at(end);
+        if !is_token(name) {
             return Err(ParseError::new(at(rest) - end, "a transport"));
         }
         let sent_by = rest.trim_start_matches([' ', '\t']);
@@ -127,11 +133,12 @@ impl<'a> Parts<'a> {
             true => sent.split([' ', '\t']).collect::<String>().into(),
             false => sent.into(),
         };
-        let (_, port, used) = host_port(&compact).map_err(|e| e.shifted(sent_at))?;
-        if used != compact.len() {
+        let (host, port, used) = host_port(&compact).map_err(|e| e.shifted(sent_at))?;
+        if used != compact.len() || !sent.starts_with(host) {
             return Err(ParseError::new(sent_at + used, "`;` or the end of the Via"));
         }
-        Ok(Self { transport, sent_by: compact, port, params_at: sent_at + semi })
+        let host = Span::new(sent_at, sent_at + host.len());
+        Ok(Self { transport, host, port, params_at: sent_at + semi })
     }
 }
 

@@ -49,7 +49,7 @@ impl Shape {
         if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
             return Err(error(0, "a URI scheme"));
         }
-        if let Some(at) = text.bytes().position(|b| b <= 0x20 || b == 0x7f || b"<>\"".contains(&b)) {
+        if let Some(at) = text.bytes().position(|b| !is(b, IN_URI)) {
             return Err(error(at, "a URI character"));
         }
         let scheme = match name {
@@ -96,9 +96,7 @@ impl Shape {
             Some(0) => return Err(error(start, "a user before @")),
             Some(at) => {
                 let user = Span::new(start, start + at);
-                let allowed =
-                    |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%:#[]".contains(&b) || b >= 0x80;
-                if let Some(i) = user.of(text.as_bytes()).iter().position(|b| !allowed(*b)) {
+                if let Some(i) = user.of(text.as_bytes()).iter().position(|b| !is(*b, IN_USER)) {
                     return Err(error(start + i, "a character of a user name"));
                 }
                 if let Some(e) = bad_escape(user) {
@@ -127,6 +125,47 @@ impl Shape {
         self.headers = Span::new(tail_at + (question + 1).min(tail.len()), text.len());
         bad_escape(Span::new(tail_at, text.len())).map_or(Ok(()), Err)
     }
+}
+
+/// A character of a URI.
+const IN_URI: u8 = 1;
+/// A character of a user part; what is allowed there is generous, see RFC 3966 in RFC 3261 §19.1.6.
+const IN_USER: u8 = 2;
+/// A character of a host name or an IPv4 address.
+const IN_HOST: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        let c = b as u8;
+        if c > 0x20 && c != 0x7f && c != b'<' && c != b'>' && c != b'"' {
+            table[b] |= IN_URI;
+        }
+        if c.is_ascii_alphanumeric() || c >= 0x80 {
+            table[b] |= IN_USER;
+        }
+        if c.is_ascii_alphanumeric() {
+            table[b] |= IN_HOST;
+        }
+        b += 1;
+    }
+    let (user, host) = (b"-_.!~*'()&=+$,;?/%:#[]", b"-._");
+    let mut i = 0;
+    while i < user.len() {
+        table[user[i] as usize] |= IN_USER;
+        i += 1;
+    }
+    let mut i = 0;
+    while i < host.len() {
+        table[host[i] as usize] |= IN_HOST;
+        i += 1;
+    }
+    table
+};
+
+fn is(b: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(b)).is_some_and(|c| c & class != 0)
 }
 
 fn error(at: usize, expected: &'static str) -> ParseError {
@@ -362,7 +401,7 @@ pub(crate) fn host_port(text: &str) -> Result<(&str, Option<u16>, usize), ParseE
         host_ip(host).ok_or_else(|| error(1, "an IPv6 address"))?;
         close + 1
     } else {
-        text.bytes().position(|b| !(b.is_ascii_alphanumeric() || b"-._".contains(&b))).unwrap_or(text.len())
+        text.bytes().position(|b| !is(b, IN_HOST)).unwrap_or(text.len())
     };
     if host_len == 0 {
         return Err(error(0, "a host"));

@@ -468,6 +468,8 @@ impl Endpoint {
             return;
         }
         if client.forks.len() < MOST_FORKS {
+            // One is what most have, and it is kept for half a minute.
+            client.forks.reserve_exact(1);
             client.forks.push(Fork { to_tag: tag, ack: None });
         }
         if client.state != State::Accepted {

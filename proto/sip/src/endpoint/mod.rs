@@ -32,6 +32,7 @@ use client::Client;
 use clock::Clock;
 use server::{Confirmation, Server};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use config::{Answering, Config, SentBy, Timers};
@@ -45,7 +46,7 @@ enum Alarmed {
     ServerRetransmit(ServerKey),
     ServerTimeout(ServerKey),
     /// A 2xx that waits for its ACK, by its dialog.
-    Repeat(Box<str>),
+    Repeat(Arc<str>),
 }
 
 /// See the [crate] page.
@@ -58,9 +59,9 @@ pub struct Endpoint {
     clients: HashMap<ClientKey, Client>,
     servers: HashMap<ServerKey, Server>,
     /// Servers by what identifies a request (RFC 3261 §17.2.3).
-    matching: HashMap<Box<str>, ServerKey>,
+    matching: HashMap<Arc<str>, ServerKey>,
     /// 2xx of INVITE by dialog and CSeq.
-    confirmations: HashMap<Box<str>, Confirmation>,
+    confirmations: HashMap<Arc<str>, Confirmation>,
     /// Transactions without a final response.
     open_clients: usize,
     open_servers: usize,

@@ -11,6 +11,7 @@ use crate::uri::host_ip;
 use bytes::Bytes;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) struct Server {
     state: State,
     invite: bool,
     cancelled: bool,
-    matching: Box<str>,
+    matching: Arc<str>,
     reply: Hop,
     /// Where answers go when the connection is gone (RFC 3261 §18.2.2).
     fallback: Option<SocketAddr>,
@@ -44,7 +45,7 @@ pub(super) struct Server {
     retransmit: Option<Alarm>,
     timeout: Option<Alarm>,
     /// 2xx sent, by dialog.
-    confirmations: Vec<Box<str>>,
+    confirmations: Vec<Arc<str>>,
 }
 
 /// A 2xx to an INVITE (RFC 3261 §13.3.1.4).
@@ -69,7 +70,7 @@ impl Server {
 
 /// What identifies a request and its ACK and CANCEL (RFC 3261 §17.2.3). Requests without the
 /// magic cookie are told apart as RFC 2543 would.
-pub(super) fn matching(message: &Message, via: &Via, method: &Method) -> Box<str> {
+pub(super) fn matching(message: &Message, via: &Via, method: &Method) -> Arc<str> {
     let method = if *method == Method::Ack { &Method::Invite } else { method };
     let port = via.port().unwrap_or(0);
     let host = via.host();
@@ -99,7 +100,7 @@ pub(super) fn matching(message: &Message, via: &Via, method: &Method) -> Box<str
 }
 
 /// What the ACK to a 2xx has in common with the 2xx (RFC 3261 §13.3.1.4).
-fn dialog_of(message: &Message) -> Box<str> {
+fn dialog_of(message: &Message) -> Arc<str> {
     let id = message.call_id().unwrap_or_default();
     let cseq = message.cseq().map_or(0, |c| c.number);
     let (from, to) = (message.from_tag().unwrap_or_default(), message.to_tag().unwrap_or_default());
@@ -245,6 +246,7 @@ impl Endpoint {
                 return Err(Error::State("this 2xx was sent already"));
             }
             server.last = Bytes::new();
+            server.confirmations.reserve_exact(1);
             server.confirmations.push(dialog.clone());
             let first = server.state == State::Proceeding;
             let repeat = Some(self.clock.set(now + timers.t1, Alarmed::Repeat(dialog.clone())));
@@ -337,7 +339,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn repeat_2xx(&mut self, now: Instant, dialog: Box<str>) {
+    pub(super) fn repeat_2xx(&mut self, now: Instant, dialog: Arc<str>) {
         let t2 = self.config.timers.t2;
         let Some(confirmation) = self.confirmations.get_mut(&dialog) else { return };
         confirmation.interval = (confirmation.interval * 2).min(t2);

@@ -92,13 +92,12 @@ impl Message {
     /// # Errors
     /// [`Error::Unprintable`] if the name is not a token or the value holds CR, LF or NUL.
     pub fn set_header(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let fresh = Self::checked_line(name, value)?;
         match self.position(name) {
-            None => self.lines.insert(self.end(), fresh),
+            None => self.lines.insert(self.end(), Self::checked_line(name, value)?),
             Some(at) => {
-                let kept = self.with_value(at, header_value(value)?.as_bytes()).unwrap_or(fresh);
+                let kept = self.with_value(at, header_value(value)?.as_bytes());
                 self.remove_lines(name, at + 1);
-                if let Some(slot) = self.lines.get_mut(at) {
+                if let (Some(kept), Some(slot)) = (kept, self.lines.get_mut(at)) {
                     *slot = kept;
                 }
             }
@@ -162,7 +161,6 @@ impl Message {
     /// [`Error::Unprintable`] if the name is not a token or the value holds CR, LF or NUL.
     pub fn set_first(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let Some(at) = self.position(name) else { return self.push_front(name, value) };
-        Self::checked_line(name, value)?;
         let old = self.lines.get(at).map(|l| self.value_of(l).to_vec()).unwrap_or_default();
         let text = String::from_utf8_lossy(&old);
         let comma = find_outside(&text, |b| b == b',').ok().flatten().filter(|_| text.len() == old.len());

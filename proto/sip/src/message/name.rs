@@ -86,8 +86,12 @@ impl Known {
             return Self(memchr::memchr(letter, COMPACT).map_or(0, |at| at as u8 + 1));
         }
         let candidates = BY_LENGTH.get(name.len()).map_or(&[][..], |row| row);
-        let same =
-            |number: &&u8| Self(**number).name().is_some_and(|n| n.as_bytes().eq_ignore_ascii_case(name));
+        // Letters that differ in more than case differ in the other bits: one look tells most apart.
+        let first = name.first().map(|b| b | 0x20);
+        let same = |number: &&u8| {
+            let candidate = Self(**number).name().unwrap_or_default().as_bytes();
+            candidate.first().map(|b| b | 0x20) == first && candidate.eq_ignore_ascii_case(name)
+        };
         candidates.iter().take_while(|number| **number != 0).find(same).map_or(Self::OTHER, |n| Self(*n))
     }
 
@@ -99,6 +103,28 @@ impl Known {
     pub(super) fn bit(self) -> u64 {
         if self == Self::OTHER { 0 } else { 1 << self.0 }
     }
+}
+
+/// The bits of names, spelled as in `NAMES`.
+pub(super) const fn bits(names: &[&str]) -> u64 {
+    let (mut all, mut at) = (0, 0);
+    while at < names.len() {
+        let mut number = 0;
+        while !same_octets(NAMES[number].as_bytes(), names[at].as_bytes()) {
+            number += 1;
+        }
+        all |= 1 << (number + 1);
+        at += 1;
+    }
+    all
+}
+
+const fn same_octets(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
 }
 
 /// Whether both spell the same header name, in any case, long or compact.
@@ -122,6 +148,7 @@ mod tests {
         for name in NAMES {
             let known = Known::of(name.to_ascii_uppercase().as_bytes());
             assert_eq!(known.name(), Some(name));
+            assert_eq!(known.bit(), super::bits(&[name]));
             assert_eq!(bits & known.bit(), 0);
             bits |= known.bit();
         }

@@ -1,6 +1,6 @@
 //! Octets to a message: where each line lies, and the first rule of the grammar that is broken.
 
-use super::name::Known;
+use super::name::{Known, bits};
 use super::{Line, Message, Start};
 use crate::address::NameAddr;
 use crate::error::Error;
@@ -42,6 +42,14 @@ const SINGLE: [&str; 13] = [
     "RSeq",
 ];
 
+/// Headers that every message has (RFC 3261 §8.1.1; Max-Forwards is forgiven).
+const NEEDED: [&str; 5] = ["Via", "From", "To", "Call-ID", "CSeq"];
+/// Lists whose length is bounded.
+const LISTS: [&str; 4] = ["Via", "Route", "Record-Route", "Contact"];
+
+const SINGLE_BITS: u64 = bits(&SINGLE);
+const NEEDED_BITS: u64 = bits(&NEEDED);
+
 fn malformed(what: &'static str, at: usize, expected: &'static str) -> Error {
     Error::Malformed { what, at: ParseError::new(at, expected) }
 }
@@ -75,7 +83,7 @@ pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
         Err(at) => return Err(Error::NotSip(at.shifted(lead))),
     };
 
-    let mut lines = Vec::with_capacity(24);
+    let mut lines = Vec::with_capacity(16);
     let mut at = start_end + 2;
     let body_at = loop {
         if raw.get(at..).is_some_and(|o| o.starts_with(b"\r\n")) {
@@ -278,17 +286,17 @@ impl Message {
             seen |= bit;
         }
         let has = |bits: u64, name: &str| bits & Known::of(name.as_bytes()).bit() != 0;
-        if again != 0 {
+        if again & SINGLE_BITS != 0 {
             for name in SINGLE.into_iter().filter(|name| has(again, name)) {
                 note(Error::Repeated(name));
             }
         }
-        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-            if !has(seen, name) {
+        if seen & NEEDED_BITS != NEEDED_BITS {
+            for name in NEEDED.into_iter().filter(|name| !has(seen, name)) {
                 note(Error::Missing(name));
             }
         }
-        for list in ["Via", "Route", "Record-Route", "Contact"].into_iter().filter(|list| has(seen, list)) {
+        for list in LISTS.into_iter().filter(|list| has(seen, list)) {
             // A line holds at most one more value than it has commas.
             let most: usize =
                 self.lines_named(list).map(|l| 1 + memchr::memchr_iter(b',', self.value_of(l)).count()).sum();
