@@ -90,7 +90,12 @@ pub fn start(
         controllers.push((MId::domain(address.name().to_owned()), way));
     }
     let reliable = section.controllers.as_ref().iter().all(ControlAddress::is_reliable);
-    let transport = if reliable { Transport::Reliable } else { Transport::Datagram };
+    let inside = |a: &ControlAddress| matches!(a, ControlAddress::Local(_));
+    let transport = match section.controllers.as_ref().iter().all(inside) {
+        true => Transport::Channel,
+        false if reliable => Transport::Reliable,
+        false => Transport::Datagram,
+    };
     let mids = controllers.iter().map(|(mid, _)| mid.clone()).collect();
     let mut registration =
         registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
@@ -194,7 +199,7 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => {
                 if let Some(refusal) = self.gateway.handle_message(now, message) {
-                    let _ = self.sockets.send(peer, &refusal);
+                    let _ = self.sockets.send(peer, refusal);
                 }
             }
             ControlEvent::Undecodable { error, .. } => self.gateway.handle_undecodable(now, &error),
@@ -226,7 +231,7 @@ impl Running {
     fn flush(&mut self) {
         while let Some((controller, message)) = self.gateway.poll_transmit() {
             let Some(peer) = self.way_to(&controller) else { continue };
-            if let Err(error) = self.sockets.send(peer, &message) {
+            if let Err(error) = self.sockets.send(peer, message) {
                 tracing::debug!(gateway = self.name, %error, "not sent to the controller");
             }
         }

@@ -214,10 +214,10 @@ impl ControlSockets {
     /// # Errors
     /// [`Error::Gone`] and [`Error::QueueFull`]: the peer is lost to us ([`ControlEvent::Closed`]
     /// follows for connections). [`Error::Unprintable`] if it is too long for its transport.
-    pub fn send(&self, peer: ControlPeer, message: &Message) -> Result<(), Error> {
+    pub fn send(&self, peer: ControlPeer, message: Message) -> Result<(), Error> {
         match peer {
             ControlPeer::Datagram { remote, local } => {
-                let data = text::print(message, self.shared.config.form);
+                let data = text::print(&message, self.shared.config.form);
                 let udp = self.udp();
                 let port = udp.iter().find(|port| port.local == local).ok_or(Error::NoSocket(remote))?;
                 port.send(remote, data.into())
@@ -314,17 +314,17 @@ impl Shared {
         self.links().remove(&id);
     }
 
-    fn push(&self, id: u64, message: &Message) -> Result<(), Error> {
+    fn push(&self, id: u64, message: Message) -> Result<(), Error> {
         let way = self.links().get(&id).map(|link| link.way.clone()).ok_or(Error::Gone)?;
         let outcome = match way {
             Way::Stream(outlet) => {
-                let octets = text::print(message, self.config.form);
+                let octets = text::print(&message, self.config.form);
                 let packet = carnet_h248::tpkt::frame(&octets).ok_or_else(|| {
                     Error::Unprintable(format!("{} octets do not fit into a TPKT packet", octets.len()))
                 })?;
                 outlet.push(Bytes::from(packet))
             }
-            Way::Local(sender) => sender.try_send(message.clone()).map_err(|e| match e {
+            Way::Local(sender) => sender.try_send(message).map_err(|e| match e {
                 mpsc::error::TrySendError::Full(_) => Refused::Full,
                 mpsc::error::TrySendError::Closed(_) => Refused::Gone,
             }),

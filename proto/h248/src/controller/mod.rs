@@ -388,7 +388,10 @@ impl Controller {
     /// The next message to send, and to which gateway.
     pub fn poll_transmit(&mut self) -> Option<(GatewayName, Message)> {
         self.refusals.pop_front().or_else(|| {
-            self.gateways.values_mut().find_map(|g| Some((g.name.clone(), g.association.poll_transmit()?)))
+            self.gateways.values_mut().find_map(|g| {
+                let message = g.association.poll_transmit()?;
+                Some((g.name.clone(), message))
+            })
         })
     }
 
