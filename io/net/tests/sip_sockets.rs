@@ -485,3 +485,30 @@ async fn an_endpoint_tries_the_next_server() {
     assert!(input.data.starts_with(b"OPTIONS"));
     assert!(client.poll_transmit().is_none());
 }
+
+/// The sockets say when a datagram came, so that an endpoint that is behind can shed.
+#[tokio::test]
+async fn an_endpoint_hears_how_long_a_request_has_waited() {
+    let config = || SipConfig { listen: listen(Transport::Udp, "127.0.0.1"), ..SipConfig::default() };
+    let ((near, mut near_events), (far, mut far_events)) = (open(config()), open(config()));
+    let mut server = Endpoint::new(Config::default(), Box::new(OsRandom));
+    let mut answers = Vec::new();
+    for (call, late) in [("in-time", 0), ("late", 250)] {
+        let request = format!(
+            "INVITE sip:bob@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK-{call};rport\r\n\
+             From: <sip:a@example.com>;tag=a1\r\nTo: <sip:b@example.com>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        let to = Hop::new(Transport::Udp, far.listening()[0].address);
+        near.send(message(&to, request.as_bytes())).unwrap();
+        let event = event(&mut far_events).await;
+        let SipEvent::Input { since, .. } = &event else { panic!("{event:?}") };
+        let now = *since + Duration::from_millis(late);
+        event.deliver(now, &mut server);
+        far.flush(now, &mut server);
+        let answer = input(&mut near_events).await.data;
+        answers.push(Message::parse(answer, &Default::default()).unwrap());
+    }
+    assert_eq!(answers[0].status(), Some(100));
+    assert_eq!((answers[1].status(), answers[1].retry_after()), (Some(503), Some(5)));
+}
