@@ -75,27 +75,32 @@ mod tests {
 
     #[test]
     fn who_speaks_inside_the_process_shares_a_thread() {
-        let border = |name: &str| {
+        let border = |name: &str, port: u16, gateways: &str| {
             format!(
                 "[border.{name}]\nrole = \"ibcf\"\ndomain = \"{name}.example\"\n\
-                 control = {{ gateways = [\"g1\", \"g2\"] }}\n\
-                 [border.{name}.network.core]\nlisten = [\"udp:127.0.0.1:5060\"]\n"
+                 control = {{ gateways = [{gateways}] }}\n\
+                 [border.{name}.network.core]\nlisten = [\"udp:127.0.0.1:{port}\"]\n\
+                 [[border.{name}.route]]\ndomain = \"*\"\nnetwork = \"core\"\n"
             )
         };
-        let gateway = |name: &str, controllers: &str| {
+        let gateway = |name: &str, ports: &str, controllers: &str| {
             format!(
                 "[gateway.{name}]\nrole = \"trgw\"\ncontrollers = [{controllers}]\n\
-                 [gateway.{name}.realm.core]\nv4 = \"127.0.0.1\"\nports = \"20000-20999\"\n"
+                 [gateway.{name}.realm.core]\nv4 = \"127.0.0.1\"\nports = \"{ports}\"\n"
             )
         };
-        let text = ["a", "b", "c"].map(border).concat()
-            + &gateway("g1", "\"local:b\"")
-            + &gateway("g2", "\"local:c\", \"local:b\"")
-            + &gateway("g3", "\"far@tcp:192.0.2.1:2944\"");
+        let text = border("a", 5060, "\"g4\"")
+            + &border("b", 5061, "\"g1\", \"g2\"")
+            + &border("c", 5062, "\"g2\"")
+            + &gateway("g1", "20000-20999", "\"local:b\"")
+            + &gateway("g2", "30000-30999", "\"local:c\", \"local:b\"")
+            + &gateway("g3", "40000-40999", "\"far@tcp:192.0.2.1:2944\"")
+            + &gateway("g4", "50000-50999", "\"local:a\"");
         let config = carnet_ops::config::parse("test", text, std::path::Path::new(".")).unwrap();
         let sharing = Sharing::of(&config);
         let of = |map: &BTreeMap<String, String>, name: &str| map.get(name).cloned().unwrap();
         assert_eq!(of(&sharing.border, "a"), "a");
+        assert_eq!(of(&sharing.gateway, "g4"), "a");
         assert_eq!(of(&sharing.gateway, "g3"), "g3");
         let together = of(&sharing.border, "b");
         assert_eq!(of(&sharing.border, "c"), together);
