@@ -212,6 +212,11 @@ impl Association {
         self.version = version.clamp(1, 3);
     }
 
+    /// What carries the messages.
+    pub fn transport(&self) -> Transport {
+        self.config.transport
+    }
+
     /// Who we are in the messages.
     pub fn local(&self) -> &MId {
         &self.local
@@ -411,7 +416,9 @@ impl Association {
         if age >= self.config.timers.t_max {
             self.outgoing.remove(id);
             self.events.push_back(Event::Failed { id, reason: Failure::TimedOut });
-            if !std::mem::replace(&mut self.lost, true) {
+            // The other end of a channel is slow or ends the channel; it is never lost by silence.
+            let can_be_lost = self.config.transport != Transport::Channel;
+            if can_be_lost && !std::mem::replace(&mut self.lost, true) {
                 self.events.push_back(Event::PeerLost);
             }
             return;

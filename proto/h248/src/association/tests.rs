@@ -327,4 +327,5 @@ fn a_channel_keeps_nothing_to_be_sent_again() {
     assert!(a.poll_transmit().is_none());
     a.handle_timeout(a.poll_timeout().unwrap());
     assert_eq!(a.poll_event(), Some(Event::Failed { id, reason: Failure::TimedOut }));
+    assert_eq!(a.poll_event(), None, "the other end is slow, not lost");
 }
