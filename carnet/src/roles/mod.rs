@@ -24,8 +24,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Messages that may wait between a border and a gateway in one process.
-const LOCAL_QUEUE: usize = 1024;
+/// Messages that may wait between a border and a gateway in one process: more than the requests an
+/// association may have under way, so that an end that is slow is not taken for one that is lost.
+const LOCAL_QUEUE: usize = 8192;
 
 /// A role could not be started.
 #[derive(Debug, thiserror::Error)]
