@@ -11,7 +11,7 @@ use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
-use carnet_net::{OsRandom, Token, until};
+use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{
     BorderRole, BorderSection, Config as Whole, Digest, GatewayRole, IpVersion, NetworkSection, Proto,
     RegistrarMode, RegistrarSection, Transport248,
@@ -66,7 +66,7 @@ pub fn start(
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
-    let border = Border::new(config, Box::new(OsRandom), Instant::now(), SystemTime::now());
+    let border = Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
     let mut running = Running {
         name: name.to_owned(),
         machine: Machine { name: name.to_owned(), border, to_gateways: Vec::new(), observer },
@@ -91,7 +91,7 @@ impl Running {
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
         /// the other queue and the timers.
-        const BATCH: usize = 64;
+        const BATCH: usize = 32;
         let mut end: Option<Ending> = None;
         self.flush();
         loop {
@@ -128,6 +128,10 @@ impl Running {
             if end.is_some() && load.live == 0 && load.requests == 0 && load.gateway_requests == 0 {
                 return;
             }
+            if sip.len() + control.len() > 0 {
+                // Whoever reads the sockets shares the thread: what they hold has no age yet.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -143,7 +147,7 @@ impl Running {
                     tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
                     let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
                     let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
-                    let _ = self.control.send(peer, &refusal);
+                    let _ = self.control.send(peer, refusal);
                     return;
                 };
                 if self.ways.insert(gateway.clone(), peer) != Some(peer) {
@@ -174,7 +178,7 @@ impl Running {
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
             let Some(peer) = self.ways.get(&gateway) else { continue };
-            if let Err(error) = self.control.send(*peer, &message) {
+            if let Err(error) = self.control.send(*peer, message) {
                 tracing::debug!(border = self.name, %gateway, %error, "not sent to the gateway");
             }
         }
@@ -185,6 +189,10 @@ impl Running {
 }
 
 impl SipMachine for Machine {
+    fn delayed(&mut self, waited: Duration) {
+        self.border.delayed(waited);
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input) {
         (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
         self.border.handle_sip(now, input);
@@ -241,10 +249,10 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
     let datagrams = control.listen.iter().any(|bind| bind.proto == Proto::Udp);
     let gateways = control.gateways.iter().map(|gateway| {
         let local = whole.gateway.contains_key(gateway);
-        let transport = if datagrams && !local {
-            association::Transport::Datagram
-        } else {
-            association::Transport::Reliable
+        let transport = match (local, datagrams) {
+            (true, _) => association::Transport::Channel,
+            (false, true) => association::Transport::Datagram,
+            (false, false) => association::Transport::Reliable,
         };
         let realms = Vec::new();
         Gateway { name: gateway.as_str().into(), mid: MId::domain(gateway.clone()), transport, realms }

@@ -90,7 +90,12 @@ pub fn start(
         controllers.push((MId::domain(address.name().to_owned()), way));
     }
     let reliable = section.controllers.as_ref().iter().all(ControlAddress::is_reliable);
-    let transport = if reliable { Transport::Reliable } else { Transport::Datagram };
+    let inside = |a: &ControlAddress| matches!(a, ControlAddress::Local(_));
+    let transport = match section.controllers.as_ref().iter().all(inside) {
+        true => Transport::Channel,
+        false if reliable => Transport::Reliable,
+        false => Transport::Datagram,
+    };
     let mids = controllers.iter().map(|(mid, _)| mid.clone()).collect();
     let mut registration =
         registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
@@ -128,6 +133,8 @@ pub fn profile(role: GatewayRole) -> Profile {
 
 impl Running {
     async fn run(mut self, mut events: mpsc::Receiver<ControlEvent>, mut media: Events, mut token: Token) {
+        /// Inputs taken before what they cause goes out.
+        const BATCH: usize = 32;
         self.flush();
         let mut end: Option<Ending> = None;
         loop {
@@ -137,11 +144,23 @@ impl Running {
             tokio::select! {
                 // An engine that does not keep up slows the controller down.
                 event = events.recv(), if self.commands.len() < MOST_COMMANDS => match event {
-                    Some(event) => self.control(event),
+                    Some(event) => {
+                        self.control(event);
+                        for _ in 1..BATCH {
+                            let Ok(event) = events.try_recv() else { break };
+                            self.control(event);
+                        }
+                    }
                     None => return,
                 },
                 event = media.recv() => match event {
-                    Some(event) => self.media(event),
+                    Some(event) => {
+                        self.media(event);
+                        for _ in 1..BATCH {
+                            let Some(event) = media.try_recv() else { break };
+                            self.media(event);
+                        }
+                    }
                     None => {
                         tracing::error!(gateway = self.name, "the media engine stopped");
                         return;
@@ -181,7 +200,7 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => {
                 if let Some(refusal) = self.gateway.handle_message(now, message) {
-                    let _ = self.sockets.send(peer, &refusal);
+                    let _ = self.sockets.send(peer, refusal);
                 }
             }
             ControlEvent::Undecodable { error, .. } => self.gateway.handle_undecodable(now, &error),
@@ -213,7 +232,7 @@ impl Running {
     fn flush(&mut self) {
         while let Some((controller, message)) = self.gateway.poll_transmit() {
             let Some(peer) = self.way_to(&controller) else { continue };
-            if let Err(error) = self.sockets.send(peer, &message) {
+            if let Err(error) = self.sockets.send(peer, message) {
                 tracing::debug!(gateway = self.name, %error, "not sent to the controller");
             }
         }

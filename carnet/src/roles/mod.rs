@@ -1,10 +1,12 @@
 //! The roles of a configuration file as tasks: what `carnet run` and `carnet demo` start.
 //!
 //! Each role is a machine of the inner rings with sockets around it. Between a border and a
-//! gateway of the same file H.248 messages pass through a channel; the rules do not know.
+//! gateway of the same file H.248 messages pass through a channel; the rules do not know. Such roles
+//! share a thread (`place`).
 
 mod border;
 mod gateway;
+mod place;
 mod seen;
 pub mod tls;
 
@@ -14,15 +16,18 @@ use carnet_h248::{Encoding, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
 use carnet_net::{Drain, drain};
 use carnet_ops::config::{Config, ControlAddress, Encoding248};
-use std::collections::HashMap;
+use place::{Place, Sharing};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Messages that may wait between a border and a gateway in one process.
-const LOCAL_QUEUE: usize = 1024;
+/// Messages that may wait between a border and a gateway in one process: more than the requests an
+/// association may have under way, so that an end that is slow is not taken for one that is lost.
+const LOCAL_QUEUE: usize = 8192;
 
 /// A role could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +95,11 @@ fn encoding(setting: Encoding248) -> Encoding {
 pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
+    /// Dropped last: roles that have been told to stop still run there.
+    _places: Places,
 }
+
+type Places = HashMap<String, Place>;
 
 /// Starts every role of a file. Inside a tokio runtime.
 pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
@@ -112,17 +121,34 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
             gateways.entry(name.clone()).or_default().insert(border.clone(), below);
         }
     }
+    let (sharing, mut places) = (Sharing::of(config), Places::new());
     for (name, section) in &config.border {
         let local = controllers.remove(name).unwrap_or_default();
-        let task = border::start(name, config, section.as_ref(), local, observer.clone(), token.clone())?;
+        let place = place_of(&mut places, &sharing.border, name)?;
+        let (observer, token) = (observer.clone(), token.clone());
+        let task = place.run(|| border::start(name, config, section.as_ref(), local, observer, token))?;
         tasks.push((name.clone(), task));
     }
     for (name, section) in &config.gateway {
         let local = gateways.remove(name).unwrap_or_default();
-        let task = gateway::start(name, section.as_ref(), local, observer.clone(), token.clone())?;
+        let place = place_of(&mut places, &sharing.gateway, name)?;
+        let (observer, token) = (observer.clone(), token.clone());
+        let task = place.run(|| gateway::start(name, section.as_ref(), local, observer, token))?;
         tasks.push((name.clone(), task));
     }
-    Ok(Running { drain, tasks })
+    Ok(Running { drain, tasks, _places: places })
+}
+
+fn place_of<'a>(
+    places: &'a mut Places,
+    sharing: &BTreeMap<String, String>,
+    role: &str,
+) -> Start<&'a mut Place> {
+    let name = sharing.get(role).map_or(role, String::as_str);
+    match places.entry(name.to_owned()) {
+        Entry::Occupied(place) => Ok(place.into_mut()),
+        Entry::Vacant(vacant) => Ok(vacant.insert(Place::open(name)?)),
+    }
 }
 
 impl Running {

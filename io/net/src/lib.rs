@@ -23,7 +23,7 @@ pub use h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
     local_pair,
 };
-pub use random::OsRandom;
+pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;
 pub use timer::until;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Bounds of one connection.
@@ -174,7 +174,10 @@ pub(crate) struct Run<'a, E, D, R> {
     pub(crate) ours: bool,
     /// Where messages go; when it is full, reading waits.
     pub(crate) events: &'a mpsc::Sender<E>,
-    /// Makes an event of a message.
+    /// For octets in `events`, if they are counted; when it is used up, reading waits. More than
+    /// the largest message.
+    pub(crate) room: Option<&'a Arc<Semaphore>>,
+    /// Makes an event of a message, which holds the room that it takes.
     pub(crate) deliver: D,
     /// Takes the connection out of the register, so that nothing more is queued for it.
     pub(crate) retire: R,
@@ -182,7 +185,7 @@ pub(crate) struct Run<'a, E, D, R> {
 
 impl<E, D, R> Run<'_, E, D, R>
 where
-    D: Fn(Bytes) -> E,
+    D: Fn(Bytes, Option<OwnedSemaphorePermit>) -> E,
     R: FnOnce(),
 {
     /// Runs a connection until it ends or `stop` completes.
@@ -265,8 +268,13 @@ where
                 match framing.next() {
                     Ok(Some(Piece::Message(message))) => {
                         due = None;
+                        let octets = u32::try_from(message.len()).unwrap_or(u32::MAX);
+                        let permit = match self.room {
+                            Some(room) => room.clone().acquire_many_owned(octets).await.ok(),
+                            None => None,
+                        };
                         // The role is gone: so is the reason for the connection.
-                        if self.events.send((self.deliver)(message)).await.is_err() {
+                        if self.events.send((self.deliver)(message, permit)).await.is_err() {
                             return End::Stopped;
                         }
                     }

@@ -1,4 +1,5 @@
-//! A UDP socket with a task that reads and a task that writes, for every protocol here.
+//! A UDP socket for every protocol here. A task reads all there is whenever something came; who sends
+//! does so at once, and a second task writes what the system did not take.
 
 use crate::Error;
 use bytes::Bytes;
@@ -15,7 +16,10 @@ const BUFFER: usize = 4 << 20;
 /// An open socket.
 pub(crate) struct UdpPort {
     pub(crate) local: SocketAddr,
+    socket: Arc<UdpSocket>,
     queue: mpsc::Sender<(SocketAddr, Bytes)>,
+    /// What `queue` holds when nothing waits.
+    room: usize,
 }
 
 /// Makes events of what a socket has to say.
@@ -49,11 +53,17 @@ impl UdpPort {
                 _ = stopped.changed() => {}
             }
         });
-        tokio::spawn(write(socket, local, datagrams, events.clone(), queued));
-        Ok(Self { local, queue })
+        tokio::spawn(write(socket.clone(), local, datagrams, events.clone(), queued));
+        Ok(Self { local, socket, queue, room: waiting })
     }
 
+    /// Sends, or queues what the system does not take now. An error of the system other than that
+    /// goes the way of the queue too, where it becomes an event.
     pub(crate) fn send(&self, remote: SocketAddr, data: Bytes) -> Result<(), Error> {
+        // Nothing overtakes what waits already.
+        if self.queue.capacity() == self.room && self.socket.try_send_to(&data, remote).is_ok() {
+            return Ok(());
+        }
         self.queue.try_send((remote, data)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Error::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Error::Gone,

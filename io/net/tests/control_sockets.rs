@@ -66,8 +66,8 @@ async fn what_cannot_be_written_is_not_sent() {
     let action = ActionRequest::new(ContextId::Id(1), vec![command]);
     let request = TransactionRequest { id: TransactionId(1), actions: vec![action] };
     let message_too_much = Message::new(3, MId::domain("a"), vec![Transaction::Request(request)]);
-    assert!(matches!(gateway.send(to, &message_too_much), Err(Error::Unprintable(_))));
-    gateway.send(to, &audit()).unwrap();
+    assert!(matches!(gateway.send(to, message_too_much), Err(Error::Unprintable(_))));
+    gateway.send(to, audit()).unwrap();
     assert_eq!(message(&mut heard).await.1, audit());
 }
 
@@ -81,10 +81,10 @@ async fn there_and_back() {
             let to = gateway.connect(transport, controller.listening()[0].address, None).unwrap();
             assert_eq!(to.is_reliable(), transport == ControlTransport::Tcp);
             for _ in 0..3 {
-                gateway.send(to, &audit()).unwrap();
+                gateway.send(to, audit()).unwrap();
                 let (peer, got) = message(&mut heard).await;
                 assert_eq!(got, audit());
-                controller.send(peer, &got).unwrap();
+                controller.send(peer, got.clone()).unwrap();
                 assert_eq!(message(&mut answers).await, (to, audit()));
             }
         }
@@ -97,14 +97,14 @@ async fn roles_in_one_process_use_the_same_calls() {
     let (gateway, mut answers) = open(ControlConfig::default());
     let (a, b) = local_pair(4);
     let (to_gateway, to_controller) = (controller.attach(a), gateway.attach(b));
-    gateway.send(to_controller, &audit()).unwrap();
+    gateway.send(to_controller, audit()).unwrap();
     assert_eq!(message(&mut heard).await, (to_gateway, audit()));
-    controller.send(to_gateway, &audit()).unwrap();
+    controller.send(to_gateway, audit()).unwrap();
     assert_eq!(message(&mut answers).await, (to_controller, audit()));
     // The end of one is the loss of the other.
     drop(gateway);
     assert_eq!(closed(&mut heard).await, to_gateway);
-    assert!(matches!(controller.send(to_gateway, &audit()), Err(Error::Gone)));
+    assert!(matches!(controller.send(to_gateway, audit()), Err(Error::Gone)));
 }
 
 #[tokio::test]
@@ -113,16 +113,16 @@ async fn a_role_that_does_not_read_is_lost() {
     let (a, _unread) = local_pair(4);
     let peer = controller.attach(a);
     for _ in 0..4 {
-        controller.send(peer, &audit()).unwrap();
+        controller.send(peer, audit()).unwrap();
     }
-    assert!(matches!(controller.send(peer, &audit()), Err(Error::QueueFull)));
+    assert!(matches!(controller.send(peer, audit()), Err(Error::QueueFull)));
     assert_eq!(closed(&mut heard).await, peer);
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = controller.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None).unwrap();
     let _held = silent.accept().await.unwrap();
     let mut sent = 0;
-    while controller.send(peer, &audit()).is_ok() {
+    while controller.send(peer, audit()).is_ok() {
         sent += 1;
         assert!(sent < 1_000_000, "what is not read is bounded");
         if sent % 256 == 0 {
@@ -137,9 +137,9 @@ async fn a_controller_that_is_not_there() {
     let (gateway, mut events) = open(ControlConfig::default());
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let peer = gateway.connect(ControlTransport::Tcp, nobody, None).unwrap();
-    gateway.send(peer, &audit()).unwrap();
+    gateway.send(peer, audit()).unwrap();
     assert_eq!(closed(&mut events).await, peer);
-    assert!(matches!(gateway.send(peer, &audit()), Err(Error::Gone)));
+    assert!(matches!(gateway.send(peer, audit()), Err(Error::Gone)));
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn what_is_no_message_is_told_and_what_is_no_stream_ends() {
     peer.write_all(&tpkt::frame(AUDIT).unwrap()).await.unwrap();
     assert!(matches!(event(&mut heard).await, ControlEvent::Undecodable { .. }));
     let (from, _) = message(&mut heard).await;
-    controller.send(from, &audit()).unwrap();
+    controller.send(from, audit()).unwrap();
     let mut header = [0; 4];
     peer.read_exact(&mut header).await.unwrap();
     let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]])) - 4];
@@ -213,9 +213,9 @@ async fn the_last_message_goes_out() {
     let (controller, mut heard) = open(listening(ControlTransport::Tcp, "127.0.0.1"));
     let (gateway, _events) = open(ControlConfig::default());
     let to = gateway.connect(ControlTransport::Tcp, controller.listening()[0].address, None).unwrap();
-    gateway.send(to, &audit()).unwrap();
+    gateway.send(to, audit()).unwrap();
     message(&mut heard).await;
-    gateway.send(to, &audit()).unwrap();
+    gateway.send(to, audit()).unwrap();
     gateway.close(to);
     let (peer, _) = message(&mut heard).await;
     assert_eq!(closed(&mut heard).await, peer);

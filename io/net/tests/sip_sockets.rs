@@ -49,7 +49,7 @@ async fn event(events: &mut mpsc::Receiver<SipEvent>) -> SipEvent {
 
 async fn input(events: &mut mpsc::Receiver<SipEvent>) -> Input {
     match event(events).await {
-        SipEvent::Input(input) => input,
+        SipEvent::Input { input, .. } => input,
         other => panic!("{other:?}"),
     }
 }
@@ -395,7 +395,7 @@ async fn draining_keeps_what_stands_and_dropping_ends_it() {
     .await
     .expect("nobody is let in any more");
     peer.write_all(MESSAGE).await.unwrap();
-    while !matches!(event(&mut events).await, SipEvent::Input(_)) {}
+    while !matches!(event(&mut events).await, SipEvent::Input { .. }) {}
     // The last words go out.
     sockets.send(message(&hop, ANSWER)).unwrap();
     drop(sockets);
@@ -477,11 +477,38 @@ async fn an_endpoint_tries_the_next_server() {
             near.flush(Instant::now(), &mut client);
             tokio::select! {
                 Some(event) = near_events.recv() => event.deliver(Instant::now(), &mut client),
-                Some(SipEvent::Input(input)) = far_events.recv() => return input,
+                Some(SipEvent::Input { input, .. }) = far_events.recv() => return input,
             }
         }
     };
     let input = timeout(PATIENCE, arrived).await.unwrap();
     assert!(input.data.starts_with(b"OPTIONS"));
     assert!(client.poll_transmit().is_none());
+}
+
+/// The sockets say when a datagram came, so that an endpoint that is behind can shed.
+#[tokio::test]
+async fn an_endpoint_hears_how_long_a_request_has_waited() {
+    let config = || SipConfig { listen: listen(Transport::Udp, "127.0.0.1"), ..SipConfig::default() };
+    let ((near, mut near_events), (far, mut far_events)) = (open(config()), open(config()));
+    let mut server = Endpoint::new(Config::default(), Box::new(OsRandom));
+    let mut answers = Vec::new();
+    for (call, late) in [("in-time", 0), ("late", 250)] {
+        let request = format!(
+            "INVITE sip:bob@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK-{call};rport\r\n\
+             From: <sip:a@example.com>;tag=a1\r\nTo: <sip:b@example.com>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        let to = Hop::new(Transport::Udp, far.listening()[0].address);
+        near.send(message(&to, request.as_bytes())).unwrap();
+        let event = event(&mut far_events).await;
+        let SipEvent::Input { since, .. } = &event else { panic!("{event:?}") };
+        let now = *since + Duration::from_millis(late);
+        event.deliver(now, &mut server);
+        far.flush(now, &mut server);
+        let answer = input(&mut near_events).await.data;
+        answers.push(Message::parse(answer, &Default::default()).unwrap());
+    }
+    assert_eq!(answers[0].status(), Some(100));
+    assert_eq!((answers[1].status(), answers[1].retry_after()), (Some(503), Some(5)));
 }

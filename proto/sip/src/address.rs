@@ -2,7 +2,7 @@
 //! (RFC 3261 §20.10, §25.1).
 
 use crate::grammar::{find_outside, is_printable, is_token_char, quote, trim, unquote};
-use crate::params::Params;
+use crate::params::{Params, find_in};
 use crate::uri::Uri;
 use carnet_wire::ParseError;
 use std::borrow::Cow;
@@ -27,47 +27,20 @@ impl NameAddr {
 
     /// Parses one value (not a list).
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        match find_outside(text, |b| b == b'<')? {
-            Some(open) => Self::parse_bracketed(text, open),
-            None => Self::parse_bare(text),
-        }
+        let parts = Parts::of(text)?;
+        let display = (!parts.display.is_empty()).then(|| unquote(parts.display).into_owned());
+        let uri = Uri::parse(parts.uri).map_err(|e| e.shifted(parts.uri_at))?;
+        let (head, tail) = text.split_at(parts.params_at);
+        let params = Params::parse(tail).map_err(|e| e.shifted(parts.params_at))?;
+        Ok(Self { head: head.to_owned(), display, uri, params })
     }
 
-    fn parse_bracketed(text: &str, open: usize) -> Result<Self, ParseError> {
-        let (before, rest) = text.split_at(open);
-        let close = rest.find('>').ok_or_else(|| ParseError::new(text.len(), "a closing >"))?;
-        let inner = rest.get(1..close).unwrap_or_default();
-        let uri = Uri::parse(inner).map_err(|e| e.shifted(open + 1))?;
-        let name = trim(before);
-        // A display name is a quoted string or tokens with white space between them.
-        if !name.starts_with('"') {
-            let wrong = |b: u8| !(is_token_char(b) || b == b' ' || b == b'\t' || b >= 0x80);
-            if let Some(at) = name.bytes().position(wrong) {
-                return Err(ParseError::new(at, "a display name in quotes"));
-            }
-        } else if find_outside(name, |_| true)?.is_some() {
-            return Err(ParseError::new(0, "one quoted display name"));
-        }
-        let tail_at = open + close + 1;
-        let tail = text.get(tail_at..).unwrap_or_default();
-        let params = Params::parse(tail).map_err(|e| e.shifted(tail_at))?;
-        let display = (!name.is_empty()).then(|| unquote(name).into_owned());
-        Ok(Self { head: text.get(..tail_at).unwrap_or_default().to_owned(), display, uri, params })
-    }
-
-    /// Without brackets everything behind `;` belongs to the header, and the URI may hold no
-    /// comma or question mark (RFC 3261 §20.10).
-    fn parse_bare(text: &str) -> Result<Self, ParseError> {
-        let semi = text.find(';').unwrap_or(text.len());
-        let (head, tail) = text.split_at(semi);
-        let lead = head.len() - head.trim_start().len();
-        let bare = trim(head);
-        if let Some(at) = bare.bytes().position(|b| matches!(b, b'?' | b',')) {
-            return Err(ParseError::new(lead + at, "< and > around a URI with `?` or `,`"));
-        }
-        let uri = Uri::parse(bare).map_err(|e| e.shifted(lead))?;
-        let params = Params::parse(tail).map_err(|e| e.shifted(semi))?;
-        Ok(Self { head: head.to_owned(), display: None, uri, params })
+    /// Whether [`parse`](Self::parse) would take it.
+    pub(crate) fn verify(text: &str) -> Result<(), ParseError> {
+        let parts = Parts::of(text)?;
+        Uri::verify(parts.uri).map_err(|e| e.shifted(parts.uri_at))?;
+        let tail = text.get(parts.params_at..).unwrap_or_default();
+        Params::verify(tail).map_err(|e| e.shifted(parts.params_at))
     }
 
     /// The display name, quotes taken off.
@@ -142,6 +115,63 @@ impl NameAddr {
         self.uri = uri;
         self
     }
+}
+
+/// Where the parts of a value lie. What is inside the URI and the parameters has not been looked at.
+struct Parts<'a> {
+    /// White space around it not included.
+    display: &'a str,
+    uri: &'a str,
+    uri_at: usize,
+    params_at: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Result<Self, ParseError> {
+        match find_outside(text, |b| b == b'<')? {
+            Some(open) => Self::bracketed(text, open),
+            None => Self::bare(text),
+        }
+    }
+
+    fn bracketed(text: &'a str, open: usize) -> Result<Self, ParseError> {
+        let (before, rest) = text.split_at(open);
+        let close = rest.find('>').ok_or_else(|| ParseError::new(text.len(), "a closing >"))?;
+        let uri = rest.get(1..close).unwrap_or_default();
+        let display = trim(before);
+        // A display name is a quoted string or tokens with white space between them.
+        if !display.starts_with('"') {
+            let wrong = |b: u8| !(is_token_char(b) || b == b' ' || b == b'\t' || b >= 0x80);
+            if let Some(at) = display.bytes().position(wrong) {
+                return Err(ParseError::new(at, "a display name in quotes"));
+            }
+        } else if find_outside(display, |_| true)?.is_some() {
+            return Err(ParseError::new(0, "one quoted display name"));
+        }
+        Ok(Self { display, uri, uri_at: open + 1, params_at: open + close + 1 })
+    }
+
+    /// Without brackets everything behind `;` belongs to the header, and the URI may hold no
+    /// comma or question mark (RFC 3261 §20.10).
+    fn bare(text: &'a str) -> Result<Self, ParseError> {
+        let params_at = text.find(';').unwrap_or(text.len());
+        let head = text.get(..params_at).unwrap_or_default();
+        let uri_at = head.len() - head.trim_start().len();
+        let uri = trim(head);
+        if let Some(at) = uri.bytes().position(|b| matches!(b, b'?' | b',')) {
+            return Err(ParseError::new(uri_at + at, "< and > around a URI with `?` or `,`"));
+        }
+        Ok(Self { display: "", uri, uri_at, params_at })
+    }
+}
+
+/// The tag in a value of From or To; the rest of the value is not looked at.
+pub(crate) fn tag_in(text: &str) -> Option<&str> {
+    let tail = match find_outside(text, |b| b == b'<').ok()? {
+        Some(open) => text.get(open..)?.split_once('>')?.1,
+        None => text.get(text.find(';')?..)?,
+    };
+    find_in(tail, "tag").filter(|tag| !tag.is_empty())
 }
 
 impl From<Uri> for NameAddr {

@@ -70,6 +70,9 @@ pub enum Error {
         /// seconds.
         ours: bool,
     },
+    /// More comes in than can be worked on.
+    #[error("the request has waited for too long")]
+    Behind,
     /// The peer broke a rule of dialogs.
     #[error("{reason}")]
     Dialog {
@@ -94,7 +97,7 @@ impl Error {
             Self::Hops => Some(483),
             Self::Denied => Some(403),
             Self::Unprintable(_) | Self::State(_) => Some(500),
-            Self::Full => Some(503),
+            Self::Full | Self::Behind => Some(503),
             Self::Glare { ours: true } => Some(491),
             Self::Glare { ours: false } => Some(500),
             Self::Dialog { status, .. } => Some(*status),

@@ -5,8 +5,24 @@ use std::borrow::Cow;
 
 /// `token` characters.
 pub(crate) fn is_token_char(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b)
+    TOKEN_CHARS.get(usize::from(b)).copied().unwrap_or(false)
 }
+
+const TOKEN_CHARS: [bool; 256] = {
+    let mut table = [false; 256];
+    let others = b"-.!%*_+`'~";
+    let mut b = 0;
+    while b < 256 {
+        table[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 /// Whether `text` is a non-empty `token`.
 pub(crate) fn is_token(text: &str) -> bool {
@@ -84,7 +100,10 @@ pub(crate) fn is_lws(b: u8) -> bool {
 
 /// Spaces and tabs off both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let octets = text.as_bytes();
+    let start = octets.iter().position(|b| !is_lws(*b)).unwrap_or(octets.len());
+    let end = octets.iter().rposition(|b| !is_lws(*b)).map_or(start, |i| i + 1);
+    text.get(start..end).unwrap_or_default()
 }
 
 /// The place in `text` of the first octet for which `stop` holds, quoted strings and `<...>`
@@ -116,25 +135,25 @@ pub(crate) fn find_outside(text: &str, stop: impl Fn(u8) -> bool) -> Result<Opti
 }
 
 /// Splits a list header at its commas. Elements come trimmed with their offset; an empty
-/// element is an error.
-pub(crate) fn split_list(text: &str) -> Result<Vec<(usize, &str)>, ParseError> {
-    let mut out = Vec::new();
-    let mut start = 0;
-    loop {
+/// element is an error, and the last that comes.
+pub(crate) fn split_list(text: &str) -> impl Iterator<Item = Result<(usize, &str), ParseError>> {
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let start = next.take()?;
         let rest = text.get(start..).unwrap_or_default();
-        let end = find_outside(rest, |b| b == b',').map_err(|e| e.shifted(start))?;
+        let end = match find_outside(rest, |b| b == b',') {
+            Ok(end) => end,
+            Err(e) => return Some(Err(e.shifted(start))),
+        };
         let element = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        let lead = element.bytes().position(|b| !is_lws(b)).unwrap_or(element.len());
         let trimmed = trim(element);
         if trimmed.is_empty() {
-            return Err(ParseError::new(start, "a value between commas"));
+            return Some(Err(ParseError::new(start, "a value between commas")));
         }
-        let lead = element.len() - element.trim_start_matches([' ', '\t', '\r', '\n']).len();
-        out.push((start + lead, trimmed));
-        match end {
-            Some(end) => start += end + 1,
-            None => return Ok(out),
-        }
-    }
+        next = end.map(|end| start + end + 1);
+        Some(Ok((start + lead, trimmed)))
+    })
 }
 
 /// The content of a quoted string, or the text itself if it is not quoted.
@@ -189,16 +208,13 @@ mod tests {
 
     #[test]
     fn lists_split_outside_quotes_and_brackets() {
-        let got: Vec<_> = split_list("\"a, \\\" b\" <sip:x,y@h>;q=1 , <sip:z>")
-            .unwrap()
-            .into_iter()
-            .map(|(_, v)| v)
-            .collect();
+        let split = |text| split_list(text).collect::<Result<Vec<_>, _>>();
+        let got = split("\"a, \\\" b\" <sip:x,y@h>;q=1 , <sip:z>").unwrap();
+        let got: Vec<_> = got.into_iter().map(|(_, v)| v).collect();
         assert_eq!(got, ["\"a, \\\" b\" <sip:x,y@h>;q=1", "<sip:z>"]);
-        assert!(split_list("a,,b").is_err());
-        assert!(split_list("a,").is_err());
-        assert!(split_list("\"a").is_err());
-        assert!(split_list("<a").is_err());
+        for broken in ["a,,b", "a,", "\"a", "<a"] {
+            assert!(split(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -12,6 +12,12 @@ pub struct Params(String);
 impl Params {
     /// Parses header parameters: empty text, or text that starts with `;`.
     pub(crate) fn parse(text: &str) -> Result<Self, ParseError> {
+        Self::verify(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Whether [`parse`](Self::parse) would take it.
+    pub(crate) fn verify(text: &str) -> Result<(), ParseError> {
         let mut rest = text;
         while !trim(rest).is_empty() {
             let at = text.len() - rest.len();
@@ -25,27 +31,17 @@ impl Params {
             check(parameter).map_err(|e| e.shifted(text.len() - tail.len()))?;
             rest = after;
         }
-        Ok(Self(text.to_owned()))
+        Ok(())
     }
 
     /// Names and values in order; quotes are still on.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let mut rest = self.0.as_str();
-        std::iter::from_fn(move || {
-            let tail = rest.trim_start_matches([' ', '\t']).strip_prefix(';')?;
-            let end = find_outside(tail, |b| b == b';').ok().flatten().unwrap_or(tail.len());
-            let (parameter, after) = tail.split_at(end);
-            rest = after;
-            Some(match parameter.split_once('=') {
-                Some((name, value)) => (trim(name), Some(trim(value))),
-                None => (trim(parameter), None),
-            })
-        })
+        each(&self.0)
     }
 
     /// The first parameter of that name, in any case: `Some("")` if it has no value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.unwrap_or_default())
+        find_in(&self.0, name)
     }
 
     /// As [`get`](Self::get), quotes taken off.
@@ -120,6 +116,26 @@ impl Params {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Names and values in text that [`Params::parse`] takes.
+fn each(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let tail = rest.trim_start_matches([' ', '\t']).strip_prefix(';')?;
+        let end = find_outside(tail, |b| b == b';').ok().flatten().unwrap_or(tail.len());
+        let (parameter, after) = tail.split_at(end);
+        rest = after;
+        Some(match parameter.split_once('=') {
+            Some((name, value)) => (trim(name), Some(trim(value))),
+            None => (trim(parameter), None),
+        })
+    })
+}
+
+/// The first parameter of that name in text that [`Params::parse`] takes.
+pub(crate) fn find_in<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    each(text).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.unwrap_or_default())
 }
 
 fn check(parameter: &str) -> Result<(), ParseError> {

@@ -4,7 +4,8 @@ use crate::grammar::{is_token, trim};
 use crate::method::Method;
 use crate::params::Params;
 use crate::uri::{host_ip, host_port};
-use carnet_wire::ParseError;
+use carnet_wire::{ParseError, Span};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -13,8 +14,10 @@ use std::net::IpAddr;
 pub struct Via {
     /// `SIP/2.0/UDP 192.0.2.1:5060`, as written.
     head: String,
-    transport: Box<str>,
-    host: Box<str>,
+    /// In `head`.
+    transport: Span,
+    /// In `head`.
+    host: Span,
     port: Option<u16>,
     params: Params,
 }
@@ -35,46 +38,32 @@ impl Via {
 
     /// Parses one value (not a list).
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        // sent-protocol: three parts, white space allowed around each slash.
-        let at = |part: &str| text.len() - part.len();
-        let (_, rest) = token_then_slash(text).map_err(|n| ParseError::new(n, "SIP/2.0/ and a transport"))?;
-        let (version, rest) =
-            token_then_slash(rest).map_err(|n| ParseError::new(at(rest) + n, "2.0/ and a transport"))?;
-        if version != "2.0" {
-            return Err(ParseError::new(at(rest), "version 2.0"));
-        }
-        let rest = rest.trim_start_matches([' ', '\t']);
-        let end = rest
-            .find([' ', '\t'])
-            .ok_or_else(|| ParseError::new(text.len(), "a space behind the transport"))?;
-        let (transport, rest) = rest.split_at(end);
-        if !is_token(transport) {
-            return Err(ParseError::new(at(rest) - end, "a transport"));
-        }
-        let sent_by = rest.trim_start_matches([' ', '\t']);
-        let sent_at = at(sent_by);
-        // White space may stand around the colon of the port.
-        let semi = sent_by.find(';').unwrap_or(sent_by.len());
-        let compact: String = sent_by.get(..semi).unwrap_or_default().split([' ', '\t']).collect();
-        let (host, port, used) = host_port(&compact).map_err(|e| e.shifted(sent_at))?;
-        if used != compact.len() {
-            return Err(ParseError::new(sent_at + used, "`;` or the end of the Via"));
-        }
-        let host = host.into();
-        let params =
-            Params::parse(sent_by.get(semi..).unwrap_or_default()).map_err(|e| e.shifted(sent_at + semi))?;
-        let head = text.get(..sent_at + semi).unwrap_or_default().to_owned();
-        Ok(Self { head, transport: transport.into(), host, port, params })
+        let parts = Parts::of(text)?;
+        let (head, tail) = text.split_at(parts.params_at);
+        let params = Params::parse(tail).map_err(|e| e.shifted(parts.params_at))?;
+        let Parts { transport, host, port, .. } = parts;
+        Ok(Self { head: head.to_owned(), transport, host, port, params })
+    }
+
+    /// Whether [`parse`](Self::parse) would take it.
+    pub(crate) fn verify(text: &str) -> Result<(), ParseError> {
+        let params_at = Parts::of(text)?.params_at;
+        let tail = text.get(params_at..).unwrap_or_default();
+        Params::verify(tail).map_err(|e| e.shifted(params_at))
     }
 
     /// `UDP`, `TCP`, `TLS` ... as written.
     pub fn transport(&self) -> &str {
-        &self.transport
+        self.part(self.transport)
     }
 
     /// The host of sent-by as written, IPv6 addresses in brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        self.part(self.host)
+    }
+
+    fn part(&self, span: Span) -> &str {
+        self.head.get(span.range()).unwrap_or_default()
     }
 
     /// The port of sent-by, if written.
@@ -105,6 +94,51 @@ impl Via {
     /// The parameters, to change.
     pub fn params_mut(&mut self) -> &mut Params {
         &mut self.params
+    }
+}
+
+/// The parts of a Via value in front of its parameters.
+struct Parts {
+    transport: Span,
+    host: Span,
+    port: Option<u16>,
+    params_at: usize,
+}
+
+impl Parts {
+    fn of(text: &str) -> Result<Self, ParseError> {
+        // sent-protocol: three parts, white space allowed around each slash.
+        let at = |part: &str| text.len() - part.len();
+        let (_, rest) = token_then_slash(text).map_err(|n| ParseError::new(n, "SIP/2.0/ and a transport"))?;
+        let (version, rest) =
+            token_then_slash(rest).map_err(|n| ParseError::new(at(rest) + n, "2.0/ and a transport"))?;
+        if version != "2.0" {
+            return Err(ParseError::new(at(rest), "version 2.0"));
+        }
+        let rest = rest.trim_start_matches([' ', '\t']);
+        let end = rest
+            .find([' ', '\t'])
+            .ok_or_else(|| ParseError::new(text.len(), "a space behind the transport"))?;
+        let transport = Span::new(at(rest), at(rest) + end);
+        let (name, rest) = rest.split_at(end);
+        if !is_token(name) {
+            return Err(ParseError::new(at(rest) - end, "a transport"));
+        }
+        let sent_by = rest.trim_start_matches([' ', '\t']);
+        let sent_at = at(sent_by);
+        // White space may stand around the colon of the port.
+        let semi = sent_by.find(';').unwrap_or(sent_by.len());
+        let sent = sent_by.get(..semi).unwrap_or_default();
+        let compact: Cow<'_, str> = match sent.contains([' ', '\t']) {
+            true => sent.split([' ', '\t']).collect::<String>().into(),
+            false => sent.into(),
+        };
+        let (host, port, used) = host_port(&compact).map_err(|e| e.shifted(sent_at))?;
+        if used != compact.len() || !sent.starts_with(host) {
+            return Err(ParseError::new(sent_at + used, "`;` or the end of the Via"));
+        }
+        let host = Span::new(sent_at, sent_at + host.len());
+        Ok(Self { transport, host, port, params_at: sent_at + semi })
     }
 }
 

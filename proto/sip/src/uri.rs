@@ -12,6 +12,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Uri {
     text: Box<str>,
+    shape: Shape,
+}
+
+/// Where the parts of a URI lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Shape {
     scheme: Scheme,
     user: Option<Span>,
     host: Span,
@@ -35,20 +41,15 @@ pub enum Scheme {
     Other,
 }
 
-fn error(at: usize, expected: &'static str) -> ParseError {
-    ParseError::new(at, expected)
-}
-
-impl Uri {
-    /// Parses an absolute URI.
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
+impl Shape {
+    fn of(text: &str) -> Result<Self, ParseError> {
         let Some(colon) = text.find(':') else { return Err(error(text.len(), "a URI scheme and `:`")) };
         let name = text.get(..colon).unwrap_or_default();
         let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
         if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
             return Err(error(0, "a URI scheme"));
         }
-        if let Some(at) = text.bytes().position(|b| b <= 0x20 || b == 0x7f || b"<>\"".contains(&b)) {
+        if let Some(at) = text.bytes().position(|b| !is(b, IN_URI)) {
             return Err(error(at, "a URI character"));
         }
         let scheme = match name {
@@ -64,17 +65,9 @@ impl Uri {
             return Err(error(end, "something after the scheme"));
         }
         let empty = Span::new(end, end);
-        let mut uri = Self {
-            text: text.into(),
-            scheme,
-            user: None,
-            host: empty,
-            port: None,
-            params: empty,
-            headers: empty,
-        };
+        let mut uri = Self { scheme, user: None, host: empty, port: None, params: empty, headers: empty };
         match scheme {
-            Scheme::Sip | Scheme::Sips => uri.take_apart(start)?,
+            Scheme::Sip | Scheme::Sips => uri.take_apart(text, start)?,
             Scheme::Tel => {
                 let digits = text.get(start..).unwrap_or_default();
                 let semi = digits.find(';').unwrap_or(digits.len());
@@ -89,8 +82,7 @@ impl Uri {
         Ok(uri)
     }
 
-    fn take_apart(&mut self, start: usize) -> Result<(), ParseError> {
-        let text = &*self.text;
+    fn take_apart(&mut self, text: &str, start: usize) -> Result<(), ParseError> {
         let bad_escape = |span: Span| {
             let part = span.of(text.as_bytes());
             let wrong =
@@ -104,9 +96,7 @@ impl Uri {
             Some(0) => return Err(error(start, "a user before @")),
             Some(at) => {
                 let user = Span::new(start, start + at);
-                let allowed =
-                    |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%:#[]".contains(&b) || b >= 0x80;
-                if let Some(i) = user.of(text.as_bytes()).iter().position(|b| !allowed(*b)) {
+                if let Some(i) = user.of(text.as_bytes()).iter().position(|b| !is(*b, IN_USER)) {
                     return Err(error(start + i, "a character of a user name"));
                 }
                 if let Some(e) = bad_escape(user) {
@@ -134,6 +124,64 @@ impl Uri {
         self.params = Span::new(tail_at, tail_at + question);
         self.headers = Span::new(tail_at + (question + 1).min(tail.len()), text.len());
         bad_escape(Span::new(tail_at, text.len())).map_or(Ok(()), Err)
+    }
+}
+
+/// A character of a URI.
+const IN_URI: u8 = 1;
+/// A character of a user part; what is allowed there is generous, see RFC 3966 in RFC 3261 §19.1.6.
+const IN_USER: u8 = 2;
+/// A character of a host name or an IPv4 address.
+const IN_HOST: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        let c = b as u8;
+        if c > 0x20 && c != 0x7f && c != b'<' && c != b'>' && c != b'"' {
+            table[b] |= IN_URI;
+        }
+        if c.is_ascii_alphanumeric() || c >= 0x80 {
+            table[b] |= IN_USER;
+        }
+        if c.is_ascii_alphanumeric() {
+            table[b] |= IN_HOST;
+        }
+        b += 1;
+    }
+    let (user, host) = (b"-_.!~*'()&=+$,;?/%:#[]", b"-._");
+    let mut i = 0;
+    while i < user.len() {
+        table[user[i] as usize] |= IN_USER;
+        i += 1;
+    }
+    let mut i = 0;
+    while i < host.len() {
+        table[host[i] as usize] |= IN_HOST;
+        i += 1;
+    }
+    table
+};
+
+fn is(b: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(b)).is_some_and(|c| c & class != 0)
+}
+
+fn error(at: usize, expected: &'static str) -> ParseError {
+    ParseError::new(at, expected)
+}
+
+impl Uri {
+    /// Parses an absolute URI.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let shape = Shape::of(text)?;
+        Ok(Self { text: text.into(), shape })
+    }
+
+    /// Whether [`parse`](Self::parse) would take it.
+    pub(crate) fn verify(text: &str) -> Result<(), ParseError> {
+        Shape::of(text).map(drop)
     }
 
     /// `sip:user@host:port`. IPv6 addresses are put in brackets.
@@ -163,7 +211,7 @@ impl Uri {
 
     /// The scheme.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.shape.scheme
     }
 
     /// The scheme as written, without the colon.
@@ -177,12 +225,12 @@ impl Uri {
 
     /// The user part as written (with its password, if any), or the number of a `tel` URI.
     pub fn user(&self) -> Option<&str> {
-        self.user.map(|s| self.part(s))
+        self.shape.user.map(|s| self.part(s))
     }
 
     /// The host as written, IPv6 addresses in brackets. Empty if the scheme has none.
     pub fn host(&self) -> &str {
-        self.part(self.host)
+        self.part(self.shape.host)
     }
 
     /// The host as an address, if it is one.
@@ -192,12 +240,12 @@ impl Uri {
 
     /// The port, if one is written.
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.shape.port
     }
 
     /// The parameters.
     pub fn params(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.part(self.params).split(';').filter(|p| !p.is_empty()).map(|p| match p.split_once('=') {
+        self.part(self.shape.params).split(';').filter(|p| !p.is_empty()).map(|p| match p.split_once('=') {
             Some((n, v)) => (n, Some(v)),
             None => (p, None),
         })
@@ -210,7 +258,7 @@ impl Uri {
 
     /// Header fields embedded in the URI, as written, without the `?`.
     pub fn headers(&self) -> Option<&str> {
-        Some(self.part(self.headers)).filter(|h| !h.is_empty())
+        Some(self.part(self.shape.headers)).filter(|h| !h.is_empty())
     }
 
     /// Whether this is a route of a loose router (RFC 3261 §19.1.1).
@@ -237,7 +285,7 @@ impl Uri {
 
     /// The URI without embedded header fields.
     pub fn without_headers(&self) -> Self {
-        let end = self.params.end as usize;
+        let end = self.shape.params.end as usize;
         self.text.get(..end).and_then(|t| Self::parse(t).ok()).unwrap_or_else(|| self.clone())
     }
 
@@ -245,21 +293,23 @@ impl Uri {
         &self,
         edit: impl FnOnce(&mut Params) -> Result<(), crate::Error>,
     ) -> Result<Self, crate::Error> {
-        if !matches!(self.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
+        if !matches!(self.shape.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
             return Err(crate::Error::Unprintable("a parameter of this URI scheme"));
         }
         let malformed = |at| crate::Error::Malformed { what: "URI", at };
-        let mut params = Params::parse(self.part(self.params)).map_err(malformed)?;
+        let mut params = Params::parse(self.part(self.shape.params)).map_err(malformed)?;
         edit(&mut params)?;
-        let (head, tail) =
-            (self.text.get(..self.params.start as usize), self.text.get(self.params.end as usize..));
+        let (head, tail) = (
+            self.text.get(..self.shape.params.start as usize),
+            self.text.get(self.shape.params.end as usize..),
+        );
         let text = [head.unwrap_or_default(), params.as_str(), tail.unwrap_or_default()].concat();
         Self::parse(&text).map_err(malformed)
     }
 
     /// Whether both URIs name the same resource (RFC 3261 §19.1.4). Not transitive.
     pub fn equivalent(&self, other: &Self) -> bool {
-        match (self.scheme, other.scheme) {
+        match (self.shape.scheme, other.shape.scheme) {
             (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => {}
             (Scheme::Tel, Scheme::Tel) => {
                 return tel_digits(self) == tel_digits(other)
@@ -274,7 +324,7 @@ impl Uri {
         };
         user(self) == user(other)
             && same_host
-            && self.port == other.port
+            && self.shape.port == other.shape.port
             && self.same_params(other, &["user", "ttl", "method", "maddr", "transport"])
             && sorted_headers(self) == sorted_headers(other)
     }
@@ -351,7 +401,7 @@ pub(crate) fn host_port(text: &str) -> Result<(&str, Option<u16>, usize), ParseE
         host_ip(host).ok_or_else(|| error(1, "an IPv6 address"))?;
         close + 1
     } else {
-        text.bytes().position(|b| !(b.is_ascii_alphanumeric() || b"-._".contains(&b))).unwrap_or(text.len())
+        text.bytes().position(|b| !is(b, IN_HOST)).unwrap_or(text.len())
     };
     if host_len == 0 {
         return Err(error(0, "a host"));
@@ -395,15 +445,15 @@ impl From<SocketAddr> for Uri {
         let (start, end) = (4, 4 + host.len());
         let text: Box<str> = format!("sip:{host}:{}", address.port()).into();
         let tail = Span::new(text.len(), text.len());
-        Self {
-            text,
+        let shape = Shape {
             scheme: Scheme::Sip,
             user: None,
             host: Span::new(start, end),
             port: Some(address.port()),
             params: tail,
             headers: tail,
-        }
+        };
+        Self { text, shape }
     }
 }
 

@@ -14,7 +14,7 @@ use carnet_h248::controller::GatewayName;
 use carnet_sip::{Answer, ClientKey, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
 use carnet_wire::Random;
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What the driver is to send.
 #[derive(Debug)]
@@ -90,6 +90,12 @@ impl Border {
             self.with(key, |call, core| call.hang_up(core, now, Cause::Stopping));
         }
         self.drain(now);
+    }
+
+    /// How long the SIP octets that follow have waited for their turn: a border that is behind
+    /// answers new requests 503 at once.
+    pub fn delayed(&mut self, waited: Duration) {
+        self.core.endpoint.delayed(waited);
     }
 
     /// Takes SIP octets in.

@@ -341,7 +341,13 @@ impl Call {
 
     fn advance(&mut self, core: &mut Core, now: Instant) {
         while self.busy.is_none() {
-            let Some(mut held) = self.held.pop_front() else { return };
+            let Some(mut held) = self.held.pop_front() else {
+                if self.phase == Phase::Over {
+                    // Calls that are over are many and wait for nothing.
+                    self.held = VecDeque::new();
+                }
+                return;
+            };
             match self.begin(core, &mut held) {
                 Ok(waiting) if waiting.is_empty() => self.pass(core, now, held),
                 Ok(waiting) => {
@@ -464,6 +470,8 @@ impl Call {
                 let header =
                     |m: &Message, name: &str| m.header(name).map(|v| v.into_owned()).unwrap_or_default();
                 let invite = &self.first.message;
+                // One is what most calls have, and it is kept for as long as the call.
+                self.dialogs.reserve_exact(1);
                 self.dialogs.push(Dialog {
                     callee_tag: tag,
                     remotes: Both {

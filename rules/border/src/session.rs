@@ -215,8 +215,9 @@ impl Session {
 
     /// Gives back everything.
     pub(crate) fn release_all(&mut self, core: &mut Core) {
-        let introduced = self.exchanges.drain(..).flat_map(|e| e.introduced).map(|(_, slot)| slot);
-        let slots: Vec<_> = introduced.chain(self.streams.drain(..).map(|s| s.slot)).collect();
+        let (exchanges, streams) = (std::mem::take(&mut self.exchanges), std::mem::take(&mut self.streams));
+        let introduced = exchanges.into_iter().flat_map(|e| e.introduced).map(|(_, slot)| slot);
+        let slots: Vec<_> = introduced.chain(streams.into_iter().map(|s| s.slot)).collect();
         for slot in slots {
             release(core, &self.call_id, slot);
         }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_h248::{
-    ActionReply, ActionRequest, Command, CommandReply, ContextId, Events, ReplyBody, TerminationState,
-    TimeStamp, Verb,
+    ActionReply, ActionRequest, Command, CommandReply, ContextId, Events, ReplyBody, TerminationId,
+    TerminationState, TimeStamp, Verb,
 };
 use carnet_wire::Random;
 
@@ -433,9 +433,8 @@ impl Core {
                     return Err(Fault::request(431, "No TerminationID matched a wildcard"));
                 }
             } else {
-                let holder = self.contexts.iter().find(|(_, context)| context.find(wanted).is_some());
-                match holder {
-                    Some((id, _)) if covers(home, *id) => targets.push_back(target(ContextId::Id(*id))),
+                match self.holder(home, wanted) {
+                    Some(id) if covers(home, id) => targets.push_back(target(ContextId::Id(id))),
                     Some(_) => {
                         return Err(Fault::request(435, "TerminationID is not in the specified context"));
                     }
@@ -448,6 +447,14 @@ impl Core {
             return Err(Fault::exhausted(533, "Response exceeds maximum size"));
         }
         Ok(targets)
+    }
+
+    /// The context that holds a termination. It is `home` unless the controller is mistaken, so that is
+    /// where to look first: the others are many.
+    fn holder(&self, home: ContextId, wanted: &TerminationId) -> Option<u32> {
+        let holds = |context: &Context| context.find(wanted).is_some();
+        let at_home = home.id().filter(|id| self.contexts.get(id).is_some_and(holds));
+        at_home.or_else(|| self.contexts.iter().find(|(_, context)| holds(context)).map(|(id, _)| *id))
     }
 
     /// RFC 3525 §6.1: a context vanishes with its last termination.

@@ -215,10 +215,10 @@ impl ControlSockets {
     /// [`Error::Gone`] and [`Error::QueueFull`]: the peer is lost to us ([`ControlEvent::Closed`]
     /// follows for connections). [`Error::Unprintable`] if it is too long for its transport or
     /// has no form in the encoding.
-    pub fn send(&self, peer: ControlPeer, message: &Message) -> Result<(), Error> {
+    pub fn send(&self, peer: ControlPeer, message: Message) -> Result<(), Error> {
         match peer {
             ControlPeer::Datagram { remote, local } => {
-                let data = self.shared.print(message)?;
+                let data = self.shared.print(&message)?;
                 let udp = self.udp();
                 let port = udp.iter().find(|port| port.local == local).ok_or(Error::NoSocket(remote))?;
                 port.send(remote, data.into())
@@ -320,17 +320,17 @@ impl Shared {
         self.config.encoding.print(message).map_err(|unsayable| Error::Unprintable(unsayable.to_string()))
     }
 
-    fn push(&self, id: u64, message: &Message) -> Result<(), Error> {
+    fn push(&self, id: u64, message: Message) -> Result<(), Error> {
         let way = self.links().get(&id).map(|link| link.way.clone()).ok_or(Error::Gone)?;
         let outcome = match way {
             Way::Stream(outlet) => {
-                let octets = self.print(message)?;
+                let octets = self.print(&message)?;
                 let packet = carnet_h248::tpkt::frame(&octets).ok_or_else(|| {
                     Error::Unprintable(format!("{} octets do not fit into a TPKT packet", octets.len()))
                 })?;
                 outlet.push(Bytes::from(packet))
             }
-            Way::Local(sender) => sender.try_send(message.clone()).map_err(|e| match e {
+            Way::Local(sender) => sender.try_send(message).map_err(|e| match e {
                 mpsc::error::TrySendError::Full(_) => Refused::Full,
                 mpsc::error::TrySendError::Closed(_) => Refused::Gone,
             }),

@@ -116,7 +116,8 @@ impl Life {
             limits: &shared.config.streams,
             ours,
             events: &shared.events,
-            deliver: |data: bytes::Bytes| decoded(peer, &data, limits),
+            room: None,
+            deliver: |data: bytes::Bytes, _| decoded(peer, &data, limits),
             retire: || shared.retire(self.id),
         };
         let stop = async {

@@ -223,7 +223,7 @@ impl EngineHandle {
         Ok(())
     }
 
-    /// The same from a thread that is not driven by tokio.
+    /// The same as [`send`](Self::send) from a thread that is not driven by tokio.
     ///
     /// # Errors
     ///

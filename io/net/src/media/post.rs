@@ -105,11 +105,11 @@ impl Events {
     /// The next report; `None` when the engine has ended. Nothing is lost if it is cancelled.
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.next() {
+            if let Some(event) = self.try_recv() {
                 return Some(event);
             }
             if self.bell.recv().await.is_none() {
-                return self.next();
+                return self.try_recv();
             }
         }
     }
@@ -121,21 +121,17 @@ impl Events {
     /// In a thread that is.
     pub fn blocking_recv(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.next() {
+            if let Some(event) = self.try_recv() {
                 return Some(event);
             }
             if self.bell.blocking_recv().is_none() {
-                return self.next();
+                return self.try_recv();
             }
         }
     }
 
     /// The next report, if there is one already.
     pub fn try_recv(&mut self) -> Option<Event> {
-        self.next()
-    }
-
-    fn next(&mut self) -> Option<Event> {
         if self.batch.is_empty() {
             std::mem::swap(&mut self.batch, &mut *self.queue.reports());
         }

@@ -1,13 +1,21 @@
 //! What the sockets say, and the machine they say it to.
 
 use carnet_sip::{Answer, Endpoint, Hop, Input, Query, QueryId, Transmit};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What the sockets have to say.
 #[derive(Debug)]
 pub enum SipEvent {
     /// A datagram, or a message of a stream.
-    Input(Input),
+    Input {
+        /// The octets, and the way they came.
+        input: Input,
+        /// When they were taken from the socket.
+        since: Instant,
+        /// Their part of what may wait.
+        share: Share,
+    },
     /// Something sent by this hop may not have arrived, and this flow (if it is named) is gone:
     /// for `Endpoint::transport_failed`. Also told of flows that just ended.
     Failed(Hop),
@@ -24,7 +32,10 @@ impl SipEvent {
     /// Hands the event to the machine it is for.
     pub fn deliver(self, now: Instant, machine: &mut impl SipMachine) {
         match self {
-            Self::Input(input) => machine.handle_input(now, input),
+            Self::Input { input, since, .. } => {
+                machine.delayed(now.saturating_duration_since(since));
+                machine.handle_input(now, input);
+            }
             Self::Failed(hop) => machine.transport_failed(now, &hop),
             Self::Answer { query, answer } => machine.handle_answer(now, query, answer),
         }
@@ -33,6 +44,9 @@ impl SipEvent {
 
 /// A machine that speaks SIP: an endpoint, or what is built around one.
 pub trait SipMachine {
+    /// How long the next input has waited for its turn. A machine that is asked to shed load needs
+    /// it; others may leave it alone.
+    fn delayed(&mut self, _waited: Duration) {}
     /// Octets that came in.
     fn handle_input(&mut self, now: Instant, input: Input);
     /// What was sent by this hop may be lost.
@@ -46,6 +60,10 @@ pub trait SipMachine {
 }
 
 impl SipMachine for Endpoint {
+    fn delayed(&mut self, waited: Duration) {
+        Self::delayed(self, waited);
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input) {
         Self::handle_input(self, now, input);
     }
@@ -64,5 +82,18 @@ impl SipMachine for Endpoint {
 
     fn poll_query(&mut self) -> Option<Query> {
         Self::poll_query(self)
+    }
+}
+
+/// The room that the octets of an input take among all that wait for the role. Given back when the
+/// event is dropped.
+#[derive(Debug)]
+pub struct Share {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    pub(super) fn new(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _permit: permit }
     }
 }

@@ -1,6 +1,7 @@
 //! SIP over TCP and TLS: listening, connecting, and the life of one flow.
 
 use super::SipEvent;
+use super::event::Share;
 use super::shared::Shared;
 use crate::Error;
 use crate::drain::Token;
@@ -11,6 +12,7 @@ use carnet_sip::{FlowId, Frame, Framer, Hop, Input, PONG, Transport};
 use carnet_tls::Peer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -178,7 +180,12 @@ impl Life {
             limits: &self.shared.config.streams,
             ours,
             events: &self.shared.events,
-            deliver: |data| SipEvent::Input(Input { hop: self.hop.clone(), data }),
+            room: Some(&self.shared.room),
+            deliver: |data, permit| SipEvent::Input {
+                input: Input { hop: self.hop.clone(), data },
+                since: Instant::now(),
+                share: Share::new(permit),
+            },
             retire: || {
                 self.shared.retire(self.id);
             },

@@ -18,7 +18,7 @@ mod flow;
 mod route;
 mod shared;
 
-pub use event::{SipEvent, SipMachine};
+pub use event::{Share, SipEvent, SipMachine};
 
 use crate::dns::{NameServers, Resolver};
 use crate::stream::StreamLimits;
@@ -77,8 +77,11 @@ pub struct SipConfig {
 /// Bounds on all sockets of a role together.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketLimits {
-    /// Events waiting for the role. When they are so many, reading waits.
+    /// Events waiting for the role. When they are so many, reading waits. Enough for what comes in
+    /// the time after which a role sheds load; what waits in the system instead has no age.
     pub events: usize,
+    /// Octets in these, more than the largest message. Datagrams beyond are lost, streams wait.
+    pub octets: usize,
     /// Connections, incoming and outgoing. Further ones are refused.
     pub connections: usize,
     /// Datagrams waiting to be sent, per socket.
@@ -89,7 +92,7 @@ pub struct SocketLimits {
 
 impl Default for SocketLimits {
     fn default() -> Self {
-        Self { events: 1024, connections: 10_000, datagrams: 4096, lookups: 64 }
+        Self { events: 8192, octets: 16 << 20, connections: 10_000, datagrams: 4096, lookups: 64 }
     }
 }
 
@@ -126,12 +129,14 @@ impl SipSockets {
             flows: Mutex::default(),
             next_flow: AtomicU64::new(1),
             listening: OnceLock::new(),
+            room: Arc::new(Semaphore::new(config.limits.octets)),
             permits: Arc::new(Semaphore::new(config.limits.connections)),
             lookups: Semaphore::new(config.limits.lookups),
             resolver: Resolver::new(&config.names),
             stopped,
             config,
         });
+        let datagrams = SipDatagrams { room: shared.room.clone() };
         let mut udp = Vec::new();
         let mut listening = Vec::new();
         for listen in shared.config.listen.clone() {
@@ -141,7 +146,7 @@ impl SipSockets {
                     let port = UdpPort::open(
                         listen.address,
                         waiting,
-                        SipDatagrams,
+                        datagrams.clone(),
                         &shared.events,
                         &shared.stopped,
                     )?;
@@ -242,7 +247,10 @@ impl SipSockets {
 }
 
 #[derive(Clone)]
-struct SipDatagrams;
+struct SipDatagrams {
+    /// For octets in the event queue.
+    room: Arc<Semaphore>,
+}
 
 impl Datagrams for SipDatagrams {
     type Event = SipEvent;
@@ -253,7 +261,11 @@ impl Datagrams for SipDatagrams {
             return None;
         }
         let hop = Hop { local: Some(local), ..Hop::new(Transport::Udp, remote) };
-        Some(SipEvent::Input(Input { hop, data: Bytes::copy_from_slice(data) }))
+        // UDP loses what does not fit.
+        let octets = u32::try_from(data.len()).ok()?;
+        let share = Share::new(Some(self.room.clone().try_acquire_many_owned(octets).ok()?));
+        let input = Input { hop, data: Bytes::copy_from_slice(data) };
+        Some(SipEvent::Input { input, since: Instant::now(), share })
     }
 
     fn failed(&self, local: SocketAddr, remote: SocketAddr, _: &io::Error) -> Option<SipEvent> {

@@ -19,6 +19,8 @@ pub(super) struct Shared {
     pub(super) flows: Mutex<Flows>,
     pub(super) next_flow: AtomicU64,
     pub(super) listening: OnceLock<Vec<Listen>>,
+    /// For octets in the event queue.
+    pub(super) room: Arc<Semaphore>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) lookups: Semaphore,
     pub(super) resolver: Resolver,

@@ -119,23 +119,29 @@ impl Incoming {
         }
     }
 
-    /// The reply to send, and the alarm that is no longer wanted.
+    /// The reply to send, and the alarm that is no longer wanted. Unless the reply is to be kept, the
+    /// request is forgotten.
     pub(super) fn finish(
         &mut self,
         now: Instant,
         id: TransactionId,
         body: ReplyBody,
         timers: &Timers,
+        keep: bool,
     ) -> Option<Finished> {
         let entry = self.entries.get_mut(&id)?;
         let State::Executing { alarm, pendings } = entry.state else { return None };
         let mut reply = TransactionReply::new(id, body);
         // RFC 3525 §8.2.3: after a Pending the peer repeats seldom, so it must say that it has the reply.
         reply.immediate_ack = pendings > 0;
-        entry.state = State::Replied { reply: reply.clone(), repeats: 0, alarm: None };
-        entry.until = now + timers.long;
-        self.expiry.push_back((entry.until, id));
         self.executing = self.executing.saturating_sub(1);
+        if keep {
+            entry.state = State::Replied { reply: reply.clone(), repeats: 0, alarm: None };
+            entry.until = now + timers.long;
+            self.expiry.push_back((entry.until, id));
+        } else {
+            self.entries.remove(&id);
+        }
         Some(Finished { alarm, reply })
     }
 

@@ -1,8 +1,8 @@
 //! The transaction layer between two message identifiers (RFC 3525 §8.2, §9 and Annex D), sans-IO.
 //!
 //! Over datagrams requests are repeated until answered, repeats are executed at most once, and
-//! replies are acknowledged (application layer framing, §D.1). Over a reliable transport, which may
-//! also be a channel inside the process, nothing is repeated by a timer; the rest is the same (§D.2).
+//! replies are acknowledged (application layer framing, §D.1). Over a reliable transport nothing is
+//! repeated by a timer; the rest is the same (§D.2). In a channel inside the process nothing is repeated.
 //!
 //! Works on [`Message`] values; who drives it encodes and decodes. Not here: segmented replies
 //! (version 3), registration (`registration`), several gateways (`controller`).
@@ -32,8 +32,12 @@ pub enum Transport {
     /// Messages may be lost, doubled and reordered: UDP.
     #[default]
     Datagram,
-    /// Messages arrive in order or the transport fails: TCP with TPKT, SCTP, a channel.
+    /// Messages arrive in order or the transport fails, and then requests are sent again: TCP with
+    /// TPKT, SCTP.
     Reliable,
+    /// Both ends are in one process: a message arrives, once, or the other end is no more. Nothing
+    /// is kept to be sent again.
+    Channel,
 }
 
 /// How an association behaves.
@@ -208,6 +212,11 @@ impl Association {
         self.version = version.clamp(1, 3);
     }
 
+    /// What carries the messages.
+    pub fn transport(&self) -> Transport {
+        self.config.transport
+    }
+
     /// Who we are in the messages.
     pub fn local(&self) -> &MId {
         &self.local
@@ -231,7 +240,8 @@ impl Association {
             return id;
         }
         let wait = self.repeat_wait(0);
-        self.queue.push_back(self.outgoing.start(now, id, actions));
+        let keep = self.config.transport != Transport::Channel;
+        self.queue.push_back(self.outgoing.start(now, id, actions, keep));
         self.arm_request(now + wait, id);
         id
     }
@@ -240,7 +250,8 @@ impl Association {
     /// it was abandoned, or forgotten by a restart of the peer.
     pub fn reply(&mut self, now: Instant, id: TransactionId, body: ReplyBody) {
         let body = self.fit(id, body);
-        let Some(finished) = self.incoming.finish(now, id, body, &self.config.timers) else { return };
+        let keep = self.config.transport != Transport::Channel;
+        let Some(finished) = self.incoming.finish(now, id, body, &self.config.timers, keep) else { return };
         self.alarms.remove(&(finished.alarm, Alarm::Execution(id)));
         self.evict();
         if finished.reply.immediate_ack && self.config.transport == Transport::Datagram {
@@ -350,15 +361,15 @@ impl Association {
         }
         let next = self.queue.pop_front();
         let send_acks = !self.acks.is_empty() && (next.is_some() || self.ack_now);
-        let mut transactions = Vec::with_capacity(2);
+        if next.is_none() && !send_acks {
+            return None;
+        }
+        let mut transactions = Vec::with_capacity(1 + usize::from(send_acks));
         if send_acks {
             transactions.push(Transaction::Ack(ranges(std::mem::take(&mut self.acks))));
             self.ack_now = false;
         }
         transactions.extend(next);
-        if transactions.is_empty() {
-            return None;
-        }
         Some(Message::new(self.version, self.local.clone(), transactions))
     }
 
@@ -389,7 +400,7 @@ impl Association {
     fn repeat_wait(&mut self, repeats: u32) -> std::time::Duration {
         match self.config.transport {
             Transport::Datagram => self.outgoing.delay.wait(repeats, &self.config.timers, &mut self.rng),
-            Transport::Reliable => self.config.timers.t_max,
+            Transport::Reliable | Transport::Channel => self.config.timers.t_max,
         }
     }
 
@@ -405,7 +416,9 @@ impl Association {
         if age >= self.config.timers.t_max {
             self.outgoing.remove(id);
             self.events.push_back(Event::Failed { id, reason: Failure::TimedOut });
-            if !std::mem::replace(&mut self.lost, true) {
+            // The other end of a channel is slow or ends the channel; it is never lost by silence.
+            let can_be_lost = self.config.transport != Transport::Channel;
+            if can_be_lost && !std::mem::replace(&mut self.lost, true) {
                 self.events.push_back(Event::PeerLost);
             }
             return;
@@ -415,7 +428,7 @@ impl Association {
         let wait = if pending { self.config.timers.pending } else { self.repeat_wait(repeats) };
         self.arm_request(now + wait.min(left), id);
         if self.config.transport == Transport::Datagram {
-            self.queue.push_back(transaction);
+            self.queue.extend(transaction);
         }
     }
 
@@ -534,7 +547,7 @@ impl Association {
             ReplyBody::Error(_) => 0,
         };
         // Few commands are not worth measuring.
-        if self.config.transport == Transport::Reliable || commands < 8 {
+        if self.config.transport != Transport::Datagram || commands < 8 {
             return body;
         }
         let reply = Transaction::Reply(crate::TransactionReply::new(id, body));

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 struct Waiting {
-    request: TransactionRequest,
+    /// To be sent again; `None` if it never is.
+    request: Option<TransactionRequest>,
     /// When T-MAX began: at the first sending, again at each Pending.
     since: Instant,
     repeats: u32,
@@ -46,10 +47,11 @@ impl Outgoing {
         now: Instant,
         id: TransactionId,
         actions: Vec<ActionRequest>,
+        keep: bool,
     ) -> Transaction {
         let request = TransactionRequest { id, actions };
-        let waiting =
-            Waiting { request: request.clone(), since: now, repeats: 0, pending: false, alarm: now };
+        let kept = keep.then(|| request.clone());
+        let waiting = Waiting { request: kept, since: now, repeats: 0, pending: false, alarm: now };
         self.waiting.insert(id, waiting);
         Transaction::Request(request)
     }
@@ -69,10 +71,11 @@ impl Outgoing {
     }
 
     /// The request again, how often it was repeated now, and whether it is Pending.
-    pub(super) fn repeat(&mut self, id: TransactionId) -> Option<(Transaction, u32, bool)> {
+    pub(super) fn repeat(&mut self, id: TransactionId) -> Option<(Option<Transaction>, u32, bool)> {
         let waiting = self.waiting.get_mut(&id)?;
         waiting.repeats += 1;
-        Some((Transaction::Request(waiting.request.clone()), waiting.repeats, waiting.pending))
+        let again = waiting.request.clone().map(Transaction::Request);
+        Some((again, waiting.repeats, waiting.pending))
     }
 
     /// A reply came; the alarm that is no longer wanted.
@@ -92,11 +95,11 @@ impl Outgoing {
         Some(waiting.alarm)
     }
 
-    /// All requests again, in the order of their numbers.
+    /// All requests that are kept again, in the order of their numbers.
     pub(super) fn all(&mut self) -> Vec<Transaction> {
         let mut ids: Vec<_> = self.waiting.keys().copied().collect();
         ids.sort_unstable();
-        ids.iter().filter_map(|id| self.repeat(*id).map(|(transaction, ..)| transaction)).collect()
+        ids.iter().filter_map(|id| self.repeat(*id)?.0).collect()
     }
 
     pub(super) fn clear(&mut self) -> Vec<TransactionId> {

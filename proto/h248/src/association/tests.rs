@@ -305,3 +305,27 @@ fn ranges_are_merged() {
     let pairs: Vec<_> = ranges(ids).iter().map(|r| (r.first.0, r.last.0)).collect();
     assert_eq!(pairs, [(1, 3), (5, 5), (8, 9), (u32::MAX, u32::MAX)]);
 }
+
+#[test]
+fn a_channel_keeps_nothing_to_be_sent_again() {
+    let now = Instant::now();
+    let (mut a, mut b) = (association(Transport::Channel, 1), association(Transport::Channel, 2));
+    let id = a.request(now, audit());
+    b.handle_message(now, a.poll_transmit().unwrap());
+    assert!(matches!(b.poll_event(), Some(Event::Request { .. })));
+    b.reply(now, id, done());
+    a.handle_message(now, b.poll_transmit().unwrap());
+    assert_eq!(a.poll_event(), Some(Event::Reply { id, body: done() }));
+    assert!(!b.incoming.knows(id) && a.outstanding() == 0);
+    assert_eq!((a.poll_timeout(), b.poll_timeout()), (None, None));
+    assert!(a.poll_transmit().is_none() && b.poll_transmit().is_none());
+
+    // An answer that does not come is missed all the same.
+    let id = a.request(now, audit());
+    a.poll_transmit().unwrap();
+    a.reconnected();
+    assert!(a.poll_transmit().is_none());
+    a.handle_timeout(a.poll_timeout().unwrap());
+    assert_eq!(a.poll_event(), Some(Event::Failed { id, reason: Failure::TimedOut }));
+    assert_eq!(a.poll_event(), None, "the other end is slow, not lost");
+}

@@ -388,7 +388,10 @@ impl Controller {
     /// The next message to send, and to which gateway.
     pub fn poll_transmit(&mut self) -> Option<(GatewayName, Message)> {
         self.refusals.pop_front().or_else(|| {
-            self.gateways.values_mut().find_map(|g| Some((g.name.clone(), g.association.poll_transmit()?)))
+            self.gateways.values_mut().find_map(|g| {
+                let message = g.association.poll_transmit()?;
+                Some((g.name.clone(), message))
+            })
         })
     }
 
@@ -420,13 +423,18 @@ impl Controller {
     fn beat(&mut self, now: Instant, gateway: &str) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
         let silent = g.association.last_heard().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        if silent >= self.config.lost_after {
+        // A gateway in this process that says nothing is slow: its end would be told.
+        let can_be_lost = g.association.transport() != association::Transport::Channel;
+        if can_be_lost && silent >= self.config.lost_after {
             self.lose(gateway, LostReason::Silent);
             return;
         }
         let mut next = self.config.heartbeat.saturating_sub(silent);
         if next.is_zero() {
-            next = self.config.heartbeat.min(self.config.lost_after.saturating_sub(silent));
+            next = match self.config.lost_after.saturating_sub(silent) {
+                Duration::ZERO => self.config.heartbeat,
+                left => self.config.heartbeat.min(left),
+            };
             if !g.heartbeat_out {
                 g.heartbeat_out = true;
                 let audit = Command::audit_value(TerminationId::ROOT, Audit::default());

@@ -153,7 +153,8 @@ impl Fields {
             return Err(malformed(ParseError::new(0, "Digest")));
         }
         let mut fields = Vec::new();
-        for (at, field) in split_list(rest).map_err(malformed)? {
+        for element in split_list(rest) {
+            let (at, field) = element.map_err(malformed)?;
             let missing = || malformed(ParseError::new(scheme.len() + 1 + at, "name=value"));
             let (name, value) = field.split_once('=').ok_or_else(missing)?;
             let name = trim(name).to_ascii_lowercase();

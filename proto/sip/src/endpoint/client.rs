@@ -106,15 +106,13 @@ fn parse_branch(branch: &str) -> Option<(ClientKey, u64)> {
 
 impl Outline {
     fn of(request: &Message) -> Self {
-        let mut head = String::new();
-        let mut via = false;
-        for (name, value) in request.headers() {
-            let keep = match crate::message::long_name(name) {
-                n if n.eq_ignore_ascii_case("Via") => !std::mem::replace(&mut via, true),
-                n => ["Route", "From", "Call-ID"].iter().any(|k| n.eq_ignore_ascii_case(k)),
-            };
-            if keep {
-                head.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value)));
+        let mut head = String::with_capacity(256);
+        for (name, most) in [("Via", 1), ("Route", usize::MAX), ("From", 1), ("Call-ID", 1)] {
+            for (name, value) in request.named(name).take(most) {
+                head.push_str(name);
+                head.push_str(": ");
+                head.push_str(&String::from_utf8_lossy(value));
+                head.push_str("\r\n");
             }
         }
         head.push_str("Max-Forwards: 70\r\n");
@@ -258,7 +256,7 @@ impl Endpoint {
     /// TCP at the other side.
     fn widened(&self, key: ClientKey, hops: Vec<Hop>) -> VecDeque<Hop> {
         let request = self.clients.get(&key).and_then(|c| c.request.as_ref());
-        let size = request.map_or(0, |r| r.to_bytes().len() + 100);
+        let size = request.map_or(0, |r| r.length() + 100);
         let large = size > self.config.datagram && self.config.transports.contains(&Transport::Tcp);
         let mut out = VecDeque::with_capacity(hops.len());
         for hop in hops {
@@ -484,6 +482,8 @@ impl Endpoint {
             return;
         }
         if client.forks.len() < MOST_FORKS {
+            // One is what most have, and it is kept for half a minute.
+            client.forks.reserve_exact(1);
             client.forks.push(Fork { to_tag: tag, ack: None });
         }
         if client.state != State::Accepted {

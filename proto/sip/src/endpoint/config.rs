@@ -106,7 +106,11 @@ pub struct Config {
     /// Finished transactions, of each kind, remembered to absorb repetitions. Beyond, the oldest
     /// is forgotten before its time.
     pub lingering: usize,
-    /// Retry-After of the 503 when full, in seconds.
+    /// A request outside dialogs that has waited longer than this for its turn, by what
+    /// [`Endpoint::delayed`](super::Endpoint::delayed) was told, is answered 503 at once: its sender is about to
+    /// repeat it (T1), and work on it would make the next wait longer. `None` never sheds. 200 ms.
+    pub longest_wait: Option<Duration>,
+    /// Retry-After of the 503 when full or behind, in seconds.
     pub retry_after: u32,
     /// Transports this element can use, in order of preference where DNS leaves the choice.
     pub transports: Vec<Transport>,
@@ -126,6 +130,7 @@ impl Default for Config {
             server_transactions: 20_000,
             client_transactions: 20_000,
             lingering: 100_000,
+            longest_wait: Some(Duration::from_millis(200)),
             retry_after: 5,
             transports: vec![Transport::Udp, Transport::Tcp, Transport::Tls],
             datagram: 1300,

@@ -26,13 +26,15 @@ use crate::line_ends::mend_line_ends;
 use crate::locate::{Answer, Query, QueryId};
 use crate::message::{Message, scan};
 use crate::method::Method;
+use crate::typed::Via;
 use bytes::Bytes;
 use carnet_wire::Random;
 use client::Client;
 use clock::Clock;
 use server::{Confirmation, Server};
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use config::{Answering, Config, SentBy, Timers};
 pub use event::{ClientKey, Destination, Event, ServerKey, Silence};
@@ -45,7 +47,7 @@ enum Alarmed {
     ServerRetransmit(ServerKey),
     ServerTimeout(ServerKey),
     /// A 2xx that waits for its ACK, by its dialog.
-    Repeat(Box<str>),
+    Repeat(Arc<str>),
 }
 
 /// See the [crate] page.
@@ -58,15 +60,17 @@ pub struct Endpoint {
     clients: HashMap<ClientKey, Client>,
     servers: HashMap<ServerKey, Server>,
     /// Servers by what identifies a request (RFC 3261 §17.2.3).
-    matching: HashMap<Box<str>, ServerKey>,
+    matching: HashMap<Arc<str>, ServerKey>,
     /// 2xx of INVITE by dialog and CSeq.
-    confirmations: HashMap<Box<str>, Confirmation>,
+    confirmations: HashMap<Arc<str>, Confirmation>,
     /// Transactions without a final response.
     open_clients: usize,
     open_servers: usize,
     /// Transactions that only wait for repetitions, the oldest first.
     lingering_clients: VecDeque<ClientKey>,
     lingering_servers: VecDeque<ServerKey>,
+    /// How long the input at hand has waited.
+    waited: Duration,
     clock: Clock<Alarmed>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -105,6 +109,7 @@ impl Endpoint {
             open_servers: 0,
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
+            waited: Duration::ZERO,
             clock: Clock::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -126,6 +131,12 @@ impl Endpoint {
             lingering: self.clients.len() + self.servers.len() - self.open_clients - self.open_servers,
             alarms: self.clock.len(),
         }
+    }
+
+    /// How long the inputs that follow have waited for their turn, see [`Config::longest_wait`]. Zero until said
+    /// otherwise.
+    pub fn delayed(&mut self, waited: Duration) {
+        self.waited = waited;
     }
 
     /// Takes one message in.
@@ -152,10 +163,11 @@ impl Endpoint {
             }
             return;
         }
-        Self::mark_source(&mut message, &hop);
-        match fault {
-            None => self.handle_request(now, hop, message),
-            Some(error) => self.refuse(&hop, &message, error),
+        match (Self::mark_source(&mut message, &hop), fault) {
+            (Some(via), None) => self.handle_request(now, hop, message, &via),
+            (_, Some(error)) => self.refuse(&hop, &message, error),
+            // A message without a fault has a Via.
+            (None, None) => {}
         }
     }
 
@@ -205,11 +217,11 @@ impl Endpoint {
         self.server_hop_failed(hop);
     }
 
-    fn handle_request(&mut self, now: Instant, hop: Hop, message: Message) {
+    fn handle_request(&mut self, now: Instant, hop: Hop, message: Message, via: &Via) {
         match message.method() {
-            Method::Ack => self.handle_ack(now, hop, message),
-            Method::Cancel => self.handle_cancel(hop, message),
-            _ => self.handle_new_request(now, hop, message),
+            Method::Ack => self.handle_ack(now, hop, message, via),
+            Method::Cancel => self.handle_cancel(hop, message, via),
+            _ => self.handle_new_request(now, hop, message, via),
         }
     }
 

@@ -9,7 +9,9 @@ use crate::method::Method;
 use crate::typed::{MAGIC_COOKIE, Via};
 use crate::uri::host_ip;
 use bytes::Bytes;
+use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub(super) struct Server {
     state: State,
     invite: bool,
     cancelled: bool,
-    matching: Box<str>,
+    matching: Arc<str>,
     reply: Hop,
     /// Where answers go when the connection is gone (RFC 3261 §18.2.2).
     fallback: Option<SocketAddr>,
@@ -43,7 +45,7 @@ pub(super) struct Server {
     retransmit: Option<Alarm>,
     timeout: Option<Alarm>,
     /// 2xx sent, by dialog.
-    confirmations: Vec<Box<str>>,
+    confirmations: Vec<Arc<str>>,
 }
 
 /// A 2xx to an INVITE (RFC 3261 §13.3.1.4).
@@ -68,16 +70,25 @@ impl Server {
 
 /// What identifies a request and its ACK and CANCEL (RFC 3261 §17.2.3). Requests without the
 /// magic cookie are told apart as RFC 2543 would.
-pub(super) fn matching(message: &Message, via: &Via, method: &Method) -> Box<str> {
+pub(super) fn matching(message: &Message, via: &Via, method: &Method) -> Arc<str> {
     let method = if *method == Method::Ack { &Method::Invite } else { method };
     let port = via.port().unwrap_or(0);
-    let host = via.host().to_ascii_lowercase();
+    let host = via.host();
     match via
         .branch()
         .filter(|b| b.get(..7).is_some_and(|c| c.eq_ignore_ascii_case(MAGIC_COOKIE)) && b.len() > 7)
     {
-        Some(branch) => format!("{branch}\n{host}:{port}\n{method}").into(),
+        Some(branch) => {
+            let method = method.as_str();
+            let mut key = String::with_capacity(branch.len() + host.len() + method.len() + 8);
+            key.push_str(branch);
+            key.push('\n');
+            key.extend(host.chars().map(|c| c.to_ascii_lowercase()));
+            let _ = write!(key, ":{port}\n{method}");
+            key.into()
+        }
         None => {
+            let host = host.to_ascii_lowercase();
             let uri = message.request_uri().map(|u| u.as_str()).unwrap_or_default();
             let from = message.from_tag().unwrap_or_default();
             let id = message.call_id().unwrap_or_default();
@@ -89,11 +100,19 @@ pub(super) fn matching(message: &Message, via: &Via, method: &Method) -> Box<str
 }
 
 /// What the ACK to a 2xx has in common with the 2xx (RFC 3261 §13.3.1.4).
-fn dialog_of(message: &Message) -> Box<str> {
+fn dialog_of(message: &Message) -> Arc<str> {
     let id = message.call_id().unwrap_or_default();
     let cseq = message.cseq().map_or(0, |c| c.number);
     let (from, to) = (message.from_tag().unwrap_or_default(), message.to_tag().unwrap_or_default());
-    format!("{id}\n{cseq}\n{from}\n{to}").into()
+    let mut key = String::with_capacity(id.len() + from.len() + to.len() + 13);
+    key.push_str(id);
+    for part in [&from, &to] {
+        key.push('\n');
+        key.push_str(part);
+    }
+    key.push('\n');
+    let _ = write!(key, "{cseq}");
+    key.into()
 }
 
 /// Where responses go (RFC 3261 §18.2.2, RFC 3581 §4).
@@ -107,12 +126,13 @@ pub(super) fn reply_hop(hop: &Hop, via: Option<&Via>) -> Hop {
 
 impl Endpoint {
     /// Writes `received` and `rport` into the topmost Via (RFC 3261 §18.2.1, RFC 3581 §4).
-    pub(super) fn mark_source(message: &mut Message, hop: &Hop) {
-        let Ok(mut via) = message.top_via() else { return };
+    /// The Via as it then is.
+    pub(super) fn mark_source(message: &mut Message, hop: &Hop) -> Option<Via> {
+        let mut via = message.top_via().ok()?;
         let source = hop.remote.ip().to_canonical();
         let rport = via.rport().is_some();
         if !rport && host_ip(via.host()) == Some(source) && via.received().is_none() {
-            return;
+            return Some(via);
         }
         let params = via.params_mut();
         let port = hop.remote.port().to_string();
@@ -122,11 +142,11 @@ impl Endpoint {
         if received.and(rport).is_ok() {
             message.set_first("Via", &via.to_string()).unwrap_or_default();
         }
+        Some(via)
     }
 
-    pub(super) fn handle_new_request(&mut self, now: Instant, hop: Hop, message: Message) {
-        let Ok(via) = message.top_via() else { return };
-        let matching = matching(&message, &via, message.method());
+    pub(super) fn handle_new_request(&mut self, now: Instant, hop: Hop, message: Message, via: &Via) {
+        let matching = matching(&message, via, message.method());
         if let Some(key) = self.matching.get(&matching).copied() {
             return self.repeat_response(key);
         }
@@ -136,10 +156,16 @@ impl Endpoint {
         if self.open_servers >= self.config.server_transactions {
             return self.refuse(&hop, &message, Error::Full);
         }
+        // What is inside a dialog ends work more often than it makes it, and is always taken.
+        let behind = self.config.longest_wait.is_some_and(|most| self.waited > most);
+        if behind && message.to_tag().is_none() {
+            return self.refuse(&hop, &message, Error::Behind);
+        }
         let key = ServerKey(self.fresh_key());
         let invite = *message.method() == Method::Invite;
-        let tag = self.stateless_tag(&matching);
-        let reply = reply_hop(&hop, Some(&via));
+        // What has a tag in To keeps it.
+        let tag = message.to_tag().map_or_else(|| self.stateless_tag(&matching), |_| String::new());
+        let reply = reply_hop(&hop, Some(via));
         let port = via.port().unwrap_or_else(|| hop.transport.default_port());
         let fallback = hop.transport.is_reliable().then(|| SocketAddr::new(hop.remote.ip(), port));
         // RFC 3261 §17.1.2.2: whoever asked has given up after that.
@@ -220,6 +246,7 @@ impl Endpoint {
                 return Err(Error::State("this 2xx was sent already"));
             }
             server.last = Bytes::new();
+            server.confirmations.reserve_exact(1);
             server.confirmations.push(dialog.clone());
             let first = server.state == State::Proceeding;
             let repeat = Some(self.clock.set(now + timers.t1, Alarmed::Repeat(dialog.clone())));
@@ -313,7 +340,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn repeat_2xx(&mut self, now: Instant, dialog: Box<str>) {
+    pub(super) fn repeat_2xx(&mut self, now: Instant, dialog: Arc<str>) {
         let t2 = self.config.timers.t2;
         let Some(confirmation) = self.confirmations.get_mut(&dialog) else { return };
         confirmation.interval = (confirmation.interval * 2).min(t2);
@@ -325,9 +352,8 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn handle_ack(&mut self, now: Instant, hop: Hop, message: Message) {
-        let Ok(via) = message.top_via() else { return };
-        let matching = matching(&message, &via, &Method::Ack);
+    pub(super) fn handle_ack(&mut self, now: Instant, hop: Hop, message: Message, via: &Via) {
+        let matching = matching(&message, via, &Method::Ack);
         let known = self.matching.get(&matching).copied();
         if let Some(server) = known.and_then(|k| self.servers.get_mut(&k)) {
             match (server.state, known) {
@@ -365,9 +391,8 @@ impl Endpoint {
     }
 
     /// RFC 3261 §9.2. The 200 needs no transaction: it is the same each time.
-    pub(super) fn handle_cancel(&mut self, hop: Hop, message: Message) {
-        let Ok(via) = message.top_via() else { return };
-        let found = self.matching.get(&matching(&message, &via, &Method::Invite)).copied();
+    pub(super) fn handle_cancel(&mut self, hop: Hop, message: Message, via: &Via) {
+        let found = self.matching.get(&matching(&message, via, &Method::Invite)).copied();
         let Some((key, server)) = found.and_then(|k| self.servers.get_mut(&k).map(|s| (k, s))) else {
             let none = Error::Dialog { status: 481, reason: "CANCEL for no INVITE" };
             return self.refuse(&hop, &message, none);

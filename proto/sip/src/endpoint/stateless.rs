@@ -62,7 +62,7 @@ impl Endpoint {
             let allow = self.config.answering.methods.as_deref().unwrap_or_default();
             let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             self.answer(hop, message, status, &tag, |response| match &error {
-                Error::Full => response.push_back("Retry-After", &retry),
+                Error::Full | Error::Behind => response.push_back("Retry-After", &retry),
                 Error::Method(_) => response.push_back("Allow", &allow),
                 Error::Extension(unknown) => response.push_back("Unsupported", unknown),
                 _ => Ok(()),

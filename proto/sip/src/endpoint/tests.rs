@@ -763,3 +763,41 @@ fn a_datagram_whose_lines_end_with_lf() {
     feed(&mut e, now, tcp(1), text.replace("\r\n", "\n").replace("z9hG4bKlf", "z9hG4bKtcp"));
     assert!(events(&mut e).iter().all(|e| matches!(e, Event::Refused { .. })));
 }
+
+#[test]
+fn what_has_waited_for_too_long_is_shed_before_work_is_done_on_it() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    e.delayed(Duration::from_millis(200));
+    feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK-a"));
+    assert_eq!(one_sent(&mut e).status(), Some(100), "in time");
+    events(&mut e);
+
+    e.delayed(Duration::from_millis(201));
+    feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK-a"));
+    assert_eq!(one_sent(&mut e).status(), Some(100), "a repetition of what is being worked on");
+    let load = e.load();
+    feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK-b"));
+    let refusal = one_sent(&mut e);
+    assert_eq!((refusal.status(), refusal.retry_after()), (Some(503), Some(5)));
+    assert!(matches!(events(&mut e)[..], [Event::Refused { status: Some(503), error: Error::Behind, .. }]));
+    assert_eq!(e.load(), load, "nothing is kept of it");
+
+    // Its ACK fits nothing and is nobody's business.
+    let mut ack = request(Method::Ack);
+    ack.push_front("Via", "SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-b;rport").unwrap();
+    ack.set_header("To", &refusal.header("To").unwrap()).unwrap();
+    feed(&mut e, now, udp(), ack.to_bytes());
+    assert!(sent(&mut e).is_empty() && events(&mut e).is_empty());
+
+    // What ends a call is taken however late it is.
+    let mut bye = request(Method::Bye);
+    bye.push_front("Via", "SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-c;rport").unwrap();
+    bye.set_header("To", "<sip:bob@example.com>;tag=b1").unwrap();
+    feed(&mut e, now, udp(), bye.to_bytes());
+    assert!(matches!(events(&mut e)[..], [Event::Request { .. }]));
+
+    // The queue has become short again.
+    e.delayed(Duration::ZERO);
+    feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK-d"));
+    assert_eq!(one_sent(&mut e).status(), Some(100));
+}

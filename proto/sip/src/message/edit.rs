@@ -1,6 +1,7 @@
 //! Changes to a message. Each touches its own line only, and none can write CR, LF or NUL.
 
-use super::{Line, Lines, Message, Start, same_header};
+use super::name::Known;
+use super::{Line, Lines, Message, Start};
 use crate::error::Error;
 use crate::grammar::{find_outside, is_lws, is_printable, is_token};
 use crate::uri::Uri;
@@ -13,6 +14,10 @@ fn header_value(value: &str) -> Result<&str, Error> {
 }
 
 fn line(name: &str, value: &[u8]) -> Line {
+    known_line(Known::of(name.as_bytes()), name, value)
+}
+
+fn known_line(known: Known, name: &str, value: &[u8]) -> Line {
     let mut own = Vec::with_capacity(name.len() + value.len() + 4);
     own.extend_from_slice(name.as_bytes());
     own.extend_from_slice(b": ");
@@ -22,6 +27,7 @@ fn line(name: &str, value: &[u8]) -> Line {
     Line {
         whole: Span::new(0, own.len()),
         name: Span::new(0, name.len()),
+        known,
         value: Span::new(value_at, value_at + value.len()),
         own: Some(own.into()),
     }
@@ -43,12 +49,14 @@ impl Message {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.lines.iter().position(|l| same_header(self.name_of(l), name))
+        let known = Known::of(name.as_bytes());
+        self.lines.iter().position(|l| self.is(l, known, name))
     }
 
     /// Where a line at the end goes: Content-Length stays the last, where people look for it.
     fn end(&self) -> usize {
-        let last = self.lines.last().is_some_and(|l| same_header(self.name_of(l), "Content-Length"));
+        let length = Known::of(b"Content-Length");
+        let last = self.lines.last().is_some_and(|l| l.known == length);
         self.lines.len() - usize::from(last)
     }
 
@@ -72,6 +80,7 @@ impl Message {
         Some(Line {
             whole: Span::new(0, own.len()),
             name: Span::new(0, name_len),
+            known: old.known,
             value: Span::new(lead.len(), lead.len() + value.len()),
             own: Some(own.into()),
         })
@@ -83,13 +92,12 @@ impl Message {
     /// # Errors
     /// [`Error::Unprintable`] if the name is not a token or the value holds CR, LF or NUL.
     pub fn set_header(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let fresh = Self::checked_line(name, value)?;
         match self.position(name) {
-            None => self.lines.insert(self.end(), fresh),
+            None => self.lines.insert(self.end(), Self::checked_line(name, value)?),
             Some(at) => {
-                let kept = self.with_value(at, header_value(value)?.as_bytes()).unwrap_or(fresh);
+                let kept = self.with_value(at, header_value(value)?.as_bytes());
                 self.remove_lines(name, at + 1);
-                if let Some(slot) = self.lines.get_mut(at) {
+                if let (Some(kept), Some(slot)) = (kept, self.lines.get_mut(at)) {
                     *slot = kept;
                 }
             }
@@ -115,7 +123,7 @@ impl Message {
     /// [`Error::Unprintable`] if the name is not a token or the value holds CR, LF or NUL.
     pub fn push_back(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let fresh = Self::checked_line(name, value)?;
-        let last = self.lines.iter().rposition(|l| same_header(self.name_of(l), name));
+        let last = self.lines.iter().rposition(|l| self.is(l, fresh.known, name));
         self.lines.insert(last.map_or(self.end(), |at| at + 1), fresh);
         self.edited = true;
         Ok(())
@@ -153,7 +161,6 @@ impl Message {
     /// [`Error::Unprintable`] if the name is not a token or the value holds CR, LF or NUL.
     pub fn set_first(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let Some(at) = self.position(name) else { return self.push_front(name, value) };
-        Self::checked_line(name, value)?;
         let old = self.lines.get(at).map(|l| self.value_of(l).to_vec()).unwrap_or_default();
         let text = String::from_utf8_lossy(&old);
         let comma = find_outside(&text, |b| b == b',').ok().flatten().filter(|_| text.len() == old.len());
@@ -174,10 +181,11 @@ impl Message {
     fn remove_lines(&mut self, name: &str, from: usize) -> usize {
         let before = self.lines.len();
         let mut lines = std::mem::take(&mut self.lines);
+        let known = Known::of(name.as_bytes());
         let mut at = 0;
         lines.retain(|l| {
             at += 1;
-            at <= from || !same_header(self.name_of(l), name)
+            at <= from || !self.is(l, known, name)
         });
         self.lines = lines;
         let removed = before - self.lines.len();
@@ -213,9 +221,10 @@ impl Message {
 
     /// Copies all lines of that name from `other`, as written there, behind those already here.
     pub fn copy_lines(&mut self, name: &str, other: &Self) {
-        for (written, value) in other.headers().filter(|(n, _)| same_header(n, name)) {
+        for theirs in other.lines_named(name) {
             let at = self.end();
-            self.lines.insert(at, line(written, value));
+            let copy = known_line(theirs.known, other.name_of(theirs), other.value_of(theirs));
+            self.lines.insert(at, copy);
             self.edited = true;
         }
     }
@@ -227,8 +236,8 @@ impl Message {
 
     /// Copies of all lines of that name that do not keep the message's buffer.
     pub(crate) fn extract(&self, name: &str) -> Lines {
-        let mine = self.headers().filter(|(n, _)| same_header(n, name));
-        Lines(mine.map(|(n, v)| line(n, v)).collect())
+        let copy = |l: &Line| known_line(l.known, self.name_of(l), self.value_of(l));
+        Lines(self.lines_named(name).map(copy).collect())
     }
 
     /// Replaces all lines of that name, in the place of the first.

@@ -9,6 +9,7 @@
 
 mod build;
 mod edit;
+mod name;
 mod scan;
 mod view;
 
@@ -21,7 +22,9 @@ use crate::method::Method;
 use crate::uri::Uri;
 use bytes::Bytes;
 use carnet_wire::Span;
+use name::Known;
 
+pub use name::{long_name, same_header};
 pub use scan::{Scanned, scan};
 
 /// One header line, its fold lines and its CRLF included.
@@ -32,6 +35,7 @@ struct Line {
     /// The whole line.
     whole: Span,
     name: Span,
+    known: Known,
     /// The value, white space around it not included.
     value: Span,
 }
@@ -84,8 +88,25 @@ impl Message {
         std::str::from_utf8(line.name.of(self.line_octets(line))).unwrap_or_default()
     }
 
+    /// Whether a line has the name `name`, which is `known`.
+    fn is(&self, line: &Line, known: Known, name: &str) -> bool {
+        line.known == known
+            && (known != Known::OTHER
+                || line.name.of(self.line_octets(line)).eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     fn value_of<'a>(&'a self, line: &'a Line) -> &'a [u8] {
         line.value.of(self.line_octets(line))
+    }
+
+    /// How many octets [`to_bytes`](Self::to_bytes) gives.
+    pub(crate) fn length(&self) -> usize {
+        if !self.edited {
+            return self.raw.len();
+        }
+        let start = self.start_line.as_ref().map_or(self.start_span.len(), Bytes::len);
+        let head: usize = self.lines.iter().map(|l| l.whole.len()).sum();
+        start + head + 2 + self.body.len()
     }
 
     /// The message as octets. Unedited messages share the buffer they came in.
@@ -94,9 +115,8 @@ impl Message {
             return self.raw.clone();
         }
         let start = self.start_line.as_deref().unwrap_or_else(|| self.start_span.of(&self.raw));
-        let head: usize = self.lines.iter().map(|l| l.whole.len()).sum();
         // To the octet: transactions keep these for half a minute.
-        let mut out = Vec::with_capacity(start.len() + head + 2 + self.body.len());
+        let mut out = Vec::with_capacity(self.length());
         out.extend_from_slice(start);
         for line in &self.lines {
             out.extend_from_slice(line.whole.of(self.line_octets(line)));
@@ -105,40 +125,4 @@ impl Message {
         out.extend_from_slice(&self.body);
         out.into()
     }
-}
-
-/// Compact forms of header names (RFC 3261 §20 and the registry).
-const COMPACT: [(&str, u8); 19] = [
-    ("Via", b'v'),
-    ("From", b'f'),
-    ("To", b't'),
-    ("Call-ID", b'i'),
-    ("Contact", b'm'),
-    ("Content-Type", b'c'),
-    ("Content-Length", b'l'),
-    ("Content-Encoding", b'e'),
-    ("Subject", b's'),
-    ("Supported", b'k'),
-    ("Event", b'o'),
-    ("Allow-Events", b'u'),
-    ("Refer-To", b'r'),
-    ("Referred-By", b'b'),
-    ("Session-Expires", b'x'),
-    ("Accept-Contact", b'a'),
-    ("Reject-Contact", b'j'),
-    ("Request-Disposition", b'd'),
-    ("Identity", b'y'),
-];
-
-/// Whether both spell the same header name, in any case, long or compact.
-pub fn same_header(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b)
-        || ((a.len() == 1) != (b.len() == 1) && long_name(a).eq_ignore_ascii_case(long_name(b)))
-}
-
-/// The long form of a header name; the name itself if it has no compact form.
-pub fn long_name(name: &str) -> &str {
-    let [letter] = name.as_bytes() else { return name };
-    let letter = letter.to_ascii_lowercase();
-    COMPACT.iter().find(|(_, c)| *c == letter).map_or(name, |(long, _)| long)
 }

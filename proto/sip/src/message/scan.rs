@@ -1,10 +1,13 @@
 //! Octets to a message: where each line lies, and the first rule of the grammar that is broken.
 
+use super::name::{Known, bits};
 use super::{Line, Message, Start};
+use crate::address::NameAddr;
 use crate::error::Error;
-use crate::grammar::{is_lws, is_quoted_nul, is_token};
+use crate::grammar::{is_lws, is_quoted_nul, is_token_char};
 use crate::limits::Limits;
 use crate::method::Method;
+use crate::typed::Via;
 use crate::uri::Uri;
 use bytes::Bytes;
 use carnet_wire::{ParseError, Span};
@@ -65,6 +68,14 @@ const SINGLE: [&str; 13] = [
     "RSeq",
 ];
 
+/// Headers that every message has (RFC 3261 §8.1.1; Max-Forwards is forgiven).
+const NEEDED: [&str; 5] = ["Via", "From", "To", "Call-ID", "CSeq"];
+/// Lists whose length is bounded.
+const LISTS: [&str; 4] = ["Via", "Route", "Record-Route", "Contact"];
+
+const SINGLE_BITS: u64 = bits(&SINGLE);
+const NEEDED_BITS: u64 = bits(&NEEDED);
+
 /// Parses a whole message and keeps one that breaks rules, so that it can be answered.
 ///
 /// # Errors
@@ -92,7 +103,7 @@ pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
         Err(at) => return Err(Error::NotSip(at.shifted(lead))),
     };
 
-    let mut lines = Vec::with_capacity(24);
+    let mut lines = Vec::with_capacity(16);
     let mut at = start_end + 2;
     let body_at = loop {
         if raw.get(at..).is_some_and(|o| o.starts_with(b"\r\n")) {
@@ -254,7 +265,7 @@ fn header_line(raw: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
     let name = line.get(..colon).unwrap_or_default();
     let name_len = name.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |i| i + 1);
     let name = name.get(..name_len).unwrap_or_default();
-    if !std::str::from_utf8(name).is_ok_and(is_token) {
+    if name.is_empty() || !name.iter().copied().all(is_token_char) {
         return Err(ParseError::new(at, "a header name"));
     }
     let value = line.get(colon + 1..).unwrap_or_default();
@@ -265,6 +276,7 @@ fn header_line(raw: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
         own: None,
         whole: Span::new(at, end),
         name: Span::new(at, at + name_len),
+        known: Known::of(name),
         value: Span::new(value_at + lead, value_at + tail),
     })
 }
@@ -300,17 +312,25 @@ impl Message {
 
     /// The rules that need the whole head. `end` is where the headers end.
     fn check(&mut self, limits: &Limits, end: usize, note: &mut Note<'_>) {
-        for name in SINGLE {
-            if let Some(second) = self.lines_named(name).nth(1) {
-                note.at(Error::Repeated(name), second.whole.start as usize);
+        let (mut seen, mut again) = (0, 0);
+        for line in &self.lines {
+            let bit = line.known.bit();
+            again |= seen & bit;
+            seen |= bit;
+        }
+        let has = |bits: u64, name: &str| bits & Known::of(name.as_bytes()).bit() != 0;
+        if again & SINGLE_BITS != 0 {
+            for name in SINGLE.into_iter().filter(|name| has(again, name)) {
+                let second = self.lines_named(name).nth(1).map_or(end, |line| line.whole.start as usize);
+                note.at(Error::Repeated(name), second);
             }
         }
-        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-            if self.lines_named(name).next().is_none() {
+        if seen & NEEDED_BITS != NEEDED_BITS {
+            for name in NEEDED.into_iter().filter(|name| !has(seen, name)) {
                 note.at(Error::Missing(name), end);
             }
         }
-        for list in ["Via", "Route", "Record-Route", "Contact"] {
+        for list in LISTS.into_iter().filter(|list| has(seen, list)) {
             // A line holds at most one more value than it has commas.
             let most: usize =
                 self.lines_named(list).map(|l| 1 + memchr::memchr_iter(b',', self.value_of(l)).count()).sum();
@@ -331,15 +351,15 @@ impl Message {
             _ => {}
         }
         let checks = [
-            self.vias().map(drop),
-            self.from().map(drop),
-            self.to().map(drop),
+            self.verify_each("Via", Via::verify),
+            self.verify_one("From", NameAddr::verify),
+            self.verify_one("To", NameAddr::verify),
             self.call_id().map(drop),
             cseq.map(drop),
             self.max_forwards().map(drop),
-            self.routes().map(drop),
-            self.record_routes().map(drop),
-            self.contacts().map(drop),
+            self.verify_each("Route", NameAddr::verify),
+            self.verify_each("Record-Route", NameAddr::verify),
+            if self.is_contact_star() { Ok(()) } else { self.verify_each("Contact", NameAddr::verify) },
         ];
         checks.into_iter().filter_map(Result::err).for_each(|error| note.fault(error));
     }

@@ -1,7 +1,8 @@
 //! What a message says: its headers in order, and typed views of those the core acts on.
 
-use super::{Line, Message, Start, same_header};
-use crate::address::NameAddr;
+use super::name::Known;
+use super::{Line, Message, Start};
+use crate::address::{NameAddr, tag_in};
 use crate::error::Error;
 use crate::grammar::{folded_place, split_list, unfold};
 use crate::method::Method;
@@ -63,7 +64,13 @@ impl Message {
     }
 
     pub(super) fn lines_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Line> {
-        self.lines.iter().filter(move |l| same_header(self.name_of(l), name))
+        let known = Known::of(name.as_bytes());
+        self.lines.iter().filter(move |l| self.is(l, known, name))
+    }
+
+    /// Names and values, as written, of the lines of that name.
+    pub(crate) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.lines_named(name).map(|l| (self.name_of(l), self.value_of(l)))
     }
 
     /// Header lines in order: the name as written, the value as written (folds and octets that
@@ -83,7 +90,8 @@ impl Message {
 
     /// The value of the first line of that name as written.
     pub fn header_octets(&self, name: &str) -> Option<&[u8]> {
-        self.lines.iter().find(|l| same_header(self.name_of(l), name)).map(|l| self.value_of(l))
+        let known = Known::of(name.as_bytes());
+        self.lines.iter().find(|l| self.is(l, known, name)).map(|l| self.value_of(l))
     }
 
     /// Whether a line of that name is there.
@@ -129,10 +137,31 @@ impl Message {
         let place = |e: ParseError| ParseError::new(base + folded_place(written, e.at), e.expected);
         let text =
             std::str::from_utf8(&value).map_err(|e| place(ParseError::new(e.valid_up_to(), "UTF-8")))?;
-        for (at, element) in split_list(text).map_err(place)? {
+        for element in split_list(text) {
+            let (at, element) = element.map_err(place)?;
             take(element).map_err(|e| place(e.shifted(at)))?;
         }
         Ok(())
+    }
+
+    pub(super) fn verify_each(
+        &self,
+        what: &'static str,
+        verify: impl Fn(&str) -> Result<(), ParseError>,
+    ) -> Result<(), Error> {
+        for line in self.lines_named(what) {
+            self.each_value(line, &verify).map_err(|at| Error::Malformed { what, at })?;
+        }
+        Ok(())
+    }
+
+    /// As [`one`](Self::one) for a header that every message has.
+    pub(super) fn verify_one(
+        &self,
+        what: &'static str,
+        verify: impl Fn(&str) -> Result<(), ParseError>,
+    ) -> Result<(), Error> {
+        self.one(what, verify)?.ok_or(Error::Missing(what))
     }
 
     fn each<T>(
@@ -212,12 +241,16 @@ impl Message {
 
     /// The tag of From.
     pub fn from_tag(&self) -> Option<String> {
-        self.from().ok()?.tag().map(str::to_owned)
+        self.tag("From")
     }
 
     /// The tag of To.
     pub fn to_tag(&self) -> Option<String> {
-        self.to().ok()?.tag().map(str::to_owned)
+        self.tag("To")
+    }
+
+    fn tag(&self, name: &str) -> Option<String> {
+        tag_in(&self.header(name)?).map(str::to_owned)
     }
 
     /// Call-ID.
