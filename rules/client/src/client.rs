@@ -59,6 +59,7 @@ impl Client {
     pub fn transport_failed(&mut self, now: Instant, wall: SystemTime, hop: &Hop) {
         self.core.endpoint.transport_failed(now, hop);
         self.drain(now, wall);
+        self.registration.flow_failed(&mut self.core, now, hop);
     }
 
     /// Takes DNS's answer.
@@ -247,7 +248,7 @@ impl Client {
                 SipEvent::Request { key, message, .. } => self.requested(now, wall, key, message),
                 SipEvent::Ack { message, .. } => self.acknowledged(&message),
                 SipEvent::Cancelled { key, .. } => self.cancelled(now, key),
-                SipEvent::Response { key, message, .. } => self.answered(now, wall, key, &message),
+                SipEvent::Response { key, message, hop } => self.answered(now, wall, key, &message, &hop),
                 SipEvent::Unanswered { key, reason } => self.unanswered(now, key, reason),
                 SipEvent::Unacknowledged { key, status, .. } if status < 300 => self.unacknowledged(now, key),
                 SipEvent::Ended { key } => {
@@ -328,7 +329,7 @@ impl Client {
         self.with(id, |call, core| call.hang_up(core, now, Ending::Refused(Refusal::Unanswered)));
     }
 
-    fn answered(&mut self, now: Instant, wall: SystemTime, key: ClientKey, response: &Message) {
+    fn answered(&mut self, now: Instant, wall: SystemTime, key: ClientKey, response: &Message, hop: &Hop) {
         let status = response.status().unwrap_or(500);
         let Some(owner) = self.core.owners.get(&key).copied() else { return };
         if status >= 200 && !matches!(status, 401 | 407) {
@@ -346,7 +347,7 @@ impl Client {
         }
         match owner {
             Owner::Nobody => {}
-            Owner::Registration => self.registration.answered(&mut self.core, now, key, response),
+            Owner::Registration => self.registration.answered(&mut self.core, now, key, response, hop),
             Owner::Answered => late_branch(&mut self.core, now, key, response),
             Owner::Call(id) => {
                 self.with(id, |call, core| call.answered(core, now, wall, key, response));
