@@ -186,10 +186,15 @@ impl Client {
         });
     }
 
-    /// Refuses an incoming call.
+    /// Refuses an incoming call that the user does not want.
     pub fn decline(&mut self, now: Instant, call: CallId) {
+        self.refuse(now, call, &Refusal::Unwanted);
+    }
+
+    /// Refuses an incoming call for a reason that the caller is told.
+    pub fn refuse(&mut self, now: Instant, call: CallId, reason: &Refusal) {
         self.with(call, |call, core| match call.take() {
-            State::Alerting(alerting) => call.decline(core, now, &alerting.offered, &Refusal::Unwanted),
+            State::Alerting(alerting) => call.decline(core, now, &alerting.offered, reason),
             other => call.state = other,
         });
     }
