@@ -116,6 +116,13 @@ pub struct Place {
     port: u16,
 }
 
+impl Place {
+    /// The host as it stands in a URI: an IPv6 address in brackets.
+    pub fn host(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+}
+
 /// Reads the URL of a service: `https:` or `http:`, with a host.
 pub fn check_url(url: &str) -> Result<Place, FetchError> {
     let bad = |why: &str| FetchError::Url(format!("`{url}` {why}"));

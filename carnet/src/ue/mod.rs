@@ -14,6 +14,7 @@ pub mod config;
 mod door;
 mod engine;
 pub mod event;
+mod first_hop;
 mod inbox;
 mod kms;
 mod media;
@@ -144,7 +145,12 @@ impl UeHandle {
     /// [`UeError::NotUp`], [`UeError::Undelivered`].
     pub async fn send_text(&self, call: CallId, text: &str) -> Result<(), UeError> {
         let text = text.to_owned();
-        self.ask(|reply| Command::Text { call, text, reply }).await?
+        match self.ask(|reply| Command::Text { call, text, reply }).await {
+            Ok(outcome) => outcome,
+            // Nobody is there any more to say what became of it: the client is gone, or only the call.
+            Err(_) if !self.commands.is_closed() => Err(UeError::NotUp),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an incoming call, where [`UeConfig::answer`] leaves that to us.
