@@ -16,6 +16,7 @@ mod engine;
 pub mod event;
 mod first_hop;
 mod inbox;
+mod keyboard;
 mod kms;
 mod media;
 mod outbox;
@@ -47,6 +48,9 @@ pub enum UeError {
     /// It could not start.
     #[error("{0}")]
     Setup(String),
+    /// It was told to go before it had done what was asked for.
+    #[error("stopped before it was done")]
+    Interrupted,
     /// It has stopped.
     #[error("the client has stopped")]
     Stopped,
