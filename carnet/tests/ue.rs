@@ -537,9 +537,11 @@ fn what_keeps_the_key_server_away_is_said() {
         }
     });
     let closed = port();
-    for (url, said) in
-        [(format!("http://127.0.0.1:{closed}"), "refused"), (format!("https://{wrong}"), "TLS")]
-    {
+    for (url, said) in [
+        (format!("http://127.0.0.1:{closed}"), "refused"),
+        (format!("https://{wrong}"), "TLS"),
+        (format!("http://{wrong}"), "perhaps HTTPS"),
+    ] {
         let mut alice = Client::start(&[
             "--user=sip:alice@example.com",
             "--no-register",

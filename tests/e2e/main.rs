@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod clients;
 mod families;
 mod faults;
 mod lab;

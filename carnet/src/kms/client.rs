@@ -97,7 +97,12 @@ impl KmsClient {
             .body(Full::new(Bytes::from(octets)))
             .map_err(|_| FetchError::Url(format!("`{url}` cannot be asked for")))?;
         if !secure {
-            return post(stream, request).await;
+            return post(stream, request).await.map_err(|error| match error {
+                FetchError::Unreachable(why) => {
+                    FetchError::Unreachable(format!("{why}: no HTTP is spoken there, perhaps HTTPS"))
+                }
+                other => other,
+            });
         }
         let peer = match &self.pinned {
             Some(fingerprint) => Peer::Fingerprints(vec![fingerprint.clone()]),
