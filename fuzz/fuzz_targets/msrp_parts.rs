@@ -25,5 +25,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let _ = Description::read(text.lines().filter_map(|line| line.split_once(':')));
     let name = local_name(text);
-    assert!(!name.is_empty() && name.len() <= 200 && !name.contains(['/', '\\', '\0']) && !name.starts_with('.'));
+    assert!(
+        !name.is_empty() && name.len() <= 200 && !name.contains(['/', '\\', '\0']) && !name.starts_with('.')
+    );
 });

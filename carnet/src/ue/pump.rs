@@ -31,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const BUFFER: usize = 256 * 1024;
 /// Longest text shown, in octets.
 const MAX_TEXT: usize = 64 * 1024;
+/// How long the peer may say nothing before it is asked for a sign of life. With the time for an answer
+/// that is how long a peer that vanished without a word goes unnoticed.
+const QUIET: Duration = Duration::from_secs(60);
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(200);
 
@@ -112,6 +115,10 @@ pub(super) struct Pump {
     events: mpsc::Sender<UeEvent>,
     told: Instant,
     begun: Instant,
+    /// When the peer last said anything.
+    heard: Instant,
+    /// [`QUIET`], but in tests.
+    quiet: Duration,
 }
 
 impl Pump {
@@ -143,6 +150,8 @@ impl Pump {
             events,
             told: Instant::now(),
             begun: Instant::now(),
+            heard: Instant::now(),
+            quiet: QUIET,
         }
     }
 
@@ -160,7 +169,7 @@ impl Pump {
         mut orders: mpsc::Receiver<Order>,
     ) -> News {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let mut until = None;
+        let (mut until, mut asked) = (None, false);
         let (mut input, mut output) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
         let news = loop {
             let used = self.session.handle_input(Instant::now(), &input);
@@ -182,7 +191,7 @@ impl Pump {
                         self.session.handle_closed(Instant::now());
                         break self.drain().await.unwrap_or(News::Done);
                     }
-                    Ok(_) => {}
+                    Ok(_) => (self.heard, asked) = (Instant::now(), false),
                 },
                 wrote = writer.write(&output), if !output.is_empty() => match wrote {
                     Ok(wrote) => { output.drain(..wrote); }
@@ -200,6 +209,11 @@ impl Pump {
                     Some(Order::Stop | Order::Drain) | None => break self.stop().await,
                 },
                 () = carnet_net::until(until) => break self.stop().await,
+                // RFC 4975 §7.1.1: an empty SEND is answered like any other.
+                () = carnet_net::until(Some(self.heard + self.quiet)), if !asked => {
+                    asked = true;
+                    self.session.keep_alive(Instant::now());
+                }
                 () = carnet_net::until(self.session.poll_timeout()) => {
                     self.session.handle_timeout(Instant::now());
                 }
@@ -320,6 +334,11 @@ impl Pump {
                         return Some(News::Failed(format!("the file did not arrive: {sentence}")));
                     }
                 }
+                Event::KeptAlive { status: Status::TIMEOUT }
+                    if self.heard.elapsed() >= self.session.config().transaction_timeout =>
+                {
+                    return Some(News::Failed(self.vanished().await));
+                }
                 Event::Closed { error: Some(error @ carnet_msrp::Error::Lost(_)) } => {
                     return Some(News::Failed(error.to_string()));
                 }
@@ -343,6 +362,13 @@ impl Pump {
         }
         self.give_back().await;
         if self.expects_a_file() { News::Failed(self.stopped("the call ended")) } else { News::Done }
+    }
+
+    /// The peer answers nothing any more.
+    async fn vanished(&mut self) -> String {
+        let what = "the other side does not answer any more";
+        self.give_back().await;
+        if self.expects_a_file() { self.stopped(what) } else { what.to_owned() }
     }
 
     /// Whether a file was agreed that we are to receive, and is not here.
@@ -504,5 +530,58 @@ fn sentence(reason: FailureReason) -> String {
         FailureReason::ConnectionLost => "the connection ended first".into(),
         FailureReason::WrongSize => "it changed while it was sent".into(),
         _ => "it was withdrawn".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_msrp::Config;
+    use carnet_wire::SeededRandom;
+
+    const TIME: Duration = Duration::from_millis(200);
+
+    fn session(ours: &str, theirs: &str) -> Session {
+        let uri = |name: &str| format!("msrp://127.0.0.1:9/{name};tcp").parse().unwrap();
+        let mut config = Config::new(uri(ours), vec![uri(theirs)]);
+        config.transaction_timeout = TIME;
+        config.conclude = true;
+        Session::new(config, Box::new(SeededRandom::new(1)))
+    }
+
+    /// A pump with the patience of a test, on its end of `stream`.
+    async fn pump(
+        session: Session,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        orders: mpsc::Receiver<Order>,
+    ) -> News {
+        let (events, _listens) = mpsc::channel(8);
+        let mut pump = Pump::new(CallId(1), "peer".into(), session, None, None, Fate::default(), events);
+        pump.quiet = TIME;
+        pump.run(stream, orders).await
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanished_is_noticed_and_one_that_is_silent_is_not_taken_for_it() {
+        // It takes what comes, and says nothing.
+        let (near, mut far) = tokio::io::duplex(1000);
+        let (_orders, ordered) = mpsc::channel(1);
+        let vanished = tokio::spawn(pump(session("a", "b"), near, ordered));
+        let mut seen = Vec::new();
+        let reads = async { while far.read_buf(&mut seen).await.is_ok_and(|read| read > 0) {} };
+        tokio::time::timeout(TIME * 50, reads).await.expect("it goes on for ever");
+        drop(far);
+        let news = vanished.await.unwrap();
+        assert!(matches!(news, News::Failed(reason) if reason.contains("does not answer")));
+        // Two that have nothing to say to each other, but are there.
+        let (near, far) = tokio::io::duplex(1000);
+        let ((orders, ordered), (_kept, other)) = (mpsc::channel(1), mpsc::channel(1));
+        let one = tokio::spawn(pump(session("a", "b"), near, ordered));
+        let two = tokio::spawn(pump(session("b", "a"), far, other));
+        tokio::time::sleep(TIME * 10).await;
+        assert!(!one.is_finished() && !two.is_finished());
+        orders.send(Order::Stop).await.unwrap();
+        assert!(matches!(one.await.unwrap(), News::Done));
+        assert!(matches!(two.await.unwrap(), News::Done));
     }
 }

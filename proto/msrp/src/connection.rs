@@ -1,21 +1,7 @@
-//! Who opens the connection, and which session a connection belongs to (RFC 4975 §5.4, §7.3, §10.10;
-//! RFC 6135).
-//!
-//! Values come from session descriptions; nothing here reads one. The rule of RFC 6135 §6 that the
-//! active end is the TLS client follows from [`Role`].
+//! Which session a connection belongs to (RFC 4975 §5.4, §7.3, §10.10), and what its two ends are
+//! (RFC 6135). Who is which is settled in session descriptions, by `a=setup`; nothing here reads one.
 
 use crate::{Continuation, Decoder, Error, Head, Limits, Piece, Status, Uri, parse_path};
-
-/// `a=setup` as MSRP uses it (RFC 6135 §4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setup {
-    /// Opens the connection.
-    Active,
-    /// Waits for it.
-    Passive,
-    /// Either; the answer chooses. Only in offers.
-    Actpass,
-}
 
 /// What one end does once offer and answer are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,64 +10,6 @@ pub enum Role {
     Active,
     /// Waits for the connection.
     Passive,
-}
-
-impl Setup {
-    /// Reads a value; `None` for `holdconn`, which MSRP treats as absent (RFC 6135 §4.2.1), and for
-    /// values nobody knows.
-    pub fn parse(value: &str) -> Option<Self> {
-        [Self::Active, Self::Passive, Self::Actpass]
-            .into_iter()
-            .find(|s| s.as_str().eq_ignore_ascii_case(value.trim()))
-    }
-
-    /// The value to write.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Passive => "passive",
-            Self::Actpass => "actpass",
-        }
-    }
-
-    /// What to offer. RFC 6135 §4.2.2: `actpass` if the address can be reached, else `active`, and
-    /// never `passive`.
-    pub fn offer(reachable: bool) -> Self {
-        if reachable { Self::Actpass } else { Self::Active }
-    }
-
-    /// What to answer. RFC 6135 §4.2.2: to `actpass`, `passive` by one who can be reached. An offer
-    /// without the attribute follows RFC 4975 §5.4, where the offerer is active.
-    pub fn answer(offered: Option<Self>, reachable: bool) -> Self {
-        match offered {
-            None | Some(Self::Active) => Self::Passive,
-            Some(Self::Passive) => Self::Active,
-            Some(Self::Actpass) if reachable => Self::Passive,
-            Some(Self::Actpass) => Self::Active,
-        }
-    }
-}
-
-impl Role {
-    /// The role of the end that sent `answer` as its answer.
-    pub fn of_answerer(answer: Setup) -> Self {
-        if answer == Setup::Active { Self::Active } else { Self::Passive }
-    }
-
-    /// The role of the offerer, by what came back. Without the attribute the peer follows RFC 4975,
-    /// where the offerer connects.
-    pub fn of_offerer(answer: Option<Setup>) -> Self {
-        if answer == Some(Setup::Active) { Self::Passive } else { Self::Active }
-    }
-
-    /// The other end's role.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Active => Self::Passive,
-            Self::Passive => Self::Active,
-        }
-    }
 }
 
 /// Whether a session already has a connection.
@@ -152,25 +80,6 @@ pub fn refusal(head: &Head, status: Status) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // RFC 6135 §4.2.2, and RFC 4975 §5.4 for ends that do not know a=setup.
-    #[test]
-    fn roles() {
-        assert_eq!((Setup::offer(true), Setup::offer(false)), (Setup::Actpass, Setup::Active));
-        for (offered, reachable, answer) in [
-            (None, true, Setup::Passive),
-            (Some(Setup::Active), false, Setup::Passive),
-            (Some(Setup::Passive), true, Setup::Active),
-            (Some(Setup::Actpass), true, Setup::Passive),
-            (Some(Setup::Actpass), false, Setup::Active),
-        ] {
-            assert_eq!(Setup::answer(offered, reachable), answer);
-            assert_eq!(Role::of_offerer(Some(answer)), Role::of_answerer(answer).other());
-        }
-        assert_eq!(Role::of_offerer(None), Role::Active);
-        assert_eq!(Setup::parse("ActPass"), Some(Setup::Actpass));
-        assert_eq!(Setup::parse("holdconn"), None);
-    }
 
     const SEND: &str = "MSRP d93kswow SEND\r\nTo-Path: msrp://b:1/s;tcp\r\n\
         From-Path: msrp://r:2/x;tcp msrp://a:3/y;tcp\r\nMessage-ID: 1\r\n-------d93kswow$\r\n";

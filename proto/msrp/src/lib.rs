@@ -5,8 +5,7 @@
 //!   (RFC 4975 §7.1, §9).
 //! * [`Session`]: one session over one connection: chunks, interruption, responses, reports, timers
 //!   (RFC 4975 §7).
-//! * [`connection`]: who opens the connection and which session a connection is for (RFC 4975 §5.4,
-//!   RFC 6135).
+//! * [`connection`]: which session a connection is for (RFC 4975 §5.4, RFC 6135).
 //! * [`cema`]: where to connect when middleboxes rewrote the connection line (RFC 6714).
 //! * [`cpim`], [`imdn`]: message/cpim and disposition notifications (RFC 3862, RFC 5438).
 //! * [`multipart`]: messages in parts (RFC 2046 §5.1).

@@ -181,6 +181,10 @@ impl Session {
             {
                 return Err(Status::BAD_REQUEST);
             }
+            // More is here than the message is said to have now.
+            if range.total.is_some_and(|total| known.ranges.end() > total) {
+                return Err(Status::BAD_REQUEST);
+            }
             known.total = known.total.or(range.total);
             return Ok(Some((known.key, range)));
         }
@@ -241,7 +245,7 @@ impl Session {
         let (key, bound) = (part.key, part.bound);
         let Some(message) = self.arrivals.iter_mut().find(|a| a.key == key) else { return };
         // A body shorter than its range was interrupted, a longer one is wrong.
-        if bound.or(message.total).is_some_and(|bound| end > bound) {
+        if [bound, message.total].into_iter().flatten().any(|bound| end > bound) {
             return self.refuse(key, Status::BAD_REQUEST);
         }
         if let Some(document) = &mut message.document {

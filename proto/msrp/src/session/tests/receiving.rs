@@ -198,6 +198,9 @@ fn chunks_that_contradict() {
         (chunk(1, "1-2/10", "ab", '+'), chunk(2, "9-10/10", "ijk", '$'), "400"),
         (chunk(1, "5-6/*", "ab", '+'), chunk(2, "1-4/*", "abcd", '$'), "400"),
         (chunk(1, "1-2/10", "ab", '+'), chunk(2, "3-4/10", "cdefghijklmn", '+'), "400"),
+        // A chunk that does not repeat the total is held to it all the same.
+        (chunk(1, "1-2/10", "ab", '+'), chunk(2, "9-12/*", "ijkl", '+'), "400"),
+        (chunk(1, "1-6/*", "abcdef", '+'), chunk(2, "1-2/4", "ab", '+'), "400"),
     ] {
         let mut s = bob();
         answer(&mut s, &first);
