@@ -450,6 +450,40 @@ fn a_call_that_never_came_up_is_a_failure() {
 }
 
 #[test]
+fn who_talks_much_and_confirms_nothing_holds_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let media = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = media.local_addr().unwrap().port();
+    let mut alice = Client::start(&with(&alice_at("127.0.0.1", &listener), &["chat", BOB]));
+    alice.types(b"hi\n");
+    let (_call, invite) = answer_call(&listener, port);
+    let path = invite.lines().find_map(|line| line.strip_prefix("a=path:")).unwrap().to_owned();
+    let (mut stream, _) = accept(&media);
+    // Her line comes, and has no answer.
+    let mut line = String::new();
+    while line != "hi\r\n" {
+        line.clear();
+        assert_ne!(stream.read_line(&mut line).unwrap(), 0);
+    }
+    const MANY: usize = 2000;
+    let mut words = String::new();
+    for at in 0..MANY {
+        words.push_str(&format!(
+            "MSRP there{at} SEND\r\nTo-Path: {path}\r\nFrom-Path: msrp://127.0.0.1:{port}/there;tcp\r\n\
+             Message-ID: m{at}\r\nFailure-Report: no\r\nByte-Range: 1-5/5\r\nContent-Type: text/plain\r\n\r\n\
+             words\r\n-------there{at}$\r\n"
+        ));
+    }
+    stream.get_mut().write_all(words.as_bytes()).unwrap();
+    alice.until("all that was said", |alice| alice.out().matches("\"words\"").count() == MANY);
+    alice.signal("INT");
+    let input = alice.input.take();
+    let (status, took) = alice.ends();
+    drop(input);
+    assert!(status == 1 && took < Duration::from_secs(15), "{status} {took:?}");
+}
+
+#[test]
 fn a_client_comes_from_the_address_it_announces() {
     // Media.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
