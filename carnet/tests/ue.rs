@@ -484,6 +484,39 @@ fn who_talks_much_and_confirms_nothing_holds_nobody() {
 }
 
 #[test]
+fn the_connection_closes_before_bye_takes_the_gateways_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let media = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = media.local_addr().unwrap().port();
+    let mut alice = Client::start(&with(&alice_at("127.0.0.1", &listener), &["chat", BOB]));
+    alice.types(b"hi\n");
+    let (mut call, invite) = answer_call(&listener, port);
+    let path = invite.lines().find_map(|line| line.strip_prefix("a=path:")).unwrap().to_owned();
+    let (mut stream, _) = accept(&media);
+    // Every SEND is answered until she has no more to say.
+    alice.input = None;
+    let mut line = String::new();
+    while stream.read_line(&mut line).unwrap() > 0 {
+        if let Some(id) = line.strip_prefix("MSRP ").and_then(|rest| rest.trim().strip_suffix(" SEND")) {
+            let answer = format!(
+                "MSRP {id} 200 OK\r\nTo-Path: {path}\r\nFrom-Path: msrp://127.0.0.1:{port}/there;tcp\r\n-------{id}$\r\n"
+            );
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+        line.clear();
+    }
+    // She has closed; as long as we have not, there is no BYE.
+    call.get_ref().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(call.fill_buf().is_err(), "BYE came while the connection was open");
+    drop(stream);
+    call.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    let bye = message(&mut call).unwrap();
+    assert!(bye.starts_with("BYE "), "{bye}");
+    call.get_mut().write_all(ok(&bye, "", "").as_bytes()).unwrap();
+    assert_eq!(alice.ends().0, 0, "{}", alice.out());
+}
+
+#[test]
 fn a_client_comes_from_the_address_it_announces() {
     // Media.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
