@@ -1,9 +1,17 @@
 //! `carnet check -c FILE`: everything that would keep a configuration from working, before it is
-//! used; and, when there is nothing, what it would start.
+//! used; and, when there is nothing, what it would start. Points at the place of a mistake.
+//!
+//! Left out: whether addresses are this host's and others can be reached, so that a file can be
+//! checked on another host.
 
-use carnet_ops::config::{self, Config};
+mod client;
+mod network;
+mod place;
+
+use carnet_ops::config::{self, Config, ConfigError};
 use clap::Args;
-use std::path::PathBuf;
+use place::Source;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `carnet check`.
@@ -12,32 +20,83 @@ pub struct CheckArgs {
     /// The configuration file.
     #[arg(short, long)]
     config: PathBuf,
-    /// Print what the file would start as JSON.
+    /// Print what the file would start, or where the mistake is, as JSON.
     #[arg(long)]
     json: bool,
 }
 
 /// Exit code 0 if the file is good, 1 if not.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    match config::load(&args.config) {
-        Ok(config) if args.json => {
-            println!("{}", serde_json::json!({"ok": true, "roles": roles(&config)}));
+    match what(&args.config) {
+        Ok(roles) if args.json => {
+            println!("{}", serde_json::json!({"ok": true, "roles": roles}));
             ExitCode::SUCCESS
         }
-        Ok(config) => {
-            for role in roles(&config) {
+        Ok(roles) => {
+            for role in roles {
                 println!("{role}");
             }
+            println!("ok");
             ExitCode::SUCCESS
         }
         Err(error) => {
             if args.json {
-                println!("{}", serde_json::json!({"ok": false, "error": error.to_string()}));
+                println!(
+                    "{}",
+                    serde_json::json!({"ok": false, "error": error.to_string(), "at": place_of(&error)})
+                );
             }
             eprintln!("{:?}", miette::Report::new_boxed(error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads and checks the file of one or more roles of the network.
+pub fn load(path: &Path) -> Result<Config, Box<ConfigError>> {
+    let text = read(path)?;
+    roles_of(&path.display().to_string(), &text, base(path))
+}
+
+/// What the file would start, a line each.
+fn what(path: &Path) -> Result<Vec<String>, Box<ConfigError>> {
+    let (name, text) = (path.display().to_string(), read(path)?);
+    let source = Source::parse(&name, &text)?;
+    if source.top().any(|(name, _)| name == "ue") {
+        return client::check(&source, base(path)).map(|line| vec![line]);
+    }
+    roles_of(&name, &text, base(path)).map(|config| roles(&config))
+}
+
+fn roles_of(name: &str, text: &str, base: &Path) -> Result<Config, Box<ConfigError>> {
+    let config = config::parse(name, text.to_owned(), base)?;
+    network::check(&Source::parse(name, text)?, &config)?;
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<String, Box<ConfigError>> {
+    let name = path.display().to_string();
+    std::fs::read_to_string(path).map_err(|source| Box::new(ConfigError::Unreadable { path: name, source }))
+}
+
+/// What relative paths in a file are relative to.
+fn base(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// File, line and column (from 1) and the text of a mistake, for scripts.
+fn place_of(error: &ConfigError) -> serde_json::Value {
+    let ConfigError::Wrong { source_code, at, .. } = error else { return serde_json::Value::Null };
+    let whole = source_code.inner();
+    let text = whole.get(at.offset()..at.offset() + at.len()).unwrap_or_default();
+    let before = whole.get(..at.offset()).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    serde_json::json!({
+        "file": source_code.name(),
+        "line": before.matches('\n').count() + 1,
+        "column": before[line_start..].chars().count() + 1,
+        "text": text,
+    })
 }
 
 /// One line a role, in the order in which they start.

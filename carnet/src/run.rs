@@ -5,7 +5,7 @@
 
 use crate::check;
 use crate::roles::{self, Observer};
-use carnet_ops::config::{self, Config};
+use carnet_ops::config::Config;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ pub struct RunArgs {
 
 /// Exit code 0 after an orderly end, 1 if a role could not start or failed.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let config = match config::load(&args.config) {
+    let config = match check::load(&args.config) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{:?}", miette::Report::new_boxed(error));

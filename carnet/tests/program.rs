@@ -51,24 +51,6 @@ fn wrong_arguments_are_usage_errors() {
 }
 
 #[test]
-fn every_example_configuration_is_accepted() {
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
-    let mut checked = 0;
-    for entry in std::fs::read_dir(examples).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        // The KMS's certificate is made on its host; the others are no role's configuration.
-        if !["border-", "agw-", "interconnect-", "trgw-"].iter().any(|start| name.starts_with(start)) {
-            continue;
-        }
-        let output = carnet(&["check", "--json", "-c", path.to_str().unwrap()], b"");
-        assert!(output.status.success() && json(&output)["ok"] == true, "{name}: {output:?}");
-        checked += 1;
-    }
-    assert_eq!(checked, 8);
-}
-
-#[test]
 fn inspect_reads_hex_and_base64_and_points_at_what_is_wrong() {
     let offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=message 9 TCP/TLS/MSRP *\r\nc=IN IP4 192.0.2.1\r\n";
     let hex = carnet_wire::hex::encode(offer.as_bytes());
@@ -82,18 +64,52 @@ fn inspect_reads_hex_and_base64_and_points_at_what_is_wrong() {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(json(&output)["media"][0]["class"], "e2e-tls");
     }
-    for (protocol, input) in [
-        ("sip", &b"NOT SIP\r\n\r\n"[..]),
-        ("msrp", b"HTTP/1.1\r\n"),
-        ("mikey", b"\x02"),
-        ("h248", b"MEGACO/3 <x> {"),
-        ("sdp", b"v"),
+    for (args, input) in [
+        (&["sip"][..], &b"NOT SIP\r\n\r\n"[..]),
+        (&["msrp"], b"HTTP/1.1\r\n"),
+        (&["mikey"], b"\x02"),
+        (&["h248"], b"MEGACO/3 <x> {"),
+        (&["sdp"], b"v"),
+        (&["sip", "--hex"], b"53 4g"),
+        (&["sip", "--base64"], b"U*"),
     ] {
-        let output = carnet(&["inspect", protocol], input);
-        assert_eq!(output.status.code(), Some(1), "{protocol}: {output:?}");
+        let output = carnet(&[&["inspect"], args].concat(), input);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
         let last = output.stdout.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap();
         let last: Value = serde_json::from_slice(last).unwrap();
         assert!(last["error"]["offset"].is_u64() && last["error"]["message"].is_string(), "{last}");
         assert!(String::from_utf8_lossy(&output.stderr).contains('^'), "{output:?}");
     }
+}
+
+/// H.248 from one encoding to the other and back: the same object, and the text as it was.
+#[test]
+fn h248_is_written_in_every_form() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/h248/tests/fixtures");
+    let text = std::fs::read(format!("{fixtures}/03-add-passthrough-request.txt")).unwrap();
+    let binary = carnet(&["inspect", "h248", "--to", "binary"], &text).stdout;
+    assert_eq!(binary.first(), Some(&0x30));
+    let forms: Vec<_> = ["text", "compact"]
+        .iter()
+        .map(|form| {
+            let from_text = carnet(&["inspect", "h248", "--to", form], &text).stdout;
+            let from_binary = carnet(&["inspect", "h248", "--to", form], &binary).stdout;
+            let plain =
+                |octets: &[u8]| String::from_utf8_lossy(octets).replace(['"', '\r'], "").to_lowercase();
+            assert_eq!(plain(&from_binary), plain(&from_text), "{form}");
+            from_text
+        })
+        .collect();
+    assert_ne!(forms[0], forms[1]);
+
+    let digits = std::fs::read(format!("{fixtures}/01-register-request.corrected.ber.hex")).unwrap();
+    let output = carnet(&["inspect", "h248", "--hex"], &digits);
+    assert!(output.status.success());
+    let seen = json(&output);
+    assert_eq!(seen["transactions"][0]["actions"][0]["commands"][0]["command"], "ServiceChange");
+
+    let unsayable = b"MEGACO/3 <a> Transaction = 1 { Context = 1 { Add = a { Media { LocalControl { no/such = 5 } } } } }";
+    let output = carnet(&["inspect", "h248", "--to", "binary"], unsayable);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no/such"), "{output:?}");
 }

@@ -9,6 +9,7 @@ fuzz_target!(|octets: &[u8]| {
     let limits = Limits::default();
     let Ok(mut document) = Document::parse_fragment(Bytes::copy_from_slice(octets), &limits) else { return };
     assert_eq!(document.to_bytes(), octets);
+    assert!(document.review().iter().all(|remark| remark.at <= octets.len()));
     for m in document.media() {
         let _ = (m.class(), m.address(), m.setup(), m.key_mgmt(), m.fingerprint());
     }

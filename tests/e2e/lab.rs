@@ -4,8 +4,10 @@
 //! network it is on. Dropping the [`Lab`] kills every process and deletes every namespace. Needs
 //! root: [`Lab::new`] returns `None` without it and says so, unless `CARNET_REQUIRE_ROOT` is set.
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -63,17 +65,23 @@ impl Lab {
         self.networks.insert(name.into(), namespace);
     }
 
+    /// Makes a host that is on no network, if it is new.
+    pub fn host(&mut self, host: &str) {
+        if self.hosts.contains_key(host) {
+            return;
+        }
+        let namespace = format!("{}h{}", self.tag, self.hosts.len());
+        must(&["netns", "add", &namespace]);
+        must(&["-n", &namespace, "link", "set", "lo", "up"]);
+        // IPv6 addresses are usable at once, without waiting for duplicate detection.
+        let off = "net.ipv6.conf.default.accept_dad=0";
+        let _ = Command::new("ip").args(["netns", "exec", &namespace, "sysctl", "-qw", off]).status();
+        self.hosts.insert(host.into(), namespace);
+    }
+
     /// Puts a host on a network with an address such as `192.0.2.1/24`; makes the host if it is new.
     pub fn join(&mut self, host: &str, network: &str, address: &str) {
-        if !self.hosts.contains_key(host) {
-            let namespace = format!("{}h{}", self.tag, self.hosts.len());
-            must(&["netns", "add", &namespace]);
-            must(&["-n", &namespace, "link", "set", "lo", "up"]);
-            // IPv6 addresses are usable at once, without waiting for duplicate detection.
-            let off = "net.ipv6.conf.default.accept_dad=0";
-            let _ = Command::new("ip").args(["netns", "exec", &namespace, "sysctl", "-qw", off]).status();
-            self.hosts.insert(host.into(), namespace);
-        }
+        self.host(host);
         let (bridge, host) = (&self.networks[network], &self.hosts[host]);
         let device = format!("e-{network}");
         let device = &device[..device.len().min(15)];
@@ -104,11 +112,40 @@ impl Lab {
         path
     }
 
+    /// Replaces text in a file of the lab; a file that does not hold it fails the test.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.directory().join(name)).expect("a file of the lab");
+        assert!(text.contains(from), "{name} has no {from}:\n{text}");
+        self.file(name, &text.replace(from, to));
+    }
+
     /// A command that will run on `host`, with the lab's directory as its own.
     pub fn command(&self, host: &str, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.hosts[host], program]).current_dir(self.directory());
         command
+    }
+
+    /// What a thread of the test does to be on `host`: the sockets it then makes are that host's.
+    pub fn door(&self, host: &str) -> impl FnOnce() + Send + use<> {
+        let path = Path::new("/run/netns").join(&self.hosts[host]);
+        move || {
+            let namespace = File::open(&path).expect("the host's namespace");
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("leave to enter the namespace");
+        }
+    }
+
+    /// Does something on `host`, as [`Lab::door`] says.
+    pub fn inside<T: Send>(&self, host: &str, act: impl FnOnce() -> T + Send) -> T {
+        let enter = self.door(host);
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                enter();
+                act()
+            });
+            there.join().expect("it does not panic")
+        })
     }
 
     /// Starts `command` with its output in `NAME.out` and `NAME.err`; killed with the lab.
@@ -214,6 +251,14 @@ impl Drop for Lab {
         for process in &mut self.processes {
             let _ = process.child.kill();
             let _ = process.child.wait();
+        }
+        // Programs of others have children of their own.
+        for namespace in self.hosts.values() {
+            let left = Command::new("ip").args(["netns", "pids", namespace]).output();
+            let left = left.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            for process in left.unwrap_or_default().split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", process]).status();
+            }
         }
         for namespace in self.hosts.values().chain(self.networks.values()) {
             ip(&["netns", "del", namespace]);

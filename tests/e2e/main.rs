@@ -2,13 +2,22 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod access;
 mod clients;
+mod demo;
+mod devices;
 mod families;
 mod faults;
 mod lab;
 mod load;
+mod meddler;
 mod network;
+mod parallel;
+mod registrar;
 mod sealed;
+mod stopping;
+mod strangers;
+mod tampering;
 
 use lab::Lab;
 

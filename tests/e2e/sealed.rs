@@ -5,6 +5,7 @@ use crate::lab::{Lab, tshark};
 use crate::network::{self, BORDERS, MEDIA_HOSTS, PATIENCE};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const THERE: &str = "the eagle has landed in the vineyard";
 const BACK: &str = "then bring the other eagle along too";
@@ -99,6 +100,16 @@ fn a_sealed_call_across_two_operators() {
         assert!(bare.is_empty(), "{whole}: segments that are not TLS: {bare:?}");
     }
 
+    // Nothing on any wire is malformed in the eyes of another implementation, SIP and SDP least.
+    for (host, network, capture) in &captures {
+        let malformed = tshark(capture, "_ws.malformed || sdp.invalid", &["frame.number"], &[]);
+        assert!(malformed.is_empty(), "{host} on {network}: malformed frames {malformed:?}");
+        if BORDERS.iter().any(|(border, ..)| border == host) {
+            let messages = tshark(capture, "sip", &["frame.number"], &[]).len();
+            assert!(messages > 4, "{host} on {network}: {messages} SIP messages");
+        }
+    }
+
     // The line that carries the key exchange passes every border as it was written.
     let lines = |capture: &Path, what: &str| -> BTreeSet<String> {
         values(capture, "sip", "sdp.media_attr")
@@ -139,9 +150,20 @@ fn a_sealed_call_across_two_operators() {
         for word in ["fingerprint", "key-mgmt", "etls", "psk"] {
             assert!(!octets.contains(word), "{host}: {word} in H.248");
         }
-        let malformed = tshark(&capture, "_ws.malformed", &["frame.number"], &[]);
-        assert!(malformed.is_empty(), "{host}: malformed frames {malformed:?}");
         assert_no_media_sockets(&lab, host);
+    }
+}
+
+/// Waits until every gateway holds nothing: no context and no port, by its own account and by the
+/// system's.
+pub fn let_go(lab: &Lab, limit: Duration) {
+    for (host, ..) in MEDIA_HOSTS {
+        lab.until(limit, &format!("{host} lets go"), |lab| {
+            let log = lab.output(host, "err");
+            let last = log.lines().rev().find(|line| line.contains("contexts="));
+            let idle = last.is_none_or(|line| line.contains("contexts=0") && line.contains("idle=true"));
+            idle && media_sockets(lab, host).is_empty()
+        });
     }
 }
 

@@ -48,9 +48,19 @@ fn demo(args: &[String]) -> Result<(), String> {
     build.args(["build", "--release", "--package", "carnet"]);
     openssl::choose()?.apply(&mut build);
     run(&mut build, "the build")?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let program = std::path::Path::new(&target).join("release").join("carnet");
+    let program = target_directory()?.join("release").join("carnet");
     run(Command::new(program).arg("demo").args(args), "the demonstration")
+}
+
+/// Where cargo puts what it builds, wherever it is called from and whatever its settings say.
+fn target_directory() -> Result<std::path::PathBuf, String> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .output()
+        .map_err(|e| format!("cargo metadata could not start: {e}"))?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|e| format!("cargo metadata: {e}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    metadata["target_directory"].as_str().map(Into::into).ok_or("cargo metadata names no directory".into())
 }
 
 fn test(args: &[String]) -> Result<(), String> {
@@ -59,7 +69,9 @@ fn test(args: &[String]) -> Result<(), String> {
         ("tcpdump", "nothing is captured between hosts"),
         ("sipp", "no calls are driven by another SIP implementation"),
         ("openssl", "no handshake with another TLS program"),
+        ("gnutls-cli", "no handshake with a second other TLS program"),
         ("erl", "H.248 text is not read by a second implementation"),
+        ("kamailio", "no registrar but our own behind a border"),
     ] {
         if !on_path(program) {
             eprintln!("xtask: {program} is not installed: {needed_for}");

@@ -11,8 +11,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::Result;
 
 const BLOCK: usize = 64 * 1024;
-/// A message, about the size of an MSRP chat message.
+/// A message, about the size of an MSRP chat message, and a large one.
 const MESSAGE: usize = 200;
+const LARGE_MESSAGE: usize = 4096;
+/// A writer that could not write for so long has been stopped.
+const STALLED: Duration = Duration::from_millis(1500);
 /// Connections of one measurement: so few that a relay does not run out of source ports towards
 /// the server, whatever the number of rounds.
 const CALLS: usize = 2_000;
@@ -21,19 +24,26 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Serves until it is killed.
-pub fn serve(address: &str) -> Result<()> {
+/// Serves at `address` and the ports that follow until it is killed. A port for each relay, so that
+/// none runs out of source ports because of what the others did.
+pub fn serve(address: &str, ports: &str) -> Result<()> {
     let address: SocketAddr = address.parse()?;
+    let ports: u16 = ports.parse()?;
     runtime()?.block_on(async {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener: TcpListener = socket.listen(4096)?;
-        println!("ready");
-        loop {
-            let (stream, _) = listener.accept().await?;
-            tokio::spawn(answer(stream));
+        for offset in 0..ports {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(SocketAddr::new(address.ip(), address.port() + offset))?;
+            let listener: TcpListener = socket.listen(4096)?;
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(stream));
+                }
+            });
         }
+        println!("ready");
+        std::future::pending::<()>().await;
+        Ok(())
     })
 }
 
@@ -64,6 +74,11 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
                 () = send => {}
                 _ = reader.read(&mut octet) => {}
             }
+            Ok(())
+        }
+        // Never read on.
+        [b's'] => {
+            std::future::pending::<()>().await;
             Ok(())
         }
         // Echo.
@@ -120,6 +135,9 @@ pub fn client(arguments: &[&str]) -> Result<()> {
         if kind == "idle" {
             return idle(&doors, streams).await;
         }
+        if kind == "stalled" {
+            return stalled(doors, streams).await;
+        }
         let before = crate::process::own_cpu()?;
         let start = Instant::now();
         let over = Arc::new(AtomicBool::new(false));
@@ -127,9 +145,10 @@ pub fn client(arguments: &[&str]) -> Result<()> {
         for _ in 0..streams {
             let (doors, over) = (Arc::clone(&doors), Arc::clone(&over));
             tasks.push(match kind.as_str() {
-                "up" => tokio::spawn(upload(doors, over)),
-                "down" => tokio::spawn(download(doors, over)),
-                "messages" => tokio::spawn(talk(doors, over)),
+                "up" | "up1" => tokio::spawn(upload(doors, over)),
+                "down" | "down1" => tokio::spawn(download(doors, over)),
+                "messages" => tokio::spawn(talk::<MESSAGE>(doors, over)),
+                "messages4k" => tokio::spawn(talk::<LARGE_MESSAGE>(doors, over)),
                 "connections" => tokio::spawn(call(doors)),
                 other => return Err(format!("unknown load {other}").into()),
             });
@@ -168,10 +187,10 @@ async fn download(doors: Arc<Doors>, over: Arc<AtomicBool>) -> std::io::Result<u
     Ok(total)
 }
 
-async fn talk(doors: Arc<Doors>, over: Arc<AtomicBool>) -> std::io::Result<u64> {
+async fn talk<const SIZE: usize>(doors: Arc<Doors>, over: Arc<AtomicBool>) -> std::io::Result<u64> {
     let mut stream = doors.open(b'e').await?;
-    let message = [0x55; MESSAGE];
-    let mut back = [0; MESSAGE];
+    let message = [0x55; SIZE];
+    let mut back = [0; SIZE];
     let mut rounds = 0;
     while !over.load(Ordering::Relaxed) {
         stream.write_all(&message).await?;
@@ -206,6 +225,33 @@ async fn idle(doors: &Doors, sessions: usize) -> Result<()> {
         held.push(stream);
     }
     println!("ready");
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+/// Writes on every session until nothing more can be written, to a server that never reads. Says how
+/// much it was rid of, and waits to be killed.
+async fn stalled(doors: Arc<Doors>, sessions: usize) -> Result<()> {
+    let mut tasks = Vec::with_capacity(sessions);
+    for _ in 0..sessions {
+        let doors = Arc::clone(&doors);
+        tasks.push(tokio::spawn(async move {
+            let mut stream = doors.open(b's').await?;
+            let block = vec![0x55; BLOCK];
+            let mut total = 0u64;
+            while let Ok(written) = tokio::time::timeout(STALLED, stream.write(&block)).await {
+                total += written? as u64;
+            }
+            std::io::Result::Ok((total, stream))
+        }));
+    }
+    let (mut total, mut held) = (0, Vec::with_capacity(sessions));
+    for task in tasks {
+        let (octets, stream) = task.await??;
+        total += octets;
+        held.push(stream);
+    }
+    println!("ready {total}");
     std::future::pending::<()>().await;
     Ok(())
 }

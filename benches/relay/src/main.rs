@@ -8,7 +8,12 @@
 //!
 //! The H.248 signalling that makes pinholes is not in the figures: they are made before.
 //!
-//! Options: `--rounds N` (5), `--seconds S` (2), `--sessions N` (4000, for memory), `--loopback`.
+//! Connections are also measured through HAProxy with as many listening ports as Carnet has pinholes
+//! for them. Memory is that of idle sessions, and what sessions pin whose reader stopped.
+//!
+//! Options: `--rounds N` (5), `--seconds S` (2), `--sessions N` (4000, for idle memory), `--stalled N`
+//! (30), `--threads N` (1; with more, nothing is bound to a processor), `--only KIND,KIND` (of `up`,
+//! `down`, `up1`, `down1`, `messages`, `messages4k`, `connections`, `idle`, `stalled`), `--loopback`.
 
 mod engine;
 mod load;
@@ -19,7 +24,7 @@ mod table;
 use std::error::Error;
 use std::time::Duration;
 
-use place::Place;
+use place::{Host, Place};
 use process::Process;
 use table::{Kind, Sample, Table};
 
@@ -30,14 +35,25 @@ const PAIRS: u16 = 6_000;
 const BULK_STREAMS: usize = 16;
 const TALKERS: usize = 500;
 const CALLERS: usize = 32;
+/// Listening ports of the HAProxy that has many: as many as connections are made at a time.
+const BINDS: u16 = 2_000;
 
 /// What the command line asks for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Options {
     rounds: usize,
     seconds: f64,
     sessions: usize,
+    stalled: usize,
+    threads: usize,
+    only: Vec<String>,
     loopback: bool,
+}
+
+impl Options {
+    fn wants(&self, load: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == load)
+    }
 }
 
 fn main() -> Result<()> {
@@ -45,14 +61,22 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["engine", rest @ ..] => engine::run(rest),
-        ["server", address] => load::serve(address),
+        ["server", address, ports] => load::serve(address, ports),
         ["client", rest @ ..] => load::client(rest),
         rest => compare(parse(rest)?),
     }
 }
 
 fn parse(words: &[&str]) -> Result<Options> {
-    let mut options = Options { rounds: 5, seconds: 2.0, sessions: 4_000, loopback: false };
+    let mut options = Options {
+        rounds: 5,
+        seconds: 2.0,
+        sessions: 4_000,
+        stalled: 30,
+        threads: 1,
+        only: Vec::new(),
+        loopback: false,
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -60,6 +84,9 @@ fn parse(words: &[&str]) -> Result<Options> {
             "--rounds" => options.rounds = value()?.parse()?,
             "--seconds" => options.seconds = value()?.parse()?,
             "--sessions" => options.sessions = value()?.parse()?,
+            "--stalled" => options.stalled = value()?.parse()?,
+            "--threads" => options.threads = value()?.parse()?,
+            "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--loopback" => options.loopback = true,
             other => return Err(format!("unknown option {other}").into()),
         }
@@ -76,53 +103,97 @@ struct Relay {
     doors: (String, u16, u16),
 }
 
+const MANY: &str = "HAProxy, 2,000 ports";
+
 fn compare(options: Options) -> Result<()> {
-    let place = Place::make(options.loopback)?;
-    let server = place.server.start(&["server", &format!("{}:7000", place.server_address)])?;
-    let mut relays = start_relays(&place)?;
+    let place = Place::make(options.loopback, options.threads)?;
+    let server = place.server.start(&["server", &format!("{}:{SERVER}", place.server_address), "5"])?;
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| options.wants(kind.name())).collect();
     let mut table = Table::default();
-    for round in 0..options.rounds {
-        for kind in [Kind::Up, Kind::Down, Kind::Messages, Kind::Connections] {
-            for relay in &mut relays {
-                let sample = measure(&place, relay, &server, kind, options.seconds)?;
-                eprintln!("round {} {:12} {:16} {sample}", round + 1, kind.name(), relay.name);
-                table.add(kind, relay.name, sample);
+    let mut names = Vec::new();
+    if !kinds.is_empty() {
+        let mut relays = start_relays(&place, options.threads)?;
+        names.extend(relays.iter().map(|relay| relay.name));
+        for round in 0..options.rounds {
+            for &kind in &kinds {
+                for relay in &mut relays {
+                    if relay.name == MANY && kind != Kind::Connections {
+                        continue;
+                    }
+                    let sample = measure(&place, relay, &server, kind, options.seconds)?;
+                    eprintln!("round {} {:12} {:20} {sample}", round + 1, kind.name(), relay.name);
+                    table.add(kind, relay.name, sample);
+                }
             }
         }
     }
-    drop(relays);
-    let memory = idle_memory(&place, options.sessions)?;
-    table.print(options.loopback, options.rounds, options.seconds);
-    println!("\nMemory of an idle session, user space, octets ({} sessions)\n", options.sessions);
-    println!("| relay | octets |\n| --- | --- |");
-    for (name, octets) in memory {
-        println!("| {name} | {octets:.0} |");
+    let idle = if options.wants("idle") { idle_memory(&place, &options)? } else { Vec::new() };
+    let stalled = if options.wants("stalled") { stalled_memory(&place, &options)? } else { Vec::new() };
+    let where_ = if options.loopback { "loopback" } else { "three namespaces joined by veth" };
+    println!(
+        "{where_}, {} thread(s), {} rounds of {} s each, medians; ratio to HAProxy in brackets\n",
+        options.threads, options.rounds, options.seconds
+    );
+    table.print(&kinds, &names);
+    if !idle.is_empty() {
+        println!("Memory of an idle session, user space, octets ({} sessions)\n", options.sessions);
+        println!("| relay | octets |\n| --- | --- |");
+        for (name, octets) in idle {
+            println!("| {name} | {octets:.0} |");
+        }
+    }
+    if !stalled.is_empty() {
+        println!("\nWhat a session pins whose reader stopped, KiB ({} sessions)\n", options.stalled);
+        println!("| relay | its sockets | pipes and buffers | together |\n| --- | --- | --- | --- |");
+        for (name, sockets, between) in stalled {
+            println!("| {name} | {sockets:.0} | {between:.0} | {:.0} |", sockets + between);
+        }
     }
     Ok(())
 }
 
-fn start_relays(place: &Place) -> Result<Vec<Relay>> {
-    let target = format!("{}:7000", place.server_address);
+fn start_relays(place: &Place, threads: usize) -> Result<Vec<Relay>> {
     let caller_side = place.relay_address.clone();
     let mut relays =
-        vec![Relay { name: "direct", process: None, doors: (place.server_address.clone(), 7000, 1) }];
-    for (name, port, splice) in [("HAProxy", 6001, false), ("HAProxy splice", 6002, true)] {
-        let process = place.relay.haproxy(&caller_side, port, &target, splice)?;
-        relays.push(Relay { name, process: Some(process), doors: (caller_side.clone(), port, 1) });
+        vec![Relay { name: "direct", process: None, doors: (place.server_address.clone(), SERVER, 1) }];
+    for (name, port, ports, splice, server) in [
+        ("HAProxy", 6001, 1, false, SERVER + 1),
+        ("HAProxy splice", 6002, 1, true, SERVER + 2),
+        (MANY, 20_000, BINDS, false, SERVER + 3),
+    ] {
+        let target = format!("{}:{server}", place.server_address);
+        let process = place.relay.haproxy(&caller_side, (port, ports), &target, splice, threads)?;
+        relays.push(Relay { name, process: Some(process), doors: (caller_side.clone(), port, ports) });
     }
-    let first = 10_000;
-    let arguments =
-        ["engine", &caller_side, &place.far_address, &first.to_string(), &PAIRS.to_string(), &target];
-    let process = place.relay.start(&arguments)?;
-    relays.push(Relay { name: "Carnet", process: Some(process), doors: (caller_side, first, PAIRS) });
+    let process = place.relay.start(&engine_arguments(place, PAIRS, threads).each_ref().map(|s| &**s))?;
+    relays.push(Relay { name: CARNET, process: Some(process), doors: (caller_side, FIRST, PAIRS) });
     Ok(relays)
+}
+
+const CARNET: &str = "Carnet";
+/// The server's first port; each relay has its own.
+const SERVER: u16 = 7_000;
+/// First port of Carnet's pinholes.
+const FIRST: u16 = 8_000;
+
+fn engine_arguments(place: &Place, pairs: u16, threads: usize) -> [String; 7] {
+    [
+        "engine".into(),
+        place.relay_address.clone(),
+        place.far_address.clone(),
+        FIRST.to_string(),
+        pairs.to_string(),
+        format!("{}:{}", place.server_address, SERVER + 4),
+        threads.to_string(),
+    ]
 }
 
 fn measure(place: &Place, relay: &Relay, server: &Process, kind: Kind, seconds: f64) -> Result<Sample> {
     let (address, port, ports) = &relay.doors;
     let streams = match kind {
         Kind::Up | Kind::Down => BULK_STREAMS,
-        Kind::Messages => TALKERS,
+        Kind::OneUp | Kind::OneDown => 1,
+        Kind::Messages | Kind::Large => TALKERS,
         Kind::Connections => CALLERS,
     };
     let cpu = || -> Result<(f64, f64)> {
@@ -150,24 +221,64 @@ fn measure(place: &Place, relay: &Relay, server: &Process, kind: Kind, seconds: 
 }
 
 /// Octets of user memory for each idle session, each relay freshly started.
-fn idle_memory(place: &Place, sessions: usize) -> Result<Vec<(&'static str, f64)>> {
+fn idle_memory(place: &Place, options: &Options) -> Result<Vec<(&'static str, f64)>> {
     // A pinhole exists before its connection, so an engine is compared with one that has none.
-    let target = format!("{}:7000", place.server_address);
-    let small = ["engine", &place.relay_address, &place.far_address, "10000", "1", &target];
-    let empty = place.relay.start(&small)?.private_memory()?;
+    let small = engine_arguments(place, 1, options.threads);
+    let empty = place.relay.start(&small.each_ref().map(|s| &**s))?.private_memory()?;
     let mut found = Vec::new();
-    for relay in start_relays(place)? {
-        let Some(process) = &relay.process else { continue };
-        let (address, port, ports) = &relay.doors;
-        let pinholes = *ports > 1;
+    for relay in start_relays(place, options.threads)? {
+        let Some(process) = relay.process.as_ref().filter(|_| relay.name != MANY) else { continue };
+        let pinholes = relay.name == CARNET;
         let before = if pinholes { empty } else { process.private_memory()? };
-        let arguments =
-            ["client", "idle", address, &port.to_string(), &ports.to_string(), &sessions.to_string(), "0"];
-        let mut client = place.client.start(&arguments)?;
+        let mut client = hold(place, &relay, "idle", options.sessions)?;
         let after = process.private_memory()?;
         client.stop();
-        let count = if pinholes { f64::from(*ports) } else { sessions as f64 };
+        let count = if pinholes { f64::from(PAIRS) } else { options.sessions as f64 };
         found.push((relay.name, (after as f64 - before as f64) / count));
     }
     Ok(found)
+}
+
+/// KiB that each session pins whose reader stopped: in the relay's sockets, and of payload elsewhere in
+/// the relay.
+fn stalled_memory(place: &Place, options: &Options) -> Result<Vec<(&'static str, f64, f64)>> {
+    let mut found = Vec::new();
+    for relay in start_relays(place, options.threads)? {
+        if relay.name == MANY || relay.process.is_none() {
+            continue;
+        }
+        let hosts = [&place.client, &place.relay, &place.server];
+        let before = hosts.map(Host::sockets);
+        let mut client = hold(place, &relay, "stalled", options.stalled)?;
+        let after = hosts.map(Host::sockets);
+        let written: f64 = client.1.parse()?;
+        client.stop();
+        let (mut memory, mut payload) = (0.0, 0.0);
+        for (index, (before, after)) in before.into_iter().zip(after).enumerate() {
+            let (before, after) = (before?, after?);
+            payload += after.1 as f64 - before.1 as f64;
+            if index == 1 {
+                memory = after.0 as f64 - before.0 as f64;
+            }
+        }
+        let each = 1024.0 * options.stalled as f64;
+        found.push((relay.name, memory / each, (written - payload) / each));
+        // The next one begins with nothing left.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(found)
+}
+
+/// Starts a client that holds its sessions until it is stopped.
+fn hold(place: &Place, relay: &Relay, kind: &str, sessions: usize) -> Result<Process> {
+    let (address, port, ports) = &relay.doors;
+    place.client.start(&[
+        "client",
+        kind,
+        address,
+        &port.to_string(),
+        &ports.to_string(),
+        &sessions.to_string(),
+        "0",
+    ])
 }

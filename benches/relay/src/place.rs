@@ -11,8 +11,8 @@ const NAMES: [&str; 3] = ["carnet-bench-c", "carnet-bench-r", "carnet-bench-s"];
 /// The host of one side.
 pub struct Host {
     namespace: Option<&'static str>,
-    /// The load shares one processor, the relay has the other.
-    processor: &'static str,
+    /// The load shares one processor, the relay has the other; or all have both.
+    processors: &'static str,
 }
 
 /// Client, relay and server, and the addresses they see.
@@ -29,10 +29,11 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn make(loopback: bool) -> Result<Self> {
-        let host = |index: usize, processor| Host {
+    pub fn make(loopback: bool, threads: usize) -> Result<Self> {
+        let pinned = threads == 1;
+        let host = |index: usize, one| Host {
             namespace: NAMES.get(index).copied().filter(|_| !loopback),
-            processor,
+            processors: if pinned { one } else { "0,1" },
         };
         let (relay_address, far_address, server_address) = if loopback {
             ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -105,12 +106,12 @@ impl Host {
         let mut command = match self.namespace {
             Some(name) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", name, "taskset", "-c", self.processor, program]);
+                command.args(["netns", "exec", name, "taskset", "-c", self.processors, program]);
                 command
             }
             None => {
                 let mut command = Command::new("taskset");
-                command.args(["-c", self.processor, program]);
+                command.args(["-c", self.processors, program]);
                 command
             }
         };
@@ -123,6 +124,31 @@ impl Host {
         let mut command = self.command(&program.to_string_lossy());
         command.args(arguments);
         Ok(command)
+    }
+
+    /// Kernel memory of this part's TCP sockets, and the octets of payload in it.
+    pub fn sockets(&self) -> Result<(i64, u64)> {
+        let mut command = self.command("ss");
+        let output = command.args(["-HtnmO", "state", "connected"]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let (mut memory, mut payload) = (0, 0);
+        for line in text.lines() {
+            if let Some((_, fields)) = line.split_once("skmem:(") {
+                // r: received, w: to be sent, f: set aside for either.
+                for field in fields.split([',', ')']) {
+                    for kind in ["r", "w", "f"] {
+                        // `f` may be negative; it is told without a sign.
+                        let octets = field.strip_prefix(kind).and_then(|n| n.parse::<u32>().ok());
+                        memory += i64::from(octets.unwrap_or(0).cast_signed());
+                    }
+                }
+            }
+            let mut words = line.split_whitespace().skip(1).take(2).map(str::parse::<u64>);
+            if let (Some(Ok(received)), Some(Ok(to_send))) = (words.next(), words.next()) {
+                payload += received + to_send;
+            }
+        }
+        Ok((memory, payload))
     }
 
     /// Starts this program in another part and waits until it says that it is ready.
@@ -139,13 +165,21 @@ impl Host {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// HAProxy in TCP mode with one thread, like the engine.
-    pub fn haproxy(&self, address: &str, port: u16, target: &str, splice: bool) -> Result<Process> {
+    /// HAProxy in TCP mode, listening at one port or at many.
+    pub fn haproxy(
+        &self,
+        address: &str,
+        (port, ports): (u16, u16),
+        target: &str,
+        splice: bool,
+        threads: usize,
+    ) -> Result<Process> {
         let path = std::env::temp_dir().join(format!("carnet-bench-haproxy-{port}.cfg"));
         let options = if splice { "option splice-request\n option splice-response" } else { "" };
+        let last = port + ports - 1;
         let text = format!(
-            "global\n nbthread 1\n maxconn 9000\n maxpipes 200\ndefaults\n mode tcp\n {options}\n timeout connect 10s\n \
-             timeout client 60s\n timeout server 60s\nlisten relay\n bind {address}:{port} backlog 4096\n \
+            "global\n nbthread {threads}\n maxconn 7000\n maxpipes 200\ndefaults\n mode tcp\n {options}\n timeout connect 10s\n \
+             timeout client 60s\n timeout server 60s\nlisten relay\n bind {address}:{port}-{last} backlog 4096\n \
              server far {target}\n"
         );
         std::fs::write(&path, text)?;

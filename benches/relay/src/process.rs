@@ -9,22 +9,24 @@ use crate::Result;
 /// The unit of CPU times in /proc on Linux (`getconf CLK_TCK`).
 const TICKS: f64 = 100.0;
 
-/// A child that is killed when it is dropped.
-pub struct Process(Child);
+/// A child that is killed when it is dropped, and what it said after `ready`.
+pub struct Process(Child, pub String);
 
 impl Process {
     /// Waits for the child's line `ready`.
     pub fn start(command: &mut Command) -> Result<Self> {
-        let mut process = Self(command.spawn()?);
+        let mut process = Self(command.spawn()?, String::new());
         let out = process.0.stdout.take().ok_or("no output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
-        if line.trim() == "ready" { Ok(process) } else { Err(format!("{command:?} did not start").into()) }
+        let told = line.trim().strip_prefix("ready").ok_or(format!("{command:?} did not start"))?;
+        told.trim().clone_into(&mut process.1);
+        Ok(process)
     }
 
     /// For a program that says nothing.
     pub fn listening(command: &mut Command) -> Result<Self> {
-        let mut process = Self(command.spawn()?);
+        let mut process = Self(command.spawn()?, String::new());
         std::thread::sleep(Duration::from_millis(500));
         match process.0.try_wait()? {
             None => Ok(process),

@@ -7,7 +7,10 @@ use std::fmt;
 pub enum Kind {
     Up,
     Down,
+    OneUp,
+    OneDown,
     Messages,
+    Large,
     Connections,
 }
 
@@ -30,11 +33,17 @@ impl fmt::Display for Sample {
 }
 
 impl Kind {
+    pub const ALL: [Self; 7] =
+        [Self::Up, Self::Down, Self::OneUp, Self::OneDown, Self::Messages, Self::Large, Self::Connections];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::OneUp => "up1",
+            Self::OneDown => "down1",
             Self::Messages => "messages",
+            Self::Large => "messages4k",
             Self::Connections => "connections",
         }
     }
@@ -43,6 +52,9 @@ impl Kind {
         match self {
             Self::Up => "bulk up, 16 streams: CPU s/GB",
             Self::Down => "bulk down, 16 streams: CPU s/GB",
+            Self::OneUp => "bulk up, 1 stream: CPU s/GB",
+            Self::OneDown => "bulk down, 1 stream: CPU s/GB",
+            Self::Large => "4,096-octet echo, 500 connections: CPU us a round trip",
             Self::Messages => "200-octet echo, 500 connections: CPU us a round trip",
             Self::Connections => "connect, 1 octet, close: CPU us a connection",
         }
@@ -51,16 +63,16 @@ impl Kind {
     /// Units in a GB, or seconds in microseconds.
     fn scale(self) -> f64 {
         match self {
-            Self::Up | Self::Down => 1e9,
-            Self::Messages | Self::Connections => 1e6,
+            Self::Up | Self::Down | Self::OneUp | Self::OneDown => 1e9,
+            Self::Messages | Self::Large | Self::Connections => 1e6,
         }
     }
 
     fn rate(self, sample: Sample) -> String {
         let each = sample.units / sample.wall;
         match self {
-            Self::Up | Self::Down => format!("{:.1} Gbit/s", each * 8.0 / 1e9),
-            Self::Messages | Self::Connections => format!("{each:.0} /s"),
+            Self::Up | Self::Down | Self::OneUp | Self::OneDown => format!("{:.1} Gbit/s", each * 8.0 / 1e9),
+            Self::Messages | Self::Large | Self::Connections => format!("{each:.0} /s"),
         }
     }
 }
@@ -79,18 +91,20 @@ impl Table {
         self.0.iter().filter(fits).map(|entry| entry.2).collect()
     }
 
-    pub fn print(&self, loopback: bool, rounds: usize, seconds: f64) {
-        let place = if loopback { "loopback" } else { "three namespaces joined by veth" };
-        println!("{place}, {rounds} rounds of {seconds} s each, medians; ratio to HAProxy in brackets\n");
-        for kind in [Kind::Up, Kind::Down, Kind::Messages, Kind::Connections] {
+    /// `relays`: the names of those that were measured, in order.
+    pub fn print(&self, kinds: &[Kind], relays: &[&'static str]) {
+        for &kind in kinds {
             println!(
                 "{}\n\n| relay | relay CPU | added CPU | rate |\n| --- | --- | --- | --- |",
                 kind.title()
             );
             let direct = self.samples(kind, "direct");
             let base = self.samples(kind, "HAProxy");
-            for relay in ["direct", "HAProxy", "HAProxy splice", "Carnet"] {
+            for &relay in relays {
                 let own = self.samples(kind, relay);
+                if own.is_empty() {
+                    continue;
+                }
                 let relay_cpu: Vec<f64> = own.iter().map(|s| s.relay_cpu / s.units * kind.scale()).collect();
                 let whole = |s: &Sample| s.all_cpu / s.units * kind.scale();
                 let added = |list: &[Sample]| -> Vec<f64> {

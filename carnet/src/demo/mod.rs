@@ -65,17 +65,21 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         // Leaving early still removes the directory, which holds keys.
-        tokio::select! {
-            outcome = demonstrate(args) => outcome,
-            () = told_to_stop(), if !args.hold => Err("stopped".to_owned()),
+        let mut shown = tokio::select! {
+            shown = demonstrate(args) => shown?,
+            () = told_to_stop() => return Err("stopped".to_owned()),
+        };
+        if args.hold {
+            hold(shown.directory.path(), &mut shown.bob, args.json).await;
         }
+        Ok(shown.end().await)
     });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {
             if args.json {
-                println!("{}", serde_json::json!({"sealed": false, "error": message}));
+                say(&serde_json::json!({"sealed": false, "error": message}).to_string());
             }
             eprintln!("carnet demo: {message}");
             ExitCode::FAILURE
@@ -90,15 +94,40 @@ struct Subscriber {
     events: mpsc::Receiver<UeEvent>,
 }
 
-async fn demonstrate(args: &DemoArgs) -> Result<bool, String> {
+/// The network after the demonstration, still running.
+struct Shown {
+    sealed: bool,
+    alice: Subscriber,
+    bob: Subscriber,
+    running: roles::Running,
+    directory: Directory,
+    _claim: std::net::TcpListener,
+}
+
+impl Shown {
+    /// Ends it in order; whether every check held.
+    async fn end(self) -> bool {
+        self.alice.handle.stop().await;
+        self.bob.handle.stop().await;
+        self.running.stop(Duration::from_secs(2)).await;
+        self.sealed
+    }
+}
+
+/// A line on standard output. A reader that went away is no failure of the proof.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+async fn demonstrate(args: &DemoArgs) -> Result<Shown, String> {
     let say = |text: &str| {
         if !args.json {
-            println!("{text}");
+            say(text);
         }
     };
     let began = Instant::now();
     let directory = Directory::new()?;
-    let addresses = Addresses::free()?;
+    let (addresses, claim) = Addresses::free()?;
     let people = prepare(directory.path(), addresses)?;
     let text = addresses.configuration();
     std::fs::write(directory.path().join("network.toml"), &text).map_err(|e| e.to_string())?;
@@ -128,13 +157,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<bool, String> {
     drop(out);
     // A reader that went away is no failure of the proof.
     let _ = shown;
-    if args.hold {
-        hold(directory.path(), &mut bob).await;
-    }
-    alice.handle.stop().await;
-    bob.handle.stop().await;
-    running.stop(Duration::from_secs(2)).await;
-    Ok(evidence.sealed())
+    Ok(Shown { sealed: evidence.sealed(), alice, bob, running, directory, _claim: claim })
 }
 
 /// A message each way.
@@ -408,18 +431,24 @@ async fn told_to_stop() {
 }
 
 /// Leaves the network running until a signal.
-async fn hold(directory: &Path, bob: &mut Subscriber) {
-    println!("\nThe network keeps running; Ctrl-C ends it. Join in from another terminal:\n");
+async fn hold(directory: &Path, bob: &mut Subscriber, json: bool) {
     let program = std::env::current_exe().map_or_else(|_| "carnet".into(), |p| p.display().to_string());
-    println!("  {program} ue -c {}/carol.toml chat {BOB}", directory.display());
-    println!("  {program} ue -c {}/carol.toml send {BOB} FILE", directory.display());
-    println!("  {program} ue -c {}/dave.toml listen", directory.display());
-    println!("\nIts configuration is {}/network.toml. bob reads what he is sent:", directory.display());
+    let join =
+        [("carol", format!("chat {BOB}")), ("carol", format!("send {BOB} FILE")), ("dave", "listen".into())]
+            .map(|(who, action)| format!("{program} ue -c {}/{who}.toml {action}", directory.display()));
+    let network = directory.join("network.toml");
+    if json {
+        say(&serde_json::json!({"event": "hold", "join": join, "configuration": network}).to_string());
+    } else {
+        say("\nThe network keeps running; Ctrl-C ends it. Join in from another terminal:\n");
+        join.iter().for_each(|command| say(&format!("  {command}")));
+        say(&format!("\nIts configuration is {}. bob reads what he is sent:", network.display()));
+    }
     loop {
         tokio::select! {
             () = told_to_stop() => return,
             event = bob.events.recv() => match event {
-                Some(event) => println!("  {}", event.json()),
+                Some(event) => say(&format!("{}{}", if json { "" } else { "  " }, event.json())),
                 None => return,
             }
         }

@@ -14,6 +14,8 @@ pub struct Addresses(u8);
 const SIP: u16 = 5060;
 /// Port of the key management service.
 const KMS: u16 = 8443;
+/// Port that says whose a block is.
+const CLAIM: u16 = 8442;
 
 /// A gateway on the path.
 pub struct Site {
@@ -68,15 +70,18 @@ pub const GATEWAYS: [Site; 4] = [
 ];
 
 impl Addresses {
-    /// A block in which nobody listens.
-    pub fn free() -> Result<Self, String> {
-        let free = |base: &u8| {
-            let this = Self(*base);
+    /// A block in which nobody listens, and the claim to it: while the claim lives no other
+    /// demonstration takes the block.
+    pub fn free() -> Result<(Self, TcpListener), String> {
+        let free = |base: u8| {
+            let this = Self(base);
+            let claim = TcpListener::bind((this.at(9, 1), CLAIM)).ok()?;
             [(this.at(1, 1), SIP), (this.at(3, 1), SIP), (this.kms().ip(), KMS)]
                 .into_iter()
-                .all(|(ip, port)| TcpListener::bind((ip, port)).is_ok())
+                .all(|address| TcpListener::bind(address).is_ok())
+                .then_some((this, claim))
         };
-        (77..200).find(free).map(Self).ok_or_else(|| "no loopback addresses are free".into())
+        (77..200).find_map(free).ok_or_else(|| "no loopback addresses are free".into())
     }
 
     /// A host in a network.
@@ -151,6 +156,14 @@ impl Addresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_is_taken_once() {
+        let (first, claim) = Addresses::free().unwrap();
+        let (second, _claim) = Addresses::free().unwrap();
+        assert_ne!(first.kms(), second.kms());
+        drop(claim);
+    }
 
     #[test]
     fn the_configuration_is_one_that_would_run() {

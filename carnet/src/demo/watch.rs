@@ -168,3 +168,92 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_gateway::media::Statistics;
+    use carnet_gateway::witness::Seen as Witnessed;
+    use std::time::Duration;
+
+    fn watch() -> (Watch, Addresses) {
+        let (addresses, _claim) = Addresses::free().unwrap();
+        (Watch::new(addresses), addresses)
+    }
+
+    fn command(watch: &Watch, line: &str) {
+        let text = format!(
+            "MEGACO/3 <border-a> Transaction = 1 {{ Context = $ {{ Add = $ {{ Media {{ Stream = 1 {{ Local {{\r\n\
+             v=0\r\nc=IN IP4 $\r\nm=- $ TCP/TLS -\r\n{line}}} }} }} }} }} }}"
+        );
+        let message =
+            carnet_h248::text::parse(text.as_bytes(), &carnet_h248::text::Limits::default()).unwrap();
+        (watch.observer())(Seen::Command { gateway: "trgw-a", message: &message });
+    }
+
+    #[test]
+    fn what_a_gateway_is_told_is_seen() {
+        let (watch, _) = watch();
+        command(&watch, "");
+        let hop = &watch.hops()[1];
+        assert_eq!((hop.told.as_slice(), hop.told_tls), (["- $ TCP/TLS -".to_owned()].as_slice(), false));
+        command(&watch, "a=fingerprint:SHA-256 AB\r\n");
+        assert!(watch.hops()[1].told_tls);
+    }
+
+    #[test]
+    fn what_passes_a_gateway_is_seen() {
+        let (watch, addresses) = watch();
+        let see = |event: &Event| (watch.observer())(Seen::Media { gateway: "agw-a", event });
+        let pinhole = Pinhole { group: 1, number: 1 };
+        let local = (addresses.at(1, 2), 30_000).into();
+        see(&Event::Bound { pinhole, local });
+        assert!(!watch.all_released());
+        let witness = Witnessed {
+            records: 3,
+            outside: 5,
+            unobserved: 7,
+            client_hello_random: Some([1; 32]),
+            ..Witnessed::default()
+        };
+        let statistics = Statistics {
+            octets_received: 100,
+            octets_sent: 0,
+            duration: Duration::ZERO,
+            witness: Some(Box::new(witness)),
+        };
+        see(&Event::Released { pinhole, statistics });
+        let hop = &watch.hops()[0];
+        assert_eq!((hop.from_alice, hop.records_from_alice, hop.from_bob), (100, 3, 0));
+        assert_eq!(hop.in_clear, 12);
+        assert_eq!(hop.client_randoms, ["01".repeat(32)]);
+        assert!(watch.all_released());
+        (watch.observer())(Seen::Holds { gateway: "agw-a", contexts: 1, idle: false });
+        assert!(!watch.all_released());
+    }
+
+    #[test]
+    fn an_octet_that_nobody_looked_at_is_not_known_to_be_sealed() {
+        let (watch, addresses) = watch();
+        let see = |event: &Event| (watch.observer())(Seen::Media { gateway: "agw-b", event });
+        let pinhole = Pinhole { group: 1, number: 1 };
+        see(&Event::Bound { pinhole, local: (addresses.at(5, 6), 30_000).into() });
+        let statistics =
+            Statistics { octets_received: 9, octets_sent: 0, duration: Duration::ZERO, witness: None };
+        see(&Event::Released { pinhole, statistics });
+        let hop = &watch.hops()[3];
+        assert_eq!((hop.in_clear, hop.from_bob), (9, 9));
+    }
+
+    #[test]
+    fn a_text_in_a_signalling_message_is_found() {
+        let (watch, _) = watch();
+        for (border, text) in
+            [("border-a", "MESSAGE the secret"), ("interconnect-a", "a=key-mgmt:mikey AAAA\r\n")]
+        {
+            (watch.observer())(Seen::Sip { border, octets: text.as_bytes(), sent: true });
+        }
+        assert_eq!(watch.search(&["the secret", "another"]), (2, 1));
+        assert_eq!(watch.forwarded_key_mgmt().as_deref(), Some("mikey AAAA"));
+    }
+}

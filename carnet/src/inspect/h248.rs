@@ -1,10 +1,12 @@
-//! `carnet inspect h248`: a message in the text encoding, or the messages of a TCP stream (TPKT).
+//! `carnet inspect h248`: messages in the text or the binary encoding, one after the other as in a
+//! log, or the messages of a TCP stream (TPKT).
 //!
 //! The object follows the model of [`carnet_h248`]: transactions, actions, commands, descriptors.
-//! Key material is left out. The binary encoding is recognised and refused.
+//! Key material is left out.
 
 use super::{Diagnosis, Emit};
-use carnet_h248::text::{self, Form, Limits};
+use carnet_h248::encoding::{self, Encoding};
+use carnet_h248::text::{Form, Limits};
 use carnet_h248::{
     ActionReply, ActionRequest, AuditItem, Body, Command, CommandReply, ContextProperties, Descriptor,
     ErrorDescriptor, Events, LocalControl, Media, Message, ObservedEvent, ParameterValue, Property,
@@ -32,48 +34,70 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
 /// Writes the messages in `input` again in another form; those of a stream one after the other, each
 /// in its frame.
 pub fn convert(input: &[u8], to: To) -> Result<Vec<u8>, Diagnosis> {
-    let form = match to {
-        To::Text => Form::Long,
-        To::Compact => Form::Short,
-        To::Binary => {
-            let message = "writing the binary encoding is not built yet".to_owned();
-            return Err(Diagnosis { offset: 0, class: "unsupported", message });
-        }
+    let encoding = match to {
+        To::Text => Encoding::Text(Form::Long),
+        To::Compact => Encoding::Text(Form::Short),
+        To::Binary => Encoding::Binary,
     };
-    let (mut out, mut too_long) = (Vec::new(), None);
+    let (mut out, mut failed) = (Vec::new(), None);
     let framed = input.first() == Some(&3);
+    let fault = |offset, class, message: String| Some(Diagnosis { offset, class, message });
     each(input, |offset, _, message| {
-        let printed = text::print(message, form);
-        match tpkt::frame(&printed) {
-            Some(frame) if framed => out.extend(frame),
-            None if framed => too_long = Some(offset),
-            _ => out.extend(printed),
+        if failed.is_some() {
+            return;
+        }
+        match encoding.print(message) {
+            Err(unsayable) => failed = fault(offset, "unsupported", unsayable.to_string()),
+            Ok(printed) if framed => match tpkt::frame(&printed) {
+                Some(frame) => out.extend(frame),
+                None => failed = fault(offset, "limit", "too long for a TPKT frame in this form".to_owned()),
+            },
+            Ok(printed) => out.extend(printed),
         }
     })?;
-    match too_long {
-        Some(offset) => {
-            let message = "too long for a TPKT frame in this form".to_owned();
-            Err(Diagnosis { offset, class: "limit", message })
-        }
-        None => Ok(out),
+    failed.map_or(Ok(out), Err)
+}
+
+fn each(input: &[u8], take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
+    match input.first() {
+        None => Err(Diagnosis { offset: 0, class: "truncated", message: "the input is empty".to_owned() }),
+        Some(3) => stream(input, take),
+        Some(_) => unframed(input, take),
     }
 }
 
-fn each(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
-    match input.first() {
-        None => Err(Diagnosis { offset: 0, class: "truncated", message: "the input is empty".to_owned() }),
-        // SEQUENCE: MegacoMessage.
-        Some(0x30) => {
-            let message = "reading the binary encoding is not built yet".to_owned();
-            Err(Diagnosis { offset: 0, class: "unsupported", message })
-        }
-        Some(3) => stream(input, take),
-        Some(_) => {
-            let message = text::parse(input, &Limits::default()).map_err(|e| diagnose(&e, 0))?;
-            take(0, input.len(), &message);
-            Ok(())
+/// Messages without frames: where one cannot go on and another begins, it is over.
+fn unframed(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
+    let parse = |octets: &[u8]| encoding::parse(octets, &Limits::default());
+    let mut offset = 0;
+    loop {
+        let rest = input.get(offset..).unwrap_or_default();
+        let (length, parsed) = match parse(rest) {
+            Err(carnet_h248::Error::Syntax { at, .. })
+                if at > 0 && begins(rest.get(at..), encoding::is_binary(rest)) =>
+            {
+                (at, parse(rest.get(..at).unwrap_or_default()))
+            }
+            whole => (rest.len(), whole),
+        };
+        take(offset, length, &parsed.map_err(|e| diagnose(&e, offset, input.len()))?);
+        offset += length;
+        if offset >= input.len() {
+            return Ok(());
         }
     }
+}
+
+/// Whether a message begins here: the tag of a SEQUENCE, or RFC 3525 annex B.2: `MEGACO/` or `!/`, perhaps
+/// after an authentication header.
+fn begins(octets: Option<&[u8]>, binary: bool) -> bool {
+    if binary {
+        return octets.is_some_and(encoding::is_binary);
+    }
+    let starts = |word: &str| {
+        octets.and_then(|o| o.get(..word.len())).is_some_and(|o| o.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    ["MEGACO/", "!/", "Authentication", "AU="].into_iter().any(starts)
 }
 
 fn stream(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<(), Diagnosis> {
@@ -81,9 +105,11 @@ fn stream(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<
     let mut framer = tpkt::Framer::new(tpkt::LONGEST);
     framer.push(input);
     let mut offset = 0;
-    while let Some(octets) = framer.next().map_err(|e| diagnose(&e, offset))? {
-        let message = text::parse(&octets, &Limits::default()).map_err(|e| diagnose(&e, offset + HEADER))?;
+    while let Some(octets) = framer.next().map_err(|e| diagnose(&e, offset, usize::MAX))? {
         let length = octets.len() + HEADER;
+        // What a frame cuts off does not come any more: that is not `truncated` but wrong.
+        let message = encoding::parse(&octets, &Limits::default())
+            .map_err(|e| diagnose(&e, offset + HEADER, usize::MAX))?;
         take(offset, length, &message);
         offset += length;
     }
@@ -94,11 +120,16 @@ fn stream(input: &[u8], mut take: impl FnMut(usize, usize, &Message)) -> Result<
     Ok(())
 }
 
-fn diagnose(error: &carnet_h248::Error, base: usize) -> Diagnosis {
+/// A fault of a message that begins at `base`. Where it is at `end` nothing is wrong but that the
+/// input stops.
+fn diagnose(error: &carnet_h248::Error, base: usize, end: usize) -> Diagnosis {
     let text = error.to_string();
     let what = text.split_once(": ").map_or(text.as_str(), |(_, what)| what);
     let message = format!("{what} (H.248 error {})", error.code());
-    Diagnosis { offset: base + error.offset(), class: error.class(), message }
+    let offset = base + error.offset();
+    let syntax = matches!(error, carnet_h248::Error::Syntax { .. });
+    let class = if syntax && offset >= end { "truncated" } else { error.class() };
+    Diagnosis { offset, class, message }
 }
 
 fn describe(offset: usize, length: usize, message: &Message) -> Value {
@@ -470,6 +501,36 @@ mod tests {
         assert_eq!((out.len(), fault.class, fault.offset), (1, "unsupported", second + 4 + 7));
         input.truncate(second + 2);
         assert_eq!(all(&input).1.unwrap_err().class, "truncated");
+    }
+
+    #[test]
+    fn messages_of_a_log_follow_each_other() {
+        let reply = "!/3 [192.0.2.1]:2944 P=7{C=1{A=ip/1/1}}";
+        let input = format!("{ADD}\n\n{reply}\n{ADD}");
+        let (out, result) = all(input.as_bytes());
+        assert!(result.is_ok(), "{result:?}");
+        let places: Vec<_> = out.iter().map(|m| m["offset"].as_u64().unwrap() as usize).collect();
+        assert_eq!(places, [0, input.find("!/3").unwrap(), input.rfind("MEGACO").unwrap()]);
+        assert_eq!(out[1]["transactions"][0]["kind"], "reply");
+        // A fault in the second is pointed at where it stands in the input.
+        let spoiled = input.replacen("P=7", "P=x", 1);
+        let (out, result) = all(spoiled.as_bytes());
+        assert_eq!((out.len(), result.unwrap_err().offset), (1, spoiled.find("x{C").unwrap()));
+    }
+
+    #[test]
+    fn an_end_inside_a_message_is_no_fault_of_its_octets() {
+        for cut in ["MEGACO/3 <a", "MEGACO/3 <a>", "MEGACO/3 <a> T=7{C=$", "MEGACO/3 <a> T=7{C=${A=ip/1/${"] {
+            let fault = all(cut.as_bytes()).1.unwrap_err();
+            assert_eq!((fault.class, fault.offset), ("truncated", cut.len()), "{cut}");
+        }
+        for cut in [ADD.len() - 1, ADD.len() - 4, ADD.find("MEGACO").unwrap() + 10] {
+            assert_eq!(all(&ADD.as_bytes()[..cut]).1.unwrap_err().class, "truncated", "{cut}");
+        }
+        // Cut off by a frame nothing more comes.
+        let framed = tpkt::frame(b"MEGACO/3 <a> T=7{C=$").unwrap();
+        assert_eq!(all(&framed).1.unwrap_err().class, "syntax");
+        assert_eq!(all(b"MEGACO/3 <a> T=7{C=$}}").1.unwrap_err().class, "syntax");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `carnet inspect mikey`: one MIKEY message, or an SDP attribute that holds one.
 //!
-//! Nothing is decrypted: keys show as the length of what hides them. Offsets count octets of the
-//! message, also when it came as an attribute.
+//! Nothing is decrypted: keys show as the length of what hides them. Offsets of payloads count
+//! octets of the message, also when it came as an attribute; a fault is pointed at where it stands
+//! in the input.
 
 use super::{Diagnosis, Emit};
 use carnet_mikey::payload::{KeyValidity, Payload, Ticket, TicketPolicy, parse_keys};
@@ -13,9 +14,13 @@ use serde_json::{Map, Value, json};
 /// Reads one message and emits one object.
 pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
     let unpacked = unpack(input)?;
-    let octets = unpacked.as_deref().unwrap_or(input);
+    let octets = unpacked.as_ref().map_or(input, |unpacked| &unpacked.octets);
     let limits = Limits::default();
-    let (message, spans) = Message::parse_spanned(octets, &limits).map_err(|e| diagnose(&e, octets.len()))?;
+    let (message, spans) = Message::parse_spanned(octets, &limits).map_err(|e| {
+        let diagnosis = diagnose(&e, octets.len());
+        let offset = unpacked.as_ref().map_or(diagnosis.offset, |unpacked| unpacked.place(diagnosis.offset));
+        Diagnosis { offset, ..diagnosis }
+    })?;
     let h = &message.header;
     let payloads: Vec<Value> = message
         .payloads
@@ -46,8 +51,22 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
     Ok(())
 }
 
+/// A message that came as base64 text.
+struct Unpacked {
+    octets: Vec<u8>,
+    /// Where the text begins and ends.
+    text: std::ops::Range<usize>,
+}
+
+impl Unpacked {
+    /// Where in the text an octet of the message begins.
+    fn place(&self, octet: usize) -> usize {
+        if octet >= self.octets.len() { self.text.end } else { self.text.start + octet / 3 * 4 + octet % 3 }
+    }
+}
+
 /// The message inside `a=key-mgmt:mikey …` or `mikey …`; `None` if the input is no such text.
-fn unpack(input: &[u8]) -> Result<Option<Vec<u8>>, Diagnosis> {
+fn unpack(input: &[u8]) -> Result<Option<Unpacked>, Diagnosis> {
     let Ok(text) = std::str::from_utf8(input) else { return Ok(None) };
     let trimmed = text.trim();
     let value = trimmed.strip_prefix("a=key-mgmt:").unwrap_or(trimmed);
@@ -60,7 +79,9 @@ fn unpack(input: &[u8]) -> Result<Option<Vec<u8>>, Diagnosis> {
         diagnosis.offset += before;
         diagnosis
     })?;
-    Ok(Some(octets))
+    let end = text.trim_end().len();
+    let start = value.find("mikey ").map_or(end, |at| before + at + "mikey ".len());
+    Ok(Some(Unpacked { octets, text: start..end }))
 }
 
 fn diagnose(error: &Error, end: usize) -> Diagnosis {
@@ -281,6 +302,15 @@ mod tests {
         assert_eq!(with(9, 7), (9, "unsupported"));
         assert_eq!(with(8, 200), (8, "limit"));
         assert_eq!(wrong(b"mikey AQAF!"), (10, "syntax"));
+        // In an attribute the place is that of the text: octet 131 of 132 in groups of three.
+        let attribute = |octets: &[u8]| format!(" a=key-mgmt:{}\r\n", key_mgmt::print(octets));
+        let cut = attribute(&octets[..131]);
+        assert_eq!(wrong(cut.as_bytes()), (cut.trim_end().len(), "truncated"));
+        let (lead, mut spoiled) = (" a=key-mgmt:mikey ".len(), octets.clone());
+        spoiled[9] = 7;
+        assert_eq!(wrong(attribute(&spoiled).as_bytes()), (lead + 12, "unsupported"));
+        (spoiled[9], spoiled[2]) = (octets[9], 99);
+        assert_eq!(wrong(attribute(&spoiled).as_bytes()), (lead + 2, "unsupported"));
         assert_eq!(wrong(b""), (0, "truncated"));
     }
 }

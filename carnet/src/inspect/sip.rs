@@ -3,10 +3,13 @@
 //! Messages are cut by Content-Length, as on a stream. A message without one reaches to the end
 //! of the input, as in a datagram (RFC 3261 §18.3). After the last message an object says how
 //! many there were.
+//!
+//! An input whose lines end with LF alone is read as one datagram, as a receiver would, and its
+//! object says so in `line_ends`; on a stream nobody would take it.
 
 use super::{Diagnosis, Emit};
 use bytes::Bytes;
-use carnet_sip::{Error, Frame, Framer, Limits, Message, scan};
+use carnet_sip::{Error, Frame, Framer, Limits, Message, Scanned, mend_line_ends, scan};
 use serde_json::{Value, json};
 
 /// Reads `input` and emits one object a message, then `{"messages": n}`.
@@ -15,6 +18,9 @@ use serde_json::{Value, json};
 /// The first thing a receiver would not accept.
 pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
     let limits = Limits::default();
+    if let Some(mended) = mend_line_ends(input) {
+        return inspect_mended(input, mended, emit);
+    }
     let mut framer = Framer::new(limits);
     framer.push(input);
     let mut count = 0u64;
@@ -23,10 +29,10 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
         match framer.next() {
             Ok(Some(Frame::Ping)) => continue,
             Ok(Some(Frame::Message(octets))) => {
-                let parsed = Message::parse(octets, &limits);
-                let datagram = parsed.as_ref().is_ok_and(|m| !m.has("Content-Length"));
-                let message = if datagram { Message::parse(rest(input, start), &limits) } else { parsed };
-                let message = message.map_err(|e| diagnosis(&e, start))?;
+                let cut = scan(octets, &limits);
+                let datagram = cut.as_ref().is_ok_and(|cut| !cut.message.has("Content-Length"));
+                let scanned = if datagram { scan(rest(input, start), &limits) } else { cut };
+                let message = sound(scanned, start)?;
                 emit(describe(&message, start));
                 count += 1;
                 if datagram {
@@ -40,6 +46,39 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
     }
     emit(json!({ "messages": count }));
     Ok(())
+}
+
+/// The message, if a receiver would take it.
+fn sound(scanned: Result<Scanned, Error>, start: usize) -> Result<Message, Diagnosis> {
+    let Scanned { message, fault, at } = scanned.map_err(|e| diagnosis(&e, start))?;
+    match fault {
+        None => Ok(message),
+        Some(fault) => Err(Diagnosis { offset: start + at, ..diagnosis(&fault, start) }),
+    }
+}
+
+/// A datagram without CR: places are told as they are in the input.
+fn inspect_mended(input: &[u8], mended: Bytes, emit: Emit<'_>) -> Result<(), Diagnosis> {
+    let lead = input.iter().take_while(|b| **b == b'\n').count();
+    let added = mended.len() - (input.len() - lead);
+    let ends: Vec<usize> = memchr_crs(&mended).take(added).collect();
+    let message = Message::parse(mended, &Limits::default()).map_err(|error| {
+        let found = diagnosis(&error, 0);
+        let before = ends.iter().filter(|at| **at < found.offset).count();
+        Diagnosis { offset: lead + found.offset - before, ..found }
+    })?;
+    let mut object = describe(&message, lead);
+    if let Some(members) = object.as_object_mut() {
+        members.insert("length".into(), (message.to_bytes().len() - added).into());
+        members.insert("line_ends".into(), "LF alone; taken in a datagram, not on a stream".into());
+    }
+    emit(object);
+    emit(json!({ "messages": 1 }));
+    Ok(())
+}
+
+fn memchr_crs(octets: &[u8]) -> impl Iterator<Item = usize> {
+    octets.iter().enumerate().filter(|(_, b)| **b == b'\r').map(|(at, _)| at)
 }
 
 fn rest(input: &[u8], start: usize) -> Bytes {
@@ -60,12 +99,10 @@ fn unfinished(input: &[u8], start: usize, limits: &Limits) -> Diagnosis {
     match scan(rest(input, start), limits) {
         // No start line yet, and nothing in it that could not become one.
         Err(Error::NotSip(at)) if at.at + start < input.len() => diagnosis(&Error::NotSip(at), start),
-        Ok(scanned) => match scanned.fault {
-            Some(fault) if fault.offset().is_some_and(|at| at + start < input.len()) => {
-                diagnosis(&fault, start)
-            }
-            _ => truncated(input),
-        },
+        Ok(Scanned { fault: Some(fault), at, .. }) if at + start < input.len() => {
+            Diagnosis { offset: start + at, ..diagnosis(&fault, start) }
+        }
+        Ok(_) => truncated(input),
         Err(Error::NotSip(_)) => truncated(input),
         Err(error) => diagnosis(&error, start),
     }
@@ -162,6 +199,30 @@ mod tests {
     }
 
     #[test]
+    fn lf_alone_is_a_datagram_or_a_fault() {
+        let text = options().replace("\r\n", "\n");
+        let (out, error) = run(&format!("\n{text}"));
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(out[0]["headers"][1], json!(["f", "<sip:a@a>;tag=1"]));
+        assert_eq!((&out[0]["offset"], &out[0]["length"]), (&json!(1), &json!(text.len())));
+        assert!(out[0]["line_ends"].as_str().unwrap().starts_with("LF alone"));
+        assert_eq!(out[1], json!({ "messages": 1 }));
+        // Faults are told where they are in the input.
+        let text = text.replace("CSeq: 1 OPTIONS", "CSeq: x OPTIONS");
+        let error = run(&text).1.unwrap();
+        assert!(text[error.offset..].starts_with("x OPTIONS"), "{error:?}");
+        // Both kinds of line ends in one head.
+        let mixed = options().replacen("\r\n", "\n", 1);
+        let error = run(&mixed).1.unwrap();
+        assert_eq!((error.class, Some(error.offset)), ("syntax", mixed.find('\n')));
+        assert!(error.message.contains("CR LF"), "{}", error.message);
+        let mixed = options().replace("To: <sip:b@b>\r\n", "To: <sip:b@b>\n");
+        let error = run(&mixed).1.unwrap();
+        assert!(error.message.contains("no CR, LF or NUL alone"), "{}", error.message);
+        assert_eq!(Some(error.offset), mixed.find("\nCall-ID"));
+    }
+
+    #[test]
     fn what_is_wrong_and_where() {
         let cut = options();
         let (out, error) = run(&format!("{}{}", ok(), &cut[..cut.len() - 1]));
@@ -179,8 +240,32 @@ mod tests {
             let (out, error) = run(text);
             assert_eq!((out.len(), error.unwrap().class), (0, class), "{text}");
         }
-        let text = format!("{}{}", ok(), options().replace("CSeq: 1 OPTIONS", "CSeq: x OPTIONS"));
-        let error = run(&text).1.unwrap();
-        assert!(text[error.offset..].starts_with("x OPTIONS"), "{error:?}");
+    }
+
+    #[test]
+    fn every_fault_is_pointed_at() {
+        for (from, to, place) in [
+            ("CSeq: 1 OPTIONS", "CSeq: x OPTIONS", "x OPTIONS"),
+            ("CSeq: 1 OPTIONS", "CSeq: 1 BYE", "BYE\r\nl"),
+            ("Call-ID: 1\r\n", "Call-ID: 1 2\r\n", " 2\r\nCSeq"),
+            ("l: 4", "l: 4\r\nContact: <sip:a@a>\r\nf: <sip:c@c>", "f: <sip:c"),
+            ("Call-ID: 1\r\n", "", "\r\nbody"),
+            ("com SIP/2.0", "com SIP/7.0", "SIP/7.0"),
+            ("S sip:b@b.com ", "S\tsip:b@b.com ", "\tsip:b"),
+            ("l: 4", "l: 99999999", "99999999"),
+            ("l: 4", "l: four", "four"),
+        ] {
+            let text = format!(
+                "{}{}",
+                ok(),
+                options().replace("sip:b@b SIP", "sip:b@b.com SIP").replacen(from, to, 1)
+            );
+            let error = run(&text).1.unwrap();
+            let at = text.rfind(place).unwrap();
+            assert_eq!(error.offset, at, "{to:?}: {error:?}");
+        }
+        // A fold is a way to write a header, on a stream as in a datagram.
+        let (out, error) = run(&options().replace("l: 4", "l:\r\n 4"));
+        assert!(error.is_none() && out[0]["body_len"] == 4, "{error:?}");
     }
 }

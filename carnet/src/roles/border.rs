@@ -1,6 +1,6 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
-use super::{Observer, Seen, Start, StartError};
+use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
     Border, Config, Family, Gateway, GatewayName, Limits, Network, Out, Policy, Prefix, Registration, Route,
     Timers, Transport, User,
@@ -13,10 +13,10 @@ use carnet_net::h248::{
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{
-    BorderRole, BorderSection, Config as Whole, GatewayRole, IpVersion, NetworkSection, Proto, RegistrarMode,
-    RegistrarSection, Transport248,
+    BorderRole, BorderSection, Config as Whole, Digest, GatewayRole, IpVersion, NetworkSection, Proto,
+    RegistrarMode, RegistrarSection, Transport248,
 };
-use carnet_sip::Password;
+use carnet_sip::{Algorithm, Password};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -60,7 +60,11 @@ pub fn start(
         let transport = if bind.proto == Proto::Udp { ControlTransport::Udp } else { ControlTransport::Tcp };
         ControlListen { transport, address: bind.address }
     });
-    let control = ControlConfig { listen: listen.collect(), ..ControlConfig::default() };
+    let control = ControlConfig {
+        listen: listen.collect(),
+        encoding: encoding(section.control.as_ref().encoding),
+        ..ControlConfig::default()
+    };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
     let border = Border::new(config, Box::new(OsRandom), Instant::now(), SystemTime::now());
     let mut running = Running {
@@ -88,7 +92,7 @@ impl Running {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
         /// the other queue and the timers.
         const BATCH: usize = 64;
-        let mut over: Option<tokio::time::Instant> = None;
+        let mut end: Option<Ending> = None;
         self.flush();
         loop {
             tokio::select! {
@@ -109,11 +113,19 @@ impl Running {
                     }
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
-                deadline = token.started(), if over.is_none() => over = Some(deadline),
-                () = async { tokio::time::sleep_until(over.unwrap_or_else(tokio::time::Instant::now)).await }, if over.is_some() => return,
+                deadline = token.started(), if end.is_none() => {
+                    end = Some(Ending::of_border(deadline));
+                    self.machine.border.retire();
+                }
+                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) => self.machine.border.end_calls(Instant::now()),
+                    _ => return,
+                },
             }
             self.flush();
-            if over.is_some() && self.machine.border.load().live == 0 {
+            // BYE and Subtract are answered, or repeated until the deadline.
+            let load = self.machine.border.load();
+            if end.is_some() && load.live == 0 && load.requests == 0 && load.gateway_requests == 0 {
                 return;
             }
         }
@@ -238,6 +250,10 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         Gateway { name: gateway.as_str().into(), mid: MId::domain(gateway.clone()), transport, realms }
     });
     let policy = &section.policy;
+    let registrar = section.registrar.as_ref().map(|r| r.as_ref());
+    let (hunt, contacts) = (Timers::default().hunt, Limits::default().contacts);
+    let (hunt, contacts) =
+        registrar.map_or((hunt, contacts), |r| (Duration::from_secs(r.hunt.into()), r.contacts));
     let seconds = |n: u32| Duration::from_secs(n.into());
     let role = match section.role {
         BorderRole::ImsAlg => GatewayRole::ImsAgw,
@@ -262,10 +278,11 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         profiles: accepted,
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
+            hunt,
             inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
             ..Timers::default()
         },
-        limits: Limits { calls: policy.max_calls, ..Limits::default() },
+        limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },
         sip: carnet_sip::Config::default(),
     })
 }
@@ -312,6 +329,7 @@ fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registrat
             Ok(Registration::Local {
                 realm: domain.to_owned(),
                 users,
+                algorithms: section.digest.iter().map(|a| algorithm(*a)).collect(),
                 max_expires: section.expires,
                 min_expires: 60,
             })
@@ -321,6 +339,13 @@ fn registration_of(domain: &str, section: &RegistrarSection) -> Result<Registrat
             let network = section.network.as_ref().ok_or("no network")?.as_ref().clone();
             Ok(Registration::Forward { hop, network })
         }
+    }
+}
+
+fn algorithm(named: Digest) -> Algorithm {
+    match named {
+        Digest::Sha256 => Algorithm::Sha256,
+        Digest::Md5 => Algorithm::Md5,
     }
 }
 

@@ -1,13 +1,13 @@
 //! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
 
-use super::{Observer, Seen, Start, StartError};
+use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
-use carnet_net::media::{EngineConfig, EngineHandle, MediaEngine, Realm, Witness};
+use carnet_net::media::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Witness};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{Bind, ControlAddress, GatewayRole, GatewaySection, Proto, WitnessMode};
 use std::collections::{HashMap, VecDeque};
@@ -76,9 +76,9 @@ pub fn start(
         .control_from
         .map(|ip| ControlListen { transport: ControlTransport::Udp, address: (ip, 0).into() });
     let listen = listen.into_iter().collect();
-    let (sockets, events) =
-        ControlSockets::open(ControlConfig { listen, ..ControlConfig::default() }, &token)
-            .map_err(|e| fail(&e))?;
+    let control =
+        ControlConfig { listen, encoding: encoding(section.control_encoding), ..ControlConfig::default() };
+    let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
     let mut controllers = Vec::new();
     for address in section.controllers.as_ref() {
         let way = match address {
@@ -127,14 +127,9 @@ pub fn profile(role: GatewayRole) -> Profile {
 }
 
 impl Running {
-    async fn run(
-        mut self,
-        mut events: mpsc::Receiver<ControlEvent>,
-        mut media: mpsc::Receiver<carnet_gateway::media::Event>,
-        mut token: Token,
-    ) {
+    async fn run(mut self, mut events: mpsc::Receiver<ControlEvent>, mut media: Events, mut token: Token) {
         self.flush();
-        let mut over: Option<tokio::time::Instant> = None;
+        let mut end: Option<Ending> = None;
         loop {
             let timeout = [self.gateway.poll_timeout(), self.reconnect].into_iter().flatten().min();
             let engine = self.engine.clone();
@@ -159,14 +154,23 @@ impl Running {
                     }
                 }
                 () = until(timeout) => self.timeout(),
-                deadline = token.started(), if over.is_none() => {
-                    over = Some(deadline);
-                    self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
+                deadline = token.started(), if end.is_none() => {
+                    let ending = Ending::of_gateway(deadline);
+                    let left = ending.hang_up.saturating_duration_since(tokio::time::Instant::now());
+                    self.gateway.retire(Instant::now(), OUT_OF_SERVICE, left);
+                    end = Some(ending);
                 }
-                () = sleep_until(over) => return,
+                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) => self.gateway.leave(Instant::now(), OUT_OF_SERVICE),
+                    _ => return,
+                },
+            }
+            if let Some(end) = end.as_mut().filter(|end| !end.hung_up && self.gateway.is_idle()) {
+                end.hung_up = true;
+                self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
             }
             self.flush();
-            if over.is_some() && self.gateway.is_idle() {
+            if end.as_ref().is_some_and(|end| end.hung_up) && self.gateway.is_idle() {
                 return;
             }
         }
@@ -216,6 +220,8 @@ impl Running {
         while let Some(command) = self.gateway.poll_command() {
             self.commands.push_back(command);
         }
+        // Once it has stopped, its events end, and so does the gateway.
+        let _ = self.engine.try_send_all(&mut self.commands);
         while let Some(event) = self.gateway.poll_event() {
             (self.observer)(Seen::Gateway { gateway: &self.name, event: &event });
         }
@@ -251,13 +257,6 @@ async fn send(
 ) -> Result<(), carnet_net::media::Stopped> {
     match command {
         Some(command) => engine.send(command).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -6,13 +6,14 @@
 mod border;
 mod gateway;
 mod seen;
-mod tls;
+pub mod tls;
 
 pub use seen::{Observer, Seen, log, printed};
 
+use carnet_h248::{Encoding, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
 use carnet_net::{Drain, drain};
-use carnet_ops::config::{Config, ControlAddress};
+use carnet_ops::config::{Config, ControlAddress, Encoding248};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
@@ -39,6 +40,51 @@ impl StartError {
 }
 
 type Start<T> = Result<T, StartError>;
+
+/// The end of a role: what runs may finish, is then told to, and is given up at the deadline.
+struct Ending {
+    /// When what still runs is ended.
+    hang_up: tokio::time::Instant,
+    /// When nothing is waited for any more.
+    give_up: tokio::time::Instant,
+    /// Whether it has been ended.
+    hung_up: bool,
+}
+
+/// What ending takes at most: a repetition or two of a BYE and of a Subtract.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+impl Ending {
+    /// A border's: the last quarter of the time left, at most [`LAST_WORDS`], is for ending.
+    fn of_border(give_up: tokio::time::Instant) -> Self {
+        let left = give_up.saturating_duration_since(tokio::time::Instant::now());
+        Self { hang_up: give_up - (left / 4).min(LAST_WORDS), give_up, hung_up: false }
+    }
+
+    /// A gateway's: it goes when the borders of the same file have ended their calls.
+    fn of_gateway(give_up: tokio::time::Instant) -> Self {
+        let borders = Self::of_border(give_up);
+        Self { hang_up: borders.hang_up + (give_up - borders.hang_up) / 2, ..borders }
+    }
+
+    /// Waits for the next of the two moments; for ever while there is no end in sight.
+    async fn due(ending: &Option<Self>) {
+        match ending {
+            Some(end) if end.hung_up => tokio::time::sleep_until(end.give_up).await,
+            Some(end) => tokio::time::sleep_until(end.hang_up).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// How H.248 messages are written, as the file says it.
+fn encoding(setting: Encoding248) -> Encoding {
+    match setting {
+        Encoding248::Text => Encoding::Text(Form::Long),
+        Encoding248::Compact => Encoding::Text(Form::Short),
+        Encoding248::Binary => Encoding::Binary,
+    }
+}
 
 /// Roles that run.
 pub struct Running {

@@ -180,18 +180,21 @@ impl Settings {
             .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
         let file: File = toml::from_str(&text)
             .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
-        let mut settings = file.ue;
-        if let Some(directory) = path.parent() {
-            for name in [
-                &mut settings.password_file,
-                &mut settings.kms_key_file,
-                &mut settings.kms_ca_file,
-                &mut settings.ca_file,
-            ] {
-                *name = name.take().map(|name| directory.join(name));
-            }
+        Ok(match path.parent() {
+            Some(directory) => file.ue.relative_to(directory),
+            None => file.ue,
+        })
+    }
+
+    /// These settings with relative file names taken from `directory`.
+    #[must_use]
+    pub fn relative_to(mut self, directory: &Path) -> Self {
+        for name in
+            [&mut self.password_file, &mut self.kms_key_file, &mut self.kms_ca_file, &mut self.ca_file]
+        {
+            *name = name.take().map(|name| directory.join(name));
         }
-        Ok(settings)
+        self
     }
 
     /// These settings, and those of `base` where these say nothing.

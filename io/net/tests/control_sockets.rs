@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use carnet_h248::text::{self, Form, Limits};
-use carnet_h248::{Message, tpkt};
+use carnet_h248::{
+    ActionRequest, Command, ContextId, Encoding, MId, Message, Transaction, TransactionId,
+    TransactionRequest, tpkt,
+};
 use carnet_net::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, Error,
     StreamLimits, drain, local_pair,
@@ -53,12 +56,28 @@ async fn closed(events: &mut mpsc::Receiver<ControlEvent>) -> ControlPeer {
     }
 }
 
+/// What has no binary form is refused before anything is sent.
+#[tokio::test]
+async fn what_cannot_be_written_is_not_sent() {
+    let (controller, mut heard) = open(listening(ControlTransport::Udp, "127.0.0.1"));
+    let (gateway, _) = open(ControlConfig { encoding: Encoding::Binary, ..ControlConfig::default() });
+    let to = gateway.connect(ControlTransport::Udp, controller.listening()[0].address, None).unwrap();
+    let command = Command::subtract("a-name-of-many-octets");
+    let action = ActionRequest::new(ContextId::Id(1), vec![command]);
+    let request = TransactionRequest { id: TransactionId(1), actions: vec![action] };
+    let message_too_much = Message::new(3, MId::domain("a"), vec![Transaction::Request(request)]);
+    assert!(matches!(gateway.send(to, &message_too_much), Err(Error::Unprintable(_))));
+    gateway.send(to, &audit()).unwrap();
+    assert_eq!(message(&mut heard).await.1, audit());
+}
+
 #[tokio::test]
 async fn there_and_back() {
     for transport in [ControlTransport::Udp, ControlTransport::Tcp] {
-        for ip in ["127.0.0.1", "::1"] {
+        // Each end writes as it likes and takes what comes.
+        for (ip, encoding) in [("127.0.0.1", Encoding::Text(Form::Long)), ("::1", Encoding::Binary)] {
             let (controller, mut heard) = open(listening(transport, ip));
-            let (gateway, mut answers) = open(ControlConfig::default());
+            let (gateway, mut answers) = open(ControlConfig { encoding, ..ControlConfig::default() });
             let to = gateway.connect(transport, controller.listening()[0].address, None).unwrap();
             assert_eq!(to.is_reliable(), transport == ControlTransport::Tcp);
             for _ in 0..3 {

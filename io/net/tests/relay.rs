@@ -7,15 +7,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use carnet_gateway::media::Event;
 use carnet_gateway::{Config, Gateway};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::controller::{self, Controller, GatewayConfig};
 use carnet_h248::{ActionReply, ActionRequest, Command, ContextId, Events, MId, RequestedEvent};
 use carnet_h248::{Media, SessionDescription, Stream, StreamMode, TerminationId, registration};
 use carnet_net::OsRandom;
-use carnet_net::media::{EngineConfig, EngineHandle, MediaEngine, Realm, Witness};
-use tokio::sync::mpsc;
+use carnet_net::media::{self, EngineConfig, EngineHandle, MediaEngine, Realm, Witness};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -23,7 +21,7 @@ struct Network {
     controller: Controller,
     gateway: Gateway,
     engine: EngineHandle,
-    media: mpsc::Receiver<Event>,
+    media: media::Events,
     told: Vec<carnet_gateway::Event>,
     heard: Vec<controller::Event>,
 }
@@ -63,7 +61,7 @@ impl Network {
         if self.gateway.poll_timeout().is_some_and(|at| at <= now) {
             self.gateway.handle_timeout(now);
         }
-        while let Ok(event) = self.media.try_recv() {
+        while let Some(event) = self.media.try_recv() {
             self.gateway.handle_media(now, event);
         }
         while let Some((_, message)) = self.gateway.poll_transmit() {

@@ -17,6 +17,11 @@ pub enum Format {
     Json,
 }
 
+/// Whether `level` is a filter that can be read; says what is wrong with it.
+pub fn check(level: &str) -> Result<(), String> {
+    EnvFilter::try_new(level).map(drop).map_err(|e| e.to_string())
+}
+
 /// Starts logging for the whole process; a second call does nothing.
 ///
 /// `level` is a filter such as `info` or `carnet=debug,warn`; the environment variable

@@ -248,6 +248,17 @@ impl Registration {
         }
     }
 
+    /// Announces that service ends after `delay` (ServiceChange Graceful on ROOT, RFC 3525 §7.2.8): the
+    /// controller adds nothing more, what there is goes on. [`leave`](Self::leave) ends it.
+    pub fn retire(&mut self, now: Instant, reason: u16, delay: Duration) {
+        if let Some(link) = self.current.as_mut().filter(|_| matches!(self.state, State::Registered)) {
+            let delay = u32::try_from(delay.as_secs()).ok();
+            let parameters = ServiceChange { delay, ..ServiceChange::new(Method::Graceful, reason) };
+            // Its answer changes nothing: a controller that refuses goes on until the forced end.
+            link.association.request(now, on_root(parameters));
+        }
+    }
+
     /// Goes out of service at once (ServiceChange Forced on ROOT, RFC 3525 §7.2.8).
     /// [`Event::Left`] follows when the controller has heard of it, or when it does not answer.
     pub fn leave(&mut self, now: Instant, reason: u16) {

@@ -89,7 +89,8 @@ impl ReplayCache {
 
     fn expire(&mut self, wall: SystemTime) {
         while let Some(((until, digest), ())) = self.by_expiry.first_key_value() {
-            if *until > wall {
+            // At the last moment its timestamp is still acceptable.
+            if *until >= wall {
                 break;
             }
             self.seen.remove(digest);

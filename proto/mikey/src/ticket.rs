@@ -143,6 +143,10 @@ pub fn open(ticket: &Ticket, tpk: &Tpk, limits: &Limits) -> Result<Opened, Error
     let mut inside = parse_keys(&keys.open(issued, kemac)?, limits)?.into_iter();
     let mpk = inside.next().filter(|k| k.key_type == key_type::MPK && k.key.len() >= key::SHORTEST);
     let mpk = mpk.ok_or(Error::Key("the first key of a ticket must be an MPK of at least 16 octets"))?;
+    // RFC 6043 §12.1.
+    if rand.len() < mpk.key.len().max(tpk.expose().len()) {
+        return Err(Error::Key("RAND in the ticket is shorter than a key that goes with it"));
+    }
     let inside: Vec<_> = inside.collect();
     if let Some(bad) = inside.iter().find(|k| k.key_type >= key_type::MPK) {
         return Err(Error::unsupported(Feature::KeyType(bad.key_type)));

@@ -162,6 +162,23 @@ pub struct Fingerprint<'a> {
 }
 
 impl<'a> Fingerprint<'a> {
+    /// Whether the value is hex pairs joined by colons, as many as the hash has octets where that
+    /// is known (RFC 8122 §5).
+    pub fn is_well_formed(&self) -> bool {
+        let octets = match self.hash.to_ascii_lowercase().as_str() {
+            "md2" | "md5" => Some(16),
+            "sha-1" => Some(20),
+            "sha-224" => Some(28),
+            "sha-256" => Some(32),
+            "sha-384" => Some(48),
+            "sha-512" => Some(64),
+            _ => None,
+        };
+        let pairs = self.value.split(':');
+        let all = pairs.clone().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+        all && octets.is_none_or(|n| pairs.count() == n)
+    }
+
     pub(crate) fn parse(value: &'a str) -> Option<Self> {
         let (hash, value) = value.trim().split_once(' ')?;
         Some(Self { hash, value: value.trim() })

@@ -56,15 +56,15 @@ impl Document {
         let document = Self::parse_fragment(octets, limits)?;
         let mut lines = document.session.iter();
         // RFC 8866 §5.1: there is one version, and it comes first.
-        if lines.next().is_none_or(|l| l.kind() != b'v' || l.value() != b"0") {
-            return Err(ParseError::new(0, "`v=0`").into());
+        let version = lines.next().filter(|l| l.kind() == b'v').ok_or(ParseError::new(0, "`v=0`"))?;
+        if version.value() != b"0" {
+            return Err(ParseError::new(2, "`0`, the version").into());
         }
         // RFC 8866 §5: `o=` is the second line.
-        let origin = lines.next();
-        if origin.and_then(|l| if l.kind() == b'o' { Origin::parse(l.value()) } else { None }).is_none() {
-            let at: usize =
-                document.session.iter().take(1).map(|l| l.text.len() + l.ending.octets().len()).sum();
-            return Err(ParseError::new(at, "`o=` with six fields").into());
+        let at = version.text.len() + version.ending.octets().len();
+        let origin = lines.next().filter(|l| l.kind() == b'o').ok_or(ParseError::new(at, "`o=`"))?;
+        if Origin::parse(origin.value()).is_none() {
+            return Err(ParseError::new(at + 2 + Origin::fault(origin.value()), "six fields").into());
         }
         Ok(document)
     }

@@ -16,6 +16,7 @@ mod edit;
 mod error;
 mod line;
 mod media;
+mod review;
 #[cfg(test)]
 mod tests;
 
@@ -25,3 +26,4 @@ pub use document::{Document, Endings, Limits};
 pub use error::Error;
 pub use line::{Connection, Host, MediaLine, Origin};
 pub use media::{Class, Media};
+pub use review::Remark;

@@ -55,7 +55,7 @@ pub enum Host {
 }
 
 impl Host {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let bare = text.split('/').next().unwrap_or(text);
         bare.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Ip)
     }
@@ -108,6 +108,18 @@ impl<'a> Origin<'a> {
             host: Host::parse(fields.next()?),
         };
         fields.next().is_none().then_some(origin)
+    }
+
+    /// Where in a value that does not parse the fault lies: at octets that are no UTF-8, at the
+    /// seventh field, or at the end where fields are missing.
+    pub(crate) fn fault(value: &[u8]) -> usize {
+        if let Err(e) = std::str::from_utf8(value) {
+            return e.valid_up_to();
+        }
+        let starts = |(at, b): &(usize, &u8)| {
+            **b != b' ' && at.checked_sub(1).is_none_or(|before| value.get(before) == Some(&b' '))
+        };
+        value.iter().enumerate().filter(starts).nth(6).map_or(value.len(), |(at, _)| at)
     }
 }
 

@@ -170,6 +170,16 @@ impl<'a> Media<'a> {
         Fingerprint::parse(self.inherited("fingerprint")?)
     }
 
+    /// All `a=fingerprint` of this media line; if there is none, of the session. There may be one
+    /// a hash and several of one hash (RFC 8122 §5).
+    pub fn fingerprints(&self) -> Vec<Fingerprint<'a>> {
+        let read = |a: Attribute<'a>| {
+            (a.name == b"fingerprint").then(|| a.text()).flatten().and_then(Fingerprint::parse)
+        };
+        let own: Vec<_> = self.attributes().filter_map(read).collect();
+        if own.is_empty() { self.document.attributes().filter_map(read).collect() } else { own }
+    }
+
     /// `a=3ge2ae`.
     pub fn e2ae(&self) -> Option<E2ae> {
         self.text("3ge2ae")?.parse().ok()

@@ -168,9 +168,11 @@ fn builder_makes_an_offer_and_a_refusal() {
 fn malformed_input_is_refused_where_it_is_wrong() {
     let cases: &[(&str, usize)] = &[
         ("", 0),
-        ("v=1\r\n", 0),
+        ("v=1\r\n", 2),
+        ("o=- 1 1 IN IP4 h\r\nv=0\r\n", 0),
         ("v=0\r\ns=-\r\n", 5),
-        ("v=0\r\no=- 1 1 IN IP4\r\n", 5),
+        ("v=0\r\no=- 1 1 IN IP4\r\n", 19),
+        ("v=0\r\no=- 1 1 IN IP4  h more\r\n", 23),
         ("v=0\r\no=- 1 1 IN IP4 h\r\nm=audio x RTP/AVP 0\r\n", 31),
         ("v=0\r\no=- 1 1 IN IP4 h\r\nm=audio 65536 RTP/AVP 0\r\n", 31),
         ("v=0\r\no=- 1 1 IN IP4 h\r\nm=audio 1 RTP/AVP\r\n", 40),

@@ -30,6 +30,8 @@ pub enum Error {
         what: &'static str,
         /// The bound.
         limit: usize,
+        /// Where in the message it became too much.
+        at: usize,
     },
     /// The message says it is of another SIP version.
     #[error("SIP version not supported")]
@@ -61,6 +63,13 @@ pub enum Error {
     /// A table that is bounded is full.
     #[error("the transaction table is full")]
     Full,
+    /// A request or an offer is in the way of another (RFC 3261 §14, RFC 3311 §5).
+    #[error("{} request is under way", if *ours { "our own" } else { "an earlier" })]
+    Glare {
+        /// Whether ours is: 491. Else one of the peer is: 500, with a Retry-After of 0 to 10
+        /// seconds.
+        ours: bool,
+    },
     /// The peer broke a rule of dialogs.
     #[error("{reason}")]
     Dialog {
@@ -86,6 +95,8 @@ impl Error {
             Self::Denied => Some(403),
             Self::Unprintable(_) | Self::State(_) => Some(500),
             Self::Full => Some(503),
+            Self::Glare { ours: true } => Some(491),
+            Self::Glare { ours: false } => Some(500),
             Self::Dialog { status, .. } => Some(*status),
         }
     }
@@ -94,6 +105,7 @@ impl Error {
     pub fn offset(&self) -> Option<usize> {
         match self {
             Self::NotSip(at) | Self::Malformed { at, .. } => Some(at.at),
+            Self::TooLarge { at, .. } => Some(*at),
             _ => None,
         }
     }

@@ -5,7 +5,9 @@
 //! message ends lets messages be smuggled past it.
 
 use crate::error::Error;
+use crate::grammar::is_lws;
 use crate::limits::Limits;
+use crate::line_ends::bare_lf;
 use crate::message::same_header;
 use bytes::{Bytes, BytesMut};
 use carnet_wire::ParseError;
@@ -86,21 +88,27 @@ impl Framer {
                 return Ok(None);
             }
         }
+        if let Some(at) = bare_lf(&self.buffer) {
+            let error = Error::NotSip(ParseError::new(at, "CR LF at the end of a line"));
+            self.failed = Some(error.clone());
+            self.buffer = BytesMut::new();
+            return Err(error);
+        }
         let from = self.scanned.saturating_sub(3);
         let found = memchr::memmem::find(self.buffer.get(from..).unwrap_or_default(), b"\r\n\r\n");
         let Some(head_len) = found.map(|i| from + i + 4) else {
             self.scanned = self.buffer.len();
             return if self.scanned > self.limits.head {
-                self.fail_large("octets of head", self.limits.head)
+                self.fail_large("octets of head", self.limits.head, self.limits.head)
             } else {
                 Ok(None)
             };
         };
         if head_len > self.limits.head {
-            return self.fail_large("octets of head", self.limits.head);
+            return self.fail_large("octets of head", self.limits.head, self.limits.head);
         }
-        let body_len = match content_length(self.buffer.get(..head_len).unwrap_or_default()) {
-            Ok(n) => n,
+        let (body_len, said_at) = match content_length(self.buffer.get(..head_len).unwrap_or_default()) {
+            Ok(found) => found,
             Err(at) => {
                 self.failed = Some(Error::Malformed { what: "Content-Length", at });
                 let head = self.buffer.split_to(head_len).freeze();
@@ -110,7 +118,7 @@ impl Framer {
         };
         let whole = head_len.saturating_add(body_len);
         if whole > self.limits.message {
-            return self.fail_large("octets", self.limits.message);
+            return self.fail_large("octets", self.limits.message, said_at);
         }
         if self.buffer.len() < whole {
             // The next search starts three octets earlier and must find the end of the head again.
@@ -126,39 +134,45 @@ impl Framer {
         self.buffer.split_to(n.min(self.buffer.len())).freeze()
     }
 
-    fn fail_large(&mut self, what: &'static str, limit: usize) -> Result<Option<Frame>, Error> {
-        let error = Error::TooLarge { what, limit };
+    fn fail_large(&mut self, what: &'static str, limit: usize, at: usize) -> Result<Option<Frame>, Error> {
+        let error = Error::TooLarge { what, limit, at };
         self.failed = Some(error.clone());
         self.buffer = BytesMut::new();
         Err(error)
     }
 }
 
-/// The length of the body that `head` announces.
-fn content_length(head: &[u8]) -> Result<usize, ParseError> {
+/// The length of the body that `head` announces, and where it says so.
+fn content_length(head: &[u8]) -> Result<(usize, usize), ParseError> {
     let mut length = None;
     let mut at = 0;
     while let Some(nl) = memchr::memchr(b'\n', head.get(at..).unwrap_or_default()) {
         let line = head.get(at..at + nl).unwrap_or_default();
-        let here = at;
+        let start = at;
         at += nl + 1;
         let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let (name, value) = line.split_at(colon);
+        let name = line.get(..colon).unwrap_or_default();
         if !std::str::from_utf8(name)
             .is_ok_and(|n| same_header(n.trim_end_matches([' ', '\t']), "Content-Length"))
         {
             continue;
         }
-        // A value on a fold line is legal but not worth the doubt; other readers differ on it.
-        let text = std::str::from_utf8(value.get(1..).unwrap_or_default()).unwrap_or_default().trim();
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let parsed = text.parse::<usize>().ok().filter(|_| digits);
+        // RFC 3261 §7.3.1: the value goes on in lines that start with white space.
+        while matches!(head.get(at), Some(b' ' | b'\t')) {
+            let more = memchr::memchr(b'\n', head.get(at..).unwrap_or_default());
+            at += more.map_or(head.len() - at, |nl| nl + 1);
+        }
+        let value = head.get(start + colon + 1..at).unwrap_or_default();
+        let here = start + colon + 1 + value.iter().take_while(|b| is_lws(**b)).count();
+        let text = value.trim_ascii();
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let parsed = std::str::from_utf8(text).ok().filter(|_| digits).and_then(|t| t.parse::<usize>().ok());
         match (parsed, length) {
             (None, _) => return Err(ParseError::new(here, "a number of octets")),
-            (Some(n), Some(before)) if n != before => {
+            (Some(n), Some((before, _))) if n != before => {
                 return Err(ParseError::new(here, "the same Content-Length again"));
             }
-            (Some(n), _) => length = Some(n),
+            (Some(n), _) => length = Some((n, here)),
         }
     }
     length.ok_or_else(|| ParseError::new(head.len(), "a Content-Length on a stream"))
@@ -167,6 +181,27 @@ fn content_length(head: &[u8]) -> Result<usize, ParseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_on_a_folded_line_is_read_as_in_a_datagram() {
+        for value in ["\r\n 4", " 4\r\n ", "\r\n \r\n\t4\r\n\t", "4"] {
+            let text = format!("OPTIONS sip:a SIP/2.0\r\nl:{value}\r\nA: b\r\n\r\nbody");
+            let mut framer = Framer::new(Limits::default());
+            framer.push(text.as_bytes());
+            framer.push(b"rest");
+            assert_eq!(framer.next().unwrap(), Some(Frame::Message(text.clone().into())), "{value:?}");
+            let scanned = crate::message::scan(text.into(), &Limits::default()).unwrap();
+            assert_eq!(scanned.message.body().as_ref(), b"body");
+            assert!(!matches!(scanned.fault, Some(Error::Malformed { what: "Content-Length", .. })));
+        }
+        // Digits that a fold takes apart are no number, and a fold of another header is no header.
+        for lines in ["l: 1\r\n 2", "A: b\r\n l: 4"] {
+            let mut framer = Framer::new(Limits::default());
+            framer.push(format!("OPTIONS sip:a SIP/2.0\r\n{lines}\r\n\r\n").as_bytes());
+            framer.next().unwrap();
+            assert!(framer.next().is_err(), "{lines:?}");
+        }
+    }
 
     #[test]
     fn where_a_stream_is_cut_does_not_matter() {

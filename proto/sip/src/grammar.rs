@@ -47,6 +47,29 @@ pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Where in `value` the octet stands that is at `at` in its unfolded form.
+pub(crate) fn folded_place(value: &[u8], at: usize) -> usize {
+    if memchr::memchr(b'\n', value).is_none() {
+        return at;
+    }
+    let mut places = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((_, tail)) = rest.split_first() {
+        let place = value.len() - rest.len();
+        if rest.starts_with(b"\r\n") {
+            while places.last().is_some_and(|p| matches!(value.get(*p), Some(b' ' | b'\t'))) {
+                places.pop();
+            }
+            places.push(place);
+            rest = trim_start(tail);
+        } else {
+            places.push(place);
+            rest = tail;
+        }
+    }
+    places.get(at).copied().unwrap_or(value.len())
+}
+
 fn trim_start(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\r' | b'\n', tail @ ..] = text {
         text = tail;
@@ -150,6 +173,19 @@ pub(crate) fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_in_a_folded_value() {
+        for value in [&b"a b"[..], b"a  \r\n b\r\n\t\tcd", b"\r\n a", b"a\r\n "] {
+            let flat = unfold(value);
+            for (at, b) in flat.iter().enumerate() {
+                let place = folded_place(value, at);
+                let found = value[place];
+                assert!(found == *b || (*b == b' ' && found == b'\r'), "{value:?} {at} {place}");
+            }
+            assert_eq!(folded_place(value, flat.len()), value.len());
+        }
+    }
 
     #[test]
     fn lists_split_outside_quotes_and_brackets() {

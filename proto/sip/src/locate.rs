@@ -191,6 +191,11 @@ impl Search {
                 self.naptr(records, &domain, secure);
             }
             (Some(Step::Srv { transport, .. }), Answer::Srv(records)) => {
+                if !records.is_empty() {
+                    // RFC 3263 §4.2: the host itself is asked only if there are no SRV records. RFC
+                    // 2782: the target `.` says that there is no such service.
+                    self.fallback.clear();
+                }
                 let found = order(records, random).into_iter().take(MOST);
                 let steps = found.map(|s| Step::Address { host: s.target, port: s.port, transport });
                 let mut steps: VecDeque<_> = steps.collect();

@@ -121,6 +121,15 @@ fn without_naptr_and_without_srv() {
     // A record for the root says that there is no such service.
     let zone = [(srv("_sip._tcp.example.com"), Answer::Srv(vec![record(0, 0, 0, ".")]))];
     assert!(find("sip:example.com;transport=tcp", &ALL, &zone).1.is_empty());
+    // Also where the host itself has an address, and where the server named has none.
+    for target in [".", "gone"] {
+        let zone = [
+            (srv("_sip._tcp.example.com"), Answer::Srv(vec![record(0, 0, 5061, target)])),
+            (host("example.com"), at(&["192.0.2.7"])),
+        ];
+        let (asked, hops) = find("sip:example.com;transport=tcp", &ALL, &zone);
+        assert!(hops.is_empty() && !asked.contains(&host("example.com")), "{target} {asked:?}");
+    }
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! The border as one machine: SIP and gateway messages in, SIP and gateway messages out.
 
-use crate::call::{Call, FirstInvite, Kind, Leg};
+use crate::call::{Call, Kind};
 use crate::config::Config;
 use crate::context::{Both, Side};
-use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, fault_of};
+use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of};
 use crate::event::{Cause, Event};
-use crate::forward;
 use crate::gateways::Report;
-use crate::route::{Onward, network_of, own_uri, route};
-use crate::session::{End, Fault};
+use crate::route::network_of;
+use crate::session::Fault;
+use crate::subscription::Subscription;
 use carnet_h248 as h248;
 use carnet_h248::controller::GatewayName;
-use carnet_sip::{Answer, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
+use carnet_sip::{Answer, ClientKey, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
 use carnet_wire::Random;
 use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
@@ -31,11 +31,14 @@ pub enum Out {
 /// [`poll_query`](Self::poll_query) and [`poll_event`](Self::poll_event), then wait for input or
 /// for [`poll_timeout`](Self::poll_timeout).
 pub struct Border {
-    core: Core,
-    calls: HashMap<CallKey, Call>,
+    pub(crate) core: Core,
+    pub(crate) calls: HashMap<CallKey, Call>,
+    pub(crate) subscriptions: HashMap<CallKey, Subscription>,
     /// How many of the calls are over and kept only for messages that come late.
-    ended: usize,
-    next_call: u64,
+    pub(crate) ended: usize,
+    pub(crate) next_call: u64,
+    /// No new calls: the border goes out of service.
+    pub(crate) retiring: bool,
 }
 
 /// How much a border holds.
@@ -45,6 +48,10 @@ pub struct Load {
     pub calls: usize,
     /// Calls that have not ended.
     pub live: usize,
+    /// Dialogs without a call.
+    pub subscriptions: usize,
+    /// Requests that went several ways and are not over.
+    pub forks: usize,
     /// Requests to gateways without an answer.
     pub gateway_requests: usize,
     /// SIP requests sent on without a final response.
@@ -59,7 +66,30 @@ impl Border {
     /// A border with no calls and no gateways yet. `now` and `wall` are the same moment on the
     /// two clocks.
     pub fn new(config: Config, random: Box<dyn Random>, now: Instant, wall: SystemTime) -> Self {
-        Self { core: Core::new(config, random, now, wall), calls: HashMap::new(), ended: 0, next_call: 0 }
+        Self {
+            core: Core::new(config, random, now, wall),
+            calls: HashMap::new(),
+            subscriptions: HashMap::new(),
+            ended: 0,
+            next_call: 0,
+            retiring: false,
+        }
+    }
+
+    /// Takes no more new calls: they are answered with 503 and Retry-After, so that the next one of
+    /// several borders is tried (RFC 3261 §21.5.4). Calls that there are go on.
+    pub fn retire(&mut self) {
+        self.retiring = true;
+    }
+
+    /// Ends every call towards both ends and gives its contexts back.
+    pub fn end_calls(&mut self, now: Instant) {
+        self.core.now = now;
+        let keys: Vec<_> = self.calls.keys().copied().collect();
+        for key in keys {
+            self.with(key, |call, core| call.hang_up(core, now, Cause::Stopping));
+        }
+        self.drain(now);
     }
 
     /// Takes SIP octets in.
@@ -125,10 +155,14 @@ impl Border {
         self.core.gateways.handle_timeout(now);
         while let Some(entry) = self.core.alarms.first_entry().filter(|e| e.key().0 <= now) {
             match entry.remove() {
-                Alarm::Call(key) => self.with(key, |call, core| {
-                    call.armed = None;
-                    call.timeout(core, now);
-                }),
+                Alarm::Call(key) => {
+                    self.with(key, |call, core| {
+                        call.armed = None;
+                        call.timeout(core, now);
+                    });
+                    self.with_subscription(key, |subscription, _| subscription.armed = None);
+                }
+                Alarm::Hunt(key) => self.hunt(now, key),
                 Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
                 Alarm::Binding(key) => self.core.expire(now, &key),
             }
@@ -168,6 +202,8 @@ impl Border {
         Load {
             calls: self.calls.len(),
             live: self.live(),
+            subscriptions: self.subscriptions.len(),
+            forks: self.core.forks.len(),
             gateway_requests: self.core.ops.len(),
             requests: self.core.clients.len(),
             tokens: self.core.tokens.len(),
@@ -175,12 +211,12 @@ impl Border {
         }
     }
 
-    fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.calls.len().saturating_sub(self.ended)
     }
 
     /// Runs `act` on a call and takes care of what follows for its place in the tables.
-    fn with(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Core)) {
+    pub(crate) fn with(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Core)) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let was_over = call.is_over();
         act(call, &mut self.core);
@@ -203,6 +239,23 @@ impl Border {
         }
     }
 
+    /// The same for a subscription.
+    pub(crate) fn with_subscription(&mut self, key: CallKey, act: impl FnOnce(&mut Subscription, &mut Core)) {
+        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+        act(subscription, &mut self.core);
+        let lives = subscription.settle(&self.core, self.core.now);
+        if let Some(old) = subscription.armed.take() {
+            self.core.alarms.remove(&old);
+        }
+        if lives {
+            subscription.armed = Some(self.core.alarm(subscription.deadline, Alarm::Call(key)));
+        } else if let Some(gone) = self.subscriptions.remove(&key) {
+            for side in [Side::Caller, Side::Callee] {
+                self.core.tokens.remove(&gone.legs.of(side).token);
+            }
+        }
+    }
+
     fn forget(&mut self, call: &Call) {
         for side in [Side::Caller, Side::Callee] {
             self.core.tokens.remove(&call.legs.of(side).token);
@@ -212,6 +265,13 @@ impl Border {
                 self.core.clients.remove(&client);
             }
         }
+        if let Some(client) = call.first.client {
+            self.core.clients.remove(&client);
+        }
+        if let Some(fork) = self.core.forks.get_mut(&call.first.server) {
+            fork.forget(call.key);
+            self.core.tidy_fork(call.first.server);
+        }
         if let Some(armed) = call.armed {
             self.core.alarms.remove(&armed);
         }
@@ -219,7 +279,12 @@ impl Border {
 
     fn drain(&mut self, now: Instant) {
         loop {
-            if let Some(report) = self.core.gateways.poll_report() {
+            if let Some(todo) = self.core.todo.pop_front() {
+                match todo {
+                    Todo::GiveUp(key, cause) => self.with(key, |call, core| call.lose(core, now, cause)),
+                    Todo::Launch(key) => self.launch(now, key),
+                }
+            } else if let Some(report) = self.core.gateways.poll_report() {
                 self.report(now, report);
             } else if let Some(event) = self.core.endpoint.poll_event() {
                 self.sip(now, event);
@@ -245,19 +310,25 @@ impl Border {
                 self.response(now, key, response);
             }
             Sip::Ack { key, message, .. } => {
-                let Some((call, Some(client))) = key.and_then(|k| self.core.served.get(&k)).copied() else {
+                let Some((call, client, from)) = key.and_then(|k| self.acknowledged(k, &message)) else {
                     return;
                 };
-                let Some(from) = self.side_of(client, &message) else { return };
                 self.with(call, |call, core| call.ack(core, now, from, client, message));
             }
             Sip::Cancelled { key, .. } => {
-                if let Some((call, _)) = self.core.served.get(&key).copied() {
+                if self.core.forks.contains_key(&key) {
+                    self.core.give_up_others(key, Cause::Cancelled);
+                } else if let Some((call, _)) = self.core.served.get(&key).copied() {
                     self.with(call, |call, core| call.cancelled(core, now, key));
                 }
             }
-            Sip::Unacknowledged { key, status, .. } if (200..300).contains(&status) => {
-                if let Some((call, _)) = self.core.served.get(&key).copied() {
+            Sip::Unacknowledged { key, status, to_tag } if (200..300).contains(&status) => {
+                let forked = self.core.forks.get(&key).and_then(|fork| {
+                    let has = |key: &CallKey| self.calls.get(key).is_some_and(|c| c.has_callee(&to_tag));
+                    fork.calls().find(has)
+                });
+                let served = self.core.served.get(&key).map(|(call, _)| *call);
+                if let Some(call) = forked.or(served) {
                     self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
                 }
             }
@@ -269,12 +340,20 @@ impl Border {
         }
     }
 
-    /// Who sends the ACK: the one who sent the INVITE.
-    fn side_of(&self, client: carnet_sip::ClientKey, ack: &Message) -> Option<Side> {
-        if let Some(Forwarded { purpose: Purpose::Call(_, side), .. }) = self.core.clients.get(&client) {
-            return Some(*side);
+    /// The call an ACK belongs to, the INVITE as it went on, and who sends it: the one who sent
+    /// the INVITE.
+    fn acknowledged(&self, key: ServerKey, ack: &Message) -> Option<(CallKey, ClientKey, Side)> {
+        let token = || self.core.tokens.get(ack.request_uri()?.user()?).copied();
+        if let Some(fork) = self.core.forks.get(&key) {
+            // The branch shows in the Contact that its 2xx had.
+            let (call, _) = token().filter(|(call, _)| fork.calls().any(|c| c == *call))?;
+            return Some((call, self.calls.get(&call)?.first.client?, Side::Caller));
         }
-        self.core.tokens.get(ack.request_uri()?.user()?).map(|(_, side)| *side)
+        let (call, Some(client)) = *self.core.served.get(&key)? else { return None };
+        match self.core.clients.get(&client) {
+            Some(Forwarded { purpose: Purpose::Call(_, side), .. }) => Some((call, client, *side)),
+            _ => Some((call, client, token()?.1)),
+        }
     }
 
     fn request(&mut self, now: Instant, key: ServerKey, mut message: Message, hop: Hop) {
@@ -309,154 +388,51 @@ impl Border {
                 self.core.tokens.get(token).copied().ok_or_else(|| Fault::new(481, "no such call"))?;
             // A side of a call speaks from where that side is.
             let network = network_of(&self.core.config, hop);
-            let known =
-                self.calls.get(&call).is_some_and(|c| Some(c.session.ends.of(from).network) == network);
-            if !known {
+            let ends = self.calls.get(&call).map(|c| &c.session.ends);
+            let ends = ends.or_else(|| self.subscriptions.get(&call).map(|s| &s.ends));
+            if ends.is_none_or(|ends| Some(ends.of(from).network) != network) {
                 return Err(Fault::new(481, "no such call"));
             }
             let message = message.clone();
-            self.with(call, |call, core| call.request(core, now, from, key, message));
+            if self.calls.contains_key(&call) {
+                self.with(call, |call, core| call.request(core, now, from, key, message));
+            } else {
+                self.with_subscription(call, |s, core| s.request(core, now, from, key, &message));
+            }
             return Ok(());
         }
         let network = network_of(&self.core.config, hop)
             .ok_or_else(|| Fault::new(403, "requests from this address are not taken"))?;
-        if message.max_forwards().ok().flatten() == Some(0) {
-            return Err(Fault::new(483, "Max-Forwards is used up"));
-        }
         match message.method() {
+            Method::Register if message.max_forwards().ok().flatten() == Some(0) => {
+                Err(Fault::new(483, "Max-Forwards is used up"))
+            }
             Method::Register => {
                 self.core.register(now, network, key, message.clone(), hop.clone());
                 Ok(())
             }
-            Method::Invite => self.invite(now, network, key, message, hop),
-            // What would make a dialog without media belongs to another element.
-            Method::Subscribe | Method::Refer | Method::Notify => {
-                let header =
-                    Some(("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, REGISTER".to_owned()));
-                Err(Fault { header, ..Fault::new(405, "dialogs without a call are not carried here") })
-            }
-            Method::Bye | Method::Prack | Method::Update | Method::Info => {
-                Err(Fault::new(481, "no such call"))
-            }
-            _ => self.relay(now, network, key, message, hop),
+            // These have no meaning outside a dialog.
+            Method::Bye | Method::Prack | Method::Update => Err(Fault::new(481, "no such call")),
+            _ => self.outside(now, network, key, message, hop),
         }
     }
 
-    /// The way of a request outside dialogs, and where its sender is.
-    fn find_way(&self, network: usize, message: &Message, hop: &Hop) -> Result<(Onward, End), Fault> {
-        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
-        let from = message.from().map_err(malformed)?;
-        let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
-        let binding = if access { self.core.registrar.sender(from.uri(), hop) } else { None };
-        if access && binding.is_none() {
-            return Err(Fault::new(403, "only registered users may call from here"));
-        }
-        let end =
-            End { network, behind_nat: binding.is_some_and(|b| b.behind_nat), source: Some(hop.remote.ip()) };
-        Ok((route(&self.core, message, binding)?, end))
-    }
-
-    fn invite(
-        &mut self,
-        now: Instant,
-        network: usize,
-        key: ServerKey,
-        message: &Message,
-        hop: &Hop,
-    ) -> Result<(), Fault> {
-        let limits = &self.core.config.limits;
-        if self.live() >= limits.calls || self.ended >= limits.ended {
-            return Err(Fault::new(503, "the table of calls is full"));
-        }
-        let (onward, caller) = self.find_way(network, message, hop)?;
-        let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
-        let tokens = Both { caller: self.core.token(), callee: self.core.token() };
-        let leg = |side: Side, end: &End, hop: Option<Hop>, next| {
-            let network = self.core.config.networks.get(end.network);
-            let network = network.ok_or_else(|| Fault::new(500, "no such network"))?;
-            let token = tokens.of(side).clone();
-            Ok::<_, Fault>(Leg { contact: own_uri(network, &token)?, token, hop, next })
-        };
-        let legs = Both {
-            // Requests to a terminal take the flow it called on; other elements are found by
-            // their Contact and Record-Route.
-            caller: leg(Side::Caller, &caller, Some(hop.clone()).filter(|_| access), None)?,
-            callee: leg(Side::Callee, &onward.end, onward.hop, onward.next)?,
-        };
-        self.next_call += 1;
-        let call_key = CallKey(self.next_call);
-        for side in [Side::Caller, Side::Callee] {
-            self.core.tokens.insert(legs.of(side).token.clone(), (call_key, side));
-        }
-        let first = FirstInvite {
-            server: key,
-            client: None,
-            message: message.clone(),
-            remote: onward.remote,
-            cancelled: false,
-        };
-        let name = |end: &End| {
-            self.core.config.networks.get(end.network).map(|n| n.name.clone()).unwrap_or_default()
-        };
-        self.core.events.push_back(Event::CallStarted {
-            call_id: message.call_id().unwrap_or_default().to_owned(),
-            from: message.from().map(|f| f.uri().to_string()).unwrap_or_default(),
-            to: message.request_uri().map(ToString::to_string).unwrap_or_default(),
-            networks: Both { caller: name(&caller), callee: name(&onward.end) },
-        });
-        let ends = Both { caller, callee: onward.end };
-        self.calls.insert(call_key, Call::new(call_key, first, legs, ends));
-        let message = message.clone();
-        self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));
-        Ok(())
-    }
-
-    /// A request outside calls passes, and nothing is kept but its transaction.
-    fn relay(
-        &mut self,
-        now: Instant,
-        network: usize,
-        key: ServerKey,
-        message: &Message,
-        hop: &Hop,
-    ) -> Result<(), Fault> {
-        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
-        if *message.method() == Method::Options
-            && message
-                .request_uri()
-                .is_some_and(|u| crate::route::is_own(&self.core.config, u) && u.user().is_none())
-        {
-            let response = Message::response(message, 200, "").map_err(malformed)?;
-            let _ = self.core.endpoint.respond(now, key, response);
-            return Ok(());
-        }
-        let (onward, _) = self.find_way(network, message, hop)?;
-        let Onward { remote, hop, next, end } = onward;
-        let unreachable = || Fault::new(404, "no way to that address");
-        let network = self.core.config.networks.get(end.network).ok_or_else(unreachable)?;
-        let destination =
-            remote.destination(Some(network), hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
-        let request = forward::request(message, &remote, &network.contact)?;
-        let client = self
-            .core
-            .endpoint
-            .request(now, request, destination)
-            .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
-        let forwarded = Forwarded { purpose: Purpose::Relay, server: key, request: message.clone() };
-        self.core.clients.insert(client, forwarded);
-        Ok(())
-    }
-
-    fn response(&mut self, now: Instant, client: carnet_sip::ClientKey, message: Message) {
+    fn response(&mut self, now: Instant, client: ClientKey, message: Message) {
         let Some(forwarded) = self.core.clients.get(&client) else { return };
         let server = forwarded.server;
         match &forwarded.purpose {
             Purpose::Call(call, requester) => {
                 let (call, from) = (*call, requester.other());
+                if self.subscriptions.contains_key(&call) {
+                    let from = from.other();
+                    return self
+                        .with_subscription(call, |s, core| s.response(core, now, from, client, &message));
+                }
                 let kind = Kind::Response { client, server, request: Box::new(forwarded.request.clone()) };
                 self.with(call, |call, core| call.response(core, now, from, kind, message));
             }
-            Purpose::Relay | Purpose::Register { .. } => {
+            Purpose::Relay { .. } => self.relayed(now, client, &message),
+            Purpose::Register { .. } => {
                 let last = message.status().is_some_and(|s| s >= 200);
                 let mut onward = message.clone();
                 onward.remove_all("Record-Route");
@@ -479,7 +455,7 @@ impl Border {
     fn report(&mut self, now: Instant, report: Report) {
         match report {
             Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
-            Report::Lost(gateway) => self.lost(now, gateway),
+            Report::Lost(gateway, announced) => self.lost(now, gateway, announced),
             Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
             Report::Reply { request, actions, error } => {
                 let Some(op) = self.core.ops.remove(&request) else { return };
@@ -554,11 +530,11 @@ impl Border {
         }
     }
 
-    fn lost(&mut self, now: Instant, gateway: GatewayName) {
+    fn lost(&mut self, now: Instant, gateway: GatewayName, announced: bool) {
         let on = |call: &&Call| call.session.uses(&gateway, None);
         let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
         let calls = keys.len();
-        self.core.events.push_back(Event::GatewayLost { gateway, calls });
+        self.core.events.push_back(Event::GatewayLost { gateway, calls, announced });
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
         }

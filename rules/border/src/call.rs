@@ -5,6 +5,7 @@
 //! offer or an answer wait for the gateway; what comes behind them waits too, so nothing
 //! overtakes. RFC 3261 §12 to §15, RFC 3262, RFC 3311, RFC 4028, RFC 6337.
 
+use crate::body::Description;
 use crate::config::Network;
 use crate::context::{Both, Side};
 use crate::core::{AlarmKey, CallKey, Core};
@@ -12,7 +13,6 @@ use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
 use crate::session::{ExchangeKey, Fault, Session};
-use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -74,10 +74,10 @@ pub(crate) enum Kind {
     Ack(ClientKey),
 }
 
-/// The session description in a message.
+/// An offer or an answer in a message.
 #[derive(Debug)]
 pub(crate) struct Sdp {
-    pub(crate) document: Document,
+    pub(crate) description: Description,
     pub(crate) key: ExchangeKey,
     pub(crate) is_offer: bool,
 }
@@ -114,11 +114,14 @@ pub(crate) struct Call {
 #[derive(Debug)]
 pub(crate) struct FirstInvite {
     pub(crate) server: ServerKey,
+    /// Which branch of the caller's request this call is; 0 if it was not forked.
+    pub(crate) branch: usize,
     pub(crate) client: Option<ClientKey>,
     pub(crate) message: Message,
     /// Where it goes.
     pub(crate) remote: Remote,
-    pub(crate) cancelled: bool,
+    /// Why it was cancelled, if it was.
+    pub(crate) given_up: Option<Cause>,
 }
 
 impl Call {
@@ -164,8 +167,11 @@ impl Call {
         message: Message,
     ) {
         self.tidy(core);
-        core.served.insert(key, (self.key, None));
-        self.served.push(key);
+        // A forked INVITE is the fork's.
+        if !core.forks.contains_key(&key) {
+            core.served.insert(key, (self.key, None));
+            self.served.push(key);
+        }
         if key != self.first.server {
             match self.dialog_of(from, &message) {
                 Some(at) => self.refresh(at, from, &message),
@@ -244,20 +250,40 @@ impl Call {
 
     /// A CANCEL of an INVITE of this call.
     pub(crate) fn cancelled(&mut self, core: &mut Core, now: Instant, key: ServerKey) {
+        if key == self.first.server {
+            return self.lose(core, now, Cause::Cancelled);
+        }
         if let Some((_, Some(client))) = core.served.get(&key) {
             // The far end's final response answers the INVITE: 487, or 2xx if it was faster.
             let _ = core.endpoint.cancel(now, *client);
-            self.first.cancelled |= key == self.first.server;
+        } else if let Some(held) = self.held.iter().find(|h| matches!(h.kind, Kind::Request(k) if k == key)) {
+            core.refuse(now, key, &held.message, &Fault::new(487, "cancelled"));
+        }
+        self.advance(core, now);
+    }
+
+    /// The caller gave up, or another branch of its request did better.
+    pub(crate) fn lose(&mut self, core: &mut Core, now: Instant, cause: Cause) {
+        if self.phase != Phase::Setup {
+            return;
+        }
+        if let Some(client) = self.first.client {
+            // The far end's final response answers the INVITE: 487, or 2xx if it was faster.
+            let _ = match cause {
+                // RFC 3326 §2: the terminal shows no missed call.
+                Cause::Elsewhere => core.endpoint.cancel_with_reason(
+                    now,
+                    client,
+                    "SIP;cause=200;text=\"Call completed elsewhere\"",
+                ),
+                _ => core.endpoint.cancel(now, client),
+            };
+            self.first.given_up.get_or_insert(cause);
             return;
         }
         // The INVITE has not gone on.
-        let terminated = Fault::new(487, "cancelled");
-        if key == self.first.server {
-            self.answer_first(core, now, &terminated);
-            self.over(core, now, Cause::Cancelled);
-        } else if let Some(held) = self.held.iter().find(|h| matches!(h.kind, Kind::Request(k) if k == key)) {
-            core.refuse(now, key, &held.message, &terminated);
-        }
+        self.answer_first(core, now, &Fault::new(487, "cancelled"));
+        self.over(core, now, cause);
         self.advance(core, now);
     }
 
@@ -333,19 +359,16 @@ impl Call {
         if self.phase == Phase::Over || held.message.body().is_empty() {
             return Ok(Vec::new());
         }
-        if !has_sdp(&held.message)? {
-            return Ok(Vec::new());
-        }
         let Some((key, is_offer)) = self.classify(held) else { return Ok(Vec::new()) };
-        let document = Document::parse(held.message.body().clone(), &core.config.limits.sdp)
-            .map_err(|e| Fault::new(400, e.to_string()))?;
+        let description = Description::of(&held.message, &core.config.limits.sdp)?;
+        let Some(description) = description else { return Ok(Vec::new()) };
         let waiting = if is_offer {
-            self.session.begin_offer(core, key, held.from, &document)
+            self.session.begin_offer(core, key, held.from, &description.document)
         } else {
             let decides = self.decides(&held.message, held.from);
-            self.session.begin_answer(core, key, &document, decides)
+            self.session.begin_answer(core, key, &description.document, decides)
         };
-        held.sdp = Some(Sdp { document, key, is_offer });
+        held.sdp = Some(Sdp { description, key, is_offer });
         waiting
     }
 
@@ -403,6 +426,11 @@ impl Call {
         }
         let callee = callee?;
         self.dialogs.iter().position(|d| d.callee_tag == callee)
+    }
+
+    /// Whether one of its dialogs is with the callee of this tag.
+    pub(crate) fn has_callee(&self, tag: &str) -> bool {
+        self.dialogs.iter().any(|d| d.callee_tag == tag)
     }
 
     /// The dialog a response sent by `from` belongs to: From and To are those of the request.
@@ -499,24 +527,4 @@ impl Call {
     pub(crate) fn set_session_timer(&mut self, now: Instant, seconds: u32, grace: Duration) {
         self.deadline = Some(now + Duration::from_secs(u64::from(seconds)) + grace);
     }
-}
-
-/// Whether the body is a session description that we can read.
-fn has_sdp(message: &Message) -> Result<bool, Fault> {
-    let Some(kind) = message.content_type() else { return Ok(false) };
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/sdp") {
-        // A description that we cannot read is one that we cannot anchor.
-        let plain = message.header("Content-Encoding").is_none_or(|e| e.eq_ignore_ascii_case("identity"));
-        return if plain {
-            Ok(true)
-        } else {
-            Err(Fault::new(415, "compressed session descriptions are not read"))
-        };
-    }
-    let hidden = || memchr::memmem::find(message.body(), b"application/sdp").is_some();
-    if kind.get(..10).is_some_and(|k| k.eq_ignore_ascii_case("multipart/")) && hidden() {
-        return Err(Fault::new(415, "session descriptions inside multipart bodies are not read"));
-    }
-    Ok(false)
 }

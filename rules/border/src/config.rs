@@ -95,7 +95,8 @@ impl Network {
 /// Where requests for a domain go.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// The domain; `*` for all that no other route names. A leading dot takes subdomains.
+    /// The domain; `*` for all that no other route names. A leading dot takes subdomains. What
+    /// has no domain is named by its beginning: `tel:`, `tel:+49`, `urn:service:sos`.
     pub domain: String,
     /// The network it is reached in, by name.
     pub network: String,
@@ -125,6 +126,9 @@ pub enum Registration {
         realm: String,
         /// Who may register.
         users: Vec<User>,
+        /// Digest algorithms offered, the best first (RFC 8760 §2.3). Some clients read only the
+        /// first.
+        algorithms: Vec<carnet_sip::Algorithm>,
         /// Longest binding granted, in seconds.
         max_expires: u32,
         /// Shortest binding granted, in seconds (423 below).
@@ -160,6 +164,8 @@ pub struct Timers {
     pub gateway: Duration,
     /// Longest time from INVITE to its final response (RFC 3261 §16.6 timer C).
     pub ringing: Duration,
+    /// How long the terminals of one q value ring before those of the next are tried.
+    pub hunt: Duration,
     /// Heartbeat of a termination (`hangterm/thb`); zero turns it off.
     pub heartbeat: Duration,
     /// A stream without octets for this long ends the call (`adid/ipstop`).
@@ -181,6 +187,7 @@ impl Default for Timers {
         Self {
             gateway: Duration::from_secs(5),
             ringing: Duration::from_secs(185),
+            hunt: Duration::from_secs(20),
             heartbeat: Duration::from_secs(120),
             inactivity: None,
             subtract_again: Duration::from_secs(2),
@@ -199,7 +206,9 @@ pub struct Limits {
     pub calls: usize,
     /// Ended calls kept for messages that come late, some 40 s each.
     pub ended: usize,
-    /// Dialogs one call may fork into; responses of further ones are not passed on.
+    /// Dialogs without a call (SUBSCRIBE, REFER); more are answered 503.
+    pub subscriptions: usize,
+    /// Dialogs one call or subscription may fork into; further ones are not passed on.
     pub forks: usize,
     /// Media lines of one call that may be on a gateway.
     pub streams: usize,
@@ -218,6 +227,7 @@ impl Default for Limits {
         Self {
             calls: 20_000,
             ended: 100_000,
+            subscriptions: 50_000,
             forks: 12,
             streams: 8,
             held: 16,

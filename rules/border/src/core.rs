@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::context::{Context, Side};
-use crate::event::Event;
+use crate::event::{Cause, Event};
+use crate::fork::Fork;
 use crate::gateways::{Gateways, Request};
 use crate::registrar::Registrar;
 use crate::session::Fault;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Names a call inside one border. Never used again in its life.
+/// Names a call or a subscription inside one border. Never used again in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct CallKey(pub(crate) u64);
 
@@ -42,10 +43,10 @@ pub(crate) enum Op {
 /// Why a request was sent on.
 #[derive(Debug)]
 pub(crate) enum Purpose {
-    /// It belongs to a call and came from this side.
+    /// It belongs to a call or a subscription and came from this side.
     Call(CallKey, Side),
-    /// It belongs to nothing.
-    Relay,
+    /// It belongs to nothing: its branch, and the network it came from.
+    Relay { branch: usize, network: usize },
     /// A REGISTER on its way to the registrar: how it came, and the token of its Path.
     Register { hop: Hop, network: usize, token: String },
 }
@@ -59,10 +60,22 @@ pub(crate) struct Forwarded {
     pub(crate) request: Message,
 }
 
+/// What one call wants of others; done when the call at hand is.
+#[derive(Debug)]
+pub(crate) enum Todo {
+    /// This branch of a fork lost.
+    GiveUp(CallKey, Cause),
+    /// The next group of a fork gets its turn.
+    Launch(ServerKey),
+}
+
 /// What a deadline is for.
 #[derive(Debug)]
 pub(crate) enum Alarm {
+    /// Of a call or a subscription.
     Call(CallKey),
+    /// The group of a fork that is being tried has had its time.
+    Hunt(ServerKey),
     /// A binding of this address of record may have run out.
     Binding(String),
     Subtract {
@@ -106,6 +119,9 @@ pub(crate) struct Core {
     pub(crate) clients: HashMap<ClientKey, Forwarded>,
     /// Requests of calls, by their server transaction, with the transaction they went on in.
     pub(crate) served: HashMap<ServerKey, (CallKey, Option<ClientKey>)>,
+    /// Requests that went several ways.
+    pub(crate) forks: HashMap<ServerKey, Fork>,
+    pub(crate) todo: VecDeque<Todo>,
     /// The user parts of our Contacts.
     pub(crate) tokens: HashMap<String, (CallKey, Side)>,
     pub(crate) alarms: BTreeMap<AlarmKey, Alarm>,
@@ -126,6 +142,8 @@ impl Core {
             ops: HashMap::new(),
             clients: HashMap::new(),
             served: HashMap::new(),
+            forks: HashMap::new(),
+            todo: VecDeque::new(),
             tokens: HashMap::new(),
             alarms: BTreeMap::new(),
             next_alarm: 0,
@@ -214,6 +232,17 @@ impl Core {
 
     /// Refuses a request.
     pub(crate) fn refuse(&mut self, now: Instant, key: ServerKey, request: &Message, fault: &Fault) {
+        self.refuse_branch(now, (key, 0), request, fault);
+    }
+
+    /// Refuses a request, or one branch of it.
+    pub(crate) fn refuse_branch(
+        &mut self,
+        now: Instant,
+        (key, branch): (ServerKey, usize),
+        request: &Message,
+        fault: &Fault,
+    ) {
         let Ok(mut response) = Message::response(request, fault.status, "") else { return };
         let code = fault.warning.unwrap_or(399);
         let text: String =
@@ -233,7 +262,7 @@ impl Core {
             status: fault.status,
             reason: fault.text.clone(),
         });
-        let _ = self.endpoint.respond(now, key, response);
+        self.reply(now, (key, branch), response, true);
     }
 
     /// How long a call that is over is remembered, for what still comes of it.

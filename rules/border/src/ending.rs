@@ -15,7 +15,7 @@ use std::time::Instant;
 impl Call {
     /// The final response to the first INVITE, from here.
     pub(crate) fn answer_first(&mut self, core: &mut Core, now: Instant, fault: &Fault) {
-        core.refuse(now, self.first.server, &self.first.message, fault);
+        core.refuse_branch(now, (self.first.server, self.first.branch), &self.first.message, fault);
         core.served.remove(&self.first.server);
     }
 
@@ -81,7 +81,9 @@ impl Call {
             Phase::Over => return,
             Phase::Setup => {
                 let fault = match cause {
-                    Cause::GatewayLost | Cause::Gateway => Fault::new(503, cause.to_string()),
+                    Cause::GatewayLost | Cause::Gateway | Cause::Stopping => {
+                        Fault::new(503, cause.to_string())
+                    }
                     _ => Fault::new(480, cause.to_string()),
                 };
                 return self.give_up(core, now, &fault, cause);

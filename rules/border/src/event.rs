@@ -38,6 +38,12 @@ pub enum Cause {
     Gateway,
     /// No octet passed for the time configured.
     Inactive,
+    /// The border goes out of service.
+    Stopping,
+    /// Another terminal of the callee answered.
+    Elsewhere,
+    /// Rang for long enough; another terminal of the callee is tried.
+    NotAnswered,
 }
 
 impl fmt::Display for Cause {
@@ -53,6 +59,9 @@ impl fmt::Display for Cause {
             Self::NoAck => f.write_str("the answer was never acknowledged"),
             Self::Gateway => f.write_str("the media gateway failed"),
             Self::Inactive => f.write_str("the media stopped"),
+            Self::Stopping => f.write_str("the border goes out of service"),
+            Self::Elsewhere => f.write_str("answered elsewhere"),
+            Self::NotAnswered => f.write_str("not answered here"),
         }
     }
 }
@@ -169,6 +178,8 @@ pub enum Event {
         gateway: GatewayName,
         /// Calls that ended by it.
         calls: usize,
+        /// It said that it goes (ServiceChange Forced).
+        announced: bool,
     },
     /// A gateway did not do what it was asked.
     GatewayRefused {
@@ -207,13 +218,17 @@ impl Event {
     /// How much attention it deserves.
     pub fn level(&self) -> Level {
         match self {
+            // One that leaves in order, with nothing on it, is no trouble.
+            Self::GatewayLost { calls: 0, announced: true, .. } => Level::Info,
             Self::GatewayLost { .. } => Level::Error,
             Self::RegistrationRefused { .. } | Self::RequestRefused { .. } | Self::GatewayRefused { .. } => {
                 Level::Warn
             }
-            Self::CallEnded { cause: Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_), .. } => {
-                Level::Info
-            }
+            Self::CallEnded {
+                cause:
+                    Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,
+                ..
+            } => Level::Info,
             Self::CallEnded { .. } => Level::Warn,
             _ => Level::Info,
         }

@@ -5,7 +5,9 @@
 
 use crate::config::{Config, Gateway};
 use carnet_h248::association::Failure;
-use carnet_h248::controller::{self, Controller, GatewayConfig, GatewayName, RequestError, RequestNumber};
+use carnet_h248::controller::{
+    self, Controller, GatewayConfig, GatewayName, LostReason, RequestError, RequestNumber,
+};
 use carnet_h248::{
     ActionReply, ActionRequest, ContextId, ErrorDescriptor, MId, Message, ObservedEvents, TerminationId,
 };
@@ -19,7 +21,7 @@ pub(crate) type Request = RequestNumber;
 #[derive(Debug)]
 pub(crate) enum Report {
     Up(GatewayName),
-    Lost(GatewayName),
+    Lost(GatewayName, bool),
     TurnedAway(GatewayName, ErrorDescriptor),
     /// With an error, `actions` is what was done before it.
     Reply {
@@ -131,7 +133,9 @@ impl Gateways {
         loop {
             return Some(match self.controller.poll_event()? {
                 controller::Event::Registered { gateway, .. } => Report::Up(gateway),
-                controller::Event::Lost { gateway, .. } => Report::Lost(gateway),
+                controller::Event::Lost { gateway, reason } => {
+                    Report::Lost(gateway, reason == LostReason::Forced)
+                }
                 controller::Event::Refused { gateway, error } => Report::TurnedAway(gateway, error),
                 controller::Event::Reply { request, result, .. } => {
                     let (actions, error) = match result {

@@ -5,13 +5,17 @@
 //! edits of the session description, and every other octet of the signalling passes as it came.
 //!
 //! * `plan`: what to do with each media line, and why.
+//! * `body`: the session description in a message.
 //! * `offer`, `answer`, `session`: offer/answer over the life of a call.
 //! * `context`: one H.248 context and its commands.
 //! * `call`, `pass`, `ending`: the queue of a call, what goes on, and how it ends.
+//! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
+//!   without media.
 //! * `route`, `forward`, `registrar`: where requests go and what changes in them.
 //! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
 
 mod answer;
+mod body;
 mod border;
 mod call;
 mod config;
@@ -19,14 +23,17 @@ mod context;
 mod core;
 mod ending;
 mod event;
+mod fork;
 mod forward;
 mod gateways;
 mod offer;
+mod outside;
 mod pass;
 mod plan;
 mod registrar;
 mod route;
 mod session;
+mod subscription;
 
 pub use border::{Border, Load, Out};
 pub use carnet_h248::controller::GatewayName;

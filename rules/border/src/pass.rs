@@ -31,17 +31,13 @@ impl Call {
     /// Puts the gateway's addresses into the message.
     fn dress(&self, core: &Core, held: &mut Held) -> Result<(), Fault> {
         let Some(sdp) = held.sdp.as_mut().filter(|_| self.phase != Phase::Over) else { return Ok(()) };
+        let document = &mut sdp.description.document;
         if sdp.is_offer {
-            self.session.finish_offer(core, sdp.key, &mut sdp.document)?;
+            self.session.finish_offer(core, sdp.key, document)?;
         } else {
-            self.session.relocate(core, &mut sdp.document, held.from.other())?;
+            self.session.relocate(core, document, held.from.other())?;
         }
-        let octets = sdp.document.to_bytes();
-        if octets != *held.message.body() {
-            let kind = held.message.content_type().map(|t| t.into_owned());
-            held.message.set_body(octets, kind.as_deref()).map_err(|e| Fault::new(500, e.to_string()))?;
-        }
-        Ok(())
+        sdp.description.put_into(&mut held.message)
     }
 
     fn pass_request(&mut self, core: &mut Core, now: Instant, from: Side, key: ServerKey, message: Message) {
@@ -49,8 +45,9 @@ impl Call {
         let first = key == self.first.server;
         let bye = *message.method() == Method::Bye;
         let at = self.dialog_of(from, &message);
-        // Crossing BYEs still pass; anything else of a call that is over finds no dialog.
-        if self.phase == Phase::Over && !bye {
+        // Crossing BYEs still pass, and what a REFER in the call came to (RFC 5057 §4.1);
+        // anything else of a call that is over finds no dialog.
+        if self.phase == Phase::Over && !bye && *message.method() != Method::Notify {
             if !first {
                 core.refuse(now, key, &message, &Fault::new(481, "the call is over"));
             }
@@ -74,7 +71,9 @@ impl Call {
         let method = message.method().clone();
         match sent {
             Ok(client) => {
-                core.served.insert(key, (self.key, Some(client)));
+                if !core.forks.contains_key(&key) {
+                    core.served.insert(key, (self.key, Some(client)));
+                }
                 let purpose = Purpose::Call(self.key, from);
                 core.clients.insert(client, Forwarded { purpose, server: key, request: message });
                 if first {
@@ -131,9 +130,15 @@ impl Call {
         let contact = &self.legs.of(to).contact;
         let onward = forward::response(&message, request, contact)
             .or_else(|_| Message::response(request, if status < 200 { 183 } else { 502 }, ""));
-        if let Ok(onward) = onward {
+        let branch = if first { self.first.branch } else { 0 };
+        let sent = onward.is_ok_and(|onward| core.reply(now, (server, branch), onward, false));
+        if first && success && !sent {
             // An answer that comes too late for its request has nowhere to go.
-            let _ = core.endpoint.respond(now, server, onward);
+            self.turn_down(core, now, client, &message);
+            if self.phase == Phase::Setup {
+                self.over(core, now, Cause::Elsewhere);
+            }
+            return;
         }
         if status < 200 {
             return;
@@ -155,8 +160,7 @@ impl Call {
         } else {
             self.roll_back(core, to, request);
             if first {
-                let cause = if self.first.cancelled { Cause::Cancelled } else { Cause::Refused(status) };
-                self.over(core, now, cause);
+                self.over(core, now, self.first.given_up.unwrap_or(Cause::Refused(status)));
             }
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! RFC 3261 §10.3, RFC 3327 (Path), RFC 3608 (Service-Route), RFC 7616 and 2617 (digest).
 //!
-//! Left out: RFC 5627 (GRUU), RFC 3680 (registration state), forking to several bindings of one
-//! user: calls go to the one registered last.
+//! A user may have several bindings, one a contact; requests go to all of them, see `fork`.
+//!
+//! Left out: RFC 5627 (GRUU), RFC 3680 (registration state); of RFC 5626 only that a terminal
+//! with `+sip.instance` and `reg-id` replaces its own binding when its contact changes.
 
 use crate::config::Registration;
 use crate::core::{Alarm, Core, Forwarded, Purpose};
@@ -24,6 +26,10 @@ pub(crate) struct Binding {
     pub(crate) hop: Hop,
     pub(crate) network: usize,
     pub(crate) behind_nat: bool,
+    /// Preference among the bindings of a user, in thousandths (RFC 3261 §20.10).
+    pub(crate) q: u16,
+    /// `+sip.instance` and `reg-id`, where the terminal gives both (RFC 5626 §4.2).
+    instance: Option<String>,
     /// Proxies between here and the terminal (RFC 3327).
     pub(crate) path: Vec<String>,
     /// The way calls of this user take (RFC 3608).
@@ -57,8 +63,8 @@ fn aor_key(uri: &Uri) -> String {
 
 impl Registrar {
     /// Where a user can be reached.
-    pub(crate) fn lookup(&self, target: &Uri) -> Option<&Binding> {
-        self.bindings.get(&aor_key(target))?.last()
+    pub(crate) fn lookup(&self, target: &Uri) -> &[Binding] {
+        self.bindings.get(&aor_key(target)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The binding whose Path holds this token.
@@ -146,16 +152,18 @@ impl Core {
         message: &Message,
         hop: &Hop,
     ) -> Result<(), Fault> {
-        let Registration::Local { realm, users, max_expires, min_expires } = &self.config.registration else {
+        let Registration::Local { realm, users, algorithms, max_expires, min_expires } =
+            &self.config.registration
+        else {
             return Err(Fault::new(500, "not the registrar"));
         };
         let (max, min) = (*max_expires, *min_expires);
         let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
         let mut random = self.random.clone();
-        let digest = self
-            .registrar
-            .digest
-            .get_or_insert_with(|| DigestServer::new(DigestSettings::new(realm), now, &mut random));
+        let digest = self.registrar.digest.get_or_insert_with(|| {
+            let settings = DigestSettings { algorithms: algorithms.clone(), ..DigestSettings::new(realm) };
+            DigestServer::new(settings, now, &mut random)
+        });
         let password = |name: &str| users.iter().find(|u| u.username == name).map(|u| &u.password);
         let user = match digest.verify(now, message, password) {
             Verdict::Accepted { user } => user,
@@ -176,7 +184,8 @@ impl Core {
         let mut response = Message::response(message, 200, "").map_err(malformed)?;
         for binding in self.registrar.bindings.get(&aor_key(&aor)).into_iter().flatten() {
             let left = binding.expires.saturating_duration_since(now).as_secs();
-            let value = format!("<{}>;expires={left}", binding.contact);
+            let q = if binding.q < 1000 { format!(";q=0.{:03}", binding.q) } else { String::new() };
+            let value = format!("<{}>{q};expires={left}", binding.contact);
             response.push_back("Contact", &value).map_err(malformed)?;
         }
         response.copy_lines("Path", message);
@@ -220,9 +229,16 @@ impl Core {
             }
             let uri = contact.uri().clone();
             let old = known.iter().find(|b| b.contact.equivalent(&uri));
+            let instance = instance(&contact);
+            // RFC 5626 §6: the same terminal on the same flow, whatever address it has now.
+            let moved = |b: &&Binding| b.instance.is_some() && b.instance == instance;
+            let before = known.iter().filter(|b| moved(b) && !b.contact.equivalent(&uri));
+            updates.extend(before.map(|b| (b.clone(), 0)));
             let binding = Binding {
                 aor: aor.clone(),
                 behind_nat: uri.ip().is_some_and(|ip| ip != hop.remote.ip()),
+                q: preference(&contact),
+                instance,
                 contact: uri,
                 hop: hop.clone(),
                 network,
@@ -239,7 +255,11 @@ impl Core {
         let more =
             updates.iter().filter(|(b, s)| *s > 0 && !known.iter().any(|k| k.contact.equivalent(&b.contact)));
         let more = more.count();
-        if known.len() + more > limits.contacts || self.registrar.count + more > limits.bindings {
+        let gone =
+            updates.iter().filter(|(b, s)| *s == 0 && known.iter().any(|k| k.contact.equivalent(&b.contact)));
+        if known.len() + more > limits.contacts + gone.count()
+            || self.registrar.count + more > limits.bindings
+        {
             return Err(Fault::new(503, "no room for more bindings"));
         }
         Ok(updates)
@@ -361,6 +381,8 @@ impl Core {
             let binding = Binding {
                 aor: aor.clone(),
                 behind_nat: contact.ip().is_some_and(|ip| ip != hop.remote.ip()),
+                q: mine.map_or(1000, preference),
+                instance: None,
                 contact,
                 hop: hop.clone(),
                 network,
@@ -375,4 +397,19 @@ impl Core {
         }
         self.apply(&aor, updates);
     }
+}
+
+/// The `q` of a contact in thousandths; the highest if there is none or it is no q value.
+fn preference(contact: &NameAddr) -> u16 {
+    let Some(text) = contact.param("q") else { return 1000 };
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
+    match (whole, digits) {
+        ("0", true) => format!("{part:0<3}").parse().unwrap_or(1000),
+        _ => 1000,
+    }
+}
+
+fn instance(contact: &NameAddr) -> Option<String> {
+    Some(format!("{};{}", contact.param("+sip.instance")?, contact.param("reg-id")?))
 }

@@ -19,6 +19,8 @@ pub(crate) struct Onward {
     /// The next hop, where neither a Route nor the Request-URI says it.
     pub(crate) next: Option<Uri>,
     pub(crate) end: End,
+    /// Preference among several ways, in thousandths.
+    pub(crate) q: u16,
 }
 
 /// The network a message came from: by our address it was sent to, else by its source.
@@ -38,9 +40,9 @@ pub(crate) fn network_of(config: &Config, hop: &Hop) -> Option<usize> {
         .or_else(|| config.networks.iter().position(|n| anywhere(n) && n.peers.is_empty()))
 }
 
-/// Finds the way for a request that came from `from`; `caller` is the sender's binding, if it is
-/// a registered terminal.
-pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) -> Result<Onward, Fault> {
+/// Finds the ways for a request: several if it is for a user with several terminals. `caller` is
+/// the sender's binding, if it is a registered terminal.
+pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) -> Result<Vec<Onward>, Fault> {
     let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
     let target = message.request_uri().cloned().ok_or_else(|| Fault::new(400, "no Request-URI"))?;
     let mut routes = message.routes().map_err(malformed)?;
@@ -54,7 +56,7 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
         routes.remove(0);
     }
     if let Some(binding) = by_path {
-        return to_terminal(core, binding, target);
+        return Ok(vec![to_terminal(core, binding, target)?]);
     }
     if let Some(caller) = caller
         && let Registration::Forward { network, .. } = &core.config.registration
@@ -63,13 +65,18 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
         let remote = Remote { target: Some(target), routes: caller.service_route.clone(), cseq: 0 };
         let registrar = network_named(&core.config, network)?;
         return match remote.routes.is_empty() {
-            true => by_domain(&core.config, remote),
-            false => Ok(Onward { remote, hop: None, next: None, end: core_end(registrar) }),
+            true => Ok(vec![by_domain(&core.config, remote)?]),
+            false => Ok(vec![Onward { remote, hop: None, next: None, end: core_end(registrar), q: 1000 }]),
         };
     }
-    if let Some(found) = core.registrar.lookup(&target) {
-        let contact = found.contact.clone();
-        return to_terminal(core, found, contact);
+    let found = core.registrar.lookup(&target);
+    // Who calls oneself wants one's other terminals.
+    let own = |b: &&Binding| caller.is_some_and(|c| c.contact.equivalent(&b.contact));
+    let others = found.len() > 1 && !found.iter().all(|b| own(&b));
+    let called = found.iter().filter(|b| !(others && own(b)));
+    let ways = called.map(|b| to_terminal(core, b, b.contact.clone())).collect::<Result<Vec<_>, _>>()?;
+    if !ways.is_empty() {
+        return Ok(ways);
     }
     if let Registration::Local { realm, users, .. } = &core.config.registration
         && target.host().eq_ignore_ascii_case(realm)
@@ -82,7 +89,7 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
         });
     }
     let routes = routes.iter().map(NameAddr::to_string).collect();
-    by_domain(&core.config, Remote { target: Some(target), routes, cseq: 0 })
+    Ok(vec![by_domain(&core.config, Remote { target: Some(target), routes, cseq: 0 })?])
 }
 
 fn to_terminal(core: &Core, binding: &Binding, target: Uri) -> Result<Onward, Fault> {
@@ -95,12 +102,22 @@ fn to_terminal(core: &Core, binding: &Binding, target: Uri) -> Result<Onward, Fa
         hop: Some(binding.hop.clone()),
         next: None,
         end: End { network, behind_nat: binding.behind_nat, source: Some(binding.hop.remote.ip()) },
+        q: binding.q,
     })
 }
 
 fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
     let host = remote.target.as_ref().map(Uri::host).unwrap_or_default();
+    // `tel:` and `urn:service:sos` name no domain: a route names how they begin (RFC 3966,
+    // RFC 5031: `urn:service:sos` is for `urn:service:sos.police` too).
+    let hostless = remote.target.as_ref().filter(|t| t.host().is_empty());
+    let begins = |target: &Uri, start: &str| {
+        let (head, tail) = (target.as_str().get(..start.len()), target.as_str().get(start.len()..));
+        let whole = start.ends_with(':') || tail.is_some_and(|t| t.is_empty() || t.starts_with(['.', ';']));
+        start.contains(':') && whole && head.is_some_and(|h| h.eq_ignore_ascii_case(start))
+    };
     let fits = |domain: &str| match domain.strip_prefix('.') {
+        _ if hostless.is_some() => hostless.is_some_and(|target| begins(target, domain)),
         Some(parent) => {
             let at = host.len().checked_sub(parent.len());
             at.and_then(|at| host.get(at..)).is_some_and(|tail| tail.eq_ignore_ascii_case(parent))
@@ -112,7 +129,10 @@ fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
     let route = exact.or_else(|| config.routes.iter().find(|r| r.domain == "*"));
     let route = route.ok_or_else(|| Fault::new(404, "no route to this domain"))?;
     let network = network_named(config, &route.network)?;
-    Ok(Onward { remote, hop: None, next: route.hop.clone(), end: core_end(network) })
+    if hostless.is_some() && route.hop.is_none() && remote.routes.is_empty() {
+        return Err(Fault::new(404, "no next hop for an address without a domain"));
+    }
+    Ok(Onward { remote, hop: None, next: route.hop.clone(), end: core_end(network), q: 1000 })
 }
 
 fn core_end(network: usize) -> End {

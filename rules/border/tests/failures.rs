@@ -239,6 +239,33 @@ fn a_lost_gateway_ends_its_calls_both_ways() {
     w.assert_empty();
 }
 
+/// A border that goes out of service lets calls go on, takes no new ones, and at last ends both ends of
+/// each call and gives everything back.
+#[test]
+fn going_out_of_service() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, bob, _, _) = up(&mut w);
+    w.border.retire();
+    let late = Ua::new("alice", ALICE, "bob", "call-late");
+    let invite = w.request(&late, Method::Invite, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &invite);
+    let refusal = w.take_status(ALICE, 503);
+    w.send(ALICE, ACCESS, &ack_of(&invite, &refusal));
+    assert!(refusal.header("Retry-After").is_some());
+    assert_eq!(w.border.load().live, 1, "the call that there was goes on");
+
+    let now = w.now;
+    w.border.end_calls(now);
+    w.settle();
+    let (to_alice, to_bob) = (w.take_request(ALICE, Method::Bye), w.take_request(BOB, Method::Bye));
+    assert!(to_alice.header("Reason").is_some_and(|r| r.contains("out of service")), "{to_alice:?}");
+    w.send(ALICE, ACCESS, &alice.answer(&to_alice, 200, None));
+    w.send(BOB, ACCESS, &bob.answer(&to_bob, 200, None));
+    assert_eq!(cause(&w), Cause::Stopping);
+    assert!(w.gateway.state.is_empty(), "contexts were subtracted");
+    w.assert_empty();
+}
+
 #[test]
 fn silence_on_the_wire_ends_the_call() {
     let mut config = alg(Reliable);
@@ -301,27 +328,6 @@ fn an_answer_with_another_transport_is_turned_down() {
         assert!(matches!(refusal.status(), Some(488 | 400)), "{what}: {}", text(&refusal));
         w.send(ALICE, ACCESS, &ack_of(&invite, &refusal));
         w.assert_empty();
-    }
-}
-
-#[test]
-fn descriptions_that_cannot_be_read_do_not_pass() {
-    for (sdp, kind, status) in [
-        (offer().replace("a=x-unknown", "a=x-unknown\ra=setup:active"), "application/sdp", 400),
-        (offer().replace("m=message 2855", "m=message 70000"), "application/sdp", 400),
-        (
-            format!("--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b--\r\n", offer()),
-            "multipart/mixed;boundary=b",
-            415,
-        ),
-    ] {
-        let mut w = World::with_users(alg(Reliable));
-        let alice = Ua::new("alice", ALICE, "bob", "call-f");
-        let mut invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
-        invite.set_body(sdp, Some(kind)).unwrap();
-        w.send(ALICE, ACCESS, &invite);
-        refused(&mut w, &invite, status);
-        assert!(w.try_take(BOB).is_none());
     }
 }
 

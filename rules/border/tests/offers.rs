@@ -432,3 +432,132 @@ fn a_call_without_tcp_media_needs_no_gateway() {
     w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer.replace(".20", ".30"))));
     assert_eq!(body(&w.take_status(ALICE, 200)), offer.replace(".20", ".30"));
 }
+
+// -- races -----------------------------------------------------------------------------------------
+
+/// RFC 3264 §6.1: nor may an early answer change the transport.
+#[test]
+fn an_early_answer_with_another_transport_ends_the_attempt() {
+    for (offered, answered) in [
+        ("TCP/TLS/MSRP", "TCP/MSRP"),
+        ("TCP/TLS/MSRP", "UDP/TLS/MSRP"),
+        ("TCP/MSRP", "TCP/TLS/MSRP"),
+        ("TCP/TLS/MSRP", "TCP/TLS/MSRPX"),
+    ] {
+        let mut w = World::with_users(alg(Reliable));
+        let offer = msrps("192.0.2.20", 2855, "actpass").replace("TCP/TLS/MSRP", offered);
+        let (_, at_bob) = start(&mut w, Some(&offer));
+        let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+        let answer = msrps("192.0.2.30", 7394, "passive").replace("TCP/TLS/MSRP", answered);
+        w.send(BOB, ACCESS, &reliable(bob.answer(&at_bob, 183, Some(&answer)), 1));
+        let refusal = w.take_status(ALICE, 488);
+        assert!(refusal.header("Warning").unwrap().contains("another transport"), "{}", text(&refusal));
+        let cancel = w.take_request(BOB, Method::Cancel);
+        w.send(BOB, ACCESS, &bob.answer(&cancel, 200, None));
+        w.send(BOB, ACCESS, &bob.answer(&at_bob, 487, None));
+        w.take_request(BOB, Method::Ack);
+        assert!(w.gateway.state.is_empty());
+        w.assert_empty();
+    }
+}
+
+fn cancel(invite: &Message) -> Message {
+    let mut m = Message::request(Method::Cancel, invite.request_uri().unwrap().clone());
+    for name in ["Via", "From", "To", "Call-ID"] {
+        m.copy_lines(name, invite);
+    }
+    m.push_back("CSeq", &format!("{} CANCEL", invite.cseq().unwrap().number)).unwrap();
+    m
+}
+
+/// The answer is here and waits for the gateway: too late for a CANCEL.
+#[test]
+fn a_cancel_while_the_answer_waits_for_the_gateway() {
+    let mut w = World::with_users(alg(Reliable));
+    let mut alice = Ua::new("alice", ALICE, "bob", "call-o");
+    let invite = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+    let invite = with_sdp(invite, &msrps("192.0.2.20", 2855, "actpass"));
+    w.send(ALICE, ACCESS, &invite);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.gateway.hold = true;
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7394, "passive"))));
+    assert!(w.try_take(ALICE).is_none());
+    w.send(ALICE, ACCESS, &cancel(&invite));
+    assert_eq!(w.take_status(ALICE, 200).cseq().unwrap().method, Method::Cancel);
+    w.gateway.let_go();
+    w.settle();
+    let ok = w.take_status(ALICE, 200);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    assert!(w.try_take(BOB).is_none(), "no CANCEL for what is answered");
+    hang_up(&mut Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob });
+}
+
+#[test]
+fn a_cancelled_re_invite_changes_nothing() {
+    let mut e = up();
+    let before = format!("{:?}", e.w.gateway.state);
+    let invite = with_sdp(
+        e.w.request(&e.alice, Method::Invite, &e.at_alice, 60),
+        &two_lines("192.0.2.20", "actpass", [2900, 2901]),
+    );
+    e.w.send(ALICE, ACCESS, &invite);
+    let at_bob = e.w.take_request(BOB, Method::Invite);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 180, None));
+    e.w.take_status(ALICE, 180);
+    assert_eq!(e.w.gateway.contexts(), 2);
+    e.w.send(ALICE, ACCESS, &cancel(&invite));
+    assert_eq!(e.w.take_status(ALICE, 200).cseq().unwrap().method, Method::Cancel);
+    let there = e.w.take_request(BOB, Method::Cancel);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&there, 200, None));
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 487, None));
+    e.w.take_request(BOB, Method::Ack);
+    e.w.take_status(ALICE, 487);
+    assert_eq!(format!("{:?}", e.w.gateway.state), before);
+    hang_up(&mut e);
+}
+
+/// One end hangs up while the other's re-INVITE waits for the gateway.
+#[test]
+fn a_bye_overtakes_a_re_invite() {
+    let mut e = up();
+    e.w.gateway.hold = true;
+    let more = two_lines("192.0.2.20", "actpass", [2855, 2901]);
+    let invite = with_sdp(e.w.request(&e.alice, Method::Invite, &e.at_alice, 60), &more);
+    e.w.send(ALICE, ACCESS, &invite);
+    let bye = e.w.request(&e.bob, Method::Bye, &e.at_bob, 61);
+    e.w.send(BOB, ACCESS, &bye);
+    assert!(e.w.try_take(ALICE).is_none(), "nothing overtakes inside the border");
+    e.w.gateway.let_go();
+    e.w.settle();
+    let at_bob = e.w.take_request(BOB, Method::Invite);
+    let there = e.w.take_request(ALICE, Method::Bye);
+    e.w.send(ALICE, ACCESS, &e.alice.answer(&there, 200, None));
+    e.w.take_status(BOB, 200);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 481, None));
+    e.w.take_status(ALICE, 481);
+    e.w.assert_empty();
+}
+
+/// Both change the session with UPDATE at once (RFC 3311 §5.2): 491 each, and nothing moves.
+#[test]
+fn updates_that_cross() {
+    let mut e = up();
+    let before = format!("{:?}", e.w.gateway.state);
+    let sdp = |ip: &str, port| msrps(ip, port, "actpass");
+    let a = with_sdp(e.w.request(&e.alice, Method::Update, &e.at_alice, 70), &sdp("192.0.2.20", 2900));
+    let b = with_sdp(e.w.request(&e.bob, Method::Update, &e.at_bob, 71), &sdp("192.0.2.30", 7400));
+    e.w.send(ALICE, ACCESS, &a);
+    e.w.send(BOB, ACCESS, &b);
+    let at_bob = e.w.take_request(BOB, Method::Update);
+    let at_alice = e.w.take_request(ALICE, Method::Update);
+    e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 491, None));
+    e.w.send(ALICE, ACCESS, &e.alice.answer(&at_alice, 491, None));
+    e.w.take_status(ALICE, 491);
+    e.w.take_status(BOB, 491);
+    assert_eq!(format!("{:?}", e.w.gateway.state), before);
+    hang_up(&mut e);
+}

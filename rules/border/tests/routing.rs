@@ -79,6 +79,29 @@ fn wrong_passwords_and_other_peoples_addresses() {
 
 /// Calls go to the flow the terminal registered on, whatever its Contact says; one behind a NAT
 /// is the one that connects.
+/// The best first, one line each; a client that can do only MD5 may be given only that.
+#[test]
+fn algorithms_of_the_challenge() {
+    use carnet_sip::Algorithm::{Md5, Sha256};
+    for (offered, asked) in [(vec![Sha256, Md5], ["SHA-256", "MD5"].as_slice()), (vec![Md5], &["MD5"])] {
+        let mut config = alg(Reliable);
+        if let Registration::Local { algorithms, .. } = &mut config.registration {
+            *algorithms = offered;
+        }
+        let mut w = World::up(config);
+        let ua = Ua::new("alice", ALICE, "alice", "reg-a");
+        let register = w.request(&ua, Method::Register, "sip:example.com", 1);
+        w.send(ALICE, ACCESS, &register);
+        let challenge = w.take_status(ALICE, 401);
+        let lines: Vec<_> = challenge.lines("WWW-Authenticate").map(|l| l.into_owned()).collect();
+        assert_eq!(lines.len(), asked.len());
+        for (line, name) in lines.iter().zip(asked) {
+            assert!(line.contains(&format!("algorithm={name},")), "{line}");
+        }
+        w.register("alice", ALICE);
+    }
+}
+
 #[test]
 fn a_terminal_behind_a_nat() {
     let mut w = World::up(alg(Reliable));
@@ -240,6 +263,66 @@ fn domains_choose_the_way() {
         }
     }
     assert_eq!(w.border.load().requests, 0);
+}
+
+/// RFC 3966, RFC 5031: addresses without a domain have routes of their own, or take the last one.
+#[test]
+fn telephone_numbers_and_services() {
+    const SOS: &str = "198.51.100.112:5060";
+    const PHONES: &str = "198.51.100.49:5060";
+    let mut config = alg(Reliable);
+    let route = |domain: &str, hop: Option<&str>| Route {
+        domain: domain.into(),
+        network: "core".into(),
+        hop: hop.map(|h| uri(&format!("sip:{h}"))),
+    };
+    let rest = config.routes.remove(0);
+    config.routes =
+        vec![route("urn:service:sos", Some(SOS)), route("tel:+49", Some(PHONES)), route("tel:0", None), rest];
+    let mut w = World::with_users(config);
+    for (n, (target, hop)) in [
+        ("urn:service:sos", Some(SOS)),
+        ("urn:service:sos.police", Some(SOS)),
+        ("URN:service:sos", Some(SOS)),
+        ("urn:service:sosig", Some(PEER)),
+        ("urn:service:counseling", Some(PEER)),
+        ("tel:+49.30", Some(PHONES)),
+        ("tel:+4930;phone-context=x", Some(PEER)),
+        ("tel:+1-201-555-0123", Some(PEER)),
+        ("tel:0", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut ua = Ua::new("alice", ALICE, "bob", &format!("call-{n}"));
+        ua.remote = format!("<{target}>");
+        let invite =
+            with_sdp(w.request(&ua, Method::Invite, target, 1), &msrps("192.0.2.20", 2855, "actpass"));
+        w.send(ALICE, ACCESS, &invite);
+        let Some(hop) = hop else {
+            w.take_status(ALICE, 404);
+            continue;
+        };
+        let there = w.take_request(hop, Method::Invite);
+        assert_eq!(there.request_uri().unwrap().as_str(), target);
+        assert_eq!(there.header("To").as_deref(), Some(&*format!("<{target}>")));
+        assert!(body(&there).contains("c=IN IP6 2001:db8:1::10"), "anchored like any other");
+        // An answer, and the way of later requests.
+        let sos = Ua::answering("psap", hop, &there, "p1");
+        w.send(hop, CORE, &sos.answer(&there, 200, Some(&msrps("2001:db8:2::99", 2855, "passive"))));
+        let ok = w.take_status(ALICE, 200);
+        ua.remote = ok.header("To").unwrap().into_owned();
+        for (method, cseq) in [(Method::Ack, 1), (Method::Bye, 2)] {
+            let request = w.request(&ua, method.clone(), &contact(&ok), cseq);
+            w.send(ALICE, ACCESS, &request);
+            let there = w.take_request(hop, method.clone());
+            assert_eq!(there.request_uri().unwrap().as_str(), format!("sip:psap@{hop}"));
+            if method == Method::Bye {
+                w.send(hop, CORE, &sos.answer(&there, 200, None));
+                w.take_status(ALICE, 200);
+            }
+        }
+    }
 }
 
 // -- two borders --------------------------------------------------------------------------------------

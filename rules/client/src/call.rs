@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 use carnet_sip::{ClientKey, DialogId, Message, Method, ServerKey, Silence, Uri};
 
 use crate::callee::{Alerting, Resolving};
-use crate::caller::{Inviting, Wanting, goodbye};
+use crate::caller::{Answered, Branch, Inviting, Wanting, goodbye};
 use crate::core::{Core, Ids};
 use crate::description::Own;
 use crate::event::{CallId, Ending, Event};
@@ -53,6 +53,7 @@ impl Call {
         match &self.state {
             State::Up(up) => DialogId::of_request(request).is_ok_and(|id| id == up.dialog.id()),
             State::Alerting(alerting) => alerting.offered.owns(request),
+            State::Inviting(inviting) => inviting.branch_of(request).is_some(),
             _ => false,
         }
     }
@@ -75,13 +76,13 @@ impl Call {
 
     pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) {
         match self.take() {
-            State::Alerting(mut alerting) => {
-                if alerting.tick(core, now) {
-                    self.state = State::Alerting(alerting);
-                } else {
+            State::Alerting(mut alerting) => match alerting.tick(core, now) {
+                Ok(()) => self.state = State::Alerting(alerting),
+                Err(Refusal::Unanswered) => {
                     self.decline(core, now, &alerting.offered, &Refusal::Unanswered);
                 }
-            }
+                Err(refusal) => self.withdraw(core, now, &alerting.offered, refusal),
+            },
             State::Up(mut up) => match self.up_tick(core, now, &mut up) {
                 Ok(()) => self.state = State::Up(up),
                 Err(refusal) => {
@@ -98,7 +99,7 @@ impl Call {
             State::Up(up) => self.requested(core, now, up, key, request),
             State::Alerting(mut alerting) => match request.method() {
                 Method::Prack => {
-                    Self::prack(core, now, &mut alerting, key, request);
+                    alerting.prack(core, now, key, request);
                     self.state = State::Alerting(alerting);
                 }
                 // RFC 3261 §15: a caller may end an early dialog so.
@@ -107,10 +108,20 @@ impl Call {
                     self.cancelled(core, now, &alerting.offered);
                 }
                 _ => {
-                    core.reply(now, key, request, 491, None);
+                    self.requested_early(core, now, &mut alerting.offered.dialog, None, key, request);
                     self.state = State::Alerting(alerting);
                 }
             },
+            State::Inviting(mut inviting) => {
+                match inviting.branch_of(request).and_then(|at| inviting.branches.get_mut(at)) {
+                    Some(Branch { dialog, answer }) => {
+                        let settled = answer.as_ref().and_then(Answered::settled);
+                        self.requested_early(core, now, dialog, settled, key, request);
+                    }
+                    None => core.reply(now, key, request, 481, None),
+                }
+                self.state = State::Inviting(inviting);
+            }
             other => {
                 core.reply(now, key, request, 481, None);
                 self.state = other;

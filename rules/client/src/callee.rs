@@ -10,7 +10,7 @@ use carnet_sdp::{Direction, Document, Setup};
 use carnet_sip::{Dialog, DialogId, Message, Provisionals, Repetition, ServerKey};
 
 use crate::call::{Call, State};
-use crate::core::{Core, Ids, sdp, set_sdp, tag_to};
+use crate::core::{Core, Ids, sdp_of_request, set_sdp, tag_to};
 use crate::description::{Own, Peer, read_offer};
 use crate::event::{CallId, Ending, Event, FetchId};
 use crate::file::Side;
@@ -25,7 +25,7 @@ pub(crate) struct Offered {
     pub(crate) invite: Message,
     offer: Document,
     peer: Peer,
-    dialog: Dialog,
+    pub(crate) dialog: Dialog,
 }
 
 /// The key server is asked.
@@ -76,9 +76,10 @@ impl Call {
         let mut ringing = Message::response(invite, 180, "Ringing")?;
         tag_to(&mut ringing, tag)?;
         let dialog = Dialog::callee(invite, &ringing)?;
+        core.config.session_timers.check(invite)?;
         // An INVITE without an offer would have us make one: we would need a ticket for somebody
         // who calls us, which the key server gives to callers.
-        let octets = sdp(invite).ok_or(Refusal::NoMedia)?;
+        let octets = sdp_of_request(invite)?.ok_or(Refusal::NoMedia)?;
         let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
         let peer = read_offer(&offer, core.config.allow_clear)?;
         let setup = peer.setup_for_answer(core.config.prefer)?;
@@ -195,17 +196,21 @@ impl Call {
         local: SocketAddr,
         start: u64,
     ) {
-        let Alerting { offered, seal, .. } = alerting;
+        let Alerting { offered, seal, reliable, .. } = alerting;
         match self.answer(core, now, &offered, seal, local, start) {
-            Ok((up, media)) => {
+            Ok((mut up, media)) => {
+                up.ringing = reliable;
                 self.state = State::Up(Box::new(up));
                 core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
             }
-            Err(refusal) => {
-                core.refuse(now, offered.key, &offered.invite, &refusal, Some(&self.ids.tag));
-                self.over(core, Ending::Refused(refusal));
-            }
+            Err(refusal) => self.withdraw(core, now, &offered, refusal),
         }
+    }
+
+    /// A call that rings cannot come about.
+    pub(crate) fn withdraw(&mut self, core: &mut Core, now: Instant, offered: &Offered, refusal: Refusal) {
+        core.refuse(now, offered.key, &offered.invite, &refusal, Some(&self.ids.tag));
+        self.over(core, Ending::Refused(refusal));
     }
 
     fn answer(
@@ -243,7 +248,7 @@ impl Call {
         let (invite, timers) = ((offered.key, &offered.invite), core.config.session_timers);
         let tcp = role(self.own.setup);
         let remote = Some(offered.peer.on_offer()?).filter(|_| tcp == TcpRole::Active);
-        let mut up = Up::called(now, dialog, peer_value, invite, timers, &mut response)?;
+        let mut up = Up::called(now, dialog, peer_value, tcp, invite, timers, &mut response)?;
         up.remote.clone_from(&remote);
         set_sdp(&mut response, answer)?;
         let _ = core.endpoint.respond(now, offered.key, response);
@@ -282,21 +287,6 @@ impl Call {
             },
         );
     }
-
-    /// A PRACK for the ringing.
-    pub(crate) fn prack(
-        core: &mut Core,
-        now: Instant,
-        alerting: &mut Alerting,
-        key: ServerKey,
-        prack: &Message,
-    ) {
-        let in_order = alerting.offered.dialog.receive(prack).is_ok();
-        let provisionals = alerting.reliable.as_mut().filter(|_| in_order);
-        let fits = provisionals.is_some_and(|provisionals| provisionals.acknowledged(now, prack).0);
-        // RFC 3262 §3: 481 for one that matches nothing.
-        core.reply(now, key, prack, if fits { 200 } else { 481 }, None);
-    }
 }
 
 impl Alerting {
@@ -306,17 +296,38 @@ impl Alerting {
         repeat.map_or(self.until, |at| at.min(self.until))
     }
 
-    /// Repeats a reliable response; `false` when the call is to be given up.
-    pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) -> bool {
+    /// Repeats a reliable response; `Err` when the call is to be given up.
+    pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) -> Result<(), Refusal> {
         match self.reliable.as_mut().and_then(|reliable| reliable.handle_timeout(now)) {
             Some(Repetition::Again(response)) => {
                 let _ = core.endpoint.respond(now, self.offered.key, response);
             }
-            Some(Repetition::Lost) => return false,
+            Some(Repetition::Lost) => return Err(Refusal::Unreliable),
             None => {}
         }
-        now < self.until
+        if now < self.until { Ok(()) } else { Err(Refusal::Unanswered) }
     }
+
+    /// A PRACK for the ringing.
+    pub(crate) fn prack(&mut self, core: &mut Core, now: Instant, key: ServerKey, prack: &Message) {
+        if let Err(error) = self.offered.dialog.receive(prack) {
+            core.refuse(now, key, prack, &error.into(), None);
+            return;
+        }
+        acknowledged(core, now, self.reliable.as_mut(), key, prack);
+    }
+}
+
+/// Answers a PRACK: 200 if it fits what we sent reliably, else 481 (RFC 3262 §3).
+pub(crate) fn acknowledged(
+    core: &mut Core,
+    now: Instant,
+    provisionals: Option<&mut Provisionals>,
+    key: ServerKey,
+    prack: &Message,
+) {
+    let fits = provisionals.is_some_and(|provisionals| provisionals.acknowledged(now, prack).0);
+    core.reply(now, key, prack, if fits { 200 } else { 481 }, None);
 }
 
 impl Offered {

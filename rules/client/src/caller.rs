@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use carnet_msrp::cema::OnAnswer;
 use carnet_sdp::{Direction, Document, Setup};
-use carnet_sip::{ClientKey, Dialog, Message, Method, SessionTimers, Uri};
+use carnet_sip::{ClientKey, Dialog, DialogId, Message, Method, SessionTimers, Uri};
 
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
@@ -36,19 +36,19 @@ pub(crate) struct Inviting {
     pub(crate) key: ClientKey,
     pub(crate) invite: Message,
     pub(crate) offering: Option<Offering>,
-    branches: Vec<Branch>,
+    pub(crate) branches: Vec<Branch>,
     cancelled: bool,
     attempts: u8,
     timers: SessionTimers,
 }
 
 /// One answering end of a forked call, known by its To tag.
-struct Branch {
-    dialog: Dialog,
-    answer: Option<Answered>,
+pub(crate) struct Branch {
+    pub(crate) dialog: Dialog,
+    pub(crate) answer: Option<Answered>,
 }
 
-struct Answered {
+pub(crate) struct Answered {
     octets: Bytes,
     /// Whether it came in a reliable response, and so is the answer also without a second one.
     reliable: bool,
@@ -220,12 +220,13 @@ impl Call {
         };
         let settled = terms.and_then(|terms| {
             let remote_value = terms.peer.mikey().map(str::to_owned);
-            Ok((remote_value, self.media(terms)?))
+            let role = terms.role;
+            Ok((remote_value, role, self.media(terms)?))
         });
         match settled {
-            Ok((remote_value, media)) => {
+            Ok((remote_value, role, media)) => {
                 let mut up =
-                    Box::new(Up::calling(now, branch.dialog, remote_value, inviting.timers, response));
+                    Box::new(Up::calling(now, branch.dialog, remote_value, role, inviting.timers, response));
                 let done = match media {
                     Some(media) => {
                         core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
@@ -368,7 +369,21 @@ pub(crate) struct NewCall {
     pub(crate) clear: bool,
 }
 
+impl Answered {
+    /// The peer and our part, if the answer holds and is in a reliable response.
+    pub(crate) fn settled(&self) -> Option<(&Peer, TcpRole)> {
+        let terms = self.terms.as_ref().ok().filter(|_| self.reliable)?;
+        Some((&terms.peer, terms.role))
+    }
+}
+
 impl Inviting {
+    /// The branch in whose dialog a request came.
+    pub(crate) fn branch_of(&self, request: &Message) -> Option<usize> {
+        let id = DialogId::of_request(request).ok()?;
+        self.branches.iter().position(|branch| branch.dialog.id() == id)
+    }
+
     /// The branch a response comes from; a new one if there is room.
     fn branch(&mut self, limit: usize, response: &Message) -> Option<usize> {
         let tag = response.to_tag()?;
@@ -411,7 +426,7 @@ pub(crate) fn goodbye(core: &mut Core, now: Instant, dialog: &mut Dialog, refusa
         // RFC 3326
         let _ = set(&mut bye, "Reason", &format!("SIP;cause={status};text=\"{text}\""), false);
     }
-    let _ = core.send_in(now, dialog, bye, Owner::Nobody);
+    core.part(now, dialog, bye);
 }
 
 /// The peer's own words in a refusal: the text of a Warning, else the reason phrase.

@@ -14,9 +14,10 @@ use carnet_wire::Random;
 use crate::call::{Call, State};
 use crate::caller::{NewCall, late_branch};
 use crate::config::Config;
-use crate::core::{ALLOW, Core, Owner, set};
+use crate::core::{ALLOW, Core, Owner, unsupported};
 use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
 use crate::media::Purpose;
+use crate::merged::Arrivals;
 use crate::refusal::{FetchPurpose, Refusal};
 use crate::register::Registration;
 use crate::seal::Keys;
@@ -26,6 +27,7 @@ pub struct Client {
     core: Core,
     registration: Registration,
     calls: BTreeMap<CallId, Call>,
+    arrivals: Arrivals,
     next_call: u64,
 }
 
@@ -46,7 +48,7 @@ impl Client {
         };
         let mut core = Core::new(config, endpoint, rng, keys);
         let registration = Registration::new(&mut core);
-        Ok(Self { core, registration, calls: BTreeMap::new(), next_call: 1 })
+        Ok(Self { core, registration, calls: BTreeMap::new(), arrivals: Arrivals::default(), next_call: 1 })
     }
 
     /// Takes a SIP message in.
@@ -266,6 +268,14 @@ impl Client {
     }
 
     fn requested(&mut self, now: Instant, wall: SystemTime, key: ServerKey, request: Message) {
+        // RFC 3261 §8.2: the method comes first, then what the headers require.
+        let known = ALLOW.split(", ").any(|method| method == request.method().as_str());
+        let strange = unsupported(&request);
+        if known && !strange.is_empty() {
+            let error = carnet_sip::Error::Extension(strange.join(", "));
+            self.core.refuse(now, key, &request, &error.into(), None);
+            return;
+        }
         let owner = self.calls.values().find(|call| call.owns(&request)).map(|call| call.id);
         if let Some(id) = owner {
             self.with(id, |call, core| call.requested_in(core, now, key, &request));
@@ -275,17 +285,16 @@ impl Client {
             self.core.reply(now, key, &request, 481, None);
             return;
         }
+        if known && self.arrivals.is_merged(now, &request, self.core.longest_transaction()) {
+            self.core.reply(now, key, &request, 482, None);
+            return;
+        }
         match request.method() {
             Method::Invite => self.invited(now, wall, key, request),
-            Method::Options => {
-                self.core.reply_with(now, key, &request, 200, None, |response| {
-                    set(response, "Allow", ALLOW, false)?;
-                    set(response, "Accept", crate::core::SDP, false)
-                });
-            }
-            _ => self
-                .core
-                .reply_with(now, key, &request, 405, None, |response| set(response, "Allow", ALLOW, false)),
+            Method::Options => self.core.capable(now, key, &request),
+            // RFC 3262 §3, RFC 3311 §5.2, RFC 3261 §15.1.2: outside a dialog they mean nothing.
+            _ if known => self.core.reply(now, key, &request, 481, None),
+            _ => self.core.reply(now, key, &request, 405, None),
         }
     }
 
@@ -351,7 +360,7 @@ impl Client {
             }
         }
         match owner {
-            Owner::Nobody => {}
+            Owner::Nobody => self.core.parted(now, key, response),
             Owner::Registration => self.registration.answered(&mut self.core, now, key, response, hop),
             Owner::Answered => late_branch(&mut self.core, now, key, response),
             Owner::Call(id) => {
@@ -366,7 +375,7 @@ impl Client {
             Some(Owner::Call(id)) => {
                 self.with(id, |call, core| call.unanswered(core, now, key, reason));
             }
-            _ => {}
+            _ => self.core.unparted(key),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What all calls share: the SIP endpoint, the keys, and the queues towards the driver.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use carnet_sip::{
@@ -46,6 +46,8 @@ pub(crate) struct Core {
     /// Our INVITEs that were answered, as long as other branches of them may answer too, whether
     /// the call is still up or not.
     pub(crate) answered: BTreeMap<ClientKey, Message>,
+    /// BYEs that are not answered yet: the network may ask for the password first.
+    parting: BTreeMap<ClientKey, (Message, Destination)>,
     /// Service-Route of the registration (RFC 3608), else what was configured.
     pub(crate) routes: Vec<NameAddr>,
     digest: Option<DigestClient>,
@@ -71,6 +73,7 @@ impl Core {
             waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
             answered: BTreeMap::new(),
+            parting: BTreeMap::new(),
             routes,
             digest,
             next_fetch: 0,
@@ -156,6 +159,37 @@ impl Core {
         self.send_to(now, request, dialog.destination(), owner)
     }
 
+    /// Sends a BYE: the last request of `dialog`, which nobody follows any more.
+    pub(crate) fn part(&mut self, now: Instant, dialog: &Dialog, bye: Message) {
+        let destination = dialog.destination();
+        if let Ok(key) = self.send_to(now, bye.clone(), destination.clone(), Owner::Nobody) {
+            self.parting.insert(key, (bye, destination));
+        }
+    }
+
+    /// A request that nobody follows was answered. A BYE that was challenged goes again, once: the
+    /// peer would think the call up (RFC 3261 §22.2, §22.3).
+    pub(crate) fn parted(&mut self, now: Instant, key: ClientKey, response: &Message) {
+        let status = response.status().unwrap_or(500);
+        if status < 200 {
+            return;
+        }
+        let Some((mut bye, destination)) = self.parting.remove(&key) else { return };
+        if !matches!(status, 401 | 407) || !self.challenged(response) {
+            return;
+        }
+        let Ok(mut cseq) = bye.cseq() else { return };
+        cseq.number = cseq.number.saturating_add(1);
+        if set(&mut bye, "CSeq", &cseq.to_string(), false).is_ok() {
+            let _ = self.send_to(now, bye, destination, Owner::Nobody);
+        }
+    }
+
+    /// A request that nobody follows was not answered.
+    pub(crate) fn unparted(&mut self, key: ClientKey) {
+        self.parting.remove(&key);
+    }
+
     fn send_to(
         &mut self,
         now: Instant,
@@ -169,6 +203,15 @@ impl Core {
         let key = self.endpoint.request(now, request, destination)?;
         self.owners.insert(key, owner);
         Ok(key)
+    }
+
+    /// Answers OPTIONS (RFC 3261 §11.2).
+    pub(crate) fn capable(&mut self, now: Instant, key: ServerKey, request: &Message) {
+        self.reply_with(now, key, request, 200, None, |response| {
+            set(response, "Allow", ALLOW, false)?;
+            set(response, "Accept", SDP, false)?;
+            set(response, "Supported", SUPPORTED, false)
+        });
     }
 
     /// Answers a request without a body.
@@ -194,11 +237,37 @@ impl Core {
     ) {
         let (status, warning, text) = refusal.sip();
         let host = self.config.identity.host().to_owned();
-        self.reply_with(now, key, request, status, tag, |response| match warning {
-            // RFC 3261 §20.43
-            Some(code) => set(response, "Warning", &format!("{code} {host} \"{text}\""), false),
-            None => Ok(()),
+        // RFC 3261 §14.2, RFC 3311 §5.2: 0 to 10 seconds, drawn so that the two do not meet again.
+        let wait = matches!(refusal, Refusal::Protocol(carnet_sip::Error::Glare { ours: false }))
+            .then(|| self.rng.u32() % 11);
+        self.reply_with(now, key, request, status, tag, |response| {
+            if let Some(seconds) = wait {
+                set(response, "Retry-After", &seconds.to_string(), false)?;
+            }
+            match warning {
+                // RFC 3261 §20.43
+                Some(code) => set(response, "Warning", &format!("{code} {host} \"{text}\""), false),
+                None => Ok(()),
+            }
         });
+    }
+
+    /// Adds the headers without which a refusal of this status does not help its reader.
+    fn explain(&self, response: &mut Message, request: &Message, status: u16) -> Result<(), Refusal> {
+        match status {
+            // RFC 3261 §8.2.1
+            405 => set(response, "Allow", ALLOW, false),
+            // RFC 3261 §8.2.3
+            415 => {
+                set(response, "Accept", SDP, false)?;
+                set(response, "Accept-Encoding", "identity", false)
+            }
+            // RFC 3261 §8.2.2.3
+            420 => set(response, "Unsupported", &unsupported(request).join(", "), false),
+            // RFC 4028 §9
+            422 => set(response, "Min-SE", &self.config.session_timers.shortest().to_string(), false),
+            _ => Ok(()),
+        }
     }
 
     /// Answers a request after `edit` has added what belongs to the answer.
@@ -217,11 +286,20 @@ impl Core {
             Some(tag) => tag.to_owned(),
             None => self.token(8),
         };
-        if tag_to(&mut response, &tag).is_err() || edit(&mut response).is_err() {
+        if tag_to(&mut response, &tag).is_err()
+            || self.explain(&mut response, request, status).is_err()
+            || edit(&mut response).is_err()
+        {
             return;
         }
         // A transaction that is gone needs no answer.
         let _ = self.endpoint.respond(now, key, response);
+    }
+
+    /// How long a request we got may wait for its answer and then be repeated.
+    pub(crate) fn longest_transaction(&self) -> Duration {
+        let limits = &self.config.limits;
+        limits.key_server + limits.ringing + self.endpoint.config().timers.patience()
     }
 
     /// Learns a challenge. `false` if there is no account, or its password was wrong.
@@ -281,8 +359,45 @@ pub(crate) fn set_sdp(message: &mut Message, sdp: Bytes) -> Result<(), Refusal> 
 
 /// The session description of a message; `None` if it has no body.
 pub(crate) fn sdp(message: &Message) -> Option<&Bytes> {
-    let is_sdp = message
-        .content_type()
-        .is_none_or(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP)));
-    (is_sdp && !message.body().is_empty()).then(|| message.body())
+    is_sdp(message).then(|| message.body()).filter(|body| !body.is_empty())
+}
+
+/// The session description of a request; `None` if it has none.
+///
+/// # Errors
+/// A body of another kind that is not optional (RFC 3261 §8.2.3).
+pub(crate) fn sdp_of_request(request: &Message) -> Result<Option<&Bytes>, Refusal> {
+    if request.body().is_empty() {
+        return Ok(None);
+    }
+    if is_sdp(request) {
+        return Ok(Some(request.body()));
+    }
+    // RFC 3261 §20.11: what is not said is required.
+    let optional = request.header("Content-Disposition").is_some_and(|value| {
+        let mut params = value.split(';').skip(1).map(|param| param.trim().to_ascii_lowercase());
+        params.any(|param| param.replace(' ', "") == "handling=optional")
+    });
+    if optional {
+        return Ok(None);
+    }
+    let coded = request.header("Content-Encoding").map(|coding| format!(" in {coding}")).unwrap_or_default();
+    let kind = request.content_type().unwrap_or_default();
+    Err(Refusal::MediaType(format!("{kind}{coded}")))
+}
+
+fn is_sdp(message: &Message) -> bool {
+    let plain =
+        message.header("Content-Encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+    plain
+        && message.content_type().is_none_or(|kind| {
+            kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP))
+        })
+}
+
+/// Option tags that a request requires and this client does not have (RFC 3261 §8.2.2.3).
+pub(crate) fn unsupported(request: &Message) -> Vec<String> {
+    let mut wanted = request.values("Require").unwrap_or_default();
+    wanted.retain(|tag| !SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(tag)));
+    wanted
 }

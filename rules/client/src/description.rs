@@ -85,6 +85,18 @@ impl Own {
         }
         print(session)
     }
+
+    /// The answer to another offer of `peer`. The connection stays as it is, so where the offer
+    /// leaves it to us who connects we are the one we are: `actpass` cannot answer (RFC 4145 §4.1).
+    pub(crate) fn answer_again(
+        &self,
+        offer: &Document,
+        peer: &Peer,
+        role: TcpRole,
+    ) -> Result<Bytes, Refusal> {
+        let setup = peer.setup_for_answer(role)?;
+        Self { setup, ..self.clone() }.answer(offer, peer.index)
+    }
 }
 
 fn print(session: SessionBuilder) -> Result<Bytes, Refusal> {
@@ -165,7 +177,7 @@ impl Peer {
         Ok(Self {
             index: line.index(),
             sealed,
-            // RFC 6135 §4.2.1: holdconn is as good as nothing.
+            // RFC 6135 §4.2.1: `holdconn` says nothing about an MSRP session.
             setup: line.setup().filter(|setup| *setup != Setup::HoldConn),
             cema: line.msrp_cema(),
             path: path.to_owned(),

@@ -99,6 +99,13 @@ pub enum Refusal {
     Setup,
     /// The session description or the SIP message cannot be read.
     Malformed(String),
+    /// A body, or an encoding of one, that is not a session description.
+    MediaType(String),
+    /// The peer broke a rule of SIP that has an answer of its own: an extension we do not have, a
+    /// session interval that is too short, two requests that cross ...
+    Protocol(carnet_sip::Error),
+    /// The caller never acknowledged that we ring (RFC 3262 §3).
+    Unreliable,
     /// The peer answered with a final status.
     Rejected {
         /// SIP status, 300 to 699.
@@ -146,6 +153,12 @@ impl Refusal {
             Self::PathMismatch => (488, Some(399), "MSRP path does not match and no CEMA"),
             Self::Setup => (488, Some(399), "Connection setup not possible"),
             Self::Malformed(_) => (400, Some(399), "Session description cannot be read"),
+            Self::MediaType(_) => (415, None, "Unsupported Media Type"),
+            Self::Protocol(error) => {
+                let status = error.status().unwrap_or(400);
+                (status, None, carnet_sip::reason_phrase(status))
+            }
+            Self::Unreliable => (504, None, "Server Time-out"),
             Self::Rejected { .. } | Self::Unanswered | Self::Unreachable | Self::Unauthorised => {
                 (480, None, "Unavailable")
             }
@@ -179,6 +192,9 @@ impl Refusal {
             Self::PathMismatch => "path-mismatch",
             Self::Setup => "setup",
             Self::Malformed(_) => "malformed",
+            Self::MediaType(_) => "media-type",
+            Self::Protocol(_) => "protocol",
+            Self::Unreliable => "unreliable",
             Self::Rejected { .. } => "rejected",
             Self::Unanswered => "unanswered",
             Self::Unreachable => "unreachable",
@@ -260,6 +276,13 @@ impl fmt::Display for Refusal {
             }
             Self::Setup => f.write_str("the two sides could not agree who opens the connection"),
             Self::Malformed(what) => write!(f, "a message could not be read: {}", plain(what)),
+            Self::MediaType(kind) => {
+                write!(f, "the other side sent {} where a session description belongs", plain(kind))
+            }
+            Self::Protocol(error) => {
+                write!(f, "the other side broke a rule of SIP: {}", plain(&error.to_string()))
+            }
+            Self::Unreliable => f.write_str("the other side never acknowledged that we ring"),
             Self::Rejected { status, text } => write!(f, "the call was refused: {status} {}", plain(text)),
             Self::Unanswered => f.write_str("nobody answered"),
             Self::Unreachable => f.write_str("the network cannot be reached"),
@@ -285,7 +308,11 @@ impl From<Silence> for Refusal {
 
 impl From<carnet_sip::Error> for Refusal {
     fn from(error: carnet_sip::Error) -> Self {
-        Self::Malformed(error.to_string())
+        // Whatever has an answer of its own keeps it; the rest is octets that cannot be read.
+        match error.status() {
+            None | Some(400) => Self::Malformed(error.to_string()),
+            Some(_) => Self::Protocol(error),
+        }
     }
 }
 
@@ -319,6 +346,16 @@ mod tests {
     fn a_peers_words_cannot_steer_a_terminal() {
         let refusal = Refusal::Rejected { status: 488, text: "no\x1b[2J\r\nyes".into() };
         assert_eq!(refusal.to_string(), "the call was refused: 488 no.[2J..yes");
+    }
+
+    #[test]
+    fn an_error_of_sip_keeps_its_status() {
+        use carnet_sip::Error;
+        let status = |error: Error| Refusal::from(error).sip().0;
+        assert_eq!(status(Error::Dialog { status: 422, reason: "too small" }), 422);
+        assert_eq!((status(Error::Glare { ours: true }), status(Error::Glare { ours: false })), (491, 500));
+        assert_eq!(status(Error::Extension("foo".into())), 420);
+        assert_eq!((status(Error::Missing("Contact")), status(Error::Gone)), (400, 400));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const ATTEMPTS: u8 = 3;
 const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// A registration that stood so long was sound.
 const SOUND: Duration = Duration::from_secs(60);
+/// Longest wait a registrar can impose, seconds.
+const LONGEST_WAIT: u64 = 3600;
 /// TS 24.229 §5.1.1.4: long registrations are refreshed this long before they end.
 const AHEAD: Duration = Duration::from_secs(600);
 
@@ -115,9 +117,9 @@ impl Registration {
                         // RFC 3261 §10.2.8
                         423 => response
                             .header("Min-Expires")
-                            .and_then(|least| least.trim().parse().ok())
+                            .and_then(|least| least.trim().parse::<u32>().ok())
                             .is_some_and(|least| {
-                                self.expires = Duration::from_secs(least);
+                                self.expires = Duration::from_secs(least.into());
                                 set(&mut request, "Expires", &least.to_string(), false).is_ok()
                             }),
                         _ => false,
@@ -137,6 +139,9 @@ impl Registration {
                     }
                     _ => {
                         let text = response.reason().into_owned();
+                        // RFC 3261 §20.33: not before the time that was named.
+                        let named = response.retry_after().map_or(0, u64::from).min(LONGEST_WAIT);
+                        self.pause = self.pause.max(Duration::from_secs(named));
                         self.failed(core, now, Refusal::Rejected { status, text });
                     }
                 }

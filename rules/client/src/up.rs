@@ -12,19 +12,20 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use carnet_sdp::Document;
-use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
+use carnet_sip::{ClientKey, Dialog, Message, Method, Provisionals, ServerKey, SessionTimer, SessionTimers};
 
 use crate::call::{Call, State};
+use crate::callee::acknowledged;
 use crate::caller::acknowledge;
-use crate::core::{Core, Owner, sdp, set_sdp};
+use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
 use crate::description::{Peer, read_answer, read_offer};
 use crate::event::{Ending, Event};
 use crate::file::FileOffer;
-use crate::media::Remote;
+use crate::media::{Remote, TcpRole};
 use crate::refusal::{Half, Refusal};
 use crate::seal::Offering;
 
-/// How often a refresh that lost against one of the peer is tried again.
+/// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
 
 /// A call that is up.
@@ -32,6 +33,10 @@ pub(crate) struct Up {
     pub(crate) dialog: Dialog,
     /// The `a=key-mgmt:mikey` data of the peer, as it came.
     remote_value: Option<String>,
+    /// Who of the two opened the connection.
+    role: TcpRole,
+    /// What we sent reliably before the 2xx. Its PRACK may still be under way (RFC 3262 §3).
+    pub(crate) ringing: Option<Provisionals>,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<ServerKey>,
     timers: SessionTimers,
@@ -65,12 +70,13 @@ impl Up {
         now: Instant,
         dialog: Dialog,
         remote_value: Option<String>,
+        role: TcpRole,
         timers: SessionTimers,
         response: &Message,
     ) -> Self {
         let timer = timers.accepted(now, response);
         let updates = response.lists("Allow", "UPDATE");
-        Self { timer, updates, ..Self::new(dialog, remote_value, timers) }
+        Self { timer, updates, ..Self::new(dialog, remote_value, role, timers) }
     }
 
     /// As we answer an INVITE: decides about the session timer and writes it into the 2xx.
@@ -78,19 +84,27 @@ impl Up {
         now: Instant,
         dialog: Dialog,
         remote_value: Option<String>,
+        role: TcpRole,
         (key, invite): (ServerKey, &Message),
         timers: SessionTimers,
         response: &mut Message,
     ) -> Result<Self, carnet_sip::Error> {
         let timer = timers.accept(now, invite, response, false)?;
         let updates = invite.lists("Allow", "UPDATE");
-        Ok(Self { timer, updates, unacknowledged: Some(key), ..Self::new(dialog, remote_value, timers) })
+        Ok(Self {
+            timer,
+            updates,
+            unacknowledged: Some(key),
+            ..Self::new(dialog, remote_value, role, timers)
+        })
     }
 
-    fn new(dialog: Dialog, remote_value: Option<String>, timers: SessionTimers) -> Self {
+    fn new(dialog: Dialog, remote_value: Option<String>, role: TcpRole, timers: SessionTimers) -> Self {
         Self {
             dialog,
             remote_value,
+            role,
+            ringing: None,
             unacknowledged: None,
             timers,
             timer: None,
@@ -147,6 +161,7 @@ impl Call {
         if method == Method::Invite {
             set_sdp(&mut request, self.own.offer()?)?;
         }
+        up.dialog.sending(&request)?;
         let key = core.send_in(now, &up.dialog, request.clone(), Owner::Call(self.id))?;
         if let Some(timer) = &mut up.timer {
             timer.refreshing();
@@ -196,7 +211,9 @@ impl Call {
                     return self.settled(core, wall, up, &second, response);
                 }
                 match sdp(response) {
-                    Some(octets) => self.same_terms(core, up, octets, Half::Answer).map(drop),
+                    Some(octets) => {
+                        self.same_terms(core, up.remote_value.as_deref(), octets, Half::Answer).map(drop)
+                    }
                     None => Ok(()),
                 }
             }
@@ -204,6 +221,12 @@ impl Call {
             491 | 500 if up.attempts < GLARE_ATTEMPTS => {
                 up.attempts += 1;
                 up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
+                Ok(())
+            }
+            // RFC 3261 §22.2, §22.3: a nonce does not live as long as a call.
+            401 | 407 if up.attempts < GLARE_ATTEMPTS && core.challenged(response) => {
+                up.attempts += 1;
+                up.retry = Some(now);
                 Ok(())
             }
             // RFC 3261 §12.2.1.2: these end the dialog.
@@ -251,7 +274,7 @@ impl Call {
         request: &Message,
     ) {
         if let Err(error) = up.dialog.receive(request) {
-            core.reply(now, key, request, error.status().unwrap_or(400), None);
+            core.refuse(now, key, request, &error.into(), None);
             self.state = State::Up(up);
             return;
         }
@@ -267,8 +290,8 @@ impl Call {
                     up.dialog.answered(cseq.number, &cseq.method, status);
                 }
             }
-            Method::Options => core.reply(now, key, request, 200, None),
-            Method::Prack => core.reply(now, key, request, 481, None),
+            Method::Options => core.capable(now, key, request),
+            Method::Prack => acknowledged(core, now, up.ringing.as_mut(), key, request),
             _ => core.reply(now, key, request, 405, None),
         }
         self.state = State::Up(up);
@@ -306,11 +329,11 @@ impl Call {
         up: &mut Up,
         request: &Message,
     ) -> Result<Message, Refusal> {
-        let body = match sdp(request) {
+        let body = match sdp_of_request(request)? {
             Some(octets) => {
-                let (offer, peer) = self.same_terms(core, up, octets, Half::Offer)?;
+                let (offer, peer) = self.same_terms(core, up.remote_value.as_deref(), octets, Half::Offer)?;
                 self.follow(core, up, &peer)?;
-                self.own.answer(&offer, peer.index)?
+                self.own.answer_again(&offer, &peer, up.role)?
             }
             // RFC 3261 §14.2: asked for an offer, we make the one that holds.
             None if *request.method() == Method::Invite => self.own.offer()?,
@@ -342,10 +365,10 @@ impl Call {
     }
 
     /// A description of the peer inside the call: the same seal, or a refusal.
-    fn same_terms(
+    pub(crate) fn same_terms(
         &self,
         core: &Core,
-        up: &Up,
+        remote_value: Option<&str>,
         octets: &Bytes,
         half: Half,
     ) -> Result<(Document, Peer), Refusal> {
@@ -354,7 +377,7 @@ impl Call {
             Half::Offer => read_offer(&document, !self.own.sealed)?,
             Half::Answer => read_answer(&document, &self.own)?,
         };
-        if self.own.sealed && peer.mikey() != up.remote_value.as_deref() {
+        if self.own.sealed && peer.mikey() != remote_value {
             return Err(Refusal::UnsupportedKeys("a change of keys during the call".into()));
         }
         // RFC 5547 §8.1: another identifier asks for another file, which needs a call of its own.

@@ -191,7 +191,9 @@ fn an_offer_that_was_kept_too_long() {
     for (wait, expected) in [(301, Refusal::Clock), (25 * 3600, Refusal::Clock)] {
         net.wall += Duration::from_secs(wait);
         let text = String::from_utf8(data.to_vec()).unwrap();
-        let text = text.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{wait}"));
+        let text = text
+            .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{wait}"))
+            .replace("\r\nCall-ID: ", &format!("\r\nCall-ID: {wait}"));
         let hop = carnet_sip::Hop::new(carnet_sip::Transport::Udp, address(1));
         net.nodes[1].client.handle_sip(net.now, net.wall, carnet_sip::Input { hop, data: text.into() });
         net.settle();
@@ -333,6 +335,16 @@ fn descriptions_that_make_no_sense() {
         let found = net.refused(1);
         assert_eq!(found.sip().0, status, "{from} {found:?}");
     }
+}
+
+#[test]
+fn a_setup_of_holdconn_counts_as_none() {
+    // RFC 6135 §4.2.1; RFC 4975 §5.4: then who offers connects.
+    let mut net = Net::pair();
+    net.tap = Some(replacing("INVITE", |text| text.replace("a=setup:actpass", "a=setup:holdconn")));
+    net.call(0, "sip:bob@example.com");
+    net.accept(1);
+    assert_eq!(net.media(1).tcp, carnet_client::TcpRole::Passive);
 }
 
 #[test]

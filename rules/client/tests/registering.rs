@@ -21,6 +21,8 @@ struct Registrar {
     rng: SeededRandom,
     least: u32,
     granted: u32,
+    /// Refuses with 503 and this Retry-After.
+    busy: Option<u32>,
     requests: Vec<Message>,
 }
 
@@ -28,13 +30,18 @@ impl Registrar {
     fn new(now: Instant) -> Self {
         let mut rng = SeededRandom::new(99);
         let digest = DigestServer::new(DigestSettings::new("example.com"), now, &mut rng);
-        Self { digest, rng, least: 0, granted: 600, requests: Vec::new() }
+        Self { digest, rng, least: 0, granted: 600, busy: None, requests: Vec::new() }
     }
 
     fn answer(&mut self, now: Instant, request: Message) -> Message {
         let secret = Password::new(b"secret".to_vec());
         let verdict = self.digest.verify(now, &request, |user| (user == "alice").then_some(&secret));
         let mut response = match verdict {
+            Verdict::Accepted { .. } if self.busy.is_some() => {
+                let mut busy = Message::response(&request, 503, "Service Unavailable").unwrap();
+                busy.push_back("Retry-After", &self.busy.unwrap_or(0).to_string()).unwrap();
+                busy
+            }
             Verdict::Accepted { .. } if request.expires().unwrap_or(0) >= self.least => {
                 let mut ok = Message::response(&request, 200, "OK").unwrap();
                 let contact = format!("{};expires={}", request.header("Contact").unwrap(), self.granted);
@@ -137,6 +144,48 @@ fn a_longer_time_is_taken_when_it_is_demanded() {
     registrar.serve(&mut net);
     assert_eq!(registrar.requests.last().unwrap().expires(), Some(3600));
     net.event(0, |event| matches!(event, Event::Registered { .. }));
+}
+
+#[test]
+fn a_registrar_that_is_busy_is_left_alone_for_as_long_as_it_says() {
+    let (mut net, mut registrar) = alice("secret");
+    // A century is not taken at its word.
+    for (named, wait) in [(1000, 1000), (u32::MAX, 3600)] {
+        registrar.busy = Some(named);
+        net.nodes[0].client.register(net.now);
+        registrar.serve(&mut net);
+        net.event(0, |event| matches!(event, Event::RegistrationFailed { .. }));
+        let before = registrar.requests.len();
+        registrar.busy = None;
+        for (seconds, again) in [(wait - 1, false), (2, true)] {
+            net.now += Duration::from_secs(seconds);
+            net.nodes[0].client.handle_timeout(net.now, net.wall);
+            registrar.serve(&mut net);
+            assert_eq!(registrar.requests.len() > before, again, "{named} after {seconds}");
+        }
+        net.event(0, |event| matches!(event, Event::Registered { .. }));
+    }
+}
+
+#[test]
+fn a_time_beyond_all_bounds_is_no_time() {
+    let (mut net, mut registrar) = alice("secret");
+    registrar.least = 700;
+    net.nodes[0].client.register(net.now);
+    let wide = |data: &Bytes| {
+        let text = String::from_utf8(data.to_vec()).unwrap();
+        Bytes::from(text.replace("Min-Expires: 700", "Min-Expires: 18446744073709551615"))
+    };
+    while let Some(transmit) = net.nodes[0].client.poll_transmit() {
+        let request = Message::parse(transmit.data, &Limits::default()).unwrap();
+        let data = wide(&registrar.answer(net.now, request).to_bytes());
+        let input = Input { hop: Hop::new(Transport::Udp, address(9)), data };
+        net.nodes[0].client.handle_sip(net.now, net.wall, input);
+    }
+    net.settle();
+    net.event(0, |event| {
+        matches!(event, Event::RegistrationFailed { reason: Refusal::Rejected { status: 423, .. } })
+    });
 }
 
 #[test]

@@ -82,7 +82,9 @@ impl Control {
         let ports = self.ports.or(implied).filter(|_| self.filter_port);
         Settings {
             role,
-            remote: target.filter(|_| !peer_opens),
+            // The address of a peer behind a NAT is not where it comes from.
+            remote: target.filter(|_| !(peer_opens && latch)),
+            peer_opens,
             gate: if hold { Gate::Inactive } else { self.gate },
             filter: SourceFilter { network, ports },
             rate: self.rate,

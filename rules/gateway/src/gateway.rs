@@ -1,6 +1,6 @@
 //! The gateway as a whole: its control association around what it does.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use carnet_h248::registration::{self, Registration};
 use carnet_h248::{ActionRequest, MId, Message};
@@ -57,6 +57,12 @@ impl Gateway {
     /// (service restored).
     pub fn start(&mut self, now: Instant, reason: u16) {
         self.registration.start(now, reason);
+        self.settle(now);
+    }
+
+    /// Announces that service ends after `delay`. Contexts that there are go on.
+    pub fn retire(&mut self, now: Instant, reason: u16, delay: Duration) {
+        self.registration.retire(now, reason, delay);
         self.settle(now);
     }
 

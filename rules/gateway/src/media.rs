@@ -90,8 +90,11 @@ pub struct Rate {
 pub struct Settings {
     /// Who connects.
     pub role: Role,
-    /// Where an active pinhole connects to. For a passive one, information only.
+    /// The peer's address: where an active pinhole connects to. A caller from elsewhere, if the filter
+    /// lets it in, gives way to one from there.
     pub remote: Option<SocketAddr>,
+    /// The peer opens the connection: `remote` is never called.
+    pub peer_opens: bool,
     /// The gate.
     pub gate: Gate,
     /// Who may connect.

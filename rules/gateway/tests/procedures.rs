@@ -435,3 +435,18 @@ fn a_reply_is_an_error_only_where_something_failed() {
     assert!(matches!(&reply.body, ReplyBody::Actions(actions) if actions.len() == 1));
     assert_eq!(reply.body.first_error(), None);
 }
+
+/// A gateway that is to stop says so and goes on with what it has (RFC 3525 §7.2.8, Graceful).
+#[test]
+fn retiring_is_announced() {
+    let mut rig = Rig::alg();
+    rig.ask(&new_context(&add("ip/1/a/$", "Mode = SendReceive", ANY, "", "")));
+    rig.gateway.retire(rig.now, 905, Duration::from_secs(8));
+    let (_, message) = rig.gateway.poll_transmit().unwrap();
+    let text = rig::write(&message);
+    for part in ["Method = Graceful", "Delay = 8", "905"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(rig.gateway.contexts(), 1);
+    assert!(rig.gateway.registration().is_registered());
+}

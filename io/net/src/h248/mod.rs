@@ -1,11 +1,11 @@
 //! H.248's sockets: UDP, TCP with TPKT, and channels inside the process, for
 //! `carnet_h248::association` and what stands above it.
 //!
-//! RFC 3525 §D.1 (UDP), §D.2 (TCP), text encoding. Between a controller and a gateway in one process the messages pass
+//! RFC 3525 §D.1 (UDP), §D.2 (TCP). Either encoding is taken, one is sent. Between a controller and a gateway in one process the messages pass
 //! as values, through the same events and the same calls. A connection that the peer does not read from
 //! is ended, not waited for: the association above starts over, which is what it does when a peer is lost.
 //!
-//! Left out: SCTP, the binary encoding, TLS (the control network is the operator's own; IPsec is
+//! Left out: SCTP, TLS (the control network is the operator's own; IPsec is
 //! what TS 33.210 wants there).
 
 mod local;
@@ -16,8 +16,8 @@ use crate::stream::{Outlet, Refused, StreamLimits};
 use crate::udp::{Datagrams, UdpPort};
 use crate::{Error, tcp};
 use bytes::Bytes;
-use carnet_h248::Message;
-use carnet_h248::text::{self, Form};
+use carnet_h248::text::{Form, Limits};
+use carnet_h248::{Encoding, Message, encoding};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -51,9 +51,9 @@ pub struct ControlConfig {
     /// Where to listen: a controller for its gateways; a gateway on UDP, if it is to have a fixed port.
     pub listen: Vec<ControlListen>,
     /// How messages are written.
-    pub form: Form,
+    pub encoding: Encoding,
     /// Bounds on messages.
-    pub messages: text::Limits,
+    pub messages: Limits,
     /// Bounds on each connection.
     pub streams: StreamLimits,
     /// Events waiting for the role. When they are so many, reading waits.
@@ -68,8 +68,8 @@ impl Default for ControlConfig {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
-            form: Form::Short,
-            messages: text::Limits::default(),
+            encoding: Encoding::Text(Form::Short),
+            messages: Limits::default(),
             // A control association may be silent for as long as nobody calls.
             streams: StreamLimits {
                 idle: std::time::Duration::from_secs(24 * 3600),
@@ -213,11 +213,12 @@ impl ControlSockets {
     ///
     /// # Errors
     /// [`Error::Gone`] and [`Error::QueueFull`]: the peer is lost to us ([`ControlEvent::Closed`]
-    /// follows for connections). [`Error::Unprintable`] if it is too long for its transport.
+    /// follows for connections). [`Error::Unprintable`] if it is too long for its transport or
+    /// has no form in the encoding.
     pub fn send(&self, peer: ControlPeer, message: &Message) -> Result<(), Error> {
         match peer {
             ControlPeer::Datagram { remote, local } => {
-                let data = text::print(message, self.shared.config.form);
+                let data = self.shared.print(message)?;
                 let udp = self.udp();
                 let port = udp.iter().find(|port| port.local == local).ok_or(Error::NoSocket(remote))?;
                 port.send(remote, data.into())
@@ -249,8 +250,8 @@ impl ControlSockets {
     }
 }
 
-fn decoded(peer: ControlPeer, data: &[u8], limits: &text::Limits) -> ControlEvent {
-    match text::parse(data, limits) {
+fn decoded(peer: ControlPeer, data: &[u8], limits: &Limits) -> ControlEvent {
+    match encoding::parse(data, limits) {
         Ok(message) => ControlEvent::Message { peer, message },
         Err(error) => ControlEvent::Undecodable { peer, error },
     }
@@ -258,7 +259,7 @@ fn decoded(peer: ControlPeer, data: &[u8], limits: &text::Limits) -> ControlEven
 
 #[derive(Clone)]
 struct ControlDatagrams {
-    limits: text::Limits,
+    limits: Limits,
 }
 
 impl Datagrams for ControlDatagrams {
@@ -314,11 +315,16 @@ impl Shared {
         self.links().remove(&id);
     }
 
+    /// A message in the encoding of these sockets.
+    fn print(&self, message: &Message) -> Result<Vec<u8>, Error> {
+        self.config.encoding.print(message).map_err(|unsayable| Error::Unprintable(unsayable.to_string()))
+    }
+
     fn push(&self, id: u64, message: &Message) -> Result<(), Error> {
         let way = self.links().get(&id).map(|link| link.way.clone()).ok_or(Error::Gone)?;
         let outcome = match way {
             Way::Stream(outlet) => {
-                let octets = text::print(message, self.config.form);
+                let octets = self.print(message)?;
                 let packet = carnet_h248::tpkt::frame(&octets).ok_or_else(|| {
                     Error::Unprintable(format!("{} octets do not fit into a TPKT packet", octets.len()))
                 })?;

@@ -1,9 +1,11 @@
 //! Token bucket for one direction of a pinhole (`tman/sdr`, `tman/mbs`). TCP is delayed, never
 //! dropped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use carnet_gateway::media::Rate;
+
+use super::clock::Moment;
 
 /// It is not worth waking up for fewer octets than this, unless the bucket is smaller.
 const QUANTUM: u64 = 4096;
@@ -12,11 +14,11 @@ const QUANTUM: u64 = 4096;
 pub(super) struct Bucket {
     rate: Rate,
     tokens: u64,
-    filled: Instant,
+    filled: Moment,
 }
 
 impl Bucket {
-    pub(super) fn new(rate: Rate, now: Instant) -> Self {
+    pub(super) fn new(rate: Rate, now: Moment) -> Self {
         Self { rate, tokens: rate.burst, filled: now }
     }
 
@@ -25,8 +27,8 @@ impl Bucket {
     }
 
     /// How many octets may pass now, or when to ask again.
-    pub(super) fn allowance(&mut self, now: Instant) -> Result<u64, Instant> {
-        let elapsed = now.saturating_duration_since(self.filled);
+    pub(super) fn allowance(&mut self, now: Moment) -> Result<u64, Moment> {
+        let elapsed = now.since(self.filled);
         let per_second = u128::from(self.rate.octets_per_second);
         let gained = elapsed.as_nanos().saturating_mul(per_second) / 1_000_000_000;
         if gained > 0 {
@@ -42,7 +44,7 @@ impl Bucket {
         let missing = u128::from(quantum - self.tokens) * 1_000_000_000;
         let nanos = missing.div_ceil(per_second.max(1)).min(1_000_000_000);
         let wait = Duration::from_nanos(u64::try_from(nanos).unwrap_or(1_000_000_000));
-        Err(now + wait.max(Duration::from_millis(1)))
+        Err(now.plus(wait.max(Duration::from_millis(1))))
     }
 
     pub(super) fn take(&mut self, octets: u64) {
@@ -56,11 +58,11 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
-        let start = Instant::now();
+        let start = Moment::START;
         let rate = Rate { octets_per_second: 100_000, burst: 50_000 };
         let mut bucket = Bucket::new(rate, start);
         let (mut now, mut passed) = (start, 0);
-        while now < start + Duration::from_secs(2) {
+        while now < start.plus(Duration::from_secs(2)) {
             match bucket.allowance(now) {
                 Ok(tokens) => {
                     bucket.take(tokens);
@@ -74,13 +76,13 @@ mod tests {
 
     #[test]
     fn slow_rates_are_not_lost_to_rounding() {
-        let start = Instant::now();
+        let start = Moment::START;
         let rate = Rate { octets_per_second: 100, burst: 100 };
         let mut bucket = Bucket::new(rate, start);
         bucket.take(100);
         for step in 1..1000 {
-            let _ = bucket.allowance(start + Duration::from_millis(step));
+            let _ = bucket.allowance(start.plus(Duration::from_millis(step)));
         }
-        assert_eq!(bucket.allowance(start + Duration::from_secs(1)), Ok(100));
+        assert_eq!(bucket.allowance(start.plus(Duration::from_secs(1))), Ok(100));
     }
 }

@@ -3,18 +3,14 @@
 //! Nothing is read before what was read last has been taken, so a reader that stops stops the
 //! writer, and a direction never holds more than one buffer or one pipe.
 
-use std::time::Instant;
-
-use carnet_gateway::media::Rate;
-use carnet_gateway::witness::{Observer, Seen};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::Witness;
-use super::bucket::Bucket;
+use super::clock::Moment;
 use super::hole::{Hole, Link};
 use super::pipes::{Pipe, Pipes};
+use super::{Witness, socket};
 
 /// A read of at least this many octets is one of bulk, one of less than `SMALL` is not.
 const LARGE: usize = 64 * 1024;
@@ -22,8 +18,9 @@ const SMALL: usize = 16 * 1024;
 /// Large reads in a row before splicing, small ones before copying again.
 const TO_SPLICE: u8 = 4;
 const TO_COPY: u8 = 5;
-/// More than any pipe holds.
-const MOST_SPLICED: usize = 16 * 1024 * 1024;
+/// Octets after which the kernel's buffers are bounded. The kernel does not let them grow much
+/// before, and most sessions never come so far.
+const BOUND_AFTER: u64 = 128 * 1024;
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// Reads in one turn, so that a fast stream does not keep others waiting.
 const TURN: usize = 8;
@@ -35,15 +32,20 @@ pub(super) struct Tools {
     pub(super) pipes: Pipes,
     pub(super) splice: bool,
     pub(super) witness: Witness,
+    /// Octets a direction may have in a pipe. The pipe has room for more, because what arrived in
+    /// small segments takes a page each.
+    pub(super) most_in_pipe: usize,
+    /// Buffer size of both sockets of a direction that moves more than a little.
+    pub(super) socket_buffer: Option<usize>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     /// Octets read but not yet taken by the receiver.
-    held: Vec<u8>,
-    held_from: usize,
-    pipe: Option<Pipe>,
-    in_pipe: usize,
+    held: Option<Box<Held>>,
+    pipe: Option<Box<Pipe>>,
+    /// The buffers of the sockets are bounded.
+    bounded: bool,
     bulk: bool,
     large_reads: u8,
     small_reads: u8,
@@ -51,8 +53,12 @@ pub(super) struct Flow {
     ended: bool,
     /// The receiver has been told so.
     end_passed: bool,
-    bucket: Option<Box<Bucket>>,
-    observer: Option<Box<Observer>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    octets: Box<[u8]>,
+    from: usize,
 }
 
 /// How a turn ended.
@@ -63,7 +69,7 @@ pub(super) enum Progress {
     /// Has more to do at once.
     More,
     /// Held back by its rate until then.
-    Until(Instant),
+    Until(Moment),
 }
 
 /// Whose connection broke.
@@ -74,20 +80,6 @@ pub(super) enum Broken {
 }
 
 impl Flow {
-    pub(super) fn limit(&mut self, rate: Option<Rate>, now: Instant) {
-        if self.bucket.as_ref().map(|bucket| bucket.rate()) != rate {
-            self.bucket = rate.map(|rate| Box::new(Bucket::new(rate, now)));
-        }
-    }
-
-    pub(super) fn watch(&mut self) {
-        self.observer = Some(Box::default());
-    }
-
-    pub(super) fn seen(&self) -> Option<Seen> {
-        self.observer.as_ref().map(|observer| observer.report())
-    }
-
     /// The end has come and has been passed on.
     pub(super) fn finished(&self) -> bool {
         self.end_passed
@@ -95,25 +87,10 @@ impl Flow {
 
     /// Forgets the connection; counters and witness stay.
     pub(super) fn clear(&mut self, pipes: &mut Pipes) {
-        self.release_pipe(pipes);
-        self.held = Vec::new();
-        self.held_from = 0;
-        self.bulk = false;
-        self.large_reads = 0;
-        self.small_reads = 0;
-        self.ended = false;
-        self.end_passed = false;
-    }
-
-    fn release_pipe(&mut self, pipes: &mut Pipes) {
-        if let Some(pipe) = self.pipe.take() {
-            if self.in_pipe == 0 {
-                pipes.put(pipe);
-            } else {
-                pipes.discard(pipe);
-            }
+        let flow = std::mem::take(self);
+        if let Some(pipe) = flow.pipe {
+            pipes.put(*pipe);
         }
-        self.in_pipe = 0;
     }
 
     fn note_size(&mut self, octets: usize) {
@@ -137,7 +114,7 @@ pub(super) fn pump(
     source: &mut Hole,
     sink: &mut Hole,
     tools: &mut Tools,
-    now: Instant,
+    now: Moment,
 ) -> Result<Progress, Broken> {
     let mut progress = Progress::More;
     for _ in 0..TURN {
@@ -150,7 +127,8 @@ pub(super) fn pump(
             progress = Progress::Waiting;
             break;
         }
-        let most = match source.flow.bucket.as_mut().map(|b| b.allowance(now)) {
+        let bucket = source.rare_if_any().and_then(|rare| rare.bucket.as_mut());
+        let most = match bucket.map(|bucket| bucket.allowance(now)) {
             None => usize::MAX,
             Some(Ok(tokens)) => usize::try_from(tokens).unwrap_or(usize::MAX),
             Some(Err(later)) => {
@@ -163,45 +141,48 @@ pub(super) fn pump(
             break;
         }
     }
-    if source.flow.in_pipe == 0 && progress != Progress::More {
-        source.flow.release_pipe(&mut tools.pipes);
+    if progress != Progress::More
+        && let Some(pipe) = source.flow.pipe.take_if(|pipe| pipe.octets == 0)
+    {
+        tools.pipes.put(*pipe);
     }
     Ok(progress)
 }
 
 /// Writes what is held. False: the receiver takes no more for now.
-fn deliver(source: &mut Hole, sink: &mut Hole, now: Instant) -> Result<bool, Broken> {
+fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result<bool, Broken> {
     let flow = &mut source.flow;
     loop {
         let Link::Up(to) = &mut sink.link else {
             return Ok(false);
         };
-        let held = flow.held.get(flow.held_from..).unwrap_or_default();
-        let piped = flow.pipe.as_ref().filter(|_| flow.in_pipe > 0);
-        if held.is_empty() && piped.is_none() {
+        let pipe = flow.pipe.as_mut().filter(|pipe| pipe.octets > 0);
+        if flow.held.is_none() && pipe.is_none() {
             return Ok(true);
         }
         if !to.writable {
             return Ok(false);
         }
-        let written = match piped {
-            Some(pipe) => splice(&pipe.read, None, &to.socket, None, flow.in_pipe, SPLICE),
-            None => send(&to.socket, held, SendFlags::NOSIGNAL),
+        let written = match (pipe, &mut flow.held) {
+            (Some(pipe), _) => {
+                let written = splice(&pipe.read, None, &to.socket, None, pipe.octets, SPLICE);
+                pipe.octets = pipe.octets.saturating_sub(*written.as_ref().unwrap_or(&0));
+                written
+            }
+            (None, Some(held)) => {
+                let rest = held.octets.get(held.from..).unwrap_or_default();
+                let written = send(&to.socket, rest, SendFlags::NOSIGNAL);
+                held.from += *written.as_ref().unwrap_or(&0);
+                if held.from >= held.octets.len() {
+                    flow.held = None;
+                }
+                written
+            }
+            (None, None) => return Ok(true),
         };
         match written {
             Ok(0) => return Err(Broken::Sink),
-            Ok(octets) if piped.is_some() => {
-                flow.in_pipe = flow.in_pipe.saturating_sub(octets);
-                sink.note_sent(octets, now);
-            }
-            Ok(octets) => {
-                flow.held_from += octets;
-                if octets == held.len() {
-                    flow.held = Vec::new();
-                    flow.held_from = 0;
-                }
-                sink.note_sent(octets, now);
-            }
+            Ok(octets) => sink.note_sent(octets, now),
             Err(Errno::AGAIN) => to.writable = false,
             Err(Errno::INTR) => {}
             Err(_) => return Err(Broken::Sink),
@@ -215,7 +196,11 @@ fn pass_end(source: &mut Hole, sink: &mut Hole) -> Result<(), Broken> {
         return Ok(());
     };
     if !source.flow.end_passed {
-        shutdown(&to.socket, Shutdown::Write).map_err(|_| Broken::Sink)?;
+        // If the other direction is over too, both sockets are about to be closed, and closing
+        // says the same.
+        if !sink.flow.end_passed {
+            shutdown(&to.socket, Shutdown::Write).map_err(|_| Broken::Sink)?;
+        }
         source.flow.end_passed = true;
         to.touched = true;
     }
@@ -229,7 +214,7 @@ fn take(
     sink: &mut Hole,
     most: usize,
     tools: &mut Tools,
-    now: Instant,
+    now: Moment,
 ) -> Result<bool, Broken> {
     let (Link::Up(from), Link::Up(to)) = (&mut source.link, &mut sink.link) else {
         return Ok(false);
@@ -242,9 +227,9 @@ fn take(
         if flow.pipe.is_none() {
             flow.pipe = tools.pipes.take();
         }
-        if let Some(pipe) = &flow.pipe {
+        if let Some(pipe) = &mut flow.pipe {
             // The pipe is empty, so "try again" can only mean that the socket is.
-            let most = most.min(MOST_SPLICED);
+            let most = most.min(tools.most_in_pipe);
             let read = splice(&from.socket, None, &pipe.write, None, most, SPLICE);
             let octets = match read {
                 Ok(octets) => octets,
@@ -255,9 +240,9 @@ fn take(
                 Err(Errno::INTR) => return Ok(true),
                 Err(_) => return Err(Broken::Source),
             };
-            flow.in_pipe = octets;
+            pipe.octets = octets;
             flow.ended = octets == 0;
-            if let Some(observer) = &mut flow.observer {
+            if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
                 observer.skip(octets as u64);
             }
             account(source, octets, now);
@@ -287,9 +272,6 @@ fn take(
         from.readable = false;
     }
     let read = buffer.get(..octets).unwrap_or_default();
-    if let Some(observer) = &mut flow.observer {
-        observer.observe(read);
-    }
     let written = match send(&to.socket, read, SendFlags::NOSIGNAL) {
         Ok(written) => written,
         Err(Errno::AGAIN) => {
@@ -299,20 +281,29 @@ fn take(
         Err(Errno::INTR) => 0,
         Err(_) => return Err(Broken::Sink),
     };
-    if let Some(rest) = read.get(written..).filter(|rest| !rest.is_empty()) {
-        flow.held = rest.to_vec();
-        flow.held_from = 0;
+    let rest = read.get(written..).unwrap_or_default();
+    // A receiver that takes no more makes buffers grow at once.
+    let matters = source.received >= BOUND_AFTER || !rest.is_empty();
+    if let Some(size) = tools.socket_buffer.filter(|_| matters && !flow.bounded) {
+        flow.bounded = true;
+        socket::bound_buffers(&from.socket, &to.socket, size);
+    }
+    if !rest.is_empty() {
+        flow.held = Some(Box::new(Held { octets: rest.into(), from: 0 }));
+    }
+    if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
+        observer.observe(read);
     }
     account(source, octets, now);
     sink.note_sent(written, now);
     Ok(true)
 }
 
-fn account(source: &mut Hole, octets: usize, now: Instant) {
+fn account(source: &mut Hole, octets: usize, now: Moment) {
     if octets > 0 {
         source.note_received(octets, now);
         source.flow.note_size(octets);
-        if let Some(bucket) = &mut source.flow.bucket {
+        if let Some(bucket) = source.rare_if_any().and_then(|rare| rare.bucket.as_mut()) {
             bucket.take(octets as u64);
         }
     }

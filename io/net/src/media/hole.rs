@@ -1,58 +1,92 @@
 //! The state of one pinhole, and what it wants next.
+//!
+//! Thousands of pinholes do nothing most of the time, so what few of them need, or need briefly, is
+//! in boxes of its own.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
-use carnet_gateway::media::{Direction, Gate, Pinhole, Role, Settings, Statistics};
+use carnet_gateway::media::{Direction, Gate, Pinhole, Role, Settings, SourceFilter, Statistics};
+use carnet_gateway::witness::Observer;
 use socket2::Socket;
 
-use super::Timers;
+use super::bucket::Bucket;
+use super::clock::Moment;
 use super::flow::Flow;
 use super::ports::Lease;
-use super::socket;
+use super::{Timers, socket};
+
+/// A connection that lasts this long is asked for signs of life.
+const KEEPALIVE_FROM: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Hole {
     pub(super) name: Pinhole,
-    pub(super) lease: Lease,
-    pub(super) since: Instant,
-    /// `None` until the first `Configure`.
-    pub(super) settings: Option<Box<Settings>>,
-    pub(super) joined: Option<u32>,
-    /// Holds the port while there is no connection that does.
-    pub(super) anchor: Option<Anchor>,
-    pub(super) link: Link,
-    /// Further connections, while nothing has been heard on the one in `link`.
-    pub(super) standbys: Vec<Standby>,
-    /// From this peer into the context.
-    pub(super) flow: Flow,
+    pub(super) since: Moment,
     pub(super) received: u64,
     pub(super) sent: u64,
-    pub(super) last_received: Instant,
-    pub(super) last_sent: Instant,
     /// When to give up on an incoming connection.
-    pub(super) waiting_until: Option<Instant>,
+    pub(super) waiting_until: Option<Moment>,
     /// When a flow held back by its rate, or an accept that found no descriptor, goes on.
-    pub(super) resume: Option<Instant>,
+    pub(super) resume: Option<Moment>,
+    /// The entry in the worker's timetable.
+    pub(super) scheduled: Option<Moment>,
+    pub(super) link: Link,
+    /// From this peer into the context.
+    pub(super) flow: Flow,
+    /// Holds the port while there is no connection that does.
+    pub(super) anchor: Option<Anchor>,
+    filter: Option<Box<SourceFilter>>,
+    rare: Option<Box<Rare>>,
+    silence: Option<Box<Silence>>,
+    /// The slot of the far side, and one.
+    joined: Option<NonZeroU32>,
+    remote_v4: Option<SocketAddrV4>,
+    pub(super) lease: Lease,
+    pub(super) dscp: Option<u8>,
+    pub(super) role: Role,
+    pub(super) gate: Gate,
+    peer_opens: bool,
     /// A connection was made or missed, and only a new `Configure` asks for another.
     pub(super) ended: bool,
     /// `Command::Connect` was given.
     pub(super) told_to_connect: bool,
-    /// Silence was reported and nothing has passed since.
-    pub(super) silence_reported: bool,
-    /// When a refused source was last reported.
-    pub(super) blocked: Option<Instant>,
-    /// The entry in the worker's timetable.
-    pub(super) scheduled: Option<Instant>,
     /// Is in the worker's run queue.
     pub(super) queued: bool,
+    /// Has been opened again after a connection: there may be more to come.
+    pub(super) reopened: bool,
+}
+
+/// What is watched where silence is to be reported.
+#[derive(Debug)]
+struct Silence {
+    longest: Duration,
+    direction: Direction,
+    last_received: Moment,
+    last_sent: Moment,
+    /// Silence was reported and nothing has passed since.
+    reported: bool,
+}
+
+/// What few pinholes have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Further connections, while nothing has been heard on the one in `link`.
+    pub(super) standbys: Vec<Standby>,
+    /// When a refused source was last reported.
+    pub(super) blocked: Option<Moment>,
+    pub(super) bucket: Option<Bucket>,
+    pub(super) observer: Option<Box<Observer>>,
+    remote: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
 pub(super) struct Anchor {
     pub(super) socket: Socket,
-    /// The registration in epoll while it listens.
-    pub(super) listening: Option<u32>,
+    /// The registration in epoll; 0 for none.
+    pub(super) serial: u32,
+    pub(super) listening: bool,
     /// A connection may be waiting to be accepted.
     pub(super) ready: bool,
 }
@@ -62,7 +96,7 @@ pub(super) enum Link {
     /// No connection with the peer.
     Down,
     /// The peer does not know of us yet.
-    Connecting(Attempt),
+    Connecting(Box<Attempt>),
     /// A connection.
     Up(Connection),
 }
@@ -76,15 +110,19 @@ pub(super) struct Attempt {
     /// This one included.
     pub(super) count: u8,
     /// When to try again, while there is no socket.
-    pub(super) again: Option<Instant>,
-    pub(super) give_up: Instant,
+    pub(super) again: Option<Moment>,
+    pub(super) give_up: Moment,
+    /// Octets for the peer are waiting already.
+    pub(super) eager: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) since: Moment,
     pub(super) socket: Socket,
     pub(super) serial: u32,
-    pub(super) since: Instant,
+    /// Accepted, and the kernel has not yet said whether there is something to read.
+    pub(super) fresh: bool,
     /// There may be something to read.
     pub(super) readable: bool,
     /// There may be room to write.
@@ -93,6 +131,10 @@ pub(super) struct Connection {
     pub(super) hangup: bool,
     /// Octets have passed on this connection, either way.
     pub(super) touched: bool,
+    /// Comes from the address that the controller gave as the peer's.
+    pub(super) expected: bool,
+    /// The kernel asks the peer for signs of life.
+    pub(super) kept_alive: bool,
 }
 
 /// An accepted connection that takes over if it speaks first.
@@ -106,8 +148,25 @@ pub(super) struct Standby {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, serial: u32, now: Instant) -> Self {
-        Self { socket, serial, since: now, readable: false, writable: true, hangup: false, touched: false }
+    /// One that was accepted.
+    pub(super) fn accepted(socket: Socket, serial: u32, expected: bool, now: Moment) -> Self {
+        Self { fresh: true, expected, ..Self::made(socket, serial, now) }
+    }
+
+    /// One that we made.
+    pub(super) fn made(socket: Socket, serial: u32, now: Moment) -> Self {
+        Self {
+            since: now,
+            socket,
+            serial,
+            fresh: false,
+            readable: false,
+            writable: true,
+            hangup: false,
+            touched: false,
+            expected: true,
+            kept_alive: false,
+        }
     }
 
     /// Nothing has been heard and nothing has been said.
@@ -117,61 +176,129 @@ impl Connection {
 }
 
 impl Hole {
-    pub(super) fn new(name: Pinhole, lease: Lease, anchor: Anchor, now: Instant) -> Self {
+    pub(super) fn new(name: Pinhole, lease: Lease, socket: Socket, now: Moment) -> Self {
         Self {
             name,
-            lease,
             since: now,
-            settings: None,
-            joined: None,
-            anchor: Some(anchor),
-            link: Link::Down,
-            standbys: Vec::new(),
-            flow: Flow::default(),
             received: 0,
             sent: 0,
-            last_received: now,
-            last_sent: now,
             waiting_until: None,
             resume: None,
+            scheduled: None,
+            link: Link::Down,
+            flow: Flow::default(),
+            anchor: Some(Anchor { socket, serial: 0, listening: false, ready: false }),
+            filter: None,
+            rare: None,
+            silence: None,
+            joined: None,
+            remote_v4: None,
+            lease,
+            dscp: None,
+            role: Role::default(),
+            gate: Gate::default(),
+            peer_opens: false,
             ended: false,
             told_to_connect: false,
-            silence_reported: false,
-            blocked: None,
-            scheduled: None,
             queued: false,
+            reopened: false,
         }
     }
 
-    pub(super) fn gate(&self) -> Gate {
-        self.settings.as_ref().map_or(Gate::Inactive, |s| s.gate)
+    /// The slot of the far side.
+    pub(super) fn joined(&self) -> Option<u32> {
+        self.joined.map(|joined| joined.get() - 1)
     }
 
-    pub(super) fn role(&self) -> Role {
-        self.settings.as_ref().map_or(Role::Undecided, |s| s.role)
+    pub(super) fn join(&mut self, far: Option<u32>) {
+        self.joined = far.and_then(|far| NonZeroU32::new(far.saturating_add(1)));
     }
 
-    pub(super) fn dscp(&self) -> Option<u8> {
-        self.settings.as_ref().and_then(|s| s.dscp)
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
+    }
+
+    /// Takes new settings.
+    pub(super) fn set(&mut self, settings: Settings, now: Moment) {
+        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity } = settings;
+        let open = gate != Gate::Inactive;
+        (self.role, self.gate, self.dscp) = (role, gate, dscp);
+        self.peer_opens = peer_opens;
+        self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
+        if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
+            // The time counts from when it was asked for.
+            self.silence = inactivity.map(|(longest, direction)| {
+                let (last_received, last_sent) = (now, now);
+                Box::new(Silence { longest, direction, last_received, last_sent, reported: false })
+            });
+        }
+        let limited = self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate);
+        if limited != rate {
+            self.rare().bucket = rate.map(|rate| Bucket::new(rate, now));
+        }
+        if !open || self.remote() != remote {
+            if let Link::Connecting(_) = self.link {
+                self.link = Link::Down;
+            }
+            match remote {
+                Some(SocketAddr::V4(v4)) => self.remote_v4 = Some(v4),
+                other => {
+                    self.remote_v4 = None;
+                    if other.is_some() || self.rare.is_some() {
+                        self.rare().remote = other;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The peer's address as the controller gave it.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        let other = || self.rare.as_ref().and_then(|rare| rare.remote);
+        self.remote_v4.map(SocketAddr::V4).or_else(other)
+    }
+
+    pub(super) fn allows(&self, peer: SocketAddr) -> bool {
+        self.filter.as_ref().is_none_or(|filter| socket::allowed(filter, peer))
+    }
+
+    /// Whether a caller has the address of the peer. Where none was given, nobody is a stranger.
+    pub(super) fn expects(&self, peer: SocketAddr) -> bool {
+        self.remote().is_none_or(|remote| remote.ip().is_unspecified() || remote.ip() == peer.ip())
     }
 
     pub(super) fn is_up(&self) -> bool {
         matches!(self.link, Link::Up(_))
     }
 
+    /// It is not yet known whether the peer has spoken already.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(&self.link, Link::Up(connection) if connection.fresh)
+    }
+
+    fn has_come(&self) -> bool {
+        self.is_up() && !self.is_fresh()
+    }
+
     /// The gate lets octets from the peer into the context.
     pub(super) fn lets_in(&self) -> bool {
-        matches!(self.gate(), Gate::ReceiveOnly | Gate::SendReceive)
+        matches!(self.gate, Gate::ReceiveOnly | Gate::SendReceive)
     }
 
     /// The gate lets octets out to the peer.
     pub(super) fn lets_out(&self) -> bool {
-        matches!(self.gate(), Gate::SendOnly | Gate::SendReceive)
+        matches!(self.gate, Gate::SendOnly | Gate::SendReceive)
     }
 
     pub(super) fn send_standbys_away(&mut self) {
-        for standby in std::mem::take(&mut self.standbys) {
-            socket::reset(standby.socket);
+        if let Some(rare) = &mut self.rare {
+            for standby in std::mem::take(&mut rare.standbys) {
+                socket::reset(standby.socket);
+            }
         }
     }
 
@@ -180,82 +307,110 @@ impl Hole {
         let room = match &self.link {
             Link::Down => true,
             Link::Connecting(_) => false,
-            Link::Up(connection) => connection.silent(),
+            // Until nobody is waited for any more, the one who was expected may still come.
+            Link::Up(connection) => connection.silent() || self.held_by_a_stranger(),
         };
-        let passive = self.role() != Role::Active;
-        room && passive && self.gate() != Gate::Inactive && !self.ended && !self.told_to_connect
+        let passive = self.role != Role::Active;
+        room && passive && self.gate != Gate::Inactive && !self.ended && !self.told_to_connect
+    }
+
+    /// The connection is of somebody who may have guessed the port, and it is too early to be sure
+    /// that it is not: a peer behind a translator comes from elsewhere too.
+    pub(super) fn held_by_a_stranger(&self) -> bool {
+        let stranger = matches!(&self.link, Link::Up(connection) if !connection.expected);
+        stranger && self.waiting_until.is_some()
     }
 
     /// Where to connect now, given the far side of the join.
     pub(super) fn wants_to_call(&self, far: Option<&Self>) -> Option<SocketAddr> {
-        if !matches!(self.link, Link::Down) || self.ended || self.gate() == Gate::Inactive {
+        let may = matches!(self.link, Link::Down) && !self.ended && !self.peer_opens;
+        if !may || self.gate == Gate::Inactive {
             return None;
         }
         let triggered = self.told_to_connect
-            || self.role() == Role::Active
-                && far.is_some_and(|far| match far.role() {
-                    Role::Passive | Role::Either => far.is_up(),
-                    Role::Active => far.gate() != Gate::Inactive,
+            || self.role == Role::Active
+                && far.is_some_and(|far| match far.role {
+                    Role::Passive | Role::Either => far.has_come(),
+                    Role::Active => far.gate != Gate::Inactive,
                     Role::Undecided => far.told_to_connect,
                 })
-            || self.role() == Role::Either
-                && far.is_some_and(|far| matches!(far.role(), Role::Passive | Role::Either) && far.is_up());
-        if !triggered {
-            return None;
-        }
-        self.settings.as_ref()?.remote
+            || self.role == Role::Either
+                && far.is_some_and(|far| matches!(far.role, Role::Passive | Role::Either) && far.has_come());
+        if triggered { self.remote() } else { None }
     }
 
     /// The next moment at which something has to happen by itself.
-    pub(super) fn deadline(&self, far_up: bool, timers: &Timers) -> Option<Instant> {
+    pub(super) fn deadline(&self, far_up: bool, timers: &Timers) -> Option<Moment> {
         let link = match &self.link {
             Link::Down => self.waiting_until,
             Link::Connecting(attempt) => Some(attempt.again.unwrap_or(attempt.give_up)),
-            Link::Up(connection) => (!far_up).then(|| connection.since + timers.unspliced),
+            Link::Up(connection) if !far_up => Some(connection.since.plus(timers.unspliced)),
+            Link::Up(connection) if !connection.kept_alive => Some(connection.since.plus(KEEPALIVE_FROM)),
+            Link::Up(_) => None,
         };
-        let silence = self.silence_deadline().map(|(at, _)| at);
-        [link, silence, self.resume].into_iter().flatten().min()
+        let stranger = self.waiting_until.filter(|_| self.held_by_a_stranger());
+        [link, stranger, self.silence_deadline(), self.resume].into_iter().flatten().min()
     }
 
-    /// When silence is to be reported, and in which direction.
-    pub(super) fn silence_deadline(&self) -> Option<(Instant, Direction)> {
-        if self.silence_reported {
-            return None;
+    /// Asks the peer of a connection that lasts for signs of life from now on.
+    pub(super) fn keep_alive(&mut self, now: Moment) {
+        if let Link::Up(connection) = &mut self.link
+            && !connection.kept_alive
+            && connection.since.plus(KEEPALIVE_FROM) <= now
+        {
+            connection.kept_alive = true;
+            socket::keep_alive(&connection.socket);
         }
-        let (longest, direction) = self.settings.as_ref()?.inactivity?;
-        let last = match direction {
-            Direction::In => self.last_received,
-            Direction::Out => self.last_sent,
-            Direction::Both => self.last_received.max(self.last_sent),
-        };
-        // A detection time beyond what the clock can express never ends.
-        Some((last.checked_add(longest)?, direction))
     }
 
-    pub(super) fn note_received(&mut self, octets: usize, now: Instant) {
+    /// When silence is to be reported.
+    fn silence_deadline(&self) -> Option<Moment> {
+        let silence = self.silence.as_ref().filter(|silence| !silence.reported)?;
+        let last = match silence.direction {
+            Direction::In => silence.last_received,
+            Direction::Out => silence.last_sent,
+            Direction::Both => silence.last_received.max(silence.last_sent),
+        };
+        Some(last.plus(silence.longest))
+    }
+
+    /// The direction whose silence is to be reported now, once.
+    pub(super) fn fallen_silent(&mut self, now: Moment) -> Option<Direction> {
+        self.silence_deadline().filter(|at| *at <= now)?;
+        let silence = self.silence.as_mut()?;
+        silence.reported = true;
+        Some(silence.direction)
+    }
+
+    pub(super) fn note_received(&mut self, octets: usize, now: Moment) {
         self.received += octets as u64;
-        self.last_received = now;
-        self.silence_reported = false;
+        if let Some(silence) = &mut self.silence {
+            silence.last_received = now;
+            silence.reported = false;
+        }
         if let Link::Up(connection) = &mut self.link {
             connection.touched = true;
         }
     }
 
-    pub(super) fn note_sent(&mut self, octets: usize, now: Instant) {
+    pub(super) fn note_sent(&mut self, octets: usize, now: Moment) {
         self.sent += octets as u64;
-        self.last_sent = now;
-        self.silence_reported = false;
+        if let Some(silence) = &mut self.silence {
+            silence.last_sent = now;
+            silence.reported = false;
+        }
         if let Link::Up(connection) = &mut self.link {
             connection.touched = true;
         }
     }
 
-    pub(super) fn statistics(&self, now: Instant) -> Statistics {
+    pub(super) fn statistics(&self, now: Moment) -> Statistics {
+        let observer = self.rare.as_ref().and_then(|rare| rare.observer.as_ref());
         Statistics {
             octets_received: self.received,
             octets_sent: self.sent,
-            duration: now.saturating_duration_since(self.since),
-            witness: self.flow.seen().map(Box::new),
+            duration: now.since(self.since),
+            witness: observer.map(|observer| Box::new(observer.report())),
         }
     }
 }
@@ -263,4 +418,51 @@ impl Hole {
 /// How long to wait before attempt `count + 1` of an outgoing connection that was refused.
 pub(super) fn pause_after(count: u8) -> Duration {
     Duration::from_millis(250) * u32::from(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Realm;
+    use crate::media::ports::Ports;
+    use carnet_wire::SeededRandom;
+    use socket2::{Domain, Type};
+    use std::net::Ipv4Addr;
+
+    fn hole() -> Hole {
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let realm = Realm { name: "a".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: 1..=9 };
+        let mut random = SeededRandom::new(1);
+        let lease = Ports::new(&[realm], &mut random).unwrap().lease(None, None, &mut random).unwrap();
+        let mut hole = Hole::new(Pinhole { group: 1, number: 1 }, lease, socket(), Moment::START);
+        hole.link = Link::Up(Connection::made(socket(), 1, Moment::START));
+        hole
+    }
+
+    #[test]
+    fn an_idle_pinhole_is_small() {
+        let size = size_of::<Option<Hole>>();
+        assert!(size <= 176, "{size} octets; docs/performance.md counts on no more");
+    }
+
+    #[test]
+    fn a_connection_that_lasts_is_asked_for_signs_of_life() {
+        let mut hole = hole();
+        let asks = |hole: &Hole| matches!(&hole.link, Link::Up(c) if c.socket.keepalive().unwrap());
+        let at = hole.deadline(true, &Timers::default()).unwrap();
+        hole.keep_alive(Moment::START);
+        assert!(!asks(&hole));
+        hole.keep_alive(at);
+        assert!(asks(&hole));
+        assert_eq!(hole.deadline(true, &Timers::default()), None, "that was all there was to do");
+    }
+
+    #[test]
+    fn a_slot_of_the_far_side_is_kept() {
+        let mut hole = hole();
+        for slot in [None, Some(0), Some(7)] {
+            hole.join(slot);
+            assert_eq!(hole.joined(), slot);
+        }
+    }
 }

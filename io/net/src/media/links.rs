@@ -52,16 +52,16 @@ impl Worker {
     /// Opens or closes the door, calls the peer: whatever the settings and the far side ask for.
     fn settle(&mut self, slot: u32) {
         let Some(hole) = self.peek(slot) else { return };
-        let far = hole.joined.and_then(|far| self.peek(far));
+        let far = hole.joined().and_then(|far| self.peek(far));
         if let Some(remote) = hole.wants_to_call(far) {
             self.call(slot, remote);
             return;
         }
         let wants = hole.wants_callers();
-        let listening = hole.anchor.as_ref().is_some_and(|a| a.listening.is_some());
+        let listening = hole.anchor.as_ref().is_some_and(|anchor| anchor.listening);
         if wants && !listening {
             self.open_door(slot);
-        } else if !wants && (listening || hole.is_up() && hole.anchor.is_some()) {
+        } else if !wants && (listening || hole.is_up() && hole.anchor.is_some() && !hole.reopened) {
             self.close_door(slot);
         }
         self.accept(slot);
@@ -69,47 +69,49 @@ impl Worker {
 
     fn open_door(&mut self, slot: u32) {
         let serial = self.next_serial();
-        let buffer = self.config.socket_buffer;
-        let retry = self.now + RETRY;
-        let Some(place) = self.holes.get_mut(slot as usize) else {
-            return;
-        };
-        let Some(hole) = place.as_deref_mut() else { return };
-        if hole.resume.is_some_and(|at| at > self.now) {
-            return;
-        }
-        let opened = (|| {
-            let socket = match hole.anchor.take() {
-                Some(anchor) => anchor.socket,
-                None => socket::bound(hole.lease.local(), hole.dscp(), buffer)?,
-            };
-            socket::listen(&socket)?;
-            register(&self.epoll, &socket, slot, serial)?;
-            io::Result::Ok(socket)
-        })();
-        match opened {
-            Ok(socket) => {
-                hole.anchor = Some(Anchor { socket, listening: Some(serial), ready: false });
-            }
-            // Out of descriptors, or the port is taken for the moment.
-            Err(error) => {
-                tracing::debug!(%error, local = %hole.lease.local(), "cannot listen yet");
-                hole.resume = Some(retry);
-            }
-        }
-    }
-
-    /// Refuses callers from now on. A connection holds the port by itself.
-    fn close_door(&mut self, slot: u32) {
-        let Self { epoll, holes, .. } = self;
+        let now = self.now;
+        let Self { epoll, holes, ports, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
+        if hole.resume.is_some_and(|at| at > now) {
+            return;
+        }
+        let local = ports.local(&hole.lease);
+        let opened = (|| {
+            let anchor = match hole.anchor.take() {
+                Some(anchor) => anchor,
+                None => {
+                    let socket = socket::bound(local, hole.dscp)?;
+                    Anchor { socket, serial: 0, listening: false, ready: false }
+                }
+            };
+            let anchor = hole.anchor.insert(anchor);
+            socket::listen(&anchor.socket)?;
+            if anchor.serial == 0 {
+                register(epoll, &anchor.socket, slot, serial)?;
+                anchor.serial = serial;
+            }
+            anchor.listening = true;
+            io::Result::Ok(())
+        })();
+        // Out of descriptors, or the port is taken for the moment.
+        if let Err(error) = opened {
+            tracing::debug!(%error, %local, "cannot listen yet");
+            hole.anchor = None;
+            hole.resume = Some(now.plus(RETRY));
+        }
+    }
+
+    /// Refuses callers from now on. A connection holds the port by itself; a pinhole that is opened
+    /// again and again keeps its socket nevertheless, for the next time.
+    fn close_door(&mut self, slot: u32) {
+        let Some(hole) = self.hole(slot) else { return };
         hole.send_standbys_away();
-        if !matches!(hole.link, Link::Down) {
+        if !matches!(hole.link, Link::Down) && !hole.reopened {
             hole.anchor = None;
         } else if let Some(anchor) = &mut hole.anchor
-            && let Err(error) = refuse_callers(epoll, anchor)
+            && let Err(error) = refuse_callers(anchor)
         {
             tracing::warn!(%error, "cannot stop listening; the port is let go instead");
             hole.anchor = None;
@@ -119,13 +121,15 @@ impl Worker {
     fn accept(&mut self, slot: u32) {
         for _ in 0..ACCEPTS {
             let crowded = self.outbox.len() >= OUTBOX;
-            let later = self.now + RETRY;
+            let later = self.now.plus(RETRY);
             let Some(hole) = self.hole(slot) else { return };
-            let calls = hole.wants_callers();
+            // Mostly the first caller is the one. Whether another waits is looked at when it is known
+            // that the first has said nothing.
+            let calls = hole.wants_callers() && !hole.is_fresh();
             let Some(anchor) = &mut hole.anchor else {
                 return;
             };
-            if anchor.listening.is_none() || !anchor.ready || !calls {
+            if !anchor.listening || !anchor.ready || !calls {
                 return;
             }
             if crowded {
@@ -159,35 +163,72 @@ impl Worker {
             return;
         };
         let pinhole = hole.name;
-        let settings = hole.settings.as_ref();
-        if !settings.is_some_and(|s| socket::allowed(&s.filter, peer)) {
+        if !hole.allows(peer) {
             socket::reset(socket);
-            if hole.blocked.is_none_or(|at| at + BLOCKED_EVERY <= now) {
-                hole.blocked = Some(now);
+            if hole.rare().blocked.is_none_or(|at| at.plus(BLOCKED_EVERY) <= now) {
+                hole.rare().blocked = Some(now);
                 self.report(Event::Blocked { pinhole, source: peer });
             }
             return;
         }
+        let expected = hole.expects(peer);
+        if let Link::Up(holder) = &hole.link {
+            let displaces = expected && !holder.expected;
+            let outranked = !expected && holder.expected || !holder.silent();
+            if !displaces && outranked {
+                return socket::reset(socket);
+            }
+        }
         if register(epoll, &socket, slot, serial).is_err() {
             return socket::reset(socket);
         }
-        if hole.is_up() {
-            if hole.standbys.len() == STANDBYS {
-                socket::reset(hole.standbys.remove(0).socket);
+        match &hole.link {
+            Link::Up(holder) if holder.expected || !expected => {
+                let standbys = &mut hole.rare().standbys;
+                if standbys.len() == STANDBYS {
+                    socket::reset(standbys.remove(0).socket);
+                }
+                standbys.push(Standby { socket, serial, peer });
             }
-            hole.standbys.push(Standby { socket, serial, peer });
-        } else {
-            hole.link = Link::Up(Connection::new(socket, serial, now));
-            self.report(Event::Established { pinhole, peer });
-            self.queue(slot);
+            _ => self.take_over(slot, Connection::accepted(socket, serial, expected, now), peer),
         }
     }
 
+    /// The connection of a pinhole from now on. Who had it before is sent away; so is the connection
+    /// of the far side if anything has passed to it, because what follows is another stream.
+    pub(super) fn take_over(&mut self, slot: u32, connection: Connection, peer: SocketAddr) {
+        let Self { holes, tools, .. } = self;
+        let Some(Some(hole)) = holes.get_mut(slot as usize) else {
+            return;
+        };
+        let pinhole = hole.name;
+        let mut touched = false;
+        if let Link::Up(old) = std::mem::replace(&mut hole.link, Link::Up(connection)) {
+            touched = old.touched;
+            socket::reset(old.socket);
+        }
+        if touched {
+            hole.send_standbys_away();
+            hole.flow.clear(&mut tools.pipes);
+            if let Some(far) = self.far(slot) {
+                let told = self.peek(far).is_some_and(|far| far.told_to_connect);
+                self.end_one(far, None, true, false);
+                if let Some(far) = self.hole(far) {
+                    far.told_to_connect = told;
+                }
+            }
+        }
+        self.report(Event::Established { pinhole, peer });
+        self.queue(slot);
+    }
+
     fn call(&mut self, slot: u32, remote: SocketAddr) {
-        let give_up = self.now + self.config.timers.outgoing;
+        let give_up = self.now.plus(self.config.timers.outgoing);
+        let far = self.far(slot).and_then(|far| self.peek(far));
+        let eager = far.is_some_and(|far| matches!(&far.link, Link::Up(caller) if caller.readable));
         let Some(hole) = self.hole(slot) else { return };
-        hole.link =
-            Link::Connecting(Attempt { socket: None, serial: 0, remote, count: 0, again: None, give_up });
+        let attempt = Attempt { socket: None, serial: 0, remote, count: 0, again: None, give_up, eager };
+        hole.link = Link::Connecting(Box::new(attempt));
         self.attempt(slot);
     }
 
@@ -195,13 +236,12 @@ impl Worker {
     /// may filter by source, and the controller told it that port.
     pub(super) fn attempt(&mut self, slot: u32) {
         let serial = self.next_serial();
-        let buffer = self.config.socket_buffer;
-        let Self { epoll, holes, .. } = self;
+        let Self { epoll, holes, ports, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
-        let local = hole.lease.local();
-        let dscp = hole.dscp();
+        let local = ports.local(&hole.lease);
+        let dscp = hole.dscp;
         let anchor = hole.anchor.take();
         let Link::Connecting(attempt) = &mut hole.link else {
             return;
@@ -212,12 +252,15 @@ impl Worker {
         let started = (|| {
             let socket = match anchor {
                 Some(mut anchor) => {
-                    refuse_callers(epoll, &mut anchor)?;
+                    refuse_callers(&mut anchor)?;
+                    if anchor.serial != 0 {
+                        epoll::delete(&*epoll, &anchor.socket)?;
+                    }
                     anchor.socket
                 }
-                None => socket::bound(local, dscp, buffer)?,
+                None => socket::bound(local, dscp)?,
             };
-            socket::connect(&socket, attempt.remote)?;
+            socket::connect(&socket, attempt.remote, attempt.eager)?;
             register(epoll, &socket, slot, serial)?;
             io::Result::Ok(socket)
         })();
@@ -238,7 +281,7 @@ impl Worker {
             return;
         };
         attempt.socket = None;
-        let again = now + pause_after(attempt.count);
+        let again = now.plus(pause_after(attempt.count));
         if attempt.count < attempts && again < attempt.give_up {
             attempt.again = Some(again);
             self.queue(slot);
@@ -259,10 +302,7 @@ impl Worker {
         let Some(socket) = attempt.socket.take() else {
             return;
         };
-        if !matches!(socket.take_error(), Ok(None)) {
-            return self.attempt_failed(slot);
-        }
-        let mut connection = Connection::new(socket, serial, now);
+        let mut connection = Connection::made(socket, serial, now);
         connection.hangup = flags.contains(EventFlags::RDHUP);
         connection.readable = flags.intersects(EventFlags::IN | EventFlags::RDHUP);
         hole.link = Link::Up(connection);
@@ -342,36 +382,12 @@ impl Worker {
         }
         self.queue(slot);
     }
-
-    /// Enters the pinhole's next deadline into the timetable. One that is entered too early stays:
-    /// it costs a glance, while moving it with every message would cost more.
-    fn schedule(&mut self, slot: u32) {
-        let far_up = self.far_is_up(slot);
-        let timers = self.config.timers;
-        let Self { holes, timetable, .. } = self;
-        let Some(Some(hole)) = holes.get_mut(slot as usize) else {
-            return;
-        };
-        let Some(next) = hole.deadline(far_up, &timers) else {
-            return;
-        };
-        match hole.scheduled {
-            Some(at) if at <= next => return,
-            Some(at) => {
-                timetable.remove(&(at, slot));
-            }
-            None => {}
-        }
-        timetable.insert((next, slot));
-        hole.scheduled = Some(next);
-    }
 }
 
 /// Back from listening to bound. Who waits in the backlog is reset by the kernel.
-fn refuse_callers(epoll: &OwnedFd, anchor: &mut Anchor) -> io::Result<()> {
+fn refuse_callers(anchor: &mut Anchor) -> io::Result<()> {
     anchor.ready = false;
-    if anchor.listening.take().is_some() {
-        epoll::delete(epoll, &anchor.socket)?;
+    if std::mem::take(&mut anchor.listening) {
         socket::unlisten(&anchor.socket)?;
     }
     Ok(())

@@ -11,17 +11,20 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 
 mod bucket;
+mod clock;
 mod flow;
 mod hole;
 mod links;
 mod pipes;
 mod ports;
+mod post;
 mod socket;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -29,12 +32,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use carnet_gateway::media::{Command, Event, Pinhole};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::OwnedFd;
+use carnet_gateway::media::{Command, Pinhole};
 use tokio::sync::mpsc;
 
+use crate::OsRandom;
 use ports::Ports;
+use post::Bell;
+pub use post::Events;
 use worker::Worker;
 
 /// Where local addresses come from: one IP realm.
@@ -97,15 +101,19 @@ pub struct EngineConfig {
     pub witness: Witness,
     /// The waiting times.
     pub timers: Timers,
-    /// Size of the kernel's send and receive buffers of each socket, in octets; bounds what a
-    /// reader that stopped can pin. `None` leaves it to the kernel's own tuning (several MiB).
+    /// Size of the kernel's send and receive buffers of a socket, in octets (the kernel allows twice
+    /// that for its own records); bounds what a reader that stopped can pin. It is set when a
+    /// direction has moved 128 KiB or its receiver takes no more. `None` leaves it to the kernel's own tuning (several MiB).
     pub socket_buffer: Option<usize>,
     /// Use `splice` for bulk. Off, everything is copied.
     pub splice: bool,
     /// Size of the copy buffer of each thread, in octets.
     pub copy_buffer: usize,
-    /// Octets a splice pipe holds. The kernel may grant less.
+    /// Size of a splice pipe. The kernel counts a page for every segment, however short, and may
+    /// grant less.
     pub pipe_size: usize,
+    /// Octets a direction may have in its pipe; what a reader that stopped leaves there.
+    pub pipe_octets: usize,
     /// Most splice pipes in one thread. When they are all in use, the rest is copied.
     pub pipes: usize,
     /// Most pinholes in one thread; more are refused with `NoPort`.
@@ -121,10 +129,11 @@ impl Default for EngineConfig {
             threads: 1,
             witness: Witness::Off,
             timers: Timers::default(),
-            socket_buffer: Some(256 * 1024),
+            socket_buffer: Some(192 * 1024),
             splice: true,
             copy_buffer: 256 * 1024,
             pipe_size: 1024 * 1024,
+            pipe_octets: 256 * 1024,
             pipes: 32,
             pinholes: 65_536,
             queue: 4_096,
@@ -143,32 +152,32 @@ impl MediaEngine {
     ///
     /// A realm without a port, two realms with the same name, no realm, no thread; or the
     /// operating system refused a descriptor or a thread.
-    pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, mpsc::Receiver<Event>)> {
+    pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "threads, queue and copy buffer of a media engine are at least one",
             ));
         }
-        let ports = Arc::new(Ports::new(&config.realms)?);
+        let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
         let config = Arc::new(config);
-        let (events, receiver) = mpsc::channel(config.queue);
+        let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
         for index in 0..config.threads {
             let (commands, inbox) = mpsc::channel(config.queue);
-            let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+            let bell = Arc::new(Bell::new()?);
             let worker = Worker::new(
                 Arc::clone(&config),
                 Arc::clone(&ports),
-                Arc::clone(&wake),
+                Arc::clone(&bell),
                 inbox,
-                events.clone(),
+                reports.clone(),
             )?;
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
-            workers.push(Mailbox { commands: Some(commands), wake });
+            workers.push(Mailbox { commands: Some(commands), bell });
         }
         let workers = Arc::new(workers);
-        Ok((EngineHandle { workers }, receiver))
+        Ok((EngineHandle { workers }, events))
     }
 }
 
@@ -187,14 +196,14 @@ pub struct Stopped;
 struct Mailbox {
     /// `None` only while being dropped.
     commands: Option<mpsc::Sender<Command>>,
-    wake: Arc<OwnedFd>,
+    bell: Arc<Bell>,
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
         // The thread finds its queue closed only when it looks.
         self.commands = None;
-        wake(&self.wake);
+        self.bell.ring();
     }
 }
 
@@ -208,10 +217,9 @@ impl EngineHandle {
     ///
     /// [`Stopped`] if the engine is gone.
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
-        let mailbox = self.mailbox(&command)?;
-        let commands = mailbox.commands.as_ref().ok_or(Stopped)?;
+        let (commands, bell) = self.mailbox(&command)?;
         commands.send(command).await.map_err(|_| Stopped)?;
-        wake(&mailbox.wake);
+        bell.ring();
         Ok(())
     }
 
@@ -221,23 +229,54 @@ impl EngineHandle {
     ///
     /// [`Stopped`] if the engine is gone.
     pub fn blocking_send(&self, command: Command) -> Result<(), Stopped> {
-        let mailbox = self.mailbox(&command)?;
-        let commands = mailbox.commands.as_ref().ok_or(Stopped)?;
+        let (commands, bell) = self.mailbox(&command)?;
         commands.blocking_send(command).map_err(|_| Stopped)?;
-        wake(&mailbox.wake);
+        bell.ring();
         Ok(())
     }
 
-    fn mailbox(&self, command: &Command) -> Result<&Mailbox, Stopped> {
-        let group = group(command) as usize;
-        let index = group.checked_rem(self.workers.len()).ok_or(Stopped)?;
-        self.workers.get(index).ok_or(Stopped)
+    /// Queues as many as there is room for, from the front, and rings once. What does not fit
+    /// stays; [`send`](Self::send) waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if the engine is gone.
+    pub fn try_send_all(&self, queue: &mut VecDeque<Command>) -> Result<(), Stopped> {
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let mut called = vec![false; self.workers.len()];
+        while let Some(command) = queue.pop_front() {
+            let index = self.index(&command)?;
+            let (commands, _) = self.mailbox(&command)?;
+            match commands.try_send(command) {
+                Ok(()) => {
+                    if let Some(called) = called.get_mut(index) {
+                        *called = true;
+                    }
+                }
+                Err(mpsc::error::TrySendError::Full(command)) => {
+                    queue.push_front(command);
+                    break;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
+            }
+        }
+        for (mailbox, _) in self.workers.iter().zip(called).filter(|(_, called)| *called) {
+            mailbox.bell.ring();
+        }
+        Ok(())
     }
-}
 
-/// Failing means the counter is at its limit, that is: the thread is woken already.
-fn wake(eventfd: &OwnedFd) {
-    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+    /// The loop that has the pinholes of a group.
+    fn index(&self, command: &Command) -> Result<usize, Stopped> {
+        (group(command) as usize).checked_rem(self.workers.len()).ok_or(Stopped)
+    }
+
+    fn mailbox(&self, command: &Command) -> Result<(&mpsc::Sender<Command>, &Bell), Stopped> {
+        let mailbox = self.workers.get(self.index(command)?).ok_or(Stopped)?;
+        Ok((mailbox.commands.as_ref().ok_or(Stopped)?, &mailbox.bell))
+    }
 }
 
 fn group(command: &Command) -> u32 {

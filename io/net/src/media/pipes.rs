@@ -10,6 +10,8 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 pub(super) struct Pipe {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
+    /// Octets inside.
+    pub(super) octets: usize,
 }
 
 #[derive(Debug)]
@@ -26,9 +28,9 @@ impl Pipes {
     }
 
     /// A pipe, unless all are in use or the system gives no more.
-    pub(super) fn take(&mut self) -> Option<Pipe> {
+    pub(super) fn take(&mut self) -> Option<Box<Pipe>> {
         if let Some(pipe) = self.idle.pop() {
-            return Some(pipe);
+            return Some(Box::new(pipe));
         }
         if self.made == self.most {
             return None;
@@ -37,17 +39,15 @@ impl Pipes {
         // Unprivileged users get a limited number of large pipes; a smaller one is still right.
         let _ = fcntl_setpipe_size(&write, self.size);
         self.made += 1;
-        Some(Pipe { read, write })
+        Some(Box::new(Pipe { read, write, octets: 0 }))
     }
 
-    /// Gives back an empty pipe.
+    /// Gives a pipe back, or up if it still holds octets: nobody else may ever read them.
     pub(super) fn put(&mut self, pipe: Pipe) {
-        self.idle.push(pipe);
-    }
-
-    /// Gives up a pipe that still holds octets: nobody else may ever read them.
-    pub(super) fn discard(&mut self, pipe: Pipe) {
-        drop(pipe);
-        self.made = self.made.saturating_sub(1);
+        if pipe.octets == 0 {
+            self.idle.push(pipe);
+        } else {
+            self.made = self.made.saturating_sub(1);
+        }
     }
 }

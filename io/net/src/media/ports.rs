@@ -1,12 +1,16 @@
-//! Local addresses and ports of the realms. A port is leased to one pinhole at a time and goes to
-//! the end of the line when it comes back, so that it rests as long as possible.
+//! Local addresses and ports of the realms. A port is leased to one pinhole at a time.
+//!
+//! Which one is drawn at random, in the spirit of RFC 6056 §3.3.1: who can guess the port of a
+//! pinhole can be there before the one it was made for. It is drawn from the half of the free ports
+//! that has rested longest, so a port that comes back rests while as many as half of them are leased.
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use carnet_gateway::media::{Family, Refusal};
+use carnet_wire::Random;
 
 use super::Realm;
 
@@ -28,19 +32,20 @@ struct AddressPorts {
     free: Mutex<VecDeque<u16>>,
 }
 
-/// A port in use. Comes back when dropped.
+/// A port in use, until [`Ports::give_back`].
 #[derive(Debug)]
+#[must_use]
 pub(super) struct Lease {
-    ports: Arc<Ports>,
-    realm: usize,
-    local: SocketAddr,
+    realm: u16,
+    port: u16,
+    family: Family,
 }
 
 impl Ports {
-    pub(super) fn new(realms: &[Realm]) -> io::Result<Self> {
+    pub(super) fn new(realms: &[Realm], random: &mut dyn Random) -> io::Result<Self> {
         let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if realms.is_empty() {
-            return invalid("a media engine needs at least one realm".into());
+        if realms.is_empty() || realms.len() > usize::from(u16::MAX) {
+            return invalid("a media engine needs at least one realm, and not more than 65,535".into());
         }
         for (index, realm) in realms.iter().enumerate() {
             if realm.ports.is_empty() || *realm.ports.start() == 0 {
@@ -53,9 +58,12 @@ impl Ports {
                 return invalid(format!("realm {:?} is there twice", realm.name));
             }
         }
-        let address_ports = |address: IpAddr, realm: &Realm| AddressPorts {
-            address,
-            free: Mutex::new(realm.ports.clone().collect()),
+        let mut address_ports = |address: IpAddr, realm: &Realm| {
+            let mut free: VecDeque<u16> = realm.ports.clone().collect();
+            for last in (1..free.len()).rev() {
+                free.swap(last, below(last + 1, random));
+            }
+            AddressPorts { address, free: Mutex::new(free) }
         };
         let realms = realms
             .iter()
@@ -68,34 +76,49 @@ impl Ports {
         Ok(Self { realms })
     }
 
-    /// Leases the port that has rested longest.
+    /// Leases a port.
     pub(super) fn lease(
-        self: &Arc<Self>,
+        &self,
         realm: Option<&str>,
         family: Option<Family>,
+        random: &mut dyn Random,
     ) -> Result<Lease, Refusal> {
         let index = match realm {
             None => 0,
             Some(name) => self.realms.iter().position(|r| r.name == name).ok_or(Refusal::UnknownRealm)?,
         };
         let realm = self.realms.get(index).ok_or(Refusal::UnknownRealm)?;
-        let ports = match family {
-            Some(Family::V4) => realm.v4.as_ref(),
-            Some(Family::V6) => realm.v6.as_ref(),
-            None => realm.v4.as_ref().or(realm.v6.as_ref()),
-        }
-        .ok_or(Refusal::NoSuchFamily)?;
-        let port = ports.free().pop_front().ok_or(Refusal::NoPort)?;
-        Ok(Lease { ports: Arc::clone(self), realm: index, local: SocketAddr::new(ports.address, port) })
+        let family = family.unwrap_or(if realm.v4.is_some() { Family::V4 } else { Family::V6 });
+        let ports = realm.of(family).ok_or(Refusal::NoSuchFamily)?;
+        let mut free = ports.free();
+        let rested = below(free.len().div_ceil(2), random);
+        let port = free.swap_remove_front(rested).ok_or(Refusal::NoPort)?;
+        let realm = u16::try_from(index).map_err(|_| Refusal::UnknownRealm)?;
+        Ok(Lease { realm, port, family })
     }
 
-    fn put(&self, realm: usize, local: SocketAddr) {
-        let Some(realm) = self.realms.get(realm) else {
-            return;
-        };
-        let ports = if local.is_ipv4() { &realm.v4 } else { &realm.v6 };
-        if let Some(ports) = ports {
-            ports.free().push_back(local.port());
+    /// The leased address and port.
+    pub(super) fn local(&self, lease: &Lease) -> SocketAddr {
+        let address = self.of(lease).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ports| ports.address);
+        SocketAddr::new(address, lease.port)
+    }
+
+    pub(super) fn give_back(&self, lease: Lease) {
+        if let Some(ports) = self.of(&lease) {
+            ports.free().push_back(lease.port);
+        }
+    }
+
+    fn of(&self, lease: &Lease) -> Option<&AddressPorts> {
+        self.realms.get(usize::from(lease.realm))?.of(lease.family)
+    }
+}
+
+impl RealmPorts {
+    fn of(&self, family: Family) -> Option<&AddressPorts> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
         }
     }
 }
@@ -107,58 +130,95 @@ impl AddressPorts {
     }
 }
 
-impl Lease {
-    pub(super) fn local(&self) -> SocketAddr {
-        self.local
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.ports.put(self.realm, self.local);
-    }
+/// A number below `limit`, or 0. The remainder favours none by more than 2^-47.
+fn below(limit: usize, random: &mut dyn Random) -> usize {
+    let drawn = random.u64().checked_rem(limit as u64).unwrap_or(0);
+    usize::try_from(drawn).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use carnet_wire::SeededRandom;
 
-    fn ports() -> Arc<Ports> {
-        let realm =
-            Realm { name: "core".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: 4000..=4002 };
-        Arc::new(Ports::new(&[realm]).unwrap())
+    fn ports(range: std::ops::RangeInclusive<u16>, seed: u64) -> (Ports, SeededRandom) {
+        let realm = Realm { name: "core".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: range };
+        let mut random = SeededRandom::new(seed);
+        (Ports::new(&[realm], &mut random).unwrap(), random)
     }
 
     #[test]
-    fn ports_run_out_and_come_back_in_order() {
-        let ports = ports();
-        let lease = || ports.lease(Some("core"), Some(Family::V4));
+    fn ports_run_out_and_come_back() {
+        let (ports, mut random) = ports(4000..=4002, 1);
+        let mut lease = || ports.lease(Some("core"), Some(Family::V4), &mut random);
         let leases: Vec<_> = (0..3).map(|_| lease().unwrap()).collect();
+        let mut numbers: Vec<_> = leases.iter().map(|lease| ports.local(lease).port()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [4000, 4001, 4002]);
         assert_eq!(lease().unwrap_err(), Refusal::NoPort);
-        for lease in leases.into_iter().rev() {
-            drop(lease);
+        for back in leases {
+            let port = back.port;
+            ports.give_back(back);
+            let again = lease().unwrap();
+            assert_eq!(again.port, port, "the only free one");
         }
-        assert_eq!(lease().unwrap().local().port(), 4002);
-        assert_eq!(lease().unwrap().local().port(), 4001);
+    }
+
+    #[test]
+    fn a_port_that_came_back_rests() {
+        let (ports, mut random) = ports(1..=1000, 2);
+        for _ in 0..100 {
+            let back = ports.lease(None, None, &mut random).unwrap();
+            let port = back.port;
+            ports.give_back(back);
+            let next: Vec<_> = (0..400).map(|_| ports.lease(None, None, &mut random).unwrap()).collect();
+            assert!(next.iter().all(|lease| lease.port != port));
+            next.into_iter().for_each(|lease| ports.give_back(lease));
+        }
+    }
+
+    #[test]
+    fn every_port_has_its_turn_and_none_can_be_told() {
+        let (ports, mut random) = ports(1..=100, 3);
+        let mut order = Vec::new();
+        for _ in 0..3000 {
+            let lease = ports.lease(None, None, &mut random).unwrap();
+            order.push(lease.port);
+            ports.give_back(lease);
+        }
+        for port in 1..=100 {
+            let times = order.iter().filter(|drawn| **drawn == port).count();
+            assert!((10..=60).contains(&times), "port {port} was drawn {times} times");
+        }
+        let in_step = order.windows(2).filter(|pair| pair[1] == pair[0] % 100 + 1).count();
+        assert!(in_step < 90, "{in_step} of 2999 ports followed their neighbour");
+        let mut other = SeededRandom::new(4);
+        let first = |random: &mut SeededRandom| {
+            let realm =
+                Realm { name: "a".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: 1..=60_000 };
+            let ports = Ports::new(&[realm], random).unwrap();
+            ports.lease(None, None, random).unwrap().port
+        };
+        assert_ne!(first(&mut random), first(&mut other));
     }
 
     #[test]
     fn what_a_realm_lacks_is_refused() {
-        let ports = ports();
-        let refusal = |realm, family| ports.lease(realm, family).unwrap_err();
+        let (ports, mut random) = ports(1..=2, 5);
+        let mut refusal = |realm, family| ports.lease(realm, family, &mut random).unwrap_err();
         assert_eq!(refusal(Some("moon"), None), Refusal::UnknownRealm);
         assert_eq!(refusal(None, Some(Family::V6)), Refusal::NoSuchFamily);
     }
 
     #[test]
     fn senseless_realms_are_refused() {
-        assert!(Ports::new(&[]).is_err());
+        let make = |realms: &[Realm]| Ports::new(realms, &mut SeededRandom::new(6));
+        assert!(make(&[]).is_err());
         let realm = |ports| Realm { name: "a".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports };
         #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
         let reversed = 5..=4;
-        assert!(Ports::new(&[realm(reversed)]).is_err());
-        assert!(Ports::new(&[realm(0..=4)]).is_err());
-        assert!(Ports::new(&[realm(1..=4), realm(1..=4)]).is_err());
+        assert!(make(&[realm(reversed)]).is_err());
+        assert!(make(&[realm(0..=4)]).is_err());
+        assert!(make(&[realm(1..=4), realm(1..=4)]).is_err());
     }
 }

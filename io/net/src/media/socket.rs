@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use carnet_gateway::media::SourceFilter;
 use rustix::fd::AsFd;
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections the kernel may complete before the loop takes them. One too many waits a second (until
@@ -20,7 +20,7 @@ const BACKLOG: i32 = 512;
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
 /// A socket bound to `local`, refusing connections.
-pub(super) fn bound(local: SocketAddr, dscp: Option<u8>, buffer: Option<usize>) -> io::Result<Socket> {
+pub(super) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
     // A connection of the previous lease may still be in TIME_WAIT.
@@ -28,19 +28,26 @@ pub(super) fn bound(local: SocketAddr, dscp: Option<u8>, buffer: Option<usize>) 
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // What accept returns inherits all of these.
+    // What accept returns inherits it.
     socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    if let Some(size) = buffer {
-        socket.set_recv_buffer_size(size)?;
-        socket.set_send_buffer_size(size)?;
-    }
     if dscp.is_some() {
         mark(&socket, local, dscp);
     }
     socket.bind(&local.into())?;
     Ok(socket)
+}
+
+/// Has the kernel ask the peer for signs of life. Not done at once, because most connections end
+/// before it would matter.
+pub(super) fn keep_alive(socket: &Socket) {
+    // Without it, a peer that vanished is noticed when something is sent.
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// Bounds what the kernel keeps of the octets on their way from one socket to the other.
+pub(super) fn bound_buffers(from: &Socket, to: &Socket, size: usize) {
+    let _ = from.set_recv_buffer_size(size);
+    let _ = to.set_send_buffer_size(size);
 }
 
 /// Sets the DSCP (`ds/dscp`). A host that does not let us leaves packets unmarked, which harms
@@ -70,8 +77,12 @@ pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
     Ok((accepted, peer))
 }
 
-/// Starts a connection.
-pub(super) fn connect(socket: &Socket, remote: SocketAddr) -> io::Result<()> {
+/// Starts a connection. `eager`: there is something to send as soon as it is made; the last segment of
+/// the handshake then waits for it and goes with it.
+pub(super) fn connect(socket: &Socket, remote: SocketAddr, eager: bool) -> io::Result<()> {
+    if eager {
+        let _ = sockopt::set_tcp_quickack(socket, false);
+    }
     match socket.connect(&remote.into()) {
         Err(error) if error.raw_os_error() == Some(INPROGRESS) => Ok(()),
         other => other,

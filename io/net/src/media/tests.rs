@@ -10,9 +10,10 @@ use carnet_gateway::media::{
     Cause, Command, Direction, Event, Family, Gate, Pinhole, Rate, Refusal, Role, Settings, SourceFilter,
     Statistics,
 };
-use tokio::sync::mpsc;
 
-use super::{EngineConfig, EngineHandle, MediaEngine, Realm, Timers, Witness};
+use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
+
+mod faults;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -34,7 +35,7 @@ fn config() -> EngineConfig {
 
 struct Engine {
     handle: EngineHandle,
-    events: mpsc::Receiver<Event>,
+    events: Events,
     seen: Vec<Event>,
     number: u64,
 }
@@ -57,15 +58,15 @@ impl Engine {
                 return pick(&self.seen.remove(index)).unwrap();
             }
             match self.events.try_recv() {
-                Ok(event) => self.seen.push(event),
-                Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
-                Err(_) => panic!("{what} did not come; there is {:?}", self.seen),
+                Some(event) => self.seen.push(event),
+                None if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
+                None => panic!("{what} did not come; there is {:?}", self.seen),
             }
         }
     }
 
     fn nothing_like(&mut self, pick: impl Fn(&Event) -> bool) {
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.events.try_recv() {
             self.seen.push(event);
         }
         assert!(!self.seen.iter().any(pick), "{:?}", self.seen);
@@ -102,7 +103,7 @@ impl Engine {
         let mut last = None;
         // Drain what earlier barriers left.
         thread::sleep(Duration::from_millis(5));
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.events.try_recv() {
             match event {
                 Event::Measured { pinhole, statistics } if pinhole == name => last = Some(statistics),
                 Event::Measured { .. } => {}
@@ -392,10 +393,15 @@ fn a_wrong_source_is_refused_and_reported() {
 }
 
 fn from_address(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    try_from_address(source, to).unwrap()
+}
+
+/// A caller who may be reset before it knows that it is connected.
+fn try_from_address(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
+    socket.connect(&to.into())?;
+    Ok(socket.into())
 }
 
 #[test]
@@ -616,13 +622,13 @@ fn ports_run_out_and_come_back() {
     let first = *config.realms[0].ports.start();
     config.realms[0].ports = first..=first + 3;
     let mut engine = Engine::start(config);
-    let held: Vec<_> = (0..4).map(|_| engine.reserve().0).collect();
+    let held: Vec<_> = (0..4).map(|_| engine.reserve()).collect();
     assert_eq!(engine.try_reserve(Family::V4), Err(Refusal::NoPort));
     // The other IP version has its own.
     engine.try_reserve(Family::V6).unwrap();
-    engine.release(held[2]);
+    engine.release(held[2].0);
     let (_, local) = engine.reserve();
-    assert_eq!(local.port(), first + 2);
+    assert_eq!(local, held[2].1);
     assert_eq!(engine.try_reserve(Family::V4), Err(Refusal::NoPort));
 }
 

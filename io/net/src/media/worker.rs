@@ -1,10 +1,11 @@
 //! One event loop: its pinholes, their sockets, its timetable.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use carnet_gateway::media::{Cause, Command, Event, Gate, Pinhole, Refusal, Settings, Statistics};
 use rustix::buffer::spare_capacity;
@@ -13,11 +14,14 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::clock::{Clock, Moment};
 use super::flow::Tools;
-use super::hole::{Anchor, Connection, Hole, Link};
+use super::hole::{Connection, Hole, Link, Standby};
 use super::pipes::Pipes;
 use super::ports::Ports;
+use super::post::{Bell, Reports};
 use super::{EngineConfig, Witness, socket};
+use crate::OsRandom;
 
 /// Events taken from the kernel and commands taken from the queue at once.
 const BATCH: usize = 256;
@@ -31,56 +35,62 @@ const WAKE: u64 = u64::MAX;
 
 pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
-    ports: Arc<Ports>,
+    pub(super) ports: Arc<Ports>,
     pub(super) epoll: OwnedFd,
-    wake: Arc<OwnedFd>,
+    bell: Arc<Bell>,
     commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<Event>,
+    reports: Reports,
     pub(super) outbox: VecDeque<Event>,
-    pub(super) holes: Vec<Option<Box<Hole>>>,
+    pub(super) holes: Vec<Option<Hole>>,
     vacant: Vec<u32>,
-    names: HashMap<Pinhole, u32>,
-    pub(super) timetable: BTreeSet<(Instant, u32)>,
+    /// By number, which tells the pinholes of all groups apart.
+    names: HashMap<u64, u32>,
+    /// What is to happen when. Only those entries count that are noted in their pinhole.
+    timetable: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Pinholes with something to do.
     pub(super) run: VecDeque<u32>,
     pub(super) tools: Tools,
     serial: u32,
-    pub(super) now: Instant,
+    clock: Clock,
+    pub(super) now: Moment,
 }
 
 impl Worker {
     pub(super) fn new(
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
-        wake: Arc<OwnedFd>,
+        bell: Arc<Bell>,
         commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<Event>,
+        reports: Reports,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(WAKE);
-        epoll::add(&epoll, &*wake, data, epoll::EventFlags::IN)?;
+        epoll::add(&epoll, bell.descriptor(), data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         let tools = Tools {
             buffer: vec![0; config.copy_buffer].into_boxed_slice(),
             pipes: Pipes::new(config.pipes, config.pipe_size),
             splice: config.splice,
             witness: config.witness,
+            most_in_pipe: config.pipe_octets,
+            socket_buffer: config.socket_buffer,
         };
         Ok(Self {
             config,
             ports,
             epoll,
-            wake,
+            bell,
             commands,
-            events,
+            reports,
             outbox: VecDeque::new(),
             holes: Vec::new(),
             vacant: Vec::new(),
             names: HashMap::new(),
-            timetable: BTreeSet::new(),
+            timetable: BinaryHeap::new(),
             run: VecDeque::new(),
             tools,
             serial: 0,
-            now: Instant::now(),
+            clock: Clock::start(),
+            now: Moment::START,
         })
     }
 
@@ -99,12 +109,13 @@ impl Worker {
                     return;
                 }
             }
-            self.now = Instant::now();
+            self.now = self.clock.now();
             for event in &ready {
                 let epoll::Event { flags, data } = *event;
                 self.on_event(data.u64(), flags);
             }
-            if self.flush() {
+            let room = self.outbox.len() < OUTBOX;
+            if room && (self.bell.answer() || more_commands) {
                 match self.take_commands() {
                     Some(more) => more_commands = more,
                     None => return,
@@ -112,7 +123,7 @@ impl Worker {
             }
             self.on_time();
             self.turn();
-            self.flush();
+            self.reports.hand_over(&mut self.outbox);
         }
     }
 
@@ -120,25 +131,9 @@ impl Worker {
         if !self.run.is_empty() || more_commands && self.outbox.len() < OUTBOX {
             return Some(Duration::ZERO);
         }
-        let next = self.timetable.first().map(|(at, _)| *at);
-        let next = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let next = self.timetable.peek().map(|Reverse((at, _))| *at);
+        let next = next.map(|at| at.since(self.clock.now()));
         if self.outbox.is_empty() { next } else { Some(next.unwrap_or(RETRY).min(RETRY)) }
-    }
-
-    /// Hands reports over. False: the receiver is far behind.
-    fn flush(&mut self) -> bool {
-        while let Some(event) = self.outbox.pop_front() {
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    self.outbox.push_front(event);
-                    break;
-                }
-                // Nobody listens any more; the commands will end soon.
-                Err(mpsc::error::TrySendError::Closed(_)) => self.outbox.clear(),
-            }
-        }
-        self.outbox.len() < OUTBOX
     }
 
     pub(super) fn report(&mut self, event: Event) {
@@ -147,8 +142,6 @@ impl Worker {
 
     /// Takes a batch. `Some(true)`: there may be more. `None`: the handles are gone.
     fn take_commands(&mut self) -> Option<bool> {
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(&*self.wake, &mut counter);
         for _ in 0..COMMANDS {
             match self.commands.try_recv() {
                 Ok(command) => self.command(command),
@@ -169,17 +162,17 @@ impl Worker {
                 self.report(event);
             }
             Command::Configure { pinhole, settings } => {
-                if let Some(&slot) = self.names.get(&pinhole) {
+                if let Some(slot) = self.slot(pinhole) {
                     self.configure(slot, settings);
                 }
             }
             Command::Join { a, b } => {
-                if let (Some(&a), Some(&b)) = (self.names.get(&a), self.names.get(&b)) {
+                if let (Some(a), Some(b)) = (self.slot(a), self.slot(b)) {
                     self.join(a, b);
                 }
             }
             Command::Connect { pinhole } => {
-                if let Some(&slot) = self.names.get(&pinhole)
+                if let Some(slot) = self.slot(pinhole)
                     && let Some(hole) = self.hole(slot)
                 {
                     hole.told_to_connect = true;
@@ -188,7 +181,7 @@ impl Worker {
                 }
             }
             Command::Disconnect { pinhole } => {
-                if let Some(&slot) = self.names.get(&pinhole) {
+                if let Some(slot) = self.slot(pinhole) {
                     self.end(slot, Cause::Released, Cause::FarSide, false);
                 }
             }
@@ -198,7 +191,7 @@ impl Worker {
             }
             Command::Measure { pinhole } => {
                 let now = self.now;
-                let hole = self.names.get(&pinhole).copied();
+                let hole = self.slot(pinhole);
                 let statistics = hole
                     .and_then(|slot| self.hole(slot))
                     .map(|hole| hole.statistics(now))
@@ -209,15 +202,19 @@ impl Worker {
     }
 
     pub(super) fn hole(&mut self, slot: u32) -> Option<&mut Hole> {
-        self.holes.get_mut(slot as usize)?.as_deref_mut()
+        self.holes.get_mut(slot as usize)?.as_mut()
     }
 
     pub(super) fn peek(&self, slot: u32) -> Option<&Hole> {
-        self.holes.get(slot as usize)?.as_deref()
+        self.holes.get(slot as usize)?.as_ref()
+    }
+
+    fn slot(&self, pinhole: Pinhole) -> Option<u32> {
+        self.names.get(&pinhole.number).copied()
     }
 
     pub(super) fn far(&self, slot: u32) -> Option<u32> {
-        self.peek(slot)?.joined
+        self.peek(slot)?.joined()
     }
 
     pub(super) fn queue(&mut self, slot: u32) {
@@ -230,7 +227,8 @@ impl Worker {
     }
 
     pub(super) fn next_serial(&mut self) -> u32 {
-        self.serial = self.serial.wrapping_add(1);
+        // 0 stands for none.
+        self.serial = self.serial.checked_add(1).unwrap_or(1);
         self.serial
     }
 
@@ -240,30 +238,37 @@ impl Worker {
         realm: Option<&str>,
         family: Option<carnet_gateway::media::Family>,
     ) -> Result<SocketAddr, Refusal> {
-        if self.names.contains_key(&name) {
+        if self.names.contains_key(&name.number) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
             return Err(Refusal::NoPort);
         }
-        // A port of ours that somebody else has taken is put back behind the others.
+        // Ports of ours that somebody else has taken rest like any other.
         let mut taken = Vec::new();
-        let (lease, socket) = loop {
-            let lease = self.ports.lease(realm, family)?;
-            match socket::bound(lease.local(), None, self.config.socket_buffer) {
-                Ok(socket) => break (lease, socket),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken.push(lease),
+        let found = loop {
+            let lease = match self.ports.lease(realm, family, &mut OsRandom) {
+                Ok(lease) => lease,
+                Err(refusal) => break Err(refusal),
+            };
+            let local = self.ports.local(&lease);
+            match socket::bound(local, None) {
+                Ok(socket) => break Ok((lease, socket)),
                 Err(error) => {
-                    tracing::warn!(%error, local = %lease.local(), "cannot reserve an address");
-                    return Err(Refusal::System);
+                    taken.push(lease);
+                    if error.kind() != io::ErrorKind::AddrInUse {
+                        tracing::warn!(%error, %local, "cannot reserve an address");
+                        break Err(Refusal::System);
+                    }
                 }
             }
         };
-        let local = lease.local();
-        let anchor = Anchor { socket, listening: None, ready: false };
-        let mut hole = Box::new(Hole::new(name, lease, anchor, self.now));
+        taken.into_iter().for_each(|lease| self.ports.give_back(lease));
+        let (lease, socket) = found?;
+        let local = self.ports.local(&lease);
+        let mut hole = Hole::new(name, lease, socket, self.now);
         if self.config.witness != Witness::Off {
-            hole.flow.watch();
+            hole.rare().observer = Some(Box::default());
         }
         let slot = match self.vacant.pop() {
             Some(slot) => slot,
@@ -276,32 +281,29 @@ impl Worker {
         if let Some(place) = self.holes.get_mut(slot as usize) {
             *place = Some(hole);
         }
-        self.names.insert(name, slot);
+        self.names.insert(name.number, slot);
         Ok(local)
     }
 
     fn configure(&mut self, slot: u32, settings: Settings) {
         let now = self.now;
         let incoming = self.config.timers.incoming;
-        let Some(hole) = self.hole(slot) else { return };
-        let was_open = hole.gate() != Gate::Inactive;
-        let old = hole.settings.take();
+        let Self { holes, ports, .. } = self;
+        let Some(Some(hole)) = holes.get_mut(slot as usize) else {
+            return;
+        };
+        let was_open = hole.gate != Gate::Inactive;
         let open = settings.gate != Gate::Inactive;
         if open && (!was_open || hole.ended) {
-            hole.waiting_until = Some(now + incoming);
+            hole.waiting_until = Some(now.plus(incoming));
         }
         if !open {
             hole.waiting_until = None;
         }
+        hole.reopened |= hole.ended;
         hole.ended = false;
-        if old.as_ref().and_then(|old| old.inactivity) != settings.inactivity {
-            // The time counts from when it was asked for.
-            hole.last_received = now;
-            hole.last_sent = now;
-            hole.silence_reported = false;
-        }
-        if old.as_ref().and_then(|old| old.dscp) != settings.dscp {
-            let local = hole.lease.local();
+        if hole.dscp != settings.dscp {
+            let local = ports.local(&hole.lease);
             if let Some(anchor) = &hole.anchor {
                 socket::mark(&anchor.socket, local, settings.dscp);
             }
@@ -309,13 +311,7 @@ impl Worker {
                 socket::mark(&connection.socket, local, settings.dscp);
             }
         }
-        hole.flow.limit(settings.rate, now);
-        if let Link::Connecting(attempt) = &hole.link
-            && (!open || settings.remote != Some(attempt.remote))
-        {
-            hole.link = Link::Down;
-        }
-        hole.settings = Some(Box::new(settings));
+        hole.set(settings, now);
         self.queue(slot);
         if let Some(far) = self.far(slot) {
             self.queue(far);
@@ -330,39 +326,40 @@ impl Worker {
             if let Some(far) = self.far(slot)
                 && let Some(hole) = self.hole(far)
             {
-                hole.joined = None;
+                hole.join(None);
             }
         }
         for (slot, far) in [(a, b), (b, a)] {
             if let Some(hole) = self.hole(slot) {
-                hole.joined = Some(far);
+                hole.join(Some(far));
             }
             self.queue(slot);
         }
     }
 
     fn release(&mut self, name: Pinhole) -> Statistics {
-        let Some(&slot) = self.names.get(&name) else {
+        let Some(slot) = self.slot(name) else {
             return Statistics::default();
         };
         // What has been read is given a last chance to leave.
         self.relay(slot);
         self.end(slot, Cause::Released, Cause::FarSide, false);
-        self.names.remove(&name);
+        self.names.remove(&name.number);
         let hole = self.holes.get_mut(slot as usize).and_then(Option::take);
         let Some(hole) = hole else {
             return Statistics::default();
         };
         self.vacant.push(slot);
-        if let Some(at) = hole.scheduled {
-            self.timetable.remove(&(at, slot));
-        }
-        if let Some(far) = hole.joined
+        if let Some(far) = hole.joined()
             && let Some(far) = self.hole(far)
         {
-            far.joined = None;
+            far.join(None);
         }
-        hole.statistics(self.now)
+        let statistics = hole.statistics(self.now);
+        // The port is free once the sockets are gone.
+        let Hole { lease, .. } = hole;
+        self.ports.give_back(lease);
+        statistics
     }
 
     fn on_event(&mut self, token: u64, flags: epoll::EventFlags) {
@@ -373,10 +370,12 @@ impl Worker {
         let Some(hole) = self.hole(slot) else { return };
         let broken = flags.contains(epoll::EventFlags::ERR);
         if let Some(anchor) = &mut hole.anchor
-            && anchor.listening == Some(serial)
+            && anchor.serial == serial
         {
-            anchor.ready = true;
-            self.queue(slot);
+            anchor.ready = anchor.listening;
+            if anchor.ready {
+                self.queue(slot);
+            }
             return;
         }
         match &mut hole.link {
@@ -389,6 +388,7 @@ impl Worker {
                 connection.hangup |= flags.intersects(hangup);
                 connection.readable |= flags.intersects(epoll::EventFlags::IN | hangup);
                 connection.writable |= flags.contains(epoll::EventFlags::OUT);
+                connection.fresh = false;
                 self.queue(slot);
             }
             Link::Connecting(attempt) if attempt.serial == serial => {
@@ -406,37 +406,35 @@ impl Worker {
     fn on_standby(&mut self, slot: u32, serial: u32, flags: epoll::EventFlags) {
         let now = self.now;
         let Some(hole) = self.hole(slot) else { return };
-        let Some(index) = hole.standbys.iter().position(|s| s.serial == serial) else {
+        let Some(rare) = hole.rare_if_any() else { return };
+        let Some(index) = rare.standbys.iter().position(|s| s.serial == serial) else {
             return;
         };
         let gone = epoll::EventFlags::ERR | epoll::EventFlags::HUP | epoll::EventFlags::RDHUP;
         let spoke = flags.contains(epoll::EventFlags::IN) && !flags.intersects(gone);
-        let Link::Up(holder) = &hole.link else { return };
         if !spoke && !flags.intersects(gone) {
             return;
         }
-        let silent = holder.silent();
-        let standby = hole.standbys.swap_remove(index);
+        let Standby { socket, peer, .. } = rare.standbys.swap_remove(index);
+        let silent = matches!(&hole.link, Link::Up(holder) if holder.silent());
         if !(spoke && silent) {
-            socket::reset(standby.socket);
-            return;
+            return socket::reset(socket);
         }
-        let (pinhole, peer) = (hole.name, standby.peer);
-        let mut connection = Connection::new(standby.socket, serial, now);
+        let mut connection = Connection::accepted(socket, serial, hole.expects(peer), now);
         connection.readable = true;
-        if let Link::Up(old) = std::mem::replace(&mut hole.link, Link::Up(connection)) {
-            socket::reset(old.socket);
-        }
-        self.report(Event::Established { pinhole, peer });
-        self.queue(slot);
+        connection.fresh = false;
+        self.take_over(slot, connection, peer);
     }
 
     fn on_time(&mut self) {
-        while let Some(&(at, slot)) = self.timetable.first() {
+        while let Some(&Reverse((at, slot))) = self.timetable.peek() {
             if at > self.now {
                 break;
             }
-            self.timetable.pop_first();
+            self.timetable.pop();
+            if self.peek(slot).is_none_or(|hole| hole.scheduled != Some(at)) {
+                continue;
+            }
             let now = self.now;
             let timers = self.config.timers;
             let far_up = self.far_is_up(slot);
@@ -445,14 +443,17 @@ impl Worker {
             if hole.resume.is_some_and(|at| at <= now) {
                 hole.resume = None;
             }
-            if let Some((at, direction)) = hole.silence_deadline()
-                && at <= now
-            {
-                hole.silence_reported = true;
+            if let Some(direction) = hole.fallen_silent(now) {
                 let pinhole = hole.name;
                 self.report(Event::Inactive { pinhole, direction });
             }
             let Some(hole) = self.hole(slot) else { continue };
+            if hole.is_up() && hole.waiting_until.is_some_and(|at| at <= now) {
+                hole.waiting_until = None;
+            }
+            if far_up {
+                hole.keep_alive(now);
+            }
             match &mut hole.link {
                 Link::Down if hole.waiting_until.is_some_and(|at| at <= now) => {
                     hole.waiting_until = None;
@@ -468,12 +469,36 @@ impl Worker {
                         self.end(slot, Cause::ConnectFailed, Cause::FarSide, true);
                     }
                 }
-                Link::Up(connection) if !far_up && connection.since + timers.unspliced <= now => {
+                Link::Up(connection) if !far_up && connection.since.plus(timers.unspliced) <= now => {
                     self.end(slot, Cause::FarSide, Cause::FarSide, true);
                 }
                 _ => {}
             }
             self.queue(slot);
+        }
+    }
+
+    /// Enters the pinhole's next deadline into the timetable. One that is entered too early stays:
+    /// it costs a glance, while moving it with every message would cost more.
+    pub(super) fn schedule(&mut self, slot: u32) {
+        let far_up = self.far_is_up(slot);
+        let timers = self.config.timers;
+        let Some(hole) = self.hole(slot) else { return };
+        let Some(next) = hole.deadline(far_up, &timers) else {
+            return;
+        };
+        if hole.scheduled.is_some_and(|at| at <= next) {
+            return;
+        }
+        hole.scheduled = Some(next);
+        let Self { holes, timetable, names, .. } = self;
+        timetable.push(Reverse((next, slot)));
+        if timetable.len() > 4 * names.len() + 64 {
+            // More than one entry of a pinhole counts no longer.
+            timetable.retain(|Reverse((at, slot))| {
+                let hole = holes.get(*slot as usize).and_then(Option::as_ref);
+                hole.is_some_and(|hole| hole.scheduled == Some(*at))
+            });
         }
     }
 

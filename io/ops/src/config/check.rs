@@ -46,6 +46,12 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
         (Some(registrar), BorderRole::ImsAlg) => {
             let at = registrar.span();
             let registrar = registrar.as_ref();
+            if !(1..=64).contains(&registrar.contacts) {
+                return Err(Complaint::new(at, "`contacts` is 1 to 64"));
+            }
+            if registrar.digest.is_empty() {
+                return Err(Complaint::new(at, "`digest` names no algorithm"));
+            }
             match (registrar.mode, &registrar.users, &registrar.next_hop) {
                 (RegistrarMode::BuiltIn, None, _) => {
                     return Err(Complaint::new(at, "a built-in registrar needs `users`"));
@@ -122,7 +128,12 @@ fn check_networks(name: &str, section: &Spanned<BorderSection>) -> Checked {
         ));
     }
     for route in &border.route {
-        must_be_a_network(border, &route.as_ref().network)?;
+        let span = route.span();
+        let route = route.as_ref();
+        must_be_a_network(border, &route.network)?;
+        if route.domain.contains(':') && route.next_hop.is_none() {
+            return Err(Complaint::new(span, format!("a route for `{}` needs `next-hop`", route.domain)));
+        }
     }
     border.tls.as_ref().map_or(Ok(()), check_tls)
 }

@@ -10,9 +10,9 @@ mod model;
 
 pub use address::{Bind, ControlAddress, Endpoint, PortRange, Prefix, Proto};
 pub use model::{
-    BorderRole, BorderSection, Config, ControlSection, GatewayRole, GatewaySection, IpVersion, KmsSection,
-    LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode, RegistrarSection, RouteSection,
-    TlsSection, Transport248, WitnessMode,
+    BorderRole, BorderSection, Config, ControlSection, Digest, Encoding248, GatewayRole, GatewaySection,
+    IpVersion, KmsSection, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode,
+    RegistrarSection, RouteSection, TlsSection, Transport248, WitnessMode,
 };
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

@@ -145,9 +145,41 @@ pub struct RegistrarSection {
     pub next_hop: Option<String>,
     /// Forward: the network it is reached in.
     pub network: Option<Spanned<String>>,
+    /// Built-in: digest algorithms offered, the best first.
+    #[serde(default = "both_digests")]
+    pub digest: Vec<Digest>,
     /// Longest registration granted, seconds.
     #[serde(default = "an_hour")]
     pub expires: u32,
+    /// Contacts one user may have at once.
+    #[serde(default = "ten")]
+    pub contacts: usize,
+    /// Seconds the contacts of one q value ring before those of the next are tried.
+    #[serde(default = "twenty")]
+    pub hunt: u32,
+}
+
+/// A digest algorithm (RFC 7616, RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Digest {
+    /// Today's.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// For old clients.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+fn both_digests() -> Vec<Digest> {
+    vec![Digest::Sha256, Digest::Md5]
+}
+
+fn ten() -> usize {
+    10
+}
+
+fn twenty() -> u32 {
+    20
 }
 
 fn an_hour() -> u32 {
@@ -187,6 +219,22 @@ pub struct ControlSection {
     pub listen: Vec<Bind>,
     /// Names of the gateways that may register: the `<name>` in their mId.
     pub gateways: Vec<String>,
+    /// How messages to gateways on other hosts are written. Either encoding is taken.
+    #[serde(default)]
+    pub encoding: Encoding248,
+}
+
+/// How H.248 messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding248 {
+    /// Text with long keywords.
+    Text,
+    /// Text with short keywords.
+    #[default]
+    Compact,
+    /// BER.
+    Binary,
 }
 
 /// `[border.NAME.policy]`
@@ -253,6 +301,9 @@ pub struct GatewaySection {
     pub controllers: Spanned<Vec<ControlAddress>>,
     /// Local address for the control association; any if absent.
     pub control_from: Option<IpAddr>,
+    /// How messages to controllers on other hosts are written. Either encoding is taken.
+    #[serde(default)]
+    pub control_encoding: Encoding248,
     /// `[gateway.NAME.realm.REALM]`
     pub realm: BTreeMap<String, Spanned<RealmSection>>,
     /// Contexts at once.

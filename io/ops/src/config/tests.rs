@@ -71,6 +71,12 @@ fn each_mistake_has_its_sentence() {
         ("\"tcp:[::1]:5060\"", "\"tls:[::1]:5061\"", "needs a certificate", "tls:[::1]:5061"),
         ("local:a", "local:b", "no border `b`", "local:b"),
         ("network = \"outside\"", "network = \"moon\"", "no network `moon`", "moon"),
+        (
+            "\"*\"\nnetwork = \"outside\"\nnext-hop = \"sip:192.0.2.7;transport=tcp\"",
+            "\"tel:\"\nnetwork = \"outside\"",
+            "a route for `tel:` needs `next-hop`",
+            "[border.a.route]",
+        ),
         ("b@tcp:", "b@udp:", "all `udp:` or none", "b@udp"),
         ("b@tcp:", "tcp:", "is not a controller", "tcp:192.0.2.1:2944"),
         ("udp:127.0.0.1:5060", "udp:0.0.0.0:5060", "cannot answer", "0.0.0.0"),
@@ -86,6 +92,20 @@ fn each_mistake_has_its_sentence() {
         assert!(message.contains(says), "{message}");
         assert!(place.contains(at), "{message} points at {place}");
     }
+}
+
+#[test]
+fn a_registrar_has_room_for_a_terminal() {
+    let registrar = "role = \"ims-alg\"\nregistrar = { mode = \"forward\", next-hop = \"sip:192.0.2.7\", \
+                     network = \"outside\", contacts = 0 }";
+    let text = WHOLE.replace("role = \"ibcf\"", registrar);
+    let text = text.replace("peers = [", "subscribers = true\npeers = [");
+    let (message, at) = complaint(&text);
+    assert!(message.contains("`contacts` is 1 to 64") && at.contains("contacts = 0"), "{message} at {at}");
+    let text = text.replace("contacts = 0", "contacts = 1");
+    assert!(read(&text).is_ok());
+    let (message, _) = complaint(&text.replace("contacts = 1", "digest = []"));
+    assert!(message.contains("no algorithm"), "{message}");
 }
 
 #[test]

@@ -91,6 +91,11 @@ pub(super) fn descriptor(s: &mut Scanner<'_>, at: usize, keyword: K) -> Result<D
 fn media(s: &mut Scanner<'_>) -> Result<Media> {
     s.open()?;
     let mut media = Media::default();
+    // The grammar wants something inside braces, here and below. The binary encoding does not, and
+    // what it says must have a text form.
+    if s.eat(b'}') {
+        return Ok(media);
+    }
     loop {
         s.count(media.streams.len())?;
         let (at, keyword) = s.keyword("Stream, TerminationState or what is in a stream")?;
@@ -129,6 +134,9 @@ fn media(s: &mut Scanner<'_>) -> Result<Media> {
 fn stream(s: &mut Scanner<'_>) -> Result<Stream> {
     let mut stream = Stream::new(s.number16("a stream number")?);
     s.open()?;
+    if s.eat(b'}') {
+        return Ok(stream);
+    }
     loop {
         let (at, keyword) = s.keyword("LocalControl, Local, Remote or Statistics")?;
         stream_parameter(s, at, keyword, &mut stream)?;
@@ -156,6 +164,9 @@ fn stream_parameter(s: &mut Scanner<'_>, at: usize, keyword: K, into: &mut Strea
 fn local_control(s: &mut Scanner<'_>) -> Result<LocalControl> {
     s.open()?;
     let mut out = LocalControl { properties: Vec::with_capacity(4), ..LocalControl::default() };
+    if s.eat(b'}') {
+        return Ok(out);
+    }
     loop {
         let word = s.peek_word();
         let at = s.at;
@@ -211,6 +222,9 @@ pub(super) fn on_or_off(s: &mut Scanner<'_>) -> Result<bool> {
 fn termination_state(s: &mut Scanner<'_>) -> Result<TerminationState> {
     s.open()?;
     let mut out = TerminationState::default();
+    if s.eat(b'}') {
+        return Ok(out);
+    }
     loop {
         let word = s.peek_word();
         let at = s.at;

@@ -14,6 +14,7 @@ mod received;
 mod request;
 mod resolve;
 mod service;
+mod strength;
 mod transfer;
 
 pub use common::error_message;

@@ -205,11 +205,12 @@ fn check_session<'a>(profile: &Profile, message: &'a Message) -> Result<&'a Cryp
     let [session] = sessions.as_slice() else {
         return Err(Error::Rule("a media line has one crypto session"));
     };
-    let policy_protocol = message.payloads.iter().find_map(|p| match p {
-        Payload::Sp(sp) if session.policies.first() == Some(&sp.number) => Some(sp.protocol),
+    // RFC 6043 §4.2.2.2: every policy that is offered for the session, not only the first.
+    let policies = message.payloads.iter().filter_map(|p| match p {
+        Payload::Sp(sp) if session.policies.contains(&sp.number) => Some(sp.protocol),
         _ => None,
     });
-    for number in [Some(session.protocol), policy_protocol].into_iter().flatten() {
+    for number in std::iter::once(session.protocol).chain(policies) {
         if !profile.accepts_protocol(number) {
             return Err(Error::unsupported(Feature::Protocol(number)));
         }

@@ -4,6 +4,7 @@
 use super::common::{fresh_rand, idr, parse_response, protect, transfer_parts, unsigned, verify};
 use super::keyset::{KeySet, fork_mpkr, fork_session, select, traffic_key};
 use super::received::Received;
+use super::strength;
 use super::transfer::{Keyed, initiator_macs, psk_identity, verify_initiator_data};
 use crate::payload::{Flags, KeyData, Payload, SecurityPolicy, parse_keys};
 use crate::prf::Purpose;
@@ -95,6 +96,9 @@ impl Received {
 
         let rand_r =
             if flags.has(Flags::G) { fresh_rand(rng, keys.set.mpki.expose().len()) } else { Vec::new() };
+        let mpks = [keys.set.mpki.expose().len(), keys.set.mpkr.as_ref().map_or(0, |k| k.expose().len())];
+        strength::transfer(&mpks, &keys.set.session, &self.rand_i, &rand_r, keys.rand_kms.as_deref())?;
+        strength::session_keys(self.suite, &keys.set)?;
         let (key, session) = self.session_key(&keys, &init_keys)?;
         let message = self.answer(&keys, me, &session, &rand_r, wall);
         let mpk = keys.set.mpkr.as_ref().unwrap_or(&keys.set.mpki);

@@ -5,6 +5,7 @@
 
 use super::common::{error_message, idr, kms_header, protect, protected_error, unsigned, verify};
 use super::resolve::keys_for_responder;
+use super::strength;
 use crate::payload::{Flags, KeyData, Payload, Ticket, TicketPolicy, parse_keys};
 use crate::prf::Purpose;
 use crate::registry::{data_type, key_type, role};
@@ -63,6 +64,8 @@ impl Asked {
             let purpose = Purpose::Message { csb_id, response, rand_i, rand_r };
             MessageKeys::derive(self.suite, psk.expose(), purpose)
         };
+        // RFC 6043 §12.1.
+        strength::randoms(rand_i, rand_r, psk.expose().len())?;
         let suffix = [requester.data.as_slice(), kms.data.as_slice()];
         let init_keys = keys(false);
         verify(&self.message, &self.octets, &init_keys, &suffix, "the request has a wrong MAC")?;

@@ -2,6 +2,7 @@
 
 use super::common::{fresh_rand, idr, parse_response, transfer_parts, unsigned, verify};
 use super::keyset::{KeySet, fork_mpkr, fork_session, select, traffic_key};
+use super::strength;
 use crate::payload::{Flags, KeyData, Payload, SecurityPolicy, Ticket, Verification, parse_keys};
 use crate::prf::Purpose;
 use crate::registry::{data_type, extension, payload_type, role};
@@ -15,6 +16,8 @@ use std::time::SystemTime;
 
 /// The one crypto session of a media line.
 pub(super) const CS_ID: u8 = 1;
+/// The one policy that is offered for it.
+const POLICY: u8 = 1;
 
 /// A ticket and its keys, as the caller got them.
 pub struct GrantedTicket {
@@ -96,7 +99,7 @@ impl GrantedTicket {
             cs_id: CS_ID,
             protocol: profile.protocol,
             s: false,
-            policies: vec![1],
+            policies: vec![POLICY],
             session_data: Vec::new(),
             spi,
         }]);
@@ -114,7 +117,11 @@ impl GrantedTicket {
                 Payload::Randr { role: role::INITIATOR, rand: rand_i.clone() },
                 idr(role::INITIATOR, &self.me),
                 idr(role::RESPONDER, &self.callee),
-                Payload::Sp(SecurityPolicy { number: 1, protocol: profile.protocol, parameters: Vec::new() }),
+                Payload::Sp(SecurityPolicy {
+                    number: POLICY,
+                    protocol: profile.protocol,
+                    parameters: Vec::new(),
+                }),
                 // RFC 4567 §3.1: the list of offered protocols, against bidding down.
                 Payload::GeneralExt {
                     ext_type: extension::SDP_IDS,
@@ -262,6 +269,9 @@ impl Offered {
         if fork.is_none() && peer.data != self.callee.data {
             return Err(Error::Identity("somebody else than was called has answered"));
         }
+        let mpks = [self.mpki.expose().len(), self.mpkr.as_ref().map_or(0, |k| k.expose().len())];
+        let rand_kms = fork.as_ref().map(|(_, rand, _)| *rand);
+        strength::transfer(&mpks, &self.session, &self.rand_i, rand_r, rand_kms)?;
         let key = match message.kemac() {
             Some(kemac) if self.flags.has(Flags::M) => {
                 let time = message.timestamp().ok_or(Error::Missing("T"))?;
@@ -302,8 +312,19 @@ impl Offered {
         if session.cs_id != CS_ID || session.policies.len() != 1 || session.spi.is_empty() {
             return Err(Error::Rule("an answer names crypto session 1, one policy and an SPI"));
         }
-        if !self.profile.accepts_protocol(session.protocol) {
-            return Err(Error::unsupported(Feature::Protocol(session.protocol)));
+        // RFC 6043 §4.2.2.4: a policy that the responder made is checked like one that was offered.
+        let chosen = session.policies.first().copied();
+        let made = message.payloads.iter().find_map(|p| match p {
+            Payload::Sp(sp) if chosen == Some(sp.number) => Some(sp.protocol),
+            _ => None,
+        });
+        if chosen != Some(POLICY) && made.is_none() {
+            return Err(Error::Rule("the answer chooses a policy that neither end wrote down"));
+        }
+        for number in [Some(session.protocol), made].into_iter().flatten() {
+            if !self.profile.accepts_protocol(number) {
+                return Err(Error::unsupported(Feature::Protocol(number)));
+            }
         }
         Ok(session)
     }
@@ -345,3 +366,7 @@ pub(crate) fn initiator_macs(suite: Suite, ticket: &Ticket) -> Result<(&[u8], &[
     }
     Ok((vi, data.get(vr_at..).unwrap_or_default()))
 }
+
+#[cfg(test)]
+#[path = "transfer_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@
 use crate::error::Feature;
 use crate::registry::{key_type, payload_type};
 use crate::writer::Writer;
-use crate::{Error, Limits};
+use crate::{Error, Limits, key};
 use carnet_wire::Cursor;
 use zeroize::Zeroizing;
 
@@ -128,6 +128,10 @@ pub fn parse_keys(plaintext: &[u8], limits: &Limits) -> Result<Vec<KeyData>, Err
             return Err(Error::Unsupported { feature: Feature::KeyType(key_type), at });
         }
         let len = c.u16("a key length")?;
+        // RFC 6043 §12.1. A key of no octets would make every key derived from it known.
+        if usize::from(len) < key::SHORTEST {
+            return Err(Error::Key("a key of less than 128 bits"));
+        }
         let key = Zeroizing::new(c.take(usize::from(len), "a key")?.to_vec());
         let salt = match key_type {
             key_type::TGK_SALT | key_type::TEK_SALT | key_type::GTGK_SALT => {

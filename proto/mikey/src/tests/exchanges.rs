@@ -6,7 +6,7 @@ use crate::*;
 use carnet_wire::SeededRandom;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub(super) struct World {
+pub(crate) struct World {
     pub profile: Profile,
     pub rng: SeededRandom,
     pub wall: SystemTime,

@@ -3,6 +3,7 @@
 use super::exchanges::World;
 use crate::exchange::{ResolveRequest, SdpIdsSeen, TicketRequest};
 use crate::payload::{Flags, Payload};
+use crate::prf::Purpose;
 use crate::registry::extension;
 use crate::*;
 use std::time::{Duration, SystemTime};
@@ -162,9 +163,10 @@ fn replays() {
     let second = TicketRequest::parse(&w.profile, w.wall, &second).unwrap();
     let full = second.check_replay(&mut cache, w.wall).unwrap_err();
     assert_eq!((full.fault(), full.sip().0), (Fault::Ours, 503));
-    // After two skews the first could not be accepted anyway.
+    // A message from a clock that is a skew ahead is acceptable for two skews, and remembered as long.
     let later = w.wall + Duration::from_secs(600);
-    assert!(second.check_replay(&mut cache, later).is_ok());
+    assert_eq!(parsed.check_replay(&mut cache, later), Err(Error::Replay));
+    assert!(second.check_replay(&mut cache, later + Duration::from_nanos(1)).is_ok());
     assert!(cache.is_empty());
     // After a restart, what is older than it is refused.
     let mut restarted = ReplayCache::restarted(w.profile.skew, 10, w.wall + Duration::from_secs(1));
@@ -413,4 +415,45 @@ fn keys_have_a_length() {
     assert!(Tek::new(&[1; 32]).unwrap() == Tek::new(&[1; 32]).unwrap());
     assert!(Tek::new(&[1; 32]).unwrap() != Tek::new(&[2; 32]).unwrap());
     assert!(Tek::new(&[1; 32]).unwrap() != Tek::new(&[1; 16]).unwrap());
+}
+
+/// RFC 6043 §12.1: keys have 128 bits or more. One of no octets would make all derived keys known.
+#[test]
+fn short_keys_are_refused() {
+    use crate::payload::{KeyData, parse_keys, print_keys};
+    use crate::registry::key_type;
+    for octets in [0, 15, 16] {
+        let printed = print_keys(&[KeyData::with_spi(key_type::TGK, &vec![7; octets], &[0, 0, 0, 1])]);
+        assert_eq!(parse_keys(&printed, &Limits::default()).is_ok(), octets >= 16, "{octets} octets");
+    }
+}
+
+/// RFC 6043 §12.1: random numbers are as long as the keys they go with, also when the MAC is right.
+#[test]
+fn short_random_numbers_are_refused() {
+    let mut w = world();
+    let (_, request) = w.request();
+    for octets in [32, 31, 0] {
+        let mut message = Message::parse(&request, &Limits::default()).unwrap();
+        let mut rand_i = Vec::new();
+        for payload in &mut message.payloads {
+            if let Payload::Randr { rand, .. } = payload {
+                rand.truncate(octets);
+                rand_i.clone_from(rand);
+            }
+        }
+        let purpose =
+            Purpose::Message { csb_id: message.header.csb_id, response: false, rand_i: &rand_i, rand_r: &[] };
+        let keys = MessageKeys::derive(Suite::Bits256, w.alice_psk.expose(), purpose);
+        let unsigned = message.print();
+        let (covered, _) = unsigned.split_at(unsigned.len() - 32);
+        let mac = keys.mac(&[covered, &w.alice.data, &w.kms.data]);
+        let signed = [covered, &mac].concat();
+        let outcome = TicketRequest::parse(&w.profile, w.wall, &signed)
+            .and_then(|r| r.verify(&w.alice_psk, &w.alice, &w.kms).map(|_| ()));
+        match octets {
+            32 => assert_eq!(outcome, Ok(())),
+            _ => assert!(matches!(outcome, Err(Error::Key(_))), "{octets}: {outcome:?}"),
+        }
+    }
 }

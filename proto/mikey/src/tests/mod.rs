@@ -1,6 +1,6 @@
 //! Longer tests: whole exchanges, known answers, hostile input.
 
-mod exchanges;
+pub(crate) mod exchanges;
 mod hostile;
 mod known_answers;
 mod round_trip;

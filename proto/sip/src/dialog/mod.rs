@@ -77,6 +77,16 @@ enum Side {
     Theirs,
 }
 
+/// An INVITE that is not over: until its final response, and one of theirs that we accepted until
+/// its ACK.
+#[derive(Debug, Clone, Copy)]
+struct Invite {
+    side: Side,
+    cseq: u32,
+    /// Who waits for an answer to an offer made in it.
+    offer: Option<Side>,
+}
+
 /// One end of a dialog.
 #[derive(Debug)]
 pub struct Dialog {
@@ -90,8 +100,8 @@ pub struct Dialog {
     /// Whether we sent the first request: the owner of the Call-ID (RFC 3261 §14.1).
     caller: bool,
     confirmed: bool,
-    /// The INVITE under way, by CSeq number.
-    invite: Option<(Side, u32)>,
+    /// The INVITE under way.
+    invite: Option<Invite>,
     /// The offer of an UPDATE under way (RFC 3311 §5.1), by CSeq number.
     offer: Option<(Side, u32)>,
     /// RSeq of the last reliable provisional response we saw, and the CSeq it was for.
@@ -100,6 +110,32 @@ pub struct Dialog {
 
 fn has_offer(message: &Message) -> bool {
     !message.body().is_empty()
+}
+
+/// A request or an offer of this side is in the way of another.
+fn glare(side: Side) -> Error {
+    Error::Glare { ours: side == Side::Ours }
+}
+
+impl Invite {
+    /// One of ours. If it makes no offer the 2xx does, and then it is over at the same time.
+    fn ours(cseq: u32) -> Self {
+        Self { side: Side::Ours, cseq, offer: Some(Side::Ours) }
+    }
+
+    fn theirs(request: &Message, cseq: u32) -> Self {
+        Self { side: Side::Theirs, cseq, offer: has_offer(request).then_some(Side::Theirs) }
+    }
+
+    fn is(&self, side: Side, cseq: u32) -> bool {
+        (self.side, self.cseq) == (side, cseq)
+    }
+
+    /// One of theirs is accepted: the 2xx answers its offer, or makes the one that was asked for
+    /// (RFC 3261 §13.2.1).
+    fn accepted(&mut self) {
+        self.offer = if self.offer.is_none() { Some(Side::Ours) } else { None };
+    }
 }
 
 impl Dialog {
@@ -132,7 +168,7 @@ impl Dialog {
             routes,
             caller: true,
             confirmed: status >= 200,
-            invite: (cseq.method == Method::Invite && status < 200).then_some((Side::Ours, cseq.number)),
+            invite: (cseq.method == Method::Invite && status < 200).then(|| Invite::ours(cseq.number)),
             offer: None,
             rseq: None,
         })
@@ -160,7 +196,13 @@ impl Dialog {
             routes: request.record_routes()?,
             caller: false,
             confirmed: response.status().is_some_and(|s| s >= 200),
-            invite: (cseq.method == Method::Invite).then_some((Side::Theirs, cseq.number)),
+            invite: (cseq.method == Method::Invite).then(|| {
+                let mut invite = Invite::theirs(request, cseq.number);
+                if response.status().is_some_and(|s| s >= 200) {
+                    invite.accepted();
+                }
+                invite
+            }),
             offer: None,
             rseq: None,
         })
@@ -214,19 +256,21 @@ impl Dialog {
     /// whatever else is the caller's.
     ///
     /// # Errors
-    /// [`Error::Dialog`] with 491 if an INVITE is asked for while another is under way;
+    /// [`Error::Glare`] if an INVITE is asked for while another is under way;
     /// [`Error::State`] for ACK, see [`ack`](Self::ack).
     pub fn request(&mut self, method: Method) -> Result<Message, Error> {
         match method {
             Method::Ack => return Err(Error::State("an ACK has the CSeq of its INVITE")),
             Method::Invite if self.invite.is_some() => {
-                return Err(Error::Dialog { status: 491, reason: "an INVITE is under way" });
+                return Err(Error::Glare {
+                    ours: self.invite.is_some_and(|invite| invite.side == Side::Ours),
+                });
             }
             _ => {}
         }
         self.local_cseq = self.local_cseq.saturating_add(1);
         if method == Method::Invite {
-            self.invite = Some((Side::Ours, self.local_cseq));
+            self.invite = Some(Invite::ours(self.local_cseq));
         }
         self.build(method, self.local_cseq)
     }
@@ -264,50 +308,51 @@ impl Dialog {
     /// Notes a request with an offer that is about to be sent. Call it for UPDATE with SDP.
     ///
     /// # Errors
-    /// [`Error::Dialog`] with 491 if an offer is under way either way (RFC 3311 §5.1).
+    /// [`Error::Glare`] if an offer is under way either way, in an UPDATE or in an INVITE
+    /// (RFC 3311 §5.1).
     pub fn sending(&mut self, request: &Message) -> Result<(), Error> {
         if *request.method() == Method::Update && has_offer(request) {
-            if self.offer.is_some() {
-                return Err(Error::Dialog { status: 491, reason: "an offer is under way" });
-            }
+            self.no_offer()?;
             self.offer = Some((Side::Ours, request.cseq()?.number));
         }
         Ok(())
     }
 
+    /// RFC 3311 §5.1, §5.2: one offer at a time, whatever carries it.
+    fn no_offer(&self) -> Result<(), Error> {
+        let invite = self.invite.and_then(|invite| invite.offer);
+        match self.offer.map(|(side, _)| side).or(invite) {
+            Some(side) => Err(glare(side)),
+            None => Ok(()),
+        }
+    }
+
     /// Judges a request that came inside the dialog, and follows the peer's Contact. The error
     /// says what to answer: 500 for an old CSeq (RFC 3261 §12.2.2), 491 or 500 for glare (§14.2,
-    /// RFC 3311 §5.2; send Retry-After of 0 to 10 seconds with that 500).
+    /// RFC 3311 §5.2).
     ///
     /// # Errors
-    /// [`Error::Dialog`], or what is malformed in the request.
+    /// [`Error::Glare`], [`Error::Dialog`], or what is malformed in the request.
     pub fn receive(&mut self, request: &Message) -> Result<(), Error> {
         let cseq = request.cseq()?;
         if cseq.method == Method::Ack {
-            if self.invite == Some((Side::Theirs, cseq.number)) {
-                self.invite = None;
-            }
+            self.invite.take_if(|invite| invite.is(Side::Theirs, cseq.number));
             return Ok(());
         }
         if self.remote_cseq.is_some_and(|last| cseq.number <= last) {
             return Err(Error::Dialog { status: 500, reason: "the CSeq is lower than the last" });
         }
         self.remote_cseq = Some(cseq.number);
-        let pending = |side| match side {
-            Side::Ours => Err(Error::Dialog { status: 491, reason: "our own request is under way" }),
-            Side::Theirs => Err(Error::Dialog { status: 500, reason: "an earlier request is under way" }),
-        };
         match cseq.method {
             Method::Invite => {
-                if let Some((side, _)) = self.invite.or(self.offer) {
-                    return pending(side);
+                if let Some(side) = self.invite.map(|invite| invite.side) {
+                    return Err(glare(side));
                 }
-                self.invite = Some((Side::Theirs, cseq.number));
+                self.no_offer()?;
+                self.invite = Some(Invite::theirs(request, cseq.number));
             }
             Method::Update if has_offer(request) => {
-                if let Some((side, _)) = self.offer {
-                    return pending(side);
-                }
+                self.no_offer()?;
                 self.offer = Some((Side::Theirs, cseq.number));
             }
             _ => {}
@@ -322,20 +367,27 @@ impl Dialog {
         }
         match method {
             // An accepted INVITE is over with its ACK, a refused one at once.
-            Method::Invite if status >= 300 && self.invite == Some((Side::Theirs, cseq)) => {
-                self.invite = None;
+            Method::Invite if status >= 300 => {
+                self.invite.take_if(|invite| invite.is(Side::Theirs, cseq));
             }
-            Method::Invite if status < 300 => self.confirmed = true,
-            Method::Update if self.offer == Some((Side::Theirs, cseq)) => self.offer = None,
+            Method::Invite => {
+                self.confirmed = true;
+                if let Some(invite) = &mut self.invite
+                    && invite.is(Side::Theirs, cseq)
+                {
+                    invite.accepted();
+                }
+            }
+            Method::Update => {
+                self.offer.take_if(|offer| *offer == (Side::Theirs, cseq));
+            }
             _ => {}
         }
     }
 
     /// The ACK to our 2xx never came: the INVITE counts as over (RFC 3261 §13.3.1.4).
     pub fn unacknowledged(&mut self) {
-        if matches!(self.invite, Some((Side::Theirs, _))) {
-            self.invite = None;
-        }
+        self.invite.take_if(|invite| invite.side == Side::Theirs);
     }
 
     /// Takes a response to one of our requests in the dialog: confirms it, follows the peer's
@@ -368,7 +420,7 @@ impl Dialog {
 
     /// Our request with this CSeq number is over, answered or not.
     pub fn unanswered(&mut self, cseq: u32) {
-        self.invite.take_if(|i| *i == (Side::Ours, cseq));
+        self.invite.take_if(|invite| invite.is(Side::Ours, cseq));
         self.offer.take_if(|o| *o == (Side::Ours, cseq));
     }
 
@@ -397,6 +449,13 @@ impl Dialog {
         match self.rseq {
             Some((last, of)) if of == cseq.number && last.checked_add(1) != Some(rseq) => return Ok(None),
             _ => self.rseq = Some((rseq, cseq.number)),
+        }
+        if has_offer(response)
+            && let Some(invite) = &mut self.invite
+            && invite.is(Side::Ours, cseq.number)
+        {
+            // RFC 3262 §5: this is the answer, and another offer may follow.
+            invite.offer = None;
         }
         let mut prack = self.request(Method::Prack)?;
         let rack = RAck { rseq, cseq: cseq.number, method: cseq.method };

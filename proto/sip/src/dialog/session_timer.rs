@@ -53,6 +53,11 @@ fn session_expires(message: &Message) -> Option<(u32, Option<String>)> {
 }
 
 impl SessionTimers {
+    /// The shortest interval we accept, in seconds: the Min-SE of a 422 (RFC 4028 §5, §9).
+    pub fn shortest(&self) -> u32 {
+        self.least.max(LEAST)
+    }
+
     /// Adds what we ask for to an INVITE or UPDATE (RFC 4028 §7.1). `refresher` stays open on
     /// the first request; a refresh names who refreshes (§7.2).
     ///
@@ -70,7 +75,7 @@ impl SessionTimers {
         let interval = current.map_or(self.interval, |c| c.interval);
         if interval > 0 {
             request.set_header("Session-Expires", &format!("{interval}{refresher}"))?;
-            request.set_header("Min-SE", &self.least.max(LEAST).to_string())?;
+            request.set_header("Min-SE", &self.shortest().to_string())?;
         }
         Ok(())
     }
@@ -84,12 +89,24 @@ impl SessionTimers {
         true
     }
 
+    /// Whether the interval a request asks for is long enough. One who does not know session
+    /// timers cannot be told (RFC 4028 §9): the interval is raised for him.
+    ///
+    /// # Errors
+    /// [`Error::Dialog`] with 422; put [`shortest`](Self::shortest) into the Min-SE of that answer.
+    pub fn check(&self, request: &Message) -> Result<(), Error> {
+        let short = session_expires(request).is_some_and(|(seconds, _)| seconds < self.shortest());
+        if short && request.lists("Supported", "timer") {
+            return Err(Error::Dialog { status: 422, reason: "the session interval is too small" });
+        }
+        Ok(())
+    }
+
     /// The called side (RFC 4028 §9): decides the timer and writes it into the 2xx. `None` if
     /// neither side wants one. `uas_refreshes` is our wish where the caller leaves it open.
     ///
     /// # Errors
-    /// [`Error::Dialog`] with 422 if the caller asks for too short an interval; put
-    /// [`least`](Self::least) into the Min-SE of that answer.
+    /// As [`check`](Self::check).
     pub fn accept(
         &self,
         now: Instant,
@@ -97,12 +114,10 @@ impl SessionTimers {
         response: &mut Message,
         uas_refreshes: bool,
     ) -> Result<Option<SessionTimer>, Error> {
+        self.check(request)?;
         let supported = request.lists("Supported", "timer");
-        let asked = session_expires(request);
-        let least = self.least.max(LEAST);
-        if asked.as_ref().is_some_and(|(seconds, _)| *seconds < least) {
-            return Err(Error::Dialog { status: 422, reason: "the session interval is too small" });
-        }
+        let least = self.shortest();
+        let asked = session_expires(request).map(|(seconds, refresher)| (seconds.max(least), refresher));
         let floor = request.header("Min-SE").and_then(|v| delta_seconds(&v)).unwrap_or(LEAST).max(least);
         let interval = match &asked {
             Some((seconds, _)) if self.interval > 0 => (*seconds).min(self.interval.max(floor)),

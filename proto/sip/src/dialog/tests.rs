@@ -166,13 +166,51 @@ fn offers_in_update() {
     let theirs = update(&mut callee);
     assert_eq!(caller.receive(&theirs).unwrap_err().status(), Some(491));
     callee.receive(&ours).unwrap();
-    assert_eq!(callee.sending(&theirs).unwrap_err().status(), Some(491));
+    assert_eq!(callee.sending(&theirs).unwrap_err(), Error::Glare { ours: false });
     callee.answered(ours.cseq().unwrap().number, &Method::Update, 200);
     caller.response(&response(&ours, 200, "b1", "<sip:bob@c>")).unwrap();
     callee.sending(&theirs).unwrap();
     // Without an offer there is nothing to glare with.
     let plain = caller.request(Method::Update).unwrap();
     callee.receive(&plain).unwrap();
+}
+
+#[test]
+fn an_offer_in_an_invite_is_in_the_way_of_one_in_an_update() {
+    let update = |d: &mut Dialog| {
+        let mut u = d.request(Method::Update).unwrap();
+        u.set_body("v=0\r\n", Some("application/sdp")).unwrap();
+        u
+    };
+    let refused = |d: &mut Dialog, r: &Message| d.receive(r).unwrap_err().status();
+    // An early dialog: the offer of the INVITE has no answer yet (RFC 3311 §5.2).
+    let mut invite = invite();
+    invite.set_body("v=0\r\n", Some("application/sdp")).unwrap();
+    let mut ringing = response(&invite, 183, "b1", "<sip:bob@c>");
+    let (mut caller, mut callee) =
+        (Dialog::caller(&invite, &ringing).unwrap(), Dialog::callee(&invite, &ringing).unwrap());
+    let (ours, theirs) = (update(&mut caller), update(&mut callee));
+    assert_eq!((refused(&mut caller, &theirs), refused(&mut callee, &ours)), (Some(491), Some(500)));
+    assert!(caller.sending(&ours).is_err() && callee.sending(&theirs).is_err());
+    // Without an offer it passes, and with one once a reliable response has brought the answer.
+    caller.receive(&callee.request(Method::Update).unwrap()).unwrap();
+    ringing.set_body("v=0\r\n", Some("application/sdp")).unwrap();
+    ringing.push_back("Require", "100rel").unwrap();
+    ringing.push_back("RSeq", "1").unwrap();
+    caller.prack(&ringing).unwrap().unwrap();
+    caller.receive(&update(&mut callee)).unwrap();
+
+    // A re-INVITE that asks for an offer: ours, until the ACK answers it.
+    let (mut caller, mut callee) = pair();
+    callee.receive(&caller.ack(10).unwrap()).unwrap();
+    let again = caller.request(Method::Invite).unwrap();
+    callee.receive(&again).unwrap();
+    let number = again.cseq().unwrap().number;
+    callee.answered(number, &Method::Invite, 200);
+    let ours = update(&mut caller);
+    assert_eq!(refused(&mut callee, &ours), Some(491));
+    callee.receive(&caller.ack(number).unwrap()).unwrap();
+    callee.receive(&update(&mut caller)).unwrap();
 }
 
 #[test]
@@ -255,6 +293,9 @@ fn session_timers() {
     // Too short an interval, and the second try.
     let mut short = invite();
     short.push_back("Session-Expires", "100").unwrap();
+    // Who does not know session timers would not understand a 422.
+    assert_eq!(theirs.accept(now, &short, &mut ok, false).unwrap().unwrap().interval, theirs.shortest());
+    short.push_back("Supported", "timer").unwrap();
     assert_eq!(theirs.accept(now, &short, &mut ok, false).unwrap_err().status(), Some(422));
     let mut refusal = Message::response(&short, 422, "").unwrap();
     refusal.push_back("Min-SE", "3000").unwrap();

@@ -3,6 +3,7 @@
 use super::clock::Alarm;
 use super::{Alarmed, ClientKey, Destination, Endpoint, Event, Silence};
 use crate::error::Error;
+use crate::grammar::is_printable;
 use crate::hop::{Hop, Transport};
 use crate::locate::{Answer, Query, QueryId, Search};
 use crate::message::Message;
@@ -60,6 +61,8 @@ pub(super) struct Client {
     nonce: u64,
     /// The INVITE a CANCEL or an ACK belongs to. These have no events of their own.
     parent: Option<ClientKey>,
+    /// Whether it came to us with Via lines of others, as to a proxy.
+    forwarded: bool,
     hop: Option<Hop>,
     candidates: VecDeque<Hop>,
     /// Addresses of ours it may leave from; empty leaves it to the driver.
@@ -73,6 +76,8 @@ pub(super) struct Client {
     retransmit: Option<Alarm>,
     timeout: Option<Alarm>,
     cancel: Cancel,
+    /// Reason in the CANCEL (RFC 3326).
+    reason: Option<Box<str>>,
     cancelling: Option<ClientKey>,
     forks: Vec<Fork>,
 }
@@ -128,8 +133,11 @@ impl Outline {
             .into()
     }
 
-    fn cancel(&self) -> Bytes {
-        self.build("CANCEL", &self.to)
+    fn cancel(&self, reason: Option<&str>) -> Bytes {
+        match reason {
+            Some(reason) => self.build("CANCEL", &format!("{}Reason: {reason}\r\n", self.to)),
+            None => self.build("CANCEL", &self.to),
+        }
     }
 
     fn ack(&self, response: &Message) -> Bytes {
@@ -179,6 +187,7 @@ impl Endpoint {
             method: message.method().clone(),
             nonce: 0,
             parent,
+            forwarded: message.has("Via"),
             hop: None,
             candidates: VecDeque::new(),
             locals: Vec::new(),
@@ -190,6 +199,7 @@ impl Endpoint {
             retransmit: None,
             timeout: None,
             cancel: Cancel::No,
+            reason: None,
             cancelling: None,
             forks: Vec::new(),
         };
@@ -425,6 +435,10 @@ impl Endpoint {
             return;
         }
         message.remove_first("Via");
+        if !client.forwarded && message.has("Via") {
+            // RFC 3261 §8.1.3.3: went astray, or somebody made it up.
+            return;
+        }
         match status {
             100..=199 => self.provisional(now, key, hop, message),
             200..=299 if client.is_invite() => self.accepted(now, key, hop, message),
@@ -584,12 +598,28 @@ impl Endpoint {
         Ok(())
     }
 
+    /// The same with a Reason header, for instance `SIP;cause=200;text="Call completed elsewhere"`
+    /// (RFC 3326 §2).
+    ///
+    /// # Errors
+    /// Those of [`cancel`](Self::cancel), and [`Error::Unprintable`] if the reason holds CR, LF
+    /// or NUL.
+    pub fn cancel_with_reason(&mut self, now: Instant, key: ClientKey, reason: &str) -> Result<(), Error> {
+        if !is_printable(reason.as_bytes()) {
+            return Err(Error::Unprintable("a reason"));
+        }
+        if let Some(client) = self.clients.get_mut(&key).filter(|c| c.cancel == Cancel::No) {
+            client.reason = Some(reason.into());
+        }
+        self.cancel(now, key)
+    }
+
     fn send_cancel(&mut self, now: Instant, key: ClientKey) {
         let cancel_key = ClientKey(self.fresh_key());
         let timers = self.config.timers;
         let Some(client) = self.clients.get_mut(&key) else { return };
         let (Some(hop), Some(outline)) = (client.hop.clone(), client.outline.as_ref()) else { return };
-        let wire = outline.cancel();
+        let wire = outline.cancel(client.reason.as_deref());
         client.cancel = Cancel::Sent;
         client.cancelling = Some(cancel_key);
         // RFC 3261 §9.1: an INVITE without a final response 64 * T1 later counts as ended.
@@ -608,6 +638,7 @@ impl Endpoint {
                 method: Method::Cancel,
                 nonce,
                 parent: Some(key),
+                forwarded: false,
                 hop: Some(hop.clone()),
                 candidates: VecDeque::new(),
                 locals: Vec::new(),
@@ -619,6 +650,7 @@ impl Endpoint {
                 retransmit,
                 timeout: Some(timeout),
                 cancel: Cancel::No,
+                reason: None,
                 cancelling: None,
                 forks: Vec::new(),
             },

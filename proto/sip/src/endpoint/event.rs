@@ -139,8 +139,9 @@ pub enum Event {
         /// Why.
         reason: Silence,
     },
-    /// The final response to an INVITE was never acknowledged, for 64 * T1. For a 2xx: end the
-    /// dialog with BYE (RFC 3261 §13.3.1.4).
+    /// The final response to an INVITE was not acknowledged for 64 * T1, or so many finished after
+    /// it that the endpoint waits no longer. For a 2xx: end the dialog with BYE (RFC 3261
+    /// §13.3.1.4).
     Unacknowledged {
         /// The INVITE's transaction.
         key: ServerKey,

@@ -22,6 +22,7 @@ mod tests;
 
 use crate::error::Error;
 use crate::hop::{Hop, Input, Transmit};
+use crate::line_ends::mend_line_ends;
 use crate::locate::{Answer, Query, QueryId};
 use crate::message::{Message, scan};
 use crate::method::Method;
@@ -134,7 +135,8 @@ impl Endpoint {
         if data.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
             return;
         }
-        let scanned = match scan(data, &self.config.limits) {
+        let mended = if hop.transport.is_reliable() { None } else { mend_line_ends(&data) };
+        let scanned = match scan(mended.unwrap_or(data), &self.config.limits) {
             Ok(scanned) => scanned,
             Err(error) => return self.refused(hop, None, error),
         };

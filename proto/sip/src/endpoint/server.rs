@@ -265,7 +265,8 @@ impl Endpoint {
                 break;
             }
             self.lingering_servers.pop_front();
-            self.end_server(oldest);
+            // As if its time were over: whoever waits for an ACK is told.
+            self.server_timeout(oldest);
         }
     }
 

@@ -191,6 +191,19 @@ fn statuses(e: &mut Endpoint) -> Vec<u16> {
 }
 
 #[test]
+fn a_response_that_is_somebody_elses_too() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    e.request(now, request(Method::Options), udp().into()).unwrap();
+    let asked = one_sent(&mut e);
+    let mut astray = Message::response(&asked, 200, "").unwrap();
+    astray.push_back("Via", "SIP/2.0/UDP 192.0.2.99;branch=z9hG4bKx").unwrap();
+    feed(&mut e, now, udp(), astray.to_bytes());
+    assert!(events(&mut e).is_empty(), "RFC 3261 §8.1.3.3");
+    feed(&mut e, now, udp(), reply(&asked, 200, "t"));
+    assert!(matches!(events(&mut e).as_slice(), [Event::Response { .. }]));
+}
+
+#[test]
 fn timers_a_and_b() {
     let (mut e, now) = (endpoint(), Instant::now());
     let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
@@ -277,6 +290,20 @@ fn cancel_waits_for_a_provisional() {
     feed(&mut e, now, udp(), reply(&invite, 487, "b1"));
     assert_eq!(*one_sent(&mut e).method(), Method::Ack);
     assert_eq!(statuses(&mut e), [180, 487]);
+}
+
+/// RFC 3326: whoever is cancelled may be told why.
+#[test]
+fn cancel_with_a_reason() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let key = e.request(now, request(Method::Invite), udp().into()).unwrap();
+    let invite = one_sent(&mut e);
+    assert!(e.cancel_with_reason(now, key, "SIP\r\nX: y").is_err(), "no line of its own");
+    e.cancel_with_reason(now, key, "SIP;cause=200;text=\"elsewhere\"").unwrap();
+    feed(&mut e, now, udp(), reply(&invite, 180, "b1"));
+    let cancel = one_sent(&mut e);
+    assert_eq!(cancel.header("Reason").as_deref(), Some("SIP;cause=200;text=\"elsewhere\""));
+    assert_eq!(cancel.to(), invite.to());
 }
 
 #[test]
@@ -608,6 +635,22 @@ fn finished_transactions_make_room_for_new_ones() {
 }
 
 #[test]
+fn a_2xx_that_makes_room_before_its_ack_is_not_forgotten_in_silence() {
+    let (mut e, now) = (endpoint_with(|c| c.lingering = 2), Instant::now());
+    let mut first = None;
+    for n in 0..3 {
+        let (key, invite) = server_invite(&mut e, now, udp(), &format!("z9hG4bK{n}"));
+        let mut ok = Message::response(&invite, 200, "").unwrap();
+        ok.set_header("To", &format!("<sip:b@b>;tag=t{n}")).unwrap();
+        e.respond(now, key, ok).unwrap();
+        first.get_or_insert(key);
+    }
+    let all = events(&mut e);
+    let told = |e: &Event| matches!(e, Event::Unacknowledged { key, status: 200, to_tag } if Some(*key) == first && to_tag == "t0");
+    assert_eq!(all.iter().filter(|e| told(e)).count(), 1, "{all:?}");
+}
+
+#[test]
 fn a_server_found_by_dns() {
     use crate::locate::{Ask, Srv};
     let (mut e, now) = (endpoint(), Instant::now());
@@ -702,4 +745,21 @@ fn an_ack_to_a_name() {
     assert_eq!(t.hop.remote, addr("192.0.2.50:5080"));
     feed(&mut e, now, udp(), reply(&invite, 200, "b1"));
     assert_eq!(e.poll_transmit().unwrap().data, t.data);
+}
+
+/// RFC 3261 §7 has CR LF. A datagram that has LF alone throughout has one reading and is taken.
+#[test]
+fn a_datagram_whose_lines_end_with_lf() {
+    let now = Instant::now();
+    let text = String::from_utf8(from_wire(Method::Options, "z9hG4bKlf").to_vec()).unwrap();
+    let mut e = endpoint();
+    feed(&mut e, now, udp(), text.replace("\r\n", "\n"));
+    let Some(Event::Request { key, message, .. }) = e.poll_event() else { panic!("a request") };
+    assert!(message.to_bytes().windows(2).all(|w| w[1] != b'\n' || w[0] == b'\r'), "it goes on with CR LF");
+    e.respond(now, key, Message::response(&message, 200, "").unwrap()).unwrap();
+    assert_eq!(one_sent(&mut e).status(), Some(200));
+    // Both kinds of line ends, and a stream: nobody acts on it.
+    feed(&mut e, now, udp(), text.replacen("\r\n", "\n", 2).replace("z9hG4bKlf", "z9hG4bKmix"));
+    feed(&mut e, now, tcp(1), text.replace("\r\n", "\n").replace("z9hG4bKlf", "z9hG4bKtcp"));
+    assert!(events(&mut e).iter().all(|e| matches!(e, Event::Refused { .. })));
 }

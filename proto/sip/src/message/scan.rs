@@ -19,6 +19,32 @@ pub struct Scanned {
     pub message: Message,
     /// The first fault; `None` if there is none.
     pub fault: Option<Error>,
+    /// Where the fault lies, in octets from the start of what was scanned: at a header that is
+    /// repeated, at the end of the headers for one that is missing. 0 if there is no fault.
+    pub at: usize,
+}
+
+/// What is wrong, and where in the message.
+struct Note<'a> {
+    lead: usize,
+    first: &'a mut Option<(Error, usize)>,
+}
+
+impl Note<'_> {
+    /// A fault that says itself where it lies.
+    fn fault(&mut self, error: Error) {
+        let at = error.offset().unwrap_or(0);
+        self.at(error, at);
+    }
+
+    fn at(&mut self, error: Error, at: usize) {
+        let lead = self.lead;
+        self.first.get_or_insert_with(|| (shifted(error, lead), lead + at));
+    }
+
+    fn malformed(&mut self, what: &'static str, at: usize, expected: &'static str) {
+        self.fault(Error::Malformed { what, at: ParseError::new(at, expected) });
+    }
 }
 
 /// Headers that are there once (RFC 3261 §7.3.1, §20, table 2). Those of other documents are
@@ -39,17 +65,13 @@ const SINGLE: [&str; 13] = [
     "RSeq",
 ];
 
-fn malformed(what: &'static str, at: usize, expected: &'static str) -> Error {
-    Error::Malformed { what, at: ParseError::new(at, expected) }
-}
-
 /// Parses a whole message and keeps one that breaks rules, so that it can be answered.
 ///
 /// # Errors
 /// [`Error::NotSip`] or [`Error::TooLarge`] if there is no message to speak of.
 pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
     if octets.len() > limits.message {
-        return Err(Error::TooLarge { what: "octets", limit: limits.message });
+        return Err(Error::TooLarge { what: "octets", limit: limits.message, at: limits.message });
     }
     // RFC 3261 §7.5: empty lines before the start line are ignored.
     let mut lead = 0;
@@ -57,10 +79,8 @@ pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
         lead += 2;
     }
     let raw = octets.slice(lead.min(octets.len())..);
-    let mut fault = None;
-    let mut note = |e: Error| {
-        fault.get_or_insert(shifted(e, lead));
-    };
+    let mut first = None;
+    let mut note = Note { lead, first: &mut first };
 
     let not_sip = |at, expected| Error::NotSip(ParseError::new(lead + at, expected));
     let Some(start_end) = find_crlf(&raw, 0) else {
@@ -79,23 +99,27 @@ pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
             break at + 2;
         }
         if at >= raw.len() {
-            note(malformed("header section", at, "an empty line behind the headers"));
+            note.malformed("header section", at, "an empty line behind the headers");
             break raw.len();
         }
         if at > limits.head {
-            return Err(Error::TooLarge { what: "octets of head", limit: limits.head });
+            return Err(Error::TooLarge {
+                what: "octets of head",
+                limit: limits.head,
+                at: lead + limits.head,
+            });
         }
         if lines.len() >= limits.lines {
-            return Err(Error::TooLarge { what: "header lines", limit: limits.lines });
+            return Err(Error::TooLarge { what: "header lines", limit: limits.lines, at: lead + at });
         }
         let Some(end) = line_end(&raw, at) else {
-            note(malformed("header section", raw.len(), "CR LF behind a header line"));
+            note.malformed("header section", raw.len(), "CR LF behind a header line");
             break raw.len();
         };
         match header_line(&raw, at, end) {
             Ok(line) => lines.push(line),
             Err(e) => {
-                note(Error::Malformed { what: "header line", at: e });
+                note.fault(Error::Malformed { what: "header line", at: e });
                 // The line is kept out of the index: nobody may act on it.
             }
         }
@@ -107,13 +131,15 @@ pub fn scan(octets: Bytes, limits: &Limits) -> Result<Scanned, Error> {
     let mut message =
         Message { raw, start_line: None, start_span, start, method, lines, body, edited: false };
     message.settle_body(body_at, &mut note);
-    message.check(limits, &mut note);
-    Ok(Scanned { message, fault })
+    message.check(limits, at, &mut note);
+    let (fault, at) = first.map_or((None, 0), |(fault, at)| (Some(fault), at));
+    Ok(Scanned { message, fault, at })
 }
 
 fn shifted(e: Error, by: usize) -> Error {
     match e {
         Error::Malformed { what, at } => Error::Malformed { what, at: at.shifted(by) },
+        Error::TooLarge { what, limit, at } => Error::TooLarge { what, limit, at: at + by },
         other => other,
     }
 }
@@ -141,7 +167,7 @@ fn line_end(octets: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn start_line(line: &[u8], note: &mut impl FnMut(Error)) -> Result<(Start, Method), ParseError> {
+fn start_line(line: &[u8], note: &mut Note<'_>) -> Result<(Start, Method), ParseError> {
     // Compared as octets first: whether this is SIP must not depend on the encoding of the rest.
     if line.get(..4).is_some_and(|s| s.eq_ignore_ascii_case(b"SIP/")) {
         return status_line(line, note).map(|start| (start, Method::of_token("")));
@@ -157,33 +183,40 @@ fn start_line(line: &[u8], note: &mut impl FnMut(Error)) -> Result<(Start, Metho
     let (method, target) =
         head.split_once([' ', '\t']).ok_or_else(|| ParseError::new(head.len(), "a Request-URI"))?;
     let method = Method::parse(method).ok_or_else(|| ParseError::new(0, "a method"))?;
+    let version_at = head.len() + 1;
     if !version.eq_ignore_ascii_case("SIP/2.0") {
-        note(Error::Version);
+        note.at(Error::Version, version_at);
+    }
+    // RFC 3261 §7.1: one space between the elements and none behind them.
+    for at in [method.as_str().len(), head.len()] {
+        if text.as_bytes().get(at) != Some(&b' ') {
+            note.malformed("request line", at, "one space");
+        }
     }
     if trimmed.len() != text.len() {
-        // RFC 3261 §7.1: one space between the elements and none behind them.
-        note(malformed("request line", trimmed.len(), "the end of the line"));
+        note.malformed("request line", trimmed.len(), "the end of the line");
     }
     let uri_at = text.len() - text.get(method.as_str().len() + 1..).map_or(0, str::len);
     let uri = match Uri::parse(target) {
         Ok(uri) => {
             // RFC 3261 §19.1.1: not in a Request-URI. Passed on, somebody might obey them.
             if uri.headers().is_some() {
-                note(malformed("Request-URI", uri_at + target.len(), "no header fields in the URI"));
+                let at = uri_at + memchr::memchr(b'?', target.as_bytes()).unwrap_or(target.len());
+                note.malformed("Request-URI", at, "no header fields in the URI");
             }
             Some(uri)
         }
         Err(at) => {
-            note(Error::Malformed { what: "Request-URI", at: at.shifted(uri_at) });
+            note.fault(Error::Malformed { what: "Request-URI", at: at.shifted(uri_at) });
             None
         }
     };
     Ok((Start::Request { uri }, method))
 }
 
-fn status_line(line: &[u8], note: &mut impl FnMut(Error)) -> Result<Start, ParseError> {
+fn status_line(line: &[u8], note: &mut Note<'_>) -> Result<Start, ParseError> {
     if !line.get(..8).is_some_and(|s| s.eq_ignore_ascii_case(b"SIP/2.0 ")) {
-        note(Error::Version);
+        note.at(Error::Version, 0);
     }
     let space = memchr::memchr(b' ', line).ok_or_else(|| ParseError::new(line.len(), "a status code"))?;
     let rest = line.get(space + 1..).unwrap_or_default();
@@ -238,7 +271,7 @@ fn header_line(raw: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
 
 impl Message {
     /// Where the body ends (RFC 3261 §18.3).
-    fn settle_body(&mut self, body_at: usize, note: &mut impl FnMut(Error)) {
+    fn settle_body(&mut self, body_at: usize, note: &mut Note<'_>) {
         let mut length = None;
         for line in self.lines_named("Content-Length") {
             let at = line.value.start as usize;
@@ -247,34 +280,34 @@ impl Message {
             let parsed =
                 std::str::from_utf8(value).ok().filter(|_| digits).and_then(|v| v.parse::<usize>().ok());
             match (parsed, length) {
-                (None, _) => note(malformed("Content-Length", at, "a number of octets")),
+                (None, _) => note.malformed("Content-Length", at, "a number of octets"),
                 // Two that differ are how a message is smuggled past whoever reads the other.
-                (Some(n), Some(before)) if n != before => note(Error::Repeated("Content-Length")),
+                (Some(n), Some(before)) if n != before => {
+                    note.at(Error::Repeated("Content-Length"), line.whole.start as usize);
+                }
                 (Some(n), _) => length = Some(n),
             }
         }
         let Some(length) = length else { return };
         if length > self.body.len() {
-            note(malformed(
-                "Content-Length",
-                body_at + self.body.len(),
-                "as many octets as Content-Length says",
-            ));
+            let end = body_at + self.body.len();
+            note.malformed("Content-Length", end, "as many octets as Content-Length says");
         } else {
             self.body.truncate(length);
             self.raw.truncate(body_at + length);
         }
     }
 
-    fn check(&mut self, limits: &Limits, note: &mut impl FnMut(Error)) {
+    /// The rules that need the whole head. `end` is where the headers end.
+    fn check(&mut self, limits: &Limits, end: usize, note: &mut Note<'_>) {
         for name in SINGLE {
-            if self.lines_named(name).count() > 1 {
-                note(Error::Repeated(name));
+            if let Some(second) = self.lines_named(name).nth(1) {
+                note.at(Error::Repeated(name), second.whole.start as usize);
             }
         }
         for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
             if self.lines_named(name).next().is_none() {
-                note(Error::Missing(name));
+                note.at(Error::Missing(name), end);
             }
         }
         for list in ["Via", "Route", "Record-Route", "Contact"] {
@@ -282,14 +315,18 @@ impl Message {
             let most: usize =
                 self.lines_named(list).map(|l| 1 + memchr::memchr_iter(b',', self.value_of(l)).count()).sum();
             if most > limits.values && self.values(list).is_ok_and(|v| v.len() > limits.values) {
-                note(Error::TooLarge { what: "values in a list header", limit: limits.values });
+                let at = self.lines_named(list).next().map_or(0, |l| l.whole.start as usize);
+                note.fault(Error::TooLarge { what: "values in a list header", limit: limits.values, at });
             }
         }
         let cseq = self.cseq();
         match (&self.start, &cseq) {
             (Start::Response { .. }, Ok(cseq)) => self.method = cseq.method.clone(),
             (Start::Request { .. }, Ok(cseq)) if cseq.method != self.method => {
-                note(malformed("CSeq", 0, "the method of the request"));
+                let value = self.lines_named("CSeq").next().map(|l| l.value);
+                // The method is the last word of the value.
+                let at = value.map_or(0, |v| (v.end as usize).saturating_sub(cseq.method.as_str().len()));
+                note.malformed("CSeq", at, "the method of the request");
             }
             _ => {}
         }
@@ -304,6 +341,6 @@ impl Message {
             self.record_routes().map(drop),
             self.contacts().map(drop),
         ];
-        checks.into_iter().filter_map(Result::err).for_each(note);
+        checks.into_iter().filter_map(Result::err).for_each(|error| note.fault(error));
     }
 }

@@ -185,11 +185,45 @@ fn lines_nobody_may_read_differently() {
         ("SIP/2.0\r\nv", "SIP/2.0 \r\nv"),
         ("INVITE sip", "INVITE  sip"),
         ("INVITE sip", " INVITE sip"),
+        ("INVITE sip", "INVITE\tsip"),
+        (" SIP/2.0\r\nv", "\tSIP/2.0\r\nv"),
     ] {
         let text = INVITE.replacen(from, to, 1);
         assert_ne!(text, INVITE, "{from}");
         assert!(parse(text).is_err(), "{to:?}");
     }
+}
+
+#[test]
+fn a_fault_lies_where_it_is_said_to() {
+    // What is changed, and where the octets behind the place start.
+    for (from, to, place) in [
+        ("INVITE sip", "INVITE\tsip", "\tsip:bob"),
+        ("com SIP/2.0\r\nv", "com\tSIP/2.0\r\nv", "\tSIP/2.0\r\nv"),
+        ("com SIP/2.0\r\nv", "com SIP/3.0\r\nv", "SIP/3.0"),
+        ("com SIP/2.0\r\nv", "com?a=b SIP/2.0\r\nv", "?a=b"),
+        ("CSeq: 7 INVITE", "CSeq: 7  ACK", "ACK\r\n"),
+        ("Call-ID: x@y", "Call-ID: x y", " y\r\n"),
+        ("Call-ID: x@y", "Call-ID: ", "\r\nCSeq"),
+        ("Subject: ", "cseq: 8 INVITE\r\nSubject: ", "cseq: 8"),
+        ("CSeq: 7 INVITE\r\n", "", "\r\n\r\nbody"),
+        ("Content-Length: 4", "Content-Length: 4\r\nl: 3", "l: 3"),
+        ("Content-Length: 4", "Content-Length: x", "x\r\n"),
+        ("<sip:alice@192.0.2.1>", "<sip:alice@192.0.2.1>;;q", ";q\r\n"),
+        ("<sip:alice@192.0.2.1>", "<sip:a@b>,  \r\n\t<sip:alice@192.0.2.1>;;q", ";q\r\n"),
+        (">;tag=1", ">\r\n \t;;tag=1", ";tag=1"),
+    ] {
+        let text = INVITE.replacen(from, to, 1);
+        for lead in ["", "\r\n"] {
+            let scanned = scan(format!("{lead}{text}").into(), &Limits::default()).unwrap();
+            assert!(scanned.fault.is_some(), "{to:?}");
+            let skip = if place.starts_with("\r\n\r\n") { 2 } else { 0 };
+            let at = lead.len() + text.find(place).unwrap() + skip;
+            assert_eq!(scanned.at, at, "{to:?}: {:?} at {:?}", scanned.fault, &text[scanned.at..]);
+        }
+    }
+    let sound = scan(INVITE.into(), &Limits::default()).unwrap();
+    assert_eq!((sound.fault, sound.at), (None, 0));
 }
 
 #[test]

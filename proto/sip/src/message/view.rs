@@ -3,7 +3,7 @@
 use super::{Line, Message, Start, same_header};
 use crate::address::NameAddr;
 use crate::error::Error;
-use crate::grammar::{split_list, unfold};
+use crate::grammar::{folded_place, split_list, unfold};
 use crate::method::Method;
 use crate::typed::{CSeq, RAck, Via, delta_seconds};
 use crate::uri::Uri;
@@ -116,17 +116,17 @@ impl Message {
         Ok(out)
     }
 
-    /// Calls `take` with each comma-separated value of a line. Errors point into the message
-    /// where the line is not folded or edited, else at the line's value.
+    /// Calls `take` with each comma-separated value of a line. Errors point into the message where
+    /// the line is not edited, else into the line's value.
     fn each_value(
         &self,
         line: &Line,
         mut take: impl FnMut(&str) -> Result<(), ParseError>,
     ) -> Result<(), ParseError> {
         let base = if line.own.is_some() { 0 } else { line.value.start as usize };
-        let value = unfold(self.value_of(line));
-        let folded = matches!(value, Cow::Owned(_));
-        let place = |e: ParseError| if folded { ParseError::new(base, e.expected) } else { e.shifted(base) };
+        let written = self.value_of(line);
+        let value = unfold(written);
+        let place = |e: ParseError| ParseError::new(base + folded_place(written, e.at), e.expected);
         let text =
             std::str::from_utf8(&value).map_err(|e| place(ParseError::new(e.valid_up_to(), "UTF-8")))?;
         for (at, element) in split_list(text).map_err(place)? {
@@ -158,8 +158,12 @@ impl Message {
     ) -> Result<Option<T>, Error> {
         let Some(line) = self.lines_named(what).next() else { return Ok(None) };
         let base = if line.own.is_some() { 0 } else { line.value.start as usize };
-        let value = unfold(self.value_of(line));
-        let malformed = |e: ParseError| Error::Malformed { what, at: e.shifted(base) };
+        let written = self.value_of(line);
+        let value = unfold(written);
+        let malformed = |e: ParseError| {
+            let at = ParseError::new(base + folded_place(written, e.at), e.expected);
+            Error::Malformed { what, at }
+        };
         let text =
             std::str::from_utf8(&value).map_err(|e| malformed(ParseError::new(e.valid_up_to(), "UTF-8")))?;
         parse(text).map(Some).map_err(malformed)
@@ -221,10 +225,15 @@ impl Message {
     /// # Errors
     /// [`Error::Missing`], or [`Error::Malformed`] if it is empty or holds white space.
     pub fn call_id(&self) -> Result<&str, Error> {
-        let octets = self.header_octets("Call-ID").ok_or(Error::Missing("Call-ID"))?;
-        let bad = || Error::Malformed { what: "Call-ID", at: ParseError::new(0, "one word") };
-        let text = std::str::from_utf8(octets).map_err(|_| bad())?;
-        if text.is_empty() || text.bytes().any(|b| b <= 0x20) { Err(bad()) } else { Ok(text) }
+        let line = self.lines_named("Call-ID").next().ok_or(Error::Missing("Call-ID"))?;
+        let octets = self.value_of(line);
+        let base = if line.own.is_some() { 0 } else { line.value.start as usize };
+        // Another octet ends the word; none at all is no word.
+        let end = octets.iter().position(|b| *b <= 0x20).unwrap_or(octets.len());
+        let bad =
+            |at: usize| Error::Malformed { what: "Call-ID", at: ParseError::new(base + at, "one word") };
+        let text = std::str::from_utf8(octets).map_err(|e| bad(e.valid_up_to().min(end)))?;
+        if text.is_empty() || end < octets.len() { Err(bad(end)) } else { Ok(text) }
     }
 
     /// CSeq.

@@ -58,6 +58,7 @@ pub fn alg(control: ControlTransport) -> Config {
         registration: Registration::Local {
             realm: "example.com".into(),
             users: vec![user("alice"), user("bob")],
+            algorithms: vec![carnet_sip::Algorithm::Sha256, carnet_sip::Algorithm::Md5],
             max_expires: 3600,
             min_expires: 60,
         },
@@ -279,17 +280,28 @@ impl World {
 
     /// Registers a user with digest.
     pub fn register(&mut self, user: &str, at: &str) {
-        let ua = Ua::new(user, at, user, &format!("reg-{user}"));
+        self.register_with(user, at, "");
+    }
+
+    /// Registers a user with digest; `params` go behind the Contact.
+    pub fn register_with(&mut self, user: &str, at: &str, params: &str) -> Message {
+        let ua = Ua::new(user, at, user, &format!("reg-{user}-{at}"));
         let mut client =
             DigestClient::new(user, Password::new(format!("{user}-secret").into_bytes())).unwrap();
-        let first = self.request(&ua, Method::Register, "sip:example.com", 1);
+        let contact = |m: &mut Message| {
+            let value = format!("{}{params}", m.header("Contact").unwrap());
+            m.set_header("Contact", &value).unwrap();
+        };
+        let mut first = self.request(&ua, Method::Register, "sip:example.com", 1);
+        contact(&mut first);
         self.send(at, ACCESS, &first);
         let challenge = self.take_status(at, 401);
         client.challenged(&challenge).unwrap();
         let mut second = self.request(&ua, Method::Register, "sip:example.com", 2);
+        contact(&mut second);
         client.authorize(&mut second, &mut SeededRandom::new(1)).unwrap();
         self.send(at, ACCESS, &second);
-        self.take_status(at, 200);
+        self.take_status(at, 200)
     }
 
     /// An alg with alice and bob registered.
@@ -307,6 +319,7 @@ impl World {
         assert_eq!(self.gateway.contexts(), 0, "contexts left on the gateway: {:#?}", self.events);
         let load = self.border.load();
         assert_eq!((load.calls, load.gateway_requests, load.requests, load.tokens), (0, 0, 0, 0), "{load:?}");
+        assert_eq!((load.subscriptions, load.forks), (0, 0), "{load:?}");
     }
 
     pub fn names(&self) -> Vec<&'static str> {

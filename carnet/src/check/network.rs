@@ -1,0 +1,222 @@
+//! What the roles themselves would stumble over when they start, or at every call: URIs,
+//! certificates, the file of users, sockets and ports that two of them want, realms and addresses
+//! that a gateway in the same file does not have.
+
+use super::place::{Source, wrong};
+use crate::kms;
+use crate::roles::tls;
+use carnet_ops::config::{
+    BorderRole, BorderSection, Config, ConfigError, GatewayRole, GatewaySection, IpVersion, Proto,
+    RegistrarMode, TlsSection,
+};
+use carnet_sip::{Scheme, Transport, Uri};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+type Checked = Result<(), Box<ConfigError>>;
+
+/// The first thing that would keep one of the roles from starting.
+pub fn check(source: &Source<'_>, config: &Config) -> Checked {
+    carnet_ops::log::check(&config.log.level)
+        .map_err(|e| source.complain(&["log", "level"], &format!("not a filter for the log: {e}")))?;
+    for (name, border) in &config.border {
+        check_border(source, name, border.as_ref())?;
+        check_media(source, config, name, border.as_ref())?;
+    }
+    for (name, gateway) in &config.gateway {
+        check_gateway(source, name, gateway.as_ref())?;
+    }
+    check_ports(source, config)?;
+    if let Some(section) = &config.kms {
+        let section = section.as_ref();
+        kms::identity(&section.name).map_err(|e| source.complain(&["kms", "name"], &e.to_string()))?;
+        if let Some(section) = &section.tls {
+            check_tls(source, &["kms", "tls"], section)?;
+        }
+    }
+    check_sockets(source, config)
+}
+
+fn check_border(source: &Source<'_>, name: &str, border: &BorderSection) -> Checked {
+    let uri = |text: &str, path: &[&str]| {
+        let path = [&["border", name], path].concat();
+        let complain = |message: String| source.complain(&path, &message);
+        let uri = Uri::parse(text).map_err(|e| complain(format!("`{text}` is not a SIP URI: {e}")))?;
+        let transport = match uri.param("transport") {
+            Some(word) => Transport::parse(word)
+                .ok_or_else(|| complain(format!("`{word}` is not a transport: udp, tcp or tls")))?,
+            None => Transport::Udp,
+        };
+        if border.tls.is_none() && (transport == Transport::Tls || uri.scheme() == Scheme::Sips) {
+            return Err(complain(format!("TLS needs [border.{name}.tls] with certificate and key")));
+        }
+        Ok(())
+    };
+    if border.policy.max_calls == 0 {
+        return Err(source.complain(&["border", name, "policy", "max-calls"], "no call would be taken"));
+    }
+    let user = format!("sip:user@{}", border.domain);
+    Uri::parse(&user).map_err(|_| {
+        let message = format!("`{}` is not a domain", border.domain);
+        source.complain(&["border", name, "domain"], &message)
+    })?;
+    for (network, section) in &border.network {
+        if let Some(contact) = &section.as_ref().contact {
+            uri(contact, &["network", network, "contact"])?;
+        }
+    }
+    for (index, route) in border.route.iter().enumerate() {
+        if let Some(hop) = &route.as_ref().next_hop {
+            uri(hop, &["route", &index.to_string(), "next-hop"])?;
+        }
+    }
+    if let Some(registrar) = &border.registrar {
+        let registrar = registrar.as_ref();
+        match (registrar.mode, &registrar.users, &registrar.next_hop) {
+            (RegistrarMode::BuiltIn, Some(users), _) => check_users(users.as_ref(), &border.domain)?,
+            (RegistrarMode::Forward, _, Some(hop)) => uri(hop, &["registrar", "next-hop"])?,
+            _ => {}
+        }
+    }
+    border.tls.as_ref().map_or(Ok(()), |section| check_tls(source, &["border", name, "tls"], section))
+}
+
+/// A gateway in the same file has what the border will ask it for.
+fn check_media(source: &Source<'_>, config: &Config, name: &str, border: &BorderSection) -> Checked {
+    let gateways = border.control.as_ref().gateways.iter().enumerate();
+    for (index, gateway) in gateways {
+        let Some(section) = config.gateway.get(gateway) else { continue };
+        let section = section.as_ref();
+        let pair = (border.role, section.role);
+        if !matches!(pair, (BorderRole::ImsAlg, GatewayRole::ImsAgw) | (BorderRole::Ibcf, GatewayRole::Trgw))
+        {
+            let path = ["border", name, "control", "gateways", &index.to_string()];
+            return Err(source.complain(&path, "an IMS-ALG controls IMS-AGWs, an IBCF controls TrGWs"));
+        }
+        for (network, settings) in &border.network {
+            let settings = settings.as_ref();
+            let realm = settings.realm.as_ref().unwrap_or(network);
+            let Some(addresses) = section.realm.get(realm) else {
+                let message = format!("gateway `{gateway}` has no realm `{realm}`");
+                return Err(source.complain(&["border", name, "network", network, "realm"], &message));
+            };
+            let v6 = match settings.media {
+                Some(version) => version == IpVersion::V6,
+                None => settings.listen.as_ref().first().is_some_and(|bind| bind.address.is_ipv6()),
+            };
+            let addresses = addresses.as_ref();
+            if (v6 && addresses.v6.is_none()) || (!v6 && addresses.v4.is_none()) {
+                let version = if v6 { "IPv6" } else { "IPv4" };
+                let message = format!("gateway `{gateway}` has no {version} address in realm `{realm}`");
+                return Err(source.complain(&["border", name, "network", network, "media"], &message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_gateway(source: &Source<'_>, name: &str, gateway: &GatewaySection) -> Checked {
+    if gateway.max_contexts == 0 {
+        return Err(source.complain(&["gateway", name, "max-contexts"], "no media would be taken"));
+    }
+    for (realm, section) in &gateway.realm {
+        let section = section.as_ref();
+        let any = |key: &str| {
+            let path = ["gateway", name, "realm", realm, key];
+            Err(source.complain(&path, "media needs the address of this host in the realm"))
+        };
+        if section.v4.is_some_and(|ip| ip.is_unspecified()) {
+            return any("v4");
+        }
+        if section.v6.is_some_and(|ip| ip.is_unspecified()) {
+            return any("v6");
+        }
+    }
+    Ok(())
+}
+
+/// No two gateways give out the same ports of one address.
+fn check_ports(source: &Source<'_>, config: &Config) -> Checked {
+    let mut taken: Vec<(IpAddr, &RangeInclusive<u16>, &str)> = Vec::new();
+    for (name, gateway) in &config.gateway {
+        for (realm, section) in &gateway.as_ref().realm {
+            let section = section.as_ref();
+            let ports = &section.ports.0;
+            let addresses = [section.v4.map(IpAddr::from), section.v6.map(IpAddr::from)];
+            for ip in addresses.into_iter().flatten() {
+                let other = taken.iter().find(|(other, theirs, owner)| {
+                    *other == ip
+                        && *owner != name
+                        && theirs.start() <= ports.end()
+                        && ports.start() <= theirs.end()
+                });
+                if let Some((.., owner)) = other {
+                    let message = format!("gateway `{owner}` gives out ports of {ip} too");
+                    return Err(source.complain(&["gateway", name, "realm", realm, "ports"], &message));
+                }
+                taken.push((ip, ports, name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Points into the file of users, where the mistake is, and shows no password.
+fn check_users(path: &Path, domain: &str) -> Checked {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Box::new(ConfigError::Unreadable { path: name.clone(), source }))?;
+    let help = || Some("a line is NAME = \"PASSWORD\"".to_owned());
+    let complain = |at, message: &str| wrong(&name, &covered(&text), at, message, help());
+    let read = |e: toml::de::Error| complain(e.span().unwrap_or(0..0), "not a line of a list of users");
+    toml::from_str::<BTreeMap<String, String>>(&text).map_err(read)?;
+    for (user, at) in Source::parse(&name, &text)?.top() {
+        if Uri::parse(&format!("sip:{user}@{domain}")).is_err() {
+            return Err(complain(at, &format!("`{user}` cannot be the user part of a SIP URI")));
+        }
+    }
+    Ok(())
+}
+
+/// The text with all that follows a `=` covered, each octet by one.
+fn covered(text: &str) -> String {
+    let cover = |line: &str| match line.split_once('=') {
+        Some((name, rest)) => format!("{name}={}", "*".repeat(rest.len())),
+        None => "*".repeat(line.len()),
+    };
+    text.split('\n').map(cover).collect::<Vec<_>>().join("\n")
+}
+
+fn check_tls(source: &Source<'_>, path: &[&str], section: &TlsSection) -> Checked {
+    let complain = |key: &str, e: String| source.complain(&[path, &[key]].concat(), &e);
+    tls::credential(section).map_err(|e| complain("certificate", e))?;
+    // Only what the authorities could have wrong is left.
+    tls::sip(section).map(drop).map_err(|e| complain("ca", e))
+}
+
+/// No two sockets at one address.
+fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
+    let mut taken = BTreeMap::new();
+    let mut take = |datagrams: bool, address, path: &[&str]| {
+        let other = taken.insert((datagrams, address), path.join("."));
+        other.map_or(Ok(()), |other| {
+            Err(source.complain(path, &format!("{address} is taken by `{other}` already")))
+        })
+    };
+    for (name, border) in &config.border {
+        let border = border.as_ref();
+        for (network, section) in &border.network {
+            for (index, bind) in section.as_ref().listen.as_ref().iter().enumerate() {
+                let path = ["border", name, "network", network, "listen", &index.to_string()];
+                take(bind.proto == Proto::Udp, bind.address, &path)?;
+            }
+        }
+        for (index, bind) in border.control.as_ref().listen.iter().enumerate() {
+            let path = ["border", name, "control", "listen", &index.to_string()];
+            take(bind.proto == Proto::Udp, bind.address, &path)?;
+        }
+    }
+    config.kms.as_ref().map_or(Ok(()), |kms| take(false, kms.as_ref().listen.0, &["kms", "listen"]))
+}

@@ -1,0 +1,192 @@
+//! What passes between the control plane and the loops, and the bells that announce it.
+//!
+//! A thread that is woken often takes the processor away from the one that wakes it. So both
+//! directions ring once for all there is: a loop hands over everything one turn of it brought, a
+//! sender rings only if the loop has not been rung since it last looked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use carnet_gateway::media::Event;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+use tokio::sync::mpsc;
+
+/// Wakes a loop out of `epoll_wait`.
+#[derive(Debug)]
+pub(super) struct Bell {
+    eventfd: OwnedFd,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    pub(super) fn new() -> io::Result<Self> {
+        let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self { eventfd, rung: AtomicBool::new(false) })
+    }
+
+    /// To be watched edge-triggered: it is never read, every write is an event.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.eventfd
+    }
+
+    pub(super) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::SeqCst) {
+            // It cannot fail but for a counter at its limit, after 2^64 rings.
+            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Whether it was rung since last asked. What was queued before the ring is to be seen now.
+    pub(super) fn answer(&self) -> bool {
+        self.rung.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// A queue of reports, written by every loop and read by one [`Events`].
+#[derive(Debug)]
+struct Queue {
+    reports: Mutex<VecDeque<Event>>,
+    most: usize,
+}
+
+impl Queue {
+    fn reports(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        // Nothing can panic while the lock is held.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A loop's end of the queue of reports.
+#[derive(Debug, Clone)]
+pub(super) struct Reports {
+    queue: Arc<Queue>,
+    bell: mpsc::Sender<()>,
+}
+
+/// What an engine reports, in order for each pinhole. Dropping it leaves the engine running.
+#[derive(Debug)]
+pub struct Events {
+    queue: Arc<Queue>,
+    bell: mpsc::Receiver<()>,
+    batch: VecDeque<Event>,
+}
+
+/// A queue of at most `most` reports.
+pub(super) fn reports(most: usize) -> (Reports, Events) {
+    let queue = Arc::new(Queue { reports: Mutex::new(VecDeque::new()), most });
+    let (ring, bell) = mpsc::channel(1);
+    let reports = Reports { queue: Arc::clone(&queue), bell: ring };
+    (reports, Events { queue, bell, batch: VecDeque::new() })
+}
+
+impl Reports {
+    /// Moves as many as fit.
+    pub(super) fn hand_over(&self, outbox: &mut VecDeque<Event>) {
+        if outbox.is_empty() {
+            return;
+        }
+        if self.bell.is_closed() {
+            // Nobody listens any more; the commands will end soon.
+            return outbox.clear();
+        }
+        let mut reports = self.queue.reports();
+        let room = self.queue.most.saturating_sub(reports.len());
+        reports.extend(outbox.drain(..room.min(outbox.len())));
+        drop(reports);
+        // Full: rung already.
+        let _ = self.bell.try_send(());
+    }
+}
+
+impl Events {
+    /// The next report; `None` when the engine has ended. Nothing is lost if it is cancelled.
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.next() {
+                return Some(event);
+            }
+            if self.bell.recv().await.is_none() {
+                return self.next();
+            }
+        }
+    }
+
+    /// The same in a thread that is not driven by tokio.
+    ///
+    /// # Panics
+    ///
+    /// In a thread that is.
+    pub fn blocking_recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.next() {
+                return Some(event);
+            }
+            if self.bell.blocking_recv().is_none() {
+                return self.next();
+            }
+        }
+    }
+
+    /// The next report, if there is one already.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        self.next()
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        if self.batch.is_empty() {
+            std::mem::swap(&mut self.batch, &mut *self.queue.reports());
+        }
+        self.batch.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_gateway::media::{Cause, Pinhole};
+
+    fn closed(number: u64) -> Event {
+        Event::Closed { pinhole: Pinhole { group: 0, number }, cause: Cause::Normal }
+    }
+
+    #[test]
+    fn reports_keep_their_order_and_wait_when_there_is_no_room() {
+        let (reports, mut events) = reports(3);
+        let mut outbox: VecDeque<_> = (0..5).map(closed).collect();
+        reports.hand_over(&mut outbox);
+        assert_eq!(outbox.len(), 2);
+        assert_eq!(events.blocking_recv(), Some(closed(0)));
+        reports.hand_over(&mut outbox);
+        assert!(outbox.is_empty());
+        drop(reports);
+        for number in 1..5 {
+            assert_eq!(events.blocking_recv(), Some(closed(number)));
+        }
+        assert_eq!(events.blocking_recv(), None);
+    }
+
+    #[test]
+    fn without_a_reader_reports_are_dropped() {
+        let (reports, events) = reports(1);
+        drop(events);
+        let mut outbox: VecDeque<_> = (0..5).map(closed).collect();
+        reports.hand_over(&mut outbox);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_bell_is_rung_once_until_it_is_answered() {
+        let bell = Bell::new().unwrap();
+        assert!(!bell.answer());
+        bell.ring();
+        bell.ring();
+        let mut count = [0; 8];
+        rustix::io::read(&bell.eventfd, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 1);
+        assert!(bell.answer());
+        assert!(!bell.answer());
+    }
+}

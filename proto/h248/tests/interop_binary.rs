@@ -1,0 +1,92 @@
+//! The binary encoding read by two implementations that are not ours: the ASN.1 module in Erlang/OTP's
+//! megaco, and Wireshark's dissector.
+//!
+//! Skipped with a message when they are not there, unless `CARNET_REQUIRE_INTEROP=1`.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use carnet_h248::text::Limits;
+use carnet_h248::{binary, text};
+use std::path::Path;
+use std::process::Command;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/ber.escript");
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+
+fn absent(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let absent = !found.is_ok_and(|o| o.status.success());
+    assert!(
+        !absent || std::env::var("CARNET_REQUIRE_INTEROP").as_deref() != Ok("1"),
+        "{program} is not there"
+    );
+    if absent {
+        eprintln!("skipped: {program} is not there");
+    }
+    absent
+}
+
+/// The worked messages in binary, with their names.
+fn messages() -> Vec<(String, Vec<u8>)> {
+    let mut list: Vec<_> = std::fs::read_dir(FIXTURES)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "txt"))
+        .map(|path| {
+            let message = text::parse(&std::fs::read(&path).unwrap(), &Limits::default()).unwrap();
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), binary::print(&message).unwrap())
+        })
+        .collect();
+    list.sort();
+    assert!(list.len() >= 25);
+    list
+}
+
+#[test]
+fn erlang_reads_our_octets_and_writes_the_same() {
+    if absent("escript") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let messages = messages();
+    for (name, octets) in &messages {
+        std::fs::write(folder.path().join(format!("{name}.ber")), octets).unwrap();
+    }
+    let out = Command::new("escript").arg(SCRIPT).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(said.trim(), format!("done {}", messages.len()));
+}
+
+/// The dissector of UDP port 2945 finds commands and nothing malformed or unexpected.
+#[test]
+fn wireshark_finds_nothing_malformed() {
+    if absent("tshark") || absent("text2pcap") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let messages = messages();
+    let tree = dissect(folder.path(), messages.iter().map(|(_, octets)| octets.as_slice()));
+    // The protocol stands in each packet's tree once, at the start of a line.
+    assert_eq!(tree.lines().filter(|l| *l == "H.248 MEGACO").count(), messages.len());
+    // Warnings of the group Response only say that a message carries an H.248 error.
+    for bad in ["Malformed", "BER Error", "Expert Info (Error", "Warning/Protocol", "Undecoded"] {
+        assert!(!tree.contains(bad), "{bad}\n{tree}");
+    }
+}
+
+fn dissect<'a>(folder: &Path, messages: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut dump = String::new();
+    for octets in messages {
+        let digits: Vec<String> = octets.iter().map(|b| format!("{b:02x}")).collect();
+        dump.push_str(&format!("0000 {}\n", digits.join(" ")));
+    }
+    let (hex, pcap) = (folder.join("octets.txt"), folder.join("octets.pcap"));
+    std::fs::write(&hex, dump).unwrap();
+    let made =
+        Command::new("text2pcap").args(["-q", "-u", "2945,2945"]).arg(&hex).arg(&pcap).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let out =
+        Command::new("tshark").args(["-V", "-d", "udp.port==2945,h248", "-r"]).arg(&pcap).output().unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}

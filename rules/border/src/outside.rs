@@ -1,0 +1,265 @@
+//! Requests outside dialogs: where each goes, what is kept of it, and its branches.
+//!
+//! RFC 3261 §16.3 to §16.7. An INVITE makes a call, SUBSCRIBE and REFER make a subscription;
+//! of anything else, methods never heard of included, only the transaction is kept.
+
+use crate::border::Border;
+use crate::call::{Call, FirstInvite, Leg};
+use crate::context::{Both, Side};
+use crate::core::{Alarm, CallKey, Forwarded, Purpose};
+use crate::event::Event;
+use crate::fork::Fork;
+use crate::forward;
+use crate::route::{Onward, is_own, own_uri, route};
+use crate::session::{End, Fault};
+use crate::subscription::Subscription;
+use carnet_sip::{Hop, Message, Method, ServerKey};
+use std::time::Instant;
+
+/// A request outside dialogs, and how it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    pub(crate) key: ServerKey,
+    pub(crate) message: Message,
+    pub(crate) hop: Hop,
+    /// Where its sender is.
+    pub(crate) end: End,
+}
+
+/// Methods that the border itself has a use for or carries in dialogs; others are carried too.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH, REGISTER";
+
+impl Border {
+    /// A request with a way yet to be found.
+    pub(crate) fn outside(
+        &mut self,
+        now: Instant,
+        network: usize,
+        key: ServerKey,
+        message: &Message,
+        hop: &Hop,
+    ) -> Result<(), Fault> {
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        if *message.method() == Method::Options && self.is_for_us(message) {
+            return self.present(now, key, message);
+        }
+        if message.max_forwards().ok().flatten() == Some(0) {
+            return Err(Fault::new(483, "Max-Forwards is used up"));
+        }
+        let from = message.from().map_err(malformed)?;
+        let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
+        let binding = if access { self.core.registrar.sender(from.uri(), hop) } else { None };
+        if access && binding.is_none() {
+            return Err(Fault::new(403, "only registered users may call from here"));
+        }
+        let behind_nat = binding.is_some_and(|b| b.behind_nat);
+        let end = End { network, behind_nat, source: Some(hop.remote.ip()) };
+        let mut ways = route(&self.core, message, binding)?;
+        let arrived = Arrived { key, message: message.clone(), hop: hop.clone(), end };
+        if ways.len() > 1 {
+            self.core.forks.insert(key, Fork::new(arrived, ways));
+            self.launch(now, key);
+            return Ok(());
+        }
+        let way = ways.pop().ok_or_else(|| Fault::new(404, "no way to that address"))?;
+        self.send_on(now, 0, &arrived, way)
+    }
+
+    /// Whether a request asks about the border itself: one of its addresses, or the domain it
+    /// registers.
+    fn is_for_us(&self, message: &Message) -> bool {
+        let domain = |uri: &carnet_sip::Uri| match &self.core.config.registration {
+            crate::config::Registration::Local { realm, .. } => uri.host().eq_ignore_ascii_case(realm),
+            _ => false,
+        };
+        let own = |uri: &carnet_sip::Uri| is_own(&self.core.config, uri) || domain(uri);
+        message.request_uri().is_some_and(|uri| uri.user().is_none() && own(uri))
+    }
+
+    /// Answers an OPTIONS that asks what the border can do (RFC 3261 §11.2).
+    fn present(&mut self, now: Instant, key: ServerKey, message: &Message) -> Result<(), Fault> {
+        let malformed = |e: carnet_sip::Error| Fault::new(400, e.to_string());
+        let mut response = Message::response(message, 200, "").map_err(malformed)?;
+        let headers = [
+            ("Allow", ALLOW),
+            ("Accept", "application/sdp, multipart/mixed"),
+            ("Accept-Encoding", "identity"),
+            ("Accept-Language", "en"),
+            // What passes from end to end needs no support of ours but these.
+            ("Supported", "path"),
+        ];
+        for (name, value) in headers {
+            response.push_back(name, value).map_err(malformed)?;
+        }
+        let _ = self.core.endpoint.respond(now, key, response);
+        Ok(())
+    }
+
+    /// Starts the next group of a fork.
+    pub(crate) fn launch(&mut self, now: Instant, key: ServerKey) {
+        let Some(fork) = self.core.forks.get_mut(&key) else { return };
+        if let Some(alarm) = fork.set_alarm(None) {
+            self.core.alarms.remove(&alarm);
+        }
+        let Some(group) = fork.next() else { return };
+        let (arrived, more) = (fork.arrived.clone(), fork.has_more());
+        if more {
+            let at = now + self.core.config.timers.hunt;
+            let alarm = self.core.alarm(at, Alarm::Hunt(key));
+            if let Some(fork) = self.core.forks.get_mut(&key) {
+                fork.set_alarm(Some(alarm));
+            }
+        }
+        for (branch, way) in group {
+            if let Err(fault) = self.send_on(now, branch, &arrived, way) {
+                self.core.refuse_branch(now, (key, branch), &arrived.message, &fault);
+            }
+        }
+    }
+
+    /// A group of a fork has rung for long enough: the next one gets its turn.
+    pub(crate) fn hunt(&mut self, now: Instant, key: ServerKey) {
+        let Some(fork) = self.core.forks.get_mut(&key) else { return };
+        fork.set_alarm(None);
+        let losers = fork.ringing();
+        self.launch(now, key);
+        for call in losers {
+            self.with(call, |call, core| call.lose(core, now, crate::event::Cause::NotAnswered));
+        }
+    }
+
+    fn send_on(&mut self, now: Instant, branch: usize, arrived: &Arrived, way: Onward) -> Result<(), Fault> {
+        match arrived.message.method() {
+            Method::Invite => self.call(now, branch, arrived, way),
+            Method::Subscribe | Method::Refer => self.subscribe(now, branch, arrived, way),
+            _ => self.relay(now, branch, arrived, way),
+        }
+    }
+
+    /// A name for something new, and its two legs.
+    fn legs(&mut self, arrived: &Arrived, way: &mut Onward) -> Result<(CallKey, Both<Leg>), Fault> {
+        let access = self.core.config.networks.get(arrived.end.network).is_some_and(|n| n.access);
+        let tokens = Both { caller: self.core.token(), callee: self.core.token() };
+        let leg = |side: Side, end: &End, hop: Option<Hop>, next| {
+            let network = self.core.config.networks.get(end.network);
+            let network = network.ok_or_else(|| Fault::new(500, "no such network"))?;
+            let token = tokens.of(side).clone();
+            Ok::<_, Fault>(Leg { contact: own_uri(network, &token)?, token, hop, next })
+        };
+        let legs = Both {
+            // Requests to a terminal take the flow it called on; other elements are found by
+            // their Contact and Record-Route.
+            caller: leg(Side::Caller, &arrived.end, Some(arrived.hop.clone()).filter(|_| access), None)?,
+            callee: leg(Side::Callee, &way.end, way.hop.take(), way.next.take())?,
+        };
+        self.next_call += 1;
+        let key = CallKey(self.next_call);
+        for side in [Side::Caller, Side::Callee] {
+            self.core.tokens.insert(legs.of(side).token.clone(), (key, side));
+        }
+        Ok((key, legs))
+    }
+
+    fn call(&mut self, now: Instant, branch: usize, arrived: &Arrived, mut way: Onward) -> Result<(), Fault> {
+        if self.retiring {
+            return Err(Fault::new(503, "this border goes out of service"));
+        }
+        let limits = &self.core.config.limits;
+        if self.live() >= limits.calls || self.ended >= limits.ended {
+            return Err(Fault::new(503, "the table of calls is full"));
+        }
+        let (call_key, legs) = self.legs(arrived, &mut way)?;
+        let Arrived { key, message, .. } = arrived;
+        let first = FirstInvite {
+            server: *key,
+            branch,
+            client: None,
+            message: message.clone(),
+            remote: way.remote,
+            given_up: None,
+        };
+        let name = |end: &End| {
+            self.core.config.networks.get(end.network).map(|n| n.name.clone()).unwrap_or_default()
+        };
+        self.core.events.push_back(Event::CallStarted {
+            call_id: message.call_id().unwrap_or_default().to_owned(),
+            from: message.from().map(|f| f.uri().to_string()).unwrap_or_default(),
+            to: message.request_uri().map(ToString::to_string).unwrap_or_default(),
+            networks: Both { caller: name(&arrived.end), callee: name(&way.end) },
+        });
+        let ends = Both { caller: arrived.end, callee: way.end };
+        if let Some(fork) = self.core.forks.get_mut(key) {
+            fork.made(branch, call_key);
+        }
+        self.calls.insert(call_key, Call::new(call_key, first, legs, ends));
+        let (key, message) = (*key, message.clone());
+        self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Instant,
+        branch: usize,
+        arrived: &Arrived,
+        mut way: Onward,
+    ) -> Result<(), Fault> {
+        if self.subscriptions.len() >= self.core.config.limits.subscriptions {
+            return Err(Fault::new(503, "the table of subscriptions is full"));
+        }
+        let (key, legs) = self.legs(arrived, &mut way)?;
+        let ends = Both { caller: arrived.end, callee: way.end };
+        let tokens = [legs.caller.token.clone(), legs.callee.token.clone()];
+        let new = Subscription::begin(&mut self.core, now, key, (branch, arrived), (legs, ends), &way.remote);
+        match new {
+            Ok(subscription) => {
+                self.subscriptions.insert(key, subscription);
+                self.with_subscription(key, |_, _| {});
+            }
+            Err(fault) => {
+                for token in &tokens {
+                    self.core.tokens.remove(token);
+                }
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// A request that leaves nothing behind but its transaction.
+    fn relay(&mut self, now: Instant, branch: usize, arrived: &Arrived, way: Onward) -> Result<(), Fault> {
+        let Onward { remote, hop, next, end, .. } = way;
+        let unreachable = || Fault::new(404, "no way to that address");
+        let network = self.core.config.networks.get(end.network).ok_or_else(unreachable)?;
+        let destination =
+            remote.destination(Some(network), hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
+        let request = forward::request(&arrived.message, &remote, &network.contact)?;
+        let client = self
+            .core
+            .endpoint
+            .request(now, request, destination)
+            .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
+        let purpose = Purpose::Relay { branch, network: arrived.end.network };
+        let forwarded = Forwarded { purpose, server: arrived.key, request: arrived.message.clone() };
+        self.core.clients.insert(client, forwarded);
+        Ok(())
+    }
+
+    /// The response to a request that was relayed.
+    pub(crate) fn relayed(&mut self, now: Instant, client: carnet_sip::ClientKey, message: &Message) {
+        let Some(Forwarded { purpose: Purpose::Relay { branch, network }, server, request }) =
+            self.core.clients.get(&client)
+        else {
+            return;
+        };
+        let contact = self.core.config.networks.get(*network).map(|n| &n.contact);
+        let onward = contact.map(|contact| forward::response(message, request, contact));
+        let at = (*server, *branch);
+        if let Some(Ok(onward)) = onward {
+            self.core.reply(now, at, onward, false);
+        }
+        if message.status().is_some_and(|s| s >= 200) {
+            self.core.clients.remove(&client);
+        }
+    }
+}

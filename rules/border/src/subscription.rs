@@ -1,0 +1,262 @@
+//! Dialogs without a call: those that SUBSCRIBE and REFER make, and the NOTIFYs in them.
+//!
+//! RFC 6665 §4, RFC 3515, RFC 4488 (no subscription by REFER). Like a call, a subscription keeps
+//! the dialog's names and gives each side a Contact of the border's own. One SUBSCRIBE may reach
+//! several notifiers: each that sends a NOTIFY has a dialog, whether or not its 2xx came.
+//!
+//! What is kept lives as long as the subscription says, and no longer than a week; the notifier's
+//! `terminated`, or a 481, ends it at once.
+
+use crate::call::Leg;
+use crate::context::{Both, Side};
+use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose};
+use crate::forward::{self, Remote, contact_of, route_set};
+use crate::outside::Arrived;
+use crate::session::{End, Fault};
+use carnet_sip::{ClientKey, Message, Method, ServerKey};
+use std::time::{Duration, Instant};
+
+/// The longest a subscription is believed to last without a refresh.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// One notifier's dialog.
+#[derive(Debug)]
+struct Usage {
+    tag: String,
+    remotes: Both<Remote>,
+    /// Not heard of by then: over.
+    until: Instant,
+    /// Over when the response to the last NOTIFY has gone through.
+    ended: bool,
+}
+
+/// A subscription across the border. The subscriber is the caller's side.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    key: CallKey,
+    call_id: String,
+    subscriber: String,
+    pub(crate) legs: Both<Leg>,
+    pub(crate) ends: Both<End>,
+    branch: usize,
+    /// The transaction of the request that began it, and the request.
+    first: (ServerKey, Message),
+    usages: Vec<Usage>,
+    /// Requests without a final response.
+    open: usize,
+    /// Notifiers may turn up until then (RFC 6665 §4.1.2.4, Timer N).
+    forming: Instant,
+    /// Something may be over then.
+    pub(crate) deadline: Instant,
+    pub(crate) armed: Option<AlarmKey>,
+}
+
+impl Subscription {
+    /// Sends the first request on.
+    pub(crate) fn begin(
+        core: &mut Core,
+        now: Instant,
+        key: CallKey,
+        (branch, arrived): (usize, &Arrived),
+        (legs, ends): (Both<Leg>, Both<End>),
+        remote: &Remote,
+    ) -> Result<Self, Fault> {
+        let message = &arrived.message;
+        let mut new = Self {
+            key,
+            call_id: message.call_id().unwrap_or_default().to_owned(),
+            subscriber: message.from_tag().unwrap_or_default(),
+            legs,
+            ends,
+            branch,
+            first: (arrived.key, message.clone()),
+            usages: Vec::new(),
+            open: 0,
+            forming: now + core.linger(),
+            deadline: now + core.linger(),
+            armed: None,
+        };
+        new.send(core, now, Side::Caller, arrived.key, message, remote)?;
+        Ok(new)
+    }
+
+    /// Forgets the dialogs that are over. False if nothing is left and nothing can begin.
+    pub(crate) fn settle(&mut self, core: &Core, now: Instant) -> bool {
+        self.usages.retain(|usage| usage.until > now && !(usage.ended && self.open == 0));
+        let ends = self.usages.iter().map(|u| u.until);
+        let next = ends.chain(Some(self.forming).filter(|at| *at > now)).min();
+        // A request without an answer has its transaction's time.
+        self.deadline = next.unwrap_or_else(|| now + core.linger());
+        next.is_some() || self.open > 0
+    }
+
+    /// A request in one of its dialogs.
+    pub(crate) fn request(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        from: Side,
+        key: ServerKey,
+        message: &Message,
+    ) {
+        let outcome = self.usage_of(core, now, from, message).and_then(|at| {
+            let usage = self.usages.get_mut(at).ok_or_else(|| Fault::new(481, "no such dialog"))?;
+            // RFC 6665 §4.4.1: both refresh the target.
+            if matches!(message.method(), Method::Subscribe | Method::Notify)
+                && let Some(contact) = contact_of(message)
+            {
+                usage.remotes.of_mut(from).target = Some(contact);
+            }
+            if from == Side::Callee && *message.method() == Method::Notify {
+                usage.notified(core, now, message);
+            }
+            let remote = usage.remotes.of(from.other()).clone();
+            self.send(core, now, from, key, message, &remote)
+        });
+        if let Err(fault) = outcome {
+            core.refuse(now, key, message, &fault);
+        }
+    }
+
+    /// The dialog a request belongs to. A NOTIFY of a notifier not heard of makes one.
+    fn usage_of(&mut self, core: &Core, now: Instant, from: Side, message: &Message) -> Result<usize, Fault> {
+        let none = || Fault::new(481, "no such dialog");
+        let (mine, theirs) = (message.from_tag().unwrap_or_default(), message.to_tag().unwrap_or_default());
+        let (subscriber, notifier) = match from {
+            Side::Caller => (mine, theirs),
+            Side::Callee => (theirs, mine),
+        };
+        if subscriber != self.subscriber
+            || message.call_id().ok() != Some(&self.call_id)
+            || notifier.is_empty()
+        {
+            return Err(none());
+        }
+        if let Some(at) = self.usages.iter().position(|u| u.tag == notifier) {
+            return Ok(at);
+        }
+        let forms = from == Side::Callee && *message.method() == Method::Notify && now < self.forming;
+        if !forms || self.usages.len() >= core.config.limits.forks {
+            return Err(none());
+        }
+        // The notifier's request records its way as it goes (RFC 3261 §12.1.1).
+        self.learn(core, now, notifier, route_set(message, false), message);
+        Ok(self.usages.len() - 1)
+    }
+
+    fn learn(&mut self, core: &Core, now: Instant, tag: String, routes: Vec<String>, message: &Message) {
+        let first = &self.first.1;
+        let caller = Remote { target: contact_of(first), routes: route_set(first, false), cseq: 0 };
+        let callee = Remote { target: contact_of(message), routes, cseq: 0 };
+        let until = now + core.linger();
+        self.usages.push(Usage { tag, remotes: Both { caller, callee }, until, ended: false });
+    }
+
+    /// Sends a request to the other side.
+    fn send(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        from: Side,
+        key: ServerKey,
+        message: &Message,
+        remote: &Remote,
+    ) -> Result<(), Fault> {
+        let to = from.other();
+        let leg = self.legs.of(to);
+        let network = core.config.networks.get(self.ends.of(to).network);
+        // Only the first request has to be told its next hop.
+        let next = leg.next.as_ref().filter(|_| key == self.first.0);
+        let destination = remote
+            .destination(network, leg.hop.as_ref(), next)
+            .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
+        let onward = forward::request(message, remote, &leg.contact)?;
+        let client = core
+            .endpoint
+            .request(now, onward, destination)
+            .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
+        let purpose = Purpose::Call(self.key, from);
+        core.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });
+        self.open += 1;
+        Ok(())
+    }
+
+    /// A response of the other side of `requester`.
+    pub(crate) fn response(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        requester: Side,
+        client: ClientKey,
+        message: &Message,
+    ) {
+        let Some(forwarded) = core.clients.get(&client) else { return };
+        let (server, status) = (forwarded.server, message.status().unwrap_or(500));
+        let first = server == self.first.0;
+        let contact = &self.legs.of(requester).contact;
+        let onward = forward::response(message, &forwarded.request, contact);
+        let method = forwarded.request.method().clone();
+        let notifier = match requester {
+            Side::Caller => message.to_tag(),
+            Side::Callee => forwarded.request.from_tag(),
+        };
+        if first
+            && (101..300).contains(&status)
+            && let Some(tag) = &notifier
+        {
+            let known = self.usages.iter().any(|u| u.tag == *tag);
+            if !known && self.usages.len() < core.config.limits.forks && has_subscription(message) {
+                self.learn(core, now, tag.clone(), route_set(message, true), message);
+            }
+        }
+        if let Ok(onward) = onward {
+            core.reply(now, (server, if first { self.branch } else { 0 }), onward, false);
+        }
+        let usage = self.usages.iter_mut().find(|u| Some(&u.tag) == notifier.as_ref());
+        match (usage, status) {
+            // RFC 6665 §4.1.2.2: the notifier says how long it lasts.
+            (Some(usage), 200..300) if method == Method::Subscribe => {
+                usage.last(core, now, message.expires());
+            }
+            // RFC 6665 §4.1.2.2 and §4.2.2: one side does not know it any more.
+            (Some(usage), 481) => usage.ended = true,
+            _ => {}
+        }
+        if status < 200 {
+            return;
+        }
+        core.clients.remove(&client);
+        self.open = self.open.saturating_sub(1);
+        if first && status >= 300 && self.usages.is_empty() {
+            // Refused by the only notifier there was.
+            self.forming = now;
+        }
+    }
+}
+
+impl Usage {
+    /// What a NOTIFY says of the subscription (RFC 6665 §8.2.3).
+    fn notified(&mut self, core: &Core, now: Instant, message: &Message) {
+        let Some(state) = message.header("Subscription-State") else { return };
+        let mut words = state.split(';').map(str::trim);
+        self.ended = words.next().is_some_and(|s| s.eq_ignore_ascii_case("terminated"));
+        let expires = words.find_map(|p| {
+            let (name, value) = p.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("expires").then(|| value.trim().parse().ok())?
+        });
+        if expires.is_some() {
+            self.last(core, now, expires);
+        }
+    }
+
+    /// It lasts so many seconds from now, and a little longer for what is under way.
+    fn last(&mut self, core: &Core, now: Instant, seconds: Option<u32>) {
+        let lasts = Duration::from_secs(seconds.unwrap_or(3600).into()).min(LONGEST);
+        self.until = now + lasts + core.linger();
+    }
+}
+
+/// RFC 4488 §4: a 2xx to REFER may say that there will be no NOTIFY.
+fn has_subscription(message: &Message) -> bool {
+    !message.header("Refer-Sub").is_some_and(|v| v.trim().eq_ignore_ascii_case("false"))
+}
