@@ -243,8 +243,8 @@ impl fmt::Display for Refusal {
             Self::KmsTimeout(FetchPurpose::Resolve) => {
                 f.write_str("the key server did not open the caller's ticket in time")
             }
-            // RFC 3830 §6.12: authentication failure.
-            Self::KmsRefused(_, Some(0)) => {
+            // RFC 3830 §6.12: authentication failure. When a ticket is opened it may be the ticket's.
+            Self::KmsRefused(FetchPurpose::Ticket, Some(0)) => {
                 f.write_str("the key server does not accept the key that we share with it")
             }
             // RFC 3830 §6.12: Invalid ID.

@@ -141,8 +141,10 @@ impl Registration {
                         let text = response.reason().into_owned();
                         // RFC 3261 §20.33: not before the time that was named.
                         let named = response.retry_after().map_or(0, u64::from).min(LONGEST_WAIT);
-                        self.pause = self.pause.max(Duration::from_secs(named));
                         self.failed(core, now, Refusal::Rejected { status, text });
+                        if let State::Failed { again } = &mut self.state {
+                            *again = (*again).max(now + Duration::from_secs(named));
+                        }
                     }
                 }
             }
