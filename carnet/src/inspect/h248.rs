@@ -539,7 +539,9 @@ mod tests {
         assert!(compact.starts_with(b"!/3 <a.example>\nT=7{C=${A=ip/1/${M{ST=1{O{MO=IN,"));
         assert_eq!(convert(&compact, To::Text).unwrap(), convert(ADD.as_bytes(), To::Text).unwrap());
         let binary = convert(ADD.as_bytes(), To::Binary).unwrap();
-        assert_eq!(convert(&binary, To::Compact).unwrap(), compact);
+        let text = convert(&binary, To::Compact).unwrap();
+        assert!(text.starts_with(b"!/3 <a.example>\nT=7{C=${A=ip/1/${M{ST=1{O{MO=IN,"));
+        assert_eq!(convert(&text, To::Binary).unwrap(), binary);
         // Two after each other, as in a log.
         assert_eq!(all(&binary.repeat(2)).0.len(), 2);
         let unsayable = b"MEGACO/3 <a> T=7{C=1{S=a-name-of-many-octets}}";
