@@ -300,6 +300,10 @@ fn what_was_done_is_said() {
     assert!(place.done(&["user", "revoke", "bob"]).starts_with("bob is revoked: "));
     assert_eq!(place.done(&["user", "list"]), "bob sip:bob@x.example revoked\n");
     assert_eq!(place.done(&["user", "restore", "bob"]), "bob is not revoked any more\n");
+    let all = place.done(&["revoke-tickets"]);
+    assert!(all.starts_with("tickets issued before 2") && all.ends_with(" open no more\n"), "{all}");
+    let one = place.done(&["revoke-tickets", "--user", "bob"]);
+    assert!(one.starts_with("tickets issued to bob before 2"), "{one}");
     let rotated = place.done(&["rotate"]);
     assert!(rotated.starts_with("new tickets are sealed with key "), "{rotated}");
     assert!(rotated.trim_end().ends_with("; 1 older key opens its tickets until they expire"), "{rotated}");

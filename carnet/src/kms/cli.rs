@@ -86,7 +86,7 @@ enum UserCommand {
         /// Name of the key.
         name: String,
     },
-    /// Revoke a user: no tickets to or from it any more.
+    /// Revoke a user: it gets no tickets and opens none, and its own open no more.
     Revoke {
         /// Name of the key.
         name: String,
@@ -175,7 +175,8 @@ fn work(args: &KmsArgs) -> Result<(), String> {
         What::Policy(PolicyCommand::Show) => show(args, call(&Command::PolicyShow)?, policy_lines),
         What::RevokeTickets { user } => {
             show(args, call(&Command::RevokeTickets { user: user.clone() })?, |v| {
-                format!("tickets issued before {} open no more", text(v, "before"))
+                let whose = user.as_ref().map_or(String::new(), |user| format!(" to {user}"));
+                format!("tickets issued{whose} before {} open no more", text(v, "before"))
             })
         }
         What::Rotate => show(args, call(&Command::Rotate)?, rotate_line),
@@ -294,4 +295,32 @@ fn show(args: &KmsArgs, value: Value, line: impl Fn(&Value) -> String) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands as they are typed, `user add` and so on.
+    fn typed(command: &clap::Command, before: &str, all: &mut Vec<String>) {
+        for sub in command.get_subcommands() {
+            let name = format!("{before}{}", sub.get_name());
+            if sub.has_subcommands() {
+                typed(sub, &format!("{name} "), all);
+            } else {
+                all.push(name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_in_the_manual() {
+        let manual = include_str!("../../../docs/kms.md");
+        let mut all = Vec::new();
+        typed(&KmsArgs::augment_args(clap::Command::new("kms")), "", &mut all);
+        assert!(all.len() >= 14, "{all:?}");
+        for name in all {
+            assert!(manual.contains(&format!("`{name}")), "{name} is not in docs/kms.md");
+        }
+    }
 }

@@ -18,7 +18,10 @@ pub(super) fn user_line(v: &Value) -> String {
     if v.get("identities").is_none() {
         // What became of `revoke` and `restore`.
         return match revoked {
-            true => format!("{} is revoked: no tickets for it, and none from it opens", text(v, "name")),
+            true => format!(
+                "{} is revoked: it gets no tickets and opens none, and its own open no more",
+                text(v, "name")
+            ),
             false => format!("{} is not revoked any more", text(v, "name")),
         };
     }
