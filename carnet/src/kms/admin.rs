@@ -83,13 +83,15 @@ async fn one_command(service: Arc<Service>, stream: UnixStream) -> std::io::Resu
     writer.shutdown().await
 }
 
-/// Has a command carried out: by the service if it runs, otherwise on its data directory.
+/// Has a command carried out: by the service if it runs, otherwise on its data directory. That is
+/// made if it is not there and the command may be the first one.
 pub fn call(data: &Path, settings: ServiceSettings, command: &Command) -> Result<Value, String> {
     let path = data.join(SOCKET);
     match std::os::unix::net::UnixStream::connect(&path) {
         Ok(stream) => ask(stream, command).map_err(|e| format!("{}: {e}", path.display()))?,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            let service = Service::open(data, settings).map_err(|e| match e {
+            let open = if command.may_begin() { Service::open } else { Service::open_as_it_is };
+            let service = open(data, settings).map_err(|e| match e {
                 OpenError::Store(carnet_store::Error::Busy) => {
                     "the service is starting or stopping, or another administrator is at work; try again"
                         .into()

@@ -1,18 +1,19 @@
 //! `carnet kms …`: users, groups, rules, tickets and the audit trail of a service.
 
+mod answers;
+mod users;
+
 use super::admin::{self, Command, NewUser, PolicyLine};
 use super::identity;
 use super::service::ServiceSettings;
-use carnet_net::OsRandom;
+use answers::{audit_line, group_line, left_out, number, policy_lines, rotate_line, text, user_line};
 use carnet_ops::config;
-use carnet_wire::{Random, hex};
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use users::{Made, add_users, fresh_key, read_import};
 use zeroize::Zeroizing;
 
 /// Arguments of `carnet kms`.
@@ -42,7 +43,7 @@ enum What {
     /// Groups: one name for several.
     #[command(subcommand)]
     Group(GroupCommand),
-    /// Rules: who may call whom.
+    /// Rules: who may call whom. Without any, everybody who has a key may call everybody.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Make all tickets issued so far useless.
@@ -53,11 +54,11 @@ enum What {
     },
     /// Make a new ticket key. Tickets sealed with the old one open until they expire.
     Rotate,
-    /// Print which tickets were issued and opened.
+    /// Print which tickets were issued and opened: the newest ones.
     Audit {
-        /// First number to print.
-        #[arg(long, default_value_t = 1)]
-        from: u64,
+        /// First number to print, to read on from there instead.
+        #[arg(long)]
+        from: Option<u64>,
         /// How many at most.
         #[arg(long, default_value_t = 1000)]
         most: usize,
@@ -66,7 +67,8 @@ enum What {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// Add a user with a new key. The key is shown once.
+    /// Add a user with a new key. The key is shown once. If it cannot be shown or written, the user is
+    /// not added.
     Add {
         /// Name of the key, by which the user signs in: `sip:alice@example.net`, or any word.
         name: String,
@@ -84,7 +86,7 @@ enum UserCommand {
         /// Name of the key.
         name: String,
     },
-    /// Revoke a user: no tickets to or from it any more.
+    /// Revoke a user: it gets no tickets and opens none, and its own open no more.
     Revoke {
         /// Name of the key.
         name: String,
@@ -155,17 +157,13 @@ fn work(args: &KmsArgs) -> Result<(), String> {
             let identities = if identities.is_empty() { vec![name.clone()] } else { identities.clone() };
             let new = NewUser { name: name.clone(), identities, psk: key.to_string() };
             let text = Zeroizing::new(format!("{}\n", *key));
-            keep_keys(out.as_deref(), &text, || call(&Command::UserAdd { users: vec![new] }).map(|_| ()))
+            let made = Made { text, keys: vec![Some(key)] };
+            add_users(args.json, out.as_deref(), vec![new], &made, call)
         }
         What::User(UserCommand::Import { file, out }) => {
             let (users, made) = read_import(file)?;
             let count = users.len();
-            let add = || call(&Command::UserAdd { users }).map(|_| ());
-            if made.is_empty() {
-                add()?;
-            } else {
-                keep_keys(out.as_deref(), &made, add)?;
-            }
+            add_users(args.json, out.as_deref(), users, &made, call)?;
             eprintln!("{count} users added");
             Ok(())
         }
@@ -177,12 +175,20 @@ fn work(args: &KmsArgs) -> Result<(), String> {
         What::Policy(PolicyCommand::Show) => show(args, call(&Command::PolicyShow)?, policy_lines),
         What::RevokeTickets { user } => {
             show(args, call(&Command::RevokeTickets { user: user.clone() })?, |v| {
-                format!("tickets issued before {} open no more", text(v, "before"))
+                let whose = user.as_ref().map_or(String::new(), |user| format!(" to {user}"));
+                format!("tickets issued{whose} before {} open no more", text(v, "before"))
             })
         }
-        What::Rotate => show(args, call(&Command::Rotate)?, |v| text(v, "key")),
+        What::Rotate => show(args, call(&Command::Rotate)?, rotate_line),
         What::Audit { from, most } => {
-            show(args, call(&Command::Audit { from: *from, most: *most })?, audit_line)
+            let mut answer = call(&Command::Audit { from: *from, most: *most })?;
+            let records = answer.get_mut("records").map(Value::take).unwrap_or_default();
+            let left_out = left_out(&records, number(&answer, "last"));
+            show(args, records, audit_line)?;
+            if let Some(left_out) = left_out {
+                eprintln!("{left_out}");
+            }
+            Ok(())
         }
     }
 }
@@ -190,7 +196,7 @@ fn work(args: &KmsArgs) -> Result<(), String> {
 impl UserCommand {
     fn command(&self) -> Command {
         match self {
-            Self::Remove { name } => Command::UserRemove { name: name.clone() },
+            Self::Remove { name } => Command::UserRemove { names: vec![name.clone()] },
             Self::Revoke { name } => Command::UserRevoke { name: name.clone(), revoked: true },
             Self::Restore { name } => Command::UserRevoke { name: name.clone(), revoked: false },
             Self::List | Self::Add { .. } | Self::Import { .. } => Command::UserList,
@@ -230,29 +236,6 @@ fn place(args: &KmsArgs) -> Result<(PathBuf, ServiceSettings), String> {
     Ok((data, settings))
 }
 
-/// A new key of 32 octets, in hex.
-fn fresh_key() -> Zeroizing<String> {
-    let octets = Zeroizing::new(OsRandom.array::<32>());
-    Zeroizing::new(hex::encode(octets.as_ref()))
-}
-
-/// Has `keys` written down before `add` makes them valid, so that none is valid and lost.
-fn keep_keys(out: Option<&Path>, keys: &str, add: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    let Some(path) = out else {
-        add()?;
-        return std::io::stdout().write_all(keys.as_bytes()).map_err(|e| e.to_string());
-    };
-    let fail = |e: std::io::Error| format!("{}: {e}", path.display());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
-    let written = file.write_all(keys.as_bytes()).and_then(|()| file.sync_all()).map_err(fail);
-    let done = written.and_then(|()| add());
-    if done.is_err() {
-        // The keys in it are worth nothing.
-        let _ = std::fs::remove_file(path);
-    }
-    done
-}
-
 fn read_text(file: &Path) -> Result<Zeroizing<String>, String> {
     let fail = |e: std::io::Error| format!("{}: {e}", file.display());
     let mut text = Zeroizing::new(String::new());
@@ -271,31 +254,6 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
         .map(|(i, line)| (i + 1, line.split_once('#').map_or(line, |(before, _)| before)))
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(n, line)| (n, line.split_whitespace().collect()))
-}
-
-/// Users of an import file, and the keys that were made for them.
-fn read_import(file: &Path) -> Result<(Vec<NewUser>, Zeroizing<String>), String> {
-    let text = read_text(file)?;
-    let mut users = Vec::new();
-    let mut made = Zeroizing::new(String::new());
-    for (number, words) in lines(&text) {
-        let (name, identities, key) = match words.as_slice() {
-            [name, identities] => (name, identities, None),
-            [name, identities, key] => (name, identities, Some(*key)),
-            _ => return Err(format!("line {number}: write `NAME IDENTITY[,IDENTITY…] [KEY-IN-HEX]`")),
-        };
-        let psk = match key {
-            Some(key) => key.to_owned(),
-            None => {
-                let key = fresh_key();
-                made.push_str(&format!("{name} {}\n", *key));
-                key.to_string()
-            }
-        };
-        let identities = identities.split(',').map(str::to_owned).collect();
-        users.push(NewUser { name: (*name).to_owned(), identities, psk });
-    }
-    Ok((users, made))
 }
 
 fn read_policy(text: &str) -> Result<Command, String> {
@@ -339,53 +297,30 @@ fn show(args: &KmsArgs, value: Value, line: impl Fn(&Value) -> String) -> Result
     Ok(())
 }
 
-fn text(value: &Value, member: &str) -> String {
-    match value.get(member) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-        _ => String::new(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn user_line(v: &Value) -> String {
-    if let Some(name) = v.get("removed").and_then(Value::as_str) {
-        return format!("{name} removed");
+    /// Commands as they are typed, `user add` and so on.
+    fn typed(command: &clap::Command, before: &str, all: &mut Vec<String>) {
+        for sub in command.get_subcommands() {
+            let name = format!("{before}{}", sub.get_name());
+            if sub.has_subcommands() {
+                typed(sub, &format!("{name} "), all);
+            } else {
+                all.push(name);
+            }
+        }
     }
-    let revoked = match v.get("revoked").and_then(Value::as_bool) {
-        Some(true) => "revoked",
-        _ => "",
-    };
-    format!("{} {} {revoked}", text(v, "name"), text(v, "identities")).trim_end().to_owned()
-}
 
-fn group_line(v: &Value) -> String {
-    match v.get("removed").and_then(Value::as_str) {
-        Some(identity) => format!("{identity} removed"),
-        None => format!("{} {}", text(v, "identity"), text(v, "members")),
+    #[test]
+    fn every_command_is_in_the_manual() {
+        let manual = include_str!("../../../docs/kms.md");
+        let mut all = Vec::new();
+        typed(&KmsArgs::augment_args(clap::Command::new("kms")), "", &mut all);
+        assert!(all.len() >= 14, "{all:?}");
+        for name in all {
+            assert!(manual.contains(&format!("`{name}")), "{name} is not in docs/kms.md");
+        }
     }
-}
-
-fn policy_lines(v: &Value) -> String {
-    let word = |v: Option<&Value>| if v.and_then(Value::as_bool) == Some(true) { "allow" } else { "deny" };
-    let mut out = String::new();
-    for rule in v.get("rules").and_then(Value::as_array).into_iter().flatten() {
-        out.push_str(&format!("{} {} {}\n", word(rule.get("allow")), text(rule, "from"), text(rule, "to")));
-    }
-    out.push_str(&format!("otherwise {}", word(v.get("otherwise"))));
-    out
-}
-
-fn audit_line(v: &Value) -> String {
-    let number = v.get("number").and_then(Value::as_u64).unwrap_or_default();
-    let ticket: String = text(v, "ticket").chars().take(16).collect();
-    format!(
-        "{number} {} {} {} -> {} by {} from {} ticket {ticket} key {}",
-        text(v, "time"),
-        text(v, "deed"),
-        text(v, "initiator"),
-        text(v, "responders"),
-        text(v, "user"),
-        text(v, "source"),
-        text(v, "key"),
-    )
 }

@@ -100,6 +100,9 @@ pub enum OpenError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] carnet_store::Error),
+    /// There is no database, and none is to be made.
+    #[error("there is no key management service in {0}: {DATABASE} is not there")]
+    Nothing(PathBuf),
     /// There is a database and no root key to read it with.
     #[error("{0} is missing, and the database cannot be read without it")]
     NoRootKey(PathBuf),
@@ -128,10 +131,29 @@ pub struct Answer {
 }
 
 impl Service {
-    /// Opens the data directory, or makes it. Blocks on the disk.
+    /// Opens the data directory, or makes it, and sees to its ticket keys. Blocks on the disk.
     pub fn open(data: &Path, settings: ServiceSettings) -> Result<Self, OpenError> {
         let fail = |e| OpenError::Directory(data.to_path_buf(), e);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(fail)?;
+        let service = Self::read(data, settings)?;
+        let kept = service.maintain();
+        // An old key serves until the disk is better; without any there is no service.
+        if service.kms().ring().current().is_err() {
+            kept?;
+        }
+        Ok(service)
+    }
+
+    /// Opens a data directory that is there already, and changes nothing in it. Blocks on the disk.
+    pub fn open_as_it_is(data: &Path, settings: ServiceSettings) -> Result<Self, OpenError> {
+        if !data.join(DATABASE).exists() {
+            return Err(OpenError::Nothing(data.to_path_buf()));
+        }
+        Self::read(data, settings)
+    }
+
+    fn read(data: &Path, settings: ServiceSettings) -> Result<Self, OpenError> {
+        let fail = |e| OpenError::Directory(data.to_path_buf(), e);
         let root_path = settings.root_key.unwrap_or_else(|| data.join(ROOT_KEY));
         let database = data.join(DATABASE);
         let root = match (root_path.exists(), database.exists()) {
@@ -156,14 +178,7 @@ impl Service {
             kms.revoke_tickets_before(limit);
         }
         let trail = Trail::start(store.clone()).map_err(fail)?;
-        let service =
-            Self { kms: Mutex::new(kms), store, trail, changing: Mutex::new(()), data: data.to_path_buf() };
-        let kept = service.maintain();
-        // An old key serves until the disk is better; without any there is no service.
-        if service.kms().ring().current().is_err() {
-            kept?;
-        }
-        Ok(service)
+        Ok(Self { kms: Mutex::new(kms), store, trail, changing: Mutex::new(()), data: data.to_path_buf() })
     }
 
     /// The data directory.

@@ -260,6 +260,14 @@ impl Store {
         })
     }
 
+    /// The number of the last record of the audit trail; 0 if there is none.
+    pub fn last_audit(&self) -> Result<u64, Error> {
+        self.with(|database| {
+            let txn = database.begin_read()?;
+            Ok(txn.open_table(AUDIT)?.last()?.map_or(0, |(number, _)| number.value()))
+        })
+    }
+
     /// Up to `most` records of the audit trail in order, beginning with number `from`. Numbers
     /// begin at 1.
     pub fn audit(&self, from: u64, most: usize) -> Result<Vec<(u64, AuditRecord)>, Error> {

@@ -68,14 +68,24 @@ impl Call {
 
     pub(crate) fn timeout(&self) -> Option<Instant> {
         match &self.state {
+            State::Wanting(wanting) => wanting.timeout(),
+            State::Resolving(resolving) => resolving.question.timeout(),
             State::Alerting(alerting) => Some(alerting.timeout()),
             State::Up(up) => up.timeout(),
             _ => None,
         }
     }
 
-    pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) {
+    pub(crate) fn tick(&mut self, core: &mut Core, now: Instant, wall: SystemTime) {
         match self.take() {
+            State::Wanting(wanting) if wanting.is_due(now) => {
+                if let Err(refusal) = self.want(core, now, wall, true) {
+                    self.over(core, Ending::Refused(refusal));
+                }
+            }
+            State::Resolving(resolving) if resolving.question.is_due(now) => {
+                self.resolve_again(core, now, wall, resolving);
+            }
             State::Alerting(mut alerting) => match alerting.tick(core, now) {
                 Ok(()) => self.state = State::Alerting(alerting),
                 Err(Refusal::Unanswered) => {

@@ -12,11 +12,12 @@ use carnet_sip::{Dialog, DialogId, Message, Provisionals, Repetition, ServerKey}
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, sdp_of_request, set_sdp, tag_to};
 use crate::description::{Own, Peer, read_offer};
-use crate::event::{CallId, Ending, Event, FetchId};
+use crate::event::{CallId, Ending, Event};
 use crate::file::Side;
 use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
+use crate::question::Question;
 use crate::refusal::{FetchPurpose, Half, Refusal};
-use crate::seal::Opening;
+use crate::seal::{Opening, Sealed};
 use crate::up::Up;
 
 /// What we know of an INVITE that is not answered yet.
@@ -30,9 +31,9 @@ pub(crate) struct Offered {
 
 /// The key server is asked.
 pub(crate) struct Resolving {
-    pub(crate) fetch: FetchId,
     pub(crate) offered: Offered,
-    opening: Opening,
+    sealed: Sealed,
+    pub(crate) question: Question<Opening>,
 }
 
 /// The user is asked.
@@ -111,9 +112,11 @@ impl Call {
             let (keys, rng) =
                 core.sealing().ok_or(Refusal::UnsupportedKeys("we have no key server".into()))?;
             let data = offered.peer.mikey().ok_or(Refusal::UnsupportedKeys(offered.peer.protocols()))?;
-            let (opening, octets) = keys.open(wall, rng, data, &offered.peer.protocols())?;
+            let sealed = keys.look(wall, data, &offered.peer.protocols())?;
+            let (pending, octets) = keys.open(wall, rng, &sealed);
             let fetch = core.fetch(now, id, FetchPurpose::Resolve, octets);
-            call.state = State::Resolving(Box::new(Resolving { fetch, offered, opening }));
+            let question = Question::Out { fetch, pending, again: false };
+            call.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
         } else {
             call.alert(core, now, offered, None);
         }
@@ -129,15 +132,42 @@ impl Call {
         resolving: Resolving,
         octets: &[u8],
     ) {
-        let Resolving { offered, opening, .. } = resolving;
+        let Resolving { offered, sealed, question } = resolving;
+        let Question::Out { pending, again, .. } = question else {
+            self.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
+            return;
+        };
         let opened = match core.sealing() {
-            Some((keys, rng)) => keys.opened(wall, rng, opening, octets),
+            Some((keys, rng)) => keys.opened(wall, rng, &sealed, pending, octets),
             None => Err(Refusal::Unsealed(Half::Offer)),
         };
         match opened {
             Ok(seal) => self.alert(core, now, offered, Some(seal)),
-            Err(refusal) => self.reject(core, now, &offered, refusal),
+            Err(refusal) => match Question::pause(now, &refusal, again) {
+                Some(question) => {
+                    self.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
+                }
+                None => self.reject(core, now, &offered, refusal),
+            },
         }
+    }
+
+    /// Asks the key server once more for the keys.
+    pub(crate) fn resolve_again(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        mut resolving: Box<Resolving>,
+    ) {
+        let Some((keys, rng)) = core.sealing() else {
+            self.reject(core, now, &resolving.offered, Refusal::Unsealed(Half::Offer));
+            return;
+        };
+        let (pending, octets) = keys.open(wall, rng, &resolving.sealed);
+        let fetch = core.fetch(now, self.id, FetchPurpose::Resolve, octets);
+        resolving.question = Question::Out { fetch, pending, again: true };
+        self.state = State::Resolving(resolving);
     }
 
     /// The question to the key server came to nothing.

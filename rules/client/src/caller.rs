@@ -15,9 +15,10 @@ use carnet_sip::{ClientKey, Dialog, DialogId, Message, Method, SessionTimers, Ur
 use crate::call::{Call, State};
 use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
 use crate::description::{Own, Peer, read_answer};
-use crate::event::{CallId, Ending, Event, FetchId};
+use crate::event::{CallId, Ending, Event};
 use crate::file::Side;
 use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
+use crate::question::Question;
 use crate::refusal::{FetchPurpose, Half, Refusal};
 use crate::seal::{Asking, Offering};
 use crate::up::Up;
@@ -26,10 +27,7 @@ use crate::up::Up;
 const ATTEMPTS: u8 = 3;
 
 /// Waiting for a ticket.
-pub(crate) struct Wanting {
-    pub(crate) fetch: FetchId,
-    pub(crate) asking: Asking,
-}
+pub(crate) type Wanting = Question<Asking>;
 
 /// The INVITE is out.
 pub(crate) struct Inviting {
@@ -93,15 +91,26 @@ impl Call {
         let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 1 };
         let mut new = Self { id: call.id, to: call.to, ids, own, state: State::Over };
         if sealed {
-            let callee = new.to.clone();
-            let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
-            let (asking, octets) = keys.ask(wall, rng, callee.as_str())?;
-            let fetch = core.fetch(now, new.id, FetchPurpose::Ticket, octets);
-            new.state = State::Wanting(Box::new(Wanting { fetch, asking }));
+            new.want(core, now, wall, false)?;
         } else {
             new.invite(core, now, None)?;
         }
         Ok(new)
+    }
+
+    /// Asks for a ticket; `again` if it was asked for before.
+    pub(crate) fn want(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        wall: SystemTime,
+        again: bool,
+    ) -> Result<(), Refusal> {
+        let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
+        let (pending, octets) = keys.ask(wall, rng, self.to.as_str())?;
+        let fetch = core.fetch(now, self.id, FetchPurpose::Ticket, octets);
+        self.state = State::Wanting(Box::new(Question::Out { fetch, pending, again }));
+        Ok(())
     }
 
     /// The key server has answered the question for a ticket.
@@ -110,13 +119,21 @@ impl Call {
         core: &mut Core,
         now: Instant,
         wall: SystemTime,
-        wanting: Wanting,
+        (asking, again): (Asking, bool),
         octets: &[u8],
     ) -> Result<(), Refusal> {
         let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
-        let (offering, value) = keys.offer(wall, rng, wanting.asking, octets)?;
-        self.own.key_mgmt = Some(value);
-        self.invite(core, now, Some(offering))
+        match keys.offer(wall, rng, asking, octets) {
+            Ok((offering, value)) => {
+                self.own.key_mgmt = Some(value);
+                self.invite(core, now, Some(offering))
+            }
+            Err(refusal) => {
+                let pause = Question::pause(now, &refusal, again).ok_or(refusal)?;
+                self.state = State::Wanting(Box::new(pause));
+                Ok(())
+            }
+        }
     }
 
     fn invite(&mut self, core: &mut Core, now: Instant, offering: Option<Offering>) -> Result<(), Refusal> {

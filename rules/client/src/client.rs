@@ -18,6 +18,7 @@ use crate::core::{ALLOW, Core, Owner, unsupported};
 use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
 use crate::media::Purpose;
 use crate::merged::Arrivals;
+use crate::question::Question;
 use crate::refusal::{FetchPurpose, Refusal};
 use crate::register::Registration;
 use crate::seal::Keys;
@@ -106,7 +107,7 @@ impl Client {
             .map(|call| call.id)
             .collect();
         for id in due {
-            self.with(id, |call, core| call.tick(core, now));
+            self.with(id, |call, core| call.tick(core, now, wall));
         }
         self.drain(now, wall);
     }
@@ -388,16 +389,19 @@ impl Client {
         result: Result<Vec<u8>, FetchError>,
     ) {
         self.with(call, |call, core| match call.take() {
-            State::Wanting(wanting) if wanting.fetch == id => {
-                let done = match &result {
-                    Ok(octets) => call.ticket(core, now, wall, *wanting, octets),
-                    Err(error) => Err(of_fetch(FetchPurpose::Ticket, *error)),
-                };
-                if let Err(refusal) = done {
-                    call.over(core, Ending::Refused(refusal));
+            State::Wanting(wanting) => match *wanting {
+                Question::Out { fetch, pending, again } if fetch == id => {
+                    let done = match &result {
+                        Ok(octets) => call.ticket(core, now, wall, (pending, again), octets),
+                        Err(error) => Err(of_fetch(FetchPurpose::Ticket, *error)),
+                    };
+                    if let Err(refusal) = done {
+                        call.over(core, Ending::Refused(refusal));
+                    }
                 }
-            }
-            State::Resolving(resolving) if resolving.fetch == id => match &result {
+                other => call.state = State::Wanting(Box::new(other)),
+            },
+            State::Resolving(resolving) if resolving.question.is(id) => match &result {
                 Ok(octets) => call.resolved(core, now, wall, *resolving, octets),
                 Err(error) => call.unresolved(core, now, &resolving, of_fetch(FetchPurpose::Resolve, *error)),
             },

@@ -33,6 +33,7 @@ mod event;
 mod file;
 mod media;
 mod merged;
+mod question;
 mod refusal;
 mod register;
 mod seal;

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use carnet_mikey::registry::error_no;
 use carnet_sip::Silence;
 
 /// Which exchange with the key server a reason is about.
@@ -65,6 +66,10 @@ pub enum Refusal {
     KmsUnreachable(FetchPurpose),
     /// The key server did not answer in time.
     KmsTimeout(FetchPurpose),
+    /// The key server does not know the key shared with it, or has another under its name.
+    KmsKey(FetchPurpose),
+    /// The key server did not take the time of the question, and not that of a second one.
+    KmsClock(FetchPurpose),
     /// The key server refused, with its MIKEY error number if it gave one.
     KmsRefused(FetchPurpose, Option<u8>),
     /// What the key server said does not authenticate or cannot be read.
@@ -134,6 +139,8 @@ impl Refusal {
             | Self::Clock
             | Self::Replayed
             | Self::ForeignKms(_)
+            | Self::KmsKey(_)
+            | Self::KmsClock(_)
             | Self::KmsRefused(..)
             | Self::KmsAltered(_) => (488, Some(399), "Key management failed"),
             Self::KmsUnreachable(_) => (503, Some(399), "Key server unavailable"),
@@ -173,6 +180,8 @@ impl Refusal {
             Self::ForeignKms(_) => "foreign-kms",
             Self::KmsUnreachable(_) => "kms-unreachable",
             Self::KmsTimeout(_) => "kms-timeout",
+            Self::KmsKey(_) => "kms-key",
+            Self::KmsClock(_) => "kms-clock",
             Self::KmsRefused(..) => "kms-refused",
             Self::KmsAltered(_) => "kms-altered",
             Self::UnsupportedKeys(_) => "unsupported-keys",
@@ -233,19 +242,18 @@ impl fmt::Display for Refusal {
             Self::KmsTimeout(FetchPurpose::Resolve) => {
                 f.write_str("the key server did not open the caller's ticket in time")
             }
-            // RFC 3830 §6.12: authentication failure. When a ticket is opened it may be the ticket's.
-            Self::KmsRefused(FetchPurpose::Ticket, Some(0)) => {
-                f.write_str("the key server does not accept the key that we share with it")
-            }
-            // RFC 3830 §6.12: Invalid ID.
-            Self::KmsRefused(FetchPurpose::Ticket, Some(7)) => {
-                f.write_str("the key server does not know who was called, or does not know us")
-            }
-            Self::KmsRefused(FetchPurpose::Ticket, number) => {
-                write!(f, "the key server gave no ticket for this call{}", Number(*number))
-            }
-            Self::KmsRefused(FetchPurpose::Resolve, number) => {
-                write!(f, "the key server did not let us open the caller's ticket{}", Number(*number))
+            Self::KmsKey(purpose) => write!(
+                f,
+                "{}: the key shared with it is wrong, or it has none under this name (any more)",
+                NotGiven(*purpose)
+            ),
+            Self::KmsClock(purpose) => write!(
+                f,
+                "{}: its clock and ours are too far apart, or it has only just started",
+                NotGiven(*purpose)
+            ),
+            Self::KmsRefused(purpose, number) => {
+                write!(f, "{}{}", NotGiven(*purpose), Reason(*purpose, *number))
             }
             Self::KmsAltered(_) => f.write_str(
                 "the key server's answer does not check out: it was altered, or the key shared with it is wrong",
@@ -312,14 +320,44 @@ impl From<carnet_sdp::Error> for Refusal {
     }
 }
 
-struct Number(Option<u8>);
+/// What the key server did not do.
+struct NotGiven(FetchPurpose);
 
-impl fmt::Display for Number {
+impl fmt::Display for NotGiven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(number) => write!(f, " (MIKEY error {number})"),
-            None => Ok(()),
-        }
+        f.write_str(match self.0 {
+            FetchPurpose::Ticket => "the key server gave no ticket for this call",
+            FetchPurpose::Resolve => "the key server did not let us open the caller's ticket",
+        })
+    }
+}
+
+/// Why, as far as its error number tells (RFC 3830 §6.12, RFC 6043 §6.9).
+struct Reason(FetchPurpose, Option<u8>);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(purpose, Some(number)) = *self else { return Ok(()) };
+        let why = match (purpose, number) {
+            (FetchPurpose::Ticket, error_no::AUTH_FAILURE) => "it has revoked our account",
+            (FetchPurpose::Resolve, error_no::AUTH_FAILURE) => {
+                "the ticket was altered or is not of its making, or it has revoked our account"
+            }
+            (FetchPurpose::Ticket, error_no::INVALID_ID) => {
+                "it does not know who was called, its rules forbid the call, or we have another name there, or it \
+                 another name than we think"
+            }
+            (FetchPurpose::Resolve, error_no::INVALID_ID) => {
+                "the ticket is for somebody else, its rules forbid the call, or we have another name there, or it \
+                 another name than we think"
+            }
+            (FetchPurpose::Resolve, error_no::INVALID_TPPAR) => {
+                "the ticket is not valid at this time, was revoked, or has a policy that it does not take"
+            }
+            (_, error_no::UNSPECIFIED) => "it has trouble of its own, or could not read us",
+            (_, number) => error_no::name(number).unwrap_or("for a reason that we do not know"),
+        };
+        write!(f, ": {why} (MIKEY error {number})")
     }
 }
 
@@ -336,6 +374,26 @@ mod tests {
     fn a_peers_words_cannot_steer_a_terminal() {
         let refusal = Refusal::Rejected { status: 488, text: "no\x1b[2J\r\nyes".into() };
         assert_eq!(refusal.to_string(), "the call was refused: 488 no.[2J..yes");
+    }
+
+    #[test]
+    fn what_the_key_server_said_is_told_apart() {
+        use FetchPurpose::{Resolve, Ticket};
+        let said: std::collections::BTreeSet<String> = (0..=16)
+            .map(|number| Refusal::KmsRefused(Ticket, Some(number)))
+            .chain((0..=16).map(|number| Refusal::KmsRefused(Resolve, Some(number))))
+            .chain([Refusal::KmsKey(Ticket), Refusal::KmsKey(Resolve)])
+            .chain([Refusal::KmsClock(Ticket), Refusal::KmsClock(Resolve)])
+            .map(|refusal| refusal.to_string())
+            .collect();
+        assert_eq!(said.len(), 2 * 17 + 4);
+        let begins =
+            ["the key server gave no ticket", "the key server did not let us open the caller's ticket"];
+        assert!(said.iter().all(|sentence| begins.iter().any(|begin| sentence.starts_with(begin))));
+        let sentence = Refusal::KmsRefused(Ticket, Some(7)).to_string();
+        assert!(sentence.contains("does not know who was called") && sentence.contains("rules forbid"));
+        assert!(Refusal::KmsKey(Ticket).to_string().contains("the key shared with it is wrong"));
+        assert!(Refusal::KmsClock(Resolve).to_string().contains("clock"));
     }
 
     #[test]

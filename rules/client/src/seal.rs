@@ -8,6 +8,7 @@
 
 use std::time::SystemTime;
 
+use carnet_mikey::registry::error_no;
 use carnet_mikey::{
     Error, Identity, Keyed, Offered, PendingRequest, PendingResolve, Profile, Psk, Received, ReplayCache,
     key_mgmt, request_init,
@@ -35,11 +36,11 @@ pub(crate) struct Asking(PendingRequest);
 /// Caller, offer made. Each forked branch derives its own key from it.
 pub(crate) struct Offering(Offered);
 
+/// Called side, an offer whose ticket is to be opened.
+pub(crate) struct Sealed(Received);
+
 /// Called side, before the keys are here.
-pub(crate) struct Opening {
-    pending: PendingResolve,
-    received: Received,
-}
+pub(crate) struct Opening(PendingResolve);
 
 impl Keys {
     /// Fails if a name in the account cannot be an identity.
@@ -84,15 +85,9 @@ impl Keys {
         Ok((Offering(offered), key_mgmt::print(&octets)))
     }
 
-    /// An offer has come. `data` is what follows `mikey `, `protocols` the list in the SDP.
-    /// RESOLVE_INIT comes out, unless the offer is refused by what can be seen without keys.
-    pub(crate) fn open(
-        &mut self,
-        wall: SystemTime,
-        rng: &mut dyn Random,
-        data: &str,
-        protocols: &str,
-    ) -> Result<(Opening, Vec<u8>), Refusal> {
+    /// An offer has come. `data` is what follows `mikey `, `protocols` the list in the SDP. It is
+    /// refused by what can be seen without keys.
+    pub(crate) fn look(&mut self, wall: SystemTime, data: &str, protocols: &str) -> Result<Sealed, Refusal> {
         // RFC 4567 §7.3: what the exchange authenticates is the list we would have offered, so a
         // list in the SDP that is longer or shorter has been changed on the way.
         if protocols != self.profile.sdp_ids {
@@ -109,9 +104,14 @@ impl Keys {
             return Err(Refusal::WrongCallee);
         }
         received.check_replay(&mut self.seen, wall).map_err(|error| of_peer(Half::Offer, &error))?;
+        Ok(Sealed(received))
+    }
+
+    /// RESOLVE_INIT: the keys in the ticket of an offer.
+    pub(crate) fn open(&self, wall: SystemTime, rng: &mut dyn Random, sealed: &Sealed) -> (Opening, Vec<u8>) {
         let (pending, octets) =
-            received.resolve_init(wall, rng, &self.me, &self.psk_id, &self.psk, &self.kms);
-        Ok((Opening { pending, received }, octets))
+            sealed.0.resolve_init(wall, rng, &self.me, &self.psk_id, &self.psk, &self.kms);
+        (Opening(pending), octets)
     }
 
     /// The keys are here: the seal, and the value of `a=key-mgmt` for the answer.
@@ -119,12 +119,13 @@ impl Keys {
         &mut self,
         wall: SystemTime,
         rng: &mut dyn Random,
+        Sealed(received): &Sealed,
         opening: Opening,
         octets: &[u8],
     ) -> Result<(Seal, String), Refusal> {
-        let Opening { pending, received } = opening;
-        let (keyed, answer) = pending
-            .response(&received, octets, wall, rng)
+        let (keyed, answer) = opening
+            .0
+            .response(received, octets, wall, rng)
             .map_err(|error| of_kms(FetchPurpose::Resolve, &error))?;
         // Twice the same offer at once: both were new when they were looked at first.
         let fresh = received.check_replay(&mut self.seen, wall);
@@ -179,6 +180,11 @@ fn of_peer(half: Half, error: &Error) -> Refusal {
 /// the offer, so there the offer may be what is wrong.
 fn of_kms(purpose: FetchPurpose, error: &Error) -> Refusal {
     match (error, purpose) {
+        // It does not say with our key that it refuses: it does not have it, or another.
+        (Error::Refused { number: error_no::AUTH_FAILURE, authenticated: false }, _) => {
+            Refusal::KmsKey(purpose)
+        }
+        (Error::Refused { number: error_no::INVALID_TS, .. }, _) => Refusal::KmsClock(purpose),
         (Error::Refused { number, .. }, _) => Refusal::KmsRefused(purpose, Some(*number)),
         (Error::Skew(_), _) => Refusal::Clock,
         (Error::Authentication(_) | Error::Identity(_) | Error::Rule(_), FetchPurpose::Resolve) => {

@@ -119,6 +119,8 @@ fn an_offer_with_altered_keys_never_rings() {
             nudge(text, place % (end - 2))
         }));
         net.call(0, "sip:bob@example.com");
+        // Where it is a time that was altered, the key server is asked twice.
+        net.pass(Duration::from_secs(2));
         let found = net.refused(1);
         assert_eq!(found.sip().0, 488, "place {place}: {found:?}");
         assert!(matches!(refusal(&mut net, 0), Refusal::Rejected { status: 488, .. }));
@@ -253,6 +255,72 @@ fn a_key_server_that_is_down_for_the_called_side() {
         assert_eq!(heard, status);
         assert!(text.starts_with("Key server"), "{text}");
     }
+}
+
+/// A key server that starts `after` the call is made, for questions of one kind.
+fn starting(purpose: FetchPurpose, after: Duration) -> Net {
+    let mut net = Net::pair();
+    let skew = net.kms[0].profile.skew;
+    let cache = carnet_mikey::ReplayCache::restarted(skew, 100, net.wall + after);
+    net.kms[0].started = Some((purpose, cache));
+    net.call(0, "sip:bob@example.com");
+    net
+}
+
+#[test]
+fn a_key_server_that_was_asked_while_it_started_is_asked_once_more() {
+    use FetchPurpose::{Resolve, Ticket};
+    for (purpose, before, after) in [
+        (Ticket, vec![Ticket], vec![Ticket, Ticket, Resolve]),
+        (Resolve, vec![Ticket, Resolve], vec![Ticket, Resolve, Resolve]),
+    ] {
+        let mut net = starting(purpose, Duration::from_millis(600));
+        assert_eq!(net.kms[0].asked, before);
+        net.pass(Duration::from_millis(900));
+        assert_eq!(net.kms[0].asked, before, "not sooner than after a second");
+        net.pass(Duration::from_millis(200));
+        assert_eq!(net.kms[0].asked, after);
+        net.accept(1);
+        let (alice, bob) = (net.media(0).seal.unwrap(), net.media(1).seal.unwrap());
+        assert!(alice.tek == bob.tek);
+    }
+}
+
+#[test]
+fn a_key_server_with_another_clock_is_asked_twice_and_no_more() {
+    for purpose in [FetchPurpose::Ticket, FetchPurpose::Resolve] {
+        let mut net = starting(purpose, Duration::from_secs(60));
+        net.pass(Duration::from_secs(10));
+        assert_eq!(net.kms[0].asked.iter().filter(|asked| **asked == purpose).count(), 2);
+        match purpose {
+            FetchPurpose::Ticket => assert_eq!(refusal(&mut net, 0), Refusal::KmsClock(purpose)),
+            FetchPurpose::Resolve => assert_eq!(net.refused(1), Refusal::KmsClock(purpose)),
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_given_up_asks_no_more() {
+    for purpose in [FetchPurpose::Ticket, FetchPurpose::Resolve] {
+        let mut net = starting(purpose, Duration::from_millis(600));
+        let (asked, call) = (net.kms[0].asked.clone(), net.nodes[0].client.calls());
+        assert_eq!(call, 1);
+        let (now, wall) = (net.now, net.wall);
+        net.nodes[0].client.hang_up(now, wall, carnet_client::CallId(1));
+        net.pass(Duration::from_secs(10));
+        assert_eq!(net.kms[0].asked, asked);
+        assert!(matches!(net.ending(0), carnet_client::Ending::Local));
+        assert_eq!(net.nodes[0].client.calls() + net.nodes[1].client.calls(), 0);
+    }
+}
+
+#[test]
+fn a_key_server_that_has_another_key_for_us() {
+    let mut net = Net::pair();
+    net.kms[0].forgetful = true;
+    net.call(0, "sip:bob@example.com");
+    assert_eq!(refusal(&mut net, 0), Refusal::KmsKey(FetchPurpose::Ticket));
+    assert_eq!(net.kms[0].asked.len(), 1, "asking again helps nothing");
 }
 
 #[test]

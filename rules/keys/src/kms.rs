@@ -39,9 +39,15 @@ pub struct Config {
     pub log_lines: Rate,
     /// Sources that are told apart.
     pub sources: usize,
-    /// Messages remembered against replay.
+    /// Messages remembered against replay, each as long as its time is acceptable: from senders
+    /// with the right time for the skew of the profile, at most for twice that. More are refused.
+    /// Up to 40 octets each.
     pub replay_capacity: usize,
 }
+
+/// What about 256 MiB hold, and enough for 23,000 requests a second with a skew of five minutes: more
+/// than one processor answers.
+const REPLAY_CAPACITY: usize = 7_000_000;
 
 impl Config {
     /// Defaults for a service called `identity`.
@@ -56,7 +62,7 @@ impl Config {
             requests: Rate { burst: 2000, per_second: 1000.0 },
             log_lines: Rate { burst: 20, per_second: 0.2 },
             sources: 10_000,
-            replay_capacity: 1_000_000,
+            replay_capacity: REPLAY_CAPACITY,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The service against callers and called parties that behave, and against those that do not.
 
+mod policy;
 mod settings;
 
 use crate::*;

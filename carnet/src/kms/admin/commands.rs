@@ -23,10 +23,10 @@ pub enum Command {
     },
     /// Lists users, without their keys.
     UserList,
-    /// Removes a user.
+    /// Removes users. One that is not there is an error, and the others are removed.
     UserRemove {
-        /// Name.
-        name: String,
+        /// Names.
+        names: Vec<String>,
     },
     /// Revokes a user, or takes that back.
     UserRevoke {
@@ -65,13 +65,20 @@ pub enum Command {
     },
     /// Reads the audit trail.
     Audit {
-        /// First number.
-        from: u64,
+        /// First number; if absent, such that the newest are read.
+        from: Option<u64>,
         /// Most records.
         most: usize,
     },
     /// Makes a new ticket key.
     Rotate,
+}
+
+impl Command {
+    /// Whether it makes sense where there is no service yet: it puts something in.
+    pub fn may_begin(&self) -> bool {
+        matches!(self, Self::UserAdd { .. } | Self::GroupPut { .. } | Self::PolicyPut { .. })
+    }
 }
 
 /// A user to be added.
@@ -107,14 +114,7 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, String> {
     match command {
         Command::UserAdd { users } => add_users(service, users),
         Command::UserList => Ok(service.kms().directory().users().map(describe).collect()),
-        Command::UserRemove { name } => {
-            let _changing = service.changing();
-            if !stored(service.store().remove_user(name))? {
-                return Err(format!("there is no user `{name}`"));
-            }
-            service.kms().directory_mut().remove_user(name);
-            Ok(json!({ "removed": name }))
-        }
+        Command::UserRemove { names } => remove_users(service, names),
         Command::UserRevoke { name, revoked } => {
             change_user(service, name, |user| user.revoked = *revoked)?;
             Ok(json!({ "name": name, "revoked": revoked }))
@@ -134,10 +134,18 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, String> {
         Command::PolicyShow => stored(service.store().load()).map(|c| describe_rules(&c.rules)),
         Command::RevokeTickets { user } => revoke_tickets(service, user.as_deref()),
         Command::Audit { from, most } => {
-            let records = stored(service.store().audit(*from, (*most).min(MOST_RECORDS)))?;
-            Ok(records.iter().map(|(n, r)| describe_record(*n, r)).collect())
+            let most = (*most).min(MOST_RECORDS);
+            let last = stored(service.store().last_audit())?;
+            let from = from.unwrap_or((last + 1).saturating_sub(most as u64));
+            let records = stored(service.store().audit(from, most))?;
+            let records: Vec<Value> = records.iter().map(|(n, r)| describe_record(*n, r)).collect();
+            Ok(json!({ "last": last, "records": records }))
         }
-        Command::Rotate => Ok(json!({ "key": stored(service.rotate())? })),
+        Command::Rotate => {
+            let key = stored(service.rotate())?;
+            let older = service.kms().ring().keys().len().saturating_sub(1);
+            Ok(json!({ "key": key, "older": older }))
+        }
     }
 }
 
@@ -177,6 +185,22 @@ fn add_users(service: &Service, new: &[NewUser]) -> Result<Value, String> {
         kms.directory_mut().put_user(user).map_err(|e| e.to_string())?;
     }
     Ok(names.into())
+}
+
+fn remove_users(service: &Service, names: &[String]) -> Result<Value, String> {
+    let _changing = service.changing();
+    let mut strange = Vec::new();
+    for name in names {
+        if stored(service.store().remove_user(name))? {
+            service.kms().directory_mut().remove_user(name);
+        } else {
+            strange.push(format!("`{name}`"));
+        }
+    }
+    match strange.as_slice() {
+        [] => Ok(names.iter().map(|name| json!({ "removed": name })).collect()),
+        _ => Err(format!("there is no user {}", strange.join(", "))),
+    }
 }
 
 /// Changes a user on disk, then in memory.

@@ -38,6 +38,18 @@ async fn from_file_in(directory: tempfile::TempDir, more: &str) -> FromFile {
     FromFile { directory, address, drain, task }
 }
 
+#[test]
+fn a_file_that_says_nothing_has_the_defaults() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = section(directory.path(), "");
+    let from_file = ServiceSettings::from_section(config.kms.unwrap().as_ref()).unwrap().rules;
+    let default = carnet_keys::Config::new(from_file.identity.clone());
+    assert_eq!(from_file.replay_capacity, default.replay_capacity);
+    assert_eq!(from_file.profile.skew, default.profile.skew);
+    assert_eq!(from_file.profile.lifetime, default.profile.lifetime);
+    assert_eq!((from_file.rotation, from_file.sources), (default.rotation, default.sources));
+}
+
 /// The caller's side of a request that can be written in any way.
 struct Asker {
     profile: Profile,

@@ -64,6 +64,7 @@ fn everything_is_there_after_reopening() {
     let trail = store.audit(2, 10).unwrap();
     assert_eq!(trail, [(2, audit(1)), (3, audit(2))]);
     assert_eq!(store.audit(1, 1).unwrap(), [(1, audit(0))]);
+    assert_eq!(store.last_audit().unwrap(), 3);
     store.remove_ticket_keys(&[key.id]).unwrap();
     assert!(store.load().unwrap().ring.current().is_err());
 }

@@ -14,7 +14,7 @@ use carnet_client::{
 use carnet_mikey::exchange::{ResolveRequest, TicketRequest};
 use carnet_mikey::payload::Payload;
 use carnet_mikey::registry::time_role;
-use carnet_mikey::{Error, Identity, Profile, Psk, Timestamp, Tpk};
+use carnet_mikey::{Error, Identity, Profile, Psk, ReplayCache, Timestamp, Tpk};
 use carnet_sip::{Destination, Endpoint, Hop, Input, SessionTimers, Transport, Uri};
 use carnet_wire::SeededRandom;
 
@@ -37,6 +37,10 @@ pub struct Kms {
     pub resolve: Option<FetchError>,
     pub silent: bool,
     pub deaf_to_resolve: bool,
+    /// What it is asked for so is refused if it is older than the server, by its replay cache.
+    pub started: Option<(FetchPurpose, ReplayCache)>,
+    /// Names nobody's key.
+    pub forgetful: bool,
     /// Lifetime of its tickets, if it is not the usual one.
     pub lifetime: Option<Duration>,
     /// Changes the answer on its way.
@@ -57,6 +61,8 @@ impl Kms {
             resolve: None,
             silent: false,
             deaf_to_resolve: false,
+            started: None,
+            forgetful: false,
             lifetime: None,
             spoil: false,
             asked: Vec::new(),
@@ -80,7 +86,11 @@ impl Kms {
         if let Some(failure) = failure {
             return Some(Err(failure));
         }
+        if self.forgetful {
+            return Some(Ok(self.refuse(wall, octets, &Error::Authentication("no such user"))));
+        }
         let mut answer = match purpose {
+            _ if self.is_too_early(wall, purpose, octets) => self.refuse(wall, octets, &Error::Replay),
             FetchPurpose::Ticket => self.grant(wall, octets),
             FetchPurpose::Resolve => self.open(wall, octets),
         };
@@ -90,6 +100,28 @@ impl Kms {
             *last ^= 1;
         }
         Some(Ok(answer))
+    }
+
+    fn is_too_early(&mut self, wall: SystemTime, purpose: FetchPurpose, octets: &[u8]) -> bool {
+        let profile = &self.profile;
+        match &mut self.started {
+            Some((which, cache)) if *which == purpose => match purpose {
+                FetchPurpose::Ticket => {
+                    let request = TicketRequest::parse(profile, wall, octets).unwrap();
+                    request.check_replay(cache, wall).is_err()
+                }
+                FetchPurpose::Resolve => {
+                    let request = ResolveRequest::parse(profile, wall, octets).unwrap();
+                    request.check_replay(cache, wall).is_err()
+                }
+            },
+            _ => false,
+        }
+    }
+
+    fn refuse(&self, wall: SystemTime, octets: &[u8], error: &Error) -> Vec<u8> {
+        let message = carnet_mikey::Message::parse(octets, &self.profile.limits).unwrap();
+        carnet_mikey::exchange::error_message(&message.header, error.mikey_error().unwrap(), wall)
     }
 
     fn grant(&mut self, wall: SystemTime, octets: &[u8]) -> Vec<u8> {

@@ -18,7 +18,8 @@ impl Decide for TicketPolicy {
         sender: &Sender,
         wall: SystemTime,
     ) -> Result<Decided, Refused> {
-        let policy = kms.grantable(sender, verified.policy(), wall)?;
+        let prf = verified.suite().prf().number();
+        let policy = kms.grantable(sender, verified.policy(), prf, wall)?;
         let responders = kms.responders_of(&policy);
         let key = kms.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
         let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, kms.rng.as_mut())?;
@@ -34,11 +35,12 @@ impl Decide for TicketPolicy {
 
 impl Kms {
     /// Whether the ticket may be had, and the policy to grant: what is wanted, with what we do not
-    /// grant replaced by what we do.
+    /// grant replaced by what we do. `prf` is that of the message around it.
     fn grantable(
         &self,
         sender: &Sender,
         wanted: &TicketPolicy,
+        prf: u8,
         wall: SystemTime,
     ) -> Result<TicketPolicy, Refused> {
         let initiator = &sender.identity;
@@ -64,6 +66,7 @@ impl Kms {
             let feature = carnet_mikey::Feature::Ticket(wanted.ticket_type);
             return Err(Error::Unsupported { feature, at: 0 }.into());
         }
+        check_wanted(wanted, prf)?;
         Ok(self.granted(wanted, sender, wall))
     }
 
@@ -114,5 +117,22 @@ impl Kms {
     fn flags(&self, wanted: Flags) -> Flags {
         let ours = self.config.profile.flags();
         if wanted.has(Flags::I) { ours.with(Flags::I).with(Flags::E) } else { ours.without(Flags::I) }
+    }
+}
+
+/// Whether a wanted policy makes sense in itself, in a message with `prf`. A KMS may grant something
+/// else than is wanted, but a wish that contradicts itself has no nearest policy.
+fn check_wanted(wanted: &TicketPolicy, prf: u8) -> Result<(), Error> {
+    // RFC 6043 §6.10: K is ignored in a TP payload. Every ticket of ours has a TGK.
+    wanted.flags.without(Flags::K).check(true)?;
+    // RFC 6043 has a PRF in the header and one in the policy and does not say whether they may
+    // differ. Keys are derived with one of them: where they are not the same, somebody is wrong.
+    if wanted.prf != prf {
+        return Err(Error::Policy("the PRF of the wanted ticket is not that of the message"));
+    }
+    // RFC 6043 §6.10: the greatest time between two rekeyings is a number of seconds.
+    match wanted.rekey() {
+        None | Some(Timestamp::NtpUtc32(_)) => Ok(()),
+        Some(_) => Err(Error::Policy("the time of rekeying must be NTP-UTC-32")),
     }
 }

@@ -119,6 +119,16 @@ fn times() {
 }
 
 #[test]
+fn the_replay_cache_holds_what_one_processor_answers() {
+    // Requests a second over HTTP, as docs/performance.md has them.
+    let answered = 22_900;
+    let config = config();
+    // A message is forgotten when the second it bears is older than the skew.
+    let remembered = config.profile.skew.as_secs() + 2;
+    assert!(config.replay_capacity as u64 >= answered * remembered);
+}
+
+#[test]
 fn a_full_replay_cache_grants_nothing() {
     let mut w = world_with(Config { replay_capacity: 2, ..config() });
     for _ in 0..2 {

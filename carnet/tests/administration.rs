@@ -45,8 +45,14 @@ impl Place {
         self.dir.path().join(name)
     }
 
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(CARNET);
+        command.arg("kms").arg("-c").arg(self.path("carnet.toml")).args(args);
+        command
+    }
+
     fn kms(&self, args: &[&str]) -> Output {
-        Command::new(CARNET).arg("kms").arg("-c").arg(self.path("carnet.toml")).args(args).output().unwrap()
+        self.command(args).output().unwrap()
     }
 
     fn done(&self, args: &[&str]) -> String {
@@ -186,6 +192,152 @@ fn users_are_imported_all_or_none() {
 }
 
 #[test]
+fn a_user_whose_key_cannot_be_shown_is_not_added() {
+    let place = Place::new();
+    place.done(&["user", "add", "sip:first@x.example"]);
+    std::fs::write(place.path("users"), "bob sip:bob@x.example\ncarol sip:carol@x.example\n").unwrap();
+    let users = place.path("users");
+    let commands: [&[&str]; 3] = [
+        &["user", "add", "sip:lost@x.example"],
+        &["user", "add", "sip:lost@x.example", "--json"],
+        &["user", "import", users.to_str().unwrap()],
+    ];
+    for runs in [false, true] {
+        let _server = runs.then(|| place.start(None));
+        for command in commands {
+            for pipe in [false, true] {
+                let stdout: Stdio = if pipe {
+                    let (reader, writer) = std::io::pipe().unwrap();
+                    drop(reader);
+                    writer.into()
+                } else {
+                    std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into()
+                };
+                let child = place.command(command).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+                let out = child.wait_with_output().unwrap();
+                assert_eq!(out.status.code(), Some(1), "{command:?}");
+                let said = String::from_utf8_lossy(&out.stderr).into_owned();
+                assert!(said.contains("no user was added"), "{said}");
+                assert_eq!(place.done(&["user", "list"]), "sip:first@x.example sip:first@x.example\n");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_there_is_no_service_nothing_is_made_by_asking() {
+    let place = Place::new();
+    let commands: [&[&str]; 10] = [
+        &["user", "list"],
+        &["user", "remove", "x"],
+        &["user", "revoke", "x"],
+        &["user", "restore", "x"],
+        &["group", "list"],
+        &["group", "remove", "sip:x@x.example"],
+        &["policy", "show"],
+        &["revoke-tickets"],
+        &["rotate"],
+        &["audit"],
+    ];
+    for command in commands {
+        let out = place.kms(command);
+        assert_eq!(out.status.code(), Some(1), "{command:?}");
+        assert!(String::from_utf8_lossy(&out.stderr).contains("no key management service in"), "{out:?}");
+        assert!(!place.path("data").exists(), "{command:?}");
+    }
+}
+
+#[test]
+fn json_is_json() {
+    let place = Place::new();
+    let lines = |args: &[&str]| -> Vec<Value> {
+        place.done(args).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let added = lines(&["--json", "user", "add", "alice", "sip:alice@x.example"]);
+    assert_eq!(
+        (&added[0]["name"], &added[0]["identities"][0]),
+        (&"alice".into(), &"sip:alice@x.example".into())
+    );
+    assert_eq!(key_of(added[0]["key"].as_str().unwrap()).expose().len(), 32);
+    // A key that goes to a file is not shown too.
+    let file = place.path("bob.psk");
+    let added = lines(&["--json", "user", "add", "sip:bob@x.example", "--out", file.to_str().unwrap()]);
+    assert_eq!((added.len(), &added[0]["name"]), (1, &"sip:bob@x.example".into()));
+    assert!(added[0].get("key").is_none());
+    key_of(&std::fs::read_to_string(&file).unwrap());
+    // Keys that were given are known.
+    let list = format!("carol sip:c@x.example {}\ndave sip:d@x.example\n", "ab".repeat(32));
+    std::fs::write(place.path("users"), list).unwrap();
+    let added = lines(&["--json", "user", "import", place.path("users").to_str().unwrap()]);
+    assert_eq!((&added[0]["name"], &added[1]["name"]), (&"carol".into(), &"dave".into()));
+    assert!(added[0].get("key").is_none());
+    key_of(added[1]["key"].as_str().unwrap());
+    let commands: [&[&str]; 8] = [
+        &["--json", "user", "list"],
+        &["--json", "user", "revoke", "dave"],
+        &["--json", "user", "remove", "dave"],
+        &["--json", "group", "put", "sip:desk@x.example", "sip:bob@x.example"],
+        &["--json", "policy", "show"],
+        &["--json", "rotate"],
+        &["--json", "revoke-tickets"],
+        &["--json", "group", "remove", "sip:desk@x.example"],
+    ];
+    for command in commands {
+        assert!(!lines(command).is_empty(), "{command:?}");
+    }
+}
+
+#[test]
+fn what_was_done_is_said() {
+    let place = Place::new();
+    place.done(&["user", "add", "bob", "sip:bob@x.example"]);
+    // What holds before anybody made a rule.
+    let rules = place.done(&["policy", "show"]);
+    assert_eq!(rules, "# no rules: everybody who has a key may call everybody\notherwise allow\n");
+    // It can be read back.
+    std::fs::write(place.path("policy"), &rules).unwrap();
+    assert_eq!(place.done(&["policy", "set", place.path("policy").to_str().unwrap()]), rules);
+    assert!(place.done(&["user", "revoke", "bob"]).starts_with("bob is revoked: "));
+    assert_eq!(place.done(&["user", "list"]), "bob sip:bob@x.example revoked\n");
+    assert_eq!(place.done(&["user", "restore", "bob"]), "bob is not revoked any more\n");
+    let all = place.done(&["revoke-tickets"]);
+    assert!(all.starts_with("tickets issued before 2") && all.ends_with(" open no more\n"), "{all}");
+    let one = place.done(&["revoke-tickets", "--user", "bob"]);
+    assert!(one.starts_with("tickets issued to bob before 2"), "{one}");
+    let rotated = place.done(&["rotate"]);
+    assert!(rotated.starts_with("new tickets are sealed with key "), "{rotated}");
+    assert!(rotated.trim_end().ends_with("; 1 older key opens its tickets until they expire"), "{rotated}");
+}
+
+#[test]
+fn the_newest_of_the_trail_is_shown_and_that_there_is_more() {
+    let place = Place::new();
+    let psk = key_of(&place.done(&["user", "add", "sip:alice@x.example"]));
+    place.done(&["user", "add", "bob", "sip:bob@x.example"]);
+    let _server = place.start(None);
+    for seed in 0..5 {
+        assert_eq!(place.ticket(&psk, seed).0, 200);
+    }
+    let shown = |args: &[&str]| {
+        let out = place.kms(args);
+        assert!(out.status.success(), "{out:?}");
+        let numbers: Vec<String> = String::from_utf8_lossy(&out.stdout)
+            .lines()
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect();
+        (numbers.join(" "), String::from_utf8(out.stderr).unwrap())
+    };
+    assert_eq!(shown(&["audit"]), ("1 2 3 4 5".into(), String::new()));
+    let (numbers, said) = shown(&["audit", "--most", "2"]);
+    assert_eq!(numbers, "4 5");
+    assert!(said.starts_with("records 4 to 5 of 5; "), "{said}");
+    let (numbers, said) = shown(&["audit", "--from", "2", "--most", "2"]);
+    assert_eq!(numbers, "2 3");
+    assert!(said.starts_with("records 2 to 3 of 5; "), "{said}");
+    assert_eq!(shown(&["audit", "--from", "6"]), (String::new(), String::new()));
+}
+
+#[test]
 fn tickets_that_were_issued_are_recorded_after_sigkill() {
     let place = Place::new();
     let psk = key_of(&place.done(&["user", "add", "sip:alice@x.example"]));
@@ -230,7 +382,8 @@ fn on_a_full_disk_no_ticket_is_issued_and_none_is_forgotten() {
         });
         let (status, answer) = full.expect("the disk never filled");
         assert_eq!(status, 503);
-        assert!(matches!(answer, Err(Error::Malformed(_))), "nothing came with the 503");
+        // RFC 3830 §6.12: an unspecified error.
+        assert!(matches!(answer, Err(Error::Refused { number: 12, .. })), "{:?}", answer.err());
         assert!(issued > 0);
         // It goes on saying so, and a user cannot be added either.
         assert_eq!(place.ticket(&psk, 50_000).0, 503);
