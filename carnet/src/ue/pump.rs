@@ -27,6 +27,8 @@ use super::text;
 
 /// How long the last octets may take to go out.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long one who leaves waits for the answer to what was typed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Octets read ahead of the session, and octets written ahead of the connection.
 const BUFFER: usize = 256 * 1024;
 /// Longest text shown, in octets.
@@ -169,7 +171,7 @@ impl Pump {
         mut orders: mpsc::Receiver<Order>,
     ) -> News {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let (mut until, mut asked) = (None, false);
+        let (mut until, mut asked, mut parting) = (None, false, false);
         let (mut input, mut output) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
         let news = loop {
             let used = self.session.handle_input(Instant::now(), &input);
@@ -179,6 +181,9 @@ impl Pump {
                 Some(news) => break news,
                 None if used > 0 && !input.is_empty() => continue,
                 None => {}
+            }
+            if parting && self.texts.is_empty() {
+                break self.stop().await;
             }
             if output.len() < BUFFER {
                 let room = BUFFER - output.len();
@@ -206,6 +211,10 @@ impl Pump {
                 order = orders.recv(), if until.is_none() => match order {
                     Some(Order::Text(text, reply)) => self.text(text, reply),
                     Some(Order::Drain) if self.expects_a_file() => until = Some(Instant::now() + FAREWELL),
+                    // What was just typed may have arrived; its answer says so.
+                    Some(Order::Stop | Order::Drain) | None if !self.texts.is_empty() => {
+                        (until, parting) = (Some(Instant::now() + LAST_WORD), true);
+                    }
                     Some(Order::Stop | Order::Drain) | None => break self.stop().await,
                 },
                 () = carnet_net::until(until) => break self.stop().await,
@@ -583,5 +592,22 @@ mod tests {
         orders.send(Order::Stop).await.unwrap();
         assert!(matches!(one.await.unwrap(), News::Done));
         assert!(matches!(two.await.unwrap(), News::Done));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_waits_a_moment_for_the_answer_to_what_was_typed() {
+        let (near, far) = tokio::io::duplex(BUFFER);
+        let (orders, ordered) = mpsc::channel(2);
+        let leaves = tokio::spawn(pump(session("a", "b"), near, ordered));
+        let (reply, answer) = oneshot::channel();
+        orders.send(Order::Text("goodbye".into(), reply)).await.unwrap();
+        orders.send(Order::Stop).await.unwrap();
+        // The peer is slower than the one who leaves.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (_kept, other) = mpsc::channel(1);
+        let stays = tokio::spawn(pump(session("b", "a"), far, other));
+        answer.await.unwrap().expect("it arrived, and is known to have");
+        assert!(matches!(leaves.await.unwrap(), News::Done));
+        stays.await.unwrap();
     }
 }
