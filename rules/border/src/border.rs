@@ -6,6 +6,7 @@ use crate::context::{Both, Side};
 use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of};
 use crate::event::{Cause, Event};
 use crate::gateways::Report;
+use crate::outside::understood;
 use crate::route::network_of;
 use crate::session::Fault;
 use crate::subscription::Subscription;
@@ -399,6 +400,7 @@ impl Border {
             if ends.is_none_or(|ends| Some(ends.of(from).network) != network) {
                 return Err(Fault::new(481, "no such call"));
             }
+            understood(message)?;
             let message = message.clone();
             if self.calls.contains_key(&call) {
                 self.with(call, |call, core| call.request(core, now, from, key, message));
@@ -414,6 +416,7 @@ impl Border {
                 Err(Fault::new(483, "Max-Forwards is used up"))
             }
             Method::Register => {
+                understood(message)?;
                 self.core.register(now, network, key, message.clone(), hop.clone());
                 Ok(())
             }
