@@ -126,7 +126,7 @@ impl Files {
                     self.lost.remove(key);
                 }
             }
-            UeEvent::Ended { call, failure } => {
+            UeEvent::Ended { call, failure, .. } => {
                 let key = self.up.remove(call);
                 if failure.is_some() && !self.done.contains(call) {
                     self.lost.extend(key);
@@ -238,7 +238,7 @@ impl Terminal {
                         UeEvent::Incoming { call: asked, .. } if self.asks => {
                             self.asked = Some(asked);
                         }
-                        UeEvent::Ended { call: over, failure } => {
+                        UeEvent::Ended { call: over, failure, .. } => {
                             if self.asked == Some(over) {
                                 self.asked = None;
                             }
