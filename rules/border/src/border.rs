@@ -1,5 +1,6 @@
 //! The border as one machine: SIP and gateway messages in, SIP and gateway messages out.
 
+use crate::admission::Origin;
 use crate::call::{Call, Kind};
 use crate::config::Config;
 use crate::context::{Both, Side};
@@ -124,6 +125,22 @@ impl Border {
     /// says.
     pub fn gateway_of(&self, mid: &h248::MId) -> Option<&GatewayName> {
         self.core.gateways.gateway_of(mid)
+    }
+
+    /// Whether a message that names `gateway` as its sender is to be taken. If not, the driver hands
+    /// it to nobody, answers nothing and changes nothing; a rate-limited event tells of it.
+    pub fn admit_gateway(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        origin: Origin,
+        message: &h248::Message,
+    ) -> bool {
+        let outcome = self.core.gateways.admit(now, gateway, origin, message);
+        if let Err(Some(event)) = &outcome {
+            self.core.events.push_back(event.clone());
+        }
+        outcome.is_ok()
     }
 
     /// The driver has a way to a gateway. The gateway is used once it has registered.
