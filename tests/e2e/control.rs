@@ -132,10 +132,11 @@ fn a_sealed_call_with_binary_control() {
     }
 }
 
-/// A border with its gateway, and a stranger in the same network who speaks in the gateway's name
-/// for longer than the gateway may be silent.
-fn in_the_name_of_a_gateway(peers: bool, method: &str) {
-    let Some(mut lab) = Lab::new() else { return };
+/// A border with its gateway, and a stranger in the same network who speaks in a gateway's name
+/// for longer than the gateway may be silent. How many answers he gets, and the border's log; `None`
+/// where there can be no lab.
+fn in_the_name_of(gateway: &str, peers: bool, method: &str) -> Option<(usize, String)> {
+    let mut lab = Lab::new()?;
     network::build(&mut lab);
     lab.join("stranger", "core-a", "10.1.0.66/24");
     if peers {
@@ -148,7 +149,7 @@ fn in_the_name_of_a_gateway(peers: bool, method: &str) {
     }
     lab.wait_for("border-a", "err", "gateway-up", PATIENCE);
     let message = format!(
-        "MEGACO/3 <agw-a>\nTransaction = 9 {{ Context = - {{ ServiceChange = ROOT {{ Services {{ \
+        "MEGACO/3 <{gateway}>\nTransaction = 9 {{ Context = - {{ ServiceChange = ROOT {{ Services {{ \
          Method = {method}, Reason = \"905 Termination taken out of service\" }} }} }} }}\n"
     );
     let answers = lab.inside("stranger", || {
@@ -163,19 +164,33 @@ fn in_the_name_of_a_gateway(peers: bool, method: &str) {
         answers
     });
     let log = lab.output("border-a", "err");
-    assert_eq!(answers, 0, "{log}");
     assert!(!log.contains("gateway-lost"), "{log}");
     assert_eq!(log.matches("gateway-up").count(), 1, "{log}");
+    Some((answers, log))
+}
+
+/// The border keeps to its gateway and says so once.
+fn in_vain(peers: bool, method: &str) {
+    let Some((answers, log)) = in_the_name_of("agw-a", peers, method) else { return };
+    assert_eq!(answers, 0, "{log}");
     let told: Vec<_> = log.lines().filter(|line| line.contains("foreign-control")).collect();
     assert!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("10.1.0.66"), "{log}");
 }
 
 #[test]
 fn a_stranger_takes_no_gateway_out_of_service() {
-    in_the_name_of_a_gateway(false, "Forced");
+    in_vain(false, "Forced");
 }
 
 #[test]
 fn a_stranger_registers_as_no_gateway() {
-    in_the_name_of_a_gateway(true, "Restart");
+    in_vain(true, "Restart");
+}
+
+/// Perhaps somebody mistyped a name: he is told, and the operator once.
+#[test]
+fn a_gateway_that_nobody_knows_is_told_so() {
+    let Some((answers, log)) = in_the_name_of("agw-z", false, "Restart") else { return };
+    assert!(answers > 10, "{answers}: {log}");
+    assert_eq!(log.matches("a gateway that is not ours").count(), 1, "{log}");
 }

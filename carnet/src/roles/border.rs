@@ -29,6 +29,8 @@ struct Running {
     sip: SipSockets,
     control: ControlSockets,
     ways: HashMap<GatewayName, ControlPeer>,
+    /// When a gateway nobody knows was last logged.
+    stranger: Option<Instant>,
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -73,6 +75,7 @@ pub fn start(
         sip,
         control,
         ways: HashMap::new(),
+        stranger: None,
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
@@ -144,7 +147,12 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => {
                 let Some(gateway) = self.machine.border.gateway_of(&message.mid).cloned() else {
-                    tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
+                    /// Whoever sends many of them does not fill the log.
+                    const QUIET: Duration = Duration::from_secs(10);
+                    if self.stranger.is_none_or(|last| now >= last + QUIET) {
+                        self.stranger = Some(now);
+                        tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
+                    }
                     let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
                     let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
                     let _ = self.control.send(peer, refusal);
