@@ -8,10 +8,11 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "agw-a.toml",
     "agw-b.toml",
     "alice.toml",
+    "bob.toml",
     "border-a.toml",
     "border-b.toml",
     "interconnect-a.toml",
@@ -38,8 +39,10 @@ fn examples() -> tempfile::TempDir {
     let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
     let gateway = read("trgw-a.toml").replace("interconnect-a@tcp:10.1.0.3:2944", "local:interconnect-a");
     write("whole.toml", (read("interconnect-a.toml") + &gateway).as_bytes());
-    write("alice.password", b"alice's password\n");
-    write("alice.psk", b"000102030405060708090a0b0c0d0e0f\n");
+    for user in ["alice", "bob"] {
+        write(&format!("{user}.password"), b"a password\n");
+        write(&format!("{user}.psk"), b"000102030405060708090a0b0c0d0e0f\n");
+    }
     directory
 }
 
@@ -269,7 +272,7 @@ const MISTAKES: &[Mistake] = &[
         "alice.toml",
         "transport=tcp",
         "transport=sctp",
-        "`sctp` is not a transport",
+        "sctp is not a transport: udp, tcp or tls",
         "\"sip:198.51.100.1:5060;transport=sctp\"",
     ),
     ("alice.toml", "sip:198.51.100.1:5060", "198.51.100.1", "", "\"198.51.100.1;transport=tcp\""),

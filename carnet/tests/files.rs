@@ -173,7 +173,7 @@ fn what_cannot_be_sent_is_a_failure_with_a_sentence() {
     let directory = stage.directory.path().to_owned();
     for (path, said) in [(directory.join("none"), "No such file"), (directory, "directory")] {
         let mut alice = stage.send(&path);
-        assert_eq!(alice.ends(), Some(1));
+        assert_eq!(alice.ends(), Some(2));
         assert!(alice.words().contains(said), "{}", alice.words());
     }
 }

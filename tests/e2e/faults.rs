@@ -128,7 +128,8 @@ fn calls_that_cannot_be() {
     assert_eq!(lab.process(alice).wait(SOON), Some(1), "{}", lab.output("alice", "out"));
     assert!(asked.elapsed() < SOON);
     let said = reason(&lab.output("alice", "out"));
-    assert_eq!(said, "the key server could not be reached to get a ticket");
+    assert!(said.starts_with("the key server could not be reached to get a ticket: "), "{said}");
+    assert!(said.contains("refused") || said.contains("unreachable"), "the cause is said too: {said}");
 
     for (host, ..) in MEDIA_HOSTS {
         lab.until(SOON, &format!("{host} gives its sockets back"), |lab| media_sockets(lab, host).is_empty());

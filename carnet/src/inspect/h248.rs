@@ -538,8 +538,15 @@ mod tests {
         let compact = convert(ADD.as_bytes(), To::Compact).unwrap();
         assert!(compact.starts_with(b"!/3 <a.example>\nT=7{C=${A=ip/1/${M{ST=1{O{MO=IN,"));
         assert_eq!(convert(&compact, To::Text).unwrap(), convert(ADD.as_bytes(), To::Text).unwrap());
-        assert_eq!(convert(ADD.as_bytes(), To::Binary).unwrap_err().class, "unsupported");
-        assert_eq!(all(b"\x30\x03").1.unwrap_err().class, "unsupported");
+        let binary = convert(ADD.as_bytes(), To::Binary).unwrap();
+        let text = convert(&binary, To::Compact).unwrap();
+        assert!(text.starts_with(b"!/3 <a.example>\nT=7{C=${A=ip/1/${M{ST=1{O{MO=IN,"));
+        assert_eq!(convert(&text, To::Binary).unwrap(), binary);
+        // Two after each other, as in a log.
+        assert_eq!(all(&binary.repeat(2)).0.len(), 2);
+        let unsayable = b"MEGACO/3 <a> T=7{C=1{S=a-name-of-many-octets}}";
+        assert_eq!(convert(unsayable, To::Binary).unwrap_err().class, "unsupported");
+        assert_eq!(all(b"\x30\x03").1.unwrap_err().class, "syntax");
         assert_eq!(all(b"").1.unwrap_err().class, "truncated");
         assert_eq!(all(b"MEGACO/3 <a> Nope").1.unwrap_err().offset, 13);
     }

@@ -97,7 +97,12 @@ impl KmsClient {
             .body(Full::new(Bytes::from(octets)))
             .map_err(|_| FetchError::Url(format!("`{url}` cannot be asked for")))?;
         if !secure {
-            return post(stream, request).await;
+            return post(stream, request).await.map_err(|error| match error {
+                FetchError::Unreachable(why) => {
+                    FetchError::Unreachable(format!("{why}: no HTTP is spoken there, perhaps HTTPS"))
+                }
+                other => other,
+            });
         }
         let peer = match &self.pinned {
             Some(fingerprint) => Peer::Fingerprints(vec![fingerprint.clone()]),
@@ -114,6 +119,13 @@ pub struct Place {
     secure: bool,
     host: String,
     port: u16,
+}
+
+impl Place {
+    /// The host as it stands in a URI: an IPv6 address in brackets.
+    pub fn host(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
 }
 
 /// Reads the URL of a service: `https:` or `http:`, with a host.

@@ -14,8 +14,9 @@ use carnet_mikey::Psk;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::first_hop::FirstHop;
 use super::interop::{Interop, InteropSettings};
-use crate::kms::client::ServerTrust;
+use crate::kms::client::{ServerTrust, check_url};
 
 /// Everything a client is started with.
 pub struct UeConfig {
@@ -81,7 +82,8 @@ pub struct Settings {
     /// File that holds the password
     #[arg(long, value_name = "FILE", global = true)]
     pub password_file: Option<PathBuf>,
-    /// First hop: sip:192.0.2.1:5060;transport=tcp [default: the domain of --user]
+    /// First hop: sip:192.0.2.1:5060;transport=tcp [default: the domain of --user]. Without a
+    /// transport, UDP for an address and what DNS says for a name; large messages take TCP
     #[arg(long, value_name = "URI", global = true)]
     pub proxy: Option<String>,
     /// Do not register
@@ -155,7 +157,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A setting is not there.
-    #[error("{0} is missing: give --{0}, or {0} in the [ue] table of the configuration")]
+    #[error("{0} is missing: give --{flag}, or {0} in the [ue] table of the configuration", flag = flag(.0))]
     Missing(&'static str),
     /// A setting cannot be used.
     #[error("{name}: {reason}")]
@@ -165,6 +167,11 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
+}
+
+/// The flag for a key of the `[ue]` table.
+fn flag(key: &'static str) -> &'static str {
+    if key == "identity" { "user" } else { key }
 }
 
 #[derive(Deserialize)]
@@ -226,14 +233,15 @@ impl Settings {
 
     /// Reads the secrets, fills in what follows from the rest, and says what is missing.
     pub fn resolve(self, inbox: Option<PathBuf>) -> Result<UeConfig, ConfigError> {
-        let identity = self.identity.ok_or(ConfigError::Missing("user"))?;
+        let identity = self.identity.ok_or(ConfigError::Missing("identity"))?;
         let identity = if identity.contains(':') { identity } else { format!("sip:{identity}") };
         let (name, domain) = identity
             .split_once(':')
             .and_then(|(_, rest)| rest.split_once('@'))
             .map(|(name, domain)| (name.to_owned(), domain.to_owned()))
+            .filter(|_| carnet_sip::Uri::parse(&identity).is_ok())
             .ok_or_else(|| ConfigError::Bad {
-                name: "user",
+                name: "identity",
                 reason: format!("{identity} is not like sip:alice@example.com"),
             })?;
         let password = match &self.password_file {
@@ -263,10 +271,10 @@ impl Settings {
                     (None, Some(path)) => ServerTrust::File(path),
                     (None, None) => ServerTrust::System,
                 };
-                let host = url.split("://").nth(1).unwrap_or(&url);
-                let host = host.split(['/', ':']).next().unwrap_or(host);
+                let place = check_url(&url)
+                    .map_err(|error| ConfigError::Bad { name: "kms", reason: error.to_string() })?;
                 Some(KmsAccount {
-                    identity: self.kms_identity.unwrap_or_else(|| format!("sip:{host}")),
+                    identity: self.kms_identity.unwrap_or_else(|| format!("sip:{}", place.host())),
                     key_name: self.kms_key_name.unwrap_or_else(|| identity.clone()),
                     key,
                     trust,
@@ -277,9 +285,11 @@ impl Settings {
         if kms.is_none() && !self.allow_clear {
             return Err(ConfigError::Missing("kms"));
         }
+        let proxy = self.proxy.unwrap_or_else(|| format!("sip:{domain}"));
+        FirstHop::parse(&proxy).map_err(|reason| ConfigError::Bad { name: "proxy", reason })?;
         Ok(UeConfig {
             user: self.auth_user.unwrap_or(name),
-            proxy: self.proxy.unwrap_or_else(|| format!("sip:{domain}")),
+            proxy,
             identity,
             password,
             register: !self.no_register,
@@ -336,6 +346,33 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_used_is_named_by_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f").unwrap();
+        let settings = |proxy: &str, kms: &str| Settings {
+            identity: Some("sip:alice@example.com".into()),
+            proxy: Some(proxy.into()),
+            kms: Some(kms.into()),
+            kms_key_file: Some(key.clone()),
+            ..Settings::default()
+        };
+        let kms = settings("sip:192.0.2.1", "https://[2001:db8::1]:8443").resolve(None).unwrap().kms.unwrap();
+        assert_eq!(kms.identity, "sip:[2001:db8::1]");
+        for (proxy, kms, wrong) in [
+            ("192.0.2.1", "https://kms.example", "proxy"),
+            ("sip:192.0.2.1;transport=foo", "https://kms.example", "proxy"),
+            ("sip:192.0.2.1", "kms.example:8443", "kms"),
+            ("sip:192.0.2.1", "ftp://kms.example", "kms"),
+        ] {
+            let error = settings(proxy, kms).resolve(None).err().unwrap();
+            assert!(matches!(error, ConfigError::Bad { name, .. } if name == wrong), "{error}");
+        }
+        let message = Settings::default().resolve(None).err().unwrap().to_string();
+        assert!(message.contains("--user") && message.contains("identity in the [ue] table"), "{message}");
+    }
+
+    #[test]
     fn a_wrong_file_is_pointed_at() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ue.toml");
@@ -350,6 +387,6 @@ mod tests {
         assert!(matches!(settings.clone().resolve(None), Err(ConfigError::Missing("kms"))));
         assert!(Settings { allow_clear: true, ..settings }.resolve(None).is_ok());
         let nobody = Settings { identity: Some("alice".into()), allow_clear: true, ..Settings::default() };
-        assert!(matches!(nobody.resolve(None), Err(ConfigError::Bad { name: "user", .. })));
+        assert!(matches!(nobody.resolve(None), Err(ConfigError::Bad { name: "identity", .. })));
     }
 }

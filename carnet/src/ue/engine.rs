@@ -2,7 +2,7 @@
 //! and does what it says.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_client::{
@@ -11,15 +11,16 @@ use carnet_client::{
 };
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_sip::{
-    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, Scheme, SessionTimers,
+    Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, SentBy, SessionTimers,
     Transmit, Transport, Uri, host_of,
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, Trust};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::UeConfig;
 use super::event::UeEvent;
+use super::first_hop::FirstHop;
 use super::inbox::Inbox;
 use super::kms::KmsLink;
 use super::media::{self, Line, News, Order};
@@ -29,33 +30,47 @@ use super::{Command, UeError};
 
 /// How long a call may take to end when the connection is gone already.
 const BYE_GRACE: Duration = Duration::from_secs(1);
-/// How long BYE and the end of the registration may take when the client stops.
-const STOP_GRACE: Duration = Duration::from_secs(4);
+/// How long a connection may take to close in order before BYE takes it away.
+const CLOSE_GRACE: Duration = Duration::from_secs(4);
+/// How long the calls and the registration may take to end when the client stops.
+const STOP_GRACE: Duration = Duration::from_secs(6);
+/// How often a port is looked for that is free for both UDP and TCP.
+const PORTS: u32 = 16;
 /// Texts waiting for a connection to take them.
 const ORDERS: usize = 32;
 
 /// The machine together with the wall clock, which its driver reads for it.
-struct Wired(Client);
+struct Wired {
+    client: Client,
+    /// Where we are, for requests inside a dialog too, which name only where they go.
+    locals: Vec<(Transport, SocketAddr)>,
+}
 
 impl SipMachine for Wired {
     fn handle_input(&mut self, now: Instant, input: Input) {
-        self.0.handle_sip(now, SystemTime::now(), input);
+        self.client.handle_sip(now, SystemTime::now(), input);
     }
 
     fn transport_failed(&mut self, now: Instant, hop: &Hop) {
-        self.0.transport_failed(now, SystemTime::now(), hop);
+        self.client.transport_failed(now, SystemTime::now(), hop);
     }
 
     fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer) {
-        self.0.handle_answer(now, SystemTime::now(), query, answer);
+        self.client.handle_answer(now, SystemTime::now(), query, answer);
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.0.poll_transmit()
+        let mut transmit = self.client.poll_transmit()?;
+        let hop = &mut transmit.hop;
+        if hop.local.is_none() && hop.flow.is_none() {
+            let ours = self.locals.iter().find(|(transport, _)| *transport == hop.transport);
+            hop.local = ours.map(|(_, local)| *local);
+        }
+        Some(transmit)
     }
 
     fn poll_query(&mut self) -> Option<Query> {
-        self.0.poll_query()
+        self.client.poll_query()
     }
 }
 
@@ -69,6 +84,8 @@ struct Known {
     /// The file that is offered to us.
     offered: Option<FileOffer>,
     fate: Fate,
+    /// Both sides have agreed to the session.
+    agreed: bool,
     /// Where the connection is made to, until it is.
     remote: Option<watch::Sender<Option<Remote>>>,
     orders: Option<mpsc::Sender<Order>>,
@@ -95,10 +112,13 @@ pub(super) struct Engine {
     /// Kept: when it is dropped the sockets drain.
     _drain: carnet_net::Drain,
     identity: String,
+    proxy: FirstHop,
     media_address: IpAddr,
     answer: bool,
     register: bool,
     kms: Option<KmsLink>,
+    /// Why the key server brought nothing, the last time it did not.
+    kms_trouble: Option<String>,
     psk: PskContext,
     inbox: Option<Inbox>,
     calls: HashMap<CallId, Known>,
@@ -116,62 +136,51 @@ pub(super) struct Engine {
 
 /// Both ends of a channel from tasks of ours.
 type Pipe<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
-type Fetched = (FetchId, Result<Vec<u8>, FetchError>);
+type Fetched = (FetchId, Result<Vec<u8>, (FetchError, String)>);
 
 impl Engine {
     pub(super) async fn open(config: UeConfig, events: mpsc::Sender<UeEvent>) -> Result<Self, UeError> {
         let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
         let identity = Uri::parse(&config.identity).map_err(|error| setup(&error))?;
-        let proxy = Uri::parse(&config.proxy).map_err(|error| setup(&error))?;
-        let transport = transport_of(&proxy)?;
-        let local = reach(&config, &proxy, transport).await?;
+        let proxy = FirstHop::parse(&config.proxy).map_err(UeError::Setup)?;
+        let local = proxy.source(config.listen).await?;
 
-        let tls = (transport == Transport::Tls).then(|| sip_tls(&config)).transpose()?;
-        // Without a certificate nobody connects to us by TLS: what is for us comes by our connection.
-        // "Any address" is one of the family in which the first hop is.
-        let mut address = config.listen;
-        if address.ip().is_unspecified() && local.is_ipv6() {
-            address.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
-        }
-        let listen = Listen { transport, address };
-        let listening = if transport == Transport::Tls { Vec::new() } else { vec![listen] };
+        let tls = proxy.is_tls().then(|| sip_tls(&config)).transpose()?;
         let (drain, token) = carnet_net::drain();
-        let sip_config = SipConfig { listen: listening, tls, ..SipConfig::default() };
-        let (sockets, sip) = SipSockets::open(sip_config, &token).map_err(|error| setup(&error))?;
+        let (sockets, sip) = sip_sockets(&proxy, local, config.listen, tls, &token)?;
         let port = sockets.listening().first().map(|listen| listen.address.port());
 
         let user = identity.user().unwrap_or("carnet").to_owned();
-        let contact = Uri::sip(Some(&user), &host_of(local), port)
-            .and_then(|uri| uri.with_param("transport", Some(&transport.to_string().to_ascii_lowercase())))
-            .map_err(|error| setup(&error))?;
+        let mut contact = Uri::sip(Some(&user), &host_of(local), port).map_err(|error| setup(&error))?;
+        if let Some(transport) = proxy.contact_transport() {
+            contact = contact.with_param("transport", Some(transport)).map_err(|error| setup(&error))?;
+        }
         // What we send comes from the address we say we are at: a border takes anything else for
         // a sign of address translation.
-        let ours = port.map(|port| SocketAddr::new(local, port));
-        let destination = match proxy.ip() {
-            Some(ip) => {
-                let remote = SocketAddr::new(ip, proxy.port().unwrap_or(transport.default_port()));
-                Destination::Hops(vec![Hop { local: ours, ..Hop::new(transport, remote) }])
-            }
-            None => Destination::Uri(proxy)
-                .leaving(&ours.map(|ours| (transport, ours)).into_iter().collect::<Vec<_>>()),
+        let ours = SocketAddr::new(local, port.unwrap_or(0));
+        let locals: Vec<_> = proxy.transports().iter().map(|transport| (*transport, ours)).collect();
+        let sent_by =
+            |transport: &Transport| SentBy { transport: *transport, local: None, host: host_of(local), port };
+        let endpoint = carnet_sip::Config {
+            software: Some(concat!("carnet/", env!("CARGO_PKG_VERSION")).into()),
+            transports: proxy.transports().to_vec(),
+            sent_by: proxy.transports().iter().map(sent_by).collect(),
+            ..carnet_sip::Config::default()
         };
+        let endpoint = Endpoint::new(endpoint, Box::new(OsRandom));
+        let destination = Destination::Uri(proxy.uri().clone()).leaving(&locals);
         let kms = config.kms.as_ref().map(|account| KmsLink::new(account, &config.interop)).transpose()?;
         let psk = config.interop.psk.clone();
         let inbox = config.inbox.clone().map(|directory| Inbox::new(directory, config.max_file));
         let (media_address, answer, register) =
             (config.media.unwrap_or(local), config.answer, config.register);
         let name = config.identity.clone();
-        let endpoint = carnet_sip::Config {
-            software: Some(concat!("carnet/", env!("CARGO_PKG_VERSION")).into()),
-            transports: vec![transport],
-            ..carnet_sip::Config::default()
-        };
-        let endpoint = Endpoint::new(endpoint, Box::new(OsRandom));
         let client = client_config(config, identity, contact, destination).map_err(|error| setup(&error))?;
         let client = Client::new(client, endpoint, Box::new(OsRandom), SystemTime::now())
             .map_err(|error| setup(&error))?;
         Ok(Self {
-            machine: Wired(client),
+            machine: Wired { client, locals },
+            proxy,
             sockets,
             sip,
             _drain: drain,
@@ -180,6 +189,7 @@ impl Engine {
             answer,
             register,
             kms,
+            kms_trouble: None,
             psk: PskContext::new(psk).map_err(|error| setup(&error))?,
             inbox,
             calls: HashMap::new(),
@@ -195,7 +205,7 @@ impl Engine {
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         if self.register {
-            self.machine.0.register(Instant::now());
+            self.machine.client.register(Instant::now());
         }
         loop {
             self.settle().await;
@@ -211,7 +221,12 @@ impl Engine {
                 },
                 Some((call, news)) = self.news.1.recv() => self.media_news(call, news).await,
                 Some((id, result)) = self.fetched.1.recv() => {
-                    self.machine.0.handle_fetched(Instant::now(), SystemTime::now(), id, result);
+                    let (result, cause) = match result {
+                        Ok(octets) => (Ok(octets), None),
+                        Err((error, cause)) => (Err(error), Some(cause)),
+                    };
+                    self.kms_trouble = cause;
+                    self.machine.client.handle_fetched(Instant::now(), SystemTime::now(), id, result);
                 }
                 () = carnet_net::until(at) => self.tick().await,
             }
@@ -225,7 +240,7 @@ impl Engine {
         let stop = self.stopping.as_ref().map(|(_, at, _)| *at);
         let dying = self.dying.iter().map(|(at, _)| *at).min();
         let stopped = self.stopped.values().map(|(_, _, at)| *at).min();
-        [self.machine.0.poll_timeout(), stop, dying, stopped].into_iter().flatten().min()
+        [self.machine.client.poll_timeout(), stop, dying, stopped].into_iter().flatten().min()
     }
 
     async fn tick(&mut self) {
@@ -241,9 +256,9 @@ impl Engine {
         self.dying = later;
         let due: Vec<(Instant, CallId)> = due;
         for (_, call) in due {
-            self.machine.0.hang_up(now, SystemTime::now(), call);
+            self.machine.client.hang_up(now, SystemTime::now(), call);
         }
-        self.machine.0.handle_timeout(now, SystemTime::now());
+        self.machine.client.handle_timeout(now, SystemTime::now());
     }
 
     /// Drains the machine: sends, asks the key server, acts on events.
@@ -251,17 +266,17 @@ impl Engine {
         let now = Instant::now();
         loop {
             self.sockets.flush(now, &mut self.machine);
-            while let Some(fetch) = self.machine.0.poll_fetch() {
+            while let Some(fetch) = self.machine.client.poll_fetch() {
                 let (link, answers) = (self.kms.clone(), self.fetched.0.clone());
                 tokio::spawn(async move {
                     let result = match link {
                         Some(link) => link.ask(fetch.purpose, fetch.octets).await,
-                        None => Err(FetchError::Unreachable),
+                        None => Err((FetchError::Unreachable, "there is none".to_owned())),
                     };
                     let _ = answers.send((fetch.id, result)).await;
                 });
             }
-            match self.machine.0.poll_event() {
+            match self.machine.client.poll_event() {
                 Some(event) => self.happened(event).await,
                 None => return,
             }
@@ -275,6 +290,11 @@ impl Engine {
             Event::Registered { expires } => {
                 self.registered = true;
                 self.tell(UeEvent::Registered { identity: self.identity.clone(), expires }).await;
+            }
+            Event::FlowLost => {
+                self.registered = false;
+                let reason = "the connection to the network was lost; registering again".to_owned();
+                self.tell(UeEvent::NotRegistered { reason }).await;
             }
             Event::RegistrationFailed { reason } => {
                 self.registered = false;
@@ -290,14 +310,14 @@ impl Engine {
                     Purpose::SendFile(file) => Some(file),
                     _ => None,
                 };
-                let wanted = self.answer && (file.is_none() || self.inbox.is_some());
+                let homeless = file.is_some() && self.inbox.is_none();
                 let known = Known { peer: from.clone(), offered: file.clone(), ..Known::default() };
                 self.calls.insert(call, known);
                 self.tell(UeEvent::Incoming { call, from, file, sealed }).await;
-                if wanted {
-                    self.accept(call).await;
+                if homeless {
+                    self.machine.client.refuse(Instant::now(), call, &Refusal::NoFiles);
                 } else if self.answer {
-                    self.machine.0.decline(Instant::now(), call);
+                    self.accept(call).await;
                 }
             }
             Event::Media { call, media } => self.connect(call, *media),
@@ -308,7 +328,7 @@ impl Engine {
                 }
             }
             Event::Refused { call, from, reason } => {
-                let sentence = format!("refused a call from {from}: {reason}");
+                let sentence = format!("refused a call from {from}: {}", self.explain(&reason));
                 self.tell(UeEvent::Ended { call, failure: Some((reason.word(), sentence)), said: None })
                     .await;
             }
@@ -327,12 +347,31 @@ impl Engine {
         }
     }
 
+    /// One sentence for a refusal, with what only we know of it.
+    fn explain(&self, refusal: &Refusal) -> String {
+        match (refusal, &self.kms_trouble) {
+            (Refusal::KmsUnreachable(_) | Refusal::KmsRefused(_, None), Some(cause)) => {
+                format!("{refusal}: {cause}")
+            }
+            (Refusal::NoFiles, _) => format!("{refusal}; `carnet ue receive` takes files"),
+            _ => refusal.to_string(),
+        }
+    }
+
     /// Tells that a call is over, and why if it was not to end so.
     async fn over(&mut self, call: CallId, known: Known, ending: &Ending) {
         let unfinished = known.is_unfinished();
         let failure = match (known.failure.or_else(|| known.fate.failure()), ending.refusal()) {
             (Some(sentence), _) => Some(("media", sentence)),
-            (None, Some(refusal)) => Some((refusal.word(), refusal.to_string())),
+            (None, Some(refusal)) => Some((refusal.word(), self.explain(refusal))),
+            // Agreed, and then nothing came of it.
+            (None, None) if known.agreed && !known.fate.is_up() && !known.hanging_up => {
+                let why = match ending {
+                    Ending::Peer(Some(reason)) => format!("the other side ended the call: {reason}"),
+                    _ => "the other side ended the call".to_owned(),
+                };
+                Some(("no-connection", format!("{why} before the connection was up")))
+            }
             // Somebody on the way may have ended a call that both ends wanted.
             (None, None) if unfinished => {
                 Some(("incomplete", "the call ended before the file had arrived".to_owned()))
@@ -357,10 +396,10 @@ impl Engine {
                 if let Some(known) = self.calls.get_mut(&call) {
                     known.listener = Some(listener);
                 }
-                self.machine.0.accept(Instant::now(), call, address, start);
+                self.machine.client.accept(Instant::now(), call, address, start);
             }
             Err(error) => {
-                self.machine.0.decline(Instant::now(), call);
+                self.machine.client.decline(Instant::now(), call);
                 self.tell(UeEvent::Trouble { message: format!("no address for media: {error}") }).await;
             }
         }
@@ -372,6 +411,7 @@ impl Engine {
         let known = self.calls.entry(call).or_default();
         known.orders = Some(send);
         known.remote = Some(place);
+        known.agreed = true;
         let listener = known.listener.take().filter(|_| media.tcp == TcpRole::Passive);
         let peer = media.seal.as_ref().map_or_else(|| known.peer.clone(), |seal| seal.peer.clone());
         let line = Line {
@@ -404,18 +444,20 @@ impl Engine {
         match news {
             News::Failed(sentence) if known.hanging_up => {
                 known.failure = Some(sentence);
-                self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
+                self.machine.client.hang_up(Instant::now(), SystemTime::now(), call);
             }
             News::Failed(sentence) => {
                 known.failure = Some(sentence.clone());
-                self.machine.0.media_failed(Instant::now(), call, Refusal::Connection(sentence));
+                self.machine.client.media_failed(Instant::now(), call, Refusal::Connection(sentence));
             }
             // What was to be sent is sent: the end is ours to say.
             News::Sent => {
                 known.sent = true;
-                self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
+                self.machine.client.hang_up(Instant::now(), SystemTime::now(), call);
             }
-            News::Done if known.hanging_up => self.machine.0.hang_up(Instant::now(), SystemTime::now(), call),
+            News::Done if known.hanging_up => {
+                self.machine.client.hang_up(Instant::now(), SystemTime::now(), call);
+            }
             // The peer's BYE is on its way, as a rule.
             News::Done => self.dying.push((Instant::now() + BYE_GRACE, call)),
         }
@@ -439,7 +481,7 @@ impl Engine {
                 }
             }
             Command::Accept(call) => self.accept(call).await,
-            Command::Decline(call) => self.machine.0.decline(Instant::now(), call),
+            Command::Decline(call) => self.machine.client.decline(Instant::now(), call),
             Command::HangUp(call) => self.hang_up(call),
             Command::Stop(reply) => self.stop(Some(reply)),
         }
@@ -451,17 +493,17 @@ impl Engine {
         if let Some(known) = self.calls.get_mut(&call) {
             known.hanging_up = true;
             if known.orders.as_ref().is_some_and(|orders| orders.try_send(Order::Stop).is_ok()) {
+                self.dying.push((Instant::now() + CLOSE_GRACE, call));
                 return;
             }
         }
-        self.machine.0.hang_up(Instant::now(), SystemTime::now(), call);
+        self.machine.client.hang_up(Instant::now(), SystemTime::now(), call);
     }
 
     async fn call(&mut self, uri: &str, file: Option<(FileOffer, Source)>) -> Result<CallId, UeError> {
         let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
-        let full = if uri.contains(':') { uri.to_owned() } else { format!("sip:{uri}") };
-        let to = Uri::parse(&full)
-            .map_err(|error| UeError::Setup(format!("{uri} is not a SIP address: {error}")))?;
+        let to = self.proxy.callee(uri).map_err(UeError::Setup)?;
+        let full = to.to_string();
         let listener = TcpListener::bind((self.media_address, 0)).await.map_err(|error| setup(&error))?;
         let local = listener.local_addr().map_err(|error| setup(&error))?;
         let (purpose, file) = match file {
@@ -470,7 +512,7 @@ impl Engine {
         };
         let call = self
             .machine
-            .0
+            .client
             .call(Instant::now(), SystemTime::now(), to, purpose, local)
             .map_err(UeError::Refused)?;
         self.calls.insert(call, Known { peer: full, listener: Some(listener), file, ..Known::default() });
@@ -478,11 +520,10 @@ impl Engine {
     }
 
     fn stop(&mut self, reply: Option<oneshot::Sender<()>>) {
-        let now = Instant::now();
         for call in self.calls.keys().copied().collect::<Vec<_>>() {
-            self.machine.0.hang_up(now, SystemTime::now(), call);
+            self.hang_up(call);
         }
-        self.stopping = Some((reply, now + STOP_GRACE, false));
+        self.stopping = Some((reply, Instant::now() + STOP_GRACE, false));
     }
 
     /// Whether the client has stopped; on the way there, takes the registration back once the
@@ -493,12 +534,12 @@ impl Engine {
         if now >= *deadline {
             return true;
         }
-        if !self.machine.0.is_idle() || !self.stopped.is_empty() {
+        if !self.machine.client.is_idle() || !self.stopped.is_empty() {
             return false;
         }
         if !*unregistering && self.registered {
             *unregistering = true;
-            self.machine.0.unregister(now);
+            self.machine.client.unregister(now);
             self.sockets.flush(now, &mut self.machine);
             return false;
         }
@@ -545,34 +586,39 @@ fn client_config(
     })
 }
 
-/// The transport towards the first hop. Offers with keys do not fit into a datagram, so without a
-/// word it is TCP.
-fn transport_of(proxy: &Uri) -> Result<Transport, UeError> {
-    match proxy.param("transport") {
-        Some(name) => Transport::parse(name)
-            .ok_or_else(|| UeError::Setup(format!("{name} is not a transport: udp, tcp or tls"))),
-        None if proxy.scheme() == Scheme::Sips => Ok(Transport::Tls),
-        None => Ok(Transport::Tcp),
+/// Listens where others reach us: by UDP and TCP on one port, because whoever has a large request
+/// for a place that is named without a transport takes TCP to the same port (RFC 3261 §18.1.1).
+fn sip_sockets(
+    proxy: &FirstHop,
+    local: IpAddr,
+    listen: SocketAddr,
+    tls: Option<SipTls>,
+    drain: &carnet_net::Token,
+) -> Result<(SipSockets, mpsc::Receiver<SipEvent>), UeError> {
+    let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
+    // Any address, but of the IP version that we announce.
+    let any: IpAddr = if local.is_ipv6() { [0u16; 8].into() } else { [0u8; 4].into() };
+    let ip = if listen.ip().is_unspecified() { any } else { listen.ip() };
+    let mut attempt = 1;
+    loop {
+        let port = match listen.port() {
+            0 if proxy.transports().len() > 1 => {
+                let free = UdpSocket::bind((ip, 0)).and_then(|socket| socket.local_addr());
+                free.map_err(|error| setup(&error))?.port()
+            }
+            port => port,
+        };
+        let address = SocketAddr::new(ip, port);
+        // Without a certificate nobody connects to us by TLS: what is for us comes by our connection.
+        let usable = proxy.transports().iter().filter(|transport| **transport != Transport::Tls);
+        let listen_on = usable.map(|transport| Listen { transport: *transport, address }).collect();
+        let config = SipConfig { listen: listen_on, tls: tls.clone(), ..SipConfig::default() };
+        match SipSockets::open(config, drain) {
+            Ok(open) => return Ok(open),
+            Err(_) if listen.port() == 0 && attempt < PORTS => attempt += 1,
+            Err(error) => return Err(setup(&error)),
+        }
     }
-}
-
-/// Our address as the first hop sees it. No packet is sent for this.
-async fn reach(config: &UeConfig, proxy: &Uri, transport: Transport) -> Result<IpAddr, UeError> {
-    if !config.listen.ip().is_unspecified() {
-        return Ok(config.listen.ip());
-    }
-    let port = proxy.port().unwrap_or(transport.default_port());
-    let any: IpAddr = if proxy.ip().is_some_and(|ip| ip.is_ipv6()) {
-        std::net::Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    let probe = async {
-        let socket = UdpSocket::bind((any, 0)).await?;
-        socket.connect((proxy.host().trim_matches(['[', ']']), port)).await?;
-        Ok::<_, std::io::Error>(socket.local_addr()?.ip())
-    };
-    probe.await.map_err(|error| UeError::Setup(format!("{} cannot be reached: {error}", proxy.host())))
 }
 
 fn sip_tls(config: &UeConfig) -> Result<SipTls, UeError> {

@@ -34,18 +34,27 @@ impl KmsLink {
         })
     }
 
-    pub(super) async fn ask(&self, purpose: FetchPurpose, octets: Vec<u8>) -> Result<Vec<u8>, FetchError> {
+    /// Asks once. An error comes with its cause in words.
+    pub(super) async fn ask(
+        &self,
+        purpose: FetchPurpose,
+        octets: Vec<u8>,
+    ) -> Result<Vec<u8>, (FetchError, String)> {
         let path = match purpose {
             FetchPurpose::Ticket => &self.request_path,
             FetchPurpose::Resolve => &self.resolve_path,
         };
         let url = format!("{}{path}", self.url);
         self.client.fetch(&url, octets).await.map_err(|error| {
-            tracing::warn!(url = %self.url, %error, "no answer from the key server");
+            tracing::debug!(url = %self.url, %error, "no answer from the key server");
             match error {
-                client::FetchError::Timeout => FetchError::TimedOut,
-                client::FetchError::Status(status) => FetchError::Status(status),
-                _ => FetchError::Unreachable,
+                client::FetchError::Timeout => (FetchError::TimedOut, error.to_string()),
+                client::FetchError::Status(status) => {
+                    (FetchError::Status(status), format!("it answered with HTTP status {status}"))
+                }
+                client::FetchError::Unreachable(cause) | client::FetchError::Url(cause) => {
+                    (FetchError::Unreachable, cause)
+                }
             }
         })
     }

@@ -6,6 +6,7 @@
 //!
 //! One task a call: this module makes the connection, [`pump`](super::pump) runs the session on it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use carnet_client::{CallId, Media, Remote, Seal, TcpRole, TlsRole};
@@ -13,7 +14,7 @@ use carnet_msrp::{Config, Session, Uri, parse_path};
 use carnet_net::OsRandom;
 use carnet_tls::{Keyring, Psk, PskContext, PskKey};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -86,10 +87,12 @@ impl Line {
             Err(_) => News::Failed("the connection did not come up".into()),
             Ok(Err(reason)) => News::Failed(reason),
             Ok(Ok(Made::Sealed((stream, report)))) => {
+                self.fate.connected();
                 let _ = self.events.send(UeEvent::Sealed { call: self.call, seal: report }).await;
                 self.pump(stream, orders).await
             }
             Ok(Ok(Made::Clear(stream))) => {
+                self.fate.connected();
                 let _ = self.events.send(UeEvent::Clear { call: self.call }).await;
                 self.pump(stream, orders).await
             }
@@ -109,12 +112,23 @@ impl Line {
     }
 
     async fn connect(&mut self) -> Result<TcpStream, String> {
+        let local = self.media.local.ip();
         loop {
             let remote = self.remote.borrow_and_update().clone().ok_or("the peer is nowhere")?;
             let attempt = async {
                 match &remote {
-                    Remote::Address(address) => TcpStream::connect(*address).await,
-                    Remote::Name(name, port) => TcpStream::connect((name.as_str(), *port)).await,
+                    Remote::Address(address) => connect_from(local, *address).await,
+                    Remote::Name(name, port) => {
+                        let places = tokio::net::lookup_host((name.as_str(), *port)).await?;
+                        let mut outcome = Err(std::io::ErrorKind::NotFound.into());
+                        for place in places {
+                            outcome = connect_from(local, place).await;
+                            if outcome.is_ok() {
+                                break;
+                            }
+                        }
+                        outcome
+                    }
                 }
             };
             let attempt = tokio::select! {
@@ -237,6 +251,16 @@ impl Line {
 enum Made {
     Sealed((carnet_tls::TlsStream<TcpStream>, SealReport)),
     Clear(TcpStream),
+}
+
+/// Connects from the address that we have announced: a gateway with a source filter takes no other
+/// (TS 23.334 §5.7). An address of the other IP version cannot be kept.
+async fn connect_from(local: IpAddr, remote: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if local.is_ipv4() == remote.is_ipv4() {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    socket.connect(remote).await
 }
 
 /// Waits for an order to stop; texts that are ordered before the connection is up fail.

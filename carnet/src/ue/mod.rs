@@ -14,8 +14,10 @@ pub mod config;
 mod door;
 mod engine;
 pub mod event;
+mod first_hop;
 mod inbox;
 pub mod interop;
+mod keyboard;
 mod kms;
 mod media;
 mod outbox;
@@ -47,6 +49,9 @@ pub enum UeError {
     /// It could not start.
     #[error("{0}")]
     Setup(String),
+    /// It was told to go before it had done what was asked for.
+    #[error("stopped before it was done")]
+    Interrupted,
     /// It has stopped.
     #[error("the client has stopped")]
     Stopped,
@@ -145,7 +150,12 @@ impl UeHandle {
     /// [`UeError::NotUp`], [`UeError::Undelivered`].
     pub async fn send_text(&self, call: CallId, text: &str) -> Result<(), UeError> {
         let text = text.to_owned();
-        self.ask(|reply| Command::Text { call, text, reply }).await?
+        match self.ask(|reply| Command::Text { call, text, reply }).await {
+            Ok(outcome) => outcome,
+            // Nobody is there any more to say what became of it: the client is gone, or only the call.
+            Err(_) if !self.commands.is_closed() => Err(UeError::NotUp),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an incoming call, where [`UeConfig::answer`] leaves that to us.

@@ -43,11 +43,22 @@ pub(super) struct Fate(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
+    up: bool,
     received: bool,
     failure: Option<String>,
 }
 
 impl Fate {
+    /// The connection has come up.
+    pub(super) fn connected(&self) {
+        self.state().up = true;
+    }
+
+    /// Whether the connection has ever been up.
+    pub(super) fn is_up(&self) -> bool {
+        self.state().up
+    }
+
     /// Whether the file that was offered to us is here.
     pub(super) fn is_received(&self) -> bool {
         self.state().received

@@ -2,21 +2,25 @@
 //!
 //! Lines typed go to the call, lines said go to the screen; over a pipe it is the same. `/bye` ends
 //! the call; with `--ask`, `y` and `n` answer an incoming one. The exit
-//! status is 0 when what was asked for is done, 1 when it was refused or failed, with one sentence
-//! on standard error, and 2 when the question was wrong. Of files received, one that broke off and did
+//! status is 0 when what was asked for is done, 1 when it was refused or failed or was given up before
+//! it was done, with one sentence on standard error, and 2 when the question was wrong. Of files received, one that broke off and did
 //! not come again counts as failed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::IsTerminal as _;
+use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use carnet_client::{CallId, FileOffer};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+use carnet_ops::log;
 use tokio::sync::mpsc;
 
 use super::cli::{Action, UeArgs};
 use super::config::{ConfigError, Settings, UeConfig};
+use super::first_hop::FirstHop;
+use super::keyboard::{Keyboard, Typed};
 use super::screen::Screen;
 use super::{Ue, UeError, UeEvent, UeHandle};
 
@@ -39,6 +43,8 @@ pub fn run(args: UeArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // What went wrong is an event; the log is for whoever asks for more with CARNET_LOG.
+    log::start("warn", if json { log::Format::Json } else { log::Format::Text });
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -68,7 +74,31 @@ fn configure(args: UeArgs) -> Result<(UeConfig, Action), ConfigError> {
         Action::Receive { dir, .. } => Some(dir.clone()),
         _ => None,
     };
-    Ok((args.settings.over(base).resolve(inbox)?, args.action))
+    let config = args.settings.over(base).resolve(inbox)?;
+    let bad = |name, reason| ConfigError::Bad { name, reason };
+    let proxy = FirstHop::parse(&config.proxy).map_err(|reason| bad("proxy", reason))?;
+    // What can be seen to be wrong now is not to be found out after a registration.
+    if let Action::Chat { uri } | Action::Send { uri, .. } = &args.action {
+        proxy.callee(uri).map_err(|reason| bad("URI", reason))?;
+    }
+    if let Action::Send { file, .. } = &args.action {
+        readable(file)?;
+    }
+    Ok((config, args.action))
+}
+
+/// Whether a file can be sent.
+fn readable(path: &Path) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::File { path: path.to_owned(), source };
+    // Before it is opened: opening a pipe waits for somebody to write.
+    let found = std::fs::metadata(path).map_err(failed)?;
+    if found.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
+    if !found.is_file() {
+        return Err(ConfigError::Bad { name: "FILE", reason: UeError::NoFile(path.to_owned()).to_string() });
+    }
+    std::fs::File::open(path).map(drop).map_err(failed)
 }
 
 /// Why it did not work.
@@ -88,19 +118,27 @@ struct Terminal {
     ue: UeHandle,
     events: mpsc::Receiver<UeEvent>,
     screen: Screen,
-    lines: Lines<BufReader<Stdin>>,
+    keyboard: Keyboard,
     /// Whether more lines may be typed.
     typing: bool,
     /// The call that typed lines go to.
     talking: Option<CallId>,
     /// Whether the user decides about incoming calls.
     asks: bool,
-    /// The call about which the user is asked.
-    asked: Option<CallId>,
+    /// The calls about which the user is asked, the longest waiting first.
+    asked: VecDeque<CallId>,
+    /// A line on its way. The next one waits, the rest does not.
+    sending: Option<Sending>,
+    /// Something of what was asked for did not work.
+    failed: bool,
+    /// The user has been told of something that did not work.
+    told: bool,
     files: Files,
     /// Completes when the user, or the system that stops the program, wants us to go.
     interrupted: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
+
+type Sending = Pin<Box<dyn Future<Output = Result<(), UeError>> + Send>>;
 
 /// What became of the files that were offered to us.
 #[derive(Default)]
@@ -145,11 +183,13 @@ impl Files {
 /// What ends a session at the terminal.
 enum End {
     /// The call that was asked for is over.
-    Ended { failed: bool },
+    Ended,
+    /// All that was typed has been said.
+    Said,
     /// As many files as were asked for have come, or have failed.
     Enough,
     /// The user wants to go.
-    Leaving,
+    Interrupted,
     /// The client is gone.
     Stopped,
 }
@@ -162,23 +202,34 @@ impl Terminal {
             ue,
             events,
             screen: Screen::new(json),
-            lines: BufReader::new(tokio::io::stdin()).lines(),
+            keyboard: Keyboard::default(),
             typing: true,
             talking: None,
             asks,
-            asked: None,
+            asked: VecDeque::new(),
+            sending: None,
+            failed: false,
+            told: false,
             files: Files::default(),
             interrupted: Box::pin(interrupted()),
         };
         let outcome = terminal.act(action, register).await;
         terminal.leave().await;
-        outcome
+        match outcome {
+            Ok(()) if terminal.failed => Err(Failure::Shown),
+            // One sentence is enough.
+            Err(Failure::Told(UeError::Interrupted)) if terminal.told => Err(Failure::Shown),
+            outcome => outcome,
+        }
     }
 
     async fn act(&mut self, action: Action, register: bool) -> Result<(), Failure> {
-        if register && !self.registered().await? {
-            return Err(Failure::Shown);
+        if register {
+            self.registered().await?;
         }
+        // Whether it can be done by waiting for calls until the user has enough.
+        let open_ended = matches!(action, Action::Listen | Action::Receive { count: None, .. });
+        let is_chat = matches!(action, Action::Chat { .. });
         let end = match action {
             Action::Listen => self.watch(None, true, None).await,
             Action::Receive { count, .. } => self.watch(None, false, count).await,
@@ -191,25 +242,29 @@ impl Terminal {
                 self.watch(Some(call), false, None).await
             }
         };
+        let talked = is_chat && self.talking.is_some() && self.sending.is_none();
         match end {
-            End::Enough | End::Leaving if !self.files.lost.is_empty() => Err(Failure::Shown),
-            End::Ended { failed: false } | End::Enough | End::Leaving => Ok(()),
-            End::Ended { failed: true } | End::Stopped => Err(Failure::Shown),
+            End::Enough | End::Interrupted if !self.files.lost.is_empty() => Err(Failure::Shown),
+            End::Ended | End::Said | End::Enough => Ok(()),
+            // To hang up is how a talk ends.
+            End::Interrupted if open_ended || talked => Ok(()),
+            End::Interrupted => Err(UeError::Interrupted.into()),
+            End::Stopped => Err(UeError::Stopped.into()),
         }
     }
 
-    /// Waits for the registration. A network that is not there yet is waited for.
-    async fn registered(&mut self) -> Result<bool, Failure> {
+    /// Waits for the registration.
+    async fn registered(&mut self) -> Result<(), Failure> {
         loop {
             let event = tokio::select! {
                 event = self.events.recv() => event,
-                () = &mut self.interrupted => return Ok(false),
+                () = &mut self.interrupted => return Err(UeError::Interrupted.into()),
             };
             let Some(event) = event else { return Err(UeError::Stopped.into()) };
             self.show(&event);
             match event {
-                UeEvent::Registered { .. } => return Ok(true),
-                UeEvent::NotRegistered { .. } => return Ok(false),
+                UeEvent::Registered { .. } => return Ok(()),
+                UeEvent::NotRegistered { .. } => return Err(Failure::Shown),
                 _ => {}
             }
         }
@@ -217,7 +272,7 @@ impl Terminal {
 
     /// Shows what happens and passes on what is typed, until `call` ends or `count` files have.
     async fn watch(&mut self, call: Option<CallId>, talks: bool, count: Option<u64>) -> End {
-        let (mut failed, mut enough) = (false, None);
+        let mut enough = None;
         loop {
             if count.is_some_and(|count| self.files.ended() as u64 >= count) {
                 // The sender is to see its last octets answered before the call is taken away.
@@ -226,81 +281,116 @@ impl Terminal {
                     return End::Enough;
                 }
             }
+            let listens = self.listens(talks);
             tokio::select! {
                 event = self.events.recv() => {
                     let Some(event) = event else { return End::Stopped };
                     self.show(&event);
                     self.files.saw(&event);
                     match event {
-                        UeEvent::Sealed { call: up, .. } | UeEvent::Clear { call: up } => {
+                        // Whoever calls meanwhile does not get what is typed for another.
+                        UeEvent::Sealed { call: up, .. } | UeEvent::Clear { call: up }
+                            if call.is_none_or(|call| call == up) =>
+                        {
                             self.talking = Some(up);
                         }
                         UeEvent::Incoming { call: asked, .. } if self.asks => {
-                            self.asked = Some(asked);
+                            self.asked.push_back(asked);
+                            let _ = self.screen.ask();
                         }
                         UeEvent::Ended { call: over, failure, .. } => {
-                            if self.asked == Some(over) {
-                                self.asked = None;
-                            }
+                            self.asked.retain(|asked| *asked != over);
                             if self.talking == Some(over) {
                                 self.talking = None;
                             }
                             if call == Some(over) {
-                                return End::Ended { failed: failed || failure.is_some() };
+                                self.failed |= failure.is_some();
+                                return End::Ended;
                             }
                         }
-                        UeEvent::Trouble { .. } if call.is_some() => failed = true,
+                        UeEvent::Trouble { .. } if call.is_some() => self.failed = true,
                         _ => {}
                     }
                 }
-                line = self.lines.next_line(), if self.listens(talks) => match line {
-                    Ok(Some(line)) => self.typed(&line).await,
+                outcome = in_flight(&mut self.sending) => self.sent(outcome),
+                line = self.keyboard.next(), if listens => match line {
+                    Some(line) => self.typed(line).await,
                     // The end of what is typed ends a call that was made for it, not a listener.
-                    Ok(None) | Err(_) => {
+                    None => {
                         self.typing = false;
                         if call.is_some() {
-                            return End::Leaving;
+                            return End::Said;
                         }
                     }
                 },
                 () = carnet_net::until(enough) => {}
-                () = &mut self.interrupted => return End::Leaving,
+                () = &mut self.interrupted => return End::Interrupted,
             }
         }
     }
 
     /// Whether what is typed concerns anyone.
     fn listens(&self, talks: bool) -> bool {
-        self.typing && (self.asked.is_some() || (talks && self.talking.is_some()))
+        self.typing && (!self.asked.is_empty() || (talks && self.talking.is_some() && self.sending.is_none()))
     }
 
-    async fn typed(&mut self, line: &str) {
+    async fn typed(&mut self, line: Typed) {
+        let line = match line {
+            Typed::Line(line) => line,
+            Typed::NotText => return self.trouble("a line that is not UTF-8 was not sent"),
+            Typed::TooLong => return self.trouble("a line of more than a million octets was not sent"),
+        };
         // Commands to a client that has stopped have no effect, and its end is an event.
-        if let Some(call) = self.asked.take() {
+        if let Some(call) = self.asked.pop_front() {
             let _ = match line.trim() {
                 "y" | "yes" => self.ue.accept(call).await,
                 _ => self.ue.decline(call).await,
             };
+            if !self.asked.is_empty() {
+                let _ = self.screen.ask();
+            }
             return;
         }
-        let Some(call) = self.talking.filter(|_| !line.is_empty()) else { return };
+        let Some(call) = self.talking else { return };
         if line.trim() == "/bye" {
+            // What is typed after it is not for this call.
+            self.talking = None;
             let _ = self.ue.hang_up(call).await;
             return;
         }
-        if let Err(error) = self.ue.send_text(call, line).await {
-            self.show(&UeEvent::Trouble { message: error.to_string() });
+        // An empty line is a slip of the finger on a keyboard, and part of the text in a file.
+        if line.is_empty() && std::io::stdin().is_terminal() {
+            return;
+        }
+        let ue = self.ue.clone();
+        self.sending = Some(Box::pin(async move { ue.send_text(call, &line).await }));
+    }
+
+    /// What became of a line.
+    fn sent(&mut self, outcome: Result<(), UeError>) {
+        if let Err(error) = outcome {
+            self.trouble(&error.to_string());
         }
     }
 
-    /// Hangs up, unregisters, and shows what that brings.
+    fn trouble(&mut self, sentence: &str) {
+        self.failed = true;
+        self.show(&UeEvent::Trouble { message: sentence.to_owned() });
+    }
+
+    /// Hangs up, unregisters, and shows what that brings. Whoever wants to go a second time goes at
+    /// once.
     async fn leave(&mut self) {
         let ue = self.ue.clone();
         let stopped = ue.stop();
         tokio::pin!(stopped);
+        let again = interrupted();
+        tokio::pin!(again);
         loop {
             tokio::select! {
                 () = &mut stopped => break,
+                () = &mut again => return,
+                outcome = in_flight(&mut self.sending) => self.sent(outcome),
                 Some(event) = self.events.recv() => self.show(&event),
             }
         }
@@ -310,9 +400,25 @@ impl Terminal {
     }
 
     fn show(&mut self, event: &UeEvent) {
+        self.told |= matches!(
+            event,
+            UeEvent::NotRegistered { .. } | UeEvent::Trouble { .. } | UeEvent::Ended { failure: Some(_), .. }
+        );
         // When the reader of our output has left there is nobody to show anything to; the calls
         // end in order all the same.
         let _ = self.screen.show(event);
+    }
+}
+
+/// The outcome of what is on its way; never, if that is nothing.
+async fn in_flight(sending: &mut Option<Sending>) -> Result<(), UeError> {
+    match sending {
+        Some(future) => {
+            let outcome = future.await;
+            *sending = None;
+            outcome
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -1,11 +1,12 @@
-//! Decoding and encoding text on one core, beside Erlang/OTP's megaco in the same run:
+//! Decoding and encoding, text and binary, on one core, beside Erlang/OTP's megaco in the same run:
 //! `cargo run --release -p carnet-h248 --example codec`. Without Erlang only our numbers are shown.
 //!
 //! The messages are those of one session through a gateway: registration, Add, Modify, Notify,
 //! Subtract, audit, errors. Rounds of both programs alternate; the best of each counts.
 
-use carnet_h248::Message;
-use carnet_h248::text::{Form, Limits, parse, print};
+use carnet_h248::encoding::{Encoding, parse};
+use carnet_h248::text::{Form, Limits};
+use carnet_h248::{Message, binary};
 use std::hint::black_box;
 use std::process::Command;
 use std::time::Instant;
@@ -21,43 +22,57 @@ fn session() -> Result<Vec<Message>, Box<dyn std::error::Error>> {
     let mut out = Vec::new();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if SESSION.iter().any(|s| name.starts_with(s)) {
+        if name.ends_with(".txt") && SESSION.iter().any(|s| name.starts_with(s)) {
             out.push(parse(&std::fs::read(&file)?, &Limits::default())?);
         }
     }
     Ok(out)
 }
 
+const ENCODINGS: [(Encoding, &str); 3] = [
+    (Encoding::Text(Form::Long), "long"),
+    (Encoding::Text(Form::Short), "short"),
+    (Encoding::Binary, "binary"),
+];
+
+fn print(message: &Message, encoding: Encoding) -> Result<Vec<u8>, binary::Unsayable> {
+    encoding.print(message)
+}
+
 /// Microseconds a message to decode and to encode.
-fn ours(messages: &[Message], form: Form, rounds: u32) -> Result<(f64, f64), carnet_h248::Error> {
+fn ours(
+    messages: &[Message],
+    encoding: Encoding,
+    rounds: u32,
+) -> Result<(f64, f64), Box<dyn std::error::Error>> {
     let limits = Limits::default();
-    let texts: Vec<_> = messages.iter().map(|m| print(m, form)).collect();
+    let octets = messages.iter().map(|m| print(m, encoding)).collect::<Result<Vec<_>, _>>()?;
     let count = f64::from(rounds) * messages.len() as f64;
     let start = Instant::now();
     for _ in 0..rounds {
-        for text in &texts {
-            black_box(parse(black_box(text), &limits)?);
+        for octets in &octets {
+            black_box(parse(black_box(octets), &limits)?);
         }
     }
     let decode = start.elapsed().as_secs_f64() * 1e6 / count;
     let start = Instant::now();
     for _ in 0..rounds {
         for message in messages {
-            black_box(print(black_box(message), form));
+            black_box(print(black_box(message), encoding)?);
         }
     }
     Ok((decode, start.elapsed().as_secs_f64() * 1e6 / count))
 }
 
-/// The same of Erlang's megaco: for the long and for the short form.
-fn theirs(folder: &str, rounds: u32) -> Option<[(f64, f64); 2]> {
+/// The same of Erlang's megaco.
+fn theirs(folder: &str, rounds: u32) -> Option<[(f64, f64); 3]> {
     let out = Command::new("escript").args([SCRIPT, folder, &rounds.to_string()]).output().ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let mut rows = text.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
     });
-    Some([rows.next()?, rows.next()?])
+    Some([rows.next()?, rows.next()?, rows.next()?])
 }
 
 fn least(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
@@ -69,25 +84,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("carnet-h248-codec-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     for (n, message) in messages.iter().enumerate() {
-        std::fs::write(folder.join(format!("{n:02}.in")), print(message, Form::Long))?;
+        std::fs::write(folder.join(format!("{n:02}.in")), print(message, Encoding::Text(Form::Long))?)?;
+        std::fs::write(folder.join(format!("{n:02}.ber")), print(message, Encoding::Binary)?)?;
     }
-    let forms = [(Form::Long, "long"), (Form::Short, "short")];
-    let mut best = [(f64::MAX, f64::MAX); 2];
-    let mut other: Option<[(f64, f64); 2]> = None;
+    let mut best = [(f64::MAX, f64::MAX); 3];
+    let mut other: Option<[(f64, f64); 3]> = None;
     for _ in 0..3 {
-        for (slot, (form, _)) in best.iter_mut().zip(forms) {
-            *slot = least(*slot, ours(&messages, form, 20_000)?);
+        for (slot, (encoding, _)) in best.iter_mut().zip(ENCODINGS) {
+            *slot = least(*slot, ours(&messages, encoding, 20_000)?);
         }
-        if let Some([long, short]) = theirs(&folder.to_string_lossy(), 1_000) {
-            let [a, b] = other.unwrap_or([(f64::MAX, f64::MAX); 2]);
-            other = Some([least(a, long), least(b, short)]);
+        if let Some(round) = theirs(&folder.to_string_lossy(), 1_000) {
+            let mut least_yet = other.unwrap_or([(f64::MAX, f64::MAX); 3]);
+            least_yet.iter_mut().zip(round).for_each(|(a, b)| *a = least(*a, b));
+            other = Some(least_yet);
         }
     }
     std::fs::remove_dir_all(&folder)?;
     println!("{} messages; microseconds a message, one core, best of 3 rounds\n", messages.len());
     println!("form   octets  decode  encode  both/s     megaco decode  encode  both/s     ratio");
-    for (n, (form, name)) in forms.iter().enumerate() {
-        let octets: usize = messages.iter().map(|m| print(m, *form).len()).sum::<usize>() / messages.len();
+    for (n, (encoding, name)) in ENCODINGS.into_iter().enumerate() {
+        let sizes =
+            messages.iter().map(|m| print(m, encoding).map(|o| o.len())).collect::<Result<Vec<_>, _>>()?;
+        let octets = sizes.iter().sum::<usize>() / messages.len();
         let Some((decode, encode)) = best.get(n).copied() else { continue };
         let rate = 1e6 / (decode + encode);
         print!("{name:<6} {octets:>6}  {decode:>6.2}  {encode:>6.2}  {rate:>9.0}");

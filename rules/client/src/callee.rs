@@ -279,7 +279,13 @@ impl Call {
     /// The user does not want the call, or nobody took it.
     pub(crate) fn decline(&mut self, core: &mut Core, now: Instant, offered: &Offered, refusal: &Refusal) {
         core.refuse(now, offered.key, &offered.invite, refusal, Some(&self.ids.tag));
-        self.over(core, Ending::Local);
+        self.over(
+            core,
+            match refusal {
+                Refusal::NoFiles => Ending::Refused(refusal.clone()),
+                _ => Ending::Local,
+            },
+        );
     }
 }
 

@@ -61,6 +61,7 @@ impl Client {
     pub fn transport_failed(&mut self, now: Instant, wall: SystemTime, hop: &Hop) {
         self.core.endpoint.transport_failed(now, hop);
         self.drain(now, wall);
+        self.registration.flow_failed(&mut self.core, now, hop);
     }
 
     /// Takes DNS's answer.
@@ -187,10 +188,15 @@ impl Client {
         });
     }
 
-    /// Refuses an incoming call.
+    /// Refuses an incoming call that the user does not want.
     pub fn decline(&mut self, now: Instant, call: CallId) {
+        self.refuse(now, call, &Refusal::Unwanted);
+    }
+
+    /// Refuses an incoming call for a reason that the caller is told.
+    pub fn refuse(&mut self, now: Instant, call: CallId, reason: &Refusal) {
         self.with(call, |call, core| match call.take() {
-            State::Alerting(alerting) => call.decline(core, now, &alerting.offered, &Refusal::Unwanted),
+            State::Alerting(alerting) => call.decline(core, now, &alerting.offered, reason),
             other => call.state = other,
         });
     }
@@ -249,7 +255,7 @@ impl Client {
                 SipEvent::Request { key, message, .. } => self.requested(now, wall, key, message),
                 SipEvent::Ack { message, .. } => self.acknowledged(&message),
                 SipEvent::Cancelled { key, .. } => self.cancelled(now, key),
-                SipEvent::Response { key, message, .. } => self.answered(now, wall, key, &message),
+                SipEvent::Response { key, message, hop } => self.answered(now, wall, key, &message, &hop),
                 SipEvent::Unanswered { key, reason } => self.unanswered(now, key, reason),
                 SipEvent::Unacknowledged { key, status, .. } if status < 300 => self.unacknowledged(now, key),
                 SipEvent::Ended { key } => {
@@ -337,7 +343,7 @@ impl Client {
         self.with(id, |call, core| call.hang_up(core, now, Ending::Refused(Refusal::Unanswered)));
     }
 
-    fn answered(&mut self, now: Instant, wall: SystemTime, key: ClientKey, response: &Message) {
+    fn answered(&mut self, now: Instant, wall: SystemTime, key: ClientKey, response: &Message, hop: &Hop) {
         let status = response.status().unwrap_or(500);
         let Some(owner) = self.core.owners.get(&key).copied() else { return };
         if status >= 200 && !matches!(status, 401 | 407) {
@@ -355,7 +361,7 @@ impl Client {
         }
         match owner {
             Owner::Nobody => self.core.parted(now, key, response),
-            Owner::Registration => self.registration.answered(&mut self.core, now, key, response),
+            Owner::Registration => self.registration.answered(&mut self.core, now, key, response, hop),
             Owner::Answered => late_branch(&mut self.core, now, key, response),
             Owner::Call(id) => {
                 self.with(id, |call, core| call.answered(core, now, wall, key, response));

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use carnet_sip::{
-    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, NameAddr, ServerKey, Uri,
+    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, NameAddr, Scheme,
+    ServerKey, Uri,
 };
 use carnet_wire::{Random, hex};
 
@@ -125,7 +126,13 @@ impl Core {
 
     /// Adds Contact, Allow and Supported.
     pub(crate) fn introduce(&self, message: &mut Message) -> Result<(), Refusal> {
-        set(message, "Contact", &format!("<{}>", self.config.contact), false)?;
+        // RFC 3261 §8.1.1.8: whoever asks for TLS on every hop is reached by TLS on every hop.
+        let is_secure = message.request_uri().is_some_and(|uri| uri.scheme() == Scheme::Sips)
+            || message
+                .routes()
+                .is_ok_and(|all| all.first().is_some_and(|r| r.uri().scheme() == Scheme::Sips));
+        let contact = if is_secure { secured(&self.config.contact) } else { self.config.contact.to_string() };
+        set(message, "Contact", &format!("<{contact}>"), false)?;
         set(message, "Allow", ALLOW, false)?;
         set(message, "Supported", SUPPORTED, false)
     }
@@ -319,6 +326,15 @@ pub(crate) struct Ids {
     pub(crate) call_id: String,
     pub(crate) tag: String,
     pub(crate) cseq: u32,
+}
+
+/// The same place by `sips:`, which has no use for a transport that says TLS (RFC 3261 §26.2.2).
+fn secured(uri: &Uri) -> String {
+    let plain = uri.without_param("transport");
+    match plain.as_str().split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => format!("sips:{rest}"),
+        _ => plain.to_string(),
+    }
 }
 
 /// RFC 3261 §8.2.6.2: every response but 100 has a To tag.

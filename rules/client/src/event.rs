@@ -51,6 +51,9 @@ pub enum Event {
         /// Why.
         reason: Refusal,
     },
+    /// The connection over which the registration was made is gone, and calls for us may have no
+    /// other way. The registration is made again.
+    FlowLost,
     /// The registration has been taken back.
     Unregistered,
     /// The called side rings.

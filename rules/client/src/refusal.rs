@@ -111,6 +111,8 @@ pub enum Refusal {
     Unauthorised,
     /// The driver could not make or keep the media connection; one sentence.
     Connection(String),
+    /// A file was offered, and there is no place for files.
+    NoFiles,
     /// The user did not want the call.
     Unwanted,
     /// As many calls are up as this client takes.
@@ -151,6 +153,7 @@ impl Refusal {
                 (480, None, "Unavailable")
             }
             Self::Connection(_) => (480, Some(399), "Media connection failed"),
+            Self::NoFiles => (488, Some(399), "Files are not taken here"),
             Self::Unwanted => (603, None, "Decline"),
             Self::Busy => (486, None, "Busy Here"),
         }
@@ -187,6 +190,7 @@ impl Refusal {
             Self::Unreachable => "unreachable",
             Self::Unauthorised => "unauthorised",
             Self::Connection(_) => "connection",
+            Self::NoFiles => "no-files",
             Self::Unwanted => "unwanted",
             Self::Busy => "busy",
         }
@@ -229,6 +233,10 @@ impl fmt::Display for Refusal {
             Self::KmsTimeout(FetchPurpose::Resolve) => {
                 f.write_str("the key server did not open the caller's ticket in time")
             }
+            // RFC 3830 §6.12: authentication failure. When a ticket is opened it may be the ticket's.
+            Self::KmsRefused(FetchPurpose::Ticket, Some(0)) => {
+                f.write_str("the key server does not accept the key that we share with it")
+            }
             // RFC 3830 §6.12: Invalid ID.
             Self::KmsRefused(FetchPurpose::Ticket, Some(7)) => {
                 f.write_str("the key server does not know who was called, or does not know us")
@@ -270,6 +278,7 @@ impl fmt::Display for Refusal {
             Self::Unreachable => f.write_str("the network cannot be reached"),
             Self::Unauthorised => f.write_str("the network does not accept this user name and password"),
             Self::Connection(sentence) => f.write_str(&plain(sentence)),
+            Self::NoFiles => f.write_str("the file was declined: this client has no place for files"),
             Self::Unwanted => f.write_str("the call was declined"),
             Self::Busy => f.write_str("too many calls are up"),
         }

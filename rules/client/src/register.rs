@@ -2,11 +2,12 @@
 //!
 //! RFC 3261 §10.2, RFC 3327 (Path is announced), RFC 3608 (Service-Route is kept and used). One
 //! contact, one registrar; a failure is tried again with growing pauses, except when the password
-//! is wrong.
+//! is wrong. The connection of the registration is the way back to a client behind a border: when it
+//! ends, the registration is made again (after RFC 5626 §4.5, without its several flows).
 
 use std::time::{Duration, Instant};
 
-use carnet_sip::{ClientKey, Message, Method, Silence, Uri, registration};
+use carnet_sip::{ClientKey, FlowId, Hop, Message, Method, Silence, Uri, registration};
 
 use crate::core::{Core, Ids, Owner, set};
 use crate::event::Event;
@@ -16,6 +17,8 @@ use crate::refusal::Refusal;
 const ATTEMPTS: u8 = 3;
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// A registration that stood so long was sound.
+const SOUND: Duration = Duration::from_secs(60);
 /// Longest wait a registrar can impose, seconds.
 const LONGEST_WAIT: u64 = 3600;
 /// TS 24.229 §5.1.1.4: long registrations are refreshed this long before they end.
@@ -26,6 +29,10 @@ pub(crate) struct Registration {
     expires: Duration,
     state: State,
     pause: Duration,
+    /// When the registrar took it, until it is found to be lost.
+    since: Option<Instant>,
+    /// The connection by which it was taken.
+    flow: Option<FlowId>,
 }
 
 enum State {
@@ -44,6 +51,8 @@ impl Registration {
             expires: core.config.expires,
             state: State::Idle,
             pause: PAUSE.0,
+            since: None,
+            flow: None,
         }
     }
 
@@ -51,6 +60,7 @@ impl Registration {
         if matches!(self.state, State::Asking { .. }) {
             return;
         }
+        self.forgive(now);
         match self.request(core, self.expires).and_then(|request| self.send(core, now, request)) {
             Ok((key, request)) => self.state = State::Asking { key, request, attempts: 0 },
             Err(refusal) => self.failed(core, now, refusal),
@@ -90,6 +100,7 @@ impl Registration {
         now: Instant,
         answered: ClientKey,
         response: &Message,
+        hop: &Hop,
     ) {
         let status = response.status().unwrap_or(500);
         // An answer to a request that another has replaced is no matter.
@@ -118,7 +129,10 @@ impl Registration {
                     return;
                 }
                 match status {
-                    200..=299 => self.succeeded(core, now, response),
+                    200..=299 => {
+                        self.flow = hop.flow;
+                        self.succeeded(core, now, response);
+                    }
                     401 | 403 | 407 => {
                         // The same password again would lock the account.
                         core.events.push_back(Event::RegistrationFailed { reason: Refusal::Unauthorised });
@@ -127,8 +141,10 @@ impl Registration {
                         let text = response.reason().into_owned();
                         // RFC 3261 §20.33: not before the time that was named.
                         let named = response.retry_after().map_or(0, u64::from).min(LONGEST_WAIT);
-                        self.pause = self.pause.max(Duration::from_secs(named));
                         self.failed(core, now, Refusal::Rejected { status, text });
+                        if let State::Failed { again } = &mut self.state {
+                            *again = (*again).max(now + Duration::from_secs(named));
+                        }
                     }
                 }
             }
@@ -163,16 +179,40 @@ impl Registration {
         };
         let granted = registration::granted(response, &core.config.contact).ok().flatten();
         let expires = granted.map_or(self.expires, |seconds| Duration::from_secs(seconds.into()));
-        self.pause = PAUSE.0;
+        self.since = Some(now);
         let wait = if expires > AHEAD * 2 { expires - AHEAD } else { expires / 2 };
         self.state = State::Done { refresh: now + wait.max(Duration::from_secs(1)) };
         core.events.push_back(Event::Registered { expires });
     }
 
+    /// A connection is gone. If it is ours, so may be what the network knows of us.
+    pub(crate) fn flow_failed(&mut self, core: &mut Core, now: Instant, hop: &Hop) {
+        if hop.flow.is_some() && self.flow == hop.flow && matches!(self.state, State::Done { .. }) {
+            self.flow = None;
+            self.forgive(now);
+            self.wait(core, now);
+            core.events.push_back(Event::FlowLost);
+        }
+    }
+
     fn failed(&mut self, core: &mut Core, now: Instant, reason: Refusal) {
-        self.state = State::Failed { again: now + self.pause };
-        self.pause = (self.pause * 2).min(PAUSE.1);
+        self.wait(core, now);
         core.events.push_back(Event::RegistrationFailed { reason });
+    }
+
+    /// After RFC 5626 §4.5: a time that doubles with each failure in a row, and at random up to half of
+    /// it more, so that the clients of a border that returns do not all come at once.
+    fn wait(&mut self, core: &mut Core, now: Instant) {
+        let share = f64::from(core.rng.u32()) / f64::from(u32::MAX);
+        self.state = State::Failed { again: now + self.pause + (self.pause / 2).mul_f64(share) };
+        self.pause = (self.pause * 2).min(PAUSE.1);
+    }
+
+    /// What fails from now on is no repetition of what failed before the registration stood.
+    fn forgive(&mut self, now: Instant) {
+        if self.since.take().is_some_and(|since| now.duration_since(since) >= SOUND) {
+            self.pause = PAUSE.0;
+        }
     }
 
     fn request(&self, core: &Core, expires: Duration) -> Result<Message, Refusal> {

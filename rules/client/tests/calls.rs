@@ -7,7 +7,8 @@ mod net;
 use std::time::Duration;
 
 use carnet_client::{Ending, Event, FetchPurpose, FileOffer, Purpose, Remote, TcpRole, TlsRole};
-use net::{Net, Person, address, media_address, replacing};
+use carnet_sip::{Limits, Message, Method};
+use net::{Net, Person, address, media_address, replacing, uri};
 
 #[test]
 fn both_ends_get_the_same_key_and_fitting_roles() {
@@ -332,4 +333,24 @@ fn options_are_answered_and_strangers_told_off() {
         let answer = net.nodes[1].client.poll_transmit().unwrap();
         assert!(answer.data.starts_with(format!("SIP/2.0 {status}").as_bytes()), "{answer:?}");
     }
+}
+
+#[test]
+fn who_calls_by_sips_is_called_back_by_sips() {
+    let mut net = Net::new();
+    net.add(&Person { name: "alice", last: 1, proxy: 2 }, |config| {
+        config.contact = uri("sip:alice@10.0.0.1;transport=tls");
+    });
+    net.add(&Person { name: "bob", last: 2, proxy: 1 }, |_| {});
+    let contact = |net: &Net| {
+        let invite =
+            Message::parse(net.nodes[1].received.last().unwrap().clone(), &Limits::default()).unwrap();
+        assert_eq!(*invite.method(), Method::Invite);
+        invite.header("Contact").unwrap().to_string()
+    };
+    net.call(0, "sips:bob@example.com");
+    assert_eq!(contact(&net), "<sips:alice@10.0.0.1>");
+    net.nodes[1].received.clear();
+    net.call(0, "sip:bob@example.com");
+    assert_eq!(contact(&net), "<sip:alice@10.0.0.1;transport=tls>");
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use carnet_client::{Event, Refusal};
 use carnet_sip::{
-    DigestClient, DigestServer, DigestSettings, Hop, Input, Limits, Message, Password, Transport, Verdict,
+    DigestClient, DigestServer, DigestSettings, FlowId, Hop, Input, Limits, Message, Password, Transport,
+    Verdict,
 };
 use carnet_wire::SeededRandom;
 use net::{Net, Person, address};
@@ -69,12 +70,17 @@ impl Registrar {
 
     /// Answers all that Alice has to say, until she is silent.
     fn serve(&mut self, net: &mut Net) {
+        self.serve_by(net, &Hop::new(Transport::Udp, address(9)));
+    }
+
+    /// The same, by this way.
+    fn serve_by(&mut self, net: &mut Net, hop: &Hop) {
         let (now, wall) = (net.now, net.wall);
         let node = &mut net.nodes[0];
         while let Some(transmit) = node.client.poll_transmit() {
             let request = Message::parse(transmit.data, &Limits::default()).unwrap();
             let data: Bytes = self.answer(now, request).to_bytes();
-            node.client.handle_sip(now, wall, Input { hop: Hop::new(Transport::Udp, address(9)), data });
+            node.client.handle_sip(now, wall, Input { hop: hop.clone(), data });
         }
         while let Some(event) = node.client.poll_event() {
             node.events.push_back(event);
@@ -212,4 +218,51 @@ fn a_network_that_is_away_is_asked_again_with_growing_pauses() {
         net.nodes[0].events.iter().filter(|event| matches!(event, Event::RegistrationFailed { .. })).count();
     // 32 s of trying each, and pauses of 2, 4, 8 ... seconds.
     assert!((5..12).contains(&failures), "{failures}");
+}
+
+/// When Alice registers again after her connection has ended, in milliseconds; `stood` long it was up.
+fn again(net: &mut Net, registrar: &mut Registrar, flow: u64, stood: Duration) -> u128 {
+    let hop = Hop { flow: Some(FlowId(flow)), ..Hop::new(Transport::Udp, address(9)) };
+    registrar.serve_by(net, &hop);
+    net.event(0, |event| matches!(event, Event::Registered { .. }));
+    net.now += stood;
+    let client = &mut net.nodes[0].client;
+    // Another connection than that of the registration is no matter.
+    client.transport_failed(net.now, net.wall, &Hop { flow: Some(FlowId(flow + 100)), ..hop.clone() });
+    assert!(client.poll_event().is_none());
+    client.transport_failed(net.now, net.wall, &hop);
+    assert!(matches!(client.poll_event(), Some(Event::FlowLost)));
+    // Told once.
+    client.transport_failed(net.now, net.wall, &hop);
+    assert!(client.poll_event().is_none());
+    let lost = net.now;
+    while net.nodes[0].client.poll_transmit().is_none() {
+        net.now = net.nodes[0].client.poll_timeout().unwrap();
+        net.nodes[0].client.handle_timeout(net.now, net.wall);
+    }
+    // The one that was taken out goes again by its retransmission.
+    let waited = net.now.duration_since(lost).as_millis();
+    net.now = net.nodes[0].client.poll_timeout().unwrap();
+    net.nodes[0].client.handle_timeout(net.now, net.wall);
+    waited
+}
+
+#[test]
+fn a_registration_whose_connection_ended_is_made_again_after_a_pause_of_its_own() {
+    let (mut net, mut registrar) = alice("secret");
+    net.nodes[0].client.register(net.now);
+    let second = Duration::from_secs(1);
+    let mut pauses = Vec::new();
+    for flow in 1..=4 {
+        pauses.push(again(&mut net, &mut registrar, flow, second));
+    }
+    // 2, 4, 8, 16 seconds and up to half of it more, and not the same share of it each time.
+    for (at, pause) in pauses.iter().enumerate() {
+        let least = 2000u128 << at;
+        assert!((least..=least * 3 / 2).contains(pause), "{pauses:?}");
+    }
+    assert!((1..4).any(|at| pauses[at] != pauses[0] << at), "{pauses:?}");
+    // One that stood for a while is no repeated failure.
+    let pause = again(&mut net, &mut registrar, 5, Duration::from_secs(120));
+    assert!((2000..=3000).contains(&pause), "{pause}");
 }

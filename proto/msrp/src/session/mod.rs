@@ -204,6 +204,9 @@ impl Session {
             || self.events.len() >= limits.events
             || self.control_octets >= limits.control_octets
             || self.reading_paused()
+            // Whoever concludes makes room: a peer is not refused for being faster.
+            || (!self.concluding.is_empty()
+                && self.arrivals.len() + self.concluding.len() >= limits.arrivals)
     }
 
     fn push_event(&mut self, event: Event) {

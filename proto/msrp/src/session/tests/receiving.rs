@@ -341,14 +341,31 @@ fn the_last_answer_waits_for_the_application() {
         s.conclude(arrival, Status::OK);
         assert_eq!(output(&mut s, now), "", "an answer is given once");
     }
-    // Those that wait for it count as incomplete.
-    let mut s = concluding();
-    for id in 1..=u32::try_from(s.config().limits.arrivals).unwrap() {
+    // As many wait for it as may be incomplete; then the peer waits, and none of its messages is refused.
+    let (mut s, now) = (concluding(), Instant::now());
+    let limit = s.config().limits.arrivals;
+    let (mut input, mut taken) = (Vec::new(), 0);
+    for id in 1..=u32::try_from(3 * limit).unwrap() {
         let whole = chunk(id, "1-3/3", "abc", '$').replace("Message-ID: ", &format!("Message-ID: n{id}"));
-        assert_eq!(answer(&mut s, &whole), "");
-        events(&mut s);
+        input.extend_from_slice(whole.as_bytes());
     }
-    assert!(answer(&mut s, &chunk(99, "1-3/3", "abc", '$')).contains(" 413 "));
+    while !input.is_empty() {
+        let used = s.handle_input(now, &input);
+        input.drain(..used);
+        let complete: Vec<_> = events(&mut s)
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Complete { arrival, .. } => Some(arrival),
+                _ => None,
+            })
+            .collect();
+        assert!((1..=limit).contains(&complete.len()));
+        assert_eq!(s.handle_input(now, &input), 0, "none is taken before one is concluded");
+        taken += complete.len();
+        complete.into_iter().for_each(|arrival| s.conclude(arrival, Status::OK));
+        assert!(!output(&mut s, now).contains(" 413 "));
+    }
+    assert_eq!(taken, 3 * limit);
 }
 
 #[test]
