@@ -4,6 +4,7 @@
 
 mod access;
 mod clients;
+mod control;
 mod demo;
 mod devices;
 mod families;

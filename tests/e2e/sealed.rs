@@ -179,7 +179,10 @@ pub fn media_sockets(lab: &Lab, host: &str) -> Vec<String> {
     let sockets = String::from_utf8_lossy(&output.stdout).into_owned();
     let media = |line: &&str| {
         // The control association leaves from a port of the system's choice.
-        let control = line.split_whitespace().nth(4).is_some_and(|peer| peer.ends_with(":2944"));
+        let control = line
+            .split_whitespace()
+            .nth(4)
+            .is_some_and(|peer| peer.ends_with(":2944") || peer.ends_with(":2945"));
         let local = line.split_whitespace().nth(3).and_then(|a| a.rsplit_once(':')?.1.parse::<u16>().ok());
         local.is_some_and(|port| (30_000..40_000).contains(&port))
             && !control

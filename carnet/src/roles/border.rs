@@ -2,8 +2,8 @@
 
 use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
-    Border, Config, Family, Gateway, GatewayName, Limits, Network, Out, Policy, Prefix, Registration, Route,
-    Timers, Transport, User,
+    Border, Config, Family, Gateway, GatewayName, Limits, Network, Origin, Out, Place, Policy, Prefix,
+    Registration, Route, Timers, Transport, User,
 };
 use carnet_h248::association;
 use carnet_h248::{ErrorDescriptor, MId, Message, Profile};
@@ -29,6 +29,8 @@ struct Running {
     sip: SipSockets,
     control: ControlSockets,
     ways: HashMap<GatewayName, ControlPeer>,
+    /// When a gateway nobody knows was last logged.
+    stranger: Option<Instant>,
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -73,6 +75,7 @@ pub fn start(
         sip,
         control,
         ways: HashMap::new(),
+        stranger: None,
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
@@ -144,12 +147,21 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => {
                 let Some(gateway) = self.machine.border.gateway_of(&message.mid).cloned() else {
-                    tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
+                    /// Whoever sends many of them does not fill the log.
+                    const QUIET: Duration = Duration::from_secs(10);
+                    if self.stranger.is_none_or(|last| now >= last + QUIET) {
+                        self.stranger = Some(now);
+                        tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
+                    }
                     let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
                     let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
                     let _ = self.control.send(peer, refusal);
                     return;
                 };
+                let origin = origin(self.ways.get(&gateway).copied(), peer);
+                if !self.machine.border.admit_gateway(now, &gateway, origin, &message) {
+                    return;
+                }
                 if self.ways.insert(gateway.clone(), peer) != Some(peer) {
                     self.machine.border.gateway_connected(now, &gateway);
                 }
@@ -188,6 +200,25 @@ impl Running {
     }
 }
 
+/// How a message from `peer` fits to the way on which its gateway has been heard so far.
+fn origin(known: Option<ControlPeer>, peer: ControlPeer) -> Origin {
+    let address = peer.address().map(|a| a.ip());
+    let place = match known {
+        None => Place::Usual,
+        Some(known) if known == peer => Place::Usual,
+        Some(ControlPeer::Local(_)) => Place::Outside,
+        // A gateway whose connection broke comes back before we hear of the break; its address is
+        // proven by the connection.
+        Some(known @ ControlPeer::Stream { .. })
+            if peer.is_reliable() && known.address().map(|a| a.ip()) == address =>
+        {
+            Place::Usual
+        }
+        Some(_) => Place::Other,
+    };
+    Origin { address, place }
+}
+
 impl SipMachine for Machine {
     fn delayed(&mut self, waited: Duration) {
         self.border.delayed(waited);
@@ -223,6 +254,10 @@ impl SipMachine for Machine {
     }
 }
 
+fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
+    Prefix { ip: of.ip, bits: of.bits }
+}
+
 fn sip_transport(proto: Proto) -> carnet_sip::Transport {
     match proto {
         Proto::Udp => carnet_sip::Transport::Udp,
@@ -254,8 +289,14 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
             (false, true) => association::Transport::Datagram,
             (false, false) => association::Transport::Reliable,
         };
-        let realms = Vec::new();
-        Gateway { name: gateway.as_str().into(), mid: MId::domain(gateway.clone()), transport, realms }
+        let peers = control.peers.get(gateway).map(|peers| peers.as_ref().as_slice()).unwrap_or_default();
+        Gateway {
+            name: gateway.as_str().into(),
+            mid: MId::domain(gateway.clone()),
+            transport,
+            realms: Vec::new(),
+            peers: peers.iter().map(prefix).collect(),
+        }
     });
     let policy = &section.policy;
     let registrar = section.registrar.as_ref().map(|r| r.as_ref());
@@ -312,7 +353,7 @@ fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result
     let mut network = Network::new(name, uri(&contact)?, realm);
     network.listen =
         settings.listen.as_ref().iter().map(|bind| (sip_transport(bind.proto), bind.address)).collect();
-    network.peers = settings.peers.iter().map(|p| Prefix { ip: p.ip, bits: p.bits }).collect();
+    network.peers = settings.peers.iter().map(prefix).collect();
     network.access = settings.subscribers;
     network.family = if v6 { Family::V6 } else { Family::V4 };
     network.source_filter = settings.source_filter;
@@ -363,4 +404,33 @@ fn uri(text: &str) -> Result<Uri, String> {
 
 fn sip_tls(section: &carnet_ops::config::TlsSection) -> Result<SipTls, String> {
     super::tls::sip(section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_gateway_is_heard_from() {
+        let at = |text: &str| text.parse().unwrap();
+        let datagram = |from: &str| ControlPeer::Datagram { remote: at(from), local: at("192.0.2.1:2944") };
+        let stream = |id, from: &str| ControlPeer::Stream { id, remote: at(from) };
+        let table = [
+            (None, datagram("192.0.2.2:2944"), Place::Usual),
+            (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.2:2944"), Place::Usual),
+            // Anybody could have written the address: the port has to be the same, too.
+            (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.2:2945"), Place::Other),
+            (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.3:2944"), Place::Other),
+            // One that connected again, and another host.
+            (Some(stream(1, "192.0.2.2:4000")), stream(2, "192.0.2.2:4001"), Place::Usual),
+            (Some(stream(1, "192.0.2.2:4000")), stream(2, "192.0.2.3:4000"), Place::Other),
+            (Some(stream(1, "192.0.2.2:4000")), datagram("192.0.2.2:4000"), Place::Other),
+            (Some(ControlPeer::Local(3)), ControlPeer::Local(3), Place::Usual),
+            (Some(ControlPeer::Local(3)), datagram("127.0.0.1:2944"), Place::Outside),
+        ];
+        for (known, peer, place) in table {
+            let found = origin(known, peer);
+            assert_eq!((found.place, found.address), (place, peer.address().map(|a| a.ip())), "{peer:?}");
+        }
+    }
 }

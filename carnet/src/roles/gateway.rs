@@ -1,6 +1,6 @@
 //! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
 
-use super::{Ending, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Profile, registration};
@@ -179,20 +179,34 @@ impl Running {
                     self.gateway.retire(Instant::now(), OUT_OF_SERVICE, left);
                     end = Some(ending);
                 }
-                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
-                    Some(false) => self.gateway.leave(Instant::now(), OUT_OF_SERVICE),
+                () = Ending::due(&end) => match end.as_mut() {
+                    Some(end) if !end.hung_up => self.leave(end),
                     _ => return,
                 },
             }
             if let Some(end) = end.as_mut().filter(|end| !end.hung_up && self.gateway.is_idle()) {
-                end.hung_up = true;
-                self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
+                self.leave(end);
             }
             self.flush();
-            if end.as_ref().is_some_and(|end| end.hung_up) && self.gateway.is_idle() {
+            // What has been sent may still be in this process: only the answer says that it arrived.
+            if end.as_ref().is_some_and(|end| end.hung_up) && self.gateway.is_idle() && self.has_left() {
                 return;
             }
         }
+    }
+
+    /// Tells the controller, which is not waited for long: it may have gone before.
+    fn leave(&mut self, end: &mut Ending) {
+        self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
+        end.hung_up = true;
+        end.give_up = end.give_up.min(tokio::time::Instant::now() + LAST_WORDS);
+    }
+
+    /// Whether the controller has heard that we leave, or there is no way to it.
+    fn has_left(&self) -> bool {
+        let registration = self.gateway.registration();
+        let way = registration.controller().and_then(|mid| self.controllers.iter().find(|(m, _)| m == mid));
+        !registration.is_leaving() || way.is_none_or(|(_, way)| way.peer.is_none())
     }
 
     fn control(&mut self, event: ControlEvent) {

@@ -329,7 +329,8 @@ impl Engine {
             }
             Event::Refused { call, from, reason } => {
                 let sentence = format!("refused a call from {from}: {}", self.explain(&reason));
-                self.tell(UeEvent::Ended { call, failure: Some((reason.word(), sentence)) }).await;
+                self.tell(UeEvent::Ended { call, failure: Some((reason.word(), sentence)), said: None })
+                    .await;
             }
             Event::Ended { call, ending } => {
                 let mut known = self.calls.remove(&call).unwrap_or_default();
@@ -377,7 +378,8 @@ impl Engine {
             }
             (None, None) => None,
         };
-        self.tell(UeEvent::Ended { call, failure }).await;
+        let said = if let Ending::Peer(said) = ending { said.clone() } else { None };
+        self.tell(UeEvent::Ended { call, failure, said }).await;
     }
 
     async fn accept(&mut self, call: CallId) {

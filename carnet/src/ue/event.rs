@@ -93,6 +93,8 @@ pub enum UeEvent {
         call: CallId,
         /// `None` if it ended as calls end; else one word for scripts and one sentence.
         failure: Option<(&'static str, String)>,
+        /// What the other side or somebody on the way gave as its reason (RFC 3326), in its words.
+        said: Option<String>,
     },
     /// Something is wrong that ends no call.
     Trouble {
@@ -179,10 +181,10 @@ impl UeEvent {
                 "event": "file-done", "call": call.0, "name": name, "path": path, "size": size,
                 "moved": moved, "seconds": elapsed.as_secs_f64(),
             }),
-            Self::Ended { call, failure } => json!({
+            Self::Ended { call, failure, said } => json!({
                 "event": "ended", "call": call.0,
                 "error": failure.as_ref().map(|(word, _)| word),
-                "reason": failure.as_ref().map(|(_, sentence)| sentence),
+                "reason": failure.as_ref().map(|(_, sentence)| sentence).or(said.as_ref()),
             }),
             Self::Trouble { message } => json!({"event": "error", "reason": message}),
         }

@@ -164,7 +164,7 @@ impl Files {
                     self.lost.remove(key);
                 }
             }
-            UeEvent::Ended { call, failure } => {
+            UeEvent::Ended { call, failure, .. } => {
                 let key = self.up.remove(call);
                 if failure.is_some() && !self.done.contains(call) {
                     self.lost.extend(key);
@@ -298,7 +298,7 @@ impl Terminal {
                             self.asked.push_back(asked);
                             let _ = self.screen.ask();
                         }
-                        UeEvent::Ended { call: over, failure } => {
+                        UeEvent::Ended { call: over, failure, .. } => {
                             self.asked.retain(|asked| *asked != over);
                             if self.talking == Some(over) {
                                 self.talking = None;

@@ -72,13 +72,14 @@ impl Screen {
                 let (size, rate) = (indicatif::HumanBytes(*size), indicatif::HumanBytes(rate as u64));
                 writeln!(out, "{}{}: {size}, {rate}/s", clean(name), clean(&to))?;
             }
-            UeEvent::Ended { call, failure } => {
+            UeEvent::Ended { call, failure, said } => {
                 if let Some((bar, _)) = self.bars.remove(call) {
                     bar.abandon();
                 }
-                match failure {
-                    Some((_, sentence)) => writeln!(io::stderr(), "{}", clean(sentence))?,
-                    None => writeln!(out, "ended")?,
+                match (failure, said) {
+                    (Some((_, sentence)), _) => writeln!(io::stderr(), "{}", clean(sentence))?,
+                    (None, Some(said)) => writeln!(out, "ended: {}", clean(said))?,
+                    (None, None) => writeln!(out, "ended")?,
                 }
             }
             UeEvent::Trouble { message } => writeln!(io::stderr(), "{}", clean(message))?,

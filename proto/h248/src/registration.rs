@@ -231,6 +231,11 @@ impl Registration {
         matches!(self.state, State::Registered)
     }
 
+    /// Whether the controller has yet to hear that we leave.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Leaving { .. })
+    }
+
     /// Asks the controller (Notify, ServiceChange of terminations). None when no controller has us.
     pub fn request(&mut self, now: Instant, actions: Vec<ActionRequest>) -> Option<TransactionId> {
         if !self.is_registered() {

@@ -115,23 +115,25 @@ impl Direction {
     }
 }
 
-/// `a=3ge2ae`: end-to-access-edge security.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// `a=3ge2ae`: end-to-access-edge security. In ascending order of what it means for someone who has
+/// none to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum E2ae {
-    /// The terminal asks for it.
-    Requested,
     /// The network applies it.
     Applied,
+    /// A value that is not defined, or none: what is wanted is not known.
+    Other,
+    /// The terminal asks for it.
+    Requested,
 }
 
-impl FromStr for E2ae {
-    type Err = ();
-
-    fn from_str(s: &str) -> Result<Self, ()> {
-        match s {
-            "requested" => Ok(Self::Requested),
-            "applied" => Ok(Self::Applied),
-            _ => Err(()),
+impl E2ae {
+    pub(crate) fn parse(attribute: Attribute<'_>) -> Self {
+        match attribute.text() {
+            // Words of a grammar are compared in any case (RFC 5234 §2.3).
+            Some(s) if s.eq_ignore_ascii_case("requested") => Self::Requested,
+            Some(s) if s.eq_ignore_ascii_case("applied") => Self::Applied,
+            _ => Self::Other,
         }
     }
 }

@@ -180,9 +180,11 @@ impl<'a> Media<'a> {
         if own.is_empty() { self.document.attributes().filter_map(read).collect() } else { own }
     }
 
-    /// `a=3ge2ae`.
+    /// `a=3ge2ae` of this media line and of the session: the most demanding there is. It belongs to
+    /// media lines, but one that stands elsewhere, twice, or with another value is not overlooked.
     pub fn e2ae(&self) -> Option<E2ae> {
-        self.text("3ge2ae")?.parse().ok()
+        let all = self.attributes().chain(self.document.attributes());
+        all.filter(|a| a.name == b"3ge2ae").map(E2ae::parse).max()
     }
 
     /// `a=accept-types` (RFC 4975 §8.6): MIME types, or `*`.
@@ -195,7 +197,7 @@ impl<'a> Media<'a> {
         let is_in = |list: &[&str]| list.iter().any(|p| p.eq_ignore_ascii_case(self.proto()));
         if self.is_rejected() {
             Class::Rejected
-        } else if is_in(SECURED) && self.e2ae() != Some(E2ae::Requested) {
+        } else if is_in(SECURED) && self.e2ae().is_none_or(|e2ae| e2ae == E2ae::Applied) {
             Class::E2eTls
         } else if is_in(CLEAR) {
             Class::Plain

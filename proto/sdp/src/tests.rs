@@ -79,6 +79,22 @@ fn e2ae_is_not_end_to_end() {
         |a: &str| parse(&format!("v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nm=message 9 TCP/TLS/MSRP *\n{a}"));
     assert_eq!(with("a=3ge2ae:requested\n").media_at(0).unwrap().class(), Class::Other);
     assert_eq!(with("a=3ge2ae:applied\n").media_at(0).unwrap().class(), Class::E2eTls);
+    // Whatever the case, twice, with another value or none.
+    for (lines, meant) in [
+        ("a=3ge2ae:Requested\n", E2ae::Requested),
+        ("a=3ge2ae:applied\na=3ge2ae:requested\n", E2ae::Requested),
+        ("a=3ge2ae:demanded\n", E2ae::Other),
+        ("a=3ge2ae\n", E2ae::Other),
+    ] {
+        let document = with(lines);
+        let line = document.media_at(0).unwrap();
+        assert_eq!((line.e2ae(), line.class()), (Some(meant), Class::Other), "{lines}");
+    }
+    // For the whole session.
+    let session = "v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\na=3ge2ae:requested\nm=message 9 TCP/TLS/MSRP *\n";
+    let document = parse(&format!("{session}a=3ge2ae:applied\n"));
+    let line = document.media_at(0).unwrap();
+    assert_eq!((line.e2ae(), line.class()), (Some(E2ae::Requested), Class::Other));
     assert_eq!(with("").endings(), Endings { crlf: 0, lf: 4 });
 }
 

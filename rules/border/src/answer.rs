@@ -5,10 +5,10 @@
 use crate::context::{Both, Peer, Side};
 use crate::core::Core;
 use crate::gateways::Request;
-use crate::plan::{Opener, opener};
+use crate::plan::{NO_E2AE, Opener, opener};
 use crate::session::{ExchangeKey, Fault, Session, Slot, release};
 use carnet_h248::StreamMode;
-use carnet_sdp::{Document, Media, Setup};
+use carnet_sdp::{Document, E2ae, Media, Setup};
 
 /// One line settled: its peers and its gate.
 type Settled = (usize, Both<Peer>, StreamMode);
@@ -46,6 +46,10 @@ impl Session {
             // instance one without TLS, is refused whatever the line is.
             if !m.proto().eq_ignore_ascii_case(&offered.proto) {
                 return Err(Fault::warned(488, 399, "the answer has another transport than the offer"));
+            }
+            // The same care as with offers: nothing is carried with less than was asked for.
+            if m.e2ae().is_some_and(|e2ae| e2ae != E2ae::Applied) {
+                return Err(Fault::warned(488, 304, NO_E2AE));
             }
             if line.decision.transport().is_some() {
                 let offer = (line.decision.setup_sent(), offered.address);

@@ -1,11 +1,13 @@
 //! The border as one machine: SIP and gateway messages in, SIP and gateway messages out.
 
+use crate::admission::Origin;
 use crate::call::{Call, Kind};
 use crate::config::Config;
 use crate::context::{Both, Side};
 use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of};
 use crate::event::{Cause, Event};
 use crate::gateways::Report;
+use crate::outside::understood;
 use crate::route::network_of;
 use crate::session::Fault;
 use crate::subscription::Subscription;
@@ -123,6 +125,22 @@ impl Border {
     /// says.
     pub fn gateway_of(&self, mid: &h248::MId) -> Option<&GatewayName> {
         self.core.gateways.gateway_of(mid)
+    }
+
+    /// Whether a message that names `gateway` as its sender is to be taken. If not, the driver hands
+    /// it to nobody, answers nothing and changes nothing; a rate-limited event tells of it.
+    pub fn admit_gateway(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        origin: Origin,
+        message: &h248::Message,
+    ) -> bool {
+        let outcome = self.core.gateways.admit(now, gateway, origin, message);
+        if let Err(Some(event)) = &outcome {
+            self.core.events.push_back(event.clone());
+        }
+        outcome.is_ok()
     }
 
     /// The driver has a way to a gateway. The gateway is used once it has registered.
@@ -399,6 +417,7 @@ impl Border {
             if ends.is_none_or(|ends| Some(ends.of(from).network) != network) {
                 return Err(Fault::new(481, "no such call"));
             }
+            understood(message)?;
             let message = message.clone();
             if self.calls.contains_key(&call) {
                 self.with(call, |call, core| call.request(core, now, from, key, message));
@@ -414,6 +433,7 @@ impl Border {
                 Err(Fault::new(483, "Max-Forwards is used up"))
             }
             Method::Register => {
+                understood(message)?;
                 self.core.register(now, network, key, message.clone(), hop.clone());
                 Ok(())
             }

@@ -155,6 +155,9 @@ pub struct Gateway {
     pub transport: Transport,
     /// The realms it serves; empty means all.
     pub realms: Vec<String>,
+    /// Where its messages may come from; empty lets any source in. A channel has no address and is
+    /// not asked for one.
+    pub peers: Vec<Prefix>,
 }
 
 /// Times.

@@ -4,6 +4,7 @@ use crate::context::{Both, Octets, Side};
 use crate::plan::Plan;
 use carnet_h248::controller::GatewayName;
 use std::fmt;
+use std::net::IpAddr;
 
 /// How much attention an event deserves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,6 +193,16 @@ pub enum Event {
         /// What it said.
         text: String,
     },
+    /// A message named a gateway as its sender and did not come from where that gateway is. It
+    /// changed nothing and was not answered.
+    ForeignControl {
+        /// The gateway it named.
+        gateway: GatewayName,
+        /// Where it came from.
+        from: Option<IpAddr>,
+        /// How many more there have been since the last such event.
+        others: u64,
+    },
 }
 
 impl Event {
@@ -212,6 +223,7 @@ impl Event {
             Self::GatewayUp { .. } => "gateway-up",
             Self::GatewayLost { .. } => "gateway-lost",
             Self::GatewayRefused { .. } => "gateway-refused",
+            Self::ForeignControl { .. } => "foreign-control",
         }
     }
 
@@ -221,9 +233,10 @@ impl Event {
             // One that leaves in order, with nothing on it, is no trouble.
             Self::GatewayLost { calls: 0, announced: true, .. } => Level::Info,
             Self::GatewayLost { .. } => Level::Error,
-            Self::RegistrationRefused { .. } | Self::RequestRefused { .. } | Self::GatewayRefused { .. } => {
-                Level::Warn
-            }
+            Self::RegistrationRefused { .. }
+            | Self::RequestRefused { .. }
+            | Self::GatewayRefused { .. }
+            | Self::ForeignControl { .. } => Level::Warn,
             Self::CallEnded {
                 cause:
                     Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,

@@ -3,7 +3,9 @@
 //! [`Controller`] does the control associations (registration, heartbeat, transactions); this
 //! chooses among gateways by realm and liveness and speaks in terms of the border.
 
+use crate::admission::{Foreign, Origin, admits};
 use crate::config::{Config, Gateway};
+use crate::event::Event;
 use carnet_h248::association::Failure;
 use carnet_h248::controller::{
     self, Controller, GatewayConfig, GatewayName, LostReason, RequestError, RequestNumber,
@@ -41,6 +43,7 @@ struct State {
     settings: Gateway,
     /// The driver has no way to it at the moment.
     cut: bool,
+    foreign: Foreign,
 }
 
 /// The gateways of a border.
@@ -58,7 +61,7 @@ impl Gateways {
         settings.profiles.clone_from(&config.profiles);
         settings.heartbeat = config.timers.gateway_heartbeat;
         settings.lost_after = config.timers.gateway_lost;
-        let state = |g: &Gateway| State { settings: g.clone(), cut: false };
+        let state = |g: &Gateway| State { settings: g.clone(), cut: false, foreign: Foreign::default() };
         Self {
             controller: Controller::new(settings, random, now, wall),
             states: config.gateways.iter().map(state).collect(),
@@ -91,6 +94,23 @@ impl Gateways {
 
     pub(crate) fn gateway_of(&self, mid: &MId) -> Option<&GatewayName> {
         self.controller.gateway_of(mid)
+    }
+
+    /// Whether a message in the name of a gateway is taken from there, and what is to be told of it
+    /// if not.
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        origin: Origin,
+        message: &Message,
+    ) -> Result<(), Option<Event>> {
+        let live = self.is_up(gateway);
+        let state = self.states.iter_mut().find(|s| &*s.settings.name == gateway).ok_or(None)?;
+        if admits(&state.settings, live, origin, message) {
+            return Ok(());
+        }
+        Err(state.foreign.seen(now, &state.settings, origin.address))
     }
 
     pub(crate) fn handle(&mut self, now: Instant, gateway: &str, message: Message) {

@@ -14,6 +14,7 @@
 //! * `route`, `forward`, `registrar`: where requests go and what changes in them.
 //! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
 
+mod admission;
 mod answer;
 mod body;
 mod border;
@@ -35,6 +36,7 @@ mod route;
 mod session;
 mod subscription;
 
+pub use admission::{Origin, Place};
 pub use border::{Border, Load, Out};
 pub use carnet_h248::controller::GatewayName;
 pub use config::{Config, Family, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};

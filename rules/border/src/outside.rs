@@ -29,6 +29,23 @@ pub(crate) struct Arrived {
 /// Methods that the border itself has a use for or carries in dialogs; others are carried too.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH, REGISTER";
 
+/// Extensions whose rules for proxies are kept here: RFC 3327, RFC 3262 (none), RFC 4028 §8. Topology
+/// and identities are hidden by rules of the border's own, so `privacy` is not among them.
+const SUPPORTED: [&str; 3] = ["path", "100rel", "timer"];
+
+/// Whether everything that the sender wants of those on the way is done here; else 420 with what is
+/// not (RFC 3261 §16.3 step 5).
+pub(crate) fn understood(message: &Message) -> Result<(), Fault> {
+    let wanted = message.values("Proxy-Require").map_err(|e| Fault::new(400, e.to_string()))?;
+    let is_known = |tag: &String| SUPPORTED.iter().any(|known| known.eq_ignore_ascii_case(tag));
+    let unknown: Vec<_> = wanted.into_iter().filter(|tag| !is_known(tag)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let text = "an extension is required that this border does not support";
+    Err(Fault { header: Some(("Unsupported", unknown.join(", "))), ..Fault::new(420, text) })
+}
+
 impl Border {
     /// A request with a way yet to be found.
     pub(crate) fn outside(
@@ -46,6 +63,7 @@ impl Border {
         if message.max_forwards().ok().flatten() == Some(0) {
             return Err(Fault::new(483, "Max-Forwards is used up"));
         }
+        understood(message)?;
         let from = message.from().map_err(malformed)?;
         let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
         let binding = if access { self.core.registrar.sender(from.uri(), hop) } else { None };

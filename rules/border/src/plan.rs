@@ -194,6 +194,10 @@ impl fmt::Display for Plan {
     }
 }
 
+/// TS 23.334 §6.2.10.3: the terminal wants its TLS to end at the access gateway.
+pub(crate) const NO_E2AE: &str =
+    "security that ends at the access edge is asked for, and this border has none";
+
 /// Decides for each media line of an offer.
 pub fn plan(offer: &Document, policy: &Policy, facts: Facts) -> Plan {
     let lines = offer.media().map(|m| {
@@ -212,9 +216,10 @@ fn decide(m: &Media<'_>, policy: &Policy, facts: Facts) -> (Decision, &'static s
     let tcp = m.proto().get(..4).is_some_and(|p| p.eq_ignore_ascii_case("TCP/"));
     match (m.class(), application) {
         (Class::Rejected, _) => (Decision::Unused, "the port is 0"),
-        _ if m.e2ae() == Some(E2ae::Requested) => (
-            Decision::Refuse { status: 488, warning: 304 },
-            "security that ends at the access edge is asked for, and this border has none",
+        _ if m.e2ae() == Some(E2ae::Requested) => (Decision::Refuse { status: 488, warning: 304 }, NO_E2AE),
+        _ if m.e2ae() == Some(E2ae::Other) => (
+            Decision::Refuse { status: 488, warning: 306 },
+            "a=3ge2ae has a value that this border does not know",
         ),
         (Class::E2eTls, Some(application)) => secured(m, application, policy, facts),
         (Class::Plain, Some(application)) if tcp => plain(m, application, policy),
@@ -313,6 +318,9 @@ mod tests {
                 "refuse",
                 Some(488),
             ),
+            ("m=message 2855 TCP/MSRP *\r\na=3ge2ae:Requested\r\n", &default, "refuse", Some(488)),
+            ("m=message 2855 TCP/MSRP *\r\na=3ge2ae:later\r\n", &default, "refuse", Some(488)),
+            ("m=audio 5 RTP/SAVP 0\r\na=3ge2ae:requested\r\n", &default, "refuse", Some(488)),
             ("m=message 2855 TCP/MSRP *\r\n", &default, "plain", None),
             ("m=message 2855 TCP/MSRP *\r\n", &strict, "refuse", Some(488)),
             ("m=application 5 TCP/BFCP *\r\n", &default, "plain", None),

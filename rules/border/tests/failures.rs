@@ -289,13 +289,20 @@ fn silence_on_the_wire_ends_the_call() {
 
 #[test]
 fn security_that_ends_at_the_edge_is_refused_not_downgraded() {
-    let mut w = World::with_users(alg(Reliable));
-    let (_, invite) = call_with(&mut w, &format!("{}a=3ge2ae:requested\r\n", offer()));
-    let refusal = refused(&mut w, &invite, 488);
-    assert!(
-        refusal.header("Warning").unwrap().starts_with("304 alg1.example.com \"security that ends at the")
-    );
-    assert!(w.try_take(BOB).is_none());
+    const NONE: &str = "304 alg1.example.com \"security that ends at the";
+    for (offer, warning) in [
+        (format!("{}a=3ge2ae:requested\r\n", offer()), NONE),
+        // For the whole session.
+        (offer().replacen("m=", "a=3ge2ae:requested\r\nm=", 1), NONE),
+        (format!("{}a=3ge2ae:demanded\r\n", offer()), "306 alg1.example.com \"a=3ge2ae has a value"),
+    ] {
+        let mut w = World::with_users(alg(Reliable));
+        let (_, invite) = call_with(&mut w, &offer);
+        let refusal = refused(&mut w, &invite, 488);
+        assert!(refusal.header("Warning").unwrap().starts_with(warning), "{}", text(&refusal));
+        assert!(w.try_take(BOB).is_none());
+        w.assert_empty();
+    }
 }
 
 #[test]
@@ -312,6 +319,7 @@ fn an_answer_with_another_transport_is_turned_down() {
         ("no TLS", answer().replace("TCP/TLS/MSRP", "TCP/MSRP")),
         ("a line more", format!("{}m=audio 9 RTP/AVP 0\r\n", answer())),
         ("both active", answer().replace("passive", "active").replace("7394", "9")),
+        ("security at the edge", format!("{}a=3ge2ae:requested\r\n", answer())),
         ("no address", answer().replace("c=IN IP4 192.0.2.30", "c=IN IP4 bob.example.com")),
         ("not SDP", "v=0\r\nhello\r\n".into()),
     ] {

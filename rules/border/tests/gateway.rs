@@ -4,9 +4,13 @@
 
 mod common;
 
-use carnet_border::Event;
+use carnet_border::{Event, Origin, Place, Prefix};
 use carnet_gateway::media::{Gate, Role};
 use carnet_h248::association::Transport::Reliable;
+use carnet_h248::{
+    ActionRequest, Command, ContextId, MId, Message, ObservedEvent, ObservedEvents, RequestId, ServiceChange,
+    TerminationId, Transaction, TransactionId, TransactionRequest,
+};
 use carnet_sip::Method;
 use common::real::RealGateway;
 use common::*;
@@ -81,4 +85,86 @@ fn incoming_triggers_outgoing() {
         assert!(w.real.as_ref().unwrap().holes.is_empty());
         w.assert_empty();
     }
+}
+
+fn from_gateway(context: ContextId, command: Command) -> Message {
+    let actions = vec![ActionRequest::new(context, vec![command])];
+    let request = TransactionRequest { id: TransactionId(90), actions };
+    Message::new(3, MId::domain("agw1.example.com"), vec![Transaction::Request(request)])
+}
+
+fn service_change(method: carnet_h248::Method) -> Message {
+    from_gateway(
+        ContextId::Null,
+        Command::service_change(TerminationId::ROOT, ServiceChange::new(method, 901)),
+    )
+}
+
+fn notify() -> Message {
+    let observed = ObservedEvents::new(RequestId(1)).event(ObservedEvent::new("adid/ipstop"));
+    from_gateway(ContextId::Id(78), Command::notify("ip/1/4712".to_owned(), observed))
+}
+
+fn origin(address: &str, place: Place) -> Origin {
+    Origin { address: Some(address.parse().unwrap()), place }
+}
+
+/// Only from where the operator says that the gateway is; the event is not one a message.
+#[test]
+fn a_gateway_speaks_from_its_own_address() {
+    use carnet_h248::Method::Restart;
+    let mut config = alg(Reliable);
+    config.gateways[0].peers = vec![Prefix { ip: "192.0.2.2".parse().unwrap(), bits: 32 }];
+    let mut w = World::up(config);
+    for place in [Place::Usual, Place::Other] {
+        assert!(w.border.admit_gateway(w.now, "agw1", origin("192.0.2.2", place), &service_change(Restart)));
+        for message in [service_change(Restart), notify()] {
+            assert!(!w.border.admit_gateway(w.now, "agw1", origin("192.0.2.3", place), &message));
+        }
+    }
+    // A channel has no address.
+    let inside = Origin { address: None, place: Place::Usual };
+    assert!(w.border.admit_gateway(w.now, "agw1", inside, &notify()));
+    w.now += Duration::from_secs(11);
+    assert!(!w.border.admit_gateway(w.now, "agw1", origin("2001:db8::3", Place::Usual), &notify()));
+    w.settle();
+    let foreign = |e: &Event| match e {
+        Event::ForeignControl { gateway, from, others } => {
+            assert_eq!((&**gateway, e.level()), ("agw1", carnet_border::Level::Warn));
+            Some((from.unwrap().to_string(), *others))
+        }
+        _ => None,
+    };
+    let told: Vec<_> = w.events.iter().filter_map(foreign).collect();
+    assert_eq!(told, [("192.0.2.3".to_owned(), 0), ("2001:db8::3".to_owned(), 3)]);
+}
+
+/// Without addresses, only a gateway that registers moves a live association.
+#[test]
+fn a_live_association_stays_where_it_is() {
+    use carnet_h248::Method;
+    let mut w = World::new(alg(Reliable));
+    let elsewhere = origin("192.0.2.3", Place::Other);
+    // Nobody is there yet.
+    assert!(w.border.admit_gateway(w.now, "agw1", elsewhere, &notify()));
+    w.border.gateway_connected(w.now, "agw1");
+    w.gateway.register();
+    w.settle();
+    let usual = origin("192.0.2.2", Place::Usual);
+    let others = [Method::Graceful, Method::Forced].map(service_change);
+    for message in others.iter().chain([&notify(), &Message::new(3, MId::domain("agw1.example.com"), vec![])])
+    {
+        assert!(w.border.admit_gateway(w.now, "agw1", usual, message));
+        assert!(!w.border.admit_gateway(w.now, "agw1", elsewhere, message), "{message:?}");
+    }
+    for method in [Method::Restart, Method::Disconnected, Method::HandOff, Method::Failover] {
+        assert!(w.border.admit_gateway(w.now, "agw1", elsewhere, &service_change(method.clone())));
+        // A gateway in this process is nowhere else.
+        let outside = origin("192.0.2.3", Place::Outside);
+        assert!(!w.border.admit_gateway(w.now, "agw1", outside, &service_change(method)));
+    }
+    // Of a termination, it registers nobody.
+    let change = ServiceChange::new(Method::Restart, 901);
+    let partial = from_gateway(ContextId::Null, Command::service_change("ip/1/1".to_owned(), change));
+    assert!(!w.border.admit_gateway(w.now, "agw1", elsewhere, &partial));
 }

@@ -384,3 +384,83 @@ fn a_call_over_two_borders() {
     one.assert_empty();
     two.assert_empty();
 }
+
+// -- extensions --------------------------------------------------------------------------------------
+
+/// RFC 3261 §16.3 step 5: what those on the way must do and the border does not is named.
+#[test]
+fn what_is_required_of_the_border() {
+    let mut w = World::with_users(alg(Reliable));
+    let mut alice = Ua::new("alice", ALICE, "carol@other.example", "call-req");
+    let ask = |w: &mut World, ua: &Ua, method: Method, target: &str, cseq: u32, tags: &[&str]| {
+        let mut m = w.request(ua, method, target, cseq);
+        for tag in tags {
+            m.push_back("Proxy-Require", tag).unwrap();
+        }
+        m
+    };
+    for (cseq, method) in [(1, Method::Invite), (2, Method::Message), (3, Method::Subscribe)] {
+        let tags = ["path, sec-agree", "Timer", "x-new"];
+        let m = ask(&mut w, &alice, method, "sip:carol@other.example", cseq, &tags);
+        w.send(ALICE, ACCESS, &m);
+        let refusal = w.take_status(ALICE, 420);
+        assert_eq!(refusal.header("Unsupported").as_deref(), Some("sec-agree, x-new"));
+        assert_eq!(refusal.lines("Unsupported").count(), 1);
+        if cseq == 1 {
+            // Nobody refuses an ACK.
+            alice.remote = refusal.header("To").unwrap().into_owned();
+            let mut ack = ask(&mut w, &alice, Method::Ack, "sip:carol@other.example", cseq, &tags);
+            ack.set_header("Via", &m.header("Via").unwrap()).unwrap();
+            w.send(ALICE, ACCESS, &ack);
+            alice.remote = "<sip:carol@other.example>".into();
+        }
+        assert!(w.try_take(PEER).is_none() && w.try_take(ALICE).is_none());
+    }
+    let m = ask(&mut w, &alice, Method::Register, "sip:example.com", 4, &["sec-agree"]);
+    w.send(ALICE, ACCESS, &m);
+    assert_eq!(w.take_status(ALICE, 420).header("Unsupported").as_deref(), Some("sec-agree"));
+
+    // What it does goes on, and so does Require: that is for the far end.
+    let offer = msrps("192.0.2.20", 2855, "actpass");
+    let mut m = ask(&mut w, &alice, Method::Invite, "sip:carol@other.example", 5, &["path, 100rel, TIMER"]);
+    m.push_back("Require", "x-new").unwrap();
+    w.send(ALICE, ACCESS, &with_sdp(m, &offer));
+    let at_peer = w.take_request(PEER, Method::Invite);
+    assert_eq!(at_peer.header("Require").as_deref(), Some("x-new"));
+    let carol = Ua::answering("carol", PEER, &at_peer, "c1");
+    w.send(PEER, CORE, &carol.answer(&at_peer, 200, Some(&msrps("2001:db8:2::99", 2855, "passive"))));
+    let ok = w.take_status(ALICE, 200);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = ask(&mut w, &alice, Method::Ack, &contact(&ok), 5, &["x-new"]);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(PEER, Method::Ack);
+    // Inside a call too.
+    let info = ask(&mut w, &alice, Method::Info, &contact(&ok), 6, &["x-new"]);
+    w.send(ALICE, ACCESS, &info);
+    assert_eq!(w.take_status(ALICE, 420).header("Unsupported").as_deref(), Some("x-new"));
+    let bye = w.request(&alice, Method::Bye, &contact(&ok), 7);
+    w.send(ALICE, ACCESS, &bye);
+    let bye = w.take_request(PEER, Method::Bye);
+    w.send(PEER, CORE, &carol.answer(&bye, 200, None));
+    w.take_status(ALICE, 200);
+    w.assert_empty();
+}
+
+/// A CANCEL has none and is never refused for one.
+#[test]
+fn a_cancel_is_not_asked_what_it_requires() {
+    let mut w = World::with_users(alg(Reliable));
+    let alice = Ua::new("alice", ALICE, "carol@other.example", "call-can");
+    let invite = w.request(&alice, Method::Invite, "sip:carol@other.example", 1);
+    w.send(ALICE, ACCESS, &with_sdp(invite.clone(), &msrps("192.0.2.20", 2855, "actpass")));
+    let at_peer = w.take_request(PEER, Method::Invite);
+    let carol = Ua::answering("carol", PEER, &at_peer, "c1");
+    w.send(PEER, CORE, &carol.answer(&at_peer, 180, None));
+    w.take_status(ALICE, 180);
+    let mut cancel = w.request(&alice, Method::Cancel, "sip:carol@other.example", 1);
+    cancel.set_header("Via", &invite.header("Via").unwrap()).unwrap();
+    cancel.push_back("Proxy-Require", "x-new").unwrap();
+    w.send(ALICE, ACCESS, &cancel);
+    w.take_status(ALICE, 200);
+    w.take_request(PEER, Method::Cancel);
+}

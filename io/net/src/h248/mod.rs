@@ -93,7 +93,12 @@ pub enum ControlPeer {
         local: SocketAddr,
     },
     /// A connection.
-    Stream(u64),
+    Stream {
+        /// Names it.
+        id: u64,
+        /// The peer's address.
+        remote: SocketAddr,
+    },
     /// A role in this process.
     Local(u64),
 }
@@ -102,6 +107,14 @@ impl ControlPeer {
     /// Whether messages arrive in order or the peer is lost (`association::Transport::Reliable`).
     pub fn is_reliable(self) -> bool {
         !matches!(self, Self::Datagram { .. })
+    }
+
+    /// The peer's address; a role in this process has none.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Datagram { remote, .. } | Self::Stream { remote, .. } => Some(remote),
+            Self::Local(_) => None,
+        }
     }
 }
 
@@ -223,13 +236,13 @@ impl ControlSockets {
                 let port = udp.iter().find(|port| port.local == local).ok_or(Error::NoSocket(remote))?;
                 port.send(remote, data.into())
             }
-            ControlPeer::Stream(id) | ControlPeer::Local(id) => self.shared.push(id, message),
+            ControlPeer::Stream { id, .. } | ControlPeer::Local(id) => self.shared.push(id, message),
         }
     }
 
     /// Ends a connection.
     pub fn close(&self, peer: ControlPeer) {
-        if let ControlPeer::Stream(id) | ControlPeer::Local(id) = peer {
+        if let ControlPeer::Stream { id, .. } | ControlPeer::Local(id) = peer {
             self.shared.retire(id);
         }
     }

@@ -91,7 +91,7 @@ impl Life {
     }
 
     fn peer(&self) -> ControlPeer {
-        ControlPeer::Stream(self.id)
+        ControlPeer::Stream { id: self.id, remote: self.remote }
     }
 
     async fn connecting(mut self, from: Option<IpAddr>, queue: (Outlet, Inlet)) {

@@ -70,6 +70,16 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
     if control.gateways.is_empty() {
         return Err(Complaint::new(border.control.span(), format!("border `{name}` owns no gateway")));
     }
+    for (gateway, peers) in &control.peers {
+        let message = if !control.gateways.contains(gateway) {
+            format!("border `{name}` does not own a gateway `{gateway}`")
+        } else if peers.as_ref().is_empty() {
+            format!("no address may speak for gateway `{gateway}`")
+        } else {
+            continue;
+        };
+        return Err(Complaint::new(peers.span(), message));
+    }
     let one = |proto| control.listen.iter().any(|bind| bind.proto == proto);
     if one(Proto::Tls) || (one(Proto::Udp) && one(Proto::Tcp)) {
         return Err(Complaint::new(

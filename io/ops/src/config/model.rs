@@ -220,6 +220,10 @@ pub struct ControlSection {
     pub listen: Vec<Bind>,
     /// Names of the gateways that may register: the `<name>` in their mId.
     pub gateways: Vec<String>,
+    /// Addresses or prefixes that messages of a gateway may come from, by its name; one that is not
+    /// here may come from any.
+    #[serde(default)]
+    pub peers: BTreeMap<String, Spanned<Vec<Prefix>>>,
     /// How messages to gateways on other hosts are written. Either encoding is taken.
     #[serde(default)]
     pub encoding: Encoding248,

@@ -68,6 +68,7 @@ pub fn alg(control: ControlTransport) -> Config {
             mid: MId::domain("agw1.example.com"),
             transport: control,
             realms: Vec::new(),
+            peers: Vec::new(),
         }],
         profiles: Vec::new(),
         timers: carnet_border::Timers::default(),
