@@ -35,7 +35,7 @@ pub enum Payload {
     Id(Identity),
     /// Certificate.
     Cert {
-        /// See [`cert_type`](crate::registry::cert_type).
+        /// See [`cert_type`].
         cert_type: u8,
         /// DER, or the URL.
         data: Vec<u8>,
