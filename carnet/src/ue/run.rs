@@ -242,7 +242,8 @@ impl Terminal {
                 self.watch(Some(call), false, None).await
             }
         };
-        let talked = is_chat && self.talking.is_some() && self.sending.is_none();
+        // Whether the last line arrived is seen while leaving.
+        let talked = is_chat && self.talking.is_some();
         match end {
             End::Enough | End::Interrupted if !self.files.lost.is_empty() => Err(Failure::Shown),
             End::Ended | End::Said | End::Enough => Ok(()),
@@ -389,9 +390,18 @@ impl Terminal {
         loop {
             tokio::select! {
                 () = &mut stopped => break,
-                () = &mut again => return,
+                () = &mut again => {
+                    self.failed |= self.sending.is_some();
+                    return;
+                }
                 outcome = in_flight(&mut self.sending) => self.sent(outcome),
                 Some(event) = self.events.recv() => self.show(&event),
+            }
+        }
+        if self.sending.is_some() {
+            match tokio::time::timeout(LAST_WORD, in_flight(&mut self.sending)).await {
+                Ok(outcome) => self.sent(outcome),
+                Err(_) => self.failed = true,
             }
         }
         while let Ok(event) = self.events.try_recv() {
