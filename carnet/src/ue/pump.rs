@@ -15,6 +15,8 @@ use carnet_msrp::file::local_name;
 use carnet_msrp::{
     AbortReason, ArrivalKey, Event, FailureReason, MessageKey, Outgoing, Session, Size, Status,
 };
+use carnet_net::OsRandom;
+use carnet_wire::Random as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 
@@ -465,14 +467,17 @@ impl Pump {
     async fn complete(&mut self, arrival: ArrivalKey) -> Result<Status, String> {
         match self.arrivals.remove(&arrival) {
             None => {}
-            Some(Arriving::Text { octets, content_type }) => match text::words(&content_type, &octets) {
-                Ok(None) => {}
-                Ok(Some(text)) => {
-                    let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
-                    let _ = self.events.send(event).await;
+            Some(Arriving::Text { octets, content_type }) => {
+                match text::words(&content_type, &octets) {
+                    Ok(None) => {}
+                    Ok(Some(text)) => {
+                        let event = UeEvent::Message { call: self.call, from: self.peer.clone(), text };
+                        let _ = self.events.send(event).await;
+                    }
+                    Err(status) => return Ok(status),
                 }
-                Err(status) => return Ok(status),
-            },
+                self.confirm(&content_type, &octets);
+            }
             Some(Arriving::File(receiving)) => {
                 let Receiving { file, name, start, .. } = *receiving;
                 let (size, elapsed) = (file.here(), self.begun.elapsed());
@@ -485,6 +490,15 @@ impl Pump {
             }
         }
         Ok(Status::OK)
+    }
+
+    /// Tells the sender that its message is here, if it asked.
+    fn confirm(&mut self, content_type: &str, octets: &[u8]) {
+        let mut random = OsRandom;
+        let id = format!("{:08x}{:08x}", random.u32(), random.u32());
+        let Some(receipt) = text::receipt(content_type, octets, &id) else { return };
+        // A session that is too full to say thank you has other worries.
+        let _ = self.session.send_whole(Outgoing::new("message/cpim", Size::Unknown), Bytes::from(receipt));
     }
 
     /// Gives back what came of a message; whether that was the file.
@@ -609,5 +623,39 @@ mod tests {
         answer.await.unwrap().expect("it arrived, and is known to have");
         assert!(matches!(leaves.await.unwrap(), News::Done));
         stays.await.unwrap();
+    }
+
+    /// RFC 5438 §7.2.1: who asks for it hears that the message is here.
+    #[tokio::test]
+    async fn a_receipt_goes_back_to_who_asked_for_it() {
+        let (near, mut far) = tokio::io::duplex(BUFFER);
+        let (_kept, ordered) = mpsc::channel(1);
+        tokio::spawn(pump(session("b", "a"), near, ordered));
+        let mut asks = session("a", "b");
+        let message = "From: <sip:alice@a.example>\r\nTo: <sip:bob@b.example>\r\n\
+            NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 34jk\r\n\
+            imdn.Disposition-Notification: positive-delivery\r\n\r\nContent-Type: text/plain\r\n\r\nhello";
+        asks.send_whole(Outgoing::new("message/cpim", Size::Unknown), Bytes::from(message)).unwrap();
+        let exchange = async {
+            let (mut input, mut told) = (Vec::new(), Vec::new());
+            loop {
+                let mut output = Vec::new();
+                while asks.poll_transmit(Instant::now(), &mut output, BUFFER) {}
+                far.write_all(&output).await.unwrap();
+                while let Some(event) = asks.poll_event() {
+                    match event {
+                        Event::Body { data, .. } => told.extend_from_slice(&data),
+                        Event::Complete { .. } => return told,
+                        _ => {}
+                    }
+                }
+                far.read_buf(&mut input).await.unwrap();
+                let used = asks.handle_input(Instant::now(), &input);
+                input.drain(..used);
+            }
+        };
+        let told = tokio::time::timeout(TIME * 25, exchange).await.expect("a receipt");
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains("<message-id>34jk</message-id>") && told.contains("<delivered/>"), "{told}");
     }
 }

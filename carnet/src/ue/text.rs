@@ -20,6 +20,20 @@ pub(super) fn words(content_type: &str, octets: &[u8]) -> Result<Option<String>,
     inside(content_type, octets, 0)
 }
 
+/// The notification that the sender of a message asked for, now that it is here, to be sent as
+/// message/cpim (RFC 5438 §7.2.1). `own_id` names the notification.
+///
+/// Only delivery is told. Whether a person has looked is that person's to tell.
+pub(super) fn receipt(content_type: &str, octets: &[u8], own_id: &str) -> Option<Vec<u8>> {
+    if kind(content_type) != cpim::MEDIA_TYPE {
+        return None;
+    }
+    let (head, _) = cpim::Head::parse(octets, &Limits::default()).ok()??;
+    let notification = imdn::Notification::about(&head, imdn::Kind::Delivery, imdn::Disposition::Delivered)?;
+    let (sender, us) = (head.from()?, head.to().into_iter().next()?);
+    notification.wrap(&us, &sender, own_id).ok()
+}
+
 fn inside(content_type: &str, octets: &[u8], depth: u8) -> Result<Option<String>, Status> {
     let limits = Limits::default();
     let kind = kind(content_type);
@@ -102,5 +116,33 @@ mod tests {
             content_type = "message/cpim";
         }
         assert_eq!(words(content_type, &body), unsupported);
+    }
+
+    /// RFC 5438 §7.2: who asks for it is told that the message is here, once, and nobody else is.
+    #[test]
+    fn a_receipt_is_given_where_it_is_asked_for() {
+        let head = "From: Alice <sip:alice@a.example>\r\nTo: <sip:bob@b.example>\r\n\
+             NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 34jk324j\r\nDateTime: 2026-04-04T12:16:49-05:00\r\n";
+        let body = "\r\nContent-Type: text/plain\r\n\r\nhello";
+        let wrapped = |asked: &str| format!("{head}imdn.Disposition-Notification: {asked}\r\n{body}");
+        let receipt = |text: &str| super::receipt("message/cpim", text.as_bytes(), "own1");
+
+        let told = receipt(&wrapped("positive-delivery, display")).unwrap();
+        let limits = Limits::default();
+        let (about, at) = cpim::Head::parse(&told, &limits).unwrap().unwrap();
+        assert_eq!(about.to().first().unwrap().uri, "sip:alice@a.example");
+        assert_eq!(about.from().unwrap().uri, "sip:bob@b.example");
+        let notification = imdn::Notification::parse(&told[at..]).unwrap();
+        assert_eq!(notification.message_id, "34jk324j");
+        assert_eq!(
+            (notification.kind, notification.disposition),
+            (imdn::Kind::Delivery, imdn::Disposition::Delivered)
+        );
+        // A receipt asks for none, or two programs would thank each other for ever.
+        assert_eq!(super::receipt("message/cpim", &told, "own2"), None);
+        for silent in [wrapped("negative-delivery"), wrapped("display"), format!("{head}{body}")] {
+            assert_eq!(receipt(&silent), None, "{silent}");
+        }
+        assert_eq!(super::receipt("text/plain", wrapped("positive-delivery").as_bytes(), "own"), None);
     }
 }
