@@ -344,12 +344,12 @@ impl fmt::Display for Reason {
                 "the ticket was altered or is not of its making, or it has revoked our account"
             }
             (FetchPurpose::Ticket, error_no::INVALID_ID) => {
-                "it does not know who was called, its rules forbid the call, or we have another name there, or it \
-                 another name than we think"
+                "it does not know who was called, its rules forbid the call, or we have another name there, or its \
+                 own name is not the one we use"
             }
             (FetchPurpose::Resolve, error_no::INVALID_ID) => {
-                "the ticket is for somebody else, its rules forbid the call, or we have another name there, or it \
-                 another name than we think"
+                "the ticket is for somebody else, its rules forbid the call, or we have another name there, or its \
+                 own name is not the one we use"
             }
             (FetchPurpose::Resolve, error_no::INVALID_TPPAR) => {
                 "the ticket is not valid at this time, was revoked, or has a policy that it does not take"

@@ -38,7 +38,7 @@ async fn somebody_it_does_not_know_or_does_not_allow() {
     }
     let elsewhere = |alice: &mut UeConfig| alice.kms.as_mut().unwrap().identity = "sip:kms.elsewhere".into();
     let (_, sentence) = ending(usual, "sip:bob@example.com", elsewhere).await;
-    assert!(sentence.contains("or it another name than we think"), "{sentence}");
+    assert!(sentence.contains("its own name is not the one we use"), "{sentence}");
 }
 
 #[tokio::test]
