@@ -5,26 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod common;
+
 use carnet_h248::text::Limits;
 use carnet_h248::{binary, text};
+use common::absent;
 use std::path::Path;
 use std::process::Command;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/ber.escript");
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
-
-fn absent(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    let absent = !found.is_ok_and(|o| o.status.success());
-    assert!(
-        !absent || std::env::var("CARNET_REQUIRE_INTEROP").as_deref() != Ok("1"),
-        "{program} is not there"
-    );
-    if absent {
-        eprintln!("skipped: {program} is not there");
-    }
-    absent
-}
 
 /// The worked messages in binary, with their names.
 fn messages() -> Vec<(String, Vec<u8>)> {

@@ -8,6 +8,7 @@ mod common;
 
 use carnet_h248::text::{Form, Limits, parse, print};
 use carnet_h248::*;
+use common::absent;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::path::Path;
@@ -15,19 +16,6 @@ use std::process::Command as Process;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/recode.escript");
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
-
-fn absent(program: &str) -> bool {
-    let found = Process::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    let absent = !found.is_ok_and(|o| o.status.success());
-    assert!(
-        !absent || std::env::var("CARNET_REQUIRE_INTEROP").as_deref() != Ok("1"),
-        "{program} is not there"
-    );
-    if absent {
-        eprintln!("skipped: {program} is not there");
-    }
-    absent
-}
 
 fn fixtures() -> Vec<(String, Message)> {
     let mut list: Vec<_> = std::fs::read_dir(FIXTURES)

@@ -1,4 +1,4 @@
-//! Random messages for the tests: everything the model can say.
+//! Random messages for the tests: everything the model can say; and whether other people's programs are there.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -6,6 +6,20 @@ use carnet_h248::*;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
+
+/// Whether a program is missing, which skips a test unless `CARNET_REQUIRE_INTEROP=1`.
+pub fn absent(program: &str) -> bool {
+    let found = std::process::Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let absent = !found.is_ok_and(|o| o.status.success());
+    assert!(
+        !absent || std::env::var("CARNET_REQUIRE_INTEROP").as_deref() != Ok("1"),
+        "{program} is not there"
+    );
+    if absent {
+        eprintln!("skipped: {program} is not there");
+    }
+    absent
+}
 
 pub fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-zA-Z0-9_]{0,10}"
