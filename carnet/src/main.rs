@@ -2,6 +2,8 @@
 
 mod check;
 mod demo;
+mod desk;
+mod gateway;
 mod inspect;
 mod kms;
 mod roles;
@@ -31,6 +33,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Call, chat and send files, sealed end to end.
     Ue(Box<ue::cli::UeArgs>),
+    /// Look at the gateways of a running process, and at what they hold.
+    Gateway(gateway::GatewayArgs),
     /// Administer a key management service: users, rules, tickets, audit.
     Kms(kms::cli::KmsArgs),
 }
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Ue(args) => ue::run(*args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Kms(args) => kms::cli::run(&args),
     }
 }

@@ -1,5 +1,6 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
+use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
     Border, Config, Family, Gateway, GatewayName, Limits, Network, Origin, Out, Place, Policy, Prefix,
@@ -47,6 +48,7 @@ pub fn start(
     whole: &Whole,
     section: &BorderSection,
     local: HashMap<String, LocalEnd>,
+    questions: Questions,
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
@@ -82,7 +84,7 @@ pub fn start(
         running.ways.insert(gateway.as_str().into(), peer);
         running.machine.border.gateway_connected(Instant::now(), &gateway);
     }
-    Ok(tokio::spawn(running.run(sip_events, control_events, token)))
+    Ok(tokio::spawn(running.run(sip_events, control_events, questions, token)))
 }
 
 impl Running {
@@ -90,6 +92,7 @@ impl Running {
         mut self,
         mut sip: mpsc::Receiver<SipEvent>,
         mut control: mpsc::Receiver<ControlEvent>,
+        mut questions: Questions,
         mut token: Token,
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
@@ -116,6 +119,7 @@ impl Running {
                     }
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
+                Some(question) = questions.recv() => self.asked(question),
                 deadline = token.started(), if end.is_none() => {
                     end = Some(Ending::of_border(deadline));
                     self.machine.border.retire();
@@ -179,6 +183,14 @@ impl Running {
                 }
             }
         }
+    }
+
+    fn asked(&mut self, question: Question) {
+        let answer = match question.ask {
+            Ask::List => Ok(serde_json::json!({ "border": self.name, "gateways": [] })),
+            Ask::Audit { .. } => Err("not yet".into()),
+        };
+        let _ = question.answer.send(answer);
     }
 
     fn gateway_at(&self, peer: ControlPeer) -> Option<GatewayName> {

@@ -1,5 +1,6 @@
 //! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
 
+use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
@@ -39,6 +40,17 @@ struct Running {
     observer: Observer,
     /// When to make broken connections again.
     reconnect: Option<Instant>,
+    inspected: Inspected,
+}
+
+/// What an administrator waits for.
+#[derive(Default)]
+struct Inspected {
+    /// What is constant about the gateway.
+    facts: serde_json::Map<String, serde_json::Value>,
+    next: u64,
+    /// Questions on their way, each with the context to go on at.
+    waiting: HashMap<u64, (Question, Option<u32>)>,
 }
 
 /// The way to a controller.
@@ -52,6 +64,7 @@ pub fn start(
     name: &str,
     section: &GatewaySection,
     mut local: HashMap<String, LocalEnd>,
+    questions: Questions,
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
@@ -118,8 +131,27 @@ pub fn start(
         commands: VecDeque::new(),
         observer,
         reconnect: None,
+        inspected: Inspected { facts: facts(name, section), ..Inspected::default() },
     };
-    Ok(tokio::spawn(running.run(events, media, token)))
+    Ok(tokio::spawn(running.run(events, media, questions, token)))
+}
+
+/// What is constant about a gateway, for administrators.
+fn facts(name: &str, section: &GatewaySection) -> serde_json::Map<String, serde_json::Value> {
+    let role = match section.role {
+        GatewayRole::ImsAgw => "ims-agw",
+        GatewayRole::Trgw => "trgw",
+    };
+    let controllers: Vec<_> = section.controllers.as_ref().iter().map(ToString::to_string).collect();
+    let realms: Vec<_> = section.realm.keys().cloned().collect();
+    let mut facts = serde_json::Map::new();
+    facts.insert("gateway".into(), name.into());
+    facts.insert("role".into(), role.into());
+    facts.insert("profile".into(), profile(section.role).to_string().into());
+    facts.insert("controllers".into(), controllers.into());
+    facts.insert("realms".into(), realms.into());
+    facts.insert("most_contexts".into(), section.max_contexts.into());
+    facts
 }
 
 /// The profile a gateway of that role registers with.
@@ -132,7 +164,13 @@ pub fn profile(role: GatewayRole) -> Profile {
 }
 
 impl Running {
-    async fn run(mut self, mut events: mpsc::Receiver<ControlEvent>, mut media: Events, mut token: Token) {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<ControlEvent>,
+        mut media: Events,
+        mut questions: Questions,
+        mut token: Token,
+    ) {
         /// Inputs taken before what they cause goes out.
         const BATCH: usize = 32;
         self.flush();
@@ -173,6 +211,7 @@ impl Running {
                     }
                 }
                 () = until(timeout) => self.timeout(),
+                Some(question) = questions.recv() => self.asked(question),
                 deadline = token.started(), if end.is_none() => {
                     let ending = Ending::of_gateway(deadline);
                     let left = ending.hang_up.saturating_duration_since(tokio::time::Instant::now());
@@ -229,6 +268,49 @@ impl Running {
         }
     }
 
+    fn asked(&mut self, question: Question) {
+        // One who has stopped waiting needs no answer.
+        let Ask::Audit { from, .. } = question.ask else {
+            let _ = question.answer.send(Ok(self.summary()));
+            return;
+        };
+        let mut ids: Vec<u32> = self.gateway.context_ids(from).take(PAGE + 1).collect();
+        let next = (ids.len() > PAGE).then(|| ids.pop()).flatten();
+        if ids.is_empty() {
+            let nothing = audited(&carnet_h248::ReplyBody::Actions(Vec::new()), None);
+            let _ = question.answer.send(nothing);
+            return;
+        }
+        let number = self.inspected.next;
+        self.inspected.next += 1;
+        match self.gateway.audit(Instant::now(), number, audit_of(&ids)) {
+            Ok(()) => drop(self.inspected.waiting.insert(number, (question, next))),
+            Err(verb) => drop(question.answer.send(Err(format!("{verb:?} is no audit")))),
+        }
+    }
+
+    /// The answer to an administrator's audit.
+    fn inspected(&mut self, number: u64, body: &carnet_h248::ReplyBody) {
+        if let Some((question, next)) = self.inspected.waiting.remove(&number) {
+            let _ = question.answer.send(audited(body, next));
+        }
+    }
+
+    fn summary(&self) -> serde_json::Value {
+        let registration = self.gateway.registration();
+        let controller = registration.controller();
+        let state = match (registration.is_registered(), registration.is_leaving()) {
+            (true, _) => "registered",
+            (false, true) => "leaving",
+            (false, false) => "looking for a controller",
+        };
+        let mut summary = self.inspected.facts.clone();
+        summary.insert("state".into(), state.into());
+        summary.insert("controller".into(), controller.map(ToString::to_string).into());
+        summary.insert("contexts".into(), self.gateway.contexts().into());
+        summary.into()
+    }
+
     fn media(&mut self, event: carnet_gateway::media::Event) {
         (self.observer)(Seen::Media { gateway: &self.name, event: &event });
         self.gateway.handle_media(Instant::now(), event);
@@ -256,6 +338,10 @@ impl Running {
         // Once it has stopped, its events end, and so does the gateway.
         let _ = self.engine.try_send_all(&mut self.commands);
         while let Some(event) = self.gateway.poll_event() {
+            if let carnet_gateway::Event::Audited { number, body } = &event {
+                self.inspected(*number, body);
+                continue;
+            }
             (self.observer)(Seen::Gateway { gateway: &self.name, event: &event });
         }
         let (contexts, idle) = (self.gateway.contexts(), self.gateway.is_idle());

@@ -4,14 +4,17 @@
 //! gateway of the same file H.248 messages pass through a channel; the rules do not know. Such roles
 //! share a thread (`place`).
 
+mod answering;
 mod border;
 mod gateway;
 mod place;
+pub mod question;
 mod seen;
 pub mod tls;
 
 pub use seen::{Observer, Seen, log, printed};
 
+use answering::{Answering, Open};
 use carnet_h248::{Encoding, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
 use carnet_net::{Drain, drain};
@@ -95,6 +98,7 @@ fn encoding(setting: Encoding248) -> Encoding {
 pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
+    _desk: Option<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
 }
@@ -122,21 +126,26 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
         }
     }
     let (sharing, mut places) = (Sharing::of(config), Places::new());
+    let mut answering = Answering::default();
     for (name, section) in &config.border {
         let local = controllers.remove(name).unwrap_or_default();
         let place = place_of(&mut places, &sharing.border, name)?;
         let (observer, token) = (observer.clone(), token.clone());
-        let task = place.run(|| border::start(name, config, section.as_ref(), local, observer, token))?;
+        let questions = answering.border(name, &section.as_ref().control.as_ref().gateways);
+        let start = || border::start(name, config, section.as_ref(), local, questions, observer, token);
+        let task = place.run(start)?;
         tasks.push((name.clone(), task));
     }
     for (name, section) in &config.gateway {
         let local = gateways.remove(name).unwrap_or_default();
         let place = place_of(&mut places, &sharing.gateway, name)?;
         let (observer, token) = (observer.clone(), token.clone());
-        let task = place.run(|| gateway::start(name, section.as_ref(), local, observer, token))?;
+        let questions = answering.gateway(name);
+        let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
         tasks.push((name.clone(), task));
     }
-    Ok(Running { drain, tasks, _places: places })
+    let desk = answering.open(config)?;
+    Ok(Running { drain, tasks, _desk: desk, _places: places })
 }
 
 fn place_of<'a>(

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_h248::registration::{self, Registration};
-use carnet_h248::{ActionRequest, MId, Message};
+use carnet_h248::{ActionRequest, MId, Message, Verb};
 use carnet_wire::Random;
 
 use crate::core::{Core, Output};
-use crate::run::Origin;
+use crate::run::{Asker, Origin};
 use crate::{Event, Limits, media};
 
 /// How a gateway behaves.
@@ -76,6 +76,27 @@ impl Gateway {
     /// The control association.
     pub fn registration(&self) -> &Registration {
         &self.registration
+    }
+
+    /// Looks at what is held, in the words of a controller: only audits are carried out. The answer is
+    /// an [`Event::Audited`] with the same number; a controller hears nothing of it.
+    ///
+    /// # Errors
+    /// The verb that is no audit.
+    pub fn audit(&mut self, now: Instant, number: u64, actions: Vec<ActionRequest>) -> Result<(), Verb> {
+        let mut verbs = actions.iter().flat_map(|action| &action.commands).map(|command| command.verb);
+        if let Some(verb) = verbs.find(|verb| !matches!(verb, Verb::AuditValue | Verb::AuditCapability)) {
+            return Err(verb);
+        }
+        let origin = Origin { asker: Asker::Administrator(number), protected: false };
+        self.core.request(now, origin, actions);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// The numbers of the contexts from `from` on, in order.
+    pub fn context_ids(&self, from: u32) -> impl Iterator<Item = u32> {
+        self.core.contexts.range(from..).map(|(id, _)| *id)
     }
 
     /// How many contexts there are.
@@ -157,7 +178,7 @@ impl Gateway {
     fn control(&mut self, now: Instant, event: registration::Event) {
         match event {
             registration::Event::Request { key, actions } => {
-                let origin = Origin { key, protected: self.protected };
+                let origin = Origin { asker: Asker::Controller(key), protected: self.protected };
                 self.core.request(now, origin, actions);
             }
             // Only Notify is asked of a controller; its answer says nothing that we act on. A
@@ -174,7 +195,10 @@ impl Gateway {
 
     fn answer(&mut self, now: Instant, output: Output) {
         match output {
-            Output::Reply { origin, body } => self.registration.reply(now, origin.key, body),
+            Output::Reply { origin, body } => match origin.asker {
+                Asker::Controller(key) => self.registration.reply(now, key, body),
+                Asker::Administrator(number) => self.events.push_back(Event::Audited { number, body }),
+            },
             Output::Notify { context, command } => {
                 let actions = vec![ActionRequest::new(context, vec![command])];
                 // Without a controller there is nobody to tell; the next one audits.

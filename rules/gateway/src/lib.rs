@@ -59,6 +59,13 @@ impl Default for Limits {
 pub enum Event {
     /// Something about the controller: registered, refused, lost.
     Control(carnet_h248::registration::Event),
+    /// What [`Gateway::audit`] asked.
+    Audited {
+        /// As asked.
+        number: u64,
+        /// The answer.
+        body: carnet_h248::ReplyBody,
+    },
     /// A stream has a local address.
     Added {
         /// Where.

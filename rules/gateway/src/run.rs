@@ -19,8 +19,17 @@ use crate::plan::Plan;
 
 /// Who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A controller.
+    Controller(RequestKey),
+    /// The administrator, who only looks.
+    Administrator(u64),
+}
+
+/// Who asked, and how it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
-    pub(crate) key: RequestKey,
+    pub(crate) asker: Asker,
     /// The association may carry keys.
     pub(crate) protected: bool,
 }

@@ -15,7 +15,7 @@ use crate::events::{check_events, heartbeat, silence};
 use crate::media;
 use crate::package::{Kind, check, items};
 use crate::plan::Plan;
-use crate::run::{Origin, Work, statistics};
+use crate::run::{Asker, Origin, Work, statistics};
 
 impl Core {
     pub(crate) fn step(
@@ -25,7 +25,10 @@ impl Core {
         command: &Command,
         origin: Origin,
     ) -> Result<Step, Fault> {
-        self.touch(now, target);
+        // An administrator who looks does not show that a controller knows the termination.
+        if matches!(origin.asker, Asker::Controller(_)) {
+            self.touch(now, target);
+        }
         if target.termination.is_root() {
             return match command.verb {
                 Verb::Modify => self.modify_root(now, command).map(Step::Done),

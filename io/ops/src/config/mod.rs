@@ -12,9 +12,9 @@ mod model;
 pub use address::{Bind, ControlAddress, Endpoint, PortRange, Prefix, Proto};
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
-    BorderRole, BorderSection, Config, ControlSection, Digest, Encoding248, GatewayRole, GatewaySection,
-    IpVersion, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode, RegistrarSection,
-    RouteSection, TlsSection, Transport248, WitnessMode,
+    AdminSection, BorderRole, BorderSection, Config, ControlSection, Digest, Encoding248, GatewayRole,
+    GatewaySection, IpVersion, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode,
+    RegistrarSection, RouteSection, TlsSection, Transport248, WitnessMode,
 };
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

@@ -21,6 +21,16 @@ pub struct Config {
     pub gateway: BTreeMap<String, Spanned<GatewaySection>>,
     /// `[kms]`
     pub kms: Option<Spanned<KmsSection>>,
+    /// `[admin]`
+    pub admin: Option<AdminSection>,
+}
+
+/// `[admin]`: where the administrator of this host asks what the roles hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminSection {
+    /// A Unix socket, for its owner only.
+    pub socket: PathBuf,
 }
 
 /// `[log]`
@@ -364,6 +374,9 @@ impl Config {
             if let Some(users) = border.registrar.as_mut().and_then(|r| r.as_mut().users.as_mut()) {
                 fix(users.as_mut());
             }
+        }
+        if let Some(admin) = &mut self.admin {
+            fix(&mut admin.socket);
         }
         if let Some(kms) = self.kms.as_mut().map(Spanned::as_mut) {
             fix(&mut kms.data);

@@ -1,0 +1,234 @@
+//! `carnet gateway list|audit`: what the gateways and borders of a running process hold.
+//!
+//! The process answers at the socket that `[admin]` of its file names. A gateway that runs there is looked
+//! at directly; one that a border there owns is asked by that border, over H.248.
+
+use crate::desk;
+use crate::roles::question::Ask;
+use carnet_ops::config;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `carnet gateway`.
+#[derive(Args)]
+pub struct GatewayArgs {
+    /// The configuration file of the running process.
+    #[arg(short, long, global = true, conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// Its administration socket, instead of the file.
+    #[arg(long, global = true)]
+    socket: Option<PathBuf>,
+    /// Print JSON: one object of `list`, one object a context of `audit`.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Gateways that run in the process, and gateways that its borders own.
+    List,
+    /// Contexts and terminations that a gateway holds; asked by a border, with the call of each.
+    Audit {
+        /// Name of the gateway.
+        gateway: String,
+        /// The border that is to ask, if several own the gateway, or though it runs in the same process.
+        #[arg(long, value_name = "BORDER")]
+        by: Option<String>,
+        /// First context number to print.
+        #[arg(long, default_value_t = 0)]
+        from: u32,
+        /// How many contexts at most.
+        #[arg(long, default_value_t = 1000)]
+        most: usize,
+    },
+}
+
+/// Exit code 0 if there was an answer, 1 if not, and 1 if contexts were found that no call knows.
+pub fn run(args: &GatewayArgs) -> ExitCode {
+    let outcome = socket(args).and_then(|socket| {
+        let put = |ask: &Ask| {
+            let nobody =
+                || format!("{}: nobody answers; is `carnet run` at work with this file?", socket.display());
+            desk::ask(&socket, ask).unwrap_or_else(|| Err(nobody()))
+        };
+        match &args.what {
+            What::List => put(&Ask::List).map(|answer| {
+                print(&if args.json { format!("{answer}\n") } else { listed(&answer) });
+                true
+            }),
+            What::Audit { gateway, by, from, most } => {
+                audit(args.json, gateway, by.as_ref(), (*from, *most), &put)
+            }
+        }
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("carnet gateway: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn socket(args: &GatewayArgs) -> Result<PathBuf, String> {
+    let path = match (&args.socket, &args.config) {
+        (Some(socket), _) => return Ok(socket.clone()),
+        (None, Some(path)) => path,
+        (None, None) => return Err("name the configuration file with -c, or the socket with --socket".into()),
+    };
+    // Problems of the file are for `carnet check`; here only the socket matters.
+    let config = config::load(path).map_err(|e| e.to_string())?;
+    config.admin.map(|admin| admin.socket).ok_or_else(|| {
+        format!(
+            "{} has no [admin] section: add `socket = \"/run/carnet/admin.sock\"` to one and start anew",
+            path.display()
+        )
+    })
+}
+
+/// Goes through the pages; whether every context belongs to a call, as far as that is known.
+fn audit(
+    json: bool,
+    gateway: &str,
+    border: Option<&String>,
+    (mut from, most): (u32, usize),
+    put: &impl Fn(&Ask) -> Result<Value, String>,
+) -> Result<bool, String> {
+    let (mut left, mut stray, mut contexts) = (most, 0usize, 0usize);
+    let more = loop {
+        let answer = put(&Ask::Audit { gateway: gateway.to_owned(), border: border.cloned(), from })?;
+        let page = answer.get("contexts").and_then(Value::as_array).ok_or("the answer is not understood")?;
+        for context in page.iter().take(left) {
+            stray += usize::from(context.get("call").is_some_and(Value::is_null));
+            print(&if json { format!("{context}\n") } else { context_in_words(context) });
+        }
+        let taken = page.len().min(left);
+        contexts += taken;
+        left -= taken;
+        match answer.get("next").and_then(Value::as_u64).and_then(|next| u32::try_from(next).ok()) {
+            Some(next) if left > 0 => from = next,
+            next => break next.is_some() || taken < page.len(),
+        }
+    };
+    if !json {
+        print(&format!("{contexts} context{}\n", if contexts == 1 { "" } else { "s" }));
+    }
+    if more {
+        eprintln!("carnet gateway: there are more contexts; --most says how many are printed");
+    }
+    if stray > 0 {
+        eprintln!("carnet gateway: {stray} of them belong to no call of this border");
+    }
+    Ok(stray == 0)
+}
+
+/// A reader that went away (`| head`) is no reason to complain.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn listed(answer: &Value) -> String {
+    let mut out = String::new();
+    for gateway in array(answer, "gateways") {
+        let _ = write!(
+            out,
+            "{} ({}): {}",
+            text(gateway, "gateway"),
+            text(gateway, "role"),
+            text(gateway, "state")
+        );
+        if let Some(controller) = gateway.get("controller").and_then(Value::as_str) {
+            let _ = write!(out, " at {controller}");
+        }
+        let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
+        let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
+        let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
+    }
+    for border in array(answer, "borders") {
+        let _ = writeln!(out, "{} owns", text(border, "border"));
+        for gateway in array(border, "gateways") {
+            let _ = write!(out, "  {}: {}", text(gateway, "gateway"), text(gateway, "state"));
+            for (member, before, after) in BORDER_COLUMNS {
+                match gateway.get(member) {
+                    None | Some(Value::Null) => {}
+                    Some(_) => {
+                        let _ = write!(out, ", {before}{}{after}", text(gateway, member));
+                    }
+                }
+            }
+            out.push('\n');
+        }
+    }
+    if out.is_empty() {
+        out.push_str("the process has neither gateways nor borders\n");
+    }
+    out
+}
+
+/// What is shown of a border's gateway, in order.
+const BORDER_COLUMNS: [(&str, &str, &str); 7] = [
+    ("profile", "", ""),
+    ("version", "version ", ""),
+    ("contexts", "", " contexts"),
+    ("outstanding", "", " requests unanswered"),
+    ("silent_ms", "heard ", " ms ago"),
+    ("round_trip_ms", "round trip ", " ms"),
+    ("refusal", "refused last: ", ""),
+];
+
+fn context_in_words(context: &Value) -> String {
+    let mut out = format!("context {}", text(context, "context"));
+    match context.get("call") {
+        Some(Value::String(call)) => {
+            let _ = write!(out, "  call {call}");
+        }
+        Some(_) => out.push_str("  NO CALL"),
+        None => {}
+    }
+    out.push('\n');
+    for termination in array(context, "terminations") {
+        let _ = write!(out, "  {}", text(termination, "id"));
+        if let Some(lived) = termination.get("milliseconds").and_then(Value::as_u64) {
+            let (received, sent) = (text(termination, "octets_received"), text(termination, "octets_sent"));
+            let _ =
+                write!(out, "  {}.{} s, {received} octets in, {sent} out", lived / 1000, lived % 1000 / 100);
+        }
+        out.push('\n');
+        for stream in array(termination, "streams") {
+            let mode = text(stream, "mode");
+            let _ = write!(out, "    {} {mode}  {}", text(stream, "transport"), text(stream, "local"));
+            let _ = write!(out, "{}", setup(stream, "local_setup"));
+            if stream.get("remote").is_some_and(Value::is_string) {
+                let _ = write!(out, "  peer {}{}", text(stream, "remote"), setup(stream, "remote_setup"));
+            }
+            if stream.get("realm").is_some_and(Value::is_string) {
+                let _ = write!(out, "  realm {}", text(stream, "realm"));
+            }
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn setup(stream: &Value, member: &str) -> String {
+    stream.get(member).and_then(Value::as_str).map(|s| format!(" ({s})")).unwrap_or_default()
+}
+
+fn array<'a>(value: &'a Value, member: &str) -> &'a [Value] {
+    value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value, member: &str) -> String {
+    match value.get(member) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "-".into(),
+        Some(other) => other.to_string(),
+    }
+}

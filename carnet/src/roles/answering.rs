@@ -1,0 +1,159 @@
+//! Answers an administrator's questions by asking the roles of the process, over the socket of `[admin]`.
+
+use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
+use super::{Start, StartError};
+use crate::desk;
+use carnet_ops::config::Config;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Octets of a question.
+const MAX_QUESTION: u64 = 64 << 10;
+/// How long a role may take: a gateway may be asked over the network.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The roles that can be asked.
+#[derive(Debug, Default)]
+pub(super) struct Answering {
+    gateways: BTreeMap<String, mpsc::Sender<Question>>,
+    borders: BTreeMap<String, Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    questions: mpsc::Sender<Question>,
+    /// The gateways it owns.
+    owns: Vec<String>,
+}
+
+impl Answering {
+    /// The end at which a gateway of the process is to listen for questions.
+    pub(super) fn gateway(&mut self, name: &str) -> Questions {
+        let (sender, receiver) = mpsc::channel(MOST_QUESTIONS);
+        self.gateways.insert(name.to_owned(), sender);
+        receiver
+    }
+
+    /// The same for a border.
+    pub(super) fn border(&mut self, name: &str, owns: &[String]) -> Questions {
+        let (questions, receiver) = mpsc::channel(MOST_QUESTIONS);
+        self.borders.insert(name.to_owned(), Asked { questions, owns: owns.to_vec() });
+        receiver
+    }
+
+    /// Opens the socket of the file, if it names one.
+    pub(super) fn open(self, config: &Config) -> Start<Option<Open>> {
+        let Some(admin) = &config.admin else { return Ok(None) };
+        let path = admin.socket.clone();
+        let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
+        let listener = desk::bind(&path).map_err(fail)?;
+        let this = Arc::new(self);
+        let answer = move |line: zeroize::Zeroizing<Vec<u8>>| {
+            let this = this.clone();
+            async move {
+                let ask = serde_json::from_slice(&line).map_err(|e| format!("not a question: {e}"))?;
+                this.answer(ask).await
+            }
+        };
+        let task = tokio::spawn(desk::serve(listener, MAX_QUESTION, answer));
+        Ok(Some(Open { task, path }))
+    }
+
+    async fn answer(&self, ask: Ask) -> Result<Value, String> {
+        let Ask::Audit { gateway, border, .. } = &ask else { return self.list().await };
+        let questions = match border {
+            Some(border) => {
+                let known =
+                    self.borders.get(border).ok_or_else(|| unknown("border", border, self.borders.keys()))?;
+                if !known.owns.contains(gateway) {
+                    return Err(unknown("gateway of that border", gateway, known.owns.iter()));
+                }
+                &known.questions
+            }
+            None => match self.gateways.get(gateway) {
+                Some(questions) => questions,
+                None => self.owner(gateway)?,
+            },
+        };
+        put(questions, ask).await
+    }
+
+    /// The only border that owns a gateway.
+    fn owner(&self, gateway: &str) -> Result<&mpsc::Sender<Question>, String> {
+        let owners: Vec<_> =
+            self.borders.iter().filter(|(_, b)| b.owns.iter().any(|g| g == gateway)).collect();
+        match owners.as_slice() {
+            [(_, border)] => Ok(&border.questions),
+            [] => {
+                let all = self.gateways.keys().chain(self.borders.values().flat_map(|b| &b.owns));
+                Err(unknown("gateway", gateway, all))
+            }
+            several => {
+                let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
+                Err(format!(
+                    "`{gateway}` belongs to several borders: name one of {} with --by",
+                    names.join(", ")
+                ))
+            }
+        }
+    }
+
+    async fn list(&self) -> Result<Value, String> {
+        let (mut gateways, mut borders) = (Vec::new(), Vec::new());
+        for questions in self.gateways.values() {
+            gateways.push(put(questions, Ask::List).await?);
+        }
+        for border in self.borders.values() {
+            borders.push(put(&border.questions, Ask::List).await?);
+        }
+        Ok(json!({ "gateways": gateways, "borders": borders }))
+    }
+}
+
+/// Asks one role.
+async fn put(questions: &mpsc::Sender<Question>, ask: Ask) -> Result<Value, String> {
+    let (answer, answered) = oneshot::channel();
+    questions.try_send(Question { ask, answer }).map_err(|e| match e {
+        TrySendError::Full(_) => "too many questions at once",
+        TrySendError::Closed(_) => "it has stopped",
+    })?;
+    match tokio::time::timeout(PATIENCE, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err("it has stopped".into()),
+        Err(_) => Err("it does not answer".into()),
+    }
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let mut known: Vec<_> = known.map(String::as_str).collect();
+    known.dedup();
+    match known.is_empty() {
+        true => format!("there is no {what} `{name}`"),
+        false => format!("there is no {what} `{name}`; there is {}", known.join(", ")),
+    }
+}
+
+/// The open socket; closed and taken away when dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    task: JoinHandle<()>,
+    path: PathBuf,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.task.abort();
+        remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) {
+    // Nobody is left to be told; the next start replaces it.
+    let _ = std::fs::remove_file(path);
+}

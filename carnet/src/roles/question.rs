@@ -1,0 +1,179 @@
+//! What an administrator asks a role that runs, and how a role puts what it holds.
+//!
+//! The member names are for scripts: keep them.
+
+use carnet_h248::{
+    ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, ErrorDescriptor,
+    LocalControl, ReplyBody, Stream, TerminationId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+/// What is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// The gateways that the process is, and those that its borders own.
+    List,
+    /// What a gateway holds.
+    Audit {
+        /// Which.
+        gateway: String,
+        /// The border that is to ask it; the gateway itself, if it is in the process, when absent.
+        border: Option<String>,
+        /// The first context number wanted.
+        from: u32,
+    },
+}
+
+/// A question to one role, and where the answer goes.
+#[derive(Debug)]
+pub struct Question {
+    /// What is asked.
+    pub ask: Ask,
+    /// The answer, or why there is none.
+    pub answer: oneshot::Sender<Result<Value, String>>,
+}
+
+/// Questions that wait for a role; more are turned away.
+pub const MOST_QUESTIONS: usize = 16;
+
+/// Contexts in one answer. Two terminations each stay below what a gateway answers at once.
+pub const PAGE: usize = 40;
+
+/// The end at which a role is asked.
+pub type Questions = mpsc::Receiver<Question>;
+
+/// Asks what there is in these contexts.
+pub fn audit_of(contexts: &[u32]) -> Vec<ActionRequest> {
+    let wanted = [AuditToken::Media, AuditToken::Events, AuditToken::Statistics];
+    let look = || Command::audit_value(TerminationId::ALL, Audit::of(&wanted));
+    contexts.iter().map(|id| ActionRequest::new(ContextId::Id(*id), vec![look()])).collect()
+}
+
+/// An answer to [`audit_of`]: `{"contexts": […], "next": number or null}`. Contexts that went meanwhile
+/// are left out.
+pub fn audited(body: &ReplyBody, next: Option<u32>) -> Result<Value, String> {
+    let actions = match body {
+        ReplyBody::Actions(actions) => actions,
+        ReplyBody::Error(error) => return Err(in_words(error)),
+    };
+    let contexts: Vec<Value> = actions.iter().filter_map(context).collect();
+    Ok(json!({ "contexts": contexts, "next": next }))
+}
+
+pub fn in_words(error: &ErrorDescriptor) -> String {
+    format!("H.248 error {}: {}", error.code, error.text.as_deref().unwrap_or("no text"))
+}
+
+fn context(action: &ActionReply) -> Option<Value> {
+    let id = action.context.id()?;
+    let mut terminations: Vec<Value> = Vec::new();
+    for reply in action.commands.iter().filter(|reply| reply.error().is_none()) {
+        terminations.push(termination(reply));
+    }
+    (!terminations.is_empty()).then(|| json!({ "context": id, "terminations": terminations }))
+}
+
+fn termination(reply: &CommandReply) -> Value {
+    let streams: Vec<Value> = reply.media().iter().flat_map(|m| &m.streams).map(stream).collect();
+    let events = reply.events().into_iter().flat_map(|e| &e.events).map(|e| e.name.as_str());
+    let mut out = Map::new();
+    out.insert("id".into(), reply.termination().as_str().into());
+    out.insert("streams".into(), streams.into());
+    out.insert("events".into(), events.collect::<Vec<_>>().into());
+    for (name, member) in [("nt/dur", "milliseconds"), ("nt/or", "octets_received"), ("nt/os", "octets_sent")]
+    {
+        let statistic = reply.statistics().and_then(|list| list.iter().find(|s| s.name == *name));
+        let value = statistic.and_then(|s| s.values.first()).and_then(|v| v.as_u64());
+        out.insert(member.into(), value.into());
+    }
+    out.into()
+}
+
+fn stream(stream: &Stream) -> Value {
+    let control = stream.local_control.as_ref();
+    let local = stream.local.as_ref().map(|sdp| Described::of(sdp.lines()));
+    let remote = stream.remote.as_ref().map(|sdp| Described::of(sdp.lines()));
+    let setup = |d: &Option<Described>| d.as_ref().and_then(|d| d.setup.clone());
+    json!({
+        "id": stream.id,
+        "realm": control.and_then(|c| c.property("ipdc/realm")).and_then(|p| p.single()).map(|v| v.as_str()),
+        "mode": control.and_then(|c: &LocalControl| c.mode).map(|m| format!("{m:?}")),
+        "transport": local.as_ref().and_then(|d| d.transport.clone()),
+        "local": local.as_ref().and_then(Described::socket),
+        "local_setup": setup(&local),
+        "remote": remote.as_ref().and_then(Described::socket),
+        "remote_setup": setup(&remote),
+    })
+}
+
+/// What a person wants to know of a Local or Remote descriptor.
+#[derive(Debug, Default)]
+struct Described {
+    address: Option<String>,
+    port: Option<String>,
+    transport: Option<String>,
+    setup: Option<String>,
+}
+
+impl Described {
+    fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut this = Self::default();
+        for line in lines {
+            let line = String::from_utf8_lossy(line);
+            let mut fields = line.split_ascii_whitespace();
+            match line.as_bytes().first() {
+                Some(b'c') => this.address = fields.nth(2).map(str::to_owned),
+                Some(b'm') => {
+                    this.port = fields.nth(1).map(str::to_owned);
+                    this.transport = fields.next().map(str::to_owned);
+                }
+                _ => this.setup = line.strip_prefix("a=setup:").map(str::to_owned).or(this.setup.take()),
+            }
+        }
+        this
+    }
+
+    fn socket(&self) -> Option<String> {
+        let (address, port) = (self.address.as_deref()?, self.port.as_deref()?);
+        Some(if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_h248::Transaction;
+
+    #[test]
+    fn an_audit_is_put_in_words_for_people_and_scripts() {
+        let text = "MEGACO/3 <g> Reply = 1 { Context = 7 { AuditValue = ip/1/1/5 { \
+            Media { Stream = 1 { LocalControl { Mode = SendReceive, ipdc/realm = \"access\" }, \
+            Local { v=0\nc=IN IP6 2001:db8::1\nm=- 30000 TCP/TLS -\na=setup:passive\n }, \
+            Remote { v=0\nc=IN IP4 192.0.2.9\nm=- 9 TCP/TLS -\na=setup:active\n } } }, \
+            Events = 1 { g/cause }, Statistics { nt/dur = 1200, nt/os = 10, nt/or = 20 } } }, \
+            Context = 8 { Error = 411 { \"gone\" } } }";
+        let message = carnet_h248::text::parse(text.as_bytes(), &Default::default()).unwrap();
+        let Some(Transaction::Reply(reply)) = message.transactions().first() else { panic!() };
+        let answer = audited(&reply.body, Some(9)).unwrap();
+        let expected = json!({"contexts": [{"context": 7, "terminations": [{
+            "id": "ip/1/1/5",
+            "streams": [{
+                "id": 1, "realm": "access", "mode": "SendReceive", "transport": "TCP/TLS",
+                "local": "[2001:db8::1]:30000", "local_setup": "passive",
+                "remote": "192.0.2.9:9", "remote_setup": "active",
+            }],
+            "events": ["g/cause"],
+            "milliseconds": 1200, "octets_received": 20, "octets_sent": 10,
+        }]}], "next": 9});
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn a_refused_audit_says_why() {
+        let body = ReplyBody::Error(ErrorDescriptor::new(533, "too big"));
+        assert_eq!(audited(&body, None).unwrap_err(), "H.248 error 533: too big");
+    }
+}

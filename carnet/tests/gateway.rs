@@ -1,0 +1,209 @@
+//! `carnet gateway`: what a running gateway holds, as its administrator sees it; the controller is
+//! played by hand over UDP.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+mod common;
+
+use common::Running;
+use serde_json::Value;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const CARNET: &str = env!("CARGO_BIN_EXE_carnet");
+
+/// A controller without a mind: it says what the test has it say.
+struct Controller {
+    socket: UdpSocket,
+    gateway: SocketAddr,
+    next: u32,
+}
+
+impl Controller {
+    /// Lets the gateway register.
+    fn accept(socket: UdpSocket) -> Self {
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut this = Self { gateway: socket.local_addr().unwrap(), socket, next: 1 };
+        let (request, from) = this.receive();
+        assert!(request.contains("SC=ROOT"), "{request}");
+        this.gateway = from;
+        let id = between(&request, "T=", "{");
+        this.send(&format!("!/3 <mgc> P={id}{{C=-{{SC=ROOT{{SV{{V=3}}}}}}}}"));
+        this
+    }
+
+    fn receive(&self) -> (String, SocketAddr) {
+        let mut octets = [0; 65536];
+        let (length, from) = self.socket.recv_from(&mut octets).unwrap();
+        (String::from_utf8_lossy(&octets[..length]).into_owned(), from)
+    }
+
+    fn send(&self, message: &str) {
+        self.socket.send_to(message.as_bytes(), self.gateway).unwrap();
+    }
+
+    /// A transaction, and the reply to it.
+    fn ask(&mut self, actions: &str) -> String {
+        let id = self.next;
+        self.next += 1;
+        self.send(&format!("!/3 <mgc> T={id}{{{actions}}}"));
+        loop {
+            let (reply, _) = self.receive();
+            if reply.contains(&format!("P={id}{{")) {
+                return reply;
+            }
+        }
+    }
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let rest = text.split_once(start).unwrap_or_else(|| panic!("no {start} in {text}")).1;
+    rest.split_once(end).unwrap_or_else(|| panic!("no {end} in {text}")).0
+}
+
+/// A gateway as a process, its administration socket and its controller.
+struct Scene {
+    directory: tempfile::TempDir,
+    controller: Controller,
+    _gateway: Running,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let file = directory.path().join("gateway.toml");
+        let text = format!(
+            "[admin]\nsocket = \"admin.sock\"\n\
+             [gateway.agw]\nrole = \"ims-agw\"\ncontrollers = [\"mgc@udp:{address}\"]\n\
+             [gateway.agw.realm.access]\nv4 = \"127.0.0.1\"\nports = \"20000-29999\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let gateway = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
+        gateway.line("ready");
+        let controller = Controller::accept(socket);
+        Self { directory, controller, _gateway: gateway }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn look(&self, arguments: &[&str]) -> Output {
+        let file = self.path("gateway.toml");
+        Command::new(CARNET).arg("gateway").args(arguments).arg("-c").arg(file).output().unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn what_a_gateway_holds_is_seen_and_the_controller_hears_nothing_of_it() {
+    let mut scene = Scene::start();
+    let mode = std::fs::metadata(scene.path("admin.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "for its owner only");
+
+    let listed = said(&scene.look(&["list"]));
+    assert_eq!(listed, "agw (ims-agw): registered at <mgc>, 0 of 10000 contexts, realms access\n");
+    assert_eq!(said(&scene.look(&["audit", "agw"])), "0 contexts\n");
+
+    let add = |setup: &str| {
+        format!(
+            "A=${{M{{ST=1{{O{{MO=SR,ipdc/realm=\"access\"}},L{{v=0\nc=IN IP4 $\nm=- $ TCP/TLS -\na=setup:{setup}\n}},\
+             R{{v=0\nc=IN IP4 192.0.2.77\nm=- 2855 TCP/TLS -\n}}}}}},E=5{{g/cause}}}}"
+        )
+    };
+    // More than one answer holds, so that it takes pages.
+    for _ in 0..50 {
+        let reply = scene.controller.ask(&format!("C=${{{},{}}}", add("passive"), add("active")));
+        assert!(!reply.contains("ER="), "{reply}");
+    }
+
+    let listed = scene.look(&["list", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((&listed["gateways"][0]["contexts"], &listed["borders"]), (&50.into(), &Value::Array(vec![])));
+
+    let audited = scene.look(&["audit", "agw", "--json"]);
+    assert!(audited.status.success());
+    let contexts: Vec<Value> =
+        said(&audited).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(contexts.len(), 50);
+    let numbers: Vec<_> = contexts.iter().map(|c| c["context"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    let ports: std::collections::BTreeSet<_> = contexts
+        .iter()
+        .flat_map(|c| c["terminations"].as_array().unwrap())
+        .map(|t| {
+            let stream = &t["streams"][0];
+            assert_eq!((&stream["mode"], &stream["realm"]), (&"SendReceive".into(), &"access".into()));
+            assert_eq!((&stream["remote"], &t["events"][0]), (&"192.0.2.77:2855".into(), &"g/cause".into()));
+            assert_eq!(t["octets_sent"], 0);
+            stream["local"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(ports.len(), 100, "every termination has its own address");
+
+    let some = scene.look(&["audit", "agw", "--most", "1", "--from", &numbers[41].to_string()]);
+    let text = said(&some);
+    assert!(text.starts_with(&format!("context {}\n", numbers[41])), "{text}");
+    assert!(text.contains("TCP/TLS SendReceive  127.0.0.1:") && text.contains(" (passive)"), "{text}");
+    assert!(text.ends_with("1 context\n"), "{text}");
+    assert!(String::from_utf8_lossy(&some.stderr).contains("--most"));
+
+    scene.controller.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut octets = [0; 4096];
+    if let Ok(length) = scene.controller.socket.recv(&mut octets) {
+        panic!("the controller heard {}", String::from_utf8_lossy(&octets[..length]));
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_said_plainly() {
+    let scene = Scene::start();
+    let fails = |arguments: &[&str], words: &str| {
+        let output = scene.look(arguments);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && complaint.contains(words), "{arguments:?}: {complaint}");
+    };
+    fails(&["audit", "agx"], "there is no gateway `agx`; there is agw");
+    fails(&["audit", "agw", "--by", "border"], "there is no border `border`");
+
+    // A second process does not take the socket of one that answers there.
+    let file = scene.path("gateway.toml");
+    let second = Command::new(CARNET).args(["run", "-c"]).arg(&file).output().unwrap();
+    let complaint = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && complaint.contains("another process answers there"), "{complaint}");
+    assert!(scene.look(&["list"]).status.success(), "the first one still answers");
+
+    let bare = scene.path("bare.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("[admin]\nsocket = \"admin.sock\"\n", "");
+    std::fs::write(&bare, text).unwrap();
+    let output = Command::new(CARNET).args(["gateway", "list", "-c"]).arg(&bare).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no [admin] section"), "{output:?}");
+}
+
+#[test]
+fn the_socket_goes_with_the_process_and_one_left_behind_is_replaced() {
+    let mut scene = Scene::start();
+    scene._gateway.child.kill().unwrap();
+    scene._gateway.child.wait().unwrap();
+    let output = scene.look(&["list"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody answers"), "{output:?}");
+    assert!(scene.path("admin.sock").exists(), "SIGKILL leaves it");
+
+    let file = scene.path("gateway.toml");
+    let again = Running::start(Command::new(CARNET).args(["run", "--grace", "1", "-c"]).arg(&file));
+    again.line("ready");
+    assert!(said(&scene.look(&["list"])).starts_with("agw (ims-agw): looking for a controller"));
+    let killed = Command::new("kill").arg(again.child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let mut again = again;
+    again.rest();
+    assert!(!scene.path("admin.sock").exists());
+}
