@@ -129,21 +129,27 @@ impl Head {
     /// Value of the first header `name` in the namespace `uri`, whatever prefix the message gives it
     /// (RFC 3862 §3.4).
     pub fn get_in(&self, uri: &str, name: &str) -> Option<&str> {
+        self.all_in(uri, name).next()
+    }
+
+    /// All headers of that name in a namespace, in order.
+    pub fn all_in<'a, 'n>(
+        &'a self,
+        uri: &'n str,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         let mut prefixes: Vec<(&str, &str)> = Vec::new();
-        for header in &self.headers {
+        self.headers.iter().filter_map(move |header| {
             if header.name() == "NS" {
                 // `prefix <uri>`, or `<uri>` for names without a prefix. Later ones hide earlier ones.
                 let (prefix, rest) = header.value().split_once('<').unwrap_or((header.value(), ""));
                 prefixes.insert(0, (prefix.trim(), rest.trim_end_matches('>')));
-                continue;
+                return None;
             }
             let (prefix, local) = header.name().split_once('.').unwrap_or(("", header.name()));
             let namespace = prefixes.iter().find(|(p, _)| *p == prefix).map(|(_, uri)| *uri);
-            if local == name && namespace == Some(uri) {
-                return Some(header.value());
-            }
-        }
-        None
+            (local == name && namespace == Some(uri)).then(|| header.value())
+        })
     }
 
     /// Who sent the message, when `From` can be read.

@@ -12,7 +12,7 @@ pub const NAMESPACE: &str = "urn:ietf:params:imdn";
 /// The media type of a notification.
 pub const MEDIA_TYPE: &str = "message/imdn+xml";
 
-/// What a sender wants to be told (RFC 5438 §6.3).
+/// What a sender wants to be told (RFC 5438 §7.1.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// That the message reached the recipient.
@@ -37,7 +37,7 @@ pub struct Request {
 impl Request {
     /// Reads the request out of a wrapper; `None` when there is none.
     ///
-    /// RFC 5438 §7.1.1.1: a notification is not notified about, so a wrapper around one asks for
+    /// RFC 5438 §7.2.1: a notification is not notified about, so a wrapper around one asks for
     /// nothing whatever its headers say.
     pub fn read(head: &Head) -> Option<Self> {
         if is_notification(head) {
@@ -57,7 +57,7 @@ impl Request {
         Some(Self { message_id, wanted })
     }
 
-    /// Adds the request to a wrapper. RFC 5438 §7.1.1.1 wants `DateTime` too, which is `date_time` in
+    /// Adds the request to a wrapper. RFC 5438 §7.1.1.2 wants `DateTime` too, which is `date_time` in
     /// the form of RFC 3339.
     pub fn write(&self, head: &mut Head, date_time: &str) -> Result<(), ParseError> {
         head.push("NS", &format!("imdn <{NAMESPACE}>"))?;
@@ -86,7 +86,7 @@ pub enum Kind {
     Display,
 }
 
-/// The outcome (RFC 5438 §11.1).
+/// The outcome (RFC 5438 §11.1.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Disposition {
@@ -147,10 +147,15 @@ pub struct Notification {
     pub recipient: Option<String>,
     /// To whom it was addressed at first.
     pub original_recipient: Option<String>,
+    /// Subject of that message.
+    pub subject: Option<String>,
     /// Which disposition.
     pub kind: Kind,
     /// The outcome.
     pub disposition: Disposition,
+    /// Intermediaries that want to see the notification on its way back, the first one first: headers
+    /// of the wrapper, not of the document (RFC 5438 §6.6).
+    pub routes: Vec<String>,
 }
 
 impl Notification {
@@ -181,8 +186,10 @@ impl Notification {
             date_time: need("datetime")?,
             recipient: text("recipient-uri"),
             original_recipient: text("original-recipient-uri"),
+            subject: text("subject"),
             kind,
             disposition: Disposition::from_word(&status.name),
+            routes: Vec::new(),
         })
     }
 
@@ -195,11 +202,15 @@ impl Notification {
         };
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n");
         out.push_str("<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\">\r\n");
+        // RFC 5438 §11.1.9: the schema has both addresses or neither, and a subject only beside them.
+        let original = self.original_recipient.as_ref().or(self.recipient.as_ref());
+        let recipient = self.recipient.as_ref().or(original);
         let fields = [
             ("message-id", Some(&self.message_id)),
             ("datetime", Some(&self.date_time)),
-            ("recipient-uri", self.recipient.as_ref()),
-            ("original-recipient-uri", self.original_recipient.as_ref()),
+            ("recipient-uri", recipient),
+            ("original-recipient-uri", original),
+            ("subject", self.subject.as_ref().filter(|_| recipient.is_some())),
         ];
         for (name, value) in fields {
             if let Some(value) = value {
@@ -228,9 +239,11 @@ impl Notification {
             recipient: head.to().first().map(|a| a.uri.clone()),
             original_recipient: head
                 .get_in(NAMESPACE, "Original-To")
-                .map(|v| v.trim_matches(['<', '>']).to_owned()),
+                .map(|v| Address::parse(v).map_or_else(|_| v.to_owned(), |a| a.uri)),
+            subject: head.get("Subject").map(str::to_owned),
             kind,
             disposition,
+            routes: head.all_in(NAMESPACE, "IMDN-Record-Route").map(str::to_owned).collect(),
         })
     }
 
@@ -240,6 +253,9 @@ impl Notification {
         let mut head = Head::new(from, to, MEDIA_TYPE)?;
         head.push("NS", &format!("imdn <{NAMESPACE}>"))?;
         head.push("imdn.Message-ID", own_id)?;
+        for route in &self.routes {
+            head.push("imdn.IMDN-Route", route)?;
+        }
         head.content.push(ContentHeader::new("Content-Disposition", "notification")?);
         head.content.push(ContentHeader::new("Content-Length", &document.len().to_string())?);
         let mut out = Vec::new();
@@ -290,15 +306,41 @@ mod tests {
         assert_eq!(request.wanted, Wanted { positive_delivery: true, display: true, ..Wanted::default() });
         let told = Notification::about(&asked, Kind::Display, Disposition::Displayed).unwrap();
         assert_eq!(told.date_time, "2013-08-08T06:40:56.000Z");
-        assert_eq!(Notification::parse(told.to_xml().as_bytes()).unwrap(), told);
+        let alone = "sip:anonymous@anonymous.invalid";
+        assert_eq!(told.recipient.as_deref(), Some(alone));
+        let read = Notification::parse(told.to_xml().as_bytes()).unwrap();
+        assert_eq!(read.original_recipient.as_deref(), Some(alone), "the schema wants both");
+        assert_eq!(Notification { original_recipient: None, ..read }, told);
         assert_eq!(Notification::about(&asked, Kind::Delivery, Disposition::Failed), None);
         let wrapped = told.wrap(&Address::of("sip:b@c"), &Address::of("sip:a@c"), "x1").unwrap();
         let (wrapper, at) = Head::parse(&wrapped, &Limits::default()).unwrap().unwrap();
         assert!(is_notification(&wrapper));
         assert_eq!(wrapper.content("content-disposition"), Some("notification"));
-        assert_eq!(Notification::parse(&wrapped[at..]).unwrap(), told);
+        assert_eq!(Notification::parse(&wrapped[at..]).unwrap().message_id, told.message_id);
         // Nobody is notified about a notification.
         assert_eq!(Request::read(&wrapper), None);
+    }
+
+    /// RFC 5438 §7.2.1, §11.1.4, §11.1.5: routes go back in their order, and what an intermediary or the
+    /// sender wrote about the message comes back.
+    #[test]
+    fn routes_original_recipient_and_subject_come_back() {
+        let asked = ASKED.replace(
+            "DateTime:",
+            "imdn.IMDN-Record-Route: <sip:near@x.example>\r\nimdn.Original-To: Bob <im:bob@x.example>\r\n\
+             other.IMDN-Record-Route: <sip:not@x.example>\r\nSubject: tea & cake\r\n\
+             imdn.IMDN-Record-Route: Far <sip:far@x.example>\r\nDateTime:",
+        );
+        let told = Notification::about(&head(&asked), Kind::Delivery, Disposition::Delivered).unwrap();
+        assert_eq!(told.original_recipient.as_deref(), Some("im:bob@x.example"));
+        let wrapped = told.wrap(&Address::of("sip:b@c"), &Address::of("sip:a@c"), "x1").unwrap();
+        let (wrapper, at) = Head::parse(&wrapped, &Limits::default()).unwrap().unwrap();
+        let routes: Vec<_> = wrapper.all_in(NAMESPACE, "IMDN-Route").collect();
+        assert_eq!(routes, ["<sip:near@x.example>", "Far <sip:far@x.example>"]);
+        assert_eq!(wrapper.get_in(NAMESPACE, "IMDN-Record-Route"), None);
+        let read = Notification::parse(&wrapped[at..]).unwrap();
+        assert_eq!(read.subject.as_deref(), Some("tea & cake"));
+        assert_eq!(read.original_recipient, told.original_recipient);
     }
 
     #[test]
