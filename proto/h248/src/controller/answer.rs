@@ -1,6 +1,8 @@
 //! The controller's answers to what gateways send: ServiceChange and Notify.
 
-use super::{Controller, Event, Gateway, Inventory, LostReason, Purpose, State};
+use super::gateway::{Gateway, Purpose, State};
+use super::inventory::Inventory;
+use super::{Controller, Event, LostReason};
 use crate::model::{
     ActionReply, ActionRequest, Audit, Command, CommandReply, ContextId, ErrorDescriptor, Method, ReplyBody,
     ServiceChange, TerminationId, TransactionId, Verb,
@@ -91,7 +93,7 @@ impl Controller {
                 self.registers(now, gateway, method, parameters).map(|answer| Some(answer.into()))
             }
             Method::Forced => {
-                self.lose(gateway, LostReason::Forced);
+                self.lose(now, gateway, LostReason::Forced);
                 Ok(None)
             }
             Method::Graceful => {
@@ -100,7 +102,7 @@ impl Controller {
                 let Some(g) = self.gateways.get_mut(gateway).filter(|g| g.state.serves()) else {
                     return Err(ErrorDescriptor::new(504, "not registered"));
                 };
-                g.state = if cancel { State::Registered } else { State::Draining };
+                g.enter(now, if cancel { State::Registered } else { State::Draining });
                 let (gateway, profile, version) =
                     (g.name.clone(), g.profile.clone(), g.association.version());
                 self.events.push_back(if cancel {
@@ -140,7 +142,7 @@ impl Controller {
         }
         // A restart while registered: what the gateway had is gone.
         if *method == Method::Restart {
-            self.lose(gateway, LostReason::Restarted);
+            self.lose(now, gateway, LostReason::Restarted);
         }
         let Some(g) = self.gateways.get_mut(gateway) else {
             return Err(ErrorDescriptor::new(504, "unknown gateway"));
@@ -157,7 +159,7 @@ impl Controller {
             g.inventory = Inventory::default();
         }
         let clear = std::mem::take(&mut g.stale) && kept;
-        g.state = if clear { State::Clearing } else { State::Registered };
+        g.enter(now, if clear { State::Clearing } else { State::Registered });
         let version = g.association.version();
         let answer = ServiceChange {
             profile: parameters.profile.clone(),
@@ -222,7 +224,7 @@ impl Controller {
         for termination in &command.terminations {
             let asks = observed.events.iter().any(|e| e.name == "hangterm/thb");
             if asks && !g.inventory.holds(context, termination) {
-                subtract(g, now, context, termination);
+                subtract(g, now, Purpose::Own, context, termination);
                 return Err(ErrorDescriptor::new(430, format!("{termination} is not known here")));
             }
             self.events.push_back(Event::Notify {
@@ -240,19 +242,22 @@ impl Controller {
     fn clear(&mut self, now: Instant, gateway: &str) {
         if let Some(g) = self.gateways.get_mut(gateway)
             && g.state == State::Clearing
-            && !g.purposes.values().any(|p| matches!(p, Purpose::Clearing))
+            && !g.requests.values().any(|r| matches!(r.purpose, Purpose::Clearing))
         {
-            let id = subtract(g, now, ContextId::All, &TerminationId::ALL);
-            g.purposes.insert(id, Purpose::Clearing);
+            subtract(g, now, Purpose::Clearing, ContextId::All, &TerminationId::ALL);
         }
     }
 }
 
 /// Takes away what nobody uses, without statistics.
-fn subtract(g: &mut Gateway, now: Instant, context: ContextId, termination: &TerminationId) -> TransactionId {
+fn subtract(
+    g: &mut Gateway,
+    now: Instant,
+    purpose: Purpose,
+    context: ContextId,
+    termination: &TerminationId,
+) {
     let mut command = Command::subtract(termination.clone()).with(Audit::default());
     command.wildcard_response = termination.has_all();
-    let id = g.association.request(now, vec![ActionRequest::new(context, vec![command])]);
-    g.purposes.insert(id, Purpose::Own);
-    id
+    g.ask(now, purpose, vec![ActionRequest::new(context, vec![command])]);
 }

@@ -14,6 +14,10 @@ impl Inventory {
         self.known.len()
     }
 
+    pub(super) fn terminations(&self) -> usize {
+        self.known.values().map(BTreeSet::len).sum()
+    }
+
     /// Whether the termination was added to that context and not subtracted since.
     pub(super) fn holds(&self, context: ContextId, termination: &TerminationId) -> bool {
         context.id().and_then(|id| self.known.get(&id)).is_some_and(|set| set.contains(termination))

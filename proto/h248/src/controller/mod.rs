@@ -8,19 +8,25 @@
 //! Not here: which gateway a call uses, what is in its contexts (`rules/border`), sockets.
 
 mod answer;
+mod event;
+mod gateway;
 mod inventory;
+mod status;
 #[cfg(test)]
 mod tests;
 
-use crate::association::{self, Association, Failure, Transport};
+pub use event::{Event, LostReason, RequestError};
+pub use status::{Condition, GatewayStatus, Refusal};
+
+use crate::association::{self, Failure, Transport};
 use crate::model::{
-    ActionReply, ActionRequest, Audit, Command, ContextId, ErrorDescriptor, MId, Message, Method,
-    ObservedEvents, Profile, Reason, ReplyBody, ServiceChange, ServiceChangeAddress, TerminationId,
-    TimeStamp, TransactionId,
+    ActionRequest, Audit, Command, ContextId, ErrorDescriptor, MId, Message, Method, Profile, ReplyBody,
+    ServiceChange, ServiceChangeAddress, TerminationId, TimeStamp, TransactionId,
 };
 use carnet_wire::Random;
+use gateway::{Gateway, Purpose, State};
 use inventory::Inventory;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -84,177 +90,6 @@ impl GatewayConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestNumber(pub u64);
 
-/// Why a request did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The gateway said no, to all of it or to a part.
-    #[error("the gateway refused: {error}")]
-    Refused {
-        /// The first error in the reply.
-        error: ErrorDescriptor,
-        /// What was answered, action by action; what succeeded before the error stands.
-        actions: Vec<ActionReply>,
-    },
-    /// No answer; it may or may not have been done.
-    #[error("{0}")]
-    Failed(Failure),
-    /// The gateway was lost meanwhile, and with it the context.
-    #[error("the gateway was lost")]
-    Lost,
-    /// No gateway of that name is registered; nothing was sent.
-    #[error("the gateway is not registered")]
-    NotRegistered,
-}
-
-impl RequestError {
-    /// Whether another gateway, or this one later, may well succeed: it is full, busy or away.
-    pub fn is_capacity(&self) -> bool {
-        match self {
-            // H.248.8: no more contexts, terminations, resources, bandwidth; busy; not ready.
-            Self::Refused { error, .. } => {
-                matches!(error.code, 412 | 432 | 434 | 502 | 503 | 510 | 511 | 526 | 529 | 530)
-            }
-            Self::Failed(_) | Self::Lost | Self::NotRegistered => true,
-        }
-    }
-}
-
-/// Why a gateway is no longer there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LostReason {
-    /// It answered nothing.
-    Silent,
-    /// It registered anew; what it had is gone.
-    Restarted,
-    /// It took itself out of service.
-    Forced,
-    /// It was handed to another controller.
-    HandedOff,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A gateway is at our service.
-    Registered {
-        /// Which.
-        gateway: GatewayName,
-        /// The profile it speaks.
-        profile: Option<Profile>,
-        /// The negotiated protocol version.
-        version: u8,
-        /// Its contexts are still there: it had only lost touch or changed controllers. A gateway that
-        /// was given up as lost is cleared before this event, so then they are not.
-        kept: bool,
-    },
-    /// A gateway was turned away; it got the same words.
-    Refused {
-        /// Which.
-        gateway: GatewayName,
-        /// Why.
-        error: ErrorDescriptor,
-    },
-    /// A gateway and its contexts are gone. Requests without an answer fail.
-    Lost {
-        /// Which.
-        gateway: GatewayName,
-        /// Why.
-        reason: LostReason,
-    },
-    /// A gateway takes no new contexts and ends when it is empty or the time is over.
-    Draining {
-        /// Which.
-        gateway: GatewayName,
-        /// Until when; none means until it is empty.
-        delay: Option<Duration>,
-    },
-    /// The answer to a request.
-    Reply {
-        /// As returned by [`Controller::request`].
-        request: RequestNumber,
-        /// Who was asked.
-        gateway: GatewayName,
-        /// The answer.
-        result: Result<Vec<ActionReply>, RequestError>,
-    },
-    /// Events happened on a termination; already answered.
-    Notify {
-        /// Where.
-        gateway: GatewayName,
-        /// In which context.
-        context: ContextId,
-        /// On which termination.
-        termination: TerminationId,
-        /// What.
-        observed: ObservedEvents,
-    },
-    /// Terminations change service; already answered.
-    ServiceChanged {
-        /// Where.
-        gateway: GatewayName,
-        /// In which context.
-        context: ContextId,
-        /// Which, perhaps with wildcards.
-        termination: TerminationId,
-        /// How.
-        method: Method,
-        /// Why.
-        reason: Option<Reason>,
-    },
-    /// A gateway could not read a message of ours.
-    MessageError {
-        /// Which.
-        gateway: GatewayName,
-        /// What it says.
-        error: ErrorDescriptor,
-    },
-}
-
-/// What one of our requests is for.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    User(RequestNumber),
-    Heartbeat,
-    /// Subtracts what a returning gateway still has of before.
-    Clearing,
-    /// Our own cleaning up or hand-off: the answer matters to nobody.
-    Own,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Away,
-    /// Registered, but what it still has of before is not subtracted yet.
-    Clearing,
-    Registered,
-    Draining,
-}
-
-impl State {
-    /// Whether our user may ask it.
-    fn serves(self) -> bool {
-        matches!(self, Self::Registered | Self::Draining)
-    }
-}
-
-struct Gateway {
-    name: GatewayName,
-    mid: MId,
-    association: Association,
-    state: State,
-    profile: Option<Profile>,
-    address: Option<ServiceChangeAddress>,
-    purposes: HashMap<TransactionId, Purpose>,
-    heartbeat_at: Option<Instant>,
-    heartbeat_out: bool,
-    inventory: Inventory,
-    /// It was lost while it may have had contexts: when it comes back with them they are cleared.
-    stale: bool,
-}
-
 /// The controller's side for any number of gateways.
 pub struct Controller {
     config: Config,
@@ -269,24 +104,10 @@ impl Controller {
     /// A controller to which nobody has registered yet. `now` and `wall` are the same moment on the
     /// two clocks.
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
-        let gateways = config.gateways.iter().map(|g| {
-            let gateway = Gateway {
-                name: g.name.clone(),
-                mid: g.mid.clone(),
-                association: Association::new(g.association.clone(), config.mid.clone(), rng),
-                state: State::Away,
-                profile: None,
-                address: None,
-                purposes: HashMap::new(),
-                heartbeat_at: None,
-                heartbeat_out: false,
-                inventory: Inventory::default(),
-                stale: false,
-            };
-            (g.name.clone(), gateway)
-        });
+        let mut gateway = |g: &GatewayConfig| (g.name.clone(), Gateway::new(g, &config.mid, rng, now));
+        let gateways: BTreeMap<_, _> = config.gateways.iter().map(&mut gateway).collect();
         Self {
-            gateways: gateways.collect(),
+            gateways,
             config,
             events: VecDeque::new(),
             refusals: VecDeque::new(),
@@ -328,8 +149,7 @@ impl Controller {
         self.next_request += 1;
         match self.gateways.get_mut(gateway).filter(|g| g.state.serves()) {
             Some(g) => {
-                let id = g.association.request(now, actions);
-                g.purposes.insert(id, Purpose::User(number));
+                g.ask(now, Purpose::User(number), actions);
                 self.drain(now, gateway);
             }
             None => self.events.push_back(Event::Reply {
@@ -347,9 +167,8 @@ impl Controller {
         let parameters =
             ServiceChange { mgc_id_to_try: Some(to), ..ServiceChange::new(Method::HandOff, 903) };
         let command = Command::service_change(TerminationId::ROOT, parameters);
-        let id = g.association.request(now, vec![ActionRequest::new(ContextId::Null, vec![command])]);
-        g.purposes.insert(id, Purpose::Own);
-        g.state = State::Away;
+        g.ask(now, Purpose::Own, vec![ActionRequest::new(ContextId::Null, vec![command])]);
+        g.enter(now, State::Away);
         g.heartbeat_at = None;
         g.inventory = Inventory::default();
         self.events.push_back(Event::Lost { gateway: g.name.clone(), reason: LostReason::HandedOff });
@@ -426,7 +245,7 @@ impl Controller {
         // A gateway in this process that says nothing is slow: its end would be told.
         let can_be_lost = g.association.transport() != association::Transport::Channel;
         if can_be_lost && silent >= self.config.lost_after {
-            self.lose(gateway, LostReason::Silent);
+            self.lose(now, gateway, LostReason::Silent);
             return;
         }
         let mut next = self.config.heartbeat.saturating_sub(silent);
@@ -438,19 +257,18 @@ impl Controller {
             if !g.heartbeat_out {
                 g.heartbeat_out = true;
                 let audit = Command::audit_value(TerminationId::ROOT, Audit::default());
-                let id = g.association.request(now, vec![ActionRequest::new(ContextId::Null, vec![audit])]);
-                g.purposes.insert(id, Purpose::Heartbeat);
+                g.ask(now, Purpose::Heartbeat, vec![ActionRequest::new(ContextId::Null, vec![audit])]);
             }
         }
         g.heartbeat_at = Some(now + next);
     }
 
-    fn lose(&mut self, gateway: &str, reason: LostReason) {
+    fn lose(&mut self, now: Instant, gateway: &str, reason: LostReason) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
         if g.state == State::Away {
             return;
         }
-        g.state = State::Away;
+        g.enter(now, State::Away);
         g.heartbeat_at = None;
         g.heartbeat_out = false;
         g.stale = reason == LostReason::Silent;
@@ -458,10 +276,10 @@ impl Controller {
         // What the gateway asked must still be answered, so the association itself stays.
         g.association.fail_requests();
         self.events.push_back(Event::Lost { gateway: g.name.clone(), reason });
-        let mut ids: Vec<_> = g.purposes.drain().collect();
+        let mut ids: Vec<_> = g.requests.drain().collect();
         ids.sort_unstable_by_key(|(id, _)| *id);
-        for (_, purpose) in ids {
-            if let Purpose::User(request) = purpose {
+        for (_, lost) in ids {
+            if let Purpose::User(request) = lost.purpose {
                 let result = Err(RequestError::Lost);
                 self.events.push_back(Event::Reply { request, gateway: g.name.clone(), result });
             }
@@ -473,9 +291,9 @@ impl Controller {
         while let Some(event) = self.gateways.get_mut(gateway).and_then(|g| g.association.poll_event()) {
             match event {
                 association::Event::Request { id, actions } => self.answer(now, gateway, id, &actions),
-                association::Event::Reply { id, body } => self.replied(gateway, id, Ok(body)),
-                association::Event::Failed { id, reason } => self.replied(gateway, id, Err(reason)),
-                association::Event::PeerLost => self.lose(gateway, LostReason::Silent),
+                association::Event::Reply { id, body } => self.replied(now, gateway, id, Ok(body)),
+                association::Event::Failed { id, reason } => self.replied(now, gateway, id, Err(reason)),
+                association::Event::PeerLost => self.lose(now, gateway, LostReason::Silent),
                 association::Event::MessageError { error } => {
                     if let Some(g) = self.gateways.get(gateway) {
                         self.events.push_back(Event::MessageError { gateway: g.name.clone(), error });
@@ -487,18 +305,27 @@ impl Controller {
         }
     }
 
-    fn replied(&mut self, gateway: &str, id: TransactionId, answer: Result<ReplyBody, Failure>) {
+    fn replied(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        id: TransactionId,
+        answer: Result<ReplyBody, Failure>,
+    ) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
-        let Some(purpose) = g.purposes.remove(&id) else { return };
+        let Some(purpose) = g.answered(now, id) else { return };
         if let Ok(body) = &answer {
             g.inventory.learn(body);
+            if let Some(error) = body.first_error() {
+                g.refused(now, error);
+            }
         }
         match purpose {
             Purpose::Heartbeat => g.heartbeat_out = false,
             Purpose::Own => {}
             // Also when it failed: there may be nothing to subtract, and a silent gateway is lost anyway.
             Purpose::Clearing if g.state == State::Clearing => {
-                g.state = State::Registered;
+                g.enter(now, State::Registered);
                 g.inventory = Inventory::default();
                 self.events.push_back(Event::Registered {
                     gateway: g.name.clone(),

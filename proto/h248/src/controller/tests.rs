@@ -1,6 +1,7 @@
 //! Tests of both sides of registration together: controllers, gateways and a network between them.
 
 use super::*;
+use crate::model::{ActionReply, ObservedEvents};
 use crate::model::{
     CommandReply, ContextProperties, Media, ObservedEvent, RequestId, SessionDescription, Stream, Verb,
 };
@@ -193,8 +194,15 @@ fn a_gateway_registers_serves_and_is_kept_alive_over_a_bad_network() {
         };
         assert_eq!((*got, actions[0].context), (request, ContextId::Id(77)));
         assert_eq!(net.controllers[0].contexts("access"), 1);
+        let since = net.controllers[0].gateways().next().unwrap().since;
         // Quiet for long: heartbeats hold it.
         net.run(120);
+        let status = net.controllers[0].gateways().next().unwrap();
+        assert_eq!((status.condition, status.version, status.contexts), (Condition::InService, 3, 1));
+        assert_eq!((status.since, status.outstanding), (since, 0));
+        assert!(net.now - status.last_heard.unwrap() < Duration::from_secs(4), "{status:?}");
+        let round_trip = status.round_trip.unwrap();
+        assert!((Duration::from_millis(1)..Duration::from_secs(1)).contains(&round_trip), "{round_trip:?}");
         assert_eq!(net.events(), []);
         assert!(net.controllers[0].is_registered("access") && net.gateway.is_registered());
     }
@@ -217,6 +225,7 @@ fn a_silent_gateway_is_lost_in_seconds_and_cleared_when_it_returns() {
         panic!("{events:?}")
     };
     assert_eq!((*request, result), (waiting, &Err(RequestError::Lost)));
+    assert_eq!(net.controllers[0].gateways().next().unwrap().condition, Condition::Away);
     let refused = net.controllers[0].request(net.now, "access", add());
     let [Event::Reply { request, result: Err(RequestError::NotRegistered), .. }] = net.events()[..] else {
         panic!()
@@ -396,6 +405,8 @@ fn a_refused_request_says_what_was_done_before() {
         matches!(error, RequestError::Refused { error, actions } if error.code == 510 && actions.len() == 1)
     );
     assert_eq!(net.controllers[0].contexts("access"), 1);
+    let refusal = net.controllers[0].gateways().next().unwrap().last_refusal.unwrap();
+    assert_eq!(refusal.error.code, 510);
 }
 
 #[test]
