@@ -207,3 +207,108 @@ fn the_socket_goes_with_the_process_and_one_left_behind_is_replaced() {
     again.rest();
     assert!(!scene.path("admin.sock").exists());
 }
+
+/// A network border with its gateway in the same process, between two networks on loopback.
+fn border(control: &str, gateway: &str) -> (tempfile::TempDir, Running, [SocketAddr; 3]) {
+    let directory = tempfile::tempdir().unwrap();
+    let free = || UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let [near, far, next] = [free(), free(), free()];
+    let text = format!(
+        "[admin]\nsocket = \"admin.sock\"\n\
+         [border.ibcf]\nrole = \"ibcf\"\ndomain = \"x.example\"\ncontrol = {{ {control} }}\n\
+         [border.ibcf.network.near]\nlisten = [\"udp:{near}\"]\n\
+         [border.ibcf.network.far]\nlisten = [\"udp:{far}\"]\n\
+         [[border.ibcf.route]]\ndomain = \"*\"\nnetwork = \"far\"\nnext-hop = \"sip:{next}\"\n{gateway}"
+    );
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, text).unwrap();
+    let running = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
+    running.line("ready");
+    (directory, running, [near, far, next])
+}
+
+fn ask(directory: &tempfile::TempDir, arguments: &[&str]) -> Output {
+    let file = directory.path().join("gateway.toml");
+    Command::new(CARNET).arg("gateway").args(arguments).arg("-c").arg(file).output().unwrap()
+}
+
+#[test]
+fn a_border_says_which_call_a_context_belongs_to() {
+    let gateway = "[gateway.trgw]\nrole = \"trgw\"\ncontrollers = [\"local:ibcf\"]\n\
+        [gateway.trgw.realm.near]\nv4 = \"127.0.0.1\"\nports = \"20000-29999\"\n\
+        [gateway.trgw.realm.far]\nv4 = \"127.0.0.1\"\nports = \"30000-39999\"\n";
+    let (directory, border, [near, _, next]) = border("gateways = [\"trgw\"]", gateway);
+    border.line("gateway-up");
+    let callee = UdpSocket::bind(next).unwrap();
+    callee.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let own = caller.local_addr().unwrap();
+    let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=message 7654 TCP/TLS/MSRP *\r\na=path:msrps://127.0.0.1:7654/s1;tcp\r\na=accept-types:*\r\n\
+        a=setup:actpass\r\na=msrp-cema\r\n";
+    let invite = format!(
+        "INVITE sip:bob@x.example SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@y.example>;tag=1\r\nTo: <sip:bob@x.example>\r\nCall-ID: seen-from-both-sides\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:alice@{own}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    caller.send_to(invite.as_bytes(), near).unwrap();
+    let mut octets = [0; 65536];
+    let length = callee.recv(&mut octets).unwrap();
+    let offered = String::from_utf8_lossy(&octets[..length]).into_owned();
+
+    let listed: Value = serde_json::from_slice(&ask(&directory, &["list", "--json"]).stdout).unwrap();
+    let owned = &listed["borders"][0]["gateways"][0];
+    assert_eq!((&owned["gateway"], &owned["state"]), (&"trgw".into(), &"in service".into()));
+    assert_eq!((&owned["calls"], &owned["contexts"], &owned["version"]), (&1.into(), &1.into(), &3.into()));
+    assert_eq!(listed["gateways"][0]["contexts"], 1);
+    let text = said(&ask(&directory, &["list"]));
+    assert!(text.contains("ibcf owns\n  trgw: in service, carnet_ix/1, version 3, 1 contexts"), "{text}");
+
+    let audited = ask(&directory, &["audit", "trgw", "--by", "ibcf", "--json"]);
+    assert!(audited.status.success(), "{audited:?}");
+    let context: Value = serde_json::from_slice(&audited.stdout).unwrap();
+    assert_eq!(context["call"], "seen-from-both-sides");
+    let far = context["terminations"].as_array().unwrap().iter().find(|t| t["streams"][0]["realm"] == "far");
+    let address = far.unwrap()["streams"][0]["local"].as_str().unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    assert!(offered.contains(&format!("m=message {port} TCP/TLS/MSRP")), "{offered}");
+    let text = said(&ask(&directory, &["audit", "trgw", "--by", "ibcf"]));
+    assert!(text.contains("  call seen-from-both-sides\n"), "{text}");
+}
+
+#[test]
+fn a_context_that_no_call_knows_is_a_failure() {
+    let control: SocketAddr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = format!("listen = [\"udp:{control}\"], gateways = [\"other\"]");
+    let (directory, border, _) = border(&settings, "");
+    let gateway = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let restart = "!/3 <other> T=9{C=-{SC=ROOT{SV{MT=RS,RE=\"901 Cold Boot\",V=3}}}}";
+    gateway.send_to(restart.as_bytes(), control).unwrap();
+    std::thread::spawn(move || {
+        // Answers what it is asked, for as long as the test runs.
+        let mut octets = [0; 65536];
+        while let Ok((length, from)) = gateway.recv_from(&mut octets) {
+            let text = String::from_utf8_lossy(&octets[..length]).into_owned();
+            let Some((_, rest)) = text.split_once("T=") else { continue };
+            let id = rest.split('{').next().unwrap();
+            let answer = if text.contains("C=*") {
+                "C=99{AV=ROOT}"
+            } else if text.contains("C=99") {
+                "C=99{AV=t/7{M{ST=1{L{v=0\nc=IN IP4 192.0.2.1\nm=- 5 TCP/TLS -\n}}}}}"
+            } else {
+                "C=-{AV=ROOT}"
+            };
+            gateway.send_to(format!("!/3 <other> P={id}{{{answer}}}").as_bytes(), from).unwrap();
+        }
+    });
+    border.line("gateway-up");
+    let output = ask(&directory, &["audit", "other"]);
+    let text = said(&output);
+    assert!(
+        text.starts_with("context 99  NO CALL\n  t/7\n    TCP/TLS -  192.0.2.1:5\n1 context\n"),
+        "{text}"
+    );
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of them belong to no call"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+}

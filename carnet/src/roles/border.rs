@@ -1,6 +1,7 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
-use super::question::{Ask, Question, Questions};
+use super::inspection::Inspection;
+use super::question::{Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
     Border, Config, Family, Gateway, GatewayName, Limits, Network, Origin, Out, Place, Policy, Prefix,
@@ -32,6 +33,7 @@ struct Running {
     ways: HashMap<GatewayName, ControlPeer>,
     /// When a gateway nobody knows was last logged.
     stranger: Option<Instant>,
+    inspection: Inspection,
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -78,6 +80,7 @@ pub fn start(
         control,
         ways: HashMap::new(),
         stranger: None,
+        inspection: Inspection::default(),
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
@@ -186,11 +189,7 @@ impl Running {
     }
 
     fn asked(&mut self, question: Question) {
-        let answer = match question.ask {
-            Ask::List => Ok(serde_json::json!({ "border": self.name, "gateways": [] })),
-            Ask::Audit { .. } => Err("not yet".into()),
-        };
-        let _ = question.answer.send(answer);
+        self.inspection.ask(Instant::now(), &self.name, &mut self.machine.border, question);
     }
 
     fn gateway_at(&self, peer: ControlPeer) -> Option<GatewayName> {
@@ -206,9 +205,26 @@ impl Running {
                 tracing::debug!(border = self.name, %gateway, %error, "not sent to the gateway");
             }
         }
-        while let Some(event) = self.machine.border.poll_event() {
-            (self.machine.observer)(Seen::Border { border: &self.name, event: &event });
+        // An administrator's second question follows from the answer to the first.
+        if self.events() {
+            self.flush();
         }
+    }
+
+    /// Tells what happened; whether there is more to send because of it.
+    fn events(&mut self) -> bool {
+        let mut asked = false;
+        while let Some(event) = self.machine.border.poll_event() {
+            match event {
+                carnet_border::Event::Audited { number, actions, error } => {
+                    let (now, border) = (Instant::now(), &mut self.machine.border);
+                    self.inspection.audited(now, border, number, actions, error);
+                    asked = true;
+                }
+                event => (self.machine.observer)(Seen::Border { border: &self.name, event: &event }),
+            }
+        }
+        asked
     }
 }
 

@@ -7,6 +7,7 @@
 mod answering;
 mod border;
 mod gateway;
+mod inspection;
 mod place;
 pub mod question;
 mod seen;

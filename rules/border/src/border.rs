@@ -312,7 +312,7 @@ impl Border {
         }
     }
 
-    fn drain(&mut self, now: Instant) {
+    pub(crate) fn drain(&mut self, now: Instant) {
         loop {
             if let Some(todo) = self.core.todo.pop_front() {
                 match todo {
@@ -511,6 +511,9 @@ impl Border {
                         self.core.subtracted((context, call_id, tries), &actions, error.as_ref());
                     }
                     Op::Sweep => {}
+                    Op::Audit(number) => {
+                        self.core.events.push_back(Event::Audited { number, actions, error });
+                    }
                 }
             }
             Report::Notify { gateway, context, termination, observed } => {

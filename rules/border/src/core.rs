@@ -38,6 +38,8 @@ pub(crate) enum Op {
     },
     /// Subtract of a context that no call knows.
     Sweep,
+    /// A question of the administrator.
+    Audit(u64),
 }
 
 /// Why a request was sent on.

@@ -203,6 +203,15 @@ pub enum Event {
         /// How many more there have been since the last such event.
         others: u64,
     },
+    /// What [`Border::audit`](crate::Border::audit) asked.
+    Audited {
+        /// As asked.
+        number: u64,
+        /// What the gateway answered, up to the error if there is one.
+        actions: Vec<carnet_h248::ActionReply>,
+        /// Why there is not all of it.
+        error: Option<carnet_h248::ErrorDescriptor>,
+    },
 }
 
 impl Event {
@@ -224,6 +233,7 @@ impl Event {
             Self::GatewayLost { .. } => "gateway-lost",
             Self::GatewayRefused { .. } => "gateway-refused",
             Self::ForeignControl { .. } => "foreign-control",
+            Self::Audited { .. } => "audited",
         }
     }
 

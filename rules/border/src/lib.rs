@@ -13,9 +13,11 @@
 //!   without media.
 //! * `route`, `forward`, `registrar`: where requests go and what changes in them.
 //! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
+//! * `audit`: what an administrator asks.
 
 mod admission;
 mod answer;
+mod audit;
 mod body;
 mod border;
 mod call;

@@ -1,0 +1,156 @@
+//! What an administrator asks a border of its gateways: a summary of each, and an audit, which takes two
+//! questions to the gateway: which contexts there are, and what is in them.
+
+use super::question::{Ask, PAGE, Question, audit_of, audited, in_words};
+use carnet_border::{Border, GatewayStatus};
+use carnet_h248::{
+    ActionReply, ActionRequest, Audit, Command, ContextId, ErrorDescriptor, ReplyBody, TerminationId,
+};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+/// H.248.8: the action is not known, not implemented, or too big to be answered.
+const CANNOT_LIST: [u16; 5] = [411, 421, 443, 501, 533];
+
+/// Questions on their way to gateways.
+#[derive(Default)]
+pub(super) struct Inspection {
+    next: u64,
+    waiting: HashMap<u64, Waiting>,
+}
+
+struct Waiting {
+    question: Question,
+    step: Step,
+}
+
+enum Step {
+    /// Which contexts?
+    Listing,
+    /// What is in them? And where to go on.
+    Looking(Option<u32>),
+}
+
+impl Inspection {
+    /// Takes a question about a border called `name`.
+    pub(super) fn ask(&mut self, now: Instant, name: &str, border: &mut Border, question: Question) {
+        match &question.ask {
+            Ask::List => {
+                let gateways: Vec<_> = border.gateways().iter().map(|g| summary(now, g)).collect();
+                // One who has stopped waiting needs no answer.
+                let _ = question.answer.send(Ok(json!({ "border": name, "gateways": gateways })));
+            }
+            Ask::Audit { .. } => {
+                // RFC 3525 §7.2.5: ROOT in all contexts lists the contexts.
+                let look = Command::audit_value(TerminationId::ROOT, Audit::default());
+                self.put(
+                    now,
+                    border,
+                    question,
+                    Step::Listing,
+                    vec![ActionRequest::new(ContextId::All, vec![look])],
+                );
+            }
+        }
+    }
+
+    /// Takes the answer of a gateway.
+    pub(super) fn audited(
+        &mut self,
+        now: Instant,
+        border: &mut Border,
+        number: u64,
+        actions: Vec<ActionReply>,
+        error: Option<ErrorDescriptor>,
+    ) {
+        let Some(Waiting { question, step }) = self.waiting.remove(&number) else { return };
+        let Ask::Audit { gateway, from, .. } = &question.ask else { return };
+        match step {
+            Step::Listing => {
+                if let Some(error) = error.filter(|e| !CANNOT_LIST.contains(&e.code)) {
+                    let _ = question.answer.send(Err(in_words(&error)));
+                    return;
+                }
+                // A gateway that cannot list is asked for what our calls have there.
+                let known = border.contexts_on(gateway);
+                let there = actions.iter().filter_map(|action| action.context.id());
+                let all: BTreeSet<u32> = there.chain(known.keys().copied()).filter(|id| id >= from).collect();
+                let page: Vec<u32> = all.iter().copied().take(PAGE).collect();
+                let next = all.iter().nth(PAGE).copied();
+                if page.is_empty() {
+                    let _ = question.answer.send(audited(&ReplyBody::Actions(Vec::new()), None));
+                    return;
+                }
+                self.put(now, border, question, Step::Looking(next), audit_of(&page));
+            }
+            Step::Looking(next) => {
+                let nothing = actions.is_empty();
+                let answer = match error.filter(|e| nothing && e.code != 411) {
+                    Some(error) => Err(in_words(&error)),
+                    None => audited(&ReplyBody::Actions(actions), next).map(|mut answer| {
+                        attribute(&mut answer, &border.contexts_on(gateway));
+                        answer
+                    }),
+                };
+                let _ = question.answer.send(answer);
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        now: Instant,
+        border: &mut Border,
+        question: Question,
+        step: Step,
+        actions: Vec<ActionRequest>,
+    ) {
+        let Ask::Audit { gateway, .. } = &question.ask else { return };
+        let (number, gateway) = (self.next, gateway.clone());
+        self.next += 1;
+        self.waiting.insert(number, Waiting { question, step });
+        if border.audit(now, &gateway, number, actions).is_err() {
+            self.waiting.remove(&number);
+        }
+    }
+}
+
+/// Says of each context whose it is: a Call-ID, or null.
+fn attribute(answer: &mut Value, calls: &std::collections::BTreeMap<u32, &str>) {
+    let contexts = answer.get_mut("contexts").and_then(Value::as_array_mut);
+    for context in contexts.into_iter().flatten() {
+        let id = context.get("context").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+        let call = id.and_then(|id| calls.get(&id).copied());
+        if let Some(members) = context.as_object_mut() {
+            members.insert("call".into(), call.into());
+        }
+    }
+}
+
+fn summary(now: Instant, gateway: &GatewayStatus) -> Value {
+    let control = &gateway.control;
+    let ago = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
+    let packages: Vec<_> = control.packages.iter().map(|p| format!("{}-{}", p.name, p.version)).collect();
+    json!({
+        "gateway": &*control.name,
+        "mid": control.mid.to_string(),
+        "state": control.condition.to_string(),
+        "connected": gateway.connected,
+        "since_ms": ago(control.since),
+        "profile": control.profile.as_ref().map(ToString::to_string),
+        "version": control.version,
+        "packages": packages,
+        "realms": gateway.realms,
+        "weight": gateway.weight,
+        "calls": gateway.calls,
+        "contexts": control.contexts,
+        "terminations": control.terminations,
+        "most_contexts": control.most_contexts,
+        "outstanding": control.outstanding,
+        "silent_ms": control.last_heard.map(ago),
+        "round_trip_ms": control.round_trip.map(|t| t.as_secs_f64() * 1e3),
+        "refusal": control.last_refusal.as_ref().map(|r| in_words(&r.error)),
+        "refusal_ms": control.last_refusal.as_ref().map(|r| ago(r.at)),
+    })
+}
