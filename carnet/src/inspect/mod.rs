@@ -4,6 +4,7 @@
 //! the receiver would, emits one JSON object a message and stops at the first octet that is not
 //! acceptable. What is wrong and accepted all the same is in the object's `remarks`.
 
+pub mod bfcp;
 pub mod h248;
 pub mod mikey;
 pub mod msrp;
@@ -44,6 +45,7 @@ enum Protocol {
     Msrp,
     Mikey,
     H248,
+    Bfcp,
 }
 
 /// Largest input, octets. A capture of a whole session belongs in a capture tool.
@@ -98,6 +100,7 @@ pub fn run(args: &InspectArgs) -> ExitCode {
         Protocol::Msrp => msrp::inspect(&input, &mut emit),
         Protocol::Mikey => mikey::inspect(&input, &mut emit),
         Protocol::H248 => h248::inspect(&input, &mut emit),
+        Protocol::Bfcp => bfcp::inspect(&input, &mut emit),
     };
     verdict(&input, outcome, &mut out)
 }
