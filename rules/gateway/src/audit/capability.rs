@@ -1,8 +1,10 @@
 //! AuditCapability: what could be, rather than what is (RFC 3525 §7.2.6).
 //!
-//! Values that can be had are told as a range or a choice; a stream's modes, of which a descriptor holds
-//! one, as several Media descriptors (RFC 3525 §7.2.5: alternatives, each parameter by itself). Packages
-//! and DigitMap are no capabilities by the same clause; a controller that asks all the same is answered.
+//! Values that can be had are told as a range or a choice. Packages and DigitMap are no capabilities by the
+//! same clause; a controller that asks all the same is answered.
+//!
+//! Leaves out: the modes of a stream but SendReceive, which needs descriptors that are repeated; single
+//! items.
 
 use carnet_h248::{
     AuditItem, AuditToken, Command, CommandReply, ContextId, Descriptor, Events, LocalControl, Media, Name,
@@ -39,7 +41,7 @@ impl Core {
 fn tell(view: &View, token: AuditToken, told: &mut Vec<Descriptor>) {
     match token {
         AuditToken::Media if view.root => told.push(root_media().into()),
-        AuditToken::Media => told.extend(media().into_iter().map(Descriptor::from)),
+        AuditToken::Media => told.push(media().into()),
         AuditToken::Events => {
             let kind = if view.root { Kind::RootEvent } else { Kind::Event };
             let event = |item: &Supported| RequestedEvent {
@@ -90,16 +92,8 @@ fn root_media() -> Media {
     Media { termination_state: Some(state), ..Media::default() }
 }
 
-/// All properties with the first mode, then the other modes.
-fn media() -> Vec<Media> {
-    let modes =
-        [StreamMode::SendReceive, StreamMode::SendOnly, StreamMode::ReceiveOnly, StreamMode::Inactive];
-    let one = |(index, mode): (usize, StreamMode)| {
-        let mut control = LocalControl { mode: Some(mode), ..LocalControl::default() };
-        if index == 0 {
-            control.properties = properties(Kind::Property);
-        }
-        Media::with_stream(Stream { local_control: Some(control), ..Stream::new(1) })
-    };
-    modes.into_iter().enumerate().map(one).collect()
+fn media() -> Media {
+    let properties = properties(Kind::Property);
+    let control = LocalControl { mode: Some(StreamMode::SendReceive), properties, ..LocalControl::default() };
+    Media::with_stream(Stream { local_control: Some(control), ..Stream::new(1) })
 }

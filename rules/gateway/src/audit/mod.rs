@@ -32,7 +32,7 @@ struct View {
     /// ROOT has none.
     signals: Option<Signals>,
     statistics: Vec<Statistic>,
-    observed: Vec<ObservedEvents>,
+    observed: Option<ObservedEvents>,
 }
 
 impl Core {
@@ -103,8 +103,7 @@ impl Core {
     }
 
     fn view(&self, target: &Target, total: Option<&Statistics>) -> Result<View, Fault> {
-        let observed = self.root.notices.observed(target.context, &target.termination);
-        let observed = merged(observed);
+        let observed = merged(self.root.notices.observed(target.context, &target.termination));
         if target.termination.is_root() {
             let (media, events) = (self.root_media(), self.root.events.clone());
             return Ok(View { root: true, media, events, signals: None, statistics: Vec::new(), observed });
@@ -183,16 +182,17 @@ fn public(control: &LocalControl) -> LocalControl {
     control
 }
 
-/// One descriptor for each request, in order.
-fn merged<'a>(notices: impl Iterator<Item = &'a ObservedEvents>) -> Vec<ObservedEvents> {
-    let mut all: Vec<ObservedEvents> = Vec::new();
+/// What waits to be told in one descriptor, of the request that was last. A descriptor of a kind comes once
+/// in a reply.
+fn merged<'a>(notices: impl Iterator<Item = &'a ObservedEvents>) -> Option<ObservedEvents> {
+    let mut merged: Option<ObservedEvents> = None;
     for notice in notices {
-        match all.iter_mut().find(|known| known.request_id == notice.request_id) {
+        match merged.as_mut().filter(|known| known.request_id == notice.request_id) {
             Some(known) => known.events.extend(notice.events.iter().cloned()),
-            None => all.push(notice.clone()),
+            None => merged = Some(notice.clone()),
         }
     }
-    all
+    merged
 }
 
 impl View {
@@ -207,8 +207,8 @@ impl View {
             AuditToken::Statistics if !self.statistics.is_empty() => {
                 told.push(self.statistics.clone().into());
             }
-            AuditToken::ObservedEvents if !self.observed.is_empty() => {
-                told.extend(self.observed.iter().cloned().map(Descriptor::from));
+            AuditToken::ObservedEvents if self.observed.is_some() => {
+                told.extend(self.observed.clone().map(Descriptor::from));
             }
             AuditToken::Packages => told.push(packages(self.root).into()),
             _ => told.push(empty(token)),
@@ -222,6 +222,7 @@ fn empty(token: AuditToken) -> Descriptor {
         AuditToken::Events => Events::default().into(),
         AuditToken::Signals => Signals::default().into(),
         AuditToken::Statistics => Vec::<Statistic>::new().into(),
+        AuditToken::EventBuffer => Descriptor::EventBuffer(Vec::new()),
         token => Descriptor::Empty(token),
     }
 }

@@ -2,10 +2,10 @@
 //! (version 3).
 //!
 //! A selection is a tree of names; a name with a value is a condition as well. What is selected and not
-//! there is error 532. In Local and Remote the names are the letters of SDP lines.
+//! there is error 532.
 
 use carnet_h248::{
-    Audit, AuditItem, AuditToken, Descriptor, EventBufferControl, Events, LocalControl, Media, Name,
+    Audit, AuditItem, AuditToken, Descriptor, EventBufferControl, Events, LocalControl, Media,
     ParameterValue, Property, Selector, ServiceState, SessionDescription, Signals, Stream, StreamMode,
     TerminationState, Value,
 };
@@ -202,8 +202,8 @@ fn stream_part(view: &View, held: &Stream, selector: &Selector, told: &mut Strea
             let control = held.local_control.clone().unwrap_or_default();
             told.local_control = Some(local_control(&control, selector)?);
         }
-        "local" => told.local = Some(lines(held.local.as_ref(), selector)?),
-        "remote" => told.remote = Some(lines(held.remote.as_ref(), selector)?),
+        "local" => told.local = Some(whole(held.local.as_ref(), selector)?),
+        "remote" => told.remote = Some(whole(held.remote.as_ref(), selector)?),
         // Counters are kept for a termination; they are its stream's if it has one.
         "statistics" if view.media.streams.len() == 1 => {
             let inside = selector.inside.as_deref().unwrap_or_default();
@@ -263,28 +263,13 @@ fn unset(item: &Selector) -> Miss {
     }
 }
 
-/// Lines of a session description, chosen by their letters.
-fn lines(held: Option<&SessionDescription>, selector: &Selector) -> Result<SessionDescription, Miss> {
-    let held = held.ok_or_else(|| absent(&selector.name))?;
-    let inside = selector.inside.as_deref().unwrap_or_default();
-    if inside.is_empty() {
-        return Ok(held.clone());
+/// A whole session description: the grammars select no parts of it.
+fn whole(held: Option<&SessionDescription>, selector: &Selector) -> Result<SessionDescription, Miss> {
+    if selector.inside.as_ref().is_some_and(|inside| !inside.is_empty()) {
+        let what = format!("Not implemented: audit of parts of {}", selector.name);
+        return Err(Miss::Absent(Fault::unsupported(501, what)));
     }
-    let mut told = Vec::new();
-    let wanted = |line: &[u8], name: &Name| {
-        let letter = line.split_first().and_then(|(first, rest)| rest.starts_with(b"=").then_some(*first));
-        letter.is_some_and(|l| name.as_str().as_bytes() == [l])
-    };
-    for item in inside {
-        if !held.lines().any(|line| wanted(line, &item.name)) {
-            return Err(absent(format!("{} {}=", selector.name, item.name)));
-        }
-    }
-    for line in held.lines().filter(|line| inside.iter().any(|item| wanted(line, &item.name))) {
-        told.extend_from_slice(line);
-        told.extend_from_slice(b"\r\n");
-    }
-    Ok(told.into())
+    held.cloned().ok_or_else(|| absent(&selector.name))
 }
 
 fn word(text: &str) -> ParameterValue {
