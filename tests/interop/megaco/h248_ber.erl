@@ -13,6 +13,14 @@ encode_message(Role, Version, Message) ->
     megaco_ber_encoder:encode_message(resolver(Role), Version, values(fun wrap/2, "", Message)).
 
 decode_message(Role, _, Octets) ->
+    try decode(Role, Octets) of
+        {ok, Message} -> {ok, Message};
+        Error -> h248_peer:say("undecoded ~0P", [Error, 60]), Error
+    catch
+        _:Why -> h248_peer:say("undecoded ~0P", [Why, 60]), {error, Why}
+    end.
+
+decode(Role, Octets) ->
     case megaco_ber_media_gateway_control_v1:decode_message_version(Octets) of
         {ok, Partial} ->
             Version = element(2, element(3, Partial)),
@@ -84,7 +92,7 @@ item(Kind, Package, Name) ->
 %% Names to numbers.
 
 encode_name(Levels, term_id, Id) ->
-    case megaco:encode_binary_term_id(Levels, whole(Levels, levels(Id))) of {ok, Wire} -> Wire; {error, Why} -> exit(Why) end;
+    case megaco:encode_binary_term_id(Levels, levels(Id)) of {ok, Wire} -> Wire; {error, Why} -> exit(Why) end;
 encode_name(_, package, Name) -> {_, Number, _} = package(Name), two(Number);
 encode_name(Options, {Kind, Of}, Parameter) when Kind =:= event_parameter; Kind =:= signal_parameter ->
     {_, _, _, _, Parameters} = item(owner(Kind), before_slash(Of), after_slash(Of)),
@@ -105,6 +113,8 @@ encode_name(Options, Kind, Name) -> megaco_binary_name_resolver_v3:encode_name(O
 decode_name(Levels, term_id, Wire) ->
     case megaco:decode_binary_term_id(Levels, Wire) of {ok, Id} -> readable(Id); {error, Why} -> exit(Why) end;
 decode_name(_, package, [A, B]) -> element(1, lists:keyfind(A * 256 + B, 2, packages()));
+decode_name(Options, {Kind, [High | _] = Number}, Parameter) when High < 32 ->
+    decode_name(Options, {Kind, decode_name(Options, owner(Kind), Number)}, Parameter);
 decode_name(Options, {Kind, Of}, [A, B]) when Kind =:= event_parameter; Kind =:= signal_parameter ->
     {_, _, _, _, Parameters} = item(owner(Kind), before_slash(Of), after_slash(Of)),
     case lists:keyfind(A * 256 + B, 2, Parameters) of
@@ -122,11 +132,6 @@ decode_name(Options, Kind, Number) -> megaco_binary_name_resolver_v3:decode_name
 %% The text decoder makes names small.
 same(A, B) -> string:equal(A, B, true).
 
-%% A wildcard for the whole name is one for every level.
-whole(Levels, {megaco_term_id, true, [[Wild]]}) when Wild =:= $$; Wild =:= $* ->
-    {megaco_term_id, true, [[Wild] || _ <- Levels]};
-whole(_, Id) -> Id.
-
 %% `ip/GROUP/INTERFACE/NUMBER` is an octet of 40 and three numbers; some interfaces have words.
 levels({megaco_term_id, Wild, ["ip", Group, Interface, Number]}) ->
     {megaco_term_id, Wild, [bits("64", 8), bits(Group, 8), bits(word(Interface), 16), bits(Number, 32)]};
@@ -134,6 +139,7 @@ levels(Id) -> Id.
 
 readable({megaco_term_id, Wild, ["01000000", Group, Interface, Number]}) ->
     {megaco_term_id, Wild, ["ip", number(Group), back(number(Interface)), number(Number)]};
+readable({megaco_term_id, true, [[Wild] | _]}) -> {megaco_term_id, true, [[Wild]]};
 readable(Id) -> Id.
 
 words() -> [{"access", "65281"}, {"core", "65282"}, {"mb", "65283"}, {"peer", "65284"}].
@@ -177,7 +183,8 @@ fields(Do, Of, Tuple) -> list_to_tuple([values(Do, Of, Field) || Field <- tuple_
 type(Kind, Name) ->
     case string:split(Name, "/") of
         [Package, Item] -> element(4, item(Kind, Package, Item));
-        _ -> raw
+        %% A line of a session description.
+        _ -> text
     end.
 
 parameter(Kind, Of, Name) ->
@@ -193,13 +200,20 @@ wrap({enum, Words}, Value) -> [N] = [N || {W, N} <- Words, same(W, Value)], tlv(
 wrap(octets, Value) -> tlv(4, binary_to_list(binary:decode_hex(list_to_binary(Value))));
 wrap(_, Value) -> tlv(16#16, Value).
 
-tlv(Tag, Octets) when length(Octets) < 128 -> [Tag, length(Octets) | Octets].
+tlv(Tag, Octets) when length(Octets) < 128 -> [Tag, length(Octets) | Octets];
+tlv(Tag, Octets) when length(Octets) < 256 -> [Tag, 16#81, length(Octets) | Octets];
+tlv(Tag, Octets) -> [Tag, 16#82 | two(length(Octets))] ++ Octets.
 
 integer_octets(N) ->
     Octets = binary_to_list(binary:encode_unsigned(N)),
     if hd(Octets) >= 128 -> [0 | Octets]; true -> Octets end.
 
-unwrap(Type, [Tag, Length | Octets]) when length(Octets) =:= Length ->
+unwrap(Type, [Tag, 16#81, Length | Octets]) when length(Octets) =:= Length -> unwrapped(Type, Tag, Octets);
+unwrap(Type, [Tag, 16#82, High, Low | Octets]) when length(Octets) =:= High * 256 + Low -> unwrapped(Type, Tag, Octets);
+unwrap(Type, [Tag, Length | Octets]) when length(Octets) =:= Length -> unwrapped(Type, Tag, Octets);
+unwrap(Type, Octets) -> exit({not_wrapped, Type, Octets}).
+
+unwrapped(Type, Tag, Octets) ->
     case {Tag, Type} of
         {1, boolean} -> case Octets of [0] -> "OFF"; [_] -> "ON" end;
         {2, integer} -> integer_to_list(binary:decode_unsigned(list_to_binary(Octets)));
@@ -207,5 +221,4 @@ unwrap(Type, [Tag, Length | Octets]) when length(Octets) =:= Length ->
         {4, octets} -> binary_to_list(binary:encode_hex(list_to_binary(Octets)));
         {T, text} when T =:= 16#16; T =:= 16#0c -> Octets;
         _ -> exit({wrong_type, Type, Tag})
-    end;
-unwrap(Type, Octets) -> exit({not_wrapped, Type, Octets}).
+    end.
