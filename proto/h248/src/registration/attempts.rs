@@ -28,7 +28,9 @@ impl Former {
 impl Registration {
     /// When the controller has been silent for too long.
     pub(super) fn silent_at(&self) -> Option<Instant> {
-        Some(self.current.as_ref()?.association.last_heard()? + self.config.silence?)
+        let link = self.current.as_ref()?;
+        let longest = if link.beats { self.config.silence? } else { self.config.idle? };
+        Some(link.association.last_heard()? + longest)
     }
 
     /// Waits at random before a round of attempts (RFC 3525 §9.2).
@@ -82,7 +84,7 @@ impl Registration {
             Association::new(self.config.association.clone(), self.config.mid.clone(), &mut self.rng);
         association.set_version(self.config.version);
         let request = association.request(now, on_root(parameters));
-        self.current = Some(Link { number: self.next_number, controller, association });
+        self.current = Some(Link { number: self.next_number, controller, association, beats: false });
         self.next_number += 1;
         self.state = State::Trying { request, method, candidate, until: now + self.config.attempt };
     }
@@ -182,6 +184,7 @@ impl Registration {
             self.hand_off(now, to);
             return;
         }
+        link.beats |= is_heartbeat(&actions);
         let key = RequestKey { association: link.number, id };
         self.events.push_back(Event::Request { key, actions });
     }
@@ -312,4 +315,12 @@ fn directed(actions: &[ActionRequest]) -> Option<MId> {
     }
     let parameters = command.services()?;
     parameters.mgc_id_to_try.clone().filter(|_| parameters.method == Some(Method::HandOff))
+}
+
+/// An audit of ROOT for nothing, which monitors the association (TS 29.334 table 5.14.2.1).
+fn is_heartbeat(actions: &[ActionRequest]) -> bool {
+    let Some(command) = actions.first().and_then(|action| action.commands.first()) else { return false };
+    command.verb == Verb::AuditValue
+        && command.termination().is_root()
+        && command.audit().is_none_or(|audit| audit.0.is_empty())
 }

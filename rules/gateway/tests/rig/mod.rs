@@ -147,6 +147,7 @@ impl Rig {
         let mut registration = registration::Config::new(mid, vec![controller.clone(), others], association);
         registration.longest_wait = Duration::ZERO;
         registration.silence = None;
+        registration.idle = None;
         let mut config = Config::new(registration);
         adjust(&mut config);
         let now = Instant::now();
