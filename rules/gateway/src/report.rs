@@ -59,10 +59,13 @@ impl Core {
                 heartbeat.next = now + heartbeat.every;
                 self.heartbeats.insert((heartbeat.next, context, number));
             }
+            let (request, id) = (termination.events.request_id, termination.id.clone());
+            // The controller cannot know it before it has the reply.
+            if self.is_in_the_making(context) {
+                continue;
+            }
             let beat = ObservedEvent::new("hangterm/thb");
-            let request = termination.events.request_id;
             let observed = request.map(|request| (request, vec![beat]));
-            let id = termination.id.clone();
             self.notify(ContextId::Id(context), id, at, observed);
         }
         if self.silent_at().is_some_and(|due| due <= now) {
