@@ -87,7 +87,8 @@ impl Border {
     /// Ends every call towards both ends and gives its contexts back.
     pub fn end_calls(&mut self, now: Instant) {
         self.core.now = now;
-        let keys: Vec<_> = self.calls.keys().copied().collect();
+        let mut keys: Vec<_> = self.calls.keys().copied().collect();
+        keys.sort_unstable();
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::Stopping));
         }
@@ -558,7 +559,9 @@ impl Border {
 
     fn lost(&mut self, now: Instant, gateway: GatewayName, announced: bool) {
         let on = |call: &&Call| call.session.uses(&gateway, None);
-        let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        let mut keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        // In the order in which they began, so that a run can be repeated.
+        keys.sort_unstable();
         let calls = keys.len();
         self.core.events.push_back(Event::GatewayLost { gateway, calls, announced });
         for key in keys {

@@ -132,6 +132,9 @@ pub enum LostReason {
     Forced,
     /// It was handed to another controller.
     HandedOff,
+    /// It says that we do not control it (message error 504): it has started again, or it took us for
+    /// lost, and another controller has it.
+    Elsewhere,
 }
 
 /// What happened.
@@ -453,7 +456,7 @@ impl Controller {
         g.state = State::Away;
         g.heartbeat_at = None;
         g.heartbeat_out = false;
-        g.stale = reason == LostReason::Silent;
+        g.stale = matches!(reason, LostReason::Silent | LostReason::Elsewhere);
         g.inventory = Inventory::default();
         // What the gateway asked must still be answered, so the association itself stays.
         g.association.fail_requests();
@@ -478,7 +481,11 @@ impl Controller {
                 association::Event::PeerLost => self.lose(gateway, LostReason::Silent),
                 association::Event::MessageError { error } => {
                     if let Some(g) = self.gateways.get(gateway) {
+                        let elsewhere = error.code == 504 && g.state != State::Away;
                         self.events.push_back(Event::MessageError { gateway: g.name.clone(), error });
+                        if elsewhere {
+                            self.lose(gateway, LostReason::Elsewhere);
+                        }
                     }
                 }
                 // Our answers are immediate, so nothing is ever abandoned.

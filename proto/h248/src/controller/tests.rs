@@ -455,3 +455,24 @@ fn requests_before_the_registration_is_answered_get_505() {
         matches!(reply.transactions(), [Transaction::Reply(r)] if r.body.first_error().is_some_and(|e| e.code == 505))
     );
 }
+
+/// It started again and another controller took it. What it answers us must not keep it alive here.
+#[test]
+fn a_gateway_that_says_it_is_not_ours_is_lost_at_once() {
+    let mut net = Network::new(1, Transport::Datagram, |_, _| ());
+    net.run(5);
+    net.events();
+    let asked = net.controllers[0].request(net.now, "access", add());
+    let refuse = |net: &mut Network, code| {
+        let error = ErrorDescriptor::new(code, "<alg1> does not control this gateway");
+        let message = Message::error(3, mid("agw1"), error);
+        net.controllers[0].handle_message(net.now, "access", message);
+        std::iter::from_fn(|| net.controllers[0].poll_event()).collect::<Vec<_>>()
+    };
+    assert!(matches!(refuse(&mut net, 400)[..], [Event::MessageError { .. }]));
+    let events = refuse(&mut net, 504);
+    assert!(matches!(events[1], Event::Lost { reason: LostReason::Elsewhere, .. }), "{events:?}");
+    assert!(events.iter().any(|e| matches!(e, Event::Reply { request, .. } if *request == asked)));
+    assert!(!net.controllers[0].is_registered("access"));
+    assert!(matches!(refuse(&mut net, 504)[..], [Event::MessageError { .. }]));
+}

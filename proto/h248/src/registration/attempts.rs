@@ -105,6 +105,17 @@ impl Registration {
         self.lost_to(now, link.controller);
     }
 
+    /// The controller answers that we are none of its own (error 504): it has started again, and as it
+    /// answers, its silence will never tell. It is registered with anew before others are tried.
+    fn disowned(&mut self, now: Instant) {
+        let Some(mut link) = self.current.take() else { return };
+        self.end_requests(&mut link.association);
+        self.events.push_back(Event::ControlLost { controller: link.controller.clone() });
+        self.candidates = self.round_without(&link.controller);
+        self.candidates.rotate_right(1);
+        self.lost_to(now, link.controller);
+    }
+
     /// The controller directs us to another (RFC 3525 §11.5). What was asked of us stays with it and may
     /// still be answered; what we asked may be asked again of the new one.
     fn hand_off(&mut self, now: Instant, to: MId) {
@@ -193,7 +204,14 @@ impl Registration {
         match &self.state {
             State::Trying { request, .. } if *request == id => self.registered(now, &body),
             State::Leaving { request } if *request == id => self.left(now),
-            _ => self.events.push_back(Event::Reply { id, body }),
+            state => {
+                let disowned = matches!(state, State::Registered)
+                    && body.first_error().is_some_and(|error| error.code == 504);
+                self.events.push_back(Event::Reply { id, body });
+                if disowned {
+                    self.disowned(now);
+                }
+            }
         }
     }
 
