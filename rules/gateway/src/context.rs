@@ -10,6 +10,7 @@ use carnet_h248::{
 use crate::control::Control;
 use crate::description::Description;
 use crate::media::{Direction, Pinhole, Settings};
+use crate::regulation::Told;
 
 /// One media stream of a termination.
 #[derive(Debug)]
@@ -44,6 +45,10 @@ pub(crate) struct Termination {
     /// `ipnapt/latch`: the address in Remote is not the peer's real one.
     pub(crate) latch: bool,
     pub(crate) heartbeat: Option<Heartbeat>,
+    /// Regulated events that happened.
+    pub(crate) told: Told,
+    /// Nothing passes (RFC 3525 §7.2.8).
+    pub(crate) out_of_service: bool,
 }
 
 /// `hangterm/thb`: asks the controller now and then whether it still knows the termination.
@@ -75,7 +80,7 @@ impl Termination {
             .events
             .iter()
             .find(|event| event.name == "adid/ipstop" && event.stream.is_none_or(|id| id == stream))?;
-        crate::events::inactivity(event).ok()
+        crate::events::inactivity(event)
     }
 }
 

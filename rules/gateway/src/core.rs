@@ -5,26 +5,40 @@
 //! rule of RFC 3525 §8.2 holds: what was done before the command that failed stays done.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use carnet_h248::{
-    ActionReply, ActionRequest, Command, CommandReply, ContextId, Events, ReplyBody, TerminationId,
-    TerminationState, TimeStamp, Verb,
+    ActionReply, ActionRequest, Command, CommandReply, ContextId, ReplyBody, TerminationId, TimeStamp, Verb,
 };
 use carnet_wire::Random;
 
 use crate::Limits;
+use crate::audit::is_audit;
 use crate::context::{Context, Target};
 use crate::error::Fault;
 use crate::media::{self, Pinhole};
 use crate::package::{Kind, check};
+use crate::root::RootState;
 use crate::run::{ActionRun, Claims, CommandRun, Origin, Run, Work, failed};
 
 /// What the core wants told to a controller.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Reply { origin: Origin, body: ReplyBody },
-    Notify { context: ContextId, command: Command },
+    Reply {
+        origin: Origin,
+        body: ReplyBody,
+    },
+    /// `lasting`: also a controller that is there only later.
+    Notify {
+        context: ContextId,
+        command: Command,
+        lasting: bool,
+    },
+    /// A ServiceChange of terminations.
+    Announce {
+        context: ContextId,
+        command: Command,
+    },
 }
 
 pub(crate) struct Core {
@@ -48,16 +62,6 @@ pub(crate) struct Core {
     pub(crate) commands: VecDeque<media::Command>,
     pub(crate) output: VecDeque<Output>,
     pub(crate) events: VecDeque<crate::Event>,
-}
-
-/// What is held for ROOT.
-#[derive(Debug, Default)]
-pub(crate) struct RootState {
-    pub(crate) state: TerminationState,
-    pub(crate) events: Events,
-    /// `it/ito`.
-    pub(crate) silence: Option<Duration>,
-    pub(crate) heard: Option<Instant>,
 }
 
 impl Core {
@@ -134,7 +138,7 @@ impl Core {
         for context in contexts {
             self.undo(context);
         }
-        self.root = RootState::default();
+        self.root.clear();
     }
 
     pub(crate) fn timestamp(&self, now: Instant) -> TimeStamp {
@@ -442,11 +446,7 @@ impl Core {
                 }
             }
         }
-        let audit = matches!(command.verb, Verb::AuditValue | Verb::AuditCapability);
-        if audit && !command.wildcard_response && targets.len() > self.limits.audited {
-            return Err(Fault::exhausted(533, "Response exceeds maximum size"));
-        }
-        Ok(targets)
+        if is_audit(command.verb) { self.audit_targets(home, command, targets) } else { Ok(targets) }
     }
 
     /// The context that holds a termination. It is `home` unless the controller is mistaken, so that is
@@ -467,7 +467,7 @@ impl Core {
     }
 
     /// Takes back everything in a context that was created by an action that failed.
-    fn undo(&mut self, id: u32) {
+    pub(crate) fn undo(&mut self, id: u32) {
         let Some(context) = self.contexts.remove(&id) else { return };
         for termination in context.terminations {
             if let Some(heartbeat) = termination.heartbeat {

@@ -18,16 +18,21 @@ mod error;
 mod events;
 mod gateway;
 pub mod media;
+mod notices;
+mod overload;
 mod package;
 mod plan;
+mod regulation;
 mod report;
+mod root;
 mod run;
+mod service;
 mod step;
 pub mod witness;
 
 use std::net::SocketAddr;
 
-use carnet_h248::{ContextId, TerminationId};
+use carnet_h248::{ContextId, ErrorDescriptor, TerminationId};
 
 pub use error::Fault;
 pub use gateway::{Config, Gateway};
@@ -43,13 +48,17 @@ pub struct Limits {
     pub terminations: usize,
     /// Streams of one termination; one more is refused with error 510.
     pub streams: usize,
-    /// Terminations in one audit; more are refused with error 533.
+    /// Terminations in one audit of descriptors; more are refused with error 533.
     pub audited: usize,
+    /// Contexts or terminations in one audit of their names only; more are refused with error 533.
+    pub listed: usize,
+    /// What waits to be told to a controller; of more, the oldest is dropped.
+    pub notices: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { contexts: 65_536, terminations: 2, streams: 8, audited: 100 }
+        Self { contexts: 65_536, terminations: 2, streams: 8, audited: 100, listed: 1000, notices: 4096 }
     }
 }
 
@@ -94,6 +103,21 @@ pub enum Event {
         termination: TerminationId,
         /// How.
         cause: media::Cause,
+    },
+    /// The controller refused to hear of something. Error 430, 411 or 435: it does not know the
+    /// termination, and should subtract it (H.248.36).
+    NoticeRefused {
+        /// Where.
+        context: ContextId,
+        /// What it was about; may have wildcards.
+        termination: TerminationId,
+        /// Why, in the controller's words.
+        error: ErrorDescriptor,
+    },
+    /// Too much waited to be told to a controller, and the oldest was dropped.
+    NoticesDropped {
+        /// How many Notify and ServiceChange commands.
+        count: usize,
     },
     /// Somebody whom the source filter does not allow tried to connect.
     Blocked {

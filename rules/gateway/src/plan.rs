@@ -67,7 +67,7 @@ impl Plan {
             match descriptor {
                 Descriptor::Media(media) => plan.media(media, existing, protected)?,
                 Descriptor::Events(events) => {
-                    check_events(events, false)?;
+                    check_events(events, false, &|signals| signalled(signals).map(drop))?;
                     plan.events = Some(events.clone());
                 }
                 Descriptor::Signals(signals) => {
@@ -180,7 +180,7 @@ fn check_unmoved(
     }
 }
 
-fn signalled(signals: &Signals) -> Result<Signalled, Fault> {
+pub(crate) fn signalled(signals: &Signals) -> Result<Signalled, Fault> {
     let mut out = Signalled::default();
     for signal in signals.iter() {
         check(Kind::Signal, &signal.name)?;

@@ -11,10 +11,10 @@ use crate::control::Control;
 use crate::core::{Core, Step};
 use crate::description::Description;
 use crate::error::Fault;
-use crate::events::{check_events, heartbeat, silence};
+use crate::events::heartbeat;
 use crate::media;
-use crate::package::{Kind, check, items};
 use crate::plan::Plan;
+use crate::regulation::Told;
 use crate::run::{Origin, Work, statistics};
 
 impl Core {
@@ -28,10 +28,10 @@ impl Core {
         self.touch(now, target);
         if target.termination.is_root() {
             return match command.verb {
-                Verb::Modify => self.modify_root(now, command).map(Step::Done),
-                Verb::AuditValue => self.audit_root(command).map(Step::Done),
-                Verb::AuditCapability => self.capabilities(command, true).map(Step::Done),
-                _ => Err(Fault::unsupported(501, "Not implemented: that ServiceChange from a controller")),
+                Verb::Modify => self.modify_root(now, target, command).map(Step::Done),
+                Verb::AuditValue => self.audited(target, command, None).map(Step::Done),
+                Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
+                _ => self.service_change(now, target, command).map(Step::Done),
             };
         }
         match command.verb {
@@ -39,11 +39,9 @@ impl Core {
             Verb::Modify => self.start_modify(target, command, origin),
             Verb::Subtract => self.start_subtract(target, command),
             Verb::AuditValue => self.audit(target, command),
-            Verb::AuditCapability => self.capabilities(command, false).map(Step::Done),
+            Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
             Verb::Move => Err(Fault::unsupported(501, "Not implemented: Move")),
-            Verb::ServiceChange => {
-                Err(Fault::unsupported(501, "Not implemented: ServiceChange of a termination"))
-            }
+            Verb::ServiceChange => self.service_change(now, target, command).map(Step::Done),
             Verb::Notify => Err(Fault::request(443, "A gateway takes no Notify")),
         }
     }
@@ -105,6 +103,7 @@ impl Core {
     }
 
     fn start_add(&mut self, target: &Target, command: &Command, origin: Origin) -> Result<Step, Fault> {
+        self.root.takes_new()?;
         let wanted = &target.termination;
         if !wanted.has_choose() {
             if self.contexts.values().any(|context| context.find(wanted).is_some()) {
@@ -174,6 +173,8 @@ impl Core {
                 signals: carnet_h248::Signals::default(),
                 latch: false,
                 heartbeat: None,
+                told: Told::default(),
+                out_of_service: false,
             });
         }
         let termination =
@@ -185,13 +186,14 @@ impl Core {
             if let Some(old) = termination.heartbeat.take() {
                 self.heartbeats.remove(&(old.next, id, number));
             }
-            let every = events.find("hangterm/thb").and_then(|event| heartbeat(event).ok().flatten());
+            let every = events.find("hangterm/thb").and_then(heartbeat);
             if let Some(every) = every {
                 let next = now + every;
                 termination.heartbeat = Some(Heartbeat { every, next });
                 self.heartbeats.insert((next, id, number));
             }
             termination.events = events;
+            termination.told = Told::default();
         }
         if let Some(signals) = plan.signals {
             termination.signals = signals;
@@ -308,53 +310,6 @@ impl Core {
         let target = target.clone();
         Ok(Step::Wait(Work::Remove { target, wanted, total: media::Statistics::default(), left }))
     }
-
-    fn modify_root(&mut self, now: Instant, command: &Command) -> Result<CommandReply, Fault> {
-        for descriptor in &command.descriptors {
-            match descriptor {
-                Descriptor::Media(media) if media.streams.is_empty() => {
-                    for property in media.termination_state.iter().flat_map(|s| &s.properties) {
-                        check(Kind::RootProperty, &property.name)?;
-                        if property.name == "root/maxNumberOfContexts"
-                            || property.name == "root/maxTerminationsPerContext"
-                        {
-                            return Err(Fault::request(534, format!("Read only: {}", property.name)));
-                        }
-                        if property.value.single().and_then(|v| v.as_u64()).is_none() {
-                            return Err(Fault::request(
-                                449,
-                                format!("Unsupported value of {}", property.name),
-                            ));
-                        }
-                    }
-                }
-                Descriptor::Events(events) => check_events(events, true)?,
-                _ => return Err(Fault::request(447, "Descriptor is not legal for ROOT")),
-            }
-        }
-        for descriptor in &command.descriptors {
-            match descriptor {
-                Descriptor::Media(media) => {
-                    for property in media.termination_state.iter().flat_map(|s| &s.properties) {
-                        self.root.state.properties.retain(|old| old.name != property.name);
-                        self.root.state.properties.push(property.clone());
-                    }
-                }
-                Descriptor::Events(events) => {
-                    self.root.silence = events.find("it/ito").and_then(|e| silence(e).ok().flatten());
-                    self.root.heard = Some(now);
-                    self.root.events = events.clone();
-                }
-                _ => {}
-            }
-        }
-        Ok(CommandReply::new(Verb::Modify, TerminationId::ROOT))
-    }
-
-    /// What could be, rather than what is.
-    fn capabilities(&self, command: &Command, root: bool) -> Result<CommandReply, Fault> {
-        crate::audit::capabilities(command, root, items)
-    }
 }
 
 /// Tells the engine what has changed for a termination's streams.
@@ -367,7 +322,10 @@ pub(crate) fn configure(
         let (Some(place), Some(local)) = (stream.place, &stream.local) else { continue };
         let inactivity = termination.inactivity(stream.id);
         let remote = stream.remote.as_ref();
-        let settings = stream.control.settings(local, remote, termination.latch, inactivity);
+        let mut settings = stream.control.settings(local, remote, termination.latch, inactivity);
+        if termination.out_of_service {
+            settings.gate = media::Gate::Inactive;
+        }
         let Some(stream) = termination.streams.get_mut(index) else { continue };
         if stream.settings.as_ref() != Some(&settings) {
             stream.settings = Some(settings.clone());
