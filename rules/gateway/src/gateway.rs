@@ -8,7 +8,7 @@ use carnet_wire::Random;
 
 use crate::core::{Core, Output};
 use crate::run::Origin;
-use crate::{Event, Limits, media};
+use crate::{Event, Limits, Load, media};
 
 /// How a gateway behaves.
 #[derive(Debug, Clone)]
@@ -18,6 +18,11 @@ pub struct Config {
     pub registration: registration::Config,
     /// Sizes.
     pub limits: Limits,
+    /// IP realms. Where the controller leaves the interface in a termination's name open, it is the
+    /// place of the realm in this list, from 1; so one name with a wildcard speaks for all
+    /// terminations of a realm (TS 23.334 §5.1, Interface ID). Realms that are not listed get the
+    /// next numbers as they are first used.
+    pub interfaces: Vec<String>,
     /// The control association cannot be read by others, so that keys may travel on it. Without
     /// it they are refused with error 504.
     pub protected: bool,
@@ -26,7 +31,7 @@ pub struct Config {
 impl Config {
     /// Defaults for a registration.
     pub fn new(registration: registration::Config) -> Self {
-        Self { registration, limits: Limits::default(), protected: false }
+        Self { registration, limits: Limits::default(), interfaces: Vec::new(), protected: false }
     }
 }
 
@@ -45,9 +50,11 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that has not registered yet. `now` and `wall` are the same moment on the two clocks.
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
+        let mut core = Core::new(config.limits, (now, wall), rng);
+        core.set_interfaces(config.interfaces);
         Self {
             registration: Registration::new(config.registration, rng, now, wall),
-            core: Core::new(config.limits, (now, wall), rng),
+            core,
             protected: config.protected,
             events: std::collections::VecDeque::new(),
         }
@@ -81,6 +88,11 @@ impl Gateway {
     /// How many contexts there are.
     pub fn contexts(&self) -> usize {
         self.core.contexts.len()
+    }
+
+    /// How much is going on.
+    pub fn load(&self) -> Load {
+        self.core.load()
     }
 
     /// Whether nothing is held and nothing is going on: no context, no pinhole, no transaction.

@@ -42,6 +42,7 @@ const KNOWN_ONLY: &[&str] = &["tlsbsc", "tlscn", "tlsm", "crntls", "seplink"];
 
 const ITEMS: &[(Kind, &str)] = &[
     (Kind::Event, "g/cause"),
+    (Kind::Event, "g/sc"),
     (Kind::RootProperty, "root/maxNumberOfContexts"),
     (Kind::RootProperty, "root/maxTerminationsPerContext"),
     (Kind::RootProperty, "root/normalMGExecutionTime"),
