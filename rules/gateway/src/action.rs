@@ -7,8 +7,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use carnet_h248::{ActionRequest, AuditToken, Command, ContextId, TerminationId, Verb};
+use carnet_h248::{ActionRequest, Command, ContextId, TerminationId, Verb};
 
+use crate::audit::is_audit;
 use crate::context::{Context, Target};
 use crate::core::{Core, Step};
 use crate::error::Fault;
@@ -158,6 +159,12 @@ impl Core {
                 Err(fault) => targets.push_back(aim(scope.home, fault)),
             }
         }
+        if is_audit(command.verb) {
+            return self.audit_targets(scope.home, command, targets).unwrap_or_else(|fault| {
+                let target = Target { context: scope.home, termination: command.termination().clone() };
+                VecDeque::from([Aim { target, fault: Some(fault) }])
+            });
+        }
         if targets.len() > self.limits.audited && targets.len() > 1 && says_much(command) {
             let fault = Fault::exhausted(533, "Response exceeds maximum size");
             let target = Target { context: scope.home, termination: command.termination().clone() };
@@ -180,9 +187,8 @@ impl Core {
             // There are no terminations in the null context that could be added.
             Verb::Add if wanted.has_all() && !wanted.has_choose() => Err(no_match()),
             Verb::Add => Ok(vec![target(scope.home, wanted)]),
-            _ if wanted.has_choose() => {
-                Err(Fault::request(410, format!("Only Add lets the gateway choose: {wanted}")))
-            }
+            // Only Add lets the gateway choose.
+            _ if wanted.has_choose() => Err(unknown()),
             // The termination comes from elsewhere.
             Verb::Move if wanted.has_all() => {
                 let others = self.contexts.iter().filter(|(id, _)| scope.home.id() != Some(**id));
@@ -225,9 +231,11 @@ impl Core {
             ContextId::Id(_) | ContextId::Choose => {
                 Err(Fault::request(435, "ROOT is in the null context only"))
             }
-            // RFC 3525 §7.2.5: the list of all contexts.
+            // RFC 3525 §7.2.5: the list of all contexts. Where there are none the null context is left.
             ContextId::All if audit => {
-                Ok(self.covered(scope).into_iter().map(|(id, _)| root(ContextId::Id(id))).collect())
+                let covered = self.covered(scope).into_iter();
+                let list: Vec<_> = covered.map(|(id, _)| root(ContextId::Id(id))).collect();
+                Ok(if list.is_empty() { vec![root(ContextId::Null)] } else { list })
             }
             _ => Ok(vec![root(ContextId::Null)]),
         }
@@ -296,12 +304,9 @@ fn says_much(command: &Command) -> bool {
     if !command.wildcard_response {
         return true;
     }
-    let tells = |token| command.audit().is_some_and(|audit| audit.asks(token));
-    match command.verb {
-        // RFC 3525 §7.2.3: without an Audit descriptor statistics come back.
-        Verb::Subtract if command.audit().is_none() => true,
-        _ => [AuditToken::Media, AuditToken::Statistics].into_iter().any(tells),
-    }
+    // RFC 3525 §7.2.3: without an Audit descriptor statistics come back.
+    let default = command.verb == Verb::Subtract;
+    command.audit().map_or(default, |audit| !audit.0.is_empty())
 }
 
 /// The contexts in a list of version 3.

@@ -3,20 +3,21 @@
 use std::time::Instant;
 
 use carnet_h248::{
-    Audit, Command, CommandReply, ContextId, Descriptor, Media, ObservedEvents, SessionDescription,
-    Stream as StreamText, Verb,
+    Audit, Command, CommandReply, ContextId, Descriptor, Media, SessionDescription, Stream as StreamText,
+    Verb,
 };
 
 use crate::Event;
 use crate::context::{Heartbeat, Place, Stream, Target, Termination};
-use crate::core::{Core, Output, Step};
+use crate::core::{Core, Step};
 use crate::description::Description;
 use crate::error::Fault;
-use crate::events::{heartbeat, wanted};
+use crate::events::heartbeat;
 use crate::media;
-use crate::plan::{Plan, StreamPlan, Told};
+use crate::plan::{Answer, Plan, StreamPlan};
+use crate::regulation::Told;
 use crate::run::kept;
-use crate::signals::Signalled;
+use crate::signals::{Call, Completed};
 use crate::step::choose_id;
 
 fn internal() -> Fault {
@@ -72,13 +73,14 @@ impl Core {
             if let Some(old) = termination.heartbeat.take() {
                 self.heartbeats.remove(&(old.next, id, number));
             }
-            let every = events.find("hangterm/thb").and_then(|event| heartbeat(event).ok().flatten());
+            let every = events.find("hangterm/thb").and_then(heartbeat);
             if let Some(every) = every {
                 let next = now + every;
                 termination.heartbeat = Some(Heartbeat { every, next });
                 self.heartbeats.insert((next, id, number));
             }
             termination.events = events;
+            termination.told = Told::default();
         }
         if let Some(signals) = plan.signals.take() {
             termination.signals = signals;
@@ -128,7 +130,9 @@ impl Core {
             });
         }
         context.configure_all(&mut self.commands);
-        self.call(id, number, plan.signalled);
+        self.call((id, number), &plan.signalled.calls);
+        let completed: Vec<_> = plan.signalled.completed.into_iter().map(Completed::observed).collect();
+        self.recognize(now, (id, number), completed, true);
         let mut reply = CommandReply::new(command.verb, &target.termination);
         if !answered.is_empty() {
             let implied_stream = plan.implied_stream;
@@ -161,13 +165,13 @@ impl Core {
         Ok(Target { context: ContextId::Id(context), termination: id })
     }
 
-    /// Gives the signals.
-    fn call(&mut self, id: u32, number: u64, signalled: Signalled) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        let Some(termination) = context.numbered(number) else { return };
-        for call in signalled.calls {
+    /// Gives the signals that connect and disconnect.
+    pub(crate) fn call(&mut self, (id, number): (u32, u64), calls: &[Call]) {
+        let termination = self.contexts.get(&id).and_then(|context| context.numbered(number));
+        let streams = termination.map(|termination| termination.streams.as_slice()).unwrap_or_default();
+        for call in calls {
             let meant = |stream: &&Stream| call.stream.is_none_or(|id| id == stream.id);
-            for stream in termination.streams.iter().filter(meant) {
+            for stream in streams.iter().filter(meant) {
                 let Some(Place { pinhole, .. }) = stream.place else { continue };
                 self.commands.push_back(if call.connect {
                     media::Command::Connect { pinhole }
@@ -175,14 +179,6 @@ impl Core {
                     media::Command::Disconnect { pinhole }
                 });
             }
-        }
-        for completed in signalled.completed {
-            let asked = wanted(&termination.events, "g/sc", completed.stream.unwrap_or(0)).is_some();
-            let Some(request_id) = termination.events.request_id.filter(|_| asked) else { continue };
-            let observed = ObservedEvents { request_id, events: vec![completed.observed()] };
-            let command = Command::notify(termination.id.clone(), observed);
-            // The controller hears of the reply first.
-            self.later.push_back(Output::Notify { context: ContextId::Id(id), command });
         }
     }
 
@@ -233,10 +229,10 @@ fn filled(
 /// What the reply says of a stream.
 fn told(stream: &StreamPlan, local: Option<&Description>) -> Option<StreamText> {
     let mut text = StreamText::new(stream.id);
-    let tell = |told: Told, description: Option<&Description>| match told {
-        Told::No => None,
-        Told::Chosen => description.map(|d| d.text().clone()),
-        Told::Empty => Some(SessionDescription::default()),
+    let tell = |told: Answer, description: Option<&Description>| match told {
+        Answer::No => None,
+        Answer::Chosen => description.map(|d| d.text().clone()),
+        Answer::Empty => Some(SessionDescription::default()),
     };
     text.local = tell(stream.local_told, local);
     text.remote = tell(stream.remote_told, stream.remote.as_ref());

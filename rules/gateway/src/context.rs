@@ -11,6 +11,7 @@ use carnet_h248::{
 use crate::control::Control;
 use crate::description::Description;
 use crate::media::{self, Direction, Gate, Pinhole, Settings};
+use crate::regulation::Told;
 use crate::topology::Topology;
 
 /// One media stream of a termination.
@@ -54,6 +55,10 @@ pub(crate) struct Termination {
     /// `ipnapt/latch`: the address in Remote is not the peer's real one.
     pub(crate) latch: bool,
     pub(crate) heartbeat: Option<Heartbeat>,
+    /// Regulated events that happened.
+    pub(crate) told: Told,
+    /// Nothing passes (RFC 3525 §7.2.8).
+    pub(crate) out_of_service: bool,
 }
 
 /// `hangterm/thb`: asks the controller now and then whether it still knows the termination.
@@ -102,6 +107,8 @@ impl Termination {
             past: media::Statistics::default(),
             latch: false,
             heartbeat: None,
+            told: Told::default(),
+            out_of_service: false,
         }
     }
 
@@ -128,7 +135,7 @@ impl Termination {
             .events
             .iter()
             .find(|event| event.name == "adid/ipstop" && event.stream.is_none_or(|id| id == stream))?;
-        crate::events::inactivity(event).ok()
+        crate::events::inactivity(event)
     }
 }
 
@@ -175,6 +182,9 @@ impl Context {
             if let Some((far, _)) = self.far(number, stream.id) {
                 let (into, out) = self.topology.flows(number, far, stream.id);
                 settings.gate = narrowed(settings.gate, into, out);
+            }
+            if termination.out_of_service {
+                settings.gate = Gate::Inactive;
             }
             if stream.settings.as_ref() != Some(&settings) {
                 changed.push((index, place.pinhole, settings));

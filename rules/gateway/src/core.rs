@@ -3,26 +3,37 @@
 //! is in [`crate::action`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use carnet_h248::{
-    ActionReply, ActionRequest, Command, CommandReply, ContextId, Events, ReplyBody, TerminationState,
-    TimeStamp,
-};
+use carnet_h248::{ActionReply, ActionRequest, Command, CommandReply, ContextId, ReplyBody, TimeStamp};
 use carnet_wire::Random;
 
 use crate::action::Outcome;
 use crate::context::Context;
 use crate::error::Fault;
 use crate::media::{self, Pinhole};
+use crate::root::RootState;
 use crate::run::{Claims, Origin, Run, Work};
 use crate::{Limits, Load};
 
 /// What the core wants told to a controller.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Reply { origin: Origin, body: ReplyBody },
-    Notify { context: ContextId, command: Command },
+    Reply {
+        origin: Origin,
+        body: ReplyBody,
+    },
+    /// `lasting`: also a controller that is there only later.
+    Notify {
+        context: ContextId,
+        command: Command,
+        lasting: bool,
+    },
+    /// A ServiceChange of terminations.
+    Announce {
+        context: ContextId,
+        command: Command,
+    },
 }
 
 pub(crate) struct Core {
@@ -53,19 +64,7 @@ pub(crate) struct Core {
     clock: (Instant, SystemTime),
     pub(crate) commands: VecDeque<media::Command>,
     pub(crate) output: VecDeque<Output>,
-    /// To be told once the reply of the transaction that is being carried out has been given.
-    pub(crate) later: VecDeque<Output>,
     pub(crate) events: VecDeque<crate::Event>,
-}
-
-/// What is held for ROOT.
-#[derive(Debug, Default)]
-pub(crate) struct RootState {
-    pub(crate) state: TerminationState,
-    pub(crate) events: Events,
-    /// `it/ito`.
-    pub(crate) silence: Option<Duration>,
-    pub(crate) heard: Option<Instant>,
 }
 
 impl Core {
@@ -92,7 +91,6 @@ impl Core {
             clock,
             commands: VecDeque::new(),
             output: VecDeque::new(),
-            later: VecDeque::new(),
             events: VecDeque::new(),
         }
     }
@@ -188,7 +186,7 @@ impl Core {
         for context in contexts {
             self.undo(context);
         }
-        self.root = RootState::default();
+        self.root.clear();
     }
 
     pub(crate) fn timestamp(&self, now: Instant) -> TimeStamp {
@@ -300,7 +298,6 @@ impl Core {
         }
         let body = ReplyBody::Actions(run.replies);
         self.output.push_back(Output::Reply { origin: run.origin, body });
-        self.output.append(&mut self.later);
         self.wake(now);
     }
 

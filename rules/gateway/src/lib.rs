@@ -20,12 +20,17 @@ mod error;
 mod events;
 mod gateway;
 pub mod media;
+mod notices;
+mod overload;
 mod package;
 mod plan;
 mod properties;
+mod regulation;
 mod relocate;
 mod report;
+mod root;
 mod run;
+mod service;
 mod signals;
 mod step;
 mod topology;
@@ -34,7 +39,7 @@ pub mod witness;
 
 use std::net::SocketAddr;
 
-use carnet_h248::{ContextId, TerminationId};
+use carnet_h248::{ContextId, ErrorDescriptor, TerminationId};
 
 pub use error::Fault;
 pub use gateway::{Config, Gateway};
@@ -52,6 +57,10 @@ pub struct Limits {
     pub streams: usize,
     /// Terminations in one answer; more are refused with error 533.
     pub audited: usize,
+    /// Contexts or terminations in one audit of their names only; more are refused with error 533.
+    pub listed: usize,
+    /// What waits to be told to a controller; of more, the oldest is dropped.
+    pub notices: usize,
     /// Transactions that are being carried out or wait for the media engine; one more is refused
     /// with error 511.
     pub transactions: usize,
@@ -69,6 +78,8 @@ impl Default for Limits {
             terminations: 2,
             streams: 8,
             audited: 100,
+            listed: 1_000,
+            notices: 4_096,
             transactions: 1_024,
             reserve: 5,
             urgent: 8,
@@ -150,6 +161,21 @@ pub enum Event {
         termination: TerminationId,
         /// How.
         cause: media::Cause,
+    },
+    /// The controller refused to hear of something. Error 430, 411 or 435: it does not know the
+    /// termination, and should subtract it (H.248.36).
+    NoticeRefused {
+        /// Where.
+        context: ContextId,
+        /// What it was about; may have wildcards.
+        termination: TerminationId,
+        /// Why, in the controller's words.
+        error: ErrorDescriptor,
+    },
+    /// Too much waited to be told to a controller, and the oldest was dropped.
+    NoticesDropped {
+        /// How many Notify and ServiceChange commands.
+        count: usize,
     },
     /// Somebody whom the source filter does not allow tried to connect.
     Blocked {

@@ -45,14 +45,14 @@ pub(crate) struct StreamPlan {
     /// Nothing of the stream stays (RFC 3525 §7.1.6).
     pub(crate) deleted: bool,
     pub(crate) statistics: Option<Vec<Name>>,
-    pub(crate) local_told: Told,
-    pub(crate) remote_told: Told,
+    pub(crate) local_told: Answer,
+    pub(crate) remote_told: Answer,
 }
 
 /// Whether a descriptor is in the reply: only if the gateway had something to choose (RFC 3525
 /// §7.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Answer {
     No,
     Chosen,
     /// None of the alternatives can be done; they were to be reserved as far as possible.
@@ -77,7 +77,7 @@ impl Plan {
             match descriptor {
                 Descriptor::Media(media) => plan.media(media, existing, protected)?,
                 Descriptor::Events(events) => {
-                    check_events(events, false)?;
+                    check_events(events, false, &|signals| signalled(signals, None).map(drop))?;
                     plan.events = Some(events.clone());
                 }
                 Descriptor::Signals(signals) => plan.signals = Some(signals.clone()),
@@ -100,7 +100,7 @@ impl Plan {
             return Err(Fault::exhausted(510, "Too many streams on one termination"));
         }
         if let Some(signals) = &plan.signals {
-            plan.signalled = signalled(signals, &after)?;
+            plan.signalled = signalled(signals, Some(&after))?;
         }
         Ok(plan)
     }
@@ -213,8 +213,8 @@ impl StreamPlan {
 struct Resolved {
     local: Option<Description>,
     remote: Option<Description>,
-    local_told: Told,
-    remote_told: Told,
+    local_told: Answer,
+    remote_told: Answer,
 }
 
 impl Resolved {
@@ -243,7 +243,7 @@ impl Resolved {
                     Ok((local_one, remote_one)) => {
                         let chosen = local.is_some()
                             && (locals.len() > 1 || local_one.is_some_and(Description::has_choice));
-                        let told = |yes| if yes { Told::Chosen } else { Told::No };
+                        let told = |yes| if yes { Answer::Chosen } else { Answer::No };
                         return Ok(Self {
                             local: local_one.cloned(),
                             remote: remote_one.cloned(),
@@ -256,7 +256,7 @@ impl Resolved {
             }
         }
         if control.reserve_group == Some(true) || control.reserve_value == Some(true) {
-            let told = |given: bool| if given { Told::Empty } else { Told::No };
+            let told = |given: bool| if given { Answer::Empty } else { Answer::No };
             return Ok(Self {
                 local: None,
                 remote: None,

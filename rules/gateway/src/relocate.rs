@@ -107,6 +107,8 @@ impl Core {
             self.heartbeats.insert((heartbeat.next, to, number));
         }
         self.homes.insert(number, to);
+        self.root.due =
+            std::mem::take(&mut self.root.due).into_iter().map(|due| due.moved(from, to, number)).collect();
         let Some(context) = self.contexts.get_mut(&to) else { return };
         for stream in &mut termination.streams {
             let Some(place) = &mut stream.place else { continue };

@@ -10,7 +10,7 @@ use carnet_h248::{
 };
 
 use crate::error::Fault;
-use crate::package::{Kind, check};
+use crate::package::{Kind, check, check_parameters};
 
 /// What the signals of a command ask for.
 #[derive(Debug, Default)]
@@ -40,8 +40,8 @@ pub(crate) struct Completed {
     request_id: Option<RequestId>,
 }
 
-/// Checks signals. `streams`: those that the termination will have.
-pub(crate) fn signalled(signals: &Signals, streams: &[u16]) -> Result<Signalled, Fault> {
+/// Checks signals. `streams`: those that the termination will have, if that is known.
+pub(crate) fn signalled(signals: &Signals, streams: Option<&[u16]>) -> Result<Signalled, Fault> {
     let mut out = Signalled::default();
     for item in &signals.0 {
         match item {
@@ -57,31 +57,19 @@ pub(crate) fn signalled(signals: &Signals, streams: &[u16]) -> Result<Signalled,
 }
 
 impl Signalled {
-    fn take(&mut self, signal: &Signal, list: Option<u16>, streams: &[u16]) -> Result<(), Fault> {
-        check(Kind::Signal, &signal.name)?;
+    fn take(&mut self, signal: &Signal, list: Option<u16>, streams: Option<&[u16]>) -> Result<(), Fault> {
+        check_parameters(check(Kind::Signal, &signal.name)?, &signal.parameters)?;
         check_common(signal, streams)?;
         let stream = signal.stream.filter(|stream| *stream != 0);
-        let known: &[&str] = match signal.name.item().to_ascii_lowercase().as_str() {
-            "latch" => &["napt"],
-            "relbnc" => &["Generalcause"],
-            _ => &[],
-        };
-        if let Some(unknown) = signal.parameters.iter().find(|p| !known.iter().any(|k| p.name == **k)) {
-            let what = format!("Unknown parameter of {}: {}", signal.name, unknown.name);
-            return Err(Fault::request(446, what));
-        }
-        let latch = latch(signal)?;
-        if let Some(cause) = signal.value("Generalcause") {
-            let causes = ["NR", "UR", "FT", "FP", "IW", "UN"];
-            if !causes.iter().any(|known| cause.as_str().eq_ignore_ascii_case(known)) {
-                return Err(Fault::request(454, format!("No such value of Generalcause: {cause}")));
-            }
-        }
         // RFC 3525 §7.1.11: ignored, since it is not going on.
         if signal.keep_active {
             return Ok(());
         }
-        self.latch = latch.or(self.latch);
+        if signal.name == "ipnapt/latch" {
+            // On TCP there is nothing to learn again within one connection, so RELATCH is LATCH.
+            let off = signal.value("napt").is_some_and(|how| how.as_str().eq_ignore_ascii_case("OFF"));
+            self.latch = Some(!off);
+        }
         if signal.name == "tcpbcc/EstBNC" || signal.name == "tcpbcc/RelBNC" {
             self.calls.push(Call { connect: signal.name == "tcpbcc/EstBNC", stream });
         }
@@ -96,7 +84,7 @@ impl Signalled {
 }
 
 /// What every signal may have.
-fn check_common(signal: &Signal, streams: &[u16]) -> Result<(), Fault> {
+fn check_common(signal: &Signal, streams: Option<&[u16]>) -> Result<(), Fault> {
     let name = &signal.name;
     match signal.kind {
         None | Some(SignalType::Brief) => {}
@@ -109,29 +97,14 @@ fn check_common(signal: &Signal, streams: &[u16]) -> Result<(), Fault> {
     if signal.direction.is_some_and(|direction| direction != Direction::External) {
         return Err(Fault::unsupported(513, format!("{name} goes out of the context only")));
     }
-    if signal.stream.is_some_and(|stream| stream != 0 && !streams.contains(&stream)) {
+    let unknown = |stream| stream != 0 && streams.is_some_and(|streams| !streams.contains(&stream));
+    if signal.stream.is_some_and(unknown) {
         return Err(Fault::request(
             410,
             format!("Incorrect identifier: {name} on a stream that is not there"),
         ));
     }
     Ok(())
-}
-
-fn latch(signal: &Signal) -> Result<Option<bool>, Fault> {
-    if signal.name != "ipnapt/latch" {
-        return Ok(None);
-    }
-    let how = match signal.parameters.iter().find(|p| p.name == "napt") {
-        None => "LATCH",
-        Some(napt) => napt.value.single().map_or("", Value::as_str),
-    };
-    match how.to_ascii_uppercase().as_str() {
-        "OFF" => Ok(Some(false)),
-        // On TCP there is nothing to learn again within one connection.
-        "LATCH" | "RELATCH" => Ok(Some(true)),
-        other => Err(Fault::request(454, format!("No such value of napt: {other}"))),
-    }
 }
 
 impl Completed {
@@ -158,7 +131,7 @@ mod tests {
     use super::*;
 
     fn code(signal: Signal) -> Result<(), u16> {
-        signalled(&Signals::with(signal), &[1]).map(drop).map_err(|fault| fault.code())
+        signalled(&Signals::with(signal), Some(&[1])).map(drop).map_err(|fault| fault.code())
     }
 
     #[test]
@@ -185,7 +158,7 @@ mod tests {
         let kept = Signal { keep_active: true, ..Signal::new("ipnapt/latch") };
         let list = carnet_h248::SignalList { id: 4, signals: vec![down, up] };
         let signals = Signals(vec![SignalItem::List(list), SignalItem::Signal(kept)]);
-        let out = signalled(&signals, &[]).unwrap();
+        let out = signalled(&signals, None).unwrap();
         let call = |connect| Call { connect, stream: None };
         assert_eq!(out.calls, [call(false), call(true)]);
         assert_eq!(out.latch, None);

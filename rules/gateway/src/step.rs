@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use carnet_h248::{AuditToken, Command, CommandReply, Descriptor, TerminationId, Verb};
+use carnet_h248::{AuditToken, Command, TerminationId, Verb};
 
 use crate::context::{Place, Target};
 use crate::core::{Core, Step};
 use crate::error::Fault;
-use crate::events::{check_events, silence};
 use crate::media;
-use crate::package::{Kind, check, items};
 use crate::plan::Plan;
 use crate::run::{Origin, Work};
 
@@ -25,14 +23,10 @@ impl Core {
         self.touch(now, target);
         if target.termination.is_root() {
             return match command.verb {
-                Verb::Modify => self.modify_root(now, command).map(Step::Done),
-                // RFC 3525 §7.2.5: on all contexts ROOT gives the list of them.
-                Verb::AuditValue | Verb::AuditCapability if target.context.id().is_some() => {
-                    Ok(Step::Done(CommandReply::new(command.verb, TerminationId::ROOT)))
-                }
-                Verb::AuditValue => self.audit_root(command).map(Step::Done),
-                Verb::AuditCapability => self.capabilities(command, true).map(Step::Done),
-                _ => Err(Fault::unsupported(501, "Not implemented: that ServiceChange from a controller")),
+                Verb::Modify => self.modify_root(now, target, command).map(Step::Done),
+                Verb::AuditValue => self.audited(target, command, None).map(Step::Done),
+                Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
+                _ => self.service_change(now, target, command).map(Step::Done),
             };
         }
         match command.verb {
@@ -40,11 +34,9 @@ impl Core {
             Verb::Modify => self.start_modify(target, command, origin),
             Verb::Subtract => self.start_subtract(target, command),
             Verb::AuditValue => self.audit(target, command),
-            Verb::AuditCapability => self.capabilities(command, false).map(Step::Done),
+            Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
             Verb::Move => self.start_move(target, command, origin),
-            Verb::ServiceChange => {
-                Err(Fault::unsupported(501, "Not implemented: ServiceChange of a termination"))
-            }
+            Verb::ServiceChange => self.service_change(now, target, command).map(Step::Done),
             Verb::Notify => Err(Fault::request(443, "A gateway takes no Notify")),
         }
     }
@@ -91,7 +83,7 @@ impl Core {
 
     /// Any message about a termination shows that its controller knows it (`hangterm`).
     fn touch(&mut self, now: Instant, target: &Target) {
-        let home = target.context.id().filter(|id| self.holds(*id, &target.termination));
+        let home = target.context.id().filter(|_| self.holds(target.context, &target.termination));
         let Some(context) = home.or_else(|| self.home_of(&target.termination)) else { return };
         let Some(termination) = self.contexts.get_mut(&context).and_then(|c| c.find_mut(&target.termination))
         else {
@@ -104,11 +96,8 @@ impl Core {
         }
     }
 
-    fn holds(&self, context: u32, id: &TerminationId) -> bool {
-        self.contexts.get(&context).is_some_and(|context| context.find(id).is_some())
-    }
-
     fn start_add(&mut self, target: &Target, command: &Command, origin: Origin) -> Result<Step, Fault> {
+        self.root.takes_new()?;
         let wanted = &target.termination;
         let unknown = || Fault::request(430, format!("Unknown TerminationID: {wanted}"));
         if !wanted.has_choose() {
@@ -173,53 +162,6 @@ impl Core {
             }
         }
         Step::Wait(Work::Place { target, number, plan: Box::new(plan), holes, refused: None, total, left })
-    }
-
-    fn modify_root(&mut self, now: Instant, command: &Command) -> Result<CommandReply, Fault> {
-        for descriptor in &command.descriptors {
-            match descriptor {
-                Descriptor::Media(media) if media.streams.is_empty() => {
-                    for property in media.termination_state.iter().flat_map(|s| &s.properties) {
-                        check(Kind::RootProperty, &property.name)?;
-                        if property.name == "root/maxNumberOfContexts"
-                            || property.name == "root/maxTerminationsPerContext"
-                        {
-                            return Err(Fault::request(534, format!("Read only: {}", property.name)));
-                        }
-                        if property.value.single().and_then(|v| v.as_u64()).is_none() {
-                            return Err(Fault::request(
-                                449,
-                                format!("Unsupported value of {}", property.name),
-                            ));
-                        }
-                    }
-                }
-                Descriptor::Events(events) => check_events(events, true)?,
-                _ => return Err(Fault::request(447, "Descriptor is not legal for ROOT")),
-            }
-        }
-        for descriptor in &command.descriptors {
-            match descriptor {
-                Descriptor::Media(media) => {
-                    for property in media.termination_state.iter().flat_map(|s| &s.properties) {
-                        self.root.state.properties.retain(|old| old.name != property.name);
-                        self.root.state.properties.push(property.clone());
-                    }
-                }
-                Descriptor::Events(events) => {
-                    self.root.silence = events.find("it/ito").and_then(|e| silence(e).ok().flatten());
-                    self.root.heard = Some(now);
-                    self.root.events = events.clone();
-                }
-                _ => {}
-            }
-        }
-        Ok(CommandReply::new(Verb::Modify, TerminationId::ROOT))
-    }
-
-    /// What could be, rather than what is.
-    fn capabilities(&self, command: &Command, root: bool) -> Result<CommandReply, Fault> {
-        crate::audit::capabilities(command, root, items)
     }
 }
 

@@ -20,6 +20,12 @@ pub struct Rig {
     next_transaction: u32,
     /// Requests that the gateway sent (Notify).
     pub told: Vec<String>,
+    /// ServiceChanges that the gateway sent.
+    pub announced: Vec<String>,
+    /// The controller answers nothing.
+    pub mute: bool,
+    /// The controller refuses every Notify with this error.
+    pub refuse: Option<u16>,
 }
 
 /// Answers as an engine would and keeps what it holds.
@@ -168,6 +174,7 @@ impl Rig {
         let mut registration = registration::Config::new(mid, vec![controller.clone(), others], association);
         registration.longest_wait = Duration::ZERO;
         registration.silence = None;
+        registration.idle = None;
         let mut config = Config::new(registration);
         adjust(&mut config);
         let now = Instant::now();
@@ -175,7 +182,17 @@ impl Rig {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_352_000);
         let gateway = Gateway::new(config, &mut SeededRandom::new(1), now, wall);
         let engine = Engine::default();
-        let mut rig = Self { gateway, now, engine, controller, next_transaction: 1, told: Vec::new() };
+        let mut rig = Self {
+            gateway,
+            now,
+            engine,
+            controller,
+            next_transaction: 1,
+            told: Vec::new(),
+            announced: Vec::new(),
+            mute: false,
+            refuse: None,
+        };
         rig.gateway.start(now, 901);
         rig.gateway.handle_timeout(now);
         rig.settle();
@@ -218,14 +235,21 @@ impl Rig {
         let command = &action.commands[0];
         if command.verb == carnet_h248::Verb::Notify {
             self.told.push(write(message));
+        } else {
+            self.announced.push(write(message));
+        }
+        if self.mute {
+            return;
         }
         let verb = match command.verb {
             carnet_h248::Verb::Notify => "Notify",
             carnet_h248::Verb::ServiceChange => "ServiceChange",
             other => panic!("a gateway does not send {other:?}"),
         };
+        let refusal = self.refuse.filter(|_| verb == "Notify");
+        let error = refusal.map_or_else(String::new, |code| format!(" {{ Error = {code} {{ \"no\" }} }}"));
         let text = format!(
-            "MEGACO/3 {to} Reply = {} {{ Context = {} {{ {verb} = {} }} }}",
+            "MEGACO/3 {to} Reply = {} {{ Context = {} {{ {verb} = {}{error} }} }}",
             request.id,
             action.context,
             command.termination()
@@ -300,6 +324,19 @@ impl Rig {
         let [reply] = self.send(read(&fixture("03-add-passthrough-request"))).try_into().unwrap();
         let ReplyBody::Actions(actions) = reply.body else { panic!() };
         actions[0].context.id().unwrap()
+    }
+
+    /// Adds a termination with one stream to a new context; the context and the identifier. `control`: in
+    /// LocalControl besides the mode; `more`: further descriptors.
+    pub fn place(&mut self, id: &str, control: &str, more: &str) -> (String, String) {
+        let media = format!(
+            "Media {{ Stream = 1 {{ LocalControl {{ Mode = SendReceive{control} }}, \
+             Local {{\nv=0\nc=IN IP4 $\nm=- $ TCP -\na=setup:passive\n}}\n }} }}"
+        );
+        let reply = self.ask(&format!("Context = $ {{ Add = {id} {{ {media}{more} }} }}"));
+        let context = reply.split("Context = ").nth(1).unwrap().split(' ').next().unwrap();
+        let added = reply.split("Add = ").nth(1).unwrap_or_else(|| panic!("{reply}"));
+        (context.to_owned(), added.split([' ', '}', ',']).next().unwrap().to_owned())
     }
 
     /// Nothing is left, here or in the engine.
