@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::context::{Both, Side};
 use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of};
 use crate::event::{Cause, Event};
-use crate::gateways::Report;
+use crate::gateways::{GatewayStatus, Report};
 use crate::outside::understood;
 use crate::route::network_of;
 use crate::session::Fault;
@@ -234,6 +234,17 @@ impl Border {
             tokens: self.core.tokens.len(),
             alarms: self.core.alarms.len(),
         }
+    }
+
+    /// Each gateway of the configuration at this moment, in the order of their names. Looks through
+    /// all calls.
+    pub fn gateways(&self) -> Vec<GatewayStatus> {
+        let mut all = self.core.gateways.status();
+        for status in &mut all {
+            let on = |call: &&Call| call.session.uses(&status.control.name, None);
+            status.calls = self.calls.values().filter(on).count();
+        }
+        all
     }
 
     pub(crate) fn live(&self) -> usize {

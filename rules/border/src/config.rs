@@ -146,6 +146,7 @@ pub enum Registration {
 
 /// A gateway that may be used.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Gateway {
     /// Its name here.
     pub name: GatewayName,
@@ -158,6 +159,25 @@ pub struct Gateway {
     /// Where its messages may come from; empty lets any source in. A channel has no address and is
     /// not asked for one.
     pub peers: Vec<Prefix>,
+    /// Transport named to it for end-to-end lines, if not that of the policy.
+    pub pass_through: Option<crate::plan::Transport>,
+    /// Its share of calls beside others, at least 1.
+    pub weight: u32,
+}
+
+impl Gateway {
+    /// A gateway for all realms, taken from anywhere, with the policy's transport and weight 1.
+    pub fn new(name: impl Into<GatewayName>, mid: MId, transport: Transport) -> Self {
+        Self {
+            name: name.into(),
+            mid,
+            transport,
+            realms: Vec::new(),
+            peers: Vec::new(),
+            pass_through: None,
+            weight: 1,
+        }
+    }
 }
 
 /// Times.

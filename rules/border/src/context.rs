@@ -5,6 +5,7 @@
 //! LocalControl, because a new one replaces the old (RFC 3525 §7.1.7).
 
 use crate::config::{Family, Network, Timers};
+use crate::plan::Transport;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Events, Media,
@@ -122,6 +123,9 @@ impl End {
 pub(crate) struct Context {
     pub(crate) gateway: GatewayName,
     id: Option<u32>,
+    /// What the plan has for the line.
+    planned: Transport,
+    /// What the gateway is told.
     transport: &'static str,
     ends: Both<End>,
     mode: StreamMode,
@@ -142,9 +146,16 @@ pub struct Octets {
 }
 
 impl Context {
-    pub(crate) fn new(gateway: GatewayName, transport: &'static str, caller: Fixed, callee: Fixed) -> Self {
+    /// `named` is what this gateway is told for `planned`.
+    pub(crate) fn new(
+        gateway: GatewayName,
+        (planned, named): (Transport, Transport),
+        caller: Fixed,
+        callee: Fixed,
+    ) -> Self {
         let ends = Both { caller: End::new(caller), callee: End::new(callee) };
-        Self { gateway, id: None, transport, ends, mode: StreamMode::Inactive }
+        let transport = named.as_str();
+        Self { gateway, id: None, planned, transport, ends, mode: StreamMode::Inactive }
     }
 
     /// Its number, once the gateway has given it one.
@@ -152,8 +163,9 @@ impl Context {
         self.id
     }
 
-    pub(crate) fn transport(&self) -> &'static str {
-        self.transport
+    /// Whether it was made for a line of that transport.
+    pub(crate) fn carries(&self, planned: Transport) -> bool {
+        self.planned == planned
     }
 
     /// The gateway's address towards that side.

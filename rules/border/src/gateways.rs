@@ -39,6 +39,22 @@ pub(crate) enum Report {
     },
 }
 
+/// One gateway at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayStatus {
+    /// Its control association.
+    pub control: controller::GatewayStatus,
+    /// The realms it serves; empty means all.
+    pub realms: Vec<String>,
+    /// Its share of calls beside others.
+    pub weight: u32,
+    /// There is a way to it, as far as the driver knows.
+    pub connected: bool,
+    /// Calls with media on it.
+    pub calls: usize,
+}
+
 struct State {
     settings: Gateway,
     /// The driver has no way to it at the moment.
@@ -85,6 +101,26 @@ impl Gateways {
     /// Sends a request; the answer comes as [`Report::Reply`] whatever happens.
     pub(crate) fn request(&mut self, now: Instant, gateway: &str, actions: Vec<ActionRequest>) -> Request {
         self.controller.request(now, gateway, actions)
+    }
+
+    /// What the gateway is told of lines whose TLS passes through, if not what the policy says.
+    pub(crate) fn pass_through(&self, gateway: &str) -> Option<crate::plan::Transport> {
+        self.states.iter().find(|s| &*s.settings.name == gateway)?.settings.pass_through
+    }
+
+    /// Each gateway as an administrator sees it, but for the calls on it.
+    pub(crate) fn status(&self) -> Vec<GatewayStatus> {
+        let status = |control: controller::GatewayStatus| {
+            let state = self.states.iter().find(|s| s.settings.name == control.name)?;
+            Some(GatewayStatus {
+                realms: state.settings.realms.clone(),
+                weight: state.settings.weight,
+                connected: !state.cut,
+                calls: 0,
+                control,
+            })
+        };
+        self.controller.gateways().filter_map(status).collect()
     }
 
     /// Whether the gateway can be asked.

@@ -42,4 +42,5 @@ pub use carnet_h248::controller::GatewayName;
 pub use config::{Config, Family, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
 pub use context::{Both, Octets, Side};
 pub use event::{Cause, Event, Level};
+pub use gateways::GatewayStatus;
 pub use plan::{Application, Decision, Facts, Line, Plan, Policy, Transport, plan};

@@ -72,7 +72,7 @@ impl Session {
         for line in &plan.lines {
             let Some(transport) = line.decision.transport() else { continue };
             match &self.stream_mut(line.index).slot {
-                Slot::Ready(context) if context.transport() == transport.as_str() => continue,
+                Slot::Ready(context) if context.carries(transport) => continue,
                 Slot::Adding(request) => {
                     requests.push(*request);
                     continue;
@@ -84,7 +84,11 @@ impl Session {
             let (Some(caller), Some(callee)) = (caller, callee) else { return Err(no_gateway()) };
             let gateway = core.gateways.pick([&caller.realm, &callee.realm]).ok_or_else(no_gateway)?;
             let peers = self.opening_peers(core, key, offerer, line.index, line.decision.setup_sent());
-            let mut context = Context::new(gateway.clone(), transport.as_str(), caller, callee);
+            let named = match line.decision {
+                Decision::E2e { .. } => core.gateways.pass_through(&gateway).unwrap_or(transport),
+                _ => transport,
+            };
+            let mut context = Context::new(gateway.clone(), (transport, named), caller, callee);
             let actions = context.add(offerer, peers, core.next_event_request());
             let request = core.gateways.request(core.now, &gateway, actions);
             core.ops.insert(request, Op::Add { call: self.call, context, first: offerer });

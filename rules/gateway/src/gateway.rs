@@ -9,7 +9,7 @@ use carnet_wire::Random;
 use crate::core::{Core, Output};
 use crate::notices::Outcome;
 use crate::run::Origin;
-use crate::{Event, Limits, media};
+use crate::{Event, Limits, Load, media};
 
 /// How a gateway behaves.
 #[derive(Debug, Clone)]
@@ -22,7 +22,10 @@ pub struct Config {
     /// The control association cannot be read by others, so that keys may travel on it. Without
     /// it they are refused with error 504.
     pub protected: bool,
-    /// The IP realms there are, the default one first: for [`Gateway::interface_down`] and `ipra`.
+    /// The IP realms there are, the default one first: for [`Gateway::interface_down`] and `ipra`. Where
+    /// a controller leaves the interface in a termination's name open, it is the place of the realm in
+    /// this list, from 1 (TS 23.334 §5.1, Interface ID). Realms that are not listed get the next numbers
+    /// as they are first used.
     pub realms: Vec<String>,
 }
 
@@ -49,6 +52,7 @@ impl Gateway {
     /// A gateway that has not registered yet. `now` and `wall` are the same moment on the two clocks.
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
         let mut core = Core::new(config.limits, (now, wall), rng);
+        core.set_interfaces(config.realms.clone());
         core.root.realms = config.realms.into_iter().map(|realm| (realm, true)).collect();
         Self {
             registration: Registration::new(config.registration, rng, now, wall),
@@ -121,6 +125,11 @@ impl Gateway {
     /// How many contexts there are.
     pub fn contexts(&self) -> usize {
         self.core.contexts.len()
+    }
+
+    /// How much is going on.
+    pub fn load(&self) -> Load {
+        self.core.load()
     }
 
     /// Whether nothing is held and nothing is going on: no context, no pinhole, no transaction.

@@ -118,7 +118,8 @@ impl Notices {
     pub(crate) fn failed(&mut self, id: TransactionId, reason: Failure, most: usize) {
         self.full = reason == Failure::TooMany;
         let Some((number, notice)) = self.sent.remove(&id) else { return };
-        if matches!(reason, Failure::TimedOut | Failure::TooMany | Failure::Closed) {
+        // What cannot be sent would not go another time either.
+        if !matches!(reason, Failure::TooBig | Failure::Unsayable) {
             self.back(number, notice, most);
         }
     }

@@ -13,9 +13,8 @@ use crate::core::{Core, Output};
 use crate::events::{embedded, general_cause, heartbeat, latched, wanted};
 use crate::media;
 use crate::notices::Notice;
-use crate::plan::signalled;
 use crate::regulation::Told;
-use crate::step::configure;
+use crate::signals::signalled;
 
 impl Core {
     /// Something happened on a pinhole that nobody asked for just now.
@@ -41,7 +40,7 @@ impl Core {
 
     /// Things that happened on a termination at once: those that the active Events descriptor names are
     /// recognized, told, and set off what is embedded in their request.
-    fn recognize(
+    pub(crate) fn recognize(
         &mut self,
         now: Instant,
         (context, number): (u32, u64),
@@ -81,9 +80,8 @@ impl Core {
 
     /// A new Events descriptor replaces the old one whole.
     pub(crate) fn set_events(&mut self, now: Instant, (context, number): (u32, u64), events: Events) {
-        let held = self.contexts.get_mut(&context);
-        let found = held.and_then(|c| c.terminations.iter_mut().find(|t| t.number == number));
-        let Some(termination) = found else { return };
+        let Some(held) = self.contexts.get_mut(&context) else { return };
+        let Some(termination) = held.numbered_mut(number) else { return };
         if let Some(old) = termination.heartbeat.take() {
             self.heartbeats.remove(&(old.next, context, number));
         }
@@ -94,28 +92,19 @@ impl Core {
         }
         termination.events = events;
         termination.told = Told::default();
-        configure(termination, &mut self.commands);
+        held.configure(number, &mut self.commands);
     }
 
     /// A new Signals descriptor that came with an event; it was checked when it was set.
     fn set_signals(&mut self, (context, number): (u32, u64), signals: Signals) {
-        let held = self.contexts.get_mut(&context);
-        let found = held.and_then(|c| c.terminations.iter_mut().find(|t| t.number == number));
-        let Some(termination) = found else { return };
-        let Ok(asked) = signalled(&signals) else { return };
+        let Some(held) = self.contexts.get_mut(&context) else { return };
+        let Some(termination) = held.numbered_mut(number) else { return };
+        let Ok(asked) = signalled(&signals, None) else { return };
         termination.latch = asked.latch.unwrap_or(termination.latch);
         termination.signals = signals;
-        configure(termination, &mut self.commands);
-        for stream in &termination.streams {
-            let Some(place) = stream.place else { continue };
-            let on = |list: &[Option<u16>]| list.iter().any(|id| id.is_none_or(|id| id == stream.id));
-            if on(&asked.disconnect) {
-                self.commands.push_back(media::Command::Disconnect { pinhole: place.pinhole });
-            }
-            if on(&asked.connect) {
-                self.commands.push_back(media::Command::Connect { pinhole: place.pinhole });
-            }
-        }
+        held.configure(number, &mut self.commands);
+        // That they are over is not told: it could set them off again.
+        self.call((context, number), &asked.calls);
     }
 
     /// The next heartbeat, sign of a silent controller or delayed change of service that is due.

@@ -16,7 +16,6 @@ use carnet_h248::{
 use crate::context::{Context, Target, Termination};
 use crate::core::{Core, Output};
 use crate::error::Fault;
-use crate::step::configure;
 
 /// Which terminations were told to be out of service.
 pub(crate) type Announced = Vec<(ContextId, TerminationId)>;
@@ -28,6 +27,16 @@ pub(crate) struct Due {
     /// Context and number.
     pub(crate) termination: Option<(u32, u64)>,
     pub(crate) ends: bool,
+}
+
+impl Due {
+    /// The same for a termination that went to another context.
+    pub(crate) fn moved(self, from: u32, to: u32, number: u64) -> Self {
+        match self.termination {
+            Some(place) if place == (from, number) => Self { termination: Some((to, number)), ..self },
+            _ => self,
+        }
+    }
 }
 
 /// Service restored.
@@ -97,11 +106,10 @@ impl Core {
             None if due.ends => self.root_out_of_service(now),
             None => self.root_in_service(),
             Some((context, number)) => {
-                let held = self.contexts.get_mut(&context);
-                let found = held.and_then(|c| c.terminations.iter_mut().find(|t| t.number == number));
-                if let Some(termination) = found {
+                let Some(held) = self.contexts.get_mut(&context) else { return };
+                if let Some(termination) = held.numbered_mut(number) {
                     termination.out_of_service = due.ends;
-                    configure(termination, &mut self.commands);
+                    held.configure(number, &mut self.commands);
                 }
             }
         }
@@ -168,8 +176,8 @@ impl Core {
             }
             for termination in held.terminations.iter_mut().filter(|t| id.matches(&t.id)) {
                 termination.out_of_service = !up;
-                configure(termination, &mut self.commands);
             }
+            held.configure_all(&mut self.commands);
         }
     }
 
@@ -178,7 +186,7 @@ impl Core {
     fn of_realm(&self, realm: &str) -> Announced {
         let default = self.root.realms.first().map(|(name, _)| name.as_str());
         let inside = |t: &Termination| {
-            let of = |s: &crate::context::Stream| s.control.realm.as_deref().or(default) == Some(realm);
+            let of = |s: &crate::context::Stream| s.realm.as_deref().or(default) == Some(realm);
             t.streams.iter().any(of)
         };
         let all = || {

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use carnet_h248::{
     Audit, AuditItem, AuditToken, Command, CommandReply, ContextId, Descriptor, Events, LocalControl, Media,
-    ObservedEvents, ServiceState, Signals, Statistic, Stream, TerminationId, TerminationState, Verb, package,
+    ObservedEvents, ServiceState, Signals, Statistic, Stream, TerminationState, Verb, package,
 };
 
 use crate::context::{Target, Termination};
@@ -22,7 +22,7 @@ use crate::core::{Core, Step};
 use crate::error::Fault;
 use crate::media::{self, Statistics};
 use crate::package::packages;
-use crate::run::{Work, statistics};
+use crate::run::{Aim, Work, statistics};
 
 /// Everything that can be told of one termination, or of ROOT.
 struct View {
@@ -123,21 +123,17 @@ impl Core {
     }
 
     /// Which of the terminations that an audit's identifiers name are answered for.
-    ///
-    /// `ROOT` in all contexts stands for each of them.
     pub(crate) fn audit_targets(
         &self,
         home: ContextId,
         command: &Command,
-        mut targets: VecDeque<Target>,
-    ) -> Result<VecDeque<Target>, Fault> {
-        if home == ContextId::All && !self.contexts.is_empty() && command.termination().is_root() {
-            let root = |id: &u32| Target { context: ContextId::Id(*id), termination: TerminationId::ROOT };
-            targets = self.contexts.keys().map(root).collect();
-        }
+        mut targets: VecDeque<Aim>,
+    ) -> Result<VecDeque<Aim>, Fault> {
         let conditions = |a: &Audit| a.0.iter().any(|item| matches!(item, AuditItem::Individual(_)));
         if let Some(audit) = command.audit().filter(|a| conditions(a) && command.termination().has_all()) {
-            targets.retain(|target| self.view(target, None).is_ok_and(|view| select::meets(&view, audit)));
+            targets.retain(|Aim { target, fault }| {
+                fault.is_some() || self.view(target, None).is_ok_and(|view| select::meets(&view, audit))
+            });
             if targets.is_empty() {
                 return Err(Fault::request(431, "No TerminationID matched a wildcard"));
             }

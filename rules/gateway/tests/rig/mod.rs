@@ -46,6 +46,7 @@ pub struct Hole {
     pub local: SocketAddr,
     pub settings: Option<Settings>,
     pub far: Option<Pinhole>,
+    pub group: u32,
 }
 
 pub fn fixture(name: &str) -> String {
@@ -83,35 +84,61 @@ impl Engine {
                     };
                     let local = SocketAddr::new(ip, 30_000 + self.next_port);
                     self.next_port += 2;
-                    let hole = Hole { local, settings: None, far: None };
+                    let group = pinhole.group;
+                    let hole = Hole { local, settings: None, far: None, group };
                     assert!(self.holes.insert(pinhole, hole).is_none(), "a name is never used again");
                     Some(media::Event::Bound { pinhole, local })
                 }
             }
             media::Command::Configure { pinhole, settings } => {
-                self.holes.get_mut(&pinhole).unwrap().settings = Some(settings);
+                self.hole(pinhole).settings = Some(settings);
                 None
             }
             media::Command::Join { a, b } => {
                 assert_eq!(a.group, b.group, "only a group can be joined");
-                self.holes.get_mut(&a).unwrap().far = Some(b);
-                self.holes.get_mut(&b).unwrap().far = Some(a);
+                self.part(a);
+                self.part(b);
+                self.hole(a).far = Some(b);
+                self.hole(b).far = Some(a);
                 None
             }
+            media::Command::Part { pinhole } => {
+                self.part(pinhole);
+                None
+            }
+            media::Command::Regroup { pinhole, group } => {
+                self.part(pinhole);
+                self.hole(pinhole).group = group;
+                Some(media::Event::Regrouped { pinhole: Pinhole { group, ..pinhole } })
+            }
             media::Command::Release { pinhole } => {
+                self.part(pinhole);
                 self.holes.remove(&pinhole).expect("released once");
                 Some(media::Event::Released { pinhole, statistics: counters() })
             }
             media::Command::Measure { pinhole } => {
-                assert!(self.holes.contains_key(&pinhole));
+                self.hole(pinhole);
                 Some(media::Event::Measured { pinhole, statistics: counters() })
             }
             media::Command::Connect { pinhole } | media::Command::Disconnect { pinhole } => {
-                assert!(self.holes.contains_key(&pinhole));
+                self.hole(pinhole);
                 None
             }
         };
         self.answers.extend(answer);
+    }
+
+    /// The pinhole of that name. Each group is a loop of its own, so a stale name finds nothing.
+    fn hole(&mut self, pinhole: Pinhole) -> &mut Hole {
+        let hole = self.holes.get_mut(&pinhole).unwrap();
+        assert_eq!(hole.group, pinhole.group, "it is in another group");
+        hole
+    }
+
+    fn part(&mut self, pinhole: Pinhole) {
+        if let Some(far) = self.hole(pinhole).far.take() {
+            self.holes.get_mut(&far).unwrap().far = None;
+        }
     }
 
     /// The settings of the pinhole on a local port.
@@ -192,7 +219,12 @@ impl Rig {
                 for transaction in message.transactions() {
                     match transaction {
                         Transaction::Reply(reply) => replies.push(reply.clone()),
-                        Transaction::Request(request) => self.take_request(&to, request, &message),
+                        Transaction::Request(request) => {
+                            // By itself, whatever else is in the message.
+                            let alone = vec![Transaction::Request(request.clone())];
+                            let alone = Message::new(message.version, message.mid.clone(), alone);
+                            self.take_request(&to, request, &alone);
+                        }
                         _ => {}
                     }
                 }
