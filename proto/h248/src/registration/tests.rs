@@ -395,7 +395,11 @@ fn what_was_asked_before_a_loss_is_not_executed_again() {
     let add = "Context = $ { Add = $ { Media { } } }";
     assert_eq!(rig.ask("alg1", 40, add), "");
     let [.., Event::Request { key, .. }] = &rig.events()[..] else { panic!() };
-    rig.gateway.reply(rig.now, *key, ReplyBody::Actions(vec![crate::ActionReply::new(crate::ContextId::Id(7), vec![])]));
+    rig.gateway.reply(
+        rig.now,
+        *key,
+        ReplyBody::Actions(vec![crate::ActionReply::new(crate::ContextId::Id(7), vec![])]),
+    );
     rig.wait(0);
     rig.wait(11);
     assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
