@@ -28,7 +28,9 @@ impl Former {
 impl Registration {
     /// When the controller has been silent for too long.
     pub(super) fn silent_at(&self) -> Option<Instant> {
-        Some(self.current.as_ref()?.association.last_heard()? + self.config.silence?)
+        let link = self.current.as_ref()?;
+        let longest = if link.beats { self.config.silence? } else { self.config.idle? };
+        Some(link.association.last_heard()? + longest)
     }
 
     /// Waits at random before a round of attempts (RFC 3525 §9.2).
@@ -92,15 +94,15 @@ impl Registration {
     fn link_to(&mut self, controller: MId) -> Link {
         let known = |l: &Link| same_peer(&l.controller, &controller);
         if let Some(at) = self.resting.iter().position(known) {
-            return Link { controller, ..self.resting.remove(at) };
+            return Link { controller, beats: false, ..self.resting.remove(at) };
         }
         if let Some(at) = self.former.iter().position(|f| known(&f.link)) {
-            return Link { controller, ..self.former.remove(at).link };
+            return Link { controller, beats: false, ..self.former.remove(at).link };
         }
         let association =
             Association::new(self.config.association.clone(), self.config.mid.clone(), &mut self.rng);
         self.next_number += 1;
-        Link { number: self.next_number, controller, association }
+        Link { number: self.next_number, controller, association, beats: false }
     }
 
     /// Keeps an association for when its controller is tried again.
@@ -225,6 +227,7 @@ impl Registration {
             self.hand_off(now, to);
             return;
         }
+        link.beats |= is_heartbeat(&actions);
         let key = RequestKey { association: link.number, id };
         self.events.push_back(Event::Request { key, actions });
     }
@@ -363,4 +366,12 @@ fn directed(actions: &[ActionRequest]) -> Option<MId> {
     }
     let parameters = command.services()?;
     parameters.mgc_id_to_try.clone().filter(|_| parameters.method == Some(Method::HandOff))
+}
+
+/// An audit of ROOT for nothing, which monitors the association (TS 29.334 table 5.14.2.1).
+fn is_heartbeat(actions: &[ActionRequest]) -> bool {
+    let Some(command) = actions.first().and_then(|action| action.commands.first()) else { return false };
+    command.verb == Verb::AuditValue
+        && command.termination().is_root()
+        && command.audit().is_none_or(|audit| audit.0.is_empty())
 }

@@ -34,6 +34,7 @@ impl Rig {
         let mut config = Config::new(mid("agw1"), list, association);
         config.longest_wait = Duration::ZERO;
         config.silence = None;
+        config.idle = None;
         config.profile = Some(Profile::new("carnet_iq", 1));
         change(&mut config);
         let gateway = Registration::new(config, &mut SeededRandom::new(5), now, wall);
@@ -195,7 +196,7 @@ fn controllers_that_send_us_round_in_circles_are_left() {
 /// RFC 3525 §11.5: the list from its beginning but the one that failed, which hears Disconnected.
 #[test]
 fn a_lost_controller_is_replaced_and_asked_again() {
-    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |c| c.silence = Some(Duration::from_secs(10)));
+    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |c| c.idle = Some(Duration::from_secs(10)));
     rig.answer(" { Error = 502 { \"Not ready\" } }");
     rig.answer("");
     rig.wait(10);
@@ -214,10 +215,35 @@ fn a_lost_controller_is_replaced_and_asked_again() {
 
 #[test]
 fn a_single_controller_is_asked_again_at_once() {
-    let mut rig = Rig::new(&["alg1"], |c| c.silence = Some(Duration::from_secs(10)));
+    let mut rig = Rig::new(&["alg1"], |c| c.idle = Some(Duration::from_secs(10)));
     rig.answer("");
     rig.wait(10);
     assert_eq!(rig.tried(), ["alg1 Restart 901", "alg1 Disconnected 900"]);
+}
+
+/// Most controllers speak when they want something: their silence is no loss, until they have shown
+/// that they send heartbeats.
+#[test]
+fn only_who_sends_heartbeats_is_lost_by_silence() {
+    let mut rig = Rig::new(&["alg1"], |c| {
+        c.silence = Some(Duration::from_secs(10));
+        c.idle = Some(Duration::from_secs(300));
+    });
+    rig.answer("");
+    rig.ask("alg1", 1, "Context = - { AuditValue = ROOT { Audit { Packages } } }");
+    rig.wait(299);
+    assert_eq!(rig.tried(), ["alg1 Restart 901"]);
+    rig.ask("alg1", 2, "Context = - { AuditValue = ROOT { Audit { } } }");
+    rig.wait(9);
+    assert_eq!(rig.tried().len(), 1);
+    rig.wait(1);
+    assert_eq!(rig.tried()[1..], ["alg1 Disconnected 900"]);
+    // A new association has to show it anew.
+    rig.answer("");
+    rig.wait(299);
+    assert_eq!(rig.tried().len(), 2);
+    rig.wait(1);
+    assert_eq!(rig.tried()[2..], ["alg1 Disconnected 900"]);
 }
 
 const HAND_OFF: &str = "Context = - { ServiceChange = ROOT { Services { Method = HandOff, \
