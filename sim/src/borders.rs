@@ -71,15 +71,13 @@ impl World {
         };
         let mut core_network = network("core", core(border));
         core_network.family = Family::V6;
-        let gateway = |n: usize| Gateway {
-            name: gateway_name(n).into(),
-            mid: MId::domain(gateway_name(n)),
-            transport: self.setup.transports[n],
-            realms: Vec::new(),
-            peers: match self.setup.peers_named {
-                true => vec![Prefix { ip: gateway_address(n), bits: 32 }],
-                false => Vec::new(),
-            },
+        let gateway = |n: usize| {
+            let mid = MId::domain(gateway_name(n));
+            let mut gateway = Gateway::new(gateway_name(n), mid, self.setup.transports[n]);
+            if self.setup.peers_named {
+                gateway.peers = vec![Prefix { ip: gateway_address(n), bits: 32 }];
+            }
+            gateway
         };
         Config {
             name: border_name(border),
@@ -93,6 +91,7 @@ impl World {
             policy: Policy::default(),
             gateways: (0..GATEWAYS).map(gateway).collect(),
             profiles: Vec::new(),
+            alternate: None,
             timers: Timers {
                 heartbeat: self.setup.heartbeat,
                 inactivity: Some(Duration::from_secs(300)),

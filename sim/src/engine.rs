@@ -126,9 +126,12 @@ impl Engine {
                 }
                 Some(Event::Measured { pinhole, statistics: Statistics::default() })
             }
-            Command::Connect { pinhole } | Command::Disconnect { pinhole } => {
+            Command::Connect { pinhole }
+            | Command::Disconnect { pinhole }
+            | Command::Part { pinhole }
+            | Command::Regroup { pinhole, .. } => {
                 if !self.held.contains_key(&pinhole) {
-                    return Err(unknown("Connect or Disconnect", pinhole));
+                    return Err(unknown("a command", pinhole));
                 }
                 None
             }

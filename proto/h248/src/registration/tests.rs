@@ -412,3 +412,28 @@ fn a_controller_that_knows_us_no_more_is_registered_with_anew() {
     assert!(rig.gateway.is_registered());
     assert!(rig.events().iter().any(|e| matches!(e, Event::Registered { kept: true, .. })));
 }
+
+/// RFC 3525 §D.1.2: at most once within LONG-TIMER, also when the gateway lost its controller meanwhile.
+#[test]
+fn what_was_asked_before_a_loss_is_not_executed_again() {
+    let mut rig = Rig::new(&["alg1"], |config| config.silence = Some(Duration::from_secs(10)));
+    rig.answer("");
+    let add = "Context = $ { Add = $ { Media { } } }";
+    assert_eq!(rig.ask("alg1", 40, add), "");
+    let [.., Event::Request { key, .. }] = &rig.events()[..] else { panic!() };
+    rig.gateway.reply(
+        rig.now,
+        *key,
+        ReplyBody::Actions(vec![crate::ActionReply::new(crate::ContextId::Id(7), vec![])]),
+    );
+    rig.wait(0);
+    rig.wait(11);
+    assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    rig.answer("");
+    assert!(rig.gateway.is_registered());
+    assert!(rig.ask("alg1", 40, add).contains("Reply=40{Context=7"));
+    assert!(!rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
+    // A new one is.
+    rig.ask("alg1", 41, add);
+    assert!(rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
+}
