@@ -349,6 +349,7 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         },
         gateways: gateways.collect(),
         profiles: accepted,
+        alternate: None,
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
             hunt,

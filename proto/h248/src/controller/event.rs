@@ -5,6 +5,7 @@ use crate::association::Failure;
 use crate::model::{
     ActionReply, ContextId, ErrorDescriptor, Method, ObservedEvents, Profile, Reason, TerminationId,
 };
+use std::fmt;
 use std::time::Duration;
 
 /// Why a request did not succeed.
@@ -55,6 +56,20 @@ pub enum LostReason {
     Forced,
     /// It was handed to another controller.
     HandedOff,
+    /// It says that it is not ours, and did not register again.
+    Estranged,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "it answers nothing",
+            Self::Restarted => "it started again",
+            Self::Forced => "it took itself out of service",
+            Self::HandedOff => "it was handed to another controller",
+            Self::Estranged => "it says that this controller does not control it",
+        })
+    }
 }
 
 /// What happened.
@@ -79,6 +94,31 @@ pub enum Event {
         gateway: GatewayName,
         /// Why.
         error: ErrorDescriptor,
+    },
+    /// A gateway registered and lacks something that we need: it is not used for new contexts.
+    Unsuited {
+        /// Which.
+        gateway: GatewayName,
+        /// What it lacks.
+        error: ErrorDescriptor,
+    },
+    /// Contexts that we had on a gateway are not there any more, or not as we made them.
+    ContextsLost {
+        /// Where.
+        gateway: GatewayName,
+        /// Which.
+        contexts: Vec<u32>,
+    },
+    /// An audit showed that we and a gateway knew different things.
+    Resynchronised {
+        /// Which.
+        gateway: GatewayName,
+        /// Terminations it had and nobody here knew; they are being subtracted.
+        strays: usize,
+        /// Contexts it did not have any more.
+        lost: usize,
+        /// It could show everything it has.
+        complete: bool,
     },
     /// A gateway and its contexts are gone. Requests without an answer fail.
     Lost {

@@ -18,6 +18,10 @@ pub enum Condition {
     InService,
     /// It takes no new contexts.
     Draining,
+    /// It lacks something that we need.
+    Unsuited,
+    /// It says that it is not ours, and is given up soon unless it registers.
+    Estranged,
 }
 
 impl fmt::Display for Condition {
@@ -27,6 +31,8 @@ impl fmt::Display for Condition {
             Self::Settling => "settling",
             Self::InService => "in service",
             Self::Draining => "draining",
+            Self::Unsuited => "unsuited",
+            Self::Estranged => "estranged",
         })
     }
 }
@@ -72,6 +78,8 @@ pub struct GatewayStatus {
     pub round_trip: Option<Duration>,
     /// When it last refused something, and why.
     pub last_refusal: Option<Refusal>,
+    /// What it lacks, if it is unsuited.
+    pub objection: Option<ErrorDescriptor>,
 }
 
 impl GatewayStatus {
@@ -85,10 +93,12 @@ impl GatewayStatus {
     pub(super) fn of(gateway: &Gateway) -> Self {
         Self {
             name: gateway.name.clone(),
-            mid: gateway.mid.clone(),
+            mid: gateway.config.mid.clone(),
             condition: match gateway.state {
                 State::Away => Condition::Away,
-                State::Clearing => Condition::Settling,
+                _ if gateway.estranged.is_some() => Condition::Estranged,
+                State::Settling => Condition::Settling,
+                State::Unsuited => Condition::Unsuited,
                 State::Registered => Condition::InService,
                 State::Draining => Condition::Draining,
             },
@@ -103,6 +113,7 @@ impl GatewayStatus {
             outstanding: gateway.requests.len(),
             round_trip: gateway.round_trip,
             last_refusal: gateway.last_refusal.clone(),
+            objection: gateway.objection.clone(),
         }
     }
 }

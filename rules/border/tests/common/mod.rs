@@ -65,6 +65,7 @@ pub fn alg(control: ControlTransport) -> Config {
         policy: Policy::default(),
         gateways: vec![Gateway::new("agw1", MId::domain("agw1.example.com"), control)],
         profiles: Vec::new(),
+        alternate: None,
         timers: carnet_border::Timers::default(),
         limits: carnet_border::Limits::default(),
         sip: carnet_sip::Config { transports: vec![Transport::Udp], ..carnet_sip::Config::default() },

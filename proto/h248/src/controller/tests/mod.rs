@@ -1,5 +1,9 @@
 //! Tests of both sides of registration together: controllers, gateways and a network between them.
 
+mod model;
+mod resync;
+mod watch;
+
 use super::*;
 use crate::model::{ActionReply, ObservedEvents};
 use crate::model::{
@@ -168,6 +172,16 @@ fn notify(context: u32, event: &'static str) -> Vec<ActionRequest> {
     vec![ActionRequest::new(ContextId::Id(context), vec![Command::notify("ip/1/access/1", observed)])]
 }
 
+/// Subtractions of everything in all contexts that the gateway was asked for.
+fn swept(events: &[registration::Event]) -> Vec<Command> {
+    let asked = events.iter().filter_map(|e| match e {
+        registration::Event::Request { actions, .. } => Some(&actions[0]),
+        _ => None,
+    });
+    let all = asked.filter(|a| a.context == ContextId::All && a.commands[0].verb == Verb::Subtract);
+    all.map(|a| a.commands[0].clone()).collect()
+}
+
 fn is_registered(event: &Event, expected: bool) -> bool {
     matches!(event, Event::Registered { version: 3, profile: Some(p), kept, .. }
         if p.to_string() == "carnet_iq/1" && *kept == expected)
@@ -236,13 +250,9 @@ fn a_silent_gateway_is_lost_in_seconds_and_cleared_when_it_returns() {
     net.gateway_events.clear();
     net.run(20);
     // It came back with its contexts; they were subtracted before anybody could add new ones.
-    let mut asked = net.gateway_events.iter().filter_map(|e| match e {
-        registration::Event::Request { actions, .. } => Some(actions[0].clone()),
-        _ => None,
-    });
-    let first = asked.next().unwrap();
-    assert_eq!((first.context, first.commands[0].verb), (ContextId::All, Verb::Subtract));
-    assert!(first.commands[0].wildcard_response && first.commands[0].audit().is_some());
+    let swept = swept(&net.gateway_events);
+    assert_eq!(swept.len(), 1, "{:?}", net.gateway_events);
+    assert!(swept[0].wildcard_response && swept[0].audit().is_some());
     let events = net.events();
     assert!(matches!(events.as_slice(), [e] if is_registered(e, false)), "{events:?}");
     let told = net.gateway_events();
@@ -407,6 +417,22 @@ fn a_refused_request_says_what_was_done_before() {
     assert_eq!(net.controllers[0].contexts("access"), 1);
     let refusal = net.controllers[0].gateways().next().unwrap().last_refusal.unwrap();
     assert_eq!(refusal.error.code, 510);
+}
+
+#[test]
+fn a_retirement_that_is_taken_back_loses_nothing() {
+    let mut net = Network::new(1, Transport::Datagram, |_, _| {});
+    net.run(5);
+    net.controllers[0].request(net.now, "access", add());
+    net.run(1);
+    net.gateway.retire(net.now, 905, Duration::from_secs(60));
+    net.run(1);
+    assert_eq!(net.controllers[0].available().count(), 0);
+    net.events();
+    net.gateway.resume(net.now);
+    net.run(1);
+    assert!(matches!(&net.events()[..], [Event::Registered { kept: true, .. }]));
+    assert_eq!((net.controllers[0].available().count(), net.controllers[0].contexts("access")), (1, 1));
 }
 
 #[test]
