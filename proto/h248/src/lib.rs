@@ -9,10 +9,12 @@
 //! * [`controller`]: the controller's side: gateways register, are watched, asked and heard.
 //! * [`registration`]: the gateway's side: finding a controller, losing it, coming back.
 //! * [`tpkt`]: messages on a TCP stream.
+//! * [`authentication`]: the interim authentication header.
 //!
 //! Not here: sockets, clocks.
 
 pub mod association;
+pub mod authentication;
 pub mod binary;
 pub mod controller;
 pub mod encoding;
