@@ -86,7 +86,14 @@ impl Controller {
         let Some(method) = &parameters.method else {
             return Err(ErrorDescriptor::new(442, "ServiceChange without Method"));
         };
+        // Reason 918 takes an earlier Graceful back, with Restart or with Graceful; it is no registration.
+        let cancel = parameters.reason.as_ref().and_then(crate::Reason::code) == Some(918);
+        let serves = self.gateways.get(gateway).is_some_and(|g| g.state.serves());
         match method {
+            Method::Restart if cancel && serves => {
+                self.drains(gateway, parameters, true);
+                Ok(None)
+            }
             Method::Restart | Method::Failover | Method::HandOff | Method::Disconnected => {
                 self.registers(now, gateway, method, parameters).map(|answer| Some(answer.into()))
             }
@@ -95,24 +102,27 @@ impl Controller {
                 Ok(None)
             }
             Method::Graceful => {
-                // Reason 918 takes an earlier Graceful back.
-                let cancel = parameters.reason.as_ref().and_then(crate::Reason::code) == Some(918);
-                let Some(g) = self.gateways.get_mut(gateway).filter(|g| g.state.serves()) else {
+                if !serves {
                     return Err(ErrorDescriptor::new(504, "not registered"));
-                };
-                g.state = if cancel { State::Registered } else { State::Draining };
-                let (gateway, profile, version) =
-                    (g.name.clone(), g.profile.clone(), g.association.version());
-                self.events.push_back(if cancel {
-                    Event::Registered { gateway, profile, version, kept: true }
-                } else {
-                    let delay = parameters.delay.map(|s| Duration::from_secs(s.into()));
-                    Event::Draining { gateway, delay }
-                });
+                }
+                self.drains(gateway, parameters, cancel);
                 Ok(None)
             }
             Method::Other(name) => Err(ErrorDescriptor::new(501, format!("method {name} is not known here"))),
         }
+    }
+
+    /// The gateway will end its service, or will not after all.
+    fn drains(&mut self, gateway: &str, parameters: &ServiceChange, cancel: bool) {
+        let Some(g) = self.gateways.get_mut(gateway) else { return };
+        g.state = if cancel { State::Registered } else { State::Draining };
+        let (gateway, profile, version) = (g.name.clone(), g.profile.clone(), g.association.version());
+        self.events.push_back(if cancel {
+            Event::Registered { gateway, profile, version, kept: true }
+        } else {
+            let delay = parameters.delay.map(|s| Duration::from_secs(s.into()));
+            Event::Draining { gateway, delay }
+        });
     }
 
     /// A registration: agree on version and profile, or say plainly why not.
