@@ -11,7 +11,8 @@ use carnet_h248::controller::{
     self, Controller, GatewayConfig, GatewayName, LostReason, RequestError, RequestNumber,
 };
 use carnet_h248::{
-    ActionReply, ActionRequest, ContextId, ErrorDescriptor, MId, Message, ObservedEvents, TerminationId,
+    ActionReply, ActionRequest, ContextId, ErrorDescriptor, MId, Message, ObservedEvents,
+    ServiceChangeAddress, TerminationId,
 };
 use carnet_wire::Random;
 use std::time::{Instant, SystemTime};
@@ -94,6 +95,10 @@ impl Gateways {
 
     pub(crate) fn gateway_of(&self, mid: &MId) -> Option<&GatewayName> {
         self.controller.gateway_of(mid)
+    }
+
+    pub(crate) fn service_change_address(&self, gateway: &str) -> Option<&ServiceChangeAddress> {
+        self.controller.service_change_address(gateway)
     }
 
     /// Whether a message in the name of a gateway is taken from there, and what is to be told of it
