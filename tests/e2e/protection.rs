@@ -64,7 +64,11 @@ fn over_tls(lab: &Lab) {
             &format!("control = {{ tls = {at_border}, listen = [\"tls:"),
         );
         lab.edit(&format!("{gateway}.toml"), &format!("@{proto}:"), "@tls:");
-        lab.edit(&format!("{gateway}.toml"), "witness = ", &format!("control-tls = {at_gateway}\nwitness = "));
+        lab.edit(
+            &format!("{gateway}.toml"),
+            "witness = ",
+            &format!("control-tls = {at_gateway}\nwitness = "),
+        );
     }
 }
 
@@ -92,10 +96,12 @@ fn a_sealed_call_with_control_over_tls() {
         assert_eq!(of("tcp.port == 2944 && tcp.len > 0 && !tls && !tcp.analysis.flags"), 0, "{host}");
         assert_eq!(of("udp.port == 2944 || megaco || h248"), 0, "{host}");
     }
-    let versions = tshark(&captures[0], "tls.handshake.type == 2", &["tls.handshake.extensions.supported_version"], &[
-        "-d",
-        "tcp.port==2944,tls",
-    ]);
+    let versions = tshark(
+        &captures[0],
+        "tls.handshake.type == 2",
+        &["tls.handshake.extensions.supported_version"],
+        &["-d", "tcp.port==2944,tls"],
+    );
     assert!(versions.iter().flatten().any(|version| version.contains("0x0304")), "TLS 1.3: {versions:?}");
 }
 
@@ -220,7 +226,8 @@ fn a_sealed_call_with_authenticated_control() {
     let gone = "MEGACO/3 <agw-a>\nTransaction = 9 { Context = - { ServiceChange = ROOT { Services { \
                 Method = Forced, Reason = \"905 Termination taken out of service\" } } } }\n";
     let mine = format!("Authentication = 0x00000011:0xFFFFFFF0:0x{}\n{gone}", "AB".repeat(16));
-    let everything = "MEGACO/3 <border-a>\nTransaction = 9 { Context = * { W-Subtract = * { Audit { } } } }\n";
+    let everything =
+        "MEGACO/3 <border-a>\nTransaction = 9 { Context = * { W-Subtract = * { Audit { } } } }\n";
     for _ in 0..3 {
         forge(&lab, &gateway, border, &[hexadecimal(gone), hexadecimal(&mine)]);
         forge(&lab, border, &gateway, &[hexadecimal(everything)]);
@@ -279,7 +286,8 @@ fn a_stranger_controls_no_gateway() {
     lab.edit("agw-a.toml", "witness = ", "control-from = \"10.1.0.2:2944\"\nwitness = ");
     network::start(&mut lab);
     let alice = chat(&mut lab);
-    let everything = "MEGACO/3 <border-a>\nTransaction = 9 { Context = * { W-Subtract = * { Audit { } } } }\n";
+    let everything =
+        "MEGACO/3 <border-a>\nTransaction = 9 { Context = * { W-Subtract = * { Audit { } } } }\n";
     let away = "MEGACO/3 <border-a>\nTransaction = 10 { Context = - { ServiceChange = ROOT { Services { \
                 Method = HandOff, Reason = \"903 MGC Directed Change\", MgcIdToTry = [10.1.0.66]:2944 } } } }\n";
     let wrong = "MEGACO/3 <border-a>\nTransaction = 11 { ";
