@@ -6,6 +6,8 @@
 
 mod answering;
 mod border;
+pub mod control;
+mod controllers;
 mod gateway;
 mod inspection;
 mod place;
