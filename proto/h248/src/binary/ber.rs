@@ -77,6 +77,7 @@ impl<'a> Elements<'a> {
     }
 
     /// The next element.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Element<'a>>, Broken> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -88,13 +89,26 @@ impl<'a> Elements<'a> {
     }
 
     /// The next element if it has this tag.
+    #[inline]
     pub(super) fn take(&mut self, tag: u8) -> Result<Option<Element<'a>>, Broken> {
         if self.tag() == Some(tag) { self.next() } else { Ok(None) }
     }
 }
 
 /// The first element of `octets`, and its whole length.
+#[inline]
 fn element(octets: &[u8], at: usize, depth: u8) -> Result<(Element<'_>, usize), Broken> {
+    // Nearly all are short.
+    if let [tag, length @ 0..0x80, rest @ ..] = octets
+        && tag & 0x1f != 0x1f
+        && let Some(content) = rest.get(..usize::from(*length))
+    {
+        return Ok((Element { tag: *tag, at, content, inside: at + 2 }, 2 + content.len()));
+    }
+    any_element(octets, at, depth)
+}
+
+fn any_element(octets: &[u8], at: usize, depth: u8) -> Result<(Element<'_>, usize), Broken> {
     let broken = |offset: usize, expected| Broken { at: at + offset, expected };
     let tag = *octets.first().ok_or(broken(0, "a tag"))?;
     let mut head = 1;
@@ -174,6 +188,15 @@ fn segments(element: &Element<'_>, into: &mut Vec<u8>, depth: u8) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The content of the one element that octets are, with its tag.
+#[inline]
+pub(super) fn only(octets: &[u8]) -> Option<(u8, &[u8])> {
+    match element(octets, 0, DEPTH) {
+        Ok((element, length)) if length == octets.len() => Some((element.tag, element.content)),
+        _ => None,
+    }
 }
 
 /// An INTEGER or ENUMERATED of up to 64 bits, unsigned ones included.
@@ -268,14 +291,9 @@ impl Writer {
     /// INTEGER or ENUMERATED in the fewest octets (X.690 §8.3.2).
     pub(super) fn integer(&mut self, tag: u8, n: i128) {
         let octets = n.to_be_bytes();
-        let fill: u8 = if n < 0 { 0xff } else { 0 };
-        let mut skip = 0;
-        while let Some([first, second, ..]) = octets.get(skip..) {
-            if *first != fill || (second ^ fill) & 0x80 != 0 {
-                break;
-            }
-            skip += 1;
-        }
+        // One bit more than the digits, for the sign.
+        let bits = 129 - (if n < 0 { !n } else { n }).leading_zeros() as usize;
+        let skip = octets.len() - bits.div_ceil(8).min(octets.len());
         self.element(tag, octets.get(skip..).unwrap_or_default());
     }
 

@@ -8,11 +8,10 @@ use super::{Result, Unsayable, unsayable};
 use crate::model::Name;
 use crate::package::{self, Item, Kind, PACKAGES, Package};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What a number counts: each kind has numbers of its own in a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Space {
     Property,
     Event,
@@ -34,23 +33,78 @@ impl Space {
 /// The wildcard for packages and items (RFC 3525 §A.2, PkgdName).
 const ALL: u16 = 0xffff;
 
-/// The whole name of an item, and what the table says of it.
-type Known = (&'static str, &'static Item);
+/// An item of a package under its whole name, which is `package/item`.
+#[derive(Debug)]
+struct Known {
+    space: Space,
+    name: &'static str,
+    number: [u8; 4],
+    item: &'static Item,
+}
 
-/// Everything the table knows, by number.
-static BY_NUMBER: LazyLock<HashMap<(Space, u16, u16), Known>> = LazyLock::new(|| {
-    let mut all = HashMap::new();
+/// Everything the table of packages knows, made once for the life of the process: by number, in order, and
+/// by name, in slots.
+struct Index {
+    by_number: Vec<Known>,
+    /// Positions in `by_number` plus one; zero is a free slot. Collisions go to the next slot.
+    by_name: Vec<u16>,
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut known: Vec<Known> = Vec::new();
     for package in PACKAGES {
         for item in lineage(package).flat_map(|p| p.items) {
-            if let Some(id) = item.id {
-                // Made once for the life of the process: the table has two words, a name is one.
-                let name: &'static str = Box::leak(format!("{}/{}", package.name, item.name).into());
-                all.entry((Space::of(item.kind), package.id, id)).or_insert((name, item));
+            let Some(id) = item.id else { continue };
+            let ([a, b], [c, d]) = (package.id.to_be_bytes(), id.to_be_bytes());
+            let (space, number) = (Space::of(item.kind), [a, b, c, d]);
+            // The package's own items come first and hide those of the same number that it has from another.
+            if known.iter().any(|k| (k.space, k.number) == (space, number)) {
+                continue;
             }
+            // The table has two words, a name is one.
+            let name: &'static str = Box::leak(format!("{}/{}", package.name, item.name).into());
+            known.push(Known { space, name, number, item });
         }
     }
-    all
+    known.sort_by_key(|k| (k.space, k.number));
+    let mut by_name = vec![0; (known.len() * 4).next_power_of_two()];
+    for (position, k) in known.iter().enumerate() {
+        let mut slot = hash(k.space, k.name.as_bytes()) % by_name.len();
+        while by_name.get(slot).is_some_and(|taken| *taken != 0) {
+            slot = (slot + 1) % by_name.len();
+        }
+        if let Some(free) = by_name.get_mut(slot) {
+            *free = position as u16 + 1;
+        }
+    }
+    Index { by_number: known, by_name }
 });
+
+impl Index {
+    fn known(&self, space: Space, number: [u8; 4]) -> Option<&Known> {
+        let at = self.by_number.binary_search_by_key(&(space, number), |k| (k.space, k.number)).ok()?;
+        self.by_number.get(at)
+    }
+
+    fn by_name(&self, space: Space, name: &[u8]) -> Option<&Known> {
+        let mut slot = hash(space, name) % self.by_name.len();
+        loop {
+            let position = usize::from(*self.by_name.get(slot)?).checked_sub(1)?;
+            let known = self.by_number.get(position)?;
+            if known.space == space && known.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(known);
+            }
+            slot = (slot + 1) % self.by_name.len();
+        }
+    }
+}
+
+/// FNV-1a of a name in lower case. Names come from outside, but only the table's own are in the slots.
+fn hash(space: Space, name: &[u8]) -> usize {
+    let start = 0x811c_9dc5 ^ space as u32;
+    let step = |hash: u32, octet: &u8| (hash ^ u32::from(*octet | 0x20)).wrapping_mul(0x0100_0193);
+    name.iter().fold(start, step) as usize
+}
 
 /// A package and those it extends.
 fn lineage(package: &'static Package) -> impl Iterator<Item = &'static Package> {
@@ -59,6 +113,9 @@ fn lineage(package: &'static Package) -> impl Iterator<Item = &'static Package> 
 
 /// The number and the item for `package/item`.
 pub(super) fn number_of(space: Space, name: &Name) -> Result<([u8; 4], Option<&'static Item>)> {
+    if let Some(known) = INDEX.by_name(space, name.as_bytes()) {
+        return Ok((known.number, Some(known.item)));
+    }
     let package = package_number(name.package()).ok_or_else(|| unknown("package", name))?;
     let known = package::package(name.package()).and_then(|p| {
         lineage(p)
@@ -77,10 +134,10 @@ pub(super) fn number_of(space: Space, name: &Name) -> Result<([u8; 4], Option<&'
 /// The name and the item for a number.
 pub(super) fn name_of(space: Space, number: [u8; 4]) -> (Name, Option<&'static Item>) {
     let [a, b, c, d] = number;
-    let (package, item) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    if let Some((name, item)) = BY_NUMBER.get(&(space, package, item)) {
-        return (Name::from(*name), Some(item));
+    if let Some(known) = INDEX.known(space, number) {
+        return (Name::from(known.name), Some(known.item));
     }
+    let (package, item) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     let item = if item == ALL { Cow::Borrowed("*") } else { Cow::Owned(hexadecimal(item)) };
     (format!("{}/{item}", package_name(package)).into(), None)
 }

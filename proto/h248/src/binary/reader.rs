@@ -17,22 +17,27 @@ pub(super) struct Reader<'a> {
     pub(super) level: u16,
     /// The transaction that is being read.
     pub(super) transaction: Option<TransactionId>,
+    /// Where session descriptions are put together.
+    pub(super) lines: Vec<u8>,
     message: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
-        Self { limits, items: 0, level: 400, transaction: None, message: PhantomData }
+        Self { limits, items: 0, level: 400, transaction: None, lines: Vec::new(), message: PhantomData }
     }
 
+    #[cold]
     pub(super) fn expected<T>(&self, at: usize, expected: impl Into<Cow<'static, str>>) -> Result<T> {
         Err(Error::Syntax { at, code: self.level, transaction: self.transaction, expected: expected.into() })
     }
 
+    #[cold]
     pub(super) fn rule<T>(&self, at: usize, code: u16, what: impl Into<Cow<'static, str>>) -> Result<T> {
         Err(Error::Rule { at, code, transaction: self.transaction, what: what.into() })
     }
 
+    #[cold]
     pub(super) fn limit<T>(&self, at: usize, code: u16, what: &'static str, limit: usize) -> Result<T> {
         Err(Error::Limit { at, code, transaction: self.transaction, what, limit })
     }
@@ -53,12 +58,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn next(&mut self, fields: &mut Elements<'a>) -> Result<Option<Element<'a>>> {
         let next = fields.next();
         self.unbroken(next)
     }
 
     /// What is inside the next element, if it has this tag.
+    #[inline]
     pub(super) fn take(&mut self, fields: &mut Elements<'a>, tag: u8) -> Result<Option<Elements<'a>>> {
         let taken = fields.take(tag);
         Ok(self.unbroken(taken)?.map(|e| Elements::of(&e)))
@@ -173,6 +180,13 @@ impl<'a> Reader<'a> {
         what: &'static str,
     ) -> Result<[u8; 4]> {
         let at = fields.at;
+        if fields.tag() == Some(tag) {
+            let element = self.next(fields)?;
+            return match element.and_then(|e| e.content.try_into().ok()) {
+                Some(octets) => Ok(octets),
+                None => self.expected(at, what),
+            };
+        }
         let string = self.string(fields, tag & 0x1f)?;
         string.and_then(|s| s.as_ref().try_into().ok()).map_or_else(|| self.expected(at, what), Ok)
     }
@@ -184,6 +198,13 @@ impl<'a> Reader<'a> {
         what: &'static str,
     ) -> Result<[u8; 2]> {
         let at = fields.at;
+        if fields.tag() == Some(tag) {
+            let element = self.next(fields)?;
+            return match element.and_then(|e| e.content.try_into().ok()) {
+                Some(octets) => Ok(octets),
+                None => self.expected(at, what),
+            };
+        }
         let string = self.string(fields, tag & 0x1f)?;
         string.and_then(|s| s.as_ref().try_into().ok()).map_or_else(|| self.expected(at, what), Ok)
     }

@@ -629,7 +629,7 @@ fn sdp_selectors(s: &mut Scanner<'_>, sdp: &SessionDescription) -> Result<Vec<Se
     for line in sdp.lines() {
         s.count(list.len())?;
         let parts = std::str::from_utf8(line).ok().and_then(|line| line.split_once('='));
-        let Some((letter, value)) = parts.filter(|(l, _)| l.len() == 1 && is_token(l)) else {
+        let Some((letter, value)) = parts.filter(|(l, _)| l.len() == 1 && is_token(l.as_bytes())) else {
             return s.error_at(s.at, "lines of SDP");
         };
         let value =

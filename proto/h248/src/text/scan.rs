@@ -221,7 +221,7 @@ impl<'a> Scanner<'a> {
             return self.error_at(start, "text in UTF-8");
         };
         self.at = start + len + 1;
-        Ok(Cow::Owned(text.to_owned()))
+        Ok(Text::copied(text))
     }
 
     /// A value, quoted or not.
@@ -261,7 +261,7 @@ impl<'a> Scanner<'a> {
             }
             self.at = start + end + 1;
             if !escapes {
-                return Ok(SessionDescription::new(body.to_vec()));
+                return Ok(SessionDescription::copied(body));
             }
             let mut plain = Vec::with_capacity(body.len());
             for (i, b) in body.iter().enumerate() {
@@ -315,7 +315,7 @@ pub(super) fn decimal(word: &[u8], max: u32) -> Option<u32> {
 
 /// ASCII octets as text. Words are ASCII by construction; anything else would become empty.
 pub(super) fn text(word: &[u8]) -> Text {
-    Cow::Owned(std::str::from_utf8(word).unwrap_or_default().to_owned())
+    Text::ascii(word)
 }
 
 /// A word as a name.
