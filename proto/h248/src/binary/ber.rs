@@ -58,20 +58,25 @@ pub(super) struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
+    #[inline]
     pub(super) fn new(octets: &'a [u8], at: usize) -> Self {
         Self { rest: octets, at }
     }
 
     /// The elements inside an element.
+    #[inline]
     pub(super) fn of(element: &Element<'a>) -> Self {
         Self::new(element.content, element.inside)
     }
+
+    #[inline]
 
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The tag of the next element.
+    #[inline]
     pub(super) fn tag(&self) -> Option<u8> {
         self.rest.first().copied()
     }
@@ -167,6 +172,7 @@ fn any_element(octets: &[u8], at: usize, depth: u8) -> Result<(Element<'_>, usiz
 
 /// The octets of a string: as they are, or put together from the segments of a constructed one
 /// (X.690 §8.7.3).
+#[inline]
 pub(super) fn string<'a>(element: &Element<'a>) -> Result<Cow<'a, [u8]>, Broken> {
     if element.tag & 0x20 == 0 {
         return Ok(Cow::Borrowed(element.content));
@@ -200,6 +206,7 @@ pub(super) fn only(octets: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// An INTEGER or ENUMERATED of up to 64 bits, unsigned ones included.
+#[inline]
 pub(super) fn integer(content: &[u8]) -> Option<i128> {
     let negative = content.first()? & 0x80 != 0;
     if content.len() > 9 {
@@ -227,11 +234,14 @@ impl Writer {
     }
 
     /// An element with these contents.
+    #[inline]
     pub(super) fn element(&mut self, tag: u8, content: &[u8]) {
         self.out.push(tag);
         self.length(content.len());
         self.out.extend_from_slice(content);
     }
+
+    #[inline]
 
     fn length(&mut self, length: usize) {
         if length < 0x80 {
@@ -245,6 +255,7 @@ impl Writer {
     }
 
     /// Octets that are an element, or elements, already.
+    #[inline]
     pub(super) fn raw(&mut self, octets: &[u8]) {
         self.out.extend_from_slice(octets);
     }
@@ -280,9 +291,13 @@ impl Writer {
         Ok(())
     }
 
+    #[inline]
+
     pub(super) fn null(&mut self, tag: u8) {
         self.element(tag, &[]);
     }
+
+    #[inline]
 
     pub(super) fn boolean(&mut self, tag: u8, on: bool) {
         self.element(tag, &[if on { 0xff } else { 0 }]);

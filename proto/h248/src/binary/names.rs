@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// What a number counts: each kind has numbers of its own in a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Space {
     Property,
     Event,
@@ -42,12 +42,47 @@ struct Known {
     item: &'static Item,
 }
 
-/// Everything the table of packages knows, made once for the life of the process: by number, in order, and
-/// by name, in slots.
+/// Everything the table of packages knows, made once for the life of the process, with slots by number and
+/// by name: positions in `known` plus one, zero is a free slot, collisions go to the next.
 struct Index {
-    by_number: Vec<Known>,
-    /// Positions in `by_number` plus one; zero is a free slot. Collisions go to the next slot.
-    by_name: Vec<u16>,
+    known: Vec<Known>,
+    by_number: Slots,
+    by_name: Slots,
+}
+
+#[derive(Default)]
+struct Slots(Vec<u16>);
+
+impl Slots {
+    /// Four times as many as there will be entries, so that every search comes to a free one.
+    fn new(entries: usize) -> Self {
+        Self(vec![0; (entries * 4).next_power_of_two()])
+    }
+
+    fn insert(&mut self, hash: u32, position: usize) {
+        let mut slot = hash as usize % self.0.len();
+        while self.0.get(slot).is_some_and(|taken| *taken != 0) {
+            slot = (slot + 1) % self.0.len();
+        }
+        if let Some(free) = self.0.get_mut(slot) {
+            *free = position as u16 + 1;
+        }
+    }
+
+    #[inline]
+    fn find<'k>(&self, hash: u32, known: &'k [Known], is: impl Fn(&Known) -> bool) -> Option<&'k Known> {
+        // Their number is a power of two.
+        let mask = self.0.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let position = usize::from(*self.0.get(slot)?).checked_sub(1)?;
+            let found = known.get(position)?;
+            if is(found) {
+                return Some(found);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
@@ -66,44 +101,37 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
             known.push(Known { space, name, number, item });
         }
     }
-    known.sort_by_key(|k| (k.space, k.number));
-    let mut by_name = vec![0; (known.len() * 4).next_power_of_two()];
+    let (mut by_number, mut by_name) = (Slots::new(known.len()), Slots::new(known.len()));
     for (position, k) in known.iter().enumerate() {
-        let mut slot = hash(k.space, k.name.as_bytes()) % by_name.len();
-        while by_name.get(slot).is_some_and(|taken| *taken != 0) {
-            slot = (slot + 1) % by_name.len();
-        }
-        if let Some(free) = by_name.get_mut(slot) {
-            *free = position as u16 + 1;
-        }
+        by_number.insert(hash_number(k.space, k.number), position);
+        by_name.insert(hash_name(k.space, k.name.as_bytes()), position);
     }
-    Index { by_number: known, by_name }
+    Index { known, by_number, by_name }
 });
 
 impl Index {
-    fn known(&self, space: Space, number: [u8; 4]) -> Option<&Known> {
-        let at = self.by_number.binary_search_by_key(&(space, number), |k| (k.space, k.number)).ok()?;
-        self.by_number.get(at)
+    fn by_number(&self, space: Space, number: [u8; 4]) -> Option<&Known> {
+        let is = |k: &Known| k.number == number && k.space == space;
+        self.by_number.find(hash_number(space, number), &self.known, is)
     }
 
     fn by_name(&self, space: Space, name: &[u8]) -> Option<&Known> {
-        let mut slot = hash(space, name) % self.by_name.len();
-        loop {
-            let position = usize::from(*self.by_name.get(slot)?).checked_sub(1)?;
-            let known = self.by_number.get(position)?;
-            if known.space == space && known.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(known);
-            }
-            slot = (slot + 1) % self.by_name.len();
-        }
+        let is = |k: &Known| k.space == space && k.name.as_bytes().eq_ignore_ascii_case(name);
+        self.by_name.find(hash_name(space, name), &self.known, is)
     }
 }
 
-/// FNV-1a of a name in lower case. Names come from outside, but only the table's own are in the slots.
-fn hash(space: Space, name: &[u8]) -> usize {
+/// Names and numbers come from outside, but only the table's own are in the slots.
+fn hash_number(space: Space, number: [u8; 4]) -> u32 {
+    let hash = (u32::from_be_bytes(number) ^ (space as u32) << 13).wrapping_mul(0x9e37_79b9);
+    hash ^ hash >> 16
+}
+
+/// FNV-1a of the name in lower case.
+fn hash_name(space: Space, name: &[u8]) -> u32 {
     let start = 0x811c_9dc5 ^ space as u32;
     let step = |hash: u32, octet: &u8| (hash ^ u32::from(*octet | 0x20)).wrapping_mul(0x0100_0193);
-    name.iter().fold(start, step) as usize
+    name.iter().fold(start, step)
 }
 
 /// A package and those it extends.
@@ -134,7 +162,7 @@ pub(super) fn number_of(space: Space, name: &Name) -> Result<([u8; 4], Option<&'
 /// The name and the item for a number.
 pub(super) fn name_of(space: Space, number: [u8; 4]) -> (Name, Option<&'static Item>) {
     let [a, b, c, d] = number;
-    if let Some(known) = INDEX.known(space, number) {
+    if let Some(known) = INDEX.by_number(space, number) {
         return (Name::from(known.name), Some(known.item));
     }
     let (package, item) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));

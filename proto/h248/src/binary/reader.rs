@@ -42,11 +42,14 @@ impl<'a> Reader<'a> {
         Err(Error::Limit { at, code, transaction: self.transaction, what, limit })
     }
 
+    #[inline]
+
     fn unbroken<T>(&self, result: std::result::Result<T, Broken>) -> Result<T> {
         result.or_else(|broken| self.expected(broken.at, broken.expected))
     }
 
     /// Counts one more item of a list that has `length`.
+    #[inline]
     pub(super) fn count(&mut self, length: usize, at: usize) -> Result<()> {
         if length >= self.limits.list {
             return self.limit(at, self.level, "items in a list", self.limits.list);
@@ -72,6 +75,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What is inside the next element, which must have this tag.
+    #[inline]
     pub(super) fn required(
         &mut self,
         fields: &mut Elements<'a>,
@@ -86,6 +90,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The one element inside, of a CHOICE that has a tag around it.
+    #[inline]
     pub(super) fn choice(&mut self, mut inside: Elements<'a>, what: &'static str) -> Result<Element<'a>> {
         let at = inside.at;
         match self.next(&mut inside)? {
@@ -95,12 +100,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A string, whole also if it came in segments.
+    #[inline]
     pub(super) fn octets(&mut self, element: &Element<'a>) -> Result<Cow<'a, [u8]>> {
         let string = ber::string(element);
         self.unbroken(string)
     }
 
     /// A string field, in either form.
+    #[inline]
     pub(super) fn string(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<Option<Cow<'a, [u8]>>> {
         if fields.tag().map(|t| t & !0x20) != Some(ber::prim(n)) {
             return Ok(None);
@@ -126,6 +133,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An INTEGER or ENUMERATED field from 0 to `most`.
+    #[inline]
     pub(super) fn unsigned(
         &mut self,
         fields: &mut Elements<'a>,
@@ -140,6 +148,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number in an element.
+    #[inline]
     pub(super) fn number(&self, element: &Element<'a>, most: u32) -> Result<u32> {
         match ber::integer(element.content).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= most) {
             Some(n) => Ok(n),
@@ -148,6 +157,7 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`unsigned`](Self::unsigned), of 16 bits.
+    #[inline]
     pub(super) fn unsigned16(
         &mut self,
         fields: &mut Elements<'a>,
@@ -156,6 +166,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<u16>> {
         Ok(self.unsigned(fields, n, 0xffff, what)?.map(|n| n as u16))
     }
+
+    #[inline]
 
     pub(super) fn boolean(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<Option<bool>> {
         let at = fields.at;
@@ -168,10 +180,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether a NULL field is there.
+    #[inline]
     pub(super) fn null(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<bool> {
         let taken = fields.take(ber::prim(n));
         Ok(self.unbroken(taken)?.is_some())
     }
+
+    #[inline]
 
     pub(super) fn number4(
         &mut self,
@@ -190,6 +205,8 @@ impl<'a> Reader<'a> {
         let string = self.string(fields, tag & 0x1f)?;
         string.and_then(|s| s.as_ref().try_into().ok()).map_or_else(|| self.expected(at, what), Ok)
     }
+
+    #[inline]
 
     pub(super) fn number2(
         &mut self,

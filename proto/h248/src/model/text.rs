@@ -28,6 +28,7 @@ impl Text {
     }
 
     /// A copy of text, in place if it is short.
+    #[inline]
     pub fn copied(text: &str) -> Self {
         let mut octets = [0; INLINE];
         match octets.get_mut(..text.len()) {
@@ -40,6 +41,7 @@ impl Text {
     }
 
     /// A copy of ASCII octets, in place if there are few. Empty if some are not ASCII.
+    #[inline]
     pub(crate) fn ascii(word: &[u8]) -> Self {
         let mut octets = [0; INLINE];
         match octets.get_mut(..word.len()) {
@@ -76,6 +78,7 @@ impl Text {
     }
 
     /// The text.
+    #[inline]
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Held::Constant(text) => text,
@@ -86,6 +89,7 @@ impl Text {
     }
 
     /// Its octets.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Held::Constant(text) => text.as_bytes(),

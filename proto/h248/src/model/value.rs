@@ -66,6 +66,7 @@ pub(crate) const fn is_safe(octet: u8) -> bool {
 }
 
 /// Whether text may stand without quotes.
+#[inline]
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|octet| SAFE.get(usize::from(*octet)) == Some(&true))
 }
@@ -97,6 +98,7 @@ impl Value {
     }
 
     /// Its octets without quotes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Token(t) | Self::Quoted(t) => t.as_bytes(),

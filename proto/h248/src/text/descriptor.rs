@@ -188,7 +188,8 @@ fn local_control(s: &mut Scanner<'_>) -> Result<LocalControl> {
                 out.reserve_value.replace(on_or_off(s)?).is_some()
             }
             _ => {
-                property(s, &mut out.properties)?;
+                let word = s.take("a property", word)?;
+                property_of(s, at, word, &mut out.properties)?;
                 false
             }
         };
@@ -252,7 +253,8 @@ fn termination_state(s: &mut Scanner<'_>) -> Result<TerminationState> {
                 out.event_buffer.replace(control).is_some()
             }
             _ => {
-                property(s, &mut out.properties)?;
+                let word = s.take("a property", word)?;
+                property_of(s, at, word, &mut out.properties)?;
                 false
             }
         };
@@ -266,11 +268,15 @@ fn termination_state(s: &mut Scanner<'_>) -> Result<TerminationState> {
 }
 
 /// One property, appended; a second of the same name is refused (456).
-pub(super) fn property(s: &mut Scanner<'_>, into: &mut Vec<Property>) -> Result<()> {
+fn property(s: &mut Scanner<'_>, into: &mut Vec<Property>) -> Result<()> {
+    let word = s.word("a property")?;
+    property_of(s, s.at - word.len(), word, into)
+}
+
+/// A property whose name has been read.
+fn property_of(s: &mut Scanner<'_>, at: usize, word: &[u8], into: &mut Vec<Property>) -> Result<()> {
     s.count(into.len())?;
-    s.blank();
-    let at = s.at;
-    let name = s.name("a property")?;
+    let name = name(word);
     let value = parameter_value(s)?;
     if into.iter().any(|p| p.name == name) {
         return s.rule(at, 456, format!("{name} twice"));
