@@ -70,7 +70,6 @@ impl<'a> Elements<'a> {
     }
 
     #[inline]
-
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -242,7 +241,6 @@ impl Writer {
     }
 
     #[inline]
-
     fn length(&mut self, length: usize) {
         if length < 0x80 {
             self.out.push(length as u8);
@@ -292,13 +290,11 @@ impl Writer {
     }
 
     #[inline]
-
     pub(super) fn null(&mut self, tag: u8) {
         self.element(tag, &[]);
     }
 
     #[inline]
-
     pub(super) fn boolean(&mut self, tag: u8, on: bool) {
         self.element(tag, &[if on { 0xff } else { 0 }]);
     }

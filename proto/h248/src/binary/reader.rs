@@ -43,7 +43,6 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-
     fn unbroken<T>(&self, result: std::result::Result<T, Broken>) -> Result<T> {
         result.or_else(|broken| self.expected(broken.at, broken.expected))
     }
@@ -168,7 +167,6 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-
     pub(super) fn boolean(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<Option<bool>> {
         let at = fields.at;
         let taken = fields.take(ber::prim(n));
@@ -187,7 +185,6 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-
     pub(super) fn number4(
         &mut self,
         fields: &mut Elements<'a>,
@@ -207,7 +204,6 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-
     pub(super) fn number2(
         &mut self,
         fields: &mut Elements<'a>,

@@ -411,7 +411,11 @@ fn modem(s: &mut Scanner<'_>) -> Result<Modem> {
 
 /// `= name`, `= { value }` or `= name { value }`
 pub(super) fn digit_map(s: &mut Scanner<'_>) -> Result<DigitMap> {
-    s.equal()?;
+    // Erlang's megaco leaves `=` out before a value.
+    s.blank();
+    if s.peek() != Some(b'{') {
+        s.equal()?;
+    }
     let word = s.peek_word();
     s.at += word.len();
     let name = (!word.is_empty()).then(|| name(word));

@@ -30,7 +30,6 @@ static CLASS: [u8; 256] = {
 };
 
 #[inline]
-
 fn class(octet: u8) -> u8 {
     CLASS.get(usize::from(octet)).copied().unwrap_or(0)
 }
@@ -106,7 +105,6 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-
     pub(super) fn peek(&self) -> Option<u8> {
         self.input.get(self.at).copied()
     }
