@@ -153,9 +153,8 @@ fn otp_and_we_complete_each_others_transactions() {
     for (context, commands) in [(1, 1), (2, 8), (3, 1)] {
         let id = world.ask(context);
         let acknowledged = format!("acknowledged {context} ok");
-        let events = world.until(|events, lines| {
-            answer(events, id).is_some() && lines.iter().any(|line| *line == acknowledged)
-        });
+        let events =
+            world.until(|events, lines| answer(events, id).is_some() && lines.contains(&acknowledged));
         assert_eq!(answer(&events, id), Some(commands), "context {context}");
         assert_eq!(events.len(), 1, "{events:?}");
     }
