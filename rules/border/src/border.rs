@@ -119,7 +119,8 @@ impl Border {
     /// Ends every call towards both ends and gives its contexts back.
     pub fn end_calls(&mut self, now: Instant) {
         self.core.now = now;
-        let keys: Vec<_> = self.calls.keys().copied().collect();
+        let mut keys: Vec<_> = self.calls.keys().copied().collect();
+        keys.sort_unstable();
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::Stopping));
         }
@@ -638,7 +639,9 @@ impl Border {
 
     fn lost(&mut self, now: Instant, gateway: GatewayName, reason: LostReason) {
         let on = |call: &&Call| call.session.uses(&gateway, None);
-        let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        let mut keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        // In the order in which they began, so that a run can be repeated.
+        keys.sort_unstable();
         let (calls, announced) = (keys.len(), matches!(reason, LostReason::Forced | LostReason::HandedOff));
         self.core.events.push_back(Event::GatewayLost { gateway, calls, announced, reason });
         for key in keys {

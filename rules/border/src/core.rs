@@ -231,6 +231,10 @@ impl Core {
             }
             return;
         }
+        // 411 is all of it. The others ended the transaction at one termination; the next may be there.
+        if let (Some(430 | 431 | 435), Some(id)) = (error.map(|e| e.code), context.id()) {
+            self.sweep(&context.gateway.clone(), ContextId::Id(id));
+        }
         self.events.push_back(Event::MediaReleased {
             call_id,
             gateway: context.gateway.clone(),

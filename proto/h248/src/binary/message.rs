@@ -56,6 +56,7 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Message, Error> {
 /// termination whose name does not fit.
 pub fn print(message: &Message) -> Result<Vec<u8>> {
     let mut w = Writer::with_capacity(512);
+    w.first_version = message.version == 1;
     w.nest(SEQUENCE, |w| {
         if let Some(auth) = &message.auth {
             w.nest::<Unsayable>(cons(0), |w| {

@@ -258,7 +258,7 @@ impl Controller {
                 let shown = shown(body, &page, &found);
                 (found, shown)
             }
-            Err(Failure::Segmented) => (BTreeSet::new(), Shown::TooLarge),
+            Err(Failure::Segments) => (BTreeSet::new(), Shown::TooLarge),
             Err(_) => (BTreeSet::new(), Shown::Partly),
         };
         let mut lost = BTreeSet::new();

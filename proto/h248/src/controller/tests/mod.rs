@@ -421,6 +421,22 @@ fn a_refused_request_says_what_was_done_before() {
 }
 
 #[test]
+fn a_retirement_that_is_taken_back_loses_nothing() {
+    let mut net = Network::new(1, Transport::Datagram, |_, _| {});
+    net.run(5);
+    net.controllers[0].request(net.now, "access", add());
+    net.run(1);
+    net.gateway.retire(net.now, 905, Duration::from_secs(60));
+    net.run(1);
+    assert_eq!(net.controllers[0].available().count(), 0);
+    net.events();
+    net.gateway.resume(net.now);
+    net.run(1);
+    assert!(matches!(&net.events()[..], [Event::Registered { kept: true, .. }]));
+    assert_eq!((net.controllers[0].available().count(), net.controllers[0].contexts("access")), (1, 1));
+}
+
+#[test]
 fn leaving_is_told_and_commands_of_strangers_are_refused() {
     let mut net = Network::new(1, Transport::Datagram, |_, _| {});
     net.run(5);
