@@ -20,8 +20,10 @@ impl Encoding {
     /// Writes a message.
     ///
     /// # Errors
-    /// [`Unsayable`] for what has no binary form; text can say everything.
+    /// [`Unsayable`] for what has no binary form, which text always has, and for what the version of the
+    /// message does not have, by name.
     pub fn print(self, message: &Message) -> Result<Vec<u8>, Unsayable> {
+        message.check_version().map_err(|newer| binary::unsayable(newer.to_string()))?;
         match self {
             Self::Text(form) => Ok(text::print(message, form)),
             Self::Binary => binary::print(message),
@@ -36,6 +38,18 @@ impl Encoding {
 /// Those of [`text::parse`] and [`binary::parse`].
 pub fn parse(octets: &[u8], limits: &Limits) -> Result<Message, Error> {
     if is_binary(octets) { binary::parse(octets, limits) } else { text::parse(octets, limits) }
+}
+
+/// The octets of the transactions, one after the other, or of the message's Error descriptor.
+///
+/// # Errors
+/// As [`parse`], for what stands before them.
+pub(crate) fn body<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<&'a [u8], Error> {
+    if is_binary(octets) {
+        return binary::body(octets, limits);
+    }
+    let at = text::body_at(octets, limits)?;
+    Ok(octets.get(at..).unwrap_or_default())
 }
 
 /// Whether octets can only be a message in the binary encoding.

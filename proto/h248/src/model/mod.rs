@@ -9,8 +9,10 @@ mod command;
 mod events;
 mod media;
 mod names;
+mod secret;
 mod service;
 pub(crate) mod value;
+mod version;
 
 pub use command::{Command, CommandReply, Descriptor, Verb};
 pub use events::{
@@ -27,6 +29,7 @@ pub use service::{
     Selector, ServiceChange, ServiceChangeAddress,
 };
 pub use value::{ParameterValue, Property, Secret, Value};
+pub use version::Newer;
 
 /// A message (RFC 3525 §8.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
