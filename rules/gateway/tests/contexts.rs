@@ -279,3 +279,19 @@ fn all_contexts_wait_for_those_being_made() {
     assert!(replies[0].matches("Add = ").count() == 2 && replies[1].contains("Subtract = *"), "{replies:?}");
     rig.assert_empty();
 }
+
+/// H.248.10: the controller that asks hears before nothing more gets in.
+#[test]
+fn what_is_nearly_used_up_is_told() {
+    let mut rig = limited(|limits| (limits.contexts, limits.reserve) = (10, 0));
+    let reply = rig.ask("Context = - { Modify = ROOT { Events = 3 { chp/MGCon } } }");
+    assert!(!reply.contains("Error"), "{reply}");
+    for _ in 0..8 {
+        rig.ask(&format!("Context = $ {{ {} }}", add("a")));
+    }
+    assert!(rig.told.is_empty());
+    rig.ask(&format!("Context = $ {{ {} }}", add("a")));
+    assert!(rig.told[0].contains("chp/MGCon") && rig.told[0].contains("reduction = 20"), "{:?}", rig.told);
+    rig.ask("Context = * { W-Subtract = * { Audit { } } }");
+    assert!(rig.told[1].contains("reduction = 0"), "{:?}", rig.told);
+}
