@@ -70,9 +70,13 @@ impl Scene {
         self.gateway = self.lab.start("agw", command);
     }
 
+    pub fn signal_gateway(&mut self, name: &str) {
+        self.lab.process(self.gateway).signal(name);
+    }
+
     /// Lets the gateway end by itself.
     pub fn end_gateway(&mut self) {
-        self.lab.process(self.gateway).signal("TERM");
+        self.signal_gateway("TERM");
         let ended = self.lab.process(self.gateway).wait(PATIENCE);
         assert_eq!(ended, Some(0), "{}", self.lab.output("agw", "err"));
     }
@@ -94,9 +98,8 @@ pub struct Pair {
     pub context: String,
     pub access: String,
     pub core: String,
-    /// The gateway's addresses.
+    /// Where the gateway waits for alice.
     pub to_alice: SocketAddr,
-    pub to_bob: SocketAddr,
 }
 
 /// Adds both with everything left to the gateway; gates open, all events wanted.
@@ -126,7 +129,6 @@ pub fn add_pair(lab: &mut Lab, controller: &mut Peer, heartbeat: u32) -> Pair {
         access: ids[0].to_owned(),
         core: ids[1].to_owned(),
         to_alice: locals[0],
-        to_bob: locals[1],
     }
 }
 

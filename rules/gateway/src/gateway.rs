@@ -209,7 +209,7 @@ impl Gateway {
             self.core.root.notices.keep_lasting();
             return false;
         }
-        let Some((number, notice)) = self.core.root.notices.next() else { return false };
+        let Some((number, notice)) = self.core.next_notice() else { return false };
         let command = notice.command.clone();
         if !self.core.holds(notice.context, command.termination()) {
             return true;
@@ -232,7 +232,7 @@ impl Gateway {
             registration::Event::Reply { id, body } => {
                 // A controller that does not know a termination subtracts it by itself.
                 if let Outcome::Refused(context, termination, error) =
-                    self.core.root.notices.answered(id, &body)
+                    self.core.root.notices.answered(id, &body, self.core.limits.notices)
                 {
                     self.events.push_back(Event::NoticeRefused { context, termination, error });
                 }
