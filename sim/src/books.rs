@@ -107,9 +107,7 @@ impl World {
             match self.books.replies.get(&key) {
                 Some((at, body)) if self.now < *at + LONG => {
                     // A gateway that left or lost its controller executes nothing.
-                    let refused = |body: &ReplyBody| {
-                        matches!(body, ReplyBody::Error(e) if matches!(e.code, 503 | 504 | 505))
-                    };
+                    let refused = |body: &ReplyBody| matches!(body, ReplyBody::Error(e) if matches!(e.code, 503 | 504 | 505));
                     if *body != reply.body && !refused(body) && !refused(&reply.body) {
                         let text = format!("gateway{gateway} answers transaction {} in two ways", reply.id);
                         self.violation(text, vec![format!("= {}", reply.id)]);
