@@ -59,6 +59,12 @@ impl World {
             let fault = Fault::GatewayCrash { gateway: 0, loud: false };
             self.at(self.now + chaos / 2, Happening::Fault(fault));
         }
+        if self.setup.mutation == Some(crate::Mutation::BelieveEverybody) {
+            for second in (20..80).step_by(3) {
+                let fault = if second % 2 == 0 { Fault::Forgery } else { Fault::Replay };
+                self.at(self.now + Duration::from_secs(second), Happening::Fault(fault));
+            }
+        }
         for _ in 0..self.setup.faults {
             let at = self.now + self.dice.between(Duration::ZERO, chaos);
             let fault = self.any_fault();

@@ -2,12 +2,15 @@
 //! the name of others. They change nothing.
 
 use crate::borders::gateway_address;
+use crate::mutation::Mutation;
 use crate::network::{Direction, ends};
 use crate::setup::{BORDERS, GATEWAYS};
 use crate::trace::Node;
 use crate::world::{World, border_name, gateway_name};
 use carnet_border::{Load, Origin, Place};
 use carnet_h248::association::Transport;
+use carnet_h248::encoding;
+use carnet_h248::text::{Form, Limits, print};
 use carnet_h248::{
     ActionRequest, Command, ContextId, MId, Message, Method, ServiceChange, TerminationId, Transaction,
     TransactionId, TransactionRequest,
@@ -65,11 +68,14 @@ impl World {
 
     /// What has arrived lately arrives once more.
     pub fn replay(&mut self) {
-        for old in self.lately.0.clone() {
+        for mut old in self.lately.0.clone() {
             let lives = (self.borders[old.border].lives, self.gateways[old.gateway].lives);
             let (from, to) = ends(old.border, old.gateway, old.direction);
             if old.lives != lives || self.now > old.at + REMEMBERED || !self.is_up(to) {
                 continue;
+            }
+            if self.setup.mutation == Some(Mutation::BelieveEverybody) {
+                old.octets = renumbered(&old.octets);
             }
             let before = self.picture();
             self.trace.control(self.elapsed(), from, to, "replayed", &old.octets);
@@ -134,6 +140,9 @@ impl World {
         let origin = Origin { address: Some(gateway_address(99)), place: Place::Other };
         let listed = machine.gateway_of(&MId::domain("nobody.example.com")).is_some();
         let admitted = machine.admit_gateway(now, &name, origin, &message);
+        if self.setup.mutation == Some(Mutation::BelieveEverybody) {
+            machine.handle_gateway(now, &name, message);
+        }
         if listed || (admitted && self.setup.peers_named) {
             self.violation(format!("border{border} admits a stranger as gateway{gateway}"), Vec::new());
         }
@@ -150,4 +159,17 @@ fn request(mid: MId, id: u32, context: ContextId, command: Command) -> Message {
     let actions = vec![ActionRequest::new(context, vec![command])];
     let request = TransactionRequest { id: TransactionId(id), actions };
     Message::new(3, mid, vec![Transaction::Request(request)])
+}
+
+/// The same message with other transaction numbers.
+fn renumbered(octets: &[u8]) -> Vec<u8> {
+    let Ok(mut message) = encoding::parse(octets, &Limits::default()) else { return octets.to_vec() };
+    if let carnet_h248::Body::Transactions(list) = &mut message.body {
+        for transaction in list {
+            if let Transaction::Request(request) = transaction {
+                request.id = TransactionId(request.id.0 ^ 0x2000_0000);
+            }
+        }
+    }
+    print(&message, Form::Short)
 }
