@@ -202,6 +202,9 @@ impl Gateway {
     /// Carries requests to the core and its answers back, until both are quiet.
     fn settle(&mut self, now: Instant) {
         loop {
+            if let Some(demands) = self.core.root.demands() {
+                self.registration.set_demands(demands);
+            }
             if let Some(event) = self.registration.poll_event() {
                 self.control(now, event);
             } else if let Some(output) = self.core.output.pop_front() {
