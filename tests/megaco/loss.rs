@@ -117,7 +117,9 @@ fn many_contexts(wire: Wire, seed: u32) {
         assert!(start.elapsed() < PATIENCE, "it never registers");
     }
 
-    let side = |realm: &str| format!("A=ip/1/{realm}/${{M{{O{{ipdc/realm={realm}}},L{{\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}}}}}}");
+    let side = |realm: &str| {
+        format!("A=ip/1/{realm}/${{M{{O{{ipdc/realm={realm}}},L{{\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}}}}}}")
+    };
     let add = format!("C=${{{},{}}}", side("access"), side("core"));
     for _ in 0..CONTEXTS / AT_ONCE {
         let added = all(lab, &mut mgc, vec![add.clone(); AT_ONCE]);
@@ -135,7 +137,8 @@ fn many_contexts(wire: Wire, seed: u32) {
         for answer in all(lab, &mut mgc, made.iter().map(modify).collect()) {
             assert!(answer.contains("MF=") && !answer.contains("ER="), "{wire:?}: {answer}");
         }
-        let subtract = |(context, access, core): &(&str, &str, &str)| format!("C={context}{{S={access},S={core}}}");
+        let subtract =
+            |(context, access, core): &(&str, &str, &str)| format!("C={context}{{S={access},S={core}}}");
         for answer in all(lab, &mut mgc, made.iter().map(subtract).collect()) {
             assert!(answer.matches("S=").count() == 2 && !answer.contains("ER="), "{wire:?}: {answer}");
         }

@@ -193,7 +193,15 @@ impl Registration {
         match &self.state {
             State::Trying { request, .. } if *request == id => self.registered(now, &body),
             State::Leaving { request } if *request == id => self.left(now),
-            _ => self.events.push_back(Event::Reply { id, body }),
+            state => {
+                let registered = matches!(state, State::Registered);
+                let unknown = body.first_error().is_some_and(|error| error.code == 504);
+                self.events.push_back(Event::Reply { id, body });
+                // It has forgotten us, by a restart for instance: we are to say who we are again.
+                if registered && unknown {
+                    self.lose(now);
+                }
+            }
         }
     }
 

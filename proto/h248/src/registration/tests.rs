@@ -387,3 +387,29 @@ fn before_the_answer_requests_get_505_and_strangers_get_504() {
     assert!(rig.ask("alg1", 1, audit).contains("Reply=1{Error=505"));
     assert!(rig.ask("alg2", 1, audit).contains("Error=504"));
 }
+
+/// A controller that came back without its memory refuses what we report (error 504): silence would
+/// never show it.
+#[test]
+fn a_controller_that_forgot_us_is_told_again() {
+    let mut rig = Rig::new(&["alg1"], |_| {});
+    rig.answer("");
+    let notify = "Context = 7 { Notify = a { ObservedEvents = 1 { 20260301T08000000:g/cause } } }";
+    for (error, registers) in [(430, false), (504, true)] {
+        let Body::Transactions(list) = read(&format!("MEGACO/3 <a> Transaction = 1 {{ {notify} }}")).body
+        else {
+            panic!("a transaction")
+        };
+        let Some(Transaction::Request(request)) = list.into_iter().next() else { panic!("a request") };
+        rig.gateway.request(rig.now, request.actions).unwrap();
+        rig.collect();
+        let (to, id, _) = rig.asked.last().unwrap().clone();
+        let reply = format!(
+            "MEGACO/3 {to} Reply = {id} {{ Context = 7 {{ Notify = a {{ Error = {error} {{ \"no\" }} }} }} }}"
+        );
+        assert_eq!(rig.gateway.handle_message(rig.now, read(&reply)), None);
+        rig.collect();
+        let last = rig.tried().pop().unwrap();
+        assert_eq!(last == "alg1 Disconnected 900", registers, "{error}: {last}");
+    }
+}
