@@ -2,7 +2,7 @@
 %% What Erlang/OTP's BER encoding leaves to its user: names of packages it does not know, the encoding of
 %% each value by its own type inside its octet string (RFC 3525 A.2), and how termination names become
 %% octets. The configuration is `"controller"` for terminations named by Carnet's rule (levels of one, one,
-%% two and four octets), `"gateway"` for three levels of one octet, as the application has it by itself.
+%% two and four octets), `"gateway"` for eight levels of one octet.
 -module(h248_ber).
 
 -export([encode_message/3, decode_message/3, decode_mini_message/3]).
@@ -39,7 +39,7 @@ encode_action_requests(_, _, _) -> {error, not_implemented}.
 encode_action_reply(_, _, _) -> {error, not_implemented}.
 
 resolver(Role) ->
-    Levels = case Role of "controller" -> [8, 8, 16, 32]; "gateway" -> [8, 8, 8] end,
+    Levels = case Role of "controller" -> [8, 8, 16, 32]; "gateway" -> [8, 8, 8, 8, 8, 8, 8, 8] end,
     [{binary_name_resolver, {?MODULE, Levels}}].
 
 %% Packages beyond those of H.248.1: name, number, items as kind, name, number, type, parameters.
