@@ -10,6 +10,7 @@ mod events;
 mod media;
 mod names;
 mod service;
+mod text;
 pub(crate) mod value;
 mod version;
 
@@ -22,11 +23,12 @@ pub use media::{
     EventBufferControl, LocalControl, Media, ServiceState, SessionDescription, Statistic, Stream, StreamMode,
     TerminationState,
 };
-pub use names::{ContextId, MId, Name, RequestId, TerminationId, Text, TimeStamp, TransactionId};
+pub use names::{ContextId, MId, Name, RequestId, TerminationId, TimeStamp, TransactionId};
 pub use service::{
     Audit, AuditItem, AuditToken, ErrorDescriptor, Method, Modem, Mux, PackageVersion, Profile, Reason,
     Selector, ServiceChange, ServiceChangeAddress,
 };
+pub use text::Text;
 pub use value::{ParameterValue, Property, Secret, Value};
 pub use version::Newer;
 
