@@ -12,13 +12,15 @@
 //! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
 //!   without media.
 //! * `route`, `forward`, `registrar`: where requests go and what changes in them.
-//! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
+//! * `gateways`, `choice`, `interfaces`: gateways under control, which one takes a call, and by what.
+//! * `core`, `border`: shared tables, the machine.
 
 mod admission;
 mod answer;
 mod body;
 mod border;
 mod call;
+mod choice;
 mod config;
 mod context;
 mod core;
@@ -27,6 +29,7 @@ mod event;
 mod fork;
 mod forward;
 mod gateways;
+mod interfaces;
 mod offer;
 mod outside;
 mod pass;

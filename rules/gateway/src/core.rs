@@ -207,6 +207,11 @@ impl Core {
             && self.heartbeats.is_empty()
     }
 
+    /// Whether the transaction that creates the context is not answered yet.
+    pub(crate) fn is_in_the_making(&self, context: u32) -> bool {
+        self.runs.values().any(|run| run.action.as_ref().is_some_and(|a| a.created == Some(context)))
+    }
+
     pub(crate) fn new_pinhole(&mut self, group: u32) -> Pinhole {
         self.next_pinhole += 1;
         Pinhole { group, number: self.next_pinhole }

@@ -221,6 +221,9 @@ pub struct Registration {
     redirects: u32,
     current: Option<Link>,
     former: Vec<Former>,
+    /// Controllers that were lost or did not take us. To them we are silent; what they asked is
+    /// remembered.
+    resting: Vec<Link>,
     /// What the controller that took us answered: the profile, and where it wants our requests.
     agreed: (Option<Profile>, Option<ServiceChangeAddress>),
     /// The controller was told that service will end.
@@ -243,9 +246,10 @@ impl Registration {
             redirects: 0,
             current: None,
             former: Vec::new(),
+            resting: Vec::new(),
             agreed: (None, None),
             retiring: false,
-            next_number: 1,
+            next_number: 0,
             events: VecDeque::new(),
         }
     }

@@ -388,28 +388,52 @@ fn before_the_answer_requests_get_505_and_strangers_get_504() {
     assert!(rig.ask("alg2", 1, audit).contains("Error=504"));
 }
 
-/// A controller that came back without its memory refuses what we report (error 504): silence would
-/// never show it.
+/// It has started again faster than its silence was noticed, and refuses what it is told.
 #[test]
-fn a_controller_that_forgot_us_is_told_again() {
-    let mut rig = Rig::new(&["alg1"], |_| {});
+fn a_controller_that_knows_us_no_more_is_registered_with_anew() {
+    let mut rig = Rig::new(&["alg1", "alg2"], |_| ());
     rig.answer("");
-    let notify = "Context = 7 { Notify = a { ObservedEvents = 1 { 20260301T08000000:g/cause } } }";
-    for (error, registers) in [(430, false), (504, true)] {
-        let Body::Transactions(list) = read(&format!("MEGACO/3 <a> Transaction = 1 {{ {notify} }}")).body
-        else {
-            panic!("a transaction")
-        };
-        let Some(Transaction::Request(request)) = list.into_iter().next() else { panic!("a request") };
-        rig.gateway.request(rig.now, request.actions).unwrap();
+    let notify = |rig: &mut Rig, answer: &str| {
+        let observed = crate::ObservedEvents::new(crate::RequestId(1));
+        let command = Command::notify("ip/1/1".to_owned(), observed);
+        let actions = vec![ActionRequest::new(crate::ContextId::Id(7), vec![command])];
+        let id = rig.gateway.request(rig.now, actions).unwrap();
         rig.collect();
-        let (to, id, _) = rig.asked.last().unwrap().clone();
-        let reply = format!(
-            "MEGACO/3 {to} Reply = {id} {{ Context = 7 {{ Notify = a {{ Error = {error} {{ \"no\" }} }} }} }}"
-        );
+        let reply = format!("MEGACO/3 <alg1> Reply = {id} {{ Context = 7 {{ Notify = ip/1/1{answer} }} }}");
         assert_eq!(rig.gateway.handle_message(rig.now, read(&reply)), None);
         rig.collect();
-        let last = rig.tried().pop().unwrap();
-        assert_eq!(last == "alg1 Disconnected 900", registers, "{error}: {last}");
-    }
+    };
+    // A termination that it does not know is no such sign.
+    notify(&mut rig, " { Error = 430 { \"unknown\" } }");
+    assert!(rig.gateway.is_registered());
+    notify(&mut rig, " { Error = 504 { \"not registered\" } }");
+    assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    rig.answer("");
+    assert!(rig.gateway.is_registered());
+    assert!(rig.events().iter().any(|e| matches!(e, Event::Registered { kept: true, .. })));
+}
+
+/// RFC 3525 §D.1.2: at most once within LONG-TIMER, also when the gateway lost its controller meanwhile.
+#[test]
+fn what_was_asked_before_a_loss_is_not_executed_again() {
+    let mut rig = Rig::new(&["alg1"], |config| config.silence = Some(Duration::from_secs(10)));
+    rig.answer("");
+    let add = "Context = $ { Add = $ { Media { } } }";
+    assert_eq!(rig.ask("alg1", 40, add), "");
+    let [.., Event::Request { key, .. }] = &rig.events()[..] else { panic!() };
+    rig.gateway.reply(
+        rig.now,
+        *key,
+        ReplyBody::Actions(vec![crate::ActionReply::new(crate::ContextId::Id(7), vec![])]),
+    );
+    rig.wait(0);
+    rig.wait(11);
+    assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    rig.answer("");
+    assert!(rig.gateway.is_registered());
+    assert!(rig.ask("alg1", 40, add).contains("Reply=40{Context=7"));
+    assert!(!rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
+    // A new one is.
+    rig.ask("alg1", 41, add);
+    assert!(rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
 }
