@@ -226,11 +226,15 @@ pub fn well_formed(capture: &Path, wire: Wire) -> usize {
     // Of version 1 Wireshark knows the AuditReply of RFC 3015; RFC 3525 §A.2 has another.
     let old = "h248.auditValueReplyV1";
     let wrong = format!("(_ws.malformed || (h248 && _ws.expert.severity == error)) && !{old}");
-    let malformed = tshark(capture, &format!("{on} && {wrong}"), &["frame.number", "_ws.expert.message"], &[]);
+    let malformed =
+        tshark(capture, &format!("{on} && {wrong}"), &["frame.number", "_ws.expert.message"], &[]);
     assert!(malformed.is_empty(), "{wire:?}: {malformed:?}");
     let all = count(&format!("{on} && !icmp"));
     let read = count(&format!("{on} && {protocol} && !icmp"));
     // A segment of TCP may end inside a message.
-    assert!(read == all || wire.transport == "tcp" && read * 10 > all * 9, "{wire:?}: {read} of {all} are read");
+    assert!(
+        read == all || wire.transport == "tcp" && read * 10 > all * 9,
+        "{wire:?}: {read} of {all} are read"
+    );
     read
 }

@@ -61,7 +61,7 @@ async fn closed(events: &mut mpsc::Receiver<ControlEvent>) -> ControlPeer {
 async fn what_cannot_be_written_is_not_sent() {
     let (controller, mut heard) = open(listening(ControlTransport::Udp, "127.0.0.1"));
     let (gateway, _) = open(ControlConfig { encoding: Encoding::Binary, ..ControlConfig::default() });
-    let to = gateway.connect(ControlTransport::Udp, controller.listening()[0].address, None).unwrap();
+    let to = gateway.connect(ControlTransport::Udp, controller.listening()[0].address, None, None).unwrap();
     let command = Command::subtract("a-name-of-many-octets");
     let action = ActionRequest::new(ContextId::Id(1), vec![command]);
     let request = TransactionRequest { id: TransactionId(1), actions: vec![action] };
@@ -78,7 +78,7 @@ async fn there_and_back() {
         for (ip, encoding) in [("127.0.0.1", Encoding::Text(Form::Long)), ("::1", Encoding::Binary)] {
             let (controller, mut heard) = open(listening(transport, ip));
             let (gateway, mut answers) = open(ControlConfig { encoding, ..ControlConfig::default() });
-            let to = gateway.connect(transport, controller.listening()[0].address, None).unwrap();
+            let to = gateway.connect(transport, controller.listening()[0].address, None, None).unwrap();
             assert_eq!(to.is_reliable(), transport == ControlTransport::Tcp);
             for _ in 0..3 {
                 gateway.send(to, audit()).unwrap();
@@ -119,7 +119,7 @@ async fn a_role_that_does_not_read_is_lost() {
     assert_eq!(closed(&mut heard).await, peer);
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let peer = controller.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None).unwrap();
+    let peer = controller.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None, None).unwrap();
     let _held = silent.accept().await.unwrap();
     let mut sent = 0;
     while controller.send(peer, audit()).is_ok() {
@@ -136,7 +136,7 @@ async fn a_role_that_does_not_read_is_lost() {
 async fn a_controller_that_is_not_there() {
     let (gateway, mut events) = open(ControlConfig::default());
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let peer = gateway.connect(ControlTransport::Tcp, nobody, None).unwrap();
+    let peer = gateway.connect(ControlTransport::Tcp, nobody, None, None).unwrap();
     gateway.send(peer, audit()).unwrap();
     assert_eq!(closed(&mut events).await, peer);
     assert!(matches!(gateway.send(peer, audit()), Err(Error::Gone)));
@@ -198,13 +198,13 @@ async fn connections_are_counted() {
     let mut more = TcpStream::connect(address).await.unwrap();
     assert!(timeout(PATIENCE, more.read(&mut [0; 1])).await.unwrap().map_or(true, |n| n == 0));
     assert!(matches!(
-        controller.connect(ControlTransport::Tcp, address, None),
+        controller.connect(ControlTransport::Tcp, address, None, None),
         Err(Error::TooManyConnections(2))
     ));
     drop(peers);
     closed(&mut heard).await;
     closed(&mut heard).await;
-    let peer = controller.connect(ControlTransport::Tcp, address, None);
+    let peer = controller.connect(ControlTransport::Tcp, address, None, None);
     assert!(peer.is_ok());
 }
 
@@ -212,7 +212,7 @@ async fn connections_are_counted() {
 async fn the_last_message_goes_out() {
     let (controller, mut heard) = open(listening(ControlTransport::Tcp, "127.0.0.1"));
     let (gateway, _events) = open(ControlConfig::default());
-    let to = gateway.connect(ControlTransport::Tcp, controller.listening()[0].address, None).unwrap();
+    let to = gateway.connect(ControlTransport::Tcp, controller.listening()[0].address, None, None).unwrap();
     gateway.send(to, audit()).unwrap();
     message(&mut heard).await;
     gateway.send(to, audit()).unwrap();

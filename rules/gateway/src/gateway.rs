@@ -146,6 +146,15 @@ impl Gateway {
         refusal
     }
 
+    /// [`handle_message`](Self::handle_message) for one that came by a way that nobody else can read: keys
+    /// are taken from it whatever [`Config::protected`] says.
+    pub fn handle_protected(&mut self, now: Instant, message: Message) -> Option<Message> {
+        let all = std::mem::replace(&mut self.protected, true);
+        let refusal = self.handle_message(now, message);
+        self.protected = all;
+        refusal
+    }
+
     /// Takes what the controller sent and could not be decoded.
     pub fn handle_undecodable(&mut self, now: Instant, error: &carnet_h248::Error) {
         self.registration.handle_undecodable(now, error);
@@ -193,6 +202,9 @@ impl Gateway {
     /// Carries requests to the core and its answers back, until both are quiet.
     fn settle(&mut self, now: Instant) {
         loop {
+            if let Some(demands) = self.core.root.demands() {
+                self.registration.set_demands(demands);
+            }
             if let Some(event) = self.registration.poll_event() {
                 self.control(now, event);
             } else if let Some(output) = self.core.output.pop_front() {
@@ -209,7 +221,7 @@ impl Gateway {
             self.core.root.notices.keep_lasting();
             return false;
         }
-        let Some((number, notice)) = self.core.root.notices.next() else { return false };
+        let Some((number, notice)) = self.core.next_notice() else { return false };
         let command = notice.command.clone();
         if !self.core.holds(notice.context, command.termination()) {
             return true;
@@ -232,7 +244,7 @@ impl Gateway {
             registration::Event::Reply { id, body } => {
                 // A controller that does not know a termination subtracts it by itself.
                 if let Outcome::Refused(context, termination, error) =
-                    self.core.root.notices.answered(id, &body)
+                    self.core.root.notices.answered(id, &body, self.core.limits.notices)
                 {
                     self.events.push_back(Event::NoticeRefused { context, termination, error });
                 }

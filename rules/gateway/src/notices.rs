@@ -10,10 +10,15 @@
 use std::collections::BTreeMap;
 
 use carnet_h248::association::Failure;
-use carnet_h248::{Command, ContextId, ErrorDescriptor, ObservedEvents, ReplyBody, TransactionId, Verb};
+use carnet_h248::{
+    Command, ContextId, ErrorDescriptor, ObservedEvents, ReplyBody, TerminationId, TransactionId, Verb,
+};
 
 /// Notices sent and not answered. More wait for their turn.
 const MOST_SENT: usize = 256;
+
+/// Command received from an unauthorized entity (H.248.8).
+const UNAUTHORIZED: u16 = 504;
 
 /// Something to be told.
 #[derive(Debug, Clone)]
@@ -22,6 +27,8 @@ pub(crate) struct Notice {
     pub(crate) command: Command,
     /// Worth telling later, when there is no controller now.
     pub(crate) lasting: bool,
+    /// A controller that did not know the gateway was asked already.
+    pub(crate) disowned: bool,
 }
 
 /// How a controller took a notice.
@@ -29,8 +36,8 @@ pub(crate) struct Notice {
 pub(crate) enum Outcome {
     Heard,
     /// It refused it: about what, and why.
-    Refused(ContextId, carnet_h248::TerminationId, ErrorDescriptor),
-    /// Not one of ours.
+    Refused(ContextId, TerminationId, ErrorDescriptor),
+    /// Not one of ours, or nobody has heard it yet.
     Unknown,
 }
 
@@ -56,9 +63,14 @@ impl Notices {
         }
     }
 
-    /// The next one to be sent, unless so many are out that it has to wait.
-    pub(crate) fn next(&mut self) -> Option<(u64, Notice)> {
-        if self.full || self.sent.len() >= MOST_SENT { None } else { self.waiting.pop_first() }
+    /// Those that can be sent now, in order; none while so many are out that they have to wait.
+    pub(crate) fn sendable(&self) -> impl Iterator<Item = (u64, &Notice)> {
+        let room = !self.full && self.sent.len() < MOST_SENT;
+        self.waiting.iter().filter(move |_| room).map(|(number, notice)| (*number, notice))
+    }
+
+    pub(crate) fn take(&mut self, number: u64) -> Option<(u64, Notice)> {
+        self.waiting.remove_entry(&number)
     }
 
     /// It was sent under that number.
@@ -83,11 +95,18 @@ impl Notices {
         self.waiting.retain(|_, notice| notice.lasting);
     }
 
-    pub(crate) fn answered(&mut self, id: TransactionId, body: &ReplyBody) -> Outcome {
+    pub(crate) fn answered(&mut self, id: TransactionId, body: &ReplyBody, most: usize) -> Outcome {
         self.full = false;
-        let Some((_, notice)) = self.sent.remove(&id) else { return Outcome::Unknown };
+        let Some((number, mut notice)) = self.sent.remove(&id) else { return Outcome::Unknown };
         match body.first_error() {
             None => Outcome::Heard,
+            // A controller that does not know this gateway has not heard it: whoever controls it next
+            // does. Once, lest the two go round in circles.
+            Some(error) if error.code == UNAUTHORIZED && !notice.disowned => {
+                notice.disowned = true;
+                self.back(number, notice, most);
+                Outcome::Unknown
+            }
             Some(error) => {
                 Outcome::Refused(notice.context, notice.command.termination().clone(), error.clone())
             }
@@ -99,7 +118,8 @@ impl Notices {
     pub(crate) fn failed(&mut self, id: TransactionId, reason: Failure, most: usize) {
         self.full = reason == Failure::TooMany;
         let Some((number, notice)) = self.sent.remove(&id) else { return };
-        if matches!(reason, Failure::TimedOut | Failure::TooMany | Failure::Closed) {
+        // What cannot be sent would not go another time either.
+        if !matches!(reason, Failure::TooBig | Failure::Unsayable) {
             self.back(number, notice, most);
         }
     }
@@ -108,7 +128,7 @@ impl Notices {
     pub(crate) fn observed<'a>(
         &'a self,
         context: ContextId,
-        termination: &'a carnet_h248::TerminationId,
+        termination: &'a TerminationId,
     ) -> impl Iterator<Item = &'a ObservedEvents> {
         let here = move |n: &&Notice| {
             n.context == context && n.command.verb == Verb::Notify && n.command.termination() == termination

@@ -154,8 +154,17 @@ impl Core {
 
     /// Takes a Notify or ServiceChange up to be told.
     pub(crate) fn take_notice(&mut self, context: ContextId, command: Command, lasting: bool) {
-        self.root.notices.push(Notice { context, command, lasting }, self.limits.notices);
+        let notice = Notice { context, command, lasting, disowned: false };
+        self.root.notices.push(notice, self.limits.notices);
         self.tell_dropped();
+    }
+
+    /// The next notice to be sent. One of a context whose Add is not answered yet waits for the answer: the
+    /// controller cannot know the context before.
+    pub(crate) fn next_notice(&mut self) -> Option<(u64, Notice)> {
+        let known = |notice: &Notice| notice.context.id().is_none_or(|id| !self.is_in_the_making(id));
+        let number = self.root.notices.sendable().find(|(_, notice)| known(notice))?.0;
+        self.root.notices.take(number)
     }
 
     pub(crate) fn tell_dropped(&mut self) {

@@ -169,7 +169,8 @@ proptest! {
 fn a_context_in_the_making_has_no_heartbeat() {
     let mut rig = Rig::alg();
     rig.engine.slow = true;
-    let media = "Media { Stream = 1 { LocalControl { Mode = Inactive }, Local { v=0\nc=IN IP4 $\nm=- $ TCP -\n } } }";
+    let media =
+        "Media { Stream = 1 { LocalControl { Mode = Inactive }, Local { v=0\nc=IN IP4 $\nm=- $ TCP -\n } } }";
     let add = format!("Add = $ {{ {media}, Events = 1 {{ hangterm/thb {{ timerx = 5 }} }} }}");
     assert_eq!(rig.ask(&format!("Context = $ {{ {add}, {add} }}")), "");
     rig.answer();

@@ -182,7 +182,7 @@ fn an_event_may_reset_the_others() {
 /// but for what repeats by itself and what is about terminations that are gone.
 #[test]
 fn what_nobody_heard_is_told_to_who_comes_back() {
-    let mut rig = alg1(|config| config.registration.silence = Some(Duration::from_secs(10)));
+    let mut rig = alg1(|config| config.registration.idle = Some(Duration::from_secs(10)));
     let (.., one) = watched(&mut rig, "g/cause, hangterm/thb { timerx = 5 }");
     let (.., two) = watched(&mut rig, "tcpbcc/BNCChange");
     rig.mute = true;
@@ -211,7 +211,7 @@ fn what_nobody_heard_is_told_to_who_comes_back() {
 
 #[test]
 fn a_cold_start_forgets_what_waited() {
-    let mut rig = alg1(|config| config.registration.silence = Some(Duration::from_secs(10)));
+    let mut rig = alg1(|config| config.registration.idle = Some(Duration::from_secs(10)));
     let (.., hole) = watched(&mut rig, "g/cause");
     rig.mute = true;
     rig.wait(Duration::from_secs(12));
@@ -228,7 +228,7 @@ fn a_cold_start_forgets_what_waited() {
 #[test]
 fn what_waits_is_bounded() {
     let mut rig = alg1(|config| {
-        config.registration.silence = Some(Duration::from_secs(10));
+        config.registration.idle = Some(Duration::from_secs(10));
         config.limits.notices = 5;
     });
     let (.., hole) = watched(&mut rig, "tcpbcc/BNCChange");
@@ -276,6 +276,45 @@ fn many_at_once_go_out_in_turn() {
         rig.send(rig::read(&reply));
     }
     assert_eq!(rig.told.len(), 20);
+}
+
+/// A controller that answers 504 has started again: what it refused it hears when it has taken us.
+#[test]
+fn a_controller_that_forgot_us_hears_it_later() {
+    let mut rig = Rig::alg();
+    let (.., hole) = watched(&mut rig, "g/cause");
+    rig.gateway.handle_media(rig.now, down(hole));
+    let (_, message) = rig.gateway.poll_transmit().unwrap();
+    let [carnet_h248::Transaction::Request(request)] = message.transactions() else { panic!() };
+    let refusal = "Error = 504 { \"who are you?\" }";
+    let reply = format!("MEGACO/3 <alg1.access.example> Reply = {} {{ {refusal} }}", request.id);
+    rig.send(rig::read(&reply));
+    assert!(rig.announced.last().unwrap().contains("Disconnected"), "{:?}", rig.announced);
+    assert_eq!(names(&rig), ["g/cause"]);
+    assert!(!rig.events().iter().any(|e| matches!(e, Told::NoticeRefused { .. })));
+    // One that takes us and does not know us all the same is not asked for ever.
+    rig.refuse = Some(504);
+    rig.media(down(hole));
+    assert!(rig.gateway.registration().is_registered());
+    assert_eq!(rig.told.len(), 3);
+    assert!(rig.events().iter().any(|e| matches!(e, Told::NoticeRefused { .. })));
+}
+
+/// The engine is slow, and a peer is there before the controller knows of the context.
+#[test]
+fn nothing_is_told_of_a_context_before_its_add_is_answered() {
+    let mut rig = Rig::alg();
+    rig.engine.slow = true;
+    let sdp = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP -\na=setup:passive\n}\n";
+    let one = format!("Media {{ Stream = 1 {{ LocalControl {{ Mode = SendReceive }}, {sdp} }} }}");
+    let add = format!("Add = ip/1/a/$ {{ {one}, Events = 7 {{ tcpbcc/BNCChange }} }}");
+    assert_eq!(rig.ask(&format!("Context = $ {{ {add}, {add} }}")), "");
+    assert!(rig.answer().is_empty());
+    let hole = rig.engine.pinhole(30_000);
+    rig.media(up(hole));
+    assert!(rig.told.is_empty());
+    assert_eq!(rig.answer().len(), 1);
+    assert_eq!(names(&rig), ["tcpbcc/BNCChange"]);
 }
 
 #[test]

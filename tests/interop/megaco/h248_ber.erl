@@ -149,8 +149,12 @@ back(Number) -> case lists:keyfind(Number, 2, words()) of {Word, _} -> Word; fal
 bits([Wild], _) when Wild =:= $$; Wild =:= $* -> [Wild];
 bits(Digits, Size) -> lists:flatten(io_lib:format("~*.2.0b", [Size, list_to_integer(Digits)])).
 
-number([Wild]) when Wild =:= $$; Wild =:= $* -> [Wild];
-number(Bits) -> integer_to_list(list_to_integer(Bits, 2)).
+%% The application reads a wildcard of one level into the level before it.
+number(Bits) ->
+    case [Wild || Wild <- Bits, Wild =:= $$ orelse Wild =:= $*] of
+        [] -> integer_to_list(list_to_integer(Bits, 2));
+        [Wild | _] -> [Wild]
+    end.
 
 owner(event_parameter) -> event;
 owner(signal_parameter) -> signal.

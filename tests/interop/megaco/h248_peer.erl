@@ -153,12 +153,20 @@ handle_trans_request(Connection, Version, Actions) ->
         {[], []} ->
             megaco:update_conn_info(Connection, protocol_version, version()),
             case get(role, "controller") of
-                "controller" -> {discard_ack, [controller(Action) || Action <- Actions]};
+                "controller" -> {discard_ack, controller(Connection, Actions)};
                 "gateway" -> {discard_ack, lists:append([h248_gateway:execute(Action) || Action <- Actions])}
             end
     end.
 
-%% A controller says yes to ServiceChange and Notify.
+%% A controller says yes to ServiceChange, and to Notify of whoever has registered.
+controller(Connection, Actions) ->
+    Commands = [element(2, Command) || Action <- Actions, Command <- element(5, Action)],
+    [ets:insert(?MODULE, {{registered, Connection}, true}) || {serviceChangeReq, _} <- Commands],
+    case ets:member(?MODULE, {registered, Connection}) of
+        true -> [controller(Action) || Action <- Actions];
+        false -> {'ErrorDescriptor', 504, "Command Received from unauthorized entity"}
+    end.
+
 controller(Action) ->
     Commands = [answer(element(2, Command)) || Command <- element(5, Action)],
     {'ActionReply', element(2, Action), asn1_NOVALUE, asn1_NOVALUE, Commands}.

@@ -60,7 +60,7 @@ fn grouped<'a>(selectors: impl Iterator<Item = &'a Selector>) -> Vec<Selector> {
     for selector in selectors {
         match all.iter_mut().find(|s| s.name == selector.name && s.value == selector.value) {
             Some(known) => {
-                known.inside.get_or_insert_default().extend(selector.inside.iter().flatten().cloned())
+                known.inside.get_or_insert_default().extend(selector.inside.iter().flatten().cloned());
             }
             None => all.push(selector.clone()),
         }

@@ -219,7 +219,12 @@ impl Rig {
                 for transaction in message.transactions() {
                     match transaction {
                         Transaction::Reply(reply) => replies.push(reply.clone()),
-                        Transaction::Request(request) => self.take_request(&to, request, &message),
+                        Transaction::Request(request) => {
+                            // By itself, whatever else is in the message.
+                            let alone = vec![Transaction::Request(request.clone())];
+                            let alone = Message::new(message.version, message.mid.clone(), alone);
+                            self.take_request(&to, request, &alone);
+                        }
                         _ => {}
                     }
                 }

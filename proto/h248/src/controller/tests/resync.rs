@@ -114,7 +114,7 @@ fn what_a_lost_answer_left_behind_is_found() {
     pair.held.clear();
     pair.hold = |_| false;
     let id = *pair.controller.gateways["access"].requests.keys().next().unwrap();
-    pair.controller.replied(pair.now, "access", id, Err(Failure::Segmented));
+    pair.controller.replied(pair.now, "access", id, Err(Failure::Segments));
     assert!(
         pair.take()
             .iter()
