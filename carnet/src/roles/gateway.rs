@@ -112,6 +112,7 @@ pub fn start(
     let mut limits = Limits::default();
     limits.contexts = section.max_contexts;
     config.limits = limits;
+    config.realms = section.realm.keys().cloned().collect();
     let now = Instant::now();
     let mut gateway = Gateway::new(config, &mut OsRandom, now, SystemTime::now());
     gateway.start(now, COLD_BOOT);

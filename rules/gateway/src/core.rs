@@ -113,6 +113,7 @@ impl Core {
         self.next_run += 1;
         let run = Run { origin, claims, actions: actions.into(), action: None, replies: Vec::new() };
         self.runs.insert(id, run);
+        self.meet_load(now);
         if busy {
             self.waiting.push_back(id);
         } else {
@@ -303,6 +304,7 @@ impl Core {
         }
         let body = ReplyBody::Actions(run.replies);
         self.output.push_back(Output::Reply { origin: run.origin, body });
+        self.meet_load(now);
         self.wake(now);
     }
 

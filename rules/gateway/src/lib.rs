@@ -12,6 +12,7 @@
 mod action;
 mod apply;
 mod audit;
+mod choice;
 mod context;
 mod control;
 mod core;

@@ -2,7 +2,7 @@
 //! meets overload (H.248.11), `chp/MGCon` with the share of traffic to hold back (H.248.10).
 //!
 //! The program says what the load is ([`crate::Gateway::set_load`]): 100 percent is all that the gateway
-//! can do, more means that work piles up. Leaves out: what to do with the traffic, which is the
+//! can do, more means that work piles up. What the gateway counts by itself ([`crate::Load`]) is added. Leaves out: what to do with the traffic, which is the
 //! controller's part.
 
 use std::time::Instant;
@@ -24,6 +24,8 @@ pub(crate) struct Load {
     overloaded: bool,
     /// Share of the traffic that the controller is to hold back, in percent, in steps of 10.
     reduction: u32,
+    /// What the program said last.
+    said: u32,
 }
 
 impl Load {
@@ -48,7 +50,15 @@ fn reduction(percent: u32) -> u32 {
 
 impl Core {
     pub(crate) fn set_load(&mut self, now: Instant, percent: u32) {
-        if self.root.load.measure(percent) {
+        self.root.load.said = percent;
+        self.meet_load(now);
+    }
+
+    /// What the program says of the load counts, and so does what is nearly used up here: contexts, and
+    /// transactions that wait.
+    pub(crate) fn meet_load(&mut self, now: Instant) {
+        let own = u32::from(self.load().percent());
+        if self.root.load.measure(self.root.load.said.max(own)) {
             self.tell_congestion(now);
         }
     }
