@@ -58,8 +58,10 @@ impl World {
             self.plan_call(at, longest);
         }
         if self.setup.mutation == Some(crate::Mutation::AnswerForTheDead) {
-            let fault = Fault::GatewayCrash { gateway: 0, loud: false };
-            self.at(self.now + chaos / 2, Happening::Fault(fault));
+            for (gateway, share) in (0..GATEWAYS).zip(2..) {
+                let fault = Fault::GatewayCrash { gateway, loud: false };
+                self.at(self.now + chaos * share / 5, Happening::Fault(fault));
+            }
         }
         if self.setup.mutation == Some(crate::Mutation::BelieveEverybody) {
             for second in (20..80).step_by(3) {
