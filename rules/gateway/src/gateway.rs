@@ -147,6 +147,15 @@ impl Gateway {
         refusal
     }
 
+    /// [`handle_message`](Self::handle_message) for one that came by a way that nobody else can read: keys
+    /// are taken from it whatever [`Config::protected`] says.
+    pub fn handle_protected(&mut self, now: Instant, message: Message) -> Option<Message> {
+        let all = std::mem::replace(&mut self.protected, true);
+        let refusal = self.handle_message(now, message);
+        self.protected = all;
+        refusal
+    }
+
     /// Takes what the controller sent and could not be decoded.
     pub fn handle_undecodable(&mut self, now: Instant, error: &carnet_h248::Error) {
         self.registration.handle_undecodable(now, error);
