@@ -14,6 +14,7 @@ mod load;
 mod meddler;
 mod network;
 mod parallel;
+mod protection;
 mod registrar;
 mod sealed;
 mod stopping;

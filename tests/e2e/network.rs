@@ -140,7 +140,7 @@ fn must(command: &mut Command) {
 }
 
 /// A self-signed certificate `NAME.pem` with its key `NAME.key`, for these subject names.
-fn certificate(lab: &Lab, name: &str, subjects: &str) {
+pub fn certificate(lab: &Lab, name: &str, subjects: &str) {
     must(
         Command::new("openssl")
             .current_dir(lab.directory())

@@ -4,16 +4,17 @@
 
 use super::place::{Source, wrong};
 use crate::kms;
-use crate::roles::tls;
+use crate::roles::{control, tls};
 use carnet_ops::config::{
-    BorderRole, BorderSection, Config, ConfigError, GatewayRole, GatewaySection, IpVersion, Proto,
-    RegistrarMode, TlsSection,
+    AuthenticationSection, BorderRole, BorderSection, Config, ConfigError, ControlProto, ControlTlsSection,
+    GatewayRole, GatewaySection, IpVersion, Proto, RegistrarMode, TlsSection,
 };
 use carnet_sip::{Scheme, Transport, Uri};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use toml::Spanned;
 
 type Checked = Result<(), Box<ConfigError>>;
 
@@ -22,10 +23,22 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
     carnet_ops::log::check(&config.log.level)
         .map_err(|e| source.complain(&["log", "level"], &format!("not a filter for the log: {e}")))?;
     for (name, border) in &config.border {
+        let settings = border.as_ref().control.as_ref();
+        let path = |key| vec!["border", name, "control", key];
+        check_control_tls(source, &path("tls"), settings.tls.as_ref(), None, &settings.gateways)?;
+        check_authentication(source, &path("authentication"), settings.authentication.as_ref())?;
         check_border(source, name, border.as_ref())?;
         check_media(source, config, name, border.as_ref())?;
     }
     for (name, gateway) in &config.gateway {
+        let settings = gateway.as_ref();
+        let controllers = settings.controllers.as_ref().iter();
+        let controllers: Vec<_> = controllers.map(|controller| controller.name().to_owned()).collect();
+        let path = |key| vec!["gateway", name, key];
+        let own = Some(name.as_str());
+        check_control_tls(source, &path("control-tls"), settings.control_tls.as_ref(), own, &controllers)?;
+        let authentication = settings.control_authentication.as_ref();
+        check_authentication(source, &path("control-authentication"), authentication)?;
         check_gateway(source, name, gateway.as_ref())?;
     }
     check_ports(source, config)?;
@@ -196,6 +209,31 @@ fn check_tls(source: &Source<'_>, path: &[&str], section: &TlsSection) -> Checke
     tls::sip(section).map(drop).map_err(|e| complain("ca", e))
 }
 
+/// The files of `control.tls` hold what they should.
+fn check_control_tls(
+    source: &Source<'_>,
+    path: &[&str],
+    section: Option<&Spanned<ControlTlsSection>>,
+    own: Option<&str>,
+    peers: &[String],
+) -> Checked {
+    let Some(section) = section.map(|section| section.as_ref()) else { return Ok(()) };
+    let key = if section.psk.is_some() { "psk" } else { "certificate" };
+    let complain = |e: String| source.complain(&[path, &[key]].concat(), &e);
+    control::tls(section, own, peers).map(drop).map_err(complain)
+}
+
+/// So do those of `control.authentication`.
+fn check_authentication(
+    source: &Source<'_>,
+    path: &[&str],
+    section: Option<&Spanned<AuthenticationSection>>,
+) -> Checked {
+    let Some(section) = section else { return Ok(()) };
+    let complain = |e: String| source.complain(&[path, &["keys"]].concat(), &e);
+    control::authentication(section.as_ref()).map(drop).map_err(complain)
+}
+
 /// No two sockets at one address.
 fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
     let mut taken = BTreeMap::new();
@@ -215,7 +253,10 @@ fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
         }
         for (index, bind) in border.control.as_ref().listen.iter().enumerate() {
             let path = ["border", name, "control", "listen", &index.to_string()];
-            take(bind.proto == Proto::Udp, bind.address, &path)?;
+            let bind = bind.as_ref();
+            if bind.proto != ControlProto::Sctp {
+                take(bind.proto == ControlProto::Udp, bind.address, &path)?;
+            }
         }
     }
     config.kms.as_ref().map_or(Ok(()), |kms| take(false, kms.as_ref().listen.0, &["kms", "listen"]))

@@ -1,20 +1,19 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
+use super::control::{self, Courtesy};
 use super::{Ending, Observer, Seen, Start, StartError, encoding};
 use carnet_border::{
     Border, Config, Family, Gateway, GatewayName, Limits, Network, Origin, Out, Place, Policy, Prefix,
     Registration, Route, Timers, Transport, User,
 };
 use carnet_h248::association;
-use carnet_h248::{ErrorDescriptor, MId, Message, Profile};
-use carnet_net::h248::{
-    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
-};
+use carnet_h248::{ErrorDescriptor, MId, Message, Profile, ServiceChangeAddress};
+use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{
-    BorderRole, BorderSection, Config as Whole, Digest, GatewayRole, IpVersion, NetworkSection, Proto,
-    RegistrarMode, RegistrarSection, Transport248,
+    BorderRole, BorderSection, Config as Whole, ControlProto, Digest, GatewayRole, IpVersion, NetworkSection,
+    Proto, RegistrarMode, RegistrarSection, Transport248,
 };
 use carnet_sip::{Algorithm, Password};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
@@ -29,8 +28,7 @@ struct Running {
     sip: SipSockets,
     control: ControlSockets,
     ways: HashMap<GatewayName, ControlPeer>,
-    /// When a gateway nobody knows was last logged.
-    stranger: Option<Instant>,
+    courtesy: Courtesy,
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -58,13 +56,21 @@ pub fn start(
     let tls = section.tls.as_ref().map(sip_tls).transpose().map_err(|e| fail(&e))?;
     let (sip, sip_events) =
         SipSockets::open(SipConfig { listen, tls, ..SipConfig::default() }, &token).map_err(|e| fail(&e))?;
-    let listen = section.control.as_ref().listen.iter().map(|bind| {
-        let transport = if bind.proto == Proto::Udp { ControlTransport::Udp } else { ControlTransport::Tcp };
-        ControlListen { transport, address: bind.address }
+    let settings = section.control.as_ref();
+    let listen = settings.listen.iter().map(|bind| {
+        let bind = bind.as_ref();
+        ControlListen { transport: control::transport(bind.proto), address: bind.address }
     });
+    let tls = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
+    let authentication = settings.authentication.as_ref();
+    let authentication = authentication.map(|a| control::authentication(a.as_ref())).transpose();
     let control = ControlConfig {
+        mid: Some(MId::domain(name.to_owned())),
         listen: listen.collect(),
-        encoding: encoding(section.control.as_ref().encoding),
+        encoding: encoding(settings.encoding),
+        tls: tls.transpose().map_err(|e| fail(&e))?,
+        authentication: authentication.map_err(|e| fail(&e))?,
+        protected: settings.protected,
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
@@ -75,7 +81,7 @@ pub fn start(
         sip,
         control,
         ways: HashMap::new(),
-        stranger: None,
+        courtesy: Courtesy::new(Instant::now()),
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
@@ -145,30 +151,12 @@ impl Running {
     fn control(&mut self, event: ControlEvent) {
         let now = Instant::now();
         match event {
-            ControlEvent::Message { peer, message } => {
-                let Some(gateway) = self.machine.border.gateway_of(&message.mid).cloned() else {
-                    /// Whoever sends many of them does not fill the log.
-                    const QUIET: Duration = Duration::from_secs(10);
-                    if self.stranger.is_none_or(|last| now >= last + QUIET) {
-                        self.stranger = Some(now);
-                        tracing::warn!(border = self.name, mid = %message.mid, "a gateway that is not ours");
-                    }
-                    let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
-                    let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
-                    let _ = self.control.send(peer, refusal);
-                    return;
-                };
-                let origin = origin(self.ways.get(&gateway).copied(), peer);
-                if !self.machine.border.admit_gateway(now, &gateway, origin, &message) {
-                    return;
-                }
-                if self.ways.insert(gateway.clone(), peer) != Some(peer) {
-                    self.machine.border.gateway_connected(now, &gateway);
-                }
-                self.machine.border.handle_gateway(now, &gateway, message);
-            }
+            ControlEvent::Message { peer, message } => self.message(now, peer, message),
             ControlEvent::Undecodable { peer, error } => {
-                if let Some(gateway) = self.gateway_at(peer) {
+                // Anybody can write a gateway's address on a datagram: so few are answered.
+                if let Some(gateway) = self.gateway_at(peer)
+                    && (peer.is_reliable() || self.courtesy.answers(now))
+                {
                     self.machine.border.handle_undecodable(now, &gateway, &error);
                 }
             }
@@ -178,7 +166,42 @@ impl Running {
                     self.machine.border.gateway_lost(now, &gateway);
                 }
             }
+            ControlEvent::Refused { .. } | ControlEvent::Resolved { .. } => {}
         }
+    }
+
+    fn message(&mut self, now: Instant, peer: ControlPeer, message: Message) {
+        let Some(gateway) = self.machine.border.gateway_of(&message.mid).cloned() else {
+            if self.courtesy.tells(now) {
+                let from = peer.address();
+                tracing::warn!(border = self.name, mid = %message.mid, ?from, "a gateway that is not ours");
+            }
+            // A message error is never answered, lest two sides refuse each other for ever.
+            if message.transactions().is_empty() || !self.courtesy.answers(now) {
+                return;
+            }
+            let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
+            let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
+            let _ = self.control.send(peer, refusal);
+            return;
+        };
+        let known = self.ways.get(&gateway).copied();
+        let given = self.machine.border.service_change_address(&gateway).cloned();
+        let elsewhere = known.and_then(|known| elsewhere(known, given.as_ref()?));
+        let origin = if elsewhere == Some(peer) {
+            Origin { address: peer.address().map(|a| a.ip()), place: Place::Usual }
+        } else {
+            origin(known, peer)
+        };
+        if !self.machine.border.admit_gateway(now, &gateway, origin, &message) {
+            return;
+        }
+        // What answers does not say where it is answered from: requests do (RFC 3525 §7.2.8).
+        let moves = known.is_none() || control::asks(&message);
+        if moves && self.ways.insert(gateway.clone(), peer) != Some(peer) {
+            self.machine.border.gateway_connected(now, &gateway);
+        }
+        self.machine.border.handle_gateway(now, &gateway, message);
     }
 
     fn gateway_at(&self, peer: ControlPeer) -> Option<GatewayName> {
@@ -189,15 +212,32 @@ impl Running {
         self.sip.flush(Instant::now(), &mut self.machine);
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
-            let Some(peer) = self.ways.get(&gateway) else { continue };
-            if let Err(error) = self.control.send(*peer, message) {
-                tracing::debug!(border = self.name, %gateway, %error, "not sent to the gateway");
+            let Some(peer) = self.ways.get(&gateway).copied() else { continue };
+            let given = self.machine.border.service_change_address(&gateway);
+            let parts = match given.and_then(|given| elsewhere(peer, given)) {
+                Some(elsewhere) if elsewhere != peer => {
+                    let [asking, answering] = control::apart(message);
+                    [asking.map(|part| (elsewhere, part)), answering.map(|part| (peer, part))]
+                }
+                _ => [Some((peer, message)), None],
+            };
+            for (peer, part) in parts.into_iter().flatten() {
+                if let Err(error) = self.control.send(peer, part) {
+                    tracing::debug!(border = self.name, %gateway, %error, "not sent to the gateway");
+                }
             }
         }
         while let Some(event) = self.machine.border.poll_event() {
             (self.machine.observer)(Seen::Border { border: &self.name, event: &event });
         }
     }
+}
+
+/// Where a gateway that is heard by `way` wants requests, on the socket that it is heard on. Only
+/// datagrams can go elsewhere: a connection leads where it leads.
+fn elsewhere(way: ControlPeer, given: &ServiceChangeAddress) -> Option<ControlPeer> {
+    let ControlPeer::Datagram { remote, local } = way else { return None };
+    Some(ControlPeer::Datagram { remote: control::address_of(given, remote)?, local })
 }
 
 /// How a message from `peer` fits to the way on which its gateway has been heard so far.
@@ -207,6 +247,8 @@ fn origin(known: Option<ControlPeer>, peer: ControlPeer) -> Origin {
         None => Place::Usual,
         Some(known) if known == peer => Place::Usual,
         Some(ControlPeer::Local(_)) => Place::Outside,
+        // TLS has proven who it is, wherever it is.
+        Some(_) if peer.is_private() => Place::Usual,
         // A gateway whose connection broke comes back before we hear of the break; its address is
         // proven by the connection.
         Some(known @ ControlPeer::Stream { .. })
@@ -281,7 +323,7 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         Some(registrar) => registration_of(&section.domain, registrar.as_ref())?,
     };
     let control = section.control.as_ref();
-    let datagrams = control.listen.iter().any(|bind| bind.proto == Proto::Udp);
+    let datagrams = control.listen.iter().any(|bind| bind.as_ref().proto == ControlProto::Udp);
     let gateways = control.gateways.iter().map(|gateway| {
         let local = whole.gateway.contains_key(gateway);
         let transport = match (local, datagrams) {
@@ -411,7 +453,8 @@ mod tests {
     fn where_a_gateway_is_heard_from() {
         let at = |text: &str| text.parse().unwrap();
         let datagram = |from: &str| ControlPeer::Datagram { remote: at(from), local: at("192.0.2.1:2944") };
-        let stream = |id, from: &str| ControlPeer::Stream { id, remote: at(from) };
+        let stream = |id, from: &str| ControlPeer::Stream { id, remote: at(from), private: false };
+        let tls = |id, from: &str| ControlPeer::Stream { id, remote: at(from), private: true };
         let table = [
             (None, datagram("192.0.2.2:2944"), Place::Usual),
             (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.2:2944"), Place::Usual),
@@ -422,6 +465,8 @@ mod tests {
             (Some(stream(1, "192.0.2.2:4000")), stream(2, "192.0.2.2:4001"), Place::Usual),
             (Some(stream(1, "192.0.2.2:4000")), stream(2, "192.0.2.3:4000"), Place::Other),
             (Some(stream(1, "192.0.2.2:4000")), datagram("192.0.2.2:4000"), Place::Other),
+            (Some(tls(1, "192.0.2.2:4000")), tls(2, "192.0.2.3:4000"), Place::Usual),
+            (Some(tls(1, "192.0.2.2:4000")), stream(2, "192.0.2.3:4000"), Place::Other),
             (Some(ControlPeer::Local(3)), ControlPeer::Local(3), Place::Usual),
             (Some(ControlPeer::Local(3)), datagram("127.0.0.1:2944"), Place::Outside),
         ];

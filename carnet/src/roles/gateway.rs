@@ -1,15 +1,17 @@
 //! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
 
+use super::control::{self, Courtesy};
+use super::controllers::{Controllers, NoWay};
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
-use carnet_gateway::{Config, Gateway, Limits};
+use carnet_gateway::{Config, Event, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
-use carnet_h248::{MId, Profile, registration};
+use carnet_h248::{MId, Message, Profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
 use carnet_net::media::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Witness};
 use carnet_net::{OsRandom, Token, until};
-use carnet_ops::config::{Bind, ControlAddress, GatewayRole, GatewaySection, Proto, WitnessMode};
+use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection, WitnessMode};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
@@ -30,21 +32,14 @@ struct Running {
     name: String,
     gateway: Gateway,
     sockets: ControlSockets,
-    /// Controllers by what they call themselves.
-    controllers: Vec<(MId, Way)>,
-    from: Option<std::net::IpAddr>,
+    controllers: Controllers,
     engine: EngineHandle,
     /// Commands the engine has not taken yet.
     commands: VecDeque<carnet_gateway::media::Command>,
     observer: Observer,
     /// When to make broken connections again.
     reconnect: Option<Instant>,
-}
-
-/// The way to a controller.
-struct Way {
-    at: Option<Bind>,
-    peer: Option<ControlPeer>,
+    courtesy: Courtesy,
 }
 
 /// Opens sockets and starts the task. `local` are the ends of controllers in this process.
@@ -72,22 +67,37 @@ pub fn start(
         ..EngineConfig::default()
     };
     let (engine, media) = MediaEngine::start(engine).map_err(|e| fail(&e))?;
-    let listen = section
-        .control_from
-        .map(|ip| ControlListen { transport: ControlTransport::Udp, address: (ip, 0).into() });
-    let listen = listen.into_iter().collect();
-    let control =
-        ControlConfig { listen, encoding: encoding(section.control_encoding), ..ControlConfig::default() };
+    let addresses = section.controllers.as_ref();
+    let from = section.control_from.as_ref().map(|from| from.as_ref().0.clone()).unwrap_or_default();
+    // A port that is to be the same always is taken at once, so that nobody else has it.
+    let datagrams = addresses.iter().any(|a| a.proto() == Some(ControlProto::Udp));
+    let fixed = from.iter().filter(|_| datagrams);
+    let fixed = fixed.map(|from| ControlListen { transport: ControlTransport::Udp, address: *from });
+    let names: Vec<_> = addresses.iter().map(|address| address.name().to_owned()).collect();
+    let tls = section.control_tls.as_ref();
+    let tls = tls.map(|tls| control::tls(tls.as_ref(), Some(name), &names)).transpose();
+    let authentication = section.control_authentication.as_ref();
+    let authentication = authentication.map(|a| control::authentication(a.as_ref())).transpose();
+    let control = ControlConfig {
+        mid: Some(MId::domain(name.to_owned())),
+        listen: fixed.collect(),
+        encoding: encoding(section.control_encoding),
+        tls: tls.map_err(|e| fail(&e))?,
+        authentication: authentication.map_err(|e| fail(&e))?,
+        protected: section.control_protected,
+        ..ControlConfig::default()
+    };
     let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
-    let mut controllers = Vec::new();
-    for address in section.controllers.as_ref() {
-        let way = match address {
-            ControlAddress::Remote { at, .. } => Way { at: Some(*at), peer: None },
-            ControlAddress::Local(border) => {
-                Way { at: None, peer: local.remove(border).map(|end| sockets.attach(end)) }
-            }
+    for proto in addresses.iter().filter_map(ControlAddress::proto) {
+        control::transport(proto).available().map_err(|e| fail(&e))?;
+    }
+    let mut controllers = Controllers::new(from, control::registered_port(section.control_encoding));
+    for address in addresses {
+        let inside = match address {
+            ControlAddress::Local(border) => local.remove(border).map(|end| sockets.attach(end)),
+            ControlAddress::Remote { .. } => None,
         };
-        controllers.push((MId::domain(address.name().to_owned()), way));
+        controllers.add(address, inside);
     }
     let reliable = section.controllers.as_ref().iter().all(ControlAddress::is_reliable);
     let inside = |a: &ControlAddress| matches!(a, ControlAddress::Local(_));
@@ -96,7 +106,7 @@ pub fn start(
         false if reliable => Transport::Reliable,
         false => Transport::Datagram,
     };
-    let mids = controllers.iter().map(|(mid, _)| mid.clone()).collect();
+    let mids = controllers.mids();
     let mut registration =
         registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
     registration.profile = Some(profile(section.role));
@@ -114,11 +124,11 @@ pub fn start(
         gateway,
         sockets,
         controllers,
-        from: section.control_from,
         engine,
         commands: VecDeque::new(),
         observer,
         reconnect: None,
+        courtesy: Courtesy::new(now),
     };
     Ok(tokio::spawn(running.run(events, media, token)))
 }
@@ -206,27 +216,73 @@ impl Running {
     /// Whether the controller has heard that we leave, or there is no way to it.
     fn has_left(&self) -> bool {
         let registration = self.gateway.registration();
-        let way = registration.controller().and_then(|mid| self.controllers.iter().find(|(m, _)| m == mid));
-        !registration.is_leaving() || way.is_none_or(|(_, way)| way.peer.is_none())
+        let reachable = registration.controller().is_some_and(|mid| self.controllers.is_reachable(mid));
+        !registration.is_leaving() || !reachable
     }
 
     fn control(&mut self, event: ControlEvent) {
         let now = Instant::now();
         match event {
-            ControlEvent::Message { peer, message } => {
-                if let Some(refusal) = self.gateway.handle_message(now, message) {
-                    let _ = self.sockets.send(peer, refusal);
-                }
-            }
-            ControlEvent::Undecodable { error, .. } => self.gateway.handle_undecodable(now, &error),
-            ControlEvent::Closed { peer } => {
-                for (_, way) in &mut self.controllers {
-                    if way.peer == Some(peer) {
-                        way.peer = None;
-                        self.reconnect = Some(now + RECONNECT);
+            ControlEvent::Message { peer, message } => self.message(now, peer, message),
+            ControlEvent::Undecodable { peer, error } => {
+                // Anybody can write a controller's address on a datagram: so few are answered.
+                let mut answered = || peer.is_reliable() || self.courtesy.answers(now);
+                if self.controllers.knows(peer) {
+                    if answered() {
+                        self.gateway.handle_undecodable(now, &error);
                     }
+                } else {
+                    self.stranger(now, peer, &error);
                 }
             }
+            ControlEvent::Refused { .. } => {}
+            ControlEvent::Closed { peer } => {
+                if self.controllers.closed(peer) {
+                    self.reconnect = Some(now + RECONNECT);
+                }
+            }
+            ControlEvent::Resolved { name, addresses, until } => {
+                if self.controllers.resolved(&name, &addresses, until) {
+                    self.reconnect = Some(now);
+                } else {
+                    self.reconnect = Some(now + RECONNECT);
+                }
+            }
+        }
+    }
+
+    /// What comes in a controller's name and not from its address changes nothing, and is not answered:
+    /// the name in it is anybody's to write (RFC 3525 §10.1).
+    fn message(&mut self, now: Instant, peer: ControlPeer, message: Message) {
+        let given = self.gateway.registration().service_change_address();
+        if !self.controllers.admits(&message, peer, given) {
+            let named = self.controllers.mids().contains(&message.mid);
+            self.stranger(now, peer, &format!("it writes as {}", message.mid));
+            if named || !self.courtesy.answers(now) {
+                return;
+            }
+            // Perhaps a controller that is not in our file: it is told.
+            if let Some(refusal) = self.gateway.handle_message(now, message) {
+                let _ = self.sockets.send(peer, refusal);
+            }
+            return;
+        }
+        let refusal = if self.sockets.is_protected(peer) {
+            self.gateway.handle_protected(now, message)
+        } else {
+            self.gateway.handle_message(now, message)
+        };
+        if let Some(refusal) = refusal
+            && self.courtesy.answers(now)
+        {
+            let _ = self.sockets.send(peer, refusal);
+        }
+    }
+
+    fn stranger(&mut self, now: Instant, peer: ControlPeer, why: &dyn std::fmt::Display) {
+        if self.courtesy.tells(now) {
+            let from = peer.address();
+            tracing::warn!(gateway = self.name, ?from, %why, "a controller that is not ours");
         }
     }
 
@@ -246,9 +302,11 @@ impl Running {
 
     fn flush(&mut self) {
         while let Some((controller, message)) = self.gateway.poll_transmit() {
-            let Some(peer) = self.way_to(&controller) else { continue };
-            if let Err(error) = self.sockets.send(peer, message) {
-                tracing::debug!(gateway = self.name, %error, "not sent to the controller");
+            let registration = self.gateway.registration();
+            let ours = registration.controller() == Some(&controller);
+            let given = registration.service_change_address().filter(|_| ours);
+            if self.controllers.send(&self.sockets, &controller, message, given) == Err(NoWay::Failed) {
+                self.reconnect = Some(Instant::now() + RECONNECT);
             }
         }
         while let Some(command) = self.gateway.poll_command() {
@@ -257,30 +315,17 @@ impl Running {
         // Once it has stopped, its events end, and so does the gateway.
         let _ = self.engine.try_send_all(&mut self.commands);
         while let Some(event) = self.gateway.poll_event() {
+            if let Event::Control(
+                registration::Event::Unreachable { controller }
+                | registration::Event::ControlLost { controller },
+            ) = &event
+            {
+                self.controllers.unreachable(&self.sockets, controller);
+            }
             (self.observer)(Seen::Gateway { gateway: &self.name, event: &event });
         }
         let (contexts, idle) = (self.gateway.contexts(), self.gateway.is_idle());
         (self.observer)(Seen::Holds { gateway: &self.name, contexts, idle });
-    }
-
-    /// Where to send for a controller; connects if need be.
-    fn way_to(&mut self, controller: &MId) -> Option<ControlPeer> {
-        let (_, way) = self.controllers.iter_mut().find(|(mid, _)| mid == controller)?;
-        if way.peer.is_none() {
-            let at = way.at?;
-            let transport = match at.proto {
-                Proto::Udp => ControlTransport::Udp,
-                Proto::Tcp | Proto::Tls => ControlTransport::Tcp,
-            };
-            match self.sockets.connect(transport, at.address, self.from) {
-                Ok(peer) => way.peer = Some(peer),
-                Err(error) => {
-                    tracing::warn!(gateway = self.name, %error, "no way to the controller");
-                    self.reconnect = Some(Instant::now() + RECONNECT);
-                }
-            }
-        }
-        way.peer
     }
 }
 

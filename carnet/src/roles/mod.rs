@@ -5,6 +5,8 @@
 //! share a thread (`place`).
 
 mod border;
+pub mod control;
+mod controllers;
 mod gateway;
 mod place;
 mod seen;

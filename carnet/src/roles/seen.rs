@@ -2,6 +2,7 @@
 
 use carnet_gateway::media;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// One thing that happened in a role.
 #[derive(Debug)]
@@ -80,8 +81,30 @@ pub fn log(seen: &Seen<'_>) {
     }
 }
 
-/// An H.248 message as text.
+/// An H.248 message as text, without the keys in it.
 pub fn printed(message: &carnet_h248::Message) -> String {
     let octets = carnet_h248::text::print(message, carnet_h248::text::Form::Long);
-    String::from_utf8_lossy(&octets).into_owned()
+    let whole = Zeroizing::new(octets);
+    let mut text = Zeroizing::new(String::from_utf8_lossy(&whole).into_owned());
+    for secret in message.secrets().into_iter().filter(|secret| !secret.expose().is_empty()) {
+        text = Zeroizing::new(text.replace(secret.expose(), "(secret)"));
+    }
+    text.as_str().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_h248::text::{self, Limits};
+
+    #[test]
+    fn keys_are_not_in_the_log() {
+        let octets = b"MEGACO/3 <a> Transaction=1{Context=1{Modify=ip/1{Media{Stream=1{LocalControl{\
+                       Mode=Inactive,crntls/psk=000102030405060708090A0B0C0D0E0F}}}}}}";
+        let message = text::parse(octets, &Limits::default()).unwrap();
+        let shown = printed(&message);
+        assert!(shown.contains("crntls/psk") && shown.contains("(secret)"), "{shown}");
+        assert!(!shown.contains("0001") && !shown.contains("0E0F"), "{shown}");
+        assert!(!format!("{:?}", Seen::Command { gateway: "g", message: &message }).contains("0001"));
+    }
 }

@@ -11,8 +11,8 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// Whom to ask.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +70,13 @@ impl Resolver {
         let lookup = self.inner.as_ref()?.lookup(absolute(name)?, kind).await.ok()?;
         let found: Vec<T> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();
         (!found.is_empty()).then_some(found)
+    }
+
+    /// The addresses of a name, and until when they hold.
+    pub(crate) async fn addresses_until(&self, name: &str) -> Option<(Vec<IpAddr>, Instant)> {
+        let lookup = self.inner.as_ref()?.lookup_ip(absolute(name)?).await.ok()?;
+        let found: Vec<_> = lookup.iter().collect();
+        (!found.is_empty()).then(|| (found, lookup.valid_until()))
     }
 
     async fn addresses(&self, name: &str) -> Option<Answer> {

@@ -32,6 +32,9 @@ pub enum Error {
     /// No socket of that transport and IP version.
     #[error("no socket here can send to {0}")]
     NoSocket(SocketAddr),
+    /// A message with keys and no protection.
+    #[error("a message with keys does not leave over a connection that others can read")]
+    Unprotected,
     /// A message that cannot be encoded.
     #[error("a message that cannot be written: {0}")]
     Unprintable(String),

@@ -20,8 +20,8 @@ pub use dns::NameServers;
 pub use drain::{Drain, Token, drain};
 pub use error::Error;
 pub use h248::{
-    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
-    local_pair,
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, ControlTransport,
+    LocalEnd, Protection, local_pair,
 };
 pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};

@@ -3,7 +3,7 @@
 
 use carnet_h248::text::{self, Form, Limits};
 use carnet_h248::{
-    ActionRequest, Command, ContextId, Encoding, MId, Message, Transaction, TransactionId,
+    ActionRequest, Command, ContextId, Encoding, ErrorDescriptor, MId, Message, Transaction, TransactionId,
     TransactionRequest, tpkt,
 };
 use carnet_net::{
@@ -61,7 +61,7 @@ async fn closed(events: &mut mpsc::Receiver<ControlEvent>) -> ControlPeer {
 async fn what_cannot_be_written_is_not_sent() {
     let (controller, mut heard) = open(listening(ControlTransport::Udp, "127.0.0.1"));
     let (gateway, _) = open(ControlConfig { encoding: Encoding::Binary, ..ControlConfig::default() });
-    let to = gateway.connect(ControlTransport::Udp, controller.listening()[0].address, None).unwrap();
+    let to = gateway.connect(ControlTransport::Udp, controller.listening()[0].address, None, None).unwrap();
     let command = Command::subtract("a-name-of-many-octets");
     let action = ActionRequest::new(ContextId::Id(1), vec![command]);
     let request = TransactionRequest { id: TransactionId(1), actions: vec![action] };
@@ -78,7 +78,7 @@ async fn there_and_back() {
         for (ip, encoding) in [("127.0.0.1", Encoding::Text(Form::Long)), ("::1", Encoding::Binary)] {
             let (controller, mut heard) = open(listening(transport, ip));
             let (gateway, mut answers) = open(ControlConfig { encoding, ..ControlConfig::default() });
-            let to = gateway.connect(transport, controller.listening()[0].address, None).unwrap();
+            let to = gateway.connect(transport, controller.listening()[0].address, None, None).unwrap();
             assert_eq!(to.is_reliable(), transport == ControlTransport::Tcp);
             for _ in 0..3 {
                 gateway.send(to, audit()).unwrap();
@@ -119,7 +119,7 @@ async fn a_role_that_does_not_read_is_lost() {
     assert_eq!(closed(&mut heard).await, peer);
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let peer = controller.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None).unwrap();
+    let peer = controller.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None, None).unwrap();
     let _held = silent.accept().await.unwrap();
     let mut sent = 0;
     while controller.send(peer, audit()).is_ok() {
@@ -136,7 +136,7 @@ async fn a_role_that_does_not_read_is_lost() {
 async fn a_controller_that_is_not_there() {
     let (gateway, mut events) = open(ControlConfig::default());
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let peer = gateway.connect(ControlTransport::Tcp, nobody, None).unwrap();
+    let peer = gateway.connect(ControlTransport::Tcp, nobody, None, None).unwrap();
     gateway.send(peer, audit()).unwrap();
     assert_eq!(closed(&mut events).await, peer);
     assert!(matches!(gateway.send(peer, audit()), Err(Error::Gone)));
@@ -198,13 +198,13 @@ async fn connections_are_counted() {
     let mut more = TcpStream::connect(address).await.unwrap();
     assert!(timeout(PATIENCE, more.read(&mut [0; 1])).await.unwrap().map_or(true, |n| n == 0));
     assert!(matches!(
-        controller.connect(ControlTransport::Tcp, address, None),
+        controller.connect(ControlTransport::Tcp, address, None, None),
         Err(Error::TooManyConnections(2))
     ));
     drop(peers);
     closed(&mut heard).await;
     closed(&mut heard).await;
-    let peer = controller.connect(ControlTransport::Tcp, address, None);
+    let peer = controller.connect(ControlTransport::Tcp, address, None, None);
     assert!(peer.is_ok());
 }
 
@@ -212,11 +212,83 @@ async fn connections_are_counted() {
 async fn the_last_message_goes_out() {
     let (controller, mut heard) = open(listening(ControlTransport::Tcp, "127.0.0.1"));
     let (gateway, _events) = open(ControlConfig::default());
-    let to = gateway.connect(ControlTransport::Tcp, controller.listening()[0].address, None).unwrap();
+    let to = gateway.connect(ControlTransport::Tcp, controller.listening()[0].address, None, None).unwrap();
     gateway.send(to, audit()).unwrap();
     message(&mut heard).await;
     gateway.send(to, audit()).unwrap();
     gateway.close(to);
     let (peer, _) = message(&mut heard).await;
     assert_eq!(closed(&mut heard).await, peer);
+}
+
+/// What each kind of end costs: nothing passes for long, a message that never becomes whole, a length
+/// that cannot be, a message that is too long. The others go on.
+#[tokio::test]
+async fn connections_that_are_of_no_use_end() {
+    let mut messages = Limits::default();
+    messages.octets = 500;
+    let config = ControlConfig {
+        messages,
+        streams: StreamLimits {
+            idle: Duration::from_millis(400),
+            message: Duration::from_millis(200),
+            ..StreamLimits::default()
+        },
+        ..listening(ControlTransport::Tcp, "127.0.0.1")
+    };
+    let (controller, mut heard) = open(config);
+    let address = controller.listening()[0].address;
+    let whole = tpkt::frame(AUDIT).unwrap();
+    let half = [whole.clone(), whole[..20].to_vec()].concat();
+    for (octets, messages) in [
+        (whole.clone(), 1),
+        (half, 1),
+        ([whole.clone(), vec![3, 0, 0, 3]].concat(), 1),
+        ([whole.clone(), vec![2, 0, 0, 30]].concat(), 1),
+        ([whole.clone(), vec![3, 0, 0xff, 0xff]].concat(), 1),
+        (tpkt::frame(&[b' '; 501]).unwrap(), 0),
+        (vec![3, 0, 0, 4], 0),
+    ] {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(&octets).await.unwrap();
+        for _ in 0..messages {
+            assert_eq!(message(&mut heard).await.1, audit());
+        }
+        closed(&mut heard).await;
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, peer.read_to_end(&mut rest)).await.expect("ended");
+        assert!(rest.is_empty());
+    }
+    // One octet at a time is a message too, if it comes in time.
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    for octet in &whole {
+        peer.write_all(&[*octet]).await.unwrap();
+    }
+    assert_eq!(message(&mut heard).await.1, audit());
+}
+
+/// A peer whose host is gone takes nothing and does not even reset: what is written to it is given up in the
+/// time for that, and the connection with it.
+#[tokio::test]
+async fn a_dead_peer_is_given_up() {
+    let config = ControlConfig {
+        streams: StreamLimits {
+            queue: 64 << 20,
+            write: Duration::from_millis(300),
+            ..StreamLimits::default()
+        },
+        ..ControlConfig::default()
+    };
+    let (gateway, mut events) = open(config);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = gateway.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None, None).unwrap();
+    let (_held, _) = silent.accept().await.unwrap();
+    // More than the system takes for a peer that takes nothing, fewer than may wait here.
+    let long = Message::error(1, MId::domain("mg"), ErrorDescriptor::new(500, "x".repeat(60_000)));
+    for _ in 0..600 {
+        gateway.send(peer, long.clone()).unwrap();
+    }
+    let start = std::time::Instant::now();
+    assert_eq!(closed(&mut events).await, peer);
+    assert!(start.elapsed() > Duration::from_millis(200), "it has its time");
 }

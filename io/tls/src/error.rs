@@ -138,6 +138,15 @@ impl Error {
         }
     }
 
+    /// What ended a stream inside TLS: an alert of the peer, as the refusal of our certificate in TLS 1.3,
+    /// or the connection below.
+    pub fn of_stream(error: io::Error) -> Self {
+        match error.downcast::<ssl::Error>() {
+            Ok(error) => Self::from_handshake(error),
+            Err(error) => Self::Io(error),
+        }
+    }
+
     /// Wraps what the library says about a setting.
     pub(crate) fn library(what: &'static str) -> impl Fn(ErrorStack) -> Self {
         move |source| Self::Library { what, source }

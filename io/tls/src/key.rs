@@ -80,13 +80,14 @@ impl PskKey {
 
 /// The keys that connections to one listening address may use. A clone is the same keyring.
 ///
-/// A key leaves the keyring when an association with it stands; a failed handshake (somebody
-/// probing the port) leaves it there.
+/// A key leaves the keyring when an association with it stands, unless it is [`standing`](Self::standing);
+/// a failed handshake (somebody probing the port) leaves it there.
 #[derive(Clone)]
 pub struct Keyring {
     keys: Arc<Mutex<BTreeMap<String, Psk>>>,
     limit: usize,
     any_identity: bool,
+    standing: bool,
 }
 
 impl Default for Keyring {
@@ -98,7 +99,7 @@ impl Default for Keyring {
 impl Keyring {
     /// An empty keyring for at most `limit` keys.
     pub fn new(limit: usize) -> Self {
-        Self { keys: Arc::default(), limit, any_identity: true }
+        Self { keys: Arc::default(), limit, any_identity: true, standing: false }
     }
 
     /// Accepts a key only under the very identity it is bound to. Without this, a keyring with
@@ -110,10 +111,18 @@ impl Keyring {
         self
     }
 
+    /// Keeps its keys when they were used, for peers that connect again and again: gateways and their
+    /// controllers, not media. Every handshake has fresh secrets all the same (`psk_dhe_ke`, ECDHE).
+    #[must_use]
+    pub fn standing(mut self) -> Self {
+        self.standing = true;
+        self
+    }
+
     /// A keyring for one association.
     pub(crate) fn of(key: PskKey, any_identity: bool) -> Self {
         let keys = BTreeMap::from([(key.identity, key.psk)]);
-        Self { keys: Arc::new(Mutex::new(keys)), limit: 1, any_identity }
+        Self { keys: Arc::new(Mutex::new(keys)), limit: 1, any_identity, standing: false }
     }
 
     /// Lets connections use `key`.
@@ -136,6 +145,11 @@ impl Keyring {
     /// was there.
     pub fn unbind(&self, identity: &str) -> bool {
         self.lock().remove(identity).is_some()
+    }
+
+    /// An association with this key stands. Says whether the key was there.
+    pub(crate) fn used(&self, identity: &str) -> bool {
+        if self.standing { self.lock().contains_key(identity) } else { self.unbind(identity) }
     }
 
     /// Number of keys waiting for their connection.

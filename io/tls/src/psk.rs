@@ -161,7 +161,7 @@ impl PskContext {
             (other, _) => other,
         })?;
         let bound = seen.bound.ok_or(Error::NotPsk)?;
-        if !keyring.unbind(&bound) {
+        if !keyring.used(&bound) {
             return Err(Error::KeyUsed(bound));
         }
         report.identity = seen.sent;

@@ -3,7 +3,10 @@
 //! RFC 8446 §6.1: an end of the connection without `close_notify` is a truncation. The library's
 //! own stream reports both as the end of the data; here the cut is an error.
 
+use crate::SubjectName;
+use openssl::x509::GeneralNameRef;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +23,23 @@ impl<S> TlsStream<S> {
     /// The connection below, to ask for its addresses and such.
     pub fn get_ref(&self) -> &S {
         &self.0.get_ref().0
+    }
+
+    /// The names the peer's certificate is good for (subjectAltName; a common name is none, RFC 9525
+    /// §2). Empty with pre-shared keys and for a peer that showed no certificate.
+    pub fn peer_names(&self) -> Vec<SubjectName> {
+        let certificate = self.0.ssl().peer_certificate();
+        let names = certificate.and_then(|certificate| certificate.subject_alt_names());
+        let name = |name: &GeneralNameRef| {
+            let address = |octets: &[u8]| match octets.len() {
+                4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+                _ => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+            };
+            None.or_else(|| name.dnsname().map(|name| SubjectName::Dns(name.to_owned())))
+                .or_else(|| name.uri().map(|uri| SubjectName::Uri(uri.to_owned())))
+                .or_else(|| name.ipaddress().and_then(address).map(SubjectName::Ip))
+        };
+        names.iter().flatten().filter_map(name).collect()
     }
 }
 

@@ -40,6 +40,18 @@ pub fn parse(octets: &[u8], limits: &Limits) -> Result<Message, Error> {
     if is_binary(octets) { binary::parse(octets, limits) } else { text::parse(octets, limits) }
 }
 
+/// The octets of the transactions, one after the other, or of the message's Error descriptor.
+///
+/// # Errors
+/// As [`parse`], for what stands before them.
+pub(crate) fn body<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<&'a [u8], Error> {
+    if is_binary(octets) {
+        return binary::body(octets, limits);
+    }
+    let at = text::body_at(octets, limits)?;
+    Ok(octets.get(at..).unwrap_or_default())
+}
+
 /// Whether octets can only be a message in the binary encoding.
 pub fn is_binary(octets: &[u8]) -> bool {
     octets.first() == Some(&0x30)

@@ -10,10 +10,12 @@
 //! * [`profile`]: what the two sides may count on, as values.
 //! * [`registration`]: the gateway's side: finding a controller, losing it, coming back.
 //! * [`tpkt`]: messages on a TCP stream.
+//! * [`authentication`]: the interim authentication header.
 //!
 //! Not here: sockets, clocks.
 
 pub mod association;
+pub mod authentication;
 pub mod binary;
 pub mod controller;
 pub mod encoding;

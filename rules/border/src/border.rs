@@ -166,6 +166,12 @@ impl Border {
         self.core.gateways.gateway_of(mid)
     }
 
+    /// Where a gateway wants requests sent, if not where its messages come from (RFC 3525 §7.2.8).
+    /// Answers go to where it asked from all the same.
+    pub fn service_change_address(&self, gateway: &str) -> Option<&h248::ServiceChangeAddress> {
+        self.core.gateways.service_change_address(gateway)
+    }
+
     /// Whether a message that names `gateway` as its sender is to be taken. If not, the driver hands
     /// it to nobody, answers nothing and changes nothing; a rate-limited event tells of it.
     pub fn admit_gateway(

@@ -16,7 +16,7 @@ use carnet_h248::controller::{
 };
 use carnet_h248::{
     ActionReply, ActionRequest, Command, ContextId, ErrorDescriptor, Events, MId, Message, Method,
-    ObservedEvents, PackageVersion, RequestedEvent, TerminationId,
+    ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId,
 };
 use carnet_wire::Random;
 use std::time::{Duration, Instant, SystemTime};
@@ -275,6 +275,10 @@ impl Gateways {
 
     pub(crate) fn gateway_of(&self, mid: &MId) -> Option<&GatewayName> {
         self.controller.gateway_of(mid)
+    }
+
+    pub(crate) fn service_change_address(&self, gateway: &str) -> Option<&ServiceChangeAddress> {
+        self.controller.service_change_address(gateway)
     }
 
     /// Whether a message in the name of a gateway is taken from there, and what is to be told of it

@@ -1,6 +1,7 @@
 //! Controller and gateway in one process: messages pass as values through bounded channels.
 
-use super::{ControlEvent, ControlPeer, Shared, Way};
+use super::shared::{Shared, Way};
+use super::{ControlEvent, ControlPeer};
 use carnet_h248::Message;
 use std::sync::Arc;
 use tokio::sync::mpsc;

@@ -1,31 +1,43 @@
-//! H.248's sockets: UDP, TCP with TPKT, and channels inside the process, for
+//! H.248's sockets: UDP, TCP and TLS with TPKT, SCTP, and channels inside the process, for
 //! `carnet_h248::association` and what stands above it.
 //!
-//! RFC 3525 §D.1 (UDP), §D.2 (TCP). Either encoding is taken, one is sent. Between a controller and a gateway in one process the messages pass
+//! RFC 3525 §D.1 (UDP), §D.2 (TCP), §10.2 (the authentication header); TLS is an extension. Either
+//! encoding is taken, one is sent. Between a controller and a gateway in one process the messages pass
 //! as values, through the same events and the same calls. A connection that the peer does not read from
 //! is ended, not waited for: the association above starts over, which is what it does when a peer is lost.
 //!
-//! Left out: SCTP, TLS (the control network is the operator's own; IPsec is
-//! what TS 33.210 wants there).
+//! What cannot be who it says it is, is dropped here and counted. Keys do not leave by a way that others can
+//! read ([`Error::Unprotected`]).
+//!
+//! Left out: IPsec, which is the operating system's (TS 33.210).
 
+mod foreign;
 mod local;
+mod sctp;
+mod shared;
 mod stream;
+mod tls;
 
+use crate::Error;
+use crate::dns::{NameServers, Resolver};
 use crate::drain::Token;
-use crate::stream::{Outlet, Refused, StreamLimits};
+use crate::stream::StreamLimits;
 use crate::udp::{Datagrams, UdpPort};
-use crate::{Error, tcp};
-use bytes::Bytes;
+use carnet_h248::authentication::Authentication;
 use carnet_h248::text::{Form, Limits};
-use carnet_h248::{Encoding, Message, encoding};
-use std::collections::HashMap;
+use carnet_h248::{Encoding, MId, Message};
+use foreign::Foreign;
+use shared::{Arrival, Shared};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+use stream::Remote;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use local::{LocalEnd, local_pair};
+pub use tls::{ControlTls, Protection};
 
 /// What carries messages between processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +46,20 @@ pub enum ControlTransport {
     Udp,
     /// A stream of TPKT packets.
     Tcp,
+    /// The same inside TLS.
+    Tls,
+    /// Records of SCTP, where the kernel has it.
+    Sctp,
+}
+
+impl ControlTransport {
+    /// Whether this system has it: an end that only connects would find out late.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn available(self) -> io::Result<()> {
+        if self == Self::Sctp { sctp::available() } else { Ok(()) }
+    }
 }
 
 /// One address to listen on.
@@ -46,12 +72,22 @@ pub struct ControlListen {
 }
 
 /// How sockets are opened and bounded.
-#[derive(Debug, Clone)]
 pub struct ControlConfig {
+    /// What we call ourselves, for who is turned away before the role hears of him.
+    pub mid: Option<MId>,
     /// Where to listen: a controller for its gateways; a gateway on UDP, if it is to have a fixed port.
     pub listen: Vec<ControlListen>,
     /// How messages are written.
     pub encoding: Encoding,
+    /// For [`ControlTransport::Tls`].
+    pub tls: Option<ControlTls>,
+    /// The authentication header over UDP, TCP and SCTP by IPv4; without it, what has one is taken
+    /// unchecked.
+    pub authentication: Option<Authentication>,
+    /// Nobody else can read what passes here, because of what is below (IPsec).
+    pub protected: bool,
+    /// For [`ControlSockets::resolve`].
+    pub name_servers: NameServers,
     /// Bounds on messages.
     pub messages: Limits,
     /// Bounds on each connection.
@@ -67,8 +103,13 @@ pub struct ControlConfig {
 impl Default for ControlConfig {
     fn default() -> Self {
         Self {
+            mid: None,
             listen: Vec::new(),
             encoding: Encoding::Text(Form::Short),
+            tls: None,
+            authentication: None,
+            protected: false,
+            name_servers: NameServers::System,
             messages: Limits::default(),
             // A control association may be silent for as long as nobody calls.
             streams: StreamLimits {
@@ -98,6 +139,8 @@ pub enum ControlPeer {
         id: u64,
         /// The peer's address.
         remote: SocketAddr,
+        /// Nobody else can read it, and every message is from who it says it is: TLS.
+        private: bool,
     },
     /// A role in this process.
     Local(u64),
@@ -107,6 +150,11 @@ impl ControlPeer {
     /// Whether messages arrive in order or the peer is lost (`association::Transport::Reliable`).
     pub fn is_reliable(self) -> bool {
         !matches!(self, Self::Datagram { .. })
+    }
+
+    /// Whether nobody else can read what passes, and who is there is proven.
+    pub fn is_private(self) -> bool {
+        matches!(self, Self::Stream { private: true, .. } | Self::Local(_))
     }
 
     /// The peer's address; a role in this process has none.
@@ -135,10 +183,24 @@ pub enum ControlEvent {
         /// What is wrong with it.
         error: carnet_h248::Error,
     },
+    /// Something that its sender cannot have sent: dropped, counted and told already.
+    Refused {
+        /// From where.
+        peer: ControlPeer,
+    },
     /// A connection ended, or never came to stand.
     Closed {
         /// Which.
         peer: ControlPeer,
+    },
+    /// What [`ControlSockets::resolve`] has found.
+    Resolved {
+        /// The name.
+        name: String,
+        /// Its addresses, the best first; none if there are none.
+        addresses: Vec<IpAddr>,
+        /// How long they hold (their TTL).
+        until: Instant,
     },
 }
 
@@ -155,8 +217,11 @@ impl ControlSockets {
     /// connections are accepted.
     ///
     /// # Errors
-    /// [`Error::Listen`].
-    pub fn open(config: ControlConfig, drain: &Token) -> Result<(Self, mpsc::Receiver<ControlEvent>), Error> {
+    /// [`Error::Listen`], [`Error::NoTls`].
+    pub fn open(
+        mut config: ControlConfig,
+        drain: &Token,
+    ) -> Result<(Self, mpsc::Receiver<ControlEvent>), Error> {
         let (events, receiver) = mpsc::channel(config.events);
         let (stop, stopped) = watch::channel(());
         let shared = Arc::new(Shared {
@@ -164,6 +229,10 @@ impl ControlSockets {
             links: Mutex::default(),
             next: AtomicU64::new(1),
             permits: Arc::new(Semaphore::new(config.connections)),
+            named: Mutex::default(),
+            authentication: config.authentication.take().map(Mutex::new),
+            foreign: Foreign::default(),
+            resolver: OnceLock::new(),
             stopped,
             config,
         });
@@ -171,11 +240,7 @@ impl ControlSockets {
         for listen in this.shared.config.listen.clone() {
             let address = match listen.transport {
                 ControlTransport::Udp => this.open_udp(listen.address)?,
-                ControlTransport::Tcp => {
-                    let (listener, local) = tcp::listen("TCP", listen.address)?;
-                    tokio::spawn(stream::accept(this.shared.clone(), listener, drain.clone()));
-                    local
-                }
+                transport => stream::listen(&this.shared, transport, listen.address, drain)?,
             };
             this.listening.push(ControlListen { transport: listen.transport, address });
         }
@@ -187,34 +252,70 @@ impl ControlSockets {
         &self.listening
     }
 
-    /// A gateway's way to a controller at `remote`, from our address `from` if it matters which.
-    /// A connection is made meanwhile; what is sent at once waits for it.
+    /// A gateway's way to `peer`, a controller, at `remote`; from our address `from` if it matters which,
+    /// and on UDP from that port unless it is 0. A connection is made meanwhile; what is sent at once
+    /// waits for it. With TLS the other end has to prove that it is `peer`.
     ///
     /// # Errors
-    /// [`Error::Listen`] if a datagram socket cannot be opened, [`Error::TooManyConnections`].
+    /// [`Error::Listen`] if a datagram socket cannot be opened, [`Error::TooManyConnections`],
+    /// [`Error::NoTls`].
     pub fn connect(
         &self,
         transport: ControlTransport,
         remote: SocketAddr,
-        from: Option<IpAddr>,
+        from: Option<SocketAddr>,
+        peer: Option<&MId>,
     ) -> Result<ControlPeer, Error> {
+        let from = from.filter(|from| !from.ip().is_unspecified() && from.is_ipv4() == remote.is_ipv4());
+        // The authentication header covers our address: it has to be known.
+        let known = || self.shared.authentication.as_ref().and_then(|_| source_for(remote));
+        let from = from.or_else(known);
         match transport {
-            ControlTransport::Tcp => stream::connect(&self.shared, remote, from),
             ControlTransport::Udp => {
                 let fits = |port: &UdpPort| {
-                    port.local.is_ipv4() == remote.is_ipv4() && from.is_none_or(|ip| port.local.ip() == ip)
+                    port.local.is_ipv4() == remote.is_ipv4()
+                        && from.is_none_or(|from| {
+                            port.local.ip() == from.ip()
+                                && (from.port() == 0 || port.local.port() == from.port())
+                        })
                 };
                 let open = self.udp().iter().find(|port| fits(port)).map(|port| port.local);
+                let any: IpAddr = if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
                 let local = match open {
                     Some(local) => local,
-                    None => {
-                        let any: IpAddr = if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-                        self.open_udp(SocketAddr::new(from.unwrap_or(any), 0))?
-                    }
+                    None => self.open_udp(from.unwrap_or(SocketAddr::new(any, 0)))?,
                 };
+                if let Some(peer) = peer {
+                    self.shared.name(remote, peer);
+                }
                 Ok(ControlPeer::Datagram { remote, local })
             }
+            transport => {
+                let peer = peer.cloned();
+                stream::connect(&self.shared, Remote { transport, remote, from, peer })
+            }
         }
+    }
+
+    /// Looks a host name up; [`ControlEvent::Resolved`] follows.
+    pub fn resolve(&self, name: &str) {
+        let (shared, name) = (self.shared.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let resolver = shared.resolver.get_or_init(|| Resolver::new(&shared.config.name_servers));
+            let found = resolver.addresses_until(&name).await;
+            let (addresses, until) = found.unwrap_or_else(|| (Vec::new(), Instant::now()));
+            let _ = shared.events.send(ControlEvent::Resolved { name, addresses, until }).await;
+        });
+    }
+
+    /// Messages and connections that were refused because of who sent them.
+    pub fn refused(&self) -> u64 {
+        self.shared.foreign.count()
+    }
+
+    /// Whether nobody else can read what passes between us and `peer`.
+    pub fn is_protected(&self, peer: ControlPeer) -> bool {
+        self.shared.is_protected(peer)
     }
 
     /// Makes a role in this process a peer.
@@ -227,11 +328,12 @@ impl ControlSockets {
     /// # Errors
     /// [`Error::Gone`] and [`Error::QueueFull`]: the peer is lost to us ([`ControlEvent::Closed`]
     /// follows for connections). [`Error::Unprintable`] if it is too long for its transport or
-    /// has no form in the encoding.
+    /// has no form in the encoding. [`Error::Unprotected`] if it carries keys and others could read them.
     pub fn send(&self, peer: ControlPeer, message: Message) -> Result<(), Error> {
+        self.shared.may_leave(peer, &message)?;
         match peer {
             ControlPeer::Datagram { remote, local } => {
-                let data = self.shared.print(&message)?;
+                let data = self.shared.datagram(remote, local, message)?;
                 let udp = self.udp();
                 let port = udp.iter().find(|port| port.local == local).ok_or(Error::NoSocket(remote))?;
                 port.send(remote, data.into())
@@ -249,7 +351,7 @@ impl ControlSockets {
 
     fn open_udp(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
         let shared = &self.shared;
-        let datagrams = ControlDatagrams { limits: shared.config.messages.clone() };
+        let datagrams = ControlDatagrams { shared: shared.clone() };
         let port =
             UdpPort::open(address, shared.config.datagrams, datagrams, &shared.events, &shared.stopped)?;
         let local = port.local;
@@ -263,103 +365,33 @@ impl ControlSockets {
     }
 }
 
-fn decoded(peer: ControlPeer, data: &[u8], limits: &Limits) -> ControlEvent {
-    match encoding::parse(data, limits) {
-        Ok(message) => ControlEvent::Message { peer, message },
-        Err(error) => ControlEvent::Undecodable { peer, error },
-    }
+/// Our address on the way to `remote`, as the system would choose it.
+fn source_for(remote: SocketAddr) -> Option<SocketAddr> {
+    let any: IpAddr = if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    // Nothing is sent.
+    socket.connect(remote).ok()?;
+    Some(SocketAddr::new(socket.local_addr().ok()?.ip(), 0))
 }
 
 #[derive(Clone)]
 struct ControlDatagrams {
-    limits: Limits,
+    shared: Arc<Shared>,
 }
 
 impl Datagrams for ControlDatagrams {
     type Event = ControlEvent;
 
     fn received(&self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Option<ControlEvent> {
-        Some(decoded(ControlPeer::Datagram { remote, local }, data, &self.limits))
+        let peer = ControlPeer::Datagram { remote, local };
+        match self.shared.arrived(&Arrival { peer, local: Some(local), identity: None }, data) {
+            ControlEvent::Refused { .. } => None,
+            event => Some(event),
+        }
     }
 
     fn failed(&self, _: SocketAddr, _: SocketAddr, _: &io::Error) -> Option<ControlEvent> {
         // A lost datagram like any other: the association repeats what matters.
         None
-    }
-}
-
-struct Shared {
-    config: ControlConfig,
-    events: mpsc::Sender<ControlEvent>,
-    links: Mutex<HashMap<u64, Link>>,
-    next: AtomicU64,
-    permits: Arc<Semaphore>,
-    /// Closed when the sockets are dropped.
-    stopped: watch::Receiver<()>,
-}
-
-/// A connection or a channel.
-struct Link {
-    way: Way,
-    /// Dropped to end it.
-    _hold: watch::Sender<()>,
-}
-
-#[derive(Clone)]
-enum Way {
-    Stream(Outlet),
-    Local(mpsc::Sender<Message>),
-}
-
-impl Shared {
-    fn links(&self) -> MutexGuard<'_, HashMap<u64, Link>> {
-        // Nothing panics while it holds the lock.
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(&self, way: Way) -> (u64, watch::Receiver<()>) {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (hold, held) = watch::channel(());
-        self.links().insert(id, Link { way, _hold: hold });
-        (id, held)
-    }
-
-    fn retire(&self, id: u64) {
-        self.links().remove(&id);
-    }
-
-    /// A message in the encoding of these sockets.
-    fn print(&self, message: &Message) -> Result<Vec<u8>, Error> {
-        self.config.encoding.print(message).map_err(|unsayable| Error::Unprintable(unsayable.to_string()))
-    }
-
-    fn push(&self, id: u64, message: Message) -> Result<(), Error> {
-        let way = self.links().get(&id).map(|link| link.way.clone()).ok_or(Error::Gone)?;
-        let outcome = match way {
-            Way::Stream(outlet) => {
-                let octets = self.print(&message)?;
-                let packet = carnet_h248::tpkt::frame(&octets).ok_or_else(|| {
-                    Error::Unprintable(format!("{} octets do not fit into a TPKT packet", octets.len()))
-                })?;
-                outlet.push(Bytes::from(packet))
-            }
-            Way::Local(sender) => sender.try_send(message).map_err(|e| match e {
-                mpsc::error::TrySendError::Full(_) => Refused::Full,
-                mpsc::error::TrySendError::Closed(_) => Refused::Gone,
-            }),
-        };
-        outcome.map_err(|refused| {
-            self.retire(id);
-            match refused {
-                Refused::Full => Error::QueueFull,
-                Refused::Gone => Error::Gone,
-            }
-        })
-    }
-
-    /// Completes when the sockets are dropped.
-    async fn stopped(&self) {
-        let mut stopped = self.stopped.clone();
-        while stopped.changed().await.is_ok() {}
     }
 }

@@ -1,13 +1,19 @@
-//! H.248 over TCP: listening, connecting, and the life of one connection.
+//! H.248 over connections: TCP, TLS and SCTP. Listening, connecting, and the life of one connection.
 
-use super::{ControlEvent, ControlPeer, Shared, Way, decoded};
+use super::sctp::{self, Records, Watched};
+use super::shared::{Arrival, Shared, Way};
+use super::tls::{self, Identity};
+use super::{ControlEvent, ControlPeer, ControlTransport};
 use crate::Error;
 use crate::drain::Token;
-use crate::stream::{self, Framing, Inlet, Outlet, Piece, Run};
+use crate::stream::{self, End, Framing, Inlet, Outlet, Piece, Run};
 use crate::tcp;
 use carnet_h248::tpkt::Framer;
-use std::net::{IpAddr, SocketAddr};
+use carnet_h248::{ErrorDescriptor, MId, Message};
+use carnet_tls::TlsStream;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
@@ -29,10 +35,60 @@ impl Framing for Framer {
     }
 }
 
-pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, mut drain: Token) {
+enum Listener {
+    Tcp(TcpListener),
+    Sctp(Watched),
+}
+
+enum Raw {
+    Tcp(TcpStream),
+    Sctp(Records),
+}
+
+/// A connection on which messages may pass.
+enum Ready {
+    Tcp(TcpStream),
+    Tls(TlsStream<TcpStream>, Identity),
+    Sctp(Records),
+}
+
+/// Listens, and accepts until drained or stopped.
+pub(super) fn listen(
+    shared: &Arc<Shared>,
+    transport: ControlTransport,
+    address: SocketAddr,
+    drain: &Token,
+) -> Result<SocketAddr, Error> {
+    let (listener, local) = match transport {
+        ControlTransport::Sctp => {
+            let (listener, local) = sctp::listen(address)?;
+            (Listener::Sctp(listener), local)
+        }
+        ControlTransport::Tls if shared.config.tls.is_none() => return Err(Error::NoTls(address)),
+        _ => {
+            let what = if transport == ControlTransport::Tls { "TLS" } else { "TCP" };
+            let (listener, local) = tcp::listen(what, address)?;
+            (Listener::Tcp(listener), local)
+        }
+    };
+    tokio::spawn(accept(shared.clone(), transport, listener, drain.clone()));
+    Ok(local)
+}
+
+async fn accept(shared: Arc<Shared>, transport: ControlTransport, listener: Listener, mut drain: Token) {
+    let next = async || match &listener {
+        Listener::Tcp(listener) => {
+            let (stream, remote) = listener.accept().await?;
+            Ok((Raw::Tcp(stream), remote))
+        }
+        Listener::Sctp(listener) => {
+            let (records, remote) = sctp::accept(listener).await?;
+            Ok::<_, std::io::Error>((Raw::Sctp(records), remote))
+        }
+    };
     loop {
-        let (stream, remote) = tokio::select! {
-            accepted = listener.accept() => match accepted {
+        let (raw, remote) = tokio::select! {
+            accepted = next() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "control connection not accepted");
@@ -44,35 +100,53 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, mut drain
             () = shared.stopped() => return,
         };
         let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
-            tracing::warn!(%remote, "control connection refused: too many");
-            tcp::reset(stream);
+            shared.foreign.refuse(remote, "control connection refused", &"there are too many");
+            if let Raw::Tcp(stream) = raw {
+                tcp::reset(stream);
+            }
             continue;
         };
-        tcp::prepare(&stream);
-        let (life, queue) = Life::new(&shared, remote, permit);
-        tokio::spawn(life.run(stream, queue, false));
+        let local = match &raw {
+            Raw::Tcp(stream) => {
+                tcp::prepare(stream);
+                stream.local_addr().ok()
+            }
+            Raw::Sctp(records) => records.local_addr(),
+        };
+        let way = Remote { transport, remote, from: local, peer: None };
+        let (life, queue) = Life::new(&shared, way, permit);
+        tokio::spawn(life.accepted(raw, queue));
     }
 }
 
-pub(super) fn connect(
-    shared: &Arc<Shared>,
-    remote: SocketAddr,
-    from: Option<IpAddr>,
-) -> Result<ControlPeer, Error> {
+/// Where a connection leads.
+pub(super) struct Remote {
+    pub(super) transport: ControlTransport,
+    pub(super) remote: SocketAddr,
+    /// Our address, if it matters which; once connected, the one it is.
+    pub(super) from: Option<SocketAddr>,
+    /// Who is there.
+    pub(super) peer: Option<MId>,
+}
+
+pub(super) fn connect(shared: &Arc<Shared>, to: Remote) -> Result<ControlPeer, Error> {
+    if to.transport == ControlTransport::Tls && shared.config.tls.is_none() {
+        return Err(Error::NoTls(to.remote));
+    }
     let permit = shared
         .permits
         .clone()
         .try_acquire_owned()
         .map_err(|_| Error::TooManyConnections(shared.config.connections))?;
-    let (life, queue) = Life::new(shared, remote, permit);
+    let (life, queue) = Life::new(shared, to, permit);
     let peer = life.peer();
-    tokio::spawn(life.connecting(from, queue));
+    tokio::spawn(life.connecting(queue));
     Ok(peer)
 }
 
 struct Life {
     shared: Arc<Shared>,
-    remote: SocketAddr,
+    to: Remote,
     id: u64,
     /// Closed when the connection is taken out of the register.
     held: watch::Receiver<()>,
@@ -80,44 +154,144 @@ struct Life {
 }
 
 impl Life {
-    fn new(
-        shared: &Arc<Shared>,
-        remote: SocketAddr,
-        permit: OwnedSemaphorePermit,
-    ) -> (Self, (Outlet, Inlet)) {
+    fn new(shared: &Arc<Shared>, to: Remote, permit: OwnedSemaphorePermit) -> (Self, (Outlet, Inlet)) {
         let (outlet, inlet) = stream::queue(shared.config.streams.queue);
-        let (id, held) = shared.enter(Way::Stream(outlet.clone()));
-        (Self { shared: shared.clone(), remote, id, held, _permit: permit }, (outlet, inlet))
+        // TLS proves more than the authentication header could.
+        let between = to.from.filter(|_| to.transport != ControlTransport::Tls);
+        let way = Way::Stream {
+            outlet: outlet.clone(),
+            framed: to.transport != ControlTransport::Sctp,
+            between: between.map(|from| (from.ip(), to.remote)),
+            peer: to.peer.clone(),
+        };
+        let (id, held) = shared.enter(way);
+        (Self { shared: shared.clone(), to, id, held, _permit: permit }, (outlet, inlet))
     }
 
     fn peer(&self) -> ControlPeer {
-        ControlPeer::Stream { id: self.id, remote: self.remote }
+        let private = self.to.transport == ControlTransport::Tls;
+        ControlPeer::Stream { id: self.id, remote: self.to.remote, private }
     }
 
-    async fn connecting(mut self, from: Option<IpAddr>, queue: (Outlet, Inlet)) {
+    async fn accepted(mut self, raw: Raw, queue: (Outlet, Inlet)) {
+        let shared = self.shared.clone();
+        let within = shared.config.streams.connect;
+        let handshake = async {
+            Ok(match (raw, &shared.config.tls) {
+                (Raw::Tcp(stream), Some(tls)) if self.to.transport == ControlTransport::Tls => {
+                    let (stream, identity) = tls.accept(stream).await?;
+                    Ready::Tls(stream, identity)
+                }
+                (Raw::Tcp(stream), _) => Ready::Tcp(stream),
+                (Raw::Sctp(records), _) => Ready::Sctp(records),
+            })
+        };
         let outcome = tokio::select! {
-            outcome = timeout(self.shared.config.streams.connect, tcp::connect(self.remote, from)) => outcome,
+            outcome = timeout(within, handshake) => outcome,
             _ = self.held.changed() => Ok(Err("given up".to_owned())),
-            () = self.shared.stopped() => return,
+            () = shared.stopped() => return,
         };
         let why = match outcome {
-            Ok(Ok(stream)) => return self.run(stream, queue, true).await,
+            Ok(Ok(Ready::Tls(stream, identity))) => match shared.config.tls.as_ref() {
+                Some(tls) if !tls.knows(&identity) => {
+                    let why = format!("{} no peer of ours", tls::describe(&identity));
+                    self.dismiss(stream, queue, &why).await;
+                    why
+                }
+                _ => return self.start(Ready::Tls(stream, identity), queue, false).await,
+            },
+            Ok(Ok(ready)) => return self.start(ready, queue, false).await,
             Ok(Err(why)) => why,
-            Err(_) => "it took too long".to_owned(),
+            Err(_) => "the TLS handshake took too long".to_owned(),
         };
-        tracing::debug!(remote = %self.remote, why, "no control connection");
+        shared.foreign.refuse(self.to.remote, "control connection refused", &why);
         self.over().await;
     }
 
-    async fn run(mut self, stream: TcpStream, queue: (Outlet, Inlet), ours: bool) {
-        let (shared, peer) = (&self.shared, self.peer());
-        let limits = &shared.config.messages;
+    /// Tells one whom TLS lets in and we do not; waits for him to have read it.
+    async fn dismiss(&mut self, stream: TlsStream<TcpStream>, queue: (Outlet, Inlet), why: &str) {
+        let Some(mid) = self.shared.config.mid.clone() else { return };
+        let error = ErrorDescriptor::new(402, format!("this connection is refused: {why}"));
+        let _ = self.shared.push(self.id, Message::error(1, mid, error));
+        self.shared.retire(self.id);
+        let run = Run {
+            limits: &self.shared.config.streams,
+            ours: false,
+            events: &self.shared.events,
+            room: None,
+            deliver: |_, _| ControlEvent::Refused { peer: self.peer() },
+            retire: || {},
+        };
+        run.until_end(stream, Framer::new(0), queue, tokio::time::sleep(tcp::BREATH)).await;
+    }
+
+    async fn connecting(mut self, queue: (Outlet, Inlet)) {
+        let shared = self.shared.clone();
+        let attempt = async {
+            let (to, from) = (self.to.remote, self.to.from);
+            Ok(match self.to.transport {
+                ControlTransport::Sctp => Ready::Sctp(sctp::connect(to, from).await?),
+                transport => {
+                    let stream = tcp::connect(to, from.map(|from| from.ip())).await?;
+                    match &shared.config.tls {
+                        Some(tls) if transport == ControlTransport::Tls => {
+                            let connected = tls.connect(stream, self.to.peer.as_ref()).await;
+                            let (stream, identity) = connected.inspect_err(|why| {
+                                shared.foreign.refuse(to, "no TLS to the controller", why);
+                            })?;
+                            Ready::Tls(stream, identity)
+                        }
+                        _ => Ready::Tcp(stream),
+                    }
+                }
+            })
+        };
+        let outcome: Result<Result<Ready, String>, _> = tokio::select! {
+            outcome = timeout(shared.config.streams.connect, attempt) => outcome,
+            _ = self.held.changed() => Ok(Err("given up".to_owned())),
+            () = shared.stopped() => return,
+        };
+        let why = match outcome {
+            Ok(Ok(ready)) => return self.start(ready, queue, true).await,
+            Ok(Err(why)) => why,
+            Err(_) => "it took too long".to_owned(),
+        };
+        tracing::debug!(remote = %self.to.remote, why, "no control connection");
+        self.over().await;
+    }
+
+    async fn start(self, ready: Ready, queue: (Outlet, Inlet), ours: bool) {
+        match ready {
+            Ready::Tcp(stream) => {
+                let local = stream.local_addr().ok();
+                self.run(stream, local, None, queue, ours).await;
+            }
+            Ready::Sctp(records) => {
+                let local = records.local_addr();
+                self.run(records, local, None, queue, ours).await;
+            }
+            Ready::Tls(stream, identity) => self.run(stream, None, Some(identity), queue, ours).await,
+        }
+    }
+
+    async fn run<S>(
+        mut self,
+        stream: S,
+        local: Option<SocketAddr>,
+        identity: Option<Identity>,
+        queue: (Outlet, Inlet),
+        ours: bool,
+    ) where
+        S: AsyncRead + AsyncWrite,
+    {
+        let (shared, peer) = (self.shared.clone(), self.peer());
+        let from = Arrival { peer, local, identity: identity.as_ref() };
         let run = Run {
             limits: &shared.config.streams,
             ours,
             events: &shared.events,
             room: None,
-            deliver: |data: bytes::Bytes, _| decoded(peer, &data, limits),
+            deliver: |data: bytes::Bytes, _| shared.arrived(&from, &data),
             retire: || shared.retire(self.id),
         };
         let stop = async {
@@ -126,8 +300,15 @@ impl Life {
                 () = shared.stopped() => {}
             }
         };
-        let end = run.until_end(stream, Framer::new(limits.octets), queue, stop).await;
-        tracing::info!(remote = %self.remote, why = %end, "control connection ended");
+        let end = run.until_end(stream, Framer::new(shared.config.messages.octets), queue, stop).await;
+        match end {
+            // In TLS 1.3 a peer refuses our certificate after the handshake is done here.
+            End::Failed(error) if identity.is_some() => {
+                let why = carnet_tls::Error::of_stream(error);
+                shared.foreign.refuse(self.to.remote, "control connection ended", &why);
+            }
+            end => tracing::info!(remote = %self.to.remote, why = %end, "control connection ended"),
+        }
         self.over().await;
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Transport of a SIP or control socket.
+/// Transport of a SIP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Proto {
     /// Datagrams.
@@ -62,59 +62,6 @@ fn bind_form(text: &str) -> String {
     format!(
         "`{text}` is not an address to listen on; write `udp:192.0.2.1:5060`, `tcp:` or `tls:`, IPv6 in brackets"
     )
-}
-
-/// A gateway's controller: `NAME@udp:192.0.2.1:2944` on another host, `local:NAME` in this file.
-/// NAME is what the controller calls itself in its messages.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ControlAddress {
-    /// Another host or process.
-    Remote {
-        /// The name of the border there.
-        name: String,
-        /// Where it listens; `udp:` or `tcp:`.
-        at: Bind,
-    },
-    /// The border of that name in this file.
-    Local(String),
-}
-
-impl ControlAddress {
-    /// The border's name.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Remote { name, .. } | Self::Local(name) => name,
-        }
-    }
-
-    /// Whether messages arrive or the connection fails (not `udp:`).
-    pub fn is_reliable(&self) -> bool {
-        !matches!(self, Self::Remote { at: Bind { proto: Proto::Udp, .. }, .. })
-    }
-}
-
-impl fmt::Display for ControlAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Remote { name, at } => write!(f, "{name}@{at}"),
-            Self::Local(name) => write!(f, "local:{name}"),
-        }
-    }
-}
-
-impl FromStr for ControlAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is not a controller; write `NAME@udp:192.0.2.1:2944` or `local:NAME`");
-        if let Some(name) = text.strip_prefix("local:").filter(|name| !name.is_empty()) {
-            return Ok(Self::Local(name.to_owned()));
-        }
-        let (name, at) = text.split_once('@').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
-        let at: Bind = at.parse()?;
-        if at.proto == Proto::Tls { Err(wrong()) } else { Ok(Self::Remote { name: name.to_owned(), at }) }
-    }
 }
 
 /// A range of ports, `30000-30999`, both included, none of them 0.
@@ -177,4 +124,4 @@ macro_rules! from_text {
         }
     )+};
 }
-from_text!(Bind, ControlAddress, PortRange, Endpoint, Prefix);
+from_text!(Bind, PortRange, Endpoint, Prefix);

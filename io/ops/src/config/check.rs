@@ -1,9 +1,9 @@
 //! What the format alone cannot say: names that must exist, files that must be there, settings
 //! that exclude each other.
 
-use super::Complaint;
-use super::address::{ControlAddress, Proto};
+use super::address::Proto;
 use super::model::{BorderRole, BorderSection, Config, GatewaySection, RegistrarMode, TlsSection};
+use super::{Complaint, control};
 use std::path::PathBuf;
 use toml::Spanned;
 
@@ -66,37 +66,7 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
         }
         (None, BorderRole::Ibcf) => {}
     }
-    let control = border.control.as_ref();
-    if control.gateways.is_empty() {
-        return Err(Complaint::new(border.control.span(), format!("border `{name}` owns no gateway")));
-    }
-    for (gateway, peers) in &control.peers {
-        let message = if !control.gateways.contains(gateway) {
-            format!("border `{name}` does not own a gateway `{gateway}`")
-        } else if peers.as_ref().is_empty() {
-            format!("no address may speak for gateway `{gateway}`")
-        } else {
-            continue;
-        };
-        return Err(Complaint::new(peers.span(), message));
-    }
-    let one = |proto| control.listen.iter().any(|bind| bind.proto == proto);
-    if one(Proto::Tls) || (one(Proto::Udp) && one(Proto::Tcp)) {
-        return Err(Complaint::new(
-            border.control.span(),
-            "a border listens for gateways on `udp:` or on `tcp:`, not both",
-        ));
-    }
-    let local = |gateway: &String| {
-        config.gateway.get(gateway).is_some_and(|g| {
-            g.as_ref().controllers.as_ref().contains(&ControlAddress::Local(name.to_owned()))
-        })
-    };
-    if control.listen.is_empty() && !control.gateways.iter().any(local) {
-        return Err(Complaint::new(border.control.span(), format!("no gateway can reach border `{name}`"))
-            .help("add `listen`, or a [gateway.NAME] in this file with controllers = [\"local:…\"]"));
-    }
-    Ok(())
+    control::check_border(config, name, border)
 }
 
 fn check_networks(name: &str, section: &Spanned<BorderSection>) -> Checked {
@@ -155,34 +125,7 @@ fn must_be_a_network(border: &BorderSection, network: &Spanned<String>) -> Check
 
 fn check_gateway(config: &Config, name: &str, section: &Spanned<GatewaySection>) -> Checked {
     let gateway = section.as_ref();
-    if gateway.controllers.as_ref().is_empty() {
-        return Err(Complaint::new(
-            gateway.controllers.span(),
-            format!("gateway `{name}` has no controller"),
-        ));
-    }
-    let reliable = gateway.controllers.as_ref().iter().filter(|c| c.is_reliable()).count();
-    if reliable > 0 && reliable < gateway.controllers.as_ref().len() {
-        return Err(Complaint::new(
-            gateway.controllers.span(),
-            "the controllers of a gateway are all `udp:` or none",
-        ));
-    }
-    for controller in gateway.controllers.as_ref() {
-        let ControlAddress::Local(border) = controller else { continue };
-        let Some(owner) = config.border.get(border) else {
-            return Err(Complaint::new(
-                gateway.controllers.span(),
-                format!("there is no border `{border}` in this file"),
-            ));
-        };
-        if !owner.as_ref().control.as_ref().gateways.iter().any(|g| g == name) {
-            return Err(Complaint::new(
-                gateway.controllers.span(),
-                format!("border `{border}` does not list `{name}` among its gateways"),
-            ));
-        }
-    }
+    control::check_gateway(config, name, section)?;
     if gateway.realm.is_empty() {
         return Err(Complaint::new(
             section.span(),

@@ -6,15 +6,20 @@
 
 mod address;
 mod check;
+mod control;
 mod kms;
 mod model;
 
-pub use address::{Bind, ControlAddress, Endpoint, PortRange, Prefix, Proto};
+pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
+pub use control::{
+    AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,
+    ControlProto, ControlSection, ControlTlsSection, Host, Sources,
+};
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
-    BorderRole, BorderSection, Config, ControlSection, Digest, Encoding248, GatewayRole, GatewaySection,
-    IpVersion, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode, RegistrarSection,
-    RouteSection, TlsSection, Transport248, WitnessMode,
+    BorderRole, BorderSection, Config, Digest, Encoding248, GatewayRole, GatewaySection, IpVersion,
+    LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode, RegistrarSection, RouteSection,
+    TlsSection, Transport248, WitnessMode,
 };
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

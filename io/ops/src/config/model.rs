@@ -1,11 +1,12 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
-use super::address::{Bind, ControlAddress, PortRange, Prefix};
+use super::address::{Bind, PortRange, Prefix};
+use super::control::{AuthenticationSection, ControlAddress, ControlSection, ControlTlsSection, Sources};
 use super::kms::KmsSection;
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
@@ -211,24 +212,6 @@ pub enum Transport248 {
     Tcp,
 }
 
-/// `[border.NAME.control]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ControlSection {
-    /// H.248 sockets for gateways on other hosts.
-    #[serde(default)]
-    pub listen: Vec<Bind>,
-    /// Names of the gateways that may register: the `<name>` in their mId.
-    pub gateways: Vec<String>,
-    /// Addresses or prefixes that messages of a gateway may come from, by its name; one that is not
-    /// here may come from any.
-    #[serde(default)]
-    pub peers: BTreeMap<String, Spanned<Vec<Prefix>>>,
-    /// How messages to gateways on other hosts are written. Either encoding is taken.
-    #[serde(default)]
-    pub encoding: Encoding248,
-}
-
 /// How H.248 messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -304,11 +287,18 @@ pub struct GatewaySection {
     pub role: GatewayRole,
     /// Its controllers in order of preference.
     pub controllers: Spanned<Vec<ControlAddress>>,
-    /// Local address for the control association; any if absent.
-    pub control_from: Option<IpAddr>,
+    /// Local addresses for the control association; any if absent.
+    pub control_from: Option<Spanned<Sources>>,
     /// How messages to controllers on other hosts are written. Either encoding is taken.
     #[serde(default)]
     pub control_encoding: Encoding248,
+    /// For controllers reached by `tls:`.
+    pub control_tls: Option<Spanned<ControlTlsSection>>,
+    /// The authentication header (RFC 3525 §10.2).
+    pub control_authentication: Option<Spanned<AuthenticationSection>>,
+    /// IPsec or the like protects what passes: keys are taken over every transport.
+    #[serde(default)]
+    pub control_protected: bool,
     /// `[gateway.NAME.realm.REALM]`
     pub realm: BTreeMap<String, Spanned<RealmSection>>,
     /// Contexts at once.
@@ -364,6 +354,18 @@ impl Config {
             if let Some(users) = border.registrar.as_mut().and_then(|r| r.as_mut().users.as_mut()) {
                 fix(users.as_mut());
             }
+        }
+        let mut sections = Vec::new();
+        for border in self.border.values_mut().map(Spanned::as_mut) {
+            let control = border.control.as_mut();
+            sections.push((&mut control.tls, &mut control.authentication));
+        }
+        for gateway in self.gateway.values_mut().map(Spanned::as_mut) {
+            sections.push((&mut gateway.control_tls, &mut gateway.control_authentication));
+        }
+        for (tls, authentication) in sections {
+            tls.iter_mut().flat_map(|tls| tls.as_mut().paths()).for_each(fix);
+            authentication.iter_mut().flat_map(|section| section.as_mut().paths()).for_each(fix);
         }
         if let Some(kms) = self.kms.as_mut().map(Spanned::as_mut) {
             fix(&mut kms.data);

@@ -83,6 +83,45 @@ fn each_mistake_has_its_sentence() {
         ("192.0.2.0/24", "192.0.2.0/33", "not an address or prefix", "192.0.2.0/33"),
         ("[\"trgw-a\"]", "[\"other\"]", "does not list `trgw-a`", "local:a"),
         ("[\"local:a\", ", "[", "no gateway can reach", "trgw-a"),
+        ("b@tcp:192.0.2.1:2944", "b@tls:192.0.2.1:2944", "needs a certificate or a key", "b@tls"),
+        ("b@tcp:192.0.2.1:2944", "b@tcp:192.0.2:2944", "is not a controller", "192.0.2:2944"),
+        (
+            "role = \"trgw\"",
+            "role = \"trgw\"\ncontrol-tls = { psk = \"no.psk\" }",
+            "nothing here is reached by `tls:`",
+            "no.psk",
+        ),
+        (
+            "role = \"trgw\"",
+            "role = \"trgw\"\ncontrol-authentication = { keys = {} }",
+            "needs `keys`",
+            "keys = {}",
+        ),
+        (
+            "role = \"trgw\"",
+            "role = \"trgw\"\ncontrol-authentication = { keys = { 0 = { file = \"k\" } } }",
+            "not the index of a key",
+            "file = \"k\"",
+        ),
+        (
+            "role = \"trgw\"",
+            "role = \"trgw\"\ncontrol-authentication = { keys = { 0x1 = { file = \"no.key\" } } }",
+            "there is no file /etc/carnet/no.key",
+            "no.key",
+        ),
+        (
+            "role = \"trgw\"",
+            "role = \"trgw\"\ncontrol-authentication = { keys = { 1 = { file = \"k\", algorithm = \"md4\" } } }",
+            "unknown variant `md4`",
+            "md4",
+        ),
+        (
+            "role = \"trgw\"",
+            "role = \"trgw\"\ncontrol-from = \"here\"",
+            "not an address of this host",
+            "here",
+        ),
+        ("role = \"trgw\"", "role = \"trgw\"\ncontrol-from = []", "no address to send from", "[]"),
         (
             "[\"trgw-a\"] }",
             "[\"trgw-a\"], peers = { trgw-b = [\"192.0.2.2\"] } }",
@@ -134,6 +173,69 @@ fn a_registrar_has_room_for_a_terminal() {
     assert!(read(&text).is_ok());
     let (message, _) = complaint(&text.replace("contacts = 1", "digest = []"));
     assert!(message.contains("no algorithm"), "{message}");
+}
+
+/// A border with sockets for control; files of the test are there.
+fn control(listen: &str, settings: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["c.pem", "k.pem", "ca.pem", "keys.psk", "key.hex"] {
+        std::fs::write(directory.path().join(file), "").unwrap();
+    }
+    let control = format!("control = {{ listen = [{listen}], gateways = [\"trgw-a\"]{settings} }}");
+    (directory, WHOLE.replace("control = { gateways = [\"trgw-a\"] }", &control))
+}
+
+#[test]
+fn control_is_protected_or_the_reason_is_told() {
+    let tls = "tls = { certificate = \"c.pem\", key = \"k.pem\", ca = \"ca.pem\" }";
+    let keys = "authentication = { keys = { 1 = { file = \"key.hex\", peer = \"trgw-a\" } } }";
+    let one = "\"udp:192.0.2.9:2944\"";
+    let read_in = |listen: &str, settings: &str| {
+        let (directory, text) = control(listen, settings);
+        parse("carnet.toml", text.clone(), directory.path()).map(drop).map_err(|error| match *error {
+            ConfigError::Wrong { message, at, .. } => {
+                (message, text[at.offset()..at.offset() + at.len()].to_owned())
+            }
+            other => panic!("{other:?}"),
+        })
+    };
+    for (listen, settings) in [
+        ("\"tls:192.0.2.9:2944\"", format!(", {tls}")),
+        ("\"tls:192.0.2.9:2944\", \"tcp:192.0.2.9:2945\", \"sctp:192.0.2.9:2944\"", format!(", {tls}")),
+        ("\"tls:192.0.2.9:2944\"", ", tls = { psk = \"keys.psk\", names = { trgw-a = [\"x\"] } }".to_owned()),
+        (one, format!(", {keys}, protected = true")),
+    ] {
+        assert_eq!(read_in(listen, &settings), Ok(()), "{settings}");
+    }
+    for (listen, settings, says, at) in [
+        ("\"tls:192.0.2.9:2944\"", String::new(), "needs a certificate or a key", "tls:192.0.2.9"),
+        (one, format!(", {tls}"), "nothing here is reached", "c.pem"),
+        ("\"tls:[::1]:1\"", ", tls = { psk = \"no\" }".into(), "there is no file", "no"),
+        ("\"tls:[::1]:1\"", ", tls = { psk = \"keys.psk\", ca = \"ca.pem\" }".into(), "not both", "ca.pem"),
+        ("\"tls:[::1]:1\"", ", tls = { certificate = \"c.pem\", key = \"k.pem\" }".into(), "`ca`", "k.pem"),
+        ("\"tls:[::1]:1\"", ", tls = {}".into(), "TLS needs", "{}"),
+        (
+            "\"tls:[::1]:1\"",
+            ", tls = { psk = \"keys.psk\", psk-identity = \"x\" }".into(),
+            "for gateways",
+            "x",
+        ),
+        (
+            "\"tls:[::1]:1\"",
+            ", tls = { psk = \"keys.psk\", names = { z = [\"x\"] } }".into(),
+            "nobody here is called `z`",
+            "x",
+        ),
+        ("\"udp:192.0.2.9:2944\", \"tls:[::1]:1\"", format!(", {tls}"), "not both", "udp:192.0.2.9"),
+        ("\"udp:[::1]:2944\"", format!(", {keys}"), "no authentication header over IPv6", "udp:[::1]"),
+        ("\"udp:0.0.0.0:2944\"", format!(", {keys}"), "name it", "udp:0.0.0.0"),
+        ("\"tls:[::1]:1\"", format!(", {tls}, {keys}"), "is for `udp:`", "key.hex"),
+        (one, format!(", {}", keys.replace("trgw-a", "trgw-z")), "nobody here is called", "trgw-z"),
+    ] {
+        let (message, place) = read_in(listen, &settings).unwrap_err();
+        assert!(message.contains(says), "{message} instead of {says}");
+        assert!(place.contains(at), "{message} points at {place}");
+    }
 }
 
 #[test]

@@ -49,6 +49,18 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Message, Error> {
     Ok(Message { auth, version, mid, body })
 }
 
+/// What is inside `messageBody`: the transactions one after the other, or the fields of the error.
+pub(crate) fn body<'a>(input: &'a [u8], limits: &'a Limits) -> Result<&'a [u8], Error> {
+    let mut r = Reader::new(limits);
+    let mut fields = r.required(&mut Elements::new(input, 0), SEQUENCE, "a MegacoMessage")?;
+    r.take(&mut fields, cons(0))?;
+    let mut fields = r.required(&mut fields, cons(1), "a Message")?;
+    r.next(&mut fields)?;
+    r.next(&mut fields)?;
+    let body = r.required(&mut fields, cons(2), "an error or transactions")?;
+    Ok(r.choice(body, "an error or transactions")?.content)
+}
+
 /// Writes a message.
 ///
 /// # Errors

@@ -29,6 +29,7 @@ mod value;
 mod tests;
 
 pub use crate::text::Limits;
+pub(crate) use message::body;
 pub use message::{parse, print};
 use reader::Reader;
 use std::borrow::Cow;

@@ -9,6 +9,7 @@ mod command;
 mod events;
 mod media;
 mod names;
+mod secret;
 mod service;
 pub(crate) mod value;
 mod version;

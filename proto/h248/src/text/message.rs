@@ -46,14 +46,7 @@ pub fn parse(input: &[u8], limits: &Limits) -> std::result::Result<Message, Erro
     if input.len() > limits.octets {
         return s.limit(400, "octets in a message", limits.octets);
     }
-    let mut start = s.word("`MEGACO/` or `Authentication`")?;
-    let mut auth = None;
-    if K::find(start) == Some(K::Authentication) {
-        auth = Some(auth_header(&mut s)?);
-        start = s.word("`MEGACO/`")?;
-    }
-    let version = version(&s, start)?;
-    let mid = mid(&mut s)?;
+    let (auth, version, mid) = header(&mut s)?;
     let at = s.at;
     let (_, first) = s.keyword("a transaction or an Error descriptor")?;
     let body = if first == K::Error {
@@ -68,6 +61,27 @@ pub fn parse(input: &[u8], limits: &Limits) -> std::result::Result<Message, Erro
         Body::Transactions(transactions(&mut s, limits)?)
     };
     Ok(Message { auth, version, mid, body })
+}
+
+/// What stands before the transactions.
+fn header(s: &mut Scanner<'_>) -> Result<(Option<AuthHeader>, u8, MId)> {
+    let mut start = s.word("`MEGACO/` or `Authentication`")?;
+    let mut auth = None;
+    if K::find(start) == Some(K::Authentication) {
+        auth = Some(auth_header(s)?);
+        start = s.word("`MEGACO/`")?;
+    }
+    let version = version(s, start)?;
+    Ok((auth, version, mid(s)?))
+}
+
+/// Where the transactions or the Error descriptor begin. White space before them belongs to the
+/// separator, white space after them to them (RFC 3525 Annex B.2, `SEP`, `RBRKT`).
+pub(crate) fn body_at(input: &[u8], limits: &Limits) -> Result<usize> {
+    let mut s = Scanner::new(input, limits);
+    header(&mut s)?;
+    s.blank();
+    Ok(s.at)
 }
 
 /// `MEGACO/3` or `!/3`.

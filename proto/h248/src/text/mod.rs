@@ -16,5 +16,6 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use message::body_at;
 pub use message::{Limits, parse};
 pub use print::{Form, print};

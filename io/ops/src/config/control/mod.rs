@@ -1,0 +1,129 @@
+//! Gateway control in the file: how a border and its gateways reach each other, and how that is
+//! protected. `docs/control.md` says what each way protects from.
+
+mod address;
+mod check;
+
+pub use address::{ControlAddress, ControlBind, ControlProto, Host, Sources};
+pub(super) use check::{check_border, check_gateway};
+
+use super::address::Prefix;
+use super::model::Encoding248;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use toml::Spanned;
+
+/// `[border.NAME.control]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ControlSection {
+    /// H.248 sockets for gateways on other hosts.
+    #[serde(default)]
+    pub listen: Vec<Spanned<ControlBind>>,
+    /// Names of the gateways that may register: the `<name>` in their mId.
+    pub gateways: Vec<String>,
+    /// Addresses or prefixes that messages of a gateway may come from, by its name; one that is not
+    /// here may come from any.
+    #[serde(default)]
+    pub peers: BTreeMap<String, Spanned<Vec<Prefix>>>,
+    /// How messages to gateways on other hosts are written. Either encoding is taken.
+    #[serde(default)]
+    pub encoding: Encoding248,
+    /// For `tls:` sockets.
+    pub tls: Option<Spanned<ControlTlsSection>>,
+    /// The authentication header (RFC 3525 §10.2).
+    pub authentication: Option<Spanned<AuthenticationSection>>,
+    /// IPsec or the like protects what passes: keys may go over every transport.
+    #[serde(default)]
+    pub protected: bool,
+}
+
+/// `control.tls` of a border, `control-tls` of a gateway: certificates, or keys that both ends hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ControlTlsSection {
+    /// PEM file with our certificate chain.
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// PEM file with its private key.
+    pub key: Option<Spanned<PathBuf>>,
+    /// PEM file with the authorities that vouch for the other end.
+    pub ca: Option<Spanned<PathBuf>>,
+    /// TOML file of `identity = "key in hexadecimal"` lines.
+    pub psk: Option<Spanned<PathBuf>>,
+    /// Gateway: which key of that file it shows; its own name if absent.
+    pub psk_identity: Option<String>,
+    /// By the name of a border or gateway: what its certificate or key is called, if not the same.
+    #[serde(default)]
+    pub names: BTreeMap<String, Spanned<Vec<String>>>,
+}
+
+/// `control.authentication` of a border, `control-authentication` of a gateway.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AuthenticationSection {
+    /// Whether messages without the header are dropped.
+    #[serde(default = "yes")]
+    pub required: bool,
+    /// Whether messages with a sequence number that was there are dropped.
+    #[serde(default = "yes")]
+    pub replay_check: bool,
+    /// Keys by their index (SPI), decimal or `0x` and hexadecimal.
+    pub keys: BTreeMap<String, Spanned<AuthenticationKey>>,
+}
+
+/// One key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AuthenticationKey {
+    /// How it is used.
+    #[serde(default)]
+    pub algorithm: AuthenticationAlgorithm,
+    /// File with the key in hexadecimal, 16 to 64 octets.
+    pub file: Spanned<PathBuf>,
+    /// The border or gateway it belongs to; anybody's if absent.
+    pub peer: Option<String>,
+}
+
+/// Algorithms of the authentication header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum AuthenticationAlgorithm {
+    /// For peers that have nothing else.
+    #[serde(rename = "hmac-md5-96")]
+    HmacMd5,
+    /// What RFC 2402 asks for.
+    #[default]
+    #[serde(rename = "hmac-sha1-96")]
+    HmacSha1,
+    /// Our own: covers the sequence number too.
+    #[serde(rename = "hmac-sha256-128")]
+    HmacSha256,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl AuthenticationSection {
+    /// A key's index: decimal, or `0x` and hexadecimal. Not zero (RFC 2402 §2.4).
+    pub fn index(text: &str) -> Option<u32> {
+        let index = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => u32::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        index.ok().filter(|index| *index != 0)
+    }
+
+    /// Every path in it.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.keys.values_mut().map(|key| key.as_mut().file.as_mut())
+    }
+}
+
+impl ControlTlsSection {
+    /// Every path in it.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let all = [&mut self.certificate, &mut self.key, &mut self.ca, &mut self.psk];
+        all.into_iter().flatten().map(Spanned::as_mut)
+    }
+}
