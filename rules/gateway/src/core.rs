@@ -113,7 +113,6 @@ impl Core {
         self.next_run += 1;
         let run = Run { origin, claims, actions: actions.into(), action: None, replies: Vec::new() };
         self.runs.insert(id, run);
-        self.meet_load(now);
         if busy {
             self.waiting.insert(id);
         } else {
@@ -307,7 +306,6 @@ impl Core {
         }
         let body = ReplyBody::Actions(run.replies);
         self.output.push_back(Output::Reply { origin: run.origin, body });
-        self.meet_load(now);
     }
 
     /// Starts the transactions that nothing stands in the way of any more, in the order in which they
