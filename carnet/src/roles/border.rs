@@ -153,7 +153,10 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => self.message(now, peer, message),
             ControlEvent::Undecodable { peer, error } => {
-                if let Some(gateway) = self.gateway_at(peer) {
+                // Anybody can write a gateway's address on a datagram: so few are answered.
+                if let Some(gateway) = self.gateway_at(peer)
+                    && (peer.is_reliable() || self.courtesy.answers(now))
+                {
                     self.machine.border.handle_undecodable(now, &gateway, &error);
                 }
             }

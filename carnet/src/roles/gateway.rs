@@ -88,6 +88,9 @@ pub fn start(
         ..ControlConfig::default()
     };
     let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
+    for proto in addresses.iter().filter_map(ControlAddress::proto) {
+        control::transport(proto).available().map_err(|e| fail(&e))?;
+    }
     let mut controllers = Controllers::new(from, control::registered_port(section.control_encoding));
     for address in addresses {
         let inside = match address {
@@ -220,8 +223,12 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => self.message(now, peer, message),
             ControlEvent::Undecodable { peer, error } => {
+                // Anybody can write a controller's address on a datagram: so few are answered.
+                let mut answered = || peer.is_reliable() || self.courtesy.answers(now);
                 if self.controllers.knows(peer) {
-                    self.gateway.handle_undecodable(now, &error);
+                    if answered() {
+                        self.gateway.handle_undecodable(now, &error);
+                    }
                 } else {
                     self.stranger(now, peer, &error);
                 }
