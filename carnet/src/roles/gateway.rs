@@ -6,7 +6,7 @@ use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
-use carnet_h248::{MId, Message, Profile, registration};
+use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
@@ -154,11 +154,10 @@ pub fn start(
 
 /// The profile a gateway of that role registers with.
 pub fn profile(role: GatewayRole) -> Profile {
-    let name = match role {
-        GatewayRole::ImsAgw => "carnet_iq",
-        GatewayRole::Trgw => "carnet_ix",
-    };
-    Profile { name: name.into(), version: 1 }
+    match role {
+        GatewayRole::ImsAgw => profile::IQ.profile(),
+        GatewayRole::Trgw => profile::IX.profile(),
+    }
 }
 
 impl Running {
