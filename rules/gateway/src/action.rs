@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use carnet_h248::{ActionRequest, Command, ContextId, TerminationId, Verb};
+use carnet_h248::{ActionRequest, Command, CommandReply, ContextId, TerminationId, Verb};
 
 use crate::audit::is_audit;
 use crate::context::{Context, Target};
@@ -91,7 +91,7 @@ impl Core {
                 };
                 match step {
                     Ok(Step::Done(reply)) => {
-                        self.settle_topology(action, &target, &current.command);
+                        self.settle_topology(action, target.context, &current.command, &reply);
                         action.moved |= current.command.verb == Verb::Move;
                         current.results.push((target.context, reply));
                     }
@@ -127,13 +127,19 @@ impl Core {
     }
 
     /// RFC 3525 §7.1.18: `$` in a topology is the termination of the first Add that chooses.
-    fn settle_topology(&mut self, action: &mut ActionRun, target: &Target, command: &Command) {
+    fn settle_topology(
+        &mut self,
+        action: &mut ActionRun,
+        context: ContextId,
+        command: &Command,
+        reply: &CommandReply,
+    ) {
         let chooses = command.verb == Verb::Add && command.termination().has_choose();
         if action.topology.is_empty() || !chooses {
             return;
         }
-        let Some(context) = target.context.id().and_then(|id| self.contexts.get_mut(&id)) else { return };
-        let chosen = context.find(&target.termination).map(|termination| termination.number);
+        let Some(context) = context.id().and_then(|id| self.contexts.get_mut(&id)) else { return };
+        let chosen = context.find(reply.termination()).map(|termination| termination.number);
         action.topology.apply(context, chosen);
         context.configure_all(&mut self.commands);
     }

@@ -18,6 +18,10 @@ enum Act {
     Subtract { context: usize, termination: usize },
     SubtractAll { context: usize },
     Audit,
+    Move { from: usize, to: Option<usize>, wildcard: bool, stream: bool },
+    Stream { context: usize, realm: &'static str, local: &'static str },
+    Topology { context: usize, how: &'static str },
+    Start,
     Bad { context: usize },
     Report { hole: usize, up: bool },
     Answer,
@@ -37,6 +41,14 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0..4usize, 0..3usize).prop_map(|(context, termination)| Act::Subtract { context, termination }),
         1 => (0..4usize).prop_map(|context| Act::SubtractAll { context }),
         1 => Just(Act::Audit),
+        3 => (0..4usize, proptest::option::of(0..4usize), any::<bool>(), any::<bool>())
+            .prop_map(|(from, to, wildcard, stream)| Act::Move { from, to, wildcard, stream }),
+        2 => (0..4usize, prop_oneof![Just("core"), Just("access"), Just("moon")],
+                prop_oneof![Just(LOCAL), Just(GROUPS), Just("Local { }, Remote { }")])
+            .prop_map(|(context, realm, local)| Act::Stream { context, realm, local }),
+        1 => (0..4usize, prop_oneof![Just("Isolate"), Just("Oneway"), Just("Bothway"), Just("OnewayBoth")])
+            .prop_map(|(context, how)| Act::Topology { context, how }),
+        1 => Just(Act::Start),
         1 => (0..4usize).prop_map(|context| Act::Bad { context }),
         1 => (0..8usize, any::<bool>()).prop_map(|(hole, up)| Act::Report { hole, up }),
         4 => Just(Act::Answer),
@@ -79,6 +91,8 @@ impl Known {
     }
 }
 
+const GROUPS: &str =
+    "Local {\nv=0\nm=audio $ RTP/AVP 0\nv=0\nc=IN IP6 $\nm=- $ TCP -\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}\n";
 const LOCAL: &str = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP/TLS -\na=setup:passive\n}\n";
 
 fn run(acts: Vec<Act>) {
@@ -108,6 +122,29 @@ fn run(acts: Vec<Act>) {
             }
             Act::SubtractAll { context } => {
                 rig.ask(&format!("Context = {} {{ W-Subtract = * {{ Audit {{ }} }} }}", known.context(context)))
+            }
+            Act::Move { from, to, wildcard, stream } => {
+                let id = if wildcard { "ip/1/*/*".to_owned() } else { known.termination(from, 0) };
+                let to = to.map_or_else(|| "$".to_owned(), |index| known.context(index));
+                let media = format!("{{ Media {{ Stream = 2 {{ {LOCAL} }} }}, Audit {{ Statistics }} }}");
+                let media = if stream { media } else { String::new() };
+                rig.ask(&format!("Context = {to} {{ Move = {id} {media}, Modify = * }}"))
+            }
+            Act::Stream { context, realm, local } => {
+                let (home, id) = (known.context(context), known.termination(context, 0));
+                let control = format!("LocalControl {{ Mode = SendReceive, ipdc/realm = {realm} }}");
+                let media = format!("Media {{ Stream = 1 {{ {control}, {local} }} }}");
+                rig.ask(&format!("Context = {home} {{ Modify = {id} {{ {media} }} }}"))
+            }
+            Act::Topology { context, how } => {
+                let (home, id) = (known.context(context), known.termination(context, 0));
+                let add = format!("Add = $ {{ Media {{ Stream = 1 {{ {LOCAL} }} }} }}");
+                rig.ask(&format!("Context = {home} {{ Topology {{ {id}, $, {how} }}, {add} }}"))
+            }
+            Act::Start => {
+                rig.gateway.start(rig.now, 901);
+                rig.wait(std::time::Duration::from_secs(1));
+                String::new()
             }
             Act::Audit => rig.ask("Context = * { AuditValue = * { Audit { Statistics, Media } } }"),
             Act::Bad { context } => rig.ask(&format!(
