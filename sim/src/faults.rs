@@ -27,6 +27,8 @@ pub enum Fault {
     GatewayRetires { gateway: usize },
     /// An engine takes long.
     SlowEngine { gateway: usize },
+    /// A gateway has more to do than it can.
+    Overload { gateway: usize },
     /// An engine has no ports.
     FullEngine { gateway: usize },
     /// Many users call at once.
@@ -56,8 +58,10 @@ impl World {
             self.plan_call(at, longest);
         }
         if self.setup.mutation == Some(crate::Mutation::AnswerForTheDead) {
-            let fault = Fault::GatewayCrash { gateway: 0, loud: false };
-            self.at(self.now + chaos / 2, Happening::Fault(fault));
+            for (gateway, share) in (0..GATEWAYS).zip(2..) {
+                let fault = Fault::GatewayCrash { gateway, loud: false };
+                self.at(self.now + chaos * share / 5, Happening::Fault(fault));
+            }
         }
         if self.setup.mutation == Some(crate::Mutation::BelieveEverybody) {
             for second in (20..80).step_by(3) {
@@ -76,7 +80,7 @@ impl World {
         let dice = &mut self.dice;
         let (border, gateway) = (dice.below(BORDERS), dice.below(GATEWAYS));
         let loud = dice.chance(700);
-        match dice.below(20) {
+        match dice.below(21) {
             0 | 1 => Fault::Partition { border, gateway },
             2 => {
                 let direction = dice.pick(&[Direction::Down, Direction::Up]);
@@ -93,6 +97,7 @@ impl World {
             13 | 14 => Fault::HandOff { border, gateway },
             15 | 16 => Fault::InterfaceDown { gateway, realm: dice.pick(&["access", "core"]) },
             17 => Fault::Replay,
+            19 => Fault::Overload { gateway },
             18 => Fault::Forgery,
             _ => Fault::Rush,
         }
@@ -131,6 +136,7 @@ impl World {
                 }
                 self.flush_gateway(gateway);
             }
+            Fault::Overload { gateway } => self.set_load(gateway, 97),
             Fault::Replay => self.replay(),
             Fault::Forgery => self.forge(),
             Fault::Rush => {
@@ -154,6 +160,7 @@ impl World {
             Fault::SlowEngine { gateway } | Fault::FullEngine { gateway } => {
                 self.set_engine(gateway, None, 0)
             }
+            Fault::Overload { gateway } => self.set_load(gateway, 10),
             Fault::InterfaceDown { gateway, realm } => self.interface_up(gateway, realm),
             Fault::Break { .. }
             | Fault::BorderRetires { .. }
@@ -184,7 +191,15 @@ impl World {
             self.start_gateway(gateway);
             self.interface_up(gateway, "access");
             self.interface_up(gateway, "core");
+            self.set_load(gateway, 10);
         }
+    }
+
+    fn set_load(&mut self, gateway: usize, percent: u32) {
+        if let Some(life) = &mut self.gateways[gateway].life {
+            life.gateway.set_load(self.now, percent);
+        }
+        self.flush_gateway(gateway);
     }
 
     fn interface_up(&mut self, gateway: usize, realm: &str) {

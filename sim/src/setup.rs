@@ -85,14 +85,16 @@ impl Setup {
             delayed: [0, 50, 100, 200][rough],
             late: Duration::from_millis([0, 300, 1500, 6000][rough]),
         };
+        // Now and then there is a crowd.
+        let crowd = dice.chance(50);
         Self {
             seed,
             transports: std::array::from_fn(|_| transport(&mut dice)),
             encodings: std::array::from_fn(|_| encoding(&mut dice)),
             peers_named: dice.chance(700),
             alternates: dice.chance(500),
-            ports: dice.pick(&[8, 40, 200]),
-            calls: 10 + dice.below(60),
+            ports: if crowd { 600 } else { dice.pick(&[8, 40, 200]) },
+            calls: if crowd { 400 } else { 10 + dice.below(60) },
             faults: dice.pick(&[0, 2, 4, 8, 20]),
             noise,
             sip_lost: dice.pick(&[0, 0, 20, 60]),

@@ -43,7 +43,7 @@ fn audits_of_everything() {
             &["hangterm/thb", "ipnapt/latch", "nt/os"],
         );
         expect(&format!("C={context}{{AV=*{{AT{{E}}}}}}"), &["E=11{", "E=12{"]);
-        expect(&format!("C={context}{{W-AV=*{{AT{{M}}}}}}"), &["realm=access", "realm=core"]);
+        expect(&format!("C={context}{{W-AV=*{{AT{{M}}}}}}"), &["setup:passive", "setup:active", "realm"]);
         if wire.version >= 2 {
             // Single items, which version 1 cannot ask for.
             let one_item = |item: &str| format!("C={context}{{AV={access}{{AT{{{item}}}}}}}");

@@ -296,7 +296,8 @@ fn reports_of_a_foreign_gateway() {
         };
         let known = gateway.ask(&mut scene.lab, &notify(&terminations[0], "hangterm/thb"));
         assert!(!known.contains("ER="), "{known}");
-        let stranger = if wire.encoding == "ber" { "00000001/00000111/00000111" } else { "tcp/999" };
+        let octets = vec!["00000111"; 8].join("/");
+        let stranger = if wire.encoding == "ber" { octets.as_str() } else { "tcp/999" };
         let unknown = gateway.ask(&mut scene.lab, &notify(stranger, "hangterm/thb"));
         assert!(unknown.contains("ER=430"), "{unknown}");
         gateway.hears(&scene.lab, "asked", &format!("S={stranger}"));
@@ -421,7 +422,8 @@ fn calls_over_a_bad_line() {
         scene.lab.join("line", "core", "10.1.0.50/24");
         let port = wire.port();
         let at = |address: &str| SocketAddr::new(address.parse().unwrap(), port);
-        let _line = BadLine::new(&scene.lab, "line", at("10.1.0.50"), at("10.1.0.3"), seed);
+        // A border waits five seconds for its gateway: time for four repeats, so not too bad a line.
+        let _line = BadLine::new(&scene.lab, "line", at("10.1.0.50"), at("10.1.0.3"), 10, seed);
         let realms = "realms=core:10.1.0.4,peers:192.0.2.2";
         let mut gateway =
             Peer::start_with(&mut scene.lab, "trgw", "gateway", "trgw", "10.1.0.4", wire, &[realms]);

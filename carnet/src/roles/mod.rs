@@ -12,6 +12,7 @@ mod gateway;
 mod inspection;
 mod place;
 pub mod question;
+mod realms;
 mod seen;
 pub mod tls;
 

@@ -234,7 +234,8 @@ fn told(stream: &StreamPlan, local: Option<&Description>) -> Option<StreamText> 
         Answer::Chosen => description.map(|d| d.text().clone()),
         Answer::Empty => Some(SessionDescription::default()),
     };
+    text.local_control = stream.control_told.then(|| stream.control_text.clone());
     text.local = tell(stream.local_told, local);
     text.remote = tell(stream.remote_told, stream.remote.as_ref());
-    (text.local.is_some() || text.remote.is_some()).then_some(text)
+    (text != StreamText::new(stream.id)).then_some(text)
 }

@@ -55,7 +55,7 @@ pub(crate) struct Core {
     runs: BTreeMap<u64, Run>,
     next_run: u64,
     /// Transactions that touch a context another one is working on.
-    waiting: VecDeque<u64>,
+    waiting: BTreeSet<u64>,
     /// Answers of the engine that a transaction waits for.
     pub(crate) awaited: HashMap<Pinhole, u64>,
     pub(crate) heartbeats: BTreeSet<(Instant, u32, u64)>,
@@ -84,7 +84,7 @@ impl Core {
             interfaces: Vec::new(),
             runs: BTreeMap::new(),
             next_run: 0,
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
             awaited: HashMap::new(),
             heartbeats: BTreeSet::new(),
             root: RootState::default(),
@@ -113,9 +113,8 @@ impl Core {
         self.next_run += 1;
         let run = Run { origin, claims, actions: actions.into(), action: None, replies: Vec::new() };
         self.runs.insert(id, run);
-        self.meet_load(now);
         if busy {
-            self.waiting.push_back(id);
+            self.waiting.insert(id);
         } else {
             self.drive(now, id);
         }
@@ -173,6 +172,9 @@ impl Core {
         work.absorb(event);
         if work.is_done() {
             self.drive(now, id);
+            if !self.runs.contains_key(&id) {
+                self.wake(now);
+            }
         }
     }
 
@@ -304,27 +306,28 @@ impl Core {
         }
         let body = ReplyBody::Actions(run.replies);
         self.output.push_back(Output::Reply { origin: run.origin, body });
-        self.meet_load(now);
-        self.wake(now);
     }
 
-    /// Starts the transactions that nothing stands in the way of any more.
+    /// Starts the transactions that nothing stands in the way of any more, in the order in which they
+    /// came. What is started can only be in the way of those after it, so one pass does.
     fn wake(&mut self, now: Instant) {
-        let mut index = 0;
-        while let Some(&id) = self.waiting.get(index) {
-            let earlier: Vec<u64> = self.waiting.iter().take(index).copied().collect();
-            let free = self.runs.get(&id).is_some_and(|run| {
-                self.runs.iter().all(|(other, other_run)| {
-                    let ahead = !self.waiting.contains(other) || earlier.contains(other);
-                    *other == id || !ahead || !run.claims.conflict(&other_run.claims)
-                })
-            });
-            if free {
-                self.waiting.remove(index);
-                // This may end at once and wake others, so the list is looked at anew.
-                return self.drive(now, id);
+        let mut taken = Claims::default();
+        for (id, run) in &self.runs {
+            if !self.waiting.contains(id) {
+                taken.merge(&run.claims);
             }
-            index += 1;
+        }
+        for id in std::mem::take(&mut self.waiting) {
+            let Some(run) = self.runs.get(&id) else { continue };
+            if run.claims.conflict(&taken) {
+                taken.merge(&run.claims);
+                self.waiting.insert(id);
+                continue;
+            }
+            self.drive(now, id);
+            if let Some(run) = self.runs.get(&id) {
+                taken.merge(&run.claims);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@
 mod action;
 mod apply;
 mod audit;
+mod choice;
 mod context;
 mod control;
 mod core;
@@ -80,7 +81,7 @@ impl Default for Limits {
             audited: 100,
             listed: 1_000,
             notices: 4_096,
-            transactions: 1_024,
+            transactions: 4_096,
             reserve: 5,
             urgent: 8,
         }

@@ -6,6 +6,7 @@ use carnet_h248::{
     Statistic, TerminationState,
 };
 
+use crate::choice::chosen;
 use crate::context::{Place, Stream, Termination};
 use crate::control::{Control, check_transport};
 use crate::description::{self, Choice, Description};
@@ -30,6 +31,16 @@ pub(crate) struct Plan {
     pub(crate) audit: Option<Audit>,
 }
 
+/// What a plan depends on besides the command.
+#[derive(Debug)]
+pub(crate) struct Here<'a> {
+    /// The association may carry keys.
+    pub(crate) protected: bool,
+    pub(crate) most_streams: usize,
+    /// The IP realms and whether they can be used, the default one first.
+    pub(crate) realms: &'a [(String, bool)],
+}
+
 /// One stream afterwards.
 #[derive(Debug)]
 pub(crate) struct StreamPlan {
@@ -45,6 +56,8 @@ pub(crate) struct StreamPlan {
     /// Nothing of the stream stays (RFC 3525 §7.1.6).
     pub(crate) deleted: bool,
     pub(crate) statistics: Option<Vec<Name>>,
+    /// LocalControl is in the reply: the gateway had a value to choose.
+    pub(crate) control_told: bool,
     pub(crate) local_told: Answer,
     pub(crate) remote_told: Answer,
 }
@@ -60,13 +73,8 @@ pub(crate) enum Answer {
 }
 
 impl Plan {
-    /// `existing`: the termination, unless it is new. `protected`: the association may carry keys.
-    pub(crate) fn new(
-        command: &Command,
-        existing: Option<&Termination>,
-        protected: bool,
-        most_streams: usize,
-    ) -> Result<Self, Fault> {
+    /// `existing`: the termination, unless it is new.
+    pub(crate) fn new(command: &Command, existing: Option<&Termination>, here: &Here) -> Result<Self, Fault> {
         let mut plan = Self::default();
         for (index, descriptor) in command.descriptors.iter().enumerate() {
             let kind = std::mem::discriminant(descriptor);
@@ -75,7 +83,7 @@ impl Plan {
                 return Err(Fault::request(448, "Descriptor appears twice in a command"));
             }
             match descriptor {
-                Descriptor::Media(media) => plan.media(media, existing, protected)?,
+                Descriptor::Media(media) => plan.media(media, existing, here)?,
                 Descriptor::Events(events) => {
                     check_events(events, false, &|signals| signalled(signals, None).map(drop))?;
                     plan.events = Some(events.clone());
@@ -96,7 +104,7 @@ impl Plan {
         let touched = |id: u16| plan.streams.iter().any(|stream| stream.id == id);
         let mut after: Vec<u16> = old.iter().map(|stream| stream.id).filter(|id| !touched(*id)).collect();
         after.extend(plan.streams.iter().filter(|stream| !stream.deleted).map(|stream| stream.id));
-        if after.len() > most_streams {
+        if after.len() > here.most_streams {
             return Err(Fault::exhausted(510, "Too many streams on one termination"));
         }
         if let Some(signals) = &plan.signals {
@@ -105,7 +113,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn media(&mut self, media: &Media, existing: Option<&Termination>, protected: bool) -> Result<(), Fault> {
+    fn media(&mut self, media: &Media, existing: Option<&Termination>, here: &Here) -> Result<(), Fault> {
         if let Some(state) = &media.termination_state {
             check_state(state)?;
             self.state = Some(state.clone());
@@ -119,7 +127,7 @@ impl Plan {
                 return Err(Fault::request(410, "Incorrect identifier: 0 is no stream's number"));
             }
             let old = existing.and_then(|termination| termination.stream(stream.id));
-            self.streams.push(StreamPlan::new(stream, old, protected)?);
+            self.streams.push(StreamPlan::new(stream, old, here)?);
         }
         Ok(())
     }
@@ -152,9 +160,12 @@ fn names(list: &[Statistic]) -> Result<Vec<Name>, Fault> {
 }
 
 impl StreamPlan {
-    fn new(stream: &carnet_h248::Stream, old: Option<&Stream>, protected: bool) -> Result<Self, Fault> {
-        let (control_text, control) = match (&stream.local_control, old) {
-            (Some(control), _) => (control.clone(), Control::parse(control, protected)?),
+    fn new(stream: &carnet_h248::Stream, old: Option<&Stream>, here: &Here) -> Result<Self, Fault> {
+        let chosen = stream.local_control.as_ref().map(|control| chosen(control, here.realms)).transpose()?;
+        let chosen = chosen.flatten();
+        let control_told = chosen.is_some();
+        let (control_text, control) = match (chosen.as_ref().or(stream.local_control.as_ref()), old) {
+            (Some(control), _) => (control.clone(), Control::parse(control, here.protected)?),
             (None, Some(old)) => (old.control_text.clone(), old.control.clone()),
             (None, None) => (LocalControl::default(), Control::default()),
         };
@@ -203,6 +214,7 @@ impl StreamPlan {
             give_back,
             deleted,
             statistics,
+            control_told,
             local_told,
             remote_told,
         })

@@ -34,7 +34,11 @@ impl Core {
         self.check_room(to)?;
         let source = self.contexts.get(&from).ok_or_else(gone)?;
         let termination = source.find(&target.termination).ok_or_else(gone)?;
-        let plan = Plan::new(command, Some(termination), origin.protected, self.limits.streams)?;
+        // RFC 3525 §7.2.4.
+        if termination.out_of_service {
+            return Err(Fault::request(503, "A termination that is out of service is not moved"));
+        }
+        let plan = Plan::new(command, Some(termination), &self.here(origin))?;
         let (number, group) = (termination.number, source.group);
         // A context without pinholes may as well be where this termination is.
         if let Some(context) = self.contexts.get_mut(&to)

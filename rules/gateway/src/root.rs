@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::error::Fault;
 use crate::events::{check_events, silence};
 use crate::notices::Notices;
-use crate::overload::Load;
+use crate::overload::Congestion;
 use crate::package::{Kind, LARGEST_MESSAGE, Supported, check};
 use crate::regulation::{Regulation, Told};
 use crate::service::{Announced, Due};
@@ -39,7 +39,7 @@ pub(crate) struct RootState {
     /// Ends and begins of service that have a delay.
     pub(crate) due: BTreeSet<Due>,
     pub(crate) notices: Notices,
-    pub(crate) load: Load,
+    pub(crate) congestion: Congestion,
     /// Every IP realm, and whether it can be used; the first one is the default.
     pub(crate) realms: Vec<(String, bool)>,
     /// Realms that are down, and what the controller was told to be out of service.
@@ -52,7 +52,7 @@ impl RootState {
     /// The controller knows of nothing. What the gateway has by itself stays.
     pub(crate) fn clear(&mut self) {
         let realms = std::mem::take(&mut self.realms);
-        *self = Self { load: self.load, heard: self.heard, realms, ..Self::default() };
+        *self = Self { congestion: self.congestion, heard: self.heard, realms, ..Self::default() };
     }
 
     pub(crate) fn set_events(&mut self, now: Instant, events: Events) {

@@ -173,6 +173,12 @@ impl Claims {
         self.contexts.insert(context);
     }
 
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.all |= other.all;
+        self.creates |= other.creates;
+        self.contexts.extend(&other.contexts);
+    }
+
     pub(crate) fn conflict(&self, other: &Self) -> bool {
         let any = |claims: &Self| claims.all || claims.creates || !claims.contexts.is_empty();
         self.all && any(other) || other.all && any(self) || !self.contexts.is_disjoint(&other.contexts)

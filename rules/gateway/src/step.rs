@@ -9,7 +9,7 @@ use crate::context::{Place, Target};
 use crate::core::{Core, Step};
 use crate::error::Fault;
 use crate::media;
-use crate::plan::Plan;
+use crate::plan::{Here, Plan};
 use crate::run::{Asker, Origin, Work};
 
 impl Core {
@@ -112,12 +112,17 @@ impl Core {
         }
         let context = target.context.id().ok_or_else(|| Fault::request(421, "Add needs one context"))?;
         self.check_room(context)?;
-        let plan = Plan::new(command, None, origin.protected, self.limits.streams)?;
+        let plan = Plan::new(command, None, &self.here(origin))?;
         // Only the form is looked at: the interface is known when the realm has given an address.
         choose_id(wanted, u64::MAX, usize::from(u16::MAX)).ok_or_else(unknown)?;
         let number = self.new_number();
         // The name is made when the address is there.
         Ok(self.reserve(target.clone(), context, number, plan))
+    }
+
+    /// What a plan depends on here.
+    pub(crate) fn here(&self, origin: Origin) -> Here<'_> {
+        Here { protected: origin.protected, most_streams: self.limits.streams, realms: &self.root.realms }
     }
 
     /// One more termination than a context may hold is refused.
@@ -134,7 +139,7 @@ impl Core {
         let context = target.context.id().ok_or_else(gone)?;
         let termination =
             self.contexts.get(&context).and_then(|c| c.find(&target.termination)).ok_or_else(gone)?;
-        let plan = Plan::new(command, Some(termination), origin.protected, self.limits.streams)?;
+        let plan = Plan::new(command, Some(termination), &self.here(origin))?;
         let number = termination.number;
         Ok(self.reserve(target.clone(), context, number, plan))
     }

@@ -295,3 +295,24 @@ fn what_is_nearly_used_up_is_told() {
     rig.ask("Context = * { W-Subtract = * { Audit { } } }");
     assert!(rig.told[1].contains("reduction = 0"), "{:?}", rig.told);
 }
+
+/// However many wait for one, they come in their order when it is done, and cost no stack.
+#[test]
+fn a_long_queue_is_served_in_order() {
+    let mut rig = limited(|limits| limits.transactions = 20_000);
+    let (context, one) = rig.place("ip/1/a/$", "", "");
+    let (other, two) = rig.place("ip/1/a/$", "", "");
+    rig.engine.slow = true;
+    assert_eq!(rig.ask(&format!("Context = {context} {{ {} }}", add("b"))), "");
+    for count in 0..3_000u32 {
+        let priority = count % 16;
+        assert_eq!(rig.ask(&format!("Context = {context} {{ Priority = {priority}, Modify = {one} }}")), "");
+    }
+    // The other context does not wait.
+    assert!(rig.ask(&format!("Context = {other} {{ Modify = {two} }}")).contains("Modify"));
+    rig.engine.slow = false;
+    let replies = rig.settle();
+    assert_eq!(replies.len(), 3_001);
+    assert!(replies.windows(2).all(|pair| pair[0].id < pair[1].id));
+    assert_eq!(rig.gateway.load().transactions, 0);
+}

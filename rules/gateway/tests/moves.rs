@@ -196,3 +196,17 @@ fn a_new_start_while_it_moves_leaks_nothing() {
     rig.settle();
     rig.assert_empty();
 }
+
+#[test]
+fn one_that_is_out_of_service_is_not_moved() {
+    let mut rig = Rig::alg();
+    let (first, one) = rig.place(ACCESS, "", "");
+    let (second, _) = rig.place(ACCESS, "", "");
+    let mut serve = |method: &str, reason: u16| {
+        let services = format!("Services {{ Method = {method}, Reason = \"{reason}\" }}");
+        rig.ask(&format!("Context = {first} {{ ServiceChange = {one} {{ {services} }} }}"));
+        rig.code(&format!("Context = {second} {{ Move = {one} }}"))
+    };
+    assert_eq!(serve("Forced", 905), 503);
+    assert_eq!(serve("Restart", 900), 0);
+}

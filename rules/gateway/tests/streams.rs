@@ -270,3 +270,22 @@ fn what_an_audit_in_a_command_asks_for_comes_with_its_reply() {
         assert_eq!(reply.matches(part).count(), 1, "{part} in {reply}");
     }
 }
+
+/// RFC 3525 §7.1.1: what was left to the gateway is in the reply.
+#[test]
+fn a_property_may_be_left_to_the_gateway() {
+    let realms = ["access", "core"].map(str::to_owned);
+    let mid = carnet_h248::MId::domain("alg1.access.example");
+    let mut rig = Rig::with(mid, |config| config.realms = realms.to_vec());
+    let reply =
+        add(&mut rig, "Mode = SendOnly, ipdc/realm = { moon, core, access }, ds/dscp = 2E", PLAIN, "");
+    let told = "LocalControl { Mode = SendOnly, ipdc/realm = core, ds/dscp = 2E }";
+    assert!(reply.contains(told), "{reply}");
+    assert!(
+        matches!(&rig.engine.commands[0], Command::Reserve { realm, .. } if realm.as_deref() == Some("core"))
+    );
+    let reply = add(&mut rig, "Mode = SendOnly, ipdc/realm = $", PLAIN, "");
+    assert!(reply.contains("ipdc/realm = \"access\""), "{reply}");
+    let reply = add(&mut rig, "Mode = SendOnly, ipdc/realm = { moon, mars }", PLAIN, "");
+    assert!(reply.contains("Error = 449"), "{reply}");
+}

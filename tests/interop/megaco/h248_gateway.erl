@@ -72,11 +72,13 @@ do(Process, {modReq, Request}) ->
     [Id] = element(2, Request),
     case ask(Process, {modify, Id, media(element(3, Request))}) of
         ok -> {modReply, {'AmmsReply', [Id], ?NO}};
-        none -> {modReply, {'AmmsReply', [Id], [{errorDescriptor, {'ErrorDescriptor', 430, "Unknown TerminationID"}}]}}
+        none -> {modReply, {'AmmsReply', [Id], unknown()}}
     end;
 do(Process, {subtractReq, {'SubtractRequest', [Wanted], Audit}}) ->
-    Ids = [Id || Id <- ask(Process, list), matches(Wanted, Id)],
-    [subtracted(Id, Audit, ask(Process, {subtract, Id})) || Id <- Ids];
+    case [Id || Id <- ask(Process, list), matches(Wanted, Id)] of
+        [] -> {subtractReply, {'AmmsReply', [Wanted], unknown()}};
+        Ids -> [subtracted(Id, Audit, ask(Process, {subtract, Id})) || Id <- Ids]
+    end;
 do(none, {auditValueRequest, Request}) ->
     Tokens = tokens(element(3, Request)),
     audited(element(2, Request), lists:append([root(Token) || Token <- Tokens]));
@@ -95,6 +97,8 @@ subtracted(Id, Audit, {Sent, Received, Since}) ->
     Asked = Audit =:= ?NO orelse lists:member(statsToken, tokens(Audit)),
     Told = if Asked -> [{statisticsDescriptor, Statistics}]; true -> ?NO end,
     {subtractReply, {'AmmsReply', [Id], Told}}.
+
+unknown() -> [{errorDescriptor, {'ErrorDescriptor', 430, "Unknown TerminationID"}}].
 
 audited(Id, Told) -> {auditValueReply, {auditResult, {'AuditResult', Id, Told}}}.
 

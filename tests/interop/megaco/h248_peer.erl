@@ -222,13 +222,14 @@ name({megaco_conn_handle, _, {domainName, {'DomainName', Name, _}}}) -> Name;
 name({megaco_conn_handle, _, Mid}) -> io_lib:format("~0p", [Mid]).
 
 actions(Version, Actions) ->
-    text(megaco_compact_text_encoder:encode_action_requests([], Version, Actions)).
+    text(megaco_compact_text_encoder:encode_action_requests([], Version, Actions), Actions).
 
 replies(Version, Replies) ->
-    lists:join(",", [text(megaco_compact_text_encoder:encode_action_reply([], Version, R)) || R <- Replies]).
+    lists:join(",", [text(megaco_compact_text_encoder:encode_action_reply([], Version, R), R) || R <- Replies]).
 
-text({ok, Text}) -> Text;
-text(Error) -> io_lib:format("~0p", [Error]).
+%% What the text encoder has no form for, ranges in parameters of events for instance, is shown as a term.
+text({ok, Text}, _) -> Text;
+text(_, Term) -> io_lib:format("~0p", [Term]).
 
 parse_actions(Version, Text) ->
     [{transactionRequest, Transaction}] = parse(Version, "Transaction=1{" ++ Text ++ "}"),
