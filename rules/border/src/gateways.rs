@@ -11,8 +11,7 @@ use carnet_h248::controller::{
     self, Controller, GatewayConfig, GatewayName, LostReason, RequestError, RequestNumber,
 };
 use carnet_h248::{
-    ActionReply, ActionRequest, ContextId, ErrorDescriptor, MId, Message, ObservedEvents,
-    ServiceChangeAddress, TerminationId,
+    ActionReply, ActionRequest, ContextId, ErrorDescriptor, MId, Message, ObservedEvents, TerminationId,
 };
 use carnet_wire::Random;
 use std::time::{Instant, SystemTime};
@@ -97,7 +96,7 @@ impl Gateways {
         self.controller.gateway_of(mid)
     }
 
-    pub(crate) fn service_change_address(&self, gateway: &str) -> Option<&ServiceChangeAddress> {
+    pub(crate) fn service_change_address(&self, gateway: &str) -> Option<&carnet_h248::ServiceChangeAddress> {
         self.controller.service_change_address(gateway)
     }
 
