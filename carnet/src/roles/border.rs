@@ -331,6 +331,13 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         let peers = control.peers.get(gateway).map(|peers| peers.as_ref().as_slice()).unwrap_or_default();
         let mut settings = Gateway::new(gateway.as_str(), MId::domain(gateway.clone()), transport);
         settings.peers = peers.iter().map(prefix).collect();
+        settings.association = control::association(
+            transport,
+            control.encoding,
+            control.authentication.is_some(),
+            control.datagram.as_ref().map(|octets| *octets.as_ref()),
+            control.segments,
+        );
         settings
     });
     let policy = &section.policy;
