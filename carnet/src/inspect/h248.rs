@@ -5,8 +5,9 @@
 //! Key material is left out.
 
 use super::{Diagnosis, Emit};
-use carnet_h248::encoding::{self, Encoding};
-use carnet_h248::text::{Form, Limits};
+use carnet_h248::binary;
+use carnet_h248::encoding;
+use carnet_h248::text::{self, Form, Limits};
 use carnet_h248::{
     ActionReply, ActionRequest, AuditItem, Body, Command, CommandReply, ContextProperties, Descriptor,
     ErrorDescriptor, Events, LocalControl, Media, Message, ObservedEvent, ParameterValue, Property,
@@ -34,10 +35,11 @@ pub fn inspect(input: &[u8], emit: Emit<'_>) -> Result<(), Diagnosis> {
 /// Writes the messages in `input` again in another form; those of a stream one after the other, each
 /// in its frame.
 pub fn convert(input: &[u8], to: To) -> Result<Vec<u8>, Diagnosis> {
-    let encoding = match to {
-        To::Text => Encoding::Text(Form::Long),
-        To::Compact => Encoding::Text(Form::Short),
-        To::Binary => Encoding::Binary,
+    // As it came: also what its version does not have, which a peer would not be sent.
+    let print = |message: &Message| match to {
+        To::Text => Ok(text::print(message, Form::Long)),
+        To::Compact => Ok(text::print(message, Form::Short)),
+        To::Binary => binary::print(message),
     };
     let (mut out, mut failed) = (Vec::new(), None);
     let framed = input.first() == Some(&3);
@@ -46,7 +48,7 @@ pub fn convert(input: &[u8], to: To) -> Result<Vec<u8>, Diagnosis> {
         if failed.is_some() {
             return;
         }
-        match encoding.print(message) {
+        match print(message) {
             Err(unsayable) => failed = fault(offset, "unsupported", unsayable.to_string()),
             Ok(printed) if framed => match tpkt::frame(&printed) {
                 Some(frame) => out.extend(frame),

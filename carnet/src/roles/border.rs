@@ -332,13 +332,16 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
             (false, false) => association::Transport::Reliable,
         };
         let peers = control.peers.get(gateway).map(|peers| peers.as_ref().as_slice()).unwrap_or_default();
-        Gateway {
-            name: gateway.as_str().into(),
-            mid: MId::domain(gateway.clone()),
+        let mut settings = Gateway::new(gateway.as_str(), MId::domain(gateway.clone()), transport);
+        settings.peers = peers.iter().map(prefix).collect();
+        settings.association = control::association(
             transport,
-            realms: Vec::new(),
-            peers: peers.iter().map(prefix).collect(),
-        }
+            control.encoding,
+            control.authentication.is_some(),
+            control.datagram.as_ref().map(|octets| *octets.as_ref()),
+            control.segments,
+        );
+        settings
     });
     let policy = &section.policy;
     let registrar = section.registrar.as_ref().map(|r| r.as_ref());
@@ -367,6 +370,7 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         },
         gateways: gateways.collect(),
         profiles: accepted,
+        alternate: None,
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
             hunt,

@@ -2,6 +2,7 @@
 //! that he is not known, and how often; requests apart from answers, as they may go to different
 //! addresses (RFC 3525 §7.2.8).
 
+use carnet_h248::association;
 use carnet_h248::authentication::{Algorithm, Authentication, Key, SecurityAssociation};
 use carnet_h248::{Body, MId, Message, ServiceChangeAddress, Transaction};
 use carnet_net::h248::{ControlTls, ControlTransport, Protection};
@@ -44,6 +45,23 @@ impl Wrong {
     fn new(key: &'static str) -> impl Fn(String) -> Self {
         move |what| Self { key, what }
     }
+}
+
+/// The transaction layer over a transport, as the file says it: the encoding by which sizes are measured,
+/// room for the authentication header, the largest datagram, segments.
+pub fn association(
+    transport: association::Transport,
+    encoding: Encoding248,
+    authenticated: bool,
+    datagram: Option<usize>,
+    segments: bool,
+) -> association::Config {
+    let mut config = association::Config::new(transport);
+    config.encoding = super::encoding(encoding);
+    config.authenticated = authenticated;
+    config.segments = segments;
+    config.limits.datagram = datagram.unwrap_or(config.limits.datagram);
+    config
 }
 
 /// TLS for one who connects with the key or certificate of `own`, if `own` is given; `peers` are those who
@@ -248,6 +266,19 @@ mod tests {
         assert!(courtesy.answers(start + Duration::from_secs(1)));
         assert!(courtesy.tells(start) && !courtesy.tells(start + Duration::from_secs(9)));
         assert!(courtesy.tells(start + Duration::from_secs(10)));
+    }
+
+    /// What the file says of sizes is what the transaction layer measures by.
+    #[test]
+    fn the_file_decides_how_large_messages_are() {
+        use carnet_h248::encoding::Encoding;
+        let given =
+            association(association::Transport::Datagram, Encoding248::Binary, true, Some(1_232), true);
+        assert_eq!((given.encoding, given.limits.datagram), (Encoding::Binary, 1_232));
+        assert!(given.authenticated && given.segments);
+        let usual = association(association::Transport::Reliable, Encoding248::Compact, false, None, false);
+        assert_eq!(usual.limits.datagram, association::Limits::default().datagram);
+        assert!(!usual.authenticated && !usual.segments);
     }
 
     #[test]

@@ -20,8 +20,10 @@ impl Encoding {
     /// Writes a message.
     ///
     /// # Errors
-    /// [`Unsayable`] for what has no binary form; text can say everything.
+    /// [`Unsayable`] for what has no binary form, which text always has, and for what the version of the
+    /// message does not have, by name.
     pub fn print(self, message: &Message) -> Result<Vec<u8>, Unsayable> {
+        message.check_version().map_err(|newer| binary::unsayable(newer.to_string()))?;
         match self {
             Self::Text(form) => Ok(text::print(message, form)),
             Self::Binary => binary::print(message),

@@ -7,6 +7,7 @@
 //! * [`package`]: what packages define, in one table.
 //! * [`association`]: transactions between two peers, at most once, over datagrams or streams.
 //! * [`controller`]: the controller's side: gateways register, are watched, asked and heard.
+//! * [`profile`]: what the two sides may count on, as values.
 //! * [`registration`]: the gateway's side: finding a controller, losing it, coming back.
 //! * [`tpkt`]: messages on a TCP stream.
 //! * [`authentication`]: the interim authentication header.
@@ -21,6 +22,7 @@ pub mod encoding;
 pub mod error;
 pub mod model;
 pub mod package;
+pub mod profile;
 pub mod registration;
 pub mod text;
 pub mod tpkt;

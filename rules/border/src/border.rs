@@ -6,13 +6,13 @@ use crate::config::Config;
 use crate::context::{Both, Side};
 use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of};
 use crate::event::{Cause, Event};
-use crate::gateways::Report;
+use crate::gateways::{Change, GatewayStatus, Refusal, Report, Request};
 use crate::outside::understood;
 use crate::route::network_of;
 use crate::session::Fault;
 use crate::subscription::Subscription;
 use carnet_h248 as h248;
-use carnet_h248::controller::GatewayName;
+use carnet_h248::controller::{GatewayName, LostReason};
 use carnet_sip::{Answer, ClientKey, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
 use carnet_wire::Random;
 use std::collections::HashMap;
@@ -25,6 +25,15 @@ pub enum Out {
     Sip(Transmit),
     /// An H.248 message for a gateway: encoded on a socket, or passed as it is inside a process.
     Gateway(GatewayName, h248::Message),
+}
+
+/// A context that was to be added.
+struct Add {
+    request: Request,
+    call: CallKey,
+    context: crate::context::Context,
+    first: Side,
+    tried: Vec<GatewayName>,
 }
 
 /// An IMS-ALG or IBCF: a back-to-back user agent that anchors TCP media on gateways.
@@ -80,16 +89,45 @@ impl Border {
 
     /// Takes no more new calls: they are answered with 503 and Retry-After, so that the next one of
     /// several borders is tried (RFC 3261 §21.5.4). Calls that there are go on.
+    ///
+    /// Gateways that register from now on are sent to the alternate, if there is one.
     pub fn retire(&mut self) {
         self.retiring = true;
+        self.redirect();
+    }
+
+    /// Whether gateways that register are sent elsewhere: we take no calls, or no more of them.
+    fn redirect(&mut self) {
+        let full = self.live() >= self.core.config.limits.calls;
+        let to = self.core.config.alternate.clone().filter(|_| self.retiring || full);
+        self.core.gateways.redirect(to);
+    }
+
+    /// Moves a gateway to another controller (RFC 3525 §11.5). Calls on it end: their media would go on
+    /// without anybody who could end it.
+    pub fn hand_off(&mut self, now: Instant, gateway: &str, to: h248::MId) {
+        self.core.now = now;
+        let on = |call: &&Call| call.session.uses(gateway, None);
+        let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        for key in keys {
+            self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
+        }
+        self.core.gateways.hand_off(now, gateway, to);
+        self.drain(now);
     }
 
     /// Ends every call towards both ends and gives its contexts back.
     pub fn end_calls(&mut self, now: Instant) {
         self.core.now = now;
-        let keys: Vec<_> = self.calls.keys().copied().collect();
+        let mut keys: Vec<_> = self.calls.keys().copied().collect();
+        keys.sort_unstable();
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::Stopping));
+        }
+        if let Some(to) = self.core.config.alternate.clone().filter(|_| self.retiring) {
+            for gateway in self.core.gateways.names() {
+                self.core.gateways.hand_off(now, &gateway, to.clone());
+            }
         }
         self.drain(now);
     }
@@ -110,6 +148,7 @@ impl Border {
     /// Takes an H.248 message of a gateway in.
     pub fn handle_gateway(&mut self, now: Instant, gateway: &str, message: h248::Message) {
         self.core.now = now;
+        self.redirect();
         self.core.gateways.handle(now, gateway, message);
         self.drain(now);
     }
@@ -239,6 +278,17 @@ impl Border {
             tokens: self.core.tokens.len(),
             alarms: self.core.alarms.len(),
         }
+    }
+
+    /// Each gateway of the configuration at this moment, in the order of their names. Looks through
+    /// all calls.
+    pub fn gateways(&self) -> Vec<GatewayStatus> {
+        let mut all = self.core.gateways.status(self.core.now);
+        for status in &mut all {
+            let on = |call: &&Call| call.session.uses(&status.control.name, None);
+            status.calls = self.calls.values().filter(on).count();
+        }
+        all
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -487,23 +537,48 @@ impl Border {
     fn report(&mut self, now: Instant, report: Report) {
         match report {
             Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
-            Report::Lost(gateway, announced) => self.lost(now, gateway, announced),
+            Report::Lost(gateway, reason) => self.lost(now, gateway, reason),
             Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
+            Report::Unsuited(gateway, error) => {
+                let text = error.text.as_deref().unwrap_or_default().to_owned();
+                self.core.events.push_back(Event::GatewayUnsuited { gateway, code: error.code, text });
+            }
+            Report::Draining(gateway, delay) => {
+                let seconds = delay.map(|d| d.as_secs());
+                self.core.events.push_back(Event::GatewayDraining { gateway, seconds });
+            }
+            Report::ContextsLost(gateway, contexts) => {
+                for id in contexts {
+                    let on = |call: &&Call| call.session.uses(&gateway, Some(id));
+                    let key = self.calls.values().find(on).map(|c| c.key);
+                    if let Some(key) = key {
+                        self.with(key, |call, core| call.hang_up(core, now, Cause::ContextLost));
+                    }
+                }
+            }
+            Report::Resynchronised { gateway, strays, lost, complete } => {
+                self.core.events.push_back(Event::GatewayResynchronised { gateway, strays, lost, complete });
+            }
+            Report::Interface { gateway, context, termination, change } => {
+                self.interface(now, gateway, context, &termination, change);
+            }
             Report::Reply { request, actions, error } => {
                 let Some(op) = self.core.ops.remove(&request) else { return };
                 match op {
-                    Op::Add { call, context, first } => {
-                        self.added(now, request, (call, context, first), &actions, error);
+                    Op::Add { call, context, first, tried } => {
+                        let add = Add { request, call, context, first, tried };
+                        self.added(now, add, &actions, error);
                     }
                     Op::Modify { call, gateway } => {
-                        if let Some(error) = &error {
+                        if let Some(Refusal { error, .. }) = &error {
                             self.core.gateway_refused(gateway, "Modify", error);
                         }
-                        let fault = error.as_ref().map(fault_of);
+                        let fault = error.as_ref().map(|refusal| fault_of(&refusal.error));
                         self.with(call, |call, core| call.op_done(core, now, request, fault));
                     }
                     Op::Subtract { context, call_id, tries } => {
-                        self.core.subtracted((context, call_id, tries), &actions, error.as_ref());
+                        let error = error.as_ref().map(|refusal| &refusal.error);
+                        self.core.subtracted((context, call_id, tries), &actions, error);
                     }
                     Op::Sweep => {}
                 }
@@ -514,19 +589,15 @@ impl Border {
         }
     }
 
-    fn added(
-        &mut self,
-        now: Instant,
-        request: crate::gateways::Request,
-        (key, mut context, first): (CallKey, crate::context::Context, Side),
-        actions: &[h248::ActionReply],
-        error: Option<h248::ErrorDescriptor>,
-    ) {
+    fn added(&mut self, now: Instant, add: Add, actions: &[h248::ActionReply], error: Option<Refusal>) {
+        let Add { request, call: key, mut context, first, tried } = add;
         let gateway = context.gateway.clone();
+        let mut elsewhere = false;
         let fault = match &error {
-            Some(error) => {
-                self.core.gateway_refused(gateway.clone(), "Add", error);
-                Some(fault_of(error))
+            Some(refusal) => {
+                self.core.gateway_refused(gateway.clone(), "Add", &refusal.error);
+                elsewhere = refusal.elsewhere;
+                Some(fault_of(&refusal.error))
             }
             None => context.added(first, actions).err().map(|e| Fault::new(500, e.to_string())),
         };
@@ -535,11 +606,21 @@ impl Border {
             for id in actions.iter().filter_map(|a| a.context.id()) {
                 self.core.sweep(&gateway, h248::ContextId::Id(id));
             }
+            if elsewhere {
+                self.core.gateways.failed(now, &gateway);
+            }
             return self.with(key, |call, core| {
+                if elsewhere
+                    && call.waits_for(request)
+                    && let Some(again) = call.session.elsewhere(core, request, (&context, first), tried)
+                {
+                    return call.op_moved(core, now, request, again);
+                }
                 call.session.not_added(request);
                 call.op_done(core, now, request, fault);
             });
         }
+        self.core.gateways.served(now, &gateway, context.terminations());
         let Some(call) = self.calls.get_mut(&key) else {
             return self.core.release(context, String::new());
         };
@@ -562,13 +643,39 @@ impl Border {
         }
     }
 
-    fn lost(&mut self, now: Instant, gateway: GatewayName, announced: bool) {
+    fn lost(&mut self, now: Instant, gateway: GatewayName, reason: LostReason) {
         let on = |call: &&Call| call.session.uses(&gateway, None);
-        let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
-        let calls = keys.len();
-        self.core.events.push_back(Event::GatewayLost { gateway, calls, announced });
+        let mut keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        // In the order in which they began, so that a run can be repeated.
+        keys.sort_unstable();
+        let (calls, announced) = (keys.len(), matches!(reason, LostReason::Forced | LostReason::HandedOff));
+        self.core.events.push_back(Event::GatewayLost { gateway, calls, announced, reason });
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
+        }
+    }
+
+    /// Terminations change service (RFC 3525 §7.2.8): calls on failed ones end, and with them their
+    /// contexts.
+    fn interface(
+        &mut self,
+        now: Instant,
+        gateway: GatewayName,
+        context: h248::ContextId,
+        pattern: &h248::TerminationId,
+        change: Change,
+    ) {
+        let termination = pattern.to_string();
+        if change == Change::Back {
+            return self.core.events.push_back(Event::InterfaceUp { gateway, termination });
+        }
+        let on = |call: &&Call| call.session.is_on(&gateway, context.id(), pattern);
+        let failed = change == Change::Failed;
+        let keys: Vec<_> = self.calls.values().filter(|_| failed).filter(on).map(|c| c.key).collect();
+        let (calls, graceful) = (keys.len(), !failed);
+        self.core.events.push_back(Event::InterfaceDown { gateway, termination, calls, graceful });
+        for key in keys {
+            self.with(key, |call, core| call.hang_up(core, now, Cause::Interface));
         }
     }
 

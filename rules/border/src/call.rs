@@ -8,7 +8,7 @@
 use crate::body::Description;
 use crate::config::Network;
 use crate::context::{Both, Side};
-use crate::core::{AlarmKey, CallKey, Core};
+use crate::core::{AlarmKey, CallKey, Core, Op};
 use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
@@ -300,9 +300,43 @@ impl Call {
         }
     }
 
+    /// Whether the call waits for that answer.
+    pub(crate) fn waits_for(&self, request: Request) -> bool {
+        self.busy.as_ref().is_some_and(|b| b.waiting.contains(&request))
+    }
+
+    /// What the call waits for was asked of another gateway; that one has its own time.
+    pub(crate) fn op_moved(&mut self, core: &Core, now: Instant, from: Request, to: Request) {
+        let Some(busy) = &mut self.busy else { return };
+        for request in busy.waiting.iter_mut().filter(|r| **r == from) {
+            *request = to;
+        }
+        busy.deadline = now + core.config.timers.gateway;
+    }
+
+    /// A gateway has not answered in time. What it was to add is added on another one; the answer may
+    /// still come, and then it is subtracted.
+    fn move_late(&mut self, core: &mut Core, now: Instant) -> bool {
+        let late = self.busy.as_ref().map(|b| b.waiting.clone()).unwrap_or_default();
+        let mut moves = Vec::new();
+        for request in late {
+            let Some(Op::Add { context, first, tried, .. }) = core.ops.get(&request) else { return false };
+            moves.push((request, context.clone(), *first, tried.clone()));
+        }
+        let mut moved = !moves.is_empty();
+        for (request, context, first, tried) in moves {
+            core.gateways.failed(now, &context.gateway);
+            match self.session.elsewhere(core, request, (&context, first), tried) {
+                Some(again) => self.op_moved(core, now, request, again),
+                None => moved = false,
+            }
+        }
+        moved
+    }
+
     /// A deadline of this call passed.
     pub(crate) fn timeout(&mut self, core: &mut Core, now: Instant) {
-        if self.busy.as_ref().is_some_and(|b| b.deadline <= now) {
+        if self.busy.as_ref().is_some_and(|b| b.deadline <= now) && !self.move_late(core, now) {
             if let Some(busy) = &mut self.busy {
                 busy.fault = Some(Fault::new(504, "the media gateway did not answer in time"));
             }

@@ -2,7 +2,7 @@
 
 use crate::plan::Policy;
 use carnet_h248::MId;
-use carnet_h248::association::Transport;
+use carnet_h248::association::{self, Transport};
 use carnet_h248::controller::GatewayName;
 use carnet_sip::Uri;
 use std::net::{IpAddr, SocketAddr};
@@ -146,24 +146,47 @@ pub enum Registration {
 
 /// A gateway that may be used.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Gateway {
     /// Its name here.
     pub name: GatewayName,
     /// What it calls itself; it registers with this.
     pub mid: MId,
-    /// What carries the control messages: a channel and TCP are reliable, UDP is not.
-    pub transport: Transport,
+    /// How its transaction layer behaves, and what carries it.
+    pub association: association::Config,
     /// The realms it serves; empty means all.
     pub realms: Vec<String>,
     /// Where its messages may come from; empty lets any source in. A channel has no address and is
     /// not asked for one.
     pub peers: Vec<Prefix>,
+    /// Transport named to it for end-to-end lines, if not that of the policy.
+    pub pass_through: Option<crate::plan::Transport>,
+    /// Its share of calls beside others, at least 1.
+    pub weight: u32,
+    /// Profiles it may name, if not those of all gateways; empty is any.
+    pub profiles: Option<Vec<carnet_h248::Profile>>,
+}
+
+impl Gateway {
+    /// A gateway for all realms, taken from anywhere, with the policy's transport and weight 1.
+    pub fn new(name: impl Into<GatewayName>, mid: MId, transport: Transport) -> Self {
+        Self {
+            name: name.into(),
+            mid,
+            association: association::Config::new(transport),
+            realms: Vec::new(),
+            peers: Vec::new(),
+            pass_through: None,
+            weight: 1,
+            profiles: None,
+        }
+    }
 }
 
 /// Times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
-    /// Longest wait for a gateway's answer during call set-up.
+    /// Longest wait for a gateway's answer during call set-up; then another one is tried.
     pub gateway: Duration,
     /// Longest time from INVITE to its final response (RFC 3261 §16.6 timer C).
     pub ringing: Duration,
@@ -181,6 +204,12 @@ pub struct Timers {
     pub gateway_heartbeat: Duration,
     /// A gateway silent for this long is lost, and its calls end.
     pub gateway_lost: Duration,
+    /// What a gateway on the network has is compared with what calls have so often; none leaves it to
+    /// doubts.
+    pub gateway_audit: Option<Duration>,
+    /// What a gateway brings from another border is left alone for so long (RFC 3525 §11.5): media goes
+    /// on until then or until it ends by itself. Zero ends it at once.
+    pub gateway_grace: Duration,
     /// Time that a refresh of a session timer may be late (RFC 4028 §10).
     pub session_grace: Duration,
 }
@@ -197,6 +226,8 @@ impl Default for Timers {
             retry_after: Duration::from_secs(10),
             gateway_heartbeat: Duration::from_secs(2),
             gateway_lost: Duration::from_secs(6),
+            gateway_audit: Some(Duration::from_secs(300)),
+            gateway_grace: Duration::from_secs(60),
             session_grace: Duration::from_secs(32),
         }
     }
@@ -217,6 +248,10 @@ pub struct Limits {
     pub streams: usize,
     /// Messages of one call that wait for the gateway.
     pub held: usize,
+    /// Requests to one gateway without an answer; with more it gets no new contexts.
+    pub gateway_requests: usize,
+    /// Gateways that are tried for one context.
+    pub attempts: usize,
     /// Bindings in the registrar.
     pub bindings: usize,
     /// Contacts of one address of record.
@@ -234,6 +269,8 @@ impl Default for Limits {
             forks: 12,
             streams: 8,
             held: 16,
+            gateway_requests: 1_000,
+            attempts: 3,
             bindings: 100_000,
             contacts: 10,
             sdp: carnet_sdp::Limits::default(),
@@ -257,6 +294,9 @@ pub struct Config {
     pub gateways: Vec<Gateway>,
     /// H.248 profiles accepted; empty accepts any.
     pub profiles: Vec<carnet_h248::Profile>,
+    /// Another border for our gateways: those that register while this one takes no more calls are
+    /// sent there, and when this one has ended its calls it hands its gateways over (RFC 3525 §11.5).
+    pub alternate: Option<MId>,
     /// Times.
     pub timers: Timers,
     /// Bounds.

@@ -5,6 +5,7 @@
 //! LocalControl, because a new one replaces the old (RFC 3525 §7.1.7).
 
 use crate::config::{Family, Network, Timers};
+use crate::plan::Transport;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Events, Media,
@@ -60,6 +61,9 @@ impl<T> Both<T> {
     }
 }
 
+/// The highest priority of a context (RFC 3525 §6.1.1).
+const HIGHEST: u16 = 15;
+
 /// The only stream of our contexts.
 const STREAM: u16 = 1;
 
@@ -100,6 +104,38 @@ pub(crate) struct Peer {
     pub(crate) latch: bool,
 }
 
+/// What this gateway can be asked to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// `g/cause`.
+    pub(crate) cause: bool,
+    /// `hangterm/thb`.
+    pub(crate) heartbeat: bool,
+    /// `adid/ipstop`.
+    pub(crate) inactivity: bool,
+}
+
+/// How much a call matters to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Urgency {
+    #[default]
+    Normal,
+    /// It has a Resource-Priority that we trust (RFC 4412).
+    Priority,
+    /// `urn:service:sos` (RFC 5031).
+    Emergency,
+}
+
+/// The media line that a context is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// What the plan says of its transport.
+    pub(crate) planned: Transport,
+    /// Its TLS passes through.
+    pub(crate) sealed: bool,
+    pub(crate) urgency: Urgency,
+}
+
 /// One side of the context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct End {
@@ -122,9 +158,12 @@ impl End {
 pub(crate) struct Context {
     pub(crate) gateway: GatewayName,
     id: Option<u32>,
+    pub(crate) line: Line,
+    /// What the gateway is told.
     transport: &'static str,
     ends: Both<End>,
     mode: StreamMode,
+    watch: Watch,
 }
 
 /// A reply that does not hold what was asked for. The gateway is at fault.
@@ -142,9 +181,33 @@ pub struct Octets {
 }
 
 impl Context {
-    pub(crate) fn new(gateway: GatewayName, transport: &'static str, caller: Fixed, callee: Fixed) -> Self {
+    /// `named` is the transport that the gateway is told.
+    pub(crate) fn new(
+        (gateway, watch): (GatewayName, Watch),
+        named: Transport,
+        line: Line,
+        (caller, callee): (Fixed, Fixed),
+    ) -> Self {
         let ends = Both { caller: End::new(caller), callee: End::new(callee) };
-        Self { gateway, id: None, transport, ends, mode: StreamMode::Inactive }
+        let mode = StreamMode::Inactive;
+        Self { gateway, id: None, line, transport: named.as_str(), ends, mode, watch }
+    }
+
+    /// The same on another gateway, not added yet.
+    pub(crate) fn on(&self, on: (GatewayName, Watch), named: Transport) -> Self {
+        let fixed = (self.ends.caller.fixed.clone(), self.ends.callee.fixed.clone());
+        Self::new(on, named, self.line, fixed)
+    }
+
+    /// The realms of caller and callee.
+    pub(crate) fn realms(&self) -> [&str; 2] {
+        [&self.ends.caller.fixed.realm, &self.ends.callee.fixed.realm]
+    }
+
+    /// The terminations it has, with their realms.
+    pub(crate) fn terminations(&self) -> impl Iterator<Item = (&str, &TerminationId)> {
+        let ends = [&self.ends.caller, &self.ends.callee].into_iter();
+        ends.filter_map(|end| Some((end.fixed.realm.as_str(), end.id.as_ref()?)))
     }
 
     /// Its number, once the gateway has given it one.
@@ -152,8 +215,9 @@ impl Context {
         self.id
     }
 
-    pub(crate) fn transport(&self) -> &'static str {
-        self.transport
+    /// Whether it was made for a line of that transport.
+    pub(crate) fn carries(&self, planned: Transport) -> bool {
+        self.line.planned == planned
     }
 
     /// The gateway's address towards that side.
@@ -178,7 +242,7 @@ impl Context {
         let command = |side: Side, number: u32| {
             let end = self.ends.of(side);
             let mut command = Command::add(TerminationId::CHOOSE).with(Media::with_stream(self.stream(end)));
-            command = command.with(watch(&end.fixed, number));
+            command = command.with(self.events(&end.fixed, number));
             if end.peer.latch {
                 let latch = Signal::new("ipnapt/latch").parameter("napt", "LATCH");
                 command = command.with(Signals::with(latch));
@@ -186,7 +250,14 @@ impl Context {
             command
         };
         let commands = vec![command(first, events), command(first.other(), events.wrapping_add(1))];
-        vec![ActionRequest::new(ContextId::Choose, commands)]
+        let mut action = ActionRequest::new(ContextId::Choose, commands);
+        // RFC 3525 §6.1.1; TS 23.334 §8.2: Emergency Call Indicator, Priority information.
+        match self.line.urgency {
+            Urgency::Normal => {}
+            Urgency::Priority => action.properties.priority = Some(HIGHEST),
+            Urgency::Emergency => action.properties.emergency = Some(true),
+        }
+        vec![action]
     }
 
     /// Takes over what the gateway chose. `first` as in [`Self::add`].
@@ -282,6 +353,22 @@ impl Context {
         }
     }
 
+    /// What the gateway shall tell about.
+    fn events(&self, fixed: &Fixed, number: u32) -> Events {
+        let mut events = Events::new(number);
+        if self.watch.cause {
+            events = events.event(RequestedEvent::new("g/cause"));
+        }
+        if fixed.heartbeat > 0 && self.watch.heartbeat {
+            events = events.event(RequestedEvent::new("hangterm/thb").parameter("timerx", fixed.heartbeat));
+        }
+        if let Some(seconds) = fixed.inactivity.filter(|_| self.watch.inactivity) {
+            let stop = RequestedEvent::new("adid/ipstop").parameter("dt", seconds).parameter("dir", "BOTH");
+            events = events.event(stop);
+        }
+        events
+    }
+
     fn sdp(&self, family: Family, address: &str, port: &str, setup: Option<Setup>) -> String {
         let version = match family {
             Family::V4 => "IP4",
@@ -301,19 +388,6 @@ pub(crate) fn subtract_all(context: ContextId) -> Vec<ActionRequest> {
 
 fn family_of(ip: IpAddr) -> Family {
     if ip.is_ipv4() { Family::V4 } else { Family::V6 }
-}
-
-/// What the gateway shall tell about.
-fn watch(fixed: &Fixed, number: u32) -> Events {
-    let mut events = Events::new(number).event(RequestedEvent::new("g/cause"));
-    if fixed.heartbeat > 0 {
-        events = events.event(RequestedEvent::new("hangterm/thb").parameter("timerx", fixed.heartbeat));
-    }
-    if let Some(seconds) = fixed.inactivity {
-        let stop = RequestedEvent::new("adid/ipstop").parameter("dt", seconds).parameter("dir", "BOTH");
-        events = events.event(stop);
-    }
-    events
 }
 
 fn local_address(reply: &CommandReply) -> Option<SocketAddr> {

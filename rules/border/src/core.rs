@@ -1,10 +1,11 @@
 //! What all calls of a border share: the SIP endpoint, the gateways, tables and timers.
 
 use crate::config::Config;
-use crate::context::{Context, Side};
+use crate::context::{Context, Side, Urgency, Watch};
 use crate::event::{Cause, Event};
 use crate::fork::Fork;
-use crate::gateways::{Gateways, Request};
+use crate::gateways::{Gateways, Request, Wanted};
+use crate::plan::Transport;
 use crate::registrar::Registrar;
 use crate::session::Fault;
 use carnet_h248::controller::GatewayName;
@@ -26,6 +27,8 @@ pub(crate) enum Op {
         call: CallKey,
         context: Context,
         first: Side,
+        /// Gateways that would not.
+        tried: Vec<GatewayName>,
     },
     Modify {
         call: CallKey,
@@ -154,6 +157,29 @@ impl Core {
         }
     }
 
+    /// The gateway for a context, and what it can be asked to watch.
+    pub(crate) fn pick(
+        &mut self,
+        realms: [&str; 2],
+        urgency: Urgency,
+        tried: &[GatewayName],
+    ) -> Option<(GatewayName, Watch)> {
+        let wanted = Wanted { realms, urgent: urgency != Urgency::Normal, tried };
+        let gateway = self.gateways.pick(self.now, wanted, &mut self.random)?;
+        let watch = Watch {
+            cause: self.gateways.supports(&gateway, "g"),
+            heartbeat: self.gateways.supports(&gateway, "hangterm"),
+            inactivity: self.gateways.supports(&gateway, "adid"),
+        };
+        Some((gateway, watch))
+    }
+
+    /// The transport that a gateway is told for one of the plan: of lines whose TLS passes through some
+    /// want to hear `TCP` and others `TCP/TLS`.
+    pub(crate) fn named(&self, gateway: &str, planned: Transport, sealed: bool) -> Transport {
+        self.gateways.pass_through(gateway).filter(|_| sealed).unwrap_or(planned)
+    }
+
     /// A name for a Contact or a Path that cannot be guessed.
     pub(crate) fn token(&mut self) -> String {
         carnet_wire::hex::encode(&self.random.array::<12>())
@@ -204,6 +230,10 @@ impl Core {
                 self.alarm(at, Alarm::Subtract { context: Box::new(context), call_id, tries: tries + 1 });
             }
             return;
+        }
+        // 411 is all of it. The others ended the transaction at one termination; the next may be there.
+        if let (Some(430 | 431 | 435), Some(id)) = (error.map(|e| e.code), context.id()) {
+            self.sweep(&context.gateway.clone(), ContextId::Id(id));
         }
         self.events.push_back(Event::MediaReleased {
             call_id,

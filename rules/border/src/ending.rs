@@ -81,9 +81,11 @@ impl Call {
             Phase::Over => return,
             Phase::Setup => {
                 let fault = match cause {
-                    Cause::GatewayLost | Cause::Gateway | Cause::Stopping => {
-                        Fault::new(503, cause.to_string())
-                    }
+                    Cause::GatewayLost
+                    | Cause::ContextLost
+                    | Cause::Interface
+                    | Cause::Gateway
+                    | Cause::Stopping => Fault::new(503, cause.to_string()),
                     _ => Fault::new(480, cause.to_string()),
                 };
                 return self.give_up(core, now, &fault, cause);

@@ -2,7 +2,7 @@
 
 use crate::context::{Both, Octets, Side};
 use crate::plan::Plan;
-use carnet_h248::controller::GatewayName;
+use carnet_h248::controller::{GatewayName, LostReason};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -31,6 +31,10 @@ pub enum Cause {
     RefusedHere(u16),
     /// The gateway that held the media went away.
     GatewayLost,
+    /// The gateway is there and has lost the media.
+    ContextLost,
+    /// The interface of the gateway that the media passed went out of service.
+    Interface,
     /// The session timer ran out (RFC 4028 §10).
     SessionTimer,
     /// The 2xx was never acknowledged.
@@ -56,6 +60,8 @@ impl fmt::Display for Cause {
             Self::Refused(status) => write!(f, "refused by the far end: {status}"),
             Self::RefusedHere(status) => write!(f, "refused here: {status}"),
             Self::GatewayLost => f.write_str("the media gateway was lost"),
+            Self::ContextLost => f.write_str("the media gateway has lost the call"),
+            Self::Interface => f.write_str("an interface of the media gateway went out of service"),
             Self::SessionTimer => f.write_str("the session timer ran out"),
             Self::NoAck => f.write_str("the answer was never acknowledged"),
             Self::Gateway => f.write_str("the media gateway failed"),
@@ -181,6 +187,53 @@ pub enum Event {
         calls: usize,
         /// It said that it goes (ServiceChange Forced).
         announced: bool,
+        /// Why it is taken for lost.
+        reason: LostReason,
+    },
+    /// A gateway registered and lacks something that is needed here: it gets no calls.
+    GatewayUnsuited {
+        /// Its name.
+        gateway: GatewayName,
+        /// H.248 error code.
+        code: u16,
+        /// What it lacks.
+        text: String,
+    },
+    /// A gateway will go: it gets no new calls, and those on it go on.
+    GatewayDraining {
+        /// Its name.
+        gateway: GatewayName,
+        /// In so many seconds; none when the last call on it has ended.
+        seconds: Option<u64>,
+    },
+    /// The border and a gateway knew different things, and do no more.
+    GatewayResynchronised {
+        /// Its name.
+        gateway: GatewayName,
+        /// Terminations it had for no call; they are subtracted.
+        strays: usize,
+        /// Contexts of calls that it did not have any more.
+        lost: usize,
+        /// It could show everything it has.
+        complete: bool,
+    },
+    /// Terminations of a gateway went out of service, or will.
+    InterfaceDown {
+        /// Its name.
+        gateway: GatewayName,
+        /// Which, as the gateway names them.
+        termination: String,
+        /// Calls that ended by it.
+        calls: usize,
+        /// They go on for now.
+        graceful: bool,
+    },
+    /// Terminations of a gateway are in service again.
+    InterfaceUp {
+        /// Its name.
+        gateway: GatewayName,
+        /// Which, as the gateway names them.
+        termination: String,
     },
     /// A gateway did not do what it was asked.
     GatewayRefused {
@@ -222,6 +275,11 @@ impl Event {
             Self::RequestRefused { .. } => "request-refused",
             Self::GatewayUp { .. } => "gateway-up",
             Self::GatewayLost { .. } => "gateway-lost",
+            Self::GatewayUnsuited { .. } => "gateway-unsuited",
+            Self::GatewayDraining { .. } => "gateway-draining",
+            Self::GatewayResynchronised { .. } => "gateway-resynchronised",
+            Self::InterfaceDown { .. } => "interface-down",
+            Self::InterfaceUp { .. } => "interface-up",
             Self::GatewayRefused { .. } => "gateway-refused",
             Self::ForeignControl { .. } => "foreign-control",
         }
@@ -232,10 +290,13 @@ impl Event {
         match self {
             // One that leaves in order, with nothing on it, is no trouble.
             Self::GatewayLost { calls: 0, announced: true, .. } => Level::Info,
-            Self::GatewayLost { .. } => Level::Error,
+            Self::InterfaceDown { calls: 0, graceful: true, .. } => Level::Info,
+            Self::GatewayLost { .. } | Self::GatewayUnsuited { .. } => Level::Error,
             Self::RegistrationRefused { .. }
             | Self::RequestRefused { .. }
             | Self::GatewayRefused { .. }
+            | Self::GatewayResynchronised { .. }
+            | Self::InterfaceDown { .. }
             | Self::ForeignControl { .. } => Level::Warn,
             Self::CallEnded {
                 cause:

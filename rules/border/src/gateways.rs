@@ -1,20 +1,25 @@
 //! The gateways under control: which one takes a call, and what they report.
 //!
-//! [`Controller`] does the control associations (registration, heartbeat, transactions); this
-//! chooses among gateways by realm and liveness and speaks in terms of the border.
+//! [`Controller`] does the control associations (registration, heartbeat, transactions,
+//! resynchronisation); this chooses among gateways by realm, interface, load and health, and speaks in
+//! terms of the border.
 
 use crate::admission::{Foreign, Origin, admits};
+use crate::choice::{Candidate, Health, choose};
 use crate::config::{Config, Gateway};
 use crate::event::Event;
+use crate::interfaces::Interfaces;
+use crate::plan::Transport;
 use carnet_h248::association::Failure;
 use carnet_h248::controller::{
     self, Controller, GatewayConfig, GatewayName, LostReason, RequestError, RequestNumber,
 };
 use carnet_h248::{
-    ActionReply, ActionRequest, ContextId, ErrorDescriptor, MId, Message, ObservedEvents, TerminationId,
+    ActionReply, ActionRequest, Command, ContextId, ErrorDescriptor, Events, MId, Message, Method,
+    ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId,
 };
 use carnet_wire::Random;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// One request to a gateway.
 pub(crate) type Request = RequestNumber;
@@ -23,13 +28,31 @@ pub(crate) type Request = RequestNumber;
 #[derive(Debug)]
 pub(crate) enum Report {
     Up(GatewayName),
-    Lost(GatewayName, bool),
+    Lost(GatewayName, LostReason),
     TurnedAway(GatewayName, ErrorDescriptor),
+    /// It registered and cannot be used.
+    Unsuited(GatewayName, ErrorDescriptor),
+    Draining(GatewayName, Option<Duration>),
+    /// It has not these contexts any more.
+    ContextsLost(GatewayName, Vec<u32>),
+    Resynchronised {
+        gateway: GatewayName,
+        strays: usize,
+        lost: usize,
+        complete: bool,
+    },
+    /// Terminations went out of service or came back.
+    Interface {
+        gateway: GatewayName,
+        context: ContextId,
+        termination: TerminationId,
+        change: Change,
+    },
     /// With an error, `actions` is what was done before it.
     Reply {
         request: Request,
         actions: Vec<ActionReply>,
-        error: Option<ErrorDescriptor>,
+        error: Option<Refusal>,
     },
     Notify {
         gateway: GatewayName,
@@ -39,8 +62,61 @@ pub(crate) enum Report {
     },
 }
 
+/// What happens to terminations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// They failed: what is on them has no media.
+    Failed,
+    /// They will go; what is on them goes on.
+    Leaving,
+    /// They are there again.
+    Back,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) error: ErrorDescriptor,
+    /// Another gateway may well do it.
+    pub(crate) elsewhere: bool,
+}
+
+/// What a context asks of its gateway.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) realms: [&'a str; 2],
+    /// An emergency or a call with priority: it is not held back.
+    pub(crate) urgent: bool,
+    /// Gateways that would not.
+    pub(crate) tried: &'a [GatewayName],
+}
+
+/// One gateway at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayStatus {
+    /// Its control association.
+    pub control: controller::GatewayStatus,
+    /// The realms it serves; empty means all.
+    pub realms: Vec<String>,
+    /// Its share of calls beside others.
+    pub weight: u32,
+    /// There is a way to it, as far as the driver knows.
+    pub connected: bool,
+    /// Calls with media on it.
+    pub calls: usize,
+    /// It refused or did not answer, and is passed over until then.
+    pub passed_over_until: Option<Instant>,
+    /// So much less it gets because it asked for that, or reported overload; percent.
+    pub reduction: u8,
+    /// Interfaces that are out of service or going.
+    pub out_of_service: Vec<TerminationId>,
+}
+
 struct State {
     settings: Gateway,
+    health: Health,
+    interfaces: Interfaces,
     /// The driver has no way to it at the moment.
     cut: bool,
     foreign: Foreign,
@@ -50,41 +126,147 @@ struct State {
 pub(crate) struct Gateways {
     controller: Controller,
     states: Vec<State>,
-    next_choice: usize,
+    turn: u64,
+    most_requests: usize,
+    /// The moment of the last input.
+    now: Instant,
 }
 
 impl Gateways {
     pub(crate) fn new(config: &Config, random: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
-        let gateway = |g: &Gateway| GatewayConfig::new(g.name.clone(), g.mid.clone(), g.transport);
+        let gateway = |g: &Gateway| {
+            let mut control = GatewayConfig::new(g.name.clone(), g.mid.clone(), g.association.transport);
+            control.association = g.association.clone();
+            control.profiles.clone_from(&g.profiles);
+            control.needs = needs(config, g);
+            control
+        };
         let gateways = config.gateways.iter().map(gateway).collect();
         let mut settings = controller::Config::new(MId::domain(config.name.clone()), gateways);
         settings.profiles.clone_from(&config.profiles);
         settings.heartbeat = config.timers.gateway_heartbeat;
         settings.lost_after = config.timers.gateway_lost;
-        let state = |g: &Gateway| State { settings: g.clone(), cut: false, foreign: Foreign::default() };
+        settings.audit = config.timers.gateway_audit;
+        settings.grace = config.timers.gateway_grace;
+        let state = |g: &Gateway| State {
+            settings: g.clone(),
+            health: Health::default(),
+            interfaces: Interfaces::default(),
+            cut: false,
+            foreign: Foreign::default(),
+        };
         Self {
             controller: Controller::new(settings, random, now, wall),
             states: config.gateways.iter().map(state).collect(),
-            next_choice: 0,
+            turn: 0,
+            most_requests: config.limits.gateway_requests,
+            now,
         }
     }
 
-    /// A live gateway that serves all these realms; they take turns.
-    pub(crate) fn pick(&mut self, realms: [&str; 2]) -> Option<GatewayName> {
-        let available: Vec<_> = self.controller.available().collect();
-        let fits = |s: &&State| {
-            let serves = |r: &str| s.settings.realms.is_empty() || s.settings.realms.iter().any(|x| x == r);
-            !s.cut && available.contains(&&s.settings.name) && realms.into_iter().all(serves)
-        };
-        let able: Vec<_> = self.states.iter().filter(fits).collect();
-        let chosen = able.get(self.next_choice % able.len().max(1))?.settings.name.clone();
-        self.next_choice = self.next_choice.wrapping_add(1);
-        Some(chosen)
+    /// The best gateway for a context, if there is one.
+    pub(crate) fn pick(
+        &mut self,
+        now: Instant,
+        wanted: Wanted<'_>,
+        random: &mut dyn Random,
+    ) -> Option<GatewayName> {
+        let controller = &self.controller;
+        let available: Vec<_> = controller.available().collect();
+        let most_requests = self.most_requests;
+        let able = self.states.iter_mut().filter_map(|state| {
+            let settings = &state.settings;
+            let serves = |realm: &&str| {
+                let named = settings.realms.is_empty() || settings.realms.iter().any(|r| r == realm);
+                named && !state.interfaces.is_down(realm)
+            };
+            let fits = !state.cut
+                && available.contains(&&settings.name)
+                && !wanted.tried.contains(&settings.name)
+                && wanted.realms.iter().all(serves);
+            let (contexts, outstanding, most) = controller.usage(&settings.name).filter(|_| fits)?;
+            // A gateway that does not keep up is not asked for more.
+            (outstanding < most_requests).then_some(Candidate {
+                name: &settings.name,
+                health: &mut state.health,
+                used: contexts + outstanding,
+                most,
+                weight: settings.weight,
+            })
+        });
+        let able = able.collect();
+        choose(now, wanted.urgent, able, &mut self.turn, random)
+    }
+
+    /// An Add was done: by which terminations the gateway reaches which realms.
+    pub(crate) fn served<'a>(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        ends: impl Iterator<Item = (&'a str, &'a TerminationId)>,
+    ) {
+        if let Some(state) = self.state(gateway) {
+            state.health.succeeded(now);
+            ends.for_each(|(realm, termination)| state.interfaces.learn(realm, termination));
+        }
+    }
+
+    /// An Add failed in a way that another gateway need not share.
+    pub(crate) fn failed(&mut self, now: Instant, gateway: &str) {
+        if let Some(state) = self.state(gateway) {
+            state.health.failed(now);
+        }
+    }
+
+    fn state(&mut self, gateway: &str) -> Option<&mut State> {
+        self.states.iter_mut().find(|s| &*s.settings.name == gateway)
+    }
+
+    /// Whether the gateway has a package; one that did not tell is believed to have it.
+    pub(crate) fn supports(&self, gateway: &str, package: &str) -> bool {
+        self.controller.supports(gateway, package)
+    }
+
+    /// Moves a gateway to another controller.
+    pub(crate) fn hand_off(&mut self, now: Instant, gateway: &str, to: MId) {
+        self.controller.hand_off(now, gateway, to);
+    }
+
+    /// Gateways that register are sent to another controller, or not any more.
+    pub(crate) fn redirect(&mut self, to: Option<MId>) {
+        self.controller.set_redirect(to);
+    }
+
+    pub(crate) fn names(&self) -> Vec<GatewayName> {
+        self.states.iter().map(|s| s.settings.name.clone()).collect()
     }
 
     /// Sends a request; the answer comes as [`Report::Reply`] whatever happens.
     pub(crate) fn request(&mut self, now: Instant, gateway: &str, actions: Vec<ActionRequest>) -> Request {
         self.controller.request(now, gateway, actions)
+    }
+
+    /// What the gateway is told of lines whose TLS passes through, if not what the policy says.
+    pub(crate) fn pass_through(&self, gateway: &str) -> Option<Transport> {
+        self.states.iter().find(|s| &*s.settings.name == gateway)?.settings.pass_through
+    }
+
+    /// Each gateway as an administrator sees it, but for the calls on it.
+    pub(crate) fn status(&self, now: Instant) -> Vec<GatewayStatus> {
+        let status = |control: controller::GatewayStatus| {
+            let state = self.states.iter().find(|s| s.settings.name == control.name)?;
+            Some(GatewayStatus {
+                realms: state.settings.realms.clone(),
+                weight: state.settings.weight,
+                connected: !state.cut,
+                calls: 0,
+                passed_over_until: state.health.closed_until(now),
+                reduction: state.health.reduction(now),
+                out_of_service: state.interfaces.down().to_vec(),
+                control,
+            })
+        };
+        self.controller.gateways().filter_map(status).collect()
     }
 
     /// Whether the gateway can be asked.
@@ -96,7 +278,7 @@ impl Gateways {
         self.controller.gateway_of(mid)
     }
 
-    pub(crate) fn service_change_address(&self, gateway: &str) -> Option<&carnet_h248::ServiceChangeAddress> {
+    pub(crate) fn service_change_address(&self, gateway: &str) -> Option<&ServiceChangeAddress> {
         self.controller.service_change_address(gateway)
     }
 
@@ -118,6 +300,7 @@ impl Gateways {
     }
 
     pub(crate) fn handle(&mut self, now: Instant, gateway: &str, message: Message) {
+        self.now = now;
         self.controller.handle_message(now, gateway, message);
     }
 
@@ -142,6 +325,7 @@ impl Gateways {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         self.controller.handle_timeout(now);
     }
 
@@ -155,27 +339,128 @@ impl Gateways {
 
     pub(crate) fn poll_report(&mut self) -> Option<Report> {
         loop {
-            return Some(match self.controller.poll_event()? {
-                controller::Event::Registered { gateway, .. } => Report::Up(gateway),
-                controller::Event::Lost { gateway, reason } => {
-                    Report::Lost(gateway, reason == LostReason::Forced)
-                }
-                controller::Event::Refused { gateway, error } => Report::TurnedAway(gateway, error),
-                controller::Event::Reply { request, result, .. } => {
-                    let (actions, error) = match result {
-                        Ok(actions) => (actions, None),
-                        Err(RequestError::Refused { error, actions }) => (actions, Some(error)),
-                        Err(other) => (Vec::new(), Some(as_descriptor(&other))),
-                    };
-                    Report::Reply { request, actions, error }
-                }
-                controller::Event::Notify { gateway, context, termination, observed } => {
-                    Report::Notify { gateway, context, termination, observed }
-                }
-                _ => continue,
-            });
+            let event = self.controller.poll_event()?;
+            if let Some(report) = self.report(event) {
+                return Some(report);
+            }
         }
     }
+
+    fn report(&mut self, event: controller::Event) -> Option<Report> {
+        Some(match event {
+            controller::Event::Registered { gateway, kept, .. } => {
+                self.registered(&gateway, kept);
+                Report::Up(gateway)
+            }
+            controller::Event::Lost { gateway, reason } => {
+                if let Some(state) = self.state(&gateway) {
+                    state.interfaces = Interfaces::default();
+                }
+                Report::Lost(gateway, reason)
+            }
+            controller::Event::Refused { gateway, error } => Report::TurnedAway(gateway, error),
+            controller::Event::Unsuited { gateway, error } => Report::Unsuited(gateway, error),
+            controller::Event::Draining { gateway, delay } => Report::Draining(gateway, delay),
+            controller::Event::ContextsLost { gateway, contexts } => Report::ContextsLost(gateway, contexts),
+            controller::Event::Resynchronised { gateway, strays, lost, complete } => {
+                Report::Resynchronised { gateway, strays, lost, complete }
+            }
+            controller::Event::ServiceChanged { gateway, context, termination, method, reason } => {
+                let code = reason.as_ref().and_then(carnet_h248::Reason::code);
+                let change = match (method, code) {
+                    (_, Some(918)) | (Method::Restart, _) => Change::Back,
+                    (Method::Graceful, _) => Change::Leaving,
+                    (Method::Forced, _) => Change::Failed,
+                    _ => return None,
+                };
+                let state = self.state(&gateway)?;
+                match change {
+                    Change::Back => state.interfaces.back(&termination),
+                    _ => state.interfaces.gone(&termination),
+                }
+                Report::Interface { gateway, context, termination, change }
+            }
+            controller::Event::Reply { request, result, .. } => {
+                let (actions, error) = match result {
+                    Ok(actions) => (actions, None),
+                    Err(error) => {
+                        let elsewhere = error.is_capacity();
+                        let (actions, error) = match error {
+                            RequestError::Refused { error, actions } => (actions, error),
+                            other => (Vec::new(), as_descriptor(&other)),
+                        };
+                        (actions, Some(Refusal { error, elsewhere }))
+                    }
+                };
+                Report::Reply { request, actions, error }
+            }
+            controller::Event::Notify { gateway, termination, observed, .. } if termination.is_root() => {
+                self.reported(&gateway, &observed);
+                return None;
+            }
+            controller::Event::Notify { gateway, context, termination, observed } => {
+                Report::Notify { gateway, context, termination, observed }
+            }
+            _ => return None,
+        })
+    }
+
+    /// A gateway is there: it is asked to tell of its load, if it can.
+    fn registered(&mut self, gateway: &GatewayName, kept: bool) {
+        let Some(state) = self.states.iter_mut().find(|s| s.settings.name == *gateway) else { return };
+        state.health = Health::default();
+        if !kept {
+            state.interfaces = Interfaces::default();
+        }
+        let told = |package| {
+            let mut gateways = self.controller.gateways().filter(|g| g.name == *gateway);
+            gateways.any(|g| g.packages.iter().any(|p| p.name == package))
+        };
+        let load = [("ocp", "ocp/mg_overload"), ("chp", "chp/MGCon")];
+        let events = load.into_iter().filter(|(package, _)| told(*package));
+        let events: Vec<_> = events.map(|(_, event)| RequestedEvent::new(event)).collect();
+        if !events.is_empty() {
+            let wish = events.into_iter().fold(Events::new(1), Events::event);
+            let command = Command::modify(TerminationId::ROOT).with(wish);
+            // Its answer is of no consequence: one that refuses is measured by its refusals.
+            self.controller.request(
+                self.now,
+                gateway,
+                vec![ActionRequest::new(ContextId::Null, vec![command])],
+            );
+        }
+    }
+
+    /// What a gateway says of its load (H.248.10, H.248.11).
+    fn reported(&mut self, gateway: &str, observed: &ObservedEvents) {
+        let now = self.now;
+        let Some(state) = self.state(gateway) else { return };
+        for event in &observed.events {
+            if event.name == "ocp/mg_overload" {
+                state.health.overloaded(now);
+            } else if event.name == "chp/MGCon" {
+                let percent = event.value("reduction").and_then(carnet_h248::Value::as_u64);
+                state.health.reduce(percent.map_or(0, |p| u8::try_from(p).unwrap_or(100)));
+            }
+        }
+    }
+}
+
+/// Packages without which a gateway cannot do what the networks ask for.
+fn needs(config: &Config, gateway: &Gateway) -> Vec<PackageVersion> {
+    let serves = |realm: &String| gateway.realms.is_empty() || gateway.realms.contains(realm);
+    let any = |test: fn(&crate::config::Network) -> bool| {
+        config.networks.iter().filter(|n| serves(&n.realm)).any(test)
+    };
+    let wanted = [
+        // Every termination is in a realm.
+        (true, "ipdc", 1),
+        (any(|n| n.source_filter), "gm", 1),
+        (any(|n| n.rate.is_some()), "tman", 1),
+        (any(|n| n.dscp.is_some()), "ds", 1),
+    ];
+    let wanted = wanted.into_iter().filter(|(needed, ..)| *needed);
+    wanted.map(|(_, name, version)| PackageVersion::new(name, version)).collect()
 }
 
 /// No answer, in terms of an answer: 503 service unavailable.

@@ -12,13 +12,15 @@
 //! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
 //!   without media.
 //! * `route`, `forward`, `registrar`: where requests go and what changes in them.
-//! * `gateways`, `core`, `border`: gateways under control, shared tables, the machine.
+//! * `gateways`, `choice`, `interfaces`: gateways under control, which one takes a call, and by what.
+//! * `core`, `border`: shared tables, the machine.
 
 mod admission;
 mod answer;
 mod body;
 mod border;
 mod call;
+mod choice;
 mod config;
 mod context;
 mod core;
@@ -27,6 +29,7 @@ mod event;
 mod fork;
 mod forward;
 mod gateways;
+mod interfaces;
 mod offer;
 mod outside;
 mod pass;
@@ -42,4 +45,5 @@ pub use carnet_h248::controller::GatewayName;
 pub use config::{Config, Family, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
 pub use context::{Both, Octets, Side};
 pub use event::{Cause, Event, Level};
+pub use gateways::GatewayStatus;
 pub use plan::{Application, Decision, Facts, Line, Plan, Policy, Transport, plan};

@@ -2,7 +2,7 @@
 //!
 //! RFC 3264 §5 and §8; TS 23.334 §6.2.1: both terminations of a context are added at once.
 
-use crate::context::{Both, Context, Side};
+use crate::context::{Both, Context, Line, Side};
 use crate::core::{Core, Op};
 use crate::event::Event;
 use crate::gateways::Request;
@@ -72,7 +72,7 @@ impl Session {
         for line in &plan.lines {
             let Some(transport) = line.decision.transport() else { continue };
             match &self.stream_mut(line.index).slot {
-                Slot::Ready(context) if context.transport() == transport.as_str() => continue,
+                Slot::Ready(context) if context.carries(transport) => continue,
                 Slot::Adding(request) => {
                     requests.push(*request);
                     continue;
@@ -82,12 +82,16 @@ impl Session {
             let no_gateway = || Fault::new(503, "no media gateway is available");
             let (caller, callee) = (self.fixed(core, Side::Caller), self.fixed(core, Side::Callee));
             let (Some(caller), Some(callee)) = (caller, callee) else { return Err(no_gateway()) };
-            let gateway = core.gateways.pick([&caller.realm, &callee.realm]).ok_or_else(no_gateway)?;
+            let on = core.pick([&caller.realm, &callee.realm], self.urgency, &[]).ok_or_else(no_gateway)?;
             let peers = self.opening_peers(core, key, offerer, line.index, line.decision.setup_sent());
-            let mut context = Context::new(gateway.clone(), transport.as_str(), caller, callee);
+            let sealed = matches!(line.decision, Decision::E2e { .. });
+            let named = core.named(&on.0, transport, sealed);
+            let kind = Line { planned: transport, sealed, urgency: self.urgency };
+            let mut context = Context::new(on, named, kind, (caller, callee));
             let actions = context.add(offerer, peers, core.next_event_request());
-            let request = core.gateways.request(core.now, &gateway, actions);
-            core.ops.insert(request, Op::Add { call: self.call, context, first: offerer });
+            let request = core.gateways.request(core.now, &context.gateway, actions);
+            let op = Op::Add { call: self.call, context, first: offerer, tried: Vec::new() };
+            core.ops.insert(request, op);
             let before = std::mem::replace(&mut self.stream_mut(line.index).slot, Slot::Adding(request));
             if let Some(exchange) = self.exchange_mut(key) {
                 exchange.introduced.push((line.index, before));

@@ -5,7 +5,7 @@
 
 use crate::border::Border;
 use crate::call::{Call, FirstInvite, Leg};
-use crate::context::{Both, Side};
+use crate::context::{Both, Side, Urgency};
 use crate::core::{Alarm, CallKey, Forwarded, Purpose};
 use crate::event::Event;
 use crate::fork::Fork;
@@ -209,7 +209,10 @@ impl Border {
         if let Some(fork) = self.core.forks.get_mut(key) {
             fork.made(branch, call_key);
         }
-        self.calls.insert(call_key, Call::new(call_key, first, legs, ends));
+        let trusted = self.core.config.networks.get(arrived.end.network).is_some_and(|n| !n.access);
+        let mut call = Call::new(call_key, first, legs, ends);
+        call.session.urgency = urgency(message, trusted);
+        self.calls.insert(call_key, call);
         let (key, message) = (*key, message.clone());
         self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));
         Ok(())
@@ -279,5 +282,17 @@ impl Border {
         if message.status().is_some_and(|s| s >= 200) {
             self.core.clients.remove(&client);
         }
+    }
+}
+
+/// How much a call matters. What terminals say of priority is not believed; whom they call is.
+fn urgency(invite: &Message, trusted: bool) -> Urgency {
+    let target = invite.request_uri().map(ToString::to_string).unwrap_or_default();
+    let sos = "urn:service:sos";
+    match target.get(sos.len()..).zip(target.get(..sos.len())) {
+        Some(("", head)) if head.eq_ignore_ascii_case(sos) => Urgency::Emergency,
+        Some((rest, head)) if head.eq_ignore_ascii_case(sos) && rest.starts_with('.') => Urgency::Emergency,
+        _ if trusted && invite.has("Resource-Priority") => Urgency::Priority,
+        _ => Urgency::Normal,
     }
 }

@@ -4,11 +4,12 @@
 //! fork: all forks of an INVITE answer the same offer with the same gateway address, the last
 //! answer before the final response wins the gateway, and the final response decides.
 
-use crate::context::{Both, Context, Fixed, Peer, Side};
+use crate::context::{Both, Context, Fixed, Peer, Side, Urgency};
 use crate::core::{CallKey, Core, Op};
 use crate::gateways::Request;
 use crate::plan::Plan;
-use carnet_h248::StreamMode;
+use carnet_h248::controller::GatewayName;
+use carnet_h248::{StreamMode, TerminationId};
 use carnet_sdp::Document;
 use std::net::{IpAddr, SocketAddr};
 
@@ -106,6 +107,7 @@ pub(crate) struct Session {
     pub(crate) ends: Both<End>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) urgency: Urgency,
 }
 
 /// Exchanges at once: an offer from each side (glare), and one more while an old one drains.
@@ -113,7 +115,7 @@ const EXCHANGES: usize = 4;
 
 impl Session {
     pub(crate) fn new(call: CallKey, call_id: String, ends: Both<End>) -> Self {
-        Self { call, call_id, ends, streams: Vec::new(), exchanges: Vec::new() }
+        Self { call, call_id, ends, streams: Vec::new(), exchanges: Vec::new(), urgency: Urgency::default() }
     }
 
     pub(crate) fn exchange(&self, key: ExchangeKey) -> Option<&Exchange> {
@@ -185,6 +187,39 @@ impl Session {
         for stream in self.streams.iter_mut().filter(|s| s.slot == failed) {
             stream.slot = Slot::Empty;
         }
+    }
+
+    /// Whether a stream of the call is on one of these terminations.
+    pub(crate) fn is_on(&self, gateway: &str, context: Option<u32>, pattern: &TerminationId) -> bool {
+        let on = |c: &Context| {
+            let here = &*c.gateway == gateway && (context.is_none() || c.id() == context);
+            here && c.terminations().any(|(_, termination)| pattern.matches(termination))
+        };
+        self.streams.iter().filter_map(Stream::context).any(on)
+    }
+
+    /// Adds what one gateway refused on another one; the request that replaces the first.
+    pub(crate) fn elsewhere(
+        &mut self,
+        core: &mut Core,
+        request: Request,
+        (refused, first): (&Context, Side),
+        mut tried: Vec<GatewayName>,
+    ) -> Option<Request> {
+        tried.push(refused.gateway.clone());
+        if tried.len() >= core.config.limits.attempts {
+            return None;
+        }
+        let index = self.index_of(request)?;
+        let on = core.pick(refused.realms(), self.urgency, &tried)?;
+        let named = core.named(&on.0, refused.line.planned, refused.line.sealed);
+        let (peers, _) = refused.setting();
+        let mut context = refused.on(on, named);
+        let actions = context.add(first, peers, core.next_event_request());
+        let again = core.gateways.request(core.now, &context.gateway, actions);
+        core.ops.insert(again, Op::Add { call: self.call, context, first, tried });
+        self.stream_mut(index).slot = Slot::Adding(again);
+        Some(again)
     }
 
     /// Whether a stream of the call is on that gateway, or in that context of it.

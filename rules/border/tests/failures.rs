@@ -172,6 +172,21 @@ fn half_a_context_is_swept() {
     refused(&mut w, &invite, 503);
 }
 
+/// One termination is gone already: the Subtract ends there, and the other is still to be ended.
+#[test]
+fn the_rest_of_half_a_context_is_subtracted() {
+    for code in [430, 435] {
+        let mut w = World::with_users(alg(Reliable));
+        let (alice, bob, _, ok) = up(&mut w);
+        w.gateway.refuse = vec![(Verb::Subtract, code)];
+        let bye = w.request(&alice, Method::Bye, &contact(&ok), 2);
+        w.send(ALICE, ACCESS, &bye);
+        let bye = w.take_request(BOB, Method::Bye);
+        w.send(BOB, ACCESS, &bob.answer(&bye, 200, None));
+        w.assert_empty();
+    }
+}
+
 #[test]
 fn no_gateway_at_all() {
     let mut w = World::new(alg(Reliable));

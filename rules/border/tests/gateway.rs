@@ -87,6 +87,28 @@ fn incoming_triggers_outgoing() {
     }
 }
 
+/// Some gateways want `TCP` where others want `TCP/TLS`; the ends see no difference.
+#[test]
+fn what_passes_through_is_named_as_the_gateway_wants_it() {
+    let wanted = [(None, "m=- 30002 TCP/TLS -"), (Some(carnet_border::Transport::Tcp), "m=- 30002 TCP -")];
+    for (pass_through, named) in wanted {
+        let mut config = alg(Reliable);
+        config.gateways[0].pass_through = pass_through;
+        let mut w = World::with_users(config);
+        let alice = Ua::new("alice", ALICE, "bob", "call-t");
+        let invite = with_sdp(
+            w.request(&alice, Method::Invite, "sip:bob@example.com", 1),
+            &msrps("192.0.2.20", 2855, "actpass"),
+        );
+        w.send(ALICE, ACCESS, &invite);
+        let local = w.gateway.state.values().next().unwrap().values().next().unwrap().local.clone();
+        assert!(local.contains(named), "{local}");
+        assert!(body(&w.take_request(BOB, Method::Invite)).contains("TCP/TLS/MSRP"));
+        let status = w.border.gateways();
+        assert_eq!((status.len(), status[0].calls, status[0].control.contexts), (1, 1, 1), "{status:?}");
+    }
+}
+
 fn from_gateway(context: ContextId, command: Command) -> Message {
     let actions = vec![ActionRequest::new(context, vec![command])];
     let request = TransactionRequest { id: TransactionId(90), actions };

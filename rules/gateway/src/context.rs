@@ -1,15 +1,18 @@
 //! Contexts, terminations and streams (RFC 3525 §6.1, §6.2): what the gateway holds between commands.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use carnet_h248::{
-    ContextId, ContextProperties, Events, LocalControl, Signals, TerminationId, TerminationState,
+    ContextId, ContextProperties, Events, LocalControl, Name, Signals, TerminationId, TerminationState,
 };
 
 use crate::control::Control;
 use crate::description::Description;
-use crate::media::{Direction, Pinhole, Settings};
+use crate::media::{self, Direction, Gate, Pinhole, Settings};
+use crate::regulation::Told;
+use crate::topology::Topology;
 
 /// One media stream of a termination.
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub(crate) struct Stream {
     pub(crate) local: Option<Description>,
     pub(crate) remote: Option<Description>,
     pub(crate) place: Option<Place>,
+    /// The realm its address was taken from. A later LocalControl need not repeat it.
+    pub(crate) realm: Option<String>,
+    /// Statistics that are kept for the stream itself (version 3).
+    pub(crate) statistics: Option<Vec<Name>>,
     /// What the media engine was told last.
     pub(crate) settings: Option<Settings>,
 }
@@ -41,9 +48,17 @@ pub(crate) struct Termination {
     pub(crate) streams: Vec<Stream>,
     pub(crate) events: Events,
     pub(crate) signals: Signals,
+    /// Statistics that are kept, if the controller chose (version 3). Else all.
+    pub(crate) statistics: Option<Vec<Name>>,
+    /// Counters of streams that are gone.
+    pub(crate) past: media::Statistics,
     /// `ipnapt/latch`: the address in Remote is not the peer's real one.
     pub(crate) latch: bool,
     pub(crate) heartbeat: Option<Heartbeat>,
+    /// Regulated events that happened.
+    pub(crate) told: Told,
+    /// Nothing passes (RFC 3525 §7.2.8).
+    pub(crate) out_of_service: bool,
 }
 
 /// `hangterm/thb`: asks the controller now and then whether it still knows the termination.
@@ -55,13 +70,58 @@ pub(crate) struct Heartbeat {
 
 #[derive(Debug, Default)]
 pub(crate) struct Context {
+    /// Priority, emergency and the like. The topology is in a field of its own.
     pub(crate) properties: ContextProperties,
+    pub(crate) topology: Topology,
     pub(crate) terminations: Vec<Termination>,
+    /// Of the pinholes in it.
+    pub(crate) group: u32,
+}
+
+impl Stream {
+    pub(crate) fn new(id: u16) -> Self {
+        Self {
+            id,
+            control_text: LocalControl::default(),
+            control: Control::default(),
+            local: None,
+            remote: None,
+            place: None,
+            realm: None,
+            statistics: None,
+            settings: None,
+        }
+    }
 }
 
 impl Termination {
+    pub(crate) fn new(id: TerminationId, number: u64) -> Self {
+        Self {
+            id,
+            number,
+            state: TerminationState::default(),
+            streams: Vec::new(),
+            events: Events::default(),
+            signals: Signals::default(),
+            statistics: None,
+            past: media::Statistics::default(),
+            latch: false,
+            heartbeat: None,
+            told: Told::default(),
+            out_of_service: false,
+        }
+    }
+
     pub(crate) fn stream(&self, id: u16) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.id == id)
+    }
+
+    /// The stream of that number, made if there is none.
+    pub(crate) fn stream_or_new(&mut self, id: u16) -> Option<&mut Stream> {
+        if self.stream(id).is_none() {
+            self.streams.push(Stream::new(id));
+        }
+        self.streams.iter_mut().find(|stream| stream.id == id)
     }
 
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {
@@ -75,7 +135,7 @@ impl Termination {
             .events
             .iter()
             .find(|event| event.name == "adid/ipstop" && event.stream.is_none_or(|id| id == stream))?;
-        crate::events::inactivity(event).ok()
+        crate::events::inactivity(event)
     }
 }
 
@@ -92,10 +152,71 @@ impl Context {
         self.terminations.iter().find(|termination| termination.number == number)
     }
 
-    /// The pinhole that one of termination `number` is relayed to.
-    pub(crate) fn far(&self, number: u64, stream: u16) -> Option<Pinhole> {
+    pub(crate) fn numbered_mut(&mut self, number: u64) -> Option<&mut Termination> {
+        self.terminations.iter_mut().find(|termination| termination.number == number)
+    }
+
+    /// Takes a termination out; what was said about it in the topology goes with it.
+    pub(crate) fn take(&mut self, number: u64) -> Option<Termination> {
+        let index = self.terminations.iter().position(|t| t.number == number)?;
+        self.topology.forget(number);
+        Some(self.terminations.remove(index))
+    }
+
+    /// The termination that a stream of termination `number` is relayed to, and the pinhole there.
+    /// RFC 3525 §7.1.6: streams with the same number are connected.
+    pub(crate) fn far(&self, number: u64, stream: u16) -> Option<(u64, Pinhole)> {
         let others = self.terminations.iter().filter(|termination| termination.number != number);
-        others.filter_map(|other| Some(other.stream(stream)?.place?.pinhole)).next()
+        others.filter_map(|other| Some((other.number, other.stream(stream)?.place?.pinhole))).next()
+    }
+
+    /// Tells the engine what has changed for a termination's streams.
+    pub(crate) fn configure(&mut self, number: u64, commands: &mut VecDeque<media::Command>) {
+        let Some(termination) = self.numbered(number) else { return };
+        let mut changed = Vec::new();
+        for (index, stream) in termination.streams.iter().enumerate() {
+            let (Some(place), Some(local)) = (stream.place, &stream.local) else { continue };
+            let inactivity = termination.inactivity(stream.id);
+            let remote = stream.remote.as_ref();
+            let mut settings = stream.control.settings(local, remote, termination.latch, inactivity);
+            if let Some((far, _)) = self.far(number, stream.id) {
+                let (into, out) = self.topology.flows(number, far, stream.id);
+                settings.gate = narrowed(settings.gate, into, out);
+            }
+            if termination.out_of_service {
+                settings.gate = Gate::Inactive;
+            }
+            if stream.settings.as_ref() != Some(&settings) {
+                changed.push((index, place.pinhole, settings));
+            }
+        }
+        let Some(termination) = self.numbered_mut(number) else { return };
+        for (index, pinhole, settings) in changed {
+            if let Some(stream) = termination.streams.get_mut(index) {
+                stream.settings = Some(settings.clone());
+                commands.push_back(media::Command::Configure { pinhole, settings });
+            }
+        }
+    }
+
+    /// The same for all terminations.
+    pub(crate) fn configure_all(&mut self, commands: &mut VecDeque<media::Command>) {
+        let numbers: Vec<u64> = self.terminations.iter().map(|termination| termination.number).collect();
+        for number in numbers {
+            self.configure(number, commands);
+        }
+    }
+}
+
+/// A gate that lets pass only what the topology lets pass too.
+fn narrowed(gate: Gate, into: bool, out: bool) -> Gate {
+    let into = into && matches!(gate, Gate::ReceiveOnly | Gate::SendReceive);
+    let out = out && matches!(gate, Gate::SendOnly | Gate::SendReceive);
+    match (into, out) {
+        (true, true) => Gate::SendReceive,
+        (true, false) => Gate::ReceiveOnly,
+        (false, true) => Gate::SendOnly,
+        (false, false) => Gate::Inactive,
     }
 }
 

@@ -2,9 +2,7 @@
 //!
 //! RFC 3525 §7.1.8: `v=`, `o=`, `s=` and `t=` may be left out, and `$` stands for any value that
 //! the gateway is to choose. So this is a template rather than a session description; lines that
-//! mean nothing here go back as they came.
-//!
-//! Leaves out: several groups (`v=` lines) in one descriptor, of which the gateway would choose.
+//! mean nothing here go back as they came. Several of them, each begun by `v=`, are alternatives.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -41,7 +39,7 @@ pub(crate) enum Choice<T> {
     Given(T),
 }
 
-/// A Local or Remote descriptor, understood.
+/// One group of a Local or Remote descriptor, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Description {
     text: SessionDescription,
@@ -51,42 +49,85 @@ pub(crate) struct Description {
     pub(crate) transport: Transport,
     pub(crate) setup: Option<Setup>,
     pub(crate) fingerprint: bool,
+    /// Something else than address and port is left to the gateway.
+    open: bool,
+}
+
+/// A whole Local or Remote descriptor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Descriptor {
+    /// Nothing in it: what was there before is let go (RFC 3525 §7.1.8 b).
+    Empty,
+    /// Alternatives in descending order of preference, each understood or with the reason why not.
+    Groups(Vec<Result<Description, Fault>>),
+}
+
+/// Alternatives in one descriptor; nobody has so many kinds of TCP connections.
+const MOST_GROUPS: usize = 16;
+
+impl Descriptor {
+    /// Takes a descriptor apart at its `v=` lines.
+    pub(crate) fn parse(text: &SessionDescription) -> Result<Self, Fault> {
+        if text.is_empty() {
+            return Ok(Self::Empty);
+        }
+        let octets = text.as_bytes();
+        let mut starts: Vec<usize> = memmem(octets, b"\nv=").map(|at| at + 1).collect();
+        starts.insert(0, 0);
+        if starts.len() > MOST_GROUPS {
+            return Err(Fault::exhausted(510, format!("More than {MOST_GROUPS} groups in one descriptor")));
+        }
+        let whole = text.to_bytes();
+        let ends = starts.iter().skip(1).copied().chain([octets.len()]);
+        let mut groups = Vec::with_capacity(starts.len());
+        for (start, end) in starts.iter().copied().zip(ends) {
+            match Description::parse(&SessionDescription::new(whole.slice(start..end))) {
+                // What cannot be read is wrong, whatever else there is.
+                Err(fault) if fault.code() == 474 => return Err(fault),
+                group => groups.push(group),
+            }
+        }
+        Ok(Self::Groups(groups))
+    }
+}
+
+fn memmem<'a>(octets: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    octets.windows(wanted.len()).enumerate().filter(move |(_, part)| *part == wanted).map(|(at, _)| at)
 }
 
 impl Description {
+    /// Reads one group.
     pub(crate) fn parse(text: &SessionDescription) -> Result<Self, Fault> {
         let syntax = |what: &str| Fault::request(474, format!("Invalid SDP: {what}"));
         let mut connection = None;
         let mut media = None;
         let mut setup = None;
         let mut fingerprint = false;
-        let mut groups = 0;
+        let mut open = false;
         for line in text.lines() {
             let line = std::str::from_utf8(line).map_err(|_| syntax("not UTF-8"))?;
             let (kind, value) = line.split_once('=').ok_or_else(|| syntax("a line without ="))?;
             match kind {
-                "v" => groups += 1,
                 "c" => connection = Some(parse_connection(value).ok_or_else(|| syntax(line))?),
-                "m" if media.is_some() => {
-                    return Err(Fault::unsupported(501, "Several media lines in one descriptor"));
-                }
+                // RFC 3525 §7.1.8.
+                "m" if media.is_some() => return Err(syntax("more than one media line in a group")),
                 "m" => media = Some(value),
                 "a" => match value.split_once(':') {
+                    Some(("setup", "$")) => open = true,
                     Some(("setup", how)) => setup = Some(parse_setup(how).ok_or_else(|| syntax(line))?),
                     Some(("fingerprint", _)) => fingerprint = true,
                     _ => {}
                 },
+                "v" | "o" | "s" | "t" => open |= value.split(' ').any(|field| field == "$"),
                 _ if kind.len() == 1 => {}
                 _ => return Err(syntax(line)),
             }
         }
-        if groups > 1 {
-            return Err(Fault::unsupported(501, "Several groups in one descriptor"));
-        }
         let media = media.ok_or_else(|| syntax("no media line"))?;
         let (port, transport) = parse_media(media)?;
-        let (family, address) = connection.map_or((None, None), |(f, a)| (Some(f), Some(a)));
-        Ok(Self { text: text.clone(), family, address, port, transport, setup, fingerprint })
+        open |= media.split(' ').enumerate().any(|(index, field)| index != 1 && field == "$");
+        let (family, address) = connection.map_or((None, None), |(f, a)| (f, Some(a)));
+        Ok(Self { text: text.clone(), family, address, port, transport, setup, fingerprint, open })
     }
 
     pub(crate) fn text(&self) -> &SessionDescription {
@@ -95,7 +136,7 @@ impl Description {
 
     /// Whether the gateway is asked to choose something.
     pub(crate) fn has_choice(&self) -> bool {
-        self.address == Some(Choice::Choose) || self.port == Choice::Choose
+        self.address == Some(Choice::Choose) || self.port == Choice::Choose || self.open
     }
 
     /// Both address and port, if both are given and the port is one (9 is a placeholder for
@@ -107,27 +148,45 @@ impl Description {
         }
     }
 
-    /// The same text with what was left to the gateway filled in.
-    pub(crate) fn filled(&self, local: SocketAddr) -> SessionDescription {
+    /// The same text with what was left to the gateway filled in. `peer`: who opens the connection
+    /// according to Remote.
+    pub(crate) fn filled(&self, local: SocketAddr, peer: Option<Setup>) -> SessionDescription {
+        let (version, ip) = (if local.is_ipv4() { "IP4" } else { "IP6" }, local.ip());
+        let end = self.line_end();
         let mut out = String::new();
         for line in self.text.lines() {
             let Ok(line) = std::str::from_utf8(line) else { continue };
-            match line.split_once('=') {
-                Some(("c", value)) if parse_connection(value).is_some_and(|c| c.1 == Choice::Choose) => {
-                    let version = if local.is_ipv4() { "IP4" } else { "IP6" };
-                    out.push_str(&format!("c=IN {version} {}", local.ip()));
-                }
-                Some(("m", value)) if self.port == Choice::Choose => {
+            let (kind, value) = line.split_once('=').unwrap_or((line, ""));
+            match kind {
+                "c" if value.contains('$') => out.push_str(&format!("c=IN {version} {ip}")),
+                "m" => {
+                    // RFC 3525 §7.1.8: what the controller must know is told even if it did not ask.
+                    if self.address.is_none() {
+                        out.push_str(&format!("c=IN {version} {ip}{end}"));
+                    }
                     let port = local.port().to_string();
-                    let fields = value.split(' ').enumerate();
-                    let fields: Vec<_> =
-                        fields.map(|(i, field)| if i == 1 { port.as_str() } else { field }).collect();
                     out.push_str("m=");
-                    out.push_str(&fields.join(" "));
+                    out.push_str(&chosen(value, &["-", &port, "TCP", "-"]));
+                }
+                "v" => out.push_str(&format!("v={}", chosen(value, &["0"]))),
+                "s" => out.push_str(&format!("s={}", if value == "$" { "-" } else { value })),
+                "t" => out.push_str(&format!("t={}", chosen(value, &["0", "0"]))),
+                "o" => {
+                    let ip = ip.to_string();
+                    let fields = ["-", "0", "0", "IN", version, &ip];
+                    out.push_str(&format!("o={}", chosen(value, &fields)));
+                }
+                "a" if value == "setup:$" => {
+                    let mine = match peer {
+                        Some(Setup::Active) => "passive",
+                        Some(Setup::Passive) => "active",
+                        _ => "actpass",
+                    };
+                    out.push_str(&format!("a=setup:{mine}"));
                 }
                 _ => out.push_str(line),
             }
-            out.push_str(self.line_end());
+            out.push_str(end);
         }
         SessionDescription::from(out)
     }
@@ -137,24 +196,40 @@ impl Description {
     }
 }
 
-/// `IN IP4 $` and the like.
-fn parse_connection(value: &str) -> Option<(Family, Choice<IpAddr>)> {
+/// The fields of a line, `$` replaced by what the gateway chooses; the last choice serves for all
+/// further fields.
+fn chosen(value: &str, choices: &[&str]) -> String {
+    let mut out = String::with_capacity(value.len() + 16);
+    for (index, field) in value.split(' ').enumerate() {
+        if index > 0 {
+            out.push(' ');
+        }
+        let choice = choices.get(index).or(choices.last());
+        out.push_str(choice.filter(|_| field == "$").unwrap_or(&field));
+    }
+    out
+}
+
+/// `IN IP4 $` and the like, each field also `$`.
+fn parse_connection(value: &str) -> Option<(Option<Family>, Choice<IpAddr>)> {
     let mut fields = value.split_ascii_whitespace();
     let (net, version, address) = (fields.next()?, fields.next()?, fields.next()?);
-    let family = match version {
-        "IP4" => Family::V4,
-        "IP6" => Family::V6,
-        _ => return None,
-    };
     let address = match address {
         "$" => Choice::Choose,
         literal => Choice::Given(literal.parse::<IpAddr>().ok()?),
     };
-    let agrees = match address {
-        Choice::Given(ip) => ip.is_ipv4() == (family == Family::V4),
-        Choice::Choose => true,
+    let of_address = match address {
+        Choice::Given(ip) => Some(if ip.is_ipv4() { Family::V4 } else { Family::V6 }),
+        Choice::Choose => None,
     };
-    (net == "IN" && agrees && fields.next().is_none()).then_some((family, address))
+    let family = match version {
+        "IP4" => Some(Family::V4),
+        "IP6" => Some(Family::V6),
+        "$" => of_address,
+        _ => return None,
+    };
+    let agrees = of_address.is_none_or(|of_address| family == Some(of_address));
+    (matches!(net, "IN" | "$") && agrees && fields.next().is_none()).then_some((family, address))
 }
 
 fn parse_setup(value: &str) -> Option<Setup> {
@@ -181,11 +256,11 @@ fn parse_media(value: &str) -> Result<(Choice<u16>, Transport), Fault> {
         return Err(syntax());
     }
     let named = |name: &str| media.eq_ignore_ascii_case(name);
-    if !(named("-") || named("message") || named("application")) {
+    if !(named("-") || named("$") || named("message") || named("application")) {
         return Err(Fault::unsupported(515, format!("Unsupported media type: {media}")));
     }
     let transport = match transport.to_ascii_uppercase().as_str() {
-        "TCP" | "TCP/TLS" | "TCP/BFCP" => Transport::Transparent,
+        "TCP" | "TCP/TLS" | "TCP/BFCP" | "$" => Transport::Transparent,
         "TCP/MSRP" => Transport::Msrp,
         "TCP/TLS/MSRP" | "TCP/TLS/BFCP" => Transport::Tls,
         other => return Err(Fault::unsupported(515, format!("Unsupported transport: {other}"))),
@@ -208,7 +283,7 @@ mod tests {
         assert!(local.has_choice());
         assert_eq!(local.family, Some(Family::V6));
         assert_eq!(local.setup, Some(Setup::ActPass));
-        let filled = local.filled("[2001:db8:1::10]:30002".parse().unwrap());
+        let filled = local.filled("[2001:db8:1::10]:30002".parse().unwrap(), None);
         let expected = "v=0\nc=IN IP6 2001:db8:1::10\nm=- 30002 TCP/TLS -\na=setup:actpass\na=x:$\n";
         assert_eq!(filled.as_bytes(), expected.as_bytes());
         assert!(!Description::parse(&filled).unwrap().has_choice());
@@ -217,7 +292,7 @@ mod tests {
     #[test]
     fn line_ends_stay() {
         let local = parse("v=0\r\nc=IN IP4 $\r\nm=- $ TCP -\r\n").unwrap();
-        let filled = local.filled("192.0.2.1:5".parse().unwrap());
+        let filled = local.filled("192.0.2.1:5".parse().unwrap(), None);
         assert_eq!(filled.as_bytes(), b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=- 5 TCP -\r\n");
     }
 
@@ -232,12 +307,50 @@ mod tests {
         assert_eq!(code("m=- 9 TCP -\na=setup:perhaps\n"), 474);
         assert_eq!(code("m=audio 9 RTP/AVP 0\n"), 515);
         assert_eq!(code("m=- 9 UDP -\n"), 515);
-        assert_eq!(code("m=- 9 TCP -\nm=- 9 TCP -\n"), 501);
+        assert_eq!(code("m=- 9 TCP -\nm=- 9 TCP -\n"), 474);
     }
 
     #[test]
     fn a_remote_gives_a_socket() {
         let remote = parse("v=0\nc=IN IP4 198.51.100.20\nm=- 2855 TCP/TLS -\n").unwrap();
         assert_eq!(remote.socket(), Some("198.51.100.20:2855".parse().unwrap()));
+    }
+
+    #[test]
+    fn any_single_field_may_be_chosen() {
+        let text = "v=$\no=- $ $ $ $ $\ns=$\nt=$ $\nc=$ $ $\nm=$ $ $ $\na=setup:$\n";
+        let local = parse(text).unwrap();
+        assert!(local.has_choice());
+        let at = "192.0.2.1:5".parse().unwrap();
+        let start = "v=0\no=- 0 0 IN IP4 192.0.2.1\ns=-\nt=0 0\nc=IN IP4 192.0.2.1\nm=- 5 TCP -\n";
+        for (peer, mine) in [
+            (None, "actpass"),
+            (Some(Setup::Active), "passive"),
+            (Some(Setup::Passive), "active"),
+            (Some(Setup::ActPass), "actpass"),
+        ] {
+            let expected = format!("{start}a=setup:{mine}\n");
+            assert_eq!(local.filled(at, peer).as_bytes(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn an_address_that_was_not_asked_for_is_told_all_the_same() {
+        let filled = parse("v=0\nm=- $ TCP -\n").unwrap().filled("[2001:db8::1]:5".parse().unwrap(), None);
+        assert_eq!(filled.as_bytes(), b"v=0\nc=IN IP6 2001:db8::1\nm=- 5 TCP -\n");
+    }
+
+    #[test]
+    fn groups_are_alternatives() {
+        let groups = |text: &'static str| Descriptor::parse(&text.into());
+        let two = "v=0\r\nc=IN IP6 $\r\nm=audio $ RTP/AVP 0\r\nv=0\r\nc=IN IP4 $\r\nm=- $ TCP -\r\n";
+        let Ok(Descriptor::Groups(groups_of_two)) = groups(two) else { panic!() };
+        let [Err(first), Ok(second)] = groups_of_two.as_slice() else { panic!("{groups_of_two:?}") };
+        assert_eq!((first.code(), second.family), (515, Some(Family::V4)));
+        assert_eq!(second.text().as_bytes(), b"v=0\r\nc=IN IP4 $\r\nm=- $ TCP -\r\n");
+        assert_eq!(groups(""), Ok(Descriptor::Empty));
+        assert_eq!(groups("v=0\nm=- $ TCP -\nv=0\nc=IN IP4 $\n").unwrap_err().code(), 474);
+        let many: &'static str = "v=0\nm=- 9 TCP -\n".repeat(17).leak();
+        assert_eq!(groups(many).unwrap_err().code(), 510);
     }
 }

@@ -1,105 +1,139 @@
-//! Events a controller may ask for: their parameters, and what is told when they happen.
+//! The Events descriptor: what a controller may ask for, and whether something that happened was asked
+//! for (RFC 3525 §7.1.9).
+//!
+//! Leaves out: digit maps and the EventBuffer (TS 29.334 table 5.7.1.2: not used).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use carnet_h248::{Events, Name, NotifyBehaviour, ObservedEvent, ParameterValue, RequestedEvent, Value};
+use carnet_h248::{
+    Embed, Events, Name, NotifyBehaviour, ObservedEvent, ParameterValue, RequestedEvent, Signals, Value,
+};
 
 use crate::error::Fault;
 use crate::media::{Cause, Direction};
-use crate::package::{Kind, check};
+use crate::package::{Kind, Supported, check, check_package, check_parameters, items};
 
-/// `timerx` beyond this is an error (the range that deployed gateways document).
-const LONGEST_HEARTBEAT: u64 = 2_147_480;
-
-/// Checks an Events descriptor. `root`: of ROOT, which has events of its own.
-pub(crate) fn check_events(events: &Events, root: bool) -> Result<(), Fault> {
+/// Checks an Events descriptor. `root`: of ROOT, which has events of its own. `signals` checks an embedded
+/// Signals descriptor.
+pub(crate) fn check_events(
+    events: &Events,
+    root: bool,
+    signals: &dyn Fn(&Signals) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     for event in &events.events {
-        check(Kind::Event, &event.name)?;
-        if (event.name == "it/ito") != root {
-            return Err(Fault::request(512, format!("{} cannot be detected there", event.name)));
-        }
-        if event.embed.is_some() || event.digit_map.is_some() || event.reset_events {
-            return Err(Fault::unsupported(501, "Not implemented: embedded descriptors and digit maps"));
-        }
-        let known: &[&str] = match event.name.item().to_ascii_lowercase().as_str() {
-            "thb" => &["timerx"],
-            "ipstop" => &["dt", "dir"],
-            "bncchange" => &["Type"],
-            "ito" => &["mit"],
-            _ => &[],
+        check_event(event, root)?;
+        let regulated = match &event.notify {
+            Some(NotifyBehaviour::Regulated(embed)) => embed.as_ref(),
+            _ => None,
         };
-        if let Some(unknown) = event.parameters.iter().find(|p| !known.iter().any(|k| p.name == **k)) {
-            return Err(Fault::request(
-                446,
-                format!("Unknown parameter of {}: {}", event.name, unknown.name),
-            ));
+        for embed in event.embed.iter().chain(regulated) {
+            if root {
+                return Err(Fault::request(447, "Descriptors cannot be embedded in events of ROOT"));
+            }
+            embed.signals.as_ref().map_or(Ok(()), signals)?;
+            let Some(inner) = &embed.events else { continue };
+            for event in &inner.events {
+                check_event(event, root)?;
+                let deeper = event.embed.as_ref();
+                // RFC 3525 §7.1.9: one level, but Signals may be inside it.
+                if deeper.is_some_and(|e| e.events.is_some()) {
+                    return Err(Fault::request(447, "An embedded Events descriptor is inside another"));
+                }
+                deeper.and_then(|e| e.signals.as_ref()).map_or(Ok(()), signals)?;
+            }
         }
     }
-    if let Some(event) = events.find("hangterm/thb") {
-        heartbeat(event)?;
-    }
-    if let Some(event) = events.find("it/ito") {
-        silence(event)?;
-    }
-    events.events.iter().filter(|e| e.name == "adid/ipstop").try_for_each(|e| inactivity(e).map(drop))
+    Ok(())
 }
 
-fn number(event: &RequestedEvent, name: &str) -> Result<u64, Fault> {
-    let missing = || Fault::request(457, format!("Missing parameter of {}: {name}", event.name));
-    let value = event.value(name).ok_or_else(missing)?;
-    value.as_u64().ok_or_else(|| bad_value(event, name, value))
+fn check_event(event: &RequestedEvent, root: bool) -> Result<(), Fault> {
+    if event.digit_map.is_some() {
+        return Err(Fault::unsupported(501, "Not implemented: digit maps"));
+    }
+    let kind = if root { Kind::RootEvent } else { Kind::Event };
+    if event.name.item() != "*" {
+        return check_parameters(check(kind, &event.name)?, &event.parameters);
+    }
+    let package = event.name.package();
+    if package != "*" {
+        check_package(package, &event.name)?;
+    }
+    if let Some(parameter) = event.parameters.first() {
+        let text = format!("Unknown parameter of {}: {}", event.name, parameter.name);
+        return Err(Fault::request(446, text));
+    }
+    let mut covered = items(kind).filter(|item| covers(&event.name, item)).peekable();
+    if covered.peek().is_none() {
+        return Err(Fault::unsupported(451, format!("No such event: {}", event.name)));
+    }
+    // A wildcard names no parameters, so it asks for the events that do without.
+    if covered.any(does_without) {
+        return Ok(());
+    }
+    Err(Fault::request(457, format!("{}: its events need parameters", event.name)))
 }
 
-fn bad_value(event: &RequestedEvent, name: &str, value: &Value) -> Fault {
-    Fault::request(454, format!("No such value of {} of {}: {value}", name, event.name))
+/// Whether a name with `*` for the item, or for both, names that event.
+fn covers(wanted: &Name, item: &Supported) -> bool {
+    let (package, _) = item.name.split_once('/').unwrap_or((item.name, ""));
+    wanted.item() == "*" && (wanted.package() == "*" || wanted.package().eq_ignore_ascii_case(package))
+}
+
+fn does_without(item: &Supported) -> bool {
+    !item.parameters.iter().any(|p| p.required)
+}
+
+fn number(event: &RequestedEvent, name: &str) -> Option<u64> {
+    event.value(name)?.as_u64()
 }
 
 /// `hangterm/thb`: seconds, 0 switches it off.
-pub(crate) fn heartbeat(event: &RequestedEvent) -> Result<Option<Duration>, Fault> {
-    match number(event, "timerx")? {
-        0 => Ok(None),
-        seconds @ ..=LONGEST_HEARTBEAT => Ok(Some(Duration::from_secs(seconds))),
-        seconds => Err(bad_value(event, "timerx", &Value::from(seconds))),
-    }
+pub(crate) fn heartbeat(event: &RequestedEvent) -> Option<Duration> {
+    number(event, "timerx").filter(|n| *n > 0).map(Duration::from_secs)
 }
 
 /// `it/ito`: how long the controller may be silent, in units of 10 ms; 0 switches it off.
-pub(crate) fn silence(event: &RequestedEvent) -> Result<Option<Duration>, Fault> {
-    let units = number(event, "mit")?;
-    let units = u32::try_from(units).map_err(|_| bad_value(event, "mit", &Value::from(units)))?;
-    Ok((units > 0).then(|| Duration::from_millis(10) * units))
+pub(crate) fn silence(event: &RequestedEvent) -> Option<Duration> {
+    let units = u32::try_from(number(event, "mit")?).ok()?;
+    (units > 0).then(|| Duration::from_millis(10) * units)
 }
 
 /// `adid/ipstop`.
-pub(crate) fn inactivity(event: &RequestedEvent) -> Result<(Duration, Direction), Fault> {
-    let seconds = number(event, "dt")?;
-    if seconds == 0 || seconds > u64::from(u32::MAX) {
-        return Err(bad_value(event, "dt", &Value::from(seconds)));
-    }
-    let direction = match event.value("dir") {
-        None => Direction::Both,
-        Some(value) => match value.as_str().to_ascii_uppercase().as_str() {
-            "IN" => Direction::In,
-            "OUT" => Direction::Out,
-            "BOTH" => Direction::Both,
-            _ => return Err(bad_value(event, "dir", value)),
-        },
+pub(crate) fn inactivity(event: &RequestedEvent) -> Option<(Duration, Direction)> {
+    let direction = match event.value("dir").map(|v| v.as_str().to_ascii_uppercase()).as_deref() {
+        Some("IN") => Direction::In,
+        Some("OUT") => Direction::Out,
+        _ => Direction::Both,
     };
-    Ok((Duration::from_secs(seconds), direction))
+    Some((Duration::from_secs(number(event, "dt")?), direction))
 }
 
-/// The request for an event, if the controller wants to hear of it on that stream.
-pub(crate) fn wanted<'a>(events: &'a Events, name: &str, stream: u16) -> Option<&'a RequestedEvent> {
-    events.events.iter().find(|event| {
-        event.name == *name
-            && event.stream.is_none_or(|id| id == stream)
-            && event.notify != Some(NotifyBehaviour::Never)
+/// The request for something that happened, if the controller asked for it on that stream: by its name,
+/// or by a wildcard if it needs no parameters. Stream 0 is any (RFC 3525 §7.1.9).
+pub(crate) fn wanted<'a>(events: &'a Events, seen: &ObservedEvent) -> Option<&'a RequestedEvent> {
+    let stream = seen.stream.unwrap_or(0);
+    let here = |e: &&RequestedEvent| e.stream.is_none_or(|id| id == 0 || stream == 0 || id == stream);
+    let kind = seen.value("Type").filter(|_| seen.name == "tcpbcc/BNCChange");
+    let named = |e: &&RequestedEvent| e.name == seen.name && kind.is_none_or(|k| wants_type(e, k.as_str()));
+    events.events.iter().filter(here).find(named).or_else(|| {
+        let mut all = [Kind::Event, Kind::RootEvent].into_iter().flat_map(items);
+        let item = all.find(|item| seen.name == *item.name).filter(|item| does_without(item))?;
+        events.events.iter().filter(here).find(|event| covers(&event.name, item))
     })
 }
 
+/// What takes effect when an event is recognized, and what when it is told besides.
+pub(crate) fn embedded(event: &RequestedEvent, told: bool) -> impl Iterator<Item = &Embed> {
+    let regulated = match &event.notify {
+        Some(NotifyBehaviour::Regulated(embed)) if told => embed.as_ref(),
+        _ => None,
+    };
+    event.embed.iter().chain(regulated)
+}
+
 /// Whether the request for `BNCChange` names this type; without a list it means all.
-pub(crate) fn wants_type(event: &RequestedEvent, wanted: &str) -> bool {
+fn wants_type(event: &RequestedEvent, wanted: &str) -> bool {
     let is = |value: &Value| value.as_str().eq_ignore_ascii_case(wanted);
     let list = event.parameters.iter().find(|p| p.name == "Type");
     match list.map(|p| &p.value) {
@@ -133,7 +167,7 @@ mod tests {
     use super::*;
 
     fn code(event: RequestedEvent, root: bool) -> Result<(), u16> {
-        check_events(&Events::new(1).event(event), root).map_err(|fault| fault.code())
+        check_events(&Events::new(1).event(event), root, &|_| Ok(())).map_err(|fault| fault.code())
     }
 
     #[test]
@@ -148,15 +182,62 @@ mod tests {
         assert_eq!(inactivity(&stop).unwrap(), (Duration::from_secs(60), Direction::Both));
         assert_eq!(code(stop.parameter("dir", "UP"), false), Err(454));
         let ito = RequestedEvent::new("it/ito").parameter("mit", 300u16);
-        assert_eq!(silence(&ito).unwrap(), Some(Duration::from_secs(3)));
+        assert_eq!(silence(&ito).unwrap(), Duration::from_secs(3));
         assert_eq!(code(ito, false), Err(512));
     }
 
     #[test]
+    fn wildcards_ask_for_what_needs_no_parameters() {
+        let event = |name: &'static str| RequestedEvent::new(name);
+        assert_eq!(code(event("tcpbcc/*"), false), Ok(()));
+        assert_eq!(code(event("*/*"), false), Ok(()));
+        assert_eq!(code(event("*/*"), true), Ok(()));
+        assert_eq!(code(event("hangterm/*"), false), Err(457));
+        assert_eq!(code(event("ds/*"), false), Err(451));
+        assert_eq!(code(event("al/*"), false), Err(440));
+        assert_eq!(code(event("g/*").parameter("x", 1u8), false), Err(446));
+        let all = Events::new(1).event(event("*/*")).event(event("g/cause"));
+        let found = |name: &'static str| wanted(&all, &ObservedEvent::new(name)).map(|e| e.name.as_str());
+        assert_eq!(found("g/cause"), Some("g/cause"));
+        assert_eq!(found("tcpbcc/BNCChange"), Some("*/*"));
+        assert_eq!(found("hangterm/thb"), None);
+    }
+
+    #[test]
+    fn a_stream_limits_an_event() {
+        let on = |stream| {
+            let event = RequestedEvent { stream, ..RequestedEvent::new("g/cause") };
+            wanted(&Events::new(1).event(event), &ObservedEvent::new("g/cause").stream(1)).is_some()
+        };
+        assert!(on(None) && on(Some(0)) && on(Some(1)) && !on(Some(2)));
+    }
+
+    #[test]
+    fn descriptors_are_embedded_one_level_deep() {
+        let with = |events: Option<Events>| {
+            let embed = Some(Embed { signals: None, events });
+            RequestedEvent { embed, ..RequestedEvent::new("g/cause") }
+        };
+        let inner = |event| Some(Events::new(2).event(event));
+        assert_eq!(code(with(inner(RequestedEvent::new("g/cause"))), false), Ok(()));
+        assert_eq!(code(with(inner(RequestedEvent::new("g/nonsense"))), false), Err(451));
+        assert_eq!(code(with(inner(with(inner(RequestedEvent::new("g/cause"))))), false), Err(447));
+        assert_eq!(code(with(None), true), Err(512));
+        let refusing = |_: &Signals| Err(Fault::request(452, "no"));
+        let embed = Some(Embed { signals: Some(Signals::default()), events: None });
+        let events = Events::new(1).event(RequestedEvent { embed, ..RequestedEvent::new("g/cause") });
+        assert_eq!(check_events(&events, false, &refusing).unwrap_err().code(), 452);
+    }
+
+    #[test]
     fn a_list_of_types_limits_what_is_told() {
+        let seen = |kind: &'static str| ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", kind);
         let all = RequestedEvent::new("tcpbcc/BNCChange");
-        assert!(wants_type(&all, "EST") && wants_type(&all, "REL"));
-        let released = all.parameter("Type", "REL");
-        assert!(!wants_type(&released, "EST") && wants_type(&released, "rel"));
+        let events = Events::new(1).event(all.clone());
+        assert!(wanted(&events, &seen("EST")).is_some() && wanted(&events, &seen("REL")).is_some());
+        let released = Events::new(1).event(all.clone().parameter("Type", "REL"));
+        assert!(wanted(&released, &seen("EST")).is_none() && wanted(&released, &seen("rel")).is_some());
+        let both = released.event(all.parameter("Type", "EST"));
+        assert_eq!(wanted(&both, &seen("EST")), both.events.get(1));
     }
 }

@@ -7,8 +7,9 @@ use carnet_h248::{ActionRequest, MId, Message};
 use carnet_wire::Random;
 
 use crate::core::{Core, Output};
+use crate::notices::Outcome;
 use crate::run::Origin;
-use crate::{Event, Limits, media};
+use crate::{Event, Limits, Load, media};
 
 /// How a gateway behaves.
 #[derive(Debug, Clone)]
@@ -21,12 +22,17 @@ pub struct Config {
     /// The control association cannot be read by others, so that keys may travel on it. Without
     /// it they are refused with error 504.
     pub protected: bool,
+    /// The IP realms there are, the default one first: for [`Gateway::interface_down`] and `ipra`. Where
+    /// a controller leaves the interface in a termination's name open, it is the place of the realm in
+    /// this list, from 1 (TS 23.334 §5.1, Interface ID). Realms that are not listed get the next numbers
+    /// as they are first used.
+    pub realms: Vec<String>,
 }
 
 impl Config {
     /// Defaults for a registration.
     pub fn new(registration: registration::Config) -> Self {
-        Self { registration, limits: Limits::default(), protected: false }
+        Self { registration, limits: Limits::default(), protected: false, realms: Vec::new() }
     }
 }
 
@@ -45,9 +51,12 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that has not registered yet. `now` and `wall` are the same moment on the two clocks.
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
+        let mut core = Core::new(config.limits, (now, wall), rng);
+        core.set_interfaces(config.realms.clone());
+        core.root.realms = config.realms.into_iter().map(|realm| (realm, true)).collect();
         Self {
             registration: Registration::new(config.registration, rng, now, wall),
-            core: Core::new(config.limits, (now, wall), rng),
+            core,
             protected: config.protected,
             events: std::collections::VecDeque::new(),
         }
@@ -73,6 +82,41 @@ impl Gateway {
         self.settle(now);
     }
 
+    /// Takes back what [`Gateway::retire`] announced (reason 918).
+    pub fn resume(&mut self, now: Instant) {
+        self.registration.resume(now);
+        self.settle(now);
+    }
+
+    /// An IP realm cannot be used any more, as when its address is gone from the host. Its terminations go
+    /// out of service and the controller hears of it (ServiceChange Forced, RFC 3525 §7.2.8; `ipra`).
+    /// `reason` is 904 (malfunction), 905 (taken out) or 906 (lower layer lost). A realm that
+    /// [`Config::realms`] does not have is ignored.
+    pub fn interface_down(&mut self, now: Instant, realm: &str, reason: u16) {
+        self.core.set_realm(now, realm, false, reason);
+        self.settle(now);
+    }
+
+    /// An IP realm can be used again (ServiceChange Restart with reason 900).
+    pub fn interface_up(&mut self, now: Instant, realm: &str) {
+        self.core.set_realm(now, realm, true, 900);
+        self.settle(now);
+    }
+
+    /// Everything in a context was lost (ServiceChange Forced). `reason` is 915 (state loss) or 910
+    /// (media capability failure). The context stays until the controller subtracts what is in it.
+    pub fn context_failed(&mut self, now: Instant, context: u32, reason: u16) {
+        self.core.context_failed(context, reason);
+        self.settle(now);
+    }
+
+    /// How loaded the gateway is, in percent of what it can do; above 100 work piles up. To be called now
+    /// and then. From 90 on the controller hears of it, if it asked to, until the load is below 75.
+    pub fn set_load(&mut self, now: Instant, percent: u32) {
+        self.core.set_load(now, percent);
+        self.settle(now);
+    }
+
     /// The control association.
     pub fn registration(&self) -> &Registration {
         &self.registration
@@ -81,6 +125,11 @@ impl Gateway {
     /// How many contexts there are.
     pub fn contexts(&self) -> usize {
         self.core.contexts.len()
+    }
+
+    /// How much is going on.
+    pub fn load(&self) -> Load {
+        self.core.load()
     }
 
     /// Whether nothing is held and nothing is going on: no context, no pinhole, no transaction.
@@ -157,21 +206,50 @@ impl Gateway {
                 self.control(now, event);
             } else if let Some(output) = self.core.output.pop_front() {
                 self.answer(now, output);
-            } else {
+            } else if !self.tell(now) {
                 return;
             }
         }
+    }
+
+    /// Sends the next thing that waits to be told; whether there was one.
+    fn tell(&mut self, now: Instant) -> bool {
+        if !self.registration.is_registered() {
+            self.core.root.notices.keep_lasting();
+            return false;
+        }
+        let Some((number, notice)) = self.core.next_notice() else { return false };
+        let command = notice.command.clone();
+        if !self.core.holds(notice.context, command.termination()) {
+            return true;
+        }
+        let actions = vec![ActionRequest::new(notice.context, vec![command])];
+        match self.registration.request(now, actions) {
+            Some(id) => self.core.root.notices.sent(id, number, notice),
+            None => self.core.root.notices.back(number, notice, self.core.limits.notices),
+        }
+        true
     }
 
     fn control(&mut self, now: Instant, event: registration::Event) {
         match event {
             registration::Event::Request { key, actions } => {
                 let origin = Origin { key, protected: self.protected };
+                self.core.meet_overload(now, &actions);
                 self.core.request(now, origin, actions);
             }
-            // Only Notify is asked of a controller; its answer says nothing that we act on. A
-            // controller that does not know a termination subtracts it by itself.
-            registration::Event::Reply { .. } => {}
+            registration::Event::Reply { id, body } => {
+                // A controller that does not know a termination subtracts it by itself.
+                if let Outcome::Refused(context, termination, error) =
+                    self.core.root.notices.answered(id, &body, self.core.limits.notices)
+                {
+                    self.events.push_back(Event::NoticeRefused { context, termination, error });
+                }
+            }
+            registration::Event::Failed { id, reason } => {
+                self.core.root.notices.failed(id, reason, self.core.limits.notices);
+                self.core.tell_dropped();
+            }
             event => {
                 if let registration::Event::Registered { kept: false, .. } = event {
                     self.core.clear();
@@ -184,11 +262,8 @@ impl Gateway {
     fn answer(&mut self, now: Instant, output: Output) {
         match output {
             Output::Reply { origin, body } => self.registration.reply(now, origin.key, body),
-            Output::Notify { context, command } => {
-                let actions = vec![ActionRequest::new(context, vec![command])];
-                // Without a controller there is nobody to tell; the next one audits.
-                let _ = self.registration.request(now, actions);
-            }
+            Output::Notify { context, command, lasting } => self.core.take_notice(context, command, lasting),
+            Output::Announce { context, command } => self.core.take_notice(context, command, true),
         }
     }
 }

@@ -7,8 +7,10 @@
 //! * [`witness`]: an observer of TLS record headers, for operators.
 //!
 //! Not here: sockets, the message encoding, TLS termination and MSRP-aware handling (refused with
-//! error 501), Move.
+//! error 501).
 
+mod action;
+mod apply;
 mod audit;
 mod context;
 mod control;
@@ -18,16 +20,26 @@ mod error;
 mod events;
 mod gateway;
 pub mod media;
+mod notices;
+mod overload;
 mod package;
 mod plan;
+mod properties;
+mod regulation;
+mod relocate;
 mod report;
+mod root;
 mod run;
+mod service;
+mod signals;
 mod step;
+mod topology;
+mod union;
 pub mod witness;
 
 use std::net::SocketAddr;
 
-use carnet_h248::{ContextId, TerminationId};
+use carnet_h248::{ContextId, ErrorDescriptor, TerminationId};
 
 pub use error::Fault;
 pub use gateway::{Config, Gateway};
@@ -43,13 +55,68 @@ pub struct Limits {
     pub terminations: usize,
     /// Streams of one termination; one more is refused with error 510.
     pub streams: usize,
-    /// Terminations in one audit; more are refused with error 533.
+    /// Terminations in one answer; more are refused with error 533.
     pub audited: usize,
+    /// Contexts or terminations in one audit of their names only; more are refused with error 533.
+    pub listed: usize,
+    /// What waits to be told to a controller; of more, the oldest is dropped.
+    pub notices: usize,
+    /// Transactions that are being carried out or wait for the media engine; one more is refused
+    /// with error 511.
+    pub transactions: usize,
+    /// Percent of the contexts and transactions kept for emergency and priority calls, 0 to 100.
+    /// Others are refused with error 510 or 511 when nothing else is left.
+    pub reserve: u8,
+    /// A context with at least this priority may take from the reserve, 0 to 15.
+    pub urgent: u16,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { contexts: 65_536, terminations: 2, streams: 8, audited: 100 }
+        Self {
+            contexts: 65_536,
+            terminations: 2,
+            streams: 8,
+            audited: 100,
+            listed: 1_000,
+            notices: 4_096,
+            transactions: 1_024,
+            reserve: 5,
+            urgent: 8,
+        }
+    }
+}
+
+impl Limits {
+    /// How many of `most` are kept back.
+    fn reserved(&self, most: usize) -> usize {
+        most / 100 * usize::from(self.reserve) + most % 100 * usize::from(self.reserve) / 100
+    }
+}
+
+/// How much a gateway is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Contexts that there are.
+    pub contexts: usize,
+    /// Contexts that there may be.
+    pub most_contexts: usize,
+    /// Transactions that are being carried out or wait.
+    pub transactions: usize,
+    /// How many of them there may be.
+    pub most_transactions: usize,
+    /// Answers that the media engine owes.
+    pub engine: usize,
+}
+
+impl Load {
+    /// The scarcest thing, as a part of what there may be: 0 to 100.
+    pub fn percent(&self) -> u8 {
+        let part = |now: usize, most: usize| {
+            let percent = now.saturating_mul(100).checked_div(most).unwrap_or(100).min(100);
+            u8::try_from(percent).unwrap_or(100)
+        };
+        part(self.contexts, self.most_contexts).max(part(self.transactions, self.most_transactions))
     }
 }
 
@@ -94,6 +161,21 @@ pub enum Event {
         termination: TerminationId,
         /// How.
         cause: media::Cause,
+    },
+    /// The controller refused to hear of something. Error 430, 411 or 435: it does not know the
+    /// termination, and should subtract it (H.248.36).
+    NoticeRefused {
+        /// Where.
+        context: ContextId,
+        /// What it was about; may have wildcards.
+        termination: TerminationId,
+        /// Why, in the controller's words.
+        error: ErrorDescriptor,
+    },
+    /// Too much waited to be told to a controller, and the oldest was dropped.
+    NoticesDropped {
+        /// How many Notify and ServiceChange commands.
+        count: usize,
     },
     /// Somebody whom the source filter does not allow tried to connect.
     Blocked {

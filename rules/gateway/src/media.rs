@@ -3,8 +3,8 @@
 //! The rules decide (which address, which direction, which gate), the engine moves octets. One
 //! [`Pinhole`] is one TCP media stream on one termination: a local address, at most one remote
 //! connection. Two pinholes that are [`Command::Join`]ed relay to each other. The engine answers
-//! every `Reserve` with `Bound` or `Refused` and every `Release` with `Released`; everything else
-//! is an unsolicited report.
+//! every `Reserve` with `Bound` or `Refused`, every `Release` with `Released`, `Measure` with
+//! `Measured` and `Regroup` with `Regrouped`; everything else is an unsolicited report.
 //!
 //! Rules that an engine keeps, whichever it is (copy, splice, kernel): octets pass in order and
 //! unchanged; a half-close passes after all data; a reset passes as a reset; a reader that stops
@@ -20,12 +20,39 @@ use crate::witness::Seen;
 ///
 /// An engine may have several independent loops. Two pinholes can only be joined inside one, so
 /// the name says beforehand which pinholes belong together, and no table has to be kept for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The number alone tells which pinhole it is: the group changes with [`Command::Regroup`].
+#[derive(Debug, Clone, Copy)]
 pub struct Pinhole {
-    /// Pinholes that may ever be joined have the same group (their context).
+    /// Pinholes that are joined have the same group (that of their context).
     pub group: u32,
     /// Tells the pinholes of all groups apart.
     pub number: u64,
+}
+
+impl PartialEq for Pinhole {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Pinhole {}
+
+impl std::hash::Hash for Pinhole {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
+impl PartialOrd for Pinhole {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pinhole {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.number.cmp(&other.number)
+    }
 }
 
 /// IP version of a local address to be reserved.
@@ -137,12 +164,25 @@ pub enum Command {
         /// All of them.
         settings: Settings,
     },
-    /// Relay between two pinholes of one stream.
+    /// Relay between two pinholes of one group. Whom they were joined to before is left alone.
     Join {
         /// One side.
         a: Pinhole,
         /// The other side.
         b: Pinhole,
+    },
+    /// Relay no longer to the pinhole that it was joined to; both sides keep their connections.
+    Part {
+        /// Which.
+        pinhole: Pinhole,
+    },
+    /// Take it into another group, with its connection and its counters; whom it was joined to is
+    /// left alone. Answered with [`Event::Regrouped`]: until then nothing else is said about it.
+    Regroup {
+        /// Which, by its old name.
+        pinhole: Pinhole,
+        /// The new group.
+        group: u32,
     },
     /// Connect to the remote address now, whatever the role and the joined pinhole say
     /// (`tcpbcc/EstBNC`: a signal decides). Kept until a remote address is known and the gate is
@@ -221,6 +261,11 @@ pub enum Event {
         /// Counters so far.
         statistics: Statistics,
     },
+    /// `Regroup` done.
+    Regrouped {
+        /// Which, by its new name.
+        pinhole: Pinhole,
+    },
     /// `Release` done; the port is free.
     Released {
         /// Which.
@@ -284,6 +329,7 @@ impl Event {
             | Self::Inactive { pinhole, .. }
             | Self::Blocked { pinhole, .. }
             | Self::Measured { pinhole, .. }
+            | Self::Regrouped { pinhole }
             | Self::Released { pinhole, .. } => *pinhole,
         }
     }

@@ -1,17 +1,21 @@
-//! What an Add or Modify asks for, checked as a whole before anything is done, so that a command
-//! that is refused has changed nothing.
+//! What an Add, Modify or Move asks for, checked as a whole before anything is done, so that a
+//! command that is refused has changed nothing.
 
-use carnet_h248::{Audit, Command, Descriptor, Events, LocalControl, Media, Signals, TerminationState};
+use carnet_h248::{
+    Audit, Command, Descriptor, EventBufferControl, Events, LocalControl, Media, Name, ServiceState, Signals,
+    Statistic, TerminationState,
+};
 
 use crate::context::{Place, Stream, Termination};
 use crate::control::{Control, check_transport};
-use crate::description::{Choice, Description};
+use crate::description::{self, Choice, Description};
 use crate::error::Fault;
 use crate::events::check_events;
 use crate::media::Family;
 use crate::package::{Kind, check};
+use crate::signals::{Signalled, signalled};
 
-/// A checked Add or Modify.
+/// A checked Add, Modify or Move.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) state: Option<TerminationState>,
@@ -21,18 +25,9 @@ pub(crate) struct Plan {
     pub(crate) events: Option<Events>,
     pub(crate) signals: Option<Signals>,
     pub(crate) signalled: Signalled,
+    /// Statistics to be kept (version 3).
+    pub(crate) statistics: Option<Vec<Name>>,
     pub(crate) audit: Option<Audit>,
-}
-
-/// What the signals ask for.
-#[derive(Debug, Default)]
-pub(crate) struct Signalled {
-    /// `ipnapt/latch`.
-    pub(crate) latch: Option<bool>,
-    /// `tcpbcc/EstBNC` on a stream, or on all.
-    pub(crate) connect: Vec<Option<u16>>,
-    /// `tcpbcc/RelBNC`.
-    pub(crate) disconnect: Vec<Option<u16>>,
 }
 
 /// One stream afterwards.
@@ -45,12 +40,27 @@ pub(crate) struct StreamPlan {
     pub(crate) remote: Option<Description>,
     /// A local address is needed first.
     pub(crate) reserve: Option<Option<Family>>,
-    /// The gateway was to choose something: Local goes into the reply.
-    pub(crate) chosen: bool,
+    /// The address that there was is let go.
+    pub(crate) give_back: bool,
+    /// Nothing of the stream stays (RFC 3525 §7.1.6).
+    pub(crate) deleted: bool,
+    pub(crate) statistics: Option<Vec<Name>>,
+    pub(crate) local_told: Answer,
+    pub(crate) remote_told: Answer,
+}
+
+/// Whether a descriptor is in the reply: only if the gateway had something to choose (RFC 3525
+/// §7.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    No,
+    Chosen,
+    /// None of the alternatives can be done; they were to be reserved as far as possible.
+    Empty,
 }
 
 impl Plan {
-    /// `existing`: the termination of a Modify. `protected`: the association may carry keys.
+    /// `existing`: the termination, unless it is new. `protected`: the association may carry keys.
     pub(crate) fn new(
         command: &Command,
         existing: Option<&Termination>,
@@ -67,34 +77,37 @@ impl Plan {
             match descriptor {
                 Descriptor::Media(media) => plan.media(media, existing, protected)?,
                 Descriptor::Events(events) => {
-                    check_events(events, false)?;
+                    check_events(events, false, &|signals| signalled(signals, None).map(drop))?;
                     plan.events = Some(events.clone());
                 }
-                Descriptor::Signals(signals) => {
-                    plan.signalled = signalled(signals)?;
-                    plan.signals = Some(signals.clone());
-                }
+                Descriptor::Signals(signals) => plan.signals = Some(signals.clone()),
+                Descriptor::Statistics(list) => plan.statistics = Some(names(list)?),
                 Descriptor::Audit(audit) => plan.audit = Some(audit.clone()),
-                Descriptor::Modem(_) | Descriptor::Mux(_) | Descriptor::DigitMap(_) => {
+                Descriptor::Modem(_)
+                | Descriptor::Mux(_)
+                | Descriptor::DigitMap(_)
+                | Descriptor::EventBuffer(_) => {
                     return Err(Fault::unsupported(444, "Unsupported descriptor"));
                 }
                 _ => return Err(Fault::request(447, "Descriptor is not legal in this command")),
             }
         }
-        let before = existing.map_or(0, |termination| termination.streams.len());
-        let added = plan.streams.iter().filter(|s| existing.is_none_or(|t| t.stream(s.id).is_none()));
-        if before + added.count() > most_streams {
+        let old = existing.map(|t| t.streams.as_slice()).unwrap_or_default();
+        let touched = |id: u16| plan.streams.iter().any(|stream| stream.id == id);
+        let mut after: Vec<u16> = old.iter().map(|stream| stream.id).filter(|id| !touched(*id)).collect();
+        after.extend(plan.streams.iter().filter(|stream| !stream.deleted).map(|stream| stream.id));
+        if after.len() > most_streams {
             return Err(Fault::exhausted(510, "Too many streams on one termination"));
+        }
+        if let Some(signals) = &plan.signals {
+            plan.signalled = signalled(signals, Some(&after))?;
         }
         Ok(plan)
     }
 
     fn media(&mut self, media: &Media, existing: Option<&Termination>, protected: bool) -> Result<(), Fault> {
         if let Some(state) = &media.termination_state {
-            if let Some(property) = state.properties.first() {
-                check(Kind::Property, &property.name)?;
-                return Err(Fault::request(455, format!("Property is illegal there: {}", property.name)));
-            }
+            check_state(state)?;
             self.state = Some(state.clone());
         }
         self.implied_stream = media.implied_stream;
@@ -102,14 +115,40 @@ impl Plan {
             if media.streams.iter().take(index).any(|other| other.id == stream.id) {
                 return Err(Fault::request(448, format!("Stream {} appears twice", stream.id)));
             }
-            if stream.statistics.is_some() {
-                return Err(Fault::unsupported(501, "Not implemented: statistics per stream"));
+            if stream.id == 0 {
+                return Err(Fault::request(410, "Incorrect identifier: 0 is no stream's number"));
             }
             let old = existing.and_then(|termination| termination.stream(stream.id));
             self.streams.push(StreamPlan::new(stream, old, protected)?);
         }
         Ok(())
     }
+}
+
+/// An ephemeral termination is in service as long as it is there, and its events are not buffered.
+fn check_state(state: &TerminationState) -> Result<(), Fault> {
+    if state.service_state.is_some_and(|state| state != ServiceState::InService) {
+        return Err(Fault::unsupported(501, "Not implemented: ServiceStates other than in service"));
+    }
+    if state.event_buffer == Some(EventBufferControl::LockStep) {
+        return Err(Fault::unsupported(501, "Not implemented: buffering of events"));
+    }
+    match state.properties.first() {
+        None => Ok(()),
+        Some(property) => {
+            check(Kind::Property, &property.name)?;
+            Err(Fault::request(455, format!("Property is illegal there: {}", property.name)))
+        }
+    }
+}
+
+/// The names in a Statistics descriptor that says what is to be kept.
+fn names(list: &[Statistic]) -> Result<Vec<Name>, Fault> {
+    let name = |statistic: &Statistic| {
+        check(Kind::Statistic, &statistic.name)?;
+        Ok(statistic.name.clone())
+    };
+    list.iter().map(name).collect()
 }
 
 impl StreamPlan {
@@ -119,84 +158,169 @@ impl StreamPlan {
             (None, Some(old)) => (old.control_text.clone(), old.control.clone()),
             (None, None) => (LocalControl::default(), Control::default()),
         };
-        let parse = |text: &Option<_>| text.as_ref().map(Description::parse).transpose();
-        let (new_local, new_remote) = (parse(&stream.local)?, parse(&stream.remote)?);
-        let chosen = new_local.as_ref().is_some_and(Description::has_choice);
-        let local = new_local.or_else(|| old.and_then(|old| old.local.clone()));
-        let remote = new_remote.or_else(|| old.and_then(|old| old.remote.clone()));
-        check_transport(&control_text, local.as_ref(), remote.as_ref())?;
-        if remote.as_ref().is_some_and(Description::has_choice) {
-            return Err(Fault::request(449, "Nothing can be chosen in a Remote descriptor"));
-        }
-        if remote.is_some() && local.is_none() {
+        let parse = |text: &Option<_>| text.as_ref().map(description::Descriptor::parse).transpose();
+        let (local, remote) = (parse(&stream.local)?, parse(&stream.remote)?);
+        if matches!(remote, Some(description::Descriptor::Groups(_)))
+            && local.is_none()
+            && old.is_none_or(|old| old.local.is_none())
+        {
             return Err(Fault::request(441, "Missing Local descriptor"));
         }
-        let place = old.and_then(|old| old.place);
-        let reserve = match (&local, place) {
-            (Some(local), None) => {
-                if matches!(local.address, Some(Choice::Given(_))) || local.port != Choice::Choose {
-                    return Err(Fault::request(449, "The gateway chooses its local address and port"));
-                }
-                Some(local.family)
-            }
-            (Some(local), Some(place)) => {
-                check_unmoved(local, &control, place, old)?;
-                None
-            }
-            (None, _) => None,
-        };
+        let emptied = [&local, &remote].into_iter().flatten().any(|d| *d == description::Descriptor::Empty);
+        let resolved = Resolved::new(local, remote, old, &control_text)?;
+        let Resolved { local, remote, local_told, remote_told } = resolved;
         let families = (local.as_ref().and_then(|l| l.family), remote.as_ref().and_then(|r| r.family));
         if let (Some(own), Some(theirs)) = families
             && own != theirs
         {
             return Err(Fault::request(473, "Local and Remote have different IP versions"));
         }
-        Ok(Self { id: stream.id, control_text, control, local, remote, reserve, chosen })
+        let place = old.and_then(|old| old.place);
+        let realm = old.and_then(|old| old.realm.as_deref());
+        let (mut reserve, mut give_back) = (None, local.is_none() && place.is_some());
+        if let Some(local) = &local {
+            let stays = place.map(|place| stays(local, &control, place, realm)).transpose()?;
+            if stays != Some(true) {
+                if matches!(local.address, Some(Choice::Given(_))) || local.port != Choice::Choose {
+                    return Err(Fault::request(449, "The gateway chooses its local address and port"));
+                }
+                reserve = Some(local.family);
+                give_back = place.is_some();
+            }
+        }
+        let deleted = emptied && local.is_none() && remote.is_none();
+        let statistics = match &stream.statistics {
+            Some(list) => Some(names(list)?),
+            None => old.and_then(|old| old.statistics.clone()),
+        };
+        Ok(Self {
+            id: stream.id,
+            control_text,
+            control,
+            local,
+            remote,
+            reserve,
+            give_back,
+            deleted,
+            statistics,
+            local_told,
+            remote_told,
+        })
     }
 }
 
-/// A stream that has its address keeps it.
-fn check_unmoved(
+/// Local and Remote, one alternative each.
+struct Resolved {
+    local: Option<Description>,
+    remote: Option<Description>,
+    local_told: Answer,
+    remote_told: Answer,
+}
+
+impl Resolved {
+    /// RFC 3525 §7.1.8: the first alternative of Local for which there is one in Remote. A relay of
+    /// one connection has no use for several, so that is also what is reserved where ReserveGroup or
+    /// ReserveValue asks for as many as possible.
+    fn new(
+        local: Option<description::Descriptor>,
+        remote: Option<description::Descriptor>,
+        old: Option<&Stream>,
+        control: &LocalControl,
+    ) -> Result<Self, Fault> {
+        let alternatives = |new: Option<description::Descriptor>, old: Option<&Description>| match new {
+            Some(description::Descriptor::Groups(groups)) => {
+                groups.into_iter().map(|g| g.map(Some)).collect()
+            }
+            Some(description::Descriptor::Empty) => vec![Ok(None)],
+            None => vec![Ok(old.cloned())],
+        };
+        let locals = alternatives(local.clone(), old.and_then(|old| old.local.as_ref()));
+        let remotes = alternatives(remote.clone(), old.and_then(|old| old.remote.as_ref()));
+        let mut faults = Vec::new();
+        for local_one in &locals {
+            for remote_one in &remotes {
+                match pair(local_one, remote_one, control) {
+                    Ok((local_one, remote_one)) => {
+                        let chosen = local.is_some()
+                            && (locals.len() > 1 || local_one.is_some_and(Description::has_choice));
+                        let told = |yes| if yes { Answer::Chosen } else { Answer::No };
+                        return Ok(Self {
+                            local: local_one.cloned(),
+                            remote: remote_one.cloned(),
+                            local_told: told(chosen),
+                            remote_told: told(remotes.len() > 1),
+                        });
+                    }
+                    Err(fault) => faults.push(fault),
+                }
+            }
+        }
+        if control.reserve_group == Some(true) || control.reserve_value == Some(true) {
+            let told = |given: bool| if given { Answer::Empty } else { Answer::No };
+            return Ok(Self {
+                local: None,
+                remote: None,
+                local_told: told(local.is_some()),
+                remote_told: told(remote.is_some()),
+            });
+        }
+        let several = faults.len() > 1;
+        Err(match faults.into_iter().next() {
+            Some(first) if !several => first,
+            Some(first) => {
+                Fault::exhausted(510, format!("None of the alternatives can be done; the first: {first}"))
+            }
+            None => Fault::exhausted(510, "Insufficient resources"),
+        })
+    }
+}
+
+/// Whether an alternative of Local goes with one of Remote.
+fn pair<'a>(
+    local: &'a Result<Option<Description>, Fault>,
+    remote: &'a Result<Option<Description>, Fault>,
+    control: &LocalControl,
+) -> Result<(Option<&'a Description>, Option<&'a Description>), Fault> {
+    let local = local.as_ref().map_err(Clone::clone)?.as_ref();
+    let remote = remote.as_ref().map_err(Clone::clone)?.as_ref();
+    check_transport(control, local, remote)?;
+    if remote.is_some_and(Description::has_choice) {
+        return Err(Fault::request(449, "Nothing can be chosen in a Remote descriptor"));
+    }
+    let families = (local.and_then(|l| l.family), remote.and_then(|r| r.family));
+    match families {
+        (Some(own), Some(theirs)) if own != theirs => {
+            Err(Fault::request(473, "Local and Remote have different IP versions"))
+        }
+        _ => Ok((local, remote)),
+    }
+}
+
+/// Whether a stream keeps the address that it has. If not, the controller lets the gateway choose
+/// another one, because realm or IP version are different now.
+fn stays(
     local: &Description,
     control: &Control,
     place: Place,
-    old: Option<&Stream>,
-) -> Result<(), Fault> {
-    let moved = || Fault::unsupported(501, "Not implemented: change of a local address");
+    old_realm: Option<&str>,
+) -> Result<bool, Fault> {
+    let moved =
+        |what| Err(Fault::request(449, format!("The local address in use cannot be changed: {what}")));
     let family = if place.local.is_ipv4() { Family::V4 } else { Family::V6 };
-    if local.family.is_some_and(|wanted| wanted != family) {
-        return Err(moved());
+    if matches!(local.address, Some(Choice::Given(ip)) if ip != place.local.ip()) {
+        return moved("other address");
     }
-    let other_address = matches!(local.address, Some(Choice::Given(ip)) if ip != place.local.ip());
-    let other_port = matches!(local.port, Choice::Given(port) if port != place.local.port());
-    if other_address || other_port {
-        return Err(moved());
+    if matches!(local.port, Choice::Given(port) if port != place.local.port()) {
+        return moved("other port");
     }
     // A realm that is not repeated has done its work: the address is taken.
-    let old_realm = old.and_then(|old| old.control.realm.as_deref());
-    match (control.realm.as_deref(), old_realm) {
-        (Some(new), Some(old)) if new != old => Err(moved()),
-        _ => Ok(()),
+    let same_realm = match (control.realm.as_deref(), old_realm) {
+        (Some(new), Some(old)) => new == old,
+        (Some(_), None) | (None, _) => true,
+    };
+    if same_realm && local.family.is_none_or(|wanted| wanted == family) {
+        return Ok(true);
     }
-}
-
-fn signalled(signals: &Signals) -> Result<Signalled, Fault> {
-    let mut out = Signalled::default();
-    for signal in signals.iter() {
-        check(Kind::Signal, &signal.name)?;
-        if signal.name == "ipnapt/latch" {
-            let how = signal.value("napt").map_or("LATCH", |value| value.as_str());
-            out.latch = Some(match how.to_ascii_uppercase().as_str() {
-                "OFF" => false,
-                // On TCP there is nothing to learn again within one connection.
-                "LATCH" | "RELATCH" => true,
-                other => return Err(Fault::request(454, format!("No such value of napt: {other}"))),
-            });
-        } else if signal.name == "tcpbcc/EstBNC" {
-            out.connect.push(signal.stream);
-        } else if signal.name == "tcpbcc/RelBNC" {
-            out.disconnect.push(signal.stream);
-        }
-    }
-    Ok(out)
+    let free = matches!(local.address, None | Some(Choice::Choose)) && local.port == Choice::Choose;
+    if free { Ok(false) } else { moved("other realm or IP version") }
 }

@@ -1,16 +1,20 @@
-//! What happens by itself: reports of the media engine and timers, as Notify commands.
+//! What happens by itself: reports of the media engine and timers, as Notify commands, and what an event
+//! sets off (RFC 3525 §7.1.9, §7.2.7).
 
 use std::time::Instant;
 
 use carnet_h248::{
-    Command, ContextId, ObservedEvent, ObservedEvents, RequestId, TerminationId, TimeStamp, Value,
+    Command, ContextId, Events, ObservedEvent, ObservedEvents, RequestId, Signals, TerminationId, Value,
 };
 
 use crate::Event;
-use crate::context::Termination;
+use crate::context::{Heartbeat, Termination};
 use crate::core::{Core, Output};
-use crate::events::{general_cause, latched, wanted, wants_type};
+use crate::events::{embedded, general_cause, heartbeat, latched, wanted};
 use crate::media;
+use crate::notices::Notice;
+use crate::regulation::Told;
+use crate::signals::signalled;
 
 impl Core {
     /// Something happened on a pinhole that nobody asked for just now.
@@ -19,34 +23,97 @@ impl Core {
         let Some(termination) = self.contexts.get(&context).and_then(|c| c.numbered(number)) else {
             return;
         };
-        let at = self.timestamp(now);
-        let id = termination.id.clone();
-        let context = ContextId::Id(context);
-        let observed = observe(termination, stream, &event);
-        let told = match event {
+        let seen = observe(termination, stream, &event);
+        let (termination, id) = (termination.id.clone(), ContextId::Id(context));
+        self.events.extend(match event {
             media::Event::Established { peer, .. } => {
-                Some(Event::Connected { context, termination: id.clone(), peer })
+                Some(Event::Connected { context: id, termination, peer })
             }
             media::Event::Closed { cause, .. } => {
-                Some(Event::Disconnected { context, termination: id.clone(), cause })
+                Some(Event::Disconnected { context: id, termination, cause })
             }
-            media::Event::Blocked { source, .. } => {
-                Some(Event::Blocked { context, termination: id.clone(), source })
-            }
+            media::Event::Blocked { source, .. } => Some(Event::Blocked { context: id, termination, source }),
             _ => None,
-        };
-        self.events.extend(told);
-        self.notify(context, id, at, observed);
+        });
+        self.recognize(now, (context, number), seen, true);
     }
 
-    /// The next heartbeat or sign of a silent controller that is due.
+    /// Things that happened on a termination at once: those that the active Events descriptor names are
+    /// recognized, told, and set off what is embedded in their request.
+    pub(crate) fn recognize(
+        &mut self,
+        now: Instant,
+        (context, number): (u32, u64),
+        seen: Vec<ObservedEvent>,
+        lasting: bool,
+    ) {
+        let regulation = self.root.regulation;
+        let held = self.contexts.get_mut(&context);
+        let found = held.and_then(|c| c.terminations.iter_mut().find(|t| t.number == number));
+        let Some(termination) = found else { return };
+        let Some(request_id) = termination.events.request_id else { return };
+        let (mut told, mut effects, mut reset) = (Vec::new(), Vec::new(), false);
+        for event in seen {
+            let Some(request) = wanted(&termination.events, &event) else { continue };
+            let tell = regulation.allows(&mut termination.told, request);
+            effects.extend(embedded(request, tell).cloned());
+            reset |= request.reset_events;
+            told.extend(Some(event).filter(|_| tell));
+        }
+        let id = termination.id.clone();
+        if !told.is_empty() {
+            self.notify(now, ContextId::Id(context), id, request_id, told, lasting);
+        }
+        // RFC 3525 §7.1.9: they replace the descriptors that there are.
+        if reset {
+            self.set_events(now, (context, number), Events::default());
+        }
+        for effect in effects {
+            if let Some(signals) = effect.signals {
+                self.set_signals((context, number), signals);
+            }
+            if let Some(events) = effect.events {
+                self.set_events(now, (context, number), events);
+            }
+        }
+    }
+
+    /// A new Events descriptor replaces the old one whole.
+    pub(crate) fn set_events(&mut self, now: Instant, (context, number): (u32, u64), events: Events) {
+        let Some(held) = self.contexts.get_mut(&context) else { return };
+        let Some(termination) = held.numbered_mut(number) else { return };
+        if let Some(old) = termination.heartbeat.take() {
+            self.heartbeats.remove(&(old.next, context, number));
+        }
+        if let Some(every) = events.find("hangterm/thb").and_then(heartbeat) {
+            let next = now + every;
+            termination.heartbeat = Some(Heartbeat { every, next });
+            self.heartbeats.insert((next, context, number));
+        }
+        termination.events = events;
+        termination.told = Told::default();
+        held.configure(number, &mut self.commands);
+    }
+
+    /// A new Signals descriptor that came with an event; it was checked when it was set.
+    fn set_signals(&mut self, (context, number): (u32, u64), signals: Signals) {
+        let Some(held) = self.contexts.get_mut(&context) else { return };
+        let Some(termination) = held.numbered_mut(number) else { return };
+        let Ok(asked) = signalled(&signals, None) else { return };
+        termination.latch = asked.latch.unwrap_or(termination.latch);
+        termination.signals = signals;
+        held.configure(number, &mut self.commands);
+        // That they are over is not told: it could set them off again.
+        self.call((context, number), &asked.calls);
+    }
+
+    /// The next heartbeat, sign of a silent controller or delayed change of service that is due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let heartbeat = self.heartbeats.first().map(|(at, _, _)| *at);
-        [heartbeat, self.silent_at()].into_iter().flatten().min()
+        [heartbeat, self.root_timeout()].into_iter().flatten().min()
     }
 
     pub(crate) fn timeout(&mut self, now: Instant) {
-        let at = self.timestamp(now);
         while let Some(&(due, context, number)) = self.heartbeats.first() {
             if due > now {
                 break;
@@ -54,62 +121,79 @@ impl Core {
             self.heartbeats.pop_first();
             let Some(held) = self.contexts.get_mut(&context) else { continue };
             let found = held.terminations.iter_mut().find(|t| t.number == number);
-            let Some(termination) = found else { continue };
-            if let Some(heartbeat) = &mut termination.heartbeat {
-                heartbeat.next = now + heartbeat.every;
-                self.heartbeats.insert((heartbeat.next, context, number));
+            let Some(heartbeat) = found.and_then(|termination| termination.heartbeat.as_mut()) else {
+                continue;
+            };
+            heartbeat.next = now + heartbeat.every;
+            self.heartbeats.insert((heartbeat.next, context, number));
+            // The controller cannot know it before it has the reply.
+            if self.is_in_the_making(context) {
+                continue;
             }
-            let beat = ObservedEvent::new("hangterm/thb");
-            let request = termination.events.request_id;
-            let observed = request.map(|request| (request, vec![beat]));
-            let id = termination.id.clone();
-            self.notify(ContextId::Id(context), id, at, observed);
+            // It comes again, so it does not wait for a controller.
+            self.recognize(now, (context, number), vec![ObservedEvent::new("hangterm/thb")], false);
         }
-        if self.silent_at().is_some_and(|due| due <= now) {
-            self.root.heard = Some(now);
-            let request = self.root.events.request_id;
-            let observed = request.map(|request| (request, vec![ObservedEvent::new("it/ito")]));
-            self.notify(ContextId::Null, TerminationId::ROOT, at, observed);
-        }
+        self.root_due(now);
     }
 
-    fn silent_at(&self) -> Option<Instant> {
-        Some(self.root.heard? + self.root.silence?)
-    }
-
-    fn notify(
+    /// Tells what happened just now. `lasting`: also a controller that is there only later.
+    pub(crate) fn notify(
         &mut self,
+        now: Instant,
         context: ContextId,
         id: TerminationId,
-        at: TimeStamp,
-        observed: Option<(RequestId, Vec<ObservedEvent>)>,
+        request_id: RequestId,
+        events: Vec<ObservedEvent>,
+        lasting: bool,
     ) {
-        let Some((request_id, events)) = observed.filter(|(_, events)| !events.is_empty()) else {
-            return;
-        };
+        let at = self.timestamp(now);
         let events = events.into_iter().map(|event| event.at(at)).collect();
         let command = Command::notify(id, ObservedEvents { request_id, events });
-        self.output.push_back(Output::Notify { context, command });
+        self.output.push_back(Output::Notify { context, command, lasting });
+    }
+
+    /// Takes a Notify or ServiceChange up to be told.
+    pub(crate) fn take_notice(&mut self, context: ContextId, command: Command, lasting: bool) {
+        let notice = Notice { context, command, lasting, disowned: false };
+        self.root.notices.push(notice, self.limits.notices);
+        self.tell_dropped();
+    }
+
+    /// The next notice to be sent. One of a context whose Add is not answered yet waits for the answer: the
+    /// controller cannot know the context before.
+    pub(crate) fn next_notice(&mut self) -> Option<(u64, Notice)> {
+        let known = |notice: &Notice| notice.context.id().is_none_or(|id| !self.is_in_the_making(id));
+        let number = self.root.notices.sendable().find(|(_, notice)| known(notice))?.0;
+        self.root.notices.take(number)
+    }
+
+    pub(crate) fn tell_dropped(&mut self) {
+        let dropped = self.root.notices.take_dropped();
+        if dropped > 0 {
+            self.events.push_back(Event::NoticesDropped { count: dropped });
+        }
+    }
+
+    /// Whether what a notice is about is still there.
+    pub(crate) fn holds(&self, context: ContextId, termination: &TerminationId) -> bool {
+        match context.id() {
+            None => true,
+            Some(id) => {
+                let held = self.contexts.get(&id);
+                held.is_some_and(|c| c.terminations.iter().any(|t| termination.matches(&t.id)))
+            }
+        }
     }
 }
 
-/// The events that the controller asked to hear of.
-fn observe(
-    termination: &Termination,
-    stream: u16,
-    event: &media::Event,
-) -> Option<(RequestId, Vec<ObservedEvent>)> {
-    let request = termination.events.request_id?;
-    let asked = |name: &str| wanted(&termination.events, name, stream);
-    let mut observed = Vec::new();
+/// What a report of the engine means in events of packages.
+fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<ObservedEvent> {
+    let mut seen = Vec::new();
     match event {
         media::Event::Established { peer, .. } => {
-            if asked("tcpbcc/BNCChange").is_some_and(|request| wants_type(request, "EST")) {
-                let change = ObservedEvent::new("tcpbcc/BNCChange");
-                observed.push(change.parameter("Type", "EST"));
-            }
-            if termination.latch && asked("adr/rsac").is_some() {
-                observed.push(latched(*peer));
+            seen.push(ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "EST"));
+            if termination.latch {
+                seen.push(latched(*peer));
             }
         }
         media::Event::Closed { cause, .. } => {
@@ -118,19 +202,16 @@ fn observe(
                 let event = event.parameter("Generalcause", general);
                 event.parameter("Failurecause", Value::Quoted(words.into()))
             };
-            if asked("tcpbcc/BNCChange").is_some_and(|request| wants_type(request, "REL")) {
-                let change = ObservedEvent::new("tcpbcc/BNCChange");
-                observed.push(with_cause(change.parameter("Type", "REL")));
-            }
-            if asked("g/cause").is_some() {
-                observed.push(with_cause(ObservedEvent::new("g/cause")));
+            let change = ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL");
+            seen.push(with_cause(change));
+            seen.push(with_cause(ObservedEvent::new("g/cause")));
+            // RFC 3525 §E.11.2: a failure, not an end in order.
+            if general != "NR" {
+                seen.push(ObservedEvent::new("nt/netfail").parameter("cs", Value::Quoted(words.into())));
             }
         }
-        media::Event::Inactive { .. } if asked("adid/ipstop").is_some() => {
-            observed.push(ObservedEvent::new("adid/ipstop"));
-        }
+        media::Event::Inactive { .. } => seen.push(ObservedEvent::new("adid/ipstop")),
         _ => {}
     }
-    let observed = observed.into_iter().map(|event| event.stream(stream)).collect();
-    Some((request, observed))
+    seen.into_iter().map(|event| event.stream(stream)).collect()
 }

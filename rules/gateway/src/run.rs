@@ -1,21 +1,24 @@
 //! A transaction being carried out.
 //!
 //! Commands are executed in order and the first that fails ends the transaction, unless it is
-//! optional (RFC 3525 §8.2). Some have to wait for the media engine; so a transaction is a value
-//! that can be put aside.
+//! optional (RFC 3525 §8.2.2). A command on several terminations is attempted on all of them
+//! (§7.2). Some have to wait for the media engine; so a transaction is a value that can be put
+//! aside.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use carnet_h248::registration::RequestKey;
 use carnet_h248::{
-    ActionReply, ActionRequest, Command, CommandReply, ContextId, Descriptor, ErrorDescriptor, Statistic,
-    TerminationId, Verb,
+    ActionReply, ActionRequest, Command, CommandReply, ContextId, ContextProperties, Descriptor,
+    ErrorDescriptor, Name, Statistic, TerminationId, Verb,
 };
 
-use crate::context::Target;
-use crate::media::{Pinhole, Refusal, Statistics};
+use crate::context::{Place, Target, Termination};
+use crate::error::Fault;
+use crate::media::{self, Pinhole, Refusal, Statistics};
 use crate::plan::Plan;
+use crate::topology::Triples;
 
 /// Who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,59 +42,119 @@ pub(crate) struct Run {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
     all: bool,
+    /// It makes contexts, which nobody else can know of before it is done.
+    creates: bool,
     contexts: BTreeSet<u32>,
+}
+
+/// The contexts of an action.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    pub(crate) home: ContextId,
+    /// Of all contexts only these: a list or a selection of version 3.
+    pub(crate) only: Option<BTreeSet<u32>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct ActionRun {
-    pub(crate) asked: ContextId,
+    pub(crate) scope: Scope,
     /// The context that this action created.
     pub(crate) created: Option<u32>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) current: Option<CommandRun>,
     pub(crate) results: Vec<(ContextId, CommandReply)>,
-    /// What was asked about the context.
-    pub(crate) properties: carnet_h248::ContextProperties,
+    /// What was asked about contexts.
+    pub(crate) properties: Vec<(ContextId, ContextProperties)>,
+    /// Triples about a termination that is not there yet.
+    pub(crate) topology: Triples,
     /// Contexts that commands were carried out in: they vanish with their last termination.
     pub(crate) touched: BTreeSet<u32>,
+    /// A termination came from another context: there is no way back.
+    pub(crate) moved: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct CommandRun {
     pub(crate) command: Command,
-    pub(crate) targets: VecDeque<Target>,
+    pub(crate) targets: VecDeque<Aim>,
     pub(crate) results: Vec<(ContextId, CommandReply)>,
     pub(crate) work: Option<Work>,
+    /// The first of the terminations on which it failed.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// One termination of a command, or why there is none.
+#[derive(Debug)]
+pub(crate) struct Aim {
+    pub(crate) target: Target,
+    pub(crate) fault: Option<Fault>,
 }
 
 /// What the media engine was asked for and has not answered yet.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Local addresses for an Add or Modify.
+    /// Local addresses for an Add, Modify or Move, and counters if they are to be told.
     Place {
         target: Target,
         number: u64,
         plan: Box<Plan>,
         holes: Vec<(u16, Pinhole, Option<SocketAddr>)>,
         refused: Option<Refusal>,
+        total: Statistics,
+        left: BTreeSet<Pinhole>,
+    },
+    /// The pinholes of a termination that moves go to another loop of the engine.
+    Regroup {
+        target: Target,
+        number: u64,
+        plan: Box<Plan>,
+        places: Vec<(u16, Place)>,
+        total: Statistics,
+        /// By their new names.
+        pinholes: Vec<Pinhole>,
         left: BTreeSet<Pinhole>,
     },
     /// The end of a termination.
-    Remove { target: Target, wanted: bool, total: Statistics, left: BTreeSet<Pinhole> },
+    Remove { target: Target, farewell: Box<Farewell>, left: BTreeSet<Pinhole> },
     /// Counters for an audit.
     Measure { target: Target, total: Statistics, left: BTreeSet<Pinhole> },
+}
+
+/// What is told of a termination that is gone.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    pub(crate) termination: Termination,
+    /// What its Audit descriptor asked for, Statistics still to be filled in.
+    pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) total: Statistics,
+    /// By pinhole.
+    pub(crate) counters: Vec<(Pinhole, Statistics)>,
+}
+
+impl Scope {
+    /// Whether an action reaches into a context.
+    pub(crate) fn covers(&self, id: u32) -> bool {
+        match self.home {
+            ContextId::All => self.only.as_ref().is_none_or(|only| only.contains(&id)),
+            ContextId::Id(home) => home == id,
+            ContextId::Null | ContextId::Choose => false,
+        }
+    }
 }
 
 impl Claims {
     pub(crate) fn of(actions: &[ActionRequest]) -> Self {
         let mut claims = Self::default();
         for action in actions {
+            // Where a termination comes from is known only when it is its turn.
+            claims.all |= action.commands.iter().any(|command| command.verb == Verb::Move);
             match action.context {
                 ContextId::All => claims.all = true,
+                ContextId::Choose => claims.creates = true,
                 ContextId::Id(id) => {
                     claims.contexts.insert(id);
                 }
-                ContextId::Null | ContextId::Choose => {}
+                ContextId::Null => {}
             }
         }
         claims
@@ -102,7 +165,7 @@ impl Claims {
     }
 
     pub(crate) fn conflict(&self, other: &Self) -> bool {
-        let any = |claims: &Self| claims.all || !claims.contexts.is_empty();
+        let any = |claims: &Self| claims.all || claims.creates || !claims.contexts.is_empty();
         self.all && any(other) || other.all && any(self) || !self.contexts.is_disjoint(&other.contexts)
     }
 }
@@ -110,64 +173,76 @@ impl Claims {
 impl Work {
     pub(crate) fn target(&self) -> &Target {
         match self {
-            Self::Place { target, .. } | Self::Remove { target, .. } | Self::Measure { target, .. } => target,
+            Self::Place { target, .. }
+            | Self::Regroup { target, .. }
+            | Self::Remove { target, .. }
+            | Self::Measure { target, .. } => target,
         }
     }
 
     /// The engine has nothing left to answer.
     pub(crate) fn is_done(&self) -> bool {
         match self {
-            Self::Place { left, .. } | Self::Remove { left, .. } | Self::Measure { left, .. } => {
-                left.is_empty()
-            }
+            Self::Place { left, .. }
+            | Self::Regroup { left, .. }
+            | Self::Remove { left, .. }
+            | Self::Measure { left, .. } => left.is_empty(),
         }
     }
 
     pub(crate) fn left(&mut self) -> &mut BTreeSet<Pinhole> {
         match self {
-            Self::Place { left, .. } | Self::Remove { left, .. } | Self::Measure { left, .. } => left,
+            Self::Place { left, .. }
+            | Self::Regroup { left, .. }
+            | Self::Remove { left, .. }
+            | Self::Measure { left, .. } => left,
+        }
+    }
+
+    /// Notes an answer of the engine.
+    pub(crate) fn absorb(&mut self, event: media::Event) {
+        match (self, event) {
+            (Self::Place { holes, .. }, media::Event::Bound { pinhole, local }) => {
+                if let Some(hole) = holes.iter_mut().find(|hole| hole.1 == pinhole) {
+                    hole.2 = Some(local);
+                }
+            }
+            (Self::Place { refused, .. }, media::Event::Refused { reason, .. }) => *refused = Some(reason),
+            (Self::Remove { farewell, .. }, media::Event::Released { pinhole, statistics }) => {
+                add(&mut farewell.total, &statistics);
+                farewell.counters.push((pinhole, statistics));
+            }
+            (
+                Self::Place { total, .. } | Self::Measure { total, .. },
+                media::Event::Measured { statistics, .. },
+            ) => add(total, &statistics),
+            _ => {}
         }
     }
 }
 
 impl CommandRun {
+    pub(crate) fn new(command: Command, targets: VecDeque<Aim>) -> Self {
+        Self { command, targets, results: Vec::new(), work: None, fault: None }
+    }
+
     /// The replies of a command; one for all targets if that was asked for (`W-`).
     pub(crate) fn finish(self, home: ContextId) -> Vec<(ContextId, CommandReply)> {
-        if !self.command.wildcard_response || self.results.is_empty() {
+        let wild = self.command.termination().has_all() || self.command.terminations.len() > 1;
+        if !self.command.wildcard_response || !wild || self.results.is_empty() {
             return self.results;
         }
-        // RFC 3525 §6.2.2: the response has the wildcarded identifier and the union of the values.
         let mut reply = CommandReply::new(self.command.verb, self.command.termination());
-        let mut statistics: Vec<Statistic> = Vec::new();
-        for (_, result) in &self.results {
-            for descriptor in &result.descriptors {
-                match descriptor {
-                    Descriptor::Statistics(list) => merge(&mut statistics, list),
-                    other if !reply.descriptors.contains(other) => reply.descriptors.push(other.clone()),
-                    _ => {}
-                }
-            }
-        }
-        if !statistics.is_empty() {
-            reply.descriptors.push(Descriptor::Statistics(statistics));
-        }
+        reply.terminations.clone_from(&self.command.terminations);
+        reply.descriptors = crate::union::of(self.results.into_iter().flat_map(|(_, r)| r.descriptors));
         vec![(home, reply)]
-    }
-}
-
-fn merge(all: &mut Vec<Statistic>, list: &[Statistic]) {
-    for statistic in list {
-        match all.iter_mut().find(|known| known.name == statistic.name) {
-            Some(known) => known.values.extend(statistic.values.iter().cloned()),
-            None => all.push(statistic.clone()),
-        }
     }
 }
 
 impl ActionRun {
     /// One action reply for each context, in order of appearance.
-    pub(crate) fn finish(self, error: Option<ErrorDescriptor>) -> Vec<ActionReply> {
-        let own = self.created.map_or(self.asked, ContextId::Id);
+    pub(crate) fn finish(self) -> Vec<ActionReply> {
+        let own = self.created.map_or(self.scope.home, ContextId::Id);
         let mut replies: Vec<ActionReply> = Vec::new();
         for (context, result) in self.results {
             match replies.last_mut().filter(|reply| reply.context == context) {
@@ -175,14 +250,19 @@ impl ActionRun {
                 None => replies.push(ActionReply::new(context, vec![result])),
             }
         }
+        // What is told about a context comes before the commands, also where there are none.
+        for (context, properties) in self.properties.into_iter().rev() {
+            match replies.iter_mut().find(|reply| reply.context == context) {
+                Some(reply) => reply.properties = properties,
+                None => {
+                    let mut reply = ActionReply::new(context, Vec::new());
+                    reply.properties = properties;
+                    replies.insert(0, reply);
+                }
+            }
+        }
         if replies.is_empty() {
             replies.push(ActionReply::new(own, Vec::new()));
-        }
-        if let Some(reply) = replies.last_mut() {
-            reply.error = error;
-        }
-        if let Some(reply) = replies.first_mut() {
-            reply.properties = self.properties;
         }
         replies
     }
@@ -191,6 +271,13 @@ impl ActionRun {
 /// A command that failed.
 pub(crate) fn failed(verb: Verb, id: &TerminationId, error: ErrorDescriptor) -> CommandReply {
     CommandReply::new(verb, id).with(error)
+}
+
+/// Those of the `nt` statistics that are kept; without a list all.
+pub(crate) fn kept(total: &Statistics, names: Option<&[Name]>) -> Vec<Statistic> {
+    let mut list = statistics(total);
+    list.retain(|statistic| names.is_none_or(|names| names.contains(&statistic.name)));
+    list
 }
 
 /// `nt` statistics (RFC 3525 E.11.4): milliseconds and octets.

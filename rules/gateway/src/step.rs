@@ -3,19 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use carnet_h248::{Command, CommandReply, Descriptor, Media, Stream as StreamText, TerminationId, Verb};
+use carnet_h248::{AuditToken, Command, TerminationId, Verb};
 
-use crate::Event;
-use crate::context::{Heartbeat, Place, Stream, Target, Termination};
-use crate::control::Control;
+use crate::context::{Place, Target};
 use crate::core::{Core, Step};
-use crate::description::Description;
 use crate::error::Fault;
-use crate::events::{check_events, heartbeat, silence};
 use crate::media;
-use crate::package::{Kind, check, items};
 use crate::plan::Plan;
-use crate::run::{Origin, Work, statistics};
+use crate::run::{Origin, Work};
 
 impl Core {
     pub(crate) fn step(
@@ -28,10 +23,10 @@ impl Core {
         self.touch(now, target);
         if target.termination.is_root() {
             return match command.verb {
-                Verb::Modify => self.modify_root(now, command).map(Step::Done),
-                Verb::AuditValue => self.audit_root(command).map(Step::Done),
-                Verb::AuditCapability => self.capabilities(command, true).map(Step::Done),
-                _ => Err(Fault::unsupported(501, "Not implemented: that ServiceChange from a controller")),
+                Verb::Modify => self.modify_root(now, target, command).map(Step::Done),
+                Verb::AuditValue => self.audited(target, command, None).map(Step::Done),
+                Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
+                _ => self.service_change(now, target, command).map(Step::Done),
             };
         }
         match command.verb {
@@ -39,60 +34,57 @@ impl Core {
             Verb::Modify => self.start_modify(target, command, origin),
             Verb::Subtract => self.start_subtract(target, command),
             Verb::AuditValue => self.audit(target, command),
-            Verb::AuditCapability => self.capabilities(command, false).map(Step::Done),
-            Verb::Move => Err(Fault::unsupported(501, "Not implemented: Move")),
-            Verb::ServiceChange => {
-                Err(Fault::unsupported(501, "Not implemented: ServiceChange of a termination"))
-            }
+            Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
+            Verb::Move => self.start_move(target, command, origin),
+            Verb::ServiceChange => self.service_change(now, target, command).map(Step::Done),
             Verb::Notify => Err(Fault::request(443, "A gateway takes no Notify")),
         }
     }
 
     /// The engine has answered everything that was asked of it.
-    pub(crate) fn complete(
-        &mut self,
-        now: Instant,
-        work: Work,
-        command: &Command,
-    ) -> Result<CommandReply, Fault> {
+    pub(crate) fn complete(&mut self, now: Instant, work: Work, command: &Command) -> Result<Step, Fault> {
         match work {
-            Work::Place { target, number, plan, holes, refused, .. } => {
+            Work::Place { target, number, plan, holes, refused, total, .. } => {
                 if let Some(reason) = refused {
                     for (_, pinhole, _) in holes.iter().filter(|hole| hole.2.is_some()) {
                         self.commands.push_back(media::Command::Release { pinhole: *pinhole });
                     }
                     return Err(Fault::refused(reason));
                 }
-                let places: Vec<_> = holes
+                let places = holes
                     .into_iter()
                     .filter_map(|(id, pinhole, local)| Some((id, Place { pinhole, local: local? })))
                     .collect();
-                let applied = self.apply(now, &target, number, *plan, &places, command);
-                if applied.is_err() {
-                    // The context is gone meanwhile (a restart of the association).
-                    for (_, Place { pinhole, .. }) in places {
-                        self.pinholes.remove(&pinhole);
+                if command.verb == Verb::Move {
+                    return self.relocate(now, target, number, plan, places, total, command);
+                }
+                self.apply_or_release(now, &target, number, *plan, places, &total, command)
+            }
+            Work::Regroup { target, number, plan, places, total, pinholes, .. } => {
+                let arrived = self.arrive(now, &target, number, *plan, places, &total, command);
+                for pinhole in pinholes {
+                    // Its termination has been let go of while it was on its way.
+                    if self.regrouping.remove(&pinhole) {
                         self.commands.push_back(media::Command::Release { pinhole });
                     }
                 }
-                applied
+                arrived
             }
-            Work::Remove { target, wanted, total, .. } => {
-                self.events.push_back(Event::Removed {
-                    context: target.context,
-                    termination: target.termination.clone(),
-                    statistics: total.clone(),
-                });
-                let reply = CommandReply::new(Verb::Subtract, &target.termination);
-                Ok(if wanted { reply.with(statistics(&total)) } else { reply })
+            Work::Remove { target, farewell, .. } => Ok(Step::Done(self.removed(&target, *farewell))),
+            Work::Measure { target, mut total, .. } => {
+                let context = target.context.id().and_then(|id| self.contexts.get(&id));
+                if let Some(termination) = context.and_then(|context| context.find(&target.termination)) {
+                    crate::run::add(&mut total, &termination.past);
+                }
+                self.audited(&target, command, Some(&total)).map(Step::Done)
             }
-            Work::Measure { target, total, .. } => self.audited(&target, command, Some(&total)),
         }
     }
 
     /// Any message about a termination shows that its controller knows it (`hangterm`).
     fn touch(&mut self, now: Instant, target: &Target) {
-        let Some(context) = target.context.id() else { return };
+        let home = target.context.id().filter(|_| self.holds(target.context, &target.termination));
+        let Some(context) = home.or_else(|| self.home_of(&target.termination)) else { return };
         let Some(termination) = self.contexts.get_mut(&context).and_then(|c| c.find_mut(&target.termination))
         else {
             return;
@@ -105,25 +97,33 @@ impl Core {
     }
 
     fn start_add(&mut self, target: &Target, command: &Command, origin: Origin) -> Result<Step, Fault> {
+        self.root.takes_new()?;
         let wanted = &target.termination;
+        let unknown = || Fault::request(430, format!("Unknown TerminationID: {wanted}"));
         if !wanted.has_choose() {
-            if self.contexts.values().any(|context| context.find(wanted).is_some()) {
-                return Err(Fault::request(433, "TerminationID is already in a context"));
-            }
-            return Err(Fault::request(430, format!("Unknown TerminationID: {wanted}")));
+            // No termination waits in the null context, so this one is in use or it is not.
+            return Err(match self.home_of(wanted) {
+                Some(_) => Fault::request(433, "TerminationID is already in a context"),
+                None => unknown(),
+            });
         }
-        let Some(context) = target.context.id() else {
-            return Err(Fault::request(421, "Add needs one context"));
-        };
+        let context = target.context.id().ok_or_else(|| Fault::request(421, "Add needs one context"))?;
+        self.check_room(context)?;
+        let plan = Plan::new(command, None, origin.protected, self.limits.streams)?;
+        // Only the form is looked at: the interface is known when the realm has given an address.
+        choose_id(wanted, u64::MAX, usize::from(u16::MAX)).ok_or_else(unknown)?;
+        let number = self.new_number();
+        // The name is made when the address is there.
+        Ok(self.reserve(target.clone(), context, number, plan))
+    }
+
+    /// One more termination than a context may hold is refused.
+    pub(crate) fn check_room(&self, context: u32) -> Result<(), Fault> {
         let held = self.contexts.get(&context).map_or(0, |context| context.terminations.len());
         if held >= self.limits.terminations {
             return Err(Fault::exhausted(434, "Maximum number of terminations in context exceeded"));
         }
-        let plan = Plan::new(command, None, origin.protected, self.limits.streams)?;
-        let number = self.new_number();
-        let id = choose_id(wanted, number)?;
-        let target = Target { context: target.context, termination: id };
-        Ok(self.reserve(target, context, number, plan))
+        Ok(())
     }
 
     fn start_modify(&mut self, target: &Target, command: &Command, origin: Origin) -> Result<Step, Fault> {
@@ -136,259 +136,48 @@ impl Core {
         Ok(self.reserve(target.clone(), context, number, plan))
     }
 
-    /// Asks the engine for the local addresses that a plan needs; there may be none.
-    fn reserve(&mut self, target: Target, context: u32, number: u64, plan: Plan) -> Step {
+    /// Asks the engine for the local addresses and the counters that a plan needs; there may be none.
+    pub(crate) fn reserve(&mut self, target: Target, context: u32, number: u64, plan: Plan) -> Step {
+        let group = self.contexts.get(&context).map_or(context, |context| context.group);
         let mut holes = Vec::new();
         for stream in &plan.streams {
             if let Some(family) = stream.reserve {
-                let pinhole = self.new_pinhole(context);
+                let pinhole = self.new_pinhole(group);
                 let realm = stream.control.realm.clone();
                 self.commands.push_back(media::Command::Reserve { pinhole, realm, family });
                 holes.push((stream.id, pinhole, None));
             }
         }
-        let left: BTreeSet<_> = holes.iter().map(|hole| hole.1).collect();
-        Step::Wait(Work::Place { target, number, plan: Box::new(plan), holes, refused: None, left })
-    }
-
-    /// Everything is checked and every address is there: now it becomes so.
-    fn apply(
-        &mut self,
-        now: Instant,
-        target: &Target,
-        number: u64,
-        plan: Plan,
-        places: &[(u16, Place)],
-        command: &Command,
-    ) -> Result<CommandReply, Fault> {
-        let internal = || Fault::exhausted(500, "Internal software failure");
-        let id = target.context.id().ok_or_else(internal)?;
-        let context = self.contexts.get_mut(&id).ok_or_else(internal)?;
-        if context.numbered(number).is_none() {
-            context.terminations.push(Termination {
-                id: target.termination.clone(),
-                number,
-                state: carnet_h248::TerminationState::default(),
-                streams: Vec::new(),
-                events: carnet_h248::Events::default(),
-                signals: carnet_h248::Signals::default(),
-                latch: false,
-                heartbeat: None,
-            });
-        }
-        let termination =
-            context.terminations.iter_mut().find(|t| t.number == number).ok_or_else(internal)?;
-        if let Some(state) = plan.state {
-            termination.state = state;
-        }
-        if let Some(events) = plan.events {
-            if let Some(old) = termination.heartbeat.take() {
-                self.heartbeats.remove(&(old.next, id, number));
-            }
-            let every = events.find("hangterm/thb").and_then(|event| heartbeat(event).ok().flatten());
-            if let Some(every) = every {
-                let next = now + every;
-                termination.heartbeat = Some(Heartbeat { every, next });
-                self.heartbeats.insert((next, id, number));
-            }
-            termination.events = events;
-        }
-        if let Some(signals) = plan.signals {
-            termination.signals = signals;
-        }
-        termination.latch = plan.signalled.latch.unwrap_or(termination.latch);
-        let mut answered = Vec::new();
-        for stream in plan.streams {
-            let held = match termination.streams.iter().position(|s| s.id == stream.id) {
-                Some(index) => termination.streams.get_mut(index),
-                None => {
-                    termination.streams.push(Stream {
-                        id: stream.id,
-                        control_text: carnet_h248::LocalControl::default(),
-                        control: Control::default(),
-                        local: None,
-                        remote: None,
-                        place: None,
-                        settings: None,
-                    });
-                    termination.streams.last_mut()
+        let mut left: BTreeSet<_> = holes.iter().map(|hole| hole.1).collect();
+        let mut total = media::Statistics::default();
+        // RFC 3525 §7.2.4: of a Move those just before it.
+        if plan.audit.as_ref().is_some_and(|audit| audit.asks(AuditToken::Statistics)) {
+            let home = self.homes.get(&number).and_then(|home| self.contexts.get(home));
+            if let Some(termination) = home.and_then(|context| context.numbered(number)) {
+                total = termination.past.clone();
+                for pinhole in termination.pinholes() {
+                    self.commands.push_back(media::Command::Measure { pinhole });
+                    left.insert(pinhole);
                 }
-            };
-            let held = held.ok_or_else(internal)?;
-            held.control_text = stream.control_text;
-            held.control = stream.control;
-            held.remote = stream.remote;
-            // Told again even if nothing changed: a controller that repeats itself wants another
-            // connection after one that ended.
-            held.settings = None;
-            if let Some((_, place)) = places.iter().find(|(id, _)| *id == stream.id) {
-                held.place = Some(*place);
-                self.pinholes.insert(place.pinhole, (id, number, stream.id));
-            }
-            held.local = match (stream.local, held.place) {
-                (Some(local), Some(place)) if stream.chosen => {
-                    Some(Description::parse(&local.filled(place.local))?)
-                }
-                (local, _) => local,
-            };
-            if stream.chosen
-                && let Some(local) = &held.local
-            {
-                answered.push(StreamText::new(stream.id).local(local.text().clone()));
             }
         }
-        for (stream, place) in places {
-            let far = context.far(number, *stream);
-            if let Some(far) = far {
-                self.commands.push_back(media::Command::Join { a: far, b: place.pinhole });
-            }
-            self.events.push_back(Event::Added {
-                context: target.context,
-                termination: target.termination.clone(),
-                local: place.local,
-            });
-        }
-        let Some(termination) = context.terminations.iter_mut().find(|t| t.number == number) else {
-            return Err(internal());
-        };
-        configure(termination, &mut self.commands);
-        let chosen = |wanted: &Option<u16>, stream: &Stream| wanted.is_none_or(|id| id == stream.id);
-        for stream in &termination.streams {
-            let Some(Place { pinhole, .. }) = stream.place else { continue };
-            if plan.signalled.disconnect.iter().any(|wanted| chosen(wanted, stream)) {
-                self.commands.push_back(media::Command::Disconnect { pinhole });
-            }
-            if plan.signalled.connect.iter().any(|wanted| chosen(wanted, stream)) {
-                self.commands.push_back(media::Command::Connect { pinhole });
-            }
-        }
-        let mut reply = CommandReply::new(command.verb, &target.termination);
-        if !answered.is_empty() {
-            reply = reply.with(Media {
-                streams: answered,
-                implied_stream: plan.implied_stream,
-                ..Media::default()
-            });
-        }
-        if let Some(audit) = &plan.audit {
-            let audited = self.audit_termination(target, audit, None)?;
-            let known = |d: &Descriptor| {
-                reply.descriptors.iter().any(|r| std::mem::discriminant(r) == std::mem::discriminant(d))
-            };
-            let more: Vec<_> = audited.into_iter().filter(|d| !known(d)).collect();
-            reply.descriptors.extend(more);
-        }
-        Ok(reply)
-    }
-
-    fn start_subtract(&mut self, target: &Target, command: &Command) -> Result<Step, Fault> {
-        let legal = |d: &Descriptor| matches!(d, Descriptor::Audit(_));
-        if !command.descriptors.iter().all(legal) {
-            return Err(Fault::request(447, "Descriptor is not legal in this command"));
-        }
-        // RFC 3525 §7.2.3: without an Audit descriptor statistics come back.
-        let wanted = command.audit().is_none_or(|a| a.asks(carnet_h248::AuditToken::Statistics));
-        let gone = || Fault::request(430, "Unknown TerminationID");
-        let id = target.context.id().ok_or_else(gone)?;
-        let context = self.contexts.get_mut(&id).ok_or_else(gone)?;
-        let index = context
-            .terminations
-            .iter()
-            .position(|termination| termination.id == target.termination)
-            .ok_or_else(gone)?;
-        let termination = context.terminations.remove(index);
-        if let Some(heartbeat) = termination.heartbeat {
-            self.heartbeats.remove(&(heartbeat.next, id, termination.number));
-        }
-        let left: BTreeSet<_> = termination.pinholes().collect();
-        for pinhole in &left {
-            self.pinholes.remove(pinhole);
-            self.commands.push_back(media::Command::Release { pinhole: *pinhole });
-        }
-        let target = target.clone();
-        Ok(Step::Wait(Work::Remove { target, wanted, total: media::Statistics::default(), left }))
-    }
-
-    fn modify_root(&mut self, now: Instant, command: &Command) -> Result<CommandReply, Fault> {
-        for descriptor in &command.descriptors {
-            match descriptor {
-                Descriptor::Media(media) if media.streams.is_empty() => {
-                    for property in media.termination_state.iter().flat_map(|s| &s.properties) {
-                        check(Kind::RootProperty, &property.name)?;
-                        if property.name == "root/maxNumberOfContexts"
-                            || property.name == "root/maxTerminationsPerContext"
-                        {
-                            return Err(Fault::request(534, format!("Read only: {}", property.name)));
-                        }
-                        if property.value.single().and_then(|v| v.as_u64()).is_none() {
-                            return Err(Fault::request(
-                                449,
-                                format!("Unsupported value of {}", property.name),
-                            ));
-                        }
-                    }
-                }
-                Descriptor::Events(events) => check_events(events, true)?,
-                _ => return Err(Fault::request(447, "Descriptor is not legal for ROOT")),
-            }
-        }
-        for descriptor in &command.descriptors {
-            match descriptor {
-                Descriptor::Media(media) => {
-                    for property in media.termination_state.iter().flat_map(|s| &s.properties) {
-                        self.root.state.properties.retain(|old| old.name != property.name);
-                        self.root.state.properties.push(property.clone());
-                    }
-                }
-                Descriptor::Events(events) => {
-                    self.root.silence = events.find("it/ito").and_then(|e| silence(e).ok().flatten());
-                    self.root.heard = Some(now);
-                    self.root.events = events.clone();
-                }
-                _ => {}
-            }
-        }
-        Ok(CommandReply::new(Verb::Modify, TerminationId::ROOT))
-    }
-
-    /// What could be, rather than what is.
-    fn capabilities(&self, command: &Command, root: bool) -> Result<CommandReply, Fault> {
-        crate::audit::capabilities(command, root, items)
-    }
-}
-
-/// Tells the engine what has changed for a termination's streams.
-pub(crate) fn configure(
-    termination: &mut Termination,
-    commands: &mut std::collections::VecDeque<media::Command>,
-) {
-    for index in 0..termination.streams.len() {
-        let Some(stream) = termination.streams.get(index) else { continue };
-        let (Some(place), Some(local)) = (stream.place, &stream.local) else { continue };
-        let inactivity = termination.inactivity(stream.id);
-        let remote = stream.remote.as_ref();
-        let settings = stream.control.settings(local, remote, termination.latch, inactivity);
-        let Some(stream) = termination.streams.get_mut(index) else { continue };
-        if stream.settings.as_ref() != Some(&settings) {
-            stream.settings = Some(settings.clone());
-            commands.push_back(media::Command::Configure { pinhole: place.pinhole, settings });
-        }
+        Step::Wait(Work::Place { target, number, plan: Box::new(plan), holes, refused: None, total, left })
     }
 }
 
 /// `ip/<group>/<interface>/<number>`, with the components that the controller left open.
-fn choose_id(wanted: &TerminationId, number: u64) -> Result<TerminationId, Fault> {
-    let unknown = || Fault::request(430, format!("Unknown TerminationID: {wanted}"));
+pub(crate) fn choose_id(wanted: &TerminationId, number: u64, interface: usize) -> Option<TerminationId> {
     if wanted.as_str() == "$" {
-        return Ok(format!("ip/1/1/{number}").into());
+        return Some(format!("ip/1/{interface}/{number}").into());
     }
     let parts: Vec<&str> = wanted.as_str().split('/').collect();
-    let [kind, group, interface, "$"] = parts.as_slice() else { return Err(unknown()) };
+    let [kind, group, asked, "$"] = parts.as_slice() else { return None };
     if !kind.eq_ignore_ascii_case("ip") || wanted.has_all() {
-        return Err(unknown());
+        return None;
     }
-    let part = |part: &str| if part == "$" { "1".to_owned() } else { part.to_owned() };
-    let id = format!("ip/{}/{}/{number}", part(group), part(interface));
+    let interface = interface.to_string();
+    let part = |part: &str, open: &str| if part == "$" { open.to_owned() } else { part.to_owned() };
+    let id = format!("ip/{}/{}/{number}", part(group, "1"), part(asked, &interface));
     // RFC 3525 Annex B.2: a termination identifier has at most 64 characters.
-    if id.len() > 64 || id.contains('$') { Err(unknown()) } else { Ok(id.into()) }
+    (id.len() <= 64 && !id.contains('$')).then(|| id.into())
 }

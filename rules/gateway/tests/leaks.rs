@@ -4,6 +4,8 @@
 
 mod rig;
 
+use std::time::Duration;
+
 use carnet_gateway::media::{Cause, Event};
 use proptest::prelude::*;
 use rig::Rig;
@@ -136,7 +138,7 @@ fn run(acts: Vec<Act>) {
                 String::new()
             }
             Act::Wait(seconds) => {
-                rig.wait(std::time::Duration::from_secs(seconds));
+                rig.wait(Duration::from_secs(seconds));
                 String::new()
             }
             Act::Ports(most) => {
@@ -159,4 +161,23 @@ proptest! {
     fn nothing_leaks(acts in proptest::collection::vec(act(), 0..40)) {
         run(acts);
     }
+}
+
+/// A heartbeat asks whether the controller still wants a termination that it was told of. One that came
+/// before the reply would be answered with error 430, and half the context subtracted.
+#[test]
+fn a_context_in_the_making_has_no_heartbeat() {
+    let mut rig = Rig::alg();
+    rig.engine.slow = true;
+    let media =
+        "Media { Stream = 1 { LocalControl { Mode = Inactive }, Local { v=0\nc=IN IP4 $\nm=- $ TCP -\n } } }";
+    let add = format!("Add = $ {{ {media}, Events = 1 {{ hangterm/thb {{ timerx = 5 }} }} }}");
+    assert_eq!(rig.ask(&format!("Context = $ {{ {add}, {add} }}")), "");
+    rig.answer();
+    rig.wait(Duration::from_secs(12));
+    assert!(rig.told.is_empty(), "{:?}", rig.told);
+    let replies = rig.answer();
+    assert_eq!(replies.len(), 1);
+    rig.wait(Duration::from_secs(6));
+    assert_eq!(rig.told.len(), 2, "{:?}", rig.told);
 }

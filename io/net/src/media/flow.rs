@@ -93,6 +93,30 @@ impl Flow {
         }
     }
 
+    /// The receiver is somebody else from now on, and has not been told of the end.
+    pub(super) fn turn_away(&mut self) {
+        self.end_passed = false;
+    }
+
+    /// Leaves the loop. Octets that wait in a pipe go along, and with them the pipe.
+    pub(super) fn depart(&mut self, pipes: &mut Pipes) {
+        match self.pipe.take() {
+            Some(pipe) if pipe.octets > 0 => {
+                pipes.give_away();
+                self.pipe = Some(pipe);
+            }
+            Some(pipe) => pipes.put(*pipe),
+            None => {}
+        }
+    }
+
+    /// Comes to another loop.
+    pub(super) fn arrive(&mut self, pipes: &mut Pipes) {
+        if self.pipe.is_some() {
+            pipes.receive();
+        }
+    }
+
     fn note_size(&mut self, octets: usize) {
         if octets >= LARGE {
             self.small_reads = 0;

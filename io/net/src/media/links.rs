@@ -394,7 +394,7 @@ fn refuse_callers(anchor: &mut Anchor) -> io::Result<()> {
 }
 
 /// Asks for events of a socket, each reported once.
-fn register(epoll: &OwnedFd, socket: impl AsFd, slot: u32, serial: u32) -> io::Result<()> {
+pub(super) fn register(epoll: &OwnedFd, socket: impl AsFd, slot: u32, serial: u32) -> io::Result<()> {
     let token = epoll::EventData::new_u64(u64::from(serial) << 32 | u64::from(slot));
     let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
     Ok(epoll::add(epoll, socket, token, flags)?)

@@ -18,6 +18,7 @@ mod links;
 mod pipes;
 mod ports;
 mod post;
+mod regroup;
 mod socket;
 mod worker;
 
@@ -39,6 +40,7 @@ use crate::OsRandom;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
+use regroup::Dock;
 use worker::Worker;
 
 /// Where local addresses come from: one IP realm.
@@ -163,13 +165,16 @@ impl MediaEngine {
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
-        for index in 0..config.threads {
+        let dock = |_| Ok(Arc::new(Dock::new(Arc::new(Bell::new()?))));
+        let docks: Arc<[_]> = (0..config.threads).map(dock).collect::<io::Result<Vec<_>>>()?.into();
+        for (index, dock) in docks.iter().enumerate() {
             let (commands, inbox) = mpsc::channel(config.queue);
-            let bell = Arc::new(Bell::new()?);
+            let bell = Arc::clone(&dock.bell);
             let worker = Worker::new(
                 Arc::clone(&config),
                 Arc::clone(&ports),
-                Arc::clone(&bell),
+                Arc::clone(&docks),
+                Arc::clone(dock),
                 inbox,
                 reports.clone(),
             )?;
@@ -283,6 +288,8 @@ fn group(command: &Command) -> u32 {
     let (Command::Reserve { pinhole, .. }
     | Command::Configure { pinhole, .. }
     | Command::Join { a: pinhole, .. }
+    | Command::Part { pinhole }
+    | Command::Regroup { pinhole, .. }
     | Command::Connect { pinhole }
     | Command::Disconnect { pinhole }
     | Command::Release { pinhole }

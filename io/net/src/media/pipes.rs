@@ -32,7 +32,7 @@ impl Pipes {
         if let Some(pipe) = self.idle.pop() {
             return Some(Box::new(pipe));
         }
-        if self.made == self.most {
+        if self.made >= self.most {
             return None;
         }
         let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
@@ -40,6 +40,16 @@ impl Pipes {
         let _ = fcntl_setpipe_size(&write, self.size);
         self.made += 1;
         Some(Box::new(Pipe { read, write, octets: 0 }))
+    }
+
+    /// A pipe goes to another thread.
+    pub(super) fn give_away(&mut self) {
+        self.made = self.made.saturating_sub(1);
+    }
+
+    /// A pipe comes from another thread, also if that makes one too many.
+    pub(super) fn receive(&mut self) {
+        self.made += 1;
     }
 
     /// Gives a pipe back, or up if it still holds octets: nobody else may ever read them.

@@ -14,6 +14,7 @@ use carnet_gateway::media::{
 use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
 mod faults;
+mod moves;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -20,6 +20,7 @@ use super::hole::{Connection, Hole, Link, Standby};
 use super::pipes::Pipes;
 use super::ports::Ports;
 use super::post::{Bell, Reports};
+use super::regroup::Dock;
 use super::{EngineConfig, Witness, socket};
 use crate::OsRandom;
 
@@ -37,7 +38,10 @@ pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     pub(super) ports: Arc<Ports>,
     pub(super) epoll: OwnedFd,
-    bell: Arc<Bell>,
+    pub(super) bell: Arc<Bell>,
+    /// Of all loops, and of this one.
+    pub(super) docks: Arc<[Arc<Dock>]>,
+    pub(super) dock: Arc<Dock>,
     commands: mpsc::Receiver<Command>,
     reports: Reports,
     pub(super) outbox: VecDeque<Event>,
@@ -59,10 +63,12 @@ impl Worker {
     pub(super) fn new(
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
-        bell: Arc<Bell>,
+        docks: Arc<[Arc<Dock>]>,
+        dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
         reports: Reports,
     ) -> io::Result<Self> {
+        let bell = Arc::clone(&dock.bell);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(WAKE);
         epoll::add(&epoll, bell.descriptor(), data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
@@ -79,6 +85,8 @@ impl Worker {
             ports,
             epoll,
             bell,
+            docks,
+            dock,
             commands,
             reports,
             outbox: VecDeque::new(),
@@ -116,6 +124,7 @@ impl Worker {
             }
             let room = self.outbox.len() < OUTBOX;
             if room && (self.bell.answer() || more_commands) {
+                self.take_arrivals();
                 match self.take_commands() {
                     Some(more) => more_commands = more,
                     None => return,
@@ -171,6 +180,12 @@ impl Worker {
                     self.join(a, b);
                 }
             }
+            Command::Part { pinhole } => {
+                if let Some(slot) = self.slot(pinhole) {
+                    self.part(slot);
+                }
+            }
+            Command::Regroup { pinhole, group } => self.regroup(pinhole, group),
             Command::Connect { pinhole } => {
                 if let Some(slot) = self.slot(pinhole)
                     && let Some(hole) = self.hole(slot)
@@ -209,7 +224,7 @@ impl Worker {
         self.holes.get(slot as usize)?.as_ref()
     }
 
-    fn slot(&self, pinhole: Pinhole) -> Option<u32> {
+    pub(super) fn slot(&self, pinhole: Pinhole) -> Option<u32> {
         self.names.get(&pinhole.number).copied()
     }
 
@@ -270,10 +285,17 @@ impl Worker {
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
         }
+        self.occupy(hole).ok_or(Refusal::NoPort)?;
+        Ok(local)
+    }
+
+    /// Gives a pinhole a slot. There are fewer than 2^32, so it always gets one.
+    pub(super) fn occupy(&mut self, hole: Hole) -> Option<u32> {
+        let number = hole.name.number;
         let slot = match self.vacant.pop() {
             Some(slot) => slot,
             None => {
-                let slot = u32::try_from(self.holes.len()).map_err(|_| Refusal::NoPort)?;
+                let slot = u32::try_from(self.holes.len()).ok()?;
                 self.holes.push(None);
                 slot
             }
@@ -281,8 +303,16 @@ impl Worker {
         if let Some(place) = self.holes.get_mut(slot as usize) {
             *place = Some(hole);
         }
-        self.names.insert(name.number, slot);
-        Ok(local)
+        self.names.insert(number, slot);
+        Some(slot)
+    }
+
+    /// Takes a pinhole out of its slot.
+    pub(super) fn vacate(&mut self, slot: u32, name: Pinhole) -> Option<Hole> {
+        self.names.remove(&name.number);
+        let hole = self.holes.get_mut(slot as usize)?.take()?;
+        self.vacant.push(slot);
+        Some(hole)
     }
 
     fn configure(&mut self, slot: u32, settings: Settings) {
@@ -323,10 +353,8 @@ impl Worker {
             return;
         }
         for slot in [a, b] {
-            if let Some(far) = self.far(slot)
-                && let Some(hole) = self.hole(far)
-            {
-                hole.join(None);
+            if self.far(slot).is_some() {
+                self.part(slot);
             }
         }
         for (slot, far) in [(a, b), (b, a)] {
@@ -344,12 +372,9 @@ impl Worker {
         // What has been read is given a last chance to leave.
         self.relay(slot);
         self.end(slot, Cause::Released, Cause::FarSide, false);
-        self.names.remove(&name.number);
-        let hole = self.holes.get_mut(slot as usize).and_then(Option::take);
-        let Some(hole) = hole else {
+        let Some(hole) = self.vacate(slot, name) else {
             return Statistics::default();
         };
-        self.vacant.push(slot);
         if let Some(far) = hole.joined()
             && let Some(far) = self.hole(far)
         {

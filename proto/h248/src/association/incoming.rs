@@ -1,19 +1,60 @@
-//! The peer's requests: executed at most once (RFC 3525 §D.1.2).
+//! The peer's requests: executed at most once (RFC 3525 §D.1.1, §D.1.2).
 
 use super::Timers;
+use super::segments::WINDOW;
+use super::size::Item;
 use crate::model::{
-    AckRange, ActionRequest, Method, ReplyBody, ServiceChange, TransactionId, TransactionReply, Verb,
+    AckRange, ActionRequest, Method, Reason, SegmentNumber, ServiceChange, Transaction, TransactionId, Verb,
 };
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Reasons of a Restart (H.248.8). The last takes back a Graceful: nothing has started again.
+const COLD_BOOT: u16 = 901;
+const WARM_BOOT: u16 = 902;
+const GRACEFUL_CANCELLED: u16 = 918;
+
+/// A reply that the peer may not have: whole, or the segments it has not acknowledged.
+#[derive(Debug)]
+struct Answer {
+    parts: VecDeque<Item>,
+    /// Of `parts` the first so many were sent.
+    sent: usize,
+}
+
+impl Answer {
+    fn new(parts: VecDeque<Item>) -> Self {
+        let mut answer = Self { parts, sent: 0 };
+        answer.sent = answer.ready();
+        answer
+    }
+
+    /// How many may be under way. The last segment goes when the peer has all others: from then on it
+    /// does not wait long for those that are missing.
+    fn ready(&self) -> usize {
+        match self.parts.len() {
+            1 => 1,
+            parts => parts.saturating_sub(1).min(WINDOW),
+        }
+    }
+
+    /// What was sent and not acknowledged.
+    fn flying(&self) -> Vec<Item> {
+        self.parts.iter().take(self.sent).cloned().collect()
+    }
+}
 
 enum State {
     Executing {
         alarm: Instant,
         pendings: u32,
+        /// When the last Pending left.
+        said: Option<Instant>,
     },
     Replied {
-        reply: TransactionReply,
+        answer: Answer,
+        /// AAD when it was sent.
+        average: Duration,
         repeats: u32,
         alarm: Option<Instant>,
     },
@@ -34,15 +75,35 @@ struct Entry {
 pub(super) enum Arrival {
     New,
     Executing,
-    Replied(TransactionReply),
+    /// What the peer may not have of the reply.
+    Replied(Vec<Item>),
     Confirmed,
-    /// The peer has started again: everything about it was forgotten, and these alarms with it.
-    Restarted(Vec<(Instant, TransactionId)>),
+    /// The peer has started again and asks for the first time; what was before is forgotten.
+    Restarted(Former),
+}
+
+/// What is not wanted any more of a peer that started again.
+#[derive(Default)]
+pub(super) struct Former {
+    pub(super) alarms: Vec<(Instant, TransactionId)>,
+    pub(super) executing: Vec<TransactionId>,
 }
 
 pub(super) struct Finished {
+    /// No longer wanted.
     pub(super) alarm: Instant,
-    pub(super) reply: TransactionReply,
+    /// To be sent.
+    pub(super) items: Vec<Item>,
+}
+
+/// What a segment reply led to.
+pub(super) struct Confirmed {
+    /// No longer wanted.
+    pub(super) alarm: Option<Instant>,
+    /// To be sent now.
+    pub(super) next: Option<Item>,
+    /// The peer has it all.
+    pub(super) whole: bool,
 }
 
 #[derive(Default)]
@@ -62,24 +123,55 @@ impl Incoming {
         self.entries.contains_key(&id)
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn arrives(&mut self, now: Instant, id: TransactionId, actions: &[ActionRequest]) -> Arrival {
-        let Some(entry) = self.entries.get(&id) else { return Arrival::New };
-        if !matches!(entry.state, State::Executing { .. }) && entry.until <= now {
+        let over = |e: &Entry| !matches!(e.state, State::Executing { .. }) && e.until <= now;
+        if self.entries.get(&id).is_some_and(over) {
             self.entries.remove(&id);
-            return Arrival::New;
         }
-        if let Some(parameters) = registration(actions)
-            && entry.registration.as_deref() != Some(parameters)
-        {
-            let alarms = self.entries.iter().filter_map(|(id, e)| e.alarm().map(|at| (at, *id))).collect();
-            *self = Self::default();
-            return Arrival::Restarted(alarms);
+        let registration = registration(actions);
+        let Some(entry) = self.entries.get(&id) else {
+            return match registration {
+                Some(_) => Arrival::Restarted(self.restart(id)),
+                None => Arrival::New,
+            };
+        };
+        let same = entry.registration.as_deref() == registration;
+        if registration.is_some() && !same {
+            return Arrival::Restarted(self.restart(id));
         }
         match &entry.state {
             State::Executing { .. } => Arrival::Executing,
-            State::Replied { reply, .. } => Arrival::Replied(reply.clone()),
+            // The number was that of an earlier start, and is one of the life after it.
+            _ if !same => Arrival::New,
+            State::Replied { answer, .. } => Arrival::Replied(answer.flying()),
             State::Confirmed => Arrival::Confirmed,
         }
+    }
+
+    /// The peer has started again with request `id`. It knows nothing of what it asked before, and its
+    /// numbers may be the same ones (RFC 3525 §D.1.2.2: no test on them when a gateway resumes). Earlier
+    /// starts are kept, because late copies of them would look like another start.
+    fn restart(&mut self, id: TransactionId) -> Former {
+        let mut former = Former::default();
+        self.entries.retain(|number, entry| {
+            let executing = matches!(entry.state, State::Executing { .. });
+            if *number != id && entry.registration.is_some() && !executing {
+                return true;
+            }
+            former.alarms.extend(entry.alarm().map(|at| (at, *number)));
+            if executing {
+                former.executing.push(*number);
+            }
+            false
+        });
+        self.executing = 0;
+        former.executing.sort_unstable();
+        former
     }
 
     pub(super) fn start(
@@ -90,7 +182,7 @@ impl Incoming {
         alarm: Instant,
     ) {
         let registration = registration(actions).cloned().map(Box::new);
-        let state = State::Executing { alarm, pendings: 0 };
+        let state = State::Executing { alarm, pendings: 0, said: None };
         self.entries.insert(id, Entry { state, until: now, registration });
         self.executing += 1;
     }
@@ -109,40 +201,48 @@ impl Incoming {
     }
 
     /// One more Pending; how many that makes.
-    pub(super) fn count_pending(&mut self, id: TransactionId) -> Option<u32> {
+    pub(super) fn count_pending(&mut self, now: Instant, id: TransactionId) -> Option<u32> {
         match self.entries.get_mut(&id) {
-            Some(Entry { state: State::Executing { pendings, .. }, .. }) => {
+            Some(Entry { state: State::Executing { pendings, said, .. }, .. }) => {
                 *pendings += 1;
+                *said = Some(now);
                 Some(*pendings)
             }
             _ => None,
         }
     }
 
-    /// The reply to send, and the alarm that is no longer wanted. Unless the reply is to be kept, the
-    /// request is forgotten.
+    /// How many Pendings were sent for a request that is executed, and when the last.
+    pub(super) fn pendings(&self, id: TransactionId) -> Option<(u32, Option<Instant>)> {
+        match self.entries.get(&id)?.state {
+            State::Executing { pendings, said, .. } => Some((pendings, said)),
+            _ => None,
+        }
+    }
+
+    /// Takes the reply, and says what to send of it. It is kept for repeats from an AAD of `average`;
+    /// without one the request is forgotten.
     pub(super) fn finish(
         &mut self,
         now: Instant,
         id: TransactionId,
-        body: ReplyBody,
+        parts: VecDeque<Item>,
+        average: Option<Duration>,
         timers: &Timers,
-        keep: bool,
     ) -> Option<Finished> {
         let entry = self.entries.get_mut(&id)?;
-        let State::Executing { alarm, pendings } = entry.state else { return None };
-        let mut reply = TransactionReply::new(id, body);
-        // RFC 3525 §8.2.3: after a Pending the peer repeats seldom, so it must say that it has the reply.
-        reply.immediate_ack = pendings > 0;
+        let State::Executing { alarm, .. } = entry.state else { return None };
         self.executing = self.executing.saturating_sub(1);
-        if keep {
-            entry.state = State::Replied { reply: reply.clone(), repeats: 0, alarm: None };
-            entry.until = now + timers.long;
-            self.expiry.push_back((entry.until, id));
-        } else {
+        let Some(average) = average else {
             self.entries.remove(&id);
-        }
-        Some(Finished { alarm, reply })
+            return Some(Finished { alarm, items: parts.into() });
+        };
+        let answer = Answer::new(parts);
+        let items = answer.flying();
+        entry.state = State::Replied { answer, average, repeats: 0, alarm: None };
+        entry.until = now + timers.long;
+        self.expiry.push_back((entry.until, id));
+        Some(Finished { alarm, items })
     }
 
     pub(super) fn repeat_reply_at(&mut self, id: TransactionId, at: Instant) {
@@ -151,23 +251,58 @@ impl Incoming {
         }
     }
 
-    /// A reply that was not acknowledged, again, and how often that makes.
+    /// What was not acknowledged of a reply, again, its AAD, and how often that makes.
     pub(super) fn repeat_reply(
         &mut self,
         now: Instant,
         id: TransactionId,
-    ) -> Option<(TransactionReply, u32)> {
+    ) -> Option<(Vec<Item>, Duration, u32)> {
         let entry = self.entries.get_mut(&id).filter(|e| e.until > now)?;
         match &mut entry.state {
-            State::Replied { reply, repeats, .. } => {
+            State::Replied { answer, average, repeats, .. } => {
                 *repeats += 1;
-                Some((reply.clone(), *repeats))
+                Some((answer.flying(), *average, *repeats))
             }
             _ => None,
         }
     }
 
+    /// The peer has a segment of a reply. None if it was not under way.
+    pub(super) fn confirm_segment(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        segment: SegmentNumber,
+        timers: &Timers,
+    ) -> Option<Confirmed> {
+        let entry = self.entries.get_mut(&id)?;
+        let State::Replied { answer, repeats, alarm, .. } = &mut entry.state else { return None };
+        let is_it = |item: &Item| match &item.transaction {
+            Transaction::Reply(reply) => reply.segment.is_some_and(|s| s.number == segment.number),
+            _ => false,
+        };
+        let at = answer.parts.iter().take(answer.sent).position(is_it)?;
+        answer.parts.remove(at);
+        answer.sent -= 1;
+        // It gets on, so the next wait is short again.
+        *repeats = 0;
+        let more = answer.sent < answer.ready();
+        let next = answer.parts.get(answer.sent).filter(|_| more).cloned();
+        answer.sent += usize::from(next.is_some());
+        let confirmed = Confirmed { alarm: alarm.take(), next, whole: answer.parts.is_empty() };
+        if !confirmed.whole {
+            return Some(confirmed);
+        }
+        entry.state = State::Confirmed;
+        entry.until = now + timers.long;
+        self.expiry.push_back((entry.until, id));
+        Some(confirmed)
+    }
+
     /// The peer has these replies: only the numbers are kept. Returns alarms no longer wanted.
+    ///
+    /// A range says something only about replies that were sent: of numbers in it that were never
+    /// seen nothing is remembered, so a peer that claims too much loses no later request by it.
     pub(super) fn confirm(
         &mut self,
         now: Instant,
@@ -184,8 +319,9 @@ impl Incoming {
                 self.expiry.push_back((until, id));
             }
         };
+        let Some(more) = range.last.0.checked_sub(range.first.0) else { return Vec::new() };
         // A range may be much larger than what we remember, so go over the smaller of the two.
-        if (range.last.0 - range.first.0) as usize > self.entries.len() {
+        if more as usize > self.entries.len() {
             for (id, entry) in
                 self.entries.iter_mut().filter(|(id, _)| (range.first..=range.last).contains(id))
             {
@@ -248,11 +384,18 @@ impl Entry {
     }
 }
 
-/// The parameters, if the request is a gateway's start: ServiceChange Restart on ROOT.
+/// The parameters, if the request is a gateway's start: ServiceChange Restart on ROOT after a boot, or that
+/// registers. Without either a controller takes a gateway back into service, or a retirement is cancelled.
 fn registration(actions: &[ActionRequest]) -> Option<&ServiceChange> {
     let command = actions.first()?.commands.first()?;
     if command.verb != Verb::ServiceChange || !command.termination().is_root() {
         return None;
     }
-    command.services().filter(|p| p.method == Some(Method::Restart))
+    command.services().filter(|p| p.method == Some(Method::Restart)).filter(|p| {
+        match p.reason.as_ref().and_then(Reason::code) {
+            Some(COLD_BOOT | WARM_BOOT) => true,
+            Some(GRACEFUL_CANCELLED) => false,
+            _ => p.version.is_some() || p.profile.is_some(),
+        }
+    })
 }

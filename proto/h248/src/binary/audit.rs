@@ -4,10 +4,11 @@ use super::ber::{self, Element, Elements, SEQUENCE, Writer, cons, prim};
 use super::media::{MODES, STATES, position};
 use super::names::{self, Space};
 use super::value::write_property;
-use super::{Reader, Result, Unsayable, unsayable};
+use super::{Reader, Result, Unsayable, sdp, unsayable};
 use crate::Error;
 use crate::model::{
-    Audit, AuditItem, AuditToken, ParameterValue, Property, Selector, ServiceState, StreamMode, Value,
+    Audit, AuditItem, AuditToken, ParameterValue, Property, RequestId, Selector, ServiceState, StreamMode,
+    Value,
 };
 
 /// The bits of auditToken in their order.
@@ -136,7 +137,20 @@ fn write_selection(w: &mut Writer, selector: &Selector) -> Result<()> {
 fn write_signal(w: &mut Writer, tag: u8, item: &Selector) -> Result<()> {
     w.nest(tag, |w| {
         w.element(prim(0), &names::number_of(Space::Signal, &item.name)?.0);
-        write_stream_number(w, 1, item)
+        let inside = item.inside.as_deref().unwrap_or_default();
+        for (n, name) in [(1, "Stream"), (2, "SPARequestID")] {
+            let Some(number) = valued(inside, name) else { continue };
+            // `*` is a request number too.
+            let all = n == 2 && plain(number).is_some_and(|v| v.as_str() == "*");
+            let id = plain(number).and_then(Value::as_u64).or(all.then_some(u64::from(u32::MAX)));
+            w.integer(prim(n), id.ok_or_else(|| beyond(number))?.into());
+        }
+        let known = |s: &&Selector| (s.name == *"Stream" || s.name == *"SPARequestID") && s.value.is_some();
+        match inside.iter().find(|s| !known(s)) {
+            Some(other) => Err(beyond(other)),
+            None if item.value.is_some() => Err(beyond(item)),
+            None => Ok(()),
+        }
     })
 }
 
@@ -197,10 +211,10 @@ fn write_stream(w: &mut Writer, parameters: &[&Selector]) -> Result<()> {
     }
     for (n, name) in [(1, "Local"), (2, "Remote")] {
         let Some(descriptor) = find(name) else { continue };
-        if descriptor.inside.as_ref().is_some_and(|inside| !inside.is_empty()) {
-            return Err(beyond(descriptor));
-        }
-        w.nest::<Unsayable>(cons(n), |w| w.nest(cons(1), |_| Ok(())))?;
+        let lines = descriptor.inside.as_deref().unwrap_or_default();
+        w.nest(cons(n), |w| {
+            w.nest(cons(1), |w| lines.iter().try_for_each(|line| sdp::write_selected(w, line)))
+        })?;
     }
     if let Some(statistics) = find("Statistics") {
         let [item] = statistics.inside.as_deref().unwrap_or_default() else { return Err(beyond(statistics)) };
@@ -272,6 +286,11 @@ fn write_state(w: &mut Writer, state: &Selector) -> Result<()> {
 
 /// ContextAttrAuditRequest.
 pub(super) fn write_context_audit(w: &mut Writer, tag: u8, selectors: &[Selector]) -> Result<()> {
+    // What text puts into ContextAttr stands beside the rest here.
+    let inside = |s: &Selector| if s.name == *"ContextAttr" { s.inside.clone() } else { None };
+    let flat: Vec<Selector> =
+        selectors.iter().flat_map(|s| inside(s).unwrap_or_else(|| vec![s.clone()])).collect();
+    let selectors = flat.as_slice();
     w.nest(tag, |w| {
         for (name, field) in CONTEXT {
             if asked(selectors, name).is_some() {
@@ -399,7 +418,11 @@ impl<'a> Reader<'a> {
 
     fn signal_selection(&mut self, fields: &mut Elements<'a>) -> Result<Selector, Error> {
         let item = self.item(fields, 0, Space::Signal)?;
-        self.of_stream(fields, 1, item)
+        let item = self.of_stream(fields, 1, item)?;
+        let Some(id) = self.unsigned(fields, 2, u32::MAX, "a request number")? else { return Ok(item) };
+        let number = equal("SPARequestID", RequestId(id).to_string());
+        let inside = item.inside.into_iter().flatten().chain([number]).collect();
+        Ok(Selector { inside: Some(inside), ..item })
     }
 
     fn media_selection(&mut self, mut fields: Elements<'a>) -> Result<Vec<Selector>, Error> {
@@ -456,8 +479,12 @@ impl<'a> Reader<'a> {
             out.push(with("LocalControl", inside));
         }
         for (n, name) in [(1, "Local"), (2, "Remote")] {
-            if self.take(&mut fields, cons(n))?.is_some() {
-                out.push(named(name));
+            // The number of the property group that may come first has no text form.
+            if let Some(mut descriptor) = self.take(&mut fields, cons(n))? {
+                self.unsigned16(&mut descriptor, 0, "the number of a group")?;
+                let list = self.required(&mut descriptor, cons(1), "properties")?;
+                let lines = self.sdp_selected(list)?;
+                out.push(if lines.is_empty() { named(name) } else { with(name, lines) });
             }
         }
         if let Some(mut statistics) = self.take(&mut fields, cons(3))? {

@@ -190,11 +190,13 @@ pub(super) fn integer(content: &[u8]) -> Option<i128> {
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     out: Vec<u8>,
+    /// The message is of version 1, whose first module asks for more than later ones.
+    pub(super) first_version: bool,
 }
 
 impl Writer {
     pub(super) fn with_capacity(octets: usize) -> Self {
-        Self { out: Vec::with_capacity(octets) }
+        Self { out: Vec::with_capacity(octets), first_version: false }
     }
 
     pub(super) fn finish(self) -> Vec<u8> {

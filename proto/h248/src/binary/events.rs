@@ -28,7 +28,9 @@ pub(super) fn write(w: &mut Writer, tag: u8, events: &Events) -> Result<()> {
 /// EventsDescriptor, or SecondEventsDescriptor, in which nothing is embedded but signals.
 fn write_events(w: &mut Writer, tag: u8, events: &Events, first: bool) -> Result<()> {
     w.nest(tag, |w| {
-        if let Some(RequestId(id)) = events.request_id {
+        // The first module of version 1 wants a number also where there is nothing to number.
+        let id = events.request_id.or(w.first_version.then_some(RequestId(0)));
+        if let Some(RequestId(id)) = id {
             w.integer(prim(0), id.into());
         }
         w.nest(cons(1), |w| events.events.iter().try_for_each(|e| write_requested(w, e, first)))

@@ -20,7 +20,7 @@ pub(super) const MODES: [StreamMode; 5] = [
 pub(super) const STATES: [ServiceState; 3] =
     [ServiceState::Test, ServiceState::OutOfService, ServiceState::InService];
 const BUFFERS: [EventBufferControl; 2] = [EventBufferControl::Off, EventBufferControl::LockStep];
-const MODEMS: [&str; 9] = ["V18", "V22", "V22bis", "V32", "V32bis", "V34", "V90", "V91", "SynchISDN"];
+const MODEMS: [&str; 9] = ["V18", "V22", "V22b", "V32", "V32b", "V34", "V90", "V91", "SynchISDN"];
 const MUXES: [&str; 5] = ["H221", "H223", "H226", "V76", "Nx64Kservice"];
 
 /// Where a value stands in its list.

@@ -68,6 +68,7 @@ pub(crate) fn body<'a>(input: &'a [u8], limits: &'a Limits) -> Result<&'a [u8], 
 /// termination whose name does not fit.
 pub fn print(message: &Message) -> Result<Vec<u8>> {
     let mut w = Writer::with_capacity(512);
+    w.first_version = message.version == 1;
     w.nest(SEQUENCE, |w| {
         if let Some(auth) = &message.auth {
             w.nest::<Unsayable>(cons(0), |w| {

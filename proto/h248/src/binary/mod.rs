@@ -9,8 +9,8 @@
 //! * Terminations have names in the model and up to eight octets on the wire: see `termination`.
 //! * SDP is a list of properties: see `sdp`.
 //!
-//! Left out, because the model has no place for it: nonStandardData of Mux and Modem descriptors;
-//! selections of single properties in Local and Remote; selectLogic.
+//! Left out, because the model has no place for it: nonStandardData of Mux and Modem descriptors; the
+//! number of the property group in an audit of Local or Remote.
 
 mod audit;
 mod ber;
@@ -34,12 +34,12 @@ pub use message::{parse, print};
 use reader::Reader;
 use std::borrow::Cow;
 
-/// Something the binary encoding has no way to say.
+/// Something an encoding, or a version of the protocol, has no way to say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unsayable(Cow<'static, str>);
 
-fn unsayable(what: impl Into<Cow<'static, str>>) -> Unsayable {
+pub(crate) fn unsayable(what: impl Into<Cow<'static, str>>) -> Unsayable {
     Unsayable(what.into())
 }
 

@@ -132,7 +132,7 @@ fn what_cannot_be_said_is_refused() {
         ("Add = a { DigitMap = plan }", "plan"),
         ("Add = a { EventBuffer { 20261126T12000000:g/cause } }", "time"),
         ("Add = a { Modem = X-own }", "X-own"),
-        ("AuditValue = a { Audit { Media { Local { x/y } } } }", "Local"),
+        ("AuditValue = a { Audit { Media { Local {\nx=\n} } } }", "SDP x"),
         ("ServiceChange = ROOT { Services { Method = X-own, Reason = \"900\" } }", "method"),
         (
             "ServiceChange = ROOT { Services { Method = Forced, Reason = \"900\", X-toolong = 1 } }",

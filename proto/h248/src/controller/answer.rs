@@ -1,9 +1,11 @@
 //! The controller's answers to what gateways send: ServiceChange and Notify.
 
-use super::{Controller, Event, Gateway, Inventory, LostReason, Purpose, State};
+use super::gateway::{Gateway, State};
+use super::resync::Arrival;
+use super::{Controller, Event, LostReason};
 use crate::model::{
-    ActionReply, ActionRequest, Audit, Command, CommandReply, ContextId, ErrorDescriptor, Method, ReplyBody,
-    ServiceChange, TerminationId, TransactionId, Verb,
+    ActionReply, ActionRequest, Command, CommandReply, ContextId, ErrorDescriptor, Method, ReplyBody,
+    ServiceChange, TransactionId, Verb,
 };
 use std::time::{Duration, Instant};
 
@@ -37,7 +39,13 @@ impl Controller {
         if let Some(g) = self.gateways.get_mut(gateway) {
             g.association.reply(now, id, ReplyBody::Actions(replies));
         }
-        self.clear(now, gateway);
+        // Behind the answer: a gateway takes nothing before it.
+        let arrived = self.gateways.get_mut(gateway).and_then(|g| g.arrived.take());
+        if let Some(arrival) = arrived {
+            self.settle(now, gateway, arrival, true);
+        } else if std::mem::take(&mut self.stranger) {
+            self.spoke(now, gateway);
+        }
     }
 
     fn execute(
@@ -60,6 +68,7 @@ impl Controller {
             }
             // RFC 3525 §11.2: ServiceChange on ROOT comes before everything else.
             _ if !registered => {
+                self.stranger = true;
                 Err(ErrorDescriptor::new(504, "not registered: ServiceChange on ROOT comes first"))
             }
             (Verb::ServiceChange, Some(parameters)) => {
@@ -86,43 +95,70 @@ impl Controller {
         let Some(method) = &parameters.method else {
             return Err(ErrorDescriptor::new(442, "ServiceChange without Method"));
         };
-        // Reason 918 takes an earlier Graceful back, with Restart or with Graceful; it is no registration.
-        let cancel = parameters.reason.as_ref().and_then(crate::Reason::code) == Some(918);
-        let serves = self.gateways.get(gateway).is_some_and(|g| g.state.serves());
-        match method {
-            Method::Restart if cancel && serves => {
-                self.drains(gateway, parameters, true);
+        let reason = parameters.reason.as_ref().and_then(crate::Reason::code);
+        let here = self.gateways.get(gateway).is_some_and(Gateway::serves);
+        match (method, reason) {
+            // Takes an earlier Graceful back (918).
+            (Method::Restart | Method::Graceful, Some(918)) if here => {
+                self.stays(now, gateway);
                 Ok(None)
             }
+            // Its packages or capabilities have changed (916, 917), nothing else.
+            (_, Some(916 | 917)) if here => {
+                if let Some(g) = self.gateways.get_mut(gateway) {
+                    g.ask_properties(now);
+                }
+                Ok(None)
+            }
+            _ => self.root_changes_service(now, gateway, method, parameters),
+        }
+    }
+
+    fn root_changes_service(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        method: &Method,
+        parameters: &ServiceChange,
+    ) -> Result<Option<crate::Descriptor>, ErrorDescriptor> {
+        match method {
             Method::Restart | Method::Failover | Method::HandOff | Method::Disconnected => {
                 self.registers(now, gateway, method, parameters).map(|answer| Some(answer.into()))
             }
             Method::Forced => {
-                self.lose(gateway, LostReason::Forced);
+                self.lose(now, gateway, LostReason::Forced);
                 Ok(None)
             }
             Method::Graceful => {
-                if !serves {
+                let Some(g) = self.gateways.get_mut(gateway).filter(|g| g.serves()) else {
                     return Err(ErrorDescriptor::new(504, "not registered"));
+                };
+                // One that is being settled is draining when that is done.
+                g.draining = true;
+                if g.state == State::Registered {
+                    g.enter(now, State::Draining);
                 }
-                self.drains(gateway, parameters, cancel);
+                let delay = parameters.delay.filter(|s| *s > 0).map(|s| Duration::from_secs(s.into()));
+                self.events.push_back(Event::Draining { gateway: g.name.clone(), delay });
                 Ok(None)
             }
             Method::Other(name) => Err(ErrorDescriptor::new(501, format!("method {name} is not known here"))),
         }
     }
 
-    /// The gateway will end its service, or will not after all.
-    fn drains(&mut self, gateway: &str, parameters: &ServiceChange, cancel: bool) {
+    /// It does not leave after all.
+    fn stays(&mut self, now: Instant, gateway: &str) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
-        g.state = if cancel { State::Registered } else { State::Draining };
-        let (gateway, profile, version) = (g.name.clone(), g.profile.clone(), g.association.version());
-        self.events.push_back(if cancel {
-            Event::Registered { gateway, profile, version, kept: true }
-        } else {
-            let delay = parameters.delay.map(|s| Duration::from_secs(s.into()));
-            Event::Draining { gateway, delay }
-        });
+        g.draining = false;
+        if g.state == State::Draining {
+            g.enter(now, State::Registered);
+            self.events.push_back(Event::Registered {
+                gateway: g.name.clone(),
+                profile: g.profile.clone(),
+                version: g.association.version(),
+                kept: true,
+            });
+        }
     }
 
     /// A registration: agree on version and profile, or say plainly why not.
@@ -144,46 +180,48 @@ impl Controller {
                 ..ServiceChange::default()
             });
         }
-        if let Some(error) = self.objection(parameters) {
+        if let Some(error) = self.objection(gateway, parameters) {
             self.events.push_back(Event::Refused { gateway: name, error: error.clone() });
+            if let Some(g) = self.gateways.get_mut(gateway) {
+                g.turned_away = true;
+                g.heartbeat_at = g.heartbeat_at.filter(|_| g.serves());
+            }
             return Err(error);
         }
         // A restart while registered: what the gateway had is gone.
         if *method == Method::Restart {
-            self.lose(gateway, LostReason::Restarted);
+            self.lose(now, gateway, LostReason::Restarted);
         }
         let Some(g) = self.gateways.get_mut(gateway) else {
             return Err(ErrorDescriptor::new(504, "unknown gateway"));
         };
-        let kept = *method != Method::Restart;
         if let Some(offered) = parameters.version {
             g.association.set_version(offered.min(VERSION));
         }
         g.profile = parameters.profile.clone().or_else(|| g.profile.take());
         g.address = parameters.address.clone();
-        g.heartbeat_at = Some(now + self.config.heartbeat);
-        g.heartbeat_out = false;
+        g.packages.clear();
+        g.draining = false;
+        g.turned_away = false;
         if g.state == State::Away {
-            g.inventory = Inventory::default();
+            g.forget();
         }
-        let clear = std::mem::take(&mut g.stale) && kept;
-        g.state = if clear { State::Clearing } else { State::Registered };
-        let version = g.association.version();
-        let answer = ServiceChange {
+        g.enter(now, State::Settling);
+        g.arrived = Some(match method {
+            Method::Restart => Arrival::New,
+            Method::Disconnected => Arrival::Back,
+            _ => Arrival::Inherited,
+        });
+        Ok(ServiceChange {
             profile: parameters.profile.clone(),
-            version: Some(version),
+            version: Some(g.association.version()),
             timestamp,
             ..ServiceChange::default()
-        };
-        if !clear {
-            let profile = g.profile.clone();
-            self.events.push_back(Event::Registered { gateway: name, profile, version, kept });
-        }
-        Ok(answer)
+        })
     }
 
     /// Why a gateway cannot register, if so.
-    fn objection(&self, parameters: &ServiceChange) -> Option<ErrorDescriptor> {
+    fn objection(&self, gateway: &str, parameters: &ServiceChange) -> Option<ErrorDescriptor> {
         let lowest = self.config.lowest_version;
         if let Some(offered) = parameters.version.filter(|v| *v < lowest || *v == 0) {
             let text =
@@ -191,7 +229,8 @@ impl Controller {
             return Some(ErrorDescriptor::new(406, text));
         }
         let offered = parameters.profile.as_ref()?;
-        let accepted = &self.config.profiles;
+        let own = self.gateways.get(gateway).and_then(|g| g.config.profiles.as_ref());
+        let accepted = own.unwrap_or(&self.config.profiles);
         if accepted.is_empty() || accepted.contains(offered) {
             return None;
         }
@@ -229,11 +268,22 @@ impl Controller {
     ) -> Result<(), ErrorDescriptor> {
         let Some(g) = self.gateways.get_mut(gateway) else { return Ok(()) };
         let Some(observed) = command.observed_events() else { return Ok(()) };
+        let hangs = observed.events.iter().any(|e| e.name == "hangterm/thb");
+        let ended = observed.events.iter().any(|e| e.name == "g/cause" || e.name == "adid/ipstop");
         for termination in &command.terminations {
-            let asks = observed.events.iter().any(|e| e.name == "hangterm/thb");
-            if asks && !g.inventory.holds(context, termination) {
-                subtract(g, now, context, termination);
-                return Err(ErrorDescriptor::new(430, format!("{termination} is not known here")));
+            let strange = !termination.is_root() && !g.inventory.holds(context, termination);
+            if strange && !g.creates() {
+                let graced = g.grace_until.is_some_and(|until| now < until);
+                if !graced {
+                    g.subtract(now, context, std::slice::from_ref(termination));
+                    return Err(ErrorDescriptor::new(430, format!("{termination} is not known here")));
+                }
+                // Left by another controller. While it may come back the termination may stay, but not
+                // when its media has ended.
+                if ended && !hangs {
+                    g.subtract(now, context, std::slice::from_ref(termination));
+                }
+                continue;
             }
             self.events.push_back(Event::Notify {
                 gateway: g.name.clone(),
@@ -244,25 +294,4 @@ impl Controller {
         }
         Ok(())
     }
-
-    /// A gateway that was given up came back with its contexts: they belong to nobody. New ones are
-    /// not made until they are gone, lest a late subtraction takes them too.
-    fn clear(&mut self, now: Instant, gateway: &str) {
-        if let Some(g) = self.gateways.get_mut(gateway)
-            && g.state == State::Clearing
-            && !g.purposes.values().any(|p| matches!(p, Purpose::Clearing))
-        {
-            let id = subtract(g, now, ContextId::All, &TerminationId::ALL);
-            g.purposes.insert(id, Purpose::Clearing);
-        }
-    }
-}
-
-/// Takes away what nobody uses, without statistics.
-fn subtract(g: &mut Gateway, now: Instant, context: ContextId, termination: &TerminationId) -> TransactionId {
-    let mut command = Command::subtract(termination.clone()).with(Audit::default());
-    command.wildcard_response = termination.has_all();
-    let id = g.association.request(now, vec![ActionRequest::new(context, vec![command])]);
-    g.purposes.insert(id, Purpose::Own);
-    id
 }

@@ -5,22 +5,33 @@
 //! Notify that a termination may hang (H.248.36) is answered from what was added and subtracted
 //! through here; an unknown termination is refused and subtracted.
 //!
+//! What a gateway has and what is known of it here are brought together whenever either side may have
+//! lost something (`resync`).
+//!
 //! Not here: which gateway a call uses, what is in its contexts (`rules/border`), sockets.
 
 mod answer;
+mod event;
+mod gateway;
 mod inventory;
+mod resync;
+mod status;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use crate::association::{self, Association, Failure, Transport};
+pub use event::{Event, LostReason, RequestError};
+pub use status::{Condition, GatewayStatus, Refusal};
+
+use crate::association::{self, Failure, Transport};
 use crate::model::{
-    ActionReply, ActionRequest, Audit, Command, ContextId, ErrorDescriptor, MId, Message, Method,
-    ObservedEvents, Profile, Reason, ReplyBody, ServiceChange, ServiceChangeAddress, TerminationId,
-    TimeStamp, TransactionId,
+    ActionRequest, Command, ContextId, ErrorDescriptor, MId, Message, Method, PackageVersion, Profile,
+    ReplyBody, ServiceChange, ServiceChangeAddress, TerminationId, TimeStamp, TransactionId,
 };
 use carnet_wire::Random;
-use inventory::Inventory;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use gateway::{Gateway, Purpose, State};
+use resync::Arrival;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -43,6 +54,11 @@ pub struct Config {
     pub heartbeat: Duration,
     /// A gateway silent for so long is lost.
     pub lost_after: Duration,
+    /// The contexts of a gateway on the network are audited so often; none leaves it to doubts.
+    pub audit: Option<Duration>,
+    /// Contexts that a gateway brings from another controller are left alone for so long; zero
+    /// subtracts them at once.
+    pub grace: Duration,
     /// If set, registrations are turned away to this controller.
     pub redirect: Option<MId>,
 }
@@ -57,6 +73,8 @@ impl Config {
             lowest_version: 1,
             heartbeat: Duration::from_secs(2),
             lost_after: Duration::from_secs(6),
+            audit: Some(Duration::from_secs(300)),
+            grace: Duration::from_secs(60),
             redirect: None,
         }
     }
@@ -64,6 +82,7 @@ impl Config {
 
 /// One gateway that may register.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct GatewayConfig {
     /// What we call it.
     pub name: GatewayName,
@@ -71,189 +90,29 @@ pub struct GatewayConfig {
     pub mid: MId,
     /// How the transaction layer behaves.
     pub association: association::Config,
+    /// Profiles it may name, if not those of all gateways; empty is any.
+    pub profiles: Option<Vec<Profile>>,
+    /// Packages it must have, in these versions or higher, besides what its profile asks for. One that
+    /// does not tell its packages is believed to have them.
+    pub needs: Vec<PackageVersion>,
 }
 
 impl GatewayConfig {
     /// A gateway over a transport, with default times and limits.
     pub fn new(name: impl Into<GatewayName>, mid: MId, transport: Transport) -> Self {
-        Self { name: name.into(), mid, association: association::Config::new(transport) }
+        Self {
+            name: name.into(),
+            mid,
+            association: association::Config::new(transport),
+            profiles: None,
+            needs: Vec::new(),
+        }
     }
 }
 
 /// Numbers a request across all gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestNumber(pub u64);
-
-/// Why a request did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The gateway said no, to all of it or to a part.
-    #[error("the gateway refused: {error}")]
-    Refused {
-        /// The first error in the reply.
-        error: ErrorDescriptor,
-        /// What was answered, action by action; what succeeded before the error stands.
-        actions: Vec<ActionReply>,
-    },
-    /// No answer; it may or may not have been done.
-    #[error("{0}")]
-    Failed(Failure),
-    /// The gateway was lost meanwhile, and with it the context.
-    #[error("the gateway was lost")]
-    Lost,
-    /// No gateway of that name is registered; nothing was sent.
-    #[error("the gateway is not registered")]
-    NotRegistered,
-}
-
-impl RequestError {
-    /// Whether another gateway, or this one later, may well succeed: it is full, busy or away.
-    pub fn is_capacity(&self) -> bool {
-        match self {
-            // H.248.8: no more contexts, terminations, resources, bandwidth; busy; not ready.
-            Self::Refused { error, .. } => {
-                matches!(error.code, 412 | 432 | 434 | 502 | 503 | 510 | 511 | 526 | 529 | 530)
-            }
-            Self::Failed(_) | Self::Lost | Self::NotRegistered => true,
-        }
-    }
-}
-
-/// Why a gateway is no longer there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LostReason {
-    /// It answered nothing.
-    Silent,
-    /// It registered anew; what it had is gone.
-    Restarted,
-    /// It took itself out of service.
-    Forced,
-    /// It was handed to another controller.
-    HandedOff,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A gateway is at our service.
-    Registered {
-        /// Which.
-        gateway: GatewayName,
-        /// The profile it speaks.
-        profile: Option<Profile>,
-        /// The negotiated protocol version.
-        version: u8,
-        /// Its contexts are still there: it had only lost touch or changed controllers. A gateway that
-        /// was given up as lost is cleared before this event, so then they are not.
-        kept: bool,
-    },
-    /// A gateway was turned away; it got the same words.
-    Refused {
-        /// Which.
-        gateway: GatewayName,
-        /// Why.
-        error: ErrorDescriptor,
-    },
-    /// A gateway and its contexts are gone. Requests without an answer fail.
-    Lost {
-        /// Which.
-        gateway: GatewayName,
-        /// Why.
-        reason: LostReason,
-    },
-    /// A gateway takes no new contexts and ends when it is empty or the time is over.
-    Draining {
-        /// Which.
-        gateway: GatewayName,
-        /// Until when; none means until it is empty.
-        delay: Option<Duration>,
-    },
-    /// The answer to a request.
-    Reply {
-        /// As returned by [`Controller::request`].
-        request: RequestNumber,
-        /// Who was asked.
-        gateway: GatewayName,
-        /// The answer.
-        result: Result<Vec<ActionReply>, RequestError>,
-    },
-    /// Events happened on a termination; already answered.
-    Notify {
-        /// Where.
-        gateway: GatewayName,
-        /// In which context.
-        context: ContextId,
-        /// On which termination.
-        termination: TerminationId,
-        /// What.
-        observed: ObservedEvents,
-    },
-    /// Terminations change service; already answered.
-    ServiceChanged {
-        /// Where.
-        gateway: GatewayName,
-        /// In which context.
-        context: ContextId,
-        /// Which, perhaps with wildcards.
-        termination: TerminationId,
-        /// How.
-        method: Method,
-        /// Why.
-        reason: Option<Reason>,
-    },
-    /// A gateway could not read a message of ours.
-    MessageError {
-        /// Which.
-        gateway: GatewayName,
-        /// What it says.
-        error: ErrorDescriptor,
-    },
-}
-
-/// What one of our requests is for.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    User(RequestNumber),
-    Heartbeat,
-    /// Subtracts what a returning gateway still has of before.
-    Clearing,
-    /// Our own cleaning up or hand-off: the answer matters to nobody.
-    Own,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Away,
-    /// Registered, but what it still has of before is not subtracted yet.
-    Clearing,
-    Registered,
-    Draining,
-}
-
-impl State {
-    /// Whether our user may ask it.
-    fn serves(self) -> bool {
-        matches!(self, Self::Registered | Self::Draining)
-    }
-}
-
-struct Gateway {
-    name: GatewayName,
-    mid: MId,
-    association: Association,
-    state: State,
-    profile: Option<Profile>,
-    address: Option<ServiceChangeAddress>,
-    purposes: HashMap<TransactionId, Purpose>,
-    heartbeat_at: Option<Instant>,
-    heartbeat_out: bool,
-    inventory: Inventory,
-    /// It was lost while it may have had contexts: when it comes back with them they are cleared.
-    stale: bool,
-}
 
 /// The controller's side for any number of gateways.
 pub struct Controller {
@@ -262,6 +121,8 @@ pub struct Controller {
     events: VecDeque<Event>,
     refusals: VecDeque<(GatewayName, Message)>,
     next_request: u64,
+    /// One that is not registered has sent what only registered ones may.
+    stranger: bool,
     start: (Instant, SystemTime),
 }
 
@@ -269,28 +130,15 @@ impl Controller {
     /// A controller to which nobody has registered yet. `now` and `wall` are the same moment on the
     /// two clocks.
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
-        let gateways = config.gateways.iter().map(|g| {
-            let gateway = Gateway {
-                name: g.name.clone(),
-                mid: g.mid.clone(),
-                association: Association::new(g.association.clone(), config.mid.clone(), rng),
-                state: State::Away,
-                profile: None,
-                address: None,
-                purposes: HashMap::new(),
-                heartbeat_at: None,
-                heartbeat_out: false,
-                inventory: Inventory::default(),
-                stale: false,
-            };
-            (g.name.clone(), gateway)
-        });
+        let mut gateway = |g: &GatewayConfig| (g.name.clone(), Gateway::new(g, &config.mid, rng, now));
+        let gateways: BTreeMap<_, _> = config.gateways.iter().map(&mut gateway).collect();
         Self {
-            gateways: gateways.collect(),
+            gateways,
             config,
             events: VecDeque::new(),
             refusals: VecDeque::new(),
             next_request: 1,
+            stranger: false,
             start: (now, wall),
         }
     }
@@ -298,17 +146,36 @@ impl Controller {
     /// Our name for the gateway that calls itself so: for drivers that find the sender of a datagram
     /// by what it says.
     pub fn gateway_of(&self, mid: &MId) -> Option<&GatewayName> {
-        self.gateways.values().find(|g| same_peer(&g.mid, mid)).map(|g| &g.name)
+        self.gateways.values().find(|g| same_peer(&g.config.mid, mid)).map(|g| &g.name)
     }
 
     /// Gateways that take new contexts, in the order of their names.
     pub fn available(&self) -> impl Iterator<Item = &GatewayName> {
-        self.gateways.values().filter(|g| g.state == State::Registered).map(|g| &g.name)
+        self.gateways.values().filter(|g| g.takes_new()).map(|g| &g.name)
     }
 
-    /// Whether the gateway can be asked.
+    /// Whether the gateway can be asked about contexts that it has.
     pub fn is_registered(&self, gateway: &str) -> bool {
-        self.gateways.get(gateway).is_some_and(|g| g.state.serves())
+        self.gateways.get(gateway).is_some_and(Gateway::serves)
+    }
+
+    /// Whether the gateway has a package; one that did not tell is believed to have it.
+    pub fn supports(&self, gateway: &str, package: &str) -> bool {
+        let Some(g) = self.gateways.get(gateway) else { return false };
+        g.packages.is_empty() || g.packages.iter().any(|p| p.name == package)
+    }
+
+    /// What the gateway has in use: contexts, requests without an answer, and the most contexts it can
+    /// have, if it told.
+    pub fn usage(&self, gateway: &str) -> Option<(usize, usize, Option<u64>)> {
+        let g = self.gateways.get(gateway)?;
+        Some((g.inventory.contexts(), g.requests.len(), g.most_contexts))
+    }
+
+    /// Registrations are turned away to another controller from now on, or not any more
+    /// (RFC 3525 §11.2).
+    pub fn set_redirect(&mut self, to: Option<MId>) {
+        self.config.redirect = to;
     }
 
     /// Where the gateway wants requests sent, if not where its messages come from
@@ -326,10 +193,16 @@ impl Controller {
     pub fn request(&mut self, now: Instant, gateway: &str, actions: Vec<ActionRequest>) -> RequestNumber {
         let number = RequestNumber(self.next_request);
         self.next_request += 1;
-        match self.gateways.get_mut(gateway).filter(|g| g.state.serves()) {
+        let creates = actions.iter().any(|a| a.context == ContextId::Choose);
+        // A gateway that is being settled must not meet what is added meanwhile.
+        let asks = |g: &&mut Gateway| match g.state {
+            State::Registered | State::Draining => true,
+            State::Settling | State::Unsuited => !creates,
+            State::Away => false,
+        };
+        match self.gateways.get_mut(gateway).filter(asks) {
             Some(g) => {
-                let id = g.association.request(now, actions);
-                g.purposes.insert(id, Purpose::User(number));
+                g.ask(now, Purpose::User(number), actions);
                 self.drain(now, gateway);
             }
             None => self.events.push_back(Event::Reply {
@@ -343,22 +216,21 @@ impl Controller {
 
     /// Moves a gateway to another controller (RFC 3525 §11.4). Its contexts live on there.
     pub fn hand_off(&mut self, now: Instant, gateway: &str, to: MId) {
-        let Some(g) = self.gateways.get_mut(gateway).filter(|g| g.state != State::Away) else { return };
+        let Some(g) = self.gateways.get_mut(gateway).filter(|g| g.serves()) else { return };
         let parameters =
             ServiceChange { mgc_id_to_try: Some(to), ..ServiceChange::new(Method::HandOff, 903) };
         let command = Command::service_change(TerminationId::ROOT, parameters);
-        let id = g.association.request(now, vec![ActionRequest::new(ContextId::Null, vec![command])]);
-        g.purposes.insert(id, Purpose::Own);
-        g.state = State::Away;
+        g.ask(now, Purpose::Own, vec![ActionRequest::new(ContextId::Null, vec![command])]);
+        g.enter(now, State::Away);
         g.heartbeat_at = None;
-        g.inventory = Inventory::default();
+        g.forget();
         self.events.push_back(Event::Lost { gateway: g.name.clone(), reason: LostReason::HandedOff });
     }
 
     /// Takes a message of a gateway.
     pub fn handle_message(&mut self, now: Instant, gateway: &str, message: Message) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
-        if !same_peer(&g.mid, &message.mid) {
+        if !same_peer(&g.config.mid, &message.mid) {
             // H.248.8: command received from an unauthorized entity.
             let error = ErrorDescriptor::new(504, format!("{} is not known here", message.mid));
             let refusal = Message::error(message.version, self.config.mid.clone(), error);
@@ -402,7 +274,8 @@ impl Controller {
 
     /// When [`Controller::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.gateways.values().flat_map(|g| [g.heartbeat_at, g.association.poll_timeout()]).flatten().min()
+        let each = |g: &Gateway| [g.heartbeat_at, g.audit_at, g.association.poll_timeout()];
+        self.gateways.values().flat_map(each).flatten().min()
     }
 
     /// Does what is due.
@@ -411,57 +284,26 @@ impl Controller {
         for name in names {
             if let Some(g) = self.gateways.get_mut(&name) {
                 g.association.handle_timeout(now);
-                if g.heartbeat_at.is_some_and(|at| at <= now) {
-                    self.beat(now, &name);
-                }
+            }
+            self.drain(now, &name);
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if self.gateways.get(&name).is_some_and(|g| due(g.heartbeat_at)) {
+                self.beat(now, &name);
+            }
+            if self.gateways.get(&name).is_some_and(|g| due(g.audit_at)) {
+                self.audit_due(now, &name);
             }
             self.drain(now, &name);
         }
     }
 
-    /// Sends a heartbeat if the gateway was silent, gives it up if it was silent for too long.
-    fn beat(&mut self, now: Instant, gateway: &str) {
+    /// Tells the user of requests that will have no answer.
+    fn fail_requests(&mut self, gateway: &str) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
-        let silent = g.association.last_heard().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        // A gateway in this process that says nothing is slow: its end would be told.
-        let can_be_lost = g.association.transport() != association::Transport::Channel;
-        if can_be_lost && silent >= self.config.lost_after {
-            self.lose(gateway, LostReason::Silent);
-            return;
-        }
-        let mut next = self.config.heartbeat.saturating_sub(silent);
-        if next.is_zero() {
-            next = match self.config.lost_after.saturating_sub(silent) {
-                Duration::ZERO => self.config.heartbeat,
-                left => self.config.heartbeat.min(left),
-            };
-            if !g.heartbeat_out {
-                g.heartbeat_out = true;
-                let audit = Command::audit_value(TerminationId::ROOT, Audit::default());
-                let id = g.association.request(now, vec![ActionRequest::new(ContextId::Null, vec![audit])]);
-                g.purposes.insert(id, Purpose::Heartbeat);
-            }
-        }
-        g.heartbeat_at = Some(now + next);
-    }
-
-    fn lose(&mut self, gateway: &str, reason: LostReason) {
-        let Some(g) = self.gateways.get_mut(gateway) else { return };
-        if g.state == State::Away {
-            return;
-        }
-        g.state = State::Away;
-        g.heartbeat_at = None;
-        g.heartbeat_out = false;
-        g.stale = reason == LostReason::Silent;
-        g.inventory = Inventory::default();
-        // What the gateway asked must still be answered, so the association itself stays.
-        g.association.fail_requests();
-        self.events.push_back(Event::Lost { gateway: g.name.clone(), reason });
-        let mut ids: Vec<_> = g.purposes.drain().collect();
+        let mut ids: Vec<_> = g.requests.drain().collect();
         ids.sort_unstable_by_key(|(id, _)| *id);
-        for (_, purpose) in ids {
-            if let Purpose::User(request) = purpose {
+        for (_, lost) in ids {
+            if let Purpose::User(request) = lost.purpose {
                 let result = Err(RequestError::Lost);
                 self.events.push_back(Event::Reply { request, gateway: g.name.clone(), result });
             }
@@ -473,10 +315,11 @@ impl Controller {
         while let Some(event) = self.gateways.get_mut(gateway).and_then(|g| g.association.poll_event()) {
             match event {
                 association::Event::Request { id, actions } => self.answer(now, gateway, id, &actions),
-                association::Event::Reply { id, body } => self.replied(gateway, id, Ok(body)),
-                association::Event::Failed { id, reason } => self.replied(gateway, id, Err(reason)),
-                association::Event::PeerLost => self.lose(gateway, LostReason::Silent),
+                association::Event::Reply { id, body } => self.replied(now, gateway, id, Ok(body)),
+                association::Event::Failed { id, reason } => self.replied(now, gateway, id, Err(reason)),
+                association::Event::PeerLost => self.lose(now, gateway, LostReason::Silent),
                 association::Event::MessageError { error } => {
+                    self.estranged(now, gateway, &error);
                     if let Some(g) = self.gateways.get(gateway) {
                         self.events.push_back(Event::MessageError { gateway: g.name.clone(), error });
                     }
@@ -487,41 +330,96 @@ impl Controller {
         }
     }
 
-    fn replied(&mut self, gateway: &str, id: TransactionId, answer: Result<ReplyBody, Failure>) {
+    fn replied(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        id: TransactionId,
+        answer: Result<ReplyBody, Failure>,
+    ) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
-        let Some(purpose) = g.purposes.remove(&id) else { return };
-        if let Ok(body) = &answer {
-            g.inventory.learn(body);
-        }
-        match purpose {
-            Purpose::Heartbeat => g.heartbeat_out = false,
-            Purpose::Own => {}
-            // Also when it failed: there may be nothing to subtract, and a silent gateway is lost anyway.
-            Purpose::Clearing if g.state == State::Clearing => {
-                g.state = State::Registered;
-                g.inventory = Inventory::default();
-                self.events.push_back(Event::Registered {
-                    gateway: g.name.clone(),
-                    profile: g.profile.clone(),
-                    version: g.association.version(),
-                    kept: false,
-                });
+        let Some(request) = g.answered(now, id) else { return };
+        let mut lost = BTreeSet::new();
+        let mut foreign = None;
+        match &answer {
+            Ok(body) => {
+                lost = g.inventory.learn(body);
+                if let Some(error) = body.first_error() {
+                    g.refused(now, error);
+                    foreign = estrangement(request.purpose, body).cloned();
+                }
             }
-            Purpose::Clearing => {}
-            Purpose::User(request) => {
-                let result = match answer {
-                    Err(failure) => Err(RequestError::Failed(failure)),
-                    Ok(body) => match (body.first_error().cloned(), body) {
-                        (None, ReplyBody::Actions(actions)) => Ok(actions),
-                        (Some(error), ReplyBody::Actions(actions)) => {
-                            Err(RequestError::Refused { error, actions })
-                        }
-                        (_, ReplyBody::Error(error)) => {
-                            Err(RequestError::Refused { error, actions: Vec::new() })
-                        }
-                    },
-                };
-                self.events.push_back(Event::Reply { request, gateway: g.name.clone(), result });
+            // It was never sent.
+            Err(Failure::TooMany) => {}
+            // Whether it was done is not known.
+            Err(_) => {
+                if request.creates || request.purpose == Purpose::Stray {
+                    g.doubt(now);
+                }
+            }
+        }
+        if !lost.is_empty() {
+            g.doubt(now);
+        }
+        g.came_to_an_end(now, id);
+        self.lost_contexts(gateway, lost);
+        match foreign {
+            Some(error) => {
+                self.estranged(now, gateway, &error);
+                self.put_off(now, gateway, request.purpose);
+            }
+            None => self.told(now, gateway, request.purpose, answer.as_ref()),
+        }
+        if let Purpose::User(request) = request.purpose {
+            let result = match answer {
+                Err(failure) => Err(RequestError::Failed(failure)),
+                Ok(body) => match (body.first_error().cloned(), body) {
+                    (None, ReplyBody::Actions(actions)) => Ok(actions),
+                    (Some(error), ReplyBody::Actions(actions)) => {
+                        Err(RequestError::Refused { error, actions })
+                    }
+                    (_, ReplyBody::Error(error)) => Err(RequestError::Refused { error, actions: Vec::new() }),
+                },
+            };
+            self.events.push_back(Event::Reply { request, gateway: gateway.into(), result });
+        }
+    }
+
+    /// The answer to a request of our own.
+    fn told(&mut self, now: Instant, gateway: &str, purpose: Purpose, answer: Result<&ReplyBody, &Failure>) {
+        let Some(g) = self.gateways.get_mut(gateway) else { return };
+        let (settlings, body) = (g.settlings, answer.ok());
+        match purpose {
+            Purpose::Heartbeat if body.is_some() && g.estranged.take().is_some() => {
+                self.settle_again(now, gateway);
+            }
+            // It takes us for its controller, and what it has is nobody's.
+            Purpose::Probe if body.is_some() && g.state == State::Away => {
+                self.settle(now, gateway, Arrival::Back, true);
+            }
+            Purpose::Properties(of) if of == settlings => self.properties_told(now, gateway, body),
+            Purpose::Sweep(of) if of == settlings => match answer {
+                Ok(body) => self.swept(now, gateway, body),
+                // What it still has is not known, so it cannot be used.
+                Err(_) => self.lose(now, gateway, LostReason::Silent),
+            },
+            Purpose::Page(of) if of == settlings => {
+                self.page_told(now, gateway, answer.map_err(|failure| *failure));
+            }
+            Purpose::Stray => g.subtract_strays(now),
+            // It was to go to another controller and would not.
+            Purpose::Own if body.is_some_and(|b| b.first_error().is_some()) => self.spoke(now, gateway),
+            _ => {}
+        }
+    }
+
+    /// A request of our own was refused because the gateway is not ours: it comes again later.
+    fn put_off(&mut self, now: Instant, gateway: &str, purpose: Purpose) {
+        let Some(g) = self.gateways.get_mut(gateway) else { return };
+        if matches!(purpose, Purpose::Page(_)) {
+            g.resync = None;
+            if g.settling.is_none() {
+                g.doubt(now);
             }
         }
     }
@@ -530,6 +428,15 @@ impl Controller {
         let (start, wall) = self.start;
         TimeStamp::from_system_time(wall + now.saturating_duration_since(start))
     }
+}
+
+/// The error by which a gateway says that it is not ours: before its own ServiceChange is answered
+/// (505), or because another controls it (504, which also has other meanings inside a command).
+fn estrangement(purpose: Purpose, body: &ReplyBody) -> Option<&ErrorDescriptor> {
+    let error = body.first_error()?;
+    let whole = matches!(body, ReplyBody::Error(_));
+    let ours = whole || !matches!(purpose, Purpose::User(_));
+    (error.code == 505 || (error.code == 504 && ours)).then_some(error)
 }
 
 /// The same sender: a port left out says nothing.

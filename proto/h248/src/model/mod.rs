@@ -12,6 +12,7 @@ mod names;
 mod secret;
 mod service;
 pub(crate) mod value;
+mod version;
 
 pub use command::{Command, CommandReply, Descriptor, Verb};
 pub use events::{
@@ -28,6 +29,7 @@ pub use service::{
     Selector, ServiceChange, ServiceChangeAddress,
 };
 pub use value::{ParameterValue, Property, Secret, Value};
+pub use version::Newer;
 
 /// A message (RFC 3525 §8.1).
 #[derive(Debug, Clone, PartialEq, Eq)]

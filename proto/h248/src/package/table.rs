@@ -142,7 +142,13 @@ pub const PACKAGES: &[Package] = &[
         ],
     },
     // H.248.57. Nothing of it matters to TCP; the profiles want it named.
-    Package { name: "rtcph", id: 0x00b5, version: 1, extends: None, items: &[] },
+    Package {
+        name: "rtcph",
+        id: 0x00b5,
+        version: 1,
+        extends: None,
+        items: &[item(StreamProperty, "rsb", 1, Boolean, Recalled)],
+    },
     // H.248.43. Names as dissectors have them, numbers recalled.
     Package {
         name: "gm",
@@ -227,8 +233,27 @@ pub const PACKAGES: &[Package] = &[
         extends: None,
         items: &[item(StreamProperty, "realm", 1, Text, Standard)],
     },
-    // H.248.41. Its items are not known.
-    Package { name: "ipra", id: 0x00e0, version: 1, extends: Some("ipdc"), items: &[] },
+    // H.248.41. The available realms as a list, and the event that they changed with those that came
+    // and those that went; what there is comes from TS 29.334, the names are our choice.
+    Package {
+        name: "ipra",
+        id: 0x00e0,
+        version: 1,
+        extends: Some("ipdc"),
+        items: &[
+            item(TerminationProperty, "ar", 2, Text, Provisional),
+            with(Event, "arc", 1, Provisional, &[par("nar", 1, Text), par("nur", 2, Text)]),
+        ],
+    },
+    // H.248.1 version 3. How many of a regulated event's notifications are sent: `once`, or a number of
+    // percent. The meaning is from vendors, the name is our choice.
+    Package {
+        name: "nb",
+        id: 0x009a,
+        version: 1,
+        extends: None,
+        items: &[item(TerminationProperty, "rate", 1, Text, Provisional)],
+    },
     // H.248.1 version 3. Timers in ms, sizes in octets.
     Package {
         name: "seg",

@@ -28,14 +28,18 @@ impl Former {
 impl Registration {
     /// When the controller has been silent for too long.
     pub(super) fn silent_at(&self) -> Option<Instant> {
-        Some(self.current.as_ref()?.association.last_heard()? + self.config.silence?)
+        let link = self.current.as_ref()?;
+        let longest = if link.beats { self.config.silence? } else { self.config.idle? };
+        Some(link.association.last_heard()? + longest)
     }
 
     /// Waits at random before a round of attempts (RFC 3525 §9.2).
     pub(super) fn wait(&mut self, now: Instant, least: Duration) {
         let share = f64::from(self.rng.u32()) / f64::from(u32::MAX);
         self.state = State::Waiting { until: now + least + self.config.longest_wait.mul_f64(share) };
-        self.current = None;
+        if let Some(link) = self.current.take() {
+            self.rest(link);
+        }
     }
 
     /// A round after a wait: the list in its order (RFC 3525 §11.2, §11.5), and at its end the lost
@@ -78,18 +82,44 @@ impl Registration {
             timestamp: Some(TimeStamp::from_system_time(wall + now.saturating_duration_since(start))),
             ..ServiceChange::new(method.clone(), reason)
         };
-        let mut association =
-            Association::new(self.config.association.clone(), self.config.mid.clone(), &mut self.rng);
-        association.set_version(self.config.version);
-        let request = association.request(now, on_root(parameters));
-        self.current = Some(Link { number: self.next_number, controller, association });
-        self.next_number += 1;
+        let mut link = self.link_to(controller);
+        link.association.set_version(self.config.version);
+        let request = link.association.request(now, on_root(parameters));
+        self.current = Some(link);
         self.state = State::Trying { request, method, candidate, until: now + self.config.attempt };
+    }
+
+    /// The association with a controller that we spoke to before goes on: what it asked then may come
+    /// again, late, and must not be executed twice (RFC 3525 §D.1.2).
+    fn link_to(&mut self, controller: MId) -> Link {
+        let known = |l: &Link| same_peer(&l.controller, &controller);
+        if let Some(at) = self.resting.iter().position(known) {
+            return Link { controller, beats: false, ..self.resting.remove(at) };
+        }
+        if let Some(at) = self.former.iter().position(|f| known(&f.link)) {
+            return Link { controller, beats: false, ..self.former.remove(at).link };
+        }
+        let association =
+            Association::new(self.config.association.clone(), self.config.mid.clone(), &mut self.rng);
+        self.next_number += 1;
+        Link { number: self.next_number, controller, association, beats: false }
+    }
+
+    /// Keeps an association for when its controller is tried again.
+    fn rest(&mut self, mut link: Link) {
+        // Our registration, if it was not answered.
+        link.association.fail_requests();
+        while link.association.poll_event().is_some() {}
+        if self.resting.len() >= MOST_FORMER {
+            self.resting.remove(0);
+        }
+        self.resting.push(link);
     }
 
     pub(super) fn unreachable(&mut self, now: Instant) {
         if let Some(link) = self.current.take() {
-            self.events.push_back(Event::Unreachable { controller: link.controller });
+            self.events.push_back(Event::Unreachable { controller: link.controller.clone() });
+            self.rest(link);
         }
         self.next_candidate(now);
     }
@@ -97,10 +127,25 @@ impl Registration {
     /// The controller is lost: look for another, or for itself.
     pub(super) fn lose(&mut self, now: Instant) {
         let Some(mut link) = self.current.take() else { return };
+        let controller = link.controller.clone();
         self.end_requests(&mut link.association);
-        self.events.push_back(Event::ControlLost { controller: link.controller.clone() });
-        self.candidates = self.round_without(&link.controller);
-        self.lost_to(now, link.controller);
+        self.rest(link);
+        self.events.push_back(Event::ControlLost { controller: controller.clone() });
+        self.candidates = self.round_without(&controller);
+        self.lost_to(now, controller);
+    }
+
+    /// The controller answers that we are none of its own (error 504): it has started again, and as it
+    /// answers, its silence will never tell. It is registered with anew before others are tried.
+    fn disowned(&mut self, now: Instant) {
+        let Some(mut link) = self.current.take() else { return };
+        let controller = link.controller.clone();
+        self.end_requests(&mut link.association);
+        self.rest(link);
+        self.events.push_back(Event::ControlLost { controller: controller.clone() });
+        self.candidates = self.round_without(&controller);
+        self.candidates.rotate_right(1);
+        self.lost_to(now, controller);
     }
 
     /// The controller directs us to another (RFC 3525 §11.5). What was asked of us stays with it and may
@@ -182,6 +227,7 @@ impl Registration {
             self.hand_off(now, to);
             return;
         }
+        link.beats |= is_heartbeat(&actions);
         let key = RequestKey { association: link.number, id };
         self.events.push_back(Event::Request { key, actions });
     }
@@ -190,7 +236,14 @@ impl Registration {
         match &self.state {
             State::Trying { request, .. } if *request == id => self.registered(now, &body),
             State::Leaving { request } if *request == id => self.left(now),
-            _ => self.events.push_back(Event::Reply { id, body }),
+            state => {
+                let disowned = matches!(state, State::Registered)
+                    && body.first_error().is_some_and(|error| error.code == 504);
+                self.events.push_back(Event::Reply { id, body });
+                if disowned {
+                    self.disowned(now);
+                }
+            }
         }
     }
 
@@ -281,7 +334,8 @@ impl Registration {
 
     fn refused(&mut self, now: Instant, error: ErrorDescriptor) {
         if let Some(link) = self.current.take() {
-            self.events.push_back(Event::Refused { controller: link.controller, error });
+            self.events.push_back(Event::Refused { controller: link.controller.clone(), error });
+            self.rest(link);
         }
         self.next_candidate(now);
     }
@@ -312,4 +366,12 @@ fn directed(actions: &[ActionRequest]) -> Option<MId> {
     }
     let parameters = command.services()?;
     parameters.mgc_id_to_try.clone().filter(|_| parameters.method == Some(Method::HandOff))
+}
+
+/// An audit of ROOT for nothing, which monitors the association (TS 29.334 table 5.14.2.1).
+fn is_heartbeat(actions: &[ActionRequest]) -> bool {
+    let Some(command) = actions.first().and_then(|action| action.commands.first()) else { return false };
+    command.verb == Verb::AuditValue
+        && command.termination().is_root()
+        && command.audit().is_none_or(|audit| audit.0.is_empty())
 }

@@ -49,9 +49,12 @@ pub struct Config {
     pub retry: Duration,
     /// How long one controller is tried.
     pub attempt: Duration,
-    /// A controller silent for so long is lost. None leaves it to unanswered requests; for
-    /// controllers that send no heartbeat.
+    /// A controller that sends heartbeats (empty audits of ROOT) and is silent for so long is lost.
+    /// None leaves it to unanswered requests.
     pub silence: Option<Duration>,
+    /// A controller that was never heard to send one may just have nothing to say: after so long a
+    /// silence it is asked, by registering again (Disconnected), which is all that a gateway can ask.
+    pub idle: Option<Duration>,
     /// How the transaction layer behaves.
     pub association: association::Config,
 }
@@ -71,6 +74,7 @@ impl Config {
             retry: Duration::from_secs(1),
             attempt: Duration::from_secs(5),
             silence: Some(Duration::from_secs(10)),
+            idle: Some(Duration::from_secs(300)),
             association,
         }
     }
@@ -189,6 +193,8 @@ struct Link {
     number: u64,
     controller: MId,
     association: Association,
+    /// It has sent a heartbeat.
+    beats: bool,
 }
 
 /// A controller that controls us no more. Repeats of what it asked are still answered, anything new is
@@ -215,6 +221,9 @@ pub struct Registration {
     redirects: u32,
     current: Option<Link>,
     former: Vec<Former>,
+    /// Controllers that were lost or did not take us. To them we are silent; what they asked is
+    /// remembered.
+    resting: Vec<Link>,
     /// What the controller that took us answered: the profile, and where it wants our requests.
     agreed: (Option<Profile>, Option<ServiceChangeAddress>),
     /// The controller was told that service will end.
@@ -237,9 +246,10 @@ impl Registration {
             redirects: 0,
             current: None,
             former: Vec::new(),
+            resting: Vec::new(),
             agreed: (None, None),
             retiring: false,
-            next_number: 1,
+            next_number: 0,
             events: VecDeque::new(),
         }
     }

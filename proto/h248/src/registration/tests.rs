@@ -34,6 +34,7 @@ impl Rig {
         let mut config = Config::new(mid("agw1"), list, association);
         config.longest_wait = Duration::ZERO;
         config.silence = None;
+        config.idle = None;
         config.profile = Some(Profile::new("carnet_iq", 1));
         change(&mut config);
         let gateway = Registration::new(config, &mut SeededRandom::new(5), now, wall);
@@ -195,7 +196,7 @@ fn controllers_that_send_us_round_in_circles_are_left() {
 /// RFC 3525 §11.5: the list from its beginning but the one that failed, which hears Disconnected.
 #[test]
 fn a_lost_controller_is_replaced_and_asked_again() {
-    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |c| c.silence = Some(Duration::from_secs(10)));
+    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |c| c.idle = Some(Duration::from_secs(10)));
     rig.answer(" { Error = 502 { \"Not ready\" } }");
     rig.answer("");
     rig.wait(10);
@@ -214,10 +215,35 @@ fn a_lost_controller_is_replaced_and_asked_again() {
 
 #[test]
 fn a_single_controller_is_asked_again_at_once() {
-    let mut rig = Rig::new(&["alg1"], |c| c.silence = Some(Duration::from_secs(10)));
+    let mut rig = Rig::new(&["alg1"], |c| c.idle = Some(Duration::from_secs(10)));
     rig.answer("");
     rig.wait(10);
     assert_eq!(rig.tried(), ["alg1 Restart 901", "alg1 Disconnected 900"]);
+}
+
+/// Most controllers speak when they want something: their silence is no loss, until they have shown
+/// that they send heartbeats.
+#[test]
+fn only_who_sends_heartbeats_is_lost_by_silence() {
+    let mut rig = Rig::new(&["alg1"], |c| {
+        c.silence = Some(Duration::from_secs(10));
+        c.idle = Some(Duration::from_secs(300));
+    });
+    rig.answer("");
+    rig.ask("alg1", 1, "Context = - { AuditValue = ROOT { Audit { Packages } } }");
+    rig.wait(299);
+    assert_eq!(rig.tried(), ["alg1 Restart 901"]);
+    rig.ask("alg1", 2, "Context = - { AuditValue = ROOT { Audit { } } }");
+    rig.wait(9);
+    assert_eq!(rig.tried().len(), 1);
+    rig.wait(1);
+    assert_eq!(rig.tried()[1..], ["alg1 Disconnected 900"]);
+    // A new association has to show it anew.
+    rig.answer("");
+    rig.wait(299);
+    assert_eq!(rig.tried().len(), 2);
+    rig.wait(1);
+    assert_eq!(rig.tried()[2..], ["alg1 Disconnected 900"]);
 }
 
 const HAND_OFF: &str = "Context = - { ServiceChange = ROOT { Services { Method = HandOff, \
@@ -360,4 +386,54 @@ fn before_the_answer_requests_get_505_and_strangers_get_504() {
     let audit = "Context = - { AuditValue = ROOT { Audit { } } }";
     assert!(rig.ask("alg1", 1, audit).contains("Reply=1{Error=505"));
     assert!(rig.ask("alg2", 1, audit).contains("Error=504"));
+}
+
+/// It has started again faster than its silence was noticed, and refuses what it is told.
+#[test]
+fn a_controller_that_knows_us_no_more_is_registered_with_anew() {
+    let mut rig = Rig::new(&["alg1", "alg2"], |_| ());
+    rig.answer("");
+    let notify = |rig: &mut Rig, answer: &str| {
+        let observed = crate::ObservedEvents::new(crate::RequestId(1));
+        let command = Command::notify("ip/1/1".to_owned(), observed);
+        let actions = vec![ActionRequest::new(crate::ContextId::Id(7), vec![command])];
+        let id = rig.gateway.request(rig.now, actions).unwrap();
+        rig.collect();
+        let reply = format!("MEGACO/3 <alg1> Reply = {id} {{ Context = 7 {{ Notify = ip/1/1{answer} }} }}");
+        assert_eq!(rig.gateway.handle_message(rig.now, read(&reply)), None);
+        rig.collect();
+    };
+    // A termination that it does not know is no such sign.
+    notify(&mut rig, " { Error = 430 { \"unknown\" } }");
+    assert!(rig.gateway.is_registered());
+    notify(&mut rig, " { Error = 504 { \"not registered\" } }");
+    assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    rig.answer("");
+    assert!(rig.gateway.is_registered());
+    assert!(rig.events().iter().any(|e| matches!(e, Event::Registered { kept: true, .. })));
+}
+
+/// RFC 3525 §D.1.2: at most once within LONG-TIMER, also when the gateway lost its controller meanwhile.
+#[test]
+fn what_was_asked_before_a_loss_is_not_executed_again() {
+    let mut rig = Rig::new(&["alg1"], |config| config.silence = Some(Duration::from_secs(10)));
+    rig.answer("");
+    let add = "Context = $ { Add = $ { Media { } } }";
+    assert_eq!(rig.ask("alg1", 40, add), "");
+    let [.., Event::Request { key, .. }] = &rig.events()[..] else { panic!() };
+    rig.gateway.reply(
+        rig.now,
+        *key,
+        ReplyBody::Actions(vec![crate::ActionReply::new(crate::ContextId::Id(7), vec![])]),
+    );
+    rig.wait(0);
+    rig.wait(11);
+    assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    rig.answer("");
+    assert!(rig.gateway.is_registered());
+    assert!(rig.ask("alg1", 40, add).contains("Reply=40{Context=7"));
+    assert!(!rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
+    // A new one is.
+    rig.ask("alg1", 41, add);
+    assert!(rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
 }

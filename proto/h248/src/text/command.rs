@@ -31,11 +31,15 @@ pub(super) fn request(s: &mut Scanner<'_>) -> Result<Command> {
     let at = s.at - word.len();
     s.level = 442;
     let (mut rest, mut optional, mut wildcard_response) = (word, false, false);
-    while let Some(shorter) = without(rest, b"O-") {
-        (rest, optional) = (shorter, true);
-    }
-    while let Some(shorter) = without(rest, b"W-") {
-        (rest, wildcard_response) = (shorter, true);
+    // RFC 3525 Annex B.2 has `O-` before `W-`; the other order can mean nothing else.
+    loop {
+        if let Some(shorter) = without(rest, b"O-").filter(|_| !optional) {
+            (rest, optional) = (shorter, true);
+        } else if let Some(shorter) = without(rest, b"W-").filter(|_| !wildcard_response) {
+            (rest, wildcard_response) = (shorter, true);
+        } else {
+            break;
+        }
     }
     let Some(verb) = verb(K::find(rest)) else {
         return s.rule(at, 443, "not a command");

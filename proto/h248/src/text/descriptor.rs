@@ -3,12 +3,13 @@
 
 use super::events;
 use super::keyword::Keyword as K;
-use super::scan::{Result, Scanner, decimal, name, text};
+use super::scan::{Result, Scanner, decimal, name};
+use crate::model::value::is_token;
 use crate::model::{
     Audit, AuditItem, AuditToken, Descriptor, DigitMap, EventBufferControl, Events, LocalControl, Media,
     Method, Modem, Mux, Name, PackageVersion, ParameterValue, Profile, Property, Reason, Selector,
-    ServiceChange, ServiceChangeAddress, ServiceState, Signals, Statistic, Stream, StreamMode,
-    TerminationState, TimeStamp,
+    ServiceChange, ServiceChangeAddress, ServiceState, SessionDescription, Signals, Statistic, Stream,
+    StreamMode, TerminationState, TimeStamp, Value,
 };
 
 /// What counts as the same kind of descriptor.
@@ -319,7 +320,7 @@ pub(super) fn parameter_value(s: &mut Scanner<'_>) -> Result<ParameterValue> {
     })
 }
 
-fn values(s: &mut Scanner<'_>, mut list: Vec<crate::Value>, close: u8) -> Result<Vec<crate::Value>> {
+fn values(s: &mut Scanner<'_>, mut list: Vec<Value>, close: u8) -> Result<Vec<Value>> {
     loop {
         s.count(list.len())?;
         list.push(s.value()?);
@@ -369,21 +370,30 @@ fn packages(s: &mut Scanner<'_>) -> Result<Vec<PackageVersion>> {
 /// `= H223 { t, t }`
 fn mux(s: &mut Scanner<'_>) -> Result<Mux> {
     s.equal()?;
-    let kind = s.name("a multiplex type")?;
+    let kind = kind(s, "a multiplex type")?;
     s.open()?;
     Ok(Mux { kind, terminations: super::command::termination_list(s, b'}')? })
+}
+
+/// A type of multiplex or modem, those with two spellings in the long one.
+fn kind(s: &mut Scanner<'_>, expected: &'static str) -> Result<Name> {
+    let word = s.word(expected)?;
+    Ok(match K::find(word) {
+        Some(keyword @ (K::SynchIsdn | K::Nx64)) => Name::from(keyword.long()),
+        _ => name(word),
+    })
 }
 
 /// `= V90 { properties }` or `[V18, V90] { properties }`
 fn modem(s: &mut Scanner<'_>) -> Result<Modem> {
     let mut kinds = Vec::new();
     if s.eat(b'=') {
-        kinds.push(s.name("a modem type")?);
+        kinds.push(kind(s, "a modem type")?);
     } else {
         s.expect(b'[', "`=` or `[`")?;
         loop {
             s.count(kinds.len())?;
-            kinds.push(s.name("a modem type")?);
+            kinds.push(kind(s, "a modem type")?);
             if !s.more_until(b']', "`,` or `]`")? {
                 break;
             }
@@ -540,26 +550,60 @@ fn audit_item(s: &mut Scanner<'_>, token: AuditToken) -> Result<AuditItem> {
     if !matches!(s.peek(), Some(b'{' | b'=' | b'#')) {
         return Ok(AuditItem::Descriptor(token));
     }
-    selector_body(s, Name::new(token.keyword().long()), true).map(AuditItem::Individual)
+    let selector = selector_body(s, Some(token.keyword()), Name::from(token.keyword().long()))?;
+    // `Signals { }` selects nothing inside, which is the whole.
+    let whole = token == AuditToken::Signals
+        && selector.value.is_none()
+        && selector.inside.as_ref().is_some_and(Vec::is_empty);
+    Ok(if whole { AuditItem::Descriptor(token) } else { AuditItem::Individual(selector) })
 }
 
 /// A node of a selection. Keywords become their long form, except inside a package item, where
 /// words are parameter names.
 pub(super) fn selector(s: &mut Scanner<'_>, keywords: bool) -> Result<Selector> {
     let word = s.word("what to audit")?;
-    let keyword = if keywords { K::find(word) } else { None };
-    let name = match keyword {
-        Some(keyword) => Name::new(keyword.long()),
-        None => Name::new(text(word)),
+    s.blank();
+    let has_value = s.peek() == Some(b'=');
+    let keyword = match K::find(word).filter(|keyword| keywords || (has_value && keyword.is_item_selector()))
+    {
+        Some(K::AndLogicMisspelt) => Some(K::AndLogic),
+        keyword => keyword,
     };
-    selector_body(s, name, keyword.is_some())
+    let name = match keyword {
+        Some(keyword) => Name::from(keyword.long()),
+        None => name(word),
+    };
+    selector_body(s, keyword, name)
 }
 
-fn selector_body(s: &mut Scanner<'_>, name: Name, keywords: bool) -> Result<Selector> {
+/// Whether the values of a selector are keywords.
+pub(super) fn has_keyword_values(selector: K) -> bool {
+    matches!(selector, K::Mode | K::ServiceStates | K::EmergencyValue | K::IepsCall)
+}
+
+fn selector_body(s: &mut Scanner<'_>, keyword: Option<K>, name: Name) -> Result<Selector> {
     s.blank();
     let mut out = Selector { name, value: None, inside: None };
+    if matches!(keyword, Some(K::Local | K::Remote)) {
+        let body = if s.peek() == Some(b'{') { Some(s.session_description()?) } else { None };
+        out.inside = body.map(|lines| sdp_selectors(s, &lines)).transpose()?;
+        return Ok(out);
+    }
     if matches!(s.peek(), Some(b'=' | b'#' | b'<' | b'>')) {
-        out.value = Some(parameter_value(s)?);
+        let value = parameter_value(s)?;
+        let long = |value: Value| {
+            let keyword = K::find(value.as_str().as_bytes());
+            keyword.map_or(value, |keyword| Value::from(keyword.long()))
+        };
+        out.value = Some(match value {
+            ParameterValue::Equal(v) if keyword.is_some_and(has_keyword_values) => {
+                ParameterValue::Equal(long(v))
+            }
+            ParameterValue::NotEqual(v) if keyword.is_some_and(has_keyword_values) => {
+                ParameterValue::NotEqual(long(v))
+            }
+            value => value,
+        });
     }
     if s.eat(b'{') {
         s.enter()?;
@@ -567,7 +611,7 @@ fn selector_body(s: &mut Scanner<'_>, name: Name, keywords: bool) -> Result<Sele
         if !s.eat(b'}') {
             loop {
                 s.count(list.len())?;
-                list.push(selector(s, keywords)?);
+                list.push(selector(s, keyword.is_some())?);
                 if !s.more()? {
                     break;
                 }
@@ -577,4 +621,20 @@ fn selector_body(s: &mut Scanner<'_>, name: Name, keywords: bool) -> Result<Sele
         out.inside = Some(list);
     }
     Ok(out)
+}
+
+/// The lines of SDP that are selected: `v=` for any value, `c=IN IP4 192.0.2.1` for that one.
+fn sdp_selectors(s: &mut Scanner<'_>, sdp: &SessionDescription) -> Result<Vec<Selector>> {
+    let mut list = Vec::new();
+    for line in sdp.lines() {
+        s.count(list.len())?;
+        let parts = std::str::from_utf8(line).ok().and_then(|line| line.split_once('='));
+        let Some((letter, value)) = parts.filter(|(l, _)| l.len() == 1 && is_token(l)) else {
+            return s.error_at(s.at, "lines of SDP");
+        };
+        let value =
+            (!value.is_empty()).then(|| ParameterValue::Equal(Value::Quoted(value.to_owned().into())));
+        list.push(Selector { name: letter.to_owned().into(), value, inside: None });
+    }
+    Ok(list)
 }

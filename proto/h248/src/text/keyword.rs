@@ -118,7 +118,11 @@ keywords! {
     Authentication = "Authentication" "AU",
     On = "ON" "ON",
     Off = "OFF" "OFF",
+    SynchIsdn = "SynchISDN" "SN",
+    Nx64 = "Nx64Kservice" "N64",
     AndLogic = "ANDLgc" "ANDLgc",
+    // How Erlang's megaco spells it. Read, never written.
+    AndLogicMisspelt = "ANSLgc" "ANSLgc",
     OrLogic = "ORLgc" "ORLgc",
 }
 
@@ -170,6 +174,11 @@ impl Keyword {
             }
             at = (at + 1) % SLOTS;
         }
+    }
+
+    /// Whether it selects among events or signals of a name, where other words are parameters' names.
+    pub(super) fn is_item_selector(self) -> bool {
+        matches!(self, Self::Stream | Self::SpaRequestId)
     }
 
     /// The long spelling.

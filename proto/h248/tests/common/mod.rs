@@ -1,15 +1,18 @@
 //! Random messages for the tests: everything the model can say; and whether other people's programs are there.
 
 #![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use carnet_h248::*;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
+use std::path::Path;
+use std::process::Command as Process;
 
 /// Whether a program is missing, which skips a test unless `CARNET_REQUIRE_INTEROP=1`.
 pub fn absent(program: &str) -> bool {
-    let found = std::process::Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let found = Process::new("sh").args(["-c", &format!("command -v {program}")]).output();
     let absent = !found.is_ok_and(|o| o.status.success());
     assert!(
         !absent || std::env::var("CARNET_REQUIRE_INTEROP").as_deref() != Ok("1"),
@@ -19,6 +22,32 @@ pub fn absent(program: &str) -> bool {
         eprintln!("skipped: {program} is not there");
     }
     absent
+}
+
+/// What the dissector of a UDP port says of each of these messages.
+pub fn dissect<'a>(folder: &Path, port: u16, messages: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut dump = String::new();
+    for octets in messages {
+        let digits: Vec<String> = octets.iter().map(|b| format!("{b:02x}")).collect();
+        dump.push_str(&format!("0000 {}\n", digits.join(" ")));
+    }
+    let (hex, pcap) = (folder.join("octets.txt"), folder.join("octets.pcap"));
+    std::fs::write(&hex, dump).unwrap();
+    let ports = format!("{port},{port}");
+    let made = Process::new("text2pcap").args(["-q", "-u", &ports]).arg(&hex).arg(&pcap).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let out =
+        Process::new("tshark").args(["-V", "-d", "udp.port==2945,h248", "-r"]).arg(&pcap).output().unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Lets Erlang's megaco read every `.in` of a folder and write it as `.pretty` and `.compact`.
+pub fn recode(folder: &Path) -> String {
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/recode.escript");
+    let out = Process::new("escript").arg(SCRIPT).arg(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
+    said
 }
 
 pub fn name() -> impl Strategy<Value = Name> {

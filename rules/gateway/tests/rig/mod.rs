@@ -20,6 +20,12 @@ pub struct Rig {
     next_transaction: u32,
     /// Requests that the gateway sent (Notify).
     pub told: Vec<String>,
+    /// ServiceChanges that the gateway sent.
+    pub announced: Vec<String>,
+    /// The controller answers nothing.
+    pub mute: bool,
+    /// The controller refuses every Notify with this error.
+    pub refuse: Option<u16>,
 }
 
 /// Answers as an engine would and keeps what it holds.
@@ -40,6 +46,7 @@ pub struct Hole {
     pub local: SocketAddr,
     pub settings: Option<Settings>,
     pub far: Option<Pinhole>,
+    pub group: u32,
 }
 
 pub fn fixture(name: &str) -> String {
@@ -77,35 +84,61 @@ impl Engine {
                     };
                     let local = SocketAddr::new(ip, 30_000 + self.next_port);
                     self.next_port += 2;
-                    let hole = Hole { local, settings: None, far: None };
+                    let group = pinhole.group;
+                    let hole = Hole { local, settings: None, far: None, group };
                     assert!(self.holes.insert(pinhole, hole).is_none(), "a name is never used again");
                     Some(media::Event::Bound { pinhole, local })
                 }
             }
             media::Command::Configure { pinhole, settings } => {
-                self.holes.get_mut(&pinhole).unwrap().settings = Some(settings);
+                self.hole(pinhole).settings = Some(settings);
                 None
             }
             media::Command::Join { a, b } => {
                 assert_eq!(a.group, b.group, "only a group can be joined");
-                self.holes.get_mut(&a).unwrap().far = Some(b);
-                self.holes.get_mut(&b).unwrap().far = Some(a);
+                self.part(a);
+                self.part(b);
+                self.hole(a).far = Some(b);
+                self.hole(b).far = Some(a);
                 None
             }
+            media::Command::Part { pinhole } => {
+                self.part(pinhole);
+                None
+            }
+            media::Command::Regroup { pinhole, group } => {
+                self.part(pinhole);
+                self.hole(pinhole).group = group;
+                Some(media::Event::Regrouped { pinhole: Pinhole { group, ..pinhole } })
+            }
             media::Command::Release { pinhole } => {
+                self.part(pinhole);
                 self.holes.remove(&pinhole).expect("released once");
                 Some(media::Event::Released { pinhole, statistics: counters() })
             }
             media::Command::Measure { pinhole } => {
-                assert!(self.holes.contains_key(&pinhole));
+                self.hole(pinhole);
                 Some(media::Event::Measured { pinhole, statistics: counters() })
             }
             media::Command::Connect { pinhole } | media::Command::Disconnect { pinhole } => {
-                assert!(self.holes.contains_key(&pinhole));
+                self.hole(pinhole);
                 None
             }
         };
         self.answers.extend(answer);
+    }
+
+    /// The pinhole of that name. Each group is a loop of its own, so a stale name finds nothing.
+    fn hole(&mut self, pinhole: Pinhole) -> &mut Hole {
+        let hole = self.holes.get_mut(&pinhole).unwrap();
+        assert_eq!(hole.group, pinhole.group, "it is in another group");
+        hole
+    }
+
+    fn part(&mut self, pinhole: Pinhole) {
+        if let Some(far) = self.hole(pinhole).far.take() {
+            self.holes.get_mut(&far).unwrap().far = None;
+        }
     }
 
     /// The settings of the pinhole on a local port.
@@ -141,6 +174,7 @@ impl Rig {
         let mut registration = registration::Config::new(mid, vec![controller.clone(), others], association);
         registration.longest_wait = Duration::ZERO;
         registration.silence = None;
+        registration.idle = None;
         let mut config = Config::new(registration);
         adjust(&mut config);
         let now = Instant::now();
@@ -148,7 +182,17 @@ impl Rig {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_352_000);
         let gateway = Gateway::new(config, &mut SeededRandom::new(1), now, wall);
         let engine = Engine::default();
-        let mut rig = Self { gateway, now, engine, controller, next_transaction: 1, told: Vec::new() };
+        let mut rig = Self {
+            gateway,
+            now,
+            engine,
+            controller,
+            next_transaction: 1,
+            told: Vec::new(),
+            announced: Vec::new(),
+            mute: false,
+            refuse: None,
+        };
         rig.gateway.start(now, 901);
         rig.gateway.handle_timeout(now);
         rig.settle();
@@ -175,7 +219,12 @@ impl Rig {
                 for transaction in message.transactions() {
                     match transaction {
                         Transaction::Reply(reply) => replies.push(reply.clone()),
-                        Transaction::Request(request) => self.take_request(&to, request, &message),
+                        Transaction::Request(request) => {
+                            // By itself, whatever else is in the message.
+                            let alone = vec![Transaction::Request(request.clone())];
+                            let alone = Message::new(message.version, message.mid.clone(), alone);
+                            self.take_request(&to, request, &alone);
+                        }
                         _ => {}
                     }
                 }
@@ -191,14 +240,21 @@ impl Rig {
         let command = &action.commands[0];
         if command.verb == carnet_h248::Verb::Notify {
             self.told.push(write(message));
+        } else {
+            self.announced.push(write(message));
+        }
+        if self.mute {
+            return;
         }
         let verb = match command.verb {
             carnet_h248::Verb::Notify => "Notify",
             carnet_h248::Verb::ServiceChange => "ServiceChange",
             other => panic!("a gateway does not send {other:?}"),
         };
+        let refusal = self.refuse.filter(|_| verb == "Notify");
+        let error = refusal.map_or_else(String::new, |code| format!(" {{ Error = {code} {{ \"no\" }} }}"));
         let text = format!(
-            "MEGACO/3 {to} Reply = {} {{ Context = {} {{ {verb} = {} }} }}",
+            "MEGACO/3 {to} Reply = {} {{ Context = {} {{ {verb} = {}{error} }} }}",
             request.id,
             action.context,
             command.termination()
@@ -273,6 +329,19 @@ impl Rig {
         let [reply] = self.send(read(&fixture("03-add-passthrough-request"))).try_into().unwrap();
         let ReplyBody::Actions(actions) = reply.body else { panic!() };
         actions[0].context.id().unwrap()
+    }
+
+    /// Adds a termination with one stream to a new context; the context and the identifier. `control`: in
+    /// LocalControl besides the mode; `more`: further descriptors.
+    pub fn place(&mut self, id: &str, control: &str, more: &str) -> (String, String) {
+        let media = format!(
+            "Media {{ Stream = 1 {{ LocalControl {{ Mode = SendReceive{control} }}, \
+             Local {{\nv=0\nc=IN IP4 $\nm=- $ TCP -\na=setup:passive\n}}\n }} }}"
+        );
+        let reply = self.ask(&format!("Context = $ {{ Add = {id} {{ {media}{more} }} }}"));
+        let context = reply.split("Context = ").nth(1).unwrap().split(' ').next().unwrap();
+        let added = reply.split("Add = ").nth(1).unwrap_or_else(|| panic!("{reply}"));
+        (context.to_owned(), added.split([' ', '}', ',']).next().unwrap().to_owned())
     }
 
     /// Nothing is left, here or in the engine.

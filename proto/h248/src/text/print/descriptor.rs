@@ -1,12 +1,14 @@
 //! Descriptors as text.
 
+use super::super::descriptor::has_keyword_values;
 use super::super::keyword::Keyword as K;
 use super::{Printer, on_off, put};
 use crate::model::{
     Audit, AuditItem, Completion, Descriptor, DigitMap, Direction, Embed, EventBufferControl, Events,
-    LocalControl, Media, Method, Modem, Mux, NotifyBehaviour, ObservedEvent, PackageVersion, RequestedEvent,
-    Selector, ServiceChange, ServiceChangeAddress, ServiceState, SessionDescription, Signal, SignalItem,
-    SignalType, Signals, Statistic, Stream, StreamMode, TerminationState,
+    LocalControl, Media, Method, Modem, Mux, Name, NotifyBehaviour, ObservedEvent, PackageVersion,
+    ParameterValue, RequestedEvent, Selector, ServiceChange, ServiceChangeAddress, ServiceState,
+    SessionDescription, Signal, SignalItem, SignalType, Signals, Statistic, Stream, StreamMode,
+    TerminationState, Value,
 };
 use std::io::Write as _;
 
@@ -23,6 +25,8 @@ impl Printer {
                     self.observed_list(list);
                 }
             }
+            // Of an audit, in which every version has the name alone.
+            Descriptor::Signals(signals) if self.reply && signals.0.is_empty() => self.word(K::Signals),
             Descriptor::Signals(signals) => self.signals(signals),
             Descriptor::DigitMap(map) => self.digit_map(map),
             Descriptor::Audit(audit) => self.audit(audit),
@@ -126,7 +130,12 @@ impl Printer {
         self.item();
         self.word(keyword);
         self.str(if self.long { " {\n" } else { "{\n" });
-        let mut rest = sdp.as_bytes();
+        self.octets(sdp.as_bytes());
+        self.str("}");
+    }
+
+    /// An octet string: the closing brace is escaped.
+    fn octets(&mut self, mut rest: &[u8]) {
         while let Some(brace) = memchr::memchr(b'}', rest) {
             let (before, after) = rest.split_at(brace);
             self.out.extend_from_slice(before);
@@ -134,7 +143,6 @@ impl Printer {
             rest = after.get(1..).unwrap_or_default();
         }
         self.out.extend_from_slice(rest);
-        self.str("}");
     }
 
     fn statistics(&mut self, list: &[Statistic]) {
@@ -166,7 +174,7 @@ impl Printer {
         match modem.kinds.as_slice() {
             [one] => {
                 self.equal();
-                self.ident(one.as_str());
+                self.kind(one);
             }
             list => {
                 self.out.push(b'[');
@@ -174,7 +182,7 @@ impl Printer {
                     if i > 0 {
                         self.out.push(b',');
                     }
-                    self.ident(kind.as_str());
+                    self.kind(kind);
                 }
                 self.out.push(b']');
             }
@@ -186,10 +194,18 @@ impl Printer {
         }
     }
 
+    /// A type of multiplex or modem, of which some have a short spelling.
+    fn kind(&mut self, kind: &Name) {
+        match K::find(kind.as_str().as_bytes()) {
+            Some(keyword @ (K::SynchIsdn | K::Nx64)) => self.word(keyword),
+            _ => self.ident(kind.as_str()),
+        }
+    }
+
     fn mux(&mut self, mux: &Mux) {
         self.word(K::Mux);
         self.equal();
-        self.ident(mux.kind.as_str());
+        self.kind(&mux.kind);
         self.str(if self.long { " {" } else { "{" });
         self.termination_list(&mux.terminations);
         self.str("}");
@@ -416,13 +432,36 @@ impl Printer {
 
     /// `keywords`: a name that is a keyword means the keyword. Inside a package item it is a parameter.
     pub(super) fn selector(&mut self, selector: &Selector, keywords: bool) {
-        let keyword = if keywords { K::find(selector.name.as_str().as_bytes()) } else { None };
+        let valued = selector.value.is_some();
+        let keyword = K::find(selector.name.as_str().as_bytes())
+            .filter(|keyword| keywords || (valued && keyword.is_item_selector()));
         match keyword {
             Some(keyword) => self.word(keyword),
             None => self.ident(selector.name.as_str()),
         }
-        if let Some(value) = &selector.value {
-            self.parameter_value(value);
+        if matches!(keyword, Some(K::Local | K::Remote)) {
+            let Some(lines) = &selector.inside else { return };
+            self.str(if self.long { " {\n" } else { "{\n" });
+            for line in lines {
+                self.ident(line.name.as_str());
+                self.out.push(b'=');
+                let value = line.value.as_ref().and_then(ParameterValue::single);
+                self.octets(value.map_or("", Value::as_str).as_bytes());
+                self.str("\r\n");
+            }
+            self.out.push(b'}');
+            return;
+        }
+        match &selector.value {
+            Some(ParameterValue::Equal(value) | ParameterValue::NotEqual(value))
+                if keyword.is_some_and(has_keyword_values)
+                    && let Some(word) = K::find(value.as_str().as_bytes()) =>
+            {
+                self.sign(if matches!(selector.value, Some(ParameterValue::Equal(_))) { "=" } else { "#" });
+                self.word(word);
+            }
+            Some(value) => self.parameter_value(value),
+            None => {}
         }
         if let Some(inside) = &selector.inside {
             self.open();

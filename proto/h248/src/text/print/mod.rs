@@ -33,6 +33,7 @@ pub fn print(message: &Message, form: Form) -> Vec<u8> {
         version: message.version,
         depth: 0,
         first: true,
+        reply: false,
     };
     p.message(message);
     p.out
@@ -45,6 +46,8 @@ struct Printer {
     depth: usize,
     /// Nothing stands in the current braces yet.
     first: bool,
+    /// In a command of a reply.
+    reply: bool,
 }
 
 /// `write!` to a vector cannot fail.
@@ -167,6 +170,14 @@ impl Printer {
         self.out.push(close);
     }
 
+    fn sign(&mut self, sign: &str) {
+        if self.long {
+            put!(self, " {sign} ");
+        } else {
+            self.str(sign);
+        }
+    }
+
     fn parameter_value(&mut self, value: &ParameterValue) {
         let sign = match value {
             ParameterValue::NotEqual(_) => "#",
@@ -174,11 +185,7 @@ impl Printer {
             ParameterValue::Greater(_) => ">",
             _ => "=",
         };
-        if self.long {
-            put!(self, " {sign} ");
-        } else {
-            self.str(sign);
-        }
+        self.sign(sign);
         match value {
             ParameterValue::Equal(v)
             | ParameterValue::NotEqual(v)
@@ -487,7 +494,9 @@ impl Printer {
             return;
         }
         self.terminations(&reply.terminations);
+        self.reply = true;
         self.descriptors(&reply.descriptors);
+        self.reply = false;
     }
 
     fn descriptors(&mut self, list: &[Descriptor]) {

@@ -1,6 +1,12 @@
 //! Tests of both sides of registration together: controllers, gateways and a network between them.
 
+mod chaos;
+mod model;
+mod resync;
+mod watch;
+
 use super::*;
+use crate::model::{ActionReply, ObservedEvents};
 use crate::model::{
     CommandReply, ContextProperties, Media, ObservedEvent, RequestId, SessionDescription, Stream, Verb,
 };
@@ -167,6 +173,16 @@ fn notify(context: u32, event: &'static str) -> Vec<ActionRequest> {
     vec![ActionRequest::new(ContextId::Id(context), vec![Command::notify("ip/1/access/1", observed)])]
 }
 
+/// Subtractions of everything in all contexts that the gateway was asked for.
+fn swept(events: &[registration::Event]) -> Vec<Command> {
+    let asked = events.iter().filter_map(|e| match e {
+        registration::Event::Request { actions, .. } => Some(&actions[0]),
+        _ => None,
+    });
+    let all = asked.filter(|a| a.context == ContextId::All && a.commands[0].verb == Verb::Subtract);
+    all.map(|a| a.commands[0].clone()).collect()
+}
+
 fn is_registered(event: &Event, expected: bool) -> bool {
     matches!(event, Event::Registered { version: 3, profile: Some(p), kept, .. }
         if p.to_string() == "carnet_iq/1" && *kept == expected)
@@ -193,8 +209,15 @@ fn a_gateway_registers_serves_and_is_kept_alive_over_a_bad_network() {
         };
         assert_eq!((*got, actions[0].context), (request, ContextId::Id(77)));
         assert_eq!(net.controllers[0].contexts("access"), 1);
+        let since = net.controllers[0].gateways().next().unwrap().since;
         // Quiet for long: heartbeats hold it.
         net.run(120);
+        let status = net.controllers[0].gateways().next().unwrap();
+        assert_eq!((status.condition, status.version, status.contexts), (Condition::InService, 3, 1));
+        assert_eq!((status.since, status.outstanding), (since, 0));
+        assert!(net.now - status.last_heard.unwrap() < Duration::from_secs(4), "{status:?}");
+        let round_trip = status.round_trip.unwrap();
+        assert!((Duration::from_millis(1)..Duration::from_secs(1)).contains(&round_trip), "{round_trip:?}");
         assert_eq!(net.events(), []);
         assert!(net.controllers[0].is_registered("access") && net.gateway.is_registered());
     }
@@ -217,6 +240,7 @@ fn a_silent_gateway_is_lost_in_seconds_and_cleared_when_it_returns() {
         panic!("{events:?}")
     };
     assert_eq!((*request, result), (waiting, &Err(RequestError::Lost)));
+    assert_eq!(net.controllers[0].gateways().next().unwrap().condition, Condition::Away);
     let refused = net.controllers[0].request(net.now, "access", add());
     let [Event::Reply { request, result: Err(RequestError::NotRegistered), .. }] = net.events()[..] else {
         panic!()
@@ -227,13 +251,9 @@ fn a_silent_gateway_is_lost_in_seconds_and_cleared_when_it_returns() {
     net.gateway_events.clear();
     net.run(20);
     // It came back with its contexts; they were subtracted before anybody could add new ones.
-    let mut asked = net.gateway_events.iter().filter_map(|e| match e {
-        registration::Event::Request { actions, .. } => Some(actions[0].clone()),
-        _ => None,
-    });
-    let first = asked.next().unwrap();
-    assert_eq!((first.context, first.commands[0].verb), (ContextId::All, Verb::Subtract));
-    assert!(first.commands[0].wildcard_response && first.commands[0].audit().is_some());
+    let swept = swept(&net.gateway_events);
+    assert_eq!(swept.len(), 1, "{:?}", net.gateway_events);
+    assert!(swept[0].wildcard_response && swept[0].audit().is_some());
     let events = net.events();
     assert!(matches!(events.as_slice(), [e] if is_registered(e, false)), "{events:?}");
     let told = net.gateway_events();
@@ -396,6 +416,8 @@ fn a_refused_request_says_what_was_done_before() {
         matches!(error, RequestError::Refused { error, actions } if error.code == 510 && actions.len() == 1)
     );
     assert_eq!(net.controllers[0].contexts("access"), 1);
+    let refusal = net.controllers[0].gateways().next().unwrap().last_refusal.unwrap();
+    assert_eq!(refusal.error.code, 510);
 }
 
 #[test]

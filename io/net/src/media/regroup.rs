@@ -1,0 +1,129 @@
+//! Pinholes that part, and pinholes that go from one loop to another with all they have.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use carnet_gateway::media::{Event, Pinhole};
+use rustix::event::epoll;
+
+use super::hole::{Hole, Link};
+use super::links::register;
+use super::post::Bell;
+use super::worker::Worker;
+
+/// Where the pinholes that come to a loop wait for it.
+#[derive(Debug)]
+pub(super) struct Dock {
+    arrivals: Mutex<Vec<Hole>>,
+    pub(super) bell: Arc<Bell>,
+}
+
+impl Dock {
+    pub(super) fn new(bell: Arc<Bell>) -> Self {
+        Self { arrivals: Mutex::default(), bell }
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Vec<Hole>> {
+        // Nothing can panic while the lock is held.
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// Both sides go on alone. Who is connected has the whole time again to meet another.
+    pub(super) fn part(&mut self, slot: u32) {
+        let far = self.far(slot);
+        let now = self.now;
+        for slot in [Some(slot), far].into_iter().flatten() {
+            let Some(hole) = self.hole(slot) else { continue };
+            hole.join(None);
+            hole.flow.turn_away();
+            if let Link::Up(connection) = &mut hole.link {
+                connection.since = now;
+            }
+            self.queue(slot);
+        }
+    }
+
+    /// Sends a pinhole to the loop of another group.
+    pub(super) fn regroup(&mut self, pinhole: Pinhole, group: u32) {
+        let name = Pinhole { group, ..pinhole };
+        let index = (group as usize).checked_rem(self.docks.len());
+        let Some((slot, dock)) = self.slot(pinhole).zip(index.and_then(|index| self.docks.get(index))) else {
+            return self.report(Event::Regrouped { pinhole: name });
+        };
+        let dock = Arc::clone(dock);
+        // What has been read is given a last chance to leave.
+        self.relay(slot);
+        self.part(slot);
+        if Arc::ptr_eq(&dock.bell, &self.bell) {
+            if let Some(hole) = self.hole(slot) {
+                hole.name = name;
+            }
+            return self.report(Event::Regrouped { pinhole: name });
+        }
+        let Some(mut hole) = self.depart(slot, pinhole) else {
+            return self.report(Event::Regrouped { pinhole: name });
+        };
+        hole.name = name;
+        dock.arrivals().push(hole);
+        dock.bell.ring();
+    }
+
+    fn depart(&mut self, slot: u32, pinhole: Pinhole) -> Option<Hole> {
+        let mut hole = self.vacate(slot, pinhole)?;
+        if let Some(anchor) = hole.anchor.as_mut().filter(|anchor| anchor.serial != 0) {
+            let _ = epoll::delete(&self.epoll, &anchor.socket);
+            anchor.serial = 0;
+        }
+        match &hole.link {
+            Link::Up(connection) => {
+                let _ = epoll::delete(&self.epoll, &connection.socket);
+            }
+            // The other loop begins it anew.
+            Link::Connecting(_) => hole.link = Link::Down,
+            Link::Down => {}
+        }
+        hole.send_standbys_away();
+        hole.flow.depart(&mut self.tools.pipes);
+        (hole.queued, hole.scheduled) = (false, None);
+        Some(hole)
+    }
+
+    /// Takes what has come from other loops.
+    pub(super) fn take_arrivals(&mut self) {
+        let arrivals = std::mem::take(&mut *self.dock.arrivals());
+        for mut hole in arrivals {
+            let pinhole = hole.name;
+            let anchor_serial = self.next_serial();
+            let link_serial = self.next_serial();
+            hole.flow.arrive(&mut self.tools.pipes);
+            let Some(slot) = self.occupy(hole) else { continue };
+            let Self { epoll, holes, .. } = self;
+            let Some(Some(hole)) = holes.get_mut(slot as usize) else { continue };
+            if let Some(anchor) = hole.anchor.as_mut().filter(|anchor| anchor.listening)
+                && register(epoll, &anchor.socket, slot, anchor_serial).is_ok()
+            {
+                anchor.serial = anchor_serial;
+                anchor.ready = true;
+            }
+            let mut lost = false;
+            if let Link::Up(connection) = &mut hole.link {
+                // Both are found out by trying.
+                (connection.readable, connection.writable) = (true, true);
+                connection.serial = link_serial;
+                lost = register(epoll, &connection.socket, slot, link_serial).is_err();
+            }
+            if lost {
+                tracing::warn!("a connection was lost on its way to another loop");
+                self.end(
+                    slot,
+                    carnet_gateway::media::Cause::FarSide,
+                    carnet_gateway::media::Cause::FarSide,
+                    true,
+                );
+            }
+            self.queue(slot);
+            self.report(Event::Regrouped { pinhole });
+        }
+    }
+}

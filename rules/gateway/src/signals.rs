@@ -1,0 +1,167 @@
+//! Signals: latching, connecting, disconnecting (RFC 3525 §7.1.11).
+//!
+//! All signals of this gateway are brief: they are over as soon as they have been given. So a signal
+//! with KeepActive, which is to go on if it is going on, does nothing; a list is given in its order;
+//! and completion (`g/sc`, RFC 3525 §E.1.2) is told at once. Leaves out: other types of signals, and
+//! signals towards the inside of the context (error 513).
+
+use carnet_h248::{
+    Completion, Direction, Name, ObservedEvent, RequestId, Signal, SignalItem, SignalType, Signals, Value,
+};
+
+use crate::error::Fault;
+use crate::package::{Kind, check, check_parameters};
+
+/// What the signals of a command ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Signalled {
+    /// `ipnapt/latch`.
+    pub(crate) latch: Option<bool>,
+    /// `tcpbcc/EstBNC` and `tcpbcc/RelBNC`, in order.
+    pub(crate) calls: Vec<Call>,
+    /// Those whose end is to be told.
+    pub(crate) completed: Vec<Completed>,
+}
+
+/// A connection to be made or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) connect: bool,
+    /// On one stream, or on all.
+    pub(crate) stream: Option<u16>,
+}
+
+/// A signal that has been given.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    name: Name,
+    pub(crate) stream: Option<u16>,
+    list: Option<u16>,
+    request_id: Option<RequestId>,
+}
+
+/// Checks signals. `streams`: those that the termination will have, if that is known.
+pub(crate) fn signalled(signals: &Signals, streams: Option<&[u16]>) -> Result<Signalled, Fault> {
+    let mut out = Signalled::default();
+    for item in &signals.0 {
+        match item {
+            SignalItem::Signal(signal) => out.take(signal, None, streams)?,
+            SignalItem::List(list) => {
+                for signal in &list.signals {
+                    out.take(signal, Some(list.id), streams)?;
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+impl Signalled {
+    fn take(&mut self, signal: &Signal, list: Option<u16>, streams: Option<&[u16]>) -> Result<(), Fault> {
+        check_parameters(check(Kind::Signal, &signal.name)?, &signal.parameters)?;
+        check_common(signal, streams)?;
+        let stream = signal.stream.filter(|stream| *stream != 0);
+        // RFC 3525 §7.1.11: ignored, since it is not going on.
+        if signal.keep_active {
+            return Ok(());
+        }
+        if signal.name == "ipnapt/latch" {
+            // On TCP there is nothing to learn again within one connection, so RELATCH is LATCH.
+            let off = signal.value("napt").is_some_and(|how| how.as_str().eq_ignore_ascii_case("OFF"));
+            self.latch = Some(!off);
+        }
+        if signal.name == "tcpbcc/EstBNC" || signal.name == "tcpbcc/RelBNC" {
+            self.calls.push(Call { connect: signal.name == "tcpbcc/EstBNC", stream });
+        }
+        // The default tells only of signals that were stopped or never began.
+        let told = signal.notify_completion.as_deref().unwrap_or_default();
+        if told.contains(&Completion::TimeOut) {
+            let (name, request_id) = (signal.name.clone(), signal.request_id);
+            self.completed.push(Completed { name, stream, list, request_id });
+        }
+        Ok(())
+    }
+}
+
+/// What every signal may have.
+fn check_common(signal: &Signal, streams: Option<&[u16]>) -> Result<(), Fault> {
+    let name = &signal.name;
+    match signal.kind {
+        None | Some(SignalType::Brief) => {}
+        // RFC 3525 §7.1.11: a type that is not the default needs its time.
+        Some(SignalType::TimeOut) if signal.duration.is_none() => {
+            return Err(Fault::request(457, format!("Missing parameter of {name}: Duration")));
+        }
+        Some(_) => return Err(Fault::unsupported(513, format!("{name} is brief and nothing else"))),
+    }
+    if signal.direction.is_some_and(|direction| direction != Direction::External) {
+        return Err(Fault::unsupported(513, format!("{name} goes out of the context only")));
+    }
+    let unknown = |stream| stream != 0 && streams.is_some_and(|streams| !streams.contains(&stream));
+    if signal.stream.is_some_and(unknown) {
+        return Err(Fault::request(
+            410,
+            format!("Incorrect identifier: {name} on a stream that is not there"),
+        ));
+    }
+    Ok(())
+}
+
+impl Completed {
+    /// `g/sc`: it ended by itself.
+    pub(crate) fn observed(self) -> ObservedEvent {
+        let mut event = ObservedEvent::new("g/sc")
+            .parameter("SigID", Value::new(self.name.as_str().to_owned()))
+            .parameter("Meth", "TO");
+        if let Some(list) = self.list {
+            event = event.parameter("SLID", list);
+        }
+        if let Some(RequestId(id)) = self.request_id {
+            event = event.parameter("RID", id);
+        }
+        match self.stream {
+            Some(stream) => event.stream(stream),
+            None => event,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(signal: Signal) -> Result<(), u16> {
+        signalled(&Signals::with(signal), Some(&[1])).map(drop).map_err(|fault| fault.code())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_signal_has_its_code() {
+        let latch = || Signal::new("ipnapt/latch");
+        assert_eq!(code(latch()), Ok(()));
+        assert_eq!(code(latch().parameter("napt", "relatch")), Ok(()));
+        assert_eq!(code(latch().parameter("napt", "MAYBE")), Err(454));
+        assert_eq!(code(latch().parameter("nap", "OFF")), Err(446));
+        assert_eq!(code(Signal::new("ipnapt/unlatch")), Err(452));
+        assert_eq!(code(Signal { kind: Some(SignalType::Brief), ..latch() }), Ok(()));
+        assert_eq!(code(Signal { kind: Some(SignalType::TimeOut), ..latch() }), Err(457));
+        assert_eq!(code(Signal { kind: Some(SignalType::OnOff), ..latch() }), Err(513));
+        assert_eq!(code(Signal { direction: Some(Direction::Both), ..latch() }), Err(513));
+        assert_eq!(code(Signal { stream: Some(2), ..latch() }), Err(410));
+        assert_eq!(code(Signal { stream: Some(0), ..latch() }), Ok(()));
+        assert_eq!(code(Signal::new("tcpbcc/RelBNC").parameter("Generalcause", "XX")), Err(454));
+        assert_eq!(code(Signal::new("tcpbcc/EstBNC").parameter("Generalcause", "NR")), Err(446));
+    }
+
+    #[test]
+    fn a_list_is_given_in_its_order_and_what_should_go_on_is_not_begun() {
+        let (up, down) = (Signal::new("tcpbcc/EstBNC"), Signal::new("tcpbcc/RelBNC"));
+        let kept = Signal { keep_active: true, ..Signal::new("ipnapt/latch") };
+        let list = carnet_h248::SignalList { id: 4, signals: vec![down, up] };
+        let signals = Signals(vec![SignalItem::List(list), SignalItem::Signal(kept)]);
+        let out = signalled(&signals, None).unwrap();
+        let call = |connect| Call { connect, stream: None };
+        assert_eq!(out.calls, [call(false), call(true)]);
+        assert_eq!(out.latch, None);
+        assert!(out.completed.is_empty());
+    }
+}
