@@ -212,10 +212,16 @@ fn border_alone(ports: [u16; 2]) -> Option<(Lab, [UdpSocket; 2])> {
     Some((lab, sockets))
 }
 
+/// The next message that does more than acknowledge.
 fn heard(socket: &UdpSocket) -> String {
     let mut buffer = [0; 4096];
-    let n = socket.recv(&mut buffer).expect("a message");
-    String::from_utf8_lossy(&buffer[..n]).into_owned()
+    loop {
+        let n = socket.recv(&mut buffer).expect("a message");
+        let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
+        if ["T=", "P=", "PN="].iter().any(|what| text.contains(what)) {
+            return text;
+        }
+    }
 }
 
 /// Requests go to the ServiceChangeAddress of a gateway, and are answered from there; replies go to where

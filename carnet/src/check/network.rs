@@ -218,8 +218,7 @@ fn check_control_tls(
     peers: &[String],
 ) -> Checked {
     let Some(section) = section.map(|section| section.as_ref()) else { return Ok(()) };
-    let key = if section.psk.is_some() { "psk" } else { "certificate" };
-    let complain = |e: String| source.complain(&[path, &[key]].concat(), &e);
+    let complain = |wrong: control::Wrong| source.complain(&[path, &[wrong.key]].concat(), &wrong.what);
     control::tls(section, own, peers).map(drop).map_err(complain)
 }
 

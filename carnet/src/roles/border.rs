@@ -366,6 +366,13 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         settings.weight = control.weights.get(gateway).map_or(1, |weight| *weight.as_ref());
         settings.pass_through =
             control.pass_through_transport.get(gateway).map(|named| pass_through(*named.as_ref()));
+        settings.association = control::association(
+            transport,
+            control.encoding,
+            control.authentication.is_some(),
+            control.datagram.as_ref().map(|octets| *octets.as_ref()),
+            control.segments,
+        );
         settings
     });
     let policy = &section.policy;

@@ -2,6 +2,7 @@
 //! that he is not known, and how often; requests apart from answers, as they may go to different
 //! addresses (RFC 3525 §7.2.8).
 
+use carnet_h248::association;
 use carnet_h248::authentication::{Algorithm, Authentication, Key, SecurityAssociation};
 use carnet_h248::{Body, MId, Message, ServiceChangeAddress, Transaction};
 use carnet_net::h248::{ControlTls, ControlTransport, Protection};
@@ -32,12 +33,43 @@ pub fn registered_port(encoding: Encoding248) -> u16 {
     if encoding == Encoding248::Binary { 2945 } else { 2944 }
 }
 
+/// What is wrong with which key of a section.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Wrong {
+    pub key: &'static str,
+    pub what: String,
+}
+
+impl Wrong {
+    fn new(key: &'static str) -> impl Fn(String) -> Self {
+        move |what| Self { key, what }
+    }
+}
+
+/// The transaction layer over a transport, as the file says it: the encoding by which sizes are measured,
+/// room for the authentication header, the largest datagram, segments.
+pub fn association(
+    transport: association::Transport,
+    encoding: Encoding248,
+    authenticated: bool,
+    datagram: Option<usize>,
+    segments: bool,
+) -> association::Config {
+    let mut config = association::Config::new(transport);
+    config.encoding = super::encoding(encoding);
+    config.authenticated = authenticated;
+    config.segments = segments;
+    config.limits.datagram = datagram.unwrap_or(config.limits.datagram);
+    config
+}
+
 /// TLS for one who connects with the key or certificate of `own`, if `own` is given; `peers` are those who
 /// may be at the other end.
 ///
 /// # Errors
 /// What is wrong with which file; no key is ever part of it.
-pub fn tls(section: &ControlTlsSection, own: Option<&str>, peers: &[String]) -> Result<ControlTls, String> {
+pub fn tls(section: &ControlTlsSection, own: Option<&str>, peers: &[String]) -> Result<ControlTls, Wrong> {
     let named = |peer: &String| {
         let names = section.names.get(peer).map(|names| names.as_ref().clone()).unwrap_or_default();
         (MId::domain(peer.clone()), names)
@@ -45,26 +77,36 @@ pub fn tls(section: &ControlTlsSection, own: Option<&str>, peers: &[String]) -> 
     let peers = peers.iter().map(named).collect();
     let protection = match (&section.certificate, &section.key, &section.psk) {
         (Some(certificate), Some(key), _) => {
+            let read = |name, path: &Path| {
+                std::fs::read(path).map_err(|e| Wrong::new(name)(format!("{}: {e}", path.display())))
+            };
             let (certificate, key) = (certificate.as_ref(), key.as_ref());
-            let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
-            let private = Zeroizing::new(read(key)?);
-            let credential = Credential::from_pem(&read(certificate)?, &private)
-                .map_err(|e| format!("{}: {e}", certificate.display()))?;
+            let private = Zeroizing::new(read("key", key)?);
+            let credential = Credential::from_pem(&read("certificate", certificate)?, &private);
+            let credential = credential.map_err(|e| match e {
+                carnet_tls::Error::Library { what, .. } if what.contains("private key") => {
+                    Wrong::new("key")(format!("{}: not a private key in PEM", key.display()))
+                }
+                e => Wrong::new("certificate")(format!("{}: {e}", certificate.display())),
+            })?;
             let trust = match &section.ca {
                 Some(ca) => Trust::File(ca.as_ref().clone()),
                 None => Trust::System,
             };
             let settings =
                 CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
-            Protection::Certificates(CertificateContext::new(&settings).map_err(|e| e.to_string())?)
+            let context = CertificateContext::new(&settings);
+            Protection::Certificates(context.map_err(|e| Wrong::new("ca")(e.to_string()))?)
         }
         (_, _, Some(psk)) => {
-            let keys = keys(psk.as_ref())?;
+            let wrong = Wrong::new("psk");
+            let keys = keys(psk.as_ref()).map_err(&wrong)?;
             let held = Keyring::new(keys.len().max(1)).standing().strict();
             let own = own.map(|own| section.psk_identity.as_deref().unwrap_or(own));
             let mut offered = None;
             for (identity, octets) in keys {
-                let fail = |e: carnet_tls::Error| format!("{}: `{identity}`: {e}", psk.as_ref().display());
+                let fail =
+                    |e: carnet_tls::Error| wrong(format!("{}: `{identity}`: {e}", psk.as_ref().display()));
                 let key = PskKey::new(identity.clone(), Psk::new(&octets).map_err(fail)?).map_err(fail)?;
                 if own == Some(identity.as_str()) {
                     offered = Some(key.for_reconnect());
@@ -72,12 +114,12 @@ pub fn tls(section: &ControlTlsSection, own: Option<&str>, peers: &[String]) -> 
                 held.bind(key).map_err(fail)?;
             }
             if let Some(own) = own.filter(|_| offered.is_none()) {
-                return Err(format!("{}: there is no key `{own}`", psk.as_ref().display()));
+                return Err(wrong(format!("{}: there is no key `{own}`", psk.as_ref().display())));
             }
-            let context = PskContext::new(PskSettings::default()).map_err(|e| e.to_string())?;
+            let context = PskContext::new(PskSettings::default()).map_err(|e| wrong(e.to_string()))?;
             Protection::Keys { context, held, offered }
         }
-        _ => return Err("TLS needs certificate and key, or psk".to_owned()),
+        _ => return Err(Wrong::new("certificate")("TLS needs certificate and key, or psk".to_owned())),
     };
     Ok(ControlTls { protection, peers })
 }
@@ -226,6 +268,19 @@ mod tests {
         assert!(courtesy.tells(start + Duration::from_secs(10)));
     }
 
+    /// What the file says of sizes is what the transaction layer measures by.
+    #[test]
+    fn the_file_decides_how_large_messages_are() {
+        use carnet_h248::encoding::Encoding;
+        let given =
+            association(association::Transport::Datagram, Encoding248::Binary, true, Some(1_232), true);
+        assert_eq!((given.encoding, given.limits.datagram), (Encoding::Binary, 1_232));
+        assert!(given.authenticated && given.segments);
+        let usual = association(association::Transport::Reliable, Encoding248::Compact, false, None, false);
+        assert_eq!(usual.limits.datagram, association::Limits::default().datagram);
+        assert!(!usual.authenticated && !usual.segments);
+    }
+
     #[test]
     fn requests_part_from_answers() {
         let octets = b"MEGACO/3 <a> Transaction=1{Context=-{AuditValue=ROOT{Audit{}}}} Reply=2{Context=-{\
@@ -250,6 +305,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_certificates_is_said_of_the_right_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let names = |name: &str| [carnet_tls::SubjectName::Dns(name.to_owned())];
+        let [own, other] = ["a", "b"].map(|name| Credential::self_signed(&names(name), 1).unwrap());
+        let certificate = file("a.pem", &own.certificate_pem().unwrap());
+        let key = file("a.key", &own.private_key_pem().unwrap());
+        let other = file("b.key", &other.private_key_pem().unwrap());
+        let wrong = |certificate: &Path, key: &Path, ca: &Path| {
+            let text = format!("certificate = {certificate:?}\nkey = {key:?}\nca = {ca:?}");
+            let made = tls(&toml::from_str(&text).unwrap(), None, &[]).map(drop);
+            made.map_err(|wrong| (wrong.key, wrong.what.contains("PRIVATE")))
+        };
+        assert_eq!(wrong(&certificate, &key, &certificate), Ok(()));
+        assert_eq!(wrong(&key, &key, &certificate), Err(("certificate", false)));
+        assert_eq!(wrong(&certificate, &other, &certificate), Err(("certificate", false)));
+        assert_eq!(wrong(&certificate, &certificate, &certificate), Err(("key", false)));
+        assert_eq!(wrong(&certificate, &key, &key), Err(("ca", false)));
+    }
+
+    #[test]
     fn files_of_keys_are_read_or_the_reason_is_told_without_the_key() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys.psk");
@@ -260,14 +340,14 @@ mod tests {
         let make = |identity| tls(&section(identity), Some("agw-a"), &["border".into()]).map(drop);
         std::fs::write(&path, format!("agw-a = \"{key}\"\nother = \"{key}{key}\"\n")).unwrap();
         assert_eq!(make("agw-a"), Ok(()));
-        assert!(make("nobody").unwrap_err().ends_with("there is no key `nobody`"));
+        assert!(make("nobody").unwrap_err().what.ends_with("there is no key `nobody`"));
         for (wrong, says) in [
             (format!("agw-a = \"{key}zz\""), "`agw-a` is not hexadecimal"),
             (format!("agw-a = \"{}\"", &key[..30]), "16 to 64 octets; this one has 15"),
             (format!("agw-a = {key}"), "IDENTITY = \"KEY IN HEXADECIMAL\""),
         ] {
             std::fs::write(&path, wrong).unwrap();
-            let said = make("agw-a").unwrap_err();
+            let Wrong { key: "psk", what: said } = make("agw-a").unwrap_err() else { panic!() };
             assert!(said.contains(says) && !said.contains("0011"), "{said}");
         }
     }

@@ -6,7 +6,7 @@ use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Gateway, Limits};
-use carnet_h248::association::{self, Transport};
+use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
@@ -127,8 +127,14 @@ pub fn start(
         false => Transport::Datagram,
     };
     let mids = controllers.mids();
-    let mut registration =
-        registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
+    let association = control::association(
+        transport,
+        section.control_encoding,
+        section.control_authentication.is_some(),
+        section.control_datagram.as_ref().map(|octets| *octets.as_ref()),
+        section.control_segments,
+    );
+    let mut registration = registration::Config::new(MId::domain(name.to_owned()), mids, association);
     registration.profile = Some(profile(section.role));
     registration.longest_wait = match transport {
         Transport::Channel => Duration::ZERO,

@@ -292,3 +292,26 @@ async fn a_dead_peer_is_given_up() {
     assert_eq!(closed(&mut events).await, peer);
     assert!(start.elapsed() > Duration::from_millis(200), "it has its time");
 }
+
+/// One host cannot take the place of all.
+#[tokio::test]
+async fn one_address_has_so_many_connections_and_no_more() {
+    let config = ControlConfig { connections_of_one: 2, ..listening(ControlTransport::Tcp, "127.0.0.1") };
+    let (controller, mut heard) = open(config);
+    let address = controller.listening()[0].address;
+    let from = async |ip: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{ip}:0").parse().unwrap()).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let is_over = async |peer: &mut TcpStream| {
+        timeout(Duration::from_millis(300), peer.read(&mut [0; 1])).await.is_ok()
+    };
+    let (mut first, mut second) = (from("127.0.0.2").await, from("127.0.0.2").await);
+    let (mut third, mut other) = (from("127.0.0.2").await, from("127.0.0.3").await);
+    assert!(is_over(&mut third).await);
+    assert!(!is_over(&mut first).await && !is_over(&mut second).await && !is_over(&mut other).await);
+    drop(first);
+    closed(&mut heard).await;
+    assert!(!is_over(&mut from("127.0.0.2").await).await, "there is room again");
+}

@@ -2,7 +2,7 @@
 
 use crate::plan::Policy;
 use carnet_h248::MId;
-use carnet_h248::association::Transport;
+use carnet_h248::association::{self, Transport};
 use carnet_h248::controller::GatewayName;
 use carnet_sip::Uri;
 use std::net::{IpAddr, SocketAddr};
@@ -152,8 +152,8 @@ pub struct Gateway {
     pub name: GatewayName,
     /// What it calls itself; it registers with this.
     pub mid: MId,
-    /// What carries the control messages: a channel and TCP are reliable, UDP is not.
-    pub transport: Transport,
+    /// How its transaction layer behaves, and what carries it.
+    pub association: association::Config,
     /// The realms it serves; empty means all.
     pub realms: Vec<String>,
     /// Where its messages may come from; empty lets any source in. A channel has no address and is
@@ -173,7 +173,7 @@ impl Gateway {
         Self {
             name: name.into(),
             mid,
-            transport,
+            association: association::Config::new(transport),
             realms: Vec::new(),
             peers: Vec::new(),
             pass_through: None,

@@ -135,7 +135,8 @@ pub(crate) struct Gateways {
 impl Gateways {
     pub(crate) fn new(config: &Config, random: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
         let gateway = |g: &Gateway| {
-            let mut control = GatewayConfig::new(g.name.clone(), g.mid.clone(), g.transport);
+            let mut control = GatewayConfig::new(g.name.clone(), g.mid.clone(), g.association.transport);
+            control.association = g.association.clone();
             control.profiles.clone_from(&g.profiles);
             control.needs = needs(config, g);
             control

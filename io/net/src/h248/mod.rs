@@ -96,6 +96,8 @@ pub struct ControlConfig {
     pub events: usize,
     /// Connections. Further ones are refused.
     pub connections: usize,
+    /// Connections that one address may make to us, so that nobody takes them all.
+    pub connections_of_one: usize,
     /// Datagrams waiting to be sent, per socket.
     pub datagrams: usize,
 }
@@ -118,6 +120,7 @@ impl Default for ControlConfig {
             },
             events: 1024,
             connections: 256,
+            connections_of_one: 32,
             datagrams: 4096,
         }
     }
@@ -229,6 +232,7 @@ impl ControlSockets {
             links: Mutex::default(),
             next: AtomicU64::new(1),
             permits: Arc::new(Semaphore::new(config.connections)),
+            seats: Mutex::default(),
             named: Mutex::default(),
             authentication: config.authentication.take().map(Mutex::new),
             foreign: Foreign::default(),

@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub(super) links: Mutex<HashMap<u64, Link>>,
     pub(super) next: AtomicU64,
     pub(super) permits: Arc<Semaphore>,
+    /// How many connections each address has made.
+    pub(super) seats: Mutex<HashMap<IpAddr, usize>>,
     /// Whom datagrams go to, where the role said who is there.
     pub(super) named: Mutex<HashMap<SocketAddr, MId>>,
     pub(super) authentication: Option<Mutex<Authentication>>,
@@ -60,6 +62,37 @@ pub(super) struct Arrival<'a> {
     pub(super) local: Option<SocketAddr>,
     /// What TLS has proven.
     pub(super) identity: Option<&'a Identity>,
+}
+
+/// One connection that an address has made.
+pub(super) struct Seat {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl Seat {
+    /// None if the address has as many as one may have.
+    pub(super) fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Self> {
+        let mut seats = lock(&shared.seats);
+        let taken = seats.entry(address).or_default();
+        if *taken >= shared.config.connections_of_one {
+            return None;
+        }
+        *taken += 1;
+        Some(Self { shared: shared.clone(), address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = lock(&self.shared.seats);
+        if let Some(taken) = seats.get_mut(&self.address) {
+            *taken = taken.saturating_sub(1);
+            if *taken == 0 {
+                seats.remove(&self.address);
+            }
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,7 +1,7 @@
 //! H.248 over connections: TCP, TLS and SCTP. Listening, connecting, and the life of one connection.
 
 use super::sctp::{self, Records, Watched};
-use super::shared::{Arrival, Shared, Way};
+use super::shared::{Arrival, Seat, Shared, Way};
 use super::tls::{self, Identity};
 use super::{ControlEvent, ControlPeer, ControlTransport};
 use crate::Error;
@@ -99,7 +99,9 @@ async fn accept(shared: Arc<Shared>, transport: ControlTransport, listener: List
             _ = drain.started() => return,
             () = shared.stopped() => return,
         };
-        let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
+        let seat = Seat::take(&shared, remote.ip());
+        let permit = shared.permits.clone().try_acquire_owned().ok();
+        let Some((seat, permit)) = seat.zip(permit) else {
             shared.foreign.refuse(remote, "control connection refused", &"there are too many");
             if let Raw::Tcp(stream) = raw {
                 tcp::reset(stream);
@@ -114,7 +116,7 @@ async fn accept(shared: Arc<Shared>, transport: ControlTransport, listener: List
             Raw::Sctp(records) => records.local_addr(),
         };
         let way = Remote { transport, remote, from: local, peer: None };
-        let (life, queue) = Life::new(&shared, way, permit);
+        let (life, queue) = Life::new(&shared, way, (permit, Some(seat)));
         tokio::spawn(life.accepted(raw, queue));
     }
 }
@@ -138,7 +140,7 @@ pub(super) fn connect(shared: &Arc<Shared>, to: Remote) -> Result<ControlPeer, E
         .clone()
         .try_acquire_owned()
         .map_err(|_| Error::TooManyConnections(shared.config.connections))?;
-    let (life, queue) = Life::new(shared, to, permit);
+    let (life, queue) = Life::new(shared, to, (permit, None));
     let peer = life.peer();
     tokio::spawn(life.connecting(queue));
     Ok(peer)
@@ -150,11 +152,14 @@ struct Life {
     id: u64,
     /// Closed when the connection is taken out of the register.
     held: watch::Receiver<()>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
+/// What a connection takes up among others.
+type Place = (OwnedSemaphorePermit, Option<Seat>);
+
 impl Life {
-    fn new(shared: &Arc<Shared>, to: Remote, permit: OwnedSemaphorePermit) -> (Self, (Outlet, Inlet)) {
+    fn new(shared: &Arc<Shared>, to: Remote, place: Place) -> (Self, (Outlet, Inlet)) {
         let (outlet, inlet) = stream::queue(shared.config.streams.queue);
         // TLS proves more than the authentication header could.
         let between = to.from.filter(|_| to.transport != ControlTransport::Tls);
@@ -165,7 +170,7 @@ impl Life {
             peer: to.peer.clone(),
         };
         let (id, held) = shared.enter(way);
-        (Self { shared: shared.clone(), to, id, held, _permit: permit }, (outlet, inlet))
+        (Self { shared: shared.clone(), to, id, held, _place: place }, (outlet, inlet))
     }
 
     fn peer(&self) -> ControlPeer {

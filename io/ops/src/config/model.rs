@@ -302,6 +302,11 @@ pub struct GatewaySection {
     /// How messages to controllers on other hosts are written. Either encoding is taken.
     #[serde(default)]
     pub control_encoding: Encoding248,
+    /// Octets of the largest message by UDP.
+    pub control_datagram: Option<Spanned<usize>>,
+    /// Replies beyond it go in segments where version 3 is spoken.
+    #[serde(default)]
+    pub control_segments: bool,
     /// For controllers reached by `tls:`.
     pub control_tls: Option<Spanned<ControlTlsSection>>,
     /// The authentication header (RFC 3525 §10.2).

@@ -70,6 +70,7 @@ fn each_mistake_has_its_sentence() {
         ("\"udp:127.0.0.1:5060\"", "\"udp:localhost\"", "is not an address to listen on", "udp:localhost"),
         ("\"tcp:[::1]:5060\"", "\"tls:[::1]:5061\"", "needs a certificate", "tls:[::1]:5061"),
         ("local:a", "local:b", "no border `b`", "local:b"),
+        ("role = \"trgw\"", "role = \"trgw\"\ncontrol-datagram = 70000", "500 to 65507", "70000"),
         ("network = \"outside\"", "network = \"moon\"", "no network `moon`", "moon"),
         (
             "\"*\"\nnetwork = \"outside\"\nnext-hop = \"sip:192.0.2.7;transport=tcp\"",
@@ -204,6 +205,7 @@ fn control_is_protected_or_the_reason_is_told() {
         ("\"tls:192.0.2.9:2944\", \"tcp:192.0.2.9:2945\", \"sctp:192.0.2.9:2944\"", format!(", {tls}")),
         ("\"tls:192.0.2.9:2944\"", ", tls = { psk = \"keys.psk\", names = { trgw-a = [\"x\"] } }".to_owned()),
         (one, format!(", {keys}, protected = true")),
+        (one, ", datagram = 1232, segments = true".to_owned()),
     ] {
         assert_eq!(read_in(listen, &settings), Ok(()), "{settings}");
     }
@@ -230,6 +232,7 @@ fn control_is_protected_or_the_reason_is_told() {
         ("\"udp:[::1]:2944\"", format!(", {keys}"), "no authentication header over IPv6", "udp:[::1]"),
         ("\"udp:0.0.0.0:2944\"", format!(", {keys}"), "name it", "udp:0.0.0.0"),
         ("\"tls:[::1]:1\"", format!(", {tls}, {keys}"), "is for `udp:`", "key.hex"),
+        (one, ", datagram = 499".into(), "500 to 65507", "499"),
         (one, format!(", {}", keys.replace("trgw-a", "trgw-z")), "nobody here is called", "trgw-z"),
     ] {
         let (message, place) = read_in(listen, &settings).unwrap_err();

@@ -9,7 +9,9 @@ use crate::model::{
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// A cancelled Graceful is a Restart too, but nothing has started again (H.248.8).
+/// Reasons of a Restart (H.248.8). The last takes back a Graceful: nothing has started again.
+const COLD_BOOT: u16 = 901;
+const WARM_BOOT: u16 = 902;
 const GRACEFUL_CANCELLED: u16 = 918;
 
 /// A reply that the peer may not have: whole, or the segments it has not acknowledged.
@@ -382,12 +384,18 @@ impl Entry {
     }
 }
 
-/// The parameters, if the request is a gateway's start: ServiceChange Restart on ROOT.
+/// The parameters, if the request is a gateway's start: ServiceChange Restart on ROOT after a boot, or that
+/// registers. Without either a controller takes a gateway back into service, or a retirement is cancelled.
 fn registration(actions: &[ActionRequest]) -> Option<&ServiceChange> {
     let command = actions.first()?.commands.first()?;
     if command.verb != Verb::ServiceChange || !command.termination().is_root() {
         return None;
     }
-    let cancels = |p: &ServiceChange| p.reason.as_ref().and_then(Reason::code) == Some(GRACEFUL_CANCELLED);
-    command.services().filter(|p| p.method == Some(Method::Restart) && !cancels(p))
+    command.services().filter(|p| p.method == Some(Method::Restart)).filter(|p| {
+        match p.reason.as_ref().and_then(Reason::code) {
+            Some(COLD_BOOT | WARM_BOOT) => true,
+            Some(GRACEFUL_CANCELLED) => false,
+            _ => p.version.is_some() || p.profile.is_some(),
+        }
+    })
 }

@@ -57,6 +57,7 @@ pub(in crate::config) fn check_border(config: &Config, name: &str, border: &Bord
     if let Some(psk) = control.tls.as_ref().filter(|tls| tls.as_ref().psk_identity.is_some()) {
         return Err(Complaint::new(psk.span(), "a border shows no key: `psk-identity` is for gateways"));
     }
+    check_datagram("datagram", control.datagram.as_ref())?;
     check_authentication(control.authentication.as_ref(), &ways, &control.gateways)
 }
 
@@ -89,12 +90,21 @@ fn check_gateways(name: &str, control: &ControlSection) -> Checked {
     Ok(())
 }
 
+/// What fits into a datagram, and leaves room for what has to be said.
+fn check_datagram(key: &str, octets: Option<&Spanned<usize>>) -> Checked {
+    match octets.filter(|octets| !(500..=65_507).contains(octets.as_ref())) {
+        Some(octets) => Err(Complaint::new(octets.span(), format!("`{key}` is 500 to 65507 octets"))),
+        None => Ok(()),
+    }
+}
+
 pub(in crate::config) fn check_gateway(
     config: &Config,
     name: &str,
     section: &Spanned<GatewaySection>,
 ) -> Checked {
     let gateway = section.as_ref();
+    check_datagram("control-datagram", gateway.control_datagram.as_ref())?;
     let at = gateway.controllers.span();
     let controllers = gateway.controllers.as_ref();
     if controllers.is_empty() {

@@ -30,6 +30,11 @@ pub struct ControlSection {
     /// How messages to gateways on other hosts are written. Either encoding is taken.
     #[serde(default)]
     pub encoding: Encoding248,
+    /// Octets of the largest message by UDP.
+    pub datagram: Option<Spanned<usize>>,
+    /// Replies beyond it go in segments where version 3 is spoken.
+    #[serde(default)]
+    pub segments: bool,
     /// For `tls:` sockets.
     pub tls: Option<Spanned<ControlTlsSection>>,
     /// The authentication header (RFC 3525 §10.2).

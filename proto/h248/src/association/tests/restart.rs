@@ -31,7 +31,14 @@ fn a_second_start_with_the_same_number_is_not_a_repeat() {
 /// RFC 3525 §D.1.2.2: after a restart numbers are not compared with those before.
 #[test]
 fn a_start_makes_all_numbers_new() {
-    for (reason, forgets) in [(901, true), (902, true), (900, true), (918, false)] {
+    for (reason, version, forgets) in [
+        (901, None, true),
+        (902, None, true),
+        (900, Some(3), true),
+        // A controller takes the gateway back into service; a retirement is cancelled.
+        (900, None, false),
+        (918, Some(3), false),
+    ] {
         let now = Instant::now();
         let mut end = association(Transport::Datagram, 9);
         end.handle_message(now, message(vec![request(10, 1), request(11, 2), request(12, 3)]));
@@ -40,7 +47,11 @@ fn a_start_makes_all_numbers_new() {
         end.reply(now, TransactionId(11), done(2, 1, 0));
         end.pending(now, TransactionId(12));
         events(&mut end);
-        let starts = TransactionRequest { id: TransactionId(9), actions: start(reason, 1) };
+        let mut actions = start(reason, 1);
+        if let Some(crate::Descriptor::ServiceChange(p)) = actions[0].commands[0].descriptors.first_mut() {
+            p.version = version;
+        }
+        let starts = TransactionRequest { id: TransactionId(9), actions };
         end.handle_message(now, message(vec![Transaction::Request(starts)]));
         let mut got = events(&mut end);
         if forgets {
