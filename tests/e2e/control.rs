@@ -194,3 +194,98 @@ fn a_gateway_that_nobody_knows_is_told_so() {
     assert!(answers > 10, "{answers}: {log}");
     assert_eq!(log.matches("a gateway that is not ours").count(), 1, "{log}");
 }
+
+/// A border, and on its gateway's host sockets at these ports; nothing else runs.
+fn border_alone(ports: [u16; 2]) -> Option<(Lab, [UdpSocket; 2])> {
+    let mut lab = Lab::new()?;
+    network::build(&mut lab);
+    let command = carnet(&lab, "border-a", &["run", "-c", "border-a.toml"]);
+    lab.start("border-a", command);
+    lab.wait_for("border-a", "out", "ready", PATIENCE);
+    let sockets = lab.inside("agw-a", || {
+        ports.map(|port| {
+            let socket = UdpSocket::bind(("10.1.0.2", port)).expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+            socket
+        })
+    });
+    Some((lab, sockets))
+}
+
+fn heard(socket: &UdpSocket) -> String {
+    let mut buffer = [0; 4096];
+    let n = socket.recv(&mut buffer).expect("a message");
+    String::from_utf8_lossy(&buffer[..n]).into_owned()
+}
+
+/// Requests go to the ServiceChangeAddress of a gateway, and are answered from there; replies go to where
+/// it asked from (RFC 3525 §7.2.8).
+#[test]
+fn requests_go_where_a_gateway_wants_them() {
+    let Some((lab, [asking, asked])) = border_alone([3000, 3001]) else { return };
+    let border = "10.1.0.1:2944";
+    let register = "MEGACO/3 <agw-a>\nTransaction = 1 { Context = - { ServiceChange = ROOT { Services { \
+                    Method = Restart, Reason = \"901 Cold Boot\", ServiceChangeAddress = 3001, \
+                    Profile = carnet_iq/1, Version = 3 } } } }\n";
+    asking.send_to(register.as_bytes(), border).expect("it is sent");
+    let reply = heard(&asking);
+    assert!(reply.contains("P=1{") && !reply.contains("ER="), "{reply}");
+    lab.wait_for("border-a", "err", "gateway-up", PATIENCE);
+    // It is asked whether it is there, and answers, for longer than it may be silent.
+    let start = Instant::now();
+    let mut audits = 0;
+    while start.elapsed() < Duration::from_secs(9) {
+        let request = heard(&asked);
+        let Some(id) = request.split("T=").nth(1).and_then(|rest| rest.split('{').next()) else { continue };
+        assert!(request.contains("AV=ROOT"), "{request}");
+        let answer = format!("MEGACO/3 <agw-a>\nReply = {id} {{ Context = - {{ AuditValue = ROOT }} }}\n");
+        asked.send_to(answer.as_bytes(), border).expect("it is sent");
+        audits += 1;
+    }
+    assert!(audits > 2, "{audits} audits");
+    let log = lab.output("border-a", "err");
+    assert!(!log.contains("gateway-lost") && !log.contains("foreign-control"), "{log}");
+    // What it asks later from the first address is answered there.
+    let notify = "MEGACO/3 <agw-a>\nTransaction = 2 { Context = - { ServiceChange = ROOT { Services { \
+                  Method = Graceful, Reason = \"905 Termination taken out of service\", Delay = 30 } } } }\n";
+    asking.send_to(notify.as_bytes(), border).expect("it is sent");
+    let reply = heard(&asking);
+    assert!(reply.contains("P=2{"), "{reply}");
+}
+
+/// A gateway follows its controller's ServiceChangeAddress, and a name with several addresses to the one
+/// where somebody is.
+#[test]
+fn a_gateway_finds_its_controller_by_name_and_asks_where_it_wants() {
+    let Some(mut lab) = Lab::new() else { return };
+    network::build(&mut lab);
+    // In every hosts file, with the address of the other IP version first.
+    lab.edit("agw-a.toml", "border-a@udp:10.1.0.1:2944", "border-a@udp:localhost:2950");
+    let [answering, asked] = lab.inside("agw-a", || {
+        [2950, 2951].map(|port| {
+            let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+            socket
+        })
+    });
+    let command = carnet(&lab, "agw-a", &["run", "-c", "agw-a.toml"]);
+    let gateway = lab.start("agw-a", command);
+    let mut buffer = [0; 4096];
+    let (n, from) = answering.recv_from(&mut buffer).expect("a registration");
+    let request = String::from_utf8_lossy(&buffer[..n]).into_owned();
+    let id = request.split("T=").nth(1).and_then(|rest| rest.split('{').next()).expect("its number");
+    let reply = format!(
+        "MEGACO/3 <border-a>\nReply = {id} {{ Context = - {{ ServiceChange = ROOT {{ Services {{ \
+         ServiceChangeAddress = 2951, Version = 3 }} }} }} }}\n"
+    );
+    answering.send_to(reply.as_bytes(), from).expect("it is sent");
+    lab.wait_for("agw-a", "err", "Registered", PATIENCE);
+    // What the controller asks is answered where it asked from; what the gateway asks goes to the other.
+    let audit = "MEGACO/3 <border-a>\nTransaction = 5 { Context = - { AuditValue = ROOT { Audit { } } } }\n";
+    answering.send_to(audit.as_bytes(), from).expect("it is sent");
+    let reply = heard(&answering);
+    assert!(reply.contains("P=5"), "{reply}");
+    lab.process(gateway).signal("TERM");
+    let gone = heard(&asked);
+    assert!(gone.contains("MT=GR") || gone.contains("MT=FO"), "{gone}");
+}

@@ -313,3 +313,62 @@ fn a_stranger_controls_no_gateway() {
     assert!(!log.contains("gateway-lost") && log.matches("gateway-up").count() == 1, "{log}");
     hang_up(&mut lab, alice);
 }
+
+/// A stranger sends as fast as he can to the border and to the gateway, in their names and as nobody,
+/// while a call is set up and goes on.
+#[test]
+fn a_flood_of_strangers_stops_no_call() {
+    let Some(mut lab) = Lab::new() else { return };
+    network::build(&mut lab);
+    lab.join("stranger", "core-a", "10.1.0.66/24");
+    lab.edit("agw-a.toml", "witness = ", "control-from = \"10.1.0.2:2944\"\nwitness = ");
+    network::start(&mut lab);
+    let flood = "
+import socket, time, sys
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.setblocking(False)
+def sc(name): return f'MEGACO/3 <{name}> Transaction=9{{Context=-{{ServiceChange=ROOT{{Services{{Method=Forced,Reason=\"905\"}}}}}}}}'
+audit = 'MEGACO/3 <border-a> Transaction=9{Context=*{W-Subtract=*{Audit{}}}}'
+messages = [sc('agw-a'), sc('agw-z'), audit, 'MEGACO/3 <agw-a> Error=413{}', 'nonsense', 'MEGACO/3 <x> Transaction=1{']
+print('flooding', flush=True)
+start, sent, back, size = time.time(), 0, 0, 0
+while time.time() < start + 10:
+    for message in messages:
+        for to in ('10.1.0.1', '10.1.0.2'):
+            try:
+                out.sendto(message.encode(), (to, 2944)); sent += 1; size += len(message)
+            except BlockingIOError: pass
+    try:
+        while True: back += len(out.recv(4096))
+    except BlockingIOError: pass
+print('sent', sent, 'octets', size, 'back', back, flush=True)
+";
+    let mut command = lab.command("stranger", "python3");
+    command.args(["-c", flood]);
+    lab.start("flood", command);
+    lab.wait_for("flood", "out", "flooding", PATIENCE);
+    let alice = chat(&mut lab);
+    lab.wait_for("flood", "out", "sent", PATIENCE);
+    lab.process(alice).say(AGAIN);
+    lab.wait_for("bob", "out", AGAIN, PATIENCE);
+    let report = lab.output("flood", "out");
+    let number = |name: &str| -> u64 {
+        let rest = report.split(&format!("{name} ")).nth(1).and_then(|rest| rest.split_whitespace().next());
+        rest.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{name} in {report}"))
+    };
+    let (sent, back) = (number("sent"), number("back"));
+    eprintln!("{}", report.trim());
+    assert!(sent > 10_000, "{report}");
+    // Ten answers a second at each end, whatever comes.
+    assert!(back < 2 * 11 * 12 * 200 && back * 10 < number("octets"), "{report}");
+    for host in ["border-a", "agw-a"] {
+        let log = lab.output(host, "err");
+        let strangers = |line: &&str| {
+            ["foreign-control", "that is not ours", "refused"].iter().any(|what| line.contains(what))
+        };
+        let told = log.lines().filter(strangers).count();
+        assert!((1..=6).contains(&told), "{host}: {told} lines");
+        assert!(!log.contains("gateway-lost") && !log.contains("ControlLost"), "{host}: {log}");
+    }
+    hang_up(&mut lab, alice);
+}

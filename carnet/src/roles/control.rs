@@ -215,14 +215,15 @@ pub fn asks(message: &Message) -> bool {
     message.transactions().iter().any(|transaction| matches!(transaction, Transaction::Request(_)))
 }
 
-/// A message as two: what asks, and what answers.
+/// A message as two: what asks, with what acknowledges the answers to that, and what answers.
 pub fn apart(message: Message) -> [Option<Message>; 2] {
     let Message { auth, version, mid, body } = message;
     let Body::Transactions(list) = body else {
         return [None, Some(Message { auth, version, mid, body })];
     };
-    let (asking, answering): (Vec<_>, Vec<_>) =
-        list.into_iter().partition(|transaction| matches!(transaction, Transaction::Request(_)));
+    let asks =
+        |transaction: &Transaction| !matches!(transaction, Transaction::Reply(_) | Transaction::Pending(_));
+    let (asking, answering): (Vec<_>, Vec<_>) = list.into_iter().partition(asks);
     let part = |list: Vec<Transaction>| (!list.is_empty()).then(|| Message::new(version, mid.clone(), list));
     [part(asking), part(answering)]
 }
@@ -259,11 +260,12 @@ mod tests {
     #[test]
     fn requests_part_from_answers() {
         let octets = b"MEGACO/3 <a> Transaction=1{Context=-{AuditValue=ROOT{Audit{}}}} Reply=2{Context=-{\
-                       ServiceChange=ROOT}} Pending=3{}";
+                       ServiceChange=ROOT}} Pending=3{} TransactionResponseAck{8}";
         let message = text::parse(octets, &Limits::default()).unwrap();
         let [asking, answering] = apart(message.clone());
-        assert_eq!(asking.unwrap().transactions(), &message.transactions()[..1]);
-        assert_eq!(answering.unwrap().transactions(), &message.transactions()[1..]);
+        let [request, reply, pending, ack] = message.transactions() else { panic!() };
+        assert_eq!(asking.unwrap().transactions(), [request.clone(), ack.clone()]);
+        assert_eq!(answering.unwrap().transactions(), [reply.clone(), pending.clone()]);
         let error = text::parse(b"MEGACO/1 <a> Error=400{}", &Limits::default()).unwrap();
         assert!(matches!(apart(error), [None, Some(_)]));
     }

@@ -5,7 +5,7 @@ use super::controllers::{Controllers, NoWay};
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Gateway, Limits};
 use carnet_h248::association::Transport;
-use carnet_h248::{MId, Message, Profile, registration};
+use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
@@ -88,6 +88,9 @@ pub fn start(
         ..ControlConfig::default()
     };
     let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
+    for proto in addresses.iter().filter_map(ControlAddress::proto) {
+        control::transport(proto).available().map_err(|e| fail(&e))?;
+    }
     let mut controllers = Controllers::new(from, control::registered_port(section.control_encoding));
     for address in addresses {
         let inside = match address {
@@ -137,11 +140,10 @@ pub fn start(
 
 /// The profile a gateway of that role registers with.
 pub fn profile(role: GatewayRole) -> Profile {
-    let name = match role {
-        GatewayRole::ImsAgw => "carnet_iq",
-        GatewayRole::Trgw => "carnet_ix",
-    };
-    Profile { name: name.into(), version: 1 }
+    match role {
+        GatewayRole::ImsAgw => profile::IQ.profile(),
+        GatewayRole::Trgw => profile::IX.profile(),
+    }
 }
 
 impl Running {
@@ -227,8 +229,12 @@ impl Running {
         match event {
             ControlEvent::Message { peer, message } => self.message(now, peer, message),
             ControlEvent::Undecodable { peer, error } => {
+                // Anybody can write a controller's address on a datagram: so few are answered.
+                let mut answered = || peer.is_reliable() || self.courtesy.answers(now);
                 if self.controllers.knows(peer) {
-                    self.gateway.handle_undecodable(now, &error);
+                    if answered() {
+                        self.gateway.handle_undecodable(now, &error);
+                    }
                 } else {
                     self.stranger(now, peer, &error);
                 }

@@ -3,7 +3,7 @@
 
 use carnet_h248::text::{self, Form, Limits};
 use carnet_h248::{
-    ActionRequest, Command, ContextId, Encoding, MId, Message, Transaction, TransactionId,
+    ActionRequest, Command, ContextId, Encoding, ErrorDescriptor, MId, Message, Transaction, TransactionId,
     TransactionRequest, tpkt,
 };
 use carnet_net::{
@@ -219,4 +219,76 @@ async fn the_last_message_goes_out() {
     gateway.close(to);
     let (peer, _) = message(&mut heard).await;
     assert_eq!(closed(&mut heard).await, peer);
+}
+
+/// What each kind of end costs: nothing passes for long, a message that never becomes whole, a length
+/// that cannot be, a message that is too long. The others go on.
+#[tokio::test]
+async fn connections_that_are_of_no_use_end() {
+    let mut messages = Limits::default();
+    messages.octets = 500;
+    let config = ControlConfig {
+        messages,
+        streams: StreamLimits {
+            idle: Duration::from_millis(400),
+            message: Duration::from_millis(200),
+            ..StreamLimits::default()
+        },
+        ..listening(ControlTransport::Tcp, "127.0.0.1")
+    };
+    let (controller, mut heard) = open(config);
+    let address = controller.listening()[0].address;
+    let whole = tpkt::frame(AUDIT).unwrap();
+    let half = [whole.clone(), whole[..20].to_vec()].concat();
+    for (octets, messages) in [
+        (whole.clone(), 1),
+        (half, 1),
+        ([whole.clone(), vec![3, 0, 0, 3]].concat(), 1),
+        ([whole.clone(), vec![2, 0, 0, 30]].concat(), 1),
+        ([whole.clone(), vec![3, 0, 0xff, 0xff]].concat(), 1),
+        (tpkt::frame(&[b' '; 501]).unwrap(), 0),
+        (vec![3, 0, 0, 4], 0),
+    ] {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(&octets).await.unwrap();
+        for _ in 0..messages {
+            assert_eq!(message(&mut heard).await.1, audit());
+        }
+        closed(&mut heard).await;
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, peer.read_to_end(&mut rest)).await.expect("ended");
+        assert!(rest.is_empty());
+    }
+    // One octet at a time is a message too, if it comes in time.
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    for octet in &whole {
+        peer.write_all(&[*octet]).await.unwrap();
+    }
+    assert_eq!(message(&mut heard).await.1, audit());
+}
+
+/// A peer whose host is gone takes nothing and does not even reset: what is written to it is given up in the
+/// time for that, and the connection with it.
+#[tokio::test]
+async fn a_dead_peer_is_given_up() {
+    let config = ControlConfig {
+        streams: StreamLimits {
+            queue: 64 << 20,
+            write: Duration::from_millis(300),
+            ..StreamLimits::default()
+        },
+        ..ControlConfig::default()
+    };
+    let (gateway, mut events) = open(config);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = gateway.connect(ControlTransport::Tcp, silent.local_addr().unwrap(), None, None).unwrap();
+    let (_held, _) = silent.accept().await.unwrap();
+    // More than the system takes for a peer that takes nothing, fewer than may wait here.
+    let long = Message::error(1, MId::domain("mg"), ErrorDescriptor::new(500, "x".repeat(60_000)));
+    for _ in 0..600 {
+        gateway.send(peer, long.clone()).unwrap();
+    }
+    let start = std::time::Instant::now();
+    assert_eq!(closed(&mut events).await, peer);
+    assert!(start.elapsed() > Duration::from_millis(200), "it has its time");
 }

@@ -110,8 +110,9 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// How loaded the gateway is, in percent of what it can do; above 100 work piles up. To be called now
-    /// and then. From 90 on the controller hears of it, if it asked to, until the load is below 75.
+    /// How loaded the gateway is by what it cannot see itself (processor, queues of the engine), in percent
+    /// of what there is; above 100 work piles up. To be called now and then. What is scarcest counts, of
+    /// this and of [`Gateway::load`]: from 90 on the controller hears of it, if it asked to, until the load is below 75.
     pub fn set_load(&mut self, now: Instant, percent: u32) {
         self.core.set_load(now, percent);
         self.settle(now);
@@ -202,10 +203,14 @@ impl Gateway {
     /// Carries requests to the core and its answers back, until both are quiet.
     fn settle(&mut self, now: Instant) {
         loop {
+            if let Some(demands) = self.core.root.demands() {
+                self.registration.set_demands(demands);
+            }
             if let Some(event) = self.registration.poll_event() {
                 self.control(now, event);
             } else if let Some(output) = self.core.output.pop_front() {
                 self.answer(now, output);
+                self.core.measure_load(now);
             } else if !self.tell(now) {
                 return;
             }

@@ -1,9 +1,9 @@
 //! Load, and telling the controller that there is too much of it: `ocp/mg_overload` for each message that
 //! meets overload (H.248.11), `chp/MGCon` with the share of traffic to hold back (H.248.10).
 //!
-//! The program says what the load is ([`crate::Gateway::set_load`]): 100 percent is all that the gateway
-//! can do, more means that work piles up. Leaves out: what to do with the traffic, which is the
-//! controller's part.
+//! The load is what is scarcest: contexts, transactions ([`crate::Load`]), or what the program says
+//! besides ([`crate::Gateway::set_load`]). 100 percent is all that the gateway can do, more means that work
+//! piles up. Leaves out: what to do with the traffic, which is the controller's part.
 
 use std::time::Instant;
 
@@ -18,15 +18,17 @@ const LOW: u32 = 75;
 /// Load that must be gone before less is asked to be held back.
 const SLACK: u32 = 5;
 
-/// How loaded the gateway is.
+/// Whether there is too much to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Load {
+pub(crate) struct Congestion {
+    /// What the program says, in percent.
+    outside: u32,
     overloaded: bool,
     /// Share of the traffic that the controller is to hold back, in percent, in steps of 10.
     reduction: u32,
 }
 
-impl Load {
+impl Congestion {
     /// Takes a load in percent; whether the reduction changes.
     fn measure(&mut self, percent: u32) -> bool {
         let before = self.reduction;
@@ -48,20 +50,27 @@ fn reduction(percent: u32) -> u32 {
 
 impl Core {
     pub(crate) fn set_load(&mut self, now: Instant, percent: u32) {
-        if self.root.load.measure(percent) {
+        self.root.congestion.outside = percent;
+        self.measure_load(now);
+    }
+
+    /// Looks whether there is too much to do now.
+    pub(crate) fn measure_load(&mut self, now: Instant) {
+        let percent = self.root.congestion.outside.max(self.load().percent().into());
+        if self.root.congestion.measure(percent) {
             self.tell_congestion(now);
         }
     }
 
     /// `chp/MGCon`, if the controller asked for it.
     pub(crate) fn tell_congestion(&mut self, now: Instant) {
-        let event = ObservedEvent::new("chp/MGCon").parameter("reduction", self.root.load.reduction);
+        let event = ObservedEvent::new("chp/MGCon").parameter("reduction", self.root.congestion.reduction);
         self.root_event(now, event, true);
     }
 
     /// The controller has just asked for the event: it hears of a congestion that there is.
     pub(crate) fn tell_standing_congestion(&mut self, now: Instant) {
-        if self.root.load.reduction > 0 {
+        if self.root.congestion.reduction > 0 {
             self.tell_congestion(now);
         }
     }
@@ -69,7 +78,7 @@ impl Core {
     /// A request arrived. Only what begins something can be held back, so only that meets overload.
     pub(crate) fn meet_overload(&mut self, now: Instant, actions: &[ActionRequest]) {
         let adds = actions.iter().flat_map(|a| &a.commands).any(|c| c.verb == Verb::Add);
-        if adds && self.root.load.overloaded {
+        if adds && self.root.congestion.overloaded {
             self.root_event(now, ObservedEvent::new("ocp/mg_overload"), false);
         }
     }
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn reductions_have_steps_and_slack() {
-        let mut load = Load::default();
+        let mut load = Congestion::default();
         let mut told = Vec::new();
         for percent in [10, 89, 90, 91, 88, 92, 100, 99, 98, 93, 84, 80, 76, 74, 80, 89, 90, 300] {
             if load.measure(percent) {

@@ -96,6 +96,9 @@ const LONGEST_HEARTBEAT: u64 = 2_147_480;
 /// Integers of packages have 32 bits with a sign (RFC 3525 §12.1.2).
 const INTEGER: u64 = i32::MAX as u64;
 
+/// Octets of a datagram, and less than a TPKT packet has.
+pub(crate) const LARGEST_MESSAGE: u64 = 65_507;
+
 const CAUSES: Possible = Possible::Words(&["NR", "UR", "FT", "FP", "IW", "UN"]);
 const MILLISECONDS: Possible = Possible::Numbers(1, INTEGER);
 
@@ -109,6 +112,7 @@ const PACKAGES: &[(&str, u16)] = &[
     ("ocp", 1),
     ("chp", 1),
     ("nb", 1),
+    ("seg", 1),
     ("ds", 2),
     ("gm", 2),
     ("tman", 1),
@@ -123,7 +127,7 @@ const PACKAGES: &[(&str, u16)] = &[
 ];
 
 /// Packages that only ROOT realizes.
-const OF_ROOT: &[&str] = &["root", "it", "ocp", "chp", "nb", "ipra"];
+const OF_ROOT: &[&str] = &["root", "it", "ocp", "chp", "nb", "seg", "ipra"];
 
 /// Packages that are known, so that asking for them is "not implemented" rather than "unknown".
 const KNOWN_ONLY: &[&str] = &["tlsbsc", "tlscn", "tlsm", "crntls", "seplink"];
@@ -147,6 +151,10 @@ const ITEMS: &[Supported] = &[
     with(Kind::RootEvent, "ocp/mg_overload", &[]),
     with(Kind::RootEvent, "chp/MGCon", &[]),
     item(Kind::RootProperty, "nb/rate", Possible::Regulation),
+    item(Kind::RootProperty, "seg/MGSegmentationTimerValue", MILLISECONDS),
+    item(Kind::RootProperty, "seg/MGCSegmentationTimerValue", MILLISECONDS),
+    read_only(Kind::RootProperty, "seg/MGMaxPDUSize", Possible::Numbers(500, LARGEST_MESSAGE)),
+    item(Kind::RootProperty, "seg/MGCMaxPDUSize", Possible::Numbers(500, INTEGER)),
     item(Kind::Property, "ds/dscp", Possible::Hexadecimal(0x3f)),
     item(Kind::Property, "ds/tc", Possible::Flag),
     item(Kind::Property, "gm/saf", Possible::Flag),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use carnet_h248::registration::Demands;
 use carnet_h248::{
     Command, CommandReply, Descriptor, EventBufferControl, Events, Media, ObservedEvent, Property,
     ServiceState, TerminationId, TerminationState, Value,
@@ -14,8 +15,8 @@ use crate::core::Core;
 use crate::error::Fault;
 use crate::events::{check_events, silence};
 use crate::notices::Notices;
-use crate::overload::Load;
-use crate::package::{Kind, Supported, check};
+use crate::overload::Congestion;
+use crate::package::{Kind, LARGEST_MESSAGE, Supported, check};
 use crate::regulation::{Regulation, Told};
 use crate::service::{Announced, Due};
 
@@ -38,21 +39,20 @@ pub(crate) struct RootState {
     /// Ends and begins of service that have a delay.
     pub(crate) due: BTreeSet<Due>,
     pub(crate) notices: Notices,
-    pub(crate) load: Load,
+    pub(crate) congestion: Congestion,
     /// Every IP realm, and whether it can be used; the first one is the default.
     pub(crate) realms: Vec<(String, bool)>,
     /// Realms that are down, and what the controller was told to be out of service.
     pub(crate) down: BTreeMap<String, Announced>,
-    /// The controller has set properties that the control association keeps to.
-    pub(crate) timers_changed: bool,
+    /// The controller has set properties that the control association may have to keep to.
+    pub(crate) demands_changed: bool,
 }
 
 impl RootState {
     /// The controller knows of nothing. What the gateway has by itself stays.
     pub(crate) fn clear(&mut self) {
         let realms = std::mem::take(&mut self.realms);
-        let timers_changed = !self.properties.is_empty();
-        *self = Self { load: self.load, heard: self.heard, realms, timers_changed, ..Self::default() };
+        *self = Self { congestion: self.congestion, heard: self.heard, realms, ..Self::default() };
     }
 
     pub(crate) fn set_events(&mut self, now: Instant, events: Events) {
@@ -60,6 +60,27 @@ impl RootState {
         self.heard = Some(now);
         self.told = Told::default();
         self.events = events;
+    }
+
+    /// What the controller has set for the control association, if that has changed since this was asked.
+    ///
+    /// RFC 3525 §E.2.1: the times after which a Pending is due begin as those of normal execution.
+    pub(crate) fn demands(&mut self) -> Option<Demands> {
+        if !std::mem::take(&mut self.demands_changed) {
+            return None;
+        }
+        let number = |name: &str| self.properties.iter().find(|p| p.name == *name)?.value.single()?.as_u64();
+        let time = |name: &str| number(name).map(Duration::from_millis);
+        let count = |name: &str| number(name).and_then(|n| u32::try_from(n).ok());
+        Some(Demands {
+            execution: time("root/MGProvisionalResponseTimerValue")
+                .or_else(|| time("root/normalMGExecutionTime")),
+            answer: time("root/normalMGCExecutionTime"),
+            pendings: count("root/MGOriginatedPendingLimit"),
+            pendings_taken: count("root/MGCOriginatedPendingLimit"),
+            segments: time("seg/MGCSegmentationTimerValue"),
+            datagram: number("seg/MGCMaxPDUSize").and_then(|n| usize::try_from(n).ok()),
+        })
     }
 
     /// Whether new terminations are taken.
@@ -127,8 +148,8 @@ impl Core {
             if property.name == "nb/rate" {
                 self.root.regulation = property.value.single().map(Regulation::of).unwrap_or_default();
             }
-            self.root.timers_changed |= property.name.package().eq_ignore_ascii_case("root");
         }
+        self.root.demands_changed |= !state.properties.is_empty();
         match state.service_state {
             Some(ServiceState::InService) => self.root_in_service(),
             Some(ServiceState::OutOfService) => self.root_out_of_service(now),
@@ -143,6 +164,7 @@ impl Core {
             Property::new("root/maxNumberOfContexts", number(self.limits.contexts)),
             Property::new("root/maxTerminationsPerContext", number(self.limits.terminations)),
         ];
+        properties.push(Property::new("seg/MGMaxPDUSize", LARGEST_MESSAGE));
         properties.extend(self.root.properties.iter().cloned());
         if !self.root.realms.is_empty() {
             let up = self.root.realms.iter().filter(|(_, up)| *up);

@@ -188,6 +188,7 @@ fn root_is_audited_and_set() {
         "root/maxTerminationsPerContext = 2",
         "root/MGProvisionalResponseTimerValue = 250",
         "nb/rate = 20",
+        "seg/MGMaxPDUSize = 65507",
         "ServiceStates = InService",
         "ipra/ar = [\"core\", \"access v4\"]",
     ] {
@@ -276,4 +277,40 @@ fn the_worked_package_list_is_covered() {
     let [carnet_h248::Transaction::Reply(worked)] = message.transactions() else { panic!() };
     let missing: Vec<_> = names(&worked.body).into_iter().filter(|name| !ours.contains(name)).collect();
     assert_eq!(missing, ["tlsbsc", "seplink"]);
+}
+
+/// RFC 3525 §E.2.1: what the controller sets on ROOT the control association keeps to.
+#[test]
+fn the_times_of_root_are_kept_to() {
+    let mut rig = Rig::alg();
+    let set = |rig: &mut Rig, properties: &str| {
+        let modify = format!("Modify = ROOT {{ Media {{ TerminationState {{ {properties} }} }} }}");
+        assert_eq!(rig.code(&format!("Context = - {{ {modify} }}")), 0);
+    };
+    let sdp = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}\n";
+    let add = format!("Context = $ {{ Add = $ {{ Media {{ {sdp} }} }} }}");
+    rig.engine.slow = true;
+    // What is sent, and after how long, to a request that takes too long.
+    let next = |rig: &mut Rig| {
+        let before = rig.now;
+        rig.now = rig.gateway.poll_timeout().unwrap();
+        rig.gateway.handle_timeout(rig.now);
+        let sent = rig.gateway.poll_transmit().map(|(_, message)| rig::squeeze(&rig::write(&message)));
+        (rig.now - before, sent.unwrap_or_default())
+    };
+    assert_eq!(rig.ask(&add), "");
+    let (after, sent) = next(&mut rig);
+    assert!(after == Duration::from_millis(500) && sent.contains("Pending = "), "{after:?} {sent}");
+    rig.answer();
+    set(&mut rig, "root/normalMGExecutionTime = 300");
+    assert_eq!(rig.ask(&add), "");
+    let (after, sent) = next(&mut rig);
+    assert!(after == Duration::from_millis(300) && sent.contains("Pending = "), "{after:?} {sent}");
+    rig.answer();
+    set(&mut rig, "root/MGProvisionalResponseTimerValue = 100, root/MGOriginatedPendingLimit = 1");
+    assert_eq!(rig.ask(&add), "");
+    let (after, sent) = next(&mut rig);
+    assert!(after == Duration::from_millis(100) && sent.contains("Pending = "), "{after:?} {sent}");
+    let (_, sent) = next(&mut rig);
+    assert!(sent.contains("Error = 506"), "{sent}");
 }

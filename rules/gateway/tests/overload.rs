@@ -69,3 +69,21 @@ fn overload_is_told_for_each_message_that_adds() {
     rig.place("ip/1/a/$", "", "");
     assert!(told(&mut rig).is_empty());
 }
+
+/// What the gateway sees by itself counts too: contexts run out.
+#[test]
+fn contexts_that_run_out_are_congestion() {
+    let mut rig = Rig::with(carnet_h248::MId::domain("alg1.access.example"), |config| {
+        config.limits.contexts = 10;
+    });
+    rig.ask(BOTH);
+    let all: Vec<_> = (0..9).map(|_| rig.place("ip/1/a/$", "", "")).collect();
+    let [congested] = told(&mut rig).try_into().unwrap();
+    assert!(congested.contains("chp/MGCon { reduction = 20 }"), "{congested}");
+    let mut after = Vec::new();
+    for (context, _) in &all {
+        rig.ask(&format!("Context = {context} {{ W-Subtract = * {{ Audit {{ }} }} }}"));
+        after.extend(told(&mut rig));
+    }
+    assert!(after.last().unwrap().contains("reduction = 0"), "{after:?}");
+}

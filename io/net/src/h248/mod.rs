@@ -52,6 +52,16 @@ pub enum ControlTransport {
     Sctp,
 }
 
+impl ControlTransport {
+    /// Whether this system has it: an end that only connects would find out late.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn available(self) -> io::Result<()> {
+        if self == Self::Sctp { sctp::available() } else { Ok(()) }
+    }
+}
+
 /// One address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ControlListen {

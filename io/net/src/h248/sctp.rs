@@ -37,6 +37,11 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether the kernel has it.
+pub(super) fn available() -> io::Result<()> {
+    open(SocketAddr::from(([127, 0, 0, 1], 0))).map(drop)
+}
+
 /// A socket that the runtime watches. The type is that of another protocol: only readiness is asked of
 /// it, and what is read and written goes by the socket underneath.
 pub(super) struct Watched(TcpStream);
@@ -282,6 +287,7 @@ mod tests {
                 assert_eq!(&buffer, b"\x03\0\0\x0aMEGACO");
             }
             Err(error) => {
+                assert!(available().is_err());
                 let said = error.to_string();
                 assert!(
                     said.contains("cannot listen on SCTP 127.0.0.1:0: this kernel has no SCTP"),

@@ -236,9 +236,8 @@ impl Life {
                     match &shared.config.tls {
                         Some(tls) if transport == ControlTransport::Tls => {
                             let connected = tls.connect(stream, self.to.peer.as_ref()).await;
-                            let (stream, identity) = connected.map_err(|why| {
-                                shared.foreign.refuse(to, "no TLS to the controller", &why);
-                                why
+                            let (stream, identity) = connected.inspect_err(|why| {
+                                shared.foreign.refuse(to, "no TLS to the controller", why);
                             })?;
                             Ready::Tls(stream, identity)
                         }

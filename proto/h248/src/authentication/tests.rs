@@ -185,3 +185,27 @@ fn senders_are_bounded() {
     }
     assert_eq!(receiver.senders.len(), SENDERS);
 }
+
+#[test]
+fn no_octets_panic() {
+    let text = signed("D55828E10962FA943EBAB274");
+    let mut message = text::parse(&text, &Limits::default()).unwrap();
+    let binary = with(Algorithm::HmacSha1_96, 20, true).print(Encoding::Binary, HEADER, None, &mut message);
+    let limits = Limits::default();
+    for whole in [text, binary.unwrap()] {
+        for end in 0..whole.len() {
+            let mut part = whole.clone();
+            let _ = encoding::body(&part[..end], &limits);
+            part[end] ^= 0x55;
+            let _ = encoding::body(&part, &limits);
+            if let Ok(message) = encoding::parse(&part, &limits) {
+                let mut receiver = with(Algorithm::HmacSha1_96, 20, true);
+                let checked = receiver.check(Instant::now(), Some(HEADER), &part, &limits, &message);
+                // The sender's name and the version are not covered; all else is, or names the key.
+                let outside = message.auth.is_some() && checked.is_ok();
+                let unaltered = encoding::body(&part, &limits) == encoding::body(&whole, &limits);
+                assert!(!outside || unaltered, "octet {end}");
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Who is tried in which order, and what a controller's answer means (RFC 3525 §11.2 to §11.5).
 
-use super::{Candidate, Cause, Config, Event, Former, Link, Registration, RequestKey, State};
+use super::{Candidate, Cause, Config, Demands, Event, Former, Link, Registration, RequestKey, State};
 use crate::association::{self, Association, Failure};
 use crate::controller::same_peer;
 use crate::model::{
@@ -325,11 +325,33 @@ impl Registration {
         let Some(link) = &mut self.current else { return };
         link.association.set_version(version);
         let controller = link.controller.clone();
+        if !kept {
+            self.demands = Demands::default();
+        }
         self.agreed = (profile.or_else(|| ours.cloned()), answer.and_then(|a| a.address.clone()));
         self.state = State::Registered;
+        self.meet_demands();
         self.lost = None;
         self.candidates.clear();
         self.events.push_back(Event::Registered { controller, version, kept });
+    }
+
+    /// Sets the times and limits of the current association: as configured but for what is demanded.
+    pub(super) fn meet_demands(&mut self) {
+        let Some(link) = &mut self.current else { return };
+        let (configured, demands) = (&self.config.association, &self.demands);
+        let (mut timers, mut limits) = (configured.timers.clone(), configured.limits.clone());
+        timers.execution = demands.execution.unwrap_or(timers.execution);
+        timers.answer = demands.answer.unwrap_or(timers.answer);
+        timers.segments = demands.segments.unwrap_or(timers.segments);
+        limits.pendings = demands.pendings.unwrap_or(limits.pendings);
+        limits.pendings_taken = demands.pendings_taken.unwrap_or(limits.pendings_taken);
+        limits.datagram = demands.datagram.map_or(limits.datagram, |most| limits.datagram.min(most.max(500)));
+        if link.association.timers() != &timers {
+            link.association.set_timers(timers);
+        }
+        link.association.set_limits(limits);
+        link.association.set_segments(configured.segments || demands.segments.is_some());
     }
 
     fn refused(&mut self, now: Instant, error: ErrorDescriptor) {

@@ -80,6 +80,25 @@ impl Config {
     }
 }
 
+/// What a controller sets for our control association on ROOT (RFC 3525 §E.2, H.248.1 version 3 §E.14).
+/// What it leaves out is as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demands {
+    /// We announce an execution that takes longer (MGProvisionalResponseTimerValue).
+    pub execution: Option<Duration>,
+    /// What the controller may take to answer, without the network (normalMGCExecutionTime).
+    pub answer: Option<Duration>,
+    /// Pendings that we may send for one request (MGOriginatedPendingLimit).
+    pub pendings: Option<u32>,
+    /// Pendings that the controller may send for one request (MGCOriginatedPendingLimit).
+    pub pendings_taken: Option<u32>,
+    /// How long segments of its replies may be missing (MGCSegmentationTimerValue). A controller that sets
+    /// it takes segments from us too.
+    pub segments: Option<Duration>,
+    /// Octets of a message that it takes over datagrams (MGCMaxPDUSize); below 500 is 500.
+    pub datagram: Option<usize>,
+}
+
 /// Names a request of a controller until it is answered. Numbers of two controllers may be equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestKey {
@@ -226,6 +245,7 @@ pub struct Registration {
     resting: Vec<Link>,
     /// What the controller that took us answered: the profile, and where it wants our requests.
     agreed: (Option<Profile>, Option<ServiceChangeAddress>),
+    demands: Demands,
     /// The controller was told that service will end.
     retiring: bool,
     next_number: u64,
@@ -248,6 +268,7 @@ impl Registration {
             former: Vec::new(),
             resting: Vec::new(),
             agreed: (None, None),
+            demands: Demands::default(),
             retiring: false,
             next_number: 0,
             events: VecDeque::new(),
@@ -295,6 +316,12 @@ impl Registration {
     /// request came from all the same (RFC 3525 §7.2.8).
     pub fn service_change_address(&self) -> Option<&ServiceChangeAddress> {
         self.agreed.1.as_ref()
+    }
+
+    /// Keeps to what the controller demands, from here on and with a controller that takes over from it.
+    pub fn set_demands(&mut self, demands: Demands) {
+        self.demands = demands;
+        self.meet_demands();
     }
 
     /// Asks the controller (Notify, ServiceChange of terminations). None when no controller has us.

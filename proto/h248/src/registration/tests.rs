@@ -416,7 +416,7 @@ fn a_controller_that_knows_us_no_more_is_registered_with_anew() {
 /// RFC 3525 §D.1.2: at most once within LONG-TIMER, also when the gateway lost its controller meanwhile.
 #[test]
 fn what_was_asked_before_a_loss_is_not_executed_again() {
-    let mut rig = Rig::new(&["alg1"], |config| config.silence = Some(Duration::from_secs(10)));
+    let mut rig = Rig::new(&["alg1"], |config| config.idle = Some(Duration::from_secs(10)));
     rig.answer("");
     let add = "Context = $ { Add = $ { Media { } } }";
     assert_eq!(rig.ask("alg1", 40, add), "");
