@@ -12,7 +12,7 @@ use crate::phones::Phase;
 use crate::setup::GATEWAYS;
 use crate::trace::Node;
 use crate::world::{Report, World};
-use carnet_h248::{Message, ReplyBody, Transaction, TransactionId};
+use carnet_h248::{Message, ReplyBody, Transaction, TransactionId, TransactionRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ const MOST_REPEATS: u32 = 40;
 
 /// Border to gateway messages for one call over its life, repeats and heartbeats of others included.
 const MOST_PER_SECOND: usize = 400;
+
+/// Transactions about one context, repeats not counted: Add, two Modifies for each of two answers, and
+/// some Subtracts and audits while nodes fail.
+const MOST_ABOUT_A_CONTEXT: usize = 60;
 
 /// Users answer, refuse or give up within 20 s, and a lost datagram costs 32 s at most.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
@@ -51,6 +55,7 @@ pub struct Books {
     story: String,
     sent: BTreeMap<(Node, Node, u32, TransactionId), u32>,
     replies: BTreeMap<(usize, u32, usize, u32, TransactionId), (Instant, ReplyBody)>,
+    about: BTreeMap<(Node, Node, u32), usize>,
     second: (u64, BTreeMap<Node, usize>),
 }
 
@@ -80,9 +85,14 @@ impl World {
         };
         for transaction in message.transactions() {
             let Transaction::Request(request) = transaction else { continue };
-            let count = self.books.sent.entry((from, to, life, request.id)).or_default();
+            let key = (from, to, life, request.id);
+            let count = self.books.sent.entry(key).or_default();
             *count += 1;
-            if *count == MOST_REPEATS + 1 {
+            if *count == 1 && matches!(from, Node::Border(_)) {
+                self.count_about(from, to, request);
+            }
+            let count = self.books.sent[&key];
+            if count == MOST_REPEATS + 1 {
                 let text = format!("{from} sends transaction {} more than {MOST_REPEATS} times", request.id);
                 self.violation(text, vec![format!("= {}", request.id)]);
             }
@@ -98,6 +108,18 @@ impl World {
         }
     }
 
+    /// A context is not talked about without end.
+    fn count_about(&mut self, from: Node, to: Node, request: &TransactionRequest) {
+        for id in request.actions.iter().filter_map(|a| a.context.id()) {
+            let count = self.books.about.entry((from, to, id)).or_default();
+            *count += 1;
+            if *count == MOST_ABOUT_A_CONTEXT {
+                let text = format!("{from} asks {to} {MOST_ABOUT_A_CONTEXT} times about context {id}");
+                self.violation(text, vec![format!("Context = {id} ")]);
+            }
+        }
+    }
+
     /// A transaction has one reply, however often it is asked for.
     pub fn check_replies(&mut self, gateway: usize, border: usize, message: &Message) {
         let lives = (self.gateways[gateway].lives, self.borders[border].lives);
@@ -107,9 +129,7 @@ impl World {
             match self.books.replies.get(&key) {
                 Some((at, body)) if self.now < *at + LONG => {
                     // A gateway that left or lost its controller executes nothing.
-                    let refused = |body: &ReplyBody| {
-                        matches!(body, ReplyBody::Error(e) if matches!(e.code, 503 | 504 | 505))
-                    };
+                    let refused = |body: &ReplyBody| matches!(body, ReplyBody::Error(e) if matches!(e.code, 503 | 504 | 505));
                     if *body != reply.body && !refused(body) && !refused(&reply.body) {
                         let text = format!("gateway{gateway} answers transaction {} in two ways", reply.id);
                         self.violation(text, vec![format!("= {}", reply.id)]);

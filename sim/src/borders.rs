@@ -25,8 +25,6 @@ pub struct BorderNode {
     pub ways: [Option<u64>; GATEWAYS],
     /// Calls of this life that have not ended, with their contexts.
     pub calls: BTreeMap<String, BTreeSet<(usize, u32)>>,
-    /// It takes no more calls.
-    pub retiring: bool,
 }
 
 impl BorderNode {
@@ -91,7 +89,10 @@ impl World {
             policy: Policy::default(),
             gateways: (0..GATEWAYS).map(gateway).collect(),
             profiles: Vec::new(),
-            alternate: None,
+            alternate: self
+                .setup
+                .alternates
+                .then(|| MId::domain(border_name((border + 1) % self.borders.len()))),
             timers: Timers {
                 heartbeat: self.setup.heartbeat,
                 inactivity: Some(Duration::from_secs(300)),
@@ -112,7 +113,6 @@ impl World {
         let node = &mut self.borders[border];
         node.life = Some(machine);
         node.lives += 1;
-        node.retiring = false;
         self.note(format!("border{border} starts"));
         self.flush_border(border);
     }
@@ -266,7 +266,6 @@ impl World {
         let node = &mut self.borders[border];
         let Some(machine) = &mut node.life else { return };
         machine.retire();
-        node.retiring = true;
         let life = node.lives;
         self.note(format!("border{border} retires"));
         self.at(self.now + grace, Happening::EndCalls { border, life });

@@ -2,7 +2,8 @@
 
 use crate::network::Direction;
 use crate::setup::{BORDERS, GATEWAYS, Noise};
-use crate::world::{Happening, World};
+use crate::world::{Happening, World, border_name, gateway_name};
+use carnet_h248::MId;
 use std::time::Duration;
 
 /// One thing that goes wrong.
@@ -26,10 +27,20 @@ pub enum Fault {
     GatewayRetires { gateway: usize },
     /// An engine takes long.
     SlowEngine { gateway: usize },
+    /// A gateway has more to do than it can.
+    Overload { gateway: usize },
     /// An engine has no ports.
     FullEngine { gateway: usize },
     /// Many users call at once.
     Rush,
+    /// A border hands a gateway to the other one.
+    HandOff { border: usize, gateway: usize },
+    /// An address of a gateway is gone from its host.
+    InterfaceDown { gateway: usize, realm: &'static str },
+    /// What has arrived arrives again.
+    Replay,
+    /// A stranger speaks.
+    Forgery,
 }
 
 impl World {
@@ -47,8 +58,16 @@ impl World {
             self.plan_call(at, longest);
         }
         if self.setup.mutation == Some(crate::Mutation::AnswerForTheDead) {
-            let fault = Fault::GatewayCrash { gateway: 0, loud: false };
-            self.at(self.now + chaos / 2, Happening::Fault(fault));
+            for (gateway, share) in (0..GATEWAYS).zip(2..) {
+                let fault = Fault::GatewayCrash { gateway, loud: false };
+                self.at(self.now + chaos * share / 5, Happening::Fault(fault));
+            }
+        }
+        if self.setup.mutation == Some(crate::Mutation::BelieveEverybody) {
+            for second in (20..80).step_by(3) {
+                let fault = if second % 2 == 0 { Fault::Forgery } else { Fault::Replay };
+                self.at(self.now + Duration::from_secs(second), Happening::Fault(fault));
+            }
         }
         for _ in 0..self.setup.faults {
             let at = self.now + self.dice.between(Duration::ZERO, chaos);
@@ -61,7 +80,7 @@ impl World {
         let dice = &mut self.dice;
         let (border, gateway) = (dice.below(BORDERS), dice.below(GATEWAYS));
         let loud = dice.chance(700);
-        match dice.below(14) {
+        match dice.below(21) {
             0 | 1 => Fault::Partition { border, gateway },
             2 => {
                 let direction = dice.pick(&[Direction::Down, Direction::Up]);
@@ -75,6 +94,11 @@ impl World {
             10 => Fault::GatewayRetires { gateway },
             11 => Fault::SlowEngine { gateway },
             12 => Fault::FullEngine { gateway },
+            13 | 14 => Fault::HandOff { border, gateway },
+            15 | 16 => Fault::InterfaceDown { gateway, realm: dice.pick(&["access", "core"]) },
+            17 => Fault::Replay,
+            19 => Fault::Overload { gateway },
+            18 => Fault::Forgery,
             _ => Fault::Rush,
         }
     }
@@ -105,6 +129,16 @@ impl World {
                 let refuses = self.dice.pick(&[300, 1000]);
                 self.set_engine(gateway, None, refuses);
             }
+            Fault::HandOff { border, gateway } => self.hand_off(border, gateway),
+            Fault::InterfaceDown { gateway, realm } => {
+                if let Some(life) = &mut self.gateways[gateway].life {
+                    life.gateway.interface_down(self.now, realm, 906);
+                }
+                self.flush_gateway(gateway);
+            }
+            Fault::Overload { gateway } => self.set_load(gateway, 97),
+            Fault::Replay => self.replay(),
+            Fault::Forgery => self.forge(),
             Fault::Rush => {
                 for _ in 0..20 {
                     let at = self.now + self.dice.between(Duration::ZERO, Duration::from_millis(300));
@@ -126,9 +160,14 @@ impl World {
             Fault::SlowEngine { gateway } | Fault::FullEngine { gateway } => {
                 self.set_engine(gateway, None, 0)
             }
+            Fault::Overload { gateway } => self.set_load(gateway, 10),
+            Fault::InterfaceDown { gateway, realm } => self.interface_up(gateway, realm),
             Fault::Break { .. }
             | Fault::BorderRetires { .. }
             | Fault::GatewayRetires { .. }
+            | Fault::HandOff { .. }
+            | Fault::Replay
+            | Fault::Forgery
             | Fault::Rush => {}
         }
     }
@@ -150,7 +189,24 @@ impl World {
                 life.engine.restless = 0;
             }
             self.start_gateway(gateway);
+            self.interface_up(gateway, "access");
+            self.interface_up(gateway, "core");
+            self.set_load(gateway, 10);
         }
+    }
+
+    fn set_load(&mut self, gateway: usize, percent: u32) {
+        if let Some(life) = &mut self.gateways[gateway].life {
+            life.gateway.set_load(self.now, percent);
+        }
+        self.flush_gateway(gateway);
+    }
+
+    fn interface_up(&mut self, gateway: usize, realm: &str) {
+        if let Some(life) = &mut self.gateways[gateway].life {
+            life.gateway.interface_up(self.now, realm);
+        }
+        self.flush_gateway(gateway);
     }
 
     fn partition(&mut self, border: usize, gateway: usize) {
@@ -179,12 +235,19 @@ impl World {
         }
     }
 
+    fn hand_off(&mut self, border: usize, gateway: usize) {
+        let to = MId::domain(border_name((border + 1) % BORDERS));
+        if let Some(machine) = &mut self.borders[border].life {
+            machine.hand_off(self.now, &gateway_name(gateway), to);
+        }
+        self.flush_border(border);
+    }
+
     // -- in order --------------------------------------------------------------------------
 
     fn retire_gateway(&mut self, gateway: usize, grace: Duration) {
         let Some(life) = &mut self.gateways[gateway].life else { return };
         life.gateway.retire(self.now, 905, grace);
-        life.retiring = true;
         let number = life.number;
         self.at(self.now + grace, Happening::LeaveGateway { gateway, life: number });
         self.flush_gateway(gateway);
@@ -192,7 +255,13 @@ impl World {
 
     /// Its time is over: it leaves, whoever is on it.
     pub fn leave_gateway(&mut self, gateway: usize, number: u32) {
+        let stays = self.dice.chance(200);
         let Some(life) = self.gateways[gateway].life.as_mut().filter(|l| l.number == number) else { return };
+        if stays {
+            life.gateway.resume(self.now);
+            self.note(format!("gateway{gateway} stays after all"));
+            return self.flush_gateway(gateway);
+        }
         life.gateway.leave(self.now, 905);
         self.note(format!("gateway{gateway} leaves"));
         self.flush_gateway(gateway);
@@ -206,7 +275,6 @@ impl World {
         let now = self.now;
         let Some(life) = self.gateways[gateway].life.as_mut().filter(|l| l.number == number) else { return };
         if again {
-            life.retiring = false;
             life.gateway.start(now, 900);
             self.note(format!("gateway{gateway} starts again as it is"));
             return self.flush_gateway(gateway);

@@ -35,8 +35,6 @@ pub struct GatewayLife {
     pub number: u32,
     /// A broken connection is about to be made again.
     pub reconnecting: bool,
-    /// It ends when it is empty.
-    pub retiring: bool,
     /// Transactions that were to make contexts, by border and its life.
     pub adds: BTreeSet<(usize, u32, TransactionId)>,
     /// The defect of this gateway was done.
@@ -50,7 +48,8 @@ impl World {
             return;
         }
         let transport = self.setup.transports[gateway];
-        let association = association::Config::new(transport);
+        let mut association = association::Config::new(transport);
+        association.encoding = self.setup.encodings[gateway];
         // Each begins its list with another one.
         let borders = self.borders.len();
         let controllers = (0..borders).map(|b| MId::domain(border_name((gateway + b) % borders))).collect();
@@ -70,7 +69,6 @@ impl World {
             engine,
             number: node.lives,
             reconnecting: false,
-            retiring: false,
             adds: BTreeSet::new(),
             mutated: false,
         });

@@ -8,7 +8,7 @@
 //!
 //! * [`setup`]: what a seed draws before the run.
 //! * [`world`]: the clock and everything that happens.
-//! * [`faults`]: what goes wrong, and when.
+//! * [`faults`]: what goes wrong, and when; [`forgery`]: what should not be there.
 //! * [`network`], [`gateways`], [`borders`], [`engine`], [`phones`]: the parts.
 //!
 //! Not here: sockets and real time (`io/`), the media themselves.
@@ -20,6 +20,7 @@ mod borders;
 mod dice;
 mod engine;
 mod faults;
+mod forgery;
 mod gateways;
 mod mutation;
 mod network;

@@ -15,7 +15,8 @@ pub enum Mutation {
     AnswerForTheDead,
     /// Every message is sent a hundred times.
     Repeat,
-    /// A crashed gateway comes back with the contexts of another life: here, with one that nobody
-    /// asked for and that never asks whether it is wanted.
+    /// Borders believe whoever names himself after a gateway, and repeats count as new.
+    BelieveEverybody,
+    /// A gateway has a context that nobody asked for and that never asks whether it is wanted.
     Ghost,
 }

@@ -169,6 +169,9 @@ impl World {
             return self.trace.control(self.elapsed(), from, to, "nobody there", &octets);
         }
         self.trace.control(self.elapsed(), from, to, "arrives", &octets);
+        if self.is_datagram(gateway) {
+            self.remember(border, gateway, direction, &octets);
+        }
         match direction {
             Direction::Down => self.gateway_receives(gateway, border, octets),
             Direction::Up => self.border_receives(border, gateway, epoch, octets),

@@ -42,6 +42,8 @@ pub struct Setup {
     pub encodings: [Encoding; GATEWAYS],
     /// The borders know where their gateways are.
     pub peers_named: bool,
+    /// A border that retires sends its gateways to the other.
+    pub alternates: bool,
     /// Ports of one gateway.
     pub ports: usize,
     /// Calls that the users start during the chaos.
@@ -83,14 +85,17 @@ impl Setup {
             delayed: [0, 50, 100, 200][rough],
             late: Duration::from_millis([0, 300, 1500, 6000][rough]),
         };
+        // Now and then there is a crowd.
+        let crowd = dice.chance(50);
         Self {
             seed,
             transports: std::array::from_fn(|_| transport(&mut dice)),
             encodings: std::array::from_fn(|_| encoding(&mut dice)),
             peers_named: dice.chance(700),
-            ports: dice.pick(&[8, 40, 200]),
-            calls: 10 + dice.below(60),
-            faults: dice.pick(&[0, 2, 4, 8, 16]),
+            alternates: dice.chance(500),
+            ports: if crowd { 600 } else { dice.pick(&[8, 40, 200]) },
+            calls: if crowd { 400 } else { 10 + dice.below(60) },
+            faults: dice.pick(&[0, 2, 4, 8, 20]),
             noise,
             sip_lost: dice.pick(&[0, 0, 20, 60]),
             chaos: Duration::from_secs(90),

@@ -101,7 +101,8 @@ impl Trace {
         let mut found = Vec::new();
         for (at, what) in self.lines.iter().rev() {
             let text = what.to_string();
-            let quiet = text.contains("AuditValue = ROOT") && !needles.iter().any(|n| n.starts_with("= ") && text.contains(n));
+            let quiet = text.contains("AuditValue = ROOT")
+                && !needles.iter().any(|n| n.starts_with("= ") && text.contains(n));
             let turns = ["FAULT", "VIOLATION", " starts", " is gone"].iter().any(|n| text.contains(n));
             let named = needles.is_empty() || needles.iter().any(|n| text.contains(n));
             if turns || (named && !quiet) {

@@ -4,6 +4,7 @@ use crate::books::{Books, Violation};
 use crate::borders::BorderNode;
 use crate::dice::Dice;
 use crate::faults::Fault;
+use crate::forgery::Lately;
 use crate::gateways::GatewayNode;
 use crate::network::{self, Direction, Links};
 use crate::phones::{Act, Call, Phones, Side};
@@ -92,6 +93,8 @@ pub struct World {
     pub trace: Trace,
     /// What is counted.
     pub books: Books,
+    /// What arrived lately.
+    pub lately: Lately,
     /// Nothing goes wrong any more.
     pub calm: bool,
 }
@@ -123,6 +126,7 @@ impl World {
             links: network::links(Noise::NONE),
             trace: Trace::new(20_000),
             books: Books::default(),
+            lately: Lately::default(),
             calm: false,
             dice,
             setup,

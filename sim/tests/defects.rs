@@ -57,3 +57,9 @@ fn a_loss_that_nobody_is_told_of_is_found() {
 fn a_storm_is_found() {
     finds(Mutation::Repeat, "more than 40 times");
 }
+
+#[test]
+fn strangers_and_repeats_that_are_believed_are_found() {
+    finds(Mutation::BelieveEverybody, "a forgery changed");
+    finds(Mutation::BelieveEverybody, "a replay from");
+}

@@ -104,9 +104,8 @@ pub struct Pair {
 
 /// Adds both with everything left to the gateway; gates open, all events wanted.
 pub fn add_pair(lab: &mut Lab, controller: &mut Peer, heartbeat: u32) -> Pair {
-    let events = |request: u32| {
-        format!("E={request}{{tcpbcc/BNCChange,g/cause,hangterm/thb{{timerx={heartbeat}}}}}")
-    };
+    let events =
+        |request: u32| format!("E={request}{{tcpbcc/BNCChange,g/cause,hangterm/thb{{timerx={heartbeat}}}}}");
     let termination = |realm: &str, setup: &str, request: u32| {
         format!(
             "A=ip/1/{realm}/${{M{{O{{MO=SR,ipdc/realm={realm}}},L{{\nv=0\nc=IN IP4 $\nm=- $ TCP -\n\
@@ -137,10 +136,7 @@ pub fn call_bob(lab: &mut Lab, controller: &mut Peer, pair: &Pair, bob: SocketAd
     let remote = format!("v=0\nc=IN IP4 {}\nm=- {} TCP -\na=setup:passive\n", bob.ip(), bob.port());
     let answer = controller.ask(
         lab,
-        &format!(
-            "C={}{{MF={}{{M{{O{{MO=SR,ipdc/realm=core}},R{{\n{remote}}}}}}}}}",
-            pair.context, pair.core
-        ),
+        &format!("C={}{{MF={}{{M{{O{{MO=SR,ipdc/realm=core}},R{{\n{remote}}}}}}}}}", pair.context, pair.core),
     );
     assert_eq!(answer, format!("C={}{{MF={}}}", pair.context, pair.core));
 }
@@ -196,7 +192,10 @@ fn a_life(wire: Wire) {
     let mut mgc = scene.controller(0, "mgc1");
     scene.start_gateway();
     let registered = mgc.hears(&scene.lab, "asked", "SC=root");
-    assert!(registered.contains("MT=RS") && registered.contains("901") && registered.contains("V=3"), "{registered}");
+    assert!(
+        registered.contains("MT=RS") && registered.contains("901") && registered.contains("V=3"),
+        "{registered}"
+    );
     let lab = &mut scene.lab;
 
     // A context, its octets, and what is told of it.
@@ -221,10 +220,8 @@ fn a_life(wire: Wire) {
     assert_eq!(one(&everything, "C="), pair.context);
 
     // The end of the context: counters that agree with the octets.
-    let ended = mgc.ask(
-        lab,
-        &format!("C={}{{S={}{{AT{{SA}}}},S={}{{AT{{}}}}}}", pair.context, pair.access, pair.core),
-    );
+    let ended = mgc
+        .ask(lab, &format!("C={}{{S={}{{AT{{SA}}}},S={}{{AT{{}}}}}}", pair.context, pair.access, pair.core));
     assert!(ended.contains("nt/or=300000") && ended.contains("nt/os=200001"), "{ended}");
     assert_eq!(ended.matches("SA{").count(), 1, "{ended}");
     let gone = mgc.ask(lab, &format!("C={}{{S=*}}", pair.context));
@@ -239,7 +236,9 @@ fn a_life(wire: Wire) {
     scene.end_gateway();
     let left = mgc.hears(&scene.lab, "asked", "MT=FO");
     assert!(left.contains("SC=root") && left.contains("905"), "{left}");
-    let wrong = |line: &&str| line.starts_with("syntax") || line.starts_with("unexpected") || line.starts_with("refused");
+    let wrong = |line: &&str| {
+        line.starts_with("syntax") || line.starts_with("unexpected") || line.starts_with("refused")
+    };
     let output = mgc.output(&scene.lab);
     assert_eq!(output.lines().find(wrong), None, "{output}");
     scene.look(20);

@@ -36,10 +36,7 @@ fn takes_over(lab: &mut Lab, controller: &mut Peer, pair: &crate::controlled::Pa
 fn hand_off(wire: Wire) {
     let Some((mut scene, mut first, mut second)) = two(wire) else { return };
     let pair = add_pair(&mut scene.lab, &mut first, 3600);
-    let moved = first.ask(
-        &mut scene.lab,
-        "C=-{SC=ROOT{SV{MT=HO,RE=\"903 MGC Directed Change\",MG=<mgc2>}}}",
-    );
+    let moved = first.ask(&mut scene.lab, "C=-{SC=ROOT{SV{MT=HO,RE=\"903 MGC Directed Change\",MG=<mgc2>}}}");
     assert_eq!(moved.to_ascii_lowercase(), "c=-{sc=root}");
     let registered = second.hears(&scene.lab, "asked", "MT=HO");
     assert!(registered.contains("903"), "{registered}");

@@ -16,14 +16,13 @@ pub struct BadLine {
 }
 
 /// Of a hundred datagrams.
-const DROPPED: u32 = 20;
 const DOUBLED: u32 = 15;
 /// Longest delay, milliseconds: what is sent later may arrive earlier.
 const DELAY: u32 = 60;
 
 impl BadLine {
-    /// Makes one on `host`.
-    pub fn new(lab: &Lab, host: &str, front: SocketAddr, to: SocketAddr, seed: u32) -> Self {
+    /// Makes one on `host` that drops so many of a hundred datagrams.
+    pub fn new(lab: &Lab, host: &str, front: SocketAddr, to: SocketAddr, drops: u32, seed: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let dropped = Arc::new(AtomicU32::new(0));
         let (enter, (over, lost)) = (lab.door(host), (stop.clone(), dropped.clone()));
@@ -37,7 +36,7 @@ impl BadLine {
                 socket.set_nonblocking(true).unwrap();
             }
             ready.send(()).unwrap();
-            relay(&front_socket, &back, seed, &over, &lost);
+            relay(&front_socket, &back, (drops, seed), &over, &lost);
         });
         is_ready.recv_timeout(PATIENCE).expect("the line is up");
         Self { stop, dropped, thread: Some(thread) }
@@ -53,7 +52,13 @@ impl Drop for BadLine {
     }
 }
 
-fn relay(front: &UdpSocket, back: &UdpSocket, seed: u32, over: &AtomicBool, lost: &AtomicU32) {
+fn relay(
+    front: &UdpSocket,
+    back: &UdpSocket,
+    (drops, seed): (u32, u32),
+    over: &AtomicBool,
+    lost: &AtomicU32,
+) {
     let mut state = seed;
     let mut random = move |below: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -64,7 +69,7 @@ fn relay(front: &UdpSocket, back: &UdpSocket, seed: u32, over: &AtomicBool, lost
     let mut buffer = vec![0; 65_536];
     while !over.load(Ordering::Relaxed) {
         let mut take = |to_back: bool, datagram: &[u8]| {
-            if random(100) < DROPPED {
+            if random(100) < drops {
                 lost.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -106,7 +111,8 @@ fn many_contexts(wire: Wire, seed: u32) {
     let address = controller_address(0);
     scene.lab.edit("agw.toml", &format!("{address}:{port}"), &format!("192.0.2.50:{port}"));
     let front = SocketAddr::new("192.0.2.50".parse().unwrap(), port);
-    let line = BadLine::new(&scene.lab, "line", front, SocketAddr::new(address.parse().unwrap(), port), seed);
+    let to = SocketAddr::new(address.parse().unwrap(), port);
+    let line = BadLine::new(&scene.lab, "line", front, to, 20, seed);
     let mut mgc = scene.controller(0, "mgc1");
     scene.start_gateway();
     mgc.hears(&scene.lab, "asked", "MT=RS");
@@ -117,7 +123,9 @@ fn many_contexts(wire: Wire, seed: u32) {
         assert!(start.elapsed() < PATIENCE, "it never registers");
     }
 
-    let side = |realm: &str| format!("A=ip/1/{realm}/${{M{{O{{ipdc/realm={realm}}},L{{\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}}}}}}");
+    let side = |realm: &str| {
+        format!("A=ip/1/{realm}/${{M{{O{{ipdc/realm={realm}}},L{{\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}}}}}}")
+    };
     let add = format!("C=${{{},{}}}", side("access"), side("core"));
     for _ in 0..CONTEXTS / AT_ONCE {
         let added = all(lab, &mut mgc, vec![add.clone(); AT_ONCE]);
@@ -135,7 +143,8 @@ fn many_contexts(wire: Wire, seed: u32) {
         for answer in all(lab, &mut mgc, made.iter().map(modify).collect()) {
             assert!(answer.contains("MF=") && !answer.contains("ER="), "{wire:?}: {answer}");
         }
-        let subtract = |(context, access, core): &(&str, &str, &str)| format!("C={context}{{S={access},S={core}}}");
+        let subtract =
+            |(context, access, core): &(&str, &str, &str)| format!("C={context}{{S={access},S={core}}}");
         for answer in all(lab, &mut mgc, made.iter().map(subtract).collect()) {
             assert!(answer.matches("S=").count() == 2 && !answer.contains("ER="), "{wire:?}: {answer}");
         }

@@ -84,6 +84,19 @@ impl Peer {
     /// Starts it on `host` in the role of a `controller` that listens there or a `gateway`, calling
     /// itself `mid`. Each start has an output of its own.
     pub fn start(lab: &mut Lab, host: &str, role: &str, mid: &str, address: &str, wire: Wire) -> Self {
+        Self::start_with(lab, host, role, mid, address, wire, &[])
+    }
+
+    /// As [`Peer::start`], with more arguments.
+    pub fn start_with(
+        lab: &mut Lab,
+        host: &str,
+        role: &str,
+        mid: &str,
+        address: &str,
+        wire: Wire,
+        more: &[&str],
+    ) -> Self {
         let port = if role == "controller" { wire.port() } else { 0 };
         let mut command = lab.command(host, "erl");
         let directory = modules().as_ref().expect("looked for before");
@@ -91,7 +104,7 @@ impl Peer {
         command.args(["-s", "h248_peer", "main", "-extra"]);
         command.args([format!("role={role}"), format!("mid={mid}"), format!("host={address}")]);
         command.args([format!("transport={}", wire.transport), format!("encoding={}", wire.encoding)]);
-        command.args([format!("version={}", wire.version), format!("port={port}")]);
+        command.args([format!("version={}", wire.version), format!("port={port}")]).args(more);
         let count = std::fs::read_dir(lab.directory()).expect("the lab's directory").count();
         let name = format!("erlang-{mid}-{count}");
         let process = lab.start(&name, command);
@@ -226,11 +239,15 @@ pub fn well_formed(capture: &Path, wire: Wire) -> usize {
     // Of version 1 Wireshark knows the AuditReply of RFC 3015; RFC 3525 §A.2 has another.
     let old = "h248.auditValueReplyV1";
     let wrong = format!("(_ws.malformed || (h248 && _ws.expert.severity == error)) && !{old}");
-    let malformed = tshark(capture, &format!("{on} && {wrong}"), &["frame.number", "_ws.expert.message"], &[]);
+    let malformed =
+        tshark(capture, &format!("{on} && {wrong}"), &["frame.number", "_ws.expert.message"], &[]);
     assert!(malformed.is_empty(), "{wire:?}: {malformed:?}");
     let all = count(&format!("{on} && !icmp"));
     let read = count(&format!("{on} && {protocol} && !icmp"));
     // A segment of TCP may end inside a message.
-    assert!(read == all || wire.transport == "tcp" && read * 10 > all * 9, "{wire:?}: {read} of {all} are read");
+    assert!(
+        read == all || wire.transport == "tcp" && read * 10 > all * 9,
+        "{wire:?}: {read} of {all} are read"
+    );
     read
 }

@@ -1,4 +1,5 @@
-//! The chores of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask rings`.
+//! The chores of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`,
+//! `cargo xtask rings`.
 //!
 //! `demo` and `test` exist so that one command works on a fresh machine: they look for the
 //! system's OpenSSL and, where there is none, build the vendored one and say so.
@@ -13,6 +14,7 @@ cargo xtask COMMAND
 
   demo [ARGS]    build Carnet and run the demonstration; ARGS go to `carnet demo`
   test [ARGS]    run all tests; ARGS go to `cargo test`
+  sim [SEEDS]    simulate gateway control with so many seeds (10000), optimised: for a night
   rings          check that imports between crates only point inward
 ";
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "demo" => demo(&rest),
         "test" => test(&rest),
+        "sim" => sim(&rest),
         "rings" => rings::check(),
         _ => {
             eprint!("{USAGE}");
@@ -86,6 +89,19 @@ fn test(args: &[String]) -> Result<(), String> {
     test.args(["test", "--workspace"]).args(args);
     openssl::choose()?.apply(&mut test);
     run(&mut test, "the tests")
+}
+
+/// Many seeds of the simulation; a seed that fails is played again with `CARNET_SEED=N cargo test -p
+/// carnet-sim`.
+fn sim(args: &[String]) -> Result<(), String> {
+    let seeds = match args {
+        [] => 10_000,
+        [seeds] => seeds.parse::<u64>().map_err(|_| format!("{seeds} is no number of seeds"))?,
+        _ => return Err("sim takes one number of seeds".into()),
+    };
+    let mut test = cargo();
+    test.args(["test", "--release", "--package", "carnet-sim", "--test", "seeds", "--", "--nocapture"]);
+    run(test.env("CARNET_SEEDS", seeds.to_string()), "the simulation")
 }
 
 fn run(command: &mut Command, what: &str) -> Result<(), String> {

@@ -13,7 +13,7 @@ use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTl
 use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{
     BorderRole, BorderSection, Config as Whole, ControlProto, Digest, GatewayRole, IpVersion, NetworkSection,
-    Proto, RegistrarMode, RegistrarSection, Transport248,
+    ProfileName, Proto, RegistrarMode, RegistrarSection, Transport248,
 };
 use carnet_sip::{Algorithm, Password};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
@@ -334,6 +334,10 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         let peers = control.peers.get(gateway).map(|peers| peers.as_ref().as_slice()).unwrap_or_default();
         let mut settings = Gateway::new(gateway.as_str(), MId::domain(gateway.clone()), transport);
         settings.peers = peers.iter().map(prefix).collect();
+        settings.profiles = control.profiles.get(gateway).map(|named| profiles(named.as_ref()));
+        settings.weight = control.weights.get(gateway).map_or(1, |weight| *weight.as_ref());
+        settings.pass_through =
+            control.pass_through_transport.get(gateway).map(|named| pass_through(*named.as_ref()));
         settings
     });
     let policy = &section.policy;
@@ -353,26 +357,44 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         routes,
         registration,
         policy: Policy {
-            transport: match policy.pass_through_transport {
-                Transport248::TcpTls => Transport::TcpTls,
-                Transport248::Tcp => Transport::Tcp,
-            },
+            transport: pass_through(policy.pass_through_transport),
             forward_without_cema: policy.forward_without_cema,
             relay_plain: policy.allow_plain,
             ..Policy::default()
         },
         gateways: gateways.collect(),
         profiles: accepted,
-        alternate: None,
+        alternate: control.alternate.as_ref().map(|border| MId::domain(border.as_ref().clone())),
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
             hunt,
             inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
+            gateway_audit: (control.audit > 0).then(|| seconds(control.audit)),
+            gateway_grace: seconds(control.grace),
             ..Timers::default()
         },
         limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },
         sip: carnet_sip::Config::default(),
     })
+}
+
+fn pass_through(named: Transport248) -> Transport {
+    match named {
+        Transport248::TcpTls => Transport::TcpTls,
+        Transport248::Tcp => Transport::Tcp,
+    }
+}
+
+/// Profiles a gateway may name; none is any.
+fn profiles(named: &[ProfileName]) -> Vec<Profile> {
+    if named.contains(&ProfileName::Any) {
+        return Vec::new();
+    }
+    let known = named.iter().filter_map(|profile| match profile {
+        ProfileName::Named { name, version } => Some(Profile::new(name.clone(), *version)),
+        ProfileName::Any => None,
+    });
+    known.collect()
 }
 
 fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result<Network, String> {

@@ -2,10 +2,11 @@
 
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
+use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Gateway, Limits};
 use carnet_h248::association::{self, Transport};
-use carnet_h248::{MId, Message, Profile, registration};
+use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
@@ -13,6 +14,7 @@ use carnet_net::media::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, 
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection, WitnessMode};
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
@@ -26,6 +28,8 @@ const MOST_COMMANDS: usize = 4096;
 const COLD_BOOT: u16 = 901;
 /// Taken out of service.
 const OUT_OF_SERVICE: u16 = 905;
+/// Loss of lower layer connectivity.
+const LOWER_LAYER_LOST: u16 = 906;
 
 /// A gateway that is being run.
 struct Running {
@@ -37,6 +41,9 @@ struct Running {
     /// Commands the engine has not taken yet.
     commands: VecDeque<carnet_gateway::media::Command>,
     observer: Observer,
+    realms: Realms,
+    /// How much of the queue to the engine was taken, in percent.
+    behind: u32,
     /// When to make broken connections again.
     reconnect: Option<Instant>,
     courtesy: Courtesy,
@@ -110,8 +117,12 @@ pub fn start(
     let mut registration =
         registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
     registration.profile = Some(profile(section.role));
-    registration.longest_wait = Duration::from_millis(20);
+    registration.longest_wait = match transport {
+        Transport::Channel => Duration::ZERO,
+        _ => Duration::from_millis(section.restart_wait.into()),
+    };
     let mut config = Config::new(registration);
+    config.realms = section.realm.keys().cloned().collect();
     let mut limits = Limits::default();
     limits.contexts = section.max_contexts;
     config.limits = limits;
@@ -119,6 +130,12 @@ pub fn start(
     let now = Instant::now();
     let mut gateway = Gateway::new(config, &mut OsRandom, now, SystemTime::now());
     gateway.start(now, COLD_BOOT);
+    let addresses = section.realm.iter().map(|(realm, section)| {
+        let section = section.as_ref();
+        let v4 = section.v4.map(IpAddr::from).into_iter();
+        (realm.clone(), v4.chain(section.v6.map(IpAddr::from)).collect())
+    });
+    let realms = Realms::new(addresses, now);
     let running = Running {
         name: name.to_owned(),
         gateway,
@@ -127,6 +144,8 @@ pub fn start(
         engine,
         commands: VecDeque::new(),
         observer,
+        realms,
+        behind: 0,
         reconnect: None,
         courtesy: Courtesy::new(now),
     };
@@ -135,11 +154,10 @@ pub fn start(
 
 /// The profile a gateway of that role registers with.
 pub fn profile(role: GatewayRole) -> Profile {
-    let name = match role {
-        GatewayRole::ImsAgw => "carnet_iq",
-        GatewayRole::Trgw => "carnet_ix",
-    };
-    Profile { name: name.into(), version: 1 }
+    match role {
+        GatewayRole::ImsAgw => profile::IQ.profile(),
+        GatewayRole::Trgw => profile::IX.profile(),
+    }
 }
 
 impl Running {
@@ -149,7 +167,8 @@ impl Running {
         self.flush();
         let mut end: Option<Ending> = None;
         loop {
-            let timeout = [self.gateway.poll_timeout(), self.reconnect].into_iter().flatten().min();
+            let own = [self.reconnect, Some(self.realms.due)];
+            let timeout = own.into_iter().flatten().chain(self.gateway.poll_timeout()).min();
             let engine = self.engine.clone();
             let command = self.commands.front().cloned();
             tokio::select! {
@@ -294,6 +313,19 @@ impl Running {
     fn timeout(&mut self) {
         let now = Instant::now();
         self.gateway.handle_timeout(now);
+        for (realm, up) in self.realms.look(now) {
+            if up {
+                tracing::info!(gateway = self.name, realm, "the address of the IP realm is back");
+                self.gateway.interface_up(now, &realm);
+            } else {
+                tracing::warn!(
+                    gateway = self.name,
+                    realm,
+                    "this host has no address of the IP realm any more"
+                );
+                self.gateway.interface_down(now, &realm, LOWER_LAYER_LOST);
+            }
+        }
         if self.reconnect.is_some_and(|at| at <= now) {
             self.reconnect = None;
             self.gateway.reconnected();
@@ -301,6 +333,12 @@ impl Running {
     }
 
     fn flush(&mut self) {
+        let behind = self.commands.len().saturating_mul(100) / MOST_COMMANDS;
+        let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+        if behind != self.behind {
+            self.behind = behind;
+            self.gateway.set_load(Instant::now(), behind);
+        }
         while let Some((controller, message)) = self.gateway.poll_transmit() {
             let registration = self.gateway.registration();
             let ours = registration.controller() == Some(&controller);

@@ -9,6 +9,7 @@ pub mod control;
 mod controllers;
 mod gateway;
 mod place;
+mod realms;
 mod seen;
 pub mod tls;
 

@@ -100,6 +100,32 @@ mod tests {
         }
     }
 
+    /// RFC 1006 §6: a message as long as is allowed comes through, one octet more does not, and a peer that
+    /// announces much and sends little holds no more than it sent.
+    #[test]
+    fn the_longest_message_is_known_from_its_header() {
+        let mut framer = Framer::new(100);
+        framer.push(&frame(&[7; 100]).unwrap());
+        assert_eq!(framer.next().unwrap().unwrap().len(), 100);
+        framer.push(&frame(&[7; 101]).unwrap().as_slice()[..4]);
+        let error = framer.next().unwrap_err();
+        assert_eq!((error.class(), error.code(), error.offset()), ("limit", 400, 2));
+
+        let mut framer = Framer::new(LONGEST);
+        framer.push(&[3, 0, 0xff, 0xff, 1, 2]);
+        assert!(framer.next().unwrap().is_none());
+        assert_eq!(framer.pending(), 6);
+        assert!(framer.buffer.capacity() < 1_000);
+    }
+
+    /// RFC 1006 §6: the second octet is reserved; nobody is refused for it.
+    #[test]
+    fn the_reserved_octet_is_not_looked_at() {
+        let mut framer = Framer::new(100);
+        framer.push(&[3, 9, 0, 5, b'x']);
+        assert_eq!(framer.next().unwrap().unwrap(), b"x"[..]);
+    }
+
     #[test]
     fn what_is_not_tpkt_is_refused() {
         for bad in [&b"MEGACO"[..], &[2], &[3, 0, 0, 4], &[3, 0, 0, 0], &[3, 0, 0xff, 0xff]] {

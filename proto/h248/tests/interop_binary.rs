@@ -9,7 +9,7 @@ mod common;
 
 use carnet_h248::text::Limits;
 use carnet_h248::{binary, text};
-use common::{absent, dissect};
+use common::{absent, binary_message, dissect, random};
 use std::process::Command;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/ber.escript");
@@ -44,7 +44,9 @@ fn erlang_reads_our_octets_and_writes_the_same() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let messages = messages();
+    let mut messages = messages();
+    let random = random(1_500, &binary_message());
+    messages.extend(random.into_iter().map(|(name, m)| (name, binary::print(&m).unwrap())));
     for (name, octets) in &messages {
         std::fs::write(folder.path().join(format!("{name}.ber")), octets).unwrap();
     }

@@ -8,9 +8,7 @@ mod common;
 
 use carnet_h248::text::{Form, Limits, parse, print};
 use carnet_h248::*;
-use common::{absent, dissect, recode};
-use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use common::{absent, dissect, random, recode};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
@@ -26,16 +24,6 @@ fn fixtures() -> Vec<(String, Message)> {
         .collect();
     list.sort_by(|a, b| a.0.cmp(&b.0));
     list
-}
-
-/// Random messages, the same in every run.
-fn random(count: usize) -> Vec<(String, Message)> {
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let strategy = common::message();
-    (0..count)
-        .map(|n| (format!("random-{n:04}"), strategy.new_tree(&mut runner).unwrap().current()))
-        .collect()
 }
 
 /// The same up to what the other side does not keep: letters' case, quotes, and how lines of SDP end.
@@ -77,7 +65,7 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut messages = fixtures();
-    messages.extend(random(2_500).into_iter().filter(|(_, m)| !beyond_otp(m)));
+    messages.extend(random(2_500, &common::message()).into_iter().filter(|(_, m)| !beyond_otp(m)));
     for (name, message) in &messages {
         for (form, letter) in [(Form::Long, 'l'), (Form::Short, 's')] {
             std::fs::write(folder.path().join(format!("{name}-{letter}.in")), print(message, form)).unwrap();

@@ -23,6 +23,17 @@ proptest! {
         }
     }
 
+    /// What text says and binary can say is the same in both.
+    #[test]
+    fn text_and_binary_are_one(message in common::binary_message()) {
+        let text = parse(&print(&message, Form::Long), &Limits::default()).unwrap();
+        let octets = binary::print(&text).unwrap();
+        let read = binary::parse(&octets, &Limits::default());
+        prop_assert_eq!(read.as_ref(), Ok(&message), "{}", String::from_utf8_lossy(&print(&message, Form::Long)));
+        let again = parse(&print(&read.unwrap(), Form::Short), &Limits::default());
+        prop_assert_eq!(again, Ok(message));
+    }
+
     /// Parsers are total: whatever comes in, an error or a message comes out.
     #[test]
     fn any_octets_are_parsed_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -108,7 +108,8 @@ impl Border {
     pub fn hand_off(&mut self, now: Instant, gateway: &str, to: h248::MId) {
         self.core.now = now;
         let on = |call: &&Call| call.session.uses(gateway, None);
-        let keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        let mut keys: Vec<_> = self.calls.values().filter(on).map(|c| c.key).collect();
+        keys.sort_unstable();
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
         }

@@ -135,7 +135,7 @@ const KNOWN_ONLY: &[&str] = &["tlsbsc", "tlscn", "tlsm", "crntls", "seplink"];
 const ITEMS: &[Supported] = &[
     with(Kind::Event, "g/cause", &[]),
     with(Kind::Event, "g/sc", &[]),
-    read_only(Kind::RootProperty, "root/maxNumberOfContexts", Possible::Numbers(1, u64::MAX)),
+    read_only(Kind::RootProperty, "root/maxNumberOfContexts", Possible::Numbers(1, i64::MAX as u64)),
     read_only(Kind::RootProperty, "root/maxTerminationsPerContext", Possible::Numbers(1, INTEGER)),
     item(Kind::RootProperty, "root/normalMGExecutionTime", MILLISECONDS),
     item(Kind::RootProperty, "root/normalMGCExecutionTime", MILLISECONDS),

@@ -2,7 +2,7 @@
 %% What Erlang/OTP's BER encoding leaves to its user: names of packages it does not know, the encoding of
 %% each value by its own type inside its octet string (RFC 3525 A.2), and how termination names become
 %% octets. The configuration is `"controller"` for terminations named by Carnet's rule (levels of one, one,
-%% two and four octets), `"gateway"` for three levels of one octet, as the application has it by itself.
+%% two and four octets), `"gateway"` for eight levels of one octet.
 -module(h248_ber).
 
 -export([encode_message/3, decode_message/3, decode_mini_message/3]).
@@ -39,7 +39,7 @@ encode_action_requests(_, _, _) -> {error, not_implemented}.
 encode_action_reply(_, _, _) -> {error, not_implemented}.
 
 resolver(Role) ->
-    Levels = case Role of "controller" -> [8, 8, 16, 32]; "gateway" -> [8, 8, 8] end,
+    Levels = case Role of "controller" -> [8, 8, 16, 32]; "gateway" -> [8, 8, 8, 8, 8, 8, 8, 8] end,
     [{binary_name_resolver, {?MODULE, Levels}}].
 
 %% Packages beyond those of H.248.1: name, number, items as kind, name, number, type, parameters.
@@ -53,7 +53,8 @@ packages() ->
         {"normalMGCExecutionTime", 4}, {"MGProvisionalResponseTimerValue", 5},
         {"MGCProvisionalResponseTimerValue", 6}, {"MGCOriginatedPendingLimit", 7}, {"MGOriginatedPendingLimit", 8}]]},
      {"nt", 16#0b, [{statistics, "dur", 1, integer, []}, {statistics, "os", 2, integer, []},
-                    {statistics, "or", 3, integer, []}]},
+                    {statistics, "or", 3, integer, []}, {event, "netfail", 5, none, [{"cs", 1, text}]},
+                    {event, "qualert", 6, none, [{"th", 1, integer}]}]},
      {"it", 16#45, [{event, "ito", 1, none, [{"mit", 1, integer}]}]},
      {"chp", 16#29, [{event, "MGCon", 1, none, [{"reduction", 1, integer}]}]},
      {"ocp", 16#51, [{event, "mg_overload", 1, none, []}]},
@@ -68,13 +69,13 @@ packages() ->
                       {property, "pol", 5, boolean, []}]},
      {"hangterm", 16#98, [{event, "thb", 1, none, [{"timerx", 1, integer}]}]},
      {"ipnapt", 16#99, [{signal, "latch", 1, none, [{"napt", 1, {enum, [{"OFF", 0}, {"LATCH", 1}, {"RELATCH", 2}]}}]}]},
-     {"nb", 16#9a, []}, {"seg", 16#a3, []},
+     {"nb", 16#9a, [{property, "rate", 1, text, []}]}, {"seg", 16#a3, []},
      {"adid", 16#9c, [{event, "ipstop", 1, none, [{"dt", 1, integer},
                                                   {"dir", 2, {enum, [{"IN", 1}, {"OUT", 2}, {"BOTH", 3}]}}]}]},
      {"ipdc", 16#9d, [{property, "realm", 1, text, []}]},
      {"adr", 16#ac, [{event, "rsac", 1, none, [{"nrsa", 1, text}, {"nrsp", 2, integer}]}]},
      {"rtcph", 16#b5, [{property, "rsb", 9, boolean, []}]},
-     {"ipra", 16#e0, []},
+     {"ipra", 16#e0, [{property, "ar", 2, text, []}, {event, "arc", 1, none, [{"nar", 1, text}, {"nur", 2, text}]}]},
      {"tcpbcc", 16#115, [{signal, "EstBNC", 1, none, []}, {signal, "RelBNC", 3, none, [{"Generalcause", 1, Cause}]},
                          {event, "BNCChange", 1, none, [{"Type", 1, {enum, [{"EST", 1}, {"REL", 4}]}},
                                                         {"Generalcause", 2, Cause}, {"Failurecause", 3, text}]}]}].

@@ -6,15 +6,25 @@
 %% rates, and sends no events by itself.
 -module(h248_gateway).
 
--export([start/2, execute/1]).
+-export([start/3, execute/1, contexts/0, terminations/0]).
 
 -define(NO, asn1_NOVALUE).
 -define(CHOOSE, 16#fffffffe).
 -define(ALL, 16#ffffffff).
 
-start(Encoding, Host) ->
+%% `Realms` is `REALM:ADDRESS,...`: where a termination of a realm listens, otherwise on `Host`.
+start(Encoding, Host, Realms) ->
     ets:new(?MODULE, [named_table, public]),
-    ets:insert(?MODULE, [{encoding, Encoding}, {host, Host}, {next, 0}]).
+    Addresses = [list_to_tuple(string:split(Realm, ":")) || Realm <- string:tokens(Realms, ",")],
+    ets:insert(?MODULE, [{encoding, Encoding}, {host, Host}, {realms, Addresses}, {next, 0}]).
+
+%% How many there are.
+contexts() -> length(ets:match(?MODULE, {{context, '$1'}, '_'})).
+
+%% One context with its terminations.
+terminations() ->
+    [[Context, Process] | _] = ets:match(?MODULE, {{context, '$1'}, '$2'}),
+    {Context, [string:join(element(3, Id), "/") || Id <- ask(Process, list)]}.
 
 %% The replies to one action.
 execute(Action) ->
@@ -62,11 +72,13 @@ do(Process, {modReq, Request}) ->
     [Id] = element(2, Request),
     case ask(Process, {modify, Id, media(element(3, Request))}) of
         ok -> {modReply, {'AmmsReply', [Id], ?NO}};
-        none -> {modReply, {'AmmsReply', [Id], [{errorDescriptor, {'ErrorDescriptor', 430, "Unknown TerminationID"}}]}}
+        none -> {modReply, {'AmmsReply', [Id], unknown()}}
     end;
 do(Process, {subtractReq, {'SubtractRequest', [Wanted], Audit}}) ->
-    Ids = [Id || Id <- ask(Process, list), matches(Wanted, Id)],
-    [subtracted(Id, Audit, ask(Process, {subtract, Id})) || Id <- Ids];
+    case [Id || Id <- ask(Process, list), matches(Wanted, Id)] of
+        [] -> {subtractReply, {'AmmsReply', [Wanted], unknown()}};
+        Ids -> [subtracted(Id, Audit, ask(Process, {subtract, Id})) || Id <- Ids]
+    end;
 do(none, {auditValueRequest, Request}) ->
     Tokens = tokens(element(3, Request)),
     audited(element(2, Request), lists:append([root(Token) || Token <- Tokens]));
@@ -85,6 +97,8 @@ subtracted(Id, Audit, {Sent, Received, Since}) ->
     Asked = Audit =:= ?NO orelse lists:member(statsToken, tokens(Audit)),
     Told = if Asked -> [{statisticsDescriptor, Statistics}]; true -> ?NO end,
     {subtractReply, {'AmmsReply', [Id], Told}}.
+
+unknown() -> [{errorDescriptor, {'ErrorDescriptor', 430, "Unknown TerminationID"}}].
 
 audited(Id, Told) -> {auditValueReply, {auditResult, {'AuditResult', Id, Told}}}.
 
@@ -109,10 +123,10 @@ media(_) -> undefined.
 
 next() -> ets:update_counter(?MODULE, next, 1).
 
-%% In the binary encoding a name is three octets, written as bits.
+%% In the binary encoding a name is eight octets, written as bits.
 name(N) ->
     case ets:lookup_element(?MODULE, encoding, 2) of
-        "ber" -> {megaco_term_id, false, [bits(1), bits(N div 256), bits(N rem 256)]};
+        "ber" -> {megaco_term_id, false, [bits(Octet) || <<Octet>> <= <<1, N:56>>]};
         _ -> {megaco_term_id, false, ["tcp", integer_to_list(N)]}
     end.
 
@@ -127,7 +141,7 @@ ask(Process, What) ->
 context(Terminations) ->
     receive
         {{add, Id, Media}, From, Reference} ->
-            Host = ets:lookup_element(?MODULE, host, 2),
+            Host = host(Media),
             {ok, Address} = inet:parse_address(Host),
             {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, Address}, {reuseaddr, true}]),
             {ok, Port} = inet:port(Listener),
@@ -214,6 +228,20 @@ pump(From, To, Received, Sent, ok) ->
         _ -> gen_tcp:shutdown(To, write)
     end;
 pump(From, _, _, _, _) -> gen_tcp:shutdown(From, read).
+
+%% Where a termination of its realm is.
+host(Media) ->
+    Realms = case streams(Media) of
+        [Stream | _] when is_tuple(element(2, Stream)) ->
+            [Realm || {'PropertyParm', Name, [Realm], _} <- element(5, element(2, Stream)),
+                      string:equal(Name, "ipdc/realm", true)];
+        _ -> []
+    end,
+    Known = ets:lookup_element(?MODULE, realms, 2),
+    case [Address || Realm <- Realms, {Name, Address} <- Known, Name =:= string:trim(Realm, both, "\"")] of
+        [Address | _] -> Address;
+        [] -> ets:lookup_element(?MODULE, host, 2)
+    end.
 
 newer(undefined, Old) -> Old;
 newer(New, _) -> New.

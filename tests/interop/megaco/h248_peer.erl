@@ -5,9 +5,11 @@
 %% version=1|2|3 mid=NAME host=ADDRESS port=PORT`. Requests and replies are shown in the short text form
 %% whatever goes over the wire; a line break inside is `\n`, a backslash `\\`.
 %%
-%% Commands: `ask TAG ACTIONS` sends a transaction to the last peer, `connect ADDRESS PORT` opens the way to
-%% a controller, `disconnect` closes it, `silent on|off` takes requests and answers none, `refuse CODE TEXT`
-%% answers the next request with an error, `answer ACTIONREPLIES` answers the next request so, `quit` ends.
+%% Commands: `ask TAG ACTIONS` sends a transaction to the last peer, `connect ADDRESS PORT MID` opens the way
+%% to a controller, `disconnect` closes it, `silent on|off` takes requests and answers none, `refuse CODE TEXT`
+%% answers the next request with an error, `refuse-add` the next one with an Add, `answer ACTIONREPLIES`
+%% answers the next request so, `quit` ends. A gateway shows how many `contexts` it has, and the
+%% `terminations` of one.
 %%
 %% Lines it writes: `ready`, `up MID`, `down MID REASON`, `asked VERSION ACTIONS`, `answer TAG VERSION
 %% REPLIES`, `failed TAG REASON`, `syntax ERROR`, `refused ERROR` (a whole message), `unexpected TRANSACTION`.
@@ -41,7 +43,7 @@ main() ->
     {ok, Supervisor} = Transport:start_transport(),
     ets:insert(?MODULE, {supervisor, Supervisor}),
     case get(role, "controller") of
-        "gateway" -> h248_gateway:start(get(encoding, "compact"), get(host, "127.0.0.1"));
+        "gateway" -> h248_gateway:start(get(encoding, "compact"), get(host, "127.0.0.1"), get(realms, ""));
         "controller" -> listen(Transport, Supervisor)
     end,
     say("ready", []),
@@ -87,11 +89,18 @@ command("silent off") -> ets:delete(?MODULE, silent);
 command("refuse " ++ Rest) ->
     {Code, Text} = word(Rest),
     ets:insert(?MODULE, {next, {'ErrorDescriptor', list_to_integer(Code), Text}});
+command("refuse-add " ++ Rest) ->
+    {Code, Text} = word(Rest),
+    ets:insert(?MODULE, {next_add, {'ErrorDescriptor', list_to_integer(Code), Text}});
+command("contexts") -> say("contexts ~p", [h248_gateway:contexts()]);
+command("terminations") ->
+    {Context, Names} = h248_gateway:terminations(),
+    say("terminations ~p ~s", [Context, lists:join(" ", Names)]);
 command("answer " ++ Replies) ->
     ets:insert(?MODULE, {next, parse_replies(version(), Replies)});
 command("connect " ++ Rest) ->
-    {Host, Port} = word(Rest),
-    connect(Host, list_to_integer(Port));
+    [Host, Port, Controller] = string:split(Rest, " ", all),
+    connect(Host, list_to_integer(Port), Controller);
 command("disconnect") ->
     [megaco:disconnect(CH, asked) || {_, CH} <- ets:lookup(?MODULE, connection)],
     [(transport()):close(SH) || {_, SH} <- ets:lookup(?MODULE, handle)];
@@ -99,7 +108,10 @@ command("ask " ++ Rest) ->
     {Tag, Text} = word(Rest),
     spawn(fun() ->
         case catch ask(Text) of
-            {V, {ok, Replies}} -> say("answer ~s ~p ~s", [Tag, V, replies(V, Replies)]);
+            {V, {ok, Replies}} ->
+                [ets:insert(?MODULE, {registered, true})
+                 || Reply <- Replies, {serviceChangeReply, _} <- element(5, Reply)],
+                say("answer ~s ~p ~s", [Tag, V, replies(V, Replies)]);
             {V, {ok, Replies, _}} -> say("answer ~s ~p ~s", [Tag, V, replies(V, Replies)]);
             {V, {error, {'ErrorDescriptor', Code, Why}}} -> say("answer ~s ~p ER=~p{\"~s\"}", [Tag, V, Code, Why]);
             Reason -> say("failed ~s ~0p", [Tag, Reason])
@@ -112,7 +124,7 @@ ask(Text) ->
     Version = megaco:conn_info(Connection, protocol_version),
     megaco:call(Connection, parse_actions(Version, Text), [{protocol_version, Version}]).
 
-connect(Host, Port) ->
+connect(Host, Port, Controller) ->
     Handle = megaco:user_info(get(self_mid, none), receive_handle),
     Supervisor = get(supervisor, none),
     {ok, Address} = inet:parse_address(Host),
@@ -126,7 +138,7 @@ connect(Host, Port) ->
             megaco_tcp:connect(Supervisor, [{host, Address}, {port, Port}, {receive_handle, Handle}])
     end,
     ets:insert(?MODULE, {handle, SendHandle}),
-    {ok, Connection} = megaco:connect(Handle, preliminary_mid, SendHandle, Pid),
+    {ok, Connection} = megaco:connect(Handle, {domainName, {'DomainName', Controller, asn1_NOVALUE}}, SendHandle, Pid),
     ets:insert(?MODULE, {connection, Connection}),
     say("connected", []).
 
@@ -147,14 +159,16 @@ handle_message_error(_, _, Error) -> say("refused ~0p", [Error]), no_reply.
 handle_trans_request(Connection, Version, Actions) ->
     ets:insert(?MODULE, {connection, Connection}),
     say("asked ~p ~s", [Version, actions(Version, Actions)]),
-    case {ets:lookup(?MODULE, silent), ets:take(?MODULE, next)} of
+    Adds = [add || Action <- Actions, Command <- element(5, Action), element(1, element(2, Command)) =:= addReq],
+    Next = case Adds of [] -> next; _ -> next_add end,
+    case {ets:lookup(?MODULE, silent), ets:take(?MODULE, Next)} of
         {[_], _} -> ignore_trans_request;
-        {[], [{next, Reply}]} -> {discard_ack, Reply};
+        {[], [{_, Reply}]} -> {discard_ack, Reply};
         {[], []} ->
             megaco:update_conn_info(Connection, protocol_version, version()),
             case get(role, "controller") of
                 "controller" -> {discard_ack, controller(Connection, Actions)};
-                "gateway" -> {discard_ack, lists:append([h248_gateway:execute(Action) || Action <- Actions])}
+                "gateway" -> {discard_ack, gateway(Actions)}
             end
     end.
 
@@ -165,6 +179,13 @@ controller(Connection, Actions) ->
     case ets:member(?MODULE, {registered, Connection}) of
         true -> [controller(Action) || Action <- Actions];
         false -> {'ErrorDescriptor', 504, "Command Received from unauthorized entity"}
+    end.
+
+%% A gateway does nothing before its registration is answered.
+gateway(Actions) ->
+    case ets:member(?MODULE, registered) of
+        true -> lists:append([h248_gateway:execute(Action) || Action <- Actions]);
+        false -> {'ErrorDescriptor', 505, "Transaction Request Received before a ServiceChange Reply"}
     end.
 
 controller(Action) ->
@@ -201,13 +222,14 @@ name({megaco_conn_handle, _, {domainName, {'DomainName', Name, _}}}) -> Name;
 name({megaco_conn_handle, _, Mid}) -> io_lib:format("~0p", [Mid]).
 
 actions(Version, Actions) ->
-    text(megaco_compact_text_encoder:encode_action_requests([], Version, Actions)).
+    text(megaco_compact_text_encoder:encode_action_requests([], Version, Actions), Actions).
 
 replies(Version, Replies) ->
-    lists:join(",", [text(megaco_compact_text_encoder:encode_action_reply([], Version, R)) || R <- Replies]).
+    lists:join(",", [text(megaco_compact_text_encoder:encode_action_reply([], Version, R), R) || R <- Replies]).
 
-text({ok, Text}) -> Text;
-text(Error) -> io_lib:format("~0p", [Error]).
+%% What the text encoder has no form for, ranges in parameters of events for instance, is shown as a term.
+text({ok, Text}, _) -> Text;
+text(_, Term) -> io_lib:format("~0p", [Term]).
 
 parse_actions(Version, Text) ->
     [{transactionRequest, Transaction}] = parse(Version, "Transaction=1{" ++ Text ++ "}"),

@@ -13,7 +13,7 @@ mod model;
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use control::{
     AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,
-    ControlProto, ControlSection, ControlTlsSection, Host, Sources,
+    ControlProto, ControlSection, ControlTlsSection, Host, ProfileName, Sources,
 };
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{

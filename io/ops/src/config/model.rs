@@ -304,6 +304,10 @@ pub struct GatewaySection {
     /// Contexts at once.
     #[serde(default = "many_contexts")]
     pub max_contexts: usize,
+    /// Longest random wait before it registers, milliseconds (RFC 3525 §9.2: many gateways that start at
+    /// once do not all ask at once). Not with controllers in the same process.
+    #[serde(default = "two_seconds")]
+    pub restart_wait: u32,
     /// Event-loop threads.
     #[serde(default = "one")]
     pub threads: usize,
@@ -314,6 +318,10 @@ pub struct GatewaySection {
 
 fn many_contexts() -> usize {
     10_000
+}
+
+fn two_seconds() -> u32 {
+    2_000
 }
 
 fn one() -> usize {

@@ -1,4 +1,4 @@
-use super::{Config, ConfigError, parse};
+use super::{Config, ConfigError, ProfileName, parse};
 use std::path::Path;
 
 const WHOLE: &str = r#"
@@ -233,6 +233,36 @@ fn control_is_protected_or_the_reason_is_told() {
         (one, format!(", {}", keys.replace("trgw-a", "trgw-z")), "nobody here is called", "trgw-z"),
     ] {
         let (message, place) = read_in(listen, &settings).unwrap_err();
+        assert!(message.contains(says), "{message} instead of {says}");
+        assert!(place.contains(at), "{message} points at {place}");
+    }
+}
+
+#[test]
+fn a_gateway_of_another_make_has_settings_of_its_own() {
+    let with = |more: &str| WHOLE.replace("[\"trgw-a\"] }", &format!("[\"trgw-a\"], {more} }}"));
+    let whole = with(
+        "profiles = { trgw-a = [\"any\"] }, weights = { trgw-a = 3 }, grace = 0, audit = 0, \
+         pass-through-transport = { trgw-a = \"TCP\" }, alternate = \"b\"",
+    );
+    let config = read(&whole).unwrap();
+    let control = config.border["a"].as_ref().control.as_ref();
+    assert_eq!(control.profiles["trgw-a"].as_ref(), &[ProfileName::Any]);
+    assert_eq!((control.grace, control.audit, *control.weights["trgw-a"].as_ref()), (0, 0, 3));
+    let plain = read(WHOLE).unwrap();
+    let control = plain.border["a"].as_ref().control.as_ref();
+    assert_eq!((control.grace, control.audit, control.profiles.len()), (60, 300, 0));
+    for (more, says, at) in [
+        ("profiles = { other = [\"any\"] }", "does not own a gateway `other`", "[\"any\"]"),
+        ("weights = { other = 1 }", "does not own a gateway `other`", "1"),
+        ("weights = { trgw-a = 0 }", "would never be used", "0"),
+        ("profiles = { trgw-a = [] }", "no profile would do", "[]"),
+        ("profiles = { trgw-a = [\"iq\"] }", "`iq` is not a profile: write \"any\"", "iq"),
+        ("profiles = { trgw-a = [\"iq/0\"] }", "is not a profile", "iq/0"),
+        ("profiles = { trgw-a = [\"1q/1\"] }", "is not a profile", "1q/1"),
+        ("alternate = \"a\"", "cannot stand in for itself", "a"),
+    ] {
+        let (message, place) = complaint(&with(more));
         assert!(message.contains(says), "{message} instead of {says}");
         assert!(place.contains(at), "{message} points at {place}");
     }

@@ -9,7 +9,7 @@ use crate::model::{
     TransactionReply,
 };
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Octets that a Pending does not exceed in any encoding.
 const PENDING: usize = 40;
@@ -22,7 +22,7 @@ impl Association {
         // RFC 3525 §D.1.4: after a Pending the peer repeats seldom, so it must say that it has the reply.
         let immediate_ack = pendings > 0;
         let parts = self.parts(id, body, immediate_ack);
-        let waits = immediate_ack || parts.len() > 1;
+        let segmented = parts.len() > 1;
         let average = self.outgoing.delay.average(&self.config.timers);
         let kept = (self.config.transport != Transport::Channel).then_some(average);
         let Some(finished) = self.incoming.finish(now, id, parts, kept, &self.config.timers) else { return };
@@ -30,10 +30,9 @@ impl Association {
         for (alarm, id) in self.incoming.evict(self.config.limits.remembered) {
             self.alarms.remove(&(alarm, Alarm::Reply(id)));
         }
-        if waits && self.config.transport == Transport::Datagram {
-            let wait = self.first_wait();
-            self.incoming.repeat_reply_at(id, now + wait);
-            self.alarms.insert((now + wait, Alarm::Reply(id)));
+        if (immediate_ack || segmented) && self.config.transport == Transport::Datagram {
+            let wait = self.first_wait().min(self.longest_reply_wait(segmented));
+            self.arm_reply(now + wait, id);
         }
         finished.items.into_iter().for_each(|item| self.transmit.push(item));
     }
@@ -127,18 +126,24 @@ impl Association {
         }
     }
 
+    /// The peer does not wait for segments as long as for a whole reply.
+    fn longest_reply_wait(&self, segmented: bool) -> Duration {
+        let timers = &self.config.timers;
+        if segmented { timers.longest.min(timers.segments / 4) } else { timers.longest }
+    }
+
+    fn arm_reply(&mut self, at: Instant, id: TransactionId) {
+        self.incoming.repeat_reply_at(id, at);
+        self.alarms.insert((at, Alarm::Reply(id)));
+    }
+
     /// A reply that asks for an acknowledgement, or a segment, was not acknowledged.
     pub(super) fn reply_due(&mut self, now: Instant, id: TransactionId) {
         let Some((items, average, repeats)) = self.incoming.repeat_reply(now, id) else { return };
-        let mut wait = self.outgoing.delay.spread(average, repeats, &self.config.timers, &mut self.rng);
-        if items.iter().any(|item| matches!(&item.transaction, Transaction::Reply(r) if r.segment.is_some()))
-        {
-            // The peer does not wait for them as long as for a whole reply.
-            wait = wait.min(self.config.timers.segments / 4);
-        }
-        let at = now + wait;
-        self.incoming.repeat_reply_at(id, at);
-        self.alarms.insert((at, Alarm::Reply(id)));
+        let wait = self.outgoing.delay.spread(average, repeats, &self.config.timers, &mut self.rng);
+        let segment = |item: &Item| matches!(&item.transaction, Transaction::Reply(r) if r.segment.is_some());
+        let wait = wait.min(self.longest_reply_wait(items.iter().any(segment)));
+        self.arm_reply(now + wait, id);
         if !self.is_full() {
             items.into_iter().for_each(|item| self.transmit.push(item));
         }
@@ -157,6 +162,11 @@ impl Association {
         };
         if let Some(alarm) = confirmed.alarm {
             self.alarms.remove(&(alarm, Alarm::Reply(id)));
+            if !confirmed.whole {
+                // It gets on, so the wait begins anew.
+                let wait = self.first_wait().min(self.longest_reply_wait(true));
+                self.arm_reply(now + wait, id);
+            }
         }
         if let Some(next) = confirmed.next {
             self.transmit.push(next);

@@ -96,10 +96,12 @@ pub(super) struct Finished {
 
 /// What a segment reply led to.
 pub(super) struct Confirmed {
-    /// No longer wanted, because the peer has it all.
+    /// No longer wanted.
     pub(super) alarm: Option<Instant>,
     /// To be sent now.
     pub(super) next: Option<Item>,
+    /// The peer has it all.
+    pub(super) whole: bool,
 }
 
 #[derive(Default)]
@@ -282,13 +284,13 @@ impl Incoming {
         answer.sent -= 1;
         // It gets on, so the next wait is short again.
         *repeats = 0;
-        if !answer.parts.is_empty() {
-            let more = answer.sent < answer.ready();
-            let next = answer.parts.get(answer.sent).filter(|_| more).cloned();
-            answer.sent += usize::from(more);
-            return Some(Confirmed { alarm: None, next });
+        let more = answer.sent < answer.ready();
+        let next = answer.parts.get(answer.sent).filter(|_| more).cloned();
+        answer.sent += usize::from(next.is_some());
+        let confirmed = Confirmed { alarm: alarm.take(), next, whole: answer.parts.is_empty() };
+        if !confirmed.whole {
+            return Some(confirmed);
         }
-        let confirmed = Confirmed { alarm: *alarm, next: None };
         entry.state = State::Confirmed;
         entry.until = now + timers.long;
         self.expiry.push_back((entry.until, id));

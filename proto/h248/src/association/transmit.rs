@@ -80,21 +80,20 @@ impl Transmit {
     pub(super) fn next(&mut self, room: usize, bundle: usize) -> Vec<Transaction> {
         let bundle = bundle.max(1);
         let (mut out, mut used) = (Vec::new(), 0);
-        while out.len() < bundle
-            && used + SEGMENT <= room
-            && let Some(segment) = self.segments.pop_front()
-        {
-            out.push(Transaction::Segment(segment));
-            used += SEGMENT;
-        }
+        // A segment reply ends without a brace, and the grammar has no place for white space between it
+        // and what follows: so it is the last of its message, and the only one.
+        let tail = self.segments.pop_front();
+        let bundle = bundle - usize::from(tail.is_some());
+        let room = room.saturating_sub(if tail.is_some() { SEGMENT } else { 0 });
+        // A reply is acknowledged after all of its segments are. When acknowledgements are due they go
+        // first, else only where they take nothing from what is ready.
         let front = self.queue.front().map(|item| item.octets + SHARED);
-        // When they are due they go first, else only where they take nothing from what is ready.
         let (slots, reserved) = match front {
-            Some(octets) if !self.due => (out.len() + 2, octets),
-            _ => (out.len() + 1, 0),
+            Some(octets) if !self.due => (2, octets),
+            _ => (1, 0),
         };
-        if (self.due || front.is_some() || !out.is_empty()) && slots <= bundle {
-            let ranges = self.take_acks(room.saturating_sub(used + reserved));
+        if (self.due || front.is_some()) && tail.is_none() && slots <= bundle {
+            let ranges = self.take_acks(room.saturating_sub(reserved));
             if !ranges.is_empty() {
                 used += ACK + ranges.len() * RANGE;
                 out.push(Transaction::Ack(ranges));
@@ -103,7 +102,8 @@ impl Transmit {
         let is_request = |item: &Item| matches!(item.transaction, Transaction::Request(_));
         let requests = self.queue.front().is_some_and(is_request);
         while out.len() < bundle && self.queue.front().is_some_and(|i| is_request(i) == requests) {
-            let fits = |i: &Item| out.is_empty() || used + i.octets + SHARED <= room;
+            let alone = out.is_empty() && tail.is_none();
+            let fits = |i: &Item| alone || used + i.octets + SHARED <= room;
             if !self.queue.front().is_some_and(fits) {
                 break;
             }
@@ -111,6 +111,7 @@ impl Transmit {
             used += item.octets + SHARED;
             out.push(item.transaction);
         }
+        out.extend(tail.map(Transaction::Segment));
         out
     }
 

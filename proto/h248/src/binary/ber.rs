@@ -58,25 +58,30 @@ pub(super) struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
+    #[inline]
     pub(super) fn new(octets: &'a [u8], at: usize) -> Self {
         Self { rest: octets, at }
     }
 
     /// The elements inside an element.
+    #[inline]
     pub(super) fn of(element: &Element<'a>) -> Self {
         Self::new(element.content, element.inside)
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The tag of the next element.
+    #[inline]
     pub(super) fn tag(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
     /// The next element.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Element<'a>>, Broken> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -88,13 +93,26 @@ impl<'a> Elements<'a> {
     }
 
     /// The next element if it has this tag.
+    #[inline]
     pub(super) fn take(&mut self, tag: u8) -> Result<Option<Element<'a>>, Broken> {
         if self.tag() == Some(tag) { self.next() } else { Ok(None) }
     }
 }
 
 /// The first element of `octets`, and its whole length.
+#[inline]
 fn element(octets: &[u8], at: usize, depth: u8) -> Result<(Element<'_>, usize), Broken> {
+    // Nearly all are short.
+    if let [tag, length @ 0..0x80, rest @ ..] = octets
+        && tag & 0x1f != 0x1f
+        && let Some(content) = rest.get(..usize::from(*length))
+    {
+        return Ok((Element { tag: *tag, at, content, inside: at + 2 }, 2 + content.len()));
+    }
+    any_element(octets, at, depth)
+}
+
+fn any_element(octets: &[u8], at: usize, depth: u8) -> Result<(Element<'_>, usize), Broken> {
     let broken = |offset: usize, expected| Broken { at: at + offset, expected };
     let tag = *octets.first().ok_or(broken(0, "a tag"))?;
     let mut head = 1;
@@ -153,6 +171,7 @@ fn element(octets: &[u8], at: usize, depth: u8) -> Result<(Element<'_>, usize), 
 
 /// The octets of a string: as they are, or put together from the segments of a constructed one
 /// (X.690 §8.7.3).
+#[inline]
 pub(super) fn string<'a>(element: &Element<'a>) -> Result<Cow<'a, [u8]>, Broken> {
     if element.tag & 0x20 == 0 {
         return Ok(Cow::Borrowed(element.content));
@@ -176,7 +195,17 @@ fn segments(element: &Element<'_>, into: &mut Vec<u8>, depth: u8) -> Result<(), 
     Ok(())
 }
 
+/// The content of the one element that octets are, with its tag.
+#[inline]
+pub(super) fn only(octets: &[u8]) -> Option<(u8, &[u8])> {
+    match element(octets, 0, DEPTH) {
+        Ok((element, length)) if length == octets.len() => Some((element.tag, element.content)),
+        _ => None,
+    }
+}
+
 /// An INTEGER or ENUMERATED of up to 64 bits, unsigned ones included.
+#[inline]
 pub(super) fn integer(content: &[u8]) -> Option<i128> {
     let negative = content.first()? & 0x80 != 0;
     if content.len() > 9 {
@@ -204,12 +233,14 @@ impl Writer {
     }
 
     /// An element with these contents.
+    #[inline]
     pub(super) fn element(&mut self, tag: u8, content: &[u8]) {
         self.out.push(tag);
         self.length(content.len());
         self.out.extend_from_slice(content);
     }
 
+    #[inline]
     fn length(&mut self, length: usize) {
         if length < 0x80 {
             self.out.push(length as u8);
@@ -222,6 +253,7 @@ impl Writer {
     }
 
     /// Octets that are an element, or elements, already.
+    #[inline]
     pub(super) fn raw(&mut self, octets: &[u8]) {
         self.out.extend_from_slice(octets);
     }
@@ -257,10 +289,12 @@ impl Writer {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn null(&mut self, tag: u8) {
         self.element(tag, &[]);
     }
 
+    #[inline]
     pub(super) fn boolean(&mut self, tag: u8, on: bool) {
         self.element(tag, &[if on { 0xff } else { 0 }]);
     }
@@ -268,14 +302,9 @@ impl Writer {
     /// INTEGER or ENUMERATED in the fewest octets (X.690 §8.3.2).
     pub(super) fn integer(&mut self, tag: u8, n: i128) {
         let octets = n.to_be_bytes();
-        let fill: u8 = if n < 0 { 0xff } else { 0 };
-        let mut skip = 0;
-        while let Some([first, second, ..]) = octets.get(skip..) {
-            if *first != fill || (second ^ fill) & 0x80 != 0 {
-                break;
-            }
-            skip += 1;
-        }
+        // One bit more than the digits, for the sign.
+        let bits = 129 - (if n < 0 { !n } else { n }).leading_zeros() as usize;
+        let skip = octets.len() - bits.div_ceil(8).min(octets.len());
         self.element(tag, octets.get(skip..).unwrap_or_default());
     }
 

@@ -29,12 +29,12 @@ pub(super) fn write_termination(w: &mut Writer, tag: u8, name: &TerminationId) -
     let wire = termination::encode(name)?;
     w.nest(tag, |w| {
         w.nest(cons(0), |w| {
-            for field in &wire.wildcards {
+            for field in wire.wildcards.as_slice() {
                 w.element(super::ber::OCTETS, &[*field]);
             }
             Ok(())
         })?;
-        w.element(prim(1), &wire.id);
+        w.element(prim(1), wire.id.as_slice());
         Ok(())
     })
 }
@@ -223,16 +223,15 @@ impl<'a> Reader<'a> {
     /// TerminationID after its tag.
     pub(super) fn termination(&mut self, mut fields: Elements<'a>) -> Result<TerminationId, Error> {
         let at = fields.at;
-        let mut wildcards = Vec::new();
+        let mut wildcards = termination::Octets::default();
         let mut list = self.required(&mut fields, cons(0), "wildcard fields")?;
         while let Some(field) = self.next(&mut list)? {
-            match field.content {
-                [octet] if wildcards.len() < 8 => wildcards.push(*octet),
-                _ => return self.expected(field.at, "at most eight wildcard fields of one octet"),
+            if field.content.len() != 1 || wildcards.extend(field.content).is_none() {
+                return self.expected(field.at, "at most eight wildcard fields of one octet");
             }
         }
         match self.string(&mut fields, 1)? {
-            Some(id) if (1..=8).contains(&id.len()) => Ok(termination::decode(&wildcards, &id)),
+            Some(id) if (1..=8).contains(&id.len()) => Ok(termination::decode(wildcards.as_slice(), &id)),
             _ => self.expected(at, "a termination of one to eight octets"),
         }
     }

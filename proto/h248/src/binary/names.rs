@@ -8,11 +8,10 @@ use super::{Result, Unsayable, unsayable};
 use crate::model::Name;
 use crate::package::{self, Item, Kind, PACKAGES, Package};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What a number counts: each kind has numbers of its own in a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Space {
     Property,
     Event,
@@ -34,23 +33,106 @@ impl Space {
 /// The wildcard for packages and items (RFC 3525 §A.2, PkgdName).
 const ALL: u16 = 0xffff;
 
-/// The whole name of an item, and what the table says of it.
-type Known = (&'static str, &'static Item);
+/// An item of a package under its whole name, which is `package/item`.
+#[derive(Debug)]
+struct Known {
+    space: Space,
+    name: &'static str,
+    number: [u8; 4],
+    item: &'static Item,
+}
 
-/// Everything the table knows, by number.
-static BY_NUMBER: LazyLock<HashMap<(Space, u16, u16), Known>> = LazyLock::new(|| {
-    let mut all = HashMap::new();
-    for package in PACKAGES {
-        for item in lineage(package).flat_map(|p| p.items) {
-            if let Some(id) = item.id {
-                // Made once for the life of the process: the table has two words, a name is one.
-                let name: &'static str = Box::leak(format!("{}/{}", package.name, item.name).into());
-                all.entry((Space::of(item.kind), package.id, id)).or_insert((name, item));
-            }
+/// Everything the table of packages knows, made once for the life of the process, with slots by number and
+/// by name: positions in `known` plus one, zero is a free slot, collisions go to the next.
+struct Index {
+    known: Vec<Known>,
+    by_number: Slots,
+    by_name: Slots,
+}
+
+#[derive(Default)]
+struct Slots(Vec<u16>);
+
+impl Slots {
+    /// Four times as many as there will be entries, so that every search comes to a free one.
+    fn new(entries: usize) -> Self {
+        Self(vec![0; (entries * 4).next_power_of_two()])
+    }
+
+    fn insert(&mut self, hash: u32, position: usize) {
+        let mut slot = hash as usize % self.0.len();
+        while self.0.get(slot).is_some_and(|taken| *taken != 0) {
+            slot = (slot + 1) % self.0.len();
+        }
+        if let Some(free) = self.0.get_mut(slot) {
+            *free = position as u16 + 1;
         }
     }
-    all
+
+    #[inline]
+    fn find<'k>(&self, hash: u32, known: &'k [Known], is: impl Fn(&Known) -> bool) -> Option<&'k Known> {
+        // Their number is a power of two.
+        let mask = self.0.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let position = usize::from(*self.0.get(slot)?).checked_sub(1)?;
+            let found = known.get(position)?;
+            if is(found) {
+                return Some(found);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut known: Vec<Known> = Vec::new();
+    for package in PACKAGES {
+        for item in lineage(package).flat_map(|p| p.items) {
+            let Some(id) = item.id else { continue };
+            let ([a, b], [c, d]) = (package.id.to_be_bytes(), id.to_be_bytes());
+            let (space, number) = (Space::of(item.kind), [a, b, c, d]);
+            // The package's own items come first and hide those of the same number that it has from another.
+            if known.iter().any(|k| (k.space, k.number) == (space, number)) {
+                continue;
+            }
+            // The table has two words, a name is one.
+            let name: &'static str = Box::leak(format!("{}/{}", package.name, item.name).into());
+            known.push(Known { space, name, number, item });
+        }
+    }
+    let (mut by_number, mut by_name) = (Slots::new(known.len()), Slots::new(known.len()));
+    for (position, k) in known.iter().enumerate() {
+        by_number.insert(hash_number(k.space, k.number), position);
+        by_name.insert(hash_name(k.space, k.name.as_bytes()), position);
+    }
+    Index { known, by_number, by_name }
 });
+
+impl Index {
+    fn by_number(&self, space: Space, number: [u8; 4]) -> Option<&Known> {
+        let is = |k: &Known| k.number == number && k.space == space;
+        self.by_number.find(hash_number(space, number), &self.known, is)
+    }
+
+    fn by_name(&self, space: Space, name: &[u8]) -> Option<&Known> {
+        let is = |k: &Known| k.space == space && k.name.as_bytes().eq_ignore_ascii_case(name);
+        self.by_name.find(hash_name(space, name), &self.known, is)
+    }
+}
+
+/// Names and numbers come from outside, but only the table's own are in the slots.
+fn hash_number(space: Space, number: [u8; 4]) -> u32 {
+    let hash = (u32::from_be_bytes(number) ^ (space as u32) << 13).wrapping_mul(0x9e37_79b9);
+    hash ^ hash >> 16
+}
+
+/// FNV-1a of the name in lower case.
+fn hash_name(space: Space, name: &[u8]) -> u32 {
+    let start = 0x811c_9dc5 ^ space as u32;
+    let step = |hash: u32, octet: &u8| (hash ^ u32::from(*octet | 0x20)).wrapping_mul(0x0100_0193);
+    name.iter().fold(start, step)
+}
 
 /// A package and those it extends.
 fn lineage(package: &'static Package) -> impl Iterator<Item = &'static Package> {
@@ -59,6 +141,9 @@ fn lineage(package: &'static Package) -> impl Iterator<Item = &'static Package> 
 
 /// The number and the item for `package/item`.
 pub(super) fn number_of(space: Space, name: &Name) -> Result<([u8; 4], Option<&'static Item>)> {
+    if let Some(known) = INDEX.by_name(space, name.as_bytes()) {
+        return Ok((known.number, Some(known.item)));
+    }
     let package = package_number(name.package()).ok_or_else(|| unknown("package", name))?;
     let known = package::package(name.package()).and_then(|p| {
         lineage(p)
@@ -77,10 +162,10 @@ pub(super) fn number_of(space: Space, name: &Name) -> Result<([u8; 4], Option<&'
 /// The name and the item for a number.
 pub(super) fn name_of(space: Space, number: [u8; 4]) -> (Name, Option<&'static Item>) {
     let [a, b, c, d] = number;
-    let (package, item) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    if let Some((name, item)) = BY_NUMBER.get(&(space, package, item)) {
-        return (Name::from(*name), Some(item));
+    if let Some(known) = INDEX.by_number(space, number) {
+        return (Name::from(known.name), Some(known.item));
     }
+    let (package, item) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     let item = if item == ALL { Cow::Borrowed("*") } else { Cow::Owned(hexadecimal(item)) };
     (format!("{}/{item}", package_name(package)).into(), None)
 }

@@ -17,31 +17,38 @@ pub(super) struct Reader<'a> {
     pub(super) level: u16,
     /// The transaction that is being read.
     pub(super) transaction: Option<TransactionId>,
+    /// Where session descriptions are put together.
+    pub(super) lines: Vec<u8>,
     message: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
-        Self { limits, items: 0, level: 400, transaction: None, message: PhantomData }
+        Self { limits, items: 0, level: 400, transaction: None, lines: Vec::new(), message: PhantomData }
     }
 
+    #[cold]
     pub(super) fn expected<T>(&self, at: usize, expected: impl Into<Cow<'static, str>>) -> Result<T> {
         Err(Error::Syntax { at, code: self.level, transaction: self.transaction, expected: expected.into() })
     }
 
+    #[cold]
     pub(super) fn rule<T>(&self, at: usize, code: u16, what: impl Into<Cow<'static, str>>) -> Result<T> {
         Err(Error::Rule { at, code, transaction: self.transaction, what: what.into() })
     }
 
+    #[cold]
     pub(super) fn limit<T>(&self, at: usize, code: u16, what: &'static str, limit: usize) -> Result<T> {
         Err(Error::Limit { at, code, transaction: self.transaction, what, limit })
     }
 
+    #[inline]
     fn unbroken<T>(&self, result: std::result::Result<T, Broken>) -> Result<T> {
         result.or_else(|broken| self.expected(broken.at, broken.expected))
     }
 
     /// Counts one more item of a list that has `length`.
+    #[inline]
     pub(super) fn count(&mut self, length: usize, at: usize) -> Result<()> {
         if length >= self.limits.list {
             return self.limit(at, self.level, "items in a list", self.limits.list);
@@ -53,18 +60,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn next(&mut self, fields: &mut Elements<'a>) -> Result<Option<Element<'a>>> {
         let next = fields.next();
         self.unbroken(next)
     }
 
     /// What is inside the next element, if it has this tag.
+    #[inline]
     pub(super) fn take(&mut self, fields: &mut Elements<'a>, tag: u8) -> Result<Option<Elements<'a>>> {
         let taken = fields.take(tag);
         Ok(self.unbroken(taken)?.map(|e| Elements::of(&e)))
     }
 
     /// What is inside the next element, which must have this tag.
+    #[inline]
     pub(super) fn required(
         &mut self,
         fields: &mut Elements<'a>,
@@ -79,6 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The one element inside, of a CHOICE that has a tag around it.
+    #[inline]
     pub(super) fn choice(&mut self, mut inside: Elements<'a>, what: &'static str) -> Result<Element<'a>> {
         let at = inside.at;
         match self.next(&mut inside)? {
@@ -88,12 +99,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A string, whole also if it came in segments.
+    #[inline]
     pub(super) fn octets(&mut self, element: &Element<'a>) -> Result<Cow<'a, [u8]>> {
         let string = ber::string(element);
         self.unbroken(string)
     }
 
     /// A string field, in either form.
+    #[inline]
     pub(super) fn string(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<Option<Cow<'a, [u8]>>> {
         if fields.tag().map(|t| t & !0x20) != Some(ber::prim(n)) {
             return Ok(None);
@@ -119,6 +132,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An INTEGER or ENUMERATED field from 0 to `most`.
+    #[inline]
     pub(super) fn unsigned(
         &mut self,
         fields: &mut Elements<'a>,
@@ -133,6 +147,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number in an element.
+    #[inline]
     pub(super) fn number(&self, element: &Element<'a>, most: u32) -> Result<u32> {
         match ber::integer(element.content).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= most) {
             Some(n) => Ok(n),
@@ -141,6 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`unsigned`](Self::unsigned), of 16 bits.
+    #[inline]
     pub(super) fn unsigned16(
         &mut self,
         fields: &mut Elements<'a>,
@@ -150,6 +166,7 @@ impl<'a> Reader<'a> {
         Ok(self.unsigned(fields, n, 0xffff, what)?.map(|n| n as u16))
     }
 
+    #[inline]
     pub(super) fn boolean(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<Option<bool>> {
         let at = fields.at;
         let taken = fields.take(ber::prim(n));
@@ -161,11 +178,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether a NULL field is there.
+    #[inline]
     pub(super) fn null(&mut self, fields: &mut Elements<'a>, n: u8) -> Result<bool> {
         let taken = fields.take(ber::prim(n));
         Ok(self.unbroken(taken)?.is_some())
     }
 
+    #[inline]
     pub(super) fn number4(
         &mut self,
         fields: &mut Elements<'a>,
@@ -173,10 +192,18 @@ impl<'a> Reader<'a> {
         what: &'static str,
     ) -> Result<[u8; 4]> {
         let at = fields.at;
+        if fields.tag() == Some(tag) {
+            let element = self.next(fields)?;
+            return match element.and_then(|e| e.content.try_into().ok()) {
+                Some(octets) => Ok(octets),
+                None => self.expected(at, what),
+            };
+        }
         let string = self.string(fields, tag & 0x1f)?;
         string.and_then(|s| s.as_ref().try_into().ok()).map_or_else(|| self.expected(at, what), Ok)
     }
 
+    #[inline]
     pub(super) fn number2(
         &mut self,
         fields: &mut Elements<'a>,
@@ -184,6 +211,13 @@ impl<'a> Reader<'a> {
         what: &'static str,
     ) -> Result<[u8; 2]> {
         let at = fields.at;
+        if fields.tag() == Some(tag) {
+            let element = self.next(fields)?;
+            return match element.and_then(|e| e.content.try_into().ok()) {
+                Some(octets) => Ok(octets),
+                None => self.expected(at, what),
+            };
+        }
         let string = self.string(fields, tag & 0x1f)?;
         string.and_then(|s| s.as_ref().try_into().ok()).map_or_else(|| self.expected(at, what), Ok)
     }

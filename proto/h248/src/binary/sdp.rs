@@ -4,7 +4,7 @@
 //! follows `=` the value. §7.1.8: a line `v=` begins a group. Line ends are not carried and come
 //! back as CR LF. A line that has no such letter has no number and cannot be said.
 
-use super::ber::{Elements, OCTETS, SEQUENCE, Writer, cons, prim};
+use super::ber::{Elements, OCTETS, SEQUENCE, Writer, cons, only, prim};
 use super::value::text;
 use super::{Reader, Result, unsayable};
 use crate::model::{ParameterValue, Selector, SessionDescription, Value};
@@ -15,16 +15,19 @@ const LETTERS: &[u8; 15] = b"vosiuepcbzkatrm";
 
 /// LocalRemoteDescriptor.
 pub(super) fn write(w: &mut Writer, tag: u8, sdp: &SessionDescription) -> Result<()> {
-    let lines: Vec<&[u8]> = sdp.lines().collect();
     w.nest(tag, |w| {
         w.nest(cons(0), |w| {
-            let starts = |line: &[u8]| line.starts_with(b"v=");
-            let mut rest = lines.as_slice();
-            while let Some((first, more)) = rest.split_first() {
-                let end = more.iter().position(|l| starts(l)).unwrap_or(more.len());
-                let (group, after) = more.split_at(end);
-                rest = after;
-                w.nest(SEQUENCE, |w| std::iter::once(first).chain(group).try_for_each(|l| line(w, l)))?;
+            let mut lines = sdp.lines().peekable();
+            while lines.peek().is_some() {
+                w.nest(SEQUENCE, |w| {
+                    // The first line of a group may be `v=`, the others may not.
+                    let mut first = true;
+                    while let Some(next) = lines.next_if(|l| first || !l.starts_with(b"v=")) {
+                        first = false;
+                        line(w, next)?;
+                    }
+                    Ok(())
+                })?;
             }
             Ok(())
         })
@@ -111,8 +114,8 @@ impl<'a> Reader<'a> {
         };
         // A peer that leaves the inner encoding out is understood too.
         let inner = match &value {
-            Cow::Borrowed(octets) => unwrapped(octets).map(Cow::Borrowed),
-            Cow::Owned(octets) => unwrapped(octets).map(|inner| Cow::Owned(inner.to_vec())),
+            Cow::Borrowed(octets) => only(octets).map(|(_, inner)| Cow::Borrowed(inner)),
+            Cow::Owned(octets) => only(octets).map(|(_, inner)| Cow::Owned(inner.to_vec())),
         };
         let value = inner.unwrap_or(value);
         if value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
@@ -127,7 +130,8 @@ impl<'a> Reader<'a> {
         mut fields: Elements<'a>,
     ) -> Result<SessionDescription, crate::Error> {
         let mut groups = self.required(&mut fields, cons(0), "property groups")?;
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut self.lines);
+        out.clear();
         let mut lines = 0;
         while let Some(group) = self.next(&mut groups)? {
             let mut group = Elements::of(&group);
@@ -142,15 +146,8 @@ impl<'a> Reader<'a> {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        Ok(SessionDescription::new(out))
-    }
-}
-
-/// The content of the one element that octets are, if they are one.
-fn unwrapped(octets: &[u8]) -> Option<&[u8]> {
-    let mut inside = Elements::new(octets, 0);
-    match inside.next() {
-        Ok(Some(inner)) if inside.is_empty() => Some(inner.content),
-        _ => None,
+        let description = SessionDescription::copied(&out);
+        self.lines = out;
+        Ok(description)
     }
 }

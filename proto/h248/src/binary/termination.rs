@@ -17,7 +17,7 @@
 //! hexadecimal.
 
 use super::{Result, Unsayable, unsayable};
-use crate::model::TerminationId;
+use crate::model::{TerminationId, Text};
 use carnet_wire::hex;
 
 /// The first octet of the form for ephemeral terminations. No name starts with it.
@@ -35,22 +35,54 @@ const LEVELS: [(usize, u8); 3] = [(1, 55), (2, 47), (4, 31)];
 const INTERFACES: [&str; 4] = ["access", "core", "mb", "peer"];
 const FIRST_INTERFACE: u32 = 0xff01;
 
+/// Up to eight octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Octets {
+    octets: [u8; 8],
+    length: usize,
+}
+
+impl Octets {
+    fn of(octets: &[u8]) -> Option<Self> {
+        let mut out = Self::default();
+        out.extend(octets)?;
+        Some(out)
+    }
+
+    /// None if there is no room.
+    pub(super) fn extend(&mut self, more: &[u8]) -> Option<()> {
+        self.octets.get_mut(self.length..self.length + more.len())?.copy_from_slice(more);
+        self.length += more.len();
+        Some(())
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.octets.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// Wildcard fields and identifier of a termination.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wire {
-    pub(super) wildcards: Vec<u8>,
-    pub(super) id: Vec<u8>,
+    pub(super) wildcards: Octets,
+    pub(super) id: Octets,
+}
+
+impl Wire {
+    fn new(wildcards: &[u8], id: &[u8]) -> Option<Self> {
+        Some(Self { wildcards: Octets::of(wildcards)?, id: Octets::of(id)? })
+    }
 }
 
 /// The octets for a name.
 pub(super) fn encode(name: &TerminationId) -> Result<Wire> {
     let text = name.as_str();
-    let plain = |id: &[u8]| Ok(Wire { wildcards: Vec::new(), id: id.to_vec() });
+    let plain = |id: &[u8]| Wire::new(&[], id).ok_or_else(|| refusal(text));
     if name.is_root() {
         return plain(&[0xff; 8]);
     }
     if let Some(kind) = wildcard(text) {
-        return Ok(Wire { wildcards: vec![kind | BELOW | 63], id: vec![0; 8] });
+        return Wire::new(&[kind | BELOW | 63], &[0; 8]).ok_or_else(|| refusal(text));
     }
     if let Some(wire) = ephemeral(text) {
         return Ok(wire);
@@ -64,9 +96,8 @@ pub(super) fn encode(name: &TerminationId) -> Result<Wire> {
             return Err(refusal(text));
         }
         // The slash keeps `a/*` apart from what a peer may mean by `a*`.
-        let mut id = head.as_bytes().to_vec();
-        id.extend_from_slice(b"/\0");
-        return Ok(Wire { wildcards: vec![kind | BELOW | 7], id });
+        let mut wire = Wire::new(&[kind | BELOW | 7], head.as_bytes()).ok_or_else(|| refusal(text))?;
+        return wire.id.extend(b"/\0").map(|()| wire).ok_or_else(|| refusal(text));
     }
     if is_name(text.as_bytes()) { plain(text.as_bytes()) } else { Err(refusal(text)) }
 }
@@ -75,9 +106,9 @@ pub(super) fn encode(name: &TerminationId) -> Result<Wire> {
 pub(super) fn decode(wildcards: &[u8], id: &[u8]) -> TerminationId {
     match wildcards {
         [] if id == [0xff; 8] => return TerminationId::ROOT,
-        [] if ephemeral_octets(id) => return name_of(id, [None; 3]).into(),
+        [] if ephemeral_octets(id) => return name_of(id, [None; 3]),
         [] if is_name(id) && !id.starts_with(HEX.as_bytes()) && !has_wildcard(id) => {
-            return String::from_utf8_lossy(id).into_owned().into();
+            return Text::ascii(id).into();
         }
         [field] if usize::from(field & 0x3f) == id.len() * 8 - 1 && (field & BELOW != 0 || id.len() == 1) => {
             return if field & ALL != 0 { TerminationId::ALL } else { TerminationId::CHOOSE };
@@ -96,7 +127,7 @@ pub(super) fn decode(wildcards: &[u8], id: &[u8]) -> TerminationId {
     if ephemeral_octets(id)
         && let Some(levels) = wild_levels(wildcards)
     {
-        return name_of(id, levels).into();
+        return name_of(id, levels);
     }
     let mut name = format!("{HEX}{}", hex::encode(id));
     for field in wildcards {
@@ -145,12 +176,12 @@ fn ephemeral_octets(id: &[u8]) -> bool {
 /// `ip/G/I/N` with numbers in their shortest form or wildcards.
 fn ephemeral(text: &str) -> Option<Wire> {
     let mut parts = text.strip_prefix("ip/")?.split('/');
-    let mut wire = Wire { wildcards: Vec::new(), id: vec![EPHEMERAL] };
+    let mut wire = Wire::new(&[], &[EPHEMERAL])?;
     for (octets, bit) in LEVELS {
         let part = parts.next()?;
         if let Some(kind) = wildcard(part) {
-            wire.wildcards.push(kind | bit);
-            wire.id.resize(wire.id.len() + octets, 0);
+            wire.wildcards.extend(&[kind | bit])?;
+            wire.id.extend([0; 4].get(..octets)?)?;
             continue;
         }
         let number = match INTERFACES.iter().position(|name| *name == part).filter(|_| octets == 2) {
@@ -165,7 +196,7 @@ fn ephemeral(text: &str) -> Option<Wire> {
         if zero.iter().any(|z| *z != 0) {
             return None;
         }
-        wire.id.extend_from_slice(kept);
+        wire.id.extend(kept)?;
     }
     parts.next().is_none().then_some(wire)
 }
@@ -186,40 +217,49 @@ fn wild_levels(fields: &[u8]) -> Option<[Option<char>; 3]> {
     Some(levels)
 }
 
-fn name_of(id: &[u8], levels: [Option<char>; 3]) -> String {
-    let mut name = String::from("ip");
+fn name_of(id: &[u8], levels: [Option<char>; 3]) -> TerminationId {
+    // The longest is `ip/255/access/4294967295`.
+    let mut name = [0; 32];
+    let mut length = 0;
+    let mut push = |text: &[u8]| {
+        if let Some(place) = name.get_mut(length..length + text.len()) {
+            place.copy_from_slice(text);
+            length += text.len();
+        }
+    };
+    push(b"ip");
     let mut rest = id.get(1..).unwrap_or_default();
     for ((octets, _), wild) in LEVELS.into_iter().zip(levels) {
         let (number, more) = rest.split_at(octets.min(rest.len()));
         rest = more;
-        name.push('/');
+        push(b"/");
         match wild {
-            Some(sign) => name.push(sign),
+            Some(sign) => push(&[sign as u8]),
             None => {
                 let n = number.iter().fold(0u32, |n, b| n << 8 | u32::from(*b));
                 match interface(n).filter(|_| octets == 2) {
-                    Some(word) => name.push_str(word),
-                    None => name.push_str(&n.to_string()),
+                    Some(word) => push(word.as_bytes()),
+                    None => push(Text::decimal(n.into(), false).as_bytes()),
                 }
             }
         }
     }
-    name
+    Text::ascii(name.get(..length).unwrap_or_default()).into()
 }
 
 /// What `decode` made of octets without a better name.
 fn from_hex(text: &str) -> Option<Wire> {
     let mut parts = text.split('/');
-    let id = hex::decode(parts.next()?.as_bytes()).ok().filter(|id| (1..=8).contains(&id.len()))?;
-    let mut wildcards = Vec::new();
+    let id = hex::decode(parts.next()?.as_bytes()).ok().filter(|id| !id.is_empty())?;
+    let mut wire = Wire::new(&[], &id)?;
     for part in parts {
         let digits = part.strip_prefix(['*', '$'])?;
         match hex::decode(digits.as_bytes()).ok()?.as_slice() {
-            [field] if part.starts_with(sign(*field)) => wildcards.push(*field),
+            [field] if part.starts_with(sign(*field)) => wire.wildcards.extend(&[*field])?,
             _ => return None,
         }
     }
-    Some(Wire { wildcards, id })
+    Some(wire)
 }
 
 #[cfg(test)]
@@ -229,21 +269,21 @@ mod tests {
 
     fn there_and_back(name: &'static str) -> Wire {
         let wire = encode(&TerminationId::from(name)).unwrap();
-        assert_eq!(decode(&wire.wildcards, &wire.id).as_str(), name);
+        assert_eq!(decode(wire.wildcards.as_slice(), wire.id.as_slice()).as_str(), name);
         wire
     }
 
     #[test]
     fn names_have_octets() {
-        assert_eq!(there_and_back("ROOT").id, [0xff; 8]);
-        assert_eq!(there_and_back("ip/1/2/70000").id, [0x40, 1, 0, 2, 0, 1, 0x11, 0x70]);
-        assert_eq!(there_and_back("ip/1/core/9").id, [0x40, 1, 0xff, 2, 0, 0, 0, 9]);
-        assert_eq!(there_and_back("ip/1/access/$").wildcards, [31]);
-        assert_eq!(there_and_back("line7").id, b"line7");
-        assert_eq!(there_and_back("*"), Wire { wildcards: vec![0xff], id: vec![0; 8] });
-        assert_eq!(there_and_back("$"), Wire { wildcards: vec![0x7f], id: vec![0; 8] });
-        assert_eq!(there_and_back("ip/1/*/$").wildcards, [0x80 | 47, 31]);
-        assert_eq!(there_and_back("aaln/*"), Wire { wildcards: vec![0xc7], id: b"aaln/\0".to_vec() });
+        assert_eq!(there_and_back("ROOT").id.as_slice(), [0xff; 8]);
+        assert_eq!(there_and_back("ip/1/2/70000").id.as_slice(), [0x40, 1, 0, 2, 0, 1, 0x11, 0x70]);
+        assert_eq!(there_and_back("ip/1/core/9").id.as_slice(), [0x40, 1, 0xff, 2, 0, 0, 0, 9]);
+        assert_eq!(there_and_back("ip/1/access/$").wildcards.as_slice(), [31]);
+        assert_eq!(there_and_back("line7").id.as_slice(), b"line7");
+        assert_eq!(there_and_back("*"), Wire::new(&[0xff], &[0; 8]).unwrap());
+        assert_eq!(there_and_back("$"), Wire::new(&[0x7f], &[0; 8]).unwrap());
+        assert_eq!(there_and_back("ip/1/*/$").wildcards.as_slice(), [0x80 | 47, 31]);
+        assert_eq!(there_and_back("aaln/*"), Wire::new(&[0xc7], b"aaln/\0").unwrap());
     }
 
     #[test]
@@ -289,14 +329,14 @@ mod tests {
         #[test]
         fn any_octets_survive(id in proptest::collection::vec(any::<u8>(), 1..=8)) {
             let wire = encode(&decode(&[], &id)).unwrap();
-            prop_assert_eq!(&wire.id, &id);
-            prop_assert!(wire.wildcards.is_empty());
+            prop_assert_eq!(wire.id.as_slice(), &id);
+            prop_assert!(wire.wildcards.as_slice().is_empty());
         }
 
         #[test]
         fn printable_octets_survive(id in "[hexip0-9/_a]{1,8}") {
             let wire = encode(&decode(&[], id.as_bytes())).unwrap();
-            prop_assert_eq!(&wire.id, id.as_bytes());
+            prop_assert_eq!(wire.id.as_slice(), id.as_bytes());
         }
     }
 }

@@ -209,6 +209,26 @@ fn limits_hold() {
     assert_eq!(parse(&acks.unwrap(), &Limits::default()).unwrap_err().code(), 413);
 }
 
+/// Elements inside each other and strings in pieces end somewhere, whatever the lengths say.
+#[test]
+fn depths_hold() {
+    // Events within an embedded event: what the module allows is read, what it does not is passed over or
+    // refused, and nothing recurses as deep as the octets say.
+    let message = read(
+        "MEGACO/3 <a> Transaction = 1 { Context = 1 { Modify = a { Events = 1 { g/cause { Embed { Events = 2 { g/cause } } } } } } }",
+    );
+    assert_eq!(meaning(&there_and_back(&message)), meaning(&message));
+    let deeper = read(
+        "MEGACO/3 <a> Transaction = 1 { Context = 1 { Modify = a { Events = 1 { g/cause { Embed { Events = 2 { g/cause { Embed { Events = 3 { g/cause } } } } } } } } } }",
+    );
+    assert!(print(&deeper).is_err());
+    for filler in [&[0x30, 0x80][..], &[0xa1, 0x80], &[0x24, 0x80], &[0xbf, 0x1f, 0x80]] {
+        let octets = filler.repeat(20_000);
+        let error = parse(&octets, &Limits::default()).unwrap_err();
+        assert!(error.offset() <= octets.len());
+    }
+}
+
 /// Secrets stay out of Debug also when they came in binary.
 #[test]
 fn keys_are_not_shown() {

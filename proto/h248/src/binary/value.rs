@@ -9,7 +9,7 @@ use super::ber::{
 };
 use super::names::{self, Space};
 use super::{Reader, Result, Unsayable, unsayable};
-use crate::model::{Name, ParameterValue, Property, Statistic, Value};
+use crate::model::{Name, ParameterValue, Property, Statistic, Text, Value};
 use crate::package::{Item, ValueType};
 use carnet_wire::hex;
 
@@ -20,22 +20,16 @@ fn write_value(w: &mut Writer, name: &Name, kind: Option<ValueType>, value: &Val
         match kind {
             Some(ValueType::Boolean) => w.boolean(BOOLEAN, value.as_bool().ok_or_else(wrong)?),
             Some(ValueType::Integer | ValueType::Double) => {
-                w.integer(
-                    INTEGER,
-                    value
-                        .as_str()
-                        .parse::<i64>()
-                        .map(i128::from)
-                        .or_else(|_| value.as_u64().map(i128::from).ok_or_else(wrong))?,
-                );
+                w.integer(INTEGER, decimal(value.as_bytes()).ok_or_else(wrong)?);
             }
             Some(ValueType::Octets) => {
                 w.element(OCTETS, &hex::decode(value.as_str().as_bytes()).map_err(|_| wrong())?);
             }
             Some(ValueType::Word(words)) => {
-                let word = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(value.as_str()));
-                let number = word.map(|(_, n)| u64::from(*n)).or_else(|| value.as_u64());
-                w.integer(ENUMERATED, i128::from(number.ok_or_else(wrong)?));
+                let same = |(word, _): &&(&str, u32)| word.as_bytes().eq_ignore_ascii_case(value.as_bytes());
+                let number = words.iter().find(same).map(|(_, n)| i128::from(*n));
+                let number = number.or_else(|| value.as_u64().map(i128::from));
+                w.integer(ENUMERATED, number.ok_or_else(wrong)?);
             }
             Some(ValueType::Text | ValueType::None) => text(w, value.as_str()),
             None => match value.as_str().strip_prefix("0x").and_then(|d| hex::decode(d.as_bytes()).ok()) {
@@ -45,6 +39,29 @@ fn write_value(w: &mut Writer, name: &Name, kind: Option<ValueType>, value: &Val
         }
         Ok(())
     })
+}
+
+/// A number of 64 bits, signed or not.
+fn decimal(digits: &[u8]) -> Option<i128> {
+    let (negative, digits) = match digits.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 20 {
+        return None;
+    }
+    let add = |n: i128, b: &u8| b.is_ascii_digit().then(|| n * 10 + i128::from(b - b'0'));
+    let number = digits.iter().try_fold(0, add)?;
+    let number = if negative { -number } else { number };
+    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number).then_some(number)
+}
+
+/// The same as a value.
+fn number(content: &[u8]) -> Option<Value> {
+    let n = ber::integer(content)?;
+    let digits = u64::try_from(n.unsigned_abs()).ok()?;
+    Some(Value::Token(Text::decimal(digits, n < 0)))
 }
 
 /// RFC 3525 §A.2, note 4.
@@ -58,20 +75,27 @@ impl Reader<'_> {
     /// What is inside decides, so that a peer with another idea of the type is understood; and a
     /// peer that leaves the inner encoding out, as some do, is read as having sent text.
     fn value(&mut self, octets: &[u8], kind: Option<ValueType>) -> Value {
-        if kind.is_none() {
-            return Value::new(format!("0x{}", hex::encode(octets)));
-        }
-        let mut inside = Elements::new(octets, 0);
-        let element = match inside.next() {
-            Ok(Some(element)) if inside.is_empty() => element,
-            _ => return spelt(bare(octets), kind),
-        };
-        let content = element.content;
-        let value = match (element.tag, content) {
-            (BOOLEAN, [on]) => Value::from(*on != 0),
-            (INTEGER | ENUMERATED, _) => {
-                ber::integer(content).map_or_else(|| bare(octets), |n| Value::new(n.to_string()))
+        let Some(wanted) = kind else { return Value::new(format!("0x{}", hex::encode(octets))) };
+        let Some((tag, content)) = ber::only(octets) else { return spelt(bare(octets), kind) };
+        // Of the type that the package has, as nearly all are.
+        let value = match (wanted, tag) {
+            (ValueType::Integer | ValueType::Double, INTEGER) => number(content),
+            (ValueType::Word(words), ENUMERATED) => {
+                let n = ber::integer(content);
+                let word = words.iter().find(|(_, w)| n == Some(i128::from(*w)));
+                word.map(|(word, _)| Value::from(*word)).or_else(|| number(content))
             }
+            (ValueType::Text, IA5 | UTF8) => {
+                std::str::from_utf8(content).ok().map(|text| Value::new(Text::copied(text)))
+            }
+            _ => None,
+        };
+        if let Some(value) = value {
+            return value;
+        }
+        let value = match (tag, content) {
+            (BOOLEAN, [on]) => Value::from(*on != 0),
+            (INTEGER | ENUMERATED, _) => number(content).unwrap_or_else(|| bare(octets)),
             (OCTETS, _) => Value::new(hex::encode(content)),
             // Any of the string types; the text encoding has one.
             (UTF8 | 0x12..=0x1e, _) => match std::str::from_utf8(content) {
@@ -113,19 +137,24 @@ fn bare(octets: &[u8]) -> Value {
 
 /// Value and extraInfo, which stand side by side in properties and in parameters.
 fn write_values(w: &mut Writer, name: &Name, kind: Option<ValueType>, value: &ParameterValue) -> Result<()> {
-    let (list, extra): (Vec<&Value>, _) = match value {
+    let (list, extra): (&[Value], _) = match value {
         // RFC 3525 §A.2, PropertyParm: no value means CHOOSE.
-        ParameterValue::Equal(v) if v.is_choose() => (Vec::new(), None),
-        ParameterValue::Equal(v) => (vec![v], None),
-        ParameterValue::Greater(v) => (vec![v], Some((prim(0), 0))),
-        ParameterValue::Less(v) => (vec![v], Some((prim(0), 1))),
-        ParameterValue::NotEqual(v) => (vec![v], Some((prim(0), 2))),
-        ParameterValue::Range(a, b) => (vec![a, b], Some((prim(1), 0xff))),
-        ParameterValue::AllOf(list) => (list.iter().collect(), Some((prim(2), 0xff))),
+        ParameterValue::Equal(v) if v.is_choose() => (&[], None),
+        ParameterValue::Equal(v) => (std::slice::from_ref(v), None),
+        ParameterValue::Greater(v) => (std::slice::from_ref(v), Some((prim(0), 0))),
+        ParameterValue::Less(v) => (std::slice::from_ref(v), Some((prim(0), 1))),
+        ParameterValue::NotEqual(v) => (std::slice::from_ref(v), Some((prim(0), 2))),
+        ParameterValue::Range(a, b) => {
+            w.nest(cons(1), |w| [a, b].into_iter().try_for_each(|v| write_value(w, name, kind, v)))?;
+            (&[], Some((prim(1), 0xff)))
+        }
+        ParameterValue::AllOf(list) => (list, Some((prim(2), 0xff))),
         // One alternative is told from one value by saying that it is no sublist.
-        ParameterValue::AnyOf(list) => (list.iter().collect(), (list.len() == 1).then_some((prim(2), 0))),
+        ParameterValue::AnyOf(list) => (list, (list.len() == 1).then_some((prim(2), 0))),
     };
-    w.nest(cons(1), |w| list.iter().try_for_each(|v| write_value(w, name, kind, v)))?;
+    if !matches!(value, ParameterValue::Range(..)) {
+        w.nest(cons(1), |w| list.iter().try_for_each(|v| write_value(w, name, kind, v)))?;
+    }
     if let Some((tag, octet)) = extra {
         w.nest::<Unsayable>(cons(2), |w| {
             w.element(tag, &[octet]);
@@ -144,6 +173,16 @@ impl<'a> Reader<'a> {
     ) -> Result<ParameterValue, crate::Error> {
         let mut list = Vec::new();
         let mut inside = self.required(fields, cons(1), "a value")?;
+        // One value and nothing about it, as mostly.
+        if let Some(element) = self.next(&mut inside)? {
+            self.count(0, element.at)?;
+            let octets = self.octets(&element)?;
+            let value = self.value(&octets, kind);
+            if inside.is_empty() && fields.tag() != Some(cons(2)) {
+                return Ok(ParameterValue::Equal(value));
+            }
+            list.push(value);
+        }
         while let Some(element) = self.next(&mut inside)? {
             self.count(list.len(), element.at)?;
             let octets = self.octets(&element)?;

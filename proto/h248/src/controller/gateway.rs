@@ -76,6 +76,8 @@ pub(super) struct Gateway {
     pub(super) probes: u32,
     /// Since when it says that it is not ours.
     pub(super) estranged: Option<Instant>,
+    /// It says that another controls it.
+    pub(super) foreign: bool,
     pub(super) inventory: Inventory,
     /// It has registered, and its answer is not on its way yet.
     pub(super) arrived: Option<Arrival>,
@@ -121,6 +123,7 @@ impl Gateway {
             heartbeat_at: None,
             probes: 0,
             estranged: None,
+            foreign: false,
             inventory: Inventory::default(),
             arrived: None,
             turned_away: false,

@@ -56,9 +56,10 @@ impl Controller {
         if !matches!(error.code, 504 | 505) {
             return;
         }
+        g.foreign = error.code == 504;
         if g.state == State::Away {
-            // It is somebody else's, or about to register: no use in asking on.
-            g.heartbeat_at = None;
+            // Somebody else's is left in peace. One that is about to register should not need us.
+            g.heartbeat_at = (!g.foreign).then(|| now + SELDOM);
             return;
         }
         if g.estranged.is_none() {
@@ -76,7 +77,11 @@ impl Controller {
         g.enter(now, State::Away);
         g.forget();
         g.probes = 0;
-        g.heartbeat_at = (reason == LostReason::Silent).then(|| now + self.config.heartbeat);
+        g.heartbeat_at = match reason {
+            LostReason::Silent => Some(now + self.config.heartbeat),
+            LostReason::Estranged if !g.foreign => Some(now + SELDOM),
+            _ => None,
+        };
         // What the gateway asked must still be answered, so the association itself stays.
         g.association.fail_requests();
         self.events.push_back(Event::Lost { gateway: g.name.clone(), reason });

@@ -181,6 +181,27 @@ impl SessionDescription {
         Self(out.into())
     }
 
+    /// As [`new`](Self::new), of octets that are somebody else's: copied once, in the held form.
+    pub fn copied(sdp: &[u8]) -> Self {
+        let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
+        let Some(start) = sdp.iter().position(|b| !blank(b)) else { return Self::default() };
+        let end = sdp.iter().rposition(|b| !blank(b)).map_or(start, |e| e + 1);
+        let body = sdp.get(start..end).unwrap_or_default();
+        if memchr::memchr(0, body).is_some() {
+            return Self::new(sdp.to_vec());
+        }
+        // The first end of line may be the one after the body.
+        let rest = sdp.get(start..).unwrap_or_default();
+        let eol: &[u8] = match memchr::memchr2(b'\r', b'\n', rest).and_then(|at| rest.get(at)) {
+            Some(b'\n') => b"\n",
+            _ => b"\r\n",
+        };
+        let mut out = Vec::with_capacity(body.len() + eol.len());
+        out.extend_from_slice(body);
+        out.extend_from_slice(eol);
+        Self(out.into())
+    }
+
     /// The octets.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

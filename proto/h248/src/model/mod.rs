@@ -11,6 +11,7 @@ mod media;
 mod names;
 mod secret;
 mod service;
+mod text;
 pub(crate) mod value;
 mod version;
 
@@ -23,11 +24,12 @@ pub use media::{
     EventBufferControl, LocalControl, Media, ServiceState, SessionDescription, Statistic, Stream, StreamMode,
     TerminationState,
 };
-pub use names::{ContextId, MId, Name, RequestId, TerminationId, Text, TimeStamp, TransactionId};
+pub use names::{ContextId, MId, Name, RequestId, TerminationId, TimeStamp, TransactionId};
 pub use service::{
     Audit, AuditItem, AuditToken, ErrorDescriptor, Method, Modem, Mux, PackageVersion, Profile, Reason,
     Selector, ServiceChange, ServiceChangeAddress,
 };
+pub use text::Text;
 pub use value::{ParameterValue, Property, Secret, Value};
 pub use version::Newer;
 

@@ -3,14 +3,11 @@
 //! Identifiers are compared without regard to case, as RFC 3525 Annex B.2 asks, and keep the
 //! spelling they came with.
 
-use std::borrow::Cow;
+use super::text::Text;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
-
-/// Text that is either a constant or owned.
-pub type Text = Cow<'static, str>;
 
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
@@ -26,13 +23,18 @@ macro_rules! identifier {
 
             /// The spelling it came with.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
+            }
+
+            /// Its octets.
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
             }
         }
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.0.eq_ignore_ascii_case(&other.0)
+                self.as_bytes().eq_ignore_ascii_case(other.as_bytes())
             }
         }
 
@@ -40,19 +42,19 @@ macro_rules! identifier {
 
         impl PartialEq<str> for $name {
             fn eq(&self, other: &str) -> bool {
-                self.0.eq_ignore_ascii_case(other)
+                self.as_bytes().eq_ignore_ascii_case(other.as_bytes())
             }
         }
 
         impl PartialEq<&str> for $name {
             fn eq(&self, other: &&str) -> bool {
-                self.0.eq_ignore_ascii_case(other)
+                self.as_bytes().eq_ignore_ascii_case(other.as_bytes())
             }
         }
 
         impl Hash for $name {
             fn hash<H: Hasher>(&self, state: &mut H) {
-                for b in self.0.bytes() {
+                for b in self.as_bytes() {
                     state.write_u8(b.to_ascii_lowercase());
                 }
                 state.write_u8(0xff);
@@ -74,31 +76,37 @@ macro_rules! identifier {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl From<&'static str> for $name {
             fn from(text: &'static str) -> Self {
-                Self(Cow::Borrowed(text))
+                Self(Text::constant(text))
             }
         }
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(Cow::Owned(text))
+                Self(Text::from(text))
             }
         }
 
         impl From<Text> for $name {
             fn from(text: Text) -> Self {
                 Self(text)
+            }
+        }
+
+        impl From<std::borrow::Cow<'static, str>> for $name {
+            fn from(text: std::borrow::Cow<'static, str>) -> Self {
+                Self(text.into())
             }
         }
 
@@ -134,11 +142,11 @@ impl Name {
 
 impl TerminationId {
     /// The gateway itself.
-    pub const ROOT: Self = Self(Cow::Borrowed("ROOT"));
+    pub const ROOT: Self = Self(Text::constant("ROOT"));
     /// The gateway chooses.
-    pub const CHOOSE: Self = Self(Cow::Borrowed("$"));
+    pub const CHOOSE: Self = Self(Text::constant("$"));
     /// All terminations.
-    pub const ALL: Self = Self(Cow::Borrowed("*"));
+    pub const ALL: Self = Self(Text::constant("*"));
 
     /// Whether it names the gateway itself.
     pub fn is_root(&self) -> bool {

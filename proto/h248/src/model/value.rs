@@ -1,7 +1,6 @@
 //! Values of properties and parameters, and how they may be constrained (RFC 3525 Annex B.2, `parmValue`).
 
 use super::{Name, Text};
-use std::borrow::Cow;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -67,15 +66,27 @@ pub(crate) const fn is_safe(octet: u8) -> bool {
 }
 
 /// Whether text may stand without quotes.
-pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_safe)
+#[inline]
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|octet| SAFE.get(usize::from(*octet)) == Some(&true))
 }
+
+/// [`is_safe`] of every octet.
+static SAFE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0;
+    while octet < table.len() {
+        table[octet] = is_safe(octet as u8);
+        octet += 1;
+    }
+    table
+};
 
 impl Value {
     /// Quotes the text if it needs it.
     pub fn new(text: impl Into<Text>) -> Self {
         let text = text.into();
-        if is_token(&text) { Self::Token(text) } else { Self::Quoted(text) }
+        if is_token(text.as_bytes()) { Self::Token(text) } else { Self::Quoted(text) }
     }
 
     /// The text without quotes.
@@ -86,27 +97,42 @@ impl Value {
         }
     }
 
+    /// Its octets without quotes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Token(t) | Self::Quoted(t) => t.as_bytes(),
+            Self::Secret(secret) => secret.expose().as_bytes(),
+        }
+    }
+
     /// The same as key material. Text that was owned is not copied.
     #[must_use]
     fn into_secret(self) -> Self {
         match self {
-            Self::Token(t) | Self::Quoted(t) => Self::Secret(Secret(Zeroizing::new(t.into_owned()))),
+            Self::Token(t) | Self::Quoted(t) => Self::Secret(Secret(Zeroizing::new(t.into_string()))),
             secret @ Self::Secret(_) => secret,
         }
     }
 
     /// As a decimal number.
     pub fn as_u64(&self) -> Option<u64> {
-        let text = self.as_str();
-        if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+        let digits = self.as_bytes();
+        if digits.is_empty() {
+            return None;
+        }
+        digits.iter().try_fold(0u64, |n, b| match b {
+            b'0'..=b'9' => n.checked_mul(10)?.checked_add(u64::from(b - b'0')),
+            _ => None,
+        })
     }
 
     /// `ON` or `OFF` (also `true`, `false`).
     pub fn as_bool(&self) -> Option<bool> {
-        let is = |word| self.as_str().eq_ignore_ascii_case(word);
-        if is("ON") || is("true") {
+        let is = |word: &[u8]| self.as_bytes().eq_ignore_ascii_case(word);
+        if is(b"ON") || is(b"true") {
             Some(true)
-        } else if is("OFF") || is("false") {
+        } else if is(b"OFF") || is(b"false") {
             Some(false)
         } else {
             None
@@ -115,7 +141,7 @@ impl Value {
 
     /// `$`: the gateway chooses.
     pub fn is_choose(&self) -> bool {
-        self.as_str() == "$"
+        self.as_bytes() == b"$"
     }
 }
 
@@ -142,7 +168,7 @@ impl From<String> for Value {
 
 impl From<bool> for Value {
     fn from(on: bool) -> Self {
-        Self::Token(Cow::Borrowed(if on { "ON" } else { "OFF" }))
+        Self::Token(Text::constant(if on { "ON" } else { "OFF" }))
     }
 }
 
@@ -150,12 +176,18 @@ macro_rules! number {
     ($($t:ty),*) => {$(
         impl From<$t> for Value {
             fn from(n: $t) -> Self {
-                Self::Token(Cow::Owned(n.to_string()))
+                Self::Token(Text::decimal(n.into(), false))
             }
         }
     )*};
 }
-number!(u8, u16, u32, u64, i64);
+number!(u8, u16, u32, u64);
+
+impl From<i64> for Value {
+    fn from(n: i64) -> Self {
+        Self::Token(Text::decimal(n.unsigned_abs(), n < 0))
+    }
+}
 
 /// What follows a property or parameter name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

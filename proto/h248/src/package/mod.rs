@@ -149,17 +149,16 @@ pub fn expect(name: &Name, kind: Kind) -> Result<&'static Item, ErrorDescriptor>
 /// Whether a property carries key material that must not be shown.
 pub fn is_secret(name: &Name) -> bool {
     // Asked for every property of every message, and true of hardly any.
-    static SECRETS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+    static SECRETS: LazyLock<Vec<String>> = LazyLock::new(|| {
         let of = |package: &'static Package| {
             let chain = std::iter::successors(Some(package), |p| p.extends.and_then(self::package)).take(4);
             let items = chain.flat_map(|p| p.items).filter(|i| i.kind == Kind::Secret);
-            items.map(move |i| (package.name, i.name)).collect::<Vec<_>>()
+            items.map(move |i| format!("{}/{}", package.name, i.name)).collect::<Vec<_>>()
         };
         PACKAGES.iter().flat_map(of).collect()
     });
-    SECRETS.iter().any(|(package, item)| {
-        name.package().eq_ignore_ascii_case(package) && name.item().eq_ignore_ascii_case(item)
-    })
+    let name = name.as_bytes();
+    SECRETS.iter().any(|secret| secret.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// A Packages descriptor of these packages, with the versions of the table. Unknown names are left out.

@@ -59,7 +59,7 @@ pub const PACKAGES: &[Package] = &[
             ),
         ],
     },
-    // RFC 3525 §E.2; the pending limits are of version 2 and recalled.
+    // RFC 3525 §E.2; the pending limits are of version 2, with the numbers that Erlang's megaco has.
     Package {
         name: "root",
         id: 0x0002,
@@ -72,8 +72,8 @@ pub const PACKAGES: &[Package] = &[
             item(TerminationProperty, "normalMGCExecutionTime", 4, Integer, Standard),
             item(TerminationProperty, "MGProvisionalResponseTimerValue", 5, Integer, Standard),
             item(TerminationProperty, "MGCProvisionalResponseTimerValue", 6, Integer, Standard),
-            item(TerminationProperty, "MGOriginatedPendingLimit", 7, Integer, Recalled),
-            item(TerminationProperty, "MGCOriginatedPendingLimit", 8, Integer, Recalled),
+            item(TerminationProperty, "MGCOriginatedPendingLimit", 7, Integer, Vendor),
+            item(TerminationProperty, "MGOriginatedPendingLimit", 8, Integer, Vendor),
         ],
     },
     // RFC 3525 §E.11.

@@ -406,11 +406,19 @@ fn a_controller_that_knows_us_no_more_is_registered_with_anew() {
     // A termination that it does not know is no such sign.
     notify(&mut rig, " { Error = 430 { \"unknown\" } }");
     assert!(rig.gateway.is_registered());
+    let requests =
+        |rig: &mut Rig| rig.events().iter().filter(|event| matches!(event, Event::Request { .. })).count();
+    rig.ask("alg1", 1, "Context = $ { Add = $ }");
+    assert_eq!(requests(&mut rig), 1);
     notify(&mut rig, " { Error = 504 { \"not registered\" } }");
     assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    // It may count its transactions from the beginning again.
     rig.answer("");
     assert!(rig.gateway.is_registered());
-    assert!(rig.events().iter().any(|e| matches!(e, Event::Registered { kept: true, .. })));
+    rig.ask("alg1", 1, "Context = - { AuditValue = ROOT { Audit { Packages } } }");
+    let events = rig.events();
+    assert!(events.iter().any(|event| matches!(event, Event::Request { .. })), "{events:?}");
+    assert!(events.iter().any(|e| matches!(e, Event::Registered { kept: true, .. })));
 }
 
 /// RFC 3525 §D.1.2: at most once within LONG-TIMER, also when the gateway lost its controller meanwhile.

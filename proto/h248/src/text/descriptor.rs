@@ -188,7 +188,8 @@ fn local_control(s: &mut Scanner<'_>) -> Result<LocalControl> {
                 out.reserve_value.replace(on_or_off(s)?).is_some()
             }
             _ => {
-                property(s, &mut out.properties)?;
+                let word = s.take("a property", word)?;
+                property_of(s, at, word, &mut out.properties)?;
                 false
             }
         };
@@ -252,7 +253,8 @@ fn termination_state(s: &mut Scanner<'_>) -> Result<TerminationState> {
                 out.event_buffer.replace(control).is_some()
             }
             _ => {
-                property(s, &mut out.properties)?;
+                let word = s.take("a property", word)?;
+                property_of(s, at, word, &mut out.properties)?;
                 false
             }
         };
@@ -266,11 +268,15 @@ fn termination_state(s: &mut Scanner<'_>) -> Result<TerminationState> {
 }
 
 /// One property, appended; a second of the same name is refused (456).
-pub(super) fn property(s: &mut Scanner<'_>, into: &mut Vec<Property>) -> Result<()> {
+fn property(s: &mut Scanner<'_>, into: &mut Vec<Property>) -> Result<()> {
+    let word = s.word("a property")?;
+    property_of(s, s.at - word.len(), word, into)
+}
+
+/// A property whose name has been read.
+fn property_of(s: &mut Scanner<'_>, at: usize, word: &[u8], into: &mut Vec<Property>) -> Result<()> {
     s.count(into.len())?;
-    s.blank();
-    let at = s.at;
-    let name = s.name("a property")?;
+    let name = name(word);
     let value = parameter_value(s)?;
     if into.iter().any(|p| p.name == name) {
         return s.rule(at, 456, format!("{name} twice"));
@@ -405,7 +411,11 @@ fn modem(s: &mut Scanner<'_>) -> Result<Modem> {
 
 /// `= name`, `= { value }` or `= name { value }`
 pub(super) fn digit_map(s: &mut Scanner<'_>) -> Result<DigitMap> {
-    s.equal()?;
+    // Erlang's megaco leaves `=` out before a value.
+    s.blank();
+    if s.peek() != Some(b'{') {
+        s.equal()?;
+    }
     let word = s.peek_word();
     s.at += word.len();
     let name = (!word.is_empty()).then(|| name(word));
@@ -629,7 +639,7 @@ fn sdp_selectors(s: &mut Scanner<'_>, sdp: &SessionDescription) -> Result<Vec<Se
     for line in sdp.lines() {
         s.count(list.len())?;
         let parts = std::str::from_utf8(line).ok().and_then(|line| line.split_once('='));
-        let Some((letter, value)) = parts.filter(|(l, _)| l.len() == 1 && is_token(l)) else {
+        let Some((letter, value)) = parts.filter(|(l, _)| l.len() == 1 && is_token(l.as_bytes())) else {
             return s.error_at(s.at, "lines of SDP");
         };
         let value =

@@ -50,7 +50,9 @@ fn requested(s: &mut Scanner<'_>) -> Result<RequestedEvent> {
                 s.equal()?;
                 event.stream.replace(s.number16("a stream number")?).is_some()
             }
-            Some(K::DigitMap) if has_value => event.digit_map.replace(digit_map(s)?).is_some(),
+            Some(K::DigitMap) if has_value || s.peek() == Some(b'{') => {
+                event.digit_map.replace(digit_map(s)?).is_some()
+            }
             Some(K::KeepActive) if !has_value => std::mem::replace(&mut event.keep_active, true),
             Some(K::ResetEventsDescriptor) if !has_value => std::mem::replace(&mut event.reset_events, true),
             Some(K::Embed) if !has_value => event.embed.replace(embed(s)?).is_some(),

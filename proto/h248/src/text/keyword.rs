@@ -126,50 +126,56 @@ keywords! {
     OrLogic = "ORLgc" "ORLgc",
 }
 
-/// Slots of the lookup table: a power of two, more than twice the number of spellings.
-const SLOTS: usize = 512;
+/// Slots of the lookup table: a power of two, more than four times the number of spellings.
+const SLOTS: usize = 1_024;
 
-/// Index into `WORDS` plus one; zero is a free slot. Collisions go to the next slot.
-static TABLE: [u8; SLOTS] = build();
+/// A spelling's place in `WORDS`, twice, plus one if it is the short one, plus one; zero is a free slot.
+/// Collisions go to the next slot.
+static TABLE: [u16; SLOTS] = build();
 
 /// Spreads words by length and by their first, middle and last letter. Empty words go to slot 0.
 const fn slot(word: &[u8]) -> usize {
-    if word.is_empty() {
-        return 0;
-    }
-    let last = word.len() - 1;
-    let (a, b, c) = (word[0] | 0x20, word[last / 2] | 0x20, word[last] | 0x20);
-    (a as usize * 31 + b as usize * 197 + c as usize * 7 + word.len() * 59) % SLOTS
+    let [first, .., last] = word else {
+        return if word.len() == 1 { spread(word[0], word[0], word[0], 1) } else { 0 };
+    };
+    spread(*first, word[(word.len() - 1) / 2], *last, word.len())
 }
 
-const fn build() -> [u8; SLOTS] {
+const fn spread(first: u8, middle: u8, last: u8, length: usize) -> usize {
+    let (a, b, c) = (first | 0x20, middle | 0x20, last | 0x20);
+    (a as usize * 31 + b as usize * 197 + c as usize * 7 + length * 59) % SLOTS
+}
+
+const fn build() -> [u16; SLOTS] {
     let mut table = [0; SLOTS];
     let mut i = 0;
     while i < WORDS.len() {
         let (long, short, _) = WORDS[i];
-        insert(&mut table, long.as_bytes(), i);
-        insert(&mut table, short.as_bytes(), i);
+        insert(&mut table, long.as_bytes(), 2 * i);
+        insert(&mut table, short.as_bytes(), 2 * i + 1);
         i += 1;
     }
     table
 }
 
-const fn insert(table: &mut [u8; SLOTS], word: &[u8], index: usize) {
+const fn insert(table: &mut [u16; SLOTS], word: &[u8], index: usize) {
     let mut at = slot(word);
     while table[at] != 0 {
         at = (at + 1) % SLOTS;
     }
-    table[at] = (index + 1) as u8;
+    table[at] = (index + 1) as u16;
 }
 
 impl Keyword {
     /// The keyword spelt so, in either form and any case.
+    #[inline]
     pub(super) fn find(word: &[u8]) -> Option<Self> {
         let mut at = slot(word);
         loop {
-            let index = usize::from(*TABLE.get(at)?);
-            let (long, short, keyword) = WORDS.get(index.checked_sub(1)?)?;
-            if word.eq_ignore_ascii_case(short.as_bytes()) || word.eq_ignore_ascii_case(long.as_bytes()) {
+            let index = usize::from(*TABLE.get(at)?).checked_sub(1)?;
+            let (long, short, keyword) = WORDS.get(index / 2)?;
+            let spelling = if index % 2 == 0 { long } else { short };
+            if word.eq_ignore_ascii_case(spelling.as_bytes()) {
                 return Some(*keyword);
             }
             at = (at + 1) % SLOTS;
@@ -182,11 +188,13 @@ impl Keyword {
     }
 
     /// The long spelling.
+    #[inline]
     pub(super) fn long(self) -> &'static str {
         WORDS.get(self as usize).map_or("", |w| w.0)
     }
 
     /// The short spelling.
+    #[inline]
     pub(super) fn short(self) -> &'static str {
         WORDS.get(self as usize).map_or("", |w| w.1)
     }

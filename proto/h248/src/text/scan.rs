@@ -29,6 +29,7 @@ static CLASS: [u8; 256] = {
     table
 };
 
+#[inline]
 fn class(octet: u8) -> u8 {
     CLASS.get(usize::from(octet)).copied().unwrap_or(0)
 }
@@ -77,6 +78,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Counts one more item of a list that has `len` already.
+    #[inline]
     pub(super) fn count(&mut self, len: usize) -> Result<()> {
         self.items += 1;
         if self.items > self.limits.items {
@@ -102,11 +104,13 @@ impl<'a> Scanner<'a> {
         self.depth = self.depth.saturating_sub(1);
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.input.get(self.at).copied()
     }
 
     /// Skips white space, ends of lines and comments (LWSP).
+    #[inline]
     pub(super) fn blank(&mut self) {
         while let Some(b) = self.peek() {
             if class(b) == BLANK {
@@ -121,6 +125,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips blanks, then consumes `octet` if it comes next.
+    #[inline]
     pub(super) fn eat(&mut self, octet: u8) -> bool {
         self.blank();
         let hit = self.peek() == Some(octet);
@@ -129,6 +134,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips blanks, then consumes `octet` or fails.
+    #[inline]
     pub(super) fn expect(&mut self, octet: u8, expected: &'static str) -> Result<()> {
         if self.eat(octet) { Ok(()) } else { self.error(expected) }
     }
@@ -145,11 +151,13 @@ impl<'a> Scanner<'a> {
 
     /// After an item of a list in braces: true if a comma says that another comes, false at the
     /// closing brace.
+    #[inline]
     pub(super) fn more(&mut self) -> Result<bool> {
         self.more_until(b'}', "`,` or `}`")
     }
 
     /// As [`Scanner::more`] with another closing octet.
+    #[inline]
     pub(super) fn more_until(&mut self, close: u8, expected: &'static str) -> Result<bool> {
         self.blank();
         let more = match self.peek() {
@@ -162,6 +170,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The word that starts here after blanks, not consumed. Empty if there is none.
+    #[inline]
     pub(super) fn peek_word(&mut self) -> &'a [u8] {
         self.blank();
         let rest = self.input.get(self.at..).unwrap_or_default();
@@ -170,8 +179,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next word of safe characters, after blanks.
+    #[inline]
     pub(super) fn word(&mut self, expected: &'static str) -> Result<&'a [u8]> {
         let word = self.peek_word();
+        self.take(expected, word)
+    }
+
+    /// Consumes a word that was peeked at.
+    #[inline]
+    pub(super) fn take(&mut self, expected: &'static str, word: &'a [u8]) -> Result<&'a [u8]> {
         if word.is_empty() {
             return self.error(expected);
         }
@@ -221,7 +237,7 @@ impl<'a> Scanner<'a> {
             return self.error_at(start, "text in UTF-8");
         };
         self.at = start + len + 1;
-        Ok(Cow::Owned(text.to_owned()))
+        Ok(Text::copied(text))
     }
 
     /// A value, quoted or not.
@@ -261,7 +277,7 @@ impl<'a> Scanner<'a> {
             }
             self.at = start + end + 1;
             if !escapes {
-                return Ok(SessionDescription::new(body.to_vec()));
+                return Ok(SessionDescription::copied(body));
             }
             let mut plain = Vec::with_capacity(body.len());
             for (i, b) in body.iter().enumerate() {
@@ -302,6 +318,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// A decimal number of digits only, up to `max`.
+#[inline]
 pub(super) fn decimal(word: &[u8], max: u32) -> Option<u32> {
     if word.is_empty() {
         return None;
@@ -314,11 +331,13 @@ pub(super) fn decimal(word: &[u8], max: u32) -> Option<u32> {
 }
 
 /// ASCII octets as text. Words are ASCII by construction; anything else would become empty.
+#[inline]
 pub(super) fn text(word: &[u8]) -> Text {
-    Cow::Owned(std::str::from_utf8(word).unwrap_or_default().to_owned())
+    Text::ascii(word)
 }
 
 /// A word as a name.
+#[inline]
 pub(super) fn name(word: &[u8]) -> Name {
     Name::new(text(word))
 }

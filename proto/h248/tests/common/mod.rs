@@ -3,10 +3,14 @@
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+use carnet_h248::package::{Item, Kind, PACKAGES, ValueType};
 use carnet_h248::*;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::cell::Cell;
 use std::path::Path;
 use std::process::Command as Process;
 
@@ -41,6 +45,15 @@ pub fn dissect<'a>(folder: &Path, port: u16, messages: impl Iterator<Item = &'a 
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
+/// Random messages with names, the same in every run.
+pub fn random(count: usize, strategy: &BoxedStrategy<Message>) -> Vec<(String, Message)> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    (0..count)
+        .map(|n| (format!("random-{n:04}"), strategy.new_tree(&mut runner).unwrap().current()))
+        .collect()
+}
+
 /// Lets Erlang's megaco read every `.in` of a folder and write it as `.pretty` and `.compact`.
 pub fn recode(folder: &Path) -> String {
     const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/megaco/recode.escript");
@@ -50,10 +63,81 @@ pub fn recode(folder: &Path) -> String {
     said
 }
 
-pub fn name() -> impl Strategy<Value = Name> {
-    "[a-z][a-zA-Z0-9_]{0,10}"
+thread_local! {
+    /// Whether the strategies being made are of messages that have a binary form.
+    static BINARY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Messages of version 3 that have a binary form, and mean there exactly what they say: packages, items and
+/// parameters by number or from the table with values of their types, sets in the order of their bits.
+pub fn binary_message() -> BoxedStrategy<Message> {
+    BINARY.set(true);
+    let strategy = message();
+    BINARY.set(false);
+    strategy
+}
+
+/// One strategy or the other.
+fn either<T: std::fmt::Debug>(
+    binary: impl Strategy<Value = T> + 'static,
+    text: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<T> {
+    if BINARY.get() { binary.boxed() } else { text.boxed() }
+}
+
+/// Octets that stand for a value of a type that is not known.
+fn opaque() -> impl Strategy<Value = Value> {
+    vec(any::<u8>(), 1..9).prop_map(|octets| Value::new(format!("0x{}", carnet_wire::hex::encode(&octets))))
+}
+
+/// A value as its package has it.
+fn typed(kind: ValueType) -> BoxedStrategy<Value> {
+    match kind {
+        ValueType::Boolean => any::<bool>().prop_map(Value::from).boxed(),
+        ValueType::Integer => any::<i64>().prop_map(Value::from).boxed(),
+        ValueType::Double => any::<u64>().prop_map(Value::from).boxed(),
+        ValueType::Octets => {
+            vec(any::<u8>(), 1..9).prop_map(|o| Value::new(carnet_wire::hex::encode(&o))).boxed()
+        }
+        ValueType::Word(words) => proptest::sample::select(words).prop_map(|(w, _)| Value::from(w)).boxed(),
+        ValueType::Text | ValueType::None => {
+            "[ !#-~]{0,12}".prop_filter("CHOOSE", |t| t != "$").prop_map(Value::new).boxed()
+        }
+    }
+}
+
+fn constraint(values: impl Strategy<Value = Value> + Clone + 'static) -> BoxedStrategy<ParameterValue> {
+    let v = move || values.clone();
+    prop_oneof![
+        6 => v().prop_map(ParameterValue::Equal),
+        1 => Just(ParameterValue::Equal(Value::from("$"))),
+        1 => v().prop_map(ParameterValue::NotEqual),
+        1 => v().prop_map(ParameterValue::Less),
+        1 => v().prop_map(ParameterValue::Greater),
+        1 => vec(v(), 1..4).prop_map(ParameterValue::AnyOf),
+        1 => vec(v(), 1..4).prop_map(ParameterValue::AllOf),
+        1 => (v(), v()).prop_map(|(a, b)| ParameterValue::Range(a, b)),
+    ]
+    .boxed()
+}
+
+/// Properties that are in the table of packages.
+fn known_property() -> BoxedStrategy<Property> {
+    let items = PACKAGES.iter().flat_map(|p| p.items.iter().map(move |i| (p.name, i)));
+    let items = items.filter(|(_, i)| matches!(i.kind, Kind::StreamProperty | Kind::TerminationProperty));
+    let items: Vec<_> = items.filter(|(_, i)| i.id.is_some()).collect();
+    let one = |(package, item): (&str, &Item)| {
+        let name = format!("{package}/{}", item.name);
+        constraint(typed(item.value)).prop_map(move |value| Property::new(name.clone(), value))
+    };
+    proptest::sample::select(items).prop_flat_map(one).boxed()
+}
+
+pub fn name() -> BoxedStrategy<Name> {
+    let text = "[a-z][a-zA-Z0-9_]{0,10}"
         .prop_filter("not a keyword", |n| !KEYWORDS.contains(&n.to_lowercase().as_str()))
-        .prop_map(Name::from)
+        .prop_map(Name::from);
+    either("h[0-9a-f]{4}".prop_map(Name::from), text)
 }
 
 /// Words that mean something where a parameter name may stand.
@@ -81,20 +165,24 @@ const KEYWORDS: &[&str] = &[
     "intersignal",
 ];
 
-pub fn item() -> impl Strategy<Value = Name> {
-    "[a-z][a-z0-9]{0,7}/[a-z][a-zA-Z0-9_]{0,9}".prop_map(Name::from)
+pub fn item() -> BoxedStrategy<Name> {
+    either(
+        "h[1-7][0-9a-f]{3}/(h[0-9a-e][0-9a-f]{3}|\\*)".prop_map(Name::from),
+        "[a-z][a-z0-9]{0,7}/[a-z][a-zA-Z0-9_]{0,9}".prop_map(Name::from),
+    )
 }
 
-pub fn value() -> impl Strategy<Value = Value> {
-    prop_oneof![
+pub fn value() -> BoxedStrategy<Value> {
+    let text = prop_oneof![
         "[A-Za-z0-9+&_./@-]{1,12}".prop_map(Value::from),
         "[ -!#-~]{0,20}".prop_map(|t| Value::Quoted(t.into())),
         any::<u32>().prop_map(Value::from),
-    ]
+    ];
+    either(opaque(), text)
 }
 
-pub fn parameter_value() -> impl Strategy<Value = ParameterValue> {
-    prop_oneof![
+pub fn parameter_value() -> BoxedStrategy<ParameterValue> {
+    let text = prop_oneof![
         6 => value().prop_map(ParameterValue::Equal),
         1 => value().prop_map(ParameterValue::NotEqual),
         1 => value().prop_map(ParameterValue::Less),
@@ -102,20 +190,32 @@ pub fn parameter_value() -> impl Strategy<Value = ParameterValue> {
         1 => vec(value(), 1..4).prop_map(ParameterValue::AnyOf),
         1 => vec(value(), 1..4).prop_map(ParameterValue::AllOf),
         1 => (value(), value()).prop_map(|(a, b)| ParameterValue::Range(a, b)),
-    ]
+    ];
+    if BINARY.get() { constraint(value()) } else { text.boxed() }
 }
 
 /// Properties with names that differ.
-fn properties(names: impl Strategy<Value = Name>, most: usize) -> impl Strategy<Value = Vec<Property>> {
-    vec((names, parameter_value()), 0..most).prop_map(|list| {
+fn differing(one: impl Strategy<Value = Property>, most: usize) -> impl Strategy<Value = Vec<Property>> {
+    vec(one, 0..most).prop_map(|list| {
         let mut out: Vec<Property> = Vec::new();
-        for (name, value) in list {
-            if !out.iter().any(|p| p.name == name) {
-                out.push(Property { name, value });
+        for property in list {
+            if !out.iter().any(|p| p.name == property.name) {
+                out.push(property);
             }
         }
         out
     })
+}
+
+/// Parameters of events and signals.
+fn parameters(most: usize) -> impl Strategy<Value = Vec<Property>> {
+    differing((name(), parameter_value()).prop_map(|(name, value)| Property { name, value }), most)
+}
+
+/// Properties of packages.
+fn properties(most: usize) -> impl Strategy<Value = Vec<Property>> {
+    let any = (item(), parameter_value()).prop_map(|(name, value)| Property { name, value });
+    differing(if BINARY.get() { prop_oneof![any, known_property()].boxed() } else { any.boxed() }, most)
 }
 
 pub fn termination() -> impl Strategy<Value = TerminationId> {
@@ -123,7 +223,7 @@ pub fn termination() -> impl Strategy<Value = TerminationId> {
         Just(TerminationId::ROOT),
         Just(TerminationId::ALL),
         Just(TerminationId::CHOOSE),
-        "ip/[0-9]{1,2}/(access|core|\\*|\\$)/([0-9]{1,5}|\\*|\\$)".prop_map(TerminationId::from),
+        "ip/[1-9][0-9]?/(access|core|\\*|\\$)/([1-9][0-9]{0,4}|\\*|\\$)".prop_map(TerminationId::from),
     ]
 }
 
@@ -141,7 +241,8 @@ pub fn mid() -> BoxedStrategy<MId> {
 }
 
 pub fn sdp() -> impl Strategy<Value = SessionDescription> {
-    vec("[a-z]=[ -~]{0,30}", 1..5).prop_map(|lines| SessionDescription::from(lines.join("\r\n")))
+    let lines = either("[vosiuepcbzkatrm]=[ -~]{0,30}", "[a-z]=[ -~]{0,30}");
+    vec(lines, 1..5).prop_map(|lines| SessionDescription::from(lines.join("\r\n")))
 }
 
 fn statistics() -> impl Strategy<Value = Vec<Statistic>> {
@@ -159,7 +260,7 @@ fn mode() -> impl Strategy<Value = StreamMode> {
 }
 
 fn stream(id: u16) -> BoxedStrategy<Stream> {
-    let control = (of(mode()), of(any::<bool>()), of(any::<bool>()), properties(item(), 6))
+    let control = (of(mode()), of(any::<bool>()), of(any::<bool>()), properties(6))
         .prop_map(|(mode, reserve_group, reserve_value, properties)| LocalControl {
             mode,
             reserve_group,
@@ -187,7 +288,7 @@ fn media() -> BoxedStrategy<Media> {
             Just(ServiceState::InService)
         ]),
         of(prop_oneof![Just(EventBufferControl::Off), Just(EventBufferControl::LockStep)]),
-        properties(item(), 3),
+        properties(3),
     )
         .prop_map(|(service_state, event_buffer, properties)| TerminationState {
             service_state,
@@ -215,6 +316,7 @@ fn request_id() -> impl Strategy<Value = RequestId> {
 
 fn digit_map() -> impl Strategy<Value = DigitMap> {
     let value = "\\([0-9x.|]{1,8}\\)";
+    let name = || either("[a-z][a-z0-9]".prop_map(Name::from), name());
     prop_oneof![
         name().prop_map(|n| DigitMap { name: Some(n), value: None }),
         value.prop_map(|v| DigitMap { name: None, value: Some(v.into()) }),
@@ -246,14 +348,27 @@ fn requested(depth: u32) -> BoxedStrategy<RequestedEvent> {
         Just(NotifyBehaviour::Regulated(None)),
         signals().prop_map(|s| NotifyBehaviour::Regulated(Some(Embed { signals: Some(s), events: None }))),
     ];
-    (item(), of(1u16..), any::<bool>(), map, embed, of(notify), any::<bool>(), properties(name(), 3))
+    (item(), of(1u16..), any::<bool>(), map, embed, of(notify), any::<bool>(), parameters(3))
         .prop_map(|(name, stream, keep_active, digit_map, embed, notify, reset_events, parameters)| {
             RequestedEvent { name, stream, keep_active, digit_map, embed, notify, reset_events, parameters }
         })
         .boxed()
 }
 
+/// In the order of their bits, each once.
+fn in_order(list: &[Completion]) -> Vec<Completion> {
+    let all = [
+        Completion::TimeOut,
+        Completion::InterruptByEvent,
+        Completion::InterruptBySignals,
+        Completion::Other,
+        Completion::Iteration,
+    ];
+    all.into_iter().filter(|c| list.contains(c)).collect()
+}
+
 fn signal() -> BoxedStrategy<Signal> {
+    let binary = BINARY.get();
     let completion = prop_oneof![
         Just(Completion::TimeOut),
         Just(Completion::InterruptByEvent),
@@ -268,12 +383,12 @@ fn signal() -> BoxedStrategy<Signal> {
         of(1u16..),
         of(kind),
         of(any::<u16>()),
-        of(vec(completion, 1..3)),
+        of(vec(completion, 1..3).prop_map(move |list| if binary { in_order(&list) } else { list })),
         any::<bool>(),
         of(direction),
         of(request_id()),
         of(any::<u16>()),
-        properties(name(), 3),
+        parameters(3),
     )
         .prop_map(
             |(
@@ -311,10 +426,11 @@ pub fn signals() -> impl Strategy<Value = Signals> {
     vec(item, 0..3).prop_map(Signals)
 }
 
-fn observed() -> impl Strategy<Value = ObservedEvent> {
-    (of(time_stamp()), item(), of(1u16..), properties(name(), 3)).prop_map(
-        |(timestamp, name, stream, parameters)| ObservedEvent { timestamp, name, stream, parameters },
-    )
+fn observed(timed: bool) -> impl Strategy<Value = ObservedEvent> {
+    let timestamp = of(time_stamp()).prop_map(move |t| t.filter(|_| timed));
+    (timestamp, item(), of(1u16..), parameters(3)).prop_map(|(timestamp, name, stream, parameters)| {
+        ObservedEvent { timestamp, name, stream, parameters }
+    })
 }
 
 fn time_stamp() -> impl Strategy<Value = TimeStamp> {
@@ -341,12 +457,28 @@ fn token() -> impl Strategy<Value = AuditToken> {
 }
 
 fn audit() -> impl Strategy<Value = Audit> {
-    vec(token(), 0..5).prop_map(|list| {
+    let binary = BINARY.get();
+    vec(token(), 0..5).prop_map(move |list| {
         let mut out: Vec<AuditToken> = Vec::new();
         for token in list {
             if !out.contains(&token) {
                 out.push(token);
             }
+        }
+        if binary {
+            // In the order of their bits.
+            let bits = [
+                AuditToken::Mux,
+                AuditToken::Media,
+                AuditToken::Events,
+                AuditToken::Signals,
+                AuditToken::DigitMap,
+                AuditToken::Statistics,
+                AuditToken::ObservedEvents,
+                AuditToken::Packages,
+                AuditToken::EventBuffer,
+            ];
+            out.sort_by_key(|token| bits.iter().position(|bit| bit == token));
         }
         Audit::of(&out)
     })
@@ -387,7 +519,7 @@ fn amm() -> BoxedStrategy<Vec<Descriptor>> {
         of(signals()),
         of(map),
         of(audit()),
-        of(vec(observed(), 0..3)),
+        of(vec(observed(!BINARY.get()), 0..3)),
         of(statistics()),
     )
         .prop_map(|(media, events, signals, map, audit, buffer, statistics)| {
@@ -405,13 +537,18 @@ fn amm() -> BoxedStrategy<Vec<Descriptor>> {
 }
 
 fn command() -> BoxedStrategy<Command> {
+    let binary = BINARY.get();
     let amm_verb = prop_oneof![Just(Verb::Add), Just(Verb::Modify), Just(Verb::Move)];
     let audit_verb = prop_oneof![Just(Verb::Subtract), Just(Verb::AuditValue), Just(Verb::AuditCapability)];
-    let observed_events = (request_id(), vec(observed(), 1..4))
+    let observed_events = (request_id(), vec(observed(true), 1..4))
         .prop_map(|(request_id, events)| Descriptor::ObservedEvents(ObservedEvents { request_id, events }));
     let body = prop_oneof![
         (amm_verb, amm()),
-        (audit_verb, of(audit()).prop_map(|a| a.into_iter().map(Descriptor::from).collect())),
+        (audit_verb, of(audit())).prop_map(move |(verb, audit)| {
+            // An audit without a descriptor is one of nothing.
+            let audit = audit.or((binary && verb != Verb::Subtract).then(Audit::default));
+            (verb, audit.into_iter().map(Descriptor::from).collect())
+        }),
         observed_events.prop_map(|d| (Verb::Notify, vec![d])),
         service_change(false).prop_map(|s| (Verb::ServiceChange, vec![s.into()])),
     ];
@@ -428,7 +565,8 @@ fn command() -> BoxedStrategy<Command> {
 
 fn command_reply() -> BoxedStrategy<CommandReply> {
     let verb = prop_oneof![Just(Verb::Add), Just(Verb::Modify), Just(Verb::Subtract), Just(Verb::AuditValue)];
-    let packages = vec((name(), 1u16..99).prop_map(|(n, v)| PackageVersion::new(n, v)), 1..4);
+    let package = either("(h[1-7][0-9a-f]{3}|g|root|nt|ipdc)".prop_map(Name::from), name());
+    let packages = vec((package, 1u16..99).prop_map(|(n, v)| PackageVersion::new(n, v)), 1..4);
     let body = prop_oneof![
         (verb.clone(), of(media()), of(statistics()), of(packages)).prop_map(
             |(verb, media, statistics, packages)| {
@@ -472,7 +610,7 @@ fn context_properties() -> BoxedStrategy<ContextProperties> {
     ];
     let topology = (termination(), termination(), direction, of(1u16..))
         .prop_map(|(from, to, direction, stream)| Topology { from, to, direction, stream });
-    (vec(topology, 0..2), of(0u16..16), of(any::<bool>()), of(any::<bool>()), properties(item(), 2))
+    (vec(topology, 0..2), of(0u16..16), of(any::<bool>()), of(any::<bool>()), properties(2))
         .prop_map(|(topology, priority, emergency, ieps_call, attributes)| ContextProperties {
             topology,
             priority,

@@ -1,9 +1,10 @@
 //! A gateway that does what the messages say and counts what it holds.
 
 use carnet_h248::{
-    ActionReply, Command, CommandReply, ContextId, ErrorDescriptor, MId, Media, Message, Method,
-    ObservedEvent, ObservedEvents, ReplyBody, RequestId, ServiceChange, Statistic, Stream, TerminationId,
-    Transaction, TransactionId, TransactionReply, TransactionRequest, Verb,
+    ActionReply, AuditToken, Command, CommandReply, ContextId, ContextProperties, ErrorDescriptor, MId,
+    Media, Message, Method, ObservedEvent, ObservedEvents, PackageVersion, Property, ReplyBody, RequestId,
+    ServiceChange, Statistic, Stream, TerminationId, TerminationState, Transaction, TransactionId,
+    TransactionReply, TransactionRequest, Verb,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -35,6 +36,16 @@ pub struct ScriptedGateway {
     pub refuse: Vec<(Verb, u16)>,
     /// The second Add of the next transaction is refused with this code.
     pub refuse_after_add: Option<u16>,
+    /// `root/maxNumberOfContexts`; beyond it, Add is refused with 412.
+    pub most: Option<usize>,
+    /// What it says that it supports; nothing if empty.
+    pub packages: Vec<PackageVersion>,
+    /// It can show its contexts.
+    pub audits: bool,
+    /// Properties of the contexts it was asked for.
+    pub properties: Vec<ContextProperties>,
+    /// What its ServiceChanges were answered.
+    pub heard: Vec<ServiceChange>,
     /// Everything that was asked, newest last.
     pub asked: Vec<(ContextId, Command)>,
     /// Says nothing any more.
@@ -55,6 +66,11 @@ impl ScriptedGateway {
             given: HashMap::new(),
             refuse: Vec::new(),
             refuse_after_add: None,
+            audits: false,
+            properties: Vec::new(),
+            heard: Vec::new(),
+            most: None,
+            packages: Vec::new(),
             asked: Vec::new(),
             dead: false,
         }
@@ -84,6 +100,19 @@ impl ScriptedGateway {
         self.request(ContextId::Null, Command::service_change(TerminationId::ROOT, restart));
     }
 
+    /// ServiceChange of terminations, or of ROOT.
+    pub fn change(&mut self, termination: &str, method: Method, reason: u16) {
+        let context = if termination == "ROOT" { ContextId::Null } else { ContextId::All };
+        let parameters = ServiceChange::new(method, reason);
+        self.request(context, Command::service_change(termination.to_owned(), parameters));
+    }
+
+    /// An event on ROOT.
+    pub fn report(&mut self, event: ObservedEvent) {
+        let observed = ObservedEvents::new(RequestId(1)).event(event);
+        self.request(ContextId::Null, Command::notify(TerminationId::ROOT, observed));
+    }
+
     pub fn notify(&mut self, context: u32, termination: &str, event: &'static str) {
         let observed = ObservedEvents::new(RequestId(1)).event(ObservedEvent::new(event));
         let command = Command::notify(termination.to_owned(), observed);
@@ -104,6 +133,12 @@ impl ScriptedGateway {
             return;
         }
         for transaction in message.transactions() {
+            if let Transaction::Reply(TransactionReply { body: ReplyBody::Actions(actions), .. }) =
+                transaction
+            {
+                let services = actions.iter().flat_map(|a| &a.commands).filter_map(CommandReply::services);
+                self.heard.extend(services.cloned());
+            }
             let Transaction::Request(request) = transaction else { continue };
             if let Some(given) = self.given.get(&request.id) {
                 self.out.push_back(given.clone());
@@ -111,6 +146,19 @@ impl ScriptedGateway {
             }
             let mut actions = Vec::new();
             for action in &request.actions {
+                if let (ContextId::All, Verb::AuditValue, true) =
+                    (action.context, action.commands[0].verb, self.audits)
+                {
+                    actions.extend(self.state.iter().map(|(id, terminations)| {
+                        let names = terminations.keys().cloned();
+                        let replies = names.map(|name| CommandReply::new(Verb::AuditValue, name));
+                        ActionReply::new(ContextId::Id(*id), replies.collect())
+                    }));
+                    continue;
+                }
+                if action.context == ContextId::Choose {
+                    self.properties.push(action.properties.clone());
+                }
                 actions.push(self.act(action.context, &action.commands));
             }
             let reply = Transaction::Reply(TransactionReply::new(request.id, ReplyBody::Actions(actions)));
@@ -123,6 +171,9 @@ impl ScriptedGateway {
 
     fn act(&mut self, context: ContextId, commands: &[Command]) -> ActionReply {
         let id = match context {
+            ContextId::Choose if self.most.is_some_and(|most| self.state.len() >= most) => {
+                return ActionReply::failed(context, ErrorDescriptor::new(412, "full"));
+            }
             ContextId::Choose => {
                 self.next_context += 1;
                 self.state.insert(self.next_context, BTreeMap::new());
@@ -162,7 +213,15 @@ impl ScriptedGateway {
 
     fn command(&mut self, context: ContextId, command: &Command) -> Result<CommandReply, u16> {
         if command.termination().is_root() {
-            return Ok(CommandReply::new(command.verb, TerminationId::ROOT));
+            let mut reply = CommandReply::new(command.verb, TerminationId::ROOT);
+            if command.audit().is_some_and(|a| a.asks(AuditToken::Packages)) {
+                let most = self.most.map(|most| Property::new("root/maxNumberOfContexts", most.to_string()));
+                let properties = most.into_iter().collect();
+                let state = TerminationState { service_state: None, event_buffer: None, properties };
+                reply = reply.with(self.packages.clone());
+                reply = reply.with(Media { termination_state: Some(state), ..Media::default() });
+            }
+            return Ok(reply);
         }
         let id = context.id().ok_or(411u16)?;
         match command.verb {

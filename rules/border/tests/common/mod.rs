@@ -13,7 +13,7 @@ use carnet_h248::association::Transport as ControlTransport;
 use carnet_sip::{DigestClient, Hop, Input, Limits, Message, Method, Password, Transport, Uri};
 use carnet_wire::SeededRandom;
 use gateway::ScriptedGateway;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -92,6 +92,10 @@ pub struct World {
     pub gateway: ScriptedGateway,
     /// If there, it takes the place of the scripted one.
     pub real: Option<real::RealGateway>,
+    /// Further scripted ones, by name.
+    pub more: BTreeMap<String, ScriptedGateway>,
+    /// No message to or from these.
+    pub cut: Vec<String>,
     /// What reached each address and was not looked at yet.
     pub inbox: HashMap<SocketAddr, VecDeque<Message>>,
     pub events: Vec<Event>,
@@ -115,6 +119,8 @@ impl World {
             border,
             gateway: ScriptedGateway::new("agw1.example.com"),
             real: None,
+            more: BTreeMap::new(),
+            cut: Vec::new(),
             inbox: HashMap::new(),
             events: Vec::new(),
             inbox_contact: None,
@@ -136,6 +142,34 @@ impl World {
         world
     }
 
+    /// A border with scripted gateways `agw1`, `agw2` and so on that have registered, and alice and bob.
+    pub fn with_gateways(count: usize, adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut config = alg(ControlTransport::Reliable);
+        for n in 2..=count {
+            let mid = MId::domain(format!("agw{n}.example.com"));
+            config.gateways.push(Gateway::new(format!("agw{n}"), mid, ControlTransport::Reliable));
+        }
+        adjust(&mut config);
+        let mut world = Self::new(config);
+        for n in 1..=count {
+            let name = format!("agw{n}");
+            world.border.gateway_connected(world.now, &name);
+            if n > 1 {
+                world.more.insert(name.clone(), ScriptedGateway::new(&format!("{name}.example.com")));
+            }
+            world.scripted(n).register();
+        }
+        world.settle();
+        world.register("alice", ALICE);
+        world.register("bob", BOB);
+        world
+    }
+
+    /// A scripted gateway by its number.
+    pub fn scripted(&mut self, n: usize) -> &mut ScriptedGateway {
+        if n == 1 { &mut self.gateway } else { self.more.get_mut(&format!("agw{n}")).unwrap() }
+    }
+
     /// Carries messages until all is quiet.
     pub fn settle(&mut self) {
         loop {
@@ -155,8 +189,11 @@ impl World {
                         }
                         self.inbox.entry(transmit.hop.remote).or_default().push_back(message);
                     }
-                    Out::Gateway(name, message) => {
-                        assert_eq!(&*name, "agw1");
+                    Out::Gateway(name, _) if self.cut.iter().any(|c| *c == *name) => {}
+                    Out::Gateway(name, message) if &*name != "agw1" => {
+                        self.more.get_mut(&*name).unwrap().handle(message);
+                    }
+                    Out::Gateway(_, message) => {
                         self.control_sent += 1;
                         if self.lose_control == Some(self.control_sent) {
                             continue;
@@ -173,8 +210,18 @@ impl World {
             {
                 quiet = false;
                 self.control_sent += 1;
-                if self.lose_control != Some(self.control_sent) {
+                let cut = self.cut.iter().any(|c| c == "agw1");
+                if self.lose_control != Some(self.control_sent) && !cut {
                     self.border.handle_gateway(self.now, "agw1", message);
+                }
+            }
+            let names: Vec<_> = self.more.keys().cloned().collect();
+            for name in names {
+                while let Some(message) = self.more.get_mut(&name).unwrap().poll() {
+                    quiet = false;
+                    if !self.cut.contains(&name) {
+                        self.border.handle_gateway(self.now, &name, message);
+                    }
                 }
             }
             assert_eq!(self.border.poll_query(), None, "no names are used here");

@@ -24,10 +24,15 @@ pub struct RealGateway {
 
 impl RealGateway {
     pub fn new(now: Instant, controller: &str) -> Self {
+        Self::with_seed(now, controller, 11)
+    }
+
+    /// Another start of it: its first transaction has another number.
+    pub fn with_seed(now: Instant, controller: &str, seed: u64) -> Self {
         let association = association::Config::new(association::Transport::Reliable);
         let controllers = vec![MId::domain(controller.to_owned())];
         let config = registration::Config::new(MId::domain("agw1.example.com"), controllers, association);
-        let mut random = SeededRandom::new(11);
+        let mut random = SeededRandom::new(seed);
         let mut gateway = Gateway::new(Config::new(config), &mut random, now, SystemTime::UNIX_EPOCH);
         gateway.start(now, 901);
         Self { gateway, holes: BTreeMap::new(), next_port: 30_000 }

@@ -1,7 +1,7 @@
 //! What is wrong with the control of a border or a gateway.
 
 use super::address::{ControlAddress, ControlProto};
-use super::{AuthenticationSection, ControlTlsSection};
+use super::{AuthenticationSection, ControlSection, ControlTlsSection};
 use crate::config::Complaint;
 use crate::config::check::{Checked, must_be_a_file};
 use crate::config::model::{BorderSection, Config, GatewaySection};
@@ -28,6 +28,7 @@ pub(in crate::config) fn check_border(config: &Config, name: &str, border: &Bord
         };
         return Err(Complaint::new(peers.span(), message));
     }
+    check_gateways(name, control)?;
     let local = |gateway: &String| {
         config.gateway.get(gateway).is_some_and(|g| {
             g.as_ref().controllers.as_ref().contains(&ControlAddress::Local(name.to_owned()))
@@ -57,6 +58,35 @@ pub(in crate::config) fn check_border(config: &Config, name: &str, border: &Bord
         return Err(Complaint::new(psk.span(), "a border shows no key: `psk-identity` is for gateways"));
     }
     check_authentication(control.authentication.as_ref(), &ways, &control.gateways)
+}
+
+/// What is said of single gateways.
+fn check_gateways(name: &str, control: &ControlSection) -> Checked {
+    let profiles = control.profiles.iter().map(|(gateway, value)| (gateway, value.span()));
+    let weights = control.weights.iter().map(|(gateway, value)| (gateway, value.span()));
+    let transports = control.pass_through_transport.iter().map(|(gateway, value)| (gateway, value.span()));
+    for (gateway, at) in profiles.chain(weights).chain(transports) {
+        if !control.gateways.contains(gateway) {
+            return Err(Complaint::new(at, format!("border `{name}` does not own a gateway `{gateway}`")));
+        }
+    }
+    for (gateway, profiles) in &control.profiles {
+        if profiles.as_ref().is_empty() {
+            let message = format!("gateway `{gateway}` could not register: no profile would do");
+            return Err(
+                Complaint::new(profiles.span(), message).help("write [\"any\"] to take every profile")
+            );
+        }
+    }
+    if let Some((gateway, weight)) = control.weights.iter().find(|(_, w)| *w.as_ref() == 0) {
+        let message = format!("gateway `{gateway}` would never be used");
+        return Err(Complaint::new(weight.span(), message)
+            .help("a weight is 1 or more; leave the gateway out of `gateways` to do without it"));
+    }
+    if let Some(alternate) = control.alternate.as_ref().filter(|a| a.as_ref() == name) {
+        return Err(Complaint::new(alternate.span(), "a border cannot stand in for itself"));
+    }
+    Ok(())
 }
 
 pub(in crate::config) fn check_gateway(

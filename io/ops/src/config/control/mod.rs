@@ -8,7 +8,7 @@ pub use address::{ControlAddress, ControlBind, ControlProto, Host, Sources};
 pub(super) use check::{check_border, check_gateway};
 
 use super::address::Prefix;
-use super::model::Encoding248;
+use super::model::{Encoding248, Transport248};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,6 +37,67 @@ pub struct ControlSection {
     /// IPsec or the like protects what passes: keys may go over every transport.
     #[serde(default)]
     pub protected: bool,
+    /// By the name of a gateway: the profiles it may name, or `any`; the border's own if absent.
+    #[serde(default)]
+    pub profiles: BTreeMap<String, Spanned<Vec<ProfileName>>>,
+    /// By the name of a gateway: its share of calls beside others, 1 if absent.
+    #[serde(default)]
+    pub weights: BTreeMap<String, Spanned<u32>>,
+    /// By the name of a gateway: what it is told for end-to-end media, if not what the policy says.
+    #[serde(default)]
+    pub pass_through_transport: BTreeMap<String, Spanned<Transport248>>,
+    /// Another border, by its name, that takes the gateways when this one goes out of service.
+    pub alternate: Option<Spanned<String>>,
+    /// Seconds that contexts which a gateway brings from another border are left alone.
+    #[serde(default = "a_minute")]
+    pub grace: u32,
+    /// Seconds between audits of what a gateway has; 0 leaves it to doubts.
+    #[serde(default = "five_minutes")]
+    pub audit: u32,
+}
+
+/// A profile as it stands in a ServiceChange, `name/version`, or `any`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileName {
+    /// Whatever a gateway names.
+    Any,
+    /// This one.
+    Named {
+        /// Up to 64 characters.
+        name: String,
+        /// 1 to 99.
+        version: u8,
+    },
+}
+
+impl<'de> Deserialize<'de> for ProfileName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // RFC 3525 Annex B.2: NAME is a letter and up to 63 letters, digits and `_`.
+        let is_name = |name: &str| {
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            plain && name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        };
+        let named = text.split_once('/').and_then(|(name, version)| {
+            let version = version.parse().ok().filter(|v| (1..=99).contains(v))?;
+            is_name(name).then(|| Self::Named { name: name.to_owned(), version })
+        });
+        match named {
+            Some(named) => Ok(named),
+            None if text == "any" => Ok(Self::Any),
+            None => Err(serde::de::Error::custom(format!(
+                "`{text}` is not a profile: write \"any\", or a name and a version as in \"carnet_iq/1\""
+            ))),
+        }
+    }
+}
+
+fn a_minute() -> u32 {
+    60
+}
+
+fn five_minutes() -> u32 {
+    300
 }
 
 /// `control.tls` of a border, `control-tls` of a gateway: certificates, or keys that both ends hold.

@@ -167,7 +167,7 @@ fn segments_arrive_over_a_network_that_loses() {
         world.net.loss = (seed % 15) as u32;
         world.net.doubled = (seed % 20) as u32;
         world.net.delay = (5 * MS, Duration::from_millis(10 + seed));
-        world.commands = 30;
+        world.commands = 20;
     });
     assert_eq!(failed, 0);
 }
@@ -189,7 +189,7 @@ fn a_reliable_transport_fails_nothing() {
     let failed = runs(&Config::new(Transport::Reliable), every_encoding, |seed, world| {
         world.net.delay = (10 * MS, 10 * MS);
         world.slow = Duration::from_millis(seed * 10);
-        world.commands = 30;
+        world.commands = 10;
     });
     assert_eq!(failed, 0);
 }

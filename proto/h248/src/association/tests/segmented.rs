@@ -77,12 +77,13 @@ fn a_reply_is_taken_apart_at_its_commands_and_put_together() {
                 asker.handle_message(now, arrived);
             }
             assert_eq!(events(&mut asker), [Event::Reply { id, body }]);
-            let confirmed = sent(&mut asker);
-            assert_eq!(
-                confirmed.iter().filter(|t| matches!(t, Transaction::Segment(_))).count(),
-                parts.len()
-            );
-            assert!(matches!(confirmed.last(), Some(Transaction::Ack(_))), "and the whole");
+            // Each is acknowledged in a message of its own, after them the whole.
+            for _ in &parts {
+                let message = asker.poll_transmit().unwrap();
+                assert!(matches!(message.transactions(), [Transaction::Segment(_)]));
+            }
+            asker.handle_timeout(now + asker.timers().acknowledgement);
+            assert_eq!(sent(&mut asker), [ack(1, 1)]);
             assert_empty(&asker);
         }
     }
@@ -281,6 +282,33 @@ fn segments_that_are_held_are_bounded() {
     assert!(!again.iter().any(|t| matches!(t, Transaction::Request(r) if r.id == ids[1])));
     end.fail_requests();
     assert_eq!(end.outgoing.held(), 0);
+}
+
+/// In text a segment reply has no end of its own: what follows it could not be told from it.
+#[test]
+fn a_segment_reply_is_the_last_of_its_message() {
+    let now = Instant::now();
+    let mut end = of(config(1_232), 1);
+    let id = end.request(now, ask(1));
+    end.handle_message(now, message(vec![request(8, 8), request(9, 9)]));
+    sent(&mut end);
+    end.reply(now, TransactionId(8), done(8, 1, 0));
+    end.reply(now, TransactionId(9), done(9, 1, 0));
+    end.handle_message(now, segment(id, 1, false, 1));
+    end.handle_message(now, segment(id, 2, false, 1));
+    let messages: Vec<_> = std::iter::from_fn(|| end.poll_transmit()).collect();
+    assert!(matches!(
+        messages[0].transactions(),
+        [Transaction::Reply(_), Transaction::Reply(_), Transaction::Segment(_)]
+    ));
+    assert!(matches!(messages[1].transactions(), [Transaction::Segment(_)]));
+    for sent in &messages {
+        for form in [Form::Short, Form::Long] {
+            let octets = crate::text::print(sent, form);
+            let read = crate::text::parse(&octets, &TextLimits::default()).unwrap();
+            assert_eq!(read.transactions(), sent.transactions());
+        }
+    }
 }
 
 /// RFC 3525 §D.1.4 holds for the whole: after Pending it is acknowledged at once, when it is complete.

@@ -6,7 +6,7 @@ use super::{Printer, on_off, put};
 use crate::model::{
     Audit, AuditItem, Completion, Descriptor, DigitMap, Direction, Embed, EventBufferControl, Events,
     LocalControl, Media, Method, Modem, Mux, Name, NotifyBehaviour, ObservedEvent, PackageVersion,
-    ParameterValue, RequestedEvent, Selector, ServiceChange, ServiceChangeAddress, ServiceState,
+    ParameterValue, RequestId, RequestedEvent, Selector, ServiceChange, ServiceChangeAddress, ServiceState,
     SessionDescription, Signal, SignalItem, SignalType, Signals, Statistic, Stream, StreamMode,
     TerminationState, Value,
 };
@@ -34,7 +34,7 @@ impl Printer {
             Descriptor::ObservedEvents(observed) => {
                 self.word(K::ObservedEvents);
                 self.equal();
-                put!(self, "{}", observed.request_id);
+                self.request_id(observed.request_id);
                 self.observed_list(&observed.events);
             }
             Descriptor::Packages(list) => self.packages(list),
@@ -55,7 +55,7 @@ impl Printer {
                 self.stream_parameters(stream);
                 break;
             }
-            self.pair(K::Stream, stream.id);
+            self.number(K::Stream, stream.id);
             self.open();
             self.stream_parameters(stream);
             self.close();
@@ -153,7 +153,7 @@ impl Printer {
         self.open();
         for statistic in list {
             self.item();
-            self.ident(statistic.name.as_str());
+            self.ident(statistic.name.as_bytes());
             match statistic.values.as_slice() {
                 [] => {}
                 [one] => {
@@ -198,7 +198,7 @@ impl Printer {
     fn kind(&mut self, kind: &Name) {
         match K::find(kind.as_str().as_bytes()) {
             Some(keyword @ (K::SynchIsdn | K::Nx64)) => self.word(keyword),
-            _ => self.ident(kind.as_str()),
+            _ => self.ident(kind.as_bytes()),
         }
     }
 
@@ -215,7 +215,7 @@ impl Printer {
         self.word(K::DigitMap);
         self.equal();
         if let Some(name) = &map.name {
-            self.ident(name.as_str());
+            self.ident(name.as_bytes());
         }
         if map.value.is_some() || map.name.is_none() {
             self.out.push(b'{');
@@ -235,7 +235,7 @@ impl Printer {
         self.open();
         for package in list {
             self.item();
-            self.ident(package.name.as_str());
+            self.ident(package.name.as_bytes());
             put!(self, "-{}", package.version);
         }
         self.close();
@@ -245,7 +245,7 @@ impl Printer {
         self.word(K::Events);
         let Some(id) = events.request_id.filter(|_| !events.events.is_empty()) else { return };
         self.equal();
-        put!(self, "{id}");
+        self.request_id(id);
         self.open();
         for event in &events.events {
             self.item();
@@ -255,15 +255,21 @@ impl Printer {
     }
 
     fn requested_event(&mut self, event: &RequestedEvent) {
-        self.ident(event.name.as_str());
-        let plain = RequestedEvent::new(event.name.clone());
-        if *event == plain {
+        self.ident(event.name.as_bytes());
+        let bare = event.stream.is_none()
+            && !event.keep_active
+            && event.digit_map.is_none()
+            && event.embed.is_none()
+            && event.notify.is_none()
+            && !event.reset_events
+            && event.parameters.is_empty();
+        if bare {
             return;
         }
         self.open();
         self.flag(K::KeepActive, event.keep_active);
         if let Some(stream) = event.stream {
-            self.pair(K::Stream, stream);
+            self.number(K::Stream, stream);
         }
         if let Some(map) = &event.digit_map {
             self.item();
@@ -292,6 +298,10 @@ impl Printer {
         self.close();
     }
 
+    fn request_id(&mut self, id: RequestId) {
+        if id == RequestId::ALL { self.out.push(b'*') } else { self.decimal(id.0) }
+    }
+
     fn embed(&mut self, embed: &Embed) {
         self.word(K::Embed);
         self.open();
@@ -313,11 +323,11 @@ impl Printer {
             if let Some(timestamp) = event.timestamp {
                 put!(self, "{timestamp}:");
             }
-            self.ident(event.name.as_str());
+            self.ident(event.name.as_bytes());
             if event.stream.is_some() || !event.parameters.is_empty() {
                 self.open();
                 if let Some(stream) = event.stream {
-                    self.pair(K::Stream, stream);
+                    self.number(K::Stream, stream);
                 }
                 self.properties(&event.parameters);
                 self.close();
@@ -355,14 +365,22 @@ impl Printer {
     }
 
     fn signal(&mut self, signal: &Signal) {
-        self.ident(signal.name.as_str());
-        let plain = Signal::new(signal.name.clone());
-        if *signal == plain {
+        self.ident(signal.name.as_bytes());
+        let bare = signal.stream.is_none()
+            && signal.kind.is_none()
+            && signal.duration.is_none()
+            && signal.notify_completion.is_none()
+            && !signal.keep_active
+            && signal.direction.is_none()
+            && signal.request_id.is_none()
+            && signal.intersignal_delay.is_none()
+            && signal.parameters.is_empty();
+        if bare {
             return;
         }
         self.open();
         if let Some(stream) = signal.stream {
-            self.pair(K::Stream, stream);
+            self.number(K::Stream, stream);
         }
         if let Some(kind) = signal.kind {
             let value = match kind {
@@ -373,7 +391,7 @@ impl Printer {
             self.choice(K::SignalType, value);
         }
         if let Some(duration) = signal.duration {
-            self.pair(K::Duration, duration);
+            self.number(K::Duration, duration);
         }
         if let Some(list) = &signal.notify_completion {
             self.item();
@@ -407,7 +425,7 @@ impl Printer {
             self.pair(K::SpaRequestId, id);
         }
         if let Some(delay) = signal.intersignal_delay {
-            self.pair(K::IntersignalDelay, delay);
+            self.number(K::IntersignalDelay, delay);
         }
         self.properties(&signal.parameters);
         self.close();
@@ -437,13 +455,13 @@ impl Printer {
             .filter(|keyword| keywords || (valued && keyword.is_item_selector()));
         match keyword {
             Some(keyword) => self.word(keyword),
-            None => self.ident(selector.name.as_str()),
+            None => self.ident(selector.name.as_bytes()),
         }
         if matches!(keyword, Some(K::Local | K::Remote)) {
             let Some(lines) = &selector.inside else { return };
             self.str(if self.long { " {\n" } else { "{\n" });
             for line in lines {
-                self.ident(line.name.as_str());
+                self.ident(line.name.as_bytes());
                 self.out.push(b'=');
                 let value = line.value.as_ref().and_then(ParameterValue::single);
                 self.octets(value.map_or("", Value::as_str).as_bytes());
@@ -490,7 +508,7 @@ impl Printer {
             self.word(K::Method);
             self.equal();
             match method {
-                Method::Other(name) => self.ident(name.as_str()),
+                Method::Other(name) => self.ident(name.as_bytes()),
                 _ => self.word(keyword),
             }
         }
@@ -508,18 +526,18 @@ impl Printer {
         }
         if let Some(profile) = &p.profile {
             self.pair(K::Profile, "");
-            self.ident(profile.name.as_str());
+            self.ident(profile.name.as_bytes());
             put!(self, "/{}", profile.version);
         }
         if let Some(version) = p.version {
-            self.pair(K::Version, version);
+            self.number(K::Version, version);
         }
         if let Some(reason) = &p.reason {
             self.pair(K::Reason, "");
             self.value(&reason.0);
         }
         if let Some(delay) = p.delay {
-            self.pair(K::Delay, delay);
+            self.number(K::Delay, delay);
         }
         self.flag(K::ServiceChangeInc, p.incomplete);
         if let Some(timestamp) = p.timestamp {

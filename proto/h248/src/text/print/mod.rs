@@ -9,7 +9,7 @@ use super::keyword::Keyword as K;
 use crate::model::value::{is_safe, is_token};
 use crate::model::{
     ActionReply, ActionRequest, Body, Command, CommandReply, ContextId, ContextProperties, Descriptor,
-    ErrorDescriptor, MId, Message, ParameterValue, Property, ReplyBody, SegmentNumber, TerminationId,
+    ErrorDescriptor, MId, Message, ParameterValue, Property, ReplyBody, SegmentNumber, TerminationId, Text,
     Topology, TopologyDirection, Transaction, TransactionReply, TransactionRequest, Value, Verb,
 };
 use std::fmt::Display;
@@ -112,6 +112,18 @@ impl Printer {
         put!(self, "{value}");
     }
 
+    /// Keyword, `=`, a number.
+    fn number(&mut self, keyword: K, number: impl Into<u64>) {
+        self.item();
+        self.word(keyword);
+        self.equal();
+        self.decimal(number);
+    }
+
+    fn decimal(&mut self, number: impl Into<u64>) {
+        self.out.extend_from_slice(Text::decimal(number.into(), false).as_bytes());
+    }
+
     /// Keyword, `=`, keyword.
     fn choice(&mut self, keyword: K, value: K) {
         self.item();
@@ -129,33 +141,32 @@ impl Printer {
     }
 
     /// An identifier.
-    fn ident(&mut self, text: &str) {
+    fn ident(&mut self, text: &[u8]) {
         if text.is_empty() {
             self.out.push(b'_');
-        } else if text.bytes().all(is_safe) {
-            self.str(text);
+        } else if is_token(text) {
+            self.out.extend_from_slice(text);
         } else {
-            self.out.extend(text.bytes().map(|b| if is_safe(b) { b } else { b'_' }));
+            self.out.extend(text.iter().map(|b| if is_safe(*b) { *b } else { b'_' }));
         }
     }
 
-    fn quoted(&mut self, text: &str) {
+    fn quoted(&mut self, text: &[u8]) {
         self.out.push(b'"');
-        self.out.extend(text.bytes().map(|b| match b {
+        self.out.extend(text.iter().map(|b| match b {
             b'"' => b'\'',
-            b'\t' => b,
+            b'\t' => *b,
             0..=0x1f | 0x7f => b' ',
-            b => b,
+            b => *b,
         }));
         self.out.push(b'"');
     }
 
     fn value(&mut self, value: &Value) {
         match value {
-            Value::Token(text) if is_token(text) => self.str(text),
-            Value::Token(text) | Value::Quoted(text) => self.quoted(text),
-            Value::Secret(_) if is_token(value.as_str()) => self.str(value.as_str()),
-            Value::Secret(_) => self.quoted(value.as_str()),
+            Value::Quoted(text) => self.quoted(text.as_bytes()),
+            value if is_token(value.as_bytes()) => self.out.extend_from_slice(value.as_bytes()),
+            value => self.quoted(value.as_bytes()),
         }
     }
 
@@ -172,9 +183,11 @@ impl Printer {
 
     fn sign(&mut self, sign: &str) {
         if self.long {
-            put!(self, " {sign} ");
-        } else {
-            self.str(sign);
+            self.out.push(b' ');
+        }
+        self.str(sign);
+        if self.long {
+            self.out.push(b' ');
         }
     }
 
@@ -206,7 +219,7 @@ impl Printer {
     fn properties(&mut self, list: &[Property]) {
         for property in list {
             self.item();
-            self.ident(property.name.as_str());
+            self.ident(property.name.as_bytes());
             self.parameter_value(&property.value);
         }
     }
@@ -242,7 +255,7 @@ impl Printer {
         match mid {
             MId::Domain { name, port } => {
                 self.out.push(b'<');
-                self.ident(name.as_str());
+                self.ident(name.as_bytes());
                 self.out.push(b'>');
                 if let Some(port) = port {
                     put!(self, ":{port}");
@@ -253,10 +266,10 @@ impl Printer {
             }
             MId::Mtp(address) => {
                 self.str("MTP{");
-                self.ident(address.as_str());
+                self.ident(address.as_bytes());
                 self.out.push(b'}');
             }
-            MId::Device(name) => self.ident(name.as_str()),
+            MId::Device(name) => self.ident(name.as_bytes()),
         }
     }
 
@@ -302,7 +315,7 @@ impl Printer {
     fn request(&mut self, request: &TransactionRequest) {
         self.word(K::Transaction);
         self.equal();
-        put!(self, "{}", request.id);
+        self.decimal(request.id.0);
         self.open();
         for action in &request.actions {
             self.item();
@@ -314,7 +327,7 @@ impl Printer {
     fn reply(&mut self, reply: &TransactionReply) {
         self.word(K::Reply);
         self.equal();
-        put!(self, "{}", reply.id);
+        self.decimal(reply.id.0);
         if let Some(segment) = reply.segment {
             self.segment(segment);
         }
@@ -338,7 +351,12 @@ impl Printer {
     fn context(&mut self, context: ContextId) {
         self.word(K::Context);
         self.equal();
-        put!(self, "{context}");
+        match context {
+            ContextId::Null => self.out.push(b'-'),
+            ContextId::Choose => self.out.push(b'$'),
+            ContextId::All => self.out.push(b'*'),
+            ContextId::Id(number) => self.decimal(number),
+        }
     }
 
     fn action_request(&mut self, action: &ActionRequest) {
@@ -391,7 +409,7 @@ impl Printer {
             self.close();
         }
         if let Some(priority) = p.priority {
-            self.pair(K::Priority, priority);
+            self.number(K::Priority, priority);
         }
         match p.emergency {
             Some(true) => self.flag(K::Emergency, true),
@@ -429,9 +447,9 @@ impl Printer {
 
     fn topology(&mut self, relation: &Topology) {
         self.item();
-        self.ident(relation.from.as_str());
+        self.ident(relation.from.as_bytes());
         self.item();
-        self.ident(relation.to.as_str());
+        self.ident(relation.to.as_bytes());
         self.flag(
             match relation.direction {
                 TopologyDirection::Bothway => K::Bothway,
@@ -443,13 +461,13 @@ impl Printer {
             true,
         );
         if let Some(stream) = relation.stream {
-            self.pair(K::Stream, stream);
+            self.number(K::Stream, stream);
         }
     }
 
     fn terminations(&mut self, list: &[TerminationId]) {
         match list {
-            [one] => self.ident(one.as_str()),
+            [one] => self.ident(one.as_bytes()),
             _ => {
                 self.out.push(b'[');
                 self.termination_list(list);
@@ -463,7 +481,7 @@ impl Printer {
             if i > 0 {
                 self.str(if self.long { ", " } else { "," });
             }
-            self.ident(termination.as_str());
+            self.ident(termination.as_bytes());
         }
     }
 
@@ -517,7 +535,7 @@ impl Printer {
         put!(self, "{}", error.code);
         self.str(if self.long { " { " } else { "{" });
         if let Some(text) = &error.text {
-            self.quoted(text);
+            self.quoted(text.as_bytes());
         }
         self.str(if self.long { " }" } else { "}" });
         self.first = false;
