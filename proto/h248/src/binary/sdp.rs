@@ -135,6 +135,7 @@ impl<'a> Reader<'a> {
         let mut groups = self.required(&mut fields, cons(0), "property groups")?;
         let mut out = std::mem::take(&mut self.lines);
         out.clear();
+        out.reserve(256);
         let mut lines = 0;
         while let Some(group) = self.next(&mut groups)? {
             let mut group = Elements::of(&group);
