@@ -25,7 +25,7 @@ fn words_are_not_allocated() {
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/03-add-passthrough-request.txt"));
     let message = parse(&text.unwrap(), &Limits::default()).unwrap();
     for (encoding, most_read, most_written) in
-        [(Encoding::Text(Form::Long), 36, 2), (Encoding::Text(Form::Short), 36, 2), (Encoding::Binary, 60, 4)]
+        [(Encoding::Text(Form::Long), 26, 2), (Encoding::Text(Form::Short), 26, 2), (Encoding::Binary, 28, 3)]
     {
         // Tables are made once.
         let octets = encoding.print(&message).unwrap();

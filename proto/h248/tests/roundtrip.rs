@@ -67,6 +67,37 @@ proptest! {
         }
     }
 
+    /// Text with octets changed that binary can say: once it has been there, nothing changes any more.
+    #[test]
+    fn damaged_text_settles_in_binary(
+        message in prop_oneof![common::binary_message(), common::message()],
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 0..4),
+        short: bool,
+    ) {
+        let mut octets = print(&message, if short { Form::Short } else { Form::Long });
+        for (index, octet, kind) in changes {
+            let at = index.index(octets.len());
+            match kind {
+                0 => octets[at] = octet,
+                1 => { octets.remove(at); }
+                _ => octets.insert(at, octet),
+            }
+            if octets.is_empty() {
+                return Ok(());
+            }
+        }
+        let through = |message: &Message| {
+            let octets = binary::print(message).ok()?;
+            Some(binary::parse(&octets, &Limits::default()).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&print(message, Form::Short)))))
+        };
+        let Ok(read) = parse(&octets, &Limits::default()) else { return Ok(()) };
+        let Some(once) = through(&read) else { return Ok(()) };
+        let printed = print(&once, Form::Long);
+        let again = parse(&printed, &Limits::default());
+        prop_assert!(again.is_ok(), "{:?}\n{}", again, String::from_utf8_lossy(&printed));
+        prop_assert_eq!(through(&again.unwrap()), Some(once), "{}", String::from_utf8_lossy(&printed));
+    }
+
     /// Text from elsewhere that ends up in a message cannot break out of its place.
     #[test]
     fn nothing_can_be_smuggled(text in "[ -~\\r\\n\"{}]{0,40}", sdp in "[ -~\\r\\n{}\\\\]{0,40}") {

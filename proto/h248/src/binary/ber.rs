@@ -74,6 +74,12 @@ impl<'a> Elements<'a> {
         self.rest.is_empty()
     }
 
+    /// Octets that are left.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The tag of the next element.
     #[inline]
     pub(super) fn tag(&self) -> Option<u8> {

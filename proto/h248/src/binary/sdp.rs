@@ -38,6 +38,9 @@ fn line(w: &mut Writer, line: &[u8]) -> Result<()> {
     let unknown = || unsayable(format!("SDP line {}: it has no number", String::from_utf8_lossy(line)));
     let [letter, b'=', value @ ..] = line else { return Err(unknown()) };
     let number = LETTERS.iter().position(|l| l == letter).ok_or_else(unknown)?;
+    if value.contains(&b'\r') {
+        return Err(unsayable("an SDP line with an end of line in it"));
+    }
     let value = std::str::from_utf8(value).map_err(|_| unsayable("an SDP line is not UTF-8"))?;
     w.nest(SEQUENCE, |w| {
         w.element(prim(0), &[0, 0, 0xb0, 1 + number as u8]);
@@ -132,6 +135,7 @@ impl<'a> Reader<'a> {
         let mut groups = self.required(&mut fields, cons(0), "property groups")?;
         let mut out = std::mem::take(&mut self.lines);
         out.clear();
+        out.reserve(256);
         let mut lines = 0;
         while let Some(group) = self.next(&mut groups)? {
             let mut group = Elements::of(&group);

@@ -227,7 +227,9 @@ impl<'a> Reader<'a> {
 
     /// A list of PropertyParm; a second of the same name is refused (456).
     pub(super) fn properties(&mut self, mut list: Elements<'a>) -> Result<Vec<Property>, crate::Error> {
-        let mut out: Vec<Property> = Vec::new();
+        // A property takes some 16 octets.
+        let mut out: Vec<Property> =
+            Vec::with_capacity(if list.len() > 64 { 8 } else { list.len().div_ceil(16) });
         while let Some(element) = self.next(&mut list)? {
             self.count(out.len(), element.at)?;
             let property = self.property(Elements::of(&element))?;
