@@ -103,7 +103,7 @@ const MISTAKES: &[Mistake] = &[
         "agw-a.toml",
         "border-a@udp:10.1.0.1:2944",
         "border-a@10.1.0.1",
-        "is not an address",
+        "is not a controller",
         "[\"border-a@10.1.0.1\"]",
     ),
     (
