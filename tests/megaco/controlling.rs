@@ -105,17 +105,23 @@ impl Scene {
         self.lab.output("ibcf", "err").matches(what).count()
     }
 
-    /// Calls of sipp, `at_once` at a time; whether all went as they should.
+    /// Calls of sipp, `at_once` at a time; whether all went as they should. A caller has no answer from a
+    /// callee that misses anything in the offer, and goes on past repeats for calls of before.
     fn calls(&mut self, number: usize, at_once: usize, lasting: u32) -> bool {
-        let callee = self.callee(number);
+        let callee = self.callee(1000);
         let caller = self.caller(number, at_once, lasting);
         let ended = self.lab.process(caller).wait(Duration::from_secs(90));
-        let answered = self.lab.process(callee).wait(PATIENCE);
-        if (ended, answered) != (Some(0), Some(0)) {
+        if ended != Some(0) {
             self.lab.show();
             errors(&self.lab);
         }
-        (ended, answered) == (Some(0), Some(0))
+        for process in [caller, callee] {
+            if self.lab.process(process).wait(Duration::ZERO).is_none() {
+                self.lab.process(process).signal("KILL");
+                self.lab.process(process).wait(PATIENCE);
+            }
+        }
+        ended == Some(0)
     }
 
     fn callee(&mut self, number: usize) -> usize {
@@ -296,7 +302,7 @@ fn reports_of_a_foreign_gateway() {
         };
         let known = gateway.ask(&mut scene.lab, &notify(&terminations[0], "hangterm/thb"));
         assert!(!known.contains("ER="), "{known}");
-        let octets = vec!["00000111"; 8].join("/");
+        let octets = ["00000111"; 8].join("/");
         let stranger = if wire.encoding == "ber" { octets.as_str() } else { "tcp/999" };
         let unknown = gateway.ask(&mut scene.lab, &notify(stranger, "hangterm/thb"));
         assert!(unknown.contains("ER=430"), "{unknown}");

@@ -181,7 +181,15 @@ impl Peer {
     }
 
     /// The answer to a transaction, in the short form. No answer fails the test.
-    pub fn answer(&mut self, lab: &Lab, tag: &str) -> String {
+    pub fn answer(&self, lab: &Lab, tag: &str) -> String {
+        self.outcome(lab, tag).unwrap_or_else(|failed| {
+            lab.show();
+            panic!("no answer to {tag}: {failed:?}");
+        })
+    }
+
+    /// The answer to a transaction, or why there is none.
+    fn outcome(&self, lab: &Lab, tag: &str) -> Result<String, Option<String>> {
         let start = Instant::now();
         loop {
             let output = self.output(lab);
@@ -189,14 +197,26 @@ impl Peer {
             let begin = format!("answer {tag} ");
             if let Some(line) = whole.lines().find(|line| line.starts_with(&begin)) {
                 let (_, answer) = line[begin.len()..].split_once(' ').expect("a version");
-                return unescape(answer);
+                return Ok(unescape(answer));
             }
             let failed = whole.lines().find(|line| line.starts_with(&format!("failed {tag} ")));
             if failed.is_some() || start.elapsed() > PATIENCE {
-                lab.show();
-                panic!("no answer to {tag}: {failed:?}");
+                return Err(failed.map(str::to_owned));
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// As [`Peer::ask`], again and again while there is no way to the other side.
+    pub fn ask_until_answered(&mut self, lab: &mut Lab, actions: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let tag = self.send(lab, actions);
+            match self.outcome(lab, &tag) {
+                Ok(answer) => return answer,
+                Err(failed) => assert!(start.elapsed() < PATIENCE, "no answer to {actions}: {failed:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 

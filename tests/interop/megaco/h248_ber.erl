@@ -69,7 +69,9 @@ packages() ->
                       {property, "pol", 5, boolean, []}]},
      {"hangterm", 16#98, [{event, "thb", 1, none, [{"timerx", 1, integer}]}]},
      {"ipnapt", 16#99, [{signal, "latch", 1, none, [{"napt", 1, {enum, [{"OFF", 0}, {"LATCH", 1}, {"RELATCH", 2}]}}]}]},
-     {"nb", 16#9a, [{property, "rate", 1, text, []}]}, {"seg", 16#a3, []},
+     {"nb", 16#9a, [{property, "rate", 1, text, []}]},
+     {"seg", 16#a3, [{property, Name, Number, integer, []} || {Name, Number} <- [
+        {"MGSegmentationTimerValue", 1}, {"MGCSegmentationTimerValue", 2}, {"MGMaxPDUSize", 3}, {"MGCMaxPDUSize", 4}]]},
      {"adid", 16#9c, [{event, "ipstop", 1, none, [{"dt", 1, integer},
                                                   {"dir", 2, {enum, [{"IN", 1}, {"OUT", 2}, {"BOTH", 3}]}}]}]},
      {"ipdc", 16#9d, [{property, "realm", 1, text, []}]},
