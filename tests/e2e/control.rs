@@ -236,18 +236,27 @@ fn requests_go_where_a_gateway_wants_them() {
     asking.send_to(register.as_bytes(), border).expect("it is sent");
     let reply = heard(&asking);
     assert!(reply.contains("P=1{") && !reply.contains("ER="), "{reply}");
-    lab.wait_for("border-a", "err", "gateway-up", PATIENCE);
-    // It is asked whether it is there, and answers, for longer than it may be silent.
+    // It is asked what it is and whether it is there, and answers, for longer than it may be silent.
     let start = Instant::now();
     let mut audits = 0;
-    while start.elapsed() < Duration::from_secs(9) {
+    while start.elapsed() < Duration::from_secs(12) {
         let request = heard(&asked);
         let Some(id) = request.split("T=").nth(1).and_then(|rest| rest.split('{').next()) else { continue };
-        assert!(request.contains("AV=ROOT"), "{request}");
-        let answer = format!("MEGACO/3 <agw-a>\nReply = {id} {{ Context = - {{ AuditValue = ROOT }} }}\n");
+        let all = "g-2, root-2, ipnapt-1, gm-2, tman-2, ipdc-2, hangterm-1, ds-2, rtcph-1, adid-1, nt-1";
+        let result = if request.contains("PG") {
+            format!("Context = - {{ AuditValue = ROOT {{ Packages {{ {all} }} }} }}")
+        } else if request.contains("MF=ROOT") {
+            "Context = - { Modify = ROOT }".to_owned()
+        } else if request.contains("AV=ROOT") {
+            "Context = - { AuditValue = ROOT }".to_owned()
+        } else {
+            "Context = * { Error = 431 { \"No TerminationID matched\" } }".to_owned()
+        };
+        let answer = format!("MEGACO/3 <agw-a>\nReply = {id} {{ {result} }}\n");
         asked.send_to(answer.as_bytes(), border).expect("it is sent");
         audits += 1;
     }
+    lab.wait_for("border-a", "err", "gateway-up", PATIENCE);
     assert!(audits > 2, "{audits} audits");
     let log = lab.output("border-a", "err");
     assert!(!log.contains("gateway-lost") && !log.contains("foreign-control"), "{log}");
