@@ -29,7 +29,12 @@ impl Registration {
     /// When the controller has been silent for too long.
     pub(super) fn silent_at(&self) -> Option<Instant> {
         let link = self.current.as_ref()?;
-        let longest = if link.beats { self.config.silence? } else { self.config.idle? };
+        let longest = match self.config.silence {
+            Some(silence) if link.beats => silence,
+            // It may have gone before its first heartbeat; or never send one, and then it is asked seldom.
+            Some(silence) => self.config.idle?.min(silence.saturating_mul(1 << self.asked_again.min(16))),
+            None => self.config.idle?,
+        };
         Some(link.association.last_heard()? + longest)
     }
 
@@ -135,6 +140,25 @@ impl Registration {
         self.lost_to(now, controller);
     }
 
+    /// The controller has been silent without ever having sent a heartbeat: it is asked, and others only if it
+    /// does not answer.
+    fn ask_again(&mut self, now: Instant) {
+        let Some(mut link) = self.current.take() else { return };
+        let controller = link.controller.clone();
+        self.end_requests(&mut link.association);
+        self.rest(link);
+        self.asked_again = self.asked_again.saturating_add(1);
+        self.candidates = self.round_without(&controller);
+        self.candidates.rotate_right(1);
+        self.lost_to(now, controller);
+    }
+
+    /// What a silence of the current controller means.
+    pub(super) fn silent(&mut self, now: Instant) {
+        let beats = self.current.as_ref().is_some_and(|link| link.beats);
+        if beats && self.config.silence.is_some() { self.lose(now) } else { self.ask_again(now) }
+    }
+
     /// The controller answers that we are none of its own (error 504): it has started again, and as it
     /// answers, its silence will never tell. It is registered with anew before others are tried. It may
     /// count its transactions from the same number as before, so what it asked is forgotten with it: an
@@ -228,7 +252,10 @@ impl Registration {
             self.hand_off(now, to);
             return;
         }
-        link.beats |= is_heartbeat(&actions);
+        if is_heartbeat(&actions) {
+            link.beats = true;
+            self.asked_again = 0;
+        }
         let key = RequestKey { association: link.number, id };
         self.events.push_back(Event::Request { key, actions });
     }

@@ -52,8 +52,9 @@ pub struct Config {
     /// A controller that sends heartbeats (empty audits of ROOT) and is silent for so long is lost.
     /// None leaves it to unanswered requests.
     pub silence: Option<Duration>,
-    /// A controller that was never heard to send one may just have nothing to say: after so long a
-    /// silence it is asked, by registering again (Disconnected), which is all that a gateway can ask.
+    /// A controller that was never heard to send one may just have nothing to say: it is asked, by
+    /// registering again (Disconnected), which is all that a gateway can ask; first after `silence`, then
+    /// after twice that and so on, and at the latest after so long. None never asks.
     pub idle: Option<Duration>,
     /// How the transaction layer behaves.
     pub association: association::Config,
@@ -248,6 +249,8 @@ pub struct Registration {
     demands: Demands,
     /// The controller was told that service will end.
     retiring: bool,
+    /// How often in a row a silent controller without heartbeats was asked.
+    asked_again: u32,
     next_number: u64,
     events: VecDeque<Event>,
 }
@@ -270,6 +273,7 @@ impl Registration {
             agreed: (None, None),
             demands: Demands::default(),
             retiring: false,
+            asked_again: 0,
             next_number: 0,
             events: VecDeque::new(),
         }
@@ -445,7 +449,7 @@ impl Registration {
                 self.next_candidate(now);
             }
             State::Trying { until, .. } if until <= now => self.unreachable(now),
-            State::Registered if self.silent_at().is_some_and(|at| at <= now) => self.lose(now),
+            State::Registered if self.silent_at().is_some_and(|at| at <= now) => self.silent(now),
             _ => {}
         }
         // Nobody repeats after LONG-TIMER, so the former controller is done with.

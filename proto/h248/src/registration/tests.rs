@@ -196,9 +196,10 @@ fn controllers_that_send_us_round_in_circles_are_left() {
 /// RFC 3525 §11.5: the list from its beginning but the one that failed, which hears Disconnected.
 #[test]
 fn a_lost_controller_is_replaced_and_asked_again() {
-    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |c| c.idle = Some(Duration::from_secs(10)));
+    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |c| c.silence = Some(Duration::from_secs(10)));
     rig.answer(" { Error = 502 { \"Not ready\" } }");
     rig.answer("");
+    rig.ask("alg2", 1, HEARTBEAT);
     rig.wait(10);
     assert_eq!(rig.tried()[2..], ["alg1 Failover 909"]);
     rig.wait(5);
@@ -221,29 +222,43 @@ fn a_single_controller_is_asked_again_at_once() {
     assert_eq!(rig.tried(), ["alg1 Restart 901", "alg1 Disconnected 900"]);
 }
 
+const HEARTBEAT: &str = "Context = - { AuditValue = ROOT { Audit { } } }";
+
 /// Most controllers speak when they want something: their silence is no loss, until they have shown
-/// that they send heartbeats.
+/// that they send heartbeats. They are asked, and more seldom each time.
 #[test]
 fn only_who_sends_heartbeats_is_lost_by_silence() {
-    let mut rig = Rig::new(&["alg1"], |c| {
+    let mut rig = Rig::new(&["alg1", "alg2"], |c| {
         c.silence = Some(Duration::from_secs(10));
         c.idle = Some(Duration::from_secs(300));
     });
     rig.answer("");
-    rig.ask("alg1", 1, "Context = - { AuditValue = ROOT { Audit { Packages } } }");
-    rig.wait(299);
-    assert_eq!(rig.tried(), ["alg1 Restart 901"]);
-    rig.ask("alg1", 2, "Context = - { AuditValue = ROOT { Audit { } } }");
+    for (asked, silence) in [10, 20, 40, 80, 160, 300, 300].into_iter().enumerate() {
+        rig.ask("alg1", 1 + asked as u32, "Context = - { AuditValue = ROOT { Audit { Packages } } }");
+        rig.wait(silence - 1);
+        assert_eq!(rig.tried().len(), asked + 1);
+        rig.wait(1);
+        assert_eq!(rig.tried()[asked + 1..], ["alg1 Disconnected 900"], "others only if it does not answer");
+        assert!(!rig.events().iter().any(|e| matches!(e, Event::ControlLost { .. })));
+        rig.answer("");
+    }
+    rig.ask("alg1", 20, HEARTBEAT);
+    rig.events();
     rig.wait(9);
-    assert_eq!(rig.tried().len(), 1);
+    assert_eq!(rig.tried().len(), 8);
     rig.wait(1);
-    assert_eq!(rig.tried()[1..], ["alg1 Disconnected 900"]);
-    // A new association has to show it anew.
+    assert_eq!(rig.tried()[8..], ["alg2 Failover 909"]);
+    assert!(rig.events().iter().any(|e| matches!(e, Event::ControlLost { .. })));
+}
+
+/// One that is asked and does not answer is lost like any other.
+#[test]
+fn a_silent_controller_that_does_not_answer_is_replaced() {
+    let mut rig = Rig::new(&["alg1", "alg2"], |c| c.idle = Some(Duration::from_secs(10)));
     rig.answer("");
-    rig.wait(299);
-    assert_eq!(rig.tried().len(), 2);
-    rig.wait(1);
-    assert_eq!(rig.tried()[2..], ["alg1 Disconnected 900"]);
+    rig.wait(10);
+    rig.wait(5);
+    assert_eq!(rig.tried()[1..], ["alg1 Disconnected 900", "alg2 Failover 909"]);
 }
 
 const HAND_OFF: &str = "Context = - { ServiceChange = ROOT { Services { Method = HandOff, \
