@@ -52,7 +52,7 @@ impl Network {
         let mut gateway = Gateway::new(Config::new(registration), &mut OsRandom, now, wall);
         gateway.start(now, 901);
         let mut network = Self { controller, gateway, engine, media, told: Vec::new(), heard: Vec::new() };
-        network.until(|n| n.controller.is_registered("agw"));
+        network.until(|n| n.controller.available().any(|gateway| **gateway == *"agw"));
         network
     }
 
