@@ -336,6 +336,7 @@ fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Confi
         settings.peers = peers.iter().map(prefix).collect();
         settings.profiles = control.profiles.get(gateway).map(|named| profiles(named.as_ref()));
         settings.weight = control.weights.get(gateway).map_or(1, |weight| *weight.as_ref());
+        settings.encoding = encoding(control.encoding);
         settings.pass_through =
             control.pass_through_transport.get(gateway).map(|named| pass_through(*named.as_ref()));
         settings

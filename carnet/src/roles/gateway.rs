@@ -114,8 +114,9 @@ pub fn start(
         false => Transport::Datagram,
     };
     let mids = controllers.mids();
-    let mut registration =
-        registration::Config::new(MId::domain(name.to_owned()), mids, association::Config::new(transport));
+    let mut association = association::Config::new(transport);
+    association.encoding = encoding(section.control_encoding);
+    let mut registration = registration::Config::new(MId::domain(name.to_owned()), mids, association);
     registration.profile = Some(profile(section.role));
     registration.longest_wait = match transport {
         Transport::Channel => Duration::ZERO,

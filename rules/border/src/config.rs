@@ -1,9 +1,10 @@
 //! What the operator sets.
 
 use crate::plan::Policy;
-use carnet_h248::MId;
 use carnet_h248::association::Transport;
 use carnet_h248::controller::GatewayName;
+use carnet_h248::text::Form;
+use carnet_h248::{Encoding, MId};
 use carnet_sip::Uri;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -159,6 +160,9 @@ pub struct Gateway {
     /// Where its messages may come from; empty lets any source in. A channel has no address and is
     /// not asked for one.
     pub peers: Vec<Prefix>,
+    /// How messages to it are written. What has no form there, and what would be too large, is not asked
+    /// at all.
+    pub encoding: Encoding,
     /// Transport named to it for end-to-end lines, if not that of the policy.
     pub pass_through: Option<crate::plan::Transport>,
     /// Its share of calls beside others, at least 1.
@@ -176,6 +180,7 @@ impl Gateway {
             transport,
             realms: Vec::new(),
             peers: Vec::new(),
+            encoding: Encoding::Text(Form::Short),
             pass_through: None,
             weight: 1,
             profiles: None,

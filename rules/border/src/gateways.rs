@@ -137,6 +137,7 @@ impl Gateways {
         let gateway = |g: &Gateway| {
             let mut control = GatewayConfig::new(g.name.clone(), g.mid.clone(), g.transport);
             control.profiles.clone_from(&g.profiles);
+            control.association.encoding = g.encoding;
             control.needs = needs(config, g);
             control
         };
