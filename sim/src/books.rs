@@ -45,6 +45,9 @@ pub struct Violation {
     pub needles: Vec<String>,
 }
 
+/// A transaction: gateway and its life, border and its life, number.
+type Asked = (usize, u32, usize, u32, TransactionId);
+
 /// Counts.
 #[derive(Default)]
 pub struct Books {
@@ -54,7 +57,7 @@ pub struct Books {
     violations: Vec<Violation>,
     story: String,
     sent: BTreeMap<(Node, Node, u32, TransactionId), u32>,
-    replies: BTreeMap<(usize, u32, usize, u32, TransactionId), (Instant, ReplyBody)>,
+    replies: BTreeMap<Asked, (Instant, ReplyBody)>,
     about: BTreeMap<(Node, Node, u32), usize>,
     second: (u64, BTreeMap<Node, usize>),
 }
@@ -129,7 +132,8 @@ impl World {
             match self.books.replies.get(&key) {
                 Some((at, body)) if self.now < *at + LONG => {
                     // A gateway that left or lost its controller executes nothing.
-                    let refused = |body: &ReplyBody| matches!(body, ReplyBody::Error(e) if matches!(e.code, 503 | 504 | 505));
+                    let refused =
+                        |body: &ReplyBody| matches!(body, ReplyBody::Error(e) if matches!(e.code, 503..=505));
                     if *body != reply.body && !refused(body) && !refused(&reply.body) {
                         let text = format!("gateway{gateway} answers transaction {} in two ways", reply.id);
                         self.violation(text, vec![format!("= {}", reply.id)]);

@@ -72,6 +72,7 @@ impl World {
         let gateway = |n: usize| {
             let mid = MId::domain(gateway_name(n));
             let mut gateway = Gateway::new(gateway_name(n), mid, self.setup.transports[n]);
+            gateway.association.encoding = self.setup.encodings[n];
             if self.setup.peers_named {
                 gateway.peers = vec![Prefix { ip: gateway_address(n), bits: 32 }];
             }

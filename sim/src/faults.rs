@@ -158,7 +158,7 @@ impl World {
             Fault::BorderCrash { border, .. } => self.start_border(border),
             Fault::GatewayCrash { gateway, .. } => self.start_gateway(gateway),
             Fault::SlowEngine { gateway } | Fault::FullEngine { gateway } => {
-                self.set_engine(gateway, None, 0)
+                self.set_engine(gateway, None, 0);
             }
             Fault::Overload { gateway } => self.set_load(gateway, 10),
             Fault::InterfaceDown { gateway, realm } => self.interface_up(gateway, realm),

@@ -29,6 +29,8 @@ struct Arrived {
     gateway: usize,
     direction: Direction,
     lives: (u32, u32),
+    /// The border controlled the gateway.
+    controlled: bool,
     octets: Vec<u8>,
 }
 
@@ -52,8 +54,22 @@ impl World {
         if self.lately.0.len() >= 30 {
             self.lately.0.pop_front();
         }
+        let controlled = self.controls(border, gateway);
         let octets = octets.to_vec();
-        self.lately.0.push_back(Arrived { at: self.now, border, gateway, direction, lives, octets });
+        self.lately.0.push_back(Arrived {
+            at: self.now,
+            border,
+            gateway,
+            direction,
+            lives,
+            controlled,
+            octets,
+        });
+    }
+
+    fn controls(&self, border: usize, gateway: usize) -> bool {
+        let life = self.gateways[gateway].life.as_ref();
+        life.and_then(|l| l.gateway.registration().controller()) == Some(&MId::domain(border_name(border)))
     }
 
     fn picture(&self) -> Picture {
@@ -71,7 +87,11 @@ impl World {
         for mut old in self.lately.0.clone() {
             let lives = (self.borders[old.border].lives, self.gateways[old.gateway].lives);
             let (from, to) = ends(old.border, old.gateway, old.direction);
-            if old.lives != lives || self.now > old.at + REMEMBERED || !self.is_up(to) {
+            // A request of before the gateway was controlled was never executed: late, it is new. And a
+            // repeat is a sign of life, so the dead and those cut off have none.
+            let cut = self.links[old.border][old.gateway].cut_at.is_some();
+            let fresh = old.lives == lives && self.now <= old.at + REMEMBERED;
+            if !fresh || !old.controlled || cut || !self.is_up(to) || !self.is_up(from) {
                 continue;
             }
             if self.setup.mutation == Some(Mutation::BelieveEverybody) {
@@ -131,8 +151,7 @@ impl World {
         let name = gateway_name(gateway);
         let forced = Command::service_change(TerminationId::ROOT, ServiceChange::new(Method::Forced, 905));
         let message = request(MId::domain(name.clone()), 0x7777, ContextId::Null, forced);
-        let owner = self.gateways[gateway].life.as_ref().and_then(|l| l.gateway.registration().controller());
-        if owner != Some(&MId::domain(border_name(border))) {
+        if !self.controls(border, gateway) {
             return;
         }
         let node = &mut self.borders[border];

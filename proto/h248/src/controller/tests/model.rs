@@ -190,7 +190,11 @@ impl Pair {
 
     /// One that has registered after a cold start.
     pub(super) fn up() -> Self {
-        let mut pair = Self::new(|_| {});
+        Self::up_with(|_| {})
+    }
+
+    pub(super) fn up_with(adjust: fn(&mut Config)) -> Self {
+        let mut pair = Self::new(adjust);
         pair.change(Method::Restart, 901);
         assert!(matches!(pair.take()[..], [Event::Registered { kept: false, .. }]));
         pair

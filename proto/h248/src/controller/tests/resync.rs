@@ -148,6 +148,26 @@ fn an_audit_that_is_too_large_goes_by_pages() {
     }
 }
 
+/// Names of which the end is a wildcard have no form in binary: contexts are looked at one by one.
+#[test]
+fn in_binary_a_large_audit_goes_by_contexts() {
+    let mut pair = Pair::up_with(|config| config.gateways[0].association.encoding = crate::Encoding::Binary);
+    let ours: Vec<_> = (0..40).map(|_| pair.add()).collect();
+    pair.take();
+    let gone: Vec<_> = ours.iter().copied().step_by(7).collect();
+    pair.model.contexts.retain(|id, _| !gone.contains(id));
+    pair.model.most = 5;
+    pair.model.asked.clear();
+    pair.change(Method::Disconnected, 900);
+    let events = pair.take();
+    let mut told = lost(&events);
+    told.sort_unstable();
+    assert_eq!(told, gone);
+    assert!(events.iter().any(|e| matches!(e, Event::Registered { kept: true, .. })));
+    let names = pair.model.asked.iter().flat_map(|a| &a.commands).flat_map(|c| &c.terminations);
+    assert!(names.into_iter().all(|t| t.is_specific() || *t == TerminationId::ALL));
+}
+
 /// A gateway that cannot look through all its contexts says things that are easily misread.
 #[test]
 fn nothing_is_lost_by_a_gateway_that_knows_no_wildcards() {
