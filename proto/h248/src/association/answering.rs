@@ -2,7 +2,7 @@
 
 use super::incoming::Arrival;
 use super::segments;
-use super::size::Item;
+use super::size::{self, Item};
 use super::{Alarm, Association, Event, Transport, error_reply};
 use crate::model::{
     AckRange, ActionRequest, ErrorDescriptor, ReplyBody, SegmentReply, Transaction, TransactionId,
@@ -55,7 +55,12 @@ impl Association {
         if self.is_full() && !self.incoming.knows(id) {
             return;
         }
-        match self.incoming.arrives(now, id, &actions) {
+        // In a channel nothing is repeated.
+        let (actions, digest) = match self.config.transport {
+            Transport::Channel => (actions, 0),
+            _ => size::digest(id, actions),
+        };
+        match self.incoming.arrives(now, id, &actions, digest) {
             Arrival::New => {}
             Arrival::Executing => return self.say_pending_again(now, id),
             Arrival::Replied(items) => {
@@ -78,7 +83,7 @@ impl Association {
         }
         let busy = self.incoming.executing() >= self.config.limits.executing;
         let at = now + self.config.timers.execution;
-        self.incoming.start(now, id, &actions, at);
+        self.incoming.start(now, id, &actions, digest, at);
         self.alarms.insert((at, Alarm::Execution(id)));
         if busy {
             self.reply(now, id, error_reply(511, "Temporarily Busy"));

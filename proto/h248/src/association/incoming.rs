@@ -69,6 +69,8 @@ struct Entry {
     /// If it was a registration: what it said. A gateway that starts again may use the same number
     /// for its next one.
     registration: Option<Box<ServiceChange>>,
+    /// What it said, as one number.
+    digest: u64,
 }
 
 /// What a request is that has arrived.
@@ -128,7 +130,13 @@ impl Incoming {
         self.entries.len()
     }
 
-    pub(super) fn arrives(&mut self, now: Instant, id: TransactionId, actions: &[ActionRequest]) -> Arrival {
+    pub(super) fn arrives(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        actions: &[ActionRequest],
+        digest: u64,
+    ) -> Arrival {
         let over = |e: &Entry| !matches!(e.state, State::Executing { .. }) && e.until <= now;
         if self.entries.get(&id).is_some_and(over) {
             self.entries.remove(&id);
@@ -146,8 +154,9 @@ impl Incoming {
         }
         match &entry.state {
             State::Executing { .. } => Arrival::Executing,
-            // The number was that of an earlier start, and is one of the life after it.
-            _ if !same => Arrival::New,
+            // The number was that of an earlier start, and is one of the life after it; or the peer has
+            // started again without a word, as a controller does: an answer to something else would be wrong.
+            _ if !same || entry.digest != digest => Arrival::New,
             State::Replied { answer, .. } => Arrival::Replied(answer.flying()),
             State::Confirmed => Arrival::Confirmed,
         }
@@ -179,11 +188,12 @@ impl Incoming {
         now: Instant,
         id: TransactionId,
         actions: &[ActionRequest],
+        digest: u64,
         alarm: Instant,
     ) {
         let registration = registration(actions).cloned().map(Box::new);
         let state = State::Executing { alarm, pendings: 0, said: None };
-        self.entries.insert(id, Entry { state, until: now, registration });
+        self.entries.insert(id, Entry { state, until: now, registration, digest });
         self.executing += 1;
     }
 

@@ -3,8 +3,11 @@
 use super::{Config, Transport};
 use crate::binary::Unsayable;
 use crate::encoding::Encoding;
-use crate::model::{Body, MId, Message, Transaction};
+use crate::model::{ActionRequest, Body, MId, Message, Transaction, TransactionId, TransactionRequest};
+use crate::text::{self, Form};
 use crate::tpkt;
+use std::hash::Hasher as _;
+use zeroize::Zeroizing;
 
 /// A transaction and what it adds to a message.
 #[derive(Debug, Clone)]
@@ -59,4 +62,19 @@ impl Scale {
         // What went in comes out.
         Ok(Item { transaction: transaction.unwrap_or(Transaction::Ack(Vec::new())), octets })
     }
+}
+
+/// What a request says, as one number: its repeats say the same.
+pub(super) fn digest(id: TransactionId, actions: Vec<ActionRequest>) -> (Vec<ActionRequest>, u64) {
+    let request = Transaction::Request(TransactionRequest { id, actions });
+    let mut message = Message::new(3, MId::domain(""), vec![request]);
+    let mut hasher = std::hash::DefaultHasher::new();
+    // There may be keys in it.
+    hasher.write(&Zeroizing::new(text::print(&message, Form::Short)));
+    let actions = match &mut message.body {
+        Body::Transactions(list) => list.pop(),
+        Body::Error(_) => None,
+    };
+    let Some(Transaction::Request(request)) = actions else { return (Vec::new(), 0) };
+    (request.actions, hasher.finish())
 }

@@ -28,6 +28,35 @@ fn a_second_start_with_the_same_number_is_not_a_repeat() {
     assert_eq!(events(&mut end), []);
 }
 
+/// A controller that has started again says so to nobody, and may count from the same number: what is not the
+/// same request is no repeat of it, whether its answer was acknowledged or not.
+#[test]
+fn another_request_with_a_known_number_is_executed() {
+    for acknowledged in [false, true] {
+        let now = Instant::now();
+        let mut end = association(Transport::Datagram, 9);
+        end.handle_message(now, message(vec![request(10, 1)]));
+        assert!(matches!(events(&mut end)[..], [Event::Request { .. }]));
+        // While it is executed nothing else can be told from it.
+        end.handle_message(now, message(vec![request(10, 2)]));
+        assert_eq!(events(&mut end), []);
+        end.reply(now, TransactionId(10), done(1, 1, 0));
+        sent(&mut end);
+        if acknowledged {
+            end.handle_message(now, message(vec![ack(10, 10)]));
+        }
+        end.handle_message(now, message(vec![request(10, 1)]));
+        assert_eq!(events(&mut end), []);
+        assert_eq!(sent(&mut end).len(), usize::from(!acknowledged), "a repeat gets what there is");
+        end.handle_message(now, message(vec![request(10, 2)]));
+        assert!(matches!(events(&mut end)[..], [Event::Request { .. }]), "acknowledged: {acknowledged}");
+        end.reply(now, TransactionId(10), done(2, 1, 0));
+        assert_eq!(sent(&mut end).len(), 1);
+        end.handle_message(now, message(vec![request(10, 2)]));
+        assert_eq!(events(&mut end), []);
+    }
+}
+
 /// RFC 3525 §D.1.2.2: after a restart numbers are not compared with those before.
 #[test]
 fn a_start_makes_all_numbers_new() {
@@ -60,7 +89,9 @@ fn a_start_makes_all_numbers_new() {
         }
         assert!(matches!(got[..], [Event::Request { .. }]));
         sent(&mut end);
-        end.handle_message(now, message(vec![request(10, 4), request(11, 5), request(12, 6)]));
+        // New ones, or repeats.
+        let [a, b, c] = if forgets { [4, 5, 6] } else { [1, 2, 3] };
+        end.handle_message(now, message(vec![request(10, a), request(11, b), request(12, c)]));
         assert_eq!(events(&mut end).len(), if forgets { 3 } else { 0 }, "reason {reason}");
         if forgets {
             end.reply(now, TransactionId(12), done(6, 1, 0));
