@@ -51,6 +51,8 @@ pub(super) struct Request {
     pub(super) sent: Instant,
     /// It may bring terminations about that are not in the inventory.
     pub(super) creates: bool,
+    /// The settling before it.
+    pub(super) settling: u32,
 }
 
 pub(super) struct Gateway {
@@ -74,8 +76,10 @@ pub(super) struct Gateway {
     pub(super) heartbeat_at: Option<Instant>,
     /// Probes sent in a row.
     pub(super) probes: u32,
-    /// Since when it says that it is not ours.
+    /// Since when it is not ours, as far as it says: when it was last heard to say something else.
     pub(super) estranged: Option<Instant>,
+    /// When it was heard before the message at hand.
+    pub(super) heard_before: Option<Instant>,
     /// It says that another controls it.
     pub(super) foreign: bool,
     pub(super) inventory: Inventory,
@@ -123,6 +127,7 @@ impl Gateway {
             heartbeat_at: None,
             probes: 0,
             estranged: None,
+            heard_before: None,
             foreign: false,
             inventory: Inventory::default(),
             arrived: None,
@@ -176,7 +181,7 @@ impl Gateway {
         if let Some(doomed) = doomed {
             self.inventory.asked(id, &doomed);
         }
-        self.requests.insert(id, Request { purpose, sent: now, creates });
+        self.requests.insert(id, Request { purpose, sent: now, creates, settling: self.settlings });
     }
 
     /// Whether a request for that purpose has no answer yet.

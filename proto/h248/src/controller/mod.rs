@@ -239,6 +239,7 @@ impl Controller {
             }
             return;
         }
+        g.heard_before = g.association.last_heard();
         g.association.handle_message(now, message);
         self.drain(now, gateway);
     }
@@ -346,7 +347,10 @@ impl Controller {
                 lost = g.inventory.learn(body);
                 if let Some(error) = body.first_error() {
                     g.refused(now, error);
-                    foreign = estrangement(request.purpose, body).cloned();
+                    // What was asked before it registered says nothing of now: a probe, that waited for the
+                    // connection on which it came.
+                    let before = request.settling != g.settlings;
+                    foreign = estrangement(request.purpose, body).filter(|_| !before).cloned();
                 }
             }
             // It was never sent.

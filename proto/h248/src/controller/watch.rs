@@ -63,7 +63,10 @@ impl Controller {
             return;
         }
         if g.estranged.is_none() {
-            g.estranged = Some(now);
+            // Its silence before counts: the message that says so is not from the gateway that was ours. One
+            // in this process is asked nothing while it is silent.
+            let since = g.heard_before.filter(|_| !g.is_inside()).unwrap_or(now);
+            g.estranged = Some(since.max(now.checked_sub(self.config.lost_after).unwrap_or(since)));
             g.heartbeat_at = Some(now + self.config.heartbeat.min(self.config.lost_after));
         }
     }

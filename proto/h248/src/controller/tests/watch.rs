@@ -73,6 +73,48 @@ fn one_that_has_not_heard_yet_that_it_is_registered_is_asked_again() {
     assert!(pair.model.contexts.is_empty());
 }
 
+/// The time since it was last heard as ours counts, not the time since it said that it is not.
+#[test]
+fn a_silence_before_it_speaks_for_another_counts() {
+    let mut pair = Pair::up();
+    pair.add();
+    pair.take();
+    pair.cut = true;
+    pair.run(4);
+    let error = ErrorDescriptor::new(504, "alg1 does not control this gateway");
+    let foreign = |pair: &mut Pair| {
+        let message = Message::error(3, super::mid("agw1"), error.clone());
+        pair.controller.handle_message(pair.now, "access", message);
+    };
+    foreign(&mut pair);
+    assert_eq!(pair.condition(), Condition::Estranged);
+    for _ in 0..3 {
+        pair.run(1);
+        foreign(&mut pair);
+    }
+    let lost = |e: &Event| matches!(e, Event::Lost { reason: LostReason::Estranged, .. });
+    assert!(pair.take().iter().any(lost));
+}
+
+/// A probe waits for a connection, goes ahead of the registration on it, and is refused as it must be.
+#[test]
+fn what_was_asked_before_it_registered_keeps_nobody_out() {
+    let mut pair = Pair::up();
+    pair.cut = true;
+    pair.run(7);
+    (pair.cut, pair.model.refuses) = (false, Some(505));
+    pair.hold = |_| true;
+    pair.run(40);
+    assert!(pair.condition() == Condition::Away && !pair.held.is_empty());
+    pair.model.refuses = None;
+    pair.hold = |_| false;
+    pair.change(Method::Restart, 901);
+    while let Some(late) = pair.held.pop_front() {
+        pair.controller.handle_message(pair.now, "access", late);
+    }
+    assert_eq!((pair.controller.available().count(), pair.condition()), (1, Condition::InService));
+}
+
 #[test]
 fn one_that_another_controls_is_lost_in_seconds() {
     let mut pair = Pair::up();
