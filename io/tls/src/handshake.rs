@@ -5,7 +5,7 @@ use crate::{Error, Side};
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_openssl::SslStream;
 
 /// Groups of every context. Hybrid groups that newer libraries prefer cost a third of the
@@ -59,7 +59,26 @@ where
     });
     match outcome.await {
         Ok(Ok(())) => Ok(TlsStream(tls)),
-        Ok(Err(error)) => Err(Error::from_handshake(error)),
+        Ok(Err(error)) => {
+            let error = Error::from_handshake(error);
+            if side == Side::Server && matches!(error, Error::Certificate(_)) {
+                part(&mut tls.get_mut().0).await;
+            }
+            Err(error)
+        }
         Err(_) => Err(Error::Timeout(within)),
     }
+}
+
+/// Ends a connection whose certificate was refused so that the peer hears why. In TLS 1.3 a client speaks before
+/// it knows; were its octets left unread, the end would overtake the alert on its way (RFC 9112 §9.6 tells
+/// the same of HTTP).
+async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    /// How much of what it had to say is read, and for how long.
+    const OCTETS: u64 = 64 << 10;
+    const PATIENCE: Duration = Duration::from_millis(500);
+    // It may have gone already.
+    let _ = stream.shutdown().await;
+    let rest = async { tokio::io::copy(&mut stream.take(OCTETS), &mut tokio::io::sink()).await };
+    let _ = tokio::time::timeout(PATIENCE, rest).await;
 }
