@@ -90,7 +90,10 @@ fn a_gateway_dies_and_returns() {
     });
     std::fs::write(lab.directory().join("note.txt"), "again").expect("a file");
     let alice = network::ue(&mut lab, "alice", &["send", "sip:bob@b.example", "note.txt"]);
-    assert_eq!(lab.process(alice).wait(PATIENCE), Some(0), "{}", lab.output("alice", "out"));
+    if lab.process(alice).wait(PATIENCE) != Some(0) {
+        lab.show();
+        panic!("{}", lab.output("alice", "out"));
+    }
 }
 
 /// Nobody to give keys, nobody to open them, nobody there: one clear sentence each, nothing hangs,
