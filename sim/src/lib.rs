@@ -4,12 +4,12 @@
 //! Every H.248 message is encoded to octets and decoded again; on its way it may be lost, doubled,
 //! delayed or overtaken. Links break, nodes crash and start again, gateways are handed over, retire
 //! and run out of ports. Then the network heals, time runs on, and what must hold is checked: see
-//! [`books`]. A run that fails says its seed and what happened last; the same seed is the same run.
+//! `books`. A run that fails says its seed and what happened last; the same seed is the same run.
 //!
-//! * [`setup`]: what a seed draws before the run.
-//! * [`world`]: the clock and everything that happens.
-//! * [`faults`]: what goes wrong, and when; [`forgery`]: what should not be there.
-//! * [`network`], [`gateways`], [`borders`], [`engine`], [`phones`]: the parts.
+//! * `setup`: what a seed draws before the run.
+//! * `world`: the clock and everything that happens.
+//! * `faults`: what goes wrong, and when; `forgery`: what should not be there.
+//! * `network`, `gateways`, `borders`, `engine`, `phones`: the parts.
 //!
 //! Not here: sockets and real time (`io/`), the media themselves.
 
