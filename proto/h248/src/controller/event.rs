@@ -136,7 +136,7 @@ pub enum Event {
     },
     /// The answer to a request.
     Reply {
-        /// As returned by [`Controller::request`].
+        /// As returned by [`Controller::request`](super::Controller::request).
         request: RequestNumber,
         /// Who was asked.
         gateway: GatewayName,
