@@ -157,7 +157,7 @@ impl Border {
     /// Octets that a gateway sent and that are no H.248 message.
     pub fn handle_undecodable(&mut self, now: Instant, gateway: &str, error: &h248::Error) {
         self.core.now = now;
-        self.core.gateways.undecodable(now, gateway, error);
+        self.core.gateways.undecodable(gateway, error);
         self.drain(now);
     }
 

@@ -304,8 +304,8 @@ impl Gateways {
         self.controller.handle_message(now, gateway, message);
     }
 
-    pub(crate) fn undecodable(&mut self, now: Instant, gateway: &str, error: &carnet_h248::Error) {
-        self.controller.handle_undecodable(now, gateway, error);
+    pub(crate) fn undecodable(&mut self, gateway: &str, error: &carnet_h248::Error) {
+        self.controller.handle_undecodable(gateway, error);
     }
 
     /// The way to a gateway is there (again).

@@ -179,7 +179,7 @@ impl Gateway {
 
     /// Takes what the controller sent and could not be decoded.
     pub fn handle_undecodable(&mut self, now: Instant, error: &carnet_h248::Error) {
-        self.registration.handle_undecodable(now, error);
+        self.registration.handle_undecodable(error);
         self.settle(now);
     }
 

@@ -81,6 +81,7 @@ impl Association {
                 self.transmit.drop_answers();
             }
         }
+        self.heard(now);
         let busy = self.incoming.executing() >= self.config.limits.executing;
         let at = now + self.config.timers.execution;
         self.incoming.start(now, id, &actions, digest, at);

@@ -119,7 +119,6 @@ impl Association {
 
     pub(super) fn handle_reply(&mut self, now: Instant, reply: TransactionReply) {
         let TransactionReply { id, segment, immediate_ack, body } = reply;
-        self.last_answer = Some(now);
         // RFC 3525 §8.1.1: the peer found no number in a request of ours. All have one, so it is not
         // known which it was.
         if id.0 == 0 {
@@ -131,6 +130,7 @@ impl Association {
         let Some(segment) = segment else {
             self.acknowledge(now, id, immediate_ack);
             if let Some(alarm) = self.outgoing.answered(now, id) {
+                self.answers(now);
                 self.alarms.remove(&(alarm, Alarm::Request(id)));
                 self.events.push_back(Event::Reply { id, body });
             }
@@ -141,12 +141,14 @@ impl Association {
             Arrived::Refused => return,
             Arrived::Late | Arrived::Again | Arrived::More { alarm: None, .. } => {}
             Arrived::More { alarm: Some(alarm), has_last } => {
+                self.answers(now);
                 self.alarms.remove(&(alarm, Alarm::Request(id)));
                 let timers = &self.config.timers;
                 let wait = if has_last { timers.segments } else { timers.t_max };
                 self.arm_request(now + wait, id);
             }
             Arrived::Complete { alarm, immediate_ack, body } => {
+                self.answers(now);
                 self.alarms.remove(&(alarm, Alarm::Request(id)));
                 self.acknowledge(now, id, immediate_ack);
                 self.events.push_back(Event::Reply { id, body });
@@ -171,9 +173,15 @@ impl Association {
         }
     }
 
-    pub(super) fn handle_pending(&mut self, now: Instant, id: TransactionId) {
+    /// The peer answers what was asked.
+    fn answers(&mut self, now: Instant) {
         self.last_answer = Some(now);
+        self.heard(now);
+    }
+
+    pub(super) fn handle_pending(&mut self, now: Instant, id: TransactionId) {
         let Some((old, pendings)) = self.outgoing.pending(now, id) else { return };
+        self.answers(now);
         self.alarms.remove(&(old, Alarm::Request(id)));
         if pendings > self.config.limits.pendings_taken {
             self.outgoing.give_up(id);

@@ -143,7 +143,8 @@ impl Association {
         self.config.segments = agreed;
     }
 
-    /// When something last arrived.
+    /// When something new last arrived: a request, or an answer that was waited for. What is only said again,
+    /// or cannot be read, shows nothing: anybody may have kept it (RFC 3525 §10.1).
     pub fn last_heard(&self) -> Option<Instant> {
         self.last_heard
     }
@@ -155,8 +156,6 @@ impl Association {
 
     /// Takes a message of the peer.
     pub fn handle_message(&mut self, now: Instant, message: Message) {
-        self.last_heard = Some(now);
-        self.lost = false;
         let transactions = match message.body {
             Body::Error(error) => {
                 self.refused(error);
@@ -186,8 +185,7 @@ impl Association {
 
     /// Takes what could not be decoded: answers the request it was in, or refuses the message
     /// (RFC 3525 §8.2.2, §8.3).
-    pub fn handle_undecodable(&mut self, now: Instant, error: &Error) {
-        self.last_heard = Some(now);
+    pub fn handle_undecodable(&mut self, error: &Error) {
         match error.transaction() {
             Some(id) if !self.incoming.knows(id) => {
                 self.answer_unknown(id, error.descriptor());
@@ -205,6 +203,12 @@ impl Association {
         self.transmit = Transmit::default();
         self.refusal = None;
         self.incoming = Incoming::default();
+    }
+
+    /// The peer has said something new.
+    fn heard(&mut self, now: Instant) {
+        self.last_heard = Some(now);
+        self.lost = false;
     }
 
     /// The next message to send to the peer.

@@ -245,9 +245,9 @@ impl Controller {
     }
 
     /// Takes what could not be decoded.
-    pub fn handle_undecodable(&mut self, now: Instant, gateway: &str, error: &crate::Error) {
+    pub fn handle_undecodable(&mut self, gateway: &str, error: &crate::Error) {
         if let Some(g) = self.gateways.get_mut(gateway) {
-            g.association.handle_undecodable(now, error);
+            g.association.handle_undecodable(error);
         }
     }
 

@@ -159,14 +159,15 @@ impl Registration {
         if beats && self.config.silence.is_some() { self.lose(now) } else { self.ask_again(now) }
     }
 
-    /// The controller answers that we are none of its own (error 504): it has started again, and as it
-    /// answers, its silence will never tell. It is registered with anew before others are tried. It may
-    /// count its transactions from the same number as before, so what it asked is forgotten with it: an
-    /// old answer to a new request would be wrong.
+    /// The controller answers that we are none of its own (error 504): it has started again, or given us up, and
+    /// as it answers, its silence will never tell. It is registered with anew before others are tried. What it
+    /// asked stays known: late copies change nothing. If it has started again and counts from the same
+    /// number, what it says tells a new request from a copy.
     fn disowned(&mut self, now: Instant) {
         let Some(mut link) = self.current.take() else { return };
         let controller = link.controller.clone();
         self.end_requests(&mut link.association);
+        self.rest(link);
         self.events.push_back(Event::ControlLost { controller: controller.clone() });
         self.candidates = self.round_without(&controller);
         self.candidates.rotate_right(1);

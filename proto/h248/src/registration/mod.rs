@@ -401,9 +401,9 @@ impl Registration {
     }
 
     /// Takes what the current controller sent and could not be decoded.
-    pub fn handle_undecodable(&mut self, now: Instant, error: &crate::Error) {
+    pub fn handle_undecodable(&mut self, error: &crate::Error) {
         if let Some(link) = &mut self.current {
-            link.association.handle_undecodable(now, error);
+            link.association.handle_undecodable(error);
         }
     }
 

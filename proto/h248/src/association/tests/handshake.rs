@@ -284,12 +284,12 @@ fn what_cannot_be_decoded_is_answered_where_it_belongs() {
     let limits = TextLimits::default();
     let error =
         crate::text::parse(b"MEGACO/3 <a> Transaction = 7 { Context = 1 { Bad = x } }", &limits).unwrap_err();
-    end.handle_undecodable(now, &error);
+    end.handle_undecodable(&error);
     let message = end.poll_transmit().unwrap();
     assert!(matches!(message.transactions(), [Transaction::Reply(r)]
         if r.id == TransactionId(7) && r.body.first_error().is_some_and(|e| e.code == 443)));
     let error = crate::text::parse(b"nonsense", &limits).unwrap_err();
-    end.handle_undecodable(now, &error);
+    end.handle_undecodable(&error);
     assert!(matches!(end.poll_transmit().unwrap().body, Body::Error(e) if e.code == 400));
     // A message error is never answered.
     end.handle_message(now, Message::error(3, MId::domain("y"), ErrorDescriptor::new(400, "no")));

@@ -15,14 +15,43 @@ fn a_silent_peer_is_lost_after_t_max_and_seven_to_fifteen_repeats() {
     assert!((8..=16).contains(&net.sent), "{} sent", net.sent);
     let reason = Failure::TimedOut;
     assert_eq!(events(&mut net.ends[0]), [Event::Failed { id, reason }, Event::PeerLost]);
-    // Once, until something arrives.
+    // Once, until something new arrives.
     net.ends[0].request(net.now, ask(2));
     net.run(60 * SECOND);
     assert!(matches!(events(&mut net.ends[0])[..], [Event::Failed { .. }]));
-    net.ends[0].handle_message(net.now, message(vec![]));
+    net.ends[0].handle_message(net.now, message(vec![request(70, 1)]));
+    assert!(matches!(events(&mut net.ends[0])[..], [Event::Request { .. }]));
+    net.ends[0].reply(net.now, TransactionId(70), done(1, 1, 0));
     net.ends[0].request(net.now, ask(3));
     net.run(60 * SECOND);
     assert!(matches!(events(&mut net.ends[0])[..], [Event::Failed { .. }, Event::PeerLost]));
+}
+
+/// Whoever has kept what a peer said can say it again for ever: it keeps nobody alive (RFC 3525 §10.1).
+#[test]
+fn only_what_is_new_shows_that_the_peer_is_there() {
+    let start = Instant::now();
+    let mut end = association(Transport::Datagram, 9);
+    let asked = end.request(start, ask(1));
+    let answer = message(vec![reply(asked.0, 1)]);
+    let question = message(vec![request(70, 1)]);
+    end.handle_message(start + SECOND, question.clone());
+    assert_eq!(end.last_heard(), Some(start + SECOND));
+    end.reply(start + SECOND, TransactionId(70), done(1, 1, 0));
+    end.handle_message(start + 2 * SECOND, answer.clone());
+    assert_eq!(end.last_heard(), Some(start + 2 * SECOND));
+    let never = [
+        question,
+        answer,
+        message(vec![ack(70, 70)]),
+        message(vec![Transaction::Pending(asked)]),
+        message(vec![]),
+        crate::Message::error(3, crate::MId::domain("peer"), ErrorDescriptor::new(400, "what")),
+    ];
+    for said in never {
+        end.handle_message(start + 3 * SECOND, said.clone());
+        assert_eq!(end.last_heard(), Some(start + 2 * SECOND), "{said:?}");
+    }
 }
 
 /// Who answers the rest has not failed, only this request has.
