@@ -176,8 +176,8 @@ fn listed(answer: &Value) -> String {
 const BORDER_COLUMNS: [(&str, &str, &str); 7] = [
     ("profile", "", ""),
     ("version", "version ", ""),
-    ("contexts", "", " contexts"),
-    ("outstanding", "", " requests unanswered"),
+    ("contexts", "contexts ", ""),
+    ("outstanding", "requests unanswered ", ""),
     ("silent_ms", "heard ", " ms ago"),
     ("round_trip_ms", "round trip ", " ms"),
     ("refusal", "refused last: ", ""),

@@ -262,8 +262,14 @@ fn a_border_says_which_call_a_context_belongs_to() {
     assert_eq!((&owned["gateway"], &owned["state"]), (&"trgw".into(), &"in service".into()));
     assert_eq!((&owned["calls"], &owned["contexts"], &owned["version"]), (&1.into(), &1.into(), &3.into()));
     assert_eq!(listed["gateways"][0]["contexts"], 1);
+    assert_eq!(owned["refusal"], Value::Null, "that there was nothing to sweep is no refusal");
     let text = said(&ask(&directory, &["list"]));
-    assert!(text.contains("ibcf owns\n  trgw: in service, carnet_ix/1, version 3, 1 contexts"), "{text}");
+    assert!(
+        text.contains(
+            "ibcf owns\n  trgw: in service, carnet_ix/1, version 3, contexts 1, requests unanswered 0"
+        ),
+        "{text}"
+    );
 
     let audited = ask(&directory, &["audit", "trgw", "--by", "ibcf", "--json"]);
     assert!(audited.status.success(), "{audited:?}");

@@ -49,7 +49,11 @@ fn diagnose(error: &Error, start: usize, length: usize) -> Diagnosis {
         Error::Length(_) => "limit",
         _ => "syntax",
     };
-    Diagnosis { offset: start + at, class, message: error.to_string() }
+    let message = match error {
+        Error::Length(error) | Error::Syntax(error) => format!("expected {}", error.expected),
+        other => other.to_string(),
+    };
+    Diagnosis { offset: start + at, class, message }
 }
 
 fn describe(header: &Header, offset: usize, length: usize) -> Map<String, Json> {

@@ -149,7 +149,7 @@ fn summary(now: Instant, gateway: &GatewayStatus) -> Value {
         "most_contexts": control.most_contexts,
         "outstanding": control.outstanding,
         "silent_ms": control.last_heard.map(ago),
-        "round_trip_ms": control.round_trip.map(|t| t.as_secs_f64() * 1e3),
+        "round_trip_ms": control.round_trip.map(|t| (t.as_secs_f64() * 1e5).round() / 1e2),
         "refusal": control.last_refusal.as_ref().map(|r| in_words(&r.error)),
         "refusal_ms": control.last_refusal.as_ref().map(|r| ago(r.at)),
     })

@@ -346,7 +346,10 @@ impl Controller {
             Ok(body) => {
                 lost = g.inventory.learn(body);
                 if let Some(error) = body.first_error() {
-                    g.refused(now, error);
+                    // That there is nothing to sweep is what is hoped for.
+                    if !(matches!(request.purpose, Purpose::Sweep(_)) && error.code == 431) {
+                        g.refused(now, error);
+                    }
                     // What was asked before it registered says nothing of now: a probe, that waited for the
                     // connection on which it came.
                     let before = request.settling != g.settlings;
