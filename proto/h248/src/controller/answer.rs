@@ -173,12 +173,12 @@ impl Controller {
         let Some(name) = self.gateways.get(gateway).map(|g| g.name.clone()) else {
             return Err(ErrorDescriptor::new(504, "unknown gateway"));
         };
-        if let Some(to) = &self.config.redirect {
-            return Ok(ServiceChange {
-                mgc_id_to_try: Some(to.clone()),
-                timestamp,
-                ..ServiceChange::default()
-            });
+        if let Some(to) = self.config.redirect.clone() {
+            // What it had from us is gone all the same: its calls are told now.
+            if *method == Method::Restart {
+                self.lose(now, gateway, LostReason::Restarted);
+            }
+            return Ok(ServiceChange { mgc_id_to_try: Some(to), timestamp, ..ServiceChange::default() });
         }
         if let Some(error) = self.objection(gateway, parameters) {
             self.events.push_back(Event::Refused { gateway: name, error: error.clone() });

@@ -115,6 +115,18 @@ fn what_was_asked_before_it_registered_keeps_nobody_out() {
     assert_eq!((pair.controller.available().count(), pair.condition()), (1, Condition::InService));
 }
 
+/// A gateway that starts again is sent to another controller: its calls here have lost their media all the same.
+#[test]
+fn one_that_starts_again_and_is_sent_on_is_lost() {
+    let mut pair = Pair::up();
+    pair.add();
+    pair.take();
+    pair.controller.set_redirect(Some(super::mid("alg2")));
+    pair.change(Method::Restart, 901);
+    assert!(matches!(pair.take()[..], [Event::Lost { reason: LostReason::Restarted, .. }]));
+    assert!(matches!(&pair.answers[..], [.., ReplyBody::Actions(_)]));
+}
+
 #[test]
 fn one_that_another_controls_is_lost_in_seconds() {
     let mut pair = Pair::up();
