@@ -16,8 +16,8 @@ use carnet_h248::{Message, ReplyBody, Transaction, TransactionId, TransactionReq
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Longest H.248 message, in octets: two streams and their statistics need a tenth of it.
-const LONGEST: usize = 8_192;
+/// Longest H.248 message, in octets: ten transactions with two terminations each, in long text.
+const LONGEST: usize = 16_384;
 
 /// How often one transaction may be sent: T-MAX of 25 s with waits that double up to 4 s, answered
 /// Pending now and then.

@@ -12,7 +12,7 @@ use carnet_sip::{Hop, Input, Transport, Uri};
 use carnet_wire::SeededRandom;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A place where borders run, one after the other.
 #[derive(Default)]
@@ -25,6 +25,8 @@ pub struct BorderNode {
     pub ways: [Option<u64>; GATEWAYS],
     /// Calls of this life that have not ended, with their contexts.
     pub calls: BTreeMap<String, BTreeSet<(usize, u32)>>,
+    /// When one last ended: its contexts may not have been subtracted yet.
+    pub ended: Option<Instant>,
 }
 
 impl BorderNode {
@@ -240,6 +242,7 @@ impl World {
             }
             Event::CallEnded { call_id, .. } => {
                 node.calls.remove(call_id);
+                node.ended = Some(self.now);
             }
             _ => {}
         }
