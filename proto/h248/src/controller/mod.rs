@@ -410,6 +410,7 @@ impl Controller {
                 // What it still has is not known, so it cannot be used.
                 Err(_) => self.lose(now, gateway, LostReason::Silent),
             },
+            Purpose::Sweep(_) => self.settled(now, gateway),
             Purpose::Page(of) if of == settlings => {
                 self.page_told(now, gateway, answer.map_err(|failure| *failure));
             }

@@ -182,8 +182,12 @@ impl Controller {
     }
 
     /// Ends a settling if everything is known.
-    fn settled(&mut self, now: Instant, gateway: &str) {
+    pub(super) fn settled(&mut self, now: Instant, gateway: &str) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
+        // A sweep of an earlier settling may still be on its way: it would take away what is added now.
+        if g.requests.values().any(|r| matches!(r.purpose, Purpose::Sweep(_))) {
+            return;
+        }
         let Some(settling) = g.settling.take_if(|s| !s.properties && !s.contexts) else { return };
         g.enter(now, if g.draining { State::Draining } else { State::Registered });
         g.schedule_audit(now, self.config.audit);

@@ -50,10 +50,12 @@ fn a_gateway_without_wildcards_is_cleared_by_name() {
     fresh.model.make();
     fresh.hold = |a| a.commands.iter().any(|c| c.verb == Verb::Subtract && a.context == ContextId::All);
     fresh.change(Method::Disconnected, 900);
-    fresh.held.clear();
-    let (gateway, answer) = ("access", crate::ReplyBody::Error(ErrorDescriptor::new(501, "no")));
     fresh.model.contexts.insert(kept, [TerminationId::new("ip/1/access/7")].into());
-    fresh.controller.swept(fresh.now, gateway, &answer);
+    let mut refusal = fresh.held.pop_front().unwrap();
+    let crate::Body::Transactions(list) = &mut refusal.body else { panic!() };
+    let [crate::Transaction::Reply(reply)] = &mut list[..] else { panic!() };
+    reply.body = crate::ReplyBody::Error(ErrorDescriptor::new(501, "no"));
+    fresh.controller.handle_message(fresh.now, "access", refusal);
     fresh.let_go();
     assert_eq!(ids(&fresh), [0; 0]);
     assert_eq!(registered(&fresh.take()), 1);
@@ -280,4 +282,22 @@ fn a_doubt_brings_an_audit() {
     assert_eq!(lost(&events), [a]);
     pair.run(6);
     assert_eq!((lost(&pair.take()), ids(&pair)), (vec![b], vec![c]));
+}
+
+/// A gateway registers twice; the sweep of the first time comes late. It would take away what was added after
+/// the second, so nothing is added before it is answered.
+#[test]
+fn a_late_sweep_takes_no_call_away() {
+    let mut pair = Pair::new(|_| {});
+    pair.model.make();
+    let sweeps = |action: &ActionRequest| action.commands[0].verb == crate::Verb::Subtract;
+    pair.hold = sweeps;
+    pair.change(Method::Disconnected, 900);
+    pair.hold = |_| false;
+    pair.change(Method::Disconnected, 900);
+    assert_eq!((pair.condition(), pair.held.len()), (Condition::Settling, 1));
+    assert!(pair.take().is_empty());
+    let late = pair.held.pop_front().unwrap();
+    pair.controller.handle_message(pair.now, "access", late);
+    assert_eq!(pair.condition(), Condition::InService);
 }
