@@ -8,13 +8,13 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const THERE: &str = "the ferry leaves from the other pier";
+pub const THERE: &str = "the ferry leaves from the other pier";
 
 /// The hosts whose control associations are looked at: one by UDP, one by TCP.
 const WATCHED: [(&str, &str); 2] = [("border-a", "core-a"), ("interconnect-a", "core-a")];
 
 /// Alice has said something to bob, sealed; her process.
-fn chat(lab: &mut Lab) -> usize {
+pub fn chat(lab: &mut Lab) -> usize {
     network::ue(lab, "bob", &["listen"]);
     lab.wait_for("bob", "out", "\"registered\"", PATIENCE);
     let alice = network::ue(lab, "alice", &["chat", "sip:bob@b.example"]);

@@ -1,32 +1,19 @@
 //! Gateway control that nobody on the network reads or writes: over TLS with certificates and with keys,
 //! and by UDP and TCP with the authentication header; certificates of others; forged and replayed datagrams.
 
+use crate::control::{THERE, chat};
 use crate::lab::{Lab, tshark};
 use crate::network::{self, BORDERS, PATIENCE, carnet, certificate};
 use crate::sealed::let_go;
 use std::path::Path;
 use std::time::Duration;
 
-const THERE: &str = "the heron stands in the shallow water";
 const AGAIN: &str = "and it has caught a fish by now";
 
 /// Border and gateway, side by side.
 fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
     let gateways = ["agw-a", "trgw-a", "trgw-b", "agw-b"];
     BORDERS.iter().map(|(border, ..)| *border).zip(gateways)
-}
-
-/// A sealed call from alice to bob, in which alice has spoken; her process.
-fn chat(lab: &mut Lab) -> usize {
-    network::ue(lab, "bob", &["listen"]);
-    lab.wait_for("bob", "out", "\"registered\"", PATIENCE);
-    let alice = network::ue(lab, "alice", &["chat", "sip:bob@b.example"]);
-    for user in ["alice", "bob"] {
-        lab.wait_for(user, "out", "\"sealed\"", PATIENCE);
-    }
-    lab.process(alice).say(THERE);
-    lab.wait_for("bob", "out", THERE, PATIENCE);
-    alice
 }
 
 fn hang_up(lab: &mut Lab, alice: usize) {
