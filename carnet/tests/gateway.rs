@@ -11,7 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CARNET: &str = env!("CARGO_BIN_EXE_carnet");
 
@@ -232,13 +232,28 @@ fn ask(directory: &tempfile::TempDir, arguments: &[&str]) -> Output {
     Command::new(CARNET).arg("gateway").args(arguments).arg("-c").arg(file).output().unwrap()
 }
 
+/// Waits until the border has its gateway: said before or after it is ready, as it comes.
+fn in_service(directory: &tempfile::TempDir) {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let listed = ask(directory, &["list", "--json"]);
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let state = &listed["borders"][0]["gateways"][0]["state"];
+        if state == "in service" {
+            return;
+        }
+        assert!(Instant::now() < until, "the gateway is not in service: {listed}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_border_says_which_call_a_context_belongs_to() {
     let gateway = "[gateway.trgw]\nrole = \"trgw\"\ncontrollers = [\"local:ibcf\"]\n\
         [gateway.trgw.realm.near]\nv4 = \"127.0.0.1\"\nports = \"20000-29999\"\n\
         [gateway.trgw.realm.far]\nv4 = \"127.0.0.1\"\nports = \"30000-39999\"\n";
-    let (directory, border, [near, _, next]) = border("gateways = [\"trgw\"]", gateway);
-    border.line("gateway-up");
+    let (directory, _border, [near, _, next]) = border("gateways = [\"trgw\"]", gateway);
+    in_service(&directory);
     let callee = UdpSocket::bind(next).unwrap();
     callee.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
