@@ -1,0 +1,1 @@
+//! Conference event package documents (RFC 4575), sans-IO.

@@ -1,0 +1,1 @@
+//! The focus of conferences (MRFC): dialogs, seals, roster, policy, sans-IO.

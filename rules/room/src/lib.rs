@@ -1,0 +1,1 @@
+//! The MSRP switch of a multi-party chat (RFC 7701), sans-IO.
