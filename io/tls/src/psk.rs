@@ -191,12 +191,7 @@ impl PskContext {
     ///
     /// # Errors
     /// [`Error::Library`] if the library refuses.
-    pub fn socket<S: Read + Write>(
-        &self,
-        stream: S,
-        side: Side,
-        key: PskKey,
-    ) -> Result<PskSocket<S>, Error> {
+    pub fn socket<S: Read + Write>(&self, stream: S, side: Side, key: PskKey) -> Result<PskSocket<S>, Error> {
         let identity = key.identity().to_owned();
         let keys = match side {
             Side::Client => Keys::Offered(key),
