@@ -301,7 +301,7 @@ fn a_key_server_with_another_clock_is_asked_twice_and_no_more() {
         assert_eq!(net.kms[0].asked.iter().filter(|asked| **asked == purpose).count(), 2);
         match purpose {
             FetchPurpose::Ticket => {
-                assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::KmsClock(purpose)))
+                assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::KmsClock(purpose)));
             }
             FetchPurpose::Resolve => assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::KmsClock(purpose))),
         }
