@@ -22,7 +22,7 @@ mod status;
 pub use carnet_h248::controller::GatewayName;
 pub use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, KeyAccount};
 pub use config::{
-    Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Room, Timers, Unsealed, Who,
+    Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Prefix, Room, Timers, Unsealed, Who,
 };
 pub use event::{Event, Left, Level};
 pub use focus::{Focus, Out};
