@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use carnet_gateway::media::{Command, Pinhole};
+use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
@@ -285,15 +285,16 @@ impl EngineHandle {
 }
 
 fn group(command: &Command) -> u32 {
-    let (Command::Reserve { pinhole, .. }
-    | Command::Configure { pinhole, .. }
-    | Command::Join { a: pinhole, .. }
-    | Command::Part { pinhole }
-    | Command::Regroup { pinhole, .. }
-    | Command::Connect { pinhole }
-    | Command::Disconnect { pinhole }
-    | Command::Release { pinhole }
-    | Command::Measure { pinhole }) = command;
-    let Pinhole { group, .. } = pinhole;
-    *group
+    match command {
+        Command::Reserve { pinhole, .. }
+        | Command::Configure { pinhole, .. }
+        | Command::Join { a: pinhole, .. }
+        | Command::Part { pinhole }
+        | Command::Regroup { pinhole, .. }
+        | Command::Connect { pinhole }
+        | Command::Disconnect { pinhole }
+        | Command::Release { pinhole }
+        | Command::Measure { pinhole } => pinhole.group,
+        Command::Conference { group, .. } => *group,
+    }
 }
