@@ -45,7 +45,7 @@ struct Asked {
 }
 
 enum Stands {
-    Open(Question<Opening>),
+    Open(Box<Question<Opening>>),
     /// The seal, and the `a=key-mgmt` that answers with it.
     Done(Seal, String),
 }
@@ -150,7 +150,10 @@ impl Call {
             let (keys, rng) = core.sealing()?;
             let (pending, octets) = keys.open(wall, rng, &sealed);
             let fetch = core.fetch(now, id, FetchPurpose::Resolve, octets);
-            Some(Asked { sealed, stands: Stands::Open(Question::Out { fetch, pending, again: false }) })
+            Some(Asked {
+                sealed,
+                stands: Stands::Open(Box::new(Question::Out { fetch, pending, again: false })),
+            })
         });
         let asked = asked.collect();
         call.state = State::Resolving(Box::new(Resolving { offered, asked }));
@@ -171,7 +174,8 @@ impl Call {
             return;
         };
         let Asked { sealed, stands } = resolving.asked.remove(at);
-        let Stands::Open(Question::Out { pending, again, .. }) = stands else { return };
+        let Stands::Open(question) = stands else { return };
+        let Question::Out { pending, again, .. } = *question else { return };
         let opened = match core.sealing() {
             Some((keys, rng)) => keys.opened(wall, rng, &sealed, pending, octets),
             None => Err(KeyRefusal::Unsealed(Half::Offer)),
@@ -179,7 +183,7 @@ impl Call {
         let stands = match opened {
             Ok((seal, value)) => Stands::Done(seal, value),
             Err(refusal) => match Question::pause(now, &refusal, again) {
-                Some(question) => Stands::Open(question),
+                Some(question) => Stands::Open(Box::new(question)),
                 None => return self.reject(core, now, &resolving.offered, refusal.into()),
             },
         };
@@ -214,7 +218,7 @@ impl Call {
             let Some((keys, rng)) = core.sealing() else { continue };
             let (pending, octets) = keys.open(wall, rng, &asked.sealed);
             let fetch = core.fetch(now, self.id, FetchPurpose::Resolve, octets);
-            asked.stands = Stands::Open(Question::Out { fetch, pending, again: true });
+            asked.stands = Stands::Open(Box::new(Question::Out { fetch, pending, again: true }));
         }
         self.state = State::Resolving(resolving);
     }
@@ -354,7 +358,7 @@ impl Call {
                     reached.clone_from(&remote);
                     agreed.room = peer.room;
                     agreed.max_size = peer.max_size;
-                    agreed.messages = Some(Ok(Box::new(message_media(own, peer, tcp, remote, seal, file))));
+                    agreed.messages = Some(Ok(Box::new(message_media(own, *peer, tcp, remote, seal, file))));
                 }
                 // RFC 8856 §8: who answers is the TLS server.
                 (Content::Floors(_), PeerContent::Floors(peer)) => {

@@ -37,7 +37,7 @@ pub(crate) struct PeerLine {
 /// What belongs to the kind of line.
 #[derive(Debug, Clone)]
 pub(crate) enum PeerContent {
-    Messages(PeerMessages),
+    Messages(Box<PeerMessages>),
     Floors(PeerFloors),
 }
 
@@ -146,7 +146,7 @@ fn read_lines(document: &Document, own: &Own, half: Half) -> Result<Vec<Option<P
 impl PeerLine {
     fn read(line: &Line<'_>, kind: Kind, sealed: bool, half: Half) -> Result<Self, Refusal> {
         let content = match kind {
-            Kind::Messages => PeerContent::Messages(PeerMessages::read(line, sealed)?),
+            Kind::Messages => PeerContent::Messages(Box::new(PeerMessages::read(line, sealed)?)),
             Kind::Floors => PeerContent::Floors(PeerFloors::read(line, half)?),
         };
         let connection = line.connection().ok_or_else(|| {

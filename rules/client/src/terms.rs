@@ -126,7 +126,7 @@ impl Call {
                 PeerContent::Messages(messages) => {
                     agreed.room = messages.room;
                     agreed.max_size = messages.max_size;
-                    let media = self.messages(own, messages, role, remote, seal)?;
+                    let media = self.messages(own, *messages, role, remote, seal)?;
                     agreed.messages = Some(Ok(Box::new(media)));
                 }
                 PeerContent::Floors(floors) => {

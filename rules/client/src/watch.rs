@@ -40,7 +40,7 @@ impl Watch {
     /// Subscribes.
     pub(crate) fn begin(core: &mut Core, now: Instant, call: CallId, uri: Uri) -> Result<Self, Refusal> {
         let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 0 };
-        let view = View::new(core.config.limits.roster.clone());
+        let view = View::new(core.config.limits.roster);
         let mut watch = Self {
             call,
             uri,
