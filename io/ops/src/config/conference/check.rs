@@ -178,9 +178,6 @@ fn check_settings(server: &ConferenceSection, section: &Spanned<RoomSection>) ->
         if !ids.insert(id) {
             return Err(Complaint::new(floor.id.span(), format!("there are two floors {id}")));
         }
-        if *floor.holders.as_ref() == 0 {
-            return Err(Complaint::new(floor.holders.span(), "nobody could ever hold this floor"));
-        }
         if floor.algorithm == FloorAlgorithm::Chair && floor.chair.is_none() {
             return Err(Complaint::new(at, format!("floor {id} is given by a chair, and has none"))
                 .help("name the chair, or write algorithm = \"fcfs\""));

@@ -61,7 +61,7 @@ pub struct FloorSection {
     pub algorithm: FloorAlgorithm,
     /// Who decides about it: the URI of a member.
     pub chair: Option<Spanned<String>>,
-    /// How many may hold it at once.
+    /// How many may hold it at once; 0 is without limit.
     #[serde(default = "one")]
     pub holders: Spanned<u16>,
     /// Seconds that it may be held; 0 is without limit.

@@ -78,7 +78,6 @@ fn each_contradiction_has_its_sentence() {
         (floor, "", "no floor 1 whose holders", "1"),
         ("id = 1,", "id = 0,", "1 to 65535", "0"),
         (floor, "floor = [{ id = 1 }, { id = 1 }]", "two floors 1", "1"),
-        (floor, "floor = [{ id = 1, holders = 0 }]", "ever hold", "0"),
         (floor, "floor = [{ id = 1, algorithm = \"chair\" }]", "given by a chair", "chair"),
         (floor, "floor = [{ id = 1, algorithm = \"rotation\", holders = 2 }]", "one holder", "2"),
         (floor, "floor = [{ id = 1, algorithm = \"lottery\" }]", "unknown variant `lottery`", "lottery"),
