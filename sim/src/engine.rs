@@ -135,6 +135,7 @@ impl Engine {
                 }
                 None
             }
+            Command::Conference { .. } => return Err("engine: a relay has no conferences".to_owned()),
         };
         if said.is_some() {
             self.free_at = Some(at);

@@ -129,7 +129,7 @@ impl World {
                 | media::Event::Released { .. }
                 | media::Event::Measured { .. }
         );
-        if !answers && !life.engine.holds(event.pinhole()) {
+        if !answers && !event.pinhole().is_some_and(|pinhole| life.engine.holds(pinhole)) {
             return;
         }
         life.gateway.handle_media(self.now, event);

@@ -9,19 +9,23 @@
 
 mod attribute;
 mod body;
+mod client;
 mod error;
 mod fragment;
 mod framer;
 mod message;
 mod number;
+mod transport;
 
 pub use attribute::{Attribute, Group, Text, Value};
 pub use body::{Body, FloorState, RequestInformation, UserInformation};
+pub use client::{Client, ClientEvent};
 pub use error::{Error, Unsayable};
 pub use fragment::{Assembly, fragments};
 pub use framer::Framer;
 pub use message::{Fragment, Header, Message};
 pub use number::{ErrorCode, Primitive, Priority, RequestStatus, Status, attribute_name};
+pub use transport::Transport;
 
 /// How much a message may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

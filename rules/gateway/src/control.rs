@@ -81,6 +81,7 @@ impl Control {
         let implied = target.filter(|_| !latch && !peer_opens).map(|a| (a.port(), a.port()));
         let ports = self.ports.or(implied).filter(|_| self.filter_port);
         Settings {
+            endpoint: None,
             role,
             // The address of a peer behind a NAT is not where it comes from.
             remote: target.filter(|_| !(peer_opens && latch)),

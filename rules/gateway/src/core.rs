@@ -144,7 +144,7 @@ impl Core {
 
     /// An answer or a report of the media engine.
     pub(crate) fn media(&mut self, now: Instant, event: media::Event) {
-        let pinhole = event.pinhole();
+        let Some(pinhole) = event.pinhole() else { return self.report(now, event) };
         let answers = matches!(
             event,
             media::Event::Bound { .. }

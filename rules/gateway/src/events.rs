@@ -159,6 +159,8 @@ pub(crate) fn general_cause(cause: Cause) -> (&'static str, &'static str) {
         Cause::ConnectFailed => ("FP", "connect_failed"),
         Cause::NobodyCame => ("FT", "nobody_connected"),
         Cause::FarSide => ("FT", "far_side_failed"),
+        Cause::Tls(_) => ("FT", "tls_failed"),
+        Cause::Endpoint => ("NR", "released_from_the_conference"),
     }
 }
 

@@ -13,6 +13,7 @@ mod action;
 mod apply;
 mod audit;
 mod choice;
+pub mod conference;
 mod context;
 mod control;
 mod core;

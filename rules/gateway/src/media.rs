@@ -6,14 +6,21 @@
 //! every `Reserve` with `Bound` or `Refused`, every `Release` with `Released`, `Measure` with
 //! `Measured` and `Regroup` with `Regrouped`; everything else is an unsolicited report.
 //!
+//! In a conference (an MRFP) the streams end here: a pinhole has an [`Endpoint`] and is never joined,
+//! and a group is one conference, whose rules come with [`Command::Conference`].
+//!
 //! Rules that an engine keeps, whichever it is (copy, splice, kernel): octets pass in order and
 //! unchanged; a half-close passes after all data; a reset passes as a reset; a reader that stops
 //! stops the writer at the far side; nothing is connected or accepted while the gate of the
 //! pinhole is closed; a source that the filter does not allow is never accepted.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::conference::{
+    Algorithm, Conference, ConferenceEvent, Endpoint, FloorSettings, Key, Medium, TlsEnd, TlsRole,
+};
 use crate::witness::Seen;
 
 /// Names a pinhole between rules and engine. Never reused in the life of a gateway.
@@ -73,7 +80,7 @@ pub enum Role {
     /// Wait for the peer.
     Passive,
     /// Connect to the remote address: when the joined pinhole's peer has connected, or at once
-    /// if the joined pinhole is active too.
+    /// if the joined pinhole is active too, or if this is an endpoint.
     Active,
     /// Nobody said (no `a=setup` at all): passive until the joined pinhole's peer comes first,
     /// then active.
@@ -132,6 +139,9 @@ pub struct Settings {
     pub dscp: Option<u8>,
     /// Report [`Event::Inactive`] after this long without an octet (`adid/ipstop`).
     pub inactivity: Option<(Duration, Direction)>,
+    /// In a conference: what ends here. `None` there is that the controller has not said all of it yet
+    /// (the key, the peer's path): a connection is taken, or made, and held unread until it is `Some`.
+    pub endpoint: Option<Arc<Endpoint>>,
 }
 
 /// Direction for inactivity reports.
@@ -206,6 +216,14 @@ pub enum Command {
         /// Which.
         pinhole: Pinhole,
     },
+    /// What holds for all endpoints of a group. It comes before the first of them is configured, and
+    /// again, whole, when something of it has changed.
+    Conference {
+        /// Which.
+        group: u32,
+        /// All of it; `None` when the conference is over. Its pinholes were released before.
+        settings: Option<Box<Conference>>,
+    },
 }
 
 /// Engine to rules.
@@ -273,6 +291,22 @@ pub enum Event {
         /// Final counters.
         statistics: Statistics,
     },
+    /// The TLS association of an endpoint stands; what could not be made is [`Cause::Tls`].
+    Sealed {
+        /// Which.
+        pinhole: Pinhole,
+        /// Its protocol version, as `TLSv1.3`.
+        version: String,
+        /// Its cipher suite, as IANA names it.
+        suite: String,
+    },
+    /// Something happened among the members of a conference.
+    Conference {
+        /// Which.
+        group: u32,
+        /// What.
+        event: ConferenceEvent,
+    },
 }
 
 /// Why an address could not be reserved.
@@ -303,6 +337,29 @@ pub enum Cause {
     FarSide,
     /// This side was released.
     Released,
+    /// The connection stood, the TLS association did not come about.
+    Tls(TlsFailure),
+    /// The endpoint was let go because of what it did; [`ConferenceEvent::Released`] says why.
+    Endpoint,
+}
+
+/// Why there is no TLS association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsFailure {
+    /// The peer named another key, or does not know the one that we named.
+    Identity,
+    /// The two ends hold different keys under this identity.
+    Key,
+    /// No version or cipher suite in common.
+    NothingInCommon,
+    /// The peer closed the connection, or refused without saying what it did not like.
+    Refused,
+    /// Not done in time.
+    Timeout,
+    /// What the peer sends is not TLS, or breaks its rules.
+    Protocol,
+    /// The key that the controller gave cannot be used.
+    Ours,
 }
 
 /// Counters of one pinhole; octets are TCP payload.
@@ -319,8 +376,8 @@ pub struct Statistics {
 }
 
 impl Event {
-    /// Which pinhole it is about.
-    pub fn pinhole(&self) -> Pinhole {
+    /// Which pinhole it is about, if it is about one.
+    pub fn pinhole(&self) -> Option<Pinhole> {
         match self {
             Self::Bound { pinhole, .. }
             | Self::Refused { pinhole, .. }
@@ -330,7 +387,9 @@ impl Event {
             | Self::Blocked { pinhole, .. }
             | Self::Measured { pinhole, .. }
             | Self::Regrouped { pinhole }
-            | Self::Released { pinhole, .. } => *pinhole,
+            | Self::Released { pinhole, .. }
+            | Self::Sealed { pinhole, .. } => Some(*pinhole),
+            Self::Conference { .. } => None,
         }
     }
 }

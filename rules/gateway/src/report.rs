@@ -19,7 +19,8 @@ use crate::signals::signalled;
 impl Core {
     /// Something happened on a pinhole that nobody asked for just now.
     pub(crate) fn report(&mut self, now: Instant, event: media::Event) {
-        let Some(&(context, number, stream)) = self.pinholes.get(&event.pinhole()) else { return };
+        let Some(pinhole) = event.pinhole() else { return };
+        let Some(&(context, number, stream)) = self.pinholes.get(&pinhole) else { return };
         let Some(termination) = self.contexts.get(&context).and_then(|c| c.numbered(number)) else {
             return;
         };

@@ -213,6 +213,8 @@ impl Worker {
                     .unwrap_or_default();
                 self.report(Event::Measured { pinhole, statistics });
             }
+            // A relay has none.
+            Command::Conference { .. } => {}
         }
     }
 

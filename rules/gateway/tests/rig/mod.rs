@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use carnet_gateway::media::{self, Family, Pinhole, Refusal, Settings, Statistics};
+use carnet_gateway::media::{self, Conference, Family, Pinhole, Refusal, Settings, Statistics};
 use carnet_gateway::{Config, Event, Gateway};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::text::{Form, Limits, parse, print};
@@ -36,6 +36,8 @@ pub struct Engine {
     /// Answers wait until [`Rig::answer`].
     pub slow: bool,
     pub answers: Vec<media::Event>,
+    /// By group.
+    pub conferences: BTreeMap<u32, Conference>,
     /// How many pinholes there may be.
     pub ports: Option<usize>,
     next_port: u16,
@@ -122,6 +124,15 @@ impl Engine {
             }
             media::Command::Connect { pinhole } | media::Command::Disconnect { pinhole } => {
                 self.hole(pinhole);
+                None
+            }
+            media::Command::Conference { group, settings: Some(settings) } => {
+                self.conferences.insert(group, *settings);
+                None
+            }
+            media::Command::Conference { group, settings: None } => {
+                self.conferences.remove(&group).expect("it ends once");
+                assert!(self.holes.keys().all(|p| p.group != group), "its pinholes end before it");
                 None
             }
         };
@@ -348,5 +359,6 @@ impl Rig {
     pub fn assert_empty(&self) {
         assert!(self.gateway.is_idle());
         assert!(self.engine.holes.is_empty(), "{:?}", self.engine.holes);
+        assert!(self.engine.conferences.is_empty(), "{:?}", self.engine.conferences);
     }
 }
