@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use carnet_sdp::{Direction, Document, Setup};
+use carnet_seal::{FetchPurpose, Half, Opening, Question, Refusal as KeyRefusal, Seal, Sealed};
 use carnet_sip::{Dialog, DialogId, Message, Provisionals, Repetition, ServerKey};
 
 use crate::call::{Call, State};
@@ -14,10 +15,8 @@ use crate::core::{Core, Ids, sdp_of_request, set_sdp, tag_to};
 use crate::description::{Own, Peer, read_offer};
 use crate::event::{CallId, Ending, Event};
 use crate::file::Side;
-use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
-use crate::question::Question;
-use crate::refusal::{FetchPurpose, Half, Refusal};
-use crate::seal::{Opening, Sealed};
+use crate::media::{Media, Purpose, TcpRole, TlsRole};
+use crate::refusal::Refusal;
 use crate::up::Up;
 
 /// What we know of an INVITE that is not answered yet.
@@ -109,9 +108,13 @@ impl Call {
         let offered = Offered { key, invite: invite.clone(), offer, peer, dialog };
         let mut call = Self { id, to, ids, own, state: State::Over };
         if offered.peer.sealed {
-            let (keys, rng) =
-                core.sealing().ok_or(Refusal::UnsupportedKeys("we have no key server".into()))?;
-            let data = offered.peer.mikey().ok_or(Refusal::UnsupportedKeys(offered.peer.protocols()))?;
+            let (keys, rng) = core
+                .sealing()
+                .ok_or(Refusal::Keys(KeyRefusal::UnsupportedKeys("we have no key server".into())))?;
+            let data = offered
+                .peer
+                .mikey()
+                .ok_or(Refusal::Keys(KeyRefusal::UnsupportedKeys(offered.peer.protocols())))?;
             let sealed = keys.look(wall, data, &offered.peer.protocols())?;
             let (pending, octets) = keys.open(wall, rng, &sealed);
             let fetch = core.fetch(now, id, FetchPurpose::Resolve, octets);
@@ -139,7 +142,7 @@ impl Call {
         };
         let opened = match core.sealing() {
             Some((keys, rng)) => keys.opened(wall, rng, &sealed, pending, octets),
-            None => Err(Refusal::Unsealed(Half::Offer)),
+            None => Err(KeyRefusal::Unsealed(Half::Offer)),
         };
         match opened {
             Ok(seal) => self.alert(core, now, offered, Some(seal)),
@@ -147,7 +150,7 @@ impl Call {
                 Some(question) => {
                     self.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
                 }
-                None => self.reject(core, now, &offered, refusal),
+                None => self.reject(core, now, &offered, refusal.into()),
             },
         }
     }
@@ -161,7 +164,7 @@ impl Call {
         mut resolving: Box<Resolving>,
     ) {
         let Some((keys, rng)) = core.sealing() else {
-            self.reject(core, now, &resolving.offered, Refusal::Unsealed(Half::Offer));
+            self.reject(core, now, &resolving.offered, Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
             return;
         };
         let (pending, octets) = keys.open(wall, rng, &resolving.sealed);

@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use carnet_msrp::cema::OnAnswer;
 use carnet_sdp::{Direction, Document, Setup};
+use carnet_seal::{Asking, FetchPurpose, Half, Offering, Question, Refusal as KeyRefusal, Seal};
 use carnet_sip::{ClientKey, Dialog, DialogId, Message, Method, SessionTimers, Uri};
 
 use crate::call::{Call, State};
@@ -17,10 +18,8 @@ use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
 use crate::description::{Own, Peer, read_answer};
 use crate::event::{CallId, Ending, Event};
 use crate::file::Side;
-use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
-use crate::question::Question;
-use crate::refusal::{FetchPurpose, Half, Refusal};
-use crate::seal::{Asking, Offering};
+use crate::media::{Media, Purpose, TcpRole, TlsRole};
+use crate::refusal::Refusal;
 use crate::up::Up;
 
 /// How often an INVITE is tried again because of a challenge or a session interval.
@@ -106,7 +105,7 @@ impl Call {
         wall: SystemTime,
         again: bool,
     ) -> Result<(), Refusal> {
-        let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
+        let (keys, rng) = core.sealing().ok_or(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)))?;
         let (pending, octets) = keys.ask(wall, rng, self.to.as_str())?;
         let fetch = core.fetch(now, self.id, FetchPurpose::Ticket, octets);
         self.state = State::Wanting(Box::new(Question::Out { fetch, pending, again }));
@@ -122,7 +121,7 @@ impl Call {
         (asking, again): (Asking, bool),
         octets: &[u8],
     ) -> Result<(), Refusal> {
-        let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
+        let (keys, rng) = core.sealing().ok_or(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)))?;
         match keys.offer(wall, rng, asking, octets) {
             Ok((offering, value)) => {
                 self.own.key_mgmt = Some(value);
@@ -331,7 +330,7 @@ impl Call {
         let role = peer.role_after_answer(self.own.setup)?;
         let seal = match offering {
             Some(offering) => {
-                let data = peer.mikey().ok_or(Refusal::Unsealed(Half::Answer))?;
+                let data = peer.mikey().ok_or(Refusal::Keys(KeyRefusal::Unsealed(Half::Answer)))?;
                 Some(offering.answered(data, wall)?)
             }
             None => None,

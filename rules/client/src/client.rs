@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
+use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, Half, Keys, Question, Refusal as KeyRefusal};
 use carnet_sip::{
     Answer, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId, ServerKey,
     Silence, Transmit, Uri,
@@ -15,13 +16,11 @@ use crate::call::{Call, State};
 use crate::caller::{NewCall, late_branch};
 use crate::config::Config;
 use crate::core::{ALLOW, Core, Owner, unsupported};
-use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
+use crate::event::{CallId, Ending, Event};
 use crate::media::Purpose;
 use crate::merged::Arrivals;
-use crate::question::Question;
-use crate::refusal::{FetchPurpose, Refusal};
+use crate::refusal::Refusal;
 use crate::register::Registration;
-use crate::seal::Keys;
 
 /// See the [crate] page.
 pub struct Client {
@@ -172,7 +171,7 @@ impl Client {
         // Without an account there is only clear, and only if it is allowed.
         let clear = self.core.keys.is_none();
         if clear && !self.core.config.allow_clear {
-            return Err(Refusal::Unsealed(crate::Half::Offer));
+            return Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
         }
         let id = self.name();
         let call = Call::begin(&mut self.core, now, wall, NewCall { id, to, purpose, local, clear })?;
@@ -393,7 +392,7 @@ impl Client {
                 Question::Out { fetch, pending, again } if fetch == id => {
                     let done = match &result {
                         Ok(octets) => call.ticket(core, now, wall, (pending, again), octets),
-                        Err(error) => Err(of_fetch(FetchPurpose::Ticket, *error)),
+                        Err(error) => Err(error.refusal(FetchPurpose::Ticket).into()),
                     };
                     if let Err(refusal) = done {
                         call.over(core, Ending::Refused(refusal));
@@ -403,19 +402,11 @@ impl Client {
             },
             State::Resolving(resolving) if resolving.question.is(id) => match &result {
                 Ok(octets) => call.resolved(core, now, wall, *resolving, octets),
-                Err(error) => call.unresolved(core, now, &resolving, of_fetch(FetchPurpose::Resolve, *error)),
+                Err(error) => {
+                    call.unresolved(core, now, &resolving, error.refusal(FetchPurpose::Resolve).into());
+                }
             },
             other => call.state = other,
         });
-    }
-}
-
-fn of_fetch(purpose: FetchPurpose, error: FetchError) -> Refusal {
-    match error {
-        FetchError::Unreachable => Refusal::KmsUnreachable(purpose),
-        FetchError::TimedOut => Refusal::KmsTimeout(purpose),
-        // The key server sheds load with these.
-        FetchError::Status(429 | 500..) => Refusal::KmsUnreachable(purpose),
-        FetchError::Status(_) => Refusal::KmsRefused(purpose, None),
     }
 }

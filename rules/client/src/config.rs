@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carnet_mikey::{Profile, Psk};
+use carnet_seal::KeyAccount;
 use carnet_sip::{Destination, DigestClient, NameAddr, SessionTimers, Uri};
 
 use crate::media::TcpRole;
@@ -37,22 +37,6 @@ pub struct Config {
     pub session_timers: SessionTimers,
     /// Bounds.
     pub limits: Limits,
-}
-
-/// The account with the key server.
-pub struct KeyAccount {
-    /// What may differ between vendors of key servers and clients.
-    pub profile: Profile,
-    /// The name of the key server in tickets.
-    pub kms: String,
-    /// Further identities of this user, under which it may be called.
-    pub also_me: Vec<String>,
-    /// Names the shared key.
-    pub psk_id: Vec<u8>,
-    /// The shared key.
-    pub psk: Psk,
-    /// How many sealed offers are remembered against replay. When full, new ones are refused.
-    pub replay_entries: usize,
 }
 
 /// Bounds on what peers can make the client hold.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_sip::{
     CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, NameAddr, Scheme,
     ServerKey, Uri,
@@ -11,9 +12,8 @@ use carnet_sip::{
 use carnet_wire::{Random, hex};
 
 use crate::config::Config;
-use crate::event::{CallId, Event, Fetch, FetchId};
-use crate::refusal::{FetchPurpose, Refusal};
-use crate::seal::Keys;
+use crate::event::{CallId, Event};
+use crate::refusal::Refusal;
 
 /// Methods this client understands.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS";

@@ -11,10 +11,11 @@ use carnet_msrp::cema::{Facts, OnAnswer, OnOffer, Target};
 use carnet_msrp::connection::Role;
 use carnet_msrp::{Uri, parse_path};
 use carnet_sdp::{Direction, Document, Media as Line, MediaBuilder, SessionBuilder, Setup};
+use carnet_seal::{Half, Refusal as KeyRefusal};
 
 use crate::file::{FileOffer, Side};
 use crate::media::{Remote, TcpRole};
-use crate::refusal::{Half, Refusal};
+use crate::refusal::Refusal;
 
 /// The transport of a sealed line (RFC 4975 §8, TS 24.229).
 pub(crate) const SEALED: &str = "TCP/TLS/MSRP";
@@ -134,13 +135,13 @@ pub(crate) fn read_offer(offer: &Document, allow_clear: bool) -> Result<Peer, Re
     if let Some(line) = of(SEALED) {
         let peer = Peer::read(&line, true)?;
         if peer.key_mgmt.is_empty() {
-            return Err(Refusal::Unsealed(Half::Offer));
+            return Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
         }
         return Ok(peer);
     }
     match of(CLEAR) {
         Some(line) if allow_clear => Peer::read(&line, false),
-        Some(_) => Err(Refusal::Unsealed(Half::Offer)),
+        Some(_) => Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer))),
         None => Err(Refusal::NoMedia),
     }
 }
@@ -161,7 +162,7 @@ pub(crate) fn read_answer(answer: &Document, own: &Own) -> Result<Peer, Refusal>
     }
     let peer = Peer::read(&line, own.sealed)?;
     if own.sealed && peer.key_mgmt.is_empty() {
-        return Err(Refusal::Unsealed(Half::Answer));
+        return Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Answer)));
     }
     Ok(peer)
 }

@@ -4,13 +4,14 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use carnet_seal::{Half, Refusal as KeyRefusal};
 use carnet_sip::{Dialog, Message, Method, ServerKey};
 
 use crate::call::Call;
 use crate::core::{Core, sdp_of_request, set_sdp};
 use crate::description::Peer;
 use crate::media::TcpRole;
-use crate::refusal::{Half, Refusal};
+use crate::refusal::Refusal;
 
 impl Call {
     /// Answers a request in the early dialog `dialog`. `settled` is what the peer has answered to
@@ -65,7 +66,7 @@ impl Call {
                 let (offer, peer) = self.same_terms(core, before.mikey(), octets, Half::Offer)?;
                 self.own.answer_again(&offer, &peer, role)?
             }
-            (Some(_), None) => return Err(Refusal::Unsealed(Half::Offer)),
+            (Some(_), None) => return Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer))),
             (None, _) => Bytes::new(),
         };
         let mut response = Message::response(request, 200, "OK")?;

@@ -4,37 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::media::{Media, Purpose, Remote};
-use crate::refusal::{FetchPurpose, Refusal};
+use crate::refusal::Refusal;
 
 /// Names a call between client and driver. Never reused in the life of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
-
-/// Names a question to the key server. Never reused in the life of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FetchId(pub u64);
-
-/// A question to the key server: an HTTP POST that the driver makes.
-#[derive(Debug)]
-pub struct Fetch {
-    /// Names the question; goes back with the answer.
-    pub id: FetchId,
-    /// Which of the two questions it is.
-    pub purpose: FetchPurpose,
-    /// The body, `application/mikey`.
-    pub octets: Vec<u8>,
-}
-
-/// Why the driver brings no answer from the key server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FetchError {
-    /// No connection, or it broke.
-    Unreachable,
-    /// No answer in time.
-    TimedOut,
-    /// An HTTP status other than 200, without a MIKEY message.
-    Status(u16),
-}
 
 /// What happened.
 #[derive(Debug)]

@@ -33,15 +33,16 @@ mod event;
 mod file;
 mod media;
 mod merged;
-mod question;
 mod refusal;
 mod register;
-mod seal;
 mod up;
 
+pub use carnet_seal::{
+    Fetch, FetchError, FetchId, FetchPurpose, Half, KeyAccount, Refusal as KeyRefusal, Seal,
+};
 pub use client::Client;
-pub use config::{Config, KeyAccount, Limits};
-pub use event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
+pub use config::{Config, Limits};
+pub use event::{CallId, Ending, Event};
 pub use file::FileOffer;
-pub use media::{Media, Purpose, Remote, Seal, TcpRole, TlsRole};
-pub use refusal::{FetchPurpose, Half, Refusal};
+pub use media::{Media, Purpose, Remote, TcpRole, TlsRole};
+pub use refusal::Refusal;

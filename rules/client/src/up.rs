@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use carnet_sdp::Document;
+use carnet_seal::{Half, Offering, Refusal as KeyRefusal};
 use carnet_sip::{ClientKey, Dialog, Message, Method, Provisionals, ServerKey, SessionTimer, SessionTimers};
 
 use crate::call::{Call, State};
@@ -22,8 +23,7 @@ use crate::description::{Peer, read_answer, read_offer};
 use crate::event::{Ending, Event};
 use crate::file::FileOffer;
 use crate::media::{Remote, TcpRole};
-use crate::refusal::{Half, Refusal};
-use crate::seal::Offering;
+use crate::refusal::Refusal;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
@@ -378,7 +378,9 @@ impl Call {
             Half::Answer => read_answer(&document, &self.own)?,
         };
         if self.own.sealed && peer.mikey() != remote_value {
-            return Err(Refusal::UnsupportedKeys("a change of keys during the call".into()));
+            return Err(Refusal::Keys(KeyRefusal::UnsupportedKeys(
+                "a change of keys during the call".into(),
+            )));
         }
         // RFC 5547 §8.1: another identifier asks for another file, which needs a call of its own.
         let transfer = |file: &FileOffer| file.transfer_id.clone();

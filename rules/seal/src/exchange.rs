@@ -1,26 +1,60 @@
-//! The key exchange of a call: what goes to the key server, what goes into the SDP, and what each
-//! failure means.
-//!
-//! RFC 6043 §4.2 (the exchanges), RFC 4567 §4 and §7 (offer and answer, bidding down). The
-//! cryptography is `carnet_mikey`'s; this module turns its errors into [`Refusal`]s and adds the
-//! checks that need to know the call: is the ticket from our key server, is it for us, was the list
-//! of protocols changed on the way.
+//! The exchanges themselves, each from both of its ends.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use carnet_mikey::registry::error_no;
 use carnet_mikey::{
-    Error, Identity, Keyed, Offered, PendingRequest, PendingResolve, Profile, Psk, Received, ReplayCache,
-    key_mgmt, request_init,
+    Error, GrantedTicket, Identity, Keyed, Offered, PendingRequest, PendingResolve, Profile, Psk, Received,
+    ReplayCache, Tek, Tpk, key_mgmt, request_init,
 };
 use carnet_wire::Random;
 
-use crate::config::KeyAccount;
-use crate::media::Seal;
-use crate::refusal::{FetchPurpose, Half, Refusal};
+use crate::fetch::FetchPurpose;
+use crate::refusal::{Half, Refusal};
+
+/// The account with the key server.
+pub struct KeyAccount {
+    /// What may differ between vendors of key servers and clients.
+    pub profile: Profile,
+    /// The name of the key server in tickets.
+    pub kms: String,
+    /// Further identities of this user, under which it may be called.
+    pub also_me: Vec<String>,
+    /// Names the shared key.
+    pub psk_id: Vec<u8>,
+    /// The shared key.
+    pub psk: Psk,
+    /// How many sealed offers are remembered against replay. When full, new ones are refused.
+    pub replay_entries: usize,
+}
+
+/// The seal of a media line: the key and where it comes from.
+pub struct Seal {
+    /// The pre-shared key of the TLS association. One TLS association, one key.
+    pub tek: Tek,
+    /// The identity that goes with it in the ClientHello.
+    pub psk_identity: String,
+    /// Who is on the other end, as the key server vouches for it.
+    pub peer: String,
+    /// Who started the exchange.
+    pub initiator: String,
+    /// The key server that issued the ticket.
+    pub kms: String,
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seal")
+            .field("psk_identity", &self.psk_identity)
+            .field("peer", &self.peer)
+            .field("kms", &self.kms)
+            .finish_non_exhaustive()
+    }
+}
 
 /// The account with the key server, and what was seen before.
-pub(crate) struct Keys {
+pub struct Keys {
     profile: Profile,
     me: Identity,
     also_me: Vec<Identity>,
@@ -31,20 +65,23 @@ pub(crate) struct Keys {
 }
 
 /// Caller, before the ticket is here.
-pub(crate) struct Asking(PendingRequest);
+pub struct Asking(PendingRequest);
 
 /// Caller, offer made. Each forked branch derives its own key from it.
-pub(crate) struct Offering(Offered);
+pub struct Offering(Offered);
 
 /// Called side, an offer whose ticket is to be opened.
-pub(crate) struct Sealed(Received);
+pub struct Sealed(Received);
 
 /// Called side, before the keys are here.
-pub(crate) struct Opening(PendingResolve);
+pub struct Opening(PendingResolve);
 
 impl Keys {
-    /// Fails if a name in the account cannot be an identity.
-    pub(crate) fn new(account: KeyAccount, me: &str, wall: SystemTime) -> Result<Self, Error> {
+    /// The account of `me`. `wall` is now: offers made before are refused as possible replays.
+    ///
+    /// # Errors
+    /// If a name in the account cannot be an identity.
+    pub fn new(account: KeyAccount, me: &str, wall: SystemTime) -> Result<Self, Error> {
         let also_me =
             account.also_me.iter().map(|name| Identity::from_uri(name)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -59,21 +96,68 @@ impl Keys {
         })
     }
 
+    /// Who asks and answers when nobody else is named.
+    pub fn me(&self) -> &Identity {
+        &self.me
+    }
+
     /// REQUEST_INIT: a ticket to call `callee`.
-    pub(crate) fn ask(
+    ///
+    /// # Errors
+    /// A name that cannot be an identity.
+    pub fn ask(
         &self,
         wall: SystemTime,
         rng: &mut dyn Random,
         callee: &str,
     ) -> Result<(Asking, Vec<u8>), Refusal> {
-        let callee = Identity::from_uri(callee).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        self.ask_as(wall, rng, &self.me, callee)
+    }
+
+    /// The same in the name of `me`, for an account with many identities (a conference server calls as
+    /// the conference).
+    ///
+    /// # Errors
+    /// A name that cannot be an identity.
+    pub fn ask_as(
+        &self,
+        wall: SystemTime,
+        rng: &mut dyn Random,
+        me: &Identity,
+        callee: &str,
+    ) -> Result<(Asking, Vec<u8>), Refusal> {
+        let callee = identity(callee)?;
         let (pending, octets) =
-            request_init(&self.profile, wall, rng, &self.me, &self.psk_id, &self.psk, &self.kms, &callee);
+            request_init(&self.profile, wall, rng, me, &self.psk_id, &self.psk, &self.kms, &callee);
         Ok((Asking(pending), octets))
     }
 
+    /// TRANSFER_INIT with a ticket that is made here and not asked for: mode 3 of RFC 6043 §4.1.1. The
+    /// key shared with the key server is the ticket key. Not every key server opens such tickets.
+    ///
+    /// # Errors
+    /// A name that cannot be an identity; a profile that such a ticket does not fit.
+    pub fn make(
+        &self,
+        wall: SystemTime,
+        rng: &mut dyn Random,
+        me: &Identity,
+        callee: &str,
+    ) -> Result<(Offering, String), Refusal> {
+        let callee = identity(callee)?;
+        let unfit = |error: Error| Refusal::UnsupportedKeys(error.to_string());
+        let tpk = Tpk::new(self.psk.expose()).map_err(unfit)?;
+        let ticket =
+            GrantedTicket::make(&self.profile, wall, rng, me, &self.psk_id, &tpk, &self.kms, &callee)
+                .map_err(unfit)?;
+        Ok(self.transfer(wall, rng, &ticket))
+    }
+
     /// The ticket is here: TRANSFER_INIT, and the value of `a=key-mgmt` that carries it.
-    pub(crate) fn offer(
+    ///
+    /// # Errors
+    /// What the key server said, or that it was not the key server.
+    pub fn offer(
         &self,
         wall: SystemTime,
         rng: &mut dyn Random,
@@ -81,13 +165,44 @@ impl Keys {
         octets: &[u8],
     ) -> Result<(Offering, String), Refusal> {
         let ticket = asking.0.response(octets, wall).map_err(|error| of_kms(FetchPurpose::Ticket, &error))?;
+        Ok(self.transfer(wall, rng, &ticket))
+    }
+
+    fn transfer(&self, wall: SystemTime, rng: &mut dyn Random, ticket: &GrantedTicket) -> (Offering, String) {
         let (offered, octets) = ticket.offer(&self.profile, wall, rng);
-        Ok((Offering(offered), key_mgmt::print(&octets)))
+        (Offering(offered), key_mgmt::print(&octets))
     }
 
     /// An offer has come. `data` is what follows `mikey `, `protocols` the list in the SDP. It is
     /// refused by what can be seen without keys.
-    pub(crate) fn look(&mut self, wall: SystemTime, data: &str, protocols: &str) -> Result<Sealed, Refusal> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn look(&mut self, wall: SystemTime, data: &str, protocols: &str) -> Result<Sealed, Refusal> {
+        self.look_if(wall, data, protocols, |keys, callee| keys.is_me(callee))
+    }
+
+    /// The same for who has many identities: the ticket must be for `called`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn look_as(
+        &mut self,
+        wall: SystemTime,
+        called: &Identity,
+        data: &str,
+        protocols: &str,
+    ) -> Result<Sealed, Refusal> {
+        self.look_if(wall, data, protocols, |_, callee| callee.data == called.data)
+    }
+
+    fn look_if(
+        &mut self,
+        wall: SystemTime,
+        data: &str,
+        protocols: &str,
+        is_called: impl FnOnce(&Self, &Identity) -> bool,
+    ) -> Result<Sealed, Refusal> {
         // RFC 4567 §7.3: what the exchange authenticates is the list we would have offered, so a
         // list in the SDP that is longer or shorter has been changed on the way.
         if protocols != self.profile.sdp_ids {
@@ -100,7 +215,7 @@ impl Keys {
             Some(kms) if *kms != self.kms => return Err(Refusal::ForeignKms(kms.text().into_owned())),
             _ => {}
         }
-        if !received.callee().is_none_or(|callee| self.is_me(callee)) {
+        if !received.callee().is_none_or(|callee| is_called(self, callee)) {
             return Err(Refusal::WrongCallee);
         }
         received.check_replay(&mut self.seen, wall).map_err(|error| of_peer(Half::Offer, &error))?;
@@ -108,14 +223,27 @@ impl Keys {
     }
 
     /// RESOLVE_INIT: the keys in the ticket of an offer.
-    pub(crate) fn open(&self, wall: SystemTime, rng: &mut dyn Random, sealed: &Sealed) -> (Opening, Vec<u8>) {
-        let (pending, octets) =
-            sealed.0.resolve_init(wall, rng, &self.me, &self.psk_id, &self.psk, &self.kms);
+    pub fn open(&self, wall: SystemTime, rng: &mut dyn Random, sealed: &Sealed) -> (Opening, Vec<u8>) {
+        self.open_as(wall, rng, &self.me, sealed)
+    }
+
+    /// The same in the name of `me`, which is whom the caller will see as responder.
+    pub fn open_as(
+        &self,
+        wall: SystemTime,
+        rng: &mut dyn Random,
+        me: &Identity,
+        sealed: &Sealed,
+    ) -> (Opening, Vec<u8>) {
+        let (pending, octets) = sealed.0.resolve_init(wall, rng, me, &self.psk_id, &self.psk, &self.kms);
         (Opening(pending), octets)
     }
 
     /// The keys are here: the seal, and the value of `a=key-mgmt` for the answer.
-    pub(crate) fn opened(
+    ///
+    /// # Errors
+    /// What the key server said, or what its keys show of the offer.
+    pub fn opened(
         &mut self,
         wall: SystemTime,
         rng: &mut dyn Random,
@@ -138,12 +266,26 @@ impl Keys {
     }
 }
 
+impl Sealed {
+    /// Who made the offer, as the offer says; true once it is opened.
+    pub fn initiator(&self) -> Option<String> {
+        self.0.initiator().map(|who| who.text().into_owned())
+    }
+}
+
 impl Offering {
     /// An answer has come; `data` is what follows `mikey `.
-    pub(crate) fn answered(&self, data: &str, wall: SystemTime) -> Result<Seal, Refusal> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn answered(&self, data: &str, wall: SystemTime) -> Result<Seal, Refusal> {
         let octets = decode(data, Half::Answer)?;
         self.0.answer(&octets, wall).map(seal).map_err(|error| of_peer(Half::Answer, &error))
     }
+}
+
+fn identity(uri: &str) -> Result<Identity, Refusal> {
+    Identity::from_uri(uri).map_err(|error| Refusal::Malformed(error.to_string()))
 }
 
 fn seal(keyed: Keyed) -> Seal {
