@@ -128,6 +128,7 @@ pub fn roles(config: &Config) -> Vec<String> {
         let role = match gateway.role {
             config::GatewayRole::ImsAgw => "IMS-AGW",
             config::GatewayRole::Trgw => "TrGW",
+            config::GatewayRole::Mrfp => "MRFP",
         };
         let controllers: Vec<_> = gateway.controllers.as_ref().iter().map(ToString::to_string).collect();
         let realms: Vec<_> = gateway.realm.keys().cloned().collect();

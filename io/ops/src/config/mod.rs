@@ -13,8 +13,8 @@ mod model;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use conference::{
-    ConferenceKms, ConferenceLimits, ConferenceRoute, ConferenceSection, FloorAlgorithm, FloorSection,
-    HistorySection, MayInvite, RoomPolicy, RoomSection, Unsealed,
+    ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
+    HistorySection, RoomPolicy, RoomSection, Unsealed, Who,
 };
 pub use control::{
     AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,

@@ -111,9 +111,6 @@ fn check_sockets(name: &str, server: &ConferenceSection) -> Checked {
         return Err(Complaint::new(server.listen.span(), "a `tls:` socket needs a certificate")
             .help(format!("add [conference.{name}.tls] with certificate and key")));
     }
-    if let Some(dscp) = server.dscp.as_ref().filter(|dscp| *dscp.as_ref() > 63) {
-        return Err(Complaint::new(dscp.span(), "`dscp` is 0 to 63"));
-    }
     server.tls.as_ref().map_or(Ok(()), check_tls)
 }
 

@@ -7,11 +7,13 @@ mod room;
 mod tests;
 
 pub(super) use check::check;
-pub use room::{FloorAlgorithm, FloorSection, HistorySection, MayInvite, RoomPolicy, RoomSection, Unsealed};
+pub use room::{
+    Devices, FloorAlgorithm, FloorSection, HistorySection, RoomPolicy, RoomSection, Unsealed, Who,
+};
 
 use super::address::{Bind, Prefix};
 use super::control::ControlSection;
-use super::model::{IpVersion, TlsSection};
+use super::model::TlsSection;
 use serde::Deserialize;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -24,8 +26,8 @@ pub struct ConferenceSection {
     pub domain: Spanned<String>,
     /// SIP sockets.
     pub listen: Spanned<Vec<Bind>>,
-    /// What others call this server by: a SIP URI; made from the first socket if absent.
-    pub contact: Option<String>,
+    /// Where others reach it inside a dialog: a SIP URI; made from the first socket if absent.
+    pub contact: Option<Spanned<String>>,
     /// Sources that may send here, `192.0.2.0/24` or single addresses; empty lets any in.
     #[serde(default)]
     pub peers: Vec<Prefix>,
@@ -37,9 +39,11 @@ pub struct ConferenceSection {
     /// What rooms made by the factory are like.
     #[serde(default)]
     pub ad_hoc: Option<Spanned<RoomSection>>,
-    /// Where requests of its own go, first match; a Request-URI that none fits is resolved itself.
+    /// SIP URI that its own requests go to first; each Request-URI is resolved itself if absent.
+    pub next_hop: Option<Spanned<String>>,
+    /// Whether P-Asserted-Identity says who is calling (RFC 3325): what is in front is trusted.
     #[serde(default)]
-    pub route: Vec<Spanned<ConferenceRoute>>,
+    pub trust_asserted: bool,
     /// The account with the key management service; without it nothing is sealed.
     pub kms: Option<Spanned<ConferenceKms>>,
     /// The gateways it has its rooms on.
@@ -47,10 +51,6 @@ pub struct ConferenceSection {
     /// The gateways' IP realm for media, `core` if absent.
     #[serde(default = "core")]
     pub realm: String,
-    /// IP version of media; that of the first socket if absent.
-    pub media: Option<IpVersion>,
-    /// DSCP of what rooms send, 0 to 63.
-    pub dscp: Option<Spanned<u8>>,
     /// File that keeps rooms and floors over a restart; without it they end with the process.
     pub store: Option<PathBuf>,
     /// Its fixed rooms.
@@ -67,16 +67,6 @@ fn usual() -> Spanned<ConferenceLimits> {
 
 fn core() -> String {
     "core".into()
-}
-
-/// `[[conference.NAME.route]]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ConferenceRoute {
-    /// A domain, or `*` for the rest; a leading dot takes subdomains.
-    pub domain: String,
-    /// SIP URI of the next hop.
-    pub next_hop: Spanned<String>,
 }
 
 /// `[conference.NAME.kms]`
@@ -112,19 +102,19 @@ pub struct ConferenceKms {
 pub struct ConferenceLimits {
     /// Rooms at once, the fixed ones among them; more are answered 503.
     pub rooms: usize,
-    /// Members at once, in all rooms; more are answered 503.
+    /// Dialogs with members at once, in all rooms; more are answered 503.
     pub members: usize,
     /// Seconds of the longest session without a refresh (RFC 4028); 0 does without timers.
     pub session: u32,
-    /// Seconds that a room made by the factory stays when the last member has left.
-    pub empty: u32,
-    /// Seconds over which members of a lost room are called back.
+    /// Calls to members at once; others wait.
+    pub calling: usize,
+    /// Seconds over which members of a lost room are called back before they are given up.
     pub call_back: u32,
 }
 
 impl Default for ConferenceLimits {
     fn default() -> Self {
-        Self { rooms: 1_000, members: 10_000, session: 1_800, empty: 0, call_back: 60 }
+        Self { rooms: 1_000, members: 10_000, session: 1_800, calling: 32, call_back: 60 }
     }
 }
 

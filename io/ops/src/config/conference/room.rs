@@ -26,15 +26,27 @@ pub enum Unsealed {
     Admit,
 }
 
-/// Who may bring others in.
+/// Who may do something in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// Its owners.
+    Owners,
+    /// Owners, those named as members, and whoever is in it.
+    Members,
+    /// Everybody.
+    Anyone,
+}
+
+/// What a second call of the same user is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum MayInvite {
-    /// Every member.
+pub enum Devices {
+    /// Another device of his.
     #[default]
-    Members,
-    /// Owners alone.
-    Owners,
+    Several,
+    /// The same one again: the older call is ended.
+    Replace,
 }
 
 /// How a floor is given (RFC 8855 §4).
@@ -46,7 +58,7 @@ pub enum FloorAlgorithm {
     Fcfs,
     /// Its chair decides.
     Chair,
-    /// The holder of the floor is its chair: it passes from one to the next.
+    /// Everybody who asks has it in turn.
     Rotation,
 }
 
@@ -67,6 +79,9 @@ pub struct FloorSection {
     /// Seconds that it may be held; 0 is without limit.
     #[serde(default)]
     pub seconds: u32,
+    /// Whether it goes with the messages of the room; the moderating floor does.
+    #[serde(default)]
+    pub messages: bool,
 }
 
 fn one() -> Spanned<u16> {
@@ -107,8 +122,16 @@ pub struct RoomSection {
     pub policy: RoomPolicy,
     /// What happens to a member that does not seal.
     pub unsealed: Unsealed,
-    /// Who may bring others in.
-    pub invite: MayInvite,
+    /// Who may have others called in.
+    pub invite: Who,
+    /// Who may put others out.
+    pub kick: Who,
+    /// Who may see who is there without being there.
+    pub watch: Who,
+    /// What a second call of the same user is.
+    pub devices: Devices,
+    /// Whether the room ends when its last owner leaves.
+    pub ends_with_owner: bool,
     /// Whether members may take nicknames (RFC 7701 §7).
     pub nicknames: bool,
     /// Nicknames that only one user may take: `NICKNAME = "URI"`.
@@ -149,14 +172,18 @@ impl Default for RoomSection {
             subject: None,
             policy: RoomPolicy::Open,
             unsealed: Unsealed::Refuse,
-            invite: MayInvite::Members,
+            invite: Who::Members,
+            kick: Who::Owners,
+            watch: Who::Members,
+            devices: Devices::Several,
+            ends_with_owner: false,
             nicknames: true,
             reserved: BTreeMap::new(),
             private_messages: true,
             moderated: None,
             floor: Vec::new(),
             history: HistorySection::default(),
-            notices: false,
+            notices: true,
             max_members: default(1_000),
             max_message: default(16 << 20),
             stall_seconds: default(30),

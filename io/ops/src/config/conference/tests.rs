@@ -8,13 +8,11 @@ listen = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
 factory = ["sip:factory@conf.example"]
 control = { gateways = ["mrfp-1", "mrfp-2"], listen = ["tcp:192.0.2.1:2944"] }
 store = "conf.redb"
+next-hop = "sip:192.0.2.2"
 [conference.conf.kms]
 url = "https://kms.example"
 account = "sip:mrfc@conf.example"
 key-file = "conf.psk"
-[[conference.conf.route]]
-domain = "*"
-next-hop = "sip:192.0.2.2"
 [conference.conf.ad-hoc]
 max-members = 20
 [[conference.conf.room]]
@@ -117,7 +115,6 @@ fn each_contradiction_has_its_sentence() {
         ("[\"mrfp-1\", \"mrfp-2\"]", "[\"mrfp-2\"]", "does not list `mrfp-1`", "local:conf"),
         ("role = \"mrfp\"", "role = \"trgw\"", "no border `conf`", "local:conf"),
         ("local:conf", "local:other", "no conference `other`", "local:other"),
-        ("store = \"conf.redb\"", "dscp = 64", "0 to 63", "64"),
         ("store = \"conf.redb\"", "limits = { session = 30 }", "at least 90", "session = 30"),
         ("store = \"conf.redb\"", "limits = { members = 0 }", "nobody could enter", "members = 0"),
     ] {
