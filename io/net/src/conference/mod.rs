@@ -11,6 +11,11 @@
 //!
 //! Leaves out: joined pinholes, rates (`tman`), DTLS and BFCP over UDP.
 
+mod hall;
+mod hole;
+mod line;
+mod links;
+mod traffic;
 mod worker;
 
 use std::io;
@@ -115,15 +120,13 @@ impl ConferenceEngine {
         for index in 0..config.threads {
             let (commands, inbox) = mpsc::channel(config.queue);
             let bell = Arc::new(Bell::new()?);
-            let worker = Worker::new(
-                Arc::clone(&config),
-                Arc::clone(&ports),
-                tls.clone(),
-                Arc::clone(&bell),
-                inbox,
-                reports.clone(),
-            )?;
-            thread::Builder::new().name(format!("carnet-conference-{index}")).spawn(move || worker.run())?;
+            let watch = (Arc::clone(&bell), worker::watch(&bell)?);
+            let (config, ports, tls) = (Arc::clone(&config), Arc::clone(&ports), tls.clone());
+            let reports = reports.clone();
+            // A room has randomness that stays in its thread.
+            thread::Builder::new()
+                .name(format!("carnet-conference-{index}"))
+                .spawn(move || Worker::new(config, ports, tls, watch, inbox, reports).run())?;
             workers.push(Mailbox::new(commands, bell));
         }
         Ok((EngineHandle::of(workers), events))
