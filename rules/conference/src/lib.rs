@@ -17,6 +17,7 @@
 mod config;
 mod event;
 mod focus;
+pub mod roster;
 mod status;
 
 pub use carnet_h248::controller::GatewayName;
