@@ -110,7 +110,7 @@ impl Context {
         for stream in plan.streams.iter().filter(|stream| !stream.deleted) {
             let Some(local) = &stream.local else { continue };
             let Some((protocol, _)) = spoken(local.transport) else { continue };
-            let Some(user) = stream.control.member.user else { continue };
+            let Some(user) = stream.control.member.user(local) else { continue };
             let told = self.attributes.told.as_deref();
             match protocol {
                 Protocol::Msrp if told.is_none_or(|told| told.uri.is_empty()) => {
@@ -139,7 +139,7 @@ impl Context {
             for other in &self.terminations {
                 for held in other.streams.iter().filter(|held| !replaced(other.number, held.id)) {
                     let theirs = &held.control.member;
-                    let same = theirs.user == Some(user);
+                    let same = held.user() == Some(user);
                     let spoken = held.local.as_ref().and_then(|local| spoken(local.transport));
                     if same && spoken.is_some_and(|(theirs, _)| theirs == protocol) {
                         let what = format!("User {user} has such a stream in this context already");

@@ -100,6 +100,13 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The member of a conference whose stream it is.
+    pub(crate) fn user(&self) -> Option<u16> {
+        self.control.member.user(self.local.as_ref()?)
+    }
+}
+
 impl Termination {
     pub(crate) fn new(id: TerminationId, number: u64) -> Self {
         Self {

@@ -59,6 +59,8 @@ pub(crate) struct Description {
     pub(crate) accept_types: Option<String>,
     /// `a=max-size` (RFC 4975 §8.6), octets.
     pub(crate) max_size: Option<u64>,
+    /// `a=userid` (RFC 8856 §5.3).
+    pub(crate) user: Option<u16>,
     /// Something else than address and port is left to the gateway.
     open: bool,
 }
@@ -113,7 +115,7 @@ impl Description {
         let mut media = None;
         let mut setup = None;
         let mut fingerprint = false;
-        let (mut path, mut accept_types, mut max_size) = (None, None, None);
+        let (mut path, mut accept_types, mut max_size, mut user) = (None, None, None, None);
         let mut open = false;
         for line in text.lines() {
             let line = std::str::from_utf8(line).map_err(|_| syntax("not UTF-8"))?;
@@ -132,6 +134,7 @@ impl Description {
                         path = Some(uris.trim().to_owned());
                     }
                     Some(("accept-types", types)) => accept_types = Some(types.trim().to_owned()),
+                    Some(("userid", number)) => user = number.trim().parse().ok(),
                     Some(("max-size", octets)) => max_size = octets.trim().parse().ok(),
                     _ => {}
                 },
@@ -155,6 +158,7 @@ impl Description {
             path,
             accept_types,
             max_size,
+            user,
             open,
         })
     }

@@ -22,7 +22,7 @@ const MOST_CHAIRS: usize = 64;
 /// The properties, understood.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Member {
-    pub(crate) user: Option<u16>,
+    user: Option<u16>,
     uri: Option<String>,
     nickname: Option<String>,
     speak: Option<bool>,
@@ -89,6 +89,11 @@ impl Member {
         Ok(member)
     }
 
+    /// Whose a stream is: as the property says, or else Local (RFC 8856 §5.3).
+    pub(crate) fn user(&self, local: &Description) -> Option<u16> {
+        self.user.or(local.user).filter(|user| *user != 0)
+    }
+
     /// Refuses what cannot be an endpoint.
     pub(crate) fn check(
         &self,
@@ -114,7 +119,7 @@ impl Member {
         if remote.is_some_and(|remote| remote.transport != local.transport) {
             return Err(Fault::request(473, "Local and Remote have different transports"));
         }
-        if self.user.is_none() {
+        if self.user(local).is_none() {
             return Err(missing("crnroom/user"));
         }
         if self.key.is_some() && self.identity.is_none() {
@@ -173,7 +178,7 @@ impl Member {
                 }
             }
         };
-        Some(Endpoint { user: self.user?, member: self.uri.clone().unwrap_or_default(), medium, tls })
+        Some(Endpoint { user: self.user(local)?, member: self.uri.clone().unwrap_or_default(), medium, tls })
     }
 }
 

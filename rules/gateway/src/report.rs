@@ -56,7 +56,7 @@ impl Core {
         }
         let (user, seen) = observe_conference(&event);
         let of_user = |termination: &Termination| {
-            user.is_some() && termination.streams.iter().any(|s| s.control.member.user == user)
+            user.is_some() && termination.streams.iter().any(|stream| stream.user() == user)
         };
         let asked = context.terminations.iter().filter(|t| wanted(&t.events, &seen).is_some());
         let mut asked: Vec<_> = asked.map(|t| (!of_user(t), t.number)).collect();
