@@ -5,23 +5,33 @@
 //! * [`Body`]: what a message means, primitive by primitive (§5.3).
 //! * [`Framer`]: messages on a stream (§6.1). [`fragments`], [`Assembly`]: large ones over datagrams (§6.2.3).
 //!
-//! Not here: transactions, floors and who may have them, sockets.
+//! * [`Association`]: what both ends do with a connection: framing, timers T1 and T2, repeated answers (§6, §8).
+//! * [`Client`]: a participant or chair (§10 to §12).
+//!
+//! Not here: floors and who may have them, sockets.
 
+mod association;
 mod attribute;
 mod body;
+mod client;
 mod error;
 mod fragment;
 mod framer;
 mod message;
 mod number;
+mod timing;
+mod transport;
 
+pub use association::{Association, Incoming, Topic};
 pub use attribute::{Attribute, Group, Text, Value};
 pub use body::{Body, FloorState, RequestInformation, UserInformation};
+pub use client::{Client, ClientEvent};
 pub use error::{Error, Unsayable};
 pub use fragment::{Assembly, fragments};
 pub use framer::Framer;
 pub use message::{Fragment, Header, Message};
 pub use number::{ErrorCode, Primitive, Priority, RequestStatus, Status, attribute_name};
+pub use transport::Transport;
 
 /// How much a message may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,13 @@ pub(super) struct Reply {
     failure_report: FailureReport,
 }
 
+impl Reply {
+    /// The same for a request that is answered whatever its `Failure-Report` says.
+    pub(super) fn insistent(self) -> Self {
+        Self { failure_report: FailureReport::Yes, ..self }
+    }
+}
+
 impl Session {
     /// Reports octets of a message as received, before the whole has arrived (RFC 4975 §7.1.3). Does
     /// nothing unless the sender asked for success reports. The whole is reported without being asked.
@@ -68,6 +75,10 @@ impl Session {
         match transaction.owner {
             Owner::KeepAlive => {
                 self.push_event(Event::KeptAlive { status });
+                self.ended_by(status);
+            }
+            Owner::Nickname => {
+                self.nickname_answered(status);
                 self.ended_by(status);
             }
             Owner::Message(key) if status.is_ok() => self.answered(key),
@@ -156,6 +167,11 @@ impl Session {
 
     /// RFC 4975 §7.2
     pub(super) fn answer(&mut self, reply: &Reply, status: Status) {
+        self.answer_because(reply, status, status.comment());
+    }
+
+    /// [`Self::answer`] with a comment of its own.
+    pub(super) fn answer_because(&mut self, reply: &Reply, status: Status, why: &str) {
         let silent = match reply.failure_report {
             FailureReport::Yes => false,
             FailureReport::Partial => status.is_ok(),
@@ -165,6 +181,9 @@ impl Session {
             return;
         }
         let mut head = Head::response(reply.tid.as_str(), status);
+        if let Start::Response { comment, .. } = &mut head.start {
+            *comment = Some(why.to_owned()).filter(|why| !why.is_empty());
+        }
         let headers = [("To-Path", path(&reply.to)), ("From-Path", reply.from.to_string())];
         self.push_frame(&mut head, &headers);
     }

@@ -1,0 +1,7 @@
+//! A conference server, its media servers and its members as processes.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+mod join;
+mod member;
+mod stage;
