@@ -320,6 +320,12 @@ impl Peer {
         Self::connect(to, &all)
     }
 
+    /// Has it read nothing more.
+    pub fn stop(&self) {
+        let id = self.child.id().to_string();
+        assert!(Process::new("kill").args(["-STOP", &id]).status().unwrap().success());
+    }
+
     pub fn say(&mut self, words: impl AsRef<[u8]>) {
         self.input.write_all(words.as_ref()).unwrap();
         self.input.flush().unwrap();
