@@ -324,13 +324,7 @@ impl Leg {
     }
 
     /// The call came to nothing; the end of the leg.
-    pub(crate) fn not_called(
-        &mut self,
-        core: &mut Core,
-        room: &mut Room,
-        status: Option<u16>,
-        reason: &str,
-    ) {
+    pub(crate) fn not_called(&mut self, core: &mut Core, room: &mut Room, status: Option<u16>, reason: &str) {
         core.events.push_back(Event::NotCalled {
             room: self.room.clone(),
             member: self.member.clone(),

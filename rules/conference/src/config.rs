@@ -232,7 +232,8 @@ impl Prefix {
             let (whole, part) = (usize::from(bits / 8), bits % 8);
             let mask = u8::MAX.checked_shl(u32::from(8 - part)).unwrap_or(0);
             a.get(..whole) == b.get(..whole)
-                && (part == 0 || a.get(whole).map(|octet| octet & mask) == b.get(whole).map(|octet| octet & mask))
+                && (part == 0
+                    || a.get(whole).map(|octet| octet & mask) == b.get(whole).map(|octet| octet & mask))
         }
         match (self.ip, ip) {
             (IpAddr::V4(a), IpAddr::V4(b)) => same(&a.octets(), &b.octets(), self.bits),

@@ -126,9 +126,11 @@ pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<
             stream.property("fcp/chair", ParameterValue::AllOf(chairs))
         }
     };
-    Command::add(TerminationId::CHOOSE)
-        .with(Media::with_stream(stream))
-        .with(events(site.watch, site.request, line))
+    Command::add(TerminationId::CHOOSE).with(Media::with_stream(stream)).with(events(
+        site.watch,
+        site.request,
+        line,
+    ))
 }
 
 /// Tells the gateway what has become known of the peer. What is not said stays as it is.

@@ -6,10 +6,10 @@ use std::time::{Instant, SystemTime};
 
 use carnet_h248::TerminationId;
 use carnet_h248::controller::{GatewayName, RequestNumber};
+use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_sip::{
     CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, ServerKey, Uri,
 };
-use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_wire::{Random, hex};
 
 use crate::config::Config;
@@ -41,9 +41,20 @@ pub(crate) enum Owner {
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     /// Lines of a leg.
-    Add { leg: LegId, gateway: GatewayName, creates: bool },
-    Modify { leg: LegId },
-    Subtract { gateway: GatewayName, context: u32, terminations: Vec<TerminationId>, tries: u8 },
+    Add {
+        leg: LegId,
+        gateway: GatewayName,
+        creates: bool,
+    },
+    Modify {
+        leg: LegId,
+    },
+    Subtract {
+        gateway: GatewayName,
+        context: u32,
+        terminations: Vec<TerminationId>,
+        tries: u8,
+    },
     /// A context that no room knows.
     Sweep,
 }
@@ -56,10 +67,12 @@ pub(crate) enum Todo {
     HangUp(LegId, Left),
     /// Call those who were lost.
     CallBack(String),
-    /// The room ends.
-    Close(String),
     /// A call out came to nothing.
-    NotCalled { leg: LegId, room: String, status: Option<u16> },
+    NotCalled {
+        leg: LegId,
+        room: String,
+        status: Option<u16>,
+    },
     /// It is in the room: what that means for others.
     Joined(LegId),
     /// See whether the room still has a reason to be there.
@@ -460,9 +473,9 @@ pub(crate) fn sdp_of(message: &Message) -> Result<Option<&bytes::Bytes>, Fault> 
     }
     let plain =
         message.header("Content-Encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-    let is_sdp = message.content_type().is_none_or(|kind| {
-        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP))
-    });
+    let is_sdp = message
+        .content_type()
+        .is_none_or(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP)));
     if plain && is_sdp {
         return Ok(Some(message.body()));
     }
@@ -471,5 +484,9 @@ pub(crate) fn sdp_of(message: &Message) -> Result<Option<&bytes::Bytes>, Fault> 
         let mut params = value.split(';').skip(1).map(|param| param.trim().to_ascii_lowercase());
         params.any(|param| param.replace(' ', "") == "handling=optional")
     });
-    if optional { Ok(None) } else { Err(Fault { warning: None, ..Fault::new(415, "Unsupported Media Type") }) }
+    if optional {
+        Ok(None)
+    } else {
+        Err(Fault { warning: None, ..Fault::new(415, "Unsupported Media Type") })
+    }
 }

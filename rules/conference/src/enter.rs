@@ -23,7 +23,6 @@ pub(crate) struct Arrival {
     pub(crate) tag: String,
     /// As the network says.
     pub(crate) member: String,
-    pub(crate) user: u16,
     /// The URI that was called, whose tickets these have to be: the room's or the factory's (D-19).
     pub(crate) called: carnet_mikey::Identity,
 }
@@ -75,7 +74,7 @@ impl Leg {
             room: room.key.clone(),
             member: arrival.member.clone(),
             display: from.display().map(str::to_owned),
-            user: arrival.user,
+            user: 0,
             nickname: None,
             called: false,
             back: false,
@@ -86,6 +85,7 @@ impl Leg {
             joined: false,
             lost: false,
             stalled: false,
+            armed: None,
             state: State::Over,
         };
         leg.open(core, room, Opening { offered, keys });
@@ -106,7 +106,7 @@ impl Leg {
                 _ => None,
             })
             .collect();
-        if let Err(fault) = self.vouch(room, &seals) {
+        if let Err(fault) = self.vouch(&seals) {
             self.refuse(core, room, &offered, &fault);
             return;
         }
@@ -115,8 +115,8 @@ impl Leg {
         core.todo.push_back(Todo::Place(self.room.clone()));
     }
 
-    /// Who it is, as the key server says, and whether that one may enter.
-    fn vouch(&mut self, room: &Room, seals: &[Option<Seal>]) -> Result<(), Fault> {
+    /// Who it is, as the key server says: the same on all lines.
+    fn vouch(&mut self, seals: &[Option<Seal>]) -> Result<(), Fault> {
         let mut vouched: Option<String> = None;
         for seal in seals.iter().flatten() {
             let initiator = canonical(&seal.initiator);
@@ -127,7 +127,7 @@ impl Leg {
         if let Some(member) = vouched {
             self.member = member;
         }
-        if room.admits(&self.member) { Ok(()) } else { Err(Fault::new(403, "Not a member of the conference")) }
+        Ok(())
     }
 
     /// The key server has answered for one line.
@@ -221,10 +221,11 @@ impl Leg {
         Core::introduce(&mut response, &room.contact)?;
         let dialog = Dialog::callee(&offered.invite, &response)?;
         let timers = core.config.session_timers;
-        let up = Up::called(core.now, dialog, (offered.key, &offered.invite), timers, &mut response)?;
+        let mut up = Up::called(core.now, dialog, (offered.key, &offered.invite), timers, &mut response)?;
         response.set_body(body.clone(), Some(SDP))?;
         let _ = core.endpoint.respond(core.now, offered.key, response);
-        Ok(Up { description: body, ..up })
+        up.description = body;
+        Ok(up)
     }
 
     /// Refuses the INVITE; the end of the leg.

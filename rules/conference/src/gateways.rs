@@ -20,6 +20,8 @@ use crate::status::{GatewayStatus, Origin, Place};
 /// First pause after a refusal, and the longest.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
+/// Of foreign messages in the name of one gateway at most one event in this time.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What gateways have to say.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct State {
     closed_until: Option<Instant>,
     /// The driver has no way to it at the moment.
     cut: bool,
+    /// When a message in its name that was not taken was told of.
+    told: Option<Instant>,
 }
 
 pub(crate) struct Gateways {
@@ -95,8 +99,13 @@ impl Gateways {
         settings.lost_after = config.timers.gateway_lost;
         settings.audit = config.timers.gateway_audit;
         settings.grace = config.timers.gateway_grace;
-        let state =
-            |g: &Gateway| State { settings: g.clone(), strikes: 0, closed_until: None, cut: false };
+        let state = |g: &Gateway| State {
+            settings: g.clone(),
+            strikes: 0,
+            closed_until: None,
+            cut: false,
+            told: None,
+        };
         Self {
             controller: Controller::new(settings, random, now, wall),
             states: config.gateways.iter().map(state).collect(),
@@ -112,8 +121,7 @@ impl Gateways {
             !state.cut && available.contains(&name) && !tried.contains(name)
         });
         let standing = |state: &State| {
-            let (contexts, asked, most) =
-                self.controller.usage(&state.settings.name).unwrap_or((0, 0, None));
+            let (contexts, asked, most) = self.controller.usage(&state.settings.name).unwrap_or((0, 0, None));
             let used = contexts.saturating_add(asked) as u64;
             let full = most.is_some_and(|most| used >= most);
             let closed = state.closed_until.filter(|until| now < *until);
@@ -203,6 +211,16 @@ impl Gateways {
                 Place::Other => !self.is_up(gateway) || is_registration(message),
                 Place::Outside => false,
             }
+    }
+
+    /// Whether another foreign message in the name of this gateway is to be told of.
+    pub(crate) fn is_worth_telling(&mut self, now: Instant, gateway: &str) -> bool {
+        let Some(state) = self.state(gateway) else { return false };
+        let quiet = state.told.is_some_and(|told| now < told + QUIET);
+        if !quiet {
+            state.told = Some(now);
+        }
+        !quiet
     }
 
     pub(crate) fn handle(&mut self, now: Instant, gateway: &str, message: Message) {

@@ -46,6 +46,8 @@ pub(crate) struct Leg {
     /// Its media is gone: it is being called back.
     pub(crate) lost: bool,
     pub(crate) stalled: bool,
+    /// The deadline that is set for it.
+    pub(crate) armed: Option<Instant>,
     pub(crate) state: State,
 }
 

@@ -7,7 +7,7 @@ use carnet_h248::controller::GatewayName;
 use carnet_mikey::Identity;
 use carnet_sip::Uri;
 
-use crate::config::{Config, Member, Policy, Who};
+use crate::config::{Config, Member, Policy};
 use crate::leg::LegId;
 use crate::status::{ConfigError, FloorStatus};
 
@@ -35,7 +35,8 @@ pub(crate) struct Lost {
     pub(crate) leg: Option<LegId>,
     pub(crate) tries: u32,
     pub(crate) at: Instant,
-    pub(crate) until: Instant,
+    /// When it is given up; counted from the first try.
+    pub(crate) until: Option<Instant>,
 }
 
 pub(crate) struct Room {
@@ -56,6 +57,8 @@ pub(crate) struct Room {
     pub(crate) adding: usize,
     pub(crate) legs: BTreeSet<LegId>,
     pub(crate) lost: Vec<Lost>,
+    /// Who was called in by somebody who may do so.
+    pub(crate) invited: BTreeSet<String>,
     next_user: u16,
     pub(crate) floors: BTreeMap<u16, FloorStatus>,
     /// What the media server told last of all floors, for another that goes on with them.
@@ -96,6 +99,7 @@ impl Room {
             adding: 0,
             legs: BTreeSet::new(),
             lost: Vec::new(),
+            invited: BTreeSet::new(),
             next_user: 1,
             floors: BTreeMap::new(),
             state: None,
@@ -114,23 +118,6 @@ impl Room {
 
     pub(crate) fn owns(&self, member: &str) -> bool {
         self.by.as_deref() == Some(member) || self.policy.owners.iter().any(|owner| owner == member)
-    }
-
-    pub(crate) fn is_named(&self, member: &str) -> bool {
-        self.owns(member) || self.policy.members.iter().any(|named| named.uri == member)
-    }
-
-    pub(crate) fn admits(&self, member: &str) -> bool {
-        self.policy.open || self.is_named(member)
-    }
-
-    /// Whether `member`, who is `inside` or not, may do what these may.
-    pub(crate) fn allows(&self, who: Who, member: &str, inside: bool) -> bool {
-        match who {
-            Who::Owners => self.owns(member),
-            Who::Members => inside || self.is_named(member),
-            Who::Anyone => true,
-        }
     }
 
     /// The floors that `member` chairs.
@@ -162,6 +149,16 @@ impl Room {
     /// Whether it is there only because of those who are in it, and nobody is.
     pub(crate) fn is_over(&self) -> bool {
         self.legs.is_empty() && self.lost.is_empty() && (!self.fixed || self.closing)
+    }
+
+    /// Whether somebody is to be called back now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.lost.iter().any(|lost| lost.leg.is_none() && lost.at <= now)
+    }
+
+    /// When somebody is to be called back who is not yet. Who waits for a gateway waits for no time.
+    pub(crate) fn timeout(&self, now: Instant) -> Option<Instant> {
+        self.lost.iter().filter(|lost| lost.leg.is_none() && lost.at > now).map(|lost| lost.at).min()
     }
 
     pub(crate) fn is_on(&self, gateway: &str, context: Option<u32>) -> bool {

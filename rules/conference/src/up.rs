@@ -262,8 +262,7 @@ impl Leg {
             // RFC 3261 §14.2: asked for an offer, we make the one that holds.
             None => (*request.method() == Method::Invite).then(|| up.description.clone()),
         };
-        let mut response =
-            core.response(request, 200, None).ok_or_else(|| Fault::new(400, "Bad Request"))?;
+        let mut response = core.response(request, 200, None).ok_or_else(|| Fault::new(400, "Bad Request"))?;
         Core::introduce(&mut response, &room.contact)?;
         up.timer = up.timers.accept(core.now, request, &mut response, false)?;
         if let Some(body) = body {
@@ -282,7 +281,10 @@ impl Leg {
             };
             // RFC 3264 §8.3: what a line is for does not change; our keys are for this transport.
             if media.media() != line.kind.media() || !media.proto().eq_ignore_ascii_case(line.transport()) {
-                return Err(Fault { warning: Some(302), ..Fault::new(488, "Incompatible transport protocol") });
+                return Err(Fault {
+                    warning: Some(302),
+                    ..Fault::new(488, "Incompatible transport protocol")
+                });
             }
             let peer = Peer::read(&media, line.kind, line.sealed)?;
             let before = line.peer.as_ref().and_then(Peer::mikey);
