@@ -1,5 +1,7 @@
 //! The documents of RFC 4575 §7 and RFC 7701 §9.6, and what is no document.
 
+#![allow(clippy::unwrap_used)]
+
 use carnet_roster::{
     Applied, Change, Disconnection, Document, Error, Joining, Limits, MediaStatus, Roster, Seal, State,
     Status, View,

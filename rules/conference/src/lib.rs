@@ -17,8 +17,10 @@
 mod config;
 mod event;
 mod focus;
+pub mod refer;
 pub mod roster;
 mod status;
+pub mod subscribe;
 
 pub use carnet_h248::controller::GatewayName;
 pub use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, KeyAccount};
