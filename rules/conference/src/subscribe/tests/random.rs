@@ -136,7 +136,7 @@ fn apply(rig: &mut Rig, follower: &mut Follower, step: Step) {
             rig.change(|room, _| room.status(&member(who), "e", status));
         }
         Step::Subject(n) => {
-            rig.change(|room, _| room.subject([None, Some("a"), Some("b"), Some("")][usize::from(n)]))
+            rig.change(|room, _| room.subject([None, Some("a"), Some("b"), Some("")][usize::from(n)]));
         }
         Step::Lock(on) => rig.change(|room, _| room.lock(on)),
         Step::Wait(ms) => {

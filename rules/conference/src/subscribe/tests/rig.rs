@@ -109,7 +109,7 @@ impl Rig {
                 let subscriptions = &mut self.subscriptions;
                 match message.method() {
                     Method::Subscribe => {
-                        subscriptions.subscribe(now, key, &message, &watcher, self.allowed, &mut self.random)
+                        subscriptions.subscribe(now, key, &message, &watcher, self.allowed, &mut self.random);
                     }
                     Method::Refer => {
                         self.referred =
