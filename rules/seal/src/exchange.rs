@@ -67,6 +67,9 @@ pub struct Keys {
 /// Caller, before the ticket is here.
 pub struct Asking(PendingRequest);
 
+/// Caller, with a ticket for one call.
+pub struct Ticket(GrantedTicket);
+
 /// Caller, offer made. Each forked branch derives its own key from it.
 pub struct Offering(Offered);
 
@@ -132,8 +135,8 @@ impl Keys {
         Ok((Asking(pending), octets))
     }
 
-    /// TRANSFER_INIT with a ticket that is made here and not asked for: mode 3 of RFC 6043 §4.1.1. The
-    /// key shared with the key server is the ticket key. Not every key server opens such tickets.
+    /// A ticket that is made here and not asked for: mode 3 of RFC 6043 §4.1.1. The key shared with the
+    /// key server is the ticket key. Not every key server opens such tickets.
     ///
     /// # Errors
     /// A name that cannot be an identity; a profile that such a ticket does not fit.
@@ -143,14 +146,13 @@ impl Keys {
         rng: &mut dyn Random,
         me: &Identity,
         callee: &str,
-    ) -> Result<(Offering, String), Refusal> {
+    ) -> Result<Ticket, Refusal> {
         let callee = identity(callee)?;
         let unfit = |error: Error| Refusal::UnsupportedKeys(error.to_string());
         let tpk = Tpk::new(self.psk.expose()).map_err(unfit)?;
-        let ticket =
-            GrantedTicket::make(&self.profile, wall, rng, me, &self.psk_id, &tpk, &self.kms, &callee)
-                .map_err(unfit)?;
-        Ok(self.transfer(wall, rng, &ticket))
+        GrantedTicket::make(&self.profile, wall, rng, me, &self.psk_id, &tpk, &self.kms, &callee)
+            .map(Ticket)
+            .map_err(unfit)
     }
 
     /// The ticket is here: TRANSFER_INIT, and the value of `a=key-mgmt` that carries it.
@@ -164,12 +166,23 @@ impl Keys {
         asking: Asking,
         octets: &[u8],
     ) -> Result<(Offering, String), Refusal> {
-        let ticket = asking.0.response(octets, wall).map_err(|error| of_kms(FetchPurpose::Ticket, &error))?;
+        let ticket = Self::granted(wall, asking, octets)?;
         Ok(self.transfer(wall, rng, &ticket))
     }
 
-    fn transfer(&self, wall: SystemTime, rng: &mut dyn Random, ticket: &GrantedTicket) -> (Offering, String) {
-        let (offered, octets) = ticket.offer(&self.profile, wall, rng);
+    /// The ticket is here, for a call with several lines: each gets a [`transfer`](Self::transfer) of
+    /// its own.
+    ///
+    /// # Errors
+    /// What the key server said, or that it was not the key server.
+    pub fn granted(wall: SystemTime, asking: Asking, octets: &[u8]) -> Result<Ticket, Refusal> {
+        let ticket = asking.0.response(octets, wall);
+        ticket.map(Ticket).map_err(|error| of_kms(FetchPurpose::Ticket, &error))
+    }
+
+    /// TRANSFER_INIT for one line, and the value of `a=key-mgmt` that carries it.
+    pub fn transfer(&self, wall: SystemTime, rng: &mut dyn Random, ticket: &Ticket) -> (Offering, String) {
+        let (offered, octets) = ticket.0.offer(&self.profile, wall, rng);
         (Offering(offered), key_mgmt::print(&octets))
     }
 

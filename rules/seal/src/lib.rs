@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  who offers:  Keys::ask ─▶ key server ─▶ Keys::offer ─▶ a=key-mgmt ─▶ Offering::answered ─▶ Seal
-//!               Keys::make (a ticket of our own: mode 3) ──┘
+//!               Keys::make (a ticket of our own: mode 3) ─▶ Keys::transfer ──┘
 //!  who answers: Keys::look ─▶ Keys::open ─▶ key server ─▶ Keys::opened ─▶ Seal, a=key-mgmt
 //! ```
 //!
@@ -22,7 +22,7 @@ mod fetch;
 mod question;
 mod refusal;
 
-pub use exchange::{Asking, KeyAccount, Keys, Offering, Opening, Seal, Sealed};
+pub use exchange::{Asking, KeyAccount, Keys, Offering, Opening, Seal, Sealed, Ticket};
 pub use fetch::{Fetch, FetchError, FetchId, FetchPurpose};
 pub use question::Question;
 pub use refusal::{Half, Refusal};
