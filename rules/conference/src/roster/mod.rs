@@ -303,7 +303,7 @@ impl Attendance {
     /// Whether every line of everybody in the room has its own key. An empty room is sealed if it
     /// takes nobody else.
     pub fn is_sealed(&self) -> bool {
-        let mut present = self.users.values().filter(|u| u.is_present()).peekable();
+        let mut present = self.users.values().filter(|u| u.endpoints.iter().any(hears)).peekable();
         match present.peek() {
             None => self.sealed_only,
             Some(_) => present.all(is_sealed),
@@ -338,11 +338,11 @@ impl Attendance {
             shown.roles.push("chair".to_owned());
         }
         for endpoint in &mut shown.endpoints {
-            let seal = endpoint.status.as_ref().is_some_and(Status::is_present).then(|| seal_of(endpoint));
+            let seal = hears(endpoint).then(|| seal_of(endpoint));
             endpoint.extra.set_seal(seal.flatten());
         }
         let seal = if is_sealed(user) { Seal::Sealed } else { Seal::Open };
-        shown.extra.set_seal(user.is_present().then_some(seal));
+        shown.extra.set_seal(user.endpoints.iter().any(hears).then_some(seal));
         shown
     }
 }
@@ -357,8 +357,12 @@ fn seal_of(endpoint: &Endpoint) -> Option<Seal> {
     (!endpoint.media.is_empty()).then_some(if sealed { Seal::Sealed } else { Seal::Open })
 }
 
-/// Whether every endpoint of the user that is in the room is sealed.
+/// Endpoints that have media: who is on hold, called back as a rule, hears nothing.
+fn hears(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.status, Some(Status::Connected | Status::Muted))
+}
+
+/// Whether every endpoint of the user that hears is sealed.
 fn is_sealed(user: &User) -> bool {
-    let mut present = user.endpoints.iter().filter(|e| e.status.as_ref().is_some_and(Status::is_present));
-    present.all(|endpoint| seal_of(endpoint) == Some(Seal::Sealed))
+    user.endpoints.iter().filter(|e| hears(e)).all(|endpoint| seal_of(endpoint) == Some(Seal::Sealed))
 }
