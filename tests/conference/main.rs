@@ -5,3 +5,4 @@
 mod join;
 mod member;
 mod stage;
+mod stranger;
