@@ -43,7 +43,7 @@ fn bodies() -> impl Strategy<Value = Body> {
 enum Said {
     Noise(Vec<u8>),
     /// A message by a user, with one octet changed: where, and to what.
-    Message(Body, u16, u16, Option<(prop::sample::Index, u8)>),
+    Message(Box<Body>, u16, u16, Option<(prop::sample::Index, u8)>),
     Time(u64),
     Closed(bool),
 }
@@ -53,7 +53,7 @@ fn said() -> impl Strategy<Value = (u64, Said)> {
     let message = (bodies(), 0..5u16, 0..5u16, change);
     let said = prop_oneof![
         1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Said::Noise),
-        8 => message.prop_map(|(body, transaction, user, change)| Said::Message(body, transaction, user, change)),
+        8 => message.prop_map(|(body, transaction, user, change)| Said::Message(body.into(), transaction, user, change)),
         1 => (0..40u64).prop_map(Said::Time),
         1 => any::<bool>().prop_map(Said::Closed),
     ];
