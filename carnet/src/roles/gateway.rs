@@ -5,7 +5,7 @@ use super::controllers::{Controllers, NoWay};
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
-use carnet_gateway::{Config, Event, Gateway, Limits};
+use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::conference::{ConferenceConfig, ConferenceEngine};
@@ -25,6 +25,9 @@ const RECONNECT: Duration = Duration::from_millis(500);
 
 /// Commands that may wait for the engine before messages of controllers do.
 const MOST_COMMANDS: usize = 4096;
+
+/// Terminations in one conference, two a member.
+const MOST_IN_CONFERENCE: usize = 4096;
 
 /// Cold boot (RFC 3525 §7.2.8).
 const COLD_BOOT: u16 = 901;
@@ -129,6 +132,10 @@ pub fn start(
     let mut config = Config::new(registration);
     let mut limits = Limits::default();
     limits.contexts = section.max_contexts;
+    if section.role == GatewayRole::Mrfp {
+        config.function = Function::Conference;
+        limits.terminations = MOST_IN_CONFERENCE;
+    }
     config.limits = limits;
     config.realms = section.realm.keys().cloned().collect();
     let now = Instant::now();
