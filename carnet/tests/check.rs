@@ -140,13 +140,7 @@ const MISTAKES: &[Mistake] = &[
         "\"moon\"",
     ),
     // Conferences.
-    (
-        "conference-a.toml",
-        "moderated = 1",
-        "moderated = 2",
-        "no floor 2 whose holders could speak",
-        "2",
-    ),
+    ("conference-a.toml", "moderated = 1", "moderated = 2", "no floor 2 whose holders could speak", "2"),
     (
         "conference-a.toml",
         "members = [\"sip:bob@b.example\"]",
