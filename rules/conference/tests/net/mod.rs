@@ -414,6 +414,11 @@ impl Net {
         self.mrfps[at].up = false;
     }
 
+    /// Another one in its place, of which the focus has not heard yet.
+    pub fn revive_silently(&mut self, at: usize) {
+        self.mrfps[at] = Mrfp::new(at, self.now, self.wall);
+    }
+
     /// Another one in its place, that knows nothing.
     pub fn revive(&mut self, at: usize) {
         self.mrfps[at] = Mrfp::new(at, self.now, self.wall);
