@@ -1,9 +1,11 @@
 //! Drivers that turn sockets and timers into machine inputs; media engines.
 //!
 //! The machines of the inner rings have no sockets, clocks or randomness. [`SipSockets`] feeds SIP
-//! endpoints, [`ControlSockets`] H.248 associations, [`media`] moves what gateways relay; [`until`] is
+//! endpoints, [`ControlSockets`] H.248 associations, [`media`] moves what gateways relay, [`conference`] ends
+//! what the members of conferences send; [`until`] is
 //! a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in order.
 
+pub mod conference;
 mod dns;
 mod drain;
 mod error;

@@ -19,6 +19,7 @@ mod handshake;
 mod key;
 mod psk;
 mod report;
+mod socket;
 mod stream;
 
 pub use certificate::{CertificateContext, CertificateSettings, Peer, Trust};
@@ -28,4 +29,5 @@ pub use fingerprint::{Digest, Fingerprint};
 pub use key::{Keyring, Psk, PskKey};
 pub use psk::{PskContext, PskSettings};
 pub use report::{Report, Side, Version, Versions};
+pub use socket::PskSocket;
 pub use stream::TlsStream;

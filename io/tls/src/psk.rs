@@ -7,10 +7,12 @@
 //! used the key.
 
 use crate::handshake;
+use crate::socket::PskSocket;
 use crate::{Error, Keyring, PskKey, Report, Side, TlsStream, Version, Versions};
 use openssl::dh::Dh;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslRef, SslVerifyMode};
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -113,14 +115,7 @@ impl PskContext {
         let exchange = Arc::new(Exchange::new(Keys::Offered(key)));
         let outcome = self.run(stream, &exchange, Side::Client).await;
         exchange.forget();
-        let (tls, mut report) = outcome.map_err(|error| match error {
-            Error::IdentityRefused(_) => Error::IdentityRefused(identity.clone()),
-            // We refuse every certificate, so a server that showed one failed at this.
-            Error::Certificate(_) => Error::NotPsk,
-            // TLS 1.3 servers answer a binder that does not verify with illegal_parameter.
-            Error::Protocol(text) if text.contains("illegal parameter") => Error::WrongKey,
-            other => other,
-        })?;
+        let (tls, mut report) = outcome.map_err(|error| client_error(error, &identity))?;
         report.identity = Some(identity.clone());
         report.bound_identity = Some(identity);
         Ok((tls, report))
@@ -151,15 +146,7 @@ impl PskContext {
         let outcome = self.run(stream, &exchange, Side::Server).await;
         exchange.forget();
         let seen = exchange.seen();
-        let (tls, mut report) = outcome.map_err(|error| match (error, &seen) {
-            // TLS 1.3 has no alert for an unknown identity: the library goes on to look for a
-            // certificate and stumbles over that.
-            (
-                Error::UnknownIdentity(_) | Error::NotPsk | Error::NoCommonSuite,
-                Seen { sent: Some(sent), bound: None },
-            ) => Error::UnknownIdentity(sent.clone()),
-            (other, _) => other,
-        })?;
+        let (tls, mut report) = outcome.map_err(|error| server_error(error, &seen))?;
         let bound = seen.bound.ok_or(Error::NotPsk)?;
         if !keyring.used(&bound) {
             return Err(Error::KeyUsed(bound));
@@ -178,12 +165,7 @@ impl PskContext {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let context = match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
-        };
-        let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
-        ssl.set_ex_data(self.index, Arc::clone(exchange));
+        let ssl = self.ssl(exchange, side)?;
         let tls = handshake::run(ssl, stream, side, self.settings.handshake_timeout).await?;
         let report = Report::of(tls.0.ssl(), side).ok_or(Error::NoCommonVersion)?;
         if !used_key(tls.0.ssl(), &report) {
@@ -191,11 +173,63 @@ impl PskContext {
         }
         Ok((tls, report))
     }
+
+    /// A connection of one side, with what its callbacks need.
+    fn ssl(&self, exchange: &Arc<Exchange>, side: Side) -> Result<Ssl, Error> {
+        let context = match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        };
+        let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
+        ssl.set_ex_data(self.index, Arc::clone(exchange));
+        Ok(ssl)
+    }
+
+    /// Either side on a socket that does not block; the handshake is driven by whoever waits for
+    /// the socket, and so is its timeout. A server's key is taken under any identity as
+    /// [`PskSettings::any_identity`] says.
+    ///
+    /// # Errors
+    /// [`Error::Library`] if the library refuses.
+    pub fn socket<S: Read + Write>(&self, stream: S, side: Side, key: PskKey) -> Result<PskSocket<S>, Error> {
+        let identity = key.identity().to_owned();
+        let keys = match side {
+            Side::Client => Keys::Offered(key),
+            Side::Server => Keys::Held(Keyring::of(key, self.settings.any_identity)),
+        };
+        let exchange = Arc::new(Exchange::new(keys));
+        PskSocket::new(self.ssl(&exchange, side)?, stream, side, exchange, identity)
+    }
+}
+
+/// What a failed handshake means to a client that offered `identity`.
+pub(crate) fn client_error(error: Error, identity: &str) -> Error {
+    match error {
+        Error::IdentityRefused(_) => Error::IdentityRefused(identity.to_owned()),
+        // We refuse every certificate, so a server that showed one failed at this.
+        Error::Certificate(_) => Error::NotPsk,
+        // TLS 1.3 servers answer a binder that does not verify with illegal_parameter.
+        Error::Protocol(text) if text.contains("illegal parameter") => Error::WrongKey,
+        other => other,
+    }
+}
+
+/// What a failed handshake means to a server.
+pub(crate) fn server_error(error: Error, seen: &Seen) -> Error {
+    match (error, seen) {
+        // TLS 1.3 has no alert for an unknown identity: the library goes on to look for a
+        // certificate and stumbles over that.
+        (
+            Error::UnknownIdentity(_) | Error::NotPsk | Error::NoCommonSuite,
+            Seen { sent: Some(sent), bound: None },
+        ) => Error::UnknownIdentity(sent.clone()),
+        (other, _) => other,
+    }
 }
 
 /// Whether the handshake rests on the pre-shared key. TLS 1.3 tells by "session reused" (an
 /// external key counts as one, and there is no resumption here), TLS 1.2 by the suite.
-fn used_key(ssl: &SslRef, report: &Report) -> bool {
+pub(crate) fn used_key(ssl: &SslRef, report: &Report) -> bool {
     ssl.peer_certificate().is_none()
         && match report.version {
             Version::Tls13 => ssl.session_reused(),
@@ -227,7 +261,7 @@ fn index() -> Result<Index<Ssl, Arc<Exchange>>, Error> {
 }
 
 /// What the callbacks of one handshake may use and what they saw.
-struct Exchange {
+pub(crate) struct Exchange {
     keys: Mutex<Keys>,
     seen: Mutex<Seen>,
 }
@@ -243,9 +277,9 @@ enum Keys {
 
 /// Recorded inside the callback, because the library does not tell afterwards in TLS 1.3.
 #[derive(Default, Clone)]
-struct Seen {
-    sent: Option<String>,
-    bound: Option<String>,
+pub(crate) struct Seen {
+    pub(crate) sent: Option<String>,
+    pub(crate) bound: Option<String>,
 }
 
 impl Exchange {
@@ -278,11 +312,11 @@ impl Exchange {
     }
 
     /// Drops (and so wipes) the key: the stream lives on, its key need not.
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *lock(&self.keys) = Keys::Forgotten;
     }
 
-    fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         lock(&self.seen).clone()
     }
 }

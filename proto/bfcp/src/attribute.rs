@@ -28,9 +28,34 @@ impl Text {
 
     /// As much of `text` as fits, cut between characters.
     pub fn fitting(text: &str) -> Self {
-        let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
-        let end = ends.take_while(|end| *end <= Self::LONGEST).last().unwrap_or(0);
+        Self::cut(text, Self::LONGEST)
+    }
+
+    /// As much of `text` as goes into `octets`, and no more than fits, cut between characters.
+    pub fn cut(text: &str, octets: usize) -> Self {
+        let most = octets.min(Self::LONGEST).min(text.len());
+        let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         Self(Bytes::copy_from_slice(text.as_bytes().get(..end).unwrap_or_default()))
+    }
+
+    /// Octets of an attribute with this text, padding included.
+    fn octets(&self) -> usize {
+        (HEADER + self.0.len()).next_multiple_of(4)
+    }
+
+    /// Keeps of a text what goes into `room` octets of attributes, and takes them from it. A text is left
+    /// out if not even a character does, or if it says nothing when it is cut.
+    pub(crate) fn fit(text: &mut Option<Self>, room: &mut usize, whole: bool) {
+        let Some(long) = text.take() else { return };
+        let fits = match long.octets() <= *room {
+            true => long,
+            false if whole => return,
+            false => Self::cut(long.as_str(), (*room / 4 * 4).saturating_sub(HEADER)),
+        };
+        if !fits.0.is_empty() {
+            *room -= fits.octets();
+            *text = Some(fits);
+        }
     }
 
     /// The text.

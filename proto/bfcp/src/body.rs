@@ -347,6 +347,32 @@ impl RequestInformation {
         })
     }
 
+    /// Shortens and drops texts until the group is one that can be said: 255 octets with everything in it.
+    /// Words about the status go first into the room, then names, what the participant said, and URIs, which
+    /// are not cut. Numbers stay; with more than some thirty floors they alone are too many.
+    pub fn fit(&mut self) {
+        /// What is left in an attribute behind the header of a group, in whole units.
+        const ROOM: usize = 248;
+        let user = |user: &Option<UserInformation>| usize::from(user.is_some()) * 4;
+        let state = |state: &FloorState| 4 + usize::from(state.status.is_some()) * 4;
+        let numbers = self.overall.as_ref().map_or(0, state)
+            + self.floors.iter().map(state).sum::<usize>()
+            + user(&self.beneficiary)
+            + user(&self.requested_by)
+            + usize::from(self.priority.is_some()) * 4;
+        let mut room = ROOM.saturating_sub(numbers);
+        for state in self.overall.iter_mut().chain(&mut self.floors) {
+            Text::fit(&mut state.information, &mut room, false);
+        }
+        for user in self.beneficiary.iter_mut().chain(&mut self.requested_by) {
+            Text::fit(&mut user.display_name, &mut room, false);
+        }
+        Text::fit(&mut self.provided, &mut room, false);
+        for user in self.beneficiary.iter_mut().chain(&mut self.requested_by) {
+            Text::fit(&mut user.uri, &mut room, true);
+        }
+    }
+
     fn value(&self) -> Value {
         let overall = self.overall.as_ref().map(|o| Value::OverallRequestStatus(o.group()));
         let floors = self.floors.iter().map(|f| Value::FloorRequestStatus(f.group()));

@@ -36,6 +36,11 @@ impl Framer {
         self.consumed
     }
 
+    /// The header of what is next, if enough of it is there; also of a version that is not taken.
+    pub fn peek_header(&self) -> Option<Header> {
+        Header::of_any_version(&self.buffer)
+    }
+
     /// The octets of the next whole message.
     ///
     /// # Errors

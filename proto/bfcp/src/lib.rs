@@ -5,8 +5,12 @@
 //! * [`Body`]: what a message means, primitive by primitive (§5.3).
 //! * [`Framer`]: messages on a stream (§6.1). [`fragments`], [`Assembly`]: large ones over datagrams (§6.2.3).
 //!
-//! Not here: transactions, floors and who may have them, sockets.
+//! * [`Association`]: what both ends do with a connection: framing, timers T1 and T2, repeated answers (§6, §8).
+//! * [`Client`]: a participant or chair (§10 to §12).
+//!
+//! Not here: floors and who may have them, sockets.
 
+mod association;
 mod attribute;
 mod body;
 mod client;
@@ -15,8 +19,10 @@ mod fragment;
 mod framer;
 mod message;
 mod number;
+mod timing;
 mod transport;
 
+pub use association::{Association, Incoming, Topic};
 pub use attribute::{Attribute, Group, Text, Value};
 pub use body::{Body, FloorState, RequestInformation, UserInformation};
 pub use client::{Client, ClientEvent};

@@ -59,18 +59,8 @@ impl Header {
         if !matches!(version, RELIABLE | DATAGRAM) {
             return Err(Error::Version { version });
         }
-        let &[first, primitive, p1, p2, c1, c2, c3, c4, t1, t2, u1, u2] =
-            octets.first_chunk::<HEADER>().ok_or_else(short)?;
-        let mut header = Self {
-            version,
-            responder: version == DATAGRAM && first & 0x10 != 0,
-            primitive: Primitive(primitive),
-            payload: u16::from_be_bytes([p1, p2]),
-            conference: u32::from_be_bytes([c1, c2, c3, c4]),
-            transaction: u16::from_be_bytes([t1, t2]),
-            user: u16::from_be_bytes([u1, u2]),
-            fragment: None,
-        };
+        let mut header = Self::of_any_version(octets).ok_or_else(short)?;
+        let first = octets.first().copied().unwrap_or_default();
         if version == RELIABLE || first & 0x08 == 0 {
             return Ok((header, HEADER));
         }
@@ -80,6 +70,23 @@ impl Header {
             Fragment { offset: u16::from_be_bytes([o1, o2]), length: u16::from_be_bytes([l1, l2]) };
         header.fragment = Some(fragment);
         Ok((header, FRAGMENT_HEADER))
+    }
+
+    /// What the twelve octets say that every version begins with, so that even one that is not spoken here
+    /// can be refused in an answer; without the fields of a fragment.
+    pub fn of_any_version(octets: &[u8]) -> Option<Self> {
+        let &[first, primitive, p1, p2, c1, c2, c3, c4, t1, t2, u1, u2] = octets.first_chunk::<HEADER>()?;
+        let version = first >> 5;
+        Some(Self {
+            version,
+            responder: version == DATAGRAM && first & 0x10 != 0,
+            primitive: Primitive(primitive),
+            payload: u16::from_be_bytes([p1, p2]),
+            conference: u32::from_be_bytes([c1, c2, c3, c4]),
+            transaction: u16::from_be_bytes([t1, t2]),
+            user: u16::from_be_bytes([u1, u2]),
+            fragment: None,
+        })
     }
 
     /// Writes the header. Reserved bits are zero, and over reliable transports R and F too.

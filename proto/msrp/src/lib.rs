@@ -9,6 +9,7 @@
 //! * [`cema`]: where to connect when middleboxes rewrote the connection line (RFC 6714).
 //! * [`cpim`], [`imdn`]: message/cpim and disposition notifications (RFC 3862, RFC 5438).
 //! * [`multipart`]: messages in parts (RFC 2046 §5.1).
+//! * [`nickname`]: the header field that asks for a nickname in a chat room (RFC 7701 §7).
 //! * [`composing`]: "is typing" (RFC 3994).
 //! * [`mod@file`]: file transfer by offer and answer (RFC 5547).
 //!
@@ -27,6 +28,7 @@ mod head;
 pub mod imdn;
 mod limits;
 pub mod multipart;
+pub mod nickname;
 mod range;
 mod session;
 mod status;

@@ -13,6 +13,8 @@ impl Status {
     pub const BAD_REQUEST: Self = Self(400);
     /// The action is not allowed; the sender should not try again.
     pub const FORBIDDEN: Self = Self(403);
+    /// Nobody here has the URI the message is for (RFC 7701 §10.3).
+    pub const NOT_FOUND: Self = Self(404);
     /// A downstream transaction did not end in time.
     pub const TIMEOUT: Self = Self(408);
     /// The receiver wants the sender to stop sending this message.
@@ -21,6 +23,12 @@ impl Status {
     pub const UNSUPPORTED_TYPE: Self = Self(415);
     /// A parameter is out of bounds.
     pub const OUT_OF_BOUNDS: Self = Self(423);
+    /// The nickname breaks the syntax (RFC 7701 §10.3).
+    pub const MALFORMED_NICKNAME: Self = Self(424);
+    /// The nickname is reserved, or somebody else has it (RFC 7701 §10.3).
+    pub const NICKNAME_TAKEN: Self = Self(425);
+    /// The recipient takes no private messages (RFC 7701 §10.3).
+    pub const NO_PRIVATE_MESSAGES: Self = Self(428);
     /// There is no such session here.
     pub const NO_SESSION: Self = Self(481);
     /// The method is not understood.
@@ -47,10 +55,14 @@ impl Status {
             200 => "OK",
             400 => "Bad Request",
             403 => "Forbidden",
+            404 => "Unknown Recipient",
             408 => "Request Timeout",
             413 => "Stop Sending",
             415 => "Unsupported Media Type",
             423 => "Parameter Out Of Bounds",
+            424 => "Malformed Nickname",
+            425 => "Nickname Taken",
+            428 => "No Private Messages",
             481 => "No Such Session",
             501 => "Unknown Method",
             506 => "Session Bound Elsewhere",

@@ -53,8 +53,14 @@ pub struct Limits {
     pub key_server: Duration,
     /// How long an incoming call rings before it is answered 480.
     pub ringing: Duration,
+    /// How long a conference that was lost may take to call back.
+    pub call_back: Duration,
+    /// What a focus may be asked for at once, in one call. More is refused here.
+    pub referrals: usize,
     /// Bounds on session descriptions.
     pub sdp: carnet_sdp::Limits,
+    /// Bounds on what a focus can tell of a conference.
+    pub roster: carnet_roster::Limits,
 }
 
 impl Default for Limits {
@@ -65,7 +71,10 @@ impl Default for Limits {
             branches: 16,
             key_server: Duration::from_secs(5),
             ringing: Duration::from_secs(180),
+            call_back: Duration::from_secs(90),
+            referrals: 16,
             sdp: carnet_sdp::Limits::default(),
+            roster: carnet_roster::Limits::default(),
         }
     }
 }

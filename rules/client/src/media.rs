@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use carnet_seal::Seal;
 
+use crate::conference::Invitation;
 use crate::file::FileOffer;
 
 /// Who opens the TCP connection (RFC 4145 `a=setup`).
@@ -34,6 +35,8 @@ pub enum Purpose {
     Chat,
     /// One file from the caller to the called side (RFC 5547 push).
     SendFile(FileOffer),
+    /// A conference.
+    Conference(Invitation),
 }
 
 /// One message session, agreed by both sides.

@@ -59,6 +59,10 @@ pub enum Refusal {
     Unauthorised,
     /// The driver could not make or keep the media connection; one sentence.
     Connection(String),
+    /// Who was called to join a conference is none.
+    NoConference,
+    /// The conference does not tell any more who is in it; its reason (RFC 6665 §4.1.3).
+    RosterEnded(String),
     /// A file was offered, and there is no place for files.
     NoFiles,
     /// The user did not want the call.
@@ -87,6 +91,8 @@ impl Refusal {
                 (480, None, "Unavailable")
             }
             Self::Connection(_) => (480, Some(399), "Media connection failed"),
+            Self::NoConference => (488, Some(399), "A conference was expected"),
+            Self::RosterEnded(_) => (480, None, "Unavailable"),
             Self::NoFiles => (488, Some(399), "Files are not taken here"),
             Self::Unwanted => (603, None, "Decline"),
             Self::Busy => (486, None, "Busy Here"),
@@ -111,6 +117,8 @@ impl Refusal {
             Self::Unreachable => "unreachable",
             Self::Unauthorised => "unauthorised",
             Self::Connection(_) => "connection",
+            Self::NoConference => "no-conference",
+            Self::RosterEnded(_) => "roster-ended",
             Self::NoFiles => "no-files",
             Self::Unwanted => "unwanted",
             Self::Busy => "busy",
@@ -147,6 +155,13 @@ impl fmt::Display for Refusal {
             Self::Unreachable => f.write_str("the network cannot be reached"),
             Self::Unauthorised => f.write_str("the network does not accept this user name and password"),
             Self::Connection(sentence) => f.write_str(&plain(sentence)),
+            Self::NoConference => f.write_str("what answered is not a conference"),
+            Self::RosterEnded(reason) if reason.is_empty() => {
+                f.write_str("the conference does not tell any more who is in it")
+            }
+            Self::RosterEnded(reason) => {
+                write!(f, "the conference does not tell any more who is in it: {}", plain(reason))
+            }
             Self::NoFiles => f.write_str("the file was declined: this client has no place for files"),
             Self::Unwanted => f.write_str("the call was declined"),
             Self::Busy => f.write_str("too many calls are up"),

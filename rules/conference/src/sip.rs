@@ -2,7 +2,7 @@
 
 use carnet_mikey::Identity;
 use carnet_seal::{FetchError, FetchId};
-use carnet_sip::{ClientKey, Event as Sip, Message, Method, ServerKey, Silence};
+use carnet_sip::{ClientKey, DialogId, Event as Sip, Message, Method, ServerKey, Silence};
 
 use crate::call::late_branch;
 use crate::config::Factory;
@@ -28,6 +28,7 @@ impl Focus {
                 break;
             }
         }
+        self.tell();
         self.keep();
     }
 
@@ -35,8 +36,17 @@ impl Focus {
         match todo {
             Todo::Place(room) => self.place(&room),
             Todo::CallBack(room) => self.call_back(&room),
-            Todo::Joined(leg) => self.joined(leg),
-            Todo::NotCalled { leg, room, status } => self.not_called(leg, &room, status),
+            Todo::Joined(leg) => {
+                self.progressed(leg, 200);
+                self.joined(leg);
+            }
+            Todo::NotCalled { leg, room, status } => {
+                self.progressed(leg, status.unwrap_or(480));
+                self.not_called(leg, &room, status);
+            }
+            Todo::Asked(leg, key, request) => self.asked(key, &request, Some(leg)),
+            Todo::Progress(leg, status) => self.progressed(leg, status),
+            Todo::Parted { leg, room, member } => self.parted(leg, &room, &member),
             Todo::Settle(room) => self.settle(&room),
             Todo::HangUp(leg, reason) => {
                 self.with(leg, |leg, core, room| leg.hang_up(core, room, reason));
@@ -98,7 +108,11 @@ impl Focus {
             return;
         }
         if request.to_tag().is_some() {
-            self.core.reply(key, request, 481, None);
+            let ours = DialogId::of_request(request).is_ok_and(|id| self.core.subscriptions.knows(&id));
+            match request.method() {
+                Method::Subscribe | Method::Refer if ours => self.asked(key, request, None),
+                _ => self.core.reply(key, request, 481, None),
+            }
             return;
         }
         let patience = self.core.config.sip.timers.patience() + self.core.config.timers.key_server;
@@ -125,6 +139,7 @@ impl Focus {
                 let contact = contact.map(|room| room.contact.clone());
                 self.core.capable(key, request, contact.as_ref());
             }
+            Method::Subscribe | Method::Refer => self.asked(key, request, None),
             // RFC 3262 §3, RFC 3311 §5.2, RFC 3261 §15.1.2: outside a dialog they mean nothing.
             _ if known => self.core.reply(key, request, 481, None),
             _ => self.core.reply(key, request, 405, None),
@@ -271,6 +286,7 @@ impl Focus {
         }
         match owner {
             Owner::Nobody => self.core.parted(key, response),
+            Owner::Notify(notify) => self.core.subscriptions.answered(self.core.now, notify, response),
             Owner::Answered => late_branch(&mut self.core, key, response),
             Owner::Leg(id) => self.with(id, |leg, core, room| {
                 if leg.is_inviting(key) {
@@ -291,6 +307,7 @@ impl Focus {
                     leg.refresh_unanswered(core, room);
                 }
             }),
+            Some(Owner::Notify(notify)) => self.core.subscriptions.unanswered(notify),
             _ => self.core.unparted(key),
         }
     }
@@ -346,6 +363,7 @@ impl Focus {
                 self.rooms.remove(key);
             }
             self.core.touched.insert(key.to_owned());
+            self.core.subscriptions.close(self.core.now, key);
             self.core.events.push_back(Event::RoomClosed { room: key.to_owned() });
         }
     }

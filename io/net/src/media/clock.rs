@@ -5,32 +5,32 @@ use std::time::{Duration, Instant};
 
 /// Microseconds since the loop began, and one. An `Option` of it is no larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(NonZeroU64);
+pub(crate) struct Moment(NonZeroU64);
 
 #[derive(Debug)]
-pub(super) struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 
-    pub(super) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         Moment::START.plus(self.0.elapsed())
     }
 }
 
 impl Moment {
-    pub(super) const START: Self = Self(NonZeroU64::MIN);
+    pub(crate) const START: Self = Self(NonZeroU64::MIN);
 
     /// A time that is too far off to be expressed never comes.
-    pub(super) fn plus(self, duration: Duration) -> Self {
+    pub(crate) fn plus(self, duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(micros))
     }
 
     /// How long ago `earlier` was; nothing if it is yet to come.
-    pub(super) fn since(self, earlier: Self) -> Duration {
+    pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 }

@@ -11,15 +11,15 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 
 mod bucket;
-mod clock;
+pub(crate) mod clock;
 mod flow;
 mod hole;
 mod links;
 mod pipes;
-mod ports;
-mod post;
+pub(crate) mod ports;
+pub(crate) mod post;
 mod regroup;
-mod socket;
+pub(crate) mod socket;
 mod worker;
 
 #[cfg(test)]
@@ -179,10 +179,9 @@ impl MediaEngine {
                 reports.clone(),
             )?;
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
-            workers.push(Mailbox { commands: Some(commands), bell });
+            workers.push(Mailbox::new(commands, bell));
         }
-        let workers = Arc::new(workers);
-        Ok((EngineHandle { workers }, events))
+        Ok((EngineHandle::of(workers), events))
     }
 }
 
@@ -198,10 +197,16 @@ pub struct EngineHandle {
 pub struct Stopped;
 
 #[derive(Debug)]
-struct Mailbox {
+pub(crate) struct Mailbox {
     /// `None` only while being dropped.
     commands: Option<mpsc::Sender<Command>>,
     bell: Arc<Bell>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(commands: mpsc::Sender<Command>, bell: Arc<Bell>) -> Self {
+        Self { commands: Some(commands), bell }
+    }
 }
 
 impl Drop for Mailbox {
@@ -213,6 +218,10 @@ impl Drop for Mailbox {
 }
 
 impl EngineHandle {
+    pub(crate) fn of(workers: Vec<Mailbox>) -> Self {
+        Self { workers: Arc::new(workers) }
+    }
+
     /// Queues a command; waits while the queue is full.
     ///
     /// Whoever sends must also read the event queue meanwhile (in another branch of a `select!`

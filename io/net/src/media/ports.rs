@@ -15,7 +15,7 @@ use carnet_wire::Random;
 use super::Realm;
 
 #[derive(Debug)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     realms: Vec<RealmPorts>,
 }
 
@@ -35,14 +35,14 @@ struct AddressPorts {
 /// A port in use, until [`Ports::give_back`].
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     realm: u16,
     port: u16,
     family: Family,
 }
 
 impl Ports {
-    pub(super) fn new(realms: &[Realm], random: &mut dyn Random) -> io::Result<Self> {
+    pub(crate) fn new(realms: &[Realm], random: &mut dyn Random) -> io::Result<Self> {
         let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         if realms.is_empty() || realms.len() > usize::from(u16::MAX) {
             return invalid("a media engine needs at least one realm, and not more than 65,535".into());
@@ -77,7 +77,7 @@ impl Ports {
     }
 
     /// Leases a port.
-    pub(super) fn lease(
+    pub(crate) fn lease(
         &self,
         realm: Option<&str>,
         family: Option<Family>,
@@ -98,12 +98,12 @@ impl Ports {
     }
 
     /// The leased address and port.
-    pub(super) fn local(&self, lease: &Lease) -> SocketAddr {
+    pub(crate) fn local(&self, lease: &Lease) -> SocketAddr {
         let address = self.of(lease).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ports| ports.address);
         SocketAddr::new(address, lease.port)
     }
 
-    pub(super) fn give_back(&self, lease: Lease) {
+    pub(crate) fn give_back(&self, lease: Lease) {
         if let Some(ports) = self.of(&lease) {
             ports.free().push_back(lease.port);
         }

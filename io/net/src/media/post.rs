@@ -16,23 +16,23 @@ use tokio::sync::mpsc;
 
 /// Wakes a loop out of `epoll_wait`.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(crate) struct Bell {
     eventfd: OwnedFd,
     rung: AtomicBool,
 }
 
 impl Bell {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Self { eventfd, rung: AtomicBool::new(false) })
     }
 
     /// To be watched edge-triggered: it is never read, every write is an event.
-    pub(super) fn descriptor(&self) -> &OwnedFd {
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.eventfd
     }
 
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         if !self.rung.swap(true, Ordering::SeqCst) {
             // It cannot fail but for a counter at its limit, after 2^64 rings.
             let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
@@ -40,7 +40,7 @@ impl Bell {
     }
 
     /// Whether it was rung since last asked. What was queued before the ring is to be seen now.
-    pub(super) fn answer(&self) -> bool {
+    pub(crate) fn answer(&self) -> bool {
         self.rung.swap(false, Ordering::SeqCst)
     }
 }
@@ -61,7 +61,7 @@ impl Queue {
 
 /// A loop's end of the queue of reports.
 #[derive(Debug, Clone)]
-pub(super) struct Reports {
+pub(crate) struct Reports {
     queue: Arc<Queue>,
     bell: mpsc::Sender<()>,
 }
@@ -75,7 +75,7 @@ pub struct Events {
 }
 
 /// A queue of at most `most` reports.
-pub(super) fn reports(most: usize) -> (Reports, Events) {
+pub(crate) fn reports(most: usize) -> (Reports, Events) {
     let queue = Arc::new(Queue { reports: Mutex::new(VecDeque::new()), most });
     let (ring, bell) = mpsc::channel(1);
     let reports = Reports { queue: Arc::clone(&queue), bell: ring };
@@ -84,7 +84,7 @@ pub(super) fn reports(most: usize) -> (Reports, Events) {
 
 impl Reports {
     /// Moves as many as fit.
-    pub(super) fn hand_over(&self, outbox: &mut VecDeque<Event>) {
+    pub(crate) fn hand_over(&self, outbox: &mut VecDeque<Event>) {
         if outbox.is_empty() {
             return;
         }

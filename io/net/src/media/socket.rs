@@ -20,7 +20,7 @@ const BACKLOG: i32 = 512;
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
 /// A socket bound to `local`, refusing connections.
-pub(super) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
+pub(crate) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
     // A connection of the previous lease may still be in TIME_WAIT.
@@ -39,35 +39,35 @@ pub(super) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
 
 /// Has the kernel ask the peer for signs of life. Not done at once, because most connections end
 /// before it would matter.
-pub(super) fn keep_alive(socket: &Socket) {
+pub(crate) fn keep_alive(socket: &Socket) {
     // Without it, a peer that vanished is noticed when something is sent.
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
 /// Bounds what the kernel keeps of the octets on their way from one socket to the other.
-pub(super) fn bound_buffers(from: &Socket, to: &Socket, size: usize) {
+pub(crate) fn bound_buffers(from: &Socket, to: &Socket, size: usize) {
     let _ = from.set_recv_buffer_size(size);
     let _ = to.set_send_buffer_size(size);
 }
 
 /// Sets the DSCP (`ds/dscp`). A host that does not let us leaves packets unmarked, which harms
 /// nobody; it is no reason to refuse media.
-pub(super) fn mark(socket: &Socket, local: SocketAddr, dscp: Option<u8>) {
+pub(crate) fn mark(socket: &Socket, local: SocketAddr, dscp: Option<u8>) {
     let field = u32::from(dscp.unwrap_or(0)) << 2;
     let _ = if local.is_ipv4() { socket.set_tos_v4(field) } else { socket.set_tclass_v6(field) };
 }
 
-pub(super) fn listen(socket: &Socket) -> io::Result<()> {
+pub(crate) fn listen(socket: &Socket) -> io::Result<()> {
     socket.listen(BACKLOG)
 }
 
 /// From listening back to bound.
-pub(super) fn unlisten(socket: &Socket) -> io::Result<()> {
+pub(crate) fn unlisten(socket: &Socket) -> io::Result<()> {
     socket.shutdown(Shutdown::Read)
 }
 
 /// The next connection, non-blocking, with its peer.
-pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
+pub(crate) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (accepted, peer) = acceptfrom_with(socket.as_fd(), flags)?;
     let accepted = Socket::from(accepted);
@@ -79,7 +79,7 @@ pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
 
 /// Starts a connection. `eager`: there is something to send as soon as it is made; the last segment of
 /// the handshake then waits for it and goes with it.
-pub(super) fn connect(socket: &Socket, remote: SocketAddr, eager: bool) -> io::Result<()> {
+pub(crate) fn connect(socket: &Socket, remote: SocketAddr, eager: bool) -> io::Result<()> {
     if eager {
         let _ = sockopt::set_tcp_quickack(socket, false);
     }
@@ -92,13 +92,13 @@ pub(super) fn connect(socket: &Socket, remote: SocketAddr, eager: bool) -> io::R
 const INPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 /// Closes with a reset.
-pub(super) fn reset(socket: Socket) {
+pub(crate) fn reset(socket: Socket) {
     // Without the option the close is an orderly one; the peer is rid of us in both cases.
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
 /// Whether the filter lets a source in.
-pub(super) fn allowed(filter: &SourceFilter, source: SocketAddr) -> bool {
+pub(crate) fn allowed(filter: &SourceFilter, source: SocketAddr) -> bool {
     let network = filter.network.is_none_or(|(network, length)| within(network, length, source.ip()));
     let port = filter.ports.is_none_or(|(first, last)| (first..=last).contains(&source.port()));
     network && port

@@ -14,6 +14,13 @@ pub(super) struct Reply {
     failure_report: FailureReport,
 }
 
+impl Reply {
+    /// The same for a request that is answered whatever its `Failure-Report` says.
+    pub(super) fn insistent(self) -> Self {
+        Self { failure_report: FailureReport::Yes, ..self }
+    }
+}
+
 impl Session {
     /// Reports octets of a message as received, before the whole has arrived (RFC 4975 §7.1.3). Does
     /// nothing unless the sender asked for success reports. The whole is reported without being asked.
@@ -68,6 +75,10 @@ impl Session {
         match transaction.owner {
             Owner::KeepAlive => {
                 self.push_event(Event::KeptAlive { status });
+                self.ended_by(status);
+            }
+            Owner::Nickname => {
+                self.nickname_answered(status);
                 self.ended_by(status);
             }
             Owner::Message(key) if status.is_ok() => self.answered(key),

@@ -4,7 +4,7 @@ use super::Session;
 use super::answer::{Reply, failure_report};
 use super::types::{AbortReason, ArrivalKey, Event, FailureReport, accepts, media_type};
 use crate::composing::{self, Composing};
-use crate::{ByteRange, Continuation, Head, Ranges, Start, Status, Uri, parse_path};
+use crate::{ByteRange, Continuation, Head, Ranges, Start, Status, Uri, nickname, parse_path};
 use bytes::Bytes;
 
 /// A message of the peer that is not complete.
@@ -47,6 +47,8 @@ pub(super) enum Reading {
     Message(Part),
     /// A request that gets this answer at its end; its body is not looked at.
     Answer(Box<Reply>, Status),
+    /// A request for a nickname: how to answer it, and the nickname when it can be read.
+    Nickname(Box<Reply>, Option<String>),
     /// A report.
     Report(Box<Head>),
     /// A response.
@@ -126,6 +128,10 @@ impl Session {
         };
         let status = if !self.is_for_us(&head) {
             Status::NO_SESSION
+        } else if method == "NICKNAME" && self.config.nicknames {
+            let nickname = head.get("Use-Nickname").and_then(|v| nickname::parse(v).ok());
+            self.reading = Reading::Nickname(Box::new(reply.insistent()), nickname);
+            return;
         } else if method != "SEND" {
             // RFC 4975 §12
             Status::UNKNOWN_METHOD
@@ -266,6 +272,7 @@ impl Session {
             Reading::Nothing => {}
             Reading::Message(part) => self.end_part(part, flag),
             Reading::Answer(reply, status) => self.answer(&reply, status),
+            Reading::Nickname(reply, nickname) => self.nickname_asked(*reply, nickname),
             Reading::Report(head) => self.report(&head),
             Reading::Response(head) => self.response(&head),
         }

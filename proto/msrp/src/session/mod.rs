@@ -15,6 +15,7 @@ mod answer;
 mod arrive;
 mod chunk;
 mod depart;
+mod naming;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -46,6 +47,10 @@ pub struct Session {
     awaiting: VecDeque<(MessageKey, String)>,
     /// Media types that the peer answered with 415.
     refused_types: Vec<String>,
+    /// Nicknames the peer asked for and that are not answered.
+    naming: Vec<(ArrivalKey, answer::Reply)>,
+    /// The nickname we asked for and that is not answered.
+    asked_name: Option<String>,
     /// Requests without an answer, in the order of their deadlines.
     transactions: VecDeque<Transaction>,
     /// Whole frames that go before any chunk: responses, reports, keep-alives.
@@ -73,6 +78,7 @@ struct Transaction {
 enum Owner {
     Message(MessageKey),
     KeepAlive,
+    Nickname,
 }
 
 impl Session {
@@ -94,6 +100,8 @@ impl Session {
             departures: VecDeque::new(),
             awaiting: VecDeque::new(),
             refused_types: Vec::new(),
+            naming: Vec::new(),
+            asked_name: None,
             transactions: VecDeque::new(),
             control: VecDeque::new(),
             control_octets: 0,
@@ -157,6 +165,7 @@ impl Session {
             match owner {
                 Owner::Message(key) => self.fail(key, FailureReason::TimedOut),
                 Owner::KeepAlive => self.push_event(Event::KeptAlive { status: Status::TIMEOUT }),
+                Owner::Nickname => self.nickname_answered(Status::TIMEOUT),
             }
         }
     }
@@ -204,6 +213,7 @@ impl Session {
             || self.events.len() >= limits.events
             || self.control_octets >= limits.control_octets
             || self.reading_paused()
+            || self.naming.len() >= naming::MOST
             // Whoever concludes makes room: a peer is not refused for being faster.
             || (!self.concluding.is_empty()
                 && self.arrivals.len() + self.concluding.len() >= limits.arrivals)
@@ -247,6 +257,10 @@ impl Session {
             self.push_event(Event::Failed { key: departure.key, reason: FailureReason::ConnectionLost });
         }
         self.concluding.clear();
+        self.naming.clear();
+        if let Some(nickname) = self.asked_name.take() {
+            self.push_event(Event::NicknameAnswered { nickname, status: Status::TIMEOUT });
+        }
         self.transactions.clear();
         self.control.clear();
         self.control_octets = 0;

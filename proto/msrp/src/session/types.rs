@@ -23,6 +23,9 @@ pub struct Config {
     /// Whether the answer to the chunk that completes a message waits for
     /// [`super::Session::conclude`], so that 200 says that the message is kept and not only that it came.
     pub conclude: bool,
+    /// Whether the peer may ask for a nickname, as in a chat room (RFC 7701 §7): then NICKNAME is
+    /// [`Event::NicknameAsked`]. Otherwise it is a method that is not known (501).
+    pub nicknames: bool,
     /// Body octets in one chunk before another message gets its turn. At least 2048.
     pub chunk_size: usize,
     /// How long a request waits for its response (RFC 4975 §7.1.1: 30 seconds).
@@ -42,6 +45,7 @@ impl Config {
             max_size: None,
             peer_max_size: None,
             conclude: false,
+            nicknames: false,
             chunk_size: 64 << 10,
             transaction_timeout: Duration::from_secs(30),
             limits: Limits::default(),
@@ -222,6 +226,22 @@ pub enum Event {
         /// Which octets; `None` when the report does not say.
         range: Option<ByteRange>,
         /// 200, or a status of a namespace that we do not interpret.
+        status: Status,
+    },
+    /// The peer asks for a nickname: answer with [`super::Session::answer_nickname`]. Only with
+    /// [`Config::nicknames`].
+    NicknameAsked {
+        /// Names the request.
+        request: ArrivalKey,
+        /// The nickname; empty when the peer gives its nickname up.
+        nickname: String,
+    },
+    /// The room answered [`super::Session::set_nickname`], or did not.
+    NicknameAnswered {
+        /// The nickname that was asked for.
+        nickname: String,
+        /// 200 when it is ours now, otherwise the old one stays; [`Status::TIMEOUT`] also when no answer
+        /// came.
         status: Status,
     },
     /// A keep-alive was answered, or was not.

@@ -3,12 +3,14 @@
 //! Here is what the tests share.
 
 mod bulk;
+mod naming;
 mod receiving;
 mod sending;
 
 use super::*;
 use crate::Uri;
 use carnet_wire::SeededRandom;
+use std::time::Duration;
 
 const ALICE: &str = "msrp://alicepc.example.com:7777/iau39soe2843z;tcp";
 const BOB: &str = "msrp://bob.example.com:8888/9di4eae923wzd;tcp";
