@@ -156,7 +156,7 @@ impl Focus {
         Load {
             rooms: self.rooms.len(),
             legs: self.legs.len(),
-            subscriptions: 0,
+            subscriptions: self.core.subscriptions.len(),
             gateway_requests: self.core.ops.len(),
             requests: self.core.owners.len(),
             fetches: self.core.waiting.len(),

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use carnet_roster::Disconnection;
 use carnet_sdp::Document;
 use carnet_seal::{FetchError, FetchId, FetchPurpose, Half, Offering, Question, Refusal, Seal};
 use carnet_sip::{ClientKey, Dialog, Message, Method, SessionTimers, Silence};
@@ -17,6 +18,7 @@ use crate::fault::Fault;
 use crate::leg::{Adding, Leg, State};
 use crate::line::{Kind, Line, Peer, describe};
 use crate::room::{Place, Room};
+use crate::roster::Departure;
 use crate::up::Up;
 
 /// How often an INVITE is tried again because of a challenge or a session interval.
@@ -33,6 +35,8 @@ pub(crate) struct Inviting {
     timers: SessionTimers,
     body: bytes::Bytes,
     pub(crate) until: Instant,
+    /// It rings there.
+    pub(crate) alerting: bool,
 }
 
 impl Leg {
@@ -149,12 +153,14 @@ impl Leg {
             timers,
             body,
             until,
+            alerting: false,
         }));
         Ok(())
     }
 
-    /// Gives up a call that is not answered.
-    pub(crate) fn cancel(&mut self, core: &mut Core) {
+    /// Gives up a call that is not answered. Its terminations are free at once, whatever still comes.
+    pub(crate) fn cancel(&mut self, core: &mut Core, room: &mut Room) {
+        self.release(core, room);
         if let State::Inviting(inviting) = &mut self.state
             && !std::mem::replace(&mut inviting.cancelled, true)
         {
@@ -166,9 +172,15 @@ impl Leg {
 
     /// A response to the INVITE.
     pub(crate) fn invite_answered(&mut self, core: &mut Core, room: &mut Room, response: &Message) {
-        let State::Inviting(inviting) = self.take() else { return };
+        let State::Inviting(mut inviting) = self.take() else { return };
         match response.status().unwrap_or(500) {
-            100..=199 => self.state = State::Inviting(inviting),
+            status @ 100..=199 => {
+                if status == 180 && !std::mem::replace(&mut inviting.alerting, true) {
+                    core.touched.insert(self.room.clone());
+                    core.todo.push_back(Todo::Progress(self.id, status));
+                }
+                self.state = State::Inviting(inviting);
+            }
             200..=299 => self.established(core, room, *inviting, response),
             status => self.declined(core, room, *inviting, status, response),
         }
@@ -332,6 +344,13 @@ impl Leg {
             reason: reason.chars().filter(|c| !c.is_control()).take(200).collect(),
         });
         core.todo.push_back(Todo::NotCalled { leg: self.id, room: self.room.clone(), status });
+        let method = match status {
+            Some(486 | 600 | 603) => Disconnection::Busy,
+            _ => Disconnection::Failed,
+        };
+        if !self.back {
+            self.seen_off(core, room, &Departure { method, reason: None, by: None });
+        }
         self.over(core, room, Left::Gone);
     }
 }

@@ -18,6 +18,7 @@ use crate::event::{Event, Left};
 use crate::fault::Fault;
 use crate::gateways::Gateways;
 use crate::leg::LegId;
+use crate::subscribe::{NotifyKey, SubscriptionKey, Subscriptions};
 
 /// Methods a focus understands.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, SUBSCRIBE, REFER, NOTIFY";
@@ -31,6 +32,8 @@ pub(crate) const SDP: &str = "application/sdp";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     Leg(LegId),
+    /// A subscription.
+    Notify(NotifyKey),
     /// An INVITE that was answered: other branches of it may still answer too.
     Answered,
     /// Nobody waits for the answer.
@@ -75,6 +78,16 @@ pub(crate) enum Todo {
     },
     /// It is in the room: what that means for others.
     Joined(LegId),
+    /// A SUBSCRIBE or REFER came in its dialog.
+    Asked(LegId, ServerKey, Box<Message>),
+    /// The member we call lets us know how far it is.
+    Progress(LegId, u16),
+    /// It is over.
+    Parted {
+        leg: LegId,
+        room: String,
+        member: String,
+    },
     /// See whether the room still has a reason to be there.
     Settle(String),
 }
@@ -113,6 +126,9 @@ pub(crate) struct Core {
     pub(crate) todo: VecDeque<Todo>,
     /// Rooms whose record, or roster, is not what it was.
     pub(crate) touched: BTreeSet<String>,
+    pub(crate) subscriptions: Subscriptions,
+    /// Calls out whose progress somebody is told.
+    pub(crate) followed: BTreeMap<LegId, SubscriptionKey>,
     pub(crate) retiring: bool,
     digest: Option<DigestClient>,
     next_fetch: u64,
@@ -133,6 +149,7 @@ impl Core {
     ) -> Self {
         let mut rng = SharedRandom(Arc::new(Mutex::new(random)));
         let digest = config.digest.take();
+        let subscriptions = crate::news::subscriptions(config.limits.subscriptions);
         Self {
             endpoint: Endpoint::new(config.sip.clone(), Box::new(rng.clone())),
             gateways: Gateways::new(&config, &mut rng, now, wall),
@@ -149,6 +166,8 @@ impl Core {
             again: VecDeque::new(),
             todo: VecDeque::new(),
             touched: BTreeSet::new(),
+            subscriptions,
+            followed: BTreeMap::new(),
             retiring: false,
             digest,
             next_fetch: 0,

@@ -221,6 +221,8 @@ impl Focus {
         self.at(now, wall);
         self.core.endpoint.handle_timeout(now);
         self.core.gateways.handle_timeout(now);
+        self.core.subscriptions.handle_timeout(now);
+        self.fade();
         self.core.tick();
         let late = |(id, (leg, line, at)): (&FetchId, &(LegId, usize, Instant))| {
             (now >= *at).then_some((*id, *leg, *line))
@@ -250,7 +252,9 @@ impl Focus {
         let fetches = self.core.waiting.values().map(|(_, _, at)| *at).min();
         let legs = self.alarms.first().map(|(at, _)| *at);
         let (sip, gateways) = (self.core.endpoint.poll_timeout(), self.core.gateways.poll_timeout());
-        [sip, gateways, self.core.timeout(), rooms, fetches, legs].into_iter().flatten().min()
+        let news = self.core.subscriptions.poll_timeout();
+        let faded = self.rooms.values().filter_map(|room| room.attendance.poll_timeout()).min();
+        [sip, gateways, self.core.timeout(), rooms, fetches, legs, news, faded].into_iter().flatten().min()
     }
 
     /// The next thing to send.
@@ -326,6 +330,7 @@ impl Focus {
         self.core.waiting.retain(|_, (leg, _, _)| *leg != id);
         if let Some(leg) = self.legs.remove(&id) {
             self.tags.remove(&leg.ids.tag);
+            self.core.todo.push_back(Todo::Parted { leg: id, room: leg.room, member: leg.member });
         }
     }
 }

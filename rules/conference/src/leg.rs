@@ -186,7 +186,7 @@ impl Leg {
             State::Opening(opening) => self.ask_again(core, room, *opening),
             State::Inviting(inviting) if now >= inviting.until => {
                 self.state = State::Inviting(inviting);
-                self.cancel(core);
+                self.cancel(core, room);
             }
             State::Up(mut up) => {
                 let done = self.up_tick(core, room, &mut up);
@@ -212,6 +212,9 @@ impl Leg {
     pub(crate) fn over(&mut self, core: &mut Core, room: &mut Room, reason: Left) {
         self.release(core, room);
         self.state = State::Over;
+        if self.joined {
+            self.seen_off(core, room, &reason.departure(&reason.to_string()));
+        }
         if std::mem::take(&mut self.joined) {
             let (room, member) = (self.room.clone(), self.member.clone());
             core.events.push_back(Event::Left { room, member, reason });
@@ -229,7 +232,7 @@ impl Leg {
             },
             State::Inviting(inviting) => {
                 self.state = State::Inviting(inviting);
-                self.cancel(core);
+                self.cancel(core, room);
             }
             State::Up(mut up) => {
                 let (status, text) = match &reason {
@@ -243,6 +246,7 @@ impl Leg {
                     Left::NotReached(_) | Left::Media(_) => (Some(503), "Media lost".to_owned()),
                 };
                 core.goodbye(&mut up.dialog, status.map(|status| (status, text.as_str())));
+                core.dialog_over(up.dialog, matches!(reason, Left::Kicked(_)));
                 self.over(core, room, reason);
             }
             State::Wanting(_) | State::Over => self.over(core, room, reason),

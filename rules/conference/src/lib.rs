@@ -29,11 +29,14 @@ mod leg;
 mod line;
 mod losses;
 mod media;
+mod news;
 mod record;
+pub mod refer;
 mod room;
 pub mod roster;
 mod sip;
 mod status;
+pub mod subscribe;
 mod up;
 
 pub use carnet_h248::controller::GatewayName;

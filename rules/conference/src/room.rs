@@ -9,6 +9,8 @@ use carnet_sip::Uri;
 
 use crate::config::{Config, Member, Policy};
 use crate::leg::LegId;
+use crate::line::LABEL;
+use crate::roster::Attendance;
 use crate::status::{ConfigError, FloorStatus};
 
 /// Where the media of a room is.
@@ -59,6 +61,10 @@ pub(crate) struct Room {
     pub(crate) lost: Vec<Lost>,
     /// Who was called in by somebody who may do so.
     pub(crate) invited: BTreeSet<String>,
+    /// Who had somebody called.
+    pub(crate) invited_by: BTreeMap<String, String>,
+    /// What watchers see.
+    pub(crate) attendance: Attendance,
     next_user: u16,
     pub(crate) floors: BTreeMap<u16, FloorStatus>,
     /// What the media server told last of all floors, for another that goes on with them.
@@ -86,6 +92,8 @@ impl Room {
         for floor in &mut policy.floors {
             floor.chair = floor.chair.as_deref().map(canonical);
         }
+        let mut attendance = Attendance::new(&key, &policy);
+        attendance.media(&[(LABEL, "message")]);
         Ok(Self {
             contact: contact(uri, config).ok_or_else(|| ConfigError::Uri(key.clone()))?,
             key,
@@ -100,6 +108,8 @@ impl Room {
             legs: BTreeSet::new(),
             lost: Vec::new(),
             invited: BTreeSet::new(),
+            invited_by: BTreeMap::new(),
+            attendance,
             next_user: 1,
             floors: BTreeMap::new(),
             state: None,

@@ -2,7 +2,7 @@
 
 use carnet_mikey::Identity;
 use carnet_seal::{FetchError, FetchId};
-use carnet_sip::{ClientKey, Event as Sip, Message, Method, ServerKey, Silence};
+use carnet_sip::{ClientKey, DialogId, Event as Sip, Message, Method, ServerKey, Silence};
 
 use crate::call::late_branch;
 use crate::config::Factory;
@@ -28,6 +28,7 @@ impl Focus {
                 break;
             }
         }
+        self.tell();
         self.keep();
     }
 
@@ -35,8 +36,17 @@ impl Focus {
         match todo {
             Todo::Place(room) => self.place(&room),
             Todo::CallBack(room) => self.call_back(&room),
-            Todo::Joined(leg) => self.joined(leg),
-            Todo::NotCalled { leg, room, status } => self.not_called(leg, &room, status),
+            Todo::Joined(leg) => {
+                self.progressed(leg, 200);
+                self.joined(leg);
+            }
+            Todo::NotCalled { leg, room, status } => {
+                self.progressed(leg, status.unwrap_or(480));
+                self.not_called(leg, &room, status);
+            }
+            Todo::Asked(leg, key, request) => self.asked(key, &request, Some(leg)),
+            Todo::Progress(leg, status) => self.progressed(leg, status),
+            Todo::Parted { leg, room, member } => self.parted(leg, &room, &member),
             Todo::Settle(room) => self.settle(&room),
             Todo::HangUp(leg, reason) => {
                 self.with(leg, |leg, core, room| leg.hang_up(core, room, reason));
@@ -98,7 +108,11 @@ impl Focus {
             return;
         }
         if request.to_tag().is_some() {
-            self.core.reply(key, request, 481, None);
+            let ours = DialogId::of_request(request).is_ok_and(|id| self.core.subscriptions.knows(&id));
+            match request.method() {
+                Method::Subscribe | Method::Refer if ours => self.asked(key, request, None),
+                _ => self.core.reply(key, request, 481, None),
+            }
             return;
         }
         let patience = self.core.config.sip.timers.patience() + self.core.config.timers.key_server;
@@ -125,6 +139,7 @@ impl Focus {
                 let contact = contact.map(|room| room.contact.clone());
                 self.core.capable(key, request, contact.as_ref());
             }
+            Method::Subscribe | Method::Refer => self.asked(key, request, None),
             // RFC 3262 §3, RFC 3311 §5.2, RFC 3261 §15.1.2: outside a dialog they mean nothing.
             _ if known => self.core.reply(key, request, 481, None),
             _ => self.core.reply(key, request, 405, None),
@@ -271,6 +286,7 @@ impl Focus {
         }
         match owner {
             Owner::Nobody => self.core.parted(key, response),
+            Owner::Notify(notify) => self.core.subscriptions.answered(self.core.now, notify, response),
             Owner::Answered => late_branch(&mut self.core, key, response),
             Owner::Leg(id) => self.with(id, |leg, core, room| {
                 if leg.is_inviting(key) {
@@ -291,6 +307,7 @@ impl Focus {
                     leg.refresh_unanswered(core, room);
                 }
             }),
+            Some(Owner::Notify(notify)) => self.core.subscriptions.unanswered(notify),
             _ => self.core.unparted(key),
         }
     }
@@ -312,6 +329,12 @@ impl Focus {
     /// Whether a room still has a reason to be there, and its context.
     pub(crate) fn settle(&mut self, key: &str) {
         let Some(room) = self.rooms.get_mut(key) else { return };
+        // A call that took the place of another and is over: the member is called again.
+        let now = self.core.now;
+        for lost in room.lost.iter_mut().filter(|lost| lost.leg.is_some_and(|id| !room.legs.contains(&id))) {
+            lost.leg = None;
+            lost.at = now + std::time::Duration::from_secs(1);
+        }
         let has = |id: &LegId| {
             let leg = self.legs.get(id);
             leg.is_some_and(|leg| leg.lines.iter().any(|line| line.termination.is_some()))
@@ -340,6 +363,7 @@ impl Focus {
                 self.rooms.remove(key);
             }
             self.core.touched.insert(key.to_owned());
+            self.core.subscriptions.close(self.core.now, key);
             self.core.events.push_back(Event::RoomClosed { room: key.to_owned() });
         }
     }

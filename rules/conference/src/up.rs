@@ -11,7 +11,7 @@ use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
 
 use crate::context;
-use crate::core::{Core, Op, Owner, SDP, sdp_of};
+use crate::core::{Core, Op, Owner, SDP, Todo, sdp_of};
 use crate::event::Left;
 use crate::fault::Fault;
 use crate::leg::{Leg, State};
@@ -194,7 +194,7 @@ impl Leg {
         match request.method() {
             Method::Bye => {
                 core.reply(key, request, 200, None);
-                self.state = State::Up(up);
+                core.dialog_over(up.dialog, false);
                 self.over(core, room, Left::Gone);
                 return;
             }
@@ -207,6 +207,9 @@ impl Leg {
             Method::Options => core.capable(key, request, Some(&room.contact)),
             // RFC 3262 §3: we send nothing that would be acknowledged so.
             Method::Prack => core.reply(key, request, 481, None),
+            Method::Subscribe | Method::Refer => {
+                core.todo.push_back(Todo::Asked(self.id, key, Box::new(request.clone())));
+            }
             _ => core.reply(key, request, 405, None),
         }
         self.state = State::Up(up);
@@ -321,6 +324,8 @@ impl Leg {
             let action = carnet_h248::ActionRequest::new(carnet_h248::ContextId::Id(number), commands);
             let request = core.gateways.request(core.now, &gateway, vec![action]);
             core.ops.insert(request, Op::Modify { leg: self.id });
+            // Others see who hears and speaks.
+            core.touched.insert(self.room.clone());
         }
         if !gone.is_empty() {
             core.touched.insert(self.room.clone());
