@@ -3,7 +3,7 @@
 use super::stage::{PATIENCE, Stage};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -20,25 +20,34 @@ impl Member {
     /// Starts a client that joins a room.
     pub fn start(stage: &Stage, name: &str, room: &str, more: &[&str]) -> Self {
         let file = format!("{name}.toml");
-        let mut arguments = vec!["ue", "-c", &file, "--json", "join", room];
+        let mut arguments = vec!["ue", "-c", &file, "--json"];
         arguments.extend(more);
+        arguments.extend(["join", room]);
+        Self::program(stage, name, stage.command(&arguments))
+    }
+
+    /// Starts the program that shares no code with Carnet, in clear, from outside the border.
+    pub fn stranger(stage: &Stage, name: &str, room: &str) -> Self {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/conference/stranger.py");
+        let (server, own) = (stage.at(2, 3).to_string(), stage.at(2, 50).to_string());
+        let mut command = Command::new("python3");
+        command.args(["-B", program, &server, &own, &format!("sip:{name}@a.example"), room]);
+        command.current_dir(stage.directory());
+        Self::program(stage, name, command)
+    }
+
+    /// Starts any program that reports as a member does.
+    pub fn program(stage: &Stage, name: &str, mut command: Command) -> Self {
         let open = |end: &str| {
             let mut options = std::fs::File::options();
             options.create(true).append(true).open(stage.path(&format!("{name}.{end}"))).expect("a log file")
         };
-        let mut child = stage
-            .command(&arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(open("err"))
-            .spawn()
-            .expect("the client starts");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(open("err"));
+        let mut child = command.spawn().expect("the member starts");
         let seen: Arc<(Mutex<Vec<Value>>, Condvar)> = Arc::default();
         let (output, kept) = (child.stdout.take().expect("its output"), seen.clone());
-        let transcript = stage.path(&format!("{name}.out"));
+        let mut file = open("out");
         std::thread::spawn(move || {
-            let mut file =
-                std::fs::File::options().create(true).append(true).open(transcript).expect("a file");
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = writeln!(file, "{line}");
                 if let Ok(value) = serde_json::from_str(&line) {
@@ -110,7 +119,7 @@ impl Member {
     /// Sends it a signal.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        let _ = std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        let _ = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
     }
 
     /// Waits for its end; the exit code.

@@ -5,7 +5,8 @@ use crate::kms::client::{ServerTrust, check_url};
 use crate::roles::control;
 use crate::ue::kms::KmsLink;
 use carnet_conference::{
-    Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Room, Timers, Unsealed, Who,
+    Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Prefix, Room, Timers,
+    Unsealed, Who,
 };
 use carnet_h248::MId;
 use carnet_h248::association::Transport as Association;
@@ -265,7 +266,7 @@ fn gateways(whole: &Whole, section: &ConferenceSection) -> Vec<Gateway> {
         let mid = MId::domain(gateway.clone());
         let mut settings = Gateway::new(gateway.as_str(), mid, transport, &section.realm);
         let peers = control.peers.get(gateway).map(|peers| peers.as_ref().as_slice()).unwrap_or_default();
-        settings.peers = peers.iter().map(|prefix| (prefix.ip, prefix.bits)).collect();
+        settings.peers = peers.iter().map(|p| Prefix { ip: p.ip, bits: p.bits }).collect();
         settings.profiles = control.profiles.get(gateway).map(|named| crate::roles::profiles(named.as_ref()));
         settings.weight = control.weights.get(gateway).map_or(1, |weight| *weight.as_ref());
         settings.association = control::association(
