@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod faults;
+mod floors;
 mod join;
 mod member;
+mod policy;
+mod relay;
 mod stage;
 mod stranger;

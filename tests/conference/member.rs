@@ -23,7 +23,7 @@ impl Member {
         let mut arguments = vec!["ue", "-c", &file, "--json"];
         arguments.extend(more);
         arguments.extend(["join", room]);
-        Self::of(stage, name, stage.command(&arguments))
+        Self::program(stage, name, stage.command(&arguments))
     }
 
     /// Starts the program that shares no code with Carnet, in clear, from outside the border.
@@ -33,10 +33,11 @@ impl Member {
         let mut command = Command::new("python3");
         command.args(["-B", program, &server, &own, &format!("sip:{name}@a.example"), room]);
         command.current_dir(stage.directory());
-        Self::of(stage, name, command)
+        Self::program(stage, name, command)
     }
 
-    fn of(stage: &Stage, name: &str, mut command: Command) -> Self {
+    /// Starts any program that reports as a member does.
+    pub fn program(stage: &Stage, name: &str, mut command: Command) -> Self {
         let open = |end: &str| {
             let mut options = std::fs::File::options();
             options.create(true).append(true).open(stage.path(&format!("{name}.{end}"))).expect("a log file")

@@ -29,6 +29,7 @@ pub struct Stage {
     _claim: TcpListener,
     directory: tempfile::TempDir,
     processes: Vec<Process>,
+    media: u8,
 }
 
 /// A process with its output in `NAME.out` and `NAME.err`.
@@ -56,16 +57,20 @@ impl Default for Settings<'_> {
 impl Stage {
     /// Everything but members, running.
     pub fn open(settings: &Settings<'_>) -> Self {
-        let mut stage = Self::prepared(settings);
-        stage.start("net");
-        stage.start("conf");
-        for number in 1..=settings.media {
-            stage.start(&format!("mrfp-{number}"));
+        Self::prepared(settings).started()
+    }
+
+    /// What is prepared, running.
+    pub fn started(mut self) -> Self {
+        self.start("net");
+        self.start("conf");
+        for number in 1..=self.media {
+            self.start(&format!("mrfp-{number}"));
         }
-        stage.until("the media servers are in service", |stage| {
-            stage.log("conf").matches("gateway-up").count() >= usize::from(settings.media)
+        self.until("the media servers are in service", |stage| {
+            stage.log("conf").matches("gateway-up").count() >= usize::from(stage.media)
         });
-        stage
+        self
     }
 
     /// The files of a stage; nothing runs.
@@ -77,7 +82,7 @@ impl Stage {
             })
             .expect("free loopback addresses");
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let stage = Self { base, _claim: claim, directory, processes: Vec::new() };
+        let stage = Self { base, _claim: claim, directory, processes: Vec::new(), media: settings.media };
         stage.network();
         stage.conference(settings);
         stage.people();
@@ -147,7 +152,7 @@ impl Stage {
             self.file(
                 &format!("mrfp-{number}.toml"),
                 &format!(
-                    "[gateway.mrfp-{number}]\nrole = \"mrfp\"\nrestart-wait = 0\ncontrol-protected = true\n\
+                    "[admin]\nsocket = \"mrfp-{number}.sock\"\n[gateway.mrfp-{number}]\nrole = \"mrfp\"\nrestart-wait = 0\ncontrol-protected = true\n\
                      controllers = [\"conf@tcp:{mrfc}:2944\"]\n\
                      [gateway.mrfp-{number}.realm.core]\nv4 = \"{}\"\nports = \"30000-30999\"\n",
                     self.at(2, 10 + number)
@@ -221,10 +226,30 @@ impl Stage {
         let _ = process.child.wait();
     }
 
-    /// Sends a signal to a process that goes on.
-    pub fn signal(&self, name: &str, signal: &str) {
-        let process = self.processes.iter().rfind(|process| process.name == name).expect("a process");
-        let _ = Command::new("kill").args([&format!("-{signal}"), &process.child.id().to_string()]).status();
+    /// The number of a process.
+    pub fn pid(&self, name: &str) -> u32 {
+        self.processes.iter().rfind(|process| process.name == name).expect("a process").child.id()
+    }
+
+    /// Forgets a process that was killed.
+    pub fn reap(&mut self, name: &str) {
+        let index = self.processes.iter().rposition(|process| process.name == name).expect("a process");
+        let _ = self.processes.remove(index).child.wait();
+    }
+
+    /// Contexts at a media server, when there are as many, or after a while.
+    pub fn wait_audit(&self, name: &str, wanted: usize) -> usize {
+        let (file, until) = (format!("{name}.toml"), Instant::now() + PATIENCE);
+        loop {
+            let output = self.carnet(&["gateway", "-c", &file, "--json", "audit", name]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let contexts =
+                output.stdout.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count();
+            if contexts == wanted || Instant::now() > until {
+                return contexts;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What a process has written to standard output (`out`) or standard error (`err`).

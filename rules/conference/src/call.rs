@@ -158,8 +158,9 @@ impl Leg {
         Ok(())
     }
 
-    /// Gives up a call that is not answered.
-    pub(crate) fn cancel(&mut self, core: &mut Core) {
+    /// Gives up a call that is not answered. Its terminations are free at once, whatever still comes.
+    pub(crate) fn cancel(&mut self, core: &mut Core, room: &mut Room) {
+        self.release(core, room);
         if let State::Inviting(inviting) = &mut self.state
             && !std::mem::replace(&mut inviting.cancelled, true)
         {

@@ -186,7 +186,7 @@ impl Leg {
             State::Opening(opening) => self.ask_again(core, room, *opening),
             State::Inviting(inviting) if now >= inviting.until => {
                 self.state = State::Inviting(inviting);
-                self.cancel(core);
+                self.cancel(core, room);
             }
             State::Up(mut up) => {
                 let done = self.up_tick(core, room, &mut up);
@@ -232,7 +232,7 @@ impl Leg {
             },
             State::Inviting(inviting) => {
                 self.state = State::Inviting(inviting);
-                self.cancel(core);
+                self.cancel(core, room);
             }
             State::Up(mut up) => {
                 let (status, text) = match &reason {

@@ -132,16 +132,22 @@ impl Focus {
             None => return Ok(()),
         };
         let Some(room) = self.rooms.get_mut(key) else { return Ok(()) };
-        // One who comes by itself while it is being called back is who it was.
-        let back = room.lost.iter().find(|lost| lost.member == member && !taken_by_leg(&taken, lost));
-        let (user, nickname) = match back {
-            Some(lost) => (Some(lost.user), lost.nickname.clone()),
+        // One who comes by itself while it is being called back is who it was; the call is given up.
+        let mut call = None;
+        let (user, nickname) = match room.lost.iter_mut().find(|lost| lost.member == member) {
+            Some(lost) => {
+                call = lost.leg.replace(id);
+                (Some(lost.user), lost.nickname.clone())
+            }
             None => (room.name_user(|user| taken.contains(&user)), None),
         };
         let user = user.ok_or_else(|| Fault::new(503, "Too many members"))?;
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.user = user;
             leg.nickname = nickname;
+        }
+        if let Some(call) = call {
+            self.with(call, |leg, core, room| leg.hang_up(core, room, Left::Replaced));
         }
         Ok(())
     }
@@ -494,11 +500,6 @@ impl crate::leg::Leg {
             (Err(fault), None) => self.not_called(core, room, Some(fault.status), fault.reason()),
         }
     }
-}
-
-/// Whether the number of somebody who is called back is in use again: the call back has begun.
-fn taken_by_leg(taken: &[u16], lost: &crate::room::Lost) -> bool {
-    lost.leg.is_some() && taken.contains(&lost.user)
 }
 
 fn number(event: &ObservedEvent, name: &str) -> Option<u16> {

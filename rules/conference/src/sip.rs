@@ -329,6 +329,12 @@ impl Focus {
     /// Whether a room still has a reason to be there, and its context.
     pub(crate) fn settle(&mut self, key: &str) {
         let Some(room) = self.rooms.get_mut(key) else { return };
+        // A call that took the place of another and is over: the member is called again.
+        let now = self.core.now;
+        for lost in room.lost.iter_mut().filter(|lost| lost.leg.is_some_and(|id| !room.legs.contains(&id))) {
+            lost.leg = None;
+            lost.at = now + std::time::Duration::from_secs(1);
+        }
         let has = |id: &LegId| {
             let leg = self.legs.get(id);
             leg.is_some_and(|leg| leg.lines.iter().any(|line| line.termination.is_some()))

@@ -124,7 +124,11 @@ fn of_operator(out: &mut String, addresses: Addresses, operator: &Operator, host
                 out.push_str("subscribers = true\n");
             }
         }
-        let _ = writeln!(out, "[gateway.{gateway}-{name}]\nrole = \"{}\"", if role == "ibcf" { "trgw" } else { "ims-agw" });
+        let _ = writeln!(
+            out,
+            "[gateway.{gateway}-{name}]\nrole = \"{}\"",
+            if role == "ibcf" { "trgw" } else { "ims-agw" }
+        );
         let _ = writeln!(out, "controllers = [\"local:{border}-{name}\"]\nwitness = \"full\"");
         for (realm, number, host) in networks {
             let _ = writeln!(out, "[gateway.{gateway}-{name}.realm.{realm}]");

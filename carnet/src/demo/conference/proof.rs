@@ -63,7 +63,8 @@ impl Evidence {
     pub fn checks(&self) -> Vec<Check> {
         let check = |name, held, seen: String| Check { name, held, seen };
         let lines: usize = self.seats.iter().map(|seat| seat.seals.len()).sum();
-        let sealed = |seat: &Seat| seat.seals.len() == 2 && seat.seals.iter().all(|seal| seal.starts_with("sealed"));
+        let sealed =
+            |seat: &Seat| seat.seals.len() == 2 && seat.seals.iter().all(|seal| seal.starts_with("sealed"));
         let associations: usize = self.associations.values().sum();
         let whole = |seat: &&Seat| {
             // Nobody hears himself.
@@ -89,14 +90,16 @@ impl Evidence {
             ),
             check(
                 "the media server ended as many TLS associations, each with a key of its own",
-                associations >= lines && lines > 0 && self.associations.keys().all(|with| with.starts_with("TLS")),
-                self.associations.iter().map(|(with, n)| format!("{n} {with}")).collect::<Vec<_>>().join(", "),
+                associations >= lines
+                    && lines > 0
+                    && self.associations.keys().all(|with| with.starts_with("TLS")),
+                self.associations
+                    .iter()
+                    .map(|(with, n)| format!("{n} {with}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             ),
-            check(
-                "the conference server says that the room is sealed",
-                self.room_sealed,
-                String::new(),
-            ),
+            check("the conference server says that the room is sealed", self.room_sealed, String::new()),
             check(
                 "every member's roster shows every member sealed",
                 self.seats.iter().all(|seat| seat.roster_sealed == MEMBERS.len()),

@@ -122,14 +122,17 @@ impl State {
                 let text = printed(message);
                 if let Some(hop) = self.hops.get_mut(*gateway) {
                     let lower = text.to_ascii_lowercase();
-                    let words = ["fingerprint", "psk", "tlsbsc", "crntls", "crnroom", "key-mgmt", "msrp", "bfcp"];
+                    let words =
+                        ["fingerprint", "psk", "tlsbsc", "crntls", "crnroom", "key-mgmt", "msrp", "bfcp"];
                     hop.told_more |= words.iter().any(|word| lower.contains(word));
                 }
                 self.keep(text.into_bytes());
             }
             Seen::Border { event: carnet_border::Event::GatewayUp { .. }, .. }
             | Seen::Conference { event: Happened::GatewayUp { .. }, .. } => self.registered += 1,
-            Seen::Conference { event, .. } if event.room() == Some(ROOM) => self.happened.push((*event).clone()),
+            Seen::Conference { event, .. } if event.room() == Some(ROOM) => {
+                self.happened.push((*event).clone())
+            }
             Seen::Media { gateway, event } => self.media(gateway, event),
             Seen::Holds { gateway, contexts, .. } => {
                 if let Some(hop) = self.hops.get_mut(*gateway) {
