@@ -64,7 +64,7 @@ impl Leg {
         }
         let (pending, octets) = keys.ask_as(wall, rng, &room.identity, &self.member)?;
         let fetch = core.fetch(self.id, 0, FetchPurpose::Ticket, octets);
-        self.state = State::Wanting(Question::Out { fetch, pending, again });
+        self.state = State::Wanting(Box::new(Question::Out { fetch, pending, again }));
         Ok(())
     }
 
@@ -76,15 +76,14 @@ impl Leg {
         fetch: FetchId,
         result: Result<Vec<u8>, FetchError>,
     ) {
-        let (pending, again) = match self.take() {
-            State::Wanting(Question::Out { fetch: asked, pending, again }) if asked == fetch => {
-                (pending, again)
-            }
+        let question = match self.take() {
+            State::Wanting(question) if question.is(fetch) => *question,
             other => {
                 self.state = other;
                 return;
             }
         };
+        let Question::Out { pending, again, .. } = question else { return };
         let ticket = match result {
             Ok(octets) => carnet_seal::Keys::granted(core.wall, pending, &octets).map_err(|r| (r, again)),
             Err(error) => Err((error.refusal(FetchPurpose::Ticket), true)),
@@ -92,7 +91,7 @@ impl Leg {
         match ticket {
             Ok(ticket) => self.add(core, Some(ticket)),
             Err((refusal, again)) => match Question::pause(core.now, &refusal, again) {
-                Some(question) => self.state = State::Wanting(question),
+                Some(question) => self.state = State::Wanting(Box::new(question)),
                 None => self.not_called(core, room, None, &refusal.to_string()),
             },
         }

@@ -87,6 +87,8 @@ pub(crate) enum Todo {
         leg: LegId,
         room: String,
         member: String,
+        /// It was in the room.
+        joined: bool,
     },
     /// See whether the room still has a reason to be there.
     Settle(String),

@@ -83,6 +83,7 @@ impl Leg {
             ids,
             target: None,
             joined: false,
+            was_in: false,
             lost: false,
             stalled: false,
             armed: None,

@@ -102,8 +102,8 @@ impl Focus {
         self.core.retiring = true;
     }
 
-    /// Ends every room towards every member. What is kept in the store stays, so that the rooms can be
-    /// taken up again.
+    /// Ends every room towards every member, for good: records are forgotten. A focus that only stops and
+    /// starts again calls its members back without this.
     pub fn end(&mut self, now: Instant, wall: SystemTime) {
         self.at(now, wall);
         self.core.retiring = true;
@@ -111,8 +111,11 @@ impl Focus {
         for id in all {
             self.with(id, |leg, core, room| leg.hang_up(core, room, Left::Stopping));
         }
+        let rooms: Vec<_> = self.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.close_room(&room);
+        }
         self.drain();
-        self.core.touched.clear();
     }
 
     /// How long the SIP octets that follow have waited for their turn: a focus that is behind answers new
@@ -330,7 +333,8 @@ impl Focus {
         self.core.waiting.retain(|_, (leg, _, _)| *leg != id);
         if let Some(leg) = self.legs.remove(&id) {
             self.tags.remove(&leg.ids.tag);
-            self.core.todo.push_back(Todo::Parted { leg: id, room: leg.room, member: leg.member });
+            let (room, member, joined) = (leg.room, leg.member, leg.was_in);
+            self.core.todo.push_back(Todo::Parted { leg: id, room, member, joined });
         }
     }
 }

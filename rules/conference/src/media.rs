@@ -242,11 +242,17 @@ impl Focus {
         let waits = self.legs.get(&id).is_some_and(
             |leg| matches!(&leg.state, State::Adding(adding) if adding.request == Some(request)),
         );
+        let more = self.legs.get(&id).is_some_and(|leg| match &leg.state {
+            State::Up(up) => up.more.as_ref().is_some_and(|more| more.add == Some(request)),
+            _ => false,
+        });
         match error {
             None => {
                 self.core.gateways.succeeded(gateway);
                 if waits {
                     self.with(id, |leg, core, room| leg.placed(core, room, actions));
+                } else if more {
+                    self.with(id, |leg, core, room| leg.placed_more(core, room, actions, None));
                 } else {
                     // It went on without them, or ended: CANCEL was faster than the gateway.
                     self.give_back(gateway, actions);
@@ -263,6 +269,9 @@ impl Focus {
                 }
                 if waits {
                     self.refused_add(id, gateway, (creates, &refused));
+                } else if more {
+                    let fault = fault_of(&refused);
+                    self.with(id, |leg, core, room| leg.placed_more(core, room, &[], Some(fault)));
                 }
             }
         }
@@ -320,14 +329,7 @@ impl Focus {
         if again {
             return;
         }
-        let fault = if refused.elsewhere {
-            Fault::no_media()
-        } else {
-            let text = refused.error.text.as_deref().unwrap_or_default();
-            let inside = Some(format!("the media server refused: {} {text}", refused.error.code));
-            Fault { inside, ..Fault::new(500, "The media server refused") }
-        };
-        self.not_placed(id, &fault);
+        self.not_placed(id, &fault_of(refused));
     }
 
     // -- what happens on terminations ------------------------------------------------------
@@ -500,6 +502,16 @@ impl crate::leg::Leg {
             (Err(fault), None) => self.not_called(core, room, Some(fault.status), fault.reason()),
         }
     }
+}
+
+/// What a refused Add means to the member.
+fn fault_of(refused: &Refused) -> Fault {
+    if refused.elsewhere {
+        return Fault::no_media();
+    }
+    let text = refused.error.text.as_deref().unwrap_or_default();
+    let inside = Some(format!("the media server refused: {} {text}", refused.error.code));
+    Fault { inside, ..Fault::new(500, "The media server refused") }
 }
 
 fn number(event: &ObservedEvent, name: &str) -> Option<u16> {

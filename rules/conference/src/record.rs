@@ -33,7 +33,7 @@ struct Record {
 
 impl Focus {
     /// Takes back what [`Event::Keep`] gave out in an earlier life: rooms, members, floors. Members are
-    /// called back as soon as there is a gateway. How many records could be used; others are skipped.
+    /// called back as soon as there is a gateway. Records that cannot be used are skipped; how many.
     pub fn restore(
         &mut self,
         now: Instant,
@@ -41,20 +41,22 @@ impl Focus {
         records: impl IntoIterator<Item = (String, Vec<u8>)>,
     ) -> usize {
         self.at(now, wall);
-        let mut used = 0;
+        let mut skipped = 0;
         for (key, value) in records {
             let done = std::str::from_utf8(&value).ok().and_then(Record::read).and_then(|r| self.take_up(r));
             match done {
                 Some(room) => {
-                    used += 1;
                     self.kept.insert(room.clone(), value);
                     self.core.todo.push_back(Todo::CallBack(room));
                 }
-                None => self.core.events.push_back(Event::Forget { key }),
+                None => {
+                    skipped += 1;
+                    self.core.events.push_back(Event::Forget { key });
+                }
             }
         }
         self.drain();
-        used
+        skipped
     }
 
     fn take_up(&mut self, record: Record) -> Option<String> {

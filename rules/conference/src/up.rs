@@ -1,8 +1,8 @@
 //! A dialog that is up: refreshes, offers in it, its end.
 //!
 //! RFC 3261 §12.2, §14, RFC 3311, RFC 4028. An unchanged `a=key-mgmt` leaves the seal as it is (D-16); an
-//! offer with other keys, or with a line that was not there, is refused in that line. A line that is taken
-//! out of the description loses its termination.
+//! offer with other keys is refused. A line that is taken out of the description loses its termination; one
+//! that was not there is for `more`.
 
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::event::Left;
 use crate::fault::Fault;
 use crate::leg::{Leg, State};
 use crate::line::{Peer, describe};
+use crate::more::More;
 use crate::room::{Place, Room};
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
@@ -37,6 +38,8 @@ pub(crate) struct Up {
     refreshing: Option<(ClientKey, Message)>,
     retry: Option<Instant>,
     attempts: u8,
+    /// An offer with lines that were not there.
+    pub(crate) more: Option<Box<More>>,
 }
 
 impl Up {
@@ -72,6 +75,7 @@ impl Up {
             refreshing: None,
             retry: None,
             attempts: 0,
+            more: None,
         }
     }
 
@@ -80,6 +84,13 @@ impl Up {
         // An ACK has nothing that could be out of order.
         let _ = self.dialog.receive(ack);
         self.unacknowledged = None;
+    }
+
+    /// A 2xx goes out to this request: an INVITE waits for its ACK.
+    pub(crate) fn answered(&mut self, key: ServerKey, request: &Message) {
+        if *request.method() == Method::Invite {
+            self.unacknowledged = Some(key);
+        }
     }
 
     pub(crate) fn is_unacknowledged(&self, key: ServerKey) -> bool {
@@ -194,16 +205,28 @@ impl Leg {
         match request.method() {
             Method::Bye => {
                 core.reply(key, request, 200, None);
+                if let Some(more) = up.more.take() {
+                    Self::not_more(core, &mut up, &more, &Fault::new(487, "Request Terminated"));
+                }
                 core.dialog_over(up.dialog, false);
                 self.over(core, room, Left::Gone);
                 return;
             }
-            Method::Invite | Method::Update => {
-                let status = self.changed(core, room, &mut up, key, request);
-                if let Ok(cseq) = request.cseq() {
-                    up.dialog.answered(cseq.number, &cseq.method, status);
+            Method::Invite | Method::Update => match self.more(core, room, key, request) {
+                Ok(Some(more)) => up.more = Some(Box::new(more)),
+                Ok(None) => {
+                    let status = self.changed(core, room, &mut up, key, request);
+                    if let Ok(cseq) = request.cseq() {
+                        up.dialog.answered(cseq.number, &cseq.method, status);
+                    }
                 }
-            }
+                Err(fault) => {
+                    core.refuse(key, request, &fault, None);
+                    if let Ok(cseq) = request.cseq() {
+                        up.dialog.answered(cseq.number, &cseq.method, fault.status);
+                    }
+                }
+            },
             Method::Options => core.capable(key, request, Some(&room.contact)),
             // RFC 3262 §3: we send nothing that would be acknowledged so.
             Method::Prack => core.reply(key, request, 481, None),
@@ -226,9 +249,7 @@ impl Leg {
     ) -> u16 {
         match self.renewed(core, room, up, request) {
             Ok(response) => {
-                if *request.method() == Method::Invite {
-                    up.unacknowledged = Some(key);
-                }
+                up.answered(key, request);
                 let _ = core.endpoint.respond(core.now, key, response);
                 200
             }
@@ -240,7 +261,7 @@ impl Leg {
     }
 
     /// The 2xx to a re-INVITE or UPDATE.
-    fn renewed(
+    pub(crate) fn renewed(
         &mut self,
         core: &mut Core,
         room: &Room,
