@@ -271,6 +271,9 @@ impl Focus {
             present.push(Present { arrival, nickname: lost.nickname.as_deref(), lines: Vec::new() });
         }
         let mut attendance = room.attendance.clone();
+        if let Some(by) = &room.by {
+            attendance.own(by);
+        }
         attendance.sync(self.core.now, self.core.wall, &present);
         let roster = attendance.roster();
         if let Some(room) = self.rooms.get_mut(key) {
