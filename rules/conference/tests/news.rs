@@ -7,7 +7,7 @@ mod net;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carnet_conference::{Config, Devices, Left, Unsealed, Who};
+use carnet_conference::{Config, Devices, Event, Left, Unsealed, Who};
 use carnet_roster::{Applied, Change, Disconnection, Joining, Limits, Roster, Seal, Status, View};
 use carnet_sip::{Message, Method};
 use net::{FACTORY, Net, TEAM, Wish, config, member, uri};
@@ -238,6 +238,8 @@ fn a_member_has_somebody_called_in() {
         endpoint(view.roster(), "carol")
     };
     net.pass(Duration::from_secs(1));
+    let invite = net.ue("carol").got.iter().find(|m| *m.method() == Method::Invite).unwrap();
+    assert_eq!(invite.header("Referred-By").unwrap(), format!("<{}>", member("alice")));
     let seen = carol(&mut net, &mut view);
     assert_eq!((seen.status, seen.joining_method), (Some(Status::Alerting), Some(Joining::DialedOut)));
     assert_eq!(seen.referred.unwrap().by, Some(member("alice")));
@@ -253,6 +255,44 @@ fn a_member_has_somebody_called_in() {
     assert_eq!(refer(&mut net, "alice", "<sip:carol@example.com>"), 202);
     assert_eq!(news(&mut net, "alice").last().unwrap(), "SIP/2.0 200 OK");
     assert_eq!(net.members(TEAM).len(), 2);
+}
+
+#[test]
+fn a_room_for_all_on_a_list() {
+    const LIST: &str = "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>\
+        <entry uri=\"sip:bob@example.com\"/><entry uri=\"sip:carol@example.com\"/>\
+        <entry uri=\"sip:alice@example.com\"/></list></resource-lists>";
+    let mut net = Net::new();
+    net.ue("carol").refuses = Some(603);
+    // The INVITE as it is on its way, with the list beside the description.
+    net.tap = Some(Box::new(|_, to, data| {
+        let text = String::from_utf8_lossy(data).into_owned();
+        let (head, sdp) = text.split_once("\r\n\r\n").unwrap();
+        if to != net::focus_address() || !text.starts_with("INVITE") {
+            return vec![data.clone()];
+        }
+        let body = format!(
+            "--b\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b\r\n\
+             Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list\r\n\r\n\
+             {LIST}\r\n--b--\r\n"
+        );
+        let kept = |line: &&str| !line.starts_with("Content-");
+        let head: Vec<&str> = head.lines().filter(kept).collect();
+        let length = body.len();
+        let head = head.join("\r\n");
+        let text = format!(
+            "{head}\r\nRequire: recipient-list-invite\r\nContent-Type: multipart/mixed;boundary=b\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        vec![text.into()]
+    }));
+    net.enter("alice", FACTORY);
+    let room = net.focus().rooms().into_iter().find(|room| !room.fixed).unwrap();
+    let members: Vec<_> = room.members.iter().map(|m| (m.uri.as_str(), m.state)).collect();
+    assert_eq!(members, [(member("alice").as_str(), "in"), (member("bob").as_str(), "in")]);
+    assert!(net.ue("bob").session().called);
+    assert!(room.sealed);
+    net.event(|event| matches!(event, Event::NotCalled { status: Some(603), .. }));
 }
 
 #[test]
@@ -294,9 +334,9 @@ fn an_owner_puts_somebody_out() {
     assert_eq!(refer(&mut net, "olga", "<sip:bob@example.com;method=BYE>"), 202);
     assert_eq!(news(&mut net, "olga"), ["SIP/2.0 100 Trying", "SIP/2.0 200 OK"]);
     assert!(net.ue("bob").sessions[0].ended.as_ref().unwrap().contains("403"));
-    let left = net.event(|event| matches!(event, carnet_conference::Event::Left { .. }));
+    let left = net.event(|event| matches!(event, Event::Left { .. }));
     let by = Left::Kicked(Some(member("olga")));
-    assert!(matches!(left, carnet_conference::Event::Left { reason, .. } if reason == by));
+    assert!(matches!(left, Event::Left { reason, .. } if reason == by));
     let last = notifies(&mut net, "bob", "conference").pop().unwrap();
     assert_eq!(last.header("Subscription-State").unwrap(), "terminated;reason=rejected");
     let changes = follow(&mut net, "alice", &mut view);
