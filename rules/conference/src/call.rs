@@ -137,6 +137,10 @@ impl Leg {
         if let Some(subject) = &room.policy.subject {
             let _ = invite.set_header("Subject", subject);
         }
+        // RFC 3892 §2.2: who is called sees who wanted it.
+        if let Some(by) = room.invited_by.get(&self.member).filter(|_| !self.back) {
+            let _ = invite.set_header("Referred-By", &format!("<{by}>"));
+        }
         let timers = core.config.session_timers;
         timers.ask(&mut invite, None)?;
         invite.set_body(body.clone(), Some(SDP))?;
@@ -222,7 +226,7 @@ impl Leg {
         response: &Message,
     ) -> Result<(), Fault> {
         let octets = sdp_of(response)?.ok_or_else(|| Fault::new(488, "An answer is needed"))?;
-        let document = Document::parse(octets.clone(), &core.config.limits.sdp)?;
+        let document = Document::parse(octets, &core.config.limits.sdp)?;
         let Place::On(gateway, number) = &room.place else {
             return Err(Fault::no_media());
         };

@@ -8,7 +8,7 @@ use carnet_h248::TerminationId;
 use carnet_h248::controller::{GatewayName, RequestNumber};
 use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_sip::{
-    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, ServerKey, Uri,
+    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, ServerKey, Uri, multipart,
 };
 use carnet_wire::{Random, hex};
 
@@ -24,7 +24,7 @@ use crate::subscribe::{NotifyKey, SubscriptionKey, Subscriptions};
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, SUBSCRIBE, REFER, NOTIFY";
 /// Extensions a focus understands. `100rel`: its own provisional responses are none that would have to be
 /// acknowledged.
-pub(crate) const SUPPORTED: &str = "100rel, timer, norefersub";
+pub(crate) const SUPPORTED: &str = "100rel, timer, norefersub, recipient-list-invite";
 /// The media type of a session description.
 pub(crate) const SDP: &str = "application/sdp";
 
@@ -131,6 +131,8 @@ pub(crate) struct Core {
     pub(crate) subscriptions: Subscriptions,
     /// Calls out whose progress somebody is told.
     pub(crate) followed: BTreeMap<LegId, SubscriptionKey>,
+    /// Whom those who enter want called (RFC 5366).
+    pub(crate) lists: BTreeMap<LegId, Vec<Uri>>,
     pub(crate) retiring: bool,
     digest: Option<DigestClient>,
     next_fetch: u64,
@@ -170,6 +172,7 @@ impl Core {
             touched: BTreeSet::new(),
             subscriptions,
             followed: BTreeMap::new(),
+            lists: BTreeMap::new(),
             retiring: false,
             digest,
             next_fetch: 0,
@@ -488,9 +491,20 @@ pub(crate) fn unsupported(request: &Message) -> Vec<String> {
 ///
 /// # Errors
 /// A body of another kind that is not optional (RFC 3261 §8.2.3).
-pub(crate) fn sdp_of(message: &Message) -> Result<Option<&bytes::Bytes>, Fault> {
+pub(crate) fn sdp_of(message: &Message) -> Result<Option<bytes::Bytes>, Fault> {
     if message.body().is_empty() {
         return Ok(None);
+    }
+    let kind = message.content_type().unwrap_or_default();
+    if multipart::is_multipart(&kind) {
+        // Beside it may be a list of recipients (RFC 5366 §3).
+        let parts = multipart::parts(message.body(), &kind, &multipart::MultipartLimits::default())?;
+        let sdp = |part: &&multipart::Part| {
+            part.media_type() == SDP
+                && !part.is_encoded()
+                && part.disposition().is_none_or(|disposition| disposition == "session")
+        };
+        return Ok(parts.iter().find(sdp).map(|part| message.body().slice(part.range())));
     }
     let plain =
         message.header("Content-Encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
@@ -498,7 +512,7 @@ pub(crate) fn sdp_of(message: &Message) -> Result<Option<&bytes::Bytes>, Fault> 
         .content_type()
         .is_none_or(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP)));
     if plain && is_sdp {
-        return Ok(Some(message.body()));
+        return Ok(Some(message.body().clone()));
     }
     // RFC 3261 §20.11: what is not said is required.
     let optional = message.header("Content-Disposition").is_some_and(|value| {

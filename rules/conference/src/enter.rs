@@ -43,7 +43,7 @@ impl Leg {
         // Without an offer we would have to make one and need a ticket for somebody who calls us, which
         // the key server gives to callers.
         let octets = sdp_of(invite)?.ok_or_else(|| Fault::new(488, "An offer is needed"))?;
-        let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
+        let offer = Document::parse(octets, &core.config.limits.sdp)?;
         let peers = read_offer(&offer, &room.policy)?;
         let mut lines = Vec::new();
         for peer in peers {

@@ -270,7 +270,7 @@ impl Leg {
     ) -> Result<Message, Fault> {
         let body = match sdp_of(request)? {
             Some(octets) => {
-                let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
+                let offer = Document::parse(octets, &core.config.limits.sdp)?;
                 self.follow(core, room, &offer)?;
                 let body = describe(&self.lines, &self.house(room), self.session, Some(&offer))?;
                 // RFC 3264 §8: the version grows when something has changed.

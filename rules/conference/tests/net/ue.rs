@@ -231,6 +231,12 @@ impl Ue {
         self.endpoint.cancel(now, key).unwrap();
     }
 
+    /// Takes the call that rings.
+    pub fn pick_up(&mut self, now: Instant, wall: SystemTime, kms: &mut Kms) {
+        let (key, invite) = self.ringing.take().unwrap();
+        self.called(now, wall, kms, key, &invite);
+    }
+
     /// Sends a request in the dialog that is up.
     pub fn request(&mut self, now: Instant, method: Method, body: Option<(Bytes, &str)>) -> ClientKey {
         let contact = self.contact();
