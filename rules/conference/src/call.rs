@@ -12,7 +12,7 @@ use carnet_sip::{ClientKey, Dialog, Message, Method, SessionTimers, Silence};
 
 use crate::config::Unsealed;
 use crate::context;
-use crate::core::{Core, Op, Owner, SDP, Todo, sdp_of};
+use crate::core::{Core, Op, Owner, SDP, Todo, is_secure, sdp_of};
 use crate::event::{Event, Left};
 use crate::fault::Fault;
 use crate::leg::{Adding, Leg, State};
@@ -131,7 +131,8 @@ impl Leg {
         let target = self.target.clone().unwrap_or(to);
         let mut invite =
             core.request(Method::Invite, target.clone(), (&room.key, &self.member), &self.ids)?;
-        Core::introduce(&mut invite, &room.contact)?;
+        let secure = is_secure(&invite);
+        Core::introduce(&mut invite, &room.contact, secure)?;
         // Provisional responses have nothing for us that would have to arrive.
         invite.set_header("Supported", "timer")?;
         if let Some(subject) = &room.policy.subject {
@@ -254,7 +255,7 @@ impl Leg {
         if declined.len() == self.lines.len() {
             return Err(Fault { warning: Some(304), ..Fault::new(488, "Media type not available") });
         }
-        let realm = core.gateways.settings(gateway).map(|g| g.realm.clone()).unwrap_or_default();
+        let (realm, _) = core.gateways.realm(gateway);
         let (gateway, number) = (gateway.clone(), *number);
         let commands: Vec<_> = self
             .lines

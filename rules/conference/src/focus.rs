@@ -39,6 +39,10 @@ pub struct Focus {
     alarms: BTreeSet<(Instant, LegId)>,
     /// Records as they were last given out.
     pub(crate) kept: BTreeMap<String, Vec<u8>>,
+    /// When that was, if it was lately.
+    pub(crate) kept_at: BTreeMap<String, Instant>,
+    /// Rooms whose record is not what it should be.
+    pub(crate) unkept: BTreeSet<String>,
 }
 
 impl Focus {
@@ -75,6 +79,8 @@ impl Focus {
             arrivals: Arrivals::default(),
             alarms: BTreeSet::new(),
             kept: BTreeMap::new(),
+            kept_at: BTreeMap::new(),
+            unkept: BTreeSet::new(),
         };
         for fixed in rooms {
             let confid = focus.name_conference();
@@ -256,8 +262,12 @@ impl Focus {
         let legs = self.alarms.first().map(|(at, _)| *at);
         let (sip, gateways) = (self.core.endpoint.poll_timeout(), self.core.gateways.poll_timeout());
         let news = self.core.subscriptions.poll_timeout();
+        let keep = self.keep_at();
         let faded = self.rooms.values().filter_map(|room| room.attendance.poll_timeout()).min();
-        [sip, gateways, self.core.timeout(), rooms, fetches, legs, news, faded].into_iter().flatten().min()
+        [sip, gateways, self.core.timeout(), rooms, fetches, legs, news, faded, keep]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to send.

@@ -88,7 +88,7 @@ impl Leg {
         }
         let Place::On(gateway, number) = &room.place else { return Err(Fault::no_media()) };
         let (gateway, number) = (gateway.clone(), *number);
-        let realm = core.gateways.settings(&gateway).map(|g| g.realm.clone()).unwrap_or_default();
+        let (realm, ipv6) = core.gateways.realm(&gateway);
         let chairs = room.chairs(&self.member);
         let owner = Owner {
             user: self.user,
@@ -104,7 +104,7 @@ impl Leg {
                 LineKey::Here(seal) => Some(seal),
                 _ => None,
             };
-            let site = Site { realm: &realm, watch, request: core.next_events() };
+            let site = Site { realm: &realm, ipv6, watch, request: core.next_events() };
             commands.push(context::add(&site, &owner, line, seal));
         }
         let action = ActionRequest::new(ContextId::Id(number), commands);

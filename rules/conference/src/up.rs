@@ -11,7 +11,7 @@ use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
 
 use crate::context;
-use crate::core::{Core, Op, Owner, SDP, Todo, sdp_of};
+use crate::core::{Core, Op, Owner, SDP, Todo, is_secure, sdp_of};
 use crate::event::Left;
 use crate::fault::Fault;
 use crate::leg::{Leg, State};
@@ -119,7 +119,8 @@ impl Leg {
         let method = if up.updates { Method::Update } else { Method::Invite };
         // An INVITE of the peer is under way: it refreshes as well as ours.
         let Ok(mut request) = up.dialog.request(method.clone()) else { return Ok(()) };
-        Core::introduce(&mut request, &room.contact)?;
+        let secure = is_secure(&request);
+        Core::introduce(&mut request, &room.contact, secure)?;
         up.timers.ask(&mut request, up.timer.as_ref())?;
         if method == Method::Invite {
             request.set_body(up.description.clone(), Some(SDP))?;
@@ -193,9 +194,14 @@ impl Leg {
 
     /// A request of the peer inside the dialog.
     pub(crate) fn requested(&mut self, core: &mut Core, room: &mut Room, key: ServerKey, request: &Message) {
-        let State::Up(mut up) = self.take() else {
-            core.reply(key, request, 481, None);
-            return;
+        let mut up = match self.take() {
+            State::Up(up) => up,
+            // Nobody knows a dialog that we have not told of.
+            other => {
+                core.reply(key, request, 481, None);
+                self.state = other;
+                return;
+            }
         };
         if let Err(error) = up.dialog.receive(request) {
             core.refuse(key, request, &error.into(), None);
@@ -287,7 +293,7 @@ impl Leg {
             None => (*request.method() == Method::Invite).then(|| up.description.clone()),
         };
         let mut response = core.response(request, 200, None).ok_or_else(|| Fault::new(400, "Bad Request"))?;
-        Core::introduce(&mut response, &room.contact)?;
+        Core::introduce(&mut response, &room.contact, is_secure(request))?;
         up.timer = up.timers.accept(core.now, request, &mut response, false)?;
         if let Some(body) = body {
             response.set_body(body, Some(SDP))?;
@@ -321,7 +327,7 @@ impl Leg {
             return Err(Fault { warning: Some(304), ..Fault::new(488, "Media type not available") });
         }
         let Place::On(gateway, number) = &room.place else { return Err(Fault::no_media()) };
-        let realm = core.gateways.settings(gateway).map(|g| g.realm.clone()).unwrap_or_default();
+        let (realm, _) = core.gateways.realm(gateway);
         let (mut commands, mut gone) = (Vec::new(), Vec::new());
         for (line, peer) in self.lines.iter_mut().zip(next) {
             match peer {
