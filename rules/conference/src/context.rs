@@ -148,11 +148,9 @@ fn stream(line: &Line, seal: Option<&Seal>, fresh: Option<bool>) -> Stream {
         stream = stream.property("crnroom/tls", if line.tls_client { "client" } else { "server" });
     }
     if let Some(seal) = seal {
-        let key = zeroize::Zeroizing::new(hex::encode(seal.tek.expose()));
         stream = stream
             .property("crntls/pskid", base64url(seal.psk_identity.as_bytes()))
-            // The property makes a secret of its value, which is erased when the message is.
-            .property("crntls/psk", Value::new(key.as_str().to_owned()));
+            .property("crntls/psk", Value::secret(hex::encode(seal.tek.expose())));
     }
     if let Some(peer) = &line.peer
         && line.kind == Kind::Messages
