@@ -228,17 +228,13 @@ impl Association {
         if self.asked.as_ref().is_none_or(|asked| asked.transaction != header.transaction) {
             return;
         }
-        match self.whole(now, header, octets) {
-            Some(Ok(message)) => {
-                if let Some(asked) = self.asked.take() {
-                    self.trip.answered(now.saturating_duration_since(asked.first), asked.repeats);
-                }
-                self.incoming.push_back(Incoming::Message(message));
-                self.go_on(now);
-            }
-            // Repeating the request may bring a better one.
-            Some(Err(_)) | None => {}
+        // One that cannot be read is as good as none: repeating the request may bring a better one.
+        let Some(Ok(message)) = self.whole(now, header, octets) else { return };
+        if let Some(asked) = self.asked.take() {
+            self.trip.answered(now.saturating_duration_since(asked.first), asked.repeats);
         }
+        self.incoming.push_back(Incoming::Message(message));
+        self.go_on(now);
     }
 
     /// Sends the answer again if the request came before (§8.3.2).

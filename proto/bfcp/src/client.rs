@@ -17,6 +17,7 @@ const OPEN: usize = 64;
 /// What a client hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "few at a time, and nearly all are of the large kind")]
 pub enum ClientEvent {
     /// The answer to a request; [`Body::Error`] if the server refused it.
     Answer {

@@ -85,7 +85,7 @@ fn erlang_reads_what_we_print_and_we_read_what_it_prints() {
                 // It cannot print all that it reads: lists as event parameters and statistics, some of
                 // version 3's directions.
                 let Ok(octets) = std::fs::read(folder.path().join(format!("{name}-{letter}.{form}"))) else {
-                    assert!(name.starts_with("random"), "{name}");
+                    assert!(name.starts_with("random") || name == "27-mp-conference-notify", "{name}");
                     unprinted += 1;
                     continue;
                 };

@@ -180,9 +180,10 @@ impl Document {
         rest.push(chunk);
         let mut chunks = rest.into_iter();
         users.children = chunks.next().unwrap_or_default();
-        let (entity, version) = (first.entity().to_owned(), first.version);
+        let (entity, mut version) = (first.entity().to_owned(), first.version);
         let mut all = vec![first];
-        for (chunk, version) in chunks.zip(version.saturating_add(1)..) {
+        for chunk in chunks {
+            version = version.saturating_add(1);
             let mut users = Element::new(NAMESPACE, "users");
             users.set_attribute("", "state", State::Partial.as_str());
             users.children = chunk;

@@ -201,18 +201,25 @@ fn merge(local: &mut Element, update: &Element) -> Result<(), Error> {
             merge(old, child)?;
             continue;
         }
+        let fresh = match state(child)? {
+            State::Deleted => None,
+            State::Full | State::Partial => Some(Node::Element(whole(child)?)),
+        };
         // An atomic element that may stand there several times is replaced with all its like.
-        if renewed.insert(place.clone()) || place.2.is_some() {
-            for index in known {
-                if let Some(slot) = slots.get_mut(index) {
-                    *slot = None;
-                }
+        let replaces = renewed.insert(place.clone()) || place.2.is_some();
+        let mut known = known.into_iter().filter(|_| replaces);
+        match known.next().and_then(|index| slots.get_mut(index)) {
+            // It stays where it was.
+            Some(slot) => *slot = fresh,
+            None => {
+                at.entry(place).or_default().push(slots.len());
+                slots.push(fresh);
             }
-            at.remove(&place);
         }
-        if state(child)? != State::Deleted {
-            at.entry(place).or_default().push(slots.len());
-            slots.push(Some(Node::Element(whole(child)?)));
+        for index in known {
+            if let Some(slot) = slots.get_mut(index) {
+                *slot = None;
+            }
         }
     }
     local.children = slots.into_iter().flatten().collect();

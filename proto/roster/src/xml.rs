@@ -327,14 +327,19 @@ fn checked(at: usize, text: &str) -> Result<(), Error> {
 /// Prefixes for the namespaces of one document, the document's own has none.
 pub(crate) struct Printer {
     prefixes: Vec<(Arc<str>, String)>,
+    /// An attribute is in the document's own namespace: without a prefix it would be in none.
+    own: bool,
 }
+
+/// The prefix of such attributes.
+const OWN: &str = "ci";
 
 const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 
 impl Printer {
     /// For a document with this root.
     pub(crate) fn new(root: &Element) -> Self {
-        let mut printer = Self { prefixes: Vec::new() };
+        let mut printer = Self { prefixes: Vec::new(), own: false };
         printer.collect(root);
         printer
     }
@@ -343,6 +348,7 @@ impl Printer {
         self.need(&element.namespace);
         for attribute in &element.attributes {
             self.need(&attribute.namespace);
+            self.own |= *attribute.namespace == *NAMESPACE;
         }
         element.elements().for_each(|e| self.collect(e));
     }
@@ -362,6 +368,9 @@ impl Printer {
     /// The declarations for the root.
     pub(crate) fn declarations(&self, out: &mut String) {
         attribute(out, "xmlns", NAMESPACE);
+        if self.own {
+            attribute(out, &format!("xmlns:{OWN}"), NAMESPACE);
+        }
         for (namespace, prefix) in &self.prefixes {
             attribute(out, &format!("xmlns:{prefix}"), namespace);
         }
@@ -376,7 +385,8 @@ impl Printer {
 
     pub(crate) fn attributes(&self, out: &mut String, attributes: &[Attribute]) {
         for a in attributes {
-            match self.prefix(&a.namespace) {
+            let own = (*a.namespace == *NAMESPACE).then_some(OWN);
+            match self.prefix(&a.namespace).or(own) {
                 Some(prefix) => attribute(out, &format!("{prefix}:{}", a.name), &a.value),
                 None => attribute(out, &a.name, &a.value),
             }

@@ -1,5 +1,7 @@
 //! The documents of RFC 4575 §7 and RFC 7701 §9.6, and what is no document.
 
+#![allow(clippy::unwrap_used)]
+
 use carnet_roster::{
     Applied, Change, Disconnection, Document, Error, Joining, Limits, MediaStatus, Roster, Seal, State,
     Status, View,
@@ -92,7 +94,7 @@ fn printing_and_reading_again_changes_nothing() {
 #[test]
 fn what_is_not_known_stays() {
     let text = r#"<c:conference-info xmlns:c="urn:ietf:params:xml:ns:conference-info" xmlns:x="urn:x" entity="sip:a@b"
-        version="1" x:on="root"><c:conference-description><x:deep><y xmlns="" z="1">text &lt;&#x41;</y></x:deep></c:conference-description>
+        version="1" x:on="root" c:own="1"><c:conference-description><x:deep><y xmlns="" z="1">text &lt;&#x41;</y></x:deep></c:conference-description>
         <c:users><c:user entity="sip:u@b" x:badge="7"><x:mood xml:lang="en">fine</x:mood><c:endpoint entity="e"><c:status>astral</c:status>
         <c:media id="1"><x:codec/></c:media></c:endpoint></c:user></c:users><x:tail>&amp;</x:tail></c:conference-info>"#;
     let document = parse(text);
@@ -106,6 +108,7 @@ fn what_is_not_known_stays() {
     let printed = roster.document(1).print();
     assert_eq!(parse(&printed).roster().unwrap(), roster, "{printed}");
     assert_eq!(roster.extra.elements[0].text(), "&");
+    assert_eq!(roster.extra.attributes.len(), 2);
 }
 
 #[test]

@@ -258,14 +258,16 @@ impl Client {
     /// [`Refusal::NoConference`] for a call that is none, [`Refusal::Busy`] if too much is asked already.
     pub fn refer(&mut self, now: Instant, call: CallId, who: &Uri, ask: Ask) -> Result<ReferralId, Refusal> {
         let Self { calls, core, next_referral, .. } = self;
-        let room = calls.get_mut(&call).and_then(|call| call.room.as_mut()).ok_or(Refusal::NoConference)?;
+        let call = calls.get_mut(&call).ok_or(Refusal::NoConference)?;
+        let proof = call.target_dialog();
+        let room = call.room.as_mut().ok_or(Refusal::NoConference)?;
         let focus = room.uri.clone().ok_or(Refusal::NoConference)?;
         if room.referrals.len() >= core.config.limits.referrals {
             return Err(Refusal::Busy);
         }
         let id = ReferralId(*next_referral);
         *next_referral += 1;
-        room.referrals.push(Referral::begin(core, now, id, &focus, who, ask)?);
+        room.referrals.push(Referral::begin(core, now, id, &focus, (who, ask), proof)?);
         Ok(id)
     }
 

@@ -51,8 +51,8 @@ impl Referral {
         now: Instant,
         id: ReferralId,
         focus: &Uri,
-        who: &Uri,
-        ask: Ask,
+        (who, ask): (&Uri, Ask),
+        proof: Option<String>,
     ) -> Result<Self, Refusal> {
         let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 1 };
         let mut request = core.request(Method::Refer, focus.clone(), focus, &ids)?;
@@ -64,6 +64,9 @@ impl Referral {
         };
         set(&mut request, "Refer-To", &format!("<{who}>"), false)?;
         set(&mut request, "Referred-By", &format!("<{}>", core.config.identity), false)?;
+        if let Some(proof) = proof {
+            set(&mut request, "Target-Dialog", &proof, false)?;
+        }
         let key = core.send(now, request.clone(), Owner::Referral(id))?;
         let until = now + PATIENCE;
         Ok(Self { id, ids, request, key: Some(key), dialog: None, until, attempts: 0 })

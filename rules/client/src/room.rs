@@ -91,13 +91,21 @@ impl Call {
 
     /// Subscribes to the roster of the conference.
     pub(crate) fn watch(&mut self, core: &mut Core, now: Instant) {
-        let id = self.id;
+        let (id, proof) = (self.id, self.target_dialog());
         let Some(room) = &mut self.room else { return };
         let (None, Some(uri)) = (&room.watch, &room.uri) else { return };
-        match Watch::begin(core, now, id, uri.clone()) {
+        match Watch::begin(core, now, id, uri.clone(), proof) {
             Ok(watch) => room.watch = Some(watch),
             Err(reason) => core.events.push_back(Event::NoRoster { call: id, reason }),
         }
+    }
+
+    /// What proves to a focus that a request outside our dialog is ours (RFC 4538): the names of the
+    /// dialog, as the focus sees them.
+    pub(crate) fn target_dialog(&self) -> Option<String> {
+        let State::Up(up) = &self.state else { return None };
+        let id = up.dialog.id();
+        Some(format!("{};local-tag={};remote-tag={}", id.call_id, id.remote_tag, id.local_tag))
     }
 
     /// The SUBSCRIBE of the roster was answered, or nothing came.

@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Watch {
     call: CallId,
     uri: Uri,
+    /// See [`Call::target_dialog`](crate::call::Call::target_dialog).
+    proof: Option<String>,
     ids: Ids,
     dialog: Option<Dialog>,
     /// Our SUBSCRIBE that has no answer.
@@ -38,12 +40,19 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Subscribes.
-    pub(crate) fn begin(core: &mut Core, now: Instant, call: CallId, uri: Uri) -> Result<Self, Refusal> {
+    pub(crate) fn begin(
+        core: &mut Core,
+        now: Instant,
+        call: CallId,
+        uri: Uri,
+        proof: Option<String>,
+    ) -> Result<Self, Refusal> {
         let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 0 };
         let view = View::new(core.config.limits.roster);
         let mut watch = Self {
             call,
             uri,
+            proof,
             ids,
             dialog: None,
             asking: None,
@@ -77,6 +86,9 @@ impl Watch {
             }
         };
         describe(core, &mut request, expires)?;
+        if let Some(proof) = self.proof.as_ref().filter(|_| self.dialog.is_none()) {
+            set(&mut request, "Target-Dialog", proof, false)?;
+        }
         let key = match &self.dialog {
             Some(dialog) => core.send_in(now, dialog, request.clone(), owner)?,
             None => core.send(now, request.clone(), owner)?,

@@ -216,6 +216,33 @@ pub struct Floor {
     pub chair: Option<String>,
 }
 
+/// An address prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// The network's address.
+    pub ip: IpAddr,
+    /// Leading bits that count, at most 32 or 128.
+    pub bits: u8,
+}
+
+impl Prefix {
+    /// Whether `ip` is inside. IPv4 and IPv6 never match each other.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        fn same(a: &[u8], b: &[u8], bits: u8) -> bool {
+            let (whole, part) = (usize::from(bits / 8), bits % 8);
+            let mask = u8::MAX.checked_shl(u32::from(8 - part)).unwrap_or(0);
+            a.get(..whole) == b.get(..whole)
+                && (part == 0
+                    || a.get(whole).map(|octet| octet & mask) == b.get(whole).map(|octet| octet & mask))
+        }
+        match (self.ip, ip) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(&a.octets(), &b.octets(), self.bits),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(&a.octets(), &b.octets(), self.bits),
+            _ => false,
+        }
+    }
+}
+
 /// A media resource processor that may be used.
 #[derive(Debug, Clone)]
 pub struct Gateway {
@@ -228,7 +255,7 @@ pub struct Gateway {
     /// The realm its media addresses come from.
     pub realm: String,
     /// Where its messages may come from; empty lets any source in.
-    pub peers: Vec<(IpAddr, u8)>,
+    pub peers: Vec<Prefix>,
     /// Its share of rooms beside others, at least 1.
     pub weight: u32,
     /// Profiles it may name, if not those of all gateways; empty is any.

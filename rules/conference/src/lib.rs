@@ -14,16 +14,36 @@
 //! [`Focus::poll_query`], [`Focus::poll_fetch`] and [`Focus::poll_event`], then wait for input or
 //! [`Focus::poll_timeout`].
 
+mod admin;
+mod arrivals;
+mod call;
 mod config;
+mod context;
+mod core;
+mod enter;
 mod event;
+mod fault;
 mod focus;
+mod gateways;
+mod leg;
+mod line;
+mod losses;
+mod media;
+mod news;
+mod record;
+pub mod refer;
+mod room;
 pub mod roster;
+mod sip;
 mod status;
+pub mod subscribe;
+mod up;
 
 pub use carnet_h248::controller::GatewayName;
 pub use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, KeyAccount};
 pub use config::{
-    Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Room, Timers, Unsealed, Who,
+    Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Prefix, Room, Timers,
+    Unsealed, Who,
 };
 pub use event::{Event, Left, Level};
 pub use focus::{Focus, Out};

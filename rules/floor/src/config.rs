@@ -29,8 +29,8 @@ pub struct Floor {
     /// The label of the media stream it is bound to (RFC 8856 §5.4 `mstrm`, RFC 4574).
     pub stream: Option<String>,
     /// With [`Algorithm::Rotation`]: how long the chair of the hour may leave a request undecided before
-    /// the next user is the chair. The chair changes too when the floor becomes free and when the chair is
-    /// gone, to the user with the next number who is connected.
+    /// the next user is the chair. The chair changes too when somebody has had the floor and when the chair
+    /// is gone, to the user with the next number who is connected.
     pub patience: Duration,
 }
 
@@ -93,7 +93,7 @@ impl Default for Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Of one message.
+    /// Of one message; 4,096 octets and 256 attributes unless said otherwise.
     pub message: carnet_bfcp::Limits,
     /// Connections; one more is closed at once.
     pub connections: usize,
@@ -103,7 +103,9 @@ pub struct Limits {
     pub requests_by_user: usize,
     /// Floors in one request or query; more are a generic error.
     pub floors_in_request: usize,
-    /// Octets that may wait for one connection. One more message and the connection is to be closed.
+    /// Octets that may wait for one connection that is [`blocked`](crate::FloorControl::blocked) or made of
+    /// datagrams, and octets of answers that requests which came together may make. One more message and
+    /// the connection is to be closed.
     pub transmit: usize,
     /// Answers kept for a user that repeats itself.
     pub answers: usize,
@@ -111,8 +113,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let mut message = carnet_bfcp::Limits::default();
+        message.octets = 4_096;
+        message.attributes = 256;
         Self {
-            message: carnet_bfcp::Limits::default(),
+            message,
             connections: 4_096,
             requests: 256,
             requests_by_user: 32,

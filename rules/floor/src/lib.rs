@@ -22,11 +22,18 @@
 //!
 //! After any call drain `poll_transmit` and `poll_event`; call `handle_timeout` when `poll_timeout` says.
 
+mod answers;
 mod config;
 mod control;
 mod event;
+mod floors;
+mod notices;
+mod people;
+mod request;
+mod snapshot;
 
 pub use carnet_bfcp::Transport;
 pub use config::{Algorithm, Floor, Limits, Member, Settings};
-pub use control::{FloorControl, Link, NoSuch, SnapshotError};
+pub use control::{FloorControl, NoSuch, SnapshotError};
 pub use event::{Claim, CloseReason, ConnectionId, Event, FloorReport, Reason};
+pub use people::Link;

@@ -38,7 +38,7 @@ impl Core {
                     return Err((asked, Fault::request(421, what)));
                 }
                 let id = self.new_context(self.is_urgent(&action)).map_err(|fault| (asked, fault))?;
-                let context = Context { group: id, ..Context::default() };
+                let context = Context { group: id, function: self.function, ..Context::default() };
                 self.contexts.insert(id, context);
                 created = Some(id);
             }
@@ -48,7 +48,7 @@ impl Core {
         if prepared.is_err()
             && let Some(created) = created
         {
-            self.contexts.remove(&created);
+            self.forget(created);
         }
         let (scope, properties, topology) = prepared.map_err(|fault| (asked, fault))?;
         Ok(ActionRun {
@@ -270,8 +270,15 @@ impl Core {
     pub(crate) fn drop_empty(&mut self, action: &ActionRun) {
         for id in &action.touched {
             if self.contexts.get(id).is_some_and(|context| context.terminations.is_empty()) {
-                self.contexts.remove(id);
+                self.forget(*id);
             }
+        }
+    }
+
+    /// A context without terminations is no more.
+    fn forget(&mut self, id: u32) {
+        if let Some(context) = self.contexts.remove(&id) {
+            context.attributes.end(context.group, &mut self.commands);
         }
     }
 
@@ -291,6 +298,7 @@ impl Core {
                 }
             }
         }
+        context.attributes.end(context.group, &mut self.commands);
     }
 
     /// Whether an action has a claim to what is kept for emergencies: it says so, or its context does.

@@ -129,7 +129,7 @@ impl Core {
                 local: place.local,
             });
         }
-        context.configure_all(&mut self.commands);
+        context.configure_around(number, &mut self.commands);
         self.call((id, number), &plan.signalled.calls);
         let completed: Vec<_> = plan.signalled.completed.into_iter().map(Completed::observed).collect();
         self.recognize(now, (id, number), completed, true);

@@ -5,23 +5,20 @@ use carnet_h248::{LocalControl, Name, ParameterValue, Value};
 
 use crate::error::Fault;
 use crate::package::{Kind, Possible, Supported, check};
+use crate::plan::Here;
 
-/// The same with one value for each property, if there was something to choose. `realms`: those there are
-/// and whether they can be used, the default one first.
-pub(crate) fn chosen(
-    control: &LocalControl,
-    realms: &[(String, bool)],
-) -> Result<Option<LocalControl>, Fault> {
+/// The same with one value for each property, if there was something to choose.
+pub(crate) fn chosen(control: &LocalControl, here: &Here) -> Result<Option<LocalControl>, Fault> {
     let mut out = control.clone();
     let mut changed = false;
     for property in &mut out.properties {
         // What is not known is refused where it is read.
-        let Ok(item) = check(Kind::Property, &property.name) else { continue };
+        let Ok(item) = check(here.function, Kind::Property, &property.name) else { continue };
         // A range or a list of ports is a value.
         if item.possible == Possible::Ports {
             continue;
         }
-        if let Some(value) = choose(item, &property.name, &property.value, realms)? {
+        if let Some(value) = choose(item, &property.name, &property.value, here.realms)? {
             property.value = ParameterValue::Equal(value);
             changed = true;
         }
@@ -68,12 +65,14 @@ fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Function;
     use carnet_h248::Stream;
 
     fn choice(name: &'static str, value: impl Into<ParameterValue>) -> Result<Option<String>, u16> {
         let control = Stream::new(1).property(name, value).local_control.unwrap();
         let realms = [("default".to_owned(), true), ("down".to_owned(), false), ("core".to_owned(), true)];
-        let chosen = chosen(&control, &realms).map_err(|fault| fault.code())?;
+        let here = Here { function: Function::Relay, protected: false, most_streams: 1, realms: &realms };
+        let chosen = chosen(&control, &here).map_err(|fault| fault.code())?;
         Ok(chosen.map(|control| control.value(name).unwrap().as_str().to_owned()))
     }
 

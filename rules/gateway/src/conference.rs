@@ -50,8 +50,8 @@ pub enum Medium {
     },
 }
 
-/// Our end of a TLS association with a pre-shared key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Our end of a TLS association with a pre-shared key. Neither key nor identity is shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct TlsEnd {
     /// Which end of the handshake is ours.
     pub role: TlsRole,
@@ -59,6 +59,12 @@ pub struct TlsEnd {
     pub key: Key,
     /// The identity that goes with it (RFC 4279 §2). A client sends it, a server takes no other.
     pub identity: Vec<u8>,
+}
+
+impl fmt::Debug for TlsEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsEnd").field("role", &self.role).finish_non_exhaustive()
+    }
 }
 
 /// An end of a TLS handshake.
@@ -160,7 +166,7 @@ pub enum Algorithm {
     Fcfs,
     /// The floor's chair decides.
     Chair,
-    /// The floor goes round among those who ask, and its holder says who is next.
+    /// As for a chair, and the users take turns at being the chair.
     Rotation,
 }
 

@@ -2,15 +2,19 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carnet_h248::{
     ContextId, ContextProperties, Events, LocalControl, Name, Signals, TerminationId, TerminationState,
 };
 
+use crate::Function;
+use crate::attributes::Attributes;
 use crate::control::Control;
 use crate::description::Description;
-use crate::media::{self, Direction, Gate, Pinhole, Settings};
+use crate::media::{self, Direction, Gate, Pinhole, Role, Settings};
+use crate::member;
 use crate::regulation::Told;
 use crate::topology::Topology;
 
@@ -76,6 +80,8 @@ pub(crate) struct Context {
     pub(crate) terminations: Vec<Termination>,
     /// Of the pinholes in it.
     pub(crate) group: u32,
+    pub(crate) function: Function,
+    pub(crate) attributes: Attributes,
 }
 
 impl Stream {
@@ -91,6 +97,13 @@ impl Stream {
             statistics: None,
             settings: None,
         }
+    }
+}
+
+impl Stream {
+    /// The member of a conference whose stream it is.
+    pub(crate) fn user(&self) -> Option<u16> {
+        self.control.member.user(self.local.as_ref()?)
     }
 }
 
@@ -164,8 +177,11 @@ impl Context {
     }
 
     /// The termination that a stream of termination `number` is relayed to, and the pinhole there.
-    /// RFC 3525 §7.1.6: streams with the same number are connected.
+    /// RFC 3525 §7.1.6: streams with the same number are connected; those of a conference end here.
     pub(crate) fn far(&self, number: u64, stream: u16) -> Option<(u64, Pinhole)> {
+        if self.function == Function::Conference {
+            return None;
+        }
         let others = self.terminations.iter().filter(|termination| termination.number != number);
         others.filter_map(|other| Some((other.number, other.stream(stream)?.place?.pinhole))).next()
     }
@@ -183,6 +199,12 @@ impl Context {
                 let (into, out) = self.topology.flows(number, far, stream.id);
                 settings.gate = narrowed(settings.gate, into, out);
             }
+            if self.function == Function::Conference {
+                if settings.role == Role::Undecided {
+                    settings.role = member::role(local, remote, Role::Undecided);
+                }
+                settings.endpoint = stream.control.member.endpoint(local, remote).map(Arc::new);
+            }
             if termination.out_of_service {
                 settings.gate = Gate::Inactive;
             }
@@ -196,6 +218,15 @@ impl Context {
                 stream.settings = Some(settings.clone());
                 commands.push_back(media::Command::Configure { pinhole, settings });
             }
+        }
+    }
+
+    /// The same for every termination that a change of this one may touch: those of a conference are
+    /// by themselves.
+    pub(crate) fn configure_around(&mut self, number: u64, commands: &mut VecDeque<media::Command>) {
+        match self.function {
+            Function::Relay => self.configure_all(commands),
+            Function::Conference => self.configure(number, commands),
         }
     }
 

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use carnet_h248::{LocalControl, ParameterValue, StreamMode, Value};
 
+use crate::Function;
 use crate::description::{Description, Setup, Transport};
 use crate::error::Fault;
 use crate::media::{Direction, Gate, Rate, Role, Settings, SourceFilter};
+use crate::member::Member;
 use crate::package::{Kind, check};
+use crate::plan::Here;
 
 /// A LocalControl descriptor, understood. A new one replaces the old one whole (RFC 3525 §7.1.7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,16 +24,18 @@ pub(crate) struct Control {
     ports: Option<(u16, u16)>,
     rate: Option<Rate>,
     dscp: Option<u8>,
+    /// In a conference. Others have nothing in it.
+    pub(crate) member: Member,
 }
 
 impl Control {
-    /// `protected`: the control association may carry keys.
-    pub(crate) fn parse(control: &LocalControl, protected: bool) -> Result<Self, Fault> {
+    /// `old`: what held before.
+    pub(crate) fn parse(control: &LocalControl, here: &Here, old: Option<&Self>) -> Result<Self, Fault> {
         for property in &control.properties {
-            if property.name.package().eq_ignore_ascii_case("crntls") && !protected {
+            if property.name.package().eq_ignore_ascii_case("crntls") && !here.protected {
                 return Err(Fault::request(504, "Keys are not accepted over an unprotected association"));
             }
-            check(Kind::Property, &property.name)?;
+            check(here.function, Kind::Property, &property.name)?;
         }
         let gate = match control.mode {
             // RFC 3525 §7.1.7: the default.
@@ -58,6 +63,10 @@ impl Control {
             ports: control.property("gm/spr").map(ports).transpose()?,
             rate: rate(control)?,
             dscp: dscp(control)?,
+            member: match here.function {
+                Function::Relay => Member::default(),
+                Function::Conference => Member::parse(control, old.map(|old| &old.member))?,
+            },
         })
     }
 
@@ -124,7 +133,7 @@ pub(crate) fn check_transport(
     if keyed || fingerprint {
         return Err(Fault::unsupported(501, "Not implemented: TLS termination"));
     }
-    if either(|d| d.transport == Transport::Tls) {
+    if either(|d| matches!(d.transport, Transport::TlsMsrp | Transport::TlsBfcp)) {
         // Nothing to authenticate the session with.
         return Err(Fault::request(472, "Required information missing: fingerprint or key for TLS"));
     }
@@ -135,11 +144,11 @@ pub(crate) fn check_transport(
 }
 
 /// Unsupported value, with the value in the text.
-fn value(name: &str, value: &Value) -> Fault {
+pub(crate) fn value(name: &str, value: &Value) -> Fault {
     Fault::request(449, format!("Unsupported value of {name}: {value}"))
 }
 
-fn text<'a>(control: &'a LocalControl, name: &str) -> Result<Option<&'a Value>, Fault> {
+pub(crate) fn text<'a>(control: &'a LocalControl, name: &str) -> Result<Option<&'a Value>, Fault> {
     match control.property(name) {
         None => Ok(None),
         Some(property) => match property.single() {
@@ -150,13 +159,14 @@ fn text<'a>(control: &'a LocalControl, name: &str) -> Result<Option<&'a Value>, 
 }
 
 fn flag(control: &LocalControl, name: &str) -> Result<bool, Fault> {
-    match text(control, name)? {
-        None => Ok(false),
-        Some(v) => v.as_bool().ok_or_else(|| value(name, v)),
-    }
+    Ok(flag_or(control, name)?.unwrap_or(false))
 }
 
-fn number(control: &LocalControl, name: &str) -> Result<Option<u64>, Fault> {
+pub(crate) fn flag_or(control: &LocalControl, name: &str) -> Result<Option<bool>, Fault> {
+    text(control, name)?.map(|v| v.as_bool().ok_or_else(|| value(name, v))).transpose()
+}
+
+pub(crate) fn number(control: &LocalControl, name: &str) -> Result<Option<u64>, Fault> {
     text(control, name)?.map(|v| v.as_u64().ok_or_else(|| value(name, v))).transpose()
 }
 
@@ -216,7 +226,8 @@ mod tests {
     use carnet_h248::Stream;
 
     fn control(stream: Stream) -> Result<Control, Fault> {
-        Control::parse(&stream.local_control.unwrap(), false)
+        let here = Here { function: Function::Relay, protected: false, most_streams: 1, realms: &[] };
+        Control::parse(&stream.local_control.unwrap(), &here, None)
     }
 
     fn describe(text: &'static str) -> Description {

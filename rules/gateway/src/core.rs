@@ -14,7 +14,7 @@ use crate::error::Fault;
 use crate::media::{self, Pinhole};
 use crate::root::RootState;
 use crate::run::{Claims, Origin, Run, Work};
-use crate::{Limits, Load};
+use crate::{Function, Limits, Load};
 
 /// What the core wants told to a controller.
 #[derive(Debug)]
@@ -37,6 +37,9 @@ pub(crate) enum Output {
 }
 
 pub(crate) struct Core {
+    pub(crate) function: Function,
+    /// Of the protocol, as agreed with the controller.
+    pub(crate) version: Option<u8>,
     pub(crate) limits: Limits,
     pub(crate) contexts: BTreeMap<u32, Context>,
     next_context: u32,
@@ -70,8 +73,15 @@ pub(crate) struct Core {
 impl Core {
     /// Contexts are numbered from a random start: a controller that still knows contexts from
     /// before a restart must not meet other calls under their numbers.
-    pub(crate) fn new(limits: Limits, clock: (Instant, SystemTime), rng: &mut dyn Random) -> Self {
+    pub(crate) fn new(
+        function: Function,
+        limits: Limits,
+        clock: (Instant, SystemTime),
+        rng: &mut dyn Random,
+    ) -> Self {
         Self {
+            function,
+            version: None,
             limits,
             contexts: BTreeMap::new(),
             next_context: rng.u32() >> 4,

@@ -23,12 +23,16 @@ pub(crate) enum Setup {
 /// What the transport field of the media line asks of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// Octets pass untouched: `TCP`, `TCP/TLS`, `TCP/BFCP`.
+    /// Octets pass untouched: `TCP`, `TCP/TLS`.
     Transparent,
-    /// The gateway is to end TLS: `TCP/TLS/x`.
-    Tls,
-    /// The gateway is to rewrite MSRP: `TCP/MSRP`.
+    /// `TCP/BFCP`; a relay passes it untouched.
+    Bfcp,
+    /// A relay is to rewrite MSRP: `TCP/MSRP`.
     Msrp,
+    /// The gateway is to end TLS.
+    TlsBfcp,
+    /// The same for `TCP/TLS/MSRP`.
+    TlsMsrp,
 }
 
 /// A value that may be left to the gateway.
@@ -49,6 +53,14 @@ pub(crate) struct Description {
     pub(crate) transport: Transport,
     pub(crate) setup: Option<Setup>,
     pub(crate) fingerprint: bool,
+    /// `a=path` (RFC 4975 §8.2): URIs separated by blanks.
+    pub(crate) path: Option<String>,
+    /// `a=accept-types` (RFC 4975 §8.6).
+    pub(crate) accept_types: Option<String>,
+    /// `a=max-size` (RFC 4975 §8.6), octets.
+    pub(crate) max_size: Option<u64>,
+    /// `a=userid` (RFC 8856 §5.3).
+    pub(crate) user: Option<u16>,
     /// Something else than address and port is left to the gateway.
     open: bool,
 }
@@ -103,6 +115,7 @@ impl Description {
         let mut media = None;
         let mut setup = None;
         let mut fingerprint = false;
+        let (mut path, mut accept_types, mut max_size, mut user) = (None, None, None, None);
         let mut open = false;
         for line in text.lines() {
             let line = std::str::from_utf8(line).map_err(|_| syntax("not UTF-8"))?;
@@ -116,6 +129,13 @@ impl Description {
                     Some(("setup", "$")) => open = true,
                     Some(("setup", how)) => setup = Some(parse_setup(how).ok_or_else(|| syntax(line))?),
                     Some(("fingerprint", _)) => fingerprint = true,
+                    Some(("path", uris)) => {
+                        open |= in_authority(uris).is_some_and(|at| at.contains('$'));
+                        path = Some(uris.trim().to_owned());
+                    }
+                    Some(("accept-types", types)) => accept_types = Some(types.trim().to_owned()),
+                    Some(("userid", number)) => user = number.trim().parse().ok(),
+                    Some(("max-size", octets)) => max_size = octets.trim().parse().ok(),
                     _ => {}
                 },
                 "v" | "o" | "s" | "t" => open |= value.split(' ').any(|field| field == "$"),
@@ -127,7 +147,20 @@ impl Description {
         let (port, transport) = parse_media(media)?;
         open |= media.split(' ').enumerate().any(|(index, field)| index != 1 && field == "$");
         let (family, address) = connection.map_or((None, None), |(f, a)| (f, Some(a)));
-        Ok(Self { text: text.clone(), family, address, port, transport, setup, fingerprint, open })
+        Ok(Self {
+            text: text.clone(),
+            family,
+            address,
+            port,
+            transport,
+            setup,
+            fingerprint,
+            path,
+            accept_types,
+            max_size,
+            user,
+            open,
+        })
     }
 
     pub(crate) fn text(&self) -> &SessionDescription {
@@ -184,6 +217,15 @@ impl Description {
                     };
                     out.push_str(&format!("a=setup:{mine}"));
                 }
+                "a" if value.starts_with("path:") => {
+                    let at = in_authority(value).filter(|at| at.contains('$'));
+                    let (before, after) = at.and_then(|at| line.split_once(at)).unwrap_or((line, ""));
+                    out.push_str(before);
+                    if at.is_some() {
+                        out.push_str(&local.to_string());
+                    }
+                    out.push_str(after);
+                }
                 _ => out.push_str(line),
             }
             out.push_str(end);
@@ -208,6 +250,14 @@ fn chosen(value: &str, choices: &[&str]) -> String {
         out.push_str(choice.filter(|_| field == "$").unwrap_or(&field));
     }
     out
+}
+
+/// Host and port of the first URI in a path (RFC 4975 §9 `authority`).
+fn in_authority(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once("://")?;
+    let end = rest.find(['/', ';', ' ']).unwrap_or(rest.len());
+    let authority = rest.get(..end)?;
+    Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
 }
 
 /// `IN IP4 $` and the like, each field also `$`.
@@ -260,9 +310,11 @@ fn parse_media(value: &str) -> Result<(Choice<u16>, Transport), Fault> {
         return Err(Fault::unsupported(515, format!("Unsupported media type: {media}")));
     }
     let transport = match transport.to_ascii_uppercase().as_str() {
-        "TCP" | "TCP/TLS" | "TCP/BFCP" | "$" => Transport::Transparent,
+        "TCP" | "TCP/TLS" | "$" => Transport::Transparent,
+        "TCP/BFCP" => Transport::Bfcp,
         "TCP/MSRP" => Transport::Msrp,
-        "TCP/TLS/MSRP" | "TCP/TLS/BFCP" => Transport::Tls,
+        "TCP/TLS/BFCP" => Transport::TlsBfcp,
+        "TCP/TLS/MSRP" => Transport::TlsMsrp,
         other => return Err(Fault::unsupported(515, format!("Unsupported transport: {other}"))),
     };
     Ok((port, transport))

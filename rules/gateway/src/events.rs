@@ -10,19 +10,21 @@ use carnet_h248::{
     Embed, Events, Name, NotifyBehaviour, ObservedEvent, ParameterValue, RequestedEvent, Signals, Value,
 };
 
+use crate::Function;
 use crate::error::Fault;
-use crate::media::{Cause, Direction};
+use crate::media::{Cause, Direction, TlsFailure};
 use crate::package::{Kind, Supported, check, check_package, check_parameters, items};
 
 /// Checks an Events descriptor. `root`: of ROOT, which has events of its own. `signals` checks an embedded
 /// Signals descriptor.
 pub(crate) fn check_events(
+    function: Function,
     events: &Events,
     root: bool,
     signals: &dyn Fn(&Signals) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     for event in &events.events {
-        check_event(event, root)?;
+        check_event(function, event, root)?;
         let regulated = match &event.notify {
             Some(NotifyBehaviour::Regulated(embed)) => embed.as_ref(),
             _ => None,
@@ -34,7 +36,7 @@ pub(crate) fn check_events(
             embed.signals.as_ref().map_or(Ok(()), signals)?;
             let Some(inner) = &embed.events else { continue };
             for event in &inner.events {
-                check_event(event, root)?;
+                check_event(function, event, root)?;
                 let deeper = event.embed.as_ref();
                 // RFC 3525 §7.1.9: one level, but Signals may be inside it.
                 if deeper.is_some_and(|e| e.events.is_some()) {
@@ -47,23 +49,23 @@ pub(crate) fn check_events(
     Ok(())
 }
 
-fn check_event(event: &RequestedEvent, root: bool) -> Result<(), Fault> {
+fn check_event(function: Function, event: &RequestedEvent, root: bool) -> Result<(), Fault> {
     if event.digit_map.is_some() {
         return Err(Fault::unsupported(501, "Not implemented: digit maps"));
     }
     let kind = if root { Kind::RootEvent } else { Kind::Event };
     if event.name.item() != "*" {
-        return check_parameters(check(kind, &event.name)?, &event.parameters);
+        return check_parameters(check(function, kind, &event.name)?, &event.parameters);
     }
     let package = event.name.package();
     if package != "*" {
-        check_package(package, &event.name)?;
+        check_package(function, package, &event.name)?;
     }
     if let Some(parameter) = event.parameters.first() {
         let text = format!("Unknown parameter of {}: {}", event.name, parameter.name);
         return Err(Fault::request(446, text));
     }
-    let mut covered = items(kind).filter(|item| covers(&event.name, item)).peekable();
+    let mut covered = items(function, kind).filter(|item| covers(&event.name, item)).peekable();
     if covered.peek().is_none() {
         return Err(Fault::unsupported(451, format!("No such event: {}", event.name)));
     }
@@ -114,10 +116,11 @@ pub(crate) fn inactivity(event: &RequestedEvent) -> Option<(Duration, Direction)
 pub(crate) fn wanted<'a>(events: &'a Events, seen: &ObservedEvent) -> Option<&'a RequestedEvent> {
     let stream = seen.stream.unwrap_or(0);
     let here = |e: &&RequestedEvent| e.stream.is_none_or(|id| id == 0 || stream == 0 || id == stream);
-    let kind = seen.value("Type").filter(|_| seen.name == "tcpbcc/BNCChange");
+    let kind = seen.value("Type").filter(|_| seen.name.item().eq_ignore_ascii_case("BNCChange"));
     let named = |e: &&RequestedEvent| e.name == seen.name && kind.is_none_or(|k| wants_type(e, k.as_str()));
     events.events.iter().filter(here).find(named).or_else(|| {
-        let mut all = [Kind::Event, Kind::RootEvent].into_iter().flat_map(items);
+        let mut all =
+            [Kind::Event, Kind::RootEvent].into_iter().flat_map(|kind| items(Function::Conference, kind));
         let item = all.find(|item| seen.name == *item.name).filter(|item| does_without(item))?;
         events.events.iter().filter(here).find(|event| covers(&event.name, item))
     })
@@ -159,7 +162,13 @@ pub(crate) fn general_cause(cause: Cause) -> (&'static str, &'static str) {
         Cause::ConnectFailed => ("FP", "connect_failed"),
         Cause::NobodyCame => ("FT", "nobody_connected"),
         Cause::FarSide => ("FT", "far_side_failed"),
-        Cause::Tls(_) => ("FT", "tls_failed"),
+        Cause::Tls(TlsFailure::Identity) => ("FT", "tls_unknown_identity"),
+        Cause::Tls(TlsFailure::Key) => ("FT", "tls_wrong_key"),
+        Cause::Tls(TlsFailure::NothingInCommon) => ("FT", "tls_nothing_in_common"),
+        Cause::Tls(TlsFailure::Refused) => ("FT", "tls_refused"),
+        Cause::Tls(TlsFailure::Timeout) => ("FT", "tls_timeout"),
+        Cause::Tls(TlsFailure::Protocol) => ("FT", "tls_protocol"),
+        Cause::Tls(TlsFailure::Ours) => ("FP", "tls_key_unusable"),
         Cause::Endpoint => ("NR", "released_from_the_conference"),
     }
 }
@@ -169,7 +178,8 @@ mod tests {
     use super::*;
 
     fn code(event: RequestedEvent, root: bool) -> Result<(), u16> {
-        check_events(&Events::new(1).event(event), root, &|_| Ok(())).map_err(|fault| fault.code())
+        check_events(Function::Relay, &Events::new(1).event(event), root, &|_| Ok(()))
+            .map_err(|fault| fault.code())
     }
 
     #[test]
@@ -228,7 +238,7 @@ mod tests {
         let refusing = |_: &Signals| Err(Fault::request(452, "no"));
         let embed = Some(Embed { signals: Some(Signals::default()), events: None });
         let events = Events::new(1).event(RequestedEvent { embed, ..RequestedEvent::new("g/cause") });
-        assert_eq!(check_events(&events, false, &refusing).unwrap_err().code(), 452);
+        assert_eq!(check_events(Function::Relay, &events, false, &refusing).unwrap_err().code(), 452);
     }
 
     #[test]

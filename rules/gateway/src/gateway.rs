@@ -9,12 +9,14 @@ use carnet_wire::Random;
 use crate::core::{Core, Output};
 use crate::notices::Outcome;
 use crate::run::{Asker, Origin};
-use crate::{Event, Limits, Load, media};
+use crate::{Event, Function, Limits, Load, media};
 
 /// How a gateway behaves.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// What it is for.
+    pub function: Function,
     /// Who we are, who controls us, and how we speak to them.
     pub registration: registration::Config,
     /// Sizes.
@@ -32,7 +34,13 @@ pub struct Config {
 impl Config {
     /// Defaults for a registration.
     pub fn new(registration: registration::Config) -> Self {
-        Self { registration, limits: Limits::default(), protected: false, realms: Vec::new() }
+        Self {
+            function: Function::Relay,
+            registration,
+            limits: Limits::default(),
+            protected: false,
+            realms: Vec::new(),
+        }
     }
 }
 
@@ -51,7 +59,7 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that has not registered yet. `now` and `wall` are the same moment on the two clocks.
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
-        let mut core = Core::new(config.limits, (now, wall), rng);
+        let mut core = Core::new(config.function, config.limits, (now, wall), rng);
         core.set_interfaces(config.realms.clone());
         core.root.realms = config.realms.into_iter().map(|realm| (realm, true)).collect();
         Self {
@@ -277,8 +285,11 @@ impl Gateway {
                 self.core.tell_dropped();
             }
             event => {
-                if let registration::Event::Registered { kept: false, .. } = event {
-                    self.core.clear();
+                if let registration::Event::Registered { kept, version, .. } = event {
+                    if !kept {
+                        self.core.clear();
+                    }
+                    self.core.version = Some(version);
                 }
                 self.events.push_back(Event::Control(event));
             }

@@ -1,16 +1,18 @@
-//! IMS-AGW and TrGW: contexts, terminations and streams, as commands to a media engine.
+//! IMS-AGW, TrGW and MRFP: contexts, terminations and streams, as commands to a media engine.
 //!
 //! H.248 requests come in as `carnet_h248` values; [`media::Command`]s go out to an engine, its
 //! [`media::Event`]s complete replies and become Notify requests. Sans-IO.
 //!
 //! * [`media`]: the contract with a media engine.
+//! * [`conference`]: what an MRFP adds to it.
 //! * [`witness`]: an observer of TLS record headers, for operators.
 //!
-//! Not here: sockets, the message encoding, TLS termination and MSRP-aware handling (refused with
-//! error 501).
+//! Not here: sockets, the message encoding; in a relay TLS termination and MSRP-aware handling (refused
+//! with error 501).
 
 mod action;
 mod apply;
+mod attributes;
 mod audit;
 mod choice;
 pub mod conference;
@@ -22,6 +24,7 @@ mod error;
 mod events;
 mod gateway;
 pub mod media;
+mod member;
 mod notices;
 mod overload;
 mod package;
@@ -46,14 +49,23 @@ use carnet_h248::{ContextId, ErrorDescriptor, TerminationId};
 pub use error::Fault;
 pub use gateway::{Config, Gateway};
 
+/// What a gateway is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Function {
+    /// An IMS-AGW or TrGW: octets pass between two terminations of a context.
+    #[default]
+    Relay,
+    /// An MRFP: a context is a conference, and every stream ends here.
+    Conference,
+}
+
 /// How much a gateway holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Contexts; one more is refused with error 412.
     pub contexts: usize,
-    /// Terminations in one context; one more is refused with error 434. The engine relays between
-    /// two.
+    /// Terminations in one context; one more is refused with error 434. A relay has two.
     pub terminations: usize,
     /// Streams of one termination; one more is refused with error 510.
     pub streams: usize,
@@ -185,6 +197,24 @@ pub enum Event {
     NoticesDropped {
         /// How many Notify and ServiceChange commands.
         count: usize,
+    },
+    /// The TLS association of a member's stream stands.
+    Sealed {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// Protocol version.
+        version: String,
+        /// Cipher suite.
+        suite: String,
+    },
+    /// Something happened among the members of a conference.
+    Conference {
+        /// Where.
+        context: ContextId,
+        /// What.
+        event: media::ConferenceEvent,
     },
     /// Somebody whom the source filter does not allow tried to connect.
     Blocked {

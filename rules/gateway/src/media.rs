@@ -221,7 +221,8 @@ pub enum Command {
     Conference {
         /// Which.
         group: u32,
-        /// All of it; `None` when the conference is over. Its pinholes were released before.
+        /// All of it; `None` when the conference is over. Its pinholes were released before, but for such
+        /// as were never configured.
         settings: Option<Box<Conference>>,
     },
 }

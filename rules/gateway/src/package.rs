@@ -1,11 +1,13 @@
 //! What of the packages this gateway supports: a list that refers to the table of all of them
 //! ([`carnet_h248::package`]), with the values that can be had.
 //!
-//! Names and numbers, and how sure we are of them, are the table's. Leaves out: TLS (`tlsbsc`, `tlscn`,
-//! `crntls`), which is known and refused with error 501.
+//! Names and numbers, and how sure we are of them, are the table's. Leaves out: TLS with certificates
+//! (`tlscn`, `tlsm`), and all of TLS where streams do not end here; it is known and refused with error
+//! 501.
 
 use carnet_h248::{Name, PackageVersion, ParameterValue, Property, Value};
 
+use crate::Function;
 use crate::error::Fault;
 
 /// What an item is.
@@ -15,6 +17,8 @@ pub(crate) enum Kind {
     Property,
     /// In TerminationState of ROOT.
     RootProperty,
+    /// Of a context.
+    ContextProperty,
     /// On a termination.
     Event,
     /// On ROOT.
@@ -126,11 +130,56 @@ const PACKAGES: &[(&str, u16)] = &[
     ("tcpbcc", 1),
 ];
 
+/// What an MRFP has besides.
+const OF_CONFERENCES: &[(&str, u16)] = &[("tlsbsc", 1), ("fcp", 2), ("crntls", 1), ("crnroom", 1)];
+
 /// Packages that only ROOT realizes.
 const OF_ROOT: &[&str] = &["root", "it", "ocp", "chp", "nb", "seg", "ipra"];
 
 /// Packages that are known, so that asking for them is "not implemented" rather than "unknown".
 const KNOWN_ONLY: &[&str] = &["tlsbsc", "tlscn", "tlsm", "crntls", "seplink"];
+
+/// The same in an MRFP, where its own packages come first.
+const KNOWN_ONLY_OF_CONFERENCES: &[&str] = &["tlscn", "tlsm", "seplink"];
+
+const USERS: Possible = Possible::Numbers(1, 65_535);
+
+/// Items of [`OF_CONFERENCES`].
+const CONFERENCE_ITEMS: &[Supported] = &[
+    item(Kind::Property, "crnroom/user", USERS),
+    item(Kind::Property, "crnroom/member", Possible::Text),
+    item(Kind::Property, "crnroom/nick", Possible::Text),
+    item(Kind::Property, "crnroom/speak", Possible::Flag),
+    item(Kind::Property, "crnroom/history", Possible::Flag),
+    item(Kind::Property, "crnroom/maxsize", Possible::Numbers(1, i64::MAX as u64)),
+    item(Kind::Property, "crnroom/types", Possible::Text),
+    item(Kind::Property, "crnroom/tls", Possible::Words(&["client", "server"])),
+    item(Kind::Property, "crntls/psk", Possible::Text),
+    item(Kind::Property, "crntls/pskid", Possible::Text),
+    item(Kind::Property, "fcp/chair", Possible::Numbers(0, 65_535)),
+    item(Kind::ContextProperty, "crnroom/uri", Possible::Text),
+    item(Kind::ContextProperty, "crnroom/subject", Possible::Text),
+    item(Kind::ContextProperty, "crnroom/nicknames", Possible::Flag),
+    item(Kind::ContextProperty, "crnroom/private", Possible::Flag),
+    item(Kind::ContextProperty, "crnroom/moderated", Possible::Numbers(0, 65_535)),
+    item(Kind::ContextProperty, "crnroom/historycount", Possible::Numbers(0, INTEGER)),
+    item(Kind::ContextProperty, "crnroom/historysecs", Possible::Numbers(0, INTEGER)),
+    item(Kind::ContextProperty, "crnroom/maxmessage", Possible::Numbers(1, i64::MAX as u64)),
+    item(Kind::ContextProperty, "crnroom/stallsecs", Possible::Numbers(1, INTEGER)),
+    item(Kind::ContextProperty, "crnroom/stalloctets", Possible::Numbers(1, i64::MAX as u64)),
+    item(Kind::ContextProperty, "crnroom/reserved", Possible::Text),
+    item(Kind::ContextProperty, "crnroom/notices", Possible::Flag),
+    item(Kind::ContextProperty, "fcp/confid", Possible::Numbers(0, u32::MAX as u64)),
+    item(Kind::ContextProperty, "fcp/floors", Possible::Text),
+    item(Kind::ContextProperty, "fcp/maxrequests", Possible::Numbers(1, 65_535)),
+    item(Kind::ContextProperty, "fcp/state", Possible::Text),
+    with(Kind::Event, "crnroom/nickname", &[]),
+    with(Kind::Event, "crnroom/released", &[]),
+    with(Kind::Event, "crnroom/stalled", &[]),
+    with(Kind::Event, "crnroom/sealed", &[]),
+    with(Kind::Event, "fcp/floor", &[]),
+    with(Kind::Event, "tlsbsc/BNCChange", &[list("Type", Possible::Words(&["EST", "REL"]))]),
+];
 
 const ITEMS: &[Supported] = &[
     with(Kind::Event, "g/cause", &[]),
@@ -195,31 +244,37 @@ const ITEMS: &[Supported] = &[
     with(Kind::Event, "tcpbcc/BNCChange", &[list("Type", Possible::Words(&["EST", "REL"]))]),
 ];
 
+/// Name and version of all packages.
+fn of_function(function: Function) -> impl Iterator<Item = &'static (&'static str, u16)> {
+    let more = if function == Function::Conference { OF_CONFERENCES } else { &[] };
+    PACKAGES.iter().chain(more)
+}
+
 /// The list of packages for an audit (RFC 3525 §7.1.16): all for ROOT, else those that terminations
 /// realize.
-pub(crate) fn packages(root: bool) -> Vec<PackageVersion> {
-    let here = PACKAGES.iter().filter(|(name, _)| root || !OF_ROOT.contains(name));
+pub(crate) fn packages(function: Function, root: bool) -> Vec<PackageVersion> {
+    let here = of_function(function).filter(|(name, _)| root || !OF_ROOT.contains(name));
     here.map(|&(name, version)| PackageVersion::new(name, version)).collect()
 }
 
 /// All items of a kind.
-pub(crate) fn items(kind: Kind) -> impl Iterator<Item = &'static Supported> {
-    ITEMS.iter().filter(move |item| item.kind == kind)
+pub(crate) fn items(function: Function, kind: Kind) -> impl Iterator<Item = &'static Supported> {
+    let more = if function == Function::Conference { CONFERENCE_ITEMS } else { &[] };
+    ITEMS.iter().chain(more).filter(move |item| item.kind == kind)
 }
 
 /// The item of that name and kind, or the code that tells why it is refused: 440 unknown package, 445
 /// property, 451 event, 452 signal, 453 statistic, 455 property of another descriptor, 501 known but not
 /// implemented, 512 event that cannot be detected there.
-pub(crate) fn check(kind: Kind, name: &Name) -> Result<&'static Supported, Fault> {
-    if let Some(item) = items(kind).find(|item| *name == *item.name) {
+pub(crate) fn check(function: Function, kind: Kind, name: &Name) -> Result<&'static Supported, Fault> {
+    if let Some(item) = items(function, kind).find(|item| *name == *item.name) {
         return Ok(item);
     }
-    let elsewhere = |kind| items(kind).any(|item| *name == *item.name);
+    let elsewhere = |kind| items(function, kind).any(|item| *name == *item.name);
     match kind {
-        Kind::Property if elsewhere(Kind::RootProperty) => {
-            return Err(Fault::request(455, format!("Property is illegal there: {name}")));
-        }
-        Kind::RootProperty if elsewhere(Kind::Property) => {
+        Kind::Property | Kind::RootProperty | Kind::ContextProperty
+            if [Kind::Property, Kind::RootProperty, Kind::ContextProperty].into_iter().any(elsewhere) =>
+        {
             return Err(Fault::request(455, format!("Property is illegal there: {name}")));
         }
         Kind::Event if elsewhere(Kind::RootEvent) => {
@@ -230,9 +285,9 @@ pub(crate) fn check(kind: Kind, name: &Name) -> Result<&'static Supported, Fault
         }
         _ => {}
     }
-    check_package(name.package(), name)?;
+    check_package(function, name.package(), name)?;
     let (code, what) = match kind {
-        Kind::Property | Kind::RootProperty => (445, "property"),
+        Kind::Property | Kind::RootProperty | Kind::ContextProperty => (445, "property"),
         Kind::Event | Kind::RootEvent => (451, "event"),
         Kind::Signal => (452, "signal"),
         Kind::Statistic => (453, "statistic"),
@@ -241,12 +296,16 @@ pub(crate) fn check(kind: Kind, name: &Name) -> Result<&'static Supported, Fault
 }
 
 /// Refuses a package that this gateway does not have.
-pub(crate) fn check_package(package: &str, name: &Name) -> Result<(), Fault> {
+pub(crate) fn check_package(function: Function, package: &str, name: &Name) -> Result<(), Fault> {
     let is_package = |known: &str| known.eq_ignore_ascii_case(package);
-    if KNOWN_ONLY.iter().any(|known| is_package(known)) {
+    let known_only = match function {
+        Function::Relay => KNOWN_ONLY,
+        Function::Conference => KNOWN_ONLY_OF_CONFERENCES,
+    };
+    if known_only.iter().any(|known| is_package(known)) {
         return Err(Fault::unsupported(501, format!("Not implemented: {name}")));
     }
-    if !PACKAGES.iter().any(|(known, _)| is_package(known)) {
+    if !of_function(function).any(|(known, _)| is_package(known)) {
         return Err(Fault::unsupported(440, format!("Unsupported or unknown package: {package}")));
     }
     Ok(())
@@ -321,7 +380,9 @@ mod tests {
 
     #[test]
     fn names_are_compared_without_case_and_faults_tell_why() {
-        let code = |kind, name: &'static str| check(kind, &name.into()).map(drop).map_err(|f| f.code());
+        let code = |kind, name: &'static str| {
+            check(Function::Relay, kind, &name.into()).map(drop).map_err(|f| f.code())
+        };
         assert_eq!(code(Kind::Property, "IPDC/Realm"), Ok(()));
         assert_eq!(code(Kind::Property, "ipdc/kingdom"), Err(445));
         assert_eq!(code(Kind::Property, "root/normalMGExecutionTime"), Err(455));
@@ -338,12 +399,14 @@ mod tests {
     /// What we support is in the table, as what it is there; so are its parameters.
     #[test]
     fn every_item_is_in_the_table() {
-        for item in ITEMS {
+        for item in ITEMS.iter().chain(CONFERENCE_ITEMS) {
             let package = item.name.split('/').next().unwrap();
-            assert!(PACKAGES.iter().any(|(name, _)| *name == package), "{}", item.name);
+            assert!(of_function(Function::Conference).any(|(name, _)| *name == package), "{}", item.name);
             let known = table::item(&item.name.into()).unwrap_or_else(|| panic!("{}", item.name));
             let kind = match item.kind {
+                Kind::Property if item.name == "crntls/psk" => table::Kind::Secret,
                 Kind::Property => table::Kind::StreamProperty,
+                Kind::ContextProperty => table::Kind::ContextProperty,
                 Kind::RootProperty => table::Kind::TerminationProperty,
                 Kind::Event | Kind::RootEvent => table::Kind::Event,
                 Kind::Signal => table::Kind::Signal,
@@ -354,12 +417,12 @@ mod tests {
                 assert!(known.parameters.iter().any(|p| p.name == parameter.name), "{}", parameter.name);
             }
         }
-        for (name, version) in PACKAGES {
+        for (name, version) in of_function(Function::Conference) {
             assert!(table::package(name).unwrap().version >= *version, "{name}");
         }
         // The mandatory packages of TS 29.334 table 5.14.1.1.
         for name in ["ipnapt", "g", "root", "gm", "tman", "ipdc", "hangterm", "ds", "rtcph"] {
-            assert!(packages(true).iter().any(|p| p.name == name), "{name}");
+            assert!(packages(Function::Relay, true).iter().any(|p| p.name == name), "{name}");
         }
     }
 
@@ -367,7 +430,8 @@ mod tests {
     fn parameters_are_checked() {
         let code = |name: &'static str, kind, given: &[(&'static str, &'static str)]| {
             let given: Vec<_> = given.iter().map(|(n, v)| Property::new(*n, *v)).collect();
-            check_parameters(check(kind, &name.into()).unwrap(), &given).map_err(|f| f.code())
+            check_parameters(check(Function::Relay, kind, &name.into()).unwrap(), &given)
+                .map_err(|f| f.code())
         };
         assert_eq!(code("adid/ipstop", Kind::Event, &[("dt", "60"), ("dir", "in")]), Ok(()));
         assert_eq!(code("adid/ipstop", Kind::Event, &[("dir", "IN")]), Err(457));

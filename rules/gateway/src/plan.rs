@@ -6,6 +6,7 @@ use carnet_h248::{
     Statistic, TerminationState,
 };
 
+use crate::Function;
 use crate::choice::chosen;
 use crate::context::{Place, Stream, Termination};
 use crate::control::{Control, check_transport};
@@ -13,6 +14,7 @@ use crate::description::{self, Choice, Description};
 use crate::error::Fault;
 use crate::events::check_events;
 use crate::media::Family;
+use crate::member;
 use crate::package::{Kind, check};
 use crate::signals::{Signalled, signalled};
 
@@ -34,6 +36,7 @@ pub(crate) struct Plan {
 /// What a plan depends on besides the command.
 #[derive(Debug)]
 pub(crate) struct Here<'a> {
+    pub(crate) function: Function,
     /// The association may carry keys.
     pub(crate) protected: bool,
     pub(crate) most_streams: usize,
@@ -85,11 +88,12 @@ impl Plan {
             match descriptor {
                 Descriptor::Media(media) => plan.media(media, existing, here)?,
                 Descriptor::Events(events) => {
-                    check_events(events, false, &|signals| signalled(signals, None).map(drop))?;
+                    let check = |signals: &Signals| signalled(here.function, signals, None).map(drop);
+                    check_events(here.function, events, false, &check)?;
                     plan.events = Some(events.clone());
                 }
                 Descriptor::Signals(signals) => plan.signals = Some(signals.clone()),
-                Descriptor::Statistics(list) => plan.statistics = Some(names(list)?),
+                Descriptor::Statistics(list) => plan.statistics = Some(names(here.function, list)?),
                 Descriptor::Audit(audit) => plan.audit = Some(audit.clone()),
                 Descriptor::Modem(_)
                 | Descriptor::Mux(_)
@@ -108,14 +112,14 @@ impl Plan {
             return Err(Fault::exhausted(510, "Too many streams on one termination"));
         }
         if let Some(signals) = &plan.signals {
-            plan.signalled = signalled(signals, Some(&after))?;
+            plan.signalled = signalled(here.function, signals, Some(&after))?;
         }
         Ok(plan)
     }
 
     fn media(&mut self, media: &Media, existing: Option<&Termination>, here: &Here) -> Result<(), Fault> {
         if let Some(state) = &media.termination_state {
-            check_state(state)?;
+            check_state(here.function, state)?;
             self.state = Some(state.clone());
         }
         self.implied_stream = media.implied_stream;
@@ -134,7 +138,7 @@ impl Plan {
 }
 
 /// An ephemeral termination is in service as long as it is there, and its events are not buffered.
-fn check_state(state: &TerminationState) -> Result<(), Fault> {
+fn check_state(function: Function, state: &TerminationState) -> Result<(), Fault> {
     if state.service_state.is_some_and(|state| state != ServiceState::InService) {
         return Err(Fault::unsupported(501, "Not implemented: ServiceStates other than in service"));
     }
@@ -144,16 +148,24 @@ fn check_state(state: &TerminationState) -> Result<(), Fault> {
     match state.properties.first() {
         None => Ok(()),
         Some(property) => {
-            check(Kind::Property, &property.name)?;
+            check(function, Kind::Property, &property.name)?;
             Err(Fault::request(455, format!("Property is illegal there: {}", property.name)))
         }
     }
 }
 
+/// What is kept of a LocalControl for audits.
+fn lasting(function: Function, control: &LocalControl, old: Option<&Stream>) -> LocalControl {
+    match function {
+        Function::Relay => control.clone(),
+        Function::Conference => member::lasting(control, old.map(|old| &old.control_text)),
+    }
+}
+
 /// The names in a Statistics descriptor that says what is to be kept.
-fn names(list: &[Statistic]) -> Result<Vec<Name>, Fault> {
+fn names(function: Function, list: &[Statistic]) -> Result<Vec<Name>, Fault> {
     let name = |statistic: &Statistic| {
-        check(Kind::Statistic, &statistic.name)?;
+        check(function, Kind::Statistic, &statistic.name)?;
         Ok(statistic.name.clone())
     };
     list.iter().map(name).collect()
@@ -161,11 +173,14 @@ fn names(list: &[Statistic]) -> Result<Vec<Name>, Fault> {
 
 impl StreamPlan {
     fn new(stream: &carnet_h248::Stream, old: Option<&Stream>, here: &Here) -> Result<Self, Fault> {
-        let chosen = stream.local_control.as_ref().map(|control| chosen(control, here.realms)).transpose()?;
+        let chosen = stream.local_control.as_ref().map(|control| chosen(control, here)).transpose()?;
         let chosen = chosen.flatten();
         let control_told = chosen.is_some();
         let (control_text, control) = match (chosen.as_ref().or(stream.local_control.as_ref()), old) {
-            (Some(control), _) => (control.clone(), Control::parse(control, here.protected)?),
+            (Some(control), _) => {
+                let parsed = Control::parse(control, here, old.map(|old| &old.control))?;
+                (lasting(here.function, control, old), parsed)
+            }
             (None, Some(old)) => (old.control_text.clone(), old.control.clone()),
             (None, None) => (LocalControl::default(), Control::default()),
         };
@@ -178,7 +193,7 @@ impl StreamPlan {
             return Err(Fault::request(441, "Missing Local descriptor"));
         }
         let emptied = [&local, &remote].into_iter().flatten().any(|d| *d == description::Descriptor::Empty);
-        let resolved = Resolved::new(local, remote, old, &control_text)?;
+        let resolved = Resolved::new(local, remote, old, (&control_text, &control), here.function)?;
         let Resolved { local, remote, local_told, remote_told } = resolved;
         let families = (local.as_ref().and_then(|l| l.family), remote.as_ref().and_then(|r| r.family));
         if let (Some(own), Some(theirs)) = families
@@ -201,7 +216,7 @@ impl StreamPlan {
         }
         let deleted = emptied && local.is_none() && remote.is_none();
         let statistics = match &stream.statistics {
-            Some(list) => Some(names(list)?),
+            Some(list) => Some(names(here.function, list)?),
             None => old.and_then(|old| old.statistics.clone()),
         };
         Ok(Self {
@@ -237,7 +252,8 @@ impl Resolved {
         local: Option<description::Descriptor>,
         remote: Option<description::Descriptor>,
         old: Option<&Stream>,
-        control: &LocalControl,
+        control: (&LocalControl, &Control),
+        function: Function,
     ) -> Result<Self, Fault> {
         let alternatives = |new: Option<description::Descriptor>, old: Option<&Description>| match new {
             Some(description::Descriptor::Groups(groups)) => {
@@ -251,7 +267,7 @@ impl Resolved {
         let mut faults = Vec::new();
         for local_one in &locals {
             for remote_one in &remotes {
-                match pair(local_one, remote_one, control) {
+                match pair(local_one, remote_one, control, function) {
                     Ok((local_one, remote_one)) => {
                         let chosen = local.is_some()
                             && (locals.len() > 1 || local_one.is_some_and(Description::has_choice));
@@ -267,6 +283,7 @@ impl Resolved {
                 }
             }
         }
+        let (control, _) = control;
         if control.reserve_group == Some(true) || control.reserve_value == Some(true) {
             let told = |given: bool| if given { Answer::Empty } else { Answer::No };
             return Ok(Self {
@@ -291,11 +308,15 @@ impl Resolved {
 fn pair<'a>(
     local: &'a Result<Option<Description>, Fault>,
     remote: &'a Result<Option<Description>, Fault>,
-    control: &LocalControl,
+    (text, control): (&LocalControl, &Control),
+    function: Function,
 ) -> Result<(Option<&'a Description>, Option<&'a Description>), Fault> {
     let local = local.as_ref().map_err(Clone::clone)?.as_ref();
     let remote = remote.as_ref().map_err(Clone::clone)?.as_ref();
-    check_transport(control, local, remote)?;
+    match function {
+        Function::Relay => check_transport(text, local, remote)?,
+        Function::Conference => control.member.check(control.gate, local, remote)?,
+    }
     if remote.is_some_and(Description::has_choice) {
         return Err(Fault::request(449, "Nothing can be chosen in a Remote descriptor"));
     }

@@ -1,11 +1,16 @@
 //! What holds for a context as a whole: priority, emergency, topology (RFC 3525 §6.1.1), how it is
 //! set and told, and the lists and selections of contexts that version 3 has.
 //!
-//! Leaves out: package properties of contexts, of which this gateway has none (error 455).
+//! Package properties are in [`crate::attributes`]; a relay has none of them (error 455).
 
-use carnet_h248::{ActionRequest, ContextId, ContextProperties, ParameterValue, Selector, Verb};
+use carnet_h248::{
+    ActionRequest, ContextId, ContextProperties, Name, ParameterValue, Selector, TopologyDirection, Value,
+    Verb,
+};
 
+use crate::Function;
 use crate::action::listed;
+use crate::attributes::Change;
 use crate::context::Context;
 use crate::core::Core;
 use crate::error::Fault;
@@ -26,15 +31,19 @@ impl Core {
     ) -> Result<Prepared, Fault> {
         let home = created.map_or(action.context, ContextId::Id);
         let mut only = listed(self, action)?;
-        let question = Question::read(action.audit.as_deref().unwrap_or_default())?;
+        let question = Question::read(self.function, action.audit.as_deref().unwrap_or_default())?;
         if home == ContextId::All && question.selects() {
             let among = Scope { home, only };
             let fitting = self.covered(&among).into_iter().filter(|(_, context)| question.fits(context));
             only = Some(fitting.map(|(id, _)| id).collect());
         }
         let scope = Scope { home, only };
+        let change = self.check_attributes(action, &scope)?;
         let topology = self.check_properties(action, &scope)?;
         self.set_properties(action, &scope, topology.as_ref());
+        if let (Some(change), Some(context)) = (change, home.id().and_then(|id| self.contexts.get_mut(&id))) {
+            context.attributes.set(change, context.group, &mut self.commands);
+        }
         let mut told = Vec::new();
         if action.audit.is_some() && home != ContextId::Null {
             let covered = self.covered(&scope);
@@ -58,10 +67,6 @@ impl Core {
 
     fn check_properties(&self, action: &ActionRequest, scope: &Scope) -> Result<Option<Triples>, Fault> {
         let new = &action.properties;
-        if let Some(attribute) = new.attributes.first() {
-            check(Kind::Property, &attribute.name)?;
-            return Err(Fault::request(455, format!("Not a context property: {}", attribute.name)));
-        }
         // RFC 3525 §6.1.1: 0 is the lowest, 15 the highest.
         if let Some(priority) = new.priority.filter(|priority| *priority > 15) {
             return Err(Fault::request(449, format!("Unsupported value of Priority: {priority}")));
@@ -77,7 +82,33 @@ impl Core {
             return Err(Fault::request(421, "A topology is set on one context at a time"));
         };
         let chooses = action.commands.iter().any(|c| c.verb == Verb::Add && c.termination().has_choose());
+        // Whoever is in a conference hears all the others.
+        let both = |direction| direction == TopologyDirection::Bothway;
+        if self.function == Function::Conference && !new.topology.iter().all(|t| both(t.direction)) {
+            return Err(Fault::unsupported(522, "Topology triple not supported in a conference"));
+        }
         Triples::check(&new.topology, context, chooses).map(Some)
+    }
+
+    /// The package properties of a context, if any are to be set.
+    fn check_attributes(&self, action: &ActionRequest, scope: &Scope) -> Result<Option<Change>, Fault> {
+        let new = &action.properties.attributes;
+        if new.is_empty() {
+            return Ok(None);
+        }
+        for attribute in new {
+            check(self.function, Kind::ContextProperty, &attribute.name)?;
+        }
+        if self.version.is_some_and(|version| version < 3) {
+            return Err(Fault::request(
+                406,
+                "Version not supported: a context has properties from version 3 on",
+            ));
+        }
+        let Some(context) = scope.home.id().and_then(|id| self.contexts.get(&id)) else {
+            return Err(Fault::request(421, "Package properties are set on one context at a time"));
+        };
+        context.attributes.change(self.function, new).map(Some)
     }
 
     fn set_properties(&mut self, action: &ActionRequest, scope: &Scope, topology: Option<&Triples>) {
@@ -108,11 +139,13 @@ struct Question {
     with_priority: Option<u16>,
     with_emergency: Option<bool>,
     with_ieps_call: Option<bool>,
+    /// Package properties, and values that contexts are selected by.
+    attributes: Vec<(Name, Option<Value>)>,
     any: bool,
 }
 
 impl Question {
-    fn read(selectors: &[Selector]) -> Result<Self, Fault> {
+    fn read(function: Function, selectors: &[Selector]) -> Result<Self, Fault> {
         let mut question = Self::default();
         for selector in selectors {
             let value = match &selector.value {
@@ -148,9 +181,11 @@ impl Question {
                 ("iepscall", Some(value)) => {
                     question.with_ieps_call = Some(value.as_bool().ok_or_else(bad)?);
                 }
-                _ => {
-                    check(Kind::Property, &selector.name)?;
-                    return Err(Fault::request(455, format!("Not a context property: {}", selector.name)));
+                (_, value) => {
+                    if selector.name.item() != "*" {
+                        check(function, Kind::ContextProperty, &selector.name)?;
+                    }
+                    question.attributes.push((selector.name.clone(), value.cloned()));
                 }
             }
         }
@@ -158,7 +193,10 @@ impl Question {
     }
 
     fn selects(&self) -> bool {
-        self.with_priority.is_some() || self.with_emergency.is_some() || self.with_ieps_call.is_some()
+        self.with_priority.is_some()
+            || self.with_emergency.is_some()
+            || self.with_ieps_call.is_some()
+            || self.attributes.iter().any(|(_, value)| value.is_some())
     }
 
     /// Whether a context is among those that the values select.
@@ -169,7 +207,12 @@ impl Question {
             self.with_emergency.map(|wanted| held.emergency.unwrap_or(false) == wanted),
             self.with_ieps_call.map(|wanted| held.ieps_call.unwrap_or(false) == wanted),
         ];
-        let mut criteria = criteria.into_iter().flatten();
+        let has = |name: &Name, value: &Value| {
+            let held = context.attributes.named(name);
+            held.iter().any(|p| p.value.single().is_some_and(|held| held.as_str() == value.as_str()))
+        };
+        let attributes = self.attributes.iter().filter_map(|(name, value)| Some(has(name, value.as_ref()?)));
+        let mut criteria = criteria.into_iter().flatten().chain(attributes);
         if self.any { criteria.any(|met| met) } else { criteria.all(|met| met) }
     }
 
@@ -180,6 +223,7 @@ impl Question {
             priority: self.priority.then(|| held.priority.unwrap_or(0)),
             emergency: self.emergency.then(|| held.emergency.unwrap_or(false)),
             ieps_call: self.ieps_call.then(|| held.ieps_call.unwrap_or(false)),
+            attributes: self.attributes.iter().flat_map(|(name, _)| context.attributes.named(name)).collect(),
             ..ContextProperties::default()
         }
     }

@@ -148,7 +148,7 @@ impl Core {
         if !kept_on_streams {
             termination.streams.iter_mut().for_each(|stream| stream.statistics = None);
         }
-        context.configure_all(&mut self.commands);
+        context.configure_around(number, &mut self.commands);
         self.homes.remove(&number);
         if let Some(heartbeat) = termination.heartbeat {
             self.heartbeats.remove(&(heartbeat.next, id, number));

@@ -4,14 +4,15 @@
 use std::time::Instant;
 
 use carnet_h248::{
-    Command, ContextId, Events, ObservedEvent, ObservedEvents, RequestId, Signals, TerminationId, Value,
+    Command, ContextId, Events, ObservedEvent, ObservedEvents, ParameterValue, RequestId, Signals,
+    TerminationId, Value,
 };
 
 use crate::Event;
 use crate::context::{Heartbeat, Termination};
 use crate::core::{Core, Output};
 use crate::events::{embedded, general_cause, heartbeat, latched, wanted};
-use crate::media;
+use crate::media::{self, ConferenceEvent};
 use crate::notices::Notice;
 use crate::regulation::Told;
 use crate::signals::signalled;
@@ -19,6 +20,10 @@ use crate::signals::signalled;
 impl Core {
     /// Something happened on a pinhole that nobody asked for just now.
     pub(crate) fn report(&mut self, now: Instant, event: media::Event) {
+        let event = match event {
+            media::Event::Conference { group, event } => return self.report_conference(now, group, event),
+            event => event,
+        };
         let Some(pinhole) = event.pinhole() else { return };
         let Some(&(context, number, stream)) = self.pinholes.get(&pinhole) else { return };
         let Some(termination) = self.contexts.get(&context).and_then(|c| c.numbered(number)) else {
@@ -33,10 +38,34 @@ impl Core {
             media::Event::Closed { cause, .. } => {
                 Some(Event::Disconnected { context: id, termination, cause })
             }
+            media::Event::Sealed { version, suite, .. } => {
+                Some(Event::Sealed { context: id, termination, version, suite })
+            }
             media::Event::Blocked { source, .. } => Some(Event::Blocked { context: id, termination, source }),
             _ => None,
         });
         self.recognize(now, (context, number), seen, true);
+    }
+
+    /// Something happened among the members of a conference. It is told on a termination of the member
+    /// concerned, or on the first one, of those that are to tell it.
+    fn report_conference(&mut self, now: Instant, id: u32, event: ConferenceEvent) {
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        if let ConferenceEvent::Floor { state, .. } = &event {
+            context.attributes.keep_state(state);
+        }
+        let (user, seen) = observe_conference(&event);
+        let of_user = |termination: &Termination| {
+            user.is_some() && termination.streams.iter().any(|stream| stream.user() == user)
+        };
+        let asked = context.terminations.iter().filter(|t| wanted(&t.events, &seen).is_some());
+        let mut asked: Vec<_> = asked.map(|t| (!of_user(t), t.number)).collect();
+        // The sort keeps the order of those of a kind.
+        asked.sort_by_key(|(other, _)| *other);
+        self.events.push_back(Event::Conference { context: ContextId::Id(id), event });
+        if let Some((_, number)) = asked.first() {
+            self.recognize(now, (id, *number), vec![seen], true);
+        }
     }
 
     /// Things that happened on a termination at once: those that the active Events descriptor names are
@@ -100,7 +129,7 @@ impl Core {
     fn set_signals(&mut self, (context, number): (u32, u64), signals: Signals) {
         let Some(held) = self.contexts.get_mut(&context) else { return };
         let Some(termination) = held.numbered_mut(number) else { return };
-        let Ok(asked) = signalled(&signals, None) else { return };
+        let Ok(asked) = signalled(self.function, &signals, None) else { return };
         termination.latch = asked.latch.unwrap_or(termination.latch);
         termination.signals = signals;
         held.configure(number, &mut self.commands);
@@ -187,6 +216,35 @@ impl Core {
     }
 }
 
+/// Whom an event of a conference is about, and how it is told.
+fn observe_conference(event: &ConferenceEvent) -> (Option<u16>, ObservedEvent) {
+    match event {
+        ConferenceEvent::Nickname { user, nick } => {
+            let seen = ObservedEvent::new("crnroom/nickname").parameter("user", *user);
+            let nick = Value::escaped(nick.as_deref().unwrap_or_default());
+            (Some(*user), seen.parameter("nick", nick))
+        }
+        ConferenceEvent::Released { user, reason } => {
+            let seen = ObservedEvent::new("crnroom/released").parameter("user", *user);
+            (Some(*user), seen.parameter("reason", Value::escaped(reason)))
+        }
+        ConferenceEvent::Stalled { user, on } => {
+            (Some(*user), ObservedEvent::new("crnroom/stalled").parameter("user", *user).parameter("on", *on))
+        }
+        ConferenceEvent::Floor { floor, holders, queue, state } => {
+            let mut seen = ObservedEvent::new("fcp/floor").parameter("floor", *floor);
+            for (name, users) in [("holders", holders), ("queue", queue)] {
+                // The grammar has no empty list.
+                if !users.is_empty() {
+                    let users = users.iter().map(|user| Value::from(*user)).collect();
+                    seen = seen.parameter(name, ParameterValue::AllOf(users));
+                }
+            }
+            (None, seen.parameter("state", Value::Quoted(state.clone().into())))
+        }
+    }
+}
+
 /// What a report of the engine means in events of packages.
 fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<ObservedEvent> {
     let mut seen = Vec::new();
@@ -203,6 +261,10 @@ fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<
                 let event = event.parameter("Generalcause", general);
                 event.parameter("Failurecause", Value::Quoted(words.into()))
             };
+            if matches!(cause, media::Cause::Tls(_)) {
+                let change = ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "REL");
+                seen.push(with_cause(change));
+            }
             let change = ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL");
             seen.push(with_cause(change));
             seen.push(with_cause(ObservedEvent::new("g/cause")));
@@ -210,6 +272,12 @@ fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<
             if general != "NR" {
                 seen.push(ObservedEvent::new("nt/netfail").parameter("cs", Value::Quoted(words.into())));
             }
+        }
+        media::Event::Sealed { version, suite, .. } => {
+            let quoted = |text: &String| Value::Quoted(text.clone().into());
+            let sealed = ObservedEvent::new("crnroom/sealed").parameter("version", quoted(version));
+            seen.push(sealed.parameter("suite", quoted(suite)));
+            seen.push(ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "EST"));
         }
         media::Event::Inactive { .. } => seen.push(ObservedEvent::new("adid/ipstop")),
         _ => {}

@@ -10,6 +10,7 @@ use carnet_h248::{
     ServiceState, TerminationId, TerminationState, Value,
 };
 
+use crate::Function;
 use crate::context::Target;
 use crate::core::Core;
 use crate::error::Fault;
@@ -110,10 +111,12 @@ impl Core {
             }
             match descriptor {
                 Descriptor::Media(media) if media.streams.is_empty() => {
-                    media.termination_state.as_ref().map_or(Ok(()), check_state)?;
+                    let state = media.termination_state.as_ref();
+                    state.map_or(Ok(()), |state| check_state(self.function, state))?;
                 }
                 Descriptor::Events(events) => {
-                    check_events(events, true, &|_| Err(Fault::request(447, "ROOT has no signals")))?;
+                    let none = &|_: &_| Err(Fault::request(447, "ROOT has no signals"));
+                    check_events(self.function, events, true, none)?;
                 }
                 Descriptor::Audit(_) => {}
                 Descriptor::Modem(_) | Descriptor::Mux(_) | Descriptor::DigitMap(_) => {
@@ -199,7 +202,7 @@ impl Core {
     }
 }
 
-fn check_state(state: &TerminationState) -> Result<(), Fault> {
+fn check_state(function: Function, state: &TerminationState) -> Result<(), Fault> {
     if state.event_buffer == Some(EventBufferControl::LockStep) {
         // TS 29.334 table 5.7.1.2: not used.
         return Err(Fault::unsupported(501, "Not implemented: LockStep"));
@@ -208,7 +211,7 @@ fn check_state(state: &TerminationState) -> Result<(), Fault> {
         return Err(Fault::unsupported(501, "Not implemented: test of the gateway"));
     }
     for (index, property) in state.properties.iter().enumerate() {
-        let known: &Supported = check(Kind::RootProperty, &property.name)?;
+        let known: &Supported = check(function, Kind::RootProperty, &property.name)?;
         if state.properties.iter().take(index).any(|p| p.name == property.name) {
             return Err(Fault::request(456, format!("Property appears twice: {}", property.name)));
         }

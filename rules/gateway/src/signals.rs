@@ -9,6 +9,7 @@ use carnet_h248::{
     Completion, Direction, Name, ObservedEvent, RequestId, Signal, SignalItem, SignalType, Signals, Value,
 };
 
+use crate::Function;
 use crate::error::Fault;
 use crate::package::{Kind, check, check_parameters};
 
@@ -41,14 +42,18 @@ pub(crate) struct Completed {
 }
 
 /// Checks signals. `streams`: those that the termination will have, if that is known.
-pub(crate) fn signalled(signals: &Signals, streams: Option<&[u16]>) -> Result<Signalled, Fault> {
+pub(crate) fn signalled(
+    function: Function,
+    signals: &Signals,
+    streams: Option<&[u16]>,
+) -> Result<Signalled, Fault> {
     let mut out = Signalled::default();
     for item in &signals.0 {
         match item {
-            SignalItem::Signal(signal) => out.take(signal, None, streams)?,
+            SignalItem::Signal(signal) => out.take(function, signal, None, streams)?,
             SignalItem::List(list) => {
                 for signal in &list.signals {
-                    out.take(signal, Some(list.id), streams)?;
+                    out.take(function, signal, Some(list.id), streams)?;
                 }
             }
         }
@@ -57,8 +62,14 @@ pub(crate) fn signalled(signals: &Signals, streams: Option<&[u16]>) -> Result<Si
 }
 
 impl Signalled {
-    fn take(&mut self, signal: &Signal, list: Option<u16>, streams: Option<&[u16]>) -> Result<(), Fault> {
-        check_parameters(check(Kind::Signal, &signal.name)?, &signal.parameters)?;
+    fn take(
+        &mut self,
+        function: Function,
+        signal: &Signal,
+        list: Option<u16>,
+        streams: Option<&[u16]>,
+    ) -> Result<(), Fault> {
+        check_parameters(check(function, Kind::Signal, &signal.name)?, &signal.parameters)?;
         check_common(signal, streams)?;
         let stream = signal.stream.filter(|stream| *stream != 0);
         // RFC 3525 §7.1.11: ignored, since it is not going on.
@@ -131,7 +142,7 @@ mod tests {
     use super::*;
 
     fn code(signal: Signal) -> Result<(), u16> {
-        signalled(&Signals::with(signal), Some(&[1])).map(drop).map_err(|fault| fault.code())
+        signalled(Function::Relay, &Signals::with(signal), Some(&[1])).map(drop).map_err(|fault| fault.code())
     }
 
     #[test]
@@ -158,7 +169,7 @@ mod tests {
         let kept = Signal { keep_active: true, ..Signal::new("ipnapt/latch") };
         let list = carnet_h248::SignalList { id: 4, signals: vec![down, up] };
         let signals = Signals(vec![SignalItem::List(list), SignalItem::Signal(kept)]);
-        let out = signalled(&signals, None).unwrap();
+        let out = signalled(Function::Relay, &signals, None).unwrap();
         let call = |connect| Call { connect, stream: None };
         assert_eq!(out.calls, [call(false), call(true)]);
         assert_eq!(out.latch, None);

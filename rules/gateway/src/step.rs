@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use carnet_h248::{AuditToken, Command, TerminationId, Verb};
 
-use crate::context::{Place, Target};
+use crate::Function;
+use crate::context::{Context, Place, Target};
 use crate::core::{Core, Step};
 use crate::error::Fault;
 use crate::media;
@@ -38,6 +39,9 @@ impl Core {
             Verb::Subtract => self.start_subtract(target, command),
             Verb::AuditValue => self.audit(target, command),
             Verb::AuditCapability => self.audit_capability(target, command).map(Step::Done),
+            Verb::Move if self.function == Function::Conference => {
+                Err(Fault::unsupported(443, "Unsupported command: nobody is moved out of a conference"))
+            }
             Verb::Move => self.start_move(target, command, origin),
             Verb::ServiceChange => self.service_change(now, target, command).map(Step::Done),
             Verb::Notify => Err(Fault::request(443, "A gateway takes no Notify")),
@@ -113,6 +117,9 @@ impl Core {
         let context = target.context.id().ok_or_else(|| Fault::request(421, "Add needs one context"))?;
         self.check_room(context)?;
         let plan = Plan::new(command, None, &self.here(origin))?;
+        if let Some(conference) = self.conference(context) {
+            conference.check_members(u64::MAX, &plan)?;
+        }
         // Only the form is looked at: the interface is known when the realm has given an address.
         choose_id(wanted, u64::MAX, usize::from(u16::MAX)).ok_or_else(unknown)?;
         let number = self.new_number();
@@ -120,9 +127,19 @@ impl Core {
         Ok(self.reserve(target.clone(), context, number, plan))
     }
 
+    /// The context, if it is a conference.
+    fn conference(&self, id: u32) -> Option<&Context> {
+        self.contexts.get(&id).filter(|context| context.function == Function::Conference)
+    }
+
     /// What a plan depends on here.
     pub(crate) fn here(&self, origin: Origin) -> Here<'_> {
-        Here { protected: origin.protected, most_streams: self.limits.streams, realms: &self.root.realms }
+        Here {
+            function: self.function,
+            protected: origin.protected,
+            most_streams: self.limits.streams,
+            realms: &self.root.realms,
+        }
     }
 
     /// One more termination than a context may hold is refused.
@@ -141,6 +158,9 @@ impl Core {
             self.contexts.get(&context).and_then(|c| c.find(&target.termination)).ok_or_else(gone)?;
         let plan = Plan::new(command, Some(termination), &self.here(origin))?;
         let number = termination.number;
+        if let Some(conference) = self.conference(context) {
+            conference.check_members(number, &plan)?;
+        }
         Ok(self.reserve(target.clone(), context, number, plan))
     }
 

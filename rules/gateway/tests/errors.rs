@@ -70,6 +70,8 @@ const ELSEWHERE: &[(u16, &str)] = &[
     (402, "a message without authentication"),
     // proto/h248/src/registration.
     (505, "a request before the reply to ServiceChange"),
+    // A conference: tests/conference.rs.
+    (479, "a second chair of a floor"),
     // proto/h248/src/association: the limit of Pending.
     (506, "too many TransactionPending"),
 ];
@@ -88,7 +90,6 @@ const NEVER: &[(u16, &str)] = &[
     (476, "no playout"),
     (477, "no playout"),
     (478, "no resource rules"),
-    (479, "no floor control"),
     (480, "no recordings"),
     (481, "no filter groups"),
     (482, "no filter groups"),

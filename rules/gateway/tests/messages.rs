@@ -177,7 +177,7 @@ fn every_worked_message_is_survived_even_from_the_wrong_side() {
             count += 1;
         }
     }
-    assert_eq!(count, 25);
+    assert_eq!(count, 28);
     rig.ask("Context = * { W-Subtract = * { Audit { } } }");
     rig.assert_empty();
 }

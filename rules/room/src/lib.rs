@@ -16,7 +16,15 @@
 //! Left out: message/cpim in S/MIME is passed on and not looked into; nicknames are compared without
 //! Unicode normalisation (see [`canonical_nickname`]); members behind MSRP relays of ours (RFC 4976).
 
+mod address;
+mod history;
+mod leg;
+mod message;
+mod names;
+mod notice;
 mod room;
+mod seen;
+mod speak;
 mod types;
 
 pub use room::Room;

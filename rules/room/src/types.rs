@@ -81,6 +81,8 @@ pub struct Limits {
     /// Octets up to which a message is kept whole until its recipients acknowledged it, so that it can be
     /// sent again on another connection. Of a longer one only what is under way is held.
     pub keep: usize,
+    /// Octets held in the whole room from which on nothing is kept for that purpose any more.
+    pub held: usize,
     /// Octets of one message that may come before those ahead of them. More is answered 413.
     pub disorder: usize,
     /// Messages of one member that can be incomplete at one time. A further one is answered 413.
@@ -89,7 +91,9 @@ pub struct Limits {
     pub chunk: Duration,
     /// How long a member may leave a message unanswered before it is released.
     pub answer: Duration,
-    /// Messages of each member that are remembered, so that one sent again is not delivered twice.
+    /// How long a member may be without a connection before it is released.
+    pub absence: Duration,
+    /// Messages that are remembered, so that one sent again is not delivered twice.
     pub seen: usize,
     /// How long a nickname is kept for a member that left (RFC 7701 §11).
     pub nickname: Duration,
@@ -103,11 +107,13 @@ impl Default for Limits {
             members: 4096,
             window: 512 << 10,
             keep: 1 << 20,
+            held: 64 << 20,
             disorder: 256 << 10,
             arrivals: 16,
             chunk: Duration::from_secs(540),
             answer: Duration::from_secs(120),
-            seen: 256,
+            absence: Duration::from_secs(180),
+            seen: 4096,
             nickname: Duration::from_secs(300),
             chunk_size: 16 << 10,
         }
@@ -165,6 +171,8 @@ pub enum Reason {
     Slow,
     /// It took messages and did not answer them.
     Silent,
+    /// It was without a connection for too long.
+    Absent,
     /// What it sent is not MSRP, or it says it has no such session.
     Protocol,
 }
@@ -175,6 +183,7 @@ impl Reason {
         match self {
             Self::Slow => "slow",
             Self::Silent => "silent",
+            Self::Absent => "absent",
             Self::Protocol => "protocol",
         }
     }

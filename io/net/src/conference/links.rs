@@ -290,9 +290,9 @@ impl Worker {
                     let Caller { line, peer, ours, .. } = hole.callers.remove(index);
                     let open = !line.is_sealed();
                     if open {
-                        reset(line)
+                        reset(line);
                     } else {
-                        line.close()
+                        line.close();
                     }
                     if !open {
                         self.unproved(slot, peer, ours, &error);

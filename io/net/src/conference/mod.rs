@@ -18,6 +18,9 @@ mod links;
 mod traffic;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;

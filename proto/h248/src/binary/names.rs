@@ -22,7 +22,9 @@ pub(super) enum Space {
 impl Space {
     fn of(kind: Kind) -> Self {
         match kind {
-            Kind::StreamProperty | Kind::TerminationProperty | Kind::Secret => Self::Property,
+            Kind::StreamProperty | Kind::TerminationProperty | Kind::ContextProperty | Kind::Secret => {
+                Self::Property
+            }
             Kind::Event => Self::Event,
             Kind::Signal => Self::Signal,
             Kind::Statistic => Self::Statistic,

@@ -97,6 +97,34 @@ impl Value {
         }
     }
 
+    /// Words of people, whatever is in them: quotes, line ends and what is not ASCII are written as `%` and
+    /// two hexadecimal digits, `%` itself too, because the grammar cannot carry them (RFC 3525 Annex B.2
+    /// `quotedString`). For items whose package says so.
+    pub fn escaped(text: &str) -> Self {
+        let mut out = String::with_capacity(text.len());
+        for octet in text.bytes() {
+            match octet {
+                b'"' | b'%' | 0..=0x1f | 0x7f..=0xff => out.push_str(&format!("%{octet:02X}")),
+                other => out.push(char::from(other)),
+            }
+        }
+        Self::Quoted(out.into())
+    }
+
+    /// What [`escaped`](Self::escaped) was made from. A `%` without two digits stands for itself; what is
+    /// not UTF-8 then is replaced.
+    pub fn unescaped(&self) -> String {
+        let mut out = Vec::new();
+        let mut rest = self.as_bytes();
+        while let Some((first, more)) = rest.split_first() {
+            let digits = more.get(..2).filter(|d| *first == b'%' && d.iter().all(u8::is_ascii_hexdigit));
+            let octet = digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok());
+            out.push(octet.unwrap_or(*first));
+            rest = if octet.is_some() { more.get(2..).unwrap_or_default() } else { more };
+        }
+        String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    }
+
     /// Its octets without quotes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
@@ -281,6 +309,17 @@ pub(crate) fn find<'a>(list: &'a [Property], name: &str) -> Option<&'a Parameter
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_people_survive_the_grammar() {
+        for words in ["Bob", "", "\"x\" \\ 100%", "%41%", "é\r\n\u{1f600}", "a%2"] {
+            let value = Value::escaped(words);
+            assert!(value.as_bytes().iter().all(|b| (b' '..=b'~').contains(b) && *b != b'"'), "{value:?}");
+            assert_eq!(value.unescaped(), words);
+        }
+        assert_eq!(Value::from("50%").unescaped(), "50%");
+        assert_eq!(Value::Quoted("%FF".into()).unescaped(), "\u{fffd}");
+    }
 
     #[test]
     fn key_material_is_not_shown() {

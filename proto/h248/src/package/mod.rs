@@ -63,6 +63,8 @@ pub enum Kind {
     StreamProperty,
     /// A property in TerminationState.
     TerminationProperty,
+    /// A property of a context (version 3).
+    ContextProperty,
     /// A property in LocalControl that carries key material: written, never read back, never shown.
     Secret,
     /// An event.
@@ -135,7 +137,9 @@ pub fn expect(name: &Name, kind: Kind) -> Result<&'static Item, ErrorDescriptor>
         return Err(ErrorDescriptor::new(440, format!("package {} is not supported", name.package())));
     }
     let (code, what) = match kind {
-        Kind::StreamProperty | Kind::TerminationProperty | Kind::Secret => (445, "property"),
+        Kind::StreamProperty | Kind::TerminationProperty | Kind::ContextProperty | Kind::Secret => {
+            (445, "property")
+        }
         Kind::Event => (451, "event"),
         Kind::Signal => (452, "signal"),
         Kind::Statistic => (453, "statistic"),

@@ -1,7 +1,7 @@
 //! The table: one row an item, as `kind name number value confidence`.
 
 use super::Confidence::{Provisional, Recalled, Standard, Vendor};
-use super::Kind::{Event, Secret, Signal, Statistic, StreamProperty, TerminationProperty};
+use super::Kind::{ContextProperty, Event, Secret, Signal, Statistic, StreamProperty, TerminationProperty};
 use super::ValueType::{self, Boolean, Double, Integer, None as Nothing, Octets, Text, Word};
 use super::{Confidence, Item, Kind, Package, Parameter};
 
@@ -313,6 +313,34 @@ pub const PACKAGES: &[Package] = &[
     },
     // H.248.92. Its items are not known.
     Package { name: "seplink", id: 0x011b, version: 1, extends: None, items: &[] },
+    // H.248.19, floor control. What a conference needs is in TS 23.333 §8.44 to §8.46; none of the items
+    // could be read, so their names, numbers and forms are our choice. A floor is
+    // `ID:ALGORITHM:HOLDERS:SECONDS[:LABEL]`.
+    Package {
+        name: "fcp",
+        id: 0x006e,
+        version: 2,
+        extends: None,
+        items: &[
+            item(ContextProperty, "confid", 1, Double, Provisional),
+            item(ContextProperty, "floors", 2, Text, Provisional),
+            item(ContextProperty, "maxrequests", 3, Integer, Provisional),
+            item(ContextProperty, "state", 4, Text, Provisional),
+            item(StreamProperty, "chair", 5, Integer, Provisional),
+            with(
+                Event,
+                "floor",
+                1,
+                Provisional,
+                &[
+                    par("floor", 1, Integer),
+                    par("holders", 2, Integer),
+                    par("queue", 3, Integer),
+                    par("state", 4, Text),
+                ],
+            ),
+        ],
+    },
     // Private: the Pre-Shared Key of the conference server. The registered form is not known.
     Package {
         name: "crntls",
@@ -322,6 +350,40 @@ pub const PACKAGES: &[Package] = &[
         items: &[
             item(Secret, "psk", 1, Octets, Provisional),
             item(StreamProperty, "pskid", 2, Text, Provisional),
+        ],
+    },
+    // Private: rooms of the conference server. What a member is called and may do is a property of its
+    // streams, what holds for everybody one of the context.
+    Package {
+        name: "crnroom",
+        id: 0x9002,
+        version: 1,
+        extends: None,
+        items: &[
+            item(StreamProperty, "user", 1, Integer, Provisional),
+            item(StreamProperty, "member", 2, Text, Provisional),
+            item(StreamProperty, "nick", 3, Text, Provisional),
+            item(StreamProperty, "speak", 4, Boolean, Provisional),
+            item(StreamProperty, "history", 5, Boolean, Provisional),
+            item(StreamProperty, "maxsize", 6, Double, Provisional),
+            item(StreamProperty, "types", 7, Text, Provisional),
+            item(StreamProperty, "tls", 8, Word(&[("client", 1), ("server", 2)]), Provisional),
+            item(ContextProperty, "uri", 16, Text, Provisional),
+            item(ContextProperty, "subject", 17, Text, Provisional),
+            item(ContextProperty, "nicknames", 18, Boolean, Provisional),
+            item(ContextProperty, "private", 19, Boolean, Provisional),
+            item(ContextProperty, "moderated", 20, Integer, Provisional),
+            item(ContextProperty, "historycount", 21, Integer, Provisional),
+            item(ContextProperty, "historysecs", 22, Integer, Provisional),
+            item(ContextProperty, "maxmessage", 23, Double, Provisional),
+            item(ContextProperty, "stallsecs", 24, Integer, Provisional),
+            item(ContextProperty, "stalloctets", 25, Double, Provisional),
+            item(ContextProperty, "reserved", 26, Text, Provisional),
+            item(ContextProperty, "notices", 27, Boolean, Provisional),
+            with(Event, "nickname", 1, Provisional, &[par("user", 1, Integer), par("nick", 2, Text)]),
+            with(Event, "released", 2, Provisional, &[par("user", 1, Integer), par("reason", 2, Text)]),
+            with(Event, "stalled", 3, Provisional, &[par("user", 1, Integer), par("on", 2, Boolean)]),
+            with(Event, "sealed", 4, Provisional, &[par("version", 1, Text), par("suite", 2, Text)]),
         ],
     },
 ];

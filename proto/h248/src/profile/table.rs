@@ -63,6 +63,16 @@ pub const IX: Definition = Definition { name: "carnet_ix", ..IQ };
 pub const MP: Definition = Definition {
     name: "carnet_mp",
     protocol: 3..=3,
+    // Whoever is in a conference stays in it.
+    commands: &[
+        Verb::Add,
+        Verb::Modify,
+        Verb::Subtract,
+        Verb::AuditValue,
+        Verb::AuditCapability,
+        Verb::Notify,
+        Verb::ServiceChange,
+    ],
     terminations: 3,
     packages: &[
         must("g", 1),
@@ -80,9 +90,8 @@ pub const MP: Definition = Definition {
         may("tcpbcc", 1),
         may("tlsbsc", 1),
         may("fcp", 2),
-        may("fschp", 1),
-        may("fcpoli", 1),
         may("crntls", 1),
+        may("crnroom", 1),
     ],
     ..IQ
 };

@@ -16,7 +16,7 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
         .collect();
     list.sort();
-    assert_eq!(list.len(), 25);
+    assert_eq!(list.len(), 28);
     list
 }
 

@@ -124,7 +124,9 @@ fn constraint(values: impl Strategy<Value = Value> + Clone + 'static) -> BoxedSt
 /// Properties that are in the table of packages.
 fn known_property() -> BoxedStrategy<Property> {
     let items = PACKAGES.iter().flat_map(|p| p.items.iter().map(move |i| (p.name, i)));
-    let items = items.filter(|(_, i)| matches!(i.kind, Kind::StreamProperty | Kind::TerminationProperty));
+    let items = items.filter(|(_, i)| {
+        matches!(i.kind, Kind::StreamProperty | Kind::TerminationProperty | Kind::ContextProperty)
+    });
     let items: Vec<_> = items.filter(|(_, i)| i.id.is_some()).collect();
     let one = |(package, item): (&str, &Item)| {
         let name = format!("{package}/{}", item.name);

@@ -167,6 +167,11 @@ impl Session {
 
     /// RFC 4975 §7.2
     pub(super) fn answer(&mut self, reply: &Reply, status: Status) {
+        self.answer_because(reply, status, status.comment());
+    }
+
+    /// [`Self::answer`] with a comment of its own.
+    pub(super) fn answer_because(&mut self, reply: &Reply, status: Status, why: &str) {
         let silent = match reply.failure_report {
             FailureReport::Yes => false,
             FailureReport::Partial => status.is_ok(),
@@ -176,6 +181,9 @@ impl Session {
             return;
         }
         let mut head = Head::response(reply.tid.as_str(), status);
+        if let Start::Response { comment, .. } = &mut head.start {
+            *comment = Some(why.to_owned()).filter(|why| !why.is_empty());
+        }
         let headers = [("To-Path", path(&reply.to)), ("From-Path", reply.from.to_string())];
         self.push_frame(&mut head, &headers);
     }

@@ -45,6 +45,8 @@ pub(super) enum Reading {
     Nothing,
     /// A chunk of a message.
     Message(Part),
+    /// The rest of a chunk of a message that was refused.
+    Refused(ArrivalKey),
     /// A request that gets this answer at its end; its body is not looked at.
     Answer(Box<Reply>, Status),
     /// A request for a nickname: how to answer it, and the nickname when it can be read.
@@ -82,6 +84,11 @@ impl Session {
     /// Refuses the rest of a message: its chunks are answered with `status`, usually
     /// [`Status::STOP`], and no further events come for it but [`Event::Aborted`].
     pub fn refuse(&mut self, arrival: ArrivalKey, status: Status) {
+        self.refuse_because(arrival, status, status.comment());
+    }
+
+    /// [`Self::refuse`], with the reason in words for people at the other end.
+    pub fn refuse_because(&mut self, arrival: ArrivalKey, status: Status, why: &str) {
         let Some(message) = self.arrivals.iter_mut().find(|a| a.key == arrival) else { return };
         if message.refused.replace(status).is_some() {
             return;
@@ -93,7 +100,8 @@ impl Session {
         if matches!(&self.reading, Reading::Message(part) if part.key == arrival)
             && let Reading::Message(part) = std::mem::replace(&mut self.reading, Reading::Nothing)
         {
-            self.answer(&part.reply, status);
+            self.answer_because(&part.reply, status, why);
+            self.reading = Reading::Refused(arrival);
         }
         self.push_event(Event::Aborted { arrival, reason: AbortReason::Refused(status) });
     }
@@ -271,6 +279,12 @@ impl Session {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Nothing => {}
             Reading::Message(part) => self.end_part(part, flag),
+            Reading::Refused(key) => {
+                // Nothing more of it comes, so it may be sent again as a message of its own.
+                if flag != Continuation::More {
+                    self.arrivals.retain(|a| a.key != key);
+                }
+            }
             Reading::Answer(reply, status) => self.answer(&reply, status),
             Reading::Nickname(reply, nickname) => self.nickname_asked(*reply, nickname),
             Reading::Report(head) => self.report(&head),

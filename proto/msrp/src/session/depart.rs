@@ -6,7 +6,7 @@ use super::answer::path;
 use super::chunk::UNINTERRUPTIBLE;
 use super::types::{Event, FailureReason, FailureReport, MessageKey, Outgoing, Size, accepts, media_type};
 use super::{Owner, Session, Transaction};
-use crate::{Error, Head, Header};
+use crate::{Error, Head, Header, cpim};
 use bytes::Bytes;
 use memchr::memmem;
 use std::collections::VecDeque;
@@ -153,6 +153,10 @@ impl Session {
         const MOST: usize = 32;
         let Some(departure) = self.departures.iter().find(|d| d.key == key) else { return };
         let media_type = media_type(&departure.content_type).to_ascii_lowercase();
+        // What was not understood may as well be what is inside.
+        if media_type == cpim::MEDIA_TYPE || media_type.starts_with("multipart/") {
+            return;
+        }
         if self.refused_types.len() < MOST && !self.refused_types.contains(&media_type) {
             self.refused_types.push(media_type);
         }

@@ -15,7 +15,7 @@ use carnet_roster::{
     ConferenceState, Description, Disconnection, Endpoint, Execution, Joining, Media, MediaStatus, Medium,
     Roster, Seal, Status, UriEntry, User, date_time,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use policy::{Asker, Occupancy, Refusal};
@@ -68,6 +68,17 @@ pub struct Departure<'a> {
     pub reason: Option<&'a str>,
     /// Who did it.
     pub by: Option<&'a str>,
+}
+
+/// Somebody as the focus has it now, see [`Attendance::sync`].
+#[derive(Debug, Clone)]
+pub struct Present<'a> {
+    /// Who, and how it came.
+    pub arrival: Arrival<'a>,
+    /// Its name in the room.
+    pub nickname: Option<&'a str>,
+    /// Its media lines.
+    pub lines: Vec<Line>,
 }
 
 /// Who is in a room.
@@ -162,6 +173,32 @@ impl Attendance {
         match user.endpoints.iter_mut().find(|e| e.entity == arrival.endpoint) {
             Some(known) => *known = new,
             None => user.endpoints.push(new),
+        }
+    }
+
+    /// Takes over who is there: new ones come in, known ones are as said now. Who is not said has
+    /// gone, with what [`leave`](Self::leave) was told before or else as one that failed.
+    pub fn sync(&mut self, now: Instant, wall: SystemTime, present: &[Present<'_>]) {
+        for Present { arrival, nickname, lines } in present {
+            let (member, endpoint) = (arrival.member, arrival.endpoint);
+            match self.endpoint(member, endpoint) {
+                Some(known) if known.status != Some(Status::Disconnected) => {
+                    known.status = Some(arrival.status.clone());
+                }
+                _ => self.enter(wall, arrival),
+            }
+            self.nickname(member, *nickname);
+            self.lines(member, endpoint, lines);
+        }
+        let there: HashSet<_> = present.iter().map(|p| (p.arrival.member, p.arrival.endpoint)).collect();
+        let shown = self.users.values().flat_map(|u| u.endpoints.iter().map(|e| (&u.entity, &e.entity)));
+        let gone: Vec<_> = shown
+            .filter(|(m, e)| !there.contains(&(m.as_str(), e.as_str())))
+            .map(|(m, e)| (m.clone(), e.clone()))
+            .collect();
+        let failed = Departure { method: Disconnection::Failed, reason: None, by: None };
+        for (member, endpoint) in gone {
+            self.leave(now, wall, (&member, &endpoint), &failed);
         }
     }
 
@@ -266,7 +303,7 @@ impl Attendance {
     /// Whether every line of everybody in the room has its own key. An empty room is sealed if it
     /// takes nobody else.
     pub fn is_sealed(&self) -> bool {
-        let mut present = self.users.values().filter(|u| u.is_present()).peekable();
+        let mut present = self.users.values().filter(|u| u.endpoints.iter().any(hears)).peekable();
         match present.peek() {
             None => self.sealed_only,
             Some(_) => present.all(is_sealed),
@@ -301,11 +338,11 @@ impl Attendance {
             shown.roles.push("chair".to_owned());
         }
         for endpoint in &mut shown.endpoints {
-            let seal = endpoint.status.as_ref().is_some_and(Status::is_present).then(|| seal_of(endpoint));
+            let seal = hears(endpoint).then(|| seal_of(endpoint));
             endpoint.extra.set_seal(seal.flatten());
         }
         let seal = if is_sealed(user) { Seal::Sealed } else { Seal::Open };
-        shown.extra.set_seal(user.is_present().then_some(seal));
+        shown.extra.set_seal(user.endpoints.iter().any(hears).then_some(seal));
         shown
     }
 }
@@ -320,8 +357,12 @@ fn seal_of(endpoint: &Endpoint) -> Option<Seal> {
     (!endpoint.media.is_empty()).then_some(if sealed { Seal::Sealed } else { Seal::Open })
 }
 
-/// Whether every endpoint of the user that is in the room is sealed.
+/// Endpoints that have media: who is on hold, called back as a rule, hears nothing.
+fn hears(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.status, Some(Status::Connected | Status::Muted))
+}
+
+/// Whether every endpoint of the user that hears is sealed.
 fn is_sealed(user: &User) -> bool {
-    let mut present = user.endpoints.iter().filter(|e| e.status.as_ref().is_some_and(Status::is_present));
-    present.all(|endpoint| seal_of(endpoint) == Some(Seal::Sealed))
+    user.endpoints.iter().filter(|e| hears(e)).all(|endpoint| seal_of(endpoint) == Some(Seal::Sealed))
 }

@@ -136,3 +136,45 @@ fn seals_add_up() {
     room.leave(Instant::now(), wall(), (BOB, "b2"), &departed);
     assert_eq!(room.roster().seal(), Some(Seal::Sealed));
 }
+
+#[test]
+fn following_the_focus() {
+    let now = Instant::now();
+    let mut room = room();
+    let present = |member, status, nickname, sealed| Present {
+        arrival: Arrival { status, ..arrival(member, "7") },
+        nickname,
+        lines: vec![line("1", sealed)],
+    };
+    room.sync(
+        now,
+        wall(),
+        &[present(ALICE, Status::Connected, Some("Al"), true), present(BOB, Status::Alerting, None, false)],
+    );
+    let before = room.roster();
+    assert_eq!((before.state.user_count, before.user(ALICE).unwrap().name()), (Some(1), "Al"));
+    // Later, so that the time of joining tells whether it joined again.
+    let later = wall() + Duration::from_secs(5);
+    room.sync(
+        now,
+        later,
+        &[present(ALICE, Status::OnHold, None, true), present(BOB, Status::Connected, None, false)],
+    );
+    let roster = room.roster();
+    let alice = roster.user(ALICE).unwrap();
+    assert_eq!(alice.endpoints[0].joining_info, before.user(ALICE).unwrap().endpoints[0].joining_info);
+    assert_eq!((alice.endpoints[0].status.clone(), alice.nickname.clone()), (Some(Status::OnHold), None));
+    assert_eq!((roster.state.user_count, roster.seal()), (Some(2), Some(Seal::Open)));
+    // One was told why, the other not.
+    let booted = Departure { method: Disconnection::Booted, reason: None, by: None };
+    room.leave(now, wall(), (ALICE, "7"), &booted);
+    room.sync(now, later, &[]);
+    let roster = room.roster();
+    let how = |uri| roster.user(uri).unwrap().endpoints[0].disconnection_method.clone();
+    assert_eq!((how(ALICE), how(BOB)), (Some(Disconnection::Booted), Some(Disconnection::Failed)));
+    // Who comes again comes anew.
+    room.sync(now, later, &[present(ALICE, Status::Connected, None, true)]);
+    let alice = room.roster().user(ALICE).unwrap().endpoints[0].clone();
+    assert_eq!((alice.disconnection_method, alice.status), (None, Some(Status::Connected)));
+    assert_ne!(alice.joining_info, before.user(ALICE).unwrap().endpoints[0].joining_info);
+}

@@ -13,6 +13,7 @@ use carnet_h248::{
 };
 
 use super::{View, empty};
+use crate::Function;
 use crate::context::Target;
 use crate::core::Core;
 use crate::error::Fault;
@@ -40,24 +41,27 @@ impl Core {
 
 fn tell(view: &View, token: AuditToken, told: &mut Vec<Descriptor>) {
     match token {
-        AuditToken::Media if view.root => told.push(root_media().into()),
-        AuditToken::Media => told.push(media().into()),
+        AuditToken::Media if view.root => told.push(root_media(view.function).into()),
+        AuditToken::Media => told.push(media(view.function).into()),
         AuditToken::Events => {
             let kind = if view.root { Kind::RootEvent } else { Kind::Event };
             let event = |item: &Supported| RequestedEvent {
                 parameters: parameters(item),
                 ..RequestedEvent::new(item.name)
             };
-            let events = items(kind).map(event).collect();
+            let events = items(view.function, kind).map(event).collect();
             told.push(Events { request_id: Some(RequestId::ALL), events }.into());
         }
         AuditToken::Signals if !view.root => {
             let signal = |item: &Supported| Signal { parameters: parameters(item), ..Signal::new(item.name) };
-            told.push(Signals(items(Kind::Signal).map(signal).map(SignalItem::Signal).collect()).into());
+            told.push(
+                Signals(items(view.function, Kind::Signal).map(signal).map(SignalItem::Signal).collect())
+                    .into(),
+            );
         }
         AuditToken::Statistics if !view.root => {
             let statistic = |item: &Supported| Statistic { name: item.name.into(), values: Vec::new() };
-            told.push(items(Kind::Statistic).map(statistic).collect::<Vec<_>>().into());
+            told.push(items(view.function, Kind::Statistic).map(statistic).collect::<Vec<_>>().into());
         }
         // The names of the events that are active.
         AuditToken::ObservedEvents if !view.events.events.is_empty() => {
@@ -65,7 +69,7 @@ fn tell(view: &View, token: AuditToken, told: &mut Vec<Descriptor>) {
             let names = view.events.events.iter().map(|e| ObservedEvent::new(e.name.clone()));
             told.push(ObservedEvents { request_id, events: names.collect() }.into());
         }
-        AuditToken::Packages => told.push(packages(view.root).into()),
+        AuditToken::Packages => told.push(packages(view.function, view.root).into()),
         token => told.push(empty(token)),
     }
 }
@@ -76,24 +80,24 @@ fn parameters(item: &Supported) -> Vec<Property> {
     told.collect()
 }
 
-fn properties(kind: Kind) -> Vec<Property> {
+fn properties(function: Function, kind: Kind) -> Vec<Property> {
     let any = || ParameterValue::Equal("*".into());
     let told =
         |item: &Supported| Property::new(Name::from(item.name), item.possible.told().unwrap_or_else(any));
-    items(kind).map(told).collect()
+    items(function, kind).map(told).collect()
 }
 
-fn root_media() -> Media {
+fn root_media(function: Function) -> Media {
     let state = TerminationState {
         service_state: Some(ServiceState::InService),
         event_buffer: None,
-        properties: properties(Kind::RootProperty),
+        properties: properties(function, Kind::RootProperty),
     };
     Media { termination_state: Some(state), ..Media::default() }
 }
 
-fn media() -> Media {
-    let properties = properties(Kind::Property);
+fn media(function: Function) -> Media {
+    let properties = properties(function, Kind::Property);
     let control = LocalControl { mode: Some(StreamMode::SendReceive), properties, ..LocalControl::default() };
     Media::with_stream(Stream { local_control: Some(control), ..Stream::new(1) })
 }

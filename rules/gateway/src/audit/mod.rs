@@ -17,6 +17,7 @@ use carnet_h248::{
     ObservedEvents, ServiceState, Signals, Statistic, Stream, TerminationState, Verb, package,
 };
 
+use crate::Function;
 use crate::context::{Target, Termination};
 use crate::core::{Core, Step};
 use crate::error::Fault;
@@ -26,6 +27,7 @@ use crate::run::{Aim, Work, statistics};
 
 /// Everything that can be told of one termination, or of ROOT.
 struct View {
+    function: Function,
     root: bool,
     media: Media,
     events: Events,
@@ -106,13 +108,15 @@ impl Core {
         let observed = merged(self.root.notices.observed(target.context, &target.termination));
         if target.termination.is_root() {
             let (media, events) = (self.root_media(), self.root.events.clone());
-            return Ok(View { root: true, media, events, signals: None, statistics: Vec::new(), observed });
+            let (function, statistics) = (self.function, Vec::new());
+            return Ok(View { function, root: true, media, events, signals: None, statistics, observed });
         }
         let context = target.context.id().and_then(|id| self.contexts.get(&id));
         let termination = context
             .and_then(|context| context.find(&target.termination))
             .ok_or_else(|| Fault::request(430, "Unknown TerminationID"))?;
         Ok(View {
+            function: self.function,
             root: false,
             media: media_of(termination),
             events: termination.events.clone(),
@@ -206,7 +210,7 @@ impl View {
             AuditToken::ObservedEvents if self.observed.is_some() => {
                 told.extend(self.observed.clone().map(Descriptor::from));
             }
-            AuditToken::Packages => told.push(packages(self.root).into()),
+            AuditToken::Packages => told.push(packages(self.function, self.root).into()),
             _ => told.push(empty(token)),
         }
     }

@@ -106,7 +106,7 @@ fn select(view: &View, selector: &Selector) -> Result<Descriptor, Miss> {
             Ok(inside.iter().map(find).collect::<Result<Vec<_>, _>>()?.into())
         }
         "packages" => {
-            let held = packages(view.root);
+            let held = packages(view.function, view.root);
             let find = |s: &Selector| {
                 let name = s.name.as_str();
                 let (package, version) = name.rsplit_once('-').unwrap_or((name, ""));
@@ -190,7 +190,7 @@ fn state(view: &View, selector: &Selector) -> Result<TerminationState, Miss> {
                 condition(item, &word(&format!("{buffer:?}")))?;
                 told.event_buffer = Some(buffer);
             }
-            _ => told.properties.push(property(&held.properties, item, Kind::RootProperty)?),
+            _ => told.properties.push(property(view, &held.properties, item, Kind::RootProperty)?),
         }
     }
     Ok(told)
@@ -200,7 +200,7 @@ fn stream_part(view: &View, held: &Stream, selector: &Selector, told: &mut Strea
     match selector.name.as_str().to_ascii_lowercase().as_str() {
         "localcontrol" => {
             let control = held.local_control.clone().unwrap_or_default();
-            told.local_control = Some(local_control(&control, selector)?);
+            told.local_control = Some(local_control(view, &control, selector)?);
         }
         "local" => told.local = Some(whole(held.local.as_ref(), selector)?),
         "remote" => told.remote = Some(whole(held.remote.as_ref(), selector)?),
@@ -224,7 +224,7 @@ fn stream_part(view: &View, held: &Stream, selector: &Selector, told: &mut Strea
     Ok(())
 }
 
-fn local_control(held: &LocalControl, selector: &Selector) -> Result<LocalControl, Miss> {
+fn local_control(view: &View, held: &LocalControl, selector: &Selector) -> Result<LocalControl, Miss> {
     let Some(inside) = &selector.inside else { return Ok(held.clone()) };
     let mut told = LocalControl::default();
     for item in inside {
@@ -236,19 +236,19 @@ fn local_control(held: &LocalControl, selector: &Selector) -> Result<LocalContro
             }
             "reservedgroup" => told.reserve_group = Some(held.reserve_group.unwrap_or(false)),
             "reservedvalue" => told.reserve_value = Some(held.reserve_value.unwrap_or(false)),
-            _ => told.properties.push(property(&held.properties, item, Kind::Property)?),
+            _ => told.properties.push(property(view, &held.properties, item, Kind::Property)?),
         }
     }
     Ok(told)
 }
 
 /// A property as it was set, or as it is when nobody sets it.
-fn property(held: &[Property], item: &Selector, kind: Kind) -> Result<Property, Miss> {
+fn property(view: &View, held: &[Property], item: &Selector, kind: Kind) -> Result<Property, Miss> {
     if let Some(found) = held.iter().find(|p| p.name == item.name) {
         condition(item, &found.value)?;
         return Ok(found.clone());
     }
-    let known = check(kind, &item.name).map_err(|_| absent(&item.name))?;
+    let known = check(view.function, kind, &item.name).map_err(|_| absent(&item.name))?;
     let flag = matches!(known.possible, Possible::Flag | Possible::Words(["OFF"]));
     let value = if flag { ParameterValue::from(false) } else { return Err(unset(item)) };
     condition(item, &value)?;

@@ -132,7 +132,8 @@ impl Engine {
             }
             media::Command::Conference { group, settings: None } => {
                 self.conferences.remove(&group).expect("it ends once");
-                assert!(self.holes.keys().all(|p| p.group != group), "its pinholes end before it");
+                let left = |(p, hole): (&Pinhole, &Hole)| p.group == group && hole.settings.is_some();
+                assert!(!self.holes.iter().any(left), "its endpoints end before it");
                 None
             }
         };

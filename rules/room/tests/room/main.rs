@@ -1,0 +1,6 @@
+//! A room driven by sessions of our own MSRP endpoint, in memory, and by octets that none would write.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+mod chat;
+mod harness;
