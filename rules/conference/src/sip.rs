@@ -51,7 +51,12 @@ impl Focus {
             }
             Todo::Asked(leg, key, request) => self.asked(key, &request, Some(leg)),
             Todo::Progress(leg, status) => self.progressed(leg, status),
-            Todo::Parted { leg, room, member } => self.parted(leg, &room, &member),
+            Todo::Parted { leg, room, member, joined } => {
+                self.parted(leg, &room, &member);
+                if joined {
+                    self.owner_left(&room, &member);
+                }
+            }
             Todo::Settle(room) => self.settle(&room),
             Todo::HangUp(leg, reason) => {
                 self.with(leg, |leg, core, room| leg.hang_up(core, room, reason));
@@ -332,6 +337,7 @@ impl Focus {
         self.with(leg, |leg, core, room| match &leg.state {
             State::Wanting(_) => leg.granted(core, room, id, result),
             State::Opening(_) => leg.opened(core, room, (id, line), result),
+            State::Up(_) => leg.opened_more(core, room, (id, line), result),
             _ => {}
         });
     }
