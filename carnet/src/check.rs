@@ -123,11 +123,25 @@ pub fn roles(config: &Config) -> Vec<String> {
         let gateways = border.control.as_ref().gateways.join(", ");
         lines.push(format!("{role} {name} for {} at {}, owns {gateways}", border.domain, sockets.join(", ")));
     }
+    for (name, server) in &config.conference {
+        let server = server.as_ref();
+        let sockets: Vec<_> = server.listen.as_ref().iter().map(ToString::to_string).collect();
+        let (rooms, factory) =
+            (server.room.len(), if server.factory.is_empty() { "" } else { " and a factory" });
+        lines.push(format!(
+            "MRFC {name} for {} at {}, {rooms} room{}{factory}, owns {}",
+            server.domain.as_ref(),
+            sockets.join(", "),
+            if rooms == 1 { "" } else { "s" },
+            server.control.as_ref().gateways.join(", ")
+        ));
+    }
     for (name, gateway) in &config.gateway {
         let gateway = gateway.as_ref();
         let role = match gateway.role {
             config::GatewayRole::ImsAgw => "IMS-AGW",
             config::GatewayRole::Trgw => "TrGW",
+            config::GatewayRole::Mrfp => "MRFP",
         };
         let controllers: Vec<_> = gateway.controllers.as_ref().iter().map(ToString::to_string).collect();
         let realms: Vec<_> = gateway.realm.keys().cloned().collect();

@@ -3,12 +3,13 @@
 //! One JSON line a connection, and one back: `{"ok": …}` or `{"error": …}`. Sizes, time and connections
 //! are bounded. Who may open the socket is decided by the file system.
 
+use carnet_ops::config;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -81,6 +82,26 @@ where
     };
     writer.write_all(format!("{answer}\n").as_bytes()).await?;
     writer.shutdown().await
+}
+
+/// The socket that is given, or that `[admin]` of the file names.
+///
+/// # Errors
+/// Neither is given; the file cannot be read or has no such section.
+pub fn socket(config: Option<&Path>, socket: Option<&Path>) -> Result<PathBuf, String> {
+    let path = match (socket, config) {
+        (Some(socket), _) => return Ok(socket.to_owned()),
+        (None, Some(path)) => path,
+        (None, None) => return Err("name the configuration file with -c, or the socket with --socket".into()),
+    };
+    // Problems of the file are for `carnet check`; here only the socket matters.
+    let config = config::load(path).map_err(|e| e.to_string())?;
+    config.admin.map(|admin| admin.socket).ok_or_else(|| {
+        format!(
+            "{} has no [admin] section: add `socket = \"/run/carnet/admin.sock\"` to one and start anew",
+            path.display()
+        )
+    })
 }
 
 /// Asks the process at the socket. `None` if none is there.

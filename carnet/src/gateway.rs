@@ -5,7 +5,6 @@
 
 use crate::desk;
 use crate::roles::question::Ask;
-use carnet_ops::config;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -51,7 +50,7 @@ enum What {
 
 /// Exit code 0 if there was an answer, 1 if not, and 1 if contexts were found that no call knows.
 pub fn run(args: &GatewayArgs) -> ExitCode {
-    let outcome = socket(args).and_then(|socket| {
+    let outcome = desk::socket(args.config.as_deref(), args.socket.as_deref()).and_then(|socket| {
         let put = |ask: &Ask| {
             let nobody =
                 || format!("{}: nobody answers; is `carnet run` at work with this file?", socket.display());
@@ -75,22 +74,6 @@ pub fn run(args: &GatewayArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn socket(args: &GatewayArgs) -> Result<PathBuf, String> {
-    let path = match (&args.socket, &args.config) {
-        (Some(socket), _) => return Ok(socket.clone()),
-        (None, Some(path)) => path,
-        (None, None) => return Err("name the configuration file with -c, or the socket with --socket".into()),
-    };
-    // Problems of the file are for `carnet check`; here only the socket matters.
-    let config = config::load(path).map_err(|e| e.to_string())?;
-    config.admin.map(|admin| admin.socket).ok_or_else(|| {
-        format!(
-            "{} has no [admin] section: add `socket = \"/run/carnet/admin.sock\"` to one and start anew",
-            path.display()
-        )
-    })
 }
 
 /// Goes through the pages; whether every context belongs to a call, as far as that is known.
@@ -151,9 +134,11 @@ fn listed(answer: &Value) -> String {
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
     }
-    for border in array(answer, "borders") {
-        let _ = writeln!(out, "{} owns", text(border, "border"));
-        for gateway in array(border, "gateways") {
+    let owners = array(answer, "borders").iter().map(|owner| (owner, "border"));
+    for (owner, name) in owners.chain(array(answer, "conferences").iter().map(|owner| (owner, "conference")))
+    {
+        let _ = writeln!(out, "{} owns", text(owner, name));
+        for gateway in array(owner, "gateways") {
             let _ = write!(out, "  {}: {}", text(gateway, "gateway"), text(gateway, "state"));
             for (member, before, after) in BORDER_COLUMNS {
                 match gateway.get(member) {
@@ -167,7 +152,7 @@ fn listed(answer: &Value) -> String {
         }
     }
     if out.is_empty() {
-        out.push_str("the process has neither gateways nor borders\n");
+        out.push_str("the process has neither gateways nor controllers of any\n");
     }
     out
 }

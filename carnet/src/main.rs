@@ -1,6 +1,7 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
 mod check;
+mod conference;
 mod demo;
 mod desk;
 mod gateway;
@@ -35,6 +36,8 @@ enum Command {
     Ue(Box<ue::cli::UeArgs>),
     /// Look at the gateways of a running process, and at what they hold.
     Gateway(gateway::GatewayArgs),
+    /// Look at the rooms of a running process, put members out, end rooms.
+    Conference(conference::ConferenceArgs),
     /// Administer a key management service: users, rules, tickets, audit.
     Kms(kms::cli::KmsArgs),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::Conference(args) => conference::run(&args),
         Command::Kms(args) => kms::cli::run(&args),
     }
 }

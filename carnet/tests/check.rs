@@ -8,16 +8,18 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "agw-a.toml",
     "agw-b.toml",
     "alice.toml",
     "bob.toml",
     "border-a.toml",
     "border-b.toml",
+    "conference-a.toml",
     "interconnect-a.toml",
     "interconnect-b.toml",
     "kms.toml",
+    "mrfp-a.toml",
     "trgw-a.toml",
     "trgw-b.toml",
 ];
@@ -39,7 +41,12 @@ fn examples() -> tempfile::TempDir {
     let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
     let gateway = read("trgw-a.toml").replace("interconnect-a@tcp:10.1.0.3:2944", "local:interconnect-a");
     write("whole.toml", (read("interconnect-a.toml") + &gateway).as_bytes());
-    for user in ["alice", "bob"] {
+    let server = read("conference-a.toml").replace("listen = [\"tls:10.1.0.5:2944\"], ", "");
+    let server = server.replace(", tls = { psk = \"mp.psk\" }", "");
+    let gateway = read("mrfp-a.toml").replace("conference-a@tls:10.1.0.5:2944", "local:conference-a");
+    write("rooms.toml", (server + &gateway.replace("control-tls = { psk = \"mp.psk\" }", "")).as_bytes());
+    write("mp.psk", b"mrfp-a = \"000102030405060708090a0b0c0d0e0f\"\n");
+    for user in ["alice", "bob", "conference-a"] {
         write(&format!("{user}.password"), b"a password\n");
         write(&format!("{user}.psk"), b"000102030405060708090a0b0c0d0e0f\n");
     }
@@ -78,6 +85,9 @@ fn every_example_is_good() {
     }
     let whole = json(&check(directory.path(), "whole.toml"));
     assert_eq!(whole["roles"].as_array().map(Vec::len), Some(2), "{whole}");
+    let rooms = json(&check(directory.path(), "rooms.toml"));
+    assert_eq!(rooms["roles"].as_array().map(Vec::len), Some(2), "{rooms}");
+    assert!(rooms["roles"][0].as_str().unwrap().contains("2 rooms and a factory"), "{rooms}");
     let alice = json(&check(directory.path(), "alice.toml"))["roles"][0].as_str().unwrap().to_owned();
     assert!(alice.contains("sip:alice@a.example") && alice.contains("https://kms.example:8443"), "{alice}");
 }
@@ -129,6 +139,26 @@ const MISTAKES: &[Mistake] = &[
         "no network `moon`",
         "\"moon\"",
     ),
+    // Conferences.
+    ("conference-a.toml", "moderated = 1", "moderated = 2", "no floor 2 whose holders could speak", "2"),
+    (
+        "conference-a.toml",
+        "members = [\"sip:bob@b.example\"]",
+        "members = [\"sip:b b@b.example\"]",
+        "sip:b b@b.example",
+        "\"sip:b b@b.example\"",
+    ),
+    (
+        "conference-a.toml",
+        "sip:lobby@conf.a.example",
+        "sip:lobby@elsewhere.example",
+        "not in the domain conf.a.example",
+        "\"sip:lobby@elsewhere.example\"",
+    ),
+    ("conference-a.toml", "sip:10.1.0.3;transport=tcp", "10.1.0.3", "is not a SIP URI", "\"10.1.0.3\""),
+    ("conference-a.toml", "https://kms", "ftp://kms", "", "\"ftp://kms.example:8443\""),
+    ("conference-a.toml", "conference-a.psk", "mrfp-a.toml", "not hexadecimal", "\"mrfp-a.toml\""),
+    ("rooms.toml", "[gateway.mrfp-a.realm.core]", "[gateway.mrfp-a.realm.other]", "has no realm `core`", ""),
     // What only the roles know.
     (
         "border-a.toml",

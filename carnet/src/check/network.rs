@@ -4,10 +4,10 @@
 
 use super::place::{Source, wrong};
 use crate::kms;
-use crate::roles::{control, tls};
+use crate::roles::{conference, control, tls};
 use carnet_ops::config::{
-    AuthenticationSection, BorderRole, BorderSection, Config, ConfigError, ControlProto, ControlTlsSection,
-    GatewayRole, GatewaySection, IpVersion, Proto, RegistrarMode, TlsSection,
+    AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
+    ControlTlsSection, GatewayRole, GatewaySection, IpVersion, Proto, RegistrarMode, TlsSection,
 };
 use carnet_sip::{Scheme, Transport, Uri};
 use std::collections::BTreeMap;
@@ -29,6 +29,13 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
         check_authentication(source, &path("authentication"), settings.authentication.as_ref())?;
         check_border(source, name, border.as_ref())?;
         check_media(source, config, name, border.as_ref())?;
+    }
+    for (name, server) in &config.conference {
+        let settings = server.as_ref().control.as_ref();
+        let path = |key| vec!["conference", name, "control", key];
+        check_control_tls(source, &path("tls"), settings.tls.as_ref(), None, &settings.gateways)?;
+        check_authentication(source, &path("authentication"), settings.authentication.as_ref())?;
+        check_conference(source, config, name, server.as_ref())?;
     }
     for (name, gateway) in &config.gateway {
         let settings = gateway.as_ref();
@@ -125,6 +132,26 @@ fn check_media(source: &Source<'_>, config: &Config, name: &str, border: &Border
                 let message = format!("gateway `{gateway}` has no {version} address in realm `{realm}`");
                 return Err(source.complain(&["border", name, "network", network, "media"], &message));
             }
+        }
+    }
+    Ok(())
+}
+
+/// A conference server can be made of it, and a gateway in the same file has its realm.
+fn check_conference(source: &Source<'_>, config: &Config, name: &str, server: &ConferenceSection) -> Checked {
+    if let Some(section) = &server.tls {
+        check_tls(source, &["conference", name, "tls"], section)?;
+    }
+    conference::check(name, config, server).map_err(|wrong| {
+        let path = wrong.path.iter().map(String::as_str);
+        let path: Vec<_> = ["conference", name].into_iter().chain(path).collect();
+        source.complain(&path, &wrong.what)
+    })?;
+    for gateway in &server.control.as_ref().gateways {
+        let Some(section) = config.gateway.get(gateway) else { continue };
+        if !section.as_ref().realm.contains_key(&server.realm) {
+            let message = format!("gateway `{gateway}` has no realm `{}`", server.realm);
+            return Err(source.complain(&["conference", name, "realm"], &message));
         }
     }
     Ok(())
@@ -252,6 +279,20 @@ fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
         }
         for (index, bind) in border.control.as_ref().listen.iter().enumerate() {
             let path = ["border", name, "control", "listen", &index.to_string()];
+            let bind = bind.as_ref();
+            if bind.proto != ControlProto::Sctp {
+                take(bind.proto == ControlProto::Udp, bind.address, &path)?;
+            }
+        }
+    }
+    for (name, server) in &config.conference {
+        let server = server.as_ref();
+        for (index, bind) in server.listen.as_ref().iter().enumerate() {
+            let path = ["conference", name, "listen", &index.to_string()];
+            take(bind.proto == Proto::Udp, bind.address, &path)?;
+        }
+        for (index, bind) in server.control.as_ref().listen.iter().enumerate() {
+            let path = ["conference", name, "control", "listen", &index.to_string()];
             let bind = bind.as_ref();
             if bind.proto != ControlProto::Sctp {
                 take(bind.proto == ControlProto::Udp, bind.address, &path)?;

@@ -1,6 +1,7 @@
 //! `carnet demo`: two operators, four gateways, a key management service and two subscribers in
 //! one process, with proof that nothing on the way could read what passed.
 
+mod conference;
 mod network;
 mod proof;
 mod watch;
@@ -14,7 +15,7 @@ use carnet_mikey::{Identity, Psk, Received, key_mgmt};
 use carnet_net::OsRandom;
 use carnet_tls::{Credential, SubjectName};
 use carnet_wire::{Random, SeededRandom, hex};
-use clap::Args;
+use clap::{Args, Subcommand};
 use network::Addresses;
 use proof::{Evidence, Transfer};
 use sha2::{Digest, Sha256};
@@ -42,6 +43,7 @@ const FROM_BOB: &str = "Arrived unopened. Send the cargo.";
 
 /// Arguments of `carnet demo`.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DemoArgs {
     /// Print the evidence as JSON.
     #[arg(long)]
@@ -52,10 +54,21 @@ pub struct DemoArgs {
     /// Size of the file that is sent, in MiB.
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=4096))]
     file_size: u64,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// A conference of twenty members from three operators, sealed on every leg.
+    Conference(conference::ConferenceDemoArgs),
 }
 
 /// Exit code 0 only if every check held.
 pub fn run(args: &DemoArgs) -> ExitCode {
+    if let Some(What::Conference(args)) = &args.what {
+        return conference::run(args);
+    }
     carnet_ops::log::start("error", carnet_ops::log::Format::Text);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -316,7 +329,7 @@ fn prepare(directory: &Path, addresses: Addresses) -> Result<Vec<Person>, String
 /// Gives everybody an account with the key management service.
 fn provision(config: &carnet_ops::config::Config, people: &[Person]) -> Result<(), String> {
     let section = config.kms.as_ref().ok_or("no KMS")?.as_ref();
-    let users: Vec<_> = people.iter().map(|p| (p.identity, p.psk.as_str())).collect();
+    let users: Vec<_> = people.iter().map(|p| (p.identity, vec![p.identity], p.psk.as_str())).collect();
     kms::provision(section, &users)
 }
 

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 pub struct Addresses(u8);
 
 /// SIP port of the borders.
-const SIP: u16 = 5060;
+pub const SIP: u16 = 5060;
 /// Port of the key management service.
 const KMS: u16 = 8443;
 /// Port that says whose a block is.

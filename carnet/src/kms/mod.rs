@@ -75,12 +75,12 @@ fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenErr
 
 /// Gives users accounts before the role starts: identities, which are also the names of their
 /// keys, and the keys in hexadecimal.
-pub fn provision(section: &KmsSection, users: &[(&str, &str)]) -> Result<(), String> {
+pub fn provision(section: &KmsSection, users: &[(&str, Vec<&str>, &str)]) -> Result<(), String> {
     let settings = ServiceSettings::from_section(section).map_err(|e| e.to_string())?;
     let service = Service::open(&section.data, settings).map_err(|e| e.to_string())?;
-    let new = |(identity, psk): &(&str, &str)| admin::NewUser {
-        name: (*identity).to_owned(),
-        identities: vec![(*identity).to_owned()],
+    let new = |(name, identities, psk): &(&str, Vec<&str>, &str)| admin::NewUser {
+        name: (*name).to_owned(),
+        identities: identities.iter().map(|identity| (*identity).to_owned()).collect(),
         psk: (*psk).to_owned(),
     };
     let users = users.iter().map(new).collect();

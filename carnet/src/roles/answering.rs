@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Answering {
     gateways: BTreeMap<String, mpsc::Sender<Question>>,
     borders: BTreeMap<String, Asked>,
+    conferences: BTreeMap<String, mpsc::Sender<Question>>,
 }
 
 #[derive(Debug)]
@@ -47,6 +48,13 @@ impl Answering {
         receiver
     }
 
+    /// The same for a conference server.
+    pub(super) fn conference(&mut self, name: &str) -> Questions {
+        let (sender, receiver) = mpsc::channel(MOST_QUESTIONS);
+        self.conferences.insert(name.to_owned(), sender);
+        receiver
+    }
+
     /// Opens the socket of the file, if it names one.
     pub(super) fn open(self, config: &Config) -> Start<Option<Open>> {
         let Some(admin) = &config.admin else { return Ok(None) };
@@ -66,7 +74,14 @@ impl Answering {
     }
 
     async fn answer(&self, ask: Ask) -> Result<Value, String> {
-        let Ask::Audit { gateway, border, .. } = &ask else { return self.list().await };
+        let (gateway, border) = match &ask {
+            Ask::List => return self.list().await,
+            Ask::Rooms => return self.rooms().await,
+            Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
+                return self.of_room(ask).await;
+            }
+            Ask::Audit { gateway, border, .. } => (gateway, border),
+        };
         let questions = match border {
             Some(border) => {
                 let known =
@@ -112,7 +127,34 @@ impl Answering {
         for border in self.borders.values() {
             borders.push(put(&border.questions, Ask::List).await?);
         }
-        Ok(json!({ "gateways": gateways, "borders": borders }))
+        let mut conferences = Vec::new();
+        for questions in self.conferences.values() {
+            conferences.push(put(questions, Ask::List).await?);
+        }
+        Ok(json!({ "gateways": gateways, "borders": borders, "conferences": conferences }))
+    }
+
+    async fn rooms(&self) -> Result<Value, String> {
+        let mut conferences = Vec::new();
+        for questions in self.conferences.values() {
+            conferences.push(put(questions, Ask::Rooms).await?);
+        }
+        match conferences.is_empty() {
+            true => Err("no conference server runs in the process".into()),
+            false => Ok(json!({ "conferences": conferences })),
+        }
+    }
+
+    /// Asks the conference servers in turn: the one that has the room answers.
+    async fn of_room(&self, ask: Ask) -> Result<Value, String> {
+        let mut answer = Err("no conference server runs in the process".into());
+        for questions in self.conferences.values() {
+            answer = put(questions, ask.clone()).await;
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
     }
 }
 

@@ -3,19 +3,20 @@
 use super::control::{self, Courtesy};
 use super::inspection::Inspection;
 use super::question::{Question, Questions};
-use super::{Ending, Observer, Seen, Start, StartError, encoding};
+use super::ways::Ways;
+use super::{Ending, Observer, Seen, Start, StartError, encoding, profiles, sip_transport};
 use carnet_border::{
-    Border, Config, Family, Gateway, GatewayName, Limits, Network, Origin, Out, Place, Policy, Prefix,
-    Registration, Route, Timers, Transport, User,
+    Border, Config, Family, Gateway, GatewayName, Limits, Network, Out, Policy, Prefix, Registration, Route,
+    Timers, Transport, User,
 };
 use carnet_h248::association;
-use carnet_h248::{ErrorDescriptor, MId, Message, Profile, ServiceChangeAddress};
+use carnet_h248::{ErrorDescriptor, MId, Message, Profile};
 use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{
     BorderRole, BorderSection, Config as Whole, ControlProto, Digest, GatewayRole, IpVersion, NetworkSection,
-    ProfileName, Proto, RegistrarMode, RegistrarSection, Transport248,
+    Proto, RegistrarMode, RegistrarSection, Transport248,
 };
 use carnet_sip::{Algorithm, Password};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Uri};
@@ -29,7 +30,7 @@ struct Running {
     machine: Machine,
     sip: SipSockets,
     control: ControlSockets,
-    ways: HashMap<GatewayName, ControlPeer>,
+    ways: Ways,
     courtesy: Courtesy,
     inspection: Inspection,
 }
@@ -84,13 +85,13 @@ pub fn start(
         machine: Machine { name: name.to_owned(), border, to_gateways: Vec::new(), observer },
         sip,
         control,
-        ways: HashMap::new(),
+        ways: Ways::default(),
         courtesy: Courtesy::new(Instant::now()),
         inspection: Inspection::default(),
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
-        running.ways.insert(gateway.as_str().into(), peer);
+        running.ways.set(gateway.as_str().into(), peer);
         running.machine.border.gateway_connected(Instant::now(), &gateway);
     }
     Ok(tokio::spawn(running.run(sip_events, control_events, questions, token)))
@@ -161,14 +162,14 @@ impl Running {
             ControlEvent::Message { peer, message } => self.message(now, peer, message),
             ControlEvent::Undecodable { peer, error } => {
                 // Anybody can write a gateway's address on a datagram: so few are answered.
-                if let Some(gateway) = self.gateway_at(peer)
+                if let Some(gateway) = self.ways.gateway_at(peer)
                     && (peer.is_reliable() || self.courtesy.answers(now))
                 {
                     self.machine.border.handle_undecodable(now, &gateway, &error);
                 }
             }
             ControlEvent::Closed { peer } => {
-                if let Some(gateway) = self.gateway_at(peer) {
+                if let Some(gateway) = self.ways.gateway_at(peer) {
                     self.ways.remove(&gateway);
                     self.machine.border.gateway_lost(now, &gateway);
                 }
@@ -196,47 +197,23 @@ impl Running {
             let _ = self.control.send(peer, refusal);
             return;
         };
-        let known = self.ways.get(&gateway).copied();
-        let given = self.machine.border.service_change_address(&gateway).cloned();
-        let elsewhere = known.and_then(|known| elsewhere(known, given.as_ref()?));
-        let origin = if elsewhere == Some(peer) {
-            Origin { address: peer.address().map(|a| a.ip()), place: Place::Usual }
-        } else {
-            origin(known, peer)
-        };
+        let given = self.machine.border.service_change_address(&gateway);
+        let origin = self.ways.origin(&gateway, given, peer);
         if !self.machine.border.admit_gateway(now, &gateway, origin, &message) {
             return;
         }
-        // What answers does not say where it is answered from: requests do (RFC 3525 §7.2.8).
-        let moves = known.is_none() || control::asks(&message);
-        if moves && self.ways.insert(gateway.clone(), peer) != Some(peer) {
+        if self.ways.heard(&gateway, peer, &message) {
             self.machine.border.gateway_connected(now, &gateway);
         }
         self.machine.border.handle_gateway(now, &gateway, message);
-    }
-
-    fn gateway_at(&self, peer: ControlPeer) -> Option<GatewayName> {
-        self.ways.iter().find(|(_, way)| **way == peer).map(|(name, _)| name.clone())
     }
 
     fn flush(&mut self) {
         self.sip.flush(Instant::now(), &mut self.machine);
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
-            let Some(peer) = self.ways.get(&gateway).copied() else { continue };
             let given = self.machine.border.service_change_address(&gateway);
-            let parts = match given.and_then(|given| elsewhere(peer, given)) {
-                Some(elsewhere) if elsewhere != peer => {
-                    let [asking, answering] = control::apart(message);
-                    [asking.map(|part| (elsewhere, part)), answering.map(|part| (peer, part))]
-                }
-                _ => [Some((peer, message)), None],
-            };
-            for (peer, part) in parts.into_iter().flatten() {
-                if let Err(error) = self.control.send(peer, part) {
-                    tracing::debug!(border = self.name, %gateway, %error, "not sent to the gateway");
-                }
-            }
+            self.ways.send(&self.control, &gateway, message, given);
         }
         // An administrator's second question follows from the answer to the first.
         if self.events() {
@@ -259,34 +236,6 @@ impl Running {
         }
         asked
     }
-}
-
-/// Where a gateway that is heard by `way` wants requests, on the socket that it is heard on. Only
-/// datagrams can go elsewhere: a connection leads where it leads.
-fn elsewhere(way: ControlPeer, given: &ServiceChangeAddress) -> Option<ControlPeer> {
-    let ControlPeer::Datagram { remote, local } = way else { return None };
-    Some(ControlPeer::Datagram { remote: control::address_of(given, remote)?, local })
-}
-
-/// How a message from `peer` fits to the way on which its gateway has been heard so far.
-fn origin(known: Option<ControlPeer>, peer: ControlPeer) -> Origin {
-    let address = peer.address().map(|a| a.ip());
-    let place = match known {
-        None => Place::Usual,
-        Some(known) if known == peer => Place::Usual,
-        Some(ControlPeer::Local(_)) => Place::Outside,
-        // TLS has proven who it is, wherever it is.
-        Some(_) if peer.is_private() => Place::Usual,
-        // A gateway whose connection broke comes back before we hear of the break; its address is
-        // proven by the connection.
-        Some(known @ ControlPeer::Stream { .. })
-            if peer.is_reliable() && known.address().map(|a| a.ip()) == address =>
-        {
-            Place::Usual
-        }
-        Some(_) => Place::Other,
-    };
-    Origin { address, place }
 }
 
 impl SipMachine for Machine {
@@ -326,14 +275,6 @@ impl SipMachine for Machine {
 
 fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
     Prefix { ip: of.ip, bits: of.bits }
-}
-
-fn sip_transport(proto: Proto) -> carnet_sip::Transport {
-    match proto {
-        Proto::Udp => carnet_sip::Transport::Udp,
-        Proto::Tcp => carnet_sip::Transport::Tcp,
-        Proto::Tls => carnet_sip::Transport::Tls,
-    }
 }
 
 fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Config, String> {
@@ -420,18 +361,6 @@ fn pass_through(named: Transport248) -> Transport {
     }
 }
 
-/// Profiles a gateway may name; none is any.
-fn profiles(named: &[ProfileName]) -> Vec<Profile> {
-    if named.contains(&ProfileName::Any) {
-        return Vec::new();
-    }
-    let known = named.iter().filter_map(|profile| match profile {
-        ProfileName::Named { name, version } => Some(Profile::new(name.clone(), *version)),
-        ProfileName::Any => None,
-    });
-    known.collect()
-}
-
 fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result<Network, String> {
     let first = settings.listen.as_ref().first().ok_or("no socket")?;
     let contact = match &settings.contact {
@@ -500,36 +429,4 @@ fn uri(text: &str) -> Result<Uri, String> {
 
 fn sip_tls(section: &carnet_ops::config::TlsSection) -> Result<SipTls, String> {
     super::tls::sip(section)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_a_gateway_is_heard_from() {
-        let at = |text: &str| text.parse().unwrap();
-        let datagram = |from: &str| ControlPeer::Datagram { remote: at(from), local: at("192.0.2.1:2944") };
-        let stream = |id, from: &str| ControlPeer::Stream { id, remote: at(from), private: false };
-        let tls = |id, from: &str| ControlPeer::Stream { id, remote: at(from), private: true };
-        let table = [
-            (None, datagram("192.0.2.2:2944"), Place::Usual),
-            (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.2:2944"), Place::Usual),
-            // Anybody could have written the address: the port has to be the same, too.
-            (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.2:2945"), Place::Other),
-            (Some(datagram("192.0.2.2:2944")), datagram("192.0.2.3:2944"), Place::Other),
-            // One that connected again, and another host.
-            (Some(stream(1, "192.0.2.2:4000")), stream(2, "192.0.2.2:4001"), Place::Usual),
-            (Some(stream(1, "192.0.2.2:4000")), stream(2, "192.0.2.3:4000"), Place::Other),
-            (Some(stream(1, "192.0.2.2:4000")), datagram("192.0.2.2:4000"), Place::Other),
-            (Some(tls(1, "192.0.2.2:4000")), tls(2, "192.0.2.3:4000"), Place::Usual),
-            (Some(tls(1, "192.0.2.2:4000")), stream(2, "192.0.2.3:4000"), Place::Other),
-            (Some(ControlPeer::Local(3)), ControlPeer::Local(3), Place::Usual),
-            (Some(ControlPeer::Local(3)), datagram("127.0.0.1:2944"), Place::Outside),
-        ];
-        for (known, peer, place) in table {
-            let found = origin(known, peer);
-            assert_eq!((found.place, found.address), (place, peer.address().map(|a| a.ip())), "{peer:?}");
-        }
-    }
 }

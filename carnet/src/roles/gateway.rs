@@ -1,13 +1,14 @@
-//! An IMS-AGW or TrGW as a task: control sockets, the rules, the media engine.
+//! An IMS-AGW, TrGW or MRFP as a task: control sockets, the rules, the media engine.
 
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
-use carnet_gateway::{Config, Event, Gateway, Limits};
+use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, profile, registration};
+use carnet_net::conference::{ConferenceConfig, ConferenceEngine};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
@@ -24,6 +25,9 @@ const RECONNECT: Duration = Duration::from_millis(500);
 
 /// Commands that may wait for the engine before messages of controllers do.
 const MOST_COMMANDS: usize = 4096;
+
+/// Terminations in one conference, two a member.
+const MOST_IN_CONFERENCE: usize = 4096;
 
 /// Cold boot (RFC 3525 §7.2.8).
 const COLD_BOOT: u16 = 901;
@@ -71,22 +75,7 @@ pub fn start(
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     let fail = |e: &dyn std::fmt::Display| StartError::new("gateway", name, e);
-    let realms = section.realm.iter().map(|(realm, section)| {
-        let section = section.as_ref();
-        Realm { name: realm.clone(), v4: section.v4, v6: section.v6, ports: section.ports.0.clone() }
-    });
-    let witness = match section.witness {
-        WitnessMode::Off => Witness::Off,
-        WitnessMode::Headers => Witness::UntilSplice,
-        WitnessMode::Full => Witness::Full,
-    };
-    let engine = EngineConfig {
-        realms: realms.collect(),
-        threads: section.threads,
-        witness,
-        ..EngineConfig::default()
-    };
-    let (engine, media) = MediaEngine::start(engine).map_err(|e| fail(&e))?;
+    let (engine, media) = engine(section).map_err(|e| fail(&e))?;
     let addresses = section.controllers.as_ref();
     let from = section.control_from.as_ref().map(|from| from.as_ref().0.clone()).unwrap_or_default();
     // A port that is to be the same always is taken at once, so that nobody else has it.
@@ -141,9 +130,12 @@ pub fn start(
         _ => Duration::from_millis(section.restart_wait.into()),
     };
     let mut config = Config::new(registration);
-    config.realms = section.realm.keys().cloned().collect();
     let mut limits = Limits::default();
     limits.contexts = section.max_contexts;
+    if section.role == GatewayRole::Mrfp {
+        config.function = Function::Conference;
+        limits.terminations = MOST_IN_CONFERENCE;
+    }
     config.limits = limits;
     config.realms = section.realm.keys().cloned().collect();
     let now = Instant::now();
@@ -172,11 +164,30 @@ pub fn start(
     Ok(tokio::spawn(running.run(events, media, questions, token)))
 }
 
+/// Starts what moves the octets: from one side to the other, or among the members of conferences.
+fn engine(section: &GatewaySection) -> std::io::Result<(EngineHandle, Events)> {
+    let realms = section.realm.iter().map(|(realm, section)| {
+        let section = section.as_ref();
+        Realm { name: realm.clone(), v4: section.v4, v6: section.v6, ports: section.ports.0.clone() }
+    });
+    let (realms, threads) = (realms.collect(), section.threads);
+    if section.role == GatewayRole::Mrfp {
+        return ConferenceEngine::start(ConferenceConfig { realms, threads, ..ConferenceConfig::default() });
+    }
+    let witness = match section.witness {
+        WitnessMode::Off => Witness::Off,
+        WitnessMode::Headers => Witness::UntilSplice,
+        WitnessMode::Full => Witness::Full,
+    };
+    MediaEngine::start(EngineConfig { realms, threads, witness, ..EngineConfig::default() })
+}
+
 /// What is constant about a gateway, for administrators.
 fn facts(name: &str, section: &GatewaySection) -> serde_json::Map<String, serde_json::Value> {
     let role = match section.role {
         GatewayRole::ImsAgw => "ims-agw",
         GatewayRole::Trgw => "trgw",
+        GatewayRole::Mrfp => "mrfp",
     };
     let controllers: Vec<_> = section.controllers.as_ref().iter().map(ToString::to_string).collect();
     let realms: Vec<_> = section.realm.keys().cloned().collect();
@@ -195,6 +206,7 @@ pub fn profile(role: GatewayRole) -> Profile {
     match role {
         GatewayRole::ImsAgw => profile::IQ.profile(),
         GatewayRole::Trgw => profile::IX.profile(),
+        GatewayRole::Mrfp => profile::MP.profile(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::question::{Ask, PAGE, Question, audit_of, audited, in_words};
 use carnet_border::{Border, GatewayStatus};
+use carnet_h248::controller;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, Command, ContextId, ErrorDescriptor, ReplyBody, TerminationId,
 };
@@ -40,6 +41,9 @@ impl Inspection {
                 let gateways: Vec<_> = border.gateways().iter().map(|g| summary(now, g)).collect();
                 // One who has stopped waiting needs no answer.
                 let _ = question.answer.send(Ok(json!({ "border": name, "gateways": gateways })));
+            }
+            Ask::Rooms | Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
+                let _ = question.answer.send(Err("a border has no rooms".into()));
             }
             Ask::Audit { .. } => {
                 // RFC 3525 §7.2.5: ROOT in all contexts lists the contexts.
@@ -129,21 +133,28 @@ fn attribute(answer: &mut Value, calls: &std::collections::BTreeMap<u32, &str>) 
 }
 
 fn summary(now: Instant, gateway: &GatewayStatus) -> Value {
-    let control = &gateway.control;
+    let mut out = control_summary(now, &gateway.control);
+    if let Some(members) = out.as_object_mut() {
+        members.insert("connected".into(), gateway.connected.into());
+        members.insert("realms".into(), json!(gateway.realms));
+        members.insert("weight".into(), gateway.weight.into());
+        members.insert("calls".into(), gateway.calls.into());
+    }
+    out
+}
+
+/// What is known of the association with a gateway, whoever owns it.
+pub(super) fn control_summary(now: Instant, control: &controller::GatewayStatus) -> Value {
     let ago = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
     let packages: Vec<_> = control.packages.iter().map(|p| format!("{}-{}", p.name, p.version)).collect();
     json!({
         "gateway": &*control.name,
         "mid": control.mid.to_string(),
         "state": control.condition.to_string(),
-        "connected": gateway.connected,
         "since_ms": ago(control.since),
         "profile": control.profile.as_ref().map(ToString::to_string),
         "version": control.version,
         "packages": packages,
-        "realms": gateway.realms,
-        "weight": gateway.weight,
-        "calls": gateway.calls,
         "contexts": control.contexts,
         "terminations": control.terminations,
         "most_contexts": control.most_contexts,

@@ -6,23 +6,26 @@
 
 mod answering;
 mod border;
+pub mod conference;
 pub mod control;
 mod controllers;
-mod gateway;
+pub mod gateway;
 mod inspection;
 mod place;
 pub mod question;
 mod realms;
 mod seen;
+mod shelf;
 pub mod tls;
+mod ways;
 
 pub use seen::{Observer, Seen, log, printed};
 
 use answering::{Answering, Open};
-use carnet_h248::{Encoding, text::Form};
+use carnet_h248::{Encoding, Profile, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
 use carnet_net::{Drain, drain};
-use carnet_ops::config::{Config, ControlAddress, Encoding248};
+use carnet_ops::config::{Config, ControlAddress, Encoding248, ProfileName, Proto};
 use place::{Place, Sharing};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -98,6 +101,26 @@ fn encoding(setting: Encoding248) -> Encoding {
     }
 }
 
+/// Profiles a gateway may name; none is any.
+fn profiles(named: &[ProfileName]) -> Vec<Profile> {
+    if named.contains(&ProfileName::Any) {
+        return Vec::new();
+    }
+    let known = named.iter().filter_map(|profile| match profile {
+        ProfileName::Named { name, version } => Some(Profile::new(name.clone(), *version)),
+        ProfileName::Any => None,
+    });
+    known.collect()
+}
+
+fn sip_transport(proto: Proto) -> carnet_sip::Transport {
+    match proto {
+        Proto::Udp => carnet_sip::Transport::Udp,
+        Proto::Tcp => carnet_sip::Transport::Tcp,
+        Proto::Tls => carnet_sip::Transport::Tls,
+    }
+}
+
 /// Roles that run.
 pub struct Running {
     drain: Drain,
@@ -137,6 +160,15 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.border(name, &section.as_ref().control.as_ref().gateways);
         let start = || border::start(name, config, section.as_ref(), local, questions, observer, token);
+        let task = place.run(start)?;
+        tasks.push((name.clone(), task));
+    }
+    for (name, section) in &config.conference {
+        let local = controllers.remove(name).unwrap_or_default();
+        let place = place_of(&mut places, &sharing.conference, name)?;
+        let (observer, token) = (observer.clone(), token.clone());
+        let questions = answering.conference(name);
+        let start = || conference::start(name, config, section.as_ref(), local, questions, observer, token);
         let task = place.run(start)?;
         tasks.push((name.clone(), task));
     }

@@ -1,10 +1,10 @@
-//! Where roles run. A border and the gateways it controls inside the process share one thread with an
+//! Where roles run. A border or conference server and the gateways it controls inside the process share one thread with an
 //! event loop of its own: a message between them is an entry in a queue and wakes no other processor, and
 //! what comes in on a socket is worked on in the order it came. Roles that do not speak to each other
 //! inside the process have threads of their own.
 
 use super::{Start, StartError};
-use carnet_ops::config::{Config, ControlAddress};
+use carnet_ops::config::{Config, ControlAddress, GatewayRole};
 use std::collections::BTreeMap;
 use std::thread;
 use tokio::runtime::{Builder, Handle};
@@ -35,10 +35,11 @@ impl Place {
     }
 }
 
-/// Which borders and gateways share a place: for each the name of the first border or gateway there.
+/// Which roles share a place: for each the name of the first there.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sharing {
     pub(super) border: BTreeMap<String, String>,
+    pub(super) conference: BTreeMap<String, String>,
     pub(super) gateway: BTreeMap<String, String>,
 }
 
@@ -48,20 +49,26 @@ impl Sharing {
         for name in config.border.keys() {
             this.border.insert(name.clone(), name.clone());
         }
+        for name in config.conference.keys() {
+            this.conference.insert(name.clone(), format!("{name} conference"));
+        }
         for (name, section) in &config.gateway {
+            let owners =
+                if section.as_ref().role == GatewayRole::Mrfp { &this.conference } else { &this.border };
             let locals: Vec<_> = section
                 .as_ref()
                 .controllers
                 .as_ref()
                 .iter()
                 .filter_map(|address| match address {
-                    ControlAddress::Local(border) => this.border.get(border).cloned(),
+                    ControlAddress::Local(owner) => owners.get(owner).cloned(),
                     ControlAddress::Remote { .. } => None,
                 })
                 .collect();
             let place = locals.first().unwrap_or(name).clone();
             // A gateway of several borders brings these together.
-            let all = this.border.values_mut().chain(this.gateway.values_mut());
+            let owners = this.border.values_mut().chain(this.conference.values_mut());
+            let all = owners.chain(this.gateway.values_mut());
             all.filter(|p| locals.contains(p)).for_each(|p| p.clone_from(&place));
             this.gateway.insert(name.clone(), place);
         }

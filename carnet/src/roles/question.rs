@@ -25,6 +25,32 @@ pub enum Ask {
         /// The first context number wanted.
         from: u32,
     },
+    /// The rooms of the conference servers of the process.
+    Rooms,
+    /// Who is in a room, and who has its floors.
+    Room {
+        /// The conference's URI.
+        room: String,
+    },
+    /// Puts a member out of a room.
+    Kick {
+        /// The conference's URI.
+        room: String,
+        /// The member's.
+        member: String,
+    },
+    /// Has somebody called into a room.
+    Invite {
+        /// The conference's URI.
+        room: String,
+        /// Whom.
+        member: String,
+    },
+    /// Ends a room towards all its members.
+    Close {
+        /// The conference's URI.
+        room: String,
+    },
 }
 
 /// A question to one role, and where the answer goes.

@@ -7,16 +7,16 @@ use zeroize::Zeroizing;
 /// One thing that happened in a role.
 #[derive(Debug)]
 pub enum Seen<'a> {
-    /// A SIP message passed a border's sockets.
+    /// A SIP message passed the sockets of a border or conference server.
     Sip {
-        /// Which border.
+        /// Which.
         border: &'a str,
         /// As on the wire.
         octets: &'a [u8],
         /// Whether the border sent it.
         sent: bool,
     },
-    /// A message went from a border to a gateway.
+    /// A message went from a border or conference server to a gateway.
     Command {
         /// Which gateway.
         gateway: &'a str,
@@ -29,6 +29,13 @@ pub enum Seen<'a> {
         border: &'a str,
         /// What.
         event: &'a carnet_border::Event,
+    },
+    /// A conference server reports.
+    Conference {
+        /// Which.
+        conference: &'a str,
+        /// What.
+        event: &'a carnet_conference::Event,
     },
     /// A gateway reports.
     Gateway {
@@ -67,6 +74,14 @@ pub fn log(seen: &Seen<'_>) {
                 carnet_border::Level::Info => tracing::info!(border, call, ?event, "{name}"),
                 carnet_border::Level::Warn => tracing::warn!(border, call, ?event, "{name}"),
                 carnet_border::Level::Error => tracing::error!(border, call, ?event, "{name}"),
+            }
+        }
+        Seen::Conference { conference, event } => {
+            let (name, room) = (event.name(), event.room().unwrap_or_default());
+            match event.level() {
+                carnet_conference::Level::Info => tracing::info!(conference, room, ?event, "{name}"),
+                carnet_conference::Level::Warn => tracing::warn!(conference, room, ?event, "{name}"),
+                carnet_conference::Level::Error => tracing::error!(conference, room, ?event, "{name}"),
             }
         }
         Seen::Gateway { gateway, event } => tracing::info!(gateway, ?event, "gateway"),

@@ -350,7 +350,11 @@ impl Engine {
     /// One sentence for a refusal, with what only we know of it.
     fn explain(&self, refusal: &Refusal) -> String {
         match (refusal, &self.kms_trouble) {
-            (Refusal::KmsUnreachable(_) | Refusal::KmsRefused(_, None), Some(cause)) => {
+            (
+                Refusal::Keys(carnet_client::KeyRefusal::KmsUnreachable(_))
+                | Refusal::Keys(carnet_client::KeyRefusal::KmsRefused(_, None)),
+                Some(cause),
+            ) => {
                 format!("{refusal}: {cause}")
             }
             (Refusal::NoFiles, _) => format!("{refusal}; `carnet ue receive` takes files"),

@@ -7,14 +7,14 @@ use carnet_client::{FetchError, FetchPurpose};
 use super::UeError;
 use super::config::KmsAccount;
 use super::interop::Interop;
-use crate::kms::client::{self, KmsClient, check_url};
+use crate::kms::client::{self, KmsClient, ServerTrust, check_url};
 
 /// A little more than the machine waits, so that it is the machine that gives up.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The way to a key server.
 #[derive(Clone)]
-pub(super) struct KmsLink {
+pub(crate) struct KmsLink {
     url: String,
     request_path: String,
     resolve_path: String,
@@ -23,19 +23,32 @@ pub(super) struct KmsLink {
 
 impl KmsLink {
     pub(super) fn new(account: &KmsAccount, interop: &Interop) -> Result<Self, UeError> {
-        let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
-        check_url(&account.url).map_err(|error| setup(&error))?;
-        let client = KmsClient::new(account.trust.clone(), PATIENCE).map_err(|error| setup(&error))?;
+        Self::to(&account.url, &interop.request_path, &interop.resolve_path, account.trust.clone())
+            .map_err(UeError::Setup)
+    }
+
+    /// The way to the server at a URL, by the paths of its two services.
+    ///
+    /// # Errors
+    /// What is wrong with the URL or with what it is trusted by.
+    pub(crate) fn to(
+        url: &str,
+        request_path: &str,
+        resolve_path: &str,
+        trust: ServerTrust,
+    ) -> Result<Self, String> {
+        check_url(url).map_err(|error| error.to_string())?;
+        let client = KmsClient::new(trust, PATIENCE).map_err(|error| error.to_string())?;
         Ok(Self {
-            url: account.url.trim_end_matches('/').to_owned(),
-            request_path: interop.request_path.clone(),
-            resolve_path: interop.resolve_path.clone(),
+            url: url.trim_end_matches('/').to_owned(),
+            request_path: request_path.to_owned(),
+            resolve_path: resolve_path.to_owned(),
             client,
         })
     }
 
     /// Asks once. An error comes with its cause in words.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         purpose: FetchPurpose,
         octets: Vec<u8>,

@@ -18,7 +18,7 @@ mod first_hop;
 mod inbox;
 pub mod interop;
 mod keyboard;
-mod kms;
+pub(crate) mod kms;
 mod media;
 mod outbox;
 mod pump;

@@ -13,6 +13,7 @@ const VERSION: u8 = 1;
 
 /// Names of tables: they are part of what seals the keys in them.
 pub const USERS: &str = "users";
+pub const RECORDS: &str = "records";
 pub const GROUPS: &str = "groups";
 pub const RULES: &str = "rules";
 pub const TICKET_KEYS: &str = "ticket-keys";

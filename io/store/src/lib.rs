@@ -1,4 +1,4 @@
-//! Durable state: redb tables for keys, users and audit records.
+//! Durable state: redb tables for keys, users and audit records, and [small records](Kv) of other roles.
 //!
 //! What a method has returned `Ok` for is on disk and survives the process being killed at any
 //! moment. When the disk is full or fails, the caller gets the error, what was acknowledged
@@ -9,6 +9,7 @@
 
 mod codec;
 mod error;
+mod kv;
 mod root;
 mod store;
 
@@ -16,5 +17,6 @@ mod store;
 mod tests;
 
 pub use error::Error;
+pub use kv::{Change, Kv};
 pub use root::RootKey;
 pub use store::{Contents, Store};

@@ -49,6 +49,21 @@ pub struct Store {
     root: RootKey,
 }
 
+/// Opens the database at `path`, or makes it, readable for its owner alone.
+pub(crate) fn create(path: &Path, cache: usize) -> Result<Database, Error> {
+    let new = !path.exists();
+    let database = Database::builder().set_cache_size(cache).create(path)?;
+    if new {
+        // The file is durable once its directory entry is.
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let fail = |error| Error::File { path: parent.display().to_string(), error };
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, mode).map_err(fail)?;
+        std::fs::File::open(parent).and_then(|d| d.sync_all()).map_err(fail)?;
+    }
+    Ok(database)
+}
+
 impl Store {
     /// Opens the database at `path`, or makes it.
     ///
@@ -56,19 +71,7 @@ impl Store {
     /// is not the key it was made with.
     pub fn open(path: &Path, root: RootKey) -> Result<Self, Error> {
         let path = path.to_path_buf();
-        let opener = move || -> Result<Database, Error> {
-            let new = !path.exists();
-            let database = Database::builder().set_cache_size(CACHE).create(&path)?;
-            if new {
-                // The file is durable once its directory entry is.
-                let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let fail = |error| Error::File { path: parent.display().to_string(), error };
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-                std::fs::set_permissions(&path, mode).map_err(fail)?;
-                std::fs::File::open(parent).and_then(|d| d.sync_all()).map_err(fail)?;
-            }
-            Ok(database)
-        };
+        let opener = move || create(&path, CACHE);
         Self::with_opener(Box::new(opener), root)
     }
 

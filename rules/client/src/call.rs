@@ -10,6 +10,7 @@ use crate::core::{Core, Ids};
 use crate::description::Own;
 use crate::event::{CallId, Ending, Event};
 use crate::refusal::Refusal;
+use crate::room::{Away, Room};
 use crate::up::Up;
 
 /// A call.
@@ -19,12 +20,15 @@ pub(crate) struct Call {
     pub(crate) to: Uri,
     pub(crate) ids: Ids,
     pub(crate) own: Own,
+    /// What belongs to a conference, if it is one.
+    pub(crate) room: Option<Room>,
     pub(crate) state: State,
 }
 
 /// ```text
 /// caller: Wanting ── ticket ──▶ Inviting ── 2xx ──▶ Up ── BYE ──▶ Over
 /// called: Resolving ── keys ──▶ Alerting ── accept ──▶ Up
+/// a conference: Up ── the dialog is lost ──▶ Away ── the focus calls back ──▶ Over
 /// ```
 pub(crate) enum State {
     Wanting(Box<Wanting>),
@@ -32,6 +36,7 @@ pub(crate) enum State {
     Resolving(Box<Resolving>),
     Alerting(Box<Alerting>),
     Up(Box<Up>),
+    Away(Box<Away>),
     Over,
 }
 
@@ -43,6 +48,7 @@ impl Call {
 
     pub(crate) fn over(&mut self, core: &mut Core, ending: Ending) {
         self.state = State::Over;
+        core.rooms.retain(|_, (call, _)| *call != self.id);
         core.events.push_back(Event::Ended { call: self.id, ending });
     }
 }
@@ -69,9 +75,12 @@ impl Call {
     pub(crate) fn timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Wanting(wanting) => wanting.timeout(),
-            State::Resolving(resolving) => resolving.question.timeout(),
+            State::Resolving(resolving) => resolving.timeout(),
             State::Alerting(alerting) => Some(alerting.timeout()),
-            State::Up(up) => up.timeout(),
+            State::Up(up) => {
+                [up.timeout(), self.room.as_ref().and_then(Room::timeout)].into_iter().flatten().min()
+            }
+            State::Away(away) => Some(away.until),
             _ => None,
         }
     }
@@ -83,7 +92,7 @@ impl Call {
                     self.over(core, Ending::Refused(refusal));
                 }
             }
-            State::Resolving(resolving) if resolving.question.is_due(now) => {
+            State::Resolving(resolving) if resolving.is_due(now) => {
                 self.resolve_again(core, now, wall, resolving);
             }
             State::Alerting(mut alerting) => match alerting.tick(core, now) {
@@ -93,13 +102,14 @@ impl Call {
                 }
                 Err(refusal) => self.withdraw(core, now, &alerting.offered, refusal),
             },
-            State::Up(mut up) => match self.up_tick(core, now, &mut up) {
-                Ok(()) => self.state = State::Up(up),
-                Err(refusal) => {
-                    self.state = State::Up(up);
+            State::Up(mut up) => {
+                let done = self.up_tick(core, now, &mut up).and_then(|()| self.room_tick(core, now));
+                self.state = State::Up(up);
+                if let Err(refusal) = done {
                     self.hang_up(core, now, Ending::Refused(refusal));
                 }
-            },
+            }
+            State::Away(away) if now >= away.until => self.over(core, away.ending),
             other => self.state = other,
         }
     }
@@ -155,8 +165,13 @@ impl Call {
                 if up.is_refreshing(key) {
                     let done = self.refreshed(core, now, wall, &mut up, response);
                     self.state = State::Up(up);
-                    if let Err(refusal) = done {
-                        self.hang_up(core, now, Ending::Refused(refusal));
+                    match done {
+                        Ok(()) => {}
+                        // The focus does not know the dialog any more: it was made anew, and calls back.
+                        Err(refusal @ Refusal::Rejected { status: 481, .. }) if self.room.is_some() => {
+                            self.dialog_lost(core, now, Ending::Refused(refusal));
+                        }
+                        Err(refusal) => self.hang_up(core, now, Ending::Refused(refusal)),
                     }
                     return;
                 }
@@ -178,7 +193,9 @@ impl Call {
             State::Up(up) => {
                 let ours = up.is_refreshing(key);
                 self.state = State::Up(up);
-                if ours {
+                if ours && self.room.is_some() {
+                    self.dialog_lost(core, now, Ending::Refused(Refusal::Unanswered));
+                } else if ours {
                     // RFC 3261 §12.2.1.2: no answer inside a dialog means that the peer is gone.
                     self.hang_up(core, now, Ending::Refused(Refusal::Unanswered));
                 }
@@ -193,10 +210,13 @@ impl Call {
             State::Resolving(resolving) => self.decline(core, now, &resolving.offered, &Refusal::Unwanted),
             State::Alerting(alerting) => self.decline(core, now, &alerting.offered, &Refusal::Unwanted),
             State::Up(mut up) => {
+                if let Some(watch) = self.room.as_mut().and_then(|room| room.watch.take()) {
+                    watch.end(core, now);
+                }
                 goodbye(core, now, &mut up.dialog, ending.refusal());
                 self.over(core, ending);
             }
-            State::Wanting(_) | State::Over => self.over(core, ending),
+            State::Wanting(_) | State::Away(_) | State::Over => self.over(core, ending),
         }
     }
 }

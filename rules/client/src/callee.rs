@@ -3,21 +3,24 @@
 //! RFC 3261 §13.3, RFC 3262 §3 (reliable ringing), RFC 6043 §4.2.3 (resolve). Nobody is disturbed
 //! before the keys are checked: a call whose ticket does not open never rings.
 
-use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
-use carnet_sdp::{Direction, Document, Setup};
+use carnet_sdp::{Direction, Document, Reuse, Setup};
+use carnet_seal::{FetchId, FetchPurpose, Half, Opening, Question, Refusal as KeyRefusal, Seal, Sealed};
 use carnet_sip::{Dialog, DialogId, Message, Provisionals, Repetition, ServerKey};
 
 use crate::call::{Call, State};
+use crate::caller::contact;
+use crate::conference::{Invitation, Places};
 use crate::core::{Core, Ids, sdp_of_request, set_sdp, tag_to};
-use crate::description::{Own, Peer, read_offer};
+use crate::description::{Content, Kind, Messages, Own, OwnLine};
 use crate::event::{CallId, Ending, Event};
 use crate::file::Side;
-use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
-use crate::question::Question;
-use crate::refusal::{FetchPurpose, Half, Refusal};
-use crate::seal::{Opening, Sealed};
+use crate::media::{Purpose, TcpRole, TlsRole};
+use crate::peer::{PeerContent, PeerLine, read_offer};
+use crate::refusal::Refusal;
+use crate::room::{Room, is_focus, name_of};
+use crate::terms::{Agreed, floor_media, message_media, same_peer};
 use crate::up::Up;
 
 /// What we know of an INVITE that is not answered yet.
@@ -25,22 +28,35 @@ pub(crate) struct Offered {
     pub(crate) key: ServerKey,
     pub(crate) invite: Message,
     offer: Document,
-    peer: Peer,
+    /// The lines that we can take part in, as in the description of ours.
+    lines: Vec<PeerLine>,
     pub(crate) dialog: Dialog,
 }
 
-/// The key server is asked.
+/// The key server is asked, once for each line.
 pub(crate) struct Resolving {
     pub(crate) offered: Offered,
+    asked: Vec<Asked>,
+}
+
+struct Asked {
     sealed: Sealed,
-    pub(crate) question: Question<Opening>,
+    stands: Stands,
+}
+
+enum Stands {
+    Open(Box<Question<Opening>>),
+    /// The seal, and the `a=key-mgmt` that answers with it.
+    Done(Seal, String),
 }
 
 /// The user is asked.
 pub(crate) struct Alerting {
     pub(crate) offered: Offered,
-    /// The seal, and the `a=key-mgmt` that answers with it.
-    seal: Option<(Seal, String)>,
+    /// The seal of each line with the `a=key-mgmt` that answers with it; none, if the call is in clear.
+    seals: Vec<(Seal, String)>,
+    /// The call that this one takes the place of.
+    pub(crate) back: Option<CallId>,
     until: Instant,
     reliable: Option<Provisionals>,
 }
@@ -82,77 +98,115 @@ impl Call {
         // who calls us, which the key server gives to callers.
         let octets = sdp_of_request(invite)?.ok_or(Refusal::NoMedia)?;
         let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
-        let peer = read_offer(&offer, core.config.allow_clear)?;
-        let setup = peer.setup_for_answer(core.config.prefer)?;
-        peer.on_offer()?;
-        // RFC 5547 §8.3.2: somebody wants a file of ours, and we give none away.
-        if peer.file.is_some() && peer.direction != Direction::SendOnly {
-            return Err(Refusal::NoMedia);
+        let is_conference = is_focus(invite);
+        let lines = read_offer(&offer, core.config.allow_clear, is_conference)?;
+        let sealed = lines.iter().all(|line| line.sealed);
+        let mut own = Vec::with_capacity(lines.len());
+        for line in &lines {
+            let setup = line.setup_for_answer(core.config.prefer)?;
+            line.on_offer()?;
+            let content = match &line.content {
+                PeerContent::Floors(_) => Content::Floors(Reuse::New),
+                PeerContent::Messages(messages) => {
+                    // RFC 5547 §8.3.2: somebody wants a file of ours, and we give none away.
+                    if messages.file.is_some() && messages.direction != Direction::SendOnly {
+                        return Err(Refusal::NoMedia);
+                    }
+                    Content::Messages(Messages {
+                        // Settled when the call is accepted.
+                        path: String::new(),
+                        // RFC 6714 §4.3: the attribute answers the attribute.
+                        cema: messages.cema,
+                        accept_types: core.config.accept_types.clone(),
+                        max_size: core.config.max_message,
+                        file: messages.file.clone().map(|file| (file, Side::Receiver)),
+                        room: is_conference,
+                    })
+                }
+            };
+            // Settled when the call is accepted.
+            let local = ([0, 0, 0, 0], 0).into();
+            own.push(OwnLine { index: line.index, local, setup, key_mgmt: None, live: true, content });
         }
         let to = invite.from()?.uri().clone();
         let ids = Ids { call_id: dialog.id().call_id, tag: tag.to_owned(), cseq: 0 };
-        let own = Own {
-            session_id: core.rng.u64() >> 2,
-            version: 1,
-            // Both are settled when the call is accepted.
-            local: SocketAddr::from(([0, 0, 0, 0], 0)),
-            path: String::new(),
-            sealed: peer.sealed,
-            setup,
-            key_mgmt: None,
-            // RFC 6714 §4.3: the attribute answers the attribute.
-            cema: peer.cema,
-            accept_types: core.config.accept_types.clone(),
-            max_size: core.config.max_message,
-            file: peer.file.clone().map(|file| (file, Side::Receiver)),
-        };
-        let offered = Offered { key, invite: invite.clone(), offer, peer, dialog };
-        let mut call = Self { id, to, ids, own, state: State::Over };
-        if offered.peer.sealed {
-            let (keys, rng) =
-                core.sealing().ok_or(Refusal::UnsupportedKeys("we have no key server".into()))?;
-            let data = offered.peer.mikey().ok_or(Refusal::UnsupportedKeys(offered.peer.protocols()))?;
-            let sealed = keys.look(wall, data, &offered.peer.protocols())?;
+        let own = Own { session_id: core.rng.u64() >> 2, version: 1, sealed, lines: own };
+        let offered = Offered { key, invite: invite.clone(), offer, lines, dialog };
+        let room = is_conference.then(Room::default);
+        let mut call = Self { id, to, ids, own, room, state: State::Over };
+        if !sealed {
+            call.alert(core, now, offered, Vec::new());
+            return Ok(call);
+        }
+        let mut asked = Vec::with_capacity(offered.lines.len());
+        for line in &offered.lines {
+            let (keys, _) =
+                core.sealing().ok_or(KeyRefusal::UnsupportedKeys("we have no key server".into()))?;
+            let data = line.mikey().ok_or(KeyRefusal::UnsupportedKeys(line.protocols()))?;
+            asked.push(keys.look(wall, data, &line.protocols())?);
+        }
+        // All lines are looked at before anybody is asked about one.
+        let asked = asked.into_iter().filter_map(|sealed| {
+            let (keys, rng) = core.sealing()?;
             let (pending, octets) = keys.open(wall, rng, &sealed);
             let fetch = core.fetch(now, id, FetchPurpose::Resolve, octets);
-            let question = Question::Out { fetch, pending, again: false };
-            call.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
-        } else {
-            call.alert(core, now, offered, None);
-        }
+            Some(Asked {
+                sealed,
+                stands: Stands::Open(Box::new(Question::Out { fetch, pending, again: false })),
+            })
+        });
+        let asked = asked.collect();
+        call.state = State::Resolving(Box::new(Resolving { offered, asked }));
         Ok(call)
     }
 
-    /// The key server has answered the question for the keys.
+    /// The key server has answered the question for the keys of a line.
     pub(crate) fn resolved(
         &mut self,
         core: &mut Core,
         now: Instant,
         wall: SystemTime,
-        resolving: Resolving,
-        octets: &[u8],
+        mut resolving: Box<Resolving>,
+        (id, octets): (FetchId, &[u8]),
     ) {
-        let Resolving { offered, sealed, question } = resolving;
-        let Question::Out { pending, again, .. } = question else {
-            self.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
+        let Some(at) = resolving.asked.iter().position(|asked| asked.is(id)) else {
+            self.state = State::Resolving(resolving);
             return;
         };
+        let Asked { sealed, stands } = resolving.asked.remove(at);
+        let Stands::Open(question) = stands else { return };
+        let Question::Out { pending, again, .. } = *question else { return };
         let opened = match core.sealing() {
             Some((keys, rng)) => keys.opened(wall, rng, &sealed, pending, octets),
-            None => Err(Refusal::Unsealed(Half::Offer)),
+            None => Err(KeyRefusal::Unsealed(Half::Offer)),
         };
-        match opened {
-            Ok(seal) => self.alert(core, now, offered, Some(seal)),
+        let stands = match opened {
+            Ok((seal, value)) => Stands::Done(seal, value),
             Err(refusal) => match Question::pause(now, &refusal, again) {
-                Some(question) => {
-                    self.state = State::Resolving(Box::new(Resolving { offered, sealed, question }));
-                }
-                None => self.reject(core, now, &offered, refusal),
+                Some(question) => Stands::Open(Box::new(question)),
+                None => return self.reject(core, now, &resolving.offered, refusal.into()),
             },
+        };
+        resolving.asked.insert(at, Asked { sealed, stands });
+        if resolving.asked.iter().any(|asked| matches!(asked.stands, Stands::Open(_))) {
+            self.state = State::Resolving(resolving);
+            return;
+        }
+        let Resolving { offered, asked } = *resolving;
+        let seals: Vec<_> = asked
+            .into_iter()
+            .filter_map(|asked| match asked.stands {
+                Stands::Done(seal, value) => Some((seal, value)),
+                Stands::Open(_) => None,
+            })
+            .collect();
+        match same_peer(seals.iter().map(|(seal, _)| seal)) {
+            Ok(()) => self.alert(core, now, offered, seals),
+            Err(refusal) => self.reject(core, now, &offered, refusal),
         }
     }
 
-    /// Asks the key server once more for the keys.
+    /// Asks the key server once more for the keys that are due.
     pub(crate) fn resolve_again(
         &mut self,
         core: &mut Core,
@@ -160,13 +214,12 @@ impl Call {
         wall: SystemTime,
         mut resolving: Box<Resolving>,
     ) {
-        let Some((keys, rng)) = core.sealing() else {
-            self.reject(core, now, &resolving.offered, Refusal::Unsealed(Half::Offer));
-            return;
-        };
-        let (pending, octets) = keys.open(wall, rng, &resolving.sealed);
-        let fetch = core.fetch(now, self.id, FetchPurpose::Resolve, octets);
-        resolving.question = Question::Out { fetch, pending, again: true };
+        for asked in resolving.asked.iter_mut().filter(|asked| asked.is_due(now)) {
+            let Some((keys, rng)) = core.sealing() else { continue };
+            let (pending, octets) = keys.open(wall, rng, &asked.sealed);
+            let fetch = core.fetch(now, self.id, FetchPurpose::Resolve, octets);
+            asked.stands = Stands::Open(Box::new(Question::Out { fetch, pending, again: true }));
+        }
         self.state = State::Resolving(resolving);
     }
 
@@ -187,16 +240,28 @@ impl Call {
         self.state = State::Over;
     }
 
-    fn alert(&mut self, core: &mut Core, now: Instant, offered: Offered, seal: Option<(Seal, String)>) {
-        let from = seal.as_ref().map_or_else(|| self.to.to_string(), |(seal, _)| seal.peer.clone());
-        let purpose = match &self.own.file {
-            Some((file, _)) => Purpose::SendFile(file.clone()),
-            None => Purpose::Chat,
+    fn alert(&mut self, core: &mut Core, now: Instant, offered: Offered, seals: Vec<(Seal, String)>) {
+        let sealed = !seals.is_empty();
+        let from = seals.first().map_or_else(|| self.to.to_string(), |(seal, _)| seal.peer.clone());
+        let has = |kind| offered.lines.iter().any(|line| line.kind() == kind);
+        // A room that was sealed does not go on in clear.
+        let back = match (&self.room, name_of(&from).and_then(|name| core.rooms.get(&name))) {
+            (Some(_), Some((call, was_sealed))) if sealed || !was_sealed => Some(*call),
+            _ => None,
         };
-        core.events.push_back(Event::Incoming { call: self.id, from, purpose, sealed: seal.is_some() });
+        let purpose = match (self.own.file(), &self.room) {
+            (Some(file), _) => Purpose::SendFile(file.clone()),
+            (None, Some(_)) => Purpose::Conference(Invitation {
+                messages: has(Kind::Messages),
+                floors: has(Kind::Floors),
+                back,
+            }),
+            (None, None) => Purpose::Chat,
+        };
+        core.events.push_back(Event::Incoming { call: self.id, from, purpose, sealed });
         let reliable = self.ring(core, now, &offered);
         let until = now + core.config.limits.ringing;
-        self.state = State::Alerting(Box::new(Alerting { offered, seal, until, reliable }));
+        self.state = State::Alerting(Box::new(Alerting { offered, seals, back, until, reliable }));
     }
 
     fn ring(&self, core: &mut Core, now: Instant, offered: &Offered) -> Option<Provisionals> {
@@ -216,22 +281,23 @@ impl Call {
         reliable
     }
 
-    /// The user takes the call. `local` is where the driver receives media for it; `start` is how
+    /// The user takes the call. `places` is where the driver receives media for it; `start` is how
     /// many octets of the offered file are here already.
     pub(crate) fn accept(
         &mut self,
         core: &mut Core,
         now: Instant,
         alerting: Alerting,
-        local: SocketAddr,
+        places: Places,
         start: u64,
     ) {
-        let Alerting { offered, seal, reliable, .. } = alerting;
-        match self.answer(core, now, &offered, seal, local, start) {
-            Ok((mut up, media)) => {
+        let Alerting { offered, seals, reliable, .. } = alerting;
+        match self.answer(core, now, &offered, seals, places, start) {
+            Ok((mut up, agreed)) => {
                 up.ringing = reliable;
                 self.state = State::Up(Box::new(up));
-                core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
+                self.joined(core, &agreed, contact(&offered.invite));
+                agreed.connect(core, self.id);
             }
             Err(refusal) => self.withdraw(core, now, &offered, refusal),
         }
@@ -248,56 +314,77 @@ impl Call {
         core: &mut Core,
         now: Instant,
         offered: &Offered,
-        seal: Option<(Seal, String)>,
-        local: SocketAddr,
+        seals: Vec<(Seal, String)>,
+        places: Places,
         start: u64,
-    ) -> Result<(Up, Media), Refusal> {
-        let session = core.token(12);
-        let path = carnet_msrp::Uri::new(self.own.sealed, &local.ip().to_string(), local.port(), &session)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
-        self.own.local = local;
-        self.own.path = path.to_string();
-        let (seal, value) = seal.unzip();
-        self.own.key_mgmt = value;
-        if let Some((file, _)) = &mut self.own.file {
-            // RFC 5547 §8.3.1: a range that was offered is taken as it is or not at all.
-            if !file.ranged {
-                file.start = start;
-            } else if file.start > start {
-                return Err(Refusal::NoMedia);
+    ) -> Result<(Up, Agreed), Refusal> {
+        let mut seals = seals.into_iter();
+        let mut agreed = Agreed { messages: None, floors: None, room: None, max_size: None, peer: None };
+        let (mut values, mut roles, mut reached) = (Vec::new(), Vec::new(), None);
+        let sealed = self.own.sealed;
+        for (line, own) in offered.lines.iter().zip(&mut self.own.lines) {
+            let (seal, value) = seals.next().unzip();
+            let place = match own.content {
+                Content::Messages(_) => places.messages,
+                Content::Floors(_) => places.floors,
+            };
+            let Some(local) = place else {
+                own.live = false;
+                values.push(None);
+                roles.push(None);
+                continue;
+            };
+            if let Some(seal) = &seal {
+                agreed.peer = Some(seal.peer.clone());
+            }
+            own.local = local;
+            own.key_mgmt = value;
+            let tcp = role(own.setup);
+            let remote = Some(line.on_offer()?).filter(|_| tcp == TcpRole::Active);
+            values.push(line.mikey().map(str::to_owned));
+            roles.push(Some(tcp));
+            match (&mut own.content, line.content.clone()) {
+                (Content::Messages(messages), PeerContent::Messages(peer)) => {
+                    messages.path = core.path(sealed, local)?;
+                    if let Some((file, _)) = &mut messages.file {
+                        // RFC 5547 §8.3.1: a range that was offered is taken as it is or not at all.
+                        if !file.ranged {
+                            file.start = start;
+                        } else if file.start > start {
+                            return Err(Refusal::NoMedia);
+                        }
+                    }
+                    let file = messages.file.as_ref().map(|(file, _)| file.clone());
+                    reached.clone_from(&remote);
+                    agreed.room = peer.room;
+                    agreed.max_size = peer.max_size;
+                    agreed.messages = Some(Ok(Box::new(message_media(own, *peer, tcp, remote, seal, file))));
+                }
+                // RFC 8856 §8: who answers is the TLS server.
+                (Content::Floors(_), PeerContent::Floors(peer)) => {
+                    let media = floor_media(own, peer, tcp, TlsRole::Server, remote, seal);
+                    agreed.floors = Some(Box::new(media));
+                }
+                _ => return Err(Refusal::NoMedia),
             }
         }
-        let answer = self.own.answer(&offered.offer, offered.peer.index)?;
+        if agreed.messages.is_none() && agreed.floors.is_none() {
+            return Err(Refusal::NoMedia);
+        }
+        let answer = self.own.answer(&offered.offer)?;
+        self.own.established();
         let mut response = Message::response(&offered.invite, 200, "OK")?;
         tag_to(&mut response, &self.ids.tag)?;
         // RFC 3261 §12.1.1
         response.copy_lines("Record-Route", &offered.invite);
         core.introduce(&mut response)?;
-        let peer_value = offered.peer.mikey().map(str::to_owned);
         let dialog = Dialog::callee(&offered.invite, &response)?;
         let (invite, timers) = ((offered.key, &offered.invite), core.config.session_timers);
-        let tcp = role(self.own.setup);
-        let remote = Some(offered.peer.on_offer()?).filter(|_| tcp == TcpRole::Active);
-        let mut up = Up::called(now, dialog, peer_value, tcp, invite, timers, &mut response)?;
-        up.remote.clone_from(&remote);
+        let mut up = Up::called(now, dialog, (values, roles), invite, timers, &mut response)?;
+        up.remote = reached;
         set_sdp(&mut response, answer)?;
         let _ = core.endpoint.respond(now, offered.key, response);
-        let media = Media {
-            tcp,
-            tls: match tcp {
-                TcpRole::Active => TlsRole::Client,
-                TcpRole::Passive => TlsRole::Server,
-            },
-            local,
-            remote,
-            seal,
-            local_path: self.own.path.clone(),
-            remote_path: offered.peer.path.clone(),
-            accept_types: offered.peer.accept_types.clone(),
-            max_size: offered.peer.max_size,
-            file: self.own.file.as_ref().map(|(file, _)| file.clone()),
-        };
-        Ok((up, media))
+        Ok((up, agreed))
     }
 
     /// The caller gave up.
@@ -316,6 +403,36 @@ impl Call {
                 _ => Ending::Local,
             },
         );
+    }
+}
+
+impl Asked {
+    fn is(&self, id: FetchId) -> bool {
+        matches!(&self.stands, Stands::Open(question) if question.is(id))
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        matches!(&self.stands, Stands::Open(question) if question.is_due(now))
+    }
+}
+
+impl Resolving {
+    /// Whether this is one of the questions that the driver answers.
+    pub(crate) fn is(&self, id: FetchId) -> bool {
+        self.asked.iter().any(|asked| asked.is(id))
+    }
+
+    /// When one is to be put again.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        let again = |asked: &Asked| match &asked.stands {
+            Stands::Open(question) => question.timeout(),
+            Stands::Done(..) => None,
+        };
+        self.asked.iter().filter_map(again).min()
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.asked.iter().any(|asked| asked.is_due(now))
     }
 }
 

@@ -1,26 +1,27 @@
 //! A call we make, until it is up: ticket, offer, branches, the answer that decides.
 //!
-//! RFC 3261 §13.2, RFC 3262 (PRACK), RFC 6043 §5.1.1 (one key for each answer of a forked call),
-//! RFC 6714 §4.2 (a second offer to who does not know CEMA).
+//! RFC 3261 §13.2, RFC 3262 (PRACK), RFC 6043 §5.1.1 (one key for each answer of a forked call; one transfer
+//! of the ticket for each line), RFC 6714 §4.2 (a second offer to who does not know CEMA).
 //! An answer with bad keys in a provisional response is held against its branch only: it decides
 //! nothing until that branch sends the 2xx.
 
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use carnet_msrp::cema::OnAnswer;
-use carnet_sdp::{Direction, Document, Setup};
+use carnet_sdp::{Reuse, Setup};
+use carnet_seal::{Asking, FetchPurpose, Half, Keys, Offering, Question, Refusal as KeyRefusal};
 use carnet_sip::{ClientKey, Dialog, DialogId, Message, Method, SessionTimers, Uri};
 
 use crate::call::{Call, State};
+use crate::conference::Places;
 use crate::core::{Core, Ids, Owner, sdp, set, set_sdp};
-use crate::description::{Own, Peer, read_answer};
+use crate::description::{Content, Messages, Own, OwnLine};
 use crate::event::{CallId, Ending, Event};
 use crate::file::Side;
-use crate::media::{Media, Purpose, Seal, TcpRole, TlsRole};
-use crate::question::Question;
-use crate::refusal::{FetchPurpose, Half, Refusal};
-use crate::seal::{Asking, Offering};
+use crate::media::Purpose;
+use crate::refusal::Refusal;
+use crate::room::{Room, is_focus};
+use crate::terms::Terms;
 use crate::up::Up;
 
 /// How often an INVITE is tried again because of a challenge or a session interval.
@@ -33,7 +34,8 @@ pub(crate) type Wanting = Question<Asking>;
 pub(crate) struct Inviting {
     pub(crate) key: ClientKey,
     pub(crate) invite: Message,
-    pub(crate) offering: Option<Offering>,
+    /// What the answer of each line is opened with; none, if the call is not sealed.
+    pub(crate) offerings: Vec<Offering>,
     pub(crate) branches: Vec<Branch>,
     cancelled: bool,
     attempts: u8,
@@ -53,13 +55,6 @@ pub(crate) struct Answered {
     terms: Result<Terms, Refusal>,
 }
 
-/// What an answer settles.
-pub(crate) struct Terms {
-    pub(crate) peer: Peer,
-    role: TcpRole,
-    seal: Option<Seal>,
-}
-
 impl Call {
     /// Begins a call: asks for a ticket if it is to be sealed, else sends the offer.
     pub(crate) fn begin(
@@ -69,31 +64,44 @@ impl Call {
         call: NewCall,
     ) -> Result<Self, Refusal> {
         let sealed = !call.clear;
-        let session = core.token(12);
-        let path = carnet_msrp::Uri::new(sealed, &call.local.ip().to_string(), call.local.port(), &session)
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let is_conference = matches!(call.purpose, Purpose::Conference(_));
+        let setup = if core.config.behind_nat { Setup::Active } else { Setup::ActPass };
+        let mut lines = Vec::new();
+        if let Some(local) = call.places.messages {
+            let content = Content::Messages(Messages {
+                path: core.path(sealed, local)?,
+                cema: true,
+                accept_types: core.config.accept_types.clone(),
+                max_size: core.config.max_message,
+                file: match &call.purpose {
+                    Purpose::SendFile(file) => Some((file.clone(), Side::Sender)),
+                    _ => None,
+                },
+                room: is_conference,
+            });
+            lines.push((local, content));
+        }
+        if let Some(local) = call.places.floors {
+            lines.push((local, Content::Floors(Reuse::New)));
+        }
+        if lines.is_empty() {
+            return Err(Refusal::NoMedia);
+        }
+        let line =
+            |(index, (local, content))| OwnLine { index, local, setup, key_mgmt: None, live: true, content };
         let own = Own {
             session_id: core.rng.u64() >> 2,
             version: 1,
-            local: call.local,
-            path: path.to_string(),
             sealed,
-            setup: if core.config.behind_nat { Setup::Active } else { Setup::ActPass },
-            key_mgmt: None,
-            cema: true,
-            accept_types: core.config.accept_types.clone(),
-            max_size: core.config.max_message,
-            file: match &call.purpose {
-                Purpose::Chat => None,
-                Purpose::SendFile(file) => Some((file.clone(), Side::Sender)),
-            },
+            lines: lines.into_iter().enumerate().map(line).collect(),
         };
         let ids = Ids { call_id: core.token(16), tag: core.token(8), cseq: 1 };
-        let mut new = Self { id: call.id, to: call.to, ids, own, state: State::Over };
+        let room = is_conference.then(Room::default);
+        let mut new = Self { id: call.id, to: call.to, ids, own, room, state: State::Over };
         if sealed {
             new.want(core, now, wall, false)?;
         } else {
-            new.invite(core, now, None)?;
+            new.invite(core, now, Vec::new())?;
         }
         Ok(new)
     }
@@ -106,7 +114,7 @@ impl Call {
         wall: SystemTime,
         again: bool,
     ) -> Result<(), Refusal> {
-        let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
+        let (keys, rng) = core.sealing().ok_or(KeyRefusal::Unsealed(Half::Offer))?;
         let (pending, octets) = keys.ask(wall, rng, self.to.as_str())?;
         let fetch = core.fetch(now, self.id, FetchPurpose::Ticket, octets);
         self.state = State::Wanting(Box::new(Question::Out { fetch, pending, again }));
@@ -122,11 +130,16 @@ impl Call {
         (asking, again): (Asking, bool),
         octets: &[u8],
     ) -> Result<(), Refusal> {
-        let (keys, rng) = core.sealing().ok_or(Refusal::Unsealed(Half::Offer))?;
-        match keys.offer(wall, rng, asking, octets) {
-            Ok((offering, value)) => {
-                self.own.key_mgmt = Some(value);
-                self.invite(core, now, Some(offering))
+        let (keys, rng) = core.sealing().ok_or(KeyRefusal::Unsealed(Half::Offer))?;
+        match Keys::granted(wall, asking, octets) {
+            Ok(ticket) => {
+                let mut offerings = Vec::with_capacity(self.own.lines.len());
+                for line in &mut self.own.lines {
+                    let (offering, value) = keys.transfer(wall, rng, &ticket);
+                    line.key_mgmt = Some(value);
+                    offerings.push(offering);
+                }
+                self.invite(core, now, offerings)
             }
             Err(refusal) => {
                 let pause = Question::pause(now, &refusal, again).ok_or(refusal)?;
@@ -136,7 +149,7 @@ impl Call {
         }
     }
 
-    fn invite(&mut self, core: &mut Core, now: Instant, offering: Option<Offering>) -> Result<(), Refusal> {
+    fn invite(&mut self, core: &mut Core, now: Instant, offerings: Vec<Offering>) -> Result<(), Refusal> {
         let mut invite = core.request(Method::Invite, self.to.clone(), &self.to, &self.ids)?;
         core.introduce(&mut invite)?;
         let timers = core.config.session_timers;
@@ -146,7 +159,7 @@ impl Call {
         self.state = State::Inviting(Box::new(Inviting {
             key,
             invite,
-            offering,
+            offerings,
             branches: Vec::new(),
             cancelled: false,
             attempts: 0,
@@ -192,8 +205,7 @@ impl Call {
         if let Some(octets) = sdp(response)
             && branch.answer.as_ref().is_none_or(|answer| answer.octets != *octets)
         {
-            branch.answer =
-                Some(self.examine(core, wall, inviting.offering.as_ref(), octets, prack.is_some()));
+            branch.answer = Some(self.examine(core, wall, &inviting.offerings, octets, prack.is_some()));
         }
         // RFC 3262 §4
         if let Some(prack) = prack {
@@ -227,7 +239,7 @@ impl Call {
         }
         let answered = match (sdp(response), branch.answer.take()) {
             (Some(octets), Some(early)) if early.octets == *octets => Some(early),
-            (Some(octets), _) => Some(self.examine(core, wall, inviting.offering.as_ref(), octets, true)),
+            (Some(octets), _) => Some(self.examine(core, wall, &inviting.offerings, octets, true)),
             // RFC 3262 §5: the answer was in a reliable provisional response.
             (None, early) => early.filter(|early| early.reliable),
         };
@@ -236,20 +248,25 @@ impl Call {
             None => Err(Refusal::NoMedia),
         };
         let settled = terms.and_then(|terms| {
-            let remote_value = terms.peer.mikey().map(str::to_owned);
-            let role = terms.role;
-            Ok((remote_value, role, self.media(terms)?))
+            if self.room.is_some() && !is_focus(response) && !terms.is_chat_room() {
+                return Err(Refusal::NoConference);
+            }
+            let (values, roles, contact) = (terms.values(), terms.roles(), contact(response));
+            let agreed = self.agree(terms)?;
+            self.own.established();
+            for (line, value) in self.own.lines.iter_mut().zip(&roles) {
+                line.live = value.is_some();
+            }
+            Ok((values, roles, contact, agreed))
         });
         match settled {
-            Ok((remote_value, role, media)) => {
-                let mut up =
-                    Box::new(Up::calling(now, branch.dialog, remote_value, role, inviting.timers, response));
-                let done = match media {
-                    Some(media) => {
-                        core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
-                        Ok(())
-                    }
-                    None => self.offer_again(core, now, &mut up, inviting.offering),
+            Ok((values, roles, contact, agreed)) => {
+                let timers = inviting.timers;
+                let mut up = Box::new(Up::calling(now, branch.dialog, values, roles, timers, response));
+                self.joined(core, &agreed, contact);
+                let done = match agreed.connect(core, self.id) {
+                    true => Ok(()),
+                    false => self.offer_again(core, now, &mut up, inviting.offerings),
                 };
                 self.state = State::Up(up);
                 if let Err(refusal) = done {
@@ -310,70 +327,12 @@ impl Call {
         &self,
         core: &Core,
         wall: SystemTime,
-        offering: Option<&Offering>,
+        offerings: &[Offering],
         octets: &Bytes,
         reliable: bool,
     ) -> Answered {
-        let terms = self.terms(core, wall, offering, octets);
+        let terms = self.terms(core, wall, offerings, octets);
         Answered { octets: octets.clone(), reliable, terms }
-    }
-
-    /// What an answer says, with its keys checked.
-    pub(crate) fn terms(
-        &self,
-        core: &Core,
-        wall: SystemTime,
-        offering: Option<&Offering>,
-        octets: &Bytes,
-    ) -> Result<Terms, Refusal> {
-        let document = Document::parse(octets.clone(), &core.config.limits.sdp)?;
-        let peer = read_answer(&document, &self.own)?;
-        let role = peer.role_after_answer(self.own.setup)?;
-        let seal = match offering {
-            Some(offering) => {
-                let data = peer.mikey().ok_or(Refusal::Unsealed(Half::Answer))?;
-                Some(offering.answered(data, wall)?)
-            }
-            None => None,
-        };
-        Ok(Terms { peer, role, seal })
-    }
-
-    /// What the driver is to do about an answer; `None` if the peer is to be asked again without CEMA.
-    pub(crate) fn media(&self, terms: Terms) -> Result<Option<Media>, Refusal> {
-        let remote = match terms.peer.on_answer(terms.role, self.own.cema) {
-            OnAnswer::Connect(target) => Some(target.into()),
-            OnAnswer::Listen => None,
-            OnAnswer::OfferWithout => return Ok(None),
-        };
-        let mut file = self.own.file.as_ref().map(|(file, _)| file.clone());
-        if let Some(file) = &mut file {
-            // RFC 5547 §8: a receiver that does not know file transfer leaves the attributes out,
-            // and would show the file as a message.
-            let answered = terms.peer.file.as_ref().ok_or(Refusal::Declined)?;
-            if terms.peer.direction != Direction::RecvOnly || answered.transfer_id != file.transfer_id {
-                return Err(Refusal::Declined);
-            }
-            if file.size.is_some_and(|size| answered.start > size) {
-                return Err(Refusal::Malformed("a range that begins after the end of the file".into()));
-            }
-            file.start = answered.start;
-        }
-        Ok(Some(Media {
-            tcp: terms.role,
-            tls: match terms.role {
-                TcpRole::Active => TlsRole::Client,
-                TcpRole::Passive => TlsRole::Server,
-            },
-            local: self.own.local,
-            remote,
-            seal: terms.seal,
-            local_path: self.own.path.clone(),
-            remote_path: terms.peer.path,
-            accept_types: terms.peer.accept_types,
-            max_size: terms.peer.max_size,
-            file,
-        }))
     }
 }
 
@@ -382,15 +341,14 @@ pub(crate) struct NewCall {
     pub(crate) id: CallId,
     pub(crate) to: Uri,
     pub(crate) purpose: Purpose,
-    pub(crate) local: std::net::SocketAddr,
+    pub(crate) places: Places,
     pub(crate) clear: bool,
 }
 
 impl Answered {
-    /// The peer and our part, if the answer holds and is in a reliable response.
-    pub(crate) fn settled(&self) -> Option<(&Peer, TcpRole)> {
-        let terms = self.terms.as_ref().ok().filter(|_| self.reliable)?;
-        Some((&terms.peer, terms.role))
+    /// What it settles, if it holds and is in a reliable response.
+    pub(crate) fn settled(&self) -> Option<&Terms> {
+        self.terms.as_ref().ok().filter(|_| self.reliable)
     }
 }
 
@@ -447,10 +405,15 @@ pub(crate) fn goodbye(core: &mut Core, now: Instant, dialog: &mut Dialog, refusa
 }
 
 /// The peer's own words in a refusal: the text of a Warning, else the reason phrase.
-fn words(response: &Message) -> String {
+pub(crate) fn words(response: &Message) -> String {
     let warning = response.header("Warning").and_then(|value| {
         let (_, quoted) = value.split_once('"')?;
         Some(quoted.rsplit_once('"')?.0.to_owned())
     });
     warning.unwrap_or_else(|| response.reason().into_owned())
+}
+
+/// The URI of Contact.
+pub(crate) fn contact(message: &Message) -> Option<Uri> {
+    Some(message.contacts().ok()?.first()?.uri().clone())
 }

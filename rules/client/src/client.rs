@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
+use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, Half, Keys, Question, Refusal as KeyRefusal};
 use carnet_sip::{
     Answer, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId, ServerKey,
     Silence, Transmit, Uri,
@@ -13,15 +14,15 @@ use carnet_wire::Random;
 
 use crate::call::{Call, State};
 use crate::caller::{NewCall, late_branch};
+use crate::conference::{Invitation, Places};
 use crate::config::Config;
 use crate::core::{ALLOW, Core, Owner, unsupported};
-use crate::event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
+use crate::event::{CallId, Ending, Event, ReferralId};
 use crate::media::Purpose;
 use crate::merged::Arrivals;
-use crate::question::Question;
-use crate::refusal::{FetchPurpose, Refusal};
+use crate::referral::{Ask, Referral};
+use crate::refusal::Refusal;
 use crate::register::Registration;
-use crate::seal::Keys;
 
 /// See the [crate] page.
 pub struct Client {
@@ -30,6 +31,7 @@ pub struct Client {
     calls: BTreeMap<CallId, Call>,
     arrivals: Arrivals,
     next_call: u64,
+    next_referral: u64,
 }
 
 impl Client {
@@ -49,7 +51,14 @@ impl Client {
         };
         let mut core = Core::new(config, endpoint, rng, keys);
         let registration = Registration::new(&mut core);
-        Ok(Self { core, registration, calls: BTreeMap::new(), arrivals: Arrivals::default(), next_call: 1 })
+        Ok(Self {
+            core,
+            registration,
+            calls: BTreeMap::new(),
+            arrivals: Arrivals::default(),
+            next_call: 1,
+            next_referral: 1,
+        })
     }
 
     /// Takes a SIP message in.
@@ -166,16 +175,45 @@ impl Client {
         purpose: Purpose,
         local: SocketAddr,
     ) -> Result<CallId, Refusal> {
+        self.begin(now, wall, to, purpose, Places { messages: Some(local), floors: None })
+    }
+
+    /// Calls `to` to join a conference, fixed or made by a factory. `places` is where the driver accepts
+    /// the connections of the lines that are wanted; it listens there already. [`Event::Joined`] and then
+    /// the media of each line follow, or [`Event::Ended`].
+    ///
+    /// # Errors
+    /// What stands in the way at once; nothing was sent.
+    pub fn join(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        to: Uri,
+        places: Places,
+    ) -> Result<CallId, Refusal> {
+        let (messages, floors) = (places.messages.is_some(), places.floors.is_some());
+        let purpose = Purpose::Conference(Invitation { messages, floors, back: None });
+        self.begin(now, wall, to, purpose, places)
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        to: Uri,
+        purpose: Purpose,
+        places: Places,
+    ) -> Result<CallId, Refusal> {
         if self.calls.len() >= self.core.config.limits.calls {
             return Err(Refusal::Busy);
         }
         // Without an account there is only clear, and only if it is allowed.
         let clear = self.core.keys.is_none();
         if clear && !self.core.config.allow_clear {
-            return Err(Refusal::Unsealed(crate::Half::Offer));
+            return Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
         }
         let id = self.name();
-        let call = Call::begin(&mut self.core, now, wall, NewCall { id, to, purpose, local, clear })?;
+        let call = Call::begin(&mut self.core, now, wall, NewCall { id, to, purpose, places, clear })?;
         self.calls.insert(id, call);
         Ok(id)
     }
@@ -183,10 +221,54 @@ impl Client {
     /// Takes an incoming call. `local` is where the driver accepts media of this call. `start` is
     /// how many octets of an offered file are here already.
     pub fn accept(&mut self, now: Instant, call: CallId, local: SocketAddr, start: u64) {
-        self.with(call, |call, core| match call.take() {
-            State::Alerting(alerting) => call.accept(core, now, *alerting, local, start),
+        self.take(now, call, Places { messages: Some(local), floors: None }, start);
+    }
+
+    /// Takes the call of a conference. A line whose place is `None` is declined. If it is the focus that
+    /// calls back ([`Invitation::back`]), the old call ends.
+    pub fn accept_conference(&mut self, now: Instant, call: CallId, places: Places) {
+        self.take(now, call, places, 0);
+    }
+
+    fn take(&mut self, now: Instant, id: CallId, places: Places, start: u64) {
+        let mut back = None;
+        self.with(id, |call, core| match call.take() {
+            State::Alerting(alerting) => {
+                let old = alerting.back;
+                call.accept(core, now, *alerting, places, start);
+                back = old.filter(|_| matches!(call.state, State::Up(_)));
+            }
             other => call.state = other,
         });
+        if let Some(old) = back {
+            self.with(old, |call, core| call.called_back(core, now, id));
+        }
+    }
+
+    /// Subscribes to who is in a conference that we are in. [`Event::Roster`] follows, each time that it
+    /// changes, or [`Event::NoRoster`].
+    pub fn watch(&mut self, now: Instant, call: CallId) {
+        self.with(call, |call, core| call.watch(core, now));
+    }
+
+    /// Asks the focus of a conference that we are in to call `who` in, or to put `who` out.
+    /// [`Event::Referral`] follows.
+    ///
+    /// # Errors
+    /// [`Refusal::NoConference`] for a call that is none, [`Refusal::Busy`] if too much is asked already.
+    pub fn refer(&mut self, now: Instant, call: CallId, who: &Uri, ask: Ask) -> Result<ReferralId, Refusal> {
+        let Self { calls, core, next_referral, .. } = self;
+        let call = calls.get_mut(&call).ok_or(Refusal::NoConference)?;
+        let proof = call.target_dialog();
+        let room = call.room.as_mut().ok_or(Refusal::NoConference)?;
+        let focus = room.uri.clone().ok_or(Refusal::NoConference)?;
+        if room.referrals.len() >= core.config.limits.referrals {
+            return Err(Refusal::Busy);
+        }
+        let id = ReferralId(*next_referral);
+        *next_referral += 1;
+        room.referrals.push(Referral::begin(core, now, id, &focus, (who, ask), proof)?);
+        Ok(id)
     }
 
     /// Refuses an incoming call that the user does not want.
@@ -208,9 +290,10 @@ impl Client {
         self.drain(now, wall);
     }
 
-    /// The media of a call cannot be had: ends it, and tells the peer.
+    /// The media of a call cannot be had, or broke: ends it, and tells the peer. A conference gets time to
+    /// call back first ([`Event::Waiting`]).
     pub fn media_failed(&mut self, now: Instant, call: CallId, refusal: Refusal) {
-        self.with(call, |call, core| call.hang_up(core, now, Ending::Refused(refusal)));
+        self.with(call, |call, core| call.media_lost(core, now, refusal));
     }
 
     /// Refreshes a call that is up with an unchanged description.
@@ -280,6 +363,12 @@ impl Client {
         let owner = self.calls.values().find(|call| call.owns(&request)).map(|call| call.id);
         if let Some(id) = owner {
             self.with(id, |call, core| call.requested_in(core, now, key, &request));
+            return;
+        }
+        if *request.method() == Method::Notify
+            && let Some(id) = self.calls.values().find(|call| call.hears(&request)).map(|call| call.id)
+        {
+            self.with(id, |call, core| call.notified(core, now, key, &request));
             return;
         }
         if request.to_tag().is_some() {
@@ -367,6 +456,8 @@ impl Client {
             Owner::Call(id) => {
                 self.with(id, |call, core| call.answered(core, now, wall, key, response));
             }
+            Owner::Watch(id) => self.with(id, |call, core| call.watch_answered(core, now, key, Ok(response))),
+            Owner::Referral(referral) => self.referral_answered(now, referral, key, Some(response)),
         }
     }
 
@@ -376,8 +467,26 @@ impl Client {
             Some(Owner::Call(id)) => {
                 self.with(id, |call, core| call.unanswered(core, now, key, reason));
             }
+            Some(Owner::Watch(id)) => {
+                self.with(id, |call, core| call.watch_answered(core, now, key, Err(reason.into())));
+            }
+            Some(Owner::Referral(referral)) => self.referral_answered(now, referral, key, None),
             _ => self.core.unparted(key),
         }
+    }
+
+    fn referral_answered(
+        &mut self,
+        now: Instant,
+        referral: ReferralId,
+        key: ClientKey,
+        answer: Option<&Message>,
+    ) {
+        let asked = |call: &Call| {
+            call.room.as_ref().is_some_and(|room| room.referrals.iter().any(|known| known.id() == referral))
+        };
+        let Some(id) = self.calls.values().find(|call| asked(call)).map(|call| call.id) else { return };
+        self.with(id, |call, core| call.referral_answered(core, now, (referral, key), answer));
     }
 
     fn fetched(
@@ -393,7 +502,7 @@ impl Client {
                 Question::Out { fetch, pending, again } if fetch == id => {
                     let done = match &result {
                         Ok(octets) => call.ticket(core, now, wall, (pending, again), octets),
-                        Err(error) => Err(of_fetch(FetchPurpose::Ticket, *error)),
+                        Err(error) => Err(error.refusal(FetchPurpose::Ticket).into()),
                     };
                     if let Err(refusal) = done {
                         call.over(core, Ending::Refused(refusal));
@@ -401,21 +510,13 @@ impl Client {
                 }
                 other => call.state = State::Wanting(Box::new(other)),
             },
-            State::Resolving(resolving) if resolving.question.is(id) => match &result {
-                Ok(octets) => call.resolved(core, now, wall, *resolving, octets),
-                Err(error) => call.unresolved(core, now, &resolving, of_fetch(FetchPurpose::Resolve, *error)),
+            State::Resolving(resolving) if resolving.is(id) => match &result {
+                Ok(octets) => call.resolved(core, now, wall, resolving, (id, octets)),
+                Err(error) => {
+                    call.unresolved(core, now, &resolving, error.refusal(FetchPurpose::Resolve).into());
+                }
             },
             other => call.state = other,
         });
-    }
-}
-
-fn of_fetch(purpose: FetchPurpose, error: FetchError) -> Refusal {
-    match error {
-        FetchError::Unreachable => Refusal::KmsUnreachable(purpose),
-        FetchError::TimedOut => Refusal::KmsTimeout(purpose),
-        // The key server sheds load with these.
-        FetchError::Status(429 | 500..) => Refusal::KmsUnreachable(purpose),
-        FetchError::Status(_) => Refusal::KmsRefused(purpose, None),
     }
 }

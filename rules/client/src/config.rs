@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carnet_mikey::{Profile, Psk};
+use carnet_seal::KeyAccount;
 use carnet_sip::{Destination, DigestClient, NameAddr, SessionTimers, Uri};
 
 use crate::media::TcpRole;
@@ -39,22 +39,6 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// The account with the key server.
-pub struct KeyAccount {
-    /// What may differ between vendors of key servers and clients.
-    pub profile: Profile,
-    /// The name of the key server in tickets.
-    pub kms: String,
-    /// Further identities of this user, under which it may be called.
-    pub also_me: Vec<String>,
-    /// Names the shared key.
-    pub psk_id: Vec<u8>,
-    /// The shared key.
-    pub psk: Psk,
-    /// How many sealed offers are remembered against replay. When full, new ones are refused.
-    pub replay_entries: usize,
-}
-
 /// Bounds on what peers can make the client hold.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -69,8 +53,14 @@ pub struct Limits {
     pub key_server: Duration,
     /// How long an incoming call rings before it is answered 480.
     pub ringing: Duration,
+    /// How long a conference that was lost may take to call back.
+    pub call_back: Duration,
+    /// What a focus may be asked for at once, in one call. More is refused here.
+    pub referrals: usize,
     /// Bounds on session descriptions.
     pub sdp: carnet_sdp::Limits,
+    /// Bounds on what a focus can tell of a conference.
+    pub roster: carnet_roster::Limits,
 }
 
 impl Default for Limits {
@@ -81,7 +71,10 @@ impl Default for Limits {
             branches: 16,
             key_server: Duration::from_secs(5),
             ringing: Duration::from_secs(180),
+            call_back: Duration::from_secs(90),
+            referrals: 16,
             sdp: carnet_sdp::Limits::default(),
+            roster: carnet_roster::Limits::default(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What all calls share: the SIP endpoint, the keys, and the queues towards the driver.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_sip::{
     CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, NameAddr, Scheme,
     ServerKey, Uri,
@@ -11,12 +13,11 @@ use carnet_sip::{
 use carnet_wire::{Random, hex};
 
 use crate::config::Config;
-use crate::event::{CallId, Event, Fetch, FetchId};
-use crate::refusal::{FetchPurpose, Refusal};
-use crate::seal::Keys;
+use crate::event::{CallId, Event, ReferralId};
+use crate::refusal::Refusal;
 
 /// Methods this client understands.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, NOTIFY";
 /// Extensions this client understands.
 pub(crate) const SUPPORTED: &str = "100rel, timer, path";
 /// The media type of a session description.
@@ -27,6 +28,9 @@ pub(crate) const SDP: &str = "application/sdp";
 pub(crate) enum Owner {
     Registration,
     Call(CallId),
+    /// The roster of a conference call.
+    Watch(CallId),
+    Referral(ReferralId),
     /// An INVITE that was answered: other branches of it may still answer too.
     Answered,
     /// Nobody waits for the answer (BYE, PRACK of a branch that lost).
@@ -46,6 +50,8 @@ pub(crate) struct Core {
     /// Our INVITEs that were answered, as long as other branches of them may answer too, whether
     /// the call is still up or not.
     pub(crate) answered: BTreeMap<ClientKey, Message>,
+    /// The conferences we are in by name: the call, and whether it is sealed.
+    pub(crate) rooms: BTreeMap<String, (CallId, bool)>,
     /// BYEs that are not answered yet: the network may ask for the password first.
     parting: BTreeMap<ClientKey, (Message, Destination)>,
     /// Service-Route of the registration (RFC 3608), else what was configured.
@@ -73,6 +79,7 @@ impl Core {
             waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
             answered: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             parting: BTreeMap::new(),
             routes,
             digest,
@@ -85,6 +92,14 @@ impl Core {
         let mut buffer = vec![0; octets];
         self.rng.fill(&mut buffer);
         hex::encode(&buffer)
+    }
+
+    /// The MSRP URI of a new session at `local` (RFC 4975 §6, §14.1: hard to guess).
+    pub(crate) fn path(&mut self, sealed: bool, local: SocketAddr) -> Result<String, Refusal> {
+        let session = self.token(12);
+        carnet_msrp::Uri::new(sealed, &local.ip().to_string(), local.port(), &session)
+            .map(|uri| uri.to_string())
+            .map_err(|error| Refusal::Malformed(error.to_string()))
     }
 
     /// Asks the driver to ask the key server.

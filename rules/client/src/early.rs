@@ -4,13 +4,13 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use carnet_seal::{Half, Refusal as KeyRefusal};
 use carnet_sip::{Dialog, Message, Method, ServerKey};
 
 use crate::call::Call;
 use crate::core::{Core, sdp_of_request, set_sdp};
-use crate::description::Peer;
-use crate::media::TcpRole;
-use crate::refusal::{Half, Refusal};
+use crate::refusal::Refusal;
+use crate::terms::Terms;
 
 impl Call {
     /// Answers a request in the early dialog `dialog`. `settled` is what the peer has answered to
@@ -20,7 +20,7 @@ impl Call {
         core: &mut Core,
         now: Instant,
         dialog: &mut Dialog,
-        settled: Option<(&Peer, TcpRole)>,
+        settled: Option<&Terms>,
         key: ServerKey,
         request: &Message,
     ) {
@@ -53,19 +53,14 @@ impl Call {
 
     /// The 2xx to an UPDATE. It has no Session-Expires: the 2xx to the INVITE says how long the
     /// session lasts.
-    fn updated(
-        &self,
-        core: &Core,
-        settled: Option<(&Peer, TcpRole)>,
-        request: &Message,
-    ) -> Result<Message, Refusal> {
+    fn updated(&self, core: &Core, settled: Option<&Terms>, request: &Message) -> Result<Message, Refusal> {
         core.config.session_timers.check(request)?;
         let body = match (sdp_of_request(request)?, settled) {
-            (Some(octets), Some((before, role))) => {
-                let (offer, peer) = self.same_terms(core, before.mikey(), octets, Half::Offer)?;
-                self.own.answer_again(&offer, &peer, role)?
+            (Some(octets), Some(before)) => {
+                let (offer, peer) = self.same_terms(core, &before.values(), octets, Half::Offer)?;
+                self.own.answer_again(&offer, &peer, &before.roles())?
             }
-            (Some(_), None) => return Err(Refusal::Unsealed(Half::Offer)),
+            (Some(_), None) => return Err(Refusal::Keys(KeyRefusal::Unsealed(Half::Offer))),
             (None, _) => Bytes::new(),
         };
         let mut response = Message::response(request, 200, "OK")?;

@@ -3,38 +3,19 @@
 use std::fmt;
 use std::time::Duration;
 
+use carnet_roster::{Change, Roster};
+
+use crate::conference::{Conference, FloorMedia};
 use crate::media::{Media, Purpose, Remote};
-use crate::refusal::{FetchPurpose, Refusal};
+use crate::refusal::Refusal;
 
 /// Names a call between client and driver. Never reused in the life of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Names a question to the key server. Never reused in the life of a client.
+/// Names what a focus was asked for. Never reused in the life of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FetchId(pub u64);
-
-/// A question to the key server: an HTTP POST that the driver makes.
-#[derive(Debug)]
-pub struct Fetch {
-    /// Names the question; goes back with the answer.
-    pub id: FetchId,
-    /// Which of the two questions it is.
-    pub purpose: FetchPurpose,
-    /// The body, `application/mikey`.
-    pub octets: Vec<u8>,
-}
-
-/// Why the driver brings no answer from the key server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FetchError {
-    /// No connection, or it broke.
-    Unreachable,
-    /// No answer in time.
-    TimedOut,
-    /// An HTTP status other than 200, without a MIKEY message.
-    Status(u16),
-}
+pub struct ReferralId(pub u64);
 
 /// What happened.
 #[derive(Debug)]
@@ -88,6 +69,61 @@ pub enum Event {
         /// Where to connect to now.
         remote: Remote,
     },
+    /// We are in a conference; its lines follow.
+    Joined {
+        /// Which call.
+        call: CallId,
+        /// Which conference.
+        conference: Conference,
+    },
+    /// Both sides agree about floor control. The driver makes the connection.
+    Floors {
+        /// Which call.
+        call: CallId,
+        /// How.
+        media: Box<FloorMedia>,
+    },
+    /// The conference took floor control out of the call.
+    FloorsEnded {
+        /// Which call.
+        call: CallId,
+    },
+    /// Who is in the conference has changed.
+    Roster {
+        /// Which call.
+        call: CallId,
+        /// All of it.
+        roster: Box<Roster>,
+        /// What is new in it.
+        changes: Vec<Change>,
+    },
+    /// There is no roster of the conference, or none any more. The call goes on.
+    NoRoster {
+        /// Which call.
+        call: CallId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// What came of [`Client::refer`](crate::Client::refer) so far.
+    Referral {
+        /// Which call.
+        call: CallId,
+        /// What was asked.
+        referral: ReferralId,
+        /// SIP status: of the REFER if it was refused, else of what the focus did.
+        status: u16,
+        /// Its words.
+        text: String,
+        /// Whether nothing more will come.
+        done: bool,
+    },
+    /// The conference was lost, and its focus has a while to call back. The call is over for media, not
+    /// for good: [`Event::Incoming`] with [`Invitation::back`](crate::Invitation::back) or
+    /// [`Event::Ended`] follows.
+    Waiting {
+        /// Which call.
+        call: CallId,
+    },
     /// An incoming call was refused before anyone was asked.
     Refused {
         /// Which call.
@@ -118,6 +154,8 @@ pub enum Ending {
     Cancelled,
     /// It did not come about, or could not go on.
     Refused(Refusal),
+    /// The focus called back: the conference goes on in another call.
+    CalledBack(CallId),
 }
 
 impl Ending {
@@ -138,6 +176,7 @@ impl fmt::Display for Ending {
             Self::Peer(Some(reason)) => write!(f, "the other side hung up: {reason}"),
             Self::Cancelled => f.write_str("the caller gave up"),
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::CalledBack(_) => f.write_str("the conference called back"),
         }
     }
 }

@@ -11,6 +11,11 @@
 //! (MIKEY-TICKET, RFC 6043, in `a=key-mgmt`, RFC 4567), the answer proves that the called side
 //! opened it, and both ends derive the pre-shared key of one TLS association.
 //!
+//! A conference is a call too ([`Client::join`]): one line for messages, one for floor control, each with
+//! a key of its own from one ticket; who is in it comes by subscription ([`Client::watch`]), and the focus
+//! is asked to call others in or put them out ([`Client::refer`]). When a conference is lost, the client
+//! waits for its focus to call back.
+//!
 //! Nothing ever goes in clear unless [`Config::allow_clear`] says so. What is refused, is refused
 //! with a [`Refusal`]: one reason, one sentence, one SIP answer.
 //!
@@ -18,13 +23,14 @@
 //! [`Client::poll_query`], [`Client::poll_fetch`] and [`Client::poll_event`], then wait for input
 //! or [`Client::poll_timeout`].
 //!
-//! Left out: offers in the 2xx of a call we get, new keys during a call, more than one message
-//! line a call, and all other media.
+//! Left out: offers in the 2xx of a call we get, new keys during a call, more than one line of a kind a
+//! call, lines that are added to a call, and all other media.
 
 mod call;
 mod callee;
 mod caller;
 mod client;
+mod conference;
 mod config;
 mod core;
 mod description;
@@ -33,15 +39,23 @@ mod event;
 mod file;
 mod media;
 mod merged;
-mod question;
+mod peer;
+mod referral;
 mod refusal;
 mod register;
-mod seal;
+mod room;
+mod terms;
 mod up;
+mod watch;
 
+pub use carnet_seal::{
+    Fetch, FetchError, FetchId, FetchPurpose, Half, KeyAccount, Refusal as KeyRefusal, Seal,
+};
 pub use client::Client;
-pub use config::{Config, KeyAccount, Limits};
-pub use event::{CallId, Ending, Event, Fetch, FetchError, FetchId};
+pub use conference::{Conference, ControlledFloor, FloorMedia, Invitation, Places};
+pub use config::{Config, Limits};
+pub use event::{CallId, Ending, Event, ReferralId};
 pub use file::FileOffer;
-pub use media::{Media, Purpose, Remote, Seal, TcpRole, TlsRole};
-pub use refusal::{FetchPurpose, Half, Refusal};
+pub use media::{Media, Purpose, Remote, TcpRole, TlsRole};
+pub use referral::Ask;
+pub use refusal::Refusal;

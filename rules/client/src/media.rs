@@ -4,8 +4,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use carnet_mikey::Tek;
+use carnet_seal::Seal;
 
+use crate::conference::Invitation;
 use crate::file::FileOffer;
 
 /// Who opens the TCP connection (RFC 4145 `a=setup`).
@@ -34,30 +35,8 @@ pub enum Purpose {
     Chat,
     /// One file from the caller to the called side (RFC 5547 push).
     SendFile(FileOffer),
-}
-
-/// The seal of a session: the key and where it comes from.
-pub struct Seal {
-    /// The pre-shared key of the TLS association. One TLS association, one key.
-    pub tek: Tek,
-    /// The identity that goes with it in the ClientHello.
-    pub psk_identity: String,
-    /// Who is on the other end, as the key server vouches for it.
-    pub peer: String,
-    /// Who started the exchange.
-    pub initiator: String,
-    /// The key server that issued the ticket.
-    pub kms: String,
-}
-
-impl fmt::Debug for Seal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seal")
-            .field("psk_identity", &self.psk_identity)
-            .field("peer", &self.peer)
-            .field("kms", &self.kms)
-            .finish_non_exhaustive()
-    }
+    /// A conference.
+    Conference(Invitation),
 }
 
 /// One message session, agreed by both sides.

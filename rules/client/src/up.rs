@@ -12,18 +12,17 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use carnet_sdp::Document;
+use carnet_seal::{Half, Offering, Refusal as KeyRefusal};
 use carnet_sip::{ClientKey, Dialog, Message, Method, Provisionals, ServerKey, SessionTimer, SessionTimers};
 
 use crate::call::{Call, State};
 use crate::callee::acknowledged;
 use crate::caller::acknowledge;
 use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
-use crate::description::{Peer, read_answer, read_offer};
 use crate::event::{Ending, Event};
-use crate::file::FileOffer;
 use crate::media::{Remote, TcpRole};
-use crate::refusal::{Half, Refusal};
-use crate::seal::Offering;
+use crate::peer::{PeerLine, read_again, read_answer};
+use crate::refusal::Refusal;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
@@ -31,10 +30,10 @@ const GLARE_ATTEMPTS: u8 = 5;
 /// A call that is up.
 pub(crate) struct Up {
     pub(crate) dialog: Dialog,
-    /// The `a=key-mgmt:mikey` data of the peer, as it came.
-    remote_value: Option<String>,
-    /// Who of the two opened the connection.
-    role: TcpRole,
+    /// The `a=key-mgmt:mikey` data of the peer for each line, as it came.
+    remote_values: Vec<Option<String>>,
+    /// Who of the two opened the connection of each line; `None` where there is none.
+    roles: Vec<Option<TcpRole>>,
     /// What we sent reliably before the 2xx. Its PRACK may still be under way (RFC 3262 §3).
     pub(crate) ringing: Option<Provisionals>,
     /// Our 2xx that waits for its ACK.
@@ -55,8 +54,8 @@ pub(crate) struct Up {
 
 /// An offer without CEMA, after one with it.
 struct Second {
-    /// What the answer is opened with, if the call is sealed.
-    offering: Option<Offering>,
+    /// What the answer of each line is opened with, if the call is sealed.
+    offerings: Vec<Offering>,
 }
 
 struct Refreshing {
@@ -69,22 +68,21 @@ impl Up {
     pub(crate) fn calling(
         now: Instant,
         dialog: Dialog,
-        remote_value: Option<String>,
-        role: TcpRole,
+        remote_values: Vec<Option<String>>,
+        roles: Vec<Option<TcpRole>>,
         timers: SessionTimers,
         response: &Message,
     ) -> Self {
         let timer = timers.accepted(now, response);
         let updates = response.lists("Allow", "UPDATE");
-        Self { timer, updates, ..Self::new(dialog, remote_value, role, timers) }
+        Self { timer, updates, ..Self::new(dialog, remote_values, roles, timers) }
     }
 
     /// As we answer an INVITE: decides about the session timer and writes it into the 2xx.
     pub(crate) fn called(
         now: Instant,
         dialog: Dialog,
-        remote_value: Option<String>,
-        role: TcpRole,
+        (remote_values, roles): (Vec<Option<String>>, Vec<Option<TcpRole>>),
         (key, invite): (ServerKey, &Message),
         timers: SessionTimers,
         response: &mut Message,
@@ -95,15 +93,20 @@ impl Up {
             timer,
             updates,
             unacknowledged: Some(key),
-            ..Self::new(dialog, remote_value, role, timers)
+            ..Self::new(dialog, remote_values, roles, timers)
         })
     }
 
-    fn new(dialog: Dialog, remote_value: Option<String>, role: TcpRole, timers: SessionTimers) -> Self {
+    fn new(
+        dialog: Dialog,
+        remote_values: Vec<Option<String>>,
+        roles: Vec<Option<TcpRole>>,
+        timers: SessionTimers,
+    ) -> Self {
         Self {
             dialog,
-            remote_value,
-            role,
+            remote_values,
+            roles,
             ringing: None,
             unacknowledged: None,
             timers,
@@ -177,11 +180,13 @@ impl Call {
         core: &mut Core,
         now: Instant,
         up: &mut Up,
-        offering: Option<Offering>,
+        offerings: Vec<Offering>,
     ) -> Result<(), Refusal> {
-        self.own.cema = false;
+        if let Some(messages) = self.own.messages_mut() {
+            messages.cema = false;
+        }
         self.own.version += 1;
-        up.second = Some(Second { offering });
+        up.second = Some(Second { offerings });
         self.refresh(core, now, up)
     }
 
@@ -211,9 +216,7 @@ impl Call {
                     return self.settled(core, wall, up, &second, response);
                 }
                 match sdp(response) {
-                    Some(octets) => {
-                        self.same_terms(core, up.remote_value.as_deref(), octets, Half::Answer).map(drop)
-                    }
+                    Some(octets) => self.same_terms(core, &up.remote_values, octets, Half::Answer).map(drop),
                     None => Ok(()),
                 }
             }
@@ -257,10 +260,13 @@ impl Call {
         response: &Message,
     ) -> Result<(), Refusal> {
         let octets = sdp(response).ok_or(Refusal::NoMedia)?;
-        let terms = self.terms(core, wall, second.offering.as_ref(), octets)?;
-        up.remote_value = terms.peer.mikey().map(str::to_owned);
-        let media = self.media(terms)?.ok_or(Refusal::PathMismatch)?;
-        core.events.push_back(Event::Media { call: self.id, media: Box::new(media) });
+        let terms = self.terms(core, wall, &second.offerings, octets)?;
+        up.remote_values = terms.values();
+        // Floor control is up since the first answer.
+        match self.agree(terms)?.messages {
+            Some(Ok(media)) => core.events.push_back(Event::Media { call: self.id, media }),
+            _ => return Err(Refusal::PathMismatch),
+        }
         Ok(())
     }
 
@@ -281,7 +287,14 @@ impl Call {
         match request.method() {
             Method::Bye => {
                 core.reply(now, key, request, 200, None);
-                self.over(core, Ending::Peer(request.header("Reason").and_then(|reason| text_of(&reason))));
+                let reason = request.header("Reason");
+                let ending = Ending::Peer(reason.as_deref().and_then(text_of));
+                // A conference whose own parts failed calls back; one that puts us out does not.
+                if reason.as_deref().and_then(cause_of).is_some_and(|cause| (500..600).contains(&cause)) {
+                    self.dialog_lost(core, now, ending);
+                } else {
+                    self.over(core, ending);
+                }
                 return;
             }
             Method::Invite | Method::Update => {
@@ -331,9 +344,11 @@ impl Call {
     ) -> Result<Message, Refusal> {
         let body = match sdp_of_request(request)? {
             Some(octets) => {
-                let (offer, peer) = self.same_terms(core, up.remote_value.as_deref(), octets, Half::Offer)?;
+                let (offer, peer) = self.same_terms(core, &up.remote_values, octets, Half::Offer)?;
                 self.follow(core, up, &peer)?;
-                self.own.answer_again(&offer, &peer, up.role)?
+                let answer = self.own.answer_again(&offer, &peer, &up.roles)?;
+                self.without(core, &peer);
+                answer
             }
             // RFC 3261 §14.2: asked for an offer, we make the one that holds.
             None if *request.method() == Method::Invite => self.own.offer()?,
@@ -350,12 +365,15 @@ impl Call {
 
     /// RFC 6714 §4.3: the peer offers without CEMA what it had offered with it. From now on its path
     /// counts, and if we have not reached it yet, that is where it is.
-    fn follow(&mut self, core: &mut Core, up: &mut Up, peer: &Peer) -> Result<(), Refusal> {
-        if peer.cema || !self.own.cema {
+    fn follow(&mut self, core: &mut Core, up: &mut Up, peer: &[Option<PeerLine>]) -> Result<(), Refusal> {
+        let line = peer.iter().flatten().find(|line| line.messages().is_some());
+        let Some((line, peer)) = line.and_then(|line| Some((line, line.messages()?))) else { return Ok(()) };
+        let Some(messages) = self.own.messages_mut() else { return Ok(()) };
+        if peer.cema || !messages.cema {
             return Ok(());
         }
-        let remote = peer.on_offer()?;
-        self.own.cema = false;
+        let remote = line.on_offer()?;
+        messages.cema = false;
         self.own.version += 1;
         if up.remote.as_ref().is_some_and(|before| *before != remote) {
             up.remote = Some(remote.clone());
@@ -364,28 +382,41 @@ impl Call {
         Ok(())
     }
 
+    /// The peer took floor control out of the call.
+    fn without(&mut self, core: &mut Core, peer: &[Option<PeerLine>]) {
+        for (own, peer) in self.own.lines.iter_mut().zip(peer) {
+            if own.live && peer.is_none() {
+                own.live = false;
+                core.events.push_back(Event::FloorsEnded { call: self.id });
+            }
+        }
+    }
+
     /// A description of the peer inside the call: the same seal, or a refusal.
     pub(crate) fn same_terms(
         &self,
         core: &Core,
-        remote_value: Option<&str>,
+        remote_values: &[Option<String>],
         octets: &Bytes,
         half: Half,
-    ) -> Result<(Document, Peer), Refusal> {
+    ) -> Result<(Document, Vec<Option<PeerLine>>), Refusal> {
         let document = Document::parse(octets.clone(), &core.config.limits.sdp)?;
-        let peer = match half {
-            Half::Offer => read_offer(&document, !self.own.sealed)?,
+        let lines = match half {
+            Half::Offer => read_again(&document, &self.own)?,
             Half::Answer => read_answer(&document, &self.own)?,
         };
-        if self.own.sealed && peer.mikey() != remote_value {
-            return Err(Refusal::UnsupportedKeys("a change of keys during the call".into()));
+        let same = |(line, value): (&Option<PeerLine>, &Option<String>)| {
+            line.as_ref().is_none_or(|line| line.mikey() == value.as_deref())
+        };
+        if self.own.sealed && !lines.iter().zip(remote_values).all(same) {
+            return Err(KeyRefusal::UnsupportedKeys("a change of keys during the call".into()).into());
         }
         // RFC 5547 §8.1: another identifier asks for another file, which needs a call of its own.
-        let transfer = |file: &FileOffer| file.transfer_id.clone();
-        if self.own.file.as_ref().map(|(file, _)| transfer(file)) != peer.file.as_ref().map(transfer) {
+        let theirs = lines.iter().flatten().find_map(|line| line.messages()?.file.as_ref());
+        if self.own.file().map(|file| &file.transfer_id) != theirs.map(|file| &file.transfer_id) {
             return Err(Refusal::NoMedia);
         }
-        Ok((document, peer))
+        Ok((document, lines))
     }
 
     /// Time has passed. `Err` ends the call.
@@ -406,4 +437,15 @@ impl Call {
 fn text_of(reason: &str) -> Option<String> {
     let (_, quoted) = reason.split_once("text=\"")?;
     Some(quoted.split_once('"')?.0.to_owned())
+}
+
+/// The SIP status that a Reason header gives as the cause (RFC 3326).
+fn cause_of(reason: &str) -> Option<u16> {
+    let rest = reason
+        .trim()
+        .get(3..)
+        .filter(|_| reason.trim().get(..3).is_some_and(|p| p.eq_ignore_ascii_case("SIP")))?;
+    let (_, rest) = rest.split_once("cause=")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carnet_client::{Ending, Event, Half, Refusal, TcpRole};
+use carnet_client::{Ending, Event, Half, KeyRefusal, Refusal, TcpRole};
 use net::{Net, Person, Tap, mend, replacing, without};
 
 /// Where a middlebox says that Alice, or Bob, is.
@@ -162,7 +162,7 @@ fn a_second_answer_with_altered_keys_ends_the_call() {
     }));
     net.call(0, "sip:bob@example.com");
     net.accept(1);
-    assert_eq!(net.ending(0), Ending::Refused(Refusal::Altered(Half::Answer)));
+    assert_eq!(net.ending(0), Ending::Refused(Refusal::Keys(KeyRefusal::Altered(Half::Answer))));
     assert!(net.try_event(0, |event| matches!(event, Event::Media { .. })).is_none());
 }
 

@@ -7,7 +7,7 @@ mod net;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carnet_client::{Ending, Event, FetchError, FetchPurpose, Half, Purpose, Refusal};
+use carnet_client::{Ending, Event, FetchError, FetchPurpose, Half, KeyRefusal, Purpose, Refusal};
 use net::{Kms, Net, Person, address, mend, replacing, uri, without};
 
 fn refusal(net: &mut Net, at: usize) -> Refusal {
@@ -57,7 +57,7 @@ fn nudge(text: &str, from_start: usize) -> String {
 
 #[test]
 fn an_offer_without_keys() {
-    spoiled_offer(|text| without(text, "a=key-mgmt"), &Refusal::Unsealed(Half::Offer));
+    spoiled_offer(|text| without(text, "a=key-mgmt"), &Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
 }
 
 #[test]
@@ -65,12 +65,15 @@ fn an_offer_turned_into_one_in_clear() {
     let clear = |text: &str| {
         without(text, "a=key-mgmt").replace("TCP/TLS/MSRP", "TCP/MSRP").replace("msrps://", "msrp://")
     };
-    spoiled_offer(clear, &Refusal::Unsealed(Half::Offer));
+    spoiled_offer(clear, &Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
 }
 
 #[test]
 fn an_answer_without_keys() {
-    spoiled_answer(|text| without(text, "a=key-mgmt"), |refusal| *refusal == Refusal::Unsealed(Half::Answer));
+    spoiled_answer(
+        |text| without(text, "a=key-mgmt"),
+        |refusal| *refusal == Refusal::Keys(KeyRefusal::Unsealed(Half::Answer)),
+    );
 }
 
 #[test]
@@ -100,7 +103,9 @@ fn an_answer_with_altered_keys() {
             |refusal| {
                 matches!(
                     refusal,
-                    Refusal::Altered(Half::Answer) | Refusal::UnsupportedKeys(_) | Refusal::WrongResponder(_)
+                    Refusal::Keys(KeyRefusal::Altered(Half::Answer))
+                        | Refusal::Keys(KeyRefusal::UnsupportedKeys(_))
+                        | Refusal::Keys(KeyRefusal::WrongResponder(_))
                 )
             },
         );
@@ -132,7 +137,7 @@ fn a_list_of_protocols_that_was_longer_once() {
     // RFC 4567 §7.3: the offer had two, and one was taken away, or one was put in.
     let longer =
         |text: &str| text.replace("a=key-mgmt:mikey ", "a=key-mgmt:better AAAA\r\na=key-mgmt:mikey ");
-    spoiled_offer(longer, &Refusal::ListAltered);
+    spoiled_offer(longer, &Refusal::Keys(KeyRefusal::ListAltered));
 }
 
 #[test]
@@ -142,7 +147,7 @@ fn a_ticket_for_somebody_else() {
     // Carol's phone is where Bob's was.
     net.add(&Person { name: "carol", last: 2, proxy: 1 }, |_| {});
     net.call(0, "sip:bob@example.com");
-    assert_eq!(net.refused(1), Refusal::WrongCallee);
+    assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::WrongCallee));
     assert_eq!(net.kms[0].asked, [FetchPurpose::Ticket], "the key server is not bothered with it");
 }
 
@@ -155,7 +160,7 @@ fn a_ticket_for_somebody_else_that_claims_to_be_for_us() {
         config.keys.as_mut().unwrap().also_me = vec!["sip:bob@example.com".into()];
     });
     net.call(0, "sip:bob@example.com");
-    assert!(matches!(net.refused(1), Refusal::KmsRefused(FetchPurpose::Resolve, Some(_))));
+    assert!(matches!(net.refused(1), Refusal::Keys(KeyRefusal::KmsRefused(FetchPurpose::Resolve, Some(_)))));
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn an_offer_that_is_sent_twice() {
     let data = Bytes::from(mend(&again));
     net.nodes[1].client.handle_sip(net.now, net.wall, carnet_sip::Input { hop, data });
     net.settle();
-    assert_eq!(net.refused(1), Refusal::Replayed);
+    assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::Replayed));
 }
 
 #[test]
@@ -190,7 +195,9 @@ fn an_offer_that_was_kept_too_long() {
     }));
     net.call(0, "sip:bob@example.com");
     let data = kept.borrow_mut().take().unwrap();
-    for (wait, expected) in [(301, Refusal::Clock), (25 * 3600, Refusal::Clock)] {
+    for (wait, expected) in
+        [(301, Refusal::Keys(KeyRefusal::Clock)), (25 * 3600, Refusal::Keys(KeyRefusal::Clock))]
+    {
         net.wall += Duration::from_secs(wait);
         let text = String::from_utf8(data.to_vec()).unwrap();
         let text = text
@@ -210,7 +217,7 @@ fn a_ticket_whose_time_is_over() {
     net.kms[0].lifetime = Some(Duration::from_secs(60));
     net.nodes[0].skew = Duration::from_secs(240);
     net.call(0, "sip:bob@example.com");
-    assert_eq!(net.refused(1), Refusal::Expired);
+    assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::Expired));
 }
 
 #[test]
@@ -223,15 +230,15 @@ fn a_ticket_of_another_key_server() {
     net.nodes[alice].kms = 1;
     net.add(&Person { name: "bob", last: 2, proxy: 1 }, |_| {});
     net.call(0, "sip:bob@example.com");
-    assert_eq!(net.refused(1), Refusal::ForeignKms("sip:kms.elsewhere".into()));
+    assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::ForeignKms("sip:kms.elsewhere".into())));
 }
 
 #[test]
 fn a_key_server_that_is_down_for_the_caller() {
     for (failure, expected) in [
-        (FetchError::Unreachable, Refusal::KmsUnreachable(FetchPurpose::Ticket)),
-        (FetchError::Status(503), Refusal::KmsUnreachable(FetchPurpose::Ticket)),
-        (FetchError::Status(403), Refusal::KmsRefused(FetchPurpose::Ticket, None)),
+        (FetchError::Unreachable, Refusal::Keys(KeyRefusal::KmsUnreachable(FetchPurpose::Ticket))),
+        (FetchError::Status(503), Refusal::Keys(KeyRefusal::KmsUnreachable(FetchPurpose::Ticket))),
+        (FetchError::Status(403), Refusal::Keys(KeyRefusal::KmsRefused(FetchPurpose::Ticket, None))),
     ] {
         let mut net = Net::pair();
         net.kms[0].ticket = Some(failure);
@@ -244,8 +251,8 @@ fn a_key_server_that_is_down_for_the_caller() {
 #[test]
 fn a_key_server_that_is_down_for_the_called_side() {
     for (failure, expected, status) in [
-        (FetchError::Unreachable, Refusal::KmsUnreachable(FetchPurpose::Resolve), 503),
-        (FetchError::TimedOut, Refusal::KmsTimeout(FetchPurpose::Resolve), 504),
+        (FetchError::Unreachable, Refusal::Keys(KeyRefusal::KmsUnreachable(FetchPurpose::Resolve)), 503),
+        (FetchError::TimedOut, Refusal::Keys(KeyRefusal::KmsTimeout(FetchPurpose::Resolve)), 504),
     ] {
         let mut net = Net::pair();
         net.kms[0].resolve = Some(failure);
@@ -293,8 +300,10 @@ fn a_key_server_with_another_clock_is_asked_twice_and_no_more() {
         net.pass(Duration::from_secs(10));
         assert_eq!(net.kms[0].asked.iter().filter(|asked| **asked == purpose).count(), 2);
         match purpose {
-            FetchPurpose::Ticket => assert_eq!(refusal(&mut net, 0), Refusal::KmsClock(purpose)),
-            FetchPurpose::Resolve => assert_eq!(net.refused(1), Refusal::KmsClock(purpose)),
+            FetchPurpose::Ticket => {
+                assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::KmsClock(purpose)));
+            }
+            FetchPurpose::Resolve => assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::KmsClock(purpose))),
         }
     }
 }
@@ -319,7 +328,7 @@ fn a_key_server_that_has_another_key_for_us() {
     let mut net = Net::pair();
     net.kms[0].forgetful = true;
     net.call(0, "sip:bob@example.com");
-    assert_eq!(refusal(&mut net, 0), Refusal::KmsKey(FetchPurpose::Ticket));
+    assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::KmsKey(FetchPurpose::Ticket)));
     assert_eq!(net.kms[0].asked.len(), 1, "asking again helps nothing");
 }
 
@@ -329,13 +338,13 @@ fn a_key_server_that_says_nothing() {
     net.kms[0].silent = true;
     net.call(0, "sip:bob@example.com");
     net.pass(Duration::from_secs(6));
-    assert_eq!(refusal(&mut net, 0), Refusal::KmsTimeout(FetchPurpose::Ticket));
+    assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::KmsTimeout(FetchPurpose::Ticket)));
     let mut net = Net::pair();
     net.tap = Some(Box::new(|_, to, data| vec![(to, data.clone())]));
     net.kms[0].deaf_to_resolve = true;
     net.call(0, "sip:bob@example.com");
     net.pass(Duration::from_secs(6));
-    assert_eq!(net.refused(1), Refusal::KmsTimeout(FetchPurpose::Resolve));
+    assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::KmsTimeout(FetchPurpose::Resolve)));
     assert!(matches!(refusal(&mut net, 0), Refusal::Rejected { status: 504, .. }));
 }
 
@@ -344,7 +353,7 @@ fn an_answer_of_the_key_server_that_was_altered() {
     let mut net = Net::pair();
     net.kms[0].spoil = true;
     net.call(0, "sip:bob@example.com");
-    assert_eq!(refusal(&mut net, 0), Refusal::KmsAltered(FetchPurpose::Ticket));
+    assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::KmsAltered(FetchPurpose::Ticket)));
 }
 
 #[test]
@@ -354,7 +363,7 @@ fn a_caller_without_an_account_does_not_fall_back_to_clear() {
     let local = net::media_address(0, 0);
     let bob = uri("sip:bob@example.com");
     let result = net.nodes[0].client.call(net.now, net.wall, bob, Purpose::Chat, local);
-    assert_eq!(result.unwrap_err(), Refusal::Unsealed(Half::Offer));
+    assert_eq!(result.unwrap_err(), Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
 }
 
 #[test]
@@ -371,7 +380,7 @@ fn clear_needs_the_leave_of_both() {
             net.accept(1);
             assert!(net.media(0).seal.is_none() && net.media(1).seal.is_none());
         } else {
-            assert_eq!(net.refused(1), Refusal::Unsealed(Half::Offer));
+            assert_eq!(net.refused(1), Refusal::Keys(KeyRefusal::Unsealed(Half::Offer)));
         }
     }
 }
@@ -385,7 +394,7 @@ fn a_sealed_offer_stays_sealed_even_where_clear_is_allowed() {
     net.call(0, "sip:bob@example.com");
     net.tap = Some(replacing("SIP/2.0 200", |text| without(text, "a=key-mgmt")));
     net.accept(1);
-    assert_eq!(refusal(&mut net, 0), Refusal::Unsealed(Half::Answer));
+    assert_eq!(refusal(&mut net, 0), Refusal::Keys(KeyRefusal::Unsealed(Half::Answer)));
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn a_method_that_is_not_here_is_answered_with_those_that_are() {
         assert_eq!(answer.status(), Some(405));
         assert_eq!(
             answer.header("Allow").as_deref(),
-            Some("INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS")
+            Some("INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, NOTIFY")
         );
     }
     let able = alice.one(&mut net, "OPTIONS", "", "");

@@ -4,6 +4,7 @@ use crate::control::{FloorControl, message};
 use crate::event::{CloseReason, ConnectionId, Event, Reason};
 use crate::floors::{Decision, Outcome};
 use crate::notices::View;
+use crate::people::Watched;
 use crate::request::{Part, Request, Stand};
 use bytes::Bytes;
 use carnet_bfcp::{
@@ -329,8 +330,10 @@ impl FloorControl {
     /// §13.5
     fn watch(&mut self, id: ConnectionId, user: u16, floors: Vec<u16>) -> Result<Body, Refusal> {
         let floors = self.floors_of(floors)?;
+        let shown = |floor: &u16| Watched { floor: *floor, digest: self.sheet(*floor, user).2 };
+        let watching = floors.iter().map(shown).collect();
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.watching.clone_from(&floors);
+            connection.watching = watching;
         }
         let Some((first, others)) = floors.split_first() else {
             return Ok(Body::FloorStatus { floors: Vec::new(), requests: Vec::new() });

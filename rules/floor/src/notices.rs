@@ -6,9 +6,10 @@ use crate::floors::Outcome;
 use crate::request::{Request, Stand};
 use bytes::Bytes;
 use carnet_bfcp::{
-    Body, FloorState, RequestInformation, RequestStatus, Status, Text, Topic, UserInformation,
+    Body, FloorState, Message, RequestInformation, RequestStatus, Status, Text, Topic, UserInformation,
 };
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 /// How much of a request a user may see (§13.5).
@@ -235,40 +236,57 @@ impl FloorControl {
         true
     }
 
-    /// Tells a floor's watchers. All who may see the same are sent the same octets but for their number.
+    /// Tells a floor's watchers what they do not know. All who may see the same are sent the same octets but
+    /// for their number.
     fn tell_floor(&mut self, now: Instant, floor: u16) {
-        let watches = |connection: &&crate::people::Connection| connection.watching.contains(&floor);
-        let watchers = self.connections.iter().filter(|(_, connection)| watches(connection));
-        let watchers: Vec<(ConnectionId, u16, bool)> =
-            watchers.filter_map(|(id, c)| Some((*id, c.user?, c.is_stream()))).collect();
+        let watchers = self.connections.iter().filter(|(_, connection)| connection.watches(floor));
+        let watchers: Vec<(ConnectionId, u16)> =
+            watchers.filter_map(|(id, c)| Some((*id, c.user?))).collect();
         if watchers.is_empty() {
             return;
         }
-        let own = self.eyes(floor);
-        let mut shared: Option<Vec<u8>> = None;
-        for (id, user, stream) in watchers {
-            if !stream || own.contains(&user) {
-                let status = self.floor_status(floor, user);
-                self.notify(now, id, user, &status, Topic::Floor(floor));
-                continue;
-            }
+        let eyes = self.eyes(floor);
+        let mut shared: Option<(Message, Vec<u8>, u64)> = None;
+        for (id, user) in watchers {
+            let own = eyes.contains(&user).then(|| self.sheet(floor, user));
+            let (status, octets, digest) = match &own {
+                Some(own) => own,
+                None => shared.get_or_insert_with(|| self.sheet(floor, user)),
+            };
             if !self.takes(now, id) {
                 continue;
             }
-            let octets = shared.get_or_insert_with(|| {
-                let status = self.floor_status(floor, user);
-                message(self.settings.conference, 0, user, &status).print().unwrap_or_default()
-            });
-            // The User ID of the header.
-            let mut octets = octets.clone();
-            if let Some(place) = octets.get_mut(10..12) {
-                place.copy_from_slice(&user.to_be_bytes());
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Some(shown) = connection.watching.iter_mut().find(|watched| watched.floor == floor) else {
+                continue;
+            };
+            if std::mem::replace(&mut shown.digest, *digest) == *digest {
+                continue;
             }
-            if let Some(connection) = self.connections.get_mut(&id) {
+            if connection.is_stream() {
+                let mut octets = octets.clone();
+                // The User ID of the header.
+                if let Some(place) = octets.get_mut(10..12) {
+                    place.copy_from_slice(&user.to_be_bytes());
+                }
                 connection.association.tell_octets(Bytes::from(octets), Some(Topic::Floor(floor)));
+            } else {
+                let transaction = connection.association.transaction();
+                let status = Message { transaction, user, ..status.clone() };
+                connection.association.ask(now, status, Some(Topic::Floor(floor)));
             }
             self.note_ready(id);
         }
+    }
+
+    /// What a user is shown of a floor: a message to nobody yet, its octets, and what tells it from others.
+    pub(crate) fn sheet(&self, floor: u16, reader: u16) -> (Message, Vec<u8>, u64) {
+        let status = message(self.settings.conference, 0, 0, &self.floor_status(floor, reader));
+        // No request is too long (`fit`), and there are no more than `Limits::requests`.
+        let octets = status.print().unwrap_or_default();
+        let mut hasher = DefaultHasher::new();
+        octets.hash(&mut hasher);
+        (status, octets, hasher.finish())
     }
 
     /// Who sees more of a floor than everybody does.

@@ -89,6 +89,14 @@ fn digest(message: &Message) -> u64 {
     hasher.finish()
 }
 
+/// A floor that a connection wants to hear of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watched {
+    pub(crate) floor: u16,
+    /// Of what it was told last.
+    pub(crate) digest: u64,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -97,11 +105,15 @@ pub(crate) struct Connection {
     pub(crate) user: Option<u16>,
     pub(crate) secured: bool,
     /// Floors that it wants to hear of.
-    pub(crate) watching: Vec<u16>,
+    pub(crate) watching: Vec<Watched>,
     pub(crate) blocked: bool,
 }
 
 impl Connection {
+    pub(crate) fn watches(&self, floor: u16) -> bool {
+        self.watching.iter().any(|watched| watched.floor == floor)
+    }
+
     pub(crate) fn is_stream(&self) -> bool {
         self.association.transport() == Transport::Stream
     }

@@ -5,13 +5,17 @@
 //! HandOff), what waits is sent, with the time at which it happened, and so is what the former controller
 //! did not answer: RFC 3525 §11.5 directs repeated requests to the new controller and has the gateway
 //! keep its state. What repeats by itself (heartbeats, overload) does not wait. When too many wait, the
-//! oldest are dropped: a controller that comes back audits.
+//! oldest are dropped: a controller that comes back audits. Of a floor only the newest waits.
+//!
+//! One Notify of a termination is out at a time (RFC 3525 §9.1), so that datagrams do not bring them out
+//! of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use carnet_h248::association::Failure;
 use carnet_h248::{
-    Command, ContextId, ErrorDescriptor, ObservedEvents, ReplyBody, TerminationId, TransactionId, Verb,
+    Command, ContextId, Descriptor, ErrorDescriptor, ObservedEvents, ReplyBody, TerminationId, TransactionId,
+    Verb,
 };
 
 /// Notices sent and not answered. More wait for their turn.
@@ -31,6 +35,34 @@ pub(crate) struct Notice {
     pub(crate) disowned: bool,
 }
 
+impl Notice {
+    /// The termination of a Notify.
+    fn notified(&self) -> Option<&TerminationId> {
+        let notify = self.command.verb == Verb::Notify;
+        notify.then(|| self.command.termination())
+    }
+
+    /// The floor that it is about, and nothing else.
+    fn floor(&self) -> Option<u64> {
+        let [event] = self.command.observed_events()?.events.as_slice() else { return None };
+        event.value("floor").filter(|_| event.name == "fcp/floor")?.as_u64()
+    }
+
+    /// Takes a parameter out of its events; whether there was one.
+    fn leave_out(&mut self, parameter: &str) -> bool {
+        let mut found = false;
+        for descriptor in &mut self.command.descriptors {
+            let Descriptor::ObservedEvents(observed) = descriptor else { continue };
+            for event in &mut observed.events {
+                let before = event.parameters.len();
+                event.parameters.retain(|given| given.name != *parameter);
+                found |= event.parameters.len() < before;
+            }
+        }
+        found
+    }
+}
+
 /// How a controller took a notice.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -46,6 +78,8 @@ pub(crate) struct Notices {
     /// By number: in the order in which they happened.
     waiting: BTreeMap<u64, Notice>,
     sent: BTreeMap<TransactionId, (u64, Notice)>,
+    /// Terminations with a Notify among `sent`.
+    busy: HashMap<ContextId, HashSet<TerminationId>>,
     next: u64,
     dropped: usize,
     /// The control association has no room until it has heard something.
@@ -55,6 +89,9 @@ pub(crate) struct Notices {
 impl Notices {
     /// `most`: how many may wait.
     pub(crate) fn push(&mut self, notice: Notice, most: usize) {
+        if let Some(floor) = notice.floor() {
+            self.waiting.retain(|_, old| old.context != notice.context || old.floor() != Some(floor));
+        }
         self.waiting.insert(self.next, notice);
         self.next += 1;
         while self.waiting.len() > most {
@@ -66,7 +103,12 @@ impl Notices {
     /// Those that can be sent now, in order; none while so many are out that they have to wait.
     pub(crate) fn sendable(&self) -> impl Iterator<Item = (u64, &Notice)> {
         let room = !self.full && self.sent.len() < MOST_SENT;
-        self.waiting.iter().filter(move |_| room).map(|(number, notice)| (*number, notice))
+        let free = |notice: &Notice| {
+            let busy = self.busy.get(&notice.context);
+            busy.is_none_or(|busy| !notice.notified().is_some_and(|id| busy.contains(id)))
+        };
+        let waiting = self.waiting.iter().filter(move |(_, notice)| room && free(notice));
+        waiting.map(|(number, notice)| (*number, notice))
     }
 
     pub(crate) fn take(&mut self, number: u64) -> Option<(u64, Notice)> {
@@ -75,7 +117,22 @@ impl Notices {
 
     /// It was sent under that number.
     pub(crate) fn sent(&mut self, id: TransactionId, number: u64, notice: Notice) {
+        if let Some(which) = notice.notified() {
+            self.busy.entry(notice.context).or_default().insert(which.clone());
+        }
         self.sent.insert(id, (number, notice));
+    }
+
+    /// It is out no more.
+    fn unsent(&mut self, id: TransactionId) -> Option<(u64, Notice)> {
+        let (number, notice) = self.sent.remove(&id)?;
+        if let (Some(which), Some(busy)) = (notice.notified(), self.busy.get_mut(&notice.context)) {
+            busy.remove(which);
+            if busy.is_empty() {
+                self.busy.remove(&notice.context);
+            }
+        }
+        Some((number, notice))
     }
 
     /// Nobody is there to take it.
@@ -97,7 +154,7 @@ impl Notices {
 
     pub(crate) fn answered(&mut self, id: TransactionId, body: &ReplyBody, most: usize) -> Outcome {
         self.full = false;
-        let Some((number, mut notice)) = self.sent.remove(&id) else { return Outcome::Unknown };
+        let Some((number, mut notice)) = self.unsent(id) else { return Outcome::Unknown };
         match body.first_error() {
             None => Outcome::Heard,
             // A controller that does not know this gateway has not heard it: whoever controls it next
@@ -117,7 +174,11 @@ impl Notices {
     /// that makes sense.
     pub(crate) fn failed(&mut self, id: TransactionId, reason: Failure, most: usize) {
         self.full = reason == Failure::TooMany;
-        let Some((number, notice)) = self.sent.remove(&id) else { return };
+        let Some((number, mut notice)) = self.unsent(id) else { return };
+        // The controller can ask for it.
+        if reason == Failure::TooBig && notice.leave_out("state") {
+            return self.back(number, notice, most);
+        }
         // What cannot be sent would not go another time either.
         if !matches!(reason, Failure::TooBig | Failure::Unsayable) {
             self.back(number, notice, most);

@@ -642,3 +642,53 @@ fn keys_are_never_shown() {
     }
     assert!(!shown.contains("Y2FybmV0LXRlc3Q") && !shown.contains("carnet-test"));
 }
+
+fn floor_event(floor: u16, state: &str) -> ConferenceEvent {
+    ConferenceEvent::Floor { floor, holders: vec![1], queue: vec![], state: state.into() }
+}
+
+/// RFC 3525 §9.1: one Notify of a termination is out at a time, or datagrams might bring an old state last.
+#[test]
+fn of_a_floor_the_newest_is_told_and_in_order() {
+    let mut rig = mrfp();
+    let (context, _) = room(&mut rig, &[sealed(1), sealed(2)]);
+    let group = group(&context);
+    rig.mute = true;
+    for (floor, state) in [(1, "a"), (1, "b"), (2, "c"), (1, "d"), (1, "e")] {
+        rig.media(media::Event::Conference { group, event: floor_event(floor, state) });
+    }
+    rig.media(media::Event::Conference { group, event: ConferenceEvent::Stalled { user: 2, on: true } });
+    let states = |rig: &Rig| -> Vec<String> {
+        let state = |text: &String| text.split("state = \"").nth(1).map(|rest| rest[..1].to_owned());
+        rig.told.iter().filter_map(state).collect()
+    };
+    assert_eq!(states(&rig), ["a"], "the others wait for its answer");
+    assert_eq!(rig.told.len(), 2, "another termination has its own turn");
+    rig.mute = false;
+    let waited = std::mem::take(&mut rig.told);
+    for text in waited {
+        let id = text.split("Transaction = ").nth(1).unwrap().split_ascii_whitespace().next().unwrap();
+        let to = text.split("Notify = ").nth(1).unwrap().split_ascii_whitespace().next().unwrap();
+        let reply = format!(
+            "MEGACO/3 <mrfc1.core.example> Reply = {id} {{ Context = {context} {{ Notify = {to} }} }}"
+        );
+        rig.send(read(&reply));
+    }
+    assert_eq!(states(&rig), ["c", "e"]);
+}
+
+#[test]
+fn a_state_too_long_for_a_datagram_is_left_to_an_audit() {
+    let mut rig = Rig::with(MId::domain("mrfc1.core.example"), |config| {
+        config.function = Function::Conference;
+        config.protected = true;
+        config.registration.association =
+            carnet_h248::association::Config::new(carnet_h248::association::Transport::Datagram);
+    });
+    let (context, _) = room(&mut rig, &[msrp(1, "", "")]);
+    let group = group(&context);
+    let told = tell(&mut rig, media::Event::Conference { group, event: floor_event(1, &"x".repeat(100)) });
+    assert!(told.contains("state ="), "{told}");
+    let told = tell(&mut rig, media::Event::Conference { group, event: floor_event(1, &"x".repeat(3_000)) });
+    assert!(told.contains("fcp/floor { floor = 1, holders = [1] }"), "{told}");
+}

@@ -11,15 +11,19 @@ pub(super) type Checked = Result<(), Complaint>;
 
 /// The first thing that would keep this configuration from working.
 pub(super) fn check(config: &Config) -> Checked {
-    if config.border.is_empty() && config.gateway.is_empty() && config.kms.is_none() {
+    let empty = config.border.is_empty() && config.gateway.is_empty() && config.conference.is_empty();
+    if empty && config.kms.is_none() {
         return Err(Complaint::new(0..0, "the file starts nothing")
-            .help("add a [border.NAME], [gateway.NAME] or [kms] section"));
+            .help("add a [border.NAME], [conference.NAME], [gateway.NAME] or [kms] section"));
     }
     for (name, gateway) in &config.gateway {
         check_gateway(config, name, gateway)?;
     }
     for (name, border) in &config.border {
         check_border(config, name, border)?;
+    }
+    for (name, conference) in &config.conference {
+        super::conference::check(config, name, conference)?;
     }
     match &config.kms {
         Some(kms) => super::kms::check(kms),
@@ -66,7 +70,7 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
         }
         (None, BorderRole::Ibcf) => {}
     }
-    control::check_border(config, name, border)
+    control::check_controller(config, "border", name, &border.control)
 }
 
 fn check_networks(name: &str, section: &Spanned<BorderSection>) -> Checked {

@@ -100,11 +100,11 @@ pub struct SignedSection {
     pub ca: Spanned<PathBuf>,
 }
 
-fn request_path() -> String {
+pub(super) fn request_path() -> String {
     "/keymanagement?requesttype=ticketrequest".into()
 }
 
-fn resolve_path() -> String {
+pub(super) fn resolve_path() -> String {
     "/keymanagement?requesttype=ticketresolve".into()
 }
 
@@ -165,7 +165,11 @@ pub(super) fn check(section: &Spanned<KmsSection>) -> Checked {
     }
 }
 
-fn within<T: PartialOrd + Display>(key: &str, value: &Spanned<T>, range: RangeInclusive<T>) -> Checked {
+pub(super) fn within<T: PartialOrd + Display>(
+    key: &str,
+    value: &Spanned<T>,
+    range: RangeInclusive<T>,
+) -> Checked {
     if range.contains(value.as_ref()) {
         return Ok(());
     }

@@ -6,11 +6,16 @@
 
 mod address;
 mod check;
+mod conference;
 mod control;
 mod kms;
 mod model;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
+pub use conference::{
+    ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
+    HistorySection, RoomPolicy, RoomSection, Unsealed, Who,
+};
 pub use control::{
     AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,
     ControlProto, ControlSection, ControlTlsSection, Host, ProfileName, Sources,

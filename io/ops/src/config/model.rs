@@ -1,6 +1,7 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
 use super::address::{Bind, PortRange, Prefix};
+use super::conference::ConferenceSection;
 use super::control::{AuthenticationSection, ControlAddress, ControlSection, ControlTlsSection, Sources};
 use super::kms::KmsSection;
 use crate::log::Format;
@@ -18,7 +19,9 @@ pub struct Config {
     pub log: LogSection,
     /// `[border.NAME]`: an IMS-ALG or an IBCF.
     pub border: BTreeMap<String, Spanned<BorderSection>>,
-    /// `[gateway.NAME]`: an IMS-AGW or a TrGW.
+    /// `[conference.NAME]`: an MRFC.
+    pub conference: BTreeMap<String, Spanned<ConferenceSection>>,
+    /// `[gateway.NAME]`: an IMS-AGW, a TrGW or an MRFP.
     pub gateway: BTreeMap<String, Spanned<GatewaySection>>,
     /// `[kms]`
     pub kms: Option<Spanned<KmsSection>>,
@@ -274,6 +277,8 @@ pub enum GatewayRole {
     ImsAgw,
     /// Controlled over Ix.
     Trgw,
+    /// Controlled over Mp.
+    Mrfp,
 }
 
 /// How closely the gateway watches what passes.
@@ -293,7 +298,7 @@ pub enum WitnessMode {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GatewaySection {
-    /// `ims-agw` or `trgw`.
+    /// `ims-agw`, `trgw` or `mrfp`.
     pub role: GatewayRole,
     /// Its controllers in order of preference.
     pub controllers: Spanned<Vec<ControlAddress>>,
@@ -378,12 +383,20 @@ impl Config {
                 fix(users.as_mut());
             }
         }
+        for conference in self.conference.values_mut().map(Spanned::as_mut) {
+            fix_tls(&mut conference.tls);
+            conference.paths().for_each(fix);
+        }
         if let Some(admin) = &mut self.admin {
             fix(&mut admin.socket);
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {
             let control = border.control.as_mut();
+            sections.push((&mut control.tls, &mut control.authentication));
+        }
+        for conference in self.conference.values_mut().map(Spanned::as_mut) {
+            let control = conference.control.as_mut();
             sections.push((&mut control.tls, &mut control.authentication));
         }
         for gateway in self.gateway.values_mut().map(Spanned::as_mut) {

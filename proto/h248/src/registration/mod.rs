@@ -334,7 +334,10 @@ impl Registration {
             return None;
         }
         let link = self.current.as_mut()?;
-        Some(link.association.request(now, actions))
+        let id = link.association.request(now, actions);
+        // What cannot be sent has failed by now; nothing else may come for a long time.
+        self.drain(now);
+        Some(id)
     }
 
     /// Answers a request of a controller.

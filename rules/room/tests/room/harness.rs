@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use carnet_msrp::cpim::{Address, Head};
-use carnet_msrp::{ArrivalKey, Config, Event as SessionEvent, MessageKey, Outgoing, Session, Size, Status, Uri};
+use carnet_msrp::{
+    ArrivalKey, Config, Event as SessionEvent, MessageKey, Outgoing, Session, Size, Status, Uri,
+};
 use carnet_room::{Event, Limits, Member, MemberId, Room, Settings};
 use carnet_wire::SeededRandom;
 use std::collections::{BTreeMap, HashMap, VecDeque};

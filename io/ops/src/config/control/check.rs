@@ -4,7 +4,7 @@ use super::address::{ControlAddress, ControlProto};
 use super::{AuthenticationSection, ControlSection, ControlTlsSection};
 use crate::config::Complaint;
 use crate::config::check::{Checked, must_be_a_file};
-use crate::config::model::{BorderSection, Config, GatewaySection};
+use crate::config::model::{Config, GatewayRole, GatewaySection};
 use std::net::SocketAddr;
 use std::ops::Range;
 use toml::Spanned;
@@ -12,15 +12,21 @@ use toml::Spanned;
 /// A way in or out, and where it is written.
 type Way = (ControlProto, Option<SocketAddr>, Range<usize>);
 
-pub(in crate::config) fn check_border(config: &Config, name: &str, border: &BorderSection) -> Checked {
-    let at = border.control.span();
-    let control = border.control.as_ref();
+/// `kind` is what the controller is: a `border` or a `conference` server.
+pub(in crate::config) fn check_controller(
+    config: &Config,
+    kind: &str,
+    name: &str,
+    section: &Spanned<ControlSection>,
+) -> Checked {
+    let at = section.span();
+    let control = section.as_ref();
     if control.gateways.is_empty() {
-        return Err(Complaint::new(at, format!("border `{name}` owns no gateway")));
+        return Err(Complaint::new(at, format!("{kind} `{name}` owns no gateway")));
     }
     for (gateway, peers) in &control.peers {
         let message = if !control.gateways.contains(gateway) {
-            format!("border `{name}` does not own a gateway `{gateway}`")
+            format!("{kind} `{name}` does not own a gateway `{gateway}`")
         } else if peers.as_ref().is_empty() {
             format!("no address may speak for gateway `{gateway}`")
         } else {
@@ -28,14 +34,14 @@ pub(in crate::config) fn check_border(config: &Config, name: &str, border: &Bord
         };
         return Err(Complaint::new(peers.span(), message));
     }
-    check_gateways(name, control)?;
+    check_gateways(kind, name, control)?;
     let local = |gateway: &String| {
         config.gateway.get(gateway).is_some_and(|g| {
             g.as_ref().controllers.as_ref().contains(&ControlAddress::Local(name.to_owned()))
         })
     };
     if control.listen.is_empty() && !control.gateways.iter().any(local) {
-        return Err(Complaint::new(at, format!("no gateway can reach border `{name}`"))
+        return Err(Complaint::new(at, format!("no gateway can reach {kind} `{name}`"))
             .help("add `listen`, or a [gateway.NAME] in this file with controllers = [\"local:…\"]"));
     }
     let ways: Vec<Way> = control
@@ -49,26 +55,26 @@ pub(in crate::config) fn check_border(config: &Config, name: &str, border: &Bord
     {
         return Err(Complaint::new(
             at.clone(),
-            "a border listens for gateways on `udp:` or on connections (`tcp:`, `tls:`, `sctp:`), not both",
+            "a controller listens for gateways on `udp:` or on connections (`tcp:`, `tls:`, `sctp:`), not both",
         ));
     }
-    let table = format!("[border.{name}.control.tls]");
+    let table = format!("[{kind}.{name}.control.tls]");
     check_tls(control.tls.as_ref(), &ways, &table, &control.gateways)?;
     if let Some(psk) = control.tls.as_ref().filter(|tls| tls.as_ref().psk_identity.is_some()) {
-        return Err(Complaint::new(psk.span(), "a border shows no key: `psk-identity` is for gateways"));
+        return Err(Complaint::new(psk.span(), "a controller shows no key: `psk-identity` is for gateways"));
     }
     check_datagram("datagram", control.datagram.as_ref())?;
     check_authentication(control.authentication.as_ref(), &ways, &control.gateways)
 }
 
 /// What is said of single gateways.
-fn check_gateways(name: &str, control: &ControlSection) -> Checked {
+fn check_gateways(kind: &str, name: &str, control: &ControlSection) -> Checked {
     let profiles = control.profiles.iter().map(|(gateway, value)| (gateway, value.span()));
     let weights = control.weights.iter().map(|(gateway, value)| (gateway, value.span()));
     let transports = control.pass_through_transport.iter().map(|(gateway, value)| (gateway, value.span()));
     for (gateway, at) in profiles.chain(weights).chain(transports) {
         if !control.gateways.contains(gateway) {
-            return Err(Complaint::new(at, format!("border `{name}` does not own a gateway `{gateway}`")));
+            return Err(Complaint::new(at, format!("{kind} `{name}` does not own a gateway `{gateway}`")));
         }
     }
     for (gateway, profiles) in &control.profiles {
@@ -85,7 +91,7 @@ fn check_gateways(name: &str, control: &ControlSection) -> Checked {
             .help("a weight is 1 or more; leave the gateway out of `gateways` to do without it"));
     }
     if let Some(alternate) = control.alternate.as_ref().filter(|a| a.as_ref() == name) {
-        return Err(Complaint::new(alternate.span(), "a border cannot stand in for itself"));
+        return Err(Complaint::new(alternate.span(), "a controller cannot stand in for itself"));
     }
     Ok(())
 }
@@ -115,12 +121,20 @@ pub(in crate::config) fn check_gateway(
         return Err(Complaint::new(at, "the controllers of a gateway are all `udp:` or none"));
     }
     for controller in controllers {
-        let ControlAddress::Local(border) = controller else { continue };
-        let Some(owner) = config.border.get(border) else {
-            return Err(Complaint::new(at, format!("there is no border `{border}` in this file")));
+        let ControlAddress::Local(owner) = controller else { continue };
+        let (kind, control) = match gateway.role {
+            GatewayRole::ImsAgw | GatewayRole::Trgw => {
+                ("border", config.border.get(owner).map(|section| &section.as_ref().control))
+            }
+            GatewayRole::Mrfp => {
+                ("conference", config.conference.get(owner).map(|section| &section.as_ref().control))
+            }
         };
-        if !owner.as_ref().control.as_ref().gateways.iter().any(|g| g == name) {
-            let message = format!("border `{border}` does not list `{name}` among its gateways");
+        let Some(control) = control else {
+            return Err(Complaint::new(at, format!("there is no {kind} `{owner}` in this file")));
+        };
+        if !control.as_ref().gateways.iter().any(|g| g == name) {
+            let message = format!("{kind} `{owner}` does not list `{name}` among its gateways");
             return Err(Complaint::new(at, message));
         }
     }

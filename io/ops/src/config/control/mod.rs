@@ -5,7 +5,7 @@ mod address;
 mod check;
 
 pub use address::{ControlAddress, ControlBind, ControlProto, Host, Sources};
-pub(super) use check::{check_border, check_gateway};
+pub(super) use check::{check_controller, check_gateway};
 
 use super::address::Prefix;
 use super::model::{Encoding248, Transport248};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Spanned;
 
-/// `[border.NAME.control]`
+/// `[border.NAME.control]`, `[conference.NAME.control]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ControlSection {

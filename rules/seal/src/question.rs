@@ -7,33 +7,38 @@
 
 use std::time::{Duration, Instant};
 
-use crate::event::FetchId;
+use crate::fetch::FetchId;
 use crate::refusal::Refusal;
 
 /// How long after a question was refused for its time it is put again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a question stands. `P` is what its answer is read with.
-pub(crate) enum Question<P> {
+pub enum Question<P> {
     /// It is with the driver.
     Out {
+        /// Names it.
         fetch: FetchId,
+        /// What its answer is read with.
         pending: P,
         /// Whether it was put before.
         again: bool,
     },
     /// It is put again at this time.
-    Pause { until: Instant },
+    Pause {
+        /// When.
+        until: Instant,
+    },
 }
 
 impl<P> Question<P> {
     /// Whether this is the question that the driver answers.
-    pub(crate) fn is(&self, id: FetchId) -> bool {
+    pub fn is(&self, id: FetchId) -> bool {
         matches!(self, Self::Out { fetch, .. } if *fetch == id)
     }
 
     /// When it is to be put again.
-    pub(crate) fn timeout(&self) -> Option<Instant> {
+    pub fn timeout(&self) -> Option<Instant> {
         match self {
             Self::Out { .. } => None,
             Self::Pause { until } => Some(*until),
@@ -41,12 +46,12 @@ impl<P> Question<P> {
     }
 
     /// Whether it is to be put again now.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
+    pub fn is_due(&self, now: Instant) -> bool {
         self.timeout().is_some_and(|until| now >= until)
     }
 
     /// What to wait for, if a question that was refused deserves another try.
-    pub(crate) fn pause(now: Instant, refusal: &Refusal, again: bool) -> Option<Self> {
+    pub fn pause(now: Instant, refusal: &Refusal, again: bool) -> Option<Self> {
         let deserved = matches!(refusal, Refusal::KmsClock(_)) && !again;
         deserved.then(|| Self::Pause { until: now + PAUSE })
     }

@@ -1,0 +1,332 @@
+//! An MRFC as a task: SIP sockets, control sockets, the key server, the store, the focus.
+
+mod settings;
+mod wishes;
+
+use super::control::{self, Courtesy};
+use super::question::{Question, Questions};
+use super::shelf::Shelf;
+use super::ways::Ways;
+use super::{Ending, Observer, Seen, Start, StartError, encoding};
+use crate::ue::kms::KmsLink;
+use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
+use carnet_h248::{ErrorDescriptor, MId, Message};
+use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
+use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets};
+use carnet_net::{PooledRandom, Token, until};
+use carnet_ops::config::{ConferenceSection, Config as Whole};
+use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Transport};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+
+pub use settings::check;
+
+/// Answers of the key server that may wait for the focus, which asks for no more than its limits say.
+const ANSWERS: usize = 64;
+
+type Fetched = (FetchId, Result<Vec<u8>, FetchError>);
+
+/// A conference server that is being run.
+struct Running {
+    name: String,
+    machine: Machine,
+    sip: SipSockets,
+    control: ControlSockets,
+    ways: Ways,
+    courtesy: Courtesy,
+    kms: Option<KmsLink>,
+    answers: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
+    shelf: Option<Shelf>,
+}
+
+/// The focus as the SIP sockets see it; what is for gateways waits aside.
+struct Machine {
+    name: String,
+    focus: Focus,
+    to_gateways: Vec<(GatewayName, Message)>,
+    /// Where we are, for requests that name only where they go.
+    locals: Vec<(Transport, SocketAddr)>,
+    observer: Observer,
+}
+
+/// Opens sockets and the store and starts the task. `local` are the ends of gateways in this process.
+pub fn start(
+    name: &str,
+    whole: &Whole,
+    section: &ConferenceSection,
+    local: HashMap<String, LocalEnd>,
+    questions: Questions,
+    observer: Observer,
+    token: Token,
+) -> Start<tokio::task::JoinHandle<()>> {
+    let fail = |e: &dyn std::fmt::Display| StartError::new("conference", name, e);
+    let config = settings::configure(name, whole, section).map_err(|wrong| fail(&wrong))?;
+    let listen = section.listen.as_ref().iter();
+    let listen =
+        listen.map(|bind| Listen { transport: super::sip_transport(bind.proto), address: bind.address });
+    let tls = section.tls.as_ref().map(super::tls::sip).transpose().map_err(|e| fail(&e))?;
+    let (sip, sip_events) =
+        SipSockets::open(SipConfig { listen: listen.collect(), tls, ..SipConfig::default() }, &token)
+            .map_err(|e| fail(&e))?;
+    let settings = section.control.as_ref();
+    let listen = settings.listen.iter().map(|bind| {
+        let bind = bind.as_ref();
+        ControlListen { transport: control::transport(bind.proto), address: bind.address }
+    });
+    let tls = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
+    let authentication = settings.authentication.as_ref();
+    let authentication = authentication.map(|a| control::authentication(a.as_ref())).transpose();
+    let control = ControlConfig {
+        mid: Some(MId::domain(name.to_owned())),
+        listen: listen.collect(),
+        encoding: encoding(settings.encoding),
+        tls: tls.transpose().map_err(|e| fail(&e))?,
+        authentication: authentication.map_err(|e| fail(&e))?,
+        protected: settings.protected,
+        ..ControlConfig::default()
+    };
+    let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
+    let kms = section.kms.as_ref().map(|kms| settings::kms_link(kms.as_ref())).transpose();
+    let kms = kms.map_err(|wrong| fail(&wrong))?;
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    let mut focus = Focus::new(config, Box::new(PooledRandom::default()), now, wall).map_err(|e| fail(&e))?;
+    let mut shelf = None;
+    if let Some(path) = &section.store {
+        let (opened, records) = Shelf::open(name, path).map_err(|e| fail(&e))?;
+        let (kept, skipped) = (records.len(), focus.restore(now, wall, records));
+        if kept > 0 {
+            tracing::info!(conference = name, kept, skipped, "rooms are taken up again");
+        }
+        shelf = Some(opened);
+    }
+    let mut running = Running {
+        name: name.to_owned(),
+        machine: Machine {
+            name: name.to_owned(),
+            focus,
+            to_gateways: Vec::new(),
+            locals: settings::locals(section),
+            observer,
+        },
+        sip,
+        control,
+        ways: Ways::default(),
+        courtesy: Courtesy::new(now),
+        kms,
+        answers: mpsc::channel(ANSWERS),
+        shelf,
+    };
+    for (gateway, end) in local {
+        let peer = running.control.attach(end);
+        running.ways.set(gateway.as_str().into(), peer);
+        running.machine.focus.gateway_connected(now, wall, &gateway);
+    }
+    Ok(tokio::spawn(running.run(sip_events, control_events, questions, token)))
+}
+
+impl Running {
+    async fn run(
+        mut self,
+        mut sip: mpsc::Receiver<SipEvent>,
+        mut control: mpsc::Receiver<ControlEvent>,
+        mut questions: Questions,
+        mut token: Token,
+    ) {
+        /// Inputs taken before what they cause is sent: bounds the work between two looks at
+        /// the other queue and the timers.
+        const BATCH: usize = 32;
+        let mut end: Option<Ending> = None;
+        self.flush();
+        loop {
+            tokio::select! {
+                event = sip.recv() => {
+                    let Some(event) = event else { return };
+                    self.sip(event);
+                    for _ in 1..BATCH {
+                        let Ok(event) = sip.try_recv() else { break };
+                        self.sip(event);
+                    }
+                }
+                event = control.recv() => {
+                    let Some(event) = event else { return };
+                    self.control(event);
+                    for _ in 1..BATCH {
+                        let Ok(event) = control.try_recv() else { break };
+                        self.control(event);
+                    }
+                }
+                Some((id, result)) = self.answers.1.recv() => {
+                    self.machine.focus.handle_fetched(Instant::now(), SystemTime::now(), id, result);
+                }
+                () = until(self.machine.focus.poll_timeout()) => {
+                    self.machine.focus.handle_timeout(Instant::now(), SystemTime::now());
+                }
+                Some(question) = questions.recv() => self.asked(question),
+                deadline = token.started(), if end.is_none() => {
+                    end = Some(Ending::of_border(deadline));
+                    self.machine.focus.retire();
+                }
+                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) => self.machine.focus.end(Instant::now(), SystemTime::now()),
+                    _ => return,
+                },
+            }
+            self.flush();
+            // BYE and Subtract are answered, or repeated until the deadline.
+            let load = self.machine.focus.load();
+            if end.is_some() && load.legs == 0 && load.requests == 0 && load.gateway_requests == 0 {
+                return;
+            }
+            if sip.len() + control.len() > 0 {
+                // Whoever reads the sockets shares the thread: what they hold has no age yet.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn sip(&mut self, event: SipEvent) {
+        event.deliver(Instant::now(), &mut self.machine);
+    }
+
+    fn control(&mut self, event: ControlEvent) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        match event {
+            ControlEvent::Message { peer, message } => self.message(now, wall, peer, message),
+            ControlEvent::Undecodable { peer, error } => {
+                // Anybody can write a gateway's address on a datagram: so few are answered.
+                if let Some(gateway) = self.ways.gateway_at(peer)
+                    && (peer.is_reliable() || self.courtesy.answers(now))
+                {
+                    self.machine.focus.handle_undecodable(now, wall, &gateway, &error);
+                }
+            }
+            ControlEvent::Closed { peer } => {
+                if let Some(gateway) = self.ways.gateway_at(peer) {
+                    self.ways.remove(&gateway);
+                    self.machine.focus.gateway_lost(now, wall, &gateway);
+                }
+            }
+            ControlEvent::Refused { .. } | ControlEvent::Resolved { .. } => {}
+        }
+    }
+
+    fn message(&mut self, now: Instant, wall: SystemTime, peer: ControlPeer, message: Message) {
+        let Some(gateway) = self.machine.focus.gateway_of(&message.mid).cloned() else {
+            if self.courtesy.tells(now) {
+                let from = peer.address();
+                tracing::warn!(conference = self.name, mid = %message.mid, ?from, "a gateway that is not ours");
+            }
+            // A message error is never answered, lest two sides refuse each other for ever.
+            if message.transactions().is_empty() || !self.courtesy.answers(now) {
+                return;
+            }
+            let error = ErrorDescriptor::new(402, "this gateway is not known here".to_owned());
+            let refusal = Message::error(message.version, MId::domain(self.name.clone()), error);
+            let _ = self.control.send(peer, refusal);
+            return;
+        };
+        let given = self.machine.focus.service_change_address(&gateway);
+        let origin = self.ways.origin(&gateway, given, peer);
+        let place = match origin.place {
+            carnet_border::Place::Usual => Place::Usual,
+            carnet_border::Place::Other => Place::Other,
+            carnet_border::Place::Outside => Place::Outside,
+        };
+        let origin = Origin { address: origin.address, place };
+        if !self.machine.focus.admit_gateway(now, &gateway, origin, &message) {
+            return;
+        }
+        if self.ways.heard(&gateway, peer, &message) {
+            self.machine.focus.gateway_connected(now, wall, &gateway);
+        }
+        self.machine.focus.handle_gateway(now, wall, &gateway, message);
+    }
+
+    fn asked(&mut self, question: Question) {
+        let answer = wishes::answer(&self.name, &mut self.machine.focus, &question.ask);
+        // One who has stopped waiting needs no answer.
+        let _ = question.answer.send(answer);
+    }
+
+    fn flush(&mut self) {
+        self.sip.flush(Instant::now(), &mut self.machine);
+        for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
+            (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
+            let given = self.machine.focus.service_change_address(&gateway);
+            self.ways.send(&self.control, &gateway, message, given);
+        }
+        while let Some(fetch) = self.machine.focus.poll_fetch() {
+            let (link, answers) = (self.kms.clone(), self.answers.0.clone());
+            let server = self.name.clone();
+            tokio::spawn(async move {
+                let answer = match link {
+                    Some(link) => link.ask(fetch.purpose, fetch.octets).await,
+                    None => Err((FetchError::Unreachable, "there is none".to_owned())),
+                };
+                let answer = answer.map_err(|(error, cause)| {
+                    tracing::warn!(conference = server, %cause, "no answer from the key server");
+                    error
+                });
+                // The server may have stopped meanwhile.
+                let _ = answers.send((fetch.id, answer)).await;
+            });
+        }
+        while let Some(event) = self.machine.focus.poll_event() {
+            match event {
+                Event::Keep { key, value } => self.keep(key, Some(value)),
+                Event::Forget { key } => self.keep(key, None),
+                event => (self.machine.observer)(Seen::Conference { conference: &self.name, event: &event }),
+            }
+        }
+    }
+
+    fn keep(&self, key: String, value: Option<Vec<u8>>) {
+        if let Some(shelf) = &self.shelf {
+            shelf.put(key, value);
+        }
+    }
+}
+
+impl SipMachine for Machine {
+    fn delayed(&mut self, waited: Duration) {
+        self.focus.delayed(waited);
+    }
+
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
+        self.focus.handle_sip(now, SystemTime::now(), input);
+    }
+
+    fn transport_failed(&mut self, now: Instant, hop: &Hop) {
+        self.focus.transport_failed(now, SystemTime::now(), hop);
+    }
+
+    fn handle_answer(&mut self, now: Instant, query: QueryId, answer: Answer) {
+        self.focus.handle_answer(now, SystemTime::now(), query, answer);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        loop {
+            match self.focus.poll_transmit()? {
+                Out::Sip(mut transmit) => {
+                    let hop = &mut transmit.hop;
+                    if hop.local.is_none() && hop.flow.is_none() {
+                        let ours = self.locals.iter().find(|(transport, at)| {
+                            *transport == hop.transport && at.is_ipv4() == hop.remote.is_ipv4()
+                        });
+                        hop.local = ours.map(|(_, local)| *local);
+                    }
+                    (self.observer)(Seen::Sip { border: &self.name, octets: &transmit.data, sent: true });
+                    return Some(transmit);
+                }
+                Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
+            }
+        }
+    }
+
+    fn poll_query(&mut self) -> Option<Query> {
+        self.focus.poll_query()
+    }
+}

@@ -1,0 +1,314 @@
+//! The H.248 commands for a room: one context, one termination with one stream for each media line of each
+//! member (TS 23.333 §6.2.19, §8.44 to §8.46).
+//!
+//! This module builds commands and reads replies; when they are sent is decided elsewhere. Keys leave here
+//! as the write-only property `crntls/psk` and in no other way.
+
+use std::net::SocketAddr;
+
+use carnet_h248::{
+    ActionReply, ActionRequest, Command, CommandReply, ContextId, Events, Media, ParameterValue, Property,
+    RequestedEvent, Stream, StreamMode, TerminationId, Value, Verb,
+};
+use carnet_sdp::{Direction, Document, Setup};
+use carnet_seal::Seal;
+use carnet_wire::hex;
+
+use crate::config::{Algorithm, Floor, Policy};
+use crate::line::{Kind, LABEL, Line};
+
+/// The only stream of our terminations.
+const STREAM: u16 = 1;
+
+/// What a gateway can be asked to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// `hangterm/thb`: so that neither side keeps what the other has forgotten.
+    pub(crate) heartbeat: bool,
+    pub(crate) connections: bool,
+    pub(crate) tls: bool,
+    pub(crate) floors: bool,
+}
+
+/// What is said of the member on each of its terminations.
+pub(crate) struct Owner<'a> {
+    pub(crate) user: u16,
+    pub(crate) member: &'a str,
+    pub(crate) nickname: Option<&'a str>,
+    pub(crate) chairs: &'a [u16],
+    /// Whether it is told what was said before; one that is called back has it already.
+    pub(crate) history: bool,
+}
+
+/// Where and how lines are put.
+pub(crate) struct Site<'a> {
+    pub(crate) realm: &'a str,
+    pub(crate) watch: Watch,
+    pub(crate) request: u32,
+}
+
+/// A reply that does not hold what was asked for. The gateway is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway's reply lacks {0}")]
+pub(crate) struct Incomplete(pub(crate) &'static str);
+
+/// What holds for a whole room (TS 23.333 §8.45 for the floors).
+pub(crate) fn properties(uri: &str, policy: &Policy, confid: u32, state: Option<&str>) -> Vec<Property> {
+    let list = |values: Vec<Value>| ParameterValue::AllOf(values);
+    let mut all = vec![
+        Property::new("crnroom/uri", quoted(uri)),
+        Property::new("crnroom/nicknames", policy.nicknames),
+        Property::new("crnroom/private", policy.private),
+        Property::new("crnroom/moderated", policy.moderated),
+        Property::new("crnroom/historycount", policy.history_count),
+        Property::new("crnroom/historysecs", policy.history_seconds),
+        Property::new("crnroom/maxmessage", policy.max_message),
+        Property::new("crnroom/stallsecs", policy.stall_seconds),
+        Property::new("crnroom/stalloctets", policy.stall_octets),
+        Property::new("crnroom/notices", policy.notices),
+    ];
+    if let Some(subject) = &policy.subject {
+        all.push(Property::new("crnroom/subject", Value::escaped(subject)));
+    }
+    if !policy.reserved.is_empty() {
+        let names = policy.reserved.iter().map(|name| Value::escaped(name)).collect();
+        all.push(Property::new("crnroom/reserved", list(names)));
+    }
+    if !policy.floors.is_empty() {
+        all.push(Property::new("fcp/confid", confid));
+        let floors = policy.floors.iter().map(|floor| quoted(&described(floor))).collect();
+        all.push(Property::new("fcp/floors", list(floors)));
+        all.push(Property::new("fcp/maxrequests", policy.floor_requests));
+        if let Some(state) = state {
+            all.push(Property::new("fcp/state", quoted(state)));
+        }
+    }
+    all
+}
+
+/// `ID:ALGORITHM:MAXHOLDERS:SECONDS[:STREAMLABEL]`
+fn described(floor: &Floor) -> String {
+    let algorithm = match floor.algorithm {
+        Algorithm::FirstComeFirstServed => "fcfs",
+        Algorithm::Chair => "chair",
+        Algorithm::Rotation => "rotation",
+    };
+    let mut text = format!("{}:{algorithm}:{}:{}", floor.id, floor.holders.max(1), floor.seconds);
+    if floor.messages {
+        text.push(':');
+        text.push_str(LABEL);
+    }
+    text
+}
+
+/// A value that has to stand in quotes; what cannot stand there is left out.
+fn quoted(text: &str) -> Value {
+    Value::new(text.chars().filter(|c| !c.is_control() && *c != '"').collect::<String>())
+}
+
+/// Adds a termination for `line`. With `seal` its key goes along.
+pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<&Seal>) -> Command {
+    let stream = stream(line, seal, true)
+        .property("ipdc/realm", site.realm.to_owned())
+        .property("crnroom/user", owner.user)
+        .property("crnroom/member", quoted(owner.member));
+    let stream = match line.kind {
+        Kind::Messages => {
+            let stream = stream.property("crnroom/history", owner.history);
+            match owner.nickname {
+                Some(nickname) => stream.property("crnroom/nick", Value::escaped(nickname)),
+                None => stream,
+            }
+        }
+        Kind::Floors if owner.chairs.is_empty() => stream,
+        Kind::Floors => {
+            let chairs = owner.chairs.iter().map(|floor| Value::from(*floor)).collect();
+            stream.property("fcp/chair", ParameterValue::AllOf(chairs))
+        }
+    };
+    Command::add(TerminationId::CHOOSE).with(Media::with_stream(stream)).with(events(
+        site.watch,
+        site.request,
+        line,
+    ))
+}
+
+/// Tells the gateway what has become known of the peer. What is not said stays as it is.
+pub(crate) fn modify(line: &Line, realm: &str, seal: Option<&Seal>) -> Option<Command> {
+    let stream = stream(line, seal, false).property("ipdc/realm", realm.to_owned());
+    Some(Command::modify(line.termination.clone()?).with(Media::with_stream(stream)))
+}
+
+fn stream(line: &Line, seal: Option<&Seal>, fresh: bool) -> Stream {
+    let mut stream = Stream::new(STREAM).mode(mode(line.peer.as_ref().map(|peer| peer.direction)));
+    if line.sealed {
+        stream = stream.property("crnroom/tls", if line.tls_client { "client" } else { "server" });
+    }
+    if let Some(seal) = seal {
+        let key = zeroize::Zeroizing::new(hex::encode(seal.tek.expose()));
+        stream = stream
+            .property("crntls/pskid", base64url(seal.psk_identity.as_bytes()))
+            // The property makes a secret of its value, which is erased when the message is.
+            .property("crntls/psk", Value::new(key.as_str().to_owned()));
+    }
+    if let Some(peer) = &line.peer
+        && line.kind == Kind::Messages
+    {
+        if let Some(size) = peer.max_size {
+            stream = stream.property("crnroom/maxsize", size);
+        }
+        if !peer.accept_types.is_empty() {
+            stream = stream.property("crnroom/types", quoted(&peer.accept_types));
+        }
+    }
+    stream = stream.local(local(line, fresh));
+    match &line.peer {
+        Some(peer) => {
+            let path = Some(peer.path.as_str()).filter(|path| !path.is_empty());
+            stream.remote(sdp(line, &peer.host, &peer.port.to_string(), mirrored(line.setup), path))
+        }
+        None => stream,
+    }
+}
+
+fn local(line: &Line, fresh: bool) -> String {
+    let scheme = if line.sealed { "msrps" } else { "msrp" };
+    let asked = format!("{scheme}://$:$/{};tcp", line.session);
+    let path = (line.kind == Kind::Messages).then(|| line.path.as_deref().unwrap_or(&asked));
+    match line.local.filter(|_| !fresh) {
+        Some(local) => sdp(line, &local.ip().to_string(), &local.port().to_string(), Some(line.setup), path),
+        None => sdp(line, "$", "$", Some(line.setup), path),
+    }
+}
+
+/// The peer's role, from ours; unknown while ours is open.
+fn mirrored(setup: Setup) -> Option<Setup> {
+    match setup {
+        Setup::Active => Some(Setup::Passive),
+        Setup::Passive => Some(Setup::Active),
+        _ => None,
+    }
+}
+
+fn sdp(line: &Line, host: &str, port: &str, setup: Option<Setup>, path: Option<&str>) -> String {
+    let version = if host.contains(':') { "IP6" } else { "IP4" };
+    let media = line.kind.media();
+    let transport = line.transport();
+    let mut text = format!("v=0\r\nc=IN {version} {host}\r\nm={media} {port} {transport} *\r\n");
+    if let Some(setup) = setup {
+        text.push_str(&format!("a=setup:{setup}\r\n"));
+    }
+    if let Some(path) = path {
+        text.push_str(&format!("a=path:{path}\r\n"));
+    }
+    text
+}
+
+/// The gate, as the peer's direction wants it.
+fn mode(direction: Option<Direction>) -> StreamMode {
+    match direction {
+        None | Some(Direction::SendRecv) => StreamMode::SendReceive,
+        Some(Direction::SendOnly) => StreamMode::ReceiveOnly,
+        Some(Direction::RecvOnly) => StreamMode::SendOnly,
+        Some(Direction::Inactive) => StreamMode::Inactive,
+    }
+}
+
+/// What the gateway shall tell about.
+fn events(watch: Watch, number: u32, line: &Line) -> Events {
+    let mut events = Events::new(number).event(RequestedEvent::new("g/cause"));
+    let mut ask = |name: &'static str| {
+        events.events.push(RequestedEvent::new(name));
+    };
+    if watch.connections {
+        ask("tcpbcc/BNCChange");
+    }
+    if watch.tls && line.sealed {
+        ask("tlsbsc/BNCChange");
+        ask("crnroom/sealed");
+    }
+    ask("crnroom/released");
+    if line.kind == Kind::Messages {
+        ask("crnroom/nickname");
+        ask("crnroom/stalled");
+    }
+    if watch.floors {
+        ask("fcp/floor");
+    }
+    if watch.heartbeat {
+        events = events.event(RequestedEvent::new("hangterm/thb").parameter("timerx", 120_u64));
+    }
+    events
+}
+
+/// Ends terminations.
+pub(crate) fn subtract(context: u32, terminations: &[TerminationId]) -> Vec<ActionRequest> {
+    let commands = terminations.iter().map(|id| Command::subtract(id.clone())).collect();
+    vec![ActionRequest::new(ContextId::Id(context), commands)]
+}
+
+/// Ends a context with everything in it.
+pub(crate) fn subtract_all(context: ContextId) -> Vec<ActionRequest> {
+    let all = Command::subtract(TerminationId::ALL).wildcard_response();
+    vec![ActionRequest::new(context, vec![all])]
+}
+
+/// Takes over what the gateway chose for `lines`, in the order in which they were added.
+pub(crate) fn added(lines: &mut [Line], reply: &[ActionReply]) -> Result<u32, Incomplete> {
+    let action = reply.first().ok_or(Incomplete("an action"))?;
+    let context = action.context.id().ok_or(Incomplete("the name of the context"))?;
+    let mut results = action.commands.iter().filter(|command| command.verb == Verb::Add);
+    for line in lines.iter_mut().filter(|line| line.termination.is_none()) {
+        let result = results.next().ok_or(Incomplete("a termination"))?;
+        let id = Some(result.termination().clone()).filter(TerminationId::is_specific);
+        line.termination = Some(id.ok_or(Incomplete("the name of a termination"))?);
+        let (local, path) = local_of(result).ok_or(Incomplete("a local address"))?;
+        line.local = Some(local);
+        if line.kind == Kind::Messages {
+            line.path = Some(path.ok_or(Incomplete("a path"))?);
+        }
+    }
+    Ok(context)
+}
+
+fn local_of(reply: &CommandReply) -> Option<(SocketAddr, Option<String>)> {
+    let sdp = reply.media()?.stream(STREAM)?.local.as_ref()?.to_bytes();
+    let document = Document::parse_fragment(sdp, &carnet_sdp::Limits::default()).ok()?;
+    let line = document.media_at(0)?;
+    let address = line.address().filter(|address| address.port() != 0)?;
+    Some((address, line.path().map(str::to_owned)))
+}
+
+/// RFC 4648 §5 without padding.
+fn base64url(octets: &[u8]) -> Value {
+    let text = carnet_wire::base64::encode(octets);
+    let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    Value::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_is_described_in_one_word() {
+        let floor = Floor {
+            id: 3,
+            algorithm: Algorithm::Chair,
+            holders: 2,
+            seconds: 60,
+            messages: true,
+            chair: None,
+        };
+        assert_eq!(described(&floor), "3:chair:2:60:messages");
+        assert_eq!(described(&Floor { messages: false, holders: 0, ..floor }), "3:chair:1:60");
+    }
+
+    #[test]
+    fn the_gate_follows_what_the_peer_does() {
+        assert_eq!(mode(None), StreamMode::SendReceive);
+        assert_eq!(mode(Some(Direction::SendOnly)), StreamMode::ReceiveOnly);
+        assert_eq!(mode(Some(Direction::RecvOnly)), StreamMode::SendOnly);
+        assert_eq!(mode(Some(Direction::Inactive)), StreamMode::Inactive);
+    }
+}

@@ -1,0 +1,195 @@
+//! One room: who may what in it, where its media is, and whom it has to call back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use carnet_h248::controller::GatewayName;
+use carnet_mikey::Identity;
+use carnet_sip::Uri;
+
+use crate::config::{Config, Member, Policy};
+use crate::leg::LegId;
+use crate::line::LABEL;
+use crate::roster::Attendance;
+use crate::status::{ConfigError, FloorStatus};
+
+/// Where the media of a room is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere: nobody is in it.
+    Nowhere,
+    /// Its context is asked for.
+    Making(GatewayName),
+    On(GatewayName, u32),
+}
+
+/// Somebody who has lost its media and is called back.
+#[derive(Debug, Clone)]
+pub(crate) struct Lost {
+    pub(crate) member: String,
+    pub(crate) user: u16,
+    pub(crate) nickname: Option<String>,
+    /// Where it was, for networks without anybody who would know.
+    pub(crate) contact: Option<Uri>,
+    /// The dialog without media, if we still have it.
+    pub(crate) old: Option<LegId>,
+    /// The call that is under way.
+    pub(crate) leg: Option<LegId>,
+    pub(crate) tries: u32,
+    pub(crate) at: Instant,
+    /// When it is given up; counted from the first try.
+    pub(crate) until: Option<Instant>,
+}
+
+pub(crate) struct Room {
+    /// Its canonical URI, which names it and is its identity with the key server.
+    pub(crate) key: String,
+    pub(crate) identity: Identity,
+    /// What stands in Contact.
+    pub(crate) contact: Uri,
+    pub(crate) policy: Policy,
+    pub(crate) fixed: bool,
+    /// The factory that made it.
+    pub(crate) factory: Option<String>,
+    /// Who had it made.
+    pub(crate) by: Option<String>,
+    pub(crate) confid: u32,
+    pub(crate) place: Place,
+    /// Adds into the context that are not answered.
+    pub(crate) adding: usize,
+    pub(crate) legs: BTreeSet<LegId>,
+    pub(crate) lost: Vec<Lost>,
+    /// Who was called in by somebody who may do so.
+    pub(crate) invited: BTreeSet<String>,
+    /// Who had somebody called.
+    pub(crate) invited_by: BTreeMap<String, String>,
+    /// What watchers see.
+    pub(crate) attendance: Attendance,
+    next_user: u16,
+    pub(crate) floors: BTreeMap<u16, FloorStatus>,
+    /// What the media server told last of all floors, for another that goes on with them.
+    pub(crate) state: Option<String>,
+    /// Somebody has been in it.
+    pub(crate) begun: bool,
+    pub(crate) closing: bool,
+}
+
+impl Room {
+    pub(crate) fn new(uri: &Uri, policy: Policy, config: &Config, confid: u32) -> Result<Self, ConfigError> {
+        let identity =
+            Identity::from_uri(uri.as_str()).map_err(|_| ConfigError::Uri(uri.as_str().to_owned()))?;
+        let key = identity.text().into_owned();
+        if policy.moderated != 0 && !policy.floors.iter().any(|floor| floor.id == policy.moderated) {
+            return Err(ConfigError::NoFloor(key, policy.moderated));
+        }
+        let mut policy = policy;
+        policy.owners = policy.owners.iter().map(|owner| canonical(owner)).collect();
+        policy.members = policy
+            .members
+            .iter()
+            .map(|member| Member { uri: canonical(&member.uri), call: member.call })
+            .collect();
+        for floor in &mut policy.floors {
+            floor.chair = floor.chair.as_deref().map(canonical);
+        }
+        let mut attendance = Attendance::new(&key, &policy);
+        attendance.media(&[(LABEL, "message")]);
+        Ok(Self {
+            contact: contact(uri, config).ok_or_else(|| ConfigError::Uri(key.clone()))?,
+            key,
+            identity,
+            policy,
+            fixed: false,
+            factory: None,
+            by: None,
+            confid,
+            place: Place::Nowhere,
+            adding: 0,
+            legs: BTreeSet::new(),
+            lost: Vec::new(),
+            invited: BTreeSet::new(),
+            invited_by: BTreeMap::new(),
+            attendance,
+            next_user: 1,
+            floors: BTreeMap::new(),
+            state: None,
+            begun: false,
+            closing: false,
+        })
+    }
+
+    /// Whether a request for `uri` is for this room.
+    pub(crate) fn is(&self, uri: &Uri, canonical: &str) -> bool {
+        self.key == canonical
+            || (self.contact.user() == uri.user()
+                && self.contact.host().eq_ignore_ascii_case(uri.host())
+                && self.contact.port() == uri.port())
+    }
+
+    pub(crate) fn owns(&self, member: &str) -> bool {
+        self.by.as_deref() == Some(member) || self.policy.owners.iter().any(|owner| owner == member)
+    }
+
+    /// The floors that `member` chairs.
+    pub(crate) fn chairs(&self, member: &str) -> Vec<u16> {
+        let chaired = |floor: &&crate::config::Floor| floor.chair.as_deref() == Some(member);
+        self.policy.floors.iter().filter(chaired).map(|floor| floor.id).collect()
+    }
+
+    /// A number for a new member: one that nobody has, and that was not given lately.
+    pub(crate) fn name_user(&mut self, taken: impl Fn(u16) -> bool) -> Option<u16> {
+        for _ in 0..u16::MAX {
+            let user = self.next_user;
+            self.next_user = if user == u16::MAX { 1 } else { user + 1 };
+            if !taken(user) && !self.lost.iter().any(|lost| lost.user == user) {
+                return Some(user);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn next_user(&self) -> u16 {
+        self.next_user
+    }
+
+    pub(crate) fn set_next_user(&mut self, user: u16) {
+        self.next_user = user.max(1);
+    }
+
+    /// Whether it is there only because of those who are in it, and nobody is.
+    pub(crate) fn is_over(&self) -> bool {
+        self.legs.is_empty() && self.lost.is_empty() && (!self.fixed || self.closing)
+    }
+
+    /// Whether somebody is to be called back now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.lost.iter().any(|lost| lost.leg.is_none() && lost.at <= now)
+    }
+
+    /// When somebody is to be called back who is not yet. Who waits for a gateway waits for no time.
+    pub(crate) fn timeout(&self, now: Instant) -> Option<Instant> {
+        self.lost.iter().filter(|lost| lost.leg.is_none() && lost.at > now).map(|lost| lost.at).min()
+    }
+
+    pub(crate) fn is_on(&self, gateway: &str, context: Option<u32>) -> bool {
+        match &self.place {
+            Place::On(on, number) => &**on == gateway && context.is_none_or(|context| context == *number),
+            _ => false,
+        }
+    }
+}
+
+/// The form in which URIs are compared; what cannot be one stays as it is and fits nothing.
+pub(crate) fn canonical(uri: &str) -> String {
+    Identity::from_uri(uri).map_or_else(|_| uri.to_owned(), |identity| identity.text().into_owned())
+}
+
+/// The conference's URI where this focus is reached.
+fn contact(uri: &Uri, config: &Config) -> Option<Uri> {
+    let Some(here) = &config.contact else { return Some(uri.clone()) };
+    let mut contact = Uri::sip(uri.user(), here.host(), here.port()).ok()?;
+    for (name, value) in here.params() {
+        contact = contact.with_param(name, value).ok()?;
+    }
+    Some(contact)
+}

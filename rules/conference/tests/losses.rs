@@ -1,0 +1,232 @@
+//! Media servers die, the focus is started again, the two lose touch: members are called back and nobody
+//! leaves the room.
+
+#![allow(clippy::unwrap_used)]
+
+mod net;
+
+use std::time::Duration;
+
+use carnet_conference::{Event, Left};
+use carnet_gateway::media::{self, ConferenceEvent, Medium};
+use net::{FACTORY, Net, TEAM, config, member};
+
+fn floor(net: &mut Net, mrfp: usize, holders: Vec<u16>, state: &str) {
+    let group = *net.mrfps[mrfp].conferences.keys().next().unwrap();
+    let event = ConferenceEvent::Floor { floor: 1, holders, queue: vec![2], state: state.into() };
+    net.mrfps[mrfp].tell(media::Event::Conference { group, event });
+    net.settle();
+}
+
+fn lefts(net: &Net) -> Vec<&Event> {
+    net.events.iter().filter(|event| matches!(event, Event::Left { .. })).collect()
+}
+
+#[test]
+fn a_media_server_dies_and_another_goes_on() {
+    let mut net = Net::with(config(2));
+    for name in ["alice", "bob"] {
+        net.enter(name, TEAM);
+    }
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    let second = 1 - first;
+    floor(&mut net, first, vec![1], "v1 alice holds it");
+    let confid = net.mrfps[first].conferences.values().next().unwrap().confid;
+    let old = net.ue("alice").session().teks.clone();
+    net.kill(first);
+    net.pass(Duration::from_secs(20));
+    let lost = net.event(|event| matches!(event, Event::RoomLost { .. }));
+    assert!(matches!(lost, Event::RoomLost { members: 2, .. }));
+    assert_eq!(net.mrfps[second].holes.len(), 4);
+    let conference = net.mrfps[second].conferences.values().next().unwrap();
+    assert_eq!(conference.state.as_deref(), Some("v1 alice holds it"), "floors go on");
+    assert_eq!(conference.confid, confid);
+    for (name, user) in [("alice", 1), ("bob", 2)] {
+        let ue = net.ue(name);
+        assert_eq!(ue.sessions.len(), 2);
+        assert!(ue.session().called && ue.sessions[0].ended.is_some(), "the old dialog gave way");
+        let end = net.mrfps[second].endpoint(&member(name), true);
+        assert_eq!(end.user, user, "who it was it is");
+        let Medium::Msrp { history, .. } = end.medium else { panic!() };
+        assert!(!history, "it has heard that already");
+    }
+    let new = net.ue("alice").session().teks.clone();
+    assert_ne!(old, new, "another connection, another key");
+    assert!(lefts(&net).is_empty(), "nobody has left: {:?}", net.events);
+    assert_eq!(net.members(TEAM), [(member("alice"), "in"), (member("bob"), "in")]);
+    // The first one comes back with nothing, and has nothing.
+    net.revive(first);
+    net.pass(Duration::from_secs(30));
+    assert!(net.mrfps[first].gateway.is_idle());
+    for name in ["alice", "bob"] {
+        net.bye(name);
+    }
+    assert!(net.mrfps[second].gateway.is_idle() && net.focus().load().legs == 0);
+}
+
+#[test]
+fn the_only_media_server_starts_again_and_members_are_called_when_it_has() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    net.kill(0);
+    net.pass(Duration::from_secs(15));
+    assert_eq!(net.members(TEAM), [(member("alice"), "called-back")]);
+    assert!(net.ue("alice").sessions[0].ended.is_none(), "it waits");
+    // Longer than anybody is called: there was nobody who could have been called from.
+    net.pass(Duration::from_secs(120));
+    assert_eq!(net.members(TEAM), [(member("alice"), "called-back")]);
+    net.revive(0);
+    net.pass(Duration::from_secs(10));
+    assert_eq!(net.members(TEAM), [(member("alice"), "in")]);
+    assert_eq!(net.mrfps[0].holes.len(), 2);
+    assert!(lefts(&net).is_empty());
+}
+
+#[test]
+fn one_who_is_not_reached_is_called_again_and_then_given_up() {
+    let mut net = Net::with(config(2));
+    net.enter("alice", TEAM);
+    net.enter("bob", TEAM);
+    net.ue("alice").refuses = Some(480);
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    net.kill(first);
+    net.pass(Duration::from_secs(15));
+    let tries = |net: &mut Net| {
+        let got = &net.ue("alice").got;
+        got.iter().filter(|m| *m.method() == carnet_sip::Method::Invite).count()
+    };
+    assert!(tries(&mut net) > 1, "again and again");
+    net.pass(Duration::from_secs(90));
+    let left = net.event(|event| matches!(event, Event::Left { .. }));
+    assert!(
+        matches!(&left, Event::Left { member: who, reason: Left::NotReached(_), .. } if *who == member("alice"))
+    );
+    assert!(net.ue("alice").sessions[0].ended.is_some(), "and is told so");
+    assert_eq!(net.members(TEAM), [(member("bob"), "in")]);
+    let before = tries(&mut net);
+    net.pass(Duration::from_secs(60));
+    assert_eq!(tries(&mut net), before);
+}
+
+#[test]
+fn one_who_comes_by_itself_meanwhile_is_who_it_was() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    net.enter("bob", TEAM);
+    net.kill(0);
+    net.pass(Duration::from_secs(15));
+    net.revive_silently(0);
+    net.ue("bob").rings = true;
+    net.ue("alice").rings = true;
+    net.settle();
+    net.pass(Duration::from_secs(1));
+    net.enter("bob", TEAM);
+    assert_eq!(net.mrfps[0].endpoint(&member("bob"), true).user, 2);
+    let bob: Vec<_> = net.members(TEAM).into_iter().filter(|(name, _)| *name == member("bob")).collect();
+    assert_eq!(bob, [(member("bob"), "in")]);
+    assert!(lefts(&net).is_empty());
+}
+
+#[test]
+fn a_focus_that_starts_again_takes_up_its_rooms() {
+    let mut net = Net::with(config(1));
+    net.enter("alice", TEAM);
+    net.enter("bob", FACTORY);
+    let adhoc = net.ue("bob").session().peers[0].clone();
+    net.enter("carol", &adhoc);
+    let group =
+        net.mrfps[0].conferences.iter().find(|(_, c)| c.uri == adhoc).map(|(group, _)| *group).unwrap();
+    let state = "v1 who knows";
+    let event = ConferenceEvent::Floor { floor: 1, holders: vec![1], queue: vec![], state: state.into() };
+    net.mrfps[0].tell(media::Event::Conference { group, event });
+    let event = ConferenceEvent::Nickname { user: 2, nick: Some("Caro \"\u{1f600}\"".into()) };
+    net.mrfps[0].tell(media::Event::Conference { group, event });
+    net.settle();
+    assert_eq!(net.records.len(), 2);
+    // Killed: no goodbye.
+    net.focus = None;
+    net.pass(Duration::from_secs(5));
+    net.events.clear();
+    net.start(config(1));
+    let records = net.records.clone();
+    let used = net.admin(|focus, now, wall| focus.restore(now, wall, records));
+    assert_eq!(used, 2);
+    net.pass(Duration::from_secs(30));
+    assert_eq!(net.members(TEAM), [(member("alice"), "in")]);
+    assert_eq!(net.members(&adhoc), [(member("bob"), "in"), (member("carol"), "in")]);
+    let status = net.focus().room(&adhoc).unwrap();
+    assert!(status.members[0].owner && !status.fixed);
+    assert_eq!(status.members[1].nickname.as_deref(), Some("Caro \"\u{1f600}\""));
+    let conference = net.mrfps[0].conferences.values().find(|c| c.uri == adhoc).unwrap();
+    assert_eq!(conference.state.as_deref(), Some(state));
+    assert_eq!(net.mrfps[0].gateway.contexts(), 2, "what the old one had made is gone");
+    let Medium::Msrp { nickname, .. } = net.mrfps[0].endpoint(&member("carol"), true).medium.clone() else {
+        panic!()
+    };
+    assert_eq!(nickname.as_deref(), Some("Caro \"\u{1f600}\""));
+    for name in ["alice", "bob", "carol"] {
+        let last = net.ue(name).sessions.len() - 1;
+        assert!(net.ue(name).sessions[last].called);
+    }
+    assert!(lefts(&net).is_empty());
+}
+
+#[test]
+fn records_that_are_none_do_no_harm() {
+    let mut net = Net::new();
+    let records = [
+        ("a".to_owned(), b"nonsense".to_vec()),
+        ("b".to_owned(), vec![0xff, 0xfe]),
+        ("c".to_owned(), b"carnet-room 1\nuri sip:gone@conf.example\nmember 1 sip:x@y\n".to_vec()),
+        ("d".to_owned(), b"carnet-room 1\nuri sip:g@conf.example\nfactory sip:no@conf.example\n".to_vec()),
+    ];
+    let used = net.admin(|focus, now, wall| focus.restore(now, wall, records));
+    assert_eq!((used, net.focus().rooms().len()), (0, 1));
+}
+
+#[test]
+fn a_context_that_is_lost_is_made_anew_on_the_same_media_server() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    net.enter("bob", TEAM);
+    // The process was replaced faster than anybody would have noticed.
+    net.revive(0);
+    net.pass(Duration::from_secs(10));
+    assert_eq!(net.members(TEAM), [(member("alice"), "in"), (member("bob"), "in")]);
+    assert_eq!((net.mrfps[0].gateway.contexts(), net.mrfps[0].holes.len()), (1, 4));
+    assert!(lefts(&net).is_empty());
+}
+
+#[test]
+fn after_a_partition_neither_side_keeps_what_the_other_forgot() {
+    let mut net = Net::with(config(2));
+    net.enter("alice", TEAM);
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    // Cut off, not dead: its legs go on.
+    net.mrfps[first].up = false;
+    net.pass(Duration::from_secs(20));
+    assert_eq!(net.mrfps[1 - first].gateway.contexts(), 1);
+    assert_eq!(net.mrfps[first].gateway.contexts(), 1);
+    net.mrfps[first].up = true;
+    net.pass(Duration::from_secs(60));
+    assert!(net.mrfps[first].gateway.is_idle(), "its context is for nobody");
+    assert_eq!(net.members(TEAM), [(member("alice"), "in")]);
+    assert_eq!(net.mrfps[1 - first].holes.len(), 2);
+}
+
+#[test]
+fn a_short_silence_loses_nothing() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    let (now, wall) = (net.now, net.wall);
+    net.focus().gateway_lost(now, wall, "m0");
+    net.mrfps[0].up = false;
+    net.pass(Duration::from_secs(3));
+    net.mrfps[0].up = true;
+    net.mrfps[0].gateway.reconnected();
+    net.admin(|focus, now, wall| focus.gateway_connected(now, wall, "m0"));
+    net.pass(Duration::from_secs(20));
+    assert_eq!(net.ue("alice").sessions.len(), 1);
+    assert_eq!(net.mrfps[0].holes.len(), 2);
+    assert!(net.events.iter().all(|event| !matches!(event, Event::RoomLost { .. })));
+}

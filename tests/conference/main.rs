@@ -1,0 +1,12 @@
+//! A conference server, its media servers and its members as processes.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+mod faults;
+mod floors;
+mod join;
+mod member;
+mod policy;
+mod relay;
+mod stage;
+mod stranger;
