@@ -1,6 +1,6 @@
 //! The users of the conference and their connections.
 
-use crate::config::Member;
+use crate::config::{Limits, Member};
 use crate::event::ConnectionId;
 use carnet_bfcp::{Association, Message, Text, Transport, UserInformation};
 use std::collections::VecDeque;
@@ -44,9 +44,26 @@ pub(crate) struct User {
     /// When floors and requests end, of one whose connection was lost.
     pub(crate) lost: Option<Instant>,
     answers: VecDeque<Answer>,
+    /// Requests made faster than [`Limits::pace`], and since when time has not been taken from them.
+    pace: Option<(u32, Instant)>,
 }
 
 impl User {
+    /// Whether the user may make another request now; counts it.
+    pub(crate) fn may_ask(&mut self, now: Instant, limits: &Limits) -> bool {
+        let (mut made, mut since) = self.pace.unwrap_or((0, now));
+        while made > 0 && since + limits.pace <= now {
+            made -= 1;
+            since += limits.pace;
+        }
+        if made == 0 {
+            since = now;
+        }
+        let may = made < limits.burst;
+        self.pace = Some((made + u32::from(may), since));
+        may
+    }
+
     /// The answer to the same request, octet for octet, under the same number. A number may be used again
     /// once it is answered (§8.1), so what is not the same makes the old answer be forgotten.
     pub(crate) fn answer(&mut self, now: Instant, message: &Message) -> Option<&Message> {

@@ -414,6 +414,7 @@ fn names_and_words_fit() {
 fn a_connection_that_takes_nothing_is_told_the_latest_and_then_closed() {
     let mut limits = Limits::default();
     limits.transmit = 2_000;
+    limits.burst = 1_000;
     let settings = Settings::new(CONFERENCE, vec![floor(1, Algorithm::FirstCome)]);
     let mut rig = Rig::with(settings, limits, &[1, 2]);
     rig.ask(2, Body::FloorQuery { floors: vec![1] });
