@@ -43,6 +43,8 @@ pub(crate) struct User {
     pub(crate) connection: Option<ConnectionId>,
     /// When floors and requests end, of one whose connection was lost.
     pub(crate) lost: Option<Instant>,
+    /// A snapshot says that it had no connection, so it need not have one to keep what it has.
+    pub(crate) without: bool,
     answers: VecDeque<Answer>,
     /// Requests made faster than [`Limits::pace`], and since when time has not been taken from them.
     pace: Option<(u32, Instant)>,

@@ -584,3 +584,31 @@ fn a_server_that_starts_again_goes_on() {
     }
     assert_eq!(other.restore(next, "1;7;;"), Ok(()));
 }
+
+#[test]
+fn who_never_had_a_connection_needs_none_after_a_restart() {
+    let floors = vec![floor(1, Algorithm::Chair), floor(2, Algorithm::Chair)];
+    let settings = Settings::new(CONFERENCE, floors);
+    let mut rig = Rig::with(settings.clone(), Limits::default(), &[9]);
+    for user in [1, 2] {
+        rig.control.admit(rig.now, user, Member::default());
+    }
+    for id in [1, 2] {
+        rig.control.designate(rig.now, id, Some(9)).unwrap();
+        let floors = vec![id];
+        let ask = Body::FloorRequest { floors, beneficiary: Some(id), information: None, priority: None };
+        assert!(matches!(rig.ask(9, ask), Body::FloorRequestStatus(_)));
+    }
+    let text = rig.control.snapshot(rig.now);
+    let mut again = FloorControl::new(settings, Limits::default());
+    again.admit(rig.now, 1, Member::default());
+    again.restore(rig.now, &text).unwrap();
+    assert_eq!((again.holders(1), again.holders(2)), (vec![1], vec![2]));
+    let at = again.poll_timeout().unwrap();
+    assert_eq!(at, rig.now + Duration::from_secs(30));
+    again.handle_timeout(at);
+    assert_eq!((again.holders(1), again.holders(2)), (vec![1], vec![]), "user 2 was never admitted");
+    assert_eq!(again.poll_timeout(), None);
+    again.dismiss(at, 1);
+    assert_eq!(again.holders(1), [] as [u16; 0]);
+}
