@@ -7,7 +7,7 @@ use crate::floors::Floors;
 use crate::people::{Connection, Link, User};
 use crate::snapshot;
 use bytes::Bytes;
-use carnet_bfcp::{Association, Body, Incoming, Message, Status, Text, Transport};
+use carnet_bfcp::{Association, Body, ErrorCode, Incoming, Message, Status, Text, Transport};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
@@ -248,7 +248,16 @@ impl FloorControl {
         answer: Message,
     ) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.association.answer(now, request, answer);
+            let (conference, transaction, user) = (answer.conference, answer.transaction, answer.user);
+            if !connection.association.answer(now, request, answer) {
+                let refusal = Body::Error {
+                    code: ErrorCode::Generic,
+                    details: Bytes::new(),
+                    information: Some("the answer is longer than BFCP can say".into()),
+                };
+                let refusal = message(conference, transaction, user, &refusal);
+                connection.association.answer(now, request, refusal);
+            }
             self.ready.insert(id);
         }
     }

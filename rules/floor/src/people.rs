@@ -94,11 +94,13 @@ impl User {
         let member = self.member.as_ref();
         let name = member.and_then(|member| member.display_name.as_deref());
         let uri = member.and_then(|member| member.uri.as_deref());
-        UserInformation {
+        let mut information = UserInformation {
             id,
             display_name: name.map(Text::fitting),
             uri: uri.filter(|uri| uri.len() <= Text::LONGEST).map(Text::fitting),
-        }
+        };
+        information.fit();
+        information
     }
 }
 

@@ -612,3 +612,30 @@ fn who_never_had_a_connection_needs_none_after_a_restart() {
     again.dismiss(at, 1);
     assert_eq!(again.holders(1), [] as [u16; 0]);
 }
+
+#[test]
+fn the_fullest_floor_can_still_be_read() {
+    let floors: Vec<u16> = (1..=16).collect();
+    let mut limits = Limits::default();
+    limits.requests_by_user = 256;
+    limits.burst = 256;
+    let mut settings =
+        Settings::new(CONFERENCE, floors.iter().map(|id| floor(*id, Algorithm::FirstCome)).collect());
+    settings.max_requests = 256;
+    let mut rig = Rig::with(settings, limits, &[1, 2]);
+    let long = "n".repeat(253);
+    let member = Member { display_name: Some(long.clone()), uri: Some(long), ..Member::default() };
+    rig.control.admit(rig.now, 1, member);
+    for _ in 0..256 {
+        rig.request(1, &floors);
+    }
+    let Body::FloorStatus { requests, .. } = rig.ask(2, Body::FloorQuery { floors: vec![16] }) else {
+        panic!()
+    };
+    assert_eq!(requests.len(), 256);
+    assert_eq!(requests[255].floors.len(), 16);
+    let Body::UserStatus { requests, .. } = rig.ask(2, Body::UserQuery { beneficiary: Some(1) }) else {
+        panic!()
+    };
+    assert_eq!(requests.len(), 256);
+}
