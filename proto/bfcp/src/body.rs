@@ -8,6 +8,9 @@ use crate::message::Message;
 use crate::number::{ErrorCode, Primitive, Priority, RequestStatus};
 use bytes::Bytes;
 
+/// What is left in an attribute behind the header of a group, in whole units.
+const ROOM: usize = 248;
+
 /// A user, as servers describe one (§5.2.14, §5.2.16).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserInformation {
@@ -298,6 +301,13 @@ impl UserInformation {
         Ok(Self { id: group.id, display_name, uri })
     }
 
+    /// Shortens the name, and drops the URI, until the group is one that can be said.
+    pub fn fit(&mut self) {
+        let mut room = ROOM;
+        Text::fit(&mut self.display_name, &mut room, false);
+        Text::fit(&mut self.uri, &mut room, true);
+    }
+
     fn group(&self) -> Group {
         let mut attributes =
             Vec::with_capacity(usize::from(self.display_name.is_some()) + usize::from(self.uri.is_some()));
@@ -365,8 +375,6 @@ impl RequestInformation {
     /// Words about the status go first into the room, then names, what the participant said, and URIs, which
     /// are not cut. Numbers stay; with more than some thirty floors they alone are too many.
     pub fn fit(&mut self) {
-        /// What is left in an attribute behind the header of a group, in whole units.
-        const ROOM: usize = 248;
         let user = |user: &Option<UserInformation>| usize::from(user.is_some()) * 4;
         let state = |state: &FloorState| 4 + usize::from(state.status.is_some()) * 4;
         let numbers = self.overall.as_ref().map_or(0, state)
