@@ -155,10 +155,8 @@ impl Room {
                 self.hold_back(id, arrival);
             }
             SessionEvent::Complete { arrival, size } => self.complete(now, id, arrival, size),
-            SessionEvent::Aborted { arrival, reason } => {
-                if reason != AbortReason::ConnectionLost {
-                    self.drop_arrival(now, id, |a| a.key == Some(arrival));
-                }
+            SessionEvent::Aborted { arrival, reason } if reason != AbortReason::ConnectionLost => {
+                self.drop_arrival(now, id, |a| a.key == Some(arrival));
             }
             SessionEvent::NicknameAsked { request, nickname } => {
                 let answer = self.nickname_asked(now, id, &nickname);
