@@ -298,6 +298,19 @@ impl Seat {
     }
 }
 
+/// Whether two endpoints differ in nothing that a connection depends on. A new key is for the next one.
+pub(super) fn same_leg(a: &Endpoint, b: &Endpoint) -> bool {
+    let paths = match (&a.medium, &b.medium) {
+        (
+            Medium::Msrp { local_path: la, remote_path: ra, .. },
+            Medium::Msrp { local_path: lb, remote_path: rb, .. },
+        ) => la == lb && ra == rb,
+        (Medium::Bfcp { .. }, Medium::Bfcp { .. }) => true,
+        _ => false,
+    };
+    paths && a.user == b.user && a.member == b.member && a.tls.is_some() == b.tls.is_some()
+}
+
 pub(super) fn side(role: TlsRole) -> Side {
     match role {
         TlsRole::Client => Side::Client,

@@ -54,7 +54,7 @@ impl Worker {
             }
             let octets = if !connection.unread.is_empty() {
                 let mut unread = mem::take(&mut connection.unread);
-                let taken = hall.input(now, seat, connection.number, &unread);
+                let taken = hall.input(now, slot, seat, connection.number, &unread);
                 unread.drain(..taken.min(unread.len()));
                 connection.held = !unread.is_empty();
                 connection.unread = unread;
@@ -63,7 +63,7 @@ impl Worker {
                 match connection.line.read(buffer) {
                     Taken::Octets(octets) => {
                         let read = buffer.get(..octets).unwrap_or_default();
-                        let taken = hall.input(now, seat, connection.number, read);
+                        let taken = hall.input(now, slot, seat, connection.number, read);
                         let rest = read.get(taken..).unwrap_or_default();
                         connection.unread = rest.to_vec();
                         connection.held = !rest.is_empty();
@@ -109,7 +109,7 @@ impl Worker {
                 pending.clear();
                 from = 0;
                 if connection.closing.is_none() {
-                    hall.pull(now, seat, &mut pending, RECORD);
+                    hall.pull(now, slot, seat, &mut pending, RECORD);
                 }
                 if pending.is_empty() {
                     break;
@@ -264,7 +264,7 @@ impl Worker {
         if let Some((hole, hall)) = self.both(slot)
             && let Some(seat) = hole.seat
         {
-            hall.lost(now, seat, number, clean);
+            hall.lost(now, slot, seat, number, clean);
         }
         self.stir(group);
     }
