@@ -121,6 +121,9 @@ pub(super) struct Connection {
     pub(super) left: Vec<u8>,
     /// To be closed when all is written.
     pub(super) closing: Option<Cause>,
+    /// All is written and said to be the end; what still comes is read and thrown away, because a socket
+    /// that is closed over unread octets takes back what was sent.
+    pub(super) ended: bool,
     /// When a connection that is being closed is cut.
     pub(super) cut: Option<Instant>,
 }
@@ -146,6 +149,7 @@ impl Connection {
             blocked: false,
             left: Vec::new(),
             closing: None,
+            ended: false,
             cut: None,
         }
     }

@@ -7,17 +7,17 @@ use std::time::Duration;
 use carnet_gateway::media::{Cause, Event};
 
 use super::hall::{Wish, spare};
-use super::hole::Link;
-use super::line::{Given, Taken};
+use super::hole::{Connection, Link};
+use super::line::{Given, Line, Taken};
 use super::links::reset;
-use super::worker::Worker;
+use super::worker::{OUTBOX, RETRY, Worker};
 
 /// What one connection may read, or write, before others have their turn.
 const BUDGET: usize = 256 * 1024;
 /// The longest record of TLS (RFC 8446 §5.1). No more is written at once.
 const RECORD: usize = 16 * 1024;
 /// How long a connection that is over may take for what it is still sent.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Looks at conferences in one turn.
 const LOOKS: usize = 1024;
 
@@ -42,14 +42,26 @@ impl Worker {
         let mut spent = 0;
         loop {
             let now = self.now;
-            let Self { holes, halls, buffer, .. } = self;
+            let Self { holes, halls, buffer, outbox, .. } = self;
+            // What members do is reported: no more of it while nobody takes the reports.
+            let crowded = outbox.len() >= OUTBOX;
             let Some(Some(hole)) = holes.get_mut(slot as usize) else { return };
             let group = hole.name.group;
             let (Some(hall), Some(seat), true) = (halls.get_mut(&group), hole.seat, hole.lets_in()) else {
                 return;
             };
             let Link::Up(connection) = &mut hole.link else { return };
-            if connection.closing.is_some() || connection.held {
+            if let Some(cause) = connection.closing {
+                if drained(connection, buffer) {
+                    self.end(slot, cause, false);
+                }
+                return;
+            }
+            if connection.held {
+                return;
+            }
+            if crowded {
+                hole.resume = Some(now + RETRY);
                 return;
             }
             let octets = if !connection.unread.is_empty() {
@@ -142,15 +154,15 @@ impl Worker {
             hall.blocked(connection.number, blocked);
         }
         let more = connection.writable && spent >= BUDGET;
-        let over = connection.closing.filter(|_| !blocked);
+        if connection.closing.is_some() && !blocked && !mem::replace(&mut connection.ended, true) {
+            connection.line.finish();
+        }
         if spent > 0 {
             hole.sent(spent, now);
             self.stir(group);
         }
         if broken {
             self.end(slot, Cause::Reset, true);
-        } else if let Some(cause) = over {
-            self.end(slot, cause, false);
         } else if more {
             self.queue(slot);
         }
@@ -256,10 +268,11 @@ impl Worker {
         let group = hole.name.group;
         let Link::Up(connection) = mem::replace(&mut hole.link, Link::Down) else { return };
         let number = connection.number;
+        let ended = connection.ended;
         if hard {
             reset(connection.line);
-        } else {
-            connection.line.close();
+        } else if !ended {
+            close(connection.line);
         }
         if let Some((hole, hall)) = self.both(slot)
             && let Some(seat) = hole.seat
@@ -268,4 +281,23 @@ impl Worker {
         }
         self.stir(group);
     }
+}
+
+/// Reads a connection that is over; whether nothing more comes.
+fn drained(connection: &mut Connection, buffer: &mut [u8]) -> bool {
+    let mut spent = 0;
+    while connection.readable && spent < BUDGET {
+        match connection.line.read(buffer) {
+            Taken::Octets(octets) => spent += octets,
+            Taken::Nothing => connection.readable = false,
+            Taken::End | Taken::Broken => return true,
+        }
+    }
+    // Whoever has so much to say after the end is cut.
+    spent >= BUDGET
+}
+
+/// An orderly end.
+pub(super) fn close(mut line: Line) {
+    line.finish();
 }

@@ -191,7 +191,10 @@ impl Worker {
             }
             // Endpoints are never joined.
             Command::Join { .. } | Command::Part { .. } => {}
-            Command::Regroup { pinhole, group } => self.regroup(pinhole, group),
+            // An MRFP moves nobody out of a conference; whoever asks is answered all the same.
+            Command::Regroup { pinhole, group } => {
+                self.report(Event::Regrouped { pinhole: Pinhole { group, ..pinhole } });
+            }
             Command::Connect { pinhole } => {
                 if let Some(slot) = self.slot(pinhole)
                     && let Some(hole) = self.hole(slot)
@@ -427,21 +430,6 @@ impl Worker {
             self.queue(displaced);
         }
         self.stir(group);
-    }
-
-    /// A pinhole goes with its connection if both conferences are in this loop; else the peer has to
-    /// connect again, to the same address.
-    fn regroup(&mut self, pinhole: Pinhole, group: u32) {
-        let name = Pinhole { group, ..pinhole };
-        if let Some(slot) = self.slot(pinhole) {
-            self.leave(slot);
-            if let Some(hole) = self.hole(slot) {
-                hole.name = name;
-            }
-            self.seat(slot);
-            self.queue(slot);
-        }
-        self.report(Event::Regrouped { pinhole: name });
     }
 
     /// Takes a pinhole, which loses its connection, out of its conference.
