@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread;
 
-use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Event};
+use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Event, Medium};
 
 use super::super::ConferenceConfig;
 use super::member::Member;
@@ -20,13 +21,13 @@ fn two_versions_of_openssl_talk_in_a_sealed_room() {
     rig.sealed(&ben);
     first.say(greeting(&ann));
     second.say(greeting(&ben));
-    first.heard.wait("MSRP t0 200");
-    second.heard.wait("MSRP t0 200");
+    first.heard.wait("MSRP t0000 200");
+    second.heard.wait("MSRP t0000 200");
     first.say(message(&ann, 1, "hello from 1.3"));
-    first.heard.wait("MSRP t1 200");
+    first.heard.wait("MSRP t0001 200");
     second.heard.wait("hello from 1.3");
     second.say(message(&ben, 2, "hello from 1.2"));
-    second.heard.wait("MSRP t2 200");
+    second.heard.wait("MSRP t0002 200");
     first.heard.wait("hello from 1.2");
 }
 
@@ -61,7 +62,7 @@ fn a_stalled_reader_is_let_go_and_fifty_others_do_not_notice() {
     let mut asleep = Peer::sealed(stalled.local, &[]);
     rig.sealed(&stalled);
     asleep.say(greeting(&stalled));
-    asleep.heard.wait("MSRP t0 200");
+    asleep.heard.wait("MSRP t0000 200");
     asleep.stop();
     let legs: Vec<_> = (1..=OTHERS).map(|user| rig.msrp(user, None)).collect();
     let members: Vec<_> = legs.iter().map(Member::join).collect();
@@ -107,7 +108,7 @@ fn a_thousand_chunks_that_are_never_finished_cost_their_sender() {
         let part = "From: <sip:user1@example.com>\r\nTo: <sip:room@conf.example.com>\r\n\r\nContent-Type: text/plain\r\n\r\nhalf";
         let length = part.len();
         attacker.say(format!(
-            "{}Message-ID: h{number}\r\nByte-Range: 1-{length}/100000\r\nContent-Type: message/cpim\r\n\r\n{part}\r\n-------t{number}+\r\n",
+            "{}Message-ID: h{number}\r\nByte-Range: 1-{length}/100000\r\nContent-Type: message/cpim\r\n\r\n{part}\r\n-------t{number:04}+\r\n",
             head(&ann, number)
         ));
     }
@@ -149,12 +150,12 @@ fn a_second_connection_takes_the_place_of_the_first() {
     let mut first = Peer::sealed(ann.local, &[]);
     rig.sealed(&ann);
     first.say(greeting(&ann));
-    first.heard.wait("MSRP t0 200");
+    first.heard.wait("MSRP t0000 200");
     // The first has gone without anybody's notice; the member knows it and comes again.
     let mut again = Peer::sealed(ann.local, &[]);
     rig.sealed(&ann);
     again.say(greeting(&ann));
-    again.heard.wait("MSRP t0 200");
+    again.heard.wait("MSRP t0000 200");
     let mut second = Member::join(&ben);
     second.say(message(&ben, 1, "to the second one"));
     again.heard.wait("to the second one");
@@ -182,11 +183,11 @@ fn a_full_queue_makes_the_sender_wait_and_loses_nothing() {
     let (pinhole, _) = rig.reserve();
     let engine = rig.engine.clone();
     let sending = thread::spawn(move || {
-        for _ in 0..5000 {
+        for _ in 0..300 {
             engine.blocking_send(Command::Measure { pinhole }).unwrap();
         }
     });
-    for _ in 0..5000 {
+    for _ in 0..300 {
         rig.wait(|event| matches!(event, Event::Measured { .. }).then_some(()));
     }
     sending.join().unwrap();
@@ -222,4 +223,66 @@ fn only_who_has_the_floor_may_speak() {
     });
     speaker.say(message(&ann, 3, "without it again"));
     assert_eq!(speaker.statuses(4), [200, 403, 200, 403]);
+}
+
+#[test]
+fn what_a_member_may_do_changes_under_its_connection() {
+    let mut rig = Rig::with_room();
+    let (mut ann, ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut first = Member::join(&ann);
+    let second = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    let mut endpoint = ann.settings.endpoint.as_deref().unwrap().clone();
+    let Medium::Msrp { speak, .. } = &mut endpoint.medium else { panic!("MSRP") };
+    *speak = false;
+    ann.settings.endpoint = Some(Arc::new(endpoint));
+    rig.configure(&ann);
+    first.say(message(&ann, 1, "hush"));
+    assert_eq!(first.statuses(2), [200, 403]);
+    // Its connection is the one it had.
+    assert!(!rig.has(|event| matches!(event, Event::Closed { .. } | Event::Established { .. })));
+    drop(second);
+}
+
+#[test]
+fn a_member_that_is_called_back_goes_on_where_it_was() {
+    let mut rig = Rig::with_room();
+    let (ann, ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut speaker = Member::join(&ann);
+    let before = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    before.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    rig.closed(&ben);
+    speaker.say(message(&ann, 1, "while you were away"));
+    assert_eq!(speaker.statuses(2), [200, 200]);
+    // Another pinhole for the same member, before the first is released.
+    let again = rig.msrp(2, None);
+    let member = Member::join(&again);
+    rig.established(&again);
+    member.hears("while you were away");
+    assert!(TcpStream::connect(ben.local).is_err(), "nobody is let in where it was");
+    rig.released(&ben);
+    speaker.say(message(&ann, 2, "and now you are here"));
+    member.hears("and now you are here");
+}
+
+#[test]
+fn a_number_that_is_anothers_is_refused() {
+    let mut rig = Rig::with_room();
+    let ann = rig.msrp(1, None);
+    let (pinhole, local) = rig.reserve();
+    let mut settings = ann.settings.clone();
+    let mut endpoint = settings.endpoint.as_deref().unwrap().clone();
+    endpoint.member = "sip:somebody@else.example".into();
+    settings.endpoint = Some(Arc::new(endpoint));
+    let other = super::rig::Leg { pinhole, local, user: 1, settings };
+    rig.configure(&other);
+    let reason = rig.told(|event| match event {
+        ConferenceEvent::Released { user: 1, reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(reason, "refused");
+    assert!(TcpStream::connect(local).is_err());
 }
