@@ -33,7 +33,7 @@ impl Focus {
         };
         let waiting: Vec<LegId> = room.legs.iter().filter(waits).copied().collect();
         for id in waiting {
-            if matches!(self.rooms.get(key).map(|room| &room.place), None | Some(Place::Making(_))) {
+            if matches!(self.rooms.get(key).map(|room| &room.place), None | Some(Place::Making(..))) {
                 return;
             }
             if let Err(fault) = self.put(key, id) {
@@ -60,7 +60,7 @@ impl Focus {
         let State::Adding(adding) = &leg.state else { return Ok(()) };
         let (gateway, target) = match &room.place {
             Place::On(gateway, context) => (gateway.clone(), ContextId::Id(*context)),
-            Place::Making(_) => return Ok(()),
+            Place::Making(..) => return Ok(()),
             Place::Nowhere => {
                 let gateway = self.core.gateways.pick(self.core.now, &adding.tried);
                 (gateway.ok_or_else(Fault::no_media)?, ContextId::Choose)
@@ -99,12 +99,14 @@ impl Focus {
                 context::properties(&room.key, &room.policy, room.confid, room.state.as_deref());
         }
         let request = self.core.gateways.request(self.core.now, &gateway, vec![action]);
-        self.core.ops.insert(request, Op::Add { leg: id, gateway: gateway.clone(), creates });
+        let context = target.id();
+        let op = Op::Add { room: key.to_owned(), leg: id, gateway: gateway.clone(), context };
+        self.core.ops.insert(request, op);
         if let Some(room) = self.rooms.get_mut(key) {
             if creates {
-                room.place = Place::Making(gateway);
+                room.place = Place::Making(gateway, request);
             } else {
-                room.adding += 1;
+                room.adding.insert(request);
             }
         }
         if let Some(leg) = self.legs.get_mut(&id)
@@ -202,8 +204,10 @@ impl Focus {
     fn replied(&mut self, request: RequestNumber, actions: &[ActionReply], error: Option<Refused>) {
         let Some(op) = self.core.ops.remove(&request) else { return };
         match op {
-            Op::Add { leg, gateway, creates } => {
-                self.added((request, leg, creates), &gateway, actions, error);
+            Op::Add { room, leg, gateway, context } => {
+                self.added((request, leg), &room, (&gateway, context), actions, error);
+                self.core.todo.push_back(Todo::Settle(room.clone()));
+                self.core.todo.push_back(Todo::Place(room));
             }
             Op::Modify { leg } => {
                 let text = error.map(|refused| refused.error.text.as_deref().unwrap_or("refused").to_owned());
@@ -220,85 +224,86 @@ impl Focus {
 
     fn added(
         &mut self,
-        (request, id, creates): (RequestNumber, LegId, bool),
-        gateway: &GatewayName,
+        (request, id): (RequestNumber, LegId),
+        key: &str,
+        (gateway, context): (&GatewayName, Option<u32>),
         actions: &[ActionReply],
         error: Option<Refused>,
     ) {
-        let room = self.legs.get(&id).map(|leg| leg.room.clone());
-        let room = room.or_else(|| self.making(gateway, creates, actions));
-        let made = actions.iter().find_map(|action| action.context.id());
-        if let Some(room) = room.as_ref().and_then(|room| self.rooms.get_mut(room)) {
-            if !creates {
-                room.adding = room.adding.saturating_sub(1);
-            } else if matches!(&room.place, Place::Making(on) if on == gateway) {
-                room.place = match made.filter(|_| error.is_none()) {
-                    Some(context) => Place::On(gateway.clone(), context),
-                    None => Place::Nowhere,
-                };
-                if let Place::On(gateway, context) = &room.place {
-                    let (room, gateway, context) = (room.key.clone(), gateway.clone(), *context);
-                    self.core.events.push_back(Event::RoomPlaced { room, gateway, context });
-                }
+        // What was asked for a context that was lost meanwhile is for nobody.
+        let current = self.context_asked(key, request, gateway, actions, error.is_none());
+        let leg = self.legs.get_mut(&id);
+        let (mut waits, mut more) = (false, false);
+        match leg.map(|leg| &mut leg.state) {
+            Some(State::Adding(adding)) if adding.request == Some(request) => {
+                waits = current;
+                // It is put into the next one.
+                adding.request = adding.request.filter(|_| current);
             }
+            Some(State::Up(up)) => more = up.more.as_ref().is_some_and(|more| more.add == Some(request)),
+            _ => {}
         }
-        let waits = self.legs.get(&id).is_some_and(
-            |leg| matches!(&leg.state, State::Adding(adding) if adding.request == Some(request)),
-        );
-        let more = self.legs.get(&id).is_some_and(|leg| match &leg.state {
-            State::Up(up) => up.more.as_ref().is_some_and(|more| more.add == Some(request)),
-            _ => false,
-        });
-        match error {
-            None => {
-                self.core.gateways.succeeded(gateway);
-                if waits {
-                    self.with(id, |leg, core, room| leg.placed(core, room, actions));
-                } else if more {
-                    self.with(id, |leg, core, room| leg.placed_more(core, room, actions, None));
-                } else {
-                    // It went on without them, or ended: CANCEL was faster than the gateway.
-                    self.give_back(gateway, actions);
-                }
-            }
-            Some(refused) => {
-                let text = refused.error.text.as_deref().unwrap_or_default().to_owned();
-                let code = refused.error.code;
-                self.core.events.push_back(Event::GatewayRefused { gateway: gateway.clone(), code, text });
-                // Half of it may be there: one Add done, the other refused.
+        let Some(refused) = error else {
+            self.core.gateways.succeeded(gateway);
+            if waits {
+                self.with(id, |leg, core, room| leg.placed(core, room, actions));
+            } else if more && current {
+                self.with(id, |leg, core, room| leg.placed_more(core, room, actions, None));
+            } else {
+                // It went on without them, or ended: CANCEL was faster than the gateway.
                 self.give_back(gateway, actions);
-                if refused.elsewhere {
-                    self.core.gateways.failed(self.core.now, gateway);
-                }
-                if waits {
-                    self.refused_add(id, gateway, (creates, &refused));
-                } else if more {
-                    let fault = fault_of(&refused);
-                    self.with(id, |leg, core, room| leg.placed_more(core, room, &[], Some(fault)));
+                if more {
+                    let fault = Some(Fault::no_media());
+                    self.with(id, |leg, core, room| leg.placed_more(core, room, &[], fault));
                 }
             }
+            return;
+        };
+        let text = refused.error.text.as_deref().unwrap_or_default().to_owned();
+        let code = refused.error.code;
+        self.core.events.push_back(Event::GatewayRefused { gateway: gateway.clone(), code, text });
+        // Half of it may be there: one Add done, the other refused.
+        self.give_back(gateway, actions);
+        if refused.elsewhere {
+            self.core.gateways.failed(self.core.now, gateway);
         }
-        if let Some(room) = room {
-            self.core.todo.push_back(Todo::Place(room.clone()));
-            self.core.todo.push_back(Todo::Settle(room));
+        if waits {
+            self.refused_add(id, gateway, (context.is_none(), &refused));
+        } else if more {
+            let fault = fault_of(&refused);
+            self.with(id, |leg, core, room| leg.placed_more(core, room, &[], Some(fault)));
+        }
+        // H.248.8, 411: there is no such context. Whoever was in it has no media.
+        if code == 411 && context.is_some() && self.rooms.get(key).is_some_and(|r| r.is_on(gateway, context))
+        {
+            self.lose(key);
         }
     }
 
-    /// The room for which a context was asked whose leg is not there any more.
-    fn making(&self, gateway: &GatewayName, creates: bool, actions: &[ActionReply]) -> Option<String> {
-        let context = actions.iter().find_map(|action| action.context.id());
-        let is = |room: &&crate::room::Room| match &room.place {
-            Place::Making(on) => {
-                let asked = |op: &Op| {
-                    matches!(op, Op::Add { leg, creates: true, .. }
-                    if self.legs.get(leg).is_some_and(|leg| leg.room == room.key))
-                };
-                creates && on == gateway && !self.core.ops.values().any(asked)
-            }
-            Place::On(on, number) => on == gateway && Some(*number) == context,
-            Place::Nowhere => false,
-        };
-        self.rooms.values().find(is).map(|room| room.key.clone())
+    /// Notes what became of a request for a room's context or for terminations in it; whether it was asked
+    /// for the context that the room has now, or is to have.
+    fn context_asked(
+        &mut self,
+        key: &str,
+        request: RequestNumber,
+        gateway: &GatewayName,
+        actions: &[ActionReply],
+        done: bool,
+    ) -> bool {
+        let Some(room) = self.rooms.get_mut(key) else { return false };
+        if room.adding.remove(&request) {
+            return true;
+        }
+        if !matches!(&room.place, Place::Making(_, asked) if *asked == request) {
+            return false;
+        }
+        let made = actions.iter().find_map(|action| action.context.id()).filter(|_| done);
+        room.place = made.map_or(Place::Nowhere, |context| Place::On(gateway.clone(), context));
+        if let Some(context) = made {
+            let (room, gateway) = (key.to_owned(), gateway.clone());
+            self.core.events.push_back(Event::RoomPlaced { room, gateway, context });
+        }
+        true
     }
 
     fn give_back(&mut self, gateway: &GatewayName, actions: &[ActionReply]) {
@@ -323,7 +328,10 @@ impl Focus {
                 true
             }
             // The context went away while the Add was under way: the room is made anew.
-            State::Adding(adding) if !creates && matches!(refused.error.code, 411 | 503) => {
+            State::Adding(adding)
+                if !creates && matches!(refused.error.code, 411 | 503) && adding.again < ATTEMPTS =>
+            {
+                adding.again += 1;
                 adding.request = None;
                 true
             }
