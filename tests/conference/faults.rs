@@ -112,8 +112,9 @@ fn a_conference_server_that_died_takes_its_rooms_up_again() {
     for member in [&mut alice, &mut bob] {
         member.mark();
     }
+    // Bob, number 2, waits.
+    stage.on_disk(",2.2.");
     stage.end("conf", "KILL");
-    // What is in flight to the disk is there in a moment; it was written before this line as a rule.
     stage.start("conf");
     for member in [&alice, &bob] {
         member.sees(&stage, "called back", |event| is(event, "called-back"));
