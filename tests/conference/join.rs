@@ -77,7 +77,7 @@ fn a_file_goes_to_the_room() {
     let mut others = Vec::new();
     for name in ["bob", "carol"] {
         std::fs::create_dir(stage.path(&format!("inbox-{name}"))).unwrap();
-        let member = Member::start(&stage, name, ROOM, &["--inbox", &format!("inbox-{name}")]);
+        let member = Member::start(&stage, name, ROOM, &["--dir", &format!("inbox-{name}")]);
         member.sees(&stage, "joined", |event| is(event, "joined"));
         others.push(member);
     }

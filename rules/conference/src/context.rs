@@ -228,15 +228,18 @@ fn mode(direction: Option<Direction>) -> StreamMode {
 
 /// What the gateway shall tell about.
 fn events(watch: Watch, number: u32, line: &Line) -> Events {
-    let mut events = Events::new(number).event(RequestedEvent::new("g/cause"));
-    let mut ask = |name: &'static str| {
-        events.events.push(RequestedEvent::new(name));
-    };
-    if watch.connections {
-        ask("tcpbcc/BNCChange");
-    }
+    let mut events = Events::new(number);
+    // That a connection has come is of no interest; that it has gone is told once.
+    let gone = |name: &'static str| RequestedEvent::new(name).parameter("Type", "REL");
+    events = events.event(match watch.connections {
+        true => gone("tcpbcc/BNCChange"),
+        false => RequestedEvent::new("g/cause"),
+    });
     if watch.tls && line.sealed {
-        ask("tlsbsc/BNCChange");
+        events = events.event(gone("tlsbsc/BNCChange"));
+    }
+    let mut ask = |name: &'static str| events.events.push(RequestedEvent::new(name));
+    if line.sealed {
         ask("crnroom/sealed");
     }
     ask("crnroom/released");
