@@ -1,6 +1,8 @@
 //! The loop of a client: feeds the machine from sockets, the key server, the clock and commands,
 //! and does what it says.
 
+mod rooms;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +28,12 @@ use super::kms::KmsLink;
 use super::media::{self, Line, News, Order};
 use super::outbox::Source;
 use super::pump::Fate;
+use super::room::event::Medium;
+use super::room::{Over, TalkOrder};
 use super::{Command, UeError};
+use rooms::RoomKnown;
+
+pub use rooms::Joining;
 
 /// How long a call may take to end when the connection is gone already.
 const BYE_GRACE: Duration = Duration::from_secs(1);
@@ -95,6 +102,8 @@ struct Known {
     hanging_up: bool,
     /// Why we end it, if that is not how calls end.
     failure: Option<String>,
+    /// What belongs to a conference, if it is one.
+    room: Option<Box<RoomKnown>>,
 }
 
 impl Known {
@@ -124,6 +133,7 @@ pub(super) struct Engine {
     calls: HashMap<CallId, Known>,
     events: mpsc::Sender<UeEvent>,
     news: Pipe<(CallId, News)>,
+    room_news: Pipe<(CallId, Medium, Over)>,
     fetched: Pipe<Fetched>,
     registered: bool,
     stopping: Option<(Option<oneshot::Sender<()>>, Instant, bool)>,
@@ -195,6 +205,7 @@ impl Engine {
             calls: HashMap::new(),
             events,
             news: mpsc::channel(ORDERS),
+            room_news: mpsc::channel(ORDERS),
             fetched: mpsc::channel(ORDERS),
             registered: false,
             stopping: None,
@@ -220,6 +231,7 @@ impl Engine {
                     None => self.stop(None),
                 },
                 Some((call, news)) = self.news.1.recv() => self.media_news(call, news).await,
+                Some((call, medium, over)) = self.room_news.1.recv() => self.room_over(call, medium, over).await,
                 Some((id, result)) = self.fetched.1.recv() => {
                     let (result, cause) = match result {
                         Ok(octets) => (Ok(octets), None),
@@ -256,7 +268,12 @@ impl Engine {
         self.dying = later;
         let due: Vec<(Instant, CallId)> = due;
         for (_, call) in due {
-            self.machine.client.hang_up(now, SystemTime::now(), call);
+            if self.is_lost_room(call) {
+                let reason = Refusal::Connection("the connection to the conference ended".into());
+                self.machine.client.media_failed(now, call, reason);
+            } else {
+                self.machine.client.hang_up(now, SystemTime::now(), call);
+            }
         }
         self.machine.client.handle_timeout(now, SystemTime::now());
     }
@@ -305,6 +322,9 @@ impl Engine {
                 self.tell(UeEvent::Unregistered).await;
             }
             Event::Ringing { call } => self.tell(UeEvent::Ringing { call }).await,
+            Event::Incoming { call, from, purpose: Purpose::Conference(invitation), sealed } => {
+                self.invited(call, from, invitation, sealed).await;
+            }
             Event::Incoming { call, from, purpose, sealed } => {
                 let file = match purpose {
                     Purpose::SendFile(file) => Some(file),
@@ -320,8 +340,12 @@ impl Engine {
                     self.accept(call).await;
                 }
             }
-            Event::Media { call, media } => self.connect(call, *media),
+            Event::Media { call, media } => match self.calls.get(&call) {
+                Some(Known { room: Some(_), .. }) => self.talk(call, *media),
+                _ => self.connect(call, *media),
+            },
             Event::Moved { call, remote } => {
+                self.moved_room(call, &remote);
                 let known = self.calls.get(&call).and_then(|known| known.remote.as_ref());
                 if let Some(place) = known {
                     place.send_replace(Some(remote));
@@ -335,6 +359,9 @@ impl Engine {
             Event::Ended { call, ending } => {
                 let mut known = self.calls.remove(&call).unwrap_or_default();
                 self.dying.retain(|(_, dying)| *dying != call);
+                if known.room.is_some() {
+                    return self.left(call, &known, &ending).await;
+                }
                 // A task that has no room for the order sees that nobody is left to give others.
                 let running = known.orders.take().map(|orders| orders.try_send(Order::Drain)).is_some();
                 if running && known.is_unfinished() && known.fate.failure().is_none() {
@@ -343,7 +370,7 @@ impl Engine {
                     self.over(call, known, &ending).await;
                 }
             }
-            _ => {}
+            other => self.room_happened(other).await,
         }
     }
 
@@ -484,7 +511,18 @@ impl Engine {
                     _ => {}
                 }
             }
-            Command::Accept(call) => self.accept(call).await,
+            Command::Join { uri, joining, reply } => {
+                let result = self.join(&uri, joining).await;
+                let _ = reply.send(result);
+            }
+            Command::Wish { call, wish, reply } => self.wish(call, wish, reply),
+            Command::RoomFile { call, to, offer, source, reply } => {
+                self.room_file(call, TalkOrder::File { to, offer, source, reply });
+            }
+            Command::Accept(call) => match self.calls.get(&call) {
+                Some(Known { room: Some(_), .. }) => self.accept_room(call).await,
+                _ => self.accept(call).await,
+            },
             Command::Decline(call) => self.machine.client.decline(Instant::now(), call),
             Command::HangUp(call) => self.hang_up(call),
             Command::Stop(reply) => self.stop(Some(reply)),
@@ -496,6 +534,12 @@ impl Engine {
     fn hang_up(&mut self, call: CallId) {
         if let Some(known) = self.calls.get_mut(&call) {
             known.hanging_up = true;
+            if known.room.is_some() {
+                if !self.stop_room(call) {
+                    self.machine.client.hang_up(Instant::now(), SystemTime::now(), call);
+                }
+                return;
+            }
             if known.orders.as_ref().is_some_and(|orders| orders.try_send(Order::Stop).is_ok()) {
                 self.dying.push((Instant::now() + CLOSE_GRACE, call));
                 return;

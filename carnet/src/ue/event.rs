@@ -6,6 +6,8 @@ use std::time::Duration;
 use carnet_client::{CallId, FileOffer};
 use serde_json::{Value, json};
 
+use super::room::event::RoomEvent;
+
 /// Something happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -95,6 +97,13 @@ pub enum UeEvent {
         failure: Option<(&'static str, String)>,
         /// What the other side or somebody on the way gave as its reason (RFC 3326), in its words.
         said: Option<String>,
+    },
+    /// Something happened in a conference.
+    Room {
+        /// Which call.
+        call: CallId,
+        /// What.
+        event: Box<RoomEvent>,
     },
     /// Something is wrong that ends no call.
     Trouble {
@@ -186,6 +195,7 @@ impl UeEvent {
                 "error": failure.as_ref().map(|(word, _)| word),
                 "reason": failure.as_ref().map(|(_, sentence)| sentence).or(said.as_ref()),
             }),
+            Self::Room { call, event } => event.json(*call),
             Self::Trouble { message } => json!({"event": "error", "reason": message}),
         }
     }

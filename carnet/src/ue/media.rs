@@ -4,31 +4,22 @@
 //!  TCP ── TLS with the key of the call ── MSRP session ── texts, files
 //! ```
 //!
-//! One task a call: this module makes the connection, [`pump`](super::pump) runs the session on it.
+//! One task a call: [`link`](super::link) makes the connection, [`pump`](super::pump) runs the session on it.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-use carnet_client::{CallId, Media, Remote, Seal, TcpRole, TlsRole};
+use carnet_client::{CallId, Media, Remote, TcpRole};
 use carnet_msrp::{Config, Session, Uri, parse_path};
 use carnet_net::OsRandom;
-use carnet_tls::{Keyring, Psk, PskContext, PskKey};
+use carnet_tls::PskContext;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use super::UeError;
-use super::door::{self, Heard};
-use super::event::{SealReport, UeEvent};
+use super::event::UeEvent;
 use super::inbox::Inbox;
+use super::link::{Link, Made};
 use super::outbox::Source;
 use super::pump::{Fate, Pump};
-
-/// How long the connection may take to come up.
-const SETUP: Duration = Duration::from_secs(30);
-/// Pause between attempts to connect: the other side's gate may open a moment later than ours.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// What the engine asks of the task.
 pub(super) enum Order {
@@ -71,27 +62,23 @@ pub(super) struct Line {
 impl Line {
     /// Runs to the end.
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> News {
-        let seal = self.media.seal.take();
-        let made = tokio::time::timeout(SETUP, async {
-            match seal {
-                Some(seal) => self.sealed(seal).await.map(Made::Sealed),
-                None => self.connected().await.map(Made::Clear),
-            }
-        });
+        let link = match self.link() {
+            Ok(link) => link,
+            Err(reason) => return News::Failed(reason),
+        };
         // An order to stop also ends the waiting.
         let made = tokio::select! {
-            made = made => made,
+            made = link.make() => made,
             () = stopped(&mut orders) => return News::Done,
         };
         match made {
-            Err(_) => News::Failed("the connection did not come up".into()),
-            Ok(Err(reason)) => News::Failed(reason),
-            Ok(Ok(Made::Sealed((stream, report)))) => {
+            Err(reason) => News::Failed(reason),
+            Ok(Made::Sealed(stream, report)) => {
                 self.fate.connected();
-                let _ = self.events.send(UeEvent::Sealed { call: self.call, seal: report }).await;
-                self.pump(stream, orders).await
+                let _ = self.events.send(UeEvent::Sealed { call: self.call, seal: *report }).await;
+                self.pump(*stream, orders).await
             }
-            Ok(Ok(Made::Clear(stream))) => {
+            Ok(Made::Clear(stream)) => {
                 self.fate.connected();
                 let _ = self.events.send(UeEvent::Clear { call: self.call }).await;
                 self.pump(stream, orders).await
@@ -99,117 +86,18 @@ impl Line {
         }
     }
 
-    async fn connected(&mut self) -> Result<TcpStream, String> {
-        match self.media.tcp {
-            TcpRole::Active => self.connect().await,
-            TcpRole::Passive => {
-                let listener = self.listener.take().ok_or("nobody listens")?;
-                let ours = self.local_path()?;
-                let prove = |stream, heard| door::greeted(stream, heard, ours.clone());
-                door::open(&listener, Instant::now() + SETUP - RETRY, prove).await
-            }
-        }
-    }
-
-    async fn connect(&mut self) -> Result<TcpStream, String> {
-        let local = self.media.local.ip();
-        loop {
-            let remote = self.remote.borrow_and_update().clone().ok_or("the peer is nowhere")?;
-            let attempt = async {
-                match &remote {
-                    Remote::Address(address) => connect_from(local, *address).await,
-                    Remote::Name(name, port) => {
-                        let places = tokio::net::lookup_host((name.as_str(), *port)).await?;
-                        let mut outcome = Err(std::io::ErrorKind::NotFound.into());
-                        for place in places {
-                            outcome = connect_from(local, place).await;
-                            if outcome.is_ok() {
-                                break;
-                            }
-                        }
-                        outcome
-                    }
-                }
-            };
-            let attempt = tokio::select! {
-                attempt = attempt => attempt,
-                // It is elsewhere now. A sender that is gone brings no news.
-                Ok(()) = self.remote.changed() => continue,
-            };
-            match attempt {
-                Ok(stream) => {
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    tokio::time::sleep(RETRY).await;
-                }
-                Err(error) => return Err(format!("{remote} cannot be reached: {error}")),
-            }
-        }
-    }
-
-    async fn sealed(&mut self, seal: Seal) -> Result<(carnet_tls::TlsStream<TcpStream>, SealReport), String> {
-        let key = Psk::new(seal.tek.expose())
-            .and_then(|psk| PskKey::new(seal.psk_identity.clone(), psk))
-            .map_err(|error| error.to_string())?;
-        let failed = |error: carnet_tls::Error| format!("the connection could not be sealed: {error}");
-        let (stream, report) = match (self.media.tcp, self.media.tls) {
-            (TcpRole::Active, TlsRole::Client) => {
-                let stream = self.connect().await?;
-                self.psk.connect(stream, key).await.map_err(failed)?
-            }
-            (TcpRole::Active, TlsRole::Server) => {
-                let stream = self.connect().await?;
-                self.psk.accept(stream, key).await.map_err(failed)?
-            }
-            (TcpRole::Passive, role) => {
-                let listener = self.listener.take().ok_or("nobody listens")?;
-                self.await_sealed(&listener, key, role).await?
-            }
-        };
-        let remote = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
-        let ours = seal.initiator != seal.peer;
-        let (initiator, responder) =
-            if ours { (self.me.clone(), seal.peer) } else { (seal.peer, self.me.clone()) };
-        let report = SealReport {
-            version: report.version.to_string(),
-            cipher: report.cipher.clone(),
-            kms: seal.kms,
-            initiator,
-            responder,
-            psk_identity: report.identity.clone().unwrap_or_default(),
-            client_random: report.client_random_hex(),
-            tls_client: self.media.tls == TlsRole::Client,
-            remote,
-        };
-        Ok((stream, report))
-    }
-
-    /// Accepts until somebody has the key: whoever else comes by does not end the call.
-    async fn await_sealed(
-        &self,
-        listener: &TcpListener,
-        key: PskKey,
-        role: TlsRole,
-    ) -> Result<(carnet_tls::TlsStream<TcpStream>, carnet_tls::Report), String> {
-        let keyring = Keyring::new(1);
-        let spare = key.for_reconnect();
-        keyring.bind(key).map_err(|error| error.to_string())?;
-        let prove = |stream, heard: Heard| {
-            let (psk, keyring, spare) = (self.psk.clone(), keyring.clone(), spare.for_reconnect());
-            async move {
-                let made = match role {
-                    TlsRole::Server => {
-                        heard.first(&stream).await?;
-                        psk.accept_from(stream, &keyring).await
-                    }
-                    TlsRole::Client => psk.connect(stream, spare).await,
-                };
-                made.map_err(|error| format!("the connection could not be sealed: {error}"))
-            }
-        };
-        door::open(listener, Instant::now() + SETUP - RETRY, prove).await
+    fn link(&mut self) -> Result<Link, String> {
+        Ok(Link {
+            me: self.me.clone(),
+            tcp: self.media.tcp,
+            tls: self.media.tls,
+            local: self.media.local,
+            seal: self.media.seal.take(),
+            listener: self.listener.take(),
+            remote: self.remote.clone(),
+            psk: self.psk.clone(),
+            greeting: Some(self.local_path()?),
+        })
     }
 
     async fn pump<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, orders: mpsc::Receiver<Order>) -> News {
@@ -246,21 +134,6 @@ impl Line {
         config.peer_max_size = self.media.max_size;
         Ok(Session::new(config, Box::new(OsRandom)))
     }
-}
-
-enum Made {
-    Sealed((carnet_tls::TlsStream<TcpStream>, SealReport)),
-    Clear(TcpStream),
-}
-
-/// Connects from the address that we have announced: a gateway with a source filter takes no other
-/// (TS 23.334 §5.7). An address of the other IP version cannot be kept.
-async fn connect_from(local: IpAddr, remote: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if local.is_ipv4() == remote.is_ipv4() {
-        socket.bind(SocketAddr::new(local, 0))?;
-    }
-    socket.connect(remote).await
 }
 
 /// Waits for an order to stop; texts that are ordered before the connection is up fail.

@@ -19,9 +19,11 @@ mod inbox;
 pub mod interop;
 mod keyboard;
 pub(crate) mod kms;
+mod link;
 mod media;
 mod outbox;
 mod pump;
+pub mod room;
 mod run;
 mod screen;
 #[cfg(test)]
@@ -34,7 +36,9 @@ use carnet_client::{CallId, FileOffer};
 use tokio::sync::{mpsc, oneshot};
 
 pub use config::UeConfig;
+pub use engine::Joining;
 pub use event::UeEvent;
+pub use room::Wish;
 pub use run::run;
 
 /// Events waiting for whoever started the client. When they are so many, the client waits.
@@ -75,6 +79,9 @@ pub enum UeError {
     /// What was to be sent is a pipe or a device.
     #[error("{path} is not a file", path = .0.display())]
     NoFile(PathBuf),
+    /// Floor control did not do what was asked; one sentence.
+    #[error("{0}")]
+    Floor(String),
     /// A file is not what it was when it was described.
     #[error("{path} changed while it was sent", path = .0.display())]
     Changed(PathBuf),
@@ -100,6 +107,23 @@ enum Command {
         call: CallId,
         text: String,
         reply: oneshot::Sender<Result<(), UeError>>,
+    },
+    Join {
+        uri: String,
+        joining: Joining,
+        reply: oneshot::Sender<Result<CallId, UeError>>,
+    },
+    Wish {
+        call: CallId,
+        wish: Wish,
+        reply: room::Reply,
+    },
+    RoomFile {
+        call: CallId,
+        to: Option<String>,
+        offer: Box<FileOffer>,
+        source: outbox::Source,
+        reply: room::Reply,
     },
     Accept(CallId),
     Decline(CallId),
@@ -156,6 +180,54 @@ impl UeHandle {
             Err(_) if !self.commands.is_closed() => Err(UeError::NotUp),
             Err(error) => Err(error),
         }
+    }
+
+    /// Joins a conference. [`UeEvent::Room`] follows.
+    ///
+    /// # Errors
+    /// What stands in the way at once.
+    pub async fn join(&self, uri: &str, joining: Joining) -> Result<CallId, UeError> {
+        let uri = uri.to_owned();
+        self.ask(|reply| Command::Join { uri, joining, reply }).await?
+    }
+
+    /// Asks something of a conference that we are in; returns when it is done or refused: a text when it
+    /// has reached the conference, a floor request when the server has answered it.
+    ///
+    /// # Errors
+    /// [`UeError::NotUp`], and what the conference or its floor control says.
+    pub async fn wish(&self, call: CallId, wish: Wish) -> Result<(), UeError> {
+        self.begin_wish(call, wish).await?.await
+    }
+
+    /// The same in two steps: what is asked in some order is done in that order, whenever the answers
+    /// come. A file is read before the first step is over.
+    ///
+    /// # Errors
+    /// In the first step [`UeError::Stopped`], and of a file that it cannot be read.
+    pub async fn begin_wish(
+        &self,
+        call: CallId,
+        wish: Wish,
+    ) -> Result<impl Future<Output = Result<(), UeError>> + Send + 'static, UeError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(match wish {
+            Wish::File { to, path } => {
+                let (offer, source) = outbox::describe(&path, String::new()).await?;
+                Command::RoomFile { call, to, offer: Box::new(offer), source, reply }
+            }
+            wish => Command::Wish { call, wish, reply },
+        })
+        .await?;
+        let commands = self.commands.clone();
+        Ok(async move {
+            match answer.await {
+                Ok(outcome) => outcome,
+                // Nobody is there any more to say what became of it: the client is gone, or only the call.
+                Err(_) if !commands.is_closed() => Err(UeError::NotUp),
+                Err(_) => Err(UeError::Stopped),
+            }
+        })
     }
 
     /// Takes an incoming call, where [`UeConfig::answer`] leaves that to us.

@@ -17,12 +17,14 @@ use carnet_client::{CallId, FileOffer};
 use carnet_ops::log;
 use tokio::sync::mpsc;
 
-use super::cli::{Action, UeArgs};
+use super::cli::{Action, FloorAction, UeArgs};
 use super::config::{ConfigError, Settings, UeConfig};
 use super::first_hop::FirstHop;
 use super::keyboard::{Keyboard, Typed};
+use super::room::drive::{Drive, Show};
+use super::room::errand::Errand;
 use super::screen::Screen;
-use super::{Ue, UeError, UeEvent, UeHandle};
+use super::{Joining, Ue, UeError, UeEvent, UeHandle};
 
 /// How long the sender of the last file may take to hang up.
 const LAST_WORD: Duration = Duration::from_secs(3);
@@ -52,7 +54,16 @@ pub fn run(args: UeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(Terminal::run(config, action, json));
+    let outcome = runtime.block_on(async {
+        match action {
+            Action::Join { uri, nick, no_floors, lines, .. } => {
+                let joining = Joining { messages: true, floors: !no_floors, nickname: nick };
+                join(config, uri, joining, show(json, lines)).await
+            }
+            Action::Floor { what } => floors(config, what, json).await,
+            action => Terminal::run(config, action, json).await,
+        }
+    });
     // A thread that waits for a line nobody types must not hold us up.
     runtime.shutdown_background();
     match outcome {
@@ -72,19 +83,65 @@ fn configure(args: UeArgs) -> Result<(UeConfig, Action), ConfigError> {
     };
     let inbox = match &args.action {
         Action::Receive { dir, .. } => Some(dir.clone()),
+        Action::Join { dir, .. } => dir.clone(),
         _ => None,
     };
     let config = args.settings.over(base).resolve(inbox)?;
     let bad = |name, reason| ConfigError::Bad { name, reason };
     let proxy = FirstHop::parse(&config.proxy).map_err(|reason| bad("proxy", reason))?;
     // What can be seen to be wrong now is not to be found out after a registration.
-    if let Action::Chat { uri } | Action::Send { uri, .. } = &args.action {
+    let callee = match &args.action {
+        Action::Chat { uri } | Action::Send { uri, .. } | Action::Join { uri: Some(uri), .. } => {
+            Some(uri.as_str())
+        }
+        Action::Floor { what } => Some(what.uri()),
+        _ => None,
+    };
+    if let Some(uri) = callee {
         proxy.callee(uri).map_err(|reason| bad("URI", reason))?;
     }
     if let Action::Send { file, .. } = &args.action {
         readable(file)?;
     }
     Ok((config, args.action))
+}
+
+/// A screen where a person looks at one, lines where something else reads them.
+fn show(json: bool, lines: bool) -> Show {
+    let screen = std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !lines;
+    match (json, screen) {
+        (true, _) => Show::Json,
+        (false, true) => Show::Screen,
+        (false, false) => Show::Lines,
+    }
+}
+
+async fn join(
+    mut config: UeConfig,
+    uri: Option<String>,
+    joining: Joining,
+    show: Show,
+) -> Result<(), Failure> {
+    let (register, me) = (config.register, config.identity.clone());
+    // Calls beside the conference are declined one by one.
+    config.answer = false;
+    let (ue, events) = Ue::start(config).await?;
+    let drive = Drive::new(ue, events, me, show)?;
+    match drive.run(uri.as_deref(), joining, register, interrupted()).await? {
+        true => Ok(()),
+        false => Err(Failure::Shown),
+    }
+}
+
+async fn floors(mut config: UeConfig, what: FloorAction, json: bool) -> Result<(), Failure> {
+    let (register, me) = (config.register, config.identity.clone());
+    config.answer = false;
+    let (ue, events) = Ue::start(config).await?;
+    let errand = Errand::new(ue, events, me, json);
+    match errand.run(what, register, interrupted()).await? {
+        true => Ok(()),
+        false => Err(Failure::Shown),
+    }
 }
 
 /// Whether a file can be sent.
@@ -241,6 +298,8 @@ impl Terminal {
                 let call = self.ue.send_file(&uri, &file).await?;
                 self.watch(Some(call), false, None).await
             }
+            // Conferences have a terminal of their own.
+            Action::Join { .. } | Action::Floor { .. } => return Ok(()),
         };
         // Whether the last line arrived is seen while leaving.
         let talked = is_chat && self.talking.is_some();

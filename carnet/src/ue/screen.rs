@@ -82,6 +82,7 @@ impl Screen {
                     (None, None) => writeln!(out, "ended")?,
                 }
             }
+            UeEvent::Room { .. } => {}
             UeEvent::Trouble { message } => writeln!(io::stderr(), "{}", clean(message))?,
         }
         out.flush()

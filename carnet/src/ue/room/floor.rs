@@ -1,0 +1,366 @@
+//! The floor control connection of a conference, until it ends: what we ask for, what a chair decides, and
+//! who has what (RFC 8855 §10 to §12).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use carnet_bfcp::{
+    Body, Client, ClientEvent, ErrorCode, Limits, Priority, RequestInformation, RequestStatus, Status, Text,
+    Transport,
+};
+use carnet_client::{CallId, FloorMedia};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+
+use super::event::{Claim, Medium, Outcome, RoomEvent};
+use super::{Decision, FloorOrder, Over, Reply};
+use crate::ue::UeError;
+use crate::ue::event::UeEvent;
+use crate::ue::link::{Link, Made};
+
+/// How long the last octets may take to go out.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Octets read at once.
+const BUFFER: usize = 16 * 1024;
+/// Floors and requests that are kept. A server that tells of more is not believed.
+const MOST: usize = 1024;
+
+/// What the task needs.
+pub(in crate::ue) struct FloorLine {
+    pub(in crate::ue) call: CallId,
+    pub(in crate::ue) media: FloorMedia,
+    pub(in crate::ue) link: Link,
+    pub(in crate::ue) events: mpsc::Sender<UeEvent>,
+}
+
+impl FloorLine {
+    /// Runs to the end.
+    pub(in crate::ue) async fn run(self, mut orders: mpsc::Receiver<FloorOrder>) -> Over {
+        let Self { call, media, link, events } = self;
+        let made = tokio::select! {
+            made = link.make() => made,
+            () = stopped(&mut orders) => return Over::Done,
+        };
+        let client = Client::new(media.conference, media.user, Transport::Stream, Limits::default());
+        let floors = media.floors.iter().map(|floor| floor.floor).collect();
+        let mut desk = Desk {
+            call,
+            client,
+            floors,
+            states: BTreeMap::new(),
+            ours: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            events,
+        };
+        match made {
+            Err(reason) => Over::Failed(reason),
+            Ok(Made::Sealed(stream, report)) => {
+                desk.tell(RoomEvent::Connected { medium: Medium::Floors, seal: Some(report) }).await;
+                desk.run(*stream, orders).await
+            }
+            Ok(Made::Clear(stream)) => {
+                desk.tell(RoomEvent::Connected { medium: Medium::Floors, seal: None }).await;
+                desk.run(stream, orders).await
+            }
+        }
+    }
+}
+
+/// Waits for an order to stop; what is ordered before the connection is up fails.
+async fn stopped(orders: &mut mpsc::Receiver<FloorOrder>) {
+    loop {
+        match orders.recv().await {
+            Some(
+                FloorOrder::Request { reply, .. }
+                | FloorOrder::Release { reply, .. }
+                | FloorOrder::Decide { reply, .. },
+            ) => {
+                let _ = reply.send(Err(UeError::NotUp));
+            }
+            Some(FloorOrder::Stop) | None => return,
+        }
+    }
+}
+
+/// What is known of the floors.
+struct Desk {
+    call: CallId,
+    client: Client,
+    floors: Vec<u16>,
+    /// What the server says of each floor.
+    states: BTreeMap<u16, Vec<RequestInformation>>,
+    /// Our requests that are not over: their floors and what was told last.
+    ours: BTreeMap<u16, (Vec<u16>, Outcome, u8)>,
+    /// Who waits for the answer to what.
+    asked: BTreeMap<u16, Reply>,
+    events: mpsc::Sender<UeEvent>,
+}
+
+impl Desk {
+    async fn tell(&self, event: RoomEvent) {
+        let _ = self.events.send(UeEvent::Room { call: self.call, event: Box::new(event) }).await;
+    }
+
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: S,
+        mut orders: mpsc::Receiver<FloorOrder>,
+    ) -> Over {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut input = vec![0; BUFFER];
+        let mut output: Vec<u8> = Vec::new();
+        let now = Instant::now();
+        self.client.ask(now, Body::Hello);
+        // What we had before the connection broke we may still have.
+        self.client.ask(now, Body::UserQuery { beneficiary: None });
+        let floors = self.floors.clone();
+        self.client.watch(now, &floors);
+        let over = loop {
+            while let Some(event) = self.client.poll_event() {
+                self.heard(event).await;
+            }
+            while let Some(octets) = self.client.poll_transmit() {
+                output.extend_from_slice(&octets);
+            }
+            tokio::select! {
+                read = reader.read(&mut input) => match read {
+                    Ok(0) | Err(_) => break Over::Done,
+                    Ok(read) => {
+                        let octets = input.get(..read).unwrap_or_default();
+                        if let Err(error) = self.client.handle_octets(Instant::now(), octets) {
+                            break Over::Failed(format!("the floor control server broke the protocol: {error}"));
+                        }
+                    }
+                },
+                wrote = writer.write(&output), if !output.is_empty() => match wrote {
+                    Ok(wrote) => { output.drain(..wrote); }
+                    Err(error) => break Over::Failed(format!("the connection broke: {error}")),
+                },
+                order = orders.recv() => match order {
+                    Some(FloorOrder::Request { floor, priority, why, reply }) => {
+                        self.request(floor, priority, why, reply);
+                    }
+                    Some(FloorOrder::Release { floor, reply }) => self.release(floor, reply),
+                    Some(FloorOrder::Decide { floor, who, decision, reply }) => {
+                        self.decide(floor, &who, decision, reply);
+                    }
+                    Some(FloorOrder::Stop) | None => break Over::Done,
+                },
+            }
+        };
+        let farewell = async {
+            while let Some(octets) = self.client.poll_transmit() {
+                output.extend_from_slice(&octets);
+            }
+            writer.write_all(&output).await?;
+            writer.shutdown().await?;
+            while reader.read(&mut input).await? > 0 {}
+            Ok::<_, std::io::Error>(())
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        over
+    }
+
+    fn waits(&mut self, transaction: Option<u16>, reply: Reply) {
+        match transaction {
+            Some(transaction) => {
+                self.asked.insert(transaction, reply);
+            }
+            None => {
+                let _ = reply.send(Err(UeError::Floor("too much is asked already".into())));
+            }
+        }
+    }
+
+    fn request(&mut self, floor: Option<u16>, priority: Option<u8>, why: Option<String>, reply: Reply) {
+        let Some(floor) = floor.or_else(|| self.floors.first().copied()) else {
+            let _ = reply.send(Err(UeError::Floor("the conference has no floors".into())));
+            return;
+        };
+        let priority = priority.map(Priority::from_bits);
+        let why = why.map(|why| Text::fitting(&why));
+        let transaction = self.client.request(Instant::now(), &[floor], priority, why);
+        self.waits(transaction, reply);
+    }
+
+    fn release(&mut self, floor: Option<u16>, reply: Reply) {
+        let ours =
+            self.ours.iter().find(|(_, (floors, ..))| floor.is_none_or(|floor| floors.contains(&floor)));
+        match ours.map(|(request, _)| *request) {
+            Some(request) => {
+                let transaction = self.client.release(Instant::now(), request);
+                self.waits(transaction, reply);
+            }
+            None => {
+                let _ = reply.send(Err(UeError::Floor("we neither have nor want that floor".into())));
+            }
+        }
+    }
+
+    fn decide(&mut self, floor: Option<u16>, who: &str, decision: Decision, reply: Reply) {
+        let wants = |request: &&RequestInformation| {
+            let granted = status_of(request).is_some_and(|status| status.status == Status::Granted);
+            granted == (decision == Decision::Revoke) && claim(request, 0, false).is(who)
+        };
+        let candidates = self.states.iter().filter(|(known, _)| floor.is_none_or(|floor| floor == **known));
+        let found = candidates
+            .flat_map(|(floor, all)| all.iter().filter(wants).map(|request| (*floor, request.id)))
+            .next();
+        let Some((floor, request)) = found else {
+            let what = if decision == Decision::Revoke { "has" } else { "has asked for" };
+            let _ = reply
+                .send(Err(UeError::Floor(format!("{who} does not seem to be one who {what} that floor"))));
+            return;
+        };
+        let status = match decision {
+            Decision::Grant => Status::Granted,
+            Decision::Deny => Status::Denied,
+            Decision::Revoke => Status::Revoked,
+        };
+        let status = RequestStatus { status, queue_position: 0 };
+        let transaction = self.client.decide(Instant::now(), request, floor, status, None);
+        self.waits(transaction, reply);
+    }
+
+    async fn heard(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Answer { transaction, request, answer } => {
+                let reply = self.asked.remove(&transaction);
+                if let Body::Error { code, information, .. } = &answer {
+                    let reason = complaint(*code, information.as_ref());
+                    let asked = asked(&request);
+                    self.tell(RoomEvent::FloorError { asked, reason: reason.clone() }).await;
+                    if let Some(reply) = reply {
+                        let _ = reply.send(Err(UeError::Floor(reason)));
+                    }
+                    return;
+                }
+                self.told(answer).await;
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            ClientEvent::Notice(body) => self.told(body).await,
+            _ => {}
+        }
+    }
+
+    async fn told(&mut self, body: Body) {
+        match body {
+            Body::FloorRequestStatus(request) => self.followed(request).await,
+            Body::UserStatus { requests, .. } => {
+                for request in requests {
+                    self.followed(request).await;
+                }
+            }
+            Body::FloorStatus { floors, requests } => {
+                for floor in floors {
+                    self.floor(floor, requests.clone()).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What became of a request; only ours are told one by one.
+    async fn followed(&mut self, request: RequestInformation) {
+        let beneficiary = request.beneficiary.as_ref().map(|user| user.id);
+        if beneficiary.is_some_and(|user| user != self.client.user()) {
+            return;
+        }
+        let Some(status) = status_of(&request) else { return };
+        let Some(outcome) = outcome_of(status.status) else { return };
+        let floors: Vec<u16> = request.floors.iter().map(|floor| floor.id).collect();
+        let position = if outcome == Outcome::Queued { status.queue_position } else { 0 };
+        let state = (floors.clone(), outcome, position);
+        if self.ours.get(&request.id) == Some(&state) {
+            return;
+        }
+        if outcome.is_final() {
+            self.ours.remove(&request.id);
+        } else if self.ours.len() < MOST {
+            self.ours.insert(request.id, state);
+        }
+        let words = request.overall.as_ref().and_then(|overall| overall.information.as_ref());
+        let words = words.or_else(|| request.floors.iter().find_map(|floor| floor.information.as_ref()));
+        let words = words.map(|text| text.as_str().to_owned()).filter(|words| !words.is_empty());
+        self.tell(RoomEvent::Request { request: request.id, floors, outcome, position, words }).await;
+    }
+
+    async fn floor(&mut self, floor: u16, requests: Vec<RequestInformation>) {
+        if !self.floors.contains(&floor)
+            || requests.len() > MOST
+            || self.states.get(&floor) == Some(&requests)
+        {
+            return;
+        }
+        let (mut holders, mut queue) = (Vec::new(), Vec::new());
+        for request in &requests {
+            let Some(status) = status_of(request) else { continue };
+            match status.status {
+                Status::Granted => holders.push(claim(request, 0, false)),
+                Status::Accepted => queue.push(claim(request, status.queue_position, false)),
+                Status::Pending => queue.push(claim(request, 0, true)),
+                _ => {}
+            }
+        }
+        // Whom the chair has still to decide about stand behind those who have a place.
+        queue.sort_by_key(|claim| (claim.pending, claim.position, claim.request));
+        self.states.insert(floor, requests);
+        self.tell(RoomEvent::Floor { floor, holders, queue }).await;
+    }
+}
+
+/// The status that counts: that of the whole, else that of its one floor.
+fn status_of(request: &RequestInformation) -> Option<RequestStatus> {
+    let overall = request.overall.as_ref().and_then(|overall| overall.status);
+    overall.or_else(|| request.floors.first().and_then(|floor| floor.status))
+}
+
+fn outcome_of(status: Status) -> Option<Outcome> {
+    Some(match status {
+        Status::Pending => Outcome::Pending,
+        Status::Accepted => Outcome::Queued,
+        Status::Granted => Outcome::Granted,
+        Status::Denied => Outcome::Denied,
+        Status::Cancelled => Outcome::Cancelled,
+        Status::Released => Outcome::Released,
+        Status::Revoked => Outcome::Revoked,
+        _ => return None,
+    })
+}
+
+fn claim(request: &RequestInformation, position: u8, pending: bool) -> Claim {
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default();
+    let user = request.beneficiary.clone().or_else(|| request.requested_by.clone()).unwrap_or_default();
+    Claim {
+        request: request.id,
+        user: user.id,
+        name: text(&user.display_name),
+        uri: text(&user.uri),
+        position,
+        priority: request.priority.map(Priority::bits),
+        pending,
+    }
+}
+
+fn asked(request: &Body) -> &'static str {
+    match request {
+        Body::FloorRequest { .. } => "request",
+        Body::FloorRelease { .. } => "release",
+        Body::ChairAction(_) => "decide",
+        Body::FloorQuery { .. } => "watch",
+        Body::Hello => "hello",
+        _ => "other",
+    }
+}
+
+/// One sentence for an error of the server.
+fn complaint(code: ErrorCode, information: Option<&Text>) -> String {
+    let said = information.map(|text| text.as_str()).filter(|text| !text.is_empty());
+    let what = code.name().map_or_else(|| format!("error {}", code.0), str::to_lowercase);
+    match said {
+        Some(said) => format!("floor control says no: {what} ({said})"),
+        None => format!("floor control says no: {what}"),
+    }
+}
