@@ -86,8 +86,12 @@ impl Focus {
         };
         let room = self.rooms.get(&room).ok_or_else(none)?;
         let member = leg.map_or_else(|| self.sender(request), |leg| leg.member.clone());
-        let known = leg.is_some() || self.core.config.trust_asserted;
-        let asker = if known { self.asker(room, &member) } else { Asker::stranger("") };
+        // A member that came in clear is there, and may be anybody.
+        let proven = leg.is_some_and(|leg| leg.called || leg.lines.iter().any(|line| line.sealed));
+        let asker = match leg {
+            _ if proven || self.core.config.trust_asserted => self.asker(room, &member),
+            leg => Asker { present: leg.is_some(), ..Asker::stranger("") },
+        };
         let (name, contact) = (room.key.clone(), format!("<{}>;isfocus", room.contact));
         let watcher = Watcher { room: &name, member: &member, contact: &contact, within: dialog.as_ref() };
         let now = self.core.now;
