@@ -148,11 +148,9 @@ fn stream(line: &Line, seal: Option<&Seal>, fresh: Option<bool>) -> Stream {
         stream = stream.property("crnroom/tls", if line.tls_client { "client" } else { "server" });
     }
     if let Some(seal) = seal {
-        let key = zeroize::Zeroizing::new(hex::encode(seal.tek.expose()));
         stream = stream
             .property("crntls/pskid", base64url(seal.psk_identity.as_bytes()))
-            // The property makes a secret of its value, which is erased when the message is.
-            .property("crntls/psk", Value::new(key.as_str().to_owned()));
+            .property("crntls/psk", Value::secret(hex::encode(seal.tek.expose())));
     }
     if let Some(peer) = &line.peer
         && line.kind == Kind::Messages
@@ -230,15 +228,18 @@ fn mode(direction: Option<Direction>) -> StreamMode {
 
 /// What the gateway shall tell about.
 fn events(watch: Watch, number: u32, line: &Line) -> Events {
-    let mut events = Events::new(number).event(RequestedEvent::new("g/cause"));
-    let mut ask = |name: &'static str| {
-        events.events.push(RequestedEvent::new(name));
-    };
-    if watch.connections {
-        ask("tcpbcc/BNCChange");
-    }
+    let mut events = Events::new(number);
+    // That a connection has come is of no interest; that it has gone is told once.
+    let gone = |name: &'static str| RequestedEvent::new(name).parameter("Type", "REL");
+    events = events.event(match watch.connections {
+        true => gone("tcpbcc/BNCChange"),
+        false => RequestedEvent::new("g/cause"),
+    });
     if watch.tls && line.sealed {
-        ask("tlsbsc/BNCChange");
+        events = events.event(gone("tlsbsc/BNCChange"));
+    }
+    let mut ask = |name: &'static str| events.events.push(RequestedEvent::new(name));
+    if line.sealed {
         ask("crnroom/sealed");
     }
     ask("crnroom/released");

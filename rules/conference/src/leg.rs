@@ -237,6 +237,11 @@ impl Leg {
                 self.state = State::Inviting(inviting);
                 self.cancel(core, room);
             }
+            // RFC 3261 §15: no BYE before the ACK.
+            State::Up(mut up) if up.waits_for_ack() && reason != Left::Silent => {
+                up.leaving.get_or_insert(reason);
+                self.state = State::Up(up);
+            }
             State::Up(mut up) => {
                 if let Some(more) = up.more.take() {
                     Self::not_more(core, &mut up, &more, &fault_of(&reason));

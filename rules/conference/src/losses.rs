@@ -161,8 +161,9 @@ impl Focus {
         let Some(leg) = self.legs.get(&id) else { return };
         let (key, member) = (leg.room.clone(), leg.member.clone());
         let Some(room) = self.rooms.get_mut(&key) else { return };
-        let is = |lost: &Lost| lost.leg == Some(id) || (lost.leg.is_none() && lost.member == member);
-        let found = room.lost.iter().position(is).map(|at| room.lost.remove(at));
+        // One user may be lost with several devices: its own call comes first.
+        let own = room.lost.iter().position(|lost| lost.leg == Some(id));
+        let found = own.map(|at| room.lost.remove(at));
         if let Some(old) = found.and_then(|lost| lost.old) {
             self.supersede(old);
         }

@@ -17,7 +17,7 @@ use crate::focus::Focus;
 use crate::gateways::{Refused, Report};
 use crate::leg::{LegId, State};
 use crate::line::Kind;
-use crate::room::Place;
+use crate::room::{Lost, Place};
 use crate::status::FloorStatus;
 
 /// Media servers that are tried for one room.
@@ -134,7 +134,10 @@ impl Focus {
         let Some(room) = self.rooms.get_mut(key) else { return Ok(()) };
         // One who comes by itself while it is being called back is who it was; the call is given up.
         let mut call = None;
-        let (user, nickname) = match room.lost.iter_mut().find(|lost| lost.member == member) {
+        let calling =
+            |lost: &Lost| lost.leg.is_none_or(|id| self.legs.get(&id).is_none_or(|leg| leg.is_calling()));
+        let is = |lost: &&mut Lost| lost.member == member && calling(lost);
+        let (user, nickname) = match room.lost.iter_mut().find(is) {
             Some(lost) => {
                 call = lost.leg.replace(id);
                 (Some(lost.user), lost.nickname.clone())

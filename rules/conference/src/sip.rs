@@ -69,9 +69,11 @@ impl Focus {
             Sip::Request { key, message, .. } => self.requested(key, &message),
             Sip::Ack { message, .. } => {
                 if let Some(id) = self.leg_of(&message) {
-                    self.with(id, |leg, _, _| {
-                        if let State::Up(up) = &mut leg.state {
-                            up.acknowledged(&message);
+                    self.with(id, |leg, core, room| {
+                        let State::Up(up) = &mut leg.state else { return };
+                        up.acknowledged(&message);
+                        if let Some(reason) = up.leaving.take() {
+                            leg.hang_up(core, room, reason);
                         }
                     });
                 }
@@ -87,7 +89,12 @@ impl Focus {
                 let waits = |leg: &&Leg| matches!(&leg.state, State::Up(up) if up.is_unacknowledged(key));
                 if let Some(id) = self.legs.values().find(waits).map(|leg| leg.id) {
                     // RFC 3261 §13.3.1.4
-                    self.with(id, |leg, core, room| leg.hang_up(core, room, Left::Silent));
+                    self.with(id, |leg, core, room| {
+                        let State::Up(up) = &mut leg.state else { return };
+                        up.give_up_ack();
+                        let reason = up.leaving.take().unwrap_or(Left::Silent);
+                        leg.hang_up(core, room, reason);
+                    });
                 }
             }
             Sip::Ended { key } => {

@@ -40,6 +40,8 @@ pub(crate) struct Up {
     attempts: u8,
     /// An offer with lines that were not there.
     pub(crate) more: Option<Box<More>>,
+    /// It is to end, once the ACK is here.
+    pub(crate) leaving: Option<Left>,
 }
 
 impl Up {
@@ -76,6 +78,7 @@ impl Up {
             retry: None,
             attempts: 0,
             more: None,
+            leaving: None,
         }
     }
 
@@ -91,6 +94,17 @@ impl Up {
         if *request.method() == Method::Invite {
             self.unacknowledged = Some(key);
         }
+    }
+
+    /// Whether a 2xx of ours waits for its ACK.
+    pub(crate) fn waits_for_ack(&self) -> bool {
+        self.unacknowledged.is_some()
+    }
+
+    /// The ACK will not come any more.
+    pub(crate) fn give_up_ack(&mut self) {
+        self.unacknowledged = None;
+        self.dialog.unacknowledged();
     }
 
     pub(crate) fn is_unacknowledged(&self, key: ServerKey) -> bool {

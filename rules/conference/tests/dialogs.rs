@@ -118,6 +118,20 @@ fn a_2xx_that_is_never_acknowledged_ends_the_dialog() {
 }
 
 #[test]
+fn nobody_is_sent_away_before_its_ack() {
+    let mut net = Net::new();
+    net.join("alice", TEAM, &Wish { no_ack: true, ..Wish::default() });
+    net.admin(|focus, now, wall| focus.kick(now, wall, TEAM, &member("alice"))).unwrap();
+    assert!(net.ue("alice").sessions[0].ended.is_none());
+    let now = net.now;
+    net.ue("alice").acknowledge(now);
+    net.settle();
+    assert!(net.ue("alice").sessions[0].ended.is_some());
+    assert!(matches!(left(&mut net), Left::Kicked(None)));
+    assert!(net.mrfps[0].gateway.is_idle());
+}
+
+#[test]
 fn who_gives_up_leaves_nothing_however_far_it_was() {
     // While the key server is asked.
     let mut net = Net::new();

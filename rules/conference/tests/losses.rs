@@ -250,6 +250,33 @@ fn a_room_in_which_much_happens_is_not_written_down_each_time() {
 }
 
 #[test]
+fn two_devices_of_one_user_are_both_called_back_or_come_by_themselves() {
+    for by_themselves in [false, true] {
+        let mut net = Net::new();
+        net.enter("alice", TEAM);
+        net.enter("alice", TEAM);
+        net.kill(0);
+        net.pass(Duration::from_secs(15));
+        net.revive_silently(0);
+        net.ue("alice").rings = by_themselves;
+        net.settle();
+        net.pass(Duration::from_secs(1));
+        if by_themselves {
+            net.enter("alice", TEAM);
+            net.enter("alice", TEAM);
+        }
+        net.pass(Duration::from_secs(20));
+        assert_eq!(net.members(TEAM), [(member("alice"), "in"), (member("alice"), "in")]);
+        let mut users: Vec<u16> = net.mrfps[0].endpoints().iter().map(|end| end.user).collect();
+        users.sort_unstable();
+        assert_eq!(users, [1, 1, 2, 2]);
+        assert!(lefts(&net).is_empty());
+        let up = net.ue("alice").sessions.iter().filter(|session| session.ended.is_none()).count();
+        assert_eq!(up, 2);
+    }
+}
+
+#[test]
 fn a_realm_that_fails_takes_nobody_out_of_the_room() {
     let mut net = Net::with(config(2));
     net.enter("alice", TEAM);

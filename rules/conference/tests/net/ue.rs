@@ -226,9 +226,23 @@ impl Ue {
         self.asked = Some((key, invite, offerings, wish.clone()));
     }
 
+    /// Sends the ACK that a wish held back.
+    pub fn acknowledge(&mut self, now: Instant) {
+        let key = self.asked.as_ref().unwrap().0;
+        let ack = self.sessions.last().unwrap().dialog.ack(1).unwrap();
+        let here = self.here();
+        self.endpoint.ack(now, key, ack, here).unwrap();
+    }
+
+    /// Whether an INVITE of ours waits for its answer.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some() && self.answer.is_none()
+    }
+
     pub fn cancel(&mut self, now: Instant) {
         let key = self.asked.as_ref().unwrap().0;
-        self.endpoint.cancel(now, key).unwrap();
+        // It may just have ended without an answer.
+        let _ = self.endpoint.cancel(now, key);
     }
 
     /// Takes the call that rings.
