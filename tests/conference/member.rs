@@ -20,9 +20,8 @@ impl Member {
     /// Starts a client that joins a room.
     pub fn start(stage: &Stage, name: &str, room: &str, more: &[&str]) -> Self {
         let file = format!("{name}.toml");
-        let mut arguments = vec!["ue", "-c", &file, "--json"];
+        let mut arguments = vec!["ue", "-c", &file, "--json", "join", room];
         arguments.extend(more);
-        arguments.extend(["join", room]);
         Self::program(stage, name, stage.command(&arguments))
     }
 

@@ -55,7 +55,7 @@ pub enum Action {
         no_floors: bool,
         /// Where files that are sent to the conference go; without it they are not taken
         #[arg(long, value_name = "DIR")]
-        inbox: Option<PathBuf>,
+        dir: Option<PathBuf>,
         /// Line by line on a terminal too
         #[arg(long)]
         lines: bool,

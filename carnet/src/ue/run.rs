@@ -83,7 +83,7 @@ fn configure(args: UeArgs) -> Result<(UeConfig, Action), ConfigError> {
     };
     let inbox = match &args.action {
         Action::Receive { dir, .. } => Some(dir.clone()),
-        Action::Join { inbox, .. } => inbox.clone(),
+        Action::Join { dir, .. } => dir.clone(),
         _ => None,
     };
     let config = args.settings.over(base).resolve(inbox)?;

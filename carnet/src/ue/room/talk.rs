@@ -508,7 +508,7 @@ impl Pump {
         let refused =
             |name: String, reason: String| RoomEvent::FileRefused { from: from.clone(), name, reason };
         let Some(inbox) = &self.inbox else {
-            let event = refused(name, "there is no place for files here: see --inbox".into());
+            let event = refused(name, "there is no place for files here: see --dir".into());
             self.tell(event).await;
             return Err(Status::STOP);
         };
