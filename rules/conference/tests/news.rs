@@ -66,6 +66,8 @@ fn notifies(net: &mut Net, name: &str, package: &str) -> Vec<Message> {
 
 /// What a watcher notices of what came.
 fn follow(net: &mut Net, name: &str, view: &mut View) -> Vec<Change> {
+    // A room is looked at now and then.
+    net.pass(Duration::from_millis(250));
     let mut all = Vec::new();
     for notify in notifies(net, name, "conference") {
         match view.read(notify.body()).unwrap() {
@@ -367,6 +369,7 @@ fn an_owner_puts_somebody_out() {
     net.enter("bob", TEAM);
     assert_eq!(subscribe(&mut net, "bob", TEAM), 200);
     net.ue("bob").got.clear();
+    follow(&mut net, "alice", &mut view);
     assert_eq!(refer(&mut net, "olga", "<sip:nobody@example.com;method=BYE>"), 404);
     assert_eq!(refer(&mut net, "olga", "<sip:bob@example.com;method=BYE>"), 202);
     assert_eq!(news(&mut net, "olga"), ["SIP/2.0 100 Trying", "SIP/2.0 200 OK"]);

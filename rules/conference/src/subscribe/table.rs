@@ -276,7 +276,7 @@ impl Subscriptions {
     /// How a room is now, see [`Action::Publish`].
     pub fn publish(&mut self, now: Instant, room: &str, roster: Roster) {
         let Some(watched) = self.rooms.get_mut(room) else { return };
-        watched.publish(roster);
+        watched.publish(roster, now + self.settings.rest);
         self.run_room(now, room);
     }
 
@@ -570,13 +570,14 @@ impl Subscriptions {
             return wait.min(subscription.expires);
         }
         let Package::Watch(watch) = &subscription.package else { return subscription.expires };
-        let asked = self.rooms.get(&subscription.room).is_some_and(|r| r.asked);
-        let news = self.rooms.get(&subscription.room).is_some_and(|r| r.is_news(watch.knows.as_ref()));
+        let Some(room) = self.rooms.get(&subscription.room) else { return subscription.expires };
         // A room that was asked for will be published, or it is no more.
-        if !news || asked {
+        if !room.is_news(watch.knows.as_ref()) || room.asked {
             return subscription.expires;
         }
-        watch.pace.next(now, self.settings.pace, self.settings.burst).min(subscription.expires)
+        let next = watch.pace.next(now, self.settings.pace, self.settings.burst);
+        let rests = room.rests.filter(|_| room.stale).unwrap_or(next);
+        next.max(rests).min(subscription.expires)
     }
 
     /// False if it is over.
@@ -648,8 +649,9 @@ impl Subscriptions {
                 return None;
             }
         }
-        let Some(current) = watched.fresh().cloned() else {
-            if !std::mem::replace(&mut watched.asked, true) {
+        let Some(current) = watched.fresh(now, watch.whole).cloned() else {
+            let rests = watched.rests.is_some_and(|at| now < at);
+            if !rests && !std::mem::replace(&mut watched.asked, true) {
                 self.actions.push_back(Action::Publish(room.to_owned()));
             }
             return None;

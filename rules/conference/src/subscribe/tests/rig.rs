@@ -34,6 +34,11 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(settings: Settings) -> Self {
+        Self::resting(Settings { rest: Duration::ZERO, ..settings })
+    }
+
+    /// One whose room is looked at now and then.
+    pub(super) fn resting(settings: Settings) -> Self {
         let policy = Policy { unsealed: Unsealed::Admit, ..Policy::default() };
         Self {
             now: Instant::now(),
