@@ -71,6 +71,8 @@ struct Subscription {
     under_way: Option<NotifyKey>,
     /// The NOTIFY under way is the last.
     last: bool,
+    /// The one before was challenged.
+    challenged: bool,
     /// The watcher asked to wait until then.
     wait: Option<Instant>,
     alarm: Option<Instant>,
@@ -325,6 +327,7 @@ impl Subscriptions {
         match (status, again) {
             _ if subscription.last => self.remove(key),
             (200..300, _) => {
+                subscription.challenged = false;
                 if let Package::Watch(watch) = &mut subscription.package {
                     watch.arrived();
                 }
@@ -341,6 +344,22 @@ impl Subscriptions {
             }
             _ => self.remove(key),
         }
+    }
+
+    /// A NOTIFY was challenged, and the next one will have the answer (RFC 3261 §22.2): it is said again,
+    /// once.
+    pub fn challenged(&mut self, now: Instant, notify: NotifyKey) {
+        let Some(key) = self.under_way.remove(&notify) else { return };
+        let Some(subscription) = self.all.get_mut(&key) else { return };
+        subscription.under_way = None;
+        if std::mem::replace(&mut subscription.challenged, true) {
+            return self.remove(key);
+        }
+        match &mut subscription.package {
+            Package::Watch(watch) => watch.start_over(),
+            Package::Follow(follow) => follow.news = true,
+        }
+        self.run(now, key);
     }
 
     /// A NOTIFY was not answered, or could not be sent.
@@ -465,6 +484,7 @@ impl Subscriptions {
             ending: None,
             under_way: None,
             last: false,
+            challenged: false,
             wait: None,
             alarm: None,
         };

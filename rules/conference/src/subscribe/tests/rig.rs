@@ -125,7 +125,10 @@ impl Rig {
             }
             Event::Response { key, message, .. } => {
                 let notify = self.under_way[&key];
-                self.subscriptions.answered(now, notify, &message);
+                match message.status() {
+                    Some(407) => self.subscriptions.challenged(now, notify),
+                    _ => self.subscriptions.answered(now, notify, &message),
+                }
             }
             Event::Unanswered { key, .. } => self.subscriptions.unanswered(self.under_way[&key]),
             other => panic!("{other:?}"),

@@ -295,6 +295,22 @@ fn a_notify_that_fails_ends_it() {
 }
 
 #[test]
+fn a_notify_that_is_challenged_is_said_again_once() {
+    let mut rig = rig();
+    let (_, mut view) = watching(&mut rig);
+    rig.enter(CAROL);
+    rig.take_notify(407, "");
+    view.apply(&document(&rig.take_notify(200, ""))).unwrap();
+    assert_eq!(ordered(view.roster()), rig.roster());
+    rig.subscriptions.close(rig.now, ROOM);
+    rig.run();
+    rig.take_notify(407, "");
+    assert_eq!(state(&rig.take_notify(407, "")), "terminated;reason=noresource");
+    rig.quiet();
+    assert!(rig.subscriptions.is_empty());
+}
+
+#[test]
 fn a_watcher_that_is_dead_is_forgotten() {
     let mut rig = rig();
     watching(&mut rig);
