@@ -309,6 +309,19 @@ fn somebody_who_does_not_come() {
 }
 
 #[test]
+fn rooms_are_not_called_into_rooms() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    for to in [TEAM, FACTORY, "sip:team@10.0.0.1:5060", "sip:team@CONF.example;transport=udp"] {
+        assert_eq!(refer(&mut net, "alice", &format!("<{to}>")), 202);
+        let told = news(&mut net, "alice");
+        let last = told.last().unwrap();
+        assert!(last.starts_with("SIP/2.0 403"), "{to}: {told:?}");
+    }
+    assert_eq!(net.members(TEAM).iter().filter(|(_, state)| *state == "in").count(), 1);
+}
+
+#[test]
 fn what_may_not_be_asked() {
     let mut net = Net::new();
     net.enter("alice", TEAM);
