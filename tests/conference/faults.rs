@@ -81,6 +81,9 @@ fn a_media_server_that_comes_back_has_its_rooms_again() {
     stage.start("mrfp-1");
     for member in [&alice, &bob] {
         member.sees(&stage, "called back", |event| is(event, "called-back"));
+        for medium in ["messages", "floors"] {
+            member.sees(&stage, medium, |event| is(event, "sealed") && event["medium"] == medium);
+        }
     }
     // The floor and its queue are as they were.
     stage.until("the floor is where it was", |stage| {
@@ -109,11 +112,15 @@ fn a_conference_server_that_died_takes_its_rooms_up_again() {
     for member in [&mut alice, &mut bob] {
         member.mark();
     }
+    // Bob, number 2, waits.
+    stage.on_disk(",2.2.");
     stage.end("conf", "KILL");
-    // What is in flight to the disk is there in a moment; it was written before this line as a rule.
     stage.start("conf");
     for member in [&alice, &bob] {
         member.sees(&stage, "called back", |event| is(event, "called-back"));
+        for medium in ["messages", "floors"] {
+            member.sees(&stage, medium, |event| is(event, "sealed") && event["medium"] == medium);
+        }
     }
     stage.until("members and floors are as they were", |stage| {
         let room = stage.room();

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// The wire.
 pub struct Relay {
+    listen: SocketAddr,
+    ended: Arc<AtomicBool>,
     cut: Arc<AtomicBool>,
     connections: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -20,10 +22,13 @@ impl Relay {
     /// Carries connections from `listen` to `target`, what goes there as `rewrite` has it.
     pub fn open(listen: SocketAddr, target: SocketAddr, rewrite: Rewrite) -> Self {
         let listener = TcpListener::bind(listen).expect("a free address");
-        let relay = Self { cut: Arc::default(), connections: Arc::default() };
-        let (cut, connections) = (relay.cut.clone(), relay.connections.clone());
+        let relay = Self { listen, ended: Arc::default(), cut: Arc::default(), connections: Arc::default() };
+        let (ended, cut, connections) = (relay.ended.clone(), relay.cut.clone(), relay.connections.clone());
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
                 if cut.load(Ordering::SeqCst) {
                     continue;
                 }
@@ -53,6 +58,14 @@ impl Relay {
             let _ = connection.shutdown(Shutdown::Both);
         }
         self.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.listen);
+        self.heal();
     }
 }
 

@@ -315,6 +315,17 @@ impl Stage {
         self.ask(&["show", ROOM])
     }
 
+    /// Waits until the conference server has something on disk, which it holds open.
+    pub fn on_disk(&self, what: &str) {
+        self.until(&format!("`{what}` is on disk"), |stage| {
+            let copy = stage.path("copy.redb");
+            let copied = std::fs::copy(stage.path("conf.redb"), &copy);
+            let records = copied.ok().and_then(|_| carnet_store::Kv::open(&copy).ok()?.all().ok());
+            let holds = |record: &[u8]| String::from_utf8_lossy(record).contains(what);
+            records.unwrap_or_default().iter().any(|(_, record)| holds(record))
+        });
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
 mod audits;
+mod conference;
 mod controlled;
 mod controlling;
 mod failover;

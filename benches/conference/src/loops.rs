@@ -10,12 +10,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use socket2::Socket;
 
 use crate::room::{identity, key};
-use crate::{Load, Outcome, cpu};
+use crate::{Load, Outcome, cpu, resident};
 
 const THREAD: &str = "plain-loop";
 
-/// Microseconds of processor time a write of `frame` octets.
-pub fn run(load: &mut Load, members: u16, frame: usize, seconds: f64) -> Outcome<f64> {
+/// Microseconds of processor time a write of `frame` octets, and octets of memory a connection.
+pub fn run(load: &mut Load, members: u16, frame: usize, seconds: f64) -> Outcome<(f64, f64)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let door = listener.local_addr()?;
     let writer = thread::Builder::new()
@@ -24,18 +24,21 @@ pub fn run(load: &mut Load, members: u16, frame: usize, seconds: f64) -> Outcome
     let [octets] = load.order(&format!("sink {members} {door}"))?[..] else {
         return Err("one number was expected".into());
     };
-    let (deliveries, used) = writer.join().map_err(|_| "the loop failed")??;
+    let (deliveries, used, memory) = writer.join().map_err(|_| "the loop failed")??;
     if octets != deliveries * frame as f64 {
         return Err(format!("{octets} octets came of {deliveries} times {frame}").into());
     }
-    Ok(used / deliveries * 1e6)
+    Ok((used / deliveries * 1e6, memory))
 }
 
-fn write(listener: &TcpListener, members: u16, frame: usize, seconds: f64) -> Outcome<(f64, f64)> {
+fn write(listener: &TcpListener, members: u16, frame: usize, seconds: f64) -> Outcome<(f64, f64, f64)> {
     let context = PskContext::new(PskSettings::default())?;
+    let before = resident()?;
     let mut lines = Vec::new();
-    for user in 1..=members {
-        let socket = Socket::from(listener.accept()?.0);
+    // All are let in before the first is answered: the members connect before they do anything else.
+    let callers = (0..members).map(|_| Ok(listener.accept()?.0)).collect::<Outcome<Vec<_>>>()?;
+    for (user, caller) in (1..).zip(callers) {
+        let socket = Socket::from(caller);
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         // As the engine has it.
@@ -48,6 +51,7 @@ fn write(listener: &TcpListener, members: u16, frame: usize, seconds: f64) -> Ou
         lines.push(line);
     }
     let octets = vec![b'x'; frame];
+    let memory = resident()?.saturating_sub(before) as f64 / f64::from(members);
     let (from, start) = (cpu(THREAD)?, Instant::now());
     let mut deliveries = 0.0;
     while start.elapsed() < Duration::from_secs_f64(seconds) {
@@ -65,7 +69,7 @@ fn write(listener: &TcpListener, members: u16, frame: usize, seconds: f64) -> Ou
     }
     let used = cpu(THREAD)? - from;
     lines.iter_mut().for_each(PskSocket::close);
-    Ok((deliveries, used))
+    Ok((deliveries, used, memory))
 }
 
 fn ready(line: &PskSocket<Socket>, flags: PollFlags) -> Outcome<()> {

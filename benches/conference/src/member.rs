@@ -85,9 +85,9 @@ impl Member {
             }
             self.up = true;
             if self.msrp {
-                let head = self.head("t0");
+                let head = self.head("t0000");
                 self.out.extend_from_slice(
-                    format!("{head}Message-ID: m0\r\nByte-Range: 1-0/0\r\n-------t0$\r\n").as_bytes(),
+                    format!("{head}Message-ID: m0\r\nByte-Range: 1-0/0\r\n-------t0000$\r\n").as_bytes(),
                 );
             }
         }
@@ -141,7 +141,7 @@ impl Member {
         )
         .into_bytes();
         content.extend_from_slice(&text);
-        let (tid, length) = (format!("t{number}"), content.len());
+        let (tid, length) = (format!("t{number:04}"), content.len());
         let head = self.head(&tid);
         self.out.extend_from_slice(
             format!(

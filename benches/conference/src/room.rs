@@ -81,6 +81,17 @@ impl Room {
         Ok(local)
     }
 
+    /// Waits until the doors are open: commands are taken in their order.
+    fn opened(&mut self, last: u16) -> Outcome<()> {
+        let pinhole = Pinhole { group: GROUP, number: last.into() };
+        self.engine.blocking_send(Command::Measure { pinhole })?;
+        loop {
+            if let Event::Measured { .. } = self.events.blocking_recv().ok_or("the engine ended")? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Waits until all are in.
     fn filled(&mut self, members: u16) -> Outcome<()> {
         let mut sealed = 0;
@@ -106,6 +117,7 @@ pub fn run(members: u16, plan: &Plan) -> Outcome<()> {
         let local = room.seat(user)?;
         doors.push_str(&format!(" {local}"));
     }
+    room.opened(members)?;
     let waiting = resident()?;
     load.order(&format!("join{doors}"))?;
     room.filled(members)?;
@@ -113,6 +125,11 @@ pub fn run(members: u16, plan: &Plan) -> Outcome<()> {
     let idle = resident()?;
     let per_member = |octets: u64| octets.saturating_sub(before) / u64::from(members);
     let seconds = plan.seconds;
+    println!(
+        "{members} members: {} octets each before they came, {} idle and sealed",
+        per_member(waiting),
+        per_member(idle)
+    );
     for octets in &plan.octets {
         let from = cpu(THREAD)?;
         let [deliveries, took, frame] = load.order(&format!("flood {octets} {seconds}"))?[..] else {
@@ -124,10 +141,10 @@ pub fn run(members: u16, plan: &Plan) -> Outcome<()> {
         let [p50, p99] = load.order(&format!("pace {octets} {rate} {seconds}"))?[..] else {
             return Err("two numbers were expected".into());
         };
-        let alone = loops::run(&mut load, members, frame as usize, seconds)?;
+        let (alone, memory) = loops::run(&mut load, members, frame as usize, seconds)?;
         let each = used / deliveries * 1e6;
         println!(
-            "{members:7} {octets:6} | {:12.0} {:11.0} {each:12.2} | {alone:16.2} {:5.2} | {:6.2} {:6.2}",
+            "{members:7} {octets:6} | {:12.0} {:11.0} {each:12.2} | {alone:16.2} {:5.2} | {:6.2} {:6.2} | {memory:.0}",
             deliveries / took,
             deliveries / used,
             each / alone,
@@ -135,11 +152,6 @@ pub fn run(members: u16, plan: &Plan) -> Outcome<()> {
             p99 * 1e3,
         );
     }
-    println!(
-        "{members} members: {} octets each before they came, {} idle and sealed",
-        per_member(waiting),
-        per_member(idle)
-    );
     drop(room.engine);
     Ok(())
 }

@@ -218,78 +218,108 @@ impl From<Value> for Attribute {
 /// Reads attributes until the input ends. `base` is where the input begins in the message, `left` how
 /// many attributes there may be yet.
 pub(crate) fn read(input: &Bytes, base: usize, left: &mut usize) -> Result<Vec<Attribute>, Error> {
-    read_at(input, base, DEPTH, left)
+    Reader { input, base }.read(0, input.len(), DEPTH, left)
 }
 
-fn read_at(input: &Bytes, base: usize, depth: usize, left: &mut usize) -> Result<Vec<Attribute>, Error> {
-    let mut attributes = Vec::new();
-    let mut cursor = Cursor::new(input);
-    while !cursor.is_empty() {
-        let start = cursor.position();
-        let syntax = |at: usize, what: &'static str| Error::Syntax(ParseError::new(base + at, what));
-        let short = |e: ParseError| Error::Syntax(e.shifted(base));
-        *left = left.checked_sub(1).ok_or_else(|| syntax(start, "fewer attributes"))?;
-        let header = cursor.take(HEADER, "type and length of an attribute").map_err(short)?;
-        let &[kind, length] = header else { return Err(syntax(start, "type and length of an attribute")) };
-        let length = usize::from(length);
-        if length < HEADER {
-            return Err(syntax(start + 1, "a length that counts type and length"));
-        }
-        let contents_at = cursor.position();
-        cursor.take(length - HEADER, "the whole attribute").map_err(short)?;
-        let contents = input.slice(contents_at..cursor.position());
-        let padding = length.next_multiple_of(4) - length;
-        cursor.take(padding, "padding").map_err(short)?;
-        let mandatory = kind & 1 == 1;
-        let value = value(kind >> 1, contents, base + contents_at, depth, left)?;
-        attributes.push(Attribute { mandatory, value });
+/// What follows the header of a message. Only contents that are kept as octets share them.
+struct Reader<'a> {
+    input: &'a Bytes,
+    base: usize,
+}
+
+impl Reader<'_> {
+    fn syntax(&self, at: usize, what: &'static str) -> Error {
+        Error::Syntax(ParseError::new(self.base + at, what))
     }
-    Ok(attributes)
+
+    fn read(&self, from: usize, to: usize, depth: usize, left: &mut usize) -> Result<Vec<Attribute>, Error> {
+        let octets = self.input.get(from..to).unwrap_or_default();
+        let mut attributes = Vec::with_capacity(count(octets).min(*left));
+        let mut cursor = Cursor::new(octets);
+        while !cursor.is_empty() {
+            let start = from + cursor.position();
+            let short = |e: ParseError| Error::Syntax(e.shifted(self.base + from));
+            *left = left.checked_sub(1).ok_or_else(|| self.syntax(start, "fewer attributes"))?;
+            let header = cursor.take(HEADER, "type and length of an attribute").map_err(short)?;
+            let &[kind, length] = header else {
+                return Err(self.syntax(start, "type and length of an attribute"));
+            };
+            let length = usize::from(length);
+            if length < HEADER {
+                return Err(self.syntax(start + 1, "a length that counts type and length"));
+            }
+            let contents = cursor.take(length - HEADER, "the whole attribute").map_err(short)?;
+            let padding = length.next_multiple_of(4) - length;
+            cursor.take(padding, "padding").map_err(short)?;
+            let value = self.value(kind >> 1, contents, start + HEADER, depth, left)?;
+            attributes.push(Attribute { mandatory: kind & 1 == 1, value });
+        }
+        Ok(attributes)
+    }
+
+    /// The value of contents that begin at `at`.
+    fn value(
+        &self,
+        kind: u8,
+        contents: &[u8],
+        at: usize,
+        depth: usize,
+        left: &mut usize,
+    ) -> Result<Value, Error> {
+        let number = || match contents {
+            [high, low] => Ok(u16::from_be_bytes([*high, *low])),
+            _ => Err(self.syntax(at, "two octets")),
+        };
+        let shared = |skipped: usize| self.input.slice(at + skipped..at + contents.len());
+        let text = || match std::str::from_utf8(contents) {
+            Ok(_) => Ok(Text(shared(0))),
+            Err(e) => Err(self.syntax(at + e.valid_up_to(), "UTF-8")),
+        };
+        let mut group = || {
+            let id = contents.first_chunk().copied();
+            let id = u16::from_be_bytes(id.ok_or_else(|| self.syntax(at, "the identifier of a group"))?);
+            let depth = depth.checked_sub(1).ok_or_else(|| self.syntax(at, "fewer groups in groups"))?;
+            Ok::<_, Error>(Group::new(id, self.read(at + 2, at + contents.len(), depth, left)?))
+        };
+        Ok(match kind {
+            1 => Value::BeneficiaryId(number()?),
+            2 => Value::FloorId(number()?),
+            3 => Value::FloorRequestId(number()?),
+            4 => Value::Priority(Priority::from_bits((number()? >> 13) as u8)),
+            5 => {
+                let [status, queue_position] = number()?.to_be_bytes();
+                Value::RequestStatus(RequestStatus { status: Status(status), queue_position })
+            }
+            6 => {
+                let code = *contents.first().ok_or_else(|| self.syntax(at, "an error code"))?;
+                Value::ErrorCode { code: ErrorCode(code), details: shared(1) }
+            }
+            7 => Value::ErrorInfo(text()?),
+            8 => Value::ParticipantProvidedInfo(text()?),
+            9 => Value::StatusInfo(text()?),
+            10 => Value::SupportedAttributes(contents.iter().map(|octet| octet >> 1).collect()),
+            11 => Value::SupportedPrimitives(contents.to_vec()),
+            12 => Value::UserDisplayName(text()?),
+            13 => Value::UserUri(text()?),
+            14 => Value::BeneficiaryInformation(group()?),
+            15 => Value::FloorRequestInformation(group()?),
+            16 => Value::RequestedByInformation(group()?),
+            17 => Value::FloorRequestStatus(group()?),
+            18 => Value::OverallRequestStatus(group()?),
+            kind => Value::Extension { kind, contents: shared(0) },
+        })
+    }
 }
 
-fn value(kind: u8, contents: Bytes, at: usize, depth: usize, left: &mut usize) -> Result<Value, Error> {
-    let syntax = |what: &'static str| Error::Syntax(ParseError::new(at, what));
-    let number = || match contents.as_ref() {
-        [high, low] => Ok(u16::from_be_bytes([*high, *low])),
-        _ => Err(syntax("two octets")),
-    };
-    let text = || match std::str::from_utf8(&contents) {
-        Ok(_) => Ok(Text(contents.clone())),
-        Err(e) => Err(Error::Syntax(ParseError::new(at + e.valid_up_to(), "UTF-8"))),
-    };
-    let mut group = || {
-        let id = contents.get(..2).and_then(|id| <[u8; 2]>::try_from(id).ok());
-        let id = u16::from_be_bytes(id.ok_or_else(|| syntax("the identifier of a group"))?);
-        let depth = depth.checked_sub(1).ok_or_else(|| syntax("fewer groups in groups"))?;
-        Ok::<_, Error>(Group::new(id, read_at(&contents.slice(2..), at + 2, depth, left)?))
-    };
-    Ok(match kind {
-        1 => Value::BeneficiaryId(number()?),
-        2 => Value::FloorId(number()?),
-        3 => Value::FloorRequestId(number()?),
-        4 => Value::Priority(Priority::from_bits((number()? >> 13) as u8)),
-        5 => {
-            let [status, queue_position] = number()?.to_be_bytes();
-            Value::RequestStatus(RequestStatus { status: Status(status), queue_position })
-        }
-        6 => {
-            let code = *contents.first().ok_or_else(|| syntax("an error code"))?;
-            Value::ErrorCode { code: ErrorCode(code), details: contents.slice(1..) }
-        }
-        7 => Value::ErrorInfo(text()?),
-        8 => Value::ParticipantProvidedInfo(text()?),
-        9 => Value::StatusInfo(text()?),
-        10 => Value::SupportedAttributes(contents.iter().map(|octet| octet >> 1).collect()),
-        11 => Value::SupportedPrimitives(contents.to_vec()),
-        12 => Value::UserDisplayName(text()?),
-        13 => Value::UserUri(text()?),
-        14 => Value::BeneficiaryInformation(group()?),
-        15 => Value::FloorRequestInformation(group()?),
-        16 => Value::RequestedByInformation(group()?),
-        17 => Value::FloorRequestStatus(group()?),
-        18 => Value::OverallRequestStatus(group()?),
-        kind => Value::Extension { kind, contents },
-    })
+/// How many attributes there seem to be.
+fn count(mut octets: &[u8]) -> usize {
+    let mut count = 0;
+    while let &[_, length, ..] = octets {
+        count += 1;
+        let length = usize::from(length).max(HEADER).next_multiple_of(4);
+        octets = octets.get(length..).unwrap_or_default();
+    }
+    count
 }
 
 /// Writes attributes.

@@ -470,15 +470,10 @@ impl Found<'_> {
     }
 
     fn one_request(&self) -> Result<RequestInformation, Error> {
-        let mut requests = self.requests()?;
-        match (requests.pop(), requests.is_empty()) {
-            (Some(request), true) => Ok(request),
-            (Some(_), false) => {
-                Err(Error::Content { primitive: self.primitive, what: "has two FLOOR-REQUEST-INFORMATION" })
-            }
-            (None, _) => {
-                Err(Error::Content { primitive: self.primitive, what: "lacks FLOOR-REQUEST-INFORMATION" })
-            }
-        }
+        let group = self.at_most_one("has two FLOOR-REQUEST-INFORMATION", |v| match v {
+            Value::FloorRequestInformation(group) => Some(RequestInformation::of(self.primitive, group)),
+            _ => None,
+        })?;
+        self.need("lacks FLOOR-REQUEST-INFORMATION", group)?
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use crate::core::Owner;
 use crate::event::Left;
 use crate::focus::Focus;
 use crate::leg::Leg;
@@ -158,7 +159,7 @@ impl Focus {
             legs: self.legs.len(),
             subscriptions: self.core.subscriptions.len(),
             gateway_requests: self.core.ops.len(),
-            requests: self.core.owners.len(),
+            requests: self.core.owners.values().filter(|owner| **owner != Owner::Answered).count(),
             fetches: self.core.waiting.len(),
         }
     }

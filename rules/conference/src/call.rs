@@ -12,7 +12,7 @@ use carnet_sip::{ClientKey, Dialog, Message, Method, SessionTimers, Silence};
 
 use crate::config::Unsealed;
 use crate::context;
-use crate::core::{Core, Op, Owner, SDP, Todo, sdp_of};
+use crate::core::{Core, Op, Owner, SDP, Todo, is_secure, sdp_of};
 use crate::event::{Event, Left};
 use crate::fault::Fault;
 use crate::leg::{Adding, Leg, State};
@@ -64,7 +64,7 @@ impl Leg {
         }
         let (pending, octets) = keys.ask_as(wall, rng, &room.identity, &self.member)?;
         let fetch = core.fetch(self.id, 0, FetchPurpose::Ticket, octets);
-        self.state = State::Wanting(Question::Out { fetch, pending, again });
+        self.state = State::Wanting(Box::new(Question::Out { fetch, pending, again }));
         Ok(())
     }
 
@@ -76,15 +76,14 @@ impl Leg {
         fetch: FetchId,
         result: Result<Vec<u8>, FetchError>,
     ) {
-        let (pending, again) = match self.take() {
-            State::Wanting(Question::Out { fetch: asked, pending, again }) if asked == fetch => {
-                (pending, again)
-            }
+        let question = match self.take() {
+            State::Wanting(question) if question.is(fetch) => *question,
             other => {
                 self.state = other;
                 return;
             }
         };
+        let Question::Out { pending, again, .. } = question else { return };
         let ticket = match result {
             Ok(octets) => carnet_seal::Keys::granted(core.wall, pending, &octets).map_err(|r| (r, again)),
             Err(error) => Err((error.refusal(FetchPurpose::Ticket), true)),
@@ -92,7 +91,7 @@ impl Leg {
         match ticket {
             Ok(ticket) => self.add(core, Some(ticket)),
             Err((refusal, again)) => match Question::pause(core.now, &refusal, again) {
-                Some(question) => self.state = State::Wanting(question),
+                Some(question) => self.state = State::Wanting(Box::new(question)),
                 None => self.not_called(core, room, None, &refusal.to_string()),
             },
         }
@@ -132,11 +131,16 @@ impl Leg {
         let target = self.target.clone().unwrap_or(to);
         let mut invite =
             core.request(Method::Invite, target.clone(), (&room.key, &self.member), &self.ids)?;
-        Core::introduce(&mut invite, &room.contact)?;
+        let secure = is_secure(&invite);
+        Core::introduce(&mut invite, &room.contact, secure)?;
         // Provisional responses have nothing for us that would have to arrive.
         invite.set_header("Supported", "timer")?;
         if let Some(subject) = &room.policy.subject {
             let _ = invite.set_header("Subject", subject);
+        }
+        // RFC 3892 §2.2: who is called sees who wanted it.
+        if let Some(by) = room.invited_by.get(&self.member).filter(|_| !self.back) {
+            let _ = invite.set_header("Referred-By", &format!("<{by}>"));
         }
         let timers = core.config.session_timers;
         timers.ask(&mut invite, None)?;
@@ -223,7 +227,7 @@ impl Leg {
         response: &Message,
     ) -> Result<(), Fault> {
         let octets = sdp_of(response)?.ok_or_else(|| Fault::new(488, "An answer is needed"))?;
-        let document = Document::parse(octets.clone(), &core.config.limits.sdp)?;
+        let document = Document::parse(octets, &core.config.limits.sdp)?;
         let Place::On(gateway, number) = &room.place else {
             return Err(Fault::no_media());
         };
@@ -251,7 +255,7 @@ impl Leg {
         if declined.len() == self.lines.len() {
             return Err(Fault { warning: Some(304), ..Fault::new(488, "Media type not available") });
         }
-        let realm = core.gateways.settings(gateway).map(|g| g.realm.clone()).unwrap_or_default();
+        let (realm, _) = core.gateways.realm(gateway);
         let (gateway, number) = (gateway.clone(), *number);
         let commands: Vec<_> = self
             .lines

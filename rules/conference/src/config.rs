@@ -254,6 +254,8 @@ pub struct Gateway {
     pub association: association::Config,
     /// The realm its media addresses come from.
     pub realm: String,
+    /// Whether members who are called are offered an IPv6 address; who calls is answered as it came.
+    pub ipv6: bool,
     /// Where its messages may come from; empty lets any source in.
     pub peers: Vec<Prefix>,
     /// Its share of rooms beside others, at least 1.
@@ -270,6 +272,7 @@ impl Gateway {
             mid,
             association: association::Config::new(transport),
             realm: realm.into(),
+            ipv6: false,
             peers: Vec::new(),
             weight: 1,
             profiles: None,

@@ -43,6 +43,8 @@ pub(crate) struct Owner<'a> {
 /// Where and how lines are put.
 pub(crate) struct Site<'a> {
     pub(crate) realm: &'a str,
+    /// Where the peer does not show which it has.
+    pub(crate) ipv6: bool,
     pub(crate) watch: Watch,
     pub(crate) request: u32,
 }
@@ -108,7 +110,7 @@ fn quoted(text: &str) -> Value {
 
 /// Adds a termination for `line`. With `seal` its key goes along.
 pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<&Seal>) -> Command {
-    let stream = stream(line, seal, true)
+    let stream = stream(line, seal, Some(site.ipv6))
         .property("ipdc/realm", site.realm.to_owned())
         .property("crnroom/user", owner.user)
         .property("crnroom/member", quoted(owner.member));
@@ -135,21 +137,20 @@ pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<
 
 /// Tells the gateway what has become known of the peer. What is not said stays as it is.
 pub(crate) fn modify(line: &Line, realm: &str, seal: Option<&Seal>) -> Option<Command> {
-    let stream = stream(line, seal, false).property("ipdc/realm", realm.to_owned());
+    let stream = stream(line, seal, None).property("ipdc/realm", realm.to_owned());
     Some(Command::modify(line.termination.clone()?).with(Media::with_stream(stream)))
 }
 
-fn stream(line: &Line, seal: Option<&Seal>, fresh: bool) -> Stream {
+/// `fresh`: its address is still to be chosen, of IPv6 if it says so.
+fn stream(line: &Line, seal: Option<&Seal>, fresh: Option<bool>) -> Stream {
     let mut stream = Stream::new(STREAM).mode(mode(line.peer.as_ref().map(|peer| peer.direction)));
     if line.sealed {
         stream = stream.property("crnroom/tls", if line.tls_client { "client" } else { "server" });
     }
     if let Some(seal) = seal {
-        let key = zeroize::Zeroizing::new(hex::encode(seal.tek.expose()));
         stream = stream
             .property("crntls/pskid", base64url(seal.psk_identity.as_bytes()))
-            // The property makes a secret of its value, which is erased when the message is.
-            .property("crntls/psk", Value::new(key.as_str().to_owned()));
+            .property("crntls/psk", Value::secret(hex::encode(seal.tek.expose())));
     }
     if let Some(peer) = &line.peer
         && line.kind == Kind::Messages
@@ -165,20 +166,25 @@ fn stream(line: &Line, seal: Option<&Seal>, fresh: bool) -> Stream {
     match &line.peer {
         Some(peer) => {
             let path = Some(peer.path.as_str()).filter(|path| !path.is_empty());
-            stream.remote(sdp(line, &peer.host, &peer.port.to_string(), mirrored(line.setup), path))
+            let place = (peer.host.as_str(), peer.host.contains(':'));
+            stream.remote(sdp(line, place, &peer.port.to_string(), mirrored(line.setup), path))
         }
         None => stream,
     }
 }
 
-fn local(line: &Line, fresh: bool) -> String {
+fn local(line: &Line, fresh: Option<bool>) -> String {
     let scheme = if line.sealed { "msrps" } else { "msrp" };
     let asked = format!("{scheme}://$:$/{};tcp", line.session);
     let path = (line.kind == Kind::Messages).then(|| line.path.as_deref().unwrap_or(&asked));
-    match line.local.filter(|_| !fresh) {
-        Some(local) => sdp(line, &local.ip().to_string(), &local.port().to_string(), Some(line.setup), path),
-        None => sdp(line, "$", "$", Some(line.setup), path),
-    }
+    let local = line.local.filter(|_| fresh.is_none());
+    let peer = line.peer.as_ref().map(|peer| peer.host.contains(':'));
+    let ipv6 = local.map(|local| local.is_ipv6()).or(peer).or(fresh).unwrap_or_default();
+    let (host, port) = match local {
+        Some(local) => (local.ip().to_string(), local.port().to_string()),
+        None => ("$".to_owned(), "$".to_owned()),
+    };
+    sdp(line, (&host, ipv6), &port, Some(line.setup), path)
 }
 
 /// The peer's role, from ours; unknown while ours is open.
@@ -190,8 +196,14 @@ fn mirrored(setup: Setup) -> Option<Setup> {
     }
 }
 
-fn sdp(line: &Line, host: &str, port: &str, setup: Option<Setup>, path: Option<&str>) -> String {
-    let version = if host.contains(':') { "IP6" } else { "IP4" };
+fn sdp(
+    line: &Line,
+    (host, ipv6): (&str, bool),
+    port: &str,
+    setup: Option<Setup>,
+    path: Option<&str>,
+) -> String {
+    let version = if ipv6 { "IP6" } else { "IP4" };
     let media = line.kind.media();
     let transport = line.transport();
     let mut text = format!("v=0\r\nc=IN {version} {host}\r\nm={media} {port} {transport} *\r\n");
@@ -216,15 +228,18 @@ fn mode(direction: Option<Direction>) -> StreamMode {
 
 /// What the gateway shall tell about.
 fn events(watch: Watch, number: u32, line: &Line) -> Events {
-    let mut events = Events::new(number).event(RequestedEvent::new("g/cause"));
-    let mut ask = |name: &'static str| {
-        events.events.push(RequestedEvent::new(name));
-    };
-    if watch.connections {
-        ask("tcpbcc/BNCChange");
-    }
+    let mut events = Events::new(number);
+    // That a connection has come is of no interest; that it has gone is told once.
+    let gone = |name: &'static str| RequestedEvent::new(name).parameter("Type", "REL");
+    events = events.event(match watch.connections {
+        true => gone("tcpbcc/BNCChange"),
+        false => RequestedEvent::new("g/cause"),
+    });
     if watch.tls && line.sealed {
-        ask("tlsbsc/BNCChange");
+        events = events.event(gone("tlsbsc/BNCChange"));
+    }
+    let mut ask = |name: &'static str| events.events.push(RequestedEvent::new(name));
+    if line.sealed {
         ask("crnroom/sealed");
     }
     ask("crnroom/released");

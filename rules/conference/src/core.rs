@@ -8,7 +8,8 @@ use carnet_h248::TerminationId;
 use carnet_h248::controller::{GatewayName, RequestNumber};
 use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_sip::{
-    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, ServerKey, Uri,
+    CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, Scheme, ServerKey, Uri,
+    multipart,
 };
 use carnet_wire::{Random, hex};
 
@@ -21,10 +22,10 @@ use crate::leg::LegId;
 use crate::subscribe::{NotifyKey, SubscriptionKey, Subscriptions};
 
 /// Methods a focus understands.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, SUBSCRIBE, REFER, NOTIFY";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, SUBSCRIBE, REFER";
 /// Extensions a focus understands. `100rel`: its own provisional responses are none that would have to be
 /// acknowledged.
-pub(crate) const SUPPORTED: &str = "100rel, timer, norefersub";
+pub(crate) const SUPPORTED: &str = "100rel, timer, norefersub, recipient-list-invite";
 /// The media type of a session description.
 pub(crate) const SDP: &str = "application/sdp";
 
@@ -87,6 +88,8 @@ pub(crate) enum Todo {
         leg: LegId,
         room: String,
         member: String,
+        /// It was in the room.
+        joined: bool,
     },
     /// See whether the room still has a reason to be there.
     Settle(String),
@@ -129,6 +132,8 @@ pub(crate) struct Core {
     pub(crate) subscriptions: Subscriptions,
     /// Calls out whose progress somebody is told.
     pub(crate) followed: BTreeMap<LegId, SubscriptionKey>,
+    /// Whom those who enter want called (RFC 5366).
+    pub(crate) lists: BTreeMap<LegId, Vec<Uri>>,
     pub(crate) retiring: bool,
     digest: Option<DigestClient>,
     next_fetch: u64,
@@ -168,6 +173,7 @@ impl Core {
             touched: BTreeSet::new(),
             subscriptions,
             followed: BTreeMap::new(),
+            lists: BTreeMap::new(),
             retiring: false,
             digest,
             next_fetch: 0,
@@ -317,7 +323,8 @@ impl Core {
     }
 
     /// Adds Contact, Allow and Supported. RFC 4579 §5.1: `isfocus` says what this is.
-    pub(crate) fn introduce(message: &mut Message, contact: &Uri) -> Result<(), Fault> {
+    pub(crate) fn introduce(message: &mut Message, contact: &Uri, secure: bool) -> Result<(), Fault> {
+        let contact = if secure { secured(contact) } else { contact.to_string() };
         message.set_header("Contact", &format!("<{contact}>;isfocus"))?;
         message.set_header("Allow", ALLOW)?;
         // RFC 6665 §4.5.4, RFC 4575
@@ -457,7 +464,7 @@ impl Core {
     pub(crate) fn capable(&mut self, key: ServerKey, request: &Message, contact: Option<&Uri>) {
         let Some(mut response) = self.response(request, 200, None) else { return };
         if let Some(contact) = contact {
-            let _ = Self::introduce(&mut response, contact);
+            let _ = Self::introduce(&mut response, contact, is_secure(request));
         } else {
             let _ = response.set_header("Allow", ALLOW);
             let _ = response.set_header("Supported", SUPPORTED);
@@ -475,6 +482,24 @@ pub(crate) struct Ids {
     pub(crate) cseq: u32,
 }
 
+/// RFC 3261 §8.1.1.8, §12.1.1: whoever asks for TLS on every hop is reached by TLS on every hop.
+pub(crate) fn is_secure(message: &Message) -> bool {
+    let target = message.request_uri().is_some_and(|uri| uri.scheme() == Scheme::Sips);
+    target
+        || message
+            .record_routes()
+            .is_ok_and(|all| all.first().is_some_and(|route| route.uri().scheme() == Scheme::Sips))
+}
+
+/// The same place by `sips:`, which has no use for a transport that says TLS (RFC 3261 §26.2.2).
+fn secured(uri: &Uri) -> String {
+    let plain = uri.without_param("transport");
+    match plain.as_str().split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => format!("sips:{rest}"),
+        _ => plain.to_string(),
+    }
+}
+
 /// Option tags that a request requires and a focus does not have (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported(request: &Message) -> Vec<String> {
     let mut wanted = request.values("Require").unwrap_or_default();
@@ -486,9 +511,20 @@ pub(crate) fn unsupported(request: &Message) -> Vec<String> {
 ///
 /// # Errors
 /// A body of another kind that is not optional (RFC 3261 §8.2.3).
-pub(crate) fn sdp_of(message: &Message) -> Result<Option<&bytes::Bytes>, Fault> {
+pub(crate) fn sdp_of(message: &Message) -> Result<Option<bytes::Bytes>, Fault> {
     if message.body().is_empty() {
         return Ok(None);
+    }
+    let kind = message.content_type().unwrap_or_default();
+    if multipart::is_multipart(&kind) {
+        // Beside it may be a list of recipients (RFC 5366 §3).
+        let parts = multipart::parts(message.body(), &kind, &multipart::MultipartLimits::default())?;
+        let sdp = |part: &&multipart::Part| {
+            part.media_type() == SDP
+                && !part.is_encoded()
+                && part.disposition().is_none_or(|disposition| disposition == "session")
+        };
+        return Ok(parts.iter().find(sdp).map(|part| message.body().slice(part.range())));
     }
     let plain =
         message.header("Content-Encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
@@ -496,7 +532,7 @@ pub(crate) fn sdp_of(message: &Message) -> Result<Option<&bytes::Bytes>, Fault> 
         .content_type()
         .is_none_or(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP)));
     if plain && is_sdp {
-        return Ok(Some(message.body()));
+        return Ok(Some(message.body().clone()));
     }
     // RFC 3261 §20.11: what is not said is required.
     let optional = message.header("Content-Disposition").is_some_and(|value| {

@@ -8,7 +8,7 @@ use carnet_sdp::Document;
 use carnet_seal::{FetchError, FetchId, FetchPurpose, Half, Question, Refusal, Seal};
 use carnet_sip::{Dialog, Message, ServerKey};
 
-use crate::core::{Core, Ids, SDP, Todo, sdp_of};
+use crate::core::{Core, Ids, SDP, Todo, is_secure, sdp_of};
 use crate::event::{Event, Left};
 use crate::fault::Fault;
 use crate::leg::{Adding, Leg, LegId, LineKey, Offered, Opening, State};
@@ -43,7 +43,7 @@ impl Leg {
         // Without an offer we would have to make one and need a ticket for somebody who calls us, which
         // the key server gives to callers.
         let octets = sdp_of(invite)?.ok_or_else(|| Fault::new(488, "An offer is needed"))?;
-        let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
+        let offer = Document::parse(octets, &core.config.limits.sdp)?;
         let peers = read_offer(&offer, &room.policy)?;
         let mut lines = Vec::new();
         for peer in peers {
@@ -83,6 +83,7 @@ impl Leg {
             ids,
             target: None,
             joined: false,
+            was_in: false,
             lost: false,
             stalled: false,
             armed: None,
@@ -218,7 +219,7 @@ impl Leg {
             .ok_or_else(|| Fault::new(400, "Bad Request"))?;
         // RFC 3261 §12.1.1
         response.copy_lines("Record-Route", &offered.invite);
-        Core::introduce(&mut response, &room.contact)?;
+        Core::introduce(&mut response, &room.contact, is_secure(&offered.invite))?;
         let dialog = Dialog::callee(&offered.invite, &response)?;
         let timers = core.config.session_timers;
         let mut up = Up::called(core.now, dialog, (offered.key, &offered.invite), timers, &mut response)?;

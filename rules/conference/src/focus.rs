@@ -39,6 +39,10 @@ pub struct Focus {
     alarms: BTreeSet<(Instant, LegId)>,
     /// Records as they were last given out.
     pub(crate) kept: BTreeMap<String, Vec<u8>>,
+    /// When that was, if it was lately.
+    pub(crate) kept_at: BTreeMap<String, Instant>,
+    /// Rooms whose record is not what it should be.
+    pub(crate) unkept: BTreeSet<String>,
 }
 
 impl Focus {
@@ -75,6 +79,8 @@ impl Focus {
             arrivals: Arrivals::default(),
             alarms: BTreeSet::new(),
             kept: BTreeMap::new(),
+            kept_at: BTreeMap::new(),
+            unkept: BTreeSet::new(),
         };
         for fixed in rooms {
             let confid = focus.name_conference();
@@ -102,8 +108,8 @@ impl Focus {
         self.core.retiring = true;
     }
 
-    /// Ends every room towards every member. What is kept in the store stays, so that the rooms can be
-    /// taken up again.
+    /// Ends every room towards every member, for good: records are forgotten. A focus that only stops and
+    /// starts again calls its members back without this.
     pub fn end(&mut self, now: Instant, wall: SystemTime) {
         self.at(now, wall);
         self.core.retiring = true;
@@ -111,8 +117,11 @@ impl Focus {
         for id in all {
             self.with(id, |leg, core, room| leg.hang_up(core, room, Left::Stopping));
         }
+        let rooms: Vec<_> = self.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.close_room(&room);
+        }
         self.drain();
-        self.core.touched.clear();
     }
 
     /// How long the SIP octets that follow have waited for their turn: a focus that is behind answers new
@@ -253,8 +262,12 @@ impl Focus {
         let legs = self.alarms.first().map(|(at, _)| *at);
         let (sip, gateways) = (self.core.endpoint.poll_timeout(), self.core.gateways.poll_timeout());
         let news = self.core.subscriptions.poll_timeout();
+        let keep = self.keep_at();
         let faded = self.rooms.values().filter_map(|room| room.attendance.poll_timeout()).min();
-        [sip, gateways, self.core.timeout(), rooms, fetches, legs, news, faded].into_iter().flatten().min()
+        [sip, gateways, self.core.timeout(), rooms, fetches, legs, news, faded, keep]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to send.
@@ -330,7 +343,8 @@ impl Focus {
         self.core.waiting.retain(|_, (leg, _, _)| *leg != id);
         if let Some(leg) = self.legs.remove(&id) {
             self.tags.remove(&leg.ids.tag);
-            self.core.todo.push_back(Todo::Parted { leg: id, room: leg.room, member: leg.member });
+            let (room, member, joined) = (leg.room, leg.member, leg.was_in);
+            self.core.todo.push_back(Todo::Parted { leg: id, room, member, joined });
         }
     }
 }

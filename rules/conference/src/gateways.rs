@@ -135,6 +135,11 @@ impl Gateways {
         self.states.iter().map(|state| &state.settings).find(|settings| &*settings.name == gateway)
     }
 
+    /// Its realm, and whether that is of IPv6 where a member does not show which it has.
+    pub(crate) fn realm(&self, gateway: &str) -> (String, bool) {
+        self.settings(gateway).map(|settings| (settings.realm.clone(), settings.ipv6)).unwrap_or_default()
+    }
+
     /// What it was asked was done.
     pub(crate) fn succeeded(&mut self, gateway: &str) {
         if let Some(state) = self.state(gateway) {

@@ -43,6 +43,8 @@ pub(crate) struct Leg {
     /// Where it is called, if that is not its own URI.
     pub(crate) target: Option<Uri>,
     pub(crate) joined: bool,
+    /// It was in the room until it ended, and nobody takes its place.
+    pub(crate) was_in: bool,
     /// Its media is gone: it is being called back.
     pub(crate) lost: bool,
     pub(crate) stalled: bool,
@@ -53,7 +55,7 @@ pub(crate) struct Leg {
 
 pub(crate) enum State {
     Opening(Box<Opening>),
-    Wanting(Question<carnet_seal::Asking>),
+    Wanting(Box<Question<carnet_seal::Asking>>),
     Adding(Box<Adding>),
     Inviting(Box<Inviting>),
     Up(Box<Up>),
@@ -215,6 +217,7 @@ impl Leg {
         if self.joined {
             self.seen_off(core, room, &reason.departure(&reason.to_string()));
         }
+        self.was_in = self.joined;
         if std::mem::take(&mut self.joined) {
             let (room, member) = (self.room.clone(), self.member.clone());
             core.events.push_back(Event::Left { room, member, reason });
@@ -234,7 +237,15 @@ impl Leg {
                 self.state = State::Inviting(inviting);
                 self.cancel(core, room);
             }
+            // RFC 3261 §15: no BYE before the ACK.
+            State::Up(mut up) if up.waits_for_ack() && reason != Left::Silent => {
+                up.leaving.get_or_insert(reason);
+                self.state = State::Up(up);
+            }
             State::Up(mut up) => {
+                if let Some(more) = up.more.take() {
+                    Self::not_more(core, &mut up, &more, &fault_of(&reason));
+                }
                 let (status, text) = match &reason {
                     Left::Gone | Left::Stopping => (None, String::new()),
                     Left::Kicked(_) => (Some(403), "Put out of the conference".to_owned()),

@@ -29,6 +29,7 @@ mod leg;
 mod line;
 mod losses;
 mod media;
+mod more;
 mod news;
 mod record;
 pub mod refer;

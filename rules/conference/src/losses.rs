@@ -135,6 +135,7 @@ impl Focus {
             ids,
             target: callee.target,
             joined: false,
+            was_in: false,
             lost: false,
             stalled: false,
             armed: None,
@@ -160,8 +161,9 @@ impl Focus {
         let Some(leg) = self.legs.get(&id) else { return };
         let (key, member) = (leg.room.clone(), leg.member.clone());
         let Some(room) = self.rooms.get_mut(&key) else { return };
-        let is = |lost: &Lost| lost.leg == Some(id) || (lost.leg.is_none() && lost.member == member);
-        let found = room.lost.iter().position(is).map(|at| room.lost.remove(at));
+        // One user may be lost with several devices: its own call comes first.
+        let own = room.lost.iter().position(|lost| lost.leg == Some(id));
+        let found = own.map(|at| room.lost.remove(at));
         if let Some(old) = found.and_then(|lost| lost.old) {
             self.supersede(old);
         }
@@ -244,6 +246,18 @@ impl Focus {
         }
         self.core.touched.insert(key.to_owned());
         self.core.todo.push_back(Todo::Settle(key.to_owned()));
+    }
+
+    /// An owner has left: where the policy says so, the last one takes the room along.
+    pub(crate) fn owner_left(&mut self, key: &str, member: &str) {
+        let Some(room) = self.rooms.get(key) else { return };
+        if !room.policy.ends_with_owner || !room.owns(member) {
+            return;
+        }
+        let there = |id: &LegId| self.legs.get(id).is_some_and(|leg| leg.joined && room.owns(&leg.member));
+        if !room.legs.iter().any(there) && !room.lost.iter().any(|lost| room.owns(&lost.member)) {
+            self.close_room(key);
+        }
     }
 
     /// Ends a room towards everybody.

@@ -17,7 +17,7 @@ use crate::focus::Focus;
 use crate::gateways::{Refused, Report};
 use crate::leg::{LegId, State};
 use crate::line::Kind;
-use crate::room::Place;
+use crate::room::{Lost, Place};
 use crate::status::FloorStatus;
 
 /// Media servers that are tried for one room.
@@ -66,7 +66,7 @@ impl Focus {
                 (gateway.ok_or_else(Fault::no_media)?, ContextId::Choose)
             }
         };
-        let realm = self.core.gateways.settings(&gateway).map(|g| g.realm.clone()).unwrap_or_default();
+        let (realm, ipv6) = self.core.gateways.realm(&gateway);
         // H.248.8, 479: a floor has one chair, so of several devices the first.
         let taken = |floor: &u16| {
             let others = room.legs.iter().filter(|other| **other != id).filter_map(|o| self.legs.get(o));
@@ -89,7 +89,7 @@ impl Focus {
         let mut commands = Vec::new();
         for (line, seal) in leg.lines.iter().zip(&adding.seals) {
             let request = self.core.next_events();
-            let site = Site { realm: &realm, watch, request };
+            let site = Site { realm: &realm, ipv6, watch, request };
             commands.push(context::add(&site, &owner, line, seal.as_ref()));
         }
         let mut action = ActionRequest::new(target, commands);
@@ -134,7 +134,10 @@ impl Focus {
         let Some(room) = self.rooms.get_mut(key) else { return Ok(()) };
         // One who comes by itself while it is being called back is who it was; the call is given up.
         let mut call = None;
-        let (user, nickname) = match room.lost.iter_mut().find(|lost| lost.member == member) {
+        let calling =
+            |lost: &Lost| lost.leg.is_none_or(|id| self.legs.get(&id).is_none_or(|leg| leg.is_calling()));
+        let is = |lost: &&mut Lost| lost.member == member && calling(lost);
+        let (user, nickname) = match room.lost.iter_mut().find(is) {
             Some(lost) => {
                 call = lost.leg.replace(id);
                 (Some(lost.user), lost.nickname.clone())
@@ -242,11 +245,17 @@ impl Focus {
         let waits = self.legs.get(&id).is_some_and(
             |leg| matches!(&leg.state, State::Adding(adding) if adding.request == Some(request)),
         );
+        let more = self.legs.get(&id).is_some_and(|leg| match &leg.state {
+            State::Up(up) => up.more.as_ref().is_some_and(|more| more.add == Some(request)),
+            _ => false,
+        });
         match error {
             None => {
                 self.core.gateways.succeeded(gateway);
                 if waits {
                     self.with(id, |leg, core, room| leg.placed(core, room, actions));
+                } else if more {
+                    self.with(id, |leg, core, room| leg.placed_more(core, room, actions, None));
                 } else {
                     // It went on without them, or ended: CANCEL was faster than the gateway.
                     self.give_back(gateway, actions);
@@ -263,6 +272,9 @@ impl Focus {
                 }
                 if waits {
                     self.refused_add(id, gateway, (creates, &refused));
+                } else if more {
+                    let fault = fault_of(&refused);
+                    self.with(id, |leg, core, room| leg.placed_more(core, room, &[], Some(fault)));
                 }
             }
         }
@@ -320,14 +332,7 @@ impl Focus {
         if again {
             return;
         }
-        let fault = if refused.elsewhere {
-            Fault::no_media()
-        } else {
-            let text = refused.error.text.as_deref().unwrap_or_default();
-            let inside = Some(format!("the media server refused: {} {text}", refused.error.code));
-            Fault { inside, ..Fault::new(500, "The media server refused") }
-        };
-        self.not_placed(id, &fault);
+        self.not_placed(id, &fault_of(refused));
     }
 
     // -- what happens on terminations ------------------------------------------------------
@@ -461,7 +466,7 @@ impl Focus {
         self.with(id, |leg, core, room| leg.hang_up(core, room, Left::Connection(why)));
     }
 
-    /// Terminations of a gateway failed (RFC 3525 §7.2.8): whoever is on them is called back.
+    /// Terminations of a gateway failed (RFC 3525 §7.2.8): rooms with somebody on them are made anew.
     fn failed(&mut self, gateway: &GatewayName, context: ContextId, pattern: &TerminationId) {
         let on = |room: &&crate::room::Room| room.is_on(gateway, context.id());
         let rooms: Vec<_> = self.rooms.values().filter(on).map(|room| room.key.clone()).collect();
@@ -472,10 +477,13 @@ impl Focus {
                 let fits = |id: &TerminationId| pattern.matches(id);
                 lines.is_some_and(|all| all.iter().filter_map(|l| l.termination.as_ref()).any(fits))
             };
-            let legs: Vec<_> = room.legs.iter().filter(hit).copied().collect();
-            for id in legs {
-                let left = Left::Media("out of service".into());
-                self.with(id, |leg, core, room| leg.hang_up(core, room, left));
+            let Place::On(on, number) = &room.place else { continue };
+            if room.legs.iter().any(|id| hit(&id)) {
+                let (on, number) = (on.clone(), *number);
+                self.core.sweep(&on, number);
+                // Another one is better, if there is one.
+                self.core.gateways.failed(self.core.now, gateway);
+                self.lose(&key);
             }
         }
     }
@@ -500,6 +508,16 @@ impl crate::leg::Leg {
             (Err(fault), None) => self.not_called(core, room, Some(fault.status), fault.reason()),
         }
     }
+}
+
+/// What a refused Add means to the member.
+fn fault_of(refused: &Refused) -> Fault {
+    if refused.elsewhere {
+        return Fault::no_media();
+    }
+    let text = refused.error.text.as_deref().unwrap_or_default();
+    let inside = Some(format!("the media server refused: {} {text}", refused.error.code));
+    Fault { inside, ..Fault::new(500, "The media server refused") }
 }
 
 fn number(event: &ObservedEvent, name: &str) -> Option<u16> {

@@ -10,7 +10,7 @@ use carnet_sdp::Direction;
 use carnet_sip::{DialogId, Message, Method, ServerKey};
 
 use crate::core::{Core, Owner};
-use crate::event::Left;
+use crate::event::{Event, Left};
 use crate::fault::Fault;
 use crate::focus::Focus;
 use crate::leg::{Leg, LegId, State};
@@ -145,14 +145,10 @@ impl Focus {
                 Ok(()) => (200, String::new()),
                 Err(error) => (404, error.to_string()),
             },
-            Referral::Invite(_) => match self.invite_member(room, target) {
+            Referral::Invite(_) => match self.have_called(room, target, by) {
                 // It is there already.
                 Ok(None) => (200, String::new()),
                 Ok(Some(leg)) => {
-                    let known = self.rooms.get_mut(room).map(|room| &mut room.invited_by);
-                    if let Some(known) = known.filter(|known| known.len() < MOST_INVITATIONS) {
-                        known.insert(target.to_owned(), by.to_owned());
-                    }
                     self.core.followed.extend(follow.map(|follow| (leg, follow)));
                     return;
                 }
@@ -161,6 +157,37 @@ impl Focus {
         };
         if let Some(follow) = follow {
             self.core.subscriptions.progress(self.core.now, follow, status, &reason);
+        }
+    }
+
+    /// Has somebody called in the name of `by`.
+    fn have_called(&mut self, room: &str, target: &str, by: &str) -> Result<Option<LegId>, Fault> {
+        let leg = self.invite_member(room, target)?;
+        let known = self.rooms.get_mut(room).map(|room| &mut room.invited_by);
+        if let Some(known) = known.filter(|known| leg.is_some() && known.len() < MOST_INVITATIONS) {
+            known.insert(target.to_owned(), by.to_owned());
+        }
+        Ok(leg)
+    }
+
+    /// One who has entered brought a list of others (RFC 5366 §5): they are called as if it had asked for
+    /// each. Whether they come is seen in the roster.
+    pub(crate) fn call_list(&mut self, leg: LegId) {
+        let Some(list) = self.core.lists.remove(&leg) else { return };
+        let Some(leg) = self.legs.get(&leg) else { return };
+        let (key, by) = (leg.room.clone(), leg.member.clone());
+        for uri in list {
+            let target = canonical(uri.as_str());
+            let Some(room) = self.rooms.get(&key) else { return };
+            let may = room.policy.invite(&self.asker(room, &by), self.occupancy(room)).map_err(Fault::from);
+            if let Err(fault) = may.and_then(|()| self.have_called(&key, &target, &by)) {
+                self.core.events.push_back(Event::NotCalled {
+                    room: key.clone(),
+                    member: target,
+                    status: Some(fault.status),
+                    reason: fault.reason().to_owned(),
+                });
+            }
         }
     }
 
@@ -179,6 +206,7 @@ impl Focus {
     /// more sees only what everybody may see.
     pub(crate) fn parted(&mut self, leg: LegId, room: &str, member: &str) {
         self.progressed(leg, 480);
+        self.core.lists.remove(&leg);
         let Some(known) = self.rooms.get(room) else { return };
         let asker = self.asker(known, member);
         let (gone, refused) = (!asker.present, known.policy.watch(&asker).is_err());
@@ -271,6 +299,9 @@ impl Focus {
             present.push(Present { arrival, nickname: lost.nickname.as_deref(), lines: Vec::new() });
         }
         let mut attendance = room.attendance.clone();
+        if let Some(by) = &room.by {
+            attendance.own(by);
+        }
         attendance.sync(self.core.now, self.core.wall, &present);
         let roster = attendance.roster();
         if let Some(room) = self.rooms.get_mut(key) {

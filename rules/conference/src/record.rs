@@ -5,7 +5,7 @@
 //! not know.
 
 use std::fmt::Write as _;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use carnet_sip::Uri;
 
@@ -14,6 +14,9 @@ use crate::event::Event;
 use crate::focus::Focus;
 use crate::leg::State;
 use crate::room::{Lost, Room};
+
+/// A room in which much happens is written down once in so long.
+const PACE: Duration = Duration::from_millis(200);
 
 /// The first line.
 const HEAD: &str = "carnet-room 1";
@@ -33,7 +36,7 @@ struct Record {
 
 impl Focus {
     /// Takes back what [`Event::Keep`] gave out in an earlier life: rooms, members, floors. Members are
-    /// called back as soon as there is a gateway. How many records could be used; others are skipped.
+    /// called back as soon as there is a gateway. Records that cannot be used are skipped; how many.
     pub fn restore(
         &mut self,
         now: Instant,
@@ -41,20 +44,22 @@ impl Focus {
         records: impl IntoIterator<Item = (String, Vec<u8>)>,
     ) -> usize {
         self.at(now, wall);
-        let mut used = 0;
+        let mut skipped = 0;
         for (key, value) in records {
             let done = std::str::from_utf8(&value).ok().and_then(Record::read).and_then(|r| self.take_up(r));
             match done {
                 Some(room) => {
-                    used += 1;
                     self.kept.insert(room.clone(), value);
                     self.core.todo.push_back(Todo::CallBack(room));
                 }
-                None => self.core.events.push_back(Event::Forget { key }),
+                None => {
+                    skipped += 1;
+                    self.core.events.push_back(Event::Forget { key });
+                }
             }
         }
         self.drain();
-        used
+        skipped
     }
 
     fn take_up(&mut self, record: Record) -> Option<String> {
@@ -103,12 +108,32 @@ impl Focus {
 
     /// Gives out what has changed of the rooms that were touched.
     pub(crate) fn keep(&mut self) {
-        for key in std::mem::take(&mut self.core.touched) {
+        let touched = std::mem::take(&mut self.core.touched);
+        self.unkept.extend(touched);
+        self.keep_due();
+    }
+
+    /// When records wait to be given out.
+    pub(crate) fn keep_at(&self) -> Option<Instant> {
+        let at = |room: &String| self.kept_at.get(room).map_or(self.core.now, |at| *at + PACE);
+        self.unkept.iter().map(at).min()
+    }
+
+    fn keep_due(&mut self) {
+        let now = self.core.now;
+        self.kept_at.retain(|_, at| *at + PACE > now);
+        // That nobody is there any more is said at once.
+        let lives = |room: &Room| !room.legs.is_empty() || !room.lost.is_empty();
+        let waits = |key: &String| self.kept_at.contains_key(key) && self.rooms.get(key).is_some_and(lives);
+        let due: Vec<_> = self.unkept.iter().filter(|key| !waits(key)).cloned().collect();
+        for key in due {
+            self.unkept.remove(&key);
             let record = self.rooms.get(&key).and_then(|room| self.record(room));
             match record.filter(|record| record.len() <= self.core.config.limits.record) {
                 Some(record) => {
                     if self.kept.get(&key) != Some(&record) {
                         self.kept.insert(key.clone(), record.clone());
+                        self.kept_at.insert(key.clone(), now);
                         self.core.events.push_back(Event::Keep { key, value: record });
                     }
                 }

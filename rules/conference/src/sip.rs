@@ -12,8 +12,12 @@ use crate::event::{Event, Left};
 use crate::fault::Fault;
 use crate::focus::Focus;
 use crate::leg::{Leg, LegId, State};
+use crate::refer;
 use crate::room::{Place, Room, canonical};
 use crate::roster::{Asker, Occupancy, Refusal};
+
+/// Recipients one INVITE may list.
+const MOST_RECIPIENTS: usize = 200;
 
 impl Focus {
     pub(crate) fn drain(&mut self) {
@@ -39,6 +43,7 @@ impl Focus {
             Todo::Joined(leg) => {
                 self.progressed(leg, 200);
                 self.joined(leg);
+                self.call_list(leg);
             }
             Todo::NotCalled { leg, room, status } => {
                 self.progressed(leg, status.unwrap_or(480));
@@ -46,7 +51,12 @@ impl Focus {
             }
             Todo::Asked(leg, key, request) => self.asked(key, &request, Some(leg)),
             Todo::Progress(leg, status) => self.progressed(leg, status),
-            Todo::Parted { leg, room, member } => self.parted(leg, &room, &member),
+            Todo::Parted { leg, room, member, joined } => {
+                self.parted(leg, &room, &member);
+                if joined {
+                    self.owner_left(&room, &member);
+                }
+            }
             Todo::Settle(room) => self.settle(&room),
             Todo::HangUp(leg, reason) => {
                 self.with(leg, |leg, core, room| leg.hang_up(core, room, reason));
@@ -59,9 +69,11 @@ impl Focus {
             Sip::Request { key, message, .. } => self.requested(key, &message),
             Sip::Ack { message, .. } => {
                 if let Some(id) = self.leg_of(&message) {
-                    self.with(id, |leg, _, _| {
-                        if let State::Up(up) = &mut leg.state {
-                            up.acknowledged(&message);
+                    self.with(id, |leg, core, room| {
+                        let State::Up(up) = &mut leg.state else { return };
+                        up.acknowledged(&message);
+                        if let Some(reason) = up.leaving.take() {
+                            leg.hang_up(core, room, reason);
                         }
                     });
                 }
@@ -77,7 +89,12 @@ impl Focus {
                 let waits = |leg: &&Leg| matches!(&leg.state, State::Up(up) if up.is_unacknowledged(key));
                 if let Some(id) = self.legs.values().find(waits).map(|leg| leg.id) {
                     // RFC 3261 §13.3.1.4
-                    self.with(id, |leg, core, room| leg.hang_up(core, room, Left::Silent));
+                    self.with(id, |leg, core, room| {
+                        let State::Up(up) = &mut leg.state else { return };
+                        up.give_up_ack();
+                        let reason = up.leaving.take().unwrap_or(Left::Silent);
+                        leg.hang_up(core, room, reason);
+                    });
                 }
             }
             Sip::Ended { key } => {
@@ -180,6 +197,8 @@ impl Focus {
             return Err(Fault::new(503, "Too many members"));
         }
         let member = self.sender(invite);
+        let list = refer::recipients(invite, MOST_RECIPIENTS)
+            .map_err(|error| Fault::new(error.status(), error.to_string()))?;
         let made = known.is_none();
         let (room, called) = match (known, factory) {
             (Some(room), _) => {
@@ -192,7 +211,7 @@ impl Focus {
             }
             (None, None) => return Err(Fault::new(404, "No such conference")),
         };
-        let done = self.enter(key, invite, (&room, called), member);
+        let done = self.enter(key, invite, (&room, called), (member, list));
         if done.is_err() && made {
             self.rooms.remove(&room);
         }
@@ -204,7 +223,7 @@ impl Focus {
         key: ServerKey,
         invite: &Message,
         (room, called): (&str, Option<Identity>),
-        member: String,
+        (member, list): (String, Vec<carnet_sip::Uri>),
     ) -> Result<(), Fault> {
         let called = called.ok_or_else(|| Fault::new(404, "No such conference"))?;
         // Whoever the network does not vouch for as somebody who may enter costs the key server nothing.
@@ -215,6 +234,9 @@ impl Focus {
         let leg = Leg::arrived(&mut self.core, room, &arrival, invite);
         match leg {
             Ok(leg) => {
+                if !list.is_empty() && !leg.is_over() {
+                    self.core.lists.insert(id, list);
+                }
                 self.insert(leg);
                 Ok(())
             }
@@ -322,6 +344,7 @@ impl Focus {
         self.with(leg, |leg, core, room| match &leg.state {
             State::Wanting(_) => leg.granted(core, room, id, result),
             State::Opening(_) => leg.opened(core, room, (id, line), result),
+            State::Up(_) => leg.opened_more(core, room, (id, line), result),
             _ => {}
         });
     }

@@ -1,8 +1,8 @@
 //! A dialog that is up: refreshes, offers in it, its end.
 //!
 //! RFC 3261 §12.2, §14, RFC 3311, RFC 4028. An unchanged `a=key-mgmt` leaves the seal as it is (D-16); an
-//! offer with other keys, or with a line that was not there, is refused in that line. A line that is taken
-//! out of the description loses its termination.
+//! offer with other keys is refused. A line that is taken out of the description loses its termination; one
+//! that was not there is for `more`.
 
 use std::time::Instant;
 
@@ -11,11 +11,12 @@ use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Dialog, Message, Method, ServerKey, SessionTimer, SessionTimers};
 
 use crate::context;
-use crate::core::{Core, Op, Owner, SDP, Todo, sdp_of};
+use crate::core::{Core, Op, Owner, SDP, Todo, is_secure, sdp_of};
 use crate::event::Left;
 use crate::fault::Fault;
 use crate::leg::{Leg, State};
 use crate::line::{Peer, describe};
+use crate::more::More;
 use crate::room::{Place, Room};
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
@@ -37,6 +38,10 @@ pub(crate) struct Up {
     refreshing: Option<(ClientKey, Message)>,
     retry: Option<Instant>,
     attempts: u8,
+    /// An offer with lines that were not there.
+    pub(crate) more: Option<Box<More>>,
+    /// It is to end, once the ACK is here.
+    pub(crate) leaving: Option<Left>,
 }
 
 impl Up {
@@ -72,6 +77,8 @@ impl Up {
             refreshing: None,
             retry: None,
             attempts: 0,
+            more: None,
+            leaving: None,
         }
     }
 
@@ -80,6 +87,24 @@ impl Up {
         // An ACK has nothing that could be out of order.
         let _ = self.dialog.receive(ack);
         self.unacknowledged = None;
+    }
+
+    /// A 2xx goes out to this request: an INVITE waits for its ACK.
+    pub(crate) fn answered(&mut self, key: ServerKey, request: &Message) {
+        if *request.method() == Method::Invite {
+            self.unacknowledged = Some(key);
+        }
+    }
+
+    /// Whether a 2xx of ours waits for its ACK.
+    pub(crate) fn waits_for_ack(&self) -> bool {
+        self.unacknowledged.is_some()
+    }
+
+    /// The ACK will not come any more.
+    pub(crate) fn give_up_ack(&mut self) {
+        self.unacknowledged = None;
+        self.dialog.unacknowledged();
     }
 
     pub(crate) fn is_unacknowledged(&self, key: ServerKey) -> bool {
@@ -108,7 +133,8 @@ impl Leg {
         let method = if up.updates { Method::Update } else { Method::Invite };
         // An INVITE of the peer is under way: it refreshes as well as ours.
         let Ok(mut request) = up.dialog.request(method.clone()) else { return Ok(()) };
-        Core::introduce(&mut request, &room.contact)?;
+        let secure = is_secure(&request);
+        Core::introduce(&mut request, &room.contact, secure)?;
         up.timers.ask(&mut request, up.timer.as_ref())?;
         if method == Method::Invite {
             request.set_body(up.description.clone(), Some(SDP))?;
@@ -182,9 +208,14 @@ impl Leg {
 
     /// A request of the peer inside the dialog.
     pub(crate) fn requested(&mut self, core: &mut Core, room: &mut Room, key: ServerKey, request: &Message) {
-        let State::Up(mut up) = self.take() else {
-            core.reply(key, request, 481, None);
-            return;
+        let mut up = match self.take() {
+            State::Up(up) => up,
+            // Nobody knows a dialog that we have not told of.
+            other => {
+                core.reply(key, request, 481, None);
+                self.state = other;
+                return;
+            }
         };
         if let Err(error) = up.dialog.receive(request) {
             core.refuse(key, request, &error.into(), None);
@@ -194,16 +225,28 @@ impl Leg {
         match request.method() {
             Method::Bye => {
                 core.reply(key, request, 200, None);
+                if let Some(more) = up.more.take() {
+                    Self::not_more(core, &mut up, &more, &Fault::new(487, "Request Terminated"));
+                }
                 core.dialog_over(up.dialog, false);
                 self.over(core, room, Left::Gone);
                 return;
             }
-            Method::Invite | Method::Update => {
-                let status = self.changed(core, room, &mut up, key, request);
-                if let Ok(cseq) = request.cseq() {
-                    up.dialog.answered(cseq.number, &cseq.method, status);
+            Method::Invite | Method::Update => match self.more(core, room, key, request) {
+                Ok(Some(more)) => up.more = Some(Box::new(more)),
+                Ok(None) => {
+                    let status = self.changed(core, room, &mut up, key, request);
+                    if let Ok(cseq) = request.cseq() {
+                        up.dialog.answered(cseq.number, &cseq.method, status);
+                    }
                 }
-            }
+                Err(fault) => {
+                    core.refuse(key, request, &fault, None);
+                    if let Ok(cseq) = request.cseq() {
+                        up.dialog.answered(cseq.number, &cseq.method, fault.status);
+                    }
+                }
+            },
             Method::Options => core.capable(key, request, Some(&room.contact)),
             // RFC 3262 §3: we send nothing that would be acknowledged so.
             Method::Prack => core.reply(key, request, 481, None),
@@ -226,9 +269,7 @@ impl Leg {
     ) -> u16 {
         match self.renewed(core, room, up, request) {
             Ok(response) => {
-                if *request.method() == Method::Invite {
-                    up.unacknowledged = Some(key);
-                }
+                up.answered(key, request);
                 let _ = core.endpoint.respond(core.now, key, response);
                 200
             }
@@ -240,7 +281,7 @@ impl Leg {
     }
 
     /// The 2xx to a re-INVITE or UPDATE.
-    fn renewed(
+    pub(crate) fn renewed(
         &mut self,
         core: &mut Core,
         room: &Room,
@@ -249,7 +290,7 @@ impl Leg {
     ) -> Result<Message, Fault> {
         let body = match sdp_of(request)? {
             Some(octets) => {
-                let offer = Document::parse(octets.clone(), &core.config.limits.sdp)?;
+                let offer = Document::parse(octets, &core.config.limits.sdp)?;
                 self.follow(core, room, &offer)?;
                 let body = describe(&self.lines, &self.house(room), self.session, Some(&offer))?;
                 // RFC 3264 §8: the version grows when something has changed.
@@ -266,7 +307,7 @@ impl Leg {
             None => (*request.method() == Method::Invite).then(|| up.description.clone()),
         };
         let mut response = core.response(request, 200, None).ok_or_else(|| Fault::new(400, "Bad Request"))?;
-        Core::introduce(&mut response, &room.contact)?;
+        Core::introduce(&mut response, &room.contact, is_secure(request))?;
         up.timer = up.timers.accept(core.now, request, &mut response, false)?;
         if let Some(body) = body {
             response.set_body(body, Some(SDP))?;
@@ -300,7 +341,7 @@ impl Leg {
             return Err(Fault { warning: Some(304), ..Fault::new(488, "Media type not available") });
         }
         let Place::On(gateway, number) = &room.place else { return Err(Fault::no_media()) };
-        let realm = core.gateways.settings(gateway).map(|g| g.realm.clone()).unwrap_or_default();
+        let (realm, _) = core.gateways.realm(gateway);
         let (mut commands, mut gone) = (Vec::new(), Vec::new());
         for (line, peer) in self.lines.iter_mut().zip(next) {
             match peer {

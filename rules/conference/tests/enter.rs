@@ -7,6 +7,9 @@ mod net;
 use carnet_conference::{Event, FetchError, FetchPurpose, Left};
 use carnet_gateway::media::{Medium, TlsRole};
 use carnet_sdp::Setup;
+/// What somebody on the way does to a description.
+type Edit = fn(String) -> String;
+
 use net::{FACTORY, Kind, Net, Offer, TEAM, Wish, config, member};
 
 #[test]
@@ -270,7 +273,7 @@ fn what_cannot_be_used_is_refused_and_leaves_nothing() {
     let mut net = Net::new();
     net.join("alice", "sip:nobody@conf.example", &Wish { ticket_for: Some(TEAM.into()), ..Wish::default() });
     assert_eq!(net.ue("alice").last_status(), Some(404));
-    let cases: &[(u16, fn(String) -> String)] = &[
+    let cases: &[(u16, Edit)] = &[
         (488, |body| body.replace("m=message", "m=audio").replace("m=application", "m=video")),
         (488, |body| body.replace("a=path:msrps", "a=path:msrp")),
         (400, |_| "v=1".into()),

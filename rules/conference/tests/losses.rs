@@ -141,7 +141,7 @@ fn a_focus_that_starts_again_takes_up_its_rooms() {
     net.mrfps[0].tell(media::Event::Conference { group, event });
     let event = ConferenceEvent::Nickname { user: 2, nick: Some("Caro \"\u{1f600}\"".into()) };
     net.mrfps[0].tell(media::Event::Conference { group, event });
-    net.settle();
+    net.pass(Duration::from_secs(1));
     assert_eq!(net.records.len(), 2);
     // Killed: no goodbye.
     net.focus = None;
@@ -149,8 +149,8 @@ fn a_focus_that_starts_again_takes_up_its_rooms() {
     net.events.clear();
     net.start(config(1));
     let records = net.records.clone();
-    let used = net.admin(|focus, now, wall| focus.restore(now, wall, records));
-    assert_eq!(used, 2);
+    let skipped = net.admin(|focus, now, wall| focus.restore(now, wall, records));
+    assert_eq!(skipped, 0);
     net.pass(Duration::from_secs(30));
     assert_eq!(net.members(TEAM), [(member("alice"), "in")]);
     assert_eq!(net.members(&adhoc), [(member("bob"), "in"), (member("carol"), "in")]);
@@ -180,8 +180,8 @@ fn records_that_are_none_do_no_harm() {
         ("c".to_owned(), b"carnet-room 1\nuri sip:gone@conf.example\nmember 1 sip:x@y\n".to_vec()),
         ("d".to_owned(), b"carnet-room 1\nuri sip:g@conf.example\nfactory sip:no@conf.example\n".to_vec()),
     ];
-    let used = net.admin(|focus, now, wall| focus.restore(now, wall, records));
-    assert_eq!((used, net.focus().rooms().len()), (0, 1));
+    let skipped = net.admin(|focus, now, wall| focus.restore(now, wall, records));
+    assert_eq!((skipped, net.focus().rooms().len()), (4, 1));
 }
 
 #[test]
@@ -229,4 +229,63 @@ fn a_short_silence_loses_nothing() {
     assert_eq!(net.ue("alice").sessions.len(), 1);
     assert_eq!(net.mrfps[0].holes.len(), 2);
     assert!(net.events.iter().all(|event| !matches!(event, Event::RoomLost { .. })));
+}
+
+#[test]
+fn a_room_in_which_much_happens_is_not_written_down_each_time() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    net.enter("bob", TEAM);
+    net.enter("carol", TEAM);
+    let text = |net: &Net| String::from_utf8(net.records[TEAM].clone()).unwrap();
+    assert!(text(&net).contains(&member("alice")) && !text(&net).contains(&member("carol")));
+    net.pass(Duration::from_millis(250));
+    for name in ["alice", "bob", "carol"] {
+        assert!(text(&net).contains(&member(name)));
+    }
+    for name in ["alice", "bob", "carol"] {
+        net.bye(name);
+    }
+    assert!(net.records.is_empty(), "that nobody is there is known at once");
+}
+
+#[test]
+fn two_devices_of_one_user_are_both_called_back_or_come_by_themselves() {
+    for by_themselves in [false, true] {
+        let mut net = Net::new();
+        net.enter("alice", TEAM);
+        net.enter("alice", TEAM);
+        net.kill(0);
+        net.pass(Duration::from_secs(15));
+        net.revive_silently(0);
+        net.ue("alice").rings = by_themselves;
+        net.settle();
+        net.pass(Duration::from_secs(1));
+        if by_themselves {
+            net.enter("alice", TEAM);
+            net.enter("alice", TEAM);
+        }
+        net.pass(Duration::from_secs(20));
+        assert_eq!(net.members(TEAM), [(member("alice"), "in"), (member("alice"), "in")]);
+        let mut users: Vec<u16> = net.mrfps[0].endpoints().iter().map(|end| end.user).collect();
+        users.sort_unstable();
+        assert_eq!(users, [1, 1, 2, 2]);
+        assert!(lefts(&net).is_empty());
+        let up = net.ue("alice").sessions.iter().filter(|session| session.ended.is_none()).count();
+        assert_eq!(up, 2);
+    }
+}
+
+#[test]
+fn a_realm_that_fails_takes_nobody_out_of_the_room() {
+    let mut net = Net::with(config(2));
+    net.enter("alice", TEAM);
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    let now = net.now;
+    net.mrfps[first].gateway.interface_down(now, "public", 904);
+    net.settle();
+    net.pass(Duration::from_secs(5));
+    assert_eq!(net.members(TEAM), [(member("alice"), "in")]);
+    assert_eq!(net.mrfps[1 - first].holes.len(), 2);
+    assert!(net.mrfps[first].gateway.is_idle() && lefts(&net).is_empty());
 }

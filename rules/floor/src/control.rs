@@ -270,7 +270,8 @@ impl FloorControl {
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let mut silent = Vec::new();
-        for (id, connection) in &mut self.connections {
+        for (id, connection) in self.connections.iter_mut().filter(|(_, connection)| !connection.is_stream())
+        {
             if connection.association.poll_timeout().is_some_and(|at| at <= now) {
                 connection.association.handle_timeout(now);
                 self.ready.insert(*id);
@@ -305,7 +306,8 @@ impl FloorControl {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let lost = self.users.values().filter_map(|user| user.lost);
         // Streams have no timers.
-        let connections = self.connections.values().filter_map(|c| c.association.poll_timeout());
+        let datagrams = self.connections.values().filter(|connection| !connection.is_stream());
+        let connections = datagrams.filter_map(|connection| connection.association.poll_timeout());
         lost.chain(connections).chain(self.floors.poll_timeout()).min()
     }
 

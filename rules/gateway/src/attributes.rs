@@ -3,7 +3,7 @@
 //! Each holds until it is given another value. `crnroom/uri` makes the context a room, `fcp/confid` gives it
 //! floor control.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use carnet_h248::{Name, ParameterValue, Property, Value};
 
@@ -30,6 +30,8 @@ pub(crate) struct Attributes {
     told: Option<Box<Conference>>,
     /// The last that was heard of the floors.
     state: Option<String>,
+    /// Of each floor who holds it and who waits.
+    floors: BTreeMap<u16, (Vec<u16>, Vec<u16>)>,
 }
 
 /// Properties that were checked.
@@ -85,9 +87,17 @@ impl Attributes {
         }
     }
 
-    /// Something has changed on the floors.
-    pub(crate) fn keep_state(&mut self, state: &str) {
+    /// Something is told of a floor; whether it is news.
+    pub(crate) fn keep_floor(&mut self, floor: u16, now: (&[u16], &[u16]), state: &str) -> bool {
+        let now = (now.0.to_vec(), now.1.to_vec());
+        if self.floors.get(&floor) == Some(&now) && self.state.as_deref() == Some(state) {
+            return false;
+        }
+        if self.floors.len() < MOST_FLOORS || self.floors.contains_key(&floor) {
+            self.floors.insert(floor, now);
+        }
         self.state = Some(state.to_owned());
+        true
     }
 
     /// Those that a name, with wildcards perhaps, stands for.

@@ -51,8 +51,10 @@ impl Core {
     /// concerned, or on the first one, of those that are to tell it.
     fn report_conference(&mut self, now: Instant, id: u32, event: ConferenceEvent) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
-        if let ConferenceEvent::Floor { state, .. } = &event {
-            context.attributes.keep_state(state);
+        if let ConferenceEvent::Floor { floor, holders, queue, state } = &event
+            && !context.attributes.keep_floor(*floor, (holders, queue), state)
+        {
+            return;
         }
         let (user, seen) = observe_conference(&event);
         let of_user = |termination: &Termination| {

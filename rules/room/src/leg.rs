@@ -18,7 +18,13 @@ const OVERHEAD: usize = 256;
 /// A message up to this size goes in one chunk, in the order in which it was given to the session.
 const SHORT: u64 = 2048;
 /// Copies that the session writes at one time.
-const ACTIVE: usize = 16;
+const ACTIVE: usize = 24;
+/// Of these, those that go in several chunks: a member has bounds on the messages it can have half of.
+const LONG: usize = 12;
+/// Of these, those that are not complete here, so that senders who do not go on leave a way for others.
+const INCOMPLETE: usize = 8;
+/// Of these, those of one sender.
+const OF_ONE: usize = 3;
 /// How far behind the first waiting copy another one is looked for, when the first has to wait for another
 /// of its sender.
 const LOOK: usize = 64;
@@ -83,8 +89,8 @@ pub(crate) struct Leg {
     /// Octets of messages that it did not get since last asked.
     pub(crate) missed: VecDeque<u64>,
     pub(crate) stalled: bool,
-    /// When something was last taken, or began to wait.
-    pub(crate) progress: Instant,
+    /// Since when it has been seen to take nothing of what is there for it.
+    pub(crate) idle_since: Option<Instant>,
     /// Until when answers may be late because the input was not read.
     patience: Option<Instant>,
     pub(crate) listed_writable: bool,
@@ -114,7 +120,7 @@ impl Leg {
             unanswered_octets: 0,
             missed: VecDeque::new(),
             stalled: false,
-            progress: now,
+            idle_since: None,
             patience: None,
             listed_writable: false,
             listed_readable: false,
@@ -129,7 +135,7 @@ impl Leg {
     }
 
     /// The connection is open.
-    pub(crate) fn open(&mut self, now: Instant, limits: &Limits, random: Box<dyn carnet_wire::Random>) {
+    pub(crate) fn open(&mut self, limits: &Limits, random: Box<dyn carnet_wire::Random>) {
         let config = Config {
             accept_types: vec![carnet_msrp::cpim::MEDIA_TYPE.to_owned()],
             peer_max_size: self.member.max_size,
@@ -141,6 +147,8 @@ impl Leg {
                 arrivals: limits.arrivals,
                 // One at a time, so that a chunk is answered after what it holds was judged.
                 events: 1,
+                // Whether the others have room is looked at after so many octets.
+                event_octets: limits.chunk_size,
                 messages: 1 << 16,
                 transactions: 1 << 16,
                 ..SessionLimits::default()
@@ -149,7 +157,7 @@ impl Leg {
         };
         self.session = Some(Box::new(Session::new(config, random)));
         self.absent_since = None;
-        self.progress = now;
+        self.idle_since = None;
     }
 
     /// The connection is gone: what was under way waits again, in its order. What is no longer held from
@@ -188,10 +196,7 @@ impl Leg {
     }
 
     /// A copy for this member, behind all earlier ones. The store counts it already.
-    pub(crate) fn enqueue(&mut self, now: Instant, store: &Store, number: u64) {
-        if !self.is_waited_for() {
-            self.progress = now;
-        }
+    pub(crate) fn enqueue(&mut self, store: &Store, number: u64) {
         let length = store.get(number).map_or(0, |m| m.length());
         self.waiting += OVERHEAD + count(length);
         let at = self.queue.partition_point(|c| c.number < number);
@@ -234,11 +239,15 @@ impl Leg {
     }
 
     /// Gives the session what it can take, and takes from it what it has to say.
-    pub(crate) fn pump(&mut self, store: &mut Store, limits: &Limits) {
+    /// Returns whether the session got anything.
+    pub(crate) fn pump(&mut self, store: &mut Store, limits: &Limits) -> bool {
+        let mut any = false;
         self.take_events(store, limits);
         while self.promote(store) || self.supply(store) {
+            any = true;
             self.take_events(store, limits);
         }
+        any
     }
 
     /// Hands the first copy that may go to the session.
@@ -247,6 +256,7 @@ impl Leg {
         if self.queue.is_empty() || self.active.len() >= ACTIVE {
             return false;
         }
+        let incomplete = |c: &&Delivery| store.get(c.number).is_some_and(|m| m.completed.is_none());
         let mut held_back: Vec<Option<MemberId>> = Vec::new();
         for at in 0..self.queue.len().min(LOOK) {
             let Some(number) = self.queue.get(at).map(|c| c.number) else { return false };
@@ -265,6 +275,22 @@ impl Leg {
             let same_id = |c: &Delivery| store.get(c.number).is_some_and(|m| m.id == message.id);
             if held_back.contains(&message.sender) || self.active.iter().any(|c| before(c) || same_id(c)) {
                 held_back.push(message.sender);
+                continue;
+            }
+            let long = message.length().max(message.total.unwrap_or(u64::MAX)) > SHORT;
+            let others = || self.active.iter().filter(|c| !c.whole);
+            let unfinished = || others().filter(incomplete);
+            let by_sender = |c: &&Delivery| store.get(c.number).is_some_and(|m| m.sender == message.sender);
+            if (long && others().count() >= LONG)
+                || (message.completed.is_none()
+                    && !message.is_here()
+                    && (unfinished().count() >= INCOMPLETE
+                        || unfinished().filter(by_sender).count() >= OF_ONE))
+            {
+                // Nothing was said after it yet if it is not complete.
+                if message.completed.is_some() {
+                    held_back.push(message.sender);
+                }
                 continue;
             }
             let whole = message.is_here() && message.length() <= SHORT && message.held_from() == 0;
@@ -412,14 +438,9 @@ impl Leg {
         self.waiting + self.unanswered_octets
     }
 
-    /// Whether the connection is asked to take something.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.waiting > 0 || self.has_transmit()
-    }
-
     /// Whether anything of this leg can run out of time.
     pub(crate) fn is_timed(&self) -> bool {
-        self.is_waited_for()
+        self.has_transmit()
             || !self.unanswered.is_empty()
             || !self.arrivals.is_empty()
             || self.absent_since.is_some()

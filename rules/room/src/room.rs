@@ -23,6 +23,8 @@ pub struct Room {
     /// The room's URI in the form in which it is compared.
     pub(crate) address: String,
     pub(crate) limits: Limits,
+    /// [`Limits::keep`] as it was given.
+    keep: usize,
     pub(crate) random: Source,
     pub(crate) legs: BTreeMap<MemberId, Leg>,
     pub(crate) store: Store,
@@ -46,7 +48,10 @@ pub struct Room {
 impl Room {
     /// An empty room.
     pub fn new(settings: Settings, limits: Limits, random: Box<dyn Random>) -> Self {
+        let keep = limits.keep;
+        let limits = Limits { keep: keep.min(settings.stall_octets / 8), ..limits };
         Self {
+            keep,
             address: crate::address::key(&settings.uri),
             settings,
             limits,
@@ -75,6 +80,7 @@ impl Room {
     /// Changes the policy. The URI stays what it was.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.settings = Settings { uri: std::mem::take(&mut self.settings.uri), ..settings };
+        self.limits.keep = self.keep.min(self.settings.stall_octets / 8);
         self.history.expire(now, &self.settings.history, &mut self.store);
     }
 
@@ -121,7 +127,7 @@ impl Room {
                 let message = self.store.get(number);
                 if message.is_some_and(|m| leg.objection(&m.wrapped, m.total).is_none()) {
                     self.store.retain(number, id);
-                    leg.enqueue(now, &self.store, number);
+                    leg.enqueue(&self.store, number);
                 }
             }
         }
@@ -168,7 +174,7 @@ impl Room {
         if leg.session.is_some() {
             leg.close(now, &mut self.store);
         }
-        leg.open(now, &self.limits, random);
+        leg.open(&self.limits, random);
         if announce && let Some(session) = &mut leg.session {
             session.keep_alive(now);
         }
@@ -235,14 +241,13 @@ impl Room {
         while out.len() < limit {
             let Some(session) = &mut leg.session else { break };
             let any = session.poll_transmit(now, out, limit - out.len());
-            leg.pump(&mut self.store, &self.limits);
-            if !any && !leg.has_transmit() {
+            if !leg.pump(&mut self.store, &self.limits) && !any {
                 break;
             }
         }
         let gave = out.len() - before;
         if gave > 0 {
-            leg.progress = now;
+            leg.idle_since = None;
             self.store.counters.octets_out += gave as u64;
             // Answers that could not be queued can be now.
             if leg.starved && !leg.is_held() && !leg.listed_readable {
@@ -301,15 +306,17 @@ impl Room {
             let (limits, stall) = (&self.limits, self.settings.stall);
             let Some(leg) = self.legs.get_mut(&id) else { continue };
             leg.expire(now, &mut self.store, limits);
-            let idle = now.saturating_duration_since(leg.progress);
+            let since = leg.has_transmit().then(|| leg.idle_since.unwrap_or(now));
+            leg.idle_since = since;
+            let idle = |limit| since.is_some_and(|since| now.saturating_duration_since(since) >= limit);
             match leg.absent_since {
                 Some(since) if now.saturating_duration_since(since) >= limits.absence => {
                     self.doubtful.push_back((id, Reason::Absent));
                 }
-                None if leg.is_waited_for() && idle >= stall => {
+                None if idle(stall) => {
                     self.doubtful.push_back((id, Reason::Slow));
                 }
-                None if leg.is_waited_for() && idle >= stall / 2 => self.stall(id),
+                None if idle(stall / 2) => self.stall(id),
                 _ => {}
             }
             let chunk = self.limits.chunk;
@@ -378,7 +385,7 @@ impl Room {
     /// Puts a copy of a message into a member's queue.
     pub(crate) fn give(&mut self, now: Instant, id: MemberId, number: u64) {
         let Some(leg) = self.legs.get_mut(&id) else { return self.store.release(number) };
-        leg.enqueue(now, &self.store, number);
+        leg.enqueue(&self.store, number);
         self.pump(now, id);
     }
 
@@ -388,11 +395,7 @@ impl Room {
         let recipients = self.store.get(number).map(|m| m.recipients.clone()).unwrap_or_default();
         for id in &recipients {
             let Some(leg) = self.legs.get_mut(id) else { continue };
-            let idle = !leg.is_waited_for();
             if leg.grow(number, data.len()) {
-                if idle {
-                    leg.progress = now;
-                }
                 self.pump(now, *id);
             }
         }

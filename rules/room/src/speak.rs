@@ -75,8 +75,9 @@ impl Arrival {
         self.touched
     }
 
-    /// Puts octets into their order and returns those that have all before them.
-    fn order(&mut self, offset: u64, data: Bytes, most: usize) -> Result<Vec<Bytes>, Refusal> {
+    /// Puts octets into their order and returns those that have all before them,
+    /// each with the position behind it.
+    fn order(&mut self, offset: u64, data: Bytes, most: usize) -> Result<Vec<(u64, Bytes)>, Refusal> {
         if offset > self.next {
             self.early_octets += data.len();
             if self.early_octets > most {
@@ -95,7 +96,7 @@ impl Arrival {
             if known < data.len() {
                 let fresh = data.slice(known..);
                 self.next += fresh.len() as u64;
-                pieces.push(fresh);
+                pieces.push((self.next, fresh));
             }
             next = match self.early.first_key_value() {
                 Some((at, _)) if *at <= self.next => self.early.pop_first(),
@@ -115,6 +116,7 @@ impl Room {
         match event {
             SessionEvent::Begun { arrival, message_id, content_type, size, headers, .. } => {
                 let Some(leg) = self.legs.get_mut(&id) else { return };
+                let unwrapped = is_unwrapped(&content_type);
                 leg.arrivals.push(Arrival {
                     key: Some(arrival),
                     message_id,
@@ -128,6 +130,10 @@ impl Room {
                     touched: now,
                     paused: false,
                 });
+                if unwrapped {
+                    let refusal = (Status::UNSUPPORTED_TYPE, "only message/cpim in this room");
+                    return self.refuse(id, arrival, refusal);
+                }
                 if size.is_some_and(|size| self.settings.max_message.is_some_and(|max| size > max)) {
                     return self.refuse(id, arrival, (Status::STOP, "the message is too long for this room"));
                 }
@@ -176,14 +182,14 @@ impl Room {
         if max.is_some_and(|max| arrival.next > max) {
             return Err((Status::STOP, "the message is too long for this room"));
         }
-        for piece in pieces {
+        for (end, piece) in pieces {
             let Some(arrival) = self.arrival(id, key) else { return Ok(()) };
             match &mut arrival.stage {
                 Stage::Repeated => {}
                 Stage::Flowing(number) => {
                     let number = *number;
+                    self.check_private(number)?;
                     // A message that goes on over another connection begins again: what is known is skipped.
-                    let end = arrival.next;
                     self.flow(now, number, end, piece);
                 }
                 Stage::Head(head) => {
@@ -222,9 +228,6 @@ impl Room {
         let parts =
             [leg.user.as_bytes(), arrival.message_id.as_bytes(), octets.get(..length).unwrap_or_default()];
         let message_id = identity(&parts);
-        if is_unwrapped(&arrival.content_type) {
-            return Err((Status::UNSUPPORTED_TYPE, "only message/cpim in this room"));
-        }
         self.check_sender(leg, head)?;
         if self.seen.contains(&message_id) {
             if let Some(arrival) = self.arrival(id, key) {
@@ -357,6 +360,23 @@ impl Room {
         }
     }
 
+    /// A private message goes on only while somebody takes it: its sender shall neither wait for a recipient
+    /// that does not keep up nor believe that one has it who is gone.
+    fn check_private(&self, number: u64) -> Result<(), Refusal> {
+        let Some(message) = self.store.get(number).filter(|m| m.private) else { return Ok(()) };
+        let mut gone = true;
+        for leg in message.recipients.iter().filter_map(|id| self.legs.get(id)) {
+            if !(leg.stalled && leg.waiting > self.limits.window) {
+                return Ok(());
+            }
+            gone = false;
+        }
+        Err(match gone {
+            true => (Status::NOT_FOUND, "the recipient is gone"),
+            false => (Status::STOP, "the recipient does not keep up"),
+        })
+    }
+
     /// Octets of a message that is under way; `end` is where they end in it.
     fn flow(&mut self, now: Instant, number: u64, end: u64, data: Bytes) {
         let Some(message) = self.store.get(number) else { return };
@@ -383,6 +403,9 @@ impl Room {
                 if !here || announced.is_some_and(|total| total != size) {
                     self.withdraw(now, number);
                     Status::BAD_REQUEST
+                } else if let Err((status, _)) = self.check_private(number) {
+                    self.withdraw(now, number);
+                    status
                 } else {
                     self.accept(now, id, number);
                     Status::OK

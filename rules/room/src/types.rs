@@ -79,7 +79,8 @@ pub struct Limits {
     /// Octets waiting for a member from which on a sender does not count on it having room.
     pub window: usize,
     /// Octets up to which a message is kept whole until its recipients acknowledged it, so that it can be
-    /// sent again on another connection. Of a longer one only what is under way is held.
+    /// sent again on another connection. Of a longer one only what is under way is held. At most an eighth of
+    /// [`Settings::stall_octets`] counts.
     pub keep: usize,
     /// Octets held in the whole room from which on nothing is kept for that purpose any more.
     pub held: usize,

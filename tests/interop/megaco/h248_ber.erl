@@ -80,7 +80,29 @@ packages() ->
      {"ipra", 16#e0, [{property, "ar", 2, text, []}, {event, "arc", 1, none, [{"nar", 1, text}, {"nur", 2, text}]}]},
      {"tcpbcc", 16#115, [{signal, "EstBNC", 1, none, []}, {signal, "RelBNC", 3, none, [{"Generalcause", 1, Cause}]},
                          {event, "BNCChange", 1, none, [{"Type", 1, {enum, [{"EST", 1}, {"REL", 4}]}},
-                                                        {"Generalcause", 2, Cause}, {"Failurecause", 3, text}]}]}].
+                                                        {"Generalcause", 2, Cause}, {"Failurecause", 3, text}]}]},
+     {"tlsbsc", 16#117, [{event, "BNCChange", 1, none, [{"Type", 1, {enum, [{"EST", 1}, {"REL", 4}]}},
+                                                        {"Generalcause", 2, Cause}, {"Failurecause", 3, text}]}]},
+     {"fcp", 16#6e, [{property, "confid", 1, integer, []}, {property, "floors", 2, text, []},
+                     {property, "maxrequests", 3, integer, []}, {property, "state", 4, text, []},
+                     {property, "chair", 5, integer, []},
+                     {event, "floor", 1, none, [{"floor", 1, integer}, {"holders", 2, integer}, {"queue", 3, integer},
+                                                {"state", 4, text}]}]},
+     {"crntls", 16#9001, [{property, "psk", 1, octets, []}, {property, "pskid", 2, text, []}]},
+     {"crnroom", 16#9002, [
+        {property, "user", 1, integer, []}, {property, "member", 2, text, []}, {property, "nick", 3, text, []},
+        {property, "speak", 4, boolean, []}, {property, "history", 5, boolean, []}, {property, "maxsize", 6, integer, []},
+        {property, "types", 7, text, []}, {property, "tls", 8, {enum, [{"client", 1}, {"server", 2}]}, []},
+        {property, "uri", 16, text, []}, {property, "subject", 17, text, []}, {property, "nicknames", 18, boolean, []},
+        {property, "private", 19, boolean, []}, {property, "moderated", 20, integer, []},
+        {property, "historycount", 21, integer, []}, {property, "historysecs", 22, integer, []},
+        {property, "maxmessage", 23, integer, []}, {property, "stallsecs", 24, integer, []},
+        {property, "stalloctets", 25, integer, []}, {property, "reserved", 26, text, []},
+        {property, "notices", 27, boolean, []},
+        {event, "nickname", 1, none, [{"user", 1, integer}, {"nick", 2, text}]},
+        {event, "released", 2, none, [{"user", 1, integer}, {"reason", 2, text}]},
+        {event, "stalled", 3, none, [{"user", 1, integer}, {"on", 2, boolean}]},
+        {event, "sealed", 4, none, [{"version", 1, text}, {"suite", 2, text}]}]}].
 
 package(Name) ->
     case lists:keyfind(Name, 1, packages()) of false -> exit({unknown_package, Name}); Package -> Package end.
@@ -116,7 +138,7 @@ encode_name(Options, Kind, Name) -> megaco_binary_name_resolver_v3:encode_name(O
 decode_name(Levels, term_id, Wire) ->
     case megaco:decode_binary_term_id(Levels, Wire) of {ok, Id} -> readable(Id); {error, Why} -> exit(Why) end;
 decode_name(_, package, [A, B]) -> element(1, lists:keyfind(A * 256 + B, 2, packages()));
-decode_name(Options, {Kind, [High | _] = Number}, Parameter) when High < 32 ->
+decode_name(Options, {Kind, [High | _] = Number}, Parameter) when High < 32; High >= 128 ->
     decode_name(Options, {Kind, decode_name(Options, owner(Kind), Number)}, Parameter);
 decode_name(Options, {Kind, Of}, [A, B]) when Kind =:= event_parameter; Kind =:= signal_parameter ->
     {_, _, _, _, Parameters} = item(owner(Kind), before_slash(Of), after_slash(Of)),

@@ -35,6 +35,8 @@ pub(super) struct Hall {
 struct Places {
     msrp: Option<u32>,
     bfcp: Option<u32>,
+    /// Ours and theirs, as the room knows the one at `msrp`.
+    paths: Option<(String, String)>,
     uri: String,
     chairs: Vec<u16>,
 }
@@ -116,11 +118,15 @@ impl Hall {
         let mut seated = true;
         match &endpoint.medium {
             Medium::Msrp { speak, nickname, local_path, remote_path, accept_types, max_size, history } => {
-                places.msrp = Some(slot);
                 let id = MemberId(endpoint.user);
+                // To come in again would end its connection.
+                let here = Some((local_path.clone(), remote_path.clone()));
+                let stays = places.msrp == Some(slot) && places.paths == here;
+                (places.msrp, places.paths) = (Some(slot), here);
                 let paths =
                     Uri::parse(local_path.as_bytes()).ok().zip(parse_path(remote_path.as_bytes()).ok());
                 seated = match (&mut self.room, paths) {
+                    (Some(_), _) if stays => true,
                     (Some(room), Some((local, remote))) => {
                         let mut member = carnet_room::Member::new(&endpoint.member, local, remote);
                         member.nickname.clone_from(nickname);
@@ -162,7 +168,7 @@ impl Hall {
         let Some(places) = self.members.get_mut(&seat.user) else { return };
         match seat.kind {
             Kind::Msrp if places.msrp == Some(slot) => {
-                places.msrp = None;
+                (places.msrp, places.paths) = (None, None);
                 if let Some(room) = &mut self.room {
                     room.leave(now, MemberId(seat.user));
                 }

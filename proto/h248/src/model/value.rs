@@ -89,6 +89,11 @@ impl Value {
         if is_token(text.as_bytes()) { Self::Token(text) } else { Self::Quoted(text) }
     }
 
+    /// Key material: erased when dropped, never shown. No copy of `text` is left behind.
+    pub fn secret(text: String) -> Self {
+        Self::Secret(Secret(Zeroizing::new(text)))
+    }
+
     /// The text without quotes.
     pub fn as_str(&self) -> &str {
         match self {

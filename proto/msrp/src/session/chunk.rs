@@ -198,14 +198,18 @@ impl Session {
         let others_wait = !self.control.is_empty() || self.another_is_waiting(at);
         // Others that wait get their turn as soon as the chunk is long enough to be interrupted.
         let full = if others_wait { UNINTERRUPTIBLE } else { self.config.chunk_size };
+        let ready = |(i, d): (usize, &Departure)| i != at && (d.aborted || d.is_ready());
+        let anybody_is_ready = self.departures.get(at).is_some_and(|d| d.queued == 0)
+            && self.departures.iter().enumerate().any(ready);
         let Some(d) = self.departures.get_mut(at) else { return false };
         let flag = if d.aborted {
             Some(Continuation::Aborted)
         } else if d.queued == 0 && d.supplied {
             Some(Continuation::Last)
         } else if d.queued == 0 {
-            // The body is late. Let others through meanwhile.
-            (others_wait && chunk.interruptible && chunk.written > 0).then_some(Continuation::More)
+            // The body is late. Let others through meanwhile, long ones too.
+            let anybody = others_wait || anybody_is_ready;
+            (anybody && chunk.interruptible && chunk.written > 0).then_some(Continuation::More)
         } else {
             (chunk.interruptible && chunk.written >= full).then_some(Continuation::More)
         };

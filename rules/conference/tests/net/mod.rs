@@ -1,7 +1,7 @@
 //! A focus, media servers behind real H.248, a key server, members, and the network between them, under one
 //! clock.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod mrfp;
@@ -23,7 +23,8 @@ use carnet_sip::{Destination, Hop, Input, SessionTimers, Transport, Uri};
 use carnet_wire::SeededRandom;
 
 pub use mrfp::Mrfp;
-pub use ue::{Kind, Offer, Ue, Wish};
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub use ue::{Kind, Offer, Ue, Wish, outside};
 
 pub const TEAM: &str = "sip:team@conf.example";
 pub const FACTORY: &str = "sip:factory@conf.example";

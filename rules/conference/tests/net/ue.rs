@@ -226,9 +226,29 @@ impl Ue {
         self.asked = Some((key, invite, offerings, wish.clone()));
     }
 
+    /// Sends the ACK that a wish held back.
+    pub fn acknowledge(&mut self, now: Instant) {
+        let key = self.asked.as_ref().unwrap().0;
+        let ack = self.sessions.last().unwrap().dialog.ack(1).unwrap();
+        let here = self.here();
+        self.endpoint.ack(now, key, ack, here).unwrap();
+    }
+
+    /// Whether an INVITE of ours waits for its answer.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some() && self.answer.is_none()
+    }
+
     pub fn cancel(&mut self, now: Instant) {
         let key = self.asked.as_ref().unwrap().0;
-        self.endpoint.cancel(now, key).unwrap();
+        // It may just have ended without an answer.
+        let _ = self.endpoint.cancel(now, key);
+    }
+
+    /// Takes the call that rings.
+    pub fn pick_up(&mut self, now: Instant, wall: SystemTime, kms: &mut Kms) {
+        let (key, invite) = self.ringing.take().unwrap();
+        self.called(now, wall, kms, key, &invite);
     }
 
     /// Sends a request in the dialog that is up.
@@ -257,6 +277,21 @@ impl Ue {
         self.request(now, Method::Update, Some((body.into_bytes().into(), "application/sdp")));
     }
 
+    /// Offers a line for floors besides what there is.
+    pub fn add_floors(&mut self, now: Instant, wall: SystemTime, kms: &mut Kms, to: &str) -> Offering {
+        let (asking, octets) = self.keys.ask(wall, &mut self.rng, to).unwrap();
+        let answer = ask_kms(kms, now, wall, &octets).unwrap();
+        let ticket = Keys::granted(wall, asking, &answer).unwrap();
+        let (offering, value) = self.keys.transfer(wall, &mut self.rng, &ticket);
+        let offer = Offer { kind: Kind::Floors, sealed: true, setup: Setup::ActPass };
+        let session = SessionBuilder::new(1, 2, self.address.ip());
+        let session = session.media(self.line(&offer, Some(&value), Setup::ActPass)).build().unwrap();
+        let text = String::from_utf8(session.to_bytes().to_vec()).unwrap();
+        let floors = text.split_once("m=application").unwrap().1.to_owned();
+        self.reoffer(now, |body| format!("{body}m=application{floors}"));
+        offering
+    }
+
     pub fn take(&mut self, now: Instant, wall: SystemTime, kms: &mut Kms, input: Input) {
         self.endpoint.handle_input(now, input);
         while let Some(event) = self.endpoint.poll_event() {
@@ -280,6 +315,10 @@ impl Ue {
         }
         let ours = self.asked.as_ref().is_some_and(|(asked, ..)| *asked == key);
         if !ours {
+            let id = DialogId::of_response(response).unwrap();
+            if let Some(session) = self.sessions.iter_mut().find(|session| session.dialog.id() == id) {
+                session.dialog.response(response).unwrap();
+            }
             self.answers.push_back(response.clone());
             return;
         }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use carnet_msrp::cpim::{Address, Head};
-use carnet_msrp::{ArrivalKey, Config, Event as SessionEvent, MessageKey, Outgoing, Session, Size, Status, Uri};
+use carnet_msrp::{
+    ArrivalKey, Config, Event as SessionEvent, MessageKey, Outgoing, Session, Size, Status, Uri,
+};
 use carnet_room::{Event, Limits, Member, MemberId, Room, Settings};
 use carnet_wire::SeededRandom;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -31,6 +33,16 @@ pub struct Client {
     /// What its session said of its own messages.
     pub outcomes: Vec<SessionEvent>,
     pub aborted: usize,
+    /// Whether it answers nothing.
+    pub mute: bool,
+    /// Whether it sends nothing.
+    pub frozen: bool,
+    /// Media types inside of the wrapper that it answers with 415.
+    pub refuses: Option<&'static str>,
+    /// `Content-Type` and other header fields of what it got.
+    pub heads: Vec<(String, Vec<(String, String)>)>,
+    /// `DateTime` of what it got.
+    pub dates: Vec<Option<String>>,
     pub closed: bool,
     to_room: Vec<u8>,
     to_client: Vec<u8>,
@@ -43,6 +55,7 @@ pub struct World {
     pub room: Room,
     pub clients: BTreeMap<u16, Client>,
     pub events: Vec<Event>,
+    connections: u64,
 }
 
 pub fn uri(id: u16) -> String {
@@ -74,7 +87,7 @@ pub fn wrap(from: &str, to: &str, content_type: &str, text: &[u8]) -> Vec<u8> {
 impl World {
     pub fn new(settings: Settings, limits: Limits) -> Self {
         let room = Room::new(settings, limits, Box::new(SeededRandom::new(7)));
-        Self { now: Instant::now(), room, clients: BTreeMap::new(), events: Vec::new() }
+        Self { now: Instant::now(), room, clients: BTreeMap::new(), events: Vec::new(), connections: 0 }
     }
 
     /// A room with members 1 to `n`.
@@ -96,11 +109,13 @@ impl World {
 
     /// Opens a connection for a member, in place of any it had.
     pub fn connect(&mut self, id: u16, uri: &str) {
+        self.connections += 1;
         let config = Config {
+            conclude: true,
             limits: carnet_msrp::Limits { messages: 4096, ..Default::default() },
             ..Config::new(path("client", &format!("c{id}")), vec![path("room", &format!("leg{id}"))])
         };
-        let mut session = Session::new(config, Box::new(SeededRandom::new(u64::from(id) + 100)));
+        let mut session = Session::new(config, Box::new(SeededRandom::new(self.connections + 100)));
         session.keep_alive(self.now);
         let old = self.clients.remove(&id);
         let mut client = Client {
@@ -111,6 +126,11 @@ impl World {
             inbox: Vec::new(),
             outcomes: Vec::new(),
             aborted: 0,
+            mute: false,
+            frozen: false,
+            refuses: None,
+            heads: Vec::new(),
+            dates: Vec::new(),
             closed: false,
             to_room: Vec::new(),
             to_client: Vec::new(),
@@ -236,6 +256,9 @@ impl Client {
             moved |= used > 0;
             self.events();
         }
+        if self.frozen {
+            return moved;
+        }
         let space = self.step.saturating_sub(self.to_room.len());
         moved |= space > 0 && self.session.poll_transmit(now, &mut self.to_room, space);
         self.events();
@@ -247,7 +270,8 @@ impl Client {
     pub fn events(&mut self) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                SessionEvent::Begun { arrival, message_id, .. } => {
+                SessionEvent::Begun { arrival, message_id, content_type, headers, .. } => {
+                    self.heads.push((content_type, headers));
                     self.open.insert(arrival, (message_id, Vec::new()));
                 }
                 SessionEvent::Body { arrival, offset, data } => {
@@ -257,7 +281,16 @@ impl Client {
                 }
                 SessionEvent::Complete { arrival, .. } => {
                     let (id, body) = self.open.remove(&arrival).unwrap();
+                    if self.refuses.is_some_and(|t| String::from_utf8_lossy(&body).contains(t)) {
+                        self.aborted += 1;
+                        self.session.conclude(arrival, Status::UNSUPPORTED_TYPE);
+                        continue;
+                    }
+                    if !self.mute {
+                        self.session.conclude(arrival, Status::OK);
+                    }
                     let (head, at) = Head::parse(&body, &Default::default()).unwrap().unwrap();
+                    self.dates.push(head.get("DateTime").map(str::to_owned));
                     self.inbox.push(Got {
                         id,
                         from: head.from().unwrap().uri,

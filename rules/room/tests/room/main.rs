@@ -2,5 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod bulk;
 mod chat;
 mod harness;
+mod history;
+mod hostile;
+mod lost;
+mod names;
+mod notices;
+mod random;
+mod slow;

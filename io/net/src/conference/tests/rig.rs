@@ -228,14 +228,14 @@ pub fn message(leg: &Leg, number: u32, text: &str) -> String {
     let length = content.len();
     format!(
         "{}Message-ID: m{number}\r\nByte-Range: 1-{length}/{length}\r\nContent-Type: message/cpim\r\n\r\n\
-         {content}\r\n-------t{number}$\r\n",
+         {content}\r\n-------t{number:04}$\r\n",
         head(leg, number)
     )
 }
 
 /// What an active end sends first (RFC 4975 §5.4): a message without content.
 pub fn greeting(leg: &Leg) -> String {
-    format!("{}Message-ID: m0\r\nByte-Range: 1-0/0\r\n-------t0$\r\n", head(leg, 0))
+    format!("{}Message-ID: m0\r\nByte-Range: 1-0/0\r\n-------t0000$\r\n", head(leg, 0))
 }
 
 pub fn head(leg: &Leg, number: u32) -> String {
@@ -244,7 +244,7 @@ pub fn head(leg: &Leg, number: u32) -> String {
     else {
         panic!("not MSRP")
     };
-    format!("MSRP t{number} SEND\r\nTo-Path: {local_path}\r\nFrom-Path: {remote_path}\r\n")
+    format!("MSRP t{number:04} SEND\r\nTo-Path: {local_path}\r\nFrom-Path: {remote_path}\r\n")
 }
 
 /// Everything that a peer got so far.

@@ -158,7 +158,7 @@ fn apply(rig: &mut Rig, follower: &mut Follower, step: Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn a_watcher_ends_up_with_the_room_as_it_is(steps in steps(), octets in prop_oneof![Just(300_usize), Just(40_000)]) {
