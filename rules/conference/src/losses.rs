@@ -31,7 +31,7 @@ impl Focus {
     pub(crate) fn lose(&mut self, key: &str) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.place = Place::Nowhere;
-        room.adding = 0;
+        room.adding.clear();
         let legs: Vec<LegId> = room.legs.iter().copied().collect();
         let now = self.core.now;
         let mut lost = 0;

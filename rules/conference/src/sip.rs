@@ -363,7 +363,7 @@ impl Focus {
             leg.is_some_and(|leg| leg.lines.iter().any(|line| line.termination.is_some()))
         };
         // The last Subtract has taken the context with it (RFC 3525 §6.1).
-        if matches!(room.place, Place::On(..)) && room.adding == 0 && !room.legs.iter().any(has) {
+        if matches!(room.place, Place::On(..)) && room.adding.is_empty() && !room.legs.iter().any(has) {
             room.place = Place::Nowhere;
             room.floors.clear();
             if room.lost.is_empty() {
