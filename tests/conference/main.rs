@@ -10,3 +10,4 @@ mod policy;
 mod relay;
 mod stage;
 mod stranger;
+mod watcher;

@@ -167,6 +167,13 @@ impl Focus {
         if let Some(old) = found.and_then(|lost| lost.old) {
             self.supersede(old);
         }
+        let called = self.legs.get(&id).is_some_and(|leg| leg.called);
+        if let Some(room) = self.rooms.get_mut(&key)
+            && !(called || room.begun || room.by.is_none())
+        {
+            // Who made it is whom the key server vouches for, whatever the INVITE said.
+            room.by = Some(member.clone());
+        }
         let Some(room) = self.rooms.get(&key) else { return };
         let others = |other: &&LegId| {
             **other != id && self.legs.get(other).is_some_and(|leg| leg.member == member && leg.joined)

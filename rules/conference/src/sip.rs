@@ -308,6 +308,9 @@ impl Focus {
         }
         match owner {
             Owner::Nobody => self.core.parted(key, response),
+            Owner::Notify(notify) if matches!(status, 401 | 407) && self.core.challenged(response) => {
+                self.core.subscriptions.challenged(self.core.now, notify);
+            }
             Owner::Notify(notify) => self.core.subscriptions.answered(self.core.now, notify, response),
             Owner::Answered => late_branch(&mut self.core, key, response),
             Owner::Leg(id) => self.with(id, |leg, core, room| {
