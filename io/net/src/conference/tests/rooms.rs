@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
-use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Event, Medium};
+use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Direction, Event, Gate, Medium};
 
 use super::super::ConferenceConfig;
 use super::member::Member;
@@ -285,4 +285,36 @@ fn a_number_that_is_anothers_is_refused() {
     });
     assert_eq!(reason, "refused");
     assert!(TcpStream::connect(local).is_err());
+}
+
+#[test]
+fn a_closed_gate_holds_what_is_said_and_an_open_one_lets_it_go() {
+    let mut rig = Rig::with_room();
+    let (ann, mut ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut speaker = Member::join(&ann);
+    let listener = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    ben.settings.gate = Gate::Inactive;
+    rig.configure(&ben);
+    speaker.say(message(&ann, 1, "behind the gate"));
+    assert_eq!(speaker.statuses(2), [200, 200]);
+    assert!(listener.is_silent("behind the gate"));
+    ben.settings.gate = Gate::SendReceive;
+    rig.configure(&ben);
+    listener.hears("behind the gate");
+}
+
+#[test]
+fn silence_and_disconnection_are_told() {
+    let mut rig = Rig::with_room();
+    let mut leg = rig.msrp(1, None);
+    let member = Member::join(&leg);
+    rig.established(&leg);
+    leg.settings.inactivity = Some((std::time::Duration::from_millis(100), Direction::Both));
+    rig.configure(&leg);
+    rig.wait(|event| matches!(event, Event::Inactive { direction: Direction::Both, .. }).then_some(()));
+    rig.send(Command::Disconnect { pinhole: leg.pinhole });
+    assert_eq!(rig.closed(&leg), Cause::Released);
+    member.is_over();
 }
