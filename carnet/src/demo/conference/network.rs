@@ -56,6 +56,8 @@ pub const MEDIA: &str = "mrfp";
 /// Seconds after which a member that reads nothing is released, and octets that may wait for one that reads
 /// slowly: more than the file has, lest a slow machine costs members.
 pub const STALL: (u32, u64) = (4, 1 << 30);
+/// Octets of the largest message: the largest file that can be asked for, and what is around it.
+const LARGEST: u64 = (1 << 30) + (1 << 16);
 
 /// The gateways on the way of members, two an operator.
 pub fn gateways() -> impl Iterator<Item = String> {
@@ -85,7 +87,7 @@ pub fn configuration(addresses: Addresses) -> String {
          key-file = \"mrfc.psk\"\nca-file = \"kms.pem\"\n\
          [[conference.conf.room]]\nuri = \"{ROOM}\"\nsubject = \"{SUBJECT}\"\nowners = [\"{}\"]\n\
          moderated = {FLOOR}\nfloor = [{{ id = {FLOOR}, algorithm = \"chair\", chair = \"{}\" }}]\n\
-         stall-seconds = {}\nstall-octets = {}\nnotices = false\n\
+         stall-seconds = {}\nstall-octets = {}\nmax-message = {LARGEST}\nnotices = false\n\
          [gateway.{MEDIA}]\nrole = \"mrfp\"\ncontrollers = [\"local:conf\"]\n\
          [gateway.{MEDIA}.realm.core]\nv4 = \"{}\"\nports = \"30000-30999\"",
         addresses.kms(),
