@@ -267,6 +267,8 @@ impl Event {
     /// How much attention it deserves.
     pub fn level(&self) -> Level {
         match self {
+            // It said that it goes, and nothing was on it.
+            Self::GatewayLost { rooms: 0, reason: LostReason::Forced, .. } => Level::Info,
             Self::RoomLost { .. } | Self::GatewayLost { .. } | Self::GatewayUnsuited { .. } => Level::Error,
             Self::Refused { .. }
             | Self::NotCalled { .. }
