@@ -188,7 +188,7 @@ impl Drive {
             // A line waits until it can be said; on a screen one who types is to see what he types.
             let takes = self.typing
                 && self.doing < 32
-                && (self.model.ready || matches!(self.front, Front::Screen(_)));
+                && (self.model.is_ready() || matches!(self.front, Front::Screen(_)));
             let tick = matches!(self.front, Front::Screen(_)).then(|| Instant::now() + TICK);
             let tick = [tick, self.composer.poll_timeout()].into_iter().flatten().min();
             tokio::select! {

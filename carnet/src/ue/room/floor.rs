@@ -111,12 +111,15 @@ impl Desk {
         let mut output: Vec<u8> = Vec::new();
         let now = Instant::now();
         self.client.ask(now, Body::Hello);
-        // What we had before the connection broke we may still have.
-        self.client.ask(now, Body::UserQuery { beneficiary: None });
+        // What we had before the connection broke we may still have: until it is known, orders wait.
+        let mine = self.client.ask(now, Body::UserQuery { beneficiary: None });
+        let mut settled = mine.is_none();
         let floors = self.floors.clone();
         self.client.watch(now, &floors);
         let over = loop {
             while let Some(event) = self.client.poll_event() {
+                settled |=
+                    matches!(&event, ClientEvent::Answer { transaction, .. } if mine == Some(*transaction));
                 self.heard(event).await;
             }
             while let Some(octets) = self.client.poll_transmit() {
@@ -136,7 +139,7 @@ impl Desk {
                     Ok(wrote) => { output.drain(..wrote); }
                     Err(error) => break Over::Failed(format!("the connection broke: {error}")),
                 },
-                order = orders.recv() => match order {
+                order = orders.recv(), if settled => match order {
                     Some(FloorOrder::Request { floor, priority, why, reply }) => {
                         self.request(floor, priority, why, reply);
                     }

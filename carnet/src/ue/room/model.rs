@@ -27,10 +27,8 @@ pub(in crate::ue) struct Model {
     pub(in crate::ue) nickname: String,
     pub(in crate::ue) floors: BTreeMap<u16, Floor>,
     pub(in crate::ue) user: Option<u16>,
-    /// Whether something can be said, or in a conference without messages asked of its floors.
-    pub(in crate::ue) ready: bool,
-    /// Whether the conference has messages for us.
-    has_messages: bool,
+    /// The lines that are not connected yet: what is typed waits for them.
+    missing: Vec<Medium>,
     pub(in crate::ue) lines: VecDeque<Line>,
     typing: BTreeMap<String, Instant>,
 }
@@ -84,6 +82,11 @@ pub(in crate::ue) enum Kind {
 impl Model {
     pub(in crate::ue) fn new(me: String) -> Self {
         Self { me, ..Self::default() }
+    }
+
+    /// Whether what is typed can be done: we are in, and all lines are up.
+    pub(in crate::ue) fn is_ready(&self) -> bool {
+        self.stands == Stands::In && self.missing.is_empty()
     }
 
     /// The name by which people know a URI.
@@ -170,8 +173,9 @@ impl Model {
     fn added(&mut self, now: Instant, event: &RoomEvent) -> Vec<Line> {
         let note = |kind, text: String| vec![Line { kind, time: None, who: String::new(), text }];
         match event {
-            RoomEvent::Joined { conference, sealed, messages, .. } => {
-                self.has_messages = *messages;
+            RoomEvent::Joined { conference, sealed, messages, floors, .. } => {
+                let lines = [(Medium::Messages, *messages), (Medium::Floors, *floors)];
+                self.missing = lines.into_iter().filter_map(|(line, has)| has.then_some(line)).collect();
                 let again = self.stands == Stands::Waiting;
                 self.uri.clone_from(conference);
                 self.stands = Stands::In;
@@ -184,7 +188,7 @@ impl Model {
             }
             RoomEvent::Connected { medium, seal } => {
                 self.ours.insert(medium.word(), seal.as_ref().map(|seal| seal.version.clone()));
-                self.ready |= *medium == Medium::Messages || !self.has_messages;
+                self.missing.retain(|missing| missing != medium);
                 let what = match medium {
                     Medium::Messages => "messages",
                     Medium::Floors => "floor control",
@@ -203,6 +207,7 @@ impl Model {
             }
             RoomEvent::NoFloors { reason } => {
                 self.floors.clear();
+                self.missing.retain(|missing| *missing != Medium::Floors);
                 note(Kind::Trouble, format!("no floor control any more: {reason}"))
             }
             RoomEvent::Roster(roster) => {
@@ -330,12 +335,15 @@ impl Model {
             }
             RoomEvent::Waiting { reason } => {
                 self.stands = Stands::Waiting;
-                self.ready = false;
                 self.ours.clear();
                 let why = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
                 note(Kind::Trouble, format!("the conference was lost{why}; waiting to be called back"))
             }
-            RoomEvent::CalledBack { .. } => note(Kind::Notice, "the conference calls back".into()),
+            RoomEvent::CalledBack { .. } => {
+                self.stands = Stands::Waiting;
+                self.ours.clear();
+                note(Kind::Notice, "the conference calls back".into())
+            }
             RoomEvent::Left { failure, said, ours } => {
                 self.stands = Stands::Out;
                 match (failure, said) {
