@@ -23,7 +23,8 @@ const LONGEST: usize = 16_384;
 /// Pending now and then.
 const MOST_REPEATS: u32 = 40;
 
-/// Border to gateway messages for one call over its life, repeats and heartbeats of others included.
+/// Messages of one node in a second that ask for something, repeats and heartbeats included. Answers are as
+/// many as what they answer.
 const MOST_PER_SECOND: usize = 400;
 
 /// Transactions about one context, repeats not counted: Add, two Modifies for each of two answers, and
@@ -100,6 +101,9 @@ impl World {
                 self.violation(text, vec![format!("= {}", request.id)]);
             }
         }
+        if !message.transactions().iter().any(|t| matches!(t, Transaction::Request(_))) {
+            return;
+        }
         let second = self.elapsed().as_secs();
         if self.books.second.0 != second {
             self.books.second = (second, BTreeMap::new());
@@ -107,7 +111,7 @@ impl World {
         let count = self.books.second.1.entry(from).or_default();
         *count += 1;
         if *count == MOST_PER_SECOND {
-            self.violation(format!("{from} sends {MOST_PER_SECOND} messages in a second"), Vec::new());
+            self.violation(format!("{from} asks {MOST_PER_SECOND} times in a second"), Vec::new());
         }
     }
 

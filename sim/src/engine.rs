@@ -33,6 +33,10 @@ pub struct Engine {
     free_at: Option<Instant>,
 }
 
+/// How long an answer may wait for those before it: what is asked of an engine goes through a queue
+/// with an end, and a slow engine that is mended has worked it off.
+const QUEUE: Duration = Duration::from_secs(20);
+
 /// What the engine says, and when.
 pub type Said = (Instant, Event);
 
@@ -74,7 +78,7 @@ impl Engine {
     /// What the rules did wrong: they named a pinhole that is not there, or one twice.
     pub fn take(&mut self, now: Instant, command: Command, dice: &mut Dice) -> Result<Vec<Said>, String> {
         let wait = dice.between(self.delay.0, self.delay.1);
-        let at = self.free_at.map_or(now, |free| free.max(now)) + wait;
+        let at = (self.free_at.map_or(now, |free| free.max(now)) + wait).min(now + QUEUE);
         let unknown = |what: &str, pinhole: Pinhole| format!("engine: {what} of unknown {pinhole:?}");
         let said = match command {
             Command::Reserve { pinhole, family, .. } => {

@@ -150,9 +150,15 @@ fn a_room_goes_on_while_its_servers_do_not_hear_each_other() {
     let bob = Member::join(&stage, "bob", ROOM);
     let lost = || stage.log("conf").contains("gateway-lost");
     steadily(&stage, &mut alice, &bob, || wire.cut(), lost);
+    let mut bob = bob;
+    for member in [&mut alice, &mut bob] {
+        member.mark();
+    }
     wire.heal();
     stage.until("the media server is back", |stage| stage.log("conf").matches("gateway-up").count() > 1);
-    let mut alice = alice;
+    for member in [&alice, &bob] {
+        member.sees(&stage, "a new line", |event| is(event, "sealed"));
+    }
     alice.say("we hear each other");
     bob.hears(&stage, "we hear each other");
     let mut carol = Member::join(&stage, "carol", ROOM);

@@ -11,3 +11,4 @@ mod policy;
 mod relay;
 mod stage;
 mod stranger;
+mod watcher;

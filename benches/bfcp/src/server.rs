@@ -12,7 +12,9 @@ const CONNECTION: ConnectionId = ConnectionId(1);
 fn control() -> FloorControl {
     let now = Instant::now();
     let floors = vec![Floor::new(1, Algorithm::FirstCome)];
-    let mut control = FloorControl::new(Settings::new(4711, floors), Limits::default());
+    let mut limits = Limits::default();
+    limits.burst = u32::MAX;
+    let mut control = FloorControl::new(Settings::new(4711, floors), limits);
     control.admit(now, 7, Member::default());
     control.connected(now, CONNECTION, Link::stream(Some(7)));
     control

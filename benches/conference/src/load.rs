@@ -33,8 +33,12 @@ pub fn run() -> Outcome<()> {
         let numbers: Vec<String> = match words.as_slice() {
             ["join", doors @ ..] => {
                 let doors = doors.iter().map(|door| door.parse()).collect::<Result<Vec<_>, _>>()?;
-                let mut members = Members::connect(&context, &doors, true)?;
-                members.greet()?;
+                let mut members = Members::nobody()?;
+                // One after the other: what a thousand handshakes need at once is not what members need.
+                for door in doors {
+                    members.add(&context, door, true)?;
+                    members.greet()?;
+                }
                 room = Some(members);
                 Vec::new()
             }
@@ -62,15 +66,24 @@ pub fn run() -> Outcome<()> {
 
 impl Members {
     fn connect(context: &PskContext, doors: &[SocketAddr], msrp: bool) -> Outcome<Self> {
+        let mut members = Self::nobody()?;
+        doors.iter().try_for_each(|door| members.add(context, *door, msrp))?;
+        Ok(members)
+    }
+
+    fn nobody() -> Outcome<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut all = Vec::new();
-        for (user, door) in (1..).zip(doors) {
-            let member = Member::connect(context, user, *door, msrp)?;
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-            epoll::add(&epoll, member.socket(), epoll::EventData::new_u64(all.len() as u64), flags)?;
-            all.push(member);
-        }
-        Ok(Self { epoll, all, start: Instant::now() })
+        Ok(Self { epoll, all: Vec::new(), start: Instant::now() })
+    }
+
+    fn add(&mut self, context: &PskContext, door: SocketAddr, msrp: bool) -> Outcome<()> {
+        let user = u16::try_from(self.all.len() + 1)?;
+        let member = Member::connect(context, user, door, msrp)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(self.all.len() as u64);
+        epoll::add(&self.epoll, member.socket(), data, flags)?;
+        self.all.push(member);
+        Ok(())
     }
 
     /// Waits for something, and lets those it is for have their turn.

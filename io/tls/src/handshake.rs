@@ -40,6 +40,8 @@ pub(crate) fn context(side: Side, versions: (SslVersion, SslVersion)) -> Result<
             | SslMode::ENABLE_PARTIAL_WRITE
             | SslMode::RELEASE_BUFFERS,
     );
+    // One read a record instead of two, one for its header.
+    builder.set_read_ahead(true);
     builder.set_groups_list(GROUPS).map_err(&failed)?;
     Ok(builder)
 }

@@ -253,17 +253,16 @@ impl Association {
         true
     }
 
-    /// Answers a message. Nothing is sent if the answer cannot be said.
-    pub fn answer(&mut self, now: Instant, request: Primitive, mut message: Message) {
+    /// Answers a message. `false` if the answer cannot be said; then nothing is sent.
+    pub fn answer(&mut self, now: Instant, request: Primitive, mut message: Message) -> bool {
         message.version = self.transport.version();
         let Transport::Datagram { mtu } = self.transport else {
-            if let Ok(octets) = message.print() {
-                self.push(octets.into(), None);
-            }
-            return;
+            let Ok(octets) = message.print() else { return false };
+            self.push(octets.into(), None);
+            return true;
         };
         message.responder = true;
-        let Ok(datagrams) = fragments(&message, mtu) else { return };
+        let Ok(datagrams) = fragments(&message, mtu) else { return false };
         let datagrams: Vec<Bytes> = datagrams.into_iter().map(Bytes::from).collect();
         for octets in &datagrams {
             self.push(octets.clone(), None);
@@ -279,6 +278,7 @@ impl Association {
             datagrams,
             until: now + self.trip.keep(),
         });
+        true
     }
 
     /// Sends a message of one's own accord. Over datagrams it is repeated until it is answered, and the next

@@ -8,6 +8,9 @@ use crate::message::Message;
 use crate::number::{ErrorCode, Primitive, Priority, RequestStatus};
 use bytes::Bytes;
 
+/// What is left in an attribute behind the header of a group, in whole units.
+const ROOM: usize = 248;
+
 /// A user, as servers describe one (§5.2.14, §5.2.16).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserInformation {
@@ -233,44 +236,54 @@ impl Body {
 
     /// The attributes that say it, in the order of §5.3.
     pub fn attributes(&self) -> Vec<Attribute> {
-        let mut out: Vec<Value> = Vec::new();
+        let floors = |ids: &[u16], more: usize| {
+            let mut out = Vec::with_capacity(ids.len() + more);
+            out.extend(ids.iter().map(|id| Attribute::new(Value::FloorId(*id))));
+            out
+        };
         match self {
-            Self::FloorRequest { floors, beneficiary, information, priority } => {
-                out.extend(floors.iter().map(|id| Value::FloorId(*id)));
-                out.extend(beneficiary.map(Value::BeneficiaryId));
-                out.extend(information.clone().map(Value::ParticipantProvidedInfo));
-                out.extend(priority.map(Value::Priority));
+            Self::FloorRequest { floors: ids, beneficiary, information, priority } => {
+                let mut out = floors(ids, 3);
+                out.extend(beneficiary.map(|id| Value::BeneficiaryId(id).into()));
+                out.extend(information.clone().map(|text| Value::ParticipantProvidedInfo(text).into()));
+                out.extend(priority.map(|priority| Value::Priority(priority).into()));
+                out
             }
             Self::FloorRelease { request } | Self::FloorRequestQuery { request } => {
-                out.push(Value::FloorRequestId(*request));
+                vec![Value::FloorRequestId(*request).into()]
             }
-            Self::FloorRequestStatus(request) | Self::ChairAction(request) => out.push(request.value()),
-            Self::UserQuery { beneficiary } => out.extend(beneficiary.map(Value::BeneficiaryId)),
+            Self::FloorRequestStatus(request) | Self::ChairAction(request) => vec![request.attribute()],
+            Self::UserQuery { beneficiary } => {
+                beneficiary.iter().map(|id| Value::BeneficiaryId(*id).into()).collect()
+            }
             Self::UserStatus { beneficiary, requests } => {
-                out.extend(beneficiary.as_ref().map(|b| Value::BeneficiaryInformation(b.group())));
-                out.extend(requests.iter().map(RequestInformation::value));
+                let mut out = Vec::with_capacity(requests.len() + 1);
+                out.extend(beneficiary.as_ref().map(|b| Value::BeneficiaryInformation(b.group()).into()));
+                out.extend(requests.iter().map(RequestInformation::attribute));
+                out
             }
-            Self::FloorQuery { floors } => out.extend(floors.iter().map(|id| Value::FloorId(*id))),
-            Self::FloorStatus { floors, requests } => {
-                out.extend(floors.iter().map(|id| Value::FloorId(*id)));
-                out.extend(requests.iter().map(RequestInformation::value));
+            Self::FloorQuery { floors: ids } => floors(ids, 0),
+            Self::FloorStatus { floors: ids, requests } => {
+                let mut out = floors(ids, requests.len());
+                out.extend(requests.iter().map(RequestInformation::attribute));
+                out
             }
             Self::HelloAck { primitives, attributes } => {
-                out.push(Value::SupportedPrimitives(primitives.clone()));
-                out.push(Value::SupportedAttributes(attributes.clone()));
+                let primitives = Value::SupportedPrimitives(primitives.clone());
+                vec![primitives.into(), Value::SupportedAttributes(attributes.clone()).into()]
             }
             Self::Error { code, details, information } => {
-                out.push(Value::ErrorCode { code: *code, details: details.clone() });
-                out.extend(information.clone().map(Value::ErrorInfo));
+                let mut out = vec![Value::ErrorCode { code: *code, details: details.clone() }.into()];
+                out.extend(information.clone().map(|text| Value::ErrorInfo(text).into()));
+                out
             }
             Self::ChairActionAck
             | Self::Hello
             | Self::FloorRequestStatusAck
             | Self::FloorStatusAck
             | Self::Goodbye
-            | Self::GoodbyeAck => {}
+            | Self::GoodbyeAck => Vec::new(),
         }
-        out.into_iter().map(Attribute::from).collect()
     }
 }
 
@@ -288,10 +301,19 @@ impl UserInformation {
         Ok(Self { id: group.id, display_name, uri })
     }
 
+    /// Shortens the name, and drops the URI, until the group is one that can be said.
+    pub fn fit(&mut self) {
+        let mut room = ROOM;
+        Text::fit(&mut self.display_name, &mut room, false);
+        Text::fit(&mut self.uri, &mut room, true);
+    }
+
     fn group(&self) -> Group {
-        let name = self.display_name.clone().map(Value::UserDisplayName);
-        let uri = self.uri.clone().map(Value::UserUri);
-        Group::new(self.id, name.into_iter().chain(uri).map(Attribute::from).collect())
+        let mut attributes =
+            Vec::with_capacity(usize::from(self.display_name.is_some()) + usize::from(self.uri.is_some()));
+        attributes.extend(self.display_name.clone().map(|name| Value::UserDisplayName(name).into()));
+        attributes.extend(self.uri.clone().map(|uri| Value::UserUri(uri).into()));
+        Group::new(self.id, attributes)
     }
 }
 
@@ -310,9 +332,11 @@ impl FloorState {
     }
 
     fn group(&self) -> Group {
-        let status = self.status.map(Value::RequestStatus);
-        let information = self.information.clone().map(Value::StatusInfo);
-        Group::new(self.id, status.into_iter().chain(information).map(Attribute::from).collect())
+        let mut attributes =
+            Vec::with_capacity(usize::from(self.status.is_some()) + usize::from(self.information.is_some()));
+        attributes.extend(self.status.map(|status| Value::RequestStatus(status).into()));
+        attributes.extend(self.information.clone().map(|text| Value::StatusInfo(text).into()));
+        Group::new(self.id, attributes)
     }
 }
 
@@ -351,8 +375,6 @@ impl RequestInformation {
     /// Words about the status go first into the room, then names, what the participant said, and URIs, which
     /// are not cut. Numbers stay; with more than some thirty floors they alone are too many.
     pub fn fit(&mut self) {
-        /// What is left in an attribute behind the header of a group, in whole units.
-        const ROOM: usize = 248;
         let user = |user: &Option<UserInformation>| usize::from(user.is_some()) * 4;
         let state = |state: &FloorState| 4 + usize::from(state.status.is_some()) * 4;
         let numbers = self.overall.as_ref().map_or(0, state)
@@ -373,17 +395,15 @@ impl RequestInformation {
         }
     }
 
-    fn value(&self) -> Value {
-        let overall = self.overall.as_ref().map(|o| Value::OverallRequestStatus(o.group()));
-        let floors = self.floors.iter().map(|f| Value::FloorRequestStatus(f.group()));
-        let users = [
-            self.beneficiary.as_ref().map(|b| Value::BeneficiaryInformation(b.group())),
-            self.requested_by.as_ref().map(|b| Value::RequestedByInformation(b.group())),
-            self.priority.map(Value::Priority),
-            self.provided.clone().map(Value::ParticipantProvidedInfo),
-        ];
-        let all = overall.into_iter().chain(floors).chain(users.into_iter().flatten());
-        Value::FloorRequestInformation(Group::new(self.id, all.map(Attribute::from).collect()))
+    fn attribute(&self) -> Attribute {
+        let mut out = Vec::with_capacity(self.floors.len() + 5);
+        out.extend(self.overall.as_ref().map(|o| Value::OverallRequestStatus(o.group()).into()));
+        out.extend(self.floors.iter().map(|f| Attribute::new(Value::FloorRequestStatus(f.group()))));
+        out.extend(self.beneficiary.as_ref().map(|b| Value::BeneficiaryInformation(b.group()).into()));
+        out.extend(self.requested_by.as_ref().map(|b| Value::RequestedByInformation(b.group()).into()));
+        out.extend(self.priority.map(|priority| Value::Priority(priority).into()));
+        out.extend(self.provided.clone().map(|text| Value::ParticipantProvidedInfo(text).into()));
+        Value::FloorRequestInformation(Group::new(self.id, out)).into()
     }
 }
 

@@ -39,12 +39,12 @@ pub use transport::Transport;
 pub struct Limits {
     /// Octets of a message, its header included. The format allows 262,152; floor control needs few.
     pub octets: usize,
-    /// Attributes of a message, those in groups included.
+    /// Attributes of a message, those in groups included. The default is what its octets can hold.
     pub attributes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { octets: 65_536, attributes: 4_096 }
+        Self { octets: 65_536, attributes: 16_384 }
     }
 }

@@ -180,7 +180,7 @@ impl Message {
     /// # Errors
     /// [`Unsayable`] if an attribute has more than 255 octets or the message more than 262,152.
     pub fn print(&self) -> Result<Vec<u8>, Unsayable> {
-        let mut out = Vec::with_capacity(64);
+        let mut out = Vec::with_capacity(256);
         self.header(0).write(&mut out);
         attribute::write(&self.attributes, &mut out)?;
         let units = (out.len() - HEADER) / 4;

@@ -312,6 +312,11 @@ pub(crate) fn report_status(value: &str) -> Result<(u16, Status), ParseError> {
     Ok((namespace, Status(number("a status of three digits")?)))
 }
 
+/// Whether text fits into a header field.
+pub(crate) fn is_line(octets: &[u8]) -> bool {
+    !octets.iter().any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f)
+}
+
 /// RFC 4975 §9: utf8text, which has no control characters but the tab.
 fn text(octets: &[u8]) -> Result<&str, ParseError> {
     if let Some(at) = octets.iter().position(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f) {

@@ -7,12 +7,21 @@ use carnet_wire::ParseError;
 /// RFC 7701 §7.1: octets of a nickname, escapes resolved.
 pub const MAX: usize = 1023;
 
-/// Reads the value of the header field. An empty nickname gives the present one up (RFC 7701 §7.3).
+/// Reads the value of the header field. A widespread client library writes no quotes: such a value is taken
+/// as it is, as long as it has no quote or backslash in it, although the syntax calls it malformed. An empty nickname gives the present one up (RFC 7701 §7.3).
 ///
 /// # Errors
 /// Also when the nickname is longer than [`MAX`] or has control characters.
 pub fn parse(value: &str) -> Result<String, ParseError> {
-    let inner = value.strip_prefix('"').ok_or_else(|| ParseError::new(0, "`\"` before the nickname"))?;
+    let Some(inner) = value.strip_prefix('"') else {
+        if let Some(at) = value.find(|c: char| matches!(c, '"' | '\\') || (c.is_control() && c != '\t')) {
+            return Err(ParseError::new(at, "a nickname in quotes"));
+        }
+        if value.len() > MAX {
+            return Err(ParseError::new(MAX, "a nickname of at most 1023 octets"));
+        }
+        return Ok(value.to_owned());
+    };
     let mut nickname = String::with_capacity(inner.len());
     let mut chars = inner.char_indices();
     while let Some((at, c)) = chars.next() {
@@ -70,6 +79,8 @@ mod tests {
             assert_eq!(parse(text).unwrap(), nickname);
             assert_eq!(quote(nickname).unwrap(), text);
         }
+        assert_eq!(parse("Alice the great").unwrap(), "Alice the great", "without quotes");
+        assert_eq!(parse("").unwrap(), "");
         let longest = "n".repeat(MAX);
         assert_eq!(parse(&quote(&longest).unwrap()).unwrap(), longest);
     }
@@ -77,8 +88,8 @@ mod tests {
     #[test]
     fn refused() {
         for (text, at) in [
-            ("", 0),
-            ("Alice", 0),
+            ("Alice\"", 5),
+            ("Al\\ice", 2),
             ("\"Alice", 6),
             ("\"A\"lice\"", 3),
             ("\"a\\n\"", 3),

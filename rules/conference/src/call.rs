@@ -99,7 +99,7 @@ impl Leg {
 
     fn add(&mut self, core: &mut Core, ticket: Option<carnet_seal::Ticket>) {
         let seals = self.lines.iter().map(|_| None).collect();
-        let adding = Adding { offered: None, seals, ticket, request: None, tried: Vec::new() };
+        let adding = Adding { offered: None, seals, ticket, request: None, tried: Vec::new(), again: 0 };
         self.state = State::Adding(Box::new(adding));
         core.todo.push_back(Todo::Place(self.room.clone()));
     }

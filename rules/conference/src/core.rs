@@ -46,9 +46,11 @@ pub(crate) enum Owner {
 pub(crate) enum Op {
     /// Lines of a leg.
     Add {
+        room: String,
         leg: LegId,
         gateway: GatewayName,
-        creates: bool,
+        /// The context; none if one is to be made.
+        context: Option<u32>,
     },
     Modify {
         leg: LegId,

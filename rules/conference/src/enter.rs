@@ -111,7 +111,14 @@ impl Leg {
             self.refuse(core, room, &offered, &fault);
             return;
         }
-        let adding = Adding { offered: Some(offered), seals, ticket: None, request: None, tried: Vec::new() };
+        let adding = Adding {
+            offered: Some(offered),
+            seals,
+            ticket: None,
+            request: None,
+            tried: Vec::new(),
+            again: 0,
+        };
         self.state = State::Adding(Box::new(adding));
         core.todo.push_back(Todo::Place(self.room.clone()));
     }

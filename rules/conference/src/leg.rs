@@ -96,6 +96,8 @@ pub(crate) struct Adding {
     pub(crate) request: Option<RequestNumber>,
     /// Media servers that would not.
     pub(crate) tried: Vec<GatewayName>,
+    /// How often the room's context was gone when it came to it.
+    pub(crate) again: usize,
 }
 
 impl Leg {

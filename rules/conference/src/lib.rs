@@ -31,6 +31,7 @@ mod losses;
 mod media;
 mod more;
 mod news;
+mod notices;
 mod record;
 pub mod refer;
 mod room;

@@ -31,7 +31,7 @@ impl Focus {
     pub(crate) fn lose(&mut self, key: &str) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.place = Place::Nowhere;
-        room.adding = 0;
+        room.adding.clear();
         let legs: Vec<LegId> = room.legs.iter().copied().collect();
         let now = self.core.now;
         let mut lost = 0;
@@ -166,6 +166,13 @@ impl Focus {
         let found = own.map(|at| room.lost.remove(at));
         if let Some(old) = found.and_then(|lost| lost.old) {
             self.supersede(old);
+        }
+        let called = self.legs.get(&id).is_some_and(|leg| leg.called);
+        if let Some(room) = self.rooms.get_mut(&key)
+            && !(called || room.begun || room.by.is_none())
+        {
+            // Who made it is whom the key server vouches for, whatever the INVITE said.
+            room.by = Some(member.clone());
         }
         let Some(room) = self.rooms.get(&key) else { return };
         let others = |other: &&LegId| {

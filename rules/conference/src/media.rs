@@ -4,10 +4,7 @@
 //! termination is subtracted the context is gone, and the next member makes another.
 
 use carnet_h248::controller::{GatewayName, RequestNumber};
-use carnet_h248::{
-    ActionReply, ActionRequest, ContextId, ObservedEvent, ObservedEvents, ParameterValue, TerminationId,
-    Value, Verb,
-};
+use carnet_h248::{ActionReply, ActionRequest, ContextId, TerminationId, Verb};
 
 use crate::context::{self, Owner, Site};
 use crate::core::{Op, Todo};
@@ -18,7 +15,6 @@ use crate::gateways::{Refused, Report};
 use crate::leg::{LegId, State};
 use crate::line::Kind;
 use crate::room::{Lost, Place};
-use crate::status::FloorStatus;
 
 /// Media servers that are tried for one room.
 const ATTEMPTS: usize = 3;
@@ -33,7 +29,7 @@ impl Focus {
         };
         let waiting: Vec<LegId> = room.legs.iter().filter(waits).copied().collect();
         for id in waiting {
-            if matches!(self.rooms.get(key).map(|room| &room.place), None | Some(Place::Making(_))) {
+            if matches!(self.rooms.get(key).map(|room| &room.place), None | Some(Place::Making(..))) {
                 return;
             }
             if let Err(fault) = self.put(key, id) {
@@ -60,7 +56,7 @@ impl Focus {
         let State::Adding(adding) = &leg.state else { return Ok(()) };
         let (gateway, target) = match &room.place {
             Place::On(gateway, context) => (gateway.clone(), ContextId::Id(*context)),
-            Place::Making(_) => return Ok(()),
+            Place::Making(..) => return Ok(()),
             Place::Nowhere => {
                 let gateway = self.core.gateways.pick(self.core.now, &adding.tried);
                 (gateway.ok_or_else(Fault::no_media)?, ContextId::Choose)
@@ -99,12 +95,14 @@ impl Focus {
                 context::properties(&room.key, &room.policy, room.confid, room.state.as_deref());
         }
         let request = self.core.gateways.request(self.core.now, &gateway, vec![action]);
-        self.core.ops.insert(request, Op::Add { leg: id, gateway: gateway.clone(), creates });
+        let context = target.id();
+        let op = Op::Add { room: key.to_owned(), leg: id, gateway: gateway.clone(), context };
+        self.core.ops.insert(request, op);
         if let Some(room) = self.rooms.get_mut(key) {
             if creates {
-                room.place = Place::Making(gateway);
+                room.place = Place::Making(gateway, request);
             } else {
-                room.adding += 1;
+                room.adding.insert(request);
             }
         }
         if let Some(leg) = self.legs.get_mut(&id)
@@ -202,8 +200,10 @@ impl Focus {
     fn replied(&mut self, request: RequestNumber, actions: &[ActionReply], error: Option<Refused>) {
         let Some(op) = self.core.ops.remove(&request) else { return };
         match op {
-            Op::Add { leg, gateway, creates } => {
-                self.added((request, leg, creates), &gateway, actions, error);
+            Op::Add { room, leg, gateway, context } => {
+                self.added((request, leg), &room, (&gateway, context), actions, error);
+                self.core.todo.push_back(Todo::Settle(room.clone()));
+                self.core.todo.push_back(Todo::Place(room));
             }
             Op::Modify { leg } => {
                 let text = error.map(|refused| refused.error.text.as_deref().unwrap_or("refused").to_owned());
@@ -220,85 +220,86 @@ impl Focus {
 
     fn added(
         &mut self,
-        (request, id, creates): (RequestNumber, LegId, bool),
-        gateway: &GatewayName,
+        (request, id): (RequestNumber, LegId),
+        key: &str,
+        (gateway, context): (&GatewayName, Option<u32>),
         actions: &[ActionReply],
         error: Option<Refused>,
     ) {
-        let room = self.legs.get(&id).map(|leg| leg.room.clone());
-        let room = room.or_else(|| self.making(gateway, creates, actions));
-        let made = actions.iter().find_map(|action| action.context.id());
-        if let Some(room) = room.as_ref().and_then(|room| self.rooms.get_mut(room)) {
-            if !creates {
-                room.adding = room.adding.saturating_sub(1);
-            } else if matches!(&room.place, Place::Making(on) if on == gateway) {
-                room.place = match made.filter(|_| error.is_none()) {
-                    Some(context) => Place::On(gateway.clone(), context),
-                    None => Place::Nowhere,
-                };
-                if let Place::On(gateway, context) = &room.place {
-                    let (room, gateway, context) = (room.key.clone(), gateway.clone(), *context);
-                    self.core.events.push_back(Event::RoomPlaced { room, gateway, context });
-                }
+        // What was asked for a context that was lost meanwhile is for nobody.
+        let current = self.context_asked(key, request, gateway, actions, error.is_none());
+        let leg = self.legs.get_mut(&id);
+        let (mut waits, mut more) = (false, false);
+        match leg.map(|leg| &mut leg.state) {
+            Some(State::Adding(adding)) if adding.request == Some(request) => {
+                waits = current;
+                // It is put into the next one.
+                adding.request = adding.request.filter(|_| current);
             }
+            Some(State::Up(up)) => more = up.more.as_ref().is_some_and(|more| more.add == Some(request)),
+            _ => {}
         }
-        let waits = self.legs.get(&id).is_some_and(
-            |leg| matches!(&leg.state, State::Adding(adding) if adding.request == Some(request)),
-        );
-        let more = self.legs.get(&id).is_some_and(|leg| match &leg.state {
-            State::Up(up) => up.more.as_ref().is_some_and(|more| more.add == Some(request)),
-            _ => false,
-        });
-        match error {
-            None => {
-                self.core.gateways.succeeded(gateway);
-                if waits {
-                    self.with(id, |leg, core, room| leg.placed(core, room, actions));
-                } else if more {
-                    self.with(id, |leg, core, room| leg.placed_more(core, room, actions, None));
-                } else {
-                    // It went on without them, or ended: CANCEL was faster than the gateway.
-                    self.give_back(gateway, actions);
-                }
-            }
-            Some(refused) => {
-                let text = refused.error.text.as_deref().unwrap_or_default().to_owned();
-                let code = refused.error.code;
-                self.core.events.push_back(Event::GatewayRefused { gateway: gateway.clone(), code, text });
-                // Half of it may be there: one Add done, the other refused.
+        let Some(refused) = error else {
+            self.core.gateways.succeeded(gateway);
+            if waits {
+                self.with(id, |leg, core, room| leg.placed(core, room, actions));
+            } else if more && current {
+                self.with(id, |leg, core, room| leg.placed_more(core, room, actions, None));
+            } else {
+                // It went on without them, or ended: CANCEL was faster than the gateway.
                 self.give_back(gateway, actions);
-                if refused.elsewhere {
-                    self.core.gateways.failed(self.core.now, gateway);
-                }
-                if waits {
-                    self.refused_add(id, gateway, (creates, &refused));
-                } else if more {
-                    let fault = fault_of(&refused);
-                    self.with(id, |leg, core, room| leg.placed_more(core, room, &[], Some(fault)));
+                if more {
+                    let fault = Some(Fault::no_media());
+                    self.with(id, |leg, core, room| leg.placed_more(core, room, &[], fault));
                 }
             }
+            return;
+        };
+        let text = refused.error.text.as_deref().unwrap_or_default().to_owned();
+        let code = refused.error.code;
+        self.core.events.push_back(Event::GatewayRefused { gateway: gateway.clone(), code, text });
+        // Half of it may be there: one Add done, the other refused.
+        self.give_back(gateway, actions);
+        if refused.elsewhere {
+            self.core.gateways.failed(self.core.now, gateway);
         }
-        if let Some(room) = room {
-            self.core.todo.push_back(Todo::Place(room.clone()));
-            self.core.todo.push_back(Todo::Settle(room));
+        if waits {
+            self.refused_add(id, gateway, (context.is_none(), &refused));
+        } else if more {
+            let fault = fault_of(&refused);
+            self.with(id, |leg, core, room| leg.placed_more(core, room, &[], Some(fault)));
+        }
+        // H.248.8, 411: there is no such context. Whoever was in it has no media.
+        if code == 411 && context.is_some() && self.rooms.get(key).is_some_and(|r| r.is_on(gateway, context))
+        {
+            self.lose(key);
         }
     }
 
-    /// The room for which a context was asked whose leg is not there any more.
-    fn making(&self, gateway: &GatewayName, creates: bool, actions: &[ActionReply]) -> Option<String> {
-        let context = actions.iter().find_map(|action| action.context.id());
-        let is = |room: &&crate::room::Room| match &room.place {
-            Place::Making(on) => {
-                let asked = |op: &Op| {
-                    matches!(op, Op::Add { leg, creates: true, .. }
-                    if self.legs.get(leg).is_some_and(|leg| leg.room == room.key))
-                };
-                creates && on == gateway && !self.core.ops.values().any(asked)
-            }
-            Place::On(on, number) => on == gateway && Some(*number) == context,
-            Place::Nowhere => false,
-        };
-        self.rooms.values().find(is).map(|room| room.key.clone())
+    /// Notes what became of a request for a room's context or for terminations in it; whether it was asked
+    /// for the context that the room has now, or is to have.
+    fn context_asked(
+        &mut self,
+        key: &str,
+        request: RequestNumber,
+        gateway: &GatewayName,
+        actions: &[ActionReply],
+        done: bool,
+    ) -> bool {
+        let Some(room) = self.rooms.get_mut(key) else { return false };
+        if room.adding.remove(&request) {
+            return true;
+        }
+        if !matches!(&room.place, Place::Making(_, asked) if *asked == request) {
+            return false;
+        }
+        let made = actions.iter().find_map(|action| action.context.id()).filter(|_| done);
+        room.place = made.map_or(Place::Nowhere, |context| Place::On(gateway.clone(), context));
+        if let Some(context) = made {
+            let (room, gateway) = (key.to_owned(), gateway.clone());
+            self.core.events.push_back(Event::RoomPlaced { room, gateway, context });
+        }
+        true
     }
 
     fn give_back(&mut self, gateway: &GatewayName, actions: &[ActionReply]) {
@@ -323,7 +324,10 @@ impl Focus {
                 true
             }
             // The context went away while the Add was under way: the room is made anew.
-            State::Adding(adding) if !creates && matches!(refused.error.code, 411 | 503) => {
+            State::Adding(adding)
+                if !creates && matches!(refused.error.code, 411 | 503) && adding.again < ATTEMPTS =>
+            {
+                adding.again += 1;
                 adding.request = None;
                 true
             }
@@ -333,159 +337,6 @@ impl Focus {
             return;
         }
         self.not_placed(id, &fault_of(refused));
-    }
-
-    // -- what happens on terminations ------------------------------------------------------
-
-    fn notified(
-        &mut self,
-        gateway: &GatewayName,
-        context: ContextId,
-        termination: &TerminationId,
-        observed: &ObservedEvents,
-    ) {
-        let Some(context) = context.id() else { return };
-        let on = |room: &&crate::room::Room| room.is_on(gateway, Some(context));
-        let Some(key) = self.rooms.values().find(on).map(|room| room.key.clone()) else { return };
-        let leg = self.leg_on(&key, termination);
-        for event in &observed.events {
-            match (event.name.as_str().to_ascii_lowercase().as_str(), leg) {
-                ("fcp/floor", _) => self.floor(&key, event),
-                ("crnroom/nickname", _) => self.nickname(&key, event),
-                ("crnroom/stalled", _) => self.stalled(&key, event),
-                ("crnroom/released", _) => {
-                    let reason = words(event, "reason");
-                    for id in self.of_user(&key, number(event, "user")) {
-                        let left = Left::Released(reason.clone());
-                        self.with(id, |leg, core, room| leg.hang_up(core, room, left));
-                    }
-                }
-                ("crnroom/sealed", Some(id)) => self.sealed(id, termination, event),
-                ("tcpbcc/bncchange" | "g/cause" | "tlsbsc/bncchange", Some(id)) => {
-                    self.disconnected(id, termination, event);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn leg_on(&self, key: &str, termination: &TerminationId) -> Option<LegId> {
-        let room = self.rooms.get(key)?;
-        let has = |id: &&LegId| {
-            let lines = self.legs.get(id).map(|leg| &leg.lines);
-            lines.is_some_and(|lines| lines.iter().any(|line| line.termination.as_ref() == Some(termination)))
-        };
-        room.legs.iter().find(has).copied()
-    }
-
-    fn of_user(&self, key: &str, user: Option<u16>) -> Vec<LegId> {
-        let Some((room, user)) = self.rooms.get(key).zip(user) else { return Vec::new() };
-        let is = |id: &&LegId| self.legs.get(id).is_some_and(|leg| leg.user == user && !leg.lost);
-        room.legs.iter().filter(is).copied().collect()
-    }
-
-    fn nickname(&mut self, key: &str, event: &ObservedEvent) {
-        let nickname = words(event, "nick");
-        for id in self.of_user(key, number(event, "user")) {
-            let Some(leg) = self.legs.get_mut(&id) else { continue };
-            leg.nickname = Some(nickname.clone()).filter(|name| !name.is_empty());
-            let (room, member, nickname) = (key.to_owned(), leg.member.clone(), nickname.clone());
-            self.core.events.push_back(Event::Nickname { room, member, nickname });
-            self.core.touched.insert(key.to_owned());
-        }
-    }
-
-    fn stalled(&mut self, key: &str, event: &ObservedEvent) {
-        let on = event.value("on").and_then(Value::as_bool).unwrap_or_default();
-        for id in self.of_user(key, number(event, "user")) {
-            let Some(leg) = self.legs.get_mut(&id) else { continue };
-            leg.stalled = on;
-            let (room, member) = (key.to_owned(), leg.member.clone());
-            self.core.events.push_back(Event::Stalled { room, member, on });
-        }
-    }
-
-    fn floor(&mut self, key: &str, event: &ObservedEvent) {
-        let list = |name: &str| -> Vec<u16> {
-            let found = event.parameters.iter().find(|p| p.name == *name).map(|p| &p.value);
-            let values = match found {
-                Some(ParameterValue::AllOf(list) | ParameterValue::AnyOf(list)) => list.as_slice(),
-                Some(ParameterValue::Equal(one)) => std::slice::from_ref(one),
-                _ => &[],
-            };
-            values.iter().filter_map(|v| u16::try_from(v.as_u64()?).ok()).collect()
-        };
-        let Some(id) = number(event, "floor") else { return };
-        let status = FloorStatus { id, holders: list("holders"), waiting: list("queue") };
-        let Some(room) = self.rooms.get_mut(key) else { return };
-        if !room.policy.floors.iter().any(|floor| floor.id == id) {
-            return;
-        }
-        // What is too much for a record is not remembered: the floors would begin free.
-        let state = event.value("state").map(|state| state.as_str().to_owned());
-        room.state = state.filter(|state| state.len() <= self.core.config.limits.record / 2);
-        // One change may be told on several terminations.
-        if room.floors.get(&id) == Some(&status) {
-            return;
-        }
-        let (holders, waiting) = (status.holders.clone(), status.waiting.len());
-        room.floors.insert(id, status);
-        let name = |user: &u16| {
-            let of = self.of_user(key, Some(*user)).first().and_then(|id| self.legs.get(id));
-            of.map_or_else(|| user.to_string(), |leg| leg.member.clone())
-        };
-        let holders = holders.iter().map(name).collect();
-        self.core.events.push_back(Event::Floor { room: key.to_owned(), floor: id, holders, waiting });
-        self.core.touched.insert(key.to_owned());
-    }
-
-    fn sealed(&mut self, id: LegId, termination: &TerminationId, event: &ObservedEvent) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let line = leg.lines.iter_mut().find(|line| line.termination.as_ref() == Some(termination));
-        let Some(line) = line else { return };
-        let with = format!("{} {}", words(event, "version"), words(event, "suite"));
-        line.with = Some(with.clone());
-        let (room, member, media) = (leg.room.clone(), leg.member.clone(), line.kind.media());
-        self.core.events.push_back(Event::Sealed { room: room.clone(), member, media, with });
-        self.core.touched.insert(room);
-    }
-
-    /// A connection ended or failed. One for messages takes the member with it. One for floors may come
-    /// again (RFC 8856 §8): the floor control server has freed what was held.
-    fn disconnected(&mut self, id: LegId, termination: &TerminationId, event: &ObservedEvent) {
-        let up = event.value("Type").is_some_and(|kind| kind.as_str().eq_ignore_ascii_case("EST"));
-        let Some(leg) = self.legs.get(&id).filter(|_| !up) else { return };
-        let line = leg.lines.iter().find(|line| line.termination.as_ref() == Some(termination));
-        let messages = leg.lines.iter().any(|line| line.kind == Kind::Messages);
-        let only_floors = line.is_some_and(|line| line.kind == Kind::Floors) && messages;
-        let tls = event.name.package().eq_ignore_ascii_case("tlsbsc");
-        if only_floors && !tls {
-            return;
-        }
-        let why = words(event, "Failurecause");
-        self.with(id, |leg, core, room| leg.hang_up(core, room, Left::Connection(why)));
-    }
-
-    /// Terminations of a gateway failed (RFC 3525 §7.2.8): rooms with somebody on them are made anew.
-    fn failed(&mut self, gateway: &GatewayName, context: ContextId, pattern: &TerminationId) {
-        let on = |room: &&crate::room::Room| room.is_on(gateway, context.id());
-        let rooms: Vec<_> = self.rooms.values().filter(on).map(|room| room.key.clone()).collect();
-        for key in rooms {
-            let Some(room) = self.rooms.get(&key) else { continue };
-            let hit = |id: &&LegId| {
-                let lines = self.legs.get(id).map(|leg| &leg.lines);
-                let fits = |id: &TerminationId| pattern.matches(id);
-                lines.is_some_and(|all| all.iter().filter_map(|l| l.termination.as_ref()).any(fits))
-            };
-            let Place::On(on, number) = &room.place else { continue };
-            if room.legs.iter().any(|id| hit(&id)) {
-                let (on, number) = (on.clone(), *number);
-                self.core.sweep(&on, number);
-                // Another one is better, if there is one.
-                self.core.gateways.failed(self.core.now, gateway);
-                self.lose(&key);
-            }
-        }
     }
 }
 
@@ -518,13 +369,4 @@ fn fault_of(refused: &Refused) -> Fault {
     let text = refused.error.text.as_deref().unwrap_or_default();
     let inside = Some(format!("the media server refused: {} {text}", refused.error.code));
     Fault { inside, ..Fault::new(500, "The media server refused") }
-}
-
-fn number(event: &ObservedEvent, name: &str) -> Option<u16> {
-    event.value(name).and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok())
-}
-
-fn words(event: &ObservedEvent, name: &str) -> String {
-    let text = event.value(name).map(Value::unescaped).unwrap_or_default();
-    text.chars().filter(|c| !c.is_control()).take(256).collect()
 }

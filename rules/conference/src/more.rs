@@ -109,8 +109,9 @@ impl Leg {
         }
         let action = ActionRequest::new(ContextId::Id(number), commands);
         let request = core.gateways.request(core.now, &gateway, vec![action]);
-        core.ops.insert(request, Op::Add { leg: self.id, gateway, creates: false });
-        room.adding += 1;
+        let op = Op::Add { room: room.key.clone(), leg: self.id, gateway, context: Some(number) };
+        core.ops.insert(request, op);
+        room.adding.insert(request);
         more.add = Some(request);
         Ok(())
     }

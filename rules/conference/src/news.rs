@@ -9,6 +9,7 @@ use carnet_roster::{Joining, MediaStatus, Roster, Status};
 use carnet_sdp::Direction;
 use carnet_sip::{DialogId, Message, Method, ServerKey};
 
+use crate::config::Policy;
 use crate::core::{Core, Owner};
 use crate::event::{Event, Left};
 use crate::fault::Fault;
@@ -86,8 +87,12 @@ impl Focus {
         };
         let room = self.rooms.get(&room).ok_or_else(none)?;
         let member = leg.map_or_else(|| self.sender(request), |leg| leg.member.clone());
-        let known = leg.is_some() || self.core.config.trust_asserted;
-        let asker = if known { self.asker(room, &member) } else { Asker::stranger("") };
+        // A member that came in clear is there, and may be anybody.
+        let proven = leg.is_some_and(|leg| leg.called || leg.lines.iter().any(|line| line.sealed));
+        let asker = match leg {
+            _ if proven || self.core.config.trust_asserted => self.asker(room, &member),
+            leg => Asker { present: leg.is_some(), ..Asker::stranger("") },
+        };
         let (name, contact) = (room.key.clone(), format!("<{}>;isfocus", room.contact));
         let watcher = Watcher { room: &name, member: &member, contact: &contact, within: dialog.as_ref() };
         let now = self.core.now;
@@ -264,11 +269,13 @@ impl Focus {
 
     /// A room as it is shown.
     pub(crate) fn roster(&mut self, key: &str) -> Option<Roster> {
-        let room = self.rooms.get(key)?;
+        let Self { rooms, legs, core, .. } = self;
+        let room = rooms.get_mut(key)?;
+        let Room { attendance, invited_by, policy, floors, .. } = room;
         let legs: Vec<(&Leg, String)> = room
             .legs
             .iter()
-            .filter_map(|id| self.legs.get(id))
+            .filter_map(|id| legs.get(id))
             // Who is called back is shown as it was.
             .filter(|leg| leg.user != 0 && !leg.lost && (leg.joined || (leg.called && !leg.back)))
             .map(|leg| (leg, leg.endpoint()))
@@ -276,13 +283,15 @@ impl Focus {
         let lost: Vec<String> = room.lost.iter().map(|lost| lost.user.to_string()).collect();
         let mut present: Vec<Present<'_>> = Vec::with_capacity(legs.len() + lost.len());
         for (leg, endpoint) in &legs {
+            let out = leg.called && !leg.back;
+            let holders = floors.get(&policy.moderated).map(|floor| floor.holders.as_slice());
             let arrival = Arrival {
                 member: &leg.member,
                 endpoint,
                 name: leg.display.as_deref(),
-                method: if leg.called && !leg.back { Joining::DialedOut } else { Joining::DialedIn },
-                by: room.invited_by.get(&leg.member).map(String::as_str).filter(|_| leg.called && !leg.back),
-                status: status(room, leg),
+                method: if out { Joining::DialedOut } else { Joining::DialedIn },
+                by: invited_by.get(&leg.member).map(String::as_str).filter(|_| out),
+                status: status(policy, holders.unwrap_or_default(), leg),
             };
             let lines = leg.lines.iter().map(shown).collect();
             present.push(Present { arrival, nickname: leg.nickname.as_deref(), lines });
@@ -298,16 +307,11 @@ impl Focus {
             };
             present.push(Present { arrival, nickname: lost.nickname.as_deref(), lines: Vec::new() });
         }
-        let mut attendance = room.attendance.clone();
         if let Some(by) = &room.by {
             attendance.own(by);
         }
-        attendance.sync(self.core.now, self.core.wall, &present);
-        let roster = attendance.roster();
-        if let Some(room) = self.rooms.get_mut(key) {
-            room.attendance = attendance;
-        }
-        Some(roster)
+        attendance.sync(core.now, core.wall, &present);
+        Some(attendance.roster())
     }
 
     /// Takes those off the rosters who went long enough ago.
@@ -321,17 +325,14 @@ impl Focus {
     }
 }
 
-/// How a leg is.
-fn status(room: &Room, leg: &Leg) -> Status {
+/// How a leg is, where these hold the floor that moderates the room.
+fn status(policy: &Policy, holders: &[u16], leg: &Leg) -> Status {
     match &leg.state {
         State::Inviting(inviting) if inviting.alerting => Status::Alerting,
         _ if !leg.joined => Status::DialingOut,
-        _ => {
-            let floor = room.policy.moderated;
-            let holds = room.floors.get(&floor).is_some_and(|floor| floor.holders.contains(&leg.user));
-            // It hears and is not heard.
-            if room.policy.speak(holds) { Status::Connected } else { Status::Muted }
-        }
+        _ if policy.speak(holders.contains(&leg.user)) => Status::Connected,
+        // It hears and is not heard.
+        _ => Status::Muted,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use carnet_h248::controller::GatewayName;
+use carnet_h248::controller::{GatewayName, RequestNumber};
 use carnet_mikey::Identity;
 use carnet_sip::Uri;
 
@@ -19,7 +19,7 @@ pub(crate) enum Place {
     /// Nowhere: nobody is in it.
     Nowhere,
     /// Its context is asked for.
-    Making(GatewayName),
+    Making(GatewayName, RequestNumber),
     On(GatewayName, u32),
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Room {
     pub(crate) confid: u32,
     pub(crate) place: Place,
     /// Adds into the context that are not answered.
-    pub(crate) adding: usize,
+    pub(crate) adding: BTreeSet<RequestNumber>,
     pub(crate) legs: BTreeSet<LegId>,
     pub(crate) lost: Vec<Lost>,
     /// Who was called in by somebody who may do so.
@@ -104,7 +104,7 @@ impl Room {
             by: None,
             confid,
             place: Place::Nowhere,
-            adding: 0,
+            adding: BTreeSet::new(),
             legs: BTreeSet::new(),
             lost: Vec::new(),
             invited: BTreeSet::new(),

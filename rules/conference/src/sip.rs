@@ -308,6 +308,9 @@ impl Focus {
         }
         match owner {
             Owner::Nobody => self.core.parted(key, response),
+            Owner::Notify(notify) if matches!(status, 401 | 407) && self.core.challenged(response) => {
+                self.core.subscriptions.challenged(self.core.now, notify);
+            }
             Owner::Notify(notify) => self.core.subscriptions.answered(self.core.now, notify, response),
             Owner::Answered => late_branch(&mut self.core, key, response),
             Owner::Leg(id) => self.with(id, |leg, core, room| {
@@ -363,7 +366,7 @@ impl Focus {
             leg.is_some_and(|leg| leg.lines.iter().any(|line| line.termination.is_some()))
         };
         // The last Subtract has taken the context with it (RFC 3525 §6.1).
-        if matches!(room.place, Place::On(..)) && room.adding == 0 && !room.legs.iter().any(has) {
+        if matches!(room.place, Place::On(..)) && room.adding.is_empty() && !room.legs.iter().any(has) {
             room.place = Place::Nowhere;
             room.floors.clear();
             if room.lost.is_empty() {

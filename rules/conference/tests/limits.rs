@@ -7,7 +7,7 @@ mod net;
 use std::time::Duration;
 
 use carnet_conference::{Event, FetchError, Origin, Place};
-use net::{FACTORY, Net, TEAM, Wish, config, member};
+use net::{FACTORY, Net, TEAM, Wish, config};
 
 #[test]
 fn a_factory_makes_so_many_rooms_and_no_more() {

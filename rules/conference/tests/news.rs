@@ -66,6 +66,8 @@ fn notifies(net: &mut Net, name: &str, package: &str) -> Vec<Message> {
 
 /// What a watcher notices of what came.
 fn follow(net: &mut Net, name: &str, view: &mut View) -> Vec<Change> {
+    // A room is looked at now and then.
+    net.pass(Duration::from_millis(250));
     let mut all = Vec::new();
     for notify in notifies(net, name, "conference") {
         match view.read(notify.body()).unwrap() {
@@ -323,6 +325,43 @@ fn what_may_not_be_asked() {
     assert_eq!(net.focus().load().subscriptions, 0);
 }
 
+/// What `name` sends is from `other`, as far as SIP says.
+fn pretend(net: &mut Net, name: &str, other: &str) {
+    let (from, to) = (net.ue(name).address, net::focus_address());
+    let (mine, theirs) = (format!("<{}>", member(name)), format!("<{}>", member(other)));
+    net.tap = Some(Box::new(move |source, target, data| {
+        let text = String::from_utf8_lossy(data).into_owned();
+        let (ours, back) = ((source, target) == (from, to), (source, target) == (to, from));
+        let text = match (ours, back) {
+            (true, _) => text.replace(&format!("From: {mine}"), &format!("From: {theirs}")),
+            (_, true) => text.replace(&format!("From: {theirs}"), &format!("From: {mine}")),
+            _ => return vec![data.clone()],
+        };
+        vec![text.into()]
+    }));
+}
+
+#[test]
+fn a_room_belongs_to_whom_the_key_server_vouches_for() {
+    let mut net = Net::new();
+    pretend(&mut net, "alice", "bob");
+    net.enter("alice", FACTORY);
+    let room = net.focus().rooms().into_iter().find(|room| !room.fixed).unwrap();
+    let members: Vec<_> = room.members.iter().map(|m| (m.uri.as_str(), m.owner)).collect();
+    assert_eq!(members, [(member("alice").as_str(), true)]);
+}
+
+#[test]
+fn one_in_clear_owns_nothing_by_saying_so() {
+    let mut net = Net::with(with(|policy| policy.unsealed = Unsealed::Admit));
+    net.enter("bob", TEAM);
+    pretend(&mut net, "alice", "olga");
+    net.join("alice", TEAM, &Wish::clear());
+    assert_eq!(net.members(TEAM).len(), 2);
+    assert_eq!(refer(&mut net, "alice", "<sip:bob@example.com;method=BYE>"), 403);
+    assert_eq!(subscribe(&mut net, "alice", TEAM), 200, "she is there all the same");
+}
+
 #[test]
 fn an_owner_puts_somebody_out() {
     let (mut net, mut view) = watching(config(1));
@@ -330,6 +369,7 @@ fn an_owner_puts_somebody_out() {
     net.enter("bob", TEAM);
     assert_eq!(subscribe(&mut net, "bob", TEAM), 200);
     net.ue("bob").got.clear();
+    follow(&mut net, "alice", &mut view);
     assert_eq!(refer(&mut net, "olga", "<sip:nobody@example.com;method=BYE>"), 404);
     assert_eq!(refer(&mut net, "olga", "<sip:bob@example.com;method=BYE>"), 202);
     assert_eq!(news(&mut net, "olga"), ["SIP/2.0 100 Trying", "SIP/2.0 200 OK"]);

@@ -37,7 +37,7 @@ fn history(seed: u64, trace: bool) {
         }
         match what {
             0..=4 => {
-                let room = if random.u32() % 3 == 0 { FACTORY } else { TEAM };
+                let room = if random.u32().is_multiple_of(3) { FACTORY } else { TEAM };
                 net.ue(who).answer = None;
                 net.join(who, room, &Wish::default());
             }

@@ -74,6 +74,12 @@ impl FloorControl {
             let answer = answer.clone();
             return self.send_answer(now, id, request.primitive, answer);
         }
+        // What ends is not held up.
+        let fast = request.primitive != Primitive::FloorRelease && changes;
+        if fast && !self.users.get_mut(&user).is_some_and(|user| user.may_ask(now, &self.limits)) {
+            let refusal = Refusal::new(ErrorCode::Generic, "too many requests in too short a time");
+            return self.refuse(now, id, request, refusal.body());
+        }
         let body = match Body::of(request) {
             Ok(body) => body,
             Err(error) => return self.refuse(now, id, request, Body::refusal(&error)),

@@ -109,6 +109,11 @@ pub struct Limits {
     pub transmit: usize,
     /// Answers kept for a user that repeats itself.
     pub answers: usize,
+    /// Requests for floors and decisions that a user may make in a row, for everyone who watches hears of
+    /// each; one more is a generic error.
+    pub burst: u32,
+    /// After how long the user may make another one.
+    pub pace: Duration,
 }
 
 impl Default for Limits {
@@ -124,6 +129,8 @@ impl Default for Limits {
             floors_in_request: 16,
             transmit: 65_536,
             answers: 8,
+            burst: 64,
+            pace: Duration::from_millis(100),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::floors::Floors;
 use crate::people::{Connection, Link, User};
 use crate::snapshot;
 use bytes::Bytes;
-use carnet_bfcp::{Association, Body, Incoming, Message, Status, Text, Transport};
+use carnet_bfcp::{Association, Body, ErrorCode, Incoming, Message, Status, Text, Transport};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
@@ -144,6 +144,7 @@ impl FloorControl {
     pub(crate) fn bind(&mut self, now: Instant, id: ConnectionId, user: u16) {
         let Some(entry) = self.users.get_mut(&user) else { return };
         entry.lost = None;
+        entry.without = false;
         let old = entry.connection.replace(id);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.user = Some(user);
@@ -247,7 +248,16 @@ impl FloorControl {
         answer: Message,
     ) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.association.answer(now, request, answer);
+            let (conference, transaction, user) = (answer.conference, answer.transaction, answer.user);
+            if !connection.association.answer(now, request, answer) {
+                let refusal = Body::Error {
+                    code: ErrorCode::Generic,
+                    details: Bytes::new(),
+                    information: Some("the answer is longer than BFCP can say".into()),
+                };
+                let refusal = message(conference, transaction, user, &refusal);
+                connection.association.answer(now, request, refusal);
+            }
             self.ready.insert(id);
         }
     }
@@ -292,6 +302,10 @@ impl FloorControl {
         for user in lost {
             if let Some(entry) = self.users.get_mut(&user) {
                 entry.lost = None;
+                if entry.without && entry.member.is_some() {
+                    self.floors.set_presence(now, user, false, false);
+                    continue;
+                }
                 if entry.member.is_none() {
                     self.users.remove(&user);
                 }
@@ -363,12 +377,15 @@ impl FloorControl {
     /// backslashes, of at most 40 octets a request and 16 a floor in it, and 12 a chair; words of people are
     /// left out. For [`restore`](Self::restore).
     pub fn snapshot(&self, now: Instant) -> String {
-        snapshot::print(&self.floors, now)
+        let without = |user: u16| {
+            self.users.get(&user).is_some_and(|user| user.connection.is_none() && user.lost.is_none())
+        };
+        snapshot::print(&self.floors, now, without)
     }
 
     /// Takes over requests, queues, holders and the chairs of floors that rotate, before there are any
-    /// requests. Users have the time of [`Settings::grace`] to connect; what is for a floor that is not
-    /// there, and whom [`dismiss`](Self::dismiss) names, ends.
+    /// requests. Users have the time of [`Settings::grace`] to connect, or to be admitted if they had no
+    /// connection; what is for a floor that is not there, and whom [`dismiss`](Self::dismiss) names, ends.
     ///
     /// # Errors
     /// If it is not a snapshot, or there are requests; then nothing is taken.
@@ -377,9 +394,11 @@ impl FloorControl {
             return Err(SnapshotError("there are requests already"));
         }
         let snapshot = snapshot::parse(snapshot, now, self.limits.requests)?;
-        let users: BTreeSet<u16> = snapshot.requests.iter().map(|r| r.request.user).collect();
-        for user in users {
+        let users: BTreeMap<u16, bool> =
+            snapshot.requests.iter().map(|restored| (restored.request.user, restored.without)).collect();
+        for (user, without) in users {
             let entry = self.users.entry(user).or_default();
+            entry.without = without;
             if entry.connection.is_none() {
                 entry.lost = Some(now + self.settings.grace);
                 self.floors.set_presence(now, user, true, false);

@@ -129,11 +129,11 @@ impl FloorControl {
             }
         }
         let changed = std::mem::take(&mut self.floors.changed);
-        for floor in &changed {
-            let about: Vec<u16> = self.floors.about(*floor).map(|request| request.id).collect();
-            for id in about {
-                self.tell_request(now, id, told);
-            }
+        // A request may be about several of them.
+        let about = changed.iter().flat_map(|floor| self.floors.about(*floor));
+        let about: BTreeSet<u16> = about.map(|request| request.id).collect();
+        for id in about {
+            self.tell_request(now, id, told);
         }
         for floor in changed {
             self.tell_floor(now, floor);

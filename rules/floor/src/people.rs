@@ -1,6 +1,6 @@
 //! The users of the conference and their connections.
 
-use crate::config::Member;
+use crate::config::{Limits, Member};
 use crate::event::ConnectionId;
 use carnet_bfcp::{Association, Message, Text, Transport, UserInformation};
 use std::collections::VecDeque;
@@ -43,10 +43,29 @@ pub(crate) struct User {
     pub(crate) connection: Option<ConnectionId>,
     /// When floors and requests end, of one whose connection was lost.
     pub(crate) lost: Option<Instant>,
+    /// A snapshot says that it had no connection, so it need not have one to keep what it has.
+    pub(crate) without: bool,
     answers: VecDeque<Answer>,
+    /// Requests made faster than [`Limits::pace`], and since when time has not been taken from them.
+    pace: Option<(u32, Instant)>,
 }
 
 impl User {
+    /// Whether the user may make another request now; counts it.
+    pub(crate) fn may_ask(&mut self, now: Instant, limits: &Limits) -> bool {
+        let (mut made, mut since) = self.pace.unwrap_or((0, now));
+        while made > 0 && since + limits.pace <= now {
+            made -= 1;
+            since += limits.pace;
+        }
+        if made == 0 {
+            since = now;
+        }
+        let may = made < limits.burst;
+        self.pace = Some((made + u32::from(may), since));
+        may
+    }
+
     /// The answer to the same request, octet for octet, under the same number. A number may be used again
     /// once it is answered (§8.1), so what is not the same makes the old answer be forgotten.
     pub(crate) fn answer(&mut self, now: Instant, message: &Message) -> Option<&Message> {
@@ -75,11 +94,13 @@ impl User {
         let member = self.member.as_ref();
         let name = member.and_then(|member| member.display_name.as_deref());
         let uri = member.and_then(|member| member.uri.as_deref());
-        UserInformation {
+        let mut information = UserInformation {
             id,
             display_name: name.map(Text::fitting),
             uri: uri.filter(|uri| uri.len() <= Text::LONGEST).map(Text::fitting),
-        }
+        };
+        information.fit();
+        information
     }
 }
 

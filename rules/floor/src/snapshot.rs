@@ -3,7 +3,7 @@
 //! `1;LAST;CHAIRS;REQUESTS`: the number that was last given, `FLOOR=USER` for each chair, and for each request
 //! `ID.USER.BY.PRIORITY.ASKED.STATE` with `FLOOR/STAND/PLACE/PINNED` behind it for each floor, joined by `+`.
 //! The state is `q` for what waits, `g` for what is granted, with the seconds that are left if there is an
-//! end to it. Words of people are not in it.
+//! end to it; `.n` follows if the user had no connection to floor control. Words of people are not in it.
 
 use crate::control::SnapshotError;
 use crate::floors::{Floors, Restored};
@@ -23,7 +23,7 @@ pub(crate) struct Snapshot {
     pub(crate) requests: Vec<Restored>,
 }
 
-pub(crate) fn print(floors: &Floors, now: Instant) -> String {
+pub(crate) fn print(floors: &Floors, now: Instant, without: impl Fn(u16) -> bool) -> String {
     let mut out = format!("1;{};", floors.last());
     let chairs = floors.entries().filter_map(|(id, entry)| Some((id, entry.chair?)));
     for (index, (floor, user)) in chairs.enumerate() {
@@ -46,6 +46,9 @@ pub(crate) fn print(floors: &Floors, now: Instant) -> String {
                 let left = at.saturating_duration_since(now);
                 let _ = write!(out, "g{}", left.as_secs() + u64::from(left.subsec_nanos() > 0));
             }
+        }
+        if without(*user) {
+            out.push_str(".n");
         }
         for part in &request.parts {
             let stand = match part.stand {
@@ -114,6 +117,11 @@ fn request(item: &str, now: Instant) -> Result<Restored, SnapshotError> {
         asked => Some(self::priority(asked)?),
     };
     let state = field()?;
+    let without = match head.next() {
+        None => false,
+        Some("n") => true,
+        Some(_) => return Err(SnapshotError("a request has a field too many")),
+    };
     let (granted, expires) = match state.strip_prefix('g') {
         None if state == "q" => (None, None),
         None => return Err(SnapshotError("a request neither waits nor is granted")),
@@ -155,7 +163,7 @@ fn request(item: &str, now: Instant) -> Result<Restored, SnapshotError> {
     if request.parts.is_empty() || id == 0 {
         return Err(SnapshotError("a request without a floor or number"));
     }
-    Ok(Restored { request, places })
+    Ok(Restored { request, places, without })
 }
 
 fn number(text: &str) -> Result<u16, SnapshotError> {

@@ -414,6 +414,7 @@ fn names_and_words_fit() {
 fn a_connection_that_takes_nothing_is_told_the_latest_and_then_closed() {
     let mut limits = Limits::default();
     limits.transmit = 2_000;
+    limits.burst = 1_000;
     let settings = Settings::new(CONFERENCE, vec![floor(1, Algorithm::FirstCome)]);
     let mut rig = Rig::with(settings, limits, &[1, 2]);
     rig.ask(2, Body::FloorQuery { floors: vec![1] });
@@ -582,4 +583,59 @@ fn a_server_that_starts_again_goes_on() {
         assert_eq!(other.status().iter().map(|f| f.queue.len() + f.holders.len()).sum::<usize>(), 0);
     }
     assert_eq!(other.restore(next, "1;7;;"), Ok(()));
+}
+
+#[test]
+fn who_never_had_a_connection_needs_none_after_a_restart() {
+    let floors = vec![floor(1, Algorithm::Chair), floor(2, Algorithm::Chair)];
+    let settings = Settings::new(CONFERENCE, floors);
+    let mut rig = Rig::with(settings.clone(), Limits::default(), &[9]);
+    for user in [1, 2] {
+        rig.control.admit(rig.now, user, Member::default());
+    }
+    for id in [1, 2] {
+        rig.control.designate(rig.now, id, Some(9)).unwrap();
+        let floors = vec![id];
+        let ask = Body::FloorRequest { floors, beneficiary: Some(id), information: None, priority: None };
+        assert!(matches!(rig.ask(9, ask), Body::FloorRequestStatus(_)));
+    }
+    let text = rig.control.snapshot(rig.now);
+    let mut again = FloorControl::new(settings, Limits::default());
+    again.admit(rig.now, 1, Member::default());
+    again.restore(rig.now, &text).unwrap();
+    assert_eq!((again.holders(1), again.holders(2)), (vec![1], vec![2]));
+    let at = again.poll_timeout().unwrap();
+    assert_eq!(at, rig.now + Duration::from_secs(30));
+    again.handle_timeout(at);
+    assert_eq!((again.holders(1), again.holders(2)), (vec![1], vec![]), "user 2 was never admitted");
+    assert_eq!(again.poll_timeout(), None);
+    again.dismiss(at, 1);
+    assert_eq!(again.holders(1), [] as [u16; 0]);
+}
+
+#[test]
+fn the_fullest_floor_can_still_be_read() {
+    let floors: Vec<u16> = (1..=16).collect();
+    let mut limits = Limits::default();
+    limits.requests_by_user = 256;
+    limits.burst = 256;
+    let mut settings =
+        Settings::new(CONFERENCE, floors.iter().map(|id| floor(*id, Algorithm::FirstCome)).collect());
+    settings.max_requests = 256;
+    let mut rig = Rig::with(settings, limits, &[1, 2]);
+    let long = "n".repeat(253);
+    let member = Member { display_name: Some(long.clone()), uri: Some(long), ..Member::default() };
+    rig.control.admit(rig.now, 1, member);
+    for _ in 0..256 {
+        rig.request(1, &floors);
+    }
+    let Body::FloorStatus { requests, .. } = rig.ask(2, Body::FloorQuery { floors: vec![16] }) else {
+        panic!()
+    };
+    assert_eq!(requests.len(), 256);
+    assert_eq!(requests[255].floors.len(), 16);
+    let Body::UserStatus { requests, .. } = rig.ask(2, Body::UserQuery { beneficiary: Some(1) }) else {
+        panic!()
+    };
+    assert_eq!(requests.len(), 256);
 }

@@ -305,3 +305,32 @@ fn a_conference_that_changes() {
     assert_eq!(rig.control.designate(rig.now, 9, Some(1)), Err(NoSuch("floor")));
     assert_eq!(rig.control.designate(rig.now, 1, Some(99)), Err(NoSuch("user")));
 }
+
+#[test]
+fn too_many_requests_in_too_short_a_time() {
+    let mut limits = Limits::default();
+    limits.burst = 3;
+    limits.pace = Duration::from_secs(2);
+    let settings = Settings::new(common::CONFERENCE, vec![floor(1, Algorithm::FirstCome)]);
+    let mut rig = Rig::with(settings, limits, &[1, 2]);
+    for _ in 0..3 {
+        let (held, ..) = rig.request(1, &[1]);
+        rig.ask(1, Body::FloorRelease { request: held });
+    }
+    rig.pass(1);
+    assert_eq!(code(&rig.ask(1, request(&[1]))), ErrorCode::Generic);
+    assert!(matches!(rig.ask(1, Body::Hello), Body::HelloAck { .. }), "questions are free");
+    let (other, ..) = rig.request(2, &[1]);
+    rig.ask(2, Body::FloorRelease { request: other });
+    rig.pass(1);
+    let (held, ..) = rig.request(1, &[1]);
+    assert_eq!(code(&rig.ask(1, request(&[1]))), ErrorCode::Generic);
+    assert!(matches!(rig.ask(1, Body::FloorRelease { request: held }), Body::FloorRequestStatus(_)));
+    // Time that nothing was asked in is not saved up for more than the burst.
+    rig.pass(1000);
+    for _ in 0..3 {
+        let (held, ..) = rig.request(1, &[1]);
+        rig.ask(1, Body::FloorRelease { request: held });
+    }
+    assert_eq!(code(&rig.ask(1, request(&[1]))), ErrorCode::Generic);
+}

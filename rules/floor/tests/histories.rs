@@ -236,9 +236,11 @@ impl Run {
         let mut settings = Settings::new(1, floors.to_vec());
         settings.max_requests = u16::try_from(MOST).unwrap();
         settings.grace = Duration::from_secs(GRACE);
+        let mut limits = ServerLimits::default();
+        limits.burst = u32::MAX;
         let mut run = Self {
             model: Model::default(),
-            control: FloorControl::new(settings, ServerLimits::default()),
+            control: FloorControl::new(settings, limits),
             now: Instant::now(),
             connections: BTreeMap::new(),
             next: 0,

@@ -60,13 +60,12 @@ impl Core {
         let of_user = |termination: &Termination| {
             user.is_some() && termination.streams.iter().any(|stream| stream.user() == user)
         };
-        let asked = context.terminations.iter().filter(|t| wanted(&t.events, &seen).is_some());
-        let mut asked: Vec<_> = asked.map(|t| (!of_user(t), t.number)).collect();
-        // The sort keeps the order of those of a kind.
-        asked.sort_by_key(|(other, _)| *other);
+        let asks = |t: &&Termination| wanted(&t.events, &seen).is_some();
+        let mut own = context.terminations.iter().filter(|t| of_user(t));
+        let teller = own.find(asks).or_else(|| context.terminations.iter().find(asks)).map(|t| t.number);
         self.events.push_back(Event::Conference { context: ContextId::Id(id), event });
-        if let Some((_, number)) = asked.first() {
-            self.recognize(now, (id, *number), vec![seen], true);
+        if let Some(number) = teller {
+            self.recognize(now, (id, number), vec![seen], true);
         }
     }
 

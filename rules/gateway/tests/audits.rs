@@ -247,6 +247,47 @@ fn capabilities_have_their_values() {
 }
 
 #[test]
+fn capabilities_of_single_items_are_told() {
+    let mut rig = Rig::alg();
+    let (context, id) = held(&mut rig);
+    let ask = |rig: &mut Rig, at: &str, what: &str| {
+        rig.ask(&format!("Context = {at} {{ AuditCapability = {what} }}"))
+    };
+    let reply = ask(
+        &mut rig,
+        &context,
+        &format!(
+            "{id} {{ Audit {{ Media {{ Stream = 1 {{ LocalControl {{ Mode, gm/saf, ds/dscp }} }} }}, \
+             Events {{ hangterm/thb }}, Signals {{ ipnapt/latch }}, Statistics {{ nt/or }} }} }}"
+        ),
+    );
+    for part in [
+        "LocalControl { Mode = SendReceive, gm/saf = {ON, OFF}, ds/dscp = [0:3F] }",
+        "hangterm/thb { timerx = [0:2147480] }",
+        "ipnapt/latch { napt = {OFF, LATCH, RELATCH} }",
+        "Statistics { nt/or }",
+    ] {
+        assert!(reply.contains(part), "{part} in {reply}");
+    }
+    for other in ["g/cause", "nt/os", "gm/sam"] {
+        assert!(!reply.contains(other), "{other} in {reply}");
+    }
+    let root =
+        "ROOT { Audit { Media { TerminationState { root/normalMGExecutionTime } }, Events { it/ito } } }";
+    let reply = ask(&mut rig, "-", root);
+    assert!(reply.contains("root/normalMGExecutionTime = [1:2147483647]"), "{reply}");
+    for (what, code) in [
+        ("Events { it/ito }", 532),
+        ("Media { Stream = 7 { LocalControl { Mode } } }", 532),
+        ("Media { Stream = 1 { LocalControl { crnroom/user } } }", 532),
+        ("Media { Stream = 1 { LocalControl { ds/dscp = 0 } } }", 0),
+    ] {
+        let ask = format!("Context = {context} {{ AuditCapability = {id} {{ Audit {{ {what} }} }} }}");
+        assert_eq!(rig.code(&ask), code, "{what}");
+    }
+}
+
+#[test]
 fn what_was_not_told_yet_is_in_the_audit() {
     let mut rig = Rig::alg();
     let at = held(&mut rig);

@@ -692,3 +692,68 @@ fn a_state_too_long_for_a_datagram_is_left_to_an_audit() {
     let told = tell(&mut rig, media::Event::Conference { group, event: floor_event(1, &"x".repeat(3_000)) });
     assert!(told.contains("fcp/floor { floor = 1, holders = [1] }"), "{told}");
 }
+
+#[test]
+fn a_state_is_told_to_the_engine_once() {
+    let mut rig = mrfp();
+    let attributes = ROOM.replace(" },", ", fcp/state = \"v1;old\" },");
+    let reply = rig.ask(&format!("Context = $ {{ {attributes} Add = {} }}", sealed(1)));
+    let (context, number) = (context(&reply), group(&context(&reply)));
+    assert_eq!(rig.engine.conferences[&number].state.as_deref(), Some("v1;old"));
+    let told = rig.engine.commands.len();
+    let set =
+        |rig: &mut Rig, what: &str| rig.code(&format!("Context = {context} {{ ContextAttr {{ {what} }} }}"));
+    assert_eq!(set(&mut rig, "crnroom/notices = OFF"), 0);
+    assert_eq!(rig.engine.commands.len(), told, "nothing is new");
+    assert_eq!(set(&mut rig, "crnroom/notices = ON"), 0);
+    let now = &rig.engine.conferences[&number];
+    assert_eq!((now.notices, now.state.as_deref()), (true, None), "what was is not what is");
+    let audit = |rig: &mut Rig| rig.ask(&format!("Context = {context} {{ ContextAudit {{ fcp/* }} }}"));
+    assert!(!audit(&mut rig).contains("fcp/state"));
+    rig.media(media::Event::Conference { group: number, event: floor_event(1, "v1;new") });
+    assert!(audit(&mut rig).contains("fcp/state = \"v1;new\""));
+}
+
+/// One termination may carry both media of a member, but not one twice.
+#[test]
+fn a_member_may_have_both_on_one_termination() {
+    let mut rig = mrfp();
+    let stream = |id: u16, media: &str, more: &str| {
+        format!(
+            "Stream = {id} {{ LocalControl {{ Mode = SendReceive, crnroom/user = 4 }}, \
+             Local {{\nv=0\nc=IN IP4 $\nm={media} *\na=setup:passive\n{more}}} }}"
+        )
+    };
+    let (talk, floors) = (
+        |id| stream(id, "message $ TCP/MSRP", "a=path:msrp://$:$/s;tcp\n"),
+        |id| stream(id, "application $ TCP/BFCP", ""),
+    );
+    let add = |streams: [String; 2]| {
+        format!("Context = $ {{ {ROOM} Add = $ {{ Media {{ {} }} }} }}", streams.join(", "))
+    };
+    assert_eq!(rig.code(&add([floors(1), floors(2)])), 449);
+    rig.assert_empty();
+    assert_eq!(rig.code(&add([talk(1), floors(2)])), 0);
+    assert_eq!(endpoint(&rig, 30_002).medium, Medium::Bfcp { chairs: vec![] });
+}
+
+#[test]
+fn an_interface_that_is_gone_silences_its_members_until_it_is_back() {
+    let mut rig = Rig::with(MId::domain("mrfc1.core.example"), |config| {
+        config.function = Function::Conference;
+        config.protected = true;
+        config.realms = vec!["core".to_owned()];
+    });
+    room(&mut rig, &[sealed(1).replace("Mode = SendReceive", "Mode = SendReceive, ipdc/realm = core")]);
+    rig.gateway.interface_down(rig.now, "core", 904);
+    rig.settle();
+    assert_eq!(rig.engine.settings(30_000).gate, Gate::Inactive);
+    assert!(
+        rig.announced.iter().any(|text| text.contains("Forced") && text.contains("904")),
+        "{:?}",
+        rig.announced
+    );
+    rig.gateway.interface_up(rig.now, "core");
+    rig.settle();
+    assert_eq!(rig.engine.settings(30_000).gate, Gate::SendReceive);
+}

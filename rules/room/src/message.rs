@@ -1,7 +1,9 @@
 //! Messages on their way through the room: octets are held once, whatever the number of recipients.
 
+use crate::seen::Digest256;
 use crate::types::{Counters, Limits, MemberId};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 
 /// Pieces shorter than this are joined to the piece before them.
@@ -33,6 +35,8 @@ pub(crate) struct Message {
     pub(crate) in_history: bool,
     segments: VecDeque<(u64, Bytes)>,
     length: u64,
+    /// Of all octets that have arrived, when somebody may send them again.
+    hash: Sha256,
 }
 
 impl Message {
@@ -65,6 +69,11 @@ impl Message {
             1 => self.segments.front().map(|(_, data)| data.clone()).unwrap_or_default(),
             _ => self.segments.iter().flat_map(|(_, data)| data.iter().copied()).collect::<Vec<_>>().into(),
         }
+    }
+
+    /// The digest of what has arrived.
+    pub(crate) fn digest(&self) -> Digest256 {
+        self.hash.clone().finalize().into()
     }
 
     fn held(&self) -> u64 {
@@ -116,6 +125,7 @@ impl Store {
                 in_history: b.in_history,
                 segments: VecDeque::new(),
                 length: 0,
+                hash: Sha256::new(),
             },
         );
         number
@@ -139,6 +149,9 @@ impl Store {
             _ => message.segments.push_back((message.length, data.clone())),
         }
         message.length += data.len() as u64;
+        if message.sender.is_some() {
+            message.hash.update(data);
+        }
     }
 
     /// Nothing more comes.

@@ -64,6 +64,9 @@ impl Room {
 
     /// Tells a newcomer where it is (RFC 7701 §11), and the others who came.
     pub(crate) fn welcome(&mut self, now: Instant, id: MemberId) {
+        if !self.settings.notices {
+            return self.state_seal(now, Some(id));
+        }
         let Some(leg) = self.legs.get(&id) else { return };
         let seal = if leg.member.sealed { "sealed" } else { "not sealed" };
         let came = format!("{} joined ({seal}).", leg.name());
@@ -84,10 +87,8 @@ impl Room {
         };
         text += &format!(" Your leg is {seal}. ");
         text += &self.seal_in_words();
-        if self.settings.notices {
-            self.say(now, &text, vec![id]);
-            self.notice(now, &came, Some(id));
-        }
+        self.say(now, &text, vec![id]);
+        self.notice(now, &came, Some(id));
         self.state_seal(now, Some(id));
     }
 

@@ -32,6 +32,8 @@ pub struct Room {
     pub(crate) seen: Seen,
     /// Nicknames of members that left.
     pub(crate) kept: Vec<Kept>,
+    /// Who has the floor.
+    holders: Vec<MemberId>,
     /// Senders that wait for others to have room.
     pub(crate) waiting: Vec<MemberId>,
     /// Whether all legs were sealed when it was last said.
@@ -61,6 +63,7 @@ impl Room {
             history: History::default(),
             seen: Seen::default(),
             kept: Vec::new(),
+            holders: Vec::new(),
             waiting: Vec::new(),
             sealed: None,
             date: None,
@@ -113,6 +116,7 @@ impl Room {
             return false;
         }
         let mut leg = Leg::new(now, member);
+        leg.holds_floor = self.holders.contains(&id);
         if leg.member.history {
             self.history.expire(now, &self.settings.history, &mut self.store);
             // What is being said goes with what was said, as long as its beginning is here.
@@ -159,8 +163,9 @@ impl Room {
         self.settle(now);
     }
 
-    /// Who may speak in a moderated room. A message that has begun may be finished.
+    /// Who may speak in a moderated room, also of those who come later. A message that has begun may be finished.
     pub fn set_holders(&mut self, holders: &[MemberId]) {
+        self.holders = holders.to_vec();
         for (id, leg) in &mut self.legs {
             leg.holds_floor = holders.contains(id);
         }

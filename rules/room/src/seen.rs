@@ -1,30 +1,39 @@
 //! Which messages were delivered, so that one sent again is not delivered twice.
 
 use sha2::{Digest, Sha256};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-/// Identifiers of messages that were accepted, oldest first.
+/// What tells the octets of one message from those of another.
+pub(crate) type Digest256 = [u8; 32];
+
+/// The digest of these octets.
+pub(crate) fn digest(octets: &[u8]) -> Digest256 {
+    Sha256::digest(octets).into()
+}
+
+/// Identifiers of messages that were accepted, oldest first, and digests of their octets.
 #[derive(Default)]
 pub(crate) struct Seen {
     order: VecDeque<String>,
-    set: HashSet<String>,
+    known: HashMap<String, Digest256>,
 }
 
 impl Seen {
     /// Remembers `id`; beyond `most` the oldest is forgotten.
-    pub(crate) fn add(&mut self, id: String, most: usize) {
-        if self.set.insert(id.clone()) {
+    pub(crate) fn add(&mut self, id: String, digest: Digest256, most: usize) {
+        if self.known.insert(id.clone(), digest).is_none() {
             self.order.push_back(id);
         }
         while self.order.len() > most {
             if let Some(oldest) = self.order.pop_front() {
-                self.set.remove(&oldest);
+                self.known.remove(&oldest);
             }
         }
     }
 
-    pub(crate) fn contains(&self, id: &str) -> bool {
-        self.set.contains(id)
+    /// The digest of the message with this identifier.
+    pub(crate) fn get(&self, id: &str) -> Option<&Digest256> {
+        self.known.get(id)
     }
 }
 
@@ -47,9 +56,9 @@ mod tests {
     fn remembers_so_many() {
         let mut seen = Seen::default();
         for id in ["a", "b", "a", "c"] {
-            seen.add(id.to_owned(), 2);
+            seen.add(id.to_owned(), digest(id.as_bytes()), 2);
         }
-        assert!(!seen.contains("a") && seen.contains("b") && seen.contains("c"));
+        assert_eq!((seen.get("a"), seen.get("b")), (None, Some(&digest(b"b"))));
     }
 
     #[test]

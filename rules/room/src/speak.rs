@@ -4,7 +4,7 @@ use crate::address;
 use crate::leg::{Leg, media_type};
 use crate::message::Beginning;
 use crate::room::Room;
-use crate::seen::identity;
+use crate::seen::{digest, identity};
 use crate::types::{Event, MemberId, canonical_nickname};
 use bytes::Bytes;
 use carnet_msrp::{AbortReason, ArrivalKey, Event as SessionEvent, Status, composing, cpim, imdn};
@@ -35,8 +35,9 @@ enum Stage {
     Head(Vec<u8>),
     /// The message with this number.
     Flowing(u64),
-    /// It was delivered before; its octets are not needed.
-    Repeated,
+    /// A message with this identifier was delivered before. What it has of octets, as long as it may be kept,
+    /// tells whether it is the same message.
+    Repeated(String, Vec<u8>),
 }
 
 /// For whom a message is.
@@ -46,6 +47,13 @@ struct Route {
     private: bool,
     /// Whether it is a message, and not only a sign of life.
     lasting: bool,
+}
+
+/// What a message is called and what it begins with.
+struct Title {
+    message_id: String,
+    content_type: String,
+    headers: Vec<(String, String)>,
 }
 
 /// A refusal and the reason in words.
@@ -147,10 +155,8 @@ impl Room {
                 self.hold_back(id, arrival);
             }
             SessionEvent::Complete { arrival, size } => self.complete(now, id, arrival, size),
-            SessionEvent::Aborted { arrival, reason } => {
-                if reason != AbortReason::ConnectionLost {
-                    self.drop_arrival(now, id, |a| a.key == Some(arrival));
-                }
+            SessionEvent::Aborted { arrival, reason } if reason != AbortReason::ConnectionLost => {
+                self.drop_arrival(now, id, |a| a.key == Some(arrival));
             }
             SessionEvent::NicknameAsked { request, nickname } => {
                 let answer = self.nickname_asked(now, id, &nickname);
@@ -175,7 +181,7 @@ impl Room {
         offset: u64,
         data: Bytes,
     ) -> Result<(), Refusal> {
-        let (most, max) = (self.limits.disorder, self.settings.max_message);
+        let (most, max, keep) = (self.limits.disorder, self.settings.max_message, self.limits.keep);
         let Some(arrival) = self.arrival(id, key) else { return Ok(()) };
         arrival.touched = now;
         let pieces = arrival.order(offset, data, most)?;
@@ -185,7 +191,10 @@ impl Room {
         for (end, piece) in pieces {
             let Some(arrival) = self.arrival(id, key) else { return Ok(()) };
             match &mut arrival.stage {
-                Stage::Repeated => {}
+                Stage::Repeated(_, octets) if octets.len() + piece.len() <= keep => {
+                    octets.extend_from_slice(&piece);
+                }
+                Stage::Repeated(_, octets) => octets.clear(),
                 Stage::Flowing(number) => {
                     let number = *number;
                     self.check_private(number)?;
@@ -229,51 +238,68 @@ impl Room {
             [leg.user.as_bytes(), arrival.message_id.as_bytes(), octets.get(..length).unwrap_or_default()];
         let message_id = identity(&parts);
         self.check_sender(leg, head)?;
-        if self.seen.contains(&message_id) {
+        if self.seen.get(&message_id).is_some() {
             if let Some(arrival) = self.arrival(id, key) {
-                arrival.stage = Stage::Repeated;
+                arrival.stage = Stage::Repeated(message_id, octets);
             }
             return Ok(());
         }
         let resting = |a: &Arrival| {
             a.key.is_none() && a.number().and_then(|n| self.store.get(n)).is_some_and(|m| m.id == message_id)
         };
-        let (number, first) = if let Some(at) = leg.arrivals.iter().position(resting) {
+        let octets = Bytes::from(octets);
+        if let Some(at) = leg.arrivals.iter().position(resting) {
             let number = leg.arrivals.get(at).and_then(Arrival::number);
             if let Some(leg) = self.legs.get_mut(&id) {
                 leg.arrivals.remove(at);
             }
-            (number, None)
+            if let (Some(number), Some(arrival)) = (number, self.arrival(id, key)) {
+                arrival.stage = Stage::Flowing(number);
+                self.flow(now, number, octets.len() as u64, octets);
+            }
         } else {
             let route = self.route(id, leg, head, arrival.size)?;
-            let number = self.store.begin(Beginning {
-                id: message_id,
-                sender: Some(id),
+            let title = Title {
+                message_id,
                 content_type: arrival.content_type.clone(),
                 headers: arrival.headers.clone(),
-                wrapped: route.wrapped,
-                private: route.private,
-                total: arrival.size,
-                recipients: route.recipients.clone(),
-                in_history: route.lasting && !route.private && self.settings.history.count > 0,
-            });
-            (Some(number), Some(route.recipients))
-        };
-        let Some(number) = number else { return Ok(()) };
-        let Some(arrival) = self.arrival(id, key) else { return Ok(()) };
-        arrival.stage = Stage::Flowing(number);
-        let end = octets.len() as u64;
-        match first {
-            None => self.flow(now, number, end, octets.into()),
-            Some(recipients) => {
-                self.store.append(number, &octets.into());
-                for recipient in recipients {
-                    self.give(now, recipient, number);
-                }
-                self.watch_history(number);
+            };
+            let size = arrival.size;
+            let number = self.start(now, id, title, size, route, octets);
+            if let Some(arrival) = self.arrival(id, key) {
+                arrival.stage = Stage::Flowing(number);
             }
         }
         Ok(())
+    }
+
+    /// A message begins: what is there of it goes to its recipients.
+    fn start(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        what: Title,
+        size: Option<u64>,
+        route: Route,
+        octets: Bytes,
+    ) -> u64 {
+        let number = self.store.begin(Beginning {
+            id: what.message_id,
+            sender: Some(id),
+            content_type: what.content_type,
+            headers: what.headers,
+            wrapped: route.wrapped,
+            private: route.private,
+            total: size,
+            recipients: route.recipients.clone(),
+            in_history: route.lasting && !route.private && self.settings.history.count > 0,
+        });
+        self.store.append(number, &octets);
+        for recipient in route.recipients {
+            self.give(now, recipient, number);
+        }
+        self.watch_history(number);
+        number
     }
 
     /// Whoever sends has to say who it is (RFC 7701 §6.1).
@@ -394,7 +420,20 @@ impl Room {
         let Some(at) = leg.arrivals.iter().position(|a| a.key == Some(key)) else { return };
         let arrival = leg.arrivals.remove(at);
         let status = match arrival.stage {
-            Stage::Repeated => Status::OK,
+            Stage::Repeated(message_id, octets) => {
+                let digest = digest(&octets);
+                // Too long to compare: the identifier and the head are the same, which has to do.
+                let same = octets.is_empty() || self.seen.get(&message_id) == Some(&digest);
+                if same {
+                    Status::OK
+                } else {
+                    // The member uses identifiers twice.
+                    let message_id = identity(&[message_id.as_bytes(), &digest]);
+                    let title =
+                        Title { message_id, content_type: arrival.content_type, headers: arrival.headers };
+                    self.anew(now, id, title, octets).err().map_or(Status::OK, |(status, _)| status)
+                }
+            }
             Stage::Head(_) => Status::BAD_REQUEST,
             Stage::Flowing(number) => {
                 let message = self.store.get(number);
@@ -421,14 +460,30 @@ impl Room {
         }
     }
 
+    /// A whole message under the identifier of another.
+    fn anew(&mut self, now: Instant, id: MemberId, title: Title, octets: Vec<u8>) -> Result<(), Refusal> {
+        let unreadable = (Status::BAD_REQUEST, "not a message/cpim head");
+        let (head, _) =
+            cpim::Head::parse(&octets, &carnet_msrp::Limits::default()).ok().flatten().ok_or(unreadable)?;
+        let leg = self.legs.get(&id).ok_or(unreadable)?;
+        let size = Some(octets.len() as u64);
+        let route = self.route(id, leg, &head, size)?;
+        if self.seen.get(&title.message_id).is_some() {
+            return Ok(());
+        }
+        let number = self.start(now, id, title, size, route, octets.into());
+        self.accept(now, id, number);
+        Ok(())
+    }
+
     fn accept(&mut self, now: Instant, id: MemberId, number: u64) {
         let announced = self.store.get(number).is_some_and(|m| m.total.is_some());
         self.store.complete(number);
         let Some(message) = self.store.get(number) else { return };
         let (private, octets) = (message.private, message.length());
         let recipients = message.recipients.clone();
-        let (message_id, in_history) = (message.id.clone(), message.in_history);
-        self.seen.add(message_id, self.limits.seen);
+        let (message_id, in_history, digest) = (message.id.clone(), message.in_history, message.digest());
+        self.seen.add(message_id, digest, self.limits.seen);
         if in_history {
             self.history.add(now, number, octets);
             self.history.expire(now, &self.settings.history, &mut self.store);

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 pub struct Reported {
     registered: bool,
     pub seals: Vec<String>,
+    keys: Vec<String>,
     user: Option<u16>,
     pub roster_sealed: usize,
     room_sealed: bool,
@@ -202,6 +203,7 @@ impl Member {
             name: self.name.to_owned(),
             uri: uri.to_owned(),
             seals: reported.seals.clone(),
+            keys: reported.keys.clone(),
             roster_sealed: reported.roster_sealed,
             heard: reported.heard.clone(),
             file: reported.file_hash.clone(),
@@ -252,7 +254,8 @@ impl Reported {
     fn room(&mut self, event: RoomEvent) {
         match event {
             RoomEvent::Connected { seal, .. } => {
-                self.seals.push(seal.map_or_else(|| "in clear".to_owned(), |seal| seal.line()));
+                self.seals.push(seal.as_ref().map_or_else(|| "in clear".to_owned(), |seal| seal.line()));
+                self.keys.extend(seal.map(|seal| seal.psk_identity));
             }
             RoomEvent::Floors { user, .. } => self.user = Some(user),
             RoomEvent::Roster(roster) => {

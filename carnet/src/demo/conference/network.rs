@@ -53,8 +53,9 @@ pub const ACCOUNT: &str = "sip:mrfc@conf.example";
 pub const FLOOR: u16 = 1;
 /// The media server.
 pub const MEDIA: &str = "mrfp";
-/// Seconds and octets after which a member that reads nothing is released.
-pub const STALL: (u32, u32) = (2, 256 << 10);
+/// Seconds after which a member that reads nothing is released, and octets that may wait for one that reads
+/// slowly: more than the file has, lest a slow machine costs members.
+pub const STALL: (u32, u64) = (4, 1 << 30);
 
 /// The gateways on the way of members, two an operator.
 pub fn gateways() -> impl Iterator<Item = String> {

@@ -4,7 +4,7 @@ use super::network::MEMBERS;
 use super::watch::Hop;
 use crate::demo::proof::Check;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Seat {
     pub uri: String,
     /// How its client says its lines are sealed.
     pub seals: Vec<String>,
+    /// The names of the keys, which differ as the keys do.
+    pub keys: Vec<String>,
     /// How many members its roster showed with a seal, when everybody was there.
     pub roster_sealed: usize,
     /// Texts it heard, in order.
@@ -65,6 +67,7 @@ impl Evidence {
         let lines: usize = self.seats.iter().map(|seat| seat.seals.len()).sum();
         let sealed =
             |seat: &Seat| seat.seals.len() == 2 && seat.seals.iter().all(|seal| seal.starts_with("sealed"));
+        let keys: BTreeSet<&String> = self.seats.iter().flat_map(|seat| &seat.keys).collect();
         let associations: usize = self.associations.values().sum();
         let whole = |seat: &&Seat| {
             // Nobody hears himself.
@@ -91,6 +94,7 @@ impl Evidence {
             check(
                 "the media server ended as many TLS associations, each with a key of its own",
                 associations >= lines
+                    && keys.len() == lines
                     && lines > 0
                     && self.associations.keys().all(|with| with.starts_with("TLS")),
                 self.associations
@@ -232,6 +236,7 @@ mod tests {
             name: (*name).to_owned(),
             uri: format!("sip:{name}@a.example"),
             seals: vec![seal.clone(); 2],
+            keys: vec![format!("{name}-1"), format!("{name}-2")],
             roster_sealed: 20,
             heard: said.iter().filter(|text| !text.starts_with(&format!("{name}: "))).cloned().collect(),
             file: (index != 0).then(|| "h".to_owned()),
@@ -265,7 +270,7 @@ mod tests {
         type Spoil = fn(&mut Evidence);
         let spoilers: [(&str, Spoil); 19] = [
             ("every client", |e| e.seats[3].seals[1] = "in clear".into()),
-            ("every client", |e| e.seats[3].seals.truncate(1)),
+            ("the media server ended", |e| e.seats[3].keys[1] = e.seats[2].keys[1].clone()),
             ("the media server ended", |e| e.associations.clear()),
             ("the conference server", |e| e.room_sealed = false),
             ("every member's roster", |e| e.seats[2].roster_sealed = 19),

@@ -30,6 +30,10 @@ pub(super) struct Hall {
     pub(super) stirred: bool,
 }
 
+/// A member is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoPlace;
+
 /// The pinholes of a member, by their slots.
 #[derive(Debug, Default)]
 struct Places {
@@ -99,6 +103,7 @@ impl Hall {
             (None, None) => {}
         }
         self.settings = settings;
+        self.designate(now);
         self.speakers();
     }
 
@@ -111,56 +116,88 @@ impl Hall {
         }
     }
 
-    /// A member takes a place, or what is known of it changed. False when it cannot be had.
-    pub(super) fn seat(&mut self, now: Instant, slot: u32, endpoint: &Endpoint) -> bool {
+    /// A member takes a place, on other paths if it has one: then whose place that was is said.
+    ///
+    /// # Errors
+    /// It cannot be had: the room is full, the number is another's, or a path cannot be read.
+    pub(super) fn seat(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        endpoint: &Endpoint,
+    ) -> Result<Option<u32>, NoPlace> {
+        if let Medium::Msrp { speak, nickname, local_path, remote_path, accept_types, max_size, history } =
+            &endpoint.medium
+        {
+            let local = Uri::parse(local_path.as_bytes()).map_err(|_| NoPlace)?;
+            let remote = parse_path(remote_path.as_bytes()).map_err(|_| NoPlace)?;
+            let mut member = carnet_room::Member::new(&endpoint.member, local, remote);
+            member.nickname.clone_from(nickname);
+            member.accept_types.clone_from(accept_types);
+            member.max_size = *max_size;
+            member.may_speak = *speak;
+            member.history = *history;
+            member.sealed = endpoint.tls.is_some();
+            let room = self.room.as_mut().ok_or(NoPlace)?;
+            if !room.join(now, MemberId(endpoint.user), member) {
+                return Err(NoPlace);
+            }
+        }
         let places = self.members.entry(endpoint.user).or_default();
         places.uri.clone_from(&endpoint.member);
-        let mut seated = true;
+        let place = match endpoint.medium {
+            Medium::Msrp { .. } => &mut places.msrp,
+            Medium::Bfcp { .. } => &mut places.bfcp,
+        };
+        let before = place.replace(slot).filter(|before| *before != slot);
+        if let Some(floors) = &mut self.floors {
+            floors.admit(now, endpoint.user, member(places));
+        }
+        self.adjust(now, slot, endpoint);
+        Ok(before)
+    }
+
+    /// What a member may do has changed, and nothing else.
+    pub(super) fn adjust(&mut self, now: Instant, slot: u32, endpoint: &Endpoint) {
+        if !self.has_place(slot, Seat::of(endpoint)) {
+            return;
+        }
         match &endpoint.medium {
-            Medium::Msrp { speak, nickname, local_path, remote_path, accept_types, max_size, history } => {
-                let id = MemberId(endpoint.user);
-                // To come in again would end its connection.
-                let here = Some((local_path.clone(), remote_path.clone()));
-                let stays = places.msrp == Some(slot) && places.paths == here;
-                (places.msrp, places.paths) = (Some(slot), here);
-                let paths =
-                    Uri::parse(local_path.as_bytes()).ok().zip(parse_path(remote_path.as_bytes()).ok());
-                seated = match (&mut self.room, paths) {
-                    (Some(_), _) if stays => true,
-                    (Some(room), Some((local, remote))) => {
-                        let mut member = carnet_room::Member::new(&endpoint.member, local, remote);
-                        member.nickname.clone_from(nickname);
-                        member.accept_types.clone_from(accept_types);
-                        member.max_size = *max_size;
-                        member.may_speak = *speak;
-                        member.history = *history;
-                        member.sealed = endpoint.tls.is_some();
-                        room.join(now, id, member)
-                    }
-                    _ => false,
-                };
-                if seated && let Some(room) = &mut self.room {
-                    room.set_speaking(id, *speak);
+            Medium::Msrp { speak, .. } => {
+                if let Some(room) = &mut self.room {
+                    room.set_speaking(MemberId(endpoint.user), *speak);
                 }
             }
             Medium::Bfcp { chairs } => {
-                places.bfcp = Some(slot);
-                places.chairs.clone_from(chairs);
-            }
-        }
-        if let Some(floors) = &mut self.floors {
-            floors.admit(now, endpoint.user, member(places));
-            if let Medium::Bfcp { chairs } = &endpoint.medium {
-                for floor in &self.settings.floors {
-                    let is = floors.chair(floor.id) == Some(endpoint.user);
-                    let shall = chairs.contains(&floor.id);
-                    if is != shall && !(is && floor.algorithm == Algorithm::Rotation) {
-                        let _ = floors.designate(now, floor.id, shall.then_some(endpoint.user));
-                    }
+                if let Some(places) = self.members.get_mut(&endpoint.user) {
+                    places.chairs.clone_from(chairs);
                 }
+                self.designate(now);
             }
         }
-        seated
+    }
+
+    /// Gives every floor the chair that the controller named. Who is the chair of a floor that goes round
+    /// is none of its business.
+    fn designate(&mut self, now: Instant) {
+        let Some(floors) = &mut self.floors else { return };
+        for floor in &self.settings.floors {
+            let named = self.members.iter().find(|(_, places)| places.chairs.contains(&floor.id));
+            let named = named.map(|(user, _)| *user);
+            let rotates = floor.algorithm == Algorithm::Rotation && named.is_none();
+            if floors.chair(floor.id) != named && !rotates {
+                // It can only fail if the machine does not know what was told it a moment ago.
+                let _ = floors.designate(now, floor.id, named);
+            }
+        }
+    }
+
+    /// Whether it is this pinhole that a member sits at.
+    fn has_place(&self, slot: u32, seat: Seat) -> bool {
+        self.members.get(&seat.user).is_some_and(|places| match seat.kind {
+            Kind::Msrp => places.msrp == Some(slot),
+            Kind::Bfcp => places.bfcp == Some(slot),
+        })
     }
 
     /// A place is given up. Who has none is no longer in the conference.
@@ -173,7 +210,10 @@ impl Hall {
                     room.leave(now, MemberId(seat.user));
                 }
             }
-            Kind::Bfcp if places.bfcp == Some(slot) => places.bfcp = None,
+            Kind::Bfcp if places.bfcp == Some(slot) => {
+                places.bfcp = None;
+                places.chairs.clear();
+            }
             _ => return,
         }
         if places.msrp.is_none() && places.bfcp.is_none() {
@@ -182,6 +222,7 @@ impl Hall {
                 floors.dismiss(now, seat.user);
             }
         }
+        self.designate(now);
     }
 
     /// A member's connection is up. `ours`: we opened it.
@@ -194,6 +235,9 @@ impl Hall {
         sealed: bool,
         ours: bool,
     ) {
+        if !self.has_place(slot, seat) {
+            return;
+        }
         match seat.kind {
             Kind::Msrp => {
                 if let Some(room) = &mut self.room {
@@ -211,8 +255,9 @@ impl Hall {
     }
 
     /// A member's connection is gone.
-    pub(super) fn lost(&mut self, now: Instant, seat: Seat, number: u64, clean: bool) {
+    pub(super) fn lost(&mut self, now: Instant, slot: u32, seat: Seat, number: u64, clean: bool) {
         match seat.kind {
+            Kind::Msrp if !self.has_place(slot, seat) => {}
             Kind::Msrp => {
                 if let Some(room) = &mut self.room {
                     room.disconnected(now, MemberId(seat.user));
@@ -229,7 +274,10 @@ impl Hall {
     }
 
     /// Octets of a member; how many were taken. The rest is offered again when told.
-    pub(super) fn input(&mut self, now: Instant, seat: Seat, number: u64, octets: &[u8]) -> usize {
+    pub(super) fn input(&mut self, now: Instant, slot: u32, seat: Seat, number: u64, octets: &[u8]) -> usize {
+        if !self.has_place(slot, seat) {
+            return octets.len();
+        }
         match (seat.kind, &mut self.room, &mut self.floors) {
             (Kind::Msrp, Some(room), _) => room.handle_input(now, MemberId(seat.user), octets),
             (Kind::Bfcp, _, Some(floors)) => {
@@ -242,7 +290,10 @@ impl Hall {
     }
 
     /// Appends octets that wait for a member, about `most` of them.
-    pub(super) fn pull(&mut self, now: Instant, seat: Seat, out: &mut Vec<u8>, most: usize) {
+    pub(super) fn pull(&mut self, now: Instant, slot: u32, seat: Seat, out: &mut Vec<u8>, most: usize) {
+        if !self.has_place(slot, seat) {
+            return;
+        }
         if let (Kind::Msrp, Some(room)) = (seat.kind, &mut self.room) {
             room.poll_transmit(now, MemberId(seat.user), out, most);
         }

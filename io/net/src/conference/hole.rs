@@ -121,6 +121,9 @@ pub(super) struct Connection {
     pub(super) left: Vec<u8>,
     /// To be closed when all is written.
     pub(super) closing: Option<Cause>,
+    /// All is written and said to be the end; what still comes is read and thrown away, because a socket
+    /// that is closed over unread octets takes back what was sent.
+    pub(super) ended: bool,
     /// When a connection that is being closed is cut.
     pub(super) cut: Option<Instant>,
 }
@@ -146,6 +149,7 @@ impl Connection {
             blocked: false,
             left: Vec::new(),
             closing: None,
+            ended: false,
             cut: None,
         }
     }
@@ -296,6 +300,19 @@ impl Seat {
         };
         Self { user: endpoint.user, kind }
     }
+}
+
+/// Whether two endpoints differ in nothing that a connection depends on. A new key is for the next one.
+pub(super) fn same_leg(a: &Endpoint, b: &Endpoint) -> bool {
+    let paths = match (&a.medium, &b.medium) {
+        (
+            Medium::Msrp { local_path: la, remote_path: ra, .. },
+            Medium::Msrp { local_path: lb, remote_path: rb, .. },
+        ) => la == lb && ra == rb,
+        (Medium::Bfcp { .. }, Medium::Bfcp { .. }) => true,
+        _ => false,
+    };
+    paths && a.user == b.user && a.member == b.member && a.tls.is_some() == b.tls.is_some()
 }
 
 pub(super) fn side(role: TlsRole) -> Side {

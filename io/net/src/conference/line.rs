@@ -83,8 +83,8 @@ impl Line {
     }
 
     /// An orderly end: `close_notify`, where there is TLS, and a FIN after what was written.
-    pub(super) fn close(mut self) {
-        if let Self::Sealed(tls) = &mut self {
+    pub(super) fn finish(&mut self) {
+        if let Self::Sealed(tls) = self {
             tls.close();
         }
         let _ = self.socket().shutdown(std::net::Shutdown::Write);

@@ -19,6 +19,7 @@ use socket2::Socket;
 
 use super::hole::{Anchor, Attempt, Caller, Connection, Link, failure, pause_after, psk, side};
 use super::line::Line;
+use super::traffic::close;
 use super::worker::{OUTBOX, RETRY, Worker};
 use crate::media::socket;
 
@@ -292,7 +293,7 @@ impl Worker {
                     if open {
                         reset(line);
                     } else {
-                        line.close();
+                        close(line);
                     }
                     if !open {
                         self.unproved(slot, peer, ours, &error);

@@ -7,17 +7,17 @@ use std::time::Duration;
 use carnet_gateway::media::{Cause, Event};
 
 use super::hall::{Wish, spare};
-use super::hole::Link;
-use super::line::{Given, Taken};
+use super::hole::{Connection, Link};
+use super::line::{Given, Line, Taken};
 use super::links::reset;
-use super::worker::Worker;
+use super::worker::{OUTBOX, RETRY, Worker};
 
 /// What one connection may read, or write, before others have their turn.
 const BUDGET: usize = 256 * 1024;
 /// The longest record of TLS (RFC 8446 §5.1). No more is written at once.
 const RECORD: usize = 16 * 1024;
 /// How long a connection that is over may take for what it is still sent.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Looks at conferences in one turn.
 const LOOKS: usize = 1024;
 
@@ -42,19 +42,31 @@ impl Worker {
         let mut spent = 0;
         loop {
             let now = self.now;
-            let Self { holes, halls, buffer, .. } = self;
+            let Self { holes, halls, buffer, outbox, .. } = self;
+            // What members do is reported: no more of it while nobody takes the reports.
+            let crowded = outbox.len() >= OUTBOX;
             let Some(Some(hole)) = holes.get_mut(slot as usize) else { return };
             let group = hole.name.group;
             let (Some(hall), Some(seat), true) = (halls.get_mut(&group), hole.seat, hole.lets_in()) else {
                 return;
             };
             let Link::Up(connection) = &mut hole.link else { return };
-            if connection.closing.is_some() || connection.held {
+            if let Some(cause) = connection.closing {
+                if drained(connection, buffer) {
+                    self.end(slot, cause, false);
+                }
+                return;
+            }
+            if connection.held {
+                return;
+            }
+            if crowded {
+                hole.resume = Some(now + RETRY);
                 return;
             }
             let octets = if !connection.unread.is_empty() {
                 let mut unread = mem::take(&mut connection.unread);
-                let taken = hall.input(now, seat, connection.number, &unread);
+                let taken = hall.input(now, slot, seat, connection.number, &unread);
                 unread.drain(..taken.min(unread.len()));
                 connection.held = !unread.is_empty();
                 connection.unread = unread;
@@ -63,7 +75,7 @@ impl Worker {
                 match connection.line.read(buffer) {
                     Taken::Octets(octets) => {
                         let read = buffer.get(..octets).unwrap_or_default();
-                        let taken = hall.input(now, seat, connection.number, read);
+                        let taken = hall.input(now, slot, seat, connection.number, read);
                         let rest = read.get(taken..).unwrap_or_default();
                         connection.unread = rest.to_vec();
                         connection.held = !rest.is_empty();
@@ -109,7 +121,7 @@ impl Worker {
                 pending.clear();
                 from = 0;
                 if connection.closing.is_none() {
-                    hall.pull(now, seat, &mut pending, RECORD);
+                    hall.pull(now, slot, seat, &mut pending, RECORD);
                 }
                 if pending.is_empty() {
                     break;
@@ -142,15 +154,15 @@ impl Worker {
             hall.blocked(connection.number, blocked);
         }
         let more = connection.writable && spent >= BUDGET;
-        let over = connection.closing.filter(|_| !blocked);
+        if connection.closing.is_some() && !blocked && !mem::replace(&mut connection.ended, true) {
+            connection.line.finish();
+        }
         if spent > 0 {
             hole.sent(spent, now);
             self.stir(group);
         }
         if broken {
             self.end(slot, Cause::Reset, true);
-        } else if let Some(cause) = over {
-            self.end(slot, cause, false);
         } else if more {
             self.queue(slot);
         }
@@ -256,16 +268,36 @@ impl Worker {
         let group = hole.name.group;
         let Link::Up(connection) = mem::replace(&mut hole.link, Link::Down) else { return };
         let number = connection.number;
+        let ended = connection.ended;
         if hard {
             reset(connection.line);
-        } else {
-            connection.line.close();
+        } else if !ended {
+            close(connection.line);
         }
         if let Some((hole, hall)) = self.both(slot)
             && let Some(seat) = hole.seat
         {
-            hall.lost(now, seat, number, clean);
+            hall.lost(now, slot, seat, number, clean);
         }
         self.stir(group);
     }
+}
+
+/// Reads a connection that is over; whether nothing more comes.
+fn drained(connection: &mut Connection, buffer: &mut [u8]) -> bool {
+    let mut spent = 0;
+    while connection.readable && spent < BUDGET {
+        match connection.line.read(buffer) {
+            Taken::Octets(octets) => spent += octets,
+            Taken::Nothing => connection.readable = false,
+            Taken::End | Taken::Broken => return true,
+        }
+    }
+    // Whoever has so much to say after the end is cut.
+    spent >= BUDGET
+}
+
+/// An orderly end.
+pub(super) fn close(mut line: Line) {
+    line.finish();
 }

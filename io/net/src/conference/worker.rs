@@ -18,8 +18,8 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::ConferenceConfig;
-use super::hall::Hall;
-use super::hole::{Hole, Link, Seat};
+use super::hall::{Hall, NoPlace};
+use super::hole::{Hole, Link, Seat, same_leg};
 use crate::OsRandom;
 use crate::media::ports::Ports;
 use crate::media::post::{Bell, Reports};
@@ -191,7 +191,10 @@ impl Worker {
             }
             // Endpoints are never joined.
             Command::Join { .. } | Command::Part { .. } => {}
-            Command::Regroup { pinhole, group } => self.regroup(pinhole, group),
+            // An MRFP moves nobody out of a conference; whoever asks is answered all the same.
+            Command::Regroup { pinhole, group } => {
+                self.report(Event::Regrouped { pinhole: Pinhole { group, ..pinhole } });
+            }
             Command::Connect { pinhole } => {
                 if let Some(slot) = self.slot(pinhole)
                     && let Some(hole) = self.hole(slot)
@@ -370,14 +373,27 @@ impl Worker {
         if hole.settings.inactivity != settings.inactivity {
             hole.listen_anew(now);
         }
-        let other = hole.settings.endpoint != settings.endpoint;
-        hole.settings = settings;
-        if other {
-            hole.expelled = false;
+        let before = std::mem::replace(&mut hole.settings, settings).endpoint;
+        let after = hole.settings.endpoint.clone();
+        if before != after {
+            let seated = hole.seat.is_some();
             for caller in &mut hole.callers {
                 caller.ready = true;
             }
-            self.seat(slot);
+            match (before.as_deref(), after.as_deref()) {
+                (Some(before), Some(after)) if seated && same_leg(before, after) => {
+                    if let Some((hole, hall)) = self.both(slot) {
+                        let group = hole.name.group;
+                        hall.adjust(now, slot, after);
+                        self.stir(group);
+                    }
+                }
+                _ => {
+                    // What is connected was meant for another.
+                    self.end_quietly(slot, false);
+                    self.seat(slot);
+                }
+            }
         }
         self.queue(slot);
     }
@@ -391,33 +407,29 @@ impl Worker {
         if let Some(old) = hole.seat.filter(|old| Some(*old) != seat) {
             hall.unseat(now, slot, old);
         }
-        hole.seat = seat;
-        if let Some(endpoint) = hole.settings.endpoint.as_deref()
-            && !hall.seat(now, slot, endpoint)
-        {
-            // The room is full, or a path cannot be read.
-            let user = endpoint.user;
-            hall.unseat(now, slot, Seat::of(endpoint));
-            (hole.seat, hole.expelled) = (None, true);
-            let event = ConferenceEvent::Released { user, reason: "refused".to_owned() };
-            self.report(Event::Conference { group, event });
+        (hole.seat, hole.expelled) = (seat, false);
+        let mut displaced = None;
+        if let Some(endpoint) = hole.settings.endpoint.as_deref() {
+            match hall.seat(now, slot, endpoint) {
+                Ok(before) => displaced = before,
+                Err(NoPlace) => {
+                    let user = endpoint.user;
+                    hall.unseat(now, slot, Seat::of(endpoint));
+                    (hole.seat, hole.expelled) = (None, true);
+                    let event = ConferenceEvent::Released { user, reason: "refused".to_owned() };
+                    self.report(Event::Conference { group, event });
+                }
+            }
+        }
+        // Where the member sat before, nobody is let in any more.
+        if let Some(displaced) = displaced {
+            self.end_quietly(displaced, false);
+            if let Some(hole) = self.hole(displaced) {
+                (hole.seat, hole.expelled) = (None, true);
+            }
+            self.queue(displaced);
         }
         self.stir(group);
-    }
-
-    /// A pinhole goes with its connection if both conferences are in this loop; else the peer has to
-    /// connect again, to the same address.
-    fn regroup(&mut self, pinhole: Pinhole, group: u32) {
-        let name = Pinhole { group, ..pinhole };
-        if let Some(slot) = self.slot(pinhole) {
-            self.leave(slot);
-            if let Some(hole) = self.hole(slot) {
-                hole.name = name;
-            }
-            self.seat(slot);
-            self.queue(slot);
-        }
-        self.report(Event::Regrouped { pinhole: name });
     }
 
     /// Takes a pinhole, which loses its connection, out of its conference.

@@ -9,7 +9,7 @@ use super::answer::path;
 use super::depart::Departure;
 use super::types::{Event, FailureReport, MessageKey};
 use super::{Owner, Session, Transaction};
-use crate::{ByteRange, Continuation, Head, Header};
+use crate::{ByteRange, Continuation};
 use bytes::Buf;
 use memchr::memmem;
 use std::time::Instant;
@@ -24,21 +24,22 @@ const RENAMES: usize = 4;
 /// The chunk that is being written.
 pub(super) struct Chunk {
     key: MessageKey,
-    head: Head,
+    tid: String,
     /// Octets of body written.
     written: usize,
     interruptible: bool,
     /// Whether the response came before the end.
     answered: bool,
-    /// What must not appear in the body: dashes and the transaction identifier.
-    fence: memmem::Finder<'static>,
+    /// What must not appear in the body: dashes and the transaction identifier. `None` when it is known not
+    /// to be there.
+    fence: Option<memmem::Finder<'static>>,
     /// The last octets written, in which a fence could have begun.
     tail: Vec<u8>,
 }
 
 impl Chunk {
     pub(super) fn tid(&self) -> &str {
-        &self.head.tid
+        &self.tid
     }
 
     pub(super) fn key(&self) -> MessageKey {
@@ -51,22 +52,24 @@ impl Chunk {
 
     /// How many octets of `data` can be written before the fence would appear in the body.
     fn clear(&self, data: &[u8]) -> usize {
-        let fence = self.fence.needle().len();
+        let Some(finder) = &self.fence else { return data.len() };
+        let fence = finder.needle().len();
         let seam = self.tail.len();
         if seam > 0 {
             let mut joint = self.tail.clone();
             joint.extend_from_slice(data.get(..data.len().min(fence - 1)).unwrap_or_default());
-            if let Some(at) = self.fence.find(&joint) {
+            if let Some(at) = finder.find(&joint) {
                 // All of the fence but its last octet may be written.
                 return (at + fence - 1).saturating_sub(seam);
             }
         }
-        self.fence.find(data).map_or(data.len(), |at| at + fence - 1)
+        finder.find(data).map_or(data.len(), |at| at + fence - 1)
     }
 
     fn remember(&mut self, data: &[u8]) {
         self.written += data.len();
-        let keep = self.fence.needle().len() - 1;
+        let Some(finder) = &self.fence else { return };
+        let keep = finder.needle().len() - 1;
         if data.len() >= keep {
             self.tail.clear();
             self.tail.extend_from_slice(data.get(data.len() - keep..).unwrap_or_default());
@@ -87,7 +90,11 @@ impl Session {
             let room = limit - out.len();
             if !self.pending.is_empty() {
                 let n = room.min(self.pending.len());
-                out.extend(self.pending.drain(..n));
+                let (front, back) = self.pending.as_slices();
+                let first = n.min(front.len());
+                out.extend_from_slice(front.get(..first).unwrap_or_default());
+                out.extend_from_slice(back.get(..n - first).unwrap_or_default());
+                self.pending.drain(..n);
             } else if self.chunk.is_some() {
                 if !self.write_chunk(now, out, room) {
                     break;
@@ -144,42 +151,39 @@ impl Session {
         let end = if interruptible { None } else { Some(d.written + d.queued as u64) };
         let range =
             ByteRange { start: d.written + 1, end, total: if left.is_some() { d.size } else { None } };
-        let mut head = Head::request(tid, "SEND");
-        let yes = |asked: bool| if asked { Some("yes".to_owned()) } else { None };
-        let failure_report = match d.failure_report {
-            FailureReport::Yes => None,
-            FailureReport::No => Some("no".to_owned()),
-            FailureReport::Partial => Some("partial".to_owned()),
+        // What is written here fits into its lines: enqueueing saw to that.
+        let mut octets = Vec::with_capacity(512);
+        let mut line = |parts: &[&str]| {
+            parts.iter().for_each(|part| octets.extend_from_slice(part.as_bytes()));
+            octets.extend_from_slice(b"\r\n");
         };
-        let headers = [
-            ("To-Path", Some(path(&self.config.remote_path))),
-            ("From-Path", Some(self.config.local_path.to_string())),
-            ("Message-ID", Some(d.message_id.clone())),
-            ("Success-Report", yes(d.success_report)),
-            ("Failure-Report", failure_report),
-            ("Byte-Range", Some(range.to_string())),
-        ];
-        for (name, value) in headers {
-            if let Some(Ok(header)) = value.map(|value| Header::new(name, &value)) {
-                head.headers.push(header);
-            }
+        line(&["MSRP ", &tid, " SEND"]);
+        match self.config.remote_path.as_slice() {
+            [peer] => line(&["To-Path: ", peer.as_str()]),
+            peers => line(&["To-Path: ", &path(peers)]),
         }
+        line(&["From-Path: ", self.config.local_path.as_str()]);
+        line(&["Message-ID: ", &d.message_id]);
+        if d.success_report {
+            line(&["Success-Report: yes"]);
+        }
+        match d.failure_report {
+            FailureReport::Yes => {}
+            FailureReport::No => line(&["Failure-Report: no"]),
+            FailureReport::Partial => line(&["Failure-Report: partial"]),
+        }
+        line(&["Byte-Range: ", &range.to_string()]);
         if d.written == 0 {
-            head.headers.append(&mut d.headers);
+            d.headers.drain(..).for_each(|header| line(&[header.line()]));
         }
         // RFC 4975 §9: Content-Type comes last.
-        if let Ok(header) = Header::new("Content-Type", &d.content_type) {
-            head.headers.push(header);
-        }
-        head.has_body = true;
-        let mut octets = Vec::with_capacity(512);
-        head.write(&mut octets);
+        line(&["Content-Type: ", &d.content_type]);
+        line(&[]);
         self.pending.extend(octets);
-        let fence = format!("-------{}", head.tid);
-        let fence = memmem::Finder::new(fence.as_bytes()).into_owned();
+        let fence = interruptible.then(|| memmem::Finder::new(&format!("-------{tid}")).into_owned());
         self.chunk = Some(Chunk {
             key: d.key,
-            head,
+            tid,
             written: 0,
             interruptible,
             answered: false,
@@ -253,10 +257,13 @@ impl Session {
 
     fn end_chunk(&mut self, now: Instant, at: usize, chunk: Chunk, flag: Continuation) {
         let mut octets = Vec::with_capacity(64);
-        chunk.head.write_end(flag, &mut octets);
+        octets.extend_from_slice(b"\r\n-------");
+        octets.extend_from_slice(chunk.tid.as_bytes());
+        octets.push(flag.octet());
+        octets.extend_from_slice(b"\r\n");
         self.pending.extend(octets);
         let Some(d) = self.departures.get_mut(at) else { return };
-        let (key, tid) = (d.key, chunk.head.tid);
+        let (key, tid) = (d.key, chunk.tid);
         if flag == Continuation::Aborted {
             self.departures.remove(at);
             return;

@@ -6,6 +6,7 @@ use super::answer::path;
 use super::chunk::UNINTERRUPTIBLE;
 use super::types::{Event, FailureReason, FailureReport, MessageKey, Outgoing, Size, accepts, media_type};
 use super::{Owner, Session, Transaction};
+use crate::head::is_line;
 use crate::{Error, Head, Header, cpim};
 use bytes::Bytes;
 use memchr::memmem;
@@ -49,8 +50,14 @@ impl Departure {
 
     /// Whether the identifier occurs in what is queued.
     pub(super) fn holds(&self, tid: &str) -> bool {
-        let body: Vec<u8> = self.queue.iter().flatten().copied().collect();
-        memmem::find(&body, tid.as_bytes()).is_some()
+        let finder = memmem::Finder::new(tid);
+        if let [body] = self.queue.as_slices().0
+            && self.queue.len() == 1
+        {
+            return finder.find(body).is_some();
+        }
+        let body = self.queue.iter().map(|part| part.as_ref()).collect::<Vec<&[u8]>>().concat();
+        finder.find(&body).is_some()
     }
 }
 
@@ -227,8 +234,11 @@ impl Session {
         if message_id.is_empty() || self.departures.iter().any(|d| d.message_id == message_id) {
             return Err(Error::CannotSend("the Message-ID is empty or in use"));
         }
-        line("Message-ID", &message_id)?;
-        line("Content-Type", &message.content_type)?;
+        for value in [&message_id, &message.content_type] {
+            if !is_line(value.as_bytes()) {
+                return Err(Error::CannotSend("a header field does not fit into a line"));
+            }
+        }
         let headers = message.headers.iter().map(|(n, v)| line(n, v)).collect::<Result<Vec<_>, _>>()?;
         let key = MessageKey(self.new_key());
         self.departures.push_back(Departure {

@@ -51,6 +51,9 @@ pub struct Settings {
     pub pace: Duration,
     /// News a watcher may be sent at once after it was quiet for long. 5.
     pub burst: u32,
+    /// A room is looked at once in so long: what changes meanwhile is in the next look. Bounds the work
+    /// of a large room to which many come at once. 200 ms.
+    pub rest: Duration,
     /// Octets of users in one NOTIFY, about: more are said by several. Well below what one datagram
     /// carries and what others take for one SIP message. 32 KiB.
     pub octets: usize,
@@ -68,6 +71,7 @@ impl Default for Settings {
             follow: 300,
             pace: Duration::from_secs(5),
             burst: 5,
+            rest: Duration::from_millis(200),
             octets: 32 * 1024,
             most: 20_000,
             of_one: 8,

@@ -71,6 +71,8 @@ struct Subscription {
     under_way: Option<NotifyKey>,
     /// The NOTIFY under way is the last.
     last: bool,
+    /// The one before was challenged.
+    challenged: bool,
     /// The watcher asked to wait until then.
     wait: Option<Instant>,
     alarm: Option<Instant>,
@@ -276,7 +278,7 @@ impl Subscriptions {
     /// How a room is now, see [`Action::Publish`].
     pub fn publish(&mut self, now: Instant, room: &str, roster: Roster) {
         let Some(watched) = self.rooms.get_mut(room) else { return };
-        watched.publish(roster);
+        watched.publish(roster, now + self.settings.rest);
         self.run_room(now, room);
     }
 
@@ -325,6 +327,7 @@ impl Subscriptions {
         match (status, again) {
             _ if subscription.last => self.remove(key),
             (200..300, _) => {
+                subscription.challenged = false;
                 if let Package::Watch(watch) = &mut subscription.package {
                     watch.arrived();
                 }
@@ -341,6 +344,22 @@ impl Subscriptions {
             }
             _ => self.remove(key),
         }
+    }
+
+    /// A NOTIFY was challenged, and the next one will have the answer (RFC 3261 §22.2): it is said again,
+    /// once.
+    pub fn challenged(&mut self, now: Instant, notify: NotifyKey) {
+        let Some(key) = self.under_way.remove(&notify) else { return };
+        let Some(subscription) = self.all.get_mut(&key) else { return };
+        subscription.under_way = None;
+        if std::mem::replace(&mut subscription.challenged, true) {
+            return self.remove(key);
+        }
+        match &mut subscription.package {
+            Package::Watch(watch) => watch.start_over(),
+            Package::Follow(follow) => follow.news = true,
+        }
+        self.run(now, key);
     }
 
     /// A NOTIFY was not answered, or could not be sent.
@@ -465,6 +484,7 @@ impl Subscriptions {
             ending: None,
             under_way: None,
             last: false,
+            challenged: false,
             wait: None,
             alarm: None,
         };
@@ -570,13 +590,14 @@ impl Subscriptions {
             return wait.min(subscription.expires);
         }
         let Package::Watch(watch) = &subscription.package else { return subscription.expires };
-        let asked = self.rooms.get(&subscription.room).is_some_and(|r| r.asked);
-        let news = self.rooms.get(&subscription.room).is_some_and(|r| r.is_news(watch.knows.as_ref()));
+        let Some(room) = self.rooms.get(&subscription.room) else { return subscription.expires };
         // A room that was asked for will be published, or it is no more.
-        if !news || asked {
+        if !room.is_news(watch.knows.as_ref()) || room.asked {
             return subscription.expires;
         }
-        watch.pace.next(now, self.settings.pace, self.settings.burst).min(subscription.expires)
+        let next = watch.pace.next(now, self.settings.pace, self.settings.burst);
+        let rests = room.rests.filter(|_| room.stale).unwrap_or(next);
+        next.max(rests).min(subscription.expires)
     }
 
     /// False if it is over.
@@ -648,8 +669,9 @@ impl Subscriptions {
                 return None;
             }
         }
-        let Some(current) = watched.fresh().cloned() else {
-            if !std::mem::replace(&mut watched.asked, true) {
+        let Some(current) = watched.fresh(now, watch.whole).cloned() else {
+            let rests = watched.rests.is_some_and(|at| now < at);
+            if !rests && !std::mem::replace(&mut watched.asked, true) {
                 self.actions.push_back(Action::Publish(room.to_owned()));
             }
             return None;

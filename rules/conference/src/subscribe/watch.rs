@@ -4,6 +4,7 @@ use super::pace::Pace;
 use carnet_roster::{Printed, Roster};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Ways from one revision to another kept for other watchers.
 const MOST_WAYS: usize = 8;
@@ -21,6 +22,8 @@ pub(super) struct Watched {
     pub(super) stale: bool,
     /// The focus has been asked to publish.
     pub(super) asked: bool,
+    /// It is not asked again before.
+    pub(super) rests: Option<Instant>,
     /// Documents from a revision (`None` for all of it) to another.
     ways: VecDeque<Way>,
 }
@@ -46,8 +49,8 @@ pub(super) struct Watch {
 
 impl Watched {
     /// Takes the room as it is now.
-    pub(super) fn publish(&mut self, roster: Roster) {
-        (self.stale, self.asked) = (false, false);
+    pub(super) fn publish(&mut self, roster: Roster, rests: Instant) {
+        (self.stale, self.asked, self.rests) = (false, false, Some(rests));
         match &self.now {
             Some((_, same)) if **same == roster => {}
             Some((revision, _)) => self.now = Some((revision + 1, Arc::new(roster))),
@@ -55,9 +58,11 @@ impl Watched {
         }
     }
 
-    /// The room as it is, if that is known.
-    pub(super) fn fresh(&self) -> Option<&Revision> {
-        self.now.as_ref().filter(|_| !self.stale)
+    /// The room as it is, or as it was when it was looked at a moment ago; `None` if it is to be asked
+    /// for, or is waited for.
+    pub(super) fn fresh(&self, now: Instant, whole: bool) -> Option<&Revision> {
+        let rests = self.rests.is_some_and(|at| now < at);
+        self.now.as_ref().filter(|_| !self.stale || (whole && rests))
     }
 
     /// Whether a watcher who knows `known` has to be told something.

@@ -12,6 +12,8 @@ use std::time::Instant;
 pub(crate) struct Restored {
     pub(crate) request: Request,
     pub(crate) places: Vec<(u16, bool)>,
+    /// Its user had no connection to floor control.
+    pub(crate) without: bool,
 }
 
 impl Floors {
@@ -30,7 +32,7 @@ impl Floors {
             self.requests.insert(request.id, request.clone());
         }
         let mut lost = Vec::new();
-        for Restored { request, places } in restored {
+        for Restored { request, places, .. } in restored {
             let here = request.parts.iter().all(|part| self.entries.contains_key(&part.floor));
             if !here {
                 lost.push(request.id);

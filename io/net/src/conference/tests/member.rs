@@ -70,6 +70,12 @@ impl Member {
         });
     }
 
+    /// Whether nothing that it got has these words in it.
+    pub fn is_silent(&self, words: &str) -> bool {
+        let heard = self.heard.lock().unwrap();
+        !heard.bodies.iter().any(|body| String::from_utf8_lossy(body).contains(words))
+    }
+
     /// The last line of everything that ends in `mark` and a number.
     pub fn numbers(&self, mark: &str) -> Vec<u32> {
         let heard = self.heard.lock().unwrap();

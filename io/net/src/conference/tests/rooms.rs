@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread;
 
-use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Event};
+use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Direction, Event, Gate, Medium};
 
 use super::super::ConferenceConfig;
 use super::member::Member;
@@ -222,4 +223,98 @@ fn only_who_has_the_floor_may_speak() {
     });
     speaker.say(message(&ann, 3, "without it again"));
     assert_eq!(speaker.statuses(4), [200, 403, 200, 403]);
+}
+
+#[test]
+fn what_a_member_may_do_changes_under_its_connection() {
+    let mut rig = Rig::with_room();
+    let (mut ann, ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut first = Member::join(&ann);
+    let second = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    let mut endpoint = ann.settings.endpoint.as_deref().unwrap().clone();
+    let Medium::Msrp { speak, .. } = &mut endpoint.medium else { panic!("MSRP") };
+    *speak = false;
+    ann.settings.endpoint = Some(Arc::new(endpoint));
+    rig.configure(&ann);
+    first.say(message(&ann, 1, "hush"));
+    assert_eq!(first.statuses(2), [200, 403]);
+    // Its connection is the one it had.
+    assert!(!rig.has(|event| matches!(event, Event::Closed { .. } | Event::Established { .. })));
+    drop(second);
+}
+
+#[test]
+fn a_member_that_is_called_back_goes_on_where_it_was() {
+    let mut rig = Rig::with_room();
+    let (ann, ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut speaker = Member::join(&ann);
+    let before = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    before.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    rig.closed(&ben);
+    speaker.say(message(&ann, 1, "while you were away"));
+    assert_eq!(speaker.statuses(2), [200, 200]);
+    // Another pinhole for the same member, before the first is released.
+    let again = rig.msrp(2, None);
+    let member = Member::join(&again);
+    rig.established(&again);
+    member.hears("while you were away");
+    assert!(TcpStream::connect(ben.local).is_err(), "nobody is let in where it was");
+    rig.released(&ben);
+    speaker.say(message(&ann, 2, "and now you are here"));
+    member.hears("and now you are here");
+}
+
+#[test]
+fn a_number_that_is_anothers_is_refused() {
+    let mut rig = Rig::with_room();
+    let ann = rig.msrp(1, None);
+    let (pinhole, local) = rig.reserve();
+    let mut settings = ann.settings.clone();
+    let mut endpoint = settings.endpoint.as_deref().unwrap().clone();
+    endpoint.member = "sip:somebody@else.example".into();
+    settings.endpoint = Some(Arc::new(endpoint));
+    let other = super::rig::Leg { pinhole, local, user: 1, settings };
+    rig.configure(&other);
+    let reason = rig.told(|event| match event {
+        ConferenceEvent::Released { user: 1, reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(reason, "refused");
+    assert!(TcpStream::connect(local).is_err());
+}
+
+#[test]
+fn a_closed_gate_holds_what_is_said_and_an_open_one_lets_it_go() {
+    let mut rig = Rig::with_room();
+    let (ann, mut ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut speaker = Member::join(&ann);
+    let listener = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    ben.settings.gate = Gate::Inactive;
+    rig.configure(&ben);
+    speaker.say(message(&ann, 1, "behind the gate"));
+    assert_eq!(speaker.statuses(2), [200, 200]);
+    assert!(listener.is_silent("behind the gate"));
+    ben.settings.gate = Gate::SendReceive;
+    rig.configure(&ben);
+    listener.hears("behind the gate");
+}
+
+#[test]
+fn silence_and_disconnection_are_told() {
+    let mut rig = Rig::with_room();
+    let mut leg = rig.msrp(1, None);
+    let member = Member::join(&leg);
+    rig.established(&leg);
+    leg.settings.inactivity = Some((std::time::Duration::from_millis(100), Direction::Both));
+    rig.configure(&leg);
+    rig.wait(|event| matches!(event, Event::Inactive { direction: Direction::Both, .. }).then_some(()));
+    rig.send(Command::Disconnect { pinhole: leg.pinhole });
+    assert_eq!(rig.closed(&leg), Cause::Released);
+    member.is_over();
 }

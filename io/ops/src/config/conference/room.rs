@@ -152,7 +152,7 @@ pub struct RoomSection {
     pub max_message: Spanned<u64>,
     /// Seconds that a member may read nothing before it is released.
     pub stall_seconds: Spanned<u32>,
-    /// Octets that may wait for a member before it is paused.
+    /// Octets that may wait for a member: with half of them it is paused, with more it is released.
     pub stall_octets: Spanned<u64>,
     /// Floor requests of one member at once.
     pub max_requests: Spanned<u16>,
@@ -187,7 +187,7 @@ impl Default for RoomSection {
             max_members: default(1_000),
             max_message: default(16 << 20),
             stall_seconds: default(30),
-            stall_octets: default(4 << 20),
+            stall_octets: default(16 << 20),
             max_requests: default(8),
         }
     }

@@ -47,7 +47,7 @@ fn the_request_reads_as_in_the_rfc() {
 #[test]
 fn a_request_that_cannot_be_read_is_answered_424() {
     let mut b = room();
-    for headers in ["", "Use-Nickname: Alice\n", "Use-Nickname: \"Alice\n", "Use-Nickname: \"A\"B\n"] {
+    for headers in ["", "Use-Nickname: A\\lice\n", "Use-Nickname: \"Alice\n", "Use-Nickname: \"A\"B\n"] {
         let text = request("d93kswow", headers);
         assert_eq!(b.handle_input(Instant::now(), text.as_bytes()), text.len());
         assert_eq!(events(&mut b), []);

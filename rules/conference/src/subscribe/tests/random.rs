@@ -161,8 +161,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_watcher_ends_up_with_the_room_as_it_is(steps in steps(), octets in prop_oneof![Just(300_usize), Just(40_000)]) {
-        let mut rig = Rig::new(Settings { octets, ..Settings::default() });
+    fn a_watcher_ends_up_with_the_room_as_it_is(steps in steps(), octets in prop_oneof![Just(300_usize), Just(40_000)], rest in prop_oneof![Just(0), Just(200_u64)]) {
+        let rest = Duration::from_millis(rest);
+        let mut rig = Rig::resting(Settings { octets, rest, ..Settings::default() });
         let mut follower =
             Follower { ua: Ua::new("alice", "c0"), view: View::default(), calls: 0, subscribed: false, next: None };
         follower.subscribe(&mut rig);

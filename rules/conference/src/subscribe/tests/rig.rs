@@ -34,6 +34,11 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(settings: Settings) -> Self {
+        Self::resting(Settings { rest: Duration::ZERO, ..settings })
+    }
+
+    /// One whose room is looked at now and then.
+    pub(super) fn resting(settings: Settings) -> Self {
         let policy = Policy { unsealed: Unsealed::Admit, ..Policy::default() };
         Self {
             now: Instant::now(),
@@ -120,7 +125,10 @@ impl Rig {
             }
             Event::Response { key, message, .. } => {
                 let notify = self.under_way[&key];
-                self.subscriptions.answered(now, notify, &message);
+                match message.status() {
+                    Some(407) => self.subscriptions.challenged(now, notify),
+                    _ => self.subscriptions.answered(now, notify, &message),
+                }
             }
             Event::Unanswered { key, .. } => self.subscriptions.unanswered(self.under_way[&key]),
             other => panic!("{other:?}"),

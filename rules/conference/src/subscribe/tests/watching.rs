@@ -109,6 +109,40 @@ fn steady_change_is_told_at_the_pace() {
 }
 
 #[test]
+fn a_room_to_which_many_come_is_looked_at_now_and_then() {
+    let mut rig = Rig::resting(Settings::default());
+    let mut views = Vec::new();
+    for n in 0..100 {
+        rig.enter(&format!("sip:{n}@example.com"));
+        rig.give(Ua::new(&n.to_string(), &format!("c{n}")).subscribe(600));
+        views.push(View::default());
+        for _ in 0..2 {
+            while let Some(message) = rig.take() {
+                if message.is_request() {
+                    rig.answer(&message, 200, "");
+                    let call = message.call_id().unwrap().trim_start_matches('c').parse::<usize>().unwrap();
+                    views[call].apply(&document(&message)).unwrap();
+                }
+            }
+            rig.wait(Duration::from_millis(5));
+        }
+    }
+    // A second of a hundred arrivals.
+    assert!(rig.published <= 8, "{}", rig.published);
+    for _ in 0..40 {
+        rig.wait(Duration::from_millis(500));
+        while let Some(message) = rig.take() {
+            rig.answer(&message, 200, "");
+            let call = message.call_id().unwrap().trim_start_matches('c').parse::<usize>().unwrap();
+            views[call].apply(&document(&message)).unwrap();
+        }
+    }
+    for view in views {
+        assert_eq!(ordered(view.roster()), rig.roster());
+    }
+}
+
+#[test]
 fn a_refresh_is_sent_all_of_it() {
     let mut rig = rig();
     let (mut ua, mut view) = watching(&mut rig);
@@ -258,6 +292,22 @@ fn a_notify_that_fails_ends_it() {
             assert_eq!(ordered(view.roster()), rig.roster());
         }
     }
+}
+
+#[test]
+fn a_notify_that_is_challenged_is_said_again_once() {
+    let mut rig = rig();
+    let (_, mut view) = watching(&mut rig);
+    rig.enter(CAROL);
+    rig.take_notify(407, "");
+    view.apply(&document(&rig.take_notify(200, ""))).unwrap();
+    assert_eq!(ordered(view.roster()), rig.roster());
+    rig.subscriptions.close(rig.now, ROOM);
+    rig.run();
+    rig.take_notify(407, "");
+    assert_eq!(state(&rig.take_notify(407, "")), "terminated;reason=noresource");
+    rig.quiet();
+    assert!(rig.subscriptions.is_empty());
 }
 
 #[test]
