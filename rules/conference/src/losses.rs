@@ -203,6 +203,18 @@ impl Focus {
 
     /// Has somebody called who is not there yet.
     pub(crate) fn invite_member(&mut self, key: &str, member: &str) -> Result<Option<LegId>, Fault> {
+        // A room in itself, or in another here, would hear its own words for ever.
+        let names = |uri: &carnet_sip::Uri| {
+            let here = |room: &crate::room::Room| {
+                room.contact.user() == uri.user() && room.contact.host().eq_ignore_ascii_case(uri.host())
+            };
+            self.rooms.values().any(here)
+        };
+        let a_room = self.rooms.contains_key(member);
+        let a_room = a_room || carnet_sip::Uri::parse(member).is_ok_and(|uri| names(&uri));
+        if a_room || self.factories.iter().any(|(factory, _)| factory == member) {
+            return Err(Fault::new(403, "A conference calls no conference"));
+        }
         let Some(room) = self.rooms.get(key) else { return Err(Fault::new(404, "No such conference")) };
         let there = |id: &LegId| self.legs.get(id).is_some_and(|leg| leg.member == member);
         if room.legs.iter().any(there) || room.lost.iter().any(|lost| lost.member == member) {

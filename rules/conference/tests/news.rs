@@ -309,6 +309,19 @@ fn somebody_who_does_not_come() {
 }
 
 #[test]
+fn rooms_are_not_called_into_rooms() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    for to in [TEAM, FACTORY, "sip:team@10.0.0.1:5060", "sip:team@CONF.example;transport=udp"] {
+        assert_eq!(refer(&mut net, "alice", &format!("<{to}>")), 202);
+        let told = news(&mut net, "alice");
+        let last = told.last().unwrap();
+        assert!(last.starts_with("SIP/2.0 403"), "{to}: {told:?}");
+    }
+    assert_eq!(net.members(TEAM).iter().filter(|(_, state)| *state == "in").count(), 1);
+}
+
+#[test]
 fn what_may_not_be_asked() {
     let mut net = Net::new();
     net.enter("alice", TEAM);
@@ -431,6 +444,40 @@ fn who_is_called_back_never_left() {
     assert_eq!((after.entity, after.status), (before.entity, Some(Status::Connected)));
     assert_eq!(view.roster().seal(), Some(Seal::Sealed));
     assert_eq!(view.roster().users.len(), 2);
+}
+
+#[test]
+fn a_way_that_loses_much() {
+    let (mut net, mut view) = watching(config(1));
+    let alice = net.ue("alice").address;
+    let mut random = carnet_wire::SeededRandom::new(11);
+    net.tap = Some(Box::new(move |from, to, data| {
+        use carnet_wire::Random;
+        // One in three to and from her is lost, one in ten comes twice.
+        match random.u32() % 30 {
+            _ if from != alice && to != alice => vec![data.clone()],
+            0..10 => Vec::new(),
+            10..13 => vec![data.clone(), data.clone()],
+            _ => vec![data.clone()],
+        }
+    }));
+    for round in 0..12 {
+        let name = ["bob", "carol", "olga"][round % 3];
+        if net.members(TEAM).iter().any(|(uri, _)| *uri == member(name)) {
+            net.bye(name);
+        } else {
+            net.enter(name, TEAM);
+        }
+        net.pass(Duration::from_secs(7));
+        follow(&mut net, "alice", &mut view);
+    }
+    net.pass(Duration::from_secs(70));
+    follow(&mut net, "alice", &mut view);
+    let there: Vec<_> = net.members(TEAM).into_iter().map(|(uri, _)| uri).collect();
+    let mut shown: Vec<_> = view.roster().users.iter().map(|user| user.entity.clone()).collect();
+    shown.sort();
+    assert_eq!(shown, there);
+    assert_eq!(net.focus().load().subscriptions, 1);
 }
 
 #[test]
