@@ -79,6 +79,8 @@ pub(crate) enum Todo {
         room: String,
         status: Option<u16>,
     },
+    /// The dialog of one who is being called back was ended by the member.
+    OldGone(LegId, String),
     /// It is in the room: what that means for others.
     Joined(LegId),
     /// A SUBSCRIBE or REFER came in its dialog.

@@ -216,6 +216,11 @@ impl Leg {
     pub(crate) fn over(&mut self, core: &mut Core, room: &mut Room, reason: Left) {
         self.release(core, room);
         self.state = State::Over;
+        // Whether one who is being called back has left, or gives way to the call, shows in the call.
+        if self.lost && self.joined && reason == Left::Gone {
+            self.joined = false;
+            core.todo.push_back(crate::core::Todo::OldGone(self.id, self.room.clone()));
+        }
         if self.joined {
             self.seen_off(core, room, &reason.departure(&reason.to_string()));
         }

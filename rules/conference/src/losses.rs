@@ -42,7 +42,7 @@ impl Focus {
                 continue;
             }
             match &leg.state {
-                State::Up(up) if leg.joined => {
+                State::Up(up) if leg.joined && up.leaving.is_none() => {
                     lost += 1;
                     leg.lost = true;
                     leg.stalled = false;
@@ -229,6 +229,25 @@ impl Focus {
         }
         let callee = Callee { member: member.to_owned(), user: 0, nickname: None, target: None, back: false };
         Ok(self.call(key, callee))
+    }
+
+    /// A member ended the dialog that had lost its media. With a call under way it may be that it gives way
+    /// to that call, so one answer is waited for; without one it has left.
+    pub(crate) fn old_gone(&mut self, old: LegId, key: &str) {
+        let now = self.core.now;
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let Some(at) = room.lost.iter().position(|lost| lost.old == Some(old)) else { return };
+        let Some(lost) = room.lost.get_mut(at) else { return };
+        lost.old = None;
+        if lost.leg.is_some() {
+            lost.until = Some(now);
+            return;
+        }
+        let lost = room.lost.remove(at);
+        let event = Event::Left { room: key.to_owned(), member: lost.member, reason: Left::Gone };
+        self.core.events.push_back(event);
+        self.core.touched.insert(key.to_owned());
+        self.core.todo.push_back(Todo::Settle(key.to_owned()));
     }
 
     /// The dialog without media gives way to the new one. Nobody has left.

@@ -49,6 +49,7 @@ impl Focus {
                 self.progressed(leg, status.unwrap_or(480));
                 self.not_called(leg, &room, status);
             }
+            Todo::OldGone(leg, room) => self.old_gone(leg, &room),
             Todo::Asked(leg, key, request) => self.asked(key, &request, Some(leg)),
             Todo::Progress(leg, status) => self.progressed(leg, status),
             Todo::Parted { leg, room, member, joined } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use carnet_conference::{Event, Left};
 use carnet_gateway::media::{self, ConferenceEvent, Medium};
-use net::{FACTORY, Net, TEAM, config, member};
+use net::{FACTORY, Net, TEAM, Wish, config, member};
 
 fn floor(net: &mut Net, mrfp: usize, holders: Vec<u16>, state: &str) {
     let group = *net.mrfps[mrfp].conferences.keys().next().unwrap();
@@ -247,6 +247,56 @@ fn a_room_in_which_much_happens_is_not_written_down_each_time() {
         net.bye(name);
     }
     assert!(net.records.is_empty(), "that nobody is there is known at once");
+}
+
+#[test]
+fn who_leaves_meanwhile_is_not_called_and_who_gives_way_has_not_left() {
+    let gone = |net: &mut Net| {
+        let left = net.event(|event| matches!(event, Event::Left { .. }));
+        assert!(matches!(left, Event::Left { reason: Left::Gone | Left::NotReached(_), .. }), "{left:?}");
+        assert!(net.members(TEAM).is_empty() && net.focus().load().legs == 0 && net.records.is_empty());
+    };
+    // Before anybody could have called it.
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    net.kill(0);
+    net.pass(Duration::from_secs(15));
+    net.bye("alice");
+    net.revive(0);
+    net.pass(Duration::from_secs(10));
+    assert!(net.ue("alice").sessions.iter().all(|session| !session.called));
+    gone(&mut net);
+    // While it rings.
+    let mut net = Net::with(config(2));
+    net.enter("alice", TEAM);
+    net.ue("alice").rings = true;
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    net.kill(first);
+    net.pass(Duration::from_secs(10));
+    net.bye("alice");
+    net.pass(Duration::from_secs(130));
+    gone(&mut net);
+    // As it takes the call.
+    let mut net = Net::with(config(2));
+    net.enter("alice", TEAM);
+    net.ue("alice").gives_way = true;
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    net.kill(first);
+    net.pass(Duration::from_secs(20));
+    assert_eq!(net.members(TEAM), [(member("alice"), "in")]);
+    assert!(lefts(&net).is_empty(), "{:?}", lefts(&net));
+}
+
+#[test]
+fn one_who_is_put_out_before_its_ack_is_not_called_back() {
+    let mut net = Net::with(config(2));
+    net.join("alice", TEAM, &Wish { no_ack: true, ..Wish::default() });
+    net.admin(|focus, now, wall| focus.kick(now, wall, TEAM, &member("alice"))).unwrap();
+    let first = net.mrfps.iter().position(|mrfp| mrfp.gateway.contexts() == 1).unwrap();
+    net.kill(first);
+    net.pass(Duration::from_secs(60));
+    assert!(net.members(TEAM).is_empty() && net.focus().load().legs == 0);
+    assert!(net.ue("alice").sessions.iter().all(|session| !session.called));
 }
 
 #[test]

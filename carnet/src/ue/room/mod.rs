@@ -17,6 +17,8 @@ mod model;
 pub(super) mod talk;
 mod typed;
 mod view;
+#[cfg(test)]
+mod view_tests;
 mod words;
 
 use std::path::PathBuf;

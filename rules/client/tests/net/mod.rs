@@ -69,7 +69,7 @@ impl Kms {
         }
     }
 
-    fn answer(
+    pub fn answer(
         &mut self,
         wall: SystemTime,
         purpose: FetchPurpose,

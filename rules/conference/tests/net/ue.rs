@@ -102,6 +102,8 @@ pub struct Ue {
     pub refuses: Option<u16>,
     /// Calls ring and nothing else.
     pub rings: bool,
+    /// It ends its other dialogs as it takes a call, before anything else.
+    pub gives_way: bool,
     /// It cannot seal: sealed calls are refused 488.
     pub clear_only: bool,
     ringing: Option<(ServerKey, Message)>,
@@ -139,6 +141,7 @@ impl Ue {
             sessions: Vec::new(),
             refuses: None,
             rings: false,
+            gives_way: false,
             clear_only: false,
             ringing: None,
             keep_answers_only: false,
@@ -428,6 +431,9 @@ impl Ue {
         response.push_back("Contact", &self.contact()).unwrap();
         let dialog = Dialog::callee(invite, &response).unwrap();
         response.set_body(session.build().unwrap().to_bytes(), Some("application/sdp")).unwrap();
+        if self.gives_way && self.sessions.iter().any(|session| session.ended.is_none()) {
+            self.bye(now);
+        }
         self.endpoint.respond(now, key, response).unwrap();
         let contact = invite.header("Contact").unwrap_or_default().into_owned();
         self.sessions.push(Session { dialog, teks, peers, remote, contact, ended: None, called: true });
