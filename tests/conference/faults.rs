@@ -4,6 +4,7 @@
 use crate::member::{Member, is};
 use crate::relay::Relay;
 use crate::stage::{PATIENCE, ROOM, Settings, Stage};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,18 @@ fn steadily(stage: &Stage, alice: &mut Member, bob: &Member, fault: impl FnOnce(
     let (mut number, mut fault, started) = (0, Some(fault), Instant::now());
     loop {
         let text = format!("number {number}");
-        alice.say(&text);
-        // Its own text comes back to it when it is acknowledged.
-        alice.sees(stage, &text, |event| {
-            is(event, "message") && event["own"] == true && event["text"] == text
-        });
+        // Its own text comes back to it when it is acknowledged. What it says while there is no connection is
+        // refused at once, and said again.
+        loop {
+            let own = |event: &Value| is(event, "message") && event["own"] == true && event["text"] == text;
+            let before = errors(alice);
+            alice.say(&text);
+            let refused = |all: &[Value]| all.iter().filter(|event| is(event, "error")).count() > before;
+            if !alice.sees_or(stage, &text, own, refused).is_null() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         number += 1;
         if number == 20
             && let Some(fault) = fault.take()
@@ -42,6 +50,10 @@ fn steadily(stage: &Stage, alice: &mut Member, bob: &Member, fault: impl FnOnce(
     };
     let expected: Vec<_> = (0..number).map(|n| format!("number {n}")).collect();
     assert_eq!(texts(bob), expected, "none lost, none doubled, in order");
+}
+
+fn errors(member: &Member) -> usize {
+    member.events().iter().filter(|event| is(event, "error")).count()
 }
 
 fn called_back(member: &Member) -> bool {
@@ -196,5 +208,4 @@ fn a_member_that_does_not_read_is_released_and_nobody_waits_for_it() {
 
 fn kill(pid: u32) {
     let _ = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-    std::thread::sleep(Duration::ZERO);
 }

@@ -39,7 +39,7 @@ fn two_members_talk_in_a_sealed_room() {
 #[test]
 fn a_late_joiner_gets_history_and_private_words_stay_private() {
     let rooms = "[[conference.conf.room]]\nuri = \"sip:staff@conf.example\"\nnotices = false\n\
-                 history = { messages = 2 }\n";
+                 history = { messages = 2 }\nreserved = { Pilot = \"sip:carol@a.example\" }\n";
     let stage = Stage::open(&Settings { rooms, ..Settings::default() });
     let mut alice = Member::join(&stage, "alice", ROOM);
     let mut bob = Member::join(&stage, "bob", ROOM);
@@ -51,6 +51,9 @@ fn a_late_joiner_gets_history_and_private_words_stay_private() {
     bob.sees(&stage, "her name", |event| {
         is(event, "roster") && event["members"].as_array().unwrap().iter().any(|m| m["nickname"] == "Boss")
     });
+    bob.mark();
+    bob.say("/nick Pilot");
+    bob.sees(&stage, "another refusal", |event| is(event, "nickname") && event["ok"] == false);
     for text in ["one", "two", "three"] {
         alice.say(text);
         bob.hears(&stage, text);
@@ -59,6 +62,9 @@ fn a_late_joiner_gets_history_and_private_words_stay_private() {
     let heard = alice.hears(&stage, "between us");
     assert_eq!((&heard["private"], &heard["from"]), (&true.into(), &"sip:bob@a.example".into()), "{heard}");
     let carol = Member::join(&stage, "carol", ROOM);
+    alice.sees(&stage, "the name that is carol's", |event| {
+        is(event, "roster") && event["members"].as_array().unwrap().iter().any(|m| m["nickname"] == "Pilot")
+    });
     let old = carol.hears(&stage, "three");
     assert_eq!((&old["history"], &old["from"]), (&true.into(), &"sip:alice@a.example".into()), "{old}");
     assert!(old["time"].is_string(), "{old}");

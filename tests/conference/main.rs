@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod client;
 mod faults;
 mod floors;
 mod join;

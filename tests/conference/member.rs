@@ -86,11 +86,25 @@ impl Member {
 
     /// Waits until something was reported since the mark; shows everything if it never is.
     pub fn sees(&self, stage: &Stage, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.sees_or(stage, what, fits, |_| false)
+    }
+
+    /// The same, unless all that was reported since the mark fits otherwise: then null.
+    pub fn sees_or(
+        &self,
+        stage: &Stage,
+        what: &str,
+        fits: impl Fn(&Value) -> bool,
+        otherwise: impl Fn(&[Value]) -> bool,
+    ) -> Value {
         let until = Instant::now() + PATIENCE;
         let mut seen = self.seen.0.lock().expect("no panic");
         loop {
             if let Some(found) = seen.iter().skip(self.from).find(|event| fits(event)) {
                 return found.clone();
+            }
+            if otherwise(seen.get(self.from..).unwrap_or_default()) {
+                return Value::Null;
             }
             let left = until.saturating_duration_since(Instant::now());
             let ended = seen.last().is_some_and(Value::is_null);

@@ -34,7 +34,7 @@ impl Default for Limits {
         Self {
             head: 16 << 10,
             headers: 64,
-            arrivals: 16,
+            arrivals: 64,
             ranges: 64,
             event_octets: 1 << 20,
             events: 1024,

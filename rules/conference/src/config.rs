@@ -93,8 +93,8 @@ pub struct Policy {
     pub floor_requests: u16,
     /// Nicknames (RFC 7701 §7).
     pub nicknames: bool,
-    /// Nicknames nobody may take but the owner of the URI that goes with it.
-    pub reserved: Vec<String>,
+    /// Nicknames that nobody may take, each with the canonical URI of the member who has it on entering.
+    pub reserved: Vec<(String, String)>,
     /// Messages to one member alone (RFC 7701 §6.2).
     pub private: bool,
     /// Messages kept for those who come later.

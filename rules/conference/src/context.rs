@@ -79,7 +79,7 @@ pub(crate) fn properties(uri: &str, policy: &Policy, confid: u32, state: Option<
         all.push(Property::new("crnroom/subject", Value::escaped(subject)));
     }
     if !policy.reserved.is_empty() {
-        let names = policy.reserved.iter().map(|name| Value::escaped(name)).collect();
+        let names = policy.reserved.iter().map(|(name, _)| Value::escaped(name)).collect();
         all.push(Property::new("crnroom/reserved", list(names)));
     }
     if !policy.floors.is_empty() {

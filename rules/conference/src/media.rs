@@ -140,7 +140,11 @@ impl Focus {
                 call = lost.leg.replace(id);
                 (Some(lost.user), lost.nickname.clone())
             }
-            None => (room.name_user(|user| taken.contains(&user)), None),
+            None => {
+                let own = room.policy.reserved.iter().find(|(_, owner)| *owner == member);
+                let nickname = own.map(|(nickname, _)| nickname.clone());
+                (room.name_user(|user| taken.contains(&user)), nickname)
+            }
         };
         let user = user.ok_or_else(|| Fault::new(503, "Too many members"))?;
         if let Some(leg) = self.legs.get_mut(&id) {

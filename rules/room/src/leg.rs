@@ -17,14 +17,11 @@ use std::time::{Duration, Instant};
 const OVERHEAD: usize = 256;
 /// A message up to this size goes in one chunk, in the order in which it was given to the session.
 const SHORT: u64 = 2048;
-/// Copies that the session writes at one time.
+/// Complete copies that the session writes at one time. Those whose senders have not finished are not counted:
+/// they go at once, since their senders wait for them and might never finish what others wait for.
 const ACTIVE: usize = 24;
 /// Of these, those that go in several chunks: a member has bounds on the messages it can have half of.
 const LONG: usize = 12;
-/// Of these, those that are not complete here, so that senders who do not go on leave a way for others.
-const INCOMPLETE: usize = 8;
-/// Of these, those of one sender.
-const OF_ONE: usize = 3;
 /// How far behind the first waiting copy another one is looked for, when the first has to wait for another
 /// of its sender.
 const LOOK: usize = 64;
@@ -172,11 +169,11 @@ impl Leg {
         for (copy, waits) in active.chain(unanswered).collect::<Vec<_>>() {
             let Some(message) = store.get(copy.number) else { continue };
             if waits {
-                let left = OVERHEAD + count(message.length().saturating_sub(copy.position));
+                let left = count(message.length().saturating_sub(copy.position));
                 self.waiting = self.waiting.saturating_sub(left);
             }
             if message.held_from() == 0 {
-                self.waiting += OVERHEAD + count(message.length());
+                self.waiting += count(message.length());
                 self.queue.push_back(Delivery::new(copy.number));
             } else {
                 self.miss(store, copy.number);
@@ -198,7 +195,7 @@ impl Leg {
     /// A copy for this member, behind all earlier ones. The store counts it already.
     pub(crate) fn enqueue(&mut self, store: &Store, number: u64) {
         let length = store.get(number).map_or(0, |m| m.length());
-        self.waiting += OVERHEAD + count(length);
+        self.waiting += count(length);
         let at = self.queue.partition_point(|c| c.number < number);
         self.queue.insert(at, Delivery::new(number));
     }
@@ -226,11 +223,11 @@ impl Leg {
         let length = store.get(number).map_or(0, |m| m.length());
         if let Ok(at) = self.queue.binary_search_by_key(&number, |c| c.number) {
             self.queue.remove(at);
-            self.waiting = self.waiting.saturating_sub(OVERHEAD + count(length));
+            self.waiting = self.waiting.saturating_sub(count(length));
             store.release(number);
         } else if let Some(at) = self.active.iter().position(|c| c.number == number) {
             let copy = self.active.remove(at);
-            self.waiting = self.waiting.saturating_sub(OVERHEAD + count(length - copy.position));
+            self.waiting = self.waiting.saturating_sub(count(length - copy.position));
             if let (Some(session), Some(key)) = (&mut self.session, copy.key) {
                 session.abort(key);
             }
@@ -253,10 +250,11 @@ impl Leg {
     /// Hands the first copy that may go to the session.
     fn promote(&mut self, store: &mut Store) -> bool {
         let Some(session) = &mut self.session else { return false };
-        if self.queue.is_empty() || self.active.len() >= ACTIVE {
+        if self.queue.is_empty() {
             return false;
         }
-        let incomplete = |c: &&Delivery| store.get(c.number).is_some_and(|m| m.completed.is_none());
+        let complete = |c: &&Delivery| c.whole || store.get(c.number).is_some_and(|m| m.completed.is_some());
+        let full = self.active.len() >= ACTIVE && self.active.iter().filter(complete).count() >= ACTIVE;
         let mut held_back: Vec<Option<MemberId>> = Vec::new();
         for at in 0..self.queue.len().min(LOOK) {
             let Some(number) = self.queue.get(at).map(|c| c.number) else { return false };
@@ -277,20 +275,11 @@ impl Leg {
                 held_back.push(message.sender);
                 continue;
             }
-            let long = message.length().max(message.total.unwrap_or(u64::MAX)) > SHORT;
-            let others = || self.active.iter().filter(|c| !c.whole);
-            let unfinished = || others().filter(incomplete);
-            let by_sender = |c: &&Delivery| store.get(c.number).is_some_and(|m| m.sender == message.sender);
-            if (long && others().count() >= LONG)
-                || (message.completed.is_none()
-                    && !message.is_here()
-                    && (unfinished().count() >= INCOMPLETE
-                        || unfinished().filter(by_sender).count() >= OF_ONE))
+            let long = message.length() > SHORT;
+            let longs = || self.active.iter().filter(|c| !c.whole).filter(complete).count();
+            if message.completed.is_some() && (full || (long && self.active.len() >= LONG && longs() >= LONG))
             {
-                // Nothing was said after it yet if it is not complete.
-                if message.completed.is_some() {
-                    held_back.push(message.sender);
-                }
+                held_back.push(message.sender);
                 continue;
             }
             let whole = message.is_here() && message.length() <= SHORT && message.held_from() == 0;
@@ -324,7 +313,7 @@ impl Leg {
                 Err(Error::Closed) => return false,
                 Err(_) => {
                     self.queue.remove(at);
-                    self.waiting = self.waiting.saturating_sub(OVERHEAD + count(length));
+                    self.waiting = self.waiting.saturating_sub(count(length));
                     self.miss(store, number);
                 }
             }
@@ -368,7 +357,6 @@ impl Leg {
                 Event::Sent { key } => {
                     let Some(at) = self.active.iter().position(|c| c.key == Some(key)) else { continue };
                     let mut copy = self.active.remove(at);
-                    self.waiting = self.waiting.saturating_sub(OVERHEAD);
                     copy.unanswered = OVERHEAD;
                     if store.keeps(copy.number, limits) {
                         copy.unanswered += count(copy.position);
@@ -423,7 +411,7 @@ impl Leg {
         let at = self.active.iter().position(|c| c.key == Some(key))?;
         let copy = self.active.remove(at);
         let left = store.get(copy.number).map_or(0, |m| m.length().saturating_sub(copy.position));
-        self.waiting = self.waiting.saturating_sub(OVERHEAD + count(left));
+        self.waiting = self.waiting.saturating_sub(count(left));
         Some(copy.number)
     }
 
@@ -433,9 +421,9 @@ impl Leg {
         store.release(number);
     }
 
-    /// Octets that wait or are not acknowledged.
+    /// Octets that wait or are not acknowledged, with what keeping them costs.
     pub(crate) fn queued(&self) -> usize {
-        self.waiting + self.unanswered_octets
+        self.waiting + self.unanswered_octets + OVERHEAD * (self.queue.len() + self.active.len())
     }
 
     /// Whether anything of this leg can run out of time.

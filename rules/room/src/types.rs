@@ -86,7 +86,8 @@ pub struct Limits {
     pub held: usize,
     /// Octets of one message that may come before those ahead of them. More is answered 413.
     pub disorder: usize,
-    /// Messages of one member that can be incomplete at one time. A further one is answered 413.
+    /// Messages of one member that can be incomplete at one time. A further one is answered 413. Every
+    /// recipient may have the beginnings of so many of each sender.
     pub arrivals: usize,
     /// How long a message may rest before it counts as given up (RFC 7701 §6.1).
     pub chunk: Duration,
@@ -110,7 +111,7 @@ impl Default for Limits {
             keep: 1 << 20,
             held: 64 << 20,
             disorder: 256 << 10,
-            arrivals: 16,
+            arrivals: 4,
             chunk: Duration::from_secs(540),
             answer: Duration::from_secs(120),
             absence: Duration::from_secs(180),

@@ -194,6 +194,11 @@ fn policy(room: &RoomSection, path: &[&str]) -> Made<Policy> {
             None => members.push(Member { uri, call: true }),
         }
     }
+    let mut reserved = Vec::new();
+    for (nickname, owner) in &room.reserved {
+        let path = [path, &["reserved", nickname]].concat();
+        reserved.push((nickname.clone(), canonical(owner.as_ref(), &path)?));
+    }
     let moderated = room.moderated.as_ref().map_or(0, |floor| *floor.as_ref());
     let mut floors = Vec::new();
     for (index, floor) in room.floor.iter().enumerate() {
@@ -229,7 +234,7 @@ fn policy(room: &RoomSection, path: &[&str]) -> Made<Policy> {
         moderated,
         floor_requests: *room.max_requests.as_ref(),
         nicknames: room.nicknames,
-        reserved: room.reserved.keys().cloned().collect(),
+        reserved,
         private: room.private_messages,
         history_count: room.history.messages,
         history_seconds: room.history.seconds,

@@ -241,9 +241,14 @@ impl Worker {
         loop {
             let now = self.now;
             let timers = self.config.timers;
-            let Self { holes, tls, .. } = self;
+            let Self { holes, halls, tls, .. } = self;
             let Some(Some(hole)) = holes.get_mut(slot as usize) else { return };
-            let Some(endpoint) = hole.settings.endpoint.clone() else { return };
+            // Nobody is led in before the conference is there.
+            let Some(endpoint) =
+                hole.settings.endpoint.clone().filter(|_| halls.contains_key(&hole.name.group))
+            else {
+                return;
+            };
             let Some(caller) = hole.callers.get_mut(index) else { return };
             index += 1;
             if !std::mem::take(&mut caller.ready) {

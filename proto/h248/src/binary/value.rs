@@ -23,7 +23,9 @@ fn write_value(w: &mut Writer, name: &Name, kind: Option<ValueType>, value: &Val
                 w.integer(INTEGER, decimal(value.as_bytes()).ok_or_else(wrong)?);
             }
             Some(ValueType::Octets) => {
-                w.element(OCTETS, &hex::decode(value.as_str().as_bytes()).map_err(|_| wrong())?);
+                // It may be a key.
+                let octets = hex::decode(value.as_str().as_bytes()).map_err(|_| wrong())?;
+                w.element(OCTETS, &zeroize::Zeroizing::new(octets));
             }
             Some(ValueType::Word(words)) => {
                 let same = |(word, _): &&(&str, u32)| word.as_bytes().eq_ignore_ascii_case(value.as_bytes());

@@ -279,17 +279,15 @@ impl Session {
         };
         let forget = d.failure_report != FailureReport::Yes;
         if flag == Continuation::Last {
-            d.done = true;
             if d.success_report || forget {
                 let message_id = d.message_id.clone();
                 self.await_report(key, message_id);
             }
             self.push_event(Event::Sent { key });
-            if forget {
-                self.departures.remove(at);
-            } else if self.departures.get(at).is_some_and(|d| d.unanswered == 0) {
-                self.departures.remove(at);
-                self.push_event(Event::Delivered { key });
+            match self.departures.remove(at) {
+                Some(written) if !forget && written.unanswered > 0 => self.unanswered.add(written),
+                _ if !forget => self.push_event(Event::Delivered { key }),
+                _ => {}
             }
         }
         if let Some(deadline) = deadline {

@@ -10,7 +10,7 @@ use crate::head::is_line;
 use crate::{Error, Head, Header, cpim};
 use bytes::Bytes;
 use memchr::memmem;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 /// A message of ours.
@@ -32,15 +32,56 @@ pub(super) struct Departure {
     pub(super) written: u64,
     /// Chunks without a response.
     pub(super) unanswered: usize,
-    /// Whether the last chunk has been written.
-    pub(super) done: bool,
     pub(super) aborted: bool,
+}
+
+/// A message of ours that is written.
+struct Written {
+    message_id: String,
+    content_type: String,
+    /// Chunks without a response.
+    chunks: usize,
+}
+
+/// Messages of ours that are written and not answered. There may be many, so nothing searches them.
+#[derive(Default)]
+pub(super) struct Unanswered {
+    messages: HashMap<MessageKey, Written>,
+    keys: HashMap<String, MessageKey>,
+}
+
+impl Unanswered {
+    pub(super) fn add(&mut self, departure: Departure) {
+        self.keys.insert(departure.message_id.clone(), departure.key);
+        let Departure { message_id, content_type, unanswered: chunks, .. } = departure;
+        self.messages.insert(departure.key, Written { message_id, content_type, chunks });
+    }
+
+    fn remove(&mut self, key: MessageKey) -> bool {
+        let Some(message) = self.messages.remove(&key) else { return false };
+        self.keys.remove(&message.message_id);
+        true
+    }
+
+    /// A chunk was answered. Whether it was the last.
+    fn answered(&mut self, key: MessageKey) -> bool {
+        let Some(message) = self.messages.get_mut(&key) else { return false };
+        message.chunks = message.chunks.saturating_sub(1);
+        message.chunks == 0 && self.remove(key)
+    }
+
+    /// All of them, in the order in which they were sent.
+    pub(super) fn into_keys(self) -> Vec<MessageKey> {
+        let mut keys: Vec<_> = self.messages.into_keys().collect();
+        keys.sort_unstable();
+        keys
+    }
 }
 
 impl Departure {
     /// Whether a chunk can begin.
     pub(super) fn is_ready(&self) -> bool {
-        !self.done && (self.queued > 0 || self.supplied)
+        self.queued > 0 || self.supplied
     }
 
     /// Whether it can go in one chunk that nobody needs to interrupt.
@@ -127,7 +168,7 @@ impl Session {
 
     /// Gives a message up. The peer is told if it has begun (`#`).
     pub fn abort(&mut self, key: MessageKey) {
-        if self.departures.iter().any(|d| d.key == key) {
+        if self.unanswered.messages.contains_key(&key) || self.departures.iter().any(|d| d.key == key) {
             self.fail(key, FailureReason::Withdrawn);
         }
     }
@@ -152,14 +193,17 @@ impl Session {
 
     pub(super) fn key_of(&self, message_id: &str) -> Option<MessageKey> {
         let under_way = self.departures.iter().find(|d| d.message_id == message_id).map(|d| d.key);
+        let under_way = under_way.or_else(|| self.unanswered.keys.get(message_id).copied());
         under_way.or_else(|| self.awaiting.iter().find(|(_, id)| id == message_id).map(|(key, _)| *key))
     }
 
     /// RFC 4975 §10.7: nothing more of a media type that was answered with 415.
     pub(super) fn refuse_type_of(&mut self, key: MessageKey) {
         const MOST: usize = 32;
-        let Some(departure) = self.departures.iter().find(|d| d.key == key) else { return };
-        let media_type = media_type(&departure.content_type).to_ascii_lowercase();
+        let under_way = self.departures.iter().find(|d| d.key == key).map(|d| &d.content_type);
+        let written = || self.unanswered.messages.get(&key).map(|m| &m.content_type);
+        let Some(content_type) = under_way.or_else(written) else { return };
+        let media_type = media_type(content_type).to_ascii_lowercase();
         // What was not understood may as well be what is inside.
         if media_type == cpim::MEDIA_TYPE || media_type.starts_with("multipart/") {
             return;
@@ -171,18 +215,19 @@ impl Session {
 
     /// A chunk was answered with 200.
     pub(super) fn answered(&mut self, key: MessageKey) {
-        let Some(at) = self.departures.iter().position(|d| d.key == key) else { return };
-        let Some(departure) = self.departures.get_mut(at) else { return };
-        departure.unanswered = departure.unanswered.saturating_sub(1);
-        if departure.done && departure.unanswered == 0 {
-            self.departures.remove(at);
+        if self.unanswered.answered(key) {
             self.push_event(Event::Delivered { key });
+        } else if let Some(departure) = self.departures.iter_mut().find(|d| d.key == key) {
+            departure.unanswered = departure.unanswered.saturating_sub(1);
         }
     }
 
     /// Ends a message that will not arrive.
     pub(super) fn fail(&mut self, key: MessageKey, reason: FailureReason) {
         self.transactions.retain(|t| t.owner != Owner::Message(key));
+        if self.unanswered.remove(key) {
+            return self.push_event(Event::Failed { key, reason });
+        }
         let Some(at) = self.departures.iter().position(|d| d.key == key) else {
             // Without responses the message was forgotten when it was sent.
             return self.push_event(Event::Failed { key, reason });
@@ -191,7 +236,7 @@ impl Session {
         if departure.aborted {
             return;
         }
-        let begun = departure.written > 0 && !departure.done;
+        let begun = departure.written > 0;
         let writing = self.chunk.as_ref().is_some_and(|c| c.key() == key);
         if begun || writing {
             // RFC 4975 §7.1.1: the end line of a chunk says so.
@@ -208,7 +253,7 @@ impl Session {
         if self.closed {
             return Err(Error::Closed);
         }
-        if self.departures.len() >= self.config.limits.messages {
+        if self.departures.len() + self.unanswered.messages.len() >= self.config.limits.messages {
             return Err(Error::Full);
         }
         let media_type = media_type(&message.content_type);
@@ -231,7 +276,10 @@ impl Session {
             Header::new(name, value).map_err(|_| Error::CannotSend("a header field does not fit into a line"))
         };
         let message_id = message.message_id.unwrap_or_else(|| self.new_ident());
-        if message_id.is_empty() || self.departures.iter().any(|d| d.message_id == message_id) {
+        if message_id.is_empty()
+            || self.unanswered.keys.contains_key(&message_id)
+            || self.departures.iter().any(|d| d.message_id == message_id)
+        {
             return Err(Error::CannotSend("the Message-ID is empty or in use"));
         }
         for value in [&message_id, &message.content_type] {
@@ -255,7 +303,6 @@ impl Session {
             asked: false,
             written: 0,
             unanswered: 0,
-            done: false,
             aborted: false,
         });
         Ok(key)

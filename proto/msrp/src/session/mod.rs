@@ -29,7 +29,7 @@ use arrive::{Arrival, Concluding, Reading};
 use bytes::Bytes;
 use carnet_wire::Random;
 use chunk::Chunk;
-use depart::Departure;
+use depart::{Departure, Unanswered};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -43,6 +43,8 @@ pub struct Session {
     /// Messages that are complete and whose last chunk waits for an answer.
     concluding: Vec<Concluding>,
     departures: VecDeque<Departure>,
+    /// Messages of which everything is written and some chunks are not answered.
+    unanswered: Unanswered,
     /// Messages that were sent and for which reports may come, oldest first.
     awaiting: VecDeque<(MessageKey, String)>,
     /// Media types that the peer answered with 415.
@@ -98,6 +100,7 @@ impl Session {
             arrivals: Vec::new(),
             concluding: Vec::new(),
             departures: VecDeque::new(),
+            unanswered: Unanswered::default(),
             awaiting: VecDeque::new(),
             refused_types: Vec::new(),
             naming: Vec::new(),
@@ -253,8 +256,10 @@ impl Session {
                 self.push_event(Event::Aborted { arrival: arrival.key, reason });
             }
         }
-        for departure in std::mem::take(&mut self.departures).into_iter().filter(|d| !d.aborted) {
-            self.push_event(Event::Failed { key: departure.key, reason: FailureReason::ConnectionLost });
+        let departures = std::mem::take(&mut self.departures).into_iter().filter(|d| !d.aborted);
+        let written = std::mem::take(&mut self.unanswered).into_keys();
+        for key in written.into_iter().chain(departures.map(|d| d.key)) {
+            self.push_event(Event::Failed { key, reason: FailureReason::ConnectionLost });
         }
         self.concluding.clear();
         self.naming.clear();

@@ -114,3 +114,25 @@ fn too_much_ahead_of_its_time_is_refused() {
     w.settle();
     assert_eq!(w.texts(2), ["x", "y"]);
 }
+
+#[test]
+fn many_long_messages_at_once_get_through() {
+    // Each sender has as many under way as it may, and nobody has room for much.
+    let mut w = World::new(quiet(), Limits { window: 5000, ..Limits::default() });
+    (1..=8).for_each(|id| w.enter(id));
+    w.clients.values_mut().for_each(|c| c.step = 3000);
+    let mut keys = Vec::new();
+    for id in 1..=7 {
+        for n in 0..Limits::default().arrivals {
+            let text = [format!("{id}.{n}").as_bytes(), &file(40_000)].concat();
+            let body = wrap(&uri(id), ROOM, "application/octet-stream", &text);
+            let message = Outgoing::new("message/cpim", Size::Known(body.len() as u64));
+            keys.push((id, w.stream(id, message, body)));
+        }
+    }
+    w.settle();
+    for (id, key) in keys {
+        assert_eq!(w.status(id, key), Some(Status::OK), "{id}");
+    }
+    assert_eq!(w.texts(8).len(), 7 * Limits::default().arrivals);
+}

@@ -182,10 +182,8 @@ fn check_settings(server: &ConferenceSection, section: &Spanned<RoomSection>) ->
         if floor.algorithm == FloorAlgorithm::Rotation && *floor.holders.as_ref() != 1 {
             return Err(Complaint::new(floor.holders.span(), "a floor that rotates has one holder"));
         }
-        if let Some(chair) = &floor.chair {
-            if !chair.as_ref().starts_with("tel:") {
-                check_uri(chair)?;
-            }
+        if let Some(chair) = floor.chair.as_ref().filter(|chair| !chair.as_ref().starts_with("tel:")) {
+            check_uri(chair)?;
         }
     }
     if let Some(moderated) = room.moderated.as_ref().filter(|floor| !ids.contains(floor.as_ref())) {
