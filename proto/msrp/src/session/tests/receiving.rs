@@ -383,3 +383,23 @@ fn the_stream_stops_being_msrp() {
     assert_eq!(events(&mut s), []);
     assert_eq!(s.handle_input(now, b"more"), 4);
 }
+
+#[test]
+fn a_refusal_says_why_and_the_message_may_come_again() {
+    let (mut b, now) = (bob(), Instant::now());
+    let head = "Message-ID: m1\nByte-Range: 1-*/*\nContent-Type: text/plain\n";
+    let whole = to_bob("d93kswow", head, Some("Hello, Bob"), '$');
+    let cut = whole.len() - 20;
+    b.handle_input(now, &whole.as_bytes()[..cut]);
+    let Some(Event::Begun { arrival, .. }) = events(&mut b).into_iter().next() else { panic!("not begun") };
+    b.refuse_because(arrival, Status::FORBIDDEN, "you do not have the floor");
+    assert!(output(&mut b, now).starts_with("MSRP d93kswow 403 you do not have the floor\r\n"));
+    b.handle_input(now, &whole.as_bytes()[cut..]);
+    assert_eq!(output(&mut b, now), "", "an answer is given once");
+    events(&mut b);
+    // The refused message is over with its last chunk; the same again is judged anew.
+    let again = whole.replace("d93kswow", "op2nc9ax");
+    b.handle_input(now, again.as_bytes());
+    assert!(matches!(events(&mut b).first(), Some(Event::Begun { .. })));
+    assert!(output(&mut b, now).starts_with("MSRP op2nc9ax 200 OK\r\n"));
+}

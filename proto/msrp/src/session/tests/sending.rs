@@ -370,3 +370,39 @@ fn a_body_that_holds_our_transaction_identifier() {
         }
     }
 }
+
+#[test]
+fn the_refusal_of_a_wrapper_is_not_one_of_all_that_is_wrapped() {
+    let (mut a, now) = (alice(), Instant::now());
+    for (content_type, goes_on) in
+        [("message/cpim", true), ("Multipart/Mixed; boundary=x", true), ("image/png", false)]
+    {
+        let key = a.send_whole(Outgoing::new(content_type, Size::Unknown), Bytes::from_static(b"x")).unwrap();
+        let text = output(&mut a, now);
+        let tid = text.split(' ').nth(1).unwrap();
+        let response = wire(&format!(
+            "MSRP {tid} 415 Unsupported Media Type\nTo-Path: {ALICE}\nFrom-Path: {BOB}\n-------{tid}$\n"
+        ));
+        a.handle_input(now, response.as_bytes());
+        let reason = FailureReason::Response(Status::UNSUPPORTED_TYPE);
+        assert!(events(&mut a).contains(&Event::Failed { key, reason }));
+        let again = a.send_whole(Outgoing::new(content_type, Size::Unknown), Bytes::from_static(b"y"));
+        assert_eq!(again.is_ok(), goes_on, "{content_type}");
+        output(&mut a, now);
+    }
+}
+
+#[test]
+fn a_message_whose_body_is_late_lets_long_ones_through() {
+    let mut p = Pair::new(1000);
+    let late = p.a.send(Outgoing::new("text/plain", Size::Known(10_000))).unwrap();
+    p.a.supply(late, Bytes::from(vec![b'l'; 3000]), false).unwrap();
+    p.settle();
+    let long = p.a.send_whole(Outgoing::new("text/plain", Size::Unknown), vec![b'x'; 9000].into()).unwrap();
+    p.settle();
+    let told = events(&mut p.a);
+    assert!(told.contains(&Event::Delivered { key: long }), "{told:?}");
+    p.a.supply(late, Bytes::from(vec![b'l'; 7000]), true).unwrap();
+    p.settle();
+    assert!(events(&mut p.a).contains(&Event::Delivered { key: late }));
+}
