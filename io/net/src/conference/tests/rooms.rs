@@ -318,3 +318,21 @@ fn silence_and_disconnection_are_told() {
     assert_eq!(rig.closed(&leg), Cause::Released);
     member.is_over();
 }
+
+#[test]
+fn conferences_live_in_threads_of_their_own_and_end_with_the_handle() {
+    let mut rig = Rig::start(ConferenceConfig { threads: 2, ..config(8) });
+    rig.conference(conference());
+    // The next group is in the other thread, and knows nothing of this one.
+    let settings = Some(Box::new(conference()));
+    rig.send(Command::Conference { group: super::rig::GROUP + 1, settings });
+    let (ann, ben) = (rig.msrp(1, None), rig.msrp(2, None));
+    let mut speaker = Member::join(&ann);
+    let listener = Member::join(&ben);
+    rig.established(&ann);
+    rig.established(&ben);
+    speaker.say(message(&ann, 1, "in one of two"));
+    listener.hears("in one of two");
+    drop(rig);
+    listener.is_over();
+}
