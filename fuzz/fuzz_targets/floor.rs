@@ -20,6 +20,17 @@ fn conference(now: Instant) -> FloorControl {
     control
 }
 
+/// A message of user 1: its primitive, the number of its transaction, and attributes.
+fn message(octets: &[u8]) -> Vec<u8> {
+    let (head, attributes) = octets.split_at(octets.len().min(2));
+    let [primitive, transaction] = [0, 1].map(|at| head.get(at).copied().unwrap_or_default());
+    let units = u8::try_from(attributes.len().div_ceil(4)).expect("no more than 255 octets come");
+    let mut out = vec![0x20, primitive % 20, 0, units, 0, 0, 0, 1, 0, transaction, 0, 1];
+    out.extend_from_slice(attributes);
+    out.resize(12 + usize::from(units) * 4, 0);
+    out
+}
+
 fuzz_target!(|input: &[u8]| {
     let mut now = Instant::now();
     let mut control = conference(now);
@@ -32,7 +43,8 @@ fuzz_target!(|input: &[u8]| {
         let (octets, after) = octets.split_at(octets.len().min(usize::from(length)));
         rest = after;
         match what % 4 {
-            0 | 1 => control.handle_octets(now, stream, octets),
+            0 => control.handle_octets(now, stream, octets),
+            1 => control.handle_octets(now, stream, &message(octets)),
             2 => control.handle_octets(now, datagrams, octets),
             _ => {
                 now += Duration::from_secs(u64::from(length));
