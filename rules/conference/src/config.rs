@@ -101,11 +101,11 @@ pub struct Policy {
     pub history_count: u32,
     /// How long they are kept, in seconds; 0 is no limit.
     pub history_seconds: u32,
-    /// Largest message in octets.
+    /// Largest message in octets, as every member is told; 0 leaves it to the media server.
     pub max_message: u64,
-    /// How long a member may stall before it is released, in seconds.
+    /// How long a member may stall before it is released, in seconds; 0 leaves it to the media server.
     pub stall_seconds: u32,
-    /// How many octets may wait for a member before senders are slowed.
+    /// How many octets may wait for a member before senders are slowed; 0 leaves it to the media server.
     pub stall_octets: u64,
     /// The room tells its members in words who comes, leaves and is sealed.
     pub notices: bool,

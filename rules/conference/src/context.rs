@@ -63,12 +63,18 @@ pub(crate) fn properties(uri: &str, policy: &Policy, confid: u32, state: Option<
         Property::new("crnroom/private", policy.private),
         Property::new("crnroom/moderated", policy.moderated),
         Property::new("crnroom/historycount", policy.history_count),
-        Property::new("crnroom/historysecs", policy.history_seconds),
-        Property::new("crnroom/maxmessage", policy.max_message),
-        Property::new("crnroom/stallsecs", policy.stall_seconds),
-        Property::new("crnroom/stalloctets", policy.stall_octets),
+        Property::new("crnroom/historysecs", lasting(policy.history_seconds)),
         Property::new("crnroom/notices", policy.notices),
     ];
+    // Of what is not set the media server knows what is usual there.
+    let mut bound = |name: &'static str, most: u64| {
+        if most != 0 {
+            all.push(Property::new(name, most));
+        }
+    };
+    bound("crnroom/maxmessage", policy.max_message);
+    bound("crnroom/stallsecs", policy.stall_seconds.into());
+    bound("crnroom/stalloctets", policy.stall_octets);
     if let Some(subject) = &policy.subject {
         all.push(Property::new("crnroom/subject", Value::escaped(subject)));
     }
@@ -80,12 +86,18 @@ pub(crate) fn properties(uri: &str, policy: &Policy, confid: u32, state: Option<
         all.push(Property::new("fcp/confid", confid));
         let floors = policy.floors.iter().map(|floor| quoted(&described(floor))).collect();
         all.push(Property::new("fcp/floors", list(floors)));
-        all.push(Property::new("fcp/maxrequests", policy.floor_requests));
+        all.push(Property::new("fcp/maxrequests", policy.floor_requests.max(1)));
         if let Some(state) = state {
             all.push(Property::new("fcp/state", quoted(state)));
         }
     }
     all
+}
+
+/// Seconds for which something is kept, 0 for ever: there is a longest time in H.248, and none that says so.
+fn lasting(seconds: u32) -> u32 {
+    const LONGEST: u32 = i32::MAX as u32;
+    if seconds == 0 { LONGEST } else { seconds.min(LONGEST) }
 }
 
 /// `ID:ALGORITHM:MAXHOLDERS:SECONDS[:STREAMLABEL]`

@@ -167,9 +167,11 @@ impl Line {
                     // RFC 7701 §5.1: everything goes in message/cpim; what is in it is the members' matter.
                     .attribute("accept-types", "message/cpim")
                     .attribute("accept-wrapped-types", "*")
-                    .attribute("max-size", &house.policy.max_message.to_string())
                     .chatroom(house.policy.nicknames, house.policy.private)
                     .label(LABEL);
+                if house.policy.max_message != 0 {
+                    line = line.attribute("max-size", &house.policy.max_message.to_string());
+                }
                 if self.cema {
                     line = line.flag("msrp-cema");
                 }
@@ -308,7 +310,11 @@ impl Peer {
             cema: line.msrp_cema(),
             path,
             accept_types: line.accept_types().collect::<Vec<_>>().join(" "),
-            max_size: line.attribute("max-size").and_then(|value| value.text()?.parse().ok()),
+            // RFC 4975 §8.6; nothing could be sent to who takes nothing.
+            max_size: line
+                .attribute("max-size")
+                .and_then(|value| value.text()?.parse().ok())
+                .filter(|size| (1..=i64::MAX.unsigned_abs()).contains(size)),
             key_mgmt: line
                 .key_mgmt()
                 .iter()

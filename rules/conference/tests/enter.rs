@@ -269,6 +269,26 @@ fn who_is_asked_to_come_comes() {
 }
 
 #[test]
+fn what_is_not_bounded_here_is_not_said_and_odd_bounds_do_no_harm() {
+    let mut some = config(1);
+    let policy = &mut some.rooms[0].policy;
+    (policy.max_message, policy.stall_seconds, policy.stall_octets) = (0, 0, 0);
+    (policy.history_seconds, policy.floor_requests) = (0, 0);
+    let mut net = Net::with(some);
+    let odd: Edit = |body| body.replace("a=accept-types", "a=max-size:0\r\na=accept-types");
+    net.join("alice", TEAM, &Wish { edit: Some(odd), ..Wish::default() });
+    assert_eq!(net.ue("alice").last_status(), Some(200), "{:?}", net.events);
+    let told = net.mrfps[0].conferences.values().next().unwrap().clone();
+    assert_eq!((told.max_message, told.stall_seconds, told.stall_octets), (None, None, None));
+    // Kept for ever is not kept for no time.
+    assert_eq!((told.history_seconds, told.max_requests), (Some(2_147_483_647), Some(1)));
+    let Medium::Msrp { max_size, .. } = net.mrfps[0].endpoint(&member("alice"), true).medium.clone() else {
+        panic!()
+    };
+    assert_eq!(max_size, None);
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_and_leaves_nothing() {
     let mut net = Net::new();
     net.join("alice", "sip:nobody@conf.example", &Wish { ticket_for: Some(TEAM.into()), ..Wish::default() });
