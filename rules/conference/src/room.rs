@@ -89,6 +89,9 @@ impl Room {
             .iter()
             .map(|member| Member { uri: canonical(&member.uri), call: member.call })
             .collect();
+        for (_, owner) in &mut policy.reserved {
+            *owner = canonical(owner);
+        }
         for floor in &mut policy.floors {
             floor.chair = floor.chair.as_deref().map(canonical);
         }

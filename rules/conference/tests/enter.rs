@@ -269,6 +269,23 @@ fn who_is_asked_to_come_comes() {
 }
 
 #[test]
+fn a_reserved_nickname_is_there_for_whom_it_is_reserved() {
+    let mut some = config(1);
+    some.rooms[0].policy.reserved = vec![("The \"Boss\"".into(), "sip:olga@EXAMPLE.com:5070".into())];
+    let mut net = Net::with(some);
+    for name in ["alice", "olga"] {
+        net.enter(name, TEAM);
+    }
+    let told = net.mrfps[0].conferences.values().next().unwrap().reserved.clone();
+    assert_eq!(told, ["The \"Boss\""]);
+    for (name, expected) in [("alice", None), ("olga", Some("The \"Boss\""))] {
+        let end = net.mrfps[0].endpoint(&member(name), true);
+        let Medium::Msrp { nickname, .. } = &end.medium else { panic!() };
+        assert_eq!(nickname.as_deref(), expected);
+    }
+}
+
+#[test]
 fn what_is_not_bounded_here_is_not_said_and_odd_bounds_do_no_harm() {
     let mut some = config(1);
     let policy = &mut some.rooms[0].policy;
