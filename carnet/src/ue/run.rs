@@ -21,8 +21,11 @@ use super::cli::{Action, FloorAction, UeArgs};
 use super::config::{ConfigError, Settings, UeConfig};
 use super::first_hop::FirstHop;
 use super::keyboard::{Keyboard, Typed};
-use super::room::drive::{Drive, Show};
+use super::room::drive::{Drive, Show, floor_lines, print, who_lines};
 use super::room::errand::Errand;
+use super::room::event::RoomEvent;
+use super::room::model::{Kind, Line, Model};
+use super::room::typed::{self, Typed as Command};
 use super::screen::Screen;
 use super::{Joining, Ue, UeError, UeEvent, UeHandle};
 
@@ -191,6 +194,10 @@ struct Terminal {
     /// The user has been told of something that did not work.
     told: bool,
     files: Files,
+    /// The conferences that called us in.
+    rooms: HashMap<CallId, Model>,
+    json: bool,
+    me: String,
     /// Completes when the user, or the system that stops the program, wants us to go.
     interrupted: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -253,7 +260,7 @@ enum End {
 
 impl Terminal {
     async fn run(config: UeConfig, action: Action, json: bool) -> Result<(), Failure> {
-        let (register, asks) = (config.register, !config.answer);
+        let (register, asks, me) = (config.register, !config.answer, config.identity.clone());
         let (ue, events) = Ue::start(config).await?;
         let mut terminal = Self {
             ue,
@@ -268,6 +275,9 @@ impl Terminal {
             failed: false,
             told: false,
             files: Files::default(),
+            rooms: HashMap::new(),
+            json,
+            me,
             interrupted: Box::pin(interrupted()),
         };
         let outcome = terminal.act(action, register).await;
@@ -354,6 +364,7 @@ impl Terminal {
                         {
                             self.talking = Some(up);
                         }
+                        UeEvent::Room { call: room, event } if call.is_none() => self.in_room(room, &event),
                         UeEvent::Incoming { call: asked, .. } if self.asks => {
                             self.asked.push_back(asked);
                             let _ = self.screen.ask();
@@ -389,6 +400,66 @@ impl Terminal {
         }
     }
 
+    /// Something happened in a conference that called us in.
+    fn in_room(&mut self, mut call: CallId, event: &RoomEvent) {
+        let model = self.rooms.entry(call).or_insert_with(|| Model::new(self.me.clone()));
+        let added = model.take(Instant::now(), event);
+        if !self.json {
+            added.iter().for_each(print);
+        }
+        match event {
+            RoomEvent::CalledBack { to } => {
+                if let Some(model) = self.rooms.remove(&call) {
+                    self.rooms.insert(*to, model);
+                }
+                if self.talking == Some(call) {
+                    self.talking = None;
+                }
+                call = *to;
+            }
+            RoomEvent::Left { .. } => {
+                self.rooms.remove(&call);
+                if self.talking == Some(call) {
+                    self.talking = None;
+                }
+            }
+            _ => {}
+        }
+        // Lines typed go to the latest who called, once it hears them.
+        if matches!(event, RoomEvent::Connected { .. }) && self.rooms.get(&call).is_some_and(Model::is_ready)
+        {
+            self.talking = Some(call);
+        }
+    }
+
+    /// A line that goes to a conference.
+    async fn typed_in_room(&mut self, call: CallId, line: &str) {
+        let Some(model) = self.rooms.get(&call) else { return };
+        let json = self.json;
+        let say = |text: &str| {
+            // A script has been told already, event by event.
+            if json {
+                return;
+            }
+            print(&Line { kind: Kind::Notice, time: None, who: String::new(), text: text.to_owned() });
+        };
+        match typed::read(line, model) {
+            Err(sentence) => self.trouble(&sentence),
+            Ok(Command::Wish(wish)) => match self.ue.begin_wish(call, wish).await {
+                Ok(pending) => self.sending = Some(Box::pin(pending)),
+                Err(error) => self.trouble(&error.to_string()),
+            },
+            Ok(Command::Leave) => {
+                self.talking = None;
+                let _ = self.ue.hang_up(call).await;
+            }
+            Ok(Command::Who) => who_lines(model).iter().for_each(|row| say(row)),
+            Ok(Command::Floors) => floor_lines(model).iter().for_each(|row| say(row)),
+            Ok(Command::Help) => typed::HELP.lines().for_each(say),
+            Ok(Command::Nothing) => {}
+        }
+    }
+
     /// Whether what is typed concerns anyone.
     fn listens(&self, talks: bool) -> bool {
         self.typing && (!self.asked.is_empty() || (talks && self.talking.is_some() && self.sending.is_none()))
@@ -412,6 +483,9 @@ impl Terminal {
             return;
         }
         let Some(call) = self.talking else { return };
+        if self.rooms.contains_key(&call) {
+            return self.typed_in_room(call, &line).await;
+        }
         if line.trim() == "/bye" {
             // What is typed after it is not for this call.
             self.talking = None;

@@ -364,17 +364,7 @@ impl Drive {
             Ok(Typed::Leave) => self.over = true,
             Ok(Typed::Help) => typed::HELP.lines().for_each(|line| self.note(Kind::Notice, line)),
             Ok(Typed::Who) => {
-                let marks = |sealed| match sealed {
-                    Some(true) => "sealed",
-                    Some(false) => "NOT SEALED",
-                    None => "not known",
-                };
-                let rows: Vec<String> = self
-                    .model
-                    .members
-                    .iter()
-                    .map(|member| format!("{} <{}> {}", member.name(), member.uri, marks(member.sealed)))
-                    .collect();
+                let rows = who_lines(&self.model);
                 rows.iter().for_each(|row| self.note(Kind::Notice, row));
             }
             Ok(Typed::Floors) => floor_lines(&self.model).iter().for_each(|row| self.note(Kind::Floor, row)),
@@ -441,6 +431,17 @@ impl Drive {
     }
 }
 
+/// Who is here, a line each.
+pub(in crate::ue) fn who_lines(model: &Model) -> Vec<String> {
+    let sealed = |member: &super::event::Member| match member.sealed {
+        Some(true) => "sealed",
+        Some(false) => "NOT SEALED",
+        None => "not known",
+    };
+    let row = |member| format!("{} <{}> {}", super::event::Member::name(member), member.uri, sealed(member));
+    model.members.iter().map(row).map(|row| clean(&row)).collect()
+}
+
 /// Who has which floor, a line each.
 pub(in crate::ue) fn floor_lines(model: &Model) -> Vec<String> {
     let mut rows = Vec::new();
@@ -466,11 +467,11 @@ pub(in crate::ue) fn floor_lines(model: &Model) -> Vec<String> {
     if rows.is_empty() {
         rows.push("the conference has no floors".to_owned());
     }
-    rows
+    rows.iter().map(|row| clean(row)).collect()
 }
 
 /// Prints a line; what is wrong goes to standard error.
-fn print(line: &Line) {
+pub(in crate::ue) fn print(line: &Line) {
     let time = line.time.as_ref().map(|time| format!("[{time}] ")).unwrap_or_default();
     let text = match line.who.as_str() {
         "" => format!("* {}", line.text),

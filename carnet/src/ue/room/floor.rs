@@ -367,3 +367,103 @@ fn complaint(code: ErrorCode, information: Option<&Text>) -> String {
         None => format!("floor control says no: {what}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use carnet_bfcp::{FloorState, Message, UserInformation};
+
+    const SOON: Duration = Duration::from_secs(30);
+
+    fn desk(events: mpsc::Sender<UeEvent>) -> Desk {
+        Desk {
+            call: CallId(1),
+            client: Client::new(77, 5, Transport::Stream, Limits::default()),
+            floors: vec![1, 2],
+            states: BTreeMap::new(),
+            ours: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            events,
+        }
+    }
+
+    fn request(id: u16, user: u16, status: Status, position: u8) -> RequestInformation {
+        let status = Some(RequestStatus { status, queue_position: position });
+        RequestInformation {
+            id,
+            overall: Some(FloorState { id, status, information: None }),
+            floors: vec![FloorState { id: 1, status, information: None }],
+            beneficiary: Some(UserInformation { id: user, ..UserInformation::default() }),
+            ..RequestInformation::default()
+        }
+    }
+
+    /// What a server says by itself.
+    fn notice(body: &Body) -> Bytes {
+        let message = Message {
+            version: 1,
+            responder: false,
+            primitive: body.primitive(),
+            conference: 77,
+            transaction: 0,
+            user: 5,
+            attributes: body.attributes(),
+        };
+        message.print().unwrap().into()
+    }
+
+    async fn next(events: &mut mpsc::Receiver<UeEvent>) -> RoomEvent {
+        match tokio::time::timeout(SOON, events.recv()).await.expect("an event").unwrap() {
+            UeEvent::Room { event, .. } => *event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A server that never stops and lies: what it says of others' requests, of floors that are not there
+    /// and twice is no news, and nothing of it is piled up.
+    #[tokio::test]
+    async fn a_flood_is_read_as_fast_as_it_is_heard_and_lies_are_no_news() {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        let (send, mut events) = mpsc::channel(4);
+        let (_orders, ordered) = mpsc::channel(1);
+        let running = tokio::spawn(async move {
+            let mut desk = desk(send);
+            let over = desk.run(near, ordered).await;
+            (desk.ours.len(), desk.states.len(), over)
+        });
+        let flood = tokio::spawn(async move {
+            let floor = |floor, requests| notice(&Body::FloorStatus { floors: vec![floor], requests });
+            for n in 0..3000u16 {
+                // Not ours, not there, and always the same.
+                far.write_all(&notice(&Body::FloorRequestStatus(request(n, 6, Status::Granted, 0)))).await?;
+                far.write_all(&floor(100 + n, vec![request(1, 6, Status::Granted, 0)])).await?;
+                far.write_all(&floor(1, vec![request(1, 6, Status::Granted, 0)])).await?;
+                // Ours, and more of them than can be.
+                far.write_all(&notice(&Body::FloorRequestStatus(request(n, 5, Status::Accepted, 1)))).await?;
+            }
+            Ok::<_, std::io::Error>(far)
+        });
+        let (mut floors, mut requests) = (0, 0);
+        while floors + requests < 3001 {
+            match next(&mut events).await {
+                RoomEvent::Floor { floor: 1, .. } => floors += 1,
+                RoomEvent::Request { .. } => requests += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((floors, requests), (1, 3000));
+        let mut far = flood.await.unwrap().unwrap();
+        // And then something that is no BFCP at all.
+        far.write_all(&[0xff; 64]).await.unwrap();
+        let reads = async {
+            let mut rest = Vec::new();
+            far.read_to_end(&mut rest).await
+        };
+        tokio::time::timeout(SOON, reads).await.expect("it hangs up").unwrap();
+        drop(far);
+        let (ours, states, over) = running.await.unwrap();
+        assert!(ours <= MOST && states == 1, "{ours} {states}");
+        assert!(matches!(over, Over::Failed(reason) if reason.contains("broke the protocol")));
+    }
+}

@@ -13,9 +13,9 @@ pub(super) mod errand;
 pub mod event;
 pub(super) mod floor;
 pub(super) mod memory;
-mod model;
+pub(super) mod model;
 pub(super) mod talk;
-mod typed;
+pub(super) mod typed;
 mod view;
 #[cfg(test)]
 mod view_tests;
