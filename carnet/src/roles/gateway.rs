@@ -439,6 +439,12 @@ impl Running {
             self.behind = behind;
             self.gateway.set_load(Instant::now(), behind);
         }
+        // First the engine: who hears from the controller of an address may connect to it at once.
+        while let Some(command) = self.gateway.poll_command() {
+            self.commands.push_back(command);
+        }
+        // Once it has stopped, its events end, and so does the gateway.
+        let _ = self.engine.try_send_all(&mut self.commands);
         while let Some((controller, message)) = self.gateway.poll_transmit() {
             let registration = self.gateway.registration();
             let ours = registration.controller() == Some(&controller);
@@ -447,11 +453,6 @@ impl Running {
                 self.reconnect = Some(Instant::now() + RECONNECT);
             }
         }
-        while let Some(command) = self.gateway.poll_command() {
-            self.commands.push_back(command);
-        }
-        // Once it has stopped, its events end, and so does the gateway.
-        let _ = self.engine.try_send_all(&mut self.commands);
         while let Some(event) = self.gateway.poll_event() {
             if let carnet_gateway::Event::Audited { number, body } = &event {
                 self.inspected(*number, body);

@@ -55,7 +55,7 @@ pub struct Member {
 /// A thread on which a client runs like a program of its own. When this is dropped the client is gone, like a
 /// program that was killed: its sockets close, and nobody says goodbye.
 struct Alone {
-    freeze: mpsc::UnboundedSender<()>,
+    freeze: mpsc::Sender<()>,
 }
 
 type Started = Result<(UeHandle, mpsc::Receiver<UeEvent>), String>;
@@ -64,7 +64,7 @@ impl Alone {
     fn start(config: UeConfig) -> Result<(oneshot::Receiver<Started>, Self), String> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let (sender, started) = oneshot::channel();
-        let (freeze, mut frozen) = mpsc::unbounded_channel();
+        let (freeze, mut frozen) = mpsc::channel(1);
         let run = move || {
             let _ = sender.send(runtime.block_on(Ue::start(config)).map_err(|e| e.to_string()));
             if runtime.block_on(frozen.recv()).is_some() {
@@ -213,7 +213,7 @@ impl Member {
     /// From now on its client does nothing at all.
     pub fn freeze(&self) {
         if let Some(alone) = &*self.alone() {
-            let _ = alone.freeze.send(());
+            let _ = alone.freeze.try_send(());
         }
     }
 
@@ -265,7 +265,7 @@ impl Reported {
                 }
             }
             RoomEvent::Message(said) if !said.own && !said.notice && !said.history => {
-                self.heard.push(said.text)
+                self.heard.push(said.text);
             }
             RoomEvent::File { path, .. } => self.file = Some(path),
             RoomEvent::Floor { holders, queue, .. } => {

@@ -131,7 +131,7 @@ impl State {
             Seen::Border { event: carnet_border::Event::GatewayUp { .. }, .. }
             | Seen::Conference { event: Happened::GatewayUp { .. }, .. } => self.registered += 1,
             Seen::Conference { event, .. } if event.room() == Some(ROOM) => {
-                self.happened.push((*event).clone())
+                self.happened.push((*event).clone());
             }
             Seen::Media { gateway, event } => self.media(gateway, event),
             Seen::Holds { gateway, contexts, .. } => {
