@@ -55,8 +55,11 @@ impl Member {
                 return found;
             }
             let heard = self.heard.lock().unwrap();
-            let (bodies, statuses) = (heard.bodies.len(), &heard.statuses);
-            assert!(Instant::now() < deadline, "{what} never came, but {bodies} bodies and {statuses:?}");
+            let (bodies, statuses, over) = (heard.bodies.len(), &heard.statuses, heard.over);
+            assert!(
+                Instant::now() < deadline,
+                "{what} never came, but {bodies} bodies and {statuses:?}; over: {over}"
+            );
             drop(heard);
             thread::sleep(Duration::from_millis(2));
         }
