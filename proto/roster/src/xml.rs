@@ -232,7 +232,7 @@ impl<'a> Reading<'a> {
             return Err(Error::TooLarge("levels"));
         }
         let (namespace, name) = self.reader.resolve_element(start.name());
-        let namespace = resolved(at, &namespace)?.to_owned();
+        let namespace = resolved(at, &namespace)?;
         let name = text_of(at, name.as_ref())?;
         let mut element =
             Element { namespace: self.keep(&namespace), name, attributes: Vec::new(), children: Vec::new() };
@@ -249,7 +249,7 @@ impl<'a> Reading<'a> {
                 attribute.unescape_value().map_err(|_| syntax(at, "references that XML itself has"))?;
             checked(at, &value)?;
             let (namespace, name) = self.reader.resolve_attribute(attribute.key);
-            let namespace = resolved(at, &namespace)?.to_owned();
+            let namespace = resolved(at, &namespace)?;
             let name = text_of(at, name.as_ref())?;
             if element.attribute(&namespace, &name).is_some() {
                 return Err(syntax(at, "attributes, each once"));
@@ -299,12 +299,19 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn resolved<'n>(at: usize, namespace: &ResolveResult<'n>) -> Result<&'n str, Error> {
-    match namespace {
-        ResolveResult::Bound(Namespace(name)) => std::str::from_utf8(name).map_err(|_| syntax(at, "UTF-8")),
-        ResolveResult::Unbound => Ok(""),
-        ResolveResult::Unknown(_) => Err(syntax(at, "a prefix that is declared")),
-    }
+/// The name of a namespace, whose declaration the reader hands out as it is written.
+fn resolved(at: usize, namespace: &ResolveResult<'_>) -> Result<String, Error> {
+    let written = match namespace {
+        ResolveResult::Bound(Namespace(name)) => {
+            std::str::from_utf8(name).map_err(|_| syntax(at, "UTF-8"))?
+        }
+        ResolveResult::Unbound => "",
+        ResolveResult::Unknown(_) => return Err(syntax(at, "a prefix that is declared")),
+    };
+    let name =
+        quick_xml::escape::unescape(written).map_err(|_| syntax(at, "a reference that XML itself has"))?;
+    checked(at, &name)?;
+    Ok(name.into_owned())
 }
 
 fn text_of(at: usize, name: &[u8]) -> Result<String, Error> {

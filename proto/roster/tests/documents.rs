@@ -112,6 +112,15 @@ fn what_is_not_known_stays() {
 }
 
 #[test]
+fn names_of_namespaces_are_read_as_any_value() {
+    let text = r#"<conference-info xmlns="urn:ietf:params:xml:ns:conference&#45;info" xmlns:x="urn:x?a&amp;b" entity="a"
+        version="1"><conference-description/><users/><x:y x:z="1"/></conference-info>"#;
+    let document = parse(text);
+    assert_eq!(document.root().elements().last().map(|e| &*e.namespace), Some("urn:x?a&b"));
+    assert_eq!(parse(&document.print()), document);
+}
+
+#[test]
 fn texts_that_would_break_out() {
     let mut roster = parse(BASIC).roster().unwrap();
     let text = "</subject><user entity='x'/> & \"quoted\"\r\n\ttab \u{1F512}";
@@ -142,6 +151,8 @@ fn what_is_no_document() {
         whole("<x:users/>"),
         whole("<!-- -- -->"),
         whole("&#1;"),
+        whole("<x:users xmlns:x=\"a\u{1}b\"/>"),
+        whole("<x:users xmlns:x=\"a&b;\"/>"),
         format!("{}<more/>", whole("")),
         format!("{}more", whole("")),
         format!("<?xml version=\"1.0\" encoding=\"UTF-16\"?>{}", whole("")),
