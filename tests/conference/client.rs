@@ -2,7 +2,7 @@
 
 use crate::member::{Member, is};
 use crate::stage::{CARNET, PATIENCE, ROOM, Settings, Stage};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -107,4 +107,39 @@ fn errands_at_the_floors() {
     // Who is no chair does not decide, and nobody is given what nobody asked for.
     let mut dave = errand("dave", &["grant", ROOM, "sip:bob@a.example", "--wait", "1"]);
     assert_eq!(dave.ended(&stage), 1);
+}
+
+/// Whoever waits for calls is called in, reads and talks there, line by line.
+#[test]
+fn a_listener_who_is_called_in_talks() {
+    let stage = Stage::open(&Settings { rooms: CHAIRED, ..Settings::default() });
+    let mut alice = Member::join(&stage, "alice", ROOM);
+    // What is read has an end, also if nothing comes.
+    let mut command = Command::new("timeout");
+    command.args(["90", CARNET, "ue", "-c", "bob.toml", "listen"]).current_dir(stage.directory());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let (mut keys, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut reads = |what: &str| {
+        let mut seen = String::new();
+        while !seen.contains(what) {
+            assert!(output.read_line(&mut seen).unwrap() > 0, "{what:?} is not in {seen:?}");
+        }
+    };
+    reads("registered as sip:bob@a.example");
+    alice.say("/invite sip:bob@a.example");
+    reads("* joined sip:staff@conf.example, sealed");
+    reads("* here: ");
+    alice.sees(&stage, "that he is in", |event| {
+        is(event, "referral") && event["done"] == true && event["status"] == 200
+    });
+    alice.say("welcome");
+    reads("alice: welcome");
+    keys.write_all(b"thank you\n/msg alice between us\n/bye\n").unwrap();
+    alice.hears(&stage, "thank you");
+    assert_eq!(alice.hears(&stage, "between us")["private"], true);
+    alice.sees(&stage, "that he is gone", |event| is(event, "roster") && event["count"] == 1);
+    reads("* left");
+    let _ = child.kill();
+    let _ = child.wait();
 }

@@ -18,7 +18,11 @@ use crate::refusal::Refusal;
 const EXPIRES: u32 = 3600;
 /// How often a subscription that was refused or ended is asked for again, one after another.
 const ATTEMPTS: u8 = 5;
+/// How often one that was refused as that of a stranger is asked for again.
+const EARLY: u8 = 2;
 /// Pause before that.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Pause before another attempt for any other reason.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A subscription.
@@ -163,6 +167,11 @@ impl Watch {
             481 if tries && self.dialog.is_some() => {
                 self.afresh(core, now);
                 self.tick(core, now)
+            }
+            // We may be faster than the focus has noted that we are in.
+            403 | 481 if self.attempts < EARLY => {
+                self.afresh(core, now + MOMENT);
+                Ok(())
             }
             500 | 503 | 504 if tries => {
                 let pause = response.retry_after().map_or(PAUSE, |s| Duration::from_secs(s.min(600).into()));

@@ -403,7 +403,7 @@ fn a_roster_that_ends_is_asked_for_again_or_not_as_the_focus_says() {
         let told = net.try_event(0, |event| matches!(event, Event::NoRoster { .. }));
         assert_eq!(told.is_none(), again, "{state}");
     }
-    for (status, tries) in [(489, 1), (403, 1), (503, 6)] {
+    for (status, tries) in [(489, 1), (403, 3), (503, 6)] {
         let (mut net, focus, call) = joined(Manner { subscribe: status, ..Manner::default() });
         let now = net.now;
         net.nodes[0].client.watch(now, call);
