@@ -16,7 +16,6 @@ import select
 import socket
 import struct
 import sys
-import time
 
 
 def out(event, **members):
@@ -121,18 +120,6 @@ def attribute(section, name):
     return None
 
 
-def connect(to):
-    """The server may need a moment to open the port that it has told."""
-    until = time.monotonic() + 5
-    while True:
-        try:
-            return socket.create_connection(to, source_address=(own, 0))
-        except ConnectionRefusedError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-
-
 def address(section):
     for line in section + lines:
         if line.startswith("c="):
@@ -146,7 +133,7 @@ path = attribute(message, "path")
 host, port = path.split("//")[1].split("/")[0].rsplit(":", 1)
 out("session", chatroom=attribute(message, "chatroom"), setup=attribute(message, "setup"), path=path,
     label=attribute(message, "label"))
-msrp = connect((host, int(port)))
+msrp = socket.create_connection((host, int(port)), source_address=(own, 0))
 here = f"msrp://{own}:9/{session};tcp"
 
 
@@ -226,7 +213,7 @@ if floors:
     conference, number = int(attribute(floors, "confid")), int(attribute(floors, "userid"))
     out("floors", floorctrl=attribute(floors, "floorctrl"), floorid=attribute(floors, "floorid"),
         confid=conference, userid=number)
-    bfcp = connect((address(floors), int(floors[0].split()[1])))
+    bfcp = socket.create_connection((address(floors), int(floors[0].split()[1])), source_address=(own, 0))
 
 
 def ask(primitive, attributes=b""):

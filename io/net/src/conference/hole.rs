@@ -70,6 +70,8 @@ pub(super) struct Anchor {
     /// 0: not registered yet.
     pub(super) serial: u32,
     pub(super) listening: bool,
+    /// Nothing was said of callers yet: the kernel takes them and nobody looks.
+    pub(super) held: bool,
     /// A caller may be waiting in the kernel.
     pub(super) ready: bool,
 }
@@ -157,6 +159,9 @@ impl Connection {
 
 impl Hole {
     pub(super) fn new(name: Pinhole, lease: Lease, local: SocketAddr, socket: Socket, now: Instant) -> Self {
+        // The controller may tell the address before its settings are here, and the peer may be as quick:
+        // until then its call waits in the kernel.
+        let held = socket::listen(&socket).is_ok();
         Self {
             name,
             lease,
@@ -165,7 +170,7 @@ impl Hole {
             received: 0,
             sent: 0,
             settings: Settings::default(),
-            anchor: Some(Anchor { socket, serial: 0, listening: false, ready: false }),
+            anchor: Some(Anchor { socket, serial: 0, listening: false, ready: false, held }),
             link: Link::Down,
             callers: Vec::new(),
             waiting_until: None,

@@ -64,7 +64,7 @@ impl Worker {
                 Some(anchor) => anchor,
                 None => {
                     let socket = socket::bound(local, dscp)?;
-                    Anchor { socket, serial: 0, listening: false, ready: false }
+                    Anchor { socket, serial: 0, listening: false, ready: false, held: false }
                 }
             };
             let anchor = hole.anchor.insert(anchor);
@@ -73,8 +73,7 @@ impl Worker {
                 register(epoll, &anchor.socket, slot, serial)?;
                 anchor.serial = serial;
             }
-            anchor.listening = true;
-            anchor.ready = true;
+            (anchor.listening, anchor.ready, anchor.held) = (true, true, false);
             io::Result::Ok(())
         })();
         // Out of descriptors, or the port is taken for the moment.
@@ -85,11 +84,19 @@ impl Worker {
         }
     }
 
+    /// Refuses who called before anything was said of callers, and is not wanted now that it is.
+    pub(super) fn refuse_held(&mut self, slot: u32) {
+        let Some(hole) = self.peek(slot) else { return };
+        if hole.anchor.as_ref().is_some_and(|anchor| anchor.held) && !hole.wants_callers() {
+            self.close_door(slot);
+        }
+    }
+
     fn close_door(&mut self, slot: u32) {
         let Some(hole) = self.hole(slot) else { return };
         hole.callers.drain(..).for_each(|caller| reset(caller.line));
         if let Some(anchor) = &mut hole.anchor {
-            (anchor.listening, anchor.ready) = (false, false);
+            (anchor.listening, anchor.ready, anchor.held) = (false, false, false);
             if socket::unlisten(&anchor.socket).is_err() {
                 hole.anchor = None;
             }
@@ -184,13 +191,8 @@ impl Worker {
         attempt.again = None;
         let started = (|| {
             // A socket that ever listened is not used again to call.
-            let socket = match anchor {
-                Some(Anchor { socket, serial: 0, .. }) => socket,
-                other => {
-                    drop(other);
-                    socket::bound(local, dscp)?
-                }
-            };
+            drop(anchor);
+            let socket = socket::bound(local, dscp)?;
             socket::connect(&socket, attempt.remote, false)?;
             register(epoll, &socket, slot, serial)?;
             io::Result::Ok(socket)

@@ -395,6 +395,7 @@ impl Worker {
                 }
             }
         }
+        self.refuse_held(slot);
         self.queue(slot);
     }
 

@@ -1,15 +1,19 @@
 //! Members in a room, on real sockets.
 
+use std::cell::OnceCell;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use carnet_gateway::media::{Cause, Command, Conference, ConferenceEvent, Direction, Event, Gate, Medium};
+use carnet_gateway::media::{
+    Cause, Command, Conference, ConferenceEvent, Direction, Event, Gate, Medium, Role, Settings,
+};
 
 use super::super::ConferenceConfig;
 use super::member::Member;
-use super::rig::{Peer, Plain, Rig, conference, config, greeting, head, message, server};
+use super::rig::{PATIENCE, Peer, Plain, Rig, conference, config, greeting, head, message, server};
 
 #[test]
 fn two_versions_of_openssl_talk_in_a_sealed_room() {
@@ -337,4 +341,63 @@ fn conferences_live_in_threads_of_their_own_and_end_with_the_handle() {
     listener.hears("in one of two");
     drop(rig);
     listener.is_over();
+}
+
+/// Who is told an address may be there before the engine is told who comes: they wait.
+#[test]
+fn who_calls_before_anything_is_said_is_let_in_when_it_is() {
+    let mut rig = Rig::with_room();
+    let early = OnceCell::new();
+    let ann = rig.leg(1, None, |local| {
+        early.set(TcpStream::connect(local).unwrap()).unwrap();
+        Medium::Msrp {
+            local_path: format!("msrp://{local}/s1;tcp"),
+            remote_path: "msrp://127.0.0.1:9/c1;tcp".into(),
+            accept_types: Vec::new(),
+            max_size: None,
+            nickname: None,
+            speak: true,
+            history: false,
+        }
+    });
+    let mut early = early.into_inner().unwrap();
+    early.write_all(greeting(&ann).as_bytes()).unwrap();
+    rig.established(&ann);
+    let mut answer = [0; 5];
+    early.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"MSRP ");
+}
+
+#[test]
+fn who_calls_before_anything_is_said_is_refused_at_a_closed_gate() {
+    let mut rig = Rig::with_room();
+    let (pinhole, local) = rig.reserve();
+    let mut early = TcpStream::connect(local).unwrap();
+    rig.send(Command::Configure { pinhole, settings: Settings::default() });
+    assert!(matches!(early.read(&mut [0]), Ok(0) | Err(_)), "sent away");
+    assert!(TcpStream::connect(local).is_err(), "nobody listens");
+}
+
+/// A port that callers could reach before is still the one that the call comes from.
+#[test]
+fn a_leg_that_calls_does_so_from_the_port_that_was_told() {
+    let mut rig = Rig::with_room();
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (pinhole, local) = rig.reserve();
+    let mut early = TcpStream::connect(local).unwrap();
+    let mut settings = rig.msrp(3, None).settings;
+    settings.role = Role::Active;
+    settings.remote = Some(peer.local_addr().unwrap());
+    rig.send(Command::Configure { pinhole, settings });
+    peer.set_nonblocking(true).unwrap();
+    let until = Instant::now() + PATIENCE;
+    let from = loop {
+        match peer.accept() {
+            Ok((_, from)) => break from,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(from, local);
+    assert!(matches!(early.read(&mut [0]), Ok(0) | Err(_)), "sent away");
 }
