@@ -206,6 +206,67 @@ fn a_member_that_does_not_read_is_released_and_nobody_waits_for_it() {
     bob.hears(&stage, "good bye");
 }
 
+/// Only the way between a member and its floors breaks: it comes back by itself, with what it held and what it
+/// said meanwhile, through the border that has to let it in anew.
+#[test]
+fn a_floor_control_connection_that_broke_is_made_anew() {
+    let stage = Stage::open(&Settings { rooms: FLOOR, ..Settings::default() });
+    let mut alice = Member::join(&stage, "alice", ROOM);
+    let mut bob = Member::join(&stage, "bob", ROOM);
+    alice.say("/floor 1");
+    alice.sees(&stage, "granted", |event| is(event, "granted"));
+    bob.say("/floor 1");
+    bob.sees(&stage, "a place in the queue", |event| is(event, "queued"));
+    let (first, other) = (floors_at(&stage, &alice), floors_at(&stage, &bob));
+    for member in [&mut alice, &mut bob] {
+        member.mark();
+    }
+    if !sever(&first) {
+        eprintln!("skipped: connections cannot be cut here (that takes root and INET_DIAG_DESTROY)");
+        return;
+    }
+    alice.sees(&stage, "its floors again", |event| is(event, "floors-back"));
+    let second = floors_at(&stage, &alice);
+    assert_ne!(first["client_random"], second["client_random"], "another TLS association");
+    assert_eq!(first["psk_identity"], second["psk_identity"], "under the key of the line");
+    let floor = &stage.room()["floors"][0];
+    assert_eq!(
+        (&floor["holders"], &floor["waiting"]),
+        (&serde_json::json!([1]), &serde_json::json!([2])),
+        "{floor}"
+    );
+    alice.say("/release 1");
+    alice.sees(&stage, "released", |event| is(event, "released"));
+    bob.sees(&stage, "granted", |event| is(event, "granted"));
+    // What is asked for while there is no connection is done when there is one.
+    bob.mark();
+    assert!(sever(&other));
+    bob.say("/release 1");
+    bob.sees(&stage, "released", |event| is(event, "released"));
+    bob.sees(&stage, "its floors again", |event| is(event, "floors-back"));
+    alice.say("nothing happened");
+    bob.hears(&stage, "nothing happened");
+    for event in alice.events().iter().chain(&bob.events()) {
+        let calm =
+            ["no-floors", "waiting", "called-back", "left", "error"].iter().all(|name| !is(event, name));
+        assert!(calm, "{event}");
+    }
+}
+
+/// The last floor control connection of a member, as it reported it.
+fn floors_at(stage: &Stage, member: &Member) -> Value {
+    let floors = |event: &Value| is(event, "sealed") && event["medium"] == "floors";
+    member.sees(stage, "floors sealed", floors);
+    member.events().into_iter().rfind(floors).expect("it was there")
+}
+
+/// Cuts the connection of a member to where this says it goes, at both ends; whether that could be done.
+fn sever(sealed: &Value) -> bool {
+    let remote = sealed["remote"].as_str().expect("an address");
+    let cut = std::process::Command::new("ss").args(["-KtnH", "dst", remote]).output();
+    cut.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(remote))
+}
+
 fn kill(pid: u32) {
     let _ = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
 }

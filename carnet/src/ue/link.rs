@@ -4,6 +4,7 @@
 //! Who waits opens only to the peer: whoever else comes by does not end the call.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use carnet_client::{Remote, Seal, TcpRole, TlsRole};
@@ -28,7 +29,8 @@ pub(super) struct Link {
     pub(super) tcp: TcpRole,
     pub(super) tls: TlsRole,
     pub(super) local: SocketAddr,
-    pub(super) seal: Option<Seal>,
+    /// The key, wiped with this.
+    pub(super) seal: Option<Arc<Seal>>,
     /// Open since the offer, if we wait.
     pub(super) listener: Option<TcpListener>,
     /// Where to connect to, if we do. It may change until the connection is up.
@@ -53,11 +55,20 @@ impl Link {
     /// # Errors
     /// One sentence.
     pub(super) async fn make(mut self) -> Result<Made, String> {
-        let seal = self.seal.take();
+        self.make_again().await
+    }
+
+    /// The same, and keeps what it takes to make another in its place: under the same key, which one line
+    /// of one call may use for that.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) async fn make_again(&mut self) -> Result<Made, String> {
+        let seal = self.seal.clone();
         let made = tokio::time::timeout(SETUP, async {
             match seal {
                 Some(seal) => {
-                    let (stream, report) = self.sealed(seal).await?;
+                    let (stream, report) = self.sealed(&seal).await?;
                     Ok(Made::Sealed(Box::new(stream), Box::new(report)))
                 }
                 None => self.connected().await.map(Made::Clear),
@@ -124,7 +135,7 @@ impl Link {
         }
     }
 
-    async fn sealed(&mut self, seal: Seal) -> Result<(TlsStream<TcpStream>, SealReport), String> {
+    async fn sealed(&mut self, seal: &Seal) -> Result<(TlsStream<TcpStream>, SealReport), String> {
         let key = Psk::new(seal.tek.expose())
             .and_then(|psk| PskKey::new(seal.psk_identity.clone(), psk))
             .map_err(|error| error.to_string())?;
@@ -146,11 +157,11 @@ impl Link {
         let remote = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
         let ours = seal.initiator != seal.peer;
         let (initiator, responder) =
-            if ours { (self.me.clone(), seal.peer) } else { (seal.peer, self.me.clone()) };
+            if ours { (self.me.clone(), seal.peer.clone()) } else { (seal.peer.clone(), self.me.clone()) };
         let report = SealReport {
             version: report.version.to_string(),
             cipher: report.cipher.clone(),
-            kms: seal.kms,
+            kms: seal.kms.clone(),
             initiator,
             responder,
             psk_identity: report.identity.clone().unwrap_or_default(),

@@ -6,6 +6,8 @@
 //!
 //! One task a call: [`link`](super::link) makes the connection, [`pump`](super::pump) runs the session on it.
 
+use std::sync::Arc;
+
 use carnet_client::{CallId, Media, Remote, TcpRole};
 use carnet_msrp::{Config, Session, Uri, parse_path};
 use carnet_net::OsRandom;
@@ -92,7 +94,7 @@ impl Line {
             tcp: self.media.tcp,
             tls: self.media.tls,
             local: self.media.local,
-            seal: self.media.seal.take(),
+            seal: self.media.seal.take().map(Arc::new),
             listener: self.listener.take(),
             remote: self.remote.clone(),
             psk: self.psk.clone(),

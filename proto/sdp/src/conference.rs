@@ -186,10 +186,13 @@ impl<'a> Media<'a> {
 
     /// `a=connection` (RFC 4145 §5); without it, or with another word, `new`.
     pub fn reuse(&self) -> Reuse {
-        match self.own_text("connection") {
-            Some(word) if word.eq_ignore_ascii_case("existing") => Reuse::Existing,
-            _ => Reuse::New,
-        }
+        self.reuse_said().unwrap_or_default()
+    }
+
+    /// `a=connection` if it is there. One with another word is not.
+    pub fn reuse_said(&self) -> Option<Reuse> {
+        let word = self.own_text("connection")?;
+        [Reuse::New, Reuse::Existing].into_iter().find(|reuse| word.eq_ignore_ascii_case(reuse.as_str()))
     }
 
     /// `a=label` (RFC 4574): the name by which others speak of this line.

@@ -53,7 +53,7 @@ impl Session {
             }
             if line.decision.transport().is_some() {
                 let offer = (line.decision.setup_sent(), offered.address);
-                settled.push(self.settle(core, exchange.offerer, offer, &m)?);
+                settled.push((self.settle(core, exchange.offerer, offer, &m)?, offered.anew));
             }
         }
         if let Some(exchange) = self.exchange_mut(key) {
@@ -64,13 +64,15 @@ impl Session {
             return Ok(Vec::new());
         }
         let mut requests = Vec::new();
-        for (index, peers, mode) in settled {
+        for ((index, peers, mode), anew) in settled {
             let Slot::Ready(context) = &self.stream_mut(index).slot else { continue };
-            if context.is_set_to(&peers, mode) {
+            // The first offer of a line says so too, and finds nothing set.
+            let set = context.is_set_to(&peers, mode);
+            if set && !anew {
                 continue;
             }
             let lost = || Fault::new(503, "the media gateway is not available");
-            requests.push(self.modify(core, index, peers, mode).ok_or_else(lost)?);
+            requests.push(self.modify(core, index, peers, mode, set).ok_or_else(lost)?);
         }
         Ok(requests)
     }
@@ -130,7 +132,7 @@ impl Session {
             let changed = self.stream_mut(index).context().is_some_and(|c| !c.is_set_to(&peers, mode));
             if changed {
                 // Nobody waits for the reply; a failure shows in the events.
-                let _ = self.modify(core, index, peers, mode);
+                let _ = self.modify(core, index, peers, mode, false);
             }
         }
     }

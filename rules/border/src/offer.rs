@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::gateways::Request;
 use crate::plan::{Decision, Facts, Plan, plan};
 use crate::session::{Exchange, ExchangeKey, Fault, Offered, Session, Slot};
-use carnet_sdp::{Document, Setup};
+use carnet_sdp::{Document, Reuse, Setup};
 
 impl Session {
     /// Looks at an offer. Returns the gateway requests that must be answered before it goes on.
@@ -39,6 +39,7 @@ impl Session {
             proto: m.proto().to_owned(),
             address: m.address(),
             rejected: m.is_rejected(),
+            anew: m.reuse_said() == Some(Reuse::New),
         });
         let offered: Vec<_> = offered.collect();
         // A fork of an INVITE without offer makes its own: it takes the place of the other's.

@@ -83,6 +83,8 @@ pub(crate) struct Offered {
     pub(crate) address: Option<SocketAddr>,
     /// Port 0.
     pub(crate) rejected: bool,
+    /// It says that the connection is to be a new one (RFC 4145 §5.1).
+    pub(crate) anew: bool,
 }
 
 /// An offer that is not settled yet.
@@ -228,18 +230,23 @@ impl Session {
         self.streams.iter().filter_map(Stream::context).any(on)
     }
 
-    /// Modifies a context and says which request does it; `None` if the gateway is not there.
+    /// Modifies a context and says which request does it; `None` if the gateway is not there. `anew`: the
+    /// connection through it is over, and another one comes.
     pub(crate) fn modify(
         &mut self,
         core: &mut Core,
         index: usize,
         peers: Both<Peer>,
         mode: StreamMode,
+        anew: bool,
     ) -> Option<Request> {
         let call = self.call;
         let Slot::Ready(context) = &mut self.stream_mut(index).slot else { return None };
         let gateway = context.gateway.clone();
-        let actions = context.modify(peers, mode);
+        // A pinhole whose connection is over takes another one when it was shut in between.
+        let shut = Both { caller: peers.caller, callee: peers.callee };
+        let mut actions = if anew { context.modify(shut, StreamMode::Inactive) } else { Vec::new() };
+        actions.extend(context.modify(peers, mode));
         if !core.gateways.is_up(&gateway) {
             return None;
         }

@@ -296,6 +296,19 @@ impl Client {
         self.with(call, |call, core| call.media_lost(core, now, refusal));
     }
 
+    /// The floor control connection of a call broke: offers another in its place, with the same roles and
+    /// under the same key (RFC 8856 §7.1, §8). [`Event::FloorsRenewed`] says what the focus thinks of it; it
+    /// does not come where the call itself is lost or over.
+    pub fn renew_floors(&mut self, now: Instant, call: CallId) {
+        self.with(call, |call, core| match call.take() {
+            State::Up(mut up) => {
+                call.renew_floors(core, now, &mut up);
+                call.state = State::Up(up);
+            }
+            other => call.state = other,
+        });
+    }
+
     /// Refreshes a call that is up with an unchanged description.
     pub fn refresh(&mut self, now: Instant, call: CallId) {
         self.with(call, |call, core| match call.take() {

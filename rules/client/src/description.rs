@@ -171,6 +171,19 @@ impl Own {
         }
     }
 
+    /// The next offer asks for another floor control connection (RFC 4145 §5.1); whether there is floor
+    /// control at all.
+    pub(crate) fn renew_floors(&mut self) -> bool {
+        let mut found = false;
+        for line in self.lines.iter_mut().filter(|line| line.live) {
+            if let Content::Floors(reuse) = &mut line.content {
+                (*reuse, found) = (Reuse::New, true);
+            }
+        }
+        self.version += u64::from(found);
+        found
+    }
+
     fn session(&self) -> SessionBuilder {
         let ip = self.lines.first().map_or(IpAddr::from([0, 0, 0, 0]), |line| line.local.ip());
         SessionBuilder::new(self.session_id, self.version, ip)

@@ -83,6 +83,14 @@ pub enum Event {
         /// How.
         media: Box<FloorMedia>,
     },
+    /// What the focus says to another floor control connection
+    /// ([`Client::renew_floors`](crate::Client::renew_floors)).
+    FloorsRenewed {
+        /// Which call.
+        call: CallId,
+        /// It waits for it: there, or at our place as before. Or it does not want it now.
+        place: Result<Option<Remote>, Refusal>,
+    },
     /// The conference took floor control out of the call.
     FloorsEnded {
         /// Which call.

@@ -19,9 +19,10 @@ use crate::call::{Call, State};
 use crate::callee::acknowledged;
 use crate::caller::acknowledge;
 use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
+use crate::description::Kind;
 use crate::event::{Ending, Event};
 use crate::media::{Remote, TcpRole};
-use crate::peer::{PeerLine, read_again, read_answer};
+use crate::peer::{PeerLine, Reach, read_again, read_answer};
 use crate::refusal::Refusal;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
@@ -48,6 +49,8 @@ pub(crate) struct Up {
     attempts: u8,
     /// There is no media yet: our second offer is to be answered.
     second: Option<Second>,
+    /// Another floor control connection is to be offered.
+    renewing: bool,
     /// Where we connect, if we do.
     pub(crate) remote: Option<Remote>,
 }
@@ -61,6 +64,8 @@ struct Second {
 struct Refreshing {
     key: ClientKey,
     request: Message,
+    /// It offers another floor control connection.
+    renews: bool,
 }
 
 impl Up {
@@ -116,6 +121,7 @@ impl Up {
             retry: None,
             attempts: 0,
             second: None,
+            renewing: false,
             remote: None,
         }
     }
@@ -147,14 +153,18 @@ impl Call {
     /// it stands.
     pub(crate) fn refresh(&mut self, core: &mut Core, now: Instant, up: &mut Up) -> Result<(), Refusal> {
         up.retry = None;
+        let changes = up.second.is_some() || up.renewing;
         if up.refreshing.is_some() || up.unacknowledged.is_some() {
+            if up.renewing {
+                up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
+            }
             return Ok(());
         }
         // A description that has changed goes into an INVITE.
-        let method = if up.updates && up.second.is_none() { Method::Update } else { Method::Invite };
+        let method = if up.updates && !changes { Method::Update } else { Method::Invite };
         let Ok(mut request) = up.dialog.request(method.clone()) else {
             // An INVITE of the peer is under way: it refreshes as well as ours.
-            if up.second.is_some() {
+            if changes {
                 up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
             }
             return Ok(());
@@ -169,8 +179,43 @@ impl Call {
         if let Some(timer) = &mut up.timer {
             timer.refreshing();
         }
-        up.refreshing = Some(Refreshing { key, request });
+        up.refreshing = Some(Refreshing { key, request, renews: up.renewing });
         Ok(())
+    }
+
+    /// Offers another floor control connection (RFC 8856 §7.1).
+    pub(crate) fn renew_floors(&mut self, core: &mut Core, now: Instant, up: &mut Up) {
+        let lost = self.room.as_ref().is_none_or(|room| room.lost.is_some());
+        if up.renewing || lost || !self.own.renew_floors() {
+            return;
+        }
+        up.renewing = true;
+        up.attempts = 0;
+        if let Err(refusal) = self.refresh(core, now, up) {
+            self.renewed(core, up, Err(refusal));
+        }
+    }
+
+    /// That came to its end.
+    fn renewed(&mut self, core: &mut Core, up: &mut Up, place: Result<Option<Remote>, Refusal>) {
+        up.renewing = false;
+        // What is offered from now on is the connection that is then there.
+        self.own.established();
+        self.own.version += 1;
+        core.events.push_back(Event::FloorsRenewed { call: self.id, place });
+    }
+
+    /// Where the focus waits for the connection that we offered, if we open it.
+    fn floors_at(&self, up: &Up, lines: &[Option<PeerLine>]) -> Result<Option<Remote>, Refusal> {
+        let all = self.own.lines.iter().zip(lines).zip(&up.roles);
+        let mut floors = all.filter(|((own, _), _)| own.kind() == Kind::Floors);
+        let ((_, Some(peer)), Some(role)) = floors.next().ok_or(Refusal::NoMedia)? else {
+            return Err(Refusal::NoMedia);
+        };
+        Ok(match peer.on_answer(*role, false) {
+            Reach::Connect(remote) => Some(remote),
+            Reach::Listen | Reach::OfferWithout => None,
+        })
     }
 
     /// Offers again, without CEMA: the path of the peer leads past a middlebox that could not act for
@@ -215,10 +260,15 @@ impl Call {
                 if let Some(second) = up.second.take() {
                     return self.settled(core, wall, up, &second, response);
                 }
-                match sdp(response) {
-                    Some(octets) => self.same_terms(core, &up.remote_values, octets, Half::Answer).map(drop),
-                    None => Ok(()),
+                let lines = match sdp(response) {
+                    Some(octets) => self.same_terms(core, &up.remote_values, octets, Half::Answer)?.1,
+                    None => Vec::new(),
+                };
+                if refreshing.renews {
+                    let place = self.floors_at(up, &lines);
+                    self.renewed(core, up, place);
                 }
+                Ok(())
             }
             // RFC 3261 §14.1; §14.2: our last INVITE is not over there, its ACK was lost or is late.
             491 | 500 if up.attempts < GLARE_ATTEMPTS => {
@@ -245,6 +295,12 @@ impl Call {
             }
             // Without media there is nothing to go on with.
             _ if up.second.is_some() => Err(Refusal::PathMismatch),
+            // The rest of the session goes on.
+            _ if refreshing.renews => {
+                let refusal = Refusal::Rejected { status, text: response.reason().into_owned() };
+                self.renewed(core, up, Err(refusal));
+                Ok(())
+            }
             // The others do not: the session goes on until its time is over.
             _ => Ok(()),
         }

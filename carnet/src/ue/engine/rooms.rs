@@ -2,6 +2,7 @@
 //! focus calls back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use carnet_client::{
@@ -51,6 +52,8 @@ pub(super) struct RoomKnown {
     talk: Option<mpsc::Sender<TalkOrder>>,
     place: Option<watch::Sender<Option<Remote>>>,
     floor: Option<mpsc::Sender<FloorOrder>>,
+    /// Where the floor control connection is made to.
+    floor_place: Option<watch::Sender<Option<Remote>>>,
     referrals: HashMap<ReferralId, (Ask, String)>,
     /// The floor control connection broke, and the rest goes on without.
     floors_lost: bool,
@@ -150,6 +153,16 @@ impl Engine {
         match event {
             Event::Joined { call, conference } => self.joined(call, conference).await,
             Event::Floors { call, media } => self.hold_floors(call, *media).await,
+            Event::FloorsRenewed { call, place } => {
+                let Some(room) = self.room(call) else { return };
+                if let (Ok(Some(remote)), Some(place)) = (&place, &room.floor_place) {
+                    place.send_replace(Some(remote.clone()));
+                }
+                // Without room for it the task asks again.
+                if let Some(floor) = &room.floor {
+                    let _ = floor.try_send(FloorOrder::Renewed(place.is_ok()));
+                }
+            }
             Event::FloorsEnded { call } => {
                 let reason = "the conference took floor control away".to_owned();
                 if let Some(room) = self.room(call) {
@@ -226,7 +239,7 @@ impl Engine {
             tcp: media.tcp,
             tls: media.tls,
             local: media.local,
-            seal: media.seal.take(),
+            seal: media.seal.take().map(Arc::new),
             listener,
             remote,
             psk,
@@ -262,13 +275,16 @@ impl Engine {
     /// Floor control is agreed.
     async fn hold_floors(&mut self, call: CallId, mut media: FloorMedia) {
         let (send, orders) = mpsc::channel(ORDERS);
-        let (_, remote) = watch::channel(media.remote.clone());
+        let (place, remote) = watch::channel(media.remote.clone());
         let (me, psk, events) = (self.identity.clone(), self.psk.clone(), self.events.clone());
         let news = self.room_news.0.clone();
         let Some(room) = self.room(call) else { return };
         let listener = room.floor_listener.take().filter(|_| media.tcp == TcpRole::Passive);
         room.floor = Some(send);
+        room.floor_place = Some(place);
         room.floors_lost = false;
+        // Without messages the conference ends with its one connection.
+        let comes_back = room.messages && media.tcp == TcpRole::Active;
         let floors = media.floors.iter().map(|floor| floor.floor).collect();
         let told = RoomEvent::Floors { user: media.user, floors };
         let link = Link {
@@ -276,13 +292,14 @@ impl Engine {
             tcp: media.tcp,
             tls: media.tls,
             local: media.local,
-            seal: media.seal.take(),
+            seal: media.seal.take().map(Arc::new),
             listener,
             remote,
             psk,
             greeting: None,
         };
-        let line = FloorLine { call, media, link, events };
+        let lost = comes_back.then(|| news.clone());
+        let line = FloorLine { call, media, link, events, lost };
         self.tell_room(call, told).await;
         tokio::spawn(async move {
             let over = line.run(orders).await;
@@ -296,6 +313,13 @@ impl Engine {
         let Some(known) = self.calls.get_mut(&call) else { return };
         let hanging_up = known.hanging_up;
         let Some(room) = &mut known.room else { return };
+        if matches!(over, Over::Lost) {
+            // A conference that lost more than this calls back.
+            if !hanging_up && room.talk.is_some() {
+                self.machine.client.renew_floors(now, call);
+            }
+            return;
+        }
         match medium {
             Medium::Messages => room.talk = None,
             Medium::Floors => room.floor = None,
@@ -310,7 +334,7 @@ impl Engine {
             if !std::mem::replace(&mut room.floors_lost, true) && room.talk.is_some() {
                 let reason = match over {
                     Over::Failed(reason) => reason,
-                    Over::Done => "the conference closed the floor control connection".to_owned(),
+                    _ => "the conference closed the floor control connection".to_owned(),
                 };
                 self.tell_room(call, RoomEvent::NoFloors { reason }).await;
             }
@@ -321,7 +345,7 @@ impl Engine {
                 self.machine.client.media_failed(now, call, Refusal::Connection(reason));
             }
             // The BYE of the focus is on its way, as a rule.
-            Over::Done => self.dying.push((now + BYE_GRACE, call)),
+            _ => self.dying.push((now + BYE_GRACE, call)),
         }
     }
 

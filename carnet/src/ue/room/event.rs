@@ -41,6 +41,9 @@ pub enum RoomEvent {
         /// The floors.
         floors: Vec<u16>,
     },
+    /// The floor control connection had broken, and there is another: what we had or asked for in time is
+    /// still ours.
+    FloorsBack,
     /// Floor control is gone; the conference goes on.
     NoFloors {
         /// One sentence.
@@ -381,6 +384,7 @@ impl RoomEvent {
             }),
             Self::Connected { medium, seal: None } => json!({"event": "clear", "medium": medium.word()}),
             Self::Floors { user, floors } => json!({"event": "floors", "user": user, "floors": floors}),
+            Self::FloorsBack => json!({"event": "floors-back"}),
             Self::NoFloors { reason } => json!({"event": "no-floors", "reason": reason}),
             Self::Roster(roster) => json!({
                 "event": "roster", "subject": roster.subject, "sealed": roster.sealed, "count": roster.count,

@@ -1,7 +1,11 @@
 //! The floor control connection of a conference, until it ends: what we ask for, what a chair decides, and
 //! who has what (RFC 8855 §10 to §12).
+//!
+//! When it breaks and we are the one who opened it, we open another (RFC 8856 §7.1, §8): the focus is asked
+//! first, then it is made as before, under the same key. What was asked for is asked for again under its
+//! number (RFC 8855 §6.1), and what we had is ours if we are back in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use carnet_bfcp::{
@@ -15,7 +19,7 @@ use tokio::sync::mpsc;
 use super::event::{Claim, Medium, Outcome, RoomEvent};
 use super::{Decision, FloorOrder, Over, Reply};
 use crate::ue::UeError;
-use crate::ue::event::UeEvent;
+use crate::ue::event::{SealReport, UeEvent};
 use crate::ue::link::{Link, Made};
 
 /// How long the last octets may take to go out.
@@ -25,22 +29,38 @@ const BUFFER: usize = 16 * 1024;
 /// Floors and requests that are kept. A server that tells of more is not believed.
 const MOST: usize = 1024;
 
+/// How long is tried to have a connection again: as long as the server keeps what we had.
+const COME_BACK: Duration = Duration::from_secs(30);
+/// Before the focus is asked the first time. A conference that ends says so in that time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause between two attempts; each is twice the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// How long the focus may take to answer, and the connection to come up, before the next attempt.
+const ATTEMPT: Duration = Duration::from_secs(8);
+/// What is ordered while there is no connection.
+const LATE: usize = 32;
+
 /// What the task needs.
 pub(in crate::ue) struct FloorLine {
     pub(in crate::ue) call: CallId,
     pub(in crate::ue) media: FloorMedia,
     pub(in crate::ue) link: Link,
     pub(in crate::ue) events: mpsc::Sender<UeEvent>,
+    /// Where a connection that broke is told, if we make another.
+    pub(in crate::ue) lost: Option<mpsc::Sender<(CallId, Medium, Over)>>,
 }
 
 impl FloorLine {
     /// Runs to the end.
     pub(in crate::ue) async fn run(self, mut orders: mpsc::Receiver<FloorOrder>) -> Over {
-        let Self { call, media, link, events } = self;
-        let made = tokio::select! {
-            made = link.make() => made,
+        let Self { call, media, mut link, events, lost } = self;
+        let mut made = tokio::select! {
+            made = link.make_again() => made,
             () = stopped(&mut orders) => return Over::Done,
         };
+        if lost.is_none() {
+            link.seal = None;
+        }
         let client = Client::new(media.conference, media.user, Transport::Stream, Limits::default());
         let floors = media.floors.iter().map(|floor| floor.floor).collect();
         let mut desk = Desk {
@@ -50,20 +70,49 @@ impl FloorLine {
             states: BTreeMap::new(),
             ours: BTreeMap::new(),
             asked: BTreeMap::new(),
+            late: VecDeque::new(),
             events,
         };
-        match made {
-            Err(reason) => Over::Failed(reason),
-            Ok(Made::Sealed(stream, report)) => {
-                desk.tell(RoomEvent::Connected { medium: Medium::Floors, seal: Some(report) }).await;
-                desk.run(*stream, orders).await
-            }
-            Ok(Made::Clear(stream)) => {
-                desk.tell(RoomEvent::Connected { medium: Medium::Floors, seal: None }).await;
-                desk.run(stream, orders).await
-            }
+        let mut again = false;
+        loop {
+            let end = match made {
+                Err(reason) => return Over::Failed(reason),
+                Ok(Made::Sealed(stream, report)) => {
+                    desk.connected(Some(report), again).await;
+                    desk.run(*stream, &mut orders, again).await
+                }
+                Ok(Made::Clear(stream)) => {
+                    desk.connected(None, again).await;
+                    desk.run(stream, &mut orders, again).await
+                }
+            };
+            let reason = match end {
+                End::Told => return Over::Done,
+                End::Wrong(reason) => return Over::Failed(reason),
+                End::Broke(reason) => reason,
+            };
+            let Some(lost) = &lost else {
+                return reason.map_or(Over::Done, Over::Failed);
+            };
+            again = true;
+            made = match desk.come_back(&mut link, &mut orders, lost).await {
+                Some(stream) => Ok(stream),
+                // We were told to end.
+                None if orders.is_closed() => return Over::Done,
+                None => Err(reason.unwrap_or_else(|| "the connection is gone".to_owned())),
+            };
         }
     }
+}
+
+/// How a connection ended.
+enum End {
+    /// We were told to.
+    Told,
+    /// What came cannot be read: another connection would bring the same.
+    Wrong(String),
+    /// It is gone, and why if that is known.
+    Broke(Option<String>),
 }
 
 /// Waits for an order to stop; what is ordered before the connection is up fails.
@@ -77,6 +126,7 @@ async fn stopped(orders: &mut mpsc::Receiver<FloorOrder>) {
             ) => {
                 let _ = reply.send(Err(UeError::NotUp));
             }
+            Some(FloorOrder::Renewed(_)) => {}
             Some(FloorOrder::Stop) | None => return,
         }
     }
@@ -93,6 +143,8 @@ struct Desk {
     ours: BTreeMap<u16, (Vec<u16>, Outcome, u8)>,
     /// Who waits for the answer to what.
     asked: BTreeMap<u16, Reply>,
+    /// Ordered while there was no connection.
+    late: VecDeque<FloorOrder>,
     events: mpsc::Sender<UeEvent>,
 }
 
@@ -101,53 +153,125 @@ impl Desk {
         let _ = self.events.send(UeEvent::Room { call: self.call, event: Box::new(event) }).await;
     }
 
+    async fn connected(&self, seal: Option<Box<SealReport>>, again: bool) {
+        self.tell(RoomEvent::Connected { medium: Medium::Floors, seal }).await;
+        if again {
+            self.tell(RoomEvent::FloorsBack).await;
+        }
+    }
+
+    /// Makes another connection; `None` if that could not be done in time, or is not wanted any more: then
+    /// `orders` is closed.
+    async fn come_back(
+        &mut self,
+        link: &mut Link,
+        orders: &mut mpsc::Receiver<FloorOrder>,
+        lost: &mpsc::Sender<(CallId, Medium, Over)>,
+    ) -> Option<Made> {
+        let (until, mut pause) = (Instant::now() + COME_BACK, FIRST_PAUSE);
+        while Instant::now() + pause < until {
+            let at = Instant::now() + pause;
+            while self.order(orders, at).await?.is_some() {}
+            lost.send((self.call, Medium::Floors, Over::Lost)).await.ok()?;
+            let limit = until.min(Instant::now() + ATTEMPT);
+            if self.order(orders, limit).await? == Some(true) {
+                let making = link.make_again();
+                tokio::pin!(making);
+                loop {
+                    tokio::select! {
+                        made = &mut making => match made {
+                            Ok(made) => return Some(made),
+                            Err(_) => break,
+                        },
+                        order = self.order(orders, limit) => if order?.is_none() { break },
+                    }
+                }
+            }
+            pause = LONGEST_PAUSE.min(2 * pause);
+        }
+        None
+    }
+
+    /// Keeps what is ordered for later, until the focus says whether it waits for a connection, or until
+    /// that time. `None`: it is over, and nothing more is taken.
+    async fn order(
+        &mut self,
+        orders: &mut mpsc::Receiver<FloorOrder>,
+        until: Instant,
+    ) -> Option<Option<bool>> {
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                () = carnet_net::until(Some(until)) => return Some(None),
+            };
+            match order {
+                Some(FloorOrder::Renewed(waits)) => return Some(Some(waits)),
+                Some(FloorOrder::Stop) | None => {
+                    orders.close();
+                    return None;
+                }
+                Some(order) if self.late.len() < LATE => self.late.push_back(order),
+                // Dropping the reply says that nobody is there.
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Runs to the end of the connection; `again` if it is not the first.
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: S,
-        mut orders: mpsc::Receiver<FloorOrder>,
-    ) -> Over {
+        orders: &mut mpsc::Receiver<FloorOrder>,
+        again: bool,
+    ) -> End {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut input = vec![0; BUFFER];
         let mut output: Vec<u8> = Vec::new();
         let now = Instant::now();
+        if again {
+            self.client.reconnected(now);
+        }
         self.client.ask(now, Body::Hello);
         // What we had before the connection broke we may still have: until it is known, orders wait.
         let mine = self.client.ask(now, Body::UserQuery { beneficiary: None });
         let mut settled = mine.is_none();
-        let floors = self.floors.clone();
-        self.client.watch(now, &floors);
-        let over = loop {
+        if !again {
+            let floors = self.floors.clone();
+            self.client.watch(now, &floors);
+        }
+        let end = loop {
             while let Some(event) = self.client.poll_event() {
-                settled |=
-                    matches!(&event, ClientEvent::Answer { transaction, .. } if mine == Some(*transaction));
+                if let ClientEvent::Answer { transaction, answer, .. } = &event
+                    && mine == Some(*transaction)
+                {
+                    settled = true;
+                    self.compare(answer).await;
+                }
                 self.heard(event).await;
+            }
+            while settled && let Some(order) = self.late.pop_front() {
+                self.ordered(order);
             }
             while let Some(octets) = self.client.poll_transmit() {
                 output.extend_from_slice(&octets);
             }
             tokio::select! {
                 read = reader.read(&mut input) => match read {
-                    Ok(0) | Err(_) => break Over::Done,
+                    Ok(0) | Err(_) => break End::Broke(None),
                     Ok(read) => {
                         let octets = input.get(..read).unwrap_or_default();
                         if let Err(error) = self.client.handle_octets(Instant::now(), octets) {
-                            break Over::Failed(format!("the floor control server broke the protocol: {error}"));
+                            break End::Wrong(format!("the floor control server broke the protocol: {error}"));
                         }
                     }
                 },
                 wrote = writer.write(&output), if !output.is_empty() => match wrote {
                     Ok(wrote) => { output.drain(..wrote); }
-                    Err(error) => break Over::Failed(format!("the connection broke: {error}")),
+                    Err(error) => break End::Broke(Some(format!("the connection broke: {error}"))),
                 },
                 order = orders.recv(), if settled => match order {
-                    Some(FloorOrder::Request { floor, priority, why, reply }) => {
-                        self.request(floor, priority, why, reply);
-                    }
-                    Some(FloorOrder::Release { floor, reply }) => self.release(floor, reply),
-                    Some(FloorOrder::Decide { floor, who, decision, reply }) => {
-                        self.decide(floor, &who, decision, reply);
-                    }
-                    Some(FloorOrder::Stop) | None => break Over::Done,
+                    Some(FloorOrder::Stop) | None => break End::Told,
+                    Some(order) => self.ordered(order),
                 },
             }
         };
@@ -160,8 +284,32 @@ impl Desk {
             while reader.read(&mut input).await? > 0 {}
             Ok::<_, std::io::Error>(())
         };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        over
+        if !matches!(end, End::Broke(_)) {
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
+        end
+    }
+
+    fn ordered(&mut self, order: FloorOrder) {
+        match order {
+            FloorOrder::Request { floor, priority, why, reply } => self.request(floor, priority, why, reply),
+            FloorOrder::Release { floor, reply } => self.release(floor, reply),
+            FloorOrder::Decide { floor, who, decision, reply } => self.decide(floor, &who, decision, reply),
+            FloorOrder::Renewed(_) | FloorOrder::Stop => {}
+        }
+    }
+
+    /// What we had before the connection broke and the server does not know any more is over.
+    async fn compare(&mut self, answer: &Body) {
+        let Body::UserStatus { requests, .. } = answer else { return };
+        let gone = |id: &u16| requests.iter().all(|request| request.id != *id);
+        let gone: Vec<u16> = self.ours.keys().copied().filter(gone).collect();
+        for request in gone {
+            let Some((floors, before, _)) = self.ours.remove(&request) else { continue };
+            let outcome = if before == Outcome::Granted { Outcome::Revoked } else { Outcome::Cancelled };
+            let words = Some("it was freed while there was no connection".to_owned());
+            self.tell(RoomEvent::Request { request, floors, outcome, position: 0, words }).await;
+        }
     }
 
     fn waits(&mut self, transaction: Option<u16>, reply: Reply) {
@@ -384,6 +532,7 @@ mod tests {
             states: BTreeMap::new(),
             ours: BTreeMap::new(),
             asked: BTreeMap::new(),
+            late: VecDeque::new(),
             events,
         }
     }
@@ -426,10 +575,10 @@ mod tests {
     async fn a_flood_is_read_as_fast_as_it_is_heard_and_lies_are_no_news() {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         let (send, mut events) = mpsc::channel(4);
-        let (_orders, ordered) = mpsc::channel(1);
+        let (_orders, mut ordered) = mpsc::channel(1);
         let running = tokio::spawn(async move {
             let mut desk = desk(send);
-            let over = desk.run(near, ordered).await;
+            let over = desk.run(near, &mut ordered, false).await;
             (desk.ours.len(), desk.states.len(), over)
         });
         let flood = tokio::spawn(async move {
@@ -464,6 +613,6 @@ mod tests {
         drop(far);
         let (ours, states, over) = running.await.unwrap();
         assert!(ours <= MOST && states == 1, "{ours} {states}");
-        assert!(matches!(over, Over::Failed(reason) if reason.contains("broke the protocol")));
+        assert!(matches!(over, End::Wrong(reason) if reason.contains("broke the protocol")));
     }
 }

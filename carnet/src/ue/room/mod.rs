@@ -130,6 +130,8 @@ pub(super) enum FloorOrder {
         decision: Decision,
         reply: Reply,
     },
+    /// The focus has said whether it waits for another connection.
+    Renewed(bool),
     /// End in order.
     Stop,
 }
@@ -140,6 +142,8 @@ pub(super) enum Over {
     Failed(String),
     /// The peer ended it, or we were told to.
     Done,
+    /// It broke, and another one is wanted in its place.
+    Lost,
 }
 
 /// Whether two URIs name the same user.

@@ -205,6 +205,7 @@ impl Model {
                 self.floors = floors.iter().map(|floor| (*floor, Floor::default())).collect();
                 Vec::new()
             }
+            RoomEvent::FloorsBack => note(Kind::Notice, "floor control is back".to_owned()),
             RoomEvent::NoFloors { reason } => {
                 self.floors.clear();
                 self.missing.retain(|missing| *missing != Medium::Floors);
