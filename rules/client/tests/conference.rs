@@ -510,3 +510,48 @@ fn a_session_that_is_refreshed_keeps_its_lines_and_loses_those_taken_out() {
     assert!(focus.borrow().got.iter().any(|message| message.status() == Some(488)));
     assert!(net.try_event(0, quiet).is_none());
 }
+
+/// RFC 8856 §7.1: a floor control connection that broke is offered anew, and nothing else changes: neither
+/// keys nor the message session. Until the focus has answered, one offer is enough.
+#[test]
+fn another_floor_control_connection_is_offered_in_place_of_a_lost_one() {
+    let (mut net, focus, call) = joined(Manner::default());
+    let before = floors(&mut net);
+    let first = String::from_utf8(focus.borrow().last(&Method::Invite).body().to_vec()).unwrap();
+    let keys = |sdp: &str| -> Vec<String> {
+        sdp.lines().filter(|line| line.starts_with("a=key-mgmt")).map(str::to_owned).collect()
+    };
+    let version =
+        |sdp: &str| -> u64 { sdp.lines().nth(1).unwrap().split(' ').nth(2).unwrap().parse().unwrap() };
+    let invites = |focus: &Rc<RefCell<Focus>>| {
+        focus.borrow().got.iter().filter(|message| *message.method() == Method::Invite).count()
+    };
+    let count = invites(&focus);
+    let now = net.now;
+    net.nodes[0].client.renew_floors(now, call);
+    net.nodes[0].client.renew_floors(now, call);
+    net.settle();
+    let place = net.event(0, |event| matches!(event, Event::FloorsRenewed { .. }));
+    let Event::FloorsRenewed { call: it, place: Ok(place) } = place else { panic!("{place:?}") };
+    assert_eq!((it, place), (call, before.remote));
+    assert_eq!(invites(&focus), count + 1);
+    let offer = String::from_utf8(focus.borrow().last(&Method::Invite).body().to_vec()).unwrap();
+    assert!(offer.contains("a=connection:new") && !offer.contains("a=connection:existing"), "{offer}");
+    assert_eq!(keys(&offer), keys(&first));
+    assert!(version(&offer) > version(&first), "{offer}");
+    let quiet =
+        |event: &Event| matches!(event, Event::Ended { .. } | Event::Media { .. } | Event::Floors { .. });
+    assert!(net.try_event(0, quiet).is_none());
+    // From then on there is a connection that stays.
+    let now = net.now;
+    net.nodes[0].client.refresh(now, call);
+    net.settle();
+    let refresh = String::from_utf8(focus.borrow().last(&Method::Invite).body().to_vec()).unwrap();
+    assert!(refresh.contains("a=connection:existing") && version(&refresh) > version(&offer), "{refresh}");
+    // A conference that is lost altogether is not asked.
+    let (now, count) = (net.now, invites(&focus));
+    net.nodes[0].client.media_failed(now, call, Refusal::Connection("gone".into()));
+    net.nodes[0].client.renew_floors(now, call);
+    net.settle();
+    assert_eq!(invites(&focus), count);
+}
