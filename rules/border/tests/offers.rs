@@ -314,6 +314,44 @@ fn a_refresh_costs_the_gateway_nothing() {
     hang_up(&mut e);
 }
 
+/// A connection that broke is offered anew (RFC 4145 §5.1, RFC 8856 §7.1): the pinholes of that line, which
+/// take no second caller by themselves, are shut and opened again, and stand as before.
+#[test]
+fn a_line_that_is_to_connect_anew_is_shut_and_opened() {
+    let mut e = up();
+    let said = |sdp: String, connection: &str| format!("{sdp}a=connection:{connection}\r\n");
+    for (cseq, connection) in [(20, "existing"), (21, "new"), (22, "existing")] {
+        let asked = e.w.gateway.asked.len();
+        let before = e.w.gateway.state.clone();
+        let offer = said(msrps("192.0.2.20", 2855, "actpass"), connection);
+        let invite = with_sdp(e.w.request(&e.alice, Method::Invite, &e.at_alice, cseq), &offer);
+        e.w.send(ALICE, ACCESS, &invite);
+        let at_bob = e.w.take_request(BOB, Method::Invite);
+        assert!(body(&at_bob).contains(&format!("a=connection:{connection}")));
+        let answer = said(msrps("192.0.2.30", 7394, "passive"), connection);
+        e.w.send(BOB, ACCESS, &e.bob.answer(&at_bob, 200, Some(&answer)));
+        let ok = e.w.take_status(ALICE, 200);
+        let ack = e.w.request(&e.alice, Method::Ack, &contact(&ok), cseq);
+        e.w.send(ALICE, ACCESS, &ack);
+        e.w.take_request(BOB, Method::Ack);
+        let asked: Vec<_> =
+            e.w.gateway.asked[asked..].iter().filter(|(c, _)| *c != ContextId::Null).collect();
+        let modes: Vec<_> = asked
+            .iter()
+            .flat_map(|(_, command)| ["Inactive", "SendReceive"].map(|mode| (command, mode)))
+            .filter(|(command, mode)| command.verb == Verb::Modify && format!("{command:?}").contains(mode))
+            .map(|(_, mode)| mode)
+            .collect();
+        let wanted: &[&str] = match connection {
+            "new" => &["Inactive", "Inactive", "SendReceive", "SendReceive"],
+            _ => &[],
+        };
+        assert_eq!(modes, wanted, "{connection}: {asked:#?}");
+        assert_eq!(format!("{:?}", e.w.gateway.state), format!("{before:?}"));
+    }
+    hang_up(&mut e);
+}
+
 #[test]
 fn glare_is_for_the_ends_to_settle() {
     let mut e = up();
