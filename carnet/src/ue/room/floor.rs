@@ -71,6 +71,7 @@ impl FloorLine {
             ours: BTreeMap::new(),
             asked: BTreeMap::new(),
             late: VecDeque::new(),
+            patience: COME_BACK,
             events,
         };
         let mut again = false;
@@ -145,6 +146,8 @@ struct Desk {
     asked: BTreeMap<u16, Reply>,
     /// Ordered while there was no connection.
     late: VecDeque<FloorOrder>,
+    /// How long is tried to have a connection again.
+    patience: Duration,
     events: mpsc::Sender<UeEvent>,
 }
 
@@ -168,7 +171,7 @@ impl Desk {
         orders: &mut mpsc::Receiver<FloorOrder>,
         lost: &mpsc::Sender<(CallId, Medium, Over)>,
     ) -> Option<Made> {
-        let (until, mut pause) = (Instant::now() + COME_BACK, FIRST_PAUSE);
+        let (until, mut pause) = (Instant::now() + self.patience, FIRST_PAUSE);
         while Instant::now() + pause < until {
             let at = Instant::now() + pause;
             while self.order(orders, at).await?.is_some() {}
@@ -533,6 +536,7 @@ mod tests {
             ours: BTreeMap::new(),
             asked: BTreeMap::new(),
             late: VecDeque::new(),
+            patience: COME_BACK,
             events,
         }
     }
@@ -614,5 +618,97 @@ mod tests {
         let (ours, states, over) = running.await.unwrap();
         assert!(ours <= MOST && states == 1, "{ours} {states}");
         assert!(matches!(over, End::Wrong(reason) if reason.contains("broke the protocol")));
+    }
+
+    /// Makes connections in clear to `remote`.
+    fn link(remote: std::net::SocketAddr) -> Link {
+        Link {
+            me: String::new(),
+            tcp: carnet_client::TcpRole::Active,
+            tls: carnet_client::TlsRole::Client,
+            local: "127.0.0.1:0".parse().unwrap(),
+            seal: None,
+            listener: None,
+            remote: tokio::sync::watch::channel(Some(carnet_client::Remote::Address(remote))).1,
+            psk: carnet_tls::PskContext::new(carnet_tls::PskSettings::default()).unwrap(),
+            greeting: None,
+        }
+    }
+
+    /// The focus is asked each time, and nothing is connected before it agrees; what is ordered meanwhile
+    /// waits.
+    #[tokio::test]
+    async fn another_connection_is_made_when_the_focus_agrees() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut link = link(server.local_addr().unwrap());
+        let (events, _heard) = mpsc::channel(4);
+        let (lost, mut asked) = mpsc::channel(4);
+        let (send, mut orders) = mpsc::channel(4);
+        let mut desk = desk(events);
+        let focus = async {
+            for agrees in [false, false, true] {
+                assert!(matches!(asked.recv().await, Some((CallId(1), Medium::Floors, Over::Lost))));
+                let (reply, _) = tokio::sync::oneshot::channel();
+                send.send(FloorOrder::Release { floor: None, reply }).await.unwrap();
+                send.send(FloorOrder::Renewed(agrees)).await.unwrap();
+            }
+            server.accept().await.unwrap()
+        };
+        let made = async { tokio::join!(desk.come_back(&mut link, &mut orders, &lost), focus) };
+        let (made, _) = tokio::time::timeout(SOON, made).await.expect("in time");
+        assert!(matches!(made, Some(Made::Clear(_))));
+        assert_eq!(desk.late.len(), 3);
+    }
+
+    /// A focus that never agrees is asked for a while only; one who leaves does not wait for that.
+    #[tokio::test]
+    async fn coming_back_is_given_up_in_the_end_or_when_told() {
+        let (events, _heard) = mpsc::channel(4);
+        let (lost, mut asked) = mpsc::channel(16);
+        let (send, mut orders) = mpsc::channel(4);
+        let mut link = link("127.0.0.1:9".parse().unwrap());
+        let mut desk = desk(events);
+        desk.patience = FIRST_PAUSE * 5;
+        let answers = send.clone();
+        let focus = tokio::spawn(async move {
+            let mut times = 0;
+            while asked.recv().await.is_some() {
+                times += 1;
+                if answers.send(FloorOrder::Renewed(false)).await.is_err() {
+                    break;
+                }
+            }
+            times
+        });
+        let made = desk.come_back(&mut link, &mut orders, &lost);
+        let made = tokio::time::timeout(SOON, made).await.expect("it ends");
+        assert!(made.is_none() && !orders.is_closed(), "in time and not because it was told to");
+        desk.patience = 100 * SOON;
+        send.send(FloorOrder::Stop).await.unwrap();
+        let made = desk.come_back(&mut link, &mut orders, &lost);
+        assert!(tokio::time::timeout(SOON, made).await.expect("at once").is_none());
+        assert!(orders.is_closed());
+        drop(lost);
+        // After one pause, and after twice as long; on a slow machine there may be no time for that.
+        assert!((1..=2).contains(&focus.await.unwrap()));
+    }
+
+    /// What the server freed meanwhile is no longer taken for ours.
+    #[tokio::test]
+    async fn what_was_lost_with_the_connection_is_told() {
+        let (send, mut events) = mpsc::channel(4);
+        let mut desk = desk(send);
+        for (id, outcome) in [(7, Outcome::Granted), (8, Outcome::Queued), (9, Outcome::Granted)] {
+            desk.ours.insert(id, (vec![1], outcome, 0));
+        }
+        let known = vec![request(9, 5, Status::Granted, 0)];
+        desk.compare(&Body::UserStatus { beneficiary: None, requests: known }).await;
+        for (id, fate) in [(7, Outcome::Revoked), (8, Outcome::Cancelled)] {
+            match next(&mut events).await {
+                RoomEvent::Request { request, outcome, .. } => assert_eq!((request, outcome), (id, fate)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(desk.ours.keys().collect::<Vec<_>>(), [&9]);
     }
 }
