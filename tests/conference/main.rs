@@ -8,6 +8,7 @@ mod floors;
 mod join;
 mod member;
 mod policy;
+mod protection;
 mod relay;
 mod stage;
 mod stranger;

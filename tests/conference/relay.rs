@@ -1,4 +1,4 @@
-//! A wire that can be cut: connections to one address go on to another, until they do not.
+//! A wire that can be cut and is read: connections to one address go on to another, until they do not.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +13,7 @@ pub struct Relay {
     ended: Arc<AtomicBool>,
     cut: Arc<AtomicBool>,
     connections: Arc<Mutex<Vec<TcpStream>>>,
+    passed: Arc<Mutex<Vec<u8>>>,
 }
 
 /// What becomes of what passes towards the target.
@@ -22,8 +23,15 @@ impl Relay {
     /// Carries connections from `listen` to `target`, what goes there as `rewrite` has it.
     pub fn open(listen: SocketAddr, target: SocketAddr, rewrite: Rewrite) -> Self {
         let listener = TcpListener::bind(listen).expect("a free address");
-        let relay = Self { listen, ended: Arc::default(), cut: Arc::default(), connections: Arc::default() };
+        let relay = Self {
+            listen,
+            ended: Arc::default(),
+            cut: Arc::default(),
+            connections: Arc::default(),
+            passed: Arc::default(),
+        };
         let (ended, cut, connections) = (relay.ended.clone(), relay.cut.clone(), relay.connections.clone());
+        let passed = relay.passed.clone();
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 if ended.load(Ordering::SeqCst) {
@@ -38,13 +46,18 @@ impl Relay {
                 carry(
                     near.try_clone().expect("a descriptor"),
                     far.try_clone().expect("a descriptor"),
-                    &cut,
+                    (&cut, &passed),
                     rewrite,
                 );
-                carry(far, near, &cut, |octets| octets.to_vec());
+                carry(far, near, (&cut, &passed), |octets| octets.to_vec());
             }
         });
         relay
+    }
+
+    /// What has passed so far, of both directions.
+    pub fn passed(&self) -> Vec<u8> {
+        self.passed.lock().expect("no panic").clone()
     }
 
     /// From now on nothing passes, and nobody is told: what is sent is swallowed.
@@ -69,8 +82,13 @@ impl Drop for Relay {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, cut: &Arc<AtomicBool>, rewrite: Rewrite) {
-    let cut = cut.clone();
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    (cut, passed): (&Arc<AtomicBool>, &Arc<Mutex<Vec<u8>>>),
+    rewrite: Rewrite,
+) {
+    let (cut, passed) = (cut.clone(), passed.clone());
     thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -78,7 +96,9 @@ fn carry(mut from: TcpStream, mut to: TcpStream, cut: &Arc<AtomicBool>, rewrite:
                 Ok(0) | Err(_) => break,
                 Ok(_) if cut.load(Ordering::SeqCst) => thread::sleep(Duration::from_millis(1)),
                 Ok(n) => {
-                    if to.write_all(&rewrite(&buffer[..n])).is_err() {
+                    let octets = rewrite(&buffer[..n]);
+                    passed.lock().expect("no panic").extend(&octets);
+                    if to.write_all(&octets).is_err() {
                         break;
                     }
                 }

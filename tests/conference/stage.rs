@@ -46,11 +46,14 @@ pub struct Settings<'a> {
     pub server: &'a str,
     /// Media servers, `mrfp-1` and so on.
     pub media: u8,
+    /// Whether Mp goes by TLS, with a key for each media server; else by TCP that both sides are told is
+    /// protected.
+    pub tls: bool,
 }
 
 impl Default for Settings<'_> {
     fn default() -> Self {
-        Self { rooms: "", server: "", media: 1 }
+        Self { rooms: "", server: "", media: 1, tls: false }
     }
 }
 
@@ -102,6 +105,13 @@ impl Stage {
         std::fs::write(self.path(name), text).expect("a file of the stage");
     }
 
+    /// Changes a file of the stage.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path(name)).expect("a file of the stage");
+        assert!(text.contains(from), "{name} lacks {from}");
+        self.file(name, &text.replace(from, to));
+    }
+
     fn network(&self) {
         let (access, core, keys) = (self.at(1, 1), self.at(2, 1), self.at(9, 1));
         let (mrfc, agw) = (self.at(2, 3), (self.at(1, 2), self.at(2, 2)));
@@ -132,6 +142,12 @@ impl Stage {
     fn conference(&self, settings: &Settings<'_>) {
         let (mrfc, border, keys) = (self.at(2, 3), self.at(2, 1), self.at(9, 1));
         let media: Vec<_> = (1..=settings.media).map(|number| format!("\"mrfp-{number}\"")).collect();
+        let keys_of = |number| format!("mrfp-{number} = \"{}\"\n", format!("{number:02x}").repeat(32));
+        self.file("mp.psk", &(1..=settings.media).map(keys_of).collect::<String>());
+        let (proto, at_server, at_media) = match settings.tls {
+            true => ("tls", "tls = { psk = \"mp.psk\" }", "control-tls = { psk = \"mp.psk\" }"),
+            false => ("tcp", "protected = true", "control-protected = true"),
+        };
         self.file(
             "conf.toml",
             &format!(
@@ -140,7 +156,7 @@ impl Stage {
                  listen = [\"udp:{mrfc}:5060\", \"tcp:{mrfc}:5060\"]\n\
                  next-hop = \"sip:{border};transport=tcp\"\n\
                  store = \"conf.redb\"\n{}\n\
-                 [conference.conf.control]\nlisten = [\"tcp:{mrfc}:2944\"]\ngateways = [{}]\nprotected = true\n\
+                 [conference.conf.control]\nlisten = [\"{proto}:{mrfc}:2944\"]\ngateways = [{}]\n{at_server}\n\
                  [conference.conf.kms]\nurl = \"http://{keys}:8443\"\nidentity = \"sip:kms.example\"\n\
                  account = \"{ACCOUNT}\"\nkey-file = \"mrfc.psk\"\n{}",
                 settings.server,
@@ -152,8 +168,8 @@ impl Stage {
             self.file(
                 &format!("mrfp-{number}.toml"),
                 &format!(
-                    "[admin]\nsocket = \"mrfp-{number}.sock\"\n[gateway.mrfp-{number}]\nrole = \"mrfp\"\nrestart-wait = 0\ncontrol-protected = true\n\
-                     controllers = [\"conf@tcp:{mrfc}:2944\"]\n\
+                    "[admin]\nsocket = \"mrfp-{number}.sock\"\n[gateway.mrfp-{number}]\nrole = \"mrfp\"\nrestart-wait = 0\n{at_media}\n\
+                     controllers = [\"conf@{proto}:{mrfc}:2944\"]\n\
                      [gateway.mrfp-{number}.realm.core]\nv4 = \"{}\"\nports = \"30000-30999\"\n",
                     self.at(2, 10 + number)
                 ),

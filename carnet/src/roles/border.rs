@@ -210,13 +210,18 @@ impl Running {
 
     fn flush(&mut self) {
         self.sip.flush(Instant::now(), &mut self.machine);
+        let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
             let given = self.machine.border.service_change_address(&gateway);
-            self.ways.send(&self.control, &gateway, message, given);
+            if let Some(refusal) = self.ways.send(&self.control, &gateway, message, given) {
+                self.machine.border.handle_gateway(Instant::now(), &gateway, refusal);
+                refused = true;
+            }
         }
-        // An administrator's second question follows from the answer to the first.
-        if self.events() {
+        // An administrator's second question follows from the answer to the first, and what one gateway may
+        // not be told goes to another.
+        if self.events() || refused {
             self.flush();
         }
     }

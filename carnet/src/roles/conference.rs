@@ -250,13 +250,24 @@ impl Running {
         let _ = question.answer.send(answer);
     }
 
-    fn flush(&mut self) {
+    /// Sends what there is to send; whether some of it was refused at once.
+    fn transmit(&mut self) -> bool {
         self.sip.flush(Instant::now(), &mut self.machine);
+        let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
             let given = self.machine.focus.service_change_address(&gateway);
-            self.ways.send(&self.control, &gateway, message, given);
+            if let Some(refusal) = self.ways.send(&self.control, &gateway, message, given) {
+                self.machine.focus.handle_gateway(Instant::now(), SystemTime::now(), &gateway, refusal);
+                refused = true;
+            }
         }
+        refused
+    }
+
+    fn flush(&mut self) {
+        // What one gateway may not be told goes to another.
+        while self.transmit() {}
         while let Some(fetch) = self.machine.focus.poll_fetch() {
             let (link, answers) = (self.kms.clone(), self.answers.0.clone());
             let server = self.name.clone();

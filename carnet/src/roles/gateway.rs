@@ -31,6 +31,8 @@ const MOST_IN_CONFERENCE: usize = 4096;
 
 /// Cold boot (RFC 3525 §7.2.8).
 const COLD_BOOT: u16 = 901;
+/// Malfunctioning.
+const MALFUNCTION: u16 = 904;
 /// Taken out of service.
 const OUT_OF_SERVICE: u16 = 905;
 /// Loss of lower layer connectivity.
@@ -69,13 +71,24 @@ struct Inspected {
 pub fn start(
     name: &str,
     section: &GatewaySection,
+    local: HashMap<String, LocalEnd>,
+    questions: Questions,
+    observer: Observer,
+    token: Token,
+) -> Start<tokio::task::JoinHandle<()>> {
+    let engine = engine(section).map_err(|e| StartError::new("gateway", name, e))?;
+    start_on(engine, (name, section), local, questions, observer, token)
+}
+
+fn start_on(
+    (engine, media): (EngineHandle, Events),
+    (name, section): (&str, &GatewaySection),
     mut local: HashMap<String, LocalEnd>,
     questions: Questions,
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     let fail = |e: &dyn std::fmt::Display| StartError::new("gateway", name, e);
-    let (engine, media) = engine(section).map_err(|e| fail(&e))?;
     let addresses = section.controllers.as_ref();
     let from = section.control_from.as_ref().map(|from| from.as_ref().0.clone()).unwrap_or_default();
     // A port that is to be the same always is taken at once, so that nobody else has it.
@@ -222,6 +235,7 @@ impl Running {
         const BATCH: usize = 32;
         self.flush();
         let mut end: Option<Ending> = None;
+        let mut engine_runs = true;
         loop {
             let own = [self.reconnect, Some(self.realms.due)];
             let timeout = own.into_iter().flatten().chain(self.gateway.poll_timeout()).min();
@@ -239,7 +253,7 @@ impl Running {
                     }
                     None => return,
                 },
-                event = media.recv() => match event {
+                event = media.recv(), if engine_runs => match event {
                     Some(event) => {
                         self.media(event);
                         for _ in 1..BATCH {
@@ -247,16 +261,11 @@ impl Running {
                             self.media(event);
                         }
                     }
-                    None => {
-                        tracing::error!(gateway = self.name, "the media engine stopped");
-                        return;
-                    }
+                    None => engine_runs = false,
                 },
-                sent = send(&engine, command) => {
+                sent = send(&engine, command), if engine_runs => {
                     self.commands.pop_front();
-                    if sent.is_err() {
-                        return;
-                    }
+                    engine_runs = sent.is_ok();
                 }
                 () = until(timeout) => self.timeout(),
                 Some(question) = questions.recv() => self.asked(question),
@@ -271,12 +280,16 @@ impl Running {
                     _ => return,
                 },
             }
+            if !engine_runs && end.as_ref().is_none_or(|end| !end.hung_up) {
+                end = Some(self.fail());
+            }
             if let Some(end) = end.as_mut().filter(|end| !end.hung_up && self.gateway.is_idle()) {
                 self.leave(end);
             }
             self.flush();
             // What has been sent may still be in this process: only the answer says that it arrived.
-            if end.as_ref().is_some_and(|end| end.hung_up) && self.gateway.is_idle() && self.has_left() {
+            let idle = self.gateway.is_idle() || !engine_runs;
+            if end.as_ref().is_some_and(|end| end.hung_up) && idle && self.has_left() {
                 return;
             }
         }
@@ -287,6 +300,15 @@ impl Running {
         self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
         end.hung_up = true;
         end.give_up = end.give_up.min(tokio::time::Instant::now() + LAST_WORDS);
+    }
+
+    /// The engine is gone, or a thread of it, and with it what it moved. The controller is told at once, and
+    /// takes its calls and rooms elsewhere; whoever runs this process starts it again.
+    fn fail(&mut self) -> Ending {
+        tracing::error!(gateway = self.name, "the media engine stopped");
+        self.gateway.leave(Instant::now(), MALFUNCTION);
+        let now = tokio::time::Instant::now();
+        Ending { hang_up: now, give_up: now + LAST_WORDS, hung_up: true }
     }
 
     /// Whether the controller has heard that we leave, or there is no way to it.
@@ -443,7 +465,7 @@ impl Running {
         while let Some(command) = self.gateway.poll_command() {
             self.commands.push_back(command);
         }
-        // Once it has stopped, its events end, and so does the gateway.
+        // Once it has stopped its events end, and the gateway leaves.
         let _ = self.engine.try_send_all(&mut self.commands);
         while let Some((controller, message)) = self.gateway.poll_transmit() {
             let registration = self.gateway.registration();
@@ -480,5 +502,58 @@ async fn send(
     match command {
         Some(command) => engine.send(command).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_h248::controller::{self, Controller, GatewayConfig, LostReason};
+    use carnet_net::h248::local_pair;
+    use std::sync::Arc;
+
+    const MRFP: &str = "role = \"mrfp\"\ncontrollers = [\"local:conf\"]\nrestart-wait = 0\n\
+                        [realm.core]\nv4 = \"127.0.0.1\"\nports = \"40000-40009\"\n";
+
+    /// Its threads end while the gateway is in service.
+    #[tokio::test]
+    async fn a_gateway_whose_engine_ends_says_so_and_goes() {
+        let section: GatewaySection = toml::from_str(MRFP).unwrap();
+        let (handle, events) = engine(&section).unwrap();
+        // The handle of another engine: this one ends when the last of its own is gone.
+        let (other, _others) = engine(&section).unwrap();
+        let ((above, below), (_drain, token)) = (local_pair(16), carnet_net::drain());
+        let (_asking, questions) = mpsc::channel(1);
+        let local = HashMap::from([("conf".to_owned(), below)]);
+        let observer: Observer = Arc::new(|_| {});
+        let named = ("mrfp", &section);
+        let task = start_on((other, events), named, local, questions, observer, token.clone()).unwrap();
+
+        let config = ControlConfig { mid: Some(MId::domain("conf")), ..ControlConfig::default() };
+        let (sockets, mut heard) = ControlSockets::open(config, &token).unwrap();
+        let peer = sockets.attach(above);
+        let gateway = GatewayConfig::new("mrfp", MId::domain("mrfp"), Transport::Channel);
+        let config = controller::Config::new(MId::domain("conf"), vec![gateway]);
+        let mut controller = Controller::new(config, &mut OsRandom, Instant::now(), SystemTime::now());
+        let mut handle = Some(handle);
+        let lost = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                if let Some(ControlEvent::Message { message, .. }) = heard.recv().await {
+                    controller.handle_message(Instant::now(), "mrfp", message);
+                }
+                while let Some((_, message)) = controller.poll_transmit() {
+                    sockets.send(peer, message).unwrap();
+                }
+                while let Some(event) = controller.poll_event() {
+                    match event {
+                        controller::Event::Registered { .. } => drop(handle.take()),
+                        controller::Event::Lost { reason, .. } => return reason,
+                        _ => {}
+                    }
+                }
+            }
+        });
+        assert_eq!(lost.await.expect("in time"), LostReason::Forced);
+        tokio::time::timeout(Duration::from_secs(30), task).await.expect("in time").unwrap();
     }
 }

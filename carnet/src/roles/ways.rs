@@ -3,7 +3,9 @@
 
 use super::control;
 use carnet_border::{GatewayName, Origin, Place};
-use carnet_h248::{Message, ServiceChangeAddress};
+use carnet_h248::{
+    Body, ErrorDescriptor, MId, Message, ReplyBody, ServiceChangeAddress, Transaction, TransactionReply,
+};
 use carnet_net::h248::{ControlPeer, ControlSockets};
 use std::collections::HashMap;
 
@@ -50,15 +52,22 @@ impl Ways {
     }
 
     /// Sends a message: what asks to the address given if one was, what answers to where the gateway is
-    /// heard.
+    /// heard. What may not go, because others could read the keys in it, comes back as the refusal of the
+    /// gateway, which would have to answer the same (H.248.8, 504).
+    #[must_use]
     pub(super) fn send(
         &self,
         sockets: &ControlSockets,
         gateway: &GatewayName,
         message: Message,
         given: Option<&ServiceChangeAddress>,
-    ) {
-        let Some(peer) = self.0.get(gateway).copied() else { return };
+    ) -> Option<Message> {
+        let peer = self.0.get(gateway).copied()?;
+        let (message, refusal) = match sockets.is_protected(peer) || message.secrets().is_empty() {
+            true => (Some(message), None),
+            false => withheld(gateway, message),
+        };
+        let Some(message) = message else { return refusal };
         let parts = match given.and_then(|given| elsewhere(peer, given)) {
             Some(elsewhere) if elsewhere != peer => {
                 let [asking, answering] = control::apart(message);
@@ -71,7 +80,32 @@ impl Ways {
                 tracing::debug!(%gateway, %error, "not sent to the gateway");
             }
         }
+        refusal
     }
+}
+
+/// What of a message may go where others read along, and the refusal of the rest.
+fn withheld(gateway: &GatewayName, message: Message) -> (Option<Message>, Option<Message>) {
+    let Message { version, mid, body: Body::Transactions(list), .. } = message else { return (None, None) };
+    let (mut open, mut refusals) = (Vec::new(), Vec::new());
+    for transaction in list {
+        let alone = Message::new(version, mid.clone(), vec![transaction]);
+        let secret = !alone.secrets().is_empty();
+        let Body::Transactions(list) = alone.body else { continue };
+        for transaction in list {
+            match transaction {
+                Transaction::Request(request) if secret => {
+                    let text = "keys go by tls or where `protected` is set, and not by this way".to_owned();
+                    let error = ReplyBody::Error(ErrorDescriptor::new(504, text));
+                    refusals.push(Transaction::Reply(TransactionReply::new(request.id, error)));
+                }
+                _ if secret => tracing::debug!(%gateway, "not sent to the gateway"),
+                other => open.push(other),
+            }
+        }
+    }
+    let whole = |mid: MId, list: Vec<_>| (!list.is_empty()).then(|| Message::new(version, mid, list));
+    (whole(mid, open), whole(MId::domain(gateway.to_string()), refusals))
 }
 
 /// Where a gateway that is heard by `way` wants requests, on the socket that it is heard on. Only
@@ -105,6 +139,23 @@ fn origin(known: Option<ControlPeer>, peer: ControlPeer) -> Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carnet_h248::TransactionId;
+
+    #[test]
+    fn what_has_no_key_in_it_goes_on() {
+        let text = "MEGACO/3 <conf>\nReply = 1 { Context = - { ServiceChange = ROOT } }\n\
+                    Transaction = 7 { Context = $ { Add = $ { Media { Stream = 1 { LocalControl { \
+                    crntls/psk = \"0001\" } } } } } }\nTransaction = 8 { Context = 2 { Subtract = a } }\n";
+        let message = carnet_h248::text::parse(text.as_bytes(), &carnet_h248::text::Limits::default());
+        let (open, refusal) = withheld(&"mrfp".into(), message.unwrap());
+        let open = open.unwrap();
+        assert!(open.secrets().is_empty());
+        assert!(matches!(open.transactions(), [Transaction::Reply(_), Transaction::Request(_)]), "{open:?}");
+        let refusal = refusal.unwrap();
+        assert_eq!(refusal.mid, MId::domain("mrfp"));
+        let [Transaction::Reply(reply)] = refusal.transactions() else { panic!("{refusal:?}") };
+        assert_eq!((reply.id, reply.body.first_error().map(|e| e.code)), (TransactionId(7), Some(504)));
+    }
 
     #[test]
     fn where_a_gateway_is_heard_from() {

@@ -293,7 +293,7 @@ impl Gateways {
                 let (actions, error) = match result {
                     Ok(actions) => (actions, None),
                     Err(error) => {
-                        let elsewhere = error.is_capacity();
+                        let elsewhere = error.is_capacity() || takes_no_key(&error);
                         let (actions, error) = match error {
                             RequestError::Refused { error, actions } => (actions, error),
                             other => (Vec::new(), ErrorDescriptor::new(503, other.to_string())),
@@ -309,6 +309,11 @@ impl Gateways {
             _ => return None,
         })
     }
+}
+
+/// The way to it is not protected (H.248.8, 504). Another's may be.
+fn takes_no_key(error: &RequestError) -> bool {
+    matches!(error, RequestError::Refused { error, .. } if error.code == 504)
 }
 
 /// A ServiceChange by which a gateway comes to its controller.

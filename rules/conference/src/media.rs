@@ -321,11 +321,12 @@ impl Focus {
 
     /// The Add of a leg was refused: another media server is tried if the room has none yet.
     fn refused_add(&mut self, id: LegId, gateway: &GatewayName, (creates, refused): (bool, &Refused)) {
+        let (gateways, now) = (&self.core.gateways, self.core.now);
         let again = self.legs.get_mut(&id).is_some_and(|leg| match &mut leg.state {
             State::Adding(adding) if creates && refused.elsewhere && adding.tried.len() + 1 < ATTEMPTS => {
                 adding.tried.push(gateway.clone());
                 adding.request = None;
-                true
+                gateways.pick(now, &adding.tried).is_some()
             }
             // The context went away while the Add was under way: the room is made anew.
             State::Adding(adding)
@@ -367,10 +368,9 @@ impl crate::leg::Leg {
 
 /// What a refused Add means to the member.
 fn fault_of(refused: &Refused) -> Fault {
-    if refused.elsewhere {
-        return Fault::no_media();
-    }
     let text = refused.error.text.as_deref().unwrap_or_default();
     let inside = Some(format!("the media server refused: {} {text}", refused.error.code));
-    Fault { inside, ..Fault::new(500, "The media server refused") }
+    let fault =
+        if refused.elsewhere { Fault::no_media() } else { Fault::new(500, "The media server refused") };
+    Fault { inside, ..fault }
 }

@@ -236,6 +236,23 @@ fn without_a_media_server_one_is_told_to_come_again() {
     assert!(net.mrfps.iter().all(|mrfp| mrfp.gateway.is_idle()));
 }
 
+/// H.248.8, 504: nobody else may read the way by which keys go.
+#[test]
+fn a_media_server_that_takes_no_key_is_passed_over() {
+    let mut net = Net::with(config(2));
+    net.mrfps[0].protected = false;
+    net.enter("alice", TEAM);
+    assert_eq!((net.mrfps[0].gateway.contexts(), net.mrfps[1].gateway.contexts()), (0, 1));
+    net.event(|event| matches!(event, Event::GatewayRefused { code: 504, .. }));
+    net.bye("alice");
+    net.mrfps[1].protected = false;
+    net.join("bob", TEAM, &Wish::default());
+    assert_eq!(net.ue("bob").last_status(), Some(503));
+    let refused = net.event(|event| matches!(event, Event::Refused { .. }));
+    assert!(matches!(&refused, Event::Refused { reason, .. } if reason.contains("504")), "{refused:?}");
+    assert!(net.mrfps.iter().all(|mrfp| mrfp.gateway.is_idle()));
+}
+
 #[test]
 fn only_members_enter_where_only_members_may() {
     let mut closed = config(1);

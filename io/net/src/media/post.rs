@@ -50,6 +50,8 @@ impl Bell {
 struct Queue {
     reports: Mutex<VecDeque<Event>>,
     most: usize,
+    /// A loop has died, and what it moved is gone.
+    broken: AtomicBool,
 }
 
 impl Queue {
@@ -76,7 +78,8 @@ pub struct Events {
 
 /// A queue of at most `most` reports.
 pub(crate) fn reports(most: usize) -> (Reports, Events) {
-    let queue = Arc::new(Queue { reports: Mutex::new(VecDeque::new()), most });
+    let queue =
+        Arc::new(Queue { reports: Mutex::new(VecDeque::new()), most, broken: AtomicBool::new(false) });
     let (ring, bell) = mpsc::channel(1);
     let reports = Reports { queue: Arc::clone(&queue), bell: ring };
     (reports, Events { queue, bell, batch: VecDeque::new() })
@@ -101,14 +104,25 @@ impl Reports {
     }
 }
 
+impl Drop for Reports {
+    /// An engine with a part of it dead has ended.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.queue.broken.store(true, Ordering::SeqCst);
+            // Full: rung already.
+            let _ = self.bell.try_send(());
+        }
+    }
+}
+
 impl Events {
-    /// The next report; `None` when the engine has ended. Nothing is lost if it is cancelled.
+    /// The next report; `None` when the engine, or one of its threads, has ended. Nothing is lost if it is cancelled.
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.try_recv() {
                 return Some(event);
             }
-            if self.bell.recv().await.is_none() {
+            if self.is_broken() || self.bell.recv().await.is_none() {
                 return self.try_recv();
             }
         }
@@ -124,10 +138,14 @@ impl Events {
             if let Some(event) = self.try_recv() {
                 return Some(event);
             }
-            if self.bell.blocking_recv().is_none() {
+            if self.is_broken() || self.bell.blocking_recv().is_none() {
                 return self.try_recv();
             }
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.queue.broken.load(Ordering::SeqCst)
     }
 
     /// The next report, if there is one already.
@@ -162,6 +180,25 @@ mod tests {
             assert_eq!(events.blocking_recv(), Some(closed(number)));
         }
         assert_eq!(events.blocking_recv(), None);
+    }
+
+    #[test]
+    fn one_loop_that_dies_ends_the_reports() {
+        let (reports, mut events) = reports(8);
+        let (dies, ends) = (reports.clone(), reports.clone());
+        // One that ends in order takes nothing along.
+        std::thread::spawn(move || drop(ends)).join().unwrap();
+        reports.hand_over(&mut VecDeque::from([closed(1)]));
+        assert_eq!(events.blocking_recv(), Some(closed(1)));
+        reports.hand_over(&mut VecDeque::from([closed(2)]));
+        let died = std::thread::spawn(move || {
+            let _held = dies;
+            panic!("as a loop might");
+        });
+        assert!(died.join().is_err());
+        assert_eq!(events.blocking_recv(), Some(closed(2)));
+        assert_eq!(events.blocking_recv(), None);
+        drop(reports);
     }
 
     #[test]

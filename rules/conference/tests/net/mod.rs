@@ -318,7 +318,11 @@ impl Net {
                     let mrfp = self.mrfps.iter_mut().find(|mrfp| *mrfp.name == *name).unwrap();
                     self.control.push(format!("to {name}: {text}"));
                     if mrfp.up {
-                        let _ = mrfp.gateway.handle_protected(self.now, mrfp::read(&text));
+                        let (gateway, message) = (&mut mrfp.gateway, mrfp::read(&text));
+                        let _ = match mrfp.protected {
+                            true => gateway.handle_protected(self.now, message),
+                            false => gateway.handle_message(self.now, message),
+                        };
                     }
                 }
             }

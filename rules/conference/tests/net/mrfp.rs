@@ -21,6 +21,8 @@ pub struct Mrfp {
     pub conferences: BTreeMap<u32, Conference>,
     /// Reserves are refused.
     pub full: bool,
+    /// Whether nobody else can read the way to it, as far as it knows.
+    pub protected: bool,
     /// Answers of the engine wait.
     pub slow: bool,
     answers: Vec<media::Event>,
@@ -60,6 +62,7 @@ impl Mrfp {
             holes: BTreeMap::new(),
             conferences: BTreeMap::new(),
             full: false,
+            protected: true,
             slow: false,
             answers: Vec::new(),
             ip: [203, 0, 113, u8::try_from(n + 10).unwrap()],
