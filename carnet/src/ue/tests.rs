@@ -4,6 +4,7 @@ mod refusals;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -63,9 +64,17 @@ async fn kms_with(names: &[&str], wall: SystemTime, edit: impl FnOnce(&mut Kms))
     address
 }
 
-/// A free port, which the client then takes.
+/// A free port, which the client then takes: none of those that the system gives to whoever asks, or another
+/// test's connection might have it by then.
 fn port() -> SocketAddr {
-    std::net::TcpListener::bind((HERE, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 8_000).unwrap();
+    loop {
+        let port = 12_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
+        if let Ok(listener) = std::net::TcpListener::bind((HERE, port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 fn config(name: &str, listen: SocketAddr, proxy: SocketAddr, kms: Option<SocketAddr>) -> UeConfig {
