@@ -11,6 +11,7 @@
 //! socket or draws a random number of its own.
 
 mod address;
+mod arrivals;
 mod dialog;
 mod digest;
 mod endpoint;
@@ -30,6 +31,7 @@ mod typed;
 mod uri;
 
 pub use address::NameAddr;
+pub use arrivals::Arrivals;
 pub use dialog::{
     Dialog, DialogId, Provisionals, Refresher, Repetition, SessionTimer, SessionTimers, fresh_call_id,
     fresh_tag,

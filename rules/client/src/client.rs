@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime};
 
 use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, Half, Keys, Question, Refusal as KeyRefusal};
 use carnet_sip::{
-    Answer, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId, ServerKey,
-    Silence, Transmit, Uri,
+    Answer, Arrivals, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId,
+    ServerKey, Silence, Transmit, Uri,
 };
 use carnet_wire::Random;
 
@@ -19,7 +19,6 @@ use crate::config::Config;
 use crate::core::{ALLOW, Core, Owner, unsupported};
 use crate::event::{CallId, Ending, Event, ReferralId};
 use crate::media::Purpose;
-use crate::merged::Arrivals;
 use crate::referral::{Ask, Referral};
 use crate::refusal::Refusal;
 use crate::register::Registration;

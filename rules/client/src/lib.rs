@@ -38,7 +38,6 @@ mod early;
 mod event;
 mod file;
 mod media;
-mod merged;
 mod peer;
 mod referral;
 mod refusal;

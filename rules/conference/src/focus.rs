@@ -6,10 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use carnet_h248 as h248;
 use carnet_h248::controller::GatewayName;
 use carnet_seal::{Fetch, FetchError, FetchId, Keys};
-use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit};
+use carnet_sip::{Answer, Arrivals, Hop, Input, Query, QueryId, Transmit};
 use carnet_wire::Random;
 
-use crate::arrivals::Arrivals;
 use crate::config::{Config, Factory};
 use crate::core::{Core, Todo};
 use crate::event::{Event, Left};

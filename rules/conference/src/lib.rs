@@ -15,7 +15,6 @@
 //! [`Focus::poll_timeout`].
 
 mod admin;
-mod arrivals;
 mod call;
 mod config;
 mod context;

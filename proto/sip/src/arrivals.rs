@@ -7,19 +7,19 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use carnet_sip::{Error, Message, Method};
+use crate::{Error, Message, Method};
 
 /// Requests remembered; beyond, the oldest is forgotten before its time.
 const MOST: usize = 1024;
 
 /// The requests outside dialogs that came lately.
-#[derive(Default)]
-pub(crate) struct Arrivals {
+#[derive(Debug, Default)]
+pub struct Arrivals {
     seen: VecDeque<(Instant, Print)>,
 }
 
 /// What two copies of a request have in common.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Print {
     call_id: String,
     from_tag: String,
@@ -42,7 +42,8 @@ impl Print {
 impl Arrivals {
     /// Whether this request without a To tag was here before by another way. If not, it is
     /// remembered for `long`.
-    pub(crate) fn is_merged(&mut self, now: Instant, request: &Message, long: Duration) -> bool {
+    #[must_use]
+    pub fn is_merged(&mut self, now: Instant, request: &Message, long: Duration) -> bool {
         let Ok(print) = Print::of(request) else { return false };
         while self.seen.front().is_some_and(|(until, _)| now >= *until) {
             self.seen.pop_front();
