@@ -30,11 +30,11 @@ use super::text;
 /// How long the last octets may take to go out.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How long one who leaves waits for the answer to what was typed.
-const LAST_WORD: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
 /// Octets read ahead of the session, and octets written ahead of the connection.
-const BUFFER: usize = 256 * 1024;
+pub(super) const BUFFER: usize = 256 * 1024;
 /// Longest text shown, in octets.
-const MAX_TEXT: usize = 64 * 1024;
+pub(super) const MAX_TEXT: usize = 64 * 1024;
 /// How long the peer may say nothing before it is asked for a sign of life. With the time for an answer
 /// that is how long a peer that vanished without a word goes unnoticed.
 const QUIET: Duration = Duration::from_secs(60);
@@ -234,18 +234,7 @@ impl Pump {
         if let News::Failed(reason) = &news {
             self.fate.state().failure = Some(reason.clone());
         }
-        // What is answered goes out, then the end of TLS is told.
-        let farewell = async {
-            while self.session.poll_transmit(Instant::now(), &mut output, BUFFER) {}
-            writer.write_all(&output).await?;
-            writer.shutdown().await?;
-            // A connection that is closed with octets unread is reset, and what we just wrote may
-            // be lost with it: wait for the peer's end.
-            let mut rest = [0; 4096];
-            while reader.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        farewell(&mut self.session, output, reader, writer).await;
         news
     }
 
@@ -554,6 +543,26 @@ fn sentence(reason: FailureReason) -> String {
         FailureReason::WrongSize => "it changed while it was sent".into(),
         _ => "it was withdrawn".into(),
     }
+}
+
+/// Ends a connection, in [`FAREWELL`] at most: what is answered goes out after `output`, then the end of TLS is told.
+pub(super) async fn farewell(
+    session: &mut Session,
+    mut output: Vec<u8>,
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+) {
+    let farewell = async {
+        while session.poll_transmit(Instant::now(), &mut output, BUFFER) {}
+        writer.write_all(&output).await?;
+        writer.shutdown().await?;
+        // A connection that is closed with octets unread is reset, and what we just wrote may
+        // be lost with it: wait for the peer's end.
+        let mut rest = [0; 4096];
+        while reader.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
 #[cfg(test)]

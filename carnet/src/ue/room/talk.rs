@@ -31,15 +31,8 @@ use crate::ue::event::UeEvent;
 use crate::ue::inbox::{Inbox, Incoming};
 use crate::ue::link::{Link, Made};
 use crate::ue::outbox::{Outbox, Source};
+use crate::ue::pump::{BUFFER, LAST_WORD, MAX_TEXT, farewell};
 
-/// How long the last octets may take to go out.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// How long one who leaves waits for the answer to what was typed.
-const LAST_WORD: Duration = Duration::from_secs(1);
-/// Octets read ahead of the session, and octets written ahead of the connection.
-const BUFFER: usize = 256 * 1024;
-/// Longest text shown, in octets.
-const MAX_TEXT: usize = 64 * 1024;
 /// How long the conference may say nothing before it is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(30);
 /// How often progress is told.
@@ -317,18 +310,7 @@ impl Pump {
         if let Over::Failed(reason) = &over {
             self.memory.state().failure = Some(reason.clone());
         }
-        // What is answered goes out, then the end of TLS is told.
-        let farewell = async {
-            while self.session.poll_transmit(Instant::now(), &mut output, BUFFER) {}
-            writer.write_all(&output).await?;
-            writer.shutdown().await?;
-            // A connection that is closed with octets unread is reset, and what we just wrote may
-            // be lost with it: wait for the peer's end.
-            let mut rest = [0; 4096];
-            while reader.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        farewell(&mut self.session, output, reader, writer).await;
         over
     }
 
