@@ -85,15 +85,20 @@ fn two_chats_and_a_file_at_once() {
     }
 }
 
-/// Anonymous and other memory that a process has had at most, in kB.
-fn most(lab: &mut Lab, index: usize) -> u64 {
+/// What a process has taken for itself at this moment, in kB. The program's own pages, which the
+/// system maps from the file and drops as it likes, say nothing of what a transfer needs: in a build
+/// for tests they are most of all.
+fn taken(lab: &mut Lab, index: usize) -> u64 {
     let status = format!("/proc/{}/status", lab.process(index).child.id());
     let status = std::fs::read_to_string(status).unwrap_or_default();
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-    memory.trim().trim_end_matches(" kB").parse().expect("kilobytes")
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0 kB");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes")
+    };
+    value("RssAnon:") + value("RssShmem:")
 }
 
-/// A file of 1 GiB through two whole processes: neither ever has 32 MiB.
+/// A file of 1 GiB through two whole processes: neither ever takes 16 MiB.
 #[test]
 fn a_large_file_needs_little_memory() {
     let Some(mut lab) = Lab::new() else { return };
@@ -108,14 +113,15 @@ fn a_large_file_needs_little_memory() {
     let mut peak = (0, 0);
     let start = std::time::Instant::now();
     let code = loop {
-        peak = (peak.0.max(most(&mut lab, alice)), peak.1.max(most(&mut lab, bob)));
-        if let Some(code) = lab.process(alice).wait(std::time::Duration::from_millis(200)) {
+        peak = (peak.0.max(taken(&mut lab, alice)), peak.1.max(taken(&mut lab, bob)));
+        if let Some(code) = lab.process(alice).wait(std::time::Duration::from_millis(50)) {
             break code;
         }
         assert!(start.elapsed().as_secs() < 600, "{}", lab.output("alice", "out"));
     };
     assert_eq!(code, 0, "{}", lab.output("alice", "out"));
     eprintln!("1 GiB in {:?}; sender {} kB, receiver {} kB", start.elapsed(), peak.0, peak.1);
-    assert!(peak.0 < 32 << 10 && peak.1 < 32 << 10, "sender {} kB, receiver {} kB", peak.0, peak.1);
+    let some = 1..16 << 10;
+    assert!(some.contains(&peak.0) && some.contains(&peak.1), "sender {} kB, receiver {} kB", peak.0, peak.1);
     let_go(&lab, PATIENCE);
 }
