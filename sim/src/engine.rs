@@ -95,7 +95,7 @@ impl Engine {
                             _ => "203.0.113.10".parse().unwrap(),
                         };
                         self.held.insert(pinhole, Hole { port, settings: Settings::default() });
-                        Some(Event::Bound { pinhole, local: SocketAddr::new(ip, port) })
+                        Some(Event::Bound { pinhole, local: SocketAddr::new(ip, port), fingerprint: None })
                     }
                 }
             }

@@ -51,7 +51,7 @@ impl Room {
 
     fn seat(&mut self, user: u16) -> Outcome<SocketAddr> {
         let pinhole = Pinhole { group: GROUP, number: user.into() };
-        self.engine.blocking_send(Command::Reserve { pinhole, realm: None, family: None })?;
+        self.engine.blocking_send(Command::Reserve { pinhole, realm: None, family: None, tls: false })?;
         let local = loop {
             match self.events.blocking_recv().ok_or("the engine ended")? {
                 Event::Bound { local, .. } => break local,

@@ -39,7 +39,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     for pair in 0..pairs {
         for (name, far) in [("caller", false), ("far", true)] {
             let (realm, family) = (Some(name.to_owned()), Some(Family::V4));
-            engine.blocking_send(Command::Reserve { pinhole: hole(pair, far), realm, family })?;
+            engine.blocking_send(Command::Reserve { pinhole: hole(pair, far), realm, family, tls: false })?;
             match events.blocking_recv() {
                 Some(Event::Bound { local, .. }) => check(local, pairs, far, first)?,
                 other => return Err(format!("no port: {other:?}").into()),

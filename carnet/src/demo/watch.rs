@@ -131,7 +131,7 @@ impl State {
         let site = &GATEWAYS[index];
         let towards_alice = self.addresses.at(site.towards_alice.1, site.host);
         match event {
-            Event::Bound { pinhole, local } => {
+            Event::Bound { pinhole, local, .. } => {
                 self.facing_alice.insert((index, *pinhole), local.ip() == towards_alice);
                 self.hops[index].ports_left += 1;
             }
@@ -207,7 +207,7 @@ mod tests {
         let see = |event: &Event| (watch.observer())(Seen::Media { gateway: "agw-a", event });
         let pinhole = Pinhole { group: 1, number: 1 };
         let local = (addresses.at(1, 2), 30_000).into();
-        see(&Event::Bound { pinhole, local });
+        see(&Event::Bound { pinhole, local, fingerprint: None });
         assert!(!watch.all_released());
         let witness = Witnessed {
             records: 3,
@@ -237,7 +237,7 @@ mod tests {
         let (watch, addresses) = watch();
         let see = |event: &Event| (watch.observer())(Seen::Media { gateway: "agw-b", event });
         let pinhole = Pinhole { group: 1, number: 1 };
-        see(&Event::Bound { pinhole, local: (addresses.at(5, 6), 30_000).into() });
+        see(&Event::Bound { pinhole, local: (addresses.at(5, 6), 30_000).into(), fingerprint: None });
         let statistics =
             Statistics { octets_received: 9, octets_sent: 0, duration: Duration::ZERO, witness: None };
         see(&Event::Released { pinhole, statistics });

@@ -16,7 +16,9 @@ use socket2::{Domain, Socket, Type};
 
 fn reserve(engine: &EngineHandle, events: &mut Events, number: u64) -> (Pinhole, SocketAddr) {
     let pinhole = Pinhole { group: 0, number };
-    engine.blocking_send(Command::Reserve { pinhole, realm: None, family: Some(Family::V4) }).unwrap();
+    engine
+        .blocking_send(Command::Reserve { pinhole, realm: None, family: Some(Family::V4), tls: false })
+        .unwrap();
     match events.blocking_recv() {
         Some(Event::Bound { local, .. }) => (pinhole, local),
         other => panic!("{other:?}"),

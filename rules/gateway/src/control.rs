@@ -91,6 +91,8 @@ impl Control {
         let ports = self.ports.or(implied).filter(|_| self.filter_port);
         Settings {
             endpoint: None,
+            edge: None,
+            leg: None,
             role,
             // The address of a peer behind a NAT is not where it comes from.
             remote: target.filter(|_| !(peer_opens && latch)),

@@ -55,6 +55,9 @@ impl Fault {
             Refusal::NoSuchFamily => Self::request(449, "The IP realm has no address of that IP version"),
             Refusal::NoPort => Self::exhausted(510, "No port left in the IP realm"),
             Refusal::System => Self::exhausted(510, "Insufficient resources"),
+            Refusal::NoCertificate => {
+                Self::unsupported(501, "Not implemented: the IP realm has no certificate to end TLS with")
+            }
         }
     }
 

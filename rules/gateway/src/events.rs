@@ -169,6 +169,12 @@ pub(crate) fn general_cause(cause: Cause) -> (&'static str, &'static str) {
         Cause::Tls(TlsFailure::Timeout) => ("FT", "tls_timeout"),
         Cause::Tls(TlsFailure::Protocol) => ("FT", "tls_protocol"),
         Cause::Tls(TlsFailure::Ours) => ("FP", "tls_key_unusable"),
+        Cause::Tls(TlsFailure::Fingerprint) => ("FT", "tls_fingerprint_mismatch"),
+        Cause::Tls(TlsFailure::NoCertificate) => ("FT", "tls_no_certificate"),
+        Cause::Tls(TlsFailure::NoFingerprint) => ("FT", "tls_no_fingerprint"),
+        Cause::Tls(TlsFailure::Truncated) => ("FT", "tls_truncated"),
+        Cause::NotMsrp => ("FT", "not_msrp"),
+        Cause::NotTls => ("FT", "not_tls"),
         Cause::Endpoint => ("NR", "released_from_the_conference"),
     }
 }

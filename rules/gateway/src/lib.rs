@@ -5,6 +5,7 @@
 //!
 //! * [`media`]: the contract with a media engine.
 //! * [`conference`]: what an MRFP adds to it.
+//! * [`edge`]: TLS that ends at the gateway, and MSRP whose paths it rewrites.
 //! * [`witness`]: an observer of TLS record headers, for operators.
 //!
 //! Not here: sockets, the message encoding; in a relay TLS termination and MSRP-aware handling (refused
@@ -20,6 +21,7 @@ mod context;
 mod control;
 mod core;
 mod description;
+pub mod edge;
 mod error;
 mod events;
 mod gateway;

@@ -6,6 +6,9 @@
 //! every `Reserve` with `Bound` or `Refused`, every `Release` with `Released`, `Measure` with
 //! `Measured` and `Regroup` with `Regrouped`; everything else is an unsolicited report.
 //!
+//! A pinhole may end TLS for its peer ([`Edge`]), and two pinholes that both have a [`Leg`] have the paths
+//! of the MSRP that passes rewritten. What is joined gets what was inside.
+//!
 //! In a conference (an MRFP) the streams end here: a pinhole has an [`Endpoint`] and is never joined,
 //! and a group is one conference, whose rules come with [`Command::Conference`].
 //!
@@ -21,6 +24,7 @@ use std::time::Duration;
 pub use crate::conference::{
     Algorithm, Conference, ConferenceEvent, Endpoint, FloorSettings, Key, Medium, TlsEnd, TlsRole,
 };
+pub use crate::edge::{Edge, Leg};
 use crate::witness::Seen;
 
 /// Names a pinhole between rules and engine. Never reused in the life of a gateway.
@@ -142,6 +146,10 @@ pub struct Settings {
     /// In a conference: what ends here. `None` there is that the controller has not said all of it yet
     /// (the key, the peer's path): a connection is taken, or made, and held unread until it is `Some`.
     pub endpoint: Option<Arc<Endpoint>>,
+    /// In a relay: TLS with the peer ends here, and nothing passes before it stands.
+    pub edge: Option<Arc<Edge>>,
+    /// In a relay: the octets are MSRP, whose paths are rewritten when the joined pinhole has a leg too.
+    pub leg: Option<Arc<Leg>>,
 }
 
 /// Direction for inactivity reports.
@@ -166,6 +174,9 @@ pub enum Command {
         realm: Option<String>,
         /// IP version asked for; `None` leaves it to the realm.
         family: Option<Family>,
+        /// TLS is to end here: `Bound` says with which certificate. It is that one for the life of the
+        /// pinhole, whatever the realm changes to meanwhile.
+        tls: bool,
     },
     /// Replace the settings.
     Configure {
@@ -236,6 +247,9 @@ pub enum Event {
         pinhole: Pinhole,
         /// The address to be told to the controller.
         local: SocketAddr,
+        /// The fingerprint of the certificate that the peer will be shown (RFC 8122 §5: `SHA-256 4A:AD:…`),
+        /// where it was asked for.
+        fingerprint: Option<String>,
     },
     /// `Reserve` failed; the pinhole does not exist.
     Refused {
@@ -321,6 +335,8 @@ pub enum Refusal {
     NoPort,
     /// The operating system said no (510).
     System,
+    /// TLS was asked for, and the realm has no certificate (501).
+    NoCertificate,
 }
 
 /// How a connection ended.
@@ -342,6 +358,10 @@ pub enum Cause {
     Tls(TlsFailure),
     /// The endpoint was let go because of what it did; [`ConferenceEvent::Released`] says why.
     Endpoint,
+    /// What the peer sends is not MSRP, where its paths were to be rewritten.
+    NotMsrp,
+    /// What the peer sends does not begin with a TLS record, where nothing else may pass.
+    NotTls,
 }
 
 /// Why there is no TLS association.
@@ -361,6 +381,14 @@ pub enum TlsFailure {
     Protocol,
     /// The key that the controller gave cannot be used.
     Ours,
+    /// The peer's certificate has not the fingerprint that the controller gave (RFC 8122 §6.2).
+    Fingerprint,
+    /// The peer showed no certificate.
+    NoCertificate,
+    /// Nobody said which fingerprint the peer has, until the time was over.
+    NoFingerprint,
+    /// The peer ended TCP without ending TLS first: what came may be cut short (RFC 8446 §6.1).
+    Truncated,
 }
 
 /// Counters of one pinhole; octets are TCP payload.

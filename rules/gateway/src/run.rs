@@ -217,7 +217,7 @@ impl Work {
     /// Notes an answer of the engine.
     pub(crate) fn absorb(&mut self, event: media::Event) {
         match (self, event) {
-            (Self::Place { holes, .. }, media::Event::Bound { pinhole, local }) => {
+            (Self::Place { holes, .. }, media::Event::Bound { pinhole, local, .. }) => {
                 if let Some(hole) = holes.iter_mut().find(|hole| hole.1 == pinhole) {
                     hole.2 = Some(local);
                 }

@@ -172,7 +172,7 @@ impl Core {
             if let Some(family) = stream.reserve {
                 let pinhole = self.new_pinhole(group);
                 let realm = stream.control.realm.clone();
-                self.commands.push_back(media::Command::Reserve { pinhole, realm, family });
+                self.commands.push_back(media::Command::Reserve { pinhole, realm, family, tls: false });
                 holes.push((stream.id, pinhole, None));
             }
         }

@@ -177,9 +177,12 @@ impl Worker {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Reserve { pinhole, realm, family } => {
+            Command::Reserve { pinhole, tls: true, .. } => {
+                self.report(Event::Refused { pinhole, reason: Refusal::NoCertificate });
+            }
+            Command::Reserve { pinhole, realm, family, tls: false } => {
                 let event = match self.reserve(pinhole, realm.as_deref(), family) {
-                    Ok(local) => Event::Bound { pinhole, local },
+                    Ok(local) => Event::Bound { pinhole, local, fingerprint: None },
                     Err(reason) => Event::Refused { pinhole, reason },
                 };
                 self.report(event);

@@ -224,8 +224,7 @@ impl Hole {
 
     /// Takes new settings.
     pub(super) fn set(&mut self, settings: Settings, now: Moment) {
-        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, endpoint: _ } =
-            settings;
+        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, .. } = settings;
         let open = gate != Gate::Inactive;
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
         self.peer_opens = peer_opens;

@@ -76,9 +76,14 @@ impl Engine {
     fn try_reserve(&mut self, family: Family) -> Result<(Pinhole, SocketAddr), Refusal> {
         self.number += 1;
         let name = Pinhole { group: 7, number: self.number };
-        self.send(Command::Reserve { pinhole: name, realm: Some("lo".into()), family: Some(family) });
+        self.send(Command::Reserve {
+            pinhole: name,
+            realm: Some("lo".into()),
+            family: Some(family),
+            tls: false,
+        });
         self.expect("an answer to Reserve", |event| match *event {
-            Event::Bound { pinhole, local } if pinhole == name => Some(Ok((pinhole, local))),
+            Event::Bound { pinhole, local, .. } if pinhole == name => Some(Ok((pinhole, local))),
             Event::Refused { pinhole, reason } if pinhole == name => Some(Err(reason)),
             _ => None,
         })
@@ -652,7 +657,7 @@ fn a_port_can_be_used_again_at_once() {
 fn a_realm_that_is_not_there_is_refused() {
     let mut engine = Engine::start(config());
     let name = Pinhole { group: 1, number: 1 };
-    engine.send(Command::Reserve { pinhole: name, realm: Some("moon".into()), family: None });
+    engine.send(Command::Reserve { pinhole: name, realm: Some("moon".into()), family: None, tls: false });
     engine.expect("Refused", |event| {
         matches!(event, Event::Refused { reason: Refusal::UnknownRealm, .. }).then_some(())
     });

@@ -53,13 +53,13 @@ impl RealGateway {
 
     fn act(&mut self, command: Command) -> Option<Event> {
         match command {
-            Command::Reserve { pinhole, realm, family } => {
+            Command::Reserve { pinhole, realm, family, .. } => {
                 self.next_port += 2;
                 let ip = if family == Some(Family::V6) { "[2001:db8:1::10]" } else { "203.0.113.10" };
                 let local: SocketAddr = format!("{ip}:{}", self.next_port).parse().unwrap();
                 let hole = Hole { realm: realm.unwrap_or_default(), ..Hole::default() };
                 self.holes.insert(pinhole, hole);
-                Some(Event::Bound { pinhole, local })
+                Some(Event::Bound { pinhole, local, fingerprint: None })
             }
             Command::Configure { pinhole, settings } => {
                 self.holes.get_mut(&pinhole).unwrap().settings = settings;

@@ -96,7 +96,7 @@ impl Mrfp {
                 let local = SocketAddr::from((self.ip, self.next_port));
                 self.next_port += 2;
                 self.holes.insert(pinhole, (local, None));
-                media::Event::Bound { pinhole, local }
+                media::Event::Bound { fingerprint: None, pinhole, local }
             }
             media::Command::Configure { pinhole, settings } => {
                 self.holes.get_mut(&pinhole).unwrap().1 = Some(settings);

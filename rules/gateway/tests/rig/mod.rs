@@ -73,7 +73,7 @@ impl Engine {
     fn take(&mut self, command: media::Command) {
         self.commands.push(command.clone());
         let answer = match command {
-            media::Command::Reserve { pinhole, realm, family } => {
+            media::Command::Reserve { pinhole, realm, family, .. } => {
                 let full = self.ports.is_some_and(|most| self.holes.len() >= most);
                 if realm.as_deref() == Some("moon") {
                     Some(media::Event::Refused { pinhole, reason: Refusal::UnknownRealm })
@@ -89,7 +89,7 @@ impl Engine {
                     let group = pinhole.group;
                     let hole = Hole { local, settings: None, far: None, group };
                     assert!(self.holes.insert(pinhole, hole).is_none(), "a name is never used again");
-                    Some(media::Event::Bound { pinhole, local })
+                    Some(media::Event::Bound { pinhole, local, fingerprint: None })
                 }
             }
             media::Command::Configure { pinhole, settings } => {

@@ -103,9 +103,9 @@ impl Rig {
     pub fn reserve(&mut self) -> (Pinhole, SocketAddr) {
         self.next += 1;
         let pinhole = Pinhole { group: GROUP, number: self.next };
-        self.send(Command::Reserve { pinhole, realm: None, family: None });
+        self.send(Command::Reserve { pinhole, realm: None, family: None, tls: false });
         let local = self.wait(|event| match event {
-            Event::Bound { pinhole: bound, local } if *bound == pinhole => Some(*local),
+            Event::Bound { pinhole: bound, local, .. } if *bound == pinhole => Some(*local),
             _ => None,
         });
         (pinhole, local)

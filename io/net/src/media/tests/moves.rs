@@ -13,9 +13,9 @@ fn three(engine: &mut Engine, group: u32) -> Three {
     let relay = engine.relay();
     engine.number += 1;
     let c = Pinhole { group, number: engine.number };
-    engine.send(Command::Reserve { pinhole: c, realm: None, family: Some(Family::V4) });
+    engine.send(Command::Reserve { pinhole: c, realm: None, family: Some(Family::V4), tls: false });
     let door = engine.expect("Bound", |event| match *event {
-        Event::Bound { pinhole, local } if pinhole == c => Some(local),
+        Event::Bound { pinhole, local, .. } if pinhole == c => Some(local),
         _ => None,
     });
     engine.configure(c, passive());
@@ -90,7 +90,7 @@ fn a_door_goes_to_another_loop_and_still_opens() {
     assert_eq!(caller.read(&mut [0]).unwrap(), 0);
     // The port is free, and so is the name in the loop that it left.
     let b = Pinhole { group: 7, ..a };
-    engine.send(Command::Reserve { pinhole: b, realm: None, family: None });
+    engine.send(Command::Reserve { pinhole: b, realm: None, family: None, tls: false });
     engine.expect("Bound", |event| matches!(event, Event::Bound { .. }).then_some(()));
     engine.release(b);
 }
