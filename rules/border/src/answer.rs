@@ -5,13 +5,11 @@
 use crate::context::{Both, Peer, Side};
 use crate::core::Core;
 use crate::gateways::Request;
-use crate::plan::{NO_E2AE, Opener, opener};
+use crate::plan::{self, Settled};
 use crate::session::{ExchangeKey, Fault, Session, Slot, release};
 use carnet_h248::StreamMode;
-use carnet_sdp::{Document, E2ae, Media, Setup};
-
-/// One line settled: its peers and its gate.
-type Settled = (usize, Both<Peer>, StreamMode);
+use carnet_sdp::Document;
+use std::net::SocketAddr;
 
 impl Session {
     /// Looks at an answer. Returns the gateway requests that must be answered before it goes on.
@@ -26,35 +24,21 @@ impl Session {
         decides: bool,
     ) -> Result<Vec<Request>, Fault> {
         let Some(exchange) = self.exchange(key) else { return Ok(Vec::new()) };
-        // RFC 3264 §6: as many lines as were offered, in the same order.
-        if answer.media().len() != exchange.offered.len() {
-            return Err(Fault::warned(488, 399, "the answer has not as many media lines as the offer"));
-        }
-        let mut settled = Vec::new();
+        let facts = self.facts(core, exchange.offerer);
+        let settlement = plan::settle(&exchange.plan, answer, &facts)
+            .map_err(|r| Fault::warned(r.status, r.warning, r.reason))?;
         let mut dropped = Vec::new();
-        for m in answer.media() {
-            let (Some(line), Some(offered)) =
-                (exchange.plan.lines.get(m.index()), exchange.offered.get(m.index()))
-            else {
-                continue;
-            };
-            if m.is_rejected() || offered.rejected {
+        let mut settled = Vec::new();
+        for (line, m) in settlement.lines.iter().zip(answer.media()) {
+            let offered = exchange.offered.get(m.index());
+            if m.is_rejected() || offered.is_some_and(|o| o.rejected) {
                 dropped.push(m.index());
-                continue;
             }
-            // RFC 3264 §6.1: the transport is not negotiable. Answering another one, for
-            // instance one without TLS, is refused whatever the line is.
-            if !m.proto().eq_ignore_ascii_case(&offered.proto) {
-                return Err(Fault::warned(488, 399, "the answer has another transport than the offer"));
-            }
-            // The same care as with offers: nothing is carried with less than was asked for.
-            if m.e2ae().is_some_and(|e2ae| e2ae != E2ae::Applied) {
-                return Err(Fault::warned(488, 304, NO_E2AE));
-            }
-            if line.decision.transport().is_some() {
-                let offer = (line.decision.setup_sent(), offered.address);
-                settled.push((self.settle(core, exchange.offerer, offer, &m)?, offered.anew));
-            }
+            let Some(line) = line else { continue };
+            let offered_at = offered.and_then(|o| o.address);
+            let peers = self.peers(core, exchange.offerer, (offered_at, line.said.address), line);
+            let mode = if line.open { StreamMode::SendReceive } else { StreamMode::Inactive };
+            settled.push((m.index(), peers, mode, offered.is_some_and(|o| o.anew)));
         }
         if let Some(exchange) = self.exchange_mut(key) {
             exchange.answered = true;
@@ -64,7 +48,7 @@ impl Session {
             return Ok(Vec::new());
         }
         let mut requests = Vec::new();
-        for ((index, peers, mode), anew) in settled {
+        for (index, peers, mode, anew) in settled {
             let Slot::Ready(context) = &self.stream_mut(index).slot else { continue };
             // The first offer of a line says so too, and finds nothing set.
             let set = context.is_set_to(&peers, mode);
@@ -77,28 +61,18 @@ impl Session {
         Ok(requests)
     }
 
-    fn settle(
+    fn peers(
         &self,
         core: &Core,
         offerer: Side,
-        (setup, offered): (Option<Setup>, Option<std::net::SocketAddr>),
-        answer: &Media<'_>,
-    ) -> Result<Settled, Fault> {
-        let conflict = || Fault::warned(488, 399, "offer and answer want the same end of the connection");
-        let (to_offerer, to_answerer, mode) = match opener(setup, answer.setup()).ok_or_else(conflict)? {
-            Opener::Offerer => (Setup::Passive, Setup::Active, StreamMode::SendReceive),
-            Opener::Answerer => (Setup::Active, Setup::Passive, StreamMode::SendReceive),
-            Opener::Nobody => (Setup::HoldConn, Setup::HoldConn, StreamMode::Inactive),
-        };
-        let sides = [(offerer, offered, to_offerer), (offerer.other(), answer.address(), to_answerer)];
+        (offered, answered): (Option<SocketAddr>, Option<SocketAddr>),
+        line: &Settled,
+    ) -> Both<Peer> {
         let mut peers = Both::default();
-        for (side, address, role) in sides {
-            if role == Setup::Active && address.is_none_or(|a| a.port() == 0 || a.ip().is_unspecified()) {
-                return Err(Fault::warned(488, 399, "the passive end gives no address to connect to"));
-            }
-            *peers.of_mut(side) = self.peer(core, side, address, Some(role));
-        }
-        Ok((answer.index(), peers, mode))
+        *peers.of_mut(offerer) = self.peer(core, offerer, offered, Some(line.legs.offerer.setup));
+        *peers.of_mut(offerer.other()) =
+            self.peer(core, offerer.other(), answered, Some(line.legs.answerer.setup));
+        peers
     }
 
     /// The exchange is settled: what it dropped or replaced is given back.

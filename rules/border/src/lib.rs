@@ -48,4 +48,8 @@ pub use config::{Caps, Config, Family, Gateway, Limits, Network, Prefix, Registr
 pub use context::{Both, Octets, Side};
 pub use event::{Cause, Event, Level};
 pub use gateways::GatewayStatus;
-pub use plan::{Addressing, Application, Decision, Facts, Line, Plan, Policy, Transport, plan};
+pub use plan::{
+    Abilities, Addressing, Application, Change, Decision, Edit, Facts, Given, Leg, Legs, Line, Other, Party,
+    Plan, Policy, Refusal, Registered, Said, Settled, Settlement, Tls, TlsRole, Transport, apply, plan,
+    settle,
+};

@@ -6,8 +6,8 @@ use crate::context::{Both, Context, Line, Side};
 use crate::core::{Core, Op};
 use crate::event::Event;
 use crate::gateways::Request;
-use crate::plan::{Decision, Facts, Plan, plan};
-use crate::session::{Exchange, ExchangeKey, Fault, Offered, Session, Slot};
+use crate::plan::{Abilities, Decision, Edit, Facts, Given, Party, Plan, apply, plan};
+use crate::session::{Exchange, ExchangeKey, Fault, Offered, Session, Slot, Stream};
 use carnet_sdp::{Document, Reuse, Setup};
 
 impl Session {
@@ -19,24 +19,17 @@ impl Session {
         offerer: Side,
         offer: &Document,
     ) -> Result<Vec<Request>, Fault> {
-        let facts = Facts {
-            offerer_behind_nat: self.ends.of(offerer).behind_nat,
-            answerer_behind_nat: self.ends.of(offerer.other()).behind_nat,
-        };
-        let plan = plan(offer, &core.config.policy, facts);
+        let facts = self.facts(core, offerer);
+        let plan = plan(offer, &core.config.policy, &facts);
         core.events.push_back(Event::PlanMade { call_id: self.call_id.clone(), offerer, plan: plan.clone() });
-        if let Some(line) = plan.refusal() {
-            let Decision::Refuse { status, warning } = line.decision else {
-                return Err(Fault::new(500, line.reason));
-            };
-            return Err(Fault::warned(status, warning, line.reason));
+        if let Some(refusal) = plan.refusal() {
+            return Err(Fault::warned(refusal.status, refusal.warning, refusal.reason));
         }
-        let anchored = plan.lines.iter().filter(|l| l.decision.transport().is_some()).count();
+        let anchored = plan.lines.iter().filter(|l| l.decision.is_anchored()).count();
         if anchored > core.config.limits.streams {
             return Err(Fault::warned(488, 399, "more TCP media lines than one call may have"));
         }
         let offered = offer.media().map(|m| Offered {
-            proto: m.proto().to_owned(),
             address: m.address(),
             rejected: m.is_rejected(),
             anew: m.reuse_said() == Some(Reuse::New),
@@ -71,7 +64,7 @@ impl Session {
     ) -> Result<Vec<Request>, Fault> {
         let mut requests = Vec::new();
         for line in &plan.lines {
-            let Some(transport) = line.decision.transport() else { continue };
+            let Some(transport) = line.legs.as_ref().map(|l| l.offerer.transport) else { continue };
             match &self.stream_mut(line.index).slot {
                 Slot::Ready(context) if context.carries(transport) => continue,
                 Slot::Adding(request) => {
@@ -84,8 +77,8 @@ impl Session {
             let (caller, callee) = (self.fixed(core, Side::Caller), self.fixed(core, Side::Callee));
             let (Some(caller), Some(callee)) = (caller, callee) else { return Err(no_gateway()) };
             let on = core.pick([&caller.realm, &callee.realm], self.urgency, &[]).ok_or_else(no_gateway)?;
-            let peers = self.opening_peers(core, key, offerer, line.index, line.decision.setup_sent());
-            let sealed = matches!(line.decision, Decision::E2e { .. });
+            let peers = self.opening_peers(core, key, offerer, line.index, line.setup_sent);
+            let sealed = line.decision == Decision::EndToEnd;
             let named = core.named(&on.0, transport, sealed);
             let kind = Line { planned: transport, sealed, urgency: self.urgency };
             let mut context = Context::new(on, named, kind, (caller, callee));
@@ -132,14 +125,40 @@ impl Session {
         document: &mut Document,
     ) -> Result<(), Fault> {
         let Some(exchange) = self.exchange(key) else { return Ok(()) };
-        self.relocate(core, document, exchange.offerer.other())?;
-        for line in &exchange.plan.lines {
-            if let Decision::E2e { rewritten: Some(setup), .. } = line.decision {
-                document
-                    .set_attribute(line.index, "setup", Some(setup.as_str().as_bytes()))
-                    .map_err(|e| Fault::new(500, e.to_string()))?;
+        self.change(core, document, exchange.plan.all_edits(), exchange.offerer.other())
+    }
+
+    /// Makes the changes of a plan in a description that is sent to `to`.
+    pub(crate) fn change<'a>(
+        &self,
+        core: &Core,
+        document: &mut Document,
+        edits: impl IntoIterator<Item = &'a Edit>,
+        to: Side,
+    ) -> Result<(), Fault> {
+        let given = |index| {
+            let context = self.streams.get(index).and_then(Stream::context);
+            Given { address: context.and_then(|c| c.local(to)), fingerprint: None }
+        };
+        let own = core.config.networks.get(self.ends.of(to).network).and_then(|n| n.contact.ip());
+        apply(edits, document, given, own).map_err(|e| Fault::new(500, e.to_string()))
+    }
+
+    /// What is known of the two ends.
+    pub(crate) fn facts(&self, core: &Core, offerer: Side) -> Facts {
+        let party = |side| {
+            let end = self.ends.of(side);
+            let network = core.config.networks.get(end.network);
+            Party {
+                behind_nat: end.behind_nat,
+                access: network.is_some_and(|n| n.access),
+                e2ae: network.is_some_and(|n| n.access && n.e2ae),
+                hide_origin: network.is_some_and(|n| n.hide_origin),
+                addressing: network.map(|n| n.msrp).unwrap_or_default(),
+                ..Party::default()
             }
-        }
-        Ok(())
+        };
+        let gateway = Abilities::default();
+        Facts { offerer: party(offerer), answerer: party(offerer.other()), gateway }
     }
 }

@@ -79,7 +79,6 @@ impl Stream {
 /// One line of an offer under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Offered {
-    pub(crate) proto: String,
     pub(crate) address: Option<SocketAddr>,
     /// Port 0.
     pub(crate) rejected: bool,
