@@ -1,4 +1,4 @@
-//! Signals: latching, connecting, disconnecting (RFC 3525 §7.1.11).
+//! Signals: latching, connecting, disconnecting, beginning and ending TLS (RFC 3525 §7.1.11).
 //!
 //! All signals of this gateway are brief: they are over as soon as they have been given. So a signal
 //! with KeepActive, which is to go on if it is going on, does nothing; a list is given in its order;
@@ -18,18 +18,43 @@ use crate::package::{Kind, check, check_parameters};
 pub(crate) struct Signalled {
     /// `ipnapt/latch`.
     pub(crate) latch: Option<bool>,
-    /// `tcpbcc/EstBNC` and `tcpbcc/RelBNC`, in order.
+    /// `EstBNC` and `RelBNC` of `tcpbcc` and `tlsbsc`, in order.
     pub(crate) calls: Vec<Call>,
     /// Those whose end is to be told.
     pub(crate) completed: Vec<Completed>,
 }
 
-/// A connection to be made or closed.
+/// A bearer to be made or released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
-    pub(crate) connect: bool,
+    pub(crate) bearer: Bearer,
     /// On one stream, or on all.
     pub(crate) stream: Option<u16>,
+}
+
+/// What [`Call`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bearer {
+    /// Connect (TCP).
+    Connect,
+    /// Close the connection.
+    Disconnect,
+    /// Be the end that begins TLS, now or when the connection stands.
+    BeginTls,
+    /// End TLS, and with it the connection: there is one session of TLS for each.
+    EndTls,
+}
+
+impl Bearer {
+    fn of(signal: &Name) -> Option<Self> {
+        let all = [
+            ("tcpbcc/EstBNC", Self::Connect),
+            ("tcpbcc/RelBNC", Self::Disconnect),
+            ("tlsbsc/EstBNC", Self::BeginTls),
+            ("tlsbsc/RelBNC", Self::EndTls),
+        ];
+        all.into_iter().find(|(name, _)| *signal == **name).map(|(_, bearer)| bearer)
+    }
 }
 
 /// A signal that has been given.
@@ -81,9 +106,7 @@ impl Signalled {
             let off = signal.value("napt").is_some_and(|how| how.as_str().eq_ignore_ascii_case("OFF"));
             self.latch = Some(!off);
         }
-        if signal.name == "tcpbcc/EstBNC" || signal.name == "tcpbcc/RelBNC" {
-            self.calls.push(Call { connect: signal.name == "tcpbcc/EstBNC", stream });
-        }
+        self.calls.extend(Bearer::of(&signal.name).map(|bearer| Call { bearer, stream }));
         // The default tells only of signals that were stopped or never began.
         let told = signal.notify_completion.as_deref().unwrap_or_default();
         if told.contains(&Completion::TimeOut) {
@@ -170,8 +193,8 @@ mod tests {
         let list = carnet_h248::SignalList { id: 4, signals: vec![down, up] };
         let signals = Signals(vec![SignalItem::List(list), SignalItem::Signal(kept)]);
         let out = signalled(Function::Relay, &signals, None).unwrap();
-        let call = |connect| Call { connect, stream: None };
-        assert_eq!(out.calls, [call(false), call(true)]);
+        let call = |bearer| Call { bearer, stream: None };
+        assert_eq!(out.calls, [call(Bearer::Disconnect), call(Bearer::Connect)]);
         assert_eq!(out.latch, None);
         assert!(out.completed.is_empty());
     }
