@@ -83,9 +83,6 @@ impl Core {
             termination.events = events;
             termination.told = Told::default();
         }
-        if let Some(signals) = plan.signals.take() {
-            termination.signals = signals;
-        }
         if let Some(statistics) = plan.statistics.take() {
             termination.statistics = Some(statistics);
         }
@@ -109,7 +106,7 @@ impl Core {
             if let Some(place) = place {
                 held.place = Some(place.clone());
                 held.realm.clone_from(&stream.control.realm);
-                (held.begins_tls, held.sealed) = (false, false);
+                (held.begins_tls, held.sealed) = (false, None);
                 self.pinholes.insert(place.pinhole, (id, number, stream.id));
             }
             held.control_text = stream.control_text;
@@ -121,7 +118,10 @@ impl Core {
             // connection after one that ended.
             held.settings = None;
         }
-        termination.take_role(&plan.signalled.calls);
+        if let Some(signals) = plan.signals.take() {
+            termination.signals = signals;
+            termination.take_role(&plan.signalled.calls);
+        }
         for (stream, place) in places {
             if let Some((_, far)) = context.far(number, *stream) {
                 self.commands.push_back(media::Command::Join { a: far, b: place.pinhole });
@@ -182,7 +182,7 @@ impl Core {
                     Bearer::Disconnect => media::Command::Disconnect { pinhole },
                     Bearer::EndTls if ends_tls => media::Command::Disconnect { pinhole },
                     // That is in its settings.
-                    Bearer::BeginTls | Bearer::EndTls => continue,
+                    Bearer::BeginTls | Bearer::KeepTls | Bearer::EndTls => continue,
                 });
             }
         }

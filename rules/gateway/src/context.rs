@@ -13,7 +13,7 @@ use crate::Function;
 use crate::attributes::Attributes;
 use crate::control::Control;
 use crate::description::Description;
-use crate::media::{self, Direction, Gate, Pinhole, Role, Settings};
+use crate::media::{self, Direction, Gate, Pinhole, Role, Settings, TlsRole};
 use crate::member;
 use crate::regulation::Told;
 use crate::relay;
@@ -38,8 +38,8 @@ pub(crate) struct Stream {
     pub(crate) settings: Option<Settings>,
     /// `tlsbsc/EstBNC`: TLS that ends here is for the gateway to begin, on this address.
     pub(crate) begins_tls: bool,
-    /// TLS that ends here stands.
-    pub(crate) sealed: bool,
+    /// TLS that ends here stands, with this part of ours.
+    pub(crate) sealed: Option<TlsRole>,
 }
 
 /// Where a stream is in the media engine.
@@ -105,7 +105,7 @@ impl Stream {
             statistics: None,
             settings: None,
             begins_tls: false,
-            sealed: false,
+            sealed: None,
         }
     }
 }
@@ -147,29 +147,30 @@ impl Termination {
         self.streams.iter_mut().find(|stream| stream.id == id)
     }
 
-    /// Which end begins TLS, as signals say it.
+    /// Which end begins TLS, as a new Signals descriptor says it: it replaces the one before.
     pub(crate) fn take_role(&mut self, calls: &[Call]) {
-        for call in calls {
-            let begins = match call.bearer {
-                Bearer::BeginTls => true,
-                Bearer::EndTls => false,
-                Bearer::Connect | Bearer::Disconnect => continue,
-            };
-            let meant = |stream: &&mut Stream| call.stream.is_none_or(|id| id == stream.id);
-            self.streams.iter_mut().filter(meant).for_each(|stream| stream.begins_tls = begins);
+        for stream in &mut self.streams {
+            let before = std::mem::take(&mut stream.begins_tls);
+            for call in calls.iter().filter(|call| call.stream.is_none_or(|id| id == stream.id)) {
+                stream.begins_tls = match call.bearer {
+                    Bearer::BeginTls => true,
+                    Bearer::KeepTls => before,
+                    Bearer::EndTls => false,
+                    Bearer::Connect | Bearer::Disconnect => continue,
+                };
+            }
         }
     }
 
     /// Keeps whether TLS stands on a stream.
     pub(crate) fn note_tls(&mut self, stream: u16, event: &media::Event) {
-        let stands = match event {
-            media::Event::Sealed { .. } => true,
-            media::Event::Established { .. } | media::Event::Closed { .. } => false,
+        let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream) else { return };
+        let told = stream.settings.as_ref().and_then(|settings| settings.edge.as_ref());
+        stream.sealed = match event {
+            media::Event::Sealed { .. } => told.map(|edge| edge.role),
+            media::Event::Established { .. } | media::Event::Closed { .. } => None,
             _ => return,
         };
-        if let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream) {
-            stream.sealed = stands;
-        }
     }
 
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {

@@ -83,7 +83,7 @@ impl Control {
         let target = remote.and_then(Description::socket);
         // Without a mask the address in Remote is the filter, unless that address is to be
         // ignored because the peer is behind a NAT.
-        let implied = target.filter(|_| !latch).map(|a| (a.ip(), 128));
+        let implied = target.filter(|a| !latch && !a.ip().is_unspecified()).map(|a| (a.ip(), 128));
         let network = self.network.or(implied).filter(|_| self.filter_address);
         // The port of a peer that opens the connection says nothing (RFC 6135 §4.2).
         let peer_opens = remote.is_some_and(|r| r.setup == Some(Setup::Active));

@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::description::{self, Choice, Description};
 use crate::error::Fault;
 use crate::events::check_events;
-use crate::media::Family;
+use crate::media::{Family, TlsRole};
 use crate::member;
 use crate::package::{Kind, check};
 use crate::relay;
@@ -124,7 +124,7 @@ impl Plan {
         let mut released: Vec<Option<u16>> = Vec::new();
         for call in &self.signalled.calls {
             let name = match call.bearer {
-                Bearer::Connect => continue,
+                Bearer::Connect | Bearer::KeepTls => continue,
                 Bearer::Disconnect | Bearer::EndTls => {
                     released.push(call.stream);
                     if call.bearer == Bearer::Disconnect {
@@ -148,7 +148,8 @@ impl Plan {
                 let replaced = self.streams.iter().any(|stream| stream.id == id && stream.reserve.is_some());
                 replaced || released.iter().any(|stream| stream.is_none_or(|stream| stream == id))
             };
-            let begun = old.iter().find(|s| meant(s.id) && s.sealed && !s.begins_tls && !anew(s.id));
+            let by_peer = |stream: &Stream| stream.sealed == Some(TlsRole::Server) && !anew(stream.id);
+            let begun = old.iter().find(|stream| meant(stream.id) && by_peer(stream));
             if let Some(stream) = begun.filter(|_| call.bearer == Bearer::BeginTls) {
                 let text = format!("{name}: TLS stands on stream {}, and the peer has begun it", stream.id);
                 return Err(Fault::request(513, text));

@@ -256,7 +256,8 @@ fn observe(
 ) -> Vec<ObservedEvent> {
     let mut seen = Vec::new();
     // An MRFC takes the end of TLS for a failure.
-    let stood = || function == Function::Relay && termination.stream(stream).is_some_and(|s| s.sealed);
+    let stood =
+        || function == Function::Relay && termination.stream(stream).is_some_and(|s| s.sealed.is_some());
     match event {
         media::Event::Established { peer, .. } => {
             seen.push(ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "EST"));
@@ -266,13 +267,19 @@ fn observe(
         }
         media::Event::Closed { cause, .. } => {
             let (general, words) = general_cause(*cause);
-            let with_cause = |event: ObservedEvent| {
+            let caused = |event: ObservedEvent, general: &'static str, words: &'static str| {
                 let event = event.parameter("Generalcause", general);
                 event.parameter("Failurecause", Value::Quoted(words.into()))
             };
-            if matches!(cause, media::Cause::Tls(_)) || stood() {
-                let change = ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "REL");
-                seen.push(with_cause(change));
+            let with_cause = |event: ObservedEvent| caused(event, general, words);
+            let change = || ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "REL");
+            if matches!(cause, media::Cause::Tls(_)) {
+                // The event says already that it is about TLS; the MRFP's words are older.
+                let short = words.strip_prefix("tls_").filter(|_| function == Function::Relay);
+                seen.push(caused(change(), general, short.unwrap_or(words)));
+            } else if stood() {
+                // It was no fault of TLS.
+                seen.push(caused(change(), "NR", "tcp_closed"));
             }
             let change = ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL");
             seen.push(with_cause(change));

@@ -2,7 +2,8 @@
 //!
 //! All signals of this gateway are brief: they are over as soon as they have been given. So a signal
 //! with KeepActive, which is to go on if it is going on, does nothing; a list is given in its order;
-//! and completion (`g/sc`, RFC 3525 §E.1.2) is told at once. Leaves out: other types of signals, and
+//! and completion (`g/sc`, RFC 3525 §E.1.2) is told at once. `tlsbsc/EstBNC` alone goes on: whoever begins
+//! TLS begins it on the next connection too, until a Signals descriptor is without it. Leaves out: other types of signals, and
 //! signals towards the inside of the context (error 513).
 
 use carnet_h248::{
@@ -41,6 +42,8 @@ pub(crate) enum Bearer {
     Disconnect,
     /// Be the end that begins TLS, now or when the connection stands.
     BeginTls,
+    /// Be it if that was asked for before.
+    KeepTls,
     /// End TLS, and with it the connection: there is one session of TLS for each.
     EndTls,
 }
@@ -97,8 +100,11 @@ impl Signalled {
         check_parameters(check(function, Kind::Signal, &signal.name)?, &signal.parameters)?;
         check_common(signal, streams)?;
         let stream = signal.stream.filter(|stream| *stream != 0);
-        // RFC 3525 §7.1.11: ignored, since it is not going on.
+        let bearer = Bearer::of(&signal.name);
+        // RFC 3525 §7.1.11: ignored if it is not going on.
         if signal.keep_active {
+            let kept = bearer.filter(|bearer| *bearer == Bearer::BeginTls).map(|_| Bearer::KeepTls);
+            self.calls.extend(kept.map(|bearer| Call { bearer, stream }));
             return Ok(());
         }
         if signal.name == "ipnapt/latch" {
@@ -106,7 +112,7 @@ impl Signalled {
             let off = signal.value("napt").is_some_and(|how| how.as_str().eq_ignore_ascii_case("OFF"));
             self.latch = Some(!off);
         }
-        self.calls.extend(Bearer::of(&signal.name).map(|bearer| Call { bearer, stream }));
+        self.calls.extend(bearer.map(|bearer| Call { bearer, stream }));
         // The default tells only of signals that were stopped or never began.
         let told = signal.notify_completion.as_deref().unwrap_or_default();
         if told.contains(&Completion::TimeOut) {
