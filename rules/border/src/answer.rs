@@ -1,15 +1,15 @@
-//! An answer comes: settle who connects, tell the gateway both peers and open the gates.
+//! An answer comes: settle the lines, tell the gateway both peers, open the gates.
 //!
-//! RFC 3264 §6 and §8, RFC 4145 §4.1, TS 23.334 §6.2.11.
+//! RFC 3264 §6 and §8, RFC 4145 §4.1, RFC 8122 §6.2, TS 23.334 §6.2.10.3 and §6.2.11.
 
 use crate::context::{Both, Peer, Side};
 use crate::core::Core;
 use crate::gateways::Request;
+use crate::offer::both;
 use crate::plan::{self, Settled};
 use crate::session::{ExchangeKey, Fault, Session, Slot, release};
 use carnet_h248::StreamMode;
 use carnet_sdp::Document;
-use std::net::SocketAddr;
 
 impl Session {
     /// Looks at an answer. Returns the gateway requests that must be answered before it goes on.
@@ -24,25 +24,25 @@ impl Session {
         decides: bool,
     ) -> Result<Vec<Request>, Fault> {
         let Some(exchange) = self.exchange(key) else { return Ok(Vec::new()) };
-        let facts = self.facts(core, exchange.offerer);
-        let settlement = plan::settle(&exchange.plan, answer, &facts)
-            .map_err(|r| Fault::warned(r.status, r.warning, r.reason))?;
-        let mut dropped = Vec::new();
+        let settlement = plan::settle(&exchange.plan, answer, &exchange.facts)
+            .map_err(|refusal| Fault::warned(refusal.status, refusal.warning, refusal.reason))?;
+        let is_out = |m: &carnet_sdp::Media<'_>| {
+            m.is_rejected() || exchange.plan.lines.get(m.index()).is_none_or(|line| line.said.rejected)
+        };
+        let dropped = answer.media().filter(is_out).map(|m| m.index()).collect();
         let mut settled = Vec::new();
         for (line, m) in settlement.lines.iter().zip(answer.media()) {
-            let offered = exchange.offered.get(m.index());
-            if m.is_rejected() || offered.is_some_and(|o| o.rejected) {
-                dropped.push(m.index());
-            }
-            let Some(line) = line else { continue };
-            let offered_at = offered.and_then(|o| o.address);
-            let peers = self.peers(core, exchange.offerer, (offered_at, line.said.address), line);
+            let (Some(line), Some(planned)) = (line, exchange.plan.lines.get(m.index())) else { continue };
+            let offered = (planned.said.address, exchange.takes.get(m.index()).copied().flatten());
+            let answered = (line.said.address, m.bandwidth().map(|bits| bits / 8));
+            let peers = self.settled_peers(core, exchange.offerer, line, [offered, answered]);
             let mode = if line.open { StreamMode::SendReceive } else { StreamMode::Inactive };
-            settled.push((m.index(), peers, mode, offered.is_some_and(|o| o.anew)));
+            settled.push((m.index(), peers, mode, planned.said.anew));
         }
         if let Some(exchange) = self.exchange_mut(key) {
             exchange.answered = true;
             exchange.dropped = dropped;
+            exchange.edits = settlement.all_edits().cloned().collect();
         }
         if !decides {
             return Ok(Vec::new());
@@ -61,18 +61,31 @@ impl Session {
         Ok(requests)
     }
 
-    fn peers(
+    /// What the gateway is told of the two ends when both have spoken.
+    fn settled_peers(
         &self,
         core: &Core,
         offerer: Side,
-        (offered, answered): (Option<SocketAddr>, Option<SocketAddr>),
         line: &Settled,
+        [offered, answered]: [(Option<std::net::SocketAddr>, Option<u64>); 2],
     ) -> Both<Peer> {
-        let mut peers = Both::default();
-        *peers.of_mut(offerer) = self.peer(core, offerer, offered, Some(line.legs.offerer.setup));
-        *peers.of_mut(offerer.other()) =
-            self.peer(core, offerer.other(), answered, Some(line.legs.answerer.setup));
-        peers
+        both(
+            offerer,
+            self.peer(core, offerer, &line.legs.offerer, offered),
+            self.peer(core, offerer.other(), &line.legs.answerer, answered),
+        )
+    }
+
+    /// Makes the answer that the offerer sees.
+    pub(crate) fn finish_answer(
+        &self,
+        core: &Core,
+        key: ExchangeKey,
+        document: &mut Document,
+        to: Side,
+    ) -> Result<(), Fault> {
+        let Some(exchange) = self.exchange(key) else { return Ok(()) };
+        self.edit(core, &exchange.edits, document, to)
     }
 
     /// The exchange is settled: what it dropped or replaced is given back.
@@ -88,6 +101,9 @@ impl Session {
         for slot in unused {
             release(core, &self.call_id, slot);
         }
+        self.agreed = exchange.wanted;
+        // What is settled was counted when it was offered.
+        self.account(core).unwrap_or_default();
         for stream in &mut self.streams {
             stream.agreed = stream.context().map(crate::context::Context::setting);
         }
@@ -97,6 +113,7 @@ impl Session {
     pub(crate) fn roll_back(&mut self, core: &mut Core, key: ExchangeKey) {
         let Some(at) = self.exchanges.iter().position(|e| e.key == key) else { return };
         let exchange = self.exchanges.swap_remove(at);
+        self.account(core).unwrap_or_default();
         for (index, before) in exchange.introduced.into_iter().rev() {
             let brought = std::mem::replace(&mut self.stream_mut(index).slot, before);
             release(core, &self.call_id, brought);
