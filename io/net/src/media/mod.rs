@@ -11,6 +11,7 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 
 mod bucket;
+mod certificates;
 pub(crate) mod clock;
 mod flow;
 mod hole;
@@ -31,12 +32,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use certificates::Certificate;
+use certificates::Certificates;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -54,6 +57,17 @@ pub struct Realm {
     pub v6: Option<Ipv6Addr>,
     /// The TCP ports the engine may use on each address. Nobody else on the host may use them.
     pub ports: RangeInclusive<u16>,
+    /// What is shown where TLS ends at its pinholes.
+    pub certificate: Certificate,
+}
+
+/// One that has to be given a name, an address and ports.
+impl Default for Realm {
+    fn default() -> Self {
+        #[expect(clippy::reversed_empty_ranges, reason = "there are no ports before some are named")]
+        let ports = 1..=0;
+        Self { name: String::new(), v4: None, v6: None, ports, certificate: Certificate::default() }
+    }
 }
 
 /// Whether a witness looks at TLS record headers. It never alters or decides anything.
@@ -77,8 +91,10 @@ pub struct Timers {
     pub outgoing: Duration,
     /// Attempts for an outgoing connection.
     pub attempts: u8,
-    /// For the far side, once this side is connected.
+    /// For the far side, once this side is connected; also for the fingerprint of the peer's certificate.
     pub unspliced: Duration,
+    /// For TLS, where it ends here, from the moment the connection stands and the fingerprint is known.
+    pub handshake: Duration,
 }
 
 impl Default for Timers {
@@ -88,6 +104,7 @@ impl Default for Timers {
             outgoing: Duration::from_secs(10),
             attempts: 3,
             unspliced: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
         }
     }
 }
@@ -152,8 +169,8 @@ impl MediaEngine {
     ///
     /// # Errors
     ///
-    /// A realm without a port, two realms with the same name, no realm, no thread; or the
-    /// operating system refused a descriptor or a thread.
+    /// A realm without a port, two realms with the same name, no realm, no thread, a certificate that cannot be
+    /// read; or the operating system refused a descriptor or a thread.
     pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
@@ -162,6 +179,7 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
+        let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
@@ -173,6 +191,7 @@ impl MediaEngine {
             let worker = Worker::new(
                 Arc::clone(&config),
                 Arc::clone(&ports),
+                Arc::clone(&certificates),
                 Arc::clone(&docks),
                 Arc::clone(dock),
                 inbox,

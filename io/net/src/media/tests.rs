@@ -29,6 +29,7 @@ fn config() -> EngineConfig {
             v4: Some(Ipv4Addr::LOCALHOST),
             v6: Some(Ipv6Addr::LOCALHOST),
             ports: first..=first + 63,
+            ..Realm::default()
         }],
         ..EngineConfig::default()
     }
@@ -562,6 +563,7 @@ fn quick() -> Timers {
         outgoing: Duration::from_millis(80),
         attempts: 1,
         unspliced: Duration::from_millis(80),
+        handshake: Duration::from_millis(700),
     }
 }
 
