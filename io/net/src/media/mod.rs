@@ -14,6 +14,7 @@ mod bucket;
 mod certificates;
 pub(crate) mod clock;
 mod flow;
+mod guard;
 mod hole;
 mod links;
 mod pipes;
@@ -40,6 +41,7 @@ use tokio::sync::mpsc;
 use crate::OsRandom;
 pub use certificates::Certificate;
 use certificates::Certificates;
+pub use guard::{Guard, Tally};
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -59,6 +61,8 @@ pub struct Realm {
     pub ports: RangeInclusive<u16>,
     /// What is shown where TLS ends at its pinholes.
     pub certificate: Certificate,
+    /// Its defence.
+    pub guard: Guard,
 }
 
 /// One that has to be given a name, an address and ports.
@@ -66,7 +70,8 @@ impl Default for Realm {
     fn default() -> Self {
         #[expect(clippy::reversed_empty_ranges, reason = "there are no ports before some are named")]
         let ports = 1..=0;
-        Self { name: String::new(), v4: None, v6: None, ports, certificate: Certificate::default() }
+        let (certificate, guard) = (Certificate::default(), Guard::default());
+        Self { name: String::new(), v4: None, v6: None, ports, certificate, guard }
     }
 }
 
@@ -93,8 +98,6 @@ pub struct Timers {
     pub attempts: u8,
     /// For the far side, once this side is connected; also for the fingerprint of the peer's certificate.
     pub unspliced: Duration,
-    /// For TLS, where it ends here, from the moment the connection stands and the fingerprint is known.
-    pub handshake: Duration,
 }
 
 impl Default for Timers {
@@ -104,7 +107,6 @@ impl Default for Timers {
             outgoing: Duration::from_secs(10),
             attempts: 3,
             unspliced: Duration::from_secs(30),
-            handshake: Duration::from_secs(10),
         }
     }
 }
@@ -299,6 +301,12 @@ impl EngineHandle {
             mailbox.bell.ring();
         }
         Ok(())
+    }
+
+    /// What each realm has turned away since the start, by its name.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<(String, Tally)> {
+        Vec::new()
     }
 
     /// The loop that has the pinholes of a group.

@@ -563,7 +563,6 @@ fn quick() -> Timers {
         outgoing: Duration::from_millis(80),
         attempts: 1,
         unspliced: Duration::from_millis(80),
-        handshake: Duration::from_millis(700),
     }
 }
 
