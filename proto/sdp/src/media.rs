@@ -3,7 +3,7 @@
 //! RFC 8866 §5.14; session values stand in for media values where the attribute's own RFC says
 //! so.
 
-use crate::attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, Setup};
+use crate::attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, MIKEY, Setup, TLS_ROLE};
 use crate::document::{Section, attributes};
 use crate::line::Connection;
 use crate::{Document, MediaLine};
@@ -185,6 +185,12 @@ impl<'a> Media<'a> {
     pub fn e2ae(&self) -> Option<E2ae> {
         let all = self.attributes().chain(self.document.attributes());
         all.filter(|a| a.name == b"3ge2ae").map(E2ae::parse).max()
+    }
+
+    /// Whether the sender takes its TLS role from the MIKEY exchange if the other end does so too
+    /// (`a=x-carnet-tlsrole:mikey`, at media level only). Other values say nothing.
+    pub fn tls_role_by_mikey(&self) -> bool {
+        self.text(TLS_ROLE).is_some_and(|value| value.eq_ignore_ascii_case(MIKEY))
     }
 
     /// `a=accept-types` (RFC 4975 §8.6): MIME types, or `*`.
