@@ -223,7 +223,10 @@ impl Frames {
 
     fn room(&self, octets: usize) -> Result<(), Error> {
         if octets > self.head {
-            return Err(Error::TooLarge { what: "head", at: position(self.frame_at).saturating_add(self.head) });
+            return Err(Error::TooLarge {
+                what: "head",
+                at: position(self.frame_at).saturating_add(self.head),
+            });
         }
         Ok(())
     }
