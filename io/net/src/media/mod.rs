@@ -11,14 +11,17 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 
 mod bucket;
+mod callers;
 pub(crate) mod clock;
 mod flow;
 mod guard;
 mod hole;
+mod host;
 mod links;
 mod pipes;
 pub(crate) mod ports;
 pub(crate) mod post;
+mod record;
 mod regroup;
 pub(crate) mod socket;
 mod worker;
@@ -39,6 +42,7 @@ use tokio::sync::mpsc;
 
 use crate::OsRandom;
 pub use guard::{Guard, Tally};
+pub use host::shortcomings;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -175,6 +179,9 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
+        for lack in shortcomings(&config) {
+            tracing::warn!("{lack}");
+        }
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
@@ -194,7 +201,7 @@ impl MediaEngine {
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle::of(workers), events))
+        Ok((EngineHandle::of(workers, ports), events))
     }
 }
 
@@ -202,6 +209,7 @@ impl MediaEngine {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
+    ports: Arc<Ports>,
 }
 
 /// The engine's threads are gone.
@@ -231,8 +239,8 @@ impl Drop for Mailbox {
 }
 
 impl EngineHandle {
-    pub(crate) fn of(workers: Vec<Mailbox>) -> Self {
-        Self { workers: Arc::new(workers) }
+    pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
+        Self { workers: Arc::new(workers), ports }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -298,7 +306,7 @@ impl EngineHandle {
     /// What each realm has turned away since the start, by its name.
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
-        Vec::new()
+        self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
     }
 
     /// The loop that has the pinholes of a group.
