@@ -5,17 +5,22 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use carnet_gateway::media::{Direction, Gate, Pinhole, Role, Settings, SourceFilter, Statistics};
+use carnet_gateway::media::{Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics};
 use carnet_gateway::witness::Observer;
 use socket2::Socket;
 
 use super::bucket::Bucket;
+use super::certificates::Shown;
 use super::clock::Moment;
+use super::end::End;
 use super::flow::Flow;
 use super::guard::{Guard, Seat};
+use super::pipes::Pipes;
 use super::ports::Lease;
+use super::through::Rewriting;
 use super::{Timers, socket};
 
 /// A connection that lasts this long is asked for signs of life, if its realm does not ask earlier.
@@ -55,10 +60,18 @@ pub(super) struct Hole {
     pub(super) told_to_connect: bool,
     /// Is in the worker's run queue.
     pub(super) queued: bool,
-    /// Has been opened again after a connection: there may be more to come.
-    pub(super) reopened: bool,
-    /// The gate has been open.
-    opened: bool,
+    door: Door,
+    /// What passes is not what comes: TLS ends here, or paths are rewritten.
+    pub(super) works: bool,
+}
+
+/// How often the gate has been open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    New,
+    Opened,
+    /// Also after a connection: there may be more to come.
+    Reopened,
 }
 
 /// What is watched where silence is to be reported.
@@ -81,6 +94,12 @@ pub(super) struct Rare {
     pub(super) blocked: Option<Moment>,
     pub(super) bucket: Option<Bucket>,
     pub(super) observer: Option<Box<Observer>>,
+    /// TLS ends here.
+    pub(super) end: Option<Box<End>>,
+    /// The octets are MSRP, whose paths are rewritten.
+    pub(super) leg: Option<Arc<Leg>>,
+    /// Of what comes from this peer.
+    pub(super) rewriting: Option<Box<Rewriting>>,
     remote: Option<SocketAddr>,
     /// What the connection in `link` takes of what its source may have.
     seat: Option<Seat>,
@@ -168,6 +187,8 @@ pub(super) struct Standby {
     pub(super) serial: u32,
     pub(super) peer: SocketAddr,
     pub(super) seat: Option<Seat>,
+    /// It has said something, while TLS was being made with another.
+    pub(super) spoke: bool,
 }
 
 /// Whether a connection has begun as it must, where that is looked at.
@@ -249,8 +270,8 @@ impl Hole {
             ended: false,
             told_to_connect: false,
             queued: false,
-            reopened: false,
-            opened: false,
+            door: Door::New,
+            works: false,
         }
     }
 
@@ -273,10 +294,13 @@ impl Hole {
 
     /// Takes new settings.
     pub(super) fn set(&mut self, settings: Settings, now: Moment) {
-        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, .. } = settings;
+        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, edge, leg, .. } =
+            settings;
         let open = gate != Gate::Inactive;
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
-        self.opened |= open;
+        if open && self.door == Door::New {
+            self.door = Door::Opened;
+        }
         self.peer_opens = peer_opens;
         self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
         if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
@@ -290,6 +314,7 @@ impl Hole {
         if limited != rate {
             self.rare().bucket = rate.map(|rate| Bucket::new(rate, now));
         }
+        self.set_work(edge, leg);
         if !open || self.remote() != remote {
             if let Link::Connecting(_) = self.link {
                 self.link = Link::Down;
@@ -304,6 +329,85 @@ impl Hole {
                 }
             }
         }
+    }
+
+    /// What is done to the octets.
+    fn set_work(&mut self, edge: Option<Arc<Edge>>, leg: Option<Arc<Leg>>) {
+        if edge.is_none() && leg.is_none() && !self.works {
+            return;
+        }
+        let rare = self.rare();
+        if edge.is_some() || rare.end.is_some() {
+            rare.end.get_or_insert_with(|| Box::new(End::new(None))).set(edge);
+        }
+        rare.leg = leg;
+        self.works = self.rare.as_ref().is_some_and(|rare| rare.end.is_some() || rare.leg.is_some());
+    }
+
+    /// Has TLS end here, with this to be shown. Nothing passes before it stands.
+    pub(super) fn end_tls(&mut self, shown: Arc<Shown>) {
+        self.rare().end = Some(Box::new(End::new(Some(shown))));
+        self.works = true;
+    }
+
+    /// The connection, and the end of TLS on it.
+    pub(super) fn tls(&mut self) -> Option<(&mut End, &mut Connection)> {
+        let end = self.rare.as_mut()?.end.as_mut()?;
+        let Link::Up(connection) = &mut self.link else { return None };
+        end.meet(connection.serial);
+        Some((end, connection))
+    }
+
+    /// Octets may pass: the connection is up, and so is TLS where it ends here.
+    pub(super) fn is_open(&self) -> bool {
+        let Link::Up(connection) = &self.link else { return false };
+        let end = self.rare.as_ref().filter(|_| self.works).and_then(|rare| rare.end.as_ref());
+        end.is_none_or(|end| end.serial == connection.serial && end.is_made())
+    }
+
+    /// The connection is registered otherwise, and is the same.
+    pub(super) fn moved(&mut self, serial: u32) {
+        if let Some(end) = self.rare.as_mut().and_then(|rare| rare.end.as_mut()) {
+            end.moved(serial);
+        }
+    }
+
+    /// TLS with the peer ends here.
+    pub(super) fn ends_tls(&self) -> bool {
+        self.works && self.rare.as_ref().is_some_and(|rare| rare.end.is_some())
+    }
+
+    pub(super) fn tls_is_late(&self, now: Moment) -> bool {
+        self.tls_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// When TLS has to stand.
+    fn tls_deadline(&self) -> Option<Moment> {
+        let end = self.rare.as_ref().filter(|_| self.works)?.end.as_ref()?;
+        end.give_up.filter(|_| !end.is_made() && self.is_up())
+    }
+
+    /// Forgets what was under way with a connection that is gone.
+    pub(super) fn clear(&mut self, pipes: &mut Pipes) {
+        self.flow.clear(pipes);
+        if let Some(rare) = self.rare.as_mut().filter(|_| self.works) {
+            rare.rewriting = None;
+            if let Some(end) = &mut rare.end {
+                end.forget();
+            }
+        }
+    }
+
+    /// There are new settings after a connection.
+    pub(super) fn reopen(&mut self) {
+        if std::mem::take(&mut self.ended) {
+            self.door = Door::Reopened;
+        }
+    }
+
+    /// It was opened again after a connection.
+    pub(super) fn is_reopened(&self) -> bool {
+        self.door == Door::Reopened
     }
 
     /// The peer's address as the controller gave it.
@@ -372,7 +476,7 @@ impl Hole {
     /// The controller may tell the address before its settings are here, and the peer may be as quick. Until
     /// the gate opens for the first time its call waits in the kernel, unread and undecided.
     pub(super) fn waits_for_its_gate(&self) -> bool {
-        !self.opened && self.role != Role::Active && !self.told_to_connect
+        self.door == Door::New && self.role != Role::Active && !self.told_to_connect
     }
 
     /// Whether connections are to be accepted now.
@@ -381,10 +485,15 @@ impl Hole {
             Link::Down => true,
             Link::Connecting(_) => false,
             // Until nobody is waited for any more, the one who was expected may still come.
-            Link::Up(connection) => connection.silent() || self.held_by_a_stranger(),
+            Link::Up(connection) => connection.silent() || self.held_by_a_stranger() || self.is_unproven(),
         };
         let passive = self.role != Role::Active;
         room && passive && self.gate != Gate::Inactive && !self.ended && !self.told_to_connect
+    }
+
+    /// Whose the connection is will be known when TLS stands; it may be somebody who never lets it.
+    pub(super) fn is_unproven(&self) -> bool {
+        matches!(&self.link, Link::Up(connection) if connection.origin != Origin::Made) && !self.is_open()
     }
 
     /// The connection is of somebody who may have guessed the port, and it is too early to be sure
@@ -427,7 +536,10 @@ impl Hole {
             Link::Up(_) => None,
         };
         let stranger = self.waiting_until.filter(|_| self.held_by_a_stranger());
-        [link, stranger, self.silence_deadline(), self.resume].into_iter().flatten().min()
+        [link, stranger, self.silence_deadline(), self.resume, self.tls_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Asks the peer of a connection that lasts for signs of life from now on.

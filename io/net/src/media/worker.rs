@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::{Cause, Command, Event, Gate, Pinhole, Refusal, Settings, Statistics};
 use rustix::buffer::spare_capacity;
@@ -14,6 +14,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::certificates::Certificates;
 use super::clock::{Clock, Moment};
 use super::flow::Tools;
 use super::hole::{Hole, Link};
@@ -37,6 +38,7 @@ const WAKE: u64 = u64::MAX;
 pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     pub(super) ports: Arc<Ports>,
+    certificates: Arc<Certificates>,
     pub(super) epoll: OwnedFd,
     pub(super) bell: Arc<Bell>,
     /// Of all loops, and of this one.
@@ -64,12 +66,15 @@ pub(super) struct Worker {
     serial: u32,
     clock: Clock,
     pub(super) now: Moment,
+    /// Steps of handshakes that this turn of the loop may still do.
+    pub(super) handshakes: usize,
 }
 
 impl Worker {
     pub(super) fn new(
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
+        certificates: Arc<Certificates>,
         docks: Arc<[Arc<Dock>]>,
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
@@ -86,10 +91,12 @@ impl Worker {
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
             socket_buffer: config.socket_buffer,
+            bench: None,
         };
         Ok(Self {
             config,
             ports,
+            certificates,
             epoll,
             bell,
             docks,
@@ -110,6 +117,7 @@ impl Worker {
             serial: 0,
             clock: Clock::start(),
             now: Moment::START,
+            handshakes: 0,
         })
     }
 
@@ -174,15 +182,12 @@ impl Worker {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Reserve { pinhole, tls: true, .. } => {
-                self.report(Event::Refused { pinhole, reason: Refusal::NoCertificate });
-            }
-            Command::Reserve { pinhole, realm, family, tls: false } => {
-                let event = match self.reserve(pinhole, realm.as_deref(), family) {
-                    Ok(local) => Event::Bound { pinhole, local, fingerprint: None },
+            Command::Reserve { pinhole, realm, family, tls } => {
+                let reserved = self.reserve(pinhole, realm.as_deref(), family, tls);
+                self.report(match reserved {
+                    Ok((local, fingerprint)) => Event::Bound { pinhole, local, fingerprint },
                     Err(reason) => Event::Refused { pinhole, reason },
-                };
-                self.report(event);
+                });
             }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
@@ -268,13 +273,18 @@ impl Worker {
         name: Pinhole,
         realm: Option<&str>,
         family: Option<carnet_gateway::media::Family>,
-    ) -> Result<SocketAddr, Refusal> {
+        tls: bool,
+    ) -> Result<(SocketAddr, Option<String>), Refusal> {
         if self.names.contains_key(&name.number) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
             return Err(Refusal::NoPort);
         }
+        let shown = match tls {
+            true => Some(self.certificates.of(realm, SystemTime::now())?),
+            false => None,
+        };
         // Ports of ours that somebody else has taken rest like any other.
         let mut taken = Vec::new();
         let found = loop {
@@ -302,8 +312,12 @@ impl Worker {
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
         }
+        let fingerprint = shown.as_ref().map(|shown| shown.fingerprint.clone());
+        if let Some(shown) = shown {
+            hole.end_tls(shown);
+        }
         self.occupy(hole).ok_or(Refusal::NoPort)?;
-        Ok(local)
+        Ok((local, fingerprint))
     }
 
     /// Gives a pinhole a slot. There are fewer than 2^32, so it always gets one.
@@ -347,8 +361,7 @@ impl Worker {
         if !open {
             hole.waiting_until = None;
         }
-        hole.reopened |= hole.ended;
-        hole.ended = false;
+        hole.reopen();
         if hole.dscp != settings.dscp {
             let local = ports.local(&hole.lease);
             if let Some(anchor) = &hole.anchor {
@@ -464,9 +477,13 @@ impl Worker {
                 hole.keep_alive(now, &ward.guard);
                 if hole.is_slow(now, &ward.guard) {
                     self.too_slow(slot);
+                    continue;
                 }
             }
-            let Some(hole) = self.hole(slot) else { continue };
+            if hole.tls_is_late(now) {
+                self.unsealed(slot, &carnet_tls::Error::Timeout(Duration::ZERO));
+                continue;
+            }
             match &mut hole.link {
                 Link::Down if hole.waiting_until.is_some_and(|at| at <= now) => {
                     hole.waiting_until = None;
