@@ -163,6 +163,8 @@ impl End {
                 Ok(tls) => self.tls = Some(Box::new(tls)),
                 Err(error) => return Outcome::Failed(error),
             }
+            // Who speaks first has nothing to tell the right one from a silent one by.
+            connection.touched |= side == Side::Client;
         }
         let Some(tls) = &mut self.tls else { return Outcome::Waiting };
         if !wanted.fingerprints.is_empty() {

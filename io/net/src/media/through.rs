@@ -50,7 +50,7 @@ pub(super) fn prepare(
     sink: &mut Hole,
     local: impl Fn(&Hole) -> SocketAddr,
 ) -> Result<bool, Broken> {
-    if !(source.works || sink.works) {
+    if !(source.works() || sink.works()) {
         return Ok(true);
     }
     let leg = |hole: &mut Hole| hole.rare_if_any().and_then(|rare| rare.leg.clone());
