@@ -181,7 +181,13 @@ fn start_on(
 fn engine(section: &GatewaySection) -> std::io::Result<(EngineHandle, Events)> {
     let realms = section.realm.iter().map(|(realm, section)| {
         let section = section.as_ref();
-        Realm { name: realm.clone(), v4: section.v4, v6: section.v6, ports: section.ports.0.clone() }
+        Realm {
+            name: realm.clone(),
+            v4: section.v4,
+            v6: section.v6,
+            ports: section.ports.0.clone(),
+            ..Realm::default()
+        }
     });
     let (realms, threads) = (realms.collect(), section.threads);
     if section.role == GatewayRole::Mrfp {

@@ -30,6 +30,20 @@ impl Transport {
     }
 }
 
+/// How MSRP endpoints of a network find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Addressing {
+    /// As each description says: with `a=msrp-cema` by `c=` and port, else by `a=path`.
+    #[default]
+    Auto,
+    /// By `c=` and port (RFC 6714).
+    Cema,
+    /// By `a=path`, compared by the session identifier only.
+    Sessmatch,
+    /// By `a=path`, compared whole (RFC 4975).
+    Plain,
+}
+
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {

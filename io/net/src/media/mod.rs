@@ -8,18 +8,29 @@
 //! A direction is copied through one buffer a thread; what the receiver does not take at once is
 //! the only thing kept (`flow`). While bulk passes it is spliced through a pooled pipe.
 //!
-//! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
+//! Where TLS ends at a pinhole (`end`, `seal`) or paths of MSRP are rewritten, the octets are worked on in
+//! between (`through`).
+//!
+//! Leaves out: address translation in the kernel (stateless TCP mode).
 
 mod bucket;
+mod callers;
+mod certificates;
 pub(crate) mod clock;
+mod end;
 mod flow;
+mod guard;
 mod hole;
+mod host;
 mod links;
 mod pipes;
 pub(crate) mod ports;
 pub(crate) mod post;
+mod record;
 mod regroup;
+mod seal;
 pub(crate) mod socket;
+mod through;
 mod worker;
 
 #[cfg(test)]
@@ -31,12 +42,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use certificates::Certificate;
+use certificates::Certificates;
+pub use guard::{Guard, Tally};
+pub use host::shortcomings;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -54,6 +69,20 @@ pub struct Realm {
     pub v6: Option<Ipv6Addr>,
     /// The TCP ports the engine may use on each address. Nobody else on the host may use them.
     pub ports: RangeInclusive<u16>,
+    /// What is shown where TLS ends at its pinholes.
+    pub certificate: Certificate,
+    /// Its defence.
+    pub guard: Guard,
+}
+
+/// One that has to be given a name, an address and ports.
+impl Default for Realm {
+    fn default() -> Self {
+        #[expect(clippy::reversed_empty_ranges, reason = "there are no ports before some are named")]
+        let ports = 1..=0;
+        let (certificate, guard) = (Certificate::default(), Guard::default());
+        Self { name: String::new(), v4: None, v6: None, ports, certificate, guard }
+    }
 }
 
 /// Whether a witness looks at TLS record headers. It never alters or decides anything.
@@ -77,7 +106,7 @@ pub struct Timers {
     pub outgoing: Duration,
     /// Attempts for an outgoing connection.
     pub attempts: u8,
-    /// For the far side, once this side is connected.
+    /// For the far side, once this side is connected; also for the fingerprint of the peer's certificate.
     pub unspliced: Duration,
 }
 
@@ -152,8 +181,8 @@ impl MediaEngine {
     ///
     /// # Errors
     ///
-    /// A realm without a port, two realms with the same name, no realm, no thread; or the
-    /// operating system refused a descriptor or a thread.
+    /// A realm without a port, two realms with the same name, no realm, no thread, a certificate that cannot be
+    /// read; or the operating system refused a descriptor or a thread.
     pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
@@ -162,6 +191,10 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
+        let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
+        for lack in shortcomings(&config) {
+            tracing::warn!("{lack}");
+        }
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
@@ -173,6 +206,7 @@ impl MediaEngine {
             let worker = Worker::new(
                 Arc::clone(&config),
                 Arc::clone(&ports),
+                Arc::clone(&certificates),
                 Arc::clone(&docks),
                 Arc::clone(dock),
                 inbox,
@@ -181,7 +215,7 @@ impl MediaEngine {
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle::of(workers), events))
+        Ok((EngineHandle::of(workers, ports), events))
     }
 }
 
@@ -189,6 +223,7 @@ impl MediaEngine {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
+    ports: Arc<Ports>,
 }
 
 /// The engine's threads are gone.
@@ -218,8 +253,8 @@ impl Drop for Mailbox {
 }
 
 impl EngineHandle {
-    pub(crate) fn of(workers: Vec<Mailbox>) -> Self {
-        Self { workers: Arc::new(workers) }
+    pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
+        Self { workers: Arc::new(workers), ports }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -280,6 +315,12 @@ impl EngineHandle {
             mailbox.bell.ring();
         }
         Ok(())
+    }
+
+    /// What each realm has turned away since the start, by its name.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<(String, Tally)> {
+        self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
     }
 
     /// The loop that has the pinholes of a group.
