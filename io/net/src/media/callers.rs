@@ -107,7 +107,7 @@ impl Worker {
         let mut displaces = false;
         if let Link::Up(holder) = &hole.link {
             displaces = expected && !holder.is_expected();
-            let outranked = !expected && holder.is_expected() || !holder.silent();
+            let outranked = !expected && holder.is_expected() || !(holder.silent() || hole.is_unproven());
             if !displaces && outranked {
                 ward.counts.outdone.add();
                 return socket::reset(socket);
@@ -124,7 +124,7 @@ impl Worker {
         if register(epoll, &socket, slot, serial).is_err() {
             return socket::reset(socket);
         }
-        let standby = Standby { socket, serial, peer, seat };
+        let standby = Standby { socket, serial, peer, seat, spoke: false };
         match &hole.link {
             Link::Up(_) if !displaces => {
                 let standbys = &mut hole.rare().standbys;
@@ -196,7 +196,7 @@ impl Worker {
         self.queue(slot);
     }
 
-    /// Nobody has the pinhole any more: who has waited longest is next.
+    /// Nobody has the pinhole any more: who has said something is next, else who has waited longest.
     pub(super) fn promote(&mut self, slot: u32) {
         let now = self.now;
         let tls_only = self.ward(slot).is_some_and(|ward| ward.guard.tls_only);
@@ -205,11 +205,11 @@ impl Worker {
         if rare.standbys.is_empty() {
             return;
         }
-        let Standby { socket, serial, peer, seat } = rare.standbys.remove(0);
+        let next = rare.standbys.iter().position(|standby| standby.spoke).unwrap_or(0);
+        let Standby { socket, serial, peer, seat, spoke } = rare.standbys.remove(next);
         let mut connection = Connection::accepted(socket, serial, hole.expects(peer), now);
-        // It has been silent, or it would not have been waiting.
-        connection.fresh = false;
-        connection.begun = if tls_only { Begun::Awaited } else { Begun::Yes };
+        (connection.fresh, connection.readable) = (false, spoke);
+        connection.begun = if tls_only && !spoke { Begun::Awaited } else { Begun::Yes };
         self.take_over(slot, connection, peer, seat);
     }
 
@@ -217,6 +217,8 @@ impl Worker {
     pub(super) fn on_connection(&mut self, slot: u32, flags: EventFlags) {
         let hangup = EventFlags::RDHUP | EventFlags::HUP;
         let Some(hole) = self.hole(slot) else { return };
+        // Where TLS ends, our own first words are no octets that have passed.
+        let works = hole.works();
         let Link::Up(connection) = &mut hole.link else { return };
         let unheard = connection.origin != Origin::Made && connection.silent();
         if flags.contains(EventFlags::ERR) {
@@ -231,7 +233,7 @@ impl Worker {
         let says = flags.intersects(EventFlags::IN | hangup);
         let over = flags.intersects(hangup);
         if says && (connection.begun != Begun::Yes || over && unheard) {
-            let answers = connection.touched;
+            let answers = connection.touched || works;
             match beginning(&connection.socket, answers) {
                 Heard::End if unheard => return self.left(slot, Cause::Normal),
                 // It closed before it had begun; there is nothing left to come.
@@ -344,7 +346,12 @@ impl Worker {
                 }
             }
         }
-        let Standby { socket, peer, seat, .. } = rare.standbys.swap_remove(index);
+        let mut standby = rare.standbys.remove(index);
+        if fits && hole.is_unproven() && !matches!(&hole.link, Link::Up(holder) if holder.silent()) {
+            standby.spoke = true;
+            return hole.rare().standbys.push(standby);
+        }
+        let Standby { socket, peer, seat, .. } = standby;
         let free = match &hole.link {
             Link::Up(holder) => holder.silent(),
             Link::Down => hole.wants_callers(),

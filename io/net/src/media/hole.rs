@@ -62,10 +62,16 @@ pub(super) struct Hole {
     pub(super) told_to_connect: bool,
     /// Is in the worker's run queue.
     pub(super) queued: bool,
-    /// Has been opened again after a connection: there may be more to come.
-    pub(super) reopened: bool,
-    /// The gate has been open.
-    opened: bool,
+    door: Door,
+}
+
+/// How often the gate has been open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    New,
+    Opened,
+    /// Also after a connection: there may be more to come.
+    Reopened,
 }
 
 /// What is watched where silence is to be reported.
@@ -183,6 +189,8 @@ pub(super) struct Standby {
     pub(super) serial: u32,
     pub(super) peer: SocketAddr,
     pub(super) seat: Option<Seat>,
+    /// It has said something, while TLS was being made with another.
+    pub(super) spoke: bool,
 }
 
 /// Whether a connection has begun as it must, where that is looked at.
@@ -264,8 +272,7 @@ impl Hole {
             ended: false,
             told_to_connect: false,
             queued: false,
-            reopened: false,
-            opened: false,
+            door: Door::New,
         }
     }
 
@@ -292,7 +299,9 @@ impl Hole {
             settings;
         let open = gate != Gate::Inactive;
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
-        self.opened |= open;
+        if open && self.door == Door::New {
+            self.door = Door::Opened;
+        }
         self.peer_opens = peer_opens;
         self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
         if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
@@ -401,6 +410,18 @@ impl Hole {
         }
     }
 
+    /// There are new settings after a connection.
+    pub(super) fn reopen(&mut self) {
+        if std::mem::take(&mut self.ended) {
+            self.door = Door::Reopened;
+        }
+    }
+
+    /// It was opened again after a connection.
+    pub(super) fn is_reopened(&self) -> bool {
+        self.door == Door::Reopened
+    }
+
     /// The peer's address as the controller gave it.
     pub(super) fn remote(&self) -> Option<SocketAddr> {
         let other = || self.rare.as_ref().and_then(|rare| rare.remote);
@@ -467,7 +488,7 @@ impl Hole {
     /// The controller may tell the address before its settings are here, and the peer may be as quick. Until
     /// the gate opens for the first time its call waits in the kernel, unread and undecided.
     pub(super) fn waits_for_its_gate(&self) -> bool {
-        !self.opened && self.role != Role::Active && !self.told_to_connect
+        self.door == Door::New && self.role != Role::Active && !self.told_to_connect
     }
 
     /// Whether connections are to be accepted now.
@@ -476,10 +497,15 @@ impl Hole {
             Link::Down => true,
             Link::Connecting(_) => false,
             // Until nobody is waited for any more, the one who was expected may still come.
-            Link::Up(connection) => connection.silent() || self.held_by_a_stranger(),
+            Link::Up(connection) => connection.silent() || self.held_by_a_stranger() || self.is_unproven(),
         };
         let passive = self.role != Role::Active;
         room && passive && self.gate != Gate::Inactive && !self.ended && !self.told_to_connect
+    }
+
+    /// Whose the connection is will be known when TLS stands; it may be somebody who never lets it.
+    pub(super) fn is_unproven(&self) -> bool {
+        matches!(&self.link, Link::Up(connection) if connection.origin != Origin::Made) && !self.is_open()
     }
 
     /// The connection is of somebody who may have guessed the port, and it is too early to be sure

@@ -19,8 +19,8 @@ use super::worker::{RETRY, Worker};
 impl Worker {
     /// Gives every pinhole that has something to do one turn.
     pub(super) fn turn(&mut self) {
-        self.handshakes = HANDSHAKES;
         self.accepts = ACCEPTS_IN_TURN;
+        self.handshakes = HANDSHAKES;
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop_front() else { break };
             if let Some(hole) = self.hole(slot) {
@@ -71,7 +71,7 @@ impl Worker {
             self.open_door(slot);
         } else if hole.waits_for_its_gate() {
             return;
-        } else if !wants && (listening || hole.is_up() && hole.anchor.is_some() && !hole.reopened) {
+        } else if !wants && (listening || hole.is_up() && hole.anchor.is_some() && !hole.is_reopened()) {
             self.close_door(slot);
         }
         self.accept(slot);
@@ -120,7 +120,7 @@ impl Worker {
     fn close_door(&mut self, slot: u32) {
         let Some(hole) = self.hole(slot) else { return };
         hole.send_standbys_away();
-        if !matches!(hole.link, Link::Down) && !hole.reopened {
+        if !matches!(hole.link, Link::Down) && !hole.is_reopened() {
             hole.anchor = None;
         } else if let Some(anchor) = &mut hole.anchor
             && let Err(error) = refuse_callers(anchor)

@@ -191,10 +191,10 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
-        let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
         for lack in shortcomings(&config) {
             tracing::warn!("{lack}");
         }
+        let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);

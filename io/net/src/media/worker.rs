@@ -361,8 +361,7 @@ impl Worker {
         if !open {
             hole.waiting_until = None;
         }
-        hole.reopened |= hole.ended;
-        hole.ended = false;
+        hole.reopen();
         if hole.dscp != settings.dscp {
             let local = ports.local(&hole.lease);
             if let Some(anchor) = &hole.anchor {
@@ -478,13 +477,13 @@ impl Worker {
                 hole.keep_alive(now, &ward.guard);
                 if hole.is_slow(now, &ward.guard) {
                     self.too_slow(slot);
+                    continue;
                 }
             }
-            if self.peek(slot).is_some_and(|hole| hole.tls_is_late(now)) {
+            if hole.tls_is_late(now) {
                 self.unsealed(slot, &carnet_tls::Error::Timeout(Duration::ZERO));
                 continue;
             }
-            let Some(hole) = self.hole(slot) else { continue };
             match &mut hole.link {
                 Link::Down if hole.waiting_until.is_some_and(|at| at <= now) => {
                     hole.waiting_until = None;

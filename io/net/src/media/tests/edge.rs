@@ -423,6 +423,26 @@ fn the_tls_client_may_be_the_one_who_is_called() {
     assert_eq!(&got, b"hello");
 }
 
+type Writer = Box<dyn FnOnce() + Send>;
+type Reader = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+#[test]
+fn another_fingerprint_ends_what_stands_and_the_same_one_does_not() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut access = Access::open(config());
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    let mut core = access.core();
+    access.expect(TlsRole::Server, &["sha-1 00:11", &terminal.fingerprint]);
+    write_all(&mut caller, b"still there");
+    let mut got = [0; 11];
+    core.read_exact(&mut got).unwrap();
+    access.expect(TlsRole::Server, &[&Terminal::new(Versions::Both).fingerprint]);
+    assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Fingerprint));
+    assert!(is_reset(&mut core));
+}
+
 #[test]
 fn a_reader_that_stops_stops_the_writer() {
     let terminal = Terminal::new(Versions::Both);
@@ -436,7 +456,7 @@ fn a_reader_that_stops_stops_the_writer() {
         let total = sent.len();
         let expected = digest(&sent);
         // Whoever writes is stopped long before all has left, and loses nothing.
-        let (writer, reader): (Box<dyn FnOnce() + Send>, Box<dyn FnOnce() -> Vec<u8> + Send>) = if up {
+        let (writer, reader): (Writer, Reader) = if up {
             (
                 Box::new(move || {
                     write_all(&mut caller, &sent);
