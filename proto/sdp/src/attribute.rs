@@ -6,6 +6,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The attribute by which an end says that it can take its TLS role from the key exchange. Carnet's own;
+/// docs/tls-role.md.
+pub const TLS_ROLE: &str = "x-carnet-tlsrole";
+
+/// Its only value: the MIKEY initiator is the TLS client.
+pub(crate) const MIKEY: &str = "mikey";
+
 /// One `a=` line: its name and, after a colon, its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribute<'a> {

@@ -2,6 +2,7 @@
 //!
 //! The result is an ordinary [`Document`]; every text goes through the same checks as an edit.
 
+use crate::attribute::{MIKEY, TLS_ROLE};
 use crate::edit::{attribute_text, token};
 use crate::line::net_address;
 use crate::{Document, Error, Limits, Media, Setup};
@@ -133,6 +134,12 @@ impl MediaBuilder {
     #[must_use]
     pub fn setup(self, setup: Setup) -> Self {
         self.attribute("setup", setup.as_str())
+    }
+
+    /// `a=x-carnet-tlsrole:mikey`: this end can take its TLS role from the MIKEY exchange.
+    #[must_use]
+    pub fn tls_role_by_mikey(self) -> Self {
+        self.attribute(TLS_ROLE, MIKEY)
     }
 
     fn put(&self, text: &mut Vec<u8>) -> Result<(), Error> {

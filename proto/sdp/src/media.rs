@@ -3,7 +3,7 @@
 //! RFC 8866 §5.14; session values stand in for media values where the attribute's own RFC says
 //! so.
 
-use crate::attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, Setup};
+use crate::attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, MIKEY, Setup, TLS_ROLE};
 use crate::document::{Section, attributes};
 use crate::line::{Connection, Line};
 use crate::{Document, MediaLine};
@@ -187,10 +187,10 @@ impl<'a> Media<'a> {
         all.filter(|a| a.name == b"3ge2ae").map(E2ae::parse).max()
     }
 
-    /// Whether the sender takes the TLS role from the key exchange whatever TCP does
-    /// (`a=x-carnet-tlsrole:mikey`): the initiator of the MIKEY exchange is the TLS client.
+    /// Whether the sender takes its TLS role from the MIKEY exchange if the other end does so too
+    /// (`a=x-carnet-tlsrole:mikey`, at media level only). Other values say nothing.
     pub fn tls_role_by_mikey(&self) -> bool {
-        self.text("x-carnet-tlsrole").is_some_and(|value| value.eq_ignore_ascii_case("mikey"))
+        self.text(TLS_ROLE).is_some_and(|value| value.eq_ignore_ascii_case(MIKEY))
     }
 
     /// What the media line may take, in bits per second: `b=TIAS` (RFC 3890), else `b=AS` (RFC 8866

@@ -181,6 +181,23 @@ fn builder_makes_an_offer_and_a_refusal() {
 }
 
 #[test]
+fn the_tls_role_from_the_key_exchange_is_announced_by_a_line_and_one_word() {
+    let said = |line: MediaBuilder| {
+        let document = SessionBuilder::new(1, 1, ip("192.0.2.1")).media(line).build().unwrap();
+        document.media_at(0).unwrap().tls_role_by_mikey()
+    };
+    let line = || MediaBuilder::new("message", 9, "TCP/TLS/MSRP", "*");
+    assert!(said(line().tls_role_by_mikey()));
+    assert!(said(line().attribute(TLS_ROLE, "MIKEY")));
+    assert!(!said(line()));
+    assert!(!said(line().flag(TLS_ROLE)));
+    assert!(!said(line().attribute(TLS_ROLE, "mikey other")));
+    // It is a statement about one line: one of the session says nothing.
+    let session = SessionBuilder::new(1, 1, ip("192.0.2.1")).attribute(TLS_ROLE, "mikey").media(line());
+    assert!(!session.build().unwrap().media_at(0).unwrap().tls_role_by_mikey());
+}
+
+#[test]
 fn malformed_input_is_refused_where_it_is_wrong() {
     let cases: &[(&str, usize)] = &[
         ("", 0),

@@ -114,6 +114,7 @@ pub fn apply<'a>(
             }
             Change::FingerprintPut => {
                 document.remove_attribute(index, "fingerprint")?;
+                document.remove_attribute(index, "tls-id")?;
                 if let Some(fingerprint) = given(index).fingerprint {
                     document.insert_attribute(index, "fingerprint", Some(fingerprint.as_bytes()))?;
                 }
@@ -121,7 +122,10 @@ pub fn apply<'a>(
             Change::EdgeRemoved => {
                 document.remove_attribute(index, "3ge2ae")?;
             }
-            Change::EdgeApplied => document.set_attribute(index, "3ge2ae", Some(b"applied"))?,
+            Change::EdgeApplied => {
+                document.remove_attribute(index, "3ge2ae")?;
+                document.insert_attribute(index, "3ge2ae", Some(b"applied"))?;
+            }
             Change::CemaRemoved => {
                 document.remove_attribute(index, "msrp-cema")?;
             }

@@ -1,0 +1,1 @@
+//! Terminals whose TLS ends at the access edge.

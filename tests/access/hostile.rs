@@ -1,0 +1,1 @@
+//! What a hostile network does, and that sessions go on meanwhile.
