@@ -202,6 +202,8 @@ fn offers_that_cannot_be() {
     for (sdp, words) in [
         (bare, "no a=fingerprint"),
         (secured(Some(&md5), REQUESTED), "hash"),
+        (secured(Some(&format!("SHA-1 {}", vec!["11"; 20].join(":"))), REQUESTED), "hash"),
+        (secured(Some("SHA-256 11:22"), REQUESTED), "hash"),
         (secured(Some(&print("11")), "a=3ge2ae:perhaps\r\n"), "3ge2ae"),
         (secured(None, REQUESTED), "3ge2ae"),
     ] {
