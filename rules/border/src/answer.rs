@@ -62,7 +62,7 @@ impl Session {
     }
 
     /// What the gateway is told of the two ends when both have spoken.
-    fn settled_peers(
+    pub(crate) fn settled_peers(
         &self,
         core: &Core,
         offerer: Side,
