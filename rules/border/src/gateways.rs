@@ -87,6 +87,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) realms: [&'a str; 2],
     /// An emergency or a call with priority: it is not held back.
     pub(crate) urgent: bool,
+    /// TLS is to end there (`tlsbsc`).
+    pub(crate) tls: bool,
     /// Gateways that would not.
     pub(crate) tried: &'a [GatewayName],
 }
@@ -183,6 +185,7 @@ impl Gateways {
             let fits = !state.cut
                 && available.contains(&&settings.name)
                 && !wanted.tried.contains(&settings.name)
+                && (!wanted.tls || controller.supports(&settings.name, "tlsbsc"))
                 && wanted.realms.iter().all(serves);
             let (contexts, outstanding, most) = controller.usage(&settings.name).filter(|_| fits)?;
             // A gateway that does not keep up is not asked for more.
@@ -196,6 +199,23 @@ impl Gateways {
         });
         let able = able.collect();
         choose(now, wanted.urgent, able, &mut self.turn, random)
+    }
+
+    /// Whether a gateway that serves these realms can end TLS. If none is there, that is another trouble.
+    pub(crate) fn end_tls(&self, realms: [&str; 2]) -> bool {
+        let controller = &self.controller;
+        let serves = |settings: &Gateway, realm: &str| {
+            settings.realms.is_empty() || settings.realms.iter().any(|r| r == realm)
+        };
+        let mut serving = self.states.iter().map(|state| &state.settings).filter(|settings| {
+            let all = realms.iter().all(|realm| serves(settings, realm));
+            all && controller.is_registered(&settings.name)
+        });
+        let mut nobody = true;
+        serving.any(|settings| {
+            nobody = false;
+            controller.supports(&settings.name, "tlsbsc")
+        }) || nobody
     }
 
     /// An Add was done: by which terminations the gateway reaches which realms.
