@@ -13,6 +13,7 @@ use carnet_gateway::media::{
 
 use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
+mod callers;
 mod faults;
 mod moves;
 
