@@ -11,9 +11,10 @@ use carnet_gateway::media::{
     Statistics,
 };
 
-use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
+use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
 mod callers;
+mod edge;
 mod faults;
 mod moves;
 

@@ -128,6 +128,9 @@ fn deliver(source: &mut Hole, sink: &mut Hole, tools: &mut Tools, now: Moment) -
 
 /// A half-close passes after all data; `close_notify` is one, and so is a FIN where there is no TLS.
 fn pass_end(source: &mut Hole, sink: &mut Hole) -> Result<(), Broken> {
+    if source.flow.finished() {
+        return Ok(());
+    }
     if sink.ends_tls() {
         let Some((end, to)) = sink.tls() else { return Ok(()) };
         to.touched = true;
