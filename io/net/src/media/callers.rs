@@ -218,7 +218,7 @@ impl Worker {
         let hangup = EventFlags::RDHUP | EventFlags::HUP;
         let Some(hole) = self.hole(slot) else { return };
         // Where TLS ends, our own first words are no octets that have passed.
-        let works = hole.works;
+        let works = hole.works();
         let Link::Up(connection) = &mut hole.link else { return };
         let unheard = connection.origin != Origin::Made && connection.silent();
         if flags.contains(EventFlags::ERR) {

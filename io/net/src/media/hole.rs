@@ -8,7 +8,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carnet_gateway::media::{Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics};
+use carnet_gateway::media::{
+    Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics, TlsFailure,
+};
 use carnet_gateway::witness::Observer;
 use socket2::Socket;
 
@@ -61,8 +63,6 @@ pub(super) struct Hole {
     /// Is in the worker's run queue.
     pub(super) queued: bool,
     door: Door,
-    /// What passes is not what comes: TLS ends here, or paths are rewritten.
-    pub(super) works: bool,
 }
 
 /// How often the gate has been open.
@@ -96,6 +96,8 @@ pub(super) struct Rare {
     pub(super) observer: Option<Box<Observer>>,
     /// TLS ends here.
     pub(super) end: Option<Box<End>>,
+    /// Why TLS failed with somebody who was perhaps not the peer.
+    pub(super) unsealed: Option<TlsFailure>,
     /// The octets are MSRP, whose paths are rewritten.
     pub(super) leg: Option<Arc<Leg>>,
     /// Of what comes from this peer.
@@ -271,7 +273,6 @@ impl Hole {
             told_to_connect: false,
             queued: false,
             door: Door::New,
-            works: false,
         }
     }
 
@@ -331,9 +332,14 @@ impl Hole {
         }
     }
 
+    /// What passes is not what comes: TLS ends here, or paths are rewritten.
+    pub(super) fn works(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.end.is_some() || rare.leg.is_some())
+    }
+
     /// What is done to the octets.
     fn set_work(&mut self, edge: Option<Arc<Edge>>, leg: Option<Arc<Leg>>) {
-        if edge.is_none() && leg.is_none() && !self.works {
+        if edge.is_none() && leg.is_none() && !self.works() {
             return;
         }
         let rare = self.rare();
@@ -341,13 +347,11 @@ impl Hole {
             rare.end.get_or_insert_with(|| Box::new(End::new(None))).set(edge);
         }
         rare.leg = leg;
-        self.works = self.rare.as_ref().is_some_and(|rare| rare.end.is_some() || rare.leg.is_some());
     }
 
     /// Has TLS end here, with this to be shown. Nothing passes before it stands.
     pub(super) fn end_tls(&mut self, shown: Arc<Shown>) {
         self.rare().end = Some(Box::new(End::new(Some(shown))));
-        self.works = true;
     }
 
     /// The connection, and the end of TLS on it.
@@ -361,7 +365,7 @@ impl Hole {
     /// Octets may pass: the connection is up, and so is TLS where it ends here.
     pub(super) fn is_open(&self) -> bool {
         let Link::Up(connection) = &self.link else { return false };
-        let end = self.rare.as_ref().filter(|_| self.works).and_then(|rare| rare.end.as_ref());
+        let end = self.rare.as_ref().and_then(|rare| rare.end.as_ref());
         end.is_none_or(|end| end.serial == connection.serial && end.is_made())
     }
 
@@ -372,9 +376,17 @@ impl Hole {
         }
     }
 
+    /// Whoever has the connection is sure to be the peer, or somebody in its place.
+    pub(super) fn is_surely_the_peer(&self) -> bool {
+        let Link::Up(connection) = &self.link else { return false };
+        let known = self.remote().is_some_and(|remote| !remote.ip().is_unspecified());
+        let filtered = self.filter.as_ref().is_some_and(|filter| filter.network.is_some());
+        connection.origin == Origin::Made || filtered || known && connection.is_expected()
+    }
+
     /// TLS with the peer ends here.
     pub(super) fn ends_tls(&self) -> bool {
-        self.works && self.rare.as_ref().is_some_and(|rare| rare.end.is_some())
+        self.rare.as_ref().is_some_and(|rare| rare.end.is_some())
     }
 
     pub(super) fn tls_is_late(&self, now: Moment) -> bool {
@@ -383,14 +395,14 @@ impl Hole {
 
     /// When TLS has to stand.
     fn tls_deadline(&self) -> Option<Moment> {
-        let end = self.rare.as_ref().filter(|_| self.works)?.end.as_ref()?;
+        let end = self.rare.as_ref()?.end.as_ref()?;
         end.give_up.filter(|_| !end.is_made() && self.is_up())
     }
 
     /// Forgets what was under way with a connection that is gone.
     pub(super) fn clear(&mut self, pipes: &mut Pipes) {
         self.flow.clear(pipes);
-        if let Some(rare) = self.rare.as_mut().filter(|_| self.works) {
+        if let Some(rare) = self.rare.as_mut() {
             rare.rewriting = None;
             if let Some(end) = &mut rare.end {
                 end.forget();

@@ -489,7 +489,8 @@ impl Worker {
                     hole.waiting_until = None;
                     let waited = hole.wants_callers();
                     if waited {
-                        self.end(slot, Cause::NobodyCame, Cause::FarSide, true);
+                        let why = hole.rare_if_any().and_then(|rare| rare.unsealed.take());
+                        self.end(slot, why.map_or(Cause::NobodyCame, Cause::Tls), Cause::FarSide, true);
                     }
                 }
                 Link::Connecting(attempt) => {
