@@ -11,6 +11,7 @@ use crate::certificate::{Announced, judge};
 use crate::socket::{Whole, plain};
 use crate::{CertificateContext, Error, Fingerprint, Report, Side};
 use openssl::ssl::{ErrorCode, Ssl, SslStream, SslVerifyMode};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -127,6 +128,12 @@ impl<S: Read + Write> CertificateSocket<S> {
     /// The connection below. What it reads and writes belongs to TLS.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.tls.get_mut().0.stream
+    }
+}
+
+impl<S> fmt::Debug for CertificateSocket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateSocket").field("side", &self.side).finish_non_exhaustive()
     }
 }
 

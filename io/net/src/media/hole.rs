@@ -5,16 +5,21 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use carnet_gateway::media::{Direction, Gate, Pinhole, Role, Settings, SourceFilter, Statistics};
+use carnet_gateway::media::{Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics};
 use carnet_gateway::witness::Observer;
 use socket2::Socket;
 
 use super::bucket::Bucket;
+use super::certificates::Shown;
 use super::clock::Moment;
+use super::end::End;
 use super::flow::Flow;
+use super::pipes::Pipes;
 use super::ports::Lease;
+use super::through::Rewriting;
 use super::{Timers, socket};
 
 /// A connection that lasts this long is asked for signs of life.
@@ -56,6 +61,8 @@ pub(super) struct Hole {
     pub(super) queued: bool,
     /// Has been opened again after a connection: there may be more to come.
     pub(super) reopened: bool,
+    /// What passes is not what comes: TLS ends here, or paths are rewritten.
+    pub(super) works: bool,
 }
 
 /// What is watched where silence is to be reported.
@@ -78,6 +85,12 @@ pub(super) struct Rare {
     pub(super) blocked: Option<Moment>,
     pub(super) bucket: Option<Bucket>,
     pub(super) observer: Option<Box<Observer>>,
+    /// TLS ends here.
+    pub(super) end: Option<Box<End>>,
+    /// The octets are MSRP, whose paths are rewritten.
+    pub(super) leg: Option<Arc<Leg>>,
+    /// Of what comes from this peer.
+    pub(super) rewriting: Option<Box<Rewriting>>,
     remote: Option<SocketAddr>,
 }
 
@@ -202,6 +215,7 @@ impl Hole {
             told_to_connect: false,
             queued: false,
             reopened: false,
+            works: false,
         }
     }
 
@@ -224,7 +238,8 @@ impl Hole {
 
     /// Takes new settings.
     pub(super) fn set(&mut self, settings: Settings, now: Moment) {
-        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, .. } = settings;
+        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, edge, leg, .. } =
+            settings;
         let open = gate != Gate::Inactive;
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
         self.peer_opens = peer_opens;
@@ -240,6 +255,7 @@ impl Hole {
         if limited != rate {
             self.rare().bucket = rate.map(|rate| Bucket::new(rate, now));
         }
+        self.set_work(edge, leg);
         if !open || self.remote() != remote {
             if let Link::Connecting(_) = self.link {
                 self.link = Link::Down;
@@ -252,6 +268,73 @@ impl Hole {
                         self.rare().remote = other;
                     }
                 }
+            }
+        }
+    }
+
+    /// What is done to the octets.
+    fn set_work(&mut self, edge: Option<Arc<Edge>>, leg: Option<Arc<Leg>>) {
+        if edge.is_none() && leg.is_none() && !self.works {
+            return;
+        }
+        let rare = self.rare();
+        if edge.is_some() || rare.end.is_some() {
+            rare.end.get_or_insert_with(|| Box::new(End::new(None))).set(edge);
+        }
+        rare.leg = leg;
+        self.works = self.rare.as_ref().is_some_and(|rare| rare.end.is_some() || rare.leg.is_some());
+    }
+
+    /// Has TLS end here, with this to be shown. Nothing passes before it stands.
+    pub(super) fn end_tls(&mut self, shown: Arc<Shown>) {
+        self.rare().end = Some(Box::new(End::new(Some(shown))));
+        self.works = true;
+    }
+
+    /// The connection, and the end of TLS on it.
+    pub(super) fn tls(&mut self) -> Option<(&mut End, &mut Connection)> {
+        let end = self.rare.as_mut()?.end.as_mut()?;
+        let Link::Up(connection) = &mut self.link else { return None };
+        end.meet(connection.serial);
+        Some((end, connection))
+    }
+
+    /// Octets may pass: the connection is up, and so is TLS where it ends here.
+    pub(super) fn is_open(&self) -> bool {
+        let Link::Up(connection) = &self.link else { return false };
+        let end = self.rare.as_ref().filter(|_| self.works).and_then(|rare| rare.end.as_ref());
+        end.is_none_or(|end| end.serial == connection.serial && end.is_made())
+    }
+
+    /// The connection is registered otherwise, and is the same.
+    pub(super) fn moved(&mut self, serial: u32) {
+        if let Some(end) = self.rare.as_mut().and_then(|rare| rare.end.as_mut()) {
+            end.moved(serial);
+        }
+    }
+
+    /// TLS with the peer ends here.
+    pub(super) fn ends_tls(&self) -> bool {
+        self.works && self.rare.as_ref().is_some_and(|rare| rare.end.is_some())
+    }
+
+    pub(super) fn tls_is_late(&self, now: Moment) -> bool {
+        self.tls_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// When TLS has to stand.
+    fn tls_deadline(&self) -> Option<Moment> {
+        let end = self.rare.as_ref().filter(|_| self.works)?.end.as_ref()?;
+        end.give_up.filter(|_| !end.is_made() && self.is_up())
+    }
+
+    /// Forgets what was under way with a connection that is gone.
+    pub(super) fn clear(&mut self, pipes: &mut Pipes) {
+        self.flow.clear(pipes);
+        if let Some(rare) = self.rare.as_mut().filter(|_| self.works) {
+            rare.rewriting = None;
+            if let Some(end) = &mut rare.end {
+                end.forget();
             }
         }
     }
@@ -349,7 +432,10 @@ impl Hole {
             Link::Up(_) => None,
         };
         let stranger = self.waiting_until.filter(|_| self.held_by_a_stranger());
-        [link, stranger, self.silence_deadline(), self.resume].into_iter().flatten().min()
+        [link, stranger, self.silence_deadline(), self.resume, self.tls_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Asks the peer of a connection that lasts for signs of life from now on.

@@ -4,14 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use carnet_gateway::media::{Cause, Event};
+use carnet_gateway::media::{Cause, Event, TlsFailure};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use socket2::Socket;
 
 use super::flow::{Broken, Progress, pump};
 use super::hole::{Anchor, Attempt, Connection, Hole, Link, Standby, pause_after};
+use super::seal::HANDSHAKES;
 use super::socket;
+use super::through::prepare;
 use super::worker::{OUTBOX, RETRY, Worker};
 
 /// Connections accepted in one turn.
@@ -24,6 +26,7 @@ const BLOCKED_EVERY: Duration = Duration::from_secs(1);
 impl Worker {
     /// Gives every pinhole that has something to do one turn.
     pub(super) fn turn(&mut self) {
+        self.handshakes = HANDSHAKES;
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop_front() else { break };
             if let Some(hole) = self.hole(slot) {
@@ -38,6 +41,10 @@ impl Worker {
         let far = self.far(slot);
         if let Some(far) = far {
             self.settle(far);
+        }
+        self.seal(slot);
+        if let Some(far) = far {
+            self.seal(far);
         }
         self.relay(slot);
         // Octets that passed may have made standbys and the listening socket superfluous.
@@ -209,7 +216,7 @@ impl Worker {
         }
         if touched {
             hole.send_standbys_away();
-            hole.flow.clear(&mut tools.pipes);
+            hole.clear(&mut tools.pipes);
             if let Some(far) = self.far(slot) {
                 let told = self.peek(far).is_some_and(|far| far.told_to_connect);
                 self.end_one(far, None, true, false);
@@ -315,22 +322,32 @@ impl Worker {
         let Some(far) = self.far(slot) else { return };
         for (source, sink) in [(slot, far), (far, slot)] {
             let now = self.now;
-            let Self { holes, tools, .. } = self;
+            let Self { holes, tools, ports, .. } = self;
             let pair = holes.get_disjoint_mut([source as usize, sink as usize]);
             let Ok([Some(from), Some(to)]) = pair else {
                 return;
             };
-            if !(from.is_up() && to.is_up()) {
+            if !(from.is_open() && to.is_open()) {
                 return;
             }
             if !(from.lets_in() && to.lets_out()) {
                 continue;
             }
-            match pump(from, to, tools, now) {
+            let outcome = match prepare(from, to, |hole| ports.local(&hole.lease)) {
+                Ok(true) => pump(from, to, tools, now),
+                Ok(false) => continue,
+                Err(broken) => Err(broken),
+            };
+            match outcome {
                 Ok(Progress::Waiting) => {}
                 Ok(Progress::More) => self.queue(source),
                 Ok(Progress::Until(later)) => from.resume = Some(later),
                 Err(Broken::Source) => return self.end(source, Cause::Reset, Cause::FarSide, true),
+                // What came before it was cut has been passed on.
+                Err(Broken::Because(cause @ Cause::Tls(TlsFailure::Truncated))) => {
+                    return self.end(source, cause, Cause::FarSide, false);
+                }
+                Err(Broken::Because(cause)) => return self.end(source, cause, Cause::FarSide, true),
                 Err(Broken::Sink) => return self.end(sink, Cause::Reset, Cause::FarSide, true),
             }
         }
@@ -362,11 +379,12 @@ impl Worker {
     }
 
     fn end_one(&mut self, slot: u32, cause: Option<Cause>, failure: bool, ended: bool) {
+        let failure = !self.say_farewell(slot, cause, failure) && failure;
         let Self { holes, tools, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
-        hole.flow.clear(&mut tools.pipes);
+        hole.clear(&mut tools.pipes);
         hole.told_to_connect = false;
         hole.ended = ended;
         let pinhole = hole.name;

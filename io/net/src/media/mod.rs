@@ -8,11 +8,15 @@
 //! A direction is copied through one buffer a thread; what the receiver does not take at once is
 //! the only thing kept (`flow`). While bulk passes it is spliced through a pooled pipe.
 //!
-//! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
+//! Where TLS ends at a pinhole (`end`, `seal`) or paths of MSRP are rewritten, the octets are worked on in
+//! between (`through`).
+//!
+//! Leaves out: address translation in the kernel (stateless TCP mode).
 
 mod bucket;
 mod certificates;
 pub(crate) mod clock;
+mod end;
 mod flow;
 mod guard;
 mod hole;
@@ -21,7 +25,9 @@ mod pipes;
 pub(crate) mod ports;
 pub(crate) mod post;
 mod regroup;
+mod seal;
 pub(crate) mod socket;
+mod through;
 mod worker;
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ impl Worker {
                 connection.serial = link_serial;
                 lost = register(epoll, &connection.socket, slot, link_serial).is_err();
             }
+            hole.moved(link_serial);
             if lost {
                 tracing::warn!("a connection was lost on its way to another loop");
                 self.end(

@@ -11,8 +11,9 @@ use carnet_gateway::media::{
     Statistics,
 };
 
-use super::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
+use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
+mod edge;
 mod faults;
 mod moves;
 

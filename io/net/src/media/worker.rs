@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::{Cause, Command, Event, Gate, Pinhole, Refusal, Settings, Statistics};
 use rustix::buffer::spare_capacity;
@@ -59,6 +59,8 @@ pub(super) struct Worker {
     serial: u32,
     clock: Clock,
     pub(super) now: Moment,
+    /// Steps of handshakes that this turn of the loop may still do.
+    pub(super) handshakes: usize,
 }
 
 impl Worker {
@@ -82,6 +84,7 @@ impl Worker {
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
             socket_buffer: config.socket_buffer,
+            bench: None,
         };
         Ok(Self {
             config,
@@ -103,6 +106,7 @@ impl Worker {
             serial: 0,
             clock: Clock::start(),
             now: Moment::START,
+            handshakes: 0,
         })
     }
 
@@ -167,15 +171,12 @@ impl Worker {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Reserve { pinhole, tls: true, .. } => {
-                self.report(Event::Refused { pinhole, reason: Refusal::NoCertificate });
-            }
-            Command::Reserve { pinhole, realm, family, tls: false } => {
-                let event = match self.reserve(pinhole, realm.as_deref(), family) {
-                    Ok(local) => Event::Bound { pinhole, local, fingerprint: None },
+            Command::Reserve { pinhole, realm, family, tls } => {
+                let reserved = self.reserve(pinhole, realm.as_deref(), family, tls);
+                self.report(match reserved {
+                    Ok((local, fingerprint)) => Event::Bound { pinhole, local, fingerprint },
                     Err(reason) => Event::Refused { pinhole, reason },
-                };
-                self.report(event);
+                });
             }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
@@ -261,13 +262,18 @@ impl Worker {
         name: Pinhole,
         realm: Option<&str>,
         family: Option<carnet_gateway::media::Family>,
-    ) -> Result<SocketAddr, Refusal> {
+        tls: bool,
+    ) -> Result<(SocketAddr, Option<String>), Refusal> {
         if self.names.contains_key(&name.number) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
             return Err(Refusal::NoPort);
         }
+        let shown = match tls {
+            true => Some(self.certificates.of(realm, SystemTime::now())?),
+            false => None,
+        };
         // Ports of ours that somebody else has taken rest like any other.
         let mut taken = Vec::new();
         let found = loop {
@@ -294,8 +300,12 @@ impl Worker {
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
         }
+        let fingerprint = shown.as_ref().map(|shown| shown.fingerprint.clone());
+        if let Some(shown) = shown {
+            hole.end_tls(shown);
+        }
         self.occupy(hole).ok_or(Refusal::NoPort)?;
-        Ok(local)
+        Ok((local, fingerprint))
     }
 
     /// Gives a pinhole a slot. There are fewer than 2^32, so it always gets one.
@@ -487,6 +497,10 @@ impl Worker {
             }
             if far_up {
                 hole.keep_alive(now);
+            }
+            if hole.tls_is_late(now) {
+                self.unsealed(slot, &carnet_tls::Error::Timeout(Duration::ZERO));
+                continue;
             }
             match &mut hole.link {
                 Link::Down if hole.waiting_until.is_some_and(|at| at <= now) => {
