@@ -41,6 +41,7 @@ impl Room {
             v6: None,
             // Below the ports that the host gives to callers.
             ports: 12_000..=12_000 + 2 * members + 100,
+            ..Realm::default()
         };
         let config = ConferenceConfig { realms: vec![realm], ..ConferenceConfig::default() };
         let (engine, events) = ConferenceEngine::start(config)?;

@@ -18,7 +18,13 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let target: SocketAddr = target.parse()?;
     let realm = |name: &str, address: &str, first: u16| -> Result<Realm> {
         let address: Ipv4Addr = address.parse()?;
-        Ok(Realm { name: name.into(), v4: Some(address), v6: None, ports: first..=first + pairs - 1 })
+        Ok(Realm {
+            name: name.into(),
+            v4: Some(address),
+            v6: None,
+            ports: first..=first + pairs - 1,
+            ..Realm::default()
+        })
     };
     // On loopback both sides share an address.
     let config = EngineConfig {

@@ -5,12 +5,13 @@
 //! share a thread (`place`).
 
 mod answering;
-mod border;
+pub mod border;
 pub mod conference;
 pub mod control;
 mod controllers;
 pub mod gateway;
 mod inspection;
+mod media;
 mod place;
 pub mod question;
 mod realms;

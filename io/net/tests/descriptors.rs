@@ -50,7 +50,13 @@ fn open_files() -> usize {
 
 #[test]
 fn without_descriptors_callers_wait_and_nothing_spins() {
-    let realm = Realm { name: "lo".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: 20_900..=20_999 };
+    let realm = Realm {
+        name: "lo".into(),
+        v4: Some(Ipv4Addr::LOCALHOST),
+        v6: None,
+        ports: 20_900..=20_999,
+        ..Realm::default()
+    };
     let config = EngineConfig { realms: vec![realm], ..EngineConfig::default() };
     let (engine, mut events) = MediaEngine::start(config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

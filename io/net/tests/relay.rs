@@ -33,6 +33,7 @@ impl Network {
             v4: Some(Ipv4Addr::LOCALHOST),
             v6: Some(Ipv6Addr::LOCALHOST),
             ports: from..=from + 9,
+            ..Realm::default()
         };
         let (engine, media) = MediaEngine::start(EngineConfig {
             realms: vec![realm("access", first_port), realm("core", first_port + 10)],

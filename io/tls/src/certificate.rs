@@ -6,12 +6,13 @@
 use crate::handshake;
 use crate::{Credential, Error, Fingerprint, Report, Side, TlsStream, Versions};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslVerifyMode};
+use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
-use openssl::x509::verify::X509CheckFlags;
-use openssl::x509::{X509, X509VerifyResult};
+use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
+use openssl::x509::{X509, X509StoreContext, X509StoreContextRef, X509VerifyResult};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -189,25 +190,63 @@ impl CertificateContext {
                 if announced.is_empty() {
                     return Err(Error::Misuse("no fingerprint to check the peer's certificate against"));
                 }
-                let announced: Arc<[Fingerprint]> = announced.as_slice().into();
-                ssl.set_verify_callback(must_show, move |_chain_is_good, chain| {
-                    if chain.error_depth() > 0 {
-                        return true;
-                    }
-                    let matches = chain.current_cert().is_some_and(|c| Fingerprint::any_match(&announced, c));
-                    // RFC 8122 §6.2 asks for the alert bad_certificate. The library's safe interface
-                    // can only say "refused by the application", which leaves as handshake_failure.
-                    chain.set_error(if matches {
-                        X509VerifyResult::OK
-                    } else {
-                        X509VerifyResult::APPLICATION_VERIFICATION
-                    });
-                    matches
-                });
+                let announced = Arc::new(OnceLock::from(Box::from(announced.as_slice())));
+                ssl.set_verify_callback(must_show, judge(announced));
             }
         }
         Ok(())
     }
+
+    /// The library's context for one side of an association between certificates.
+    pub(crate) fn held(&self, side: Side) -> Result<&SslContext, Error> {
+        const NONE: Error = Error::Misuse("fingerprints work both ways: a certificate of our own is needed");
+        match side {
+            Side::Client if self.has_credential => Ok(&self.client),
+            Side::Client => Err(NONE),
+            Side::Server => self.server.as_ref().ok_or(NONE),
+        }
+    }
+}
+
+/// The fingerprints of a peer's certificates, once somebody has said them.
+pub(crate) type Announced = Arc<OnceLock<Box<[Fingerprint]>>>;
+
+/// Takes a certificate by its fingerprint, whatever else is the matter with it (RFC 8122 §5).
+pub(crate) fn judge(
+    announced: Announced,
+) -> impl Fn(bool, &mut X509StoreContextRef) -> bool + Send + Sync + 'static {
+    move |_chain_is_good, chain| {
+        if chain.error_depth() > 0 {
+            return true;
+        }
+        let list = announced.get().map_or(&[][..], |list| list);
+        let matches = chain.current_cert().is_some_and(|c| Fingerprint::any_match(list, c));
+        chain.set_error(if matches { X509VerifyResult::OK } else { refused() });
+        matches
+    }
+}
+
+/// What has the library send the alert `bad_certificate` (RFC 8122 §6.2). It chooses the alert by the reason
+/// of a refusal, and its safe interface has only one reason to give, whose alert is `handshake_failure`; so
+/// another is provoked once: a certificate that is good, but for another host.
+fn refused() -> X509VerifyResult {
+    static REASON: OnceLock<X509VerifyResult> = OnceLock::new();
+    *REASON.get_or_init(|| provoked().unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION))
+}
+
+fn provoked() -> Option<X509VerifyResult> {
+    let credential = Credential::self_signed(&[], 1).ok()?;
+    let mut param = X509VerifyParam::new().ok()?;
+    param.set_host("another.invalid").ok()?;
+    let mut store = X509StoreBuilder::new().ok()?;
+    store.add_cert(credential.certificate().clone()).ok()?;
+    store.set_param(&param).ok()?;
+    let (store, chain) = (store.build(), Stack::new().ok()?);
+    let outcome = X509StoreContext::new().ok()?.init(&store, credential.certificate(), &chain, |context| {
+        let good = context.verify_cert()?;
+        Ok((good, context.error()))
+    });
+    outcome.ok().filter(|(good, _)| !good).map(|(_, reason)| reason)
 }
 
 fn builder(side: Side, settings: &CertificateSettings) -> Result<SslContextBuilder, Error> {

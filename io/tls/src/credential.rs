@@ -15,6 +15,10 @@ use openssl::ssl::SslContextBuilder;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long ago a certificate began to be valid when it is made: clocks differ.
+const EARLIER: Duration = Duration::from_secs(3600);
 
 /// A name that a certificate is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +46,30 @@ impl Credential {
     /// # Errors
     /// [`Error::Library`] if the library refuses, as for a name it cannot encode.
     pub fn self_signed(names: &[SubjectName], days: u32) -> Result<Self, Error> {
-        build(names, days).map_err(Error::library("making a self-signed certificate"))
+        let now = SystemTime::now();
+        Self::self_signed_between(names, now - EARLIER, now + Duration::from_secs(u64::from(days) * 86_400))
+    }
+
+    /// The same, valid between two moments. Certificates know whole seconds.
+    ///
+    /// # Errors
+    /// As [`self_signed`](Self::self_signed).
+    pub fn self_signed_between(
+        names: &[SubjectName],
+        from: SystemTime,
+        until: SystemTime,
+    ) -> Result<Self, Error> {
+        build(names, from, until).map_err(Error::library("making a self-signed certificate"))
+    }
+
+    /// Whether the certificate is valid for at least `within` after `now`.
+    ///
+    /// # Errors
+    /// [`Error::Library`].
+    pub fn outlasts(&self, now: SystemTime, within: Duration) -> Result<bool, Error> {
+        let failed = Error::library("reading the end of a certificate");
+        let at = Asn1Time::from_unix(unix(now + within)).map_err(&failed)?;
+        Ok(self.certificate.not_after().compare(&at).map_err(&failed)?.is_ge())
     }
 
     /// Reads a certificate (with the chain behind it, if any) and its private key.
@@ -93,6 +120,10 @@ impl Credential {
         Fingerprint::of(&self.certificate)
     }
 
+    pub(crate) fn certificate(&self) -> &X509 {
+        &self.certificate
+    }
+
     pub(crate) fn install(&self, builder: &mut SslContextBuilder) -> Result<(), Error> {
         let failed = Error::library("using a certificate");
         builder.set_certificate(&self.certificate).map_err(&failed)?;
@@ -104,7 +135,12 @@ impl Credential {
     }
 }
 
-fn build(names: &[SubjectName], days: u32) -> Result<Credential, ErrorStack> {
+fn unix(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn build(names: &[SubjectName], from: SystemTime, until: SystemTime) -> Result<Credential, ErrorStack> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
 
@@ -127,11 +163,8 @@ fn build(names: &[SubjectName], days: u32) -> Result<Credential, ErrorStack> {
     x509.set_subject_name(&subject)?;
     x509.set_issuer_name(&subject)?;
     x509.set_pubkey(&key)?;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
-    x509.set_not_before(&*Asn1Time::from_unix(now - 3600)?)?;
-    x509.set_not_after(&*Asn1Time::from_unix(now + i64::from(days) * 86_400)?)?;
+    x509.set_not_before(&*Asn1Time::from_unix(unix(from))?)?;
+    x509.set_not_after(&*Asn1Time::from_unix(unix(until))?)?;
     // A certificate that vouches for itself is its own authority when a file pins it.
     x509.append_extension(BasicConstraints::new().critical().ca().build()?)?;
     x509.append_extension(ExtendedKeyUsage::new().server_auth().client_auth().build()?)?;

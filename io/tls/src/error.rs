@@ -67,6 +67,9 @@ pub enum Error {
     /// The peer's certificate is not trusted, expired, or for another name.
     #[error("the peer's certificate is not accepted: {0}")]
     Certificate(String),
+    /// The peer showed no certificate where it must.
+    #[error("the peer showed no certificate")]
+    NoCertificate,
     /// The peer did not accept our certificate, or wanted one that we do not have.
     #[error("the peer did not accept our certificate ({0})")]
     CertificateRefused(String),
@@ -126,6 +129,7 @@ impl Error {
             | Self::NotPsk
             | Self::Fingerprint
             | Self::Certificate(_)
+            | Self::NoCertificate
             | Self::NotTls
             | Self::Protocol(_) => Fault::Peer,
             Self::PeerClosed | Self::Timeout(_) | Self::Io(_) => Fault::Network,
@@ -187,7 +191,7 @@ impl Error {
             118 | 376 => Self::NotPsk,
             258 | 396 | 191 => Self::NoCommonVersion,
             134 => Self::Certificate(text.to_owned()),
-            199 => Self::Certificate("the peer sent none".to_owned()),
+            199 => Self::NoCertificate,
             267 | 252 | 156 | 155 | 198 => Self::NotTls,
             294 => Self::PeerClosed,
             _ => Self::Protocol(text.to_owned()),

@@ -63,7 +63,7 @@ where
         Ok(Ok(())) => Ok(TlsStream(tls)),
         Ok(Err(error)) => {
             let error = Error::from_handshake(error);
-            if side == Side::Server && matches!(error, Error::Certificate(_)) {
+            if side == Side::Server && matches!(error, Error::Certificate(_) | Error::NoCertificate) {
                 part(&mut tls.get_mut().0).await;
             }
             Err(error)

@@ -12,6 +12,7 @@
 //! importer of RFC 9258 (the peer may not know it), and revocation lists.
 
 mod certificate;
+mod certificate_socket;
 mod credential;
 mod error;
 mod fingerprint;
@@ -23,6 +24,7 @@ mod socket;
 mod stream;
 
 pub use certificate::{CertificateContext, CertificateSettings, Peer, Trust};
+pub use certificate_socket::CertificateSocket;
 pub use credential::{Credential, SubjectName};
 pub use error::{Error, Fault};
 pub use fingerprint::{Digest, Fingerprint};

@@ -207,7 +207,7 @@ pub(crate) fn client_error(error: Error, identity: &str) -> Error {
     match error {
         Error::IdentityRefused(_) => Error::IdentityRefused(identity.to_owned()),
         // We refuse every certificate, so a server that showed one failed at this.
-        Error::Certificate(_) => Error::NotPsk,
+        Error::Certificate(_) | Error::NoCertificate => Error::NotPsk,
         // TLS 1.3 servers answer a binder that does not verify with illegal_parameter.
         Error::Protocol(text) if text.contains("illegal parameter") => Error::WrongKey,
         other => other,

@@ -113,7 +113,7 @@ impl<S: Read + Write> PskSocket<S> {
     }
 }
 
-fn plain(error: openssl::ssl::Error) -> io::Error {
+pub(crate) fn plain(error: openssl::ssl::Error) -> io::Error {
     match error.code() {
         ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => io::ErrorKind::WouldBlock.into(),
         _ => error.into_io_error().unwrap_or_else(io::Error::other),
@@ -122,7 +122,7 @@ fn plain(error: openssl::ssl::Error) -> io::Error {
 
 /// The connection below TLS, which asks for octets only while it has not seen `close_notify`: an end
 /// here always comes too early.
-struct Whole<S>(S);
+pub(crate) struct Whole<S>(pub(crate) S);
 
 impl<S: Read> Read for Whole<S> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {

@@ -98,12 +98,26 @@ impl Document {
 
     /// Gives the media line a port; the rest of the `m=` line stays as it was.
     pub fn set_port(&mut self, index: usize, port: u16) -> Result<(), Error> {
+        let at = self.section_mut(index)?.fields.port_at;
+        self.set_field(index, at, port.to_string().as_bytes())
+    }
+
+    /// Gives the media line another transport; the rest of the `m=` line stays as it was.
+    pub fn set_proto(&mut self, index: usize, proto: &str) -> Result<(), Error> {
+        if proto.is_empty() || !proto.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::Unwritable("a transport"));
+        }
+        let at = self.section_mut(index)?.fields.proto_at;
+        self.set_field(index, at, proto.as_bytes())
+    }
+
+    /// Writes over one field of an `m=` line.
+    fn set_field(&mut self, index: usize, (start, end): (usize, usize), value: &[u8]) -> Result<(), Error> {
         let section = self.section_mut(index)?;
-        let (start, end) = section.fields.port_at;
         let Some(line) = section.lines.first_mut() else { return Err(Error::NoSuchMedia(index)) };
         let (head, tail) = (line.text.get(..start + 2), line.text.get(end + 2..));
         let mut text = head.unwrap_or_default().to_vec();
-        text.extend_from_slice(port.to_string().as_bytes());
+        text.extend_from_slice(value);
         text.extend_from_slice(tail.unwrap_or_default());
         section.fields = MediaLine::parse(text.get(2..).unwrap_or_default())?;
         line.text = text.into();

@@ -172,6 +172,8 @@ pub struct MediaLine {
     pub formats: Vec<String>,
     /// Where the digits of the port stand in the value.
     pub(crate) port_at: (usize, usize),
+    /// And the transport.
+    pub(crate) proto_at: (usize, usize),
 }
 
 impl MediaLine {
@@ -185,7 +187,9 @@ impl MediaLine {
         let port_at = (start, c.position());
         let count = if c.eat(b'/') { c.decimal(u64::from(u32::MAX), "a number of ports")? as u32 } else { 1 };
         spaces(&mut c)?;
+        let start = c.position();
         let proto = token(&mut c, "a transport")?;
+        let proto_at = (start, c.position());
         spaces(&mut c)?;
         let mut formats = vec![token(&mut c, "a format")?];
         while !c.is_empty() {
@@ -194,7 +198,7 @@ impl MediaLine {
                 formats.push(token(&mut c, "a format")?);
             }
         }
-        Ok(Self { media, port, count, proto, formats, port_at })
+        Ok(Self { media, port, count, proto, formats, port_at, proto_at })
     }
 }
 

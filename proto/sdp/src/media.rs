@@ -5,7 +5,7 @@
 
 use crate::attribute::{Attribute, Direction, E2ae, Fingerprint, KeyMgmt, MIKEY, Setup, TLS_ROLE};
 use crate::document::{Section, attributes};
-use crate::line::Connection;
+use crate::line::{Connection, Line};
 use crate::{Document, MediaLine};
 use std::fmt;
 
@@ -191,6 +191,21 @@ impl<'a> Media<'a> {
     /// (`a=x-carnet-tlsrole:mikey`, at media level only). Other values say nothing.
     pub fn tls_role_by_mikey(&self) -> bool {
         self.text(TLS_ROLE).is_some_and(|value| value.eq_ignore_ascii_case(MIKEY))
+    }
+
+    /// What the media line may take, in bits per second: `b=TIAS` (RFC 3890), else `b=AS` (RFC 8866
+    /// §5.8), of the line, else of the session. The largest of several.
+    pub fn bandwidth(&self) -> Option<u64> {
+        let of = |lines: &[Line], name: &str, unit: u64| {
+            let values = lines.iter().filter(|l| l.kind() == b'b').filter_map(|line| {
+                let (kind, value) = std::str::from_utf8(line.value()).ok()?.split_once(':')?;
+                let number = kind.eq_ignore_ascii_case(name).then(|| value.trim().parse::<u64>().ok())??;
+                Some(number.saturating_mul(unit))
+            });
+            values.max()
+        };
+        let both = |lines: &[Line]| of(lines, "TIAS", 1).or_else(|| of(lines, "AS", 1000));
+        both(&self.section.lines).or_else(|| both(&self.document.session))
     }
 
     /// `a=accept-types` (RFC 4975 §8.6): MIME types, or `*`.

@@ -349,3 +349,37 @@ fn an_independent_parser_reads_the_offer_the_same() {
     }
     assert_eq!(other.medias.len(), doc.media().len());
 }
+
+#[test]
+fn a_transport_is_changed_in_its_place() {
+    let mut doc = parse(OFFER);
+    doc.set_proto(0, "TCP/MSRP").unwrap();
+    doc.set_proto(1, "RTP/SAVP").unwrap();
+    doc.set_port(0, 9).unwrap();
+    assert_eq!(changed(OFFER, &doc), ["m=message 9 TCP/MSRP *", "m=audio 49170/2  RTP/SAVP 0 96"]);
+    assert_eq!(doc.media_at(0).unwrap().proto(), "TCP/MSRP");
+    for bad in ["", "TCP /MSRP", "TCP\r\na=x", "\u{e4}"] {
+        assert!(doc.set_proto(0, bad).is_err(), "{bad:?}");
+    }
+    assert!(doc.set_proto(7, "TCP").is_err());
+    assert_eq!(doc.media_at(0).unwrap().proto(), "TCP/MSRP");
+}
+
+#[test]
+fn bandwidth_and_the_agreed_tls_role() {
+    let with = |media: &str| {
+        parse(&format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nb=AS:64\r\nt=0 0\r\nm=message 1 TCP *\r\n{media}"
+        ))
+    };
+    let bandwidth = |media: &str| with(media).media_at(0).unwrap().bandwidth();
+    assert_eq!(bandwidth(""), Some(64_000));
+    assert_eq!(bandwidth("b=AS:100\r\n"), Some(100_000));
+    assert_eq!(bandwidth("b=AS:100\r\nb=TIAS:90000\r\n"), Some(90_000));
+    assert_eq!(bandwidth("b=RR:100\r\nb=AS:many\r\n"), Some(64_000));
+    assert_eq!(bandwidth("b=AS:18446744073709551615\r\n"), Some(u64::MAX));
+    assert!(with("a=x-carnet-tlsrole:mikey\r\n").media_at(0).unwrap().tls_role_by_mikey());
+    for other in ["", "a=x-carnet-tlsrole\r\n", "a=x-carnet-tlsrole:setup\r\n"] {
+        assert!(!with(other).media_at(0).unwrap().tls_role_by_mikey(), "{other}");
+    }
+}

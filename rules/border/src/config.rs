@@ -1,6 +1,6 @@
 //! What the operator sets.
 
-use crate::plan::Policy;
+use crate::plan::{Addressing, Policy};
 use carnet_h248::MId;
 use carnet_h248::association::{self, Transport};
 use carnet_h248::controller::GatewayName;
@@ -44,6 +44,22 @@ impl Prefix {
     }
 }
 
+/// What sessions may take of one network. Emergency calls, and calls whose priority is trusted, are
+/// admitted over every one of these, and count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caps {
+    /// Calls at once with one end in this network; more are answered 503.
+    pub sessions: Option<usize>,
+    /// Calls at once of one registered user, made and taken; more are answered 486 where others call
+    /// him, 503 where he calls.
+    pub per_user: Option<usize>,
+    /// Calls at once of one source address; more are answered 503.
+    pub per_source: Option<usize>,
+    /// Octets per second that all media lines of this network may come to, by what each says of itself
+    /// (`b=TIAS`, `b=AS`), else by the network's rate; more is answered 503.
+    pub bandwidth: Option<u64>,
+}
+
 /// One network the border stands in: an access network, the core, a peer network.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -71,6 +87,16 @@ pub struct Network {
     pub rate: Option<(u64, u64)>,
     /// DSCP of media sent here, 0 to 63.
     pub dscp: Option<u8>,
+    /// TLS of terminals may end at the gateway (TS 23.334 §6.2.10.3), and terminals are told so when
+    /// they register. Means nothing where there are no terminals.
+    pub e2ae: bool,
+    /// How MSRP endpoints here find each other.
+    pub msrp: Addressing,
+    /// End a call when the TLS of one of its lines ends at the gateway and does not come about. Off
+    /// tells of it and leaves the call to its ends.
+    pub tls_failure_ends: bool,
+    /// What sessions may take.
+    pub caps: Caps,
 }
 
 impl Network {
@@ -88,6 +114,10 @@ impl Network {
             hide_origin: false,
             rate: None,
             dscp: None,
+            e2ae: true,
+            msrp: Addressing::default(),
+            tls_failure_ends: true,
+            caps: Caps::default(),
         }
     }
 }

@@ -16,8 +16,9 @@ use crate::events::heartbeat;
 use crate::media;
 use crate::plan::{Answer, Plan, StreamPlan};
 use crate::regulation::Told;
+use crate::relay;
 use crate::run::kept;
-use crate::signals::{Call, Completed};
+use crate::signals::{Bearer, Call, Completed};
 use crate::step::choose_id;
 
 fn internal() -> Fault {
@@ -82,9 +83,6 @@ impl Core {
             termination.events = events;
             termination.told = Told::default();
         }
-        if let Some(signals) = plan.signals.take() {
-            termination.signals = signals;
-        }
         if let Some(statistics) = plan.statistics.take() {
             termination.statistics = Some(statistics);
         }
@@ -92,7 +90,7 @@ impl Core {
         let mut answered = Vec::new();
         for (stream, local) in plan.streams.into_iter().zip(texts) {
             answered.extend(told(&stream, local.as_ref()));
-            let place = places.iter().find(|(id, _)| *id == stream.id).map(|(_, place)| *place);
+            let place = places.iter().find(|(id, _)| *id == stream.id).map(|(_, place)| place);
             if stream.give_back
                 && let Some(old) = termination.stream_or_new(stream.id).and_then(|held| held.place.take())
             {
@@ -106,8 +104,9 @@ impl Core {
             }
             let held = termination.stream_or_new(stream.id).ok_or_else(internal)?;
             if let Some(place) = place {
-                held.place = Some(place);
+                held.place = Some(place.clone());
                 held.realm.clone_from(&stream.control.realm);
+                (held.begins_tls, held.sealed) = (false, None);
                 self.pinholes.insert(place.pinhole, (id, number, stream.id));
             }
             held.control_text = stream.control_text;
@@ -118,6 +117,10 @@ impl Core {
             // Told again even if nothing changed: a controller that repeats itself wants another
             // connection after one that ended.
             held.settings = None;
+        }
+        if let Some(signals) = plan.signals.take() {
+            termination.signals = signals;
+            termination.take_role(&plan.signalled.calls);
         }
         for (stream, place) in places {
             if let Some((_, far)) = context.far(number, *stream) {
@@ -165,18 +168,21 @@ impl Core {
         Ok(Target { context: ContextId::Id(context), termination: id })
     }
 
-    /// Gives the signals that connect and disconnect.
+    /// Gives the signals that connect and disconnect. Who begins TLS is settled before ([`Termination::take_role`]).
     pub(crate) fn call(&mut self, (id, number): (u32, u64), calls: &[Call]) {
         let termination = self.contexts.get(&id).and_then(|context| context.numbered(number));
         let streams = termination.map(|termination| termination.streams.as_slice()).unwrap_or_default();
         for call in calls {
             let meant = |stream: &&Stream| call.stream.is_none_or(|id| id == stream.id);
             for stream in streams.iter().filter(meant) {
-                let Some(Place { pinhole, .. }) = stream.place else { continue };
-                self.commands.push_back(if call.connect {
-                    media::Command::Connect { pinhole }
-                } else {
-                    media::Command::Disconnect { pinhole }
+                let Some(&Place { pinhole, .. }) = stream.place.as_ref() else { continue };
+                let ends_tls = stream.local.as_ref().is_some_and(relay::ends_tls);
+                self.commands.push_back(match call.bearer {
+                    Bearer::Connect => media::Command::Connect { pinhole },
+                    Bearer::Disconnect => media::Command::Disconnect { pinhole },
+                    Bearer::EndTls if ends_tls => media::Command::Disconnect { pinhole },
+                    // That is in its settings.
+                    Bearer::BeginTls | Bearer::KeepTls | Bearer::EndTls => continue,
                 });
             }
         }
@@ -213,12 +219,13 @@ fn filled(
     places: &[(u16, Place)],
 ) -> Result<Vec<Option<Description>>, Fault> {
     let one = |stream: &StreamPlan| {
-        let new = places.iter().find(|(id, _)| *id == stream.id).map(|(_, place)| *place);
-        let old = termination.and_then(|t| t.stream(stream.id)).and_then(|held| held.place);
+        let new = places.iter().find(|(id, _)| *id == stream.id).map(|(_, place)| place);
+        let old = termination.and_then(|t| t.stream(stream.id)).and_then(|held| held.place.as_ref());
         match (&stream.local, new.or(old)) {
             (Some(local), Some(place)) if local.has_choice() => {
                 let peer = stream.remote.as_ref().and_then(|remote| remote.setup);
-                Description::parse(&local.filled(place.local, peer)).map(Some)
+                let own = place.fingerprint.as_deref();
+                Description::parse(&local.filled(place.local, peer, own)).map(Some)
             }
             (local, _) => Ok(local.clone()),
         }

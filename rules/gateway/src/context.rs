@@ -13,9 +13,11 @@ use crate::Function;
 use crate::attributes::Attributes;
 use crate::control::Control;
 use crate::description::Description;
-use crate::media::{self, Direction, Gate, Pinhole, Role, Settings};
+use crate::media::{self, Direction, Gate, Pinhole, Role, Settings, TlsRole};
 use crate::member;
 use crate::regulation::Told;
+use crate::relay;
+use crate::signals::{Bearer, Call};
 use crate::topology::Topology;
 
 /// One media stream of a termination.
@@ -34,13 +36,19 @@ pub(crate) struct Stream {
     pub(crate) statistics: Option<Vec<Name>>,
     /// What the media engine was told last.
     pub(crate) settings: Option<Settings>,
+    /// `tlsbsc/EstBNC`: TLS that ends here is for the gateway to begin, on this address.
+    pub(crate) begins_tls: bool,
+    /// TLS that ends here stands, with this part of ours.
+    pub(crate) sealed: Option<TlsRole>,
 }
 
 /// Where a stream is in the media engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) pinhole: Pinhole,
     pub(crate) local: SocketAddr,
+    /// Of the certificate that the peer is shown, if TLS ends here.
+    pub(crate) fingerprint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -96,6 +104,8 @@ impl Stream {
             realm: None,
             statistics: None,
             settings: None,
+            begins_tls: false,
+            sealed: None,
         }
     }
 }
@@ -137,8 +147,34 @@ impl Termination {
         self.streams.iter_mut().find(|stream| stream.id == id)
     }
 
+    /// Which end begins TLS, as a new Signals descriptor says it: it replaces the one before.
+    pub(crate) fn take_role(&mut self, calls: &[Call]) {
+        for stream in &mut self.streams {
+            let before = std::mem::take(&mut stream.begins_tls);
+            for call in calls.iter().filter(|call| call.stream.is_none_or(|id| id == stream.id)) {
+                stream.begins_tls = match call.bearer {
+                    Bearer::BeginTls => true,
+                    Bearer::KeepTls => before,
+                    Bearer::EndTls => false,
+                    Bearer::Connect | Bearer::Disconnect => continue,
+                };
+            }
+        }
+    }
+
+    /// Keeps whether TLS stands on a stream.
+    pub(crate) fn note_tls(&mut self, stream: u16, event: &media::Event) {
+        let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream) else { return };
+        let told = stream.settings.as_ref().and_then(|settings| settings.edge.as_ref());
+        stream.sealed = match event {
+            media::Event::Sealed { .. } => told.map(|edge| edge.role),
+            media::Event::Established { .. } | media::Event::Closed { .. } => None,
+            _ => return,
+        };
+    }
+
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {
-        self.streams.iter().filter_map(|stream| Some(stream.place?.pinhole))
+        self.streams.iter().filter_map(|stream| Some(stream.place.as_ref()?.pinhole))
     }
 
     /// `adid/ipstop` for a stream: how long a silence, in which direction.
@@ -183,7 +219,7 @@ impl Context {
             return None;
         }
         let others = self.terminations.iter().filter(|termination| termination.number != number);
-        others.filter_map(|other| Some((other.number, other.stream(stream)?.place?.pinhole))).next()
+        others.filter_map(|other| Some((other.number, other.stream(stream)?.place.as_ref()?.pinhole))).next()
     }
 
     /// Tells the engine what has changed for a termination's streams.
@@ -191,7 +227,7 @@ impl Context {
         let Some(termination) = self.numbered(number) else { return };
         let mut changed = Vec::new();
         for (index, stream) in termination.streams.iter().enumerate() {
-            let (Some(place), Some(local)) = (stream.place, &stream.local) else { continue };
+            let (Some(place), Some(local)) = (&stream.place, &stream.local) else { continue };
             let inactivity = termination.inactivity(stream.id);
             let remote = stream.remote.as_ref();
             let mut settings = stream.control.settings(local, remote, termination.latch, inactivity);
@@ -199,11 +235,17 @@ impl Context {
                 let (into, out) = self.topology.flows(number, far, stream.id);
                 settings.gate = narrowed(settings.gate, into, out);
             }
-            if self.function == Function::Conference {
-                if settings.role == Role::Undecided {
-                    settings.role = member::role(local, remote, Role::Undecided);
+            match self.function {
+                Function::Relay => {
+                    settings.edge = relay::edge(local, remote, stream.begins_tls).map(Arc::new);
+                    settings.leg = relay::leg(local, remote).map(Arc::new);
                 }
-                settings.endpoint = stream.control.member.endpoint(local, remote).map(Arc::new);
+                Function::Conference => {
+                    if settings.role == Role::Undecided {
+                        settings.role = member::role(local, remote, Role::Undecided);
+                    }
+                    settings.endpoint = stream.control.member.endpoint(local, remote).map(Arc::new);
+                }
             }
             if termination.out_of_service {
                 settings.gate = Gate::Inactive;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use carnet_h248::{LocalControl, ParameterValue, StreamMode, Value};
 
 use crate::Function;
-use crate::description::{Description, Setup, Transport};
+use crate::description::{Description, Setup};
 use crate::error::Fault;
 use crate::media::{Direction, Gate, Rate, Role, Settings, SourceFilter};
 use crate::member::Member;
@@ -83,7 +83,7 @@ impl Control {
         let target = remote.and_then(Description::socket);
         // Without a mask the address in Remote is the filter, unless that address is to be
         // ignored because the peer is behind a NAT.
-        let implied = target.filter(|_| !latch).map(|a| (a.ip(), 128));
+        let implied = target.filter(|a| !latch && !a.ip().is_unspecified()).map(|a| (a.ip(), 128));
         let network = self.network.or(implied).filter(|_| self.filter_address);
         // The port of a peer that opens the connection says nothing (RFC 6135 §4.2).
         let peer_opens = remote.is_some_and(|r| r.setup == Some(Setup::Active));
@@ -119,30 +119,6 @@ fn role(local: &Description, remote: Option<&Description>) -> Role {
             None => Role::Either,
         },
     }
-}
-
-/// Refuses what this gateway cannot do with a stream: end TLS, or rewrite MSRP.
-///
-/// `TCP` and `TCP/TLS` without fingerprint, key or TLS signal pass untouched (TS 23.334 §6.2.10A).
-pub(crate) fn check_transport(
-    control: &LocalControl,
-    local: Option<&Description>,
-    remote: Option<&Description>,
-) -> Result<(), Fault> {
-    let keyed = control.properties.iter().any(|p| p.name.package().eq_ignore_ascii_case("crntls"));
-    let either = |test: fn(&Description) -> bool| local.is_some_and(test) || remote.is_some_and(test);
-    let fingerprint = either(|d| d.fingerprint);
-    if keyed || fingerprint {
-        return Err(Fault::unsupported(501, "Not implemented: TLS termination"));
-    }
-    if either(|d| matches!(d.transport, Transport::TlsMsrp | Transport::TlsBfcp)) {
-        // Nothing to authenticate the session with.
-        return Err(Fault::request(472, "Required information missing: fingerprint or key for TLS"));
-    }
-    if either(|d| d.transport == Transport::Msrp) {
-        return Err(Fault::unsupported(501, "Not implemented: MSRP-aware handling (use transport TCP)"));
-    }
-    Ok(())
 }
 
 /// Unsupported value, with the value in the text.
@@ -315,20 +291,5 @@ mod tests {
         let settings = settings(stream, LOCAL, REMOTE);
         assert_eq!(settings.dscp, Some(26));
         assert_eq!(settings.rate, Some(Rate { octets_per_second: 65536, burst: 131_072 }));
-    }
-
-    #[test]
-    fn tls_termination_is_refused_and_pass_through_is_not() {
-        let empty = LocalControl::default();
-        let check = |control: &LocalControl, local| {
-            check_transport(control, Some(&describe(local)), None).map_err(|f| f.code())
-        };
-        assert_eq!(check(&empty, LOCAL), Ok(()));
-        assert_eq!(check(&empty, "m=- $ TCP -\n"), Ok(()));
-        assert_eq!(check(&empty, "m=message $ TCP/TLS/MSRP *\n"), Err(472));
-        assert_eq!(check(&empty, "m=- $ TCP/TLS -\na=fingerprint:SHA-256 $\n"), Err(501));
-        assert_eq!(check(&empty, "m=message $ TCP/MSRP *\n"), Err(501));
-        let keyed = Stream::new(1).property("crntls/psk", "00").local_control.unwrap();
-        assert_eq!(check(&keyed, LOCAL), Err(501));
     }
 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use carnet_h248::SessionDescription;
 
 use crate::error::Fault;
+use crate::fingerprint::Fingerprints;
 use crate::media::Family;
 
 /// Who opens the connection, as `a=setup` says it (RFC 4145 §4).
@@ -23,16 +24,25 @@ pub(crate) enum Setup {
 /// What the transport field of the media line asks of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// Octets pass untouched: `TCP`, `TCP/TLS`.
+    /// `TCP`
     Transparent,
-    /// `TCP/BFCP`; a relay passes it untouched.
+    /// `TCP/TLS`
+    Tls,
+    /// `TCP/BFCP`
     Bfcp,
-    /// A relay is to rewrite MSRP: `TCP/MSRP`.
+    /// `TCP/MSRP`
     Msrp,
-    /// The gateway is to end TLS.
+    /// `TCP/TLS/BFCP`
     TlsBfcp,
-    /// The same for `TCP/TLS/MSRP`.
+    /// `TCP/TLS/MSRP`
     TlsMsrp,
+}
+
+impl Transport {
+    /// Whether there is TLS in it, wherever that ends.
+    pub(crate) fn is_sealed(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsBfcp | Self::TlsMsrp)
+    }
 }
 
 /// A value that may be left to the gateway.
@@ -52,7 +62,7 @@ pub(crate) struct Description {
     pub(crate) port: Choice<u16>,
     pub(crate) transport: Transport,
     pub(crate) setup: Option<Setup>,
-    pub(crate) fingerprint: bool,
+    pub(crate) fingerprints: Fingerprints,
     /// `a=path` (RFC 4975 §8.2): URIs separated by blanks.
     pub(crate) path: Option<String>,
     /// `a=accept-types` (RFC 4975 §8.6).
@@ -114,7 +124,8 @@ impl Description {
         let mut connection = None;
         let mut media = None;
         let mut setup = None;
-        let mut fingerprint = false;
+        // RFC 8122 §5: those of the session hold for a medium that has none.
+        let (mut of_session, mut of_media) = (Fingerprints::default(), Fingerprints::default());
         let (mut path, mut accept_types, mut max_size, mut user) = (None, None, None, None);
         let mut open = false;
         for line in text.lines() {
@@ -128,7 +139,10 @@ impl Description {
                 "a" => match value.split_once(':') {
                     Some(("setup", "$")) => open = true,
                     Some(("setup", how)) => setup = Some(parse_setup(how).ok_or_else(|| syntax(line))?),
-                    Some(("fingerprint", _)) => fingerprint = true,
+                    Some(("fingerprint", value)) => {
+                        let level = if media.is_some() { &mut of_media } else { &mut of_session };
+                        level.take(value)?;
+                    }
                     Some(("path", uris)) => {
                         open |= in_authority(uris).is_some_and(|at| at.contains('$'));
                         path = Some(uris.trim().to_owned());
@@ -147,6 +161,8 @@ impl Description {
         let (port, transport) = parse_media(media)?;
         open |= media.split(' ').enumerate().any(|(index, field)| index != 1 && field == "$");
         let (family, address) = connection.map_or((None, None), |(f, a)| (f, Some(a)));
+        let fingerprints = if of_media.is_empty() { of_session } else { of_media };
+        open |= fingerprints.asked.is_some();
         Ok(Self {
             text: text.clone(),
             family,
@@ -154,7 +170,7 @@ impl Description {
             port,
             transport,
             setup,
-            fingerprint,
+            fingerprints,
             path,
             accept_types,
             max_size,
@@ -182,8 +198,13 @@ impl Description {
     }
 
     /// The same text with what was left to the gateway filled in. `peer`: who opens the connection
-    /// according to Remote.
-    pub(crate) fn filled(&self, local: SocketAddr, peer: Option<Setup>) -> SessionDescription {
+    /// according to Remote; `own`: the fingerprint of the certificate that the gateway shows there.
+    pub(crate) fn filled(
+        &self,
+        local: SocketAddr,
+        peer: Option<Setup>,
+        own: Option<&str>,
+    ) -> SessionDescription {
         let (version, ip) = (if local.is_ipv4() { "IP4" } else { "IP6" }, local.ip());
         let end = self.line_end();
         let mut out = String::new();
@@ -216,6 +237,11 @@ impl Description {
                         _ => "actpass",
                     };
                     out.push_str(&format!("a=setup:{mine}"));
+                }
+                "a" if value.starts_with("fingerprint:") && value.ends_with(" $") => {
+                    let digest = own.and_then(|own| own.split_once(' ')).map(|(_, digest)| digest);
+                    out.push_str(line.strip_suffix('$').unwrap_or(line));
+                    out.push_str(digest.unwrap_or("$"));
                 }
                 "a" if value.starts_with("path:") => {
                     let at = in_authority(value).filter(|at| at.contains('$'));
@@ -310,7 +336,8 @@ fn parse_media(value: &str) -> Result<(Choice<u16>, Transport), Fault> {
         return Err(Fault::unsupported(515, format!("Unsupported media type: {media}")));
     }
     let transport = match transport.to_ascii_uppercase().as_str() {
-        "TCP" | "TCP/TLS" | "$" => Transport::Transparent,
+        "TCP" | "$" => Transport::Transparent,
+        "TCP/TLS" => Transport::Tls,
         "TCP/BFCP" => Transport::Bfcp,
         "TCP/MSRP" => Transport::Msrp,
         "TCP/TLS/BFCP" => Transport::TlsBfcp,
@@ -335,16 +362,43 @@ mod tests {
         assert!(local.has_choice());
         assert_eq!(local.family, Some(Family::V6));
         assert_eq!(local.setup, Some(Setup::ActPass));
-        let filled = local.filled("[2001:db8:1::10]:30002".parse().unwrap(), None);
+        let filled = local.filled("[2001:db8:1::10]:30002".parse().unwrap(), None, None);
         let expected = "v=0\nc=IN IP6 2001:db8:1::10\nm=- 30002 TCP/TLS -\na=setup:actpass\na=x:$\n";
         assert_eq!(filled.as_bytes(), expected.as_bytes());
         assert!(!Description::parse(&filled).unwrap().has_choice());
     }
 
     #[test]
+    fn the_certificate_is_chosen_by_the_gateway() {
+        let text = "m=message $ TCP/TLS/MSRP *\r\na=fingerprint:SHA-256 $\r\na=x:1\r\n";
+        let local = parse(text).unwrap();
+        assert!(local.has_choice());
+        let pairs = ["AB"; 32].join(":");
+        let own = format!("sha-256 {pairs}");
+        let filled = local.filled("192.0.2.1:5".parse().unwrap(), None, Some(&own));
+        let expected = format!(
+            "c=IN IP4 192.0.2.1\r\nm=message 5 TCP/TLS/MSRP *\r\na=fingerprint:SHA-256 {pairs}\r\na=x:1\r\n"
+        );
+        assert_eq!(filled.as_bytes(), expected.as_bytes());
+        let again = Description::parse(&filled).unwrap();
+        assert!(!again.has_choice() && again.fingerprints.repeats(&own));
+    }
+
+    /// RFC 8122 §5.
+    #[test]
+    fn fingerprints_of_the_session_hold_where_the_medium_has_none() {
+        let (session, medium) = (["AA"; 32].join(":"), ["BB"; 32].join(":"));
+        let start = format!("v=0\na=fingerprint:SHA-256 {session}\nm=- 9 TCP/TLS -\n");
+        let both = format!("{start}a=fingerprint:SHA-256 {medium}\n");
+        let usable = |text: String| Description::parse(&text.into()).unwrap().fingerprints.usable();
+        assert_eq!(usable(start), [format!("SHA-256 {session}")]);
+        assert_eq!(usable(both), [format!("SHA-256 {medium}")]);
+    }
+
+    #[test]
     fn line_ends_stay() {
         let local = parse("v=0\r\nc=IN IP4 $\r\nm=- $ TCP -\r\n").unwrap();
-        let filled = local.filled("192.0.2.1:5".parse().unwrap(), None);
+        let filled = local.filled("192.0.2.1:5".parse().unwrap(), None, None);
         assert_eq!(filled.as_bytes(), b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=- 5 TCP -\r\n");
     }
 
@@ -382,13 +436,14 @@ mod tests {
             (Some(Setup::ActPass), "actpass"),
         ] {
             let expected = format!("{start}a=setup:{mine}\n");
-            assert_eq!(local.filled(at, peer).as_bytes(), expected.as_bytes());
+            assert_eq!(local.filled(at, peer, None).as_bytes(), expected.as_bytes());
         }
     }
 
     #[test]
     fn an_address_that_was_not_asked_for_is_told_all_the_same() {
-        let filled = parse("v=0\nm=- $ TCP -\n").unwrap().filled("[2001:db8::1]:5".parse().unwrap(), None);
+        let filled =
+            parse("v=0\nm=- $ TCP -\n").unwrap().filled("[2001:db8::1]:5".parse().unwrap(), None, None);
         assert_eq!(filled.as_bytes(), b"v=0\nc=IN IP6 2001:db8::1\nm=- 5 TCP -\n");
     }
 

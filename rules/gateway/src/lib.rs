@@ -8,8 +8,8 @@
 //! * [`edge`]: TLS that ends at the gateway, and MSRP whose paths it rewrites.
 //! * [`witness`]: an observer of TLS record headers, for operators.
 //!
-//! Not here: sockets, the message encoding; in a relay TLS termination and MSRP-aware handling (refused
-//! with error 501).
+//! Not here: sockets, the message encoding, certificates; in a relay TLS with pre-shared keys, in a
+//! conference TLS with certificates (error 501).
 
 mod action;
 mod apply;
@@ -24,6 +24,7 @@ mod description;
 pub mod edge;
 mod error;
 mod events;
+mod fingerprint;
 mod gateway;
 pub mod media;
 mod member;
@@ -33,6 +34,7 @@ mod package;
 mod plan;
 mod properties;
 mod regulation;
+mod relay;
 mod relocate;
 mod report;
 mod root;
@@ -200,7 +202,7 @@ pub enum Event {
         /// How many Notify and ServiceChange commands.
         count: usize,
     },
-    /// The TLS association of a member's stream stands.
+    /// The TLS association stands, of a member's stream or of one whose TLS ends at the edge.
     Sealed {
         /// Where.
         context: ContextId,

@@ -148,7 +148,7 @@ pub struct Settings {
     pub endpoint: Option<Arc<Endpoint>>,
     /// In a relay: TLS with the peer ends here, and nothing passes before it stands.
     pub edge: Option<Arc<Edge>>,
-    /// In a relay: the octets are MSRP, whose paths are rewritten when the joined pinhole has a leg too.
+    /// In a relay: the octets are MSRP, whose paths are rewritten. The joined pinhole has to have a leg too.
     pub leg: Option<Arc<Leg>>,
 }
 

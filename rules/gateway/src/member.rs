@@ -108,7 +108,7 @@ impl Member {
                 Ok(())
             };
         };
-        if local.fingerprint || remote.is_some_and(|remote| remote.fingerprint) {
+        if [Some(local), remote].into_iter().flatten().any(|d| !d.fingerprints.is_empty()) {
             return Err(Fault::unsupported(501, "Not implemented: TLS with certificates"));
         }
         let Some((protocol, sealed)) = spoken(local.transport) else {
@@ -196,7 +196,7 @@ pub(crate) fn spoken(transport: Transport) -> Option<(Protocol, bool)> {
         Transport::TlsMsrp => Some((Protocol::Msrp, true)),
         Transport::Bfcp => Some((Protocol::Bfcp, false)),
         Transport::TlsBfcp => Some((Protocol::Bfcp, true)),
-        Transport::Transparent => None,
+        Transport::Transparent | Transport::Tls => None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! What of the packages this gateway supports: a list that refers to the table of all of them
 //! ([`carnet_h248::package`]), with the values that can be had.
 //!
-//! Names and numbers, and how sure we are of them, are the table's. Leaves out: TLS with certificates
-//! (`tlscn`, `tlsm`), and all of TLS where streams do not end here; it is known and refused with error
-//! 501.
+//! Names and numbers, and how sure we are of them, are the table's. Leaves out: agreeing on versions and
+//! suites of TLS (`tlscn`), keeping its sessions (`tlsm`), and in a relay keys for it (`crntls`); they are
+//! known and refused with error 501.
 
 use carnet_h248::{Name, PackageVersion, ParameterValue, Property, Value};
 
@@ -128,16 +128,17 @@ const PACKAGES: &[(&str, u16)] = &[
     ("ipdc", 1),
     ("ipra", 1),
     ("tcpbcc", 1),
+    ("tlsbsc", 1),
 ];
 
 /// What an MRFP has besides.
-const OF_CONFERENCES: &[(&str, u16)] = &[("tlsbsc", 1), ("fcp", 2), ("crntls", 1), ("crnroom", 1)];
+const OF_CONFERENCES: &[(&str, u16)] = &[("fcp", 2), ("crntls", 1), ("crnroom", 1)];
 
 /// Packages that only ROOT realizes.
 const OF_ROOT: &[&str] = &["root", "it", "ocp", "chp", "nb", "seg", "ipra"];
 
 /// Packages that are known, so that asking for them is "not implemented" rather than "unknown".
-const KNOWN_ONLY: &[&str] = &["tlsbsc", "tlscn", "tlsm", "crntls", "seplink"];
+const KNOWN_ONLY: &[&str] = &["tlscn", "tlsm", "crntls", "seplink"];
 
 /// The same in an MRFP, where its own packages come first.
 const KNOWN_ONLY_OF_CONFERENCES: &[&str] = &["tlscn", "tlsm", "seplink"];
@@ -178,7 +179,13 @@ const CONFERENCE_ITEMS: &[Supported] = &[
     with(Kind::Event, "crnroom/stalled", &[]),
     with(Kind::Event, "crnroom/sealed", &[]),
     with(Kind::Event, "fcp/floor", &[]),
-    with(Kind::Event, "tlsbsc/BNCChange", &[list("Type", Possible::Words(&["EST", "REL"]))]),
+];
+
+/// Items that only an IMS-AGW or TrGW has: in a conference whoever has the key begins TLS as its stream
+/// says.
+const RELAY_ITEMS: &[Supported] = &[
+    with(Kind::Signal, "tlsbsc/EstBNC", &[]),
+    with(Kind::Signal, "tlsbsc/RelBNC", &[optional("Generalcause", CAUSES)]),
 ];
 
 const ITEMS: &[Supported] = &[
@@ -242,6 +249,7 @@ const ITEMS: &[Supported] = &[
     with(Kind::Signal, "tcpbcc/EstBNC", &[]),
     with(Kind::Signal, "tcpbcc/RelBNC", &[optional("Generalcause", CAUSES)]),
     with(Kind::Event, "tcpbcc/BNCChange", &[list("Type", Possible::Words(&["EST", "REL"]))]),
+    with(Kind::Event, "tlsbsc/BNCChange", &[list("Type", Possible::Words(&["EST", "REL"]))]),
 ];
 
 /// Name and version of all packages.
@@ -259,7 +267,10 @@ pub(crate) fn packages(function: Function, root: bool) -> Vec<PackageVersion> {
 
 /// All items of a kind.
 pub(crate) fn items(function: Function, kind: Kind) -> impl Iterator<Item = &'static Supported> {
-    let more = if function == Function::Conference { CONFERENCE_ITEMS } else { &[] };
+    let more = match function {
+        Function::Relay => RELAY_ITEMS,
+        Function::Conference => CONFERENCE_ITEMS,
+    };
     ITEMS.iter().chain(more).filter(move |item| item.kind == kind)
 }
 
@@ -393,13 +404,15 @@ mod tests {
         assert_eq!(code(Kind::Signal, "ipnapt/unlatch"), Err(452));
         assert_eq!(code(Kind::Statistic, "nt/pl"), Err(453));
         assert_eq!(code(Kind::Signal, "cg/rt"), Err(440));
-        assert_eq!(code(Kind::Event, "tlsbsc/BNCChange"), Err(501));
+        assert_eq!(code(Kind::Event, "tlsbsc/BNCChange"), Ok(()));
+        assert_eq!(code(Kind::Event, "tlscn/x"), Err(501));
+        assert_eq!(code(Kind::Property, "crntls/psk"), Err(501));
     }
 
     /// What we support is in the table, as what it is there; so are its parameters.
     #[test]
     fn every_item_is_in_the_table() {
-        for item in ITEMS.iter().chain(CONFERENCE_ITEMS) {
+        for item in ITEMS.iter().chain(RELAY_ITEMS).chain(CONFERENCE_ITEMS) {
             let package = item.name.split('/').next().unwrap();
             assert!(of_function(Function::Conference).any(|(name, _)| *name == package), "{}", item.name);
             let known = table::item(&item.name.into()).unwrap_or_else(|| panic!("{}", item.name));

@@ -9,14 +9,15 @@ use carnet_h248::{
 use crate::Function;
 use crate::choice::chosen;
 use crate::context::{Place, Stream, Termination};
-use crate::control::{Control, check_transport};
+use crate::control::Control;
 use crate::description::{self, Choice, Description};
 use crate::error::Fault;
 use crate::events::check_events;
-use crate::media::Family;
+use crate::media::{Family, TlsRole};
 use crate::member;
 use crate::package::{Kind, check};
-use crate::signals::{Signalled, signalled};
+use crate::relay;
+use crate::signals::{Bearer, Signalled, signalled};
 
 /// A checked Add, Modify or Move.
 #[derive(Debug, Default)]
@@ -113,8 +114,48 @@ impl Plan {
         }
         if let Some(signals) = &plan.signals {
             plan.signalled = signalled(here.function, signals, Some(&after))?;
+            plan.check_tls(old)?;
         }
         Ok(plan)
+    }
+
+    /// Refuses signals for TLS where none ends, or where it stands and the peer has begun it.
+    fn check_tls(&self, old: &[Stream]) -> Result<(), Fault> {
+        let mut released: Vec<Option<u16>> = Vec::new();
+        for call in &self.signalled.calls {
+            let name = match call.bearer {
+                Bearer::Connect | Bearer::KeepTls => continue,
+                Bearer::Disconnect | Bearer::EndTls => {
+                    released.push(call.stream);
+                    if call.bearer == Bearer::Disconnect {
+                        continue;
+                    }
+                    "tlsbsc/RelBNC"
+                }
+                Bearer::BeginTls => "tlsbsc/EstBNC",
+            };
+            let meant = |id: u16| call.stream.is_none_or(|stream| stream == id);
+            let planned = self.streams.iter().filter(|stream| !stream.deleted);
+            let planned = planned.map(|stream| (stream.id, stream.local.as_ref()));
+            let left = old.iter().filter(|stream| self.streams.iter().all(|new| new.id != stream.id));
+            let left = left.map(|stream| (stream.id, stream.local.as_ref()));
+            let ends_tls = |local: Option<&Description>| local.is_some_and(relay::ends_tls);
+            if !planned.chain(left).any(|(id, local)| meant(id) && ends_tls(local)) {
+                return Err(Fault::request(513, format!("{name} where no TLS ends: a=fingerprint of Local")));
+            }
+            // A new address has a new connection.
+            let anew = |id: u16| {
+                let replaced = self.streams.iter().any(|stream| stream.id == id && stream.reserve.is_some());
+                replaced || released.iter().any(|stream| stream.is_none_or(|stream| stream == id))
+            };
+            let by_peer = |stream: &Stream| stream.sealed == Some(TlsRole::Server) && !anew(stream.id);
+            let begun = old.iter().find(|stream| meant(stream.id) && by_peer(stream));
+            if let Some(stream) = begun.filter(|_| call.bearer == Bearer::BeginTls) {
+                let text = format!("{name}: TLS stands on stream {}, and the peer has begun it", stream.id);
+                return Err(Fault::request(513, text));
+            }
+        }
+        Ok(())
     }
 
     fn media(&mut self, media: &Media, existing: Option<&Termination>, here: &Here) -> Result<(), Fault> {
@@ -201,7 +242,7 @@ impl StreamPlan {
         {
             return Err(Fault::request(473, "Local and Remote have different IP versions"));
         }
-        let place = old.and_then(|old| old.place);
+        let place = old.and_then(|old| old.place.as_ref());
         let realm = old.and_then(|old| old.realm.as_deref());
         let (mut reserve, mut give_back) = (None, local.is_none() && place.is_some());
         if let Some(local) = &local {
@@ -209,6 +250,9 @@ impl StreamPlan {
             if stays != Some(true) {
                 if matches!(local.address, Some(Choice::Given(_))) || local.port != Choice::Choose {
                     return Err(Fault::request(449, "The gateway chooses its local address and port"));
+                }
+                if local.fingerprints.is_given() {
+                    return Err(Fault::request(449, "The gateway chooses its certificate (a=fingerprint)"));
                 }
                 reserve = Some(local.family);
                 give_back = place.is_some();
@@ -314,7 +358,7 @@ fn pair<'a>(
     let local = local.as_ref().map_err(Clone::clone)?.as_ref();
     let remote = remote.as_ref().map_err(Clone::clone)?.as_ref();
     match function {
-        Function::Relay => check_transport(text, local, remote)?,
+        Function::Relay => relay::check(text, local, remote)?,
         Function::Conference => control.member.check(control.gate, local, remote)?,
     }
     if remote.is_some_and(Description::has_choice) {
@@ -330,11 +374,11 @@ fn pair<'a>(
 }
 
 /// Whether a stream keeps the address that it has. If not, the controller lets the gateway choose
-/// another one, because realm or IP version are different now.
+/// another one, because realm or IP version are different now, or TLS is to end there or not any more.
 fn stays(
     local: &Description,
     control: &Control,
-    place: Place,
+    place: &Place,
     old_realm: Option<&str>,
 ) -> Result<bool, Fault> {
     let moved =
@@ -351,9 +395,15 @@ fn stays(
         (Some(new), Some(old)) => new == old,
         (Some(_), None) | (None, _) => true,
     };
-    if same_realm && local.family.is_none_or(|wanted| wanted == family) {
-        return Ok(true);
+    let same_end = relay::ends_tls(local) == place.fingerprint.is_some();
+    if same_realm && same_end && local.family.is_none_or(|wanted| wanted == family) {
+        let own = place.fingerprint.as_deref().unwrap_or_default();
+        return if local.fingerprints.repeats(own) { Ok(true) } else { moved("other certificate") };
     }
     let free = matches!(local.address, None | Some(Choice::Choose)) && local.port == Choice::Choose;
-    if free { Ok(false) } else { moved("other realm or IP version") }
+    match free {
+        true => Ok(false),
+        false if same_end => moved("other realm or IP version"),
+        false => moved("TLS is chosen together with the address"),
+    }
 }

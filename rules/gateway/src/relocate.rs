@@ -39,6 +39,7 @@ impl Core {
             return Err(Fault::request(503, "A termination that is out of service is not moved"));
         }
         let plan = Plan::new(command, Some(termination), &self.here(origin))?;
+        self.check_fit(to, &plan, &termination.streams)?;
         let (number, group) = (termination.number, source.group);
         // A context without pinholes may as well be where this termination is.
         if let Some(context) = self.contexts.get_mut(&to)
@@ -173,7 +174,7 @@ impl Core {
         });
         let of_stream = |stream: &Stream| {
             let names = stream.statistics.as_deref()?;
-            let pinhole = stream.place?.pinhole;
+            let pinhole = stream.place.as_ref()?.pinhole;
             let (_, counted) = counters.iter().find(|(counted, _)| *counted == pinhole)?;
             Some(kept(counted, Some(names)))
         };

@@ -8,7 +8,6 @@ use carnet_h248::{
     TerminationId, Value,
 };
 
-use crate::Event;
 use crate::context::{Heartbeat, Termination};
 use crate::core::{Core, Output};
 use crate::events::{embedded, general_cause, heartbeat, latched, wanted};
@@ -16,6 +15,7 @@ use crate::media::{self, ConferenceEvent};
 use crate::notices::Notice;
 use crate::regulation::Told;
 use crate::signals::signalled;
+use crate::{Event, Function};
 
 impl Core {
     /// Something happened on a pinhole that nobody asked for just now.
@@ -26,10 +26,10 @@ impl Core {
         };
         let Some(pinhole) = event.pinhole() else { return };
         let Some(&(context, number, stream)) = self.pinholes.get(&pinhole) else { return };
-        let Some(termination) = self.contexts.get(&context).and_then(|c| c.numbered(number)) else {
-            return;
-        };
-        let seen = observe(termination, stream, &event);
+        let held = self.contexts.get_mut(&context).and_then(|context| context.numbered_mut(number));
+        let Some(termination) = held else { return };
+        let seen = observe(self.function, termination, stream, &event);
+        termination.note_tls(stream, &event);
         let (termination, id) = (termination.id.clone(), ContextId::Id(context));
         self.events.extend(match event {
             media::Event::Established { peer, .. } => {
@@ -132,6 +132,7 @@ impl Core {
         let Some(termination) = held.numbered_mut(number) else { return };
         let Ok(asked) = signalled(self.function, &signals, None) else { return };
         termination.latch = asked.latch.unwrap_or(termination.latch);
+        termination.take_role(&asked.calls);
         termination.signals = signals;
         held.configure(number, &mut self.commands);
         // That they are over is not told: it could set them off again.
@@ -247,8 +248,16 @@ fn observe_conference(event: &ConferenceEvent) -> (Option<u16>, ObservedEvent) {
 }
 
 /// What a report of the engine means in events of packages.
-fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<ObservedEvent> {
+fn observe(
+    function: Function,
+    termination: &Termination,
+    stream: u16,
+    event: &media::Event,
+) -> Vec<ObservedEvent> {
     let mut seen = Vec::new();
+    // An MRFC takes the end of TLS for a failure.
+    let stood =
+        || function == Function::Relay && termination.stream(stream).is_some_and(|s| s.sealed.is_some());
     match event {
         media::Event::Established { peer, .. } => {
             seen.push(ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "EST"));
@@ -258,13 +267,19 @@ fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<
         }
         media::Event::Closed { cause, .. } => {
             let (general, words) = general_cause(*cause);
-            let with_cause = |event: ObservedEvent| {
+            let caused = |event: ObservedEvent, general: &'static str, words: &'static str| {
                 let event = event.parameter("Generalcause", general);
                 event.parameter("Failurecause", Value::Quoted(words.into()))
             };
+            let with_cause = |event: ObservedEvent| caused(event, general, words);
+            let change = || ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "REL");
             if matches!(cause, media::Cause::Tls(_)) {
-                let change = ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "REL");
-                seen.push(with_cause(change));
+                // The event says already that it is about TLS; the MRFP's words are older.
+                let short = words.strip_prefix("tls_").filter(|_| function == Function::Relay);
+                seen.push(caused(change(), general, short.unwrap_or(words)));
+            } else if stood() {
+                // It was no fault of TLS.
+                seen.push(caused(change(), "NR", "tcp_closed"));
             }
             let change = ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL");
             seen.push(with_cause(change));
@@ -275,9 +290,11 @@ fn observe(termination: &Termination, stream: u16, event: &media::Event) -> Vec<
             }
         }
         media::Event::Sealed { version, suite, .. } => {
-            let quoted = |text: &String| Value::Quoted(text.clone().into());
-            let sealed = ObservedEvent::new("crnroom/sealed").parameter("version", quoted(version));
-            seen.push(sealed.parameter("suite", quoted(suite)));
+            if function == Function::Conference {
+                let quoted = |text: &String| Value::Quoted(text.clone().into());
+                let sealed = ObservedEvent::new("crnroom/sealed").parameter("version", quoted(version));
+                seen.push(sealed.parameter("suite", quoted(suite)));
+            }
             seen.push(ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", "EST"));
         }
         media::Event::Inactive { .. } => seen.push(ObservedEvent::new("adid/ipstop")),

@@ -6,7 +6,6 @@
 //! aside.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
 
 use carnet_h248::registration::RequestKey;
 use carnet_h248::{
@@ -107,7 +106,7 @@ pub(crate) enum Work {
         target: Target,
         number: u64,
         plan: Box<Plan>,
-        holes: Vec<(u16, Pinhole, Option<SocketAddr>)>,
+        holes: Vec<(u16, Pinhole, Option<Place>)>,
         refused: Option<Refusal>,
         total: Statistics,
         left: BTreeSet<Pinhole>,
@@ -217,9 +216,9 @@ impl Work {
     /// Notes an answer of the engine.
     pub(crate) fn absorb(&mut self, event: media::Event) {
         match (self, event) {
-            (Self::Place { holes, .. }, media::Event::Bound { pinhole, local, .. }) => {
+            (Self::Place { holes, .. }, media::Event::Bound { pinhole, local, fingerprint }) => {
                 if let Some(hole) = holes.iter_mut().find(|hole| hole.1 == pinhole) {
-                    hole.2 = Some(local);
+                    hole.2 = Some(Place { pinhole, local, fingerprint });
                 }
             }
             (Self::Place { refused, .. }, media::Event::Refused { reason, .. }) => *refused = Some(reason),

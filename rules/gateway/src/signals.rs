@@ -1,8 +1,9 @@
-//! Signals: latching, connecting, disconnecting (RFC 3525 §7.1.11).
+//! Signals: latching, connecting, disconnecting, beginning and ending TLS (RFC 3525 §7.1.11).
 //!
 //! All signals of this gateway are brief: they are over as soon as they have been given. So a signal
 //! with KeepActive, which is to go on if it is going on, does nothing; a list is given in its order;
-//! and completion (`g/sc`, RFC 3525 §E.1.2) is told at once. Leaves out: other types of signals, and
+//! and completion (`g/sc`, RFC 3525 §E.1.2) is told at once. `tlsbsc/EstBNC` alone goes on: whoever begins
+//! TLS begins it on the next connection too, until a Signals descriptor is without it. Leaves out: other types of signals, and
 //! signals towards the inside of the context (error 513).
 
 use carnet_h248::{
@@ -18,18 +19,45 @@ use crate::package::{Kind, check, check_parameters};
 pub(crate) struct Signalled {
     /// `ipnapt/latch`.
     pub(crate) latch: Option<bool>,
-    /// `tcpbcc/EstBNC` and `tcpbcc/RelBNC`, in order.
+    /// `EstBNC` and `RelBNC` of `tcpbcc` and `tlsbsc`, in order.
     pub(crate) calls: Vec<Call>,
     /// Those whose end is to be told.
     pub(crate) completed: Vec<Completed>,
 }
 
-/// A connection to be made or closed.
+/// A bearer to be made or released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
-    pub(crate) connect: bool,
+    pub(crate) bearer: Bearer,
     /// On one stream, or on all.
     pub(crate) stream: Option<u16>,
+}
+
+/// What [`Call`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bearer {
+    /// Connect (TCP).
+    Connect,
+    /// Close the connection.
+    Disconnect,
+    /// Be the end that begins TLS, now or when the connection stands.
+    BeginTls,
+    /// Be it if that was asked for before.
+    KeepTls,
+    /// End TLS, and with it the connection: there is one session of TLS for each.
+    EndTls,
+}
+
+impl Bearer {
+    fn of(signal: &Name) -> Option<Self> {
+        let all = [
+            ("tcpbcc/EstBNC", Self::Connect),
+            ("tcpbcc/RelBNC", Self::Disconnect),
+            ("tlsbsc/EstBNC", Self::BeginTls),
+            ("tlsbsc/RelBNC", Self::EndTls),
+        ];
+        all.into_iter().find(|(name, _)| *signal == **name).map(|(_, bearer)| bearer)
+    }
 }
 
 /// A signal that has been given.
@@ -72,8 +100,11 @@ impl Signalled {
         check_parameters(check(function, Kind::Signal, &signal.name)?, &signal.parameters)?;
         check_common(signal, streams)?;
         let stream = signal.stream.filter(|stream| *stream != 0);
-        // RFC 3525 §7.1.11: ignored, since it is not going on.
+        let bearer = Bearer::of(&signal.name);
+        // RFC 3525 §7.1.11: ignored if it is not going on.
         if signal.keep_active {
+            let kept = bearer.filter(|bearer| *bearer == Bearer::BeginTls).map(|_| Bearer::KeepTls);
+            self.calls.extend(kept.map(|bearer| Call { bearer, stream }));
             return Ok(());
         }
         if signal.name == "ipnapt/latch" {
@@ -81,9 +112,7 @@ impl Signalled {
             let off = signal.value("napt").is_some_and(|how| how.as_str().eq_ignore_ascii_case("OFF"));
             self.latch = Some(!off);
         }
-        if signal.name == "tcpbcc/EstBNC" || signal.name == "tcpbcc/RelBNC" {
-            self.calls.push(Call { connect: signal.name == "tcpbcc/EstBNC", stream });
-        }
+        self.calls.extend(bearer.map(|bearer| Call { bearer, stream }));
         // The default tells only of signals that were stopped or never began.
         let told = signal.notify_completion.as_deref().unwrap_or_default();
         if told.contains(&Completion::TimeOut) {
@@ -170,8 +199,8 @@ mod tests {
         let list = carnet_h248::SignalList { id: 4, signals: vec![down, up] };
         let signals = Signals(vec![SignalItem::List(list), SignalItem::Signal(kept)]);
         let out = signalled(Function::Relay, &signals, None).unwrap();
-        let call = |connect| Call { connect, stream: None };
-        assert_eq!(out.calls, [call(false), call(true)]);
+        let call = |bearer| Call { bearer, stream: None };
+        assert_eq!(out.calls, [call(Bearer::Disconnect), call(Bearer::Connect)]);
         assert_eq!(out.latch, None);
         assert!(out.completed.is_empty());
     }

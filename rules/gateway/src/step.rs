@@ -6,11 +6,12 @@ use std::time::Instant;
 use carnet_h248::{AuditToken, Command, TerminationId, Verb};
 
 use crate::Function;
-use crate::context::{Context, Place, Target};
+use crate::context::{Context, Place, Stream, Target};
 use crate::core::{Core, Step};
 use crate::error::Fault;
-use crate::media;
+use crate::media::{self, Pinhole, Refusal};
 use crate::plan::{Here, Plan};
+use crate::relay;
 use crate::run::{Asker, Origin, Work};
 
 impl Core {
@@ -52,16 +53,13 @@ impl Core {
     pub(crate) fn complete(&mut self, now: Instant, work: Work, command: &Command) -> Result<Step, Fault> {
         match work {
             Work::Place { target, number, plan, holes, refused, total, .. } => {
-                if let Some(reason) = refused {
+                if let Some(reason) = refused.or_else(|| uncertified(&plan, &holes)) {
                     for (_, pinhole, _) in holes.iter().filter(|hole| hole.2.is_some()) {
                         self.commands.push_back(media::Command::Release { pinhole: *pinhole });
                     }
                     return Err(Fault::refused(reason));
                 }
-                let places = holes
-                    .into_iter()
-                    .filter_map(|(id, pinhole, local)| Some((id, Place { pinhole, local: local? })))
-                    .collect();
+                let places = holes.into_iter().filter_map(|(id, _, place)| Some((id, place?))).collect();
                 if command.verb == Verb::Move {
                     return self.relocate(now, target, number, plan, places, total, command);
                 }
@@ -120,11 +118,31 @@ impl Core {
         if let Some(conference) = self.conference(context) {
             conference.check_members(u64::MAX, &plan)?;
         }
+        self.check_fit(context, &plan, &[])?;
         // Only the form is looked at: the interface is known when the realm has given an address.
         choose_id(wanted, u64::MAX, usize::from(u16::MAX)).ok_or_else(unknown)?;
         let number = self.new_number();
         // The name is made when the address is there.
         Ok(self.reserve(target.clone(), context, number, plan))
+    }
+
+    /// Refuses a termination that comes into a context where MSRP is rewritten towards one side only.
+    /// `held`: its streams, where it has some. One that is there already may be changed before the other,
+    /// and the engine holds what comes until they agree.
+    pub(crate) fn check_fit(&self, context: u32, plan: &Plan, held: &[Stream]) -> Result<(), Fault> {
+        if self.function == Function::Conference {
+            return Ok(());
+        }
+        let planned = |id: u16| plan.streams.iter().any(|stream| stream.id == id);
+        let left = held.iter().filter(|stream| !planned(stream.id));
+        let left = left.map(|stream| (stream.id, stream.local.as_ref()));
+        let coming = plan.streams.iter().map(|stream| (stream.id, stream.local.as_ref())).chain(left);
+        for (id, local) in coming {
+            let there = self.contexts.get(&context).into_iter().flat_map(|context| &context.terminations);
+            let mut far = there.filter_map(|termination| termination.stream(id));
+            far.try_for_each(|far| local.map_or(Ok(()), |local| relay::fits(local, far)))?;
+        }
+        Ok(())
     }
 
     /// The context, if it is a conference.
@@ -172,7 +190,8 @@ impl Core {
             if let Some(family) = stream.reserve {
                 let pinhole = self.new_pinhole(group);
                 let realm = stream.control.realm.clone();
-                self.commands.push_back(media::Command::Reserve { pinhole, realm, family, tls: false });
+                let tls = stream.local.as_ref().is_some_and(relay::ends_tls);
+                self.commands.push_back(media::Command::Reserve { pinhole, realm, family, tls });
                 holes.push((stream.id, pinhole, None));
             }
         }
@@ -191,6 +210,16 @@ impl Core {
         }
         Step::Wait(Work::Place { target, number, plan: Box::new(plan), holes, refused: None, total, left })
     }
+}
+
+/// TLS was asked for, and the engine has not said with which certificate.
+fn uncertified(plan: &Plan, holes: &[(u16, Pinhole, Option<Place>)]) -> Option<Refusal> {
+    let asked = |id: u16| {
+        let stream = plan.streams.iter().find(|stream| stream.id == id);
+        stream.and_then(|stream| stream.local.as_ref()).is_some_and(relay::ends_tls)
+    };
+    let shown = |place: &Option<Place>| place.as_ref().is_some_and(|place| place.fingerprint.is_some());
+    holes.iter().any(|(id, _, place)| asked(*id) && !shown(place)).then_some(Refusal::NoCertificate)
 }
 
 /// `ip/<group>/<interface>/<number>`, with the components that the controller left open.

@@ -317,7 +317,7 @@ fn the_worked_package_list_is_covered() {
     let message = rig::read(&rig::fixture("21-audit-packages-reply"));
     let [carnet_h248::Transaction::Reply(worked)] = message.transactions() else { panic!() };
     let missing: Vec<_> = names(&worked.body).into_iter().filter(|name| !ours.contains(name)).collect();
-    assert_eq!(missing, ["tlsbsc", "seplink"]);
+    assert_eq!(missing, ["seplink"]);
 }
 
 /// RFC 3525 §E.2.1: what the controller sets on ROOT the control association keeps to.

@@ -335,7 +335,7 @@ fn what_is_wrong_has_its_code() {
         (473, instead("msrps://198", "msrp://198")),
         (472, instead("a=path:msrps://$:$/s5;tcp\n", "")),
         (472, instead("a=path:msrps://198.51.100.20:2855/abc;tcp\n", "")),
-        (501, instead("a=setup:passive\n", "a=setup:passive\na=fingerprint:SHA-256 AA\n")),
+        (501, instead("a=setup:passive\n", "a=setup:passive\na=fingerprint:SHA-256 $\n")),
         (441, instead("Local {", "Nothing {").split("Local").next().map_or_else(String::new, |_| {
             format!("Context = C {{ Add = $ {{ Media {{ Stream = 1 {{ LocalControl {{ crnroom/user = 5 }}{PEER} }} }} }} }}")
         })),

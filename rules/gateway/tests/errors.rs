@@ -34,7 +34,7 @@ const RAISED: &[(u16, &str)] = &[
     (454, "Context = C { Modify = A { Signals { ipnapt/latch { napt = PERHAPS } } } }"),
     (455, "Context = C { Modify = A { Media { TerminationState { ipdc/realm = a } } } }"),
     (457, "Context = C { Modify = A { Events = 1 { hangterm/thb } } }"),
-    (472, "Context = $ { Add = $ { Media { Stream = 1 { Local {|m=message $ TCP/TLS/MSRP *|}| } } } }"),
+    (472, "Context = C { Modify = A { Media { Stream = 1 { LocalControl { tman/pol = ON } } } } }"),
     (
         473,
         "Context = C { Modify = A { Media { Stream = 1 { Remote {|c=IN IP6 2001:db8::1|m=- 9 TCP -|}| } } } }",

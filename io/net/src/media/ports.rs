@@ -142,7 +142,13 @@ mod tests {
     use carnet_wire::SeededRandom;
 
     fn ports(range: std::ops::RangeInclusive<u16>, seed: u64) -> (Ports, SeededRandom) {
-        let realm = Realm { name: "core".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: range };
+        let realm = Realm {
+            name: "core".into(),
+            v4: Some(Ipv4Addr::LOCALHOST),
+            v6: None,
+            ports: range,
+            ..Realm::default()
+        };
         let mut random = SeededRandom::new(seed);
         (Ports::new(&[realm], &mut random).unwrap(), random)
     }
@@ -194,8 +200,13 @@ mod tests {
         assert!(in_step < 90, "{in_step} of 2999 ports followed their neighbour");
         let mut other = SeededRandom::new(4);
         let first = |random: &mut SeededRandom| {
-            let realm =
-                Realm { name: "a".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: 1..=60_000 };
+            let realm = Realm {
+                name: "a".into(),
+                v4: Some(Ipv4Addr::LOCALHOST),
+                v6: None,
+                ports: 1..=60_000,
+                ..Realm::default()
+            };
             let ports = Ports::new(&[realm], random).unwrap();
             ports.lease(None, None, random).unwrap().port
         };
@@ -214,7 +225,13 @@ mod tests {
     fn senseless_realms_are_refused() {
         let make = |realms: &[Realm]| Ports::new(realms, &mut SeededRandom::new(6));
         assert!(make(&[]).is_err());
-        let realm = |ports| Realm { name: "a".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports };
+        let realm = |ports| Realm {
+            name: "a".into(),
+            v4: Some(Ipv4Addr::LOCALHOST),
+            v6: None,
+            ports,
+            ..Realm::default()
+        };
         #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
         let reversed = 5..=4;
         assert!(make(&[realm(reversed)]).is_err());

@@ -29,6 +29,7 @@ fn config() -> EngineConfig {
             v4: Some(Ipv4Addr::LOCALHOST),
             v6: Some(Ipv6Addr::LOCALHOST),
             ports: first..=first + 63,
+            ..Realm::default()
         }],
         ..EngineConfig::default()
     }

@@ -14,6 +14,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::certificates::Certificates;
 use super::clock::{Clock, Moment};
 use super::flow::Tools;
 use super::hole::{Connection, Hole, Link, Standby};
@@ -37,6 +38,7 @@ const WAKE: u64 = u64::MAX;
 pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     pub(super) ports: Arc<Ports>,
+    certificates: Arc<Certificates>,
     pub(super) epoll: OwnedFd,
     pub(super) bell: Arc<Bell>,
     /// Of all loops, and of this one.
@@ -63,6 +65,7 @@ impl Worker {
     pub(super) fn new(
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
+        certificates: Arc<Certificates>,
         docks: Arc<[Arc<Dock>]>,
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
@@ -83,6 +86,7 @@ impl Worker {
         Ok(Self {
             config,
             ports,
+            certificates,
             epoll,
             bell,
             docks,

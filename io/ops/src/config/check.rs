@@ -2,8 +2,8 @@
 //! that exclude each other.
 
 use super::address::Proto;
-use super::model::{BorderRole, BorderSection, Config, GatewaySection, RegistrarMode, TlsSection};
-use super::{Complaint, control};
+use super::model::{BorderRole, BorderSection, Config, RegistrarMode, TlsSection};
+use super::{Complaint, control, edge, gateway};
 use std::path::PathBuf;
 use toml::Spanned;
 
@@ -16,8 +16,8 @@ pub(super) fn check(config: &Config) -> Checked {
         return Err(Complaint::new(0..0, "the file starts nothing")
             .help("add a [border.NAME], [conference.NAME], [gateway.NAME] or [kms] section"));
     }
-    for (name, gateway) in &config.gateway {
-        check_gateway(config, name, gateway)?;
+    for (name, section) in &config.gateway {
+        gateway::check(config, name, section)?;
     }
     for (name, border) in &config.border {
         check_border(config, name, border)?;
@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config) -> Checked {
 fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -> Checked {
     let border = section.as_ref();
     check_networks(name, section)?;
+    edge::check(section)?;
     match (&border.registrar, border.role) {
         (Some(registrar), BorderRole::Ibcf) => {
             return Err(Complaint::new(registrar.span(), "an IBCF has no subscribers to register"));
@@ -125,41 +126,6 @@ fn must_be_a_network(border: &BorderSection, network: &Spanned<String>) -> Check
         return Ok(());
     }
     Err(Complaint::new(network.span(), format!("this border stands in no network `{}`", network.as_ref())))
-}
-
-fn check_gateway(config: &Config, name: &str, section: &Spanned<GatewaySection>) -> Checked {
-    let gateway = section.as_ref();
-    control::check_gateway(config, name, section)?;
-    if gateway.realm.is_empty() {
-        return Err(Complaint::new(
-            section.span(),
-            format!("gateway `{name}` has no realm to take addresses from"),
-        ));
-    }
-    if gateway.threads == 0 || gateway.threads > 64 {
-        return Err(Complaint::new(section.span(), "`threads` is 1 to 64"));
-    }
-    let realms: Vec<_> = gateway.realm.iter().collect();
-    for (index, (realm, this)) in realms.iter().enumerate() {
-        let here = this.as_ref();
-        if here.v4.is_none() && here.v6.is_none() {
-            return Err(Complaint::new(this.span(), format!("realm `{realm}` has neither `v4` nor `v6`")));
-        }
-        for (other_name, other) in realms.iter().take(index) {
-            let other = other.as_ref();
-            let same_address =
-                (here.v4.is_some() && here.v4 == other.v4) || (here.v6.is_some() && here.v6 == other.v6);
-            let overlap =
-                here.ports.0.start() <= other.ports.0.end() && other.ports.0.start() <= here.ports.0.end();
-            if same_address && overlap {
-                return Err(Complaint::new(
-                    this.span(),
-                    format!("realms `{realm}` and `{other_name}` share ports of one address"),
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn check_tls(tls: &TlsSection) -> Checked {

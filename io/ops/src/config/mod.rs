@@ -8,8 +8,11 @@ mod address;
 mod check;
 mod conference;
 mod control;
+mod edge;
+mod gateway;
 mod kms;
 mod model;
+mod relay;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use conference::{
@@ -20,12 +23,14 @@ pub use control::{
     AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,
     ControlProto, ControlSection, ControlTlsSection, Host, ProfileName, Sources,
 };
+pub use edge::{Addressing, Other, RtpengineSection};
+pub use gateway::{GatewayRole, GatewaySection, RealmSection, WitnessMode};
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
-    AdminSection, BorderRole, BorderSection, Config, Digest, Encoding248, GatewayRole, GatewaySection,
-    IpVersion, LogSection, NetworkSection, PolicySection, RealmSection, RegistrarMode, RegistrarSection,
-    RouteSection, TlsSection, Transport248, WitnessMode,
+    AdminSection, BorderRole, BorderSection, Config, Digest, Encoding248, IpVersion, LogSection,
+    NetworkSection, PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
+pub use relay::RelaySection;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;

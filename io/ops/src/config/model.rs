@@ -1,13 +1,14 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
-use super::address::{Bind, PortRange, Prefix};
+use super::address::{Bind, Prefix};
 use super::conference::ConferenceSection;
-use super::control::{AuthenticationSection, ControlAddress, ControlSection, ControlTlsSection, Sources};
+use super::control::ControlSection;
+use super::edge::{Addressing, Other, RtpengineSection};
+use super::gateway::GatewaySection;
 use super::kms::KmsSection;
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
@@ -85,6 +86,8 @@ pub struct BorderSection {
     /// Rules for offers.
     #[serde(default)]
     pub policy: PolicySection,
+    /// The rtpengine that media goes to which is not ours; for `other = "rtpengine"`.
+    pub rtpengine: Option<Spanned<RtpengineSection>>,
 }
 
 /// IP version of media addresses.
@@ -124,6 +127,28 @@ pub struct NetworkSection {
     pub rate: Option<u64>,
     /// DSCP of media sent here, 0 to 63.
     pub dscp: Option<u8>,
+    /// Secures media from the terminal to the gateway where the terminal asks for it (TS 23.334
+    /// §6.2.10.3); where subscribers are, if absent.
+    pub e2ae: Option<Spanned<bool>>,
+    /// Which extension of MSRP the terminals here follow.
+    #[serde(default)]
+    pub msrp: Addressing,
+    /// Ends a call when TLS that is to end at the gateway does not come about with a terminal here.
+    #[serde(default = "yes")]
+    pub tls_failure_ends: bool,
+    /// Sessions with media here at once; more are answered 503.
+    pub max_sessions: Option<Spanned<usize>>,
+    /// Sessions of one user here at once; more are answered 486 to others, 503 to the user.
+    pub max_per_user: Option<Spanned<usize>>,
+    /// Sessions at once with signalling from one address here.
+    pub max_per_source: Option<Spanned<usize>>,
+    /// Octets a second that all media lines here may take together, each counted with what its `b=` says,
+    /// or else with `rate`; more are answered 503.
+    pub bandwidth: Option<Spanned<u64>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `[border.NAME.tls]`, `[kms.tls]`
@@ -248,6 +273,12 @@ pub struct PolicySection {
     pub forward_without_cema: bool,
     /// Lets media through that is not secured (`TCP/MSRP`).
     pub allow_plain: bool,
+    /// Ends TLS at the gateway where a network says so. Off, nowhere.
+    pub e2ae: bool,
+    /// Rewrites the paths of MSRP where the two ends could not find each other otherwise.
+    pub aware: bool,
+    /// What happens with media that is neither MSRP nor BFCP.
+    pub other: Other,
     /// Calls at once; more are answered 503.
     pub max_calls: usize,
     /// Seconds without media after which a gateway reports; 0 is never.
@@ -262,102 +293,14 @@ impl Default for PolicySection {
             pass_through_transport: Transport248::TcpTls,
             forward_without_cema: false,
             allow_plain: true,
+            e2ae: true,
+            aware: true,
+            other: Other::Pass,
             max_calls: 10_000,
             inactivity: 0,
             heartbeat: 300,
         }
     }
-}
-
-/// Which gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GatewayRole {
-    /// Controlled over Iq.
-    ImsAgw,
-    /// Controlled over Ix.
-    Trgw,
-    /// Controlled over Mp.
-    Mrfp,
-}
-
-/// How closely the gateway watches what passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum WitnessMode {
-    /// Not at all.
-    #[default]
-    Off,
-    /// TLS record headers until the kernel takes over the copying.
-    Headers,
-    /// Every TLS record header; the kernel never takes over.
-    Full,
-}
-
-/// `[gateway.NAME]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct GatewaySection {
-    /// `ims-agw`, `trgw` or `mrfp`.
-    pub role: GatewayRole,
-    /// Its controllers in order of preference.
-    pub controllers: Spanned<Vec<ControlAddress>>,
-    /// Local addresses for the control association; any if absent.
-    pub control_from: Option<Spanned<Sources>>,
-    /// How messages to controllers on other hosts are written. Either encoding is taken.
-    #[serde(default)]
-    pub control_encoding: Encoding248,
-    /// Octets of the largest message by UDP.
-    pub control_datagram: Option<Spanned<usize>>,
-    /// Replies beyond it go in segments where version 3 is spoken.
-    #[serde(default)]
-    pub control_segments: bool,
-    /// For controllers reached by `tls:`.
-    pub control_tls: Option<Spanned<ControlTlsSection>>,
-    /// The authentication header (RFC 3525 §10.2).
-    pub control_authentication: Option<Spanned<AuthenticationSection>>,
-    /// IPsec or the like protects what passes: keys are taken over every transport.
-    #[serde(default)]
-    pub control_protected: bool,
-    /// `[gateway.NAME.realm.REALM]`
-    pub realm: BTreeMap<String, Spanned<RealmSection>>,
-    /// Contexts at once.
-    #[serde(default = "many_contexts")]
-    pub max_contexts: usize,
-    /// Longest random wait before it registers, milliseconds (RFC 3525 §9.2: many gateways that start at
-    /// once do not all ask at once). Not with controllers in the same process.
-    #[serde(default = "two_seconds")]
-    pub restart_wait: u32,
-    /// Event-loop threads.
-    #[serde(default = "one")]
-    pub threads: usize,
-    /// What it counts of the TLS that passes.
-    #[serde(default)]
-    pub witness: WitnessMode,
-}
-
-fn many_contexts() -> usize {
-    10_000
-}
-
-fn two_seconds() -> u32 {
-    2_000
-}
-
-fn one() -> usize {
-    1
-}
-
-/// `[gateway.NAME.realm.REALM]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RealmSection {
-    /// IPv4 address in this realm.
-    pub v4: Option<Ipv4Addr>,
-    /// IPv6 address in this realm.
-    pub v6: Option<Ipv6Addr>,
-    /// TCP ports to give out.
-    pub ports: PortRange,
 }
 
 impl Config {
@@ -406,6 +349,7 @@ impl Config {
             tls.iter_mut().flat_map(|tls| tls.as_mut().paths()).for_each(fix);
             authentication.iter_mut().flat_map(|section| section.as_mut().paths()).for_each(fix);
         }
+        self.gateway.values_mut().flat_map(|gateway| gateway.as_mut().paths()).for_each(fix);
         if let Some(kms) = self.kms.as_mut().map(Spanned::as_mut) {
             fix(&mut kms.data);
             fix_tls(&mut kms.tls);

@@ -1,4 +1,4 @@
-use super::{Config, ConfigError, ProfileName, parse};
+use super::{Addressing, Config, ConfigError, Other, ProfileName, parse};
 use std::path::Path;
 
 const WHOLE: &str = r#"
@@ -290,4 +290,124 @@ fn no_input_panics() {
     for end in 0..WHOLE.len() {
         let _ = read(&WHOLE[..end]);
     }
+}
+
+/// The files that the settings of an edge name, and the text.
+fn edge(gateway: &str, realm: &str, border: &str, network: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["c.pem", "k.pem", "users.toml"] {
+        std::fs::write(directory.path().join(file), "").unwrap();
+    }
+    let text = WHOLE
+        .replace("role = \"trgw\"", &format!("role = \"ims-agw\"\n{gateway}"))
+        .replace("ports = \"30000-30499\"", &format!("ports = \"30000-30499\"\n{realm}"))
+        .replace("role = \"ibcf\"", &format!("role = \"ims-alg\"\nregistrar = {{ mode = \"forward\", next-hop = \"sip:192.0.2.7\", network = \"outside\" }}\n{border}"))
+        .replace("peers = [\"192", &format!("subscribers = true\n{network}\npeers = [\"192"));
+    (directory, text)
+}
+
+#[test]
+fn an_edge_is_guarded_as_the_file_says() {
+    let realm = "certificate = \"c.pem\"\nkey = \"k.pem\"\ntls-only = true\nper-source = 20\naccepts-per-source = 5\nquarantine = 60\n\
+                 keepalive = 60\nuser-timeout = 120\nhandshake = 10";
+    let relay = "relay = { listen = [\"tls:192.0.2.1:2855\"], domain = \"a.example\", users = \"users.toml\", \
+                 tls = { certificate = \"c.pem\", key = \"k.pem\" } }";
+    let border = "policy = { e2ae = true, aware = false, other = \"rtpengine\" }\n\
+                  rtpengine = { address = \"192.0.2.3:2223\" }";
+    let network = "e2ae = true\nmsrp = \"sessmatch\"\nmax-sessions = 100\nmax-per-user = 4\nmax-per-source = 8\n\
+                   rate = 1000\nbandwidth = 100000";
+    let (directory, text) = edge(relay, realm, border, network);
+    let config = parse("carnet.toml", text, directory.path()).unwrap();
+    let gateway = config.gateway["trgw-a"].as_ref();
+    let access = gateway.realm["access"].as_ref();
+    assert_eq!(access.certificate.as_ref().unwrap().as_ref(), &directory.path().join("c.pem"));
+    assert_eq!((access.tls_only, access.quarantine.as_ref().map(|q| *q.as_ref())), (true, Some(60)));
+    let relay = gateway.relay.as_ref().unwrap().as_ref();
+    assert_eq!(relay.users.as_ref(), &directory.path().join("users.toml"));
+    assert_eq!((*relay.expires.as_ref(), *relay.max_per_user.as_ref()), (1_800, 100));
+    let border = config.border["a"].as_ref();
+    assert_eq!((border.policy.aware, border.policy.other), (false, Other::Rtpengine));
+    assert_eq!(border.network["inside"].as_ref().msrp, Addressing::Sessmatch);
+    let plain = read(WHOLE).unwrap();
+    let border = plain.border["a"].as_ref();
+    assert_eq!((border.policy.e2ae, border.policy.aware, border.policy.other), (true, true, Other::Pass));
+    let access = plain.gateway["trgw-a"].as_ref().realm["access"].as_ref();
+    assert_eq!((access.tls_only, &access.certificate, &access.quarantine), (false, &None, &None));
+}
+
+#[test]
+fn an_edge_that_could_not_be_is_pointed_at() {
+    let whole = "listen = [\"tcp:192.0.2.1:2855\"], domain = \"a.example\", users = \"users.toml\"";
+    let with = |more: &str| format!("relay = {{ {whole}, {more} }}");
+    let relay = |from: &str, to: &str| format!("relay = {{ {} }}", whole.replace(from, to));
+    for (gateway, realm, border, network, says, at) in [
+        ("", "certificate = \"c.pem\"", "", "", "a certificate needs `key`", "c.pem"),
+        ("", "key = \"k.pem\"", "", "", "a key needs `certificate`", "k.pem"),
+        ("", "certificate = \"no.pem\"\nkey = \"k.pem\"", "", "", "there is no file", "no.pem"),
+        (
+            "",
+            "certificate = \"c.pem\"\nkey = \"k.pem\"\ncertificate-days = 7",
+            "",
+            "",
+            "comes from a file",
+            "7",
+        ),
+        ("", "certificate-days = 0", "", "", "`certificate-days` is 1 to 3650", "0"),
+        ("", "quarantine = 481", "", "", "`quarantine` is 0 to 480", "481"),
+        ("", "handshake = 0", "", "", "`handshake` is 1 to 300", "0"),
+        ("", "per-source = 0", "", "", "`per-source` is 1 to", "0"),
+        ("", "keepalive = 7201", "", "", "`keepalive` is 0 to 7200", "7201"),
+        ("", "user-timeout = 3601", "", "", "`user-timeout` is 0 to 3600", "3601"),
+        ("", "", "policy = { other = \"rtpengine\" }", "", "no rtpengine is named", "[border.a]"),
+        ("", "", "rtpengine = { address = \"192.0.2.3:1\" }", "", "nothing would go to", "192.0.2.3:1"),
+        (
+            "",
+            "",
+            "policy = { other = \"rtpengine\" }\nrtpengine = { address = \"192.0.2.3:1\", timeout = 9 }",
+            "",
+            "`timeout` is 10",
+            "9",
+        ),
+        (
+            "",
+            "",
+            "policy = { other = \"rtpengine\" }\nrtpengine = { address = \"192.0.2.3:1\", attempts = 0 }",
+            "",
+            "`attempts` is 1",
+            "0",
+        ),
+        ("", "", "policy = { e2ae = false }", "e2ae = true", "says `e2ae = false`", "true"),
+        ("", "", "", "msrp = \"sesmatch\"", "unknown variant `sesmatch`", "sesmatch"),
+        ("", "", "", "max-sessions = 0", "no session would be taken", "0"),
+        ("", "", "", "bandwidth = 10\nrate = 11", "not even one stream", "10"),
+        (&relay("tcp:", "udp:"), "", "", "", "MSRP has no `udp:`", "udp:"),
+        (&relay("tcp:", "tls:"), "", "", "", "needs a certificate", "tls:"),
+        (&relay("\"tcp:192.0.2.1:2855\"", ""), "", "", "", "the relay listens nowhere", "[]"),
+        (&relay("192.0.2.1", "0.0.0.0"), "", "", "", "cannot come back", "0.0.0.0"),
+        (&relay("users.toml", "no.toml"), "", "", "", "there is no file", "no.toml"),
+        (&with("min-expires = 0"), "", "", "", "`min-expires` is 1", "0"),
+        (&with("expires = 10"), "", "", "", "`expires` is `min-expires`", "10"),
+        (&with("max-expires = 1000"), "", "", "", "`expires` is `min-expires`", ""),
+        (&with("max-per-user = 0"), "", "", "", "nobody would get a URI", "0"),
+    ] {
+        let (directory, text) = edge(gateway, realm, border, network);
+        match parse("carnet.toml", text.clone(), directory.path()).map_err(|e| *e) {
+            Err(ConfigError::Wrong { message, at: place, .. }) => {
+                let place = &text[place.offset()..place.offset() + place.len()];
+                assert!(message.contains(says), "{message} instead of {says}");
+                assert!(place.contains(at), "{message} points at {place}");
+            }
+            other => panic!("{says}: {other:?}"),
+        }
+    }
+    let (message, at) = complaint(
+        &WHOLE.replace("listen = [\"udp:127.0.0.1:5062\"]", "listen = [\"udp:127.0.0.1:5062\"]\ne2ae = true"),
+    );
+    assert!(message.contains("an IBCF has no accesses") && at == "true", "{message} at {at}");
+    let mrfp = |more: &str| {
+        let gateway = "[gateway.m]\nrole = \"mrfp\"\ncontrollers = [\"c@tcp:192.0.2.1:2944\"]\n";
+        complaint(&format!("{gateway}[gateway.m.realm.x]\nv4 = \"127.0.0.1\"\nports = \"1-9\"\n{more}")).0
+    };
+    assert!(mrfp("certificate-days = 3").contains("only an IMS-AGW"), "{}", mrfp("certificate-days = 3"));
+    assert!(mrfp("tls-only = true").contains("an MRFP"), "{}", mrfp("tls-only = true"));
 }

@@ -49,7 +49,16 @@ pub struct Hole {
     pub settings: Option<Settings>,
     pub far: Option<Pinhole>,
     pub group: u32,
+    pub tls: bool,
 }
+
+/// Of the engine's certificate.
+pub const OWN: &str =
+    "12:DF:3E:5D:49:6B:19:E5:7C:AB:4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:3E:4B";
+
+/// Of the peer's in the worked messages.
+pub const PEER: &str =
+    "4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:3E:4B:65:2E:7D:46:3F:54:42:CD:54:F1";
 
 pub fn fixture(name: &str) -> String {
     let path = format!("{}/../../proto/h248/tests/fixtures/{name}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -73,10 +82,12 @@ impl Engine {
     fn take(&mut self, command: media::Command) {
         self.commands.push(command.clone());
         let answer = match command {
-            media::Command::Reserve { pinhole, realm, family, .. } => {
+            media::Command::Reserve { pinhole, realm, family, tls } => {
                 let full = self.ports.is_some_and(|most| self.holes.len() >= most);
                 if realm.as_deref() == Some("moon") {
                     Some(media::Event::Refused { pinhole, reason: Refusal::UnknownRealm })
+                } else if tls && realm.as_deref() == Some("bare") {
+                    Some(media::Event::Refused { pinhole, reason: Refusal::NoCertificate })
                 } else if full {
                     Some(media::Event::Refused { pinhole, reason: Refusal::NoPort })
                 } else {
@@ -87,13 +98,16 @@ impl Engine {
                     let local = SocketAddr::new(ip, 30_000 + self.next_port);
                     self.next_port += 2;
                     let group = pinhole.group;
-                    let hole = Hole { local, settings: None, far: None, group };
+                    let hole = Hole { local, settings: None, far: None, group, tls };
                     assert!(self.holes.insert(pinhole, hole).is_none(), "a name is never used again");
-                    Some(media::Event::Bound { pinhole, local, fingerprint: None })
+                    let fingerprint = tls.then(|| format!("sha-256 {}", OWN));
+                    Some(media::Event::Bound { pinhole, local, fingerprint })
                 }
             }
             media::Command::Configure { pinhole, settings } => {
-                self.hole(pinhole).settings = Some(settings);
+                let hole = self.hole(pinhole);
+                assert_eq!(settings.edge.is_some(), hole.tls, "TLS ends where it was asked for");
+                hole.settings = Some(settings);
                 None
             }
             media::Command::Join { a, b } => {

@@ -32,7 +32,13 @@ fn ports(count: u16) -> RangeInclusive<u16> {
 }
 
 pub fn config(count: u16) -> ConferenceConfig {
-    let realm = Realm { name: "core".into(), v4: Some(Ipv4Addr::LOCALHOST), v6: None, ports: ports(count) };
+    let realm = Realm {
+        name: "core".into(),
+        v4: Some(Ipv4Addr::LOCALHOST),
+        v6: None,
+        ports: ports(count),
+        ..Realm::default()
+    };
     ConferenceConfig { realms: vec![realm], ..ConferenceConfig::default() }
 }
 

@@ -3,8 +3,9 @@
 use super::{ConferenceKms, ConferenceSection, FloorAlgorithm, RoomPolicy, RoomSection, Unsealed};
 use crate::config::address::Proto;
 use crate::config::check::{Checked, check_tls, must_be_a_file};
+use crate::config::gateway::GatewayRole;
 use crate::config::kms::within;
-use crate::config::model::{Config, GatewayRole};
+use crate::config::model::Config;
 use crate::config::{Complaint, control};
 use std::collections::BTreeSet;
 use toml::Spanned;
