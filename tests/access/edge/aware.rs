@@ -1,0 +1,1 @@
+//! MSRP whose paths are rewritten.
