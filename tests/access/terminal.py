@@ -358,7 +358,20 @@ class Sealed:
 
 
 agent = Agent()
-media = {}
+media, opened = {}, threading.Condition()
+
+
+def take(connection):
+    with opened:
+        media["it"] = connection
+        opened.notify_all()
+
+
+def it():
+    """The connection; waits for it."""
+    with opened:
+        opened.wait_for(lambda: "it" in media, 60)
+    return media["it"]
 
 
 def connect(order):
@@ -367,7 +380,7 @@ def connect(order):
         try:
             made = socket.create_connection((host, int(port)), 10, (LOCAL, 0))
             made.settimeout(None)
-            media["it"] = Clear(made, order)
+            take(Clear(made, order))
             return
         except OSError as error:
             tell("unconnected", error=str(error))
@@ -376,7 +389,7 @@ def connect(order):
 
 def accept(listener, order):
     made, _ = listener.accept()
-    media["it"] = Clear(made, order)
+    take(Clear(made, order))
 
 
 def listen(order):
@@ -406,16 +419,16 @@ def do(order):
     elif what == "listen":
         listen(order)
     elif what == "tls-connect":
-        media["it"] = Sealed(["s_client", "-connect", order["to"], "-ign_eof", *own(order)])
+        take(Sealed(["s_client", "-connect", order["to"], "-ign_eof", *own(order)]))
     elif what == "tls-listen":
         accept_at = "%s:%d" % (LOCAL, order["port"])
-        media["it"] = Sealed(["s_server", "-accept", accept_at, "-Verify", "1", "-naccept", "1", *own(order)])
+        take(Sealed(["s_server", "-accept", accept_at, "-Verify", "1", "-naccept", "1", *own(order)]))
     elif what == "send":
-        media["it"].send(order["text"])
+        it().send(order["text"])
     elif what == "message":
-        media["it"].message(order["size"], order.get("chunk", 2048))
+        it().message(order["size"], order.get("chunk", 2048))
     elif what == "close":
-        media["it"].close()
+        it().close()
 
 
 def attempt(order):
