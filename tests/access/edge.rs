@@ -3,6 +3,7 @@
 //! share no code with Carnet.
 
 mod aware;
+mod call;
 mod certificates;
 mod secured;
 mod stage;

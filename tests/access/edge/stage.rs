@@ -86,6 +86,15 @@ impl Stage {
 
     /// The same with text of the border's and the gateway's file replaced.
     pub fn with(border: &[(&str, &str)], gateway: &[(&str, &str)]) -> Option<Self> {
+        Self::prepared(border, gateway, |_| {})
+    }
+
+    /// The same, and something is done before the roles start.
+    pub fn prepared(
+        border: &[(&str, &str)],
+        gateway: &[(&str, &str)],
+        prepare: impl FnOnce(&Self),
+    ) -> Option<Self> {
         let mut stage = Self { lab: Lab::new()?, read: std::collections::BTreeMap::new() };
         let lab = &mut stage.lab;
         lab.network("access");
@@ -105,6 +114,7 @@ impl Stage {
                 lab.edit(&format!("{name}.toml"), from, to);
             }
         }
+        prepare(&stage);
         for host in ["alg", "agw"] {
             stage.run(host);
         }
