@@ -272,11 +272,45 @@ fn a_pinhole_for_tls_passes_nothing_in_the_open() {
     let mut core = access.core();
     core.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(core.read(&mut [0; 64]).is_err(), "it passed");
-    // Once it does, this is no TLS.
-    access.expect(TlsRole::Server, &["SHA-256 00"]);
+    // Once it does, this is no TLS. It was perhaps not the peer, who comes next.
+    let terminal = Terminal::new(Versions::Both);
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    assert!(!matches!(caller.read(&mut [0; 64]), Ok(octets) if octets > 7), "more than an alert");
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    write_all(&mut caller, b"sealed");
+    core.set_read_timeout(Some(SOON)).unwrap();
+    let mut got = [0; 6];
+    core.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"sealed");
+    access.engine.nothing_like(|event| matches!(event, Event::Closed { .. }));
+}
+
+#[test]
+fn a_peer_that_is_known_is_told_of_when_it_speaks_no_tls() {
+    let mut access = Access::open(config());
+    let remote = Some("127.0.0.1:9".parse().unwrap());
+    let edge = edge(TlsRole::Server, &["SHA-256 00"]);
+    access.engine.configure(access.a, Settings { edge, remote, ..passive() });
+    access.engine.settle(access.a);
+    let mut caller = TcpStream::connect(access.door).unwrap();
+    let mut core = access.core();
+    access.engine.established(access.b);
+    caller.write_all(b"MSRP in the open").unwrap();
     assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Protocol));
     assert_eq!(access.engine.closed(access.b), Cause::FarSide);
     assert!(is_reset(&mut core));
+}
+
+#[test]
+fn a_stranger_that_speaks_no_tls_is_told_of_when_nobody_else_comes() {
+    let mut config = config();
+    config.timers.incoming = Duration::from_millis(400);
+    let mut access = Access::open(config);
+    access.expect(TlsRole::Server, &["SHA-256 00"]);
+    let mut caller = TcpStream::connect(access.door).unwrap();
+    caller.write_all(b"MSRP in the open").unwrap();
+    assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Protocol));
 }
 
 #[test]
@@ -355,7 +389,10 @@ fn what_takes_too_long_is_ended() {
     let terminal = Terminal::new(Versions::Both);
     // Who says nothing.
     let mut access = Access::open(quick(config()));
-    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let remote = Some("127.0.0.1:9".parse().unwrap());
+    let edge = edge(TlsRole::Server, &[&terminal.fingerprint]);
+    access.engine.configure(access.a, Settings { edge, remote, ..passive() });
+    access.engine.settle(access.a);
     let _silent = TcpStream::connect(access.door).unwrap();
     let _core = access.core();
     assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Timeout));
@@ -386,6 +423,26 @@ fn the_tls_client_may_be_the_one_who_is_called() {
     assert_eq!(&got, b"hello");
 }
 
+type Writer = Box<dyn FnOnce() + Send>;
+type Reader = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+#[test]
+fn another_fingerprint_ends_what_stands_and_the_same_one_does_not() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut access = Access::open(config());
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    let mut core = access.core();
+    access.expect(TlsRole::Server, &["sha-1 00:11", &terminal.fingerprint]);
+    write_all(&mut caller, b"still there");
+    let mut got = [0; 11];
+    core.read_exact(&mut got).unwrap();
+    access.expect(TlsRole::Server, &[&Terminal::new(Versions::Both).fingerprint]);
+    assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Fingerprint));
+    assert!(is_reset(&mut core));
+}
+
 #[test]
 fn a_reader_that_stops_stops_the_writer() {
     let terminal = Terminal::new(Versions::Both);
@@ -399,7 +456,7 @@ fn a_reader_that_stops_stops_the_writer() {
         let total = sent.len();
         let expected = digest(&sent);
         // Whoever writes is stopped long before all has left, and loses nothing.
-        let (writer, reader): (Box<dyn FnOnce() + Send>, Box<dyn FnOnce() -> Vec<u8> + Send>) = if up {
+        let (writer, reader): (Writer, Reader) = if up {
             (
                 Box::new(move || {
                     write_all(&mut caller, &sent);
