@@ -19,6 +19,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Idle seconds before a peer is asked for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(120);
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 /// Connections taken from one listener at once.
@@ -194,7 +196,11 @@ impl Worker {
             };
             let Some(id) = self.relay.accepted(self.now, index, peer.ip()) else { continue };
             let secure = self.secure.get(index).copied().unwrap_or(true);
-            let wire = if secure { self.tls(socket, Side::Server, &Peer::Anyone) } else { Some(Wire::Plain(socket)) };
+            let wire = if secure {
+                self.tls(socket, Side::Server, &Peer::Anyone)
+            } else {
+                Some(Wire::Plain(socket))
+            };
             let stage = if secure { Stage::Shaking } else { Stage::Up };
             self.watch(id, wire, stage, false);
         }
@@ -216,17 +222,23 @@ impl Worker {
     fn watch(&mut self, id: ConnectionId, wire: Option<Wire>, stage: Stage, ours: bool) {
         let Some(wire) = wire else { return self.relay.closed(id) };
         let serial = (id.to_u64() >> 32) as u32;
-        let link =
-            Link { serial, wire, stage, ours, readable: false, writable: !ours, hangup: false, queued: false };
+        let link = Link {
+            serial,
+            wire,
+            stage,
+            ours,
+            readable: false,
+            writable: !ours,
+            hangup: false,
+            queued: false,
+        };
         if let Some(size) = self.socket_buffer {
             let _ = link.socket().set_recv_buffer_size(size);
             let _ = link.socket().set_send_buffer_size(size);
         }
-        socket::keep_alive(link.socket());
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
+        socket::keep_alive(link.socket(), KEEPALIVE);
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(error) =
             epoll::add(&self.epoll, link.socket(), epoll::EventData::new_u64(id.to_u64()), flags)
         {
