@@ -7,10 +7,12 @@
 mod client;
 mod network;
 mod place;
+mod role;
 
 use carnet_ops::config::{self, Config, ConfigError};
 use clap::Args;
 use place::Source;
+pub use role::roles;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -97,59 +99,4 @@ fn place_of(error: &ConfigError) -> serde_json::Value {
         "column": before[line_start..].chars().count() + 1,
         "text": text,
     })
-}
-
-/// One line a role, in the order in which they start.
-pub fn roles(config: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(kms) = &config.kms {
-        let kms = kms.as_ref();
-        let scheme = if kms.tls.is_some() { "https" } else { "http" };
-        lines.push(format!(
-            "KMS {} at {scheme}://{}, data in {}",
-            kms.name,
-            kms.listen.0,
-            kms.data.display()
-        ));
-    }
-    for (name, border) in &config.border {
-        let border = border.as_ref();
-        let role = match border.role {
-            config::BorderRole::ImsAlg => "IMS-ALG",
-            config::BorderRole::Ibcf => "IBCF",
-        };
-        let networks = border.network.values().flat_map(|network| network.as_ref().listen.as_ref());
-        let sockets: Vec<_> = networks.map(ToString::to_string).collect();
-        let gateways = border.control.as_ref().gateways.join(", ");
-        lines.push(format!("{role} {name} for {} at {}, owns {gateways}", border.domain, sockets.join(", ")));
-    }
-    for (name, server) in &config.conference {
-        let server = server.as_ref();
-        let sockets: Vec<_> = server.listen.as_ref().iter().map(ToString::to_string).collect();
-        let (rooms, factory) =
-            (server.room.len(), if server.factory.is_empty() { "" } else { " and a factory" });
-        lines.push(format!(
-            "MRFC {name} for {} at {}, {rooms} room{}{factory}, owns {}",
-            server.domain.as_ref(),
-            sockets.join(", "),
-            if rooms == 1 { "" } else { "s" },
-            server.control.as_ref().gateways.join(", ")
-        ));
-    }
-    for (name, gateway) in &config.gateway {
-        let gateway = gateway.as_ref();
-        let role = match gateway.role {
-            config::GatewayRole::ImsAgw => "IMS-AGW",
-            config::GatewayRole::Trgw => "TrGW",
-            config::GatewayRole::Mrfp => "MRFP",
-        };
-        let controllers: Vec<_> = gateway.controllers.as_ref().iter().map(ToString::to_string).collect();
-        let realms: Vec<_> = gateway.realm.keys().cloned().collect();
-        lines.push(format!(
-            "{role} {name}, controlled by {}, realms {}",
-            controllers.join(", "),
-            realms.join(", ")
-        ));
-    }
-    lines
 }

@@ -292,6 +292,46 @@ const MISTAKES: &[Mistake] = &[
         "gateway `other` gives out ports of 10.1.0.4 too",
         "\"30000-39999\"",
     ),
+    // The access edge.
+    (
+        "agw-a.toml",
+        "[gateway.agw-a.realm.core]",
+        "certificate = \"kms.pem\"\nkey = \"other.key\"\n[gateway.agw-a.realm.core]",
+        "does not belong to the certificate",
+        "\"kms.pem\"",
+    ),
+    (
+        "agw-a.toml",
+        "[gateway.agw-a.realm.core]",
+        "[gateway.agw-a.relay]\nlisten = [\"tcp:198.51.100.2:30005\"]\ndomain = \"a.example\"\nusers = \"users-a.toml\"\n\
+         [gateway.agw-a.realm.core]",
+        "the gateway gives out port 30005 in realm `access`",
+        "[\"tcp:198.51.100.2:30005\"]",
+    ),
+    (
+        "agw-a.toml",
+        "[gateway.agw-a.realm.core]",
+        "[gateway.agw-a.relay]\nlisten = [\"tcp:192.0.2.2:2855\"]\ndomain = \"a example\"\nusers = \"users-a.toml\"\n\
+         [gateway.agw-a.realm.core]",
+        "is not a domain",
+        "\"a example\"",
+    ),
+    (
+        "agw-a.toml",
+        "[gateway.agw-a.realm.core]",
+        "[gateway.agw-a.relay]\nlisten = [\"tcp:192.0.2.2:2855\", \"tcp:192.0.2.2:2855\"]\ndomain = \"a.example\"\n\
+         users = \"users-a.toml\"\n[gateway.agw-a.realm.core]",
+        "is taken by `gateway.agw-a.relay.listen.0` already",
+        "\"tcp:192.0.2.2:2855\"",
+    ),
+    ("border-a.toml", "subscribers = true", "e2ae = 3\nsubscribers = true", "invalid type", "3"),
+    (
+        "border-a.toml",
+        "subscribers = true",
+        "max-per-user = 0\nsubscribers = true",
+        "no session would be taken",
+        "0",
+    ),
     // The client.
     ("alice.toml", "[ue]", "[eu]", "unknown field `eu`", "eu"),
     ("alice.toml", "proxy =", "porxy =", "unknown field `porxy`", "porxy"),

@@ -7,7 +7,8 @@ use crate::kms;
 use crate::roles::{conference, control, tls};
 use carnet_ops::config::{
     AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
-    ControlTlsSection, GatewayRole, GatewaySection, IpVersion, Proto, RegistrarMode, TlsSection,
+    ControlTlsSection, GatewayRole, GatewaySection, IpVersion, Proto, RegistrarMode, RelaySection,
+    TlsSection,
 };
 use carnet_sip::{Scheme, Transport, Uri};
 use std::collections::BTreeMap;
@@ -173,6 +174,35 @@ fn check_gateway(source: &Source<'_>, name: &str, gateway: &GatewaySection) -> C
         if section.v6.is_some_and(|ip| ip.is_unspecified()) {
             return any("v6");
         }
+        if let (Some(certificate), Some(key)) = (&section.certificate, &section.key) {
+            let path = ["gateway", name, "realm", realm, "certificate"];
+            tls::from_files(certificate.as_ref(), key.as_ref()).map_err(|e| source.complain(&path, &e))?;
+        }
+    }
+    gateway.relay.as_ref().map_or(Ok(()), |relay| check_relay(source, name, gateway, relay.as_ref()))
+}
+
+/// A relay can be made of it, and gets no port that the gateway gives out.
+fn check_relay(source: &Source<'_>, name: &str, gateway: &GatewaySection, relay: &RelaySection) -> Checked {
+    let path = |key: &'static str| ["gateway", name, "relay", key];
+    let user = format!("sip:user@{}", relay.domain);
+    Uri::parse(&user)
+        .map_err(|_| source.complain(&path("domain"), &format!("`{}` is not a domain", relay.domain)))?;
+    check_users(relay.users.as_ref(), &relay.domain)?;
+    if let Some(section) = &relay.tls {
+        check_tls(source, &path("tls"), section)?;
+    }
+    for bind in relay.listen.as_ref() {
+        let (ip, port) = (bind.address.ip(), bind.address.port());
+        for (realm, section) in &gateway.realm {
+            let section = section.as_ref();
+            let own = [section.v4.map(IpAddr::from), section.v6.map(IpAddr::from)];
+            let meets = own.into_iter().flatten().any(|own| own == ip || ip.is_unspecified());
+            if meets && section.ports.0.contains(&port) {
+                let message = format!("the gateway gives out port {port} in realm `{realm}`");
+                return Err(source.complain(&path("listen"), &message));
+            }
+        }
     }
     Ok(())
 }
@@ -297,6 +327,12 @@ fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
             if bind.proto != ControlProto::Sctp {
                 take(bind.proto == ControlProto::Udp, bind.address, &path)?;
             }
+        }
+    }
+    for (name, gateway) in &config.gateway {
+        let relay = gateway.as_ref().relay.as_ref().map(|relay| relay.as_ref().listen.as_ref());
+        for (index, bind) in relay.into_iter().flatten().enumerate() {
+            take(false, bind.address, &["gateway", name, "relay", "listen", &index.to_string()])?;
         }
     }
     config.kms.as_ref().map_or(Ok(()), |kms| take(false, kms.as_ref().listen.0, &["kms", "listen"]))

@@ -2,19 +2,19 @@
 
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
+use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, profile, registration};
-use carnet_net::conference::{ConferenceConfig, ConferenceEngine};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
-use carnet_net::media::{EngineConfig, EngineHandle, Events, MediaEngine, Realm, Witness};
+use carnet_net::media::{EngineHandle, Events};
 use carnet_net::{OsRandom, Token, until};
-use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection, WitnessMode};
+use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -175,30 +175,6 @@ fn start_on(
         courtesy: Courtesy::new(now),
     };
     Ok(tokio::spawn(running.run(events, media, questions, token)))
-}
-
-/// Starts what moves the octets: from one side to the other, or among the members of conferences.
-fn engine(section: &GatewaySection) -> std::io::Result<(EngineHandle, Events)> {
-    let realms = section.realm.iter().map(|(realm, section)| {
-        let section = section.as_ref();
-        Realm {
-            name: realm.clone(),
-            v4: section.v4,
-            v6: section.v6,
-            ports: section.ports.0.clone(),
-            ..Realm::default()
-        }
-    });
-    let (realms, threads) = (realms.collect(), section.threads);
-    if section.role == GatewayRole::Mrfp {
-        return ConferenceEngine::start(ConferenceConfig { realms, threads, ..ConferenceConfig::default() });
-    }
-    let witness = match section.witness {
-        WitnessMode::Off => Witness::Off,
-        WitnessMode::Headers => Witness::UntilSplice,
-        WitnessMode::Full => Witness::Full,
-    };
-    MediaEngine::start(EngineConfig { realms, threads, witness, ..EngineConfig::default() })
 }
 
 /// What is constant about a gateway, for administrators.

@@ -11,6 +11,7 @@ pub mod control;
 mod controllers;
 pub mod gateway;
 mod inspection;
+mod media;
 mod place;
 pub mod question;
 mod realms;

@@ -20,11 +20,14 @@ pub fn sip(section: &TlsSection) -> Result<SipTls, String> {
 
 /// A certificate with its key.
 pub fn credential(section: &TlsSection) -> Result<Credential, String> {
+    from_files(section.certificate.as_ref(), section.key.as_ref())
+}
+
+/// The same, by the names of the files.
+pub fn from_files(certificate: &Path, key: &Path) -> Result<Credential, String> {
     let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
-    let certificate = read(section.certificate.as_ref())?;
-    let key = read(section.key.as_ref())?;
-    Credential::from_pem(&certificate, &key)
-        .map_err(|e| format!("{}: {e}", section.certificate.as_ref().display()))
+    Credential::from_pem(&read(certificate)?, &read(key)?)
+        .map_err(|e| format!("{}: {e}", certificate.display()))
 }
 
 fn trust(ca: Option<&Path>) -> Trust {

@@ -1,17 +1,15 @@
-//! An answer comes: settle who connects, tell the gateway both peers and open the gates.
+//! An answer comes: settle the lines, tell the gateway both peers, open the gates.
 //!
-//! RFC 3264 §6 and §8, RFC 4145 §4.1, TS 23.334 §6.2.11.
+//! RFC 3264 §6 and §8, RFC 4145 §4.1, RFC 8122 §6.2, TS 23.334 §6.2.10.3 and §6.2.11.
 
 use crate::context::{Both, Peer, Side};
 use crate::core::Core;
 use crate::gateways::Request;
-use crate::plan::{NO_E2AE, Opener, opener};
+use crate::offer::both;
+use crate::plan::{self, Settled};
 use crate::session::{ExchangeKey, Fault, Session, Slot, release};
 use carnet_h248::StreamMode;
-use carnet_sdp::{Document, E2ae, Media, Setup};
-
-/// One line settled: its peers and its gate.
-type Settled = (usize, Both<Peer>, StreamMode);
+use carnet_sdp::Document;
 
 impl Session {
     /// Looks at an answer. Returns the gateway requests that must be answered before it goes on.
@@ -26,45 +24,31 @@ impl Session {
         decides: bool,
     ) -> Result<Vec<Request>, Fault> {
         let Some(exchange) = self.exchange(key) else { return Ok(Vec::new()) };
-        // RFC 3264 §6: as many lines as were offered, in the same order.
-        if answer.media().len() != exchange.offered.len() {
-            return Err(Fault::warned(488, 399, "the answer has not as many media lines as the offer"));
-        }
+        let settlement = plan::settle(&exchange.plan, answer, &exchange.facts)
+            .map_err(|refusal| Fault::warned(refusal.status, refusal.warning, refusal.reason))?;
+        let is_out = |m: &carnet_sdp::Media<'_>| {
+            m.is_rejected() || exchange.plan.lines.get(m.index()).is_none_or(|line| line.said.rejected)
+        };
+        let dropped = answer.media().filter(is_out).map(|m| m.index()).collect();
         let mut settled = Vec::new();
-        let mut dropped = Vec::new();
-        for m in answer.media() {
-            let (Some(line), Some(offered)) =
-                (exchange.plan.lines.get(m.index()), exchange.offered.get(m.index()))
-            else {
-                continue;
-            };
-            if m.is_rejected() || offered.rejected {
-                dropped.push(m.index());
-                continue;
-            }
-            // RFC 3264 §6.1: the transport is not negotiable. Answering another one, for
-            // instance one without TLS, is refused whatever the line is.
-            if !m.proto().eq_ignore_ascii_case(&offered.proto) {
-                return Err(Fault::warned(488, 399, "the answer has another transport than the offer"));
-            }
-            // The same care as with offers: nothing is carried with less than was asked for.
-            if m.e2ae().is_some_and(|e2ae| e2ae != E2ae::Applied) {
-                return Err(Fault::warned(488, 304, NO_E2AE));
-            }
-            if line.decision.transport().is_some() {
-                let offer = (line.decision.setup_sent(), offered.address);
-                settled.push((self.settle(core, exchange.offerer, offer, &m)?, offered.anew));
-            }
+        for (line, m) in settlement.lines.iter().zip(answer.media()) {
+            let (Some(line), Some(planned)) = (line, exchange.plan.lines.get(m.index())) else { continue };
+            let offered = (planned.said.address, exchange.takes.get(m.index()).copied().flatten());
+            let answered = (line.said.address, m.bandwidth().map(|bits| bits / 8));
+            let peers = self.settled_peers(core, exchange.offerer, line, [offered, answered]);
+            let mode = if line.open { StreamMode::SendReceive } else { StreamMode::Inactive };
+            settled.push((m.index(), peers, mode, planned.said.anew));
         }
         if let Some(exchange) = self.exchange_mut(key) {
             exchange.answered = true;
             exchange.dropped = dropped;
+            exchange.edits = settlement.all_edits().cloned().collect();
         }
         if !decides {
             return Ok(Vec::new());
         }
         let mut requests = Vec::new();
-        for ((index, peers, mode), anew) in settled {
+        for (index, peers, mode, anew) in settled {
             let Slot::Ready(context) = &self.stream_mut(index).slot else { continue };
             // The first offer of a line says so too, and finds nothing set.
             let set = context.is_set_to(&peers, mode);
@@ -77,28 +61,31 @@ impl Session {
         Ok(requests)
     }
 
-    fn settle(
+    /// What the gateway is told of the two ends when both have spoken.
+    fn settled_peers(
         &self,
         core: &Core,
         offerer: Side,
-        (setup, offered): (Option<Setup>, Option<std::net::SocketAddr>),
-        answer: &Media<'_>,
-    ) -> Result<Settled, Fault> {
-        let conflict = || Fault::warned(488, 399, "offer and answer want the same end of the connection");
-        let (to_offerer, to_answerer, mode) = match opener(setup, answer.setup()).ok_or_else(conflict)? {
-            Opener::Offerer => (Setup::Passive, Setup::Active, StreamMode::SendReceive),
-            Opener::Answerer => (Setup::Active, Setup::Passive, StreamMode::SendReceive),
-            Opener::Nobody => (Setup::HoldConn, Setup::HoldConn, StreamMode::Inactive),
-        };
-        let sides = [(offerer, offered, to_offerer), (offerer.other(), answer.address(), to_answerer)];
-        let mut peers = Both::default();
-        for (side, address, role) in sides {
-            if role == Setup::Active && address.is_none_or(|a| a.port() == 0 || a.ip().is_unspecified()) {
-                return Err(Fault::warned(488, 399, "the passive end gives no address to connect to"));
-            }
-            *peers.of_mut(side) = self.peer(core, side, address, Some(role));
-        }
-        Ok((answer.index(), peers, mode))
+        line: &Settled,
+        [offered, answered]: [(Option<std::net::SocketAddr>, Option<u64>); 2],
+    ) -> Both<Peer> {
+        both(
+            offerer,
+            self.peer(core, offerer, &line.legs.offerer, offered),
+            self.peer(core, offerer.other(), &line.legs.answerer, answered),
+        )
+    }
+
+    /// Makes the answer that the offerer sees.
+    pub(crate) fn finish_answer(
+        &self,
+        core: &Core,
+        key: ExchangeKey,
+        document: &mut Document,
+        to: Side,
+    ) -> Result<(), Fault> {
+        let Some(exchange) = self.exchange(key) else { return Ok(()) };
+        self.edit(core, &exchange.edits, document, to)
     }
 
     /// The exchange is settled: what it dropped or replaced is given back.
@@ -114,6 +101,9 @@ impl Session {
         for slot in unused {
             release(core, &self.call_id, slot);
         }
+        self.agreed = exchange.wanted;
+        // What is settled was counted when it was offered.
+        self.account(core).unwrap_or_default();
         for stream in &mut self.streams {
             stream.agreed = stream.context().map(crate::context::Context::setting);
         }
@@ -123,6 +113,7 @@ impl Session {
     pub(crate) fn roll_back(&mut self, core: &mut Core, key: ExchangeKey) {
         let Some(at) = self.exchanges.iter().position(|e| e.key == key) else { return };
         let exchange = self.exchanges.swap_remove(at);
+        self.account(core).unwrap_or_default();
         for (index, before) in exchange.introduced.into_iter().rev() {
             let brought = std::mem::replace(&mut self.stream_mut(index).slot, before);
             release(core, &self.call_id, brought);

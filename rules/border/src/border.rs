@@ -4,7 +4,7 @@ use crate::admission::Origin;
 use crate::call::{Call, Kind};
 use crate::config::Config;
 use crate::context::{Both, Side};
-use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of};
+use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of, is_unable, no_way};
 use crate::event::{Cause, Event};
 use crate::gateways::{Change, GatewayStatus, Refusal, Report, Request};
 use crate::outside::understood;
@@ -71,6 +71,8 @@ pub struct Load {
     pub tokens: usize,
     /// Deadlines set.
     pub alarms: usize,
+    /// Entries in the count of what calls take of their networks.
+    pub counted: usize,
 }
 
 impl Border {
@@ -278,6 +280,7 @@ impl Border {
             requests: self.core.clients.len(),
             tokens: self.core.tokens.len(),
             alarms: self.core.alarms.len(),
+            counted: self.core.usage.entries(),
         }
     }
 
@@ -515,10 +518,11 @@ impl Border {
                 self.with(call, |call, core| call.response(core, now, from, kind, message));
             }
             Purpose::Relay { .. } => self.relayed(now, client, &message),
-            Purpose::Register { .. } => {
+            Purpose::Register { network, .. } => {
                 let last = message.status().is_some_and(|s| s >= 200);
                 let mut onward = message.clone();
                 onward.remove_all("Record-Route");
+                self.core.tell_mediasec(*network, &mut onward, &forwarded.request);
                 let _ = self.core.endpoint.respond(now, server, onward);
                 if !last {
                     return;
@@ -597,12 +601,15 @@ impl Border {
     fn added(&mut self, now: Instant, add: Add, actions: &[h248::ActionReply], error: Option<Refusal>) {
         let Add { request, call: key, mut context, first, tried } = add;
         let gateway = context.gateway.clone();
-        let mut elsewhere = false;
+        let (mut elsewhere, mut unwell) = (false, false);
         let fault = match &error {
             Some(refusal) => {
                 self.core.gateway_refused(gateway.clone(), "Add", &refusal.error);
-                elsewhere = refusal.elsewhere;
-                Some(fault_of(&refusal.error))
+                // One that cannot do what this line needs is not unwell; another one may do it.
+                let unable = context.line.is_demanding() && is_unable(&refusal.error);
+                unwell = refusal.elsewhere;
+                elsewhere = unwell || unable;
+                Some(if unable { no_way(&context) } else { fault_of(&refusal.error) })
             }
             None => context.added(first, actions).err().map(|e| Fault::new(500, e.to_string())),
         };
@@ -611,7 +618,7 @@ impl Border {
             for id in actions.iter().filter_map(|a| a.context.id()) {
                 self.core.sweep(&gateway, h248::ContextId::Id(id));
             }
-            if elsewhere {
+            if unwell {
                 self.core.gateways.failed(now, &gateway);
             }
             return self.with(key, |call, core| {
@@ -681,37 +688,6 @@ impl Border {
         self.core.events.push_back(Event::InterfaceDown { gateway, termination, calls, graceful });
         for key in keys {
             self.with(key, |call, core| call.hang_up(core, now, Cause::Interface));
-        }
-    }
-
-    fn notified(
-        &mut self,
-        now: Instant,
-        gateway: &str,
-        context: h248::ContextId,
-        termination: &h248::TerminationId,
-        observed: &h248::ObservedEvents,
-    ) {
-        if termination.is_root() {
-            return;
-        }
-        // A heartbeat asks whether the termination is still wanted; the controller has answered.
-        let Some(id) = context.id().filter(|_| observed.events.iter().any(|e| e.name != "hangterm/thb"))
-        else {
-            return;
-        };
-        let owner = self.calls.values().find(|c| c.session.uses(gateway, Some(id))).map(|c| c.key);
-        // The controller has answered, and subtracted what it did not know.
-        let Some(key) = owner else { return };
-        for event in observed.events.iter().filter(|e| e.name != "hangterm/thb") {
-            let inactive = event.name == "adid/ipstop";
-            let what = event.name.to_string();
-            self.with(key, |call, core| {
-                core.events.push_back(Event::MediaNotice { call_id: call.call_id.clone(), what });
-                if inactive {
-                    call.hang_up(core, now, Cause::Inactive);
-                }
-            });
         }
     }
 }

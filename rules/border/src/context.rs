@@ -1,15 +1,17 @@
 //! One H.248 context of a call: a media line, two terminations, one stream.
 //!
-//! RFC 3525 §7.1 and §7.2, TS 23.334 §6.2.1 and §6.2.10A. This module builds the commands and
-//! reads the replies; when they are sent is decided by the call. Every command states the whole
+//! RFC 3525 §7.1 and §7.2, TS 23.334 §6.2.1, §6.2.10.3 and §6.2.10A. This module builds the commands
+//! and reads the replies; when they are sent is decided by the call. Every command states the whole
 //! LocalControl, because a new one replaces the old (RFC 3525 §7.1.7).
+//!
+//! The two terminations need not carry the same: TLS may end at one of them, and then the gateway
+//! says which certificate it shows there.
 
 use crate::config::{Family, Network, Timers};
-use crate::plan::Transport;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Events, Media,
-    RequestedEvent, Signal, Signals, Stream, StreamMode, TerminationId, Verb,
+    RequestedEvent, Signal, SignalItem, Signals, Stream, StreamMode, TerminationId, Verb,
 };
 use carnet_sdp::{Document, Setup};
 use std::net::{IpAddr, SocketAddr};
@@ -91,8 +93,17 @@ impl Fixed {
     }
 }
 
+/// What a termination carries. Another kind needs another context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// Transport named to the gateway: `TCP/TLS`, `TCP/MSRP` ...
+    pub(crate) transport: &'static str,
+    /// TLS with the peer ends there.
+    pub(crate) tls: bool,
+}
+
 /// What is known of the peer of a termination; changes with offers and answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Peer {
     /// Address and port in its SDP.
     pub(crate) remote: Option<SocketAddr>,
@@ -102,6 +113,14 @@ pub(crate) struct Peer {
     pub(crate) filter: Option<IpAddr>,
     /// The peer's address is only known when it connects.
     pub(crate) latch: bool,
+    /// Octets per second that its SDP lets it be sent, which is what the far side may send.
+    pub(crate) takes: Option<u64>,
+    /// Fingerprints in its SDP, where TLS with it ends at the gateway.
+    pub(crate) fingerprints: Vec<String>,
+    /// Its `a=path`, where the gateway rewrites MSRP.
+    pub(crate) path: Option<String>,
+    /// The gateway is the TLS client towards it.
+    pub(crate) tls_client: bool,
 }
 
 /// What this gateway can be asked to watch.
@@ -113,6 +132,10 @@ pub(crate) struct Watch {
     pub(crate) heartbeat: bool,
     /// `adid/ipstop`.
     pub(crate) inactivity: bool,
+    /// `tcpbcc/BNCChange`.
+    pub(crate) tcp: bool,
+    /// `tlsbsc/BNCChange`.
+    pub(crate) tls: bool,
 }
 
 /// How much a call matters to the gateway.
@@ -127,13 +150,26 @@ pub(crate) enum Urgency {
 }
 
 /// The media line that a context is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// What the plan says of its transport.
-    pub(crate) planned: Transport,
+    /// What the plan says of each side.
+    pub(crate) planned: Both<Kind>,
     /// Its TLS passes through.
     pub(crate) sealed: bool,
     pub(crate) urgency: Urgency,
+}
+
+impl Line {
+    /// Whether the gateway does more for it than pass octets on.
+    pub(crate) fn is_demanding(&self) -> bool {
+        let rewrites = |kind: &Kind| kind.transport.ends_with("/MSRP");
+        self.ends_tls() || rewrites(&self.planned.caller) || rewrites(&self.planned.callee)
+    }
+
+    /// Whether TLS ends at the gateway on one of its sides.
+    pub(crate) fn ends_tls(&self) -> bool {
+        self.planned.caller.tls || self.planned.callee.tls
+    }
 }
 
 /// One side of the context.
@@ -143,13 +179,17 @@ pub(crate) struct End {
     id: Option<TerminationId>,
     /// The gateway's address there.
     local: Option<SocketAddr>,
+    /// The fingerprint of the gateway's certificate there, `SHA-256 4A:AD:...`.
+    fingerprint: Option<String>,
+    /// What the gateway is told that it carries.
+    kind: Kind,
     /// As the gateway was last told.
     peer: Peer,
 }
 
 impl End {
-    fn new(fixed: Fixed) -> Self {
-        Self { fixed, id: None, local: None, peer: Peer::default() }
+    fn new(fixed: Fixed, kind: Kind) -> Self {
+        Self { fixed, id: None, local: None, fingerprint: None, kind, peer: Peer::default() }
     }
 }
 
@@ -159,8 +199,6 @@ pub(crate) struct Context {
     pub(crate) gateway: GatewayName,
     id: Option<u32>,
     pub(crate) line: Line,
-    /// What the gateway is told.
-    transport: &'static str,
     ends: Both<End>,
     mode: StreamMode,
     watch: Watch,
@@ -181,22 +219,25 @@ pub struct Octets {
 }
 
 impl Context {
-    /// `named` is the transport that the gateway is told.
+    /// `named` is the transport that the gateway is told in place of the planned one.
     pub(crate) fn new(
         (gateway, watch): (GatewayName, Watch),
-        named: Transport,
+        named: Option<&'static str>,
         line: Line,
         (caller, callee): (Fixed, Fixed),
     ) -> Self {
-        let ends = Both { caller: End::new(caller), callee: End::new(callee) };
-        let mode = StreamMode::Inactive;
-        Self { gateway, id: None, line, transport: named.as_str(), ends, mode, watch }
+        let kind = |planned: &Kind| Kind { transport: named.unwrap_or(planned.transport), ..planned.clone() };
+        let ends = Both {
+            caller: End::new(caller, kind(&line.planned.caller)),
+            callee: End::new(callee, kind(&line.planned.callee)),
+        };
+        Self { gateway, id: None, line, ends, mode: StreamMode::Inactive, watch }
     }
 
     /// The same on another gateway, not added yet.
-    pub(crate) fn on(&self, on: (GatewayName, Watch), named: Transport) -> Self {
+    pub(crate) fn on(&self, on: (GatewayName, Watch), named: Option<&'static str>) -> Self {
         let fixed = (self.ends.caller.fixed.clone(), self.ends.callee.fixed.clone());
-        Self::new(on, named, self.line, fixed)
+        Self::new(on, named, self.line.clone(), fixed)
     }
 
     /// The realms of caller and callee.
@@ -215,14 +256,31 @@ impl Context {
         self.id
     }
 
-    /// Whether it was made for a line of that transport.
-    pub(crate) fn carries(&self, planned: Transport) -> bool {
-        self.line.planned == planned
+    /// Whether it was made for a line of that kind.
+    pub(crate) fn carries(&self, planned: &Both<Kind>, sealed: bool) -> bool {
+        self.line.planned == *planned && self.line.sealed == sealed
     }
 
     /// The gateway's address towards that side.
     pub(crate) fn local(&self, side: Side) -> Option<SocketAddr> {
         self.ends.of(side).local
+    }
+
+    /// The fingerprint of the gateway's certificate towards that side, where TLS ends there.
+    pub(crate) fn fingerprint(&self, side: Side) -> Option<&str> {
+        self.ends.of(side).fingerprint.as_deref()
+    }
+
+    /// Whether the gateway is the TLS client towards that side; `None` where no TLS ends there.
+    pub(crate) fn tls_client(&self, side: Side) -> Option<bool> {
+        let end = self.ends.of(side);
+        end.kind.tls.then_some(end.peer.tls_client)
+    }
+
+    /// The side of a termination.
+    pub(crate) fn side_of(&self, termination: &TerminationId) -> Option<Side> {
+        let is = |side: &Side| self.ends.of(*side).id.as_ref() == Some(termination);
+        [Side::Caller, Side::Callee].into_iter().find(is)
     }
 
     /// Whether the gateway already has these peers and this gate.
@@ -232,7 +290,7 @@ impl Context {
 
     /// The peers and the gate as the gateway was last told.
     pub(crate) fn setting(&self) -> (Both<Peer>, StreamMode) {
-        (Both { caller: self.ends.caller.peer, callee: self.ends.callee.peer }, self.mode)
+        (Both { caller: self.ends.caller.peer.clone(), callee: self.ends.callee.peer.clone() }, self.mode)
     }
 
     /// Adds both terminations in one transaction; the side named `first` is the offerer's.
@@ -240,14 +298,15 @@ impl Context {
         self.ends.caller.peer = peers.caller;
         self.ends.callee.peer = peers.callee;
         let command = |side: Side, number: u32| {
-            let end = self.ends.of(side);
-            let mut command = Command::add(TerminationId::CHOOSE).with(Media::with_stream(self.stream(end)));
-            command = command.with(self.events(&end.fixed, number));
-            if end.peer.latch {
-                let latch = Signal::new("ipnapt/latch").parameter("napt", "LATCH");
-                command = command.with(Signals::with(latch));
+            let mut command = Command::add(TerminationId::CHOOSE).with(Media::with_stream(self.stream(side)));
+            command = command.with(self.events(self.ends.of(side), number));
+            match signals(&self.ends.of(side).peer) {
+                Signals(none) if none.is_empty() => command,
+                signals => {
+                    command = command.with(signals);
+                    command
+                }
             }
-            command
         };
         let commands = vec![command(first, events), command(first.other(), events.wrapping_add(1))];
         let mut action = ActionRequest::new(ContextId::Choose, commands);
@@ -269,7 +328,15 @@ impl Context {
             let result = results.next().ok_or(Incomplete("a termination"))?;
             let end = self.ends.of_mut(side);
             end.id = Some(result.termination().clone()).filter(TerminationId::is_specific);
-            end.local = Some(local_address(result).ok_or(Incomplete("a local address"))?);
+            let local = local_of(result).ok_or(Incomplete("a local address"))?;
+            let line = local.media_at(0).ok_or(Incomplete("a local address"))?;
+            let address = line.address().filter(|a| a.port() != 0);
+            end.local = Some(address.ok_or(Incomplete("a local address"))?);
+            if end.kind.tls {
+                let shown = line.fingerprint().filter(|f| f.is_well_formed());
+                let shown = shown.ok_or(Incomplete("the fingerprint of its certificate"))?;
+                end.fingerprint = Some(format!("{} {}", shown.hash, shown.value));
+            }
         }
         let named = self.id.is_some() && self.ends.caller.id.is_some() && self.ends.callee.id.is_some();
         if named { Ok(()) } else { Err(Incomplete("the names of context and terminations")) }
@@ -278,12 +345,18 @@ impl Context {
     /// Gives both terminations their peers and opens the gates both ways.
     pub(crate) fn modify(&mut self, peers: Both<Peer>, mode: StreamMode) -> Vec<ActionRequest> {
         let Some(id) = self.id else { return Vec::new() };
+        let before = Both { caller: self.ends.caller.peer.clone(), callee: self.ends.callee.peer.clone() };
         self.ends.caller.peer = peers.caller;
         self.ends.callee.peer = peers.callee;
         self.mode = mode;
-        let commands = [&self.ends.callee, &self.ends.caller].into_iter().filter_map(|end| {
-            let stream = Media::with_stream(self.stream(end));
-            Some(Command::modify(end.id.clone()?).with(stream))
+        let commands = [Side::Callee, Side::Caller].into_iter().filter_map(|side| {
+            let end = self.ends.of(side);
+            let mut command = Command::modify(end.id.clone()?).with(Media::with_stream(self.stream(side)));
+            // A Signals descriptor replaces the one before (RFC 3525 §7.1.11); none leaves it.
+            if before.of(side).tls_client != end.peer.tls_client {
+                command = command.with(signals(&end.peer));
+            }
+            Some(command)
         });
         vec![ActionRequest::new(ContextId::Id(id), commands.collect())]
     }
@@ -316,7 +389,8 @@ impl Context {
         octets
     }
 
-    fn stream(&self, end: &End) -> Stream {
+    fn stream(&self, side: Side) -> Stream {
+        let end = self.ends.of(side);
         let fixed = &end.fixed;
         let mut stream = Stream::new(STREAM).mode(self.mode).property("ipdc/realm", fixed.realm.clone());
         if let Some(ip) = end.peer.filter {
@@ -324,37 +398,23 @@ impl Context {
             stream = stream.property("gm/saf", true).property("gm/sam", format!("{ip}/{bits}"));
         }
         if let Some((rate, burst)) = fixed.rate {
+            let taken = self.ends.of(side.other()).peer.takes.filter(|taken| *taken > 0);
+            let rate = taken.map_or(rate, |taken| taken.min(rate));
             stream = stream.property("tman/pol", true).property("tman/sdr", rate).property("tman/mbs", burst);
         }
         if let Some(dscp) = fixed.dscp {
             stream = stream.property("ds/dscp", format!("{dscp:02X}"));
         }
-        stream = stream.local(self.local_sdp(end));
-        match end.peer.remote {
-            Some(remote) => stream.remote(self.sdp(
-                family_of(remote.ip()),
-                &remote.ip().to_string(),
-                &remote.port().to_string(),
-                end.peer.role.map(Setup::mirror),
-            )),
+        stream = stream.local(local_sdp(end));
+        match remote_sdp(end) {
+            Some(remote) => stream.remote(remote),
             None => stream,
         }
     }
 
-    fn local_sdp(&self, end: &End) -> String {
-        match end.local {
-            Some(local) => self.sdp(
-                family_of(local.ip()),
-                &local.ip().to_string(),
-                &local.port().to_string(),
-                end.peer.role,
-            ),
-            None => self.sdp(end.fixed.family, "$", "$", end.peer.role),
-        }
-    }
-
     /// What the gateway shall tell about.
-    fn events(&self, fixed: &Fixed, number: u32) -> Events {
+    fn events(&self, end: &End, number: u32) -> Events {
+        let fixed = &end.fixed;
         let mut events = Events::new(number);
         if self.watch.cause {
             events = events.event(RequestedEvent::new("g/cause"));
@@ -366,18 +426,68 @@ impl Context {
             let stop = RequestedEvent::new("adid/ipstop").parameter("dt", seconds).parameter("dir", "BOTH");
             events = events.event(stop);
         }
+        // TS 23.334 §6.2.10.3: Notify TCP connection establishment Failure Event, and the same for TLS.
+        if self.line.ends_tls() && self.watch.tcp {
+            events = events.event(RequestedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL"));
+        }
+        if end.kind.tls && self.watch.tls {
+            events = events.event(RequestedEvent::new("tlsbsc/BNCChange"));
+        }
         events
     }
+}
 
-    fn sdp(&self, family: Family, address: &str, port: &str, setup: Option<Setup>) -> String {
-        let version = match family {
-            Family::V4 => "IP4",
-            Family::V6 => "IP6",
-        };
-        let setup = setup.map(|s| format!("a=setup:{s}\r\n")).unwrap_or_default();
-        let transport = self.transport;
-        format!("v=0\r\nc=IN {version} {address}\r\nm=- {port} {transport} -\r\n{setup}")
+/// What the gateway shall do besides: take the peer's address from its connection (TS 23.334 §5, "latching
+/// requirement"), and begin TLS (§8: Establish (D)TLS session).
+fn signals(peer: &Peer) -> Signals {
+    let latch = peer.latch.then(|| Signal::new("ipnapt/latch").parameter("napt", "LATCH"));
+    let establish = peer.tls_client.then(|| Signal::new("tlsbsc/EstBNC"));
+    Signals(latch.into_iter().chain(establish).map(SignalItem::Signal).collect())
+}
+
+fn local_sdp(end: &End) -> String {
+    let mut sdp = match end.local {
+        Some(local) => {
+            sdp(family_of(local.ip()), &local.ip().to_string(), &local.port().to_string(), end, end.peer.role)
+        }
+        None => sdp(end.fixed.family, "$", "$", end, end.peer.role),
+    };
+    if end.kind.tls {
+        let shown = end.fingerprint.as_deref().unwrap_or("SHA-256 $");
+        sdp.push_str(&format!("a=fingerprint:{shown}\r\n"));
     }
+    sdp
+}
+
+fn remote_sdp(end: &End) -> Option<String> {
+    let peer = &end.peer;
+    let told = !peer.fingerprints.is_empty() || peer.path.is_some();
+    // A peer that connects need not say from where (RFC 4145 §4.1: port 9).
+    let anywhere = || match end.fixed.family {
+        Family::V4 => SocketAddr::from(([0, 0, 0, 0], 9)),
+        Family::V6 => SocketAddr::from(([0u16; 8], 9)),
+    };
+    let remote = peer.remote.or_else(|| told.then(anywhere))?;
+    let role = peer.role.map(Setup::mirror);
+    let (ip, port) = (remote.ip().to_string(), remote.port().to_string());
+    let mut sdp = sdp(family_of(remote.ip()), &ip, &port, end, role);
+    for fingerprint in &peer.fingerprints {
+        sdp.push_str(&format!("a=fingerprint:{fingerprint}\r\n"));
+    }
+    if let Some(path) = &peer.path {
+        sdp.push_str(&format!("a=path:{path}\r\n"));
+    }
+    Some(sdp)
+}
+
+fn sdp(family: Family, address: &str, port: &str, end: &End, setup: Option<Setup>) -> String {
+    let version = match family {
+        Family::V4 => "IP4",
+        Family::V6 => "IP6",
+    };
+    let setup = setup.map(|s| format!("a=setup:{s}\r\n")).unwrap_or_default();
+    let transport = end.kind.transport;
+    format!("v=0\r\nc=IN {version} {address}\r\nm=- {port} {transport} -\r\n{setup}")
 }
 
 /// Ends a context that nobody here knows.
@@ -390,10 +500,10 @@ fn family_of(ip: IpAddr) -> Family {
     if ip.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
-fn local_address(reply: &CommandReply) -> Option<SocketAddr> {
+/// What the gateway chose.
+fn local_of(reply: &CommandReply) -> Option<Document> {
     let sdp = reply.media()?.stream(STREAM)?.local.as_ref()?.to_bytes();
-    let document = Document::parse_fragment(sdp, &carnet_sdp::Limits::default()).ok()?;
-    document.media_at(0)?.address().filter(|a| a.port() != 0)
+    Document::parse_fragment(sdp, &carnet_sdp::Limits::default()).ok()
 }
 
 fn counters(reply: &CommandReply) -> Octets {

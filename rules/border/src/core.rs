@@ -5,9 +5,9 @@ use crate::context::{Context, Side, Urgency, Watch};
 use crate::event::{Cause, Event};
 use crate::fork::Fork;
 use crate::gateways::{Gateways, Request, Wanted};
-use crate::plan::Transport;
 use crate::registrar::Registrar;
 use crate::session::Fault;
+use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
 use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey};
@@ -119,6 +119,7 @@ pub(crate) struct Core {
     pub(crate) endpoint: Endpoint,
     pub(crate) gateways: Gateways,
     pub(crate) registrar: Registrar,
+    pub(crate) usage: Usage,
     pub(crate) events: VecDeque<Event>,
     pub(crate) ops: HashMap<Request, Op>,
     pub(crate) clients: HashMap<ClientKey, Forwarded>,
@@ -143,6 +144,7 @@ impl Core {
             endpoint: Endpoint::new(config.sip.clone(), Box::new(random.clone())),
             gateways: Gateways::new(&config, &mut random, now, wall),
             registrar: Registrar::default(),
+            usage: Usage::default(),
             events: VecDeque::new(),
             ops: HashMap::new(),
             clients: HashMap::new(),
@@ -163,23 +165,25 @@ impl Core {
     pub(crate) fn pick(
         &mut self,
         realms: [&str; 2],
-        urgency: Urgency,
+        (urgency, tls): (Urgency, bool),
         tried: &[GatewayName],
     ) -> Option<(GatewayName, Watch)> {
-        let wanted = Wanted { realms, urgent: urgency != Urgency::Normal, tried };
+        let wanted = Wanted { realms, urgent: urgency != Urgency::Normal, tls, tried };
         let gateway = self.gateways.pick(self.now, wanted, &mut self.random)?;
         let watch = Watch {
             cause: self.gateways.supports(&gateway, "g"),
             heartbeat: self.gateways.supports(&gateway, "hangterm"),
             inactivity: self.gateways.supports(&gateway, "adid"),
+            tcp: self.gateways.supports(&gateway, "tcpbcc"),
+            tls: self.gateways.supports(&gateway, "tlsbsc"),
         };
         Some((gateway, watch))
     }
 
-    /// The transport that a gateway is told for one of the plan: of lines whose TLS passes through some
-    /// want to hear `TCP` and others `TCP/TLS`.
-    pub(crate) fn named(&self, gateway: &str, planned: Transport, sealed: bool) -> Transport {
-        self.gateways.pass_through(gateway).filter(|_| sealed).unwrap_or(planned)
+    /// The transport that a gateway is told in place of the planned one: of lines whose TLS passes through
+    /// some want to hear `TCP` and others `TCP/TLS`.
+    pub(crate) fn named(&self, gateway: &str, sealed: bool) -> Option<&'static str> {
+        self.gateways.pass_through(gateway).filter(|_| sealed).map(crate::plan::Transport::as_str)
     }
 
     /// A name for a Contact or a Path that cannot be guessed.
@@ -301,6 +305,20 @@ impl Core {
     pub(crate) fn linger(&self) -> Duration {
         self.config.sip.timers.patience() + Duration::from_secs(8)
     }
+}
+
+/// Whether a gateway said that it has not what was asked for: a transport, a certificate, a package.
+pub(crate) fn is_unable(error: &ErrorDescriptor) -> bool {
+    matches!(error.code, 440..=447 | 451 | 452 | 454 | 455 | 501 | 509 | 515)
+}
+
+/// What it means to the offerer that no gateway can carry its line as it would have to be.
+pub(crate) fn no_way(context: &Context) -> Fault {
+    let text = match context.line.ends_tls() {
+        true => "no media gateway here can end TLS for this line",
+        false => "no media gateway here can rewrite MSRP",
+    };
+    Fault::warned(488, 399, text)
 }
 
 /// What a gateway's refusal to reserve means to the caller.

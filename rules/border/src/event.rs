@@ -2,6 +2,7 @@
 
 use crate::context::{Both, Octets, Side};
 use crate::plan::Plan;
+use crate::usage::Cap;
 use carnet_h248::controller::{GatewayName, LostReason};
 use std::fmt;
 use std::net::IpAddr;
@@ -49,6 +50,8 @@ pub enum Cause {
     Elsewhere,
     /// Rang for long enough; another terminal of the callee is tried.
     NotAnswered,
+    /// TLS between this end and the gateway did not come about.
+    Tls(Side),
 }
 
 impl fmt::Display for Cause {
@@ -69,6 +72,8 @@ impl fmt::Display for Cause {
             Self::Stopping => f.write_str("the border goes out of service"),
             Self::Elsewhere => f.write_str("answered elsewhere"),
             Self::NotAnswered => f.write_str("not answered here"),
+            Self::Tls(Side::Caller) => f.write_str("the caller's TLS with the media gateway failed"),
+            Self::Tls(Side::Callee) => f.write_str("the callee's TLS with the media gateway failed"),
         }
     }
 }
@@ -148,6 +153,35 @@ pub enum Event {
         context: u32,
         /// Octets counted on the sides of caller and callee.
         octets: Both<Octets>,
+    },
+    /// A cap of a network was reached, and a call or an offer was refused for it.
+    CapReached {
+        /// Call-ID.
+        call_id: String,
+        /// The network.
+        network: String,
+        /// Which one.
+        cap: Cap,
+    },
+    /// TLS with one end stands at the gateway.
+    TlsUp {
+        /// Call-ID.
+        call_id: String,
+        /// Media line.
+        index: usize,
+        /// The end.
+        side: Side,
+    },
+    /// TLS with one end did not come about at the gateway, or was cut off.
+    TlsFailed {
+        /// Call-ID.
+        call_id: String,
+        /// Media line.
+        index: usize,
+        /// The end.
+        side: Side,
+        /// What the gateway says of it: `fingerprint_mismatch`, `no_certificate`, `truncated` ...
+        reason: String,
     },
     /// The gateway reports that a stream's connection ended or failed.
     MediaNotice {
@@ -279,6 +313,9 @@ impl Event {
             Self::MediaReserved { .. } => "media-reserved",
             Self::CallUp { .. } => "call-up",
             Self::MediaReleased { .. } => "media-released",
+            Self::CapReached { .. } => "cap-reached",
+            Self::TlsUp { .. } => "tls-up",
+            Self::TlsFailed { .. } => "tls-failed",
             Self::MediaNotice { .. } => "media-notice",
             Self::CallEnded { .. } => "call-ended",
             Self::RequestRefused { .. } => "request-refused",
@@ -305,6 +342,8 @@ impl Event {
             Self::RegistrationRefused { .. }
             | Self::RequestRefused { .. }
             | Self::GatewayRefused { .. }
+            | Self::CapReached { .. }
+            | Self::TlsFailed { .. }
             | Self::GatewayResynchronised { .. }
             | Self::InterfaceDown { .. }
             | Self::ForeignControl { .. } => Level::Warn,
@@ -326,6 +365,9 @@ impl Event {
             | Self::MediaReserved { call_id, .. }
             | Self::CallUp { call_id }
             | Self::MediaReleased { call_id, .. }
+            | Self::CapReached { call_id, .. }
+            | Self::TlsUp { call_id, .. }
+            | Self::TlsFailed { call_id, .. }
             | Self::MediaNotice { call_id, .. }
             | Self::CallEnded { call_id, .. }
             | Self::RequestRefused { call_id, .. } => Some(call_id),

@@ -2,9 +2,10 @@
 //!
 //! RFC 3261 §12.2.1.1 and §16.6. Call-ID, From, To, CSeq, RAck, RSeq, Session-Expires and all
 //! that is not named here stays as it came. Changed: Request-URI, Route, Record-Route, Via (the
-//! endpoint's), Contact, Max-Forwards.
+//! endpoint's), Contact, Max-Forwards, and what is agreed with the border only (`mediasec`).
 
 use crate::config::Network;
+use crate::mediasec;
 use crate::session::Fault;
 use carnet_sip::{Destination, Hop, Message, Method, Uri};
 
@@ -77,6 +78,7 @@ pub(crate) fn request(message: &Message, remote: &Remote, contact: &Uri) -> Resu
     let hops = hops.checked_sub(1).ok_or_else(|| Fault::new(483, "Max-Forwards is used up"))?;
     onward.remove_all("Via");
     onward.remove_all("Record-Route");
+    mediasec::take_out(&mut onward).map_err(unwritable)?;
     remote.address(&mut onward).map_err(unwritable)?;
     onward.set_header("Max-Forwards", &hops.to_string()).map_err(unwritable)?;
     if *message.method() != Method::Register {

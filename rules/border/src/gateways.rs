@@ -87,6 +87,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) realms: [&'a str; 2],
     /// An emergency or a call with priority: it is not held back.
     pub(crate) urgent: bool,
+    /// TLS is to end there (`tlsbsc`).
+    pub(crate) tls: bool,
     /// Gateways that would not.
     pub(crate) tried: &'a [GatewayName],
 }
@@ -183,6 +185,7 @@ impl Gateways {
             let fits = !state.cut
                 && available.contains(&&settings.name)
                 && !wanted.tried.contains(&settings.name)
+                && (!wanted.tls || controller.supports(&settings.name, "tlsbsc"))
                 && wanted.realms.iter().all(serves);
             let (contexts, outstanding, most) = controller.usage(&settings.name).filter(|_| fits)?;
             // A gateway that does not keep up is not asked for more.
@@ -196,6 +199,19 @@ impl Gateways {
         });
         let able = able.collect();
         choose(now, wanted.urgent, able, &mut self.turn, random)
+    }
+
+    /// Whether a gateway that serves these realms can end TLS.
+    pub(crate) fn end_tls(&self, realms: [&str; 2]) -> bool {
+        let controller = &self.controller;
+        self.states.iter().any(|state| {
+            let settings = &state.settings;
+            let serves =
+                |realm: &&str| settings.realms.is_empty() || settings.realms.iter().any(|r| r == realm);
+            controller.is_registered(&settings.name)
+                && realms.iter().all(serves)
+                && controller.supports(&settings.name, "tlsbsc")
+        })
     }
 
     /// An Add was done: by which terminations the gateway reaches which realms.

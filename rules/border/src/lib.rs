@@ -8,10 +8,12 @@
 //! * `body`: the session description in a message.
 //! * `offer`, `answer`, `session`: offer/answer over the life of a call.
 //! * `context`: one H.248 context and its commands.
-//! * `call`, `pass`, `ending`: the queue of a call, what goes on, and how it ends.
+//! * `call`, `pass`, `ending`, `notice`: the queue of a call, what goes on, how it ends, and what
+//!   gateways report of it.
 //! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
 //!   without media.
-//! * `route`, `forward`, `registrar`: where requests go and what changes in them.
+//! * `route`, `forward`, `registrar`, `mediasec`: where requests go and what changes in them.
+//! * `usage`: what calls take of their networks, and whether there is room for another.
 //! * `gateways`, `choice`, `interfaces`: gateways under control, which one takes a call, and by what.
 //! * `core`, `border`: shared tables, the machine.
 //! * `audit`: what an administrator asks.
@@ -32,6 +34,8 @@ mod fork;
 mod forward;
 mod gateways;
 mod interfaces;
+mod mediasec;
+mod notice;
 mod offer;
 mod outside;
 mod pass;
@@ -40,6 +44,7 @@ mod registrar;
 mod route;
 mod session;
 mod subscription;
+mod usage;
 
 pub use admission::{Origin, Place};
 pub use border::{Border, Load, Out};
@@ -48,4 +53,9 @@ pub use config::{Caps, Config, Family, Gateway, Limits, Network, Prefix, Registr
 pub use context::{Both, Octets, Side};
 pub use event::{Cause, Event, Level};
 pub use gateways::GatewayStatus;
-pub use plan::{Addressing, Application, Decision, Facts, Line, Plan, Policy, Transport, plan};
+pub use plan::{
+    Abilities, Addressing, Application, Change, Decision, Edit, Facts, Given, Leg, Legs, Line, Other, Party,
+    Plan, Policy, Refusal, Registered, Said, Settled, Settlement, Tls, TlsRole, Transport, apply, plan,
+    settle,
+};
+pub use usage::Cap;

@@ -1,14 +1,16 @@
-//! An offer comes: plan it, reserve what is new, send it on with the gateway's addresses.
+//! An offer comes: plan it, reserve what is new, send it on with the changes that the plan names.
 //!
-//! RFC 3264 §5 and §8; TS 23.334 §6.2.1: both terminations of a context are added at once.
+//! RFC 3264 §5 and §8; TS 23.334 §6.2.1: both terminations of a context are added at once, §6.2.10.3: where
+//! TLS ends at the gateway it is asked for the fingerprint of its certificate with its address.
 
-use crate::context::{Both, Context, Line, Side};
+use crate::context::{Both, Context, Kind, Line as ContextLine, Peer, Side};
 use crate::core::{Core, Op};
 use crate::event::Event;
 use crate::gateways::Request;
-use crate::plan::{Decision, Facts, Plan, plan};
-use crate::session::{Exchange, ExchangeKey, Fault, Offered, Session, Slot};
-use carnet_sdp::{Document, Reuse, Setup};
+use crate::plan::{self, Abilities, Decision, Facts, Leg, Line, Party, Plan, TlsRole};
+use crate::session::{Exchange, ExchangeKey, Fault, Session, Slot};
+use carnet_sdp::Document;
+use std::net::SocketAddr;
 
 impl Session {
     /// Looks at an offer. Returns the gateway requests that must be answered before it goes on.
@@ -19,49 +21,98 @@ impl Session {
         offerer: Side,
         offer: &Document,
     ) -> Result<Vec<Request>, Fault> {
-        let facts = Facts {
-            offerer_behind_nat: self.ends.of(offerer).behind_nat,
-            answerer_behind_nat: self.ends.of(offerer.other()).behind_nat,
-        };
-        let plan = plan(offer, &core.config.policy, facts);
+        let facts = self.facts(core, offerer);
+        let plan = plan::plan(offer, &core.config.policy, &facts);
         core.events.push_back(Event::PlanMade { call_id: self.call_id.clone(), offerer, plan: plan.clone() });
-        if let Some(line) = plan.refusal() {
-            let Decision::Refuse { status, warning } = line.decision else {
-                return Err(Fault::new(500, line.reason));
-            };
-            return Err(Fault::warned(status, warning, line.reason));
+        if let Some(refusal) = plan.refusal() {
+            return Err(Fault::warned(refusal.status, refusal.warning, refusal.reason));
         }
-        let anchored = plan.lines.iter().filter(|l| l.decision.transport().is_some()).count();
+        let anchored = plan.lines.iter().filter(|l| l.decision.is_anchored()).count();
         if anchored > core.config.limits.streams {
             return Err(Fault::warned(488, 399, "more TCP media lines than one call may have"));
         }
-        let offered = offer.media().map(|m| Offered {
-            proto: m.proto().to_owned(),
-            address: m.address(),
-            rejected: m.is_rejected(),
-            anew: m.reuse_said() == Some(Reuse::New),
-        });
-        let offered: Vec<_> = offered.collect();
+        let takes: Vec<_> = offer.media().map(|m| m.bandwidth().map(|bits| bits / 8)).collect();
+        let wanted = self.bandwidth(core, &plan, &takes);
         // A fork of an INVITE without offer makes its own: it takes the place of the other's.
         match self.exchange_mut(key) {
             Some(exchange) => {
                 exchange.plan = plan.clone();
-                exchange.offered = offered;
+                exchange.facts = facts;
+                exchange.takes = takes;
+                exchange.wanted = wanted;
+                exchange.edits.clear();
             }
             None => self.open(Exchange {
                 key,
                 offerer,
                 plan: plan.clone(),
-                offered,
+                facts,
+                takes,
+                wanted,
+                edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),
                 answered: false,
             })?,
         }
+        if let Err(fault) = self.account(core) {
+            self.roll_back(core, key);
+            return Err(fault);
+        }
         self.reserve(core, key, offerer, &plan)
     }
 
-    /// Adds a context for each line that needs one and has none yet.
+    /// What is known of the two ends and of the gateways at hand.
+    fn facts(&self, core: &Core, offerer: Side) -> Facts {
+        let realm = |side: Side| {
+            let network = core.config.networks.get(self.ends.of(side).network);
+            network.map(|n| n.realm.as_str()).unwrap_or_default()
+        };
+        let tls = core.gateways.end_tls([realm(offerer), realm(offerer.other())]);
+        Facts {
+            offerer: self.party(core, offerer),
+            answerer: self.party(core, offerer.other()),
+            // Whether one can rewrite MSRP shows when it is asked to: no package says so.
+            gateway: Abilities { tls, aware: true },
+        }
+    }
+
+    fn party(&self, core: &Core, side: Side) -> Party {
+        let end = self.ends.of(side);
+        let Some(network) = core.config.networks.get(end.network) else { return Party::default() };
+        let edge = self.streams.iter().enumerate().filter_map(|(index, stream)| {
+            let client = stream.context()?.tls_client(side)?;
+            Some((index, if client { TlsRole::Client } else { TlsRole::Server }))
+        });
+        Party {
+            behind_nat: end.behind_nat,
+            access: network.access,
+            e2ae: network.access && network.e2ae,
+            registered: end.registered,
+            addressing: network.msrp,
+            hide_origin: network.hide_origin,
+            edge: edge.collect(),
+        }
+    }
+
+    /// Octets per second that the lines of a plan take at each end: what they say of themselves, else the
+    /// rate of the network.
+    fn bandwidth(&self, core: &Core, plan: &Plan, takes: &[Option<u64>]) -> Both<u64> {
+        let mut sum = Both::default();
+        for side in [Side::Caller, Side::Callee] {
+            let network = core.config.networks.get(self.ends.of(side).network);
+            let rate = network.and_then(|n| n.rate).map(|(rate, _)| rate);
+            let anchored = plan.lines.iter().filter(|l| l.decision.is_anchored());
+            let each = anchored.map(|l| {
+                let said = takes.get(l.index).copied().flatten();
+                said.map(|said| rate.map_or(said, |rate| said.min(rate))).or(rate).unwrap_or(0)
+            });
+            *sum.of_mut(side) = each.fold(0, u64::saturating_add);
+        }
+        sum
+    }
+
+    /// Adds a context for each line that needs one and has none of its kind yet.
     fn reserve(
         &mut self,
         core: &mut Core,
@@ -71,10 +122,17 @@ impl Session {
     ) -> Result<Vec<Request>, Fault> {
         let mut requests = Vec::new();
         for line in &plan.lines {
-            let Some(transport) = line.decision.transport() else { continue };
+            let Some(legs) = line.legs.as_ref().filter(|_| line.decision.is_anchored()) else { continue };
+            let sealed = line.decision == Decision::EndToEnd;
+            let planned = both(offerer, kind(&legs.offerer), kind(&legs.answerer));
             match &self.stream_mut(line.index).slot {
-                Slot::Ready(context) if context.carries(transport) => continue,
+                Slot::Ready(context) if context.carries(&planned, sealed) => continue,
                 Slot::Adding(request) => {
+                    let same =
+                        |op: &Op| matches!(op, Op::Add { context, .. } if context.carries(&planned, sealed));
+                    if !core.ops.get(request).is_some_and(same) {
+                        return Err(Fault::new(491, "another offer of this line is under way"));
+                    }
                     requests.push(*request);
                     continue;
                 }
@@ -83,11 +141,11 @@ impl Session {
             let no_gateway = || Fault::new(503, "no media gateway is available");
             let (caller, callee) = (self.fixed(core, Side::Caller), self.fixed(core, Side::Callee));
             let (Some(caller), Some(callee)) = (caller, callee) else { return Err(no_gateway()) };
-            let on = core.pick([&caller.realm, &callee.realm], self.urgency, &[]).ok_or_else(no_gateway)?;
-            let peers = self.opening_peers(core, key, offerer, line.index, line.decision.setup_sent());
-            let sealed = matches!(line.decision, Decision::E2e { .. });
-            let named = core.named(&on.0, transport, sealed);
-            let kind = Line { planned: transport, sealed, urgency: self.urgency };
+            let kind = ContextLine { planned, sealed, urgency: self.urgency };
+            let wanted = (self.urgency, kind.ends_tls());
+            let on = core.pick([&caller.realm, &callee.realm], wanted, &[]).ok_or_else(no_gateway)?;
+            let peers = self.opening_peers(core, key, offerer, line);
+            let named = core.named(&on.0, sealed);
             let mut context = Context::new(on, named, kind, (caller, callee));
             let actions = context.add(offerer, peers, core.next_event_request());
             let request = core.gateways.request(core.now, &context.gateway, actions);
@@ -103,25 +161,41 @@ impl Session {
     }
 
     /// What the gateway is told of the two ends before there is an answer.
-    fn opening_peers(
+    fn opening_peers(&self, core: &Core, key: ExchangeKey, offerer: Side, line: &Line) -> Both<Peer> {
+        let Some(legs) = &line.legs else { return Both::default() };
+        let takes = self.exchange(key).and_then(|e| e.takes.get(line.index).copied().flatten());
+        let address = line.said.address.filter(|_| !line.said.rejected);
+        both(
+            offerer,
+            self.peer(core, offerer, &legs.offerer, (address, takes)),
+            self.peer(core, offerer.other(), &legs.answerer, (None, None)),
+        )
+    }
+
+    /// The peer as the gateway is to know it: its leg, and where its SDP says that it is and how much it
+    /// takes.
+    pub(crate) fn peer(
         &self,
         core: &Core,
-        key: ExchangeKey,
-        offerer: Side,
-        index: usize,
-        setup: Option<Setup>,
-    ) -> Both<crate::context::Peer> {
-        let address = self
-            .exchange(key)
-            .and_then(|e| e.offered.get(index))
-            .filter(|o| !o.rejected)
-            .and_then(|o| o.address);
-        // An offer without a=setup is an active one (RFC 4145 §4).
-        let setup = setup.unwrap_or(Setup::Active);
-        let mut peers = Both::default();
-        *peers.of_mut(offerer) = self.peer(core, offerer, address, Some(setup.mirror()));
-        *peers.of_mut(offerer.other()) = self.peer(core, offerer.other(), None, Some(setup));
-        peers
+        side: Side,
+        leg: &Leg,
+        (remote, takes): (Option<SocketAddr>, Option<u64>),
+    ) -> Peer {
+        use carnet_sdp::Setup::{Active, HoldConn};
+        let end = self.ends.of(side);
+        let waits = !matches!(leg.setup, Active | HoldConn);
+        let filtered = core.config.networks.get(end.network).is_some_and(|n| n.source_filter);
+        let source = if end.behind_nat { end.source } else { remote.map(|r| r.ip()) };
+        Peer {
+            remote,
+            role: Some(leg.setup),
+            filter: source.filter(|_| waits && filtered),
+            latch: waits && end.behind_nat,
+            takes,
+            fingerprints: leg.tls.as_ref().map(|tls| tls.fingerprints.clone()).unwrap_or_default(),
+            path: leg.path.clone(),
+            tls_client: leg.tls.as_ref().is_some_and(|tls| tls.role == Some(TlsRole::Client)),
+        }
     }
 
     /// Makes the offer that the answerer sees.
@@ -132,14 +206,18 @@ impl Session {
         document: &mut Document,
     ) -> Result<(), Fault> {
         let Some(exchange) = self.exchange(key) else { return Ok(()) };
-        self.relocate(core, document, exchange.offerer.other())?;
-        for line in &exchange.plan.lines {
-            if let Decision::E2e { rewritten: Some(setup), .. } = line.decision {
-                document
-                    .set_attribute(line.index, "setup", Some(setup.as_str().as_bytes()))
-                    .map_err(|e| Fault::new(500, e.to_string()))?;
-            }
-        }
-        Ok(())
+        self.edit(core, exchange.plan.all_edits(), document, exchange.offerer.other())
+    }
+}
+
+fn kind(leg: &Leg) -> Kind {
+    Kind { transport: leg.transport.as_str(), tls: leg.tls.is_some() }
+}
+
+/// Values of offerer and answerer as those of caller and callee.
+pub(crate) fn both<T>(offerer: Side, of_offerer: T, of_answerer: T) -> Both<T> {
+    match offerer {
+        Side::Caller => Both { caller: of_offerer, callee: of_answerer },
+        Side::Callee => Both { caller: of_answerer, callee: of_offerer },
     }
 }

@@ -13,6 +13,7 @@ use crate::forward;
 use crate::route::{Onward, is_own, own_uri, route};
 use crate::session::{End, Fault};
 use crate::subscription::Subscription;
+use crate::usage::Claim;
 use carnet_sip::{Hop, Message, Method, ServerKey};
 use std::time::Instant;
 
@@ -30,8 +31,9 @@ pub(crate) struct Arrived {
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH, REGISTER";
 
 /// Extensions whose rules for proxies are kept here: RFC 3327, RFC 3262 (none), RFC 4028 §8. Topology
-/// and identities are hidden by rules of the border's own, so `privacy` is not among them.
-const SUPPORTED: [&str; 3] = ["path", "100rel", "timer"];
+/// and identities are hidden by rules of the border's own, so `privacy` is not among them. `mediasec` is
+/// done with at registration (TS 24.229 §5.2.2).
+const SUPPORTED: [&str; 4] = ["path", "100rel", "timer", crate::mediasec::TAG];
 
 /// Whether everything that the sender wants of those on the way is done here; else 420 with what is
 /// not (RFC 3261 §16.3 step 5).
@@ -70,8 +72,10 @@ impl Border {
         if access && binding.is_none() {
             return Err(Fault::new(403, "only registered users may call from here"));
         }
-        let behind_nat = binding.is_some_and(|b| b.behind_nat);
-        let end = End { network, behind_nat, source: Some(hop.remote.ip()) };
+        let end = match binding {
+            Some(binding) => End { source: Some(hop.remote.ip()), ..End::of(binding) },
+            None => End { network, source: Some(hop.remote.ip()), ..End::default() },
+        };
         let mut ways = route(&self.core, message, binding)?;
         let arrived = Arrived { key, message: message.clone(), hop: hop.clone(), end };
         if ways.len() > 1 {
@@ -186,8 +190,23 @@ impl Border {
         if self.live() >= limits.calls || self.ended >= limits.ended {
             return Err(Fault::new(503, "the table of calls is full"));
         }
-        let (call_key, legs) = self.legs(arrived, &mut way)?;
         let Arrived { key, message, .. } = arrived;
+        let trusted = self.core.config.networks.get(arrived.end.network).is_some_and(|n| !n.access);
+        let urgency = urgency(message, trusted);
+        let claim = Claim {
+            invite: *key,
+            networks: Both { caller: arrived.end.network, callee: way.end.network },
+            users: Both { caller: arrived.end.user.clone(), callee: way.end.user.clone() },
+            sources: Both { caller: arrived.end.source, callee: way.end.source },
+        };
+        self.core.count_in(message.call_id().unwrap_or_default(), &claim, urgency)?;
+        let (call_key, legs) = match self.legs(arrived, &mut way) {
+            Ok(legs) => legs,
+            Err(fault) => {
+                self.core.usage.give_back(&claim);
+                return Err(fault);
+            }
+        };
         let first = FirstInvite {
             server: *key,
             branch,
@@ -205,13 +224,13 @@ impl Border {
             to: message.request_uri().map(ToString::to_string).unwrap_or_default(),
             networks: Both { caller: name(&arrived.end), callee: name(&way.end) },
         });
-        let ends = Both { caller: arrived.end, callee: way.end };
+        let ends = Both { caller: arrived.end.clone(), callee: way.end };
         if let Some(fork) = self.core.forks.get_mut(key) {
             fork.made(branch, call_key);
         }
-        let trusted = self.core.config.networks.get(arrived.end.network).is_some_and(|n| !n.access);
         let mut call = Call::new(call_key, first, legs, ends);
-        call.session.urgency = urgency(message, trusted);
+        call.session.urgency = urgency;
+        call.session.claim = Some(claim);
         self.calls.insert(call_key, call);
         let (key, message) = (*key, message.clone());
         self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));
@@ -229,7 +248,7 @@ impl Border {
             return Err(Fault::new(503, "the table of subscriptions is full"));
         }
         let (key, legs) = self.legs(arrived, &mut way)?;
-        let ends = Both { caller: arrived.end, callee: way.end };
+        let ends = Both { caller: arrived.end.clone(), callee: way.end };
         let tokens = [legs.caller.token.clone(), legs.callee.token.clone()];
         let new = Subscription::begin(&mut self.core, now, key, (branch, arrived), (legs, ends), &way.remote);
         match new {

@@ -35,7 +35,7 @@ impl Call {
         if sdp.is_offer {
             self.session.finish_offer(core, sdp.key, document)?;
         } else {
-            self.session.relocate(core, document, held.from.other())?;
+            self.session.finish_answer(core, sdp.key, document, held.from.other())?;
         }
         sdp.description.put_into(&mut held.message)
     }

@@ -11,10 +11,13 @@ use crate::config::Registration;
 use crate::core::{Alarm, Core, Forwarded, Purpose};
 use crate::event::Event;
 use crate::forward::{self, Remote};
+use crate::mediasec;
+use crate::plan::Registered;
 use crate::route::{network_named, own_uri};
 use crate::session::Fault;
 use carnet_sip::{DigestServer, DigestSettings, Hop, Message, NameAddr, ServerKey, Uri, Verdict};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A terminal that can be reached.
@@ -26,6 +29,8 @@ pub(crate) struct Binding {
     pub(crate) hop: Hop,
     pub(crate) network: usize,
     pub(crate) behind_nat: bool,
+    /// What it wants protected up to the gateway.
+    pub(crate) registered: Registered,
     /// Preference among the bindings of a user, in thousandths (RFC 3261 §20.10).
     pub(crate) q: u16,
     /// `+sip.instance` and `reg-id`, where the terminal gives both (RFC 5626 §4.2).
@@ -57,7 +62,7 @@ pub(crate) fn same_aor(a: &Uri, b: &Uri) -> bool {
     aor_key(a) == aor_key(b)
 }
 
-fn aor_key(uri: &Uri) -> String {
+pub(crate) fn aor_key(uri: &Uri) -> String {
     format!("{}@{}", uri.user().unwrap_or_default(), uri.host().to_ascii_lowercase())
 }
 
@@ -168,7 +173,8 @@ impl Core {
         let user = match digest.verify(now, message, password) {
             Verdict::Accepted { user } => user,
             Verdict::Challenge { stale } => {
-                let challenge = digest.refusal(now, message, stale, &mut random).map_err(malformed)?;
+                let mut challenge = digest.refusal(now, message, stale, &mut random).map_err(malformed)?;
+                self.tell_mediasec(network, &mut challenge, message);
                 let _ = self.endpoint.respond(now, key, challenge);
                 return Ok(());
             }
@@ -189,6 +195,7 @@ impl Core {
             response.push_back("Contact", &value).map_err(malformed)?;
         }
         response.copy_lines("Path", message);
+        self.tell_mediasec(network, &mut response, message);
         let _ = self.endpoint.respond(now, key, response);
         Ok(())
     }
@@ -236,7 +243,8 @@ impl Core {
             updates.extend(before.map(|b| (b.clone(), 0)));
             let binding = Binding {
                 aor: aor.clone(),
-                behind_nat: uri.ip().is_some_and(|ip| ip != hop.remote.ip()),
+                behind_nat: behind_nat(message, &uri, hop),
+                registered: self.wants(network, message, old),
                 q: preference(&contact),
                 instance,
                 contact: uri,
@@ -263,6 +271,24 @@ impl Core {
             return Err(Fault::new(503, "no room for more bindings"));
         }
         Ok(updates)
+    }
+
+    /// What a terminal wants protected up to the gateway, where that is done. A refresh that does not
+    /// speak of it changes nothing.
+    fn wants(&self, network: usize, register: &Message, old: Option<&Binding>) -> Registered {
+        let serves = self.config.networks.get(network).is_some_and(|n| n.access && n.e2ae);
+        let call_id = register.call_id().unwrap_or_default();
+        let kept = || old.filter(|b| b.call_id == call_id).map(|b| b.registered);
+        let wanted = mediasec::wanted(register).or_else(kept).unwrap_or_default();
+        if serves { wanted } else { Registered::default() }
+    }
+
+    /// Tells a terminal that asked what is done here.
+    pub(crate) fn tell_mediasec(&self, network: usize, response: &mut Message, register: &Message) {
+        if self.config.networks.get(network).is_some_and(|n| n.access && n.e2ae) {
+            // A header of our own is printable, so adding it cannot fail.
+            let _ = mediasec::tell(response, register);
+        }
     }
 
     fn apply(&mut self, aor: &Uri, updates: Vec<(Binding, u32)>) {
@@ -375,12 +401,15 @@ impl Core {
         let mut updates = Vec::new();
         for contact in asked {
             let mine = granted.iter().find(|c| c.uri().equivalent(&contact));
+            let known = self.registrar.bindings.get(&key).into_iter().flatten();
+            let old = known.into_iter().find(|b| b.contact.equivalent(&contact));
             let seconds = mine.map_or(0, |c| {
                 c.param("expires").and_then(|e| e.parse().ok()).or(response.expires()).unwrap_or(3600)
             });
             let binding = Binding {
                 aor: aor.clone(),
-                behind_nat: contact.ip().is_some_and(|ip| ip != hop.remote.ip()),
+                behind_nat: behind_nat(request, &contact, hop),
+                registered: self.wants(network, request, old),
                 q: mine.map_or(1000, preference),
                 instance: None,
                 contact,
@@ -397,6 +426,22 @@ impl Core {
         }
         self.apply(&aor, updates);
     }
+}
+
+/// Whether a terminal stands behind a NAT: the address it knows as its own is not the one it comes from.
+///
+/// It says its own in Via and, where it is no name, in Contact. Behind a proxy (several Via) the address
+/// it came from is what that proxy noted (`received`, RFC 3261 §18.2.1).
+fn behind_nat(register: &Message, contact: &Uri, hop: &Hop) -> bool {
+    let vias = register.vias().unwrap_or_default();
+    let [.., first] = vias.as_slice() else { return false };
+    let source: Option<IpAddr> = match vias.len() {
+        1 => Some(hop.remote.ip()),
+        _ => first.received(),
+    };
+    let own: Option<IpAddr> = first.host().trim_matches(['[', ']']).parse().ok();
+    let differs = |own: Option<IpAddr>| own.zip(source).is_some_and(|(own, source)| own != source);
+    differs(own) || differs(contact.ip())
 }
 
 /// The `q` of a contact in thousandths; the highest if there is none or it is no q value.

@@ -95,15 +95,10 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
 fn to_terminal(core: &Core, binding: &Binding, target: Uri) -> Result<Onward, Fault> {
     // Paths between us and the terminal are followed; our own is not among them.
     let remote = Remote { target: Some(target), routes: binding.path.clone(), cseq: 0 };
-    let network = core.config.networks.get(binding.network).map(|_| binding.network);
-    let network = network.ok_or_else(|| Fault::new(500, "the network of a binding is gone"))?;
-    Ok(Onward {
-        remote,
-        hop: Some(binding.hop.clone()),
-        next: None,
-        end: End { network, behind_nat: binding.behind_nat, source: Some(binding.hop.remote.ip()) },
-        q: binding.q,
-    })
+    if core.config.networks.get(binding.network).is_none() {
+        return Err(Fault::new(500, "the network of a binding is gone"));
+    }
+    Ok(Onward { remote, hop: Some(binding.hop.clone()), next: None, end: End::of(binding), q: binding.q })
 }
 
 fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
@@ -136,7 +131,7 @@ fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {
 }
 
 fn core_end(network: usize) -> End {
-    End { network, behind_nat: false, source: None }
+    End { network, ..End::default() }
 }
 
 pub(crate) fn network_named(config: &Config, name: &str) -> Result<usize, Fault> {

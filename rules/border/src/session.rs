@@ -7,11 +7,13 @@
 use crate::context::{Both, Context, Fixed, Peer, Side, Urgency};
 use crate::core::{CallKey, Core, Op};
 use crate::gateways::Request;
-use crate::plan::Plan;
+use crate::plan::{self, Edit, Facts, Given, Plan, Registered};
+use crate::registrar::Binding;
+use crate::usage::Claim;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{StreamMode, TerminationId};
 use carnet_sdp::Document;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Why an offer, an answer or a request was refused, and how to say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +39,30 @@ impl Fault {
 }
 
 /// What the session must know of a side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct End {
     /// Index of its network.
     pub(crate) network: usize,
     pub(crate) behind_nat: bool,
     /// Where its messages come from.
     pub(crate) source: Option<IpAddr>,
+    /// What it wants protected up to the gateway.
+    pub(crate) registered: Registered,
+    /// Its address of record, if it is registered here.
+    pub(crate) user: Option<String>,
+}
+
+impl End {
+    /// A registered terminal.
+    pub(crate) fn of(binding: &Binding) -> Self {
+        Self {
+            network: binding.network,
+            behind_nat: binding.behind_nat,
+            source: Some(binding.hop.remote.ip()),
+            registered: binding.registered,
+            user: Some(crate::registrar::aor_key(&binding.aor)),
+        }
+    }
 }
 
 /// Names an exchange by the request that carried the offer, or that was answered with one.
@@ -76,24 +95,20 @@ impl Stream {
     }
 }
 
-/// One line of an offer under way.
-#[derive(Debug, Clone)]
-pub(crate) struct Offered {
-    pub(crate) proto: String,
-    pub(crate) address: Option<SocketAddr>,
-    /// Port 0.
-    pub(crate) rejected: bool,
-    /// It says that the connection is to be a new one (RFC 4145 §5.1).
-    pub(crate) anew: bool,
-}
-
 /// An offer that is not settled yet.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) key: ExchangeKey,
     pub(crate) offerer: Side,
     pub(crate) plan: Plan,
-    pub(crate) offered: Vec<Offered>,
+    /// What was known when it was planned.
+    pub(crate) facts: Facts,
+    /// Octets per second that each line says it takes.
+    pub(crate) takes: Vec<Option<u64>>,
+    /// Octets per second that it takes at each end.
+    pub(crate) wanted: Both<u64>,
+    /// Changes of its last answer.
+    pub(crate) edits: Vec<Edit>,
     /// Streams it brought in, with what was there before.
     pub(crate) introduced: Vec<(usize, Slot)>,
     /// Streams the last answer did not take.
@@ -110,6 +125,12 @@ pub(crate) struct Session {
     pub(crate) streams: Vec<Stream>,
     pub(crate) exchanges: Vec<Exchange>,
     pub(crate) urgency: Urgency,
+    /// What it counts for, until it is over.
+    pub(crate) claim: Option<Claim>,
+    /// Octets per second that its lines take at each end, by the last completed exchange.
+    pub(crate) agreed: Both<u64>,
+    /// The same with what is offered: what the networks count.
+    taken: Both<u64>,
 }
 
 /// Exchanges at once: an offer from each side (glare), and one more while an old one drains.
@@ -117,7 +138,17 @@ const EXCHANGES: usize = 4;
 
 impl Session {
     pub(crate) fn new(call: CallKey, call_id: String, ends: Both<End>) -> Self {
-        Self { call, call_id, ends, streams: Vec::new(), exchanges: Vec::new(), urgency: Urgency::default() }
+        Self {
+            call,
+            call_id,
+            ends,
+            streams: Vec::new(),
+            exchanges: Vec::new(),
+            urgency: Urgency::default(),
+            claim: None,
+            agreed: Both::default(),
+            taken: Both::default(),
+        }
     }
 
     pub(crate) fn exchange(&self, key: ExchangeKey) -> Option<&Exchange> {
@@ -144,21 +175,6 @@ impl Session {
         // The loop above made the place.
         let last = self.streams.len() - 1;
         &mut self.streams[index.min(last)]
-    }
-
-    /// The peer as the gateway is to know it.
-    pub(crate) fn peer(
-        &self,
-        core: &Core,
-        side: Side,
-        remote: Option<SocketAddr>,
-        role: Option<carnet_sdp::Setup>,
-    ) -> Peer {
-        let end = self.ends.of(side);
-        let waits = !matches!(role, Some(carnet_sdp::Setup::Active | carnet_sdp::Setup::HoldConn));
-        let filtered = core.config.networks.get(end.network).is_some_and(|n| n.source_filter);
-        let source = if end.behind_nat { end.source } else { remote.map(|r| r.ip()) };
-        Peer { remote, role, filter: source.filter(|_| waits && filtered), latch: waits && end.behind_nat }
     }
 
     pub(crate) fn fixed(&self, core: &Core, side: Side) -> Option<Fixed> {
@@ -191,6 +207,18 @@ impl Session {
         }
     }
 
+    /// The media line whose context that is, and the side of the termination.
+    pub(crate) fn place(
+        &self,
+        gateway: &str,
+        id: u32,
+        termination: &TerminationId,
+    ) -> Option<(usize, Option<Side>)> {
+        let contexts = self.streams.iter().enumerate().filter_map(|(n, s)| Some((n, s.context()?)));
+        let mut here = contexts.filter(|(_, c)| &*c.gateway == gateway && c.id() == Some(id));
+        here.next().map(|(index, context)| (index, context.side_of(termination)))
+    }
+
     /// Whether a stream of the call is on one of these terminations.
     pub(crate) fn is_on(&self, gateway: &str, context: Option<u32>, pattern: &TerminationId) -> bool {
         let on = |c: &Context| {
@@ -213,8 +241,8 @@ impl Session {
             return None;
         }
         let index = self.index_of(request)?;
-        let on = core.pick(refused.realms(), self.urgency, &tried)?;
-        let named = core.named(&on.0, refused.line.planned, refused.line.sealed);
+        let on = core.pick(refused.realms(), (self.urgency, refused.line.ends_tls()), &tried)?;
+        let named = core.named(&on.0, refused.line.sealed);
         let (peers, _) = refused.setting();
         let mut context = refused.on(on, named);
         let actions = context.add(first, peers, core.next_event_request());
@@ -244,7 +272,7 @@ impl Session {
         let Slot::Ready(context) = &mut self.stream_mut(index).slot else { return None };
         let gateway = context.gateway.clone();
         // A pinhole whose connection is over takes another one when it was shut in between.
-        let shut = Both { caller: peers.caller, callee: peers.callee };
+        let shut = peers.clone();
         let mut actions = if anew { context.modify(shut, StreamMode::Inactive) } else { Vec::new() };
         actions.extend(context.modify(peers, mode));
         if !core.gateways.is_up(&gateway) {
@@ -255,9 +283,31 @@ impl Session {
         Some(request)
     }
 
+    /// Counts what the lines take by what is agreed and what is offered, the larger of them: an offer
+    /// that is refused leaves what was.
+    pub(crate) fn account(&mut self, core: &mut Core) -> Result<(), Fault> {
+        let mut wanted = self.agreed.clone();
+        for exchange in &self.exchanges {
+            for side in [Side::Caller, Side::Callee] {
+                let most = wanted.of_mut(side);
+                *most = (*most).max(*exchange.wanted.of(side));
+            }
+        }
+        let ends = Both { caller: self.ends.caller.network, callee: self.ends.callee.network };
+        core.count_bandwidth(&self.call_id, ends, (&self.taken, &wanted), self.urgency)?;
+        self.taken = wanted;
+        Ok(())
+    }
+
     /// Gives back everything.
     pub(crate) fn release_all(&mut self, core: &mut Core) {
+        if let Some(claim) = self.claim.take() {
+            core.usage.give_back(&claim);
+        }
         let (exchanges, streams) = (std::mem::take(&mut self.exchanges), std::mem::take(&mut self.streams));
+        self.agreed = Both::default();
+        // Less always fits.
+        self.account(core).unwrap_or_default();
         let introduced = exchanges.into_iter().flat_map(|e| e.introduced).map(|(_, slot)| slot);
         let slots: Vec<_> = introduced.chain(streams.into_iter().map(|s| s.slot)).collect();
         for slot in slots {
@@ -265,26 +315,23 @@ impl Session {
         }
     }
 
-    /// Puts the gateway's addresses into a description that is sent to `to`.
-    pub(crate) fn relocate(&self, core: &Core, document: &mut Document, to: Side) -> Result<(), Fault> {
-        let moves: Vec<_> = document
-            .media()
-            .filter(|m| !m.is_rejected())
-            .filter_map(|m| {
-                let context = self.streams.get(m.index()).and_then(Stream::context)?;
-                Some((m.index(), context.local(to)?))
-            })
-            .collect();
-        let unwritable = |e: carnet_sdp::Error| Fault::new(500, e.to_string());
-        document.relocate(&moves).map_err(unwritable)?;
-        let network = core.config.networks.get(self.ends.of(to).network);
-        if let Some(network) = network.filter(|n| n.hide_origin) {
-            let own = moves.first().map(|(_, a)| a.ip()).or_else(|| network.contact.ip());
-            if let Some(ip) = own {
-                document.set_origin_address(ip);
+    /// Makes these changes in a description that is sent to `to`, and no others.
+    pub(crate) fn edit<'a>(
+        &self,
+        core: &Core,
+        edits: impl IntoIterator<Item = &'a Edit>,
+        document: &mut Document,
+        to: Side,
+    ) -> Result<(), Fault> {
+        let given = |index: usize| {
+            let context = self.streams.get(index).and_then(Stream::context);
+            Given {
+                address: context.and_then(|c| c.local(to)),
+                fingerprint: context.and_then(|c| c.fingerprint(to)).map(str::to_owned),
             }
-        }
-        Ok(())
+        };
+        let origin = core.config.networks.get(self.ends.of(to).network).and_then(|n| n.contact.ip());
+        plan::apply(edits, document, given, origin).map_err(|e| Fault::new(500, e.to_string()))
     }
 }
 

@@ -311,7 +311,9 @@ fn security_that_ends_at_the_edge_is_refused_not_downgraded() {
         (offer().replacen("m=", "a=3ge2ae:requested\r\nm=", 1), NONE),
         (format!("{}a=3ge2ae:demanded\r\n", offer()), "306 alg1.example.com \"a=3ge2ae has a value"),
     ] {
-        let mut w = World::with_users(alg(Reliable));
+        let mut config = alg(Reliable);
+        config.networks[0].e2ae = false;
+        let mut w = World::with_users(config);
         let (_, invite) = call_with(&mut w, &offer);
         let refusal = refused(&mut w, &invite, 488);
         assert!(refusal.header("Warning").unwrap().starts_with(warning), "{}", text(&refusal));

@@ -4,6 +4,7 @@
 
 mod common;
 
+use carnet_border::Caps;
 use carnet_h248::Verb;
 use carnet_h248::association::Transport::Datagram;
 use carnet_sip::{Message, Method};
@@ -35,7 +36,15 @@ impl Chaos {
         let port = [9, 2855, 7394, 0][self.roll(4) as usize];
         let setup = ["actpass", "active", "passive", "holdconn"][self.roll(4) as usize];
         let mut sdp = msrps(ip, port, setup);
-        match self.roll(8) {
+        let print = [print("11"), print("22"), "MD5 11:22".to_owned()][self.roll(3) as usize].clone();
+        let cema = ["", "a=msrp-cema\r\n"][self.roll(2) as usize];
+        match self.roll(14) {
+            8 => sdp = line(ip, port, "MSRP", setup, Some(&print), &format!("{cema}a=3ge2ae:requested\r\n")),
+            9 => sdp = line(ip, port, "BFCP", setup, Some(&print), "a=3ge2ae:requested\r\n"),
+            10 => sdp = line(ip, port, "MSRP", setup, Some(&print), cema),
+            11 => sdp = line(ip, port, "MSRP", setup, None, cema),
+            12 => sdp = line(ip, port, "BFCP", setup, None, "b=AS:100\r\n"),
+            13 => sdp = sdp.replace("a=accept", "b=TIAS:200000\r\na=accept"),
             0 => sdp = sdp.replace("TCP/TLS/MSRP", "TCP/MSRP"),
             1 => sdp.push_str("m=application 5000 TCP/TLS/BFCP *\r\na=setup:actpass\r\n"),
             2 => sdp = sdp.replace("a=msrp-cema\r\n", ""),
@@ -152,7 +161,15 @@ impl Chaos {
     }
 
     fn step(&mut self) {
-        match self.roll(14) {
+        match self.roll(15) {
+            14 => {
+                let kind = ["EST", "REL"][self.roll(2) as usize];
+                let words = ["truncated", "fingerprint_mismatch", ""][self.roll(3) as usize];
+                let first = self.w.gateway.state.iter().next();
+                if let Some((context, name)) = first.and_then(|(c, t)| Some((*c, t.keys().next()?.clone()))) {
+                    self.w.gateway.tls(context, &name, kind, ["FT", words]);
+                }
+            }
             0..=4 => self.answer(),
             5..=7 => self.ask(),
             8 => self.cancel(),
@@ -182,8 +199,19 @@ impl Chaos {
 #[test]
 fn whatever_happens_nothing_is_left() {
     for seed in 0..400 {
+        let mut config = alg(Datagram);
+        if seed % 3 == 0 {
+            let network = &mut config.networks[0];
+            network.rate = Some((20_000, 2_000));
+            network.caps = Caps { bandwidth: Some(60_000), per_user: Some(2), ..Caps::default() };
+        }
+        let mut w = World::with_users(config);
+        if seed % 2 == 0 {
+            // Bob wants his TLS to end at the gateway.
+            w.register_asking("bob", BOB, "", &[("Security-Client", "msrp-tls;mediasec, bfcp-tls;mediasec")]);
+        }
         let mut c = Chaos {
-            w: World::with_users(alg(Datagram)),
+            w,
             dice: SeededRandom::new(seed),
             open: Vec::new(),
             made: Vec::new(),
@@ -225,8 +253,8 @@ fn whatever_happens_nothing_is_left() {
         assert_eq!(c.w.gateway.contexts(), 0, "seed {seed}: {:#?}", c.w.events);
         let load = c.w.border.load();
         assert_eq!(
-            (load.calls, load.gateway_requests, load.requests, load.tokens),
-            (0, 0, 0, 0),
+            (load.calls, load.gateway_requests, load.requests, load.tokens, load.counted),
+            (0, 0, 0, 0, 0),
             "seed {seed} {load:?} {:#?}",
             c.w.events
         );

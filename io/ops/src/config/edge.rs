@@ -81,17 +81,11 @@ pub(super) fn check(section: &Spanned<BorderSection>) -> Checked {
             return Err(Complaint::new(cap.span(), "no session would be taken")
                 .help("leave the setting out for no cap"));
         }
-        if let Some(bandwidth) = network.bandwidth.as_ref() {
-            match network.rate {
-                None => {
-                    return Err(Complaint::new(bandwidth.span(), "`bandwidth` needs `rate`")
-                        .help("a stream is counted with the octets a second that it may send"));
-                }
-                Some(rate) if rate > *bandwidth.as_ref() => {
-                    return Err(Complaint::new(bandwidth.span(), "not even one stream has room in it"));
-                }
-                Some(_) => {}
-            }
+        if let Some(bandwidth) = network.bandwidth.as_ref()
+            && network.rate.is_some_and(|rate| rate > *bandwidth.as_ref())
+        {
+            return Err(Complaint::new(bandwidth.span(), "not even one stream has room in it")
+                .help("a stream that does not say what it needs is counted with `rate`"));
         }
     }
     match (&border.rtpengine, border.policy.other) {

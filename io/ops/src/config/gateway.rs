@@ -120,6 +120,8 @@ pub struct RealmSection {
     pub tls_only: bool,
     /// Connections at once from one address; more are refused.
     pub per_source: Option<Spanned<u32>>,
+    /// Connections that one address may make in a second, with as many at once.
+    pub accepts_per_source: Option<Spanned<u32>>,
     /// Seconds a port is left alone after use.
     pub quarantine: Option<Spanned<u32>>,
     /// Seconds without data before a peer is asked whether it is there; 0 never asks.
@@ -184,8 +186,13 @@ pub(super) fn check(config: &Config, name: &str, section: &Spanned<GatewaySectio
 /// What a realm says of the connections there.
 fn check_edge(role: GatewayRole, name: &str, section: &Spanned<RealmSection>) -> Checked {
     let realm = section.as_ref();
-    if role == GatewayRole::Mrfp && (realm.certificate.is_some() || realm.certificate_days.is_some()) {
-        return Err(Complaint::new(section.span(), "an MRFP shows no certificate: conferences have keys"));
+    let shows = realm.certificate.as_ref().map(Spanned::span);
+    let shows = shows.or_else(|| realm.certificate_days.as_ref().map(Spanned::span));
+    if let (Some(at), GatewayRole::Trgw | GatewayRole::Mrfp) = (shows, role) {
+        return Err(Complaint::new(
+            at,
+            "only an IMS-AGW shows a certificate: TLS ends at no other gateway so",
+        ));
     }
     if role == GatewayRole::Mrfp && realm.tls_only {
         return Err(Complaint::new(section.span(), "an MRFP passes no TLS on that it could watch"));
@@ -216,6 +223,7 @@ fn check_edge(role: GatewayRole, name: &str, section: &Spanned<RealmSection>) ->
     };
     within(&realm.certificate_days, "certificate-days", 1..=3650)?;
     within(&realm.per_source, "per-source", 1..=1_000_000)?;
+    within(&realm.accepts_per_source, "accepts-per-source", 1..=1_000_000)?;
     within(&realm.quarantine, "quarantine", 0..=LONGEST_QUARANTINE)?;
     within(&realm.keepalive, "keepalive", 0..=7_200)?;
     within(&realm.user_timeout, "user-timeout", 0..=3_600)?;

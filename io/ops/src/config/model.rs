@@ -133,14 +133,22 @@ pub struct NetworkSection {
     /// Which extension of MSRP the terminals here follow.
     #[serde(default)]
     pub msrp: Addressing,
+    /// Ends a call when TLS that is to end at the gateway does not come about with a terminal here.
+    #[serde(default = "yes")]
+    pub tls_failure_ends: bool,
     /// Sessions with media here at once; more are answered 503.
     pub max_sessions: Option<Spanned<usize>>,
-    /// Sessions of one user here at once; more are answered 486.
+    /// Sessions of one user here at once; more are answered 486 to others, 503 to the user.
     pub max_per_user: Option<Spanned<usize>>,
     /// Sessions at once with signalling from one address here.
     pub max_per_source: Option<Spanned<usize>>,
-    /// Octets a second that all sessions here may take together, each counted with what it may send.
+    /// Octets a second that all media lines here may take together, each counted with what its `b=` says,
+    /// or else with `rate`; more are answered 503.
     pub bandwidth: Option<Spanned<u64>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `[border.NAME.tls]`, `[kms.tls]`

@@ -299,7 +299,7 @@ fn edge(gateway: &str, realm: &str, border: &str, network: &str) -> (tempfile::T
         std::fs::write(directory.path().join(file), "").unwrap();
     }
     let text = WHOLE
-        .replace("role = \"trgw\"", &format!("role = \"trgw\"\n{gateway}"))
+        .replace("role = \"trgw\"", &format!("role = \"ims-agw\"\n{gateway}"))
         .replace("ports = \"30000-30499\"", &format!("ports = \"30000-30499\"\n{realm}"))
         .replace("role = \"ibcf\"", &format!("role = \"ims-alg\"\nregistrar = {{ mode = \"forward\", next-hop = \"sip:192.0.2.7\", network = \"outside\" }}\n{border}"))
         .replace("peers = [\"192", &format!("subscribers = true\n{network}\npeers = [\"192"));
@@ -308,7 +308,7 @@ fn edge(gateway: &str, realm: &str, border: &str, network: &str) -> (tempfile::T
 
 #[test]
 fn an_edge_is_guarded_as_the_file_says() {
-    let realm = "certificate = \"c.pem\"\nkey = \"k.pem\"\ntls-only = true\nper-source = 20\nquarantine = 60\n\
+    let realm = "certificate = \"c.pem\"\nkey = \"k.pem\"\ntls-only = true\nper-source = 20\naccepts-per-source = 5\nquarantine = 60\n\
                  keepalive = 60\nuser-timeout = 120\nhandshake = 10";
     let relay = "relay = { listen = [\"tls:192.0.2.1:2855\"], domain = \"a.example\", users = \"users.toml\", \
                  tls = { certificate = \"c.pem\", key = \"k.pem\" } }";
@@ -379,7 +379,6 @@ fn an_edge_that_could_not_be_is_pointed_at() {
         ("", "", "policy = { e2ae = false }", "e2ae = true", "says `e2ae = false`", "true"),
         ("", "", "", "msrp = \"sesmatch\"", "unknown variant `sesmatch`", "sesmatch"),
         ("", "", "", "max-sessions = 0", "no session would be taken", "0"),
-        ("", "", "", "bandwidth = 10", "`bandwidth` needs `rate`", "10"),
         ("", "", "", "bandwidth = 10\nrate = 11", "not even one stream", "10"),
         (&relay("tcp:", "udp:"), "", "", "", "MSRP has no `udp:`", "udp:"),
         (&relay("tcp:", "tls:"), "", "", "", "needs a certificate", "tls:"),
@@ -409,6 +408,6 @@ fn an_edge_that_could_not_be_is_pointed_at() {
         let gateway = "[gateway.m]\nrole = \"mrfp\"\ncontrollers = [\"c@tcp:192.0.2.1:2944\"]\n";
         complaint(&format!("{gateway}[gateway.m.realm.x]\nv4 = \"127.0.0.1\"\nports = \"1-9\"\n{more}")).0
     };
-    assert!(mrfp("certificate-days = 3").contains("an MRFP"), "{}", mrfp("certificate-days = 3"));
+    assert!(mrfp("certificate-days = 3").contains("only an IMS-AGW"), "{}", mrfp("certificate-days = 3"));
     assert!(mrfp("tls-only = true").contains("an MRFP"), "{}", mrfp("tls-only = true"));
 }

@@ -18,7 +18,14 @@ pub struct Termination {
     pub filter: Option<String>,
     pub latch: bool,
     pub events: Vec<String>,
+    pub signals: Vec<String>,
+    /// Properties of LocalControl but for those above, as `name=value`.
+    pub control: Vec<String>,
 }
+
+/// What the scripted gateway shows as the hash of its certificate.
+pub const OURS: &str =
+    "SHA-256 AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA";
 
 pub struct ScriptedGateway {
     mid: MId,
@@ -117,6 +124,18 @@ impl ScriptedGateway {
         let observed = ObservedEvents::new(RequestId(1)).event(ObservedEvent::new(event));
         let command = Command::notify(termination.to_owned(), observed);
         self.request(ContextId::Id(context), command);
+    }
+
+    /// An event of TLS on a termination.
+    pub fn tls(&mut self, context: u32, termination: &str, kind: &'static str, causes: [&'static str; 2]) {
+        let [general, words] = causes;
+        let mut event = ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", kind);
+        if kind == "REL" {
+            event = event.parameter("Generalcause", general);
+            event = event.parameter("Failurecause", carnet_h248::Value::Quoted(words.into()));
+        }
+        let observed = ObservedEvents::new(RequestId(1)).event(event);
+        self.request(ContextId::Id(context), Command::notify(termination.to_owned(), observed));
     }
 
     pub fn let_go(&mut self) {
@@ -240,6 +259,9 @@ impl ScriptedGateway {
                     .events()
                     .map(|e| e.events.iter().map(|e| e.name.to_string()).collect())
                     .unwrap_or_default();
+                if let Some(signals) = command.signals() {
+                    termination.signals = signals.iter().map(|s| s.name.to_string()).collect();
+                }
                 termination.latch = command.signals().is_some_and(|s| s.find("ipnapt/latch").is_some());
                 assert!(termination.local.contains(&format!("c=IN {version} $")), "{}", termination.local);
                 termination.local = termination.local.replacen("$", ip, 1).replacen(
@@ -247,6 +269,7 @@ impl ScriptedGateway {
                     &(30_000 + (number - 4711) * 2).to_string(),
                     1,
                 );
+                termination.local = termination.local.replacen("SHA-256 $", OURS, 1);
                 let local = termination.local.clone();
                 self.state.get_mut(&id).ok_or(411u16)?.insert(name.clone(), termination);
                 Ok(CommandReply::new(Verb::Add, name).with(Media::with_stream(Stream::new(1).local(local))))
@@ -256,6 +279,9 @@ impl ScriptedGateway {
                 let terminations = self.state.get_mut(&id).ok_or(411u16)?;
                 let termination = terminations.get_mut(&name).ok_or(435u16)?;
                 update(termination, command.media().unwrap().stream(1).unwrap());
+                if let Some(signals) = command.signals() {
+                    termination.signals = signals.iter().map(|s| s.name.to_string()).collect();
+                }
                 Ok(CommandReply::new(Verb::Modify, name))
             }
             Verb::Subtract => {
@@ -280,6 +306,9 @@ fn update(termination: &mut Termination, stream: &Stream) {
         termination.mode = format!("{:?}", control.mode.unwrap());
         termination.realm = value("ipdc/realm").unwrap_or_default();
         termination.filter = value("gm/sam");
+        let rest = control.properties.iter().filter(|p| p.name.to_string().starts_with("tman/"));
+        termination.control =
+            rest.map(|p| format!("{}={}", p.name, value(&p.name.to_string()).unwrap_or_default())).collect();
         assert_eq!(termination.filter.is_some(), value("gm/saf").as_deref() == Some("ON"));
     }
     let show = |sdp: &carnet_h248::SessionDescription| String::from_utf8(sdp.as_bytes().to_vec()).unwrap();

@@ -328,12 +328,26 @@ impl World {
 
     /// Registers a user with digest; `params` go behind the Contact.
     pub fn register_with(&mut self, user: &str, at: &str, params: &str) -> Message {
-        let ua = Ua::new(user, at, user, &format!("reg-{user}-{at}"));
+        self.register_asking(user, at, params, &[])
+    }
+
+    /// The same with further headers.
+    pub fn register_asking(
+        &mut self,
+        user: &str,
+        at: &str,
+        params: &str,
+        headers: &[(&str, &str)],
+    ) -> Message {
+        let ua = Ua::new(user, at, user, &format!("reg-{user}-{at}-{}", self.branch));
         let mut client =
             DigestClient::new(user, Password::new(format!("{user}-secret").into_bytes())).unwrap();
         let contact = |m: &mut Message| {
             let value = format!("{}{params}", m.header("Contact").unwrap());
             m.set_header("Contact", &value).unwrap();
+            for (name, value) in headers {
+                m.push_back(name, value).unwrap();
+            }
         };
         let mut first = self.request(&ua, Method::Register, "sip:example.com", 1);
         contact(&mut first);
@@ -362,7 +376,7 @@ impl World {
         assert_eq!(self.gateway.contexts(), 0, "contexts left on the gateway: {:#?}", self.events);
         let load = self.border.load();
         assert_eq!((load.calls, load.gateway_requests, load.requests, load.tokens), (0, 0, 0, 0), "{load:?}");
-        assert_eq!((load.subscriptions, load.forks), (0, 0), "{load:?}");
+        assert_eq!((load.subscriptions, load.forks, load.counted), (0, 0, 0), "{load:?}");
     }
 
     pub fn names(&self) -> Vec<&'static str> {
@@ -449,6 +463,28 @@ pub fn msrps(ip: &str, port: u16, setup: &str) -> String {
          m=message {port} TCP/TLS/MSRP *\r\na=accept-types:message/cpim text/plain\r\n\
          a=path:msrps://{ip}:{port}/kjhd37s2s20w2a;tcp\r\na=setup:{setup}\r\na=msrp-cema\r\n\
          a=key-mgmt:mikey {KEY}\r\na=fingerprint:SHA-256 4A:AD:B9\r\na=x-unknown\r\n"
+    )
+}
+
+/// A fingerprint of a terminal, all its octets being this one.
+pub fn print(octet: &str) -> String {
+    format!("SHA-256 {}", vec![octet; 32].join(":"))
+}
+
+/// A session with one line of that application; `tls` is its fingerprint, if it is secured.
+pub fn line(ip: &str, port: u16, application: &str, setup: &str, tls: Option<&str>, more: &str) -> String {
+    let version = if ip.contains(':') { 6 } else { 4 };
+    let (proto, scheme) = if tls.is_some() { ("TCP/TLS", "msrps") } else { ("TCP", "msrp") };
+    let media = match application {
+        "MSRP" => format!(
+            "m=message {port} {proto}/MSRP *\r\na=accept-types:*\r\na=path:{scheme}://{ip}:{port}/s{port};tcp\r\n"
+        ),
+        _ => format!("m=application {port} {proto}/BFCP *\r\na=floorctrl:c-s\r\n"),
+    };
+    let print = tls.map(|print| format!("a=fingerprint:{print}\r\n")).unwrap_or_default();
+    format!(
+        "v=0\r\no=- 7 8 IN IP{version} {ip}\r\ns=-\r\nc=IN IP{version} {ip}\r\nt=0 0\r\n\
+         {media}a=setup:{setup}\r\n{print}{more}a=x-unknown\r\n"
     )
 }
 

@@ -1,0 +1,85 @@
+//! What a gateway reports of the terminations of a call, and what follows.
+//!
+//! RFC 3525 §7.2.7; TS 23.334 §6.2.10.3: Notify TLS session establishment Failure Event. A call whose TLS
+//! does not come about at the gateway ends, unless the network says otherwise: its ends believe in media
+//! that cannot pass. TLS that stood and was cut off ends the connection only: what came is all that will.
+
+use crate::border::Border;
+use crate::context::Side;
+use crate::event::{Cause, Event};
+use carnet_h248::{ContextId, ObservedEvent, ObservedEvents, TerminationId, Value};
+use std::time::Instant;
+
+/// Asks whether the termination is still wanted; the controller has answered.
+const HEARTBEAT: &str = "hangterm/thb";
+
+impl Border {
+    pub(crate) fn notified(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        context: ContextId,
+        termination: &TerminationId,
+        observed: &ObservedEvents,
+    ) {
+        if termination.is_root() {
+            return;
+        }
+        let Some(id) = context.id().filter(|_| observed.events.iter().any(|e| e.name != HEARTBEAT)) else {
+            return;
+        };
+        // The controller has answered, and subtracted what it did not know.
+        let owner = self.calls.values().find_map(|call| {
+            let (index, side) = call.session.place(gateway, id, termination)?;
+            Some((call.key, index, side))
+        });
+        let Some((key, index, side)) = owner else { return };
+        for event in observed.events.iter().filter(|e| e.name != HEARTBEAT) {
+            if event.name == "tlsbsc/BNCChange" {
+                self.tls_changed(now, key, (index, side), event);
+                continue;
+            }
+            let inactive = event.name == "adid/ipstop";
+            let what = event.name.to_string();
+            self.with(key, |call, core| {
+                core.events.push_back(Event::MediaNotice { call_id: call.call_id.clone(), what });
+                if inactive {
+                    call.hang_up(core, now, Cause::Inactive);
+                }
+            });
+        }
+    }
+
+    /// TLS with one end stands, or does not.
+    fn tls_changed(
+        &mut self,
+        now: Instant,
+        key: crate::core::CallKey,
+        (index, side): (usize, Option<Side>),
+        event: &ObservedEvent,
+    ) {
+        // A gateway that names its terminations anew makes nothing worse.
+        let side = side.unwrap_or(Side::Caller);
+        let word = |name: &str| event.value(name).map(|v| v.as_str().trim_matches('"').to_owned());
+        let stands = event.value("Type").map(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case("EST"));
+        self.with(key, |call, core| {
+            let call_id = call.call_id.clone();
+            if stands {
+                return core.events.push_back(Event::TlsUp { call_id, index, side });
+            }
+            let general = word("Generalcause").unwrap_or_default();
+            // RFC 3525 §E.1.2: `NR`, released in order.
+            if general == "NR" {
+                let what = event.name.to_string();
+                return core.events.push_back(Event::MediaNotice { call_id, what });
+            }
+            let reason = word("Failurecause").filter(|words| !words.is_empty()).unwrap_or(general);
+            let cut_off = reason == "truncated";
+            core.events.push_back(Event::TlsFailed { call_id, index, side, reason });
+            let network = call.network(core, side);
+            if !cut_off && network.is_none_or(|n| n.tls_failure_ends) {
+                call.hang_up(core, now, Cause::Tls(side));
+            }
+        });
+    }
+}
