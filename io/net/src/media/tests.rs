@@ -13,8 +13,10 @@ use carnet_gateway::media::{
 
 use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
+mod callers;
 mod edge;
 mod faults;
+mod legs;
 mod moves;
 
 const SOON: Duration = Duration::from_secs(10);
