@@ -496,7 +496,7 @@ fn a_gateway_that_fails_between_offer_and_answer() {
         let (_, at_peer) = ask(&mut w);
         let carol = Ua::answering("carol", PEER, &at_peer, "c1");
         match how {
-            "refuses" => w.gateway.refuse = vec![(carnet_h248::Verb::Modify, 449)],
+            "refuses" => w.gateway.refuse = vec![(carnet_h248::Verb::Modify, 500)],
             _ => w.gateway.dead = true,
         }
         if how == "lost" {
