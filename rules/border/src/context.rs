@@ -300,13 +300,8 @@ impl Context {
         let command = |side: Side, number: u32| {
             let mut command = Command::add(TerminationId::CHOOSE).with(Media::with_stream(self.stream(side)));
             command = command.with(self.events(self.ends.of(side), number));
-            match signals(&self.ends.of(side).peer) {
-                Signals(none) if none.is_empty() => command,
-                signals => {
-                    command = command.with(signals);
-                    command
-                }
-            }
+            let signals = signals(&self.ends.of(side).peer);
+            if signals.0.is_empty() { command } else { command.with(signals) }
         };
         let commands = vec![command(first, events), command(first.other(), events.wrapping_add(1))];
         let mut action = ActionRequest::new(ContextId::Choose, commands);
