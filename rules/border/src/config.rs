@@ -266,9 +266,11 @@ impl Default for Timers {
 /// Bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls at once; more are answered 503.
+    /// Calls at once; more are answered 503. Emergency calls, and those whose priority is trusted, have
+    /// room for a tenth more.
     pub calls: usize,
-    /// Ended calls kept for messages that come late, some 40 s each.
+    /// Ended calls kept for messages that come late, some 40 s each; with more, new calls are answered 503
+    /// as above.
     pub ended: usize,
     /// Dialogs without a call (SUBSCRIBE, REFER); more are answered 503.
     pub subscriptions: usize,

@@ -161,6 +161,21 @@ fn urgent_calls_are_let_in() {
     run_out(&mut w);
 }
 
+/// The table of calls has a little room for them, and an end.
+#[test]
+fn urgent_calls_have_room_in_a_full_table() {
+    let mut config = alg(Reliable);
+    config.limits.calls = 1;
+    let mut w = World::with_users(config);
+    let sdp = msrps("192.0.2.20", 2855, "actpass");
+    assert!(by_alice(&mut w, "a").is_none());
+    assert_eq!(by_alice(&mut w, "b").unwrap().status(), Some(503));
+    assert!(call(&mut w, ("alice", ALICE), "urn:service:sos", "c", &sdp).is_none());
+    let last = call(&mut w, ("alice", ALICE), "urn:service:sos", "d", &sdp);
+    assert_eq!(last.unwrap().status(), Some(503));
+    run_out(&mut w);
+}
+
 fn wide(port: u16, lines: &str) -> String {
     msrps("192.0.2.20", port, "actpass").replacen("a=accept", &format!("{lines}a=accept"), 1)
 }
