@@ -277,6 +277,11 @@ impl Context {
         end.kind.tls.then_some(end.peer.tls_client)
     }
 
+    /// The fingerprints that the gateway holds that side to.
+    pub(crate) fn held_to(&self, side: Side) -> &[String] {
+        &self.ends.of(side).peer.fingerprints
+    }
+
     /// The side of a termination.
     pub(crate) fn side_of(&self, termination: &TerminationId) -> Option<Side> {
         let is = |side: &Side| self.ends.of(*side).id.as_ref() == Some(termination);

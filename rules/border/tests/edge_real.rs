@@ -235,7 +235,10 @@ fn tls_that_fails() {
         gateway.happens(now, "access", |pinhole| media::Event::Closed { pinhole, cause });
         w.settle();
         let failed = |e: &Event| match e {
-            Event::TlsFailed { side: Side::Caller, index: 0, reason, .. } => Some(reason.clone()),
+            Event::TlsFailed { side: Side::Caller, index: 0, reason, fingerprints, .. } => {
+                assert_eq!(*fingerprints, [print("11")]);
+                Some(reason.clone())
+            }
             _ => None,
         };
         let failed: Vec<_> = w.events.iter().filter_map(failed).collect();
