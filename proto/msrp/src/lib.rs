@@ -3,6 +3,8 @@
 //! * [`Uri`]: MSRP URIs and their comparison (RFC 4975 §6).
 //! * [`Head`], [`Decoder`]: frames on a stream, parsed as octets arrive; bodies are never collected
 //!   (RFC 4975 §7.1, §9).
+//! * [`Frames`], [`mod@rewrite`]: frames that are passed on, and their paths rewritten on the way (TS 23.334
+//!   §5.19.5).
 //! * [`Session`]: one session over one connection: chunks, interruption, responses, reports, timers
 //!   (RFC 4975 §7).
 //! * [`connection`]: which session a connection is for (RFC 4975 §5.4, RFC 6135).
@@ -24,12 +26,15 @@ pub mod cpim;
 mod decode;
 mod error;
 pub mod file;
+mod frames;
 mod head;
 pub mod imdn;
 mod limits;
 pub mod multipart;
 pub mod nickname;
 mod range;
+mod raw;
+pub mod rewrite;
 mod session;
 mod status;
 mod uri;
@@ -37,9 +42,11 @@ mod xml;
 
 pub use decode::{Decoder, Piece};
 pub use error::Error;
+pub use frames::{Frames, Part, RawEnd};
 pub use head::{Continuation, Head, Header, Start};
 pub use limits::Limits;
 pub use range::{ByteRange, Ranges};
+pub use raw::{RawHead, RawStart};
 pub use session::{
     AbortReason, ArrivalKey, Config, Event, FailureReason, FailureReport, MessageKey, Outgoing, Session, Size,
 };

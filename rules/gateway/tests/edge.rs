@@ -402,3 +402,21 @@ fn what_can_be_asked_for_is_told() {
     }
     pair.ends(&mut rig);
 }
+
+/// The message in docs/control.md is one, and does what is said of it there.
+#[test]
+fn the_documented_example_works() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/control.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```\n").find(|block| block.starts_with("MEGACO/3")).unwrap();
+    let mut rig = Rig::alg();
+    let [reply] = rig.send(rig::read(example)).try_into().unwrap();
+    let reply = rig.show(reply);
+    assert!(
+        reply
+            .contains(&format!("m=message 30000 TCP/TLS/MSRP * a=setup:passive a=fingerprint:SHA-256 {OWN}"))
+    );
+    let (access, core) = (rig.engine.settings(30_000), rig.engine.settings(30_002));
+    assert_eq!(edge(access), (TlsRole::Server, vec![format!("SHA-256 {PEER}")]));
+    assert_eq!((path(access).as_deref(), path(core).as_deref()), (Some(PATH), Some("")));
+}
