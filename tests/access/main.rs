@@ -11,3 +11,6 @@ mod hostile;
 #[path = "../e2e/lab.rs"]
 mod lab;
 mod nat;
+#[allow(dead_code)] // Shared with the tests that need all of it.
+#[path = "../e2e/network.rs"]
+mod network;

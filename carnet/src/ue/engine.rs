@@ -627,6 +627,7 @@ fn client_config(
         allow_clear: config.allow_clear,
         prefer: TcpRole::Active,
         behind_nat: config.behind_nat,
+        tls_role_by_mikey: config.interop.tls_role_by_mikey,
         accept_types: "message/cpim text/plain *".into(),
         max_message: None,
         session_timers: SessionTimers::default(),

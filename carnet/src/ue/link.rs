@@ -190,7 +190,15 @@ impl Link {
                         heard.first(&stream).await?;
                         psk.accept_from(stream, &keyring).await
                     }
-                    TlsRole::Client => psk.connect(stream, spare).await,
+                    TlsRole::Client => {
+                        let (stream, other) = Heard::twice(stream)?;
+                        let mut made = std::pin::pin!(psk.connect(stream, spare));
+                        tokio::select! {
+                            made = &mut made => made,
+                            // Our ClientHello was answered by something.
+                            _ = heard.first(&other) => made.await,
+                        }
+                    }
                 };
                 made.map_err(|error| format!("the connection could not be sealed: {error}"))
             }

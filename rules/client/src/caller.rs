@@ -71,6 +71,7 @@ impl Call {
             let content = Content::Messages(Messages {
                 path: core.path(sealed, local)?,
                 cema: true,
+                by_mikey: core.config.tls_role_by_mikey,
                 accept_types: core.config.accept_types.clone(),
                 max_size: core.config.max_message,
                 file: match &call.purpose {

@@ -29,6 +29,10 @@ pub struct Config {
     pub prefer: TcpRole,
     /// Whether this client can only connect, never accept (RFC 6135 §4.2: offers `active`).
     pub behind_nat: bool,
+    /// Whether sealed message lines say that we can take the TLS role from the key exchange
+    /// (`a=x-carnet-tlsrole:mikey`): with a peer that says so too, the caller is the TLS client, whoever
+    /// connects. Off, we are like a client that does not know of it.
+    pub tls_role_by_mikey: bool,
     /// Content types taken, as in `a=accept-types`.
     pub accept_types: String,
     /// Largest message taken in octets, announced in `a=max-size`.

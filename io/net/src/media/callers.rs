@@ -222,11 +222,11 @@ impl Worker {
         let Link::Up(connection) = &mut hole.link else { return };
         let unheard = connection.origin != Origin::Made && connection.silent();
         if flags.contains(EventFlags::ERR) {
-            return if unheard {
-                self.left(slot, Cause::Reset)
-            } else {
-                self.end(slot, Cause::Reset, Cause::FarSide, true)
-            };
+            match unheard {
+                true => self.left(slot, Cause::Reset),
+                false => self.end(slot, Cause::Reset, Cause::FarSide, true),
+            }
+            return;
         }
         connection.fresh = false;
         connection.writable |= flags.contains(EventFlags::OUT);

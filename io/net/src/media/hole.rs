@@ -539,7 +539,7 @@ impl Hole {
             Link::Down => self.waiting_until,
             Link::Connecting(attempt) => Some(attempt.again.unwrap_or(attempt.give_up)),
             Link::Up(connection) if !far_up => Some(connection.since.plus(timers.unspliced)),
-            Link::Up(connection) if connection.begun != Begun::Yes => {
+            Link::Up(connection) if connection.begun == Begun::Awaited => {
                 Some(connection.since.plus(guard.handshake))
             }
             Link::Up(connection) if !connection.kept_alive => {
@@ -566,10 +566,10 @@ impl Hole {
         }
     }
 
-    /// It has not begun as it must, and had the time to.
+    /// A caller has not begun as it must, and had the time to. Whom we called may wait to be spoken to.
     pub(super) fn is_slow(&self, now: Moment, guard: &Guard) -> bool {
         matches!(&self.link, Link::Up(connection)
-            if connection.begun != Begun::Yes && connection.since.plus(guard.handshake) <= now)
+            if connection.begun == Begun::Awaited && connection.since.plus(guard.handshake) <= now)
     }
 
     /// When silence is to be reported.

@@ -13,6 +13,7 @@ use carnet_gateway::media::{
 
 use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
+mod callers;
 mod edge;
 mod faults;
 mod moves;

@@ -240,6 +240,7 @@ impl Net {
             allow_clear: false,
             prefer: TcpRole::Active,
             behind_nat: false,
+            tls_role_by_mikey: true,
             accept_types: "message/cpim text/plain *".into(),
             max_message: None,
             session_timers: SessionTimers { interval: 0, least: 90 },
