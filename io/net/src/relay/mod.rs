@@ -96,7 +96,8 @@ pub fn start(mut config: RelayConfig) -> io::Result<RelayHandle> {
         stopping: AtomicBool::new(false),
         counts: Mutex::new(Counts::default()),
     });
-    let worker = worker::Worker::new(relay, (sockets, secure), tls, (dscp, socket_buffer), Arc::clone(&shared))?;
+    let worker =
+        worker::Worker::new(relay, (sockets, secure), tls, (dscp, socket_buffer), Arc::clone(&shared))?;
     let thread = thread::Builder::new().name("carnet-relay".to_owned()).spawn(move || worker.run())?;
     Ok(RelayHandle { shared, local, thread: Some(thread) })
 }

@@ -3,8 +3,8 @@
 use super::Shared;
 use carnet_relay::ConnectionId;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 /// Lookups at once. More are refused: somebody makes us look names up.

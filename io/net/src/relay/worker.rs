@@ -194,7 +194,11 @@ impl Worker {
             };
             let Some(id) = self.relay.accepted(self.now, index, peer.ip()) else { continue };
             let secure = self.secure.get(index).copied().unwrap_or(true);
-            let wire = if secure { self.tls(socket, Side::Server, &Peer::Anyone) } else { Some(Wire::Plain(socket)) };
+            let wire = if secure {
+                self.tls(socket, Side::Server, &Peer::Anyone)
+            } else {
+                Some(Wire::Plain(socket))
+            };
             let stage = if secure { Stage::Shaking } else { Stage::Up };
             self.watch(id, wire, stage, false);
         }
@@ -216,17 +220,23 @@ impl Worker {
     fn watch(&mut self, id: ConnectionId, wire: Option<Wire>, stage: Stage, ours: bool) {
         let Some(wire) = wire else { return self.relay.closed(id) };
         let serial = (id.to_u64() >> 32) as u32;
-        let link =
-            Link { serial, wire, stage, ours, readable: false, writable: !ours, hangup: false, queued: false };
+        let link = Link {
+            serial,
+            wire,
+            stage,
+            ours,
+            readable: false,
+            writable: !ours,
+            hangup: false,
+            queued: false,
+        };
         if let Some(size) = self.socket_buffer {
             let _ = link.socket().set_recv_buffer_size(size);
             let _ = link.socket().set_send_buffer_size(size);
         }
         socket::keep_alive(link.socket());
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(error) =
             epoll::add(&self.epoll, link.socket(), epoll::EventData::new_u64(id.to_u64()), flags)
         {
