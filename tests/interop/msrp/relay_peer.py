@@ -511,7 +511,7 @@ def silent(relay):
 
 def chain(relay, other):
     """alice at the one relay, bob at the other, and back."""
-    alice, bob = relay.client("alice"), other.client("bob")
+    alice, bob = relay.client("alice"), other.client("bob", with_uri=True)
     exchange(alice, bob, b"over two relays")
     exchange(bob, alice, b"and back")
     for i in range(50):
