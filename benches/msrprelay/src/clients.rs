@@ -73,7 +73,12 @@ pub fn measure(peer: &Peer, pairs: usize, size: usize, seconds: f64) -> Result<F
     Ok(Figures { cpu: cpu * 1e6 / count, rate: count / took, p50: at(0.5), p99: at(0.99) })
 }
 
-fn turn(epoll: &OwnedFd, pairs: &mut [Pair], until: Instant, times: &mut Vec<f64>) -> Result<(), Box<dyn Error>> {
+fn turn(
+    epoll: &OwnedFd,
+    pairs: &mut [Pair],
+    until: Instant,
+    times: &mut Vec<f64>,
+) -> Result<(), Box<dyn Error>> {
     let mut ready = Vec::with_capacity(256);
     let mut buffer = vec![0; 64 * 1024];
     while Instant::now() < until {
@@ -174,7 +179,8 @@ impl Pair {
             time = Some(self.sent_at.elapsed().as_secs_f64() * 1e3);
             self.arrived = true;
             let text = String::from_utf8_lossy(heard).into_owned();
-            let line = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim();
+            let line =
+                |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim();
             let back = line("From-Path:").split(' ').next().unwrap_or_default();
             let answer = [
                 b"MSRP ",
@@ -189,7 +195,11 @@ impl Pair {
             self.receiver.write_all(&answer.concat())?;
         }
         let [heard_sender, heard_receiver] = &mut self.heard;
-        if side == 0 { heard_sender.clear() } else { heard_receiver.clear() }
+        if side == 0 {
+            heard_sender.clear()
+        } else {
+            heard_receiver.clear()
+        }
         if self.answered && self.arrived {
             self.send()?;
         }
@@ -206,8 +216,9 @@ fn authenticate(
 ) -> Result<String, Box<dyn Error>> {
     let uri = format!("msrp://127.0.0.1:{};tcp", peer.address.port());
     let mut ask = |fields: &str| -> Result<String, Box<dyn Error>> {
-        let frame =
-            format!("MSRP askaskask AUTH\r\nTo-Path: {uri}\r\nFrom-Path: {own}\r\n{fields}-------askaskask$\r\n");
+        let frame = format!(
+            "MSRP askaskask AUTH\r\nTo-Path: {uri}\r\nFrom-Path: {own}\r\n{fields}-------askaskask$\r\n"
+        );
         socket.write_all(frame.as_bytes())?;
         let mut heard = Vec::new();
         let mut buffer = [0; 4096];
@@ -226,7 +237,8 @@ fn authenticate(
         rest.and_then(|rest| rest.split_once('"')).map(|(value, _)| value).unwrap_or_default()
     };
     let (realm, nonce) = (value("realm"), value("nonce"));
-    let hash = |text: String| Md5::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hash =
+        |text: String| Md5::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>();
     let first = hash(format!("{user}:{realm}:{user}'s-word"));
     let second = hash(format!("AUTH:{uri}"));
     let response = hash(format!("{first}:{nonce}:00000001:c:auth:{second}"));

@@ -49,8 +49,7 @@ impl Peer {
             Kind::Kamailio => {
                 let scratch = std::env::temp_dir().join(format!("carnet-bench-msrprelay-{port}"));
                 std::fs::create_dir_all(&scratch)?;
-                let template =
-                    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/msrp/kamailio.cfg");
+                let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/msrp/kamailio.cfg");
                 let text = std::fs::read_to_string(template)?;
                 let text = text.replace("@PORT@", &port).replace("@CHILDREN@", "1");
                 let file = scratch.join("kamailio.cfg");
@@ -114,7 +113,8 @@ impl Drop for Peer {
 /// Runs Carnet's relay for `pairs` users.
 pub fn serve(port: u16, pairs: usize) -> Result<(), Box<dyn Error>> {
     let listener = Listener { host: "127.0.0.1".into(), port, secure: false };
-    let users = (0..pairs).map(|n| (format!("user{n}"), Password::new(format!("user{n}'s-word").into_bytes())));
+    let users =
+        (0..pairs).map(|n| (format!("user{n}"), Password::new(format!("user{n}'s-word").into_bytes())));
     let relay = start(RelayConfig {
         listen: vec![([127, 0, 0, 1], port).into()],
         settings: Settings::new("relay.example", vec![listener]),
