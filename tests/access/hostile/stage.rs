@@ -42,7 +42,9 @@ impl Stage {
         lab.join("mallory", "subs", &format!("{MALLORY}/24"));
         // Who does not exist lives behind him, and is answered, and does not answer.
         let mut route = lab.command("operator", "ip");
-        assert!(route.args(["route", "add", "198.18.0.0/15", "via", MALLORY]).status().expect("ip").success());
+        assert!(
+            route.args(["route", "add", "198.18.0.0/15", "via", MALLORY]).status().expect("ip").success()
+        );
         lab.file("people.py", PEOPLE);
         lab.file("harm.py", HARM);
         lab.file(
