@@ -226,6 +226,11 @@ fn what_does_not_go_together_has_its_code_and_leaves_nothing() {
         (474, one(AWARE_EDGE, &sealed("|a=fingerprint:SHA-256 12:DF")), "a=fingerprint"),
         (474, one(AWARE, &msrp("|a=path:nobody")), "a=path"),
         (474, one(AWARE, &msrp("|a=path:")), "a=path"),
+        (
+            474,
+            one(AWARE, &msrp("|a=path:msrp://a.example:7654/x;tcp msrp://b.example:7654;tcp")),
+            "no session",
+        ),
         // What the controller has left out or mixed up.
         (472, one(SEALED, &remote("- 9 TCP/TLS -", &peer(PEER))), "a=fingerprint of Local"),
         (472, one(AWARE, &msrp(&peer(PEER))), "a=fingerprint of Local"),
