@@ -427,7 +427,9 @@ impl Relay {
 
     /// Lets those go on who wait for `id`, if half of what may wait for it has left.
     pub(crate) fn unblock(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get(id).filter(|connection| !connection.waiting.is_empty()) else { return };
+        let Some(connection) = self.get(id).filter(|connection| !connection.waiting.is_empty()) else {
+            return;
+        };
         if connection.queued() > self.limits().queue / 2 || connection.is_full(self.limits()) {
             return;
         }
