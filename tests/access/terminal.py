@@ -8,6 +8,7 @@ Commands are JSON objects, one a line on standard input; what happens is told th
 import base64
 import hashlib
 import json
+import queue
 import random
 import re
 import socket
@@ -232,6 +233,9 @@ class Clear:
     def __init__(self, connection, msrp):
         self.connection, self.path, self.peer = connection, msrp.get("own"), msrp.get("peer")
         self.messages, self.outstanding, self.sent = {}, set(), threading.Condition()
+        # One thread writes: answers come between frames, and whoever reads never waits for whoever does not.
+        self.out = queue.SimpleQueue()
+        threading.Thread(target=self.write, daemon=True).start()
         tell("connected", peer="%s:%d" % connection.getpeername()[:2])
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -248,6 +252,13 @@ class Clear:
                 kept = self.frames(kept + octets)
         except OSError as error:
             tell("closed", error=str(error))
+
+    def write(self):
+        try:
+            while True:
+                self.connection.sendall(self.out.get())
+        except OSError:
+            pass  # The reader tells of it.
 
     def frames(self, octets):
         while True:
@@ -280,7 +291,7 @@ class Clear:
         answer = "MSRP %s %s\r\nTo-Path: %s\r\nFrom-Path: %s\r\n-------%s$\r\n"
         status = "200 OK" if good else "481 No such session"
         near = values["From-Path"].split()[0]
-        self.connection.sendall((answer % (transaction, status, near, self.path, transaction)).encode())
+        self.out.put((answer % (transaction, status, near, self.path, transaction)).encode())
         if good and first == "SEND" and "Message-ID" in values and text:
             whole = self.messages.setdefault(values["Message-ID"], bytearray())
             at = int(values.get("Byte-Range", "1-").split("-")[0]) - 1
@@ -290,7 +301,7 @@ class Clear:
                 tell("message", size=len(whole), sha256=digest, sender=values["From-Path"])
 
     def send(self, text):
-        self.connection.sendall(text.encode("latin-1"))
+        self.out.put(text.encode("latin-1"))
 
     def message(self, size, chunk):
         """One message in chunks, as many on their way as TCP takes."""
@@ -307,7 +318,7 @@ class Clear:
             if part:
                 head += "Content-Type: application/octet-stream\r\n\r\n"
             tail = ("\r\n" if part else "") + "-------%s%s\r\n" % (transaction, "$" if last else "+")
-            self.connection.sendall(head.encode() + part + tail.encode())
+            self.out.put(head.encode() + part + tail.encode())
             at += len(part)
             if last:
                 break

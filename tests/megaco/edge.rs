@@ -103,6 +103,14 @@ impl Plain {
     }
 }
 
+/// What `carnet gateway audit` prints on the gateway's host.
+fn operator(lab: &Lab) -> String {
+    let mut command = lab.command("agw", env!("CARGO_BIN_EXE_carnet"));
+    let output = command.args(["gateway", "audit", "agw", "-c", "agw.toml"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Two terminations of a context, and where the gateway is for each.
 struct Pair {
     context: String,
@@ -259,6 +267,13 @@ fn the_gateway_begins(lab: &mut Lab, mgc: &mut Peer, alice: &str) {
     mgc.told(lab, &pair.access, &["tlsbsc/BNCChange", "Type=EST"]);
     terminal.says(lab, "from alice");
     bob.hears("from alice\n");
+    // Who looks sees it: the controller, and the operator.
+    let audit = mgc.ask(lab, &format!("C={}{{AV={}{{AT{{M,SG}}}}}}", pair.context, pair.access));
+    for part in [&known, &format!("fingerprint:{}", pair.shown), "tlsbsc/estbnc"] {
+        assert!(audit.to_ascii_lowercase().contains(&part.to_ascii_lowercase()), "no {part} in {audit}");
+    }
+    let shown = operator(lab);
+    assert!(shown.contains(&format!("TLS ends here as the client, the peer has {alice}")), "{shown}");
     // Alice's host dies, and nobody can tell what else she had to say.
     lab.process(terminal.process).signal("KILL");
     mgc.told(lab, &pair.access, &["tlsbsc/BNCChange", "Type=REL", "truncated"]);
@@ -287,6 +302,9 @@ fn what_is_inside_is_rewritten(lab: &mut Lab, mgc: &mut Peer, alice: &str) {
     terminal.says(lab, send(&to_alice, &alices).strip_suffix('\n').unwrap());
     // TLS stands, and bob's path is not known: nothing passes.
     mgc.told(lab, &pair.access, &["tlsbsc/BNCChange", "Type=EST"]);
+    let shown = operator(lab);
+    assert!(shown.contains(&format!("MSRP is rewritten, the peer is {alices}")), "{shown}");
+    assert!(shown.contains("MSRP is rewritten, held: the peer's path is not known"), "{shown}");
     let path = format!("path:{bobs}");
     pair.tell(lab, mgc, false, &sdp(&address, REWRITTEN, &port, &["setup:passive", &path]), "");
     let mut bob = Plain::accept(&listener);
@@ -324,6 +342,9 @@ fn what_is_wrong(lab: &mut Lab, mgc: &mut Peer) {
 
 fn an_edge(wire: Wire) {
     let Some(mut scene) = Scene::new(wire, &["mgc1"]) else { return };
+    let socket = scene.lab.directory().join("admin.sock");
+    let admin = format!("[admin]\nsocket = \"{}\"\n\n[gateway.agw]\n", socket.display());
+    scene.lab.edit("agw.toml", "[gateway.agw]\n", &admin);
     let mut mgc = scene.controller(0, "mgc1");
     scene.start_gateway();
     mgc.hears(&scene.lab, "asked", "SC=root");

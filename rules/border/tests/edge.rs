@@ -252,9 +252,15 @@ fn where_there_is_none() {
     w.border.gateway_connected(w.now, "agw1");
     w.gateway.register();
     w.settle();
-    w.register("alice", ALICE);
+    // So nobody is promised it, and plain calls reach who wanted it.
+    assert!(!w.register_asking("alice", ALICE, "", MEDIASEC).has("Security-Server"));
     offer(&mut w, &sdp);
     w.take_status(ALICE, 488);
+    let carol = Ua::new("carol@other.example", PEER, "alice", "call-w");
+    let plain = line("2001:db8:2::99", 7000, "MSRP", "actpass", None, "a=msrp-cema\r\n");
+    let invite = with_sdp(w.request(&carol, Method::Invite, "sip:alice@example.com", 1), &plain);
+    w.send(PEER, CORE, &invite);
+    lacks(&body(&w.take_request(ALICE, Method::Invite)), &["TLS", "3ge2ae"]);
 }
 
 /// Some gateway has it: that one takes the call.

@@ -235,7 +235,10 @@ fn tls_that_fails() {
         gateway.happens(now, "access", |pinhole| media::Event::Closed { pinhole, cause });
         w.settle();
         let failed = |e: &Event| match e {
-            Event::TlsFailed { side: Side::Caller, index: 0, reason, .. } => Some(reason.clone()),
+            Event::TlsFailed { side: Side::Caller, index: 0, reason, fingerprints, .. } => {
+                assert_eq!(*fingerprints, [print("11")]);
+                Some(reason.clone())
+            }
             _ => None,
         };
         let failed: Vec<_> = w.events.iter().filter_map(failed).collect();
@@ -283,4 +286,52 @@ fn tls_that_stands() {
     w.settle();
     assert!(!w.events.iter().any(|e| matches!(e, Event::TlsFailed { .. })));
     end(&mut w, &alice, &carol, &ok);
+}
+
+/// TS 23.334 table 5.19.1-1 and RFC 6714 §4: how the two networks find each other decides what becomes of
+/// the paths, and whether that can be with TLS from end to end.
+#[test]
+fn how_two_networks_find_each_other() {
+    use Addressing::{Auto, Cema, Plain, Sessmatch};
+    let rows = [
+        (Auto, Auto, true, "kept", "kept"),
+        (Cema, Cema, true, "kept", "kept"),
+        (Sessmatch, Sessmatch, false, "readdressed", "readdressed"),
+        (Auto, Auto, false, "rewritten", "needs a=msrp-cema"),
+        (Plain, Plain, false, "rewritten", "needs a=msrp-cema"),
+        (Auto, Plain, true, "rewritten", "excludes"),
+        (Cema, Sessmatch, true, "rewritten", "excludes"),
+        (Sessmatch, Plain, false, "rewritten", "needs a=msrp-cema"),
+    ];
+    for (from, to, cema, in_clear, sealed) in rows {
+        for (tls, expected) in [(None, in_clear), (Some(print("11")), sealed)] {
+            let case = format!("{from:?} {to:?} {cema} {tls:?}");
+            let mut w = world_with(|c| {
+                c.networks[0].msrp = from;
+                c.networks[1].msrp = to;
+            });
+            let more = if cema { CEMA } else { "" };
+            let offer = line("192.0.2.20", 2855, "MSRP", "actpass", tls.as_deref(), more);
+            let alice = Ua::new("alice", ALICE, "carol@other.example", "call-p");
+            let invite = with_sdp(w.request(&alice, Method::Invite, "sip:carol@other.example", 1), &offer);
+            w.send(ALICE, ACCESS, &invite);
+            let Some(at_peer) = w.try_take(PEER) else {
+                let warning = w.take_status(ALICE, 488).header("Warning").unwrap().into_owned();
+                assert!(warning.contains(expected), "{case}: {warning}");
+                continue;
+            };
+            let sent = body(&at_peer);
+            let scheme = if tls.is_some() { "msrps" } else { "msrp" };
+            let ours = format!("a=path:{scheme}://[2001:db8:1::10]:{}/s2855;tcp", at(&sent));
+            let theirs = format!("a=path:{scheme}://192.0.2.20:2855/s2855;tcp");
+            let found = match (sent.contains(&ours), sent.contains(&theirs)) {
+                (true, false) if real(&w).holes.values().all(|h| h.settings.leg.is_some()) => "rewritten",
+                (true, false) if real(&w).holes.values().all(|h| h.settings.leg.is_none()) => "readdressed",
+                (false, true) => "kept",
+                _ => panic!("{case}: {sent}"),
+            };
+            assert_eq!(found, expected, "{case}");
+            assert_eq!(sent.contains("msrp-cema"), cema && expected == "kept", "{case}");
+        }
+    }
 }

@@ -75,9 +75,8 @@ fn decide(relay: &mut Relay, now: Instant, id: ConnectionId, ask: &Ask) -> Answe
     }
     let Some(own) = own_uri(relay, id) else { return Answer::Refused(Status::FORBIDDEN) };
     let password = relay.users.get(&user);
-    let info = password.and_then(|password| {
-        relay.digest.info(now, &values, over, password, &mut *relay.random)
-    });
+    let info =
+        password.and_then(|password| relay.digest.info(now, &values, over, password, &mut *relay.random));
     let until = now + Duration::from_secs(expires.into());
     relay.grants.add(own.clone(), &user, id, until);
     relay.counts.granted += 1;

@@ -82,7 +82,8 @@ mod tests {
             assert_eq!(Tid::read(tid.as_bytes()), Some((secret, number)));
         }
         assert_eq!(Tid::read(Tid::new(7, None).as_bytes()), None);
-        for foreign in ["abcd", "0123456789abcdef", "0123456789abcdefg", "0123456789abcdef00000000000000001"] {
+        for foreign in ["abcd", "0123456789abcdef", "0123456789abcdefg", "0123456789abcdef00000000000000001"]
+        {
             assert_eq!(Tid::read(foreign.as_bytes()), None, "{foreign}");
         }
     }

@@ -138,7 +138,8 @@ impl Transactions {
     /// Forgets the oldest, if nobody has to hear of it: it may be answered, but need not be.
     pub(crate) fn forget_one(&mut self) {
         self.sweep();
-        let partial = |t: &Transaction| matches!(&t.kind, Kind::Send { sent, .. } if sent.mode == Mode::Partial);
+        let partial =
+            |t: &Transaction| matches!(&t.kind, Kind::Send { sent, .. } if sent.mode == Mode::Partial);
         if self.list.front().is_some_and(|t| partial(t) && t.end.is_some()) {
             self.list.pop_front();
             self.base += 1;

@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, tshark};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -74,8 +75,8 @@ pub fn address(agent: &str) -> &'static str {
 /// The hosts and what runs on them.
 pub struct Stage {
     pub lab: Lab,
-    /// What of an agent's output has been looked at.
-    read: std::collections::BTreeMap<String, usize>,
+    /// How far an agent's events of a kind have been looked at.
+    read: BTreeMap<(String, String), usize>,
 }
 
 impl Stage {
@@ -95,7 +96,7 @@ impl Stage {
         gateway: &[(&str, &str)],
         prepare: impl FnOnce(&Self),
     ) -> Option<Self> {
-        let mut stage = Self { lab: Lab::new()?, read: std::collections::BTreeMap::new() };
+        let mut stage = Self { lab: Lab::new()?, read: BTreeMap::new() };
         let lab = &mut stage.lab;
         lab.network("access");
         lab.network("core");
@@ -143,14 +144,15 @@ impl Stage {
         self.lab.process(index).say(&order.to_string());
     }
 
-    /// The next event of that kind that an agent tells, after all that was waited for before.
+    /// The next event of that kind that an agent tells.
     pub fn next(&mut self, agent: &str, event: &str) -> Value {
         self.next_that(agent, event, |_| true)
     }
 
     /// The next that is like this.
     pub fn next_that(&mut self, agent: &str, event: &str, like: impl Fn(&Value) -> bool) -> Value {
-        let from = self.read.get(agent).copied().unwrap_or(0);
+        let of = (agent.to_owned(), event.to_owned());
+        let from = self.read.get(&of).copied().unwrap_or(0);
         let found = |lab: &Lab| {
             let out = lab.output(agent, "out");
             let whole = out.matches('\n').count();
@@ -162,7 +164,7 @@ impl Stage {
         };
         self.lab.until(PATIENCE, &format!("{agent} tells of {event}"), |lab| found(lab).is_some());
         let (number, value) = found(&self.lab).unwrap();
-        self.read.insert(agent.to_owned(), number + 1);
+        self.read.insert(of, number + 1);
         value
     }
 
