@@ -52,7 +52,9 @@ impl Row {
         let ip = believed(agent, nats);
         let active = lines.contains(&"a=setup:active");
         let port = if active { 9 } else { 7000 };
-        let media = self.media.replacen(' ', &format!(" {port} "), 1);
+        // Where TLS ends in between, the two ends have transports of their own.
+        let own = lines.iter().find_map(|line| line.strip_prefix("m="));
+        let media = own.unwrap_or(self.media).replacen(' ', &format!(" {port} "), 1);
         let mut text = format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm={media}\n");
         for line in lines.iter().filter(|line| !line.starts_with("m=")) {
             let _ = writeln!(text, "{}", line.replace("@OWN@", &ip));
@@ -334,7 +336,12 @@ fn the_edge_is_seen_by_the_access_only() {
                 "a=x-unknown:  kept too",
             ],
             arrives: CLEAN,
-            answer: &["a=setup:active", "a=path:msrp://@OWN@:7000/s2;tcp", "a=msrp-cema"],
+            answer: &[
+                "m=message TCP/MSRP *",
+                "a=setup:active",
+                "a=path:msrp://@OWN@:7000/s2;tcp",
+                "a=msrp-cema",
+            ],
             returns: &["TCP/TLS/MSRP", "a=fingerprint:(SHA|sha)-256 ", "!4A:AD:B9", "!3ge2ae"],
         },
         Row {
@@ -344,6 +351,7 @@ fn the_edge_is_seen_by_the_access_only() {
             offer: &["a=setup:actpass", "a=path:msrp://@OWN@:7000/s1;tcp", "a=msrp-cema"],
             arrives: &["TCP/TLS/MSRP", "a=fingerprint:(SHA|sha)-256 ", "a=3ge2ae:applied", "a=setup:actpass"],
             answer: &[
+                "m=message TCP/TLS/MSRP *",
                 "a=setup:active",
                 "a=path:msrps://@OWN@:7000/s2;tcp",
                 "a=msrp-cema",
