@@ -16,6 +16,7 @@ use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm,
 mod callers;
 mod edge;
 mod faults;
+mod legs;
 mod moves;
 
 const SOON: Duration = Duration::from_secs(10);

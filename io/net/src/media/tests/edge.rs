@@ -478,9 +478,10 @@ fn a_reader_that_stops_stops_the_writer() {
             )
         };
         let writing = thread::spawn(writer);
-        let mut before = 0;
+        let (mut before, until) = (0, Instant::now() + SOON);
         // Until nothing moves any more.
         let stalled = loop {
+            assert!(Instant::now() < until, "{before} octets moved");
             thread::sleep(Duration::from_millis(300));
             let moved = access.engine.measure(access.a);
             let moved = moved.octets_received + moved.octets_sent;
