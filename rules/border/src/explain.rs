@@ -161,6 +161,7 @@ impl Rehearsal {
                 facts: facts.clone(),
                 takes,
                 wanted: Both::default(),
+                rtp: None,
                 edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),
