@@ -36,6 +36,9 @@ pub enum Change {
     Origin,
     /// Port 0.
     Port0,
+    /// The section of the line is as an rtpengine returned it. [`apply`] leaves it: the session takes it
+    /// over before.
+    Rtpengine,
 }
 
 impl Change {
@@ -54,6 +57,7 @@ impl Change {
             Self::CemaRemoved => "cema-removed",
             Self::Origin => "origin",
             Self::Port0 => "port-0",
+            Self::Rtpengine => "rtpengine",
         }
     }
 }
@@ -85,6 +89,7 @@ impl fmt::Display for Change {
             Self::CemaRemoved => f.write_str("a=msrp-cema taken out"),
             Self::Origin => f.write_str("o= has the border's address"),
             Self::Port0 => f.write_str("the port is 0"),
+            Self::Rtpengine => f.write_str("address, ports, ICE are the rtpengine's"),
         }
     }
 }
@@ -156,7 +161,7 @@ pub fn apply<'a>(
                 let own = |path: &str, address| path_own(path, address, *secure);
                 rewrite(document, index, given(index).address, own)?;
             }
-            Change::Origin => {}
+            Change::Origin | Change::Rtpengine => {}
         }
     }
     document.relocate(&moves)?;

@@ -99,6 +99,9 @@ fn other(line: &mut Line, m: &Media<'_>, policy: &Policy) -> Result<(), Refusal>
         }
         Other::Refuse => return Err(no(304, "media of this kind is not carried here")),
     };
+    if line.decision == Decision::Rtpengine {
+        line.edit(Change::Rtpengine, line.reason);
+    }
     if m.e2ae() == Some(E2ae::Applied) && m.attribute("3ge2ae").is_some() {
         line.edit(Change::EdgeRemoved, "only this border may say that it is applied here");
     }

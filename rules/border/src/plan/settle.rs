@@ -26,6 +26,9 @@ pub fn settle(plan: &Plan, answer: &Document, facts: &Facts) -> Result<Settlemen
         settlement.lines.push(one(line, &m, facts)?);
         if m.is_rejected() {
             settlement.edits.extend(refused(line, &m));
+        } else if line.decision == Decision::Rtpengine {
+            let edit = Edit { line: Some(line.index), change: Change::Rtpengine, reason: line.reason };
+            settlement.edits.push(edit);
         }
     }
     if facts.offerer.hide_origin {
