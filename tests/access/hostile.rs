@@ -6,10 +6,11 @@
 //! up, to carry what is said, and to end.
 
 mod quiet;
+mod simultaneous;
 mod stage;
+mod wire;
 
-use crate::network::PATIENCE;
-use stage::{GATEWAY, MALLORY, PORTS, Realm, Stage};
+use stage::{BORDER, GATEWAY, MALLORY, PORTS, Realm, Stage};
 
 /// Calls meanwhile, and so many at once.
 const CALLS: usize = 40;
@@ -43,12 +44,12 @@ fn connections_that_are_held_and_say_nothing() {
 
 #[test]
 fn handshakes_that_come_octet_by_octet() {
-    meanwhile(Realm { more: "tls-only = true\nhandshake = 2", ..Realm::default() }, "slow");
+    meanwhile(Realm { gateway: "tls-only = true\nhandshake = 2", ..Realm::default() }, "slow");
 }
 
 #[test]
 fn requests_of_http_at_all_pinholes() {
-    meanwhile(Realm { more: "tls-only = true", ..Realm::default() }, "http");
+    meanwhile(Realm { gateway: "tls-only = true", ..Realm::default() }, "http");
 }
 
 #[test]
@@ -59,26 +60,25 @@ fn a_scan_of_all_ports() {
 #[test]
 fn handshakes_of_openssl_at_all_pinholes() {
     // He speaks TLS as well as the subscribers do: only where he comes from tells him from them.
-    meanwhile(Realm { more: "tls-only = true", source_filter: true }, "tls");
+    meanwhile(Realm { gateway: "tls-only = true", border: "source-filter = true" }, "tls");
+}
+
+/// All calls succeed while somebody floods the border.
+fn meanwhile_at_the_border(realm: Realm, kind: &str) {
+    let Some(mut stage) = Stage::new(realm) else { return };
+    let harm = stage.harm(&[kind, BORDER, MALLORY]);
+    let done = stage.people(CALLS, AT_ONCE);
+    assert_eq!(done, CALLS, "{}", stage.lab.output("people", "out"));
+    stage.still_going(harm);
+    stage.stands();
 }
 
 #[test]
 fn calls_of_one_subscriber_without_end() {
-    let Some(mut stage) = Stage::new(Realm::default()) else { return };
-    let harm = stage.harm(&["invite", stage::BORDER, MALLORY, "mallory's password"]);
-    let done = stage.people(CALLS, AT_ONCE);
-    assert_eq!(done, CALLS, "{}", stage.lab.output("people", "out"));
-    stage.still_going(harm);
-    stage.stands();
+    meanwhile_at_the_border(Realm { border: "max-per-user = 8", ..Realm::default() }, "calls");
 }
 
 #[test]
 fn calls_of_a_stranger_without_end() {
-    let Some(mut stage) = Stage::new(Realm::default()) else { return };
-    let harm = stage.harm(&["invite", stage::BORDER, MALLORY]);
-    let done = stage.people(CALLS, AT_ONCE);
-    assert_eq!(done, CALLS, "{}", stage.lab.output("people", "out"));
-    stage.still_going(harm);
-    stage.stands();
-    let _ = PATIENCE;
+    meanwhile_at_the_border(Realm::default(), "invite");
 }

@@ -1,6 +1,6 @@
 //! An IMS-ALG or IBCF as a task: SIP sockets, control sockets, the rules.
 
-mod settings;
+pub mod settings;
 
 use super::control::{self, Courtesy};
 use super::inspection::Inspection;

@@ -12,13 +12,15 @@
 //! * [`cpim`], [`imdn`]: message/cpim and disposition notifications (RFC 3862, RFC 5438).
 //! * [`multipart`]: messages in parts (RFC 2046 §5.1).
 //! * [`nickname`]: the header field that asks for a nickname in a chat room (RFC 7701 §7).
+//! * [`auth`]: how a client gets URIs of a relay (RFC 4976).
 //! * [`composing`]: "is typing" (RFC 3994).
 //! * [`mod@file`]: file transfer by offer and answer (RFC 5547).
 //!
 //! Everything here is sans-IO: octets and the time come in as arguments, octets and events are
-//! polled out. MSRP relays (RFC 4976, AUTH) are not part of this crate; a path that goes through
-//! somebody else's relay works.
+//! polled out. An MSRP relay (RFC 4976) is made of [`Frames`] and [`auth`] elsewhere; a session whose path
+//! goes through somebody's relay works.
 
+pub mod auth;
 pub mod cema;
 pub mod composing;
 pub mod connection;

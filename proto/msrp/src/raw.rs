@@ -169,6 +169,11 @@ impl<'a> RawHead<'a> {
         }
     }
 
+    /// What follows the transaction identifier in the start line, with the blank.
+    pub fn start_line(&self) -> &'a [u8] {
+        self.part(self.outline.tid_end..self.outline.start_end)
+    }
+
     /// The value of To-Path, which nobody has read yet.
     pub fn to_path(&self) -> &'a [u8] {
         self.part(self.outline.to.clone())

@@ -7,13 +7,16 @@
     harm.py http    HOST FIRST-LAST        requests of HTTP
     harm.py scan    HOST FIRST-LAST        one connection to each port after the other
     harm.py tls     HOST FIRST-LAST        handshakes of OpenSSL
-    harm.py invite  BORDER OWN [PASSWORD]  calls to bob, as mallory who is registered, or as nobody
+    harm.py invite  BORDER OWN             calls to bob, as nobody
+    harm.py calls   BORDER OWN             calls without end from mallory to carol, who are both registered
 
 Goes on until it is ended; prints `going` after the first round and then how much it has done.
 """
 
+import hashlib
 import os
 import random
+import re
 import resource
 import selectors
 import socket
@@ -193,53 +196,72 @@ def tls():
     threading.Event().wait()
 
 
-def invite():
-    own, secret = sys.argv[3], sys.argv[4:]
-    token = lambda: os.urandom(8).hex()
+token = lambda: os.urandom(8).hex()
+
+
+def via(own):
+    return f"Via: SIP/2.0/UDP {own}:5060;branch=z9hG4bK{token()}\r\nMax-Forwards: 70\r\n"
+
+
+def phone(own):
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind((own, 5060))
     udp.settimeout(5)
-    via = lambda: f"Via: SIP/2.0/UDP {own}:5060;branch=z9hG4bK{token()}\r\nMax-Forwards: 70\r\n"
-    if secret:
-        register(udp, own, secret[0], token, via)
+    return udp
+
+
+def ring(udp, own, who):
+    """Calls, and never looks at an answer."""
     threading.Thread(target=lambda: [udp.recv(65536) for _ in iter(int, 1)], daemon=True).start()
     udp.settimeout(None)
     body = (f"v=0\r\no=- 1 1 IN IP4 {own}\r\ns=-\r\nc=IN IP4 {own}\r\nt=0 0\r\nm=message 9 TCP/TLS/MSRP *\r\n"
             f"a=accept-types:text/plain\r\na=msrp-cema\r\na=path:msrps://{own}:9/x;tcp\r\na=setup:active\r\n"
             f"a=fingerprint:SHA-256 {':'.join(['5A'] * 32)}\r\n")
     while True:
-        udp.sendto((f"INVITE sip:bob@a.example SIP/2.0\r\n{via()}From: <sip:mallory@a.example>;tag={token()}\r\n"
-                    f"To: <sip:bob@a.example>\r\nCall-ID: {token()}\r\nCSeq: 1 INVITE\r\n"
+        udp.sendto((f"INVITE sip:{who}@a.example SIP/2.0\r\n{via(own)}From: <sip:mallory@a.example>;tag={token()}\r\n"
+                    f"To: <sip:{who}@a.example>\r\nCall-ID: {token()}\r\nCSeq: 1 INVITE\r\n"
                     f"Contact: <sip:mallory@{own}:5060>\r\nContent-Type: application/sdp\r\n"
                     f"Content-Length: {len(body)}\r\n\r\n{body}").encode(), (host, 5060))
         did()
         time.sleep(0.001)
 
 
-def register(udp, own, password, token, via):
+def invite():
+    own = sys.argv[3]
+    ring(phone(own), own, "bob")
+
+
+def calls():
+    own = sys.argv[3]
+    udp = phone(own)
+    for user in ("mallory", "carol"):
+        register(udp, own, user)
+    ring(udp, own, "carol")
+
+
+def register(udp, own, user):
     """RFC 7616."""
-    import hashlib
-    import re
     call, tag, credentials = token(), token(), ""
     for number in (1, 2):
-        udp.sendto((f"REGISTER sip:a.example SIP/2.0\r\n{via()}From: <sip:mallory@a.example>;tag={tag}\r\n"
-                    f"To: <sip:mallory@a.example>\r\nCall-ID: {call}\r\nCSeq: {number} REGISTER\r\n"
-                    f"Contact: <sip:mallory@{own}:5060>\r\nExpires: 600\r\n{credentials}"
+        udp.sendto((f"REGISTER sip:a.example SIP/2.0\r\n{via(own)}From: <sip:{user}@a.example>;tag={tag}\r\n"
+                    f"To: <sip:{user}@a.example>\r\nCall-ID: {call}\r\nCSeq: {number} REGISTER\r\n"
+                    f"Contact: <sip:{user}@{own}:5060>\r\nExpires: 600\r\n{credentials}"
                     "Content-Length: 0\r\n\r\n").encode(), (host, 5060))
         head = udp.recv(65536).decode()
         if head.split()[1] == "200":
             return
-        given = dict(re.findall(r'(\w+)="?([^",\r]*)"?', re.search(r"(?i)^www-authenticate:(.*)$", head, re.M).group(1)))
+        challenge = re.search(r"(?im)^www-authenticate:(.*)$", head).group(1)
+        given = dict(re.findall(r'(\w+)="?([^",\r]*)"?', challenge))
         algorithm = given.get("algorithm", "MD5")
         sha = hashlib.sha256 if algorithm.upper() == "SHA-256" else hashlib.md5
         digest = lambda text: sha(text.encode()).hexdigest()
-        secret = digest(f"mallory:{given['realm']}:{password}")
+        secret = digest(f"{user}:{given['realm']}:{user}'s password")
         response = digest(f"{secret}:{given['nonce']}:00000001:c:auth:{digest('REGISTER:sip:a.example')}")
         opaque = f', opaque="{given["opaque"]}"' if "opaque" in given else ""
-        credentials = (f'Authorization: Digest username="mallory", realm="{given["realm"]}", '
+        credentials = (f'Authorization: Digest username="{user}", realm="{given["realm"]}", '
                        f'nonce="{given["nonce"]}", uri="sip:a.example", response="{response}", '
                        f'algorithm={algorithm}, cnonce="c", nc=00000001, qop=auth{opaque}\r\n')
-    sys.exit(f"mallory cannot register: {head}")
+    sys.exit(f"{user} cannot register: {head}")
 
 
 try:

@@ -1,10 +1,11 @@
 """Subscribers who want nothing but to talk, sharing no code with Carnet: SIP with digest, and octets over TCP
 that begin like TLS and come back as they were sent.
 
-    people.py BORDER ALICE-ADDRESS BOB-ADDRESS CALLS AT-ONCE
+    people.py BORDER ALICE-ADDRESS BOB-ADDRESS CALLS AT-ONCE [PAUSE]
 
 alice calls bob that often, so many calls at once. In each she connects to the address of the answer, says
-something, waits for the echo, a few times, and hangs up. One JSON line at the end says how it went.
+something, waits for the echo and as many seconds more, a few times, and hangs up. One JSON line at the end says
+how it went.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import threading
 import time
 
 border, alice_at, bob_at, calls, at_once = sys.argv[1:6]
+pause = float((sys.argv[6:] or ["0.05"])[0])
 PATIENCE = 45
 token = lambda: os.urandom(8).hex()
 HELLO = bytes([22, 3, 1, 2, 0, 1, 0, 1, 0xfc])
@@ -210,7 +212,7 @@ def call():
                 talk.sendall(said)
                 if exactly(talk, len(said)) != said:
                     raise OSError("the echo is another")
-                time.sleep(0.05)
+                time.sleep(pause)
     finally:
         alice.send(f"BYE {target} SIP/2.0\r\n{alice.via()}{route}" + base(to, 2, "BYE"))
         while "BYE" not in field(answers.get(timeout=PATIENCE)[0], "cseq"):

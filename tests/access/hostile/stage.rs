@@ -15,12 +15,12 @@ pub const PORTS: &str = "12000-12127";
 const PEOPLE: &str = include_str!("people.py");
 const HARM: &str = include_str!("harm.py");
 
-/// How the realm of the subscribers is defended.
+/// How the realm of the subscribers is defended: lines of the configuration file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Realm {
-    pub more: &'static str,
-    /// The border tells the gateway who may come.
-    pub source_filter: bool,
+    pub gateway: &'static str,
+    /// The same of the border's network.
+    pub border: &'static str,
 }
 
 pub struct Stage {
@@ -42,12 +42,16 @@ impl Stage {
         lab.join("mallory", "subs", &format!("{MALLORY}/24"));
         // Who does not exist lives behind him, and is answered, and does not answer.
         let mut route = lab.command("operator", "ip");
-        assert!(route.args(["route", "add", "198.18.0.0/15", "via", MALLORY]).status().expect("ip").success());
+        assert!(
+            route.args(["route", "add", "198.18.0.0/15", "via", MALLORY]).status().expect("ip").success()
+        );
         lab.file("people.py", PEOPLE);
         lab.file("harm.py", HARM);
         lab.file(
             "users.toml",
-            "alice = \"alice's password\"\nbob = \"bob's password\"\nmallory = \"mallory's password\"\n",
+            &["alice", "bob", "carol", "mallory"]
+                .map(|user| format!("{user} = \"{user}'s password\"\n"))
+                .concat(),
         );
         lab.file("operator.toml", &operator(realm));
         let mut run = carnet(&lab, "operator", &["run", "-c", "operator.toml"]);
@@ -81,12 +85,16 @@ impl Stage {
         });
     }
 
+    /// Starts what `people.py` does: how many calls, how many at once, and how long they wait.
+    pub fn talk(&mut self, how: &[&str]) -> usize {
+        let mut people = self.lab.command("people", "python3");
+        people.args(["people.py", BORDER, ALICE, BOB]).args(how);
+        self.lab.start("people", people)
+    }
+
     /// alice calls bob that often. How often it went well.
     pub fn people(&mut self, calls: usize, at_once: usize) -> usize {
-        let (calls, at_once) = (calls.to_string(), at_once.to_string());
-        let mut people = self.lab.command("people", "python3");
-        people.args(["people.py", BORDER, ALICE, BOB, &calls, &at_once]);
-        let people = self.lab.start("people", people);
+        let people = self.talk(&[&calls.to_string(), &at_once.to_string()]);
         if self.lab.process(people).wait(Duration::from_secs(300)).is_none() {
             self.lab.show();
             panic!("the calls do not end");
@@ -118,7 +126,7 @@ registrar = {{ mode = "built-in", users = "users.toml" }}
 
 [border.alg.network.access]
 subscribers = true
-source-filter = {}
+{}
 listen = ["udp:{BORDER}:5060", "tcp:{BORDER}:5060"]
 
 [gateway.agw]
@@ -130,6 +138,6 @@ v4 = "{GATEWAY}"
 ports = "{PORTS}"
 {}
 "#,
-        realm.source_filter, realm.more
+        realm.border, realm.gateway
     )
 }

@@ -21,7 +21,7 @@ fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
 }
 
 /// Everything a border is told at its start.
-pub(super) fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Config, String> {
+pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Config, String> {
     let mut networks = Vec::new();
     for (network, settings) in &section.network {
         networks.push(network_of(section, network, settings.as_ref())?);

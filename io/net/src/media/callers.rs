@@ -19,8 +19,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
+use super::clock::Moment;
 use super::guard::{Ward, whole};
-use super::hole::{Begun, Connection, Hole, Link, Origin, Standby};
+use super::hole::{Begun, Connection, Hole, Link, Origin, QUIET, Standby};
 use super::links::register;
 use super::record::{Start, start_of};
 use super::socket;
@@ -31,8 +32,6 @@ pub(super) const ACCEPTS_IN_TURN: usize = 64;
 const ACCEPTS: usize = 16;
 /// Connections waiting beside a silent one.
 const STANDBYS: usize = 8;
-/// What strangers do to one pinhole is reported no more often.
-const REPORTED_EVERY: Duration = Duration::from_secs(1);
 /// How often connections of no value are looked for when there are no descriptors.
 const SHED_EVERY: Duration = Duration::from_secs(1);
 
@@ -135,7 +134,7 @@ impl Worker {
                 }
             }
             _ => {
-                let begun = if ward.guard.tls_only { Begun::Awaited } else { Begun::Yes };
+                let begun = if ward.guard.tls_only { Begun::Awaited } else { hole.silently_begun(now) };
                 let mut connection = Connection::accepted(standby.socket, serial, expected, now);
                 connection.begun = begun;
                 self.take_over(slot, connection, peer, standby.seat);
@@ -149,7 +148,7 @@ impl Worker {
         let now = self.now;
         let Some(hole) = self.hole(slot) else { return };
         let pinhole = hole.name;
-        if hole.rare().blocked.is_none_or(|at| at.plus(REPORTED_EVERY) <= now) {
+        if hole.rare().blocked.is_none_or(|at| at.plus(QUIET) <= now) {
             hole.rare().blocked = Some(now);
             self.report(Event::Blocked { pinhole, source });
         }
@@ -209,7 +208,11 @@ impl Worker {
         let Standby { socket, serial, peer, seat, spoke } = rare.standbys.remove(next);
         let mut connection = Connection::accepted(socket, serial, hole.expects(peer), now);
         (connection.fresh, connection.readable) = (false, spoke);
-        connection.begun = if tls_only && !spoke { Begun::Awaited } else { Begun::Yes };
+        connection.begun = match (spoke, tls_only) {
+            (true, _) => Begun::Yes,
+            (false, true) => Begun::Awaited,
+            (false, false) => hole.silently_begun(now),
+        };
         self.take_over(slot, connection, peer, seat);
     }
 
@@ -234,15 +237,17 @@ impl Worker {
         let over = flags.intersects(hangup);
         if says && (connection.begun != Begun::Yes || over && unheard) {
             let answers = connection.touched || works;
+            let owes = matches!(connection.begun, Begun::Awaited | Begun::Owed);
             match beginning(&connection.socket, answers) {
                 Heard::End if unheard => return self.left(slot, Cause::Normal),
+                Heard::Octets(Start::Other) if owes => return self.not_tls(slot),
                 // It closed before it had begun; there is nothing left to come.
-                Heard::Octets(Start::Incomplete) if over && connection.begun != Begun::Yes => {
-                    return self.not_tls(slot);
-                }
-                Heard::Octets(Start::Other) if connection.begun != Begun::Yes => return self.not_tls(slot),
-                Heard::Octets(Start::Tls) if connection.begun != Begun::Yes => self.has_begun(slot),
-                _ => {}
+                Heard::Octets(Start::Incomplete) if owes && over => return self.not_tls(slot),
+                Heard::Octets(Start::Incomplete) if owes => {}
+                // It was spoken to, or called, and has nothing to say.
+                Heard::End if owes => return self.end(slot, Cause::Normal, Cause::FarSide, false),
+                Heard::End | Heard::Octets(_) => self.has_begun(slot),
+                Heard::Nothing => {}
             }
         }
         let Some(hole) = self.hole(slot) else { return };
@@ -254,21 +259,27 @@ impl Worker {
         self.queue(slot);
     }
 
-    /// What had to begin in a certain way has.
-    fn has_begun(&mut self, slot: u32) {
+    /// It has begun as it must, and is told of if it was not before.
+    pub(super) fn has_begun(&mut self, slot: u32) {
         let Some(hole) = self.hole(slot) else { return };
         let pinhole = hole.name;
         let Link::Up(connection) = &mut hole.link else { return };
         let was = std::mem::replace(&mut connection.begun, Begun::Yes);
         let peer = connection.socket.peer_addr().ok().and_then(|peer| peer.as_socket());
-        if let Some(peer) = peer.filter(|_| was == Begun::Awaited) {
+        if let Some(peer) = peer.filter(|_| matches!(was, Begun::Awaited | Begun::Quiet)) {
             self.report(Event::Established { pinhole, peer });
         }
     }
 
     /// The one who has the pinhole left without a word: it was not the one who is waited for.
     fn left(&mut self, slot: u32, cause: Cause) {
-        let again = self.now.plus(self.config.timers.incoming);
+        let now = self.now;
+        let again = now.plus(self.config.timers.incoming);
+        if let Some(hole) = self.hole(slot)
+            && hole.silently_begun(now) == Begun::Yes
+        {
+            hole.rare().left = Some(now);
+        }
         // Whom it had us call has heard nothing either, and is there when the next one comes.
         if let Some(far) = self.far(slot)
             && self.peek(far).is_some_and(|far| matches!(far.link, Link::Connecting(_)))
@@ -304,7 +315,7 @@ impl Worker {
         if connection.origin == Origin::Made || connection.touched {
             return self.end(slot, Cause::NotTls, Cause::FarSide, true);
         }
-        let told = hole.rare().blocked.is_some_and(|at| at.plus(REPORTED_EVERY) > now);
+        let told = hole.rare().blocked.is_some_and(|at| at.plus(QUIET) > now);
         if !told {
             hole.rare().blocked = Some(now);
         }
@@ -442,6 +453,13 @@ fn beginning(socket: &Socket, answers: bool) -> Heard {
 }
 
 impl Hole {
+    /// How a connection begins that has said nothing. Strangers that come and go are not all reported: the
+    /// controller would have the worst of a flood.
+    fn silently_begun(&self, now: Moment) -> Begun {
+        let reported = self.rare_if_there().and_then(|rare| rare.left);
+        if reported.is_some_and(|at| at.plus(QUIET) > now) { Begun::Quiet } else { Begun::Yes }
+    }
+
     /// Somebody waits, and nobody has the pinhole.
     pub(super) fn promotable(&self) -> bool {
         matches!(self.link, Link::Down) && self.has_standbys()

@@ -28,6 +28,9 @@ use super::{Timers, socket};
 /// A connection that lasts this long is asked for signs of life, if its realm does not ask earlier.
 const KEEPALIVE_FROM: Duration = Duration::from_secs(30);
 
+/// Strangers that come to a pinhole and go are reported no more often.
+pub(super) const QUIET: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Hole {
     pub(super) name: Pinhole,
@@ -90,8 +93,10 @@ struct Silence {
 pub(super) struct Rare {
     /// Further connections, while nothing has been heard on the one in `link`.
     pub(super) standbys: Vec<Standby>,
-    /// When a refused source was last reported.
+    /// When a refused source, or one that did not fit, was last reported.
     pub(super) blocked: Option<Moment>,
+    /// When one that came and went was last reported.
+    pub(super) left: Option<Moment>,
     pub(super) bucket: Option<Bucket>,
     pub(super) observer: Option<Box<Observer>>,
     /// TLS ends here.
@@ -202,6 +207,9 @@ pub(super) enum Begun {
     Awaited,
     /// It was made by us, and reported.
     Owed,
+    /// It was accepted and may begin as it likes; nobody has been told of it, because others came here and
+    /// left without a word a moment ago.
+    Quiet,
 }
 
 impl Connection {
@@ -287,6 +295,10 @@ impl Hole {
 
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn rare_if_there(&self) -> Option<&Rare> {
+        self.rare.as_deref()
     }
 
     pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
@@ -548,7 +560,11 @@ impl Hole {
             Link::Up(_) => None,
         };
         let stranger = self.waiting_until.filter(|_| self.held_by_a_stranger());
-        [link, stranger, self.silence_deadline(), self.resume, self.tls_deadline()]
+        let quiet = match &self.link {
+            Link::Up(connection) if connection.begun == Begun::Quiet => Some(connection.since.plus(QUIET)),
+            _ => None,
+        };
+        [link, stranger, quiet, self.silence_deadline(), self.resume, self.tls_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -564,6 +580,12 @@ impl Hole {
             connection.kept_alive = true;
             socket::keep_alive(&connection.socket, keepalive);
         }
+    }
+
+    /// It has stayed, and is to be told of although it has said nothing.
+    pub(super) fn has_stayed(&self, now: Moment) -> bool {
+        matches!(&self.link, Link::Up(connection)
+            if connection.begun == Begun::Quiet && connection.since.plus(QUIET) <= now)
     }
 
     /// A caller has not begun as it must, and had the time to. Whom we called may wait to be spoken to.

@@ -301,7 +301,11 @@ impl Worker {
         let unasked = match &was {
             Link::Down => cause == Some(Cause::Released),
             // Nobody was told that it had come.
-            Link::Up(connection) => connection.begun == Begun::Awaited && cause != Some(Cause::NotTls),
+            Link::Up(connection) => match connection.begun {
+                Begun::Awaited => cause != Some(Cause::NotTls),
+                Begun::Quiet => !connection.touched,
+                Begun::Yes | Begun::Owed => false,
+            },
             Link::Connecting(_) => false,
         };
         if let Link::Up(connection) = was

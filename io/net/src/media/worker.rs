@@ -469,6 +469,9 @@ impl Worker {
                 let pinhole = hole.name;
                 self.report(Event::Inactive { pinhole, direction });
             }
+            if self.peek(slot).is_some_and(|hole| hole.has_stayed(now)) {
+                self.has_begun(slot);
+            }
             let Some(hole) = self.hole(slot) else { continue };
             if hole.is_up() && hole.waiting_until.is_some_and(|at| at <= now) {
                 hole.waiting_until = None;

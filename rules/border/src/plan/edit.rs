@@ -38,6 +38,26 @@ pub enum Change {
     Port0,
 }
 
+impl Change {
+    /// A stable name for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Transport(_) => "transport",
+            Self::Setup(_) => "setup",
+            Self::FingerprintRemoved => "fingerprint-removed",
+            Self::FingerprintPut => "fingerprint-put",
+            Self::EdgeRemoved => "3ge2ae-removed",
+            Self::EdgeApplied => "3ge2ae-applied",
+            Self::PathAddress => "path-address",
+            Self::PathOwn { .. } => "path-own",
+            Self::CemaRemoved => "cema-removed",
+            Self::Origin => "origin",
+            Self::Port0 => "port-0",
+        }
+    }
+}
+
 /// A change and why it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Edit {
@@ -114,6 +134,7 @@ pub fn apply<'a>(
             }
             Change::FingerprintPut => {
                 document.remove_attribute(index, "fingerprint")?;
+                document.remove_attribute(index, "tls-id")?;
                 if let Some(fingerprint) = given(index).fingerprint {
                     document.insert_attribute(index, "fingerprint", Some(fingerprint.as_bytes()))?;
                 }
@@ -121,7 +142,10 @@ pub fn apply<'a>(
             Change::EdgeRemoved => {
                 document.remove_attribute(index, "3ge2ae")?;
             }
-            Change::EdgeApplied => document.set_attribute(index, "3ge2ae", Some(b"applied"))?,
+            Change::EdgeApplied => {
+                document.remove_attribute(index, "3ge2ae")?;
+                document.insert_attribute(index, "3ge2ae", Some(b"applied"))?;
+            }
             Change::CemaRemoved => {
                 document.remove_attribute(index, "msrp-cema")?;
             }

@@ -228,6 +228,7 @@ impl Net {
             proxy: Destination::Hops(vec![Hop::new(Transport::Udp, address(person.proxy))]),
             digest: None,
             expires: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(29),
             routes: Vec::new(),
             keys: Some(KeyAccount {
                 profile: Profile::default(),

@@ -378,6 +378,24 @@ fn scanners_do_not_flood_the_controller() {
 }
 
 #[test]
+fn those_who_come_and_go_do_not_flood_the_controller() {
+    let mut engine = Engine::start(config());
+    let (a, door) = engine.reserve();
+    engine.configure(a, passive());
+    engine.settle(a);
+    for _ in 0..500 {
+        drop(TcpStream::connect(door).unwrap());
+    }
+    engine.settle(a);
+    // The peer is told of when it speaks.
+    let mut peer = TcpStream::connect(door).unwrap();
+    peer.write_all(b"hello").unwrap();
+    while engine.established(a) != peer.local_addr().unwrap() {}
+    let told = engine.seen.iter().filter(|event| matches!(event, Event::Closed { .. })).count();
+    assert!((1..60).contains(&told), "{told} reports");
+}
+
+#[test]
 fn a_rate_holds_over_seconds_and_nothing_is_lost() {
     const RATE: u64 = 400_000;
     let mut engine = Engine::start(config());
