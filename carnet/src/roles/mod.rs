@@ -15,6 +15,7 @@ mod media;
 mod place;
 pub mod question;
 mod realms;
+mod relay;
 mod seen;
 mod shelf;
 pub mod tls;
@@ -178,6 +179,9 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
         let place = place_of(&mut places, &sharing.gateway, name)?;
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.gateway(name);
+        if let Some(relay) = &section.as_ref().relay {
+            tasks.push((format!("relay of {name}"), relay::start(name, relay.as_ref(), token.clone())?));
+        }
         let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
         tasks.push((name.clone(), task));
     }

@@ -30,6 +30,7 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<Credential, String> 
         .map_err(|e| format!("{}: {e}", certificate.display()))
 }
 
-fn trust(ca: Option<&Path>) -> Trust {
+/// The authorities of a file, or the system's.
+pub fn trust(ca: Option<&Path>) -> Trust {
     ca.map_or(Trust::System, |path| Trust::File(path.to_owned()))
 }

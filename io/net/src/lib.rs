@@ -2,7 +2,7 @@
 //!
 //! The machines of the inner rings have no sockets, clocks or randomness. [`SipSockets`] feeds SIP
 //! endpoints, [`ControlSockets`] H.248 associations, [`media`] moves what gateways relay, [`conference`] ends
-//! what the members of conferences send; [`until`] is
+//! what the members of conferences send, [`relay`] passes MSRP on; [`until`] is
 //! a machine's timer, [`OsRandom`] its randomness, [`drain()`] ends in order.
 
 pub mod conference;
@@ -12,6 +12,7 @@ mod error;
 pub mod h248;
 pub mod media;
 mod random;
+pub mod relay;
 pub mod sip;
 mod stream;
 mod tcp;

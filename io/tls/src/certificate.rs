@@ -160,6 +160,22 @@ impl CertificateContext {
         Ok((tls, report))
     }
 
+    /// A connection to be, on one side, that demands this of its peer.
+    pub(crate) fn prepared(&self, side: Side, peer: &Peer) -> Result<Ssl, Error> {
+        const NONE: Error = Error::Misuse("a TLS server needs a certificate of its own");
+        let context = match (side, peer) {
+            (_, Peer::Fingerprints(_)) => return Err(Error::Misuse("fingerprints are announced later")),
+            (Side::Client, Peer::Anyone) => {
+                return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
+            }
+            (Side::Client, _) => &self.client,
+            (Side::Server, _) => self.server.as_ref().ok_or(NONE)?,
+        };
+        let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
+        self.demand(&mut ssl, peer, side)?;
+        Ok(ssl)
+    }
+
     fn demand(&self, ssl: &mut Ssl, peer: &Peer, side: Side) -> Result<(), Error> {
         let failed = Error::library("saying whom to expect");
         let must_show = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;

@@ -11,6 +11,7 @@ use crate::certificate::{Announced, judge};
 use crate::socket::{Whole, plain};
 use crate::{CertificateContext, Error, Fingerprint, Report, Side};
 use openssl::ssl::{ErrorCode, Ssl, SslStream, SslVerifyMode};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -52,6 +53,17 @@ impl<S: Read + Write> CertificateSocket<S> {
     pub fn is_waiting(&self) -> bool {
         let patient = &self.tls.get_ref().0;
         patient.deaf && patient.spoke
+    }
+
+    /// Which end of the handshake this is.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Whether the certificate that the peer has shown has one of these fingerprints.
+    pub fn is_shown(&self, fingerprints: &[Fingerprint]) -> bool {
+        let shown = self.tls.ssl().peer_certificate();
+        shown.is_some_and(|shown| Fingerprint::any_match(fingerprints, &shown))
     }
 
     /// Goes on with the handshake as far as the connection lets it; `None`: again when it is ready, or
@@ -127,6 +139,12 @@ impl<S: Read + Write> CertificateSocket<S> {
     /// The connection below. What it reads and writes belongs to TLS.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.tls.get_mut().0.stream
+    }
+}
+
+impl<S> fmt::Debug for CertificateSocket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateSocket").field("side", &self.side).finish_non_exhaustive()
     }
 }
 

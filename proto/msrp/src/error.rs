@@ -18,6 +18,12 @@ pub enum Error {
         /// Where, in octets from the start of the input.
         at: usize,
     },
+    /// A well-formed frame names somebody else in To-Path.
+    #[error("To-Path of the frame at octet {at} is not for us")]
+    NotForUs {
+        /// Where the frame began, in octets from the start of the stream.
+        at: u64,
+    },
     /// A well-formed request breaks a rule of the protocol.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
@@ -59,6 +65,7 @@ impl Error {
         match self {
             Self::Malformed(_) | Self::BadRequest(_) => Some(Status::BAD_REQUEST),
             Self::TooLarge { .. } => Some(Status::STOP),
+            Self::NotForUs { .. } => Some(Status::NO_SESSION),
             Self::Refused(status) => Some(*status),
             _ => None,
         }

@@ -11,6 +11,8 @@ impl Status {
     pub const OK: Self = Self(200);
     /// The request could not be understood.
     pub const BAD_REQUEST: Self = Self(400);
+    /// Who asks must say who it is (RFC 4976 §10.3).
+    pub const UNAUTHORIZED: Self = Self(401);
     /// The action is not allowed; the sender should not try again.
     pub const FORBIDDEN: Self = Self(403);
     /// Nobody here has the URI the message is for (RFC 7701 §10.3).
@@ -54,6 +56,7 @@ impl Status {
         match self.0 {
             200 => "OK",
             400 => "Bad Request",
+            401 => "Unauthorized",
             403 => "Forbidden",
             404 => "Unknown Recipient",
             408 => "Request Timeout",

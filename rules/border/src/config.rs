@@ -53,7 +53,7 @@ pub struct Caps {
     /// Calls at once of one registered user, made and taken; more are answered 486 where others call
     /// him, 503 where he calls.
     pub per_user: Option<usize>,
-    /// Calls at once of one source address; more are answered 503.
+    /// Calls at once of one source address, of IPv6 one /64; more are answered 503.
     pub per_source: Option<usize>,
     /// Octets per second that all media lines of this network may come to, by what each says of itself
     /// (`b=TIAS`, `b=AS`), else by the network's rate; more is answered 503.
@@ -266,9 +266,11 @@ impl Default for Timers {
 /// Bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls at once; more are answered 503.
+    /// Calls at once; more are answered 503. Emergency calls, and those whose priority is trusted, have
+    /// room for a tenth more.
     pub calls: usize,
-    /// Ended calls kept for messages that come late, some 40 s each.
+    /// Ended calls kept for messages that come late, some 40 s each; with more, new calls are answered 503
+    /// as above.
     pub ended: usize,
     /// Dialogs without a call (SUBSCRIBE, REFER); more are answered 503.
     pub subscriptions: usize,

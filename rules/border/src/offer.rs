@@ -211,7 +211,8 @@ impl Session {
         key: ExchangeKey,
         document: &mut Document,
     ) -> Result<(), Fault> {
-        let Some(exchange) = self.exchange(key) else { return Ok(()) };
+        // Without its plan it would go on with the addresses of the far end.
+        let exchange = self.exchange(key).ok_or_else(|| Fault::new(500, "the offer is gone"))?;
         self.edit(core, exchange.plan.all_edits(), document, exchange.offerer.other())
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::roles::{control, profiles, sip_transport};
 use carnet_border::{
-    Addressing, Caps, Config, Family, Gateway, Limits, Network, Policy, Prefix, Registration, Route, Timers,
-    Transport, User,
+    Addressing, Caps, Config, Family, Gateway, Limits, Network, Other, Policy, Prefix, Registration, Route,
+    Timers, Transport, User,
 };
 use carnet_h248::association;
 use carnet_h248::{MId, Profile};
 use carnet_ops::config::{
     Addressing as MsrpAddressing, BorderRole, BorderSection, Config as Whole, ControlProto, Digest,
-    GatewayRole, IpVersion, NetworkSection, Proto, RegistrarMode, RegistrarSection, Transport248,
+    GatewayRole, IpVersion, NetworkSection, Other as Media, Proto, RegistrarMode, RegistrarSection,
+    Transport248,
 };
 use carnet_sip::{Algorithm, Password, Uri};
 use std::time::Duration;
@@ -23,7 +24,7 @@ fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
 pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<Config, String> {
     let mut networks = Vec::new();
     for (network, settings) in &section.network {
-        networks.push(network_of(section.role, network, settings.as_ref())?);
+        networks.push(network_of(section, network, settings.as_ref())?);
     }
     let mut routes = Vec::new();
     for route in section.route.iter().map(|r| r.as_ref()) {
@@ -79,7 +80,12 @@ pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<C
             transport: pass_through(policy.pass_through_transport),
             forward_without_cema: policy.forward_without_cema,
             relay_plain: policy.allow_plain,
-            ..Policy::default()
+            aware: policy.aware,
+            other: match policy.other {
+                Media::Pass => Other::Pass,
+                Media::Refuse => Other::Refuse,
+                Media::Rtpengine => Other::Rtpengine,
+            },
         },
         gateways: gateways.collect(),
         profiles: accepted,
@@ -104,7 +110,7 @@ fn pass_through(named: Transport248) -> Transport {
     }
 }
 
-fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result<Network, String> {
+fn network_of(border: &BorderSection, name: &str, settings: &NetworkSection) -> Result<Network, String> {
     let first = settings.listen.as_ref().first().ok_or("no socket")?;
     let contact = match &settings.contact {
         Some(contact) => contact.clone(),
@@ -125,10 +131,11 @@ fn network_of(role: BorderRole, name: &str, settings: &NetworkSection) -> Result
     network.access = settings.subscribers;
     network.family = if v6 { Family::V6 } else { Family::V4 };
     network.source_filter = settings.source_filter;
-    network.hide_origin = settings.hide_origin.unwrap_or(role == BorderRole::Ibcf);
+    network.hide_origin = settings.hide_origin.unwrap_or(border.role == BorderRole::Ibcf);
     network.rate = settings.rate.map(|rate| (rate, rate));
     network.dscp = settings.dscp;
-    network.e2ae = settings.e2ae.as_ref().map_or(settings.subscribers, |e2ae| *e2ae.as_ref());
+    let wanted = settings.e2ae.as_ref().map_or(settings.subscribers, |e2ae| *e2ae.as_ref());
+    network.e2ae = border.policy.e2ae && wanted;
     network.msrp = match settings.msrp {
         MsrpAddressing::Auto => Addressing::Auto,
         MsrpAddressing::Cema => Addressing::Cema,

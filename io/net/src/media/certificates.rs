@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use carnet_gateway::media::Refusal;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, Trust, Versions};
 
 use super::Realm;
@@ -48,6 +49,8 @@ pub(super) struct Shown {
     pub(super) context: CertificateContext,
     /// `SHA-256 4A:AD:…`
     pub(super) fingerprint: String,
+    /// Within this a handshake has to be done.
+    pub(super) handshake: Duration,
 }
 
 impl std::fmt::Debug for Shown {
@@ -65,6 +68,7 @@ pub(super) struct Certificates {
 #[derive(Debug)]
 struct Source {
     what: Certificate,
+    handshake: Duration,
     shown: Option<Arc<Shown>>,
     /// When to see whether another is due.
     next: SystemTime,
@@ -78,20 +82,21 @@ impl Certificates {
     pub(super) fn new(realms: &[Realm], now: SystemTime) -> io::Result<Self> {
         let realm = |realm: &Realm| {
             let what = realm.certificate.clone();
-            let mut source = Source { what, shown: None, next: now, written: None };
+            let handshake = realm.guard.handshake;
+            let mut source = Source { what, handshake, shown: None, next: now, written: None };
             source.renew(now)?;
             Ok((realm.name.clone(), Mutex::new(source)))
         };
         Ok(Self { realms: realms.iter().map(realm).collect::<io::Result<_>>()? })
     }
 
-    /// What a pinhole of this realm is to show from `now` on; `None` if the realm has nothing. The first
-    /// realm is the default.
-    pub(super) fn of(&self, realm: Option<&str>, now: SystemTime) -> Option<Arc<Shown>> {
-        let (name, source) = match realm {
-            None => self.realms.first()?,
-            Some(name) => self.realms.iter().find(|(realm, _)| realm == name)?,
+    /// What a pinhole of this realm is to show from `now` on. The first realm is the default.
+    pub(super) fn of(&self, realm: Option<&str>, now: SystemTime) -> Result<Arc<Shown>, Refusal> {
+        let found = match realm {
+            None => self.realms.first(),
+            Some(name) => self.realms.iter().find(|(realm, _)| realm == name),
         };
+        let (name, source) = found.ok_or(Refusal::UnknownRealm)?;
         let mut source = source_of(source);
         if source.next <= now
             && let Err(error) = source.renew(now)
@@ -100,7 +105,7 @@ impl Certificates {
             tracing::warn!(%error, realm = name, "cannot renew a certificate");
             source.next = now + LOOK_EVERY;
         }
-        source.shown.clone()
+        source.shown.clone().ok_or(Refusal::NoCertificate)
     }
 }
 
@@ -115,7 +120,7 @@ impl Source {
             Certificate::None => self.next = now + LOOK_EVERY,
             Certificate::Own { life } => {
                 let made = Credential::self_signed_between(&[], now - EARLIER, now + *life);
-                self.shown = Some(Arc::new(shown(made.map_err(io::Error::other)?)?));
+                self.shown = Some(Arc::new(shown(made.map_err(io::Error::other)?, self.handshake)?));
                 self.next = now + *life / 2;
             }
             Certificate::Files { certificate, key } => {
@@ -127,7 +132,7 @@ impl Source {
                     if !read.outlasts(now, Duration::ZERO).unwrap_or(false) {
                         tracing::warn!(file = %certificate.display(), "this certificate has expired");
                     }
-                    self.shown = Some(Arc::new(shown(read)?));
+                    self.shown = Some(Arc::new(shown(read, self.handshake)?));
                     self.written = Some(written);
                 }
             }
@@ -136,7 +141,7 @@ impl Source {
     }
 }
 
-fn shown(credential: Credential) -> io::Result<Shown> {
+fn shown(credential: Credential, handshake: Duration) -> io::Result<Shown> {
     let fingerprint = credential.fingerprint().map_err(io::Error::other)?.to_string();
     let context = CertificateContext::new(&CertificateSettings {
         credential: Some(credential),
@@ -146,7 +151,7 @@ fn shown(credential: Credential) -> io::Result<Shown> {
     });
     // H.248 packages and RFC 8122 §5 both take the hash function in either case; one is chosen.
     let fingerprint = fingerprint.replacen("sha-256", "SHA-256", 1);
-    Ok(Shown { context: context.map_err(io::Error::other)?, fingerprint })
+    Ok(Shown { context: context.map_err(io::Error::other)?, fingerprint, handshake })
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -187,8 +192,8 @@ mod tests {
     fn what_a_realm_has_not_is_not_shown() {
         let now = SystemTime::now();
         let all = Certificates::new(&[realm(Certificate::None)], now).unwrap();
-        assert!(all.of(None, now).is_none());
-        assert!(all.of(Some("moon"), now).is_none());
+        assert_eq!(all.of(None, now).unwrap_err(), Refusal::NoCertificate);
+        assert_eq!(all.of(Some("moon"), now).unwrap_err(), Refusal::UnknownRealm);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! Nothing is read before what was read last has been taken, so a reader that stops stops the
 //! writer, and a direction never holds more than one buffer or one pipe.
 
-use rustix::io::Errno;
+use carnet_gateway::media::Cause;
+use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
 use super::clock::Moment;
 use super::hole::{Hole, Link};
 use super::pipes::{Pipe, Pipes};
+use super::through::{self, Workbench};
 use super::{Witness, socket};
 
 /// A read of at least this many octets is one of bulk, one of less than `SMALL` is not.
@@ -23,7 +25,7 @@ const TO_COPY: u8 = 5;
 const BOUND_AFTER: u64 = 128 * 1024;
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// Reads in one turn, so that a fast stream does not keep others waiting.
-const TURN: usize = 8;
+pub(super) const TURN: usize = 8;
 
 /// What the flows of one thread share.
 #[derive(Debug)]
@@ -37,6 +39,14 @@ pub(super) struct Tools {
     pub(super) most_in_pipe: usize,
     /// Buffer size of both sockets of a direction that moves more than a little.
     pub(super) socket_buffer: Option<usize>,
+    /// Made when something is done to octets for the first time.
+    pub(super) bench: Option<Box<Workbench>>,
+}
+
+impl Tools {
+    pub(super) fn bench(&mut self) -> &mut Workbench {
+        self.bench.get_or_insert_default()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,12 +87,52 @@ pub(super) enum Progress {
 pub(super) enum Broken {
     Source,
     Sink,
+    /// That of the source, for this reason.
+    Because(Cause),
 }
 
 impl Flow {
     /// The end has come and has been passed on.
     pub(super) fn finished(&self) -> bool {
         self.end_passed
+    }
+
+    /// The sender has closed its direction, and nothing of it waits in a socket any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn note_end(&mut self) {
+        self.ended = true;
+    }
+
+    pub(super) fn note_end_passed(&mut self) {
+        self.end_passed = true;
+    }
+
+    /// Keeps octets that the receiver did not take. There are none of before.
+    pub(super) fn hold(&mut self, octets: &[u8]) {
+        self.held = Some(Box::new(Held { octets: octets.into(), from: 0 }));
+    }
+
+    /// Takes back what an earlier receiver did not take; `None` if there is nothing, or no more.
+    pub(super) fn take_back(&mut self, room: &mut [u8]) -> rustix::io::Result<Option<usize>> {
+        if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.octets > 0) {
+            let octets = read(&pipe.read, &mut *room)?;
+            pipe.octets = pipe.octets.saturating_sub(octets);
+            return Ok(Some(octets));
+        }
+        let Some(held) = &mut self.held else { return Ok(None) };
+        let rest = held.octets.get(held.from..).unwrap_or_default();
+        let octets = rest.len().min(room.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..octets), rest.get(..octets)) {
+            to.copy_from_slice(from);
+        }
+        held.from += octets;
+        if held.from >= held.octets.len() {
+            self.held = None;
+        }
+        Ok(Some(octets))
     }
 
     /// Forgets the connection; counters and witness stay.
@@ -140,6 +190,9 @@ pub(super) fn pump(
     tools: &mut Tools,
     now: Moment,
 ) -> Result<Progress, Broken> {
+    if source.works() || sink.works() {
+        return through::pump(source, sink, tools, now);
+    }
     let mut progress = Progress::More;
     for _ in 0..TURN {
         if !deliver(source, sink, now)? {
@@ -174,7 +227,7 @@ pub(super) fn pump(
 }
 
 /// Writes what is held. False: the receiver takes no more for now.
-fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result<bool, Broken> {
+pub(super) fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result<bool, Broken> {
     let flow = &mut source.flow;
     loop {
         let Link::Up(to) = &mut sink.link else {
@@ -215,7 +268,7 @@ fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result<bool, Brok
 }
 
 /// A half-close passes after all data.
-fn pass_end(source: &mut Hole, sink: &mut Hole) -> Result<(), Broken> {
+pub(super) fn pass_end(source: &mut Hole, sink: &mut Hole) -> Result<(), Broken> {
     let Link::Up(to) = &mut sink.link else {
         return Ok(());
     };

@@ -8,20 +8,29 @@
 //! A direction is copied through one buffer a thread; what the receiver does not take at once is
 //! the only thing kept (`flow`). While bulk passes it is spliced through a pooled pipe.
 //!
-//! Leaves out: address translation in the kernel (stateless TCP mode) and TLS termination.
+//! Where TLS ends at a pinhole (`end`, `seal`) or paths of MSRP are rewritten, the octets are worked on in
+//! between (`through`).
+//!
+//! Leaves out: address translation in the kernel (stateless TCP mode).
 
 mod bucket;
+mod callers;
 mod certificates;
 pub(crate) mod clock;
+mod end;
 mod flow;
 mod guard;
 mod hole;
+mod host;
 mod links;
 mod pipes;
 pub(crate) mod ports;
 pub(crate) mod post;
+mod record;
 mod regroup;
+mod seal;
 pub(crate) mod socket;
+mod through;
 mod worker;
 
 #[cfg(test)]
@@ -42,6 +51,7 @@ use crate::OsRandom;
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
+pub use host::shortcomings;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -181,6 +191,9 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
+        for lack in shortcomings(&config) {
+            tracing::warn!("{lack}");
+        }
         let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
@@ -202,7 +215,7 @@ impl MediaEngine {
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle::of(workers), events))
+        Ok((EngineHandle::of(workers, ports), events))
     }
 }
 
@@ -210,6 +223,7 @@ impl MediaEngine {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
+    ports: Arc<Ports>,
 }
 
 /// The engine's threads are gone.
@@ -239,8 +253,8 @@ impl Drop for Mailbox {
 }
 
 impl EngineHandle {
-    pub(crate) fn of(workers: Vec<Mailbox>) -> Self {
-        Self { workers: Arc::new(workers) }
+    pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
+        Self { workers: Arc::new(workers), ports }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -306,7 +320,7 @@ impl EngineHandle {
     /// What each realm has turned away since the start, by its name.
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
-        Vec::new()
+        self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
     }
 
     /// The loop that has the pinholes of a group.

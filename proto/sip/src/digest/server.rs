@@ -118,6 +118,13 @@ impl DigestServer {
         out
     }
 
+    fn nonce(&self, now: Instant, random: &mut dyn Random) -> String {
+        let time = self.millis(now);
+        let mut salt = [0; 8];
+        random.fill(&mut salt);
+        hex::encode(&[time.to_be_bytes().as_slice(), &salt, &self.check(time, &salt)].concat())
+    }
+
     /// Name and values of the header that asks, one line an algorithm.
     pub fn challenge(
         &self,
@@ -125,11 +132,7 @@ impl DigestServer {
         stale: bool,
         random: &mut dyn Random,
     ) -> (&'static str, Vec<String>) {
-        let time = self.millis(now);
-        let mut salt = [0; 8];
-        random.fill(&mut salt);
-        let nonce = [time.to_be_bytes().as_slice(), &salt, &self.check(time, &salt)].concat();
-        let nonce = hex::encode(&nonce);
+        let nonce = self.nonce(now, random);
         let realm = quote(&self.settings.realm);
         let stale = if stale { ", stale=true" } else { "" };
         let one = |a: &Algorithm| {
@@ -168,7 +171,29 @@ impl DigestServer {
         password: impl FnOnce(&str) -> Option<&'p Password>,
     ) -> Verdict {
         let header = if self.settings.proxy { "Proxy-Authorization" } else { "Authorization" };
-        let lines: Vec<_> = request.lines(header).filter_map(|l| Fields::parse(&l).ok()).collect();
+        let values: Vec<_> = request.lines(header).collect();
+        let values: Vec<&str> = values.iter().map(|v| &**v).collect();
+        // RFC 3261 §22.4 (7): the signature is for this request, not for another.
+        let uri = |given: Option<&str>| {
+            let same = |uri: &Uri| Uri::parse(given.unwrap_or_default()).is_ok_and(|u| u.equivalent(uri));
+            request.request_uri().is_some_and(same).then(|| given.unwrap_or_default().to_owned())
+        };
+        self.check_values(now, &values, request.method().as_str(), uri, password)
+    }
+
+    /// Checks credentials that came in another protocol than SIP: the `values` of each Authorization.
+    ///
+    /// `uri` is given the `uri` in the credentials, if there is one, and says what the digest is over; `None`
+    /// if that is not what is asked for.
+    pub fn check_values<'p>(
+        &mut self,
+        now: Instant,
+        values: &[&str],
+        method: &str,
+        uri: impl FnOnce(Option<&str>) -> Option<String>,
+        password: impl FnOnce(&str) -> Option<&'p Password>,
+    ) -> Verdict {
+        let lines: Vec<_> = values.iter().filter_map(|value| Fields::parse(value).ok()).collect();
         let Some(fields) = lines.iter().find(|f| f.get("realm") == Some(&self.settings.realm)) else {
             return Verdict::Challenge { stale: false };
         };
@@ -186,19 +211,15 @@ impl DigestServer {
         else {
             return Verdict::Denied;
         };
-        // RFC 3261 §22.4 (7): the signature is for this request, not for another.
-        let same = |uri: &Uri| Uri::parse(get("uri")).is_ok_and(|u| u.equivalent(uri));
-        if !request.request_uri().is_some_and(same) {
-            return Verdict::Denied;
-        }
+        let Some(uri) = uri(fields.get("uri")) else { return Verdict::Denied };
         let Some(password) = password(user) else { return Verdict::Denied };
         let proof = Proof {
             algorithm,
             user,
             realm: &self.settings.realm,
             nonce: get("nonce"),
-            method: request.method().as_str(),
-            uri: get("uri"),
+            method,
+            uri: &uri,
             counted: Some((get("nc"), get("cnonce"))),
         };
         let expected = proof.response(password);
@@ -218,6 +239,37 @@ impl DigestServer {
         }
         self.forget(oldest);
         Verdict::Accepted { user: user.to_owned() }
+    }
+
+    /// Authentication-Info for credentials that [`Self::check_values`] has just accepted (RFC 2617 §3.2.3): our
+    /// own proof that we know the password, and a nonce for the next request. `uri` as it was checked.
+    pub fn info(
+        &self,
+        now: Instant,
+        values: &[&str],
+        uri: impl FnOnce(Option<&str>) -> Option<String>,
+        password: &Password,
+        random: &mut dyn Random,
+    ) -> Option<String> {
+        let lines = values.iter().filter_map(|value| Fields::parse(value).ok());
+        let fields = lines.into_iter().find(|f| f.get("realm") == Some(&self.settings.realm))?;
+        let (nc, cnonce) = (fields.get("nc")?, fields.get("cnonce")?);
+        let proof = Proof {
+            algorithm: Algorithm::parse(fields.get("algorithm").unwrap_or("MD5"))?,
+            user: fields.get("username")?,
+            realm: &self.settings.realm,
+            nonce: fields.get("nonce")?,
+            method: "",
+            uri: &uri(fields.get("uri"))?,
+            counted: Some((nc, cnonce)),
+        };
+        let nonce = self.nonce(now, random);
+        let proof = proof.response(password);
+        Some(format!(
+            "nextnonce=\"{nonce}\", rspauth=\"{}\", cnonce={}, nc={nc}, qop=auth",
+            *proof,
+            quote(cnonce)
+        ))
     }
 
     fn read_nonce(&self, text: &str) -> Option<(u64, [u8; 8])> {

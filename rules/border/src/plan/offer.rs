@@ -161,11 +161,13 @@ fn sealed(
     Ok(())
 }
 
-/// Hashes that bind a certificate (RFC 8122 §5 forbids MD2 and MD5).
+/// Fingerprints that bind a certificate: RFC 8122 §5 forbids MD2 and MD5, SHA-1 binds nothing any more,
+/// and gateways compare those of its §5.1.
 fn usable(said: &Said) -> Vec<String> {
     let known = |f: &&String| {
-        let hash = f.split(' ').next().unwrap_or_default();
-        ["SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512"].iter().any(|k| hash.eq_ignore_ascii_case(k))
+        let (hash, value) = f.split_once(' ').unwrap_or_default();
+        let known = ["SHA-256", "SHA-384", "SHA-512"].iter().any(|k| hash.eq_ignore_ascii_case(k));
+        known && carnet_sdp::Fingerprint { hash, value }.is_well_formed()
     };
     said.fingerprints.iter().filter(known).cloned().collect()
 }

@@ -474,10 +474,11 @@ pub fn print(octet: &str) -> String {
 /// A session with one line of that application; `tls` is its fingerprint, if it is secured.
 pub fn line(ip: &str, port: u16, application: &str, setup: &str, tls: Option<&str>, more: &str) -> String {
     let version = if ip.contains(':') { 6 } else { 4 };
+    let host = if version == 6 { format!("[{ip}]") } else { ip.to_owned() };
     let (proto, scheme) = if tls.is_some() { ("TCP/TLS", "msrps") } else { ("TCP", "msrp") };
     let media = match application {
         "MSRP" => format!(
-            "m=message {port} {proto}/MSRP *\r\na=accept-types:*\r\na=path:{scheme}://{ip}:{port}/s{port};tcp\r\n"
+            "m=message {port} {proto}/MSRP *\r\na=accept-types:*\r\na=path:{scheme}://{host}:{port}/s{port};tcp\r\n"
         ),
         _ => format!("m=application {port} {proto}/BFCP *\r\na=floorctrl:c-s\r\n"),
     };

@@ -304,10 +304,10 @@ fn requests_that_are_refused() {
         assert_eq!((status(&line), line.reason), (Some(488), reason));
         assert!(line.edits.is_empty() && line.legs.is_none());
     }
-    // Two fingerprints, one of a hash that is forbidden: the other holds.
-    let two = format!("{}a=fingerprint:md5 00:11\r\na=fingerprint:SHA-1 00\r\n", msrp("active"));
-    let legs = planned(&two, &policy, &from_terminal()).legs.unwrap();
-    assert_eq!(legs.offerer.tls.unwrap().fingerprints, [HASH, "SHA-1 00"]);
+    // Fingerprints of hashes that are forbidden or weak, or cut short: the other holds.
+    let more = "a=fingerprint:md5 00:11\r\na=fingerprint:SHA-1 00\r\na=fingerprint:SHA-256 00:11\r\n";
+    let legs = planned(&format!("{}{more}", msrp("active")), &policy, &from_terminal()).legs.unwrap();
+    assert_eq!(legs.offerer.tls.unwrap().fingerprints, [HASH]);
     // A terminal that registered for it, and no gateway that can.
     let mut unable = to_terminal();
     unable.gateway.tls = false;

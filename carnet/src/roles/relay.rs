@@ -1,0 +1,92 @@
+//! An MSRP relay (RFC 4976) beside a gateway, as a task: `[gateway.NAME.relay]`.
+
+use super::{Start, StartError, tls};
+use carnet_net::Token;
+use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
+use carnet_ops::config::{Proto, RelaySection, TlsSection};
+use carnet_relay::{Listener, Settings};
+use carnet_sip::Password;
+use carnet_tls::{CertificateContext, CertificateSettings};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// How often it is looked whether the relay still runs, and whether it is empty.
+const LOOK: Duration = Duration::from_millis(200);
+/// Kernel buffers of a connection, in octets: what somebody who stopped reading can pin there.
+const SOCKET_BUFFER: usize = 128 * 1024;
+
+/// Opens the sockets and starts the task.
+pub fn start(name: &str, section: &RelaySection, token: Token) -> Start<JoinHandle<()>> {
+    let fail = |reason: String| StartError::new("relay of gateway", name, reason);
+    let relay = start_relay(config(section).map_err(fail)?).map_err(|e| fail(e.to_string()))?;
+    tracing::info!(gateway = name, listen = ?relay.local(), "MSRP relay listens");
+    Ok(tokio::spawn(run(relay, token)))
+}
+
+async fn run(relay: RelayHandle, mut token: Token) {
+    let end = loop {
+        tokio::select! {
+            end = token.started() => break end,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if relay.is_over() {
+            return;
+        }
+    };
+    relay.drain();
+    while relay.counts().connections > 0 && tokio::time::Instant::now() < end {
+        tokio::time::sleep(LOOK.min(end - tokio::time::Instant::now())).await;
+    }
+    drop(relay);
+}
+
+fn config(section: &RelaySection) -> Result<RelayConfig, String> {
+    let mut listen = Vec::new();
+    let mut listeners = Vec::new();
+    let mut names = Vec::new();
+    for bind in section.listen.as_ref() {
+        let here = bind.address.ip().to_string();
+        let host = section.host.as_ref().map_or_else(|| here.clone(), |host| host.as_ref().clone());
+        listeners.push(Listener { host, port: bind.address.port(), secure: bind.proto == Proto::Tls });
+        listen.push(bind.address);
+        names.push(here);
+    }
+    names.push(section.domain.clone());
+    let mut settings = Settings::new(&section.domain, listeners);
+    settings.names = names;
+    settings.expires = *section.expires.as_ref();
+    settings.min_expires = *section.min_expires.as_ref();
+    settings.max_expires = *section.max_expires.as_ref();
+    settings.limits.sessions = *section.max_sessions.as_ref();
+    settings.limits.per_user = *section.max_per_user.as_ref();
+    settings.limits.per_source = section.per_source.as_ref().map(|most| *most.as_ref());
+    // A client and its peer for each URI, at most, and as many next hops.
+    settings.limits.connections = settings.limits.sessions.saturating_mul(3).max(1_000);
+    Ok(RelayConfig {
+        listen,
+        settings,
+        users: users(section.users.as_ref())?,
+        tls: section.tls.as_ref().map(context).transpose()?,
+        dscp: None,
+        socket_buffer: Some(SOCKET_BUFFER),
+    })
+}
+
+/// A TOML file of `name = "password"` lines.
+fn users(path: &Path) -> Result<HashMap<String, Password>, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let table: BTreeMap<String, String> =
+        toml::from_str(&text).map_err(|e| format!("{}: {}", path.display(), e.message()))?;
+    Ok(table.into_iter().map(|(name, password)| (name, Password::new(password.into_bytes()))).collect())
+}
+
+fn context(section: &TlsSection) -> Result<CertificateContext, String> {
+    let settings = CertificateSettings {
+        credential: Some(tls::credential(section)?),
+        trust: tls::trust(section.ca.as_ref().map(|ca| ca.as_ref().as_path())),
+        ..CertificateSettings::default()
+    };
+    CertificateContext::new(&settings).map_err(|e| e.to_string())
+}

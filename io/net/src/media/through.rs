@@ -1,0 +1,262 @@
+//! One direction of a relay that does something to the octets: TLS ends on one side or on both, or MSRP has
+//! its paths rewritten.
+//!
+//! The same rules as in `flow`, with plain octets in the middle: nothing is taken from one side before
+//! what was taken last has left at the other. What leaves may be kept as it is (`Flow`) or sealed (`End`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use carnet_gateway::media::{Cause, Leg, TlsFailure};
+use carnet_msrp::rewrite::{Rewriter, Side};
+use carnet_msrp::{Limits, parse_path};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::clock::Moment;
+use super::end::{Buffers, Got};
+use super::flow::{self, Broken, Progress, TURN, Tools};
+use super::hole::{Connection, Hole, Link};
+
+/// Plain octets in the middle, at most, before they are rewritten.
+const MIDDLE: usize = 64 * 1024;
+
+/// What the directions of one thread share.
+#[derive(Debug)]
+pub(super) struct Workbench {
+    pub(super) buffers: Buffers,
+    plain: Vec<u8>,
+    rewritten: Vec<u8>,
+}
+
+impl Default for Workbench {
+    fn default() -> Self {
+        Self { buffers: Buffers::default(), plain: vec![0; MIDDLE], rewritten: Vec::new() }
+    }
+}
+
+/// The rewriting of what comes from one peer, and what it was made of.
+#[derive(Debug)]
+pub(super) struct Rewriting {
+    rewriter: Rewriter,
+    source: Arc<Leg>,
+    sink: Arc<Leg>,
+}
+
+/// Sees to it that what comes from the peer of `source` is rewritten as its leg and that of the `sink` ask
+/// for. `Ok(false)`: one of them is not known yet, and nothing may pass.
+pub(super) fn prepare(
+    source: &mut Hole,
+    sink: &mut Hole,
+    local: impl Fn(&Hole) -> SocketAddr,
+) -> Result<bool, Broken> {
+    if !(source.works() || sink.works()) {
+        return Ok(true);
+    }
+    let leg = |hole: &mut Hole| hole.rare_if_any().and_then(|rare| rare.leg.clone());
+    let (near, far) = match (leg(source), leg(sink)) {
+        (None, None) => return Ok(true),
+        (Some(near), Some(far)) => (near, far),
+        _ => return Ok(false),
+    };
+    if near.path.is_empty() || far.path.is_empty() {
+        return Ok(false);
+    }
+    let sealed = (source.ends_tls(), sink.ends_tls());
+    let locals = (local(source), local(sink));
+    let slot = &mut source.rare().rewriting;
+    if let Some(rewriting) = slot
+        && (rewriting.source == near && rewriting.sink == far || !rewriting.rewriter.is_between_frames())
+    {
+        return Ok(true);
+    }
+    let made = (|| {
+        let (here, there) = (parse_path(near.path.as_bytes()).ok()?, parse_path(far.path.as_bytes()).ok()?);
+        let here_side = Side::new(sealed.0, locals.0, &here, &there).ok()?;
+        let there_side = Side::new(sealed.1, locals.1, &there, &here).ok()?;
+        Some(Rewriter::new(&here_side, &there_side, &Limits::default()))
+    })();
+    let Some(rewriter) = made else {
+        tracing::warn!(near = %near.path, far = %far.path, "these are no paths of MSRP");
+        return Err(Broken::Because(Cause::NotMsrp));
+    };
+    *slot = Some(Box::new(Rewriting { rewriter, source: near, sink: far }));
+    Ok(true)
+}
+
+/// Moves octets from the peer of `source` to the peer of `sink` for one turn.
+pub(super) fn pump(
+    source: &mut Hole,
+    sink: &mut Hole,
+    tools: &mut Tools,
+    now: Moment,
+) -> Result<Progress, Broken> {
+    for _ in 0..TURN {
+        if !deliver(source, sink, tools, now)? {
+            return Ok(Progress::Waiting);
+        }
+        if source.flow.has_ended() {
+            pass_end(source, sink)?;
+            return Ok(Progress::Waiting);
+        }
+        let bucket = source.rare_if_any().and_then(|rare| rare.bucket.as_mut());
+        let most = match bucket.map(|bucket| bucket.allowance(now)) {
+            None => MIDDLE,
+            Some(Ok(tokens)) => usize::try_from(tokens).unwrap_or(MIDDLE).min(MIDDLE),
+            Some(Err(later)) => return Ok(Progress::Until(later)),
+        };
+        if !take(source, sink, most, tools, now)? {
+            return Ok(Progress::Waiting);
+        }
+    }
+    Ok(Progress::More)
+}
+
+/// Sends what waits. False: the receiver takes no more for now.
+fn deliver(source: &mut Hole, sink: &mut Hole, tools: &mut Tools, now: Moment) -> Result<bool, Broken> {
+    if !sink.ends_tls() {
+        return flow::deliver(source, sink, now);
+    }
+    let Some((end, to)) = sink.tls() else { return Ok(false) };
+    if !end.send(to).map_err(|_| Broken::Sink)? {
+        return Ok(false);
+    }
+    // What an earlier receiver, who had no TLS, left.
+    let Workbench { buffers, plain, .. } = tools.bench();
+    while let Some(octets) = source.flow.take_back(plain).map_err(|_| Broken::Source)? {
+        put(sink, plain.get(..octets).unwrap_or_default(), None, buffers, now)?;
+    }
+    Ok(true)
+}
+
+/// A half-close passes after all data; `close_notify` is one, and so is a FIN where there is no TLS.
+fn pass_end(source: &mut Hole, sink: &mut Hole) -> Result<(), Broken> {
+    if source.flow.finished() {
+        return Ok(());
+    }
+    if sink.ends_tls() {
+        let Some((end, to)) = sink.tls() else { return Ok(()) };
+        to.touched = true;
+        if end.close(to).map_err(|_| Broken::Sink)? {
+            source.flow.note_end_passed();
+        }
+    } else {
+        flow::pass_end(source, sink)?;
+    }
+    let cut = source.tls().is_some_and(|(end, _)| end.is_cut());
+    if cut && source.flow.finished() {
+        return Err(Broken::Because(Cause::Tls(TlsFailure::Truncated)));
+    }
+    Ok(())
+}
+
+/// Takes at most `most` octets from the source and passes them on. False: there is no more for now.
+fn take(
+    source: &mut Hole,
+    sink: &mut Hole,
+    most: usize,
+    tools: &mut Tools,
+    now: Moment,
+) -> Result<bool, Broken> {
+    if !matches!(&sink.link, Link::Up(to) if to.writable) {
+        return Ok(false);
+    }
+    let Workbench { buffers, plain, rewritten } = tools.bench();
+    let Some(room) = plain.get_mut(..most) else { return Ok(false) };
+    let got = match source.tls() {
+        Some((end, from)) => end.open(from, room, buffers),
+        None => match &mut source.link {
+            Link::Up(from) => receive(from, room),
+            _ => return Ok(false),
+        },
+    };
+    let octets = match got {
+        Got::Octets(octets) => octets,
+        Got::Nothing => return Ok(false),
+        Got::End => {
+            source.flow.note_end();
+            return Ok(true);
+        }
+        Got::Failed(why) => return Err(Broken::Because(Cause::Tls(why))),
+        Got::Broken => return Err(Broken::Source),
+    };
+    source.note_received(octets, now);
+    let rare = source.rare_if_any();
+    let mut refused = false;
+    let mut out = room.get(..octets).unwrap_or_default();
+    if let Some(rare) = rare {
+        if let Some(bucket) = &mut rare.bucket {
+            bucket.take(octets as u64);
+        }
+        if let Some(rewriting) = &mut rare.rewriting {
+            rewritten.clear();
+            if let Err(error) = rewriting.rewriter.pass(out, rewritten) {
+                tracing::debug!(%error, "what comes is not MSRP for us");
+                refused = true;
+            }
+            out = rewritten;
+        }
+    }
+    let flow = &mut source.flow;
+    put(sink, out, Some(flow), buffers, now)?;
+    if refused { Err(Broken::Because(Cause::NotMsrp)) } else { Ok(true) }
+}
+
+fn receive(from: &mut Connection, room: &mut [u8]) -> Got {
+    if !from.readable {
+        return Got::Nothing;
+    }
+    match recv(&from.socket, &mut *room, RecvFlags::empty()) {
+        Ok((0, _)) => Got::End,
+        Ok((octets, _)) => {
+            // epoll(7): a read that came short has emptied the socket.
+            if octets < room.len() && !from.hangup {
+                from.readable = false;
+            }
+            Got::Octets(octets)
+        }
+        Err(Errno::AGAIN) => {
+            from.readable = false;
+            Got::Nothing
+        }
+        Err(Errno::INTR) => receive(from, room),
+        Err(_) => Got::Broken,
+    }
+}
+
+/// Passes octets to the peer of `sink`. Whatever its socket does not take is kept: sealed, or in the `flow`.
+fn put(
+    sink: &mut Hole,
+    octets: &[u8],
+    flow: Option<&mut flow::Flow>,
+    buffers: &mut Buffers,
+    now: Moment,
+) -> Result<(), Broken> {
+    if octets.is_empty() {
+        return Ok(());
+    }
+    if let Some((end, to)) = sink.tls() {
+        if !end.seal(to, octets, buffers) {
+            return Err(Broken::Sink);
+        }
+        sink.note_sent(octets.len(), now);
+        return Ok(());
+    }
+    let Link::Up(to) = &mut sink.link else { return Ok(()) };
+    let written = match send(&to.socket, octets, SendFlags::NOSIGNAL) {
+        Ok(written) => written,
+        Err(Errno::AGAIN) => {
+            to.writable = false;
+            0
+        }
+        Err(Errno::INTR) => 0,
+        Err(_) => return Err(Broken::Sink),
+    };
+    if let Some(rest) = octets.get(written..).filter(|rest| !rest.is_empty())
+        && let Some(flow) = flow
+    {
+        flow.hold(rest);
+    }
+    sink.note_sent(written, now);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! One connection of a relay as the kernel sees it.
+
+use carnet_tls::NamedSocket;
+use socket2::Socket;
+use std::io::{self, Read, Write};
+
+/// What the octets go through.
+pub(super) enum Wire {
+    Plain(Socket),
+    Tls(Box<NamedSocket<Socket>>),
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The connection is being made.
+    Connecting,
+    /// TLS is.
+    Shaking,
+    Up,
+}
+
+pub(super) struct Link {
+    pub(super) serial: u32,
+    pub(super) wire: Wire,
+    pub(super) stage: Stage,
+    /// We connected.
+    pub(super) ours: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The end of the stream is announced, once: reading goes on to it.
+    pub(super) hangup: bool,
+    /// In the list of those that are read in the next turn.
+    pub(super) queued: bool,
+}
+
+impl Link {
+    pub(super) fn socket(&self) -> &Socket {
+        match &self.wire {
+            Wire::Plain(socket) => socket,
+            Wire::Tls(tls) => tls.get_ref(),
+        }
+    }
+
+    /// Reads once; `None` when there is nothing.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            let read = match &mut self.wire {
+                Wire::Plain(socket) => socket.read(buffer),
+                Wire::Tls(tls) => tls.read(buffer),
+            };
+            match read {
+                Ok(octets) => {
+                    // epoll(7): a read that came short has emptied the socket.
+                    let short = octets < buffer.len() && matches!(self.wire, Wire::Plain(_));
+                    if short && octets > 0 && !self.hangup {
+                        self.readable = false;
+                    }
+                    return Ok(Some(octets));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Ok(None);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes once; how many octets were taken, 0 when the socket is full.
+    pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        loop {
+            let written = match &mut self.wire {
+                Wire::Plain(socket) => socket.write(octets),
+                Wire::Tls(tls) => tls.write(octets),
+            };
+            match written {
+                Ok(written) => return Ok(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! What comes: whom it is for, and whether it may go there (RFC 4976 §6.2, §6.4).
+
+use crate::connection::{Collected, Incoming, Passing, Target, Way};
+use crate::line::{Tid, split, write_end};
+use crate::relay::{Action, Reason, Relay};
+use crate::transactions::{Forwarded, Kind, Mode, Sent};
+use crate::{ConnectionId, auth};
+use carnet_msrp::{ByteRange, Continuation, RawHead, RawStart, Status, Uri};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a request goes on to.
+pub(crate) struct Route<'a> {
+    pub(crate) next: ConnectionId,
+    /// Our URIs at the start of To-Path: one, or two when both ends are clients of ours.
+    pub(crate) own: (&'a [u8], Option<&'a [u8]>),
+    /// What is left of To-Path.
+    pub(crate) rest: &'a [u8],
+}
+
+/// Why it goes nowhere.
+pub(crate) enum Fault {
+    /// It is not for us at all (§6.2).
+    Foreign,
+    Refused(Status),
+}
+
+impl Relay {
+    pub(crate) fn on_head(&mut self, now: Instant, id: ConnectionId, head: &RawHead<'_>) {
+        let (first, rest) = split(head.to_path());
+        let incoming = match head.start() {
+            RawStart::Response(status) => {
+                self.on_response(now, id, Status(status), head);
+                Incoming::Drop
+            }
+            RawStart::Request(b"AUTH") if rest.is_empty() => match head.parse() {
+                Ok(ask) => Incoming::Ask(Box::new(ask)),
+                Err(_) => self.refuse(id, head, Status::BAD_REQUEST),
+            },
+            RawStart::Request(method) => match self.route(now, id, first, rest, head.from_path()) {
+                Err(Fault::Foreign) => return self.close(id, Reason::NotForUs),
+                Err(Fault::Refused(status)) => self.refuse(id, head, status),
+                Ok(route) if method == b"SEND" => self.on_send(id, head, &route),
+                Ok(route) => self.on_other(id, method, head, &route),
+            },
+        };
+        if let Some(connection) = self.get_mut(id) {
+            connection.incoming = incoming;
+        }
+    }
+
+    /// Where a request by `first` goes, if it may.
+    fn route<'a>(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        first: &'a [u8],
+        rest: &'a [u8],
+        from_path: &[u8],
+    ) -> Result<Route<'a>, Fault> {
+        let Some(grant) = self.grants.get(first, now) else {
+            return Err(match Uri::parse(first) {
+                Ok(uri) if self.is_ours(&uri, false) => Fault::Refused(Status::NO_SESSION),
+                _ => Fault::Foreign,
+            });
+        };
+        if rest.is_empty() {
+            return Err(Fault::Refused(Status::BAD_REQUEST));
+        }
+        let client = grant.client;
+        if client != id {
+            // From anybody to the client who holds the URI, and to nobody else.
+            let previous = split(from_path).0;
+            if grant.way(previous) != Some(id) {
+                grant.learn(previous, id);
+            }
+            return Ok(Route { next: client, own: (first, None), rest });
+        }
+        let (next, after) = split(rest);
+        if let Some(way) = grant.way(next)
+            && self.get(way).is_some()
+        {
+            return Ok(Route { next: way, own: (first, None), rest });
+        }
+        if let Some(other) = self.grants.get(next, now) {
+            if after.is_empty() {
+                return Err(Fault::Refused(Status::BAD_REQUEST));
+            }
+            return Ok(Route { next: other.client, own: (first, Some(next)), rest: after });
+        }
+        let uri = Uri::parse(next).map_err(|_| Fault::Refused(Status::BAD_REQUEST))?;
+        if self.is_ours(&uri, false) {
+            return Err(Fault::Refused(Status::NO_SESSION));
+        }
+        let way = self.toward(now, &uri).ok_or(Fault::Refused(Status::TIMEOUT))?;
+        if let Some(grant) = self.grants.get(first, now) {
+            grant.learn(next, way);
+        }
+        Ok(Route { next: way, own: (first, None), rest })
+    }
+
+    /// The connection of ours to a next hop, a new one if there is none. `None`: there are too many.
+    fn toward(&mut self, now: Instant, uri: &Uri) -> Option<ConnectionId> {
+        let host = uri.host().trim_matches(['[', ']']).to_ascii_lowercase();
+        let target = Target { secure: uri.is_secure(), host, port: uri.port().unwrap_or(2855) };
+        if let Some(known) = self.targets.get(&target) {
+            return Some(*known);
+        }
+        let connection = self.open(now, Way::Out(target.clone()), None)?;
+        self.targets.insert(target.clone(), connection);
+        let Target { secure, host, port } = target;
+        self.actions.push_back(Action::Connect { connection, host, port, secure });
+        Some(connection)
+    }
+
+    /// A request that goes nowhere. RFC 4976 §6.1: several of them, and nothing else, end the connection.
+    fn refuse(&mut self, id: ConnectionId, head: &RawHead<'_>, status: Status) -> Incoming {
+        self.counts.refused += 1;
+        let mode = match (head.start(), mode(head)) {
+            (RawStart::Request(b"REPORT"), _) => Mode::No,
+            (_, mode) => mode.unwrap_or(Mode::Yes),
+        };
+        self.prepare_answer(id, head);
+        if self.failed(id) { Incoming::Refused(status, mode) } else { Incoming::Drop }
+    }
+
+    /// Counts a failure; whether the connection is still there.
+    pub(crate) fn failed(&mut self, id: ConnectionId) -> bool {
+        let most = self.limits().failures;
+        let Some(connection) = self.get_mut(id) else { return false };
+        connection.failures += 1;
+        // One that has shown that it belongs here may be late: its peer's URI has ended.
+        if connection.failures > most && !connection.proven {
+            self.close(id, Reason::Failures);
+            return false;
+        }
+        true
+    }
+
+    /// A SEND goes on to the next hop as it comes (§6.4.1).
+    fn on_send(&mut self, id: ConnectionId, head: &RawHead<'_>, route: &Route<'_>) -> Incoming {
+        let range = head.get("Byte-Range").map_or(Ok(ByteRange::WHOLE), ByteRange::parse);
+        let (Some(mode), Ok(range)) = (mode(head), range) else {
+            return self.refuse(id, head, Status::BAD_REQUEST);
+        };
+        self.prepare_answer(id, head);
+        self.counts.sends += 1;
+        let sent = (mode != Mode::No).then(|| {
+            let message = head.get("Message-ID").unwrap_or_default();
+            let (way, own) = (head.from_path(), route.own.0);
+            let parts = [way.len(), way.len() + own.len()];
+            let text = [way, own, message].concat().into();
+            Arc::new(Sent { mode, from: id, text, parts, total: range.total })
+        });
+        let mut passing = Passing {
+            next: route.next,
+            mode,
+            sent,
+            body: head.has_body(),
+            open: false,
+            start: range.start,
+            passed: 0,
+            head: 0..0,
+            range: 0..0,
+            resume: None,
+        };
+        self.begin_chunk(id, &mut passing, |out, tid, passing| {
+            let at = out.len();
+            write_head(out, tid.as_bytes(), b"SEND", route, head);
+            passing.head = at..out.len();
+            let fields = out.len() - head.fields().len() - if passing.body { 2 } else { 0 } - at;
+            let place = head.place("Byte-Range").unwrap_or(0..0);
+            passing.range = fields + place.start..fields + place.end;
+        });
+        self.wait_for(id, route.next);
+        Incoming::Passing(passing)
+    }
+
+    /// Other requests are passed on whole: they are small (§6.4.2).
+    fn on_other(
+        &mut self,
+        id: ConnectionId,
+        method: &[u8],
+        head: &RawHead<'_>,
+        route: &Route<'_>,
+    ) -> Incoming {
+        self.prepare_answer(id, head);
+        self.counts.others += 1;
+        let secret = self.random.u64();
+        let mut number = None;
+        if method != b"REPORT"
+            && let Some(next) = self.get_mut(route.next)
+        {
+            let forwarded = Forwarded {
+                from: id,
+                tid: head.tid().into(),
+                hops: 1 + usize::from(route.own.1.is_some()),
+                proof: method == b"AUTH" && head.get("Authorization").is_some(),
+            };
+            number = Some(next.transactions.begin(secret, Kind::Forwarded(forwarded)));
+        }
+        let tid = Tid::new(secret, number);
+        let mut octets = Vec::with_capacity(512);
+        write_head(&mut octets, tid.as_bytes(), method, route, head);
+        Incoming::Collected(route.next, Collected { octets, tid, number, body: head.has_body() })
+    }
+
+    /// §6.4.3. Answers to SEND end here; others go back by the way the request came.
+    fn on_response(&mut self, now: Instant, id: ConnectionId, status: Status, head: &RawHead<'_>) {
+        let answered = Tid::read(head.tid()).and_then(|(secret, number)| {
+            self.get_mut(id).and_then(|connection| connection.transactions.answered(secret, number))
+        });
+        match answered {
+            None | Some(Kind::Done) => {}
+            Some(Kind::Send { sent, start, length }) => {
+                if !status.is_ok() {
+                    self.report(&sent, start, length, status);
+                }
+            }
+            Some(Kind::Forwarded(forwarded)) => {
+                let (mut own, mut rest) = (Vec::new(), head.to_path());
+                for _ in 0..forwarded.hops {
+                    let (first, after) = split(rest);
+                    if self.grants.get(first, now).is_none() {
+                        return;
+                    }
+                    own.insert(0, first);
+                    rest = after;
+                }
+                // It says nothing to us, and nobody else is named.
+                if rest.is_empty() {
+                    return;
+                }
+                let stale = || {
+                    let value = head.get("WWW-Authenticate").unwrap_or_default().to_ascii_lowercase();
+                    memchr::memmem::find(&value, b"stale=true").is_some()
+                };
+                if forwarded.proof && status == Status::UNAUTHORIZED && !stale() {
+                    self.counts.denied += 1;
+                    let most = self.limits().failures;
+                    if let Some(connection) = self.get_mut(forwarded.from) {
+                        connection.asked += 1;
+                        if connection.asked > most {
+                            return self.close(forwarded.from, Reason::Failures);
+                        }
+                    }
+                }
+                own.push(head.from_path());
+                self.control(forwarded.from, true, |out| {
+                    let start = head.start_line();
+                    out.extend_from_slice(b"MSRP ");
+                    out.extend_from_slice(&forwarded.tid);
+                    out.extend_from_slice(start);
+                    out.extend_from_slice(b"\r\nTo-Path: ");
+                    out.extend_from_slice(rest);
+                    out.extend_from_slice(b"\r\nFrom-Path: ");
+                    out.extend_from_slice(&own.join(&b' '));
+                    out.extend_from_slice(b"\r\n");
+                    out.extend_from_slice(head.fields());
+                    write_end(out, false, &forwarded.tid, b'$');
+                });
+            }
+        }
+        self.unblock(id);
+    }
+
+    pub(crate) fn on_body(&mut self, id: ConnectionId, octets: &[u8]) {
+        let most = self.limits().collected;
+        let Some(connection) = self.get_mut(id) else { return };
+        match std::mem::replace(&mut connection.incoming, Incoming::Drop) {
+            Incoming::Passing(mut passing) => {
+                let there = self.pass_on(id, &mut passing, octets);
+                self.wait_for(id, passing.next);
+                let incoming = match there {
+                    true => Incoming::Passing(passing),
+                    false => Incoming::Refused(Status::TIMEOUT, passing.mode),
+                };
+                if let Some(connection) = self.get_mut(id) {
+                    connection.incoming = incoming;
+                }
+            }
+            Incoming::Collected(next, mut collected) => {
+                connection.incoming = if collected.octets.len() + octets.len() > most {
+                    Incoming::Refused(Status::STOP, Mode::Yes)
+                } else {
+                    collected.octets.extend_from_slice(octets);
+                    Incoming::Collected(next, collected)
+                };
+            }
+            other => connection.incoming = other,
+        }
+    }
+
+    pub(crate) fn on_end(&mut self, now: Instant, id: ConnectionId, flag: Continuation) {
+        let Some(connection) = self.get_mut(id) else { return };
+        match std::mem::replace(&mut connection.incoming, Incoming::Drop) {
+            Incoming::Drop => {}
+            Incoming::Refused(status, mode) => {
+                if mode != Mode::No {
+                    self.answer(id, status);
+                }
+            }
+            Incoming::Ask(head) => auth::on_ask(self, now, id, &head),
+            Incoming::Passing(mut passing) => {
+                if passing.open || self.pass_on(id, &mut passing, &[]) {
+                    self.end_chunk(passing.next, passing.passed, flag.octet());
+                    self.succeeded(id);
+                    if passing.mode == Mode::Yes {
+                        self.answer(id, Status::OK);
+                    }
+                } else if passing.mode != Mode::No {
+                    self.answer(id, Status::TIMEOUT);
+                }
+            }
+            Incoming::Collected(next, collected) => {
+                let Collected { mut octets, tid, number, body } = collected;
+                write_end(&mut octets, body, tid.as_bytes(), flag.octet());
+                self.control(next, false, |out| out.extend_from_slice(&octets));
+                if let (Some(next), Some(number)) = (self.get_mut(next), number) {
+                    let end = next.end();
+                    next.transactions.written(number, end, 0);
+                }
+                self.succeeded(id);
+                self.wait_for(id, next);
+            }
+        }
+    }
+
+    fn succeeded(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.proven = true;
+        }
+    }
+}
+
+/// Who hears of a failure; `None` for a word that is not known.
+fn mode(head: &RawHead<'_>) -> Option<Mode> {
+    Some(match head.get("Failure-Report") {
+        None => Mode::Yes,
+        Some(value) if value.eq_ignore_ascii_case(b"yes") => Mode::Yes,
+        Some(value) if value.eq_ignore_ascii_case(b"no") => Mode::No,
+        Some(value) if value.eq_ignore_ascii_case(b"partial") => Mode::Partial,
+        Some(_) => return None,
+    })
+}
+
+/// The head of a request as it leaves: our URIs have gone from To-Path to From-Path.
+fn write_head(out: &mut Vec<u8>, tid: &[u8], method: &[u8], route: &Route<'_>, head: &RawHead<'_>) {
+    for part in [b"MSRP ", tid, b" ", method, b"\r\nTo-Path: ", route.rest, b"\r\nFrom-Path: "] {
+        out.extend_from_slice(part);
+    }
+    if let Some(second) = route.own.1 {
+        out.extend_from_slice(second);
+        out.push(b' ');
+    }
+    for part in [route.own.0, b" ", head.from_path(), b"\r\n", head.fields()] {
+        out.extend_from_slice(part);
+    }
+    if head.has_body() {
+        out.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,92 @@
+//! URIs that were handed out, and what they are good for (RFC 4976 §6.3, §6.4).
+
+use crate::ConnectionId;
+use crate::line::session;
+use carnet_msrp::Uri;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Ways that are remembered of one URI: its client's peer, and what else it sends to.
+const WAYS: usize = 4;
+
+#[derive(Debug)]
+pub(crate) struct Grant {
+    uri: Uri,
+    pub(crate) user: Arc<str>,
+    /// The connection of the client, the only one the URI is good for (§6.3).
+    pub(crate) client: ConnectionId,
+    pub(crate) expires: Instant,
+    /// Where the client's next hops are: the URI, and the connection to it or from it. Somebody who knows
+    /// the URI and sends by it may be answered on its own connection.
+    ways: Vec<(Box<[u8]>, ConnectionId)>,
+}
+
+impl Grant {
+    pub(crate) fn way(&self, uri: &[u8]) -> Option<ConnectionId> {
+        self.ways.iter().find(|(known, _)| **known == *uri).map(|(_, connection)| *connection)
+    }
+
+    pub(crate) fn learn(&mut self, uri: &[u8], connection: ConnectionId) {
+        match self.ways.iter_mut().find(|(known, _)| **known == *uri) {
+            Some((_, known)) => *known = connection,
+            None => {
+                if self.ways.len() >= WAYS {
+                    self.ways.remove(0);
+                }
+                self.ways.push((uri.into(), connection));
+            }
+        }
+    }
+}
+
+/// By session identifier.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    table: HashMap<Box<[u8]>, Grant>,
+    users: HashMap<Arc<str>, usize>,
+}
+
+impl Grants {
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn of_user(&self, user: &str) -> usize {
+        self.users.get(user).copied().unwrap_or(0)
+    }
+
+    /// What `uri` is good for, if we granted it and it has not ended.
+    pub(crate) fn get(&mut self, uri: &[u8], now: Instant) -> Option<&mut Grant> {
+        let grant = self.table.get_mut(session(uri)?)?;
+        // RFC 4975 §6.1: most send the URI as they were told it.
+        let same = uri == grant.uri.as_str().as_bytes() || Uri::parse(uri).is_ok_and(|uri| uri == grant.uri);
+        (same && now < grant.expires).then_some(grant)
+    }
+
+    pub(crate) fn add(&mut self, uri: Uri, user: &str, client: ConnectionId, expires: Instant) {
+        let user: Arc<str> = user.into();
+        let id = uri.session_id().unwrap_or_default().as_bytes().into();
+        *self.users.entry(Arc::clone(&user)).or_default() += 1;
+        self.table.insert(id, Grant { uri, user, client, expires, ways: Vec::new() });
+    }
+
+    /// Takes away those that `over` says are; the connections they were for.
+    pub(crate) fn end(&mut self, over: impl Fn(&Grant) -> bool) -> Vec<ConnectionId> {
+        let mut ended = Vec::new();
+        self.table.retain(|_, grant| {
+            if !over(grant) {
+                return true;
+            }
+            ended.push(grant.client);
+            if let Some(count) = self.users.get_mut(&grant.user) {
+                *count -= 1;
+                if *count == 0 {
+                    self.users.remove(&grant.user);
+                }
+            }
+            false
+        });
+        ended
+    }
+}

@@ -1,0 +1,464 @@
+//! The relay: its connections, its clock, and what it wants done.
+
+use crate::connection::{Connection, Incoming, Target, Way};
+use crate::grants::Grants;
+use crate::settings::Settings;
+use crate::transactions::{Kind, Mode};
+use crate::{ConnectionId, Limits};
+use carnet_msrp::{Error, Part, Status, Uri};
+use carnet_sip::{Algorithm, DigestServer, DigestSettings, Password};
+use carnet_wire::Random;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How often waiting times are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// What came is not MSRP, or goes over a limit.
+    Malformed(Error),
+    /// What came is for somebody else (RFC 4976 §6.2).
+    NotForUs,
+    /// No request succeeded in time (§6.1).
+    Probation,
+    /// Too many requests failed (§6.1, §6.3).
+    Failures,
+    /// It took nothing of what waits for it.
+    Stalled,
+    /// Nothing happened on it (§6.5).
+    Idle,
+    /// It did not stand in time.
+    NotConnected,
+}
+
+/// What is to be done with sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Connect; then say [`Relay::connected`], or [`Relay::closed`].
+    Connect {
+        /// What the new connection is called.
+        connection: ConnectionId,
+        /// Host name or address, without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// In TLS; the certificate is to be good for the host.
+        secure: bool,
+    },
+    /// [`Relay::output`] has something to write.
+    Write(ConnectionId),
+    /// [`Relay::may_read`] has become true.
+    Read(ConnectionId),
+    /// Write what is there, if it is taken at once, and close. It is known no more.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Why.
+        reason: Reason,
+        /// The last words.
+        rest: Vec<u8>,
+    },
+}
+
+/// What has happened so far, and what there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections now.
+    pub connections: usize,
+    /// URIs granted now.
+    pub sessions: usize,
+    /// URIs granted so far.
+    pub granted: u64,
+    /// AUTH requests with a wrong password, or a spent one.
+    pub denied: u64,
+    /// SENDs passed on.
+    pub sends: u64,
+    /// Other requests passed on.
+    pub others: u64,
+    /// Failures reported to those who sent.
+    pub reports: u64,
+    /// Requests by URIs that are not good.
+    pub refused: u64,
+    /// Connections turned away because there were too many.
+    pub turned_away: u64,
+}
+
+/// A relay. Not a thread, not a socket: those who have them tell it what happened and do what it says.
+pub struct Relay {
+    pub(crate) settings: Settings,
+    pub(crate) users: HashMap<String, Password>,
+    pub(crate) digest: DigestServer,
+    pub(crate) random: Box<dyn Random>,
+    pub(crate) connections: Vec<Option<Connection>>,
+    vacant: Vec<u32>,
+    serial: u32,
+    pub(crate) grants: Grants,
+    /// Connections of ours.
+    pub(crate) targets: HashMap<Target, ConnectionId>,
+    sources: HashMap<IpAddr, u32>,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) counts: Counts,
+    tick: Instant,
+    /// The latest time that was said.
+    clock: Instant,
+    pub(crate) draining: bool,
+}
+
+impl Relay {
+    /// A relay that knows these users by their passwords.
+    pub fn new(
+        settings: Settings,
+        users: HashMap<String, Password>,
+        now: Instant,
+        mut random: Box<dyn Random>,
+    ) -> Self {
+        let mut digest = DigestSettings::new(&settings.realm);
+        // RFC 4976 §7: a response has 32 digits.
+        digest.algorithms = vec![Algorithm::Md5];
+        let digest = DigestServer::new(digest, now, &mut *random);
+        Self {
+            settings,
+            users,
+            digest,
+            random,
+            connections: Vec::new(),
+            vacant: Vec::new(),
+            serial: 0,
+            grants: Grants::default(),
+            targets: HashMap::new(),
+            sources: HashMap::new(),
+            actions: VecDeque::new(),
+            counts: Counts::default(),
+            tick: now + TICK,
+            clock: now,
+            draining: false,
+        }
+    }
+
+    /// Somebody connected through a listener. `None`: there are too many; close it.
+    pub fn accepted(&mut self, now: Instant, listener: usize, source: IpAddr) -> Option<ConnectionId> {
+        let source = source.to_canonical();
+        let here = self.sources.get(&source).copied().unwrap_or(0);
+        if self.settings.limits.per_source.is_some_and(|most| here >= most) {
+            self.counts.turned_away += 1;
+            return None;
+        }
+        let id = self.open(now, Way::In(listener), Some(source));
+        match id {
+            Some(_) => *self.sources.entry(source).or_default() += 1,
+            None => self.counts.turned_away += 1,
+        }
+        id
+    }
+
+    pub(crate) fn open(&mut self, now: Instant, way: Way, source: Option<IpAddr>) -> Option<ConnectionId> {
+        if self.counts.connections >= self.settings.limits.connections {
+            return None;
+        }
+        self.serial = self.serial.checked_add(1).unwrap_or(1);
+        let serial = self.serial;
+        let connection = Connection::new(serial, way, source, now, &self.settings.limits);
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                *self.connections.get_mut(slot as usize)? = Some(connection);
+                slot
+            }
+            None => {
+                self.connections.push(Some(connection));
+                u32::try_from(self.connections.len() - 1).ok()?
+            }
+        };
+        self.counts.connections += 1;
+        Some(ConnectionId { slot, serial })
+    }
+
+    /// A connection that was asked for stands.
+    pub fn connected(&mut self, now: Instant, id: ConnectionId) {
+        self.clock = now;
+        if let Some(connection) = self.get_mut(id) {
+            (connection.up, connection.since, connection.moved) = (true, now, now);
+            if connection.queued() > 0 {
+                self.touch(id);
+            }
+        }
+    }
+
+    /// Octets came. All are taken; whether more may be read says [`Self::may_read`].
+    pub fn received(&mut self, now: Instant, id: ConnectionId, octets: &[u8]) {
+        self.clock = now;
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.heard = now;
+        let Some(mut frames) = connection.frames.take() else { return };
+        let mut rest = octets;
+        loop {
+            let part = match frames.next(rest) {
+                Err(error) => return self.close(id, Reason::Malformed(error)),
+                Ok((_, None)) => break,
+                Ok((used, Some(part))) => {
+                    rest = rest.get(used..).unwrap_or_default();
+                    part
+                }
+            };
+            match part {
+                Part::Head(head) => self.on_head(now, id, &head),
+                Part::Body(octets) => self.on_body(id, octets),
+                Part::End(end) => self.on_end(now, id, end.flag()),
+            }
+            if self.get(id).is_none() {
+                return;
+            }
+        }
+        self.pause(id);
+        if let Some(connection) = self.get_mut(id) {
+            connection.frames = Some(frames);
+        }
+    }
+
+    /// Whether more may be read from a connection: neither a next hop nor its own answers wait for it.
+    pub fn may_read(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.may_ask(&self.settings.limits))
+    }
+
+    /// What waits to be written to a connection.
+    pub fn output(&mut self, id: ConnectionId) -> &[u8] {
+        let Some(connection) = self.get_mut(id).filter(|connection| connection.up) else { return &[] };
+        connection.announced = false;
+        connection.out.get(connection.out_at..).unwrap_or_default()
+    }
+
+    /// So many octets of it were written.
+    pub fn sent(&mut self, now: Instant, id: ConnectionId, octets: usize) {
+        let Some(connection) = self.get_mut(id).filter(|_| octets > 0) else { return };
+        connection.out_at = (connection.out_at + octets).min(connection.out.len());
+        connection.sent += octets as u64;
+        connection.moved = now;
+        connection.stuck = (connection.queued() > 0).then_some(now);
+        if connection.queued() == 0 {
+            connection.out.clear();
+            connection.out_at = 0;
+            if connection.out.capacity() > 64 << 10 {
+                connection.out.shrink_to(16 << 10);
+            }
+            let asked = std::mem::take(&mut connection.answers);
+            if asked > 0 {
+                self.resumed(id);
+            }
+        } else if connection.out_at > 256 << 10 {
+            connection.out.drain(..connection.out_at);
+            connection.out_at = 0;
+        }
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.transactions.left(connection.sent, now);
+        self.unblock(id);
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, id: ConnectionId) {
+        self.forget(id);
+    }
+
+    /// No URI is granted any more; what is there goes on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What has happened so far.
+    pub fn counts(&self) -> Counts {
+        Counts { sessions: self.grants.len(), ..self.counts }
+    }
+
+    /// When [`Self::handle_timeout`] should be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (self.counts.connections > 0).then_some(self.tick)
+    }
+
+    /// Looks at what has waited for too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now < self.tick {
+            return;
+        }
+        (self.tick, self.clock) = (now + TICK, now);
+        for client in self.grants.end(|grant| grant.expires <= now) {
+            if let Some(connection) = self.get_mut(client) {
+                connection.grants = connection.grants.saturating_sub(1);
+            }
+        }
+        for slot in 0..self.connections.len() {
+            let Some(Some(connection)) = self.connections.get(slot) else { continue };
+            let id = ConnectionId { slot: slot as u32, serial: connection.serial };
+            match self.over(connection, now) {
+                Some(reason) => self.close(id, reason),
+                None => self.report_silence(now, id),
+            }
+        }
+    }
+
+    /// Why a connection should be closed.
+    fn over(&self, connection: &Connection, now: Instant) -> Option<Reason> {
+        let timers = &self.settings.timers;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        if !connection.up {
+            return (since(connection.since) >= timers.connect).then_some(Reason::NotConnected);
+        }
+        if connection.stuck.is_some_and(|at| since(at) >= timers.stalled) {
+            return Some(Reason::Stalled);
+        }
+        let ours = matches!(connection.way, Way::Out(_));
+        if !ours && !connection.proven && since(connection.since) >= timers.probation {
+            return Some(Reason::Probation);
+        }
+        let idle = since(connection.heard.max(connection.moved)) >= timers.idle;
+        (idle && connection.grants == 0).then_some(Reason::Idle)
+    }
+
+    fn report_silence(&mut self, now: Instant, id: ConnectionId) {
+        let patience = self.settings.timers.answer;
+        loop {
+            let Some(connection) = self.get_mut(id) else { return };
+            let Some(kind) = connection.transactions.overdue(now, patience) else { break };
+            if let Kind::Send { sent, start, length } = kind
+                && sent.mode == Mode::Yes
+            {
+                self.report(&sent, start, length, Status::TIMEOUT);
+            }
+        }
+        self.unblock(id);
+    }
+
+    /// Closes a connection and forgets it.
+    pub(crate) fn close(&mut self, id: ConnectionId, reason: Reason) {
+        let rest = self.get_mut(id).map(|connection| {
+            let out = std::mem::take(&mut connection.out);
+            out.get(connection.out_at..).unwrap_or_default().to_vec()
+        });
+        let Some(rest) = rest else { return };
+        self.forget(id);
+        self.actions.push_back(Action::Close { connection: id, reason, rest });
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        let Some(slot) = self.connections.get_mut(id.slot as usize) else { return };
+        let Some(connection) = slot.take_if(|connection| connection.serial == id.serial) else { return };
+        self.vacant.push(id.slot);
+        self.counts.connections -= 1;
+        if let Some(source) = connection.source
+            && let Some(count) = self.sources.get_mut(&source)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
+        if let Way::Out(target) = &connection.way
+            && self.targets.get(target) == Some(&id)
+        {
+            self.targets.remove(target);
+        }
+        if connection.grants > 0 {
+            // §6.3: a URI is good for the connection it was asked for on.
+            self.grants.end(|grant| grant.client == id);
+        }
+        // What came from it and is not complete never will be.
+        if let Incoming::Passing(passing) = &connection.incoming
+            && passing.open
+        {
+            self.end_chunk(passing.next, passing.passed, b'#');
+        }
+        for waiting in connection.waiting {
+            self.unblocked(waiting, id);
+        }
+        for kind in connection.transactions.unanswered() {
+            if let Kind::Send { sent, start, length } = kind {
+                self.report(&sent, start, length, Status::TIMEOUT);
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.slot as usize)?.as_ref().filter(|c| c.serial == id.serial)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot as usize)?.as_mut().filter(|c| c.serial == id.serial)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// Whether a URI names this relay, whatever its session. AUTH may leave the port out.
+    pub(crate) fn is_ours(&self, uri: &Uri, port_may_lack: bool) -> bool {
+        let host = uri.host().trim_matches(['[', ']']);
+        let listeners = &self.settings.listeners;
+        let named = self.settings.names.iter().chain(listeners.iter().map(|l| &l.host));
+        let same = |name: &String| {
+            let address = name.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+            name.eq_ignore_ascii_case(host) || address.is_some() && address == uri.address()
+        };
+        let port = match uri.port() {
+            None if port_may_lack => return named.into_iter().any(same),
+            port => port.unwrap_or(2855),
+        };
+        listeners.iter().any(|l| l.port == port) && named.into_iter().any(same)
+    }
+
+    /// Asks for what waits for a connection to be written, once.
+    pub(crate) fn touch(&mut self, id: ConnectionId) {
+        let clock = self.clock;
+        if let Some(connection) = self.get_mut(id)
+            && connection.up
+            && !std::mem::replace(&mut connection.announced, true)
+        {
+            connection.stuck.get_or_insert(clock);
+            self.actions.push_back(Action::Write(id));
+        }
+    }
+
+    /// Lets `id` wait until `next` takes more.
+    pub(crate) fn block(&mut self, id: ConnectionId, next: ConnectionId) {
+        let Some(connection) = self.get_mut(id).filter(|connection| connection.blocked.is_none()) else {
+            return;
+        };
+        connection.blocked = Some(next);
+        if let Some(next) = self.get_mut(next) {
+            next.waiting.push(id);
+        }
+    }
+
+    /// Lets those go on who wait for `id`, if half of what may wait for it has left.
+    pub(crate) fn unblock(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get(id).filter(|connection| !connection.waiting.is_empty()) else {
+            return;
+        };
+        if connection.queued() > self.limits().queue / 2 || connection.is_full(self.limits()) {
+            return;
+        }
+        let Some(connection) = self.get_mut(id) else { return };
+        for waiting in std::mem::take(&mut connection.waiting) {
+            self.unblocked(waiting, id);
+        }
+    }
+
+    fn unblocked(&mut self, waiting: ConnectionId, next: ConnectionId) {
+        if let Some(connection) = self.get_mut(waiting)
+            && connection.blocked == Some(next)
+        {
+            connection.blocked = None;
+            self.resumed(waiting);
+        }
+    }
+
+    fn resumed(&mut self, id: ConnectionId) {
+        if self.may_read(id) {
+            self.actions.push_back(Action::Read(id));
+        }
+    }
+}
