@@ -188,6 +188,12 @@ impl Rehearsal {
             };
             self.subtract();
         }
+        for line in plan.lines.iter().filter(|l| l.decision == Decision::Rtpengine) {
+            self.example(
+                format!("line {}", line.index),
+                "as it came; what an rtpengine makes of it is not known",
+            );
+        }
         let commands = std::mem::take(&mut self.commands);
         let examples = std::mem::take(&mut self.examples);
         Ok(Explanation { facts, plan, offer: sent, answer: answered, commands, examples })

@@ -173,3 +173,61 @@ fn passed_and_refused() {
     assert!(refused.header("Warning").unwrap().contains("media of this kind is not carried here"));
     assert!(w.try_take(BOB).is_none());
 }
+
+/// RFC 3264 §8: a later offer, of the other side, is one of the same call there; both ends are named.
+#[test]
+fn a_later_offer_of_the_other_side() {
+    let mut w = world();
+    let alice = call(&mut w, &offer("192.0.2.20", "actpass"));
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    // The description in a provisional answer and the one in the final answer are both rewritten.
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 183, Some(&offer("192.0.2.30", "active"))));
+    assert!(body(&w.take_status(ALICE, 183)).contains("m=audio 30000 "));
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer("192.0.2.30", "active"))));
+    let ok = w.take_status(ALICE, 200);
+    assert!(body(&ok).contains("m=audio 30000 "));
+    let alice = Ua { remote: ok.header("To").unwrap().into_owned(), ..alice };
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+
+    let again = w.request(&bob, Method::Invite, &contact(&at_bob), 7);
+    w.send(
+        BOB,
+        ACCESS,
+        &with_sdp(again, &offer("192.0.2.30", "actpass").replace("a=rtpmap:0", "a=sendonly\r\na=rtpmap:0")),
+    );
+    let at_alice = w.take_request(ALICE, Method::Invite);
+    assert!(body(&at_alice).contains("m=audio 30000 ") && body(&at_alice).contains("a=sendonly"));
+    let asked = w.rtpengine.asked.last().unwrap();
+    assert_eq!((asked.command, asked.from_tag.as_str()), (Command::Offer, "callee"));
+    assert_eq!((asked.to_tag.as_deref(), &asked.call_id), (Some("caller"), &w.rtpengine.asked[0].call_id));
+    // It is refused: the call goes on, and so it does there.
+    w.send(ALICE, ACCESS, &alice.answer(&at_alice, 488, None));
+    w.take_request(ALICE, Method::Ack);
+    w.take_status(BOB, 488);
+    assert!(w.rtpengine.asked.iter().all(|r| r.command != Command::Delete));
+    // Audio is taken out: nothing of it goes there.
+    let before = w.rtpengine.asked.len();
+    let last = w.request(&bob, Method::Invite, &contact(&at_bob), 8);
+    let without =
+        offer("192.0.2.30", "actpass").replace("audio 7000", "audio 0").replace("video 7100", "video 0");
+    w.send(BOB, ACCESS, &with_sdp(last, &without));
+    assert!(body(&w.take_request(ALICE, Method::Invite)).contains("m=audio 0 RTP/AVP 0 8\r\n"));
+    assert_eq!(w.rtpengine.asked.len(), before);
+}
+
+/// Two calls that share a Call-ID, the branches of a fork for instance, are two there.
+#[test]
+fn its_calls_are_not_named_by_the_call_id() {
+    let mut w = world();
+    call(&mut w, &offer("192.0.2.20", "actpass"));
+    let carol = Ua::new("bob", BOB, "alice", "call-rtp");
+    let invite = w.request(&carol, Method::Invite, "sip:alice@example.com", 1);
+    w.send(BOB, ACCESS, &with_sdp(invite, &offer("192.0.2.30", "actpass")));
+    let names: Vec<_> = w.rtpengine.asked.iter().map(|r| r.call_id.clone()).collect();
+    assert_eq!(names.len(), 2);
+    assert_ne!(names[0], names[1]);
+    assert!(names.iter().all(|n| !n.contains("call-rtp")));
+}
