@@ -51,7 +51,7 @@ use crate::OsRandom;
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
-pub use host::shortcomings;
+pub use host::{raise_descriptor_limit, shortcomings};
 pub use ports::Pool;
 use ports::Ports;
 use post::Bell;
