@@ -12,7 +12,7 @@ use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
-use carnet_net::media::{EngineHandle, Events, Tally};
+use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{HashMap, VecDeque};
@@ -81,6 +81,7 @@ pub fn start(
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
+    raise_descriptor_limit();
     let engine = engine(section).map_err(|e| StartError::new("gateway", name, e))?;
     start_on(engine, (name, section), local, questions, observer, token)
 }
@@ -419,6 +420,13 @@ impl Running {
         let turned_away: serde_json::Map<_, _> =
             tallies.map(|(realm, tally)| (realm, counts(tally).into())).collect();
         summary.insert("turned_away".into(), turned_away.into());
+        let pools = self.engine.pools().into_iter();
+        let ports: serde_json::Map<_, _> = pools
+            .map(|(realm, Pool { free, used, resting })| {
+                (realm, serde_json::json!({ "free": free, "used": used, "resting": resting }))
+            })
+            .collect();
+        summary.insert("ports".into(), ports.into());
         summary.into()
     }
 
