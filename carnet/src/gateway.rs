@@ -133,6 +133,14 @@ fn listed(answer: &Value) -> String {
         let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
+        for (realm, counts) in gateway.get("turned_away").and_then(Value::as_object).into_iter().flatten() {
+            let counts = counts.as_object().into_iter().flatten();
+            let some = counts.filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
+            let some: Vec<_> = some.map(|(why, count)| format!("{why} {count}")).collect();
+            if !some.is_empty() {
+                let _ = writeln!(out, "  turned away in {realm}: {}", some.join(", "));
+            }
+        }
     }
     let owners = array(answer, "borders").iter().map(|owner| (owner, "border"));
     for (owner, name) in owners.chain(array(answer, "conferences").iter().map(|owner| (owner, "conference")))
@@ -244,6 +252,18 @@ fn text(value: &Value, member: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn whom_a_gateway_has_turned_away_is_said_where_there_was_anybody() {
+        let gateway = json!({
+            "gateway": "agw", "role": "ims-agw", "state": "registered", "contexts": 1, "most_contexts": 9,
+            "realms": ["access", "core"],
+            "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
+        });
+        let said = listed(&json!({ "gateways": [gateway] }));
+        assert!(said.contains("\n  turned away in access: not_tls 7, slow 2\n"), "{said}");
+        assert!(!said.contains("in core"), "{said}");
+    }
 
     #[test]
     fn what_a_relay_does_besides_is_said_below_the_stream() {
