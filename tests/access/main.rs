@@ -11,7 +11,9 @@ mod hostile;
 #[path = "../e2e/lab.rs"]
 mod lab;
 mod nat;
+mod nat_conference;
 mod nat_lab;
+mod nat_operators;
 #[allow(dead_code)] // Shared with the tests that need all of it.
 #[path = "../e2e/network.rs"]
 mod network;

@@ -11,12 +11,18 @@ use std::process::Stdio;
 pub const BORDER: &str = "192.0.2.1";
 pub const GATEWAY: &str = "192.0.2.2";
 const KEYS: &str = "192.0.2.3";
+/// The same by IPv6.
+const BORDER_6: &str = "2001:db8::1";
+pub const GATEWAY_6: &str = "2001:db8::2";
+const KEYS_6: &str = "2001:db8::3";
 
 /// What stands between a client and the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nat {
     /// Nothing.
     None,
+    /// Nothing, and IPv6 only.
+    Six,
     /// What most homes have: ports are kept where they are free, and only who was spoken to gets in.
     Restricted,
     /// Everything that comes to the outer address gets in.
@@ -44,13 +50,16 @@ impl Home {
 
     /// The address the network sees.
     pub fn outer(&self) -> String {
-        format!("192.0.2.{}", 100 + self.number())
+        match self.nat {
+            Nat::Six => format!("2001:db8::{}", 100 + self.number()),
+            _ => format!("192.0.2.{}", 100 + self.number()),
+        }
     }
 
     /// The address of the client itself.
     pub fn inner(&self) -> String {
         match self.nat {
-            Nat::None => self.outer(),
+            Nat::None | Nat::Six => self.outer(),
             _ => format!("10.77.{}.2", self.number()),
         }
     }
@@ -59,7 +68,7 @@ impl Home {
 const OPERATOR: &str = r#"
 [kms]
 name = "kms.example"
-listen = "192.0.2.3:8443"
+listen = "[::]:8443"
 data = "kms"
 rate = 10000
 tls = { certificate = "kms.pem", key = "kms.key" }
@@ -74,6 +83,10 @@ registrar = { mode = "built-in", users = "users.toml" }
 subscribers = true
 listen = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
 
+[border.alg.network.access6]
+subscribers = true
+listen = ["udp:[2001:db8::1]:5060", "tcp:[2001:db8::1]:5060"]
+
 [gateway.agw]
 role = "ims-agw"
 controllers = ["local:alg"]
@@ -82,39 +95,68 @@ witness = "full"
 [gateway.agw.realm.access]
 v4 = "192.0.2.2"
 ports = "30000-30999"
+
+[gateway.agw.realm.access6]
+v6 = "2001:db8::2"
+ports = "30000-30999"
 "#;
 
 /// A lab with these homes, and the operator running.
 pub fn homes(all: &[&Home]) -> Option<Lab> {
+    let mut lab = built(all)?;
+    run(&mut lab, "operator", "operator");
+    lab.wait_for("operator", "err", "gateway-up", PATIENCE);
+    Some(lab)
+}
+
+/// Starts `carnet run` on a host with a file of the lab, and waits until it is ready.
+pub fn run(lab: &mut Lab, host: &str, file: &str) {
+    let mut command = carnet(lab, host, &["run", "-c", &format!("{file}.toml")]);
+    command.env("CARNET_LOG", "info,carnet::roles::seen=trace");
+    lab.start(file, command);
+    lab.wait_for(file, "out", "ready", PATIENCE);
+}
+
+/// An account at the key server, with the key in `NAME.psk`.
+pub fn account(lab: &Lab, uri: &str, identities: &[&str], name: &str) {
+    let key = format!("{name}.psk");
+    let mut add = vec!["kms", "-c", "operator.toml", "user", "add", uri];
+    add.extend(identities);
+    add.extend(["--out", &key]);
+    let added = carnet(lab, "operator", &add).output().expect("carnet runs");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+}
+
+/// The lab; nothing runs yet.
+pub fn built(all: &[&Home]) -> Option<Lab> {
     let mut lab = Lab::new()?;
     lab.network("subs");
     for address in [BORDER, GATEWAY, KEYS] {
         lab.join("operator", "subs", &format!("{address}/24"));
     }
+    for address in [BORDER_6, GATEWAY_6, KEYS_6] {
+        lab.join("operator", "subs", &format!("{address}/64"));
+    }
     lab.file("operator.toml", OPERATOR);
-    certificate(&lab, "kms", &format!("IP:{KEYS}"));
+    certificate(&lab, "kms", &format!("IP:{KEYS},IP:{KEYS_6}"));
     let users: String = all.iter().map(|home| format!("{0} = \"{0}'s password\"\n", home.user)).collect();
     lab.file("users.toml", &users);
     for home in all {
         build(&mut lab, home);
-        let key = format!("{}.psk", home.user);
-        let uri = format!("sip:{}@a.example", home.user);
-        let add = ["kms", "-c", "operator.toml", "user", "add", &uri, "--out", &key];
-        let added = carnet(&lab, "operator", &add).output().expect("carnet runs");
-        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+        account(&lab, &format!("sip:{}@a.example", home.user), &[], home.user);
     }
-    let mut run = carnet(&lab, "operator", &["run", "-c", "operator.toml"]);
-    run.env("CARNET_LOG", "info,carnet::roles::seen=trace");
-    lab.start("operator", run);
-    lab.wait_for("operator", "err", "gateway-up", PATIENCE);
     Some(lab)
 }
 
 /// The hosts of a home, and the settings of its client.
 fn build(lab: &mut Lab, home: &Home) {
     let (user, outer, inner) = (home.user, home.outer(), home.inner());
+    let (mut border, mut keys) = (BORDER.to_owned(), KEYS.to_owned());
     if home.nat == Nat::None {
         lab.join(user, "subs", &format!("{outer}/24"));
+    } else if home.nat == Nat::Six {
+        lab.join(user, "subs", &format!("{outer}/64"));
+        (border, keys) = (format!("[{BORDER_6}]"), format!("[{KEYS_6}]"));
     } else {
         let (network, translator) = (format!("in-{}", &user[..1]), home.translator());
         let door = format!("10.77.{}.1", home.number());
@@ -123,43 +165,42 @@ fn build(lab: &mut Lab, home: &Home) {
         lab.join(&translator, "subs", &format!("{outer}/24"));
         lab.join(&translator, &network, &format!("{door}/24"));
         on(lab, user, &["ip", "route", "add", "default", "via", &door]);
-        on(lab, &translator, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-        // What it has forgotten it does not guess back from the middle of a connection.
-        on(lab, &translator, &["sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0"]);
-        translate(lab, home);
+        translate(lab, &translator, "e-subs", home.nat, &inner);
     }
     lab.file(&format!("{user}.password"), &format!("{user}'s password\n"));
     lab.file(
         &format!("{user}.toml"),
         &format!(
             "[ue]\nidentity = \"sip:{user}@a.example\"\npassword-file = \"{user}.password\"\n\
-             proxy = \"sip:{BORDER};transport=tcp\"\nkms = \"https://{KEYS}:8443\"\n\
+             proxy = \"sip:{border};transport=tcp\"\nkms = \"https://{keys}:8443\"\n\
              kms-identity = \"sip:kms.example\"\nkms-key-file = \"{user}.psk\"\nkms-ca-file = \"kms.pem\"\n"
         ),
     );
 }
 
-/// Tells the translator of a home its rules.
-fn translate(lab: &Lab, home: &Home) {
-    let how = match home.nat {
-        Nat::None | Nat::Restricted | Nat::FullCone => "masquerade",
+/// Makes a host translate for `inner` behind it; `device` is the way to the network.
+pub fn translate(lab: &Lab, host: &str, device: &str, nat: Nat, inner: &str) {
+    on(lab, host, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    // What it has forgotten it does not guess back from the middle of a connection.
+    on(lab, host, &["sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0"]);
+    let how = match nat {
         Nat::Symmetric => "masquerade random,fully-random",
+        _ => "masquerade",
     };
-    let inwards = match home.nat {
+    let inwards = match nat {
         Nat::FullCone => format!(
-            "chain in {{ type nat hook prerouting priority dstnat; iifname \"e-subs\" meta l4proto {{ tcp, udp }} \
-             dnat to {}; }}",
-            home.inner()
+            "chain in {{ type nat hook prerouting priority dstnat; iifname \"{device}\" meta l4proto {{ tcp, udp }} \
+             dnat to {inner}; }}"
         ),
         _ => String::new(),
     };
     let rules = format!(
         "table ip home {{\n\
-         chain out {{ type nat hook postrouting priority srcnat; oifname \"e-subs\" {how}; }}\n{inwards}\n\
+         chain out {{ type nat hook postrouting priority srcnat; oifname \"{device}\" {how}; }}\n{inwards}\n\
          chain through {{ type filter hook forward priority 0; ct state invalid drop; }}\n}}\n"
     );
-    let file = lab.file(&format!("{}.nft", home.translator()), &rules);
-    on(lab, &home.translator(), &["nft", "-f", file.to_str().expect("a path")]);
+    let file = lab.file(&format!("{host}.nft"), &rules);
+    on(lab, host, &["nft", "-f", file.to_str().expect("a path")]);
 }
 
 /// The translator loses what it knows, as one that was switched off and on: the mappings of an interface
@@ -191,4 +232,11 @@ pub fn ue(lab: &mut Lab, user: &str, action: &[&str]) -> usize {
     arguments.extend(action);
     let command = carnet(lab, user, &arguments);
     lab.start(user, command)
+}
+
+/// Adds a line to the settings of a client.
+pub fn setting(lab: &Lab, user: &str, line: &str) {
+    let file = format!("{user}.toml");
+    let text = std::fs::read_to_string(lab.directory().join(&file)).expect("settings");
+    lab.file(&file, &format!("{text}{line}\n"));
 }

@@ -216,3 +216,7 @@ async fn connect_from(local: IpAddr, remote: SocketAddr) -> std::io::Result<TcpS
     }
     socket.connect(remote).await
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

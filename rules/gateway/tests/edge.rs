@@ -269,6 +269,14 @@ fn a_move_joins_what_fits() {
     rig.assert_empty();
 }
 
+/// Words of others in the text of an error do not end it.
+#[test]
+fn what_is_repeated_in_an_error_is_quotable() {
+    let mut rig = Rig::alg();
+    let reply = rig.ask(&format!("Context = $ {{ {} }}", add("c=IN IP4 \"x\"|m=- $ TCP -", "", "")));
+    assert!(reply.contains("Error = 474 { \"Invalid SDP: c=IN IP4 'x'\" }"), "{reply}");
+}
+
 /// If the engine forgot to say which certificate there is, nobody could be told.
 #[test]
 fn an_address_without_a_certificate_is_given_back() {

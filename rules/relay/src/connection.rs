@@ -148,8 +148,10 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     /// When something came.
     pub(crate) heard: Instant,
-    /// When something left, or began to wait.
+    /// When something left.
     pub(crate) moved: Instant,
+    /// Since when what waits has not become less.
+    pub(crate) stuck: Option<Instant>,
     /// An [`Action::Write`](crate::Action::Write) is on its way.
     pub(crate) announced: bool,
 }
@@ -180,6 +182,7 @@ impl Connection {
             since: now,
             heard: now,
             moved: now,
+            stuck: None,
             announced: false,
         }
     }

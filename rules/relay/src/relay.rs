@@ -102,6 +102,8 @@ pub struct Relay {
     pub(crate) actions: VecDeque<Action>,
     pub(crate) counts: Counts,
     tick: Instant,
+    /// The latest time that was said.
+    clock: Instant,
     pub(crate) draining: bool,
 }
 
@@ -131,6 +133,7 @@ impl Relay {
             actions: VecDeque::new(),
             counts: Counts::default(),
             tick: now + TICK,
+            clock: now,
             draining: false,
         }
     }
@@ -174,6 +177,7 @@ impl Relay {
 
     /// A connection that was asked for stands.
     pub fn connected(&mut self, now: Instant, id: ConnectionId) {
+        self.clock = now;
         if let Some(connection) = self.get_mut(id) {
             (connection.up, connection.since, connection.moved) = (true, now, now);
             if connection.queued() > 0 {
@@ -184,6 +188,7 @@ impl Relay {
 
     /// Octets came. All are taken; whether more may be read says [`Self::may_read`].
     pub fn received(&mut self, now: Instant, id: ConnectionId, octets: &[u8]) {
+        self.clock = now;
         let Some(connection) = self.get_mut(id) else { return };
         connection.heard = now;
         let Some(mut frames) = connection.frames.take() else { return };
@@ -230,6 +235,7 @@ impl Relay {
         connection.out_at = (connection.out_at + octets).min(connection.out.len());
         connection.sent += octets as u64;
         connection.moved = now;
+        connection.stuck = (connection.queued() > 0).then_some(now);
         if connection.queued() == 0 {
             connection.out.clear();
             connection.out_at = 0;
@@ -279,7 +285,7 @@ impl Relay {
         if now < self.tick {
             return;
         }
-        self.tick = now + TICK;
+        (self.tick, self.clock) = (now + TICK, now);
         for client in self.grants.end(|grant| grant.expires <= now) {
             if let Some(connection) = self.get_mut(client) {
                 connection.grants = connection.grants.saturating_sub(1);
@@ -302,7 +308,7 @@ impl Relay {
         if !connection.up {
             return (since(connection.since) >= timers.connect).then_some(Reason::NotConnected);
         }
-        if connection.queued() > 0 && since(connection.moved) >= timers.stalled {
+        if connection.stuck.is_some_and(|at| since(at) >= timers.stalled) {
             return Some(Reason::Stalled);
         }
         let ours = matches!(connection.way, Way::Out(_));
@@ -406,10 +412,12 @@ impl Relay {
 
     /// Asks for what waits for a connection to be written, once.
     pub(crate) fn touch(&mut self, id: ConnectionId) {
+        let clock = self.clock;
         if let Some(connection) = self.get_mut(id)
             && connection.up
             && !std::mem::replace(&mut connection.announced, true)
         {
+            connection.stuck.get_or_insert(clock);
             self.actions.push_back(Action::Write(id));
         }
     }

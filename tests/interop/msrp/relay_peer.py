@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Clients of an MSRP relay (RFC 4976), written from the RFCs and sharing nothing with the relay.
 
-    relay_peer.py HOST PORT [--tls CA] [--plain PORT] [--through HOST PORT] [SCENARIO ...]
+    relay_peer.py HOST PORT [--tls CA] [--plain PORT] [--through[-tls] HOST PORT] [SCENARIO ...]
 
 Each scenario prints `ok NAME`; the first one that fails ends the program. Users are alice, bob, carol and
 dave, each with the password NAME's-word. `--plain` is a socket of the same relay without TLS, for those
-who do not use a relay. `--through` is somebody else's relay, where bob has his URI.
+who do not use a relay. `--through` is another relay, where bob has his URI; `--through-tls` the same in TLS.
 """
 
 import hashlib
@@ -533,8 +533,8 @@ def main(arguments):
             tls = rest.pop(0)
         elif word == "--plain":
             plain = int(rest.pop(0))
-        elif word == "--through":
-            other = Relay(rest.pop(0), int(rest.pop(0)), None)
+        elif word in ("--through", "--through-tls"):
+            other = Relay(rest.pop(0), int(rest.pop(0)), tls if word == "--through-tls" else None)
         else:
             names.append(word)
     relay = Relay(host, port, tls, plain)

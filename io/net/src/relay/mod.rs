@@ -11,9 +11,6 @@ mod links;
 mod resolve;
 mod worker;
 
-#[cfg(test)]
-mod tests;
-
 use crate::PooledRandom;
 use crate::media::post::Bell;
 use crate::media::socket;
