@@ -273,6 +273,20 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn whom_a_gateway_has_turned_away_is_said_where_there_was_anybody() {
+        let gateway = json!({
+            "gateway": "agw", "role": "ims-agw", "state": "registered", "contexts": 1, "most_contexts": 9,
+            "realms": ["access", "core"],
+            "ports": { "access": { "free": 5, "used": 3, "resting": 1 }, "core": { "free": 9, "used": 0, "resting": 0 } },
+            "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
+        });
+        let said = listed(&json!({ "gateways": [gateway] }));
+        let access = "\n  access: 5 ports free, 3 in use, 1 resting; turned away: 7 not_tls, 2 slow\n";
+        assert!(said.contains(access), "{said}");
+        assert!(said.contains("\n  core: 9 ports free, 0 in use, 0 resting\n"), "{said}");
+    }
+
+    #[test]
     fn what_a_relay_does_besides_is_said_below_the_stream() {
         let stream = |tls: Value, msrp: Value| {
             let stream = json!({
