@@ -329,10 +329,8 @@ pub(crate) fn fault_of(error: &ErrorDescriptor) -> Fault {
     match error.code {
         // No context, termination, port or capacity left, or for the moment.
         412 | 432 | 434 | 502 | 503 | 510 | 511 | 526 => Fault::new(503, "the media gateway has no capacity"),
-        // RFC 3525 §8: what a description says, a value it has no use for, and SDP that it cannot read.
-        449 | 472..=474 => {
-            Fault::warned(488, 399, "the media gateway cannot do what this description asks for")
-        }
+        // What the description says conflicts, lacks something, or cannot be read (H.248.8).
+        472..=474 => Fault::warned(488, 399, "the media gateway cannot do what this description asks for"),
         _ => Fault::new(500, "the media gateway refused"),
     }
 }

@@ -231,3 +231,25 @@ fn its_calls_are_not_named_by_the_call_id() {
     assert_ne!(names[0], names[1]);
     assert!(names.iter().all(|n| !n.contains("call-rtp")));
 }
+
+/// A terminal behind a NAT does not know its address; the rtpengine is told where its requests come from.
+#[test]
+fn a_terminal_behind_a_nat() {
+    let mut w = World::up(config(Other::Rtpengine));
+    w.register_asking("alice", ALICE, "", &[("Contact", "<sip:alice@10.0.0.5:5060>")]);
+    w.register("bob", BOB);
+    call(&mut w, &offer("10.0.0.5", "actpass"));
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer("192.0.2.30", "passive"))));
+    w.take_status(ALICE, 200);
+    let option = |n: usize, key: &str| {
+        let more = &w.rtpengine.asked[n].more;
+        more.iter().find(|(k, _)| k == key.as_bytes()).map(|(_, v)| v.clone())
+    };
+    assert_eq!(option(0, "received from"), Some(Value::texts(["IP4", "192.0.2.20"])));
+    assert_eq!(option(0, "flags"), Some(Value::texts(["SIP source address"])));
+    // Who can be reached is believed.
+    assert_eq!((option(1, "received from"), option(1, "flags")), (None, None));
+    assert_eq!(option(0, "address family"), Some(Value::text("IP4")));
+}

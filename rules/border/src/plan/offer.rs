@@ -187,6 +187,12 @@ pub(super) fn fingerprints(said: &Said) -> Result<Vec<String>, Refusal> {
     }
 }
 
+/// Whether there is a path that a gateway can rewrite.
+pub(super) fn rewritable(said: &Said, [none, odd]: [&'static str; 2]) -> Result<(), Refusal> {
+    let path = said.path.as_deref().ok_or_else(|| no(399, none))?;
+    super::edit::uris(path).map(|_| ()).ok_or_else(|| no(399, odd))
+}
+
 /// TCP in clear between the two accesses; TLS may end on either.
 fn clear(
     line: &mut Line,
@@ -217,8 +223,8 @@ fn clear(
     if aware && !(policy.aware && facts.gateway.aware) {
         return Err(no(399, NO_AWARE));
     }
-    if aware && line.said.path.is_none() {
-        return Err(no(399, "the offer has no a=path"));
+    if aware {
+        rewritable(&line.said, ["the offer has no a=path", "the offer's a=path is not one of MSRP"])?;
     }
     line.setup_sent = sent_free(application, line.said.setup, facts.answerer.behind_nat, answerer);
     let edge = [offerer, answerer];

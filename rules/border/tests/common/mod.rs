@@ -341,7 +341,7 @@ impl World {
         self.register_asking(user, at, params, &[])
     }
 
-    /// The same with further headers.
+    /// The same with further headers; a Contact takes the place of the usual one.
     pub fn register_asking(
         &mut self,
         user: &str,
@@ -356,7 +356,10 @@ impl World {
             let value = format!("{}{params}", m.header("Contact").unwrap());
             m.set_header("Contact", &value).unwrap();
             for (name, value) in headers {
-                m.push_back(name, value).unwrap();
+                match *name {
+                    "Contact" => m.set_header(name, value).unwrap(),
+                    name => m.push_back(name, value).unwrap(),
+                }
             }
         };
         let mut first = self.request(&ua, Method::Register, "sip:example.com", 1);
