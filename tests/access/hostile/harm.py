@@ -39,12 +39,12 @@ def did(many=1):
 
 
 def report():
-    before = None
+    said = False
     while True:
         time.sleep(0.5)
-        if count and before is None:
+        if count and not said:
+            said = True
             print("going", flush=True)
-        before = count
         print(count, flush=True)
 
 

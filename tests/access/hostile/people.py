@@ -22,6 +22,7 @@ border, alice_at, bob_at, calls, at_once = sys.argv[1:6]
 pause = float((sys.argv[6:] or ["0.05"])[0])
 alice_says = (sys.argv[7:] or [alice_at])[0]
 PATIENCE = 45
+ATTEMPTS = 8
 token = lambda: os.urandom(8).hex()
 HELLO = bytes([22, 3, 1, 2, 0, 1, 0, 1, 0xfc])
 
@@ -37,6 +38,14 @@ def field(head, name):
 def fields(head, name):
     return [line.partition(":")[2].strip() for line in head.split("\r\n")[1:]
             if line.partition(":")[0].strip().lower() == name]
+
+
+def too_busy(head):
+    """How long to wait before asking again (RFC 3261 §21.5.4): a 503 of a host that had no time to look at the
+    request. One that says what is lacking is another matter."""
+    if head.split()[1] == "503" and field(head, "retry-after") and not field(head, "warning"):
+        return int(re.match(r"\d+", field(head, "retry-after")).group())
+    return None
 
 
 class Sip:
@@ -86,14 +95,19 @@ class Sip:
         call, tag, answers = token(), token(), queue.Queue()
         self.waiting[call] = answers
         credentials = ""
-        for number in (1, 2):
+        for number in range(1, ATTEMPTS + 2):
             self.send(f"REGISTER sip:a.example SIP/2.0\r\n{self.via()}From: <{self.uri}>;tag={tag}\r\n"
                       f"To: <{self.uri}>\r\nCall-ID: {call}\r\nCSeq: {number} REGISTER\r\n"
                       f"Contact: {self.contact}\r\nExpires: 600\r\n{credentials}")
             head, _ = answers.get(timeout=PATIENCE)
             if head.split()[1] == "200":
                 return
-            credentials = self.credentials(field(head, "www-authenticate"))
+            if (wait := too_busy(head)) is not None:
+                time.sleep(wait)
+            elif credentials:
+                break
+            else:
+                credentials = self.credentials(field(head, "www-authenticate"))
         sys.exit(f"{self.user} cannot register: {head}")
 
     def credentials(self, challenge):
@@ -200,6 +214,8 @@ def call():
         if status >= 200 and "INVITE" in field(head, "cseq"):
             break
     to = field(head, "to")
+    if status >= 300 and (wait := too_busy(head)) is not None:
+        return wait
     if status >= 300:
         # Of a failure the border needs no ACK of its own branch to forget it.
         raise OSError(f"{head.splitlines()[0]} {field(head, 'warning')}")
@@ -232,7 +248,12 @@ def talk():
                 return
         begun = time.monotonic()
         try:
-            call()
+            for _ in range(ATTEMPTS):
+                if (wait := call()) is None:
+                    break
+                time.sleep(wait)
+            else:
+                raise OSError("the border is always too busy")
             took = time.monotonic() - begun
             with guard:
                 done.append(took)
