@@ -423,6 +423,63 @@ fn the_tls_client_may_be_the_one_who_is_called() {
     assert_eq!(&got, b"hello");
 }
 
+#[test]
+fn an_association_goes_along_to_another_loop() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut access = Access::open(EngineConfig { threads: 2, ..config() });
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    let mut core = access.core();
+    write_all(&mut caller, b"here");
+    core.read_exact(&mut [0; 4]).unwrap();
+    for group in [8, 9, 10] {
+        let a = moves::regroup(&mut access.engine, access.a, group);
+        // What comes while nobody is there waits.
+        write_all(&mut caller, b"there");
+        let b = moves::regroup(&mut access.engine, access.b, group);
+        access.engine.send(Command::Join { a, b });
+        let mut got = [0; 5];
+        core.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"there");
+        core.write_all(b"back").unwrap();
+        assert_eq!(caller.read(&mut [0; 9]).unwrap(), 4);
+        (access.a, access.b) = (a, b);
+    }
+}
+
+#[test]
+fn handshakes_of_many_do_not_hold_up_who_talks() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut engine = Engine::start(config());
+    let mut relay = engine.relay();
+    let doors: Vec<_> = (0..25)
+        .map(|_| {
+            let (a, door, gateway) = engine.reserve_tls();
+            let edge = edge(TlsRole::Server, &[&terminal.fingerprint]);
+            engine.configure(a, Settings { edge, ..passive() });
+            (a, door, gateway)
+        })
+        .collect();
+    engine.settle(doors[24].0);
+    thread::scope(|scope| {
+        for (_, door, gateway) in &doors {
+            let terminal = &terminal;
+            scope.spawn(move || terminal.call(*door, gateway).map(|socket| socket.get_ref().peer_addr()));
+        }
+        for _ in 0..200 {
+            relay.caller.write_all(b"x").unwrap();
+            relay.callee.read_exact(&mut [0; 1]).unwrap();
+        }
+    });
+    for (a, _, _) in doors {
+        engine.expect("Sealed", |event| match event {
+            Event::Sealed { pinhole, .. } if *pinhole == a => Some(()),
+            _ => None,
+        });
+    }
+}
+
 type Writer = Box<dyn FnOnce() + Send>;
 type Reader = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
