@@ -133,6 +133,9 @@ fn listed(answer: &Value) -> String {
         let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
+        for realm in realms {
+            realm_in_words(&mut out, gateway, realm);
+        }
     }
     let owners = array(answer, "borders").iter().map(|owner| (owner, "border"));
     for (owner, name) in owners.chain(array(answer, "conferences").iter().map(|owner| (owner, "conference")))
@@ -155,6 +158,30 @@ fn listed(answer: &Value) -> String {
         out.push_str("the process has neither gateways nor controllers of any\n");
     }
     out
+}
+
+/// How the ports of a realm stand, and whom its pinholes have turned away; nothing for a process of
+/// before.
+fn realm_in_words(out: &mut String, gateway: &Value, realm: &str) {
+    let of = |member: &str| gateway.get(member).and_then(|realms| realms.get(realm));
+    if let Some(ports) = of("ports") {
+        let _ = write!(
+            out,
+            "  {realm}: {} ports free, {} in use, {} resting",
+            text(ports, "free"),
+            text(ports, "used"),
+            text(ports, "resting")
+        );
+        let counts = of("turned_away").and_then(Value::as_object).into_iter().flatten();
+        let counts: Vec<_> = counts
+            .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
+            .map(|(why, count)| format!("{count} {why}"))
+            .collect();
+        if !counts.is_empty() {
+            let _ = write!(out, "; turned away: {}", counts.join(", "));
+        }
+        out.push('\n');
+    }
 }
 
 /// What is shown of a border's gateway, in order.
@@ -197,9 +224,31 @@ fn context_in_words(context: &Value) -> String {
                 let _ = write!(out, "  realm {}", text(stream, "realm"));
             }
             out.push('\n');
+            if let Some(tls) = stream.get("tls").filter(|tls| tls.is_object()) {
+                let _ = writeln!(out, "      {}", tls_in_words(tls));
+            }
+            if let Some(msrp) = stream.get("msrp").filter(|msrp| msrp.is_object()) {
+                let path = msrp.get("path").and_then(Value::as_str);
+                let _ = writeln!(
+                    out,
+                    "      MSRP is rewritten, {}",
+                    path.map_or("held: the peer's path is not known".into(), |path| format!(
+                        "the peer is {path}"
+                    ))
+                );
+            }
         }
     }
     out
+}
+
+fn tls_in_words(tls: &Value) -> String {
+    let peer: Vec<_> = array(tls, "peer").iter().filter_map(Value::as_str).collect();
+    let peer = match peer.as_slice() {
+        [] => "held: the peer's fingerprint is not known".to_owned(),
+        known => format!("the peer has {}", known.join(" or ")),
+    };
+    format!("TLS ends here as the {}, {peer}", text(tls, "role"))
 }
 
 fn setup(stream: &Value, member: &str) -> String {
@@ -215,5 +264,36 @@ fn text(value: &Value, member: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => "-".into(),
         Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_relay_does_besides_is_said_below_the_stream() {
+        let stream = |tls: Value, msrp: Value| {
+            let stream = json!({
+                "transport": "TCP/TLS/MSRP", "mode": "SendReceive", "local": "192.0.2.1:5", "remote": null,
+                "tls": tls, "msrp": msrp,
+            });
+            context_in_words(
+                &json!({ "context": 7, "terminations": [{ "id": "ip/1/1/5", "streams": [stream] }] }),
+            )
+        };
+        let head = "context 7\n  ip/1/1/5\n    TCP/TLS/MSRP SendReceive  192.0.2.1:5\n";
+        assert_eq!(stream(Value::Null, Value::Null), head);
+        let tls = |peer: Value| json!({ "role": "server", "fingerprint": "SHA-256 AA", "peer": peer });
+        let known =
+            stream(tls(json!(["SHA-256 BB", "SHA-256 CC"])), json!({ "path": "msrps://a.example/s;tcp" }));
+        let expected = "      TLS ends here as the server, the peer has SHA-256 BB or SHA-256 CC\n      \
+                        MSRP is rewritten, the peer is msrps://a.example/s;tcp\n";
+        assert_eq!(known, format!("{head}{expected}"));
+        let waiting = stream(tls(json!([])), json!({ "path": null }));
+        let expected = "      TLS ends here as the server, held: the peer's fingerprint is not known\n      \
+                        MSRP is rewritten, held: the peer's path is not known\n";
+        assert_eq!(waiting, format!("{head}{expected}"));
     }
 }

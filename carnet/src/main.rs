@@ -1,5 +1,6 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
+mod border;
 mod check;
 mod conference;
 mod demo;
@@ -30,6 +31,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Say what a border would do with an offer, and why.
+    Border(border::BorderArgs),
     /// Say what is in a message or stream of messages, and what is wrong with it.
     Inspect(inspect::InspectArgs),
     /// Call, chat and send files, sealed end to end.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Border(args) => border::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Gateway(args) => gateway::run(&args),

@@ -83,6 +83,31 @@ impl Client {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
+    /// Waits until a TCP connection of a process that is stopped has octets that it has not read.
+    #[track_caller]
+    fn has_unread(&self) {
+        let begun = Instant::now();
+        while !self.unread() {
+            assert!(begun.elapsed() < PATIENCE, "nothing came");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn unread(&self) -> bool {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let links = open.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        let sockets: Vec<_> = links
+            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        // proc(5): local, remote, state, tx_queue:rx_queue, ..., inode. In state 0A the queue is of callers.
+        table.lines().skip(1).any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let waiting = fields[4].split_once(':').is_some_and(|(_, rx)| rx != "00000000");
+            fields[3] != "0A" && waiting && sockets.iter().any(|inode| inode == fields[9])
+        })
+    }
+
     /// The exit status, and how long it took to come.
     #[track_caller]
     fn ends(&mut self) -> (i32, Duration) {
@@ -262,7 +287,7 @@ fn a_text_that_nobody_confirms_is_a_failure() {
     pair.bob.signal("STOP");
     alice.types(b"two\n");
     // The peer vanishes with the line.
-    std::thread::sleep(Duration::from_millis(300));
+    pair.bob.has_unread();
     pair.bob.signal("KILL");
     let (status, _) = alice.ends();
     assert_eq!(status, 1, "{}", alice.out());

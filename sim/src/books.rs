@@ -289,10 +289,12 @@ impl World {
     /// What the run came to.
     pub fn report(self, compared: usize) -> Report {
         let answered = self.calls.iter().filter(|c| c.was_answered()).count();
+        let rewritten = self.calls.iter().filter(|c| c.was_answered() && !c.is_sealed()).count();
         Report {
             seed: self.setup.seed,
             calls: self.calls.len(),
             answered,
+            rewritten,
             messages: self.books.messages,
             faults: self.books.faults,
             compared,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 struct Hole {
     port: u16,
     settings: Settings,
+    tls: bool,
 }
 
 /// The model.
@@ -81,7 +82,7 @@ impl Engine {
         let at = (self.free_at.map_or(now, |free| free.max(now)) + wait).min(now + QUEUE);
         let unknown = |what: &str, pinhole: Pinhole| format!("engine: {what} of unknown {pinhole:?}");
         let said = match command {
-            Command::Reserve { pinhole, family, .. } => {
+            Command::Reserve { pinhole, family, tls, .. } => {
                 self.contexts.insert(pinhole.group);
                 if self.held.contains_key(&pinhole) {
                     return Err(format!("engine: {pinhole:?} reserved twice"));
@@ -94,13 +95,17 @@ impl Engine {
                             Some(Family::V6) => "2001:db8::10".parse().unwrap(),
                             _ => "203.0.113.10".parse().unwrap(),
                         };
-                        self.held.insert(pinhole, Hole { port, settings: Settings::default() });
-                        Some(Event::Bound { pinhole, local: SocketAddr::new(ip, port), fingerprint: None })
+                        self.held.insert(pinhole, Hole { port, settings: Settings::default(), tls });
+                        let fingerprint = tls.then(|| format!("sha-256 {}", ["A5"; 32].join(":")));
+                        Some(Event::Bound { pinhole, local: SocketAddr::new(ip, port), fingerprint })
                     }
                 }
             }
             Command::Configure { pinhole, settings } => {
                 let hole = self.held.get_mut(&pinhole).ok_or_else(|| unknown("Configure", pinhole))?;
+                if settings.edge.is_some() != hole.tls {
+                    return Err(format!("engine: TLS of {pinhole:?} is not what it was reserved for"));
+                }
                 let opened = hole.settings.gate == Gate::Inactive && settings.gate == Gate::SendReceive;
                 hole.settings = settings;
                 if opened && dice.chance(self.restless) {

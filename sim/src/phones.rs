@@ -78,6 +78,7 @@ pub struct Call {
     asks_again: Option<Duration>,
     ends: Side,
     lines: usize,
+    sealed: bool,
     answered: bool,
     unacknowledged: bool,
     /// The caller.
@@ -97,6 +98,10 @@ impl Call {
         }
     }
 
+    fn sdp(&self, ip: &str) -> String {
+        sdp(ip, self.lines, self.sealed)
+    }
+
     /// Nobody waits for anything.
     pub fn is_over(&self) -> bool {
         let over = |p| matches!(p, Phase::Over(_));
@@ -106,6 +111,11 @@ impl Call {
     /// Whether the caller ever heard a 2xx.
     pub fn was_answered(&self) -> bool {
         self.answered
+    }
+
+    /// Its media is sealed end to end.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// Both are in a session.
@@ -173,6 +183,7 @@ impl World {
         let asks_again = dice.chance(150).then(|| dice.between(ms(5), talk));
         let ends = dice.pick(&[Side::Caller, Side::Callee]);
         let lines = if dice.chance(150) { 2 } else { 1 };
+        let sealed = !dice.chance(250);
         let half = || Half {
             phase: Phase::Idle,
             target: None,
@@ -191,6 +202,7 @@ impl World {
             asks_again,
             ends,
             lines,
+            sealed,
             answered: false,
             unacknowledged: false,
             caller: half(),
@@ -215,7 +227,7 @@ impl World {
             }
             Act::AskAgain => {
                 if self.calls[number].caller.phase == Phase::Up {
-                    let body = sdp("192.0.2.20", self.calls[number].lines);
+                    let body = self.calls[number].sdp("192.0.2.20");
                     self.request(number, Side::Caller, Method::Invite, Some(&body));
                 }
             }
@@ -252,7 +264,7 @@ impl World {
         call.caller.local = format!("<sip:user{number}@example.org>;tag=from{number}");
         call.caller.remote = format!("<sip:friend{number}@example.net>");
         call.caller.target = Some(Uri::parse(&format!("sip:friend{number}@example.net")).unwrap());
-        let body = sdp("192.0.2.20", call.lines);
+        let body = call.sdp("192.0.2.20");
         let gives_up = call.gives_up;
         let key = self.request(number, Side::Caller, Method::Invite, Some(&body));
         self.calls[number].invite = key;
@@ -266,7 +278,7 @@ impl World {
         let call = &mut self.calls[number];
         let Some((key, request)) = call.asked.take_if(|_| call.callee.phase == Phase::Trying) else { return };
         let (status, body) = match call.answer {
-            Answer::Yes(_) => (200, Some(sdp("2001:db8:2::20", call.lines))),
+            Answer::Yes(_) => (200, Some(call.sdp("2001:db8:2::20"))),
             Answer::No(_, status) => (status, None),
             Answer::Never => (480, None),
         };
@@ -517,7 +529,7 @@ impl World {
                 self.rings(border, number, key, message);
             }
             Method::Invite => {
-                let body = sdp("2001:db8:2::20", self.calls[number].lines);
+                let body = self.calls[number].sdp("2001:db8:2::20");
                 let up = self.calls[number].half(side).phase == Phase::Up;
                 let (status, body) = if up { (200, Some(&*body)) } else { (481, None) };
                 self.phones[border].answering.insert(key, number);
@@ -611,18 +623,23 @@ fn way(border: usize, side: Side) -> Hop {
     hop
 }
 
-/// A session with so many secured MSRP lines.
-fn sdp(ip: &str, lines: usize) -> String {
+/// A session with so many MSRP lines: sealed end to end and with CEMA (RFC 6714), so that gateways pass them
+/// unread, or in the open and without, so that gateways have to be in the paths.
+fn sdp(ip: &str, lines: usize, sealed: bool) -> String {
     let version = if ip.contains(':') { 6 } else { 4 };
     let setup = if version == 4 { "actpass" } else { "passive" };
+    let host = if version == 6 { format!("[{ip}]") } else { ip.to_owned() };
     let mut text = format!("v=0\r\no=- 1 1 IN IP{version} {ip}\r\ns=-\r\nc=IN IP{version} {ip}\r\nt=0 0\r\n");
+    let (transport, scheme) = if sealed { ("TCP/TLS/MSRP", "msrps") } else { ("TCP/MSRP", "msrp") };
     for line in 0..lines {
         let port = 2855 + 2 * line;
         text.push_str(&format!(
-            "m=message {port} TCP/TLS/MSRP *\r\na=accept-types:text/plain\r\n\
-             a=path:msrps://{ip}:{port}/kjhd37s2s20w2a;tcp\r\na=setup:{setup}\r\na=msrp-cema\r\n\
-             a=fingerprint:SHA-256 4A:AD:B9\r\n"
+            "m=message {port} {transport} *\r\na=accept-types:text/plain\r\n\
+             a=path:{scheme}://{host}:{port}/kjhd37s2s20w2a;tcp\r\na=setup:{setup}\r\n"
         ));
+        if sealed {
+            text.push_str("a=msrp-cema\r\na=fingerprint:SHA-256 4A:AD:B9\r\n");
+        }
     }
     text
 }

@@ -56,6 +56,8 @@ pub struct Report {
     pub calls: usize,
     /// Of them, answered.
     pub answered: usize,
+    /// Of those, with MSRP that gateways rewrote.
+    pub rewritten: usize,
     /// H.248 messages sent.
     pub messages: usize,
     /// Things that went wrong.

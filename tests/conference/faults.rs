@@ -35,6 +35,9 @@ fn steadily(stage: &Stage, alice: &mut Member, bob: &Member, fault: impl FnOnce(
         if number == 20
             && let Some(fault) = fault.take()
         {
+            // What a media server has taken for bob and bob has not read yet dies with the server
+            // (docs/conference.md); what is said afterwards may not be lost.
+            bob.hears(stage, &text);
             fault();
         }
         if number > 40 && until() {

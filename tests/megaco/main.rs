@@ -12,6 +12,7 @@ mod audits;
 mod conference;
 mod controlled;
 mod controlling;
+mod edge;
 mod failover;
 #[allow(dead_code)] // Shared with the tests that need all of it.
 #[path = "../e2e/lab.rs"]

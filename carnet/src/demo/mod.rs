@@ -352,6 +352,7 @@ async fn subscribe(
         expires: Duration::from_secs(600),
         listen: (addresses.at(if is_bob { 5 } else { 1 }, 10), 0).into(),
         media: None,
+        keep_alive: None,
         behind_nat: false,
         interop: Interop::default(),
         kms: Some(KmsAccount {

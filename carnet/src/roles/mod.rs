@@ -5,7 +5,7 @@
 //! share a thread (`place`).
 
 mod answering;
-mod border;
+pub mod border;
 pub mod conference;
 pub mod control;
 mod controllers;

@@ -3,8 +3,8 @@
 //! The member names are for scripts: keep them.
 
 use carnet_h248::{
-    ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, ErrorDescriptor,
-    LocalControl, ReplyBody, Stream, TerminationId,
+    ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Descriptor,
+    ErrorDescriptor, LocalControl, Property, ReplyBody, Signals, Stream, TerminationId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -73,7 +73,7 @@ pub type Questions = mpsc::Receiver<Question>;
 
 /// Asks what there is in these contexts.
 pub fn audit_of(contexts: &[u32]) -> Vec<ActionRequest> {
-    let wanted = [AuditToken::Media, AuditToken::Events, AuditToken::Statistics];
+    let wanted = [AuditToken::Media, AuditToken::Events, AuditToken::Signals, AuditToken::Statistics];
     let look = || Command::audit_value(TerminationId::ALL, Audit::of(&wanted));
     contexts.iter().map(|id| ActionRequest::new(ContextId::Id(*id), vec![look()])).collect()
 }
@@ -103,7 +103,12 @@ fn context(action: &ActionReply) -> Option<Value> {
 }
 
 fn termination(reply: &CommandReply) -> Value {
-    let streams: Vec<Value> = reply.media().iter().flat_map(|m| &m.streams).map(stream).collect();
+    let asked = reply.descriptors.iter().find_map(|descriptor| match descriptor {
+        Descriptor::Signals(signals) => Some(signals),
+        _ => None,
+    });
+    let streams = reply.media().into_iter().flat_map(|m| &m.streams);
+    let streams: Vec<Value> = streams.map(|held| stream(held, asked)).collect();
     let events = reply.events().into_iter().flat_map(|e| &e.events).map(|e| e.name.as_str());
     let mut out = Map::new();
     out.insert("id".into(), reply.termination().as_str().into());
@@ -118,7 +123,7 @@ fn termination(reply: &CommandReply) -> Value {
     out.into()
 }
 
-fn stream(stream: &Stream) -> Value {
+fn stream(stream: &Stream, signals: Option<&Signals>) -> Value {
     let control = stream.local_control.as_ref();
     let local = stream.local.as_ref().map(|sdp| Described::of(sdp.lines()));
     let remote = stream.remote.as_ref().map(|sdp| Described::of(sdp.lines()));
@@ -132,7 +137,25 @@ fn stream(stream: &Stream) -> Value {
         "local_setup": setup(&local),
         "remote": remote.as_ref().and_then(Described::socket),
         "remote_setup": setup(&remote),
+        "tls": local.as_ref().and_then(|local| ended(local, remote.as_ref(), begins_tls(signals, stream.id))),
+        "msrp": local.as_ref().filter(|local| local.is_rewritten(control)).map(|_| {
+            json!({ "path": remote.as_ref().and_then(|d| d.path.clone()) })
+        }),
     })
+}
+
+/// TLS that ends at a gateway; nothing where it passes, or ends in a conference.
+fn ended(local: &Described, remote: Option<&Described>, begins: bool) -> Option<Value> {
+    let own = local.fingerprints.first()?;
+    let peer = remote.map(|d| d.fingerprints.clone()).unwrap_or_default();
+    Some(json!({ "role": if begins { "client" } else { "server" }, "fingerprint": own, "peer": peer }))
+}
+
+/// Whether the gateway was asked to begin TLS on a stream.
+fn begins_tls(signals: Option<&Signals>, stream: u16) -> bool {
+    let all = signals.into_iter().flat_map(Signals::iter);
+    let mut here = all.filter(|signal| signal.stream.is_none_or(|id| id == 0 || id == stream));
+    here.any(|signal| signal.name == "tlsbsc/EstBNC")
 }
 
 /// What a person wants to know of a Local or Remote descriptor.
@@ -142,6 +165,8 @@ struct Described {
     port: Option<String>,
     transport: Option<String>,
     setup: Option<String>,
+    fingerprints: Vec<String>,
+    path: Option<String>,
 }
 
 impl Described {
@@ -156,10 +181,23 @@ impl Described {
                     this.port = fields.nth(1).map(str::to_owned);
                     this.transport = fields.next().map(str::to_owned);
                 }
-                _ => this.setup = line.strip_prefix("a=setup:").map(str::to_owned).or(this.setup.take()),
+                _ => match line.strip_prefix("a=").and_then(|attribute| attribute.split_once(':')) {
+                    Some(("setup", how)) => this.setup = Some(how.to_owned()),
+                    Some(("fingerprint", value)) => this.fingerprints.push(value.to_owned()),
+                    Some(("path", uris)) => this.path = Some(uris.to_owned()),
+                    _ => {}
+                },
             }
         }
         this
+    }
+
+    /// A relay rewrites the paths of MSRP that it can read. In a conference MSRP ends.
+    fn is_rewritten(&self, control: Option<&LocalControl>) -> bool {
+        let of_room = |property: &Property| property.name.package().eq_ignore_ascii_case("crnroom");
+        let is = |name: &str| self.transport.as_ref().is_some_and(|t| t.eq_ignore_ascii_case(name));
+        let readable = is("TCP/MSRP") || is("TCP/TLS/MSRP") && !self.fingerprints.is_empty();
+        readable && !control.is_some_and(|control| control.properties.iter().any(of_room))
     }
 
     fn socket(&self) -> Option<String> {
@@ -189,12 +227,43 @@ mod tests {
             "streams": [{
                 "id": 1, "realm": "access", "mode": "SendReceive", "transport": "TCP/TLS",
                 "local": "[2001:db8::1]:30000", "local_setup": "passive",
-                "remote": "192.0.2.9:9", "remote_setup": "active",
+                "remote": "192.0.2.9:9", "remote_setup": "active", "tls": null, "msrp": null,
             }],
             "events": ["g/cause"],
             "milliseconds": 1200, "octets_received": 20, "octets_sent": 10,
         }]}], "next": 9});
         assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn what_a_relay_does_besides_is_told() {
+        let told = |local: &str, remote: &str, more: &str| {
+            let text = format!(
+                "MEGACO/3 <g> Reply = 1 {{ Context = 7 {{ AuditValue = ip/1/1/5 {{ Media {{ Stream = 1 {{ {more} \
+                Local {{ v=0\nc=IN IP4 192.0.2.1\n{local}\n }}, Remote {{ v=0\n{remote}\n }} }} }}, \
+                Signals {{ tlsbsc/EstBNC {{ Stream = 1 }} }} }} }} }}"
+            );
+            let message = carnet_h248::text::parse(text.as_bytes(), &Default::default()).unwrap();
+            let Some(Transaction::Reply(reply)) = message.transactions().first() else { panic!() };
+            let answer = audited(&reply.body, None).unwrap();
+            let stream = &answer["contexts"][0]["terminations"][0]["streams"][0];
+            (stream["tls"].clone(), stream["msrp"].clone())
+        };
+        let edge = "m=message 5 TCP/TLS/MSRP *\na=fingerprint:SHA-256 AA:BB";
+        let peer = "m=message 9 TCP/TLS/MSRP *\na=fingerprint:SHA-256 CC:DD\na=path:msrps://a.example/s;tcp";
+        let tls = |peer: Value| json!({ "role": "client", "fingerprint": "SHA-256 AA:BB", "peer": peer });
+        let msrp = |path: Option<&str>| json!({ "path": path });
+        let both = (tls(json!(["SHA-256 CC:DD"])), msrp(Some("msrps://a.example/s;tcp")));
+        assert_eq!(told(edge, peer, ""), both);
+        let waiting = (tls(json!([])), msrp(None));
+        assert_eq!(told(edge, "m=message 9 TCP/TLS/MSRP *", ""), waiting);
+        let passes = (Value::Null, Value::Null);
+        assert_eq!(told("m=message 5 TCP/TLS/MSRP *", "m=message 9 TCP/TLS/MSRP *", ""), passes);
+        assert_eq!(told("m=- 5 TCP/TLS -\na=fingerprint:SHA-256 AA:BB", peer, "").1, Value::Null);
+        assert_eq!(told("m=message 5 TCP/MSRP *", "m=message 9 TCP/MSRP *", ""), (Value::Null, msrp(None)));
+        // It ends in a conference.
+        let member = "LocalControl { Mode = SendReceive, crnroom/user = 5 },";
+        assert_eq!(told("m=message 5 TCP/MSRP *", "m=message 9 TCP/MSRP *", member), passes);
     }
 
     #[test]

@@ -70,6 +70,10 @@ pub fn log(seen: &Seen<'_>) {
     match seen {
         Seen::Border { border, event } => {
             let (name, call) = (event.name(), event.call_id().unwrap_or_default());
+            if let carnet_border::Event::PlanMade { offerer, plan, .. } = event {
+                // All legs and edits of it are what `carnet border explain` is for.
+                return tracing::info!(border, call, ?offerer, %plan, "{name}");
+            }
             match event.level() {
                 carnet_border::Level::Info => tracing::info!(border, call, ?event, "{name}"),
                 carnet_border::Level::Warn => tracing::warn!(border, call, ?event, "{name}"),

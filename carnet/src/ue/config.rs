@@ -32,6 +32,9 @@ pub struct UeConfig {
     pub register: bool,
     /// How long a registration is asked for.
     pub expires: Duration,
+    /// How often the way to the network is tried out, by CRLF on a connection and by STUN through a
+    /// translator of addresses; `None` is as RFC 5626 §4.4 has it: 2 minutes and 29 seconds.
+    pub keep_alive: Option<Duration>,
     /// Where SIP is received. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// Address for messages and files; `None` is that of `listen`.
@@ -92,13 +95,17 @@ pub struct Settings {
     /// Lifetime asked for a registration, in seconds [default: 600]
     #[arg(long, value_name = "SECONDS", global = true)]
     pub expires: Option<u64>,
+    /// How often the way to the network is tried out while nothing else passes, in seconds [default: 120 on
+    /// a connection, 29 through NAT without one]
+    #[arg(long, value_name = "SECONDS", global = true)]
+    pub keep_alive: Option<u64>,
     /// Address and port for SIP [default: 0.0.0.0:0, a free port]
     #[arg(long, value_name = "ADDRESS:PORT", global = true)]
     pub listen: Option<SocketAddr>,
     /// Address for messages and files [default: the one that reaches the proxy]
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub media: Option<IpAddr>,
-    /// Only open connections, never wait for one
+    /// Only open connections, never wait for one. Behind NAT that is so without being said
     #[arg(long, global = true)]
     pub behind_nat: bool,
     /// What key servers and clients of other makes do differently; in a file only.
@@ -213,6 +220,7 @@ impl Settings {
             proxy: self.proxy.or(base.proxy),
             no_register: self.no_register || base.no_register,
             expires: self.expires.or(base.expires),
+            keep_alive: self.keep_alive.or(base.keep_alive),
             listen: self.listen.or(base.listen),
             media: self.media.or(base.media),
             behind_nat: self.behind_nat || base.behind_nat,
@@ -285,6 +293,9 @@ impl Settings {
         if kms.is_none() && !self.allow_clear {
             return Err(ConfigError::Missing("kms"));
         }
+        if self.keep_alive == Some(0) {
+            return Err(ConfigError::Bad { name: "keep-alive", reason: "at least 1 second".into() });
+        }
         let proxy = self.proxy.unwrap_or_else(|| format!("sip:{domain}"));
         FirstHop::parse(&proxy).map_err(|reason| ConfigError::Bad { name: "proxy", reason })?;
         Ok(UeConfig {
@@ -294,6 +305,7 @@ impl Settings {
             password,
             register: !self.no_register,
             expires: Duration::from_secs(self.expires.unwrap_or(600)),
+            keep_alive: self.keep_alive.map(Duration::from_secs),
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
             media: self.media,
             behind_nat: self.behind_nat,

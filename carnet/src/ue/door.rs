@@ -46,6 +46,16 @@ impl Heard {
         self.0.store(true, Ordering::Relaxed);
         Ok(())
     }
+
+    /// The connection twice: once to be used, once to look at, where it is for us to speak first.
+    pub(super) fn twice(stream: TcpStream) -> Result<(TcpStream, TcpStream), String> {
+        let both = || {
+            let stream = stream.into_std()?;
+            let other = TcpStream::from_std(stream.try_clone()?)?;
+            Ok::<_, std::io::Error>((TcpStream::from_std(stream)?, other))
+        };
+        both().map_err(|error| error.to_string())
+    }
 }
 
 /// Accepts until somebody has proof, which is what `prove` makes of a connection.

@@ -11,12 +11,13 @@ use carnet_client::{
     CallId, Client, Config, Ending, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media,
     Purpose, Refusal, Remote, TcpRole,
 };
-use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
+use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, StreamLimits};
 use carnet_sip::{
     Answer, Destination, DigestClient, Endpoint, Hop, Input, Password, Query, QueryId, SentBy, SessionTimers,
     Transmit, Transport, Uri, host_of,
 };
 use carnet_tls::{CertificateContext, CertificateSettings, Peer, PskContext, Trust};
+use carnet_wire::Random as _;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -41,6 +42,10 @@ const BYE_GRACE: Duration = Duration::from_secs(1);
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 /// How long the calls and the registration may take to end when the client stops.
 const STOP_GRACE: Duration = Duration::from_secs(6);
+/// RFC 5626 §4.4.1: longest time without a sign of life on a connection to the network.
+const KEEP_CONNECTION: Duration = Duration::from_secs(120);
+/// RFC 5626 §4.4.2: and on a way that is none.
+const KEEP_ALIVE: Duration = Duration::from_secs(29);
 /// How often a port is looked for that is free for both UDP and TCP.
 const PORTS: u32 = 16;
 /// Texts waiting for a connection to take them.
@@ -157,7 +162,10 @@ impl Engine {
 
         let tls = proxy.is_tls().then(|| sip_tls(&config)).transpose()?;
         let (drain, token) = carnet_net::drain();
-        let (sockets, sip) = sip_sockets(&proxy, local, config.listen, tls, &token)?;
+        let keep_alive = Some(at_random(config.keep_alive.unwrap_or(KEEP_CONNECTION)));
+        let streams = StreamLimits { keep_alive, ..StreamLimits::default() };
+        let settings = SipConfig { tls, streams, ..SipConfig::default() };
+        let (sockets, sip) = sip_sockets(&proxy, local, config.listen, &settings, &token)?;
         let port = sockets.listening().first().map(|listen| listen.address.port());
 
         let user = identity.user().unwrap_or("carnet").to_owned();
@@ -304,9 +312,10 @@ impl Engine {
         match event {
             // A refresh is no news.
             Event::Registered { .. } if self.registered => {}
-            Event::Registered { expires } => {
+            Event::Registered { expires, seen_at } => {
                 self.registered = true;
-                self.tell(UeEvent::Registered { identity: self.identity.clone(), expires }).await;
+                let identity = self.identity.clone();
+                self.tell(UeEvent::Registered { identity, expires, seen_at }).await;
             }
             Event::FlowLost => {
                 self.registered = false;
@@ -622,11 +631,13 @@ fn client_config(
         proxy,
         digest,
         expires: config.expires,
+        keep_alive: config.keep_alive.unwrap_or(KEEP_ALIVE),
         routes: Vec::new(),
         keys,
         allow_clear: config.allow_clear,
         prefer: TcpRole::Active,
         behind_nat: config.behind_nat,
+        tls_role_by_mikey: config.interop.tls_role_by_mikey,
         accept_types: "message/cpim text/plain *".into(),
         max_message: None,
         session_timers: SessionTimers::default(),
@@ -640,7 +651,7 @@ fn sip_sockets(
     proxy: &FirstHop,
     local: IpAddr,
     listen: SocketAddr,
-    tls: Option<SipTls>,
+    settings: &SipConfig,
     drain: &carnet_net::Token,
 ) -> Result<(SipSockets, mpsc::Receiver<SipEvent>), UeError> {
     let setup = |error: &dyn std::fmt::Display| UeError::Setup(error.to_string());
@@ -660,13 +671,18 @@ fn sip_sockets(
         // Without a certificate nobody connects to us by TLS: what is for us comes by our connection.
         let usable = proxy.transports().iter().filter(|transport| **transport != Transport::Tls);
         let listen_on = usable.map(|transport| Listen { transport: *transport, address }).collect();
-        let config = SipConfig { listen: listen_on, tls: tls.clone(), ..SipConfig::default() };
+        let config = SipConfig { listen: listen_on, ..settings.clone() };
         match SipSockets::open(config, drain) {
             Ok(open) => return Ok(open),
             Err(_) if listen.port() == 0 && attempt < PORTS => attempt += 1,
             Err(error) => return Err(setup(&error)),
         }
     }
+}
+
+/// RFC 5626 §4.4: from four fifths of a pause to all of it, so that those who came at once do not go on so.
+fn at_random(longest: Duration) -> Duration {
+    longest.mul_f64(0.8 + 0.2 * f64::from(OsRandom.u32()) / f64::from(u32::MAX))
 }
 
 fn sip_tls(config: &UeConfig) -> Result<SipTls, UeError> {

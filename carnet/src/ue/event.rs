@@ -1,5 +1,6 @@
 //! What a client reports, once, in a form that a screen, a script and a test can all use.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub enum UeEvent {
         identity: String,
         /// For how long.
         expires: Duration,
+        /// From where it sees us, if addresses are translated on the way there.
+        seen_at: Option<SocketAddr>,
     },
     /// The network does not take our registration.
     NotRegistered {
@@ -163,8 +166,13 @@ impl UeEvent {
     /// One object for scripts; `event` says which.
     pub fn json(&self) -> Value {
         match self {
-            Self::Registered { identity, expires } => {
-                json!({"event": "registered", "identity": identity, "expires": expires.as_secs()})
+            Self::Registered { identity, expires, seen_at } => {
+                let mut event =
+                    json!({"event": "registered", "identity": identity, "expires": expires.as_secs()});
+                if let (Some(address), Some(object)) = (seen_at, event.as_object_mut()) {
+                    object.insert("seen-at".into(), address.to_string().into());
+                }
+                event
             }
             Self::NotRegistered { reason } => json!({"event": "not-registered", "reason": reason}),
             Self::Unregistered => json!({"event": "unregistered"}),

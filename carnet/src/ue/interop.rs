@@ -14,6 +14,8 @@ pub struct Interop {
     pub profile: Profile,
     /// Of TLS with pre-shared keys.
     pub psk: PskSettings,
+    /// Whether the key exchange may decide who is the TLS client.
+    pub tls_role_by_mikey: bool,
     /// Path and query of ticket requests.
     pub request_path: String,
     /// Path and query of ticket resolution.
@@ -25,6 +27,7 @@ impl Default for Interop {
         Self {
             profile: Profile::default(),
             psk: PskSettings::default(),
+            tls_role_by_mikey: true,
             request_path: "/keymanagement?requesttype=ticketrequest".into(),
             resolve_path: "/keymanagement?requesttype=ticketresolve".into(),
         }
@@ -46,6 +49,7 @@ pub struct InteropSettings {
     any_psk_identity: Option<bool>,
     tls_versions: Option<TlsVersions>,
     rfc4279_suites: Option<bool>,
+    tls_role: Option<TlsRoleSetting>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -73,6 +77,15 @@ enum TlsVersions {
     Tls13,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TlsRoleSetting {
+    /// By `a=x-carnet-tlsrole`, if the peer has it too.
+    Mikey,
+    /// By `a=setup` only (RFC 6135).
+    Setup,
+}
+
 impl InteropSettings {
     /// The settings in force, or which one cannot be used and why.
     pub(super) fn resolve(self) -> Result<Interop, (&'static str, &'static str)> {
@@ -86,6 +99,7 @@ impl InteropSettings {
                 return Err((name, "a path begins with /"));
             }
         }
+        out.tls_role_by_mikey = !matches!(self.tls_role, Some(TlsRoleSetting::Setup));
         let profile = &mut out.profile;
         profile.accept_3gpp_ticket = self.accept_3gpp_tickets.unwrap_or(profile.accept_3gpp_ticket);
         if let Some(TicketType::Of3gpp) = self.ticket_type {
@@ -131,7 +145,7 @@ mod tests {
             "kms-request-path = \"/a\"\nkms-resolve-path = \"/b\"\nticket-type = \"3gpp\"\n\
              accept-3gpp-tickets = true\nmikey-protocol = 250\naccept-other-protocols = false\n\
              sdp-ids = \"required\"\npsk-identity-prefix = \"x:\"\nany-psk-identity = false\n\
-             tls-versions = \"1.2\"\nrfc4279-suites = true\n",
+             tls-versions = \"1.2\"\nrfc4279-suites = true\ntls-role = \"setup\"\n",
         )
         .unwrap();
         assert_eq!((all.request_path.as_str(), all.resolve_path.as_str()), ("/a", "/b"));
@@ -141,6 +155,8 @@ mod tests {
         assert_eq!(p.psk_identity_prefix, "x:");
         assert_eq!((all.psk.any_identity, all.psk.rfc4279_suites), (false, true));
         assert_eq!(all.psk.versions, Versions::Tls12);
+        assert!(!all.tls_role_by_mikey && read("").unwrap().tls_role_by_mikey);
+        assert!(read("tls-role = \"mikey\"\n").unwrap().tls_role_by_mikey);
         assert_eq!(read("").unwrap().profile, Profile::default());
     }
 

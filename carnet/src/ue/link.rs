@@ -190,7 +190,15 @@ impl Link {
                         heard.first(&stream).await?;
                         psk.accept_from(stream, &keyring).await
                     }
-                    TlsRole::Client => psk.connect(stream, spare).await,
+                    TlsRole::Client => {
+                        let (stream, other) = Heard::twice(stream)?;
+                        let mut made = std::pin::pin!(psk.connect(stream, spare));
+                        tokio::select! {
+                            made = &mut made => made,
+                            // Our ClientHello was answered by something.
+                            _ = heard.first(&other) => made.await,
+                        }
+                    }
                 };
                 made.map_err(|error| format!("the connection could not be sealed: {error}"))
             }
@@ -208,3 +216,7 @@ async fn connect_from(local: IpAddr, remote: SocketAddr) -> std::io::Result<TcpS
     }
     socket.connect(remote).await
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -39,6 +39,9 @@ impl Screen {
             return out.flush();
         }
         match event {
+            UeEvent::Registered { identity, seen_at: Some(address), .. } => {
+                writeln!(out, "registered as {}, behind NAT at {}", clean(identity), address.ip())?;
+            }
             UeEvent::Registered { identity, .. } => writeln!(out, "registered as {}", clean(identity))?,
             UeEvent::NotRegistered { reason } => writeln!(io::stderr(), "not registered: {}", clean(reason))?,
             UeEvent::Unregistered => {}

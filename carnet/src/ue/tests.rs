@@ -87,6 +87,7 @@ fn config(name: &str, listen: SocketAddr, proxy: SocketAddr, kms: Option<SocketA
         expires: Duration::from_secs(600),
         listen,
         media: None,
+        keep_alive: None,
         behind_nat: false,
         interop: super::interop::Interop::default(),
         kms: kms.map(|address| KmsAccount {

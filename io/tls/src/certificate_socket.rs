@@ -55,6 +55,17 @@ impl<S: Read + Write> CertificateSocket<S> {
         patient.deaf && patient.spoke
     }
 
+    /// Which end of the handshake this is.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Whether the certificate that the peer has shown has one of these fingerprints.
+    pub fn is_shown(&self, fingerprints: &[Fingerprint]) -> bool {
+        let shown = self.tls.ssl().peer_certificate();
+        shown.is_some_and(|shown| Fingerprint::any_match(fingerprints, &shown))
+    }
+
     /// Goes on with the handshake as far as the connection lets it; `None`: again when it is ready, or
     /// when the peer's certificate is announced. What it agreed on, when it is done.
     ///

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Message`] keeps every octet; [`Framer`] cuts streams; [`Endpoint`] runs the transactions of
-//! RFC 3261 §17 with RFC 6026 and finds servers by RFC 3263. Nothing here reads a clock, opens a
+//! RFC 3261 §17 with RFC 6026 and finds servers by RFC 3263; it answers the STUN of RFC 5626 that keeps
+//! ways through translators of addresses open. Nothing here reads a clock, opens a
 //! socket or draws a random number of its own.
 
 mod address;
@@ -27,6 +28,7 @@ mod method;
 pub mod multipart;
 mod params;
 pub mod registration;
+pub mod stun;
 mod typed;
 mod uri;
 

@@ -62,7 +62,7 @@ impl Session {
     }
 
     /// What the gateway is told of the two ends when both have spoken.
-    fn settled_peers(
+    pub(crate) fn settled_peers(
         &self,
         core: &Core,
         offerer: Side,
@@ -84,7 +84,7 @@ impl Session {
         document: &mut Document,
         to: Side,
     ) -> Result<(), Fault> {
-        let Some(exchange) = self.exchange(key) else { return Ok(()) };
+        let exchange = self.exchange(key).ok_or_else(|| Fault::new(500, "the offer is gone"))?;
         self.edit(core, &exchange.edits, document, to)
     }
 

@@ -53,7 +53,7 @@ pub struct Caps {
     /// Calls at once of one registered user, made and taken; more are answered 486 where others call
     /// him, 503 where he calls.
     pub per_user: Option<usize>,
-    /// Calls at once of one source address; more are answered 503.
+    /// Calls at once of one source address, of IPv6 one /64; more are answered 503.
     pub per_source: Option<usize>,
     /// Octets per second that all media lines of this network may come to, by what each says of itself
     /// (`b=TIAS`, `b=AS`), else by the network's rate; more is answered 503.
@@ -87,6 +87,9 @@ pub struct Network {
     pub rate: Option<(u64, u64)>,
     /// DSCP of media sent here, 0 to 63.
     pub dscp: Option<u8>,
+    /// The interface of the rtpengine that faces this network; its own default if either of two networks
+    /// has none.
+    pub rtp_interface: Option<String>,
     /// TLS of terminals may end at the gateway (TS 23.334 §6.2.10.3), and terminals are told so when
     /// they register. Means nothing where there are no terminals.
     pub e2ae: bool,
@@ -114,6 +117,7 @@ impl Network {
             hide_origin: false,
             rate: None,
             dscp: None,
+            rtp_interface: None,
             e2ae: true,
             msrp: Addressing::default(),
             tls_failure_ends: true,
@@ -266,9 +270,11 @@ impl Default for Timers {
 /// Bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls at once; more are answered 503.
+    /// Calls at once; more are answered 503. Emergency calls, and those whose priority is trusted, have
+    /// room for a tenth more.
     pub calls: usize,
-    /// Ended calls kept for messages that come late, some 40 s each.
+    /// Ended calls kept for messages that come late, some 40 s each; with more, new calls are answered 503
+    /// as above.
     pub ended: usize,
     /// Dialogs without a call (SUBSCRIBE, REFER); more are answered 503.
     pub subscriptions: usize,
@@ -322,6 +328,8 @@ pub struct Config {
     pub policy: Policy,
     /// Gateways.
     pub gateways: Vec<Gateway>,
+    /// Where RTP lines go if the policy says so.
+    pub rtpengine: Option<crate::rtp::Rtpengine>,
     /// H.248 profiles accepted; empty accepts any.
     pub profiles: Vec<carnet_h248::Profile>,
     /// Another border for our gateways: those that register while this one takes no more calls are

@@ -277,6 +277,11 @@ impl Context {
         end.kind.tls.then_some(end.peer.tls_client)
     }
 
+    /// The fingerprints that the gateway holds that side to.
+    pub(crate) fn held_to(&self, side: Side) -> &[String] {
+        &self.ends.of(side).peer.fingerprints
+    }
+
     /// The side of a termination.
     pub(crate) fn side_of(&self, termination: &TerminationId) -> Option<Side> {
         let is = |side: &Side| self.ends.of(*side).id.as_ref() == Some(termination);
@@ -300,13 +305,8 @@ impl Context {
         let command = |side: Side, number: u32| {
             let mut command = Command::add(TerminationId::CHOOSE).with(Media::with_stream(self.stream(side)));
             command = command.with(self.events(self.ends.of(side), number));
-            match signals(&self.ends.of(side).peer) {
-                Signals(none) if none.is_empty() => command,
-                signals => {
-                    command = command.with(signals);
-                    command
-                }
-            }
+            let signals = signals(&self.ends.of(side).peer);
+            if signals.0.is_empty() { command } else { command.with(signals) }
         };
         let commands = vec![command(first, events), command(first.other(), events.wrapping_add(1))];
         let mut action = ActionRequest::new(ContextId::Choose, commands);

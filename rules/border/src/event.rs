@@ -182,6 +182,8 @@ pub enum Event {
         side: Side,
         /// What the gateway says of it: `fingerprint_mismatch`, `no_certificate`, `truncated` ...
         reason: String,
+        /// The fingerprints it was held to. Which one it showed, the gateway knows.
+        fingerprints: Vec<String>,
     },
     /// The gateway reports that a stream's connection ended or failed.
     MediaNotice {

@@ -201,17 +201,21 @@ impl Gateways {
         choose(now, wanted.urgent, able, &mut self.turn, random)
     }
 
-    /// Whether a gateway that serves these realms can end TLS.
+    /// Whether a gateway that serves these realms can end TLS. If none is there, that is another trouble.
     pub(crate) fn end_tls(&self, realms: [&str; 2]) -> bool {
         let controller = &self.controller;
-        self.states.iter().any(|state| {
-            let settings = &state.settings;
-            let serves =
-                |realm: &&str| settings.realms.is_empty() || settings.realms.iter().any(|r| r == realm);
-            controller.is_registered(&settings.name)
-                && realms.iter().all(serves)
-                && controller.supports(&settings.name, "tlsbsc")
-        })
+        let serves = |settings: &Gateway, realm: &str| {
+            settings.realms.is_empty() || settings.realms.iter().any(|r| r == realm)
+        };
+        let mut serving = self.states.iter().map(|state| &state.settings).filter(|settings| {
+            let all = realms.iter().all(|realm| serves(settings, realm));
+            all && controller.is_registered(&settings.name)
+        });
+        let mut nobody = true;
+        serving.any(|settings| {
+            nobody = false;
+            controller.supports(&settings.name, "tlsbsc")
+        }) || nobody
     }
 
     /// An Add was done: by which terminations the gateway reaches which realms.

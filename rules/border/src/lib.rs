@@ -30,6 +30,7 @@ mod context;
 mod core;
 mod ending;
 mod event;
+mod explain;
 mod fork;
 mod forward;
 mod gateways;
@@ -42,6 +43,7 @@ mod pass;
 mod plan;
 mod registrar;
 mod route;
+mod rtp;
 mod session;
 mod subscription;
 mod usage;
@@ -52,10 +54,12 @@ pub use carnet_h248::controller::GatewayName;
 pub use config::{Caps, Config, Family, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
 pub use context::{Both, Octets, Side};
 pub use event::{Cause, Event, Level};
+pub use explain::{Answered, Asked, Command, Explanation, explain};
 pub use gateways::GatewayStatus;
 pub use plan::{
     Abilities, Addressing, Application, Change, Decision, Edit, Facts, Given, Leg, Legs, Line, Other, Party,
     Plan, Policy, Refusal, Registered, Said, Settled, Settlement, Tls, TlsRole, Transport, apply, plan,
     settle,
 };
+pub use rtp::Rtpengine;
 pub use usage::Cap;

@@ -75,7 +75,9 @@ impl Border {
             }
             let reason = word("Failurecause").filter(|words| !words.is_empty()).unwrap_or(general);
             let cut_off = reason == "truncated";
-            core.events.push_back(Event::TlsFailed { call_id, index, side, reason });
+            let context = call.session.streams.get(index).and_then(crate::session::Stream::context);
+            let fingerprints = context.map(|context| context.held_to(side).to_vec()).unwrap_or_default();
+            core.events.push_back(Event::TlsFailed { call_id, index, side, reason, fingerprints });
             let network = call.network(core, side);
             if !cut_off && network.is_none_or(|n| n.tls_failure_ends) {
                 call.hang_up(core, now, Cause::Tls(side));

@@ -40,6 +40,7 @@ impl Session {
                 exchange.facts = facts;
                 exchange.takes = takes;
                 exchange.wanted = wanted;
+                exchange.rtp = None;
                 exchange.edits.clear();
             }
             None => self.open(Exchange {
@@ -49,6 +50,7 @@ impl Session {
                 facts,
                 takes,
                 wanted,
+                rtp: None,
                 edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),
@@ -63,7 +65,7 @@ impl Session {
     }
 
     /// What is known of the two ends and of the gateways at hand.
-    fn facts(&self, core: &Core, offerer: Side) -> Facts {
+    pub(crate) fn facts(&self, core: &Core, offerer: Side) -> Facts {
         let realm = |side: Side| {
             let network = core.config.networks.get(self.ends.of(side).network);
             network.map(|n| n.realm.as_str()).unwrap_or_default()
@@ -161,7 +163,13 @@ impl Session {
     }
 
     /// What the gateway is told of the two ends before there is an answer.
-    fn opening_peers(&self, core: &Core, key: ExchangeKey, offerer: Side, line: &Line) -> Both<Peer> {
+    pub(crate) fn opening_peers(
+        &self,
+        core: &Core,
+        key: ExchangeKey,
+        offerer: Side,
+        line: &Line,
+    ) -> Both<Peer> {
         let Some(legs) = &line.legs else { return Both::default() };
         let takes = self.exchange(key).and_then(|e| e.takes.get(line.index).copied().flatten());
         let address = line.said.address.filter(|_| !line.said.rejected);
@@ -205,12 +213,13 @@ impl Session {
         key: ExchangeKey,
         document: &mut Document,
     ) -> Result<(), Fault> {
-        let Some(exchange) = self.exchange(key) else { return Ok(()) };
+        // Without its plan it would go on with the addresses of the far end.
+        let exchange = self.exchange(key).ok_or_else(|| Fault::new(500, "the offer is gone"))?;
         self.edit(core, exchange.plan.all_edits(), document, exchange.offerer.other())
     }
 }
 
-fn kind(leg: &Leg) -> Kind {
+pub(crate) fn kind(leg: &Leg) -> Kind {
     Kind { transport: leg.transport.as_str(), tls: leg.tls.is_some() }
 }
 

@@ -186,13 +186,17 @@ impl Border {
         if self.retiring {
             return Err(Fault::new(503, "this border goes out of service"));
         }
-        let limits = &self.core.config.limits;
-        if self.live() >= limits.calls || self.ended >= limits.ended {
-            return Err(Fault::new(503, "the table of calls is full"));
-        }
         let Arrived { key, message, .. } = arrived;
         let trusted = self.core.config.networks.get(arrived.end.network).is_some_and(|n| !n.access);
         let urgency = urgency(message, trusted);
+        let limits = &self.core.config.limits;
+        let most = |limit: usize| match urgency {
+            Urgency::Normal => limit,
+            _ => limit.saturating_add((limit / 10).max(1)),
+        };
+        if self.live() >= most(limits.calls) || self.ended >= most(limits.ended) {
+            return Err(Fault::new(503, "the table of calls is full"));
+        }
         let claim = Claim {
             invite: *key,
             networks: Both { caller: arrived.end.network, callee: way.end.network },

@@ -276,16 +276,22 @@ impl Core {
     /// What a terminal wants protected up to the gateway, where that is done. A refresh that does not
     /// speak of it changes nothing.
     fn wants(&self, network: usize, register: &Message, old: Option<&Binding>) -> Registered {
-        let serves = self.config.networks.get(network).is_some_and(|n| n.access && n.e2ae);
         let call_id = register.call_id().unwrap_or_default();
         let kept = || old.filter(|b| b.call_id == call_id).map(|b| b.registered);
         let wanted = mediasec::wanted(register).or_else(kept).unwrap_or_default();
-        if serves { wanted } else { Registered::default() }
+        if self.ends_tls(network) { wanted } else { Registered::default() }
+    }
+
+    /// Whether TLS of terminals can end at a gateway of that network. What is promised is kept: a call that
+    /// could not have it would be refused.
+    fn ends_tls(&self, network: usize) -> bool {
+        let network = self.config.networks.get(network).filter(|n| n.access && n.e2ae);
+        network.is_some_and(|n| self.gateways.end_tls([&n.realm, &n.realm]))
     }
 
     /// Tells a terminal that asked what is done here.
     pub(crate) fn tell_mediasec(&self, network: usize, response: &mut Message, register: &Message) {
-        if self.config.networks.get(network).is_some_and(|n| n.access && n.e2ae) {
+        if self.ends_tls(network) {
             // A header of our own is printable, so adding it cannot fail.
             let _ = mediasec::tell(response, register);
         }

@@ -18,7 +18,7 @@ use crate::session::Fault;
 use carnet_sip::ServerKey;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A cap that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ impl Claim {
         for side in [Side::Caller, Side::Callee] {
             let network = *self.networks.of(side);
             let user = self.users.of(side).clone().map(What::User);
-            let source = self.sources.of(side).map(|ip| What::Source(network, ip));
+            let source = self.sources.of(side).map(|ip| What::Source(network, subscriber(ip)));
             for what in [Some(What::Network(network)), user, source].into_iter().flatten() {
                 if !all.contains(&what) {
                     all.push(what);
@@ -83,6 +83,15 @@ impl Claim {
             }
         }
         all
+    }
+}
+
+/// What one subscriber's addresses have in common: of IPv6 he has a whole network (RFC 6177 §2), and may
+/// send from any address in it.
+fn subscriber(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64)).into(),
     }
 }
 
@@ -109,7 +118,7 @@ impl Usage {
             let network = *claim.networks.of(side);
             let Caps { sessions, per_user, per_source, .. } = caps(network);
             let user = claim.users.of(side).clone().map(What::User);
-            let source = claim.sources.of(side).map(|ip| What::Source(network, ip));
+            let source = claim.sources.of(side).map(|ip| What::Source(network, subscriber(ip)));
             let of_user = if side == Side::Caller { Cap::Caller } else { Cap::Callee };
             let checks = [
                 (Some(What::Network(network)), sessions, Cap::Sessions),

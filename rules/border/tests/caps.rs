@@ -104,6 +104,22 @@ fn sessions_of_an_address() {
     run_out(&mut w);
 }
 
+/// Of IPv6 a subscriber has a whole network.
+#[test]
+fn addresses_of_one_ipv6_network() {
+    let mut w = world(|n| n[1].caps = Caps { per_source: Some(1), ..Caps::default() });
+    let sdp = msrps("2001:db8:2::99", 2855, "actpass");
+    let mut from = |at: &str, id: &str| {
+        let ua = Ua::new("carol@other.example", at, "bob", id);
+        let invite = with_sdp(w.request(&ua, Method::Invite, "sip:bob@example.com", 1), &sdp);
+        w.send(at, CORE, &invite);
+        heard(&mut w, at).map(|m| m.status().unwrap())
+    };
+    assert_eq!(from("[2001:db8:2:1::1]:5060", "a"), None);
+    assert_eq!(from("[2001:db8:2:1:ffff::2]:5060", "b"), Some(503));
+    assert_eq!(from("[2001:db8:2:2::1]:5060", "c"), None);
+}
+
 /// Branches of one INVITE are one call of its caller and of its callee.
 #[test]
 fn a_fork_is_one_call() {
@@ -142,6 +158,21 @@ fn urgent_calls_are_let_in() {
     invite.push_back("Resource-Priority", "ets.0").unwrap();
     w.send(ALICE, ACCESS, &invite);
     w.take_status(ALICE, 503);
+    run_out(&mut w);
+}
+
+/// The table of calls has a little room for them, and an end.
+#[test]
+fn urgent_calls_have_room_in_a_full_table() {
+    let mut config = alg(Reliable);
+    config.limits.calls = 1;
+    let mut w = World::with_users(config);
+    let sdp = msrps("192.0.2.20", 2855, "actpass");
+    assert!(by_alice(&mut w, "a").is_none());
+    assert_eq!(by_alice(&mut w, "b").unwrap().status(), Some(503));
+    assert!(call(&mut w, ("alice", ALICE), "urn:service:sos", "c", &sdp).is_none());
+    let last = call(&mut w, ("alice", ALICE), "urn:service:sos", "d", &sdp);
+    assert_eq!(last.unwrap().status(), Some(503));
     run_out(&mut w);
 }
 

@@ -202,6 +202,8 @@ fn offers_that_cannot_be() {
     for (sdp, words) in [
         (bare, "no a=fingerprint"),
         (secured(Some(&md5), REQUESTED), "hash"),
+        (secured(Some(&format!("SHA-1 {}", vec!["11"; 20].join(":"))), REQUESTED), "hash"),
+        (secured(Some("SHA-256 11:22"), REQUESTED), "hash"),
         (secured(Some(&print("11")), "a=3ge2ae:perhaps\r\n"), "3ge2ae"),
         (secured(None, REQUESTED), "3ge2ae"),
     ] {
@@ -250,9 +252,15 @@ fn where_there_is_none() {
     w.border.gateway_connected(w.now, "agw1");
     w.gateway.register();
     w.settle();
-    w.register("alice", ALICE);
+    // So nobody is promised it, and plain calls reach who wanted it.
+    assert!(!w.register_asking("alice", ALICE, "", MEDIASEC).has("Security-Server"));
     offer(&mut w, &sdp);
     w.take_status(ALICE, 488);
+    let carol = Ua::new("carol@other.example", PEER, "alice", "call-w");
+    let plain = line("2001:db8:2::99", 7000, "MSRP", "actpass", None, "a=msrp-cema\r\n");
+    let invite = with_sdp(w.request(&carol, Method::Invite, "sip:alice@example.com", 1), &plain);
+    w.send(PEER, CORE, &invite);
+    lacks(&body(&w.take_request(ALICE, Method::Invite)), &["TLS", "3ge2ae"]);
 }
 
 /// Some gateway has it: that one takes the call.
@@ -458,5 +466,153 @@ fn later_offers() {
     w.send(ALICE, ACCESS, &ack);
     w.take_request(PEER, Method::Ack);
     lacks(&w.gateway.only()["access"].local, &["TLS", "fingerprint"]);
+    hang_up(&mut w, &alice, &carol, &ok);
+}
+
+// -- what may come between -----------------------------------------------------------------------------
+
+fn ask(w: &mut World) -> (Ua, Message) {
+    let more = format!("a=msrp-cema\r\n{REQUESTED}");
+    let sdp = line("192.0.2.20", 2855, "MSRP", "actpass", Some(&print("11")), &more);
+    let (alice, _) = offer(w, &sdp);
+    (alice, w.take_request(PEER, Method::Invite))
+}
+
+/// There is no gateway at all: that is no matter of what it can do.
+#[test]
+fn no_gateway_is_503() {
+    let mut w = World::with_users(alg(Reliable));
+    w.border.gateway_lost(w.now, "agw1");
+    w.gateway.dead = true;
+    w.pass(std::time::Duration::from_secs(30));
+    assert!(w.names().contains(&"gateway-lost"), "{:?}", w.names());
+    w.register("alice", ALICE);
+    let more = format!("a=msrp-cema\r\n{REQUESTED}");
+    offer(&mut w, &line("192.0.2.20", 2855, "MSRP", "actpass", Some(&print("11")), &more));
+    w.take_status(ALICE, 503);
+}
+
+/// The gateway is gone when the answer comes, refuses what the answer brings, or does not say what
+/// certificate it shows.
+#[test]
+fn a_gateway_that_fails_between_offer_and_answer() {
+    let answer = line("2001:db8:2::99", 7000, "MSRP", "passive", None, "a=msrp-cema\r\n");
+    for how in ["lost", "refuses", "silent"] {
+        let mut w = World::with_users(alg(Reliable));
+        let (_, at_peer) = ask(&mut w);
+        let carol = Ua::answering("carol", PEER, &at_peer, "c1");
+        match how {
+            "refuses" => w.gateway.refuse = vec![(carnet_h248::Verb::Modify, 500)],
+            _ => w.gateway.dead = true,
+        }
+        if how == "lost" {
+            w.border.gateway_lost(w.now, "agw1");
+            w.pass(std::time::Duration::from_secs(30));
+        } else {
+            w.send(PEER, CORE, &carol.answer(&at_peer, 200, Some(&answer)));
+            w.pass(std::time::Duration::from_secs(6));
+        }
+        let heard = w.take(ALICE);
+        assert!(heard.status() >= Some(500), "{how}: {}", text(&heard));
+        let at_peer: Vec<_> = std::iter::from_fn(|| w.try_take(PEER)).map(|m| m.method().clone()).collect();
+        let ended = [Method::Bye, Method::Cancel].iter().any(|m| at_peer.contains(m));
+        // A CANCEL waits for a first response (RFC 3261 §9.1).
+        assert!(ended || how == "lost", "{how}: {at_peer:?}");
+        w.pass(std::time::Duration::from_secs(400));
+        let load = w.border.load();
+        assert_eq!((load.live, load.gateway_requests, load.counted), (0, 0, 0), "{how} {load:?}");
+    }
+}
+
+/// A gateway of another make takes the fingerprint away and gives none: no call without it.
+#[test]
+fn a_gateway_without_a_fingerprint() {
+    let mut w = World::with_users(alg(Reliable));
+    w.gateway.mute = true;
+    let more = format!("a=msrp-cema\r\n{REQUESTED}");
+    offer(&mut w, &line("192.0.2.20", 2855, "MSRP", "actpass", Some(&print("11")), &more));
+    w.take_status(ALICE, 500);
+    assert!(w.try_take(PEER).is_none());
+    assert_eq!(w.gateway.contexts(), 0);
+}
+
+/// The offer comes in the 200 and the answer in the ACK: the one who was called has its TLS end here.
+#[test]
+fn an_offer_in_the_200() {
+    let mut w = World::with_users(alg(Reliable));
+    let carol = Ua::new("carol@other.example", PEER, "bob", "late");
+    let invite = w.request(&carol, Method::Invite, "sip:bob@example.com", 1);
+    w.send(PEER, CORE, &invite);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    let more = format!("a=msrp-cema\r\n{REQUESTED}");
+    let offer = line("192.0.2.30", 7394, "MSRP", "actpass", Some(&print("22")), &more);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer)));
+    let ok = w.take_status(PEER, 200);
+    lacks(&body(&ok), &["TLS", "fingerprint", "3ge2ae"]);
+    let mut carol = carol;
+    carol.remote = ok.header("To").unwrap().into_owned();
+    let answer = line("2001:db8:2::99", 7000, "MSRP", "active", None, "a=msrp-cema\r\n");
+    let ack = with_sdp(w.request(&carol, Method::Ack, &contact(&ok), 1), &answer);
+    w.send(PEER, CORE, &ack);
+    has(&body(&w.take_request(BOB, Method::Ack)), &["TCP/TLS/MSRP", OURS, "a=setup:active"]);
+    let only = w.gateway.only();
+    assert!(begins_tls(&only["access"]) && only["access"].mode == "SendReceive");
+    has(&only["access"].remote, &[&print("22")]);
+}
+
+/// Two ends behind the core answer the same offer, one after the other; the terminal sees one
+/// certificate, and the one who accepts has the media.
+#[test]
+fn two_who_answer() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, at_peer) = ask(&mut w);
+    for (tag, port, setup, status) in
+        [("c1", 7000, "active", 183), ("c2", 8000, "passive", 183), ("c1", 7000, "active", 200)]
+    {
+        let carol = Ua::answering("carol", PEER, &at_peer, tag);
+        let answer = line("2001:db8:2::99", port, "MSRP", setup, None, "a=msrp-cema\r\n");
+        let mut response = carol.answer(&at_peer, status, Some(&answer));
+        if status == 183 {
+            response.push_back("Require", "100rel").unwrap();
+            response.push_back("RSeq", "1").unwrap();
+        }
+        w.send(PEER, CORE, &response);
+        let seen = body(&w.take_status(ALICE, status));
+        has(&seen, &["TCP/TLS/MSRP", OURS, &format!("a=setup:{setup}\r\n")]);
+        let only = w.gateway.only();
+        assert_eq!(begins_tls(&only["access"]), setup == "active", "{tag} {status}");
+        has(&only["core"].remote, &[&format!("m=- {port} ")]);
+    }
+}
+
+/// UPDATE and a hold in a confirmed call; what they do not change the gateway is not told.
+#[test]
+fn updates_and_holds() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, carol, ok, _) = established(&mut w);
+    let count = |w: &World| w.gateway.asked.len();
+    let more = format!("a=msrp-cema\r\n{REQUESTED}");
+    let sdp = line("192.0.2.20", 2855, "MSRP", "actpass", Some(&print("11")), &more);
+    let answer = line("2001:db8:2::99", 7000, "MSRP", "passive", None, "a=msrp-cema\r\n");
+    let before = count(&w);
+    for (cseq, direction) in [(2, "inactive"), (3, "sendrecv")] {
+        let held = |sdp: &str| sdp.replace("a=x-unknown", &format!("a={direction}\r\na=x-unknown"));
+        let update = with_sdp(w.request(&alice, Method::Update, &contact(&ok), cseq), &held(&sdp));
+        w.send(ALICE, ACCESS, &update);
+        let at_peer = w.take_request(PEER, Method::Update);
+        has(&body(&at_peer), &[&format!("a={direction}\r\n"), "TCP/MSRP"]);
+        w.send(PEER, CORE, &carol.answer(&at_peer, 200, Some(&held(&answer))));
+        has(&body(&w.take_status(ALICE, 200)), &[&format!("a={direction}\r\n"), "TCP/TLS/MSRP", OURS]);
+        assert_eq!(count(&w), before, "nothing of it is the gateway's");
+    }
+    // `holdconn` of BFCP and others shuts the gates.
+    let held = |sdp: &str| sdp.replace("a=setup:actpass", "a=setup:holdconn").replace("passive", "holdconn");
+    let update = with_sdp(w.request(&alice, Method::Update, &contact(&ok), 4), &held(&sdp));
+    w.send(ALICE, ACCESS, &update);
+    let at_peer = w.take_request(PEER, Method::Update);
+    w.send(PEER, CORE, &carol.answer(&at_peer, 200, Some(&held(&answer))));
+    w.take_status(ALICE, 200);
+    assert!(w.gateway.only().values().all(|t| t.mode == "Inactive"));
     hang_up(&mut w, &alice, &carol, &ok);
 }

@@ -4,12 +4,14 @@
 
 mod common;
 
-use carnet_border::Caps;
+use carnet_border::{Caps, Event};
 use carnet_h248::Verb;
-use carnet_h248::association::Transport::Datagram;
+use carnet_h248::association::Transport::{Datagram, Reliable};
 use carnet_sip::{Message, Method};
 use carnet_wire::{Random, SeededRandom};
+use common::real::RealGateway;
 use common::*;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 struct Chaos {
@@ -188,7 +190,9 @@ impl Chaos {
                 // Something is lost.
                 let sooner = self.roll(3) as usize;
                 self.w.lose_sip = Some(self.w.sip_sent + 1 + sooner);
-                self.w.lose_control = Some(self.w.control_sent + 1 + sooner);
+                if self.w.real.is_none() {
+                    self.w.lose_control = Some(self.w.control_sent + 1 + sooner);
+                }
             }
         }
         self.w.settle();
@@ -198,67 +202,105 @@ impl Chaos {
 
 #[test]
 fn whatever_happens_nothing_is_left() {
-    for seed in 0..400 {
-        let mut config = alg(Datagram);
-        if seed % 3 == 0 {
-            let network = &mut config.networks[0];
-            network.rate = Some((20_000, 2_000));
-            network.caps = Caps { bandwidth: Some(60_000), per_user: Some(2), ..Caps::default() };
-        }
-        let mut w = World::with_users(config);
-        if seed % 2 == 0 {
-            // Bob wants his TLS to end at the gateway.
-            w.register_asking("bob", BOB, "", &[("Security-Client", "msrp-tls;mediasec, bfcp-tls;mediasec")]);
-        }
-        let mut c = Chaos {
-            w,
-            dice: SeededRandom::new(seed),
-            open: Vec::new(),
-            made: Vec::new(),
-            uas: [Ua::new("alice", ALICE, "bob", "chaos"), Ua::new("bob", BOB, "alice", "chaos")],
-            targets: [None, None],
-            cseq: 1,
-        };
-        let mut invite = c.w.request(&c.uas[0].clone(), Method::Invite, "sip:bob@example.com", 1);
-        if c.roll(4) > 0 {
-            invite = with_sdp(invite, &msrps("192.0.2.20", 2855, "actpass"));
-        }
-        c.made.push((0, invite.clone()));
-        c.w.send(ALICE, ACCESS, &invite);
-        c.collect();
-        for _ in 0..40 {
-            c.step();
-        }
-        c.w.gateway.refuse.clear();
-        c.w.gateway.let_go();
-        c.w.settle();
-        // Whoever is left hangs up, and the world goes on for a while.
-        c.w.pass(Duration::from_secs(400));
-        c.collect();
-        for (who, at) in ADDRESSES.into_iter().enumerate() {
-            for tag in ["chaos", "fork"] {
-                let Some(target) = c.targets[who].clone() else { continue };
-                c.cseq += 1;
-                let mut ua = c.uas[who].clone();
-                for name in [&mut ua.local, &mut ua.remote] {
-                    *name = name
-                        .replace("tag=chaos", &format!("tag={tag}"))
-                        .replace("tag=fork", &format!("tag={tag}"));
-                }
-                let bye = c.w.request(&ua, Method::Bye, &target, c.cseq);
-                c.w.send(at, ACCESS, &bye);
-            }
-        }
-        c.w.pass(Duration::from_secs(400));
-        assert_eq!(c.w.gateway.contexts(), 0, "seed {seed}: {:#?}", c.w.events);
-        let load = c.w.border.load();
-        assert_eq!(
-            (load.calls, load.gateway_requests, load.requests, load.tokens, load.counted),
-            (0, 0, 0, 0, 0),
-            "seed {seed} {load:?} {:#?}",
-            c.w.events
-        );
-        let count = |name: &str| c.w.names().iter().filter(|n| **n == name).count();
-        assert!(count("call-ended") == count("call-started"), "seed {seed}: {:?}", c.w.names());
+    all_kinds((0..400).flat_map(|seed| run(seed, false)));
+}
+
+/// The same with Carnet's own gateway, which looks at what it is told.
+#[test]
+fn whatever_happens_the_gateway_understands_it() {
+    all_kinds((0..200).flat_map(|seed| run(seed, true)));
+}
+
+/// Chance has come to everything that there is.
+fn all_kinds(seen: impl Iterator<Item = &'static str>) {
+    let seen: BTreeSet<_> = seen.collect();
+    for kind in ["e2e", "e2ae", "plain", "aware", "unused", "refuse"] {
+        assert!(seen.contains(kind), "{seen:?}");
     }
+}
+
+/// Which decisions there were.
+fn run(seed: u64, real: bool) -> Vec<&'static str> {
+    let mut config = alg(if real { Reliable } else { Datagram });
+    if seed % 3 == 0 {
+        let network = &mut config.networks[0];
+        network.rate = Some((20_000, 2_000));
+        network.caps = Caps { bandwidth: Some(60_000), per_user: Some(2), ..Caps::default() };
+    }
+    let mut w = if real { with_real(config) } else { World::with_users(config) };
+    if seed % 2 == 0 {
+        // Bob wants his TLS to end at the gateway.
+        w.register_asking("bob", BOB, "", &[("Security-Client", "msrp-tls;mediasec, bfcp-tls;mediasec")]);
+    }
+    let mut c = Chaos {
+        w,
+        dice: SeededRandom::new(seed),
+        open: Vec::new(),
+        made: Vec::new(),
+        uas: [Ua::new("alice", ALICE, "bob", "chaos"), Ua::new("bob", BOB, "alice", "chaos")],
+        targets: [None, None],
+        cseq: 1,
+    };
+    let mut invite = c.w.request(&c.uas[0].clone(), Method::Invite, "sip:bob@example.com", 1);
+    if c.roll(4) > 0 {
+        invite = with_sdp(invite, &msrps("192.0.2.20", 2855, "actpass"));
+    }
+    c.made.push((0, invite.clone()));
+    c.w.send(ALICE, ACCESS, &invite);
+    c.collect();
+    for _ in 0..40 {
+        c.step();
+    }
+    c.w.gateway.refuse.clear();
+    c.w.gateway.let_go();
+    c.w.settle();
+    // Whoever is left hangs up, and the world goes on for a while.
+    c.w.pass(Duration::from_secs(400));
+    c.collect();
+    for (who, at) in ADDRESSES.into_iter().enumerate() {
+        for tag in ["chaos", "fork"] {
+            let Some(target) = c.targets[who].clone() else { continue };
+            c.cseq += 1;
+            let mut ua = c.uas[who].clone();
+            for name in [&mut ua.local, &mut ua.remote] {
+                *name = name
+                    .replace("tag=chaos", &format!("tag={tag}"))
+                    .replace("tag=fork", &format!("tag={tag}"));
+            }
+            let bye = c.w.request(&ua, Method::Bye, &target, c.cseq);
+            c.w.send(at, ACCESS, &bye);
+        }
+    }
+    c.w.pass(Duration::from_secs(400));
+    assert_eq!(c.w.gateway.contexts(), 0, "seed {seed}: {:#?}", c.w.events);
+    if let Some(real) = &c.w.real {
+        assert_eq!((real.gateway.contexts(), real.holes.len()), (0, 0), "seed {seed}: {:#?}", c.w.events);
+        let refused = |e: &&Event| matches!(e, Event::GatewayRefused { .. });
+        assert_eq!(c.w.events.iter().find(refused), None, "seed {seed}: {:#?}", c.w.events);
+    }
+    let load = c.w.border.load();
+    assert_eq!(
+        (load.calls, load.gateway_requests, load.requests, load.tokens, load.counted),
+        (0, 0, 0, 0, 0),
+        "seed {seed} {load:?} {:#?}",
+        c.w.events
+    );
+    let count = |name: &str| c.w.names().iter().filter(|n| **n == name).count();
+    assert!(count("call-ended") == count("call-started"), "seed {seed}: {:?}", c.w.names());
+    let decisions = c.w.events.iter().filter_map(|e| match e {
+        Event::PlanMade { plan, .. } => Some(plan.lines.iter().map(|line| line.decision.name())),
+        _ => None,
+    });
+    decisions.flatten().collect()
+}
+
+fn with_real(config: carnet_border::Config) -> World {
+    let mut w = World::new(config);
+    w.real = Some(RealGateway::new(w.now, "alg1.example.com"));
+    w.border.gateway_connected(w.now, "agw1");
+    w.settle();
+    w.pass(Duration::from_secs(5));
+    w.register("alice", ALICE);
+    w.register("bob", BOB);
+    w
 }

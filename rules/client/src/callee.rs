@@ -20,7 +20,7 @@ use crate::media::{Purpose, TcpRole, TlsRole};
 use crate::peer::{PeerContent, PeerLine, read_offer};
 use crate::refusal::Refusal;
 use crate::room::{Room, is_focus, name_of};
-use crate::terms::{Agreed, floor_media, message_media, same_peer};
+use crate::terms::{Agreed, Exchange, floor_media, message_media, message_tls, same_peer};
 use crate::up::Up;
 
 /// What we know of an INVITE that is not answered yet.
@@ -117,6 +117,8 @@ impl Call {
                         path: String::new(),
                         // RFC 6714 §4.3: the attribute answers the attribute.
                         cema: messages.cema,
+                        // Said only in return: where an offer lost it on its way, neither end has it.
+                        by_mikey: messages.by_mikey && core.config.tls_role_by_mikey,
                         accept_types: core.config.accept_types.clone(),
                         max_size: core.config.max_message,
                         file: messages.file.clone().map(|file| (file, Side::Receiver)),
@@ -358,7 +360,9 @@ impl Call {
                     reached.clone_from(&remote);
                     agreed.room = peer.room;
                     agreed.max_size = peer.max_size;
-                    agreed.messages = Some(Ok(Box::new(message_media(own, *peer, tcp, remote, seal, file))));
+                    let tls = message_tls(messages.by_mikey && peer.by_mikey, Exchange::Answered, tcp);
+                    let media = message_media(own, *peer, (tcp, tls), remote, seal, file);
+                    agreed.messages = Some(Ok(Box::new(media)));
                 }
                 // RFC 8856 §8: who answers is the TLS server.
                 (Content::Floors(_), PeerContent::Floors(peer)) => {

@@ -65,12 +65,16 @@ impl Call {
     ) -> Result<Self, Refusal> {
         let sealed = !call.clear;
         let is_conference = matches!(call.purpose, Purpose::Conference(_));
-        let setup = if core.config.behind_nat { Setup::Active } else { Setup::ActPass };
+        // RFC 6135 §4.2: who cannot be reached says so. What the other end can do about it, and whether
+        // both have to connect, is for the border between them to find.
+        let cannot_accept = core.config.behind_nat || core.is_translated;
+        let setup = if cannot_accept { Setup::Active } else { Setup::ActPass };
         let mut lines = Vec::new();
         if let Some(local) = call.places.messages {
             let content = Content::Messages(Messages {
                 path: core.path(sealed, local)?,
                 cema: true,
+                by_mikey: core.config.tls_role_by_mikey,
                 accept_types: core.config.accept_types.clone(),
                 max_size: core.config.max_message,
                 file: match &call.purpose {

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use carnet_seal::{Fetch, FetchError, FetchId, FetchPurpose, Half, Keys, Question, Refusal as KeyRefusal};
+use carnet_sip::stun::Stun;
 use carnet_sip::{
     Answer, Arrivals, ClientKey, Endpoint, Event as SipEvent, Hop, Input, Message, Method, Query, QueryId,
-    ServerKey, Silence, Transmit, Uri,
+    ServerKey, Silence, Transmit, Transport, Uri,
 };
 use carnet_wire::Random;
 
@@ -62,6 +63,12 @@ impl Client {
 
     /// Takes a SIP message in.
     pub fn handle_sip(&mut self, now: Instant, wall: SystemTime, input: Input) {
+        if input.hop.transport == Transport::Udp
+            && let Some(Stun::Answer(id, seen)) = Stun::parse(&input.data)
+        {
+            self.registration.seen(&mut self.core, now, &input.hop, (id, seen));
+            return;
+        }
         self.core.endpoint.handle_input(now, input);
         self.drain(now, wall);
     }
@@ -132,7 +139,7 @@ impl Client {
 
     /// The next SIP octets to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.core.endpoint.poll_transmit()
+        self.core.endpoint.poll_transmit().or_else(|| self.core.transmits.pop_front())
     }
 
     /// The next question for DNS.

@@ -19,6 +19,9 @@ pub struct Config {
     pub digest: Option<DigestClient>,
     /// Lifetime asked for a registration.
     pub expires: Duration,
+    /// Longest time without a sign of life on our way through a translator of addresses, where it is not
+    /// a connection (RFC 5626 §4.4.2: 29 seconds).
+    pub keep_alive: Duration,
     /// Routes for requests outside a dialog before a registration teaches others (RFC 3608).
     pub routes: Vec<NameAddr>,
     /// Account with the key server. Without it nothing can be sealed.
@@ -27,8 +30,13 @@ pub struct Config {
     pub allow_clear: bool,
     /// What to be when the peer leaves it to us who connects.
     pub prefer: TcpRole,
-    /// Whether this client can only connect, never accept (RFC 6135 §4.2: offers `active`).
+    /// Whether this client can only connect, never accept (RFC 6135 §4.2: offers `active`). Where the
+    /// registration shows that addresses are translated, it knows without being told.
     pub behind_nat: bool,
+    /// Whether sealed message lines say that we can take the TLS role from the key exchange
+    /// (`a=x-carnet-tlsrole:mikey`): with a peer that says so too, the caller is the TLS client, whoever
+    /// connects. Off, we are like a client that does not know of it.
+    pub tls_role_by_mikey: bool,
     /// Content types taken, as in `a=accept-types`.
     pub accept_types: String,
     /// Largest message taken in octets, announced in `a=max-size`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use carnet_seal::{Fetch, FetchId, FetchPurpose, Keys};
 use carnet_sip::{
     CSeq, ClientKey, Destination, Dialog, DigestClient, Endpoint, Message, Method, NameAddr, Scheme,
-    ServerKey, Uri,
+    ServerKey, Transmit, Uri,
 };
 use carnet_wire::{Random, hex};
 
@@ -44,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) keys: Option<Keys>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) fetches: VecDeque<Fetch>,
+    /// What goes out beside the messages of SIP.
+    pub(crate) transmits: VecDeque<Transmit>,
+    /// Whether the network sees us elsewhere than we are, as the last registration showed.
+    pub(crate) is_translated: bool,
     /// Questions to the key server that have no answer yet, with the time each is given up.
     pub(crate) waiting: BTreeMap<FetchId, (CallId, Instant)>,
     pub(crate) owners: BTreeMap<ClientKey, Owner>,
@@ -76,6 +80,8 @@ impl Core {
             keys,
             events: VecDeque::new(),
             fetches: VecDeque::new(),
+            transmits: VecDeque::new(),
+            is_translated: false,
             waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
             answered: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //!
 //! RFC 3264 (offer and answer), RFC 4975 §8 and RFC 6135 (message lines), RFC 6714 (CEMA),
 //! RFC 8856 (floor control lines), RFC 7701 §8 (chat rooms), RFC 4145 (`setup`, `connection`), RFC 4567 §3
-//! (`key-mgmt`, at media level). The peer's are read in [`peer`](crate::peer). Left out: more than one line
+//! (`key-mgmt`, at media level), docs/tls-role.md (`x-carnet-tlsrole`). The peer's are read in [`peer`](crate::peer). Left out: more than one line
 //! of a kind a call, and every line of another kind (answered with port 0).
 
 use std::net::{IpAddr, SocketAddr};
@@ -82,6 +82,8 @@ pub(crate) enum Content {
 pub(crate) struct Messages {
     pub(crate) path: String,
     pub(crate) cema: bool,
+    /// Whether we say that the key exchange can decide who is the TLS client.
+    pub(crate) by_mikey: bool,
     pub(crate) accept_types: String,
     pub(crate) max_size: Option<u64>,
     /// The file, and what we do with it.
@@ -121,6 +123,9 @@ impl OwnLine {
                 }
                 if messages.cema {
                     line = line.flag("msrp-cema");
+                }
+                if messages.by_mikey && sealed {
+                    line = line.tls_role_by_mikey();
                 }
                 if messages.room {
                     line = line.chatroom(true, true);

@@ -1,6 +1,7 @@
 //! What the client tells its driver.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use carnet_roster::{Change, Roster};
@@ -25,6 +26,8 @@ pub enum Event {
     Registered {
         /// For how long.
         expires: Duration,
+        /// From where the network sees us, if addresses are translated on the way.
+        seen_at: Option<SocketAddr>,
     },
     /// The registrar has not taken our registration. It is tried again unless the reason is
     /// [`Refusal::Unauthorised`].

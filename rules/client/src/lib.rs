@@ -37,6 +37,7 @@ mod description;
 mod early;
 mod event;
 mod file;
+mod flow;
 mod media;
 mod peer;
 mod referral;

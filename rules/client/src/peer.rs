@@ -45,6 +45,8 @@ pub(crate) enum PeerContent {
 #[derive(Debug, Clone)]
 pub(crate) struct PeerMessages {
     pub(crate) cema: bool,
+    /// Whether the peer can take its TLS role from the key exchange.
+    pub(crate) by_mikey: bool,
     pub(crate) path: String,
     /// The first URI of the path.
     next_hop: Uri,
@@ -282,6 +284,7 @@ impl PeerMessages {
             .ok_or_else(|| Refusal::Malformed("a path that is not an MSRP URI of the line's kind".into()))?;
         Ok(Self {
             cema: line.msrp_cema(),
+            by_mikey: line.tls_role_by_mikey(),
             path: path.to_owned(),
             next_hop,
             accept_types: line.accept_types().map(str::to_owned).collect(),

@@ -3,14 +3,19 @@
 //! RFC 3261 §10.2, RFC 3327 (Path is announced), RFC 3608 (Service-Route is kept and used). One
 //! contact, one registrar; a failure is tried again with growing pauses, except when the password
 //! is wrong. The connection of the registration is the way back to a client behind a border: when it
-//! ends, the registration is made again (after RFC 5626 §4.5, without its several flows).
+//! ends, the registration is made again (after RFC 5626 §4.5, without its several flows); so it is when
+//! the [way](crate::flow) that is no connection is lost.
 
 use std::time::{Duration, Instant};
 
-use carnet_sip::{ClientKey, FlowId, Hop, Message, Method, Silence, Uri, registration};
+use std::net::SocketAddr;
+
+use carnet_sip::stun::TransactionId;
+use carnet_sip::{ClientKey, Hop, Message, Method, Silence, Uri, registration};
 
 use crate::core::{Core, Ids, Owner, set};
 use crate::event::Event;
+use crate::flow::{Flow, Lost};
 use crate::refusal::Refusal;
 
 /// How often a challenge or a wish for another lifetime is followed in a row.
@@ -31,8 +36,8 @@ pub(crate) struct Registration {
     pause: Duration,
     /// When the registrar took it, until it is found to be lost.
     since: Option<Instant>,
-    /// The connection by which it was taken.
-    flow: Option<FlowId>,
+    /// The way by which it was taken.
+    flow: Option<Flow>,
 }
 
 enum State {
@@ -68,6 +73,7 @@ impl Registration {
     }
 
     pub(crate) fn end(&mut self, core: &mut Core, now: Instant) {
+        self.flow = None;
         let was_known = matches!(self.state, State::Done { .. } | State::Asking { .. });
         self.state = State::Idle;
         if was_known
@@ -80,7 +86,7 @@ impl Registration {
         core.events.push_back(Event::Unregistered);
     }
 
-    pub(crate) fn timeout(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Instant> {
         match &self.state {
             State::Done { refresh } => Some(*refresh),
             State::Failed { again } => Some(*again),
@@ -88,9 +94,30 @@ impl Registration {
         }
     }
 
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        let keep = self.flow.as_ref().and_then(Flow::timeout);
+        [self.due(), keep].into_iter().flatten().min()
+    }
+
     pub(crate) fn tick(&mut self, core: &mut Core, now: Instant) {
-        if self.timeout().is_some_and(|at| now >= at) {
+        if self.due().is_some_and(|at| now >= at) {
             self.begin(core, now);
+        }
+        if let Some(Err(Lost)) = self.flow.as_mut().map(|flow| flow.tick(core, now)) {
+            self.lost(core, now);
+        }
+    }
+
+    /// An answer by STUN has come: from where the network sees us.
+    pub(crate) fn seen(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        hop: &Hop,
+        answer: (TransactionId, SocketAddr),
+    ) {
+        if let Some(Err(Lost)) = self.flow.as_mut().map(|flow| flow.answered(core, now, hop, answer)) {
+            self.lost(core, now);
         }
     }
 
@@ -130,8 +157,11 @@ impl Registration {
                 }
                 match status {
                     200..=299 => {
-                        self.flow = hop.flow;
-                        self.succeeded(core, now, response);
+                        let seen_at = core.endpoint.translated();
+                        core.is_translated = seen_at.is_some();
+                        let flow = Flow::new(core, now, hop, seen_at).like(self.flow.as_ref());
+                        self.flow = Some(flow);
+                        self.succeeded(core, now, response, seen_at);
                     }
                     401 | 403 | 407 => {
                         // The same password again would lock the account.
@@ -171,7 +201,7 @@ impl Registration {
         }
     }
 
-    fn succeeded(&mut self, core: &mut Core, now: Instant, response: &Message) {
+    fn succeeded(&mut self, core: &mut Core, now: Instant, response: &Message, seen_at: Option<SocketAddr>) {
         // RFC 3608 §5: the routes of the latest registration hold, also if there are none.
         core.routes = match registration::service_route(response) {
             Ok(routes) if !routes.is_empty() => routes,
@@ -182,13 +212,22 @@ impl Registration {
         self.since = Some(now);
         let wait = if expires > AHEAD * 2 { expires - AHEAD } else { expires / 2 };
         self.state = State::Done { refresh: now + wait.max(Duration::from_secs(1)) };
-        core.events.push_back(Event::Registered { expires });
+        core.events.push_back(Event::Registered { expires, seen_at });
     }
 
     /// A connection is gone. If it is ours, so may be what the network knows of us.
     pub(crate) fn flow_failed(&mut self, core: &mut Core, now: Instant, hop: &Hop) {
-        if hop.flow.is_some() && self.flow == hop.flow && matches!(self.state, State::Done { .. }) {
-            self.flow = None;
+        let ours = self.flow.as_ref().and_then(|flow| flow.hop.flow);
+        if hop.flow.is_some() && ours == hop.flow && matches!(self.state, State::Done { .. }) {
+            self.lost(core, now);
+        }
+    }
+
+    /// The way by which calls reach us is gone.
+    fn lost(&mut self, core: &mut Core, now: Instant) {
+        self.flow = None;
+        // A registration that is under way makes another in any case.
+        if matches!(self.state, State::Done { .. }) {
             self.forgive(now);
             self.wait(core, now);
             core.events.push_back(Event::FlowLost);

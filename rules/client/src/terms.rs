@@ -160,25 +160,44 @@ impl Call {
             }
             file.start = answered.start;
         }
-        Ok(message_media(own, peer, role, remote, seal, file))
+        let ours = matches!(&own.content, Content::Messages(messages) if messages.by_mikey);
+        let tls = message_tls(ours && peer.by_mikey, Exchange::Offered, role);
+        Ok(message_media(own, peer, (role, tls), remote, seal, file))
     }
 }
 
-/// The message session, agreed. Who connects is the TLS client (RFC 8122 §6.2, RFC 6135 §4).
+/// Our part in the exchange that made the key of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// We are the MIKEY initiator.
+    Offered,
+    /// We are the MIKEY responder.
+    Answered,
+}
+
+/// Who of the two is the TLS client of a message session.
+///
+/// docs/tls-role.md §3: if both ends said so (`by_mikey`), the MIKEY initiator, so that it works too where
+/// translators of addresses make both connect. Else who connects (RFC 8122 §6.2, RFC 6135 §4).
+pub(crate) fn message_tls(by_mikey: bool, exchange: Exchange, tcp: TcpRole) -> TlsRole {
+    match (by_mikey, exchange, tcp) {
+        (true, Exchange::Offered, _) | (false, _, TcpRole::Active) => TlsRole::Client,
+        (true, Exchange::Answered, _) | (false, _, TcpRole::Passive) => TlsRole::Server,
+    }
+}
+
+/// The message session, agreed.
 pub(crate) fn message_media(
     own: &OwnLine,
     peer: PeerMessages,
-    tcp: TcpRole,
+    (tcp, tls): (TcpRole, TlsRole),
     remote: Option<Remote>,
     seal: Option<Seal>,
     file: Option<crate::FileOffer>,
 ) -> Media {
     Media {
         tcp,
-        tls: match tcp {
-            TcpRole::Active => TlsRole::Client,
-            TcpRole::Passive => TlsRole::Server,
-        },
+        tls,
         local: own.local,
         remote,
         seal,

@@ -24,9 +24,9 @@ fn both_ends_get_the_same_key_and_fitting_roles() {
     assert_eq!((a.peer.as_str(), b.peer.as_str()), ("sip:bob@example.com", "sip:alice@example.com"));
     assert_eq!((a.kms.as_str(), b.kms.as_str()), ("sip:kms.example", "sip:kms.example"));
     assert_eq!(a.initiator, "sip:alice@example.com");
-    // Bob prefers to connect: he is active and the TLS client.
-    assert_eq!((alice.tcp, alice.tls), (TcpRole::Passive, TlsRole::Server));
-    assert_eq!((bob.tcp, bob.tls), (TcpRole::Active, TlsRole::Client));
+    // Bob prefers to connect. Alice made the offer that the key comes from: she is the TLS client.
+    assert_eq!((alice.tcp, alice.tls), (TcpRole::Passive, TlsRole::Client));
+    assert_eq!((bob.tcp, bob.tls), (TcpRole::Active, TlsRole::Server));
     assert_eq!((alice.remote, bob.remote), (None, Some(Remote::Address(media_address(0, 0)))));
     assert_eq!((&alice.local_path, &alice.remote_path), (&bob.remote_path, &bob.local_path));
     assert!(alice.local_path.starts_with("msrps://10.0.0.1:20000/"), "{}", alice.local_path);
@@ -44,6 +44,7 @@ fn the_offer_is_as_the_specifications_want_it() {
         "m=message 20000 TCP/TLS/MSRP *",
         "a=setup:actpass",
         "a=msrp-cema",
+        "a=x-carnet-tlsrole:mikey",
         "a=accept-types:message/cpim text/plain *",
     ] {
         assert!(offer.split("\r\n").any(|other| other == line), "{line} is not in {offer}");

@@ -7,7 +7,7 @@ mod net;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carnet_client::{Ending, Event, FetchError, FetchPurpose, Half, KeyRefusal, Purpose, Refusal};
+use carnet_client::{Ending, Event, FetchError, FetchPurpose, Half, KeyRefusal, Purpose, Refusal, TlsRole};
 use net::{Kms, Net, Person, address, mend, replacing, uri, without};
 
 fn refusal(net: &mut Net, at: usize) -> Refusal {
@@ -483,4 +483,70 @@ fn nobody_answers() {
     net.call(0, "sip:bob@example.com");
     net.pass(Duration::from_secs(40));
     assert_eq!(refusal(&mut net, 0), Refusal::Unanswered);
+}
+
+/// Alice and a group that she is in herself: its calls are for her too, and its tickets open for her.
+fn alice_in_a_group() -> Net {
+    let mut net = Net::new();
+    let group = "sip:team@example.com";
+    net.add(&Person { name: "alice", last: 1, proxy: 1 }, |config| {
+        config.keys.as_mut().unwrap().also_me = vec![group.into()];
+    });
+    let (_, names) = net.kms[0].users.get_mut(b"alice".as_slice()).unwrap();
+    names.push(carnet_mikey::Identity::from_uri(group).unwrap());
+    net
+}
+
+// RFC 9257 §4.1: both ends have the same key, so a session that is led back to where it came from would
+// open. Alice's first hop is Alice.
+#[test]
+fn an_offer_of_our_own_that_is_sent_back_to_us() {
+    let mut net = alice_in_a_group();
+    net.call(0, "sip:team@example.com");
+    assert_eq!(net.refused(0), Refusal::Keys(KeyRefusal::Reflected));
+    assert!(matches!(refusal(&mut net, 0), Refusal::Rejected { status: 488, .. }));
+    assert_eq!(net.kms[0].asked, [FetchPurpose::Ticket], "the key server is not bothered with it");
+}
+
+#[test]
+fn two_offers_that_are_each_sent_back_in_the_place_of_the_other() {
+    let mut net = alice_in_a_group();
+    // What goes out first is kept, and comes as the second call does; the second as the first.
+    let kept = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let keep = kept.clone();
+    net.tap = Some(Box::new(move |_, to, data| {
+        if data.starts_with(b"INVITE") {
+            keep.borrow_mut().push(String::from_utf8(data.to_vec()).unwrap());
+            return Vec::new();
+        }
+        vec![(to, data.clone())]
+    }));
+    net.call(0, "sip:team@example.com");
+    net.call(0, "sip:team@example.com");
+    let texts = kept.borrow().clone();
+    assert_eq!(texts.len(), 2);
+    for text in texts.iter().rev() {
+        let other = text
+            .replace("branch=z9hG4bK", "branch=z9hG4bKother")
+            .replace("\r\nCall-ID: ", "\r\nCall-ID: other")
+            .replace("tag=", "tag=other");
+        let hop = carnet_sip::Hop::new(carnet_sip::Transport::Udp, address(1));
+        let data = Bytes::from(mend(&other));
+        net.nodes[0].client.handle_sip(net.now, net.wall, carnet_sip::Input { hop, data });
+        net.settle();
+        assert_eq!(net.refused(0), Refusal::Keys(KeyRefusal::Reflected));
+    }
+}
+
+#[test]
+fn another_device_of_the_same_user_is_no_reflection() {
+    let mut net = Net::new();
+    net.add(&Person { name: "alice", last: 1, proxy: 2 }, |_| {});
+    net.add(&Person { name: "alice", last: 2, proxy: 1 }, |_| {});
+    net.call(0, "sip:alice@example.com");
+    net.accept(1);
+    let (desk, pocket) = (net.media(0), net.media(1));
+    assert!(desk.seal.unwrap().tek == pocket.seal.unwrap().tek);
+    // Both are called alice; who made the offer is the TLS client.
+    assert_eq!((desk.tls, pocket.tls), (TlsRole::Client, TlsRole::Server));
 }

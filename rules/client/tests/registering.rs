@@ -103,7 +103,7 @@ fn a_challenge_is_answered_and_the_registration_kept_up() {
     let (mut net, mut registrar) = alice("secret");
     net.nodes[0].client.register(net.now);
     registrar.serve(&mut net);
-    let Event::Registered { expires } = net.event(0, |event| matches!(event, Event::Registered { .. }))
+    let Event::Registered { expires, .. } = net.event(0, |event| matches!(event, Event::Registered { .. }))
     else {
         unreachable!()
     };

@@ -1,6 +1,6 @@
 //! From LocalControl, Local and Remote to what the media engine is told.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use carnet_h248::{LocalControl, ParameterValue, StreamMode, Value};
@@ -18,6 +18,7 @@ use crate::plan::Here;
 pub(crate) struct Control {
     pub(crate) gate: Gate,
     pub(crate) realm: Option<String>,
+    source: Source,
     filter_address: bool,
     network: Option<(IpAddr, u8)>,
     filter_port: bool,
@@ -28,7 +29,46 @@ pub(crate) struct Control {
     pub(crate) member: Member,
 }
 
+/// Where connections that the gateway opens are to come from (`gm/esas` to `gm/lsp`). The media engine
+/// opens all of them from the address and port where it waits for others, and from nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Source {
+    address: Option<IpAddr>,
+    port: Option<u16>,
+}
+
+impl Source {
+    fn parse(control: &LocalControl) -> Result<Self, Fault> {
+        let missing = |name: &str| Fault::request(472, format!("Required information missing: {name}"));
+        let (mut address, mut port) = (None, None);
+        if flag(control, "gm/esas")? {
+            let given = text(control, "gm/lsa")?.ok_or_else(|| missing("gm/lsa"))?;
+            let ip = given.as_str().trim_matches(['[', ']']).parse();
+            address = Some(ip.map_err(|_| value("gm/lsa", given))?);
+        }
+        if flag(control, "gm/esps")? {
+            let given = text(control, "gm/lsp")?.ok_or_else(|| missing("gm/lsp"))?;
+            let number = given.as_u64().and_then(|number| u16::try_from(number).ok());
+            port = Some(number.ok_or_else(|| value("gm/lsp", given))?);
+        }
+        Ok(Self { address, port })
+    }
+}
+
 impl Control {
+    /// Refuses another source of outgoing connections than the local address.
+    pub(crate) fn check_source(&self, local: SocketAddr) -> Result<(), Fault> {
+        let other = |name: &str| {
+            let what = "another source than the local address and port of the termination";
+            Err(Fault::unsupported(501, format!("Not implemented: {name} with {what}")))
+        };
+        match self.source {
+            Source { address: Some(ip), .. } if ip != local.ip() => other("gm/esas"),
+            Source { port: Some(port), .. } if port != local.port() => other("gm/esps"),
+            _ => Ok(()),
+        }
+    }
+
     /// `old`: what held before.
     pub(crate) fn parse(control: &LocalControl, here: &Here, old: Option<&Self>) -> Result<Self, Fault> {
         for property in &control.properties {
@@ -47,14 +87,10 @@ impl Control {
                 return Err(Fault::unsupported(517, "Unsupported mode: Loopback"));
             }
         };
-        for name in ["gm/esas", "gm/esps"] {
-            if flag(control, name)? {
-                return Err(Fault::unsupported(501, format!("Not implemented: {name}")));
-            }
-        }
         Ok(Self {
             gate,
             realm: text(control, "ipdc/realm")?.map(|realm| realm.as_str().to_owned()),
+            source: Source::parse(control)?,
             filter_address: flag(control, "gm/saf")?,
             network: text(control, "gm/sam")?
                 .map(|v| network(v).ok_or_else(|| value("gm/sam", v)))
@@ -274,6 +310,8 @@ mod tests {
         assert_eq!(code("tman/sdr", "fast"), 449);
         assert_eq!(code("tman/pol", "ON"), 472);
         assert_eq!(code("gm/saf", "perhaps"), 449);
+        assert_eq!(code("gm/esas", "ON"), 472);
+        assert_eq!(code("gm/esps", "ON"), 472);
         assert_eq!(code("gm/unheard", "x"), 445);
         assert_eq!(code("xyz/p", "x"), 440);
         assert_eq!(code("crntls/psk", "00"), 504);

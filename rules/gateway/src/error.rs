@@ -70,8 +70,14 @@ impl Fault {
         }
     }
 
-    /// The descriptor to answer with.
+    /// The descriptor to answer with. Its text may repeat what somebody wrote; what a quoted string cannot
+    /// hold (RFC 3525 §B.2) is written otherwise, so that it is the same in all encodings.
     pub fn descriptor(&self) -> ErrorDescriptor {
-        ErrorDescriptor::new(self.code(), self.to_string())
+        let quotable = |c: char| match c {
+            '"' => '\'',
+            c if c.is_ascii_control() => ' ',
+            c => c,
+        };
+        ErrorDescriptor::new(self.code(), self.to_string().chars().map(quotable).collect::<String>())
     }
 }

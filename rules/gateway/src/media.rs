@@ -391,7 +391,8 @@ pub enum TlsFailure {
     Truncated,
 }
 
-/// Counters of one pinhole; octets are TCP payload.
+/// Counters of one pinhole; octets are TCP payload, or what was inside where TLS ends, as it came and as
+/// it left.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statistics {
     /// Octets received from the peer (`nt/or`).

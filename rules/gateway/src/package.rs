@@ -218,9 +218,9 @@ const ITEMS: &[Supported] = &[
     item(Kind::Property, "gm/sam", Possible::Text),
     item(Kind::Property, "gm/spf", Possible::Flag),
     item(Kind::Property, "gm/spr", Possible::Ports),
-    item(Kind::Property, "gm/esas", Possible::Words(&["OFF"])),
+    item(Kind::Property, "gm/esas", Possible::Flag),
     item(Kind::Property, "gm/lsa", Possible::Text),
-    item(Kind::Property, "gm/esps", Possible::Words(&["OFF"])),
+    item(Kind::Property, "gm/esps", Possible::Flag),
     item(Kind::Property, "gm/lsp", Possible::Numbers(0, 65_535)),
     // There is no RTCP beside TCP: accepted, without effect.
     item(Kind::Property, "gm/rsb", Possible::Flag),

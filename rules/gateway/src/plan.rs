@@ -1,6 +1,8 @@
 //! What an Add, Modify or Move asks for, checked as a whole before anything is done, so that a
 //! command that is refused has changed nothing.
 
+use std::net::SocketAddr;
+
 use carnet_h248::{
     Audit, Command, Descriptor, EventBufferControl, Events, LocalControl, Media, Name, ServiceState, Signals,
     Statistic, TerminationState,
@@ -13,11 +15,11 @@ use crate::control::Control;
 use crate::description::{self, Choice, Description};
 use crate::error::Fault;
 use crate::events::check_events;
-use crate::media::{Family, TlsRole};
+use crate::media::Family;
 use crate::member;
 use crate::package::{Kind, check};
 use crate::relay;
-use crate::signals::{Bearer, Signalled, signalled};
+use crate::signals::{Signalled, signalled};
 
 /// A checked Add, Modify or Move.
 #[derive(Debug, Default)]
@@ -114,48 +116,20 @@ impl Plan {
         }
         if let Some(signals) = &plan.signals {
             plan.signalled = signalled(here.function, signals, Some(&after))?;
-            plan.check_tls(old)?;
+            relay::check_signals(&plan, old)?;
         }
         Ok(plan)
     }
 
-    /// Refuses signals for TLS where none ends, or where it stands and the peer has begun it.
-    fn check_tls(&self, old: &[Stream]) -> Result<(), Fault> {
-        let mut released: Vec<Option<u16>> = Vec::new();
-        for call in &self.signalled.calls {
-            let name = match call.bearer {
-                Bearer::Connect | Bearer::KeepTls => continue,
-                Bearer::Disconnect | Bearer::EndTls => {
-                    released.push(call.stream);
-                    if call.bearer == Bearer::Disconnect {
-                        continue;
-                    }
-                    "tlsbsc/RelBNC"
-                }
-                Bearer::BeginTls => "tlsbsc/EstBNC",
-            };
-            let meant = |id: u16| call.stream.is_none_or(|stream| stream == id);
-            let planned = self.streams.iter().filter(|stream| !stream.deleted);
-            let planned = planned.map(|stream| (stream.id, stream.local.as_ref()));
-            let left = old.iter().filter(|stream| self.streams.iter().all(|new| new.id != stream.id));
-            let left = left.map(|stream| (stream.id, stream.local.as_ref()));
-            let ends_tls = |local: Option<&Description>| local.is_some_and(relay::ends_tls);
-            if !planned.chain(left).any(|(id, local)| meant(id) && ends_tls(local)) {
-                return Err(Fault::request(513, format!("{name} where no TLS ends: a=fingerprint of Local")));
-            }
-            // A new address has a new connection.
-            let anew = |id: u16| {
-                let replaced = self.streams.iter().any(|stream| stream.id == id && stream.reserve.is_some());
-                replaced || released.iter().any(|stream| stream.is_none_or(|stream| stream == id))
-            };
-            let by_peer = |stream: &Stream| stream.sealed == Some(TlsRole::Server) && !anew(stream.id);
-            let begun = old.iter().find(|stream| meant(stream.id) && by_peer(stream));
-            if let Some(stream) = begun.filter(|_| call.bearer == Bearer::BeginTls) {
-                let text = format!("{name}: TLS stands on stream {}, and the peer has begun it", stream.id);
-                return Err(Fault::request(513, text));
-            }
-        }
-        Ok(())
+    /// Refuses connections from elsewhere than the addresses that were reserved, by stream.
+    pub(crate) fn check_sources(
+        &self,
+        mut places: impl Iterator<Item = (u16, SocketAddr)>,
+    ) -> Result<(), Fault> {
+        places.try_for_each(|(id, local)| {
+            let stream = self.streams.iter().find(|stream| stream.id == id);
+            stream.map_or(Ok(()), |stream| stream.control.check_source(local))
+        })
     }
 
     fn media(&mut self, media: &Media, existing: Option<&Termination>, here: &Here) -> Result<(), Fault> {
@@ -256,6 +230,8 @@ impl StreamPlan {
                 }
                 reserve = Some(local.family);
                 give_back = place.is_some();
+            } else if let Some(place) = place {
+                control.check_source(place.local)?;
             }
         }
         let deleted = emptied && local.is_none() && remote.is_none();

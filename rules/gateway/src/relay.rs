@@ -15,6 +15,8 @@ use crate::description::{Description, Transport};
 use crate::error::Fault;
 use crate::fingerprint::Hash;
 use crate::media::{Edge, Leg, TlsRole};
+use crate::plan::Plan;
+use crate::signals::Bearer;
 
 /// Whether TLS with the peer ends at the gateway.
 pub(crate) fn ends_tls(local: &Description) -> bool {
@@ -75,8 +77,51 @@ pub(crate) fn check(
         return conflict("TLS in the transport of Remote, and none in that of Local");
     }
     if let Some(path) = remote.path.as_deref().filter(|_| is_aware(local)) {
-        carnet_msrp::parse_path(path.as_bytes())
-            .map_err(|error| Fault::request(474, format!("Invalid SDP: a=path of Remote: {error}")))?;
+        let syntax = |what: String| Fault::request(474, format!("Invalid SDP: a=path of Remote: {what}"));
+        let uris = carnet_msrp::parse_path(path.as_bytes()).map_err(|error| syntax(error.to_string()))?;
+        // The gateway's URI towards the other peer names it.
+        if uris.last().is_none_or(|uri| uri.session_id().is_none()) {
+            return Err(syntax("its last URI names no session".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses signals for TLS where none ends, or where it stands and the peer has begun it.
+pub(crate) fn check_signals(plan: &Plan, old: &[Stream]) -> Result<(), Fault> {
+    let mut released: Vec<Option<u16>> = Vec::new();
+    for call in &plan.signalled.calls {
+        let name = match call.bearer {
+            Bearer::Connect | Bearer::KeepTls => continue,
+            Bearer::Disconnect | Bearer::EndTls => {
+                released.push(call.stream);
+                if call.bearer == Bearer::Disconnect {
+                    continue;
+                }
+                "tlsbsc/RelBNC"
+            }
+            Bearer::BeginTls => "tlsbsc/EstBNC",
+        };
+        let meant = |id: u16| call.stream.is_none_or(|stream| stream == id);
+        let planned = plan.streams.iter().filter(|stream| !stream.deleted);
+        let planned = planned.map(|stream| (stream.id, stream.local.as_ref()));
+        let left = old.iter().filter(|stream| plan.streams.iter().all(|new| new.id != stream.id));
+        let left = left.map(|stream| (stream.id, stream.local.as_ref()));
+        let ends_tls = |local: Option<&Description>| local.is_some_and(ends_tls);
+        if !planned.chain(left).any(|(id, local)| meant(id) && ends_tls(local)) {
+            return Err(Fault::request(513, format!("{name} where no TLS ends: a=fingerprint of Local")));
+        }
+        // A new address has a new connection.
+        let anew = |id: u16| {
+            let replaced = plan.streams.iter().any(|stream| stream.id == id && stream.reserve.is_some());
+            replaced || released.iter().any(|stream| stream.is_none_or(|stream| stream == id))
+        };
+        let by_peer = |stream: &Stream| stream.sealed == Some(TlsRole::Server) && !anew(stream.id);
+        let begun = old.iter().find(|stream| meant(stream.id) && by_peer(stream));
+        if let Some(stream) = begun.filter(|_| call.bearer == Bearer::BeginTls) {
+            let text = format!("{name}: TLS stands on stream {}, and the peer has begun it", stream.id);
+            return Err(Fault::request(513, text));
+        }
     }
     Ok(())
 }

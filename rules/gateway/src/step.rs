@@ -59,6 +59,13 @@ impl Core {
                     }
                     return Err(Fault::refused(reason));
                 }
+                let sourced = holes.iter().filter_map(|(id, _, place)| Some((*id, place.as_ref()?.local)));
+                if let Err(fault) = plan.check_sources(sourced) {
+                    for (_, pinhole, _) in &holes {
+                        self.commands.push_back(media::Command::Release { pinhole: *pinhole });
+                    }
+                    return Err(fault);
+                }
                 let places = holes.into_iter().filter_map(|(id, _, place)| Some((id, place?))).collect();
                 if command.verb == Verb::Move {
                     return self.relocate(now, target, number, plan, places, total, command);

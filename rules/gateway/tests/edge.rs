@@ -226,6 +226,11 @@ fn what_does_not_go_together_has_its_code_and_leaves_nothing() {
         (474, one(AWARE_EDGE, &sealed("|a=fingerprint:SHA-256 12:DF")), "a=fingerprint"),
         (474, one(AWARE, &msrp("|a=path:nobody")), "a=path"),
         (474, one(AWARE, &msrp("|a=path:")), "a=path"),
+        (
+            474,
+            one(AWARE, &msrp("|a=path:msrp://a.example:7654/x;tcp msrp://b.example:7654;tcp")),
+            "no session",
+        ),
         // What the controller has left out or mixed up.
         (472, one(SEALED, &remote("- 9 TCP/TLS -", &peer(PEER))), "a=fingerprint of Local"),
         (472, one(AWARE, &msrp(&peer(PEER))), "a=fingerprint of Local"),
@@ -262,6 +267,14 @@ fn a_move_joins_what_fits() {
     assert!(rig.engine.settings(30_004).edge.is_some());
     rig.ask("Context = * { W-Subtract = * { Audit { } } }");
     rig.assert_empty();
+}
+
+/// Words of others in the text of an error do not end it.
+#[test]
+fn what_is_repeated_in_an_error_is_quotable() {
+    let mut rig = Rig::alg();
+    let reply = rig.ask(&format!("Context = $ {{ {} }}", add("c=IN IP4 \"x\"|m=- $ TCP -", "", "")));
+    assert!(reply.contains("Error = 474 { \"Invalid SDP: c=IN IP4 'x'\" }"), "{reply}");
 }
 
 /// If the engine forgot to say which certificate there is, nobody could be told.
@@ -338,6 +351,9 @@ fn the_end_of_tls_is_told_with_its_cause() {
         assert!(told.contains(&rel("tlsbsc", "NR", "tcp_closed")), "{told}");
         assert!(told.contains(&rel("tcpbcc", general, why)), "{told}");
     }
+    rig.media(Event::Sealed { pinhole: access, version: "TLSv1.3".into(), suite: "x".into() });
+    rig.media(Event::Closed { pinhole: access, cause: Cause::Released });
+    assert!(told(&mut rig).contains(&rel("tlsbsc", "NR", "released")));
     // Where there was none, none ends.
     rig.media(Event::Closed { pinhole: access, cause: Cause::Reset });
     rig.media(Event::Closed { pinhole: core, cause: Cause::Normal });
@@ -401,4 +417,22 @@ fn what_can_be_asked_for_is_told() {
         assert!(reply.contains(item), "{item} in {reply}");
     }
     pair.ends(&mut rig);
+}
+
+/// The message in docs/control.md is one, and does what is said of it there.
+#[test]
+fn the_documented_example_works() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/control.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```\n").find(|block| block.starts_with("MEGACO/3")).unwrap();
+    let mut rig = Rig::alg();
+    let [reply] = rig.send(rig::read(example)).try_into().unwrap();
+    let reply = rig.show(reply);
+    assert!(
+        reply
+            .contains(&format!("m=message 30000 TCP/TLS/MSRP * a=setup:passive a=fingerprint:SHA-256 {OWN}"))
+    );
+    let (access, core) = (rig.engine.settings(30_000), rig.engine.settings(30_002));
+    assert_eq!(edge(access), (TlsRole::Server, vec![format!("SHA-256 {PEER}")]));
+    assert_eq!((path(access).as_deref(), path(core).as_deref()), (Some(PATH), Some("")));
 }

@@ -289,3 +289,19 @@ fn a_property_may_be_left_to_the_gateway() {
     let reply = add(&mut rig, "Mode = SendOnly, ipdc/realm = { moon, mars }", PLAIN, "");
     assert!(reply.contains("Error = 449"), "{reply}");
 }
+
+/// H.248.43: where the gateway's own connections come from. Ours come from where it waits for others.
+#[test]
+fn the_source_of_connections_is_the_local_address() {
+    let mut rig = Rig::alg();
+    let control = "gm/esas = ON, gm/lsa = \"203.0.113.10\"";
+    let (context, one) = rig.place("ip/1/a/$", &format!(", {control}"), "");
+    let set = |control: &str| {
+        let media = format!("Media {{ Stream = 1 {{ LocalControl {{ Mode = SendReceive, {control} }} }} }}");
+        format!("Context = {context} {{ Modify = {one} {{ {media} }} }}")
+    };
+    assert_eq!(rig.code(&set(&format!("{control}, gm/esps = ON, gm/lsp = 30000"))), 0);
+    assert_eq!(rig.code(&set(&format!("{control}, gm/esps = ON, gm/lsp = 30001"))), 501);
+    assert_eq!(rig.code(&set("gm/esas = ON, gm/lsa = \"203.0.113.11\"")), 501);
+    assert_eq!(rig.code(&set("gm/esas = OFF, gm/lsa = \"203.0.113.11\", gm/esps = OFF")), 0);
+}

@@ -1,7 +1,8 @@
 //! The exchanges themselves, each from both of its ends.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use carnet_mikey::registry::error_no;
 use carnet_mikey::{
@@ -62,6 +63,31 @@ pub struct Keys {
     psk: Psk,
     kms: Identity,
     seen: ReplayCache,
+    made: Made,
+}
+
+/// The offers that we made, by their CSB IDs, as long as somebody could bring one back to us: one that
+/// is older is refused by its time. When there are as many as may be remembered, the oldest is forgotten.
+struct Made {
+    offers: VecDeque<(SystemTime, u32)>,
+    capacity: usize,
+    lifetime: Duration,
+}
+
+impl Made {
+    fn remember(&mut self, wall: SystemTime, csb_id: u32) {
+        // A clock that was set back leaves what is younger than now; it is bounded all the same.
+        let is_old =
+            |(at, _): &(SystemTime, u32)| wall.duration_since(*at).is_ok_and(|age| age > self.lifetime);
+        while self.offers.front().is_some_and(is_old) || self.offers.len() >= self.capacity.max(1) {
+            self.offers.pop_front();
+        }
+        self.offers.push_back((wall, csb_id));
+    }
+
+    fn has(&self, csb_id: u32) -> bool {
+        self.offers.iter().any(|(_, made)| *made == csb_id)
+    }
 }
 
 /// Caller, before the ticket is here.
@@ -93,6 +119,12 @@ impl Keys {
             kms: Identity::from_uri(&account.kms)?,
             // What was seen before we were started is not known: older offers are refused.
             seen: ReplayCache::restarted(account.profile.skew, account.replay_entries, wall),
+            // The clocks of both ends may be wrong.
+            made: Made {
+                offers: VecDeque::new(),
+                capacity: account.replay_entries,
+                lifetime: account.profile.skew * 2,
+            },
             profile: account.profile,
             psk_id: account.psk_id,
             psk: account.psk,
@@ -160,7 +192,7 @@ impl Keys {
     /// # Errors
     /// What the key server said, or that it was not the key server.
     pub fn offer(
-        &self,
+        &mut self,
         wall: SystemTime,
         rng: &mut dyn Random,
         asking: Asking,
@@ -181,8 +213,14 @@ impl Keys {
     }
 
     /// TRANSFER_INIT for one line, and the value of `a=key-mgmt` that carries it.
-    pub fn transfer(&self, wall: SystemTime, rng: &mut dyn Random, ticket: &Ticket) -> (Offering, String) {
+    pub fn transfer(
+        &mut self,
+        wall: SystemTime,
+        rng: &mut dyn Random,
+        ticket: &Ticket,
+    ) -> (Offering, String) {
         let (offered, octets) = ticket.0.offer(&self.profile, wall, rng);
+        self.made.remember(wall, offered.csb_id());
         (Offering(offered), key_mgmt::print(&octets))
     }
 
@@ -224,6 +262,10 @@ impl Keys {
         let octets = decode(data, Half::Offer)?;
         let received =
             Received::parse(&self.profile, wall, &octets).map_err(|error| of_peer(Half::Offer, &error))?;
+        // Both ends have one key: who answers his own offer talks to himself (RFC 9257 §4.1, "Selfie").
+        if self.made.has(received.csb_id()) {
+            return Err(Refusal::Reflected);
+        }
         match received.kms() {
             Some(kms) if *kms != self.kms => return Err(Refusal::ForeignKms(kms.text().into_owned())),
             _ => {}

@@ -51,6 +51,8 @@ pub enum Refusal {
     Clock,
     /// This TRANSFER_INIT was seen before.
     Replayed,
+    /// This TRANSFER_INIT is one of our own, brought back to us.
+    Reflected,
     /// The ticket comes from a key server this client does not use.
     ForeignKms(String),
     /// The key server could not be reached.
@@ -87,6 +89,7 @@ impl Refusal {
             | Self::Expired
             | Self::Clock
             | Self::Replayed
+            | Self::Reflected
             | Self::ForeignKms(_)
             | Self::KmsKey(_)
             | Self::KmsClock(_)
@@ -110,6 +113,7 @@ impl Refusal {
             Self::Expired => "expired",
             Self::Clock => "clock",
             Self::Replayed => "replayed",
+            Self::Reflected => "reflected",
             Self::ForeignKms(_) => "foreign-kms",
             Self::KmsUnreachable(_) => "kms-unreachable",
             Self::KmsTimeout(_) => "kms-timeout",
@@ -145,6 +149,7 @@ impl fmt::Display for Refusal {
             Self::Expired => f.write_str("the ticket in the call is not valid at this time"),
             Self::Clock => f.write_str("the clocks of the two sides are too far apart"),
             Self::Replayed => f.write_str("the same sealed offer was used before: this is a replay"),
+            Self::Reflected => f.write_str("the call carries an offer of our own: somebody sent it back to us"),
             Self::ForeignKms(kms) => {
                 write!(f, "the ticket comes from {}, a key server that is not ours", plain(kms))
             }
@@ -266,6 +271,7 @@ mod tests {
             Refusal::WrongCallee,
             Refusal::Expired,
             Refusal::Replayed,
+            Refusal::Reflected,
             Refusal::ForeignKms("x".into()),
         ]
         .iter()

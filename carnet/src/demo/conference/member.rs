@@ -97,6 +97,7 @@ pub fn config(
         expires: Duration::from_secs(600),
         listen: (addresses.at(network::operator(index).access, host), 0).into(),
         media: None,
+        keep_alive: None,
         behind_nat: false,
         interop: Interop::default(),
         kms: Some(KmsAccount {

@@ -340,7 +340,10 @@ impl Worker {
         if let Some(size) = send_buffer {
             let _ = line.socket().set_send_buffer_size(size);
         }
-        socket::keep_alive(line.socket());
+        let ward = self.peek(slot).and_then(|hole| self.ports.ward(&hole.lease));
+        if let Some(keepalive) = ward.and_then(|ward| ward.guard.keepalive) {
+            socket::keep_alive(line.socket(), keepalive);
+        }
         let sealed = line.is_sealed();
         let Some(hole) = self.hole(slot) else { return };
         hole.link = Link::Up(Box::new(Connection::new(line, serial, number)));

@@ -132,6 +132,6 @@ impl ConferenceEngine {
                 .spawn(move || Worker::new(config, ports, tls, watch, inbox, reports).run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle::of(workers), events))
+        Ok((EngineHandle::of(workers, ports), events))
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct End {
 enum State {
     Unsealed,
     Stands,
+    /// The certificate that the peer showed is not the right one any more.
+    Disowned,
     /// TCP ended before TLS did.
     Cut,
 }
@@ -88,14 +90,18 @@ impl End {
         Self { shown, wanted: None, tls: None, give_up: None, serial: 0, state, closed: false }
     }
 
-    /// What the controller says of it now. The role and the fingerprints of an association that is being
-    /// made stay what they were.
+    /// What the controller says of it now.
     pub(super) fn set(&mut self, wanted: Option<Arc<Edge>>) {
         if self.fingerprints().is_empty() {
             // The time for the handshake begins when it can be done.
             self.give_up = None;
         }
+        let changed = self.wanted != wanted;
         self.wanted = wanted;
+        if changed && self.state == State::Stands && self.knows_the_peer() {
+            let fits = self.tls.as_ref().is_some_and(|tls| tls.is_shown(&announced(self.fingerprints())));
+            self.state = if fits { State::Stands } else { State::Disowned };
+        }
     }
 
     fn fingerprints(&self) -> &[String] {
@@ -109,7 +115,7 @@ impl End {
 
     /// The association stands, or stood until it was cut: octets may pass.
     pub(super) fn is_made(&self) -> bool {
-        self.state != State::Unsealed
+        matches!(self.state, State::Stands | State::Cut)
     }
 
     /// TCP ended before TLS did.
@@ -151,11 +157,15 @@ impl End {
     /// Goes on with the handshake as far as the socket lets it.
     pub(super) fn handshake(&mut self, connection: &mut Connection, buffers: &mut Buffers) -> Outcome {
         let Some(wanted) = self.wanted.clone() else { return Outcome::Waiting };
+        let side = match wanted.role {
+            TlsRole::Client => Side::Client,
+            TlsRole::Server => Side::Server,
+        };
+        // The role may become ours while nobody has said anything.
+        if !connection.touched && self.tls.as_ref().is_some_and(|tls| tls.side() != side) {
+            self.tls = None;
+        }
         if self.tls.is_none() {
-            let side = match wanted.role {
-                TlsRole::Client => Side::Client,
-                TlsRole::Server => Side::Server,
-            };
             let Some(shown) = &self.shown else {
                 return Outcome::Failed(Error::Misuse("the pinhole was not reserved for TLS"));
             };
@@ -163,12 +173,15 @@ impl End {
                 Ok(tls) => self.tls = Some(Box::new(tls)),
                 Err(error) => return Outcome::Failed(error),
             }
+            // Who speaks first has nothing to tell the right one from a silent one by.
+            connection.touched |= side == Side::Client;
         }
         let Some(tls) = &mut self.tls else { return Outcome::Waiting };
+        if self.state == State::Disowned {
+            return Outcome::Failed(Error::Fingerprint);
+        }
         if !wanted.fingerprints.is_empty() {
-            // One that cannot be read, or has a hash that is not good enough, fits no certificate.
-            let read = wanted.fingerprints.iter().filter_map(|text| text.parse().ok());
-            tls.announce(&read.collect::<Vec<Fingerprint>>());
+            tls.announce(&announced(&wanted.fingerprints));
         }
         let outcome = shake(tls, connection, buffers);
         tls.get_mut().keep(&mut buffers.sealed);
@@ -275,6 +288,11 @@ impl End {
         }
         self.forget();
     }
+}
+
+/// One that cannot be read, or has a hash that is not good enough, fits no certificate.
+fn announced(fingerprints: &[String]) -> Vec<Fingerprint> {
+    fingerprints.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 fn shake(tls: &mut CertificateSocket<Wire>, connection: &mut Connection, buffers: &mut Buffers) -> Outcome {

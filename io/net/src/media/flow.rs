@@ -190,7 +190,7 @@ pub(super) fn pump(
     tools: &mut Tools,
     now: Moment,
 ) -> Result<Progress, Broken> {
-    if source.works || sink.works {
+    if source.works() || sink.works() {
         return through::pump(source, sink, tools, now);
     }
     let mut progress = Progress::More;

@@ -8,7 +8,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carnet_gateway::media::{Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics};
+use carnet_gateway::media::{
+    Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics, TlsFailure,
+};
 use carnet_gateway::witness::Observer;
 use socket2::Socket;
 
@@ -17,13 +19,17 @@ use super::certificates::Shown;
 use super::clock::Moment;
 use super::end::End;
 use super::flow::Flow;
+use super::guard::{Guard, Seat};
 use super::pipes::Pipes;
 use super::ports::Lease;
 use super::through::Rewriting;
 use super::{Timers, socket};
 
-/// A connection that lasts this long is asked for signs of life.
+/// A connection that lasts this long is asked for signs of life, if its realm does not ask earlier.
 const KEEPALIVE_FROM: Duration = Duration::from_secs(30);
+
+/// Strangers that come to a pinhole and go are reported no more often.
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Hole {
@@ -59,10 +65,16 @@ pub(super) struct Hole {
     pub(super) told_to_connect: bool,
     /// Is in the worker's run queue.
     pub(super) queued: bool,
-    /// Has been opened again after a connection: there may be more to come.
-    pub(super) reopened: bool,
-    /// What passes is not what comes: TLS ends here, or paths are rewritten.
-    pub(super) works: bool,
+    door: Door,
+}
+
+/// How often the gate has been open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    New,
+    Opened,
+    /// Also after a connection: there may be more to come.
+    Reopened,
 }
 
 /// What is watched where silence is to be reported.
@@ -81,17 +93,23 @@ struct Silence {
 pub(super) struct Rare {
     /// Further connections, while nothing has been heard on the one in `link`.
     pub(super) standbys: Vec<Standby>,
-    /// When a refused source was last reported.
+    /// When a refused source, or one that did not fit, was last reported.
     pub(super) blocked: Option<Moment>,
+    /// When one that came and went was last reported.
+    pub(super) left: Option<Moment>,
     pub(super) bucket: Option<Bucket>,
     pub(super) observer: Option<Box<Observer>>,
     /// TLS ends here.
     pub(super) end: Option<Box<End>>,
+    /// Why TLS failed with somebody who was perhaps not the peer.
+    pub(super) unsealed: Option<TlsFailure>,
     /// The octets are MSRP, whose paths are rewritten.
     pub(super) leg: Option<Arc<Leg>>,
     /// Of what comes from this peer.
     pub(super) rewriting: Option<Box<Rewriting>>,
     remote: Option<SocketAddr>,
+    /// What the connection in `link` takes of what its source may have.
+    seat: Option<Seat>,
 }
 
 #[derive(Debug)]
@@ -144,10 +162,27 @@ pub(super) struct Connection {
     pub(super) hangup: bool,
     /// Octets have passed on this connection, either way.
     pub(super) touched: bool,
-    /// Comes from the address that the controller gave as the peer's.
-    pub(super) expected: bool,
+    pub(super) origin: Origin,
     /// The kernel asks the peer for signs of life.
     pub(super) kept_alive: bool,
+    pub(super) begun: Begun,
+}
+
+/// How a connection came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// We made it.
+    Made,
+    /// Accepted, from the address that the controller gave as the peer's, or where it gave none.
+    Peer,
+    /// Accepted, from elsewhere.
+    Stranger,
+}
+
+impl Origin {
+    fn of(expected: bool) -> Self {
+        if expected { Self::Peer } else { Self::Stranger }
+    }
 }
 
 /// An accepted connection that takes over if it speaks first.
@@ -158,12 +193,29 @@ pub(super) struct Standby {
     pub(super) socket: Socket,
     pub(super) serial: u32,
     pub(super) peer: SocketAddr,
+    pub(super) seat: Option<Seat>,
+    /// It has said something, while TLS was being made with another.
+    pub(super) spoke: bool,
+}
+
+/// Whether a connection has begun as it must, where that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It has, or it may begin as it likes.
+    Yes,
+    /// It was accepted, and nobody has been told of it.
+    Awaited,
+    /// It was made by us, and reported.
+    Owed,
+    /// It was accepted and may begin as it likes; nobody has been told of it, because others came here and
+    /// left without a word a moment ago.
+    Quiet,
 }
 
 impl Connection {
     /// One that was accepted.
     pub(super) fn accepted(socket: Socket, serial: u32, expected: bool, now: Moment) -> Self {
-        Self { fresh: true, expected, ..Self::made(socket, serial, now) }
+        Self { fresh: true, origin: Origin::of(expected), ..Self::made(socket, serial, now) }
     }
 
     /// One that we made.
@@ -177,8 +229,20 @@ impl Connection {
             writable: true,
             hangup: false,
             touched: false,
-            expected: true,
+            origin: Origin::Made,
             kept_alive: false,
+            begun: Begun::Yes,
+        }
+    }
+
+    pub(super) fn is_expected(&self) -> bool {
+        self.origin != Origin::Stranger
+    }
+
+    /// The controller has said something else of where the peer is.
+    pub(super) fn expect(&mut self, expected: bool) {
+        if self.origin != Origin::Made {
+            self.origin = Origin::of(expected);
         }
     }
 
@@ -190,6 +254,8 @@ impl Connection {
 
 impl Hole {
     pub(super) fn new(name: Pinhole, lease: Lease, socket: Socket, now: Moment) -> Self {
+        // The loop is not told of callers yet.
+        let listening = socket::listen_early(&socket).is_ok();
         Self {
             name,
             since: now,
@@ -200,7 +266,7 @@ impl Hole {
             scheduled: None,
             link: Link::Down,
             flow: Flow::default(),
-            anchor: Some(Anchor { socket, serial: 0, listening: false, ready: false }),
+            anchor: Some(Anchor { socket, serial: 0, listening, ready: false }),
             filter: None,
             rare: None,
             silence: None,
@@ -214,8 +280,7 @@ impl Hole {
             ended: false,
             told_to_connect: false,
             queued: false,
-            reopened: false,
-            works: false,
+            door: Door::New,
         }
     }
 
@@ -232,6 +297,10 @@ impl Hole {
         self.rare.get_or_insert_default()
     }
 
+    pub(super) fn rare_if_there(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
     pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
         self.rare.as_deref_mut()
     }
@@ -242,6 +311,9 @@ impl Hole {
             settings;
         let open = gate != Gate::Inactive;
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
+        if open && self.door == Door::New {
+            self.door = Door::Opened;
+        }
         self.peer_opens = peer_opens;
         self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
         if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
@@ -272,9 +344,14 @@ impl Hole {
         }
     }
 
+    /// What passes is not what comes: TLS ends here, or paths are rewritten.
+    pub(super) fn works(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.end.is_some() || rare.leg.is_some())
+    }
+
     /// What is done to the octets.
     fn set_work(&mut self, edge: Option<Arc<Edge>>, leg: Option<Arc<Leg>>) {
-        if edge.is_none() && leg.is_none() && !self.works {
+        if edge.is_none() && leg.is_none() && !self.works() {
             return;
         }
         let rare = self.rare();
@@ -282,13 +359,11 @@ impl Hole {
             rare.end.get_or_insert_with(|| Box::new(End::new(None))).set(edge);
         }
         rare.leg = leg;
-        self.works = self.rare.as_ref().is_some_and(|rare| rare.end.is_some() || rare.leg.is_some());
     }
 
     /// Has TLS end here, with this to be shown. Nothing passes before it stands.
     pub(super) fn end_tls(&mut self, shown: Arc<Shown>) {
         self.rare().end = Some(Box::new(End::new(Some(shown))));
-        self.works = true;
     }
 
     /// The connection, and the end of TLS on it.
@@ -302,7 +377,7 @@ impl Hole {
     /// Octets may pass: the connection is up, and so is TLS where it ends here.
     pub(super) fn is_open(&self) -> bool {
         let Link::Up(connection) = &self.link else { return false };
-        let end = self.rare.as_ref().filter(|_| self.works).and_then(|rare| rare.end.as_ref());
+        let end = self.rare.as_ref().and_then(|rare| rare.end.as_ref());
         end.is_none_or(|end| end.serial == connection.serial && end.is_made())
     }
 
@@ -313,9 +388,17 @@ impl Hole {
         }
     }
 
+    /// Whoever has the connection is sure to be the peer, or somebody in its place.
+    pub(super) fn is_surely_the_peer(&self) -> bool {
+        let Link::Up(connection) = &self.link else { return false };
+        let known = self.remote().is_some_and(|remote| !remote.ip().is_unspecified());
+        let filtered = self.filter.as_ref().is_some_and(|filter| filter.network.is_some());
+        connection.origin == Origin::Made || filtered || known && connection.is_expected()
+    }
+
     /// TLS with the peer ends here.
     pub(super) fn ends_tls(&self) -> bool {
-        self.works && self.rare.as_ref().is_some_and(|rare| rare.end.is_some())
+        self.rare.as_ref().is_some_and(|rare| rare.end.is_some())
     }
 
     pub(super) fn tls_is_late(&self, now: Moment) -> bool {
@@ -324,19 +407,31 @@ impl Hole {
 
     /// When TLS has to stand.
     fn tls_deadline(&self) -> Option<Moment> {
-        let end = self.rare.as_ref().filter(|_| self.works)?.end.as_ref()?;
+        let end = self.rare.as_ref()?.end.as_ref()?;
         end.give_up.filter(|_| !end.is_made() && self.is_up())
     }
 
     /// Forgets what was under way with a connection that is gone.
     pub(super) fn clear(&mut self, pipes: &mut Pipes) {
         self.flow.clear(pipes);
-        if let Some(rare) = self.rare.as_mut().filter(|_| self.works) {
+        if let Some(rare) = self.rare.as_mut() {
             rare.rewriting = None;
             if let Some(end) = &mut rare.end {
                 end.forget();
             }
         }
+    }
+
+    /// There are new settings after a connection.
+    pub(super) fn reopen(&mut self) {
+        if std::mem::take(&mut self.ended) {
+            self.door = Door::Reopened;
+        }
+    }
+
+    /// It was opened again after a connection.
+    pub(super) fn is_reopened(&self) -> bool {
+        self.door == Door::Reopened
     }
 
     /// The peer's address as the controller gave it.
@@ -377,12 +472,35 @@ impl Hole {
         matches!(self.gate, Gate::SendOnly | Gate::SendReceive)
     }
 
+    pub(super) fn has_standbys(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.standbys.is_empty())
+    }
+
+    pub(super) fn take_standbys(&mut self) -> Vec<Standby> {
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.standbys)).unwrap_or_default()
+    }
+
     pub(super) fn send_standbys_away(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            for standby in std::mem::take(&mut rare.standbys) {
-                socket::reset(standby.socket);
-            }
+        for standby in self.take_standbys() {
+            socket::reset(standby.socket);
         }
+    }
+
+    /// The seat of the connection in `link`; that of the one before is given up.
+    pub(super) fn take_seat(&mut self, seat: Option<Seat>) {
+        if seat.is_some() || self.rare.is_some() {
+            self.rare().seat = seat;
+        }
+    }
+
+    pub(super) fn give_up_seat(&mut self) {
+        self.take_seat(None);
+    }
+
+    /// The controller may tell the address before its settings are here, and the peer may be as quick. Until
+    /// the gate opens for the first time its call waits in the kernel, unread and undecided.
+    pub(super) fn waits_for_its_gate(&self) -> bool {
+        self.door == Door::New && self.role != Role::Active && !self.told_to_connect
     }
 
     /// Whether connections are to be accepted now.
@@ -391,16 +509,21 @@ impl Hole {
             Link::Down => true,
             Link::Connecting(_) => false,
             // Until nobody is waited for any more, the one who was expected may still come.
-            Link::Up(connection) => connection.silent() || self.held_by_a_stranger(),
+            Link::Up(connection) => connection.silent() || self.held_by_a_stranger() || self.is_unproven(),
         };
         let passive = self.role != Role::Active;
         room && passive && self.gate != Gate::Inactive && !self.ended && !self.told_to_connect
     }
 
+    /// Whose the connection is will be known when TLS stands; it may be somebody who never lets it.
+    pub(super) fn is_unproven(&self) -> bool {
+        matches!(&self.link, Link::Up(connection) if connection.origin != Origin::Made) && !self.is_open()
+    }
+
     /// The connection is of somebody who may have guessed the port, and it is too early to be sure
     /// that it is not: a peer behind a translator comes from elsewhere too.
     pub(super) fn held_by_a_stranger(&self) -> bool {
-        let stranger = matches!(&self.link, Link::Up(connection) if !connection.expected);
+        let stranger = matches!(&self.link, Link::Up(connection) if connection.origin == Origin::Stranger);
         stranger && self.waiting_until.is_some()
     }
 
@@ -423,30 +546,52 @@ impl Hole {
     }
 
     /// The next moment at which something has to happen by itself.
-    pub(super) fn deadline(&self, far_up: bool, timers: &Timers) -> Option<Moment> {
+    pub(super) fn deadline(&self, far_up: bool, timers: &Timers, guard: &Guard) -> Option<Moment> {
         let link = match &self.link {
             Link::Down => self.waiting_until,
             Link::Connecting(attempt) => Some(attempt.again.unwrap_or(attempt.give_up)),
             Link::Up(connection) if !far_up => Some(connection.since.plus(timers.unspliced)),
-            Link::Up(connection) if !connection.kept_alive => Some(connection.since.plus(KEEPALIVE_FROM)),
+            Link::Up(connection) if connection.begun == Begun::Awaited => {
+                Some(connection.since.plus(guard.handshake))
+            }
+            Link::Up(connection) if !connection.kept_alive => {
+                guard.keepalive.map(|keepalive| connection.since.plus(keepalive.min(KEEPALIVE_FROM)))
+            }
             Link::Up(_) => None,
         };
         let stranger = self.waiting_until.filter(|_| self.held_by_a_stranger());
-        [link, stranger, self.silence_deadline(), self.resume, self.tls_deadline()]
+        let quiet = match &self.link {
+            Link::Up(connection) if connection.begun == Begun::Quiet => Some(connection.since.plus(QUIET)),
+            _ => None,
+        };
+        [link, stranger, quiet, self.silence_deadline(), self.resume, self.tls_deadline()]
             .into_iter()
             .flatten()
             .min()
     }
 
     /// Asks the peer of a connection that lasts for signs of life from now on.
-    pub(super) fn keep_alive(&mut self, now: Moment) {
+    pub(super) fn keep_alive(&mut self, now: Moment, guard: &Guard) {
         if let Link::Up(connection) = &mut self.link
+            && let Some(keepalive) = guard.keepalive
             && !connection.kept_alive
-            && connection.since.plus(KEEPALIVE_FROM) <= now
+            && connection.since.plus(keepalive.min(KEEPALIVE_FROM)) <= now
         {
             connection.kept_alive = true;
-            socket::keep_alive(&connection.socket);
+            socket::keep_alive(&connection.socket, keepalive);
         }
+    }
+
+    /// It has stayed, and is to be told of although it has said nothing.
+    pub(super) fn has_stayed(&self, now: Moment) -> bool {
+        matches!(&self.link, Link::Up(connection)
+            if connection.begun == Begun::Quiet && connection.since.plus(QUIET) <= now)
+    }
+
+    /// A caller has not begun as it must, and had the time to. Whom we called may wait to be spoken to.
+    pub(super) fn is_slow(&self, now: Moment, guard: &Guard) -> bool {
+        matches!(&self.link, Link::Up(connection)
+            if connection.begun == Begun::Awaited && connection.since.plus(guard.handshake) <= now)
     }
 
     /// When silence is to be reported.
@@ -540,13 +685,14 @@ mod tests {
     #[test]
     fn a_connection_that_lasts_is_asked_for_signs_of_life() {
         let mut hole = hole();
+        let guard = Guard::default();
         let asks = |hole: &Hole| matches!(&hole.link, Link::Up(c) if c.socket.keepalive().unwrap());
-        let at = hole.deadline(true, &Timers::default()).unwrap();
-        hole.keep_alive(Moment::START);
+        let at = hole.deadline(true, &Timers::default(), &guard).unwrap();
+        hole.keep_alive(Moment::START, &guard);
         assert!(!asks(&hole));
-        hole.keep_alive(at);
+        hole.keep_alive(at, &guard);
         assert!(asks(&hole));
-        assert_eq!(hole.deadline(true, &Timers::default()), None, "that was all there was to do");
+        assert_eq!(hole.deadline(true, &Timers::default(), &guard), None, "that was all there was to do");
     }
 
     #[test]

@@ -1,31 +1,25 @@
-//! The part of a loop that makes, accepts, relays and ends the connections of its pinholes.
+//! The part of a loop that makes, relays and ends the connections of its pinholes, and opens and closes
+//! their doors. Who comes in is in `callers`.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use carnet_gateway::media::{Cause, Event, TlsFailure};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
-use socket2::Socket;
 
+use super::callers::ACCEPTS_IN_TURN;
 use super::flow::{Broken, Progress, pump};
-use super::hole::{Anchor, Attempt, Connection, Hole, Link, Standby, pause_after};
+use super::hole::{Anchor, Attempt, Begun, Connection, Hole, Link, pause_after};
 use super::seal::HANDSHAKES;
 use super::socket;
 use super::through::prepare;
-use super::worker::{OUTBOX, RETRY, Worker};
-
-/// Connections accepted in one turn.
-const ACCEPTS: usize = 64;
-/// Connections waiting beside a silent one.
-const STANDBYS: usize = 4;
-/// Refused sources of one pinhole are reported no more often.
-const BLOCKED_EVERY: Duration = Duration::from_secs(1);
+use super::worker::{RETRY, Worker};
 
 impl Worker {
     /// Gives every pinhole that has something to do one turn.
     pub(super) fn turn(&mut self) {
+        self.accepts = ACCEPTS_IN_TURN;
         self.handshakes = HANDSHAKES;
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop_front() else { break };
@@ -33,6 +27,10 @@ impl Worker {
                 hole.queued = false;
                 self.advance(slot);
             }
+        }
+        // Whoever found nothing left is the first the next time, or a few busy doors would have it all.
+        while let Some(slot) = self.postponed.pop() {
+            self.run.push_front(slot);
         }
     }
 
@@ -66,9 +64,14 @@ impl Worker {
         }
         let wants = hole.wants_callers();
         let listening = hole.anchor.as_ref().is_some_and(|anchor| anchor.listening);
-        if wants && !listening {
+        let open = listening && hole.anchor.as_ref().is_some_and(|anchor| anchor.serial != 0);
+        if wants && hole.promotable() {
+            self.promote(slot);
+        } else if wants && !open {
             self.open_door(slot);
-        } else if !wants && (listening || hole.is_up() && hole.anchor.is_some() && !hole.reopened) {
+        } else if hole.waits_for_its_gate() {
+            return;
+        } else if !wants && (listening || hole.is_up() && hole.anchor.is_some() && !hole.is_reopened()) {
             self.close_door(slot);
         }
         self.accept(slot);
@@ -85,11 +88,13 @@ impl Worker {
             return;
         }
         let local = ports.local(&hole.lease);
+        let user_timeout = ports.ward(&hole.lease).and_then(|ward| ward.guard.user_timeout);
         let opened = (|| {
             let anchor = match hole.anchor.take() {
                 Some(anchor) => anchor,
                 None => {
                     let socket = socket::bound(local, hole.dscp)?;
+                    socket::give_up_after(&socket, user_timeout);
                     Anchor { socket, serial: 0, listening: false, ready: false }
                 }
             };
@@ -115,7 +120,7 @@ impl Worker {
     fn close_door(&mut self, slot: u32) {
         let Some(hole) = self.hole(slot) else { return };
         hole.send_standbys_away();
-        if !matches!(hole.link, Link::Down) && !hole.reopened {
+        if !matches!(hole.link, Link::Down) && !hole.is_reopened() {
             hole.anchor = None;
         } else if let Some(anchor) = &mut hole.anchor
             && let Err(error) = refuse_callers(anchor)
@@ -123,110 +128,6 @@ impl Worker {
             tracing::warn!(%error, "cannot stop listening; the port is let go instead");
             hole.anchor = None;
         }
-    }
-
-    fn accept(&mut self, slot: u32) {
-        for _ in 0..ACCEPTS {
-            let crowded = self.outbox.len() >= OUTBOX;
-            let later = self.now.plus(RETRY);
-            let Some(hole) = self.hole(slot) else { return };
-            // Mostly the first caller is the one. Whether another waits is looked at when it is known
-            // that the first has said nothing.
-            let calls = hole.wants_callers() && !hole.is_fresh();
-            let Some(anchor) = &mut hole.anchor else {
-                return;
-            };
-            if !anchor.listening || !anchor.ready || !calls {
-                return;
-            }
-            if crowded {
-                hole.resume = Some(later);
-                return;
-            }
-            match socket::accept(&anchor.socket) {
-                Ok((socket, peer)) => self.greet(slot, socket, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    anchor.ready = false;
-                    return;
-                }
-                // The caller gave up before it was its turn.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptor left: the caller waits in the kernel.
-                Err(_) => {
-                    hole.resume = Some(later);
-                    return;
-                }
-            }
-        }
-        self.queue(slot);
-    }
-
-    /// Decides about a caller: refused, the one, or one to wait beside a silent one.
-    fn greet(&mut self, slot: u32, socket: Socket, peer: SocketAddr) {
-        let serial = self.next_serial();
-        let now = self.now;
-        let Self { epoll, holes, .. } = self;
-        let Some(Some(hole)) = holes.get_mut(slot as usize) else {
-            return;
-        };
-        let pinhole = hole.name;
-        if !hole.allows(peer) {
-            socket::reset(socket);
-            if hole.rare().blocked.is_none_or(|at| at.plus(BLOCKED_EVERY) <= now) {
-                hole.rare().blocked = Some(now);
-                self.report(Event::Blocked { pinhole, source: peer });
-            }
-            return;
-        }
-        let expected = hole.expects(peer);
-        if let Link::Up(holder) = &hole.link {
-            let displaces = expected && !holder.expected;
-            let outranked = !expected && holder.expected || !holder.silent();
-            if !displaces && outranked {
-                return socket::reset(socket);
-            }
-        }
-        if register(epoll, &socket, slot, serial).is_err() {
-            return socket::reset(socket);
-        }
-        match &hole.link {
-            Link::Up(holder) if holder.expected || !expected => {
-                let standbys = &mut hole.rare().standbys;
-                if standbys.len() == STANDBYS {
-                    socket::reset(standbys.remove(0).socket);
-                }
-                standbys.push(Standby { socket, serial, peer });
-            }
-            _ => self.take_over(slot, Connection::accepted(socket, serial, expected, now), peer),
-        }
-    }
-
-    /// The connection of a pinhole from now on. Who had it before is sent away; so is the connection
-    /// of the far side if anything has passed to it, because what follows is another stream.
-    pub(super) fn take_over(&mut self, slot: u32, connection: Connection, peer: SocketAddr) {
-        let Self { holes, tools, .. } = self;
-        let Some(Some(hole)) = holes.get_mut(slot as usize) else {
-            return;
-        };
-        let pinhole = hole.name;
-        let mut touched = false;
-        if let Link::Up(old) = std::mem::replace(&mut hole.link, Link::Up(connection)) {
-            touched = old.touched;
-            socket::reset(old.socket);
-        }
-        if touched {
-            hole.send_standbys_away();
-            hole.clear(&mut tools.pipes);
-            if let Some(far) = self.far(slot) {
-                let told = self.peek(far).is_some_and(|far| far.told_to_connect);
-                self.end_one(far, None, true, false);
-                if let Some(far) = self.hole(far) {
-                    far.told_to_connect = told;
-                }
-            }
-        }
-        self.report(Event::Established { pinhole, peer });
-        self.queue(slot);
     }
 
     fn call(&mut self, slot: u32, remote: SocketAddr) {
@@ -248,6 +149,7 @@ impl Worker {
             return;
         };
         let local = ports.local(&hole.lease);
+        let user_timeout = ports.ward(&hole.lease).and_then(|ward| ward.guard.user_timeout);
         let dscp = hole.dscp;
         let anchor = hole.anchor.take();
         let Link::Connecting(attempt) = &mut hole.link else {
@@ -265,7 +167,11 @@ impl Worker {
                     }
                     anchor.socket
                 }
-                None => socket::bound(local, dscp)?,
+                None => {
+                    let socket = socket::bound(local, dscp)?;
+                    socket::give_up_after(&socket, user_timeout);
+                    socket
+                }
             };
             socket::connect(&socket, attempt.remote, attempt.eager)?;
             register(epoll, &socket, slot, serial)?;
@@ -300,6 +206,7 @@ impl Worker {
     /// An outgoing connection is up.
     pub(super) fn connected(&mut self, slot: u32, flags: EventFlags) {
         let now = self.now;
+        let tls_only = self.ward(slot).is_some_and(|ward| ward.guard.tls_only);
         let Some(hole) = self.hole(slot) else { return };
         let pinhole = hole.name;
         let Link::Connecting(attempt) = &mut hole.link else {
@@ -310,11 +217,12 @@ impl Worker {
             return;
         };
         let mut connection = Connection::made(socket, serial, now);
-        connection.hangup = flags.contains(EventFlags::RDHUP);
-        connection.readable = flags.intersects(EventFlags::IN | EventFlags::RDHUP);
+        if tls_only {
+            connection.begun = Begun::Owed;
+        }
         hole.link = Link::Up(connection);
         self.report(Event::Established { pinhole, peer });
-        self.queue(slot);
+        self.on_connection(slot, flags);
     }
 
     /// Moves octets both ways, as far as the gates let them.
@@ -378,7 +286,7 @@ impl Worker {
         }
     }
 
-    fn end_one(&mut self, slot: u32, cause: Option<Cause>, failure: bool, ended: bool) {
+    pub(super) fn end_one(&mut self, slot: u32, cause: Option<Cause>, failure: bool, ended: bool) {
         let failure = !self.say_farewell(slot, cause, failure) && failure;
         let Self { holes, tools, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
@@ -389,7 +297,17 @@ impl Worker {
         hole.ended = ended;
         let pinhole = hole.name;
         let was = std::mem::replace(&mut hole.link, Link::Down);
-        let unasked = matches!(was, Link::Down) && cause == Some(Cause::Released);
+        hole.give_up_seat();
+        let unasked = match &was {
+            Link::Down => cause == Some(Cause::Released),
+            // Nobody was told that it had come.
+            Link::Up(connection) => match connection.begun {
+                Begun::Awaited => cause != Some(Cause::NotTls),
+                Begun::Quiet => !connection.touched,
+                Begun::Yes | Begun::Owed => false,
+            },
+            Link::Connecting(_) => false,
+        };
         if let Link::Up(connection) = was
             && failure
         {

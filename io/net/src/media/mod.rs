@@ -14,16 +14,19 @@
 //! Leaves out: address translation in the kernel (stateless TCP mode).
 
 mod bucket;
+mod callers;
 mod certificates;
 pub(crate) mod clock;
 mod end;
 mod flow;
 mod guard;
 mod hole;
+mod host;
 mod links;
 mod pipes;
 pub(crate) mod ports;
 pub(crate) mod post;
+mod record;
 mod regroup;
 mod seal;
 pub(crate) mod socket;
@@ -39,7 +42,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
@@ -48,6 +51,8 @@ use crate::OsRandom;
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
+pub use host::{raise_descriptor_limit, shortcomings};
+pub use ports::Pool;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -187,6 +192,9 @@ impl MediaEngine {
             ));
         }
         let ports = Arc::new(Ports::new(&config.realms, &mut OsRandom)?);
+        for lack in shortcomings(&config) {
+            tracing::warn!("{lack}");
+        }
         let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
@@ -208,7 +216,7 @@ impl MediaEngine {
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle::of(workers), events))
+        Ok((EngineHandle::of(workers, ports), events))
     }
 }
 
@@ -216,6 +224,7 @@ impl MediaEngine {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
+    ports: Arc<Ports>,
 }
 
 /// The engine's threads are gone.
@@ -245,8 +254,8 @@ impl Drop for Mailbox {
 }
 
 impl EngineHandle {
-    pub(crate) fn of(workers: Vec<Mailbox>) -> Self {
-        Self { workers: Arc::new(workers) }
+    pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
+        Self { workers: Arc::new(workers), ports }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -312,7 +321,13 @@ impl EngineHandle {
     /// What each realm has turned away since the start, by its name.
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
-        Vec::new()
+        self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
+    }
+
+    /// How the ports of each realm stand now, by its name.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(String, Pool)> {
+        self.ports.pools(Instant::now()).map(|(name, pool)| (name.to_owned(), pool)).collect()
     }
 
     /// The loop that has the pinholes of a group.

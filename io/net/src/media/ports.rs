@@ -3,16 +3,22 @@
 //! Which one is drawn at random, in the spirit of RFC 6056 §3.3.1: who can guess the port of a
 //! pinhole can be there before the one it was made for. It is drawn from the half of the free ports
 //! that has rested longest, so a port that comes back rests while as many as half of them are leased.
+//!
+//! Besides, a port that was used is in quarantine for a while: what is still on its way to the session
+//! that had it does not reach the next one. While all free ports are in quarantine, the one that has been
+//! there longest is given nevertheless, and counted.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use carnet_gateway::media::{Family, Refusal};
 use carnet_wire::Random;
 
 use super::Realm;
+use super::guard::Ward;
 
 #[derive(Debug)]
 pub(crate) struct Ports {
@@ -22,6 +28,7 @@ pub(crate) struct Ports {
 #[derive(Debug)]
 struct RealmPorts {
     name: String,
+    ward: Arc<Ward>,
     v4: Option<AddressPorts>,
     v6: Option<AddressPorts>,
 }
@@ -29,7 +36,51 @@ struct RealmPorts {
 #[derive(Debug)]
 struct AddressPorts {
     address: IpAddr,
-    free: Mutex<VecDeque<u16>>,
+    /// How many there are.
+    all: usize,
+    free: Mutex<Free>,
+}
+
+/// How the ports of a realm stand, those of all its addresses together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pool {
+    /// May be given at once.
+    pub free: usize,
+    /// In use.
+    pub used: usize,
+    /// In quarantine after use.
+    pub resting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    /// May be given.
+    rested: VecDeque<u16>,
+    /// In quarantine, since when; the oldest first.
+    resting: VecDeque<(Instant, u16)>,
+}
+
+/// What a lease found.
+struct Found {
+    port: u16,
+    /// It should have rested longer.
+    unrested: bool,
+}
+
+impl Free {
+    fn give(&mut self, now: Instant, quarantine: Duration, random: &mut dyn Random) -> Option<Found> {
+        while let Some((since, port)) = self.resting.front().copied()
+            && now.saturating_duration_since(since) >= quarantine
+        {
+            self.resting.pop_front();
+            self.rested.push_back(port);
+        }
+        let chosen = below(self.rested.len().div_ceil(2), random);
+        match self.rested.swap_remove_front(chosen) {
+            Some(port) => Some(Found { port, unrested: false }),
+            None => self.resting.pop_front().map(|(_, port)| Found { port, unrested: true }),
+        }
+    }
 }
 
 /// A port in use, until [`Ports::give_back`].
@@ -59,16 +110,17 @@ impl Ports {
             }
         }
         let mut address_ports = |address: IpAddr, realm: &Realm| {
-            let mut free: VecDeque<u16> = realm.ports.clone().collect();
-            for last in (1..free.len()).rev() {
-                free.swap(last, below(last + 1, random));
+            let mut rested: VecDeque<u16> = realm.ports.clone().collect();
+            for last in (1..rested.len()).rev() {
+                rested.swap(last, below(last + 1, random));
             }
-            AddressPorts { address, free: Mutex::new(free) }
+            AddressPorts { address, all: rested.len(), free: Mutex::new(Free { rested, ..Free::default() }) }
         };
         let realms = realms
             .iter()
             .map(|realm| RealmPorts {
                 name: realm.name.clone(),
+                ward: Arc::new(Ward::new(realm.guard.clone())),
                 v4: realm.v4.map(|a| address_ports(a.into(), realm)),
                 v6: realm.v6.map(|a| address_ports(a.into(), realm)),
             })
@@ -83,6 +135,16 @@ impl Ports {
         family: Option<Family>,
         random: &mut dyn Random,
     ) -> Result<Lease, Refusal> {
+        self.lease_at(Instant::now(), realm, family, random)
+    }
+
+    fn lease_at(
+        &self,
+        now: Instant,
+        realm: Option<&str>,
+        family: Option<Family>,
+        random: &mut dyn Random,
+    ) -> Result<Lease, Refusal> {
         let index = match realm {
             None => 0,
             Some(name) => self.realms.iter().position(|r| r.name == name).ok_or(Refusal::UnknownRealm)?,
@@ -90,11 +152,41 @@ impl Ports {
         let realm = self.realms.get(index).ok_or(Refusal::UnknownRealm)?;
         let family = family.unwrap_or(if realm.v4.is_some() { Family::V4 } else { Family::V6 });
         let ports = realm.of(family).ok_or(Refusal::NoSuchFamily)?;
-        let mut free = ports.free();
-        let rested = below(free.len().div_ceil(2), random);
-        let port = free.swap_remove_front(rested).ok_or(Refusal::NoPort)?;
+        let found = ports.free().give(now, realm.ward.guard.quarantine, random);
+        let Found { port, unrested } = found.ok_or(Refusal::NoPort)?;
+        if unrested {
+            realm.ward.counts.unrested.add();
+        }
         let realm = u16::try_from(index).map_err(|_| Refusal::UnknownRealm)?;
         Ok(Lease { realm, port, family })
+    }
+
+    /// The defence of the realm that a port was leased from.
+    pub(crate) fn ward(&self, lease: &Lease) -> Option<&Arc<Ward>> {
+        self.realms.get(usize::from(lease.realm)).map(|realm| &realm.ward)
+    }
+
+    /// All defences, with the names of their realms.
+    pub(crate) fn wards(&self) -> impl Iterator<Item = (&str, &Ward)> {
+        self.realms.iter().map(|realm| (realm.name.as_str(), &*realm.ward))
+    }
+
+    /// How the ports of all realms stand, with their names.
+    pub(crate) fn pools(&self, now: Instant) -> impl Iterator<Item = (&str, Pool)> {
+        self.realms.iter().map(move |realm| {
+            let quarantine = realm.ward.guard.quarantine;
+            let mut pool = Pool::default();
+            for ports in [&realm.v4, &realm.v6].into_iter().flatten() {
+                let there = ports.free();
+                let rests = |since: Instant| now.saturating_duration_since(since) < quarantine;
+                let resting = there.resting.iter().filter(|(since, _)| rests(*since)).count();
+                let idle = there.rested.len() + there.resting.len();
+                pool.resting += resting;
+                pool.free += idle - resting;
+                pool.used += ports.all.saturating_sub(idle);
+            }
+            (realm.name.as_str(), pool)
+        })
     }
 
     /// The leased address and port.
@@ -104,8 +196,12 @@ impl Ports {
     }
 
     pub(crate) fn give_back(&self, lease: Lease) {
+        self.give_back_at(Instant::now(), lease);
+    }
+
+    fn give_back_at(&self, now: Instant, lease: Lease) {
         if let Some(ports) = self.of(&lease) {
-            ports.free().push_back(lease.port);
+            ports.free().resting.push_back((now, lease.port));
         }
     }
 
@@ -124,7 +220,7 @@ impl RealmPorts {
 }
 
 impl AddressPorts {
-    fn free(&self) -> MutexGuard<'_, VecDeque<u16>> {
+    fn free(&self) -> MutexGuard<'_, Free> {
         // Nothing can panic between taking a port out and the end of the lock's life.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,18 +235,44 @@ fn below(limit: usize, random: &mut dyn Random) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::Guard;
     use carnet_wire::SeededRandom;
 
     fn ports(range: std::ops::RangeInclusive<u16>, seed: u64) -> (Ports, SeededRandom) {
+        resting(range, seed, Duration::ZERO)
+    }
+
+    fn resting(
+        range: std::ops::RangeInclusive<u16>,
+        seed: u64,
+        quarantine: Duration,
+    ) -> (Ports, SeededRandom) {
+        let guard = Guard { quarantine, ..Guard::default() };
         let realm = Realm {
             name: "core".into(),
             v4: Some(Ipv4Addr::LOCALHOST),
             v6: None,
             ports: range,
+            guard,
             ..Realm::default()
         };
         let mut random = SeededRandom::new(seed);
         (Ports::new(&[realm], &mut random).unwrap(), random)
+    }
+
+    #[test]
+    fn what_is_free_used_and_resting_adds_up() {
+        let (ports, mut random) = ports(30_000..=30_009, 11);
+        let (now, of) = (Instant::now(), |ports: &Ports, now| ports.pools(now).next().map(|(_, pool)| pool));
+        assert_eq!(of(&ports, now), Some(Pool { free: 10, used: 0, resting: 0 }));
+        let lease = ports.lease_at(now, None, None, &mut random).unwrap();
+        let other = ports.lease_at(now, None, None, &mut random).unwrap();
+        assert_eq!(of(&ports, now), Some(Pool { free: 8, used: 2, resting: 0 }));
+        ports.give_back_at(now, lease);
+        assert_eq!(of(&ports, now), Some(Pool { free: 8, used: 1, resting: 1 }));
+        let rested = now + Realm::default().guard.quarantine;
+        assert_eq!(of(&ports, rested), Some(Pool { free: 9, used: 1, resting: 0 }));
+        ports.give_back_at(rested, other);
     }
 
     #[test]
@@ -181,6 +303,38 @@ mod tests {
             assert!(next.iter().all(|lease| lease.port != port));
             next.into_iter().for_each(|lease| ports.give_back(lease));
         }
+    }
+
+    #[test]
+    fn a_port_is_not_given_again_before_its_quarantine_is_over() {
+        let quarantine = Duration::from_secs(30);
+        let (ports, mut random) = resting(1..=10, 7, quarantine);
+        let start = Instant::now();
+        let mut lease = |after| ports.lease_at(start + Duration::from_secs(after), None, None, &mut random);
+        let used = lease(0).unwrap();
+        let port = used.port;
+        ports.give_back_at(start, used);
+        let others: Vec<_> = (0..9).map(|_| lease(29).unwrap()).collect();
+        assert!(others.iter().all(|lease| lease.port != port));
+        assert_eq!(lease(30).unwrap().port, port);
+        assert_eq!(lease(30).unwrap_err(), Refusal::NoPort);
+        assert_eq!(ports.wards().next().unwrap().1.tally().unrested, 0);
+    }
+
+    #[test]
+    fn while_all_are_in_quarantine_the_oldest_is_given_and_counted() {
+        let (ports, mut random) = resting(1..=3, 8, Duration::from_secs(30));
+        let now = Instant::now();
+        let mut lease = |after| ports.lease_at(now + Duration::from_secs(after), None, None, &mut random);
+        let all: Vec<_> = (0..3).map(|_| lease(0).unwrap()).collect();
+        let order: Vec<_> = all.iter().map(|lease| lease.port).collect();
+        for (after, back) in (1..).zip(all) {
+            ports.give_back_at(now + Duration::from_secs(after), back);
+        }
+        let again: Vec<_> = (0..3).map(|_| lease(5).unwrap().port).collect();
+        assert_eq!(again, order);
+        assert_eq!(lease(5).unwrap_err(), Refusal::NoPort);
+        assert_eq!(ports.wards().next().unwrap().1.tally().unrested, 3);
     }
 
     #[test]

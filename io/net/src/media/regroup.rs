@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use carnet_gateway::media::{Event, Pinhole};
 use rustix::event::epoll;
 
-use super::hole::{Hole, Link};
+use super::hole::{Begun, Hole, Link};
 use super::links::register;
 use super::post::Bell;
 use super::worker::Worker;
@@ -108,8 +108,8 @@ impl Worker {
             }
             let mut lost = false;
             if let Link::Up(connection) = &mut hole.link {
-                // Both are found out by trying.
-                (connection.readable, connection.writable) = (true, true);
+                // Both are found out by trying; how it begins, by the event that registering it brings.
+                (connection.readable, connection.writable) = (connection.begun == Begun::Yes, true);
                 connection.serial = link_serial;
                 lost = register(epoll, &connection.socket, slot, link_serial).is_err();
             }

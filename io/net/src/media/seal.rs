@@ -4,6 +4,7 @@ use carnet_gateway::media::{Cause, Event, TlsFailure};
 use carnet_tls::{Error, Report, Version};
 
 use super::end::{Outcome, failure};
+use super::hole::Link;
 use super::worker::Worker;
 
 /// Steps of handshakes in one turn of the loop: each may cost a signature, and those who relay wait for it.
@@ -17,7 +18,7 @@ impl Worker {
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
-        if !hole.works || hole.is_open() {
+        if !hole.works() || hole.is_open() {
             return;
         }
         let Some((end, connection)) = hole.tls() else { return };
@@ -42,6 +43,7 @@ impl Worker {
     fn sealed(&mut self, slot: u32, report: Report) {
         let Some(hole) = self.hole(slot) else { return };
         let pinhole = hole.name;
+        hole.rare().unsealed = None;
         let version = match report.version {
             Version::Tls12 => "TLSv1.2",
             Version::Tls13 => "TLSv1.3",
@@ -53,6 +55,7 @@ impl Worker {
 
     /// TLS could not be made, in time or at all.
     pub(super) fn unsealed(&mut self, slot: u32, error: &Error) {
+        let again = self.now.plus(self.config.timers.incoming);
         let Some(hole) = self.hole(slot) else { return };
         let known = hole.tls().is_some_and(|(end, _)| end.knows_the_peer());
         let why = match failure(error) {
@@ -60,7 +63,22 @@ impl Worker {
             why => why,
         };
         tracing::debug!(pinhole = ?hole.name, %error, "no TLS association");
-        self.end(slot, Cause::Tls(why), Cause::FarSide, true);
+        let expected = matches!(&hole.link, Link::Up(connection) if connection.is_expected());
+        let definite = match why {
+            TlsFailure::Ours | TlsFailure::NoFingerprint => true,
+            TlsFailure::Fingerprint | TlsFailure::NoCertificate if expected => true,
+            _ => hole.is_surely_the_peer(),
+        };
+        if definite {
+            return self.end(slot, Cause::Tls(why), Cause::FarSide, true);
+        }
+        // Anybody can try. The peer may still come, and if nobody does, this was perhaps why.
+        hole.rare().unsealed = Some(why);
+        let _ = self.say_farewell(slot, Some(Cause::Tls(why)), true);
+        self.end_one(slot, None, false, false);
+        if let Some(hole) = self.hole(slot) {
+            hole.waiting_until.get_or_insert(again);
+        }
     }
 
     /// The last words of TLS at a pinhole whose connection is about to be closed. False: there are none to be
@@ -73,7 +91,7 @@ impl Worker {
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return false;
         };
-        if !hole.works {
+        if !hole.works() {
             return false;
         }
         let Some((end, connection)) = hole.tls() else { return false };

@@ -1,8 +1,9 @@
 //! TCP sockets as a pinhole needs them.
 //!
 //! A port is held by a bound socket that does not listen: to whoever connects the host answers
-//! with a reset, which is what a closed gate looks like. Opening the gate is `listen`; closing it
-//! again is `shutdown`, which on Linux returns a listening socket to the bound state.
+//! with a reset, which is what a gate looks like that was closed. Opening the gate is `listen`; closing it
+//! again is `shutdown`, which on Linux returns a listening socket to the bound state. Before the gate opens
+//! for the first time the socket listens already, and nobody accepts.
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -15,9 +16,11 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections the kernel may complete before the loop takes them. One too many waits a second (until
 /// its SYN is repeated), so this is for how many may come while the loop's thread is not scheduled.
-const BACKLOG: i32 = 512;
-/// A peer that vanished is noticed by this, if nothing is sent meanwhile.
-const KEEPALIVE: Duration = Duration::from_secs(120);
+pub(super) const BACKLOG: i32 = 512;
+/// The same before the gate opens: one is meant to come.
+const EARLY_BACKLOG: i32 = 64;
+/// Signs of life that a peer may owe before it is taken for dead.
+const PROBES: u32 = 4;
 
 /// A socket bound to `local`, refusing connections.
 pub(crate) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
@@ -39,9 +42,21 @@ pub(crate) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
 
 /// Has the kernel ask the peer for signs of life. Not done at once, because most connections end
 /// before it would matter.
-pub(crate) fn keep_alive(socket: &Socket) {
+pub(crate) fn keep_alive(socket: &Socket, after: Duration) {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(32_767));
+    let keepalive = TcpKeepalive::new()
+        .with_time(after.clamp(least, most))
+        .with_interval((after / PROBES).clamp(least, most))
+        .with_retries(PROBES);
     // Without it, a peer that vanished is noticed when something is sent.
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+    let _ = socket.set_tcp_keepalive(&keepalive);
+}
+
+/// How long octets may go unacknowledged (RFC 5482). What accept returns inherits it.
+pub(crate) fn give_up_after(socket: &Socket, timeout: Option<Duration>) {
+    if timeout.is_some() {
+        let _ = socket.set_tcp_user_timeout(timeout);
+    }
 }
 
 /// Bounds what the kernel keeps of the octets on their way from one socket to the other.
@@ -59,6 +74,11 @@ pub(crate) fn mark(socket: &Socket, local: SocketAddr, dscp: Option<u8>) {
 
 pub(crate) fn listen(socket: &Socket) -> io::Result<()> {
     socket.listen(BACKLOG)
+}
+
+/// Has callers wait before anybody takes them.
+pub(crate) fn listen_early(socket: &Socket) -> io::Result<()> {
+    socket.listen(EARLY_BACKLOG)
 }
 
 /// From listening back to bound.

@@ -13,8 +13,10 @@ use carnet_gateway::media::{
 
 use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
+mod callers;
 mod edge;
 mod faults;
+mod legs;
 mod moves;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -366,6 +368,10 @@ fn a_reader_that_stops_stops_the_writer() {
 fn a_closed_gate_refuses_and_an_open_one_does_not() {
     let mut engine = Engine::start(config());
     let (a, door) = engine.reserve();
+    // Before it was opened for the first time callers wait; there is a test of its own.
+    engine.configure(a, passive());
+    engine.configure(a, Settings { gate: Gate::Inactive, ..passive() });
+    engine.settle(a);
     assert!(is_refused(door));
     for _ in 0..3 {
         engine.configure(a, passive());

@@ -50,7 +50,7 @@ pub(super) fn prepare(
     sink: &mut Hole,
     local: impl Fn(&Hole) -> SocketAddr,
 ) -> Result<bool, Broken> {
-    if !(source.works || sink.works) {
+    if !(source.works() || sink.works()) {
         return Ok(true);
     }
     let leg = |hole: &mut Hole| hole.rare_if_any().and_then(|rare| rare.leg.clone());
@@ -59,6 +59,9 @@ pub(super) fn prepare(
         (Some(near), Some(far)) => (near, far),
         _ => return Ok(false),
     };
+    if near.path.is_empty() || far.path.is_empty() {
+        return Ok(false);
+    }
     let sealed = (source.ends_tls(), sink.ends_tls());
     let locals = (local(source), local(sink));
     let slot = &mut source.rare().rewriting;

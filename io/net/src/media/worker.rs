@@ -17,12 +17,12 @@ use tokio::sync::mpsc;
 use super::certificates::Certificates;
 use super::clock::{Clock, Moment};
 use super::flow::Tools;
-use super::hole::{Connection, Hole, Link, Standby};
+use super::hole::{Hole, Link};
 use super::pipes::Pipes;
 use super::ports::Ports;
 use super::post::{Bell, Reports};
 use super::regroup::Dock;
-use super::{EngineConfig, Witness, socket};
+use super::{EngineConfig, Witness, host, socket};
 use crate::OsRandom;
 
 /// Events taken from the kernel and commands taken from the queue at once.
@@ -56,6 +56,13 @@ pub(super) struct Worker {
     /// Pinholes with something to do.
     pub(super) run: VecDeque<u32>,
     pub(super) tools: Tools,
+    /// How many connections may still be accepted in this turn, and the pinholes that found none left.
+    pub(super) accepts: usize,
+    pub(super) postponed: Vec<u32>,
+    /// A descriptor of this number or more means that few are left.
+    pub(super) most_open: usize,
+    /// When there were none left.
+    pub(super) shed: Option<Moment>,
     serial: u32,
     clock: Clock,
     pub(super) now: Moment,
@@ -103,6 +110,10 @@ impl Worker {
             timetable: BinaryHeap::new(),
             run: VecDeque::new(),
             tools,
+            accepts: 0,
+            postponed: Vec::new(),
+            most_open: host::most_open(),
+            shed: None,
             serial: 0,
             clock: Clock::start(),
             now: Moment::START,
@@ -296,6 +307,7 @@ impl Worker {
         taken.into_iter().for_each(|lease| self.ports.give_back(lease));
         let (lease, socket) = found?;
         let local = self.ports.local(&lease);
+        socket::give_up_after(&socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
         let mut hole = Hole::new(name, lease, socket, self.now);
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
@@ -349,8 +361,7 @@ impl Worker {
         if !open {
             hole.waiting_until = None;
         }
-        hole.reopened |= hole.ended;
-        hole.ended = false;
+        hole.reopen();
         if hole.dscp != settings.dscp {
             let local = ports.local(&hole.lease);
             if let Some(anchor) = &hole.anchor {
@@ -361,6 +372,7 @@ impl Worker {
             }
         }
         hole.set(settings, now);
+        self.judge_anew(slot);
         self.queue(slot);
         if let Some(far) = self.far(slot) {
             self.queue(far);
@@ -423,18 +435,7 @@ impl Worker {
             return;
         }
         match &mut hole.link {
-            Link::Up(connection) if connection.serial == serial => {
-                if broken {
-                    self.end(slot, Cause::Reset, Cause::FarSide, true);
-                    return;
-                }
-                let hangup = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP;
-                connection.hangup |= flags.intersects(hangup);
-                connection.readable |= flags.intersects(epoll::EventFlags::IN | hangup);
-                connection.writable |= flags.contains(epoll::EventFlags::OUT);
-                connection.fresh = false;
-                self.queue(slot);
-            }
+            Link::Up(connection) if connection.serial == serial => self.on_connection(slot, flags),
             Link::Connecting(attempt) if attempt.serial == serial => {
                 if broken || flags.contains(epoll::EventFlags::HUP) {
                     self.attempt_failed(slot);
@@ -444,30 +445,6 @@ impl Worker {
             }
             _ => self.on_standby(slot, serial, flags),
         }
-    }
-
-    /// A standby connection spoke or went away.
-    fn on_standby(&mut self, slot: u32, serial: u32, flags: epoll::EventFlags) {
-        let now = self.now;
-        let Some(hole) = self.hole(slot) else { return };
-        let Some(rare) = hole.rare_if_any() else { return };
-        let Some(index) = rare.standbys.iter().position(|s| s.serial == serial) else {
-            return;
-        };
-        let gone = epoll::EventFlags::ERR | epoll::EventFlags::HUP | epoll::EventFlags::RDHUP;
-        let spoke = flags.contains(epoll::EventFlags::IN) && !flags.intersects(gone);
-        if !spoke && !flags.intersects(gone) {
-            return;
-        }
-        let Standby { socket, peer, .. } = rare.standbys.swap_remove(index);
-        let silent = matches!(&hole.link, Link::Up(holder) if holder.silent());
-        if !(spoke && silent) {
-            return socket::reset(socket);
-        }
-        let mut connection = Connection::accepted(socket, serial, hole.expects(peer), now);
-        connection.readable = true;
-        connection.fresh = false;
-        self.take_over(slot, connection, peer);
     }
 
     fn on_time(&mut self) {
@@ -482,6 +459,7 @@ impl Worker {
             let now = self.now;
             let timers = self.config.timers;
             let far_up = self.far_is_up(slot);
+            let Some(ward) = self.ward(slot).map(Arc::clone) else { continue };
             let Some(hole) = self.hole(slot) else { continue };
             hole.scheduled = None;
             if hole.resume.is_some_and(|at| at <= now) {
@@ -491,12 +469,19 @@ impl Worker {
                 let pinhole = hole.name;
                 self.report(Event::Inactive { pinhole, direction });
             }
+            if self.peek(slot).is_some_and(|hole| hole.has_stayed(now)) {
+                self.has_begun(slot);
+            }
             let Some(hole) = self.hole(slot) else { continue };
             if hole.is_up() && hole.waiting_until.is_some_and(|at| at <= now) {
                 hole.waiting_until = None;
             }
             if far_up {
-                hole.keep_alive(now);
+                hole.keep_alive(now, &ward.guard);
+                if hole.is_slow(now, &ward.guard) {
+                    self.too_slow(slot);
+                    continue;
+                }
             }
             if hole.tls_is_late(now) {
                 self.unsealed(slot, &carnet_tls::Error::Timeout(Duration::ZERO));
@@ -507,7 +492,8 @@ impl Worker {
                     hole.waiting_until = None;
                     let waited = hole.wants_callers();
                     if waited {
-                        self.end(slot, Cause::NobodyCame, Cause::FarSide, true);
+                        let why = hole.rare_if_any().and_then(|rare| rare.unsealed.take());
+                        self.end(slot, why.map_or(Cause::NobodyCame, Cause::Tls), Cause::FarSide, true);
                     }
                 }
                 Link::Connecting(attempt) => {
@@ -530,11 +516,11 @@ impl Worker {
     /// it costs a glance, while moving it with every message would cost more.
     pub(super) fn schedule(&mut self, slot: u32) {
         let far_up = self.far_is_up(slot);
-        let timers = self.config.timers;
-        let Some(hole) = self.hole(slot) else { return };
-        let Some(next) = hole.deadline(far_up, &timers) else {
+        let Some((hole, ward)) = self.peek(slot).zip(self.ward(slot)) else { return };
+        let Some(next) = hole.deadline(far_up, &self.config.timers, &ward.guard) else {
             return;
         };
+        let Some(hole) = self.hole(slot) else { return };
         if hole.scheduled.is_some_and(|at| at <= next) {
             return;
         }

@@ -19,6 +19,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Idle seconds before a peer is asked for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(120);
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 /// Connections taken from one listener at once.
@@ -234,7 +236,7 @@ impl Worker {
             let _ = link.socket().set_recv_buffer_size(size);
             let _ = link.socket().set_send_buffer_size(size);
         }
-        socket::keep_alive(link.socket());
+        socket::keep_alive(link.socket(), KEEPALIVE);
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(error) =

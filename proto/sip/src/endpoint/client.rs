@@ -8,7 +8,8 @@ use crate::hop::{Hop, Transport};
 use crate::locate::{Answer, Query, QueryId, Search};
 use crate::message::Message;
 use crate::method::Method;
-use crate::typed::MAGIC_COOKIE;
+use crate::typed::{MAGIC_COOKIE, Via};
+use crate::uri::host_ip;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -142,6 +143,19 @@ impl Outline {
         let to = response.header_octets("To").map(String::from_utf8_lossy).unwrap_or_default();
         self.build("ACK", &format!("To: {to}\r\n"))
     }
+}
+
+/// Where a neighbour saw a request whose Via is `via`, if it was not sent from there to its eyes.
+fn seen_elsewhere(via: &Via, hop: &Hop) -> Option<SocketAddr> {
+    let ours = match host_ip(via.host()) {
+        Some(ip) => SocketAddr::new(ip, via.port().unwrap_or_else(|| hop.transport.default_port())),
+        // A name in sent-by says nothing of where we are.
+        None => hop.local.filter(|local| !local.ip().is_unspecified())?,
+    };
+    let seen = SocketAddr::new(via.received()?, via.rport().flatten().unwrap_or(ours.port()));
+    // A connection leaves from a port of its own in any case.
+    let differs = if hop.transport.is_reliable() { seen.ip() != ours.ip() } else { seen != ours };
+    differs.then_some(seen)
 }
 
 impl Endpoint {
@@ -432,6 +446,7 @@ impl Endpoint {
             }
             return;
         }
+        self.translated = seen_elsewhere(&via, &hop);
         message.remove_first("Via");
         if !client.forwarded && message.has("Via") {
             // RFC 3261 §8.1.3.3: went astray, or somebody made it up.

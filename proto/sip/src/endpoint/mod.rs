@@ -1,5 +1,6 @@
 //! The transaction layer and the transport rules above sockets: RFC 3261 §17 and §18 with
-//! RFC 6026 (2xx of INVITE), RFC 3581 (rport), RFC 3263 (servers of a URI).
+//! RFC 6026 (2xx of INVITE), RFC 3581 (rport), RFC 3263 (servers of a URI), RFC 5626 §5.4
+//! (STUN where there is no connection).
 //!
 //! The endpoint retransmits, absorbs what is repeated, acknowledges refusals, answers what the
 //! protocol alone can answer, and sheds load when its tables are full. Dialogs, routes and
@@ -26,6 +27,7 @@ use crate::line_ends::mend_line_ends;
 use crate::locate::{Answer, Query, QueryId};
 use crate::message::{Message, scan};
 use crate::method::Method;
+use crate::stun::Stun;
 use crate::typed::Via;
 use bytes::Bytes;
 use carnet_wire::Random;
@@ -33,6 +35,7 @@ use client::Client;
 use clock::Clock;
 use server::{Confirmation, Server};
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +74,8 @@ pub struct Endpoint {
     lingering_servers: VecDeque<ServerKey>,
     /// How long the input at hand has waited.
     waited: Duration,
+    /// What [`translated`](Endpoint::translated) says.
+    translated: Option<SocketAddr>,
     clock: Clock<Alarmed>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -110,6 +115,7 @@ impl Endpoint {
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
             waited: Duration::ZERO,
+            translated: None,
             clock: Clock::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -139,10 +145,23 @@ impl Endpoint {
         self.waited = waited;
     }
 
+    /// From where the neighbour whose response came last saw our request (RFC 3581 §4), if that is not where
+    /// we said we are: somebody translates addresses on the way there.
+    pub fn translated(&self) -> Option<SocketAddr> {
+        self.translated
+    }
+
     /// Takes one message in.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         let Input { hop, data } = input;
-        // Keep-alives in datagrams (RFC 5626 §3.5.2 asks for STUN, practice sends CRLF).
+        // Keep-alives in datagrams: RFC 5626 §5.4 has STUN, practice sends CRLF too.
+        if !hop.transport.is_reliable() && Stun::is_stun(&data) {
+            if let Some(Stun::Request(id, unknown)) = Stun::parse(&data) {
+                let answer = Stun::answer(&id, &unknown, hop.remote);
+                self.transmit(hop, answer);
+            }
+            return;
+        }
         if data.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
             return;
         }

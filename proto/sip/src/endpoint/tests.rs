@@ -801,3 +801,23 @@ fn what_has_waited_for_too_long_is_shed_before_work_is_done_on_it() {
     feed(&mut e, now, udp(), from_wire(Method::Invite, "z9hG4bK-d"));
     assert_eq!(one_sent(&mut e).status(), Some(100));
 }
+
+/// RFC 5626 §5.4: on the port of SIP, but only where there is no connection.
+#[test]
+fn stun_is_answered_with_where_it_came_from() {
+    use crate::stun::Stun;
+    let mut e = endpoint();
+    let id = [5; 12];
+    let from: std::net::SocketAddr = "203.0.113.9:4321".parse().unwrap();
+    for (transport, answered) in [(Transport::Udp, true), (Transport::Tcp, false)] {
+        let hop = Hop::new(transport, from);
+        e.handle_input(Instant::now(), Input { hop: hop.clone(), data: Stun::request(&id) });
+        let answer =
+            e.poll_transmit().filter(|sent| sent.hop == hop).and_then(|sent| Stun::parse(&sent.data));
+        assert_eq!(answer, answered.then_some(Stun::Answer(id, from)), "{transport}");
+    }
+    // An answer is not answered: two servers would never stop.
+    let hop = Hop::new(Transport::Udp, from);
+    e.handle_input(Instant::now(), Input { hop, data: Stun::answer(&id, &[], from) });
+    assert!(e.poll_transmit().is_none() && e.poll_event().is_none());
+}

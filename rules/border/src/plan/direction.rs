@@ -5,7 +5,7 @@
 //! ends take their TLS role from the key exchange. Every other line is free: the gateway may wait for both
 //! ends or connect to both.
 
-use super::{Application, Party, Said, TlsRole};
+use super::{Application, Facts, Party, Said, TlsRole};
 use carnet_sdp::Setup;
 
 /// The waiting role offered to a terminal behind a NAT: MSRP offers are never passive (RFC 6135 §4.2).
@@ -88,12 +88,13 @@ fn answerer(sent: Option<Setup>, answer: Option<Setup>) -> Option<Setup> {
 }
 
 /// Our roles when the answer has come, where the direction may change; `None` if the answerer wants the
-/// end of the connection that was not left to it.
+/// end of the connection that was not left to it. Between two networks nothing is merged: neither of them
+/// is a terminal behind a NAT (TS 29.162 §10).
 pub(super) fn settle_free(
     offered: Option<Setup>,
     sent: Option<Setup>,
     answer: Option<Setup>,
-    offerer_behind_nat: bool,
+    facts: &Facts,
 ) -> Option<Roles> {
     let theirs = answerer(sent, answer)?;
     if theirs == Setup::HoldConn || offered == Some(Setup::HoldConn) {
@@ -101,13 +102,19 @@ pub(super) fn settle_free(
     }
     let offerer = match offered {
         // Without a=setup the offerer connects (RFC 4975 §5.4), whatever the answerer does.
+        None if theirs == Setup::Active && !may_merge(facts) => return None,
         Some(Setup::Active) | None => Setup::Passive,
         Some(Setup::Passive) => Setup::Active,
-        _ if offerer_behind_nat => Setup::Passive,
+        _ if facts.offerer.behind_nat => Setup::Passive,
         // What the answerer is to us, we are to the offerer.
         _ => theirs,
     };
     Some(Roles { offerer, answerer: theirs.mirror() })
+}
+
+/// Whether one of the two is a terminal, and so perhaps behind a NAT.
+fn may_merge(facts: &Facts) -> bool {
+    facts.offerer.access || facts.answerer.access
 }
 
 /// What a sealed MSRP line comes to.
@@ -123,17 +130,17 @@ pub(super) fn settle_sealed(
     offered: Option<Setup>,
     sent: Option<Setup>,
     answer: Option<Setup>,
-    offerer_behind_nat: bool,
+    facts: &Facts,
 ) -> Option<Sealed> {
     let theirs = answerer(sent, answer)?;
     if theirs == Setup::HoldConn {
         return Some(Sealed::One(Roles::HELD));
     }
-    let connects = offered == Some(Setup::Active)
-        || (offered.is_none() && sent.is_some())
-        || (offered == Some(Setup::ActPass) && offerer_behind_nat);
+    let connects = matches!(offered, Some(Setup::Active) | None)
+        || (offered == Some(Setup::ActPass) && facts.offerer.behind_nat);
     let roles = Roles { offerer: theirs, answerer: theirs.mirror() };
     Some(match theirs == Setup::Active && connects {
+        true if !may_merge(facts) => return None,
         true => Sealed::Both(Roles { offerer: Setup::Passive, ..roles }),
         false => Sealed::One(roles),
     })

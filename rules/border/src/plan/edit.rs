@@ -36,6 +36,30 @@ pub enum Change {
     Origin,
     /// Port 0.
     Port0,
+    /// The section of the line is as an rtpengine returned it. [`apply`] leaves it: the session takes it
+    /// over before.
+    Rtpengine,
+}
+
+impl Change {
+    /// A stable name for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Transport(_) => "transport",
+            Self::Setup(_) => "setup",
+            Self::FingerprintRemoved => "fingerprint-removed",
+            Self::FingerprintPut => "fingerprint-put",
+            Self::EdgeRemoved => "3ge2ae-removed",
+            Self::EdgeApplied => "3ge2ae-applied",
+            Self::PathAddress => "path-address",
+            Self::PathOwn { .. } => "path-own",
+            Self::CemaRemoved => "cema-removed",
+            Self::Origin => "origin",
+            Self::Port0 => "port-0",
+            Self::Rtpengine => "rtpengine",
+        }
+    }
 }
 
 /// A change and why it is made.
@@ -65,6 +89,7 @@ impl fmt::Display for Change {
             Self::CemaRemoved => f.write_str("a=msrp-cema taken out"),
             Self::Origin => f.write_str("o= has the border's address"),
             Self::Port0 => f.write_str("the port is 0"),
+            Self::Rtpengine => f.write_str("address, ports, ICE are the rtpengine's"),
         }
     }
 }
@@ -114,6 +139,7 @@ pub fn apply<'a>(
             }
             Change::FingerprintPut => {
                 document.remove_attribute(index, "fingerprint")?;
+                document.remove_attribute(index, "tls-id")?;
                 if let Some(fingerprint) = given(index).fingerprint {
                     document.insert_attribute(index, "fingerprint", Some(fingerprint.as_bytes()))?;
                 }
@@ -121,7 +147,10 @@ pub fn apply<'a>(
             Change::EdgeRemoved => {
                 document.remove_attribute(index, "3ge2ae")?;
             }
-            Change::EdgeApplied => document.set_attribute(index, "3ge2ae", Some(b"applied"))?,
+            Change::EdgeApplied => {
+                document.remove_attribute(index, "3ge2ae")?;
+                document.insert_attribute(index, "3ge2ae", Some(b"applied"))?;
+            }
             Change::CemaRemoved => {
                 document.remove_attribute(index, "msrp-cema")?;
             }
@@ -132,7 +161,7 @@ pub fn apply<'a>(
                 let own = |path: &str, address| path_own(path, address, *secure);
                 rewrite(document, index, given(index).address, own)?;
             }
-            Change::Origin => {}
+            Change::Origin | Change::Rtpengine => {}
         }
     }
     document.relocate(&moves)?;

@@ -16,6 +16,8 @@ mod edit;
 mod facts;
 mod offer;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub use decision::{
     Application, Decision, Leg, Legs, Line, Plan, Refusal, Said, Settled, Settlement, Tls, TlsRole, Transport,

@@ -11,6 +11,7 @@ use carnet_sdp::{Document, E2ae, Media, Setup};
 /// TS 23.334 §6.2.10.3: the terminal wants its TLS to end at the access gateway.
 const NO_E2AE: &str = "security that ends at the access edge is asked for, and this border has none";
 const TWO_CLIENTS: &str = "neither end can be connected to, and two TLS clients cannot meet";
+const CLEAN: &str = "security ends at the offerer's access edge; beyond it nothing tells of it";
 const NO_AWARE: &str = "the two ends need MSRP paths rewritten, and that is not done here";
 
 const fn no(warning: u16, reason: &'static str) -> Refusal {
@@ -40,6 +41,7 @@ fn line(m: &Media<'_>, policy: &Policy, facts: &Facts) -> Line {
         edits: Vec::new(),
     };
     if line.said.rejected {
+        line.unused(m, facts);
         return line;
     }
     if let Err(refusal) = decide(&mut line, m, policy, facts) {
@@ -97,6 +99,9 @@ fn other(line: &mut Line, m: &Media<'_>, policy: &Policy) -> Result<(), Refusal>
         }
         Other::Refuse => return Err(no(304, "media of this kind is not carried here")),
     };
+    if line.decision == Decision::Rtpengine {
+        line.edit(Change::Rtpengine, line.reason);
+    }
     if m.e2ae() == Some(E2ae::Applied) && m.attribute("3ge2ae").is_some() {
         line.edit(Change::EdgeRemoved, "only this border may say that it is applied here");
     }
@@ -159,11 +164,13 @@ fn sealed(
     Ok(())
 }
 
-/// Hashes that bind a certificate (RFC 8122 §5 forbids MD2 and MD5).
+/// Fingerprints that bind a certificate: RFC 8122 §5 forbids MD2 and MD5, SHA-1 binds nothing any more,
+/// and gateways compare those of its §5.1.
 fn usable(said: &Said) -> Vec<String> {
     let known = |f: &&String| {
-        let hash = f.split(' ').next().unwrap_or_default();
-        ["SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512"].iter().any(|k| hash.eq_ignore_ascii_case(k))
+        let (hash, value) = f.split_once(' ').unwrap_or_default();
+        let known = ["SHA-256", "SHA-384", "SHA-512"].iter().any(|k| hash.eq_ignore_ascii_case(k));
+        known && carnet_sdp::Fingerprint { hash, value }.is_well_formed()
     };
     said.fingerprints.iter().filter(known).cloned().collect()
 }
@@ -257,7 +264,6 @@ fn clear_edits(
     paths: Paths,
     why: &'static str,
 ) {
-    const CLEAN: &str = "security ends at the offerer's access edge; beyond it nothing tells of it";
     const APPLIED: &str = "security of the answerer ends at its access edge";
     if offerer != answerer {
         let why = if answerer { APPLIED } else { CLEAN };
@@ -327,6 +333,20 @@ impl Line {
         self.edits.push(Edit { line: Some(self.index), change, reason });
     }
 
+    /// A line that is taken out: of one whose TLS ended here nothing shows beyond.
+    fn unused(&mut self, m: &Media<'_>, facts: &Facts) {
+        let tcp = application(m.proto()).filter(|(_, tls)| *tls);
+        if let Some((application, _)) = tcp.filter(|_| facts.offerer.kept(self.index).is_some()) {
+            self.edit(Change::Transport(application.proto(false)), CLEAN);
+            if m.attribute("fingerprint").is_some() || m.attribute("tls-id").is_some() {
+                self.edit(Change::FingerprintRemoved, CLEAN);
+            }
+        }
+        if m.attribute("3ge2ae").is_some() {
+            self.edit(Change::EdgeRemoved, CLEAN);
+        }
+    }
+
     /// The changes of every line that goes through a gateway.
     fn anchor(&mut self, facts: &Facts) {
         self.edit(Change::Address, "media goes through the gateway");
@@ -355,10 +375,7 @@ fn session_edits(offer: &Document, plan: &Plan, facts: &Facts) -> Vec<Edit> {
         legs.is_some_and(|l| l.offerer.tls.is_some())
     };
     if super::settle::fingerprint_is_ours(offer, ends) {
-        edit(
-            Change::FingerprintRemoved,
-            "security ends at the offerer's access edge; beyond it nothing tells of it",
-        );
+        edit(Change::FingerprintRemoved, CLEAN);
     }
     if offer.attribute("3ge2ae").is_some() {
         edit(Change::EdgeRemoved, "what it asks for is done, or it is not this border's word");

@@ -24,6 +24,12 @@ pub fn settle(plan: &Plan, answer: &Document, facts: &Facts) -> Result<Settlemen
     let mut settlement = Settlement::default();
     for (line, m) in plan.lines.iter().zip(answer.media()) {
         settlement.lines.push(one(line, &m, facts)?);
+        if m.is_rejected() {
+            settlement.edits.extend(refused(line, &m));
+        } else if line.decision == Decision::Rtpengine {
+            let edit = Edit { line: Some(line.index), change: Change::Rtpengine, reason: line.reason };
+            settlement.edits.push(edit);
+        }
     }
     if facts.offerer.hide_origin {
         let reason = "this network is not shown the addresses of others";
@@ -34,8 +40,7 @@ pub fn settle(plan: &Plan, answer: &Document, facts: &Facts) -> Result<Settlemen
         legs.is_some_and(|l| l.answerer.tls.is_some())
     };
     if fingerprint_is_ours(answer, ends) {
-        let reason = "security ends at the answerer's access edge; beyond it nothing tells of it";
-        settlement.edits.push(Edit { line: None, change: Change::FingerprintRemoved, reason });
+        settlement.edits.push(Edit { line: None, change: Change::FingerprintRemoved, reason: CLEAN });
     }
     if answer.attribute("3ge2ae").is_some() {
         let reason = "what it says is for the access it came from";
@@ -58,6 +63,27 @@ pub(super) fn fingerprint_is_ours(document: &Document, ends: impl Fn(usize) -> b
     let (ours, others): (Vec<_>, Vec<_>) = document.media().filter(takes).partition(|m| ends(m.index()));
     !ours.is_empty() && !others.iter().any(secured)
 }
+
+/// What changes in a line that the answerer does not take: it is the one that was offered.
+fn refused(line: &Line, m: &Media<'_>) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    let mut edit = |change, reason| edits.push(Edit { line: Some(line.index), change, reason });
+    if let Some((legs, application)) = line.legs.as_ref().zip(line.application) {
+        let (offerer, answerer) = (legs.offerer.tls.is_some(), legs.answerer.tls.is_some());
+        if offerer != answerer {
+            edit(Change::Transport(application.proto(offerer)), "the transport is the one of the offer");
+        }
+        if answerer && m.attribute("fingerprint").is_some() {
+            edit(Change::FingerprintRemoved, CLEAN);
+        }
+    }
+    if m.attribute("3ge2ae").is_some() {
+        edit(Change::EdgeRemoved, "what it says is for the access it came from");
+    }
+    edits
+}
+
+const CLEAN: &str = "security ends at the answerer's access edge; beyond it nothing tells of it";
 
 /// Settles one line; `None` where nothing is in use, or nothing of ours.
 fn one(line: &Line, m: &Media<'_>, facts: &Facts) -> Result<Option<Settled>, Refusal> {
@@ -131,7 +157,7 @@ fn roles(
     facts: &Facts,
 ) -> Result<(Roles, &'static str), Refusal> {
     let conflict = || no(399, "offer and answer want the same end of the connection");
-    let (offered, sent, behind_nat) = (line.said.setup, line.setup_sent, facts.offerer.behind_nat);
+    let (offered, sent) = (line.said.setup, line.setup_sent);
     let told = |roles: Roles| match (roles.offerer, roles.answerer) {
         (Setup::Passive, Setup::Passive) => "both ends connect, and the gateway waits for both",
         (Setup::Active, Setup::Active) => "the gateway connects to both ends",
@@ -140,10 +166,10 @@ fn roles(
         _ => "no connection for now",
     };
     if line.decision != Decision::EndToEnd || application != Application::Msrp {
-        let roles = settle_free(offered, sent, said.setup, behind_nat).ok_or_else(conflict)?;
+        let roles = settle_free(offered, sent, said.setup, facts).ok_or_else(conflict)?;
         return Ok((roles, told(roles)));
     }
-    match settle_sealed(offered, sent, said.setup, behind_nat).ok_or_else(conflict)? {
+    match settle_sealed(offered, sent, said.setup, facts).ok_or_else(conflict)? {
         Sealed::One(roles) => Ok((roles, told(roles))),
         Sealed::Both(roles) if line.said.mikey_role && said.mikey_role => {
             Ok((roles, "both ends connect, and take their TLS roles from the key exchange"))
@@ -171,7 +197,6 @@ fn edits(line: &Line, m: &Media<'_>, application: Application, settled: &mut Set
         edit(Change::Setup(ours), why);
         settled.setup_sent = Some(ours);
     }
-    const CLEAN: &str = "security ends at the answerer's access edge; beyond it nothing tells of it";
     const APPLIED: &str = "security of the offerer ends at its access edge";
     if offerer != answerer {
         edit(Change::Transport(application.proto(offerer)), if offerer { APPLIED } else { CLEAN });

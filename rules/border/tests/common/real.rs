@@ -53,13 +53,14 @@ impl RealGateway {
 
     fn act(&mut self, command: Command) -> Option<Event> {
         match command {
-            Command::Reserve { pinhole, realm, family, .. } => {
+            Command::Reserve { pinhole, realm, family, tls } => {
                 self.next_port += 2;
                 let ip = if family == Some(Family::V6) { "[2001:db8:1::10]" } else { "203.0.113.10" };
                 let local: SocketAddr = format!("{ip}:{}", self.next_port).parse().unwrap();
                 let hole = Hole { realm: realm.unwrap_or_default(), ..Hole::default() };
                 self.holes.insert(pinhole, hole);
-                Some(Event::Bound { pinhole, local, fingerprint: None })
+                let fingerprint = tls.then(|| super::gateway::OURS.to_owned());
+                Some(Event::Bound { pinhole, local, fingerprint })
             }
             Command::Configure { pinhole, settings } => {
                 self.holes.get_mut(&pinhole).unwrap().settings = settings;
@@ -81,6 +82,12 @@ impl RealGateway {
             }
             _ => None,
         }
+    }
+
+    /// Something happens at the pinhole of a realm.
+    pub fn happens(&mut self, now: Instant, realm: &str, event: impl FnOnce(Pinhole) -> Event) {
+        let pinhole = *self.holes.iter().find(|(_, h)| h.realm == realm).unwrap().0;
+        self.gateway.handle_media(now, event(pinhole));
     }
 
     pub fn hole(&self, realm: &str) -> &Hole {

@@ -224,14 +224,14 @@ impl Focus {
         let mut offer = "v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\n".to_owned();
         self.offerings.clear();
         self.seals.clear();
-        let ticket = sealed.then(|| {
+        let mut ticket = sealed.then(|| {
             let keys = self.keys("room");
             let (asking, octets) = keys.ask(self.wall, &mut self.rng, "sip:alice@example.com").unwrap();
             let granted = self.kms.answer(self.wall, FetchPurpose::Ticket, &octets).unwrap().unwrap();
             (Keys::granted(self.wall, asking, &granted).unwrap(), keys)
         });
         for is_floors in [false, true] {
-            let key = ticket.as_ref().map(|(ticket, keys)| {
+            let key = ticket.as_mut().map(|(ticket, keys)| {
                 let (offering, value) = keys.transfer(self.wall, &mut self.rng, ticket);
                 self.offerings.push(offering);
                 value

@@ -228,6 +228,7 @@ impl Net {
             proxy: Destination::Hops(vec![Hop::new(Transport::Udp, address(person.proxy))]),
             digest: None,
             expires: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(29),
             routes: Vec::new(),
             keys: Some(KeyAccount {
                 profile: Profile::default(),
@@ -240,6 +241,7 @@ impl Net {
             allow_clear: false,
             prefer: TcpRole::Active,
             behind_nat: false,
+            tls_role_by_mikey: true,
             accept_types: "message/cpim text/plain *".into(),
             max_message: None,
             session_timers: SessionTimers { interval: 0, least: 90 },

@@ -272,11 +272,45 @@ fn a_pinhole_for_tls_passes_nothing_in_the_open() {
     let mut core = access.core();
     core.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(core.read(&mut [0; 64]).is_err(), "it passed");
-    // Once it does, this is no TLS.
-    access.expect(TlsRole::Server, &["SHA-256 00"]);
+    // Once it does, this is no TLS. It was perhaps not the peer, who comes next.
+    let terminal = Terminal::new(Versions::Both);
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    assert!(!matches!(caller.read(&mut [0; 64]), Ok(octets) if octets > 7), "more than an alert");
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    write_all(&mut caller, b"sealed");
+    core.set_read_timeout(Some(SOON)).unwrap();
+    let mut got = [0; 6];
+    core.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"sealed");
+    access.engine.nothing_like(|event| matches!(event, Event::Closed { .. }));
+}
+
+#[test]
+fn a_peer_that_is_known_is_told_of_when_it_speaks_no_tls() {
+    let mut access = Access::open(config());
+    let remote = Some("127.0.0.1:9".parse().unwrap());
+    let edge = edge(TlsRole::Server, &["SHA-256 00"]);
+    access.engine.configure(access.a, Settings { edge, remote, ..passive() });
+    access.engine.settle(access.a);
+    let mut caller = TcpStream::connect(access.door).unwrap();
+    let mut core = access.core();
+    access.engine.established(access.b);
+    caller.write_all(b"MSRP in the open").unwrap();
     assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Protocol));
     assert_eq!(access.engine.closed(access.b), Cause::FarSide);
     assert!(is_reset(&mut core));
+}
+
+#[test]
+fn a_stranger_that_speaks_no_tls_is_told_of_when_nobody_else_comes() {
+    let mut config = config();
+    config.timers.incoming = Duration::from_millis(400);
+    let mut access = Access::open(config);
+    access.expect(TlsRole::Server, &["SHA-256 00"]);
+    let mut caller = TcpStream::connect(access.door).unwrap();
+    caller.write_all(b"MSRP in the open").unwrap();
+    assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Protocol));
 }
 
 #[test]
@@ -355,7 +389,10 @@ fn what_takes_too_long_is_ended() {
     let terminal = Terminal::new(Versions::Both);
     // Who says nothing.
     let mut access = Access::open(quick(config()));
-    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let remote = Some("127.0.0.1:9".parse().unwrap());
+    let edge = edge(TlsRole::Server, &[&terminal.fingerprint]);
+    access.engine.configure(access.a, Settings { edge, remote, ..passive() });
+    access.engine.settle(access.a);
     let _silent = TcpStream::connect(access.door).unwrap();
     let _core = access.core();
     assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Timeout));
@@ -387,6 +424,83 @@ fn the_tls_client_may_be_the_one_who_is_called() {
 }
 
 #[test]
+fn an_association_goes_along_to_another_loop() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut access = Access::open(EngineConfig { threads: 2, ..config() });
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    let mut core = access.core();
+    write_all(&mut caller, b"here");
+    core.read_exact(&mut [0; 4]).unwrap();
+    for group in [8, 9, 10] {
+        let a = moves::regroup(&mut access.engine, access.a, group);
+        // What comes while nobody is there waits.
+        write_all(&mut caller, b"there");
+        let b = moves::regroup(&mut access.engine, access.b, group);
+        access.engine.send(Command::Join { a, b });
+        let mut got = [0; 5];
+        core.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"there");
+        core.write_all(b"back").unwrap();
+        assert_eq!(caller.read(&mut [0; 9]).unwrap(), 4);
+        (access.a, access.b) = (a, b);
+    }
+}
+
+#[test]
+fn handshakes_of_many_do_not_hold_up_who_talks() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut engine = Engine::start(config());
+    let mut relay = engine.relay();
+    let doors: Vec<_> = (0..25)
+        .map(|_| {
+            let (a, door, gateway) = engine.reserve_tls();
+            let edge = edge(TlsRole::Server, &[&terminal.fingerprint]);
+            engine.configure(a, Settings { edge, ..passive() });
+            (a, door, gateway)
+        })
+        .collect();
+    engine.settle(doors[24].0);
+    thread::scope(|scope| {
+        for (_, door, gateway) in &doors {
+            let terminal = &terminal;
+            scope.spawn(move || terminal.call(*door, gateway).map(|socket| socket.get_ref().peer_addr()));
+        }
+        for _ in 0..200 {
+            relay.caller.write_all(b"x").unwrap();
+            relay.callee.read_exact(&mut [0; 1]).unwrap();
+        }
+    });
+    for (a, _, _) in doors {
+        engine.expect("Sealed", |event| match event {
+            Event::Sealed { pinhole, .. } if *pinhole == a => Some(()),
+            _ => None,
+        });
+    }
+}
+
+type Writer = Box<dyn FnOnce() + Send>;
+type Reader = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+#[test]
+fn another_fingerprint_ends_what_stands_and_the_same_one_does_not() {
+    let terminal = Terminal::new(Versions::Both);
+    let mut access = Access::open(config());
+    access.expect(TlsRole::Server, &[&terminal.fingerprint]);
+    let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
+    access.sealed();
+    let mut core = access.core();
+    access.expect(TlsRole::Server, &["sha-1 00:11", &terminal.fingerprint]);
+    write_all(&mut caller, b"still there");
+    let mut got = [0; 11];
+    core.read_exact(&mut got).unwrap();
+    access.expect(TlsRole::Server, &[&Terminal::new(Versions::Both).fingerprint]);
+    assert_eq!(access.engine.closed(access.a), Cause::Tls(TlsFailure::Fingerprint));
+    assert!(is_reset(&mut core));
+}
+
+#[test]
 fn a_reader_that_stops_stops_the_writer() {
     let terminal = Terminal::new(Versions::Both);
     for up in [true, false] {
@@ -399,7 +513,7 @@ fn a_reader_that_stops_stops_the_writer() {
         let total = sent.len();
         let expected = digest(&sent);
         // Whoever writes is stopped long before all has left, and loses nothing.
-        let (writer, reader): (Box<dyn FnOnce() + Send>, Box<dyn FnOnce() -> Vec<u8> + Send>) = if up {
+        let (writer, reader): (Writer, Reader) = if up {
             (
                 Box::new(move || {
                     write_all(&mut caller, &sent);
@@ -421,9 +535,10 @@ fn a_reader_that_stops_stops_the_writer() {
             )
         };
         let writing = thread::spawn(writer);
-        let mut before = 0;
+        let (mut before, until) = (0, Instant::now() + SOON);
         // Until nothing moves any more.
         let stalled = loop {
+            assert!(Instant::now() < until, "{before} octets moved");
             thread::sleep(Duration::from_millis(300));
             let moved = access.engine.measure(access.a);
             let moved = moved.octets_received + moved.octets_sent;

@@ -26,7 +26,7 @@ fn three(engine: &mut Engine, group: u32) -> Three {
     Three { relay, c, guest }
 }
 
-fn regroup(engine: &mut Engine, pinhole: Pinhole, group: u32) -> Pinhole {
+pub(super) fn regroup(engine: &mut Engine, pinhole: Pinhole, group: u32) -> Pinhole {
     engine.send(Command::Regroup { pinhole, group });
     engine.expect("Regrouped", |event| match *event {
         Event::Regrouped { pinhole: new } if new == pinhole => Some(new),

@@ -1,0 +1,111 @@
+//! What the host must have for the defence to hold, because the kernel does that part of it.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::EngineConfig;
+
+/// A descriptor of this number or more means that few are left. What is left is for reservations, for
+/// callers who are expected, and for calls.
+pub(super) fn most_open() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let spare = (limit / 8).clamp(32, 4096);
+    usize::try_from(limit.saturating_sub(spare)).unwrap_or(usize::MAX)
+}
+
+/// Asks for all the descriptors that the process may have: what a service manager allows without being asked
+/// is for programs with few connections.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // What is refused shows in the shortcomings.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
+/// What the host lacks, in words for its administrator. What cannot be read is not complained about.
+#[must_use]
+pub fn shortcomings(config: &EngineConfig) -> Vec<String> {
+    let number = |name: &str| -> Option<u64> {
+        fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim().parse().ok()
+    };
+    let mut lacks = Vec::new();
+    if number("ipv4/tcp_syncookies") == Some(0) {
+        lacks.push(
+            "net.ipv4.tcp_syncookies is 0: a SYN flood keeps callers out of a pinhole; set it to 1"
+                .to_owned(),
+        );
+    }
+    let backlog = u64::try_from(super::socket::BACKLOG).unwrap_or(0);
+    for name in ["core/somaxconn", "ipv4/tcp_max_syn_backlog"] {
+        if let Some(value) = number(name).filter(|value| *value < backlog) {
+            let name = name.replace('/', ".");
+            lacks.push(format!("net.{name} is {value}: fewer callers than {backlog} can wait at a pinhole"));
+        }
+    }
+    if let Some((first, last)) = local_ports() {
+        for realm in &config.realms {
+            if *realm.ports.start() <= last && *realm.ports.end() >= first {
+                lacks.push(format!(
+                    "ports {}-{} of realm {:?} are among those that the host gives to any program \
+                     (net.ipv4.ip_local_port_range is {first} to {last}): some will be taken",
+                    realm.ports.start(),
+                    realm.ports.end(),
+                    realm.name
+                ));
+            }
+        }
+    }
+    let ports = |realm: &super::Realm| u64::try_from(realm.ports.len()).unwrap_or(u64::MAX);
+    let pinholes = config.realms.iter().map(ports).sum::<u64>();
+    let most = u64::try_from(config.pinholes.saturating_mul(config.threads)).unwrap_or(u64::MAX);
+    let needed = pinholes.min(most).saturating_mul(2);
+    if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < needed) {
+        lacks.push(format!(
+            "{limit} descriptors are allowed; as many pinholes as there are ports take up to {needed}"
+        ));
+    }
+    lacks
+}
+
+fn local_ports() -> Option<(u16, u16)> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = text.split_whitespace().map_while(|port| port.parse().ok());
+    Some((ports.next()?, ports.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Realm;
+
+    fn of(ports: std::ops::RangeInclusive<u16>, pinholes: usize) -> Vec<String> {
+        let realm = Realm { name: "access".into(), ports, ..Realm::default() };
+        shortcomings(&EngineConfig { realms: vec![realm], pinholes, ..EngineConfig::default() })
+    }
+
+    #[test]
+    fn ports_that_the_host_gives_to_any_program_are_complained_about() {
+        let Some((first, last)) = local_ports() else { return };
+        let about_ports = |lacks: Vec<String>| lacks.iter().any(|lack| lack.contains("ip_local_port_range"));
+        assert!(about_ports(of(last..=last, 1)));
+        assert!(!about_ports(of(1..=first - 1, 1)));
+    }
+
+    #[test]
+    fn more_pinholes_than_descriptors_are_complained_about() {
+        let about_descriptors = |lacks: Vec<String>| lacks.iter().any(|lack| lack.contains("descriptors"));
+        assert!(!about_descriptors(of(1..=9, 9)));
+        let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < 100_000) else {
+            return;
+        };
+        assert!(about_descriptors(of(1..=u16::MAX, usize::try_from(limit).unwrap())));
+    }
+
+    #[test]
+    fn some_descriptors_are_kept() {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        assert!((most_open() as u64) < limit);
+    }
+}

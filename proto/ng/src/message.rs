@@ -1,0 +1,318 @@
+//! Messages: a cookie and a dictionary.
+
+use crate::bencode::{Limits, Value};
+use bytes::Bytes;
+use carnet_wire::ParseError;
+
+/// Longest cookie taken. Ours have 16 octets; nothing limits those of others.
+const MAX_COOKIE: usize = 128;
+
+/// A datagram that is not a message, or a message that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No cookie in front: nobody can be answered.
+    #[error("there is no cookie of at most {MAX_COOKIE} visible octets and a blank")]
+    NoCookie,
+    /// What follows the cookie is no bencode.
+    #[error("expected {}", .0.expected)]
+    Syntax(ParseError),
+    /// It is not a dictionary with this entry.
+    #[error("`{0}` is missing or not what it should be")]
+    Lacks(&'static str),
+}
+
+/// A cookie and what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Names the request; the answer repeats it.
+    pub cookie: Bytes,
+    /// A dictionary.
+    pub body: Value,
+}
+
+impl Message {
+    /// Reads a datagram.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn parse(datagram: &Bytes, limits: &Limits) -> Result<Self, Error> {
+        let window = datagram.get(..datagram.len().min(MAX_COOKIE + 1)).unwrap_or_default();
+        let blank = window.iter().position(|b| *b == b' ').ok_or(Error::NoCookie)?;
+        let cookie = datagram.slice(..blank);
+        if cookie.is_empty() || !cookie.iter().all(u8::is_ascii_graphic) {
+            return Err(Error::NoCookie);
+        }
+        let shifted = |e: ParseError| Error::Syntax(ParseError::new(e.at + blank + 1, e.expected));
+        let body = Value::parse(&datagram.slice(blank + 1..), limits).map_err(shifted)?;
+        Ok(Self { cookie, body })
+    }
+
+    /// Writes it.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = self.cookie.to_vec();
+        out.push(b' ');
+        out.extend_from_slice(&self.body.to_bytes());
+        out.into()
+    }
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Nothing but an answer.
+    Ping,
+    /// The description of an offer, to be rewritten.
+    Offer,
+    /// The same of an answer.
+    Answer,
+    /// The call, or one dialog of it, is over.
+    Delete,
+}
+
+impl Command {
+    const ALL: [Self; 4] = [Self::Ping, Self::Offer, Self::Answer, Self::Delete];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// A request. All but a ping name a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What is wanted.
+    pub command: Command,
+    /// Names the call. Any octets but none of it is secret.
+    pub call_id: String,
+    /// Names the one whose description it is.
+    pub from_tag: String,
+    /// Names the other one, when it is known.
+    pub to_tag: Option<String>,
+    /// The description.
+    pub sdp: Option<Bytes>,
+    /// Everything else: `replace`, `ICE`, `direction`, `flags`.
+    pub more: Vec<(Bytes, Value)>,
+}
+
+impl Request {
+    /// A request without description and options.
+    pub fn new(command: Command, call_id: &str, from_tag: &str) -> Self {
+        Self {
+            command,
+            call_id: call_id.to_owned(),
+            from_tag: from_tag.to_owned(),
+            to_tag: None,
+            sdp: None,
+            more: Vec::new(),
+        }
+    }
+
+    /// Whether anybody is there.
+    pub fn ping() -> Self {
+        Self::new(Command::Ping, "", "")
+    }
+
+    /// With an entry of its own.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: Value) -> Self {
+        self.more.push((Bytes::from_static(key.as_bytes()), value));
+        self
+    }
+
+    /// Reads the body of a message, as a server does.
+    ///
+    /// # Errors
+    /// [`Error::Lacks`] with the entry that is missing.
+    pub fn of(body: &Value) -> Result<Self, Error> {
+        let Value::Dictionary(entries) = body else { return Err(Error::Lacks("command")) };
+        let word = body.text_of("command").ok_or(Error::Lacks("command"))?;
+        let command = Command::ALL.into_iter().find(|c| c.as_str() == word).ok_or(Error::Lacks("command"))?;
+        let text = |key: &'static str| body.text_of(key).map(str::to_owned).ok_or(Error::Lacks(key));
+        let named = |key| if command == Command::Ping { Ok(String::new()) } else { text(key) };
+        let sdp = body.get("sdp").and_then(Value::as_octets).cloned();
+        if matches!(command, Command::Offer | Command::Answer) && sdp.is_none() {
+            return Err(Error::Lacks("sdp"));
+        }
+        const KNOWN: [&[u8]; 5] = [b"command", b"call-id", b"from-tag", b"to-tag", b"sdp"];
+        Ok(Self {
+            command,
+            call_id: named("call-id")?,
+            // A delete may be for all of the call.
+            from_tag: if command == Command::Delete {
+                text("from-tag").unwrap_or_default()
+            } else {
+                named("from-tag")?
+            },
+            to_tag: body.text_of("to-tag").map(str::to_owned),
+            sdp,
+            more: entries.iter().filter(|(k, _)| !KNOWN.contains(&k.as_ref())).cloned().collect(),
+        })
+    }
+
+    /// The body of a message.
+    pub fn body(&self) -> Value {
+        let mut entries = vec![("command", Value::text(self.command.as_str()))];
+        if self.command != Command::Ping {
+            entries.push(("call-id", Value::text(&self.call_id)));
+            if self.command != Command::Delete || !self.from_tag.is_empty() {
+                entries.push(("from-tag", Value::text(&self.from_tag)));
+            }
+            entries.extend(self.to_tag.as_ref().map(|tag| ("to-tag", Value::text(tag))));
+            entries.extend(self.sdp.as_ref().map(|sdp| ("sdp", Value::String(sdp.clone()))));
+        }
+        let entries = entries.into_iter().map(|(key, value)| (Bytes::from_static(key.as_bytes()), value));
+        Value::Dictionary(entries.chain(self.more.iter().cloned()).collect())
+    }
+}
+
+/// What answers a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// To a ping.
+    Pong,
+    /// Done.
+    Done {
+        /// The rewritten description, of an offer or answer.
+        sdp: Option<Bytes>,
+        /// Something the other side wants to be known, though it was done.
+        warning: Option<String>,
+    },
+    /// Not done.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It cannot take calls at the moment; another one may.
+    Overloaded {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Response {
+    /// Reads the body of a message.
+    ///
+    /// # Errors
+    /// [`Error::Lacks`] without a `result` that is known.
+    pub fn of(body: &Value) -> Result<Self, Error> {
+        let text = |key: &str| body.text_of(key).map(str::to_owned);
+        match body.text_of("result") {
+            Some("pong") => Ok(Self::Pong),
+            Some("ok") => Ok(Self::Done {
+                sdp: body.get("sdp").and_then(Value::as_octets).cloned(),
+                warning: text("warning"),
+            }),
+            Some("error") => Ok(Self::Refused { reason: text("error-reason").unwrap_or_default() }),
+            Some("load limit") => Ok(Self::Overloaded { reason: text("message").unwrap_or_default() }),
+            _ => Err(Error::Lacks("result")),
+        }
+    }
+
+    /// The body of a message.
+    pub fn body(&self) -> Value {
+        let mut entries = Vec::new();
+        let mut put = |key: &'static str, value| entries.push((Bytes::from_static(key.as_bytes()), value));
+        match self {
+            Self::Pong => put("result", Value::text("pong")),
+            Self::Done { sdp, warning } => {
+                put("result", Value::text("ok"));
+                if let Some(sdp) = sdp {
+                    put("sdp", Value::String(sdp.clone()));
+                }
+                if let Some(warning) = warning {
+                    put("warning", Value::text(warning));
+                }
+            }
+            Self::Refused { reason } => {
+                put("result", Value::text("error"));
+                put("error-reason", Value::text(reason));
+            }
+            Self::Overloaded { reason } => {
+                put("result", Value::text("load limit"));
+                put("message", Value::text(reason));
+            }
+        }
+        Value::Dictionary(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &[u8]) -> Result<Message, Error> {
+        Message::parse(&Bytes::copy_from_slice(text), &Limits::default())
+    }
+
+    /// As the documentation of rtpengine shows a ping.
+    #[test]
+    fn a_ping_and_its_answer() {
+        let ping = parse(b"5323_1 d7:command4:pinge").unwrap();
+        assert_eq!(Request::of(&ping.body), Ok(Request::ping()));
+        assert_eq!(
+            Message { body: Request::ping().body(), ..ping.clone() }.to_bytes(),
+            &b"5323_1 d7:command4:pinge"[..]
+        );
+        let pong = parse(b"5323_1 d6:result4:ponge").unwrap();
+        assert_eq!((pong.cookie.as_ref(), Response::of(&pong.body)), (&b"5323_1"[..], Ok(Response::Pong)));
+    }
+
+    #[test]
+    fn requests_come_back_as_they_were() {
+        let mut offer = Request::new(Command::Offer, "call@x", "a")
+            .with("replace", Value::texts(["origin"]))
+            .with("ICE", Value::text("remove"));
+        offer.sdp = Some(Bytes::from_static(b"v=0\r\n"));
+        assert_eq!(Request::of(&offer.body()), Ok(offer.clone()));
+        let mut answer = Request { command: Command::Answer, to_tag: Some("b".into()), ..offer };
+        assert_eq!(Request::of(&answer.body()), Ok(answer.clone()));
+        answer.sdp = None;
+        assert_eq!(Request::of(&answer.body()), Err(Error::Lacks("sdp")));
+        let delete = Request::new(Command::Delete, "call@x", "");
+        assert_eq!(Request::of(&delete.body()), Ok(delete));
+        for (bad, lacks) in [
+            (&b"de"[..], "command"),
+            (b"le", "command"),
+            (b"d7:command4:zapse", "command"),
+            (b"d7:commandi1ee", "command"),
+            (b"d7:command6:deletee", "call-id"),
+            (b"d7:command5:offer7:call-id1:ce", "sdp"),
+            (b"d7:command5:offer7:call-id1:c3:sdp1:ve", "from-tag"),
+        ] {
+            let body = Value::parse(&Bytes::copy_from_slice(bad), &Limits::default()).unwrap();
+            assert_eq!(Request::of(&body), Err(Error::Lacks(lacks)), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn responses_come_back_as_they_were() {
+        let all = [
+            Response::Pong,
+            Response::Done { sdp: Some(Bytes::from_static(b"v=0\r\n")), warning: None },
+            Response::Done { sdp: None, warning: Some("Call-ID not found".into()) },
+            Response::Refused { reason: "Unknown call-id".into() },
+            Response::Overloaded { reason: "Parallel session limit reached".into() },
+        ];
+        for response in all {
+            assert_eq!(Response::of(&response.body()), Ok(response));
+        }
+        let odd = Value::parse(&Bytes::from_static(b"d6:result5:maybee"), &Limits::default()).unwrap();
+        assert_eq!(Response::of(&odd), Err(Error::Lacks("result")));
+    }
+
+    #[test]
+    fn datagrams_that_are_no_messages() {
+        for bad in [&b""[..], b"cookie", b" de", b"co\x01kie de", &[b'c'; 200]] {
+            assert_eq!(parse(bad), Err(Error::NoCookie), "{}", bad.escape_ascii());
+        }
+        let Err(Error::Syntax(fault)) = parse(b"abc d3:keye") else { panic!() };
+        assert_eq!(fault.at, 10);
+        assert!(parse(b"abc ").is_err());
+    }
+}
