@@ -160,27 +160,18 @@ fn listed(answer: &Value) -> String {
     out
 }
 
-/// How the ports of a realm stand, and whom its pinholes have turned away; nothing for a process of
-/// before.
+/// How the ports of a realm stand, and whom its pinholes have turned away.
 fn realm_in_words(out: &mut String, gateway: &Value, realm: &str) {
     let of = |member: &str| gateway.get(member).and_then(|realms| realms.get(realm));
     if let Some(ports) = of("ports") {
-        let _ = write!(
-            out,
-            "  {realm}: {} ports free, {} in use, {} resting",
-            text(ports, "free"),
-            text(ports, "used"),
-            text(ports, "resting")
-        );
-        let counts = of("turned_away").and_then(Value::as_object).into_iter().flatten();
-        let counts: Vec<_> = counts
-            .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
-            .map(|(why, count)| format!("{count} {why}"))
-            .collect();
-        if !counts.is_empty() {
-            let _ = write!(out, "; turned away: {}", counts.join(", "));
-        }
-        out.push('\n');
+        let (free, used, resting) = (text(ports, "free"), text(ports, "used"), text(ports, "resting"));
+        let _ = writeln!(out, "  ports of {realm}: {free} free, {used} in use, {resting} resting");
+    }
+    let counts = of("turned_away").and_then(Value::as_object).into_iter().flatten();
+    let some = counts.filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
+    let some: Vec<_> = some.map(|(why, count)| format!("{why} {count}")).collect();
+    if !some.is_empty() {
+        let _ = writeln!(out, "  turned away in {realm}: {}", some.join(", "));
     }
 }
 

@@ -4,7 +4,7 @@ use crate::ConnectionId;
 use crate::connection::{Incoming, Open, Passing, Resume};
 use crate::line::{Tid, split, write_end};
 use crate::relay::Relay;
-use crate::transactions::{Kind, Mode, Sent};
+use crate::transactions::{Kind, Sent};
 use carnet_msrp::{ByteRange, RawHead, RawStart, Status};
 use std::io::Write;
 

@@ -17,7 +17,11 @@ fn fails(stage: &mut Stage, alert: &str, reason: &str) {
     stage.lab.wait_for("alg", "err", reason, PATIENCE);
     let log = stage.lab.output("alg", "err");
     let line = log.lines().find(|line| line.contains("tls-failed")).unwrap_or_else(|| panic!("{log}"));
-    assert!(line.contains(reason) && line.contains("call="), "{line}");
+    let side = if stage.told("server", "offered") { "side=Caller" } else { "side=Callee" };
+    let held_to = stage.certificate("alice", "SHA-256");
+    for part in [&format!("cause=\"{reason}\""), side, "call=", &held_to] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
     stage.idle();
     assert!(!stage.told("server", "data"), "nothing came through");
 }
