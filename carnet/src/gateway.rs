@@ -133,6 +133,9 @@ fn listed(answer: &Value) -> String {
         let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
+        for realm in realms {
+            realm_in_words(&mut out, gateway, realm);
+        }
     }
     let owners = array(answer, "borders").iter().map(|owner| (owner, "border"));
     for (owner, name) in owners.chain(array(answer, "conferences").iter().map(|owner| (owner, "conference")))
@@ -155,6 +158,30 @@ fn listed(answer: &Value) -> String {
         out.push_str("the process has neither gateways nor controllers of any\n");
     }
     out
+}
+
+/// How the ports of a realm stand, and whom its pinholes have turned away; nothing for a process of
+/// before.
+fn realm_in_words(out: &mut String, gateway: &Value, realm: &str) {
+    let of = |member: &str| gateway.get(member).and_then(|realms| realms.get(realm));
+    if let Some(ports) = of("ports") {
+        let _ = write!(
+            out,
+            "  {realm}: {} ports free, {} in use, {} resting",
+            text(ports, "free"),
+            text(ports, "used"),
+            text(ports, "resting")
+        );
+        let counts = of("turned_away").and_then(Value::as_object).into_iter().flatten();
+        let counts: Vec<_> = counts
+            .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
+            .map(|(why, count)| format!("{count} {why}"))
+            .collect();
+        if !counts.is_empty() {
+            let _ = write!(out, "; turned away: {}", counts.join(", "));
+        }
+        out.push('\n');
+    }
 }
 
 /// What is shown of a border's gateway, in order.

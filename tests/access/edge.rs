@@ -5,5 +5,6 @@
 mod aware;
 mod call;
 mod certificates;
+mod rows;
 mod secured;
 mod stage;

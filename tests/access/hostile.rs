@@ -16,51 +16,57 @@ use stage::{BORDER, GATEWAY, MALLORY, PORTS, Realm, Stage};
 const CALLS: usize = 40;
 const AT_ONCE: usize = 4;
 
-/// All calls succeed while somebody does that to the gateway.
-fn meanwhile(realm: Realm, kind: &str) -> Option<Stage> {
-    let mut stage = Stage::new(realm)?;
+/// All calls succeed while somebody does that to the gateway, which turns some of it away, and says why.
+fn meanwhile(realm: Realm, kind: &str, why: Option<&str>) {
+    let Some(mut stage) = Stage::new(realm) else { return };
     let harm = stage.harm(&[kind, GATEWAY, PORTS]);
     let done = stage.people(CALLS, AT_ONCE);
     assert_eq!(done, CALLS, "{}", stage.lab.output("people", "out"));
     stage.still_going(harm);
+    if let Some(why) = why {
+        stage.turned_away(why);
+    }
     stage.stands();
-    Some(stage)
 }
 
 #[test]
 fn a_syn_flood_at_all_pinholes() {
-    meanwhile(Realm::default(), "syn");
+    meanwhile(Realm::default(), "syn", None);
 }
 
 #[test]
 fn connections_that_are_reset_as_soon_as_they_stand() {
-    meanwhile(Realm::default(), "accept");
+    meanwhile(Realm::default(), "accept", None);
 }
 
 #[test]
 fn connections_that_are_held_and_say_nothing() {
-    meanwhile(Realm::default(), "hold");
+    meanwhile(Realm::default(), "hold", Some("outdone"));
 }
 
 #[test]
 fn handshakes_that_come_octet_by_octet() {
-    meanwhile(Realm { gateway: "tls-only = true\nhandshake = 2", ..Realm::default() }, "slow");
+    meanwhile(
+        Realm { gateway: "tls-only = true\nhandshake = 2", ..Realm::default() },
+        "slow",
+        Some("outdone"),
+    );
 }
 
 #[test]
 fn requests_of_http_at_all_pinholes() {
-    meanwhile(Realm { gateway: "tls-only = true", ..Realm::default() }, "http");
+    meanwhile(Realm { gateway: "tls-only = true", ..Realm::default() }, "http", Some("not_tls"));
 }
 
 #[test]
 fn a_scan_of_all_ports() {
-    meanwhile(Realm::default(), "scan");
+    meanwhile(Realm::default(), "scan", None);
 }
 
 #[test]
 fn handshakes_of_openssl_at_all_pinholes() {
     // He speaks TLS as well as the subscribers do: only where he comes from tells him from them.
-    meanwhile(Realm { gateway: "tls-only = true", border: "source-filter = true" }, "tls");
+    meanwhile(Realm { gateway: "tls-only = true", border: "source-filter = true" }, "tls", Some("filtered"));
 }
 
 /// All calls succeed while somebody floods the border.

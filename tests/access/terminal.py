@@ -51,14 +51,19 @@ class Agent:
         self.answered = {}
         self.dialog = None
         self.invited = None
-        self.contact = "<sip:%s@%s:%d>" % (USER, LOCAL, PORT)
+        self.believe(LOCAL)
+
+    def believe(self, address):
+        """The address it takes for its own; behind a NAT that is not the one others see."""
+        self.address = address
+        self.contact = "<sip:%s@%s:%d>" % (USER, address, PORT)
 
     def send(self, text):
         self.socket.sendto(text.encode(), (PROXY, PORT))
 
     def request(self, method, uri, headers, text="", branch=None):
         branch = branch or "z9hG4bK" + token()
-        lines = ["%s %s SIP/2.0" % (method, uri), "Via: SIP/2.0/UDP %s:%d;rport;branch=%s" % (LOCAL, PORT, branch)]
+        lines = ["%s %s SIP/2.0" % (method, uri), "Via: SIP/2.0/UDP %s:%d;rport;branch=%s" % (self.address, PORT, branch)]
         lines += ["Max-Forwards: 70", *headers, "Content-Length: %d" % len(text), "", text]
         return branch, "\r\n".join(lines)
 
@@ -417,6 +422,8 @@ def do(order):
     what = order["do"]
     if what == "register":
         agent.register(order.get("security", []))
+    elif what == "believe":
+        agent.believe(order["address"])
     elif what == "call":
         agent.call(order["uri"], order["sdp"])
     elif what == "reoffer":
@@ -452,4 +459,7 @@ def attempt(order):
 threading.Thread(target=agent.listen, daemon=True).start()
 tell("ready")
 for line in sys.stdin:
+    if json.loads(line)["do"] == "believe":
+        attempt(json.loads(line))
+        continue
     threading.Thread(target=attempt, args=(json.loads(line),), daemon=True).start()

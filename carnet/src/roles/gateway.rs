@@ -12,7 +12,7 @@ use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
-use carnet_net::media::{EngineHandle, Events};
+use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{HashMap, VecDeque};
@@ -22,6 +22,9 @@ use tokio::sync::mpsc;
 
 /// Wait before a broken connection to a controller is made again.
 const RECONNECT: Duration = Duration::from_millis(500);
+
+/// How often it is told whom pinholes have turned away.
+const TALLY_EVERY: Duration = Duration::from_secs(10);
 
 /// Commands that may wait for the engine before messages of controllers do.
 const MOST_COMMANDS: usize = 4096;
@@ -51,6 +54,8 @@ struct Running {
     realms: Realms,
     /// How much of the queue to the engine was taken, in percent.
     behind: u32,
+    /// What pinholes had turned away when it was last told, and when that was.
+    tallied: (Vec<(String, Tally)>, Option<Instant>),
     /// When to make broken connections again.
     reconnect: Option<Instant>,
     courtesy: Courtesy,
@@ -76,6 +81,7 @@ pub fn start(
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
+    raise_descriptor_limit();
     let engine = engine(section).map_err(|e| StartError::new("gateway", name, e))?;
     start_on(engine, (name, section), local, questions, observer, token)
 }
@@ -170,6 +176,7 @@ fn start_on(
         observer,
         realms,
         behind: 0,
+        tallied: (Vec::new(), None),
         reconnect: None,
         inspected: Inspected { facts: facts(name, section), ..Inspected::default() },
         courtesy: Courtesy::new(now),
@@ -406,6 +413,20 @@ impl Running {
         summary.insert("state".into(), state.into());
         summary.insert("controller".into(), controller.map(ToString::to_string).into());
         summary.insert("contexts".into(), self.gateway.contexts().into());
+        let counts = |tally: Tally| -> serde_json::Map<_, _> {
+            tally.counts().into_iter().map(|(why, count)| (why.to_owned(), count.into())).collect()
+        };
+        let tallies = self.engine.tallies().into_iter();
+        let turned_away: serde_json::Map<_, _> =
+            tallies.map(|(realm, tally)| (realm, counts(tally).into())).collect();
+        summary.insert("turned_away".into(), turned_away.into());
+        let pools = self.engine.pools().into_iter();
+        let ports: serde_json::Map<_, _> = pools
+            .map(|(realm, Pool { free, used, resting })| {
+                (realm, serde_json::json!({ "free": free, "used": used, "resting": resting }))
+            })
+            .collect();
+        summary.insert("ports".into(), ports.into());
         summary.into()
     }
 
@@ -430,9 +451,26 @@ impl Running {
                 self.gateway.interface_down(now, &realm, LOWER_LAYER_LOST);
             }
         }
+        self.tell_turned_away(now);
         if self.reconnect.is_some_and(|at| at <= now) {
             self.reconnect = None;
             self.gateway.reconnected();
+        }
+    }
+
+    /// Says now and then whom the pinholes have turned away, if that has changed.
+    fn tell_turned_away(&mut self, now: Instant) {
+        if self.tallied.1.is_some_and(|at| now.saturating_duration_since(at) < TALLY_EVERY) {
+            return;
+        }
+        let tallies = self.engine.tallies();
+        if tallies != self.tallied.0 {
+            for (realm, tally) in tallies.iter().filter(|tally| !self.tallied.0.contains(tally)) {
+                if *tally != Tally::default() {
+                    tracing::info!(gateway = self.name, realm, "turned away since the start: {tally:?}");
+                }
+            }
+            self.tallied = (tallies, Some(now));
         }
     }
 

@@ -184,7 +184,8 @@ mod tests {
     use super::*;
 
     /// RFC 4976 §5.1, the third example.
-    const CHALLENGE: &str = "Digest realm=\"extra.example.com\", qop=\"auth\", nonce=\"Uumu8cAV38FGsEF31VLevIbNXj9HWO\"";
+    const CHALLENGE: &str =
+        "Digest realm=\"extra.example.com\", qop=\"auth\", nonce=\"Uumu8cAV38FGsEF31VLevIbNXj9HWO\"";
 
     fn head(text: &str) -> Head {
         let mut lines = text.lines();

@@ -6,6 +6,7 @@ use crate::event::{Cause, Event};
 use crate::fork::Fork;
 use crate::gateways::{Gateways, Request, Wanted};
 use crate::registrar::Registrar;
+use crate::rtp::Rtp;
 use crate::session::Fault;
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
@@ -120,6 +121,7 @@ pub(crate) struct Core {
     pub(crate) gateways: Gateways,
     pub(crate) registrar: Registrar,
     pub(crate) usage: Usage,
+    pub(crate) rtp: Option<Rtp>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) ops: HashMap<Request, Op>,
     pub(crate) clients: HashMap<ClientKey, Forwarded>,
@@ -145,6 +147,7 @@ impl Core {
             gateways: Gateways::new(&config, &mut random, now, wall),
             registrar: Registrar::default(),
             usage: Usage::default(),
+            rtp: config.rtpengine.map(|settings| Rtp::new(settings, &mut random)),
             events: VecDeque::new(),
             ops: HashMap::new(),
             clients: HashMap::new(),

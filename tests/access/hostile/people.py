@@ -1,7 +1,7 @@
 """Subscribers who want nothing but to talk, sharing no code with Carnet: SIP with digest, and octets over TCP
 that begin like TLS and come back as they were sent.
 
-    people.py BORDER ALICE-ADDRESS BOB-ADDRESS CALLS AT-ONCE [PAUSE]
+    people.py BORDER ALICE-ADDRESS BOB-ADDRESS CALLS AT-ONCE [PAUSE [INNER-ADDRESS]]
 
 alice calls bob that often, so many calls at once. In each she connects to the address of the answer, says
 something, waits for the echo and as many seconds more, a few times, and hangs up. One JSON line at the end says
@@ -20,6 +20,7 @@ import time
 
 border, alice_at, bob_at, calls, at_once = sys.argv[1:6]
 pause = float((sys.argv[6:] or ["0.05"])[0])
+alice_says = (sys.argv[7:] or [alice_at])[0]
 PATIENCE = 45
 token = lambda: os.urandom(8).hex()
 HELLO = bytes([22, 3, 1, 2, 0, 1, 0, 1, 0xfc])
@@ -41,11 +42,11 @@ def fields(head, name):
 class Sip:
     """One user's connection to the border (RFC 3261 §18)."""
 
-    def __init__(self, user, own):
-        self.user, self.own, self.uri = user, own, f"sip:{user}@a.example"
+    def __init__(self, user, own, says):
+        self.user, self.own, self.uri = user, says, f"sip:{user}@a.example"
         self.socket = socket.create_connection((border, 5060), source_address=(own, 0))
         self.port = self.socket.getsockname()[1]
-        self.contact = f"<sip:{user}@{own}:{self.port};transport=tcp>"
+        self.contact = f"<sip:{user}@{says}:{self.port};transport=tcp>"
         self.waiting, self.lock, self.on_request = {}, threading.Lock(), None
         threading.Thread(target=self.read, daemon=True).start()
         self.register()
@@ -165,9 +166,9 @@ def answer(head, body):
 
 
 bob.on_request = answer
-bob.__init__("bob", bob_at)
+bob.__init__("bob", bob_at, bob_at)
 bob.on_request = answer
-alice = Sip("alice", alice_at)
+alice = Sip("alice", alice_at, alice_says)
 alice.on_request = lambda head, body: alice.send(
     "SIP/2.0 200 OK\r\n" + "\r\n".join(line for line in head.split("\r\n")[1:]
                                         if line.lower().split(":")[0] in ("via", "from", "to", "call-id", "cseq"))
@@ -192,7 +193,7 @@ def call():
     base = lambda to, number, method: (f"From: <{alice.uri}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n"
                                        f"CSeq: {number} {method}\r\nContact: {alice.contact}\r\n")
     alice.send(f"INVITE {bob.uri} SIP/2.0\r\n{alice.via()}" + base(f"<{bob.uri}>", 1, "INVITE"),
-               sdp(alice_at, 9, "active"))
+               sdp(alice_says, 9, "active"))
     while True:
         head, body = answers.get(timeout=PATIENCE)
         status = int(head.split()[1])

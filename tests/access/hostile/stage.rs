@@ -9,6 +9,8 @@ pub const GATEWAY: &str = "192.0.2.2";
 const ALICE: &str = "192.0.2.11";
 const BOB: &str = "192.0.2.12";
 pub const MALLORY: &str = "192.0.2.66";
+/// What alice takes for her address.
+const INNER: &str = "10.9.9.9";
 /// The pinholes of the gateway.
 pub const PORTS: &str = "12000-12127";
 
@@ -92,9 +94,10 @@ impl Stage {
         self.lab.start("people", people)
     }
 
-    /// alice calls bob that often. How often it went well.
+    /// alice, who seems to be behind a translator, calls bob that often: the gateway cannot know her by her
+    /// address. How often it went well.
     pub fn people(&mut self, calls: usize, at_once: usize) -> usize {
-        let people = self.talk(&[&calls.to_string(), &at_once.to_string()]);
+        let people = self.talk(&[&calls.to_string(), &at_once.to_string(), "0.05", INNER]);
         if self.lab.process(people).wait(Duration::from_secs(300)).is_none() {
             self.lab.show();
             panic!("the calls do not end");
@@ -105,6 +108,18 @@ impl Stage {
             panic!("no calls were made: {said}")
         });
         usize::try_from(result["done"].as_u64().expect("a number")).expect("a number")
+    }
+
+    /// The gateway says that it has turned away some of them for this reason.
+    pub fn turned_away(&self, why: &str) {
+        let some = |log: &str| {
+            log.lines().filter(|line| line.contains("turned away")).any(|line| {
+                let count = line.split(&format!("{why}: ")).nth(1).unwrap_or_default();
+                let digits: String = count.chars().take_while(char::is_ascii_digit).collect();
+                digits.parse().is_ok_and(|count: u64| count > 0)
+            })
+        };
+        self.lab.until(PATIENCE, why, |lab| some(&lab.output("operator", "err")));
     }
 
     /// The operator is as it was.

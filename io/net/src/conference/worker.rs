@@ -332,6 +332,7 @@ impl Worker {
         };
         taken.into_iter().for_each(|lease| self.ports.give_back(lease));
         let (lease, local, socket) = found?;
+        socket::give_up_after(&socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
         let slot = match self.vacant.pop() {
             Some(slot) => slot,
             None => {

@@ -79,6 +79,23 @@ pub struct Tally {
     pub unrested: u64,
 }
 
+impl Tally {
+    /// All of it, by name.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 8] {
+        [
+            ("filtered", self.filtered),
+            ("crowded", self.crowded),
+            ("hasty", self.hasty),
+            ("outdone", self.outdone),
+            ("not_tls", self.not_tls),
+            ("slow", self.slow),
+            ("short", self.short),
+            ("unrested", self.unrested),
+        ]
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 

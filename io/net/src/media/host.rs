@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::EngineConfig;
 
@@ -12,6 +12,16 @@ pub(super) fn most_open() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let spare = (limit / 8).clamp(32, 4096);
     usize::try_from(limit.saturating_sub(spare)).unwrap_or(usize::MAX)
+}
+
+/// Asks for all the descriptors that the process may have: what a service manager allows without being asked
+/// is for programs with few connections.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // What is refused shows in the shortcomings.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// What the host lacks, in words for its administrator. What cannot be read is not complained about.
@@ -63,4 +73,39 @@ fn local_ports() -> Option<(u16, u16)> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ports = text.split_whitespace().map_while(|port| port.parse().ok());
     Some((ports.next()?, ports.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Realm;
+
+    fn of(ports: std::ops::RangeInclusive<u16>, pinholes: usize) -> Vec<String> {
+        let realm = Realm { name: "access".into(), ports, ..Realm::default() };
+        shortcomings(&EngineConfig { realms: vec![realm], pinholes, ..EngineConfig::default() })
+    }
+
+    #[test]
+    fn ports_that_the_host_gives_to_any_program_are_complained_about() {
+        let Some((first, last)) = local_ports() else { return };
+        let about_ports = |lacks: Vec<String>| lacks.iter().any(|lack| lack.contains("ip_local_port_range"));
+        assert!(about_ports(of(last..=last, 1)));
+        assert!(!about_ports(of(1..=first - 1, 1)));
+    }
+
+    #[test]
+    fn more_pinholes_than_descriptors_are_complained_about() {
+        let about_descriptors = |lacks: Vec<String>| lacks.iter().any(|lack| lack.contains("descriptors"));
+        assert!(!about_descriptors(of(1..=9, 9)));
+        let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < 100_000) else {
+            return;
+        };
+        assert!(about_descriptors(of(1..=u16::MAX, usize::try_from(limit).unwrap())));
+    }
+
+    #[test]
+    fn some_descriptors_are_kept() {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        assert!((most_open() as u64) < limit);
+    }
 }

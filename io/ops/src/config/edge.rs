@@ -45,7 +45,7 @@ pub struct RtpengineSection {
     /// Milliseconds before an unanswered request is sent again.
     #[serde(default = "quarter_second")]
     pub timeout: Spanned<u32>,
-    /// How often a request is sent before the line is refused.
+    /// How often a request is sent before the offer or answer is refused.
     #[serde(default = "five")]
     pub attempts: Spanned<u32>,
 }
