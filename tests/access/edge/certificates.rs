@@ -161,9 +161,9 @@ fn each_access_has_its_own_security() {
         open(&mut stage, "alice", Some("alice"), Some(&answer.socket()));
         says(&mut stage, "alice", THERE);
         if other {
-            sealed(&mut stage, "bob", THERE)
+            sealed(&mut stage, "bob", THERE);
         } else {
-            hears(&mut stage, "bob", THERE)
+            hears(&mut stage, "bob", THERE);
         }
         says(&mut stage, "bob", BACK);
         sealed(&mut stage, "alice", BACK);

@@ -66,12 +66,9 @@ impl Row {
     fn write(
         &self,
         stage: &Stage,
-        name: &str,
-        text: &str,
-        agent: &str,
-        own: Lines,
-        checks: Lines,
-        nats: &[&str],
+        (name, text): (&str, &str),
+        (agent, nats): (&str, &[&str]),
+        (own, checks): (Lines, Lines),
     ) {
         let (mut actions, mut variables) = (String::new(), Vec::new());
         for (index, check) in checks.iter().enumerate() {
@@ -136,14 +133,14 @@ impl Row {
         let proxy = if from == "server" { "10.1.0.1:5060" } else { "198.51.100.1:5060" };
         if self.refused() {
             let text = include_str!("sipp/refused.xml");
-            self.write(stage, "caller.xml", text, from, self.offer, self.arrives, nats);
+            self.write(stage, ("caller.xml", text), (from, nats), (self.offer, self.arrives));
             let caller = Self::start(stage, from, "caller.xml", &[proxy]);
             return self.ended(stage, caller, "the refusal");
         }
         let text = include_str!("sipp/callee.xml");
-        self.write(stage, "callee.xml", text, to, self.answer, self.arrives, nats);
+        self.write(stage, ("callee.xml", text), (to, nats), (self.answer, self.arrives));
         let text = include_str!("sipp/caller.xml");
-        self.write(stage, "caller.xml", text, from, self.offer, self.returns, nats);
+        self.write(stage, ("caller.xml", text), (from, nats), (self.offer, self.returns));
         let callee = Self::start(stage, to, "callee.xml", &[]);
         stage.lab.until(PATIENCE, "the callee listens", |lab| {
             let output = lab.command(to, "ss").args(["-Hlun", "sport = 5060"]).output().unwrap();

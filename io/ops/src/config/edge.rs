@@ -77,7 +77,7 @@ pub(super) fn check(section: &Spanned<BorderSection>) -> Checked {
             _ => {}
         }
         let caps = [&network.max_sessions, &network.max_per_user, &network.max_per_source];
-        for cap in caps.into_iter().flatten().filter(|cap| *cap.as_ref() == 0) {
+        if let Some(cap) = caps.into_iter().flatten().find(|cap| *cap.as_ref() == 0) {
             return Err(Complaint::new(cap.span(), "no session would be taken")
                 .help("leave the setting out for no cap"));
         }
