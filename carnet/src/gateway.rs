@@ -133,13 +133,8 @@ fn listed(answer: &Value) -> String {
         let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
-        for (realm, counts) in gateway.get("turned_away").and_then(Value::as_object).into_iter().flatten() {
-            let counts = counts.as_object().into_iter().flatten();
-            let some = counts.filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
-            let some: Vec<_> = some.map(|(why, count)| format!("{why} {count}")).collect();
-            if !some.is_empty() {
-                let _ = writeln!(out, "  turned away in {realm}: {}", some.join(", "));
-            }
+        for realm in realms {
+            realm_in_words(&mut out, gateway, realm);
         }
     }
     let owners = array(answer, "borders").iter().map(|owner| (owner, "border"));
@@ -163,6 +158,21 @@ fn listed(answer: &Value) -> String {
         out.push_str("the process has neither gateways nor controllers of any\n");
     }
     out
+}
+
+/// How the ports of a realm stand, and whom its pinholes have turned away.
+fn realm_in_words(out: &mut String, gateway: &Value, realm: &str) {
+    let of = |member: &str| gateway.get(member).and_then(|realms| realms.get(realm));
+    if let Some(ports) = of("ports") {
+        let (free, used, resting) = (text(ports, "free"), text(ports, "used"), text(ports, "resting"));
+        let _ = writeln!(out, "  ports of {realm}: {free} free, {used} in use, {resting} resting");
+    }
+    let counts = of("turned_away").and_then(Value::as_object).into_iter().flatten();
+    let some = counts.filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
+    let some: Vec<_> = some.map(|(why, count)| format!("{why} {count}")).collect();
+    if !some.is_empty() {
+        let _ = writeln!(out, "  turned away in {realm}: {}", some.join(", "));
+    }
 }
 
 /// What is shown of a border's gateway, in order.

@@ -92,6 +92,46 @@ fn every_example_is_good() {
     assert!(alice.contains("sip:alice@a.example") && alice.contains("https://kms.example:8443"), "{alice}");
 }
 
+/// What the examples have behind `#` works too when it is taken in, and so does what docs/access.md shows.
+#[test]
+fn what_examples_suggest_is_good() {
+    let directory = examples();
+    let file = |name: &str| directory.path().join(name);
+    for name in ["edge", "relay"] {
+        let credential = Credential::self_signed(&[SubjectName::Dns(format!("{name}.example"))], 2).unwrap();
+        std::fs::write(file(&format!("{name}.pem")), credential.certificate_pem().unwrap()).unwrap();
+        std::fs::write(file(&format!("{name}.key")), credential.private_key_pem().unwrap()).unwrap();
+    }
+    let is_setting = |line: &&str| {
+        line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    };
+    for name in ["agw-a.toml", "border-a.toml"] {
+        let text = std::fs::read_to_string(file(name)).unwrap();
+        let taken = |line: &str| line.strip_prefix("# ").filter(is_setting).unwrap_or(line).to_owned() + "\n";
+        let whole: String = text.lines().map(taken).collect();
+        assert!(
+            whole.matches('\n').count() > 12
+                && whole.lines().filter(|line| line.starts_with('#')).count() < 9
+        );
+        std::fs::write(file(name), whole).unwrap();
+        let seen = json(&check(directory.path(), name));
+        assert_eq!(seen["ok"], true, "{name}: {seen}");
+        let words = if name == "agw-a.toml" { "certificate" } else { "rtpengine" };
+        assert!(seen["roles"][0].as_str().unwrap().contains(words), "{seen}");
+    }
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/access.md")).unwrap();
+    let blocks: Vec<_> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    std::fs::write(file("users.toml"), "alice = \"a password\"\n").unwrap();
+    let [border, gateway, media] = blocks.as_slice() else { panic!("{blocks:#?}") };
+    let with_media = border.replacen("control = {", &format!("{media}control = {{"), 1);
+    for (name, text) in [("alg.toml", *border), ("agw.toml", *gateway), ("media.toml", &with_media)] {
+        std::fs::write(file(name), text).unwrap();
+        let seen = json(&check(directory.path(), name));
+        assert_eq!(seen["ok"], true, "{name}: {seen}");
+    }
+}
+
 /// File, what is replaced by what, words of the complaint, and the text it points at.
 type Mistake = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
@@ -426,5 +466,7 @@ fn run_refuses_with_the_same_words() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     let shown = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(shown.contains("is not a SIP URI") && shown.contains("border-a.toml:19:"), "{shown}");
+    let line = good.lines().position(|line| line.starts_with("next-hop")).unwrap() + 1;
+    let place = format!("border-a.toml:{line}:");
+    assert!(shown.contains("is not a SIP URI") && shown.contains(&place), "{shown}");
 }

@@ -91,6 +91,7 @@ impl World {
             registration: Registration::None,
             policy: Policy::default(),
             gateways: (0..GATEWAYS).map(gateway).collect(),
+            rtpengine: None,
             profiles: Vec::new(),
             alternate: self
                 .setup
@@ -207,6 +208,7 @@ impl World {
             } else if let Some(out) = machine.poll_transmit() {
                 match out {
                     Out::Sip(transmit) => self.border_sends_sip(border, &transmit),
+                    Out::Rtpengine(_) => {}
                     Out::Gateway(name, message) => {
                         let gateway = (0..GATEWAYS).find(|g| *gateway_name(*g) == *name).unwrap();
                         if self.borders[border].ways[gateway].is_some() {

@@ -4,6 +4,7 @@
 
 mod aware;
 mod call;
+mod caps;
 mod certificates;
 mod rows;
 mod secured;

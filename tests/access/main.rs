@@ -14,6 +14,7 @@ mod nat;
 mod nat_conference;
 mod nat_lab;
 mod nat_operators;
+mod nat_setup;
 #[allow(dead_code)] // Shared with the tests that need all of it.
 #[path = "../e2e/network.rs"]
 mod network;

@@ -225,3 +225,48 @@ fn a_translator_with_another_address() {
 fn a_translator_that_forgets_datagrams() {
     lost_and_found(true, |lab, home| readdress(lab, home, "192.0.2.250"));
 }
+
+/// A file in either direction between two who can only connect.
+#[test]
+fn files_between_translators() {
+    let homes = [alice(Nat::Symmetric), bob(Nat::Restricted)];
+    for (sender, receiver) in [(0, 1), (1, 0)] {
+        let Some(mut lab) = homes_of(&homes) else { return };
+        let note: String = (0..200_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+        lab.file("note.txt", &note);
+        let (sender, receiver) = (homes[sender].user, homes[receiver].user);
+        let to = format!("sip:{receiver}@a.example");
+        let taking = ue(&mut lab, receiver, &["receive", "--dir", "inbox", "--count", "1"]);
+        lab.wait_for(receiver, "out", "\"registered\"", PATIENCE);
+        let giving = ue(&mut lab, sender, &["send", &to, "note.txt"]);
+        assert_eq!(lab.process(giving).wait(PATIENCE), Some(0), "{}", lab.output(sender, "out"));
+        assert_eq!(lab.process(taking).wait(PATIENCE), Some(0), "{}", lab.output(receiver, "out"));
+        assert!(lab.output(sender, "out").contains(SEALED));
+        assert_eq!(std::fs::read_to_string(lab.directory().join("inbox/note.txt")).expect("it"), note);
+    }
+}
+
+fn homes_of(all: &[Home; 2]) -> Option<Lab> {
+    homes(&all.each_ref())
+}
+
+/// The keep-alive without a connection, in the eyes of another implementation.
+#[test]
+fn the_way_is_kept_open_by_stun() {
+    let bob = bob(Nat::Symmetric);
+    let Some(mut lab) = homes(&[&bob]) else { return };
+    lab.edit("bob.toml", ";transport=tcp", "");
+    setting(&lab, "bob", "keep-alive = 1");
+    let capture = lab.capture("operator", "subs");
+    registered(&mut lab, "bob");
+    let answers = |capture: &std::path::Path| {
+        let fields = ["ip.dst", "udp.dstport", "stun.att.ipv4", "stun.att.port"];
+        tshark(capture, "stun.type == 0x0101 && !_ws.malformed", &fields, &["-d", "udp.port==5060,stun"])
+    };
+    lab.until(PATIENCE, "three answers", |_| answers(&capture).len() >= 3);
+    for answer in answers(&capture) {
+        assert_eq!(answer[0], bob.outer());
+        assert_eq!((&answer[0], &answer[1]), (&answer[2], &answer[3]), "it says where it came from");
+    }
+    assert!(!lab.output("bob", "out").contains("not-registered"));
+}

@@ -139,7 +139,7 @@ pub fn built(all: &[&Home]) -> Option<Lab> {
     }
     lab.file("operator.toml", OPERATOR);
     certificate(&lab, "kms", &format!("IP:{KEYS},IP:{KEYS_6}"));
-    let users: String = all.iter().map(|home| format!("{0} = \"{0}'s password\"\n", home.user)).collect();
+    let users: String = all.iter().map(|home| format!("{0} = \"{0}-password\"\n", home.user)).collect();
     lab.file("users.toml", &users);
     for home in all {
         build(&mut lab, home);
@@ -167,7 +167,7 @@ fn build(lab: &mut Lab, home: &Home) {
         on(lab, user, &["ip", "route", "add", "default", "via", &door]);
         translate(lab, &translator, "e-subs", home.nat, &inner);
     }
-    lab.file(&format!("{user}.password"), &format!("{user}'s password\n"));
+    lab.file(&format!("{user}.password"), &format!("{user}-password\n"));
     lab.file(
         &format!("{user}.toml"),
         &format!(

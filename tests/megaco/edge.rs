@@ -280,6 +280,27 @@ fn the_gateway_begins(lab: &mut Lab, mgc: &mut Peer, alice: &str) {
     pair.ends(lab, mgc);
 }
 
+/// The controller ends TLS: alice is told in order, and so is bob.
+fn the_controller_ends_it(lab: &mut Lab, mgc: &mut Peer, alice: &str) {
+    let lines = ("- @ TCP/TLS -", "- @ TCP -");
+    let pair = add(lab, mgc, lines, ("passive", "active"), "");
+    let listener = bob_listens(lab);
+    let (address, port) = peer_of(&listener);
+    pair.tell(lab, mgc, false, &sdp(&address, lines.1, &port, &["setup:passive"]), "");
+    let known = format!("fingerprint:{alice}");
+    pair.tell(lab, mgc, true, &sdp(ALICE, lines.0, "9", &["setup:active", &known]), "");
+    let terminal = Terminal::calls(lab, "released", pair.to_alice, Some("alice"));
+    terminal.says(lab, "from alice");
+    let mut bob = Plain::accept(&listener);
+    bob.hears("from alice\n");
+    let answer = mgc.ask(lab, &format!("C={}{{MF={}{{SG{{tlsbsc/RelBNC}}}}}}", pair.context, pair.access));
+    assert_eq!(answer, format!("C={}{{MF={}}}", pair.context, pair.access));
+    assert_eq!(lab.process(terminal.process).wait(PATIENCE), Some(0), "close_notify, and no reset");
+    bob.hears_the_end();
+    mgc.told(lab, &pair.access, &["tlsbsc/BNCChange", "Type=REL", "Generalcause=NR", "released"]);
+    pair.ends(lab, mgc);
+}
+
 /// MSRP inside TLS on one side, in the open on the other, with the gateway in the paths of both.
 fn what_is_inside_is_rewritten(lab: &mut Lab, mgc: &mut Peer, alice: &str) {
     let pair = add(lab, mgc, (SEALED, REWRITTEN), ("passive", "active"), "");
@@ -354,6 +375,7 @@ fn an_edge(wire: Wire) {
     the_right_one(lab, &mut mgc, &alice);
     the_wrong_one(lab, &mut mgc, &alice);
     the_gateway_begins(lab, &mut mgc, &alice);
+    the_controller_ends_it(lab, &mut mgc, &alice);
     what_is_inside_is_rewritten(lab, &mut mgc, &alice);
     what_is_wrong(lab, &mut mgc);
     let left = mgc.ask(lab, "C=*{AV=*{AT{}}}");

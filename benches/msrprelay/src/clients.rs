@@ -196,9 +196,9 @@ impl Pair {
         }
         let [heard_sender, heard_receiver] = &mut self.heard;
         if side == 0 {
-            heard_sender.clear()
+            heard_sender.clear();
         } else {
-            heard_receiver.clear()
+            heard_receiver.clear();
         }
         if self.answered && self.arrived {
             self.send()?;

@@ -1,7 +1,7 @@
 //! The explanation for people.
 
 use super::Told;
-use carnet_border::{Edit, Leg, Legs, Plan, Settled, TlsRole};
+use carnet_border::{Decision, Edit, Leg, Legs, Plan, Settled, TlsRole};
 use carnet_h248::text::{Form, print};
 use carnet_sdp::{Document, Setup};
 use std::fmt::Write as _;
@@ -32,7 +32,13 @@ pub(super) fn text(told: &Told) -> String {
                 match settled {
                     Some(settled) => settled_line(&mut out, line, settled),
                     None => {
-                        let _ = writeln!(out, "  line {line}  not in use, or not carried here");
+                        let planned = explanation.plan.lines.get(line).map(|l| l.decision);
+                        let what = match planned {
+                            Some(Decision::Pass) => "not touched",
+                            Some(Decision::Rtpengine) => "the rtpengine's",
+                            _ => "not in use",
+                        };
+                        let _ = writeln!(out, "  line {line}  {what}");
                     }
                 }
             }

@@ -7,11 +7,12 @@ use super::inspection::Inspection;
 use super::question::{Question, Questions};
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, encoding, sip_transport};
+use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
 use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
-use carnet_net::{PooledRandom, Token, until};
+use carnet_net::{NgSocket, PooledRandom, Token, until};
 use carnet_ops::config::{BorderSection, Config as Whole};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit};
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ struct Running {
     ways: Ways,
     courtesy: Courtesy,
     inspection: Inspection,
+    /// The rtpengine, if the border has one.
+    rtpengine: Option<NgSocket>,
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -34,6 +37,7 @@ struct Machine {
     name: String,
     border: Border,
     to_gateways: Vec<(GatewayName, Message)>,
+    to_rtpengine: Vec<Bytes>,
     observer: Observer,
 }
 
@@ -73,22 +77,34 @@ pub fn start(
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
+    let rtpengine = section.rtpengine.as_ref().map(|r| r.as_ref().address.0);
+    let (rtpengine, relayed) = match rtpengine.map(NgSocket::open).transpose().map_err(|e| fail(&e))? {
+        Some((socket, relayed)) => (Some(socket), Some(relayed)),
+        None => (None, None),
+    };
     let border = Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
     let mut running = Running {
         name: name.to_owned(),
-        machine: Machine { name: name.to_owned(), border, to_gateways: Vec::new(), observer },
+        machine: Machine {
+            name: name.to_owned(),
+            border,
+            to_gateways: Vec::new(),
+            to_rtpengine: Vec::new(),
+            observer,
+        },
         sip,
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(Instant::now()),
         inspection: Inspection::default(),
+        rtpengine,
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
         running.ways.set(gateway.as_str().into(), peer);
         running.machine.border.gateway_connected(Instant::now(), &gateway);
     }
-    Ok(tokio::spawn(running.run(sip_events, control_events, questions, token)))
+    Ok(tokio::spawn(running.run(sip_events, control_events, relayed, questions, token)))
 }
 
 impl Running {
@@ -96,6 +112,7 @@ impl Running {
         mut self,
         mut sip: mpsc::Receiver<SipEvent>,
         mut control: mpsc::Receiver<ControlEvent>,
+        mut relayed: Option<mpsc::Receiver<Bytes>>,
         mut questions: Questions,
         mut token: Token,
     ) {
@@ -121,6 +138,9 @@ impl Running {
                         let Ok(event) = control.try_recv() else { break };
                         self.control(event);
                     }
+                }
+                Some(datagram) = heard(&mut relayed) => {
+                    self.machine.border.handle_rtpengine(Instant::now(), &datagram);
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
@@ -204,6 +224,11 @@ impl Running {
 
     fn flush(&mut self) {
         self.sip.flush(Instant::now(), &mut self.machine);
+        for datagram in std::mem::take(&mut self.machine.to_rtpengine) {
+            if let Some(socket) = &self.rtpengine {
+                socket.send(datagram);
+            }
+        }
         let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
@@ -263,12 +288,21 @@ impl SipMachine for Machine {
                     return Some(transmit);
                 }
                 Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
+                Out::Rtpengine(datagram) => self.to_rtpengine.push(datagram),
             }
         }
     }
 
     fn poll_query(&mut self) -> Option<Query> {
         self.border.poll_query()
+    }
+}
+
+/// What an rtpengine sends; nothing ever where there is none.
+async fn heard(relayed: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    match relayed {
+        Some(relayed) => relayed.recv().await,
+        None => std::future::pending().await,
     }
 }
 

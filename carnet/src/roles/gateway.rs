@@ -12,7 +12,7 @@ use carnet_h248::{MId, Message, Profile, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
-use carnet_net::media::{EngineHandle, Events, Tally, raise_descriptor_limit};
+use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{HashMap, VecDeque};
@@ -420,6 +420,13 @@ impl Running {
         let turned_away: serde_json::Map<_, _> =
             tallies.map(|(realm, tally)| (realm, counts(tally).into())).collect();
         summary.insert("turned_away".into(), turned_away.into());
+        let pools = self.engine.pools().into_iter();
+        let ports: serde_json::Map<_, _> = pools
+            .map(|(realm, Pool { free, used, resting })| {
+                (realm, serde_json::json!({ "free": free, "used": used, "resting": resting }))
+            })
+            .collect();
+        summary.insert("ports".into(), ports.into());
         summary.into()
     }
 

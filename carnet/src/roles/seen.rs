@@ -74,6 +74,10 @@ pub fn log(seen: &Seen<'_>) {
                 // All legs and edits of it are what `carnet border explain` is for.
                 return tracing::info!(border, call, ?offerer, %plan, "{name}");
             }
+            if let carnet_border::Event::TlsFailed { index, side, reason, fingerprints, .. } = event {
+                let held_to = fingerprints.join(", ");
+                return tracing::warn!(border, call, line = index, ?side, cause = reason, held_to, "{name}");
+            }
             match event.level() {
                 carnet_border::Level::Info => tracing::info!(border, call, ?event, "{name}"),
                 carnet_border::Level::Warn => tracing::warn!(border, call, ?event, "{name}"),

@@ -11,6 +11,7 @@ mod drain;
 mod error;
 pub mod h248;
 pub mod media;
+mod ng;
 mod random;
 pub mod relay;
 pub mod sip;
@@ -26,6 +27,7 @@ pub use h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, ControlTransport,
     LocalEnd, Protection, local_pair,
 };
+pub use ng::NgSocket;
 pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;

@@ -29,7 +29,8 @@ pub struct StreamLimits {
     pub connect: Duration,
     /// How often a connection that we opened is tried out while it is silent; `None` is never.
     pub keep_alive: Option<Duration>,
-    /// Time for the answer to that.
+    /// Time for the answer to that. A peer that has never answered may not know of it (RFC 5626 §4.4.1): only the
+    /// system, whose octets it does not take, gives such a one up.
     pub pong: Duration,
 }
 
@@ -309,6 +310,7 @@ where
     let keep_alive = limits.keep_alive.zip(ping);
     // When the last ping went out, and how many reads there had been.
     let mut pinged: Option<(Instant, u64)> = None;
+    let mut answers = false;
     loop {
         let due = async {
             match (keep_alive, pinged) {
@@ -331,8 +333,13 @@ where
                 inlet.octets.fetch_sub(message.len(), Ordering::AcqRel);
                 written
             }
-            (None, Some((_, reads)), _) if activity.reads.load(Ordering::Relaxed) == reads => {
-                return End::Silent;
+            (None, Some((_, reads)), _) => {
+                let answered = activity.reads.load(Ordering::Relaxed) != reads;
+                if answers && !answered {
+                    return End::Silent;
+                }
+                answers |= answered;
+                continue;
             }
             (None, None, Some((every, ping))) if activity.last() + every <= Instant::now() => {
                 pinged = Some((Instant::now(), activity.reads.load(Ordering::Relaxed)));

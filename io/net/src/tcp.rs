@@ -52,6 +52,11 @@ pub(crate) fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&watch);
 }
 
+/// What we have sent has to arrive within `limit`, or the connection ends (RFC 5482, as far as it is ours).
+pub(crate) fn hurry(stream: &TcpStream, limit: Duration) {
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(limit));
+}
+
 /// Ends a connection at once, so that the peer knows that it was not accepted.
 pub(crate) fn reset(stream: TcpStream) {
     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));

@@ -213,11 +213,17 @@ async fn keep_alives() {
     assert!(timeout(Duration::from_millis(1500), near_events.recv()).await.is_err());
     assert_eq!(near.flows(), 1);
 
-    // A peer that does not answer them is given up.
-    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    near.send(message(&Hop::new(Transport::Tcp, deaf.local_addr().unwrap()), MESSAGE)).unwrap();
-    let _held = deaf.accept().await.unwrap();
-    assert_eq!(failed(&mut near_events).await.remote, deaf.local_addr().unwrap());
+    // A peer that has never answered one may not know of them; one that has, and stops, is given up.
+    let peers = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = peers.local_addr().unwrap();
+    near.send(message(&Hop::new(Transport::Tcp, place), MESSAGE)).unwrap();
+    let (mut peer, _) = peers.accept().await.unwrap();
+    let mut got = vec![0; MESSAGE.len() + 3 * 4];
+    peer.read_exact(&mut got).await.unwrap();
+    assert!(got.ends_with(b"\r\n\r\n\r\n\r\n\r\n\r\n"), "it goes on asking");
+    assert_eq!(near.flows(), 2);
+    peer.write_all(b"\r\n").await.unwrap();
+    assert_eq!(failed(&mut near_events).await.remote, place);
 
     // Keep-alive datagrams are no events.
     let (sockets, mut events) = open(SipConfig { listen: listen(Transport::Udp, "127.0.0.1"), ..config() });

@@ -17,9 +17,9 @@ pub enum Value {
     /// `length:octets`
     String(Bytes),
     /// `l…e`
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// `d…e`, in the order it came in.
-    Dictionary(Vec<(Bytes, Value)>),
+    Dictionary(Vec<(Bytes, Self)>),
 }
 
 /// Bounds of what is read.
@@ -99,7 +99,7 @@ impl Value {
     }
 
     /// An entry of a dictionary.
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Dictionary(entries) = self else { return None };
         entries.iter().find(|(k, _)| k == key.as_bytes()).map(|(_, value)| value)
     }

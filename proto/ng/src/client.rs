@@ -1,8 +1,8 @@
 //! Requests under way.
 //!
 //! ng runs over UDP: a request is repeated with the same cookie until it is answered, and rtpengine
-//! answers a cookie that it knows as it did before. Waits double. Sizes and numbers are bounded: a
-//! request too many is refused at once.
+//! answers a cookie that it knows as it did before. Sizes and numbers are bounded: a request too many is
+//! refused at once.
 
 use crate::bencode::Limits;
 use crate::message::{Error, Message, Request, Response};
@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 /// Waits and bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
-    /// First wait before a request is sent again; each wait is twice the one before.
+    /// Wait before a request is sent again, and after the last time before it is given up.
     pub again: Duration,
-    /// How long a request may take in all.
-    pub patience: Duration,
+    /// How often a request is sent, at least once.
+    pub attempts: u32,
     /// Requests under way at once.
     pub pending: usize,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { again: Duration::from_millis(250), patience: Duration::from_secs(3), pending: 10_000 }
+        Self { again: Duration::from_millis(250), attempts: 5, pending: 10_000 }
     }
 }
 
@@ -52,9 +52,8 @@ pub struct Full;
 struct Pending {
     id: RequestId,
     datagram: Bytes,
-    wait: Duration,
     again: Instant,
-    end: Instant,
+    left: u32,
 }
 
 /// The client of one rtpengine.
@@ -96,14 +95,8 @@ impl Client {
         let id = RequestId(self.next);
         let cookie = Bytes::from(format!("{}_{}", self.prefix, self.next));
         let datagram = Message { cookie: cookie.clone(), body: request.body() }.to_bytes();
-        let wait = self.timers.again;
-        let pending = Pending {
-            id,
-            datagram: datagram.clone(),
-            wait,
-            again: now + wait,
-            end: now + self.timers.patience,
-        };
+        let (again, left) = (now + self.timers.again, self.timers.attempts.saturating_sub(1));
+        let pending = Pending { id, datagram: datagram.clone(), again, left };
         self.pending.insert(cookie, pending);
         self.out.push_back(datagram);
         Ok(id)
@@ -125,22 +118,23 @@ impl Client {
 
     /// When [`Self::elapsed`] wants to be called next.
     pub fn deadline(&self) -> Option<Instant> {
-        self.pending.values().map(|p| p.again.min(p.end)).min()
+        self.pending.values().map(|p| p.again).min()
     }
 
     /// Time has passed: requests are repeated or end.
     pub fn elapsed(&mut self, now: Instant) {
-        let (out, ended) = (&mut self.out, &mut self.ended);
+        let (out, ended, wait) = (&mut self.out, &mut self.ended, self.timers.again);
         self.pending.retain(|_, pending| {
-            if pending.end <= now {
+            if pending.again > now {
+                return true;
+            }
+            if pending.left == 0 {
                 ended.push_back((pending.id, Outcome::Silence));
                 return false;
             }
-            if pending.again <= now {
-                out.push_back(pending.datagram.clone());
-                pending.wait *= 2;
-                pending.again = now + pending.wait;
-            }
+            out.push_back(pending.datagram.clone());
+            pending.left -= 1;
+            pending.again = now + wait;
             true
         });
     }
@@ -216,7 +210,7 @@ mod tests {
                 sent.push((at - start).as_millis());
             }
         }
-        assert_eq!(sent, [250, 750, 1750]);
+        assert_eq!(sent, [250, 500, 750, 1000]);
         assert_eq!(client.poll_outcome(), Some((id, Outcome::Silence)));
         // What comes late is for nobody.
         client.received(&answer(&first, &Response::Pong));

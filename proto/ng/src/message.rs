@@ -160,7 +160,7 @@ impl Request {
         let mut entries = vec![("command", Value::text(self.command.as_str()))];
         if self.command != Command::Ping {
             entries.push(("call-id", Value::text(&self.call_id)));
-            if !self.from_tag.is_empty() {
+            if self.command != Command::Delete || !self.from_tag.is_empty() {
                 entries.push(("from-tag", Value::text(&self.from_tag)));
             }
             entries.extend(self.to_tag.as_ref().map(|tag| ("to-tag", Value::text(tag))));

@@ -174,6 +174,34 @@ impl Document {
         Ok(())
     }
 
+    /// The same with these media lines only, in their order. The rest of `indexes` is overlooked.
+    #[must_use]
+    pub fn only(&self, indexes: &[usize]) -> Self {
+        let mut part = self.clone();
+        let mut index = 0;
+        part.media.retain(|_| {
+            index += 1;
+            indexes.contains(&(index - 1))
+        });
+        part
+    }
+
+    /// Replaces a media section by one of another description, with the address that holds for it there.
+    pub fn take_media(&mut self, index: usize, from: &Self, at: usize) -> Result<(), Error> {
+        let mut section = from.media.get(at).cloned().ok_or(Error::NoSuchMedia(at))?;
+        let own = section.lines.iter().any(|l| l.kind() == b'c');
+        if let Some(ip) = from.connection().and_then(|c| c.host.ip()).filter(|_| !own) {
+            set_section_connection(&mut section, ip);
+        }
+        // Blank lines are only let pass at the very end.
+        section.lines.retain(|l| l.kind() != 0);
+        for line in section.lines.iter_mut().filter(|l| l.ending == Ending::None) {
+            line.ending = Ending::CrLf;
+        }
+        *self.section_mut(index)? = section;
+        Ok(())
+    }
+
     /// Replaces the address of `o=`, and no other field of it. No `o=`, no change.
     pub fn set_origin_address(&mut self, ip: IpAddr) {
         let Some(origin) = self.origin() else { return };

@@ -383,3 +383,33 @@ fn bandwidth_and_the_agreed_tls_role() {
         assert!(!with(other).media_at(0).unwrap().tls_role_by_mikey(), "{other}");
     }
 }
+
+/// RTP lines go to somebody else and come back with other addresses.
+#[test]
+fn some_media_lines_are_taken_from_another_description() {
+    let whole = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+        m=message 2855 TCP/MSRP *\r\na=setup:active\r\nm=audio 7000 RTP/AVP 0\r\na=sendrecv\r\n";
+    let doc = parse(whole);
+    let part = doc.only(&[1, 7]);
+    assert_eq!(part.media().len(), 1);
+    assert!(
+        String::from_utf8_lossy(&part.to_bytes())
+            .ends_with("t=0 0\r\nm=audio 7000 RTP/AVP 0\r\na=sendrecv\r\n")
+    );
+    // As it comes back: the address in the session section, and no end of the last line.
+    let other = parse(
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n\
+        m=audio 30000 RTP/AVP 0\r\na=rtcp:30001",
+    );
+    let mut taken = doc.clone();
+    taken.take_media(1, &other, 0).unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&taken.to_bytes()),
+        whole.replace(
+            "m=audio 7000 RTP/AVP 0\r\na=sendrecv",
+            "m=audio 30000 RTP/AVP 0\r\nc=IN IP4 203.0.113.5\r\na=rtcp:30001"
+        )
+    );
+    assert_eq!(taken.media_at(1).unwrap().port(), Some(30000));
+    assert!(taken.take_media(1, &other, 1).is_err() && taken.take_media(2, &other, 0).is_err());
+}

@@ -25,6 +25,8 @@ pub enum Out {
     Sip(Transmit),
     /// An H.248 message for a gateway: encoded on a socket, or passed as it is inside a process.
     Gateway(GatewayName, h248::Message),
+    /// A datagram for the rtpengine.
+    Rtpengine(bytes::Bytes),
 }
 
 /// A context that was to be added.
@@ -63,7 +65,7 @@ pub struct Load {
     pub subscriptions: usize,
     /// Requests that went several ways and are not over.
     pub forks: usize,
-    /// Requests to gateways without an answer.
+    /// Requests to gateways, and to an rtpengine, without an answer.
     pub gateway_requests: usize,
     /// SIP requests sent on without a final response.
     pub requests: usize,
@@ -225,6 +227,9 @@ impl Border {
         self.core.now = now;
         self.core.endpoint.handle_timeout(now);
         self.core.gateways.handle_timeout(now);
+        if let Some(rtp) = &mut self.core.rtp {
+            rtp.client.elapsed(now);
+        }
         while let Some(entry) = self.core.alarms.first_entry().filter(|e| e.key().0 <= now) {
             match entry.remove() {
                 Alarm::Call(key) => {
@@ -245,7 +250,8 @@ impl Border {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let alarm = self.core.alarms.keys().next().map(|(at, _)| *at);
-        [alarm, self.core.endpoint.poll_timeout(), self.core.gateways.poll_timeout()]
+        let rtp = self.core.rtp.as_ref().and_then(|rtp| rtp.client.deadline());
+        [alarm, rtp, self.core.endpoint.poll_timeout(), self.core.gateways.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -256,7 +262,19 @@ impl Border {
         if let Some((gateway, message)) = self.core.gateways.poll_transmit() {
             return Some(Out::Gateway(gateway, message));
         }
+        if let Some(datagram) = self.core.rtp.as_mut().and_then(|rtp| rtp.client.poll_transmit()) {
+            return Some(Out::Rtpengine(datagram));
+        }
         self.core.endpoint.poll_transmit().map(Out::Sip)
+    }
+
+    /// A datagram of the rtpengine.
+    pub fn handle_rtpengine(&mut self, now: Instant, datagram: &bytes::Bytes) {
+        self.core.now = now;
+        if let Some(rtp) = &mut self.core.rtp {
+            rtp.client.received(datagram);
+        }
+        self.drain(now);
     }
 
     /// The next question for DNS.
@@ -276,7 +294,8 @@ impl Border {
             live: self.live(),
             subscriptions: self.subscriptions.len(),
             forks: self.core.forks.len(),
-            gateway_requests: self.core.ops.len(),
+            gateway_requests: self.core.ops.len()
+                + self.core.rtp.as_ref().map_or(0, |rtp| rtp.client.pending()),
             requests: self.core.clients.len(),
             tokens: self.core.tokens.len(),
             alarms: self.core.alarms.len(),
@@ -370,6 +389,8 @@ impl Border {
                 }
             } else if let Some(report) = self.core.gateways.poll_report() {
                 self.report(now, report);
+            } else if let Some((call, id, outcome)) = self.core.rtp.as_mut().and_then(crate::rtp::Rtp::poll) {
+                self.with(call, |call, core| call.rtp_done(core, now, id, outcome));
             } else if let Some(event) = self.core.endpoint.poll_event() {
                 self.sip(now, event);
             } else {

@@ -86,9 +86,14 @@ pub(crate) struct Sdp {
 #[derive(Debug)]
 struct Busy {
     waiting: Vec<Request>,
+    /// The rtpengine has to answer too.
+    rtp: Option<carnet_ng::RequestId>,
     fault: Option<Fault>,
     deadline: Instant,
 }
+
+/// The requests to gateways, and the one to the rtpengine, that a message waits for.
+type Waits = (Vec<Request>, Option<carnet_ng::RequestId>);
 
 pub(crate) struct Call {
     pub(crate) key: CallKey,
@@ -295,6 +300,22 @@ impl Call {
         }
         busy.waiting.retain(|r| *r != request);
         busy.fault = busy.fault.take().or(fault);
+        if (busy.waiting.is_empty() && busy.rtp.is_none()) || busy.fault.is_some() {
+            self.resume(core, now);
+        }
+    }
+
+    /// The exchange for which that answer of the rtpengine is awaited.
+    pub(crate) fn waits_for_rtp(&self, id: carnet_ng::RequestId) -> Option<ExchangeKey> {
+        self.busy.as_ref().filter(|b| b.rtp == Some(id))?;
+        self.held.front()?.sdp.as_ref().map(|sdp| sdp.key)
+    }
+
+    /// The rtpengine has answered.
+    pub(crate) fn rtp_op_done(&mut self, core: &mut Core, now: Instant, fault: Option<Fault>) {
+        let Some(busy) = &mut self.busy else { return };
+        busy.rtp = None;
+        busy.fault = busy.fault.take().or(fault);
         if busy.waiting.is_empty() || busy.fault.is_some() {
             self.resume(core, now);
         }
@@ -383,11 +404,11 @@ impl Call {
                 return;
             };
             match self.begin(core, &mut held) {
-                Ok(waiting) if waiting.is_empty() => self.pass(core, now, held),
-                Ok(waiting) => {
+                Ok((waiting, None)) if waiting.is_empty() => self.pass(core, now, held),
+                Ok((waiting, rtp)) => {
                     self.held.push_front(held);
                     let deadline = now + core.config.timers.gateway;
-                    self.busy = Some(Busy { waiting, fault: None, deadline });
+                    self.busy = Some(Busy { waiting, rtp, fault: None, deadline });
                 }
                 Err(fault) => self.stop(core, now, held, &fault),
             }
@@ -395,21 +416,29 @@ impl Call {
     }
 
     /// Looks at the session description of a message, if it has one that matters.
-    fn begin(&mut self, core: &mut Core, held: &mut Held) -> Result<Vec<Request>, Fault> {
+    fn begin(&mut self, core: &mut Core, held: &mut Held) -> Result<Waits, Fault> {
+        let nothing = Ok((Vec::new(), None));
         if self.phase == Phase::Over || held.message.body().is_empty() {
-            return Ok(Vec::new());
+            return nothing;
         }
-        let Some((key, is_offer)) = self.classify(held) else { return Ok(Vec::new()) };
+        let Some((key, is_offer)) = self.classify(held) else { return nothing };
         let description = Description::of(&held.message, &core.config.limits.sdp)?;
-        let Some(description) = description else { return Ok(Vec::new()) };
-        let waiting = if is_offer {
+        let Some(description) = description else { return nothing };
+        let decides = is_offer || self.decides(&held.message, held.from);
+        let begun = if is_offer {
             self.session.begin_offer(core, key, held.from, &description.document)
         } else {
-            let decides = self.decides(&held.message, held.from);
             self.session.begin_answer(core, key, &description.document, decides)
         };
+        let waits = begun.and_then(|waiting| {
+            let rtp = match decides {
+                true => self.session.begin_rtp(core, key, is_offer, &description.document)?,
+                false => None,
+            };
+            Ok((waiting, rtp))
+        });
         held.sdp = Some(Sdp { description, key, is_offer });
-        waiting
+        waits
     }
 
     /// Which exchange a description belongs to, and whether it is the offer (RFC 6337 table 1).

@@ -87,6 +87,9 @@ pub struct Network {
     pub rate: Option<(u64, u64)>,
     /// DSCP of media sent here, 0 to 63.
     pub dscp: Option<u8>,
+    /// The interface of the rtpengine that faces this network; its own default if either of two networks
+    /// has none.
+    pub rtp_interface: Option<String>,
     /// TLS of terminals may end at the gateway (TS 23.334 §6.2.10.3), and terminals are told so when
     /// they register. Means nothing where there are no terminals.
     pub e2ae: bool,
@@ -114,6 +117,7 @@ impl Network {
             hide_origin: false,
             rate: None,
             dscp: None,
+            rtp_interface: None,
             e2ae: true,
             msrp: Addressing::default(),
             tls_failure_ends: true,
@@ -324,6 +328,8 @@ pub struct Config {
     pub policy: Policy,
     /// Gateways.
     pub gateways: Vec<Gateway>,
+    /// Where RTP lines go if the policy says so.
+    pub rtpengine: Option<crate::rtp::Rtpengine>,
     /// H.248 profiles accepted; empty accepts any.
     pub profiles: Vec<carnet_h248::Profile>,
     /// Another border for our gateways: those that register while this one takes no more calls are

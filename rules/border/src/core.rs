@@ -6,6 +6,7 @@ use crate::event::{Cause, Event};
 use crate::fork::Fork;
 use crate::gateways::{Gateways, Request, Wanted};
 use crate::registrar::Registrar;
+use crate::rtp::Rtp;
 use crate::session::Fault;
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
@@ -120,6 +121,7 @@ pub(crate) struct Core {
     pub(crate) gateways: Gateways,
     pub(crate) registrar: Registrar,
     pub(crate) usage: Usage,
+    pub(crate) rtp: Option<Rtp>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) ops: HashMap<Request, Op>,
     pub(crate) clients: HashMap<ClientKey, Forwarded>,
@@ -145,6 +147,7 @@ impl Core {
             gateways: Gateways::new(&config, &mut random, now, wall),
             registrar: Registrar::default(),
             usage: Usage::default(),
+            rtp: config.rtpengine.map(|settings| Rtp::new(settings, &mut random)),
             events: VecDeque::new(),
             ops: HashMap::new(),
             clients: HashMap::new(),
@@ -326,10 +329,8 @@ pub(crate) fn fault_of(error: &ErrorDescriptor) -> Fault {
     match error.code {
         // No context, termination, port or capacity left, or for the moment.
         412 | 432 | 434 | 502 | 503 | 510 | 511 | 526 => Fault::new(503, "the media gateway has no capacity"),
-        // RFC 3525 §8: what a description says, a value it has no use for, and SDP that it cannot read.
-        449 | 472..=474 => {
-            Fault::warned(488, 399, "the media gateway cannot do what this description asks for")
-        }
+        // What the description says conflicts, lacks something, or cannot be read (H.248.8).
+        472..=474 => Fault::warned(488, 399, "the media gateway cannot do what this description asks for"),
         _ => Fault::new(500, "the media gateway refused"),
     }
 }

@@ -161,6 +161,7 @@ impl Rehearsal {
                 facts: facts.clone(),
                 takes,
                 wanted: Both::default(),
+                rtp: None,
                 edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),
@@ -186,6 +187,12 @@ impl Rehearsal {
                 }),
             };
             self.subtract();
+        }
+        for line in plan.lines.iter().filter(|l| l.decision == Decision::Rtpengine) {
+            self.example(
+                format!("line {}", line.index),
+                "as it came; what an rtpengine makes of it is not known",
+            );
         }
         let commands = std::mem::take(&mut self.commands);
         let examples = std::mem::take(&mut self.examples);

@@ -43,6 +43,7 @@ mod pass;
 mod plan;
 mod registrar;
 mod route;
+mod rtp;
 mod session;
 mod subscription;
 mod usage;
@@ -60,4 +61,5 @@ pub use plan::{
     Plan, Policy, Refusal, Registered, Said, Settled, Settlement, Tls, TlsRole, Transport, apply, plan,
     settle,
 };
+pub use rtp::Rtpengine;
 pub use usage::Cap;

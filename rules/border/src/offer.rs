@@ -40,6 +40,7 @@ impl Session {
                 exchange.facts = facts;
                 exchange.takes = takes;
                 exchange.wanted = wanted;
+                exchange.rtp = None;
                 exchange.edits.clear();
             }
             None => self.open(Exchange {
@@ -49,6 +50,7 @@ impl Session {
                 facts,
                 takes,
                 wanted,
+                rtp: None,
                 edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),

@@ -29,9 +29,10 @@ impl Call {
     }
 
     /// Puts the gateway's addresses into the message.
-    fn dress(&self, core: &Core, held: &mut Held) -> Result<(), Fault> {
+    fn dress(&mut self, core: &Core, held: &mut Held) -> Result<(), Fault> {
         let Some(sdp) = held.sdp.as_mut().filter(|_| self.phase != Phase::Over) else { return Ok(()) };
         let document = &mut sdp.description.document;
+        self.session.take_rtp(sdp.key, document)?;
         if sdp.is_offer {
             self.session.finish_offer(core, sdp.key, document)?;
         } else {

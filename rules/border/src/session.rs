@@ -107,6 +107,8 @@ pub(crate) struct Exchange {
     pub(crate) takes: Vec<Option<u64>>,
     /// Octets per second that it takes at each end.
     pub(crate) wanted: Both<u64>,
+    /// What an rtpengine returned for the description at hand.
+    pub(crate) rtp: Option<Document>,
     /// Changes of its last answer.
     pub(crate) edits: Vec<Edit>,
     /// Streams it brought in, with what was there before.
@@ -129,6 +131,10 @@ pub(crate) struct Session {
     pub(crate) claim: Option<Claim>,
     /// Octets per second that its lines take at each end, by the last completed exchange.
     pub(crate) agreed: Both<u64>,
+    /// What the call is to the rtpengine, if it has lines of it.
+    pub(crate) rtp: Option<String>,
+    /// The rtpengine knows it.
+    pub(crate) rtp_up: bool,
     /// The same with what is offered: what the networks count.
     taken: Both<u64>,
 }
@@ -147,6 +153,8 @@ impl Session {
             urgency: Urgency::default(),
             claim: None,
             agreed: Both::default(),
+            rtp: None,
+            rtp_up: false,
             taken: Both::default(),
         }
     }
@@ -304,6 +312,7 @@ impl Session {
         if let Some(claim) = self.claim.take() {
             core.usage.give_back(&claim);
         }
+        self.release_rtp(core);
         let (exchanges, streams) = (std::mem::take(&mut self.exchanges), std::mem::take(&mut self.streams));
         self.agreed = Both::default();
         // Less always fits.

@@ -152,7 +152,7 @@ fn cancel_that_crosses_the_answer_loses() {
 
 #[test]
 fn no_capacity_is_503_with_retry_after() {
-    for (code, status) in [(510, 503), (412, 503), (449, 500), (501, 500)] {
+    for (code, status) in [(510, 503), (412, 503), (449, 500), (501, 500), (473, 488), (474, 488)] {
         let mut w = World::with_users(alg(Reliable));
         w.gateway.refuse = vec![(Verb::Add, code)];
         let (_, invite) = call(&mut w);

@@ -279,7 +279,8 @@ fn observe(
                 seen.push(caused(change(), general, short.unwrap_or(words)));
             } else if stood() {
                 // It was no fault of TLS.
-                seen.push(caused(change(), "NR", "tcp_closed"));
+                let asked = *cause == media::Cause::Released;
+                seen.push(caused(change(), "NR", if asked { words } else { "tcp_closed" }));
             }
             let change = ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL");
             seen.push(with_cause(change));

@@ -351,6 +351,9 @@ fn the_end_of_tls_is_told_with_its_cause() {
         assert!(told.contains(&rel("tlsbsc", "NR", "tcp_closed")), "{told}");
         assert!(told.contains(&rel("tcpbcc", general, why)), "{told}");
     }
+    rig.media(Event::Sealed { pinhole: access, version: "TLSv1.3".into(), suite: "x".into() });
+    rig.media(Event::Closed { pinhole: access, cause: Cause::Released });
+    assert!(told(&mut rig).contains(&rel("tlsbsc", "NR", "released")));
     // Where there was none, none ends.
     rig.media(Event::Closed { pinhole: access, cause: Cause::Reset });
     rig.media(Event::Closed { pinhole: core, cause: Cause::Normal });

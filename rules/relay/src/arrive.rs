@@ -92,21 +92,26 @@ impl Relay {
         if self.is_ours(&uri, false) {
             return Err(Fault::Refused(Status::NO_SESSION));
         }
-        let way = self.toward(now, &uri).ok_or(Fault::Refused(Status::TIMEOUT))?;
+        let way = self.toward(now, &uri, id).ok_or(Fault::Refused(Status::TIMEOUT))?;
         if let Some(grant) = self.grants.get(first, now) {
             grant.learn(next, way);
         }
         Ok(Route { next: way, own: (first, None), rest })
     }
 
-    /// The connection of ours to a next hop, a new one if there is none. `None`: there are too many.
-    fn toward(&mut self, now: Instant, uri: &Uri) -> Option<ConnectionId> {
+    /// The connection of ours to a next hop, a new one for `id` if there is none. `None`: there are too many.
+    fn toward(&mut self, now: Instant, uri: &Uri, id: ConnectionId) -> Option<ConnectionId> {
         let host = uri.host().trim_matches(['[', ']']).to_ascii_lowercase();
         let target = Target { secure: uri.is_secure(), host, port: uri.port().unwrap_or(2855) };
         if let Some(known) = self.targets.get(&target) {
             return Some(*known);
         }
-        let connection = self.open(now, Way::Out(target.clone()), None)?;
+        let most = self.limits().next_hops;
+        self.get(id).filter(|client| client.made < most)?;
+        let connection = self.open(now, Way::Out(target.clone(), id), None)?;
+        if let Some(client) = self.get_mut(id) {
+            client.made += 1;
+        }
         self.targets.insert(target.clone(), connection);
         let Target { secure, host, port } = target;
         self.actions.push_back(Action::Connect { connection, host, port, secure });

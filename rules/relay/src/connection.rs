@@ -38,8 +38,8 @@ impl ConnectionId {
 pub(crate) enum Way {
     /// Somebody, through this listener.
     In(usize),
-    /// We did.
-    Out(Target),
+    /// We did, for this client.
+    Out(Target, ConnectionId),
 }
 
 /// Where a next hop is.
@@ -143,6 +143,8 @@ pub(crate) struct Connection {
     pub(crate) asked: u32,
     /// A request has succeeded.
     pub(crate) proven: bool,
+    /// Connections of ours that were made for it.
+    pub(crate) made: usize,
     /// URIs granted on it.
     pub(crate) grants: usize,
     pub(crate) since: Instant,
@@ -178,6 +180,7 @@ impl Connection {
             failures: 0,
             asked: 0,
             proven: false,
+            made: 0,
             grants: 0,
             since: now,
             heard: now,
@@ -199,7 +202,7 @@ impl Connection {
 
     /// Whether those who send to it should wait.
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.queued() > limits.queue || self.transactions.len() > limits.transactions
+        self.queued() > limits.queue || self.transactions.waiting() > limits.transactions
     }
 
     /// Whether it may be told more about its own requests.

@@ -4,7 +4,7 @@ use crate::ConnectionId;
 use crate::connection::{Incoming, Open, Passing, Resume};
 use crate::line::{Tid, split, write_end};
 use crate::relay::Relay;
-use crate::transactions::{Kind, Mode, Sent};
+use crate::transactions::{Kind, Sent};
 use carnet_msrp::{ByteRange, RawHead, RawStart, Status};
 use std::io::Write;
 
@@ -18,11 +18,10 @@ impl Relay {
     ) -> bool {
         self.interrupt(passing.next);
         let secret = self.random.u64();
+        let most = self.limits().transactions;
         let Some(next) = self.get_mut(passing.next) else { return false };
         let number = passing.sent.as_ref().map(|sent| {
-            if sent.mode == Mode::Partial && next.transactions.len() >= 1024 {
-                next.transactions.forget_one();
-            }
+            next.transactions.shorten(most);
             let kind = Kind::Send { sent: sent.clone(), start: passing.start, length: 0 };
             next.transactions.begin(secret, kind)
         });

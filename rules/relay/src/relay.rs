@@ -311,7 +311,7 @@ impl Relay {
         if connection.stuck.is_some_and(|at| since(at) >= timers.stalled) {
             return Some(Reason::Stalled);
         }
-        let ours = matches!(connection.way, Way::Out(_));
+        let ours = matches!(connection.way, Way::Out(..));
         if !ours && !connection.proven && since(connection.since) >= timers.probation {
             return Some(Reason::Probation);
         }
@@ -357,10 +357,13 @@ impl Relay {
                 self.sources.remove(&source);
             }
         }
-        if let Way::Out(target) = &connection.way
-            && self.targets.get(target) == Some(&id)
-        {
-            self.targets.remove(target);
+        if let Way::Out(target, client) = &connection.way {
+            if self.targets.get(target) == Some(&id) {
+                self.targets.remove(target);
+            }
+            if let Some(client) = self.get_mut(*client) {
+                client.made = client.made.saturating_sub(1);
+            }
         }
         if connection.grants > 0 {
             // §6.3: a URI is good for the connection it was asked for on.

@@ -58,6 +58,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once from one address.
     pub per_source: Option<u32>,
+    /// Next hops that one client can have us connected to at once. More are answered 408.
+    pub next_hops: usize,
     /// URIs at once. More are answered 403.
     pub sessions: usize,
     /// URIs at once of one user. More are answered 403.
@@ -84,6 +86,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             per_source: None,
+            next_hops: 32,
             sessions: 10_000,
             per_user: 100,
             queue: 256 << 10,

@@ -70,16 +70,20 @@ pub(crate) struct Transactions {
     base: u64,
     /// Number of the first one whose time does not run yet.
     next_start: u64,
+    /// How many of the list are not over.
+    waiting: usize,
 }
 
 impl Transactions {
     pub(crate) fn begin(&mut self, secret: u64, kind: Kind) -> u64 {
+        self.waiting += 1;
         self.list.push_back(Transaction { secret, end: None, started: None, kind });
         self.base + self.list.len() as u64 - 1
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
+    /// How many wait for an answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     fn at(&mut self, number: u64) -> Option<&mut Transaction> {
@@ -113,14 +117,16 @@ impl Transactions {
     pub(crate) fn answered(&mut self, secret: u64, number: u64) -> Option<Kind> {
         let transaction = self.at(number).filter(|t| t.secret == secret)?;
         let kind = std::mem::replace(&mut transaction.kind, Kind::Done);
+        if !matches!(kind, Kind::Done) {
+            self.waiting -= 1;
+        }
         self.sweep();
         (!matches!(kind, Kind::Done)).then_some(kind)
     }
 
     fn sweep(&mut self) {
         while self.list.front().is_some_and(|t| matches!(t.kind, Kind::Done) && t.end.is_some()) {
-            self.list.pop_front();
-            self.base += 1;
+            self.pop();
         }
     }
 
@@ -131,18 +137,27 @@ impl Transactions {
         if now.saturating_duration_since(first.started?) < patience {
             return None;
         }
-        self.base += 1;
-        self.list.pop_front().map(|t| t.kind)
+        self.pop().map(|t| t.kind)
     }
 
-    /// Forgets the oldest, if nobody has to hear of it: it may be answered, but need not be.
-    pub(crate) fn forget_one(&mut self) {
+    fn pop(&mut self) -> Option<Transaction> {
+        let first = self.list.pop_front()?;
+        self.base += 1;
+        if !matches!(first.kind, Kind::Done) {
+            self.waiting -= 1;
+        }
+        Some(first)
+    }
+
+    /// Forgets the oldest while there are more than `most` behind it, if nobody has to hear of it: it may
+    /// be answered, but need not be.
+    pub(crate) fn shorten(&mut self, most: usize) {
         self.sweep();
         let partial =
             |t: &Transaction| matches!(&t.kind, Kind::Send { sent, .. } if sent.mode == Mode::Partial);
-        if self.list.front().is_some_and(|t| partial(t) && t.end.is_some()) {
-            self.list.pop_front();
-            self.base += 1;
+        while self.list.len() > most && self.list.front().is_some_and(|t| partial(t) && t.end.is_some()) {
+            self.pop();
+            self.sweep();
         }
     }
 

@@ -171,6 +171,25 @@ fn next_hops_are_connected_to_once_and_their_loss_is_reported() {
 }
 
 #[test]
+fn one_client_cannot_have_us_connect_everywhere() {
+    let mut settings = settings();
+    settings.limits.next_hops = 2;
+    let mut net = Net::with(settings);
+    let (alice, bob) = (net.client("alice"), net.client("bob"));
+    let out = |uri: &str, port: u16| format!("{uri} msrp://192.0.2.9:{port}/p;tcp");
+    for (port, expected) in [(1, " 200 OK"), (2, " 200 OK"), (1, " 200 OK"), (3, " 408 ")] {
+        net.give(alice.id, send("tid1", &out(&alice.uri, port), &alice.own, "", "x"));
+        assert!(net.take(alice.id).contains(expected), "{port}");
+    }
+    net.give(bob.id, send("tid2", &out(&bob.uri, 3), &bob.own, "", "x"));
+    assert!(net.take(bob.id).contains(" 200 OK"));
+    let (way, ..) = net.connects.remove(0);
+    net.relay.closed(way);
+    net.give(alice.id, send("tid3", &out(&alice.uri, 4), &alice.own, "", "x"));
+    assert!(net.take(alice.id).contains("MSRP tid3 200 OK"));
+}
+
+#[test]
 fn a_client_that_cannot_be_connected_to_is_answered_on_its_own_connection() {
     let mut net = Net::new();
     let bob = net.client("bob");
@@ -317,6 +336,37 @@ fn who_asks_without_listening_stops_itself() {
     assert!(net.relay.output(alice.id).len() < 8192);
     net.unstall(alice.id);
     assert!(net.relay.may_read(alice.id));
+}
+
+#[test]
+fn what_need_not_be_answered_keeps_nobody_waiting() {
+    let mut settings = settings();
+    settings.limits.transactions = 8;
+    let mut net = Net::with(settings);
+    let (alice, bob) = (net.client("alice"), net.client("bob"));
+    let to = format!("{} {}", alice.uri, bob.path());
+    net.give(alice.id, send("part", &to, &alice.own, "Failure-Report: partial\r\n", "x"));
+    net.take(bob.id);
+    for _ in 0..100 {
+        net.give(alice.id, send("tid1", &to, &alice.own, "", "x"));
+        let arrived = net.take(bob.id);
+        net.give(bob.id, answer(&arrived, "200 OK"));
+        assert!(net.relay.may_read(alice.id));
+    }
+    for _ in 0..100 {
+        net.give(alice.id, send("part", &to, &alice.own, "Failure-Report: partial\r\n", "x"));
+    }
+    // What must be answered does, until it is, or is too late.
+    net.wait(Duration::from_secs(31));
+    for _ in 0..9 {
+        assert!(net.relay.may_read(alice.id));
+        net.give(alice.id, send("tid1", &to, &alice.own, "", "x"));
+    }
+    assert!(!net.relay.may_read(alice.id));
+    net.take(alice.id);
+    net.wait(Duration::from_secs(31));
+    assert!(net.relay.may_read(alice.id));
+    assert_eq!(net.take(alice.id).matches("Status: 000 408").count(), 9);
 }
 
 #[test]

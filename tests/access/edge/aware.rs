@@ -2,7 +2,7 @@
 //! what passes, without a message being held; and what excludes that. Both ends are strict: they take only
 //! what is for their own path and from the path that they were told (RFC 4975 §7.3).
 
-use super::call::{clear, secured};
+use super::call::{BOTH, clear, open, sealed, secured};
 use super::stage::{Sdp, Stage, address, sdp};
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ fn a_sessmatch_network_gets_new_addresses_only() {
     let ends = Ends { offered, answered, paths: (server, alice) };
     assert_rewritten(&ends);
     let log = stage.lab.output("alg", "err");
-    assert!(!log.contains("decision: Aware") && log.contains("decision: Plain"), "{log}");
+    assert!(!log.contains("): aware over") && log.contains("): plain over"), "{log}");
     // They compare identifiers; octets pass as they are.
     stage.tell("server", &json!({"do": "listen", "port": 7000}));
     stage.next("server", "listening");
@@ -138,6 +138,71 @@ fn a_sessmatch_network_gets_new_addresses_only() {
     stage.tell("alice", &json!({"do": "send", "text": frame}));
     let got = stage.next("server", "data");
     assert_eq!(got["text"], frame);
+    stage.hang_up("server");
+}
+
+/// TLS of the terminal ends at the gateway, and its paths are rewritten between: `msrps` on one side,
+/// `msrp` on the other.
+#[test]
+fn a_secured_terminal_meets_a_plain_end() {
+    let Some(mut stage) = Stage::new() else { return };
+    stage.register("alice", &BOTH);
+    let fingerprint = stage.certificate("alice", "SHA-256");
+    let offer = secured("alice", true, "active", Some(&fingerprint), true).replace("a=msrp-cema\r\n", "");
+    let offered = stage.offer("alice", "server", &offer);
+    let (server, answer) = end("server", "passive", 7000, false);
+    let peer = offered.value("a=path:").unwrap().to_owned();
+    assert!(peer.starts_with("msrp://10.1.0.2:") && peer.ends_with("/alice1;tcp"), "{peer}");
+    stage.tell("server", &json!({"do": "listen", "port": 7000, "own": server, "peer": peer}));
+    stage.next("server", "listening");
+    let answered = stage.answer("server", "alice", &answer);
+    let gateway = answered.value("a=path:").unwrap().to_owned();
+    assert!(gateway.starts_with("msrps://198.51.100.2:") && gateway.ends_with("/server1;tcp"), "{gateway}");
+    open(&mut stage, "alice", Some("alice"), Some(&answered.socket()));
+    let own = format!("msrps://{}:9/alice1;tcp", address("alice"));
+    let frame = format!(
+        "MSRP a1a1 SEND\r\nTo-Path: {gateway}\r\nFrom-Path: {own}\r\nMessage-ID: 1\r\nByte-Range: 1-5/5\r\n\
+         Content-Type: text/plain\r\n\r\nhello\r\n-------a1a1$\r\n"
+    );
+    stage.tell("alice", &json!({"do": "send", "text": frame}));
+    let got = stage.next("server", "message");
+    assert_eq!(got["size"], 5, "{got}");
+    sealed(&mut stage, "alice", "MSRP a1a1 200 OK");
+    // The other way: OpenSSL only shows it.
+    stage.tell("server", &json!({"do": "message", "size": 7}));
+    sealed(&mut stage, "alice", &format!("To-Path: {own}"));
+    assert!(!stage.told("server", "misaddressed"), "{}", stage.lab.output("server", "out"));
+    stage.hang_up("server");
+}
+
+/// RFC 6714 §4.2: whose answer comes from an end that does not follow it offers once more without, and is
+/// then rewritten for.
+#[test]
+fn a_cema_end_falls_back() {
+    let Some(mut stage) = Stage::new() else { return };
+    stage.register("alice", &[]);
+    let (server, offer) = end("server", "actpass", 7000, true);
+    let (alice, answer) = end("alice", "active", 7000, false);
+    let offered = stage.offer("server", "alice", &offer);
+    offered.expect(&["a=msrp-cema"], &[]);
+    let answered = stage.answer("alice", "server", &answer);
+    answered.expect(&[], &["msrp-cema"]);
+    assert_eq!(answered.value("a=path:"), Some(alice.as_str()), "nobody touches it yet");
+    let again = end("server", "actpass", 7000, false).1.replace("o=- 1 1", "o=- 1 2");
+    stage.tell("server", &json!({"do": "reoffer", "sdp": again}));
+    let offered = Sdp(stage.next("alice", "offered")["sdp"].as_str().unwrap().to_owned());
+    offered.expect(&[], &["msrp-cema"]);
+    assert_eq!(authority(&offered), offered.socket(), "{}", offered.0);
+    let answered = stage.answer("alice", "server", &answer.replace("o=- 1 1", "o=- 1 2"));
+    let peer = answered.value("a=path:").unwrap();
+    stage.tell("server", &json!({"do": "listen", "port": 7000, "own": server, "peer": peer}));
+    stage.next("server", "listening");
+    let peer = offered.value("a=path:").unwrap();
+    stage.tell("alice", &json!({"do": "connect", "to": offered.socket(), "own": alice, "peer": peer}));
+    for agent in ["alice", "server"] {
+        stage.next(agent, "connected");
+    }
+    exchange(&mut stage);
     stage.hang_up("server");
 }
 

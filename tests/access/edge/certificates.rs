@@ -17,7 +17,11 @@ fn fails(stage: &mut Stage, alert: &str, reason: &str) {
     stage.lab.wait_for("alg", "err", reason, PATIENCE);
     let log = stage.lab.output("alg", "err");
     let line = log.lines().find(|line| line.contains("tls-failed")).unwrap_or_else(|| panic!("{log}"));
-    assert!(line.contains(reason) && line.contains("call="), "{line}");
+    let side = if stage.told("server", "offered") { "side=Caller" } else { "side=Callee" };
+    let held_to = stage.certificate("alice", "SHA-256");
+    for part in [&format!("cause=\"{reason}\""), side, "call=", &held_to] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
     stage.idle();
     assert!(!stage.told("server", "data"), "nothing came through");
 }
@@ -157,9 +161,9 @@ fn each_access_has_its_own_security() {
         open(&mut stage, "alice", Some("alice"), Some(&answer.socket()));
         says(&mut stage, "alice", THERE);
         if other {
-            sealed(&mut stage, "bob", THERE)
+            sealed(&mut stage, "bob", THERE);
         } else {
-            hears(&mut stage, "bob", THERE)
+            hears(&mut stage, "bob", THERE);
         }
         says(&mut stage, "bob", BACK);
         sealed(&mut stage, "alice", BACK);

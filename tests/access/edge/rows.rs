@@ -52,7 +52,9 @@ impl Row {
         let ip = believed(agent, nats);
         let active = lines.contains(&"a=setup:active");
         let port = if active { 9 } else { 7000 };
-        let media = self.media.replacen(' ', &format!(" {port} "), 1);
+        // Where TLS ends in between, the two ends have transports of their own.
+        let own = lines.iter().find_map(|line| line.strip_prefix("m="));
+        let media = own.unwrap_or(self.media).replacen(' ', &format!(" {port} "), 1);
         let mut text = format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm={media}\n");
         for line in lines.iter().filter(|line| !line.starts_with("m=")) {
             let _ = writeln!(text, "{}", line.replace("@OWN@", &ip));
@@ -64,12 +66,9 @@ impl Row {
     fn write(
         &self,
         stage: &Stage,
-        name: &str,
-        text: &str,
-        agent: &str,
-        own: Lines,
-        checks: Lines,
-        nats: &[&str],
+        (name, text): (&str, &str),
+        (agent, nats): (&str, &[&str]),
+        (own, checks): (Lines, Lines),
     ) {
         let (mut actions, mut variables) = (String::new(), Vec::new());
         for (index, check) in checks.iter().enumerate() {
@@ -134,14 +133,14 @@ impl Row {
         let proxy = if from == "server" { "10.1.0.1:5060" } else { "198.51.100.1:5060" };
         if self.refused() {
             let text = include_str!("sipp/refused.xml");
-            self.write(stage, "caller.xml", text, from, self.offer, self.arrives, nats);
+            self.write(stage, ("caller.xml", text), (from, nats), (self.offer, self.arrives));
             let caller = Self::start(stage, from, "caller.xml", &[proxy]);
             return self.ended(stage, caller, "the refusal");
         }
         let text = include_str!("sipp/callee.xml");
-        self.write(stage, "callee.xml", text, to, self.answer, self.arrives, nats);
+        self.write(stage, ("callee.xml", text), (to, nats), (self.answer, self.arrives));
         let text = include_str!("sipp/caller.xml");
-        self.write(stage, "caller.xml", text, from, self.offer, self.returns, nats);
+        self.write(stage, ("caller.xml", text), (from, nats), (self.offer, self.returns));
         let callee = Self::start(stage, to, "callee.xml", &[]);
         stage.lab.until(PATIENCE, "the callee listens", |lab| {
             let output = lab.command(to, "ss").args(["-Hlun", "sport = 5060"]).output().unwrap();
@@ -334,7 +333,12 @@ fn the_edge_is_seen_by_the_access_only() {
                 "a=x-unknown:  kept too",
             ],
             arrives: CLEAN,
-            answer: &["a=setup:active", "a=path:msrp://@OWN@:7000/s2;tcp", "a=msrp-cema"],
+            answer: &[
+                "m=message TCP/MSRP *",
+                "a=setup:active",
+                "a=path:msrp://@OWN@:7000/s2;tcp",
+                "a=msrp-cema",
+            ],
             returns: &["TCP/TLS/MSRP", "a=fingerprint:(SHA|sha)-256 ", "!4A:AD:B9", "!3ge2ae"],
         },
         Row {
@@ -344,6 +348,7 @@ fn the_edge_is_seen_by_the_access_only() {
             offer: &["a=setup:actpass", "a=path:msrp://@OWN@:7000/s1;tcp", "a=msrp-cema"],
             arrives: &["TCP/TLS/MSRP", "a=fingerprint:(SHA|sha)-256 ", "a=3ge2ae:applied", "a=setup:actpass"],
             answer: &[
+                "m=message TCP/TLS/MSRP *",
                 "a=setup:active",
                 "a=path:msrps://@OWN@:7000/s2;tcp",
                 "a=msrp-cema",

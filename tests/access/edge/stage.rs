@@ -156,11 +156,10 @@ impl Stage {
         let found = |lab: &Lab| {
             let out = lab.output(agent, "out");
             let whole = out.matches('\n').count();
-            let seen = out.lines().enumerate().take(whole).skip(from).find_map(|(number, line)| {
+            out.lines().enumerate().take(whole).skip(from).find_map(|(number, line)| {
                 let value: Value = serde_json::from_str(line).unwrap_or(Value::Null);
                 (value["event"] == event && like(&value)).then_some((number, value))
-            });
-            seen
+            })
         };
         self.lab.until(PATIENCE, &format!("{agent} tells of {event}"), |lab| found(lab).is_some());
         let (number, value) = found(&self.lab).unwrap();

@@ -3,14 +3,14 @@
 use crate::roles::{control, profiles, sip_transport};
 use carnet_border::{
     Addressing, Caps, Config, Family, Gateway, Limits, Network, Other, Policy, Prefix, Registration, Route,
-    Timers, Transport, User,
+    Rtpengine, Timers, Transport, User,
 };
 use carnet_h248::association;
 use carnet_h248::{MId, Profile};
 use carnet_ops::config::{
     Addressing as MsrpAddressing, BorderRole, BorderSection, Config as Whole, ControlProto, Digest,
     GatewayRole, IpVersion, NetworkSection, Other as Media, Proto, RegistrarMode, RegistrarSection,
-    Transport248,
+    RtpengineSection, Transport248,
 };
 use carnet_sip::{Algorithm, Password, Uri};
 use std::time::Duration;
@@ -88,6 +88,7 @@ pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<C
             },
         },
         gateways: gateways.collect(),
+        rtpengine: section.rtpengine.as_ref().map(|r| rtpengine(r.as_ref())),
         profiles: accepted,
         alternate: control.alternate.as_ref().map(|border| MId::domain(border.as_ref().clone())),
         timers: Timers {
@@ -101,6 +102,12 @@ pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<C
         limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },
         sip: carnet_sip::Config::default(),
     })
+}
+
+fn rtpengine(settings: &RtpengineSection) -> Rtpengine {
+    let again = Duration::from_millis(u64::from(*settings.timeout.as_ref()));
+    let attempts = *settings.attempts.as_ref();
+    Rtpengine { timers: carnet_ng::Timers { again, attempts, ..carnet_ng::Timers::default() } }
 }
 
 fn pass_through(named: Transport248) -> Transport {
@@ -134,6 +141,7 @@ fn network_of(border: &BorderSection, name: &str, settings: &NetworkSection) -> 
     network.hide_origin = settings.hide_origin.unwrap_or(border.role == BorderRole::Ibcf);
     network.rate = settings.rate.map(|rate| (rate, rate));
     network.dscp = settings.dscp;
+    network.rtp_interface.clone_from(&settings.rtp_interface);
     let wanted = settings.e2ae.as_ref().map_or(settings.subscribers, |e2ae| *e2ae.as_ref());
     network.e2ae = border.policy.e2ae && wanted;
     network.msrp = match settings.msrp {

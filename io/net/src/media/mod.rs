@@ -42,7 +42,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
@@ -52,6 +52,7 @@ pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
 pub use host::{raise_descriptor_limit, shortcomings};
+pub use ports::Pool;
 use ports::Ports;
 use post::Bell;
 pub use post::Events;
@@ -321,6 +322,12 @@ impl EngineHandle {
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
         self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
+    }
+
+    /// How the ports of each realm stand now, by its name.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(String, Pool)> {
+        self.ports.pools(Instant::now()).map(|(name, pool)| (name.to_owned(), pool)).collect()
     }
 
     /// The loop that has the pinholes of a group.

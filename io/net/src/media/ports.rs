@@ -36,7 +36,20 @@ struct RealmPorts {
 #[derive(Debug)]
 struct AddressPorts {
     address: IpAddr,
+    /// How many there are.
+    all: usize,
     free: Mutex<Free>,
+}
+
+/// How the ports of a realm stand, those of all its addresses together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pool {
+    /// May be given at once.
+    pub free: usize,
+    /// In use.
+    pub used: usize,
+    /// In quarantine after use.
+    pub resting: usize,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +114,7 @@ impl Ports {
             for last in (1..rested.len()).rev() {
                 rested.swap(last, below(last + 1, random));
             }
-            AddressPorts { address, free: Mutex::new(Free { rested, ..Free::default() }) }
+            AddressPorts { address, all: rested.len(), free: Mutex::new(Free { rested, ..Free::default() }) }
         };
         let realms = realms
             .iter()
@@ -156,6 +169,24 @@ impl Ports {
     /// All defences, with the names of their realms.
     pub(crate) fn wards(&self) -> impl Iterator<Item = (&str, &Ward)> {
         self.realms.iter().map(|realm| (realm.name.as_str(), &*realm.ward))
+    }
+
+    /// How the ports of all realms stand, with their names.
+    pub(crate) fn pools(&self, now: Instant) -> impl Iterator<Item = (&str, Pool)> {
+        self.realms.iter().map(move |realm| {
+            let quarantine = realm.ward.guard.quarantine;
+            let mut pool = Pool::default();
+            for ports in [&realm.v4, &realm.v6].into_iter().flatten() {
+                let there = ports.free();
+                let rests = |since: Instant| now.saturating_duration_since(since) < quarantine;
+                let resting = there.resting.iter().filter(|(since, _)| rests(*since)).count();
+                let idle = there.rested.len() + there.resting.len();
+                pool.resting += resting;
+                pool.free += idle - resting;
+                pool.used += ports.all.saturating_sub(idle);
+            }
+            (realm.name.as_str(), pool)
+        })
     }
 
     /// The leased address and port.
@@ -227,6 +258,21 @@ mod tests {
         };
         let mut random = SeededRandom::new(seed);
         (Ports::new(&[realm], &mut random).unwrap(), random)
+    }
+
+    #[test]
+    fn what_is_free_used_and_resting_adds_up() {
+        let (ports, mut random) = ports(30_000..=30_009, 11);
+        let (now, of) = (Instant::now(), |ports: &Ports, now| ports.pools(now).next().map(|(_, pool)| pool));
+        assert_eq!(of(&ports, now), Some(Pool { free: 10, used: 0, resting: 0 }));
+        let lease = ports.lease_at(now, None, None, &mut random).unwrap();
+        let other = ports.lease_at(now, None, None, &mut random).unwrap();
+        assert_eq!(of(&ports, now), Some(Pool { free: 8, used: 2, resting: 0 }));
+        ports.give_back_at(now, lease);
+        assert_eq!(of(&ports, now), Some(Pool { free: 8, used: 1, resting: 1 }));
+        let rested = now + Realm::default().guard.quarantine;
+        assert_eq!(of(&ports, rested), Some(Pool { free: 9, used: 1, resting: 0 }));
+        ports.give_back_at(rested, other);
     }
 
     #[test]

@@ -136,6 +136,9 @@ impl Life {
     async fn connecting(mut self, queue: (Outlet, Inlet)) {
         let attempt = async {
             let stream = tcp::connect(self.hop.remote, self.hop.local.map(|a| a.ip())).await?;
+            if self.shared.config.streams.keep_alive.is_some() {
+                tcp::hurry(&stream, self.shared.config.streams.write);
+            }
             let local = stream.local_addr().ok();
             let tls = match &self.shared.config.tls {
                 Some(tls) if self.hop.transport == Transport::Tls => tls,

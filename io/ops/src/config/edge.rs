@@ -45,7 +45,7 @@ pub struct RtpengineSection {
     /// Milliseconds before an unanswered request is sent again.
     #[serde(default = "quarter_second")]
     pub timeout: Spanned<u32>,
-    /// How often a request is sent before the line is refused.
+    /// How often a request is sent before the offer or answer is refused.
     #[serde(default = "five")]
     pub attempts: Spanned<u32>,
 }
@@ -77,7 +77,7 @@ pub(super) fn check(section: &Spanned<BorderSection>) -> Checked {
             _ => {}
         }
         let caps = [&network.max_sessions, &network.max_per_user, &network.max_per_source];
-        for cap in caps.into_iter().flatten().filter(|cap| *cap.as_ref() == 0) {
+        if let Some(cap) = caps.into_iter().flatten().find(|cap| *cap.as_ref() == 0) {
             return Err(Complaint::new(cap.span(), "no session would be taken")
                 .help("leave the setting out for no cap"));
         }

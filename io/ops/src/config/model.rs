@@ -127,6 +127,8 @@ pub struct NetworkSection {
     pub rate: Option<u64>,
     /// DSCP of media sent here, 0 to 63.
     pub dscp: Option<u8>,
+    /// The interface of the rtpengine that faces this network.
+    pub rtp_interface: Option<String>,
     /// Secures media from the terminal to the gateway where the terminal asks for it (TS 23.334
     /// §6.2.10.3); where subscribers are, if absent.
     pub e2ae: Option<Spanned<bool>>,

@@ -109,7 +109,7 @@ pub(super) fn check(gateway: &Spanned<GatewaySection>, section: &Spanned<RelaySe
         let at = if usual.span().is_empty() { section.span() } else { usual.span() };
         return Err(Complaint::new(at, "`expires` is `min-expires` to `max-expires`"));
     }
-    for cap in [&relay.max_sessions, &relay.max_per_user].into_iter().filter(|cap| *cap.as_ref() == 0) {
+    if let Some(cap) = [&relay.max_sessions, &relay.max_per_user].into_iter().find(|cap| *cap.as_ref() == 0) {
         return Err(Complaint::new(cap.span(), "nobody would get a URI"));
     }
     Ok(())

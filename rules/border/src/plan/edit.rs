@@ -2,6 +2,7 @@
 //!
 //! RFC 3264, RFC 4145 §4, RFC 6714 §5, RFC 8122 §5, TS 23.334 §6.2.10.3, TS 29.162 §10.
 
+use carnet_msrp::Uri;
 use carnet_sdp::{Document, Error, Setup};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +37,9 @@ pub enum Change {
     Origin,
     /// Port 0.
     Port0,
+    /// The section of the line is as an rtpengine returned it. [`apply`] leaves it: the session takes it
+    /// over before.
+    Rtpengine,
 }
 
 impl Change {
@@ -54,6 +58,7 @@ impl Change {
             Self::CemaRemoved => "cema-removed",
             Self::Origin => "origin",
             Self::Port0 => "port-0",
+            Self::Rtpengine => "rtpengine",
         }
     }
 }
@@ -85,6 +90,7 @@ impl fmt::Display for Change {
             Self::CemaRemoved => f.write_str("a=msrp-cema taken out"),
             Self::Origin => f.write_str("o= has the border's address"),
             Self::Port0 => f.write_str("the port is 0"),
+            Self::Rtpengine => f.write_str("address, ports, ICE are the rtpengine's"),
         }
     }
 }
@@ -156,7 +162,7 @@ pub fn apply<'a>(
                 let own = |path: &str, address| path_own(path, address, *secure);
                 rewrite(document, index, given(index).address, own)?;
             }
-            Change::Origin => {}
+            Change::Origin | Change::Rtpengine => {}
         }
     }
     document.relocate(&moves)?;
@@ -192,12 +198,22 @@ fn path_address(path: &str, address: SocketAddr) -> Option<String> {
     Some(new)
 }
 
-/// The URI the gateway has towards a peer: its address, and the session identifier and transport of
-/// the last URI of the far peer's path. `None` if that is no MSRP URI (RFC 4975 §6).
+/// The URI the gateway has towards a peer: its address, and the session identifier of the last URI of the
+/// far peer's path. It is made by what makes the gateway's own. `None` if the path cannot be read.
 fn path_own(path: &str, address: SocketAddr, secure: bool) -> Option<String> {
-    let last = path.split_ascii_whitespace().next_back()?;
-    let (_, after) = last.split_once("://")?;
-    let tail = after.get(after.find('/')?..)?;
-    let scheme = if secure { "msrps" } else { "msrp" };
-    Some(format!("{scheme}://{address}{tail}"))
+    let own = carnet_msrp::rewrite::own_uri(secure, address, &uris(path)?).ok()?;
+    Some(own.as_str().to_owned())
+}
+
+/// Most URIs of a path that is rewritten: relays on the way of one end (RFC 4976).
+const MAX_URIS: usize = 16;
+
+/// The URIs of a path that MSRP can be sent along; `None` if it has none, too many, or something else.
+pub(super) fn uris(path: &str) -> Option<Vec<Uri>> {
+    let uris = path.split_ascii_whitespace().take(MAX_URIS + 1).map(|uri| Uri::parse(uri.as_bytes()).ok());
+    let uris: Vec<Uri> = uris.collect::<Option<_>>()?;
+    (1..=MAX_URIS)
+        .contains(&uris.len())
+        .then_some(uris)
+        .filter(|u| u.last().is_some_and(|u| u.session_id().is_some()))
 }

@@ -99,6 +99,9 @@ fn other(line: &mut Line, m: &Media<'_>, policy: &Policy) -> Result<(), Refusal>
         }
         Other::Refuse => return Err(no(304, "media of this kind is not carried here")),
     };
+    if line.decision == Decision::Rtpengine {
+        line.edit(Change::Rtpengine, line.reason);
+    }
     if m.e2ae() == Some(E2ae::Applied) && m.attribute("3ge2ae").is_some() {
         line.edit(Change::EdgeRemoved, "only this border may say that it is applied here");
     }
@@ -184,6 +187,12 @@ pub(super) fn fingerprints(said: &Said) -> Result<Vec<String>, Refusal> {
     }
 }
 
+/// Whether there is a path that a gateway can rewrite.
+pub(super) fn rewritable(said: &Said, [none, odd]: [&'static str; 2]) -> Result<(), Refusal> {
+    let path = said.path.as_deref().ok_or_else(|| no(399, none))?;
+    super::edit::uris(path).map(|_| ()).ok_or_else(|| no(399, odd))
+}
+
 /// TCP in clear between the two accesses; TLS may end on either.
 fn clear(
     line: &mut Line,
@@ -214,8 +223,8 @@ fn clear(
     if aware && !(policy.aware && facts.gateway.aware) {
         return Err(no(399, NO_AWARE));
     }
-    if aware && line.said.path.is_none() {
-        return Err(no(399, "the offer has no a=path"));
+    if aware {
+        rewritable(&line.said, ["the offer has no a=path", "the offer's a=path is not one of MSRP"])?;
     }
     line.setup_sent = sent_free(application, line.said.setup, facts.answerer.behind_nat, answerer);
     let edge = [offerer, answerer];

@@ -3,7 +3,7 @@
 //! RFC 3264 §6, RFC 4145 §4.1, RFC 6135 §4.2, RFC 8122 §6.2, TS 23.334 §6.2.10.3 and §6.2.18.4.
 
 use super::direction::{Roles, Sealed, settle_free, settle_sealed, tls_role};
-use super::offer::fingerprints;
+use super::offer::{fingerprints, rewritable};
 use super::{
     Application, Change, Decision, Edit, Facts, Leg, Legs, Line, Plan, Refusal, Said, Settled, Settlement,
     Tls,
@@ -26,6 +26,9 @@ pub fn settle(plan: &Plan, answer: &Document, facts: &Facts) -> Result<Settlemen
         settlement.lines.push(one(line, &m, facts)?);
         if m.is_rejected() {
             settlement.edits.extend(refused(line, &m));
+        } else if line.decision == Decision::Rtpengine {
+            let edit = Edit { line: Some(line.index), change: Change::Rtpengine, reason: line.reason };
+            settlement.edits.push(edit);
         }
     }
     if facts.offerer.hide_origin {
@@ -108,8 +111,8 @@ fn one(line: &Line, m: &Media<'_>, facts: &Facts) -> Result<Option<Settled>, Ref
             return Err(no(399, "the passive end gives no address to connect to"));
         }
     }
-    if legs.answerer.aware && said.path.is_none() {
-        return Err(no(399, "the answer has no a=path"));
+    if legs.answerer.aware {
+        rewritable(&said, ["the answer has no a=path", "the answer's a=path is not one of MSRP"])?;
     }
     // RFC 8856 §8: roles stay while the connection does.
     let stays = line.said.existing && m.reuse_said() == Some(Reuse::Existing);

@@ -111,6 +111,21 @@ fn each_kind_of_line() {
     assert_eq!(planned(&e2ae, &default, &terminals()).decision.name(), "e2ae");
 }
 
+/// RTP that goes to an rtpengine: the change is named in both directions, and nothing else of ours.
+#[test]
+fn rtp_lines_are_the_rtpengines() {
+    let policy = Policy { other: Other::Rtpengine, ..Policy::default() };
+    let offer = document("m=audio 5 RTP/AVP 0\r\nm=video 7 RTP/AVP 96\r\n");
+    let plan = plan(&offer, &policy, &terminals());
+    let changes = |edits: Vec<&Edit>| edits.iter().map(|e| (e.line, e.change.clone())).collect::<Vec<_>>();
+    let both = [(Some(0), Change::Rtpengine), (Some(1), Change::Rtpengine)];
+    assert_eq!(changes(plan.all_edits().collect()), both);
+    let answer = document("m=audio 5 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n");
+    let settlement = settle(&plan, &answer, &terminals()).unwrap();
+    assert_eq!(changes(settlement.all_edits().collect()), both[..1]);
+    assert!(plan.lines.iter().all(|l| l.legs.is_none() && !l.decision.is_anchored()));
+}
+
 /// What is said of a line in a log.
 #[test]
 fn a_line_reads_well() {

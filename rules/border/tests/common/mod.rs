@@ -4,6 +4,7 @@
 
 pub mod gateway;
 pub mod real;
+pub mod rtpengine;
 
 use carnet_border::{
     Border, Config, Event, Family, Gateway, Network, Out, Policy, Registration, Route, User,
@@ -64,6 +65,7 @@ pub fn alg(control: ControlTransport) -> Config {
         },
         policy: Policy::default(),
         gateways: vec![Gateway::new("agw1", MId::domain("agw1.example.com"), control)],
+        rtpengine: None,
         profiles: Vec::new(),
         alternate: None,
         timers: carnet_border::Timers::default(),
@@ -94,6 +96,8 @@ pub struct World {
     pub real: Option<real::RealGateway>,
     /// Further scripted ones, by name.
     pub more: BTreeMap<String, ScriptedGateway>,
+    /// What an rtpengine was asked, and its part of the script.
+    pub rtpengine: rtpengine::Scripted,
     /// No message to or from these.
     pub cut: Vec<String>,
     /// What reached each address and was not looked at yet.
@@ -120,6 +124,7 @@ impl World {
             gateway: ScriptedGateway::new("agw1.example.com"),
             real: None,
             more: BTreeMap::new(),
+            rtpengine: rtpengine::Scripted::default(),
             cut: Vec::new(),
             inbox: HashMap::new(),
             events: Vec::new(),
@@ -188,6 +193,11 @@ impl World {
                             self.inbox_contact = Some(contact(&message));
                         }
                         self.inbox.entry(transmit.hop.remote).or_default().push_back(message);
+                    }
+                    Out::Rtpengine(datagram) => {
+                        if let Some(answer) = self.rtpengine.handle(&datagram) {
+                            self.border.handle_rtpengine(self.now, &answer);
+                        }
                     }
                     Out::Gateway(name, _) if self.cut.iter().any(|c| *c == *name) => {}
                     Out::Gateway(name, message) if &*name != "agw1" => {
@@ -331,7 +341,7 @@ impl World {
         self.register_asking(user, at, params, &[])
     }
 
-    /// The same with further headers.
+    /// The same with further headers; a Contact takes the place of the usual one.
     pub fn register_asking(
         &mut self,
         user: &str,
@@ -346,7 +356,10 @@ impl World {
             let value = format!("{}{params}", m.header("Contact").unwrap());
             m.set_header("Contact", &value).unwrap();
             for (name, value) in headers {
-                m.push_back(name, value).unwrap();
+                match *name {
+                    "Contact" => m.set_header(name, value).unwrap(),
+                    name => m.push_back(name, value).unwrap(),
+                }
             }
         };
         let mut first = self.request(&ua, Method::Register, "sip:example.com", 1);

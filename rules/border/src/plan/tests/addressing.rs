@@ -135,6 +135,20 @@ fn paths_that_are_not_there() {
     assert_eq!(status(&planned(offer, &Policy::default(), &terminals())), Some(488));
     let (_, _, settled) = exchange(NONE, "m=message 9 TCP/MSRP *\r\n", &terminals());
     assert_eq!(settled.unwrap_err().reason, "the answer has no a=path");
+    for odd in ["nonsense", "msrp://no-session", "http://h:1/s;tcp", "msrp://h:1/s;tcp nonsense"] {
+        let offer = NONE.replace("msrp://a.example:2855/s1;tcp", odd);
+        let line = planned(&offer, &Policy::default(), &terminals());
+        assert_eq!(
+            (status(&line), line.reason),
+            (Some(488), "the offer's a=path is not one of MSRP"),
+            "{odd}"
+        );
+        let (_, _, settled) = exchange(NONE, &ANSWER.replace("msrp://b.example:9/s2;tcp", odd), &terminals());
+        assert_eq!(settled.unwrap_err().reason, "the answer's a=path is not one of MSRP");
+        // Where nobody rewrites it, it is nobody's business.
+        let cema = CEMA.replace("msrp://a.example:2855/s1;tcp", odd);
+        assert_eq!(planned(&cema, &Policy::default(), &terminals()).decision, Decision::Plain);
+    }
 }
 
 /// RFC 4975 §6: what becomes of odd paths.
@@ -152,7 +166,7 @@ fn odd_paths() {
             "msrps://r:1/x;tcp msrp://h:2/s;tcp;k=v",
             "192.0.2.9:7",
             "a=path:msrps://192.0.2.9:7/x;tcp msrp://h:2/s;tcp;k=v",
-            "a=path:msrp://192.0.2.9:7/s;tcp;k=v",
+            "a=path:msrp://192.0.2.9:7/s;tcp",
         ),
         ("nonsense", "192.0.2.9:7", "a=path:nonsense", "a=path:nonsense"),
         ("msrp://no-session", "192.0.2.9:7", "a=path:msrp://no-session", "a=path:msrp://no-session"),
