@@ -111,6 +111,8 @@ fn with_setup(sdp: String, setup: &str) -> String {
     if setup.is_empty() { sdp.replace("a=setup:\r\n", "") } else { sdp }
 }
 
+type Row = (&'static str, &'static str, (bool, bool), [&'static str; 4], (Role, Role));
+
 /// Columns: what the line is, who is behind a NAT, offered, seen by bob, answered, seen by alice, and our
 /// roles towards alice and bob.
 #[test]
@@ -118,7 +120,7 @@ fn who_connects() {
     use Role::{Active, Either, Passive, Undecided};
     let sealed = print("11");
     let (none, a, b, both) = ((false, false), (true, false), (false, true), (true, true));
-    let rows: &[(&str, &str, (bool, bool), [&str; 4], (Role, Role))] = &[
+    let rows: &[Row] = &[
         // TCP in clear: the direction may change.
         ("MSRP", "", none, ["active", "active", "passive", "passive"], (Passive, Active)),
         ("MSRP", "", b, ["active", "actpass", "active", "passive"], (Passive, Passive)),

@@ -222,13 +222,13 @@ fn all_kinds(seen: impl Iterator<Item = &'static str>) {
 /// Which decisions there were.
 fn run(seed: u64, real: bool) -> Vec<&'static str> {
     let mut config = alg(if real { Reliable } else { Datagram });
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         let network = &mut config.networks[0];
         network.rate = Some((20_000, 2_000));
         network.caps = Caps { bandwidth: Some(60_000), per_user: Some(2), ..Caps::default() };
     }
     let mut w = if real { with_real(config) } else { World::with_users(config) };
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         // Bob wants his TLS to end at the gateway.
         w.register_asking("bob", BOB, "", &[("Security-Client", "msrp-tls;mediasec, bfcp-tls;mediasec")]);
     }
