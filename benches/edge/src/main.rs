@@ -130,7 +130,7 @@ fn tls(options: &Options, folder: &Path) -> Result<()> {
     fs::write(path("server.pem"), pem)?;
     fs::write(path("client.pem"), terminal.certificate_pem()?)?;
     let settings = format!(
-        "global\n maxconn 10000\n nbthread 1\n tune.ssl.cachesize 0\n tune.ssl.default-dh-param 2048\n \
+        "global\n maxconn 4000\n nbthread 1\n tune.ssl.cachesize 0\n tune.ssl.default-dh-param 2048\n \
          ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n ssl-default-bind-curves X25519:P-256\n\
          defaults\n mode tcp\n timeout connect 10s\n timeout client 300s\n timeout server 300s\n\
          listen e2ae\n bind 127.0.0.1:{haproxy_port} ssl crt {} verify required ca-file {}\n server core {plain}\n",

@@ -40,14 +40,20 @@ event_route[msrp:frame-in] { msrp_relay(); }
 
 /// A relay, and where the load finds it.
 struct Relay {
-    process: Vec<Process>,
+    process: Process,
     /// Of each session: where to connect, and the To-Path of what is sent there.
     ways: Vec<(SocketAddr, String)>,
 }
 
 impl Relay {
     fn cpu(&self) -> Result<f64> {
-        self.process.iter().map(Process::cpu).sum()
+        self.process.cpu_of_all()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.process.dismiss();
     }
 }
 
@@ -86,7 +92,7 @@ fn carnet(core: SocketAddr) -> Result<Relay> {
     let way = |port: u16| {
         (SocketAddr::from(([127, 0, 0, 1], port)), format!("msrp://127.0.0.1:{port}/s{port};tcp"))
     };
-    Ok(Relay { process: vec![process], ways: (FIRST_PORT..FIRST_PORT + 2 * SESSIONS).map(way).collect() })
+    Ok(Relay { process, ways: (FIRST_PORT..FIRST_PORT + 2 * SESSIONS).map(way).collect() })
 }
 
 fn kamailio(core: SocketAddr, folder: &Path) -> Result<Relay> {
@@ -102,7 +108,7 @@ fn kamailio(core: SocketAddr, folder: &Path) -> Result<Relay> {
             format!("msrp://127.0.0.1:{port}/k{number};tcp msrp://127.0.0.1:{}/s{number};tcp", core.port());
         (SocketAddr::from(([127, 0, 0, 1], port)), to)
     };
-    Ok(Relay { process: vec![main], ways: (0..2 * SESSIONS).map(way).collect() })
+    Ok(Relay { process: main, ways: (0..2 * SESSIONS).map(way).collect() })
 }
 
 fn frame(to: &str, number: usize) -> Vec<u8> {

@@ -18,6 +18,7 @@
 mod engine;
 mod load;
 mod place;
+#[allow(dead_code, reason = "shared with other benchmarks")]
 mod process;
 mod table;
 

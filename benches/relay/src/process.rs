@@ -39,6 +39,29 @@ impl Process {
         cpu_of(&self.0.id().to_string())
     }
 
+    /// The same with that of its children, for programs that fork.
+    pub fn cpu_of_all(&self) -> Result<f64> {
+        let mut all = self.cpu()?;
+        let parent = self.0.id().to_string();
+        for entry in std::fs::read_dir("/proc")? {
+            let id = entry?.file_name().to_string_lossy().into_owned();
+            let Ok(text) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
+            let of = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+            if of == Some(parent.as_str()) {
+                all += cpu_of(&id)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Asks it to end, with its children, and waits.
+    pub fn dismiss(&mut self) {
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        if asked.is_ok_and(|status| status.success()) {
+            let _ = self.0.wait();
+        }
+    }
+
     /// Anonymous memory in octets.
     pub fn private_memory(&self) -> Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;

@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_free_used_and_resting_adds_up() {
-        let (ports, mut random) = ports(30_000..=30_009, 11);
+        let (ports, mut random) = resting(30_000..=30_009, 11, Realm::default().guard.quarantine);
         let (now, of) = (Instant::now(), |ports: &Ports, now| ports.pools(now).next().map(|(_, pool)| pool));
         assert_eq!(of(&ports, now), Some(Pool { free: 10, used: 0, resting: 0 }));
         let lease = ports.lease_at(now, None, None, &mut random).unwrap();
