@@ -306,6 +306,44 @@ mod tests {
         assert_eq!(Response::of(&odd), Err(Error::Lacks("result")));
     }
 
+    /// Messages with octets changed, cut and put in: refused inside their bounds, or written again.
+    #[test]
+    fn damaged_messages() {
+        use carnet_wire::Random as _;
+        let mut offer = Request::new(Command::Offer, "call@x", "a").with("replace", Value::texts(["origin"]));
+        offer.sdp = Some(Bytes::from_static(b"v=0\r\n"));
+        let whole = Message { cookie: Bytes::from_static(b"c1"), body: offer.body() }.to_bytes();
+        let mut random = carnet_wire::SeededRandom::new(29);
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..100_000 {
+            let mut octets = whole.to_vec();
+            for _ in 0..=random.u32() % 3 {
+                let at = random.u32() as usize % octets.len();
+                let new = b"0123456789:deil \xff"[random.u32() as usize % 17];
+                match random.u32() % 3 {
+                    0 => octets[at] = new,
+                    1 => octets.insert(at, new),
+                    _ => drop(octets.remove(at)),
+                }
+            }
+            match parse(&octets) {
+                Ok(message) => {
+                    read += 1;
+                    assert_eq!(message.to_bytes(), octets);
+                    if let Ok(request) = Request::of(&message.body) {
+                        assert_eq!(Request::of(&request.body()), Ok(request));
+                    }
+                }
+                Err(Error::Syntax(fault)) => {
+                    refused += 1;
+                    assert!(fault.at <= octets.len());
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 1_000 && refused > 10_000, "{read} {refused}");
+    }
+
     #[test]
     fn datagrams_that_are_no_messages() {
         for bad in [&b""[..], b"cookie", b" de", b"co\x01kie de", &[b'c'; 200]] {
