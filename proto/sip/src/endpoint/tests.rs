@@ -816,6 +816,8 @@ fn stun_is_answered_with_where_it_came_from() {
             e.poll_transmit().filter(|sent| sent.hop == hop).and_then(|sent| Stun::parse(&sent.data));
         assert_eq!(answer, answered.then_some(Stun::Answer(id, from)), "{transport}");
     }
+    // On a connection it is a message that cannot be read.
+    assert_eq!(events(&mut e).len(), 1);
     // An answer is not answered: two servers would never stop.
     let hop = Hop::new(Transport::Udp, from);
     e.handle_input(Instant::now(), Input { hop, data: Stun::answer(&id, &[], from) });
