@@ -143,23 +143,44 @@ fn ten_thousand_that_say_nothing() {
     ten_thousand(false, 0);
 }
 
-/// A stranger reaches alice's own listening side first, with a key that is not the call's.
+/// Connects two listeners with each other: one that connects, and yet waits for a ClientHello.
+const BRIDGE: &str = "
+import socket, sys, threading
+ends = [socket.create_connection((host, int(port))) for host, port in (a.rsplit(':', 1) for a in sys.argv[1:3])]
+def pass_on(one, other):
+    try:
+        while octets := one.recv(65536):
+            other.sendall(octets)
+    except OSError:
+        pass
+    other.shutdown(socket.SHUT_WR)
+threads = [threading.Thread(target=pass_on, args=pair) for pair in (ends, ends[::-1])]
+[thread.start() for thread in threads]
+";
+
+/// A stranger reaches alice's own listening side first, with a key that is not the call's. She made the
+/// key exchange, so she is the TLS client whoever connects: he plays the server.
 #[test]
 fn a_wrong_key_at_the_client() {
     let Some(mut lab) = Lab::new() else { return };
     let meddler = meddled(&mut lab);
     lab.join("stranger", "subs-a", "198.51.100.50/26");
+    let mut server = lab.command("stranger", "openssl");
+    // In TLS 1.3 it would look for the identity, which it cannot guess, and not come to the key.
+    server.args(["s_server", "-accept", "4433", "-nocert", "-naccept", "1", "-tls1_2"]);
+    server.args(["-psk", "000102030405060708090a0b0c0d0e0f"]);
+    let server = lab.start("s_server", server);
+    lab.wait_for("s_server", "out", "ACCEPT", PATIENCE);
     let go = hold_answers(&meddler);
     let alice = network::ue(&mut lab, "alice", &["chat", "sip:bob@b.example"]);
     lab.until(PATIENCE, "bob answers", |_| meddler.last("SIP/2.0 200").is_some());
-    let at = listening(&lab, "alice", "198.51.100.10:").expect("alice listens for bob");
-    let mut client = lab.command("stranger", "openssl");
-    client.args(["s_client", "-connect", &at.to_string(), "-psk_identity", "mikey-ticket:00000000:01"]);
-    client.args(["-psk", "000102030405060708090a0b0c0d0e0f"]);
-    let client = lab.start("s_client", client);
+    let at = listening(&lab, "alice", "198.51.100.10:").expect("alice listens for bob").to_string();
+    let mut bridge = lab.command("stranger", "python3");
+    bridge.args(["-c", BRIDGE, &at, "198.51.100.50:4433"]);
+    lab.start("bridge", bridge);
     lab.until(PATIENCE, "the stranger is connected", |lab| {
         let output = lab.command("stranger", "ss").args(["-Htn", "state", "established"]).output();
-        String::from_utf8_lossy(&output.expect("ss").stdout).contains(&at.to_string())
+        String::from_utf8_lossy(&output.expect("ss").stdout).contains(&at)
     });
     go.store(true, Ordering::Relaxed);
     for user in ["alice", "bob"] {
@@ -167,9 +188,10 @@ fn a_wrong_key_at_the_client() {
     }
     lab.process(alice).say("only for you");
     lab.wait_for("bob", "out", "only for you", PATIENCE);
-    assert_eq!(lab.process(client).wait(PATIENCE), Some(1));
-    let said = lab.output("s_client", "out") + &lab.output("s_client", "err");
-    assert!(said.contains("alert"), "{said}");
+    assert!(lab.process(server).wait(PATIENCE).is_some(), "the server has had its one client");
+    let said = lab.output("s_server", "out") + &lab.output("s_server", "err");
+    // What alice sends last is sealed with another key.
+    assert!(said.contains("bad record mac") || said.contains("decryption failed"), "{said}");
     assert!(!said.contains("only for you"));
     lab.process(alice).signal("INT");
     assert_eq!(lab.process(alice).wait(PATIENCE), Some(0), "{}", lab.output("alice", "out"));
