@@ -272,9 +272,10 @@ mod tests {
             "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
         });
         let said = listed(&json!({ "gateways": [gateway] }));
-        let access = "\n  access: 5 ports free, 3 in use, 1 resting; turned away: 7 not_tls, 2 slow\n";
+        let access =
+            "\n  ports of access: 5 free, 3 in use, 1 resting\n  turned away in access: not_tls 7, slow 2\n";
         assert!(said.contains(access), "{said}");
-        assert!(said.contains("\n  core: 9 ports free, 0 in use, 0 resting\n"), "{said}");
+        assert!(said.ends_with("\n  ports of core: 9 free, 0 in use, 0 resting\n"), "{said}");
     }
 
     #[test]
