@@ -69,6 +69,15 @@ fn handshakes_of_openssl_at_all_pinholes() {
     meanwhile(Realm { gateway: "tls-only = true", border: "source-filter = true" }, "tls", Some("filtered"));
 }
 
+#[test]
+fn a_proxy_that_takes_pinholes_for_its_servers() {
+    meanwhile(
+        Realm { gateway: "tls-only = true", border: "source-filter = true" },
+        "haproxy",
+        Some("filtered"),
+    );
+}
+
 /// All calls succeed while somebody floods the border.
 fn meanwhile_at_the_border(realm: Realm, kind: &str) {
     let Some(mut stage) = Stage::new(realm) else { return };

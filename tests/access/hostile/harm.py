@@ -7,6 +7,7 @@
     harm.py http    HOST FIRST-LAST        requests of HTTP
     harm.py scan    HOST FIRST-LAST        one connection to each port after the other
     harm.py tls     HOST FIRST-LAST        handshakes of OpenSSL
+    harm.py haproxy HOST FIRST-LAST        HAProxy, which takes all ports for its servers and looks after them by TLS
     harm.py invite  BORDER OWN             calls to bob, as nobody
     harm.py calls   BORDER OWN             calls without end from mallory to carol, who are both registered
 
@@ -22,7 +23,9 @@ import selectors
 import socket
 import ssl
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -194,6 +197,26 @@ def tls():
     for _ in range(8):
         threading.Thread(target=shake, daemon=True).start()
     threading.Event().wait()
+
+
+def haproxy():
+    servers = "".join(f" server p{port} {host}:{port} check inter 50ms ssl verify none sni str(pinhole)\n"
+                      for port in ports())
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+        file.write("global\n maxconn 1000\ndefaults\n mode tcp\n timeout connect 1s\n timeout check 1s\n"
+                   " timeout client 5s\n timeout server 5s\n"
+                   f"frontend nobody\n bind 127.0.0.1:9\n default_backend pinholes\nbackend pinholes\n{servers}")
+        file.flush()
+        program = subprocess.Popen(["haproxy", "-q", "-db", "-f", file.name], stderr=subprocess.DEVNULL)
+        seen = 0
+        while program.poll() is None:
+            time.sleep(0.2)
+            # What this host has opened; nobody else here opens anything (RFC 1213, tcpActiveOpens).
+            rows = [row.split() for row in open("/proc/net/snmp") if row.startswith("Tcp:")]
+            opened = int(rows[1][rows[0].index("ActiveOpens")])
+            did(opened - seen)
+            seen = opened
+        sys.exit("HAProxy ended")
 
 
 token = lambda: os.urandom(8).hex()
