@@ -116,6 +116,7 @@ pub fn serve(port: u16, pairs: usize) -> Result<(), Box<dyn Error>> {
     let users =
         (0..pairs).map(|n| (format!("user{n}"), Password::new(format!("user{n}'s-word").into_bytes())));
     let relay = start(RelayConfig {
+        next_hops: Vec::new(),
         listen: vec![([127, 0, 0, 1], port).into()],
         settings: Settings::new("relay.example", vec![listener]),
         users: users.collect(),

@@ -69,6 +69,7 @@ fn config(section: &RelaySection) -> Result<RelayConfig, String> {
         settings,
         users: users(section.users.as_ref())?,
         tls: section.tls.as_ref().map(context).transpose()?,
+        next_hops: section.next_hops.iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         dscp: None,
         socket_buffer: Some(SOCKET_BUFFER),
     })

@@ -7,7 +7,7 @@ use carnet_net::relay::{RelayConfig, RelayHandle, start};
 use carnet_relay::{Listener, Settings};
 use carnet_sip::Password;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, SubjectName, Trust};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn relay(certificate: Option<&Credential>) -> RelayHandle {
+    bounded(certificate, Vec::new())
+}
+
+fn bounded(certificate: Option<&Credential>, next_hops: Vec<(IpAddr, u8)>) -> RelayHandle {
     let names = ["alice", "bob", "carol", "dave"];
     let word = |name: &str| Password::new(format!("{name}'s-word").into_bytes());
     let listener = |secure| Listener { host: "127.0.0.1".into(), port: 0, secure };
@@ -36,6 +40,7 @@ fn relay(certificate: Option<&Credential>) -> RelayHandle {
         settings,
         users: names.map(|name| (name.to_owned(), word(name))).into(),
         tls,
+        next_hops,
         dscp: None,
         socket_buffer: Some(128 << 10),
     })
@@ -113,6 +118,14 @@ fn a_next_hop_that_says_nothing_is_reported() {
     let relay = relay(None);
     let port = relay.local()[0].port().to_string();
     assert!(play(&["127.0.0.1", &port, "silent"]).contains("ok silent\n"));
+}
+
+#[test]
+fn a_client_does_not_reach_through_it_what_is_none_of_its_next_hops() {
+    let relay = bounded(None, vec![([127, 0, 0, 1].into(), 32)]);
+    let port = relay.local()[0].port().to_string();
+    let said = play(&["127.0.0.1", &port, "bounds", "outside"]);
+    assert!(said.contains("ok bounds\n") && said.contains("ok outside\n"), "{said}");
 }
 
 /// Somebody else's relay as a process.

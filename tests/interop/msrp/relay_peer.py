@@ -509,6 +509,24 @@ def silent(relay):
     assert report.get("Status").startswith("000 408") and 29 < time.monotonic() - begun < 45
 
 
+def bounds(relay):
+    """An address that the relay may not connect to, as such and in the dress of IPv6."""
+    alice = relay.client("alice")
+    with socket.create_server(("127.0.0.2", 0)) as forbidden:
+        port = forbidden.getsockname()[1]
+        for host in ["127.0.0.2", "[::ffff:127.0.0.2]"]:
+            alice.send("msrp://%s:%d/abcdefgh;tcp" % (host, port), b"let me in")
+            heard = [alice.connection.frame(), alice.connection.frame()]
+            report = next(f for f in heard if f.what == "REPORT")
+            assert report.get("Status").startswith("000 408"), report
+        forbidden.settimeout(0.5)
+        try:
+            forbidden.accept()
+        except TimeoutError:
+            return
+        raise AssertionError("the relay was there")
+
+
 def chain(relay, other):
     """alice at the one relay, bob at the other, and back."""
     alice, bob = relay.client("alice"), other.client("bob", with_uri=True)
@@ -541,8 +559,8 @@ def main(arguments):
     if other:
         chain(relay, other)
         print("ok chain", flush=True)
-    for scenario in [*SCENARIOS, silent]:
-        if scenario.__name__ in names or not names and not other and scenario is not silent:
+    for scenario in [*SCENARIOS, silent, bounds]:
+        if scenario.__name__ in names or not names and not other and scenario in SCENARIOS:
             scenario(relay)
             print("ok", scenario.__name__, flush=True)
 

@@ -124,7 +124,8 @@ pub(crate) fn allowed(filter: &SourceFilter, source: SocketAddr) -> bool {
     network && port
 }
 
-fn within(network: IpAddr, length: u8, address: IpAddr) -> bool {
+/// Whether an address has the first `length` bits of a network. IPv4 and IPv6 never match each other.
+pub(crate) fn within(network: IpAddr, length: u8, address: IpAddr) -> bool {
     let (network, address, width) = match (network, address) {
         (IpAddr::V4(n), IpAddr::V4(a)) => (u128::from(n.to_bits()), u128::from(a.to_bits()), 32),
         (IpAddr::V6(n), IpAddr::V6(a)) => (n.to_bits(), a.to_bits(), 128),

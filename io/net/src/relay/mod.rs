@@ -19,7 +19,7 @@ use carnet_sip::Password;
 use carnet_tls::CertificateContext;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -37,6 +37,8 @@ pub struct RelayConfig {
     /// Our certificate, and the authorities that next hops are checked against. Without one there is no
     /// TLS in either direction.
     pub tls: Option<CertificateContext>,
+    /// Addresses, with prefix lengths, that it may connect to on behalf of a client; empty is any.
+    pub next_hops: Vec<(IpAddr, u8)>,
     /// DSCP of what is sent, 0 to 63.
     pub dscp: Option<u8>,
     /// Size of the kernel's send and receive buffers of a connection, in octets. `None` leaves it to the
@@ -84,7 +86,7 @@ pub fn start(mut config: RelayConfig) -> io::Result<RelayHandle> {
         sockets.push(socket);
     }
     let now = Instant::now();
-    let RelayConfig { settings, users, tls, dscp, socket_buffer, .. } = config;
+    let RelayConfig { settings, users, tls, next_hops, dscp, socket_buffer, .. } = config;
     let secure = settings.listeners.iter().map(|listener| listener.secure).collect();
     let relay = Relay::new(settings, users, now, Box::new(PooledRandom::default()));
     let shared = Arc::new(Shared {
@@ -93,8 +95,13 @@ pub fn start(mut config: RelayConfig) -> io::Result<RelayHandle> {
         stopping: AtomicBool::new(false),
         counts: Mutex::new(Counts::default()),
     });
-    let worker =
-        worker::Worker::new(relay, (sockets, secure), tls, (dscp, socket_buffer), Arc::clone(&shared))?;
+    let worker = worker::Worker::new(
+        relay,
+        (sockets, secure),
+        tls,
+        (next_hops, dscp, socket_buffer),
+        Arc::clone(&shared),
+    )?;
     let thread = thread::Builder::new().name("carnet-relay".to_owned()).spawn(move || worker.run())?;
     Ok(RelayHandle { shared, local, thread: Some(thread) })
 }

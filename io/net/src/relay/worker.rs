@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use socket2::Socket;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 const KEEPALIVE: Duration = Duration::from_secs(120);
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
+/// Of them, how many are attended to before what comes of it is written: whoever came first does not wait for
+/// all the others.
+const BEFORE_WRITING: usize = 16;
 /// Connections taken from one listener at once.
 const ACCEPTS: usize = 64;
 /// What is read at once: a record of TLS.
@@ -41,6 +44,7 @@ pub(super) struct Worker {
     listeners: Vec<Socket>,
     secure: Vec<bool>,
     tls: Option<CertificateContext>,
+    next_hops: Vec<(IpAddr, u8)>,
     dscp: Option<u8>,
     socket_buffer: Option<usize>,
     shared: Arc<Shared>,
@@ -62,7 +66,7 @@ impl Worker {
         relay: Relay,
         (listeners, secure): (Vec<Socket>, Vec<bool>),
         tls: Option<CertificateContext>,
-        (dscp, socket_buffer): (Option<u8>, Option<usize>),
+        (next_hops, dscp, socket_buffer): (Vec<(IpAddr, u8)>, Option<u8>, Option<usize>),
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -78,6 +82,7 @@ impl Worker {
             listeners,
             secure,
             tls,
+            next_hops,
             dscp,
             socket_buffer,
             resolver: Resolver::new(Arc::clone(&shared)),
@@ -106,9 +111,12 @@ impl Worker {
                 }
             }
             self.now = Instant::now();
-            for event in &ready {
-                let epoll::Event { flags, data } = *event;
-                self.on_event(data.u64(), flags);
+            for some in ready.chunks(BEFORE_WRITING) {
+                for event in some {
+                    let epoll::Event { flags, data } = *event;
+                    self.on_event(data.u64(), flags);
+                }
+                self.act_all();
             }
             if self.shared.bell.answer() {
                 if self.shared.stopping.load(Ordering::SeqCst) {
@@ -137,10 +145,14 @@ impl Worker {
             if self.relay.poll_timeout().is_some_and(|at| at <= self.now) {
                 self.relay.handle_timeout(self.now);
             }
-            while let Some(action) = self.relay.poll() {
-                self.act(action);
-            }
+            self.act_all();
             *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.relay.counts();
+        }
+    }
+
+    fn act_all(&mut self) {
+        while let Some(action) = self.relay.poll() {
+            self.act(action);
         }
     }
 
@@ -259,6 +271,16 @@ impl Worker {
         let Some((host, secure)) = self.hosts.get(&id).cloned() else { return };
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let made = address.ok_or_else(missing).and_then(|address| {
+            // A client says where to; it is not to reach through us what it cannot reach itself.
+            let to = address.ip().to_canonical();
+            if !self.next_hops.is_empty()
+                && !self.next_hops.iter().any(|(ip, bits)| socket::within(*ip, *bits, to))
+            {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("{to} is none of `next-hops`"),
+                ));
+            }
             let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
             let socket = socket::bound(any, self.dscp)?;
             socket::connect(&socket, address, false)?;

@@ -1,7 +1,7 @@
 //! `[gateway.NAME.relay]`: an MSRP relay (RFC 4976) beside a gateway, for terminals that use one.
 
 use super::Complaint;
-use super::address::{Bind, Proto};
+use super::address::{Bind, Prefix, Proto};
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::gateway::{GatewayRole, GatewaySection};
 use super::model::TlsSection;
@@ -38,6 +38,9 @@ pub struct RelaySection {
     /// URIs of one user at once.
     #[serde(default = "some")]
     pub max_per_user: Spanned<usize>,
+    /// Addresses it may connect to on behalf of a client, `192.0.2.0/24` or single ones; empty is any.
+    #[serde(default)]
+    pub next_hops: Vec<Prefix>,
     /// Connections at once from one address.
     pub per_source: Option<Spanned<u32>>,
 }
