@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const STAFF: &str = "[[conference.conf.room]]\nuri = \"sip:staff@conf.example\"\nowners = [\"sip:alice@a.example\"]\n\
-                     notices = false\nhistory = { messages = 0 }\n";
+                     notices = false\n";
 const FLOOR: &str = "[[conference.conf.room]]\nuri = \"sip:staff@conf.example\"\nnotices = false\n\
                      floor = [{ id = 1 }]\n";
 

@@ -36,8 +36,6 @@ pub(crate) struct Owner<'a> {
     pub(crate) member: &'a str,
     pub(crate) nickname: Option<&'a str>,
     pub(crate) chairs: &'a [u16],
-    /// Whether it is told what was said before; one that is called back has it already.
-    pub(crate) history: bool,
 }
 
 /// Where and how lines are put.
@@ -128,7 +126,9 @@ pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<
         .property("crnroom/member", quoted(owner.member));
     let stream = match line.kind {
         Kind::Messages => {
-            let stream = stream.property("crnroom/history", owner.history);
+            // One that is called back comes into a room that was made anew: what is told there was said
+            // while it was away.
+            let stream = stream.property("crnroom/history", true);
             match owner.nickname {
                 Some(nickname) => stream.property("crnroom/nick", Value::escaped(nickname)),
                 None => stream,

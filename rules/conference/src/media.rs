@@ -74,13 +74,8 @@ impl Focus {
         };
         let mut chairs = room.chairs(&leg.member);
         chairs.retain(|floor| !taken(floor));
-        let owner = Owner {
-            user: leg.user,
-            member: &leg.member,
-            nickname: leg.nickname.as_deref(),
-            chairs: &chairs,
-            history: !leg.back,
-        };
+        let owner =
+            Owner { user: leg.user, member: &leg.member, nickname: leg.nickname.as_deref(), chairs: &chairs };
         let watch = self.core.watch(&gateway);
         let mut commands = Vec::new();
         for (line, seal) in leg.lines.iter().zip(&adding.seals) {

@@ -95,7 +95,6 @@ impl Leg {
             member: &self.member,
             nickname: self.nickname.as_deref(),
             chairs: &chairs,
-            history: true,
         };
         let watch = core.watch(&gateway);
         let mut commands = Vec::new();
