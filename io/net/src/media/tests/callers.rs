@@ -167,8 +167,9 @@ fn one_source_does_not_push_another_out_of_the_queue() {
     let mut engine = Engine::start(config());
     let listener = listener();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
-    let flood =
-        |many| -> Vec<_> { (0..many).map(|_| from_address(Ipv4Addr::new(127, 0, 0, 66), door)).collect() };
+    let flood = |many| -> Vec<_> {
+        (0..many).map(|_| try_from_address(Ipv4Addr::new(127, 0, 0, 66), door)).collect()
+    };
     let before = flood(20);
     let mut far = accept(&listener);
     let mut slow = TcpStream::connect(door).unwrap();
@@ -194,7 +195,8 @@ fn a_source_has_no_more_connections_than_it_may() {
     let held: Vec<_> = doors[..2].iter().map(|(_, door)| TcpStream::connect(door).unwrap()).collect();
     engine.established(doors[0].0);
     engine.established(doors[1].0);
-    assert!(is_sent_away(&TcpStream::connect(doors[2].1).unwrap()));
+    // It may be reset before it knows that it is connected.
+    assert!(TcpStream::connect(doors[2].1).map_or(true, |one| is_sent_away(&one)));
     assert_eq!(engine.tally().crowded, 1);
     // Another source may, and so may this one when one of its connections is gone.
     let _other = from_address(Ipv4Addr::new(127, 0, 0, 9), doors[3].1);
@@ -211,7 +213,7 @@ fn a_source_makes_connections_no_faster_than_it_may() {
     let mut engine = Engine::start(guarded(Guard { accepts_per_source: Some(5), ..Guard::default() }));
     let listener = listener();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
-    let flood: Vec<_> = (0..50).map(|_| from_address(Ipv4Addr::new(127, 0, 0, 66), door)).collect();
+    let flood: Vec<_> = (0..50).map(|_| try_from_address(Ipv4Addr::new(127, 0, 0, 66), door)).collect();
     engine.counts("most are too fast", |tally| tally.hasty >= 40);
     let mut peer = TcpStream::connect(door).unwrap();
     peer.write_all(b"hello").unwrap();
