@@ -8,17 +8,16 @@
 //! `bad_certificate` (§6.2), in TLS 1.2 and in TLS 1.3 alike.
 
 use crate::certificate::{Announced, judge};
-use crate::socket::{Whole, plain};
+use crate::socket::Records;
 use crate::{CertificateContext, Error, Fingerprint, Report, Side};
-use openssl::ssl::{ErrorCode, Ssl, SslStream, SslVerifyMode};
+use openssl::ssl::{Ssl, SslVerifyMode};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 /// One end of an association. Drive [`handshake`](Self::handshake) to its end, then read and write.
 pub struct CertificateSocket<S> {
-    tls: SslStream<Whole<Patient<S>>>,
-    side: Side,
+    records: Records<Patient<S>>,
     /// What the peer's certificate is measured by. Set once.
     announced: Announced,
 }
@@ -36,9 +35,8 @@ impl CertificateContext {
             SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
             judge(Arc::clone(&announced)),
         );
-        let stream = Whole(Patient { stream, spoke: false, deaf: true });
-        let tls = SslStream::new(ssl, stream).map_err(Error::library("putting TLS on a connection"))?;
-        Ok(CertificateSocket { tls, side, announced })
+        let patient = Patient { stream, spoke: false, deaf: true };
+        Ok(CertificateSocket { records: Records::new(ssl, patient, side)?, announced })
     }
 }
 
@@ -46,23 +44,23 @@ impl<S: Read + Write> CertificateSocket<S> {
     /// Says which certificates the peer may show. The first word counts; an empty list fits none.
     pub fn announce(&mut self, fingerprints: &[Fingerprint]) {
         let _ = self.announced.set(fingerprints.into());
-        self.tls.get_mut().0.deaf = false;
+        self.records.get_mut().deaf = false;
     }
 
     /// Nothing more is heard until the peer's certificate is [announced](Self::announce).
     pub fn is_waiting(&self) -> bool {
-        let patient = &self.tls.get_ref().0;
+        let patient = self.records.get_ref();
         patient.deaf && patient.spoke
     }
 
     /// Which end of the handshake this is.
     pub fn side(&self) -> Side {
-        self.side
+        self.records.side()
     }
 
     /// Whether the certificate that the peer has shown has one of these fingerprints.
     pub fn is_shown(&self, fingerprints: &[Fingerprint]) -> bool {
-        let shown = self.tls.ssl().peer_certificate();
+        let shown = self.records.ssl().peer_certificate();
         shown.is_some_and(|shown| Fingerprint::any_match(fingerprints, &shown))
     }
 
@@ -73,23 +71,14 @@ impl<S: Read + Write> CertificateSocket<S> {
     /// As the handshake goes; [`Error::Fingerprint`] for another certificate than was announced,
     /// [`Error::NoCertificate`] for none. The alert that says so has been written.
     pub fn handshake(&mut self) -> Result<Option<Report>, Error> {
-        let outcome = match self.side {
-            Side::Client => self.tls.connect(),
-            Side::Server => self.tls.accept(),
-        };
-        match outcome {
-            Ok(()) => {}
-            Err(error) if matches!(error.code(), ErrorCode::WANT_READ | ErrorCode::WANT_WRITE) => {
-                return Ok(None);
-            }
-            Err(error) => {
-                return Err(match Error::from_handshake(error) {
-                    Error::Certificate(_) => Error::Fingerprint,
-                    other => other,
-                });
-            }
+        let done = self.records.shake().map_err(|error| match error {
+            Error::Certificate(_) => Error::Fingerprint,
+            other => other,
+        })?;
+        if !done {
+            return Ok(None);
         }
-        let ssl = self.tls.ssl();
+        let ssl = self.records.ssl();
         // The callback has refused a wrong certificate already. This holds even if it was not called.
         let announced = self.announced.get().map_or(&[][..], |list| list);
         match ssl.peer_certificate() {
@@ -97,7 +86,7 @@ impl<S: Read + Write> CertificateSocket<S> {
             Some(shown) if Fingerprint::any_match(announced, &shown) => {}
             Some(_) => return Err(Error::Fingerprint),
         }
-        Report::of(ssl, self.side).ok_or(Error::NoCommonVersion).map(Some)
+        Report::of(ssl, self.records.side()).ok_or(Error::NoCommonVersion).map(Some)
     }
 
     /// Reads at most one record. 0 after the peer's `close_notify` only.
@@ -106,11 +95,7 @@ impl<S: Read + Write> CertificateSocket<S> {
     /// [`io::ErrorKind::WouldBlock`] when there is nothing; [`io::ErrorKind::UnexpectedEof`] when the
     /// connection was cut; otherwise what TLS or the connection says.
     pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.tls.ssl_read(out) {
-            Ok(octets) => Ok(octets),
-            Err(error) if error.code() == ErrorCode::ZERO_RETURN => Ok(0),
-            Err(error) => Err(plain(error)),
-        }
+        self.records.read(out)
     }
 
     /// Writes at most one record, of up to 16 KiB, and says how many octets it took.
@@ -119,32 +104,28 @@ impl<S: Read + Write> CertificateSocket<S> {
     /// [`io::ErrorKind::WouldBlock`] when the connection is full: what is written next must begin with the
     /// same octets and be no shorter.
     pub fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        if octets.is_empty() {
-            return Ok(0);
-        }
-        self.tls.ssl_write(octets).map_err(plain)
+        self.records.write(octets)
     }
 
-    /// Says `close_notify`, once, if the connection takes it. Reading may go on.
+    /// Says `close_notify`, if the connection takes it. Reading may go on.
     pub fn close(&mut self) {
-        // It may have gone already, and nothing can be done about a full connection.
-        let _ = self.tls.shutdown();
+        self.records.close();
     }
 
     /// The connection below.
     pub fn get_ref(&self) -> &S {
-        &self.tls.get_ref().0.stream
+        &self.records.get_ref().stream
     }
 
     /// The connection below. What it reads and writes belongs to TLS.
     pub fn get_mut(&mut self) -> &mut S {
-        &mut self.tls.get_mut().0.stream
+        &mut self.records.get_mut().stream
     }
 }
 
 impl<S> fmt::Debug for CertificateSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CertificateSocket").field("side", &self.side).finish_non_exhaustive()
+        f.debug_struct("CertificateSocket").field("side", &self.records.side()).finish_non_exhaustive()
     }
 }
 

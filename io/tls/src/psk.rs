@@ -7,7 +7,7 @@
 //! used the key.
 
 use crate::handshake;
-use crate::socket::PskSocket;
+use crate::psk_socket::PskSocket;
 use crate::{Error, Keyring, PskKey, Report, Side, TlsStream, Version, Versions};
 use openssl::dh::Dh;
 use openssl::ex_data::Index;
