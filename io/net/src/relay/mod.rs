@@ -1,8 +1,8 @@
 //! An MSRP relay (RFC 4976): sockets and a clock around [`carnet_relay::Relay`].
 //!
-//! One thread with one edge-triggered epoll loop. What came in one turn leaves in one write a connection at
-//! its end, so a SEND takes the same calls as on a relay that is blind: two reads, two writes. A host with
-//! more to do runs several relays, on ports of their own.
+//! One thread with one edge-triggered epoll loop. What is heard from a few connections is written before
+//! the next few are heard, in one write a connection, so a SEND takes the same calls as on a relay that is
+//! blind: two reads, two writes. A host with more to do runs several relays, on ports of their own.
 //!
 //! Names of next hops are looked up by the system in threads of their own. TLS shows our certificate to
 //! whoever connects, and demands one for the host of the URI from a next hop; who connects shows none.
