@@ -188,7 +188,15 @@ impl<'a> Fingerprint<'a> {
         all && octets.is_none_or(|n| pairs.count() == n)
     }
 
-    pub(crate) fn parse(value: &'a str) -> Option<Self> {
+    /// Whether a certificate can be held against it: it is well formed, and its hash is SHA-256, SHA-384 or
+    /// SHA-512. RFC 8122 §5 forbids MD2 and MD5, and SHA-1 binds nothing any more.
+    pub fn is_binding(&self) -> bool {
+        let known = ["SHA-256", "SHA-384", "SHA-512"];
+        known.iter().any(|hash| hash.eq_ignore_ascii_case(self.hash)) && self.is_well_formed()
+    }
+
+    /// Reads the value of the attribute: the name of a hash, and what it made.
+    pub fn parse(value: &'a str) -> Option<Self> {
         let (hash, value) = value.trim().split_once(' ')?;
         Some(Self { hash, value: value.trim() })
     }

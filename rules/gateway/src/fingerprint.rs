@@ -3,80 +3,41 @@
 //!
 //! Leaves out: hashing. The media engine has the certificates.
 
+use carnet_sdp::Fingerprint;
+
 use crate::error::Fault;
 
 /// Fingerprints of one description; nobody has so many certificates.
 const MOST: usize = 16;
 
-/// The hash function of a fingerprint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-    /// One that is not acceptable (RFC 8122 §5: MD2, MD5), not any more (SHA-1), or unheard of.
-    Other,
-}
-
 /// What a description says of certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Fingerprints {
-    /// `SHA-256 $`: the gateway is to end TLS, and to say what its certificate's is.
-    pub(crate) asked: Option<Hash>,
-    /// Values as they stand there, the preferred one first.
-    given: Vec<(Hash, String)>,
-}
-
-impl Hash {
-    fn named(name: &str) -> Self {
-        let is = |known: &str| known.eq_ignore_ascii_case(name);
-        if is("SHA-256") {
-            Self::Sha256
-        } else if is("SHA-384") {
-            Self::Sha384
-        } else if is("SHA-512") {
-            Self::Sha512
-        } else {
-            Self::Other
-        }
-    }
-
-    fn octets(self) -> Option<usize> {
-        match self {
-            Self::Sha256 => Some(32),
-            Self::Sha384 => Some(48),
-            Self::Sha512 => Some(64),
-            Self::Other => None,
-        }
-    }
+    /// `SHA-256 $`: the gateway is to end TLS, and to say what its certificate's is. The name of the hash.
+    pub(crate) asked: Option<String>,
+    /// Values as they stand there, the preferred one first, and whether a certificate can be held against
+    /// them.
+    given: Vec<(bool, String)>,
 }
 
 impl Fingerprints {
     /// Reads the value of one more attribute.
     pub(crate) fn take(&mut self, value: &str) -> Result<(), Fault> {
         let syntax = || Fault::request(474, format!("Invalid SDP: a=fingerprint:{value}"));
-        let (name, digest) = value.trim().split_once(' ').ok_or_else(syntax)?;
-        let hash = Hash::named(name);
-        if digest == "$" {
-            if self.asked.replace(hash).is_some() {
+        let fingerprint = Fingerprint::parse(value).ok_or_else(syntax)?;
+        if fingerprint.value == "$" {
+            if self.asked.replace(fingerprint.hash.to_owned()).is_some() {
                 return Err(Fault::unsupported(501, "Not implemented: several fingerprints to be chosen"));
             }
             return Ok(());
         }
-        let mut count = 0;
-        for pair in digest.split(':') {
-            count += 1;
-            if !matches!(pair.as_bytes(), [a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()) {
-                return Err(syntax());
-            }
-        }
-        if hash.octets().is_some_and(|octets| octets != count) {
+        if !fingerprint.is_well_formed() {
             return Err(syntax());
         }
         if self.given.len() == MOST {
             return Err(Fault::exhausted(510, format!("More than {MOST} fingerprints in one description")));
         }
-        self.given.push((hash, value.trim().to_owned()));
+        self.given.push((fingerprint.is_binding(), value.trim().to_owned()));
         Ok(())
     }
 
@@ -91,13 +52,13 @@ impl Fingerprints {
 
     /// Those that a certificate can be held against.
     pub(crate) fn usable(&self) -> Vec<String> {
-        let known = self.given.iter().filter(|(hash, _)| *hash != Hash::Other);
-        known.map(|(_, value)| value.clone()).collect()
+        let binding = self.given.iter().filter(|(binding, _)| *binding);
+        binding.map(|(_, value)| value.clone()).collect()
     }
 
     /// Whether there are some, and a certificate can be held against none of them.
     pub(crate) fn is_useless(&self) -> bool {
-        !self.given.is_empty() && self.given.iter().all(|(hash, _)| *hash == Hash::Other)
+        !self.given.is_empty() && self.given.iter().all(|(binding, _)| !binding)
     }
 
     /// Whether what Local repeats is the certificate that there is.
@@ -145,7 +106,7 @@ mod tests {
         let both = read(&[md5, EXAMPLE]).unwrap();
         assert_eq!((both.usable(), both.is_useless()), (vec![EXAMPLE.to_owned()], false));
         assert!(read(&[md5]).unwrap().is_useless() && !read(&[]).unwrap().is_useless());
-        assert!(read(&["sha-256 $"]).unwrap().asked == Some(Hash::Sha256));
+        assert!(read(&["sha-256 $"]).unwrap().asked.as_deref() == Some("sha-256"));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use carnet_h248::LocalControl;
 use crate::context::Stream;
 use crate::description::{Description, Transport};
 use crate::error::Fault;
-use crate::fingerprint::Hash;
 use crate::media::{Edge, Leg, TlsRole};
 use crate::plan::Plan;
 use crate::signals::Bearer;
@@ -50,7 +49,7 @@ pub(crate) fn check(
     if ends_tls && !local.transport.is_sealed() {
         return conflict("a=fingerprint in Local, whose transport has no TLS");
     }
-    if local.fingerprints.asked.is_some_and(|hash| hash != Hash::Sha256) {
+    if local.fingerprints.asked.as_deref().is_some_and(|hash| !hash.eq_ignore_ascii_case("SHA-256")) {
         return Err(Fault::unsupported(501, "Not implemented: fingerprints of its own other than SHA-256"));
     }
     let path = |d: &Description| d.path.is_some();

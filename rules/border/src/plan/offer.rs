@@ -164,15 +164,10 @@ fn sealed(
     Ok(())
 }
 
-/// Fingerprints that bind a certificate: RFC 8122 §5 forbids MD2 and MD5, SHA-1 binds nothing any more,
-/// and gateways compare those of its §5.1.
+/// Fingerprints that bind a certificate.
 fn usable(said: &Said) -> Vec<String> {
-    let known = |f: &&String| {
-        let (hash, value) = f.split_once(' ').unwrap_or_default();
-        let known = ["SHA-256", "SHA-384", "SHA-512"].iter().any(|k| hash.eq_ignore_ascii_case(k));
-        known && carnet_sdp::Fingerprint { hash, value }.is_well_formed()
-    };
-    said.fingerprints.iter().filter(known).cloned().collect()
+    let binding = |f: &&String| carnet_sdp::Fingerprint::parse(f).is_some_and(|f| f.is_binding());
+    said.fingerprints.iter().filter(binding).cloned().collect()
 }
 
 /// The fingerprints that a peer is held to, or why there are none.
