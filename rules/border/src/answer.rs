@@ -2,13 +2,11 @@
 //!
 //! RFC 3264 §6 and §8, RFC 4145 §4.1, RFC 8122 §6.2, TS 23.334 §6.2.10.3 and §6.2.11.
 
-use crate::context::{Both, Peer, Side};
 use crate::core::Core;
 use crate::gateways::Request;
-use crate::offer::both;
-use crate::plan::{self, Settled};
 use crate::session::{ExchangeKey, Fault, Session, Slot, release};
 use carnet_h248::StreamMode;
+use carnet_plan::{Both, Peer, Settled, Side};
 use carnet_sdp::Document;
 
 impl Session {
@@ -24,7 +22,7 @@ impl Session {
         decides: bool,
     ) -> Result<Vec<Request>, Fault> {
         let Some(exchange) = self.exchange(key) else { return Ok(Vec::new()) };
-        let settlement = plan::settle(&exchange.plan, answer, &exchange.facts)
+        let settlement = carnet_plan::settle(&exchange.plan, answer, &exchange.facts)
             .map_err(|refusal| Fault::warned(refusal.status, refusal.warning, refusal.reason))?;
         let is_out = |m: &carnet_sdp::Media<'_>| {
             m.is_rejected() || exchange.plan.lines.get(m.index()).is_none_or(|line| line.said.rejected)
@@ -69,7 +67,7 @@ impl Session {
         line: &Settled,
         [offered, answered]: [(Option<std::net::SocketAddr>, Option<u64>); 2],
     ) -> Both<Peer> {
-        both(
+        Both::by_offer(
             offerer,
             self.peer(core, offerer, &line.legs.offerer, offered),
             self.peer(core, offerer.other(), &line.legs.answerer, answered),
@@ -105,7 +103,7 @@ impl Session {
         // What is settled was counted when it was offered.
         self.account(core).unwrap_or_default();
         for stream in &mut self.streams {
-            stream.agreed = stream.context().map(crate::context::Context::setting);
+            stream.agreed = stream.context().map(carnet_plan::Context::setting);
         }
     }
 

@@ -3,8 +3,7 @@
 use crate::admission::Origin;
 use crate::call::{Call, Kind};
 use crate::config::Config;
-use crate::context::{Both, Side};
-use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of, is_unable, no_way};
+use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of, no_way};
 use crate::event::{Cause, Event};
 use crate::gateways::{Change, GatewayStatus, Refusal, Report, Request};
 use crate::outside::understood;
@@ -13,6 +12,7 @@ use crate::session::Fault;
 use crate::subscription::Subscription;
 use carnet_h248 as h248;
 use carnet_h248::controller::{GatewayName, LostReason};
+use carnet_plan::{Both, Side, is_unable};
 use carnet_sip::{Answer, ClientKey, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
 use carnet_wire::Random;
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ pub enum Out {
 struct Add {
     request: Request,
     call: CallKey,
-    context: crate::context::Context,
+    context: carnet_plan::Context,
     first: Side,
     tried: Vec<GatewayName>,
 }

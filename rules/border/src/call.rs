@@ -7,12 +7,12 @@
 
 use crate::body::Description;
 use crate::config::Network;
-use crate::context::{Both, Side};
 use crate::core::{AlarmKey, CallKey, Core, Op};
 use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
 use crate::session::{ExchangeKey, Fault, Session};
+use carnet_plan::{Both, Side};
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

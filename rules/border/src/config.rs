@@ -1,22 +1,12 @@
 //! What the operator sets.
 
-use crate::plan::{Addressing, Policy};
 use carnet_h248::MId;
 use carnet_h248::association::{self, Transport};
 use carnet_h248::controller::GatewayName;
+use carnet_plan::{Addressing, Family, Policy};
 use carnet_sip::Uri;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-
-/// IP version of a network's media addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Family {
-    /// `IN IP4`
-    #[default]
-    V4,
-    /// `IN IP6`
-    V6,
-}
 
 /// An address prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +184,7 @@ pub struct Gateway {
     /// not asked for one.
     pub peers: Vec<Prefix>,
     /// Transport named to it for end-to-end lines, if not that of the policy.
-    pub pass_through: Option<crate::plan::Transport>,
+    pub pass_through: Option<carnet_plan::Transport>,
     /// Its share of calls beside others, at least 1.
     pub weight: u32,
     /// Profiles it may name, if not those of all gateways; empty is any.

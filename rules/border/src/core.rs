@@ -1,7 +1,6 @@
 //! What all calls of a border share: the SIP endpoint, the gateways, tables and timers.
 
 use crate::config::Config;
-use crate::context::{Context, Side, Urgency, Watch};
 use crate::event::{Cause, Event};
 use crate::fork::Fork;
 use crate::gateways::{Gateways, Request, Wanted};
@@ -11,6 +10,7 @@ use crate::session::Fault;
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
+use carnet_plan::{Context, Side, Urgency, Watch};
 use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey};
 use carnet_wire::Random;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -186,7 +186,7 @@ impl Core {
     /// The transport that a gateway is told in place of the planned one: of lines whose TLS passes through
     /// some want to hear `TCP` and others `TCP/TLS`.
     pub(crate) fn named(&self, gateway: &str, sealed: bool) -> Option<&'static str> {
-        self.gateways.pass_through(gateway).filter(|_| sealed).map(crate::plan::Transport::as_str)
+        self.gateways.pass_through(gateway).filter(|_| sealed).map(carnet_plan::Transport::as_str)
     }
 
     /// A name for a Contact or a Path that cannot be guessed.
@@ -254,7 +254,7 @@ impl Core {
 
     /// Ends a context that no call knows.
     pub(crate) fn sweep(&mut self, gateway: &GatewayName, context: ContextId) {
-        let actions = crate::context::subtract_all(context);
+        let actions = carnet_plan::subtract_all(context);
         let request = self.gateways.request(self.now, gateway, actions);
         self.ops.insert(request, Op::Sweep);
     }
@@ -308,11 +308,6 @@ impl Core {
     pub(crate) fn linger(&self) -> Duration {
         self.config.sip.timers.patience() + Duration::from_secs(8)
     }
-}
-
-/// Whether a gateway said that it has not what was asked for: a transport, a certificate, a package.
-pub(crate) fn is_unable(error: &ErrorDescriptor) -> bool {
-    matches!(error.code, 440..=447 | 451 | 452 | 454 | 455 | 501 | 509 | 515)
 }
 
 /// What it means to the offerer that no gateway can carry its line as it would have to be.

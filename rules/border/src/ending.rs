@@ -4,11 +4,11 @@
 //! RFC 3261 §9.1, §13.2.2.4, §15.1.1; RFC 3326 (Reason).
 
 use crate::call::{Call, Phase};
-use crate::context::Side;
 use crate::core::Core;
 use crate::event::Cause;
 use crate::forward::{Remote, contact_of, route_set};
 use crate::session::Fault;
+use carnet_plan::Side;
 use carnet_sip::{ClientKey, Message, Method, Uri};
 use std::time::Instant;
 

@@ -1,9 +1,8 @@
 //! What happened at the border, declared once for logs, counters, the admin stream and tests.
 
-use crate::context::{Both, Octets, Side};
-use crate::plan::Plan;
 use crate::usage::Cap;
 use carnet_h248::controller::{GatewayName, LostReason};
+use carnet_plan::{Both, Octets, Plan, Side};
 use std::fmt;
 use std::net::IpAddr;
 

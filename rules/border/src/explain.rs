@@ -5,15 +5,16 @@
 //! examples (RFC 5737, RFC 3849), its fingerprint is made up, and [`Explanation::examples`] says which they
 //! are. One offer and one answer of a new call; what an earlier offer agreed is not part of it.
 
-use crate::config::{Config, Family};
-use crate::context::{Both, Context, Line as ContextLine, Side, Urgency, Watch};
+use crate::config::Config;
 use crate::core::{CallKey, Core};
-use crate::offer::{both, kind};
-use crate::plan::{self, Abilities, Decision, Facts, Plan, Refusal, Registered, Settlement};
 use crate::session::{End, Exchange, ExchangeKey, Session, Slot};
 use carnet_h248::{
     ActionReply, ActionRequest, CommandReply, ContextId, MId, Media, Message, Stream, StreamMode,
     Transaction, TransactionId, TransactionRequest, Verb,
+};
+use carnet_plan::{
+    Abilities, Both, Carried, Context, Decision, Facts, Family, Kind, Plan, Refusal, Registered, Settlement,
+    Side, Urgency, Watch,
 };
 use carnet_sdp::Document;
 use carnet_wire::Random;
@@ -149,7 +150,7 @@ impl Rehearsal {
         answer: Option<&Document>,
     ) -> Result<Explanation, Unexplained> {
         let facts = Facts { gateway: asked.gateway, ..self.session.facts(&self.core, Side::Caller) };
-        let plan = plan::plan(offer, &self.core.config.policy, &facts);
+        let plan = carnet_plan::plan(offer, &self.core.config.policy, &facts);
         let (mut sent, mut answered) = (None, None);
         if plan.refusal().is_none() {
             let fault = |f: crate::session::Fault| Unexplained(f.text);
@@ -174,7 +175,7 @@ impl Rehearsal {
             sent = Some(document);
             answered = match answer {
                 None => None,
-                Some(answer) => Some(match plan::settle(&plan, answer, &facts) {
+                Some(answer) => Some(match carnet_plan::settle(&plan, answer, &facts) {
                     Err(refusal) => Err(refusal),
                     Ok(settlement) => {
                         self.modify(&settlement, answer);
@@ -218,11 +219,11 @@ impl Rehearsal {
         for line in &plan.lines {
             let Some(legs) = &line.legs else { continue };
             let sealed = line.decision == Decision::EndToEnd;
-            let planned = both(Side::Caller, kind(&legs.offerer), kind(&legs.answerer));
+            let planned = Both { caller: Kind::of(&legs.offerer), callee: Kind::of(&legs.answerer) };
             let fixed = |side| self.session.fixed(&self.core, side).ok_or_else(missing);
             let ends = (fixed(Side::Caller)?, fixed(Side::Callee)?);
             let families = [ends.0.family, ends.1.family];
-            let kind = ContextLine { planned, sealed, urgency: Urgency::Normal };
+            let kind = Carried { planned, sealed, urgency: Urgency::Normal };
             let named = self.core.named(&gateway, sealed);
             let mut context = Context::new((gateway.clone(), watch), named, kind, ends);
             let peers = self.session.opening_peers(&self.core, KEY, Side::Caller, line);

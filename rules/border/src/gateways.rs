@@ -9,7 +9,6 @@ use crate::choice::{Candidate, Health, choose};
 use crate::config::{Config, Gateway};
 use crate::event::Event;
 use crate::interfaces::Interfaces;
-use crate::plan::Transport;
 use carnet_h248::association::Failure;
 use carnet_h248::controller::{
     self, Controller, GatewayConfig, GatewayName, LostReason, RequestError, RequestNumber,
@@ -18,6 +17,7 @@ use carnet_h248::{
     ActionReply, ActionRequest, Command, ContextId, ErrorDescriptor, Events, MId, Message, Method,
     ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId,
 };
+use carnet_plan::Transport;
 use carnet_wire::Random;
 use std::time::{Duration, Instant, SystemTime};
 

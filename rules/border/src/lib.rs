@@ -4,10 +4,9 @@
 //! [`Border`] is the machine. An offer becomes a [`Plan`], the plan becomes H.248 contexts and
 //! edits of the session description, and every other octet of the signalling passes as it came.
 //!
-//! * `plan`: what to do with each media line, and why.
+//! * What to do with each media line, and why, is `carnet-plan`'s; so is the context it becomes.
 //! * `body`: the session description in a message.
 //! * `offer`, `answer`, `session`: offer/answer over the life of a call.
-//! * `context`: one H.248 context and its commands.
 //! * `call`, `pass`, `ending`, `notice`: the queue of a call, what goes on, how it ends, and what
 //!   gateways report of it.
 //! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
@@ -26,7 +25,6 @@ mod border;
 mod call;
 mod choice;
 mod config;
-mod context;
 mod core;
 mod ending;
 mod event;
@@ -40,7 +38,6 @@ mod notice;
 mod offer;
 mod outside;
 mod pass;
-mod plan;
 mod registrar;
 mod route;
 mod rtp;
@@ -51,15 +48,14 @@ mod usage;
 pub use admission::{Origin, Place};
 pub use border::{Border, Load, Out};
 pub use carnet_h248::controller::GatewayName;
-pub use config::{Caps, Config, Family, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
-pub use context::{Both, Octets, Side};
+pub use carnet_plan::{
+    Abilities, Addressing, Application, Both, Change, Decision, Edit, Facts, Family, Given, Leg, Legs, Line,
+    Octets, Other, Party, Plan, Policy, Refusal, Registered, Said, Settled, Settlement, Side, Tls, TlsRole,
+    Transport,
+};
+pub use config::{Caps, Config, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
 pub use event::{Cause, Event, Level};
 pub use explain::{Answered, Asked, Command, Explanation, explain};
 pub use gateways::GatewayStatus;
-pub use plan::{
-    Abilities, Addressing, Application, Change, Decision, Edit, Facts, Given, Leg, Legs, Line, Other, Party,
-    Plan, Policy, Refusal, Registered, Said, Settled, Settlement, Tls, TlsRole, Transport, apply, plan,
-    settle,
-};
 pub use rtp::Rtpengine;
 pub use usage::Cap;

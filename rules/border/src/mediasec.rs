@@ -8,7 +8,7 @@
 //! Left out: 494 to a terminal whose Security-Verify repeats something else. What is agreed here decides
 //! no security of the signalling, and the media line itself says once more what is asked for.
 
-use crate::plan::Registered;
+use carnet_plan::Registered;
 use carnet_sip::{Error, Message};
 
 /// The tag of the extension in Require and Proxy-Require, and the parameter of a mechanism.

@@ -5,9 +5,9 @@
 //! that cannot pass. TLS that stood and was cut off ends the connection only: what came is all that will.
 
 use crate::border::Border;
-use crate::context::Side;
 use crate::event::{Cause, Event};
 use carnet_h248::{ContextId, ObservedEvent, ObservedEvents, TerminationId, Value};
+use carnet_plan::Side;
 use std::time::Instant;
 
 /// Asks whether the termination is still wanted; the controller has answered.

@@ -3,12 +3,14 @@
 //! RFC 3264 §5 and §8; TS 23.334 §6.2.1: both terminations of a context are added at once, §6.2.10.3: where
 //! TLS ends at the gateway it is asked for the fingerprint of its certificate with its address.
 
-use crate::context::{Both, Context, Kind, Line as ContextLine, Peer, Side};
 use crate::core::{Core, Op};
 use crate::event::Event;
 use crate::gateways::Request;
-use crate::plan::{self, Abilities, Decision, Facts, Leg, Line, Party, Plan, TlsRole};
 use crate::session::{Exchange, ExchangeKey, Fault, Session, Slot};
+use carnet_plan::{
+    Abilities, Both, Carried, Context, Decision, Facts, Kind, Known, Leg, Line, Party, Peer, Plan, Side,
+    TlsRole,
+};
 use carnet_sdp::Document;
 use std::net::SocketAddr;
 
@@ -22,7 +24,7 @@ impl Session {
         offer: &Document,
     ) -> Result<Vec<Request>, Fault> {
         let facts = self.facts(core, offerer);
-        let plan = plan::plan(offer, &core.config.policy, &facts);
+        let plan = carnet_plan::plan(offer, &core.config.policy, &facts);
         core.events.push_back(Event::PlanMade { call_id: self.call_id.clone(), offerer, plan: plan.clone() });
         if let Some(refusal) = plan.refusal() {
             return Err(Fault::warned(refusal.status, refusal.warning, refusal.reason));
@@ -126,7 +128,7 @@ impl Session {
         for line in &plan.lines {
             let Some(legs) = line.legs.as_ref().filter(|_| line.decision.is_anchored()) else { continue };
             let sealed = line.decision == Decision::EndToEnd;
-            let planned = both(offerer, kind(&legs.offerer), kind(&legs.answerer));
+            let planned = Both::by_offer(offerer, Kind::of(&legs.offerer), Kind::of(&legs.answerer));
             match &self.stream_mut(line.index).slot {
                 Slot::Ready(context) if context.carries(&planned, sealed) => continue,
                 Slot::Adding(request) => {
@@ -143,7 +145,7 @@ impl Session {
             let no_gateway = || Fault::new(503, "no media gateway is available");
             let (caller, callee) = (self.fixed(core, Side::Caller), self.fixed(core, Side::Callee));
             let (Some(caller), Some(callee)) = (caller, callee) else { return Err(no_gateway()) };
-            let kind = ContextLine { planned, sealed, urgency: self.urgency };
+            let kind = Carried { planned, sealed, urgency: self.urgency };
             let wanted = (self.urgency, kind.ends_tls());
             let on = core.pick([&caller.realm, &callee.realm], wanted, &[]).ok_or_else(no_gateway)?;
             let peers = self.opening_peers(core, key, offerer, line);
@@ -173,7 +175,7 @@ impl Session {
         let Some(legs) = &line.legs else { return Both::default() };
         let takes = self.exchange(key).and_then(|e| e.takes.get(line.index).copied().flatten());
         let address = line.said.address.filter(|_| !line.said.rejected);
-        both(
+        Both::by_offer(
             offerer,
             self.peer(core, offerer, &legs.offerer, (address, takes)),
             self.peer(core, offerer.other(), &legs.answerer, (None, None)),
@@ -189,21 +191,10 @@ impl Session {
         leg: &Leg,
         (remote, takes): (Option<SocketAddr>, Option<u64>),
     ) -> Peer {
-        use carnet_sdp::Setup::{Active, HoldConn};
         let end = self.ends.of(side);
-        let waits = !matches!(leg.setup, Active | HoldConn);
         let filtered = core.config.networks.get(end.network).is_some_and(|n| n.source_filter);
-        let source = if end.behind_nat { end.source } else { remote.map(|r| r.ip()) };
-        Peer {
-            remote,
-            role: Some(leg.setup),
-            filter: source.filter(|_| waits && filtered),
-            latch: waits && end.behind_nat,
-            takes,
-            fingerprints: leg.tls.as_ref().map(|tls| tls.fingerprints.clone()).unwrap_or_default(),
-            path: leg.path.clone(),
-            tls_client: leg.tls.as_ref().is_some_and(|tls| tls.role == Some(TlsRole::Client)),
-        }
+        let known = Known { behind_nat: end.behind_nat, source: end.source, filtered };
+        Peer::new(leg, known, (remote, takes))
     }
 
     /// Makes the offer that the answerer sees.
@@ -216,17 +207,5 @@ impl Session {
         // Without its plan it would go on with the addresses of the far end.
         let exchange = self.exchange(key).ok_or_else(|| Fault::new(500, "the offer is gone"))?;
         self.edit(core, exchange.plan.all_edits(), document, exchange.offerer.other())
-    }
-}
-
-pub(crate) fn kind(leg: &Leg) -> Kind {
-    Kind { transport: leg.transport.as_str(), tls: leg.tls.is_some() }
-}
-
-/// Values of offerer and answerer as those of caller and callee.
-pub(crate) fn both<T>(offerer: Side, of_offerer: T, of_answerer: T) -> Both<T> {
-    match offerer {
-        Side::Caller => Both { caller: of_offerer, callee: of_answerer },
-        Side::Callee => Both { caller: of_answerer, callee: of_offerer },
     }
 }

@@ -5,7 +5,6 @@
 
 use crate::border::Border;
 use crate::call::{Call, FirstInvite, Leg};
-use crate::context::{Both, Side, Urgency};
 use crate::core::{Alarm, CallKey, Forwarded, Purpose};
 use crate::event::Event;
 use crate::fork::Fork;
@@ -14,6 +13,7 @@ use crate::route::{Onward, is_own, own_uri, route};
 use crate::session::{End, Fault};
 use crate::subscription::Subscription;
 use crate::usage::Claim;
+use carnet_plan::{Both, Side, Urgency};
 use carnet_sip::{Hop, Message, Method, ServerKey};
 use std::time::Instant;
 

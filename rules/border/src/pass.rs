@@ -3,11 +3,11 @@
 //! RFC 3261 §13 and §15, RFC 3264 §8.
 
 use crate::call::{Call, Held, Kind, Phase};
-use crate::context::Side;
 use crate::core::{Core, Forwarded, Purpose};
 use crate::event::{Cause, Event};
 use crate::forward;
 use crate::session::{ExchangeKey, Fault};
+use carnet_plan::Side;
 use carnet_sip::{ClientKey, Message, Method, ServerKey};
 use std::time::Instant;
 

@@ -6,11 +6,10 @@
 //! are its two tags.
 
 use crate::call::Call;
-use crate::context::Side;
 use crate::core::{CallKey, Core};
-use crate::plan::Decision;
 use crate::session::{ExchangeKey, Fault, Session};
 use carnet_ng::{Client, Command, Outcome, Request, RequestId, Response, Value};
+use carnet_plan::{Decision, Side};
 use carnet_sdp::Document;
 use carnet_wire::Random;
 use std::collections::HashMap;
@@ -101,8 +100,8 @@ impl Session {
             request = request.with("direction", Value::texts([a.as_str(), b]));
         }
         let family = match there.family {
-            crate::config::Family::V4 => "IP4",
-            crate::config::Family::V6 => "IP6",
+            carnet_plan::Family::V4 => "IP4",
+            carnet_plan::Family::V6 => "IP6",
         };
         request = request.with("address family", Value::text(family));
         let end = self.ends.of(from);
@@ -179,7 +178,7 @@ impl Session {
 impl crate::session::Exchange {
     /// The lines that the rtpengine has.
     fn rtp_lines(&self) -> Vec<usize> {
-        let is = |l: &&crate::plan::Line| l.decision == Decision::Rtpengine;
+        let is = |l: &&carnet_plan::Line| l.decision == Decision::Rtpengine;
         self.plan.lines.iter().filter(is).map(|l| l.index).collect()
     }
 }

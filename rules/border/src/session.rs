@@ -4,14 +4,13 @@
 //! fork: all forks of an INVITE answer the same offer with the same gateway address, the last
 //! answer before the final response wins the gateway, and the final response decides.
 
-use crate::context::{Both, Context, Fixed, Peer, Side, Urgency};
 use crate::core::{CallKey, Core, Op};
 use crate::gateways::Request;
-use crate::plan::{self, Edit, Facts, Given, Plan, Registered};
 use crate::registrar::Binding;
 use crate::usage::Claim;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{StreamMode, TerminationId};
+use carnet_plan::{Both, Context, Edit, Facts, Fixed, Given, Peer, Plan, Registered, Side, Urgency};
 use carnet_sdp::Document;
 use std::net::IpAddr;
 
@@ -187,7 +186,15 @@ impl Session {
 
     pub(crate) fn fixed(&self, core: &Core, side: Side) -> Option<Fixed> {
         let network = core.config.networks.get(self.ends.of(side).network)?;
-        Some(Fixed::new(network, &core.config.timers))
+        let timers = &core.config.timers;
+        Some(Fixed {
+            realm: network.realm.clone(),
+            family: network.family,
+            rate: network.rate,
+            dscp: network.dscp,
+            heartbeat: timers.heartbeat.as_secs(),
+            inactivity: timers.inactivity.map(|t| t.as_secs()),
+        })
     }
 
     /// The media line for which a context is being added.
@@ -340,7 +347,7 @@ impl Session {
             }
         };
         let origin = core.config.networks.get(self.ends.of(to).network).and_then(|n| n.contact.ip());
-        plan::apply(edits, document, given, origin).map_err(|e| Fault::new(500, e.to_string()))
+        carnet_plan::apply(edits, document, given, origin).map_err(|e| Fault::new(500, e.to_string()))
     }
 }
 

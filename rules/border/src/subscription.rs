@@ -8,11 +8,11 @@
 //! `terminated`, or a 481, ends it at once.
 
 use crate::call::Leg;
-use crate::context::{Both, Side};
 use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose};
 use crate::forward::{self, Remote, contact_of, route_set};
 use crate::outside::Arrived;
 use crate::session::{End, Fault};
+use carnet_plan::{Both, Side};
 use carnet_sip::{ClientKey, Message, Method, ServerKey};
 use std::time::{Duration, Instant};
 

@@ -11,10 +11,10 @@
 //! Left out: the caps of whole borders and gateways (`Limits`), and the rate of requests (the endpoint's).
 
 use crate::config::{Caps, Network};
-use crate::context::{Both, Side, Urgency};
 use crate::core::Core;
 use crate::event::Event;
 use crate::session::Fault;
+use carnet_plan::{Both, Side, Urgency};
 use carnet_sip::ServerKey;
 use std::collections::HashMap;
 use std::fmt;

@@ -7,11 +7,11 @@
 //! The two terminations need not carry the same: TLS may end at one of them, and then the gateway
 //! says which certificate it shows there.
 
-use crate::config::{Family, Network, Timers};
+use crate::{Leg, TlsRole};
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{
-    ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Events, Media,
-    RequestedEvent, Signal, SignalItem, Signals, Stream, StreamMode, TerminationId, Verb,
+    ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, ErrorDescriptor, Events,
+    Media, RequestedEvent, Signal, SignalItem, Signals, Stream, StreamMode, TerminationId, Verb,
 };
 use carnet_sdp::{Document, Setup};
 use std::net::{IpAddr, SocketAddr};
@@ -63,84 +63,128 @@ impl<T> Both<T> {
     }
 }
 
+impl<T> Both<T> {
+    /// Values of offerer and answerer as those of caller and callee.
+    pub fn by_offer(offerer: Side, of_offerer: T, of_answerer: T) -> Self {
+        match offerer {
+            Side::Caller => Self { caller: of_offerer, callee: of_answerer },
+            Side::Callee => Self { caller: of_answerer, callee: of_offerer },
+        }
+    }
+}
+
 /// The highest priority of a context (RFC 3525 §6.1.1).
 const HIGHEST: u16 = 15;
 
 /// The only stream of our contexts.
 const STREAM: u16 = 1;
 
-/// Settings of a termination that do not change while it lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fixed {
-    pub(crate) realm: String,
-    pub(crate) family: Family,
-    pub(crate) rate: Option<(u64, u64)>,
-    pub(crate) dscp: Option<u8>,
-    pub(crate) heartbeat: u64,
-    pub(crate) inactivity: Option<u64>,
+/// IP version of a network's media addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Family {
+    /// `IN IP4`
+    #[default]
+    V4,
+    /// `IN IP6`
+    V6,
 }
 
-impl Fixed {
-    pub(crate) fn new(network: &Network, timers: &Timers) -> Self {
-        Self {
-            realm: network.realm.clone(),
-            family: network.family,
-            rate: network.rate,
-            dscp: network.dscp,
-            heartbeat: timers.heartbeat.as_secs(),
-            inactivity: timers.inactivity.map(|t| t.as_secs()),
-        }
-    }
+/// Settings of a termination that do not change while it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// The gateway's IP realm.
+    pub realm: String,
+    /// IP version of its address.
+    pub family: Family,
+    /// Octets per second and burst that the peer may send.
+    pub rate: Option<(u64, u64)>,
+    /// DSCP of what is sent to the peer, 0 to 63.
+    pub dscp: Option<u8>,
+    /// Seconds between the gateway's questions whether it is still wanted; zero is none.
+    pub heartbeat: u64,
+    /// Seconds without octets after which the gateway says so.
+    pub inactivity: Option<u64>,
 }
 
 /// What a termination carries. Another kind needs another context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub struct Kind {
     /// Transport named to the gateway: `TCP/TLS`, `TCP/MSRP` ...
-    pub(crate) transport: &'static str,
+    pub transport: &'static str,
     /// TLS with the peer ends there.
-    pub(crate) tls: bool,
+    pub tls: bool,
 }
 
 /// What is known of the peer of a termination; changes with offers and answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Peer {
+pub struct Peer {
     /// Address and port in its SDP.
-    pub(crate) remote: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
     /// The gateway's own role towards it; `ActPass` while that is open.
-    pub(crate) role: Option<Setup>,
+    pub role: Option<Setup>,
     /// The only source that may connect.
-    pub(crate) filter: Option<IpAddr>,
+    pub filter: Option<IpAddr>,
     /// The peer's address is only known when it connects.
-    pub(crate) latch: bool,
+    pub latch: bool,
     /// Octets per second that its SDP lets it be sent, which is what the far side may send.
-    pub(crate) takes: Option<u64>,
+    pub takes: Option<u64>,
     /// Fingerprints in its SDP, where TLS with it ends at the gateway.
-    pub(crate) fingerprints: Vec<String>,
+    pub fingerprints: Vec<String>,
     /// Its `a=path`, where the gateway rewrites MSRP.
-    pub(crate) path: Option<String>,
+    pub path: Option<String>,
     /// The gateway is the TLS client towards it.
-    pub(crate) tls_client: bool,
+    pub tls_client: bool,
+}
+
+/// What is known of an end besides its descriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Its own addresses cannot be reached: it is behind a NAT.
+    pub behind_nat: bool,
+    /// Where its signalling comes from.
+    pub source: Option<IpAddr>,
+    /// Only it may connect.
+    pub filtered: bool,
+}
+
+impl Peer {
+    /// The peer as the gateway is to know it: its leg, what is known of it, and where its description says
+    /// that it is and how many octets per second it takes.
+    pub fn new(leg: &Leg, known: Known, (remote, takes): (Option<SocketAddr>, Option<u64>)) -> Self {
+        let waits = !matches!(leg.setup, Setup::Active | Setup::HoldConn);
+        let source = if known.behind_nat { known.source } else { remote.map(|r| r.ip()) };
+        Self {
+            remote,
+            role: Some(leg.setup),
+            filter: source.filter(|_| waits && known.filtered),
+            latch: waits && known.behind_nat,
+            takes,
+            fingerprints: leg.tls.as_ref().map(|tls| tls.fingerprints.clone()).unwrap_or_default(),
+            path: leg.path.clone(),
+            tls_client: leg.tls.as_ref().is_some_and(|tls| tls.role == Some(TlsRole::Client)),
+        }
+    }
 }
 
 /// What this gateway can be asked to watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Watch {
+pub struct Watch {
     /// `g/cause`.
-    pub(crate) cause: bool,
+    pub cause: bool,
     /// `hangterm/thb`.
-    pub(crate) heartbeat: bool,
+    pub heartbeat: bool,
     /// `adid/ipstop`.
-    pub(crate) inactivity: bool,
+    pub inactivity: bool,
     /// `tcpbcc/BNCChange`.
-    pub(crate) tcp: bool,
+    pub tcp: bool,
     /// `tlsbsc/BNCChange`.
-    pub(crate) tls: bool,
+    pub tls: bool,
 }
 
 /// How much a call matters to the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Urgency {
+pub enum Urgency {
+    /// As any other.
     #[default]
     Normal,
     /// It has a Resource-Priority that we trust (RFC 4412).
@@ -151,30 +195,38 @@ pub(crate) enum Urgency {
 
 /// The media line that a context is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub struct Carried {
     /// What the plan says of each side.
-    pub(crate) planned: Both<Kind>,
+    pub planned: Both<Kind>,
     /// Its TLS passes through.
-    pub(crate) sealed: bool,
-    pub(crate) urgency: Urgency,
+    pub sealed: bool,
+    /// How much it matters.
+    pub urgency: Urgency,
 }
 
-impl Line {
+impl Kind {
+    /// Of a leg.
+    pub fn of(leg: &Leg) -> Self {
+        Self { transport: leg.transport.as_str(), tls: leg.tls.is_some() }
+    }
+}
+
+impl Carried {
     /// Whether the gateway does more for it than pass octets on.
-    pub(crate) fn is_demanding(&self) -> bool {
+    pub fn is_demanding(&self) -> bool {
         let rewrites = |kind: &Kind| kind.transport.ends_with("/MSRP");
         self.ends_tls() || rewrites(&self.planned.caller) || rewrites(&self.planned.callee)
     }
 
     /// Whether TLS ends at the gateway on one of its sides.
-    pub(crate) fn ends_tls(&self) -> bool {
+    pub fn ends_tls(&self) -> bool {
         self.planned.caller.tls || self.planned.callee.tls
     }
 }
 
 /// One side of the context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct End {
+pub struct End {
     fixed: Fixed,
     id: Option<TerminationId>,
     /// The gateway's address there.
@@ -195,10 +247,12 @@ impl End {
 
 /// A context on a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Context {
-    pub(crate) gateway: GatewayName,
+pub struct Context {
+    /// The gateway it is on.
+    pub gateway: GatewayName,
     id: Option<u32>,
-    pub(crate) line: Line,
+    /// What it is for.
+    pub line: Carried,
     ends: Both<End>,
     mode: StreamMode,
     watch: Watch,
@@ -207,7 +261,10 @@ pub(crate) struct Context {
 /// A reply that does not hold what was asked for. The gateway is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the gateway's reply lacks {0}")]
-pub(crate) struct Incomplete(pub(crate) &'static str);
+pub struct Incomplete(
+    /// What it lacks.
+    pub &'static str,
+);
 
 /// Octets counted by a termination when it was subtracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -220,10 +277,10 @@ pub struct Octets {
 
 impl Context {
     /// `named` is the transport that the gateway is told in place of the planned one.
-    pub(crate) fn new(
+    pub fn new(
         (gateway, watch): (GatewayName, Watch),
         named: Option<&'static str>,
-        line: Line,
+        line: Carried,
         (caller, callee): (Fixed, Fixed),
     ) -> Self {
         let kind = |planned: &Kind| Kind { transport: named.unwrap_or(planned.transport), ..planned.clone() };
@@ -235,71 +292,71 @@ impl Context {
     }
 
     /// The same on another gateway, not added yet.
-    pub(crate) fn on(&self, on: (GatewayName, Watch), named: Option<&'static str>) -> Self {
+    pub fn on(&self, on: (GatewayName, Watch), named: Option<&'static str>) -> Self {
         let fixed = (self.ends.caller.fixed.clone(), self.ends.callee.fixed.clone());
         Self::new(on, named, self.line.clone(), fixed)
     }
 
     /// The realms of caller and callee.
-    pub(crate) fn realms(&self) -> [&str; 2] {
+    pub fn realms(&self) -> [&str; 2] {
         [&self.ends.caller.fixed.realm, &self.ends.callee.fixed.realm]
     }
 
     /// The terminations it has, with their realms.
-    pub(crate) fn terminations(&self) -> impl Iterator<Item = (&str, &TerminationId)> {
+    pub fn terminations(&self) -> impl Iterator<Item = (&str, &TerminationId)> {
         let ends = [&self.ends.caller, &self.ends.callee].into_iter();
         ends.filter_map(|end| Some((end.fixed.realm.as_str(), end.id.as_ref()?)))
     }
 
     /// Its number, once the gateway has given it one.
-    pub(crate) fn id(&self) -> Option<u32> {
+    pub fn id(&self) -> Option<u32> {
         self.id
     }
 
     /// Whether it was made for a line of that kind.
-    pub(crate) fn carries(&self, planned: &Both<Kind>, sealed: bool) -> bool {
+    pub fn carries(&self, planned: &Both<Kind>, sealed: bool) -> bool {
         self.line.planned == *planned && self.line.sealed == sealed
     }
 
     /// The gateway's address towards that side.
-    pub(crate) fn local(&self, side: Side) -> Option<SocketAddr> {
+    pub fn local(&self, side: Side) -> Option<SocketAddr> {
         self.ends.of(side).local
     }
 
     /// The fingerprint of the gateway's certificate towards that side, where TLS ends there.
-    pub(crate) fn fingerprint(&self, side: Side) -> Option<&str> {
+    pub fn fingerprint(&self, side: Side) -> Option<&str> {
         self.ends.of(side).fingerprint.as_deref()
     }
 
     /// Whether the gateway is the TLS client towards that side; `None` where no TLS ends there.
-    pub(crate) fn tls_client(&self, side: Side) -> Option<bool> {
+    pub fn tls_client(&self, side: Side) -> Option<bool> {
         let end = self.ends.of(side);
         end.kind.tls.then_some(end.peer.tls_client)
     }
 
     /// The fingerprints that the gateway holds that side to.
-    pub(crate) fn held_to(&self, side: Side) -> &[String] {
+    pub fn held_to(&self, side: Side) -> &[String] {
         &self.ends.of(side).peer.fingerprints
     }
 
     /// The side of a termination.
-    pub(crate) fn side_of(&self, termination: &TerminationId) -> Option<Side> {
+    pub fn side_of(&self, termination: &TerminationId) -> Option<Side> {
         let is = |side: &Side| self.ends.of(*side).id.as_ref() == Some(termination);
         [Side::Caller, Side::Callee].into_iter().find(is)
     }
 
     /// Whether the gateway already has these peers and this gate.
-    pub(crate) fn is_set_to(&self, peers: &Both<Peer>, mode: StreamMode) -> bool {
+    pub fn is_set_to(&self, peers: &Both<Peer>, mode: StreamMode) -> bool {
         self.mode == mode && self.ends.caller.peer == peers.caller && self.ends.callee.peer == peers.callee
     }
 
     /// The peers and the gate as the gateway was last told.
-    pub(crate) fn setting(&self) -> (Both<Peer>, StreamMode) {
+    pub fn setting(&self) -> (Both<Peer>, StreamMode) {
         (Both { caller: self.ends.caller.peer.clone(), callee: self.ends.callee.peer.clone() }, self.mode)
     }
 
     /// Adds both terminations in one transaction; the side named `first` is the offerer's.
-    pub(crate) fn add(&mut self, first: Side, peers: Both<Peer>, events: u32) -> Vec<ActionRequest> {
+    pub fn add(&mut self, first: Side, peers: Both<Peer>, events: u32) -> Vec<ActionRequest> {
         self.ends.caller.peer = peers.caller;
         self.ends.callee.peer = peers.callee;
         let command = |side: Side, number: u32| {
@@ -320,7 +377,7 @@ impl Context {
     }
 
     /// Takes over what the gateway chose. `first` as in [`Self::add`].
-    pub(crate) fn added(&mut self, first: Side, reply: &[ActionReply]) -> Result<(), Incomplete> {
+    pub fn added(&mut self, first: Side, reply: &[ActionReply]) -> Result<(), Incomplete> {
         let action = reply.first().ok_or(Incomplete("an action"))?;
         self.id = action.context.id();
         let mut results = action.commands.iter().filter(|c| c.verb == Verb::Add);
@@ -343,7 +400,7 @@ impl Context {
     }
 
     /// Gives both terminations their peers and opens the gates both ways.
-    pub(crate) fn modify(&mut self, peers: Both<Peer>, mode: StreamMode) -> Vec<ActionRequest> {
+    pub fn modify(&mut self, peers: Both<Peer>, mode: StreamMode) -> Vec<ActionRequest> {
         let Some(id) = self.id else { return Vec::new() };
         let before = Both { caller: self.ends.caller.peer.clone(), callee: self.ends.callee.peer.clone() };
         self.ends.caller.peer = peers.caller;
@@ -362,7 +419,7 @@ impl Context {
     }
 
     /// Ends the context and asks for the counters. Empty if the gateway never named it.
-    pub(crate) fn subtract(&self) -> Vec<ActionRequest> {
+    pub fn subtract(&self) -> Vec<ActionRequest> {
         let Some(id) = self.id else { return Vec::new() };
         let ids = [&self.ends.caller.id, &self.ends.callee.id];
         let mut commands: Vec<_> = ids
@@ -377,7 +434,7 @@ impl Context {
     }
 
     /// The counters in the reply to [`Self::subtract`].
-    pub(crate) fn counted(&self, reply: &[ActionReply]) -> Both<Octets> {
+    pub fn counted(&self, reply: &[ActionReply]) -> Both<Octets> {
         let mut octets = Both::default();
         for result in reply.iter().flat_map(|a| &a.commands) {
             for side in [Side::Caller, Side::Callee] {
@@ -490,8 +547,13 @@ fn sdp(family: Family, address: &str, port: &str, end: &End, setup: Option<Setup
     format!("v=0\r\nc=IN {version} {address}\r\nm=- {port} {transport} -\r\n{setup}")
 }
 
+/// Whether a gateway said that it has not what was asked for: a transport, a certificate, a package.
+pub fn is_unable(error: &ErrorDescriptor) -> bool {
+    matches!(error.code, 440..=447 | 451 | 452 | 454 | 455 | 501 | 509 | 515)
+}
+
 /// Ends a context that nobody here knows.
-pub(crate) fn subtract_all(context: ContextId) -> Vec<ActionRequest> {
+pub fn subtract_all(context: ContextId) -> Vec<ActionRequest> {
     let all = Command::subtract(TerminationId::ALL).wildcard_response().with(Audit::default());
     vec![ActionRequest::new(context, vec![all])]
 }
