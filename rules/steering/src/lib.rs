@@ -1,0 +1,14 @@
+//! A gateway for TCP media that SIP servers steer with the ng protocol, as they steer rtpengine for RTP.
+//!
+//! [`Steering`] is the machine: the SIP server sends the session descriptions of a call, gets them back
+//! with the gateway's addresses on the lines of MSRP and BFCP over TCP, and everything else as it came.
+//! Lines are planned as on a border (`carnet-plan`), and the gateway is told in H.248: to it this is a
+//! controller like any other.
+
+mod config;
+mod event;
+mod machine;
+
+pub use config::{Config, Interface, Limits, Timers};
+pub use event::Event;
+pub use machine::{Load, RequestId, Steering};
