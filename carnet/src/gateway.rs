@@ -107,7 +107,7 @@ fn audit(
         eprintln!("carnet gateway: there are more contexts; --most says how many are printed");
     }
     if stray > 0 {
-        eprintln!("carnet gateway: {stray} of them belong to no call of this border");
+        eprintln!("carnet gateway: {stray} of them belong to no call of its controller");
     }
     Ok(stray == 0)
 }
@@ -133,6 +133,15 @@ fn listed(answer: &Value) -> String {
         let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
+        if let Some(ng) = gateway.get("ng") {
+            let sockets: Vec<_> = array(ng, "listen").iter().filter_map(Value::as_str).collect();
+            let (calls, waiting) = (text(ng, "calls"), text(ng, "requests"));
+            let _ = writeln!(
+                out,
+                "  steered over ng at {}: {calls} calls, {waiting} requests wait for the gateway",
+                sockets.join(", ")
+            );
+        }
         for realm in realms {
             realm_in_words(&mut out, gateway, realm);
         }
