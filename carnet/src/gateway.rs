@@ -279,8 +279,11 @@ mod tests {
             "realms": ["access", "core"],
             "ports": { "access": { "free": 5, "used": 3, "resting": 1 }, "core": { "free": 9, "used": 0, "resting": 0 } },
             "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
+            "ng": { "listen": ["udp:[::1]:2223", "http:[::1]:2225"], "calls": 1, "requests": 0 },
         });
         let said = listed(&json!({ "gateways": [gateway] }));
+        let ng = "\n  steered over ng at udp:[::1]:2223, http:[::1]:2225: 1 calls, 0 requests wait for the gateway\n";
+        assert!(said.contains(ng), "{said}");
         let access =
             "\n  ports of access: 5 free, 3 in use, 1 resting\n  turned away in access: not_tls 7, slow 2\n";
         assert!(said.contains(access), "{said}");

@@ -314,3 +314,48 @@ fn print(octets: &[u8]) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(octets).and_then(|()| out.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        ng: NgArgs,
+    }
+
+    fn asked(arguments: &[&str]) -> Result<String, String> {
+        let whole = Whole::try_parse_from(["ng"].iter().chain(arguments)).map_err(|e| e.to_string())?;
+        let request = request(&whole.ng.what)?.to_bytes();
+        Ok(String::from_utf8_lossy(&request).into_owned())
+    }
+
+    #[test]
+    fn requests_are_those_of_a_sip_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sdp");
+        std::fs::write(&file, "v=0\r\n").unwrap();
+        let file = file.to_str().unwrap();
+        assert_eq!(asked(&["ping"]).unwrap(), "d7:command4:pinge");
+        assert_eq!(asked(&["list", "--limit", "5"]).unwrap(), "d7:command4:list5:limiti5ee");
+        assert_eq!(
+            asked(&["delete", "c", "--from-tag", "a", "--via-branch", "z", "--flag", "fatal"]).unwrap(),
+            "d7:command6:delete7:call-id1:c8:from-tag1:a5:flagsl5:fatale10:via-branch1:ze"
+        );
+        let more = ["--direction", "in,out", "--received-from", "192.0.2.1", "--flag", "strict-source"];
+        let more = [&["offer", "--call-id", "c", "--from-tag", "a", file][..], &more].concat();
+        assert_eq!(
+            asked(&[&more[..], &["--with", "replace=origin,username"]].concat()).unwrap(),
+            "d7:command5:offer7:call-id1:c8:from-tag1:a3:sdp5:v=0\r\n9:directionl2:in3:oute\
+             13:received-froml3:IP49:192.0.2.1e5:flagsl18:SIP-source-address13:strict-sourcee\
+             7:replacel6:origin8:usernameee"
+        );
+        let answer = ["answer", "--call-id", "c", "--from-tag", "a", file];
+        assert!(asked(&answer).unwrap_err().contains("--to-tag"));
+        assert!(asked(&["offer", "--call-id", "c", "--from-tag", "a", "/no/such"]).is_err());
+        assert!(asked(&["--server", "127.0.0.1:2223", "ping"]).is_err());
+        assert!(asked(&["offer", "--with", "x", "--call-id", "c", "--from-tag", "a", file]).is_err());
+    }
+}
