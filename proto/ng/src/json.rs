@@ -283,10 +283,7 @@ mod tests {
     fn values_are_those_of_bencode() {
         let text = " { \"command\" : \"ping\", \"n\": -3, \"yes\":true,\"no\":false , \"none\":null, \"l\":[1, \"a\", []] } ";
         let value = read(text).unwrap();
-        assert_eq!(
-            value.to_bytes(),
-            &b"d7:command4:ping1:ni-3e3:yesi1e2:noi0e1:lli1e1:aleee"[..]
-        );
+        assert_eq!(value.to_bytes(), &b"d7:command4:ping1:ni-3e3:yesi1e2:noi0e1:lli1e1:aleee"[..]);
         assert_eq!(written(&value), r#"{"command":"ping","n":-3,"yes":1,"no":0,"l":[1,"a",[]]}"#);
     }
 

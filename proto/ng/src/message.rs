@@ -314,7 +314,10 @@ impl Request {
 
     /// The entry of that name among those that are not the request's own.
     pub fn more_of(&self, name: &str) -> Option<&Value> {
-        self.more.iter().find(|(key, _)| normal(&String::from_utf8_lossy(key)) == name).map(|(_, value)| value)
+        self.more
+            .iter()
+            .find(|(key, _)| normal(&String::from_utf8_lossy(key)) == name)
+            .map(|(_, value)| value)
     }
 
     /// The body of a message.
@@ -508,7 +511,7 @@ mod tests {
         use carnet_wire::Random as _;
         let mut offer = Request::new(Command::Offer, "call@x", "a").with("replace", Value::texts(["origin"]));
         offer.sdp = Some(Bytes::from_static(b"v=0\r\n"));
-        let whole = Message { cookie: Bytes::from_static(b"c1"), body: offer.body() }.to_bytes();
+        let whole = Message::new(Bytes::from_static(b"c1"), offer.body()).to_bytes();
         let mut random = carnet_wire::SeededRandom::new(29);
         let (mut read, mut refused) = (0, 0);
         for _ in 0..100_000 {

@@ -4,7 +4,9 @@
 //! rtpengine takes a key with blanks, hyphens or underscores between its words, in any case, and most
 //! keys as flags too (`trust-address` among `flags`, or all of them in one text, `rtpp_flags`).
 
-use crate::{Error, Request};
+use crate::message::normal;
+use crate::{Error, Request, Value};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -96,12 +98,422 @@ pub struct Options {
     pub unknown: Vec<String>,
 }
 
+/// What changes nothing for media over TCP and costs nobody anything: scripts that speak to an rtpengine for
+/// RTP say these in every request. A name covers what begins with it and a hyphen.
+const HARMLESS: [&str; 64] = [
+    "all",
+    "allow-asymmetric-codec",
+    "allow-asymmetric-codecs",
+    "allow-empty-codec-media",
+    "allow-no-codec-media",
+    "allow-transcoding",
+    "always-transcode",
+    "asymmetric",
+    "asymmetric-codecs",
+    "bundle",
+    "codec",
+    "debug",
+    "debugging",
+    "detect-dtmf",
+    "dtls",
+    "early-media",
+    "endpoint-learning",
+    "extmap",
+    "force-transcoding",
+    "fragment",
+    "full-rtcp-attribute",
+    "generate-mid",
+    "generate-rtcp",
+    "ice",
+    "ice2",
+    "instance",
+    "loop-protect",
+    "media-handover",
+    "mirror-rtcp",
+    "nat-wait",
+    "no-codec-renegotiation",
+    "no-jitter-buffer",
+    "no-passthrough",
+    "no-port-latching",
+    "no-redis-update",
+    "no-rtcp-attribute",
+    "no-tls-id",
+    "original-sendrecv",
+    "osrtp",
+    "pad-crypto",
+    "passthrough",
+    "pierce-nat",
+    "port-latching",
+    "prefer",
+    "priority",
+    "provisional",
+    "ptime",
+    "ptime-reverse",
+    "recrypt",
+    "reject-ice",
+    "reorder-codecs",
+    "reuse-codecs",
+    "rtcp-mirror",
+    "rtcp-mux",
+    "sdes",
+    "single-codec",
+    "sip-code",
+    "sip-message-type",
+    "sip-response-code",
+    "static-codec",
+    "supports",
+    "symmetric-codecs",
+    "t38",
+    "trickle-ice",
+];
+
+/// The same in words that are spelled otherwise.
+const HARMLESS_TOO: [&str; 10] = [
+    "t.38",
+    "transcode",
+    "transport-protocol",
+    "webrtc",
+    "reverse-ptime",
+    "symmetric",
+    "static-codecs",
+    "strip-extmap",
+    "rtcp-mux-offer",
+    "allow-no-codec-medias",
+];
+
+/// What asks rtpengine for something that nobody gets from media over TCP.
+const INAPPLICABLE: [&str; 44] = [
+    "alias-key",
+    "audio-player",
+    "blob",
+    "block-dtmf",
+    "block-egress",
+    "block-short",
+    "block-shorts",
+    "block-short-packets",
+    "delay-buffer",
+    "digit",
+    "directional",
+    "bidirectional",
+    "unidirectional",
+    "discard-recording",
+    "drop-traffic",
+    "dtmf",
+    "egress",
+    "exclude-recording",
+    "frequencies",
+    "frequency",
+    "inactive",
+    "inbound-peer",
+    "inject-dtmf",
+    "interface",
+    "media-echo",
+    "metadata",
+    "moh",
+    "new-branch",
+    "no-audio-player",
+    "outbound-peer",
+    "output-destination",
+    "peer",
+    "player",
+    "record-call",
+    "recording",
+    "reset",
+    "sdp-attr",
+    "sdp-media-remove",
+    "siprec",
+    "skip-recording-db",
+    "template",
+    "vsc",
+    "xmlrpc-callback",
+    "zero-address",
+];
+
+/// Which keys and flags are read elsewhere: they name the call, or say who asks.
+const ELSEWHERE: [&str; 6] = ["command", "call-id", "from-tag", "to-tag", "sdp", "token"];
+
+/// Nothing that asks for more is taken seriously.
+const MOST_FLAGS: usize = 256;
+
 impl Options {
     /// Of a request.
     ///
     /// # Errors
-    /// An option that has no value that it can have.
-    pub fn of(_request: &Request) -> Result<Self, Error> {
-        Ok(Self::default())
+    /// [`Error::Wrong`]: an option that has no value that it can have.
+    pub fn of(request: &Request) -> Result<Self, Error> {
+        let mut reading = Reading { options: Self::default(), named: BTreeSet::new(), left: MOST_FLAGS };
+        for (key, value) in &request.more {
+            reading.entry(&String::from_utf8_lossy(key), value)?;
+        }
+        let Reading { mut options, .. } = reading;
+        options.unknown.sort();
+        options.inapplicable.sort();
+        Ok(options)
     }
 }
+
+struct Reading {
+    options: Options,
+    /// What has been reported.
+    named: BTreeSet<String>,
+    left: usize,
+}
+
+fn wrong<T>(key: &str, expected: &'static str) -> Result<T, Error> {
+    Err(Error::Wrong { key: key.chars().take(64).collect(), expected })
+}
+
+fn text<'a>(key: &str, value: &'a Value) -> Result<&'a str, Error> {
+    value.as_text().map_or_else(|| wrong(key, "a text"), Ok)
+}
+
+/// A list of texts, or one text.
+fn texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, Error> {
+    match value {
+        Value::List(values) => values.iter().map(|value| text(key, value)).collect(),
+        value => Ok(vec![text(key, value)?]),
+    }
+}
+
+/// An integer, or the text of one.
+fn number(key: &str, value: &Value) -> Result<i64, Error> {
+    let number = match value {
+        Value::Integer(n) => Some(*n),
+        value => value.as_text().and_then(|text| text.trim().parse().ok()),
+    };
+    number.map_or_else(|| wrong(key, "a number"), Ok)
+}
+
+fn address(key: &str, text: &str) -> Result<IpAddr, Error> {
+    let parsed = text.trim_matches(['[', ']']).parse();
+    parsed.map_or_else(|_| wrong(key, "an IP address"), Ok)
+}
+
+/// Whether a flag that has a value is meant: `trust-address=no`.
+fn meant(value: Option<&Value>) -> bool {
+    let no = |text: &str| ["no", "off", "false", "0"].iter().any(|no| text.eq_ignore_ascii_case(no));
+    match value {
+        None => true,
+        Some(Value::Integer(n)) => *n != 0,
+        Some(value) => !value.as_text().is_some_and(no),
+    }
+}
+
+fn covers(list: &[&str], name: &str) -> bool {
+    let begins =
+        |word: &&str| name.strip_prefix(*word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    list.iter().any(|word| begins(&word))
+}
+
+impl Reading {
+    fn entry(&mut self, key: &str, value: &Value) -> Result<(), Error> {
+        let name = normal(key);
+        match name.as_str() {
+            "flags" => {
+                for flag in texts(key, value)? {
+                    self.word(flag)?;
+                }
+                Ok(())
+            }
+            "rtpp-flags" => self.words(text(key, value)?),
+            "replace" => {
+                for what in texts(key, value)? {
+                    self.replace(what);
+                }
+                Ok(())
+            }
+            _ => self.option(key, &name, Some(value)),
+        }
+    }
+
+    /// Flags in one text: words between blanks, each a flag or `key=value`, where a value may be several in
+    /// square brackets.
+    fn words(&mut self, mut rest: &str) -> Result<(), Error> {
+        loop {
+            rest = rest.trim_start();
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let mut depth = 0usize;
+            let end = rest.char_indices().find(|(_, c)| {
+                match c {
+                    '[' => depth += 1,
+                    ']' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                *c == ' ' && depth == 0
+            });
+            let (word, after) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
+            self.word(word)?;
+            rest = after;
+        }
+    }
+
+    /// One flag, or `key=value`.
+    fn word(&mut self, word: &str) -> Result<(), Error> {
+        if self.left == 0 {
+            return wrong("flags", "a list of so few flags");
+        }
+        self.left -= 1;
+        if let Some((key, value)) = word.split_once('=') {
+            let inside = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
+            // Brackets also stand round an address of IPv6.
+            let value = match inside.filter(|inside| inside.parse::<IpAddr>().is_err()) {
+                Some(inside) => Value::texts(inside.split_ascii_whitespace()),
+                None => Value::text(value),
+            };
+            return self.entry(key, &value);
+        }
+        let name = normal(word);
+        match name.strip_prefix("replace-") {
+            Some(what) => self.replace(what),
+            None => return self.option(word, &name, None),
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, what: &str) {
+        let replace = &mut self.options.replace;
+        match normal(what).as_str() {
+            "origin" => replace.origin = true,
+            "origin-full" => {
+                *replace = Replace { origin: true, username: true, sdp_version: true, ..*replace };
+            }
+            "session-connection" => replace.session_connection = true,
+            "username" => replace.username = true,
+            "session-name" => replace.session_name = true,
+            "sdp-version" | "force-increment-sdp-ver" => replace.sdp_version = true,
+            // `c=` of our lines is replaced in any case.
+            "zero-address" => {}
+            _ => self.unknown(&format!("replace-{what}")),
+        }
+    }
+
+    /// An option with its value, or as a flag without.
+    fn option(&mut self, key: &str, name: &str, value: Option<&Value>) -> Result<(), Error> {
+        let needed = || value.map_or_else(|| wrong(key, "with a value"), Ok);
+        let options = &mut self.options;
+        match name {
+            "via-branch" => {
+                options.via_branch = Some(text(key, needed()?)?.to_owned()).filter(|v| !v.is_empty())
+            }
+            "label" | "from-label" => options.label = Some(text(key, needed()?)?.to_owned()),
+            "to-label" | "set-label" => {}
+            "address-family" => options.family = family(key, text(key, needed()?)?)?,
+            "direction" => {
+                for interface in texts(key, needed()?)? {
+                    match &mut options.direction {
+                        (from @ None, _) => *from = Some(interface.to_owned()),
+                        (_, to @ None) => *to = Some(interface.to_owned()),
+                        _ => return wrong(key, "two interfaces"),
+                    }
+                }
+            }
+            "from-interface" => options.direction.0 = Some(text(key, needed()?)?.to_owned()),
+            "to-interface" => options.direction.1 = Some(text(key, needed()?)?.to_owned()),
+            // Of old scripts: the two are flags of their own.
+            "internal" | "external" => {
+                let next = match &mut options.direction {
+                    (from @ None, _) => from,
+                    (_, to) => to,
+                };
+                *next = Some(name.to_owned());
+            }
+            "received-from" => {
+                let said = texts(key, needed()?)?;
+                match said.as_slice() {
+                    [ip] | [_, ip] => options.received_from = Some(address(key, ip)?),
+                    _ => return wrong(key, "an address family and an address"),
+                }
+            }
+            "trust-address" => options.trust_address = Some(meant(value)),
+            "sip-source-address" => options.trust_address = Some(!meant(value)),
+            "strict-source" => options.strict_source = meant(value),
+            "media-address" => options.media_address = Some(address(key, text(key, needed()?)?)?),
+            "tos" => match u8::try_from(number(key, needed()?)?) {
+                Ok(tos) => options.tos = Some(tos),
+                // rtpengine: 256 is for what is set already.
+                Err(_) if number(key, needed()?)? == 256 => {}
+                Err(_) => return wrong(key, "a number up to 255"),
+            },
+            "delete-delay" => match number(key, needed()?)? {
+                // rtpengine: a negative one is for its own setting.
+                seconds if seconds < 0 => {}
+                seconds if seconds <= 86_400 => {
+                    options.delete_delay = u64::try_from(seconds).ok().map(Duration::from_secs);
+                }
+                _ => return wrong(key, "a number of seconds of at most a day"),
+            },
+            "limit" => match usize::try_from(number(key, needed()?)?) {
+                Ok(limit) => options.limit = Some(limit),
+                Err(_) => return wrong(key, "a number of calls"),
+            },
+            "fatal" => options.fatal = meant(value),
+            "force-increment-sdp-ver" | "sdp-version" => options.replace.sdp_version = meant(value),
+            _ if ELSEWHERE.contains(&name) => {}
+            _ => return self.side(key, name, value),
+        }
+        Ok(())
+    }
+
+    /// What is said of a side; and what is nothing of ours.
+    fn side(&mut self, key: &str, name: &str, value: Option<&Value>) -> Result<(), Error> {
+        let sides = [("offerer-", true), ("answerer-", false)];
+        let of = sides.into_iter().find_map(|(prefix, offerer)| Some((name.strip_prefix(prefix)?, offerer)));
+        let Some((what, offerer)) = of else {
+            self.foreign(key, name);
+            return Ok(());
+        };
+        let side = if offerer { &mut self.options.offerer } else { &mut self.options.answerer };
+        match what {
+            "nat" => side.nat = Some(meant(value)),
+            "no-nat" => side.nat = Some(!meant(value)),
+            "e2ae" => side.e2ae = Some(meant(value)),
+            "no-e2ae" => side.e2ae = Some(!meant(value)),
+            "msrp" => {
+                let said = value.and_then(Value::as_text).map(str::to_ascii_lowercase);
+                side.msrp = Some(match said.as_deref() {
+                    Some("cema") => Msrp::Cema,
+                    Some("sessmatch") => Msrp::Sessmatch,
+                    Some("plain") => Msrp::Plain,
+                    _ => return wrong(key, "`cema`, `sessmatch` or `plain`"),
+                });
+            }
+            _ => self.unknown(key),
+        }
+        Ok(())
+    }
+
+    fn foreign(&mut self, key: &str, name: &str) {
+        if covers(&INAPPLICABLE, name) {
+            if self.named.insert(name.to_owned()) {
+                self.options.inapplicable.push(shown(key));
+            }
+        } else if !covers(&HARMLESS, name) && !covers(&HARMLESS_TOO, name) {
+            self.unknown(key);
+        }
+    }
+
+    fn unknown(&mut self, key: &str) {
+        if self.named.insert(normal(key)) {
+            self.options.unknown.push(shown(key));
+        }
+    }
+}
+
+/// A word of somebody else's, for people.
+fn shown(word: &str) -> String {
+    word.chars().take(64).filter(|c| !c.is_control()).collect()
+}
+
+fn family(key: &str, text: &str) -> Result<Option<AddressFamily>, Error> {
+    match text.to_ascii_uppercase().as_str() {
+        "IP4" | "INET" => Ok(Some(AddressFamily::Ip4)),
+        "IP6" | "INET6" => Ok(Some(AddressFamily::Ip6)),
+        "" => Ok(None),
+        _ => wrong(key, "`IP4` or `IP6`"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

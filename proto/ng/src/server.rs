@@ -115,7 +115,8 @@ impl Server {
 
     /// Forgets the oldest that was answered, and what is older and was not; `false` if none was.
     fn drop_oldest(&mut self) -> bool {
-        let answered = |(_, key): &(Instant, (SocketAddr, Bytes))| self.known.get(key).is_some_and(Option::is_some);
+        let answered =
+            |(_, key): &(Instant, (SocketAddr, Bytes))| self.known.get(key).is_some_and(Option::is_some);
         let Some(at) = self.order.iter().position(answered) else { return false };
         if let Some((_, key)) = self.order.remove(at) {
             self.remove(&key);
