@@ -37,6 +37,13 @@ pub enum Seen<'a> {
         /// What.
         event: &'a carnet_conference::Event,
     },
+    /// The steering of a gateway reports.
+    Steering {
+        /// Which gateway.
+        gateway: &'a str,
+        /// What.
+        event: &'a carnet_steering::Event,
+    },
     /// A gateway reports.
     Gateway {
         /// Which gateway.
@@ -92,6 +99,7 @@ pub fn log(seen: &Seen<'_>) {
                 carnet_conference::Level::Error => tracing::error!(conference, room, ?event, "{name}"),
             }
         }
+        Seen::Steering { gateway, event } => tracing::info!(gateway, ?event, "{}", event.name()),
         Seen::Gateway { gateway, event } => tracing::info!(gateway, ?event, "gateway"),
         Seen::Media { gateway, event } => tracing::debug!(gateway, ?event, "media"),
         Seen::Command { gateway, message } => {
