@@ -12,7 +12,7 @@ import time
 import ng
 
 HOST = "127.0.0.1"
-WORD = "open sesame"
+WORD = "open-sesame"
 
 
 class Ports:
@@ -146,14 +146,14 @@ def token(ports):
     tls = ng.trusting()
     check("UDP needs none", served(ports, "127.0.0.1"))
     ping = {"command": "ping"}
-    for word in (None, "open sesam", "open sesame ", "", "x" * 10_000):
+    for word in (None, "open-sesam", "open-sesame ", "", "x" * 10_000):
         more = {} if word is None else {"token": word}
         for name, way in {
             "TCP": lambda: ng.Stream(HOST, ports.tcp),
             "TLS": lambda: ng.Stream(HOST, ports.tls, tls=tls),
         }.items():
             refused(f"{name} with {word!r}", lambda way=way: way().ask({**ping, **more}))
-        if word == "open sesame ":
+        if word == "open-sesame ":
             continue  # Blanks around a header field mean nothing.
         for name, way in {
             "HTTP": lambda: ng.Http(HOST, ports.http, token=word),

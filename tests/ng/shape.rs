@@ -19,7 +19,7 @@ struct Carnet {
 }
 
 impl Carnet {
-    /// `more` goes into `[gateway.media.ng]`; the word in `ng.token` is `open sesame`.
+    /// `more` goes into `[gateway.media.ng]`; the word in `ng.token` is `open-sesame`.
     fn start(more: &str) -> Self {
         static PORTS: AtomicU16 = AtomicU16::new(0);
         let directory = tempfile::tempdir().unwrap();
@@ -30,7 +30,7 @@ impl Carnet {
             .output()
             .unwrap();
         assert!(certificate.status.success(), "{certificate:?}");
-        std::fs::write(directory.path().join("ng.token"), "open sesame\n").unwrap();
+        std::fs::write(directory.path().join("ng.token"), "open-sesame\n").unwrap();
         let ports: Vec<u16> = (0..5).map(|_| free().port()).collect();
         let listen: Vec<String> = ["udp", "tcp", "http", "tls", "https"]
             .iter()
