@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use bytes::Bytes;
-use carnet_gateway::media::{Command as Order, Event as Media, Family as MediaFamily, Pinhole, Refusal, Settings, Statistics};
+use carnet_gateway::media::{
+    Command as Order, Event as Media, Family as MediaFamily, Pinhole, Refusal, Settings, Statistics,
+};
 use carnet_gateway::{Config as GatewayConfig, Gateway};
 use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Message, registration};
@@ -187,7 +189,11 @@ impl Rig {
                     self.next_port = if self.next_port > 60_000 { 30_000 } else { self.next_port + 2 };
                     let realm = realm.unwrap_or_default();
                     let net = realm.bytes().last().unwrap_or(b'x') % 100;
-                    let ip = if family == Some(MediaFamily::V6) { "[2001:db8:1::10]".to_owned() } else { format!("203.0.113.{net}") };
+                    let ip = if family == Some(MediaFamily::V6) {
+                        "[2001:db8:1::10]".to_owned()
+                    } else {
+                        format!("203.0.113.{net}")
+                    };
                     let local: SocketAddr = format!("{ip}:{}", self.next_port).parse().unwrap();
                     let hole = Hole { realm, local, settings: Settings::default(), joined: false, tls };
                     assert!(self.holes.insert(pinhole, hole).is_none());
@@ -293,7 +299,8 @@ impl Rig {
 
 /// An offer from `a` with access in front and the core behind.
 pub fn offer(call: &str, from: &str, sdp: &str) -> Request {
-    let mut request = Request::new(Command::Offer, call, from).with("direction", Value::texts(["access", "core"]));
+    let mut request =
+        Request::new(Command::Offer, call, from).with("direction", Value::texts(["access", "core"]));
     request.sdp = Some(Bytes::copy_from_slice(sdp.as_bytes()));
     request
 }
