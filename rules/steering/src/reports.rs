@@ -6,9 +6,9 @@ use crate::dialog::DialogKey;
 use crate::event::{Ended, Event};
 use crate::fault::Fault;
 use crate::machine::Steering;
-use carnet_h248::ActionReply;
 use carnet_h248::controller::{self, RequestError, RequestNumber};
-use carnet_plan::{Both, Octets, Side};
+use carnet_h248::{ActionReply, ContextId, Method, TerminationId};
+use carnet_plan::{Both, Context, Octets, Side};
 use std::sync::Arc;
 
 impl Steering {
@@ -37,6 +37,9 @@ impl Steering {
                 self.core.events.push_back(Event::GatewayUnsuited { code: error.code, text });
             }
             controller::Event::ContextsLost { contexts, .. } => self.contexts_lost(&contexts),
+            controller::Event::ServiceChanged { context, termination, method: Method::Forced, .. } => {
+                self.failed(context, &termination);
+            }
             controller::Event::Resynchronised { strays, lost, .. } if strays + lost > 0 => {
                 self.core.events.push_back(Event::Resynchronised { strays, lost });
             }
@@ -49,6 +52,17 @@ impl Steering {
         for context in contexts {
             let Some(id) = self.core.contexts.remove(context) else { continue };
             self.with_call(&id, |call, core| call.lost(core, *context));
+        }
+    }
+
+    /// Terminations failed: what is on them has no media.
+    fn failed(&mut self, context: ContextId, termination: &TerminationId) {
+        let calls: Vec<_> = match context {
+            ContextId::Id(id) => self.core.contexts.get(&id).cloned().into_iter().collect(),
+            _ => self.calls.keys().cloned().collect(),
+        };
+        for id in calls {
+            self.with_call(&id, |call, core| call.failed(core, context.id(), termination));
         }
     }
 
@@ -93,11 +107,7 @@ impl Steering {
     }
 
     /// The line whose context that is, and the side of the termination.
-    pub(crate) fn place(
-        &self,
-        context: u32,
-        termination: &carnet_h248::TerminationId,
-    ) -> Option<(Place, Option<Side>)> {
+    pub(crate) fn place(&self, context: u32, termination: &TerminationId) -> Option<(Place, Option<Side>)> {
         let call = self.calls.get(self.core.contexts.get(&context)?)?;
         call.dialogs.iter().find_map(|dialog| {
             dialog.streams.iter().enumerate().find_map(|(line, stream)| {
@@ -112,7 +122,7 @@ impl Steering {
 
 /// What came of a request to the gateway.
 pub(crate) enum Answer {
-    Added(Result<(usize, Box<carnet_plan::Context>), Fault>),
+    Added(Result<(usize, Box<Context>), Fault>),
     Modified(Result<(), Fault>),
     Subtracted(Place, Option<Both<Octets>>),
 }
@@ -162,6 +172,25 @@ impl Call {
             }
             _ => {}
         }
+    }
+
+    /// Contexts of the call have a termination that failed: they are given back.
+    fn failed(&mut self, core: &mut Core, context: Option<u32>, termination: &TerminationId) {
+        let on = |c: &Context| {
+            (context.is_none() || c.id() == context) && c.terminations().any(|(_, t)| termination.matches(t))
+        };
+        let mut gone = Vec::new();
+        for dialog in &mut self.dialogs {
+            for (line, stream) in dialog.streams.iter_mut().enumerate() {
+                let offered = stream.offered.take_if(|c| on(c));
+                let agreed = stream.agreed.take_if(|c| on(c));
+                gone.extend(offered.into_iter().chain(agreed).map(|c| (dialog.key, line, c)));
+            }
+        }
+        for (dialog, line, context) in gone {
+            core.release(Place { call: self.id.clone(), dialog, line }, context);
+        }
+        self.end_empty(core, Ended::ContextsLost);
     }
 
     /// A context of a line that goes on has its last counters.

@@ -91,7 +91,9 @@ fn gateway(now: Instant, seed: u64) -> Gateway {
     let controllers = vec![MId::domain("steering.example.com")];
     let config = registration::Config::new(MId::domain("agw1.example.com"), controllers, association);
     let mut random = SeededRandom::new(seed);
-    let mut gateway = Gateway::new(GatewayConfig::new(config), &mut random, now, SystemTime::UNIX_EPOCH);
+    let mut config = GatewayConfig::new(config);
+    config.realms = ["access", "core", "access2"].map(str::to_owned).to_vec();
+    let mut gateway = Gateway::new(config, &mut random, now, SystemTime::UNIX_EPOCH);
     gateway.start(now, 901);
     gateway
 }
@@ -148,7 +150,9 @@ impl Rig {
                 moved = true;
                 self.act(order);
             }
-            while let Some(media) = self.owed.pop_front().filter(|_| !self.slow) {
+            while !self.slow
+                && let Some(media) = self.owed.pop_front()
+            {
                 moved = true;
                 self.gateway.handle_media(self.now, media);
             }
