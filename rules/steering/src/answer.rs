@@ -43,7 +43,7 @@ impl Call {
         let warnings = Vec::new();
         let ends = wishes::of_answer(core, &dialog.ends, answerer, to, &options, &document)?;
         let settlement = carnet_plan::settle(&exchange.plan, &document, &exchange.facts)?;
-        let first = exchange.first;
+        let (first, again) = (exchange.first, exchange.answered);
         let mut modified = Vec::new();
         for (line, m) in settlement.lines.iter().zip(document.media()) {
             let (Some(line), Some(planned)) = (line, exchange.plan.lines.get(m.index())) else { continue };
@@ -75,9 +75,10 @@ impl Call {
         let mut outstanding = Vec::new();
         for (index, peers, mode, anew) in modified {
             let Some(context) = dialog.stream_mut(index).context_mut() else { continue };
-            // The first offer of a line asks for a new connection too, and finds nothing set.
+            // The first offer of a line asks for a new connection too, and finds nothing set. The same answer
+            // again is no other connection.
             let set = context.is_set_to(&peers, mode);
-            let actions = match (set, anew) {
+            let actions = match (set, anew && !again) {
                 (true, false) => continue,
                 (true, true) => context.renew(peers, mode),
                 (false, _) => context.modify(peers, mode),

@@ -122,7 +122,7 @@ pub(crate) struct Exchange {
     /// Octets per second that each line says it takes.
     pub(crate) takes: Vec<Option<u64>>,
     pub(crate) answered: bool,
-    /// It was the first of its dialog: several may answer it.
+    /// It was outside of a dialog: several may answer it.
     pub(crate) first: bool,
 }
 

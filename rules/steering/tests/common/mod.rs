@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use carnet_gateway::media::{
-    Command as Order, Event as Media, Family as MediaFamily, Pinhole, Refusal, Settings, Statistics,
+    Command as Order, Event as Media, Family as MediaFamily, Gate, Pinhole, Refusal, Settings, Statistics,
 };
 use carnet_gateway::{Config as GatewayConfig, Gateway};
 use carnet_h248::association::{self, Transport};
@@ -32,6 +32,8 @@ pub struct Hole {
     pub settings: Settings,
     pub joined: bool,
     pub tls: bool,
+    /// How often its gate was shut after it had been open.
+    pub shut: u32,
 }
 
 /// All of it.
@@ -199,14 +201,18 @@ impl Rig {
                         format!("203.0.113.{net}")
                     };
                     let local: SocketAddr = format!("{ip}:{}", self.next_port).parse().unwrap();
-                    let hole = Hole { realm, local, settings: Settings::default(), joined: false, tls };
+                    let hole =
+                        Hole { realm, local, settings: Settings::default(), joined: false, tls, shut: 0 };
                     assert!(self.holes.insert(pinhole, hole).is_none());
                     let fingerprint = tls.then(|| OURS.to_owned());
                     Some(Media::Bound { pinhole, local, fingerprint })
                 }
             }
             Order::Configure { pinhole, settings } => {
-                self.holes.get_mut(&pinhole).unwrap().settings = settings;
+                let hole = self.holes.get_mut(&pinhole).unwrap();
+                let open = hole.settings.gate == Gate::SendReceive;
+                hole.shut += u32::from(open && settings.gate == Gate::Inactive);
+                hole.settings = settings;
                 None
             }
             Order::Join { a, b } => {
