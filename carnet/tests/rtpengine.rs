@@ -34,7 +34,7 @@ impl Engine {
     fn start() -> Option<Self> {
         let ng = common::free();
         let child = Command::new("rtpengine")
-            .args(["--foreground", "--table=-1", "--log-stderr", "--log-level=4"])
+            .args(["--config-file=none", "--foreground", "--table=-1", "--log-stderr", "--log-level=4"])
             .args(["--interface=here/127.0.0.1", "--interface=there/127.0.0.2"])
             .args(["--port-min=22000", "--port-max=22999"])
             .arg(format!("--listen-ng={ng}"))
@@ -61,7 +61,7 @@ impl Engine {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         socket.connect(self.ng).unwrap();
-        socket.send(&Message { cookie, body: body.clone() }.to_bytes()).ok()?;
+        socket.send(&Message::new(cookie, body.clone()).to_bytes()).ok()?;
         let mut buffer = [0; 65_535];
         let n = socket.recv(&mut buffer).ok()?;
         let answer = Bytes::copy_from_slice(&buffer[..n]);

@@ -4,15 +4,15 @@
 
 use super::place::{Source, wrong};
 use crate::kms;
-use crate::roles::{conference, control, tls};
+use crate::roles::{conference, control, steering, tls};
 use carnet_ops::config::{
     AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
-    ControlTlsSection, GatewayRole, GatewaySection, IpVersion, Proto, RegistrarMode, RelaySection,
-    TlsSection,
+    ControlTlsSection, GatewayRole, GatewaySection, IpVersion, NgProto, NgSection, Proto, RegistrarMode,
+    RelaySection, TlsSection,
 };
 use carnet_sip::{Scheme, Transport, Uri};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use toml::Spanned;
@@ -40,14 +40,17 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
     }
     for (name, gateway) in &config.gateway {
         let settings = gateway.as_ref();
-        let controllers = settings.controllers.as_ref().iter();
-        let controllers: Vec<_> = controllers.map(|controller| controller.name().to_owned()).collect();
+        let owners = settings.owners(name);
+        let controllers: Vec<_> = owners.iter().map(|owner| owner.name().to_owned()).collect();
         let path = |key| vec!["gateway", name, key];
         let own = Some(name.as_str());
         check_control_tls(source, &path("control-tls"), settings.control_tls.as_ref(), own, &controllers)?;
         let authentication = settings.control_authentication.as_ref();
         check_authentication(source, &path("control-authentication"), authentication)?;
         check_gateway(source, name, gateway.as_ref())?;
+        if let Some(ng) = &settings.ng {
+            check_ng(source, name, settings, ng.as_ref())?;
+        }
     }
     check_ports(source, config)?;
     if let Some(section) = &config.kms {
@@ -192,19 +195,32 @@ fn check_relay(source: &Source<'_>, name: &str, gateway: &GatewaySection, relay:
     if let Some(section) = &relay.tls {
         check_tls(source, &path("tls"), section)?;
     }
-    for bind in relay.listen.as_ref() {
-        let (ip, port) = (bind.address.ip(), bind.address.port());
-        for (realm, section) in &gateway.realm {
-            let section = section.as_ref();
-            let own = [section.v4.map(IpAddr::from), section.v6.map(IpAddr::from)];
-            let meets = own.into_iter().flatten().any(|own| own == ip || ip.is_unspecified());
-            if meets && section.ports.0.contains(&port) {
-                let message = format!("the gateway gives out port {port} in realm `{realm}`");
-                return Err(source.complain(&path("listen"), &message));
-            }
+    let taken = relay.listen.as_ref().iter().find_map(|bind| given_out(gateway, bind.address));
+    taken.map_or(Ok(()), |message| Err(source.complain(&path("listen"), &message)))
+}
+
+/// SIP servers can ask it, and no port that it gives out is where they do.
+fn check_ng(source: &Source<'_>, name: &str, gateway: &GatewaySection, ng: &NgSection) -> Checked {
+    for (index, bind) in ng.listen.as_ref().iter().enumerate() {
+        let bind = bind.as_ref();
+        if let Some(message) = given_out(gateway, bind.address).filter(|_| bind.proto != NgProto::Udp) {
+            return Err(source.complain(&["gateway", name, "ng", "listen", &index.to_string()], &message));
         }
     }
-    Ok(())
+    steering::check(ng)
+        .map_err(|(key, what)| source.complain(&[&["gateway", name, "ng"], &key[..]].concat(), &what))
+}
+
+/// What is said of a TCP port that a gateway gives out itself.
+fn given_out(gateway: &GatewaySection, address: SocketAddr) -> Option<String> {
+    let (ip, port) = (address.ip(), address.port());
+    gateway.realm.iter().find_map(|(realm, section)| {
+        let section = section.as_ref();
+        let own = [section.v4.map(IpAddr::from), section.v6.map(IpAddr::from)];
+        let meets = own.into_iter().flatten().any(|own| own == ip || ip.is_unspecified());
+        let message = || format!("the gateway gives out port {port} in realm `{realm}`");
+        (meets && section.ports.0.contains(&port)).then(message)
+    })
 }
 
 /// No two gateways give out the same ports of one address.
@@ -333,6 +349,14 @@ fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
         let relay = gateway.as_ref().relay.as_ref().map(|relay| relay.as_ref().listen.as_ref());
         for (index, bind) in relay.into_iter().flatten().enumerate() {
             take(false, bind.address, &["gateway", name, "relay", "listen", &index.to_string()])?;
+        }
+        let ng = gateway.as_ref().ng.as_ref().map(|ng| ng.as_ref().listen.as_ref());
+        for (index, bind) in ng.into_iter().flatten().enumerate() {
+            let (bind, path) = (bind.as_ref(), ["gateway", name, "ng", "listen", &index.to_string()]);
+            // Port 0 is another one each time.
+            if bind.address.port() != 0 {
+                take(bind.proto == NgProto::Udp, bind.address, &path)?;
+            }
         }
     }
     config.kms.as_ref().map_or(Ok(()), |kms| take(false, kms.as_ref().listen.0, &["kms", "listen"]))

@@ -53,17 +53,42 @@ pub fn roles(config: &Config) -> Vec<String> {
             GatewayRole::Trgw => "TrGW",
             GatewayRole::Mrfp => "MRFP",
         };
-        let controllers: Vec<_> = gateway.controllers.as_ref().iter().map(ToString::to_string).collect();
         let realms: Vec<_> =
             gateway.realm.iter().map(|(name, realm)| realm_of(name, realm.as_ref())).collect();
         lines.push(format!(
-            "{role} {name}, controlled by {}, realms {}{}",
-            controllers.join(", "),
+            "{role} {name}, {}, realms {}{}",
+            owner_of(gateway),
             realms.join(", "),
             relay_of(gateway)
         ));
     }
     lines
+}
+
+/// Who says what a gateway does.
+fn owner_of(gateway: &GatewaySection) -> String {
+    let Some(ng) = gateway.ng.as_ref().map(|ng| ng.as_ref()) else {
+        let controllers: Vec<_> = gateway.controllers.as_ref().iter().map(ToString::to_string).collect();
+        return format!("controlled by {}", controllers.join(", "));
+    };
+    let sockets: Vec<_> = ng.listen.as_ref().iter().map(|bind| bind.as_ref().to_string()).collect();
+    let peers: Vec<_> =
+        ng.peers.as_ref().iter().map(|prefix| format!("{}/{}", prefix.ip, prefix.bits)).collect();
+    let token = if ng.token_file.is_some() { " with a token" } else { "" };
+    let interfaces = ng.interfaces(gateway);
+    let interfaces: Vec<_> = interfaces
+        .iter()
+        .map(|(name, settings)| match settings.realm(name) {
+            realm if realm == name => name.clone(),
+            realm => format!("{name} ({realm})"),
+        })
+        .collect();
+    format!(
+        "steered over ng at {} by {}{token}, interfaces {}",
+        sockets.join(", "),
+        peers.join(", "),
+        interfaces.join(", ")
+    )
 }
 
 /// What a border does for accesses besides passing on; nothing where it does nothing.

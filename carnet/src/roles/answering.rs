@@ -24,6 +24,8 @@ pub(super) struct Answering {
     gateways: BTreeMap<String, mpsc::Sender<Question>>,
     borders: BTreeMap<String, Asked>,
     conferences: BTreeMap<String, mpsc::Sender<Question>>,
+    /// By the name of the gateway that is steered.
+    steerings: BTreeMap<String, mpsc::Sender<Question>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,13 @@ impl Answering {
         receiver
     }
 
+    /// The same for the steering of a gateway.
+    pub(super) fn steering(&mut self, gateway: &str) -> Questions {
+        let (sender, receiver) = mpsc::channel(MOST_QUESTIONS);
+        self.steerings.insert(gateway.to_owned(), sender);
+        receiver
+    }
+
     /// Opens the socket of the file, if it names one.
     pub(super) fn open(self, config: &Config) -> Start<Option<Open>> {
         let Some(admin) = &config.admin else { return Ok(None) };
@@ -79,6 +88,15 @@ impl Answering {
             Ask::Rooms => return self.rooms().await,
             Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
                 return self.of_room(ask).await;
+            }
+            Ask::Calls { gateway, .. } => {
+                let steering = self.steerings.get(gateway);
+                let steering =
+                    steering.ok_or_else(|| unknown("steered gateway", gateway, self.steerings.keys()))?;
+                return put(steering, ask).await;
+            }
+            Ask::Audit { gateway, border: None, .. } if self.steerings.contains_key(gateway) => {
+                return self.steered(gateway, ask.clone()).await;
             }
             Ask::Audit { gateway, border, .. } => (gateway, border),
         };
@@ -119,10 +137,32 @@ impl Answering {
         }
     }
 
+    /// What a steered gateway holds, and whose each context is.
+    async fn steered(&self, gateway: &str, ask: Ask) -> Result<Value, String> {
+        let (Some(asked), Some(steering)) = (self.gateways.get(gateway), self.steerings.get(gateway)) else {
+            return Err(unknown("steered gateway", gateway, self.steerings.keys()));
+        };
+        let mut answer = put(asked, ask).await?;
+        let held = answer.get_mut("contexts").and_then(Value::as_array_mut);
+        let mut held: Vec<_> = held.into_iter().flatten().filter_map(Value::as_object_mut).collect();
+        let number = |context: &serde_json::Map<_, Value>| context.get("context").and_then(Value::as_u64);
+        let contexts = held.iter().map(|context| number(context).and_then(|id| u32::try_from(id).ok()));
+        let contexts = contexts.map(Option::unwrap_or_default).collect();
+        let calls = put(steering, Ask::Calls { gateway: gateway.to_owned(), contexts }).await?;
+        for (context, call) in held.iter_mut().zip(calls.as_array().into_iter().flatten()) {
+            context.insert("call".into(), call.clone());
+        }
+        Ok(answer)
+    }
+
     async fn list(&self) -> Result<Value, String> {
         let (mut gateways, mut borders) = (Vec::new(), Vec::new());
-        for questions in self.gateways.values() {
-            gateways.push(put(questions, Ask::List).await?);
+        for (name, questions) in &self.gateways {
+            let mut gateway = put(questions, Ask::List).await?;
+            if let (Some(steering), Some(members)) = (self.steerings.get(name), gateway.as_object_mut()) {
+                members.insert("ng".into(), put(steering, Ask::List).await?);
+            }
+            gateways.push(gateway);
         }
         for border in self.borders.values() {
             borders.push(put(&border.questions, Ask::List).await?);

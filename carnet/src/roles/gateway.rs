@@ -95,7 +95,7 @@ fn start_on(
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     let fail = |e: &dyn std::fmt::Display| StartError::new("gateway", name, e);
-    let addresses = section.controllers.as_ref();
+    let addresses = &section.owners(name);
     let from = section.control_from.as_ref().map(|from| from.as_ref().0.clone()).unwrap_or_default();
     // A port that is to be the same always is taken at once, so that nobody else has it.
     let datagrams = addresses.iter().any(|a| a.proto() == Some(ControlProto::Udp));
@@ -127,9 +127,9 @@ fn start_on(
         };
         controllers.add(address, inside);
     }
-    let reliable = section.controllers.as_ref().iter().all(ControlAddress::is_reliable);
+    let reliable = addresses.iter().all(ControlAddress::is_reliable);
     let inside = |a: &ControlAddress| matches!(a, ControlAddress::Local(_));
-    let transport = match section.controllers.as_ref().iter().all(inside) {
+    let transport = match addresses.iter().all(inside) {
         true => Transport::Channel,
         false if reliable => Transport::Reliable,
         false => Transport::Datagram,
@@ -191,7 +191,7 @@ fn facts(name: &str, section: &GatewaySection) -> serde_json::Map<String, serde_
         GatewayRole::Trgw => "trgw",
         GatewayRole::Mrfp => "mrfp",
     };
-    let controllers: Vec<_> = section.controllers.as_ref().iter().map(ToString::to_string).collect();
+    let controllers: Vec<_> = section.owners(name).iter().map(ToString::to_string).collect();
     let realms: Vec<_> = section.realm.keys().cloned().collect();
     let mut facts = serde_json::Map::new();
     facts.insert("gateway".into(), name.into());

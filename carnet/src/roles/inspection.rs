@@ -42,6 +42,9 @@ impl Inspection {
                 // One who has stopped waiting needs no answer.
                 let _ = question.answer.send(Ok(json!({ "border": name, "gateways": gateways })));
             }
+            Ask::Calls { .. } => {
+                let _ = question.answer.send(Err("a border tells its calls with an audit".into()));
+            }
             Ask::Rooms | Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
                 let _ = question.answer.send(Err("a border has no rooms".into()));
             }

@@ -18,6 +18,7 @@ mod realms;
 mod relay;
 mod seen;
 mod shelf;
+pub mod steering;
 pub mod tls;
 mod ways;
 
@@ -181,6 +182,16 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
             tasks.push((format!("relay of {name}"), relay::start(name, relay.as_ref(), token.clone())?));
+        }
+        let mut local = local;
+        if let Some(ng) = &section.as_ref().ng {
+            let (above, below) = local_pair(LOCAL_QUEUE);
+            local.insert(steering::name_of(name), below);
+            let questions = answering.steering(name);
+            let (observer, token) = (observer.clone(), token.clone());
+            let of = (name.as_str(), section.as_ref(), ng.as_ref());
+            let task = place.run(|| steering::start(of, above, questions, observer, token))?;
+            tasks.push((format!("steering of {name}"), task));
         }
         let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
         tasks.push((name.clone(), task));

@@ -25,6 +25,13 @@ pub enum Ask {
         /// The first context number wanted.
         from: u32,
     },
+    /// The calls that contexts of a steered gateway are of, in their order; null where there is none.
+    Calls {
+        /// Which.
+        gateway: String,
+        /// Their numbers.
+        contexts: Vec<u32>,
+    },
     /// The rooms of the conference servers of the process.
     Rooms,
     /// Who is in a room, and who has its floors.

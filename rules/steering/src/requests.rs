@@ -13,6 +13,9 @@ impl Steering {
     pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) {
         self.core.now = now;
         self.core.requests += 1;
+        if knows_load_limit(&request) {
+            self.core.know_load_limit.insert(id);
+        }
         match request.command {
             Command::Ping => {
                 let mut pong = Reply::default();
@@ -20,8 +23,23 @@ impl Steering {
                 self.core.reply(id, pong);
             }
             Command::Offer | Command::Answer | Command::Delete => self.queue(id, request),
+            Command::List => self.list(id, &request),
+            Command::Query | Command::Statistics => {
+                let fault = Fault::new(501, "nothing is told of calls yet".to_owned());
+                self.core.refuse(id, request.command, &request.call_id, &fault);
+            }
         }
         self.drain();
+    }
+
+    fn list(&mut self, id: RequestId, request: &Request) {
+        /// As many as rtpengine tells.
+        const USUAL: usize = 32;
+        let most = Options::of(request).ok().and_then(|options| options.limit).unwrap_or(USUAL);
+        let mut reply = Reply::default();
+        reply.put("result", Value::text("ok"));
+        reply.put("calls", Value::texts(self.calls.keys().take(most).map(|id| &**id)));
+        self.core.reply(id, reply);
     }
 
     fn queue(&mut self, id: RequestId, request: Request) {
@@ -44,6 +62,12 @@ impl Steering {
         self.calls.entry(call_id.clone()).or_insert_with(|| Call::new(call_id.clone(), now));
         self.with_call(&call_id, |call, _| call.queue.push_back(Waiting { id, request, options }));
     }
+}
+
+/// Whether `supports` has `load limit`, as Kamailio says and OpenSIPS does not.
+fn knows_load_limit(request: &Request) -> bool {
+    let supports = request.more.iter().find(|(key, _)| key == "supports").map(|(_, value)| value);
+    matches!(supports, Some(Value::List(words)) if words.contains(&Value::text("load limit")))
 }
 
 impl Call {

@@ -139,7 +139,7 @@ impl State {
                     hop.contexts = *contexts;
                 }
             }
-            Seen::Border { .. } | Seen::Conference { .. } | Seen::Gateway { .. } => {}
+            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Gateway { .. } => {}
         }
     }
 

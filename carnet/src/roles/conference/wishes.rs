@@ -14,7 +14,7 @@ pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, 
             let gateways: Vec<_> = focus.gateways().iter().map(|g| gateway(now, g)).collect();
             Ok(json!({ "conference": name, "gateways": gateways }))
         }
-        Ask::Audit { gateway, .. } => {
+        Ask::Audit { gateway, .. } | Ask::Calls { gateway, .. } => {
             Err(format!("`{gateway}` belongs to a conference server: ask the process that it runs in"))
         }
         Ask::Rooms => {

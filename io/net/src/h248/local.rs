@@ -7,11 +7,29 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// One end of an association inside the process; give it to
-/// [`ControlSockets::attach`](super::ControlSockets::attach).
+/// [`ControlSockets::attach`](super::ControlSockets::attach), or use it as it is where there is no other way to
+/// a controller or gateway.
 #[derive(Debug)]
 pub struct LocalEnd {
     sender: mpsc::Sender<Message>,
     receiver: mpsc::Receiver<Message>,
+}
+
+impl LocalEnd {
+    /// Hands a message over; waits while there is no room. Whether the other end is still there.
+    pub async fn send(&self, message: Message) -> bool {
+        self.sender.send(message).await.is_ok()
+    }
+
+    /// The next message; none ever again when the other end is gone.
+    pub async fn receive(&mut self) -> Option<Message> {
+        self.receiver.recv().await
+    }
+
+    /// The next message, if there is one already.
+    pub fn try_receive(&mut self) -> Option<Message> {
+        self.receiver.try_recv().ok()
+    }
 }
 
 /// The two ends of an association, with room for `messages` each way.

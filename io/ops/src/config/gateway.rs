@@ -6,6 +6,7 @@ use super::address::PortRange;
 use super::check::{Checked, must_be_a_file};
 use super::control::{self, AuthenticationSection, ControlAddress, ControlTlsSection, Sources};
 use super::model::{Config, Encoding248};
+use super::ng::NgSection;
 use super::relay::RelaySection;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -48,7 +49,8 @@ pub enum WitnessMode {
 pub struct GatewaySection {
     /// `ims-agw`, `trgw` or `mrfp`.
     pub role: GatewayRole,
-    /// Its controllers in order of preference.
+    /// Its controllers in order of preference; none if it is steered.
+    #[serde(default = "none")]
     pub controllers: Spanned<Vec<ControlAddress>>,
     /// Local addresses for the control association; any if absent.
     pub control_from: Option<Spanned<Sources>>,
@@ -84,6 +86,12 @@ pub struct GatewaySection {
     pub witness: WitnessMode,
     /// `[gateway.NAME.relay]`: an MSRP relay beside it.
     pub relay: Option<Spanned<RelaySection>>,
+    /// `[gateway.NAME.ng]`: SIP servers steer it, instead of a controller.
+    pub ng: Option<Spanned<NgSection>>,
+}
+
+fn none() -> Spanned<Vec<ControlAddress>> {
+    Spanned::new(0..0, Vec::new())
 }
 
 fn many_contexts() -> usize {
@@ -139,14 +147,26 @@ impl GatewaySection {
         let realms = self.realm.values_mut().map(Spanned::as_mut);
         let realms = realms.flat_map(|realm| [realm.certificate.as_mut(), realm.key.as_mut()]);
         let realms = realms.flatten().map(Spanned::as_mut);
-        realms.chain(self.relay.iter_mut().flat_map(|relay| relay.as_mut().paths()))
+        let relay = self.relay.iter_mut().flat_map(|relay| relay.as_mut().paths());
+        realms.chain(relay).chain(self.ng.iter_mut().flat_map(|ng| ng.as_mut().paths()))
+    }
+
+    /// Its controllers, where `name` is its own: those it is given, or the steering in the same process.
+    pub fn owners(&self, name: &str) -> Vec<ControlAddress> {
+        match &self.ng {
+            Some(_) => vec![ControlAddress::Local(format!("{name}.ng"))],
+            None => self.controllers.as_ref().clone(),
+        }
     }
 }
 
 /// What a gateway could not start with, or not do what it is told to.
 pub(super) fn check(config: &Config, name: &str, section: &Spanned<GatewaySection>) -> Checked {
     let gateway = section.as_ref();
-    control::check_gateway(config, name, section)?;
+    match &gateway.ng {
+        Some(ng) => super::ng::check(name, section, ng)?,
+        None => control::check_gateway(config, name, section)?,
+    }
     if gateway.realm.is_empty() {
         return Err(Complaint::new(
             section.span(),

@@ -12,6 +12,7 @@ mod edge;
 mod gateway;
 mod kms;
 mod model;
+mod ng;
 mod relay;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
@@ -30,6 +31,7 @@ pub use model::{
     AdminSection, BorderRole, BorderSection, Config, Digest, Encoding248, IpVersion, LogSection,
     NetworkSection, PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
+pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

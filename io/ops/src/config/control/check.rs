@@ -115,7 +115,9 @@ pub(in crate::config) fn check_gateway(
     let at = gateway.controllers.span();
     let controllers = gateway.controllers.as_ref();
     if controllers.is_empty() {
-        return Err(Complaint::new(at, format!("gateway `{name}` has no controller")));
+        let at = if at.is_empty() { section.span() } else { at };
+        return Err(Complaint::new(at, format!("gateway `{name}` has no controller"))
+            .help(format!("add `controllers`, or [gateway.{name}.ng] for SIP servers that steer it")));
     }
     let reliable = controllers.iter().filter(|c| c.is_reliable()).count();
     if reliable > 0 && reliable < controllers.len() {

@@ -1,0 +1,183 @@
+//! The steering of a gateway as a task: where SIP servers ask (ng), the rules, and the way to the gateway.
+//!
+//! It shares the gateway's thread (`place`): a request that comes in on a socket, the commands it makes and
+//! what the gateway says to them are entries in queues of one event loop.
+
+mod settings;
+
+use super::question::{Ask, Question, Questions};
+use super::{Ending, Observer, Seen, Start, StartError};
+use carnet_net::{LocalEnd, NgRequest, NgServer, PooledRandom, Token, until};
+use carnet_ops::config::{GatewaySection, NgSection};
+use carnet_steering::{RequestId, Steering};
+use serde_json::json;
+use std::time::{Instant, SystemTime};
+use tokio::sync::mpsc;
+
+pub use settings::{check, name_of};
+
+/// A steering that is being run.
+struct Running {
+    gateway: String,
+    steering: Steering,
+    server: NgServer,
+    end: LocalEnd,
+    observer: Observer,
+    /// Where it can be asked, for administrators.
+    listen: Vec<String>,
+}
+
+/// Opens sockets and starts the task. `end` leads to the gateway of that name.
+pub fn start(
+    (gateway, section, ng): (&str, &GatewaySection, &NgSection),
+    end: LocalEnd,
+    questions: Questions,
+    observer: Observer,
+    token: Token,
+) -> Start<tokio::task::JoinHandle<()>> {
+    let fail = |e: &dyn std::fmt::Display| StartError::new("steering of", gateway, e);
+    let sockets = settings::sockets(ng).map_err(|e| fail(&e))?;
+    let (server, requests) = NgServer::open(sockets, &token).map_err(|e| fail(&e))?;
+    let config = settings::configure(gateway, section, ng);
+    let random = Box::new(PooledRandom::default());
+    let steering = Steering::new(config, random, Instant::now(), SystemTime::now());
+    let listen = ng.listen.as_ref().iter().map(|bind| bind.as_ref().to_string()).collect();
+    let running = Running { gateway: gateway.to_owned(), steering, server, end, observer, listen };
+    Ok(tokio::spawn(running.run(requests, questions, token)))
+}
+
+impl Running {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<NgRequest>,
+        mut questions: Questions,
+        mut token: Token,
+    ) {
+        /// Inputs taken before what they cause is sent: bounds the work between two looks at the other
+        /// queue and the timers.
+        const BATCH: usize = 32;
+        let mut end: Option<Ending> = None;
+        if !self.flush().await {
+            return;
+        }
+        loop {
+            tokio::select! {
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
+                    self.request(request);
+                    for _ in 1..BATCH {
+                        let Ok(request) = requests.try_recv() else { break };
+                        self.request(request);
+                    }
+                }
+                message = self.end.receive() => {
+                    // A gateway that has gone takes its calls along: there is nothing left to steer.
+                    let Some(message) = message else { return };
+                    self.steering.handle_gateway(Instant::now(), message);
+                    for _ in 1..BATCH {
+                        let Some(message) = self.end.try_receive() else { break };
+                        self.steering.handle_gateway(Instant::now(), message);
+                    }
+                }
+                () = until(self.steering.poll_timeout()) => self.steering.handle_timeout(Instant::now()),
+                Some(question) = questions.recv() => self.asked(question),
+                deadline = token.started(), if end.is_none() => {
+                    end = Some(Ending::of_border(deadline));
+                    self.steering.retire();
+                }
+                () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) => self.steering.end_calls(Instant::now()),
+                    _ => return,
+                },
+            }
+            if !self.flush().await {
+                return;
+            }
+            let load = self.steering.load();
+            if end.is_some() && load.calls == 0 && load.requests == 0 {
+                return;
+            }
+            if !requests.is_empty() {
+                // The gateway shares the thread: it begins before the next requests are taken.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn request(&mut self, asked: NgRequest) {
+        self.steering.handle_request(Instant::now(), RequestId(asked.number), asked.request);
+    }
+
+    /// Sends what there is to send; whether the gateway is still there.
+    async fn flush(&mut self) -> bool {
+        // First the gateway: who hears an address may have it connected to at once.
+        while let Some(message) = self.steering.poll_transmit() {
+            (self.observer)(Seen::Command { gateway: &self.gateway, message: &message });
+            if !self.end.send(message).await {
+                return false;
+            }
+        }
+        while let Some((RequestId(number), answer)) = self.steering.poll_reply() {
+            self.server.answer(number, &answer);
+        }
+        while let Some(event) = self.steering.poll_event() {
+            (self.observer)(Seen::Steering { gateway: &self.gateway, event: &event });
+        }
+        true
+    }
+
+    fn asked(&mut self, question: Question) {
+        let answer = match question.ask {
+            Ask::Calls { contexts, .. } => {
+                let calls = contexts.iter().map(|context| self.steering.call_of(*context));
+                Ok(json!(calls.collect::<Vec<_>>()))
+            }
+            _ => {
+                let load = self.steering.load();
+                Ok(json!({ "listen": self.listen, "calls": load.calls, "requests": load.requests }))
+            }
+        };
+        // One who has stopped waiting needs no answer.
+        let _ = question.answer.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_net::{drain, local_pair};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const STEERED: &str = "role = \"ims-agw\"\n[realm.core]\nv4 = \"127.0.0.1\"\nports = \"40000-40009\"\n\
+                           [ng]\nlisten = [\"udp:127.0.0.1:0\"]\n";
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn started(end: LocalEnd, token: &Token) -> tokio::task::JoinHandle<()> {
+        let section: GatewaySection = toml::from_str(STEERED).unwrap();
+        let (_asking, questions) = mpsc::channel(1);
+        let ng = section.ng.as_ref().unwrap().as_ref();
+        start(("agw", &section, ng), end, questions, Arc::new(|_| {}), token.clone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_its_gateway() {
+        let ((above, below), (_drain, token)) = (local_pair(16), drain());
+        let task = started(above, &token);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!task.is_finished());
+        drop(below);
+        tokio::time::timeout(PATIENCE, task).await.expect("in time").unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_ends_at_once_when_told_to_and_no_call_is_there() {
+        let ((above, _below), (drain, token)) = (local_pair(16), drain());
+        let task = started(above, &token);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!task.is_finished());
+        drop(token);
+        drain.start(Duration::from_secs(3600));
+        tokio::time::timeout(PATIENCE, task).await.expect("in time").unwrap();
+    }
+}
