@@ -124,6 +124,7 @@ impl Call {
             let stream = dialog.stream_mut(index);
             stream.refused = false;
             if let Some(context) = stream.offered.take() {
+                (stream.measured, stream.silent) = (Both::default(), None);
                 unused.extend(stream.agreed.replace(context).map(|old| (index, old)));
             }
         }
@@ -137,6 +138,7 @@ impl Call {
         }
         let waits = dialog.streams.iter().any(|s| s.refused && s.contexts().next().is_some());
         dialog.sweep_at = waits.then(|| dialog.sweep_at.unwrap_or(core.now + FORKS_ANSWER));
+        dialog.look(core.now);
         let said = dialog.exchange.as_mut().map(|exchange| {
             exchange.answered = true;
             crate::offer::lines(&exchange.plan)

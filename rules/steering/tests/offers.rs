@@ -135,7 +135,7 @@ fn hold_shuts_the_gates() {
 
 #[test]
 fn a_line_that_nobody_takes_is_kept_for_other_forks_and_then_given_back() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with(|config| config.timers.no_connection = Duration::ZERO);
     let both = with_audio(&msrp("192.0.2.1", 2855, "actpass"));
     rig.sdp(offer("c1", "a", &both));
     let no = with_audio(&msrp("198.51.100.9", 0, "passive"));

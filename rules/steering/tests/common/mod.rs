@@ -51,6 +51,8 @@ pub struct Rig {
     /// How many pinholes there may be.
     pub ports: Option<usize>,
     pub owed: VecDeque<Media>,
+    /// Octets that each pinhole says it has received and sent.
+    pub passed: u64,
     next_port: u16,
     next_request: u64,
     starts: u64,
@@ -129,6 +131,7 @@ impl Rig {
             slow: false,
             ports: None,
             owed: VecDeque::new(),
+            passed: 0,
             next_port: 30_000,
             next_request: 1,
             starts: 1,
@@ -223,11 +226,18 @@ impl Rig {
             }
             Order::Release { pinhole } => {
                 self.holes.remove(&pinhole).unwrap();
-                let statistics = Statistics { octets_received: 5, octets_sent: 7, ..Statistics::default() };
+                let statistics = Statistics {
+                    octets_received: self.passed + 5,
+                    octets_sent: self.passed + 7,
+                    ..Statistics::default()
+                };
                 Some(Media::Released { pinhole, statistics })
             }
             Order::Measure { pinhole } => {
-                Some(Media::Measured { pinhole, statistics: Statistics::default() })
+                let passed = self.passed;
+                let statistics =
+                    Statistics { octets_received: passed, octets_sent: passed, ..Statistics::default() };
+                Some(Media::Measured { pinhole, statistics })
             }
             _ => None,
         };
