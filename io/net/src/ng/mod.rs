@@ -10,3 +10,6 @@ mod websocket;
 
 pub use client::NgSocket;
 pub use server::{NgConfig, NgListen, NgRequest, NgServer, NgTally, NgTls, NgToken, NgTransport};
+
+#[cfg(test)]
+mod tests;
