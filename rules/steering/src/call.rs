@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Answer(Box<Answered>),
     /// The dialogs that are over, as they were: their counters come.
     Delete(Vec<Dialog>),
+    /// The dialogs that somebody wants to know of: their counters come.
+    Query(Vec<DialogKey>),
 }
 
 /// An offer whose contexts are being added. Nothing of the dialog is changed before.

@@ -218,6 +218,7 @@ impl Call {
             Err(Fault::overload("the gateway lost what it had"))
         };
         let started = dialog.streams.iter().enumerate().filter_map(|(n, s)| Some((n, s.context()?.id()?)));
+        core.statistics.started += u64::from(is_new);
         core.events.extend(is_new.then(|| Event::DialogStarted {
             call_id: call.as_ref().to_owned(),
             from_tag: dialog.ends.caller.tag.clone().unwrap_or_default(),
