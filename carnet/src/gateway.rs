@@ -107,7 +107,7 @@ fn audit(
         eprintln!("carnet gateway: there are more contexts; --most says how many are printed");
     }
     if stray > 0 {
-        eprintln!("carnet gateway: {stray} of them belong to no call of this border");
+        eprintln!("carnet gateway: {stray} of them belong to no call of its controller");
     }
     Ok(stray == 0)
 }
@@ -133,6 +133,15 @@ fn listed(answer: &Value) -> String {
         let realms: Vec<_> = array(gateway, "realms").iter().filter_map(Value::as_str).collect();
         let (held, most) = (text(gateway, "contexts"), text(gateway, "most_contexts"));
         let _ = writeln!(out, ", {held} of {most} contexts, realms {}", realms.join(", "));
+        if let Some(ng) = gateway.get("ng") {
+            let sockets: Vec<_> = array(ng, "listen").iter().filter_map(Value::as_str).collect();
+            let (calls, waiting) = (text(ng, "calls"), text(ng, "requests"));
+            let _ = writeln!(
+                out,
+                "  steered over ng at {}: {calls} calls, {waiting} requests wait for the gateway",
+                sockets.join(", ")
+            );
+        }
         for realm in realms {
             realm_in_words(&mut out, gateway, realm);
         }
@@ -270,8 +279,11 @@ mod tests {
             "realms": ["access", "core"],
             "ports": { "access": { "free": 5, "used": 3, "resting": 1 }, "core": { "free": 9, "used": 0, "resting": 0 } },
             "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
+            "ng": { "listen": ["udp:[::1]:2223", "http:[::1]:2225"], "calls": 1, "requests": 0 },
         });
         let said = listed(&json!({ "gateways": [gateway] }));
+        let ng = "\n  steered over ng at udp:[::1]:2223, http:[::1]:2225: 1 calls, 0 requests wait for the gateway\n";
+        assert!(said.contains(ng), "{said}");
         let access =
             "\n  ports of access: 5 free, 3 in use, 1 resting\n  turned away in access: not_tls 7, slow 2\n";
         assert!(said.contains(access), "{said}");

@@ -8,6 +8,7 @@ mod desk;
 mod gateway;
 mod inspect;
 mod kms;
+mod ng;
 mod roles;
 mod run;
 mod ue;
@@ -39,6 +40,8 @@ enum Command {
     Ue(Box<ue::cli::UeArgs>),
     /// Look at the gateways of a running process, and at what they hold.
     Gateway(gateway::GatewayArgs),
+    /// Ask a steered gateway as a SIP server would: rewrite a description, see its calls.
+    Ng(ng::NgArgs),
     /// Look at the rooms of a running process, put members out, end rooms.
     Conference(conference::ConferenceArgs),
     /// Administer a key management service: users, rules, tickets, audit.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::Ng(args) => ng::run(&args),
         Command::Conference(args) => conference::run(&args),
         Command::Kms(args) => kms::cli::run(&args),
     }

@@ -347,3 +347,6 @@ fn check_interface(name: &str, gateway: &GatewaySection, section: &Spanned<Inter
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
