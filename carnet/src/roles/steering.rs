@@ -97,6 +97,10 @@ impl Running {
             if end.is_some() && load.calls == 0 && load.requests == 0 {
                 return;
             }
+            if !requests.is_empty() {
+                // The gateway shares the thread: it begins before the next requests are taken.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -135,5 +139,45 @@ impl Running {
         };
         // One who has stopped waiting needs no answer.
         let _ = question.answer.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_net::{drain, local_pair};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const STEERED: &str = "role = \"ims-agw\"\n[realm.core]\nv4 = \"127.0.0.1\"\nports = \"40000-40009\"\n\
+                           [ng]\nlisten = [\"udp:127.0.0.1:0\"]\n";
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn started(end: LocalEnd, token: &Token) -> tokio::task::JoinHandle<()> {
+        let section: GatewaySection = toml::from_str(STEERED).unwrap();
+        let (_asking, questions) = mpsc::channel(1);
+        let ng = section.ng.as_ref().unwrap().as_ref();
+        start(("agw", &section, ng), end, questions, Arc::new(|_| {}), token.clone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_its_gateway() {
+        let ((above, below), (_drain, token)) = (local_pair(16), drain());
+        let task = started(above, &token);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!task.is_finished());
+        drop(below);
+        tokio::time::timeout(PATIENCE, task).await.expect("in time").unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_ends_at_once_when_told_to_and_no_call_is_there() {
+        let ((above, _below), (drain, token)) = (local_pair(16), drain());
+        let task = started(above, &token);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!task.is_finished());
+        drop(token);
+        drain.start(Duration::from_secs(3600));
+        tokio::time::timeout(PATIENCE, task).await.expect("in time").unwrap();
     }
 }

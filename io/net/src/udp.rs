@@ -57,6 +57,11 @@ impl UdpPort {
         Ok(Self { local, socket, queue, room: waiting })
     }
 
+    /// The end of its queue.
+    pub(crate) fn sender(&self) -> mpsc::Sender<(SocketAddr, Bytes)> {
+        self.queue.clone()
+    }
+
     /// Sends, or queues what the system does not take now. An error of the system other than that
     /// goes the way of the queue too, where it becomes an event.
     pub(crate) fn send(&self, remote: SocketAddr, data: Bytes) -> Result<(), Error> {

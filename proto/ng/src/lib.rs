@@ -14,7 +14,9 @@
 pub mod bencode;
 pub mod client;
 pub mod message;
+pub mod options;
 
 pub use bencode::{Limits, Value};
 pub use client::{Client, Outcome, RequestId, Timers};
 pub use message::{Command, Error, Message, Request, Response};
+pub use options::Options;

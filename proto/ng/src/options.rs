@@ -4,6 +4,7 @@
 //! rtpengine takes a key with blanks, hyphens or underscores between its words, in any case, and most
 //! keys as flags too (`trust-address` among `flags`, or all of them in one text, `rtpp_flags`).
 
+use crate::{Error, Request};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -93,4 +94,14 @@ pub struct Options {
     pub inapplicable: Vec<String>,
     /// Known to nobody here, as written: said in the reply.
     pub unknown: Vec<String>,
+}
+
+impl Options {
+    /// Of a request.
+    ///
+    /// # Errors
+    /// An option that has no value that it can have.
+    pub fn of(_request: &Request) -> Result<Self, Error> {
+        Ok(Self::default())
+    }
 }

@@ -132,6 +132,11 @@ impl Document {
         self.session.iter().find(|l| l.kind() == b'o').and_then(|l| Origin::parse(l.value()))
     }
 
+    /// The value of `s=`.
+    pub fn session_name(&self) -> Option<&[u8]> {
+        self.session.iter().find(|l| l.kind() == b's').map(|l| l.value())
+    }
+
     /// The session's `c=` line.
     pub fn connection(&self) -> Option<Connection> {
         self.session.iter().find(|l| l.kind() == b'c').and_then(|l| Connection::parse(l.value()))

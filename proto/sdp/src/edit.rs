@@ -212,6 +212,41 @@ impl Document {
         }
     }
 
+    /// Replaces the user name in `o=`, and no other field of it. No `o=`, no change; nor by what is no field.
+    pub fn set_origin_username(&mut self, name: &str) {
+        if !name.is_empty() && name.bytes().all(|b| b > b' ' && b != 0x7f) {
+            self.set_origin(|origin| {
+                let (id, version) = (origin.session_id, origin.version);
+                format!("o={name} {id} {version} {} {} {}", origin.nettype, origin.addrtype, origin.host)
+            });
+        }
+    }
+
+    /// Replaces the session version in `o=`, and no other field of it. No `o=`, no change.
+    pub fn set_origin_version(&mut self, version: u64) {
+        self.set_origin(|origin| {
+            let (name, id) = (origin.username, origin.session_id);
+            format!("o={name} {id} {version} {} {} {}", origin.nettype, origin.addrtype, origin.host)
+        });
+    }
+
+    fn set_origin(&mut self, text: impl FnOnce(&crate::Origin<'_>) -> String) {
+        let Some(text) = self.origin().map(|origin| text(&origin)) else { return };
+        if let Some(line) = self.session.iter_mut().find(|l| l.kind() == b'o') {
+            line.text = text.into();
+        }
+    }
+
+    /// Replaces `s=`. No `s=`, no change; nor by what is no line.
+    pub fn set_session_name(&mut self, name: &[u8]) {
+        if name.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+            return;
+        }
+        if let Some(line) = self.session.iter_mut().find(|l| l.kind() == b's') {
+            line.text = [b"s=", name].concat().into();
+        }
+    }
+
     /// Adds one to the version of `o=` (RFC 3264 §8). A version that is no 64-bit number stays.
     pub fn increment_version(&mut self) {
         let Some(origin) = self.origin() else { return };

@@ -286,10 +286,7 @@ impl Session {
         let call = self.call;
         let Slot::Ready(context) = &mut self.stream_mut(index).slot else { return None };
         let gateway = context.gateway.clone();
-        // A pinhole whose connection is over takes another one when it was shut in between.
-        let shut = peers.clone();
-        let mut actions = if anew { context.modify(shut, StreamMode::Inactive) } else { Vec::new() };
-        actions.extend(context.modify(peers, mode));
+        let actions = if anew { context.renew(peers, mode) } else { context.modify(peers, mode) };
         if !core.gateways.is_up(&gateway) {
             return None;
         }

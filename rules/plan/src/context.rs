@@ -318,6 +318,11 @@ impl Context {
         self.line.planned == *planned && self.line.sealed == sealed
     }
 
+    /// The settings of the termination towards that side.
+    pub fn fixed(&self, side: Side) -> &Fixed {
+        &self.ends.of(side).fixed
+    }
+
     /// The gateway's address towards that side.
     pub fn local(&self, side: Side) -> Option<SocketAddr> {
         self.ends.of(side).local
@@ -416,6 +421,14 @@ impl Context {
             Some(command)
         });
         vec![ActionRequest::new(ContextId::Id(id), commands.collect())]
+    }
+
+    /// The same where the connection is over and another one comes: a pinhole takes another one when it was
+    /// shut in between.
+    pub fn renew(&mut self, peers: Both<Peer>, mode: StreamMode) -> Vec<ActionRequest> {
+        let mut actions = self.modify(peers.clone(), StreamMode::Inactive);
+        actions.extend(self.modify(peers, mode));
+        actions
     }
 
     /// Ends the context and asks for the counters. Empty if the gateway never named it.

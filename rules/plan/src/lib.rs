@@ -32,5 +32,5 @@ pub use decision::{
 };
 pub use edit::{Change, Edit, Given, apply};
 pub use facts::{Abilities, Addressing, Facts, Other, Party, Policy, Registered};
-pub use offer::plan;
+pub use offer::{concerns, is_tcp, plan};
 pub use settle::settle;

@@ -61,6 +61,16 @@ fn application(proto: &str) -> Option<(Application, bool)> {
         .find(|(a, tls)| proto.eq_ignore_ascii_case(a.proto(*tls)))
 }
 
+/// Whether a media line is MSRP or BFCP over TCP, in use or not.
+pub fn is_tcp(m: &Media<'_>) -> bool {
+    application(m.proto()).is_some()
+}
+
+/// Whether a description has a line in use that a gateway of ours could carry.
+pub fn concerns(document: &Document) -> bool {
+    document.media().any(|m| is_tcp(&m) && !m.is_rejected())
+}
+
 fn decide(line: &mut Line, m: &Media<'_>, policy: &Policy, facts: &Facts) -> Result<(), Refusal> {
     let tcp = application(m.proto());
     let requested = match m.e2ae() {

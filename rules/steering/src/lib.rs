@@ -5,10 +5,23 @@
 //! Lines are planned as on a border (`carnet-plan`), and the gateway is told in H.248: to it this is a
 //! controller like any other.
 
+mod answer;
+mod call;
 mod config;
+mod core;
+mod delete;
+mod dialog;
 mod event;
+mod fault;
+mod gateway;
 mod machine;
+mod offer;
+mod reports;
+mod requests;
+mod rewrite;
+mod tags;
+mod wishes;
 
 pub use config::{Config, Interface, Limits, Timers};
-pub use event::Event;
+pub use event::{Ended, Event};
 pub use machine::{Load, RequestId, Steering};

@@ -160,3 +160,85 @@ fn token(path: &Path) -> Result<NgToken, String> {
     }
     Ok(NgToken::new(String::from_utf8_lossy(word).into_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(more: &str) -> Config {
+        let text = format!(
+            "role = \"ims-agw\"\n[realm.outside]\nv6 = \"2001:db8::1\"\nports = \"40000-40009\"\n\
+             [realm.inside]\nv4 = \"10.0.0.1\"\nv6 = \"2001:db8::2\"\nports = \"40000-40009\"\n\
+             [ng]\nlisten = [\"udp:127.0.0.1:2223\"]\n{more}"
+        );
+        let section: GatewaySection = toml::from_str(&text).unwrap();
+        let ng = section.ng.as_ref().unwrap().as_ref();
+        configure("agw", &section, ng)
+    }
+
+    #[test]
+    fn what_the_file_leaves_out_is_as_usual() {
+        let config = configured("");
+        assert_eq!((config.timers, config.limits), (Timers::default(), Limits::default()));
+        assert_eq!(config.policy, Policy::default());
+        assert_eq!((config.name.as_str(), &config.gateway), ("agw.ng", &MId::domain("agw")));
+        let [outside, inside] = config.interfaces.as_slice() else { panic!() };
+        assert_eq!((outside.name.as_str(), outside.family), ("outside", Family::V6));
+        assert_eq!((inside.family, inside.families.as_slice()), (Family::V4, &[Family::V4, Family::V6][..]));
+        assert!(outside.access && outside.e2ae && !outside.behind_nat && !outside.source_filter);
+    }
+
+    #[test]
+    fn what_the_file_says_holds() {
+        let config = configured(
+            "max-calls = 7\ndelete-delay = 3\noffer-timeout = 4\nconnect-timeout = 0\nsilence-timeout = 5\n\
+             allow-plain = false\naware = false\nforward-without-cema = true\npass-through-transport = \"TCP\"\n\
+             [ng.interface.trunk]\nrealm = \"inside\"\nmedia = \"v6\"\naccess = false\nnat = true\n\
+             msrp = \"sessmatch\"\nsource-filter = true\nrate = 1000\ndscp = 46\n",
+        );
+        let timers = config.timers;
+        assert_eq!((timers.delete_delay, timers.offer), (Duration::from_secs(3), Duration::from_secs(4)));
+        assert_eq!((timers.no_connection, timers.silence), (NEVER, Duration::from_secs(5)));
+        // What is never comes after every clock.
+        assert!(std::time::Instant::now().checked_add(NEVER).is_some());
+        assert_eq!(config.limits.calls, 7);
+        let policy = &config.policy;
+        assert!(!policy.relay_plain && !policy.aware && policy.forward_without_cema);
+        assert_eq!(policy.transport, Transport::Tcp);
+        let expected = Interface {
+            name: "trunk".into(),
+            realm: "inside".into(),
+            family: Family::V6,
+            families: vec![Family::V4, Family::V6],
+            access: false,
+            e2ae: false,
+            behind_nat: true,
+            msrp: Addressing::Sessmatch,
+            source_filter: true,
+            rate: Some((1000, 1000)),
+            dscp: Some(46),
+        };
+        assert_eq!(config.interfaces, [expected]);
+    }
+
+    #[test]
+    fn a_token_is_one_word() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            token(file.path()).map(drop)
+        };
+        assert_eq!(read("  0123456789abcdef\r\n"), Ok(()));
+        for bad in [
+            "",
+            "0123456789abcde",
+            "0123456789 abcdef",
+            "0123456789abcdef\n0123456789abcdef",
+            &"x".repeat(513),
+        ] {
+            let said = read(bad).unwrap_err();
+            assert!(bad.is_empty() || !said.contains(bad), "the word is in {said}");
+        }
+        assert!(token(Path::new("/no/such/file")).is_err());
+    }
+}
