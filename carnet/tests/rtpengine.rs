@@ -34,7 +34,7 @@ impl Engine {
     fn start() -> Option<Self> {
         let ng = common::free();
         let child = Command::new("rtpengine")
-            .args(["--foreground", "--table=-1", "--log-stderr", "--log-level=4"])
+            .args(["--config-file=none", "--foreground", "--table=-1", "--log-stderr", "--log-level=4"])
             .args(["--interface=here/127.0.0.1", "--interface=there/127.0.0.2"])
             .args(["--port-min=22000", "--port-max=22999"])
             .arg(format!("--listen-ng={ng}"))

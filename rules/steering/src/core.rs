@@ -11,7 +11,7 @@ use carnet_h248::{ActionReply, ActionRequest, ContextId, Verb};
 use carnet_ng::{Command, Value};
 use carnet_plan::{Both, Context, Octets, Side};
 use carnet_wire::Random;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -64,6 +64,8 @@ pub(crate) struct Core {
     pub(crate) contexts: HashMap<u32, Arc<str>>,
     /// Requests that are not answered yet.
     pub(crate) requests: usize,
+    /// Those of them that know the answer `load limit`.
+    pub(crate) know_load_limit: HashSet<RequestId>,
     /// Calls at the moment, the one at hand among them.
     pub(crate) calls: usize,
     /// No new calls.
@@ -87,6 +89,7 @@ impl Core {
             events: VecDeque::new(),
             contexts: HashMap::new(),
             requests: 0,
+            know_load_limit: HashSet::new(),
             calls: 0,
             retired: false,
             now,
@@ -99,6 +102,7 @@ impl Core {
     /// Answers a request that was counted.
     pub(crate) fn reply(&mut self, id: RequestId, answer: impl Into<Value>) {
         self.requests = self.requests.saturating_sub(1);
+        self.know_load_limit.remove(&id);
         self.replies.push_back((id, answer.into()));
     }
 
@@ -110,7 +114,8 @@ impl Core {
             overload: matches!(fault, Fault::Overload(_)),
             reason: fault.text().to_owned(),
         });
-        self.reply(id, fault.reply());
+        let knows = self.know_load_limit.contains(&id);
+        self.reply(id, fault.reply(knows));
     }
 
     /// Two fresh Events numbers, the first of them.

@@ -64,8 +64,9 @@ impl Fault {
         }
     }
 
-    /// The answer.
-    pub(crate) fn reply(&self) -> Value {
+    /// The answer. Who does not say that it `knows` of `load limit` is told of an error in the one text
+    /// that rtpengine has for it: OpenSIPS goes by it to the next node of its set.
+    pub(crate) fn reply(&self, knows: bool) -> Value {
         let mut reply = Reply::default();
         match self {
             Self::Refused { status, warning, text } => {
@@ -77,7 +78,12 @@ impl Fault {
                 }
             }
             Self::Overload(text) => {
-                reply.put("result", Value::text("load limit"));
+                if knows {
+                    reply.put("result", Value::text("load limit"));
+                } else {
+                    reply.put("result", Value::text("error"));
+                    reply.put("error-reason", Value::text("Parallel session limit reached"));
+                }
                 reply.put("message", Value::text(text));
                 reply.put("sip-code", Value::Integer(503));
             }

@@ -13,6 +13,9 @@ impl Steering {
     pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) {
         self.core.now = now;
         self.core.requests += 1;
+        if knows_load_limit(&request) {
+            self.core.know_load_limit.insert(id);
+        }
         match request.command {
             Command::Ping => {
                 let mut pong = Reply::default();
@@ -44,6 +47,12 @@ impl Steering {
         self.calls.entry(call_id.clone()).or_insert_with(|| Call::new(call_id.clone(), now));
         self.with_call(&call_id, |call, _| call.queue.push_back(Waiting { id, request, options }));
     }
+}
+
+/// Whether `supports` has `load limit`, as Kamailio says and OpenSIPS does not.
+fn knows_load_limit(request: &Request) -> bool {
+    let supports = request.more.iter().find(|(key, _)| key == "supports").map(|(_, value)| value);
+    matches!(supports, Some(Value::List(words)) if words.contains(&Value::text("load limit")))
 }
 
 impl Call {

@@ -90,7 +90,12 @@ impl Call {
             Some(keys).filter(|keys| !keys.is_empty())
         };
         if from.is_empty() {
-            return keys(&|_| true);
+            // OpenSIPS never says the from-tag.
+            return match (to, branch) {
+                (Some(to), _) => keys(&|d| d.side_of(to).is_some()),
+                (None, Some(_)) => keys(&|d| d.via_branch.as_deref() == branch),
+                (None, None) => keys(&|_| true),
+            };
         }
         let branched = || branch.and_then(|_| keys(&|d| d.via_branch.as_deref() == branch));
         let found = match to {

@@ -255,7 +255,7 @@ impl Rig {
 
     /// Why there is no capacity for it.
     pub fn overload(&mut self, request: Request) -> String {
-        let reply = self.ask(request);
+        let reply = self.ask(request.with("supports", Value::texts(["load limit"])));
         assert_eq!(reply.text_of("result"), Some("load limit"), "{reply:?}");
         reply.text_of("message").unwrap().to_owned()
     }
