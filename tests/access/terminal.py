@@ -181,7 +181,7 @@ class Agent:
                 "own": own,
                 "peer": header(message, "From", "f")[0],
                 "target": contact,
-                "routes": header(message, "Record-Route"),
+                "routes": self.dialog["routes"] if self.again else header(message, "Record-Route"),
                 "number": number,
             }
 

@@ -1,8 +1,9 @@
 //! A call with MSRP through Kamailio: what the ends get to see, what passes between them, and what becomes
 //! of it when lines come, go and move.
 
-use crate::lab_kamailio::{ALICE, Agent, BOB, GATEWAY, SIP, Sdp, Shape, Stage, holds, payloads};
+use crate::lab_kamailio::{ALICE, Agent, BOB, GATEWAY, KAMAILIO, SIP, Sdp, Shape, Stage, holds, payloads};
 use serde_json::json;
+use std::process::Command;
 
 pub const THERE: &str = "what the caller says";
 pub const BACK: &str = "what the callee says";
@@ -30,11 +31,6 @@ pub fn msrp(agent: &Agent, setup: &str, cema: bool) -> String {
         text += "a=msrp-cema\r\n";
     }
     text
-}
-
-/// A line that is refused or over.
-pub fn gone() -> String {
-    "m=message 0 TCP/MSRP *\r\n".to_owned()
 }
 
 /// Alice calls, bob answers; both descriptions have the gateway where the other one's address was. What bob
@@ -174,7 +170,7 @@ fn lines_come_and_go_and_move() {
     stage.hang_up("alice");
 }
 
-/// An answer to an offer that came in a 200 is in the ACK.
+/// What neither server carries goes through as it is.
 #[test]
 fn requests_without_media_are_left_alone() {
     let Some(mut stage) = Stage::new(Shape::default(), &[ALICE, BOB]) else { return };
@@ -188,4 +184,22 @@ fn requests_without_media_are_left_alone() {
     let log = stage.lab.output("kamailio", "err");
     let complaint = log.lines().find(|line| line.contains(" ERROR: "));
     assert_eq!(complaint, None, "Kamailio at {SIP} has nothing to say");
+}
+
+/// The file in the documentation is one that Kamailio takes, with rtpengine and without.
+#[test]
+fn the_documented_files_are_good() {
+    let without = KAMAILIO.replace("#!define WITH_RTPENGINE\n", "");
+    assert_ne!(without, KAMAILIO);
+    for text in [KAMAILIO, &without] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("kamailio.cfg");
+        std::fs::write(&file, text).unwrap();
+        let Ok(output) = Command::new("kamailio").arg("-c").arg("-f").arg(&file).output() else {
+            assert!(std::env::var_os("CARNET_REQUIRE_INTEROP").is_none(), "kamailio is required here");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains(" ERROR: "), "{said}");
+    }
 }

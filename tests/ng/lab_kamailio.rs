@@ -159,7 +159,8 @@ impl Stage {
         self.carnet("agw");
         if self.shape.second {
             let text = std::fs::read_to_string(self.lab.directory().join("agw.toml")).unwrap();
-            let text = text.replace(GATEWAY, SECOND).replace("agw", "second").replace(":2224", ":2225");
+            let text = text.replace(GATEWAY, SECOND).replace(".agw", ".second").replace(":2224", ":2225");
+            let text = text.replace("agw.sock", "second.sock");
             self.lab.file("second.toml", &text.replace("30000-30127", "31000-31127"));
             self.carnet("second");
         }
@@ -406,7 +407,7 @@ fn exchange(lab: &Lab, to: (&str, u16), octets: &[u8]) -> Option<String> {
 pub fn ask(lab: &Lab, port: u16, body: Vec<(&'static str, Ng)>) -> Option<Ng> {
     let body = body.into_iter().map(|(key, value)| (Bytes::from_static(key.as_bytes()), value)).collect();
     let cookie = Bytes::from(format!("lab{:?}", std::time::Instant::now()).replace(' ', ""));
-    let message = Message { cookie, body: Ng::Dictionary(body) };
+    let message = Message::new(cookie, Ng::Dictionary(body));
     let answer = Bytes::from(exchange(lab, ("127.0.0.1", port), &message.to_bytes())?);
     Some(Message::parse(&answer, &Limits::default()).ok()?.body)
 }

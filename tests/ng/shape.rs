@@ -48,9 +48,8 @@ impl Carnet {
             listen.join(", "),
         );
         std::fs::write(&file, text).unwrap();
-        let running = Running::start(
-            Command::new(env!("CARGO_BIN_EXE_carnet")).args(["run", "-c"]).arg(&file),
-        );
+        let running =
+            Running::start(Command::new(env!("CARGO_BIN_EXE_carnet")).args(["run", "-c"]).arg(&file));
         running.line("ready");
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         Self { _directory: directory, _running: running, at: format!("127.0.0.1,{}", ports.join(",")) }
