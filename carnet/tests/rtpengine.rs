@@ -61,7 +61,7 @@ impl Engine {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         socket.connect(self.ng).unwrap();
-        socket.send(&Message { cookie, body: body.clone() }.to_bytes()).ok()?;
+        socket.send(&Message::new(cookie, body.clone()).to_bytes()).ok()?;
         let mut buffer = [0; 65_535];
         let n = socket.recv(&mut buffer).ok()?;
         let answer = Bytes::copy_from_slice(&buffer[..n]);

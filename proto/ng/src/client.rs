@@ -94,7 +94,7 @@ impl Client {
         self.next += 1;
         let id = RequestId(self.next);
         let cookie = Bytes::from(format!("{}_{}", self.prefix, self.next));
-        let datagram = Message { cookie: cookie.clone(), body: request.body() }.to_bytes();
+        let datagram = Message::new(cookie.clone(), request.body()).to_bytes();
         let (again, left) = (now + self.timers.again, self.timers.attempts.saturating_sub(1));
         let pending = Pending { id, datagram: datagram.clone(), again, left };
         self.pending.insert(cookie, pending);

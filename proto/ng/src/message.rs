@@ -1,11 +1,12 @@
 //! Messages: a cookie and a dictionary.
 
 use crate::bencode::{Limits, Value};
+use crate::json;
 use bytes::Bytes;
 use carnet_wire::ParseError;
 
 /// Longest cookie taken. Ours have 16 octets; nothing limits those of others.
-const MAX_COOKIE: usize = 128;
+pub(crate) const MAX_COOKIE: usize = 128;
 
 /// A datagram that is not a message, or a message that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,57 @@ pub enum Error {
     /// It is not a dictionary with this entry.
     #[error("`{0}` is missing or not what it should be")]
     Lacks(&'static str),
+    /// An option that is not of its kind.
+    #[error("`{key}` is not {expected}")]
+    Wrong {
+        /// As written.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A command that nobody has.
+    #[error("Unrecognized command: {0}")]
+    Unrecognized(String),
+    /// A command of rtpengine that means nothing for TCP media.
+    #[error("`{0}` is for RTP: media over TCP has nothing of that kind")]
+    OnlyRtp(String),
+}
+
+/// How a dictionary is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Form {
+    /// BEP 3.
+    #[default]
+    Bencode,
+    /// RFC 8259.
+    Json,
+}
+
+impl Form {
+    /// Reads a dictionary of either form, told apart by its first octet.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`]
+    pub fn parse(octets: &Bytes, limits: &Limits) -> Result<(Self, Value), Error> {
+        let first = octets.iter().find(|b| !b.is_ascii_whitespace());
+        match first == Some(&b'{') {
+            true => json::parse(octets, limits).map(|value| (Self::Json, value)),
+            false => Value::parse(octets, limits).map(|value| (Self::Bencode, value)),
+        }
+        .map_err(Error::Syntax)
+    }
+
+    /// Writes a dictionary.
+    pub fn write(self, value: &Value) -> Bytes {
+        match self {
+            Self::Bencode => value.to_bytes(),
+            Self::Json => {
+                let mut out = Vec::new();
+                json::write(value, &mut out);
+                out.into()
+            }
+        }
+    }
 }
 
 /// A cookie and what follows.
@@ -26,11 +78,18 @@ pub enum Error {
 pub struct Message {
     /// Names the request; the answer repeats it.
     pub cookie: Bytes,
+    /// How the dictionary is written; the answer is written so too.
+    pub form: Form,
     /// A dictionary.
     pub body: Value,
 }
 
 impl Message {
+    /// A message in bencode.
+    pub fn new(cookie: Bytes, body: Value) -> Self {
+        Self { cookie, form: Form::default(), body }
+    }
+
     /// Reads a datagram.
     ///
     /// # Errors
@@ -42,16 +101,19 @@ impl Message {
         if cookie.is_empty() || !cookie.iter().all(u8::is_ascii_graphic) {
             return Err(Error::NoCookie);
         }
-        let shifted = |e: ParseError| Error::Syntax(ParseError::new(e.at + blank + 1, e.expected));
-        let body = Value::parse(&datagram.slice(blank + 1..), limits).map_err(shifted)?;
-        Ok(Self { cookie, body })
+        let shifted = |error| match error {
+            Error::Syntax(e) => Error::Syntax(ParseError::new(e.at + blank + 1, e.expected)),
+            other => other,
+        };
+        let (form, body) = Form::parse(&datagram.slice(blank + 1..), limits).map_err(shifted)?;
+        Ok(Self { cookie, form, body })
     }
 
     /// Writes it.
     pub fn to_bytes(&self) -> Bytes {
         let mut out = self.cookie.to_vec();
         out.push(b' ');
-        out.extend_from_slice(&self.body.to_bytes());
+        out.extend_from_slice(&self.form.write(&self.body));
         out.into()
     }
 }
@@ -67,10 +129,71 @@ pub enum Command {
     Answer,
     /// The call, or one dialog of it, is over.
     Delete,
+    /// What is known of a call.
+    Query,
+    /// The calls there are.
+    List,
+    /// Counters.
+    Statistics,
 }
 
+/// Commands of rtpengine that do something with RTP.
+const ONLY_RTP: [&str; 29] = [
+    "start recording",
+    "stop recording",
+    "pause recording",
+    "start forwarding",
+    "stop forwarding",
+    "block DTMF",
+    "unblock DTMF",
+    "block media",
+    "unblock media",
+    "silence media",
+    "unsilence media",
+    "play media",
+    "stop media",
+    "play DTMF",
+    "publish",
+    "subscribe request",
+    "subscribe answer",
+    "unsubscribe",
+    "inject start",
+    "inject stop",
+    "connect",
+    "create",
+    "create answer",
+    "mesh",
+    "transform",
+    "transcode",
+    "cli",
+    "trickle",
+    "block short",
+];
+
 impl Command {
-    const ALL: [Self; 4] = [Self::Ping, Self::Offer, Self::Answer, Self::Delete];
+    const ALL: [Self; 7] =
+        [Self::Ping, Self::Offer, Self::Answer, Self::Delete, Self::Query, Self::List, Self::Statistics];
+
+    /// The command of that name.
+    ///
+    /// # Errors
+    /// [`Error::OnlyRtp`], [`Error::Unrecognized`]
+    pub fn of(word: &str) -> Result<Self, Error> {
+        let named = normal(word);
+        let known = Self::ALL.into_iter().find(|c| c.as_str() == named);
+        known.ok_or_else(|| {
+            let shown = word.chars().take(64).collect();
+            match ONLY_RTP.iter().any(|name| normal(name) == named) {
+                true => Error::OnlyRtp(shown),
+                false => Error::Unrecognized(shown),
+            }
+        })
+    }
+
+    /// It is about one call, which has to be named.
+    pub fn names_call(self) -> bool {
+        matches!(self, Self::Offer | Self::Answer | Self::Delete | Self::Query)
+    }
 
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
@@ -79,11 +202,20 @@ impl Command {
             Self::Offer => "offer",
             Self::Answer => "answer",
             Self::Delete => "delete",
+            Self::Query => "query",
+            Self::List => "list",
+            Self::Statistics => "statistics",
         }
     }
 }
 
-/// A request. All but a ping name a call.
+/// A key or a flag without the ways of writing it that make no difference: rtpengine takes blanks, hyphens
+/// and underscores between words, and most words in any case.
+pub(crate) fn normal(key: &str) -> String {
+    key.trim().chars().map(|c| if matches!(c, ' ' | '_') { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// A request. Offers, answers, deletes and queries name a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// What is wanted.
@@ -128,39 +260,72 @@ impl Request {
     /// Reads the body of a message, as a server does.
     ///
     /// # Errors
-    /// [`Error::Lacks`] with the entry that is missing.
+    /// [`Error::Lacks`] with the entry that is missing; see [`Command::of`].
     pub fn of(body: &Value) -> Result<Self, Error> {
         let Value::Dictionary(entries) = body else { return Err(Error::Lacks("command")) };
-        let word = body.text_of("command").ok_or(Error::Lacks("command"))?;
-        let command = Command::ALL.into_iter().find(|c| c.as_str() == word).ok_or(Error::Lacks("command"))?;
-        let text = |key: &'static str| body.text_of(key).map(str::to_owned).ok_or(Error::Lacks(key));
-        let named = |key| if command == Command::Ping { Ok(String::new()) } else { text(key) };
-        let sdp = body.get("sdp").and_then(Value::as_octets).cloned();
-        if matches!(command, Command::Offer | Command::Answer) && sdp.is_none() {
+        const KNOWN: [&str; 5] = ["command", "call-id", "from-tag", "to-tag", "sdp"];
+        let mut known: [Option<&Value>; 5] = [None; 5];
+        let mut more = Vec::new();
+        for (key, value) in entries {
+            let name = normal(&String::from_utf8_lossy(key));
+            match KNOWN.iter().position(|k| *k == name) {
+                // The first of two ways of writing one key counts.
+                Some(at) => {
+                    let place = &mut known[at];
+                    *place = place.or(Some(value));
+                }
+                None => more.push((key.clone(), value.clone())),
+            }
+        }
+        let [command, call_id, from_tag, to_tag, sdp] = known;
+        let text = |value: Option<&Value>| value.and_then(Value::as_text).map(str::to_owned);
+        let command = Command::of(&text(command).ok_or(Error::Lacks("command"))?)?;
+        let sdp = sdp.and_then(Value::as_octets).cloned();
+        let described = matches!(command, Command::Offer | Command::Answer);
+        if described && sdp.is_none() {
             return Err(Error::Lacks("sdp"));
         }
-        const KNOWN: [&[u8]; 5] = [b"command", b"call-id", b"from-tag", b"to-tag", b"sdp"];
+        let call_id = text(call_id).filter(|id| !id.is_empty());
+        let from_tag = text(from_tag);
+        if command.names_call() && call_id.is_none() {
+            return Err(Error::Lacks("call-id"));
+        }
+        // A delete and a query may be for all of the call.
+        if described && from_tag.is_none() {
+            return Err(Error::Lacks("from-tag"));
+        }
         Ok(Self {
             command,
-            call_id: named("call-id")?,
-            // A delete may be for all of the call.
-            from_tag: if command == Command::Delete {
-                text("from-tag").unwrap_or_default()
-            } else {
-                named("from-tag")?
-            },
-            to_tag: body.text_of("to-tag").map(str::to_owned),
+            call_id: call_id.unwrap_or_default(),
+            from_tag: from_tag.unwrap_or_default(),
+            to_tag: text(to_tag).filter(|tag| !tag.is_empty()),
             sdp,
-            more: entries.iter().filter(|(k, _)| !KNOWN.contains(&k.as_ref())).cloned().collect(),
+            more,
         })
+    }
+
+    /// What it asks for besides.
+    ///
+    /// # Errors
+    /// [`Error::Wrong`]
+    pub fn options(&self) -> Result<crate::Options, Error> {
+        crate::Options::of(self)
+    }
+
+    /// The entry of that name among those that are not the request's own.
+    pub fn more_of(&self, name: &str) -> Option<&Value> {
+        self.more
+            .iter()
+            .find(|(key, _)| normal(&String::from_utf8_lossy(key)) == name)
+            .map(|(_, value)| value)
     }
 
     /// The body of a message.
     pub fn body(&self) -> Value {
         let mut entries = vec![("command", Value::text(self.command.as_str()))];
-        if self.command != Command::Ping {
+        if self.command.names_call() {
             entries.push(("call-id", Value::text(&self.call_id)));
-            if self.command != Command::Delete || !self.from_tag.is_empty() {
+            if matches!(self.command, Command::Offer | Command::Answer) || !self.from_tag.is_empty() {
                 entries.push(("from-tag", Value::text(&self.from_tag)));
             }
             entries.extend(self.to_tag.as_ref().map(|tag| ("to-tag", Value::text(tag))));
@@ -279,7 +444,6 @@ mod tests {
         for (bad, lacks) in [
             (&b"de"[..], "command"),
             (b"le", "command"),
-            (b"d7:command4:zapse", "command"),
             (b"d7:commandi1ee", "command"),
             (b"d7:command6:deletee", "call-id"),
             (b"d7:command5:offer7:call-id1:ce", "sdp"),
@@ -288,6 +452,41 @@ mod tests {
             let body = Value::parse(&Bytes::copy_from_slice(bad), &Limits::default()).unwrap();
             assert_eq!(Request::of(&body), Err(Error::Lacks(lacks)), "{}", bad.escape_ascii());
         }
+    }
+
+    #[test]
+    fn commands_are_known_by_name() {
+        let of = |word: &str| Request::of(&Value::Dictionary(vec![("command".into(), Value::text(word))]));
+        assert_eq!(of("list").unwrap().command, Command::List);
+        assert_eq!(of("statistics").unwrap().command, Command::Statistics);
+        assert_eq!(of("query"), Err(Error::Lacks("call-id")));
+        assert_eq!(of("play media"), Err(Error::OnlyRtp("play media".into())));
+        assert_eq!(of("block_dtmf"), Err(Error::OnlyRtp("block_dtmf".into())));
+        let shown = of("zaps").unwrap_err().to_string();
+        assert!(shown.starts_with("Unrecognized command"), "{shown}");
+        let long = of(&"x".repeat(1000)).unwrap_err().to_string();
+        assert!(long.len() < 100);
+    }
+
+    #[test]
+    fn keys_are_the_same_however_they_are_written() {
+        for text in [
+            &b"d7:command6:delete7:call-id1:c8:from-tag1:a6:to-tag1:be"[..],
+            b"d7:command6:delete7:call ID1:c8:from_tag1:a6:to tag1:be",
+        ] {
+            let body = Value::parse(&Bytes::copy_from_slice(text), &Limits::default()).unwrap();
+            let request = Request::of(&body).unwrap();
+            assert_eq!((request.call_id.as_str(), request.from_tag.as_str()), ("c", "a"));
+            assert_eq!((request.to_tag.as_deref(), request.more.len()), (Some("b"), 0));
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_form_of_its_request() {
+        let message = parse(b"5323_1 {\"command\":\"ping\"}").unwrap();
+        assert_eq!(Request::of(&message.body), Ok(Request::ping()));
+        let pong = Message { body: Response::Pong.body(), ..message };
+        assert_eq!(pong.to_bytes(), &b"5323_1 {\"result\":\"pong\"}"[..]);
     }
 
     #[test]
@@ -312,7 +511,7 @@ mod tests {
         use carnet_wire::Random as _;
         let mut offer = Request::new(Command::Offer, "call@x", "a").with("replace", Value::texts(["origin"]));
         offer.sdp = Some(Bytes::from_static(b"v=0\r\n"));
-        let whole = Message { cookie: Bytes::from_static(b"c1"), body: offer.body() }.to_bytes();
+        let whole = Message::new(Bytes::from_static(b"c1"), offer.body()).to_bytes();
         let mut random = carnet_wire::SeededRandom::new(29);
         let (mut read, mut refused) = (0, 0);
         for _ in 0..100_000 {

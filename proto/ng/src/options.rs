@@ -4,7 +4,9 @@
 //! rtpengine takes a key with blanks, hyphens or underscores between its words, in any case, and most
 //! keys as flags too (`trust-address` among `flags`, or all of them in one text, `rtpp_flags`).
 
+use crate::message::normal;
 use crate::{Error, Request, Value};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -96,197 +98,422 @@ pub struct Options {
     pub unknown: Vec<String>,
 }
 
-/// What scripts ask for as a matter of course: an answer that warned of it would warn of every call.
-const USUAL: [&str; 12] = [
-    "ice",
-    "transport-protocol",
-    "rtcp-mux",
-    "codec",
-    "supports",
-    "port-latching",
-    "media-handover",
-    "symmetric",
+/// What changes nothing for media over TCP and costs nobody anything: scripts that speak to an rtpengine for
+/// RTP say these in every request. A name covers what begins with it and a hyphen.
+const HARMLESS: [&str; 64] = [
+    "all",
+    "allow-asymmetric-codec",
+    "allow-asymmetric-codecs",
+    "allow-empty-codec-media",
+    "allow-no-codec-media",
+    "allow-transcoding",
+    "always-transcode",
     "asymmetric",
-    "reset",
-    "loop-protect",
-    "no-rtcp-attribute",
-];
-
-/// Known to rtpengine and without meaning for TCP media.
-const INAPPLICABLE: [&str; 16] = [
+    "asymmetric-codecs",
+    "bundle",
+    "codec",
+    "debug",
+    "debugging",
+    "detect-dtmf",
     "dtls",
-    "dtls-reverse",
-    "dtls-fingerprint",
-    "sdes",
+    "early-media",
+    "endpoint-learning",
+    "extmap",
+    "force-transcoding",
+    "fragment",
+    "full-rtcp-attribute",
+    "generate-mid",
+    "generate-rtcp",
+    "ice",
+    "ice2",
+    "instance",
+    "loop-protect",
+    "media-handover",
+    "mirror-rtcp",
+    "nat-wait",
+    "no-codec-renegotiation",
+    "no-jitter-buffer",
+    "no-passthrough",
+    "no-port-latching",
+    "no-redis-update",
+    "no-rtcp-attribute",
+    "no-tls-id",
+    "original-sendrecv",
     "osrtp",
-    "t.38",
-    "record-call",
-    "metadata",
+    "pad-crypto",
+    "passthrough",
+    "pierce-nat",
+    "port-latching",
+    "prefer",
+    "priority",
+    "provisional",
     "ptime",
     "ptime-reverse",
-    "xmlrpc-callback",
-    "media-echo",
-    "block-dtmf",
-    "inject-dtmf",
-    "generate-mid",
-    "set-label",
+    "recrypt",
+    "reject-ice",
+    "reorder-codecs",
+    "reuse-codecs",
+    "rtcp-mirror",
+    "rtcp-mux",
+    "sdes",
+    "single-codec",
+    "sip-code",
+    "sip-message-type",
+    "sip-response-code",
+    "static-codec",
+    "supports",
+    "symmetric-codecs",
+    "t38",
+    "trickle-ice",
 ];
 
-/// The words of a key or flag, in one form.
-fn normal(word: &str) -> String {
-    word.trim().to_ascii_lowercase().replace([' ', '_'], "-")
-}
+/// The same in words that are spelled otherwise.
+const HARMLESS_TOO: [&str; 10] = [
+    "t.38",
+    "transcode",
+    "transport-protocol",
+    "webrtc",
+    "reverse-ptime",
+    "symmetric",
+    "static-codecs",
+    "strip-extmap",
+    "rtcp-mux-offer",
+    "allow-no-codec-medias",
+];
+
+/// What asks rtpengine for something that nobody gets from media over TCP.
+const INAPPLICABLE: [&str; 44] = [
+    "alias-key",
+    "audio-player",
+    "blob",
+    "block-dtmf",
+    "block-egress",
+    "block-short",
+    "block-shorts",
+    "block-short-packets",
+    "delay-buffer",
+    "digit",
+    "directional",
+    "bidirectional",
+    "unidirectional",
+    "discard-recording",
+    "drop-traffic",
+    "dtmf",
+    "egress",
+    "exclude-recording",
+    "frequencies",
+    "frequency",
+    "inactive",
+    "inbound-peer",
+    "inject-dtmf",
+    "interface",
+    "media-echo",
+    "metadata",
+    "moh",
+    "new-branch",
+    "no-audio-player",
+    "outbound-peer",
+    "output-destination",
+    "peer",
+    "player",
+    "record-call",
+    "recording",
+    "reset",
+    "sdp-attr",
+    "sdp-media-remove",
+    "siprec",
+    "skip-recording-db",
+    "template",
+    "vsc",
+    "xmlrpc-callback",
+    "zero-address",
+];
+
+/// Which keys and flags are read elsewhere: they name the call, or say who asks.
+const ELSEWHERE: [&str; 6] = ["command", "call-id", "from-tag", "to-tag", "sdp", "token"];
+
+/// Nothing that asks for more is taken seriously.
+const MOST_FLAGS: usize = 256;
 
 impl Options {
     /// Of a request.
     ///
     /// # Errors
-    /// [`Error::Lacks`] with the option that has no value that it can have.
+    /// [`Error::Wrong`]: an option that has no value that it can have.
     pub fn of(request: &Request) -> Result<Self, Error> {
-        let mut options = Self::default();
+        let mut reading = Reading { options: Self::default(), named: BTreeSet::new(), left: MOST_FLAGS };
         for (key, value) in &request.more {
-            let Ok(key) = std::str::from_utf8(key) else {
-                options.unknown.push(String::from_utf8_lossy(key).into_owned());
-                continue;
-            };
-            match (normal(key).as_str(), value) {
-                ("flags", Value::List(flags)) => {
-                    for flag in flags {
-                        options.flag(flag.as_text().ok_or(Error::Lacks("flags"))?)?;
-                    }
-                }
-                ("flags" | "rtpp-flags", Value::String(_)) => {
-                    let flags = value.as_text().ok_or(Error::Lacks("flags"))?;
-                    for flag in flags.split_ascii_whitespace() {
-                        options.flag(flag)?;
-                    }
-                }
-                (name, value) => options.entry(key, name, value)?,
-            }
+            reading.entry(&String::from_utf8_lossy(key), value)?;
         }
+        let Reading { mut options, .. } = reading;
+        options.unknown.sort();
+        options.inapplicable.sort();
         Ok(options)
     }
+}
 
-    /// One of `flags`, with a value of its own perhaps.
-    fn flag(&mut self, flag: &str) -> Result<(), Error> {
-        let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
-        let name = normal(name);
-        if let Some(part) = name.strip_prefix("replace-") {
-            return self.replaces(flag, part);
-        }
-        match value {
-            Some(value) => self.entry(flag, &name, &Value::text(value)),
-            None => self.entry(flag, &name, &Value::text("")),
-        }
+struct Reading {
+    options: Options,
+    /// What has been reported.
+    named: BTreeSet<String>,
+    left: usize,
+}
+
+fn wrong<T>(key: &str, expected: &'static str) -> Result<T, Error> {
+    Err(Error::Wrong { key: key.chars().take(64).collect(), expected })
+}
+
+fn text<'a>(key: &str, value: &'a Value) -> Result<&'a str, Error> {
+    value.as_text().map_or_else(|| wrong(key, "a text"), Ok)
+}
+
+/// A list of texts, or one text.
+fn texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, Error> {
+    match value {
+        Value::List(values) => values.iter().map(|value| text(key, value)).collect(),
+        value => Ok(vec![text(key, value)?]),
     }
+}
 
-    fn replaces(&mut self, said: &str, part: &str) -> Result<(), Error> {
-        match part {
-            "origin" => self.replace.origin = true,
-            "origin-full" => {
-                self.replace = Replace { origin: true, username: true, sdp_version: true, ..self.replace };
-            }
-            "session-connection" => self.replace.session_connection = true,
-            "username" => self.replace.username = true,
-            "session-name" => self.replace.session_name = true,
-            "sdp-version" => self.replace.sdp_version = true,
-            "zero-address" | "force-increment-sdp-ver" => self.inapplicable.push(said.to_owned()),
-            _ => self.unknown.push(said.to_owned()),
-        }
-        Ok(())
+/// An integer, or the text of one.
+fn number(key: &str, value: &Value) -> Result<i64, Error> {
+    let number = match value {
+        Value::Integer(n) => Some(*n),
+        value => value.as_text().and_then(|text| text.trim().parse().ok()),
+    };
+    number.map_or_else(|| wrong(key, "a number"), Ok)
+}
+
+fn address(key: &str, text: &str) -> Result<IpAddr, Error> {
+    let parsed = text.trim_matches(['[', ']']).parse();
+    parsed.map_or_else(|_| wrong(key, "an IP address"), Ok)
+}
+
+/// Whether a flag that has a value is meant: `trust-address=no`.
+fn meant(value: Option<&Value>) -> bool {
+    let no = |text: &str| ["no", "off", "false", "0"].iter().any(|no| text.eq_ignore_ascii_case(no));
+    match value {
+        None => true,
+        Some(Value::Integer(n)) => *n != 0,
+        Some(value) => !value.as_text().is_some_and(no),
     }
+}
 
-    fn entry(&mut self, said: &str, name: &str, value: &Value) -> Result<(), Error> {
-        let text = |lacks| value.as_text().map(str::to_owned).ok_or(Error::Lacks(lacks));
-        let address = |lacks| {
-            let text = match value {
-                Value::List(parts) => parts.last().and_then(Value::as_text),
-                other => other.as_text(),
-            };
-            let bare = text.map(|text| text.trim_start_matches('[').trim_end_matches(']'));
-            bare.and_then(|text| text.parse::<IpAddr>().ok()).ok_or(Error::Lacks(lacks))
-        };
-        let number = |lacks| match value {
-            Value::Integer(n) => Ok(*n),
-            other => other.as_text().and_then(|text| text.parse().ok()).ok_or(Error::Lacks(lacks)),
-        };
-        match name {
-            "via-branch" => self.via_branch = Some(text("via-branch")?),
-            "label" => self.label = Some(text("label")?),
-            "address-family" => {
-                self.family = Some(match text("address family")?.to_ascii_lowercase().as_str() {
-                    "ip4" | "inet" | "ipv4" => AddressFamily::Ip4,
-                    "ip6" | "inet6" | "ipv6" => AddressFamily::Ip6,
-                    _ => return Err(Error::Lacks("address family")),
-                });
-            }
-            "direction" => match value {
-                Value::List(names) => {
-                    let mut names = names.iter();
-                    let mut next = || match names.next().map(|name| name.as_text()) {
-                        Some(Some(name)) => Ok(Some(name.to_owned())),
-                        Some(None) => Err(Error::Lacks("direction")),
-                        None => Ok(None),
-                    };
-                    self.direction = (next()?, next()?);
+fn covers(list: &[&str], name: &str) -> bool {
+    let begins =
+        |word: &&str| name.strip_prefix(*word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    list.iter().any(|word| begins(&word))
+}
+
+impl Reading {
+    fn entry(&mut self, key: &str, value: &Value) -> Result<(), Error> {
+        let name = normal(key);
+        match name.as_str() {
+            "flags" => {
+                for flag in texts(key, value)? {
+                    self.word(flag)?;
                 }
-                _ => match &self.direction {
-                    (None, _) => self.direction.0 = Some(text("direction")?),
-                    (Some(_), _) => self.direction.1 = Some(text("direction")?),
-                },
-            },
-            "from-interface" => self.direction.0 = Some(text("from-interface")?),
-            "to-interface" => self.direction.1 = Some(text("to-interface")?),
-            "received-from" => self.received_from = Some(address("received from")?),
-            "media-address" => self.media_address = Some(address("media address")?),
-            "trust-address" => self.trust_address = Some(true),
-            "sip-source-address" => self.trust_address = Some(false),
-            "strict-source" => self.strict_source = true,
-            "tos" => self.tos = Some(u8::try_from(number("TOS")?).map_err(|_| Error::Lacks("TOS"))?),
-            "delete-delay" => {
-                let seconds = u64::try_from(number("delete delay")?);
-                self.delete_delay = seconds.ok().map(Duration::from_secs);
+                Ok(())
             }
-            "fatal" => self.fatal = true,
-            "limit" => self.limit = usize::try_from(number("limit")?).ok(),
+            "rtpp-flags" => self.words(text(key, value)?),
             "replace" => {
-                let parts = match value {
-                    Value::List(parts) => parts.iter().map(Value::as_text).collect::<Option<Vec<_>>>(),
-                    other => other.as_text().map(|text| vec![text]),
-                };
-                for part in parts.ok_or(Error::Lacks("replace"))? {
-                    self.replaces(part, &normal(part))?;
+                for what in texts(key, value)? {
+                    self.replace(what);
                 }
+                Ok(())
             }
-            _ => return self.side(said, name, value),
+            _ => self.option(key, &name, Some(value)),
+        }
+    }
+
+    /// Flags in one text: words between blanks, each a flag or `key=value`, where a value may be several in
+    /// square brackets.
+    fn words(&mut self, mut rest: &str) -> Result<(), Error> {
+        loop {
+            rest = rest.trim_start();
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let mut depth = 0usize;
+            let end = rest.char_indices().find(|(_, c)| {
+                match c {
+                    '[' => depth += 1,
+                    ']' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                *c == ' ' && depth == 0
+            });
+            let (word, after) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
+            self.word(word)?;
+            rest = after;
+        }
+    }
+
+    /// One flag, or `key=value`.
+    fn word(&mut self, word: &str) -> Result<(), Error> {
+        if self.left == 0 {
+            return wrong("flags", "a list of so few flags");
+        }
+        self.left -= 1;
+        if let Some((key, value)) = word.split_once('=') {
+            let inside = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
+            // Brackets also stand round an address of IPv6.
+            let value = match inside.filter(|inside| inside.parse::<IpAddr>().is_err()) {
+                Some(inside) => Value::texts(inside.split_ascii_whitespace()),
+                None => Value::text(value),
+            };
+            return self.entry(key, &value);
+        }
+        let name = normal(word);
+        match name.strip_prefix("replace-") {
+            Some(what) => self.replace(what),
+            None => return self.option(word, &name, None),
         }
         Ok(())
     }
 
-    /// What is said of one side, or means nothing here.
-    fn side(&mut self, said: &str, name: &str, value: &Value) -> Result<(), Error> {
-        let side = match name.split_once('-') {
-            Some(("offerer", rest)) => Some((&mut self.offerer, rest)),
-            Some(("answerer", rest)) => Some((&mut self.answerer, rest)),
-            _ => None,
+    fn replace(&mut self, what: &str) {
+        let replace = &mut self.options.replace;
+        match normal(what).as_str() {
+            "origin" => replace.origin = true,
+            "origin-full" => {
+                *replace = Replace { origin: true, username: true, sdp_version: true, ..*replace };
+            }
+            "session-connection" => replace.session_connection = true,
+            "username" => replace.username = true,
+            "session-name" => replace.session_name = true,
+            "sdp-version" | "force-increment-sdp-ver" => replace.sdp_version = true,
+            // `c=` of our lines is replaced in any case.
+            "zero-address" => {}
+            _ => self.unknown(&format!("replace-{what}")),
+        }
+    }
+
+    /// An option with its value, or as a flag without.
+    fn option(&mut self, key: &str, name: &str, value: Option<&Value>) -> Result<(), Error> {
+        let needed = || value.map_or_else(|| wrong(key, "with a value"), Ok);
+        let options = &mut self.options;
+        match name {
+            "via-branch" => {
+                options.via_branch = Some(text(key, needed()?)?.to_owned()).filter(|v| !v.is_empty())
+            }
+            "label" | "from-label" => options.label = Some(text(key, needed()?)?.to_owned()),
+            "to-label" | "set-label" => {}
+            "address-family" => options.family = family(key, text(key, needed()?)?)?,
+            "direction" => {
+                for interface in texts(key, needed()?)? {
+                    match &mut options.direction {
+                        (from @ None, _) => *from = Some(interface.to_owned()),
+                        (_, to @ None) => *to = Some(interface.to_owned()),
+                        _ => return wrong(key, "two interfaces"),
+                    }
+                }
+            }
+            "from-interface" => options.direction.0 = Some(text(key, needed()?)?.to_owned()),
+            "to-interface" => options.direction.1 = Some(text(key, needed()?)?.to_owned()),
+            // Of old scripts: the two are flags of their own.
+            "internal" | "external" => {
+                let next = match &mut options.direction {
+                    (from @ None, _) => from,
+                    (_, to) => to,
+                };
+                *next = Some(name.to_owned());
+            }
+            "received-from" => {
+                let said = texts(key, needed()?)?;
+                match said.as_slice() {
+                    [ip] | [_, ip] => options.received_from = Some(address(key, ip)?),
+                    _ => return wrong(key, "an address family and an address"),
+                }
+            }
+            "trust-address" => options.trust_address = Some(meant(value)),
+            "sip-source-address" => options.trust_address = Some(!meant(value)),
+            "strict-source" => options.strict_source = meant(value),
+            "media-address" => options.media_address = Some(address(key, text(key, needed()?)?)?),
+            "tos" => match u8::try_from(number(key, needed()?)?) {
+                Ok(tos) => options.tos = Some(tos),
+                // rtpengine: 256 is for what is set already.
+                Err(_) if number(key, needed()?)? == 256 => {}
+                Err(_) => return wrong(key, "a number up to 255"),
+            },
+            "delete-delay" => match number(key, needed()?)? {
+                // rtpengine: a negative one is for its own setting.
+                seconds if seconds < 0 => {}
+                seconds if seconds <= 86_400 => {
+                    options.delete_delay = u64::try_from(seconds).ok().map(Duration::from_secs);
+                }
+                _ => return wrong(key, "a number of seconds of at most a day"),
+            },
+            "limit" => match usize::try_from(number(key, needed()?)?) {
+                Ok(limit) => options.limit = Some(limit),
+                Err(_) => return wrong(key, "a number of calls"),
+            },
+            "fatal" => options.fatal = meant(value),
+            "force-increment-sdp-ver" | "sdp-version" => options.replace.sdp_version = meant(value),
+            _ if ELSEWHERE.contains(&name) => {}
+            _ => return self.side(key, name, value),
+        }
+        Ok(())
+    }
+
+    /// What is said of a side; and what is nothing of ours.
+    fn side(&mut self, key: &str, name: &str, value: Option<&Value>) -> Result<(), Error> {
+        let sides = [("offerer-", true), ("answerer-", false)];
+        let of = sides.into_iter().find_map(|(prefix, offerer)| Some((name.strip_prefix(prefix)?, offerer)));
+        let Some((what, offerer)) = of else {
+            self.foreign(key, name);
+            return Ok(());
         };
-        match side {
-            Some((side, "nat")) => side.nat = Some(true),
-            Some((side, "no-nat")) => side.nat = Some(false),
-            Some((side, "e2ae")) => side.e2ae = Some(true),
-            Some((side, "no-e2ae")) => side.e2ae = Some(false),
-            Some((side, "msrp")) => {
-                side.msrp = Some(match value.as_text() {
+        let side = if offerer { &mut self.options.offerer } else { &mut self.options.answerer };
+        match what {
+            "nat" => side.nat = Some(meant(value)),
+            "no-nat" => side.nat = Some(!meant(value)),
+            "e2ae" => side.e2ae = Some(meant(value)),
+            "no-e2ae" => side.e2ae = Some(!meant(value)),
+            "msrp" => {
+                let said = value.and_then(Value::as_text).map(str::to_ascii_lowercase);
+                side.msrp = Some(match said.as_deref() {
                     Some("cema") => Msrp::Cema,
                     Some("sessmatch") => Msrp::Sessmatch,
                     Some("plain") => Msrp::Plain,
-                    _ => return Err(Error::Lacks("offerer-msrp or answerer-msrp")),
+                    _ => return wrong(key, "`cema`, `sessmatch` or `plain`"),
                 });
             }
-            _ if USUAL.contains(&name) => {}
-            _ if INAPPLICABLE.contains(&name) => self.inapplicable.push(said.to_owned()),
-            _ => self.unknown.push(said.to_owned()),
+            _ => self.unknown(key),
         }
         Ok(())
     }
+
+    fn foreign(&mut self, key: &str, name: &str) {
+        if covers(&INAPPLICABLE, name) {
+            if self.named.insert(name.to_owned()) {
+                self.options.inapplicable.push(shown(key));
+            }
+        } else if !covers(&HARMLESS, name) && !covers(&HARMLESS_TOO, name) {
+            self.unknown(key);
+        }
+    }
+
+    fn unknown(&mut self, key: &str) {
+        if self.named.insert(normal(key)) {
+            self.options.unknown.push(shown(key));
+        }
+    }
 }
+
+/// A word of somebody else's, for people.
+fn shown(word: &str) -> String {
+    word.chars().take(64).filter(|c| !c.is_control()).collect()
+}
+
+fn family(key: &str, text: &str) -> Result<Option<AddressFamily>, Error> {
+    match text.to_ascii_uppercase().as_str() {
+        "IP4" | "INET" => Ok(Some(AddressFamily::Ip4)),
+        "IP6" | "INET6" => Ok(Some(AddressFamily::Ip6)),
+        "" => Ok(None),
+        _ => wrong(key, "`IP4` or `IP6`"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
