@@ -33,11 +33,8 @@ impl Carnet {
         assert!(certificate.status.success(), "{certificate:?}");
         std::fs::write(directory.path().join("ng.token"), "open-sesame\n").unwrap();
         let ports = all.map(|_| free().port());
-        let listen: Vec<String> = all
-            .iter()
-            .zip(&ports)
-            .map(|(proto, port)| format!("\"{proto}:127.0.0.1:{port}\""))
-            .collect();
+        let listen: Vec<String> =
+            all.iter().zip(&ports).map(|(proto, port)| format!("\"{proto}:127.0.0.1:{port}\"")).collect();
         let media = 24_000 + 500 * (PORTS.fetch_add(1, Ordering::Relaxed) % 10);
         let file = directory.path().join("carnet.toml");
         let text = format!(
@@ -49,9 +46,8 @@ impl Carnet {
             listen.join(", "),
         );
         std::fs::write(&file, text).unwrap();
-        let running = Running::start(
-            Command::new(env!("CARGO_BIN_EXE_carnet")).args(["run", "-c"]).arg(&file),
-        );
+        let running =
+            Running::start(Command::new(env!("CARGO_BIN_EXE_carnet")).args(["run", "-c"]).arg(&file));
         running.line("ready");
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         Self { _directory: directory, _running: running, at: format!("127.0.0.1,{}", ports.join(",")) }
