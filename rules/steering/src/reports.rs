@@ -1,7 +1,7 @@
 //! What the gateway says, to the calls that it concerns.
 
 use crate::call::{Call, Step};
-use crate::core::{Core, Op, Place};
+use crate::core::{Core, Op, Place, Purpose};
 use crate::dialog::DialogKey;
 use crate::event::{Ended, Event};
 use crate::fault::Fault;
@@ -42,6 +42,9 @@ impl Steering {
             }
             controller::Event::Resynchronised { strays, lost, .. } if strays + lost > 0 => {
                 self.core.events.push_back(Event::Resynchronised { strays, lost });
+            }
+            controller::Event::Notify { context, termination, observed, .. } => {
+                self.noticed(context, &termination, &observed);
             }
             controller::Event::Reply { request, result, .. } => self.replied(request, result),
             _ => {}
@@ -91,6 +94,13 @@ impl Steering {
                 let (place, octets) = self.core.subtracted(subtract, result);
                 self.answered(&place.call.clone(), request, Answer::Subtracted(place, octets));
             }
+            Some(Op::Measure { call, purpose }) => {
+                let actions = match result {
+                    Ok(actions) | Err(RequestError::Refused { actions, .. }) => actions,
+                    Err(_) => Vec::new(),
+                };
+                self.answered(&call, request, Answer::Measured(actions, purpose));
+            }
             Some(Op::Sweep) | None => {}
         }
     }
@@ -125,6 +135,7 @@ pub(crate) enum Answer {
     Added(Result<(usize, Box<Context>), Fault>),
     Modified(Result<(), Fault>),
     Subtracted(Place, Option<Both<Octets>>),
+    Measured(Vec<ActionReply>, Purpose),
 }
 
 impl Core {
@@ -147,6 +158,12 @@ impl Core {
 impl Call {
     /// The gateway answered a request of ours.
     fn told(&mut self, core: &mut Core, request: RequestNumber, answer: Answer) {
+        if let Answer::Measured(actions, purpose) = &answer {
+            self.measured(actions);
+            if let Purpose::Silence(key, line) = purpose {
+                self.silent(core, *key, *line);
+            }
+        }
         let waits = |work: &&mut crate::call::Work| work.outstanding.contains(&request);
         let Some(work) = self.work.as_mut().filter(waits) else {
             match answer {
@@ -167,7 +184,7 @@ impl Call {
             }
             (Answer::Subtracted(place, Some(octets)), Step::Delete(ended)) => {
                 if let Some(dialog) = ended.iter_mut().find(|d| d.key == place.dialog) {
-                    add(&mut dialog.stream_mut(place.line).octets, &octets);
+                    dialog.stream_mut(place.line).over(&octets);
                 }
             }
             _ => {}
@@ -196,7 +213,7 @@ impl Call {
     /// A context of a line that goes on has its last counters.
     fn counted(&mut self, place: &Place, octets: &Both<Octets>) {
         if let Some(dialog) = self.dialog_mut(place.dialog) {
-            add(&mut dialog.stream_mut(place.line).octets, octets);
+            dialog.stream_mut(place.line).over(octets);
         }
     }
 
@@ -216,13 +233,5 @@ impl Call {
             }
         }
         self.end_empty(core, Ended::ContextsLost);
-    }
-}
-
-fn add(to: &mut Both<Octets>, octets: &Both<Octets>) {
-    for side in [Side::Caller, Side::Callee] {
-        let (to, octets) = (to.of_mut(side), octets.of(side));
-        to.received = to.received.saturating_add(octets.received);
-        to.sent = to.sent.saturating_add(octets.sent);
     }
 }

@@ -144,3 +144,18 @@ fn a_call_that_is_offered_to_another_side_moves_there() {
     let started = rig.events.iter().filter(|e| matches!(e, Event::DialogStarted { .. })).count();
     assert_eq!(started, 1);
 }
+
+#[test]
+fn one_after_the_other_is_tried_without_naming_branches() {
+    let mut rig = Rig::new();
+    let one = rig.sdp(offer("c1", "a", &OFFER()));
+    // The first has early media and then does not take the call.
+    rig.sdp(answer("c1", "a", "b1", &ANSWER()));
+    assert_eq!(rig.sdp(offer("c1", "a", &OFFER())), one);
+    rig.sdp(answer("c1", "a", "b2", &msrp("198.51.100.77", 2002, "passive")));
+    assert_eq!(rig.hole("core").settings.remote.unwrap().to_string(), "198.51.100.77:2002");
+    rig.sdp(reoffer("c1", "b2", "a", &ANSWER()));
+    assert_eq!(rig.gateway.contexts(), 1);
+    rig.ask(delete("c1", "b2"));
+    rig.assert_empty();
+}

@@ -73,7 +73,8 @@ fn with_the_gateway_its_calls_are_gone_and_the_next_offer_makes_them_anew() {
     rig.sdp(answer("c1", "a", "b", &ANSWER()));
     rig.sdp(offer("c2", "a", &OFFER()));
     rig.slow = true;
-    let waits = rig.send(offer("c3", "a", &OFFER()));
+    let supports = carnet_ng::Value::texts(["load limit"]);
+    let waits = rig.send(offer("c3", "a", &OFFER()).with("supports", supports));
     rig.slow = false;
     rig.restart_gateway();
     rig.pass(Duration::from_secs(5));
@@ -95,7 +96,8 @@ fn a_gateway_that_falls_silent_is_lost() {
     let mut rig = Rig::new();
     rig.sdp(offer("c1", "a", &OFFER()));
     rig.cut = true;
-    let id = rig.send(answer("c1", "a", "b", &ANSWER()));
+    let supports = carnet_ng::Value::texts(["load limit"]);
+    let id = rig.send(answer("c1", "a", "b", &ANSWER()).with("supports", supports));
     rig.pass(Duration::from_secs(60));
     assert_eq!(rig.replies[&id].text_of("result"), Some("load limit"));
     assert!(rig.names().contains(&"gateway-lost"), "{:?}", rig.names());

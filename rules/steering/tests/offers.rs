@@ -135,7 +135,7 @@ fn hold_shuts_the_gates() {
 
 #[test]
 fn a_line_that_nobody_takes_is_kept_for_other_forks_and_then_given_back() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with(|config| config.timers.no_connection = Duration::ZERO);
     let both = with_audio(&msrp("192.0.2.1", 2855, "actpass"));
     rig.sdp(offer("c1", "a", &both));
     let no = with_audio(&msrp("198.51.100.9", 0, "passive"));
@@ -217,4 +217,22 @@ fn what_cannot_be_read_or_carried_is_an_error() {
     let names = rig.names();
     assert_eq!(names.iter().filter(|n| **n == "request-refused").count(), 4);
     rig.assert_empty();
+}
+
+#[test]
+fn a_connection_is_made_anew_once_for_each_offer_that_asks_for_it() {
+    let mut rig = Rig::new();
+    let anew = |sdp: String| format!("{sdp}a=connection:new\r\n");
+    let (there, back) = (msrp("192.0.2.1", 2855, "actpass"), msrp("198.51.100.9", 2000, "passive"));
+    let shut = |rig: &Rig| rig.holes.values().map(|hole| hole.shut).sum::<u32>();
+    rig.sdp(offer("c1", "a", &anew(there.clone())));
+    for _ in 0..2 {
+        rig.sdp(answer("c1", "a", "b", &anew(back.clone())));
+        assert_eq!(shut(&rig), 0, "the first, and the first again");
+    }
+    rig.sdp(reoffer("c1", "a", "b", &anew(there)));
+    for _ in 0..2 {
+        rig.sdp(answer("c1", "a", "b", &anew(back.clone())));
+        assert_eq!(shut(&rig), 2, "both sides, once");
+    }
 }
