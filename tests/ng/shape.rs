@@ -21,6 +21,7 @@ struct Carnet {
 impl Carnet {
     /// `more` goes into `[gateway.media.ng]`; the word in `ng.token` is `open-sesame`.
     fn start(more: &str) -> Self {
+        let all = ["udp", "tcp", "http", "tls", "https"];
         static PORTS: AtomicU16 = AtomicU16::new(0);
         let directory = tempfile::tempdir().unwrap();
         let certificate = Command::new("openssl")
@@ -31,12 +32,9 @@ impl Carnet {
             .unwrap();
         assert!(certificate.status.success(), "{certificate:?}");
         std::fs::write(directory.path().join("ng.token"), "open-sesame\n").unwrap();
-        let ports: Vec<u16> = (0..5).map(|_| free().port()).collect();
-        let listen: Vec<String> = ["udp", "tcp", "http", "tls", "https"]
-            .iter()
-            .zip(&ports)
-            .map(|(proto, port)| format!("\"{proto}:127.0.0.1:{port}\""))
-            .collect();
+        let ports = all.map(|_| free().port());
+        let listen: Vec<String> =
+            all.iter().zip(&ports).map(|(proto, port)| format!("\"{proto}:127.0.0.1:{port}\"")).collect();
         let media = 24_000 + 500 * (PORTS.fetch_add(1, Ordering::Relaxed) % 10);
         let file = directory.path().join("carnet.toml");
         let text = format!(
@@ -144,6 +142,11 @@ fn every_transport_and_form() {
 #[test]
 fn http_for_nothing_there() {
     compared("http");
+}
+
+#[test]
+fn all_flags_in_one_text() {
+    compared("text");
 }
 
 #[test]

@@ -190,6 +190,8 @@ fn request(what: &What) -> Result<Value, String> {
             put("call-id", text(&description.call_id));
             tags(&mut put, Some(&description.from_tag), description.to_tag.as_deref());
             put("sdp", Value::String(read(description.file.as_deref())?.into()));
+            // Else a lack of room is told as an error.
+            put("supports", Value::texts(["load limit"]));
             if let Some(direction) = &description.direction {
                 let (from, to) =
                     direction.split_once(',').ok_or("--direction names two interfaces: FROM,TO")?;
@@ -348,7 +350,7 @@ mod tests {
         let more = [&["offer", "--call-id", "c", "--from-tag", "a", file][..], &more].concat();
         assert_eq!(
             asked(&[&more[..], &["--with", "replace=origin,username"]].concat()).unwrap(),
-            "d7:command5:offer7:call-id1:c8:from-tag1:a3:sdp5:v=0\r\n9:directionl2:in3:oute\
+            "d7:command5:offer7:call-id1:c8:from-tag1:a3:sdp5:v=0\r\n8:supportsl10:load limite9:directionl2:in3:oute\
              13:received-froml3:IP49:192.0.2.1e5:flagsl18:SIP-source-address13:strict-sourcee\
              7:replacel6:origin8:usernameee"
         );

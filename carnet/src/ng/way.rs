@@ -126,7 +126,7 @@ impl Way<'_> {
         let mut octets = [0; 12];
         OsRandom.fill(&mut octets);
         let cookie = Bytes::from(hex::encode(&octets));
-        let message = Message { cookie: cookie.clone(), body }.to_bytes();
+        let message = Message::new(cookie.clone(), body).to_bytes();
         let exchange = async {
             match server.proto {
                 Proto::Udp => self.datagrams(&message, &cookie).await,

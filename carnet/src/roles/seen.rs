@@ -99,7 +99,7 @@ pub fn log(seen: &Seen<'_>) {
                 carnet_conference::Level::Error => tracing::error!(conference, room, ?event, "{name}"),
             }
         }
-        Seen::Steering { gateway, event } => tracing::info!(gateway, ?event, "{}", event.name()),
+        Seen::Steering { gateway, event } => steering(gateway, event),
         Seen::Gateway { gateway, event } => tracing::info!(gateway, ?event, "gateway"),
         Seen::Media { gateway, event } => tracing::debug!(gateway, ?event, "media"),
         Seen::Command { gateway, message } => {
@@ -110,6 +110,15 @@ pub fn log(seen: &Seen<'_>) {
         }
         Seen::Holds { gateway, contexts, idle } => tracing::trace!(gateway, contexts, idle, "holds"),
     }
+}
+
+fn steering(gateway: &str, event: &carnet_steering::Event) {
+    let name = event.name();
+    if let carnet_steering::Event::OfferPlanned { call_id, from_tag, plan } = event {
+        // All legs and edits of it are what `carnet border explain` is for.
+        return tracing::info!(gateway, call = call_id, from_tag, %plan, "{name}");
+    }
+    tracing::info!(gateway, ?event, "{name}");
 }
 
 /// An H.248 message as text, without the keys in it.

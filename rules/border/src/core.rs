@@ -179,6 +179,7 @@ impl Core {
             inactivity: self.gateways.supports(&gateway, "adid"),
             tcp: self.gateways.supports(&gateway, "tcpbcc"),
             tls: self.gateways.supports(&gateway, "tlsbsc"),
+            connections: false,
         };
         Some((gateway, watch))
     }

@@ -215,7 +215,14 @@ impl Rehearsal {
         let gateway = self.core.config.gateways.first().map(|g| g.name.clone());
         let gateway = gateway.ok_or_else(|| Unexplained("this border owns no gateway".into()))?;
         let missing = || Unexplained("there is no such network".into());
-        let watch = Watch { cause: true, heartbeat: true, inactivity: true, tcp: true, tls: true };
+        let watch = Watch {
+            cause: true,
+            heartbeat: true,
+            inactivity: true,
+            tcp: true,
+            tls: true,
+            connections: false,
+        };
         for line in &plan.lines {
             let Some(legs) = &line.legs else { continue };
             let sealed = line.decision == Decision::EndToEnd;

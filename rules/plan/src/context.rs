@@ -179,6 +179,9 @@ pub struct Watch {
     pub tcp: bool,
     /// `tlsbsc/BNCChange`.
     pub tls: bool,
+    /// Both of it on every termination, the coming of connections too: else only what goes wrong where
+    /// TLS ends is told.
+    pub connections: bool,
 }
 
 /// How much a call matters to the gateway.
@@ -446,7 +449,19 @@ impl Context {
         vec![ActionRequest::new(ContextId::Id(id), commands)]
     }
 
-    /// The counters in the reply to [`Self::subtract`].
+    /// Asks for the counters. Empty if the gateway never named it.
+    pub fn measure(&self) -> Vec<ActionRequest> {
+        let (Some(id), [Some(caller), Some(callee)]) =
+            (self.id, [&self.ends.caller.id, &self.ends.callee.id])
+        else {
+            return Vec::new();
+        };
+        let audit =
+            |id: &TerminationId| Command::audit_value(id.clone(), Audit::of(&[AuditToken::Statistics]));
+        vec![ActionRequest::new(ContextId::Id(id), vec![audit(caller), audit(callee)])]
+    }
+
+    /// The counters in the reply to [`Self::subtract`] or [`Self::measure`].
     pub fn counted(&self, reply: &[ActionReply]) -> Both<Octets> {
         let mut octets = Both::default();
         for result in reply.iter().flat_map(|a| &a.commands) {
@@ -497,7 +512,9 @@ impl Context {
             events = events.event(stop);
         }
         // TS 23.334 §6.2.10.3: Notify TCP connection establishment Failure Event, and the same for TLS.
-        if self.line.ends_tls() && self.watch.tcp {
+        if self.watch.connections && self.watch.tcp {
+            events = events.event(RequestedEvent::new("tcpbcc/BNCChange"));
+        } else if self.line.ends_tls() && self.watch.tcp {
             events = events.event(RequestedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL"));
         }
         if end.kind.tls && self.watch.tls {

@@ -43,7 +43,7 @@ impl Call {
         let warnings = Vec::new();
         let ends = wishes::of_answer(core, &dialog.ends, answerer, to, &options, &document)?;
         let settlement = carnet_plan::settle(&exchange.plan, &document, &exchange.facts)?;
-        let first = exchange.first;
+        let (first, again) = (exchange.first, exchange.answered);
         let mut modified = Vec::new();
         for (line, m) in settlement.lines.iter().zip(document.media()) {
             let (Some(line), Some(planned)) = (line, exchange.plan.lines.get(m.index())) else { continue };
@@ -75,9 +75,10 @@ impl Call {
         let mut outstanding = Vec::new();
         for (index, peers, mode, anew) in modified {
             let Some(context) = dialog.stream_mut(index).context_mut() else { continue };
-            // The first offer of a line asks for a new connection too, and finds nothing set.
+            // The first offer of a line asks for a new connection too, and finds nothing set. The same answer
+            // again is no other connection.
             let set = context.is_set_to(&peers, mode);
-            let actions = match (set, anew) {
+            let actions = match (set, anew && !again) {
                 (true, false) => continue,
                 (true, true) => context.renew(peers, mode),
                 (false, _) => context.modify(peers, mode),
@@ -123,6 +124,7 @@ impl Call {
             let stream = dialog.stream_mut(index);
             stream.refused = false;
             if let Some(context) = stream.offered.take() {
+                (stream.measured, stream.silent) = (Both::default(), None);
                 unused.extend(stream.agreed.replace(context).map(|old| (index, old)));
             }
         }
@@ -136,6 +138,7 @@ impl Call {
         }
         let waits = dialog.streams.iter().any(|s| s.refused && s.contexts().next().is_some());
         dialog.sweep_at = waits.then(|| dialog.sweep_at.unwrap_or(core.now + FORKS_ANSWER));
+        dialog.look(core.now);
         let said = dialog.exchange.as_mut().map(|exchange| {
             exchange.answered = true;
             crate::offer::lines(&exchange.plan)

@@ -1,5 +1,6 @@
 //! A call: the dialogs of one Call-ID, and its requests, which are worked one after the other.
 
+use crate::Timers;
 use crate::dialog::{Dialog, DialogKey, End, Exchange};
 use crate::fault::Fault;
 use crate::machine::RequestId;
@@ -117,9 +118,11 @@ impl Call {
         self.dialogs.is_empty() && self.queue.is_empty() && self.work.is_none()
     }
 
-    /// When something is due.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        let work = self.work.as_ref().map(|w| w.deadline);
-        self.dialogs.iter().filter_map(Dialog::due).chain(work).min()
+    /// When something is due. A request that is being worked comes before all else.
+    pub(crate) fn due(&self, timers: &Timers) -> Option<Instant> {
+        match &self.work {
+            Some(work) => Some(work.deadline),
+            None => self.dialogs.iter().filter_map(|dialog| dialog.due(timers)).min(),
+        }
     }
 }

@@ -37,8 +37,22 @@ pub(crate) enum Op {
         call: Arc<str>,
     },
     Subtract(Subtract),
+    /// The counters are asked for.
+    Measure {
+        call: Arc<str>,
+        purpose: Purpose,
+    },
     /// Subtract of what no call knows.
     Sweep,
+}
+
+/// Why counters are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody wants to know.
+    Query,
+    /// Nothing passed on that line for a long time.
+    Silence(DialogKey, usize),
 }
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::fault::{Fault, Reply};
 use crate::tags::Names;
 use carnet_h248::controller::RequestNumber;
 use carnet_ng::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What nobody of several took is kept so long after the first answer: another may take it. So long may a
 /// proxy wait for the final response of a branch (RFC 3261 §16.6, timer C).
@@ -117,25 +117,20 @@ impl Call {
         }
     }
 
-    /// Does what is due of the dialogs, unless a request is being worked: then it is looked at again.
+    /// Does what is due of the dialogs, unless a request is being worked: then it is done after that.
     pub(crate) fn dialogs_due(&mut self, core: &mut Core) {
-        let now = core.now;
-        let busy = self.work.is_some();
+        if self.work.is_some() {
+            return;
+        }
+        let (now, timers) = (core.now, core.config.timers);
         let mut over = Vec::new();
         for dialog in &mut self.dialogs {
-            let due = |at: &mut std::time::Instant| *at <= now;
-            if busy {
-                let later = |at: &mut Option<std::time::Instant>| {
-                    if at.is_some_and(|at| at <= now) {
-                        *at = Some(now + Duration::from_secs(1));
-                    }
-                };
-                later(&mut dialog.delete_at);
-                later(&mut dialog.sweep_at);
-                continue;
-            }
+            let due = |at: &mut Instant| *at <= now;
+            let idle = dialog.idle(&timers).filter(|(at, _)| *at <= now);
             if dialog.delete_at.take_if(due).is_some() {
                 over.push((dialog.key, Ended::Deleted));
+            } else if let Some((_, why)) = idle {
+                over.push((dialog.key, why));
             } else if dialog.sweep_at.take_if(due).is_some() {
                 let key = dialog.key;
                 let refused = dialog.streams.iter_mut().enumerate().filter(|(_, stream)| stream.refused);

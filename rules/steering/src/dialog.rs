@@ -3,8 +3,10 @@
 //! RFC 3264, RFC 3261 §12: an offer makes it, whatever tags it has; the answer names the other end. Later
 //! offers of either end are of the same dialog and keep the contexts whose kind stays.
 
-use crate::Config;
+use crate::{Config, Timers};
+use carnet_h248::StreamMode;
 use carnet_plan::{Addressing, Both, Context, Facts, Family, Fixed, Octets, Plan, Side};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -73,6 +75,16 @@ impl End {
     }
 }
 
+/// The connection between an end and the gateway, as far as the gateway told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Link {
+    pub(crate) up: bool,
+    /// Why it is not there any more.
+    pub(crate) cause: Option<String>,
+    /// Whether TLS stands that ends at the gateway.
+    pub(crate) tls: Option<bool>,
+}
+
 /// One media line.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
@@ -86,8 +98,14 @@ pub(crate) struct Stream {
     pub(crate) name: String,
     /// [`carnet_plan::Decision::name`] of the last offer.
     pub(crate) decision: &'static str,
-    /// Counted by contexts that are over, and by the last measurement of the one there is.
+    /// The connections through each of its contexts.
+    pub(crate) links: BTreeMap<u32, Both<Link>>,
+    /// Counted by contexts that are over.
     pub(crate) octets: Both<Octets>,
+    /// Counted by the context that there is, when it was last asked.
+    pub(crate) measured: Both<Octets>,
+    /// Nothing passed for as long as is watched for; what was counted then.
+    pub(crate) silent: Option<Both<Octets>>,
 }
 
 impl Stream {
@@ -99,6 +117,16 @@ impl Stream {
     /// The same, to change.
     pub(crate) fn context_mut(&mut self) -> Option<&mut Context> {
         self.offered.as_deref_mut().or(self.agreed.as_deref_mut())
+    }
+
+    /// Media may pass.
+    pub(crate) fn is_open(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|context| context.setting().1 == StreamMode::SendReceive)
+    }
+
+    /// The connections through the context that there is.
+    pub(crate) fn links(&self) -> Option<&Both<Link>> {
+        self.links.get(&self.context()?.id()?)
     }
 
     /// All it has on the gateway.
@@ -122,7 +150,7 @@ pub(crate) struct Exchange {
     /// Octets per second that each line says it takes.
     pub(crate) takes: Vec<Option<u64>>,
     pub(crate) answered: bool,
-    /// It was the first of its dialog: several may answer it.
+    /// It was outside of a dialog: several may answer it.
     pub(crate) first: bool,
 }
 
@@ -141,6 +169,8 @@ pub(crate) struct Dialog {
     pub(crate) signalled: Instant,
     /// The first answer.
     pub(crate) answered: Option<Instant>,
+    /// Since when no line of it has both its connections.
+    pub(crate) apart: Option<Instant>,
     /// A `delete` with a delay ends it then, if nothing is said before.
     pub(crate) delete_at: Option<Instant>,
     /// Lines that no answer took are given back then.
@@ -158,6 +188,7 @@ impl Dialog {
             created: now,
             signalled: now,
             answered: None,
+            apart: None,
             delete_at: None,
             sweep_at: None,
         }
@@ -184,7 +215,8 @@ impl Dialog {
     }
 
     /// When something is due.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        [self.delete_at, self.sweep_at].into_iter().flatten().min()
+    pub(crate) fn due(&self, timers: &Timers) -> Option<Instant> {
+        let idle = self.idle(timers).map(|(at, _)| at);
+        [self.delete_at, self.sweep_at, idle].into_iter().flatten().min()
     }
 }

@@ -16,6 +16,12 @@ pub enum Ended {
     ContextsLost,
     /// No line of it is in use any more.
     Unused,
+    /// Nobody answered its offer in time.
+    Unanswered,
+    /// It was answered, and for too long no line had a connection on both sides.
+    NoConnection,
+    /// Nothing passed on any of its lines for too long.
+    Silent,
     /// The steering ends.
     Closing,
 }
@@ -28,6 +34,9 @@ impl Ended {
             Self::GatewayLost => "gateway-lost",
             Self::ContextsLost => "contexts-lost",
             Self::Unused => "unused",
+            Self::Unanswered => "unanswered",
+            Self::NoConnection => "no-connection",
+            Self::Silent => "silent",
             Self::Closing => "closing",
         }
     }
@@ -106,6 +115,37 @@ pub enum Event {
         /// Since the first offer.
         lasted: Duration,
     },
+    /// An end and the gateway are connected.
+    Connected {
+        /// The call.
+        call_id: String,
+        /// Place of the media line.
+        line: usize,
+        /// The end, by its tag, if it has one yet.
+        tag: Option<String>,
+    },
+    /// They are not any more, or could not be.
+    Disconnected {
+        /// The call.
+        call_id: String,
+        /// Place of the media line.
+        line: usize,
+        /// The end, by its tag, if it has one yet.
+        tag: Option<String>,
+        /// A word of the gateway's: `closed`, `connect_failed` ...
+        cause: String,
+    },
+    /// TLS that ends at the gateway did not come about, or was broken.
+    TlsFailed {
+        /// The call.
+        call_id: String,
+        /// Place of the media line.
+        line: usize,
+        /// The end, by its tag, if it has one yet.
+        tag: Option<String>,
+        /// A word of the gateway's: `fingerprint_mismatch` ...
+        cause: String,
+    },
     /// A context was given back.
     MediaReleased {
         /// The call.
@@ -142,6 +182,9 @@ impl Event {
             Self::DialogStarted { .. } => "dialog-started",
             Self::DialogAnswered { .. } => "dialog-answered",
             Self::DialogEnded { .. } => "dialog-ended",
+            Self::Connected { .. } => "connected",
+            Self::Disconnected { .. } => "disconnected",
+            Self::TlsFailed { .. } => "tls-failed",
             Self::MediaReleased { .. } => "media-released",
             Self::RequestRefused { .. } => "request-refused",
         }

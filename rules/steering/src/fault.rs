@@ -74,7 +74,7 @@ impl Fault {
                 reply.put("error-reason", Value::text(text));
                 reply.put("sip-code", Value::Integer(i64::from(*status)));
                 if let Some(code) = warning {
-                    reply.put("sip-warning-code", Value::Integer(i64::from(*code)));
+                    reply.put("warning", Value::text(&format!("{code} {text}")));
                 }
             }
             Self::Overload(text) => {

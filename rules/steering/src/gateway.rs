@@ -53,6 +53,8 @@ impl Gateway {
             inactivity: self.supports("adid"),
             tcp: self.supports("tcpbcc"),
             tls: self.supports("tlsbsc"),
+            // Whether anybody ever connects decides how long a call lasts whose end nobody told.
+            connections: true,
         }
     }
 

@@ -118,7 +118,7 @@ impl Steering {
         let Some(call) = self.calls.get_mut(id) else { return };
         what(call, &mut self.core);
         call.go_on(&mut self.core);
-        let due = call.due();
+        let due = call.due(&self.core.config.timers);
         if call.booked != due {
             if let Some(at) = call.booked.take() {
                 self.deadlines.remove(&(at, id.clone()));

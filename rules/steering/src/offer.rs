@@ -56,7 +56,7 @@ impl Call {
             return Err(Fault::new(488, "more TCP media lines than one call may have"));
         }
         let takes = document.media().map(|m| m.bandwidth().map(|bits| bits / 8)).collect();
-        let first = known.is_none_or(|(_, dialog)| dialog.answered.is_none());
+        let first = to.is_none() || known.is_none_or(|(_, dialog)| dialog.answered.is_none());
         let exchange = Exchange { offerer, plan, facts, takes, answered: false, first };
         // Of media that are none of ours nothing is kept.
         if known.is_none() && anchored == 0 {

@@ -1,14 +1,14 @@
 //! What the gateway says, to the calls that it concerns.
 
 use crate::call::{Call, Step};
-use crate::core::{Core, Op, Place};
+use crate::core::{Core, Op, Place, Purpose};
 use crate::dialog::DialogKey;
 use crate::event::{Ended, Event};
 use crate::fault::Fault;
 use crate::machine::Steering;
-use carnet_h248::ActionReply;
 use carnet_h248::controller::{self, RequestError, RequestNumber};
-use carnet_plan::{Both, Octets, Side};
+use carnet_h248::{ActionReply, ContextId, Method, TerminationId};
+use carnet_plan::{Both, Context, Octets, Side};
 use std::sync::Arc;
 
 impl Steering {
@@ -37,8 +37,14 @@ impl Steering {
                 self.core.events.push_back(Event::GatewayUnsuited { code: error.code, text });
             }
             controller::Event::ContextsLost { contexts, .. } => self.contexts_lost(&contexts),
+            controller::Event::ServiceChanged { context, termination, method: Method::Forced, .. } => {
+                self.failed(context, &termination);
+            }
             controller::Event::Resynchronised { strays, lost, .. } if strays + lost > 0 => {
                 self.core.events.push_back(Event::Resynchronised { strays, lost });
+            }
+            controller::Event::Notify { context, termination, observed, .. } => {
+                self.noticed(context, &termination, &observed);
             }
             controller::Event::Reply { request, result, .. } => self.replied(request, result),
             _ => {}
@@ -49,6 +55,17 @@ impl Steering {
         for context in contexts {
             let Some(id) = self.core.contexts.remove(context) else { continue };
             self.with_call(&id, |call, core| call.lost(core, *context));
+        }
+    }
+
+    /// Terminations failed: what is on them has no media.
+    fn failed(&mut self, context: ContextId, termination: &TerminationId) {
+        let calls: Vec<_> = match context {
+            ContextId::Id(id) => self.core.contexts.get(&id).cloned().into_iter().collect(),
+            _ => self.calls.keys().cloned().collect(),
+        };
+        for id in calls {
+            self.with_call(&id, |call, core| call.failed(core, context.id(), termination));
         }
     }
 
@@ -77,6 +94,13 @@ impl Steering {
                 let (place, octets) = self.core.subtracted(subtract, result);
                 self.answered(&place.call.clone(), request, Answer::Subtracted(place, octets));
             }
+            Some(Op::Measure { call, purpose }) => {
+                let actions = match result {
+                    Ok(actions) | Err(RequestError::Refused { actions, .. }) => actions,
+                    Err(_) => Vec::new(),
+                };
+                self.answered(&call, request, Answer::Measured(actions, purpose));
+            }
             Some(Op::Sweep) | None => {}
         }
     }
@@ -93,11 +117,7 @@ impl Steering {
     }
 
     /// The line whose context that is, and the side of the termination.
-    pub(crate) fn place(
-        &self,
-        context: u32,
-        termination: &carnet_h248::TerminationId,
-    ) -> Option<(Place, Option<Side>)> {
+    pub(crate) fn place(&self, context: u32, termination: &TerminationId) -> Option<(Place, Option<Side>)> {
         let call = self.calls.get(self.core.contexts.get(&context)?)?;
         call.dialogs.iter().find_map(|dialog| {
             dialog.streams.iter().enumerate().find_map(|(line, stream)| {
@@ -112,9 +132,10 @@ impl Steering {
 
 /// What came of a request to the gateway.
 pub(crate) enum Answer {
-    Added(Result<(usize, Box<carnet_plan::Context>), Fault>),
+    Added(Result<(usize, Box<Context>), Fault>),
     Modified(Result<(), Fault>),
     Subtracted(Place, Option<Both<Octets>>),
+    Measured(Vec<ActionReply>, Purpose),
 }
 
 impl Core {
@@ -137,6 +158,12 @@ impl Core {
 impl Call {
     /// The gateway answered a request of ours.
     fn told(&mut self, core: &mut Core, request: RequestNumber, answer: Answer) {
+        if let Answer::Measured(actions, purpose) = &answer {
+            self.measured(actions);
+            if let Purpose::Silence(key, line) = purpose {
+                self.silent(core, *key, *line);
+            }
+        }
         let waits = |work: &&mut crate::call::Work| work.outstanding.contains(&request);
         let Some(work) = self.work.as_mut().filter(waits) else {
             match answer {
@@ -157,17 +184,36 @@ impl Call {
             }
             (Answer::Subtracted(place, Some(octets)), Step::Delete(ended)) => {
                 if let Some(dialog) = ended.iter_mut().find(|d| d.key == place.dialog) {
-                    add(&mut dialog.stream_mut(place.line).octets, &octets);
+                    dialog.stream_mut(place.line).over(&octets);
                 }
             }
             _ => {}
         }
     }
 
+    /// Contexts of the call have a termination that failed: they are given back.
+    fn failed(&mut self, core: &mut Core, context: Option<u32>, termination: &TerminationId) {
+        let on = |c: &Context| {
+            (context.is_none() || c.id() == context) && c.terminations().any(|(_, t)| termination.matches(t))
+        };
+        let mut gone = Vec::new();
+        for dialog in &mut self.dialogs {
+            for (line, stream) in dialog.streams.iter_mut().enumerate() {
+                let offered = stream.offered.take_if(|c| on(c));
+                let agreed = stream.agreed.take_if(|c| on(c));
+                gone.extend(offered.into_iter().chain(agreed).map(|c| (dialog.key, line, c)));
+            }
+        }
+        for (dialog, line, context) in gone {
+            core.release(Place { call: self.id.clone(), dialog, line }, context);
+        }
+        self.end_empty(core, Ended::ContextsLost);
+    }
+
     /// A context of a line that goes on has its last counters.
     fn counted(&mut self, place: &Place, octets: &Both<Octets>) {
         if let Some(dialog) = self.dialog_mut(place.dialog) {
-            add(&mut dialog.stream_mut(place.line).octets, octets);
+            dialog.stream_mut(place.line).over(octets);
         }
     }
 
@@ -187,13 +233,5 @@ impl Call {
             }
         }
         self.end_empty(core, Ended::ContextsLost);
-    }
-}
-
-fn add(to: &mut Both<Octets>, octets: &Both<Octets>) {
-    for side in [Side::Caller, Side::Callee] {
-        let (to, octets) = (to.of_mut(side), octets.of(side));
-        to.received = to.received.saturating_add(octets.received);
-        to.sent = to.sent.saturating_add(octets.sent);
     }
 }

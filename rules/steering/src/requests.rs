@@ -23,8 +23,23 @@ impl Steering {
                 self.core.reply(id, pong);
             }
             Command::Offer | Command::Answer | Command::Delete => self.queue(id, request),
+            Command::List => self.list(id, &request),
+            Command::Query | Command::Statistics => {
+                let fault = Fault::new(501, "nothing is told of calls yet".to_owned());
+                self.core.refuse(id, request.command, &request.call_id, &fault);
+            }
         }
         self.drain();
+    }
+
+    fn list(&mut self, id: RequestId, request: &Request) {
+        /// As many as rtpengine tells.
+        const USUAL: usize = 32;
+        let most = Options::of(request).ok().and_then(|options| options.limit).unwrap_or(USUAL);
+        let mut reply = Reply::default();
+        reply.put("result", Value::text("ok"));
+        reply.put("calls", Value::texts(self.calls.keys().take(most).map(|id| &**id)));
+        self.core.reply(id, reply);
     }
 
     fn queue(&mut self, id: RequestId, request: Request) {

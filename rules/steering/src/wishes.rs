@@ -72,7 +72,7 @@ pub(crate) fn of_offer(
         // A re-offer of a call that is not known (any more).
         ends.of_mut(answerer).tag = Some(to.to_owned());
     }
-    speaks(config, ends.of_mut(offerer), options, document)?;
+    speaks(ends.of_mut(offerer), options, document)?;
     if before.is_none() {
         let end = ends.of_mut(offerer);
         let families =
@@ -106,9 +106,8 @@ pub(crate) fn of_answer(
         end.former.extend(former);
         let most = core.config.limits.dialogs;
         end.former.drain(..end.former.len().saturating_sub(most));
-        // Another one: what was written for it before is none of its own.
     }
-    speaks(&core.config, end, options, document)?;
+    speaks(end, options, document)?;
     if let Some(ip) = options.media_address {
         ends.of_mut(answerer.other()).media_address = Some(ip);
     }
@@ -116,7 +115,7 @@ pub(crate) fn of_answer(
 }
 
 /// What a request says of the one whose description it has.
-fn speaks(config: &Config, end: &mut End, options: &Options, document: &Document) -> Result<(), Fault> {
+fn speaks(end: &mut End, options: &Options, document: &Document) -> Result<(), Fault> {
     if let Some(source) = options.received_from {
         end.source = Some(source);
     }
@@ -134,10 +133,6 @@ fn speaks(config: &Config, end: &mut End, options: &Options, document: &Document
             }
         }
         None => {}
-    }
-    if end.source.is_none() && config.interfaces.get(end.interface).is_some_and(|i| i.behind_nat) {
-        // Whoever connects first is taken.
-        end.strict = false;
     }
     end.strict |= options.strict_source;
     if let Some(label) = &options.label {

@@ -6,7 +6,7 @@
 use crate::udp::{Datagrams, UdpPort};
 use crate::{Error, Token};
 use bytes::Bytes;
-use carnet_ng::{Limits, Message, Request, Response, Value};
+use carnet_ng::{Form, Limits, Message, Request, Response, Value};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -107,6 +107,7 @@ struct Asked {
     local: SocketAddr,
     remote: SocketAddr,
     cookie: Bytes,
+    form: Form,
 }
 
 #[derive(Clone)]
@@ -138,14 +139,14 @@ impl Datagrams for Incoming {
             Ok(request) => request,
             Err(error) => {
                 let body = Response::Refused { reason: error.to_string() }.body();
-                let answer = Message { cookie: message.cookie, body }.to_bytes();
+                let answer = Message { body, ..message }.to_bytes();
                 let _ = self.again.try_send((local, remote, answer));
                 return None;
             }
         };
         held.next += 1;
         let number = held.next;
-        held.asked.insert(number, Asked { local, remote, cookie: message.cookie });
+        held.asked.insert(number, Asked { local, remote, cookie: message.cookie, form: message.form });
         held.known.insert(key.clone(), None);
         held.order.push_back(key);
         if held.order.len() > KEPT
@@ -205,8 +206,8 @@ impl NgServer {
     /// Answers a request, in the form in which it was asked.
     pub fn answer(&self, number: u64, body: &Value) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Asked { local, remote, cookie }) = held.asked.remove(&number) else { return };
-        let answer = Message { cookie: cookie.clone(), body: body.clone() }.to_bytes();
+        let Some(Asked { local, remote, cookie, form }) = held.asked.remove(&number) else { return };
+        let answer = Message { cookie: cookie.clone(), form, body: body.clone() }.to_bytes();
         if let Some(kept) = held.known.get_mut(&(remote, cookie)) {
             *kept = Some(answer.clone());
         }

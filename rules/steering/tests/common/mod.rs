@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use carnet_gateway::media::{
-    Command as Order, Event as Media, Family as MediaFamily, Pinhole, Refusal, Settings, Statistics,
+    Command as Order, Event as Media, Family as MediaFamily, Gate, Pinhole, Refusal, Settings, Statistics,
 };
 use carnet_gateway::{Config as GatewayConfig, Gateway};
 use carnet_h248::association::{self, Transport};
@@ -32,6 +32,8 @@ pub struct Hole {
     pub settings: Settings,
     pub joined: bool,
     pub tls: bool,
+    /// How often its gate was shut after it had been open.
+    pub shut: u32,
 }
 
 /// All of it.
@@ -49,6 +51,8 @@ pub struct Rig {
     /// How many pinholes there may be.
     pub ports: Option<usize>,
     pub owed: VecDeque<Media>,
+    /// Octets that each pinhole says it has received and sent.
+    pub passed: u64,
     next_port: u16,
     next_request: u64,
     starts: u64,
@@ -91,7 +95,9 @@ fn gateway(now: Instant, seed: u64) -> Gateway {
     let controllers = vec![MId::domain("steering.example.com")];
     let config = registration::Config::new(MId::domain("agw1.example.com"), controllers, association);
     let mut random = SeededRandom::new(seed);
-    let mut gateway = Gateway::new(GatewayConfig::new(config), &mut random, now, SystemTime::UNIX_EPOCH);
+    let mut config = GatewayConfig::new(config);
+    config.realms = ["access", "core", "access2"].map(str::to_owned).to_vec();
+    let mut gateway = Gateway::new(config, &mut random, now, SystemTime::UNIX_EPOCH);
     gateway.start(now, 901);
     gateway
 }
@@ -125,6 +131,7 @@ impl Rig {
             slow: false,
             ports: None,
             owed: VecDeque::new(),
+            passed: 0,
             next_port: 30_000,
             next_request: 1,
             starts: 1,
@@ -148,7 +155,9 @@ impl Rig {
                 moved = true;
                 self.act(order);
             }
-            while let Some(media) = self.owed.pop_front().filter(|_| !self.slow) {
+            while !self.slow
+                && let Some(media) = self.owed.pop_front()
+            {
                 moved = true;
                 self.gateway.handle_media(self.now, media);
             }
@@ -195,14 +204,18 @@ impl Rig {
                         format!("203.0.113.{net}")
                     };
                     let local: SocketAddr = format!("{ip}:{}", self.next_port).parse().unwrap();
-                    let hole = Hole { realm, local, settings: Settings::default(), joined: false, tls };
+                    let hole =
+                        Hole { realm, local, settings: Settings::default(), joined: false, tls, shut: 0 };
                     assert!(self.holes.insert(pinhole, hole).is_none());
                     let fingerprint = tls.then(|| OURS.to_owned());
                     Some(Media::Bound { pinhole, local, fingerprint })
                 }
             }
             Order::Configure { pinhole, settings } => {
-                self.holes.get_mut(&pinhole).unwrap().settings = settings;
+                let hole = self.holes.get_mut(&pinhole).unwrap();
+                let open = hole.settings.gate == Gate::SendReceive;
+                hole.shut += u32::from(open && settings.gate == Gate::Inactive);
+                hole.settings = settings;
                 None
             }
             Order::Join { a, b } => {
@@ -213,11 +226,18 @@ impl Rig {
             }
             Order::Release { pinhole } => {
                 self.holes.remove(&pinhole).unwrap();
-                let statistics = Statistics { octets_received: 5, octets_sent: 7, ..Statistics::default() };
+                let statistics = Statistics {
+                    octets_received: self.passed + 5,
+                    octets_sent: self.passed + 7,
+                    ..Statistics::default()
+                };
                 Some(Media::Released { pinhole, statistics })
             }
             Order::Measure { pinhole } => {
-                Some(Media::Measured { pinhole, statistics: Statistics::default() })
+                let passed = self.passed;
+                let statistics =
+                    Statistics { octets_received: passed, octets_sent: passed, ..Statistics::default() };
+                Some(Media::Measured { pinhole, statistics })
             }
             _ => None,
         };
