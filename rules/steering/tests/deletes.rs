@@ -38,6 +38,17 @@ fn one_branch() {
     rig.assert_empty();
 }
 
+/// The module `rtp_relay` of OpenSIPS makes one offer for all branches, without a name, and ends it by the
+/// name of the first.
+#[test]
+fn a_branch_that_was_not_told_before() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c", "a", &msrp("192.0.2.1", 2855, "actpass")));
+    let branch = delete_of("c").with("via-branch", Value::text("br0"));
+    assert_eq!(rig.ask(branch).text_of("warning"), None);
+    rig.assert_empty();
+}
+
 #[test]
 fn one_dialog() {
     let mut rig = forked();
