@@ -2,7 +2,7 @@
 
     python3 shape.py SECTION RTPENGINE CARNET
 
-where both are `ADDRESS,UDP,TCP,HTTP` with ports. The rtpengine is given audio, Carnet MSRP. Where Carnet
+where both are `ADDRESS,udp:PORT,tcp:PORT,http:PORT`. The rtpengine is given audio, Carnet MSRP. Where Carnet
 differs on purpose, ON_PURPOSE says so and why; any other difference, and one that is written there and
 not seen, is a failure.
 """
@@ -26,13 +26,12 @@ def description(lines, answers=False, host="127.0.0.1", port=4000):
     return f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n{media}"
 
 
-class Server:
+class Server(ng.Ports):
     """One of the two."""
 
     def __init__(self, name, at, lines):
+        super().__init__(at)
         self.name = name
-        self.host, udp, tcp, http = at.split(",")
-        self.udp, self.tcp, self.http = int(udp), int(tcp), int(http)
         self.lines = lines
         self.ask = ng.Udp(self.host, self.udp)
 
@@ -49,6 +48,7 @@ BESIDES = {
     "carnet": "what became of each line, and why",
     "sip-code": "the SIP status that follows from an error",
     "sip-warning-code": "the code of a SIP Warning that does",
+    "message": "what is full, where the error has to be in rtpengine's words",
 }
 
 # By these words SIP servers go on to another node.
@@ -72,7 +72,7 @@ def differences(theirs, ours, path):
         if isinstance(theirs[0], dict):
             return differences(theirs[0], ours[0], path)
         return []
-    if (path.endswith(("/result", "/status")) or theirs in WORDS) and theirs != ours:
+    if (path.endswith(("/result", "/status")) or path.endswith("/error-reason") and theirs in WORDS) and theirs != ours:
         return [f"{path}: {theirs!r} there, {ours!r} here"]
     return []
 
