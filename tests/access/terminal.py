@@ -132,19 +132,26 @@ class Agent:
         own = "<sip:%s@%s>;tag=%s" % (USER, DOMAIN, tag)
         self.offer(uri, [], call, own, "<%s>" % uri, 1, sdp)
 
-    def offer(self, uri, routes, call, own, peer, number, sdp):
+    def offer(self, uri, routes, call, own, peer, number, sdp, authorization=()):
         headers = ["Route: " + route for route in routes]
         headers += ["From: " + own, "To: " + peer, "Call-ID: " + call, "CSeq: %d INVITE" % number]
         headers += ["Contact: " + self.contact, "Content-Type: application/sdp", "Supported: timer"]
+        headers += authorization
         branch, status, answer = self.transact("INVITE", uri, headers, sdp)
-        peer = header(answer, "To", "t")[0] if header(answer, "To", "t") else peer
+        asked, peer = peer, header(answer, "To", "t")[0] if header(answer, "To", "t") else peer
         base = ["From: " + own, "To: " + peer, "Call-ID: " + call, "CSeq: %d ACK" % number]
         if status >= 300:
             self.send(self.request("ACK", uri, base, branch=branch)[1])
+            if status == 407 and not authorization:
+                # RFC 3261 §22.3: once more, with the password.
+                credentials = self.digest(header(answer, "Proxy-Authenticate")[0], "INVITE", uri)
+                again = ["Proxy-Authorization: " + credentials]
+                return self.offer(uri, routes, call, own, asked, number + 1, sdp, again)
             tell("refused", status=status, warning=header(answer, "Warning"), sdp=body(answer))
             return
         target = re.search(r"<([^>]+)>", header(answer, "Contact", "m")[0]).group(1)
-        routes = list(reversed(header(answer, "Record-Route")))
+        # RFC 3261 §12.2: the route set is that of the first answer.
+        routes = routes or list(reversed(header(answer, "Record-Route")))
         self.dialog = {"call": call, "own": own, "peer": peer, "target": target, "routes": routes, "number": number}
         self.send(self.request("ACK", target, ["Route: " + route for route in routes] + base)[1])
         tell("answered", status=status, sdp=body(answer))
@@ -174,7 +181,7 @@ class Agent:
                 "own": own,
                 "peer": header(message, "From", "f")[0],
                 "target": contact,
-                "routes": header(message, "Record-Route"),
+                "routes": self.dialog["routes"] if self.again else header(message, "Record-Route"),
                 "number": number,
             }
 

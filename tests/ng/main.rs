@@ -6,5 +6,21 @@
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
 mod calls;
+mod calls_audio;
+mod calls_ends;
+mod calls_forked;
+mod calls_kinds;
+mod calls_nat;
+mod calls_refused;
 mod clients;
+#[allow(dead_code)] // Shared with the tests that need all of it.
+#[path = "../e2e/lab.rs"]
+mod lab;
+mod lab_kamailio;
+#[allow(dead_code)] // Shared with the tests that need all of it.
+#[path = "../access/nat_lab.rs"]
+mod nat_lab;
+#[allow(dead_code)] // Shared with the tests that need all of it.
+#[path = "../e2e/network.rs"]
+mod network;
 mod shape;
