@@ -121,7 +121,7 @@ def floods(ports):
         print(f"{name}: {sent} octets sent, {got} received")
         check(f"{name} is no amplifier", got <= 3 * sent + 300_000, sent, got)
     for number in range(30):
-        setter("delete", call_id=f"a-call-with-a-long-name-{number:04}", **{"delete-delay": 0})
+        setter("delete", call_id=f"a-call-with-a-long-name-{number:04}", **{"delete delay": 0})
     check("the end", setter("list")["calls"] == [])
 
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A steered gateway.
+/// A steered gateway that takes requests over UDP, TCP, HTTP and in TLS.
 struct Carnet {
     _directory: tempfile::TempDir,
     _running: Running,
@@ -19,11 +19,19 @@ struct Carnet {
 }
 
 impl Carnet {
-    /// `more` goes into `[gateway.media.ng]`.
+    /// `more` goes into `[gateway.media.ng]`; the word in `ng.token` is `open-sesame`.
     fn start(more: &str) -> Self {
-        let all = ["udp"];
+        let all = ["udp", "tcp", "http", "tls", "https"];
         static PORTS: AtomicU16 = AtomicU16::new(0);
         let directory = tempfile::tempdir().unwrap();
+        let certificate = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+            .args(["-subj", "/CN=ng", "-days", "2", "-keyout", "ng.key", "-out", "ng.pem"])
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(certificate.status.success(), "{certificate:?}");
+        std::fs::write(directory.path().join("ng.token"), "open-sesame\n").unwrap();
         let ports = all.map(|_| free().port());
         let listen: Vec<String> =
             all.iter().zip(&ports).map(|(proto, port)| format!("\"{proto}:127.0.0.1:{port}\"")).collect();
@@ -32,7 +40,8 @@ impl Carnet {
         let text = format!(
             "[gateway.media]\nrole = \"ims-agw\"\n\
              [gateway.media.realm.public]\nv4 = \"127.0.0.1\"\nports = \"{media}-{}\"\n\
-             [gateway.media.ng]\nlisten = [{}]\n{more}\n",
+             [gateway.media.ng]\nlisten = [{}]\n\
+             tls = {{ certificate = \"ng.pem\", key = \"ng.key\" }}\n{more}\n",
             media + 499,
             listen.join(", "),
         );
@@ -101,18 +110,18 @@ fn compared(section: &str) {
 }
 
 #[test]
+fn a_call() {
+    compared("calls");
+}
+
+#[test]
 fn requests_that_cannot_be_done() {
     compared("errors");
 }
 
 #[test]
-fn keys_and_flags_of_sip_servers() {
-    compared("flags");
-}
-
-#[test]
-fn all_flags_in_one_text() {
-    compared("text");
+fn numbers_for_monitoring() {
+    compared("statistics");
 }
 
 #[test]
@@ -121,8 +130,65 @@ fn the_same_request_again() {
 }
 
 #[test]
+fn what_is_no_message() {
+    compared("malformed");
+}
+
+#[test]
+fn every_transport_and_form() {
+    compared("forms");
+}
+
+#[test]
+fn http_for_nothing_there() {
+    compared("http");
+}
+
+#[test]
+fn all_flags_in_one_text() {
+    compared("text");
+}
+
+#[test]
+fn branches_and_tags() {
+    compared("branches");
+}
+
+#[test]
+fn keys_and_flags_of_sip_servers() {
+    compared("flags");
+}
+
+#[test]
 fn no_room() {
     let Some(engine) = Engine::start(&["--max-sessions=1"]) else { return };
     let carnet = Carnet::start("max-calls = 1");
     script("shape.py", &["limits", &engine.at, &carnet.at]);
+}
+
+/// Nobody but the peers gets an octet.
+#[test]
+fn strangers() {
+    let carnet = Carnet::start("peers = [\"127.0.0.2/32\"]");
+    script("hostile.py", &["strangers", &carnet.at]);
+}
+
+/// Who may ask and does so without end does not keep others out, and answers are bounded by what was sent.
+#[test]
+fn floods() {
+    let carnet = Carnet::start("");
+    script("hostile.py", &["floods", &carnet.at]);
+}
+
+#[test]
+fn a_wrong_word() {
+    let carnet = Carnet::start("token-file = \"ng.token\"");
+    script("hostile.py", &["token", &carnet.at]);
+}
+
+/// Half requests, silent connections, connections without number.
+#[test]
+fn slow_and_many() {
+    let carnet = Carnet::start("");
+    script("hostile.py", &["slow", &carnet.at]);
 }
