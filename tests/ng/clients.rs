@@ -1,11 +1,10 @@
 //! Carnet's own clients, registered at Kamailio, sealed end to end through a gateway that Kamailio steers.
 
 use crate::lab::tshark;
-use crate::lab_kamailio::{ALICE, ALICE_AT_HOME, Agent, BOB, BOB_AT_HOME, BOB_TOO, GATEWAY, SIP, Shape, Stage};
+use crate::lab_kamailio::{ALICE, ALICE_AT_HOME, Agent, BOB, BOB_AT_HOME, GATEWAY, SIP, Shape, Stage};
 use crate::network::{PATIENCE, carnet, certificate};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 const THERE: &str = "the goose is in the garden";
 const BACK: &str = "then shut the gate behind it";
@@ -21,10 +20,6 @@ data = "kms"
 rate = 10000
 tls = { certificate = "kms.pem", key = "kms.key" }
 "#;
-
-/// Calls that nobody ends are over soon.
-const IMPATIENT: &[(&str, &str)] =
-    &[("[gateway.agw.ng]\n", "[gateway.agw.ng]\nno-connection-timeout = 2\noffer-timeout = 4\n")];
 
 /// Servers, a key server, and clients that are set up and do not run.
 fn stage(shape: Shape, clients: &[Agent]) -> Option<Stage> {
