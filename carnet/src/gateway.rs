@@ -141,6 +141,12 @@ fn listed(answer: &Value) -> String {
                 "  steered over ng at {}: {calls} calls, {waiting} requests wait for the gateway",
                 sockets.join(", ")
             );
+            let counts = ng.get("asked").and_then(Value::as_object).into_iter().flatten();
+            let some = counts.filter(|(name, n)| *name != "taken" && n.as_u64().is_some_and(|n| n > 0));
+            let some: Vec<_> = some.map(|(why, count)| format!("{why} {count}")).collect();
+            if !some.is_empty() {
+                let _ = writeln!(out, "  turned away over ng: {}", some.join(", "));
+            }
         }
         for realm in realms {
             realm_in_words(&mut out, gateway, realm);
@@ -279,10 +285,12 @@ mod tests {
             "realms": ["access", "core"],
             "ports": { "access": { "free": 5, "used": 3, "resting": 1 }, "core": { "free": 9, "used": 0, "resting": 0 } },
             "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
-            "ng": { "listen": ["udp:[::1]:2223", "http:[::1]:2225"], "calls": 1, "requests": 0 },
+            "ng": { "listen": ["udp:[::1]:2223", "http:[::1]:2225"], "calls": 1, "requests": 0,
+                    "asked": { "taken": 9, "strangers": 2, "malformed": 0 } },
         });
         let said = listed(&json!({ "gateways": [gateway] }));
-        let ng = "\n  steered over ng at udp:[::1]:2223, http:[::1]:2225: 1 calls, 0 requests wait for the gateway\n";
+        let ng = "\n  steered over ng at udp:[::1]:2223, http:[::1]:2225: 1 calls, 0 requests wait for the gateway\n  \
+                  turned away over ng: strangers 2\n";
         assert!(said.contains(ng), "{said}");
         let access =
             "\n  ports of access: 5 free, 3 in use, 1 resting\n  turned away in access: not_tls 7, slow 2\n";

@@ -204,7 +204,9 @@ fn a_call_passes_and_is_seen_and_ends() {
     // Over HTTP whoever knows the token may ask, and nobody else.
     let http = format!("http://{}", scene.http);
     let refused = scene.ng_at(&http, &["list"], "");
-    assert!(refused.status.code() == Some(2) && refused.stdout.is_empty(), "{refused:?}");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && words.contains("token"), "{refused:?}");
+    assert!(refused.stdout.is_empty(), "{refused:?}");
     let token = scene.path("token");
     let token = ["--token-file", token.to_str().unwrap()];
     let listed = scene.ng_at(&http, &[&token[..], &["list"]].concat(), "");

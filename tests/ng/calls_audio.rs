@@ -7,7 +7,7 @@ use crate::network::PATIENCE;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-const BOTH: Shape = Shape { rtpengine: true, second: false, kamailio: &[], carnet: &[] };
+const BOTH: Shape = Shape { rtpengine: true, second: false, script: None, kamailio: &[], carnet: &[] };
 
 fn audio() -> String {
     "m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n".to_owned()
@@ -124,5 +124,27 @@ fn each_has_its_own() {
     let Some(mut stage) = Stage::new(BOTH, &[ALICE, BOB]) else { return };
     crate::calls::connected(&mut stage, &ALICE, &BOB);
     assert_eq!((calls(&stage.lab, 2223), Stage::contexts(&stage.lab, "agw")), (Some(0), Some(1)));
+    stage.hang_up("bob");
+}
+
+/// The five lines of docs/kamailio.md, in a script that knew rtpengine only.
+#[test]
+fn five_lines_beside_an_rtpengine() {
+    let script = include_str!("kamailio/beside.cfg");
+    assert_eq!(
+        script.matches("set_rtpengine_set(\"0\", \"1\")").count() + script.matches("1 == udp").count(),
+        4
+    );
+    let Some(mut stage) = Stage::new(Shape { script: Some(script), ..BOTH }, &[ALICE, BOB]) else { return };
+    let offer = describe(&ALICE, &[audio(), msrp(&ALICE, "actpass", true)]);
+    let offered = stage.offer("alice", "bob", "bob", &offer);
+    offered.at(0, RTPENGINE).at(1, GATEWAY);
+    let answer = describe(&BOB, &[audio(), msrp(&BOB, "active", true)]);
+    let answered = stage.answer("bob", "alice", &answer);
+    answered.at(0, RTPENGINE).at(1, GATEWAY);
+    voices(&stage, &answered, &offered, 0);
+    stage.listen("alice", None);
+    stage.connect("bob", &offered.socket(1), None);
+    chat(&mut stage, "alice", "bob");
     stage.hang_up("bob");
 }

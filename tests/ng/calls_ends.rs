@@ -8,6 +8,8 @@ use serde_json::json;
 const CALLER: &str = include_str!("sipp/caller.xml");
 const CALLEE: &str = include_str!("sipp/callee.xml");
 const CANCELLING: &str = include_str!("sipp/cancelling.xml");
+const LATE_CALLER: &str = include_str!("sipp/late-caller.xml");
+const LATE_CALLEE: &str = include_str!("sipp/late-callee.xml");
 const REGISTER: &str = include_str!("sipp/register.xml");
 
 fn have_sipp() -> bool {
@@ -44,9 +46,8 @@ fn done(stage: &mut Stage, index: usize, name: &str) {
     }
 }
 
-/// Both ends are sipp: each sees the gateway's address in what it gets, in every one of many calls at once.
-#[test]
-fn many_calls_leave_nothing_behind() {
+/// Both ends are sipp: each checks that it gets the gateway's address, in every one of many calls at once.
+fn many(calls: &str, caller: &str, callee: &str) {
     if !have_sipp() {
         return;
     }
@@ -57,12 +58,39 @@ fn many_calls_leave_nothing_behind() {
     let one = ["-m", "1", "-p", "5060"];
     let register = sipp(&mut stage, "bob", "192.0.2.11", "register", REGISTER, &one);
     done(&mut stage, register, "register");
-    let callee = sipp(&mut stage, "bob", "192.0.2.11", "callee", CALLEE, &["-m", "40", "-p", "5060"]);
-    let many = ["-m", "40", "-r", "20", "-l", "20", "-p", "5060"];
-    let caller = sipp(&mut stage, "alice", "192.0.2.10", "caller", CALLER, &many);
-    done(&mut stage, caller, "caller");
-    done(&mut stage, callee, "callee");
+    let called = sipp(&mut stage, "bob", "192.0.2.11", "callee", callee, &["-m", calls, "-p", "5060"]);
+    let many = ["-m", calls, "-r", "20", "-l", "20", "-p", "5060"];
+    let calling = sipp(&mut stage, "alice", "192.0.2.10", "caller", caller, &many);
+    done(&mut stage, calling, "caller");
+    done(&mut stage, called, "callee");
     stage.idle();
+}
+
+#[test]
+fn many_calls_leave_nothing_behind() {
+    many("40", CALLER, CALLEE);
+}
+
+/// The 200 has the offer, the ACK the answer.
+#[test]
+fn an_offer_may_come_late() {
+    many("5", LATE_CALLER, LATE_CALLEE);
+}
+
+/// SIP over UDP repeats its 200 until the ACK has come; and what a 183 said already a 200 says again.
+#[test]
+fn an_answer_may_come_more_than_once() {
+    let Some(mut stage) = Stage::new(Shape::default(), &[ALICE, BOB]) else { return };
+    let offer = describe(&ALICE, &[msrp(&ALICE, "actpass", true)]);
+    let offered = stage.offer("alice", "bob", "bob", &offer);
+    let answer = describe(&BOB, &[msrp(&BOB, "active", true)]);
+    stage.tell("bob", &json!({"do": "answer", "status": 183, "reason": "Session Progress", "sdp": answer}));
+    stage.next_that("alice", "provisional", |seen| seen["status"] == 183);
+    let answered = stage.answer("bob", "alice", &answer);
+    stage.tell("bob", &json!({"do": "answer", "sdp": answer}));
+    talk(&mut stage, &(offered, answered), "alice", "bob");
+    assert_eq!(Stage::contexts(&stage.lab, "agw"), Some(1));
+    stage.hang_up("alice");
 }
 
 /// The caller gives up while it rings.

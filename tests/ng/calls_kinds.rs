@@ -76,6 +76,7 @@ macro_rules! asking {
         Shape {
             rtpengine: false,
             second: false,
+            script: None,
             carnet: &[SIDES],
             kamailio: &[(
                 "		set_rtpengine_set(\"1\");\n		if (!rtp",

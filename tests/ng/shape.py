@@ -272,7 +272,7 @@ def flags(report, rtpengine, carnet):
 def text(report, rtpengine, carnet):
     """All flags in one text, as newer Kamailios send them and rtpengine 10.5 does not know them yet."""
     cases = {
-        "flags": "replace-origin loop-protect ICE=remove RTP/AVP address-family=IP4 trust-address",
+        "flags": "replace-origin loop-protect ICE=remove transport-protocol=RTP/AVP address-family=IP4 trust-address",
         "lists": "replace-origin codec=[transcode=[PCMA PCMU] strip=[EVS]] OSRTP=[accept] via-branch=b1",
     }
     for name, flags in cases.items():

@@ -7,14 +7,17 @@ mod settings;
 
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
-use carnet_net::{LocalEnd, NgRequest, NgServer, PooledRandom, Token, until};
+use carnet_net::{LocalEnd, NgRequest, NgServer, NgTally, PooledRandom, Token, until};
 use carnet_ops::config::{GatewaySection, NgSection};
 use carnet_steering::{RequestId, Steering};
 use serde_json::json;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 pub use settings::{check, name_of};
+
+/// How often it is told who was turned away.
+const TALLY_EVERY: Duration = Duration::from_secs(10);
 
 /// A steering that is being run.
 struct Running {
@@ -25,6 +28,8 @@ struct Running {
     observer: Observer,
     /// Where it can be asked, for administrators.
     listen: Vec<String>,
+    /// Who had been turned away when it was last told.
+    tallied: NgTally,
 }
 
 /// Opens sockets and starts the task. `end` leads to the gateway of that name.
@@ -41,8 +46,11 @@ pub fn start(
     let config = settings::configure(gateway, section, ng);
     let random = Box::new(PooledRandom::default());
     let steering = Steering::new(config, random, Instant::now(), SystemTime::now());
-    let listen = ng.listen.as_ref().iter().map(|bind| bind.as_ref().to_string()).collect();
-    let running = Running { gateway: gateway.to_owned(), steering, server, end, observer, listen };
+    // With the ports that were given where the file leaves them open.
+    let bound = ng.listen.as_ref().iter().zip(server.listens());
+    let listen = bound.map(|(bind, there)| format!("{}:{}", bind.as_ref().proto, there.address)).collect();
+    let tallied = NgTally::default();
+    let running = Running { gateway: gateway.to_owned(), steering, server, end, observer, listen, tallied };
     Ok(tokio::spawn(running.run(requests, questions, token)))
 }
 
@@ -57,6 +65,8 @@ impl Running {
         /// queue and the timers.
         const BATCH: usize = 32;
         let mut end: Option<Ending> = None;
+        let mut look = tokio::time::interval(TALLY_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         if !self.flush().await {
             return;
         }
@@ -81,6 +91,7 @@ impl Running {
                 }
                 () = until(self.steering.poll_timeout()) => self.steering.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
+                _ = look.tick() => self.tell_turned_away(),
                 deadline = token.started(), if end.is_none() => {
                     end = Some(Ending::of_border(deadline));
                     self.steering.retire();
@@ -126,6 +137,26 @@ impl Running {
         true
     }
 
+    /// Says now and then whom the sockets have turned away, if that has changed.
+    fn tell_turned_away(&mut self) {
+        let mut tally = self.server.tally();
+        // Those who were let in are not of interest here.
+        tally.taken = 0;
+        if tally != self.tallied {
+            let NgTally { strangers, without_token, malformed, withheld, crowded, .. } = tally;
+            tracing::warn!(
+                gateway = self.gateway,
+                strangers,
+                without_token,
+                malformed,
+                withheld,
+                crowded,
+                "turned away since the start, over ng"
+            );
+            self.tallied = tally;
+        }
+    }
+
     fn asked(&mut self, question: Question) {
         let answer = match question.ask {
             Ask::Calls { contexts, .. } => {
@@ -134,7 +165,14 @@ impl Running {
             }
             _ => {
                 let load = self.steering.load();
-                Ok(json!({ "listen": self.listen, "calls": load.calls, "requests": load.requests }))
+                let tally = self.server.tally().counts().map(|(name, count)| (name.to_owned(), count.into()));
+                let tally: serde_json::Map<_, _> = tally.into_iter().collect();
+                Ok(json!({
+                    "listen": self.listen,
+                    "calls": load.calls,
+                    "requests": load.requests,
+                    "asked": tally,
+                }))
             }
         };
         // One who has stopped waiting needs no answer.
@@ -147,7 +185,6 @@ mod tests {
     use super::*;
     use carnet_net::{drain, local_pair};
     use std::sync::Arc;
-    use std::time::Duration;
 
     const STEERED: &str = "role = \"ims-agw\"\n[realm.core]\nv4 = \"127.0.0.1\"\nports = \"40000-40009\"\n\
                            [ng]\nlisten = [\"udp:127.0.0.1:0\"]\n";

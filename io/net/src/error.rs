@@ -20,6 +20,9 @@ pub enum Error {
     /// TLS sockets without TLS settings.
     #[error("a TLS socket on {0} needs a certificate")]
     NoTls(SocketAddr),
+    /// A file of TLS that cannot be used.
+    #[error("{0}")]
+    Certificate(String),
     /// The connection is gone.
     #[error("the connection is gone")]
     Gone,

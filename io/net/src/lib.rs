@@ -27,7 +27,7 @@ pub use h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, ControlTransport,
     LocalEnd, Protection, local_pair,
 };
-pub use ng::{NgConfig, NgListen, NgRequest, NgServer, NgSocket, NgTls, NgToken, NgTransport};
+pub use ng::{NgConfig, NgListen, NgRequest, NgServer, NgSocket, NgTally, NgTls, NgToken, NgTransport};
 pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;

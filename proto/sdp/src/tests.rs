@@ -181,6 +181,25 @@ fn builder_makes_an_offer_and_a_refusal() {
 }
 
 #[test]
+fn user_name_version_and_session_name_are_written_over() {
+    let line = MediaBuilder::new("message", 2855, "TCP/MSRP", "*");
+    let offer = SessionBuilder::new(7, 8, ip("192.0.2.1")).media(line).build().unwrap();
+    let mut other = offer.clone();
+    other.set_origin_username("bob");
+    other.set_origin_version(u64::MAX);
+    other.set_session_name(b"a talk");
+    let text = String::from_utf8(other.to_bytes().to_vec()).unwrap();
+    assert!(text.contains("o=bob 7 18446744073709551615 IN IP4 192.0.2.1\r\ns=a talk\r\n"), "{text}");
+    assert_eq!(other.session_name(), Some(&b"a talk"[..]));
+    // What would be more than the one field is not written.
+    for bad in ["", "a b", "a\r\nb=AS:1"] {
+        other.set_origin_username(bad);
+    }
+    other.set_session_name(b"x\r\na=evil");
+    assert_eq!(String::from_utf8(other.to_bytes().to_vec()).unwrap(), text);
+}
+
+#[test]
 fn the_tls_role_from_the_key_exchange_is_announced_by_a_line_and_one_word() {
     let said = |line: MediaBuilder| {
         let document = SessionBuilder::new(1, 1, ip("192.0.2.1")).media(line).build().unwrap();

@@ -6,14 +6,16 @@
 use crate::call::{Answered, Call, Step, Waiting, Work};
 use crate::core::{Core, Op, Place};
 use crate::delete::FORKS_ANSWER;
+use crate::dialog::Dialog;
 use crate::event::{Ended, Event};
 use crate::fault::{Fault, Reply};
 use crate::rewrite;
 use crate::tags::Names;
 use crate::wishes;
 use carnet_h248::StreamMode;
+use carnet_ng::options::AddressFamily;
 use carnet_ng::{Options, Value};
-use carnet_plan::Both;
+use carnet_plan::{Both, Side};
 
 impl Call {
     pub(crate) fn answer(&mut self, core: &mut Core, waiting: Waiting) -> Result<(), Fault> {
@@ -40,8 +42,9 @@ impl Call {
         let dialog = &mut self.dialogs[at];
         let Some(exchange) = dialog.exchange.as_ref() else { return Ok(()) };
         let (offerer, answerer) = (exchange.offerer, exchange.offerer.other());
-        let warnings = Vec::new();
+        let mut warnings = Vec::new();
         let ends = wishes::of_answer(core, &dialog.ends, answerer, to, &options, &document)?;
+        let plan = exchange.plan.clone();
         let settlement = carnet_plan::settle(&exchange.plan, &document, &exchange.facts)?;
         let (first, again) = (exchange.first, exchange.answered);
         let mut modified = Vec::new();
@@ -57,6 +60,7 @@ impl Call {
             let mode = if line.open { StreamMode::SendReceive } else { StreamMode::Inactive };
             modified.push((m.index(), peers, mode, planned.said.anew));
         }
+        warnings.extend(other_family(&options, dialog, offerer));
         let used: Vec<_> = modified.iter().map(|(index, ..)| *index).collect();
         if !used.iter().all(|index| dialog.streams.get(*index).is_some_and(|s| s.context().is_some())) {
             return Err(Fault::overload("the gateway lost what it had"));
@@ -86,7 +90,9 @@ impl Call {
             outstanding.push(core.ask(actions, Op::Modify { call: call.clone() }));
         }
         let edits = settlement.all_edits().cloned().collect();
-        let answered = Answered { dialog: found.dialog, ends, edits, document, to: offerer, used, dropped };
+        let said = crate::offer::lines(&plan, &settlement.lines);
+        let answered =
+            Answered { dialog: found.dialog, ends, edits, said, document, to: offerer, used, dropped };
         let deadline = core.now + core.config.timers.gateway;
         let step = Step::Answer(Box::new(answered));
         self.work = Some(Work { id, options, deadline, outstanding, failed: None, warnings, step });
@@ -102,7 +108,7 @@ impl Call {
         failed: Option<Fault>,
         warnings: &mut Vec<String>,
     ) -> Result<Reply, Fault> {
-        let Answered { dialog: key, ends, edits, mut document, to, used, dropped } = answered;
+        let Answered { dialog: key, ends, edits, said, mut document, to, used, dropped } = answered;
         if let Some(fault) = failed {
             return Err(fault);
         }
@@ -139,12 +145,11 @@ impl Call {
         let waits = dialog.streams.iter().any(|s| s.refused && s.contexts().next().is_some());
         dialog.sweep_at = waits.then(|| dialog.sweep_at.unwrap_or(core.now + FORKS_ANSWER));
         dialog.look(core.now);
-        let said = dialog.exchange.as_mut().map(|exchange| {
+        if let Some(exchange) = &mut dialog.exchange {
             exchange.answered = true;
-            crate::offer::lines(&exchange.plan)
-        });
+        }
         if new {
-            let tag = |side: carnet_plan::Side| dialog.ends.of(side).tag.clone().unwrap_or_default();
+            let tag = |side: Side| dialog.ends.of(side).tag.clone().unwrap_or_default();
             let (call_id, from_tag, to_tag) = (call.as_ref().to_owned(), tag(to), tag(to.other()));
             core.events.push_back(Event::DialogAnswered { call_id, from_tag, to_tag });
         }
@@ -156,9 +161,16 @@ impl Call {
         }
         let mut reply = Reply::ok();
         reply.put("sdp", Value::String(document.to_bytes()));
-        if let Some(said) = said {
-            reply.put("carnet", said);
-        }
+        reply.put("carnet", said);
         Ok(reply)
     }
+}
+
+/// The offerer has an address of the gateway already, and hears of it in the answer.
+fn other_family(options: &Options, dialog: &Dialog, offerer: Side) -> Option<String> {
+    let wanted = options.family?;
+    let mut given = dialog.streams.iter().filter_map(|stream| stream.context()?.local(offerer));
+    given.any(|local| local.is_ipv6() != (wanted == AddressFamily::Ip6)).then(|| {
+        "address family: the offerer's side of the gateway has an address of the other version".to_owned()
+    })
 }

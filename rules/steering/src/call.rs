@@ -5,7 +5,7 @@ use crate::dialog::{Dialog, DialogKey, End, Exchange};
 use crate::fault::Fault;
 use crate::machine::RequestId;
 use carnet_h248::controller::RequestNumber;
-use carnet_ng::{Options, Request};
+use carnet_ng::{Options, Request, Value};
 use carnet_plan::{Both, Context, Edit, Side};
 use carnet_sdp::Document;
 use std::collections::VecDeque;
@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Answer(Box<Answered>),
     /// The dialogs that are over, as they were: their counters come.
     Delete(Vec<Dialog>),
+    /// The dialogs that somebody wants to know of: their counters come.
+    Query(Vec<DialogKey>),
 }
 
 /// An offer whose contexts are being added. Nothing of the dialog is changed before.
@@ -63,6 +65,8 @@ pub(crate) struct Answered {
     pub(crate) dialog: DialogKey,
     pub(crate) ends: Both<End>,
     pub(crate) edits: Vec<Edit>,
+    /// What is done with each line, for the script.
+    pub(crate) said: Value,
     pub(crate) document: Document,
     /// The side that sees it.
     pub(crate) to: Side,

@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::machine::RequestId;
+use crate::statistics::Statistics;
 use carnet_h248::controller::{RequestError, RequestNumber};
 use carnet_h248::{ActionReply, ActionRequest, ContextId, Verb};
 use carnet_ng::{Command, Value};
@@ -88,6 +89,7 @@ pub(crate) struct Core {
     pub(crate) now: Instant,
     /// One moment on the two clocks.
     pub(crate) start: (Instant, SystemTime),
+    pub(crate) statistics: Statistics,
     next_again: u64,
     next_events: u32,
 }
@@ -108,6 +110,7 @@ impl Core {
             retired: false,
             now,
             start: (now, wall),
+            statistics: Statistics::default(),
             next_again: 0,
             next_events: 1,
         }
@@ -122,6 +125,7 @@ impl Core {
 
     /// The same with why it was not done.
     pub(crate) fn refuse(&mut self, id: RequestId, command: Command, call_id: &str, fault: &Fault) {
+        self.statistics.refused(fault);
         self.events.push_back(Event::RequestRefused {
             command: command.as_str(),
             call_id: call_id.to_owned(),
@@ -193,6 +197,7 @@ impl Core {
             self.sweep(id);
         }
         let octets = subtract.context.counted(&actions);
+        self.statistics.passed(&octets);
         self.events.push_back(Event::MediaReleased {
             call_id: place.call.as_ref().to_owned(),
             context: id,

@@ -7,7 +7,6 @@ use crate::event::{Ended, Event};
 use crate::fault::{Fault, Reply};
 use crate::tags::Names;
 use carnet_h248::controller::RequestNumber;
-use carnet_ng::Value;
 use std::time::{Duration, Instant};
 
 /// What nobody of several took is kept so long after the first answer: another may take it. So long may a
@@ -55,13 +54,6 @@ impl Call {
         Ok(())
     }
 
-    /// What is said of it.
-    pub(crate) fn deleted(&self, _ended: &[Dialog], _warnings: &mut Vec<String>) -> Reply {
-        let mut reply = Reply::ok();
-        reply.put("call-id", Value::text(&self.id));
-        reply
-    }
-
     /// Ends a dialog. What it was, and what the gateway was asked.
     pub(crate) fn end(
         &mut self,
@@ -73,16 +65,19 @@ impl Call {
         let mut dialog = self.dialogs.remove(at);
         let mut requests = Vec::new();
         for (line, stream) in dialog.streams.iter_mut().enumerate() {
+            stream.last = stream.context().cloned().map(Box::new);
             for context in stream.take_contexts() {
                 let place = Place { call: self.id.clone(), dialog: key, line };
                 requests.extend(core.release(place, context));
             }
         }
+        let lasted = core.now.saturating_duration_since(dialog.created);
+        core.statistics.ended(why, lasted);
         core.events.push_back(Event::DialogEnded {
             call_id: self.id.as_ref().to_owned(),
             tags: [dialog.ends.caller.tag.clone(), dialog.ends.callee.tag.clone()],
             why,
-            lasted: core.now.saturating_duration_since(dialog.created),
+            lasted,
         });
         (Some(dialog), requests)
     }

@@ -92,6 +92,8 @@ pub(crate) struct Stream {
     pub(crate) offered: Option<Box<Context>>,
     /// What the last answer settled.
     pub(crate) agreed: Option<Box<Context>>,
+    /// What it had when its dialog ended.
+    pub(crate) last: Option<Box<Context>>,
     /// The last answer did not take the line.
     pub(crate) refused: bool,
     /// Media type and transport as offered, for people.

@@ -18,9 +18,11 @@ mod gateway;
 mod idle;
 mod machine;
 mod offer;
+mod query;
 mod reports;
 mod requests;
 mod rewrite;
+mod statistics;
 mod tags;
 mod wishes;
 

@@ -2,7 +2,6 @@
 
 use crate::call::Call;
 use crate::core::Core;
-use crate::dialog::{Dialog, DialogKey};
 use crate::event::Ended;
 use crate::{Config, Event};
 use carnet_h248::Message;
@@ -131,10 +130,5 @@ impl Steering {
         if call.is_over() {
             self.calls.remove(id);
         }
-    }
-
-    /// The dialog of that name.
-    pub(crate) fn dialog(&self, call: &str, key: DialogKey) -> Option<&Dialog> {
-        self.calls.get(call)?.dialog(key)
     }
 }

@@ -13,7 +13,7 @@ use crate::rewrite;
 use crate::tags::{Found, Names};
 use crate::wishes;
 use carnet_ng::{Options, Value};
-use carnet_plan::{Both, Carried, Context, Decision, Fixed, Kind, Line, Plan, Side, Urgency};
+use carnet_plan::{Both, Carried, Context, Decision, Fixed, Kind, Line, Plan, Settled, Side, Urgency};
 
 /// Which context a line of a new offer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Call {
             rewrite::none(&exchange.plan, &mut document)?;
             let mut reply = Reply::ok();
             reply.put("sdp", Value::String(document.to_bytes()));
-            reply.put("carnet", lines(&exchange.plan));
+            reply.put("carnet", lines(&exchange.plan, &[]));
             wishes::tell(&mut reply, &options, warnings);
             core.reply(id, reply);
             return Ok(());
@@ -218,13 +218,14 @@ impl Call {
             Err(Fault::overload("the gateway lost what it had"))
         };
         let started = dialog.streams.iter().enumerate().filter_map(|(n, s)| Some((n, s.context()?.id()?)));
+        core.statistics.started += u64::from(is_new);
         core.events.extend(is_new.then(|| Event::DialogStarted {
             call_id: call.as_ref().to_owned(),
             from_tag: dialog.ends.caller.tag.clone().unwrap_or_default(),
             via_branch: dialog.via_branch.clone(),
             lines: started.collect(),
         }));
-        let said = lines(&exchange.plan);
+        let said = lines(&exchange.plan, &[]);
         dialog.exchange = Some(exchange);
         give_back(core, unused);
         give_back(core, added);
@@ -277,14 +278,15 @@ fn hold(dialog: Option<&Dialog>, index: usize, carried: &Carried, fixed: &Both<F
     }
 }
 
-/// What was decided, for the script.
-pub(crate) fn lines(plan: &Plan) -> Value {
+/// What was decided, for the script; of a line that an answer has settled, who connects.
+pub(crate) fn lines(plan: &Plan, settled: &[Option<Settled>]) -> Value {
     let line = |line: &Line| {
+        let settled = settled.get(line.index).and_then(Option::as_ref);
         let mut entry = Reply::default();
         entry.put("line", Value::Integer(i64::try_from(line.index).unwrap_or(i64::MAX)));
         entry.put("media", Value::text(&line.offered));
         entry.put("decision", Value::text(line.decision.name()));
-        entry.put("reason", Value::text(line.reason));
+        entry.put("reason", Value::text(settled.map_or(line.reason, |settled| settled.reason)));
         entry.into()
     };
     Value::List(plan.lines.iter().map(line).collect())

@@ -24,6 +24,8 @@ impl Steering {
             controller::Event::Registered { .. } => self.core.events.push_back(Event::GatewayUp),
             controller::Event::Lost { reason, .. } => {
                 self.core.events.push_back(Event::GatewayLost(reason));
+                // A context of that number may be another one when it is back.
+                self.core.again.clear();
                 let all: Vec<_> = self.calls.keys().cloned().collect();
                 for id in all {
                     self.with_call(&id, |call, core| call.end_all(core, Ended::GatewayLost));

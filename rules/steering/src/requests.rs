@@ -22,11 +22,11 @@ impl Steering {
                 pong.put("result", Value::text("pong"));
                 self.core.reply(id, pong);
             }
-            Command::Offer | Command::Answer | Command::Delete => self.queue(id, request),
+            Command::Offer | Command::Answer | Command::Delete | Command::Query => self.queue(id, request),
             Command::List => self.list(id, &request),
-            Command::Query | Command::Statistics => {
-                let fault = Fault::new(501, "nothing is told of calls yet".to_owned());
-                self.core.refuse(id, request.command, &request.call_id, &fault);
+            Command::Statistics => {
+                let told = self.core.statistics_told(self.calls.len());
+                self.core.reply(id, told);
             }
         }
         self.drain();
@@ -87,9 +87,11 @@ impl Call {
 
     fn begin(&mut self, core: &mut Core, waiting: Waiting) {
         let (id, command) = (waiting.id, waiting.request.command);
+        core.statistics.asked(command);
         let begun = match command {
             Command::Offer => self.offer(core, waiting),
             Command::Answer => self.answer(core, waiting),
+            Command::Query => self.query(core, waiting),
             _ => self.delete(core, waiting),
         };
         if let Err(fault) = begun {
@@ -107,7 +109,14 @@ impl Call {
             Step::Answer(answered) => {
                 (Command::Answer, self.answered(core, *answered, &options, failed, &mut warnings))
             }
-            Step::Delete(ended) => (Command::Delete, Ok(self.deleted(&ended, &mut warnings))),
+            Step::Delete(ended) => {
+                let ended: Vec<_> = ended.iter().collect();
+                (Command::Delete, Ok(self.told_of(core, &ended)))
+            }
+            Step::Query(keys) => {
+                let of: Vec<_> = self.dialogs.iter().filter(|dialog| keys.contains(&dialog.key)).collect();
+                (Command::Query, Ok(self.told_of(core, &of)))
+            }
         };
         match done {
             Ok(mut reply) => {

@@ -5,7 +5,8 @@
 
 mod common;
 
-use carnet_ng::{Request, Value};
+use carnet_gateway::media::{Cause, Direction, Event as Media};
+use carnet_ng::{Command, Request, Value};
 use common::*;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -22,6 +23,9 @@ enum Act {
     Restart,
     Cut(bool),
     Fail(usize),
+    Query(usize),
+    Link { hole: usize, up: bool },
+    Quiet(usize),
 }
 
 const TAGS: [&str; 4] = ["", "a", "b", "c"];
@@ -64,6 +68,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Restart),
         1 => any::<bool>().prop_map(Act::Cut),
         1 => (0usize..4).prop_map(Act::Fail),
+        1 => (0usize..3).prop_map(Act::Query),
+        3 => (0usize..8, any::<bool>()).prop_map(|(hole, up)| Act::Link { hole, up }),
+        1 => (0usize..8).prop_map(Act::Quiet),
     ]
 }
 
@@ -85,6 +92,28 @@ fn run(rig: &mut Rig, act: Act) -> Option<u64> {
         Act::Delete { call, tags: [from, to], branch, delay } => {
             let delete = delete(&name(call), TAGS[from]).with("delete-delay", Value::Integer(delay));
             request(delete, TAGS[to], branch)
+        }
+        Act::Query(call) => Request::new(Command::Query, &name(call), ""),
+        Act::Link { hole, up } => {
+            let at = rig.holes.keys().nth(hole).copied();
+            if let Some(pinhole) = at {
+                rig.gateway.handle_media(
+                    rig.now,
+                    match up {
+                        true => Media::Established { pinhole, peer: "192.0.2.1:4000".parse().unwrap() },
+                        false => Media::Closed { pinhole, cause: Cause::Reset },
+                    },
+                );
+                rig.settle();
+            }
+            return None;
+        }
+        Act::Quiet(hole) => {
+            if let Some(pinhole) = rig.holes.keys().nth(hole).copied() {
+                rig.gateway.handle_media(rig.now, Media::Inactive { pinhole, direction: Direction::Both });
+                rig.settle();
+            }
+            return None;
         }
         Act::Slow(slow) => {
             rig.slow = slow;
@@ -120,7 +149,7 @@ fn run(rig: &mut Rig, act: Act) -> Option<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_leaks_and_everybody_is_answered(acts in proptest::collection::vec(act(), 1..60)) {

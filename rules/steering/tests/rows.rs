@@ -193,6 +193,13 @@ fn addresses_are_of_the_family_that_is_asked_for() {
     let why = rig
         .error(between(offer("c2", "a", &sdp), "core", "access").with("address-family", Value::text("IP6")));
     assert!(why.contains("\"access\" has no IP6"), "{why}");
+    // The offerer's is what it is.
+    let back = answer("c1", "a", "b", &msrp("2001:db8::9", 2000, "passive"));
+    let reply = rig.ask(back.clone().with("address family", Value::text("IP6")));
+    assert!(reply.text_of("warning").unwrap().contains("address family"), "{reply:?}");
+    let reply = rig.ask(back.with("address family", Value::text("IP4")));
+    assert_eq!(reply.text_of("warning"), None);
+    assert!(format!("{reply:?}").contains("the offerer connects"), "{reply:?}");
     rig.ask(delete("c1", "a"));
     // One that speaks IPv6 itself gets such an address, where there is one.
     rig.sdp(between(offer("c3", "a", &msrp("2001:db8::1", 2855, "actpass")), "core", "access"));

@@ -3,15 +3,19 @@
 //! Strangers get no answer. What an allowed address gets over UDP is bounded by what it sent, so that
 //! nobody who writes its address on datagrams turns this into a weapon.
 
-use crate::udp::{Datagrams, UdpPort};
-use crate::{Error, Token};
-use bytes::Bytes;
-use carnet_ng::{Form, Limits, Message, Request, Response, Value};
-use std::collections::{HashMap, VecDeque};
+use super::shared::{Shared, Taken};
+use super::{datagrams, http, stream};
+use crate::{Error, Token, tcp};
+use carnet_ng::{Request, Value};
+use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, Trust};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
+
+/// Requests that wait to be taken.
+const WAITING: usize = 1_024;
 
 /// What carries requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,12 +53,12 @@ pub struct NgTls {
 }
 
 /// A word that a SIP server must know. Not shown by anything.
-pub struct NgToken(String);
+pub struct NgToken(pub(super) Zeroizing<String>);
 
 impl NgToken {
     /// Takes it over.
     pub fn new(token: String) -> Self {
-        Self(token)
+        Self(Zeroizing::new(token))
     }
 }
 
@@ -82,96 +86,43 @@ pub struct NgRequest {
     pub request: Request,
 }
 
-/// Requests that wait to be taken.
-const WAITING: usize = 1_024;
-/// Answers that are kept for those who ask again.
-const KEPT: usize = 4_096;
+/// What has been let in and what has not, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NgTally {
+    /// Requests taken.
+    pub taken: u64,
+    /// Datagrams and connections of those who may not ask.
+    pub strangers: u64,
+    /// Requests without the token, or with another.
+    pub without_token: u64,
+    /// What was no request.
+    pub malformed: u64,
+    /// Answers that were too much for their source over UDP.
+    pub withheld: u64,
+    /// Connections too many, and requests for which there was no room.
+    pub crowded: u64,
+}
+
+impl NgTally {
+    /// Each count with a stable name.
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("taken", self.taken),
+            ("strangers", self.strangers),
+            ("without_token", self.without_token),
+            ("malformed", self.malformed),
+            ("withheld", self.withheld),
+            ("crowded", self.crowded),
+        ]
+    }
+}
 
 /// Open sockets; closed when dropped.
 pub struct NgServer {
-    ports: Vec<UdpPort>,
-    held: Arc<Mutex<Held>>,
+    shared: Arc<Shared>,
+    ports: datagrams::Ports,
+    local: Vec<NgListen>,
     _stop: watch::Sender<()>,
-}
-
-/// What is under way, and what has been answered.
-#[derive(Default)]
-struct Held {
-    next: u64,
-    asked: HashMap<u64, Asked>,
-    known: HashMap<(SocketAddr, Bytes), Option<Bytes>>,
-    order: VecDeque<(SocketAddr, Bytes)>,
-}
-
-struct Asked {
-    local: SocketAddr,
-    remote: SocketAddr,
-    cookie: Bytes,
-    form: Form,
-}
-
-#[derive(Clone)]
-struct Incoming {
-    peers: Arc<Vec<(IpAddr, u8)>>,
-    held: Arc<Mutex<Held>>,
-    again: mpsc::Sender<(SocketAddr, SocketAddr, Bytes)>,
-}
-
-impl Datagrams for Incoming {
-    type Event = NgRequest;
-
-    fn received(&self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Option<NgRequest> {
-        if !self.peers.iter().any(|(ip, bits)| begins_alike(remote.ip(), *ip, *bits)) {
-            return None;
-        }
-        let message = Message::parse(&Bytes::copy_from_slice(data), &Limits::default()).ok()?;
-        let key = (remote, message.cookie.clone());
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.known.get(&key) {
-            Some(Some(answer)) => {
-                let _ = self.again.try_send((local, remote, answer.clone()));
-                return None;
-            }
-            Some(None) => return None,
-            None => {}
-        }
-        let request = match Request::of(&message.body) {
-            Ok(request) => request,
-            Err(error) => {
-                let body = Response::Refused { reason: error.to_string() }.body();
-                let answer = Message { body, ..message }.to_bytes();
-                let _ = self.again.try_send((local, remote, answer));
-                return None;
-            }
-        };
-        held.next += 1;
-        let number = held.next;
-        held.asked.insert(number, Asked { local, remote, cookie: message.cookie, form: message.form });
-        held.known.insert(key.clone(), None);
-        held.order.push_back(key);
-        if held.order.len() > KEPT
-            && let Some(oldest) = held.order.pop_front()
-        {
-            held.known.remove(&oldest);
-        }
-        Some(NgRequest { number, from: remote, request })
-    }
-
-    fn failed(&self, _: SocketAddr, _: SocketAddr, _: &std::io::Error) -> Option<NgRequest> {
-        None
-    }
-}
-
-fn begins_alike(a: IpAddr, b: IpAddr, bits: u8) -> bool {
-    match (a.to_canonical(), b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            bits == 0 || (u32::from(a) ^ u32::from(b)) >> (32 - u32::from(bits.min(32))) == 0
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            bits == 0 || (u128::from(a) ^ u128::from(b)) >> (128 - u32::from(bits.min(128))) == 0
-        }
-        _ => false,
-    }
 }
 
 impl NgServer {
@@ -179,40 +130,83 @@ impl NgServer {
     ///
     /// # Errors
     /// An address that cannot be had, files of TLS that cannot be used.
-    pub fn open(config: NgConfig, _token: &Token) -> Result<(Self, mpsc::Receiver<NgRequest>), Error> {
+    pub fn open(config: NgConfig, drain: &Token) -> Result<(Self, mpsc::Receiver<NgRequest>), Error> {
+        let NgConfig { listen, peers, tls, token } = config;
         let (events, received) = mpsc::channel(WAITING);
         let (stop, stopped) = watch::channel(());
-        let (again, mut repeats) = mpsc::channel::<(SocketAddr, SocketAddr, Bytes)>(WAITING);
-        let held = Arc::new(Mutex::new(Held::default()));
-        let incoming = Incoming { peers: Arc::new(config.peers), held: held.clone(), again };
-        let mut ports = Vec::new();
-        for listen in &config.listen {
-            if listen.transport != NgTransport::Udp {
-                return Err(Error::NoSocket(listen.address));
-            }
-            ports.push(UdpPort::open(listen.address, WAITING, incoming.clone(), &events, &stopped)?);
-        }
-        let sockets: Vec<_> = ports.iter().map(|port| (port.local, port.sender())).collect();
-        tokio::spawn(async move {
-            while let Some((local, remote, answer)) = repeats.recv().await {
-                if let Some((_, sender)) = sockets.iter().find(|(at, _)| *at == local) {
-                    let _ = sender.try_send((remote, answer));
+        let tls = tls.as_ref().map(context).transpose()?;
+        let shared = Arc::new(Shared::new(peers, token, events));
+        let mut ports = datagrams::Ports::default();
+        let mut local = Vec::new();
+        let stop_of = || (stopped.clone(), drain.clone());
+        for NgListen { transport, address } in listen {
+            let secured = matches!(transport, NgTransport::Tls | NgTransport::Https);
+            let tls = match (secured, &tls) {
+                (false, _) => None,
+                (true, Some(tls)) => Some(tls.clone()),
+                (true, None) => return Err(Error::NoTls(address)),
+            };
+            let address = match transport {
+                NgTransport::Udp => ports.open(address, &shared, &stopped)?,
+                NgTransport::Tcp | NgTransport::Tls => {
+                    let (listener, address) = tcp::listen("TCP", address)?;
+                    tokio::spawn(stream::accept(listener, tls, shared.clone(), stop_of(), stream::serve));
+                    address
                 }
-            }
-        });
-        Ok((Self { ports, held, _stop: stop }, received))
+                NgTransport::Http | NgTransport::Https => {
+                    let (listener, address) = tcp::listen("HTTP", address)?;
+                    tokio::spawn(stream::accept(listener, tls, shared.clone(), stop_of(), http::serve));
+                    address
+                }
+            };
+            local.push(NgListen { transport, address });
+        }
+        Ok((Self { shared, ports, local, _stop: stop }, received))
     }
 
-    /// Answers a request, in the form in which it was asked.
+    /// Where it waits, with the ports that were given.
+    pub fn listens(&self) -> &[NgListen] {
+        &self.local
+    }
+
+    /// Answers a request, in the form in which it was asked. What was answered before, or is not waited for
+    /// any more, is let go.
     pub fn answer(&self, number: u64, body: &Value) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Asked { local, remote, cookie, form }) = held.asked.remove(&number) else { return };
-        let answer = Message { cookie: cookie.clone(), form, body: body.clone() }.to_bytes();
-        if let Some(kept) = held.known.get_mut(&(remote, cookie)) {
-            *kept = Some(answer.clone());
-        }
-        if let Some(port) = self.ports.iter().find(|port| port.local == local) {
-            let _ = port.send(remote, answer);
+        match self.shared.take(number) {
+            Some(Taken::Datagram(asked)) => self.ports.answer(&self.shared, &asked, body),
+            Some(Taken::Connection(asked)) => asked.answer(body),
+            None => {}
         }
     }
+
+    /// Who was let in, and who was not.
+    pub fn tally(&self) -> NgTally {
+        self.shared.tally()
+    }
+}
+
+impl Drop for NgServer {
+    /// What was not answered never will be.
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// A certificate context and what is asked of whoever connects.
+fn context(tls: &NgTls) -> Result<(CertificateContext, Peer), Error> {
+    let wrong =
+        |path: &Path, e: &dyn std::fmt::Display| Error::Certificate(format!("{}: {e}", path.display()));
+    let read = |path: &Path| std::fs::read(path).map_err(|e| wrong(path, &e));
+    let key = Zeroizing::new(read(&tls.key)?);
+    let credential = Credential::from_pem(&read(&tls.certificate)?, &key);
+    let credential = credential.map_err(|e| wrong(&tls.certificate, &e))?;
+    let (trust, peer) = match &tls.authorities {
+        Some(path) => (Trust::File(path.clone()), Peer::Vouched),
+        None => (Trust::Nobody, Peer::Anyone),
+    };
+    let settings =
+        CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
+    let context = CertificateContext::new(&settings);
+    let path = tls.authorities.as_ref().unwrap_or(&tls.certificate);
+    Ok((context.map_err(|e| wrong(path, &e))?, peer))
 }
