@@ -9,11 +9,11 @@
 use crate::Timers;
 use crate::call::Call;
 use crate::core::{Core, Op, Purpose};
-use crate::dialog::{Dialog, DialogKey, Link};
+use crate::dialog::{Dialog, DialogKey, Stream};
 use crate::event::{Ended, Event};
 use crate::machine::Steering;
 use carnet_h248::{ContextId, ObservedEvent, ObservedEvents, TerminationId};
-use carnet_plan::{Both, Side};
+use carnet_plan::Side;
 use std::time::{Duration, Instant};
 
 impl Dialog {
@@ -34,8 +34,7 @@ impl Dialog {
 
     /// Whether a line has both its connections.
     fn is_joined(&self) -> bool {
-        let joined = |links: &Both<Link>| links.caller.up && links.callee.up;
-        self.streams.iter().filter(|stream| stream.is_open()).any(|s| s.links().is_some_and(joined))
+        self.streams.iter().filter(|stream| stream.is_open()).any(Stream::is_joined)
     }
 
     /// Connections or lines came or went.
@@ -118,7 +117,7 @@ impl Call {
     /// it is the end.
     pub(crate) fn silent(&mut self, core: &mut Core, key: DialogKey, line: usize) {
         let Some(dialog) = self.dialog_mut(key) else { return };
-        let measured = |stream: &crate::dialog::Stream| Some(stream.measured.clone());
+        let measured = |stream: &Stream| Some(stream.measured.clone());
         if let Some(stream) = dialog.streams.get_mut(line) {
             stream.silent = measured(stream);
         }

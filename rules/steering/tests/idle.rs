@@ -175,3 +175,22 @@ fn tls_that_fails_at_the_gateway_is_told() {
     });
     assert_eq!(failed, Some(("c1".into(), 0, Some("a".into()), "fingerprint_mismatch".into())));
 }
+
+/// The connection is where the last answer has it, whatever an offer that came later would change.
+#[test]
+fn an_offer_that_stays_open_does_not_hide_the_connections() {
+    let mut rig = answered();
+    up(&mut rig, "core");
+    up(&mut rig, "access");
+    let old: Vec<_> = rig.holes.keys().copied().collect();
+    rig.sdp(reoffer("c1", "a", "b", &tls(&OFFER())));
+    // It breaks and comes again, on the pinholes that were there.
+    for pinhole in old {
+        rig.gateway.handle_media(rig.now, Media::Closed { pinhole, cause: Cause::Reset });
+        let peer = "192.0.2.1:4000".parse().unwrap();
+        rig.gateway.handle_media(rig.now, Media::Established { pinhole, peer });
+    }
+    rig.settle();
+    rig.pass(Duration::from_secs(100));
+    assert_eq!(ended(&rig).len(), 0);
+}

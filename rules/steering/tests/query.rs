@@ -159,3 +159,35 @@ fn everything_is_counted() {
     let uptime = at(&told, &["statistics", ever, "uptime"]).unwrap();
     assert_eq!(uptime.as_text(), Some("635"));
 }
+
+/// rtpengine tells what has passed when it is told to end a call later, too: no script asks again.
+#[test]
+fn a_delete_that_waits_tells_what_has_passed() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c1", "a", &OFFER()));
+    rig.sdp(answer("c1", "a", "b", &ANSWER()));
+    rig.passed = 300;
+    let told = rig.ask(delete("c1", "a").with("delete delay", Value::Integer(10)));
+    assert_eq!(number(&told, &["tags", "b", "medias", "0", "streams", "0", "stats", "bytes"]), 300);
+    assert_eq!(number(&told, &["totals", "RTP", "bytes"]), 600);
+    assert_eq!(rig.gateway.contexts(), 1);
+    rig.pass(Duration::from_secs(11));
+    rig.assert_empty();
+}
+
+/// A proxy has no way to tell that a re-INVITE was refused.
+#[test]
+fn what_an_open_offer_would_bring_is_not_told_for_what_is() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c1", "a", &OFFER()));
+    rig.sdp(answer("c1", "a", "b", &ANSWER()));
+    let (access, context) = (rig.hole("access").local, rig.gateway.context_ids(0).next().unwrap());
+    rig.sdp(reoffer("c1", "a", "b", &tls(&OFFER())));
+    assert_eq!(rig.gateway.contexts(), 2);
+    for told in [rig.ask(query("c1", "a", None)), rig.ask(delete("c1", "a"))] {
+        let medium = at(&told, &["tags", "a", "medias", "0"]).unwrap();
+        assert_eq!(number(medium, &["carnet", "context"]), i64::from(context));
+        assert_eq!(number(medium, &["streams", "0", "local port"]), i64::from(access.port()));
+    }
+    rig.assert_empty();
+}
