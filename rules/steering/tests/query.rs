@@ -128,9 +128,11 @@ fn a_gateway_that_does_not_answer_is_not_waited_for() {
 #[test]
 fn everything_is_counted() {
     let mut rig = Rig::with(|config| config.limits.calls = 2);
+    rig.ask(Request::ping());
+    rig.ask(Request::new(Command::List, "", ""));
     rig.sdp(offer("c1", "a", &OFFER()));
     rig.sdp(answer("c1", "a", "b", &ANSWER()));
-    rig.sdp(offer("c2", "a", &OFFER()));
+    rig.sdp(offer("c2", "a", &with_audio(&OFFER())));
     rig.overload(offer("c3", "a", &OFFER()));
     rig.error(answer("c9", "a", "b", &ANSWER()));
     rig.pass(Duration::from_secs(30));
@@ -150,10 +152,17 @@ fn everything_is_counted() {
         ([asked, "totaloffercount"], 3),
         ([asked, "totalanswercount"], 2),
         ([asked, "totaldeletecount"], 1),
+        ([asked, "totalpingcount"], 1),
+        ([asked, "totallistcount"], 1),
+        ([asked, "totalstatscount"], 1),
+        ([asked, "totalquerycount"], 0),
         ([asked, "totalerrorcount"], 1),
     ] {
         assert_eq!(number(&told, &["statistics", path[0], path[1]]), n, "{path:?}");
     }
+    // With the one for which there was no capacity, and what no gateway is needed for.
+    assert_eq!(number(&told, &["statistics", "carnet", "lines", "plain"]), 3);
+    assert_eq!(number(&told, &["statistics", "carnet", "lines", "pass"]), 1);
     let lasted = at(&told, &["statistics", ever, "totalcallsduration"]).unwrap().as_text().unwrap();
     assert_eq!(lasted, "630.000000");
     let uptime = at(&told, &["statistics", ever, "uptime"]).unwrap();
