@@ -126,6 +126,13 @@ impl Call {
                 over.push((dialog.key, Ended::Deleted));
             } else if let Some((_, why)) = idle {
                 over.push((dialog.key, why));
+            } else if dialog.gives_up(&timers).is_some_and(|at| at <= now) {
+                dialog.exchange = None;
+                for (line, stream) in dialog.streams.iter_mut().enumerate() {
+                    let context = stream.offered.take();
+                    let place = Place { call: self.id.clone(), dialog: dialog.key, line };
+                    context.map(|context| core.release(place, context));
+                }
             } else if dialog.sweep_at.take_if(due).is_some() {
                 let key = dialog.key;
                 let refused = dialog.streams.iter_mut().enumerate().filter(|(_, stream)| stream.refused);

@@ -225,6 +225,6 @@ impl Dialog {
     /// When something is due.
     pub(crate) fn due(&self, timers: &Timers) -> Option<Instant> {
         let idle = self.idle(timers).map(|(at, _)| at);
-        [self.delete_at, self.sweep_at, idle].into_iter().flatten().min()
+        [self.delete_at, self.sweep_at, self.gives_up(timers), idle].into_iter().flatten().min()
     }
 }

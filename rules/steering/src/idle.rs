@@ -4,7 +4,8 @@
 //! The gateway tells when a connection comes and goes (`tcpbcc/BNCChange`), what becomes of TLS that ends
 //! there (`tlsbsc/BNCChange`), and when nothing passed for long (`adid/ipstop`). A connection that breaks is
 //! no end of the call: a re-INVITE may bring another, and an offer or an answer starts the clock anew. While
-//! a call is on hold nobody needs to be connected; such a call lasts as long as a silent one.
+//! a call is on hold nobody needs to be connected; such a call lasts as long as a silent one. What a later offer
+//! brought in that nobody answered is given back after the same time as a first offer.
 
 use crate::Timers;
 use crate::call::Call;
@@ -30,6 +31,14 @@ impl Dialog {
         }
         let apart = self.apart?.max(self.signalled);
         after(apart, timers.no_connection, Ended::NoConnection)
+    }
+
+    /// When an offer is given up that came later and that nobody answered. A proxy cannot tell that a
+    /// re-INVITE was refused: the dialog goes on as it was (RFC 3261 §14.1).
+    pub(crate) fn gives_up(&self, timers: &Timers) -> Option<Instant> {
+        self.answered?;
+        self.exchange.as_ref().filter(|exchange| !exchange.answered)?;
+        self.signalled.checked_add(timers.offer).filter(|_| !timers.offer.is_zero())
     }
 
     /// Whether a line has both its connections.
