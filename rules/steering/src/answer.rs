@@ -62,7 +62,13 @@ impl Call {
         }
         warnings.extend(other_family(&options, dialog, offerer));
         let used: Vec<_> = modified.iter().map(|(index, ..)| *index).collect();
-        if !used.iter().all(|index| dialog.streams.get(*index).is_some_and(|s| s.context().is_some())) {
+        // What was agreed before may be of another kind than what the offer had.
+        let held = |index: &usize| {
+            let line = plan.lines.get(*index).and_then(|line| crate::offer::carried(offerer, line));
+            let context = dialog.streams.get(*index).and_then(|stream| stream.context());
+            line.zip(context).is_some_and(|(line, context)| context.carries(&line.planned, line.sealed))
+        };
+        if !used.iter().all(held) {
             return Err(Fault::overload("the gateway lost what it had"));
         }
         let dropped: Vec<_> = (0..dialog.streams.len()).filter(|index| !used.contains(index)).collect();

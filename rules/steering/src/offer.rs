@@ -256,7 +256,7 @@ fn reserved(call: &str, line: usize, context: Option<&Context>) -> Option<Event>
 }
 
 /// What a context is for that carries that line; none for a line that the gateway has not.
-fn carried(offerer: Side, line: &Line) -> Option<Carried> {
+pub(crate) fn carried(offerer: Side, line: &Line) -> Option<Carried> {
     let legs = line.legs.as_ref().filter(|_| line.decision.is_anchored())?;
     Some(Carried {
         planned: Both::by_offer(offerer, Kind::of(&legs.offerer), Kind::of(&legs.answerer)),

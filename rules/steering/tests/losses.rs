@@ -182,3 +182,21 @@ fn a_context_that_fails_is_given_back_and_made_anew() {
     rig.settle();
     rig.assert_empty();
 }
+
+#[test]
+fn an_answer_has_nothing_where_the_context_of_its_offer_failed() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c1", "a", &OFFER()));
+    rig.sdp(answer("c1", "a", "b", &ANSWER()));
+    let old = rig.gateway.context_ids(0).next().unwrap();
+    rig.sdp(reoffer("c1", "a", "b", &tls(&OFFER())));
+    let new = rig.gateway.context_ids(0).find(|id| *id != old).unwrap();
+    rig.gateway.context_failed(rig.now, new, 904);
+    rig.settle();
+    assert_eq!(rig.gateway.context_ids(0).collect::<Vec<_>>(), [old]);
+    assert_eq!(rig.overload(answer("c1", "a", "b", &tls(&ANSWER()))), "the gateway lost what it had");
+    // As it was before.
+    rig.sdp(reoffer("c1", "a", "b", &OFFER()));
+    rig.sdp(answer("c1", "a", "b", &ANSWER()));
+    assert_eq!(rig.gateway.context_ids(0).collect::<Vec<_>>(), [old]);
+}
