@@ -114,15 +114,21 @@ fn have(program: &str, argument: &str) -> bool {
 impl Stage {
     /// Everything runs, every agent is registered. `None` where that cannot be.
     pub fn new(shape: Shape, agents: &[Agent]) -> Option<Self> {
+        let mut stage = Self::bare(shape, agents)?;
+        for agent in agents {
+            stage.enter(agent);
+        }
+        Some(stage)
+    }
+
+    /// The servers run; the hosts of the agents are there, and nothing runs on them.
+    pub fn bare(shape: Shape, agents: &[Agent]) -> Option<Self> {
         if !have("kamailio", "-v") || (shape.rtpengine && !have("rtpengine", "--version")) {
             return None;
         }
         let mut stage = Self { lab: Lab::new()?, shape, read: BTreeMap::new() };
         stage.build(agents);
         stage.servers();
-        for agent in agents {
-            stage.enter(agent);
-        }
         Some(stage)
     }
 
@@ -196,7 +202,11 @@ impl Stage {
     pub fn rtpengine(&mut self) {
         let mut command = self.lab.command("sip", "rtpengine");
         command.args(["--foreground", "--table=-1", "--log-stderr", "--log-level=6"]);
-        command.arg(format!("--interface={RTPENGINE}")).args(["--port-min=40000", "--port-max=40999"]);
+        command.arg(format!("--interface={RTPENGINE}")).args([
+            "--port-min=40000",
+            "--port-max=40999",
+            "--delete-delay=0",
+        ]);
         command.arg("--listen-ng=127.0.0.1:2223");
         self.lab.start("rtpengine", command);
         self.lab.until(PATIENCE, "rtpengine answers", |lab| ping(lab, 2223));
