@@ -1,6 +1,6 @@
 """People who mean harm ask Carnet, and people who do not, at the same time.
 
-    python3 hostile.py SECTION ADDRESS,UDP,TCP,HTTP,TLS,HTTPS
+    python3 hostile.py SECTION 127.0.0.1,udp:PORT,tcp:PORT,http:PORT,tls:PORT,https:PORT
 """
 
 import contextlib
@@ -13,12 +13,6 @@ import ng
 
 HOST = "127.0.0.1"
 WORD = "open-sesame"
-
-
-class Ports:
-    def __init__(self, at):
-        _, *ports = at.split(",")
-        self.udp, self.tcp, self.http, self.tls, self.https = map(int, ports)
 
 
 def check(what, holds, *seen):
@@ -127,7 +121,7 @@ def floods(ports):
         print(f"{name}: {sent} octets sent, {got} received")
         check(f"{name} is no amplifier", got <= 3 * sent + 300_000, sent, got)
     for number in range(30):
-        setter("delete", call_id=f"a-call-with-a-long-name-{number:04}", **{"delete-delay": 0})
+        setter("delete", call_id=f"a-call-with-a-long-name-{number:04}", **{"delete delay": 0})
     check("the end", setter("list")["calls"] == [])
 
 
@@ -220,7 +214,7 @@ def slow(ports):
 
 def main():
     section, at = sys.argv[1:]
-    {"strangers": strangers, "floods": floods, "token": token, "slow": slow}[section](Ports(at))
+    {"strangers": strangers, "floods": floods, "token": token, "slow": slow}[section](ng.Ports(at))
 
 
 if __name__ == "__main__":

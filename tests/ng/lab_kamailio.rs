@@ -107,15 +107,21 @@ fn have(program: &str, argument: &str) -> bool {
 impl Stage {
     /// Everything runs, every agent is registered. `None` where that cannot be.
     pub fn new(shape: Shape, agents: &[Agent]) -> Option<Self> {
+        let mut stage = Self::bare(shape, agents)?;
+        for agent in agents {
+            stage.enter(agent);
+        }
+        Some(stage)
+    }
+
+    /// The servers run; the hosts of the agents are there, and nothing runs on them.
+    pub fn bare(shape: Shape, agents: &[Agent]) -> Option<Self> {
         if !have("kamailio", "-v") || (shape.rtpengine && !have("rtpengine", "--version")) {
             return None;
         }
         let mut stage = Self { lab: Lab::new()?, shape, read: BTreeMap::new() };
         stage.build(agents);
         stage.servers();
-        for agent in agents {
-            stage.enter(agent);
-        }
         Some(stage)
     }
 

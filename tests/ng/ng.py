@@ -325,6 +325,16 @@ class WebSocket(Client):
         return decode(self.exchange(self.body(request)))
 
 
+class Ports:
+    """Where a server is: `127.0.0.1,udp:2223,http:2225` as `host`, `udp`, `http`."""
+
+    def __init__(self, at):
+        self.host, *ways = at.split(",")
+        for way in ways:
+            proto, port = way.split(":")
+            setattr(self, proto, int(port))
+
+
 def trusting():
     """A TLS context for servers whose certificate is not looked at."""
     context = ssl.create_default_context()

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 struct Carnet {
     _directory: tempfile::TempDir,
     _running: Running,
-    /// `ADDRESS,UDP,TCP,HTTP,TLS,HTTPS`, as the scripts take it.
+    /// `127.0.0.1,udp:PORT,tcp:PORT`, as the scripts take it.
     at: String,
 }
 
@@ -49,8 +49,8 @@ impl Carnet {
         let running =
             Running::start(Command::new(env!("CARGO_BIN_EXE_carnet")).args(["run", "-c"]).arg(&file));
         running.line("ready");
-        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        Self { _directory: directory, _running: running, at: format!("127.0.0.1,{}", ports.join(",")) }
+        let at = all.iter().zip(ports).map(|(proto, port)| format!(",{proto}:{port}"));
+        Self { _directory: directory, _running: running, at: format!("127.0.0.1{}", at.collect::<String>()) }
     }
 }
 
@@ -80,7 +80,7 @@ impl Engine {
             eprintln!("skipped: rtpengine is not installed");
             return None;
         };
-        Some(Self { child, at: format!("127.0.0.1,{udp},{tcp},{http}") })
+        Some(Self { child, at: format!("127.0.0.1,udp:{udp},tcp:{tcp},http:{http}") })
     }
 }
 

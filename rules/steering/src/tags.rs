@@ -94,8 +94,9 @@ impl Call {
             return match (to, branch) {
                 (Some(to), _) => keys(&|d| d.side_of(to).is_some()),
                 // Its module rtp_relay says one here that it did not say in the offer.
-                (None, Some(_)) => keys(&|d| d.via_branch.as_deref() == branch)
-                    .or_else(|| keys(&|d| d.via_branch.is_none())),
+                (None, Some(_)) => {
+                    keys(&|d| d.via_branch.as_deref() == branch).or_else(|| keys(&|d| d.via_branch.is_none()))
+                }
                 (None, None) => keys(&|_| true),
             };
         }
