@@ -34,6 +34,7 @@ class Server(ng.Ports):
         self.name = name
         self.lines = lines
         self.ask = ng.Udp(self.host, self.udp)
+        ng.wait(self.ask)
 
     def offer(self, call="c1", tag="a", **more):
         return self.ask("offer", call_id=call, from_tag=tag, sdp=description(self.lines), **more)
