@@ -196,7 +196,11 @@ impl Stage {
     pub fn rtpengine(&mut self) {
         let mut command = self.lab.command("sip", "rtpengine");
         command.args(["--foreground", "--table=-1", "--log-stderr", "--log-level=6"]);
-        command.arg(format!("--interface={RTPENGINE}")).args(["--port-min=40000", "--port-max=40999"]);
+        command.arg(format!("--interface={RTPENGINE}")).args([
+            "--port-min=40000",
+            "--port-max=40999",
+            "--delete-delay=0",
+        ]);
         command.arg("--listen-ng=127.0.0.1:2223");
         self.lab.start("rtpengine", command);
         self.lab.until(PATIENCE, "rtpengine answers", |lab| ping(lab, 2223));

@@ -118,7 +118,12 @@ fn steering(gateway: &str, event: &carnet_steering::Event) {
         // All legs and edits of it are what `carnet border explain` is for.
         return tracing::info!(gateway, call = call_id, from_tag, %plan, "{name}");
     }
-    tracing::info!(gateway, ?event, "{name}");
+    let call = event.call_id().unwrap_or_default();
+    match event.level() {
+        carnet_steering::Level::Info => tracing::info!(gateway, call, ?event, "{name}"),
+        carnet_steering::Level::Warn => tracing::warn!(gateway, call, ?event, "{name}"),
+        carnet_steering::Level::Error => tracing::error!(gateway, call, ?event, "{name}"),
+    }
 }
 
 /// An H.248 message as text, without the keys in it.

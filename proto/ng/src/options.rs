@@ -302,7 +302,7 @@ fn meant(value: Option<&Value>) -> bool {
 fn covers(list: &[&str], name: &str) -> bool {
     let begins =
         |word: &&str| name.strip_prefix(*word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    list.iter().any(|word| begins(&word))
+    list.iter().any(begins)
 }
 
 impl Reading {
@@ -395,7 +395,7 @@ impl Reading {
         let options = &mut self.options;
         match name {
             "via-branch" => {
-                options.via_branch = Some(text(key, needed()?)?.to_owned()).filter(|v| !v.is_empty())
+                options.via_branch = Some(text(key, needed()?)?.to_owned()).filter(|v| !v.is_empty());
             }
             "label" | "from-label" => options.label = Some(text(key, needed()?)?.to_owned()),
             "to-label" | "set-label" => {}

@@ -51,7 +51,7 @@ impl Frames {
     ///
     /// # Errors
     /// The stream holds something else, or a message that is too long; nothing of it can be read any more.
-    pub fn next(&mut self) -> Option<Result<Bytes, Error>> {
+    pub fn next_message(&mut self) -> Option<Result<Bytes, Error>> {
         if self.scan.at == 0 {
             let blank = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
             self.buffer.advance(blank);
@@ -158,7 +158,7 @@ mod tests {
 
     fn all(frames: &mut Frames) -> Vec<String> {
         let mut out = Vec::new();
-        while let Some(next) = frames.next() {
+        while let Some(next) = frames.next_message() {
             out.push(next.unwrap().escape_ascii().to_string());
         }
         out
@@ -188,7 +188,7 @@ mod tests {
         for bad in [&b"GET / HTTP/1.1\r\n"[..], b"c x", b"c dx", b"c d3x", b"c di3x", b"\x01", &[b'c'; 300]] {
             let mut frames = Frames::new(1000);
             frames.push(bad);
-            assert!(matches!(frames.next(), Some(Err(_))), "{}", bad.escape_ascii());
+            assert!(matches!(frames.next_message(), Some(Err(_))), "{}", bad.escape_ascii());
         }
     }
 
@@ -197,15 +197,15 @@ mod tests {
         for long in [&b"c d999999999:"[..], b"c d3:sdp18446744073709551615:"] {
             let mut frames = Frames::new(1000);
             frames.push(long);
-            assert!(matches!(frames.next(), Some(Err(_))));
+            assert!(matches!(frames.next_message(), Some(Err(_))));
         }
         let mut frames = Frames::new(1000);
         frames.push(b"c {\"a\":\"");
-        assert!(frames.next().is_none());
+        assert!(frames.next_message().is_none());
         frames.push(&[b'a'; 1000]);
-        assert!(matches!(frames.next(), Some(Err(_))));
+        assert!(matches!(frames.next_message(), Some(Err(_))));
         let mut frames = Frames::new(4);
         frames.push(b"c de");
-        assert!(matches!(frames.next(), Some(Ok(_))));
+        assert!(matches!(frames.next_message(), Some(Ok(_))));
     }
 }

@@ -4,6 +4,17 @@ use carnet_h248::controller::LostReason;
 use carnet_plan::{Both, Octets, Plan};
 use std::time::Duration;
 
+/// How much attention an event deserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Normal course.
+    Info,
+    /// Someone was refused or failed, or was forgotten.
+    Warn,
+    /// The gateway cannot be used.
+    Error,
+}
+
 /// Why a dialog is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -187,6 +198,43 @@ impl Event {
             Self::TlsFailed { .. } => "tls-failed",
             Self::MediaReleased { .. } => "media-released",
             Self::RequestRefused { .. } => "request-refused",
+        }
+    }
+    /// How much attention it deserves.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::GatewayUnsuited { .. } => Level::Error,
+            Self::GatewayLost(_)
+            | Self::GatewayRefused { .. }
+            | Self::Resynchronised { .. }
+            | Self::TlsFailed { .. }
+            | Self::RequestRefused { .. } => Level::Warn,
+            Self::DialogEnded { why, .. } => match why {
+                Ended::Deleted | Ended::Unused | Ended::Closing => Level::Info,
+                _ => Level::Warn,
+            },
+            _ => Level::Info,
+        }
+    }
+
+    /// The call that it is about.
+    pub fn call_id(&self) -> Option<&str> {
+        match self {
+            Self::GatewayUp
+            | Self::GatewayLost(_)
+            | Self::GatewayDraining(_)
+            | Self::GatewayUnsuited { .. }
+            | Self::GatewayRefused { .. }
+            | Self::Resynchronised { .. } => None,
+            Self::OfferPlanned { call_id, .. }
+            | Self::DialogStarted { call_id, .. }
+            | Self::DialogAnswered { call_id, .. }
+            | Self::DialogEnded { call_id, .. }
+            | Self::Connected { call_id, .. }
+            | Self::Disconnected { call_id, .. }
+            | Self::TlsFailed { call_id, .. }
+            | Self::MediaReleased { call_id, .. }
+            | Self::RequestRefused { call_id, .. } => Some(call_id),
         }
     }
 }

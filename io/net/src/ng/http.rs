@@ -107,9 +107,8 @@ async fn respond(
         Err(NotTaken::Unreadable) => return empty(StatusCode::BAD_REQUEST),
     }
     drop(to);
-    let answer = match tokio::time::timeout(LONGEST, answers.recv()).await {
-        Ok(Some(answer)) => answer,
-        _ => return empty(StatusCode::GATEWAY_TIMEOUT),
+    let Ok(Some(answer)) = tokio::time::timeout(LONGEST, answers.recv()).await else {
+        return empty(StatusCode::GATEWAY_TIMEOUT);
     };
     let kind = if with_cookie || answer.form == Form::Bencode { NG } else { JSON };
     let mut response = Response::new(Full::new(answer.octets));

@@ -153,7 +153,7 @@ async fn read(
             _ => return,
         };
         frames.push(buffer.get(..length).unwrap_or_default());
-        while let Some(message) = frames.next() {
+        while let Some(message) = frames.next_message() {
             let Ok(message) = message else {
                 shared.count(|tally| tally.malformed += 1);
                 return;
