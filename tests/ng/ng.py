@@ -326,20 +326,16 @@ class WebSocket(Client):
         return decode(self.exchange(self.body(request)))
 
 
-def wait(client):
+def wait(host, port):
     """Until a server that is being started answers over UDP."""
     until = time.monotonic() + PATIENCE
-    before = client.socket.gettimeout()
-    client.socket.settimeout(0.2)
     while True:
         try:
-            client("ping")
-            break
+            return Udp(host, port, patience=0.5)("ping")
         except OSError:
             if time.monotonic() > until:
                 raise
             time.sleep(0.05)
-    client.socket.settimeout(before)
 
 
 class Ports:

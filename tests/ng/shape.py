@@ -33,8 +33,8 @@ class Server(ng.Ports):
         super().__init__(at)
         self.name = name
         self.lines = lines
+        ng.wait(self.host, self.udp)
         self.ask = ng.Udp(self.host, self.udp)
-        ng.wait(self.ask)
 
     def offer(self, call="c1", tag="a", **more):
         return self.ask("offer", call_id=call, from_tag=tag, sdp=description(self.lines), **more)
