@@ -230,6 +230,8 @@ def calls(report, rtpengine, carnet):
         report.check(f"{server.name} lists both", sorted(server.ask("list")["calls"]) == ["c1", "c2"])
     compare("re-offer", lambda s: s.offer())
     compare("its answer", lambda s: s.answer())
+    compare("delete that waits", lambda s: s.ask("delete", call_id="c1", from_tag="a", **{"delete delay": 30}))
+    compare("query until then", lambda s: s.ask("query", call_id="c1"))
     compare("delete", lambda s: s.ask("delete", call_id="c1", from_tag="a", **{"delete delay": 0}))
     compare("delete again", lambda s: s.ask("delete", call_id="c1", from_tag="a"))
     compare("query after the end", lambda s: s.ask("query", call_id="c1"))
