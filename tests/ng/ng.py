@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 
 PATIENCE = 20
 """Seconds until an answer that does not come is given up."""
@@ -323,6 +324,18 @@ class WebSocket(Client):
         if not self.plain:
             return super().ask(request, name)
         return decode(self.exchange(self.body(request)))
+
+
+def wait(host, port):
+    """Until a server that is being started answers over UDP."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return Udp(host, port, patience=0.5)("ping")
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 class Ports:

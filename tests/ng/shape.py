@@ -33,6 +33,7 @@ class Server(ng.Ports):
         super().__init__(at)
         self.name = name
         self.lines = lines
+        ng.wait(self.host, self.udp)
         self.ask = ng.Udp(self.host, self.udp)
 
     def offer(self, call="c1", tag="a", **more):

@@ -115,7 +115,12 @@ fn string(octets: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(octets);
 }
 
-/// Keys and short strings as text; what is long by its length.
+/// Whether the value of that key is for nobody's eyes: `token`, by which a SIP server is known.
+pub fn is_secret(key: &[u8]) -> bool {
+    key.trim_ascii().eq_ignore_ascii_case(b"token")
+}
+
+/// Keys and short strings as text; what is long by its length; of a secret nothing.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -124,7 +129,15 @@ impl fmt::Debug for Value {
             Self::String(s) => write!(f, "<{} octets>", s.len()),
             Self::List(values) => f.debug_list().entries(values).finish(),
             Self::Dictionary(entries) => {
-                f.debug_map().entries(entries.iter().map(|(k, v)| (k.escape_ascii().to_string(), v))).finish()
+                let mut map = f.debug_map();
+                for (key, value) in entries {
+                    let key = (is_secret(key), key.escape_ascii().to_string());
+                    match key {
+                        (true, key) => map.entry(&key, &"hidden"),
+                        (false, key) => map.entry(&key, value),
+                    };
+                }
+                map.finish()
             }
         }
     }
@@ -289,6 +302,12 @@ mod tests {
         let many = |n: usize| [&b"l"[..], &b"i1e".repeat(n), b"e"].concat();
         assert!(parse(&many(9_999)).is_ok());
         assert!(parse(&many(10_000)).is_err());
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let shown = format!("{:?}", parse(b"d5:token5:wordy5:Token6:wordiee").unwrap());
+        assert_eq!(shown, r#"{"token": "hidden", "Token": "hidden"}"#);
     }
 
     #[test]

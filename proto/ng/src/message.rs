@@ -294,11 +294,16 @@ impl Request {
         if described && from_tag.is_none() {
             return Err(Error::Lacks("from-tag"));
         }
+        let mut to_tag = text(to_tag).filter(|tag| !tag.is_empty());
+        let flags = more.iter().find(|(key, _)| normal(&String::from_utf8_lossy(key)) == "rtpp-flags");
+        if let Some(flags) = flags.and_then(|(_, value)| value.as_text()) {
+            to_tag = told(flags, to_tag, command);
+        }
         Ok(Self {
             command,
             call_id: call_id.unwrap_or_default(),
             from_tag: from_tag.unwrap_or_default(),
-            to_tag: text(to_tag).filter(|tag| !tag.is_empty()),
+            to_tag,
             sdp,
             more,
         })
@@ -333,6 +338,21 @@ impl Request {
         }
         let entries = entries.into_iter().map(|(key, value)| (Bytes::from_static(key.as_bytes()), value));
         Value::Dictionary(entries.chain(self.more.iter().cloned()).collect())
+    }
+}
+
+/// The tag that is meant when a SIP server leaves all flags to the media proxy. It then sends the tag of the
+/// message whether its script wants it or not; a `delete` is for one dialog only if the flags say `to-tag`, and
+/// `to-tag=…` among them is another tag.
+fn told(flags: &str, tag: Option<String>, command: Command) -> Option<String> {
+    let named = crate::options::words_of(flags).find_map(|word| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        (normal(key) == "to-tag").then_some(value)
+    });
+    match named {
+        Some("") => tag,
+        Some(other) => Some(other.to_owned()),
+        None => tag.filter(|_| command != Command::Delete),
     }
 }
 
@@ -479,6 +499,30 @@ mod tests {
             assert_eq!((request.call_id.as_str(), request.from_tag.as_str()), ("c", "a"));
             assert_eq!((request.to_tag.as_deref(), request.more.len()), (Some("b"), 0));
         }
+    }
+
+    /// Kamailio from 5.8 on, with `parse_by_module` off.
+    #[test]
+    fn a_tag_counts_in_a_delete_if_the_flags_say_so() {
+        let read = |command: &str, flags: &str| {
+            let entries = [
+                ("command", command),
+                ("call-id", "c"),
+                ("from-tag", "a"),
+                ("to-tag", "b"),
+                ("sdp", "v=0"),
+                ("rtpp-flags", flags),
+            ];
+            let entries = entries.map(|(key, text)| (Bytes::from_static(key.as_bytes()), Value::text(text)));
+            let request = Request::of(&Value::Dictionary(entries.to_vec())).unwrap();
+            assert_eq!(Request::of(&request.body()), Ok(request.clone()));
+            request.to_tag
+        };
+        assert_eq!(read("delete", "delete-delay=0"), None);
+        assert_eq!(read("delete", "delete-delay=0 to-tag").as_deref(), Some("b"));
+        assert_eq!(read("delete", "codec=[strip=[a to-tag]]"), None);
+        assert_eq!(read("delete", "to_tag=z").as_deref(), Some("z"));
+        assert_eq!(read("answer", "replace-origin").as_deref(), Some("b"));
     }
 
     #[test]

@@ -4,11 +4,14 @@
 //! rtpengine takes a key with blanks, hyphens or underscores between its words, in any case, and most
 //! keys as flags too (`trust-address` among `flags`, or all of them in one text, `rtpp_flags`).
 
+mod words;
+
 use crate::message::normal;
 use crate::{Error, Request, Value};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
+use words::{HARMLESS, INAPPLICABLE, UNRESOLVED};
 
 /// IP version of the addresses that a description is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,137 +101,6 @@ pub struct Options {
     pub unknown: Vec<String>,
 }
 
-/// What changes nothing for media over TCP and costs nobody anything: scripts that speak to an rtpengine for
-/// RTP say these in every request. A name covers what begins with it and a hyphen.
-const HARMLESS: [&str; 64] = [
-    "all",
-    "allow-asymmetric-codec",
-    "allow-asymmetric-codecs",
-    "allow-empty-codec-media",
-    "allow-no-codec-media",
-    "allow-transcoding",
-    "always-transcode",
-    "asymmetric",
-    "asymmetric-codecs",
-    "bundle",
-    "codec",
-    "debug",
-    "debugging",
-    "detect-dtmf",
-    "dtls",
-    "early-media",
-    "endpoint-learning",
-    "extmap",
-    "force-transcoding",
-    "fragment",
-    "full-rtcp-attribute",
-    "generate-mid",
-    "generate-rtcp",
-    "ice",
-    "ice2",
-    "instance",
-    "loop-protect",
-    "media-handover",
-    "mirror-rtcp",
-    "nat-wait",
-    "no-codec-renegotiation",
-    "no-jitter-buffer",
-    "no-passthrough",
-    "no-port-latching",
-    "no-redis-update",
-    "no-rtcp-attribute",
-    "no-tls-id",
-    "original-sendrecv",
-    "osrtp",
-    "pad-crypto",
-    "passthrough",
-    "pierce-nat",
-    "port-latching",
-    "prefer",
-    "priority",
-    "provisional",
-    "ptime",
-    "ptime-reverse",
-    "recrypt",
-    "reject-ice",
-    "reorder-codecs",
-    "reuse-codecs",
-    "rtcp-mirror",
-    "rtcp-mux",
-    "sdes",
-    "single-codec",
-    "sip-code",
-    "sip-message-type",
-    "sip-response-code",
-    "static-codec",
-    "supports",
-    "symmetric-codecs",
-    "t38",
-    "trickle-ice",
-];
-
-/// The same in words that are spelled otherwise.
-const HARMLESS_TOO: [&str; 10] = [
-    "t.38",
-    "transcode",
-    "transport-protocol",
-    "webrtc",
-    "reverse-ptime",
-    "symmetric",
-    "static-codecs",
-    "strip-extmap",
-    "rtcp-mux-offer",
-    "allow-no-codec-medias",
-];
-
-/// What asks rtpengine for something that nobody gets from media over TCP.
-const INAPPLICABLE: [&str; 44] = [
-    "alias-key",
-    "audio-player",
-    "blob",
-    "block-dtmf",
-    "block-egress",
-    "block-short",
-    "block-shorts",
-    "block-short-packets",
-    "delay-buffer",
-    "digit",
-    "directional",
-    "bidirectional",
-    "unidirectional",
-    "discard-recording",
-    "drop-traffic",
-    "dtmf",
-    "egress",
-    "exclude-recording",
-    "frequencies",
-    "frequency",
-    "inactive",
-    "inbound-peer",
-    "inject-dtmf",
-    "interface",
-    "media-echo",
-    "metadata",
-    "moh",
-    "new-branch",
-    "no-audio-player",
-    "outbound-peer",
-    "output-destination",
-    "peer",
-    "player",
-    "record-call",
-    "recording",
-    "reset",
-    "sdp-attr",
-    "sdp-media-remove",
-    "siprec",
-    "skip-recording-db",
-    "template",
-    "vsc",
-    "xmlrpc-callback",
-    "zero-address",
-];
-
 /// Which keys and flags are read elsewhere: they name the call, or say who asks.
 const ELSEWHERE: [&str; 6] = ["command", "call-id", "from-tag", "to-tag", "sdp", "token"];
 
@@ -289,6 +161,27 @@ fn address(key: &str, text: &str) -> Result<IpAddr, Error> {
     parsed.map_or_else(|_| wrong(key, "an IP address"), Ok)
 }
 
+/// Flags in one text: words between blanks, each a flag or `key=value`, where a value may be several in square
+/// brackets.
+pub(crate) fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_ascii_start();
+        let mut depth = 0usize;
+        let end = rest.bytes().position(|octet| {
+            match octet {
+                b'[' => depth += 1,
+                b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            octet.is_ascii_whitespace() && depth == 0
+        });
+        let (word, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        rest = after;
+        Some(word).filter(|word| !word.is_empty())
+    })
+}
+
 /// Whether a flag that has a value is meant: `trust-address=no`.
 fn meant(value: Option<&Value>) -> bool {
     let no = |text: &str| ["no", "off", "false", "0"].iter().any(|no| text.eq_ignore_ascii_case(no));
@@ -315,7 +208,12 @@ impl Reading {
                 }
                 Ok(())
             }
-            "rtpp-flags" => self.words(text(key, value)?),
+            "rtpp-flags" => {
+                for flag in words_of(text(key, value)?) {
+                    self.word(flag)?;
+                }
+                Ok(())
+            }
             "replace" => {
                 for what in texts(key, value)? {
                     self.replace(what);
@@ -323,29 +221,6 @@ impl Reading {
                 Ok(())
             }
             _ => self.option(key, &name, Some(value)),
-        }
-    }
-
-    /// Flags in one text: words between blanks, each a flag or `key=value`, where a value may be several in
-    /// square brackets.
-    fn words(&mut self, mut rest: &str) -> Result<(), Error> {
-        loop {
-            rest = rest.trim_start();
-            if rest.is_empty() {
-                return Ok(());
-            }
-            let mut depth = 0usize;
-            let end = rest.char_indices().find(|(_, c)| {
-                match c {
-                    '[' => depth += 1,
-                    ']' => depth = depth.saturating_sub(1),
-                    _ => {}
-                }
-                *c == ' ' && depth == 0
-            });
-            let (word, after) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
-            self.word(word)?;
-            rest = after;
         }
     }
 
@@ -395,7 +270,10 @@ impl Reading {
         let options = &mut self.options;
         match name {
             "via-branch" => {
-                options.via_branch = Some(text(key, needed()?)?.to_owned()).filter(|v| !v.is_empty());
+                let branch = text(key, needed()?)?;
+                if !branch.is_empty() && !UNRESOLVED.contains(&branch) {
+                    options.via_branch = Some(branch.to_owned());
+                }
             }
             "label" | "from-label" => options.label = Some(text(key, needed()?)?.to_owned()),
             "to-label" | "set-label" => {}
@@ -489,7 +367,7 @@ impl Reading {
             if self.named.insert(name.to_owned()) {
                 self.options.inapplicable.push(shown(key));
             }
-        } else if !covers(&HARMLESS, name) && !covers(&HARMLESS_TOO, name) {
+        } else if !covers(&HARMLESS, name) {
             self.unknown(key);
         }
     }

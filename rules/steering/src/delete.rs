@@ -33,23 +33,23 @@ impl Call {
         };
         let delay = options.delete_delay.unwrap_or(core.config.timers.delete_delay);
         let at = core.now.checked_add(delay).filter(|_| !delay.is_zero());
-        let (mut ended, mut outstanding) = (Vec::new(), Vec::new());
-        for key in keys {
-            match at {
-                Some(_) => {
-                    if let Some(dialog) = self.dialog_mut(key) {
-                        dialog.delete_at = at;
-                    }
-                }
-                None => {
-                    let (dialog, requests) = self.end(core, key, Ended::Deleted);
-                    ended.extend(dialog);
-                    outstanding.extend(requests);
-                }
+        let (step, outstanding) = if at.is_some() {
+            for dialog in self.dialogs.iter_mut().filter(|dialog| keys.contains(&dialog.key)) {
+                dialog.delete_at = at;
             }
-        }
+            // Nobody will ask later: what has passed until now is told, as rtpengine does.
+            let asked = self.count(core, &keys);
+            (Step::Query(keys), Vec::from_iter(asked))
+        } else {
+            let (mut ended, mut outstanding) = (Vec::new(), Vec::new());
+            for key in keys {
+                let (dialog, requests) = self.end(core, key, Ended::Deleted);
+                ended.extend(dialog);
+                outstanding.extend(requests);
+            }
+            (Step::Delete(ended), outstanding)
+        };
         let deadline = core.now + core.config.timers.gateway;
-        let step = Step::Delete(ended);
         self.work = Some(Work { id, options, deadline, outstanding, failed: None, warnings, step });
         Ok(())
     }
@@ -65,7 +65,7 @@ impl Call {
         let mut dialog = self.dialogs.remove(at);
         let mut requests = Vec::new();
         for (line, stream) in dialog.streams.iter_mut().enumerate() {
-            stream.last = stream.context().cloned().map(Box::new);
+            stream.last = stream.carrying().cloned().map(Box::new);
             for context in stream.take_contexts() {
                 let place = Place { call: self.id.clone(), dialog: key, line };
                 requests.extend(core.release(place, context));
@@ -126,6 +126,13 @@ impl Call {
                 over.push((dialog.key, Ended::Deleted));
             } else if let Some((_, why)) = idle {
                 over.push((dialog.key, why));
+            } else if dialog.gives_up(&timers).is_some_and(|at| at <= now) {
+                dialog.exchange = None;
+                for (line, stream) in dialog.streams.iter_mut().enumerate() {
+                    let context = stream.offered.take();
+                    let place = Place { call: self.id.clone(), dialog: dialog.key, line };
+                    context.map(|context| core.release(place, context));
+                }
             } else if dialog.sweep_at.take_if(due).is_some() {
                 let key = dialog.key;
                 let refused = dialog.streams.iter_mut().enumerate().filter(|(_, stream)| stream.refused);

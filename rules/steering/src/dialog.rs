@@ -121,14 +121,20 @@ impl Stream {
         self.offered.as_deref_mut().or(self.agreed.as_deref_mut())
     }
 
+    /// The context that media take: while an offer is open, still what was agreed before.
+    pub(crate) fn carrying(&self) -> Option<&Context> {
+        self.agreed.as_deref().or(self.offered.as_deref())
+    }
+
     /// Media may pass.
     pub(crate) fn is_open(&self) -> bool {
         self.agreed.as_ref().is_some_and(|context| context.setting().1 == StreamMode::SendReceive)
     }
 
-    /// The connections through the context that there is.
-    pub(crate) fn links(&self) -> Option<&Both<Link>> {
-        self.links.get(&self.context()?.id()?)
+    /// Both ends are connected through one context.
+    pub(crate) fn is_joined(&self) -> bool {
+        let links = self.contexts().filter_map(|context| self.links.get(&context.id()?));
+        links.into_iter().any(|links| links.caller.up && links.callee.up)
     }
 
     /// All it has on the gateway.
@@ -219,6 +225,6 @@ impl Dialog {
     /// When something is due.
     pub(crate) fn due(&self, timers: &Timers) -> Option<Instant> {
         let idle = self.idle(timers).map(|(at, _)| at);
-        [self.delete_at, self.sweep_at, idle].into_iter().flatten().min()
+        [self.delete_at, self.sweep_at, self.gives_up(timers), idle].into_iter().flatten().min()
     }
 }

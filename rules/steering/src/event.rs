@@ -2,6 +2,7 @@
 
 use carnet_h248::controller::LostReason;
 use carnet_plan::{Both, Octets, Plan};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How much attention an event deserves.
@@ -103,8 +104,17 @@ pub enum Event {
         from_tag: String,
         /// The branch, if the offer named one.
         via_branch: Option<String>,
-        /// What carries each line that the gateway has, by its place.
-        lines: Vec<(usize, u32)>,
+    },
+    /// A line has a context on the gateway: its first, or one of another kind that a later offer needs.
+    MediaReserved {
+        /// The call.
+        call_id: String,
+        /// Place of the media line.
+        line: usize,
+        /// The context.
+        context: u32,
+        /// The gateway's addresses towards caller and callee.
+        addresses: Both<SocketAddr>,
     },
     /// Both sides have spoken.
     DialogAnswered {
@@ -191,6 +201,7 @@ impl Event {
             Self::Resynchronised { .. } => "resynchronised",
             Self::OfferPlanned { .. } => "offer-planned",
             Self::DialogStarted { .. } => "dialog-started",
+            Self::MediaReserved { .. } => "media-reserved",
             Self::DialogAnswered { .. } => "dialog-answered",
             Self::DialogEnded { .. } => "dialog-ended",
             Self::Connected { .. } => "connected",
@@ -228,6 +239,7 @@ impl Event {
             | Self::Resynchronised { .. } => None,
             Self::OfferPlanned { call_id, .. }
             | Self::DialogStarted { call_id, .. }
+            | Self::MediaReserved { call_id, .. }
             | Self::DialogAnswered { call_id, .. }
             | Self::DialogEnded { call_id, .. }
             | Self::Connected { call_id, .. }

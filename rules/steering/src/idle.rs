@@ -4,16 +4,17 @@
 //! The gateway tells when a connection comes and goes (`tcpbcc/BNCChange`), what becomes of TLS that ends
 //! there (`tlsbsc/BNCChange`), and when nothing passed for long (`adid/ipstop`). A connection that breaks is
 //! no end of the call: a re-INVITE may bring another, and an offer or an answer starts the clock anew. While
-//! a call is on hold nobody needs to be connected; such a call lasts as long as a silent one.
+//! a call is on hold nobody needs to be connected; such a call lasts as long as a silent one. What a later offer
+//! brought in that nobody answered is given back after the same time as a first offer.
 
 use crate::Timers;
 use crate::call::Call;
 use crate::core::{Core, Op, Purpose};
-use crate::dialog::{Dialog, DialogKey, Link};
+use crate::dialog::{Dialog, DialogKey, Stream};
 use crate::event::{Ended, Event};
 use crate::machine::Steering;
 use carnet_h248::{ContextId, ObservedEvent, ObservedEvents, TerminationId};
-use carnet_plan::{Both, Side};
+use carnet_plan::Side;
 use std::time::{Duration, Instant};
 
 impl Dialog {
@@ -32,10 +33,17 @@ impl Dialog {
         after(apart, timers.no_connection, Ended::NoConnection)
     }
 
+    /// When an offer is given up that came later and that nobody answered. A proxy cannot tell that a
+    /// re-INVITE was refused: the dialog goes on as it was (RFC 3261 §14.1).
+    pub(crate) fn gives_up(&self, timers: &Timers) -> Option<Instant> {
+        self.answered?;
+        self.exchange.as_ref().filter(|exchange| !exchange.answered)?;
+        self.signalled.checked_add(timers.offer).filter(|_| !timers.offer.is_zero())
+    }
+
     /// Whether a line has both its connections.
     fn is_joined(&self) -> bool {
-        let joined = |links: &Both<Link>| links.caller.up && links.callee.up;
-        self.streams.iter().filter(|stream| stream.is_open()).any(|s| s.links().is_some_and(joined))
+        self.streams.iter().filter(|stream| stream.is_open()).any(Stream::is_joined)
     }
 
     /// Connections or lines came or went.
@@ -118,7 +126,7 @@ impl Call {
     /// it is the end.
     pub(crate) fn silent(&mut self, core: &mut Core, key: DialogKey, line: usize) {
         let Some(dialog) = self.dialog_mut(key) else { return };
-        let measured = |stream: &crate::dialog::Stream| Some(stream.measured.clone());
+        let measured = |stream: &Stream| Some(stream.measured.clone());
         if let Some(stream) = dialog.streams.get_mut(line) {
             stream.silent = measured(stream);
         }

@@ -43,6 +43,7 @@ impl Call {
         let ends = wishes::of_offer(core, (before, offerer), names, &options, &document, &mut warnings)?;
         let facts = wishes::facts(core, &ends, offerer, known.map(|(_, dialog)| dialog));
         let plan = carnet_plan::plan(&document, &core.config.policy, &facts);
+        core.statistics.planned(&plan);
         core.events.push_back(Event::OfferPlanned {
             call_id: self.id.as_ref().to_owned(),
             from_tag: request.from_tag.clone(),
@@ -188,6 +189,12 @@ impl Call {
         dialog.sweep_at = None;
         dialog.signalled = core.now;
         dialog.ends = ends;
+        core.statistics.started += u64::from(is_new);
+        core.events.extend(is_new.then(|| Event::DialogStarted {
+            call_id: call.as_ref().to_owned(),
+            from_tag: dialog.ends.caller.tag.clone().unwrap_or_default(),
+            via_branch: dialog.via_branch.clone(),
+        }));
         let mut unused = Vec::new();
         let mut added = added;
         for line in &exchange.plan.lines {
@@ -202,6 +209,7 @@ impl Call {
                     unused.extend(stream.offered.take().map(|context| (line.index, context)));
                     let mine = added.iter().position(|(index, _)| *index == line.index);
                     stream.offered = mine.map(|at| added.swap_remove(at).1);
+                    core.events.extend(reserved(&call, line.index, stream.offered.as_deref()));
                 }
                 // The answer decides what becomes of what was agreed.
                 Some(Hold::Agreed) | None => {
@@ -218,14 +226,6 @@ impl Call {
         } else {
             Err(Fault::overload("the gateway lost what it had"))
         };
-        let started = dialog.streams.iter().enumerate().filter_map(|(n, s)| Some((n, s.context()?.id()?)));
-        core.statistics.started += u64::from(is_new);
-        core.events.extend(is_new.then(|| Event::DialogStarted {
-            call_id: call.as_ref().to_owned(),
-            from_tag: dialog.ends.caller.tag.clone().unwrap_or_default(),
-            via_branch: dialog.via_branch.clone(),
-            lines: started.collect(),
-        }));
         let said = lines(&exchange.plan, &[]);
         dialog.exchange = Some(exchange);
         give_back(core, unused);
@@ -246,6 +246,13 @@ impl Call {
 /// The lines that the gateway has.
 fn anchored(plan: &Plan) -> impl Iterator<Item = &Line> {
     plan.lines.iter().filter(|line| line.decision.is_anchored())
+}
+
+/// What the gateway gave for a line.
+fn reserved(call: &str, line: usize, context: Option<&Context>) -> Option<Event> {
+    let context = context?;
+    let addresses = Both { caller: context.local(Side::Caller)?, callee: context.local(Side::Callee)? };
+    Some(Event::MediaReserved { call_id: call.to_owned(), line, context: context.id()?, addresses })
 }
 
 /// What a context is for that carries that line; none for a line that the gateway has not.

@@ -9,9 +9,10 @@
 
 use crate::call::{Call, Step, Waiting, Work};
 use crate::core::{Core, Op, Purpose};
-use crate::dialog::{Dialog, Stream};
+use crate::dialog::{Dialog, DialogKey, Stream};
 use crate::fault::{Fault, Reply};
 use bytes::Bytes;
+use carnet_h248::controller::RequestNumber;
 use carnet_ng::Value;
 use carnet_plan::{Context, Side};
 use std::net::SocketAddr;
@@ -34,21 +35,23 @@ impl Call {
             .flatten()
             .collect();
         let wanted = |dialog: &&Dialog| tags.iter().all(|tag| dialog.side_of(tag).is_some());
-        let keys = self.dialogs.iter().filter(wanted).map(|dialog| dialog.key).collect();
-        // All of it in one transaction.
-        let streams = self.dialogs.iter().filter(wanted).flat_map(|dialog| &dialog.streams);
-        let agreed = streams.filter_map(|stream| stream.agreed.as_ref());
-        let actions: Vec<_> = agreed.flat_map(|context| context.measure()).collect();
-        let mut outstanding = Vec::new();
-        if !actions.is_empty() {
-            outstanding
-                .push(core.ask(actions, Op::Measure { call: self.id.clone(), purpose: Purpose::Query }));
-        }
+        let keys: Vec<_> = self.dialogs.iter().filter(wanted).map(|dialog| dialog.key).collect();
+        let outstanding = Vec::from_iter(self.count(core, &keys));
         let deadline = core.now + core.config.timers.gateway;
         let step = Step::Query(keys);
         self.work =
             Some(Work { id, options, deadline, outstanding, failed: None, warnings: Vec::new(), step });
         Ok(())
+    }
+
+    /// Asks the gateway for the counters of these dialogs, all of it in one transaction. None if there is
+    /// nothing to ask for.
+    pub(crate) fn count(&self, core: &mut Core, keys: &[DialogKey]) -> Option<RequestNumber> {
+        let dialogs = self.dialogs.iter().filter(|dialog| keys.contains(&dialog.key));
+        let agreed = dialogs.flat_map(|dialog| &dialog.streams).filter_map(|stream| stream.agreed.as_ref());
+        let actions: Vec<_> = agreed.flat_map(|context| context.measure()).collect();
+        let op = Op::Measure { call: self.id.clone(), purpose: Purpose::Query };
+        (!actions.is_empty()).then(|| core.ask(actions, op))
     }
 
     /// What is known of these dialogs of it.
@@ -93,10 +96,9 @@ impl Call {
 
 /// Lines of the same end in another dialog.
 fn merge(first: &mut Value, entry: Value) {
-    const LISTS: [&[u8]; 2] = [b"medias", b"subscriptions"];
     let (Value::Dictionary(first), Value::Dictionary(entry)) = (first, entry) else { return };
     for (key, value) in entry {
-        let (true, Value::List(more)) = (LISTS.contains(&&*key), value) else { continue };
+        let (b"medias", Value::List(more)) = (&*key, value) else { continue };
         if let Some((_, Value::List(list))) = first.iter_mut().find(|(other, _)| *other == key) {
             list.extend(more);
         }
@@ -128,7 +130,7 @@ fn end(dialog: &Dialog, side: Side, created: Duration) -> Value {
     }
     let lines = dialog.streams.iter().enumerate();
     let lines = lines.filter_map(|(index, stream)| {
-        let context = stream.context().or(stream.last.as_deref())?;
+        let context = stream.carrying().or(stream.last.as_deref())?;
         Some(media(index, stream, context, side))
     });
     entry.put("medias", Value::List(lines.collect()));

@@ -18,6 +18,7 @@ impl Steering {
         }
         match request.command {
             Command::Ping => {
+                self.core.statistics.asked(Command::Ping);
                 let mut pong = Reply::default();
                 pong.put("result", Value::text("pong"));
                 self.core.reply(id, pong);
@@ -25,6 +26,7 @@ impl Steering {
             Command::Offer | Command::Answer | Command::Delete | Command::Query => self.queue(id, request),
             Command::List => self.list(id, &request),
             Command::Statistics => {
+                self.core.statistics.asked(Command::Statistics);
                 let told = self.core.statistics_told(self.calls.len());
                 self.core.reply(id, told);
             }
@@ -35,6 +37,7 @@ impl Steering {
     fn list(&mut self, id: RequestId, request: &Request) {
         /// As many as rtpengine tells.
         const USUAL: usize = 32;
+        self.core.statistics.asked(Command::List);
         let most = Options::of(request).ok().and_then(|options| options.limit).unwrap_or(USUAL);
         let mut reply = Reply::default();
         reply.put("result", Value::text("ok"));

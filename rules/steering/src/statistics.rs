@@ -1,14 +1,18 @@
 //! The answer to `statistics`: in rtpengine's shape and words, with what has a meaning for TCP media.
 //!
-//! A session is a dialog or a branch here. `timeoutsessions` are those in which nobody connected,
-//! `silenttimeoutsessions` those in which nothing passed, `offertimeoutsessions` those that nobody answered.
-//! TCP has no packets, so there are none.
+//! The current sessions are calls; what is counted since the start are dialogs and branches, each of which
+//! has its own context. `timeoutsessions` are those in which nobody connected, `silenttimeoutsessions` those
+//! in which nothing passed, `offertimeoutsessions` those that nobody answered, `rejectedsessions` requests for
+//! which there was no capacity. `relayedbytes` are the octets received through contexts that are over. TCP has
+//! no packets, so there are none; what rtpengine says of each proxy and each interval is left out. Under
+//! `carnet` are the lines of all offers, repeated and refused ones too, by what was decided.
 
 use crate::core::Core;
 use crate::event::Ended;
 use crate::fault::{Fault, Reply};
 use carnet_ng::{Command, Value};
-use carnet_plan::{Both, Octets};
+use carnet_plan::{Both, Octets, Plan};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Counters since the start.
@@ -19,6 +23,9 @@ pub(crate) struct Statistics {
     answers: u64,
     deletes: u64,
     queries: u64,
+    pings: u64,
+    lists: u64,
+    statistics: u64,
     errors: u64,
     overloads: u64,
     deleted: u64,
@@ -29,6 +36,8 @@ pub(crate) struct Statistics {
     unused: u64,
     lasted: Duration,
     octets: u64,
+    /// Lines of offers by what was decided.
+    decisions: BTreeMap<&'static str, u64>,
 }
 
 impl Statistics {
@@ -37,8 +46,18 @@ impl Statistics {
             Command::Offer => &mut self.offers,
             Command::Answer => &mut self.answers,
             Command::Delete => &mut self.deletes,
-            _ => &mut self.queries,
+            Command::Query => &mut self.queries,
+            Command::Ping => &mut self.pings,
+            Command::List => &mut self.lists,
+            Command::Statistics => &mut self.statistics,
         } += 1;
+    }
+
+    /// An offer was planned.
+    pub(crate) fn planned(&mut self, plan: &Plan) {
+        for line in &plan.lines {
+            *self.decisions.entry(line.decision.name()).or_default() += 1;
+        }
     }
 
     pub(crate) fn refused(&mut self, fault: &Fault) {
@@ -109,15 +128,25 @@ impl Core {
         total.put("avgcallduration", seconds(average));
         total.put("totalcallsduration", seconds(s.lasted));
         let mut control = Reply::default();
+        control.put("totalpingcount", number(s.pings));
         control.put("totaloffercount", number(s.offers));
         control.put("totalanswercount", number(s.answers));
         control.put("totaldeletecount", number(s.deletes));
         control.put("totalquerycount", number(s.queries));
+        control.put("totallistcount", number(s.lists));
+        control.put("totalstatscount", number(s.statistics));
         control.put("totalerrorcount", number(s.errors));
+        let mut decisions = Reply::default();
+        for (name, lines) in &s.decisions {
+            decisions.put(name, number(*lines));
+        }
+        let mut carnet = Reply::default();
+        carnet.put("lines", decisions.into());
         let mut all = Reply::default();
         all.put("currentstatistics", current.into());
         all.put("totalstatistics", total.into());
         all.put("controlstatistics", control.into());
+        all.put("carnet", carnet.into());
         let mut reply = Reply::ok();
         reply.put("statistics", all.into());
         reply

@@ -175,3 +175,45 @@ fn tls_that_fails_at_the_gateway_is_told() {
     });
     assert_eq!(failed, Some(("c1".into(), 0, Some("a".into()), "fingerprint_mismatch".into())));
 }
+
+/// The connection is where the last answer has it, whatever an offer that came later would change.
+#[test]
+fn an_offer_that_stays_open_does_not_hide_the_connections() {
+    let mut rig = answered();
+    up(&mut rig, "core");
+    up(&mut rig, "access");
+    let old: Vec<_> = rig.holes.keys().copied().collect();
+    rig.sdp(reoffer("c1", "a", "b", &tls(&OFFER())));
+    // It breaks and comes again, on the pinholes that were there.
+    for pinhole in old {
+        rig.gateway.handle_media(rig.now, Media::Closed { pinhole, cause: Cause::Reset });
+        let peer = "192.0.2.1:4000".parse().unwrap();
+        rig.gateway.handle_media(rig.now, Media::Established { pinhole, peer });
+    }
+    rig.settle();
+    rig.pass(Duration::from_secs(100));
+    assert_eq!(ended(&rig).len(), 0);
+}
+
+/// RFC 3261 §14.1: a re-INVITE that is refused leaves the session as it was.
+#[test]
+fn an_offer_within_a_call_that_nobody_answers_is_given_back() {
+    let mut rig = answered();
+    up(&mut rig, "core");
+    up(&mut rig, "access");
+    let old = rig.gateway.context_ids(0).next().unwrap();
+    let two = format!("{}{}", tls(&OFFER()), msrp_line("192.0.2.1", 2856, "actpass"));
+    rig.sdp(reoffer("c1", "a", "b", &two));
+    rig.pass(Duration::from_secs(599));
+    assert_eq!(rig.gateway.contexts(), 3);
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.gateway.context_ids(0).collect::<Vec<_>>(), [old]);
+    // What comes too late is not taken for the answer to what there was before.
+    let late =
+        answer("c1", "a", "b", &format!("{}{}", tls(&ANSWER()), msrp_line("198.51.100.9", 1, "passive")));
+    assert_eq!(rig.error(late), "no offer waits for this answer");
+    rig.sdp(reoffer("c1", "b", "a", &ANSWER()));
+    rig.sdp(answer("c1", "b", "a", &OFFER()));
+    assert_eq!(rig.gateway.context_ids(0).collect::<Vec<_>>(), [old]);
+    assert_eq!(ended(&rig).len(), 0);
+}

@@ -236,3 +236,30 @@ fn a_connection_is_made_anew_once_for_each_offer_that_asks_for_it() {
         assert_eq!(shut(&rig), 2, "both sides, once");
     }
 }
+
+/// A later offer that needs another kind of context tells of it, and so does a line that is added.
+#[test]
+fn what_the_gateway_gave_is_told() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c1", "a", &msrp("192.0.2.1", 2855, "actpass")));
+    rig.sdp(answer("c1", "a", "b", &msrp("198.51.100.9", 2000, "passive")));
+    let first = (rig.hole("access").local, rig.hole("core").local);
+    let two = format!("{}{}", msrp("192.0.2.1", 2855, "actpass"), msrp_line("192.0.2.1", 2856, "actpass"));
+    rig.sdp(reoffer("c1", "a", "b", &two));
+    // The same again brings nothing.
+    rig.sdp(reoffer("c1", "a", "b", &two));
+    let reserved = rig.events.iter().filter_map(|event| match event {
+        carnet_steering::Event::MediaReserved { call_id, line, context, addresses } => {
+            assert_eq!(call_id, "c1");
+            Some((*line, *context, (addresses.caller, addresses.callee)))
+        }
+        _ => None,
+    });
+    let reserved: Vec<_> = reserved.collect();
+    let contexts: Vec<_> = rig.gateway.context_ids(0).collect();
+    let lines: Vec<_> = reserved.iter().map(|(line, context, _)| (*line, *context)).collect();
+    assert_eq!(lines, [(0, contexts[0]), (1, contexts[1])]);
+    assert_eq!(reserved[0].2, first);
+    let has = |address, realm: &str| rig.holes.values().any(|h| h.local == address && h.realm == realm);
+    assert!(has(reserved[1].2.0, "access") && has(reserved[1].2.1, "core"));
+}

@@ -128,9 +128,11 @@ fn a_gateway_that_does_not_answer_is_not_waited_for() {
 #[test]
 fn everything_is_counted() {
     let mut rig = Rig::with(|config| config.limits.calls = 2);
+    rig.ask(Request::ping());
+    rig.ask(Request::new(Command::List, "", ""));
     rig.sdp(offer("c1", "a", &OFFER()));
     rig.sdp(answer("c1", "a", "b", &ANSWER()));
-    rig.sdp(offer("c2", "a", &OFFER()));
+    rig.sdp(offer("c2", "a", &with_audio(&OFFER())));
     rig.overload(offer("c3", "a", &OFFER()));
     rig.error(answer("c9", "a", "b", &ANSWER()));
     rig.pass(Duration::from_secs(30));
@@ -150,12 +152,51 @@ fn everything_is_counted() {
         ([asked, "totaloffercount"], 3),
         ([asked, "totalanswercount"], 2),
         ([asked, "totaldeletecount"], 1),
+        ([asked, "totalpingcount"], 1),
+        ([asked, "totallistcount"], 1),
+        ([asked, "totalstatscount"], 1),
+        ([asked, "totalquerycount"], 0),
         ([asked, "totalerrorcount"], 1),
     ] {
         assert_eq!(number(&told, &["statistics", path[0], path[1]]), n, "{path:?}");
     }
+    // With the one for which there was no capacity, and what no gateway is needed for.
+    assert_eq!(number(&told, &["statistics", "carnet", "lines", "plain"]), 3);
+    assert_eq!(number(&told, &["statistics", "carnet", "lines", "pass"]), 1);
     let lasted = at(&told, &["statistics", ever, "totalcallsduration"]).unwrap().as_text().unwrap();
     assert_eq!(lasted, "630.000000");
     let uptime = at(&told, &["statistics", ever, "uptime"]).unwrap();
     assert_eq!(uptime.as_text(), Some("635"));
+}
+
+/// rtpengine tells what has passed when it is told to end a call later, too: no script asks again.
+#[test]
+fn a_delete_that_waits_tells_what_has_passed() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c1", "a", &OFFER()));
+    rig.sdp(answer("c1", "a", "b", &ANSWER()));
+    rig.passed = 300;
+    let told = rig.ask(delete("c1", "a").with("delete delay", Value::Integer(10)));
+    assert_eq!(number(&told, &["tags", "b", "medias", "0", "streams", "0", "stats", "bytes"]), 300);
+    assert_eq!(number(&told, &["totals", "RTP", "bytes"]), 600);
+    assert_eq!(rig.gateway.contexts(), 1);
+    rig.pass(Duration::from_secs(11));
+    rig.assert_empty();
+}
+
+/// A proxy has no way to tell that a re-INVITE was refused.
+#[test]
+fn what_an_open_offer_would_bring_is_not_told_for_what_is() {
+    let mut rig = Rig::new();
+    rig.sdp(offer("c1", "a", &OFFER()));
+    rig.sdp(answer("c1", "a", "b", &ANSWER()));
+    let (access, context) = (rig.hole("access").local, rig.gateway.context_ids(0).next().unwrap());
+    rig.sdp(reoffer("c1", "a", "b", &tls(&OFFER())));
+    assert_eq!(rig.gateway.contexts(), 2);
+    for told in [rig.ask(query("c1", "a", None)), rig.ask(delete("c1", "a"))] {
+        let medium = at(&told, &["tags", "a", "medias", "0"]).unwrap();
+        assert_eq!(number(medium, &["carnet", "context"]), i64::from(context));
+        assert_eq!(number(medium, &["streams", "0", "local port"]), i64::from(access.port()));
+    }
+    rig.assert_empty();
 }

@@ -113,6 +113,47 @@ fn what_means_nothing_here_is_named() {
     assert!(long.unknown[0].len() <= 64 && !long.unknown[0].contains('\n'));
 }
 
+/// Flags that the manuals of Kamailio's and OpenSIPS's modules show for RTP: nobody misses them on a line of
+/// MSRP, and a warning on each call would hide those that matter.
+#[test]
+fn what_scripts_say_on_every_call_is_no_news() {
+    for text in [
+        "RTP/AVP replace-session-connection replace-origin ICE=remove",
+        "RTP AVP SRTP AVPF DTLS",
+        "RTP/SAVPF ICE=force-relay rtcp-mux-offer rtcp-mux-accept generate-mid SDES-off DTLS=passive",
+        "UDP/TLS/RTP/SAVPF ICE=force SDES-offerer_pref:AES_CM_128_HMAC_SHA1_80 OSRTP-accept",
+        "UDP/TLS/RTP/SAVP rtcp-mux-demux trickle-ICE WebRTC",
+        "codec-strip-opus codec-transcode-PCMA transcode-G722 strip-all mask-G729 codec-except-PCMU offer-PCMA",
+        "T38-decode T.38-force ptime=20 ptime-reverse=20 repacketize=40 loop-protect asymmetric symmetric",
+        "trust-address full-rtcp-attribute no-rtcp-attribute media-handover port-latching NAT-wait",
+    ] {
+        let options = flags(text).unwrap();
+        assert!(options.unknown.is_empty() && options.inapplicable.is_empty(), "{text}: {options:?}");
+    }
+}
+
+#[test]
+fn words_for_finding_the_branch_are_no_branch() {
+    for word in ["auto", "extra", "next", "auto-next", "auto-extra"] {
+        assert_eq!(flags(&format!("via-branch={word}")).unwrap().via_branch, None);
+    }
+    let options = flags("via-branch=z9hG4bK7\tstrict-source").unwrap();
+    assert_eq!((options.via_branch.as_deref(), options.strict_source), (Some("z9hG4bK7"), true));
+}
+
+#[test]
+fn each_word_stands_in_one_list_in_its_normal_form() {
+    let mut all: Vec<_> = HARMLESS.iter().chain(&INAPPLICABLE).collect();
+    for word in &all {
+        assert_eq!(normal(word), **word);
+        assert!(!(covers(&HARMLESS, word) && covers(&INAPPLICABLE, word)), "{word}");
+    }
+    let number = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), number);
+}
+
 #[test]
 fn values_of_the_wrong_kind_are_told() {
     for (key, value) in [
