@@ -8,6 +8,7 @@ pub mod bfcp;
 pub mod h248;
 pub mod mikey;
 pub mod msrp;
+pub mod ng;
 pub mod sdp;
 pub mod sip;
 
@@ -46,6 +47,7 @@ enum Protocol {
     Mikey,
     H248,
     Bfcp,
+    Ng,
 }
 
 /// Largest input, octets. A capture of a whole session belongs in a capture tool.
@@ -101,6 +103,7 @@ pub fn run(args: &InspectArgs) -> ExitCode {
         Protocol::Mikey => mikey::inspect(&input, &mut emit),
         Protocol::H248 => h248::inspect(&input, &mut emit),
         Protocol::Bfcp => bfcp::inspect(&input, &mut emit),
+        Protocol::Ng => ng::inspect(&input, &mut emit),
     };
     verdict(&input, outcome, &mut out)
 }
