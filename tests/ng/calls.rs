@@ -1,5 +1,5 @@
 //! A call with MSRP through Kamailio: what the ends get to see, what passes between them, and what becomes
-//! of it when lines come, go and move.
+//! of it when lines come and go.
 
 use crate::lab_kamailio::{ALICE, Agent, BOB, GATEWAY, KAMAILIO, SIP, Sdp, Shape, Stage, holds, payloads};
 use serde_json::json;
@@ -130,9 +130,9 @@ fn large_messages_arrive_as_they_were_sent() {
     stage.hang_up("bob");
 }
 
-/// A line is added to a call, moves to another port of its owner, and goes; what remains goes on unharmed.
+/// A line is added to a call and goes again; what remains goes on unharmed.
 #[test]
-fn lines_come_and_go_and_move() {
+fn lines_come_and_go() {
     let Some(mut stage) = Stage::new(Shape::default(), &[ALICE, BOB]) else { return };
     let both = connected(&mut stage, &ALICE, &BOB);
     talk(&mut stage, &both, "alice", "bob");

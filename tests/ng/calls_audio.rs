@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const BOTH: Shape = Shape { rtpengine: true, second: false, script: None, kamailio: &[], carnet: &[] };
 
-fn audio() -> String {
+pub fn audio() -> String {
     "m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n".to_owned()
 }
 

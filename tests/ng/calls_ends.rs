@@ -137,6 +137,20 @@ fn nobody_answers() {
     stage.idle();
 }
 
+/// The device that is registered is gone: nobody answers at all, not even that it is ringing.
+#[test]
+fn nobody_is_there() {
+    let shape = Shape { kamailio: &[("\"fr_timer\", 10000", "\"fr_timer\", 2000")], ..Shape::default() };
+    let Some(mut stage) = Stage::new(shape, &[ALICE, BOB]) else { return };
+    let index = stage.lab.named("bob");
+    stage.lab.process(index).signal("KILL");
+    let offer = describe(&ALICE, &[msrp(&ALICE, "actpass", true)]);
+    stage.tell("alice", &json!({"do": "call", "uri": "sip:bob@example.com", "sdp": offer}));
+    stage.lab.until(PATIENCE, "the gateway is asked", |lab| Stage::contexts(lab, "agw") == Some(1));
+    assert_eq!(stage.next("alice", "refused")["status"], 408);
+    stage.idle();
+}
+
 /// The one who was called hangs up; connections of the call are closed with it.
 #[test]
 fn the_callee_hangs_up() {

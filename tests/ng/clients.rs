@@ -101,12 +101,22 @@ const BETWEEN: &[(&str, &str)] = &[
     ),
 ];
 
-/// The inner interface has both families.
-const BOTH_FAMILIES: &[(&str, &str)] = &[("v4 = \"10.1.0.2\"", "v4 = \"10.1.0.2\"\nv6 = \"2001:db8::2\"")];
+/// The gateway stands in both; the inner interface has both families.
+const INNER: &[(&str, &str)] = &[
+    (
+        "[gateway.agw.ng]\n",
+        "[gateway.agw.realm.inside]\nv4 = \"10.1.0.2\"\nv6 = \"2001:db8::2\"\nports = \"30000-30127\"\n\n\
+         [gateway.agw.ng]\n",
+    ),
+    (
+        "[gateway.agw.ng.interface.public]\n",
+        "[gateway.agw.ng.interface.public]\n[gateway.agw.ng.interface.inside]\n",
+    ),
+];
 
 /// Alice and bob in networks that only the servers are in both of; each calls the other.
 fn between(address: &str, length: u8, server: &str) {
-    let shape = Shape { kamailio: BETWEEN, carnet: BOTH_FAMILIES, ..Shape::default() };
+    let shape = Shape { kamailio: BETWEEN, carnet: INNER, ..Shape::default() };
     let Some(mut stage) = stage(shape, &[ALICE]) else { return };
     stage.lab.join("bob", "inside", &format!("{address}/{length}"));
     settings(&stage.lab, "bob", "bob", &format!("{server}:5060;transport=tcp"), server);

@@ -7,8 +7,7 @@ use crate::nat_lab::on;
 use crate::network::PATIENCE;
 
 /// The end of a call that nobody tells is noticed soon.
-const IMPATIENT: &[(&str, &str)] =
-    &[("[gateway.agw.ng]\n", "[gateway.agw.ng]\nconnect-timeout = 2\nsilence-timeout = 4\n")];
+const IMPATIENT: &[(&str, &str)] = &[("connect-timeout = 0\n", "connect-timeout = 2\nsilence-timeout = 4\n")];
 
 #[test]
 fn the_called_hangs_up() {

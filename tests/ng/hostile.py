@@ -1,6 +1,6 @@
 """People who mean harm ask Carnet, and people who do not, at the same time.
 
-    python3 hostile.py SECTION ADDRESS,UDP,TCP,HTTP,TLS,HTTPS
+    python3 hostile.py SECTION 127.0.0.1,udp:PORT,tcp:PORT,http:PORT,tls:PORT,https:PORT
 """
 
 import contextlib
@@ -12,13 +12,14 @@ import time
 import ng
 
 HOST = "127.0.0.1"
-WORD = "open-sesame"
+"""Where Carnet is."""
+
+WORD = "open-sesame-and-more"
 
 
-class Ports:
-    def __init__(self, at):
-        _, *ports = at.split(",")
-        self.udp, self.tcp, self.http, self.tls, self.https = map(int, ports)
+def neighbour(number):
+    """An address beside it that is of this host too."""
+    return f"{HOST.rsplit('.', 1)[0]}.{number}"
 
 
 def check(what, holds, *seen):
@@ -55,19 +56,19 @@ def strangers(ports):
     """The peers are 127.0.0.2 alone; nobody else gets an octet on any transport."""
     asked = [b"c%d d7:command4:pinge" % n for n in range(50)]
     asked += [b"x", b"c hello", b"c " + b"d" * 60_000, b"\0" * 1_000, b'c {"command":"list"}']
-    stranger = ng.Udp(HOST, ports.udp, source="127.0.0.3")
+    stranger = ng.Udp(HOST, ports.udp, source=neighbour(3))
     for octets in asked:
         stranger.send(octets)
     check("UDP", stranger.silence(1.0))
     for name in ("tcp", "http", "tls", "https"):
         for octets in (b"c d7:command4:pinge", b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x00\x05"):
             with contextlib.suppress(ConnectionError):
-                connection = connect(getattr(ports, name), "127.0.0.3")
+                connection = connect(getattr(ports, name), neighbour(3))
                 connection.send(octets)
                 check(name, octets_of(connection) == b"")
-    check("the peer over UDP", served(ports, "127.0.0.2"))
-    check("the peer over TCP", ng.Stream(HOST, ports.tcp, source="127.0.0.2")("ping") == {"result": "pong"})
-    tls = ng.Stream(HOST, ports.tls, tls=ng.trusting(), source="127.0.0.2")
+    check("the peer over UDP", served(ports, neighbour(2)))
+    check("the peer over TCP", ng.Stream(HOST, ports.tcp, source=neighbour(2))("ping") == {"result": "pong"})
+    tls = ng.Stream(HOST, ports.tls, tls=ng.trusting(), source=neighbour(2))
     check("the peer over TLS", tls("ping") == {"result": "pong"})
 
 
@@ -99,7 +100,7 @@ def flood(ports, source, messages, seconds):
 def floods(ports):
     """Others are served meanwhile, and nobody is sent much more than came in under its address."""
     # Calls, so that answers are long.
-    setter = ng.Udp(HOST, ports.udp, source="127.0.0.2")
+    setter = ng.Udp(HOST, ports.udp, source=neighbour(2))
     sdp = (
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
         "m=message 4000 TCP/MSRP *\r\na=path:msrp://127.0.0.1:4000/s;tcp\r\na=setup:actpass\r\na=msrp-cema\r\n"
@@ -118,16 +119,16 @@ def floods(ports):
     }
     for number, (name, messages) in enumerate(kinds.items()):
         results = []
-        source = f"127.0.1.{number + 1}"
+        source = neighbour(20 + number)
         attack = threading.Thread(target=lambda: results.append(flood(ports, source, messages, 2)))
         attack.start()
-        check(f"others are served during {name}", served(ports, "127.0.0.2"))
+        check(f"others are served during {name}", served(ports, neighbour(2)))
         attack.join()
         sent, got = results[0]
         print(f"{name}: {sent} octets sent, {got} received")
         check(f"{name} is no amplifier", got <= 3 * sent + 300_000, sent, got)
     for number in range(30):
-        setter("delete", call_id=f"a-call-with-a-long-name-{number:04}", **{"delete-delay": 0})
+        setter("delete", call_id=f"a-call-with-a-long-name-{number:04}", **{"delete delay": 0})
     check("the end", setter("list")["calls"] == [])
 
 
@@ -144,16 +145,16 @@ def refused(what, ask):
 def token(ports):
     """A word is needed everywhere but over UDP."""
     tls = ng.trusting()
-    check("UDP needs none", served(ports, "127.0.0.1"))
+    check("UDP needs none", served(ports, HOST))
     ping = {"command": "ping"}
-    for word in (None, "open-sesam", "open-sesame ", "", "x" * 10_000):
+    for word in (None, "open-sesam", "open-sesame-and-more ", "", "x" * 10_000):
         more = {} if word is None else {"token": word}
         for name, way in {
             "TCP": lambda: ng.Stream(HOST, ports.tcp),
             "TLS": lambda: ng.Stream(HOST, ports.tls, tls=tls),
         }.items():
             refused(f"{name} with {word!r}", lambda way=way: way().ask({**ping, **more}))
-        if word == "open-sesame ":
+        if word == "open-sesame-and-more ":
             continue  # Blanks around a header field mean nothing.
         for name, way in {
             "HTTP": lambda: ng.Http(HOST, ports.http, token=word),
@@ -180,22 +181,22 @@ def slow(ports):
     for name in ("tcp", "http", "tls", "https"):
         for number in range(150):
             with contextlib.suppress(ConnectionError, TimeoutError):
-                connection = connect(getattr(ports, name), "127.0.0.4", patience=5)
+                connection = connect(getattr(ports, name), neighbour(4), patience=5)
                 connection.send((b"", b"c d7:comm", b"POST /ng HTTP/1.1\r\nX: ", b"\x16\x03\x01\x02\x00\x01")[number % 4])
                 held.append(connection)
 
     def others():
-        check("UDP", served(ports, "127.0.0.2"))
-        check("TCP", ng.Stream(HOST, ports.tcp, source="127.0.0.2")("ping") == {"result": "pong"})
-        tls = ng.Stream(HOST, ports.tls, tls=ng.trusting(), source="127.0.0.2")
+        check("UDP", served(ports, neighbour(2)))
+        check("TCP", ng.Stream(HOST, ports.tcp, source=neighbour(2))("ping") == {"result": "pong"})
+        tls = ng.Stream(HOST, ports.tls, tls=ng.trusting(), source=neighbour(2))
         check("TLS", tls("ping") == {"result": "pong"})
-        web = connect(ports.http, "127.0.0.2")
+        web = connect(ports.http, neighbour(2))
         web.send(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         check("HTTP", octets_of(web).startswith(b"HTTP/1.1 200"))
 
     others()
     # A reader who does not read: what is not taken is bounded, and nobody else waits.
-    deaf = connect(ports.tcp, "127.0.0.5")
+    deaf = connect(ports.tcp, neighbour(5))
     deaf.settimeout(2)
     pushed = 0
     with contextlib.suppress(TimeoutError, ConnectionError):
@@ -206,7 +207,7 @@ def slow(ports):
     # Too long, and not what it says it is: the connection ends.
     for octets in (b"c d7:command99999999:", b"c " + b"l" * 100_000, b"no message at all, and it does not end" * 4_000):
         for port in (ports.tcp,):
-            connection = connect(port, "127.0.0.6")
+            connection = connect(port, neighbour(6))
             with contextlib.suppress(ConnectionError):
                 connection.sendall(octets)
                 octets_of(connection)
@@ -220,7 +221,10 @@ def slow(ports):
 
 def main():
     section, at = sys.argv[1:]
-    {"strangers": strangers, "floods": floods, "token": token, "slow": slow}[section](Ports(at))
+    global HOST
+    ports = ng.Ports(at)
+    HOST = ports.host
+    {"strangers": strangers, "floods": floods, "token": token, "slow": slow}[section](ports)
 
 
 if __name__ == "__main__":

@@ -40,17 +40,12 @@ role = "ims-agw"
 v4 = "192.0.2.2"
 ports = "30000-30127"
 
-[gateway.agw.realm.inside]
-v4 = "10.1.0.2"
-ports = "30000-30127"
-
 [gateway.agw.ng]
 listen = ["udp:127.0.0.1:2224"]
+# What a script forgets to end stays.
+connect-timeout = 0
 
 [gateway.agw.ng.interface.public]
-
-[gateway.agw.ng.interface.inside]
-access = false
 "#;
 
 /// A SIP agent: its host, its user, and what it is behind.
@@ -190,8 +185,6 @@ impl Stage {
     /// The file of the documentation, for what runs here.
     fn documented(&self) {
         self.lab.file("kamailio.cfg", KAMAILIO);
-        let socket = self.lab.directory().join("kamailio.sock");
-        self.lab.edit("kamailio.cfg", "/run/kamailio/kamailio_rpc.sock", socket.to_str().unwrap());
         if !self.shape.rtpengine {
             self.lab.edit("kamailio.cfg", "#!define WITH_RTPENGINE\n", "");
         }

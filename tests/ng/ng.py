@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 
 PATIENCE = 20
 """Seconds until an answer that does not come is given up."""
@@ -323,6 +324,32 @@ class WebSocket(Client):
         if not self.plain:
             return super().ask(request, name)
         return decode(self.exchange(self.body(request)))
+
+
+def wait(client):
+    """Until a server that is being started answers over UDP."""
+    until = time.monotonic() + PATIENCE
+    before = client.socket.gettimeout()
+    client.socket.settimeout(0.2)
+    while True:
+        try:
+            client("ping")
+            break
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+    client.socket.settimeout(before)
+
+
+class Ports:
+    """Where a server is: `127.0.0.1,udp:2223,http:2225` as `host`, `udp`, `http`."""
+
+    def __init__(self, at):
+        self.host, *ways = at.split(",")
+        for way in ways:
+            proto, port = way.split(":")
+            setattr(self, proto, int(port))
 
 
 def trusting():

@@ -39,11 +39,13 @@ pub struct Timers {
     pub gateway: Duration,
     /// A call goes on for so long after a `delete` that does not say how long.
     pub delete_delay: Duration,
-    /// A call whose offer was not answered ends after this.
+    /// A call whose offer was not answered ends after this; zero is never.
     pub offer: Duration,
-    /// A call with an answer and no connection of any of its lines ends after this.
+    /// A call that was answered ends after this if no line has both its connections; zero is never. One on
+    /// hold needs none.
     pub no_connection: Duration,
-    /// A call on whose connections no octet passed for so long ends.
+    /// A call on whose connections no octet passed for so long ends, and one that is on hold for so long;
+    /// zero is never.
     pub silence: Duration,
 }
 
@@ -64,11 +66,12 @@ impl Default for Timers {
 pub struct Limits {
     /// Calls at once; more are answered `load limit`.
     pub calls: usize,
-    /// Dialogs, branches and forks of one call.
+    /// Dialogs, branches and forks of one call; more are an error.
     pub dialogs: usize,
-    /// Media lines of one dialog that may be on the gateway.
+    /// Media lines of one dialog that may be on the gateway; more are an error.
     pub streams: usize,
-    /// Requests that wait for the gateway; more are answered `load limit`.
+    /// Requests that wait for the gateway; more are answered `load limit`, deletes only when there are twice
+    /// as many.
     pub requests: usize,
     /// What one session description may hold.
     pub sdp: carnet_sdp::Limits,

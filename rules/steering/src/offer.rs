@@ -98,7 +98,8 @@ impl Call {
             return Err(Fault::overload("as many calls as may be"));
         }
         if self.dialogs.len() >= limits.dialogs {
-            return Err(Fault::overload("as many dialogs in this call as may be"));
+            // Another node would have no more room for it.
+            return Err(Fault::new(500, "as many dialogs in this call as may be"));
         }
         Ok(())
     }

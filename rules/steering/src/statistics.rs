@@ -93,7 +93,9 @@ impl Core {
         current.put("contexts", number(u64::try_from(self.contexts.len()).unwrap_or(u64::MAX)));
         current.put("requests", number(u64::try_from(self.requests).unwrap_or(u64::MAX)));
         let mut total = Reply::default();
-        total.put("uptime", number(self.now.saturating_duration_since(self.start.0).as_secs()));
+        // A text, as rtpengine has it.
+        let uptime = self.now.saturating_duration_since(self.start.0).as_secs();
+        total.put("uptime", Value::text(&uptime.to_string()));
         total.put("managedsessions", number(s.started));
         total.put("rejectedsessions", number(s.overloads));
         total.put("timeoutsessions", number(s.unconnected));

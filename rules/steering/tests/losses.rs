@@ -146,7 +146,7 @@ fn bounds() {
     let two = format!("{}{}", OFFER(), msrp_line("192.0.2.1", 2856, "actpass"));
     assert!(rig.error(offer("c2", "a", &two)).contains("more TCP media lines"));
     rig.sdp(offer("c1", "x", &OFFER()));
-    assert_eq!(rig.overload(offer("c1", "y", &OFFER())), "as many dialogs in this call as may be");
+    assert_eq!(rig.error(offer("c1", "y", &OFFER())), "as many dialogs in this call as may be");
     rig.slow = true;
     rig.send(reoffer("c1", "a", "b", &tls(&OFFER())));
     rig.send(reoffer("c1", "a", "b", &OFFER()));
