@@ -99,8 +99,8 @@ const ALL: &[(&str, &str)] = &[
          modparam(\"rtpengine\", \"rtpengine_sock\", \"3 == udp:127.0.0.1:2225\")\n",
     ),
     (
-        "	set_rtpengine_set(\"1\");\n	rtpengine_delete();",
-        "	set_rtpengine_set(\"2\");\n	rtpengine_delete();\n	set_rtpengine_set(\"3\");\n	rtpengine_delete();",
+        "	set_rtpengine_set(\"1\");\n	rtpengine_delete(\"to-tag\");",
+        "	set_rtpengine_set(\"2\");\n	rtpengine_delete(\"to-tag\");\n	set_rtpengine_set(\"3\");\n	rtpengine_delete(\"to-tag\");",
     ),
 ];
 

@@ -18,6 +18,10 @@ pub const SIP: &str = "192.0.2.1";
 pub const GATEWAY: &str = "192.0.2.2";
 pub const RTPENGINE: &str = "192.0.2.3";
 pub const SECOND: &str = "192.0.2.4";
+/// Towards the operator's own servers.
+pub const INSIDE: &str = "10.1.0.2";
+/// The same by IPv6.
+pub const INSIDE_6: &str = "2001:db8::2";
 
 /// The configuration in the documentation. Its addresses are those of the lab.
 pub const KAMAILIO: &str = include_str!("../../docs/examples/kamailio.cfg");
@@ -128,9 +132,12 @@ impl Stage {
     fn build(&mut self, agents: &[Agent]) {
         let lab = &mut self.lab;
         lab.network("public");
+        lab.network("inside");
         for address in [SIP, GATEWAY, RTPENGINE, SECOND] {
             lab.join("sip", "public", &format!("{address}/24"));
         }
+        lab.join("sip", "inside", &format!("{INSIDE}/24"));
+        lab.join("sip", "inside", &format!("{INSIDE_6}/64"));
         lab.file("terminal.py", include_str!("../access/terminal.py"));
         for agent in agents {
             let (outer, inner) = (format!("{}/24", agent.outer()), format!("{}/24", agent.address()));

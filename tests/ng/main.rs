@@ -13,6 +13,9 @@ mod calls_kinds;
 mod calls_nat;
 mod calls_refused;
 mod clients;
+mod clients_ends;
+mod clients_lab;
+mod clients_restarts;
 #[allow(dead_code)] // Shared with the tests that need all of it.
 #[path = "../e2e/lab.rs"]
 mod lab;

@@ -4,6 +4,7 @@ use super::{Challenge, Password, Proof};
 use crate::error::Error;
 use crate::grammar::{is_printable, quote};
 use crate::message::Message;
+use crate::method::Method;
 use carnet_wire::{Random, hex};
 
 /// Credentials for one user, and the challenges met so far: one a realm.
@@ -17,6 +18,8 @@ struct Known {
     challenge: Challenge,
     /// Whether a proxy asks (407), not the server (401).
     proxy: bool,
+    /// Whether it asked a REGISTER. `None` if the answer did not say what it was to.
+    registers: Option<bool>,
     /// Requests signed under this nonce.
     count: u32,
     /// Whether it was answered, and no success has come since.
@@ -51,6 +54,7 @@ impl DigestClient {
             Some(407) => ("Proxy-Authenticate", true),
             _ => return Err(Error::State("not a challenge")),
         };
+        let registers = response.cseq().ok().map(|cseq| cseq.method == Method::Register);
         let mut problem = Error::Missing(header);
         let mut fresh: Vec<Challenge> = Vec::new();
         for line in response.lines(header) {
@@ -67,8 +71,10 @@ impl DigestClient {
             return Err(problem);
         }
         for challenge in fresh {
-            let before =
-                self.known.iter().position(|k| k.proxy == proxy && k.challenge.realm == challenge.realm);
+            let same = |k: &Known| {
+                k.proxy == proxy && k.registers == registers && k.challenge.realm == challenge.realm
+            };
+            let before = self.known.iter().position(same);
             if let Some(before) = before {
                 // Asked again without `stale` although we answered: RFC 3261 §22.2.
                 if self.known.get(before).is_some_and(|k| k.unproven) && !challenge.stale {
@@ -79,7 +85,7 @@ impl DigestClient {
             if self.known.len() >= MOST_REALMS {
                 self.known.remove(0);
             }
-            self.known.push(Known { challenge, proxy, count: 0, unproven: false });
+            self.known.push(Known { challenge, proxy, registers, count: 0, unproven: false });
         }
         Ok(())
     }
@@ -93,6 +99,10 @@ impl DigestClient {
     /// Signs a request for every realm that has asked, replacing earlier signatures. Before the
     /// first challenge nothing is added.
     ///
+    /// What a registrar asked is answered in REGISTER only: requests of calls go on to others, who are
+    /// to have nothing that a password could be guessed from. And what was asked of these is not said to
+    /// a registrar.
+    ///
     /// # Errors
     /// [`Error::State`] if `request` is a response.
     pub fn authorize(&mut self, request: &mut Message, random: &mut dyn Random) -> Result<(), Error> {
@@ -100,7 +110,9 @@ impl DigestClient {
         let method = request.method().to_string();
         request.remove_all("Authorization");
         request.remove_all("Proxy-Authorization");
-        for known in &mut self.known {
+        let is_register = *request.method() == Method::Register;
+        let asked = |known: &&mut Known| known.registers.is_none_or(|registers| registers == is_register);
+        for known in self.known.iter_mut().filter(asked) {
             known.count = known.count.saturating_add(1);
             known.unproven = true;
             let c = &known.challenge;

@@ -194,3 +194,34 @@ fn challenges_of_other_servers() {
     client.accepted();
     assert!(client.challenged(&response).is_ok());
 }
+
+/// A registrar and a proxy of one realm: each is answered where it has asked. The callee of a request that the
+/// proxy passes on learns nothing of the registration.
+#[test]
+fn registrar_and_proxy_are_answered_apart() {
+    let request = |method: Method| {
+        let mut m = Message::request(method.clone(), "sip:home.example".parse().unwrap());
+        m.push_back("CSeq", &format!("1 {method}")).unwrap();
+        m
+    };
+    let mut client = DigestClient::new("bob", password("x")).unwrap();
+    let ask = |client: &mut DigestClient, of: Method, status: u16, header: &str| {
+        let mut response = Message::response(&request(of), status, "").unwrap();
+        response.push_back(header, "Digest realm=\"home\", nonce=\"1\"").unwrap();
+        client.challenged(&response)
+    };
+    let signed = |client: &mut DigestClient, method: Method| {
+        let mut m = request(method);
+        client.authorize(&mut m, &mut SeededRandom::new(1)).unwrap();
+        (m.header("Authorization").is_some(), m.header("Proxy-Authorization").is_some())
+    };
+    ask(&mut client, Method::Register, 401, "WWW-Authenticate").unwrap();
+    assert_eq!(signed(&mut client, Method::Register), (true, false));
+    assert_eq!(signed(&mut client, Method::Invite), (false, false));
+    ask(&mut client, Method::Invite, 407, "Proxy-Authenticate").unwrap();
+    assert_eq!(signed(&mut client, Method::Invite), (false, true));
+    assert_eq!(signed(&mut client, Method::Bye), (false, true));
+    assert_eq!(signed(&mut client, Method::Register), (true, false));
+    // Asked again without a success between: the password is wrong, each for itself.
+    assert!(ask(&mut client, Method::Register, 401, "WWW-Authenticate").is_err());
+}
