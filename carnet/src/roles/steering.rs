@@ -143,7 +143,7 @@ impl Running {
         // Those who were let in are not of interest here.
         tally.taken = 0;
         if tally != self.tallied {
-            let NgTally { strangers, without_token, malformed, withheld, crowded, .. } = tally;
+            let NgTally { strangers, without_token, malformed, withheld, crowded, overdue, .. } = tally;
             tracing::warn!(
                 gateway = self.gateway,
                 strangers,
@@ -151,6 +151,7 @@ impl Running {
                 malformed,
                 withheld,
                 crowded,
+                overdue,
                 "turned away since the start, over ng"
             );
             self.tallied = tally;

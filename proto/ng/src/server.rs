@@ -91,7 +91,9 @@ impl Server {
     pub fn dropped(&mut self, from: SocketAddr, cookie: &Bytes) {
         if self.known.get(&(from, cookie.clone())) == Some(&None) {
             self.known.remove(&(from, cookie.clone()));
-            self.order.retain(|(_, (f, c))| (f, c) != (&from, cookie));
+            // Mostly the last that came: nothing is looked through for it when many have to be dropped.
+            let at = self.order.iter().rposition(|(_, (f, c))| (f, c) == (&from, cookie));
+            at.and_then(|at| self.order.remove(at));
         }
     }
 

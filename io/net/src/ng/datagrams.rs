@@ -202,6 +202,12 @@ impl Datagrams for Incoming {
             }
         };
         let Message { cookie, form, mut body } = message;
+        // An answer. To say that it is no request would make an answer of one that a server like this one says
+        // the same to, and so on for ever.
+        if body.get("result").is_some() && body.get("command").is_none() {
+            self.shared.count(|tally| tally.malformed += 1);
+            return None;
+        }
         // It counts for nothing here, and nothing further in is to see it.
         if let Value::Dictionary(entries) = &mut body {
             entries.retain(|(key, _)| key.as_ref() != b"token");

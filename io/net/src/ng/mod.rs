@@ -12,4 +12,6 @@ pub use client::NgSocket;
 pub use server::{NgConfig, NgListen, NgRequest, NgServer, NgTally, NgTls, NgToken, NgTransport};
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

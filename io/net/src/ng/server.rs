@@ -3,7 +3,7 @@
 //! Strangers get no answer. What an allowed address gets over UDP is bounded by what it sent, so that
 //! nobody who writes its address on datagrams turns this into a weapon.
 
-use super::shared::{Shared, Taken};
+use super::shared::{Shared, Taken, Times};
 use super::{datagrams, http, stream};
 use crate::{Error, Token, tcp};
 use carnet_ng::{Request, Value};
@@ -11,6 +11,7 @@ use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, Trus
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
@@ -101,11 +102,13 @@ pub struct NgTally {
     pub withheld: u64,
     /// Connections too many, and requests for which there was no room.
     pub crowded: u64,
+    /// Requests that got no answer in time.
+    pub overdue: u64,
 }
 
 impl NgTally {
     /// Each count with a stable name.
-    pub fn counts(&self) -> [(&'static str, u64); 6] {
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("taken", self.taken),
             ("strangers", self.strangers),
@@ -113,6 +116,7 @@ impl NgTally {
             ("malformed", self.malformed),
             ("withheld", self.withheld),
             ("crowded", self.crowded),
+            ("overdue", self.overdue),
         ]
     }
 }
@@ -131,11 +135,20 @@ impl NgServer {
     /// # Errors
     /// An address that cannot be had, files of TLS that cannot be used.
     pub fn open(config: NgConfig, drain: &Token) -> Result<(Self, mpsc::Receiver<NgRequest>), Error> {
+        Self::open_with(config, Times::default(), drain)
+    }
+
+    /// [`Self::open`] with other times.
+    pub(super) fn open_with(
+        config: NgConfig,
+        times: Times,
+        drain: &Token,
+    ) -> Result<(Self, mpsc::Receiver<NgRequest>), Error> {
         let NgConfig { listen, peers, tls, token } = config;
         let (events, received) = mpsc::channel(WAITING);
         let (stop, stopped) = watch::channel(());
         let tls = tls.as_ref().map(context).transpose()?;
-        let shared = Arc::new(Shared::new(peers, token, events));
+        let shared = Arc::new(Shared::new(peers, token, times, events));
         let mut ports = datagrams::Ports::default();
         let mut local = Vec::new();
         let stop_of = || (stopped.clone(), drain.clone());
@@ -161,6 +174,7 @@ impl NgServer {
             };
             local.push(NgListen { transport, address });
         }
+        tokio::spawn(look_after(shared.clone(), stopped));
         Ok((Self { shared, ports, local, _stop: stop }, received))
     }
 
@@ -189,6 +203,18 @@ impl Drop for NgServer {
     /// What was not answered never will be.
     fn drop(&mut self) {
         self.shared.close();
+    }
+}
+
+/// Ends what nobody answers, until the server is dropped.
+async fn look_after(shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+    let mut look = tokio::time::interval(shared.times().longest / 4);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            _ = look.tick() => shared.give_up(Instant::now()),
+        }
     }
 }
 

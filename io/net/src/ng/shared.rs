@@ -5,8 +5,8 @@ use bytes::Bytes;
 use carnet_ng::{Form, Limits, Memory, Message, Request, Response, Seen, Server, Value};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Octets of one request.
@@ -15,7 +15,28 @@ pub(super) const MAX_REQUEST: usize = 256 << 10;
 const MOST_ASKED: usize = 16_384;
 /// Connections at once, and of one address.
 const MOST_CONNECTIONS: usize = 1_024;
-const MOST_OF_SOURCE: usize = 256;
+pub(super) const MOST_OF_SOURCE: usize = 256;
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// A message from its first octet to its last, an answer to be written.
+    pub(super) patience: Duration,
+    /// A connection without a word.
+    pub(super) silence: Duration,
+    /// A request until it is answered; one that takes longer is one that something went wrong with.
+    pub(super) longest: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(30),
+            silence: Duration::from_secs(600),
+            longest: Duration::from_secs(10),
+        }
+    }
+}
 
 /// A request that came in a datagram.
 pub(super) struct Asked {
@@ -76,13 +97,31 @@ pub(super) enum NotTaken {
 pub(super) struct Shared {
     peers: Vec<(IpAddr, u8)>,
     token: Option<NgToken>,
+    times: Times,
     events: mpsc::Sender<NgRequest>,
     state: Mutex<State>,
 }
 
+/// A connection that was let in; it counts until this is dropped.
+pub(super) struct Admitted {
+    shared: Arc<Shared>,
+    from: IpAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.open = state.open.saturating_sub(1);
+        match state.connections.get_mut(&self.from) {
+            Some(several) if *several > 1 => *several -= 1,
+            _ => drop(state.connections.remove(&self.from)),
+        }
+    }
+}
+
 struct State {
     next: u64,
-    asked: HashMap<u64, Taken>,
+    asked: HashMap<u64, (Instant, Taken)>,
     datagrams: Server,
     tally: NgTally,
     connections: HashMap<IpAddr, usize>,
@@ -93,6 +132,7 @@ impl Shared {
     pub(super) fn new(
         peers: Vec<(IpAddr, u8)>,
         token: Option<NgToken>,
+        times: Times,
         events: mpsc::Sender<NgRequest>,
     ) -> Self {
         let state = State {
@@ -103,7 +143,7 @@ impl Shared {
             connections: HashMap::new(),
             open: 0,
         };
-        Self { peers, token, events, state: Mutex::new(state) }
+        Self { peers, token, times, events, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,6 +152,15 @@ impl Shared {
 
     pub(super) fn events(&self) -> &mpsc::Sender<NgRequest> {
         &self.events
+    }
+
+    pub(super) fn times(&self) -> Times {
+        self.times
+    }
+
+    /// Whether a token has to be known.
+    pub(super) fn wants_token(&self) -> bool {
+        self.token.is_some()
     }
 
     pub(super) fn tally(&self) -> NgTally {
@@ -145,7 +194,26 @@ impl Shared {
     }
 
     pub(super) fn take(&self, number: u64) -> Option<Taken> {
-        self.state().asked.remove(&number)
+        self.state().asked.remove(&number).map(|(_, taken)| taken)
+    }
+
+    /// Ends what has waited for its answer for too long: over a connection with an error; a datagram is as one
+    /// that did not come, and will be taken when it comes again.
+    pub(super) fn give_up(&self, now: Instant) {
+        // A little later than HTTP, which has a status for it and a clock of its own.
+        let longest = self.times.longest + self.times.longest / 4;
+        let mut late = Vec::new();
+        let mut state = self.state();
+        for (_, (_, taken)) in state.asked.extract_if(|_, (since, _)| *since + longest <= now) {
+            late.push(taken);
+        }
+        state.tally.overdue += late.len() as u64;
+        for taken in late {
+            match taken {
+                Taken::Datagram(asked) => state.datagrams.dropped(asked.remote, &asked.cookie),
+                Taken::Connection(waits) => waits.answer(&refusal("there was no answer in time")),
+            }
+        }
     }
 
     /// A datagram of somebody who may ask: whether it was seen before.
@@ -172,36 +240,27 @@ impl Shared {
         }
         state.next += 1;
         let number = state.next;
-        state.asked.insert(number, taken);
+        state.asked.insert(number, (Instant::now(), taken));
         state.tally.taken += 1;
         Ok(number)
     }
 
     /// Lets a connection in, if its address may ask and there is room.
-    pub(super) fn connected(&self, from: IpAddr) -> bool {
+    pub(super) fn connected(self: &Arc<Self>, from: IpAddr) -> Option<Admitted> {
         let admitted = self.admits(from);
         let mut state = self.state();
         if !admitted {
             state.tally.strangers += 1;
-            return false;
+            return None;
         }
         let of_source = state.connections.get(&from).copied().unwrap_or_default();
         if state.open >= MOST_CONNECTIONS || of_source >= MOST_OF_SOURCE {
             state.tally.crowded += 1;
-            return false;
+            return None;
         }
         state.open += 1;
         state.connections.insert(from, of_source + 1);
-        true
-    }
-
-    pub(super) fn disconnected(&self, from: IpAddr) {
-        let mut state = self.state();
-        state.open = state.open.saturating_sub(1);
-        match state.connections.get_mut(&from) {
-            Some(several) if *several > 1 => *several -= 1,
-            _ => drop(state.connections.remove(&from)),
-        }
+        Some(Admitted { shared: self.clone(), from })
     }
 
     /// Takes a request of a connection, or answers it. `proved` if the connection has shown the token.
@@ -294,7 +353,8 @@ mod tests {
     fn the_token_is_the_whole_word() {
         let (events, _received) = mpsc::channel(1);
         let with = |token: Option<&str>| {
-            Shared::new(Vec::new(), token.map(|t| NgToken::new(t.to_owned())), events.clone())
+            let token = token.map(|t| NgToken::new(t.to_owned()));
+            Shared::new(Vec::new(), token, Times::default(), events.clone())
         };
         let shared = with(Some("0123456789abcdef"));
         assert!(shared.knows(Some(b"0123456789abcdef")));

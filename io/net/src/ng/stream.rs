@@ -10,17 +10,13 @@ use carnet_tls::{CertificateContext, Peer};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Requests of one connection under way.
 pub(super) const MOST_UNDER_WAY: usize = 64;
-/// How long a message may take from its first octet to its last, and an answer to be written.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection may be silent.
-const SILENCE: Duration = Duration::from_secs(600);
 
 /// A connection as it is served, with TLS or without.
 pub(super) type Octets = Box<dyn Duplex>;
@@ -68,23 +64,23 @@ pub(super) async fn accept<F>(
                 }
             },
         };
-        if !shared.connected(remote.ip()) {
+        let Some(admitted) = shared.connected(remote.ip()) else {
             tcp::reset(stream);
             continue;
-        }
+        };
         tcp::prepare(&stream);
-        tcp::hurry(&stream, PATIENCE);
+        tcp::hurry(&stream, shared.times().patience);
         let (tls, shared) = (tls.clone(), shared.clone());
         let mut stop = Stop { stopped: stopped.clone(), _token: token.clone() };
         tokio::spawn(async move {
+            let _admitted = admitted;
             let octets = tokio::select! {
                 octets = secured(stream, remote, tls) => octets,
                 () = stop.told() => None,
             };
             if let Some(octets) = octets {
-                serve(octets, remote, shared.clone(), stop).await;
+                serve(octets, remote, shared, stop).await;
             }
-            shared.disconnected(remote.ip());
         });
     }
 }
@@ -108,6 +104,7 @@ async fn secured(
 pub(super) async fn serve(octets: Octets, remote: SocketAddr, shared: Arc<Shared>, mut stop: Stop) {
     let (mut reader, mut writer) = tokio::io::split(octets);
     let (to, mut answers) = mpsc::channel::<Outgoing>(MOST_UNDER_WAY);
+    let patience = shared.times().patience;
     let reading = async move {
         tokio::select! {
             () = read(&mut reader, remote, &shared, to) => {}
@@ -120,7 +117,7 @@ pub(super) async fn serve(octets: Octets, remote: SocketAddr, shared: Arc<Shared
                 writer.write_all(&answer.octets).await?;
                 writer.flush().await
             };
-            match tokio::time::timeout(PATIENCE, write).await {
+            match timeout(patience, write).await {
                 Ok(Ok(())) => {}
                 _ => return false,
             }
@@ -132,7 +129,7 @@ pub(super) async fn serve(octets: Octets, remote: SocketAddr, shared: Arc<Shared
     tokio::select! {
         _ = writing.as_mut() => {}
         // What is under way is still answered: the senders are with the requests.
-        () = reading => drop(tokio::time::timeout(PATIENCE, writing).await),
+        () = reading => drop(timeout(patience, writing).await),
     }
 }
 
@@ -146,14 +143,18 @@ async fn read(
     let mut frames = Frames::new(MAX_REQUEST);
     let mut buffer = vec![0; 16 << 10];
     let mut proved = false;
+    let times = shared.times();
+    // When the message began of which the end is missing. What comes of it meanwhile buys no further time.
+    let mut begun: Option<Instant> = None;
     loop {
-        let wait = if frames.waiting() == 0 { SILENCE } else { PATIENCE };
-        let length = match tokio::time::timeout(wait, reader.read(&mut buffer)).await {
+        let until = begun.map_or_else(|| Instant::now() + times.silence, |begun| begun + times.patience);
+        let length = match timeout_at(until, reader.read(&mut buffer)).await {
             Ok(Ok(length)) if length > 0 => length,
             _ => return,
         };
         frames.push(buffer.get(..length).unwrap_or_default());
         while let Some(message) = frames.next_message() {
+            begun = None;
             let Ok(message) = message else {
                 shared.count(|tally| tally.malformed += 1);
                 return;
@@ -175,5 +176,6 @@ async fn read(
                 Err(NotTaken::Unreadable) => return,
             }
         }
+        begun = (frames.waiting() > 0).then(|| begun.unwrap_or_else(Instant::now));
     }
 }

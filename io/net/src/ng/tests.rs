@@ -11,46 +11,57 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const TOKEN: &str = "0123456789abcdef";
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TOKEN: &str = "0123456789abcdef";
 
 /// A server with one socket of each kind that `transports` names, open to this host.
-struct Scene {
-    server: NgServer,
-    requests: mpsc::Receiver<NgRequest>,
+pub(super) struct Scene {
+    pub(super) server: NgServer,
+    pub(super) requests: mpsc::Receiver<NgRequest>,
     _drain: crate::Drain,
     _token: crate::Token,
 }
 
 impl Scene {
-    fn open(transports: &[NgTransport], change: impl FnOnce(&mut NgConfig)) -> Self {
+    pub(super) fn open(transports: &[NgTransport], change: impl FnOnce(&mut NgConfig)) -> Self {
+        Self::timed(transports, change, |_| ())
+    }
+
+    /// With other times.
+    pub(super) fn timed(
+        transports: &[NgTransport],
+        change: impl FnOnce(&mut NgConfig),
+        hurry: impl FnOnce(&mut shared::Times),
+    ) -> Self {
         let (drain, token) = drain();
         let address = "127.0.0.1:0".parse().unwrap();
         let listen = transports.iter().map(|transport| NgListen { transport: *transport, address });
         let peers = vec![("127.0.0.0".parse().unwrap(), 8)];
         let mut config = NgConfig { listen: listen.collect(), peers, tls: None, token: None };
         change(&mut config);
-        let (server, requests) = NgServer::open(config, &token).unwrap();
+        let mut times = shared::Times::default();
+        hurry(&mut times);
+        let (server, requests) = NgServer::open_with(config, times, &token).unwrap();
         Self { server, requests, _drain: drain, _token: token }
     }
 
-    fn at(&self, index: usize) -> SocketAddr {
+    pub(super) fn at(&self, index: usize) -> SocketAddr {
         self.server.listens()[index].address
     }
 
-    async fn request(&mut self) -> NgRequest {
+    pub(super) async fn request(&mut self) -> NgRequest {
         tokio::time::timeout(PATIENCE, self.requests.recv()).await.expect("in time").unwrap()
     }
 
     /// Answers the next request with its own command.
-    async fn work(&mut self) -> NgRequest {
+    pub(super) async fn work(&mut self) -> NgRequest {
         let request = self.request().await;
         self.server.answer(request.number, &answer(request.request.command.as_str()));
         request
     }
 
     /// Waits until the tally is so.
-    async fn tallied(&self, holds: impl Fn(&NgTally) -> bool) {
+    pub(super) async fn tallied(&self, holds: impl Fn(&NgTally) -> bool) {
         let wait = async {
             while !holds(&self.server.tally()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -61,11 +72,11 @@ impl Scene {
     }
 }
 
-fn answer(word: &str) -> Value {
+pub(super) fn answer(word: &str) -> Value {
     Value::Dictionary(vec![(Bytes::from_static(b"result"), Value::text(word))])
 }
 
-async fn read(stream: &mut (impl AsyncRead + Unpin), length: usize) -> Vec<u8> {
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin), length: usize) -> Vec<u8> {
     let mut octets = vec![0; length];
     let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut octets)).await;
     read.expect("in time").unwrap();
@@ -73,7 +84,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), length: usize) -> Vec<u8> {
 }
 
 /// All that comes until the other end closes.
-async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(super) async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut octets = Vec::new();
     // A reset ends it too.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut octets)).await.expect("in time");
@@ -238,7 +249,7 @@ async fn the_token_opens_a_stream() {
 }
 
 /// A request of HTTP and the answer to it, of a connection that goes on.
-async fn exchange(
+pub(super) async fn exchange(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     head: &str,
     body: &str,

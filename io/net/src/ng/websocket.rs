@@ -3,18 +3,15 @@
 //! Left out: extensions. None is offered, so none may be used (§9.1).
 
 use super::shared::{MAX_REQUEST, NotTaken, Outgoing, Shared, refusal};
-use super::stream::{MOST_UNDER_WAY, PATIENCE, Stop};
+use super::stream::{MOST_UNDER_WAY, Stop};
 use bytes::{Buf, Bytes, BytesMut};
 use carnet_ng::Form;
 use sha1::{Digest, Sha1};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
-
-/// How long a connection may be silent before it is asked whether anybody is there, and then closed.
-const SILENCE: Duration = Duration::from_secs(300);
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// What is spoken inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +54,8 @@ const PING: u8 = 9;
 const PONG: u8 = 10;
 
 /// Why a connection is closed (§7.4.1).
-const GOING: u16 = 1000;
+const DONE: u16 = 1000;
+const GOING: u16 = 1001;
 const BROKEN: u16 = 1002;
 const UNREADABLE: u16 = 1007;
 const FORBIDDEN: u16 = 1008;
@@ -66,8 +64,8 @@ const TOO_LONG: u16 = 1009;
 /// What a peer sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
-    /// A whole message.
-    Message(Bytes),
+    /// A whole message, and whether it is [`TEXT`] or [`BINARY`].
+    Message(u8, Bytes),
     Ping(Bytes),
     Pong,
     Close,
@@ -78,7 +76,7 @@ enum Heard {
 struct Frames {
     buffer: BytesMut,
     /// What came of a message in fragments.
-    so_far: Option<BytesMut>,
+    so_far: Option<(u8, BytesMut)>,
 }
 
 impl Frames {
@@ -95,19 +93,19 @@ impl Frames {
                 PING => return Ok(Some(Heard::Ping(payload.freeze()))),
                 PONG => return Ok(Some(Heard::Pong)),
                 CONTINUATION => {
-                    let mut so_far = self.so_far.take().ok_or(BROKEN)?;
+                    let (opcode, mut so_far) = self.so_far.take().ok_or(BROKEN)?;
                     if so_far.len() + payload.len() > MAX_REQUEST {
                         return Err(TOO_LONG);
                     }
                     so_far.extend_from_slice(&payload);
                     if last {
-                        return Ok(Some(Heard::Message(so_far.freeze())));
+                        return Ok(Some(Heard::Message(opcode, so_far.freeze())));
                     }
-                    self.so_far = Some(so_far);
+                    self.so_far = Some((opcode, so_far));
                 }
                 TEXT | BINARY if self.so_far.is_some() => return Err(BROKEN),
-                TEXT | BINARY if last => return Ok(Some(Heard::Message(payload.freeze()))),
-                TEXT | BINARY => self.so_far = Some(payload),
+                TEXT | BINARY if last => return Ok(Some(Heard::Message(opcode, payload.freeze()))),
+                TEXT | BINARY => self.so_far = Some((opcode, payload)),
                 _ => return Err(BROKEN),
             }
         }
@@ -184,6 +182,7 @@ pub(super) async fn serve(
     // What is said about the connection itself; one who pings and does not read is not read on.
     let (aside, mut asides) = mpsc::channel::<Vec<u8>>(16);
     let bye = aside.clone();
+    let times = shared.times();
     let writing = async move {
         loop {
             let octets = tokio::select! {
@@ -199,7 +198,7 @@ pub(super) async fn serve(
                 writer.write_all(&octets).await?;
                 writer.flush().await
             };
-            let written = matches!(tokio::time::timeout(PATIENCE, write).await, Ok(Ok(())));
+            let written = matches!(timeout(times.patience, write).await, Ok(Ok(())));
             if !written || octets.first() == Some(&(0x80 | CLOSE)) {
                 let _ = writer.shutdown().await;
                 return;
@@ -210,14 +209,19 @@ pub(super) async fn serve(
         let rooms = Arc::new(Semaphore::new(MOST_UNDER_WAY));
         let mut frames = Frames::default();
         let mut asked_for_life = false;
+        // When the message began of which the end is missing. Neither its parts nor pings buy further time.
+        let mut begun: Option<Instant> = None;
         loop {
             let heard = match frames.next() {
                 Ok(Some(heard)) => heard,
                 Ok(None) => {
-                    let wait = if frames.is_empty() { SILENCE } else { PATIENCE };
-                    match tokio::time::timeout(wait, reader.read_buf(&mut frames.buffer)).await {
+                    begun = (!frames.is_empty()).then(|| begun.unwrap_or_else(Instant::now));
+                    // One who is silent is asked whether anybody is there.
+                    let until =
+                        begun.map_or_else(|| Instant::now() + times.silence / 2, |b| b + times.patience);
+                    match timeout_at(until, reader.read_buf(&mut frames.buffer)).await {
                         Ok(Ok(length)) if length > 0 => asked_for_life = false,
-                        Err(_) if frames.is_empty() && !asked_for_life => {
+                        Err(_) if begun.is_none() && !asked_for_life => {
                             asked_for_life = true;
                             let _ = aside.send(frame(PING, b"")).await;
                         }
@@ -231,20 +235,21 @@ pub(super) async fn serve(
                     return;
                 }
             };
-            let message = match heard {
-                Heard::Message(message) => message,
+            let (opcode, message) = match heard {
+                Heard::Message(opcode, message) => (opcode, message),
                 Heard::Ping(payload) => {
                     let _ = aside.send(frame(PONG, &payload)).await;
                     continue;
                 }
                 Heard::Pong => continue,
                 Heard::Close => {
-                    let _ = aside.send(close(GOING)).await;
+                    let _ = aside.send(close(DONE)).await;
                     return;
                 }
             };
+            begun = None;
             if protocol == Protocol::Echo {
-                let _ = aside.send(frame(TEXT, &message)).await;
+                let _ = aside.send(frame(opcode, &message)).await;
                 continue;
             }
             let Ok(room) = rooms.clone().acquire_owned().await else { return };
@@ -286,7 +291,7 @@ pub(super) async fn serve(
     tokio::select! {
         () = writing.as_mut() => {}
         // What is under way is still answered.
-        () = reading => drop(tokio::time::timeout(PATIENCE, writing).await),
+        () = reading => drop(timeout(times.patience, writing).await),
     }
 }
 
@@ -320,7 +325,7 @@ mod tests {
     #[test]
     fn frames_of_the_specification() {
         let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-        assert_eq!(heard(&hello), [Ok(Heard::Message(Bytes::from_static(b"Hello")))]);
+        assert_eq!(heard(&hello), [Ok(Heard::Message(TEXT, Bytes::from_static(b"Hello")))]);
         for cut in 0..hello.len() {
             assert_eq!(heard(&hello[..cut]), []);
         }
@@ -347,7 +352,8 @@ mod tests {
         let all = [sent(0x01, b"a"), sent(0x89, b"?"), sent(0x00, b"b"), sent(0x80, b"c"), sent(0x88, b"")]
             .concat();
         let ping = Heard::Ping(Bytes::from_static(b"?"));
-        assert_eq!(heard(&all), [Ok(ping), Ok(Heard::Message(Bytes::from_static(b"abc"))), Ok(Heard::Close)]);
+        let message = Heard::Message(TEXT, Bytes::from_static(b"abc"));
+        assert_eq!(heard(&all), [Ok(ping), Ok(message), Ok(Heard::Close)]);
     }
 
     #[test]
