@@ -120,6 +120,20 @@ pub fn is_secret(key: &[u8]) -> bool {
     key.trim_ascii().eq_ignore_ascii_case(b"token")
 }
 
+/// Entries of a dictionary, to be shown.
+pub(crate) struct Entries<'a>(pub(crate) &'a [(Bytes, Value)]);
+
+impl fmt::Debug for Entries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (key, value) in self.0 {
+            let shown: &dyn fmt::Debug = if is_secret(key) { &"hidden" } else { value };
+            map.entry(&key.escape_ascii().to_string(), shown);
+        }
+        map.finish()
+    }
+}
+
 /// Keys and short strings as text; what is long by its length; of a secret nothing.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,17 +142,7 @@ impl fmt::Debug for Value {
             Self::String(s) if s.len() <= 64 => write!(f, "\"{}\"", s.escape_ascii()),
             Self::String(s) => write!(f, "<{} octets>", s.len()),
             Self::List(values) => f.debug_list().entries(values).finish(),
-            Self::Dictionary(entries) => {
-                let mut map = f.debug_map();
-                for (key, value) in entries {
-                    let key = (is_secret(key), key.escape_ascii().to_string());
-                    match key {
-                        (true, key) => map.entry(&key, &"hidden"),
-                        (false, key) => map.entry(&key, value),
-                    };
-                }
-                map.finish()
-            }
+            Self::Dictionary(entries) => Entries(entries).fmt(f),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Messages: a cookie and a dictionary.
 
-use crate::bencode::{Limits, Value};
+use crate::bencode::{Entries, Limits, Value};
 use crate::json;
 use bytes::Bytes;
 use carnet_wire::ParseError;
+use std::fmt;
 
 /// Longest cookie taken. Ours have 16 octets; nothing limits those of others.
 pub(crate) const MAX_COOKIE: usize = 128;
@@ -216,7 +217,7 @@ pub(crate) fn normal(key: &str) -> String {
 }
 
 /// A request. Offers, answers, deletes and queries name a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// What is wanted.
     pub command: Command,
@@ -338,6 +339,20 @@ impl Request {
         }
         let entries = entries.into_iter().map(|(key, value)| (Bytes::from_static(key.as_bytes()), value));
         Value::Dictionary(entries.chain(self.more.iter().cloned()).collect())
+    }
+}
+
+/// Without the description and a token.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("command", &self.command)
+            .field("call_id", &self.call_id)
+            .field("from_tag", &self.from_tag)
+            .field("to_tag", &self.to_tag)
+            .field("sdp", &self.sdp.as_ref().map(Bytes::len))
+            .field("more", &Entries(&self.more))
+            .finish()
     }
 }
 
@@ -472,6 +487,13 @@ mod tests {
             let body = Value::parse(&Bytes::copy_from_slice(bad), &Limits::default()).unwrap();
             assert_eq!(Request::of(&body), Err(Error::Lacks(lacks)), "{}", bad.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_request_shows_no_token() {
+        let shown =
+            format!("{:?}", Request::ping().with("token", Value::text("word")).with("a", Value::text("b")));
+        assert!(shown.contains(r#"{"token": "hidden", "a": "b"}"#), "{shown}");
     }
 
     #[test]
