@@ -103,7 +103,8 @@ impl Call {
         let branched = || branch.and_then(|_| keys(&|d| d.via_branch.as_deref() == branch));
         let found = match to {
             Some(to) => keys(&|d| d.pairs(from, to).is_some())
-                .or_else(|| keys(&|d| d.side_of(to).is_some() && d.side_of(from).is_none()))
+                // Who answered is not known yet; if he is, somebody else's end is not this one's.
+                .or_else(|| keys(&|d| d.side_of(to).is_some_and(|side| d.is_open(side.other()))))
                 .or_else(branched)
                 // Nobody has answered yet.
                 .or_else(|| keys(&|d| d.side_of(from).is_some_and(|side| d.is_open(side.other())))),

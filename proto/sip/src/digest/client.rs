@@ -24,6 +24,8 @@ struct Known {
     count: u32,
     /// Whether it was answered, and no success has come since.
     unproven: bool,
+    /// Whether a success has come under this nonce.
+    proven: bool,
 }
 
 /// Realms that are remembered; beyond, the oldest is forgotten.
@@ -76,8 +78,10 @@ impl DigestClient {
             };
             let before = self.known.iter().position(same);
             if let Some(before) = before {
-                // Asked again without `stale` although we answered: RFC 3261 §22.2.
-                if self.known.get(before).is_some_and(|k| k.unproven) && !challenge.stale {
+                // Asked again without `stale` although we answered: RFC 3261 §22.2. Under a nonce that was
+                // good once, the password was: a server that was started anew knows none of its nonces, and
+                // so not that they are stale.
+                if self.known.get(before).is_some_and(|k| k.unproven && !k.proven) && !challenge.stale {
                     return Err(Error::Denied);
                 }
                 self.known.remove(before);
@@ -85,7 +89,7 @@ impl DigestClient {
             if self.known.len() >= MOST_REALMS {
                 self.known.remove(0);
             }
-            self.known.push(Known { challenge, proxy, registers, count: 0, unproven: false });
+            self.known.push(Known { challenge, proxy, registers, count: 0, unproven: false, proven: false });
         }
         Ok(())
     }
@@ -93,7 +97,9 @@ impl DigestClient {
     /// The server took the credentials: its next challenge is a new question, not a refusal,
     /// even if it does not say `stale`.
     pub fn accepted(&mut self) {
-        self.known.iter_mut().for_each(|k| k.unproven = false);
+        for known in self.known.iter_mut().filter(|known| known.unproven) {
+            (known.unproven, known.proven) = (false, true);
+        }
     }
 
     /// Signs a request for every realm that has asked, replacing earlier signatures. Before the

@@ -225,3 +225,23 @@ fn registrar_and_proxy_are_answered_apart() {
     // Asked again without a success between: the password is wrong, each for itself.
     assert!(ask(&mut client, Method::Register, 401, "WWW-Authenticate").is_err());
 }
+
+/// A server that was started anew does not know its own nonce, and asks without `stale`. The password that was
+/// good is said once more, and not a third time.
+#[test]
+fn a_nonce_that_was_forgotten_is_no_wrong_password() {
+    let mut scene = scene("right");
+    let request = scene.request();
+    scene.challenge(&request, false).unwrap();
+    let request = scene.request();
+    assert!(matches!(scene.verify(&request), Verdict::Accepted { .. }));
+    scene.client.accepted();
+    scene.request();
+    scene.server = DigestServer::new(DigestSettings::new("home.example"), scene.now, &mut scene.random);
+    let request = scene.request();
+    scene.challenge(&request, false).unwrap();
+    let request = scene.request();
+    assert!(matches!(scene.verify(&request), Verdict::Accepted { .. }));
+    // It does not say so, and asks again: that is a no.
+    assert!(scene.challenge(&request, false).is_err());
+}
