@@ -1,12 +1,12 @@
 //! Bencode (BEP 3): integers, strings of octets, lists, dictionaries.
 //!
-//! Only the canonical form is taken, so what is read is written the same again. One thing is looser than
-//! BEP 3: keys of a dictionary may stand in any order, which is kept, because rtpengine does not sort
-//! them. A key that stands twice is an error: which of two would count?
+//! Only the canonical form is taken, so what is read is written the same again. Two things are looser than
+//! BEP 3: keys of a dictionary may stand in any order, which is kept, because rtpengine does not sort them; and
+//! a key may stand twice, because Kamailio 5.6 says `received-from` again behind that of the script. The first
+//! counts.
 
 use bytes::Bytes;
 use carnet_wire::ParseError;
-use std::collections::HashSet;
 use std::fmt;
 
 /// A value.
@@ -98,7 +98,7 @@ impl Value {
         std::str::from_utf8(self.as_octets()?).ok()
     }
 
-    /// An entry of a dictionary.
+    /// An entry of a dictionary, the first of that key.
     pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Dictionary(entries) = self else { return None };
         entries.iter().find(|(k, _)| k == key.as_bytes()).map(|(_, value)| value)
@@ -187,13 +187,8 @@ impl Reader<'_> {
             Some(b'd') => {
                 self.at += 1;
                 let mut entries: Vec<(Bytes, Value)> = Vec::new();
-                let mut keys = HashSet::new();
                 while self.peek() != Some(b'e') {
-                    let place = self.at;
                     let key = self.string()?;
-                    if !keys.insert(key.clone()) {
-                        return Err(ParseError::new(place, "a key that was not there before"));
-                    }
                     entries.push((key, self.value(depth - 1)?));
                 }
                 self.at += 1;
@@ -267,6 +262,7 @@ mod tests {
             b"le",
             b"0:",
             b"d1:zi1e1:ai-9223372036854775808ee",
+            b"d1:a1:b1:a1:ce",
             b"d3:sdp6:v=0\r\n\x006:result2:oke",
             b"lli9223372036854775807eedee",
         ];
@@ -288,7 +284,6 @@ mod tests {
             (b"l4:spam", 7),
             (b"d4:spame", 7),
             (b"di1e1:ae", 1),
-            (b"d1:a1:b1:a1:ce", 7),
             (b"4:spamx", 6),
             (b"d", 1),
         ];

@@ -8,7 +8,7 @@ mod words;
 
 use crate::message::normal;
 use crate::{Error, Request, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 use words::{HARMLESS, INAPPLICABLE, UNRESOLVED};
@@ -114,8 +114,13 @@ impl Options {
     /// [`Error::Wrong`]: an option that has no value that it can have.
     pub fn of(request: &Request) -> Result<Self, Error> {
         let mut reading = Reading { options: Self::default(), named: BTreeSet::new(), left: MOST_FLAGS };
+        // The first of two ways of writing one key counts, and of one key that stands twice.
+        let mut seen = HashSet::new();
         for (key, value) in &request.more {
-            reading.entry(&String::from_utf8_lossy(key), value)?;
+            let key = String::from_utf8_lossy(key);
+            if seen.insert(normal(&key)) {
+                reading.entry(&key, value)?;
+            }
         }
         let Reading { mut options, .. } = reading;
         options.unknown.sort();

@@ -179,3 +179,111 @@ fn values_of_the_wrong_kind_are_told() {
     assert!(matches!(flags("media-address"), Err(Error::Wrong { .. })));
     assert!(flags(&"x ".repeat(257)).is_err());
 }
+
+/// What Debian's Kamailio 5.6.3 puts on the wire for flags of a script, as it was received.
+mod kamailio {
+    use super::*;
+
+    const FIRST_FLAGS: &[u8] =
+        b"d8:supportsl10:load limite3:sdp126:v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\
+      \r\nt=0 0\r\nm=message 7000 TCP/MSRP *\r\na=path:msrp://192.0.2.1:7000/a;tcp\r\n3:ICE6:remove7:r\
+      eplacel6:origin18:session-connectione18:transport-protocol7:RTP/AVP7:call-id4:c0@x10:via-branch9\
+      :z9hG4bKb013:received-froml3:IP49:127.0.0.1e8:from-tag2:fa7:command5:offere";
+
+    const SIDES_AND_INTERFACES: &[u8] =
+        b"d8:supportsl10:load limite3:sdp126:v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\
+      \r\nt=0 0\r\nm=message 7000 TCP/MSRP *\r\na=path:msrp://192.0.2.1:7000/a;tcp\r\n14:address-famil\
+      y3:IP63:TOSi184e13:media-address9:192.0.2.912:delete delayi5e12:delete-delay1:55:label1:x13:answ\
+      erer-msrp4:cema9:directionl3:pub4:prive5:flagsl13:trust-address13:strict-source11:offerer-nate7:\
+      call-id4:c1@x13:received-froml3:IP49:127.0.0.1e8:from-tag2:fa7:command5:offere";
+
+    const TWO_WAYS_OF_SAYING_ONE_THING: &[u8] =
+        b"d8:supportsl10:load limite3:sdp126:v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\
+      \r\nt=0 0\r\nm=message 7000 TCP/MSRP *\r\na=path:msrp://192.0.2.1:7000/a;tcp\r\n13:received-from\
+      10:192.0.2.779:directionl8:internal8:externale5:flagsl18:SIP-source-addresse7:replacel11:SDP-ver\
+      sion8:username12:session-name12:zero-addresse7:call-id4:c2@x13:received-froml3:IP49:127.0.0.1e8:\
+      from-tag2:fa6:to-tag2:tb7:command5:offere";
+
+    const QUERY: &[u8] =
+        b"d8:supportsl10:load limite7:call-id4:c5@x13:received-froml3:IP49:127.0.0.1e8:from-tag2:fa6:to-ta\
+      g2:tb7:command5:querye";
+
+    const DELETE: &[u8] =
+        b"d8:supportsl10:load limite7:call-id4:c6@x13:received-froml3:IP49:127.0.0.1e8:from-tag2:fa7:comma\
+      nd6:deletee";
+
+    const DELETE_OF_A_BRANCH: &[u8] =
+        b"d8:supportsl10:load limite12:delete delayi0e12:delete-delay1:05:flagsl5:fatale7:call-id4:c7@x10:\
+      via-branch9:z9hG4bKb713:received-froml3:IP49:127.0.0.1e8:from-tag2:fa6:to-tag2:tb7:command6:dele\
+      tee";
+
+    /// `replace-origin replace-session-connection ICE=remove RTP/AVP via-branch=auto`
+    #[test]
+    fn an_offer() {
+        let options = read(FIRST_FLAGS).unwrap();
+        let expected = Options {
+            via_branch: Some("z9hG4bKb0".into()),
+            received_from: Some("127.0.0.1".parse().unwrap()),
+            replace: Replace { origin: true, session_connection: true, ..Replace::default() },
+            ..Options::default()
+        };
+        assert_eq!(options, expected);
+    }
+
+    /// `trust-address direction=pub direction=priv address-family=IP6 TOS=184 strict-source media-address=192.0.2.9
+    /// delete-delay=5 label=x offerer-nat answerer-msrp=cema`
+    #[test]
+    fn an_offer_with_flags_of_ours() {
+        let options = read(SIDES_AND_INTERFACES).unwrap();
+        let expected = Options {
+            received_from: Some("127.0.0.1".parse().unwrap()),
+            trust_address: Some(true),
+            direction: (Some("pub".into()), Some("priv".into())),
+            family: Some(AddressFamily::Ip6),
+            tos: Some(184),
+            strict_source: true,
+            media_address: Some("192.0.2.9".parse().unwrap()),
+            delete_delay: Some(Duration::from_secs(5)),
+            label: Some("x".into()),
+            offerer: SideOptions { nat: Some(true), ..SideOptions::default() },
+            answerer: SideOptions { msrp: Some(Msrp::Cema), ..SideOptions::default() },
+            ..Options::default()
+        };
+        assert_eq!(options, expected);
+    }
+
+    /// `SIP-source-address internal external received-from=192.0.2.77 to-tag replace-SDP-version
+    /// replace-username replace-session-name replace-zero-address`: the module adds where the message came from
+    /// under the same key; what the script says stands first.
+    #[test]
+    fn a_key_twice() {
+        let options = read(TWO_WAYS_OF_SAYING_ONE_THING).unwrap();
+        let expected = Options {
+            received_from: Some("192.0.2.77".parse().unwrap()),
+            trust_address: Some(false),
+            direction: (Some("internal".into()), Some("external".into())),
+            replace: Replace { username: true, session_name: true, sdp_version: true, ..Replace::default() },
+            ..Options::default()
+        };
+        assert_eq!(options, expected);
+    }
+
+    /// A query; `rtpengine_delete()`; and that with `to-tag fatal delete-delay=0 via-branch=auto`, all of a dialog.
+    #[test]
+    fn other_requests() {
+        let request =
+            |octets| Request::of(&Value::parse(&Bytes::from_static(octets), &Limits::default()).unwrap());
+        let query = request(QUERY).unwrap();
+        assert_eq!((query.command, query.to_tag.as_deref()), (Command::Query, Some("tb")));
+        let delete = request(DELETE).unwrap();
+        assert_eq!((delete.command, delete.to_tag.as_deref()), (Command::Delete, None));
+        let branch = request(DELETE_OF_A_BRANCH).unwrap();
+        assert_eq!((branch.from_tag.as_str(), branch.to_tag.as_deref()), ("fa", Some("tb")));
+        let options = branch.options().unwrap();
+        assert!(options.fatal && options.unknown.is_empty());
+        assert_eq!(
+            (options.delete_delay, options.via_branch.as_deref()),
+            (Some(Duration::ZERO), Some("z9hG4bKb7"))
+        );
+    }
+}
