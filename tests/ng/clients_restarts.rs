@@ -126,25 +126,28 @@ fn the_gateway_dies_and_comes_back() {
 #[test]
 fn a_new_offer_makes_a_lost_call_anew() {
     let shape = Shape { kamailio: SOON, ..Shape::default() };
-    let Some(mut stage) = Stage::new(shape, &[ALICE, BOB_AT_HOME]) else { return };
-    let both = crate::calls::connected(&mut stage, &ALICE, &BOB_AT_HOME);
+    let Some(mut stage) = Stage::new(shape, &[ALICE, BOB]) else { return };
+    let both = crate::calls::connected(&mut stage, &ALICE, &BOB);
     talk(&mut stage, &both, "alice", "bob");
     let index = stage.lab.named("agw");
     stage.lab.process(index).signal("KILL");
     stage.lab.process(index).wait(PATIENCE);
     for host in ["alice", "bob"] {
+        stage.next(host, "connected");
         stage.next(host, "closed");
     }
     stage.carnet("agw");
     holds(&stage, 0);
-    let offered =
-        stage.reoffer("bob", "alice", &describe(&BOB_AT_HOME, &[msrp(&BOB_AT_HOME, "active", true)]));
+    let offered = stage.reoffer("bob", "alice", &describe(&BOB, &[msrp(&BOB, "active", true)]));
     offered.at(0, GATEWAY);
     let answered = stage.answer("alice", "bob", &describe(&ALICE, &[msrp(&ALICE, "passive", true)]));
     answered.at(0, GATEWAY);
     holds(&stage, 1);
     stage.listen("alice", None);
     stage.connect("bob", &answered.socket(0), None);
+    for host in ["alice", "bob"] {
+        stage.next(host, "connected");
+    }
     crate::calls::chat(&mut stage, "alice", "bob");
     stage.tell("alice", &json!({"do": "bye"}));
     assert_eq!(stage.next("alice", "bye")["status"], 200);
@@ -167,14 +170,13 @@ fn a_session_is_refreshed() {
     ];
     let shape = Shape { kamailio: SHORT, ..Shape::default() };
     let Some(mut stage) = stage(shape, &[ALICE_AT_HOME, BOB]) else { return };
-    let capture = stage.lab.capture("sip", "public");
     let (talker, listener) = call(&mut stage, "alice", "bob");
     kill_kamailio(&mut stage);
     stage.kamailio();
     for host in ["alice", "bob"] {
         told(&stage, host, "registered", 2);
     }
-    let offers = |stage: &Stage| stage.lab.output("agw", "err").matches("offer_planned").count();
+    let offers = |stage: &Stage| stage.lab.output("agw", "err").matches("offer-planned").count();
     let first = offers(&stage);
     stage.lab.until(2 * PATIENCE, "it is refreshed", |_| offers(&stage) > first);
     holds(&stage, 1);
@@ -182,12 +184,4 @@ fn a_session_is_refreshed() {
     stage.lab.process(listener).say("/bye");
     ends(&mut stage, talker, "alice", 0);
     stage.idle();
-    stage.lab.end_captures();
-    let answers = crate::lab::tshark(
-        &capture,
-        "sip.Status-Code == 200 && sip.CSeq.method == \"INVITE\" && ip.src == 192.0.2.11",
-        &["sip.CSeq.seq"],
-        &[],
-    );
-    assert!(answers.len() >= 2, "{answers:?}");
 }

@@ -36,6 +36,23 @@ fn branches_have_contexts_of_their_own() {
     rig.assert_empty();
 }
 
+/// Both answered, the caller hangs one of them up, and that one says BYE too: the other one goes on.
+#[test]
+fn the_end_of_a_branch_that_has_gone_is_not_that_of_another() {
+    let mut rig = Rig::new();
+    for (via, tag) in [("z1", "b1"), ("z2", "b2")] {
+        rig.sdp(branch(offer("c1", "a", &OFFER()), via));
+        rig.sdp(branch(answer("c1", "a", tag, &ANSWER()), via));
+    }
+    rig.ask(Request { to_tag: Some("b2".into()), ..delete("c1", "a") });
+    assert_eq!(rig.gateway.contexts(), 1);
+    let again = rig.ask(Request { to_tag: Some("a".into()), ..delete("c1", "b2") });
+    assert!(again.text_of("warning").is_some());
+    assert_eq!(rig.gateway.contexts(), 1);
+    rig.ask(Request { to_tag: Some("a".into()), ..delete("c1", "b1") });
+    rig.assert_empty();
+}
+
 #[test]
 fn branches_answered_without_naming_them_take_the_ones_that_are_open() {
     let mut rig = Rig::new();
