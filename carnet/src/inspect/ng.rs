@@ -122,7 +122,9 @@ fn json_of(value: &Value, text: &mut bool) -> Json {
             let mut object = Map::new();
             for (key, value) in entries {
                 let hidden = is_secret(key).then(|| "hidden".into());
-                object.insert(shown_key(key, text), hidden.unwrap_or_else(|| json_of(value, text)));
+                let shown = hidden.unwrap_or_else(|| json_of(value, text));
+                // Of a key that stands twice the first counts.
+                object.entry(shown_key(key, text)).or_insert(shown);
             }
             object.into()
         }
@@ -244,6 +246,7 @@ mod tests {
         }
         assert_eq!(all(b"de").0.len(), 1);
         assert_eq!(all(b"d7 d7:command4:pinge").0[0]["cookie"], "d7");
+        assert_eq!(all(b"d1:a1:b1:a1:ce").0[0]["body"]["a"], "b");
     }
 
     #[test]
