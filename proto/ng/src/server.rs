@@ -39,28 +39,47 @@ pub enum Seen {
     Full,
 }
 
+type Key = (SocketAddr, Bytes);
+
+#[derive(Debug)]
+struct Entry {
+    /// Tells it from an earlier one of the same name.
+    serial: u64,
+    answer: Option<Bytes>,
+}
+
 /// The requests of the last while.
 #[derive(Debug)]
 pub struct Server {
     memory: Memory,
-    known: HashMap<(SocketAddr, Bytes), Option<Bytes>>,
-    /// In the order in which they came.
-    order: VecDeque<(Instant, (SocketAddr, Bytes))>,
+    known: HashMap<Key, Entry>,
+    /// In the order in which they came, and those that were answered in the order of that. What has been
+    /// forgotten since is passed over.
+    came: VecDeque<(Instant, u64, Key)>,
+    answered: VecDeque<(u64, Key)>,
+    serial: u64,
     octets: usize,
 }
 
 impl Server {
     /// A server that has seen nothing.
     pub fn new(memory: Memory) -> Self {
-        Self { memory, known: HashMap::new(), order: VecDeque::new(), octets: 0 }
+        Self {
+            memory,
+            known: HashMap::new(),
+            came: VecDeque::new(),
+            answered: VecDeque::new(),
+            serial: 0,
+            octets: 0,
+        }
     }
 
     /// A request came.
     pub fn received(&mut self, now: Instant, from: SocketAddr, cookie: &Bytes) -> Seen {
         self.forget(now);
         match self.known.get(&(from, cookie.clone())) {
-            Some(Some(answer)) => return Seen::Answered(answer.clone()),
-            Some(None) => return Seen::Working,
+            Some(Entry { answer: Some(answer), .. }) => return Seen::Answered(answer.clone()),
+            Some(Entry { answer: None, .. }) => return Seen::Working,
             None => {}
         }
         while self.known.len() >= self.memory.requests {
@@ -70,16 +89,22 @@ impl Server {
         }
         // The datagram that the cookie is a part of is not kept for it.
         let key = (from, Bytes::copy_from_slice(cookie));
-        self.known.insert(key.clone(), None);
-        self.order.push_back((now, key));
+        self.serial += 1;
+        self.known.insert(key.clone(), Entry { serial: self.serial, answer: None });
+        self.came.push_back((now, self.serial, key));
+        self.tidy();
         Seen::New
     }
 
     /// A request was answered with that.
     pub fn answered(&mut self, from: SocketAddr, cookie: &Bytes, answer: Bytes) {
-        let Some(known) = self.known.get_mut(&(from, cookie.clone())) else { return };
+        let key = (from, cookie.clone());
+        let Some(entry) = self.known.get_mut(&key) else { return };
         self.octets += answer.len();
-        *known = Some(answer);
+        match entry.answer.replace(answer) {
+            Some(before) => self.octets = self.octets.saturating_sub(before.len()),
+            None => self.answered.push_back((entry.serial, (from, Bytes::copy_from_slice(cookie)))),
+        }
         while self.octets > self.memory.octets {
             if !self.drop_oldest() {
                 return;
@@ -89,11 +114,9 @@ impl Server {
 
     /// A request will not be answered: when it comes again it is new.
     pub fn dropped(&mut self, from: SocketAddr, cookie: &Bytes) {
-        if self.known.get(&(from, cookie.clone())) == Some(&None) {
-            self.known.remove(&(from, cookie.clone()));
-            // Mostly the last that came: nothing is looked through for it when many have to be dropped.
-            let at = self.order.iter().rposition(|(_, (f, c))| (f, c) == (&from, cookie));
-            at.and_then(|at| self.order.remove(at));
+        let key = (from, cookie.clone());
+        if self.known.get(&key).is_some_and(|entry| entry.answer.is_none()) {
+            self.known.remove(&key);
         }
     }
 
@@ -108,27 +131,42 @@ impl Server {
     }
 
     fn forget(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|(at, _)| *at + self.memory.keep <= now) {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.remove(&key);
+        while self.came.front().is_some_and(|(at, ..)| *at + self.memory.keep <= now) {
+            if let Some((_, serial, key)) = self.came.pop_front() {
+                self.remove(serial, &key);
             }
         }
     }
 
-    /// Forgets the oldest that was answered, and what is older and was not; `false` if none was.
+    /// Forgets the one that was answered the longest ago; `false` if none is.
     fn drop_oldest(&mut self) -> bool {
-        let answered =
-            |(_, key): &(Instant, (SocketAddr, Bytes))| self.known.get(key).is_some_and(Option::is_some);
-        let Some(at) = self.order.iter().position(answered) else { return false };
-        if let Some((_, key)) = self.order.remove(at) {
-            self.remove(&key);
+        while let Some((serial, key)) = self.answered.pop_front() {
+            if self.remove(serial, &key) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn remove(&mut self, serial: u64, key: &Key) -> bool {
+        if self.known.get(key).is_none_or(|entry| entry.serial != serial) {
+            return false;
+        }
+        if let Some(Entry { answer: Some(answer), .. }) = self.known.remove(key) {
+            self.octets = self.octets.saturating_sub(answer.len());
         }
         true
     }
 
-    fn remove(&mut self, key: &(SocketAddr, Bytes)) {
-        if let Some(Some(answer)) = self.known.remove(key) {
-            self.octets = self.octets.saturating_sub(answer.len());
+    /// Lets go of the names of what has been forgotten, once they are as many as what has not.
+    fn tidy(&mut self) {
+        let Self { known, came, answered, memory, .. } = self;
+        let live = |serial: u64, key: &Key| known.get(key).is_some_and(|entry| entry.serial == serial);
+        if came.len() > 2 * memory.requests {
+            came.retain(|(_, serial, key)| live(*serial, key));
+        }
+        if answered.len() > 2 * memory.requests {
+            answered.retain(|(serial, key)| live(*serial, key));
         }
     }
 }
@@ -177,5 +215,28 @@ mod tests {
         assert!(matches!(server.received(now, source(1), &cookie(2)), Seen::Answered(_)));
         assert_eq!(server.received(now + Duration::from_secs(31), source(1), &cookie(50)), Seen::New);
         assert_eq!(server.len(), 1);
+    }
+
+    /// However many come, and whatever becomes of them, the lists are no longer than twice what is remembered.
+    #[test]
+    fn what_is_forgotten_takes_no_room() {
+        let now = Instant::now();
+        let memory = Memory { requests: 10, octets: 1_000, ..Memory::default() };
+        let mut server = Server::new(memory);
+        for n in 0..1_000 {
+            let cookie = Bytes::from(format!("c{n}"));
+            assert_eq!(server.received(now, source(1), &cookie), Seen::New);
+            match n % 2 {
+                0 => server.dropped(source(1), &cookie),
+                _ => server.answered(source(1), &cookie, vec![0; 10].into()),
+            }
+            assert!(server.came.len() <= 21 && server.answered.len() <= 21 && server.len() <= 10);
+        }
+        // One of the same name as one that was forgotten lives for as long as any other.
+        let later = now + Duration::from_secs(20);
+        let cookie = Bytes::from_static(b"c998");
+        assert_eq!(server.received(later, source(1), &cookie), Seen::New);
+        assert_eq!(server.received(now + Duration::from_secs(31), source(1), &cookie), Seen::Working);
+        assert_eq!(server.received(later + Duration::from_secs(30), source(1), &cookie), Seen::New);
     }
 }

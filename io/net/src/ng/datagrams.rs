@@ -137,15 +137,17 @@ impl Ports {
         let written =
             |body: &Value| Message { cookie: cookie.clone(), form: *form, body: body.clone() }.to_bytes();
         let mut answer = written(body);
-        let fits = answer.len() <= MAX_DATAGRAM && may(&self.budget, *remote, answer.len());
+        let mut fits = answer.len() <= MAX_DATAGRAM && may(&self.budget, *remote, answer.len());
         if !fits {
             shared.count(|tally| tally.withheld += 1);
             answer = written(&refusal("the answer is too long for UDP: ask for less, or over TCP or HTTP"));
-            if !may(&self.budget, *remote, answer.len()) {
-                return;
-            }
+            fits = may(&self.budget, *remote, answer.len());
         }
+        // What is not sent is over too: kept as under way, a flood of such would leave no room for others.
         shared.answered(*remote, cookie, answer.clone());
+        if !fits {
+            return;
+        }
         if let Some(port) = self.ports.iter().find(|port| port.local == *local) {
             // What is lost is asked for again.
             let _ = port.send(*remote, answer);
