@@ -1,7 +1,10 @@
 //! Sealed calls of Carnet's own clients that end, or do not come about, in the ways that calls do; and calls
 //! to a user with two clients.
 
-use crate::clients_lab::{call, calling, chat, count, ends, holds, member, stage, told, waiting};
+use crate::clients_lab::{
+    BACK, THERE, call, calling, chat, count, ends, holds, member, stage, told, waiting,
+};
+use crate::lab::Lab;
 use crate::lab_kamailio::{ALICE, ALICE_AT_HOME, BOB, BOB_AT_HOME, BOB_TOO, Shape};
 use crate::nat_lab::on;
 use crate::network::PATIENCE;
@@ -134,25 +137,24 @@ fn two_clients_take_the_call_at_once() {
         let talker = calling(&mut stage, "alice");
         told(&stage, "alice", "sealed", 1);
         holds(&stage, 1);
-        // The one whose call has not ended.
-        let mut last = None;
-        stage.lab.until(PATIENCE, "one of them has the call", |lab| {
-            let ended = runs.map(|(host, _)| count(lab, host, "\"event\":\"ended\""));
-            ended.iter().sum::<usize>() >= 2 * round - 1
-        });
-        for (host, run) in runs {
-            let of = |event: &str| count(&stage.lab, host, &format!("\"event\":\"{event}\""));
-            if of("ended") < of("incoming") {
-                last = Some((host, run));
-            }
-        }
-        let (host, run) = last.expect("somebody has the call");
-        chat(&mut stage, (talker, "alice"), (run, host));
+        // Who hears her has the call.
+        let (said, answered) = (format!("{THERE} {round}"), format!("{BACK} {round}"));
+        stage.lab.process(talker).say(&said);
+        let hears = |lab: &Lab, host: &str| lab.output(host, "out").contains(&said);
+        stage
+            .lab
+            .until(PATIENCE, "one of them hears her", |lab| runs.iter().any(|(host, _)| hears(lab, host)));
+        let heard: Vec<_> = runs.into_iter().filter(|(host, _)| hears(&stage.lab, host)).collect();
+        assert_eq!(heard.len(), 1, "one has the call");
+        stage.lab.process(heard[0].1).say(&answered);
+        stage.lab.wait_for("alice", "out", &answered, PATIENCE);
         stage.lab.process(talker).say("/bye");
         ends(&mut stage, talker, "alice", 0);
-        for (host, _) in runs {
-            told(&stage, host, "ended", round);
-        }
+        // Who was called knows that it is over. One that was told so before it showed the call shows nothing.
+        stage.lab.until(PATIENCE, "both know that it is over", |lab| {
+            let of = |host: &str, event: &str| count(lab, host, &format!("\"event\":\"{event}\""));
+            runs.iter().all(|(host, _)| of(host, "ended") >= of(host, "incoming"))
+        });
         stage.idle();
     }
 }
