@@ -38,7 +38,13 @@ impl Steering {
         /// As many as rtpengine tells.
         const USUAL: usize = 32;
         self.core.statistics.asked(Command::List);
-        let most = Options::of(request).ok().and_then(|options| options.limit).unwrap_or(USUAL);
+        let most = match Options::of(request) {
+            Ok(options) => options.limit.unwrap_or(USUAL),
+            Err(error) => {
+                let fault = Fault::new(400, error.to_string());
+                return self.core.refuse(id, request.command, "", &fault);
+            }
+        };
         let mut reply = Reply::default();
         reply.put("result", Value::text("ok"));
         reply.put("calls", Value::texts(self.calls.keys().take(most).map(|id| &**id)));
@@ -69,8 +75,7 @@ impl Steering {
 
 /// Whether `supports` has `load limit`, as Kamailio says and OpenSIPS does not.
 fn knows_load_limit(request: &Request) -> bool {
-    let supports = request.more.iter().find(|(key, _)| key == "supports").map(|(_, value)| value);
-    matches!(supports, Some(Value::List(words)) if words.contains(&Value::text("load limit")))
+    matches!(request.more_of("supports"), Some(Value::List(words)) if words.contains(&Value::text("load limit")))
 }
 
 impl Call {

@@ -22,3 +22,16 @@ fn who_does_not_know_the_load_limit_is_told_of_an_error() {
     assert_eq!(rig.ask(known).text_of("result"), Some("load limit"));
     rig.assert_empty();
 }
+
+/// As any other request whose option has a value that it cannot have.
+#[test]
+fn a_limit_that_is_none_is_an_error_of_a_list() {
+    let mut rig = Rig::new();
+    let list = |limit| carnet_ng::Request::new(carnet_ng::Command::List, "", "").with("limit", limit);
+    assert_eq!(rig.ask(list(Value::Integer(5))).text_of("result"), Some("ok"));
+    for wrong in [Value::Integer(-1), Value::text("all"), Value::List(Vec::new())] {
+        let told = rig.ask(list(wrong));
+        assert_eq!(told.text_of("result"), Some("error"));
+        assert!(told.text_of("error-reason").is_some_and(|why| why.contains("limit")), "{told:?}");
+    }
+}
