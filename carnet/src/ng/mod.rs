@@ -5,7 +5,7 @@ mod way;
 mod words;
 
 use bytes::Bytes;
-use carnet_ng::Value;
+use carnet_ng::{Form, Value};
 use clap::{Args, Subcommand};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -264,7 +264,7 @@ fn told(args: &NgArgs, answer: &Value) -> ExitCode {
     let result = answer.text_of("result").unwrap_or_default();
     let done = matches!(result, "ok" | "pong");
     if args.json {
-        print(format!("{}\n", words::json(answer)).as_bytes());
+        print(&[&Form::Json.write(answer)[..], b"\n"].concat());
         return if done { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if !done {

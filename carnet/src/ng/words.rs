@@ -1,20 +1,7 @@
-//! Answers as JSON, and as lines for people.
+//! Answers as lines for people.
 
 use carnet_ng::Value;
 use std::fmt::Write as _;
-
-/// An answer as JSON. Octets that are no UTF-8 become the replacement character.
-pub fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Integer(n) => (*n).into(),
-        Value::String(octets) => String::from_utf8_lossy(octets).into(),
-        Value::List(values) => values.iter().map(json).collect::<Vec<_>>().into(),
-        Value::Dictionary(entries) => {
-            let members = entries.iter().map(|(k, v)| (String::from_utf8_lossy(k).into_owned(), json(v)));
-            serde_json::Value::Object(members.collect())
-        }
-    }
-}
 
 /// An answer as lines, what is inside further in; without `result`, and what is said elsewhere.
 pub fn tree(answer: &Value) -> String {
@@ -94,13 +81,5 @@ mod tests {
                      medias 2:\n      index: 2\n      text: x\\r\\ny\n";
         assert_eq!(tree(&answer), lines);
         assert_eq!(tree(&value(b"d6:result2:oke")), "ok\n");
-    }
-
-    #[test]
-    fn json_keeps_the_order() {
-        assert_eq!(
-            json(&value(b"d1:zl1:ai1ee1:ad1:b1:\xffee")).to_string(),
-            "{\"z\":[\"a\",1],\"a\":{\"b\":\"\u{fffd}\"}}"
-        );
     }
 }
