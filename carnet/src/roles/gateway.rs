@@ -443,11 +443,7 @@ impl Running {
                 tracing::info!(gateway = self.name, realm, "the address of the IP realm is back");
                 self.gateway.interface_up(now, &realm);
             } else {
-                tracing::warn!(
-                    gateway = self.name,
-                    realm,
-                    "this host has no address of the IP realm any more"
-                );
+                tracing::warn!(gateway = self.name, realm, "this host has no address of the IP realm");
                 self.gateway.interface_down(now, &realm, LOWER_LAYER_LOST);
             }
         }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// How often the addresses are looked for.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// The first time: soon, as a file with the address of another host is found out by it.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// The realms and what was last seen of them.
 pub struct Realms {
     all: Vec<(String, Vec<IpAddr>, bool)>,
@@ -16,7 +19,7 @@ pub struct Realms {
 impl Realms {
     /// Realms with their addresses.
     pub fn new(all: impl Iterator<Item = (String, Vec<IpAddr>)>, now: Instant) -> Self {
-        Self { all: all.map(|(name, addresses)| (name, addresses, true)).collect(), due: now + EVERY }
+        Self { all: all.map(|(name, addresses)| (name, addresses, true)).collect(), due: now + FIRST }
     }
 
     /// Looks, if it is time; the realms that have changed, and whether they are there now.
@@ -62,5 +65,10 @@ mod tests {
         assert!(realms.look(now).is_empty());
         assert_eq!(realms.look(now + EVERY), [("gone".to_owned(), false), ("back".to_owned(), true)]);
         assert!(realms.look(now + EVERY * 2).is_empty());
+
+        let mut realms = Realms::new([("gone".to_owned(), vec![gone])].into_iter(), now);
+        assert_eq!(realms.due, now + FIRST);
+        assert_eq!(realms.look(now + FIRST), [("gone".to_owned(), false)]);
+        assert_eq!(realms.due, now + FIRST + EVERY);
     }
 }
