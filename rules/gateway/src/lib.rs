@@ -22,6 +22,7 @@ mod control;
 mod core;
 mod description;
 pub mod edge;
+pub mod engine;
 mod error;
 mod events;
 mod fingerprint;
@@ -219,6 +220,17 @@ pub enum Event {
         context: ContextId,
         /// What.
         event: media::ConferenceEvent,
+    },
+    /// What moves the octets of a stream, now that it is known or after it has changed.
+    Engine {
+        /// Where.
+        context: ContextId,
+        /// Which.
+        termination: TerminationId,
+        /// What.
+        engine: engine::Engine,
+        /// Why.
+        reason: engine::Reason,
     },
     /// Somebody whom the source filter does not allow tried to connect.
     Blocked {

@@ -25,6 +25,7 @@ pub use crate::conference::{
     Algorithm, Conference, ConferenceEvent, Endpoint, FloorSettings, Key, Medium, TlsEnd, TlsRole,
 };
 pub use crate::edge::{Edge, Leg};
+pub use crate::engine::{Engine, Reason};
 use crate::witness::Seen;
 
 /// Names a pinhole between rules and engine. Never reused in the life of a gateway.
@@ -178,6 +179,17 @@ pub enum Command {
         /// pinhole, whatever the realm changes to meanwhile.
         tls: bool,
     },
+    /// Take up a pinhole again that there was before the process started anew, with the address that it
+    /// had. Answered like `Reserve`; a connection that the kernel kept is reported when both sides are
+    /// configured and joined.
+    Adopt {
+        /// The new name.
+        pinhole: Pinhole,
+        /// IP realm that the address is of.
+        realm: Option<String>,
+        /// The address that the controller was told.
+        local: SocketAddr,
+    },
     /// Replace the settings.
     Configure {
         /// Which.
@@ -315,6 +327,15 @@ pub enum Event {
         /// Its cipher suite, as IANA names it.
         suite: String,
     },
+    /// What moves the octets of this pinhole and the one that it is joined to; again when it changes.
+    Engine {
+        /// Which.
+        pinhole: Pinhole,
+        /// What.
+        engine: Engine,
+        /// Why.
+        reason: Reason,
+    },
     /// Something happened among the members of a conference.
     Conference {
         /// Which.
@@ -418,6 +439,7 @@ impl Event {
             | Self::Measured { pinhole, .. }
             | Self::Regrouped { pinhole }
             | Self::Released { pinhole, .. }
+            | Self::Engine { pinhole, .. }
             | Self::Sealed { pinhole, .. } => Some(*pinhole),
             Self::Conference { .. } => None,
         }

@@ -41,6 +41,9 @@ impl Core {
             media::Event::Sealed { version, suite, .. } => {
                 Some(Event::Sealed { context: id, termination, version, suite })
             }
+            media::Event::Engine { engine, reason, .. } => {
+                Some(Event::Engine { context: id, termination, engine, reason })
+            }
             media::Event::Blocked { source, .. } => Some(Event::Blocked { context: id, termination, source }),
             _ => None,
         });

@@ -177,6 +177,10 @@ impl Worker {
 
     fn command(&mut self, command: Command) {
         match command {
+            // Nothing of a conference outlives the process.
+            Command::Adopt { pinhole, .. } => {
+                self.report(Event::Refused { pinhole, reason: Refusal::NoPort });
+            }
             Command::Reserve { pinhole, tls: true, .. } => {
                 self.report(Event::Refused { pinhole, reason: Refusal::NoCertificate });
             }

@@ -11,7 +11,7 @@
 //! Where TLS ends at a pinhole (`end`, `seal`) or paths of MSRP are rewritten, the octets are worked on in
 //! between (`through`).
 //!
-//! Leaves out: address translation in the kernel (stateless TCP mode).
+//! What only has to pass does not come here at all where the kernel can translate it (`kernel`).
 
 mod bucket;
 mod callers;
@@ -22,6 +22,7 @@ mod flow;
 mod guard;
 mod hole;
 mod host;
+mod kernel;
 mod links;
 mod pipes;
 pub(crate) mod ports;
@@ -52,6 +53,7 @@ pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
 pub use host::{raise_descriptor_limit, shortcomings};
+pub use kernel::{KernelConfig, KernelTally, Mode};
 pub use ports::Pool;
 use ports::Ports;
 use post::Bell;
@@ -152,6 +154,11 @@ pub struct EngineConfig {
     pub pinholes: usize,
     /// Length of the command queue of each thread and of the event queue of the engine.
     pub queue: usize,
+    /// The kernel engine, and listening without sockets.
+    pub kernel: KernelConfig,
+    /// Most octets that all loops together may hold of what receivers have not taken, in buffers and pipes. Beyond that
+    /// senders wait.
+    pub memory: usize,
 }
 
 impl Default for EngineConfig {
@@ -169,6 +176,8 @@ impl Default for EngineConfig {
             pipes: 32,
             pinholes: 65_536,
             queue: 4_096,
+            kernel: KernelConfig::default(),
+            memory: 1024 * 1024 * 1024,
         }
     }
 }
@@ -344,6 +353,7 @@ impl EngineHandle {
 fn group(command: &Command) -> u32 {
     match command {
         Command::Reserve { pinhole, .. }
+        | Command::Adopt { pinhole, .. }
         | Command::Configure { pinhole, .. }
         | Command::Join { a: pinhole, .. }
         | Command::Part { pinhole }

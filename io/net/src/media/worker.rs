@@ -189,6 +189,9 @@ impl Worker {
                     Err(reason) => Event::Refused { pinhole, reason },
                 });
             }
+            Command::Adopt { pinhole, .. } => {
+                self.report(Event::Refused { pinhole, reason: Refusal::NoPort });
+            }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
                     self.configure(slot, settings);

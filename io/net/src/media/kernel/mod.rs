@@ -1,0 +1,150 @@
+//! The kernel engine: joined pinholes whose packets the kernel translates (TS 23.334 §5.16.1).
+//!
+//! One thread an engine owns the table and the sockets to the kernel ([`carnet_netfilter`]); the loops give it
+//! orders and hear from it. A pair is chosen for it by [`carnet_gateway::engine::choose`], and is *carried* as long as
+//! both pinholes are settled so. Pinholes keep their loop, their name and their place in it: only octets do not pass there.
+//!
+//! A caller from elsewhere than was said does not match the pair's element, and comes to the loop
+//! like to any pinhole: that is for a relay to judge.
+//!
+//! The thread also steers callers to the loops' transparent listeners, so that a pinhole needs no socket of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use carnet_gateway::engine::Host;
+use carnet_gateway::media::{Cause, Pinhole, Rate};
+
+/// What an engine is told about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// Whether it is used.
+    pub mode: Mode,
+    /// The table's name is `carnet-` and this.
+    pub table: String,
+    /// At the end of the process the table stays, and sessions flow on until the next process takes them up. For
+    /// a gateway whose contexts survive it; else they are ended.
+    pub keep: bool,
+}
+
+/// Whether the kernel engine is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// No: sockets only.
+    #[default]
+    Off,
+    /// If the host allows it.
+    Auto,
+    /// The engine does not start where the host does not allow it.
+    Required,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self { mode: Mode::Off, table: "media".to_owned(), keep: false }
+    }
+}
+
+/// A carried pair, named by its caller's pinhole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Carriage {
+    /// The pinhole that is called, and our address there.
+    pub(super) caller: (Pinhole, SocketAddr),
+    /// Who may call.
+    pub(super) source: IpAddr,
+    /// The pinhole that calls, and our address there.
+    pub(super) callee: (Pinhole, SocketAddr),
+    /// Whom.
+    pub(super) to: SocketAddr,
+}
+
+/// What may change while a pair is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Terms {
+    /// Nothing passes: a gate is shut.
+    pub(super) held: bool,
+    /// Limits on what the caller, and the callee, send.
+    pub(super) rates: (Option<Rate>, Option<Rate>),
+    /// DSCP of what goes to the caller, and to the callee.
+    pub(super) dscp: (Option<u8>, Option<u8>),
+}
+
+/// A loop to the thread.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Callers of a pinhole come to the loop's listener. Answered with `Steered`.
+    Steer { pinhole: Pinhole, local: SocketAddr, listener: u16 },
+    /// No longer. Not answered.
+    Unsteer { local: SocketAddr },
+    /// Carry it, or with other terms from now on. Answered with `Carried` the first time.
+    Carry { carriage: Carriage, terms: Terms },
+    /// Asks for the counters; answered with `Counted`.
+    Count { caller: Pinhole },
+    /// Not any more: answered with `Dropped`, once, whatever there was. If a connection is up, both peers are
+    /// told that it is over.
+    Drop { caller: Pinhole },
+}
+
+/// Octets of payload, as far as is known: from the caller, and from the callee.
+pub(super) type Octets = (u64, u64);
+
+/// The thread to a loop.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// Callers come to the listener; or the kernel refused that.
+    Steered { pinhole: Pinhole, done: bool },
+    /// From now on the kernel has it; or refused it.
+    Carried { caller: Pinhole, done: bool },
+    /// A connection is up, end to end.
+    Established { caller: Pinhole, peer: SocketAddr },
+    /// It ended, or could not be made: how, towards the caller and towards the callee. The element is gone.
+    Ended { caller: Pinhole, causes: (Cause, Cause), octets: Octets },
+    /// The answer to `Count`.
+    Counted { caller: Pinhole, octets: Octets },
+    /// The answer to `Drop`.
+    Dropped { caller: Pinhole, octets: Octets },
+}
+
+/// What the kernel engine has done since the start.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    /// Sessions that are carried now.
+    pub(super) carried: AtomicU64,
+    /// Connections that came up.
+    pub(super) connections: AtomicU64,
+    /// Orders that the kernel refused.
+    pub(super) refused: AtomicU64,
+}
+
+/// The same at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KernelTally {
+    /// Sessions that are carried now.
+    pub carried: u64,
+    /// Connections that came up.
+    pub connections: u64,
+    /// Orders that the kernel refused.
+    pub refused: u64,
+}
+
+impl Tallies {
+    pub(super) fn now(&self) -> KernelTally {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        KernelTally {
+            carried: of(&self.carried),
+            connections: of(&self.connections),
+            refused: of(&self.refused),
+        }
+    }
+}
+
+/// A loop's way to the thread.
+#[derive(Debug, Clone)]
+pub(super) struct Kernel {
+    /// What the host allows; does not change.
+    pub(super) host: Host,
+    /// Callers can be steered to a listener: pinholes need no sockets.
+    pub(super) steers: bool,
+    pub(super) tallies: Arc<Tallies>,
+}
