@@ -6,6 +6,7 @@ use carnet_gateway::media::{Event, Pinhole};
 use rustix::event::epoll;
 
 use super::hole::{Begun, Hole, Link};
+use super::kernel::Report;
 use super::links::register;
 use super::post::Bell;
 use super::worker::Worker;
@@ -14,17 +15,30 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Dock {
     arrivals: Mutex<Vec<Hole>>,
+    /// What the kernel engine has to say. Each answers an order or tells of a session, so there are not more than
+    /// the loop has asked for.
+    reports: Mutex<Vec<Report>>,
     pub(super) bell: Arc<Bell>,
 }
 
 impl Dock {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { arrivals: Mutex::default(), bell }
+        Self { arrivals: Mutex::default(), reports: Mutex::default(), bell }
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Vec<Hole>> {
         // Nothing can panic while the lock is held.
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel engine says something.
+    pub(super) fn report(&self, mut reports: Vec<Report>) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).append(&mut reports);
+        self.bell.ring();
+    }
+
+    pub(super) fn take_reports(&self) -> Vec<Report> {
+        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
