@@ -14,6 +14,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::carried::{Carriages, Then};
 use super::certificates::Certificates;
 use super::clock::{Clock, Moment};
 use super::flow::Tools;
@@ -69,6 +70,8 @@ pub(super) struct Worker {
     pub(super) now: Moment,
     /// Who has the kernel carry pairs.
     pub(super) kernel: Kernel,
+    /// What it carries, or is to.
+    pub(super) carriages: Carriages,
     /// Steps of handshakes that this turn of the loop may still do.
     pub(super) handshakes: usize,
 }
@@ -122,6 +125,7 @@ impl Worker {
             clock: Clock::start(),
             now: Moment::START,
             kernel,
+            carriages: Carriages::default(),
             handshakes: 0,
         })
     }
@@ -205,8 +209,12 @@ impl Worker {
                     Err(reason) => Event::Refused { pinhole, reason },
                 });
             }
-            Command::Adopt { pinhole, .. } => {
-                self.report(Event::Refused { pinhole, reason: Refusal::NoPort });
+            Command::Adopt { pinhole, realm, local } => {
+                let adopted = self.adopt(pinhole, realm.as_deref(), local);
+                self.report(match adopted {
+                    Ok(()) => Event::Bound { pinhole, local, fingerprint: None },
+                    Err(reason) => Event::Refused { pinhole, reason },
+                });
             }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
@@ -230,26 +238,28 @@ impl Worker {
                 {
                     hole.told_to_connect = true;
                     hole.ended = false;
+                    hole.unweighed = true;
                     self.queue(slot);
                 }
             }
             Command::Disconnect { pinhole } => {
-                if let Some(slot) = self.slot(pinhole) {
+                if let Some(slot) = self.slot(pinhole)
+                    && !self.disconnect_in_kernel(slot)
+                {
                     self.end(slot, Cause::Released, Cause::FarSide, false);
                 }
             }
             Command::Release { pinhole } => {
-                let statistics = self.release(pinhole);
-                self.report(Event::Released { pinhole, statistics });
+                let slot = self.slot(pinhole);
+                let causes = (Cause::Released, Cause::FarSide);
+                if slot.is_none_or(|slot| !self.leaves_the_kernel(slot, Then::Release, causes)) {
+                    self.finish(pinhole);
+                }
             }
             Command::Measure { pinhole } => {
-                let now = self.now;
-                let hole = self.slot(pinhole);
-                let statistics = hole
-                    .and_then(|slot| self.hole(slot))
-                    .map(|hole| hole.statistics(now))
-                    .unwrap_or_default();
-                self.report(Event::Measured { pinhole, statistics });
+                if !self.measure_in_kernel(pinhole) {
+                    self.measured(pinhole);
+                }
             }
             // A relay has none.
             Command::Conference { .. } => {}
@@ -391,7 +401,9 @@ impl Worker {
             }
         }
         hole.set(settings, now);
+        let slot_name = hole.name;
         self.judge_anew(slot);
+        self.carriages.try_again(slot_name);
         self.queue(slot);
         if let Some(far) = self.far(slot) {
             self.queue(far);
@@ -413,6 +425,44 @@ impl Worker {
             }
             self.queue(slot);
         }
+    }
+
+    pub(super) fn measured(&mut self, pinhole: Pinhole) {
+        let now = self.now;
+        let hole = self.slot(pinhole).and_then(|slot| self.peek(slot));
+        let statistics = hole.map(|hole| hole.statistics(now)).unwrap_or_default();
+        self.report(Event::Measured { pinhole, statistics });
+    }
+
+    /// Lets a pinhole go, and says so.
+    pub(super) fn finish(&mut self, pinhole: Pinhole) {
+        let statistics = self.release(pinhole);
+        self.report(Event::Released { pinhole, statistics });
+    }
+
+    /// Takes up a pinhole of an earlier process.
+    fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
+        if self.names.contains_key(&name.number) {
+            return Err(Refusal::System);
+        }
+        if self.names.len() >= self.config.pinholes {
+            return Err(Refusal::NoPort);
+        }
+        let lease = self.ports.lease_again(realm, local)?;
+        let socket = match socket::bound(local, None) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, %local, "cannot take up an address again");
+                self.ports.give_back(lease);
+                return Err(if error.kind() == io::ErrorKind::AddrInUse {
+                    Refusal::NoPort
+                } else {
+                    Refusal::System
+                });
+            }
+        };
+        let hole = Hole::new(name, lease, socket, self.now);
+        self.occupy(hole).map(|_| ()).ok_or(Refusal::NoPort)
     }
 
     fn release(&mut self, name: Pinhole) -> Statistics {

@@ -229,12 +229,6 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// None.
-    #[cfg(test)]
-    pub(super) fn off() -> Self {
-        Self { host: Host::Relays(Reason::Configured), steers: false, desk: None, index: 0 }
-    }
-
     /// There is one.
     pub(super) fn is_there(&self) -> bool {
         self.desk.is_some()
