@@ -601,3 +601,6 @@ fn rate(rate: Rate) -> carnet_netfilter::Rate {
     let burst = u32::try_from(rate.burst).unwrap_or(u32::MAX);
     carnet_netfilter::Rate { octets_per_second: rate.octets_per_second, burst }
 }
+
+#[cfg(test)]
+mod tests;
