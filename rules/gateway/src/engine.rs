@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::media::{Gate, Role};
 
 /// What moves the octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {
     /// The kernel: packets are translated, TCP is end to end.
     Kernel,
@@ -40,7 +40,7 @@ impl fmt::Display for Engine {
 }
 
 /// Why it is that engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// It only has to pass, and the kernel can do that.
     Passes,
