@@ -14,8 +14,10 @@
 //! Leaves out: everything that is not ours. No table, rule, mark or label of others is read or touched.
 
 mod conntrack;
+mod expression;
 mod host;
 mod log;
+mod netlink;
 mod provoke;
 mod table;
 
