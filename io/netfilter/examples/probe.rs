@@ -15,5 +15,7 @@ fn main() {
     table.push(Change::Police(key, Way::Forth, Some(Rate { octets_per_second: 10000, burst: 5000 })));
     table.push(Change::Mark(key, Way::Back, Some(46)));
     println!("{:?}", table.commit());
-    std::thread::sleep(std::time::Duration::from_secs(std::env::args().nth(1).map_or(1, |s| s.parse().unwrap())));
+    std::thread::sleep(std::time::Duration::from_secs(
+        std::env::args().nth(1).map_or(1, |s| s.parse().unwrap()),
+    ));
 }

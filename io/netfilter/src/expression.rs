@@ -153,9 +153,11 @@ impl Expressions<'_> {
         })
     }
 
-    pub(crate) fn tproxy(&mut self, family: u8, port: u32) -> &mut Self {
+    /// Without an address it would be the first one of the interface.
+    pub(crate) fn tproxy(&mut self, family: u8, address: u32, port: u32) -> &mut Self {
         self.expression("tproxy", |w| {
             w.number(1, family.into());
+            w.number(2, register(address));
             w.number(3, register(port));
         })
     }

@@ -1,10 +1,11 @@
 //! Making the table, or taking it over.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::rules::{self, INET};
 use super::{Held, Opened, Table, TableConfig, There};
-use crate::netlink::{Attributes, Body, DUMP, Socket, Writer, messages};
+use crate::address::ip;
+use crate::netlink::{Attributes, DUMP, Socket, Writer};
 use crate::{Error, Key, Translation};
 
 /// `NFT_TABLE_F_OWNER` and `_PERSIST`: ours alone while we live, and there when we are not.
@@ -99,13 +100,6 @@ fn element_of(attributes: Attributes<'_>, v4: bool) -> Option<Held> {
     let key = Key { source: ip(source)?, local: place(key, octets)? };
     let translation = Translation { key, to: place(to, octets)?, from: place(from, octets)? };
     Some(Held { translation })
-}
-
-fn ip(octets: &[u8]) -> Option<IpAddr> {
-    match octets.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).into()),
-        _ => Some(Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).into()),
-    }
 }
 
 fn place(octets: &[u8], length: usize) -> Option<SocketAddr> {

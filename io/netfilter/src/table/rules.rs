@@ -15,7 +15,6 @@ const fn nf_tables(message: u16) -> u16 {
     10 << 8 | message
 }
 pub(super) const NEW_TABLE: u16 = nf_tables(0);
-pub(super) const GET_TABLE: u16 = nf_tables(1);
 pub(super) const DELETE_TABLE: u16 = nf_tables(2);
 const NEW_CHAIN: u16 = nf_tables(3);
 pub(super) const GET_CHAIN: u16 = nf_tables(4);
@@ -211,6 +210,9 @@ fn call(e: &mut Expressions<'_>, family: u8) {
         .nat(true, family, 0, size);
 }
 
+/// The register for the listener's port, beyond those of the address.
+const PORT_FOUND: u32 = 8;
+
 fn steer(e: &mut Expressions<'_>, family: u8) {
     let (at, length) = if family == V4 { (16, 4) } else { (24, 16) };
     e.tcp(family)
@@ -219,8 +221,8 @@ fn steer(e: &mut Expressions<'_>, family: u8) {
         .is(0, &[SYN])
         .payload(Base::Network, at, length, 0)
         .payload(Base::Transport, 2, 2, registers(family))
-        .lookup(&format!("steer{}", version(family)), 0, Some(0))
-        .tproxy(family, 0)
+        .lookup(&format!("steer{}", version(family)), 0, Some(PORT_FOUND))
+        .tproxy(family, 0, PORT_FOUND)
         .accept();
 }
 

@@ -1,9 +1,10 @@
 //! Changes as messages about elements.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::rules::{self, INET};
 use super::{Change, Table, There};
+use crate::address::octets;
 use crate::netlink::{CREATE, Writer};
 use crate::{Key, Rate, Translation, Way};
 
@@ -50,23 +51,16 @@ fn restore<K: std::hash::Hash + Eq, V>(map: &mut std::collections::HashMap<K, V>
 
 /// The key of a session: caller, and our address and port, each in whole registers.
 pub(super) fn key_of(key: &Key) -> Vec<u8> {
-    let mut octets = address(key.source);
-    octets.extend(place(key.local));
-    octets
-}
-
-fn address(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
+    let mut all = octets(key.source);
+    all.extend(place(key.local));
+    all
 }
 
 fn place(socket: SocketAddr) -> Vec<u8> {
-    let mut octets = address(socket.ip());
-    octets.extend(socket.port().to_be_bytes());
-    octets.extend([0, 0]);
-    octets
+    let mut all = octets(socket.ip());
+    all.extend(socket.port().to_be_bytes());
+    all.extend([0, 0]);
+    all
 }
 
 /// Where an element leads: to, then from.
