@@ -85,6 +85,11 @@ pub(super) enum Got {
 }
 
 impl End {
+    /// That of the certificate to be shown.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.shown.as_ref().map(|shown| shown.fingerprint.clone())
+    }
+
     pub(super) fn new(shown: Option<Arc<Shown>>) -> Self {
         let state = State::Unsealed;
         Self { shown, wanted: None, tls: None, give_up: None, serial: 0, state, closed: false }

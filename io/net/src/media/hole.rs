@@ -17,6 +17,7 @@ use socket2::Socket;
 use super::bucket::Bucket;
 use super::certificates::Shown;
 use super::clock::Moment;
+use super::doors::{Steering, Visitor};
 use super::end::End;
 use super::flow::Flow;
 use super::guard::{Guard, Seat};
@@ -65,6 +66,7 @@ pub(super) struct Hole {
     pub(super) told_to_connect: bool,
     /// Is in the worker's run queue.
     pub(super) queued: bool,
+    pub(super) steering: Steering,
     door: Door,
 }
 
@@ -93,6 +95,8 @@ struct Silence {
 pub(super) struct Rare {
     /// Further connections, while nothing has been heard on the one in `link`.
     pub(super) standbys: Vec<Standby>,
+    /// Callers who came before the gate was ever open, where there is no socket for them to wait at.
+    pub(super) early: Vec<Visitor>,
     /// When a refused source, or one that did not fit, was last reported.
     pub(super) blocked: Option<Moment>,
     /// When one that came and went was last reported.
@@ -120,6 +124,14 @@ pub(super) struct Anchor {
     pub(super) listening: bool,
     /// A connection may be waiting to be accepted.
     pub(super) ready: bool,
+}
+
+impl Anchor {
+    /// Has callers wait. The loop is not told of them yet.
+    pub(super) fn new(socket: Socket) -> Self {
+        let listening = socket::listen_early(&socket).is_ok();
+        Self { socket, serial: 0, listening, ready: false }
+    }
 }
 
 #[derive(Debug)]
@@ -253,9 +265,9 @@ impl Connection {
 }
 
 impl Hole {
-    pub(super) fn new(name: Pinhole, lease: Lease, socket: Socket, now: Moment) -> Self {
-        // The loop is not told of callers yet.
-        let listening = socket::listen_early(&socket).is_ok();
+    /// One with this socket, or one whose callers are to be steered to the loop.
+    pub(super) fn new(name: Pinhole, lease: Lease, socket: Option<Socket>, now: Moment) -> Self {
+        let steering = if socket.is_some() { Steering::No } else { Steering::Reserving };
         Self {
             name,
             since: now,
@@ -266,7 +278,7 @@ impl Hole {
             scheduled: None,
             link: Link::Down,
             flow: Flow::default(),
-            anchor: Some(Anchor { socket, serial: 0, listening, ready: false }),
+            anchor: socket.map(Anchor::new),
             filter: None,
             rare: None,
             silence: None,
@@ -280,6 +292,7 @@ impl Hole {
             ended: false,
             told_to_connect: false,
             queued: false,
+            steering,
             door: Door::New,
         }
     }
@@ -364,6 +377,11 @@ impl Hole {
     /// Has TLS end here, with this to be shown. Nothing passes before it stands.
     pub(super) fn end_tls(&mut self, shown: Arc<Shown>) {
         self.rare().end = Some(Box::new(End::new(Some(shown))));
+    }
+
+    /// The fingerprint of the certificate that the peer will be shown.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.rare.as_ref()?.end.as_ref()?.fingerprint()
     }
 
     /// The connection, and the end of TLS on it.
@@ -484,6 +502,14 @@ impl Hole {
         for standby in self.take_standbys() {
             socket::reset(standby.socket);
         }
+    }
+
+    /// Also those who came early. How many there were.
+    pub(super) fn send_waiting_away(&mut self) -> usize {
+        let Some(rare) = self.rare.as_mut() else { return 0 };
+        let sockets = rare.standbys.drain(..).map(|standby| standby.socket);
+        let sockets = sockets.chain(rare.early.drain(..).map(|visitor| visitor.socket));
+        sockets.map(socket::reset).count()
     }
 
     /// The seat of the connection in `link`; that of the one before is given up.
@@ -671,7 +697,7 @@ mod tests {
         };
         let mut random = SeededRandom::new(1);
         let lease = Ports::new(&[realm], &mut random).unwrap().lease(None, None, &mut random).unwrap();
-        let mut hole = Hole::new(Pinhole { group: 1, number: 1 }, lease, socket(), Moment::START);
+        let mut hole = Hole::new(Pinhole { group: 1, number: 1 }, lease, Some(socket()), Moment::START);
         hole.link = Link::Up(Connection::made(socket(), 1, Moment::START));
         hole
     }

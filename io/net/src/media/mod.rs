@@ -17,6 +17,7 @@ mod bucket;
 mod callers;
 mod certificates;
 pub(crate) mod clock;
+mod doors;
 mod end;
 mod flow;
 mod guard;
@@ -217,6 +218,7 @@ impl MediaEngine {
                 Arc::clone(&config),
                 Arc::clone(&ports),
                 Arc::clone(&certificates),
+                kernel::Kernel::off(),
                 Arc::clone(&docks),
                 Arc::clone(dock),
                 inbox,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use carnet_gateway::media::{Event, Pinhole};
 use rustix::event::epoll;
 
+use super::doors::{Steering, Visitor};
 use super::hole::{Begun, Hole, Link};
 use super::links::register;
 use super::post::Bell;
@@ -14,17 +15,29 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Dock {
     arrivals: Mutex<Vec<Hole>>,
+    /// Callers that another loop has accepted.
+    visitors: Mutex<Vec<Visitor>>,
     pub(super) bell: Arc<Bell>,
 }
 
 impl Dock {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { arrivals: Mutex::default(), bell }
+        Self { arrivals: Mutex::default(), visitors: Mutex::default(), bell }
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Vec<Hole>> {
         // Nothing can panic while the lock is held.
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, Vec<Visitor>> {
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has another loop's caller come here. There are no more than that loop may accept.
+    pub(super) fn send(&self, visitor: Visitor) {
+        self.visitors().push(visitor);
+        self.bell.ring();
     }
 }
 
@@ -61,7 +74,7 @@ impl Worker {
             }
             return self.report(Event::Regrouped { pinhole: name });
         }
-        let Some(mut hole) = self.depart(slot, pinhole) else {
+        let Some(mut hole) = self.depart(slot, pinhole, index) else {
             return self.report(Event::Regrouped { pinhole: name });
         };
         hole.name = name;
@@ -69,8 +82,11 @@ impl Worker {
         dock.bell.ring();
     }
 
-    fn depart(&mut self, slot: u32, pinhole: Pinhole) -> Option<Hole> {
+    fn depart(&mut self, slot: u32, pinhole: Pinhole, index: Option<usize>) -> Option<Hole> {
         let mut hole = self.vacate(slot, pinhole)?;
+        if let Some(index) = index.filter(|_| hole.steering.is_used()) {
+            self.doors.follow(self.ports.local(&hole.lease), index);
+        }
         if let Some(anchor) = hole.anchor.as_mut().filter(|anchor| anchor.serial != 0) {
             let _ = epoll::delete(&self.epoll, &anchor.socket);
             anchor.serial = 0;
@@ -114,6 +130,7 @@ impl Worker {
                 lost = register(epoll, &connection.socket, slot, link_serial).is_err();
             }
             hole.moved(link_serial);
+            self.steer_anew(slot);
             if lost {
                 tracing::warn!("a connection was lost on its way to another loop");
                 self.end(
@@ -125,6 +142,26 @@ impl Worker {
             }
             self.queue(slot);
             self.report(Event::Regrouped { pinhole });
+        }
+        // Whom they call may just have come.
+        let visitors = std::mem::take(&mut *self.dock.visitors());
+        for visitor in visitors {
+            self.visit(visitor, false);
+        }
+    }
+
+    /// Callers of a pinhole that has come from another loop come to this one.
+    fn steer_anew(&mut self, slot: u32) {
+        let Self { holes, ports, .. } = self;
+        let Some(Some(hole)) = holes.get_mut(slot as usize) else { return };
+        let (pinhole, local) = (hole.name, ports.local(&hole.lease));
+        match hole.steering {
+            Steering::No | Steering::Off => return,
+            Steering::On => hole.steering = Steering::Asked,
+            Steering::Asked | Steering::Reserving => {}
+        }
+        if self.steer(slot, local).is_err() {
+            self.steered(pinhole, false);
         }
     }
 }
