@@ -7,6 +7,7 @@ use rustix::event::epoll;
 
 use super::doors::{Steering, Visitor};
 use super::hole::{Begun, Hole, Link};
+use super::kernel::Report;
 use super::links::register;
 use super::post::Bell;
 use super::worker::Worker;
@@ -17,12 +18,15 @@ pub(super) struct Dock {
     arrivals: Mutex<Vec<Hole>>,
     /// Callers that another loop has accepted.
     visitors: Mutex<Vec<Visitor>>,
+    /// What the kernel engine has to say. Each answers an order or tells of a session, so there are not more than
+    /// the loop has asked for.
+    reports: Mutex<Vec<Report>>,
     pub(super) bell: Arc<Bell>,
 }
 
 impl Dock {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { arrivals: Mutex::default(), visitors: Mutex::default(), bell }
+        Self { arrivals: Mutex::default(), visitors: Mutex::default(), reports: Mutex::default(), bell }
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Vec<Hole>> {
@@ -38,6 +42,16 @@ impl Dock {
     pub(super) fn send(&self, visitor: Visitor) {
         self.visitors().push(visitor);
         self.bell.ring();
+    }
+
+    /// The kernel engine says something.
+    pub(super) fn report(&self, mut reports: Vec<Report>) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).append(&mut reports);
+        self.bell.ring();
+    }
+
+    pub(super) fn take_reports(&self) -> Vec<Report> {
+        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

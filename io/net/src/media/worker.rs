@@ -42,7 +42,6 @@ pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     pub(super) ports: Arc<Ports>,
     certificates: Arc<Certificates>,
-    pub(super) kernel: Kernel,
     pub(super) doors: Doors,
     pub(super) epoll: OwnedFd,
     pub(super) bell: Arc<Bell>,
@@ -71,6 +70,8 @@ pub(super) struct Worker {
     serial: u32,
     clock: Clock,
     pub(super) now: Moment,
+    /// Who has the kernel carry pairs.
+    pub(super) kernel: Kernel,
     /// Steps of handshakes that this turn of the loop may still do.
     pub(super) handshakes: usize,
 }
@@ -80,11 +81,11 @@ impl Worker {
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
         certificates: Arc<Certificates>,
-        kernel: Kernel,
         docks: Arc<[Arc<Dock>]>,
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
         reports: Reports,
+        kernel: Kernel,
     ) -> io::Result<Self> {
         let bell = Arc::clone(&dock.bell);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -103,7 +104,6 @@ impl Worker {
             config,
             ports,
             certificates,
-            kernel,
             doors: Doors::default(),
             epoll,
             bell,
@@ -125,6 +125,7 @@ impl Worker {
             serial: 0,
             clock: Clock::start(),
             now: Moment::START,
+            kernel,
             handshakes: 0,
         })
     }
@@ -149,9 +150,12 @@ impl Worker {
                 let epoll::Event { flags, data } = *event;
                 self.on_event(data.u64(), flags);
             }
-            let room = self.outbox.len() < OUTBOX;
-            if room && (self.bell.answer() || more_commands) {
+            if self.bell.answer() {
                 self.take_arrivals();
+                self.take_reports();
+                more_commands = true;
+            }
+            if more_commands && self.has_room() {
                 match self.take_commands() {
                     Some(more) => more_commands = more,
                     None => return,
@@ -164,13 +168,18 @@ impl Worker {
     }
 
     fn timeout(&self, more_commands: bool) -> Option<Duration> {
-        if !self.run.is_empty() || more_commands && self.outbox.len() < OUTBOX {
+        if !self.run.is_empty() || more_commands && self.has_room() {
             return Some(Duration::ZERO);
         }
         let next = self.timetable.peek().map(|Reverse((at, _))| *at);
         let next = [next, self.doors.next(self.now)].into_iter().flatten().min();
         let next = next.map(|at| at.since(self.clock.now()));
         if self.outbox.is_empty() { next } else { Some(next.unwrap_or(RETRY).min(RETRY)) }
+    }
+
+    /// A command may be taken: what follows from it can be reported and ordered.
+    fn has_room(&self) -> bool {
+        self.outbox.len() < OUTBOX && self.kernel.has_room()
     }
 
     pub(super) fn report(&mut self, event: Event) {
@@ -180,6 +189,9 @@ impl Worker {
     /// Takes a batch. `Some(true)`: there may be more. `None`: the handles are gone.
     fn take_commands(&mut self) -> Option<bool> {
         for _ in 0..COMMANDS {
+            if !self.kernel.has_room() {
+                return Some(true);
+            }
             match self.commands.try_recv() {
                 Ok(command) => self.command(command),
                 Err(mpsc::error::TryRecvError::Empty) => return Some(false),

@@ -3,7 +3,6 @@
 use std::process::Command as Program;
 
 use super::super::{KernelConfig, Mode};
-use super::*;
 
 const SET: &str = "CARNET_MEDIA_STEERED";
 
