@@ -21,6 +21,7 @@ use super::doors::{Steering, Visitor};
 use super::end::End;
 use super::flow::Flow;
 use super::guard::{Guard, Seat};
+use super::memory::Kept;
 use super::pipes::Pipes;
 use super::ports::Lease;
 use super::through::Rewriting;
@@ -105,6 +106,8 @@ pub(super) struct Rare {
     pub(super) observer: Option<Box<Observer>>,
     /// TLS ends here.
     pub(super) end: Option<Box<End>>,
+    /// What it keeps between two turns.
+    pub(super) sealed: Option<Kept>,
     /// Why TLS failed with somebody who was perhaps not the peer.
     pub(super) unsealed: Option<TlsFailure>,
     /// The octets are MSRP, whose paths are rewritten.
@@ -434,6 +437,7 @@ impl Hole {
         self.flow.clear(pipes);
         if let Some(rare) = self.rare.as_mut() {
             rare.rewriting = None;
+            rare.sealed = None;
             if let Some(end) = &mut rare.end {
                 end.forget();
             }

@@ -18,6 +18,7 @@ mod callers;
 mod edge;
 mod faults;
 mod legs;
+mod memory;
 mod moves;
 mod steered;
 

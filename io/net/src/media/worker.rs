@@ -21,6 +21,7 @@ use super::doors::{DOOR, Doors, Steering};
 use super::flow::Tools;
 use super::hole::{Anchor, Hole, Link};
 use super::kernel::Kernel;
+use super::memory::Memory;
 use super::pipes::Pipes;
 use super::ports::Ports;
 use super::post::{Bell, Reports};
@@ -81,6 +82,7 @@ impl Worker {
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
         certificates: Arc<Certificates>,
+        memory: Arc<Memory>,
         docks: Arc<[Arc<Dock>]>,
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
@@ -94,6 +96,7 @@ impl Worker {
         let tools = Tools {
             buffer: vec![0; config.copy_buffer].into_boxed_slice(),
             pipes: Pipes::new(config.pipes, config.pipe_size),
+            memory,
             splice: config.splice,
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
