@@ -149,7 +149,7 @@ impl Light {
     }
 }
 
-/// The suites and groups of [`CertificateContext`], in its order.
+/// The suites and groups of [`CertificateContext`], in its order, and a group more.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
@@ -163,7 +163,8 @@ fn provider() -> CryptoProvider {
             cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
         ],
-        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1],
+        // In TLS 1.2 a certificate can only be shown to whom its curve was offered (RFC 8422 §5.1): the last is for those.
+        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
         ..library::default_provider()
     }
 }

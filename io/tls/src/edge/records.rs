@@ -19,6 +19,9 @@ const FRAGMENT: usize = 1 << 14;
 /// Octets of the first handshake message up to the end of its random (RFC 8446 §4.1.2).
 const HELLO: usize = 4 + 2 + 32;
 
+/// The library must not be given anything more.
+const FAILED: Error = Error::Misuse("the association has failed");
+
 /// Either end. Both are large, and there is one in the heap for each association anyhow.
 pub(super) enum Engine {
     Client(UnbufferedClientConnection),
@@ -40,7 +43,7 @@ pub(super) struct Records {
     ended: bool,
     /// What went wrong behind what was opened.
     failed: Option<Error>,
-    /// The library has failed, and must not be given anything more.
+    /// The library has failed.
     broken: bool,
 }
 
@@ -149,7 +152,8 @@ impl Records {
     /// Opens whatever has come and says how many octets went to `out`; 0 with `true` at the end.
     pub(super) fn open(&mut self, out: &mut [u8]) -> Result<(usize, bool), Error> {
         let mut filled = self.take_opened(out);
-        while self.opened.is_empty() && self.failed.is_none() && filled < out.len() && self.wire.unused() > 0 {
+        while self.opened.is_empty() && self.failed.is_none() && filled < out.len() && self.wire.unused() > 0
+        {
             let (octets, turn) = self.turn(out.get_mut(filled..).unwrap_or_default(), None);
             filled += octets;
             match turn {
@@ -163,6 +167,7 @@ impl Records {
         }
         match self.failed.take() {
             Some(error) => Err(error),
+            None if self.broken => Err(FAILED),
             None => Ok((0, self.ended)),
         }
     }
@@ -204,7 +209,7 @@ impl Records {
     /// One step of the library: what it opened into `out`, and what it came to. `words` are said when it can.
     fn turn(&mut self, out: &mut [u8], words: Option<Words<'_>>) -> (usize, Result<Turn, Error>) {
         if self.broken {
-            return (0, Err(Error::Misuse("the association has failed")));
+            return (0, Err(FAILED));
         }
         let Self { engine, wire: Wire { incoming, outgoing }, opened, .. } = self;
         let mut place = Place { out, filled: 0, behind: opened };
