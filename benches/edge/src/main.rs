@@ -19,9 +19,6 @@ mod engine;
 mod load;
 mod msrp;
 mod plain;
-#[path = "../../relay/src/process.rs"]
-#[allow(dead_code, reason = "shared with the benchmark of the relay")]
-mod process;
 
 use std::error::Error;
 use std::fs;
@@ -30,8 +27,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use carnet_load::process::Process;
 use carnet_tls::{Credential, SubjectName};
-use process::Process;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::Process;
+use carnet_load::process::Process;
 use crate::{Options, Result, free_port, ourselves, report};
 
 const SESSIONS: u16 = 32;

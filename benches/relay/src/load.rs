@@ -138,7 +138,7 @@ pub fn client(arguments: &[&str]) -> Result<()> {
         if kind == "stalled" {
             return stalled(doors, streams).await;
         }
-        let before = crate::process::own_cpu()?;
+        let before = carnet_load::process::own_cpu()?;
         let start = Instant::now();
         let over = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
@@ -161,7 +161,7 @@ pub fn client(arguments: &[&str]) -> Result<()> {
         for task in tasks {
             units += task.await??;
         }
-        println!("{units} {} {}", start.elapsed().as_secs_f64(), crate::process::own_cpu()? - before);
+        println!("{units} {} {}", start.elapsed().as_secs_f64(), carnet_load::process::own_cpu()? - before);
         Ok(())
     })
 }

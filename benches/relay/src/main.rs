@@ -18,15 +18,13 @@
 mod engine;
 mod load;
 mod place;
-#[allow(dead_code, reason = "shared with other benchmarks")]
-mod process;
 mod table;
 
 use std::error::Error;
 use std::time::Duration;
 
+use carnet_load::process::Process;
 use place::{Host, Place};
-use process::Process;
 use table::{Kind, Sample, Table};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

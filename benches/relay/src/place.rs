@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use carnet_load::process::Process;
+
 use crate::Result;
-use crate::process::Process;
 
 const NAMES: [&str; 3] = ["carnet-bench-c", "carnet-bench-r", "carnet-bench-s"];
 

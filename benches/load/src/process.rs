@@ -10,10 +10,15 @@ use crate::Result;
 const TICKS: f64 = 100.0;
 
 /// A child that is killed when it is dropped, and what it said after `ready`.
+#[derive(Debug)]
 pub struct Process(Child, pub String);
 
 impl Process {
     /// Waits for the child's line `ready`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start, or says something else first.
     pub fn start(command: &mut Command) -> Result<Self> {
         let mut process = Self(command.spawn()?, String::new());
         let out = process.0.stdout.take().ok_or("no output")?;
@@ -24,7 +29,11 @@ impl Process {
         Ok(process)
     }
 
-    /// For a program that says nothing.
+    /// For a program that says nothing: it is there if it has not ended after half a second.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start, or has ended.
     pub fn listening(command: &mut Command) -> Result<Self> {
         let mut process = Self(command.spawn()?, String::new());
         std::thread::sleep(Duration::from_millis(500));
@@ -35,11 +44,19 @@ impl Process {
     }
 
     /// CPU seconds so far, user and system.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
     pub fn cpu(&self) -> Result<f64> {
         cpu_of(&self.0.id().to_string())
     }
 
     /// The same with that of its children, for programs that fork.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
     pub fn cpu_of_all(&self) -> Result<f64> {
         let mut all = self.cpu()?;
         let parent = self.0.id().to_string();
@@ -63,6 +80,10 @@ impl Process {
     }
 
     /// Anonymous memory in octets.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
     pub fn private_memory(&self) -> Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;
         let line = text.lines().find(|line| line.starts_with("Anonymous:")).ok_or("no such line")?;
@@ -70,6 +91,7 @@ impl Process {
         Ok(kib * 1024)
     }
 
+    /// Kills it and waits.
     pub fn stop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -83,7 +105,11 @@ impl Drop for Process {
 }
 
 /// CPU seconds of this process so far.
-pub fn own_cpu() -> std::result::Result<f64, Box<dyn std::error::Error>> {
+///
+/// # Errors
+///
+/// If there is no `/proc`.
+pub fn own_cpu() -> Result<f64> {
     cpu_of("self")
 }
 
