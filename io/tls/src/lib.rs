@@ -14,6 +14,7 @@
 mod certificate;
 mod certificate_socket;
 mod credential;
+mod edge;
 mod error;
 mod fingerprint;
 mod handshake;
@@ -28,6 +29,7 @@ mod stream;
 pub use certificate::{CertificateContext, CertificateSettings, Peer, Trust};
 pub use certificate_socket::CertificateSocket;
 pub use credential::{Credential, SubjectName};
+pub use edge::{EdgeContext, EdgeSocket, Opened, Wire};
 pub use error::{Error, Fault};
 pub use fingerprint::{Digest, Fingerprint};
 pub use key::{Keyring, Psk, PskKey};
