@@ -68,4 +68,9 @@ impl<S: Read + Write> NamedSocket<S> {
     pub fn get_ref(&self) -> &S {
         self.records.get_ref()
     }
+
+    /// The connection below. What it reads and writes belongs to TLS.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.records.get_mut()
+    }
 }

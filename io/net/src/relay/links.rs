@@ -7,7 +7,43 @@ use std::io::{self, Read, Write};
 /// What the octets go through.
 pub(super) enum Wire {
     Plain(Socket),
-    Tls(Box<NamedSocket<Socket>>),
+    Tls(Box<NamedSocket<Below>>),
+}
+
+/// The socket below TLS, which asks for more than it wants and asks again until there is nothing. Between
+/// the read that came short and the kernel's next word there is nothing (epoll(7)), so that costs no call.
+/// The end is announced once and may be behind what came short.
+pub(super) struct Below {
+    socket: Socket,
+    dry: bool,
+    ends: bool,
+}
+
+impl Below {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { socket, dry: false, ends: false }
+    }
+}
+
+impl Read for Below {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.dry {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let octets = self.socket.read(buffer)?;
+        self.dry = octets < buffer.len() && !self.ends;
+        Ok(octets)
+    }
+}
+
+impl Write for Below {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.socket.write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How far it is.
@@ -38,7 +74,16 @@ impl Link {
     pub(super) fn socket(&self) -> &Socket {
         match &self.wire {
             Wire::Plain(socket) => socket,
-            Wire::Tls(tls) => tls.get_ref(),
+            Wire::Tls(tls) => &tls.get_ref().socket,
+        }
+    }
+
+    /// The kernel says that there is something to read, or an end, which [`Self::hangup`] has noted.
+    pub(super) fn wake(&mut self) {
+        self.readable = true;
+        if let Wire::Tls(tls) = &mut self.wire {
+            let below = tls.get_mut();
+            (below.dry, below.ends) = (false, self.hangup);
         }
     }
 

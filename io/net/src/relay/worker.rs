@@ -1,7 +1,7 @@
 //! The loop of a relay: listeners, connections, and what the rules want done with them.
 
 use super::Shared;
-use super::links::{Link, Stage, Wire};
+use super::links::{Below, Link, Stage, Wire};
 use super::resolve::Resolver;
 use crate::media::socket;
 use carnet_relay::{Action, ConnectionId, Relay};
@@ -180,7 +180,9 @@ impl Worker {
         let Some(link) = self.link(id) else { return };
         let gone = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         link.hangup |= flags.intersects(gone);
-        link.readable |= flags.intersects(epoll::EventFlags::IN | gone);
+        if flags.intersects(epoll::EventFlags::IN | gone) {
+            link.wake();
+        }
         let writable = flags.intersects(epoll::EventFlags::OUT | gone) && !link.writable;
         link.writable |= writable;
         if link.stage != Stage::Up {
@@ -221,7 +223,7 @@ impl Worker {
 
     fn tls(&self, socket: Socket, side: Side, peer: &Peer) -> Option<Wire> {
         let context = self.tls.as_ref()?;
-        match context.named_socket(socket, side, peer) {
+        match context.named_socket(Below::new(socket), side, peer) {
             Ok(socket) => Some(Wire::Tls(Box::new(socket))),
             Err(error) => {
                 tracing::warn!(%error, "TLS of the relay cannot begin");
