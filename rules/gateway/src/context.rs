@@ -13,6 +13,7 @@ use crate::Function;
 use crate::attributes::Attributes;
 use crate::control::Control;
 use crate::description::Description;
+use crate::engine::Engine;
 use crate::media::{self, Direction, Gate, Pinhole, Role, Settings, TlsRole};
 use crate::member;
 use crate::regulation::Told;
@@ -40,6 +41,10 @@ pub(crate) struct Stream {
     pub(crate) begins_tls: bool,
     /// TLS that ends here stands, with this part of ours.
     pub(crate) sealed: Option<TlsRole>,
+    /// What moves its octets, as the media engine said.
+    pub(crate) engine: Option<Engine>,
+    /// A connection with the peer is up.
+    pub(crate) connected: bool,
 }
 
 /// Where a stream is in the media engine.
@@ -71,6 +76,8 @@ pub(crate) struct Termination {
     pub(crate) told: Told,
     /// Nothing passes (RFC 3525 §7.2.8).
     pub(crate) out_of_service: bool,
+    /// When this process made it or took it up, and how long it had been there then.
+    pub(crate) begun: Option<(Instant, Duration)>,
 }
 
 /// `hangterm/thb`: asks the controller now and then whether it still knows the termination.
@@ -106,6 +113,8 @@ impl Stream {
             settings: None,
             begins_tls: false,
             sealed: None,
+            engine: None,
+            connected: false,
         }
     }
 }
@@ -132,6 +141,7 @@ impl Termination {
             heartbeat: None,
             told: Told::default(),
             out_of_service: false,
+            begun: None,
         }
     }
 
