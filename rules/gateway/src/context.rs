@@ -13,7 +13,6 @@ use crate::Function;
 use crate::attributes::Attributes;
 use crate::control::Control;
 use crate::description::Description;
-use crate::engine::Engine;
 use crate::media::{self, Direction, Gate, Pinhole, Role, Settings, TlsRole};
 use crate::member;
 use crate::regulation::Told;
@@ -41,8 +40,8 @@ pub(crate) struct Stream {
     pub(crate) begins_tls: bool,
     /// TLS that ends here stands, with this part of ours.
     pub(crate) sealed: Option<TlsRole>,
-    /// What moves its octets, as the media engine said.
-    pub(crate) engine: Option<Engine>,
+    /// What moves its octets, and why, as the engine said last.
+    pub(crate) engine: Option<(media::Engine, media::Reason)>,
     /// A connection with the peer is up.
     pub(crate) connected: bool,
 }
@@ -181,6 +180,15 @@ impl Termination {
             media::Event::Established { .. } | media::Event::Closed { .. } => None,
             _ => return,
         };
+    }
+
+    /// Keeps what moves the octets of a stream.
+    pub(crate) fn note_engine(&mut self, stream: u16, event: &media::Event) {
+        if let media::Event::Engine { engine, reason, .. } = event
+            && let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream)
+        {
+            stream.engine = Some((*engine, *reason));
+        }
     }
 
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {

@@ -17,7 +17,7 @@ use carnet_h248::ContextId;
 
 use crate::context::{Context, Place, Stream, Target, Termination};
 use crate::core::Core;
-use crate::engine::Engine;
+use crate::engine::{Engine, Reason};
 use crate::media::{self, Pinhole, Statistics};
 use crate::plan::{Here, Plan};
 use crate::record::{self, Kept, Record, Unreadable};
@@ -81,7 +81,7 @@ impl Core {
             let settings = stream.settings.as_ref();
             let placed = stream.place.is_some() && stream.local.is_some();
             placed
-                && stream.engine == Some(Engine::Kernel)
+                && matches!(stream.engine, Some((Engine::Kernel, _)))
                 && settings.is_some_and(|s| s.edge.is_none() && s.leg.is_none() && s.endpoint.is_none())
         };
         relays && streams.peek().is_some() && streams.all(plain)
@@ -290,7 +290,7 @@ impl Core {
         for termination in &mut context.terminations {
             let number = termination.number;
             for stream in &mut termination.streams {
-                stream.engine = Some(Engine::Kernel);
+                stream.engine = Some((Engine::Kernel, Reason::Passes));
                 if std::mem::take(&mut stream.connected) {
                     self.survival.expected.insert((now + FOUND_WITHIN, id, number, stream.id));
                 }
@@ -308,7 +308,7 @@ impl Core {
         match event {
             media::Event::Established { .. } => held.connected = true,
             media::Event::Closed { .. } => held.connected = false,
-            media::Event::Engine { engine, .. } => held.engine = Some(*engine),
+            media::Event::Engine { engine, reason, .. } => held.engine = Some((*engine, *reason)),
             _ => return true,
         }
         let mut expected = false;
