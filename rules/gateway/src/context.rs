@@ -182,15 +182,6 @@ impl Termination {
         };
     }
 
-    /// Keeps what moves the octets of a stream.
-    pub(crate) fn note_engine(&mut self, stream: u16, event: &media::Event) {
-        if let media::Event::Engine { engine, reason, .. } = event
-            && let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream)
-        {
-            stream.engine = Some((*engine, *reason));
-        }
-    }
-
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {
         self.streams.iter().filter_map(|stream| Some(stream.place.as_ref()?.pinhole))
     }

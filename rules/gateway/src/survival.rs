@@ -211,7 +211,7 @@ impl Core {
         };
         if !there {
             self.survival.pending.remove(&id);
-            self.give_up(id, "an address of it cannot be had again");
+            self.give_up(id, Some(pinhole), "an address of it cannot be had again");
             return true;
         }
         pending.left.remove(&pinhole);
@@ -223,21 +223,21 @@ impl Core {
                     self.events.push_back(Event::Resumed { context: ContextId::Id(id) });
                     self.changed(id);
                 }
-                Err(why) => self.give_up(id, &why),
+                Err(why) => self.give_up(id, None, &why),
             }
         }
         true
     }
 
-    /// A context is not taken up after all.
-    fn give_up(&mut self, id: u32, why: &str) {
-        // Those that are not answered yet are released when they are.
-        let adopting = &self.survival.adopting;
-        let late: Vec<_> = adopting.iter().filter(|(_, of)| **of == id).map(|(pinhole, _)| *pinhole).collect();
+    /// A context is not taken up after all. One pinhole of it was `refused`; those that are not answered yet are
+    /// released when they are.
+    fn give_up(&mut self, id: u32, refused: Option<Pinhole>, why: &str) {
+        let adopting = self.survival.adopting.iter().filter(|(_, of)| **of == id);
+        let late: Vec<_> = adopting.map(|(pinhole, _)| *pinhole).chain(refused).collect();
         if let Some(context) = self.contexts.get_mut(&id) {
             for stream in context.terminations.iter_mut().flat_map(|t| &mut t.streams) {
-                let refused = |place: &mut Place| late.contains(&place.pinhole);
-                if let Some(place) = stream.place.take_if(refused) {
+                let late = |place: &mut Place| late.contains(&place.pinhole);
+                if let Some(place) = stream.place.take_if(late) {
                     self.pinholes.remove(&place.pinhole);
                 }
             }
