@@ -118,6 +118,12 @@ impl Gateway {
         self.core.load().transactions == 0 && self.core.contexts.keys().all(|id| self.core.survives(*id))
     }
 
+    /// Lets go of every context, as of one whose controller knows it no more.
+    pub fn let_go(&mut self, now: Instant) {
+        self.core.clear();
+        self.settle(now);
+    }
+
     /// How far contexts and terminations are numbered.
     pub fn numbers(&self) -> Numbers {
         self.core.numbers()
