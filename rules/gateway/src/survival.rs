@@ -51,8 +51,26 @@ pub(crate) struct Survival {
     /// Contexts that are being taken up.
     pending: HashMap<u32, Pending>,
     adopting: HashMap<Pinhole, u32>,
-    /// Connections that were up: context, termination and stream.
-    expected: BTreeSet<(Instant, u32, u64, u16)>,
+    /// Connections that were up, and until when they have to be found.
+    expected: HashMap<Of, Instant>,
+    /// The same by time.
+    deadlines: BTreeSet<(Instant, Of)>,
+}
+
+/// Context, termination and stream.
+type Of = (u32, u64, u16);
+
+impl Survival {
+    fn expect(&mut self, of: Of, until: Instant) {
+        self.expected.insert(of, until);
+        self.deadlines.insert((until, of));
+    }
+
+    /// Whether it was expected; it is not any more.
+    fn found(&mut self, of: Of) -> bool {
+        let until = self.expected.remove(&of);
+        until.is_some_and(|until| self.deadlines.remove(&(until, of)))
+    }
 }
 
 #[derive(Debug)]
@@ -210,8 +228,10 @@ impl Core {
             return true;
         };
         if !there {
+            // The others that are not answered yet are released when they are.
+            let late = std::mem::take(&mut pending.left);
             self.survival.pending.remove(&id);
-            self.give_up(id, Some(pinhole), "an address of it cannot be had again");
+            self.give_up(id, &late, "an address of it cannot be had again");
             return true;
         }
         pending.left.remove(&pinhole);
@@ -223,17 +243,14 @@ impl Core {
                     self.events.push_back(Event::Resumed { context: ContextId::Id(id) });
                     self.changed(id);
                 }
-                Err(why) => self.give_up(id, None, &why),
+                Err(why) => self.give_up(id, &BTreeSet::new(), &why),
             }
         }
         true
     }
 
-    /// A context is not taken up after all. One pinhole of it was `refused`; those that are not answered yet are
-    /// released when they are.
-    fn give_up(&mut self, id: u32, refused: Option<Pinhole>, why: &str) {
-        let adopting = self.survival.adopting.iter().filter(|(_, of)| **of == id);
-        let late: Vec<_> = adopting.map(|(pinhole, _)| *pinhole).chain(refused).collect();
+    /// A context is not taken up after all. Its `late` pinholes are not there.
+    fn give_up(&mut self, id: u32, late: &BTreeSet<Pinhole>, why: &str) {
         if let Some(context) = self.contexts.get_mut(&id) {
             for stream in context.terminations.iter_mut().flat_map(|t| &mut t.streams) {
                 let late = |place: &mut Place| late.contains(&place.pinhole);
@@ -292,7 +309,7 @@ impl Core {
             for stream in &mut termination.streams {
                 stream.engine = Some((Engine::Kernel, Reason::Passes));
                 if std::mem::take(&mut stream.connected) {
-                    self.survival.expected.insert((now + FOUND_WITHIN, id, number, stream.id));
+                    self.survival.expect((id, number, stream.id), now + FOUND_WITHIN);
                 }
             }
         }
@@ -300,7 +317,7 @@ impl Core {
     }
 
     /// Keeps what a report of the engine means for survival; whether it is news to a controller.
-    pub(crate) fn note_survival(&mut self, place: (u32, u64, u16), event: &media::Event) -> bool {
+    pub(crate) fn note_survival(&mut self, place: Of, event: &media::Event) -> bool {
         let (id, number, stream) = place;
         let held = self.contexts.get_mut(&id).and_then(|context| context.numbered_mut(number));
         let held = held.and_then(|termination| termination.streams.iter_mut().find(|s| s.id == stream));
@@ -311,38 +328,49 @@ impl Core {
             media::Event::Engine { engine, reason, .. } => held.engine = Some((*engine, *reason)),
             _ => return true,
         }
-        let mut expected = false;
-        self.survival.expected.retain(|(_, c, n, s)| {
-            let this = (*c, *n, *s) == place;
-            expected |= this;
-            !this || matches!(event, media::Event::Engine { engine: Engine::Kernel, .. })
-        });
         self.changed(id);
         match event {
             // It was told when it came up, by the process before.
-            media::Event::Established { .. } => !expected,
+            media::Event::Established { .. } => !self.survival.found(place),
             // The connection was the kernel's, and no relay can go on with it.
-            media::Event::Engine { engine: Engine::Relay, .. } if expected => {
-                self.survival.expected.retain(|(_, c, ..)| *c != id);
+            media::Event::Engine { engine: Engine::Relay, .. } if self.survival.found(place) => {
+                self.forget_expected(id);
                 self.context_failed(id, STATE_LOSS);
+                true
+            }
+            media::Event::Closed { .. } => {
+                self.survival.found(place);
                 true
             }
             _ => true,
         }
     }
 
+    /// Nothing of a context is waited for any more.
+    fn forget_expected(&mut self, id: u32) {
+        let streams = |termination: &Termination| {
+            let number = termination.number;
+            termination.streams.iter().map(move |stream| (id, number, stream.id)).collect::<Vec<_>>()
+        };
+        let terminations = self.contexts.get(&id).into_iter().flat_map(|context| &context.terminations);
+        for of in terminations.flat_map(streams).collect::<Vec<_>>() {
+            self.survival.found(of);
+        }
+    }
+
     /// When a connection that was up has to be found.
     pub(crate) fn expected_timeout(&self) -> Option<Instant> {
-        self.survival.expected.first().map(|(at, ..)| *at)
+        self.survival.deadlines.first().map(|(at, _)| *at)
     }
 
     /// Connections that were up and are not found have ended.
     pub(crate) fn missed(&mut self, now: Instant) {
-        while let Some(&(at, id, number, stream)) = self.survival.expected.first() {
+        while let Some(&(at, of)) = self.survival.deadlines.first() {
             if at > now {
                 return;
             }
-            self.survival.expected.pop_first();
+            self.survival.found(of);
+            let (id, number, stream) = of;
             let held = self.contexts.get(&id).and_then(|context| context.numbered(number));
             let place = held.and_then(|held| held.stream(stream)).and_then(|stream| stream.place.as_ref());
             if let Some(Place { pinhole, .. }) = place {
