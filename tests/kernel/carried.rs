@@ -19,7 +19,12 @@ fn carried_by(shape: &Shape) {
     lab.wait_for("bob", "out", "\"file-progress\"", PATIENCE);
     for (host, ..) in MEDIA_HOSTS {
         let engines = ways::engines(&lab, host);
-        assert_eq!(engines, [("kernel".to_owned(), "passes".to_owned())], "{host}: {}", ways::table(&lab, host));
+        assert_eq!(
+            engines,
+            [("kernel".to_owned(), "passes".to_owned())],
+            "{host}: {}",
+            ways::table(&lab, host)
+        );
     }
     lab.wait_for("bob", "out", "\"file-done\"", PATIENCE);
     assert_eq!(lab.process(alice).wait(PATIENCE), Some(0), "{}", lab.output("alice", "err"));

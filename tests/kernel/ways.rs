@@ -116,7 +116,8 @@ pub fn table(lab: &Lab, host: &str) -> String {
 /// Octets that a process has read from and written to sockets, pipes and files: `/proc/PID/io`.
 pub fn octets(lab: &mut Lab, name: &str) -> u64 {
     let index = lab.named(name);
-    let io = std::fs::read_to_string(format!("/proc/{}/io", lab.process(index).child.id())).expect("its counters");
+    let io =
+        std::fs::read_to_string(format!("/proc/{}/io", lab.process(index).child.id())).expect("its counters");
     let number = |what: &str| -> u64 {
         io.lines().find_map(|line| line.strip_prefix(what)?.trim().parse().ok()).expect("a counter")
     };

@@ -250,7 +250,8 @@ impl Journal {
 
     /// Copies records of the first part to the last.
     fn copy(&mut self, most: usize) -> std::io::Result<()> {
-        let Some((first, part)) = self.parts.first_key_value().filter(|(first, _)| **first != self.last) else {
+        let Some((first, part)) = self.parts.first_key_value().filter(|(first, _)| **first != self.last)
+        else {
             return Ok(());
         };
         let (first, live) = (*first, part.live);
@@ -350,7 +351,9 @@ impl Journal {
         }
         let mut rest = octets.strip_prefix(FIRST).ok_or("it is no journal, or of another version")?;
         let word = |octets: &[u8], at: usize| octets.get(at..)?.first_chunk::<4>().copied();
-        while let (Some(length), Some(sum)) = (word(rest, 0), rest.get(4..).and_then(|r| r.first_chunk::<8>())) {
+        while let (Some(length), Some(sum)) =
+            (word(rest, 0), rest.get(4..).and_then(|r| r.first_chunk::<8>()))
+        {
             let size = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
             if !(5..=LONGEST + 5).contains(&size) {
                 return Err("a record is damaged");

@@ -9,8 +9,8 @@ use carnet_wire::Random;
 
 use crate::core::{Core, Output};
 use crate::notices::Outcome;
-use crate::run::{Asker, Origin};
 use crate::record::Unreadable;
+use crate::run::{Asker, Origin};
 use crate::survival::Numbers;
 use crate::{Event, Function, Limits, Load, media};
 

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use carnet_h248::text::{self, Form, Limits};
 use carnet_h248::{
-    ActionRequest, Command, ContextId, ContextProperties, Media, MId, Message, Statistic, TerminationId,
+    ActionRequest, Command, ContextId, ContextProperties, MId, Media, Message, Statistic, TerminationId,
     Transaction, TransactionId, TransactionRequest, Verb,
 };
 

@@ -284,7 +284,8 @@ impl Core {
             plan.signalled.latch = Some(*latch);
             let target = Target { context: ContextId::Id(id), termination: name.clone() };
             let total = Statistics::default();
-            self.apply(now, &target, *number, plan, &[], &total, command).map_err(|fault| fault.to_string())?;
+            self.apply(now, &target, *number, plan, &[], &total, command)
+                .map_err(|fault| fault.to_string())?;
         }
         let Some(context) = self.contexts.get_mut(&id) else { return Err("it is gone".to_owned()) };
         let triples = Triples::check(&record.properties.topology, context, false);

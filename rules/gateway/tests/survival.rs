@@ -210,7 +210,8 @@ fn no_name_is_used_twice() {
         let sides = [side("a", "passive", PEERS[0]), side("b", "active", PEERS[1])].join(", ");
         let reply = next.ask(&format!("Context = $ {{ {sides} }}"));
         let id: u32 = reply.split("Context = ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        let names: Vec<_> = reply.split("Add = ").skip(1).map(|t| t.split([' ', '}']).next().unwrap()).collect();
+        let names: Vec<_> =
+            reply.split("Add = ").skip(1).map(|t| t.split([' ', '}']).next().unwrap()).collect();
         (id, [names[0].to_owned(), names[1].to_owned()])
     };
     assert!(new != context && new != other && new == other + 1);
@@ -232,7 +233,8 @@ fn time_goes_on_from_the_beginning() {
     next.settle();
     register(&mut next);
     next.wait(Duration::from_secs(5));
-    let reply = next.ask(&format!("Context = {context} {{ AuditValue = {one} {{ Audit {{ Statistics }} }} }}"));
+    let reply =
+        next.ask(&format!("Context = {context} {{ AuditValue = {one} {{ Audit {{ Statistics }} }} }}"));
     assert!(reply.contains("nt/dur = 1015000"), "{reply}");
 }
 

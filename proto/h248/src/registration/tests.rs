@@ -489,5 +489,8 @@ fn after_a_warm_boot_the_controller_that_had_the_contexts_is_first() {
     rig.wait(5);
     assert_eq!(rig.tried(), ["alg1 Restart 902", "alg2 Restart 902"]);
     rig.answer("");
-    assert_eq!(rig.events().last(), Some(&Event::Registered { controller: mid("alg2"), version: 3, kept: true }));
+    assert_eq!(
+        rig.events().last(),
+        Some(&Event::Registered { controller: mid("alg2"), version: 3, kept: true })
+    );
 }

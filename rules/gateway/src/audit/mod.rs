@@ -14,7 +14,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use carnet_h248::{
     Audit, AuditItem, AuditToken, Command, CommandReply, ContextId, Descriptor, Events, LocalControl, Media,
-    ObservedEvents, PackageVersion, ServiceState, Signals, Statistic, Stream, TerminationState, Verb, package,
+    ObservedEvents, PackageVersion, ServiceState, Signals, Statistic, Stream, TerminationState, Verb,
+    package,
 };
 
 use crate::Function;
