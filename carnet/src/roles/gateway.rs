@@ -482,6 +482,14 @@ impl Running {
             engines.entry(engine.name()).or_default().insert(why.name().to_owned(), count.into());
         }
         summary.insert("engines".into(), serde_json::json!(engines));
+        let (lacks, tally) = (self.engine.lacks(), self.engine.kernel_tally());
+        let kernel = serde_json::json!({
+            "lacks": lacks,
+            "carried": tally.carried,
+            "connections": tally.connections,
+            "refused": tally.refused,
+        });
+        summary.insert("kernel".into(), kernel);
         summary.into()
     }
 

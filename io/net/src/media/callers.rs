@@ -88,11 +88,16 @@ impl Worker {
         self.queue(slot);
     }
 
+    /// Few descriptors are left beside this one: the lowest free number is given, so many are in use.
+    pub(super) fn is_short_of(&self, socket: &Socket) -> bool {
+        usize::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.most_open)
+    }
+
     /// Decides about a caller: refused, the one, or one to wait beside a silent one.
-    fn greet(&mut self, slot: u32, socket: Socket, peer: SocketAddr) {
+    pub(super) fn greet(&mut self, slot: u32, socket: Socket, peer: SocketAddr) {
         let serial = self.next_serial();
         let now = self.now;
-        let few_left = usize::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.most_open);
+        let few_left = self.is_short_of(&socket);
         let Self { epoll, holes, ports, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
@@ -112,7 +117,6 @@ impl Worker {
                 return socket::reset(socket);
             }
         }
-        // The lowest free number is given: so many are in use.
         if few_left && !displaces && (hole.is_up() || !expected) {
             ward.counts.short.add();
             return socket::reset(socket);
@@ -130,7 +134,7 @@ impl Worker {
                 standbys.push(standby);
                 if standbys.len() > STANDBYS {
                     ward.counts.outdone.add();
-                    socket::reset(standbys.remove(least_worthy(standbys)).socket);
+                    socket::reset(standbys.remove(least_worthy(standbys, |standby| standby.peer)).socket);
                 }
             }
             _ => {
@@ -409,7 +413,7 @@ impl Worker {
     }
 
     /// No descriptor is left: connections that only wait beside others go first.
-    fn shed(&mut self) {
+    pub(super) fn shed(&mut self) {
         let now = self.now;
         if self.shed.is_some_and(|at| at.plus(SHED_EVERY) > now) {
             return;
@@ -417,22 +421,21 @@ impl Worker {
         self.shed = Some(now);
         let Self { holes, ports, .. } = self;
         for hole in holes.iter_mut().flatten() {
-            let standbys = hole.take_standbys();
+            let sent_away = hole.send_waiting_away();
             if let Some(ward) = ports.ward(&hole.lease) {
-                standbys.iter().for_each(|_| ward.counts.short.add());
+                (0..sent_away).for_each(|_| ward.counts.short.add());
             }
-            standbys.into_iter().for_each(|standby| socket::reset(standby.socket));
         }
     }
 }
 
 /// The one of too many that is sent away: the oldest of the source that has most of them, so that no
 /// source can push another out.
-fn least_worthy(standbys: &[Standby]) -> usize {
-    let source = |standby: &Standby| -> IpAddr { whole(standby.peer.ip()) };
-    let of = |one: &Standby| standbys.iter().filter(|other| source(other) == source(one)).count();
-    let most = standbys.iter().map(of).max();
-    standbys.iter().position(|standby| Some(of(standby)) == most).unwrap_or(0)
+pub(super) fn least_worthy<T>(waiting: &[T], peer: impl Fn(&T) -> SocketAddr) -> usize {
+    let source = |one: &T| -> IpAddr { whole(peer(one).ip()) };
+    let of = |one: &T| waiting.iter().filter(|other| source(other) == source(one)).count();
+    let most = waiting.iter().map(of).max();
+    waiting.iter().position(|one| Some(of(one)) == most).unwrap_or(0)
 }
 
 enum Heard {

@@ -16,7 +16,7 @@ use carnet_gateway::engine::{Choice, Engine, Side, choose};
 use carnet_gateway::media::{Cause, Event, Gate, Pinhole, Reason};
 
 use super::Witness;
-use super::hole::{Hole, Link, Origin};
+use super::hole::{Hole, Link, Origin, Told};
 use super::kernel::{Carriage, Octets, Order, Report, Terms};
 use super::socket;
 use super::worker::Worker;
@@ -31,7 +31,7 @@ pub(super) struct Carriages {
     /// Callers' pinholes whose pairs the kernel has refused, until there are new settings.
     refused: HashSet<u64>,
     /// Pinholes that leave as soon as the kernel has nothing to do with them any more.
-    leaving: Vec<(Pinhole, Then)>,
+    leaving: HashMap<u64, (Pinhole, Then)>,
 }
 
 /// How a pinhole goes on when the kernel has let it go.
@@ -112,7 +112,7 @@ impl Worker {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Steered { .. } => {}
+            Report::Steered { pinhole, done } => self.steered(pinhole, done),
             Report::Carried { caller, done } => {
                 if !done {
                     self.refused(caller);
@@ -132,7 +132,9 @@ impl Worker {
         let name = hole.name;
         let Some(far) = hole.joined() else {
             if was {
-                hole.told = None;
+                if hole.told != Told::Unconfigured {
+                    hole.told = Told::Nothing;
+                }
                 self.leave(name);
             }
             return self.count_now_and_then(slot);
@@ -168,7 +170,7 @@ impl Worker {
             }
             return;
         }
-        if !(first.configured && second.configured) {
+        if first.told == Told::Unconfigured || second.told == Told::Unconfigured {
             for name in [a, b] {
                 self.leave(name);
             }
@@ -278,7 +280,8 @@ impl Worker {
 
     fn tell(&mut self, slot: u32, choice: Choice) {
         let Some(hole) = self.hole(slot) else { return };
-        if hole.told.replace(choice.reason) == Some(choice.reason) {
+        let told = Told::Reason(choice.reason);
+        if std::mem::replace(&mut hole.told, told) == told {
             return;
         }
         let pinhole = hole.name;
@@ -370,7 +373,7 @@ impl Worker {
         if !self.cut_of(name, causes) {
             return false;
         }
-        self.carriages.leaving.push((name, then));
+        self.carriages.leaving.insert(name.number, (name, then));
         if then == Then::Release {
             // Nobody is let in or called meanwhile.
             if let Link::Up(_) | Link::Connecting(_) = &self.peek(slot).map_or(&Link::Down, |hole| &hole.link)
@@ -553,13 +556,14 @@ impl Worker {
             self.measured(*pinhole);
         }
         self.wake(carried);
-        let free = |leaving: &(Pinhole, Then)| !self.carriages.have(leaving.0);
-        let gone: Vec<_> = self.carriages.leaving.iter().copied().filter(free).collect();
-        self.carriages.leaving.retain(|(name, _)| !gone.iter().any(|(gone, _)| gone == name));
-        for (name, then) in gone {
-            match then {
-                Then::Release => self.finish(name),
-                Then::Regroup(group) => self.regroup(name, group),
+        for pinhole in [caller, callee] {
+            if self.carriages.have(pinhole) {
+                continue;
+            }
+            match self.carriages.leaving.remove(&pinhole.number) {
+                Some((name, Then::Release)) => self.finish(name),
+                Some((name, Then::Regroup(group))) => self.regroup(name, group),
+                None => {}
             }
         }
     }

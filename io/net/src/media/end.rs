@@ -85,6 +85,16 @@ pub(super) enum Got {
 }
 
 impl End {
+    /// Octets that it keeps between two turns.
+    pub(super) fn kept(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.get_ref().kept())
+    }
+
+    /// That of the certificate to be shown.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.shown.as_ref().map(|shown| shown.fingerprint.clone())
+    }
+
     pub(super) fn new(shown: Option<Arc<Shown>>) -> Self {
         let state = State::Unsealed;
         Self { shown, wanted: None, tls: None, give_up: None, serial: 0, state, closed: false }
@@ -390,6 +400,10 @@ pub(super) struct Wire {
 impl Wire {
     fn unsent(&self) -> usize {
         self.outgoing.len().saturating_sub(self.sent)
+    }
+
+    fn kept(&self) -> usize {
+        self.incoming.capacity() + self.outgoing.capacity()
     }
 
     fn has_more(&self) -> bool {

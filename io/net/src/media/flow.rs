@@ -3,6 +3,8 @@
 //! Nothing is read before what was read last has been taken, so a reader that stops stops the
 //! writer, and a direction never holds more than one buffer or one pipe.
 
+use std::sync::Arc;
+
 use carnet_gateway::media::Cause;
 use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -10,6 +12,7 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use super::clock::Moment;
 use super::hole::{Hole, Link};
+use super::memory::{Kept, Memory};
 use super::pipes::{Pipe, Pipes};
 use super::through::{self, Workbench};
 use super::{Witness, socket};
@@ -32,6 +35,8 @@ pub(super) const TURN: usize = 8;
 pub(super) struct Tools {
     pub(super) buffer: Box<[u8]>,
     pub(super) pipes: Pipes,
+    /// Of all loops.
+    pub(super) memory: Arc<Memory>,
     pub(super) splice: bool,
     pub(super) witness: Witness,
     /// Octets a direction may have in a pipe. The pipe has room for more, because what arrived in
@@ -69,6 +74,8 @@ pub(super) struct Flow {
 struct Held {
     octets: Box<[u8]>,
     from: usize,
+    /// All of it, until all has left.
+    _kept: Kept,
 }
 
 /// How a turn ended.
@@ -111,15 +118,16 @@ impl Flow {
     }
 
     /// Keeps octets that the receiver did not take. There are none of before.
-    pub(super) fn hold(&mut self, octets: &[u8]) {
-        self.held = Some(Box::new(Held { octets: octets.into(), from: 0 }));
+    pub(super) fn hold(&mut self, octets: &[u8], memory: &Arc<Memory>) {
+        let kept = memory.keep(octets.len());
+        self.held = Some(Box::new(Held { octets: octets.into(), from: 0, _kept: kept }));
     }
 
     /// Takes back what an earlier receiver did not take; `None` if there is nothing, or no more.
     pub(super) fn take_back(&mut self, room: &mut [u8]) -> rustix::io::Result<Option<usize>> {
         if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.octets > 0) {
             let octets = read(&pipe.read, &mut *room)?;
-            pipe.octets = pipe.octets.saturating_sub(octets);
+            pipe.drained(octets);
             return Ok(Some(octets));
         }
         let Some(held) = &mut self.held else { return Ok(None) };
@@ -243,7 +251,7 @@ pub(super) fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result
         let written = match (pipe, &mut flow.held) {
             (Some(pipe), _) => {
                 let written = splice(&pipe.read, None, &to.socket, None, pipe.octets, SPLICE);
-                pipe.octets = pipe.octets.saturating_sub(*written.as_ref().unwrap_or(&0));
+                pipe.drained(*written.as_ref().unwrap_or(&0));
                 written
             }
             (None, Some(held)) => {
@@ -300,6 +308,10 @@ fn take(
         return Ok(false);
     }
     let flow = &mut source.flow;
+    let Some(room) = tools.memory.room() else {
+        return take_what_leaves(source, sink, most, tools, now);
+    };
+    let most = most.min(room);
     if flow.bulk && tools.splice && tools.witness != Witness::Full {
         if flow.pipe.is_none() {
             flow.pipe = tools.pipes.take();
@@ -318,6 +330,7 @@ fn take(
                 Err(_) => return Err(Broken::Source),
             };
             pipe.octets = octets;
+            pipe.kept = (octets > 0).then(|| tools.memory.keep(octets));
             flow.ended = octets == 0;
             if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
                 observer.skip(octets as u64);
@@ -366,12 +379,72 @@ fn take(
         socket::bound_buffers(&from.socket, &to.socket, size);
     }
     if !rest.is_empty() {
-        flow.held = Some(Box::new(Held { octets: rest.into(), from: 0 }));
+        flow.hold(rest, &tools.memory);
     }
     if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
         observer.observe(read);
     }
     account(source, octets, now);
+    sink.note_sent(written, now);
+    Ok(true)
+}
+
+/// The same while there is no room to hold anything: what the receiver does not take stays in the socket of the
+/// sender.
+fn take_what_leaves(
+    source: &mut Hole,
+    sink: &mut Hole,
+    most: usize,
+    tools: &mut Tools,
+    now: Moment,
+) -> Result<bool, Broken> {
+    let (Link::Up(from), Link::Up(to)) = (&mut source.link, &mut sink.link) else {
+        return Ok(false);
+    };
+    // A slow receiver should not have all of it looked at again and again.
+    let most = most.min(tools.buffer.len()).min(LARGE);
+    let Some(buffer) = tools.buffer.get_mut(..most) else {
+        return Ok(false);
+    };
+    let octets = match recv(&from.socket, &mut *buffer, RecvFlags::PEEK) {
+        Ok((0, _)) => {
+            source.flow.ended = true;
+            return Ok(true);
+        }
+        Ok((octets, _)) => octets,
+        Err(Errno::AGAIN) => {
+            from.readable = false;
+            return Ok(false);
+        }
+        Err(Errno::INTR) => return Ok(true),
+        Err(_) => return Err(Broken::Source),
+    };
+    if let Some(size) = tools.socket_buffer.filter(|_| !source.flow.bounded) {
+        source.flow.bounded = true;
+        socket::bound_buffers(&from.socket, &to.socket, size);
+    }
+    let there = buffer.get(..octets).unwrap_or_default();
+    let written = match send(&to.socket, there, SendFlags::NOSIGNAL) {
+        Ok(written) => written,
+        Err(Errno::AGAIN) => {
+            to.writable = false;
+            return Ok(false);
+        }
+        Err(Errno::INTR) => return Ok(true),
+        Err(_) => return Err(Broken::Sink),
+    };
+    if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
+        observer.observe(there.get(..written).unwrap_or_default());
+    }
+    let (Link::Up(from), Some(gone)) = (&mut source.link, buffer.get_mut(..written)) else {
+        return Ok(false);
+    };
+    // They are there, and nobody else reads them.
+    match recv(&from.socket, gone, RecvFlags::TRUNC) {
+        Ok((taken, _)) if taken == written => {}
+        _ => return Err(Broken::Source),
+    }
+    account(source, written, now);
     sink.note_sent(written, now);
     Ok(true)
 }

@@ -18,9 +18,11 @@ use socket2::Socket;
 use super::bucket::Bucket;
 use super::certificates::Shown;
 use super::clock::Moment;
+use super::doors::{Steering, Visitor};
 use super::end::End;
 use super::flow::Flow;
 use super::guard::{Guard, Seat};
+use super::memory::Kept;
 use super::pipes::Pipes;
 use super::ports::Lease;
 use super::through::Rewriting;
@@ -68,11 +70,19 @@ pub(super) struct Hole {
     pub(super) queued: bool,
     /// Something has changed that the choice of the engine depends on.
     pub(super) unweighed: bool,
-    /// It has settings.
-    pub(super) configured: bool,
-    /// What was said of the engine.
-    pub(super) told: Option<Reason>,
+    pub(super) told: Told,
+    pub(super) steering: Steering,
     door: Door,
+}
+
+/// What was said of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// There are no settings yet, and nothing to choose by.
+    Unconfigured,
+    Nothing,
+    /// What it is and why: the kernel for one reason, a relay for all others.
+    Reason(Reason),
 }
 
 /// How often the gate has been open.
@@ -100,6 +110,8 @@ struct Silence {
 pub(super) struct Rare {
     /// Further connections, while nothing has been heard on the one in `link`.
     pub(super) standbys: Vec<Standby>,
+    /// Callers who came before the gate was ever open, where there is no socket for them to wait at.
+    pub(super) early: Vec<Visitor>,
     /// When a refused source, or one that did not fit, was last reported.
     pub(super) blocked: Option<Moment>,
     /// When one that came and went was last reported.
@@ -108,6 +120,8 @@ pub(super) struct Rare {
     pub(super) observer: Option<Box<Observer>>,
     /// TLS ends here.
     pub(super) end: Option<Box<End>>,
+    /// What it keeps between two turns.
+    pub(super) sealed: Option<Kept>,
     /// Why TLS failed with somebody who was perhaps not the peer.
     pub(super) unsealed: Option<TlsFailure>,
     /// The octets are MSRP, whose paths are rewritten.
@@ -127,6 +141,14 @@ pub(super) struct Anchor {
     pub(super) listening: bool,
     /// A connection may be waiting to be accepted.
     pub(super) ready: bool,
+}
+
+impl Anchor {
+    /// Has callers wait. The loop is not told of them yet.
+    pub(super) fn new(socket: Socket) -> Self {
+        let listening = socket::listen_early(&socket).is_ok();
+        Self { socket, serial: 0, listening, ready: false }
+    }
 }
 
 #[derive(Debug)]
@@ -262,9 +284,9 @@ impl Connection {
 }
 
 impl Hole {
-    pub(super) fn new(name: Pinhole, lease: Lease, socket: Socket, now: Moment) -> Self {
-        // The loop is not told of callers yet.
-        let listening = socket::listen_early(&socket).is_ok();
+    /// One with this socket, or one whose callers are to be steered to the loop.
+    pub(super) fn new(name: Pinhole, lease: Lease, socket: Option<Socket>, now: Moment) -> Self {
+        let steering = if socket.is_some() { Steering::No } else { Steering::Reserving };
         Self {
             name,
             since: now,
@@ -275,7 +297,7 @@ impl Hole {
             scheduled: None,
             link: Link::Down,
             flow: Flow::default(),
-            anchor: Some(Anchor { socket, serial: 0, listening, ready: false }),
+            anchor: socket.map(Anchor::new),
             filter: None,
             rare: None,
             silence: None,
@@ -290,8 +312,8 @@ impl Hole {
             told_to_connect: false,
             queued: false,
             unweighed: false,
-            configured: false,
-            told: None,
+            told: Told::Unconfigured,
+            steering,
             door: Door::New,
         }
     }
@@ -323,7 +345,10 @@ impl Hole {
         let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, edge, leg, .. } =
             settings;
         let open = gate != Gate::Inactive;
-        (self.unweighed, self.configured) = (true, true);
+        self.unweighed = true;
+        if self.told == Told::Unconfigured {
+            self.told = Told::Nothing;
+        }
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
         if open && self.door == Door::New {
             self.door = Door::Opened;
@@ -380,6 +405,11 @@ impl Hole {
         self.rare().end = Some(Box::new(End::new(Some(shown))));
     }
 
+    /// The fingerprint of the certificate that the peer will be shown.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.rare.as_ref()?.end.as_ref()?.fingerprint()
+    }
+
     /// The connection, and the end of TLS on it.
     pub(super) fn tls(&mut self) -> Option<(&mut End, &mut Connection)> {
         let end = self.rare.as_mut()?.end.as_mut()?;
@@ -430,6 +460,7 @@ impl Hole {
         self.flow.clear(pipes);
         if let Some(rare) = self.rare.as_mut() {
             rare.rewriting = None;
+            rare.sealed = None;
             if let Some(end) = &mut rare.end {
                 end.forget();
             }
@@ -498,6 +529,14 @@ impl Hole {
         for standby in self.take_standbys() {
             socket::reset(standby.socket);
         }
+    }
+
+    /// Also those who came early. How many there were.
+    pub(super) fn send_waiting_away(&mut self) -> usize {
+        let Some(rare) = self.rare.as_mut() else { return 0 };
+        let sockets = rare.standbys.drain(..).map(|standby| standby.socket);
+        let sockets = sockets.chain(rare.early.drain(..).map(|visitor| visitor.socket));
+        sockets.map(socket::reset).count()
     }
 
     /// The seat of the connection in `link`; that of the one before is given up.
@@ -722,7 +761,7 @@ mod tests {
         };
         let mut random = SeededRandom::new(1);
         let lease = Ports::new(&[realm], &mut random).unwrap().lease(None, None, &mut random).unwrap();
-        let mut hole = Hole::new(Pinhole { group: 1, number: 1 }, lease, socket(), Moment::START);
+        let mut hole = Hole::new(Pinhole { group: 1, number: 1 }, lease, Some(socket()), Moment::START);
         hole.link = Link::Up(Connection::made(socket(), 1, Moment::START));
         hole
     }

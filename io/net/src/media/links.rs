@@ -21,6 +21,7 @@ impl Worker {
     pub(super) fn turn(&mut self) {
         self.accepts = ACCEPTS_IN_TURN;
         self.handshakes = HANDSHAKES;
+        self.take_callers();
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop_front() else { break };
             if let Some(hole) = self.hole(slot) {
@@ -64,6 +65,9 @@ impl Worker {
                 self.call(slot, remote);
             }
             return;
+        }
+        if hole.steering.is_used() {
+            return self.settle_steered(slot);
         }
         let wants = hole.wants_callers();
         let listening = hole.anchor.as_ref().is_some_and(|anchor| anchor.listening);
@@ -138,6 +142,9 @@ impl Worker {
         let far = self.far(slot).and_then(|far| self.peek(far));
         let eager = far.is_some_and(|far| matches!(&far.link, Link::Up(caller) if caller.readable));
         let Some(hole) = self.hole(slot) else { return };
+        if hole.steering.is_used() {
+            hole.send_waiting_away();
+        }
         let attempt = Attempt { socket: None, serial: 0, remote, count: 0, again: None, give_up, eager };
         hole.link = Link::Connecting(Box::new(attempt));
         self.attempt(slot);

@@ -18,6 +18,7 @@ mod callers;
 mod carried;
 mod certificates;
 pub(crate) mod clock;
+mod doors;
 mod end;
 mod flow;
 mod guard;
@@ -25,6 +26,7 @@ mod hole;
 mod host;
 mod kernel;
 mod links;
+mod memory;
 mod pipes;
 pub(crate) mod ports;
 pub(crate) mod post;
@@ -56,6 +58,8 @@ use certificates::Certificates;
 pub use guard::{Guard, Tally};
 pub use host::{raise_descriptor_limit, shortcomings};
 pub use kernel::{KernelConfig, KernelTally, Mode};
+use memory::Memory;
+pub use memory::MemoryTally;
 pub use ports::Pool;
 use ports::Ports;
 use post::Bell;
@@ -207,6 +211,7 @@ impl MediaEngine {
             tracing::warn!("{lack}");
         }
         let certificates = Arc::new(Certificates::new(&config.realms, SystemTime::now())?);
+        let memory = Memory::new(config.memory);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
         let mut workers = Vec::with_capacity(config.threads);
@@ -220,6 +225,7 @@ impl MediaEngine {
                 Arc::clone(&config),
                 Arc::clone(&ports),
                 Arc::clone(&certificates),
+                Arc::clone(&memory),
                 Arc::clone(&docks),
                 Arc::clone(dock),
                 inbox,
@@ -229,7 +235,7 @@ impl MediaEngine {
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle { kernel: Some(kernel), ..EngineHandle::of(workers, ports) }, events))
+        Ok((EngineHandle { kernel: Some(kernel), memory, ..EngineHandle::of(workers, ports) }, events))
     }
 }
 
@@ -238,6 +244,7 @@ impl MediaEngine {
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
     ports: Arc<Ports>,
+    memory: Arc<Memory>,
     /// `None` where there are conferences only.
     kernel: Option<kernel::Overview>,
 }
@@ -270,7 +277,7 @@ impl Drop for Mailbox {
 
 impl EngineHandle {
     pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
-        Self { workers: Arc::new(workers), ports, kernel: None }
+        Self { workers: Arc::new(workers), ports, kernel: None, memory: Memory::new(usize::MAX) }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -356,6 +363,12 @@ impl EngineHandle {
     #[must_use]
     pub fn lacks(&self) -> Vec<String> {
         self.kernel.as_ref().map(|kernel| kernel.lacks.to_vec()).unwrap_or_default()
+    }
+
+    /// What the loops hold for receivers that take no more.
+    #[must_use]
+    pub fn memory(&self) -> MemoryTally {
+        self.memory.tally()
     }
 
     /// How the ports of each realm stand now, by its name.

@@ -6,12 +6,26 @@
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::memory::Kept;
+
 #[derive(Debug)]
 pub(super) struct Pipe {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
     /// Octets inside.
     pub(super) octets: usize,
+    /// They are counted while there are some.
+    pub(super) kept: Option<Kept>,
+}
+
+impl Pipe {
+    /// So many have left it.
+    pub(super) fn drained(&mut self, octets: usize) {
+        self.octets = self.octets.saturating_sub(octets);
+        if self.octets == 0 {
+            self.kept = None;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -39,7 +53,7 @@ impl Pipes {
         // Unprivileged users get a limited number of large pipes; a smaller one is still right.
         let _ = fcntl_setpipe_size(&write, self.size);
         self.made += 1;
-        Some(Box::new(Pipe { read, write, octets: 0 }))
+        Some(Box::new(Pipe { read, write, octets: 0, kept: None }))
     }
 
     /// A pipe goes to another thread.

@@ -98,16 +98,35 @@ impl Free {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Lease {
+    /// The number of the realm, and [`V6`].
     realm: u16,
     port: u16,
-    family: Family,
+}
+
+/// In a lease: the address is the realm's for IPv6.
+const V6: u16 = 1 << 15;
+
+impl Lease {
+    fn new(realm: usize, family: Family, port: u16) -> Option<Self> {
+        let realm = u16::try_from(realm).ok().filter(|realm| *realm < V6)?;
+        let version = if family == Family::V6 { V6 } else { 0 };
+        Some(Self { realm: realm | version, port })
+    }
+
+    fn realm(&self) -> usize {
+        usize::from(self.realm & !V6)
+    }
+
+    fn family(&self) -> Family {
+        if self.realm & V6 == 0 { Family::V4 } else { Family::V6 }
+    }
 }
 
 impl Ports {
     pub(crate) fn new(realms: &[Realm], random: &mut dyn Random) -> io::Result<Self> {
         let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if realms.is_empty() || realms.len() > usize::from(u16::MAX) {
-            return invalid("a media engine needs at least one realm, and not more than 65,535".into());
+        if realms.is_empty() || realms.len() > usize::from(V6) {
+            return invalid("a media engine needs at least one realm, and not more than 32,768".into());
         }
         for (index, realm) in realms.iter().enumerate() {
             if realm.ports.is_empty() || *realm.ports.start() == 0 {
@@ -168,8 +187,7 @@ impl Ports {
         if unrested {
             realm.ward.counts.unrested.add();
         }
-        let realm = u16::try_from(index).map_err(|_| Refusal::UnknownRealm)?;
-        Ok(Lease { realm, port, family })
+        Lease::new(index, family, port).ok_or(Refusal::UnknownRealm)
     }
 
     /// Leases an address that somebody knows of from before.
@@ -185,13 +203,12 @@ impl Ports {
         if !ports.ok_or(Refusal::NoSuchFamily)?.free().take(port) {
             return Err(Refusal::NoPort);
         }
-        let realm = u16::try_from(index).map_err(|_| Refusal::UnknownRealm)?;
-        Ok(Lease { realm, port, family })
+        Lease::new(index, family, port).ok_or(Refusal::UnknownRealm)
     }
 
     /// The defence of the realm that a port was leased from.
     pub(crate) fn ward(&self, lease: &Lease) -> Option<&Arc<Ward>> {
-        self.realms.get(usize::from(lease.realm)).map(|realm| &realm.ward)
+        self.realms.get(lease.realm()).map(|realm| &realm.ward)
     }
 
     /// All defences, with the names of their realms.
@@ -234,7 +251,7 @@ impl Ports {
     }
 
     fn of(&self, lease: &Lease) -> Option<&AddressPorts> {
-        self.realms.get(usize::from(lease.realm))?.of(lease.family)
+        self.realms.get(lease.realm())?.of(lease.family())
     }
 }
 

@@ -6,6 +6,7 @@ use carnet_gateway::media::{Cause, Event, Pinhole};
 use rustix::event::epoll;
 
 use super::carried::Then;
+use super::doors::{Steering, Visitor};
 use super::hole::{Begun, Hole, Link};
 use super::kernel::Report;
 use super::links::register;
@@ -16,6 +17,8 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Dock {
     arrivals: Mutex<Vec<Hole>>,
+    /// Callers that another loop has accepted.
+    visitors: Mutex<Vec<Visitor>>,
     /// What the kernel engine has to say. Each answers an order or tells of a session, so there are not more than
     /// the loop has asked for.
     reports: Mutex<Vec<Report>>,
@@ -24,12 +27,22 @@ pub(super) struct Dock {
 
 impl Dock {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { arrivals: Mutex::default(), reports: Mutex::default(), bell }
+        Self { arrivals: Mutex::default(), visitors: Mutex::default(), reports: Mutex::default(), bell }
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Vec<Hole>> {
         // Nothing can panic while the lock is held.
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, Vec<Visitor>> {
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has another loop's caller come here. There are no more than that loop may accept.
+    pub(super) fn send(&self, visitor: Visitor) {
+        self.visitors().push(visitor);
+        self.bell.ring();
     }
 
     /// The kernel engine says something.
@@ -79,7 +92,7 @@ impl Worker {
             }
             return self.report(Event::Regrouped { pinhole: name });
         }
-        let Some(mut hole) = self.depart(slot, pinhole) else {
+        let Some(mut hole) = self.depart(slot, pinhole, index) else {
             return self.report(Event::Regrouped { pinhole: name });
         };
         hole.name = name;
@@ -87,8 +100,11 @@ impl Worker {
         dock.bell.ring();
     }
 
-    fn depart(&mut self, slot: u32, pinhole: Pinhole) -> Option<Hole> {
+    fn depart(&mut self, slot: u32, pinhole: Pinhole, index: Option<usize>) -> Option<Hole> {
         let mut hole = self.vacate(slot, pinhole)?;
+        if let Some(index) = index.filter(|_| hole.steering.is_used()) {
+            self.doors.follow(self.ports.local(&hole.lease), index);
+        }
         if let Some(anchor) = hole.anchor.as_mut().filter(|anchor| anchor.serial != 0) {
             let _ = epoll::delete(&self.epoll, &anchor.socket);
             anchor.serial = 0;
@@ -132,12 +148,33 @@ impl Worker {
                 lost = register(epoll, &connection.socket, slot, link_serial).is_err();
             }
             hole.moved(link_serial);
+            self.steer_anew(slot);
             if lost {
                 tracing::warn!("a connection was lost on its way to another loop");
                 self.end(slot, Cause::FarSide, Cause::FarSide, true);
             }
             self.queue(slot);
             self.report(Event::Regrouped { pinhole });
+        }
+        // Whom they call may just have come.
+        let visitors = std::mem::take(&mut *self.dock.visitors());
+        for visitor in visitors {
+            self.visit(visitor, false);
+        }
+    }
+
+    /// Callers of a pinhole that has come from another loop come to this one.
+    fn steer_anew(&mut self, slot: u32) {
+        let Self { holes, ports, .. } = self;
+        let Some(Some(hole)) = holes.get_mut(slot as usize) else { return };
+        let (pinhole, local) = (hole.name, ports.local(&hole.lease));
+        match hole.steering {
+            Steering::No | Steering::Off => return,
+            Steering::On => hole.steering = Steering::Asked,
+            Steering::Asked | Steering::Reserving => {}
+        }
+        if self.steer(slot, local).is_err() {
+            self.steered(pinhole, false);
         }
     }
 }

@@ -17,6 +17,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 /// Connections the kernel may complete before the loop takes them. One too many waits a second (until
 /// its SYN is repeated), so this is for how many may come while the loop's thread is not scheduled.
 pub(super) const BACKLOG: i32 = 512;
+/// The same for all pinholes of an address together; the host allows 4,096 by default (`net.core.somaxconn`).
+const DOOR_BACKLOG: i32 = 16_384;
 /// The same before the gate opens: one is meant to come.
 const EARLY_BACKLOG: i32 = 64;
 /// Signs of life that a peer may owe before it is taken for dead.
@@ -37,6 +39,39 @@ pub(crate) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
         mark(&socket, local, dscp);
     }
     socket.bind(&local.into())?;
+    Ok(socket)
+}
+
+/// Whether a pinhole may have this address although it has no socket there.
+///
+/// # Errors
+///
+/// Somebody else has it.
+pub(crate) fn is_free(local: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(local), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&local.into())
+}
+
+/// A listening socket that takes callers of all ports of an address, if they are steered to it.
+pub(crate) fn transparent(address: IpAddr) -> io::Result<Socket> {
+    let local = SocketAddr::new(address, 0);
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
+    // What accept returns inherits both, and the port may be called from again.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+        socket.set_ip_transparent_v6(true)?;
+    } else {
+        socket.set_ip_transparent_v4(true)?;
+    }
+    socket.bind(&local.into())?;
+    socket.listen(DOOR_BACKLOG)?;
     Ok(socket)
 }
 

@@ -1,4 +1,5 @@
-//! The engine over loopback sockets.
+//! The engine over sockets of this host: on loopback addresses, where pinholes have sockets, and again
+//! on others in a network namespace, where their callers are steered (`steered`).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,9 +18,20 @@ mod callers;
 mod edge;
 mod faults;
 mod legs;
+mod memory;
 mod moves;
+mod steered;
 
 const SOON: Duration = Duration::from_secs(10);
+
+/// An address of this host with this last octet; the engine has the first.
+fn host(last: u8) -> Ipv4Addr {
+    if steered::here() { Ipv4Addr::new(192, 0, 2, last) } else { Ipv4Addr::new(127, 0, 0, last) }
+}
+
+fn host6() -> Ipv6Addr {
+    if steered::here() { Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1) } else { Ipv6Addr::LOCALHOST }
+}
 
 /// Below the range the system takes ports for outgoing connections from.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(21_000);
@@ -29,11 +41,12 @@ fn config() -> EngineConfig {
     EngineConfig {
         realms: vec![Realm {
             name: "lo".into(),
-            v4: Some(Ipv4Addr::LOCALHOST),
-            v6: Some(Ipv6Addr::LOCALHOST),
+            v4: Some(host(1)),
+            v6: Some(host6()),
             ports: first..=first + 63,
             ..Realm::default()
         }],
+        kernel: steered::config(first),
         ..EngineConfig::default()
     }
 }
@@ -164,7 +177,7 @@ impl Engine {
 
     /// Both ends of a running relay.
     fn relay(&mut self) -> Relay {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((host(1), 0)).unwrap();
         let (a, door, b) = self.relay_to(listener.local_addr().unwrap());
         let caller = TcpStream::connect(door).unwrap();
         let (callee, _) = listener.accept().unwrap();
@@ -205,8 +218,12 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     octets
 }
 
+/// Where callers are steered, the first one hears of it after its SYN was answered.
 fn is_refused(address: SocketAddr) -> bool {
-    matches!(TcpStream::connect(address), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
+    match TcpStream::connect(address) {
+        Ok(mut stream) => steered::here() && is_reset(&mut stream),
+        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+    }
 }
 
 fn is_reset(stream: &mut TcpStream) -> bool {
@@ -298,7 +315,7 @@ fn a_half_close_passes_and_the_other_direction_goes_on() {
 #[test]
 fn what_was_sent_and_closed_before_the_far_side_came_arrives() {
     let mut engine = Engine::start(config());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((host(1), 0)).unwrap();
     let (a, door) = engine.reserve();
     let (b, _) = engine.reserve();
     engine.send(Command::Join { a, b });
@@ -391,7 +408,7 @@ fn a_closed_gate_refuses_and_an_open_one_does_not() {
 fn a_wrong_source_is_refused_and_reported() {
     let mut engine = Engine::start(config());
     let (a, door) = engine.reserve();
-    let filter = SourceFilter { network: Some((Ipv4Addr::new(127, 0, 0, 9).into(), 32)), ports: None };
+    let filter = SourceFilter { network: Some((host(9).into(), 32)), ports: None };
     let settings = Settings { filter, ..passive() };
     engine.configure(a, settings);
     engine.settle(a);
@@ -402,7 +419,7 @@ fn a_wrong_source_is_refused_and_reported() {
         _ => None,
     });
     assert_eq!(source, stranger.local_addr().unwrap());
-    let friend = from_address(Ipv4Addr::new(127, 0, 0, 9), door);
+    let friend = from_address(host(9), door);
     assert_eq!(engine.established(a), friend.local_addr().unwrap());
 }
 
@@ -430,15 +447,15 @@ fn once_a_connection_speaks_no_other_gets_in() {
 #[test]
 fn ten_thousand_silent_connections_do_not_keep_a_talker_out() {
     let mut engine = Engine::start(config());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((host(1), 0)).unwrap();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
     let other = engine.relay();
     // The first holds the port; most of the others are sent away while the next ones come.
-    let first = from_address(Ipv4Addr::new(127, 0, 0, 66), door);
+    let first = from_address(host(66), door);
     first.set_nonblocking(true).unwrap();
     let mut silent = std::collections::VecDeque::new();
     for count in 0..10_000 {
-        silent.extend(try_from_address(Ipv4Addr::new(127, 0, 0, 66), door));
+        silent.extend(try_from_address(host(66), door));
         if silent.len() > 100 {
             silent.pop_front();
         }
@@ -480,13 +497,13 @@ fn two_callers_are_merged() {
 #[test]
 fn where_nobody_said_the_first_caller_decides() {
     let mut engine = Engine::start(config());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((host(1), 0)).unwrap();
     let (a, _) = engine.reserve();
     let (b, door) = engine.reserve();
     engine.send(Command::Join { a, b });
     let either = |remote| Settings { role: Role::Either, ..active(remote) };
     engine.configure(a, either(listener.local_addr().unwrap()));
-    engine.configure(b, either(SocketAddr::from(([127, 0, 0, 1], 9))));
+    engine.configure(b, either(SocketAddr::from((host(1), 9))));
     engine.settle(b);
     let mut caller = TcpStream::connect(door).unwrap();
     let (mut callee, _) = listener.accept().unwrap();
@@ -497,7 +514,7 @@ fn where_nobody_said_the_first_caller_decides() {
 #[test]
 fn two_callees_are_called_at_once() {
     let mut engine = Engine::start(config());
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let listeners = [(); 2].map(|()| TcpListener::bind((host(1), 0)).unwrap());
     let (a, _) = engine.reserve();
     let (b, _) = engine.reserve();
     engine.send(Command::Join { a, b });
@@ -512,7 +529,7 @@ fn two_callees_are_called_at_once() {
 #[test]
 fn a_called_peer_sees_the_reserved_port() {
     let mut engine = Engine::start(config());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((host(1), 0)).unwrap();
     let (a, local) = engine.reserve();
     engine.configure(a, active(listener.local_addr().unwrap()));
     engine.send(Command::Connect { pinhole: a });
@@ -523,7 +540,7 @@ fn a_called_peer_sees_the_reserved_port() {
 #[test]
 fn nothing_is_called_before_somebody_came() {
     let mut engine = Engine::start(config());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((host(1), 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
     thread::sleep(Duration::from_millis(100));
@@ -536,7 +553,7 @@ fn nothing_is_called_before_somebody_came() {
 #[test]
 fn a_far_side_that_refuses_resets_the_caller() {
     let mut engine = Engine::start(config());
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind((host(1), 0)).unwrap().local_addr().unwrap();
     let (a, door, b) = engine.relay_to(nobody);
     let start = Instant::now();
     let mut caller = TcpStream::connect(door).unwrap();

@@ -17,6 +17,7 @@ use super::clock::Moment;
 use super::end::{Buffers, Got};
 use super::flow::{self, Broken, Progress, TURN, Tools};
 use super::hole::{Connection, Hole, Link};
+use super::memory::Memory;
 
 /// Plain octets in the middle, at most, before they are rewritten.
 const MIDDLE: usize = 64 * 1024;
@@ -91,6 +92,25 @@ pub(super) fn pump(
     tools: &mut Tools,
     now: Moment,
 ) -> Result<Progress, Broken> {
+    let progress = turn(source, sink, tools, now);
+    count_kept(source, &tools.memory);
+    count_kept(sink, &tools.memory);
+    progress
+}
+
+/// What TLS keeps at a pinhole is counted with all that is held.
+fn count_kept(hole: &mut Hole, memory: &Arc<Memory>) {
+    let Some(rare) = hole.rare_if_any() else { return };
+    let kept = rare.end.as_ref().map_or(0, |end| end.kept());
+    match &mut rare.sealed {
+        Some(_) if kept == 0 => rare.sealed = None,
+        Some(sealed) => sealed.set(kept),
+        None if kept > 0 => rare.sealed = Some(memory.keep(kept)),
+        None => {}
+    }
+}
+
+fn turn(source: &mut Hole, sink: &mut Hole, tools: &mut Tools, now: Moment) -> Result<Progress, Broken> {
     for _ in 0..TURN {
         if !deliver(source, sink, tools, now)? {
             return Ok(Progress::Waiting);
@@ -105,6 +125,7 @@ pub(super) fn pump(
             Some(Ok(tokens)) => usize::try_from(tokens).unwrap_or(MIDDLE).min(MIDDLE),
             Some(Err(later)) => return Ok(Progress::Until(later)),
         };
+        let most = most.min(tools.memory.allowance());
         if !take(source, sink, most, tools, now)? {
             return Ok(Progress::Waiting);
         }
@@ -122,9 +143,10 @@ fn deliver(source: &mut Hole, sink: &mut Hole, tools: &mut Tools, now: Moment) -
         return Ok(false);
     }
     // What an earlier receiver, who had no TLS, left.
-    let Workbench { buffers, plain, .. } = tools.bench();
+    let Tools { memory, bench, .. } = tools;
+    let Workbench { buffers, plain, .. } = &mut **bench.get_or_insert_default();
     while let Some(octets) = source.flow.take_back(plain).map_err(|_| Broken::Source)? {
-        put(sink, plain.get(..octets).unwrap_or_default(), None, buffers, now)?;
+        put(sink, plain.get(..octets).unwrap_or_default(), None, buffers, memory, now)?;
     }
     Ok(true)
 }
@@ -161,7 +183,8 @@ fn take(
     if !matches!(&sink.link, Link::Up(to) if to.writable) {
         return Ok(false);
     }
-    let Workbench { buffers, plain, rewritten } = tools.bench();
+    let Tools { memory, bench, .. } = tools;
+    let Workbench { buffers, plain, rewritten } = &mut **bench.get_or_insert_default();
     let Some(room) = plain.get_mut(..most) else { return Ok(false) };
     let got = match source.tls() {
         Some((end, from)) => end.open(from, room, buffers),
@@ -198,7 +221,7 @@ fn take(
         }
     }
     let flow = &mut source.flow;
-    put(sink, out, Some(flow), buffers, now)?;
+    put(sink, out, Some(flow), buffers, memory, now)?;
     if refused { Err(Broken::Because(Cause::NotMsrp)) } else { Ok(true) }
 }
 
@@ -230,6 +253,7 @@ fn put(
     octets: &[u8],
     flow: Option<&mut flow::Flow>,
     buffers: &mut Buffers,
+    memory: &Arc<Memory>,
     now: Moment,
 ) -> Result<(), Broken> {
     if octets.is_empty() {
@@ -255,7 +279,7 @@ fn put(
     if let Some(rest) = octets.get(written..).filter(|rest| !rest.is_empty())
         && let Some(flow) = flow
     {
-        flow.hold(rest);
+        flow.hold(rest, memory);
     }
     sink.note_sent(written, now);
     Ok(())

@@ -12,16 +12,19 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use socket2::Socket;
 use tokio::sync::mpsc;
 
 use super::carried::{Carriages, Then};
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Shown};
 use super::clock::{Clock, Moment};
+use super::doors::{DOOR, Doors, Steering};
 use super::flow::Tools;
-use super::hole::{Hole, Link};
+use super::hole::{Anchor, Hole, Link};
 use super::kernel::Kernel;
+use super::memory::Memory;
 use super::pipes::Pipes;
-use super::ports::Ports;
+use super::ports::{Lease, Ports};
 use super::post::{Bell, Reports};
 use super::regroup::Dock;
 use super::{EngineConfig, Witness, host, socket};
@@ -41,6 +44,7 @@ pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     pub(super) ports: Arc<Ports>,
     certificates: Arc<Certificates>,
+    pub(super) doors: Doors,
     pub(super) epoll: OwnedFd,
     pub(super) bell: Arc<Bell>,
     /// Of all loops, and of this one.
@@ -81,6 +85,7 @@ impl Worker {
         config: Arc<EngineConfig>,
         ports: Arc<Ports>,
         certificates: Arc<Certificates>,
+        memory: Arc<Memory>,
         docks: Arc<[Arc<Dock>]>,
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
@@ -94,6 +99,7 @@ impl Worker {
         let tools = Tools {
             buffer: vec![0; config.copy_buffer].into_boxed_slice(),
             pipes: Pipes::new(config.pipes, config.pipe_size),
+            memory,
             splice: config.splice,
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
@@ -104,6 +110,7 @@ impl Worker {
             config,
             ports,
             certificates,
+            doors: Doors::default(),
             epoll,
             bell,
             docks,
@@ -172,6 +179,7 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let next = self.timetable.peek().map(|Reverse((at, _))| *at);
+        let next = [next, self.doors.next(self.now)].into_iter().flatten().min();
         let next = next.map(|at| at.since(self.clock.now()));
         if self.outbox.is_empty() { next } else { Some(next.unwrap_or(RETRY).min(RETRY)) }
     }
@@ -203,18 +211,14 @@ impl Worker {
     fn command(&mut self, command: Command) {
         match command {
             Command::Reserve { pinhole, realm, family, tls } => {
-                let reserved = self.reserve(pinhole, realm.as_deref(), family, tls);
-                self.report(match reserved {
-                    Ok((local, fingerprint)) => Event::Bound { pinhole, local, fingerprint },
-                    Err(reason) => Event::Refused { pinhole, reason },
-                });
+                if let Err(reason) = self.reserve(pinhole, realm.as_deref(), family, tls) {
+                    self.report(Event::Refused { pinhole, reason });
+                }
             }
             Command::Adopt { pinhole, realm, local } => {
-                let adopted = self.adopt(pinhole, realm.as_deref(), local);
-                self.report(match adopted {
-                    Ok(()) => Event::Bound { pinhole, local, fingerprint: None },
-                    Err(reason) => Event::Refused { pinhole, reason },
-                });
+                if let Err(reason) = self.adopt(pinhole, realm.as_deref(), local) {
+                    self.report(Event::Refused { pinhole, reason });
+                }
             }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
@@ -292,18 +296,19 @@ impl Worker {
     }
 
     pub(super) fn next_serial(&mut self) -> u32 {
-        // 0 stands for none.
-        self.serial = self.serial.checked_add(1).unwrap_or(1);
+        // 0 stands for none, the last for a listener of the loop.
+        self.serial = self.serial.checked_add(1).filter(|serial| *serial != DOOR).unwrap_or(1);
         self.serial
     }
 
+    /// Takes an address. `Bound` is reported at once, or when callers are steered.
     fn reserve(
         &mut self,
         name: Pinhole,
         realm: Option<&str>,
         family: Option<carnet_gateway::media::Family>,
         tls: bool,
-    ) -> Result<(SocketAddr, Option<String>), Refusal> {
+    ) -> Result<(), Refusal> {
         if self.names.contains_key(&name.number) {
             return Err(Refusal::System);
         }
@@ -322,7 +327,7 @@ impl Worker {
                 Err(refusal) => break Err(refusal),
             };
             let local = self.ports.local(&lease);
-            match socket::bound(local, None) {
+            match self.hold(local) {
                 Ok(socket) => break Ok((lease, socket)),
                 Err(error) => {
                     taken.push(lease);
@@ -335,18 +340,86 @@ impl Worker {
         };
         taken.into_iter().for_each(|lease| self.ports.give_back(lease));
         let (lease, socket) = found?;
-        let local = self.ports.local(&lease);
-        socket::give_up_after(&socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
+        self.begin(name, lease, socket, shown)
+    }
+
+    /// Takes up a pinhole of an earlier process.
+    fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
+        if self.names.contains_key(&name.number) {
+            return Err(Refusal::System);
+        }
+        if self.names.len() >= self.config.pinholes {
+            return Err(Refusal::NoPort);
+        }
+        let lease = self.ports.lease_again(realm, local)?;
+        match self.hold(local) {
+            Ok(socket) => self.begin(name, lease, socket, None),
+            Err(error) => {
+                tracing::warn!(%error, %local, "cannot take up an address again");
+                self.ports.give_back(lease);
+                let taken = error.kind() == io::ErrorKind::AddrInUse;
+                Err(if taken { Refusal::NoPort } else { Refusal::System })
+            }
+        }
+    }
+
+    /// Makes a pinhole. Without a socket, callers are steered to it before it is told of.
+    fn begin(
+        &mut self,
+        name: Pinhole,
+        lease: Lease,
+        socket: Option<Socket>,
+        shown: Option<Arc<Shown>>,
+    ) -> Result<(), Refusal> {
+        let steered = socket.is_none();
+        if let Some(socket) = &socket {
+            socket::give_up_after(socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
+        }
         let mut hole = Hole::new(name, lease, socket, self.now);
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
         }
-        let fingerprint = shown.as_ref().map(|shown| shown.fingerprint.clone());
         if let Some(shown) = shown {
             hole.end_tls(shown);
         }
-        self.occupy(hole).ok_or(Refusal::NoPort)?;
-        Ok((local, fingerprint))
+        let local = self.ports.local(&hole.lease);
+        let slot = self.occupy(hole).ok_or(Refusal::NoPort)?;
+        if !steered {
+            self.report_bound(slot);
+        } else if let Err(error) = self.steer(slot, local) {
+            tracing::warn!(%error, %local, "there is no listener for callers; pinholes have sockets");
+            self.steered(name, false);
+        }
+        Ok(())
+    }
+
+    /// Sees that nobody else has an address of ours: by a socket there, if callers are not to be steered.
+    fn hold(&self, local: SocketAddr) -> io::Result<Option<Socket>> {
+        if self.may_steer(local) {
+            socket::is_free(local).map(|()| None)
+        } else {
+            socket::bound(local, None).map(Some)
+        }
+    }
+
+    /// Gives a pinhole that has none a socket.
+    pub(super) fn bind(&mut self, slot: u32, local: SocketAddr) -> io::Result<()> {
+        let Self { holes, ports, .. } = self;
+        if let Some(Some(hole)) = holes.get_mut(slot as usize) {
+            let socket = socket::bound(local, hole.dscp)?;
+            let ward = ports.ward(&hole.lease);
+            socket::give_up_after(&socket, ward.and_then(|ward| ward.guard.user_timeout));
+            hole.anchor = Some(Anchor::new(socket));
+        }
+        Ok(())
+    }
+
+    /// The answer to `Reserve`.
+    pub(super) fn report_bound(&mut self, slot: u32) {
+        let Some(hole) = self.peek(slot) else { return };
+        let (pinhole, local) = (hole.name, self.ports.local(&hole.lease));
+        let fingerprint = hole.fingerprint();
+        self.report(Event::Bound { pinhole, local, fingerprint });
     }
 
     /// Gives a pinhole a slot. There are fewer than 2^32, so it always gets one.
@@ -440,35 +513,14 @@ impl Worker {
         self.report(Event::Released { pinhole, statistics });
     }
 
-    /// Takes up a pinhole of an earlier process.
-    fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
-        if self.names.contains_key(&name.number) {
-            return Err(Refusal::System);
-        }
-        if self.names.len() >= self.config.pinholes {
-            return Err(Refusal::NoPort);
-        }
-        let lease = self.ports.lease_again(realm, local)?;
-        let socket = match socket::bound(local, None) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::warn!(%error, %local, "cannot take up an address again");
-                self.ports.give_back(lease);
-                return Err(if error.kind() == io::ErrorKind::AddrInUse {
-                    Refusal::NoPort
-                } else {
-                    Refusal::System
-                });
-            }
-        };
-        let hole = Hole::new(name, lease, socket, self.now);
-        self.occupy(hole).map(|_| ()).ok_or(Refusal::NoPort)
-    }
-
-    fn release(&mut self, name: Pinhole) -> Statistics {
+    pub(super) fn release(&mut self, name: Pinhole) -> Statistics {
         let Some(slot) = self.slot(name) else {
             return Statistics::default();
         };
+        if self.peek(slot).is_some_and(|hole| hole.steering == Steering::Reserving) {
+            // Nobody waits for the address any more, but each `Reserve` is answered.
+            self.report_bound(slot);
+        }
         // What has been read is given a last chance to leave.
         self.relay(slot);
         self.end(slot, Cause::Released, Cause::FarSide, false);
@@ -481,6 +533,7 @@ impl Worker {
             far.join(None);
         }
         let statistics = hole.statistics(self.now);
+        self.unsteer(&hole);
         // The port is free once the sockets are gone.
         let Hole { lease, .. } = hole;
         self.ports.give_back(lease);
@@ -492,6 +545,9 @@ impl Worker {
             return;
         }
         let (slot, serial) = (token as u32, (token >> 32) as u32);
+        if serial == DOOR {
+            return self.doors.knock(slot);
+        }
         let Some(hole) = self.hole(slot) else { return };
         let broken = flags.contains(epoll::EventFlags::ERR);
         if let Some(anchor) = &mut hole.anchor

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use carnet_gateway::engine::{self, Reason};
 use carnet_gateway::media::{Cause, Command, Event, Family, Gate, Pinhole, Role, Settings, Statistics};
 use carnet_net::media::{
-    EngineConfig, EngineHandle, Events, Guard, KernelConfig, MediaEngine, Mode, Realm, Timers, Witness,
+    EngineConfig, EngineHandle, Events, Guard, KernelConfig, MediaEngine, Mode, Realm, Timers,
 };
 use lab::{Addresses, Host, Lab, addresses};
 
@@ -63,14 +63,12 @@ fn config(kind: Kind, family: Family, timers: Timers) -> EngineConfig {
         Realm { name: name.into(), v4, v6, ports: PORTS, guard, ..Realm::default() }
     };
     let mode = if kind == Kind::Sockets { Mode::Off } else { Mode::Required };
-    // A pair that has a witness is not for the kernel.
-    let witness = if kind == Kind::Steered { Witness::UntilSplice } else { Witness::Off };
+    let translate = kind == Kind::Kernel;
     EngineConfig {
         realms: vec![realm("access", access), realm("core", core)],
         threads: 2,
         timers,
-        witness,
-        kernel: KernelConfig { mode, table: "suite".into(), ..KernelConfig::default() },
+        kernel: KernelConfig { mode, translate, table: "suite".into(), ..KernelConfig::default() },
         ..EngineConfig::default()
     }
 }

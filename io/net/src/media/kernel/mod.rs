@@ -33,6 +33,8 @@ use desk::Desk;
 pub struct KernelConfig {
     /// Whether it is used.
     pub mode: Mode,
+    /// Pairs are carried by it; else it only steers callers.
+    pub translate: bool,
     /// The table's name is `carnet-` and this.
     pub table: String,
     /// At the end of the process the table stays, and sessions flow on until the next process takes them up. For
@@ -56,7 +58,13 @@ pub enum Mode {
 
 impl Default for KernelConfig {
     fn default() -> Self {
-        Self { mode: Mode::Off, table: "media".to_owned(), keep: false, claim: Duration::from_secs(30) }
+        Self {
+            mode: Mode::Off,
+            translate: true,
+            table: "media".to_owned(),
+            keep: false,
+            claim: Duration::from_secs(30),
+        }
     }
 }
 
@@ -193,7 +201,11 @@ pub(super) fn start(
         }
         Err(_) => return Ok(none(docks.len(), Reason::Host, texts)),
     };
-    let host = Host::Translates { v4: true, v6: !lacks.iter().any(|lack| lack.fatal && lack.only_v6) };
+    let v6 = !lacks.iter().any(|lack| lack.fatal && lack.only_v6);
+    let host = match config.kernel.translate {
+        true => Host::Translates { v4: true, v6 },
+        false => Host::Relays(Reason::Configured),
+    };
     let steers = true;
     let (desk, tallies) = (Arc::clone(&thread.desk), Arc::clone(&thread.tallies));
     std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;

@@ -16,7 +16,7 @@ fn tls_only() -> EngineConfig {
 }
 
 fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
+    TcpListener::bind((host(1), 0)).unwrap()
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {
@@ -83,9 +83,9 @@ fn a_peer_quicker_than_the_settings_waits_and_nothing_is_accepted_before_the_gat
 fn who_waited_for_the_gate_is_judged_by_the_settings() {
     let mut engine = Engine::start(config());
     let (a, door) = engine.reserve();
-    let stranger = from_address(Ipv4Addr::new(127, 0, 0, 66), door);
-    let friend = from_address(Ipv4Addr::new(127, 0, 0, 9), door);
-    let filter = SourceFilter { network: Some((Ipv4Addr::new(127, 0, 0, 9).into(), 32)), ports: None };
+    let stranger = from_address(host(66), door);
+    let friend = from_address(host(9), door);
+    let filter = SourceFilter { network: Some((host(9).into(), 32)), ports: None };
     engine.configure(a, Settings { filter, ..passive() });
     assert!(is_sent_away(&stranger));
     assert_eq!(engine.established(a), friend.local_addr().unwrap());
@@ -110,12 +110,12 @@ fn a_filter_that_comes_later_holds_for_who_has_not_spoken() {
     let (a, door) = engine.reserve();
     engine.configure(a, passive());
     engine.settle(a);
-    let stranger = from_address(Ipv4Addr::new(127, 0, 0, 66), door);
+    let stranger = from_address(host(66), door);
     engine.established(a);
-    let filter = SourceFilter { network: Some((Ipv4Addr::new(127, 0, 0, 9).into(), 32)), ports: None };
+    let filter = SourceFilter { network: Some((host(9).into(), 32)), ports: None };
     engine.configure(a, Settings { filter, ..passive() });
     assert!(is_sent_away(&stranger));
-    let friend = from_address(Ipv4Addr::new(127, 0, 0, 9), door);
+    let friend = from_address(host(9), door);
     while engine.established(a) != friend.local_addr().unwrap() {}
 }
 
@@ -167,9 +167,7 @@ fn one_source_does_not_push_another_out_of_the_queue() {
     let mut engine = Engine::start(config());
     let listener = listener();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
-    let flood = |many| -> Vec<_> {
-        (0..many).map(|_| try_from_address(Ipv4Addr::new(127, 0, 0, 66), door)).collect()
-    };
+    let flood = |many| -> Vec<_> { (0..many).map(|_| try_from_address(host(66), door)).collect() };
     let before = flood(20);
     let mut far = accept(&listener);
     let mut slow = TcpStream::connect(door).unwrap();
@@ -199,7 +197,7 @@ fn a_source_has_no_more_connections_than_it_may() {
     assert!(TcpStream::connect(doors[2].1).map_or(true, |one| is_sent_away(&one)));
     assert_eq!(engine.tally().crowded, 1);
     // Another source may, and so may this one when one of its connections is gone.
-    let _other = from_address(Ipv4Addr::new(127, 0, 0, 9), doors[3].1);
+    let _other = from_address(host(9), doors[3].1);
     engine.established(doors[3].0);
     drop(held);
     engine.closed(doors[0].0);
@@ -213,7 +211,7 @@ fn a_source_makes_connections_no_faster_than_it_may() {
     let mut engine = Engine::start(guarded(Guard { accepts_per_source: Some(5), ..Guard::default() }));
     let listener = listener();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
-    let flood: Vec<_> = (0..50).map(|_| try_from_address(Ipv4Addr::new(127, 0, 0, 66), door)).collect();
+    let flood: Vec<_> = (0..50).map(|_| try_from_address(host(66), door)).collect();
     engine.counts("most are too fast", |tally| tally.hasty >= 40);
     let mut peer = TcpStream::connect(door).unwrap();
     peer.write_all(b"hello").unwrap();
@@ -241,7 +239,7 @@ fn floods_at_many_doors_keep_no_octets_and_no_caller_waiting() {
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
                     for door in doors.iter().skip(part).step_by(2) {
-                        let _ = try_from_address(Ipv4Addr::new(127, 0, 0, 66), *door).map(reset);
+                        let _ = try_from_address(host(66), *door).map(reset);
                     }
                 }
             });

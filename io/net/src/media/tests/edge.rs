@@ -58,7 +58,7 @@ impl Access {
         let mut engine = Engine::start(config);
         let (a, door, gateway) = engine.reserve_tls();
         let (b, _) = engine.reserve();
-        let core = TcpListener::bind("127.0.0.1:0").unwrap();
+        let core = TcpListener::bind((host(1), 0)).unwrap();
         engine.send(Command::Join { a, b });
         engine.configure(b, active(core.local_addr().unwrap()));
         Self { engine, a, b, door, gateway, core }
@@ -155,7 +155,7 @@ fn bulk_passes_unharmed_both_ways_and_through_tls_on_both_sides() {
         let (caller, callee) = (Terminal::new(versions), Terminal::new(versions));
         let mut engine = Engine::start(config());
         let (a, door, near) = engine.reserve_tls();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((host(1), 0)).unwrap();
         let remote = listener.local_addr().unwrap();
         let (b, far) = match both {
             true => {
@@ -289,7 +289,7 @@ fn a_pinhole_for_tls_passes_nothing_in_the_open() {
 #[test]
 fn a_peer_that_is_known_is_told_of_when_it_speaks_no_tls() {
     let mut access = Access::open(config());
-    let remote = Some("127.0.0.1:9".parse().unwrap());
+    let remote = Some(SocketAddr::from((host(1), 9)));
     let edge = edge(TlsRole::Server, &["SHA-256 00"]);
     access.engine.configure(access.a, Settings { edge, remote, ..passive() });
     access.engine.settle(access.a);
@@ -389,7 +389,7 @@ fn what_takes_too_long_is_ended() {
     let terminal = Terminal::new(Versions::Both);
     // Who says nothing.
     let mut access = Access::open(quick(config()));
-    let remote = Some("127.0.0.1:9".parse().unwrap());
+    let remote = Some(SocketAddr::from((host(1), 9)));
     let edge = edge(TlsRole::Server, &[&terminal.fingerprint]);
     access.engine.configure(access.a, Settings { edge, remote, ..passive() });
     access.engine.settle(access.a);

@@ -2,14 +2,12 @@
 
 use super::*;
 
-const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
-
-/// A passive pinhole whose peer is expected from 127.0.0.1, joined to one that calls `listener`.
+/// A passive pinhole whose peer is expected from `host(1)`, joined to one that calls `listener`.
 fn expecting(engine: &mut Engine, listener: &TcpListener) -> (Pinhole, SocketAddr, Pinhole) {
     let (a, door) = engine.reserve();
     let (b, _) = engine.reserve();
     engine.send(Command::Join { a, b });
-    let remote = Some(SocketAddr::from(([127, 0, 0, 1], 9)));
+    let remote = Some(SocketAddr::from((host(1), 9)));
     engine.configure(a, Settings { remote, peer_opens: true, ..passive() });
     engine.configure(b, active(listener.local_addr().unwrap()));
     engine.settle(b);
@@ -17,7 +15,7 @@ fn expecting(engine: &mut Engine, listener: &TcpListener) -> (Pinhole, SocketAdd
 }
 
 fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
+    TcpListener::bind((host(1), 0)).unwrap()
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {
@@ -41,7 +39,7 @@ fn a_stranger_who_came_first_gives_way_to_the_peer() {
     let mut engine = Engine::start(config());
     let listener = listener();
     let (a, door, b) = expecting(&mut engine, &listener);
-    let mut stranger = from_address(STRANGER, door);
+    let mut stranger = from_address(host(66), door);
     stranger.write_all(b"let me in").unwrap();
     let mut to_stranger = accept(&listener);
     assert_eq!(read(&mut to_stranger, 9), b"let me in");
@@ -72,7 +70,7 @@ fn a_stranger_who_talks_does_not_push_a_silent_peer_out() {
     engine.established(a);
     let mut far = accept(&listener);
     // Whichever comes first is told of the reset.
-    if let Ok(mut stranger) = try_from_address(STRANGER, door) {
+    if let Ok(mut stranger) = try_from_address(host(66), door) {
         stranger.set_read_timeout(Some(SOON)).unwrap();
         assert!(stranger.write_all(b"mine").is_err() || is_reset(&mut stranger));
     }
@@ -87,7 +85,7 @@ fn somebody_from_elsewhere_is_served_and_safe_once_nobody_else_is_waited_for() {
     let mut engine = Engine::start(EngineConfig { timers, ..config() });
     let listener = listener();
     let (_, door, _) = expecting(&mut engine, &listener);
-    let mut caller = from_address(STRANGER, door);
+    let mut caller = from_address(host(66), door);
     caller.write_all(b"one").unwrap();
     let mut far = accept(&listener);
     assert_eq!(read(&mut far, 3), b"one");
@@ -104,16 +102,16 @@ fn ten_thousand_from_the_wrong_source_do_not_keep_the_right_one_out() {
     let (a, door) = engine.reserve();
     let (b, _) = engine.reserve();
     engine.send(Command::Join { a, b });
-    let filter = SourceFilter { network: Some((Ipv4Addr::new(127, 0, 0, 9).into(), 32)), ports: None };
+    let filter = SourceFilter { network: Some((host(9).into(), 32)), ports: None };
     engine.configure(a, Settings { filter, ..passive() });
     engine.configure(b, active(listener.local_addr().unwrap()));
     engine.settle(b);
     for _ in 0..10_000 {
-        if let Ok(stranger) = try_from_address(STRANGER, door) {
+        if let Ok(stranger) = try_from_address(host(66), door) {
             reset(stranger);
         }
     }
-    let mut friend = from_address(Ipv4Addr::new(127, 0, 0, 9), door);
+    let mut friend = from_address(host(9), door);
     friend.write_all(b"hello").unwrap();
     assert_eq!(read(&mut accept(&listener), 5), b"hello");
     engine.settle(a);

@@ -28,7 +28,7 @@ fn leg(path: &str) -> Option<Arc<Leg>> {
 impl Session {
     fn open(config: EngineConfig) -> Self {
         let mut engine = Engine::start(config);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((host(1), 0)).unwrap();
         let (a, door) = engine.reserve();
         let (b, source) = engine.reserve();
         engine.send(Command::Join { a, b });
@@ -165,7 +165,7 @@ fn what_is_for_somebody_else_is_not_passed_on() {
 fn nothing_passes_before_both_paths_are_known() {
     for before in [None, leg("")] {
         let mut engine = Engine::start(config());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((host(1), 0)).unwrap();
         let (a, door) = engine.reserve();
         let (b, source) = engine.reserve();
         let remote = listener.local_addr().unwrap();
