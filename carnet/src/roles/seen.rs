@@ -100,6 +100,12 @@ pub fn log(seen: &Seen<'_>) {
             }
         }
         Seen::Steering { gateway, event } => steering(gateway, event),
+        Seen::Gateway { gateway, event: event @ carnet_gateway::Event::Resumed { .. } } => {
+            tracing::debug!(gateway, ?event, "gateway");
+        }
+        Seen::Gateway { gateway, event: event @ carnet_gateway::Event::NotResumed { .. } } => {
+            tracing::warn!(gateway, ?event, "gateway");
+        }
         Seen::Gateway {
             gateway,
             event: carnet_gateway::Event::Engine { context, termination, engine, reason },
