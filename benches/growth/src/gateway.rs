@@ -17,6 +17,8 @@ use crate::lab::{CALLER, FAR, NEAR};
 
 /// Reservations that may be unanswered: no more than the queues of the engine hold.
 const WINDOW: u64 = 2_048;
+/// Commands at once, where there is one for each pinhole.
+const AT_ONCE: usize = 256;
 /// How long the engine may be silent.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The ports of each address that pinholes are on.
@@ -60,7 +62,7 @@ struct Gateway {
 /// * `open PAIRS FILE PORT PORTS`: pinholes, the addresses for callers one a line into the file, to
 ///   servers at these ports in turn; with seconds and processor seconds;
 /// * `measure`: all counters, as an audit of the whole gateway asks for them; with both times, and octets;
-/// * `release`: all of it; with both times;
+/// * `release`: all of it; with both times, and octets;
 /// * `tally`: connections established and closed, pinholes that the kernel carries.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let [engine, first, addresses, family] = arguments else {
@@ -74,7 +76,8 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         other => return Err(format!("no engine {other}").into()),
     };
     let realms = (first..first + addresses).enumerate().flat_map(|(index, number)| {
-        [("near", NEAR), ("far", FAR)].map(|(side, network)| realm(&format!("{side}{index}"), network, number, v6))
+        [("near", NEAR), ("far", FAR)]
+            .map(|(side, network)| realm(&format!("{side}{index}"), network, number, v6))
     });
     let config = EngineConfig {
         realms: realms.collect::<Result<_>>()?,
@@ -97,7 +100,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             timed(|| gateway.open(pairs.parse()?, file, servers).map(|()| String::new()))
         }
         ["measure"] => timed(|| gateway.measure()),
-        ["release"] => timed(|| gateway.release().map(|()| String::new())),
+        ["release"] => timed(|| gateway.release()),
         ["tally"] => {
             let heard = gateway.ear.heard();
             Ok(format!("{} {} {}", heard.established, heard.closed, heard.by_kernel))
@@ -197,6 +200,20 @@ impl Gateway {
         (self.first..self.pairs).flat_map(|pair| [Self::hole(pair, false), Self::hole(pair, true)])
     }
 
+    /// A few commands at a time: what this program holds itself would be taken for the engine's.
+    fn send_all(&self, command: impl Fn(Pinhole) -> Command) -> Result<u64> {
+        let (mut queue, mut sent) = (VecDeque::new(), 0);
+        for pinhole in self.holes() {
+            queue.push_back(command(pinhole));
+            sent += 1;
+            if queue.len() == AT_ONCE {
+                self.send(&mut queue)?;
+            }
+        }
+        self.send(&mut queue)?;
+        Ok(sent)
+    }
+
     fn send(&self, queue: &mut VecDeque<Command>) -> Result<()> {
         while !queue.is_empty() {
             self.engine.try_send_all(queue)?;
@@ -267,23 +284,18 @@ impl Gateway {
     }
 
     fn measure(&self) -> Result<String> {
-        let before = std::mem::take(&mut self.ear.heard().octets);
+        self.ear.heard().octets = 0;
         let measured = self.ear.heard().measured;
-        let mut queue: VecDeque<_> = self.holes().map(|pinhole| Command::Measure { pinhole }).collect();
-        let all = queue.len() as u64;
-        self.send(&mut queue)?;
-        let mut heard = self.ear.wait(|heard| heard.measured - measured == all)?;
-        let octets = std::mem::replace(&mut heard.octets, before);
-        Ok(octets.to_string())
+        let all = self.send_all(|pinhole| Command::Measure { pinhole })?;
+        Ok(self.ear.wait(|heard| heard.measured - measured == all)?.octets.to_string())
     }
 
-    fn release(&mut self) -> Result<()> {
+    fn release(&mut self) -> Result<String> {
+        self.ear.heard().octets = 0;
         let released = self.ear.heard().released;
-        let mut queue: VecDeque<_> = self.holes().map(|pinhole| Command::Release { pinhole }).collect();
-        let all = queue.len() as u64;
-        self.send(&mut queue)?;
-        drop(self.ear.wait(|heard| heard.released - released == all)?);
+        let all = self.send_all(|pinhole| Command::Release { pinhole })?;
+        let octets = self.ear.wait(|heard| heard.released - released == all)?.octets;
         self.first = self.pairs;
-        Ok(())
+        Ok(octets.to_string())
     }
 }

@@ -14,6 +14,7 @@ pub mod lab;
 pub mod link;
 pub mod server;
 pub mod stage;
+pub mod talk;
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -25,11 +26,13 @@ pub use stage::{Stage, Way};
 /// What failed, in words.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// The roles of the program, by their first word: `caller`, `server`, `gateway`. `None`: it is none of them.
+/// The roles of the program, by their first word: `caller`, `server`, `talker`, `listener`, `gateway`. `None`: it is none of them.
 pub fn role(words: &[&str]) -> Option<Result<()>> {
     match words {
         ["caller", rest @ ..] => Some(caller::run(rest)),
         ["server", rest @ ..] => Some(server::run(rest)),
+        ["talker", rest @ ..] => Some(talk::call(rest)),
+        ["listener", rest @ ..] => Some(talk::listen(rest)),
         ["gateway", rest @ ..] => Some(gateway::run(rest)),
         _ => None,
     }

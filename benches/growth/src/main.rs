@@ -12,6 +12,7 @@
 //! A process here may have 20,000 descriptors: callers and servers are one process for 12,500 sessions, and
 //! what relays one for 8,000. The kernel engine is one process whatever the number.
 
+mod chart;
 mod many;
 mod plot;
 mod results;
@@ -32,7 +33,8 @@ fn main() -> Result<()> {
     let Some((task, rest)) = words.split_first() else { return Err("run, plot or many".into()) };
     let options = Options::parse(rest)?;
     let lab = || -> Result<Lab> {
-        Lab::make(&std::env::current_exe()?)?.ok_or_else(|| "network namespaces need root and iproute2".into())
+        Lab::make(&std::env::current_exe()?)?
+            .ok_or_else(|| "network namespaces need root and iproute2".into())
     };
     match *task {
         "run" => {

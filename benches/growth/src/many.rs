@@ -53,13 +53,20 @@ pub fn run(lab: &Lab, way: Way, sessions: u32, sealed: bool) -> Result<()> {
         return Err("not all are carried by the kernel".into());
     }
     let (trips, took) = stage.ping(SAMPLE.min(sessions), 20, 200, 7)?;
-    println!("{trips} messages there and back, all as they were sent: {:.1} us of processor each", took.all * 1e6 / trips);
+    println!(
+        "{trips} messages there and back, all as they were sent: {:.1} us of processor each",
+        took.all * 1e6 / trips
+    );
     if !matches!(way, Way::Direct | Way::HaProxy) {
         let (octets, took) = stage.audit()?;
         println!("all counters asked for: {:.2} s, {octets} octets counted on both sides", took.wall);
     }
     let (ends, took) = stage.release()?;
-    println!("released in {:.1} s, {:.1} us of processor each; callers: {ends}", took.wall, took.between * 1e6 / many);
+    println!(
+        "released in {:.1} s, {:.1} us of processor each; callers: {ends}",
+        took.wall,
+        took.between * 1e6 / many
+    );
     let after = settled(&stage, &before)?;
     println!(
         "left: {} elements, {} tracked connections ({} with those that are over), {} sockets, {} descriptors, {:.1} MiB of user memory and {:.1} of the kernel's more than before",

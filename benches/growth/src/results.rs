@@ -1,6 +1,5 @@
 //! What was measured, as it is kept in a file.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -74,20 +73,5 @@ impl Results {
                 values: vec![value],
             }),
         }
-    }
-
-    /// The middle of one point's values.
-    pub fn median(&self, way: &str, what: &str, (sessions, active): (u32, u32)) -> Option<f64> {
-        let found = self.points.iter().find(|point| {
-            (point.way.as_str(), point.what.as_str(), point.sessions, point.active)
-                == (way, what, sessions, active)
-        });
-        found.map(Point::median)
-    }
-
-    /// Where there is a value of this quantity: sessions and active ones.
-    pub fn places(&self, what: &str) -> BTreeSet<(u32, u32)> {
-        let of = self.points.iter().filter(|point| point.what == what);
-        of.map(|point| (point.sessions, point.active)).collect()
     }
 }

@@ -28,11 +28,8 @@ struct Session {
 pub fn run(arguments: &[&str]) -> Result<()> {
     let [address, nature] = arguments else { return Err("server ADDRESS:PORT plain|sealed".into()) };
     let seals = if *nature == "sealed" { Some(Seals::new()?) } else { None };
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address.parse()?),
-        socket2::Type::STREAM,
-        None,
-    )?;
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(address.parse()?), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.parse::<std::net::SocketAddr>()?.into())?;
     socket.listen(4096)?;

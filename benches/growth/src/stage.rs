@@ -109,11 +109,8 @@ impl<'a> Stage<'a> {
             stage.between.push(match way {
                 Way::HaProxy => haproxy(lab, number, loads)?,
                 _ => {
-                    let addresses = if way == Way::Kernel {
-                        sessions.div_ceil(gateway::PAIRS_AN_ADDRESS)
-                    } else {
-                        1
-                    };
+                    let addresses =
+                        if way == Way::Kernel { sessions.div_ceil(gateway::PAIRS_AN_ADDRESS) } else { 1 };
                     let words = ["gateway", way.name(), &number.to_string(), &addresses.to_string(), "4"];
                     let mut child = lab.gateway.start(&words)?;
                     child.ask(&format!("open 10 {} {PORT} {loads}", stage.doors.display()))?;

@@ -9,7 +9,9 @@ use crate::results::Results;
 /// Round trips of one measurement of messages, about.
 const TRIPS: u32 = 20_000;
 /// Sessions with messages, where it is the idle ones that matter.
-const FEW: u32 = 100;
+pub const FEW: u32 = 100;
+/// Where the active ones become more and more.
+pub const AMONG: u32 = 10_000;
 const OCTETS: u32 = 200;
 
 /// What to measure.
@@ -71,7 +73,7 @@ fn one(lab: &Lab, way: Way, sessions: u32, results: &mut Results) -> Result<Stri
         found.push((KERNEL, 0, (cost::kernel_memory()? - before.1) / many));
     }
     let mut actives = vec![sessions.min(FEW)];
-    if sessions == 10_000 {
+    if sessions == AMONG {
         actives.extend([10, 1_000, 10_000]);
     }
     for active in actives {
