@@ -2,7 +2,7 @@
 
 use carnet_growth::cost::{self, Left};
 
-use crate::{WAYS, asked, at, gateway, lab, until};
+use crate::{asked, at, gateway, lab, until, ways};
 
 /// Sessions at a time.
 const BATCH: u64 = 1_000;
@@ -19,8 +19,8 @@ fn nothing_is_left_of_very_many_sessions() {
     let doors = doors.to_str().unwrap();
     let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
     let mut callers = lab.callers.start(&["caller", "plain"]).unwrap();
-    for way in WAYS {
-        let mut gateway = gateway(&lab, way, false);
+    for way in ways() {
+        let mut gateway = gateway(&lab, &way, false);
         let mut first = None;
         let mut last = (0.0, 0);
         let mut done = 0;

@@ -6,6 +6,7 @@
 //! * `CARNET_SOAK_SECONDS`: of random traffic over each engine (4);
 //! * `CARNET_SOAK_SESSIONS`: opened, used and closed over each engine (2,000);
 //! * `CARNET_SOAK_KILLS`: of the gateway (3);
+//! * `CARNET_SOAK_WAYS`: only these engines, of `relay,steered,kernel`;
 //! * `CARNET_SOAK_SEED`: what is drawn follows from it (else from the clock; it is told).
 //!
 //! Needs root: without it the tests are skipped, unless `CARNET_REQUIRE_ROOT` is set.
@@ -22,8 +23,11 @@ use std::time::{Duration, Instant, SystemTime};
 use carnet_growth::lab::{FAR, address};
 use carnet_growth::{Child, Lab};
 
-/// The engines.
-const WAYS: [&str; 1] = ["relay"];
+/// The engines, or those of them that were asked for.
+fn ways() -> Vec<String> {
+    let asked = std::env::var("CARNET_SOAK_WAYS").unwrap_or_else(|_| "relay".to_owned());
+    asked.split(',').map(str::to_owned).collect()
+}
 
 fn lab() -> Option<Lab> {
     let lab = Lab::make(Path::new(env!("CARGO_BIN_EXE_carnet-growth"))).unwrap();

@@ -49,8 +49,6 @@ struct Ear {
 struct Gateway {
     engine: EngineHandle,
     ear: Arc<Ear>,
-    /// Callers' addresses are told to the engine, without which it cannot let the kernel have them.
-    tells: bool,
     v6: bool,
     addresses: u32,
     pairs: u32,
@@ -84,16 +82,21 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         // The pinholes wait until it is their turn.
         timers: Timers { incoming: Duration::from_secs(3600), ..Timers::default() },
         pinholes: 300_000,
-        kernel: KernelConfig { mode, table: format!("growth{first}"), keep: false },
+        kernel: KernelConfig {
+            mode,
+            translate: *engine == "kernel",
+            table: format!("growth{first}"),
+            keep: false,
+            ..KernelConfig::default()
+        },
         ..EngineConfig::default()
     };
     let (engine_handle, events) = MediaEngine::start(config)?;
     let ear = Arc::new(Ear::default());
     let listening = Arc::clone(&ear);
     std::thread::spawn(move || listening.listen(events));
-    let tells = *engine != "steered";
     let (addresses, first) = (addresses.into(), 0);
-    let mut gateway = Gateway { engine: engine_handle, ear, tells, v6, addresses, pairs: 0, first };
+    let mut gateway = Gateway { engine: engine_handle, ear, v6, addresses, pairs: 0, first };
     crate::serve(|words| match words {
         ["open", pairs, file, port, ports] => {
             let servers = (port.parse()?, ports.parse()?);
@@ -276,7 +279,7 @@ impl Gateway {
         let gate = Gate::SendReceive;
         // The port that was announced is of no use: callers come from another.
         let caller = SocketAddr::new(crate::lab::address(CALLER, self.v6)?, 9);
-        let remote = self.tells.then_some(caller);
+        let remote = Some(caller);
         let near = Settings { role: Role::Passive, gate, remote, peer_opens: true, ..Settings::default() };
         let to = SocketAddr::new(crate::lab::address(crate::lab::SERVER, self.v6)?, server);
         let far = Settings { role: Role::Active, gate, remote: Some(to), ..Settings::default() };
