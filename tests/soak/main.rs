@@ -15,6 +15,7 @@
 
 mod churn;
 mod kills;
+mod sealed;
 mod traffic;
 
 use std::path::Path;
