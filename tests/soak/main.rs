@@ -5,7 +5,7 @@
 //!
 //! * `CARNET_SOAK_SECONDS`: of random traffic over each engine (4);
 //! * `CARNET_SOAK_SESSIONS`: opened, used and closed over each engine (2,000);
-//! * `CARNET_SOAK_KILLS`: of the gateway (3);
+//! * `CARNET_SOAK_KILLS`: of each gateway (4);
 //! * `CARNET_SOAK_WAYS`: only these engines, of `relay,steered,kernel`;
 //! * `CARNET_SOAK_SEED`: what is drawn follows from it (else from the clock; it is told).
 //!
