@@ -13,7 +13,9 @@ const BATCH: u64 = 16;
 /// A table of somebody else, which has to be as it was.
 const STRANGER: &str =
     "table inet stranger { map m { type ipv4_addr : inet_service; elements = { 192.0.2.1 : 80 } }
-chain c { type filter hook forward priority 5; policy accept; counter } }";
+chain c { type filter hook forward priority 5; policy accept; counter; }
+}
+";
 
 /// What the kernel carries goes on while the process is gone, what is relayed ends, and the next process clears away what
 /// is left: no element, no tracked connection, both ends know. Other tables are as they were.
