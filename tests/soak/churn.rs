@@ -19,7 +19,7 @@ fn nothing_is_left_of_very_many_sessions() {
     let doors = doors.to_str().unwrap();
     let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
     let mut callers = lab.callers.start(&["caller", "plain"]).unwrap();
-    for way in ways() {
+    for way in ways(&lab) {
         let mut gateway = gateway(&lab, &way, false);
         let empty = Left::on(&lab.gateway.namespace).unwrap();
         let mut first = None;

@@ -31,7 +31,7 @@ fn a_killed_gateway_is_reconciled_by_the_next_one() {
     let before = strangers(&lab);
     let mut random = SeededRandom::new(seed);
     let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
-    for way in ways() {
+    for way in ways(&lab) {
         let idle = gateway(&lab, &way, false);
         let empty = Left::on(&lab.gateway.namespace).unwrap();
         idle.finish().unwrap();

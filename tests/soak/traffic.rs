@@ -19,7 +19,7 @@ fn random_traffic_arrives_as_it_was_sent() {
     let doors = files.path().join("doors");
     let doors = doors.to_str().unwrap();
     let mut callers = lab.callers.start(&["talker"]).unwrap();
-    for (way, index) in ways().into_iter().zip(0..) {
+    for (way, index) in ways(&lab).into_iter().zip(0..) {
         let families = [false, true].map(|v6| {
             let port = 7_100 + u16::from(v6) + 2 * index;
             (v6, port, lab.servers.start(&["listener", &at(port, v6)]).unwrap(), gateway(&lab, &way, v6))
