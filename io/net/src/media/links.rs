@@ -319,10 +319,11 @@ impl Worker {
             Link::Connecting(_) | Link::Carried => false,
         };
         hole.unweighed = true;
-        if let Link::Up(connection) = was
-            && failure
-        {
-            socket::reset(connection.socket);
+        match was {
+            Link::Up(connection) if failure => socket::reset(connection.socket),
+            // The peer may have taken it already, and not be told that it ended in order.
+            Link::Connecting(attempt) if failure => attempt.socket.into_iter().for_each(socket::reset),
+            _ => {}
         }
         if let Some(cause) = cause.filter(|_| !unasked) {
             self.report(Event::Closed { pinhole, cause });
