@@ -15,6 +15,7 @@
 
 mod bucket;
 mod callers;
+mod carried;
 mod certificates;
 pub(crate) mod clock;
 mod end;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use carnet_gateway::engine::{Host, Reason};
 use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
@@ -210,7 +212,8 @@ impl MediaEngine {
         let mut workers = Vec::with_capacity(config.threads);
         let dock = |_| Ok(Arc::new(Dock::new(Arc::new(Bell::new()?))));
         let docks: Arc<[_]> = (0..config.threads).map(dock).collect::<io::Result<Vec<_>>>()?.into();
-        for (index, dock) in docks.iter().enumerate() {
+        let (kernels, kernel) = kernel::start(&config, &docks, reports.clone())?;
+        for ((index, dock), kernel) in docks.iter().enumerate().zip(kernels) {
             let (commands, inbox) = mpsc::channel(config.queue);
             let bell = Arc::clone(&dock.bell);
             let worker = Worker::new(
@@ -221,11 +224,12 @@ impl MediaEngine {
                 Arc::clone(dock),
                 inbox,
                 reports.clone(),
+                kernel,
             )?;
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle::of(workers, ports), events))
+        Ok((EngineHandle { kernel: Some(kernel), ..EngineHandle::of(workers, ports) }, events))
     }
 }
 
@@ -234,6 +238,8 @@ impl MediaEngine {
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
     ports: Arc<Ports>,
+    /// `None` where there are conferences only.
+    kernel: Option<kernel::Overview>,
 }
 
 /// The engine's threads are gone.
@@ -264,7 +270,7 @@ impl Drop for Mailbox {
 
 impl EngineHandle {
     pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
-        Self { workers: Arc::new(workers), ports }
+        Self { workers: Arc::new(workers), ports, kernel: None }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -331,6 +337,25 @@ impl EngineHandle {
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
         self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
+    }
+
+    /// What the kernel engine has done since the start; nothing where there is none.
+    #[must_use]
+    pub fn kernel_tally(&self) -> KernelTally {
+        self.kernel.as_ref().map(|kernel| kernel.tallies.now()).unwrap_or_default()
+    }
+
+    /// What the host allows to choose from, which does not change.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.kernel.as_ref().map_or(Host::Relays(Reason::Configured), |kernel| kernel.host)
+    }
+
+    /// What the host lacks for the kernel engine, each a sentence for its administrator. Nothing where it is not
+    /// to be used.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        self.kernel.as_ref().map(|kernel| kernel.lacks.to_vec()).unwrap_or_default()
     }
 
     /// How the ports of each realm stand now, by its name.

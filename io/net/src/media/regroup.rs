@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use carnet_gateway::media::{Event, Pinhole};
+use carnet_gateway::media::{Cause, Event, Pinhole};
 use rustix::event::epoll;
 
+use super::carried::Then;
 use super::hole::{Begun, Hole, Link};
+use super::kernel::Report;
 use super::links::register;
 use super::post::Bell;
 use super::worker::Worker;
@@ -14,17 +16,30 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Dock {
     arrivals: Mutex<Vec<Hole>>,
+    /// What the kernel engine has to say. Each answers an order or tells of a session, so there are not more than
+    /// the loop has asked for.
+    reports: Mutex<Vec<Report>>,
     pub(super) bell: Arc<Bell>,
 }
 
 impl Dock {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { arrivals: Mutex::default(), bell }
+        Self { arrivals: Mutex::default(), reports: Mutex::default(), bell }
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Vec<Hole>> {
         // Nothing can panic while the lock is held.
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel engine says something.
+    pub(super) fn report(&self, mut reports: Vec<Report>) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).append(&mut reports);
+        self.bell.ring();
+    }
+
+    pub(super) fn take_reports(&self) -> Vec<Report> {
+        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -48,10 +63,13 @@ impl Worker {
     pub(super) fn regroup(&mut self, pinhole: Pinhole, group: u32) {
         let name = Pinhole { group, ..pinhole };
         let index = (group as usize).checked_rem(self.docks.len());
-        let Some((slot, dock)) = self.slot(pinhole).zip(index.and_then(|index| self.docks.get(index))) else {
+        let dock = index.and_then(|index| self.docks.get(index)).map(Arc::clone);
+        let Some((slot, dock)) = self.slot(pinhole).zip(dock) else {
             return self.report(Event::Regrouped { pinhole: name });
         };
-        let dock = Arc::clone(dock);
+        if self.leaves_the_kernel(slot, Then::Regroup(group), (Cause::FarSide, Cause::FarSide)) {
+            return self.part(slot);
+        }
         // What has been read is given a last chance to leave.
         self.relay(slot);
         self.part(slot);
@@ -81,7 +99,7 @@ impl Worker {
             }
             // The other loop begins it anew.
             Link::Connecting(_) => hole.link = Link::Down,
-            Link::Down => {}
+            Link::Down | Link::Carried => {}
         }
         hole.send_standbys_away();
         hole.flow.depart(&mut self.tools.pipes);
@@ -116,12 +134,7 @@ impl Worker {
             hole.moved(link_serial);
             if lost {
                 tracing::warn!("a connection was lost on its way to another loop");
-                self.end(
-                    slot,
-                    carnet_gateway::media::Cause::FarSide,
-                    carnet_gateway::media::Cause::FarSide,
-                    true,
-                );
+                self.end(slot, Cause::FarSide, Cause::FarSide, true);
             }
             self.queue(slot);
             self.report(Event::Regrouped { pinhole });

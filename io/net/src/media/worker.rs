@@ -14,10 +14,12 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::carried::{Carriages, Then};
 use super::certificates::Certificates;
 use super::clock::{Clock, Moment};
 use super::flow::Tools;
 use super::hole::{Hole, Link};
+use super::kernel::Kernel;
 use super::pipes::Pipes;
 use super::ports::Ports;
 use super::post::{Bell, Reports};
@@ -66,6 +68,10 @@ pub(super) struct Worker {
     serial: u32,
     clock: Clock,
     pub(super) now: Moment,
+    /// Who has the kernel carry pairs.
+    pub(super) kernel: Kernel,
+    /// What it carries, or is to.
+    pub(super) carriages: Carriages,
     /// Steps of handshakes that this turn of the loop may still do.
     pub(super) handshakes: usize,
 }
@@ -79,6 +85,7 @@ impl Worker {
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
         reports: Reports,
+        kernel: Kernel,
     ) -> io::Result<Self> {
         let bell = Arc::clone(&dock.bell);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -117,6 +124,8 @@ impl Worker {
             serial: 0,
             clock: Clock::start(),
             now: Moment::START,
+            kernel,
+            carriages: Carriages::default(),
             handshakes: 0,
         })
     }
@@ -141,9 +150,12 @@ impl Worker {
                 let epoll::Event { flags, data } = *event;
                 self.on_event(data.u64(), flags);
             }
-            let room = self.outbox.len() < OUTBOX;
-            if room && (self.bell.answer() || more_commands) {
+            if self.bell.answer() {
                 self.take_arrivals();
+                self.take_reports();
+                more_commands = true;
+            }
+            if more_commands && self.has_room() {
                 match self.take_commands() {
                     Some(more) => more_commands = more,
                     None => return,
@@ -156,12 +168,17 @@ impl Worker {
     }
 
     fn timeout(&self, more_commands: bool) -> Option<Duration> {
-        if !self.run.is_empty() || more_commands && self.outbox.len() < OUTBOX {
+        if !self.run.is_empty() || more_commands && self.has_room() {
             return Some(Duration::ZERO);
         }
         let next = self.timetable.peek().map(|Reverse((at, _))| *at);
         let next = next.map(|at| at.since(self.clock.now()));
         if self.outbox.is_empty() { next } else { Some(next.unwrap_or(RETRY).min(RETRY)) }
+    }
+
+    /// A command may be taken: what follows from it can be reported and ordered.
+    fn has_room(&self) -> bool {
+        self.outbox.len() < OUTBOX && self.kernel.has_room()
     }
 
     pub(super) fn report(&mut self, event: Event) {
@@ -171,6 +188,9 @@ impl Worker {
     /// Takes a batch. `Some(true)`: there may be more. `None`: the handles are gone.
     fn take_commands(&mut self) -> Option<bool> {
         for _ in 0..COMMANDS {
+            if !self.kernel.has_room() {
+                return Some(true);
+            }
             match self.commands.try_recv() {
                 Ok(command) => self.command(command),
                 Err(mpsc::error::TryRecvError::Empty) => return Some(false),
@@ -189,8 +209,12 @@ impl Worker {
                     Err(reason) => Event::Refused { pinhole, reason },
                 });
             }
-            Command::Adopt { pinhole, .. } => {
-                self.report(Event::Refused { pinhole, reason: Refusal::NoPort });
+            Command::Adopt { pinhole, realm, local } => {
+                let adopted = self.adopt(pinhole, realm.as_deref(), local);
+                self.report(match adopted {
+                    Ok(()) => Event::Bound { pinhole, local, fingerprint: None },
+                    Err(reason) => Event::Refused { pinhole, reason },
+                });
             }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
@@ -214,26 +238,28 @@ impl Worker {
                 {
                     hole.told_to_connect = true;
                     hole.ended = false;
+                    hole.unweighed = true;
                     self.queue(slot);
                 }
             }
             Command::Disconnect { pinhole } => {
-                if let Some(slot) = self.slot(pinhole) {
+                if let Some(slot) = self.slot(pinhole)
+                    && !self.disconnect_in_kernel(slot)
+                {
                     self.end(slot, Cause::Released, Cause::FarSide, false);
                 }
             }
             Command::Release { pinhole } => {
-                let statistics = self.release(pinhole);
-                self.report(Event::Released { pinhole, statistics });
+                let slot = self.slot(pinhole);
+                let causes = (Cause::Released, Cause::FarSide);
+                if slot.is_none_or(|slot| !self.leaves_the_kernel(slot, Then::Release, causes)) {
+                    self.finish(pinhole);
+                }
             }
             Command::Measure { pinhole } => {
-                let now = self.now;
-                let hole = self.slot(pinhole);
-                let statistics = hole
-                    .and_then(|slot| self.hole(slot))
-                    .map(|hole| hole.statistics(now))
-                    .unwrap_or_default();
-                self.report(Event::Measured { pinhole, statistics });
+                if !self.measure_in_kernel(pinhole) {
+                    self.measured(pinhole);
+                }
             }
             // A relay has none.
             Command::Conference { .. } => {}
@@ -375,7 +401,9 @@ impl Worker {
             }
         }
         hole.set(settings, now);
+        let slot_name = hole.name;
         self.judge_anew(slot);
+        self.carriages.try_again(slot_name);
         self.queue(slot);
         if let Some(far) = self.far(slot) {
             self.queue(far);
@@ -397,6 +425,44 @@ impl Worker {
             }
             self.queue(slot);
         }
+    }
+
+    pub(super) fn measured(&mut self, pinhole: Pinhole) {
+        let now = self.now;
+        let hole = self.slot(pinhole).and_then(|slot| self.peek(slot));
+        let statistics = hole.map(|hole| hole.statistics(now)).unwrap_or_default();
+        self.report(Event::Measured { pinhole, statistics });
+    }
+
+    /// Lets a pinhole go, and says so.
+    pub(super) fn finish(&mut self, pinhole: Pinhole) {
+        let statistics = self.release(pinhole);
+        self.report(Event::Released { pinhole, statistics });
+    }
+
+    /// Takes up a pinhole of an earlier process.
+    fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
+        if self.names.contains_key(&name.number) {
+            return Err(Refusal::System);
+        }
+        if self.names.len() >= self.config.pinholes {
+            return Err(Refusal::NoPort);
+        }
+        let lease = self.ports.lease_again(realm, local)?;
+        let socket = match socket::bound(local, None) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, %local, "cannot take up an address again");
+                self.ports.give_back(lease);
+                return Err(if error.kind() == io::ErrorKind::AddrInUse {
+                    Refusal::NoPort
+                } else {
+                    Refusal::System
+                });
+            }
+        };
+        let hole = Hole::new(name, lease, socket, self.now);
+        self.occupy(hole).map(|_| ()).ok_or(Refusal::NoPort)
     }
 
     fn release(&mut self, name: Pinhole) -> Statistics {

@@ -9,12 +9,24 @@
 //!
 //! The thread also steers callers to the loops' transparent listeners, so that a pinhole needs no socket of its own.
 
+mod desk;
+mod sessions;
+mod streams;
+mod thread;
+
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use carnet_gateway::engine::Host;
+use carnet_gateway::engine::{Host, Reason};
 use carnet_gateway::media::{Cause, Pinhole, Rate};
+
+use super::EngineConfig;
+use super::post::Reports;
+use super::regroup::Dock;
+use desk::Desk;
 
 /// What an engine is told about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +38,8 @@ pub struct KernelConfig {
     /// At the end of the process the table stays, and sessions flow on until the next process takes them up. For
     /// a gateway whose contexts survive it; else they are ended.
     pub keep: bool,
+    /// If it is kept: how long after the start what an earlier process left goes on without being taken up.
+    pub claim: Duration,
 }
 
 /// Whether the kernel engine is used.
@@ -42,7 +56,7 @@ pub enum Mode {
 
 impl Default for KernelConfig {
     fn default() -> Self {
-        Self { mode: Mode::Off, table: "media".to_owned(), keep: false }
+        Self { mode: Mode::Off, table: "media".to_owned(), keep: false, claim: Duration::from_secs(30) }
     }
 }
 
@@ -79,11 +93,11 @@ pub(super) enum Order {
     Unsteer { local: SocketAddr },
     /// Carry it, or with other terms from now on. Answered with `Carried` the first time.
     Carry { carriage: Carriage, terms: Terms },
-    /// Asks for the counters; answered with `Counted`.
-    Count { caller: Pinhole },
+    /// Asks for the counters of what is carried from this address of ours; answered with `Counted`.
+    Count { caller: Pinhole, local: SocketAddr },
     /// Not any more: answered with `Dropped`, once, whatever there was. If a connection is up, both peers are
     /// told that it is over.
-    Drop { caller: Pinhole },
+    Drop { caller: Pinhole, local: SocketAddr },
 }
 
 /// Octets of payload, as far as is known: from the caller, and from the callee.
@@ -139,12 +153,96 @@ impl Tallies {
     }
 }
 
-/// A loop's way to the thread.
+/// Starts the kernel engine for these loops, or says why there is none.
+///
+/// # Errors
+///
+/// It is required, and the host does not allow it.
+pub(super) fn start(
+    config: &EngineConfig,
+    docks: &Arc<[Arc<Dock>]>,
+    reports: Reports,
+) -> io::Result<(Vec<Kernel>, Overview)> {
+    let mode = config.kernel.mode;
+    if mode == Mode::Off {
+        return Ok(none(docks.len(), Reason::Configured, Vec::new()));
+    }
+    let sessions = u64::try_from(config.pinholes.saturating_mul(config.threads) / 2).unwrap_or(u64::MAX);
+    let lacks = carnet_netfilter::lacks(sessions);
+    let mut texts: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+    for lack in &texts {
+        tracing::warn!("the kernel engine: {lack}");
+    }
+    let missing = lacks.iter().find(|lack| lack.fatal && !lack.only_v6).map(ToString::to_string);
+    let opened = match missing {
+        Some(missing) => Err(missing),
+        None => thread::Thread::open(config, docks, reports).map_err(|error| {
+            let text = error.to_string();
+            tracing::warn!("the kernel engine: {text}");
+            texts.push(text.clone());
+            text
+        }),
+    };
+    let thread = match opened {
+        Ok(thread) => thread,
+        Err(missing) if mode == Mode::Required => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("the kernel engine is required: {missing}"),
+            ));
+        }
+        Err(_) => return Ok(none(docks.len(), Reason::Host, texts)),
+    };
+    let host = Host::Translates { v4: true, v6: !lacks.iter().any(|lack| lack.fatal && lack.only_v6) };
+    let steers = true;
+    let (desk, tallies) = (Arc::clone(&thread.desk), Arc::clone(&thread.tallies));
+    std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;
+    let kernel = |index| Kernel { host, steers, desk: Some(Desk::enter(&desk)), index };
+    let kernels = (0..docks.len()).map(kernel).collect();
+    Ok((kernels, Overview { host, tallies, lacks: texts.into() }))
+}
+
+/// No kernel engine, for this reason.
+fn none(loops: usize, reason: Reason, lacks: Vec<String>) -> (Vec<Kernel>, Overview) {
+    let host = Host::Relays(reason);
+    let kernels = (0..loops).map(|index| Kernel { host, steers: false, desk: None, index }).collect();
+    (kernels, Overview { host, tallies: Arc::default(), lacks: lacks.into() })
+}
+
+/// What the engine's handle says of it.
 #[derive(Debug, Clone)]
+pub(super) struct Overview {
+    pub(super) host: Host,
+    pub(super) tallies: Arc<Tallies>,
+    pub(super) lacks: Arc<[String]>,
+}
+
+/// A loop's way to the thread.
+#[derive(Debug)]
 pub(super) struct Kernel {
     /// What the host allows; does not change.
     pub(super) host: Host,
     /// Callers can be steered to a listener: pinholes need no sockets.
     pub(super) steers: bool,
-    pub(super) tallies: Arc<Tallies>,
+    desk: Option<desk::Seat>,
+    index: usize,
+}
+
+impl Kernel {
+    /// There is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.desk.is_some()
+    }
+
+    /// Orders have room. A loop takes no commands while they have not.
+    pub(super) fn has_room(&self) -> bool {
+        self.desk.as_ref().is_none_or(|desk| desk.has_room())
+    }
+
+    /// Gives an order. Without a kernel engine there is nobody to carry it out, and no reason to give one.
+    pub(super) fn order(&self, order: Order) {
+        if let Some(desk) = &self.desk {
+            desk.put(self.index, order);
+        }
+    }
 }

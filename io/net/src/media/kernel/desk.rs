@@ -1,0 +1,125 @@
+//! Where the loops leave their orders.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::super::post::Bell;
+use super::Order;
+
+/// The orders of all loops, each with the number of its loop.
+#[derive(Debug)]
+pub(super) struct Desk {
+    orders: Mutex<VecDeque<(usize, Order)>>,
+    waiting: AtomicUsize,
+    most: usize,
+    /// Loops that may still give orders.
+    loops: AtomicUsize,
+    pub(super) bell: Bell,
+}
+
+/// A loop's place at it; the thread ends with the last of them.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Desk>);
+
+/// What was on the desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// All there was, or a part of it.
+    Some {
+        /// Loops that found no room may find some now.
+        was_full: bool,
+        /// There is more.
+        more: bool,
+    },
+    /// Nothing, and nobody is left to give orders.
+    Over,
+}
+
+impl Desk {
+    /// One with room for about `most` orders.
+    pub(super) fn new(most: usize) -> io::Result<Self> {
+        let (orders, waiting, loops) = (Mutex::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok(Self { orders, waiting, most, loops, bell: Bell::new()? })
+    }
+
+    pub(super) fn enter(desk: &Arc<Self>) -> Seat {
+        desk.loops.fetch_add(1, Ordering::SeqCst);
+        Seat(Arc::clone(desk))
+    }
+
+    fn orders(&self) -> MutexGuard<'_, VecDeque<(usize, Order)>> {
+        // Nothing can panic while the lock is held.
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes at most so many.
+    pub(super) fn take(&self, batch: usize, into: &mut Vec<(usize, Order)>) -> Taken {
+        // Looked at first: what the last loop said before it left is to be seen.
+        let over = self.loops.load(Ordering::SeqCst) == 0;
+        let mut orders = self.orders();
+        let there = orders.len();
+        into.extend(orders.drain(..batch.min(there)));
+        let left = orders.len();
+        self.waiting.store(left, Ordering::SeqCst);
+        if there == 0 && over {
+            return Taken::Over;
+        }
+        Taken::Some { was_full: there >= self.most && left < self.most, more: left > 0 }
+    }
+}
+
+impl Seat {
+    pub(super) fn has_room(&self) -> bool {
+        self.0.waiting.load(Ordering::SeqCst) < self.0.most
+    }
+
+    /// It is for the loop to see that there is room; what follows from one command always has some.
+    pub(super) fn put(&self, index: usize, order: Order) {
+        let mut orders = self.0.orders();
+        orders.push_back((index, order));
+        self.0.waiting.store(orders.len(), Ordering::SeqCst);
+        drop(orders);
+        self.0.bell.ring();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.loops.fetch_sub(1, Ordering::SeqCst);
+        self.0.bell.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> Order {
+        Order::Unsteer { local: "192.0.2.1:9".parse().unwrap() }
+    }
+
+    #[test]
+    fn orders_are_taken_in_batches_until_the_last_loop_has_left() {
+        let desk = Arc::new(Desk::new(3).unwrap());
+        let (one, two) = (Desk::enter(&desk), Desk::enter(&desk));
+        for _ in 0..2 {
+            one.put(0, order());
+        }
+        assert!(two.has_room());
+        two.put(1, order());
+        assert!(!one.has_room(), "as many as there is room for");
+        let mut taken = Vec::new();
+        assert_eq!(desk.take(1, &mut taken), Taken::Some { was_full: true, more: true });
+        assert!(one.has_room());
+        drop(one);
+        assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
+        assert_eq!(taken.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 0, 1]);
+        assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
+        two.put(1, order());
+        drop(two);
+        assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
+        assert_eq!(desk.take(9, &mut taken), Taken::Over);
+    }
+}

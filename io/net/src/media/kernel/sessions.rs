@@ -1,0 +1,603 @@
+//! The sessions that the kernel carries: what is known of each, and what follows from orders and packets.
+//!
+//! One session has one connection, as in a relay: when it has ended the element goes. What is decided here is
+//! carried out by the thread: first the changes to the table, all at once, then what is left to do
+//! ([`Sessions::settle`]), then the reports go out.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use carnet_gateway::media::{Cause, Rate};
+use carnet_netfilter::{Change, Entry, Flow, Key, Segment, State as Seen, Translation, Way};
+
+use super::streams::{From, Streams};
+use super::{Carriage, Octets, Order, Report, Terms};
+
+/// Connections shorter than this have not sent 2^32 octets, and connection tracking need not be asked.
+const SHORT: Duration = Duration::from_millis(250);
+/// How long the kernel goes on to translate for a connection that has ended: last acknowledgements may be lost and
+/// come again. Shorter than ports rest.
+const LINGER: Duration = Duration::from_secs(8);
+/// Connections that linger, at most: beyond that the oldest is forgotten at once. As many elements that went are
+/// remembered until the next audit.
+const REMEMBERED: usize = 65_536;
+
+/// Connection tracking, as far as it is needed here.
+pub(super) trait Tracking {
+    /// One connection, if there is one.
+    fn get(&mut self, flow: &Flow) -> Option<Entry>;
+    /// One that came through this element, if there is one.
+    fn find(&mut self, key: &Key) -> Option<Entry>;
+    /// No longer translated.
+    fn forget(&mut self, flow: &Flow);
+    /// The peer is to find out that its connection with this address of ours is over.
+    fn tell(&mut self, local: SocketAddr, peer: SocketAddr);
+}
+
+#[derive(Debug)]
+struct Session {
+    /// The number of its loop.
+    owner: usize,
+    carriage: Carriage,
+    terms: Terms,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nobody has come.
+    Idle,
+    Up(Box<Connection>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Connection {
+    flow: Flow,
+    streams: Streams,
+    since: Instant,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// First.
+    pub(super) changes: Vec<Change>,
+    /// When these are made.
+    after: Vec<After>,
+    /// Changes for the next time.
+    pub(super) later: Vec<Change>,
+    /// Last, each to the loop of this number.
+    pub(super) reports: Vec<(usize, Report)>,
+}
+
+impl Outcome {
+    /// There is nothing to be done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.changes.is_empty() && self.after.is_empty() && self.later.is_empty() && self.reports.is_empty()
+    }
+}
+
+/// Something that has to wait until the element is gone.
+#[derive(Debug)]
+enum After {
+    /// A session is over whether its peers like it or not.
+    Cut { owner: usize, carriage: Carriage, connection: Box<Connection>, answer: Answer },
+    /// What an earlier process left, and nobody wants.
+    Abandon(Translation),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Dropped,
+    Ended,
+    None,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// By our address at the caller's pinhole.
+    all: HashMap<SocketAddr, Session>,
+    /// From our address at the callee's to that at the caller's.
+    by_callee: HashMap<SocketAddr, SocketAddr>,
+    /// What an earlier process left.
+    left: HashMap<Key, Translation>,
+    lingering: VecDeque<(Instant, Flow)>,
+    /// The last of them at each of our addresses.
+    last: HashMap<SocketAddr, Flow>,
+    /// Elements that went while nobody had come. A SYN may have passed before.
+    cut_idle: VecDeque<(Instant, Key)>,
+    carried: u64,
+    connections: u64,
+}
+
+impl Sessions {
+    /// With what an earlier process left.
+    pub(super) fn new(left: impl IntoIterator<Item = Translation>) -> Self {
+        let left = left.into_iter().map(|translation| (translation.key, translation)).collect();
+        Self { left, ..Self::default() }
+    }
+
+    /// Sessions that are carried, connections that came up.
+    pub(super) fn tally(&self) -> (u64, u64) {
+        (self.carried, self.connections)
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// A loop's order. Steering is not for here.
+    pub(super) fn order(
+        &mut self,
+        owner: usize,
+        order: Order,
+        tracking: &mut dyn Tracking,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        match order {
+            Order::Steer { pinhole, local, listener } => {
+                out.changes.push(Change::Steer { local, listener });
+                out.reports.push((owner, Report::Steered { pinhole, done: true }));
+            }
+            Order::Unsteer { local } => out.changes.push(Change::Unsteer(local)),
+            Order::Carry { carriage, terms } => self.carry(owner, carriage, terms, tracking, now, out),
+            Order::Count { caller, local } => {
+                let octets = match self.all.get(&local) {
+                    Some(Session { state: State::Up(connection), carriage, .. })
+                        if carriage.caller.0 == caller =>
+                    {
+                        let entry = tracking.get(&connection.flow);
+                        connection.streams.octets(entry.as_ref())
+                    }
+                    _ => (0, 0),
+                };
+                out.reports.push((owner, Report::Counted { caller, octets }));
+            }
+            Order::Drop { caller, local } => {
+                let ours = self.all.get(&local).is_some_and(|session| session.carriage.caller.0 == caller);
+                match ours.then(|| self.take(&local)).flatten() {
+                    Some(session) => self.cut(session, Answer::Dropped, now, out),
+                    None => out.reports.push((owner, Report::Dropped { caller, octets: (0, 0) })),
+                }
+            }
+        }
+    }
+
+    fn carry(
+        &mut self,
+        owner: usize,
+        carriage: Carriage,
+        terms: Terms,
+        tracking: &mut dyn Tracking,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        let local = carriage.caller.1;
+        let key = carriage.key();
+        if let Some(session) = self.all.get_mut(&local)
+            && session.carriage == carriage
+        {
+            session.owner = owner;
+            change_terms(key, &session.terms, &terms, &mut out.changes);
+            session.terms = terms;
+            return;
+        }
+        if let Some(session) = self.take(&local) {
+            self.cut(session, Answer::None, now, out);
+        }
+        if let Some(flow) = self.last.remove(&local) {
+            // It would stand in the way of the next one.
+            tracking.forget(&flow);
+        }
+        let translation = carriage.translation();
+        let left = self.left.remove(&key);
+        let mut state = State::Idle;
+        if left == Some(translation) {
+            let found = tracking.find(&key).filter(|entry| entry.to == carriage.to);
+            if let Some(entry) =
+                found.filter(|entry| matches!(entry.state, Seen::Established | Seen::Closing))
+            {
+                let streams = Streams::unknown(local.is_ipv4());
+                state = State::Up(Box::new(Connection { flow: entry.flow, streams, since: now }));
+            }
+        } else {
+            if left.is_some() {
+                out.changes.push(Change::Untranslate(key));
+            }
+            out.changes.push(Change::Translate(translation));
+        }
+        change_terms(key, &Terms::default(), &terms, &mut out.changes);
+        let caller = carriage.caller.0;
+        out.reports.push((owner, Report::Carried { caller, done: true }));
+        if let State::Up(connection) = &state {
+            let peer = connection.flow.caller;
+            out.reports.push((owner, Report::Established { caller, peer }));
+            self.connections += 1;
+        }
+        self.carried += 1;
+        self.by_callee.insert(carriage.callee.1, local);
+        self.all.insert(local, Session { owner, carriage, terms, state });
+    }
+
+    fn take(&mut self, local: &SocketAddr) -> Option<Session> {
+        let session = self.all.remove(local)?;
+        let callee = session.carriage.callee.1;
+        if self.by_callee.get(&callee) == Some(local) {
+            self.by_callee.remove(&callee);
+        }
+        self.carried = self.carried.saturating_sub(1);
+        Some(session)
+    }
+
+    /// Ends a session that has been taken out.
+    fn cut(&mut self, session: Session, answer: Answer, now: Instant, out: &mut Outcome) {
+        let Session { owner, carriage, terms, state } = session;
+        let caller = carriage.caller.0;
+        match state {
+            State::Idle => {
+                take_away(carriage.key(), &terms, out);
+                if self.cut_idle.len() >= REMEMBERED {
+                    self.cut_idle.pop_front();
+                }
+                self.cut_idle.push_back((now, carriage.key()));
+            }
+            State::Up(connection) => {
+                take_away(carriage.key(), &terms, out);
+                return out.after.push(After::Cut { owner, carriage, connection, answer });
+            }
+        }
+        let octets = (0, 0);
+        match answer {
+            Answer::Dropped => out.reports.push((owner, Report::Dropped { caller, octets })),
+            Answer::Ended => {
+                let causes = (Cause::FarSide, Cause::FarSide);
+                out.reports.push((owner, Report::Ended { caller, causes, octets }));
+            }
+            Answer::None => {}
+        }
+    }
+
+    /// A packet that begins or ends a connection has passed.
+    pub(super) fn segment(
+        &mut self,
+        segment: &Segment,
+        tracking: &mut dyn Tracking,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        let Segment { source, destination, .. } = *segment;
+        if let Some(session) = self.all.get_mut(&source) {
+            let known = session.carriage.source == destination.ip();
+            match &session.state {
+                State::Idle if known && segment.syn => {
+                    let flow = Flow { caller: destination, local: source };
+                    let streams = Streams::begun(segment);
+                    session.state = State::Up(Box::new(Connection { flow, streams, since: now }));
+                    self.connections += 1;
+                    let (owner, caller) = (session.owner, session.carriage.caller.0);
+                    out.reports.push((owner, Report::Established { caller, peer: destination }));
+                    return;
+                }
+                // The answer to a SYN (RFC 9293 §3.10.7.1).
+                State::Idle if known && segment.rst => {
+                    let flow = Flow { caller: destination, local: source };
+                    let causes = (Cause::FarSide, Cause::ConnectFailed);
+                    return self.over(source, Some(flow), (causes, (0, 0)), now, out);
+                }
+                State::Up(connection) if connection.flow.caller == destination => {
+                    return self.ending(source, From::Callee, segment, tracking, now, out);
+                }
+                _ => {}
+            }
+        }
+        if let Some(local) = self.by_callee.get(&source).copied()
+            && self.all.get(&local).is_some_and(|session| session.carriage.to == destination)
+        {
+            self.ending(local, From::Caller, segment, tracking, now, out);
+        }
+    }
+
+    /// A FIN or a RST on a connection that is up.
+    fn ending(
+        &mut self,
+        local: SocketAddr,
+        from: From,
+        segment: &Segment,
+        tracking: &mut dyn Tracking,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        let Some(Session { state: State::Up(connection), .. }) = self.all.get_mut(&local) else { return };
+        let (entry, causes);
+        if segment.rst {
+            // Connection tracking sees whether the peer believes it.
+            entry = tracking.get(&connection.flow);
+            if entry.is_some_and(|entry| matches!(entry.state, Seen::Established)) {
+                return;
+            }
+            connection.streams.reset(from, segment);
+            causes = match from {
+                From::Caller => (Cause::Reset, Cause::FarSide),
+                From::Callee => (Cause::FarSide, Cause::Reset),
+            };
+        } else if segment.fin && connection.streams.finished(from, segment) {
+            let lasted = now.saturating_duration_since(connection.since);
+            entry = if lasted < SHORT { None } else { tracking.get(&connection.flow) };
+            causes = (Cause::Normal, Cause::Normal);
+        } else {
+            return;
+        }
+        let (flow, octets) = (connection.flow, connection.streams.octets(entry.as_ref()));
+        self.over(local, Some(flow), (causes, octets), now, out);
+    }
+
+    /// It has ended by itself.
+    fn over(
+        &mut self,
+        local: SocketAddr,
+        flow: Option<Flow>,
+        (causes, octets): ((Cause, Cause), Octets),
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        let Some(session) = self.take(&local) else { return };
+        if let Some(flow) = flow {
+            self.lingering.push_back((now + LINGER, flow));
+            self.last.insert(local, flow);
+        }
+        take_away(session.carriage.key(), &session.terms, out);
+        let (owner, caller) = (session.owner, session.carriage.caller.0);
+        out.reports.push((owner, Report::Ended { caller, causes, octets }));
+    }
+
+    /// What is left to do now that the changes are made, but for those that were refused. Each refusal is counted.
+    pub(super) fn settle(
+        &mut self,
+        refused: &[Change],
+        tracking: &mut dyn Tracking,
+        now: Instant,
+        out: &mut Outcome,
+    ) -> u64 {
+        for change in refused {
+            let key = match change {
+                Change::Steer { local, .. } => {
+                    self.refuse_steering(*local, out);
+                    continue;
+                }
+                Change::Unsteer(_) | Change::Untranslate(_) => continue,
+                Change::Translate(translation) => translation.key,
+                Change::Hold(key, _) | Change::Police(key, ..) | Change::Mark(key, ..) => *key,
+            };
+            let ours = self.all.get(&key.local).is_some_and(|session| session.carriage.key() == key);
+            let Some(session) = ours.then(|| self.take(&key.local)).flatten() else { continue };
+            let caller = session.carriage.caller.0;
+            let said = out.reports.iter_mut().find_map(|(_, report)| match report {
+                Report::Carried { caller: of, done } if *of == caller => Some(done),
+                _ => None,
+            });
+            match said {
+                Some(done) => {
+                    *done = false;
+                    let mut more = Outcome::default();
+                    self.cut(session, Answer::None, now, &mut more);
+                    out.later.append(&mut more.changes);
+                    out.later.append(&mut more.later);
+                    out.after.append(&mut more.after);
+                }
+                // What was to be held or limited is not: better that nothing passes.
+                None => {
+                    let mut more = Outcome::default();
+                    self.cut(session, Answer::Ended, now, &mut more);
+                    out.later.append(&mut more.changes);
+                    out.later.append(&mut more.later);
+                    out.after.append(&mut more.after);
+                    out.reports.append(&mut more.reports);
+                }
+            }
+        }
+        for after in std::mem::take(&mut out.after) {
+            match after {
+                After::Cut { owner, carriage, connection, answer } => {
+                    let entry = tracking.get(&connection.flow);
+                    let octets = connection.streams.octets(entry.as_ref());
+                    tracking.forget(&connection.flow);
+                    tracking.tell(carriage.caller.1, connection.flow.caller);
+                    tracking.tell(carriage.callee.1, carriage.to);
+                    let caller = carriage.caller.0;
+                    match answer {
+                        Answer::Dropped => out.reports.push((owner, Report::Dropped { caller, octets })),
+                        Answer::Ended => {
+                            let causes = (Cause::FarSide, Cause::FarSide);
+                            out.reports.push((owner, Report::Ended { caller, causes, octets }));
+                        }
+                        Answer::None => {}
+                    }
+                }
+                After::Abandon(translation) => {
+                    if let Some(entry) = tracking.find(&translation.key) {
+                        tracking.forget(&entry.flow);
+                        tracking.tell(translation.key.local, entry.flow.caller);
+                        tracking.tell(translation.from, translation.to);
+                    }
+                }
+            }
+        }
+        u64::try_from(refused.len()).unwrap_or(u64::MAX)
+    }
+
+    fn refuse_steering(&self, local: SocketAddr, out: &mut Outcome) {
+        // Steering is reported in the order in which it was asked for.
+        let steers = out.changes.iter().filter_map(|change| match change {
+            Change::Steer { local, .. } => Some(*local),
+            _ => None,
+        });
+        let answers = out.reports.iter_mut().filter_map(|(_, report)| match report {
+            Report::Steered { done, .. } => Some(done),
+            _ => None,
+        });
+        for (steered, done) in steers.zip(answers) {
+            if steered == local {
+                *done = false;
+            }
+        }
+    }
+
+    /// What is due: connections that have lingered long enough.
+    pub(super) fn on_time(&mut self, tracking: &mut dyn Tracking, now: Instant) {
+        while let Some((at, flow)) = self.lingering.front().copied() {
+            if at > now && self.lingering.len() <= REMEMBERED {
+                break;
+            }
+            self.lingering.pop_front();
+            if self.last.get(&flow.local) == Some(&flow) {
+                self.last.remove(&flow.local);
+                tracking.forget(&flow);
+            }
+        }
+    }
+
+    /// When the next of them is.
+    pub(super) fn next_time(&self) -> Option<Instant> {
+        self.lingering.front().map(|(at, _)| *at)
+    }
+
+    /// Nobody has taken up what an earlier process left: it ends.
+    pub(super) fn abandon(&mut self, out: &mut Outcome) {
+        for (key, translation) in self.left.drain() {
+            out.changes.push(Change::Untranslate(key));
+            out.after.push(After::Abandon(translation));
+        }
+    }
+
+    /// Everything ends.
+    pub(super) fn end(&mut self, now: Instant, out: &mut Outcome) {
+        let locals: Vec<_> = self.all.keys().copied().collect();
+        for local in locals {
+            if let Some(session) = self.take(&local) {
+                self.cut(session, Answer::None, now, out);
+            }
+        }
+        self.abandon(out);
+    }
+
+    /// There is something that only a look at all connections tells.
+    pub(super) fn wants_audit(&self) -> bool {
+        !self.cut_idle.is_empty()
+    }
+
+    /// Somebody is connected, or may be.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Compares with all connections that there are; `began` is when looking at them began.
+    pub(super) fn audit(
+        &mut self,
+        entries: &HashMap<Key, Vec<Entry>>,
+        began: Instant,
+        tracking: &mut dyn Tracking,
+        out: &mut Outcome,
+    ) {
+        let mut gone = Vec::new();
+        for (local, session) in &mut self.all {
+            let there = entries.get(&session.carriage.key()).map(Vec::as_slice).unwrap_or_default();
+            match &session.state {
+                State::Up(connection) if connection.since < began => {
+                    let entry = there.iter().find(|entry| entry.flow == connection.flow);
+                    match entry.map(|entry| entry.state) {
+                        // Nobody knows who left it: it was silent for longer than connection tracking waits.
+                        None => gone.push((*local, None, (Cause::Reset, Cause::Reset))),
+                        Some(Seen::Closed) => {
+                            gone.push((*local, entry.copied(), (Cause::Normal, Cause::Normal)));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                State::Idle => {
+                    let entry = there.iter().find(|entry| {
+                        entry.to == session.carriage.to
+                            && matches!(entry.state, Seen::Established | Seen::Closing)
+                    });
+                    if let Some(entry) = entry {
+                        let streams = Streams::unknown(local.is_ipv4());
+                        let connection = Connection { flow: entry.flow, streams, since: began };
+                        session.state = State::Up(Box::new(connection));
+                        self.connections += 1;
+                        let (caller, peer) = (session.carriage.caller.0, entry.flow.caller);
+                        out.reports.push((session.owner, Report::Established { caller, peer }));
+                    }
+                }
+                State::Up(_) => {}
+            }
+        }
+        for (local, entry, causes) in gone {
+            let Some(Session { state: State::Up(connection), .. }) = self.all.get(&local) else { continue };
+            let (flow, octets) = (connection.flow, connection.streams.octets(entry.as_ref()));
+            self.over(local, entry.map(|_| flow), (causes, octets), began, out);
+        }
+        while let Some((at, key)) = self.cut_idle.front().copied() {
+            if at >= began {
+                break;
+            }
+            self.cut_idle.pop_front();
+            if self.all.get(&key.local).is_some_and(|session| session.carriage.key() == key) {
+                continue;
+            }
+            for entry in entries.get(&key).into_iter().flatten() {
+                if entry.state != Seen::Closed {
+                    tracking.forget(&entry.flow);
+                    tracking.tell(key.local, entry.flow.caller);
+                    tracking.tell(entry.from, entry.to);
+                }
+            }
+        }
+    }
+}
+
+impl Carriage {
+    pub(super) fn key(&self) -> Key {
+        Key { source: self.source, local: self.caller.1 }
+    }
+
+    fn translation(&self) -> Translation {
+        Translation { key: self.key(), from: self.callee.1, to: self.to }
+    }
+}
+
+/// Takes an element away, and what was asked for beside it. What was held stays so until the kernel has forgotten
+/// the connection.
+fn take_away(key: Key, terms: &Terms, out: &mut Outcome) {
+    out.changes.push(Change::Untranslate(key));
+    let held = Terms { held: terms.held, ..Terms::default() };
+    change_terms(key, terms, &held, &mut out.changes);
+    if terms.held {
+        out.later.push(Change::Hold(key, false));
+    }
+}
+
+/// What has to change from these terms to those.
+fn change_terms(key: Key, from: &Terms, to: &Terms, changes: &mut Vec<Change>) {
+    if from.held != to.held {
+        changes.push(Change::Hold(key, to.held));
+    }
+    let ways = [Way::Forth, Way::Back];
+    for (way, (from, to)) in ways.into_iter().zip([(from.rates.0, to.rates.0), (from.rates.1, to.rates.1)]) {
+        if from != to {
+            changes.push(Change::Police(key, way, to.map(rate)));
+        }
+    }
+    // What goes to the caller is what comes back.
+    for (way, (from, to)) in ways.into_iter().zip([(from.dscp.1, to.dscp.1), (from.dscp.0, to.dscp.0)]) {
+        if from != to {
+            changes.push(Change::Mark(key, way, to));
+        }
+    }
+}
+
+fn rate(rate: Rate) -> carnet_netfilter::Rate {
+    let burst = u32::try_from(rate.burst).unwrap_or(u32::MAX);
+    carnet_netfilter::Rate { octets_per_second: rate.octets_per_second, burst }
+}

@@ -1,0 +1,197 @@
+//! How many octets passed on a connection that we only saw begin and end.
+//!
+//! The sequence numbers of a direction begin at that of its SYN and end at that of its FIN (RFC 9293 §3.4): the
+//! octets between are what was sent, whatever was lost and repeated on the way. They count to 2^32
+//! and begin anew; how often they did, connection tracking knows, which counts packets and their octets.
+//!
+//! While a connection is up there is only connection tracking: its octets less the headers. That is exact as long as
+//! nothing is sent twice and no segment has options that come and go (selective acknowledgements: RFC 2018), and
+//! too much by what is sent twice.
+
+use carnet_netfilter::{Entry, Segment};
+
+/// IP and TCP headers without options, in octets.
+const HEADERS_V4: u64 = 20 + 20;
+const HEADERS_V6: u64 = 40 + 20;
+/// The timestamps option with its padding (RFC 7323 appendix A), in each segment.
+const TIMESTAMPS: u64 = 12;
+/// What a SYN has beside it: maximum segment size, window scale, selective acknowledgements, padding.
+const SYN_WITH_TIMESTAMPS: u64 = 8;
+const SYN_OPTIONS: u64 = 12;
+/// Connection tracking less the headers may be short by this much, for options that we do not know of.
+const DOUBT: u64 = 64 * 1024;
+
+/// One direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Stream {
+    /// The number of its first octet.
+    first: Option<u32>,
+    /// The number after its last.
+    end: Option<u32>,
+    /// It ended with a FIN.
+    fin: bool,
+}
+
+/// Both directions of a connection: from the caller, from the callee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Streams {
+    forth: Stream,
+    back: Stream,
+    v4: bool,
+    timestamps: bool,
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    Caller,
+    Callee,
+}
+
+impl Streams {
+    /// Of a connection that is there already: only connection tracking knows it.
+    pub(super) fn unknown(v4: bool) -> Self {
+        let (forth, back) = (Stream::default(), Stream::default());
+        // Nearly every system has them.
+        Self { forth, back, v4, timestamps: true }
+    }
+
+    /// Of a connection that begins with this answer of the callee.
+    pub(super) fn begun(answer: &Segment) -> Self {
+        let forth = Stream { first: answer.acknowledgement, ..Stream::default() };
+        let back = Stream { first: Some(answer.sequence.wrapping_add(1)), ..Stream::default() };
+        Self { forth, back, v4: answer.source.is_ipv4(), timestamps: answer.timestamps }
+    }
+
+    /// Notes a FIN. True: both sides have sent one.
+    pub(super) fn finished(&mut self, from: From, segment: &Segment) -> bool {
+        let stream = match from {
+            From::Caller => &mut self.forth,
+            From::Callee => &mut self.back,
+        };
+        (stream.end, stream.fin) = (Some(segment.sequence.wrapping_add(segment.payload)), true);
+        self.forth.fin && self.back.fin
+    }
+
+    /// Notes a RST. It has the number after the last octet of its sender, and perhaps that of what its sender
+    /// has received.
+    pub(super) fn reset(&mut self, from: From, segment: &Segment) {
+        let (own, other) = match from {
+            From::Caller => (&mut self.forth, &mut self.back),
+            From::Callee => (&mut self.back, &mut self.forth),
+        };
+        if !own.fin {
+            own.end = Some(segment.sequence);
+        }
+        if !other.fin {
+            // After its FIN the number is one more, and the FIN was seen.
+            other.end = segment.acknowledgement;
+        }
+    }
+
+    /// The octets, with what connection tracking has counted if that was asked.
+    pub(super) fn octets(&self, entry: Option<&Entry>) -> (u64, u64) {
+        let of = |stream: &Stream, counted: Option<(u64, u64)>| {
+            let about = counted.map(|counted| self.payload(counted));
+            match (stream.first, stream.end) {
+                (Some(first), Some(end)) => {
+                    let exact = nearest(end.wrapping_sub(first), about.unwrap_or(0));
+                    // No more passes than was counted: the numbers of that RST were none of this connection.
+                    let made_up = !stream.fin && about.is_some_and(|about| exact > about + DOUBT);
+                    if made_up { about.unwrap_or(0) } else { exact }
+                }
+                _ => about.unwrap_or(0),
+            }
+        };
+        (of(&self.forth, entry.map(|e| e.forth)), of(&self.back, entry.map(|e| e.back)))
+    }
+
+    /// Octets of payload in so many packets with so many octets.
+    fn payload(&self, (packets, octets): (u64, u64)) -> u64 {
+        let bare = if self.v4 { HEADERS_V4 } else { HEADERS_V6 };
+        let (each, syn) =
+            if self.timestamps { (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS) } else { (bare, SYN_OPTIONS) };
+        octets.saturating_sub(packets.saturating_mul(each)).saturating_sub(syn)
+    }
+}
+
+/// The number that leaves this remainder of 2^32 and is nearest to `about`.
+fn nearest(remainder: u32, about: u64) -> u64 {
+    let remainder = u64::from(remainder);
+    let rounds = about.saturating_sub(remainder).saturating_add(1 << 31) >> 32;
+    remainder.saturating_add(rounds << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_netfilter::{Flow, State};
+
+    fn segment(sequence: u32, acknowledgement: Option<u32>, payload: u32) -> Segment {
+        Segment {
+            source: "192.0.2.1:1".parse().unwrap(),
+            destination: "192.0.2.2:2".parse().unwrap(),
+            sequence,
+            acknowledgement,
+            syn: false,
+            fin: false,
+            rst: false,
+            payload,
+            timestamps: true,
+        }
+    }
+
+    fn entry(forth: (u64, u64), back: (u64, u64)) -> Entry {
+        let address = "192.0.2.1:1".parse().unwrap();
+        Entry {
+            flow: Flow { caller: address, local: address },
+            to: address,
+            from: address,
+            state: State::Established,
+            forth,
+            back,
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_tell_the_octets_also_where_they_begin_anew() {
+        let mut streams = Streams::begun(&segment(u32::MAX - 9, Some(1000), 0));
+        assert!(!streams.finished(From::Caller, &segment(1400, Some(0), 100)));
+        // The first octet has the number 2^32 - 9.
+        assert!(streams.finished(From::Callee, &segment(41, Some(0), 0)));
+        assert_eq!(streams.octets(None), (500, 50));
+        let long = entry((0, 0), (10_000_000, (3 << 32) + 10_000_000 * 52 + 4321));
+        assert_eq!(streams.octets(Some(&long)).1, (3 << 32) + 50, "three times round");
+    }
+
+    #[test]
+    fn a_reset_tells_both_directions_if_it_acknowledges() {
+        let begun = Streams::begun(&segment(99, Some(1000), 0));
+        let mut streams = begun;
+        streams.reset(From::Callee, &segment(107, Some(1005), 0));
+        assert_eq!(streams.octets(None), (5, 7));
+        let mut streams = begun;
+        streams.reset(From::Callee, &segment(107, None, 0));
+        let counted = entry((3, 3 * 52 + 8 + 77), (2, 2 * 52 + 8 + 7));
+        assert_eq!(streams.octets(Some(&counted)), (77, 7), "the other one is as it was counted");
+        let mut streams = begun;
+        streams.finished(From::Caller, &segment(1003, Some(0), 0));
+        streams.reset(From::Callee, &segment(107, Some(1004), 0));
+        assert_eq!(streams.octets(None), (3, 7), "the FIN is not an octet");
+    }
+
+    #[test]
+    fn what_is_counted_with_headers_is_counted_without() {
+        let streams = Streams::unknown(false);
+        let octets = streams.octets(Some(&entry((4, 4 * 72 + 8 + 1000), (0, 0))));
+        assert_eq!(octets, (1000, 0));
+    }
+
+    #[test]
+    fn the_nearest_round_counts() {
+        assert_eq!(nearest(5, 0), 5);
+        assert_eq!(nearest(5, 1 << 32), (1 << 32) + 5);
+        assert_eq!(nearest(u32::MAX, 10), u64::from(u32::MAX));
+        assert_eq!(nearest(0, u64::MAX), u64::MAX >> 32 << 32);
+    }
+}

@@ -1,0 +1,321 @@
+//! The thread that owns the table.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use carnet_netfilter::{
+    Change, Conntrack, Entry, Error, Flow, Key, Log, Opened, Table, TableConfig, provoke,
+};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use super::super::EngineConfig;
+use super::super::post::Reports;
+use super::super::regroup::Dock;
+use super::desk::{Desk, Taken};
+use super::sessions::{Outcome, Sessions, Tracking};
+use super::{Order, Report, Tallies};
+
+/// Orders that are carried out at once.
+const BATCH: usize = 4096;
+/// All connections are looked at no more often, and as often if there is no reason to.
+const AUDIT_SOON: Duration = Duration::from_secs(1);
+const AUDIT: Duration = Duration::from_secs(30);
+/// Looking at them takes no more than this part of the thread's time.
+const AUDIT_SHARE: u32 = 50;
+/// What was found is believed for this long.
+const FOUND: Duration = Duration::from_secs(1);
+
+const BELL: u64 = 0;
+const LOG: u64 = 1;
+
+pub(super) struct Thread {
+    pub(super) desk: Arc<Desk>,
+    pub(super) tallies: Arc<Tallies>,
+    docks: Arc<[Arc<Dock>]>,
+    /// While this is there the engine has not ended.
+    _reports: Reports,
+    table: Table,
+    connections: Connections,
+    log: Log,
+    epoll: OwnedFd,
+    sessions: Sessions,
+    keep: bool,
+    /// When what an earlier process left is given up.
+    claims: Option<Instant>,
+    next_audit: Instant,
+    /// Packets were not seen.
+    lost: bool,
+    out: Outcome,
+}
+
+/// Connection tracking, and what was last found there.
+struct Connections {
+    conntrack: Conntrack,
+    found: Option<(Instant, HashMap<Key, Vec<Entry>>)>,
+}
+
+impl Connections {
+    /// All connections.
+    fn all(&mut self) -> Result<HashMap<Key, Vec<Entry>>, Error> {
+        let mut all: HashMap<Key, Vec<Entry>> = HashMap::new();
+        self.conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
+        Ok(all)
+    }
+}
+
+impl Tracking for Connections {
+    fn get(&mut self, flow: &Flow) -> Option<Entry> {
+        self.conntrack.get(flow).unwrap_or_else(|error| {
+            tracing::debug!(%error, "connection tracking does not answer");
+            None
+        })
+    }
+
+    fn find(&mut self, key: &Key) -> Option<Entry> {
+        if self.found.as_ref().is_none_or(|(at, _)| at.elapsed() > FOUND) {
+            let all = self.all().unwrap_or_else(|error| {
+                tracing::warn!(%error, "connections that are there cannot be looked at");
+                HashMap::new()
+            });
+            self.found = Some((Instant::now(), all));
+        }
+        let (_, all) = self.found.as_ref()?;
+        // An old one may still be closing beside the one that is up.
+        let of = all.get(key)?;
+        of.iter().find(|entry| entry.state == carnet_netfilter::State::Established).or(of.first()).copied()
+    }
+
+    fn forget(&mut self, flow: &Flow) {
+        if let Err(error) = self.conntrack.delete(flow) {
+            tracing::debug!(%error, "a connection cannot be forgotten");
+        }
+    }
+
+    fn tell(&mut self, local: SocketAddr, peer: SocketAddr) {
+        if let Err(error) = provoke(local, peer) {
+            tracing::debug!(%error, %peer, "a peer cannot be told that its connection is over");
+        }
+    }
+}
+
+impl Thread {
+    /// Takes the table, with what an earlier process left in it.
+    pub(super) fn open(
+        config: &EngineConfig,
+        docks: &Arc<[Arc<Dock>]>,
+        reports: Reports,
+    ) -> Result<Self, Error> {
+        let log = Log::open()?;
+        let conntrack = Conntrack::open()?;
+        let pinholes = config.pinholes.saturating_mul(config.threads).max(1024);
+        let size = u32::try_from(pinholes).unwrap_or(u32::MAX);
+        let name = config.kernel.table.clone();
+        let Opened { table, left } = Table::open(&TableConfig { name, size, log_group: log.group() })?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        let desk = Arc::new(Desk::new(config.queue)?);
+        let watch = |socket: rustix::fd::BorrowedFd<'_>, token, flags| {
+            epoll::add(&epoll, socket, epoll::EventData::new_u64(token), flags).map_err(io::Error::from)
+        };
+        use rustix::fd::AsFd;
+        watch(desk.bell.descriptor().as_fd(), BELL, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        watch(log.as_fd(), LOG, epoll::EventFlags::IN)?;
+        let now = Instant::now();
+        let sessions = Sessions::new(left.into_iter().map(|held| held.translation));
+        let keep = config.kernel.keep;
+        let claims = sessions.has_left().then(|| if keep { now + config.kernel.claim } else { now });
+        Ok(Self {
+            desk,
+            tallies: Arc::default(),
+            docks: Arc::clone(docks),
+            _reports: reports,
+            table,
+            connections: Connections { conntrack, found: None },
+            log,
+            epoll,
+            sessions,
+            keep,
+            claims,
+            next_audit: now + AUDIT,
+            lost: false,
+            out: Outcome::default(),
+        })
+    }
+
+    /// Runs until the last loop has ended.
+    pub(super) fn run(mut self) {
+        let mut ready = Vec::with_capacity(2);
+        let mut orders = Vec::new();
+        let mut more = false;
+        loop {
+            let timeout = timespec(self.timeout(more));
+            ready.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the thread of the kernel engine ends");
+                    return;
+                }
+            }
+            if ready.iter().any(|event| event.data.u64() == LOG) {
+                self.read_log();
+            }
+            if self.desk.bell.answer() || more {
+                match self.desk.take(BATCH, &mut orders) {
+                    Taken::Over => break,
+                    Taken::Some { was_full, more: left } => {
+                        more = left;
+                        if was_full {
+                            self.docks.iter().for_each(|dock| dock.bell.ring());
+                        }
+                    }
+                }
+            }
+            let now = Instant::now();
+            for (owner, order) in orders.drain(..) {
+                self.order(owner, order, now);
+            }
+            self.on_time(now);
+            self.commit();
+        }
+        self.end();
+    }
+
+    fn timeout(&self, more: bool) -> Duration {
+        if more || !self.out.changes.is_empty() {
+            return Duration::ZERO;
+        }
+        let mut next = self.next_audit;
+        for at in [self.claims, self.sessions.next_time()].into_iter().flatten() {
+            next = next.min(at);
+        }
+        next.saturating_duration_since(Instant::now())
+    }
+
+    fn order(&mut self, owner: usize, order: Order, now: Instant) {
+        let Self { sessions, connections, out, .. } = self;
+        sessions.order(owner, order, connections, now, out);
+    }
+
+    fn read_log(&mut self) {
+        let now = Instant::now();
+        let Self { sessions, connections, out, log, .. } = self;
+        match log.read(&mut |segment| sessions.segment(&segment, connections, now, out)) {
+            Ok(lost) => self.lost |= lost,
+            Err(error) => {
+                tracing::warn!(%error, "packets that begin and end connections are not seen");
+                self.lost = true;
+            }
+        }
+        if self.lost {
+            self.next_audit = self.next_audit.min(now + AUDIT_SOON);
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if self.claims.is_some_and(|at| at <= now) {
+            self.claims = None;
+            self.sessions.abandon(&mut self.out);
+        }
+        self.sessions.on_time(&mut self.connections, now);
+        if self.sessions.wants_audit() {
+            self.next_audit = self.next_audit.min(now + AUDIT_SOON);
+        }
+        if self.next_audit <= now {
+            self.audit(now);
+        }
+    }
+
+    fn audit(&mut self, began: Instant) {
+        if self.sessions.is_empty() && !self.sessions.wants_audit() {
+            self.next_audit = began + AUDIT;
+            return;
+        }
+        match self.connections.all() {
+            Ok(all) => {
+                let Self { sessions, connections, out, .. } = self;
+                sessions.audit(&all, began, connections, out);
+                self.lost = false;
+            }
+            Err(error) => tracing::warn!(%error, "connections cannot be audited"),
+        }
+        let now = Instant::now();
+        let pause = now.saturating_duration_since(began).saturating_mul(AUDIT_SHARE);
+        self.next_audit = now + AUDIT.max(pause);
+    }
+
+    /// Carries out what has come together, and says so.
+    fn commit(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        if out.is_idle() {
+            return;
+        }
+        for change in &out.changes {
+            self.table.push(*change);
+        }
+        let refused: Vec<Change> = match self.table.commit() {
+            Ok(refused) => refused
+                .into_iter()
+                .map(|(change, error)| {
+                    tracing::warn!(%error, ?change, "the kernel refuses a change");
+                    change
+                })
+                .collect(),
+            Err(error) => {
+                tracing::error!(%error, "the kernel does not answer");
+                out.changes.clone()
+            }
+        };
+        let count = self.sessions.settle(&refused, &mut self.connections, Instant::now(), &mut out);
+        add(&self.tallies.refused, count);
+        self.out.changes = std::mem::take(&mut out.later);
+        let (carried, connections) = self.sessions.tally();
+        self.tallies.carried.store(carried, Ordering::Relaxed);
+        self.tallies.connections.store(connections, Ordering::Relaxed);
+        self.hand_over(out.reports);
+    }
+
+    fn hand_over(&self, reports: Vec<(usize, Report)>) {
+        let mut of_loops: Vec<Vec<Report>> = self.docks.iter().map(|_| Vec::new()).collect();
+        for (owner, report) in reports {
+            if let Some(of) = of_loops.get_mut(owner) {
+                of.push(report);
+            }
+        }
+        for (dock, reports) in self.docks.iter().zip(of_loops).filter(|(_, reports)| !reports.is_empty()) {
+            dock.report(reports);
+        }
+    }
+
+    fn end(mut self) {
+        if self.keep {
+            // Sessions flow on; the next process takes them up.
+            self.commit();
+            return;
+        }
+        self.sessions.end(Instant::now(), &mut self.out);
+        self.commit();
+        if let Err(error) = self.table.remove() {
+            tracing::warn!(%error, "the table of the kernel engine stays");
+        }
+    }
+}
+
+fn add(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Ordering::Relaxed);
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Rounded up to a millisecond: waking too early means waking again.
+    let duration = duration + if duration.is_zero() { Duration::ZERO } else { Duration::from_micros(999) };
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_millis()) * 1_000_000,
+    }
+}
