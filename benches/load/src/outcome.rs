@@ -107,6 +107,34 @@ impl Line {
         Self::Absent(Absent { goal: goal.to_owned(), what: what.to_owned(), absent: why.to_owned() })
     }
 
+    /// The goal that it is about.
+    #[must_use]
+    pub fn goal(&self) -> &str {
+        match self {
+            Self::Outcome(outcome) => &outcome.goal,
+            Self::Absent(absent) => &absent.goal,
+        }
+    }
+
+    /// For people, on one line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Absent(Absent { goal, what, absent }) => format!("{goal:2} {what}: {absent}"),
+            Self::Outcome(outcome) => {
+                let Outcome { goal, what, unit, peer, peer_value, carnet_value, ratio, least, most, .. } =
+                    outcome;
+                let met = outcome.met().map_or("", |met| if met { ", met" } else { ", MISSED" });
+                format!(
+                    "{goal:2} {what}: {} {unit}, {peer} {}: {ratio:.2} ({least:.2} to {most:.2}){}{met}",
+                    short(*carnet_value),
+                    short(*peer_value),
+                    outcome.goal_text().map_or_else(String::new, |text| format!(", wanted {text}"))
+                )
+            }
+        }
+    }
+
     /// Reads a line; what is not one of ours gives `None`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -115,6 +143,17 @@ impl Line {
 }
 
 impl Outcome {
+    /// What was wanted, for people; `None` if nothing was.
+    #[must_use]
+    pub fn goal_text(&self) -> Option<String> {
+        let ratio = self.wanted.map(|wanted| format!("{wanted:.2}"));
+        let bound = self.at_most.map(|bound| format!("{} {}", short(bound), self.unit));
+        match (ratio, bound) {
+            (Some(ratio), Some(bound)) => Some(format!("{ratio}, {bound}")),
+            (ratio, bound) => ratio.or(bound),
+        }
+    }
+
     /// Whether the goal is met, if one was set.
     #[must_use]
     pub fn met(&self) -> Option<bool> {
@@ -125,6 +164,16 @@ impl Outcome {
                     && bound.is_none_or(|bound| self.carnet_value <= bound),
             ),
         }
+    }
+}
+
+/// Three digits that matter.
+#[must_use]
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
     }
 }
 
