@@ -5,6 +5,7 @@ use crate::network::{self, MEDIA_HOSTS, PATIENCE, Shape};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Sets a switch of a host's network.
 fn set(lab: &Lab, host: &str, switch: &str) {
@@ -27,7 +28,15 @@ pub fn build(lab: &mut Lab, shape: &Shape) {
                 kept += "state = \"state\"\n";
             }
         }
+        kept += &format!("[admin]\nsocket = \"{host}.sock\"\n");
         lab.file(&file, &kept);
+    }
+    // Whoever calls opens the connection, when the answer has passed all gateways. A connection that overtakes the
+    // signalling is a relay's.
+    for user in ["alice", "bob"] {
+        let file = format!("{user}.toml");
+        let text = std::fs::read_to_string(lab.directory().join(&file)).expect("its file");
+        lab.file(&file, &format!("{text}\n[ue.interop]\ntcp-role = \"passive\"\n"));
     }
 }
 
@@ -52,21 +61,27 @@ pub fn again(lab: &mut Lab, host: &str) {
     lab.wait_for(host, "out", "ready", PATIENCE);
 }
 
-/// What `carnet gateway` says of a gateway.
-pub fn gateway(lab: &Lab, host: &str, what: &[&str]) -> Option<Value> {
+/// What `carnet gateway` says of a gateway: an object a line. `None` if nobody answers.
+pub fn gateway(lab: &Lab, host: &str, what: &[&str]) -> Option<Vec<Value>> {
     let file = format!("{host}.toml");
     let mut arguments = vec!["gateway"];
     arguments.extend(what);
     arguments.extend(["-c", &file, "--json"]);
     let output = network::carnet(lab, host, &arguments).stderr(Stdio::null()).output().ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    output.status.success().then_some(lines)
 }
 
-/// The contexts of a gateway, as an audit shows them.
+/// The contexts of a gateway, as an audit shows them; waits until it answers.
 pub fn contexts(lab: &Lab, host: &str) -> Vec<Value> {
-    let audit = gateway(lab, host, &["audit", host]);
-    let contexts = audit.as_ref().and_then(|audit| find(audit, "contexts")).and_then(Value::as_array);
-    contexts.cloned().unwrap_or_default()
+    let start = Instant::now();
+    loop {
+        if let Some(contexts) = gateway(lab, host, &["audit", host]) {
+            return contexts;
+        }
+        assert!(start.elapsed() < PATIENCE, "{host} answers no audit: {}", lab.output(host, "err"));
+    }
 }
 
 /// The first member of that name, however deep.
