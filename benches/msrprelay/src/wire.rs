@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::relays::Peer;
-use carnet_tls::{CertificateContext, CertificateSettings, NamedSocket, Side, Trust};
+use carnet_tls::{CertificateContext, CertificateSettings, Lent, NamedSocket, Side, Trust};
 use socket2::Socket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub enum Wire {
     Plain(Socket),
-    Tls(Box<NamedSocket<Socket>>),
+    Tls(Box<(NamedSocket<Socket>, Lent)>),
 }
 
 impl Wire {
@@ -27,14 +27,15 @@ impl Wire {
         let named = carnet_tls::Peer::Named("127.0.0.1".into());
         let mut tls = context.named_socket(Socket::from(socket), Side::Client, &named)?;
         // It blocks, so once is enough.
-        tls.handshake()?.ok_or("no handshake in time")?;
-        Ok(Self::Tls(Box::new(tls)))
+        let mut lent = Lent::default();
+        tls.handshake(&mut lent)?.ok_or("no handshake in time")?;
+        Ok(Self::Tls(Box::new((tls, lent))))
     }
 
     pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.get_ref(),
+            Self::Tls(tls) => tls.0.get_ref(),
         }
     }
 }
@@ -43,7 +44,7 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.read(buffer),
-            Self::Tls(tls) => tls.read(buffer),
+            Self::Tls(tls) => tls.0.read(buffer, &mut tls.1),
         }
     }
 }
@@ -52,7 +53,7 @@ impl Write for Wire {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.write(octets),
-            Self::Tls(tls) => tls.write(octets),
+            Self::Tls(tls) => tls.0.write(octets, &mut tls.1),
         }
     }
 

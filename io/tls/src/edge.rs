@@ -24,7 +24,8 @@ use crate::{
     Trust, Versions,
 };
 use judge::Judge;
-use records::{Engine, Records};
+pub(crate) use records::Records;
+use records::Engine;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::{self as library, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -94,6 +95,30 @@ impl fmt::Debug for EdgeContext {
     }
 }
 
+/// How associations begin with clients that are asked for no certificate ([`NamedSocket`](crate::NamedSocket)).
+/// `None`: the library cannot use the key.
+pub(crate) fn for_anyone(credential: &Credential, versions: Versions) -> Option<Arc<ServerConfig>> {
+    let (chain, key) = credential.der().ok()?;
+    let light = Light::new(chain, key, versions)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&light.provider));
+    let builder = builder.with_protocol_versions(light.versions).ok()?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&light.shown) as _);
+    without_resumption(&mut config);
+    Some(Arc::new(config))
+}
+
+/// An end that accepts by it.
+pub(crate) fn accepting(config: &Arc<ServerConfig>) -> Result<Records, Error> {
+    let engine = UnbufferedServerConnection::new(Arc::clone(config)).map_err(Error::of_rustls)?;
+    Ok(Records::new(Engine::Server(engine)))
+}
+
+fn without_resumption(config: &mut ServerConfig) {
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.ignore_client_order = true;
+}
+
 static BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
 impl Light {
@@ -140,9 +165,7 @@ impl Light {
                     .with_protocol_versions(self.versions)?
                     .with_client_cert_verifier(judge)
                     .with_cert_resolver(Arc::clone(&self.shown) as _);
-                config.session_storage = Arc::new(NoServerSessionStorage {});
-                config.send_tls13_tickets = 0;
-                config.ignore_client_order = true;
+                without_resumption(&mut config);
                 Ok(Engine::Server(UnbufferedServerConnection::new(Arc::new(config))?))
             }
         }

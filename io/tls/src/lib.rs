@@ -33,7 +33,7 @@ pub use edge::{EdgeContext, EdgeSocket, Opened, Wire};
 pub use error::{Error, Fault};
 pub use fingerprint::{Digest, Fingerprint};
 pub use key::{Keyring, Psk, PskKey};
-pub use named_socket::NamedSocket;
+pub use named_socket::{Lent, NamedSocket};
 pub use psk::{PskContext, PskSettings};
 pub use psk_socket::PskSocket;
 pub use report::{Report, Side, Version, Versions};

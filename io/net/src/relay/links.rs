@@ -1,6 +1,6 @@
 //! One connection of a relay as the kernel sees it.
 
-use carnet_tls::NamedSocket;
+use carnet_tls::{Lent, NamedSocket};
 use socket2::Socket;
 use std::io::{self, Read, Write};
 
@@ -88,11 +88,11 @@ impl Link {
     }
 
     /// Reads once; `None` when there is nothing.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(super) fn read(&mut self, buffer: &mut [u8], lent: &mut Lent) -> io::Result<Option<usize>> {
         loop {
             let read = match &mut self.wire {
                 Wire::Plain(socket) => socket.read(buffer),
-                Wire::Tls(tls) => tls.read(buffer),
+                Wire::Tls(tls) => tls.read(buffer, lent),
             };
             match read {
                 Ok(octets) => {
@@ -114,11 +114,15 @@ impl Link {
     }
 
     /// Writes once; how many octets were taken, 0 when the socket is full.
-    pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, octets: &[u8], lent: &mut Lent) -> io::Result<usize> {
         loop {
             let written = match &mut self.wire {
                 Wire::Plain(socket) => socket.write(octets),
-                Wire::Tls(tls) => tls.write(octets),
+                Wire::Tls(tls) => tls.write(octets, lent).and_then(|written| {
+                    // What is sealed may still wait.
+                    self.writable = tls.flush()?;
+                    Ok(written)
+                }),
             };
             match written {
                 Ok(written) => return Ok(written),
@@ -130,5 +134,15 @@ impl Link {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Writes what is sealed and waits. False: the socket is full.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        if let Wire::Tls(tls) = &mut self.wire
+            && self.writable
+        {
+            self.writable = tls.flush()?;
+        }
+        Ok(self.writable)
     }
 }

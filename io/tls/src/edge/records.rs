@@ -29,9 +29,9 @@ pub(super) enum Engine {
 }
 
 /// One end of an association.
-pub(super) struct Records {
+pub(crate) struct Records {
     engine: Engine,
-    pub(super) wire: Wire,
+    pub(crate) wire: Wire,
     /// Opened, but not read yet.
     opened: Vec<u8>,
     read: usize,
@@ -92,7 +92,7 @@ impl Records {
         }
     }
 
-    pub(super) fn side(&self) -> Side {
+    pub(crate) fn side(&self) -> Side {
         match self.engine {
             Engine::Client(_) => Side::Client,
             Engine::Server(_) => Side::Server,
@@ -107,12 +107,12 @@ impl Records {
     }
 
     /// The peer's certificate in DER form, once it was seen and judged good.
-    pub(super) fn shown(&self) -> Option<&[u8]> {
+    pub(crate) fn shown(&self) -> Option<&[u8]> {
         self.common().peer_certificates()?.first().map(|shown| &**shown)
     }
 
     /// Goes on with the handshake as far as what has come lets it: whether it is done.
-    pub(super) fn shake(&mut self) -> Result<bool, Error> {
+    pub(crate) fn shake(&mut self) -> Result<bool, Error> {
         loop {
             if self.client_random.is_none() && self.side() == Side::Server {
                 self.client_random = hello_random(self.wire.incoming.octets());
@@ -129,7 +129,7 @@ impl Records {
         }
     }
 
-    pub(super) fn report(&self) -> Option<Report> {
+    pub(crate) fn report(&self) -> Option<Report> {
         let common = self.common();
         let version = match common.protocol_version()? {
             ProtocolVersion::TLSv1_2 => Version::Tls12,
@@ -150,7 +150,7 @@ impl Records {
     }
 
     /// Opens whatever has come and says how many octets went to `out`; 0 with `true` at the end.
-    pub(super) fn open(&mut self, out: &mut [u8]) -> Result<(usize, bool), Error> {
+    pub(crate) fn open(&mut self, out: &mut [u8]) -> Result<(usize, bool), Error> {
         let mut filled = self.take_opened(out);
         while self.opened.is_empty() && self.failed.is_none() && filled < out.len() && self.wire.unused() > 0
         {
@@ -186,12 +186,12 @@ impl Records {
     }
 
     /// Seals all of it.
-    pub(super) fn seal(&mut self, octets: &[u8]) -> Result<(), Error> {
+    pub(crate) fn seal(&mut self, octets: &[u8]) -> Result<(), Error> {
         self.write(Words::Octets(octets))
     }
 
     /// Says `close_notify`, if there is an association to be closed.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         // It may have gone already, or there is nobody to say it to.
         let _ = self.write(Words::Close);
     }
