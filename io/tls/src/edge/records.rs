@@ -121,6 +121,8 @@ impl Records {
                 Turn::Again => {}
                 Turn::Blocked => return Ok(false),
                 Turn::Stands => return Ok(true),
+                // It may have said all that it had to say behind its part of the handshake.
+                Turn::Ended if !self.common().is_handshaking() => return Ok(true),
                 Turn::Ended => return Err(Error::PeerClosed),
             }
             if self.client_random.is_none() && self.side() == Side::Client {
