@@ -148,6 +148,12 @@ fn listed(answer: &Value) -> String {
                 let _ = writeln!(out, "  turned away over ng: {}", some.join(", "));
             }
         }
+        for (engine, why) in gateway.get("engines").and_then(Value::as_object).into_iter().flatten() {
+            let why = why.as_object().into_iter().flatten();
+            let all: u64 = why.clone().filter_map(|(_, count)| count.as_u64()).sum();
+            let why: Vec<_> = why.map(|(why, count)| format!("{why} {count}")).collect();
+            let _ = writeln!(out, "  engine {engine}: {all} streams ({})", why.join(", "));
+        }
         for realm in realms {
             realm_in_words(&mut out, gateway, realm);
         }
@@ -230,6 +236,9 @@ fn context_in_words(context: &Value) -> String {
                 let _ = write!(out, "  realm {}", text(stream, "realm"));
             }
             out.push('\n');
+            if let Some(engine) = stream.get("engine").and_then(Value::as_str) {
+                let _ = writeln!(out, "      moved by the {engine}: {}", text(stream, "engine_reason"));
+            }
             if let Some(tls) = stream.get("tls").filter(|tls| tls.is_object()) {
                 let _ = writeln!(out, "      {}", tls_in_words(tls));
             }
@@ -284,6 +293,7 @@ mod tests {
             "gateway": "agw", "role": "ims-agw", "state": "registered", "contexts": 1, "most_contexts": 9,
             "realms": ["access", "core"],
             "ports": { "access": { "free": 5, "used": 3, "resting": 1 }, "core": { "free": 9, "used": 0, "resting": 0 } },
+            "engines": { "kernel": { "passes": 4 }, "relay": { "ends-tls": 2, "elsewhere": 1 } },
             "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
             "ng": { "listen": ["udp:[::1]:2223", "http:[::1]:2225"], "calls": 1, "requests": 0,
                     "asked": { "taken": 9, "strangers": 2, "malformed": 0 } },
@@ -292,6 +302,9 @@ mod tests {
         let ng = "\n  steered over ng at udp:[::1]:2223, http:[::1]:2225: 1 calls, 0 requests wait for the gateway\n  \
                   turned away over ng: strangers 2\n";
         assert!(said.contains(ng), "{said}");
+        let engines =
+            "\n  engine kernel: 4 streams (passes 4)\n  engine relay: 3 streams (ends-tls 2, elsewhere 1)\n";
+        assert!(said.contains(engines), "{said}");
         let access =
             "\n  ports of access: 5 free, 3 in use, 1 resting\n  turned away in access: not_tls 7, slow 2\n";
         assert!(said.contains(access), "{said}");

@@ -101,6 +101,8 @@ impl Engine {
                     }
                 }
             }
+            // Nothing outlives this engine.
+            Command::Adopt { pinhole, .. } => Some(Event::Refused { pinhole, reason: Refusal::NoPort }),
             Command::Configure { pinhole, settings } => {
                 let hole = self.held.get_mut(&pinhole).ok_or_else(|| unknown("Configure", pinhole))?;
                 if settings.edge.is_some() != hole.tls {

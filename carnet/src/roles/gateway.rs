@@ -8,14 +8,14 @@ use super::realms::Realms;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
-use carnet_h248::{MId, Message, Profile, profile, registration};
+use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
 use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
 use carnet_net::{OsRandom, Token, until};
 use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
@@ -82,7 +82,7 @@ pub fn start(
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     raise_descriptor_limit();
-    let engine = engine(section).map_err(|e| StartError::new("gateway", name, e))?;
+    let engine = engine(name, section).map_err(|e| StartError::new("gateway", name, e))?;
     start_on(engine, (name, section), local, questions, observer, token)
 }
 
@@ -397,7 +397,35 @@ impl Running {
     /// The answer to an administrator's audit.
     fn inspected(&mut self, number: u64, body: &carnet_h248::ReplyBody) {
         if let Some((question, next)) = self.inspected.waiting.remove(&number) {
-            let _ = question.answer.send(audited(body, next));
+            let _ = question.answer.send(audited(body, next).map(|mut answer| {
+                self.attribute(&mut answer);
+                answer
+            }));
+        }
+    }
+
+    /// Says of each stream what moves its octets, and why.
+    fn attribute(&self, answer: &mut serde_json::Value) {
+        let number = |value: &serde_json::Value, member: &str| value.get(member)?.as_u64();
+        for context in answer.get_mut("contexts").and_then(|c| c.as_array_mut()).into_iter().flatten() {
+            let Some(id) = number(context, "context").and_then(|id| u32::try_from(id).ok()) else { continue };
+            let terminations = context.get_mut("terminations").and_then(|t| t.as_array_mut());
+            for termination in terminations.into_iter().flatten() {
+                let name = termination
+                    .get("id")
+                    .and_then(|id| id.as_str())
+                    .map(|id| TerminationId::new(id.to_owned()));
+                let streams = termination.get_mut("streams").and_then(|s| s.as_array_mut());
+                for stream in streams.into_iter().flatten() {
+                    let place = number(stream, "id").and_then(|id| u16::try_from(id).ok());
+                    let known = name.as_ref().zip(place);
+                    let engine = known.and_then(|(name, stream)| self.gateway.engine(id, name, stream));
+                    if let Some(members) = stream.as_object_mut() {
+                        members.insert("engine".into(), engine.map(|(engine, _)| engine.name()).into());
+                        members.insert("engine_reason".into(), engine.map(|(_, why)| why.name()).into());
+                    }
+                }
+            }
         }
     }
 
@@ -427,6 +455,11 @@ impl Running {
             })
             .collect();
         summary.insert("ports".into(), ports.into());
+        let mut engines: BTreeMap<&str, serde_json::Map<_, _>> = BTreeMap::new();
+        for ((engine, why), count) in self.gateway.engines() {
+            engines.entry(engine.name()).or_default().insert(why.name().to_owned(), count.into());
+        }
+        summary.insert("engines".into(), serde_json::json!(engines));
         summary.into()
     }
 
@@ -535,9 +568,9 @@ mod tests {
     #[tokio::test]
     async fn a_gateway_whose_engine_ends_says_so_and_goes() {
         let section: GatewaySection = toml::from_str(MRFP).unwrap();
-        let (handle, events) = engine(&section).unwrap();
+        let (handle, events) = engine("mrfp", &section).unwrap();
         // The handle of another engine: this one ends when the last of its own is gone.
-        let (other, _others) = engine(&section).unwrap();
+        let (other, _others) = engine("mrfp", &section).unwrap();
         let ((above, below), (_drain, token)) = (local_pair(16), carnet_net::drain());
         let (_asking, questions) = mpsc::channel(1);
         let local = HashMap::from([("conf".to_owned(), below)]);

@@ -2,9 +2,9 @@
 
 use carnet_net::conference::{ConferenceConfig, ConferenceEngine};
 use carnet_net::media::{
-    Certificate, EngineConfig, EngineHandle, Events, Guard, MediaEngine, Realm, Witness,
+    Certificate, EngineConfig, EngineHandle, Events, Guard, KernelConfig, MediaEngine, Mode, Realm, Witness,
 };
-use carnet_ops::config::{GatewayRole, GatewaySection, RealmSection, WitnessMode};
+use carnet_ops::config::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 use std::time::Duration;
 use toml::Spanned;
 
@@ -12,7 +12,7 @@ use toml::Spanned;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Starts what moves the octets: from one side to the other, or among the members of conferences.
-pub(super) fn engine(section: &GatewaySection) -> std::io::Result<(EngineHandle, Events)> {
+pub(super) fn engine(name: &str, section: &GatewaySection) -> std::io::Result<(EngineHandle, Events)> {
     let realms = section.realm.iter().map(|(name, realm)| realm_of(section.role, name, realm.as_ref()));
     let (realms, threads) = (realms.collect(), section.threads);
     if section.role == GatewayRole::Mrfp {
@@ -23,7 +23,15 @@ pub(super) fn engine(section: &GatewaySection) -> std::io::Result<(EngineHandle,
         WitnessMode::Headers => Witness::UntilSplice,
         WitnessMode::Full => Witness::Full,
     };
-    MediaEngine::start(EngineConfig { realms, threads, witness, ..EngineConfig::default() })
+    let mode = match section.engine {
+        EngineMode::Auto => Mode::Auto,
+        EngineMode::Relay => Mode::Off,
+        EngineMode::Kernel => Mode::Required,
+    };
+    let kernel = KernelConfig { mode, table: name.to_owned(), keep: section.state.is_some() };
+    let usual = EngineConfig::default();
+    let memory = section.memory.as_ref().map_or(usual.memory, |mebi| mebi.as_ref().saturating_mul(1 << 20));
+    MediaEngine::start(EngineConfig { realms, threads, witness, kernel, memory, ..usual })
 }
 
 fn realm_of(role: GatewayRole, name: &str, section: &RealmSection) -> Realm {

@@ -1,7 +1,9 @@
-//! Connection tracking: counters, the end of connections.
+//! Connection tracking: counters, the end of connections (`linux/netfilter/nfnetlink_conntrack.h`).
 
 use std::net::SocketAddr;
 
+use crate::address::{ip, octets};
+use crate::netlink::{ACK, Attributes, DUMP, Socket, Writer};
 use crate::{Error, Flow};
 
 /// How far a TCP connection is, as connection tracking sees it.
@@ -35,9 +37,25 @@ pub struct Entry {
     pub back: (u64, u64),
 }
 
+/// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_*`
+const GET: u16 = 1 << 8 | 1;
+const DELETE: u16 = 1 << 8 | 2;
+/// `CTA_*`
+const ORIGINAL: u16 = 1;
+const REPLY: u16 = 2;
+const STATUS: u16 = 3;
+const PROTOCOL: u16 = 4;
+const COUNTERS: u16 = 9;
+const COUNTERS_REPLY: u16 = 10;
+/// `IPS_SRC_NAT` and `IPS_DST_NAT`
+const BOTH: u32 = 1 << 4 | 1 << 5;
+const TCP: u8 = 6;
+
 /// A socket for questions about connections.
 #[derive(Debug)]
-pub struct Conntrack {}
+pub struct Conntrack {
+    socket: Socket,
+}
 
 impl Conntrack {
     /// Opens it.
@@ -46,7 +64,14 @@ impl Conntrack {
     ///
     /// The kernel has no connection tracking over netlink, or the process may not.
     pub fn open() -> Result<Self, Error> {
-        Err(Error::Missing("connection tracking yet"))
+        let mut conntrack = Self { socket: Socket::open()? };
+        // Loads what it is made of, where that is a module.
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        match conntrack.get(&Flow { caller: nobody, local: nobody }) {
+            Ok(_) => Ok(conntrack),
+            Err(Error::Refused { .. }) => Err(Error::Missing("connection tracking over netlink")),
+            Err(other) => Err(other),
+        }
     }
 
     /// One connection; `None`: there is none.
@@ -54,8 +79,11 @@ impl Conntrack {
     /// # Errors
     ///
     /// What the kernel answers.
-    pub fn get(&mut self, _flow: &Flow) -> Result<Option<Entry>, Error> {
-        Ok(None)
+    pub fn get(&mut self, flow: &Flow) -> Result<Option<Entry>, Error> {
+        let mut found = None;
+        let asked = self.ask(GET, flow, &mut |attributes| found = found.or(entry(attributes)));
+        absent_is_fine(asked)?;
+        Ok(found)
     }
 
     /// Forgets one. What comes for it afterwards is no longer translated. Not there: no error.
@@ -63,8 +91,9 @@ impl Conntrack {
     /// # Errors
     ///
     /// What the kernel answers.
-    pub fn delete(&mut self, _flow: &Flow) -> Result<(), Error> {
-        Ok(())
+    pub fn delete(&mut self, flow: &Flow) -> Result<(), Error> {
+        let asked = self.ask(DELETE, flow, &mut |_| {});
+        absent_is_fine(asked)
     }
 
     /// All TCP connections that have both addresses translated, handed over one at a time.
@@ -72,7 +101,76 @@ impl Conntrack {
     /// # Errors
     ///
     /// What the kernel answers.
-    pub fn each(&mut self, _take: &mut dyn FnMut(Entry)) -> Result<(), Error> {
-        Ok(())
+    pub fn each(&mut self, take: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.message(GET, DUMP, sequence, 0, 0);
+        self.socket.send(&writer.finish())?;
+        self.socket.answers(sequence, &mut |_, attributes| {
+            let translated = attributes.number(STATUS).is_some_and(|status| status & BOTH == BOTH);
+            if translated && let Some(entry) = entry(attributes) {
+                take(entry);
+            }
+        })
     }
+
+    fn ask(&mut self, kind: u16, flow: &Flow, take: &mut dyn FnMut(Attributes<'_>)) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let v4 = flow.local.is_ipv4();
+        let mut writer = Writer::default();
+        writer.message(kind, ACK, sequence, if v4 { 2 } else { 10 }, 0);
+        writer.nest(ORIGINAL, |w| {
+            w.nest(1, |w| {
+                let kinds = if v4 { (1, 2) } else { (3, 4) };
+                w.attribute(kinds.0, &octets(flow.caller.ip()));
+                w.attribute(kinds.1, &octets(flow.local.ip()));
+            });
+            w.nest(2, |w| {
+                w.attribute(1, &[TCP]);
+                w.attribute(2, &flow.caller.port().to_be_bytes());
+                w.attribute(3, &flow.local.port().to_be_bytes());
+            });
+        });
+        self.socket.send(&writer.finish())?;
+        self.socket.answers(sequence, &mut |_, attributes| take(attributes))
+    }
+}
+
+fn absent_is_fine(asked: Result<(), Error>) -> Result<(), Error> {
+    match asked {
+        Err(Error::Refused { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// `None`: not TCP, or not understood.
+fn entry(attributes: Attributes<'_>) -> Option<Entry> {
+    let (caller, local) = tuple(attributes.inside(ORIGINAL)?)?;
+    let (to, from) = tuple(attributes.inside(REPLY)?)?;
+    // An entry of an earlier kernel state without one is as good as up.
+    let state = attributes.inside(PROTOCOL).and_then(|p| p.inside(1)).and_then(|tcp| tcp.find(1));
+    let state = match state.and_then(|state| state.first()) {
+        Some(0..=2 | 9) => State::Opening,
+        Some(4..=6) => State::Closing,
+        Some(7 | 8) => State::Closed,
+        _ => State::Established,
+    };
+    let counters = |kind| {
+        let counters = attributes.inside(kind);
+        let long = |kind| counters.and_then(|counters| counters.long(kind)).unwrap_or(0);
+        (long(1), long(2))
+    };
+    let flow = Flow { caller, local };
+    Some(Entry { flow, to, from, state, forth: counters(COUNTERS), back: counters(COUNTERS_REPLY) })
+}
+
+/// Source and destination.
+fn tuple(attributes: Attributes<'_>) -> Option<(SocketAddr, SocketAddr)> {
+    let (addresses, protocol) = (attributes.inside(1)?, attributes.inside(2)?);
+    if protocol.find(1) != Some(&[TCP]) {
+        return None;
+    }
+    let address = |v4, v6| addresses.find(v4).or_else(|| addresses.find(v6)).and_then(ip);
+    let port = |kind| Some(u16::from_be_bytes(protocol.find(kind)?.try_into().ok()?));
+    Some((SocketAddr::new(address(1, 3)?, port(2)?), SocketAddr::new(address(2, 4)?, port(3)?)))
 }

@@ -13,9 +13,12 @@
 //!
 //! Leaves out: everything that is not ours. No table, rule, mark or label of others is read or touched.
 
+mod address;
 mod conntrack;
+mod expression;
 mod host;
 mod log;
+mod netlink;
 mod provoke;
 mod table;
 

@@ -1,38 +1,33 @@
 //! Copies of the packets that begin and end our connections (SYN/ACK, FIN, RST): their sequence numbers
 //! tell exactly how many octets passed, whatever was lost and repeated on the way (RFC 9293 §3.4).
+//! `linux/netfilter/nfnetlink_log.h`.
 
-use std::net::SocketAddr;
+mod segment;
 
 use rustix::fd::{AsFd, BorrowedFd};
+use std::io;
 
 use crate::Error;
+use crate::netlink::{ACK, Body, Socket, Writer, messages};
+pub use segment::Segment;
 
-/// A TCP segment, with the addresses that it leaves us with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// From.
-    pub source: SocketAddr,
-    /// To.
-    pub destination: SocketAddr,
-    /// Sequence number.
-    pub sequence: u32,
-    /// Acknowledgement number, if there is one.
-    pub acknowledgement: Option<u32>,
-    /// SYN.
-    pub syn: bool,
-    /// FIN.
-    pub fin: bool,
-    /// RST.
-    pub rst: bool,
-    /// Octets of payload.
-    pub payload: u32,
-    /// It has the timestamps option (RFC 7323 §3): 12 octets in each packet.
-    pub timestamps: bool,
-}
+/// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_*`
+const PACKET: u16 = 4 << 8;
+const CONFIGURE: u16 = 4 << 8 | 1;
+/// Groups that are tried; low ones are what people use.
+const GROUPS: std::ops::Range<u16> = 30_000..30_256;
+/// Of a packet: both headers with all their options.
+const COPIED: u32 = 160;
+/// Packets that are handed over together, and how long a packet waits for others: hundredths of a second.
+const TOGETHER: u32 = 16;
+const WAIT: u32 = 1;
 
 /// A socket that such packets are copied to.
 #[derive(Debug)]
-pub struct Log {}
+pub struct Log {
+    socket: Socket,
+    group: u16,
+}
 
 impl Log {
     /// Takes a group that nobody has.
@@ -41,13 +36,44 @@ impl Log {
     ///
     /// The kernel has no packet logs over netlink, or the process may not, or all groups are taken.
     pub fn open() -> Result<Self, Error> {
-        Err(Error::Missing("packet log yet"))
+        let mut log = Self { socket: Socket::open()?, group: GROUPS.start };
+        loop {
+            match log.configure(|w| w.attribute(1, &[1])) {
+                Ok(()) => break,
+                Err(Error::Refused { error, .. }) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    log.group += 1;
+                    if log.group == GROUPS.end {
+                        return Err(Error::Missing("packet log that is free"));
+                    }
+                }
+                Err(Error::Refused { .. }) => return Err(Error::Missing("packet logs over netlink")),
+                Err(other) => return Err(other),
+            }
+        }
+        log.configure(|w| {
+            let mut mode = COPIED.to_be_bytes().to_vec();
+            // NFULNL_COPY_PACKET
+            mode.extend([2, 0]);
+            w.attribute(2, &mode);
+            w.number(5, TOGETHER);
+            w.number(4, WAIT);
+        })?;
+        Ok(log)
+    }
+
+    fn configure(&mut self, inside: impl FnOnce(&mut Writer)) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.message(CONFIGURE, ACK, sequence, 0, self.group);
+        inside(&mut writer);
+        self.socket.send(&writer.finish())?;
+        self.socket.answers(sequence, &mut |_, _| {})
     }
 
     /// The group, for [`crate::TableConfig`].
     #[must_use]
     pub fn group(&self) -> u16 {
-        0
+        self.group
     }
 
     /// Hands over what has come, without waiting. `true`: some were lost since the last time, because nobody read.
@@ -55,13 +81,32 @@ impl Log {
     /// # Errors
     ///
     /// The socket failed.
-    pub fn read(&mut self, _take: &mut dyn FnMut(Segment)) -> Result<bool, Error> {
-        Ok(false)
+    pub fn read(&mut self, take: &mut dyn FnMut(Segment)) -> Result<bool, Error> {
+        let mut lost = false;
+        loop {
+            match self.socket.receive() {
+                Ok(None) => return Ok(lost),
+                Ok(Some(octets)) => {
+                    for message in messages(octets).filter(|message| message.kind == PACKET) {
+                        if let Body::Attributes { attributes, .. } = message.body
+                            && let Some(segment) = attributes.find(9).and_then(Segment::read)
+                        {
+                            take(segment);
+                        }
+                    }
+                }
+                // ENOBUFS
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
+                    lost = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
 impl AsFd for Log {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        unimplemented!("the netlink socket")
+        self.socket.as_fd()
     }
 }

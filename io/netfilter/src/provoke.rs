@@ -2,18 +2,85 @@
 //!
 //! When a session is released, the kernel forgets its connection; the peers do not know. We do not know their
 //! sequence numbers, so a RST of our own would be ignored (RFC 5961 §3). But a peer answers a segment that cannot be of the
-//! connection with the numbers that it is at (RFC 9293 §3.10.7.4, RFC 5961 §4), and our own kernel,
+//! connection with the numbers that it is at (RFC 9293 §3.10.7.4), and our own kernel,
 //! which has no such connection, answers that with a RST that the peer believes.
+//!
+//! An ACK is sent, not a SYN: where the connection is gone already, it begins nothing. Two, with numbers half the
+//! space apart, because one of them might by chance be of the connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::Error;
+use crate::address::octets;
 
 /// Sends such a segment from one of our addresses to a peer of a connection that is forgotten.
 ///
 /// # Errors
 ///
 /// The process may not (`CAP_NET_RAW`), or there is no way to the peer.
-pub fn provoke(_local: SocketAddr, _peer: SocketAddr) -> Result<(), Error> {
+pub fn provoke(local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
+    let socket = raw(local.ip())?;
+    // A raw socket has no ports: IPv6 insists on that.
+    let to = SockAddr::from(SocketAddr::new(peer.ip(), 0));
+    for sequence in [0, 1 << 31] {
+        socket.send_to(&segment(local, peer, sequence), &to)?;
+    }
     Ok(())
+}
+
+/// A raw socket with one of our addresses.
+pub(crate) fn raw(local: IpAddr) -> Result<Socket, Error> {
+    let domain = if local.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::TCP)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::NotPermitted("a raw socket: CAP_NET_RAW is missing"),
+        _ => error.into(),
+    })?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(SocketAddr::new(local, 0)))?;
+    Ok(socket)
+}
+
+/// An ACK without anything (RFC 9293 §3.1).
+fn segment(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(20);
+    segment.extend(local.port().to_be_bytes());
+    segment.extend(peer.port().to_be_bytes());
+    segment.extend(sequence.to_be_bytes());
+    segment.extend(sequence.to_be_bytes());
+    // Five words, ACK, a window of 1, and no checksum yet.
+    segment.extend([5 << 4, 0x10, 0, 1, 0, 0, 0, 0]);
+    let mut pseudo = [octets(local.ip()), octets(peer.ip())].concat();
+    pseudo.extend([0, 6, 0, 20]);
+    let sum = checksum(&[pseudo.as_slice(), &segment].concat());
+    if let Some(place) = segment.get_mut(16..18) {
+        place.copy_from_slice(&sum.to_be_bytes());
+    }
+    segment
+}
+
+/// RFC 1071 §1
+fn checksum(octets: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+    let mut sum: u32 = octets.chunks(2).map(word).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_over_what_has_one_is_zero() {
+        // RFC 1071 §3
+        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        let (local, peer) = ("192.0.2.1:5000".parse().unwrap(), "198.51.100.2:80".parse().unwrap());
+        let segment = segment(local, peer, 1 << 31);
+        let pseudo = [192, 0, 2, 1, 198, 51, 100, 2, 0, 6, 0, 20];
+        assert_eq!(checksum(&[pseudo.as_slice(), &segment].concat()), 0);
+    }
 }

@@ -1,9 +1,25 @@
 //! Our own table: a fixed few rules, and maps and sets with one element a session.
+//!
+//! | hook | priority | chain | what |
+//! |---|---|---|---|
+//! | prerouting, output | dstnat - 1 | `call`, `call-local` | leads the first packet of a caller on, by the map `carry4`/`carry6` |
+//! | prerouting | dstnat + 1 | `steer` | brings callers of a pinhole to a loop's listener, by the map `steer4`/`steer6` |
+//! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
+//! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
+//!
+//! The element is found again in later hooks by what connection tracking keeps of a connection's first packet. The
+//! rules that hold, limit and mark are there only while a session needs one of them.
 
+mod open;
+mod rules;
+mod sets;
+
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use rustix::fd::{AsFd, BorrowedFd};
 
+use crate::netlink::{Body, Socket, Writer, messages};
 use crate::{Error, Key, Rate, Translation, Way};
 
 /// What a table is made with.
@@ -58,9 +74,31 @@ pub enum Change {
     Mark(Key, Way, Option<u8>),
 }
 
+/// Changes in one transaction.
+const TOGETHER: usize = 512;
+
 /// The table, as long as this lives ours alone.
 #[derive(Debug)]
-pub struct Table {}
+pub struct Table {
+    socket: Socket,
+    config: TableConfig,
+    waiting: Vec<Change>,
+    there: There,
+}
+
+/// What is in the table, so that nothing is added or taken away twice.
+#[derive(Debug, Default, Clone)]
+struct There {
+    steered: HashMap<SocketAddr, u16>,
+    carried: HashMap<Key, Translation>,
+    held: HashSet<Key>,
+    policed: HashMap<(Key, bool), Rate>,
+    marked: HashMap<(Key, bool), u8>,
+    /// DSCP values that there is a chain for.
+    chains: HashSet<u8>,
+    /// The rules that hold, limit and mark are there.
+    terms: bool,
+}
 
 impl Table {
     /// Makes the table, or takes over the one that an earlier process left: its translations stay, its rules
@@ -69,22 +107,52 @@ impl Table {
     /// # Errors
     ///
     /// See [`Error`]; then nothing has changed.
-    pub fn open(_config: &TableConfig) -> Result<Opened, Error> {
-        Err(Error::Missing("table yet"))
+    pub fn open(config: &TableConfig) -> Result<Opened, Error> {
+        open::open(config)
     }
 
     /// Adds a change to the next transaction.
-    pub fn push(&mut self, _change: Change) {}
+    pub fn push(&mut self, change: Change) {
+        self.waiting.push(change);
+    }
 
-    /// Carries out what was put together, in order, as one transaction; waits for the kernel's answer (some
-    /// tens of microseconds and five for each change). If it refuses one, all the others are carried out without it.
+    /// Carries out what was put together, in order, as one transaction (of several hundred changes: as several); waits
+    /// for the kernel's answer. If it refuses one, all the others are carried out without it.
     /// To take away what is not there is no error.
     ///
     /// # Errors
     ///
     /// The changes that were refused, and why; or what failed of the socket ([`Error::Socket`]).
     pub fn commit(&mut self) -> Result<Vec<(Change, Error)>, Error> {
-        Ok(Vec::new())
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut refused = Vec::new();
+        for part in waiting.chunks(TOGETHER) {
+            self.attempt(part, &mut refused)?;
+        }
+        Ok(refused)
+    }
+
+    /// Tries all, and if that is refused each half.
+    fn attempt(&mut self, changes: &[Change], refused: &mut Vec<(Change, Error)>) -> Result<(), Error> {
+        let (batch, undo) = self.write(changes);
+        let Some(batch) = batch else { return Ok(()) };
+        match self.transact(batch) {
+            Ok(()) => Ok(()),
+            Err(Error::Refused { error, what }) => {
+                self.there.take_back(undo);
+                if let [one] = changes {
+                    refused.push((*one, Error::Refused { what, error }));
+                    return Ok(());
+                }
+                let (first, second) = changes.split_at(changes.len() / 2);
+                self.attempt(first, refused)?;
+                self.attempt(second, refused)
+            }
+            Err(other) => {
+                self.there.take_back(undo);
+                Err(other)
+            }
+        }
     }
 
     /// Takes the whole table away.
@@ -92,13 +160,46 @@ impl Table {
     /// # Errors
     ///
     /// What the kernel answers.
-    pub fn remove(self) -> Result<(), Error> {
-        Ok(())
+    pub fn remove(mut self) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.batch_begin(sequence);
+        writer.message(rules::DELETE_TABLE, 0, sequence, rules::INET, 0);
+        writer.text(1, &self.config.name);
+        writer.batch_end(sequence);
+        self.transact(writer.finish())
+    }
+
+    /// One transaction. The kernel carries it out while it is being sent; what it refuses can be read at once.
+    fn transact(&mut self, batch: Vec<u8>) -> Result<(), Error> {
+        self.socket.send(&batch)?;
+        let mut worst = Ok(());
+        while let Some(octets) = self.socket.receive()? {
+            for message in messages(octets) {
+                if let Body::Answer(number) = message.body
+                    && number != 0
+                    && worst.is_ok()
+                {
+                    worst = Err(refusal(number));
+                }
+            }
+        }
+        worst
+    }
+}
+
+fn refusal(number: i32) -> Error {
+    let error = std::io::Error::from_raw_os_error(number.saturating_neg());
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::NotPermitted(
+            "changing the table: CAP_NET_ADMIN is missing, or it belongs to another process",
+        ),
+        _ => Error::Refused { what: "the table", error },
     }
 }
 
 impl AsFd for Table {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        unimplemented!("the netlink socket")
+        self.socket.as_fd()
     }
 }

@@ -104,7 +104,7 @@ impl Core {
             }
             let held = termination.stream_or_new(stream.id).ok_or_else(internal)?;
             if let Some(place) = place {
-                held.place = Some(place.clone());
+                (held.place, held.engine) = (Some(place.clone()), None);
                 held.realm.clone_from(&stream.control.realm);
                 (held.begins_tls, held.sealed) = (false, None);
                 self.pinholes.insert(place.pinhole, (id, number, stream.id));

@@ -40,6 +40,8 @@ pub(crate) struct Stream {
     pub(crate) begins_tls: bool,
     /// TLS that ends here stands, with this part of ours.
     pub(crate) sealed: Option<TlsRole>,
+    /// What moves its octets, and why, as the engine said last.
+    pub(crate) engine: Option<(media::Engine, media::Reason)>,
 }
 
 /// Where a stream is in the media engine.
@@ -106,6 +108,7 @@ impl Stream {
             settings: None,
             begins_tls: false,
             sealed: None,
+            engine: None,
         }
     }
 }
@@ -171,6 +174,15 @@ impl Termination {
             media::Event::Established { .. } | media::Event::Closed { .. } => None,
             _ => return,
         };
+    }
+
+    /// Keeps what moves the octets of a stream.
+    pub(crate) fn note_engine(&mut self, stream: u16, event: &media::Event) {
+        if let media::Event::Engine { engine, reason, .. } = event
+            && let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream)
+        {
+            stream.engine = Some((*engine, *reason));
+        }
     }
 
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::media::{Gate, Role};
 
 /// What moves the octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {
     /// The kernel: packets are translated, TCP is end to end.
     Kernel,
@@ -40,7 +40,7 @@ impl fmt::Display for Engine {
 }
 
 /// Why it is that engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// It only has to pass, and the kernel can do that.
     Passes,
@@ -54,6 +54,8 @@ pub enum Reason {
     TlsOnly,
     /// The sides have different IP versions, or the peer of one has another than it.
     Families,
+    /// Everybody is on this host: there is nothing to lead on.
+    Loopback,
     /// It is not known which side opens the connection.
     Unsettled,
     /// Both peers open a connection, or neither does.
@@ -89,6 +91,7 @@ impl Reason {
             Self::Witness => "witness",
             Self::TlsOnly => "tls-only",
             Self::Families => "families",
+            Self::Loopback => "loopback",
             Self::Unsettled => "unsettled",
             Self::Direction => "direction",
             Self::Signalled => "signalled",
@@ -113,6 +116,7 @@ impl Reason {
             Self::Witness => "a witness looks at what passes",
             Self::TlsOnly => "callers have to begin with a TLS record",
             Self::Families => "the sides have different IP versions",
+            Self::Loopback => "it does not leave this host",
             Self::Unsettled => "it is not known which side opens the connection",
             Self::Direction => "both peers open a connection, or neither",
             Self::Signalled => "a signal says when to connect",
@@ -196,21 +200,23 @@ impl Choice {
 }
 
 /// Chooses. A pair of which a gate is closed gets the engine that it would have with both open.
+///
+/// The reason for a relay is the first that applies, those that the controller decided on before those of the
+/// host: it is what somebody who asks why has to change first.
 #[must_use]
 pub fn choose(first: &Side, second: &Side, host: Host) -> Choice {
     by_kernel(first, second, host).unwrap_or_else(Choice::relay)
 }
 
 fn by_kernel(first: &Side, second: &Side, host: Host) -> Result<Choice, Reason> {
+    let sides = [first, second];
     if let Some(reason) = first.needs_relay.or(second.needs_relay) {
         return Err(reason);
     }
-    for side in [first, second] {
-        if matches!(side.gate, Gate::SendOnly | Gate::ReceiveOnly) {
-            return Err(Reason::OneWay);
-        }
+    if sides.iter().any(|side| matches!(side.gate, Gate::SendOnly | Gate::ReceiveOnly)) {
+        return Err(Reason::OneWay);
     }
-    let (may_first, may_second) = match (first.role, second.role) {
+    let (to_first, to_second) = match (first.role, second.role) {
         (Role::Passive, Role::Active) => (true, false),
         (Role::Active, Role::Passive) => (false, true),
         (Role::Either, Role::Either) => (true, true),
@@ -218,10 +224,12 @@ fn by_kernel(first: &Side, second: &Side, host: Host) -> Result<Choice, Reason> 
         _ => return Err(Reason::Direction),
     };
     let v4 = first.local.is_ipv4();
-    let mut all = vec![second.local.is_ipv4()];
-    all.extend([first, second].iter().filter_map(|side| Some(side.remote?.is_ipv4())));
-    if all.iter().any(|other| *other != v4) {
+    let other = |address: SocketAddr| address.is_ipv4() != v4;
+    if other(second.local) || sides.iter().filter_map(|side| side.remote).any(other) {
         return Err(Reason::Families);
+    }
+    if sides.iter().any(|side| side.local.ip().is_loopback()) {
+        return Err(Reason::Loopback);
     }
     match host {
         Host::Relays(reason) => return Err(reason),
@@ -229,19 +237,137 @@ fn by_kernel(first: &Side, second: &Side, host: Host) -> Result<Choice, Reason> 
         Host::Translates { v6: true, .. } if !v4 => {}
         Host::Translates { .. } => return Err(Reason::Host),
     }
-    let way = |caller: &Side, callee: &Side| -> Result<IpAddr, Reason> {
-        let called = callee.remote.filter(|to| !to.ip().is_unspecified() && to.port() != 0);
-        called.ok_or(Reason::UnknownPeer)?;
-        let said = caller.remote.map(|from| from.ip()).filter(|ip| !ip.is_unspecified());
-        match (caller.filter, said) {
-            (Sources::Several, _) => Err(Reason::Filter),
-            (Sources::One(ip), _) if ip.is_ipv4() == v4 => Ok(ip),
-            (Sources::One(_), _) => Err(Reason::Families),
-            (Sources::Any, Some(ip)) => Ok(ip),
-            (Sources::Any, None) => Err(Reason::UnknownPeer),
+    let first_caller = to_first.then(|| source(first, second)).transpose()?;
+    let second_caller = to_second.then(|| source(second, first)).transpose()?;
+    Ok(Choice { engine: Engine::Kernel, reason: Reason::Passes, first: first_caller, second: second_caller })
+}
+
+/// The address that the caller of one side comes from, to be led to the peer of the other.
+fn source(caller: &Side, callee: &Side) -> Result<IpAddr, Reason> {
+    let is_one = |ip: &IpAddr| !ip.is_unspecified();
+    callee.remote.filter(|to| is_one(&to.ip()) && to.port() != 0).ok_or(Reason::UnknownPeer)?;
+    let said = caller.remote.map(|from| from.ip()).filter(is_one);
+    match caller.filter {
+        Sources::Several => Err(Reason::Filter),
+        Sources::One(ip) if ip.is_ipv4() != caller.local.is_ipv4() => Err(Reason::Families),
+        Sources::One(ip) => Ok(ip),
+        Sources::Any => said.ok_or(Reason::UnknownPeer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Host = Host::Translates { v4: true, v6: true };
+
+    fn side(role: Role, local: &str, remote: &str) -> Side {
+        Side {
+            local: local.parse().unwrap(),
+            role,
+            remote: Some(remote.parse().unwrap()),
+            gate: Gate::SendReceive,
+            filter: Sources::Any,
+            needs_relay: None,
         }
-    };
-    let one = if may_first { Some(way(first, second)?) } else { None };
-    let two = if may_second { Some(way(second, first)?) } else { None };
-    Ok(Choice { engine: Engine::Kernel, reason: Reason::Passes, first: one, second: two })
+    }
+
+    /// The peer of the first calls, that of the second is called.
+    fn pair() -> (Side, Side) {
+        (
+            side(Role::Passive, "192.0.2.1:20000", "198.51.100.7:9"),
+            side(Role::Active, "192.0.2.9:30000", "203.0.113.5:2855"),
+        )
+    }
+
+    fn reason(change: impl FnOnce(&mut Side, &mut Side)) -> Reason {
+        let (mut first, mut second) = pair();
+        change(&mut first, &mut second);
+        let choice = choose(&first, &second, HOST);
+        assert_eq!(choice.engine == Engine::Kernel, choice.reason == Reason::Passes);
+        assert_eq!(choice.engine == Engine::Relay, choice.first.is_none() && choice.second.is_none());
+        let turned = choose(&second, &first, HOST);
+        assert_eq!(
+            (turned.engine, turned.first, turned.second),
+            (choice.engine, choice.second, choice.first)
+        );
+        choice.reason
+    }
+
+    #[test]
+    fn what_only_has_to_pass_is_for_the_kernel() {
+        let (first, second) = pair();
+        let choice = choose(&first, &second, HOST);
+        assert_eq!((choice.engine, choice.reason), (Engine::Kernel, Reason::Passes));
+        assert_eq!((choice.first, choice.second), (first.remote.map(|r| r.ip()), None));
+        assert_eq!(reason(|a, b| (a.gate, b.gate) = (Gate::Inactive, Gate::Inactive)), Reason::Passes);
+    }
+
+    #[test]
+    fn where_nobody_said_who_calls_both_may() {
+        let (mut first, mut second) = pair();
+        (first.role, second.role) = (Role::Either, Role::Either);
+        let choice = choose(&first, &second, HOST);
+        assert_eq!(
+            (choice.first, choice.second),
+            (first.remote.map(|r| r.ip()), second.remote.map(|r| r.ip()))
+        );
+        // Then both have to be known as callees too.
+        first.remote = Some("198.51.100.7:0".parse().unwrap());
+        assert_eq!(choose(&first, &second, HOST).reason, Reason::UnknownPeer);
+    }
+
+    #[test]
+    fn a_filter_of_one_address_says_who_may_call() {
+        let ip: IpAddr = "198.51.100.99".parse().unwrap();
+        let (mut first, second) = pair();
+        first.filter = Sources::One(ip);
+        assert_eq!(choose(&first, &second, HOST).first, Some(ip));
+        // Also where the peer's own address is of no use.
+        first.remote = Some("0.0.0.0:9".parse().unwrap());
+        assert_eq!(choose(&first, &second, HOST).first, Some(ip));
+        assert_eq!(reason(|a, _| a.filter = Sources::Several), Reason::Filter);
+        assert_eq!(reason(|a, _| a.filter = Sources::One("2001:db8::1".parse().unwrap())), Reason::Families);
+        // Whom we call is not filtered.
+        assert_eq!(reason(|_, b| b.filter = Sources::Several), Reason::Passes);
+    }
+
+    #[test]
+    fn everything_else_is_relayed_and_it_is_said_why() {
+        use Reason::{Direction, EndsTls, Families, Loopback, OneWay, UnknownPeer, Unsettled};
+        assert_eq!(reason(|a, _| a.needs_relay = Some(EndsTls)), EndsTls);
+        assert_eq!(reason(|_, b| b.needs_relay = Some(Reason::Witness)), Reason::Witness);
+        assert_eq!(reason(|_, b| b.gate = Gate::SendOnly), OneWay);
+        assert_eq!(reason(|a, _| a.role = Role::Undecided), Unsettled);
+        assert_eq!(reason(|a, _| a.role = Role::Active), Direction);
+        assert_eq!(reason(|_, b| b.role = Role::Passive), Direction);
+        assert_eq!(reason(|a, _| a.role = Role::Either), Direction);
+        assert_eq!(reason(|_, b| b.local = "[2001:db8::9]:30000".parse().unwrap()), Families);
+        assert_eq!(reason(|_, b| b.remote = Some("[2001:db8::9]:30000".parse().unwrap())), Families);
+        assert_eq!(reason(|a, _| a.local = "127.0.0.1:20000".parse().unwrap()), Loopback);
+        for remote in [None, Some("0.0.0.0:2855".parse().unwrap()), Some("203.0.113.5:0".parse().unwrap())] {
+            assert_eq!(reason(|_, b| b.remote = remote), UnknownPeer);
+        }
+        assert_eq!(reason(|a, _| a.remote = None), UnknownPeer);
+    }
+
+    #[test]
+    fn the_host_has_a_say_for_each_ip_version() {
+        let (mut first, mut second) = pair();
+        let only = |v4| Host::Translates { v4, v6: !v4 };
+        assert_eq!(choose(&first, &second, only(true)).engine, Engine::Kernel);
+        assert_eq!(choose(&first, &second, only(false)).reason, Reason::Host);
+        assert_eq!(choose(&first, &second, Host::Relays(Reason::Configured)).reason, Reason::Configured);
+        (first.local, first.remote) = ("[2001:db8::1]:1".parse().unwrap(), "[2001:db8::2]:1".parse().ok());
+        (second.local, second.remote) = ("[2001:db8::3]:1".parse().unwrap(), "[2001:db8::4]:1".parse().ok());
+        assert_eq!(choose(&first, &second, only(false)).engine, Engine::Kernel);
+        assert_eq!(choose(&first, &second, only(true)).reason, Reason::Host);
+    }
+
+    #[test]
+    fn what_the_plan_decides_is_said_before_what_the_host_lacks() {
+        let (mut first, second) = pair();
+        first.role = Role::Undecided;
+        assert_eq!(choose(&first, &second, Host::Relays(Reason::Host)).reason, Reason::Unsettled);
+    }
 }

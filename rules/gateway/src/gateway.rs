@@ -1,9 +1,10 @@
 //! The gateway as a whole: its control association around what it does.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_h248::registration::{self, Registration};
-use carnet_h248::{ActionRequest, MId, Message, Verb};
+use carnet_h248::{ActionRequest, MId, Message, TerminationId, Verb};
 use carnet_wire::Random;
 
 use crate::core::{Core, Output};
@@ -155,6 +156,29 @@ impl Gateway {
     /// How many contexts there are.
     pub fn contexts(&self) -> usize {
         self.core.contexts.len()
+    }
+
+    /// What moves the octets of a stream, and why. `None`: there is no such stream, or it is not yet known.
+    pub fn engine(
+        &self,
+        context: u32,
+        termination: &TerminationId,
+        stream: u16,
+    ) -> Option<(media::Engine, media::Reason)> {
+        let terminations = &self.core.contexts.get(&context)?.terminations;
+        terminations.iter().find(|held| held.id == *termination)?.stream(stream)?.engine
+    }
+
+    /// How many streams each engine has, by the reason for which it has them. The two ends of a stream in a context are
+    /// one; those of which it is not yet known are left out.
+    pub fn engines(&self) -> BTreeMap<(media::Engine, media::Reason), usize> {
+        let mut counts = BTreeMap::new();
+        for context in self.core.contexts.values() {
+            let streams = context.terminations.iter().flat_map(|held| &held.streams);
+            let known: BTreeMap<u16, _> = streams.filter_map(|s| Some((s.id, s.engine?))).collect();
+            known.into_values().for_each(|engine| *counts.entry(engine).or_default() += 1);
+        }
+        counts
     }
 
     /// How much is going on.

@@ -30,6 +30,7 @@ impl Core {
         let Some(termination) = held else { return };
         let seen = observe(self.function, termination, stream, &event);
         termination.note_tls(stream, &event);
+        termination.note_engine(stream, &event);
         let (termination, id) = (termination.id.clone(), ContextId::Id(context));
         self.events.extend(match event {
             media::Event::Established { peer, .. } => {

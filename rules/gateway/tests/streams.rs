@@ -305,3 +305,36 @@ fn the_source_of_connections_is_the_local_address() {
     assert_eq!(rig.code(&set("gm/esas = ON, gm/lsa = \"203.0.113.11\"")), 501);
     assert_eq!(rig.code(&set("gm/esas = OFF, gm/lsa = \"203.0.113.11\", gm/esps = OFF")), 0);
 }
+
+#[test]
+fn what_moves_a_stream_is_kept_and_counted_until_it_has_another_address() {
+    use carnet_gateway::Event;
+    use carnet_gateway::media::{self, Engine, Reason};
+    let mut rig = Rig::alg();
+    let context = rig.relay();
+    let port =
+        |rig: &Rig, at: usize| rig.engine.holes.values().map(|hole| hole.local.port()).nth(at).unwrap();
+    let ports = [port(&rig, 0), port(&rig, 1)];
+    rig.events();
+    assert!(rig.gateway.engines().is_empty(), "nobody said yet");
+    let say = |rig: &mut Rig, port: u16, engine, reason| {
+        let pinhole = rig.engine.pinhole(port);
+        rig.media(media::Event::Engine { pinhole, engine, reason });
+        rig.events()
+    };
+    let told = say(&mut rig, ports[0], Engine::Kernel, Reason::Passes);
+    say(&mut rig, ports[1], Engine::Kernel, Reason::Passes);
+    let [Event::Engine { context: at, termination, engine, reason }] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!((at.id(), *engine, *reason), (Some(context), Engine::Kernel, Reason::Passes));
+    assert_eq!(rig.gateway.engine(context, termination, 1), Some((Engine::Kernel, Reason::Passes)));
+    assert_eq!(rig.gateway.engine(context, termination, 2), None);
+    let counts: Vec<_> = rig.gateway.engines().into_iter().collect();
+    assert_eq!(counts, [((Engine::Kernel, Reason::Passes), 1)], "both ends are one stream");
+    for port in ports {
+        say(&mut rig, port, Engine::Relay, Reason::Elsewhere);
+    }
+    let counts: Vec<_> = rig.gateway.engines().into_iter().collect();
+    assert_eq!(counts, [((Engine::Relay, Reason::Elsewhere), 1)]);
+}

@@ -174,6 +174,7 @@ impl Worker {
         let pinhole = hole.name;
         let begun = connection.begun;
         let mut touched = false;
+        hole.unweighed = true;
         if let Link::Up(old) = std::mem::replace(&mut hole.link, Link::Up(connection)) {
             touched = old.touched;
             socket::reset(old.socket);
@@ -370,7 +371,7 @@ impl Worker {
         let free = match &hole.link {
             Link::Up(holder) => holder.silent(),
             Link::Down => hole.wants_callers(),
-            Link::Connecting(_) => false,
+            Link::Connecting(_) | Link::Carried => false,
         };
         if !(fits && free) {
             return socket::reset(socket);

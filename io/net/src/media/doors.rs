@@ -134,7 +134,8 @@ impl Doors {
     /// It went to another loop.
     pub(super) fn follow(&mut self, local: SocketAddr, index: usize) {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        if let Some(Entry::Occupied(mut called)) = self.at(local).map(|door| door.called.entry(local.port())) {
+        if let Some(Entry::Occupied(mut called)) = self.at(local).map(|door| door.called.entry(local.port()))
+        {
             called.insert(Called::Loop(index));
         }
     }

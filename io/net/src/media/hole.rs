@@ -3,13 +3,14 @@
 //! Thousands of pinholes do nothing most of the time, so what few of them need, or need briefly, is
 //! in boxes of its own.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use carnet_gateway::engine::Sources;
 use carnet_gateway::media::{
-    Direction, Edge, Gate, Leg, Pinhole, Role, Settings, SourceFilter, Statistics, TlsFailure,
+    Direction, Edge, Gate, Leg, Pinhole, Rate, Reason, Role, Settings, SourceFilter, Statistics, TlsFailure,
 };
 use carnet_gateway::witness::Observer;
 use socket2::Socket;
@@ -68,6 +69,12 @@ pub(super) struct Hole {
     /// Is in the worker's run queue.
     pub(super) queued: bool,
     pub(super) steering: Steering,
+    /// Something has changed that the choice of the engine depends on.
+    pub(super) unweighed: bool,
+    /// It has settings.
+    pub(super) configured: bool,
+    /// What was said of the engine.
+    pub(super) told: Option<Reason>,
     door: Door,
 }
 
@@ -145,6 +152,8 @@ pub(super) enum Link {
     Connecting(Box<Attempt>),
     /// A connection.
     Up(Connection),
+    /// A connection that is not ours: the kernel carries it end to end.
+    Carried,
 }
 
 #[derive(Debug)]
@@ -296,6 +305,9 @@ impl Hole {
             told_to_connect: false,
             queued: false,
             steering,
+            unweighed: false,
+            configured: false,
+            told: None,
             door: Door::New,
         }
     }
@@ -306,6 +318,7 @@ impl Hole {
     }
 
     pub(super) fn join(&mut self, far: Option<u32>) {
+        self.unweighed = true;
         self.joined = far.and_then(|far| NonZeroU32::new(far.saturating_add(1)));
     }
 
@@ -326,6 +339,7 @@ impl Hole {
         let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, edge, leg, .. } =
             settings;
         let open = gate != Gate::Inactive;
+        (self.unweighed, self.configured) = (true, true);
         (self.role, self.gate, self.dscp) = (role, gate, dscp);
         if open && self.door == Door::New {
             self.door = Door::Opened;
@@ -537,7 +551,7 @@ impl Hole {
     pub(super) fn wants_callers(&self) -> bool {
         let room = match &self.link {
             Link::Down => true,
-            Link::Connecting(_) => false,
+            Link::Connecting(_) | Link::Carried => false,
             // Until nobody is waited for any more, the one who was expected may still come.
             Link::Up(connection) => connection.silent() || self.held_by_a_stranger() || self.is_unproven(),
         };
@@ -587,7 +601,7 @@ impl Hole {
             Link::Up(connection) if !connection.kept_alive => {
                 guard.keepalive.map(|keepalive| connection.since.plus(keepalive.min(KEEPALIVE_FROM)))
             }
-            Link::Up(_) => None,
+            Link::Up(_) | Link::Carried => None,
         };
         let stranger = self.waiting_until.filter(|_| self.held_by_a_stranger());
         let quiet = match &self.link {
@@ -622,6 +636,43 @@ impl Hole {
     pub(super) fn is_slow(&self, now: Moment, guard: &Guard) -> bool {
         matches!(&self.link, Link::Up(connection)
             if connection.begun == Begun::Awaited && connection.since.plus(guard.handshake) <= now)
+    }
+
+    /// How often its counters are to be asked for, where somebody else counts.
+    pub(super) fn counts_every(&self) -> Option<Duration> {
+        self.silence.as_ref().map(|silence| silence.longest / 4)
+    }
+
+    /// The only source that the filter lets in.
+    pub(super) fn sources(&self) -> Sources {
+        let Some(filter) = &self.filter else { return Sources::Any };
+        match (filter.network, filter.ports) {
+            (Some((IpAddr::V4(ip), 32..)), None) => Sources::One(ip.into()),
+            (Some((IpAddr::V6(ip), 128..)), None) => Sources::One(ip.into()),
+            (None, None) => Sources::Any,
+            _ => Sources::Several,
+        }
+    }
+
+    /// Limit on what the peer sends.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate)
+    }
+
+    /// The counters of a connection that somebody else counts stand so: before, they stood as `noted`. What was
+    /// counted too high is put right.
+    pub(super) fn note_counters(&mut self, noted: (u64, u64), octets: (u64, u64), now: Moment) {
+        let put = |sum: u64, noted: u64, octets: u64| sum.saturating_sub(noted).saturating_add(octets);
+        self.received = put(self.received, noted.0, octets.0);
+        self.sent = put(self.sent, noted.1, octets.1);
+        if let Some(silence) = &mut self.silence {
+            if octets.0 > noted.0 {
+                (silence.last_received, silence.reported) = (now, false);
+            }
+            if octets.1 > noted.1 {
+                (silence.last_sent, silence.reported) = (now, false);
+            }
+        }
     }
 
     /// When silence is to be reported.

@@ -36,6 +36,7 @@ impl Worker {
     }
 
     fn advance(&mut self, slot: u32) {
+        self.weigh(slot);
         self.settle(slot);
         let far = self.far(slot);
         if let Some(far) = far {
@@ -60,7 +61,9 @@ impl Worker {
         let Some(hole) = self.peek(slot) else { return };
         let far = hole.joined().and_then(|far| self.peek(far));
         if let Some(remote) = hole.wants_to_call(far) {
-            self.call(slot, remote);
+            if !self.carriages.have(hole.name) {
+                self.call(slot, remote);
+            }
             return;
         }
         if hole.steering.is_used() {
@@ -288,7 +291,7 @@ impl Worker {
                 Link::Connecting(_) if ended => self.end_one(far, Some(far_cause), failure, true),
                 // Nobody has been told of it yet, and there may be another caller.
                 Link::Connecting(_) => self.end_one(far, None, failure, false),
-                Link::Down => {}
+                Link::Down | Link::Carried => {}
             }
         }
     }
@@ -313,8 +316,9 @@ impl Worker {
                 Begun::Quiet => !connection.touched,
                 Begun::Yes | Begun::Owed => false,
             },
-            Link::Connecting(_) => false,
+            Link::Connecting(_) | Link::Carried => false,
         };
+        hole.unweighed = true;
         if let Link::Up(connection) = was
             && failure
         {

@@ -83,6 +83,17 @@ impl Free {
     }
 }
 
+impl Free {
+    /// Takes this port, if it is free.
+    fn take(&mut self, port: u16) -> bool {
+        if let Some(index) = self.rested.iter().position(|free| *free == port) {
+            return self.rested.remove(index).is_some();
+        }
+        let index = self.resting.iter().position(|(_, free)| *free == port);
+        index.is_some_and(|index| self.resting.remove(index).is_some())
+    }
+}
+
 /// A port in use, until [`Ports::give_back`].
 #[derive(Debug)]
 #[must_use]
@@ -156,6 +167,23 @@ impl Ports {
         let Found { port, unrested } = found.ok_or(Refusal::NoPort)?;
         if unrested {
             realm.ward.counts.unrested.add();
+        }
+        let realm = u16::try_from(index).map_err(|_| Refusal::UnknownRealm)?;
+        Ok(Lease { realm, port, family })
+    }
+
+    /// Leases an address that somebody knows of from before.
+    pub(crate) fn lease_again(&self, realm: Option<&str>, local: SocketAddr) -> Result<Lease, Refusal> {
+        let index = match realm {
+            None => 0,
+            Some(name) => self.realms.iter().position(|r| r.name == name).ok_or(Refusal::UnknownRealm)?,
+        };
+        let realm = self.realms.get(index).ok_or(Refusal::UnknownRealm)?;
+        let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
+        let ports = realm.of(family).filter(|ports| ports.address == local.ip());
+        let port = local.port();
+        if !ports.ok_or(Refusal::NoSuchFamily)?.free().take(port) {
+            return Err(Refusal::NoPort);
         }
         let realm = u16::try_from(index).map_err(|_| Refusal::UnknownRealm)?;
         Ok(Lease { realm, port, family })
@@ -335,6 +363,25 @@ mod tests {
         assert_eq!(again, order);
         assert_eq!(lease(5).unwrap_err(), Refusal::NoPort);
         assert_eq!(ports.wards().next().unwrap().1.tally().unrested, 3);
+    }
+
+    #[test]
+    fn a_port_that_is_known_from_before_is_leased_once() {
+        let (ports, mut random) = resting(4000..=4003, 9, Duration::from_secs(30));
+        let used = ports.lease(None, None, &mut random).unwrap();
+        let (local, other) = (ports.local(&used), "127.0.0.2:4001".parse().unwrap());
+        assert_eq!(ports.lease_again(None, local).unwrap_err(), Refusal::NoPort);
+        ports.give_back(used);
+        let lease = ports.lease_again(Some("core"), local).unwrap();
+        assert_eq!(ports.local(&lease), local, "also while it rests");
+        assert_eq!(ports.lease_again(None, local).unwrap_err(), Refusal::NoPort);
+        assert_eq!(ports.lease_again(None, "127.0.0.1:4004".parse().unwrap()).unwrap_err(), Refusal::NoPort);
+        assert_eq!(ports.lease_again(None, other).unwrap_err(), Refusal::NoSuchFamily);
+        assert_eq!(
+            ports.lease_again(None, "[::1]:4001".parse().unwrap()).unwrap_err(),
+            Refusal::NoSuchFamily
+        );
+        assert_eq!(ports.lease_again(Some("moon"), local).unwrap_err(), Refusal::UnknownRealm);
     }
 
     #[test]

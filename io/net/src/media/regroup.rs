@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use carnet_gateway::media::{Event, Pinhole};
+use carnet_gateway::media::{Cause, Event, Pinhole};
 use rustix::event::epoll;
 
+use super::carried::Then;
 use super::doors::{Steering, Visitor};
 use super::hole::{Begun, Hole, Link};
 use super::kernel::Report;
@@ -75,10 +76,13 @@ impl Worker {
     pub(super) fn regroup(&mut self, pinhole: Pinhole, group: u32) {
         let name = Pinhole { group, ..pinhole };
         let index = (group as usize).checked_rem(self.docks.len());
-        let Some((slot, dock)) = self.slot(pinhole).zip(index.and_then(|index| self.docks.get(index))) else {
+        let dock = index.and_then(|index| self.docks.get(index)).map(Arc::clone);
+        let Some((slot, dock)) = self.slot(pinhole).zip(dock) else {
             return self.report(Event::Regrouped { pinhole: name });
         };
-        let dock = Arc::clone(dock);
+        if self.leaves_the_kernel(slot, Then::Regroup(group), (Cause::FarSide, Cause::FarSide)) {
+            return self.part(slot);
+        }
         // What has been read is given a last chance to leave.
         self.relay(slot);
         self.part(slot);
@@ -111,7 +115,7 @@ impl Worker {
             }
             // The other loop begins it anew.
             Link::Connecting(_) => hole.link = Link::Down,
-            Link::Down => {}
+            Link::Down | Link::Carried => {}
         }
         hole.send_standbys_away();
         hole.flow.depart(&mut self.tools.pipes);
@@ -147,12 +151,7 @@ impl Worker {
             self.steer_anew(slot);
             if lost {
                 tracing::warn!("a connection was lost on its way to another loop");
-                self.end(
-                    slot,
-                    carnet_gateway::media::Cause::FarSide,
-                    carnet_gateway::media::Cause::FarSide,
-                    true,
-                );
+                self.end(slot, Cause::FarSide, Cause::FarSide, true);
             }
             self.queue(slot);
             self.report(Event::Regrouped { pinhole });

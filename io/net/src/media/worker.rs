@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use socket2::Socket;
 use tokio::sync::mpsc;
 
-use super::certificates::Certificates;
+use super::carried::{Carriages, Then};
+use super::certificates::{Certificates, Shown};
 use super::clock::{Clock, Moment};
 use super::doors::{DOOR, Doors, Steering};
 use super::flow::Tools;
@@ -23,7 +24,7 @@ use super::hole::{Anchor, Hole, Link};
 use super::kernel::Kernel;
 use super::memory::Memory;
 use super::pipes::Pipes;
-use super::ports::Ports;
+use super::ports::{Lease, Ports};
 use super::post::{Bell, Reports};
 use super::regroup::Dock;
 use super::{EngineConfig, Witness, host, socket};
@@ -73,6 +74,8 @@ pub(super) struct Worker {
     pub(super) now: Moment,
     /// Who has the kernel carry pairs.
     pub(super) kernel: Kernel,
+    /// What it carries, or is to.
+    pub(super) carriages: Carriages,
     /// Steps of handshakes that this turn of the loop may still do.
     pub(super) handshakes: usize,
 }
@@ -129,6 +132,7 @@ impl Worker {
             clock: Clock::start(),
             now: Moment::START,
             kernel,
+            carriages: Carriages::default(),
             handshakes: 0,
         })
     }
@@ -211,8 +215,10 @@ impl Worker {
                     self.report(Event::Refused { pinhole, reason });
                 }
             }
-            Command::Adopt { pinhole, .. } => {
-                self.report(Event::Refused { pinhole, reason: Refusal::NoPort });
+            Command::Adopt { pinhole, realm, local } => {
+                if let Err(reason) = self.adopt(pinhole, realm.as_deref(), local) {
+                    self.report(Event::Refused { pinhole, reason });
+                }
             }
             Command::Configure { pinhole, settings } => {
                 if let Some(slot) = self.slot(pinhole) {
@@ -236,26 +242,28 @@ impl Worker {
                 {
                     hole.told_to_connect = true;
                     hole.ended = false;
+                    hole.unweighed = true;
                     self.queue(slot);
                 }
             }
             Command::Disconnect { pinhole } => {
-                if let Some(slot) = self.slot(pinhole) {
+                if let Some(slot) = self.slot(pinhole)
+                    && !self.disconnect_in_kernel(slot)
+                {
                     self.end(slot, Cause::Released, Cause::FarSide, false);
                 }
             }
             Command::Release { pinhole } => {
-                let statistics = self.release(pinhole);
-                self.report(Event::Released { pinhole, statistics });
+                let slot = self.slot(pinhole);
+                let causes = (Cause::Released, Cause::FarSide);
+                if slot.is_none_or(|slot| !self.leaves_the_kernel(slot, Then::Release, causes)) {
+                    self.finish(pinhole);
+                }
             }
             Command::Measure { pinhole } => {
-                let now = self.now;
-                let hole = self.slot(pinhole);
-                let statistics = hole
-                    .and_then(|slot| self.hole(slot))
-                    .map(|hole| hole.statistics(now))
-                    .unwrap_or_default();
-                self.report(Event::Measured { pinhole, statistics });
+                if !self.measure_in_kernel(pinhole) {
+                    self.measured(pinhole);
+                }
             }
             // A relay has none.
             Command::Conference { .. } => {}
@@ -332,6 +340,17 @@ impl Worker {
         };
         taken.into_iter().for_each(|lease| self.ports.give_back(lease));
         let (lease, socket) = found?;
+        self.take_in(name, lease, socket, shown)
+    }
+
+    /// A new pinhole, with a socket or to be steered.
+    fn take_in(
+        &mut self,
+        name: Pinhole,
+        lease: Lease,
+        socket: Option<Socket>,
+        shown: Option<Arc<Shown>>,
+    ) -> Result<(), Refusal> {
         let steered = socket.is_none();
         if let Some(socket) = &socket {
             socket::give_up_after(socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
@@ -435,7 +454,9 @@ impl Worker {
             }
         }
         hole.set(settings, now);
+        let slot_name = hole.name;
         self.judge_anew(slot);
+        self.carriages.try_again(slot_name);
         self.queue(slot);
         if let Some(far) = self.far(slot) {
             self.queue(far);
@@ -457,6 +478,43 @@ impl Worker {
             }
             self.queue(slot);
         }
+    }
+
+    pub(super) fn measured(&mut self, pinhole: Pinhole) {
+        let now = self.now;
+        let hole = self.slot(pinhole).and_then(|slot| self.peek(slot));
+        let statistics = hole.map(|hole| hole.statistics(now)).unwrap_or_default();
+        self.report(Event::Measured { pinhole, statistics });
+    }
+
+    /// Lets a pinhole go, and says so.
+    pub(super) fn finish(&mut self, pinhole: Pinhole) {
+        let statistics = self.release(pinhole);
+        self.report(Event::Released { pinhole, statistics });
+    }
+
+    /// Takes up a pinhole of an earlier process.
+    fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
+        if self.names.contains_key(&name.number) {
+            return Err(Refusal::System);
+        }
+        if self.names.len() >= self.config.pinholes {
+            return Err(Refusal::NoPort);
+        }
+        let lease = self.ports.lease_again(realm, local)?;
+        let socket = match self.hold(local) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, %local, "cannot take up an address again");
+                self.ports.give_back(lease);
+                return Err(if error.kind() == io::ErrorKind::AddrInUse {
+                    Refusal::NoPort
+                } else {
+                    Refusal::System
+                });
+            }
+        };
+        self.take_in(name, lease, socket, None)
     }
 
     pub(super) fn release(&mut self, name: Pinhole) -> Statistics {

@@ -43,6 +43,19 @@ pub enum WitnessMode {
     Full,
 }
 
+/// What moves the octets that only have to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineMode {
+    /// The kernel where the host allows it and the pair is fit for it, else our relay.
+    #[default]
+    Auto,
+    /// Our relay, with sockets only.
+    Relay,
+    /// The same as `Auto`, but the gateway does not start on a host that does not allow it.
+    Kernel,
+}
+
 /// `[gateway.NAME]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -84,6 +97,13 @@ pub struct GatewaySection {
     /// What it counts of the TLS that passes.
     #[serde(default)]
     pub witness: WitnessMode,
+    /// What moves the octets that only have to pass.
+    #[serde(default)]
+    pub engine: EngineMode,
+    /// Mebioctets that all loops together may hold of what receivers have not taken.
+    pub memory: Option<Spanned<usize>>,
+    /// Directory in which contexts of the kernel engine are kept, to be found again after a crash.
+    pub state: Option<Spanned<PathBuf>>,
     /// `[gateway.NAME.relay]`: an MSRP relay beside it.
     pub relay: Option<Spanned<RelaySection>>,
     /// `[gateway.NAME.ng]`: SIP servers steer it, instead of a controller.
@@ -148,7 +168,8 @@ impl GatewaySection {
         let realms = realms.flat_map(|realm| [realm.certificate.as_mut(), realm.key.as_mut()]);
         let realms = realms.flatten().map(Spanned::as_mut);
         let relay = self.relay.iter_mut().flat_map(|relay| relay.as_mut().paths());
-        realms.chain(relay).chain(self.ng.iter_mut().flat_map(|ng| ng.as_mut().paths()))
+        let state = self.state.iter_mut().map(Spanned::as_mut);
+        realms.chain(relay).chain(state).chain(self.ng.iter_mut().flat_map(|ng| ng.as_mut().paths()))
     }
 
     /// Its controllers, where `name` is its own: those it is given, or the steering in the same process.
@@ -160,9 +181,32 @@ impl GatewaySection {
     }
 }
 
+/// What moves the octets, and what of them outlives the process.
+fn check_engine(name: &str, section: &Spanned<GatewaySection>) -> Checked {
+    let gateway = section.as_ref();
+    if gateway.role == GatewayRole::Mrfp
+        && (gateway.engine != EngineMode::Auto || gateway.memory.is_some() || gateway.state.is_some())
+    {
+        let why = "`engine`, `memory` and `state` are for what is led on: streams of a conference end here";
+        return Err(Complaint::new(section.span(), format!("gateway `{name}`: {why}")));
+    }
+    let out_of_range = |memory: &&Spanned<usize>| !(16..=1_048_576).contains(memory.as_ref());
+    if let Some(memory) = gateway.memory.as_ref().filter(out_of_range) {
+        return Err(Complaint::new(memory.span(), "`memory` is 16 to 1048576 mebioctets"));
+    }
+    match &gateway.state {
+        Some(state) if gateway.engine == EngineMode::Relay => Err(Complaint::new(
+            state.span(),
+            "connections of the relay end with the process: `state` needs the kernel engine",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What a gateway could not start with, or not do what it is told to.
 pub(super) fn check(config: &Config, name: &str, section: &Spanned<GatewaySection>) -> Checked {
     let gateway = section.as_ref();
+    check_engine(name, section)?;
     match &gateway.ng {
         Some(ng) => super::ng::check(name, section, ng)?,
         None => control::check_gateway(config, name, section)?,

@@ -25,7 +25,7 @@ pub use control::{
     ControlProto, ControlSection, ControlTlsSection, Host, ProfileName, Sources,
 };
 pub use edge::{Addressing, Other, RtpengineSection};
-pub use gateway::{GatewayRole, GatewaySection, RealmSection, WitnessMode};
+pub use gateway::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
     AdminSection, BorderRole, BorderSection, Config, Digest, Encoding248, IpVersion, LogSection,

@@ -1,4 +1,4 @@
-use super::{Addressing, Config, ConfigError, Other, ProfileName, parse};
+use super::{Addressing, Config, ConfigError, EngineMode, Other, ProfileName, parse};
 use std::path::Path;
 
 const WHOLE: &str = r#"
@@ -268,6 +268,27 @@ fn a_gateway_of_another_make_has_settings_of_its_own() {
         let (message, place) = complaint(&with(more));
         assert!(message.contains(says), "{message} instead of {says}");
         assert!(place.contains(at), "{message} points at {place}");
+    }
+}
+
+#[test]
+fn the_engine_of_a_gateway_is_chosen_and_what_cannot_be_is_pointed_at() {
+    let with = |more: &str| WHOLE.replace("role = \"trgw\"", &format!("role = \"trgw\"\n{more}"));
+    let config = read(WHOLE).unwrap();
+    let usual = config.gateway["trgw-a"].as_ref();
+    assert_eq!((usual.engine, &usual.state, &usual.memory), (EngineMode::Auto, &None, &None));
+    let config = read(&with("engine = \"kernel\"\nstate = \"media\"\nmemory = 64")).unwrap();
+    let chosen = config.gateway["trgw-a"].as_ref();
+    assert_eq!(chosen.engine, EngineMode::Kernel);
+    assert_eq!(chosen.state.as_ref().unwrap().as_ref(), Path::new("/etc/carnet/media"));
+    assert_eq!(chosen.memory.as_ref().unwrap().as_ref(), &64);
+    let (message, at) = complaint(&with("engine = \"relay\"\nstate = \"media\""));
+    assert_eq!((message.contains("needs the kernel engine"), at.as_str()), (true, "\"media\""));
+    let (message, at) = complaint(&with("memory = 15"));
+    assert_eq!((message.contains("16 to 1048576"), at.as_str()), (true, "15"));
+    for more in ["engine = \"kernel\"", "memory = 64", "state = \"media\""] {
+        let (message, _) = complaint(&with(more).replace("trgw\"\n", "mrfp\"\n"));
+        assert!(message.contains("streams of a conference end here"), "{message}");
     }
 }
 

@@ -104,6 +104,12 @@ impl Engine {
                     Some(media::Event::Bound { pinhole, local, fingerprint })
                 }
             }
+            media::Command::Adopt { pinhole, local, .. } => {
+                let group = pinhole.group;
+                let hole = Hole { local, settings: None, far: None, group, tls: false };
+                assert!(self.holes.insert(pinhole, hole).is_none(), "a name is never used again");
+                Some(media::Event::Bound { pinhole, local, fingerprint: None })
+            }
             media::Command::Configure { pinhole, settings } => {
                 let hole = self.hole(pinhole);
                 assert_eq!(settings.edge.is_some(), hole.tls, "TLS ends where it was asked for");

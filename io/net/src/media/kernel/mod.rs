@@ -58,7 +58,13 @@ pub enum Mode {
 
 impl Default for KernelConfig {
     fn default() -> Self {
-        Self { mode: Mode::Off, translate: true, table: "media".to_owned(), keep: false, claim: Duration::from_secs(30) }
+        Self {
+            mode: Mode::Off,
+            translate: true,
+            table: "media".to_owned(),
+            keep: false,
+            claim: Duration::from_secs(30),
+        }
     }
 }
 
@@ -235,12 +241,6 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// None.
-    #[cfg(test)]
-    pub(super) fn off() -> Self {
-        Self { host: Host::Relays(Reason::Configured), steers: false, desk: None, index: 0 }
-    }
-
     /// There is one.
     pub(super) fn is_there(&self) -> bool {
         self.desk.is_some()

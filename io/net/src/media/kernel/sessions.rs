@@ -49,8 +49,6 @@ enum State {
     /// Nobody has come.
     Idle,
     Up(Box<Connection>),
-    /// It has ended and the element is gone. Last packets may still be under way.
-    Over(Option<Flow>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +104,8 @@ pub(super) struct Sessions {
     /// What an earlier process left.
     left: HashMap<Key, Translation>,
     lingering: VecDeque<(Instant, Flow)>,
+    /// The last of them at each of our addresses.
+    last: HashMap<SocketAddr, Flow>,
     /// Elements that went while nobody had come. A SYN may have passed before.
     cut_idle: VecDeque<(Instant, Key)>,
     carried: u64,
@@ -179,7 +179,6 @@ impl Sessions {
         let key = carriage.key();
         if let Some(session) = self.all.get_mut(&local)
             && session.carriage == carriage
-            && !matches!(session.state, State::Over(_))
         {
             session.owner = owner;
             change_terms(key, &session.terms, &terms, &mut out.changes);
@@ -187,12 +186,11 @@ impl Sessions {
             return;
         }
         if let Some(session) = self.take(&local) {
-            if let State::Over(Some(flow)) = session.state {
-                // It would stand in the way of the next one.
-                tracking.forget(&flow);
-            } else {
-                self.cut(session, Answer::None, now, out);
-            }
+            self.cut(session, Answer::None, now, out);
+        }
+        if let Some(flow) = self.last.remove(&local) {
+            // It would stand in the way of the next one.
+            tracking.forget(&flow);
         }
         let translation = carriage.translation();
         let left = self.left.remove(&key);
@@ -230,9 +228,7 @@ impl Sessions {
         if self.by_callee.get(&callee) == Some(local) {
             self.by_callee.remove(&callee);
         }
-        if !matches!(session.state, State::Over(_)) {
-            self.carried = self.carried.saturating_sub(1);
-        }
+        self.carried = self.carried.saturating_sub(1);
         Some(session)
     }
 
@@ -241,11 +237,6 @@ impl Sessions {
         let Session { owner, carriage, terms, state } = session;
         let caller = carriage.caller.0;
         match state {
-            State::Over(flow) => {
-                if let Some(flow) = flow {
-                    self.lingering.push_back((now + LINGER, flow));
-                }
-            }
             State::Idle => {
                 take_away(carriage.key(), &terms, out);
                 if self.cut_idle.len() >= REMEMBERED {
@@ -294,7 +285,7 @@ impl Sessions {
                 State::Idle if known && segment.rst => {
                     let flow = Flow { caller: destination, local: source };
                     let causes = (Cause::FarSide, Cause::ConnectFailed);
-                    return self.over(source, Some(flow), causes, (0, 0), out);
+                    return self.over(source, Some(flow), (causes, (0, 0)), now, out);
                 }
                 State::Up(connection) if connection.flow.caller == destination => {
                     return self.ending(source, From::Callee, segment, tracking, now, out);
@@ -340,7 +331,7 @@ impl Sessions {
             return;
         }
         let (flow, octets) = (connection.flow, connection.streams.octets(entry.as_ref()));
-        self.over(local, Some(flow), causes, octets, out);
+        self.over(local, Some(flow), (causes, octets), now, out);
     }
 
     /// It has ended by itself.
@@ -348,15 +339,16 @@ impl Sessions {
         &mut self,
         local: SocketAddr,
         flow: Option<Flow>,
-        causes: (Cause, Cause),
-        octets: Octets,
+        (causes, octets): ((Cause, Cause), Octets),
+        now: Instant,
         out: &mut Outcome,
     ) {
-        let Some(session) = self.all.get_mut(&local) else { return };
-        session.state = State::Over(flow);
-        self.carried = self.carried.saturating_sub(1);
-        let key = session.carriage.key();
-        take_away(key, &session.terms, out);
+        let Some(session) = self.take(&local) else { return };
+        if let Some(flow) = flow {
+            self.lingering.push_back((now + LINGER, flow));
+            self.last.insert(local, flow);
+        }
+        take_away(session.carriage.key(), &session.terms, out);
         let (owner, caller) = (session.owner, session.carriage.caller.0);
         out.reports.push((owner, Report::Ended { caller, causes, octets }));
     }
@@ -460,7 +452,10 @@ impl Sessions {
                 break;
             }
             self.lingering.pop_front();
-            tracking.forget(&flow);
+            if self.last.get(&flow.local) == Some(&flow) {
+                self.last.remove(&flow.local);
+                tracking.forget(&flow);
+            }
         }
     }
 
@@ -535,13 +530,13 @@ impl Sessions {
                         out.reports.push((session.owner, Report::Established { caller, peer }));
                     }
                 }
-                State::Up(_) | State::Over(_) => {}
+                State::Up(_) => {}
             }
         }
         for (local, entry, causes) in gone {
             let Some(Session { state: State::Up(connection), .. }) = self.all.get(&local) else { continue };
             let (flow, octets) = (connection.flow, connection.streams.octets(entry.as_ref()));
-            self.over(local, entry.map(|_| flow), causes, octets, out);
+            self.over(local, entry.map(|_| flow), (causes, octets), began, out);
         }
         while let Some((at, key)) = self.cut_idle.front().copied() {
             if at >= began {
@@ -606,3 +601,6 @@ fn rate(rate: Rate) -> carnet_netfilter::Rate {
     let burst = u32::try_from(rate.burst).unwrap_or(u32::MAX);
     carnet_netfilter::Rate { octets_per_second: rate.octets_per_second, burst }
 }
+
+#[cfg(test)]
+mod tests;

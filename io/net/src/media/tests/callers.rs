@@ -167,9 +167,7 @@ fn one_source_does_not_push_another_out_of_the_queue() {
     let mut engine = Engine::start(config());
     let listener = listener();
     let (_, door, _) = engine.relay_to(listener.local_addr().unwrap());
-    let flood = |many| -> Vec<_> {
-        (0..many).map(|_| try_from_address(host(66), door)).collect()
-    };
+    let flood = |many| -> Vec<_> { (0..many).map(|_| try_from_address(host(66), door)).collect() };
     let before = flood(20);
     let mut far = accept(&listener);
     let mut slow = TcpStream::connect(door).unwrap();

@@ -1,0 +1,109 @@
+//! Making the table, or taking it over.
+
+use std::net::SocketAddr;
+
+use super::rules::{self, INET};
+use super::{Held, Opened, Table, TableConfig, There};
+use crate::address::ip;
+use crate::netlink::{Attributes, DUMP, Socket, Writer};
+use crate::{Error, Key, Translation};
+
+/// `NFT_TABLE_F_OWNER` and `_PERSIST`: ours alone while we live, and there when we are not.
+const OWNED: u32 = 2 | 4;
+
+pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
+    let socket = Socket::open()?;
+    let config = TableConfig { name: format!("carnet-{}", config.name), ..config.clone() };
+    let mut table = Table { socket, config, waiting: Vec::new(), there: There::default() };
+    let stale = table.stale_chains()?;
+    match table.make(OWNED, &stale) {
+        // An older kernel, or a table that was made without.
+        Err(Error::Refused { .. }) => table.make(0, &stale)?,
+        other => other?,
+    }
+    let left: Vec<_> = table.elements()?;
+    table.there.carried = left.iter().map(|held| (held.translation.key, held.translation)).collect();
+    Ok(Opened { table, left })
+}
+
+impl Table {
+    fn make(&mut self, flags: u32, stale: &[String]) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.batch_begin(sequence);
+        rules::table(&mut writer, &self.config, sequence, flags);
+        rules::everything(&mut writer, &self.config, sequence, stale);
+        writer.batch_end(sequence);
+        self.transact(writer.finish())
+    }
+
+    /// Chains that an earlier process made for DSCP values.
+    fn stale_chains(&mut self) -> Result<Vec<String>, Error> {
+        let name = self.config.name.clone();
+        let mut chains = Vec::new();
+        self.list(
+            rules::GET_CHAIN,
+            |_| {},
+            |attributes| {
+                let text = |kind| attributes.find(kind).and_then(text_of);
+                if text(1) == Some(name.as_str()) {
+                    chains.extend(text(3).filter(|chain| chain.starts_with("dscp")).map(str::to_owned));
+                }
+            },
+        )?;
+        Ok(chains)
+    }
+
+    fn elements(&mut self) -> Result<Vec<Held>, Error> {
+        let name = self.config.name.clone();
+        let mut left = Vec::new();
+        for set in ["carry4", "carry6"] {
+            let ask = |w: &mut Writer| {
+                w.text(1, &name);
+                w.text(2, set);
+            };
+            self.list(rules::GET_ELEMENT, ask, |attributes| {
+                for (_, element) in attributes.inside(3).into_iter().flatten() {
+                    left.extend(element_of(Attributes::of(element), set == "carry4"));
+                }
+            })?;
+        }
+        Ok(left)
+    }
+
+    /// Asks for a list and hands over the attributes of each entry.
+    fn list(
+        &mut self,
+        kind: u16,
+        ask: impl FnOnce(&mut Writer),
+        mut take: impl FnMut(Attributes<'_>),
+    ) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.message(kind, DUMP, sequence, INET, 0);
+        ask(&mut writer);
+        self.socket.send(&writer.finish())?;
+        self.socket.answers(sequence, &mut |_, attributes| take(attributes))
+    }
+}
+
+fn text_of(octets: &[u8]) -> Option<&str> {
+    std::str::from_utf8(octets.split(|octet| *octet == 0).next()?).ok()
+}
+
+fn element_of(attributes: Attributes<'_>, v4: bool) -> Option<Held> {
+    let key = attributes.inside(1)?.find(1)?;
+    let data = attributes.inside(2)?.find(1)?;
+    let octets = if v4 { 4 } else { 16 };
+    let (source, key) = key.split_at_checked(octets)?;
+    let (to, from) = data.split_at_checked(octets + 4)?;
+    let key = Key { source: ip(source)?, local: place(key, octets)? };
+    let translation = Translation { key, to: place(to, octets)?, from: place(from, octets)? };
+    Some(Held { translation })
+}
+
+fn place(octets: &[u8], length: usize) -> Option<SocketAddr> {
+    let (address, port) = octets.split_at_checked(length)?;
+    let port = u16::from_be_bytes(port.get(..2)?.try_into().ok()?);
+    Some(SocketAddr::new(ip(address)?, port))
+}
