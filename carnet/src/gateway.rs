@@ -154,6 +154,9 @@ fn listed(answer: &Value) -> String {
             let why: Vec<_> = why.map(|(why, count)| format!("{why} {count}")).collect();
             let _ = writeln!(out, "  engine {engine}: {all} streams ({})", why.join(", "));
         }
+        for lack in gateway.get("kernel").map_or(&[][..], |kernel| array(kernel, "lacks")) {
+            let _ = writeln!(out, "  kernel engine: {}", lack.as_str().unwrap_or_default());
+        }
         for realm in realms {
             realm_in_words(&mut out, gateway, realm);
         }
@@ -294,6 +297,7 @@ mod tests {
             "realms": ["access", "core"],
             "ports": { "access": { "free": 5, "used": 3, "resting": 1 }, "core": { "free": 9, "used": 0, "resting": 0 } },
             "engines": { "kernel": { "passes": 4 }, "relay": { "ends-tls": 2, "elsewhere": 1 } },
+            "kernel": { "lacks": ["net.ipv4.ip_forward is not 1"], "carried": 0 },
             "turned_away": { "access": { "filtered": 0, "not_tls": 7, "slow": 2 }, "core": { "filtered": 0 } },
             "ng": { "listen": ["udp:[::1]:2223", "http:[::1]:2225"], "calls": 1, "requests": 0,
                     "asked": { "taken": 9, "strangers": 2, "malformed": 0 } },
@@ -302,8 +306,8 @@ mod tests {
         let ng = "\n  steered over ng at udp:[::1]:2223, http:[::1]:2225: 1 calls, 0 requests wait for the gateway\n  \
                   turned away over ng: strangers 2\n";
         assert!(said.contains(ng), "{said}");
-        let engines =
-            "\n  engine kernel: 4 streams (passes 4)\n  engine relay: 3 streams (ends-tls 2, elsewhere 1)\n";
+        let engines = "\n  engine kernel: 4 streams (passes 4)\n  engine relay: 3 streams (ends-tls 2, elsewhere 1)\n  \
+                       kernel engine: net.ipv4.ip_forward is not 1\n";
         assert!(said.contains(engines), "{said}");
         let access =
             "\n  ports of access: 5 free, 3 in use, 1 resting\n  turned away in access: not_tls 7, slow 2\n";

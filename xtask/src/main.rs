@@ -1,10 +1,11 @@
 //! The chores of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`,
-//! `cargo xtask rings`.
+//! `cargo xtask rings`, `cargo xtask performance`.
 //!
 //! `demo` and `test` exist so that one command works on a fresh machine: they look for the
 //! system's OpenSSL and, where there is none, build the vendored one and say so.
 
 mod openssl;
+mod performance;
 mod rings;
 
 use std::process::{Command, ExitCode};
@@ -16,6 +17,8 @@ cargo xtask COMMAND
   test [ARGS]    run all tests; ARGS go to `cargo test`
   sim [SEEDS]    simulate gateway control with so many seeds (10000), optimised: for a night
   rings          check that imports between crates only point inward
+  performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp] [--quick] [--machine]
+                 measure Carnet beside its peers, and write docs/performance.md
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "sim" => sim(&rest),
         "rings" => rings::check(),
+        "performance" => performance::performance(&rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

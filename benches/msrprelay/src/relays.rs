@@ -1,11 +1,12 @@
 //! Relays as processes.
 
+use crate::Result;
 use carnet_net::relay::{RelayConfig, start};
 use carnet_relay::{Listener, Settings};
 use carnet_sip::Password;
-use std::error::Error;
+use carnet_tls::{CertificateContext, CertificateSettings, Credential, SubjectName};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,36 +32,47 @@ impl Kind {
 pub struct Peer {
     child: Child,
     pub address: SocketAddr,
-    scratch: Option<PathBuf>,
+    /// What it shows in TLS.
+    pub certificate: Option<Vec<u8>>,
+    scratch: PathBuf,
 }
 
 impl Peer {
     /// Starts a relay and waits until it listens.
-    pub fn start(kind: Kind, pairs: usize) -> Result<Self, Box<dyn Error>> {
+    pub fn start(kind: Kind, pairs: usize, secure: bool) -> Result<Self> {
         // Free a moment ago; nobody else here looks for one.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let port = address.port().to_string();
-        let (mut command, scratch) = match kind {
+        let scratch = std::env::temp_dir().join(format!("carnet-bench-msrprelay-{port}"));
+        std::fs::create_dir_all(&scratch)?;
+        let credential = Credential::self_signed(&[SubjectName::Ip([127, 0, 0, 1].into())], 1)?;
+        let (certificate, key) = (scratch.join("cert.pem"), scratch.join("key.pem"));
+        std::fs::write(&certificate, credential.certificate_pem()?)?;
+        std::fs::write(&key, &*credential.private_key_pem()?)?;
+        let mut command = match kind {
             Kind::Carnet => {
                 let mut command = Command::new(std::env::current_exe()?);
-                command.args(["--serve", &port, &pairs.to_string()]);
-                (command, None)
+                let folder = if secure { scratch.display().to_string() } else { String::new() };
+                command.args(["--serve", &port, &pairs.to_string(), &folder]);
+                command
             }
             Kind::Kamailio => {
-                let scratch = std::env::temp_dir().join(format!("carnet-bench-msrprelay-{port}"));
-                std::fs::create_dir_all(&scratch)?;
                 let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/msrp/kamailio.cfg");
-                let text = std::fs::read_to_string(template)?;
-                let text = text.replace("@PORT@", &port).replace("@CHILDREN@", "1");
+                let mut text = std::fs::read_to_string(template)?;
+                text = text.replace("@PORT@", &port).replace("@CHILDREN@", "1");
+                if secure {
+                    text = in_tls(&text, &certificate, &key);
+                }
                 let file = scratch.join("kamailio.cfg");
                 std::fs::write(&file, text)?;
                 let mut command = Command::new("kamailio");
-                command.args(["-DD", "-E", "-m", "256", "-f"]).arg(&file).arg("-Y").arg(&scratch);
-                (command, Some(scratch))
+                command.args(["-DD", "-E", "-m", "512", "-f"]).arg(&file).arg("-Y").arg(&scratch);
+                command
             }
         };
+        let certificate = secure.then(|| credential.certificate_pem()).transpose()?;
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let peer = Self { child, address, scratch };
+        let peer = Self { child, address, certificate, scratch };
         let patience = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             if Instant::now() > patience {
@@ -69,6 +81,18 @@ impl Peer {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(peer)
+    }
+
+    /// `msrp` or `msrps`.
+    pub fn scheme(&self) -> &'static str {
+        if self.certificate.is_some() { "msrps" } else { "msrp" }
+    }
+
+    /// The most memory it has held so far, in KiB.
+    pub fn most_memory(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
     }
 
     /// CPU time so far of the process and its children, in seconds.
@@ -104,23 +128,52 @@ impl Drop for Peer {
         // Kamailio ends its children when it is asked, not when it is killed.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
-        if let Some(scratch) = &self.scratch {
-            let _ = std::fs::remove_dir_all(scratch);
-        }
+        let _ = std::fs::remove_dir_all(&self.scratch);
     }
 }
 
-/// Runs Carnet's relay for `pairs` users.
-pub fn serve(port: u16, pairs: usize) -> Result<(), Box<dyn Error>> {
-    let listener = Listener { host: "127.0.0.1".into(), port, secure: false };
+/// Whether there is a Kamailio to compare with.
+pub fn has_kamailio(secure: bool) -> bool {
+    let version = Command::new("kamailio").arg("-v").stdout(Stdio::null()).status();
+    let modules = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", "/usr/lib64"];
+    let has =
+        |name: &str| modules.iter().any(|at| Path::new(at).join("kamailio/modules").join(name).exists());
+    version.is_ok_and(|status| status.success()) && has("msrp.so") && (!secure || has("tls.so"))
+}
+
+/// Kamailio's settings with its listener in TLS.
+fn in_tls(text: &str, certificate: &Path, key: &Path) -> String {
+    let tls = format!(
+        "loadmodule \"tls.so\"\nmodparam(\"tls\", \"certificate\", \"{}\")\n\
+         modparam(\"tls\", \"private_key\", \"{}\")\nmodparam(\"tls\", \"tls_method\", \"TLSv1.2+\")\n",
+        certificate.display(),
+        key.display()
+    );
+    text.replace("listen = tcp:", "enable_tls = yes\nlisten = tls:")
+        .replace("loadmodule \"kex.so\"", &format!("{tls}loadmodule \"kex.so\""))
+        .replace("Use-Path: msrp:", "Use-Path: msrps:")
+}
+
+/// Runs Carnet's relay for `pairs` users; in TLS when its certificate is in `folder`.
+pub fn serve(port: u16, pairs: usize, folder: &str) -> Result<()> {
+    let secure = !folder.is_empty();
+    let listener = Listener { host: "127.0.0.1".into(), port, secure };
     let users =
         (0..pairs).map(|n| (format!("user{n}"), Password::new(format!("user{n}'s-word").into_bytes())));
+    let tls = if secure {
+        let read = |name: &str| std::fs::read(Path::new(folder).join(name));
+        let credential = Credential::from_pem(&read("cert.pem")?, &read("key.pem")?)?;
+        let settings = CertificateSettings { credential: Some(credential), ..CertificateSettings::default() };
+        Some(CertificateContext::new(&settings)?)
+    } else {
+        None
+    };
     let relay = start(RelayConfig {
         next_hops: Vec::new(),
         listen: vec![([127, 0, 0, 1], port).into()],
         settings: Settings::new("relay.example", vec![listener]),
         users: users.collect(),
-        tls: None,
+        tls,
         dscp: None,
         socket_buffer: None,
     })?;

@@ -1,19 +1,48 @@
 //! The relay process: an engine with pinhole pairs that are armed again whenever a connection ended.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use carnet_gateway::engine::{Engine, Host, Reason};
 use carnet_gateway::media::{Command, Event, Family, Gate, Pinhole, Role, Settings};
-use carnet_net::media::{EngineConfig, MediaEngine, Realm, Timers};
+use carnet_net::media::{EngineConfig, EngineHandle, Events, KernelConfig, MediaEngine, Mode, Realm, Timers};
 
 use crate::Result;
 
-/// Arguments: address for callers, address towards the server, first port, pairs, server, threads.
+/// How pairs are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// A relay, and a socket for each pinhole.
+    Sockets,
+    /// A relay, and callers are steered to a listener for all pinholes.
+    Steered,
+    /// The kernel translates.
+    Kernel,
+}
+
+impl Variant {
+    const ALL: [Self; 3] = [Self::Sockets, Self::Steered, Self::Kernel];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sockets => "carnet",
+            Self::Steered => "carnet-steered",
+            Self::Kernel => "carnet-kernel",
+        }
+    }
+}
+
+/// Arguments: address for callers, address towards the server, first port, pairs, server, threads, variant,
+/// address of the caller. Says `ready`, or `ready absent` and why that variant is not to be had here.
 pub fn run(arguments: &[&str]) -> Result<()> {
-    let [caller_side, far_side, first, pairs, target, threads] = arguments else {
-        return Err("engine: CALLER_ADDRESS FAR_ADDRESS FIRST_PORT PAIRS SERVER THREADS".into());
+    let [caller_side, far_side, first, pairs, target, threads, variant, caller] = arguments else {
+        return Err(
+            "engine: CALLER_ADDRESS FAR_ADDRESS FIRST_PORT PAIRS SERVER THREADS VARIANT CALLER".into()
+        );
     };
+    let variant = Variant::ALL.into_iter().find(|known| known.name() == *variant).ok_or("no such variant")?;
+    let caller: IpAddr = caller.parse()?;
     let (first, pairs): (u16, u16) = (first.parse()?, pairs.parse()?);
     let target: SocketAddr = target.parse()?;
     let realm = |name: &str, address: &str, first: u16| -> Result<Realm> {
@@ -32,23 +61,44 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         threads: threads.parse()?,
         // The pinholes wait until it is their turn.
         timers: Timers { incoming: Duration::from_secs(3600), ..Timers::default() },
+        kernel: KernelConfig {
+            mode: if variant == Variant::Sockets { Mode::Off } else { Mode::Auto },
+            table: "bench".into(),
+            ..KernelConfig::default()
+        },
         ..EngineConfig::default()
     };
     let (engine, mut events) = MediaEngine::start(config)?;
+    if variant != Variant::Sockets
+        && let Host::Relays(reason) = engine.host()
+    {
+        println!("ready absent {}: {}", reason.text(), engine.lacks().join(", "));
+        return Ok(());
+    }
     let hole =
         |pair: u16, far: bool| Pinhole { group: pair.into(), number: u64::from(pair) * 2 + u64::from(far) };
-    let passive = Settings { role: Role::Passive, gate: Gate::SendReceive, ..Settings::default() };
+    // Only whose caller is known can the kernel carry.
+    let known = (variant == Variant::Kernel).then_some(SocketAddr::new(caller, 9));
+    let passive =
+        Settings { role: Role::Passive, gate: Gate::SendReceive, remote: known, ..Settings::default() };
     let active =
         Settings { role: Role::Active, gate: Gate::SendReceive, remote: Some(target), ..Settings::default() };
     let settings =
         |pinhole: Pinhole| if pinhole.number.is_multiple_of(2) { passive.clone() } else { active.clone() };
+    // What each pinhole's engine is; there is none to tell of before both sides are known.
+    let mut chosen = HashMap::new();
     for pair in 0..pairs {
         for (name, far) in [("caller", false), ("far", true)] {
             let (realm, family) = (Some(name.to_owned()), Some(Family::V4));
             engine.blocking_send(Command::Reserve { pinhole: hole(pair, far), realm, family, tls: false })?;
-            match events.blocking_recv() {
-                Some(Event::Bound { local, .. }) => check(local, pairs, far, first)?,
-                other => return Err(format!("no port: {other:?}").into()),
+            loop {
+                match events.blocking_recv() {
+                    Some(Event::Bound { local, .. }) => break check(local, pairs, far, first)?,
+                    Some(Event::Engine { pinhole, engine, reason }) => {
+                        chosen.insert(pinhole, (engine, reason));
+                    }
+                    other => return Err(format!("no port: {other:?}").into()),
+                }
             }
         }
         engine.blocking_send(Command::Join { a: hole(pair, false), b: hole(pair, true) })?;
@@ -57,7 +107,37 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             engine.blocking_send(Command::Configure { pinhole, settings: settings(pinhole) })?;
         }
     }
+    if variant == Variant::Kernel {
+        let until = Instant::now() + Duration::from_secs(30);
+        let carried = |chosen: &HashMap<Pinhole, (Engine, Reason)>| {
+            chosen.values().filter(|(engine, _)| *engine == Engine::Kernel).count()
+        };
+        while carried(&chosen) < 2 * usize::from(pairs) {
+            match events.try_recv() {
+                Some(Event::Engine { pinhole, engine, reason }) => {
+                    chosen.insert(pinhole, (engine, reason));
+                }
+                Some(other) => return Err(format!("instead of being carried: {other:?}").into()),
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                None => {
+                    let other = chosen.values().find(|(engine, _)| *engine != Engine::Kernel);
+                    let why = other.map_or("nothing was said about the engine", |(_, reason)| reason.text());
+                    println!(
+                        "ready absent {} pinholes of {} are carried: {why}",
+                        carried(&chosen),
+                        2 * pairs
+                    );
+                    return Ok(());
+                }
+            }
+        }
+    }
     println!("ready");
+    serve(&engine, &mut events, settings)
+}
+
+/// Arms pinholes again whose connection has ended.
+fn serve(engine: &EngineHandle, events: &mut Events, settings: impl Fn(Pinhole) -> Settings) -> Result<()> {
     let mut commands = VecDeque::new();
     while let Some(event) = events.blocking_recv() {
         let mut next = Some(event);

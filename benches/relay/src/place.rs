@@ -1,94 +1,137 @@
-//! Where it happens: three network namespaces, or loopback.
+//! Where it happens: a client and a server, and gateways between them, each a network namespace.
+//!
+//! A gateway that translates has connection tracking, which costs everything that passes it. So those that
+//! relay in user space have one of their own, without.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use carnet_load::process::Process;
+
 use crate::Result;
-use crate::process::Process;
 
-const NAMES: [&str; 3] = ["carnet-bench-c", "carnet-bench-r", "carnet-bench-s"];
+/// The beginning of all names here.
+const NAME: &str = "carnet-bench";
 
-/// The host of one side.
+/// Gateways, by what is in their kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gateway {
+    /// Nothing but routes.
+    Plain,
+    /// Translation by hand.
+    Translator,
+    /// Carnet's table, for pinholes without sockets.
+    Steered,
+    /// Carnet's table, for the kernel engine.
+    Kernel,
+}
+
+impl Gateway {
+    const ALL: [Self; 4] = [Self::Plain, Self::Translator, Self::Steered, Self::Kernel];
+
+    /// Its address for callers, and its address towards the server; and where the other ends are.
+    pub fn addresses(self) -> Addresses {
+        let network = self as u8 + 1;
+        Addresses {
+            near: format!("10.77.{network}.1"),
+            far: format!("10.77.{}.1", network + 10),
+            client: format!("10.77.{network}.2"),
+            server: format!("10.77.{}.2", network + 10),
+        }
+    }
+}
+
+/// Addresses at a gateway.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// Of the gateway, towards the client.
+    pub near: String,
+    /// Of the gateway, towards the server.
+    pub far: String,
+    /// Of the client.
+    pub client: String,
+    /// Of the server.
+    pub server: String,
+}
+
+/// One namespace.
+#[derive(Debug, Clone)]
 pub struct Host {
-    namespace: Option<&'static str>,
-    /// The load shares one processor, the relay has the other; or all have both.
+    namespace: String,
+    /// The load shares one processor, relays have the other; or all have both.
     processors: &'static str,
 }
 
-/// Client, relay and server, and the addresses they see.
+/// All of them; gone when it is dropped.
 pub struct Place {
+    tag: String,
+    /// Where the client is.
     pub client: Host,
-    pub relay: Host,
+    /// Where the server is.
     pub server: Host,
-    /// Where callers find the relay.
-    pub relay_address: String,
-    /// The relay's address towards the server.
-    pub far_address: String,
-    pub server_address: String,
-    namespaces: bool,
+    pinned: bool,
 }
 
 impl Place {
-    pub fn make(loopback: bool, threads: usize) -> Result<Self> {
+    /// Makes them.
+    ///
+    /// # Errors
+    ///
+    /// If this is not root, or there is no `ip`.
+    pub fn make(threads: usize) -> Result<Self> {
+        // A name of its own for each run: two do not get into each other's way.
+        let tag = format!("{NAME}-{}", std::process::id());
         let pinned = threads == 1;
-        let host = |index: usize, one| Host {
-            namespace: NAMES.get(index).copied().filter(|_| !loopback),
-            processors: if pinned { one } else { "0,1" },
-        };
-        let (relay_address, far_address, server_address) = if loopback {
-            ("127.0.0.2", "127.0.0.3", "127.0.0.4")
-        } else {
-            remove();
-            lay_out()?;
-            ("10.77.1.1", "10.77.2.1", "10.77.2.2")
-        };
-        Ok(Self {
-            client: host(0, "0"),
-            relay: host(1, "1"),
-            server: host(2, "0"),
-            relay_address: relay_address.into(),
-            far_address: far_address.into(),
-            server_address: server_address.into(),
-            namespaces: !loopback,
-        })
+        let load = if pinned { "0" } else { "0,1" };
+        let host = |name: &str| Host { namespace: format!("{tag}-{name}"), processors: load };
+        let place = Self { client: host("client"), server: host("server"), tag, pinned };
+        place.lay_out()?;
+        Ok(place)
+    }
+
+    /// Where relays of this kind are.
+    pub fn gateway(&self, gateway: Gateway) -> Host {
+        let processors = if self.pinned { "1" } else { "0,1" };
+        Host { namespace: format!("{}-{}", self.tag, gateway as u8), processors }
+    }
+
+    fn lay_out(&self) -> Result<()> {
+        for host in [&self.client, &self.server] {
+            host.make()?;
+        }
+        for gateway in Gateway::ALL {
+            let (host, at) = (self.gateway(gateway), gateway.addresses());
+            host.make()?;
+            let name = &host.namespace;
+            let ends = [(&self.client, "c", &at.near, &at.client), (&self.server, "s", &at.far, &at.server)];
+            for (side, device, mine, theirs) in ends {
+                let (side, peer) = (&side.namespace, format!("eth{}", gateway as u8));
+                ip(&format!("-n {name} link add {device} type veth peer name {peer} netns {side}"))?;
+                ip(&format!("-n {name} addr add {mine}/24 dev {device}"))?;
+                ip(&format!("-n {side} addr add {theirs}/24 dev {peer}"))?;
+                ip(&format!("-n {name} link set {device} up"))?;
+                ip(&format!("-n {side} link set {peer} up"))?;
+            }
+            host.set("net.ipv4.ip_forward=1")?;
+        }
+        // The way without a relay is routed by the first gateway.
+        let at = Gateway::Plain.addresses();
+        ip(&format!("-n {} route add default via {}", self.client.namespace, at.near))?;
+        ip(&format!("-n {} route add default via {}", self.server.namespace, at.far))?;
+        // Counters of sessions, as an operator has them who uses the kernel engine.
+        for gateway in [Gateway::Translator, Gateway::Kernel, Gateway::Steered] {
+            self.gateway(gateway).set("net.netfilter.nf_conntrack_acct=1")?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.namespaces {
-            remove();
+        let gateways = Gateway::ALL.map(|gateway| self.gateway(gateway));
+        for host in gateways.iter().chain([&self.client, &self.server]) {
+            let _ = Command::new("ip").args(["netns", "del", &host.namespace]).stderr(Stdio::null()).status();
         }
-    }
-}
-
-/// client 10.77.1.2 -- 10.77.1.1 relay 10.77.2.1 -- 10.77.2.2 server
-fn lay_out() -> Result<()> {
-    let [client, relay, server] = NAMES;
-    for name in NAMES {
-        ip(&format!("netns add {name}"))?;
-        ip(&format!("-n {name} link set lo up"))?;
-    }
-    for (side, network, mine) in [(client, 1, "cbr-c"), (server, 2, "cbr-s")] {
-        ip(&format!("-n {relay} link add {mine} type veth peer name eth0 netns {side}"))?;
-        ip(&format!("-n {relay} addr add 10.77.{network}.1/24 dev {mine}"))?;
-        ip(&format!("-n {side} addr add 10.77.{network}.2/24 dev eth0"))?;
-        ip(&format!("-n {relay} link set {mine} up"))?;
-        ip(&format!("-n {side} link set eth0 up"))?;
-        ip(&format!("-n {side} route add default via 10.77.{network}.1"))?;
-    }
-    // The direct way is routed by the relay's host.
-    run(Command::new("ip").args(["netns", "exec", relay, "sysctl", "-qw", "net.ipv4.ip_forward=1"]))?;
-    for name in NAMES {
-        let ports = "net.ipv4.ip_local_port_range=30000 65000";
-        run(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", ports]))?;
-    }
-    Ok(())
-}
-
-fn remove() {
-    for name in NAMES {
-        let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
     }
 }
 
@@ -102,31 +145,58 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 impl Host {
-    fn command(&self, program: &str) -> Command {
-        let mut command = match self.namespace {
-            Some(name) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", name, "taskset", "-c", self.processors, program]);
-                command
-            }
-            None => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", self.processors, program]);
-                command
-            }
-        };
+    fn make(&self) -> Result<()> {
+        ip(&format!("netns add {}", self.namespace))?;
+        ip(&format!("-n {} link set lo up", self.namespace))?;
+        self.set("net.ipv4.ip_local_port_range=30000 65000")
+    }
+
+    fn set(&self, setting: &str) -> Result<()> {
+        run(Command::new("ip").args(["netns", "exec", &self.namespace, "sysctl", "-qw", setting]))
+    }
+
+    /// A program there.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace, "taskset", "-c", self.processors, program]);
         command.stdin(Stdio::null());
         command
     }
 
-    fn own(&self, arguments: &[&str]) -> Result<Command> {
+    fn own(&self, arguments: &[String]) -> Result<Command> {
         let program: PathBuf = std::env::current_exe()?;
         let mut command = self.command(&program.to_string_lossy());
         command.args(arguments);
         Ok(command)
     }
 
-    /// Kernel memory of this part's TCP sockets, and the octets of payload in it.
+    /// Starts this program there and waits until it says that it is ready.
+    pub fn start(&self, arguments: &[String]) -> Result<Process> {
+        Process::start(self.own(arguments)?.stdout(Stdio::piped()))
+    }
+
+    /// Runs this program there: whether it was content, and what it said.
+    pub fn finish(&self, arguments: &[String]) -> Result<(bool, String)> {
+        let output = self.own(arguments)?.stderr(Stdio::inherit()).output()?;
+        Ok((output.status.success(), String::from_utf8(output.stdout)?))
+    }
+
+    /// Has the kernel there take these rules.
+    pub fn rules(&self, text: &str) -> Result<()> {
+        let path = std::env::temp_dir().join(format!("{}.nft", self.namespace));
+        std::fs::write(&path, text)?;
+        let outcome = run(self.command("nft").arg("-f").arg(&path));
+        let _ = std::fs::remove_file(&path);
+        outcome
+    }
+
+    /// How many sockets listen there.
+    pub fn listeners(&self) -> Result<usize> {
+        let output = self.command("ss").args(["-Hltn"]).output()?;
+        Ok(output.stdout.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count())
+    }
+
+    /// Kernel memory of this host's TCP sockets, and the octets of payload in it.
     pub fn sockets(&self) -> Result<(i64, u64)> {
         let mut command = self.command("ss");
         let output = command.args(["-HtnmO", "state", "connected"]).output()?;
@@ -149,42 +219,5 @@ impl Host {
             }
         }
         Ok((memory, payload))
-    }
-
-    /// Starts this program in another part and waits until it says that it is ready.
-    pub fn start(&self, arguments: &[&str]) -> Result<Process> {
-        Process::start(self.own(arguments)?.stdout(Stdio::piped()))
-    }
-
-    /// Runs this program in another part; what it said.
-    pub fn finish(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.own(arguments)?.stderr(Stdio::inherit()).output()?;
-        if !output.status.success() {
-            return Err(format!("{arguments:?} failed").into());
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// HAProxy in TCP mode, listening at one port or at many.
-    pub fn haproxy(
-        &self,
-        address: &str,
-        (port, ports): (u16, u16),
-        target: &str,
-        splice: bool,
-        threads: usize,
-    ) -> Result<Process> {
-        let path = std::env::temp_dir().join(format!("carnet-bench-haproxy-{port}.cfg"));
-        let options = if splice { "option splice-request\n option splice-response" } else { "" };
-        let last = port + ports - 1;
-        let text = format!(
-            "global\n nbthread {threads}\n maxconn 7000\n maxpipes 200\ndefaults\n mode tcp\n {options}\n timeout connect 10s\n \
-             timeout client 60s\n timeout server 60s\nlisten relay\n bind {address}:{port}-{last} backlog 4096\n \
-             server far {target}\n"
-        );
-        std::fs::write(&path, text)?;
-        let mut command = self.command("haproxy");
-        command.args(["-db", "-f", &path.to_string_lossy()]).stdout(Stdio::null()).stderr(Stdio::null());
-        Process::listening(&mut command)
     }
 }

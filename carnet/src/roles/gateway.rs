@@ -5,6 +5,7 @@ use super::controllers::{Controllers, NoWay};
 use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
+use super::survival::Survival;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
@@ -60,6 +61,10 @@ struct Running {
     reconnect: Option<Instant>,
     courtesy: Courtesy,
     inspected: Inspected,
+    /// Contexts that outlive the process.
+    survival: Option<Survival>,
+    /// Pinholes that are being released.
+    releasing: usize,
 }
 
 /// What an administrator waits for.
@@ -157,9 +162,19 @@ fn start_on(
     }
     config.limits = limits;
     config.realms = section.realm.keys().cloned().collect();
+    config.survives = section.state.is_some();
     let now = Instant::now();
     let mut gateway = Gateway::new(config, &mut OsRandom, now, SystemTime::now());
-    gateway.start(now, COLD_BOOT);
+    let state = section.state.as_ref().map(|state| Survival::open(name, state.as_ref())).transpose();
+    let (mut survival, before) = state.map_err(|e| fail(&e))?.unzip();
+    let before = before.unwrap_or_default();
+    if survival.as_mut().is_some_and(|survival| survival.restore(&mut gateway, &before, now)) {
+        let mut mids = controllers.mids().into_iter();
+        let last = mids.find(|mid| Some(mid.to_string()) == before.controller);
+        gateway.start_again(now, last);
+    } else {
+        gateway.start(now, COLD_BOOT);
+    }
     let addresses = section.realm.iter().map(|(realm, section)| {
         let section = section.as_ref();
         let v4 = section.v4.map(IpAddr::from).into_iter();
@@ -180,6 +195,8 @@ fn start_on(
         reconnect: None,
         inspected: Inspected { facts: facts(name, section), ..Inspected::default() },
         courtesy: Courtesy::new(now),
+        survival,
+        releasing: 0,
     };
     Ok(tokio::spawn(running.run(events, media, questions, token)))
 }
@@ -278,7 +295,8 @@ impl Running {
             self.flush();
             // What has been sent may still be in this process: only the answer says that it arrived.
             let idle = self.gateway.is_idle() || !engine_runs;
-            if end.as_ref().is_some_and(|end| end.hung_up) && idle && self.has_left() {
+            let released = self.releasing == 0 || !engine_runs;
+            if end.as_ref().is_some_and(|end| end.hung_up) && idle && released && self.has_left() {
                 return;
             }
         }
@@ -287,6 +305,10 @@ impl Running {
     /// Tells the controller, which is not waited for long: it may have gone before.
     fn leave(&mut self, end: &mut Ending) {
         self.gateway.leave(Instant::now(), OUT_OF_SERVICE);
+        // What would go on without us is over too: its controller ends it.
+        if self.survival.is_some() {
+            self.gateway.let_go(Instant::now());
+        }
         end.hung_up = true;
         end.give_up = end.give_up.min(tokio::time::Instant::now() + LAST_WORDS);
     }
@@ -460,10 +482,20 @@ impl Running {
             engines.entry(engine.name()).or_default().insert(why.name().to_owned(), count.into());
         }
         summary.insert("engines".into(), serde_json::json!(engines));
+        let (lacks, tally) = (self.engine.lacks(), self.engine.kernel_tally());
+        let kernel = serde_json::json!({
+            "lacks": lacks,
+            "carried": tally.carried,
+            "connections": tally.connections,
+            "refused": tally.refused,
+        });
+        summary.insert("kernel".into(), kernel);
         summary.into()
     }
 
     fn media(&mut self, event: carnet_gateway::media::Event) {
+        let released = matches!(event, carnet_gateway::media::Event::Released { .. });
+        self.releasing = self.releasing.saturating_sub(released.into());
         (self.observer)(Seen::Media { gateway: &self.name, event: &event });
         self.gateway.handle_media(Instant::now(), event);
     }
@@ -512,10 +544,15 @@ impl Running {
         }
         // First the engine: who hears from the controller of an address may connect to it at once.
         while let Some(command) = self.gateway.poll_command() {
+            let release = matches!(command, carnet_gateway::media::Command::Release { .. });
+            self.releasing += usize::from(release);
             self.commands.push_back(command);
         }
         // Once it has stopped its events end, and the gateway leaves.
         let _ = self.engine.try_send_all(&mut self.commands);
+        if let Some(survival) = &mut self.survival {
+            survival.write(&mut self.gateway, Instant::now());
+        }
         while let Some((controller, message)) = self.gateway.poll_transmit() {
             let registration = self.gateway.registration();
             let ours = registration.controller() == Some(&controller);

@@ -28,7 +28,12 @@ pub(super) fn engine(name: &str, section: &GatewaySection) -> std::io::Result<(E
         EngineMode::Relay => Mode::Off,
         EngineMode::Kernel => Mode::Required,
     };
-    let kernel = KernelConfig { mode, table: name.to_owned(), keep: section.state.is_some() };
+    let kernel = KernelConfig {
+        mode,
+        table: name.to_owned(),
+        keep: section.state.is_some(),
+        ..KernelConfig::default()
+    };
     let usual = EngineConfig::default();
     let memory = section.memory.as_ref().map_or(usual.memory, |mebi| mebi.as_ref().saturating_mul(1 << 20));
     MediaEngine::start(EngineConfig { realms, threads, witness, kernel, memory, ..usual })

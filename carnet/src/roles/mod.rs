@@ -19,6 +19,7 @@ mod relay;
 mod seen;
 mod shelf;
 pub mod steering;
+mod survival;
 pub mod tls;
 mod ways;
 

@@ -100,6 +100,19 @@ pub fn log(seen: &Seen<'_>) {
             }
         }
         Seen::Steering { gateway, event } => steering(gateway, event),
+        Seen::Gateway { gateway, event: event @ carnet_gateway::Event::Resumed { .. } } => {
+            tracing::debug!(gateway, ?event, "gateway");
+        }
+        Seen::Gateway { gateway, event: event @ carnet_gateway::Event::NotResumed { .. } } => {
+            tracing::warn!(gateway, ?event, "gateway");
+        }
+        Seen::Gateway {
+            gateway,
+            event: carnet_gateway::Event::Engine { context, termination, engine, reason },
+        } => {
+            let (engine, why) = (engine.name(), reason.name());
+            tracing::info!(gateway, ?context, %termination, engine, why, "{reason}");
+        }
         Seen::Gateway { gateway, event } => tracing::info!(gateway, ?event, "gateway"),
         Seen::Media { gateway, event } => tracing::debug!(gateway, ?event, "media"),
         Seen::Command { gateway, message } => {

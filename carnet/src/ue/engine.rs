@@ -635,7 +635,7 @@ fn client_config(
         routes: Vec::new(),
         keys,
         allow_clear: config.allow_clear,
-        prefer: TcpRole::Active,
+        prefer: config.interop.tcp_role,
         behind_nat: config.behind_nat,
         tls_role_by_mikey: config.interop.tls_role_by_mikey,
         accept_types: "message/cpim text/plain *".into(),

@@ -2,6 +2,7 @@
 //!
 //! TS 33.328 decides most of it and is not public here, so nothing of it is fixed.
 
+use carnet_client::TcpRole;
 use carnet_mikey::registry::ticket_type;
 use carnet_mikey::{Profile, SdpIds};
 use carnet_tls::{PskSettings, Versions};
@@ -16,6 +17,8 @@ pub struct Interop {
     pub psk: PskSettings,
     /// Whether the key exchange may decide who is the TLS client.
     pub tls_role_by_mikey: bool,
+    /// Who opens the connection where the caller leaves that to us.
+    pub tcp_role: TcpRole,
     /// Path and query of ticket requests.
     pub request_path: String,
     /// Path and query of ticket resolution.
@@ -28,6 +31,7 @@ impl Default for Interop {
             profile: Profile::default(),
             psk: PskSettings::default(),
             tls_role_by_mikey: true,
+            tcp_role: TcpRole::Active,
             request_path: "/keymanagement?requesttype=ticketrequest".into(),
             resolve_path: "/keymanagement?requesttype=ticketresolve".into(),
         }
@@ -50,6 +54,7 @@ pub struct InteropSettings {
     tls_versions: Option<TlsVersions>,
     rfc4279_suites: Option<bool>,
     tls_role: Option<TlsRoleSetting>,
+    tcp_role: Option<TcpRoleSetting>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -86,6 +91,13 @@ enum TlsRoleSetting {
     Setup,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TcpRoleSetting {
+    Active,
+    Passive,
+}
+
 impl InteropSettings {
     /// The settings in force, or which one cannot be used and why.
     pub(super) fn resolve(self) -> Result<Interop, (&'static str, &'static str)> {
@@ -100,6 +112,9 @@ impl InteropSettings {
             }
         }
         out.tls_role_by_mikey = !matches!(self.tls_role, Some(TlsRoleSetting::Setup));
+        if let Some(TcpRoleSetting::Passive) = self.tcp_role {
+            out.tcp_role = TcpRole::Passive;
+        }
         let profile = &mut out.profile;
         profile.accept_3gpp_ticket = self.accept_3gpp_tickets.unwrap_or(profile.accept_3gpp_ticket);
         if let Some(TicketType::Of3gpp) = self.ticket_type {
@@ -145,7 +160,8 @@ mod tests {
             "kms-request-path = \"/a\"\nkms-resolve-path = \"/b\"\nticket-type = \"3gpp\"\n\
              accept-3gpp-tickets = true\nmikey-protocol = 250\naccept-other-protocols = false\n\
              sdp-ids = \"required\"\npsk-identity-prefix = \"x:\"\nany-psk-identity = false\n\
-             tls-versions = \"1.2\"\nrfc4279-suites = true\ntls-role = \"setup\"\n",
+             tls-versions = \"1.2\"\nrfc4279-suites = true\ntls-role = \"setup\"\n\
+             tcp-role = \"passive\"\n",
         )
         .unwrap();
         assert_eq!((all.request_path.as_str(), all.resolve_path.as_str()), ("/a", "/b"));
@@ -155,6 +171,7 @@ mod tests {
         assert_eq!(p.psk_identity_prefix, "x:");
         assert_eq!((all.psk.any_identity, all.psk.rfc4279_suites), (false, true));
         assert_eq!(all.psk.versions, Versions::Tls12);
+        assert_eq!((all.tcp_role, read("").unwrap().tcp_role), (TcpRole::Passive, TcpRole::Active));
         assert!(!all.tls_role_by_mikey && read("").unwrap().tls_role_by_mikey);
         assert!(read("tls-role = \"mikey\"\n").unwrap().tls_role_by_mikey);
         assert_eq!(read("").unwrap().profile, Profile::default());

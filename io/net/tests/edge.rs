@@ -520,7 +520,8 @@ fn session(number: usize, way: &Way, terminal: &CertificateContext) {
                 octets => got.extend_from_slice(&buffer[..octets]),
             }
         }
-        assert!(got == *from_core, "session {number}");
+        let common = got.iter().zip(from_core).take_while(|(a, b)| a == b).count();
+        assert!(got == *from_core, "session {number}: {} of {} octets, the same up to {common}", got.len(), from_core.len());
         let (got, whole) = core_side.join().unwrap();
         assert!(whole && got == *to_core, "session {number}");
     });

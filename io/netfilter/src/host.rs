@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Conntrack, Error, Log, Table, TableConfig, provoke};
 
@@ -36,7 +37,8 @@ impl fmt::Display for Lack {
 pub fn lacks(sessions: u64) -> Vec<Lack> {
     let mut lacks = Vec::new();
     // A table of the same rules under another name, which is gone again.
-    let name = format!("check-{}", std::process::id());
+    static CHECKS: AtomicU32 = AtomicU32::new(0);
+    let name = format!("check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
     let config = TableConfig { name, size: 1, log_group: 0 };
     match Table::open(&config).and_then(|opened| opened.table.remove()) {
         Ok(()) => {}

@@ -40,11 +40,9 @@ impl Log {
         loop {
             match log.configure(|w| w.attribute(1, &[1])) {
                 Ok(()) => break,
-                Err(Error::Refused { error, .. }) if error.kind() == io::ErrorKind::ResourceBusy => {
+                // It is another's: the kernel says so in one way or the other.
+                Err(Error::Refused { .. } | Error::NotPermitted(_)) if log.group + 1 < GROUPS.end => {
                     log.group += 1;
-                    if log.group == GROUPS.end {
-                        return Err(Error::Missing("packet log that is free"));
-                    }
                 }
                 Err(Error::Refused { .. }) => return Err(Error::Missing("packet logs over netlink")),
                 Err(other) => return Err(other),

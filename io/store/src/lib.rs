@@ -1,4 +1,5 @@
-//! Durable state: redb tables for keys, users and audit records, and [small records](Kv) of other roles.
+//! Durable state: redb tables for keys, users and audit records, [small records](Kv) of other roles, and a
+//! [journal](Journal) of what only has to survive the process.
 //!
 //! What a method has returned `Ok` for is on disk and survives the process being killed at any
 //! moment. When the disk is full or fails, the caller gets the error, what was acknowledged
@@ -9,6 +10,7 @@
 
 mod codec;
 mod error;
+mod journal;
 mod kv;
 mod root;
 mod store;
@@ -17,6 +19,7 @@ mod store;
 mod tests;
 
 pub use error::Error;
+pub use journal::{Found, Journal};
 pub use kv::{Change, Kv};
 pub use root::RootKey;
 pub use store::{Contents, Store};

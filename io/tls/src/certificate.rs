@@ -77,6 +77,8 @@ pub enum Peer {
 pub struct CertificateContext {
     client: SslContext,
     server: Option<SslContext>,
+    /// For servers that ask for no certificate.
+    anyone: Option<Arc<rustls::ServerConfig>>,
     has_credential: bool,
     handshake_timeout: Duration,
 }
@@ -94,6 +96,8 @@ impl CertificateContext {
         Ok(Self {
             client: builder(Side::Client, settings)?.build(),
             server,
+            anyone: (settings.credential.as_ref())
+                .and_then(|credential| crate::edge::for_anyone(credential, settings.versions)),
             has_credential: settings.credential.is_some(),
             handshake_timeout: settings.handshake_timeout,
         })
@@ -158,6 +162,11 @@ impl CertificateContext {
             }
         }
         Ok((tls, report))
+    }
+
+    /// For servers that ask for no certificate, if rustls can be that.
+    pub(crate) fn anyone(&self) -> Option<&Arc<rustls::ServerConfig>> {
+        self.anyone.as_ref()
     }
 
     /// A connection to be, on one side, that demands this of its peer.

@@ -124,6 +124,14 @@ impl Credential {
         &self.certificate
     }
 
+    /// The chain in DER form, our own certificate first, and the private key in that of PKCS #8.
+    pub(crate) fn der(&self) -> Result<(Vec<Vec<u8>>, Vec<u8>), Error> {
+        let failed = Error::library("using a certificate");
+        let chain = std::iter::once(&self.certificate).chain(&self.chain).map(|one| one.to_der());
+        let chain = chain.collect::<Result<_, _>>().map_err(&failed)?;
+        Ok((chain, self.key.private_key_to_pkcs8().map_err(&failed)?))
+    }
+
     pub(crate) fn install(&self, builder: &mut SslContextBuilder) -> Result<(), Error> {
         let failed = Error::library("using a certificate");
         builder.set_certificate(&self.certificate).map_err(&failed)?;

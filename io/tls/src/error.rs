@@ -173,15 +173,8 @@ impl Error {
         };
         let text = first.reason().unwrap_or("unknown reason");
         match first.reason_code() {
-            // Alerts of the peer (RFC 8446 §6.2, RFC 4279 §2), 1000 + number.
-            1115 => Self::IdentityRefused(String::new()),
-            // bad_record_mac, decryption_failed, decrypt_error: how a wrong key shows up.
-            1020 | 1021 | 1051 => Self::WrongKey,
-            1040 => Self::Refused,
-            1070 => Self::NoCommonVersion,
-            1071 => Self::NoCommonSuite,
-            // bad_certificate to unknown_ca, access_denied, certificate_required.
-            1042..=1046 | 1048 | 1049 | 1116 => Self::CertificateRefused(text.to_owned()),
+            // Alerts of the peer, 1000 + number.
+            alert @ 1000..=1255 => Self::of_alert(u8::try_from(alert - 1000).unwrap_or(u8::MAX), text),
             // Our own findings, numbered as in sslerr.h.
             223 | 114 => Self::UnknownIdentity(String::new()),
             253 | 281 | 149 => Self::WrongKey,
@@ -197,4 +190,60 @@ impl Error {
             _ => Self::Protocol(text.to_owned()),
         }
     }
+
+    /// What an alert of the peer means (RFC 8446 §6.2, RFC 4279 §2).
+    fn of_alert(number: u8, text: &str) -> Self {
+        match number {
+            115 => Self::IdentityRefused(String::new()),
+            // bad_record_mac, decryption_failed, decrypt_error: how a wrong key shows up.
+            20 | 21 | 51 => Self::WrongKey,
+            40 => Self::Refused,
+            70 => Self::NoCommonVersion,
+            71 => Self::NoCommonSuite,
+            // bad_certificate to unknown_ca, access_denied, certificate_required.
+            42..=46 | 48 | 49 | 116 => Self::CertificateRefused(text.to_owned()),
+            _ => Self::Protocol(text.to_owned()),
+        }
+    }
+
+    /// Sorts what went wrong at the edge.
+    pub(crate) fn of_rustls(error: rustls::Error) -> Self {
+        use rustls::{Error as Rustls, InvalidMessage, PeerIncompatible as Incompatible};
+        match error {
+            Rustls::AlertReceived(alert) => {
+                let name = alert.as_str().map_or_else(|| format!("{alert:?}"), spaced);
+                Self::of_alert(u8::from(alert), &name)
+            }
+            Rustls::InvalidCertificate(rustls::CertificateError::BadEncoding) => Self::Fingerprint,
+            Rustls::NoCertificatesPresented => Self::NoCertificate,
+            Rustls::PeerIncompatible(
+                Incompatible::ServerDoesNotSupportTls12Or13
+                | Incompatible::ServerTlsVersionIsDisabledByOurConfig
+                | Incompatible::SupportedVersionsExtensionRequired
+                | Incompatible::Tls12NotOffered
+                | Incompatible::Tls12NotOfferedOrEnabled
+                | Incompatible::SignatureAlgorithmsExtensionRequired,
+            ) => Self::NoCommonVersion,
+            Rustls::PeerIncompatible(_) => Self::NoCommonSuite,
+            Rustls::InvalidMessage(
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge
+                | InvalidMessage::InvalidEmptyPayload,
+            ) => Self::NotTls,
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+/// `BadRecordMac` as `bad record mac`.
+fn spaced(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !out.is_empty() {
+            out.push(' ');
+        }
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
 }

@@ -4,6 +4,7 @@
 
 use crate::Error;
 use openssl::hash::MessageDigest;
+use openssl::sha;
 use openssl::x509::X509Ref;
 use std::fmt;
 use std::str::FromStr;
@@ -59,6 +60,20 @@ impl Fingerprint {
         Self::with(Digest::Sha256, certificate)
     }
 
+    /// The SHA-256 fingerprint of a certificate in DER form.
+    pub(crate) fn of_der(certificate: &[u8]) -> Self {
+        Self::with_der(Digest::Sha256, certificate)
+    }
+
+    fn with_der(digest: Digest, certificate: &[u8]) -> Self {
+        let octets = match digest {
+            Digest::Sha256 => sha::sha256(certificate).to_vec(),
+            Digest::Sha384 => sha::sha384(certificate).to_vec(),
+            Digest::Sha512 => sha::sha512(certificate).to_vec(),
+        };
+        Self { digest, octets }
+    }
+
     fn with(digest: Digest, certificate: &X509Ref) -> Result<Self, Error> {
         let octets =
             certificate.digest(digest.algorithm()).map_err(Error::library("hashing a certificate"))?.to_vec();
@@ -82,6 +97,12 @@ impl Fingerprint {
     pub(crate) fn any_match(announced: &[Self], certificate: &X509Ref) -> bool {
         let Some(best) = announced.iter().map(|f| f.digest).min() else { return false };
         Self::with(best, certificate).is_ok_and(|found| announced.contains(&found))
+    }
+
+    /// The same for a certificate in DER form.
+    pub(crate) fn any_match_der(announced: &[Self], certificate: &[u8]) -> bool {
+        let Some(best) = announced.iter().map(|f| f.digest).min() else { return false };
+        announced.contains(&Self::with_der(best, certificate))
     }
 }
 

@@ -241,8 +241,19 @@ impl Frames {
                 return Err(ParseError::new(start + agree, "`MSRP ` at the start of a frame").into());
             }
         }
-        while let Some(length) = memchr::memchr(b'\n', head.get(self.line_at..).unwrap_or_default()) {
+        loop {
             let at = self.line_at;
+            let rest = head.get(at..).unwrap_or_default();
+            // A line end is nearly always the first of either octet.
+            let clean = memchr::memchr2(b'\r', b'\n', rest);
+            let clean = clean.filter(|end| rest.get(*end..).is_some_and(|end| end.starts_with(b"\r\n")));
+            let length = match clean {
+                Some(end) => end + 1,
+                None => match memchr::memchr(b'\n', rest) {
+                    Some(length) => length,
+                    None => return Ok(None),
+                },
+            };
             let next = at + length + 1;
             self.room(next)?;
             let end = (next - 1).checked_sub(1).filter(|at| head.get(*at) == Some(&b'\r'));
@@ -250,7 +261,11 @@ impl Frames {
                 let bad = start + next - 1;
                 return Err(ParseError::new(bad, "a carriage return before the line feed").into());
             };
-            let line = self.outline.line(head, at, end).map_err(|e| Error::Malformed(e.shifted(start)))?;
+            let line = match clean {
+                Some(_) => self.outline.clean_line(head, at, end),
+                None => self.outline.line(head, at, end),
+            };
+            let line = line.map_err(|e| Error::Malformed(e.shifted(start)))?;
             self.line_at = next;
             let bare = match line {
                 Line::Field if self.outline.lines() > self.headers + 1 => {
@@ -263,7 +278,6 @@ impl Frames {
             self.body_follows(head, bare);
             return Ok(Some(bare));
         }
-        Ok(None)
     }
 
     fn body_follows(&mut self, head: &[u8], bare: Option<Continuation>) {

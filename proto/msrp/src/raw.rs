@@ -43,6 +43,12 @@ impl Outline {
         if let Some(bad) = memchr::memchr(b'\r', line) {
             return Err(ParseError::new(at + bad, "no carriage return inside a line"));
         }
+        self.clean_line(head, at, end)
+    }
+
+    /// The same for a line that is known to hold no carriage return.
+    pub(crate) fn clean_line(&mut self, head: &[u8], at: usize, end: usize) -> Result<Line, ParseError> {
+        let line = head.get(at..end).unwrap_or_default();
         self.lines += 1;
         if self.lines == 1 {
             self.start(line)?;
@@ -191,13 +197,13 @@ impl<'a> RawHead<'a> {
 
     /// The value of the first other header field of this name, in any case, without blanks around it.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
-        self.find(name).map(|at| self.part(at))
+        self.place(name).and_then(|at| self.fields().get(at))
     }
 
     /// Where that value stands, in octets from the start of [`Self::fields`].
     pub fn place(&self, name: &str) -> Option<Range<usize>> {
-        let start = self.fields_at();
-        self.find(name).map(|at| at.start - start..at.end - start)
+        let [place] = self.places([name]);
+        place
     }
 
     /// The header fields after the two paths, each with its line end, as they came.
@@ -209,23 +215,26 @@ impl<'a> RawHead<'a> {
         self.outline.from.end + 2
     }
 
-    fn find(&self, name: &str) -> Option<Range<usize>> {
-        let mut at = self.fields_at();
-        while at < self.outline.fields_end {
-            let rest = self.part(at..self.outline.fields_end);
-            let length = memchr::memchr(b'\n', rest)?;
-            let (head, tail) = rest.split_at_checked(name.len())?;
-            if tail.first() == Some(&b':') && head.eq_ignore_ascii_case(name.as_bytes()) {
-                let value = rest.get(name.len() + 1..length.saturating_sub(1))?;
-                let is_blank = |b: &&u8| matches!(b, b' ' | b'\t');
-                let before = value.iter().take_while(is_blank).count();
-                let after = value.get(before..)?.iter().rev().take_while(is_blank).count();
-                let start = at + name.len() + 1;
-                return Some(start + before..start + value.len() - after);
+    /// Where the values of these fields stand, as [`Self::place`] says it of one, in one pass.
+    pub fn places<const N: usize>(&self, names: [&str; N]) -> [Option<Range<usize>>; N] {
+        let fields = self.fields();
+        let mut places = [const { None }; N];
+        let mut at = 0;
+        while let Some(rest) = fields.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(length) = memchr::memchr(b'\n', rest) else { break };
+            let line = rest.get(..length.saturating_sub(1)).unwrap_or_default();
+            for (name, place) in names.iter().zip(&mut places) {
+                if place.is_none()
+                    && line.get(name.len()) == Some(&b':')
+                    && line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+                {
+                    let value = bare(line, name.len() + 1);
+                    *place = Some(at + value.start..at + value.end);
+                }
             }
             at += length + 1;
         }
-        None
+        places
     }
 
     /// Reads the head for good.
@@ -257,4 +266,13 @@ impl<'a> RawHead<'a> {
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// Where the value of a field stands in its `line`, of which it has what follows `at`, without blanks around it.
+fn bare(line: &[u8], at: usize) -> Range<usize> {
+    let value = line.get(at..).unwrap_or_default();
+    let is_blank = |b: &&u8| matches!(b, b' ' | b'\t');
+    let before = value.iter().take_while(is_blank).count();
+    let after = value.iter().skip(before).rev().take_while(is_blank).count();
+    at + before..line.len() - after
 }

@@ -15,6 +15,7 @@ use crate::raw::{RawHead, RawStart};
 use crate::{Error, Limits, Uri};
 use carnet_wire::ParseError;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 /// One side of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,14 +86,30 @@ impl Rewriter {
     /// What comes is not MSRP, goes over a limit, or is for somebody else ([`Error::NotForUs`]). `out` has
     /// then what came before; each further call fails the same way and nothing more passes.
     pub fn pass(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let mut rest = input;
+        self.pass_to(input, out)
+    }
+
+    /// The same, with what leaves told instead of copied: `out`, which is emptied first, says which parts of
+    /// `input` leave and what is written between them.
+    ///
+    /// # Errors
+    /// As [`Self::pass`].
+    pub fn pass_in_parts(&mut self, input: &[u8], out: &mut Parts) -> Result<(), Error> {
+        out.clear();
+        self.pass_to(input, out)
+    }
+
+    fn pass_to(&mut self, input: &[u8], out: &mut impl Sink) -> Result<(), Error> {
+        let mut taken = 0;
         loop {
             let at = self.frames.frame_at();
-            let (used, part) = self.frames.next(rest)?;
+            let (used, part) = self.frames.next(input.get(taken..).unwrap_or_default())?;
             match part {
                 None => return Ok(()),
-                Some(Part::Body(octets)) => out.extend_from_slice(octets),
-                Some(Part::End(end)) => out.extend_from_slice(end.octets()),
+                // What is as long as what was read is what was read; otherwise it was held back before.
+                Some(Part::Body(octets)) if octets.len() == used => out.pass(taken..taken + used, octets),
+                Some(Part::Body(octets)) => out.text().extend_from_slice(octets),
+                Some(Part::End(end)) => out.text().extend_from_slice(end.octets()),
                 Some(Part::Head(head)) => {
                     if !is_for(&head, &self.expected) {
                         let error = Error::NotForUs { at };
@@ -103,16 +120,83 @@ impl Rewriter {
                         RawStart::Request(_) => &self.path,
                         RawStart::Response(_) => &self.next,
                     };
-                    head.write_with(to.as_bytes(), self.from.as_bytes(), out);
+                    head.write_with(to.as_bytes(), self.from.as_bytes(), out.text());
                 }
             }
-            rest = rest.get(used..).unwrap_or_default();
+            taken += used;
         }
     }
 
     /// Whether the stream stands between two frames, where it may end.
     pub fn is_between_frames(&self) -> bool {
         self.frames.is_between_frames()
+    }
+}
+
+/// Takes what leaves.
+trait Sink {
+    /// Takes octets that stand at `place` in what came.
+    fn pass(&mut self, place: Range<usize>, octets: &[u8]);
+    /// To append other octets to.
+    fn text(&mut self) -> &mut Vec<u8>;
+}
+
+impl Sink for Vec<u8> {
+    fn pass(&mut self, _: Range<usize>, octets: &[u8]) {
+        self.extend_from_slice(octets);
+    }
+
+    fn text(&mut self) -> &mut Vec<u8> {
+        self
+    }
+}
+
+/// Octets of a body that are told and not copied, at least. One more part costs the kernel as much as copying
+/// about so many does.
+const WORTH: usize = 1024;
+
+/// What leaves: parts of what came, and what is written between them.
+#[derive(Debug, Default)]
+pub struct Parts {
+    text: Vec<u8>,
+    /// A part of what came, and where in `text` it stands.
+    came: Vec<(Range<usize>, usize)>,
+}
+
+impl Parts {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.came.clear();
+    }
+
+    /// The parts in the order in which they leave, none of them empty. `input` is what came.
+    pub fn iter<'a>(&'a self, input: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut from = 0;
+        let pairs = self.came.iter().flat_map(move |(place, upto)| {
+            let before = self.text.get(std::mem::replace(&mut from, *upto)..*upto);
+            [before, input.get(place.clone())]
+        });
+        let last = self.came.last().map_or(0, |(_, upto)| *upto);
+        pairs.chain([self.text.get(last..)]).flatten().filter(|part| !part.is_empty())
+    }
+
+    /// Octets of all parts.
+    pub fn octets(&self) -> usize {
+        self.text.len() + self.came.iter().map(|(place, _)| place.len()).sum::<usize>()
+    }
+}
+
+impl Sink for Parts {
+    fn pass(&mut self, place: Range<usize>, octets: &[u8]) {
+        if octets.len() < WORTH {
+            self.text.extend_from_slice(octets);
+        } else {
+            self.came.push((place, self.text.len()));
+        }
+    }
+
+    fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
     }
 }
 

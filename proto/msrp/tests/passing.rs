@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use carnet_msrp::rewrite::{Rewriter, Side, own_uri};
+use carnet_msrp::rewrite::{Parts, Rewriter, Side, own_uri};
 use carnet_msrp::{Continuation, Decoder, Error, Frames, Limits, Part, Piece, Status, Uri, parse_path};
 use proptest::prelude::*;
 
@@ -171,6 +171,49 @@ fn frame() -> impl Strategy<Value = String> {
             _ => format!("{head}-------abcd{flag}\r\n"),
         }
     })
+}
+
+#[test]
+fn parts_are_what_would_be_copied_and_long_bodies_are_not() {
+    let (near, _) = sides();
+    let body = |n: usize| {
+        let octet = |at: usize| if at % 97 < 9 { b"\r\n-------"[at % 97] } else { b'a' + (at % 23) as u8 };
+        (0..n).map(octet).collect::<Vec<u8>>()
+    };
+    let mut stream = Vec::new();
+    for octets in [1, 0, 1_023, 1_024, 20_000, 3, 2_000] {
+        let head = format!("MSRP abcd{octets} SEND\r\nTo-Path: {}\r\nFrom-Path: {ALICE}\r\n", near.own);
+        stream.extend_from_slice(head.as_bytes());
+        stream.extend_from_slice(b"Content-Type: text/plain\r\n\r\n");
+        stream.extend_from_slice(&body(octets));
+        stream.extend_from_slice(format!("\r\n-------abcd{octets}$\r\n").as_bytes());
+    }
+    let mut whole = Vec::new();
+    rewriter().pass(&stream, &mut whole).unwrap();
+    let mut lent = 0;
+    for step in (1..200).chain([1_000, 1_023, 1_024, 1_025, 4_096, stream.len()]) {
+        let (mut rewriter, mut parts, mut out) = (rewriter(), Parts::default(), Vec::new());
+        for input in stream.chunks(step) {
+            rewriter.pass_in_parts(input, &mut parts).unwrap();
+            let before = out.len();
+            for part in parts.iter(input) {
+                assert!(!part.is_empty());
+                out.extend_from_slice(part);
+                if input.as_ptr_range().contains(&part.as_ptr()) {
+                    lent += part.len();
+                }
+            }
+            assert_eq!(parts.octets(), out.len() - before);
+        }
+        assert!(out == whole, "in steps of {step}");
+    }
+    assert!(lent > 3 * 20_000, "{lent} octets were not copied");
+    let (mut rewriter, mut parts) = (rewriter(), Parts::default());
+    let (good, bad) = (&stream[..500], b"HTTP/1.1 200 OK\r\n");
+    rewriter.pass_in_parts(good, &mut parts).unwrap();
+    assert!(rewriter.pass_in_parts(&[&stream[500..], bad].concat(), &mut parts).is_err());
+    assert!(rewriter.pass_in_parts(good, &mut parts).is_err());
+    assert_eq!(parts.octets(), 0, "nothing passes any more");
 }
 
 proptest! {

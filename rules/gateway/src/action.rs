@@ -278,6 +278,7 @@ impl Core {
     /// A context without terminations is no more.
     fn forget(&mut self, id: u32) {
         if let Some(context) = self.contexts.remove(&id) {
+            self.changed(id);
             context.attributes.end(context.group, &mut self.commands);
         }
     }
@@ -285,6 +286,7 @@ impl Core {
     /// Takes back everything in a context, as if it had never been.
     pub(crate) fn undo(&mut self, id: u32) {
         let Some(context) = self.contexts.remove(&id) else { return };
+        self.changed(id);
         for termination in context.terminations {
             self.homes.remove(&termination.number);
             if let Some(heartbeat) = termination.heartbeat {

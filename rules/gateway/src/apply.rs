@@ -1,6 +1,6 @@
 //! Add, Modify and Move once everything is checked and every address is there: now it becomes so.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use carnet_h248::{
     Audit, Command, CommandReply, ContextId, Descriptor, Media, SessionDescription, Stream as StreamText,
@@ -50,7 +50,7 @@ impl Core {
     }
 
     #[allow(clippy::too_many_arguments)] // As above.
-    fn apply(
+    pub(crate) fn apply(
         &mut self,
         now: Instant,
         target: &Target,
@@ -67,6 +67,7 @@ impl Core {
         let target = self.named(target, id, number, &plan, command)?;
         let context = self.contexts.get_mut(&id).ok_or_else(internal)?;
         let termination = context.numbered_mut(number).ok_or_else(internal)?;
+        termination.begun.get_or_insert((now, Duration::ZERO));
         if let Some(state) = plan.state.take() {
             termination.state = state;
         }
@@ -107,6 +108,7 @@ impl Core {
                 (held.place, held.engine) = (Some(place.clone()), None);
                 held.realm.clone_from(&stream.control.realm);
                 (held.begins_tls, held.sealed) = (false, None);
+                (held.engine, held.connected) = (None, false);
                 self.pinholes.insert(place.pinhole, (id, number, stream.id));
             }
             held.control_text = stream.control_text;

@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     pub(crate) sealed: Option<TlsRole>,
     /// What moves its octets, and why, as the engine said last.
     pub(crate) engine: Option<(media::Engine, media::Reason)>,
+    /// A connection with the peer is up.
+    pub(crate) connected: bool,
 }
 
 /// Where a stream is in the media engine.
@@ -73,6 +75,8 @@ pub(crate) struct Termination {
     pub(crate) told: Told,
     /// Nothing passes (RFC 3525 §7.2.8).
     pub(crate) out_of_service: bool,
+    /// When this process made it or took it up, and how long it had been there then.
+    pub(crate) begun: Option<(Instant, Duration)>,
 }
 
 /// `hangterm/thb`: asks the controller now and then whether it still knows the termination.
@@ -109,6 +113,7 @@ impl Stream {
             begins_tls: false,
             sealed: None,
             engine: None,
+            connected: false,
         }
     }
 }
@@ -135,6 +140,7 @@ impl Termination {
             heartbeat: None,
             told: Told::default(),
             out_of_service: false,
+            begun: None,
         }
     }
 
@@ -174,15 +180,6 @@ impl Termination {
             media::Event::Established { .. } | media::Event::Closed { .. } => None,
             _ => return,
         };
-    }
-
-    /// Keeps what moves the octets of a stream.
-    pub(crate) fn note_engine(&mut self, stream: u16, event: &media::Event) {
-        if let media::Event::Engine { engine, reason, .. } = event
-            && let Some(stream) = self.streams.iter_mut().find(|held| held.id == stream)
-        {
-            stream.engine = Some((*engine, *reason));
-        }
     }
 
     pub(crate) fn pinholes(&self) -> impl Iterator<Item = Pinhole> {

@@ -14,6 +14,7 @@ use crate::error::Fault;
 use crate::media::{self, Pinhole};
 use crate::root::RootState;
 use crate::run::{Claims, Origin, Run, Work};
+use crate::survival::Survival;
 use crate::{Function, Limits, Load};
 
 /// What the core wants told to a controller.
@@ -42,9 +43,9 @@ pub(crate) struct Core {
     pub(crate) version: Option<u8>,
     pub(crate) limits: Limits,
     pub(crate) contexts: BTreeMap<u32, Context>,
-    next_context: u32,
-    next_number: u64,
-    next_pinhole: u64,
+    pub(crate) next_context: u32,
+    pub(crate) next_number: u64,
+    pub(crate) next_pinhole: u64,
     /// Which context a termination is in, by its number.
     pub(crate) homes: HashMap<u64, u32>,
     /// Where an unsolicited report of the engine belongs: context, termination, stream.
@@ -63,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) awaited: HashMap<Pinhole, u64>,
     pub(crate) heartbeats: BTreeSet<(Instant, u32, u64)>,
     pub(crate) root: RootState,
+    pub(crate) survival: Survival,
     /// One moment on both clocks, for time stamps.
     clock: (Instant, SystemTime),
     pub(crate) commands: VecDeque<media::Command>,
@@ -98,6 +100,7 @@ impl Core {
             awaited: HashMap::new(),
             heartbeats: BTreeSet::new(),
             root: RootState::default(),
+            survival: Survival::default(),
             clock,
             commands: VecDeque::new(),
             output: VecDeque::new(),
@@ -166,12 +169,16 @@ impl Core {
         if !answers {
             return self.report(now, event);
         }
+        if self.adopted(now, &event) {
+            return;
+        }
         if let (media::Event::Released { statistics, .. }, Some(number)) =
             (&event, self.leaving.remove(&pinhole))
         {
             let home = self.homes.get(&number).and_then(|context| self.contexts.get_mut(context));
             if let Some(termination) = home.and_then(|context| context.numbered_mut(number)) {
                 crate::run::add(&mut termination.past, statistics);
+                self.homes.get(&number).copied().into_iter().for_each(|id| self.changed(id));
             }
         }
         let Some(id) = self.awaited.remove(&pinhole) else { return };
@@ -203,8 +210,13 @@ impl Core {
     }
 
     pub(crate) fn timestamp(&self, now: Instant) -> TimeStamp {
+        TimeStamp::from_system_time(self.wall(now))
+    }
+
+    /// A moment on the other clock.
+    pub(crate) fn wall(&self, now: Instant) -> SystemTime {
         let (moment, wall) = self.clock;
-        TimeStamp::from_system_time(wall + now.saturating_duration_since(moment))
+        wall + now.saturating_duration_since(moment)
     }
 
     /// Whether nothing is held and nothing is going on.
@@ -289,7 +301,11 @@ impl Core {
                 }
             }
             let Some(mut action) = run.action.take() else { break };
-            match self.act(now, &mut action, run.origin, id) {
+            let outcome = self.act(now, &mut action, run.origin, id);
+            for touched in &action.touched {
+                self.changed(*touched);
+            }
+            match outcome {
                 Outcome::Waiting => {
                     run.action = Some(action);
                     self.runs.insert(id, run);

@@ -9,7 +9,9 @@ use carnet_wire::Random;
 
 use crate::core::{Core, Output};
 use crate::notices::Outcome;
+use crate::record::Unreadable;
 use crate::run::{Asker, Origin};
+use crate::survival::Numbers;
 use crate::{Event, Function, Limits, Load, media};
 
 /// How a gateway behaves.
@@ -30,6 +32,9 @@ pub struct Config {
     /// this list, from 1 (TS 23.334 §5.1, Interface ID). Realms that are not listed get the next numbers
     /// as they are first used.
     pub realms: Vec<String>,
+    /// Contexts that the kernel carries outlive the process: they are told by [`Gateway::poll_changed`], to be
+    /// written down.
+    pub survives: bool,
 }
 
 impl Config {
@@ -41,6 +46,7 @@ impl Config {
             limits: Limits::default(),
             protected: false,
             realms: Vec::new(),
+            survives: false,
         }
     }
 }
@@ -54,6 +60,8 @@ pub struct Gateway {
     registration: Registration,
     core: Core,
     protected: bool,
+    /// Registers when the contexts of the process before are there: the controller that it had.
+    starting: Option<Option<MId>>,
     events: std::collections::VecDeque<Event>,
 }
 
@@ -62,11 +70,13 @@ impl Gateway {
     pub fn new(config: Config, rng: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
         let mut core = Core::new(config.function, config.limits, (now, wall), rng);
         core.set_interfaces(config.realms.clone());
+        core.survival.on = config.survives;
         core.root.realms = config.realms.into_iter().map(|realm| (realm, true)).collect();
         Self {
             registration: Registration::new(config.registration, rng, now, wall),
             core,
             protected: config.protected,
+            starting: None,
             events: std::collections::VecDeque::new(),
         }
     }
@@ -76,6 +86,53 @@ impl Gateway {
     pub fn start(&mut self, now: Instant, reason: u16) {
         self.registration.start(now, reason);
         self.settle(now);
+    }
+
+    /// The same after a warm boot (902), when all contexts that were [restored](Self::restore) are there or
+    /// are known not to be. `last`: who controlled the process before; it is tried first, and another one is
+    /// told that it inherits them (Failover, 909).
+    pub fn start_again(&mut self, now: Instant, last: Option<MId>) {
+        self.starting = Some(last);
+        self.settle(now);
+    }
+
+    /// Takes a context up that [`poll_changed`](Self::poll_changed) told to the process before. Whether its
+    /// addresses can be had again shows later: [`Event::Resumed`] or [`Event::NotResumed`].
+    ///
+    /// # Errors
+    /// What is wrong with the text; nothing has changed then.
+    pub fn restore(&mut self, now: Instant, text: &str) -> Result<u32, Unreadable> {
+        let restored = self.core.restore(now, text);
+        self.settle(now);
+        restored
+    }
+
+    /// A context that is to be written down, or is not to be kept any more (`None`). Empty without
+    /// [`Config::survives`].
+    pub fn poll_changed(&mut self, now: Instant) -> Option<(u32, Option<String>)> {
+        self.core.poll_changed(now)
+    }
+
+    /// Whether every context would survive the process, and nothing is going on.
+    pub fn is_survivable(&self) -> bool {
+        self.core.load().transactions == 0 && self.core.contexts.keys().all(|id| self.core.survives(*id))
+    }
+
+    /// Lets go of every context, as of one whose controller knows it no more.
+    pub fn let_go(&mut self, now: Instant) {
+        self.core.clear();
+        self.settle(now);
+    }
+
+    /// How far contexts and terminations are numbered.
+    pub fn numbers(&self) -> Numbers {
+        self.core.numbers()
+    }
+
+    /// Numbers from there on, so that no name of the process before is used for something else. Before the first
+    /// context is made.
+    pub fn number_from(&mut self, numbers: Numbers) {
+        self.core.number_from(numbers);
     }
 
     /// Announces that service ends after `delay`. Contexts that there are go on.
@@ -255,6 +312,12 @@ impl Gateway {
 
     /// Carries requests to the core and its answers back, until both are quiet.
     fn settle(&mut self, now: Instant) {
+        if self.starting.is_some()
+            && !self.core.is_restoring()
+            && let Some(last) = self.starting.take()
+        {
+            self.registration.start_warm(now, last);
+        }
         loop {
             if let Some(demands) = self.core.root.demands() {
                 self.registration.set_demands(demands);

@@ -34,6 +34,7 @@ mod overload;
 mod package;
 mod plan;
 mod properties;
+mod record;
 mod regulation;
 mod relay;
 mod relocate;
@@ -43,6 +44,7 @@ mod run;
 mod service;
 mod signals;
 mod step;
+mod survival;
 mod topology;
 mod union;
 pub mod witness;
@@ -53,6 +55,8 @@ use carnet_h248::{ContextId, ErrorDescriptor, TerminationId};
 
 pub use error::Fault;
 pub use gateway::{Config, Gateway};
+pub use record::Unreadable;
+pub use survival::Numbers;
 
 /// What a gateway is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -231,6 +235,18 @@ pub enum Event {
         engine: engine::Engine,
         /// Why.
         reason: engine::Reason,
+    },
+    /// A context of the process before is there again.
+    Resumed {
+        /// Which.
+        context: ContextId,
+    },
+    /// A context of the process before could not be taken up. A controller that asks finds it gone.
+    NotResumed {
+        /// Which.
+        context: ContextId,
+        /// Why.
+        why: String,
     },
     /// Somebody whom the source filter does not allow tried to connect.
     Blocked {

@@ -26,11 +26,13 @@ impl Core {
         };
         let Some(pinhole) = event.pinhole() else { return };
         let Some(&(context, number, stream)) = self.pinholes.get(&pinhole) else { return };
+        if !self.note_survival((context, number, stream), &event) {
+            return;
+        }
         let held = self.contexts.get_mut(&context).and_then(|context| context.numbered_mut(number));
         let Some(termination) = held else { return };
         let seen = observe(self.function, termination, stream, &event);
         termination.note_tls(stream, &event);
-        termination.note_engine(stream, &event);
         let (termination, id) = (termination.id.clone(), ContextId::Id(context));
         self.events.extend(match event {
             media::Event::Established { peer, .. } => {
@@ -128,6 +130,7 @@ impl Core {
         termination.events = events;
         termination.told = Told::default();
         held.configure(number, &mut self.commands);
+        self.changed(context);
     }
 
     /// A new Signals descriptor that came with an event; it was checked when it was set.
@@ -139,6 +142,7 @@ impl Core {
         termination.take_role(&asked.calls);
         termination.signals = signals;
         held.configure(number, &mut self.commands);
+        self.changed(context);
         // That they are over is not told: it could set them off again.
         self.call((context, number), &asked.calls);
     }
@@ -146,7 +150,7 @@ impl Core {
     /// The next heartbeat, sign of a silent controller or delayed change of service that is due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let heartbeat = self.heartbeats.first().map(|(at, _, _)| *at);
-        [heartbeat, self.root_timeout()].into_iter().flatten().min()
+        [heartbeat, self.root_timeout(), self.expected_timeout()].into_iter().flatten().min()
     }
 
     pub(crate) fn timeout(&mut self, now: Instant) {
@@ -169,6 +173,7 @@ impl Core {
             // It comes again, so it does not wait for a controller.
             self.recognize(now, (context, number), vec![ObservedEvent::new("hangterm/thb")], false);
         }
+        self.missed(now);
         self.root_due(now);
     }
 

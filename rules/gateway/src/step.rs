@@ -82,11 +82,15 @@ impl Core {
                 }
                 arrived
             }
-            Work::Remove { target, farewell, .. } => Ok(Step::Done(self.removed(&target, *farewell))),
+            Work::Remove { target, mut farewell, .. } => {
+                farewell.termination.since_before(now, &mut farewell.total);
+                Ok(Step::Done(self.removed(&target, *farewell)))
+            }
             Work::Measure { target, mut total, .. } => {
                 let context = target.context.id().and_then(|id| self.contexts.get(&id));
                 if let Some(termination) = context.and_then(|context| context.find(&target.termination)) {
                     crate::run::add(&mut total, &termination.past);
+                    termination.since_before(now, &mut total);
                 }
                 self.audited(&target, command, Some(&total)).map(Step::Done)
             }

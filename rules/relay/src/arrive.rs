@@ -6,6 +6,7 @@ use crate::relay::{Action, Reason, Relay};
 use crate::transactions::{Forwarded, Kind, Mode, Sent};
 use crate::{ConnectionId, auth};
 use carnet_msrp::{ByteRange, Continuation, RawHead, RawStart, Status, Uri};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -121,7 +122,7 @@ impl Relay {
     /// A request that goes nowhere. RFC 4976 §6.1: several of them, and nothing else, end the connection.
     fn refuse(&mut self, id: ConnectionId, head: &RawHead<'_>, status: Status) -> Incoming {
         self.counts.refused += 1;
-        let mode = match (head.start(), mode(head)) {
+        let mode = match (head.start(), mode(head.get("Failure-Report"))) {
             (RawStart::Request(b"REPORT"), _) => Mode::No,
             (_, mode) => mode.unwrap_or(Mode::Yes),
         };
@@ -144,14 +145,16 @@ impl Relay {
 
     /// A SEND goes on to the next hop as it comes (§6.4.1).
     fn on_send(&mut self, id: ConnectionId, head: &RawHead<'_>, route: &Route<'_>) -> Incoming {
-        let range = head.get("Byte-Range").map_or(Ok(ByteRange::WHOLE), ByteRange::parse);
-        let (Some(mode), Ok(range)) = (mode(head), range) else {
+        let [place, wish, name] = head.places(["Byte-Range", "Failure-Report", "Message-ID"]);
+        let value = |place: Option<Range<usize>>| place.and_then(|place| head.fields().get(place));
+        let range = value(place.clone()).map_or(Ok(ByteRange::WHOLE), ByteRange::parse);
+        let (Some(mode), Ok(range)) = (mode(value(wish)), range) else {
             return self.refuse(id, head, Status::BAD_REQUEST);
         };
         self.prepare_answer(id, head);
         self.counts.sends += 1;
         let sent = (mode != Mode::No).then(|| {
-            let message = head.get("Message-ID").unwrap_or_default();
+            let message = value(name).unwrap_or_default();
             let (way, own) = (head.from_path(), route.own.0);
             let parts = [way.len(), way.len() + own.len()];
             let text = [way, own, message].concat().into();
@@ -174,7 +177,7 @@ impl Relay {
             write_head(out, tid.as_bytes(), b"SEND", route, head);
             passing.head = at..out.len();
             let fields = out.len() - head.fields().len() - if passing.body { 2 } else { 0 } - at;
-            let place = head.place("Byte-Range").unwrap_or(0..0);
+            let place = place.unwrap_or(0..0);
             passing.range = fields + place.start..fields + place.end;
         });
         self.wait_for(id, route.next);
@@ -339,8 +342,8 @@ impl Relay {
 }
 
 /// Who hears of a failure; `None` for a word that is not known.
-fn mode(head: &RawHead<'_>) -> Option<Mode> {
-    Some(match head.get("Failure-Report") {
+fn mode(wish: Option<&[u8]>) -> Option<Mode> {
+    Some(match wish {
         None => Mode::Yes,
         Some(value) if value.eq_ignore_ascii_case(b"yes") => Mode::Yes,
         Some(value) if value.eq_ignore_ascii_case(b"no") => Mode::No,

@@ -19,7 +19,7 @@ impl Relay {
         self.interrupt(passing.next);
         let secret = self.random.u64();
         let most = self.limits().transactions;
-        let Some(next) = self.get_mut(passing.next) else { return false };
+        let Some(next) = self.out(passing.next) else { return false };
         let number = passing.sent.as_ref().map(|sent| {
             next.transactions.shorten(most);
             let kind = Kind::Send { sent: sent.clone(), start: passing.start, length: 0 };
@@ -60,7 +60,7 @@ impl Relay {
             });
             passing.resume = Some(resume);
         }
-        if let Some(next) = self.get_mut(passing.next) {
+        if let Some(next) = self.out(passing.next) {
             next.out.extend_from_slice(octets);
             passing.passed += octets.len() as u64;
             self.touch(passing.next);
@@ -103,8 +103,8 @@ impl Relay {
 
     /// Ends the chunk that is open at a connection, after `octets` of a body.
     pub(crate) fn end_chunk(&mut self, next: ConnectionId, octets: u64, flag: u8) {
-        let Some(connection) = self.get_mut(next) else { return };
-        let Some(open) = connection.open.take() else { return };
+        let Some(open) = self.get_mut(next).and_then(|next| next.open.take()) else { return };
+        let Some(connection) = self.out(next) else { return };
         write_end(&mut connection.out, open.body, open.tid.as_bytes(), flag);
         if let Some(number) = open.number {
             let end = connection.end();
@@ -131,7 +131,7 @@ impl Relay {
     /// Writes something between frames. `answer`: it answers the one it is for.
     pub(crate) fn control(&mut self, id: ConnectionId, answer: bool, write: impl FnOnce(&mut Vec<u8>)) {
         self.interrupt(id);
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.out(id) else { return };
         let before = connection.out.len();
         write(&mut connection.out);
         if answer {

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How often waiting times are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Empty buffers that are kept, and how many octets they may have room for.
+const SPARE: usize = 64;
+const SPARE_SIZE: usize = 64 << 10;
 
 /// Why a connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,9 @@ pub struct Relay {
     sources: HashMap<IpAddr, u32>,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) counts: Counts,
+    /// Empty buffers for what leaves: a connection has one only while something waits for it, and the one
+    /// that was used last, which the processor still has at hand, is used next.
+    pub(crate) spare: Vec<Vec<u8>>,
     tick: Instant,
     /// The latest time that was said.
     clock: Instant,
@@ -132,6 +138,7 @@ impl Relay {
             sources: HashMap::new(),
             actions: VecDeque::new(),
             counts: Counts::default(),
+            spare: Vec::new(),
             tick: now + TICK,
             clock: now,
             draining: false,
@@ -237,12 +244,13 @@ impl Relay {
         connection.moved = now;
         connection.stuck = (connection.queued() > 0).then_some(now);
         if connection.queued() == 0 {
-            connection.out.clear();
+            let mut out = std::mem::take(&mut connection.out);
             connection.out_at = 0;
-            if connection.out.capacity() > 64 << 10 {
-                connection.out.shrink_to(16 << 10);
-            }
             let asked = std::mem::take(&mut connection.answers);
+            if self.spare.len() < SPARE && out.capacity() <= SPARE_SIZE {
+                out.clear();
+                self.spare.push(out);
+            }
             if asked > 0 {
                 self.resumed(id);
             }
@@ -411,6 +419,16 @@ impl Relay {
             port => port.unwrap_or(2855),
         };
         listeners.iter().any(|l| l.port == port) && named.into_iter().any(same)
+    }
+
+    /// What waits to leave on a connection, to be written to.
+    pub(crate) fn out(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let slot = self.connections.get_mut(id.slot as usize)?;
+        let connection = slot.as_mut().filter(|connection| connection.serial == id.serial)?;
+        if connection.out.capacity() == 0 {
+            connection.out = self.spare.pop().unwrap_or_default();
+        }
+        Some(connection)
     }
 
     /// Asks for what waits for a connection to be written, once.

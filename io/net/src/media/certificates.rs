@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::Refusal;
-use carnet_tls::{CertificateContext, CertificateSettings, Credential, Trust, Versions};
+use carnet_tls::{Credential, EdgeContext, Versions};
 
 use super::Realm;
 
@@ -46,7 +46,7 @@ impl Default for Certificate {
 
 /// A certificate in use: what TLS is made with, and what the peer is told of it beforehand.
 pub(super) struct Shown {
-    pub(super) context: CertificateContext,
+    pub(super) context: EdgeContext,
     /// `SHA-256 4A:AD:…`
     pub(super) fingerprint: String,
     /// Within this a handshake has to be done.
@@ -143,12 +143,7 @@ impl Source {
 
 fn shown(credential: Credential, handshake: Duration) -> io::Result<Shown> {
     let fingerprint = credential.fingerprint().map_err(io::Error::other)?.to_string();
-    let context = CertificateContext::new(&CertificateSettings {
-        credential: Some(credential),
-        trust: Trust::Nobody,
-        versions: Versions::Both,
-        ..CertificateSettings::default()
-    });
+    let context = EdgeContext::new(&credential, Versions::Both);
     // H.248 packages and RFC 8122 §5 both take the hash function in either case; one is chosen.
     let fingerprint = fingerprint.replacen("sha-256", "SHA-256", 1);
     Ok(Shown { context: context.map_err(io::Error::other)?, fingerprint, handshake })

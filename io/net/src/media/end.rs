@@ -1,18 +1,17 @@
 //! The end of TLS at one pinhole: its state, its handshake, and the octets between TLS and the socket.
 //!
 //! RFC 8122 (both ends show a certificate, known by its fingerprint), RFC 8446 §6.1 (`close_notify`). TLS
-//! reads from and writes to memory that the loop lends it for a turn, so an association that does nothing
-//! has no buffers, and one system call serves many records.
+//! reads from and writes to memory that the loop lends it for a turn (`Wire`), so an association that does
+//! nothing has no buffers, and one system call serves many records.
 //!
 //! What is kept between two turns: what the socket did not take, at most what one turn of the other
 //! direction made; and what has come and TLS could not use yet, at most one read.
 
-use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use carnet_gateway::media::{Edge, TlsFailure, TlsRole};
-use carnet_tls::{CertificateSocket, Error, Fault, Fingerprint, Report, Side};
+use carnet_tls::{EdgeSocket, Error, Fault, Fingerprint, Opened, Report, Side, Wire};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
@@ -26,6 +25,10 @@ pub(super) const READ: usize = 64 * 1024;
 /// read from a peer who takes none.
 const MOST_UNSENT: usize = 256 * 1024;
 
+/// What may have come and be of no use yet: a message of the handshake that is cut over several records. What
+/// is not done by then is no handshake. Beside it there is room for a whole record.
+const MOST_UNUSED: usize = READ - 20 * 1024;
+
 /// What the ends of TLS in one thread share.
 #[derive(Debug)]
 pub(super) struct Buffers {
@@ -35,7 +38,7 @@ pub(super) struct Buffers {
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self { sealed: vec![0; READ], unsent: Vec::with_capacity(READ + READ / 8) }
+        Self { sealed: vec![0; READ], unsent: vec![0; READ + READ / 8] }
     }
 }
 
@@ -45,7 +48,7 @@ pub(super) struct End {
     shown: Option<Arc<Shown>>,
     wanted: Option<Arc<Edge>>,
     /// `None` before the connection stands and the role is known.
-    tls: Option<Box<CertificateSocket<Wire>>>,
+    tls: Option<Box<EdgeSocket>>,
     /// When the association has to stand.
     pub(super) give_up: Option<Moment>,
     /// The registration in epoll of the connection that TLS is spoken on.
@@ -87,7 +90,7 @@ pub(super) enum Got {
 impl End {
     /// Octets that it keeps between two turns.
     pub(super) fn kept(&self) -> usize {
-        self.tls.as_ref().map_or(0, |tls| tls.get_ref().kept())
+        self.tls.as_ref().map_or(0, |tls| tls.wire().kept())
     }
 
     /// That of the certificate to be shown.
@@ -179,7 +182,7 @@ impl End {
             let Some(shown) = &self.shown else {
                 return Outcome::Failed(Error::Misuse("the pinhole was not reserved for TLS"));
             };
-            match shown.context.socket(Wire::default(), side) {
+            match shown.context.socket(side) {
                 Ok(tls) => self.tls = Some(Box::new(tls)),
                 Err(error) => return Outcome::Failed(error),
             }
@@ -190,11 +193,12 @@ impl End {
         if self.state == State::Disowned {
             return Outcome::Failed(Error::Fingerprint);
         }
-        if !wanted.fingerprints.is_empty() {
+        if !wanted.fingerprints.is_empty() && !tls.is_announced() {
             tls.announce(&announced(&wanted.fingerprints));
         }
         let outcome = shake(tls, connection, buffers);
-        tls.get_mut().keep(&mut buffers.sealed);
+        tls.wire_mut().keep(&mut buffers.sealed);
+        tls.wire_mut().settle(&mut buffers.unsent);
         if let Outcome::Stands(_) = &outcome {
             self.state = State::Stands;
         }
@@ -205,28 +209,16 @@ impl End {
     pub(super) fn open(&mut self, connection: &mut Connection, out: &mut [u8], buffers: &mut Buffers) -> Got {
         let Some(tls) = &mut self.tls else { return Got::Nothing };
         let got = loop {
-            let mut opened = 0;
-            let stopped = loop {
-                let Some(room) = out.get_mut(opened..).filter(|room| !room.is_empty()) else {
-                    break None;
-                };
-                match tls.read(room) {
-                    Ok(0) => break Some(Got::End),
-                    Ok(octets) => opened += octets,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break None,
-                    Err(error) => break Some(Got::Failed(failure(&Error::of_stream(error)))),
-                }
-            };
-            if opened > 0 {
-                break Got::Octets(opened);
+            match tls.open(out) {
+                Ok(Opened::Octets(octets)) => break Got::Octets(octets),
+                Ok(Opened::End) => break Got::End,
+                Ok(Opened::Nothing) => {}
+                Err(error) => break Got::Failed(failure(&error)),
             }
-            if let Some(stopped) = stopped {
-                break stopped;
-            }
-            if tls.get_ref().unsent() > MOST_UNSENT {
+            if tls.wire().unsent().len() > MOST_UNSENT {
                 break Got::Nothing;
             }
-            match receive(tls.get_mut(), connection, buffers) {
+            match receive(tls.wire_mut(), connection, buffers) {
                 Got::Octets(_) => {}
                 Got::End => {
                     self.state = State::Cut;
@@ -235,37 +227,32 @@ impl End {
                 other => break other,
             }
         };
-        tls.get_mut().keep(&mut buffers.sealed);
+        tls.wire_mut().keep(&mut buffers.sealed);
         // TLS may have answered something by itself.
-        if flush(tls.get_mut(), connection) { got } else { Got::Broken }
+        let sent = flush(tls.wire_mut(), connection);
+        tls.wire_mut().settle(&mut buffers.unsent);
+        if sent { got } else { Got::Broken }
     }
 
     /// Seals octets for the peer and sends what the socket takes. False: the connection is broken.
     pub(super) fn seal(&mut self, connection: &mut Connection, octets: &[u8], buffers: &mut Buffers) -> bool {
         let Some(tls) = &mut self.tls else { return false };
-        tls.get_mut().lend(&mut buffers.unsent);
-        let mut rest = octets;
-        while !rest.is_empty() {
-            // Memory takes everything, so a failure is one of TLS itself.
-            let Ok(taken) = tls.write(rest) else { return false };
-            rest = rest.get(taken..).unwrap_or_default();
-        }
-        let sent = flush(tls.get_mut(), connection);
-        tls.get_mut().settle(&mut buffers.unsent);
+        tls.wire_mut().lend(&mut buffers.unsent);
+        // Memory takes everything, so a failure is one of TLS itself.
+        let sent = tls.seal(octets).is_ok() && flush(tls.wire_mut(), connection);
+        tls.wire_mut().settle(&mut buffers.unsent);
         sent
     }
 
     /// Sends what waits for the socket. `Ok(true)`: nothing waits any more.
     pub(super) fn send(&mut self, connection: &mut Connection) -> Result<bool, Errno> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
-        let wire = tls.get_mut();
+        let wire = tls.wire_mut();
         if !flush(wire, connection) {
             return Err(Errno::PIPE);
         }
-        if wire.unsent() == 0 {
-            wire.outgoing = Vec::new();
-        }
-        Ok(wire.unsent() == 0)
+        wire.tidy();
+        Ok(wire.unsent().is_empty())
     }
 
     /// Says that nothing more will come: `close_notify` and, when it has left, a FIN. `Ok(true)`: done.
@@ -288,7 +275,7 @@ impl End {
     pub(super) fn part(&mut self, connection: &mut Connection, buffers: &mut Buffers) {
         let _ = self.close(connection);
         if let Some(tls) = &mut self.tls {
-            tls.get_mut().keep(&mut buffers.sealed);
+            tls.wire_mut().keep(&mut buffers.sealed);
         }
         for _ in 0..4 {
             match recv(&connection.socket, &mut *buffers.sealed, RecvFlags::empty()) {
@@ -305,10 +292,11 @@ fn announced(fingerprints: &[String]) -> Vec<Fingerprint> {
     fingerprints.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn shake(tls: &mut CertificateSocket<Wire>, connection: &mut Connection, buffers: &mut Buffers) -> Outcome {
+fn shake(tls: &mut EdgeSocket, connection: &mut Connection, buffers: &mut Buffers) -> Outcome {
     loop {
+        tls.wire_mut().lend(&mut buffers.unsent);
         let outcome = tls.handshake();
-        let sent = flush(tls.get_mut(), connection);
+        let sent = flush(tls.wire_mut(), connection);
         match outcome {
             Ok(Some(report)) => return Outcome::Stands(report),
             Err(error) => return Outcome::Failed(error),
@@ -316,9 +304,10 @@ fn shake(tls: &mut CertificateSocket<Wire>, connection: &mut Connection, buffers
             Ok(None) if tls.is_waiting() => return Outcome::Waiting,
             Ok(None) => {}
         }
-        match receive(tls.get_mut(), connection, buffers) {
+        match receive(tls.wire_mut(), connection, buffers) {
             Got::Octets(_) => connection.touched = true,
             Got::Nothing => return Outcome::Waiting,
+            Got::Failed(_) => return Outcome::Failed(Error::NotTls),
             _ => return Outcome::Failed(Error::PeerClosed),
         }
     }
@@ -326,19 +315,25 @@ fn shake(tls: &mut CertificateSocket<Wire>, connection: &mut Connection, buffers
 
 /// Reads what has come into the memory that TLS reads from.
 fn receive(wire: &mut Wire, connection: &mut Connection, buffers: &mut Buffers) -> Got {
-    if wire.has_more() || !connection.readable {
+    if !connection.readable {
         return Got::Nothing;
     }
-    wire.keep(&mut buffers.sealed);
+    if wire.unused() > MOST_UNUSED {
+        return Got::Failed(TlsFailure::Protocol);
+    }
     loop {
-        match recv(&connection.socket, &mut *buffers.sealed, RecvFlags::empty()) {
-            Ok((0, _)) => return Got::End,
-            Ok((octets, _)) => {
+        let mut room = 0;
+        let read = wire.take(&mut buffers.sealed, |free| {
+            room = free.len();
+            recv(&connection.socket, free, RecvFlags::empty()).map(|(octets, _)| octets)
+        });
+        match read {
+            Ok(0) => return Got::End,
+            Ok(octets) => {
                 // epoll(7): a read that came short has emptied the socket.
-                if octets < READ && !connection.hangup {
+                if octets < room && !connection.hangup {
                     connection.readable = false;
                 }
-                wire.take(&mut buffers.sealed, octets);
                 return Got::Octets(octets);
             }
             Err(Errno::AGAIN) => {
@@ -353,21 +348,13 @@ fn receive(wire: &mut Wire, connection: &mut Connection, buffers: &mut Buffers) 
 
 /// Sends what TLS has to say. False: the connection is broken.
 fn flush(wire: &mut Wire, connection: &mut Connection) -> bool {
-    while wire.unsent() > 0 && connection.writable {
-        match send(
-            &connection.socket,
-            wire.outgoing.get(wire.sent..).unwrap_or_default(),
-            SendFlags::NOSIGNAL,
-        ) {
-            Ok(octets) => wire.sent += octets,
+    while !wire.unsent().is_empty() && connection.writable {
+        match send(&connection.socket, wire.unsent(), SendFlags::NOSIGNAL) {
+            Ok(octets) => wire.note_sent(octets),
             Err(Errno::AGAIN) => connection.writable = false,
             Err(Errno::INTR) => {}
             Err(_) => return false,
         }
-    }
-    if wire.unsent() == 0 {
-        wire.outgoing.clear();
-        wire.sent = 0;
     }
     true
 }
@@ -384,92 +371,5 @@ pub(super) fn failure(error: &Error) -> TlsFailure {
         Error::Timeout(_) => TlsFailure::Timeout,
         other if other.fault() == Fault::Ours => TlsFailure::Ours,
         _ => TlsFailure::Protocol,
-    }
-}
-
-/// Memory between TLS and the socket.
-#[derive(Debug, Default)]
-pub(super) struct Wire {
-    incoming: Vec<u8>,
-    from: usize,
-    to: usize,
-    outgoing: Vec<u8>,
-    sent: usize,
-}
-
-impl Wire {
-    fn unsent(&self) -> usize {
-        self.outgoing.len().saturating_sub(self.sent)
-    }
-
-    fn kept(&self) -> usize {
-        self.incoming.capacity() + self.outgoing.capacity()
-    }
-
-    fn has_more(&self) -> bool {
-        self.from < self.to
-    }
-
-    /// Lends the loop's buffer, of which the first `octets` have come.
-    fn take(&mut self, buffer: &mut Vec<u8>, octets: usize) {
-        std::mem::swap(&mut self.incoming, buffer);
-        (self.from, self.to) = (0, octets);
-    }
-
-    /// Gives the loop its buffer back; what is left in it moves to one of our own.
-    fn keep(&mut self, buffer: &mut Vec<u8>) {
-        if buffer.len() == READ {
-            if !self.has_more() {
-                self.incoming = Vec::new();
-            }
-            return;
-        }
-        let rest = self.incoming.get(self.from..self.to).unwrap_or_default().to_vec();
-        std::mem::swap(&mut self.incoming, buffer);
-        (self.from, self.to, self.incoming) = (0, rest.len(), rest);
-    }
-
-    /// Lends the loop's buffer for what leaves.
-    fn lend(&mut self, buffer: &mut Vec<u8>) {
-        if self.outgoing.capacity() == 0 {
-            std::mem::swap(&mut self.outgoing, buffer);
-        }
-    }
-
-    /// Gives the loop its buffer back; what could not leave moves to one of our own.
-    fn settle(&mut self, buffer: &mut Vec<u8>) {
-        let rest = self.outgoing.get(self.sent..).unwrap_or_default().to_vec();
-        let mut lent = std::mem::replace(&mut self.outgoing, rest);
-        self.sent = 0;
-        lent.clear();
-        if lent.capacity() > buffer.capacity() {
-            *buffer = lent;
-        }
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let here = self.incoming.get(self.from..self.to).unwrap_or_default();
-        if here.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let octets = here.len().min(out.len());
-        if let (Some(to), Some(from)) = (out.get_mut(..octets), here.get(..octets)) {
-            to.copy_from_slice(from);
-        }
-        self.from += octets;
-        Ok(octets)
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.outgoing.extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

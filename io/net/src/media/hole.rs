@@ -676,10 +676,12 @@ impl Hole {
         self.sent = put(self.sent, noted.1, octets.1);
         if let Some(silence) = &mut self.silence {
             if octets.0 > noted.0 {
-                (silence.last_received, silence.reported) = (now, false);
+                silence.last_received = now;
+                silence.reported &= silence.direction == Direction::Out;
             }
             if octets.1 > noted.1 {
-                (silence.last_sent, silence.reported) = (now, false);
+                silence.last_sent = now;
+                silence.reported &= silence.direction == Direction::In;
             }
         }
     }
@@ -707,7 +709,7 @@ impl Hole {
         self.received += octets as u64;
         if let Some(silence) = &mut self.silence {
             silence.last_received = now;
-            silence.reported = false;
+            silence.reported &= silence.direction == Direction::Out;
         }
         if let Link::Up(connection) = &mut self.link {
             connection.touched = true;
@@ -718,7 +720,7 @@ impl Hole {
         self.sent += octets as u64;
         if let Some(silence) = &mut self.silence {
             silence.last_sent = now;
-            silence.reported = false;
+            silence.reported &= silence.direction == Direction::In;
         }
         if let Link::Up(connection) = &mut self.link {
             connection.touched = true;

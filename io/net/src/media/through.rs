@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use carnet_gateway::media::{Cause, Leg, TlsFailure};
-use carnet_msrp::rewrite::{Rewriter, Side};
+use carnet_msrp::rewrite::{Parts, Rewriter, Side};
 use carnet_msrp::{Limits, parse_path};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use std::io::IoSlice;
 
 use super::clock::Moment;
 use super::end::{Buffers, Got};
@@ -28,11 +29,17 @@ pub(super) struct Workbench {
     pub(super) buffers: Buffers,
     plain: Vec<u8>,
     rewritten: Vec<u8>,
+    parts: Parts,
 }
 
 impl Default for Workbench {
     fn default() -> Self {
-        Self { buffers: Buffers::default(), plain: vec![0; MIDDLE], rewritten: Vec::new() }
+        Self {
+            buffers: Buffers::default(),
+            plain: vec![0; MIDDLE],
+            rewritten: Vec::new(),
+            parts: Parts::default(),
+        }
     }
 }
 
@@ -184,7 +191,7 @@ fn take(
         return Ok(false);
     }
     let Tools { memory, bench, .. } = tools;
-    let Workbench { buffers, plain, rewritten } = &mut **bench.get_or_insert_default();
+    let Workbench { buffers, plain, rewritten, parts } = &mut **bench.get_or_insert_default();
     let Some(room) = plain.get_mut(..most) else { return Ok(false) };
     let got = match source.tls() {
         Some((end, from)) => end.open(from, room, buffers),
@@ -204,18 +211,28 @@ fn take(
         Got::Broken => return Err(Broken::Source),
     };
     source.note_received(octets, now);
+    let sealed = sink.ends_tls();
     let rare = source.rare_if_any();
     let mut refused = false;
-    let mut out = room.get(..octets).unwrap_or_default();
+    let mut out = &*room.get(..octets).unwrap_or_default();
     if let Some(rare) = rare {
         if let Some(bucket) = &mut rare.bucket {
             bucket.take(octets as u64);
         }
         if let Some(rewriting) = &mut rare.rewriting {
+            // Records are sealed from octets in one piece.
             rewritten.clear();
-            if let Err(error) = rewriting.rewriter.pass(out, rewritten) {
+            let passed = match sealed {
+                true => rewriting.rewriter.pass(out, rewritten),
+                false => rewriting.rewriter.pass_in_parts(out, parts),
+            };
+            if let Err(error) = passed {
                 tracing::debug!(%error, "what comes is not MSRP for us");
                 refused = true;
+            }
+            if !sealed {
+                put_parts(sink, parts, out, &mut source.flow, memory, now)?;
+                return if refused { Err(Broken::Because(Cause::NotMsrp)) } else { Ok(true) };
             }
             out = rewritten;
         }
@@ -282,5 +299,56 @@ fn put(
         flow.hold(rest, memory);
     }
     sink.note_sent(written, now);
+    Ok(())
+}
+
+/// Parts that leave in one call, at most.
+const PARTS: usize = 32;
+
+/// Passes what leaves of what `came` to the peer of `sink`, who has no TLS, as it stands: only what the socket does
+/// not take is copied, to be kept in the `flow`.
+fn put_parts(
+    sink: &mut Hole,
+    parts: &Parts,
+    came: &[u8],
+    flow: &mut flow::Flow,
+    memory: &Arc<Memory>,
+    now: Moment,
+) -> Result<(), Broken> {
+    let Link::Up(to) = &mut sink.link else { return Ok(()) };
+    let mut rest = parts.iter(came).peekable();
+    let mut sent = 0;
+    while rest.peek().is_some() {
+        let mut batch = [&[][..]; PARTS];
+        let (mut count, mut octets) = (0, 0);
+        for (place, part) in batch.iter_mut().zip(&mut rest) {
+            *place = part;
+            (count, octets) = (count + 1, octets + part.len());
+        }
+        let slices = batch.map(IoSlice::new);
+        let slices = slices.get(..count).unwrap_or_default();
+        let none = &mut SendAncillaryBuffer::default();
+        let written = match sendmsg(&to.socket, slices, none, SendFlags::NOSIGNAL) {
+            Ok(written) => written,
+            Err(Errno::AGAIN) => {
+                to.writable = false;
+                0
+            }
+            Err(Errno::INTR) => 0,
+            Err(_) => return Err(Broken::Sink),
+        };
+        sent += written;
+        if written < octets {
+            let mut left = Vec::with_capacity(parts.octets() - sent);
+            let mut skip = written;
+            for part in batch.into_iter().chain(rest) {
+                left.extend_from_slice(part.get(skip.min(part.len())..).unwrap_or_default());
+                skip = skip.saturating_sub(part.len());
+            }
+            flow.hold(&left, memory);
+            break;
+        }
+    }
+    sink.note_sent(sent, now);
     Ok(())
 }

@@ -1,13 +1,49 @@
 //! One connection of a relay as the kernel sees it.
 
-use carnet_tls::NamedSocket;
+use carnet_tls::{Lent, NamedSocket};
 use socket2::Socket;
 use std::io::{self, Read, Write};
 
 /// What the octets go through.
 pub(super) enum Wire {
     Plain(Socket),
-    Tls(Box<NamedSocket<Socket>>),
+    Tls(Box<NamedSocket<Below>>),
+}
+
+/// The socket below TLS, which asks for more than it wants and asks again until there is nothing. Between
+/// the read that came short and the kernel's next word there is nothing (epoll(7)), so that costs no call.
+/// The end is announced once and may be behind what came short.
+pub(super) struct Below {
+    socket: Socket,
+    dry: bool,
+    ends: bool,
+}
+
+impl Below {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { socket, dry: false, ends: false }
+    }
+}
+
+impl Read for Below {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.dry {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let octets = self.socket.read(buffer)?;
+        self.dry = octets < buffer.len() && !self.ends;
+        Ok(octets)
+    }
+}
+
+impl Write for Below {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.socket.write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How far it is.
@@ -38,16 +74,25 @@ impl Link {
     pub(super) fn socket(&self) -> &Socket {
         match &self.wire {
             Wire::Plain(socket) => socket,
-            Wire::Tls(tls) => tls.get_ref(),
+            Wire::Tls(tls) => &tls.get_ref().socket,
+        }
+    }
+
+    /// The kernel says that there is something to read, or an end, which [`Self::hangup`] has noted.
+    pub(super) fn wake(&mut self) {
+        self.readable = true;
+        if let Wire::Tls(tls) = &mut self.wire {
+            let below = tls.get_mut();
+            (below.dry, below.ends) = (false, self.hangup);
         }
     }
 
     /// Reads once; `None` when there is nothing.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(super) fn read(&mut self, buffer: &mut [u8], lent: &mut Lent) -> io::Result<Option<usize>> {
         loop {
             let read = match &mut self.wire {
                 Wire::Plain(socket) => socket.read(buffer),
-                Wire::Tls(tls) => tls.read(buffer),
+                Wire::Tls(tls) => tls.read(buffer, lent),
             };
             match read {
                 Ok(octets) => {
@@ -69,11 +114,15 @@ impl Link {
     }
 
     /// Writes once; how many octets were taken, 0 when the socket is full.
-    pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, octets: &[u8], lent: &mut Lent) -> io::Result<usize> {
         loop {
             let written = match &mut self.wire {
                 Wire::Plain(socket) => socket.write(octets),
-                Wire::Tls(tls) => tls.write(octets),
+                Wire::Tls(tls) => tls.write(octets, lent).and_then(|written| {
+                    // What is sealed may still wait.
+                    self.writable = tls.flush()?;
+                    Ok(written)
+                }),
             };
             match written {
                 Ok(written) => return Ok(written),
@@ -85,5 +134,15 @@ impl Link {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Writes what is sealed and waits. False: the socket is full.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        if let Wire::Tls(tls) = &mut self.wire
+            && self.writable
+        {
+            self.writable = tls.flush()?;
+        }
+        Ok(self.writable)
     }
 }

@@ -1,11 +1,11 @@
 //! The loop of a relay: listeners, connections, and what the rules want done with them.
 
 use super::Shared;
-use super::links::{Link, Stage, Wire};
+use super::links::{Below, Link, Stage, Wire};
 use super::resolve::Resolver;
 use crate::media::socket;
 use carnet_relay::{Action, ConnectionId, Relay};
-use carnet_tls::{CertificateContext, Peer, Side};
+use carnet_tls::{CertificateContext, Lent, Peer, Side};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -56,6 +56,7 @@ pub(super) struct Worker {
     /// To be read in the next turn.
     again: VecDeque<ConnectionId>,
     buffer: Box<[u8]>,
+    lent: Lent,
     /// A listener could not be emptied.
     starved: bool,
     now: Instant,
@@ -91,6 +92,7 @@ impl Worker {
             hosts: HashMap::new(),
             again: VecDeque::new(),
             buffer: vec![0; READ].into_boxed_slice(),
+            lent: Lent::default(),
             starved: false,
             now: Instant::now(),
         })
@@ -180,7 +182,9 @@ impl Worker {
         let Some(link) = self.link(id) else { return };
         let gone = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         link.hangup |= flags.intersects(gone);
-        link.readable |= flags.intersects(epoll::EventFlags::IN | gone);
+        if flags.intersects(epoll::EventFlags::IN | gone) {
+            link.wake();
+        }
         let writable = flags.intersects(epoll::EventFlags::OUT | gone) && !link.writable;
         link.writable |= writable;
         if link.stage != Stage::Up {
@@ -221,7 +225,7 @@ impl Worker {
 
     fn tls(&self, socket: Socket, side: Side, peer: &Peer) -> Option<Wire> {
         let context = self.tls.as_ref()?;
-        match context.named_socket(socket, side, peer) {
+        match context.named_socket(Below::new(socket), side, peer) {
             Ok(socket) => Some(Wire::Tls(Box::new(socket))),
             Err(error) => {
                 tracing::warn!(%error, "TLS of the relay cannot begin");
@@ -302,8 +306,9 @@ impl Worker {
 
     /// Goes on with what comes before MSRP.
     fn stand_up(&mut self, id: ConnectionId) {
-        let Some(link) = self.link(id) else { return };
-        let outcome = go_on(link);
+        let slot = self.links.get_mut(id.slot() as usize).and_then(Option::as_mut);
+        let Some(link) = slot.filter(|link| link.serial == (id.to_u64() >> 32) as u32) else { return };
+        let outcome = go_on(link, &mut self.lent);
         let (up, ours) = (link.stage == Stage::Up, link.ours);
         match outcome {
             Ok(()) if up && ours => {
@@ -325,7 +330,7 @@ impl Worker {
             }
             let slot = self.links.get_mut(id.slot() as usize).and_then(Option::as_mut);
             let Some(link) = slot.filter(|link| link.readable && link.stage == Stage::Up) else { return };
-            match link.read(&mut self.buffer) {
+            match link.read(&mut self.buffer, &mut self.lent) {
                 Ok(None) => return,
                 Ok(Some(0)) => return self.gone(id),
                 Ok(Some(octets)) => {
@@ -347,12 +352,17 @@ impl Worker {
         loop {
             let slot = self.links.get_mut(id.slot() as usize).and_then(Option::as_mut);
             let Some(link) = slot.filter(|link| link.stage == Stage::Up) else { return };
+            match link.flush() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => return self.gone(id),
+            }
             let octets = self.relay.output(id);
-            if octets.is_empty() || !link.writable {
+            if octets.is_empty() {
                 return;
             }
             let whole = octets.len();
-            match link.write(octets) {
+            match link.write(octets, &mut self.lent) {
                 Ok(0) => return,
                 Ok(written) => {
                     self.relay.sent(self.now, id, written);
@@ -384,7 +394,7 @@ impl Worker {
                 let Some(mut link) = self.take(connection) else { return };
                 if link.stage == Stage::Up {
                     let mut rest = rest.as_slice();
-                    while let Ok(written @ 1..) = link.write(rest) {
+                    while let Ok(written @ 1..) = link.write(rest, &mut self.lent) {
                         rest = rest.get(written..).unwrap_or_default();
                     }
                     if let Wire::Tls(tls) = &mut link.wire {
@@ -409,7 +419,7 @@ impl Worker {
 }
 
 /// Goes on as far as the kernel lets it.
-fn go_on(link: &mut Link) -> Result<(), String> {
+fn go_on(link: &mut Link, lent: &mut Lent) -> Result<(), String> {
     if link.stage == Stage::Connecting {
         if let Some(error) = link.socket().take_error().map_err(|error| error.to_string())? {
             return Err(error.to_string());
@@ -424,7 +434,7 @@ fn go_on(link: &mut Link) -> Result<(), String> {
     }
     if link.stage == Stage::Shaking
         && let Wire::Tls(tls) = &mut link.wire
-        && tls.handshake().map_err(|error| error.to_string())?.is_some()
+        && tls.handshake(lent).map_err(|error| error.to_string())?.is_some()
     {
         link.stage = Stage::Up;
         // What came with the last flight is inside TLS already.

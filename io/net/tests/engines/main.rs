@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod crash;
+mod ends;
 mod lab;
 mod passes;
 mod stops;
+mod terms;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

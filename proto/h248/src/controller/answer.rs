@@ -9,6 +9,9 @@ use crate::model::{
 };
 use std::time::{Duration, Instant};
 
+/// Warm boot (H.248.8).
+const WARM_BOOT: u16 = 902;
+
 /// The highest protocol version we speak.
 const VERSION: u8 = 3;
 
@@ -170,12 +173,15 @@ impl Controller {
         parameters: &ServiceChange,
     ) -> Result<ServiceChange, ErrorDescriptor> {
         let timestamp = Some(self.time_stamp(now));
+        let reason = parameters.reason.as_ref().and_then(crate::Reason::code);
+        // After a warm boot it has what it had; the audit shows whether that is all (RFC 3525 §11.5).
+        let cold = *method == Method::Restart && reason != Some(WARM_BOOT);
         let Some(name) = self.gateways.get(gateway).map(|g| g.name.clone()) else {
             return Err(ErrorDescriptor::new(504, "unknown gateway"));
         };
         if let Some(to) = self.config.redirect.clone() {
             // What it had from us is gone all the same: its calls are told now.
-            if *method == Method::Restart {
+            if cold {
                 self.lose(now, gateway, LostReason::Restarted);
             }
             return Ok(ServiceChange { mgc_id_to_try: Some(to), timestamp, ..ServiceChange::default() });
@@ -189,7 +195,7 @@ impl Controller {
             return Err(error);
         }
         // A restart while registered: what the gateway had is gone.
-        if *method == Method::Restart {
+        if cold {
             self.lose(now, gateway, LostReason::Restarted);
         }
         let Some(g) = self.gateways.get_mut(gateway) else {
@@ -208,8 +214,8 @@ impl Controller {
         }
         g.enter(now, State::Settling);
         g.arrived = Some(match method {
-            Method::Restart => Arrival::New,
-            Method::Disconnected => Arrival::Back,
+            Method::Restart if cold => Arrival::New,
+            Method::Restart | Method::Disconnected => Arrival::Back,
             _ => Arrival::Inherited,
         });
         Ok(ServiceChange {

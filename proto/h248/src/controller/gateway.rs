@@ -80,6 +80,8 @@ pub(super) struct Gateway {
     pub(super) estranged: Option<Instant>,
     /// When it was heard before the message at hand.
     pub(super) heard_before: Option<Instant>,
+    /// It has been silent for long, and is not given up because it keeps media going.
+    pub(super) missing: bool,
     /// It says that another controls it.
     pub(super) foreign: bool,
     pub(super) inventory: Inventory,
@@ -128,6 +130,7 @@ impl Gateway {
             probes: 0,
             estranged: None,
             heard_before: None,
+            missing: false,
             foreign: false,
             inventory: Inventory::default(),
             arrived: None,
@@ -148,12 +151,22 @@ impl Gateway {
 
     /// Whether it may be given new contexts.
     pub(super) fn takes_new(&self) -> bool {
-        self.state == State::Registered && self.estranged.is_none()
+        self.state == State::Registered && self.estranged.is_none() && !self.missing
     }
 
     /// Whether it can be asked about contexts that it has.
     pub(super) fn serves(&self) -> bool {
         self.state != State::Away
+    }
+
+    /// Whether its media goes on while it is away.
+    pub(super) fn keeps(&self) -> bool {
+        self.packages.iter().any(|package| package.name == "crnkeep")
+    }
+
+    /// How long nothing was heard of it.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        self.association.last_heard().map_or(Duration::MAX, |at| now.saturating_duration_since(at))
     }
 
     /// The other end is in this process: it is never silent for want of a network.
@@ -211,5 +224,6 @@ impl Gateway {
         self.audit_at = None;
         self.grace_until = None;
         self.estranged = None;
+        self.missing = false;
     }
 }

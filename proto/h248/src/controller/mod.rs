@@ -54,6 +54,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// A gateway silent for so long is lost.
     pub lost_after: Duration,
+    /// A gateway that keeps media going while it is away (package `crnkeep`) is lost only after so long, if that is
+    /// longer; from `lost_after` on it gets no new contexts.
+    pub away: Duration,
     /// The contexts of a gateway on the network are audited so often; none leaves it to doubts.
     pub audit: Option<Duration>,
     /// Contexts that a gateway brings from another controller are left alone for so long; zero
@@ -73,6 +76,7 @@ impl Config {
             lowest_version: 1,
             heartbeat: Duration::from_secs(2),
             lost_after: Duration::from_secs(6),
+            away: Duration::from_secs(60),
             audit: Some(Duration::from_secs(300)),
             grace: Duration::from_secs(60),
             redirect: None,
@@ -241,6 +245,10 @@ impl Controller {
         }
         g.heard_before = g.association.last_heard();
         g.association.handle_message(now, message);
+        if std::mem::take(&mut g.missing) {
+            // What it has to say of its contexts may have been lost.
+            g.doubt(now);
+        }
         self.drain(now, gateway);
     }
 
@@ -318,7 +326,14 @@ impl Controller {
                 association::Event::Request { id, actions } => self.answer(now, gateway, id, &actions),
                 association::Event::Reply { id, body } => self.replied(now, gateway, id, Ok(body)),
                 association::Event::Failed { id, reason } => self.replied(now, gateway, id, Err(reason)),
-                association::Event::PeerLost => self.lose(now, gateway, LostReason::Silent),
+                association::Event::PeerLost => {
+                    let patience = self.patience(gateway);
+                    let g = self.gateways.get_mut(gateway).filter(|g| g.silence(now) < patience && g.keeps());
+                    match g {
+                        Some(g) => g.missing = true,
+                        None => self.lose(now, gateway, LostReason::Silent),
+                    }
+                }
                 association::Event::MessageError { error } => {
                     self.estranged(now, gateway, &error);
                     if let Some(g) = self.gateways.get(gateway) {

@@ -20,6 +20,8 @@ pub enum Condition {
     Draining,
     /// It lacks something that we need.
     Unsuited,
+    /// It is silent and not given up yet, because its media goes on without it.
+    Missing,
     /// It says that it is not ours, and is given up soon unless it registers.
     Estranged,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Condition {
             Self::InService => "in service",
             Self::Draining => "draining",
             Self::Unsuited => "unsuited",
+            Self::Missing => "missing",
             Self::Estranged => "estranged",
         })
     }
@@ -97,6 +100,7 @@ impl GatewayStatus {
             condition: match gateway.state {
                 State::Away => Condition::Away,
                 _ if gateway.estranged.is_some() => Condition::Estranged,
+                _ if gateway.missing => Condition::Missing,
                 State::Settling => Condition::Settling,
                 State::Unsuited => Condition::Unsuited,
                 State::Registered => Condition::InService,

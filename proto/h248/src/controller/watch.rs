@@ -5,6 +5,9 @@
 //! answered" (505) or "you do not control me" (504) is not ours at the moment: it gets nothing new, and
 //! is lost like a silent one unless it registers or answers again.
 //!
+//! One whose media goes on without it (package `crnkeep`) is not given up so soon: it gets nothing new, and its
+//! contexts are audited when it is heard again.
+//!
 //! A lost gateway is asked now and then whether it is back: it may never have noticed anything, and
 //! then it does not register anew (RFC 3525 §11.5 leaves that to the gateway). So is one that speaks
 //! without ever having registered: we have started again, and it has not.
@@ -34,10 +37,13 @@ impl Controller {
             g.heartbeat_at = Some(now + heartbeat.min(lost_after));
             return;
         }
-        let silent = g.association.last_heard().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let silent = g.silence(now);
         // A gateway in this process that says nothing is slow: its end would be told.
         if !g.is_inside() && silent >= lost_after {
-            return self.lose(now, gateway, LostReason::Silent);
+            if !g.keeps() || silent >= self.config.away {
+                return self.lose(now, gateway, LostReason::Silent);
+            }
+            g.missing = true;
         }
         let mut next = heartbeat.saturating_sub(silent);
         if next.is_zero() {
@@ -48,6 +54,12 @@ impl Controller {
             g.ask_root(now, Purpose::Heartbeat);
         }
         g.heartbeat_at = Some(now + next);
+    }
+
+    /// How long a gateway may be silent.
+    pub(super) fn patience(&self, gateway: &str) -> Duration {
+        let keeps = self.gateways.get(gateway).is_some_and(Gateway::keeps);
+        if keeps { self.config.away.max(self.config.lost_after) } else { self.config.lost_after }
     }
 
     /// It says that it is not ours: by an error in a reply, or instead of one.
@@ -65,7 +77,8 @@ impl Controller {
         if g.estranged.is_none() {
             // Its silence before counts: the message that says so is not from the gateway that was ours. One
             // in this process is asked nothing while it is silent.
-            let since = g.heard_before.filter(|_| !g.is_inside()).unwrap_or(now);
+            // One that keeps media going may be starting again: it has its time from now on.
+            let since = g.heard_before.filter(|_| !g.is_inside() && !g.keeps()).unwrap_or(now);
             g.estranged = Some(since.max(now.checked_sub(self.config.lost_after).unwrap_or(since)));
             g.heartbeat_at = Some(now + self.config.heartbeat.min(self.config.lost_after));
         }

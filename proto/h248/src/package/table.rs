@@ -352,6 +352,9 @@ pub const PACKAGES: &[Package] = &[
             item(StreamProperty, "pskid", 2, Text, Provisional),
         ],
     },
+    // Private: nothing in it. A gateway that has it starts again with contexts that it had (Restart 902): media
+    // goes on while it is away.
+    Package { name: "crnkeep", id: 0x9003, version: 1, extends: None, items: &[] },
     // Private: rooms of the conference server. What a member is called and may do is a property of its
     // streams, what holds for everybody one of the context.
     Package {

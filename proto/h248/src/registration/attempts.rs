@@ -1,6 +1,8 @@
 //! Who is tried in which order, and what a controller's answer means (RFC 3525 §11.2 to §11.5).
 
-use super::{Candidate, Cause, Config, Demands, Event, Former, Link, Registration, RequestKey, State};
+use super::{
+    Candidate, Cause, Config, Demands, Event, Former, Link, Registration, RequestKey, State, WARM_BOOT,
+};
 use crate::association::{self, Association, Failure};
 use crate::controller::same_peer;
 use crate::model::{
@@ -53,6 +55,12 @@ impl Registration {
         let mut round: VecDeque<_> = self.config.controllers.iter().cloned().map(Candidate::new).collect();
         let listed = |c: &MId| self.config.controllers.iter().any(|l| same_peer(l, c));
         round.extend(self.lost.iter().filter(|c| !listed(c)).cloned().map(Candidate::new));
+        // After a warm boot the one whose contexts we have comes first.
+        let last = self.lost.as_ref().filter(|_| self.cause == Cause::Restart(WARM_BOOT));
+        if let Some(at) = last.and_then(|last| round.iter().position(|c| same_peer(&c.controller, last))) {
+            let first = round.remove(at);
+            first.into_iter().for_each(|first| round.push_front(first));
+        }
         round
     }
 
@@ -75,6 +83,7 @@ impl Registration {
         let back = self.lost.as_ref().is_some_and(|l| same_peer(l, &controller));
         let (method, reason) = match self.cause {
             _ if candidate.handed_off => (Method::HandOff, 903),
+            Cause::Restart(WARM_BOOT) if self.lost.is_some() && !back => (Method::Failover, 909),
             Cause::Restart(reason) => (Method::Restart, reason),
             Cause::Lost if back => (Method::Disconnected, 900),
             Cause::Lost => (Method::Failover, 909),
@@ -296,7 +305,8 @@ impl Registration {
     /// The answer to our ServiceChange.
     fn registered(&mut self, now: Instant, body: &ReplyBody) {
         let State::Trying { method, candidate, .. } = &self.state else { return };
-        let (kept, candidate) = (*method != Method::Restart, candidate.clone());
+        let warm = self.cause == Cause::Restart(WARM_BOOT);
+        let (kept, candidate) = (warm || *method != Method::Restart, candidate.clone());
         if let Some(error) = body.first_error() {
             let error = error.clone();
             // RFC 3525 §7.2.8: the profile is negotiated; we may have another.

@@ -108,6 +108,9 @@ pub struct RequestKey {
     pub id: TransactionId,
 }
 
+/// Warm boot (H.248.8): contexts are still there.
+const WARM_BOOT: u16 = 902;
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -171,7 +174,7 @@ pub enum Event {
 /// Why we register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// We start: nothing exists.
+    /// We start: nothing exists, but after a warm boot.
     Restart(u16),
     /// The controller was lost, or sent us away.
     Lost,
@@ -286,6 +289,13 @@ impl Registration {
         self.lost = None;
         self.retiring = false;
         self.wait(now, Duration::ZERO);
+    }
+
+    /// Starts to register after a warm boot: our contexts are still there. `last` is the controller that they are
+    /// of, if that is known: it is tried first (Restart 902), and another one inherits them (Failover 909).
+    pub fn start_warm(&mut self, now: Instant, last: Option<MId>) {
+        self.start(now, WARM_BOOT);
+        self.lost = last;
     }
 
     /// The controller that took us.

@@ -464,3 +464,33 @@ fn what_was_asked_before_a_loss_is_not_executed_again() {
     rig.ask("alg1", 41, add);
     assert!(rig.events().iter().any(|e| matches!(e, Event::Request { .. })));
 }
+
+#[test]
+fn after_a_warm_boot_the_controller_that_had_the_contexts_is_first() {
+    let mut rig = Rig::new(&["alg1", "alg2", "alg3"], |_| {});
+    rig.answer("");
+    rig.asked.clear();
+    rig.events();
+    rig.gateway.start_warm(rig.now, Some(mid("alg2")));
+    rig.wait(0);
+    // It does not answer: the others inherit.
+    rig.wait(5);
+    rig.wait(5);
+    assert_eq!(rig.tried(), ["alg2 Restart 902", "alg1 Failover 909", "alg3 Failover 909"]);
+    rig.wait(6);
+    assert_eq!(rig.tried()[3..], ["alg2 Restart 902"]);
+    rig.events();
+    rig.answer("");
+    assert_eq!(rig.events(), [Event::Registered { controller: mid("alg2"), version: 3, kept: true }]);
+    // Nobody knows whose they are: the list in its order.
+    rig.asked.clear();
+    rig.gateway.start_warm(rig.now, None);
+    rig.wait(0);
+    rig.wait(5);
+    assert_eq!(rig.tried(), ["alg1 Restart 902", "alg2 Restart 902"]);
+    rig.answer("");
+    assert_eq!(
+        rig.events().last(),
+        Some(&Event::Registered { controller: mid("alg2"), version: 3, kept: true })
+    );
+}

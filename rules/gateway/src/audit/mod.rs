@@ -14,7 +14,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use carnet_h248::{
     Audit, AuditItem, AuditToken, Command, CommandReply, ContextId, Descriptor, Events, LocalControl, Media,
-    ObservedEvents, ServiceState, Signals, Statistic, Stream, TerminationState, Verb, package,
+    ObservedEvents, PackageVersion, ServiceState, Signals, Statistic, Stream, TerminationState, Verb,
+    package,
 };
 
 use crate::Function;
@@ -28,6 +29,8 @@ use crate::run::{Aim, Work, statistics};
 /// Everything that can be told of one termination, or of ROOT.
 struct View {
     function: Function,
+    /// Contexts outlive the process.
+    survives: bool,
     root: bool,
     media: Media,
     events: Events,
@@ -108,8 +111,9 @@ impl Core {
         let observed = merged(self.root.notices.observed(target.context, &target.termination));
         if target.termination.is_root() {
             let (media, events) = (self.root_media(), self.root.events.clone());
-            let (function, statistics) = (self.function, Vec::new());
-            return Ok(View { function, root: true, media, events, signals: None, statistics, observed });
+            let (function, statistics, survives) = (self.function, Vec::new(), self.survival.on);
+            let root = true;
+            return Ok(View { function, survives, root, media, events, signals: None, statistics, observed });
         }
         let context = target.context.id().and_then(|id| self.contexts.get(&id));
         let termination = context
@@ -117,6 +121,7 @@ impl Core {
             .ok_or_else(|| Fault::request(430, "Unknown TerminationID"))?;
         Ok(View {
             function: self.function,
+            survives: self.survival.on,
             root: false,
             media: media_of(termination),
             events: termination.events.clone(),
@@ -196,6 +201,14 @@ fn merged<'a>(notices: impl Iterator<Item = &'a ObservedEvents>) -> Option<Obser
 }
 
 impl View {
+    fn packages(&self) -> Vec<PackageVersion> {
+        let mut all = packages(self.function, self.root);
+        if self.root && self.survives {
+            all.push(PackageVersion::new("crnkeep", 1));
+        }
+        all
+    }
+
     /// The whole descriptor.
     fn tell(&self, token: AuditToken, told: &mut Vec<Descriptor>) {
         match token {
@@ -210,7 +223,7 @@ impl View {
             AuditToken::ObservedEvents if self.observed.is_some() => {
                 told.extend(self.observed.clone().map(Descriptor::from));
             }
-            AuditToken::Packages => told.push(packages(self.function, self.root).into()),
+            AuditToken::Packages => told.push(self.packages().into()),
             _ => told.push(empty(token)),
         }
     }

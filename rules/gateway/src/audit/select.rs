@@ -12,7 +12,7 @@ use carnet_h248::{
 
 use super::{View, empty};
 use crate::error::Fault;
-use crate::package::{Kind, Possible, check, packages};
+use crate::package::{Kind, Possible, check};
 
 /// Why a selection cannot be answered.
 enum Miss {
@@ -106,7 +106,7 @@ fn select(view: &View, selector: &Selector) -> Result<Descriptor, Miss> {
             Ok(inside.iter().map(find).collect::<Result<Vec<_>, _>>()?.into())
         }
         "packages" => {
-            let held = packages(view.function, view.root);
+            let held = view.packages();
             let find = |s: &Selector| {
                 let name = s.name.as_str();
                 let (package, version) = name.rsplit_once('-').unwrap_or((name, ""));

@@ -200,6 +200,16 @@ impl Rig {
     }
 
     pub fn with(controller: MId, adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut rig = Self::idle(controller, 1, adjust);
+        rig.gateway.start(rig.now, 901);
+        rig.gateway.handle_timeout(rig.now);
+        rig.settle();
+        assert!(rig.gateway.registration().is_registered());
+        rig
+    }
+
+    /// A gateway that has not registered.
+    pub fn idle(controller: MId, seed: u64, adjust: impl FnOnce(&mut Config)) -> Self {
         let association = association::Config::new(Transport::Reliable);
         let mid = MId::domain("agw1.access.example");
         let others = MId::domain("alg2.access.example");
@@ -212,9 +222,9 @@ impl Rig {
         let now = Instant::now();
         // 2026-03-01T08:00:00Z
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_352_000);
-        let gateway = Gateway::new(config, &mut SeededRandom::new(1), now, wall);
+        let gateway = Gateway::new(config, &mut SeededRandom::new(seed), now, wall);
         let engine = Engine::default();
-        let mut rig = Self {
+        Self {
             gateway,
             now,
             engine,
@@ -224,12 +234,7 @@ impl Rig {
             announced: Vec::new(),
             mute: false,
             refuse: None,
-        };
-        rig.gateway.start(now, 901);
-        rig.gateway.handle_timeout(now);
-        rig.settle();
-        assert!(rig.gateway.registration().is_registered());
-        rig
+        }
     }
 
     pub fn alg() -> Self {

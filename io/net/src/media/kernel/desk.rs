@@ -30,7 +30,7 @@ pub(super) enum Taken {
     Some {
         /// Loops that found no room may find some now.
         was_full: bool,
-        /// There is more.
+        /// There is more, or nobody will ring again.
         more: bool,
     },
     /// Nothing, and nobody is left to give orders.
@@ -66,7 +66,7 @@ impl Desk {
         if there == 0 && over {
             return Taken::Over;
         }
-        Taken::Some { was_full: there >= self.most && left < self.most, more: left > 0 }
+        Taken::Some { was_full: there >= self.most && left < self.most, more: left > 0 || over }
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
         two.put(1, order());
         drop(two);
-        assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
+        assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: true });
         assert_eq!(desk.take(9, &mut taken), Taken::Over);
     }
 }

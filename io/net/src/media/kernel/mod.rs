@@ -175,42 +175,66 @@ pub(super) fn start(
     if mode == Mode::Off {
         return Ok(none(docks.len(), Reason::Configured, Vec::new()));
     }
-    let sessions = u64::try_from(config.pinholes.saturating_mul(config.threads) / 2).unwrap_or(u64::MAX);
-    let lacks = carnet_netfilter::lacks(sessions);
-    let mut texts: Vec<String> = lacks.iter().map(ToString::to_string).collect();
-    for lack in &texts {
-        tracing::warn!("the kernel engine: {lack}");
+    let refuse = |what: &str| {
+        io::Error::new(io::ErrorKind::Unsupported, format!("the kernel engine is required: {what}"))
+    };
+    let addresses = config.realms.iter().flat_map(|realm| {
+        let (v4, v6) = (realm.v4.map(IpAddr::from), realm.v6.map(IpAddr::from));
+        [v4, v6].into_iter().flatten()
+    });
+    let (mut outside, mut v6) = (false, false);
+    for address in addresses.filter(|address| !address.is_loopback()) {
+        outside = true;
+        v6 |= address.is_ipv6();
     }
-    let missing = lacks.iter().find(|lack| lack.fatal && !lack.only_v6).map(ToString::to_string);
-    let opened = match missing {
-        Some(missing) => Err(missing),
-        None => thread::Thread::open(config, docks, reports).map_err(|error| {
-            let text = error.to_string();
-            tracing::warn!("the kernel engine: {text}");
-            texts.push(text.clone());
-            text
-        }),
-    };
-    let thread = match opened {
-        Ok(thread) => thread,
-        Err(missing) if mode == Mode::Required => {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("the kernel engine is required: {missing}"),
-            ));
+    if !outside {
+        return match mode {
+            Mode::Required => Err(refuse("all addresses are loopback addresses")),
+            _ => Ok(none(docks.len(), Reason::Host, Vec::new())),
+        };
+    }
+    let sessions = u64::try_from(config.pinholes.saturating_mul(config.threads) / 2).unwrap_or(u64::MAX);
+    let mut lacks = carnet_netfilter::lacks(sessions);
+    lacks.retain(|lack| v6 || !lack.only_v6);
+    let mut texts: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+    let fatal: Vec<_> =
+        lacks.iter().filter(|lack| lack.fatal && !lack.only_v6).map(ToString::to_string).collect();
+    if let (Mode::Required, true, [_, ..]) = (mode, config.kernel.translate, &fatal[..]) {
+        return Err(refuse(&fatal.join("; ")));
+    }
+    let opened = if lacks.iter().any(|lack| lack.fatal && lack.table) {
+        None
+    } else {
+        match thread::Thread::open(config, docks, reports) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                texts.push(error.to_string());
+                None
+            }
         }
-        Err(_) => return Ok(none(docks.len(), Reason::Host, texts)),
     };
-    let v6 = !lacks.iter().any(|lack| lack.fatal && lack.only_v6);
-    let host = match config.kernel.translate {
-        true => Host::Translates { v4: true, v6 },
-        false => Host::Relays(Reason::Configured),
+    let works = opened.is_some() && fatal.is_empty();
+    match (works, texts.join("; ")) {
+        (_, text) if text.is_empty() => {}
+        (true, text) => tracing::warn!("the kernel engine works, but: {text}"),
+        (false, text) => tracing::warn!("the kernel engine is off, everything is relayed: {text}"),
+    }
+    let Some(thread) = opened else {
+        return match mode {
+            Mode::Required => Err(refuse(&texts.join("; "))),
+            _ => Ok(none(docks.len(), Reason::Host, texts)),
+        };
     };
-    let steers = true;
+    let v6 = v6 && !lacks.iter().any(|lack| lack.fatal && lack.only_v6);
+    let host = match (config.kernel.translate, fatal.is_empty()) {
+        (false, _) => Host::Relays(Reason::Configured),
+        (true, false) => Host::Relays(Reason::Host),
+        (true, true) => Host::Translates { v4: true, v6 },
+    };
     let (desk, tallies) = (Arc::clone(&thread.desk), Arc::clone(&thread.tallies));
-    std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;
-    let kernel = |index| Kernel { host, steers, desk: Some(Desk::enter(&desk)), index };
+    let kernel = |index| Kernel { host, steers: true, desk: Some(Desk::enter(&desk)), index };
     let kernels = (0..docks.len()).map(kernel).collect();
+    std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;
     Ok((kernels, Overview { host, tallies, lacks: texts.into() }))
 }
 

@@ -12,7 +12,7 @@ use carnet_netfilter::{
 };
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::super::EngineConfig;
@@ -43,7 +43,8 @@ pub(super) struct Thread {
     _reports: Reports,
     table: Table,
     connections: Connections,
-    log: Log,
+    /// Without it and connection tracking, callers are steered and nothing is carried.
+    log: Option<Log>,
     epoll: OwnedFd,
     sessions: Sessions,
     keep: bool,
@@ -57,7 +58,7 @@ pub(super) struct Thread {
 
 /// Connection tracking, and what was last found there.
 struct Connections {
-    conntrack: Conntrack,
+    conntrack: Option<Conntrack>,
     found: Option<(Instant, HashMap<Key, Vec<Entry>>)>,
 }
 
@@ -65,14 +66,16 @@ impl Connections {
     /// All connections.
     fn all(&mut self) -> Result<HashMap<Key, Vec<Entry>>, Error> {
         let mut all: HashMap<Key, Vec<Entry>> = HashMap::new();
-        self.conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
+        if let Some(conntrack) = &mut self.conntrack {
+            conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
+        }
         Ok(all)
     }
 }
 
 impl Tracking for Connections {
     fn get(&mut self, flow: &Flow) -> Option<Entry> {
-        self.conntrack.get(flow).unwrap_or_else(|error| {
+        self.conntrack.as_mut()?.get(flow).unwrap_or_else(|error| {
             tracing::debug!(%error, "connection tracking does not answer");
             None
         })
@@ -93,7 +96,7 @@ impl Tracking for Connections {
     }
 
     fn forget(&mut self, flow: &Flow) {
-        if let Err(error) = self.conntrack.delete(flow) {
+        if let Some(Err(error)) = self.conntrack.as_mut().map(|conntrack| conntrack.delete(flow)) {
             tracing::debug!(%error, "a connection cannot be forgotten");
         }
     }
@@ -112,20 +115,22 @@ impl Thread {
         docks: &Arc<[Arc<Dock>]>,
         reports: Reports,
     ) -> Result<Self, Error> {
-        let log = Log::open()?;
-        let conntrack = Conntrack::open()?;
+        // What is missing was said.
+        let (log, conntrack) = (Log::open().ok(), Conntrack::open().ok());
         let pinholes = config.pinholes.saturating_mul(config.threads).max(1024);
         let size = u32::try_from(pinholes).unwrap_or(u32::MAX);
         let name = config.kernel.table.clone();
-        let Opened { table, left } = Table::open(&TableConfig { name, size, log_group: log.group() })?;
+        let Opened { table, left } =
+            Table::open(&TableConfig { name, size, log_group: log.as_ref().map_or(0, Log::group) })?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let desk = Arc::new(Desk::new(config.queue)?);
         let watch = |socket: rustix::fd::BorrowedFd<'_>, token, flags| {
             epoll::add(&epoll, socket, epoll::EventData::new_u64(token), flags).map_err(io::Error::from)
         };
-        use rustix::fd::AsFd;
         watch(desk.bell.descriptor().as_fd(), BELL, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
-        watch(log.as_fd(), LOG, epoll::EventFlags::IN)?;
+        if let Some(log) = &log {
+            watch(log.as_fd(), LOG, epoll::EventFlags::IN)?;
+        }
         let now = Instant::now();
         let sessions = Sessions::new(left.into_iter().map(|held| held.translation));
         let keep = config.kernel.keep;
@@ -205,7 +210,7 @@ impl Thread {
 
     fn read_log(&mut self) {
         let now = Instant::now();
-        let Self { sessions, connections, out, log, .. } = self;
+        let Self { sessions, connections, out, log: Some(log), .. } = self else { return };
         match log.read(&mut |segment| sessions.segment(&segment, connections, now, out)) {
             Ok(lost) => self.lost |= lost,
             Err(error) => {

@@ -301,3 +301,38 @@ fn a_late_sweep_takes_no_call_away() {
     pair.controller.handle_message(pair.now, "access", late);
     assert_eq!(pair.condition(), Condition::InService);
 }
+
+/// A warm boot (902): what the gateway still has is kept, what it has not is told, what nobody knows goes.
+#[test]
+fn a_gateway_that_started_again_with_its_contexts_is_audited() {
+    let mut pair = Pair::up();
+    let (kept, gone) = (pair.add(), pair.add());
+    pair.take();
+    let stray = pair.model.make();
+    pair.model.contexts.remove(&gone);
+    pair.change(Method::Restart, 902);
+    let events = pair.take();
+    let lost = |e: &Event| matches!(e, Event::ContextsLost { contexts, .. } if *contexts == [gone]);
+    let back = |e: &Event| matches!(e, Event::Registered { kept: true, .. });
+    assert!(events.iter().any(lost) && events.iter().any(back), "{events:?}");
+    assert!(!events.iter().any(|e| matches!(e, Event::Lost { .. })), "{events:?}");
+    assert!(pair.model.contexts.contains_key(&kept) && !pair.model.contexts.contains_key(&stray));
+    assert_eq!(pair.controller.contexts("access"), 1);
+    assert_eq!(pair.controller.available().count(), 1);
+}
+
+/// One that was given up meanwhile has nothing that anybody wants.
+#[test]
+fn a_gateway_that_started_again_too_late_is_cleared() {
+    let mut pair = Pair::up();
+    pair.add();
+    pair.take();
+    pair.cut = true;
+    pair.run(7);
+    assert!(matches!(pair.take()[..], [Event::Lost { reason: LostReason::Silent, .. }]));
+    pair.cut = false;
+    pair.change(Method::Restart, 902);
+    let events = pair.take();
+    assert!(matches!(events[..], [Event::Registered { kept: false, .. }]), "{events:?}");
+    assert!(pair.model.contexts.is_empty());
+}

@@ -291,3 +291,52 @@ fn loss_is_seen_while_requests_wait() {
     pair.controller.handle_message(pair.now, "access", stray);
     assert_eq!(pair.condition(), Condition::Away);
 }
+
+/// Its media goes on without it: it is missed for a while before its calls are given up.
+#[test]
+fn one_that_keeps_media_going_has_time_to_start_again() {
+    let keeps = |pair: &mut Pair| {
+        pair.model.packages.push(crate::model::PackageVersion::new("crnkeep", 1));
+        pair.change(Method::Restart, 901);
+        pair.take();
+        let context = pair.add();
+        pair.take();
+        pair.cut = true;
+        context
+    };
+    let mut pair = Pair::new(|_| {});
+    let context = keeps(&mut pair);
+    pair.run(20);
+    assert_eq!(pair.take(), []);
+    assert_eq!((pair.condition(), pair.controller.available().count()), (Condition::Missing, 0));
+    pair.cut = false;
+    // It has started again and says first that it does not know us.
+    let error = ErrorDescriptor::new(504, "alg1 does not control this gateway");
+    let message = Message::error(3, super::mid("agw1"), error);
+    pair.controller.handle_message(pair.now, "access", message);
+    pair.model.refuses = Some(505);
+    pair.run(4);
+    pair.model.refuses = None;
+    assert!(!pair.take().iter().any(|e| matches!(e, Event::Lost { .. })));
+    pair.change(Method::Restart, 902);
+    pair.run(1);
+    assert_eq!((pair.condition(), pair.controller.available().count()), (Condition::InService, 1));
+    assert!(pair.model.contexts.contains_key(&context));
+    assert!(!pair.take().iter().any(|e| matches!(e, Event::Lost { .. } | Event::ContextsLost { .. })));
+    // Only the network was away: what it has is looked at again.
+    pair.cut = true;
+    pair.run(20);
+    pair.cut = false;
+    pair.model.contexts.remove(&context);
+    pair.run(10);
+    assert_eq!(pair.condition(), Condition::InService);
+    let lost = |e: &Event| matches!(e, Event::ContextsLost { contexts, .. } if *contexts == [context]);
+    assert!(pair.take().iter().any(lost));
+    // It does not come back.
+    let mut pair = Pair::new(|_| {});
+    keeps(&mut pair);
+    pair.run(58);
+    assert_eq!(pair.take(), []);
+    pair.run(5);
+    assert!(matches!(pair.take()[..], [Event::Lost { reason: LostReason::Silent, .. }]));
+}

@@ -1,0 +1,394 @@
+//! Records that only have to survive the process: one appended write for everything that changed, no waiting for
+//! the disk. What [`Journal::commit`] has returned `Ok` for is there after a SIGKILL; after a loss of power it may
+//! not be.
+//!
+//! A journal is a row of files `NAME.1`, `NAME.2`… in one directory, of which the last is written to. When much of it
+//! is outdated another file is begun, and what still holds of the first is copied over a few records with each
+//! commit, until the first can go: no commit takes long because of what there is. A last record that was cut off is
+//! left out. A file that is damaged elsewhere is worth nothing, and all are removed: a cold start.
+//!
+//! A record is its length, a checksum (FNV-1a) and, in that order, kind, key and value.
+
+use crate::Error;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What a file begins with.
+const FIRST: &[u8] = b"carnet journal 1\n";
+
+/// Octets before a record's body.
+const HEAD: usize = 12;
+
+/// Octets of a value; a longer one is refused.
+pub const LONGEST: usize = 1 << 20;
+
+/// A file that is smaller is not worth being replaced.
+const SMALLEST: u64 = 1 << 20;
+
+/// Records that are copied with each commit, besides as many as it has itself.
+const COPIES: usize = 8;
+
+const PUT: u8 = b'+';
+const REMOVE: u8 = b'-';
+const NOTE: u8 = b'!';
+
+/// What a journal had in it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// By key.
+    pub records: BTreeMap<u32, Vec<u8>>,
+    /// The last note.
+    pub note: Option<Vec<u8>>,
+    /// Why there is nothing, if there should be: a file was damaged.
+    pub damage: Option<String>,
+}
+
+/// Where a record is: file, place, octets.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    file: u64,
+    at: u64,
+    length: usize,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Part {
+    file: File,
+    size: u64,
+    /// Records in it that still hold.
+    live: usize,
+}
+
+/// Records by number, and one note about all of them.
+#[derive(Debug)]
+pub struct Journal {
+    directory: PathBuf,
+    name: String,
+    /// Held as long as the journal is open.
+    _lock: File,
+    parts: BTreeMap<u64, Part>,
+    /// The part that is written to.
+    last: u64,
+    live: HashMap<u32, Place>,
+    /// Octets that still hold.
+    held: u64,
+    note: Option<Vec<u8>>,
+    /// Keys of the first part that are still to be copied, if it is to go.
+    copying: VecDeque<u32>,
+    /// Not written yet: the octets, and how many records they are.
+    waiting: (Vec<u8>, usize),
+}
+
+impl Journal {
+    /// Opens the journal `name` in a directory, which is made if it is not there; files are readable for their owner
+    /// alone.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process has it open; of the disk.
+    pub fn open(directory: &Path, name: &str) -> Result<(Self, Found), Error> {
+        let fail = |path: &Path| {
+            let path = path.display().to_string();
+            move |error| Error::File { path, error }
+        };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(fail(directory))?;
+        let lock_path = directory.join(format!("{name}.lock"));
+        let lock = opened(&lock_path).map_err(fail(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Busy),
+            Err(std::fs::TryLockError::Error(error)) => return Err(fail(&lock_path)(error)),
+        }
+        let mut this = Self {
+            directory: directory.to_owned(),
+            name: name.to_owned(),
+            _lock: lock,
+            parts: BTreeMap::new(),
+            last: 0,
+            live: HashMap::new(),
+            held: 0,
+            note: None,
+            copying: VecDeque::new(),
+            waiting: (Vec::new(), 0),
+        };
+        let mut found = Found::default();
+        for number in this.numbers().map_err(fail(directory))? {
+            let path = this.path(number);
+            let octets = std::fs::read(&path).map_err(fail(&path))?;
+            let file = opened(&path).map_err(fail(&path))?;
+            this.last = number;
+            let size = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+            this.parts.insert(number, Part { file, size, live: 0 });
+            if let Err(what) = this.read(number, &octets, &mut found) {
+                found = Found { damage: Some(format!("{}: {what}", path.display())), ..Found::default() };
+                this.forget();
+                break;
+            }
+        }
+        // What was cut off stays so: it is never written behind it.
+        this.begin().map_err(fail(directory))?;
+        if let Some(note) = found.note.clone() {
+            this.note(note);
+        }
+        this.commit()?;
+        Ok((this, found))
+    }
+
+    /// The record of a key is this from now on.
+    ///
+    /// # Errors
+    /// [`Error::Record`] for a value of more than [`LONGEST`] octets; nothing is changed then.
+    pub fn put(&mut self, key: u32, value: &[u8]) -> Result<(), Error> {
+        if value.len() > LONGEST {
+            return Err(Error::Record("the journal"));
+        }
+        let at = self.append(PUT, key, value);
+        let place = Place { file: self.last, at, length: HEAD + 5 + value.len() };
+        self.place(key, Some(place));
+        Ok(())
+    }
+
+    /// There is no record of a key any more.
+    pub fn remove(&mut self, key: u32) {
+        if self.live.contains_key(&key) {
+            self.append(REMOVE, key, &[]);
+            self.place(key, None);
+        }
+    }
+
+    /// What is to be known besides; it replaces the note before.
+    pub fn note(&mut self, value: Vec<u8>) {
+        self.append(NOTE, 0, &value);
+        self.note = Some(value);
+    }
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        self.forget();
+        let path = self.directory.display().to_string();
+        self.begin().map_err(|error| Error::File { path, error })
+    }
+
+    fn forget(&mut self) {
+        let keys: Vec<_> = self.live.keys().copied().collect();
+        for key in keys {
+            self.place(key, None);
+        }
+        let parts = std::mem::take(&mut self.parts);
+        for number in parts.into_keys() {
+            let _ = std::fs::remove_file(self.path(number));
+        }
+        self.note = None;
+        self.waiting = (Vec::new(), 0);
+        self.copying.clear();
+    }
+
+    /// Writes what changed since the last time, if anything did.
+    ///
+    /// # Errors
+    /// Of the disk. What is in the files then is of no use, and they are removed: better no record than an old one.
+    /// Nothing can be written any more but after [`Journal::clear`].
+    pub fn commit(&mut self) -> Result<(), Error> {
+        let written = self.write();
+        if written.is_err() {
+            self.forget();
+        }
+        let path = self.path(self.last).display().to_string();
+        written.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full,
+            _ => Error::File { path, error },
+        })
+    }
+
+    /// Octets in all files.
+    pub fn size(&self) -> u64 {
+        self.parts.values().map(|part| part.size).sum()
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        if self.waiting.1 == 0 {
+            return Ok(());
+        }
+        let size = self.parts.get(&self.last).map_or(0, |part| part.size);
+        if self.parts.len() == 1 && size > SMALLEST && size > self.held.saturating_mul(2) {
+            // What waits belongs behind what is there.
+            self.flush()?;
+            self.begin()?;
+            if let Some(note) = self.note.clone() {
+                self.append(NOTE, 0, &note);
+            }
+        }
+        self.copy(COPIES + self.waiting.1)?;
+        self.flush()?;
+        while let Some(first) = self.parts.first_entry() {
+            if *first.key() == self.last || first.get().live > 0 {
+                break;
+            }
+            let (number, _) = first.remove_entry();
+            std::fs::remove_file(self.path(number))?;
+            self.copying.clear();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let (octets, _) = std::mem::take(&mut self.waiting);
+        let Some(part) = self.parts.get_mut(&self.last) else {
+            return Err(std::io::Error::other("the journal was given up"));
+        };
+        part.file.write_all(&octets)?;
+        part.size += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// Copies records of the first part to the last.
+    fn copy(&mut self, most: usize) -> std::io::Result<()> {
+        let Some((first, part)) = self.parts.first_key_value().filter(|(first, _)| **first != self.last)
+        else {
+            return Ok(());
+        };
+        let (first, live) = (*first, part.live);
+        if self.copying.is_empty() && live > 0 {
+            let of = self.live.iter().filter(|(_, place)| place.file == first);
+            self.copying = of.map(|(key, _)| *key).collect();
+        }
+        for _ in 0..most {
+            let Some(key) = self.copying.pop_front() else { return Ok(()) };
+            let Some(place) = self.live.get(&key).copied().filter(|place| place.file == first) else {
+                continue;
+            };
+            let mut octets = vec![0; place.length];
+            let Some(part) = self.parts.get(&first) else { return Ok(()) };
+            part.file.read_exact_at(&mut octets, place.at)?;
+            let at = self.end();
+            self.waiting.0.extend_from_slice(&octets);
+            self.waiting.1 += 1;
+            self.place(key, Some(Place { file: self.last, at, ..place }));
+        }
+        Ok(())
+    }
+
+    /// Where the next record comes in the last part.
+    fn end(&self) -> u64 {
+        let size = self.parts.get(&self.last).map_or(0, |part| part.size);
+        size + u64::try_from(self.waiting.0.len()).unwrap_or(u64::MAX)
+    }
+
+    fn append(&mut self, kind: u8, key: u32, value: &[u8]) -> u64 {
+        let at = self.end();
+        let mut body = Vec::with_capacity(5 + value.len());
+        body.push(kind);
+        body.extend_from_slice(&key.to_le_bytes());
+        body.extend_from_slice(value);
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
+        self.waiting.0.extend_from_slice(&length);
+        self.waiting.0.extend_from_slice(&checksum(&length, &body).to_le_bytes());
+        self.waiting.0.extend_from_slice(&body);
+        self.waiting.1 += 1;
+        at
+    }
+
+    /// Notes where the record of a key is.
+    fn place(&mut self, key: u32, new: Option<Place>) {
+        let octets = |place: Place| u64::try_from(place.length).unwrap_or(u64::MAX);
+        let old = match new {
+            Some(place) => self.live.insert(key, place),
+            None => self.live.remove(&key),
+        };
+        if let Some(old) = old {
+            self.held = self.held.saturating_sub(octets(old));
+            if let Some(part) = self.parts.get_mut(&old.file) {
+                part.live = part.live.saturating_sub(1);
+            }
+        }
+        if let Some(new) = new {
+            self.held += octets(new);
+            if let Some(part) = self.parts.get_mut(&new.file) {
+                part.live += 1;
+            }
+        }
+    }
+
+    /// Begins another file.
+    fn begin(&mut self) -> std::io::Result<()> {
+        let number = self.last + 1;
+        let mut file = opened(&self.path(number))?;
+        file.set_len(0)?;
+        file.write_all(FIRST)?;
+        let size = u64::try_from(FIRST.len()).unwrap_or(u64::MAX);
+        self.parts.insert(number, Part { file, size, live: 0 });
+        self.last = number;
+        Ok(())
+    }
+
+    /// The files that there are, in order.
+    fn numbers(&self) -> std::io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&self.name)?.strip_prefix('.'));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{}.{number}", self.name))
+    }
+
+    /// Takes the records of a file.
+    fn read(&mut self, number: u64, octets: &[u8], found: &mut Found) -> Result<(), &'static str> {
+        if octets.len() < FIRST.len() && FIRST.starts_with(octets) {
+            return Ok(());
+        }
+        let mut rest = octets.strip_prefix(FIRST).ok_or("it is no journal, or of another version")?;
+        let word = |octets: &[u8], at: usize| octets.get(at..)?.first_chunk::<4>().copied();
+        while let (Some(length), Some(sum)) =
+            (word(rest, 0), rest.get(4..).and_then(|r| r.first_chunk::<8>()))
+        {
+            let size = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+            if !(5..=LONGEST + 5).contains(&size) {
+                return Err("a record is damaged");
+            }
+            let Some(body) = rest.get(HEAD..HEAD + size) else { break };
+            if checksum(&length, body).to_le_bytes() != *sum {
+                return Err("a record is damaged");
+            }
+            let (Some((&kind, value)), Some(key)) = (body.split_first(), word(body, 1)) else { break };
+            let (key, value) = (u32::from_le_bytes(key), value.get(4..).unwrap_or_default());
+            let at = u64::try_from(octets.len() - rest.len()).unwrap_or(u64::MAX);
+            match kind {
+                PUT => {
+                    found.records.insert(key, value.to_vec());
+                    self.place(key, Some(Place { file: number, at, length: HEAD + size }));
+                }
+                REMOVE => {
+                    found.records.remove(&key);
+                    self.place(key, None);
+                }
+                NOTE => found.note = Some(value.to_vec()),
+                _ => return Err("it has a record of an unknown kind"),
+            }
+            rest = rest.get(HEAD + size..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn opened(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
+/// FNV-1a.
+fn checksum(length: &[u8], body: &[u8]) -> u64 {
+    let step = |sum: u64, octet: &u8| (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+    length.iter().chain(body).fold(0xcbf2_9ce4_8422_2325, step)
+}

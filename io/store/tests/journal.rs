@@ -1,0 +1,166 @@
+//! A journal that is killed, cut off, damaged and rewritten.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+use carnet_store::{Error, Found, Journal};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = all.filter(|path| path.extension().is_some_and(|end| end != "lock")).collect();
+    all.sort_by_key(|path| path.extension().unwrap().to_str().unwrap().parse::<u64>().unwrap());
+    all
+}
+
+fn found(directory: &Path) -> Found {
+    Journal::open(directory, "agw").unwrap().1
+}
+
+#[test]
+fn what_was_committed_is_there_and_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("deep/state");
+    let (mut journal, nothing) = Journal::open(&directory, "agw").unwrap();
+    assert_eq!(nothing, Found::default());
+    assert!(matches!(Journal::open(&directory, "agw"), Err(Error::Busy)));
+    let (_other, _) = Journal::open(&directory, "trgw").unwrap();
+    journal.put(7, b"seven").unwrap();
+    journal.put(8, b"eight").unwrap();
+    journal.note(b"first".to_vec());
+    journal.commit().unwrap();
+    journal.put(8, b"EIGHT").unwrap();
+    journal.remove(7);
+    journal.remove(70);
+    journal.put(9, b"").unwrap();
+    journal.note(b"second".to_vec());
+    journal.commit().unwrap();
+    journal.put(10, b"lost").unwrap();
+    drop(journal);
+    for path in files(&directory) {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    let expected = BTreeMap::from([(8, b"EIGHT".to_vec()), (9, Vec::new())]);
+    // Also after what was found was copied to another file.
+    for _ in 0..3 {
+        let found = found(&directory);
+        assert_eq!((&found.records, found.note.as_deref()), (&expected, Some(&b"second"[..])));
+    }
+    assert!(files(&directory).len() <= 5, "{:?}", files(&directory));
+}
+
+/// Wherever the process was killed in the middle of a write, what was committed before it holds.
+#[test]
+fn a_last_record_that_was_cut_off_is_left_out() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    journal.put(1, b"one").unwrap();
+    journal.commit().unwrap();
+    let path = files(place.path()).pop().unwrap();
+    let whole = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+    journal.put(2, b"two").unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let octets = std::fs::read(&path).unwrap();
+    for end in 0..octets.len() {
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("agw.1"), &octets[..end]).unwrap();
+        let found = found(other.path());
+        assert_eq!(found.damage, None, "{end}");
+        assert_eq!(found.records.contains_key(&1), end >= whole, "{end}");
+        assert!(!found.records.contains_key(&2));
+        // It goes on from there.
+        let (mut journal, _) = Journal::open(other.path(), "agw").unwrap();
+        journal.put(3, b"three").unwrap();
+        journal.commit().unwrap();
+        drop(journal);
+        let again = self::found(other.path());
+        assert_eq!(again.records.len(), found.records.len() + 1);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_worth_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    for key in 0..4 {
+        journal.put(key, &[65; 100]).unwrap();
+    }
+    journal.commit().unwrap();
+    drop(journal);
+    let path = files(place.path()).pop().unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let mut damaged = 0;
+    for at in 0..good.len() {
+        let other = tempfile::tempdir().unwrap();
+        let mut octets = good.clone();
+        octets[at] ^= 0x20;
+        std::fs::write(other.path().join("agw.1"), &octets).unwrap();
+        let found = found(other.path());
+        // A length that reaches beyond the end looks like a record that was cut off.
+        assert!(found.damage.is_some() || found.records.len() < 4, "{at}");
+        assert!(found.records.values().all(|value| *value == [65; 100]), "{at}");
+        damaged += usize::from(found.damage.is_some());
+        assert_eq!(self::found(other.path()).damage, None, "and that is said once");
+    }
+    assert!(damaged > 400, "{damaged}");
+    std::fs::write(place.path().join("agw.1"), b"#!/bin/sh\n").unwrap();
+    assert!(found(place.path()).damage.is_some());
+}
+
+/// A day's calls: the files stay as large as what there is, and every record is there whenever it ends.
+#[test]
+fn it_does_not_grow_with_what_has_gone() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    let mut expected = BTreeMap::new();
+    let mut largest = 0;
+    for round in 0..20_000u32 {
+        // 500 at a time; one in a hundred stays for long.
+        let (new, old) = (round, round.wrapping_sub(500));
+        let value = format!("{round} ").repeat(100).into_bytes();
+        journal.put(new, &value).unwrap();
+        expected.insert(new, value);
+        if round >= 500 && old % 100 != 0 {
+            journal.remove(old);
+            expected.remove(&old);
+        }
+        journal.commit().unwrap();
+        largest = largest.max(journal.size());
+        if round % 3_999 == 3_998 {
+            drop(journal);
+            let (next, found) = Journal::open(place.path(), "agw").unwrap();
+            assert!(found.records == expected, "round {round}");
+            journal = next;
+        }
+    }
+    let held: usize = expected.values().map(Vec::len).sum();
+    // Twice what holds, at least a mebioctet, while as much again is copied.
+    assert!(largest < 4 << 20, "{largest} for {held}");
+    assert!(files(place.path()).len() <= 2, "{:?}", files(place.path()));
+}
+
+#[test]
+fn what_cannot_be_written_is_not_left_half_old() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    journal.put(1, b"one").unwrap();
+    journal.commit().unwrap();
+    assert!(journal.put(2, &vec![0; (1 << 20) + 1]).is_err());
+    journal.commit().unwrap();
+    journal.put(2, b"two").unwrap();
+    // No file can be begun: nothing is written, and nothing stays.
+    let gone = place.path().to_owned();
+    std::fs::remove_dir_all(&gone).unwrap();
+    assert!(journal.clear().is_err());
+    journal.put(3, b"three").unwrap();
+    assert!(journal.commit().is_err());
+    std::fs::create_dir(&gone).unwrap();
+    journal.clear().unwrap();
+    journal.put(4, b"four").unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    assert_eq!(found(&gone).records, BTreeMap::from([(4, b"four".to_vec())]));
+}
