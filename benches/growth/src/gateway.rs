@@ -97,7 +97,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     std::thread::spawn(move || listening.listen(events));
     let (addresses, first) = (addresses.into(), 0);
     let mut gateway = Gateway { engine: engine_handle, ear, v6, addresses, pairs: 0, first };
-    crate::serve(|words| match words {
+    let served = crate::serve(|words| match words {
         ["open", pairs, file, port, ports] => {
             let servers = (port.parse()?, ports.parse()?);
             timed(|| gateway.open(pairs.parse()?, file, servers).map(|()| String::new()))
@@ -109,7 +109,19 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             Ok(format!("{} {} {}", heard.established, heard.closed, heard.by_kernel))
         }
         _ => Err("open, measure, release or tally".into()),
-    })
+    });
+    drop(gateway);
+    until_threads_end();
+    served
+}
+
+/// Threads of the engine clear away what the kernel has of them when nobody is there any more.
+fn until_threads_end() {
+    let threads = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let began = Instant::now();
+    while threads() > 1 && began.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn realm(name: &str, network: u8, number: u8, v6: bool) -> Result<Realm> {
@@ -299,6 +311,7 @@ impl Gateway {
         let all = self.send_all(|pinhole| Command::Release { pinhole })?;
         let octets = self.ear.wait(|heard| heard.released - released == all)?.octets;
         self.first = self.pairs;
+        self.ear.heard().by_kernel = 0;
         Ok(octets.to_string())
     }
 }
