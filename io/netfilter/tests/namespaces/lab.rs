@@ -103,11 +103,6 @@ impl Lab {
         self.on(GATEWAY, || Log::open().expect("a log"))
     }
 
-    pub fn listen(&self, host: &str, address: &str) -> TcpListener {
-        let address: SocketAddr = address.parse().expect("an address");
-        self.on(host, || TcpListener::bind(address).expect("a listener"))
-    }
-
     /// Connects from an address.
     pub fn connect(&self, host: &str, from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
         self.connect_from(host, SocketAddr::new(from, 0), to, PATIENCE)
@@ -251,15 +246,6 @@ pub fn until(log: &mut Log, mut found: impl FnMut(&[Segment]) -> bool) -> Vec<Se
         }
         assert!(Instant::now() < end, "not in the log: {all:?}");
         std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Waits until something is so.
-pub fn wait(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
