@@ -9,9 +9,10 @@
 //!
 //! * Before the gate opens for the first time, callers are kept unread beside the pinhole, a few of
 //!   them. Of too many, the oldest of the source that has most goes.
-//! * At a pinhole that takes no callers they are reset. The first one that comes has the pinhole steered no
-//!   longer, so that the kernel refuses the others; it is steered again when it waits for callers again. A pinhole
-//!   that nobody knocks at in vain stays steered, so to be shut and opened again costs nothing.
+//! * At a pinhole that takes no callers they are reset. While it has a connection, the first that comes has it steered
+//!   no longer, so that the kernel refuses the others; it is steered again when the connection has ended,
+//!   not when it is opened again, or the peer could be quicker than the kernel. A gate that is shut stays steered:
+//!   to shut and open it costs nothing.
 //! * A caller that was accepted for a pinhole that has gone to another loop follows it.
 //!
 //! Loopback addresses, and pinholes whose steering the kernel refused, have sockets (`links`).
@@ -58,7 +59,7 @@ pub(super) enum Steering {
     Asked,
     /// They are steered.
     On,
-    /// They are not: it was shut when somebody called.
+    /// They are not: there was a connection when somebody called.
     Off,
 }
 
@@ -302,7 +303,7 @@ impl Worker {
             return;
         }
         socket::reset(visitor.socket);
-        if hole.steering == Steering::On {
+        if hole.steering == Steering::On && hole.is_up() {
             hole.steering = Steering::Off;
             let Self { holes, ports, kernel, .. } = self;
             if let Some(Some(hole)) = holes.get(slot as usize) {
@@ -326,13 +327,7 @@ impl Worker {
     /// Opens or closes a door without a socket.
     pub(super) fn settle_steered(&mut self, slot: u32) {
         let Some(hole) = self.hole(slot) else { return };
-        if !hole.wants_callers() {
-            if !hole.waits_for_its_gate() {
-                hole.send_waiting_away();
-            }
-            return;
-        }
-        if hole.steering == Steering::Off {
+        if hole.steering == Steering::Off && !hole.is_up() {
             hole.steering = Steering::Asked;
             let Some(lease) = self.peek(slot).map(|hole| &hole.lease) else { return };
             let local = self.ports.local(lease);
@@ -340,6 +335,13 @@ impl Worker {
                 self.forget_steering(slot);
                 return self.queue(slot);
             }
+        }
+        let Some(hole) = self.hole(slot) else { return };
+        if !hole.wants_callers() {
+            if !hole.waits_for_its_gate() {
+                hole.send_waiting_away();
+            }
+            return;
         }
         loop {
             let Some(hole) = self.hole(slot) else { return };
