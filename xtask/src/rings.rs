@@ -13,6 +13,8 @@ const EFFECTS: &[&str] = &[
     "mio",
     "openssl",
     "openssl-sys",
+    "rustls",
+    "aws-lc-rs",
     "redb",
     "hyper",
     "axum",

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use carnet_tls::{CertificateContext, CertificateSettings, CertificateSocket, Credential, Fingerprint, Side};
+use carnet_tls::{
+    CertificateContext, CertificateSettings, CertificateSocket, Credential, Fingerprint, Side, Versions,
+};
 
 use crate::Result;
 
 const CALLERS: usize = 4;
-const STREAMS: usize = 4;
 
 type Socket = CertificateSocket<TcpStream>;
 
@@ -24,8 +25,14 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn new(credential: &Credential, gateway: &str, doors: Vec<SocketAddr>) -> Result<Self> {
-        let settings = CertificateSettings { credential: Some(credential.clone()), ..Default::default() };
+    pub fn new(
+        credential: &Credential,
+        gateway: &str,
+        doors: Vec<SocketAddr>,
+        versions: Versions,
+    ) -> Result<Self> {
+        let credential = Some(credential.clone());
+        let settings = CertificateSettings { credential, versions, ..Default::default() };
         let context = CertificateContext::new(&settings)?;
         Ok(Self { context, gateway: gateway.parse()?, doors, next: AtomicUsize::new(0) })
     }
@@ -67,9 +74,9 @@ impl Terminal {
     }
 
     /// Octets that arrived.
-    pub fn bulk(&self, time: Duration, up: bool) -> Result<u64> {
+    pub fn bulk(&self, time: Duration, up: bool, streams: usize) -> Result<u64> {
         self.in_threads(
-            STREAMS,
+            streams,
             |until| {
                 let mut socket = self.connect()?;
                 let mut buffer = vec![0x5a; 64 * 1024];

@@ -13,8 +13,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use carnet_load::process::Process;
 use crate::{Options, Result, free_port, ourselves, report};
+use carnet_load::process::Process;
 
 const SESSIONS: u16 = 32;
 const BODY: usize = 400;

@@ -221,7 +221,8 @@ impl Error {
                 | Incompatible::ServerTlsVersionIsDisabledByOurConfig
                 | Incompatible::SupportedVersionsExtensionRequired
                 | Incompatible::Tls12NotOffered
-                | Incompatible::Tls12NotOfferedOrEnabled,
+                | Incompatible::Tls12NotOfferedOrEnabled
+                | Incompatible::SignatureAlgorithmsExtensionRequired,
             ) => Self::NoCommonVersion,
             Rustls::PeerIncompatible(_) => Self::NoCommonSuite,
             Rustls::InvalidMessage(

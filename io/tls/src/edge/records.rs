@@ -229,6 +229,7 @@ impl Records {
             Err(error) => {
                 self.broken = true;
                 self.say_why();
+                self.wire.outgoing.correct_alert(&error);
                 (filled, Err(Error::of_rustls(error)))
             }
         }

@@ -148,6 +148,23 @@ impl Outgoing {
         self.buffer.get_mut(self.made..).unwrap_or_default()
     }
 
+    /// The library answers two failures with alerts that the specifications do not name. Both come while
+    /// alerts are sent in the open.
+    pub(super) fn correct_alert(&mut self, error: &rustls::Error) {
+        use rustls::{Error, PeerIncompatible};
+        let right = match error {
+            // RFC 5246 §7.4.6: handshake_failure; in TLS 1.3 the alert is sealed, and right.
+            Error::NoCertificatesPresented => 40,
+            // Who is older than TLS 1.2 does not speak of signatures: protocol_version.
+            Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => 70,
+            _ => return,
+        };
+        let alert = self.buffer.get_mut(self.sent..self.made).and_then(<[u8]>::last_chunk_mut::<7>);
+        if let Some([21, 3, _, 0, 2, 2, number]) = alert {
+            *number = right;
+        }
+    }
+
     /// So many octets were written to the [room](Self::room).
     pub(super) fn note_made(&mut self, octets: usize) {
         self.made = self.buffer.len().min(self.made.saturating_add(octets));

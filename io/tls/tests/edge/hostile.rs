@@ -50,7 +50,7 @@ fn octets_that_were_bent_end_the_handshake_and_nothing_else() {
         let (a, b) = (Credential::self_signed(&[], 1).unwrap(), Credential::self_signed(&[], 1).unwrap());
         let (clients, servers) =
             (EdgeContext::new(&a, versions).unwrap(), EdgeContext::new(&b, versions).unwrap());
-        let mut attempt = |place: usize, mask: u8| {
+        let attempt = |place: usize, mask: u8| {
             let (mut client, mut server) =
                 (clients.socket(Side::Client).unwrap(), servers.socket(Side::Server).unwrap());
             client.announce(&[b.fingerprint().unwrap()]);
