@@ -83,7 +83,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         kernel: KernelConfig {
             mode,
             translate: *engine == "kernel",
-            table: format!("growth{first}"),
+            table: format!("growth{first}-{family}"),
             keep: false,
             ..KernelConfig::default()
         },
