@@ -32,7 +32,7 @@ fn nothing_is_left_of_very_many_sessions() {
             callers.ask(&format!("open {doors} 0 {BATCH}")).unwrap();
             callers.ask("ping 100 1 200 1").unwrap();
             // Half of them are ended by their callers, half by the gateway.
-            let by_callers = done / BATCH % 2 == 0;
+            let by_callers = (done / BATCH).is_multiple_of(2);
             if by_callers {
                 callers.ask("close").unwrap();
                 gateway.ask("release").unwrap();

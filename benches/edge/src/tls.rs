@@ -62,6 +62,9 @@ impl Files<'_> {
     }
 }
 
+/// Starts one peer.
+type Start = fn(&Files<'_>) -> Result<Relay>;
+
 /// Runs every kind that is wanted, and says each peer's ratio.
 pub fn measure(options: &Options, folder: &Path) -> Result<()> {
     let plain_port = free_port()?;
@@ -76,8 +79,7 @@ pub fn measure(options: &Options, folder: &Path) -> Result<()> {
     files.write()?;
     let ours = carnet(&files)?;
     let mut peers = Vec::new();
-    let known: [(&str, fn(&Files<'_>) -> Result<Relay>); 3] =
-        [("haproxy", haproxy), ("nginx", nginx), ("hitch", hitch)];
+    let known: [(&str, Start); 3] = [("haproxy", haproxy), ("nginx", nginx), ("hitch", hitch)];
     for (name, start) in known {
         match start(&files) {
             Ok(peer) => peers.push(peer),

@@ -1,5 +1,7 @@
 //! Both ends as programs, directly and with somebody between them who changes what passes.
 
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};

@@ -521,7 +521,12 @@ fn session(number: usize, way: &Way, terminal: &CertificateContext) {
             }
         }
         let common = got.iter().zip(from_core).take_while(|(a, b)| a == b).count();
-        assert!(got == *from_core, "session {number}: {} of {} octets, the same up to {common}", got.len(), from_core.len());
+        assert!(
+            got == *from_core,
+            "session {number}: {} of {} octets, the same up to {common}",
+            got.len(),
+            from_core.len()
+        );
         let (got, whole) = core_side.join().unwrap();
         assert!(whole && got == *to_core, "session {number}");
     });

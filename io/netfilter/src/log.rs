@@ -5,7 +5,6 @@
 mod segment;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use std::io;
 
 use crate::Error;
 use crate::netlink::{ACK, Body, Socket, Writer, messages};

@@ -1,19 +1,19 @@
 //! Has a peer find out that its connection is gone.
 //!
 //! When a session is released, the kernel forgets its connection; the peers do not know. We do not know their
-//! sequence numbers, so a RST of our own would be ignored (RFC 5961 §3). But a peer answers a segment that cannot be of the
-//! connection with the numbers that it is at (RFC 9293 §3.10.7.4), and our own kernel,
+//! sequence numbers, so a RST of our own would be ignored (RFC 5961 §3). But a peer answers a SYN in a connection
+//! that is up with the numbers that it is at (RFC 5961 §4), and our own kernel,
 //! which has no such connection, answers that with a RST that the peer believes.
 //!
-//! An ACK is sent, not a SYN: where the connection is gone already, it begins nothing. Two, with numbers half the
-//! space apart, because one of them might by chance be of the connection.
+//! A SYN, not an ACK out of the window, which is answered as well (RFC 9293 §3.10.7.4): firewalls on the way let a SYN
+//! pass that they do not understand, and drop what is out of the window; and stacks from before RFC 5961 end their connection at once.
 
 use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::Error;
 use crate::address::octets;
+use crate::{Conntrack, Error, Flow};
 
 /// Sends such a segment from one of our addresses to a peer of a connection that is forgotten.
 ///
@@ -24,10 +24,11 @@ pub fn provoke(local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
     let socket = raw(local.ip())?;
     // A raw socket has no ports: IPv6 insists on that.
     let to = SockAddr::from(SocketAddr::new(peer.ip(), 0));
-    for sequence in [0, 1 << 31] {
-        socket.send_to(&segment(local, peer, sequence), &to)?;
-    }
-    Ok(())
+    let sequence = u32::from(local.port()) << 16 | u32::from(peer.port());
+    socket.send_to(&segment(local, peer, sequence), &to)?;
+    // Connection tracking took it for the beginning of a connection from here to there: the next one that the peer
+    // opens from its port would be taken for that one's answer, and not be translated.
+    Conntrack::open()?.delete(&Flow { caller: local, local: peer })
 }
 
 /// A raw socket with one of our addresses.
@@ -42,15 +43,15 @@ pub(crate) fn raw(local: IpAddr) -> Result<Socket, Error> {
     Ok(socket)
 }
 
-/// An ACK without anything (RFC 9293 §3.1).
+/// A SYN without options (RFC 9293 §3.1).
 fn segment(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
     let mut segment = Vec::with_capacity(20);
     segment.extend(local.port().to_be_bytes());
     segment.extend(peer.port().to_be_bytes());
     segment.extend(sequence.to_be_bytes());
-    segment.extend(sequence.to_be_bytes());
-    // Five words, ACK, a window of 1, and no checksum yet.
-    segment.extend([5 << 4, 0x10, 0, 1, 0, 0, 0, 0]);
+    segment.extend([0; 4]);
+    // Five words, SYN, a window of 1, and no checksum yet.
+    segment.extend([5 << 4, 0x02, 0, 1, 0, 0, 0, 0]);
     let mut pseudo = [octets(local.ip()), octets(peer.ip())].concat();
     pseudo.extend([0, 6, 0, 20]);
     let sum = checksum(&[pseudo.as_slice(), &segment].concat());

@@ -47,6 +47,8 @@ pub struct Opened {
 pub struct Held {
     /// The translation.
     pub translation: Translation,
+    /// Nothing passes.
+    pub held: bool,
 }
 
 /// What is to be changed. Changes are put together and done at once by [`Table::commit`].

@@ -24,8 +24,8 @@ use crate::{
     Trust, Versions,
 };
 use judge::Judge;
-pub(crate) use records::Records;
 use records::Engine;
+pub(crate) use records::Records;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::{self as library, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};

@@ -426,8 +426,8 @@ impl Worker {
 
     fn refused(&mut self, caller: Pinhole) {
         // If it is leaving, the answer to that is yet to come.
-        let armed = |carried: &Box<Carried>| carried.phase == Phase::Armed;
-        if !self.carriages.all.get(&caller.number).is_some_and(armed) {
+        let carried = self.carriages.all.get(&caller.number);
+        if carried.is_none_or(|carried| carried.phase != Phase::Armed) {
             return;
         }
         if let Some(carried) = self.carriages.remove(caller.number) {
@@ -524,8 +524,8 @@ impl Worker {
 
     /// The kernel has left it.
     fn dropped(&mut self, caller: Pinhole, octets: Octets) {
-        let leaving = |carried: &Box<Carried>| matches!(carried.phase, Phase::Leaving | Phase::Over);
-        if !self.carriages.all.get(&caller.number).is_some_and(leaving) {
+        let phase = self.carriages.all.get(&caller.number).map(|carried| carried.phase);
+        if !matches!(phase, Some(Phase::Leaving | Phase::Over)) {
             return;
         }
         let Some(carried) = self.carriages.remove(caller.number) else { return };

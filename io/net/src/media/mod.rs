@@ -65,7 +65,7 @@ use ports::Ports;
 use post::Bell;
 pub use post::Events;
 use regroup::Dock;
-use worker::Worker;
+use worker::{Shared, Worker};
 
 /// Where local addresses come from: one IP realm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,20 +218,17 @@ impl MediaEngine {
         let dock = |_| Ok(Arc::new(Dock::new(Arc::new(Bell::new()?))));
         let docks: Arc<[_]> = (0..config.threads).map(dock).collect::<io::Result<Vec<_>>>()?.into();
         let (kernels, kernel) = kernel::start(&config, &docks, reports.clone())?;
+        let shared = Shared {
+            config: Arc::clone(&config),
+            ports: Arc::clone(&ports),
+            certificates,
+            memory: Arc::clone(&memory),
+            docks: Arc::clone(&docks),
+        };
         for ((index, dock), kernel) in docks.iter().enumerate().zip(kernels) {
             let (commands, inbox) = mpsc::channel(config.queue);
             let bell = Arc::clone(&dock.bell);
-            let worker = Worker::new(
-                Arc::clone(&config),
-                Arc::clone(&ports),
-                Arc::clone(&certificates),
-                Arc::clone(&memory),
-                Arc::clone(&docks),
-                Arc::clone(dock),
-                inbox,
-                reports.clone(),
-                kernel,
-            )?;
+            let worker = Worker::new(shared.clone(), Arc::clone(dock), inbox, reports.clone(), kernel)?;
             thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
             workers.push(Mailbox::new(commands, bell));
         }

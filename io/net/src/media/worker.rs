@@ -40,6 +40,16 @@ pub(super) const RETRY: Duration = Duration::from_millis(20);
 
 const WAKE: u64 = u64::MAX;
 
+/// What all loops have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) config: Arc<EngineConfig>,
+    pub(super) ports: Arc<Ports>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) docks: Arc<[Arc<Dock>]>,
+}
+
 pub(super) struct Worker {
     pub(super) config: Arc<EngineConfig>,
     pub(super) ports: Arc<Ports>,
@@ -82,16 +92,13 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(
-        config: Arc<EngineConfig>,
-        ports: Arc<Ports>,
-        certificates: Arc<Certificates>,
-        memory: Arc<Memory>,
-        docks: Arc<[Arc<Dock>]>,
+        shared: Shared,
         dock: Arc<Dock>,
         commands: mpsc::Receiver<Command>,
         reports: Reports,
         kernel: Kernel,
     ) -> io::Result<Self> {
+        let Shared { config, ports, certificates, memory, docks } = shared;
         let bell = Arc::clone(&dock.bell);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(WAKE);

@@ -1,5 +1,6 @@
 //! Making the table, or taking it over.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::rules::{self, INET};
@@ -16,6 +17,9 @@ pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
     let config = TableConfig { name: format!("carnet-{}", config.name), ..config.clone() };
     let mut table = Table { socket, config, waiting: Vec::new(), there: There::default() };
     let stale = table.stale_chains()?;
+    // There may be no table yet.
+    table.there.held = table.keys().unwrap_or_default();
+    table.there.terms = !table.there.held.is_empty();
     match table.make(OWNED, &stale) {
         // An older kernel, or a table that was made without.
         Err(Error::Refused { .. }) => table.make(0, &stale)?,
@@ -32,7 +36,7 @@ impl Table {
         let mut writer = Writer::default();
         writer.batch_begin(sequence);
         rules::table(&mut writer, &self.config, sequence, flags);
-        rules::everything(&mut writer, &self.config, sequence, stale);
+        rules::everything(&mut writer, &self.config, sequence, stale, self.there.terms);
         writer.batch_end(sequence);
         self.transact(writer.finish())
     }
@@ -55,20 +59,37 @@ impl Table {
     }
 
     fn elements(&mut self) -> Result<Vec<Held>, Error> {
-        let name = self.config.name.clone();
         let mut left = Vec::new();
         for set in ["carry4", "carry6"] {
-            let ask = |w: &mut Writer| {
-                w.text(1, &name);
-                w.text(2, set);
-            };
-            self.list(rules::GET_ELEMENT, ask, |attributes| {
-                for (_, element) in attributes.inside(3).into_iter().flatten() {
-                    left.extend(element_of(Attributes::of(element), set == "carry4"));
-                }
-            })?;
+            self.each(set, |element, octets| left.extend(translation_of(element, octets)))?;
         }
-        Ok(left)
+        let held =
+            |translation: Translation| Held { translation, held: self.there.held.contains(&translation.key) };
+        Ok(left.into_iter().map(held).collect())
+    }
+
+    /// On what nothing passes.
+    fn keys(&mut self) -> Result<HashSet<Key>, Error> {
+        let mut held = HashSet::new();
+        for set in ["held4", "held6"] {
+            self.each(set, |element, octets| held.extend(key_of(element, octets)))?;
+        }
+        Ok(held)
+    }
+
+    /// Hands over each element of a set, with the octets of an address in it.
+    fn each(&mut self, set: &str, mut take: impl FnMut(Attributes<'_>, usize)) -> Result<(), Error> {
+        let name = self.config.name.clone();
+        let octets = if set.ends_with('4') { 4 } else { 16 };
+        let ask = |w: &mut Writer| {
+            w.text(1, &name);
+            w.text(2, set);
+        };
+        self.list(rules::GET_ELEMENT, ask, |attributes| {
+            for (_, element) in attributes.inside(3).into_iter().flatten() {
+                take(Attributes::of(element), octets);
+            }
+        })
     }
 
     /// Asks for a list and hands over the attributes of each entry.
@@ -91,15 +112,15 @@ fn text_of(octets: &[u8]) -> Option<&str> {
     std::str::from_utf8(octets.split(|octet| *octet == 0).next()?).ok()
 }
 
-fn element_of(attributes: Attributes<'_>, v4: bool) -> Option<Held> {
-    let key = attributes.inside(1)?.find(1)?;
+fn key_of(attributes: Attributes<'_>, octets: usize) -> Option<Key> {
+    let (source, local) = attributes.inside(1)?.find(1)?.split_at_checked(octets)?;
+    Some(Key { source: ip(source)?, local: place(local, octets)? })
+}
+
+fn translation_of(attributes: Attributes<'_>, octets: usize) -> Option<Translation> {
     let data = attributes.inside(2)?.find(1)?;
-    let octets = if v4 { 4 } else { 16 };
-    let (source, key) = key.split_at_checked(octets)?;
     let (to, from) = data.split_at_checked(octets + 4)?;
-    let key = Key { source: ip(source)?, local: place(key, octets)? };
-    let translation = Translation { key, to: place(to, octets)?, from: place(from, octets)? };
-    Some(Held { translation })
+    Some(Translation { key: key_of(attributes, octets)?, to: place(to, octets)?, from: place(from, octets)? })
 }
 
 fn place(octets: &[u8], length: usize) -> Option<SocketAddr> {

@@ -77,7 +77,7 @@ fn sets(v4: bool) -> Vec<Set> {
     let mut all = vec![
         Set { lasting: true, ..set(&format!("carry{n}"), session, Some(places)) },
         set(&format!("steer{n}"), place, Some((PORT, 2))),
-        set(&format!("held{n}"), session, None),
+        Set { lasting: true, ..set(&format!("held{n}"), session, None) },
     ];
     for way in ["forth", "back"] {
         all.push(Set { limits: true, ..set(&format!("over{n}-{way}"), session, None) });
@@ -97,8 +97,8 @@ pub(super) fn table(w: &mut Writer, config: &TableConfig, sequence: u32, flags: 
     w.number(2, flags);
 }
 
-/// Chains, sets and rules as they are with no session; the elements of translations stay.
-pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, stale: &[String]) {
+/// Chains, sets and rules as they are with no session; the elements of translations, and what is held, stay.
+pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, stale: &[String], terms: bool) {
     for set in [true, false].into_iter().flat_map(sets) {
         new_set(w, config, sequence, &set);
         if !set.lasting {
@@ -131,7 +131,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         rule(w, config, sequence, "steer", |e| steer(e, family));
         rule(w, config, sequence, "leave", |e| leave(e, family));
     }
-    watch(w, config, sequence, false);
+    watch(w, config, sequence, terms);
 }
 
 fn new_set(w: &mut Writer, config: &TableConfig, sequence: u32, set: &Set) {
