@@ -17,9 +17,11 @@ fn nothing_is_left_of_very_many_sessions() {
     let files = tempfile::tempdir().unwrap();
     let doors = files.path().join("doors");
     let doors = doors.to_str().unwrap();
-    let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
-    let mut callers = lab.callers.start(&["caller", "plain"]).unwrap();
     for way in ways(&lab) {
+        // What the tracking of a host remembers of one engine's ports would be in the way of the next one.
+        let Some(lab) = crate::lab() else { return };
+        let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
+        let mut callers = lab.callers.start(&["caller", "plain"]).unwrap();
         let mut gateway = gateway(&lab, &way, false);
         let empty = Left::on(&lab.gateway.namespace).unwrap();
         let mut first = None;

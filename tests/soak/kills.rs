@@ -27,11 +27,13 @@ fn a_killed_gateway_is_reconciled_by_the_next_one() {
     let (doors, stranger) = (files.path().join("doors"), files.path().join("stranger"));
     let doors = doors.to_str().unwrap();
     std::fs::write(&stranger, STRANGER).unwrap();
-    lab.gateway.does("nft", &["-f", stranger.to_str().unwrap()]).unwrap();
-    let before = strangers(&lab);
     let mut random = SeededRandom::new(seed);
-    let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
     for way in ways(&lab) {
+        // What the tracking of a host remembers of one engine's connections is no matter of the next one.
+        let Some(lab) = crate::lab() else { return };
+        lab.gateway.does("nft", &["-f", stranger.to_str().unwrap()]).unwrap();
+        let before = strangers(&lab);
+        let mut server = lab.servers.start(&["server", &at(7_000, false), "plain"]).unwrap();
         let idle = gateway(&lab, &way, false);
         let empty = Left::on(&lab.gateway.namespace).unwrap();
         idle.finish().unwrap();
@@ -48,7 +50,9 @@ fn a_killed_gateway_is_reconciled_by_the_next_one() {
             let mut next = gateway(&lab, &way, false);
             let left = until("nothing is left", || {
                 let left = Left::on(&lab.gateway.namespace).unwrap();
-                (left.elements == empty.elements && left.tracked == 0).then_some(left)
+                // Connections of the dead process itself are the host's to end.
+                let tracked = way == "kernel" && left.tracked > 0;
+                (left.elements == empty.elements && !tracked).then_some(left)
             });
             if up {
                 callers.ask("ended").unwrap();
@@ -65,10 +69,10 @@ fn a_killed_gateway_is_reconciled_by_the_next_one() {
             eprintln!("{way}: kill {kill} at point {point} after {pause:?}: {left:?}");
             assert_eq!(strangers(&lab), before, "another table was touched");
         }
+        let mut command = lab.gateway.command("nft");
+        let tables = String::from_utf8(command.args(["list", "tables"]).output().unwrap().stdout).unwrap();
+        assert_eq!(tables.trim(), "table inet stranger", "a table is left");
     }
-    let mut command = lab.gateway.command("nft");
-    let tables = String::from_utf8(command.args(["list", "tables"]).output().unwrap().stdout).unwrap();
-    assert_eq!(tables.trim(), "table inet stranger", "a table is left");
 }
 
 fn strangers(lab: &Lab) -> String {

@@ -7,9 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use carnet_gateway::media::{Command, Engine, Event, Family, Gate, Pinhole, Role, Settings};
-use carnet_net::media::{
-    EngineConfig, EngineHandle, Events, Guard, KernelConfig, MediaEngine, Mode, Realm, Timers,
-};
+use carnet_net::media::{EngineConfig, EngineHandle, Events, KernelConfig, MediaEngine, Mode, Realm, Timers};
 
 use crate::Result;
 use crate::cost::Cpu;
@@ -85,7 +83,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         kernel: KernelConfig {
             mode,
             translate: *engine == "kernel",
-            table: format!("growth{first}"),
+            table: format!("growth{first}-{family}"),
             keep: false,
             ..KernelConfig::default()
         },
@@ -125,8 +123,7 @@ fn until_threads_end() {
 }
 
 fn realm(name: &str, network: u8, number: u8, v6: bool) -> Result<Realm> {
-    let guard = Guard { quarantine: Duration::ZERO, ..Guard::default() };
-    let mut realm = Realm { name: name.to_owned(), ports: PORTS, guard, ..Realm::default() };
+    let mut realm = Realm { name: name.to_owned(), ports: PORTS, ..Realm::default() };
     match crate::lab::gateway_address(network, number, v6)? {
         IpAddr::V4(address) => realm.v4 = Some(address),
         IpAddr::V6(address) => realm.v6 = Some(address),

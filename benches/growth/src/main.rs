@@ -40,14 +40,13 @@ fn main() -> Result<()> {
         "run" => {
             let sessions = options.sessions.unwrap_or(vec![10, 100, 1_000, 10_000, 30_000, 100_000]);
             let ways = options.ways.unwrap_or(Way::ALL.to_vec());
-            Study { rounds: options.rounds, sessions, ways }.run(&lab()?, &options.file)
+            Study { rounds: options.rounds, sessions, ways }.run(&lab, &options.file)
         }
         "plot" => plot::all(&options.file, &options.into),
         "many" => {
-            let lab = lab()?;
             for way in options.ways.unwrap_or(vec![Way::Kernel]) {
                 for &sessions in options.sessions.as_deref().unwrap_or(&[100_000]) {
-                    many::run(&lab, way, sessions, !options.plain)?;
+                    many::run(&lab()?, way, sessions, !options.plain)?;
                 }
             }
             Ok(())

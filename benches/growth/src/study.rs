@@ -33,14 +33,15 @@ pub const USER: (&str, &str) = ("user-memory", "octets");
 pub const KERNEL: (&str, &str) = ("kernel-memory", "octets");
 
 impl Study {
-    /// Every way once a round. The file is written after each, so that nothing is lost by stopping.
-    pub fn run(&self, lab: &Lab, path: &Path) -> Result<()> {
+    /// Every way once a round, each on hosts of its own. The file is written after each, so that nothing is lost by stopping.
+    pub fn run(&self, lab: &dyn Fn() -> Result<Lab>, path: &Path) -> Result<()> {
         let mut results = Results::read(path)?;
         results.machine = machine()?;
         for round in 1..=self.rounds {
             for &sessions in &self.sessions {
                 for &way in &self.ways {
-                    match one(lab, way, sessions, &mut results) {
+                    // What a host remembers of an engine's connections is no matter of the next one.
+                    match lab().and_then(|lab| one(&lab, way, sessions, &mut results)) {
                         Ok(said) => eprintln!("round {round}, {sessions} {}: {said}", way.name()),
                         Err(error) => eprintln!("round {round}, {sessions} {}: FAILED: {error}", way.name()),
                     }

@@ -430,7 +430,10 @@ impl Client {
         if let Some(call) = self.calls.values_mut().find(|call| call.owns(ack))
             && let State::Up(up) = &mut call.state
         {
-            up.acknowledged(ack);
+            let waiting = up.acknowledged(ack);
+            if let Some(agreed) = waiting {
+                agreed.connect(&mut self.core, call.id);
+            }
         }
     }
 

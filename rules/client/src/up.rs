@@ -24,6 +24,7 @@ use crate::event::{Ending, Event};
 use crate::media::{Remote, TcpRole};
 use crate::peer::{PeerLine, Reach, read_again, read_answer};
 use crate::refusal::Refusal;
+use crate::terms::Agreed;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
@@ -39,6 +40,9 @@ pub(crate) struct Up {
     pub(crate) ringing: Option<Provisionals>,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<ServerKey>,
+    /// What we connect as soon as it has come: then every gateway on the way knows who opens the connection, and
+    /// what only has to pass can be left to its kernel.
+    waiting: Option<Box<Agreed>>,
     timers: SessionTimers,
     timer: Option<SessionTimer>,
     /// Whether the peer takes UPDATE.
@@ -114,6 +118,7 @@ impl Up {
             roles,
             ringing: None,
             unacknowledged: None,
+            waiting: None,
             timers,
             timer: None,
             updates: false,
@@ -127,10 +132,21 @@ impl Up {
     }
 
     /// The ACK to our 2xx is here.
-    pub(crate) fn acknowledged(&mut self, ack: &Message) {
+    /// Takes the ACK of our 2xx; what is to be connected now.
+    pub(crate) fn acknowledged(&mut self, ack: &Message) -> Option<Box<Agreed>> {
         // An ACK has nothing that could be out of order.
         let _ = self.dialog.receive(ack);
         self.unacknowledged = None;
+        self.waiting.take()
+    }
+
+    /// Keeps for the ACK what we are to open; what the peer opens is given back, to be expected at once.
+    pub(crate) fn defer(&mut self, agreed: Agreed) -> Option<Agreed> {
+        if !self.roles.contains(&Some(TcpRole::Active)) {
+            return Some(agreed);
+        }
+        self.waiting = Some(Box::new(agreed));
+        None
     }
 
     pub(crate) fn is_unacknowledged(&self, key: ServerKey) -> bool {

@@ -156,6 +156,8 @@ pub(crate) struct Connection {
     pub(crate) stuck: Option<Instant>,
     /// An [`Action::Write`](crate::Action::Write) is on its way.
     pub(crate) announced: bool,
+    /// The same behind everything that is more urgent.
+    pub(crate) answered: bool,
 }
 
 impl Connection {
@@ -187,6 +189,7 @@ impl Connection {
             moved: now,
             stuck: None,
             announced: false,
+            answered: false,
         }
     }
 

@@ -136,8 +136,10 @@ impl Relay {
         write(&mut connection.out);
         if answer {
             connection.answers += connection.out.len() - before;
+            self.touch_later(id);
+        } else {
+            self.touch(id);
         }
-        self.touch(id);
     }
 
     /// Lets `id` wait while its next hop has enough.

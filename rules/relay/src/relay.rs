@@ -103,6 +103,8 @@ pub struct Relay {
     pub(crate) targets: HashMap<Target, ConnectionId>,
     sources: HashMap<IpAddr, u32>,
     pub(crate) actions: VecDeque<Action>,
+    /// Who has answers to its requests waiting, and nothing else.
+    answered: VecDeque<ConnectionId>,
     pub(crate) counts: Counts,
     /// Empty buffers for what leaves: a connection has one only while something waits for it, and the one
     /// that was used last, which the processor still has at hand, is used next.
@@ -137,6 +139,7 @@ impl Relay {
             targets: HashMap::new(),
             sources: HashMap::new(),
             actions: VecDeque::new(),
+            answered: VecDeque::new(),
             counts: Counts::default(),
             spare: Vec::new(),
             tick: now + TICK,
@@ -232,7 +235,7 @@ impl Relay {
     /// What waits to be written to a connection.
     pub fn output(&mut self, id: ConnectionId) -> &[u8] {
         let Some(connection) = self.get_mut(id).filter(|connection| connection.up) else { return &[] };
-        connection.announced = false;
+        (connection.announced, connection.answered) = (false, false);
         connection.out.get(connection.out_at..).unwrap_or_default()
     }
 
@@ -273,8 +276,14 @@ impl Relay {
         self.draining = true;
     }
 
-    /// What is to be done next.
+    /// What is to be done next: what takes messages on their way first, then answers to who sent them.
     pub fn poll(&mut self) -> Option<Action> {
+        self.poll_urgent().or_else(|| self.answered.pop_front().map(Action::Write))
+    }
+
+    /// What is to be done next, but for answers. While more is to be read, they can wait: nobody who reads a
+    /// message waits for them, and they leave with what else leaves on their connection.
+    pub fn poll_urgent(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
@@ -440,6 +449,19 @@ impl Relay {
         {
             connection.stuck.get_or_insert(clock);
             self.actions.push_back(Action::Write(id));
+        }
+    }
+
+    /// The same for an answer.
+    pub(crate) fn touch_later(&mut self, id: ConnectionId) {
+        let clock = self.clock;
+        if let Some(connection) = self.get_mut(id)
+            && connection.up
+            && !connection.announced
+            && !std::mem::replace(&mut connection.answered, true)
+        {
+            connection.stuck.get_or_insert(clock);
+            self.answered.push_back(id);
         }
     }
 

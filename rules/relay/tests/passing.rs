@@ -4,7 +4,7 @@
 
 mod net;
 
-use carnet_relay::{Reason, Relay};
+use carnet_relay::{Action, Reason, Relay};
 use net::{Net, answer, field, send, settings, tid};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -39,6 +39,34 @@ fn a_send_between_two_clients_and_all_that_belongs_to_it() {
     assert_eq!(heard, expected.replace(&format!("From-Path: {}", bob.own), &format!("From-Path: {back}")));
     net.wait(Duration::from_secs(60));
     assert_eq!((net.take(alice.id), net.relay.counts().reports), (String::new(), 0));
+}
+
+#[test]
+fn what_takes_a_message_on_goes_before_the_answer_to_who_sent_it() {
+    let mut net = Net::new();
+    let (alice, bob) = (net.client("alice"), net.client("bob"));
+    let to = format!("{} {}", alice.uri, bob.path());
+    let now = net.now;
+    net.relay.received(now, alice.id, send("tid1", &to, &alice.own, "", "hi").as_bytes());
+    assert_eq!(net.relay.poll_urgent(), Some(Action::Write(bob.id)));
+    assert_eq!(net.relay.poll_urgent(), None);
+    assert_eq!(net.relay.poll(), Some(Action::Write(alice.id)));
+    assert_eq!(net.relay.poll(), None);
+    for id in [alice.id, bob.id] {
+        let octets = net.relay.output(id).len();
+        net.relay.sent(now, id, octets);
+    }
+    // It may be read from again.
+    while let Some(action) = net.relay.poll() {
+        assert_eq!(action, Action::Read(alice.id));
+    }
+    // With something urgent on the same connection it leaves at once.
+    let back = format!("{} {}", bob.uri, alice.path());
+    net.relay.received(now, alice.id, send("tid2", &to, &alice.own, "", "hi").as_bytes());
+    net.relay.received(now, bob.id, send("tid3", &back, &bob.own, "", "hi").as_bytes());
+    assert_eq!(net.relay.poll_urgent(), Some(Action::Write(bob.id)));
+    assert_eq!(net.relay.poll_urgent(), Some(Action::Write(alice.id)));
+    assert!(net.relay.output(alice.id).windows(13).any(|octets| octets == b"MSRP tid2 200"));
 }
 
 #[test]

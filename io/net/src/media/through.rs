@@ -214,7 +214,7 @@ fn take(
     let sealed = sink.ends_tls();
     let rare = source.rare_if_any();
     let mut refused = false;
-    let mut out = room.get(..octets).unwrap_or_default();
+    let mut out: &[u8] = room.get(..octets).unwrap_or_default();
     if let Some(rare) = rare {
         if let Some(bucket) = &mut rare.bucket {
             bucket.take(octets as u64);

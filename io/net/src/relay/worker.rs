@@ -118,7 +118,10 @@ impl Worker {
                     let epoll::Event { flags, data } = *event;
                     self.on_event(data.u64(), flags);
                 }
-                self.act_all();
+                // Answers leave at the end of the turn: who reads a message does not wait for them.
+                while let Some(action) = self.relay.poll_urgent() {
+                    self.act(action);
+                }
             }
             if self.shared.bell.answer() {
                 if self.shared.stopping.load(Ordering::SeqCst) {

@@ -16,14 +16,21 @@ pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
     let socket = Socket::open()?;
     let config = TableConfig { name: format!("carnet-{}", config.name), ..config.clone() };
     let mut table = Table { socket, config, waiting: Vec::new(), there: There::default() };
-    let stale = table.stale_chains()?;
+    let (existed, stale) = table.chains()?;
     // There may be no table yet.
     table.there.held = table.keys().unwrap_or_default();
     table.there.terms = !table.there.held.is_empty();
-    match table.make(OWNED, &stale) {
+    // By itself: a table that changes hands takes no chains in the same transaction.
+    match table.own(OWNED) {
         // An older kernel, or a table that was made without.
-        Err(Error::Refused { .. }) => table.make(0, &stale)?,
+        Err(Error::Refused { .. }) => table.own(0)?,
         other => other?,
+    }
+    if let Err(error) = table.make(&stale) {
+        if !existed {
+            let _ = table.remove();
+        }
+        return Err(error);
     }
     let left: Vec<_> = table.elements()?;
     table.there.carried = left.iter().map(|held| (held.translation.key, held.translation)).collect();
@@ -31,31 +38,41 @@ pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
 }
 
 impl Table {
-    fn make(&mut self, flags: u32, stale: &[String]) -> Result<(), Error> {
+    /// Makes the table if there is none, and takes it.
+    fn own(&mut self, flags: u32) -> Result<(), Error> {
         let sequence = self.socket.next_sequence();
         let mut writer = Writer::default();
         writer.batch_begin(sequence);
         rules::table(&mut writer, &self.config, sequence, flags);
+        writer.batch_end(sequence);
+        self.transact(writer.finish())
+    }
+
+    fn make(&mut self, stale: &[String]) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.batch_begin(sequence);
         rules::everything(&mut writer, &self.config, sequence, stale, self.there.terms);
         writer.batch_end(sequence);
         self.transact(writer.finish())
     }
 
-    /// Chains that an earlier process made for DSCP values.
-    fn stale_chains(&mut self) -> Result<Vec<String>, Error> {
+    /// Whether there is such a table with rules in it, and the chains that an earlier process made for DSCP values.
+    fn chains(&mut self) -> Result<(bool, Vec<String>), Error> {
         let name = self.config.name.clone();
-        let mut chains = Vec::new();
+        let (mut there, mut chains) = (false, Vec::new());
         self.list(
             rules::GET_CHAIN,
             |_| {},
             |attributes| {
                 let text = |kind| attributes.find(kind).and_then(text_of);
                 if text(1) == Some(name.as_str()) {
+                    there = true;
                     chains.extend(text(3).filter(|chain| chain.starts_with("dscp")).map(str::to_owned));
                 }
             },
         )?;
-        Ok(chains)
+        Ok((there, chains))
     }
 
     fn elements(&mut self) -> Result<Vec<Held>, Error> {

@@ -52,8 +52,9 @@ const fn concatenated(parts: &[u32]) -> u32 {
     all
 }
 
-/// SYN, of SYN and ACK; FIN and RST.
+/// SYN, ACK, both; FIN and RST.
 const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 const SYN_ACK: u8 = 0x12;
 const END: u8 = 0x05;
 
@@ -128,7 +129,9 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         for chain in ["call", "call-local"] {
             rule(w, config, sequence, chain, |e| call(e, family));
         }
-        rule(w, config, sequence, "steer", |e| steer(e, family));
+        for steered in [Steered::First, Steered::Known, Steered::Cookie] {
+            rule(w, config, sequence, "steer", |e| steer(e, family, steered));
+        }
         rule(w, config, sequence, "leave", |e| leave(e, family));
     }
     watch(w, config, sequence, terms);
@@ -213,17 +216,32 @@ fn call(e: &mut Expressions<'_>, family: u8) {
 /// The register for the listener's port, beyond those of the address.
 const PORT_FOUND: u32 = 8;
 
-fn steer(e: &mut Expressions<'_>, family: u8) {
+/// What a packet must be to be steered.
+#[derive(Clone, Copy)]
+enum Steered {
+    /// It begins a connection.
+    First,
+    /// It goes on with one that has a socket.
+    Known,
+    /// It may bring a cookie back: under a flood of SYN the kernel keeps nothing else of a connection before this.
+    Cookie,
+}
+
+fn steer(e: &mut Expressions<'_>, family: u8, steered: Steered) {
     let (at, length) = if family == V4 { (16, 4) } else { (24, 16) };
+    let flags = if matches!(steered, Steered::First) { SYN } else { ACK };
     e.tcp(family)
         .payload(Base::Transport, 13, 1, 0)
-        .bits(0, &[SYN_ACK], &[0])
-        .is(0, &[SYN])
+        .bits(0, &[SYN_ACK | END], &[0])
+        .is(0, &[flags])
         .payload(Base::Network, at, length, 0)
         .payload(Base::Transport, 2, 2, registers(family))
-        .lookup(&format!("steer{}", version(family)), 0, Some(PORT_FOUND))
-        .tproxy(family, 0, PORT_FOUND)
-        .accept();
+        .lookup(&format!("steer{}", version(family)), 0, Some(PORT_FOUND));
+    match steered {
+        Steered::Known => e.socket(PORT_FOUND),
+        Steered::First | Steered::Cookie => e.tproxy(family, 0, PORT_FOUND),
+    };
+    e.accept();
 }
 
 /// The session of the packet's connection, from register 0 on.

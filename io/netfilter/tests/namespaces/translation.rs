@@ -138,6 +138,8 @@ fn a_table_is_shut_for_others_and_taken_over_when_its_process_is_gone() {
     left.sort_by_key(|(translation, _)| translation.key);
     assert_eq!(left, [(BOTH[0].translation(), false), (BOTH[1].translation(), true)]);
     let mut table = opened.table;
+    let second = lab.on(GATEWAY, || Table::open(&config(log.group())));
+    assert!(matches!(second, Err(Error::NotPermitted(_))), "taken over, it is shut again: {second:?}");
     calls[0].passes();
     let listed = lab.run(GATEWAY, &["nft", "list", "map", "inet", "carnet-media", "steer4"]);
     assert!(!listed.contains("elements"), "{listed}");
