@@ -32,6 +32,7 @@ pub(super) fn engine(name: &str, section: &GatewaySection) -> std::io::Result<(E
         mode,
         table: name.to_owned(),
         keep: section.state.is_some(),
+        steer: section.steering,
         ..KernelConfig::default()
     };
     let usual = EngineConfig::default();

@@ -100,6 +100,9 @@ pub struct GatewaySection {
     /// What moves the octets that only have to pass.
     #[serde(default)]
     pub engine: EngineMode,
+    /// Pinholes have no sockets: the kernel steers callers to one listener of each loop.
+    #[serde(default)]
+    pub steering: bool,
     /// Mebioctets that all loops together may hold of what receivers have not taken.
     pub memory: Option<Spanned<usize>>,
     /// Directory in which contexts of the kernel engine are kept, to be found again after a crash.
@@ -185,7 +188,10 @@ impl GatewaySection {
 fn check_engine(name: &str, section: &Spanned<GatewaySection>) -> Checked {
     let gateway = section.as_ref();
     if gateway.role == GatewayRole::Mrfp
-        && (gateway.engine != EngineMode::Auto || gateway.memory.is_some() || gateway.state.is_some())
+        && (gateway.engine != EngineMode::Auto
+            || gateway.steering
+            || gateway.memory.is_some()
+            || gateway.state.is_some())
     {
         let why = "`engine`, `memory` and `state` are for what is led on: streams of a conference end here";
         return Err(Complaint::new(section.span(), format!("gateway `{name}`: {why}")));

@@ -35,6 +35,8 @@ pub struct KernelConfig {
     pub mode: Mode,
     /// Pairs are carried by it; else it only steers callers.
     pub translate: bool,
+    /// Callers are steered to the loops' listeners, and pinholes have no sockets.
+    pub steer: bool,
     /// The table's name is `carnet-` and this.
     pub table: String,
     /// At the end of the process the table stays, and sessions flow on until the next process takes them up. For
@@ -61,6 +63,7 @@ impl Default for KernelConfig {
         Self {
             mode: Mode::Off,
             translate: true,
+            steer: true,
             table: "media".to_owned(),
             keep: false,
             claim: Duration::from_secs(30),
@@ -202,7 +205,8 @@ pub(super) fn start(
     if let (Mode::Required, true, [_, ..]) = (mode, config.kernel.translate, &fatal[..]) {
         return Err(refuse(&fatal.join("; ")));
     }
-    let opened = if lacks.iter().any(|lack| lack.fatal && lack.table) {
+    let idle = !config.kernel.steer && !(config.kernel.translate && fatal.is_empty());
+    let opened = if idle || lacks.iter().any(|lack| lack.fatal && lack.table) {
         None
     } else {
         match thread::Thread::open(config, docks, reports) {
@@ -232,7 +236,8 @@ pub(super) fn start(
         (true, true) => Host::Translates { v4: true, v6 },
     };
     let (desk, tallies) = (Arc::clone(&thread.desk), Arc::clone(&thread.tallies));
-    let kernel = |index| Kernel { host, steers: true, desk: Some(Desk::enter(&desk)), index };
+    let steers = config.kernel.steer;
+    let kernel = |index| Kernel { host, steers, desk: Some(Desk::enter(&desk)), index };
     let kernels = (0..docks.len()).map(kernel).collect();
     std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;
     Ok((kernels, Overview { host, tallies, lacks: texts.into() }))
