@@ -297,12 +297,9 @@ impl Call {
         match self.answer(core, now, &offered, seals, places, start) {
             Ok((mut up, agreed)) => {
                 up.ringing = reliable;
-                self.joined(core, &agreed, contact(&offered.invite));
-                let at_once = up.defer(agreed);
                 self.state = State::Up(Box::new(up));
-                if let Some(agreed) = at_once {
-                    agreed.connect(core, self.id);
-                }
+                self.joined(core, &agreed, contact(&offered.invite));
+                agreed.connect(core, self.id);
             }
             Err(refusal) => self.withdraw(core, now, &offered, refusal),
         }

@@ -430,10 +430,7 @@ impl Client {
         if let Some(call) = self.calls.values_mut().find(|call| call.owns(ack))
             && let State::Up(up) = &mut call.state
         {
-            let waiting = up.acknowledged(ack);
-            if let Some(agreed) = waiting {
-                agreed.connect(&mut self.core, call.id);
-            }
+            up.acknowledged(ack);
         }
     }
 

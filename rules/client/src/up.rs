@@ -24,7 +24,6 @@ use crate::event::{Ending, Event};
 use crate::media::{Remote, TcpRole};
 use crate::peer::{PeerLine, Reach, read_again, read_answer};
 use crate::refusal::Refusal;
-use crate::terms::Agreed;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
@@ -40,9 +39,6 @@ pub(crate) struct Up {
     pub(crate) ringing: Option<Provisionals>,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<ServerKey>,
-    /// What we connect as soon as it has come: then every gateway on the way knows who opens the connection, and
-    /// what only has to pass can be left to its kernel.
-    waiting: Option<Box<Agreed>>,
     timers: SessionTimers,
     timer: Option<SessionTimer>,
     /// Whether the peer takes UPDATE.
@@ -118,7 +114,6 @@ impl Up {
             roles,
             ringing: None,
             unacknowledged: None,
-            waiting: None,
             timers,
             timer: None,
             updates: false,
@@ -132,21 +127,10 @@ impl Up {
     }
 
     /// The ACK to our 2xx is here.
-    /// Takes the ACK of our 2xx; what is to be connected now.
-    pub(crate) fn acknowledged(&mut self, ack: &Message) -> Option<Box<Agreed>> {
+    pub(crate) fn acknowledged(&mut self, ack: &Message) {
         // An ACK has nothing that could be out of order.
         let _ = self.dialog.receive(ack);
         self.unacknowledged = None;
-        self.waiting.take()
-    }
-
-    /// Keeps for the ACK what we are to open; what the peer opens is given back, to be expected at once.
-    pub(crate) fn defer(&mut self, agreed: Agreed) -> Option<Agreed> {
-        if !self.roles.contains(&Some(TcpRole::Active)) {
-            return Some(agreed);
-        }
-        self.waiting = Some(Box::new(agreed));
-        None
     }
 
     pub(crate) fn is_unacknowledged(&self, key: ServerKey) -> bool {
