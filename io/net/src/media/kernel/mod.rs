@@ -205,8 +205,8 @@ pub(super) fn start(
     if let (Mode::Required, true, [_, ..]) = (mode, config.kernel.translate, &fatal[..]) {
         return Err(refuse(&fatal.join("; ")));
     }
-    let idle = !config.kernel.steer && !(config.kernel.translate && fatal.is_empty());
-    let opened = if idle || lacks.iter().any(|lack| lack.fatal && lack.table) {
+    let useful = config.kernel.steer || config.kernel.translate && fatal.is_empty();
+    let opened = if !useful || lacks.iter().any(|lack| lack.fatal && lack.table) {
         None
     } else {
         match thread::Thread::open(config, docks, reports) {
