@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 /// Length of the block in octets.
 const PERIOD: usize = 65_521;
-/// The longest piece that [`piece`] gives.
+/// The longest piece that a piece has.
 pub const LONGEST: usize = 64 * 1024;
 
 /// The block, and its beginning once more, so that every piece is in one.

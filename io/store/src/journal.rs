@@ -141,7 +141,7 @@ impl Journal {
     /// The record of a key is this from now on.
     ///
     /// # Errors
-    /// [`Error::Record`] for a value of more than [`LONGEST`] octets; nothing is changed then.
+    /// [`Error::Record`] for a value of more than 1 MiB; nothing is changed then.
     pub fn put(&mut self, key: u32, value: &[u8]) -> Result<(), Error> {
         if value.len() > LONGEST {
             return Err(Error::Record("the journal"));
