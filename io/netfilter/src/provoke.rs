@@ -20,7 +20,7 @@ use crate::{Conntrack, Error, Flow};
 /// # Errors
 ///
 /// The process may not (`CAP_NET_RAW`), or there is no way to the peer.
-pub fn provoke(local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
+pub fn provoke(conntrack: &mut Conntrack, local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
     let socket = raw(local.ip())?;
     // A raw socket has no ports: IPv6 insists on that.
     let to = SockAddr::from(SocketAddr::new(peer.ip(), 0));
@@ -28,7 +28,7 @@ pub fn provoke(local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
     socket.send_to(&segment(local, peer, sequence), &to)?;
     // Connection tracking took it for the beginning of a connection from here to there: the next one that the peer
     // opens from its port would be taken for that one's answer, and not be translated.
-    Conntrack::open()?.delete(&Flow { caller: local, local: peer })
+    conntrack.delete(&Flow { caller: local, local: peer })
 }
 
 /// A raw socket with one of our addresses.

@@ -42,7 +42,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
@@ -82,6 +82,17 @@ pub struct Realm {
     pub certificate: Certificate,
     /// Its defence.
     pub guard: Guard,
+}
+
+impl Realm {
+    /// Whether an address and port are for its pinholes.
+    fn has(&self, place: SocketAddr) -> bool {
+        let address = match place.ip() {
+            IpAddr::V4(v4) => self.v4 == Some(v4),
+            IpAddr::V6(v6) => self.v6 == Some(v6),
+        };
+        address && self.ports.contains(&place.port())
+    }
 }
 
 /// One that has to be given a name, an address and ports.

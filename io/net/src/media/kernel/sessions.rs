@@ -194,6 +194,10 @@ impl Sessions {
         }
         let translation = carriage.translation();
         let left = self.left.remove(&key);
+        if left.is_none() {
+            // So would one that a relay made from there, which tracking remembers for two minutes after its end.
+            tracking.forget(&Flow { caller: carriage.callee.1, local: carriage.to });
+        }
         let mut state = State::Idle;
         if left == Some(translation) {
             let found = tracking.find(&key).filter(|entry| entry.to == carriage.to);
@@ -418,9 +422,7 @@ impl Sessions {
                 }
                 After::Abandon(translation) => {
                     if let Some(entry) = tracking.find(&translation.key) {
-                        tracking.forget(&entry.flow);
-                        tracking.tell(translation.key.local, entry.flow.caller);
-                        tracking.tell(translation.from, translation.to);
+                        end_entry(translation.key.local, &entry, tracking);
                     }
                 }
             }
@@ -469,6 +471,21 @@ impl Sessions {
         for (key, translation) in self.left.drain() {
             out.changes.push(Change::Untranslate(key));
             out.after.push(After::Abandon(translation));
+        }
+    }
+
+    /// Ends connections between addresses of ours that have no element: an earlier process died while it ended them.
+    pub(super) fn end_strays(
+        &self,
+        all: &HashMap<Key, Vec<Entry>>,
+        is_ours: &dyn Fn(SocketAddr) -> bool,
+        tracking: &mut dyn Tracking,
+    ) {
+        for (key, entries) in all.iter().filter(|(key, _)| is_ours(key.local) && !self.left.contains_key(key))
+        {
+            for entry in entries.iter().filter(|entry| is_ours(entry.from)) {
+                end_entry(key.local, entry, tracking);
+            }
         }
     }
 
@@ -548,9 +565,7 @@ impl Sessions {
             }
             for entry in entries.get(&key).into_iter().flatten() {
                 if entry.state != Seen::Closed {
-                    tracking.forget(&entry.flow);
-                    tracking.tell(key.local, entry.flow.caller);
-                    tracking.tell(entry.from, entry.to);
+                    end_entry(key.local, entry, tracking);
                 }
             }
         }
@@ -565,6 +580,13 @@ impl Carriage {
     fn translation(&self) -> Translation {
         Translation { key: self.key(), from: self.callee.1, to: self.to }
     }
+}
+
+/// Ends a connection that is in the way or of no use: both peers are told.
+fn end_entry(local: SocketAddr, entry: &Entry, tracking: &mut dyn Tracking) {
+    tracking.forget(&entry.flow);
+    tracking.tell(local, entry.flow.caller);
+    tracking.tell(entry.from, entry.to);
 }
 
 /// Takes an element away, and what was asked for beside it. What was held stays so until the kernel has forgotten

@@ -102,7 +102,8 @@ impl Tracking for Connections {
     }
 
     fn tell(&mut self, local: SocketAddr, peer: SocketAddr) {
-        if let Err(error) = provoke(local, peer) {
+        let told = self.conntrack.as_mut().map(|conntrack| provoke(conntrack, local, peer));
+        if let Some(Err(error)) = told {
             tracing::debug!(%error, %peer, "a peer cannot be told that its connection is over");
         }
     }
@@ -133,6 +134,9 @@ impl Thread {
         }
         let now = Instant::now();
         let sessions = Sessions::new(left.into_iter().map(|held| held.translation));
+        let mut connections = Connections { conntrack, found: None };
+        let is_ours = |place: SocketAddr| config.realms.iter().any(|realm| realm.has(place));
+        sessions.end_strays(&connections.all()?, &is_ours, &mut connections);
         let keep = config.kernel.keep;
         let claims = sessions.has_left().then(|| if keep { now + config.kernel.claim } else { now });
         Ok(Self {
@@ -141,7 +145,7 @@ impl Thread {
             docks: Arc::clone(docks),
             _reports: reports,
             table,
-            connections: Connections { conntrack, found: None },
+            connections,
             log,
             epoll,
             sessions,

@@ -7,6 +7,8 @@ use carnet_gateway::media::Pinhole;
 struct Tracked {
     entries: Vec<Entry>,
     forgotten: Vec<Flow>,
+    /// Connections from our address at the callee's, which are a relay's.
+    of_relay: Vec<Flow>,
     told: Vec<(SocketAddr, SocketAddr)>,
 }
 
@@ -20,7 +22,8 @@ impl Tracking for Tracked {
     }
 
     fn forget(&mut self, flow: &Flow) {
-        self.forgotten.push(*flow);
+        let of = if flow.caller == at(FROM) { &mut self.of_relay } else { &mut self.forgotten };
+        of.push(*flow);
     }
 
     fn tell(&mut self, local: SocketAddr, peer: SocketAddr) {
@@ -323,4 +326,29 @@ fn at_the_end_everything_goes() {
     assert_eq!(out.changes, [Change::Untranslate(carriage().key())]);
     assert_eq!(test.tracked.told.len(), 2);
     assert!(test.sessions.is_empty());
+}
+
+#[test]
+fn what_a_relay_made_from_there_gives_way() {
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    assert_eq!(test.tracked.of_relay, [Flow { caller: at(FROM), local: at(TO) }]);
+}
+
+#[test]
+fn connections_of_ours_without_an_element_end_at_the_start() {
+    let ours = |place: SocketAddr| place == at(OURS) || place == at(FROM);
+    let all = |entry: Entry| HashMap::from([(entry.flow.key(), vec![entry])]);
+    let mut test = Test::with(&[]);
+    let stray = entry(Seen::Established);
+    test.sessions.end_strays(&all(stray), &ours, &mut test.tracked);
+    assert_eq!(test.tracked.forgotten, [flow()]);
+    assert_eq!(test.tracked.told, [(at(OURS), at(CALLER)), (at(FROM), at(TO))]);
+    // Somebody else's, of which only one address is as ours; and one that has its element.
+    let mut test = Test::with(&[]);
+    test.sessions.end_strays(&all(Entry { from: at("198.51.100.1:9"), ..stray }), &ours, &mut test.tracked);
+    test.sessions.end_strays(&all(stray), &|place| place == at(FROM), &mut test.tracked);
+    let mut held = Test::with(&[carriage().translation()]);
+    held.sessions.end_strays(&all(stray), &ours, &mut held.tracked);
+    assert!(test.tracked.forgotten.is_empty() && held.tracked.forgotten.is_empty());
 }
