@@ -529,7 +529,8 @@ impl Worker {
             return;
         }
         let Some(carried) = self.carriages.remove(caller.number) else { return };
-        if carried.phase == Phase::Leaving && carried.farewell.is_some() {
+        // Nothing: nobody knows any more what it had in the end.
+        if carried.phase == Phase::Leaving && carried.farewell.is_some() && octets != (0, 0) {
             self.note(&carried.carriage, carried.noted, octets);
         }
         self.conclude(&carried, carried.farewell);

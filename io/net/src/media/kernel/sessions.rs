@@ -16,6 +16,8 @@ use super::{Carriage, Octets, Order, Report, Terms};
 
 /// Connections shorter than this have not sent 2^32 octets, and connection tracking need not be asked.
 const SHORT: Duration = Duration::from_millis(250);
+/// Packets are copied to us together: how long it takes until those are here that ended a connection.
+const COPIES: Duration = Duration::from_millis(50);
 /// How long the kernel goes on to translate for a connection that has ended: last acknowledgements may be lost and
 /// come again. Shorter than ports rest.
 const LINGER: Duration = Duration::from_secs(8);
@@ -42,6 +44,8 @@ struct Session {
     carriage: Carriage,
     terms: Terms,
     state: State,
+    /// It is to be dropped, as soon as it is known how it ended.
+    leaves: bool,
 }
 
 #[derive(Debug)]
@@ -104,6 +108,8 @@ pub(super) struct Sessions {
     /// What an earlier process left.
     left: HashMap<Key, Translation>,
     lingering: VecDeque<(Instant, Flow)>,
+    /// Those that leave, and until when they are waited for.
+    leaving: VecDeque<(Instant, SocketAddr)>,
     /// The last of them at each of our addresses.
     last: HashMap<SocketAddr, Flow>,
     /// Elements that went while nobody had come. A SYN may have passed before.
@@ -157,7 +163,17 @@ impl Sessions {
                 out.reports.push((owner, Report::Counted { caller, octets }));
             }
             Order::Drop { caller, local } => {
-                let ours = self.all.get(&local).is_some_and(|session| session.carriage.caller.0 == caller);
+                let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
+                let ours = session.is_some();
+                if let Some(Session { state: State::Up(connection), leaves, .. }) = session
+                    && !*leaves
+                    && tracking.get(&connection.flow).is_none_or(|entry| entry.state != Seen::Established)
+                {
+                    // It has ended. What connection tracking has may be of what came after: the next gateway on the way was
+                    // quicker to tell the peers, and its SYN began another one.
+                    *leaves = true;
+                    return self.leaving.push_back((now + COPIES, local));
+                }
                 match ours.then(|| self.take(&local)).flatten() {
                     Some(session) => self.cut(session, Answer::Dropped, now, out),
                     None => out.reports.push((owner, Report::Dropped { caller, octets: (0, 0) })),
@@ -223,7 +239,7 @@ impl Sessions {
         }
         self.carried += 1;
         self.by_callee.insert(carriage.callee.1, local);
-        self.all.insert(local, Session { owner, carriage, terms, state });
+        self.all.insert(local, Session { owner, carriage, terms, state, leaves: false });
     }
 
     fn take(&mut self, local: &SocketAddr) -> Option<Session> {
@@ -238,7 +254,8 @@ impl Sessions {
 
     /// Ends a session that has been taken out.
     fn cut(&mut self, session: Session, answer: Answer, now: Instant, out: &mut Outcome) {
-        let Session { owner, carriage, terms, state } = session;
+        let Session { owner, carriage, terms, state, leaves } = session;
+        let answer = if leaves { Answer::Dropped } else { answer };
         let caller = carriage.caller.0;
         match state {
             State::Idle => {
@@ -355,6 +372,9 @@ impl Sessions {
         take_away(session.carriage.key(), &session.terms, out);
         let (owner, caller) = (session.owner, session.carriage.caller.0);
         out.reports.push((owner, Report::Ended { caller, causes, octets }));
+        if session.leaves {
+            out.reports.push((owner, Report::Dropped { caller, octets: (0, 0) }));
+        }
     }
 
     /// What is left to do now that the changes are made, but for those that were refused. Each refusal is counted.
@@ -447,8 +467,15 @@ impl Sessions {
         }
     }
 
-    /// What is due: connections that have lingered long enough.
-    pub(super) fn on_time(&mut self, tracking: &mut dyn Tracking, now: Instant) {
+    /// What is due: sessions of which nobody has said how they ended, connections that have lingered long enough.
+    pub(super) fn on_time(&mut self, tracking: &mut dyn Tracking, now: Instant, out: &mut Outcome) {
+        while let Some((_, local)) = self.leaving.front().copied().filter(|(at, _)| *at <= now) {
+            self.leaving.pop_front();
+            let leaves = self.all.get(&local).is_some_and(|session| session.leaves);
+            if let Some(session) = leaves.then(|| self.take(&local)).flatten() {
+                self.cut(session, Answer::Dropped, now, out);
+            }
+        }
         while let Some((at, flow)) = self.lingering.front().copied() {
             if at > now && self.lingering.len() <= REMEMBERED {
                 break;
@@ -463,7 +490,8 @@ impl Sessions {
 
     /// When the next of them is.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        self.lingering.front().map(|(at, _)| *at)
+        let (lingering, leaving) = (self.lingering.front(), self.leaving.front());
+        lingering.map(|(at, _)| *at).into_iter().chain(leaving.map(|(at, _)| *at)).min()
     }
 
     /// Nobody has taken up what an earlier process left: it ends.

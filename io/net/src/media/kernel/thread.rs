@@ -232,7 +232,7 @@ impl Thread {
             self.claims = None;
             self.sessions.abandon(&mut self.out);
         }
-        self.sessions.on_time(&mut self.connections, now);
+        self.sessions.on_time(&mut self.connections, now, &mut self.out);
         if self.sessions.wants_audit() {
             self.next_audit = self.next_audit.min(now + AUDIT_SOON);
         }

@@ -146,7 +146,7 @@ fn a_session_is_one_element_and_ends_with_both_ends() {
     assert_eq!(out.changes, [Change::Untranslate(carriage().key())]);
     assert_eq!(test.sessions.tally(), (0, 1));
     assert!(test.tracked.forgotten.is_empty(), "last acknowledgements may come again");
-    test.sessions.on_time(&mut test.tracked, test.now + LINGER);
+    test.sessions.on_time(&mut test.tracked, test.now + LINGER, &mut Outcome::default());
     assert_eq!(test.tracked.forgotten, [flow()]);
 }
 
@@ -156,7 +156,7 @@ fn what_lingers_gives_way_to_the_next_connection_and_is_forgotten_once() {
     test.sees(Segment { rst: true, sequence: 501, ..segment(OURS, CALLER) });
     test.carry(Terms::default());
     assert_eq!(test.tracked.forgotten, [flow()]);
-    test.sessions.on_time(&mut test.tracked, test.now + LINGER);
+    test.sessions.on_time(&mut test.tracked, test.now + LINGER, &mut Outcome::default());
     assert_eq!(test.tracked.forgotten.len(), 1);
 }
 
@@ -351,4 +351,30 @@ fn connections_of_ours_without_an_element_end_at_the_start() {
     let mut held = Test::with(&[carriage().translation()]);
     held.sessions.end_strays(&all(stray), &ours, &mut held.tracked);
     assert!(test.tracked.forgotten.is_empty() && held.tracked.forgotten.is_empty());
+}
+
+#[test]
+fn what_is_dropped_when_it_has_ended_waits_for_how_it_did() {
+    let mut test = Test::up(&[]);
+    // A SYN and a RST of somebody who was quicker than we.
+    test.tracked.entries = vec![Entry { forth: (2, 80), ..entry(Seen::Closed) }];
+    let out = test.drop();
+    assert!(out.changes.is_empty() && out.reports.is_empty(), "its RST is on the way to us");
+    let out = test.sees(Segment { rst: true, sequence: 106, ..segment(FROM, TO) });
+    let [(3, Report::Ended { octets, .. }), (3, Report::Dropped { .. })] = out.reports[..] else {
+        panic!("{:?}", out.reports);
+    };
+    assert_eq!(octets.0, 5);
+    assert_eq!(out.changes, [Change::Untranslate(carriage().key())]);
+
+    // It is not waited for long.
+    let mut test = Test::up(&[]);
+    test.drop();
+    let at = test.sessions.next_time().unwrap();
+    let mut out = Outcome::default();
+    test.sessions.on_time(&mut test.tracked, at - Duration::from_millis(1), &mut out);
+    assert!(out.is_idle());
+    test.sessions.on_time(&mut test.tracked, at, &mut out);
+    let out = test.settled(out, &[]);
+    assert!(matches!(out.reports[..], [(3, Report::Dropped { octets: (0, 0), .. })]));
 }
