@@ -53,3 +53,23 @@ fn a_caller_from_elsewhere_is_relayed() {
     chat(&mut lab);
     assert_eq!(ways::engines(&lab, "agw-a"), [("relay".to_owned(), "elsewhere".to_owned())]);
 }
+
+/// What is to be kept is, and what nobody will take up goes with the process.
+#[test]
+fn an_orderly_end_takes_the_table_along_unless_contexts_are_kept() {
+    let Some(mut lab) = Lab::new() else { return };
+    ways::build(&mut lab, &Shape::default());
+    lab.edit("trgw-b.toml", "state = \"state\"\n", "");
+    ways::start(&mut lab);
+    for (host, kept) in [("trgw-b", false), ("agw-b", true)] {
+        let has_table = |lab: &Lab| {
+            let output = lab.command(host, "nft").args(["list", "tables"]).output().expect("nft");
+            String::from_utf8_lossy(&output.stdout).contains("table inet carnet-")
+        };
+        assert!(has_table(&lab), "{host}");
+        let index = lab.named(host);
+        lab.process(index).signal("TERM");
+        assert_eq!(lab.process(index).wait(PATIENCE), Some(0), "{}", lab.output(host, "err"));
+        assert_eq!(has_table(&lab), kept, "{host}");
+    }
+}

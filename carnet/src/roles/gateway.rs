@@ -230,10 +230,30 @@ pub fn profile(role: GatewayRole) -> Profile {
 }
 
 impl Running {
+    /// Until it has left, and its engine has tidied up: what it has in the kernel outlives a process that does not wait.
     async fn run(
         mut self,
-        mut events: mpsc::Receiver<ControlEvent>,
+        events: mpsc::Receiver<ControlEvent>,
         mut media: Events,
+        questions: Questions,
+        token: Token,
+    ) {
+        // Who ends the process waits as long as this is there.
+        let _token = token.clone();
+        self.serve(events, &mut media, questions, token).await;
+        let name = std::mem::take(&mut self.name);
+        // The last handle: the engine's threads end.
+        drop(self);
+        let ended = async { while media.recv().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            tracing::warn!(gateway = name, "the media engine has not ended in time");
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut events: mpsc::Receiver<ControlEvent>,
+        media: &mut Events,
         mut questions: Questions,
         mut token: Token,
     ) {
