@@ -28,7 +28,7 @@ use std::error::Error;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use carnet_load::outcome::Line;
+use carnet_load::outcome::{Line, median};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -105,11 +105,6 @@ fn ourselves(arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(arguments).stdout(Stdio::piped());
     Ok(command)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Prints the medians, and the median of the ratios of each round.

@@ -184,11 +184,15 @@ impl fmt::Display for Line {
     }
 }
 
-/// The middle value; of an even number the lower of the two in the middle. NaN of none.
+/// The middle value; of an even number the mean of the two in the middle, or a few rounds would flatter. NaN of none.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+    let lower = values.get(values.len().saturating_sub(1) / 2);
+    match (lower, values.get(values.len() / 2)) {
+        (Some(lower), Some(upper)) => f64::midpoint(*lower, *upper),
+        _ => f64::NAN,
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +213,13 @@ mod tests {
         let Line::Outcome(outcome) = line else { panic!("{text}") };
         assert_eq!((outcome.ratio, outcome.least, outcome.most, outcome.rounds), (0.6, 0.5, 0.6, 3));
         assert_eq!(outcome.met(), Some(true));
+    }
+
+    #[test]
+    fn the_middle_of_an_even_number_lies_between() {
+        assert_eq!(median(vec![1.4, 0.6]), 1.0);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert!(median(Vec::new()).is_nan());
     }
 
     #[test]

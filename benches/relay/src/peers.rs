@@ -136,9 +136,9 @@ pub fn start(who: Who, place: &Place, threads: usize, pairs: u16) -> Result<Rela
                 .map(|port| format!("{} . {port} : {} . {}", at.near, at.server, who.server_port()))
                 .collect();
             host.rules(&format!(
-                "table ip bench {{\n map to {{ type ipv4_addr . inet_service : ipv4_addr . inet_service\n elements = {{ {} }} }}\n \
-                 chain in {{ type nat hook prerouting priority dstnat\n dnat ip to ip daddr . tcp dport map @to }}\n \
-                 chain out {{ type nat hook postrouting priority srcnat\n oifname \"s\" snat ip to {} }}\n}}\n",
+                "table ip bench {{\n map to {{ type ipv4_addr . inet_service : ipv4_addr . inet_service\n elements = {{ {} }}; }}\n \
+                 chain in {{ type nat hook prerouting priority dstnat\n dnat ip to ip daddr . tcp dport map @to; }}\n \
+                 chain out {{ type nat hook postrouting priority srcnat\n oifname \"s\" snat ip to {}; }}\n}}\n",
                 elements.join(", "),
                 at.far
             ))?;
