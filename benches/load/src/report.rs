@@ -147,7 +147,7 @@ mod tests {
         let new = write(document, &lines(), "a run").unwrap();
         for expected in [
             "Words.\n\n<!-- results: run -->\n\na run\n\n<!-- end",
-            "| A1 | bulk up: carnet | 0.50 s/GB | haproxy 1.20 | 0.38 (0.38 to 0.50, 2) | 0.50 | met |\n",
+            "| A1 | bulk up: carnet | 0.55 s/GB | haproxy 1.25 | 0.44 (0.38 to 0.50, 2) | 0.50 | met |\n",
             "| A6 | bulk up: carnet-kernel | 0.90 s/GB | haproxy 1.20 | 0.75 | 0.10 | **missed** |\n",
             "| A1 | bulk up: carnet-steered | not available: no nftables | | | | |\n",
             "More.\n\n<!-- results: C1 -->\n\nkept\n\n<!-- end of results -->\nThe end.\n",
