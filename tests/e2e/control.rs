@@ -58,7 +58,7 @@ fn settings_of_a_border_reach_its_gateway() {
     }
     assert!(said.elapsed() > Duration::from_secs(5), "nobody ends a call that has just been used");
     let log = lab.output("border-a", "err");
-    assert!(log.contains("cause: Inactive"), "{log}");
+    assert!(log.contains("cause=inactive"), "{log}");
     lab.process(alice).wait(PATIENCE);
     let_go(&lab, PATIENCE);
     lab.end_captures();
@@ -286,7 +286,13 @@ fn a_gateway_finds_its_controller_by_name_and_asks_where_it_wants() {
     let command = carnet(&lab, "agw-a", &["run", "-c", "agw-a.toml"]);
     let gateway = lab.start("agw-a", command);
     let mut buffer = [0; 4096];
-    let (n, from) = answering.recv_from(&mut buffer).expect("a registration");
+    let (n, from) = loop {
+        match answering.recv_from(&mut buffer) {
+            // A call with a time limit is not begun again by itself when a signal comes (signal(7)).
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            heard => break heard.expect("a registration"),
+        }
+    };
     let request = String::from_utf8_lossy(&buffer[..n]).into_owned();
     let id = request.split("T=").nth(1).and_then(|rest| rest.split('{').next()).expect("its number");
     let reply = format!(
@@ -294,7 +300,7 @@ fn a_gateway_finds_its_controller_by_name_and_asks_where_it_wants() {
          ServiceChangeAddress = 2951, Version = 3 }} }} }} }}\n"
     );
     answering.send_to(reply.as_bytes(), from).expect("it is sent");
-    lab.wait_for("agw-a", "err", "Registered", PATIENCE);
+    lab.wait_for("agw-a", "err", "registered", PATIENCE);
     // What the controller asks is answered where it asked from; what the gateway asks goes to the other.
     let audit = "MEGACO/3 <border-a>\nTransaction = 5 { Context = - { AuditValue = ROOT { Audit { } } } }\n";
     answering.send_to(audit.as_bytes(), from).expect("it is sent");

@@ -355,7 +355,7 @@ print('sent', sent, 'octets', size, 'back', back, flush=True)
         };
         let told = log.lines().filter(strangers).count();
         assert!((1..=6).contains(&told), "{host}: {told} lines");
-        assert!(!log.contains("gateway-lost") && !log.contains("ControlLost"), "{host}: {log}");
+        assert!(!log.contains("gateway-lost") && !log.contains("control-lost"), "{host}: {log}");
     }
     hang_up(&mut lab, alice);
 }

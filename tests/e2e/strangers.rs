@@ -123,7 +123,10 @@ fn ten_thousand(filter: bool, late: usize) {
     assert!(after < before + 8192, "memory grew from {before} to {after} kB");
     if filter {
         let log = lab.output("agw-a", "err");
-        assert!(log.contains("Blocked") && log.contains("198.51.100.50:"), "the gateway says who it was");
+        assert!(
+            log.contains(" blocked gateway=") && log.contains("198.51.100.50:"),
+            "the gateway says who it was"
+        );
     }
 
     lab.process(alice).signal("INT");

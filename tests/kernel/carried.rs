@@ -36,12 +36,12 @@ fn carried_by(shape: &Shape) {
         lab.until(PATIENCE, "the gateway gives everything back", |lab| ways::contexts(lab, host).is_empty());
         // Octets were counted, both ways.
         let removed = lab.output(host, "err");
-        let removed: Vec<_> = removed.lines().filter(|line| line.contains("Removed")).collect();
+        let removed: Vec<_> = removed.lines().filter(|line| line.contains(" removed gateway=")).collect();
         let counts = |line: &&&str, what: &str| -> u64 {
             let rest = line.split_once(what).map_or("", |(_, rest)| rest);
             rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().unwrap_or(0)
         };
-        let whole = removed.iter().filter(|line| counts(line, "octets_received: ") >= SIZE).count();
+        let whole = removed.iter().filter(|line| counts(line, "statistics.received=") >= SIZE).count();
         assert_eq!(whole, 1, "{host}: {removed:?}");
     }
 }

@@ -62,7 +62,7 @@ fn a_file_arrives_whose_gateway_is_killed_on_the_way() {
         assert_eq!(ways::find(&after[0], member), ways::find(&before[0], member), "{after:?}");
     }
     lab.until(PATIENCE, "the border knows the gateway again", |lab| {
-        lab.output("trgw-b", "err").contains("Registered")
+        lab.output("trgw-b", "err").contains("registered")
     });
     assert!(!lab.output("interconnect-b", "err").contains("gateway-lost"));
     arrived(&mut lab, alice);
@@ -112,7 +112,7 @@ fn what_no_call_knows_any_more_is_dropped() {
     lab.process(alice).signal("INT");
     lab.wait_for("bob", "out", "\"ended\"", PATIENCE);
     ways::again(&mut lab, "trgw-a");
-    lab.until(PATIENCE, "it registers", |lab| lab.output("trgw-a", "err").contains("Registered"));
+    lab.until(PATIENCE, "it registers", |lab| lab.output("trgw-a", "err").contains("registered"));
     over(&lab);
     // And the next call is as any other.
     let alice = network::ue(&mut lab, "alice", &["chat", "sip:bob@b.example"]);

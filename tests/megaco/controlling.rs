@@ -330,7 +330,7 @@ fn a_foreign_gateway_without_room() {
     gateway.say(&mut scene.lab, "refuse-add 510 Insufficient resources");
     let caller = scene.caller(1, 1, 100);
     scene.lab.wait_for("ibcf", "err", "gateway-refused", PATIENCE);
-    scene.lab.wait_for("ibcf", "err", "RefusedHere(503)", PATIENCE);
+    scene.lab.wait_for("ibcf", "err", "cause=refused-here cause.status=503", PATIENCE);
     scene.lab.process(caller).signal("KILL");
     scene.lab.process(caller).wait(PATIENCE);
     // It is tried less for a while, and is not given up.
@@ -410,13 +410,13 @@ fn a_foreign_gateway_that_leaves() {
         "192.0.2.1:5060",
     ]);
     let refused = scene.lab.start("refused", command);
-    scene.lab.wait_for("ibcf", "err", "status: 503", PATIENCE);
+    scene.lab.wait_for("ibcf", "err", "status=503", PATIENCE);
     scene.lab.process(refused).signal("KILL");
-    assert_eq!(scene.count("GatewayLost"), 0, "{}", scene.lab.output("ibcf", "err"));
+    assert_eq!(scene.count("gateway-lost"), 0, "{}", scene.lab.output("ibcf", "err"));
     let forced = gateway.ask(&mut scene.lab, &leave("FO"));
     assert!(!forced.contains("ER="), "{forced}");
     scene.lab.wait_for("ibcf", "err", "gateway-lost", PATIENCE);
-    scene.lab.wait_for("ibcf", "err", "cause: GatewayLost", PATIENCE);
+    scene.lab.wait_for("ibcf", "err", "cause=gateway-lost", PATIENCE);
     scene.look(8);
 }
 

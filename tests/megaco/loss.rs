@@ -153,7 +153,7 @@ fn many_contexts(wire: Wire, seed: u32) {
     assert!(left.contains("ER=431"), "{wire:?}: {left}");
     // At most once: a repeated Add would have made more.
     let log = lab.output("agw", "err");
-    assert_eq!(log.matches("event=Added").count(), 2 * CONTEXTS, "{wire:?}");
+    assert_eq!(log.matches(" added gateway=").count(), 2 * CONTEXTS, "{wire:?}");
     let dropped = line.dropped.load(Ordering::Relaxed);
     assert!(dropped > 10, "{wire:?}: the line dropped {dropped}");
     eprintln!("{wire:?}: {CONTEXTS} contexts over a line that dropped {dropped} datagrams");

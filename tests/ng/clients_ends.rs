@@ -80,7 +80,7 @@ fn both_clients_are_killed() {
         stage.lab.process(run).signal("KILL");
     }
     stage.idle();
-    stage.lab.wait_for("agw", "err", "NoConnection", PATIENCE);
+    stage.lab.wait_for("agw", "err", "no-connection", PATIENCE);
 }
 
 /// Both are cut off: nobody closes anything, and nothing is heard of them any more.
@@ -94,7 +94,7 @@ fn both_clients_are_cut_off() {
         on(&stage.lab, host, &["ip", "link", "set", "e-public", "down"]);
     }
     stage.idle();
-    stage.lab.wait_for("agw", "err", "Silent", PATIENCE);
+    stage.lab.wait_for("agw", "err", "why=silent", PATIENCE);
 }
 
 /// Two clients of one user ring; each can open what is offered, and the one that takes the call has a key of

@@ -586,11 +586,7 @@ impl Running {
                 self.inspected(*number, body);
                 continue;
             }
-            if let Event::Control(
-                registration::Event::Unreachable { controller }
-                | registration::Event::ControlLost { controller },
-            ) = &event
-            {
+            if let Event::Unreachable { controller } | Event::ControlLost { controller } = &event {
                 self.controllers.unreachable(&self.sockets, controller);
             }
             (self.observer)(Seen::Gateway { gateway: &self.name, event: &event });

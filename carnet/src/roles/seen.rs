@@ -1,6 +1,8 @@
 //! What roles show to whoever watches them: the logs, the demonstration, tests.
 
+use carnet_event::Event;
 use carnet_gateway::media;
+use carnet_ops::Told;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -75,45 +77,10 @@ pub type Observer = Arc<dyn Fn(Seen<'_>) + Send + Sync>;
 /// Writes what matters to the log.
 pub fn log(seen: &Seen<'_>) {
     match seen {
-        Seen::Border { border, event } => {
-            let (name, call) = (event.name(), event.call_id().unwrap_or_default());
-            if let carnet_border::Event::PlanMade { offerer, plan, .. } = event {
-                // All legs and edits of it are what `carnet border explain` is for.
-                return tracing::info!(border, call, ?offerer, %plan, "{name}");
-            }
-            if let carnet_border::Event::TlsFailed { index, side, reason, fingerprints, .. } = event {
-                let held_to = fingerprints.join(", ");
-                return tracing::warn!(border, call, line = index, ?side, cause = reason, held_to, "{name}");
-            }
-            match event.level() {
-                carnet_border::Level::Info => tracing::info!(border, call, ?event, "{name}"),
-                carnet_border::Level::Warn => tracing::warn!(border, call, ?event, "{name}"),
-                carnet_border::Level::Error => tracing::error!(border, call, ?event, "{name}"),
-            }
-        }
-        Seen::Conference { conference, event } => {
-            let (name, room) = (event.name(), event.room().unwrap_or_default());
-            match event.level() {
-                carnet_conference::Level::Info => tracing::info!(conference, room, ?event, "{name}"),
-                carnet_conference::Level::Warn => tracing::warn!(conference, room, ?event, "{name}"),
-                carnet_conference::Level::Error => tracing::error!(conference, room, ?event, "{name}"),
-            }
-        }
-        Seen::Steering { gateway, event } => steering(gateway, event),
-        Seen::Gateway { gateway, event: event @ carnet_gateway::Event::Resumed { .. } } => {
-            tracing::debug!(gateway, ?event, "gateway");
-        }
-        Seen::Gateway { gateway, event: event @ carnet_gateway::Event::NotResumed { .. } } => {
-            tracing::warn!(gateway, ?event, "gateway");
-        }
-        Seen::Gateway {
-            gateway,
-            event: carnet_gateway::Event::Engine { context, termination, engine, reason },
-        } => {
-            let (engine, why) = (engine.name(), reason.name());
-            tracing::info!(gateway, ?context, %termination, engine, why, "{reason}");
-        }
-        Seen::Gateway { gateway, event } => tracing::info!(gateway, ?event, "gateway"),
+        Seen::Border { border, event } => told("border", border, *event),
+        Seen::Conference { conference, event } => told("conference", conference, *event),
+        Seen::Steering { gateway, event } => told("gateway", gateway, *event),
+        Seen::Gateway { gateway, event } => told("gateway", gateway, *event),
         Seen::Media { gateway, event } => tracing::debug!(gateway, ?event, "media"),
         Seen::Command { gateway, message } => {
             tracing::trace!(gateway, message = %printed(message), "h248");
@@ -125,17 +92,9 @@ pub fn log(seen: &Seen<'_>) {
     }
 }
 
-fn steering(gateway: &str, event: &carnet_steering::Event) {
-    let name = event.name();
-    if let carnet_steering::Event::OfferPlanned { call_id, from_tag, plan } = event {
-        // All legs and edits of it are what `carnet border explain` is for.
-        return tracing::info!(gateway, call = call_id, from_tag, %plan, "{name}");
-    }
-    let call = event.call_id().unwrap_or_default();
-    match event.level() {
-        carnet_steering::Level::Info => tracing::info!(gateway, call, ?event, "{name}"),
-        carnet_steering::Level::Warn => tracing::warn!(gateway, call, ?event, "{name}"),
-        carnet_steering::Level::Error => tracing::error!(gateway, call, ?event, "{name}"),
+fn told<E: Event>(role: &'static str, node: &str, event: &E) {
+    if let Some(level) = event.level() {
+        carnet_ops::log::tell(level, event.name(), || Told::of(role, node, event));
     }
 }
 

@@ -1,4 +1,7 @@
-//! Operating Carnet: configuration with errors that point, and logs.
+//! Operating Carnet: configuration with errors that point, events as they are told, logs.
 
 pub mod config;
 pub mod log;
+mod told;
+
+pub use told::Told;

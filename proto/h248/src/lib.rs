@@ -25,6 +25,7 @@ pub mod package;
 pub mod profile;
 pub mod registration;
 pub mod text;
+mod told;
 pub mod tpkt;
 
 pub use encoding::Encoding;

@@ -1,21 +1,11 @@
 //! What happened at the border, declared once for logs, counters, the admin stream and tests.
 
 use crate::usage::Cap;
+use carnet_event::{Field, Fields, Level};
 use carnet_h248::controller::{GatewayName, LostReason};
 use carnet_plan::{Both, Octets, Plan, Side};
 use std::fmt;
 use std::net::IpAddr;
-
-/// How much attention an event deserves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Normal course.
-    Info,
-    /// Someone was refused or failed.
-    Warn,
-    /// The border could not do its work.
-    Error,
-}
 
 /// Why a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +43,32 @@ pub enum Cause {
     Tls(Side),
 }
 
+impl Cause {
+    /// A stable name for logs, counters and records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bye(Side::Caller) => "caller-hung-up",
+            Self::Bye(Side::Callee) => "callee-hung-up",
+            Self::Cancelled => "cancelled",
+            Self::Refused(_) => "refused",
+            Self::RefusedHere(_) => "refused-here",
+            Self::GatewayLost => "gateway-lost",
+            Self::ContextLost => "context-lost",
+            Self::Interface => "interface",
+            Self::SessionTimer => "session-timer",
+            Self::NoAck => "no-ack",
+            Self::Gateway => "gateway",
+            Self::Inactive => "inactive",
+            Self::Stopping => "stopping",
+            Self::Elsewhere => "elsewhere",
+            Self::NotAnswered => "not-answered",
+            Self::Tls(Side::Caller) => "caller-tls",
+            Self::Tls(Side::Callee) => "callee-tls",
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,287 +93,293 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What happened. Call-IDs are those of the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A terminal registered or refreshed.
-    Registered {
-        /// Address of record.
-        aor: String,
-        /// Its contact.
-        contact: String,
-        /// Seconds granted.
-        expires: u32,
-    },
-    /// A binding ended.
-    Unregistered {
-        /// Address of record.
-        aor: String,
-        /// Its contact.
-        contact: String,
-    },
-    /// A REGISTER was refused.
-    RegistrationRefused {
-        /// Address of record.
-        aor: String,
-        /// SIP status.
-        status: u16,
-    },
-    /// An INVITE for a new call came.
-    CallStarted {
-        /// Call-ID.
-        call_id: String,
-        /// From URI.
-        from: String,
-        /// Request-URI.
-        to: String,
-        /// Networks of caller and callee.
-        networks: Both<String>,
-    },
-    /// An offer was looked at.
-    PlanMade {
-        /// Call-ID.
-        call_id: String,
-        /// Who offered.
-        offerer: Side,
-        /// What happens with each line, and why.
-        plan: Plan,
-    },
-    /// A gateway reserved both sides of a stream.
-    MediaReserved {
-        /// Call-ID.
-        call_id: String,
-        /// Media line.
-        index: usize,
-        /// The gateway.
-        gateway: GatewayName,
-        /// Its context.
-        context: u32,
-        /// The gateway's addresses towards caller and callee.
-        addresses: Both<String>,
-    },
-    /// The callee answered.
-    CallUp {
-        /// Call-ID.
-        call_id: String,
-    },
-    /// A gateway gave the media of a stream back.
-    MediaReleased {
-        /// Call-ID.
-        call_id: String,
-        /// The gateway.
-        gateway: GatewayName,
-        /// Its context.
-        context: u32,
-        /// Octets counted on the sides of caller and callee.
-        octets: Both<Octets>,
-    },
-    /// A cap of a network was reached, and a call or an offer was refused for it.
-    CapReached {
-        /// Call-ID.
-        call_id: String,
-        /// The network.
-        network: String,
-        /// Which one.
-        cap: Cap,
-    },
-    /// TLS with one end stands at the gateway.
-    TlsUp {
-        /// Call-ID.
-        call_id: String,
-        /// Media line.
-        index: usize,
-        /// The end.
-        side: Side,
-    },
-    /// TLS with one end did not come about at the gateway, or was cut off.
-    TlsFailed {
-        /// Call-ID.
-        call_id: String,
-        /// Media line.
-        index: usize,
-        /// The end.
-        side: Side,
-        /// What the gateway says of it: `fingerprint_mismatch`, `no_certificate`, `truncated` ...
-        reason: String,
-        /// The fingerprints it was held to. Which one it showed, the gateway knows.
-        fingerprints: Vec<String>,
-    },
-    /// The gateway reports that a stream's connection ended or failed.
-    MediaNotice {
-        /// Call-ID.
-        call_id: String,
-        /// The H.248 event.
-        what: String,
-    },
-    /// The call is over.
-    CallEnded {
-        /// Call-ID.
-        call_id: String,
-        /// Why.
-        cause: Cause,
-    },
-    /// A request was refused here.
-    RequestRefused {
-        /// Call-ID.
-        call_id: String,
-        /// The method.
-        method: String,
-        /// SIP status.
-        status: u16,
-        /// Why.
-        reason: String,
-    },
-    /// A gateway registered.
-    GatewayUp {
-        /// Its name.
-        gateway: GatewayName,
-    },
-    /// A gateway does not answer any more or its connection broke.
-    GatewayLost {
-        /// Its name.
-        gateway: GatewayName,
-        /// Calls that ended by it.
-        calls: usize,
-        /// It said that it goes (ServiceChange Forced).
-        announced: bool,
-        /// Why it is taken for lost.
-        reason: LostReason,
-    },
-    /// A gateway registered and lacks something that is needed here: it gets no calls.
-    GatewayUnsuited {
-        /// Its name.
-        gateway: GatewayName,
-        /// H.248 error code.
-        code: u16,
-        /// What it lacks.
-        text: String,
-    },
-    /// A gateway will go: it gets no new calls, and those on it go on.
-    GatewayDraining {
-        /// Its name.
-        gateway: GatewayName,
-        /// In so many seconds; none when the last call on it has ended.
-        seconds: Option<u64>,
-    },
-    /// The border and a gateway knew different things, and do no more.
-    GatewayResynchronised {
-        /// Its name.
-        gateway: GatewayName,
-        /// Terminations it had for no call; they are subtracted.
-        strays: usize,
-        /// Contexts of calls that it did not have any more.
-        lost: usize,
-        /// It could show everything it has.
-        complete: bool,
-    },
-    /// Terminations of a gateway went out of service, or will.
-    InterfaceDown {
-        /// Its name.
-        gateway: GatewayName,
-        /// Which, as the gateway names them.
-        termination: String,
-        /// Calls that ended by it.
-        calls: usize,
-        /// They go on for now.
-        graceful: bool,
-    },
-    /// Terminations of a gateway are in service again.
-    InterfaceUp {
-        /// Its name.
-        gateway: GatewayName,
-        /// Which, as the gateway names them.
-        termination: String,
-    },
-    /// A gateway did not do what it was asked.
-    GatewayRefused {
-        /// Its name.
-        gateway: GatewayName,
-        /// H.248 error code.
-        code: u16,
-        /// The command that failed.
-        command: &'static str,
-        /// What it said.
-        text: String,
-    },
-    /// A message named a gateway as its sender and did not come from where that gateway is. It
-    /// changed nothing and was not answered.
-    ForeignControl {
-        /// The gateway it named.
-        gateway: GatewayName,
-        /// Where it came from.
-        from: Option<IpAddr>,
-        /// How many more there have been since the last such event.
-        others: u64,
-    },
-    /// What [`Border::audit`](crate::Border::audit) asked.
-    Audited {
-        /// As asked.
-        number: u64,
-        /// What the gateway answered, up to the error if there is one.
-        actions: Vec<carnet_h248::ActionReply>,
-        /// Why there is not all of it.
-        error: Option<carnet_h248::ErrorDescriptor>,
-    },
+/// In parts: `NAME` in one word or a few, `NAME.status` where there is one, and `NAME.text` for people.
+impl Field for Cause {
+    fn tell(&self, name: &str, fields: &mut dyn Fields) {
+        self.name().tell(name, fields);
+        if let Self::Refused(status) | Self::RefusedHere(status) = self {
+            status.tell(&format!("{name}.status"), fields);
+        }
+        self.to_string().tell(&format!("{name}.text"), fields);
+    }
+
+    fn label(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Field for Cap {
+    fn tell(&self, name: &str, fields: &mut dyn Fields) {
+        self.to_string().tell(name, fields);
+    }
+
+    fn label(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+carnet_event::declare! {
+    /// What happened. Call-IDs are those of the wire.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Event {
+        /// A terminal registered or refreshed.
+        [info "registered"]
+        Registered {
+            /// Address of record.
+            aor: String,
+            /// Its contact.
+            contact: String,
+            /// Seconds granted.
+            expires: u32,
+        },
+        /// A binding ended.
+        [info "unregistered"]
+        Unregistered {
+            /// Address of record.
+            aor: String,
+            /// Its contact.
+            contact: String,
+        },
+        /// A REGISTER was refused.
+        [warn "registration-refused" by status]
+        RegistrationRefused {
+            /// Address of record.
+            aor: String,
+            /// SIP status.
+            status: u16,
+        },
+        /// An INVITE for a new call came.
+        [info "call-started"]
+        CallStarted {
+            /// Call-ID.
+            call_id: String,
+            /// From URI.
+            from: String,
+            /// Request-URI.
+            to: String,
+            /// Networks of caller and callee.
+            networks: Both<String>,
+        },
+        /// An offer was looked at.
+        [info "plan-made" by plan]
+        PlanMade {
+            /// Call-ID.
+            call_id: String,
+            /// Who offered.
+            offerer: Side,
+            /// What happens with each line, and why.
+            plan: Plan,
+        },
+        /// A gateway reserved both sides of a stream.
+        [info "media-reserved" by gateway]
+        MediaReserved {
+            /// Call-ID.
+            call_id: String,
+            /// Media line.
+            index: usize,
+            /// The gateway.
+            gateway: GatewayName,
+            /// Its context.
+            context: u32,
+            /// The gateway's addresses towards caller and callee.
+            addresses: Both<String>,
+        },
+        /// The callee answered.
+        [info "call-up"]
+        CallUp {
+            /// Call-ID.
+            call_id: String,
+        },
+        /// A gateway gave the media of a stream back.
+        [info "media-released" by gateway]
+        MediaReleased {
+            /// Call-ID.
+            call_id: String,
+            /// The gateway.
+            gateway: GatewayName,
+            /// Its context.
+            context: u32,
+            /// Octets counted on the sides of caller and callee.
+            octets: Both<Octets>,
+        },
+        /// A cap of a network was reached, and a call or an offer was refused for it.
+        [warn "cap-reached" by network, cap]
+        CapReached {
+            /// Call-ID.
+            call_id: String,
+            /// The network.
+            network: String,
+            /// Which one.
+            cap: Cap,
+        },
+        /// TLS with one end stands at the gateway.
+        [info "tls-up" by side]
+        TlsUp {
+            /// Call-ID.
+            call_id: String,
+            /// Media line.
+            index: usize,
+            /// The end.
+            side: Side,
+        },
+        /// TLS with one end did not come about at the gateway, or was cut off.
+        [warn "tls-failed" by reason]
+        TlsFailed {
+            /// Call-ID.
+            call_id: String,
+            /// Media line.
+            index: usize,
+            /// The end.
+            side: Side,
+            /// What the gateway says of it: `fingerprint_mismatch`, `no_certificate`, `truncated` ...
+            reason: String,
+            /// The fingerprints it was held to. Which one it showed, the gateway knows.
+            fingerprints: Vec<String>,
+        },
+        /// The gateway reports that a stream's connection ended or failed.
+        [info "media-notice" by what]
+        MediaNotice {
+            /// Call-ID.
+            call_id: String,
+            /// The H.248 event.
+            what: String,
+        },
+        /// The call is over.
+        [warn "call-ended" by cause]
+        CallEnded {
+            /// Call-ID.
+            call_id: String,
+            /// Why.
+            cause: Cause,
+        },
+        /// A request was refused here.
+        [warn "request-refused" by status]
+        RequestRefused {
+            /// Call-ID.
+            call_id: String,
+            /// The method.
+            method: String,
+            /// SIP status.
+            status: u16,
+            /// Why.
+            reason: String,
+        },
+        /// A gateway registered.
+        [info "gateway-up" by gateway]
+        GatewayUp {
+            /// Its name.
+            gateway: GatewayName,
+        },
+        /// A gateway does not answer any more or its connection broke.
+        [error "gateway-lost" by gateway, reason]
+        GatewayLost {
+            /// Its name.
+            gateway: GatewayName,
+            /// Calls that ended by it.
+            calls: usize,
+            /// It said that it goes (ServiceChange Forced).
+            announced: bool,
+            /// Why it is taken for lost.
+            reason: LostReason,
+        },
+        /// A gateway registered and lacks something that is needed here: it gets no calls.
+        [error "gateway-unsuited" by gateway]
+        GatewayUnsuited {
+            /// Its name.
+            gateway: GatewayName,
+            /// H.248 error code.
+            code: u16,
+            /// What it lacks.
+            text: String,
+        },
+        /// A gateway will go: it gets no new calls, and those on it go on.
+        [info "gateway-draining" by gateway]
+        GatewayDraining {
+            /// Its name.
+            gateway: GatewayName,
+            /// In so many seconds; none when the last call on it has ended.
+            seconds: Option<u64>,
+        },
+        /// The border and a gateway knew different things, and do no more.
+        [warn "gateway-resynchronised" by gateway]
+        GatewayResynchronised {
+            /// Its name.
+            gateway: GatewayName,
+            /// Terminations it had for no call; they are subtracted.
+            strays: usize,
+            /// Contexts of calls that it did not have any more.
+            lost: usize,
+            /// It could show everything it has.
+            complete: bool,
+        },
+        /// Terminations of a gateway went out of service, or will.
+        [warn "interface-down" by gateway]
+        InterfaceDown {
+            /// Its name.
+            gateway: GatewayName,
+            /// Which, as the gateway names them.
+            termination: String,
+            /// Calls that ended by it.
+            calls: usize,
+            /// They go on for now.
+            graceful: bool,
+        },
+        /// Terminations of a gateway are in service again.
+        [info "interface-up" by gateway]
+        InterfaceUp {
+            /// Its name.
+            gateway: GatewayName,
+            /// Which, as the gateway names them.
+            termination: String,
+        },
+        /// A gateway did not do what it was asked.
+        [warn "gateway-refused" by gateway, command, code]
+        GatewayRefused {
+            /// Its name.
+            gateway: GatewayName,
+            /// H.248 error code.
+            code: u16,
+            /// The command that failed.
+            command: &'static str,
+            /// What it said.
+            text: String,
+        },
+        /// A message named a gateway as its sender and did not come from where that gateway is. It
+        /// changed nothing and was not answered.
+        [warn "foreign-control" by gateway]
+        ForeignControl {
+            /// The gateway it named.
+            gateway: GatewayName,
+            /// Where it came from.
+            from: Option<IpAddr>,
+            /// How many more there have been since the last such event.
+            others: u64,
+        },
+        /// What [`Border::audit`](crate::Border::audit) asked.
+        [untold "audited"]
+        Audited {
+            /// As asked.
+            number: u64,
+            /// What the gateway answered, up to the error if there is one.
+            actions: Vec<carnet_h248::ActionReply>,
+            /// Why there is not all of it.
+            error: Option<carnet_h248::ErrorDescriptor>,
+        },
+    }
+    level(event, declared) match event {
+        // One that leaves in order, with nothing on it, is no trouble.
+        Event::GatewayLost { calls: 0, announced: true, .. }
+        | Event::InterfaceDown { calls: 0, graceful: true, .. }
+        | Event::CallEnded {
+            cause: Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,
+            ..
+        } => Level::Info,
+        _ => declared,
+    }
 }
 
 impl Event {
-    /// A stable name for logs and counters.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Registered { .. } => "registered",
-            Self::Unregistered { .. } => "unregistered",
-            Self::RegistrationRefused { .. } => "registration-refused",
-            Self::CallStarted { .. } => "call-started",
-            Self::PlanMade { .. } => "plan-made",
-            Self::MediaReserved { .. } => "media-reserved",
-            Self::CallUp { .. } => "call-up",
-            Self::MediaReleased { .. } => "media-released",
-            Self::CapReached { .. } => "cap-reached",
-            Self::TlsUp { .. } => "tls-up",
-            Self::TlsFailed { .. } => "tls-failed",
-            Self::MediaNotice { .. } => "media-notice",
-            Self::CallEnded { .. } => "call-ended",
-            Self::RequestRefused { .. } => "request-refused",
-            Self::GatewayUp { .. } => "gateway-up",
-            Self::GatewayLost { .. } => "gateway-lost",
-            Self::GatewayUnsuited { .. } => "gateway-unsuited",
-            Self::GatewayDraining { .. } => "gateway-draining",
-            Self::GatewayResynchronised { .. } => "gateway-resynchronised",
-            Self::InterfaceDown { .. } => "interface-down",
-            Self::InterfaceUp { .. } => "interface-up",
-            Self::GatewayRefused { .. } => "gateway-refused",
-            Self::ForeignControl { .. } => "foreign-control",
-            Self::Audited { .. } => "audited",
-        }
-    }
-
-    /// How much attention it deserves.
-    pub fn level(&self) -> Level {
-        match self {
-            // One that leaves in order, with nothing on it, is no trouble.
-            Self::GatewayLost { calls: 0, announced: true, .. } => Level::Info,
-            Self::InterfaceDown { calls: 0, graceful: true, .. } => Level::Info,
-            Self::GatewayLost { .. } | Self::GatewayUnsuited { .. } => Level::Error,
-            Self::RegistrationRefused { .. }
-            | Self::RequestRefused { .. }
-            | Self::GatewayRefused { .. }
-            | Self::CapReached { .. }
-            | Self::TlsFailed { .. }
-            | Self::GatewayResynchronised { .. }
-            | Self::InterfaceDown { .. }
-            | Self::ForeignControl { .. } => Level::Warn,
-            Self::CallEnded {
-                cause:
-                    Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,
-                ..
-            } => Level::Info,
-            Self::CallEnded { .. } => Level::Warn,
-            _ => Level::Info,
-        }
-    }
-
     /// The Call-ID, for events of a call.
     pub fn call_id(&self) -> Option<&str> {
         match self {

@@ -54,7 +54,7 @@ pub use carnet_plan::{
     Transport,
 };
 pub use config::{Caps, Config, Gateway, Limits, Network, Prefix, Registration, Route, Timers, User};
-pub use event::{Cause, Event, Level};
+pub use event::{Cause, Event};
 pub use explain::{Answered, Asked, Command, Explanation, explain};
 pub use gateways::GatewayStatus;
 pub use rtp::Rtpengine;

@@ -35,6 +35,20 @@ pub enum Cap {
     Bandwidth,
 }
 
+impl Cap {
+    /// A stable name for counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Source => "source",
+            Self::Bandwidth => "bandwidth",
+        }
+    }
+}
+
 impl fmt::Display for Cap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,19 +1,9 @@
 //! What happened in the conference server, declared once for logs, counters, the admin stream and tests.
 
+use carnet_event::{Field, Fields, Level};
 use std::fmt;
 
 use carnet_h248::controller::{GatewayName, LostReason};
-
-/// How much attention an event deserves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Normal course.
-    Info,
-    /// Someone was refused or failed.
-    Warn,
-    /// The server could not do its work.
-    Error,
-}
 
 /// Why a member is not in a room any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +31,25 @@ pub enum Left {
     Stopping,
 }
 
+impl Left {
+    /// A stable name for logs and counters.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Kicked(_) => "kicked",
+            Self::Closed => "closed",
+            Self::Released(_) => "released",
+            Self::Connection(_) => "connection",
+            Self::Silent => "silent",
+            Self::Replaced => "replaced",
+            Self::NotReached(_) => "not-reached",
+            Self::Media(_) => "media",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,230 +68,228 @@ impl fmt::Display for Left {
     }
 }
 
-/// What happened. Rooms and members are named by their canonical URIs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A record is to be kept: it replaces what is there under `key`.
-    Keep {
-        /// Names it.
-        key: String,
-        /// The record. It holds no keys.
-        value: Vec<u8>,
-    },
-    /// A record is not needed any more.
-    Forget {
-        /// Names it.
-        key: String,
-    },
-    /// A room is there.
-    RoomOpened {
-        /// Which.
-        room: String,
-        /// Who had it made, if somebody did.
-        by: Option<String>,
-    },
-    /// A room ended.
-    RoomClosed {
-        /// Which.
-        room: String,
-    },
-    /// A room has its context on a media server.
-    RoomPlaced {
-        /// Which.
-        room: String,
-        /// On which.
-        gateway: GatewayName,
-        /// The context.
-        context: u32,
-    },
-    /// A room lost its media and is made anew.
-    RoomLost {
-        /// Which.
-        room: String,
-        /// Members that are called back.
-        members: usize,
-    },
-    /// Somebody entered.
-    Joined {
-        /// The room.
-        room: String,
-        /// Who.
-        member: String,
-        /// Its number in the room.
-        user: u16,
-        /// Whether all its media lines are sealed.
-        sealed: bool,
-        /// The room called it, and not it the room.
-        called: bool,
-    },
-    /// A media line of a member has its connection; from here on what it is sealed with is proven.
-    Sealed {
-        /// The room.
-        room: String,
-        /// Whose.
-        member: String,
-        /// `message` or `application`.
-        media: &'static str,
-        /// The TLS version and cipher suite, as the media side names them.
-        with: String,
-    },
-    /// Somebody is not there any more.
-    Left {
-        /// The room.
-        room: String,
-        /// Who.
-        member: String,
-        /// Why.
-        reason: Left,
-    },
-    /// Somebody did not get in.
-    Refused {
-        /// The room or factory that was called.
-        room: String,
-        /// Who wanted to, as the network or the ticket says.
-        member: String,
-        /// What it was answered.
-        status: u16,
-        /// Why.
-        reason: String,
-    },
-    /// A call out came to nothing.
-    NotCalled {
-        /// The room.
-        room: String,
-        /// Who was called.
-        member: String,
-        /// SIP status, if there was an answer.
-        status: Option<u16>,
-        /// Why.
-        reason: String,
-    },
-    /// A member has another name in the room.
-    Nickname {
-        /// The room.
-        room: String,
-        /// Whose.
-        member: String,
-        /// The name; empty is none.
-        nickname: String,
-    },
-    /// A member does not take what is sent, or does again.
-    Stalled {
-        /// The room.
-        room: String,
-        /// Who.
-        member: String,
-        /// Whether it stalls now.
-        on: bool,
-    },
-    /// A floor changed hands.
-    Floor {
-        /// The room.
-        room: String,
-        /// Which floor.
-        floor: u16,
-        /// Who holds it.
-        holders: Vec<String>,
-        /// How many wait.
-        waiting: usize,
-    },
-    /// A gateway registered.
-    GatewayUp {
-        /// Its name.
-        gateway: GatewayName,
-    },
-    /// A gateway does not answer any more or its connection broke.
-    GatewayLost {
-        /// Its name.
-        gateway: GatewayName,
-        /// Rooms on it.
-        rooms: usize,
-        /// Why it is taken for lost.
-        reason: LostReason,
-    },
-    /// A gateway registered and lacks something that is needed here.
-    GatewayUnsuited {
-        /// Its name.
-        gateway: GatewayName,
-        /// H.248 error code.
-        code: u16,
-        /// What it lacks.
-        text: String,
-    },
-    /// The focus and a gateway knew different things, and do no more.
-    GatewayResynchronised {
-        /// Its name.
-        gateway: GatewayName,
-        /// Terminations it had for no member; they are subtracted.
-        strays: usize,
-        /// Contexts of rooms that it did not have any more.
-        lost: usize,
-    },
-    /// A gateway did not do what it was asked.
-    GatewayRefused {
-        /// Its name.
-        gateway: GatewayName,
-        /// H.248 error code.
-        code: u16,
-        /// What it said.
-        text: String,
-    },
-    /// A message named a gateway as its sender and did not come from where that gateway is.
-    ForeignControl {
-        /// The gateway it named.
-        gateway: GatewayName,
-        /// Where it came from.
-        from: Option<std::net::IpAddr>,
-    },
+/// In parts: `NAME` in one word or two, and `NAME.text` for people.
+impl Field for Left {
+    fn tell(&self, name: &str, fields: &mut dyn Fields) {
+        self.name().tell(name, fields);
+        self.to_string().tell(&format!("{name}.text"), fields);
+    }
+
+    fn label(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+carnet_event::declare! {
+    /// What happened. Rooms and members are named by their canonical URIs.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Event {
+        /// A record is to be kept: it replaces what is there under `key`.
+        [untold "keep"]
+        Keep {
+            /// Names it.
+            key: String,
+            /// The record. It holds no keys.
+            value: Vec<u8>,
+        },
+        /// A record is not needed any more.
+        [untold "forget"]
+        Forget {
+            /// Names it.
+            key: String,
+        },
+        /// A room is there.
+        [info "room-opened"]
+        RoomOpened {
+            /// Which.
+            room: String,
+            /// Who had it made, if somebody did.
+            by: Option<String>,
+        },
+        /// A room ended.
+        [info "room-closed"]
+        RoomClosed {
+            /// Which.
+            room: String,
+        },
+        /// A room has its context on a media server.
+        [info "room-placed" by gateway]
+        RoomPlaced {
+            /// Which.
+            room: String,
+            /// On which.
+            gateway: GatewayName,
+            /// The context.
+            context: u32,
+        },
+        /// A room lost its media and is made anew.
+        [error "room-lost"]
+        RoomLost {
+            /// Which.
+            room: String,
+            /// Members that are called back.
+            members: usize,
+        },
+        /// Somebody entered.
+        [info "joined" by sealed]
+        Joined {
+            /// The room.
+            room: String,
+            /// Who.
+            member: String,
+            /// Its number in the room.
+            user: u16,
+            /// Whether all its media lines are sealed.
+            sealed: bool,
+            /// The room called it, and not it the room.
+            called: bool,
+        },
+        /// A media line of a member has its connection; from here on what it is sealed with is proven.
+        [info "sealed" by media, with]
+        Sealed {
+            /// The room.
+            room: String,
+            /// Whose.
+            member: String,
+            /// `message` or `application`.
+            media: &'static str,
+            /// The TLS version and cipher suite, as the media side names them.
+            with: String,
+        },
+        /// Somebody is not there any more.
+        [warn "left" by reason]
+        Left {
+            /// The room.
+            room: String,
+            /// Who.
+            member: String,
+            /// Why.
+            reason: Left,
+        },
+        /// Somebody did not get in.
+        [warn "refused" by status]
+        Refused {
+            /// The room or factory that was called.
+            room: String,
+            /// Who wanted to, as the network or the ticket says.
+            member: String,
+            /// What it was answered.
+            status: u16,
+            /// Why.
+            reason: String,
+        },
+        /// A call out came to nothing.
+        [warn "not-called"]
+        NotCalled {
+            /// The room.
+            room: String,
+            /// Who was called.
+            member: String,
+            /// SIP status, if there was an answer.
+            status: Option<u16>,
+            /// Why.
+            reason: String,
+        },
+        /// A member has another name in the room.
+        [info "nickname"]
+        Nickname {
+            /// The room.
+            room: String,
+            /// Whose.
+            member: String,
+            /// The name; empty is none.
+            nickname: String,
+        },
+        /// A member does not take what is sent, or does again.
+        [info "stalled" by on]
+        Stalled {
+            /// The room.
+            room: String,
+            /// Who.
+            member: String,
+            /// Whether it stalls now.
+            on: bool,
+        },
+        /// A floor changed hands.
+        [info "floor"]
+        Floor {
+            /// The room.
+            room: String,
+            /// Which floor.
+            floor: u16,
+            /// Who holds it.
+            holders: Vec<String>,
+            /// How many wait.
+            waiting: usize,
+        },
+        /// A gateway registered.
+        [info "gateway-up" by gateway]
+        GatewayUp {
+            /// Its name.
+            gateway: GatewayName,
+        },
+        /// A gateway does not answer any more or its connection broke.
+        [error "gateway-lost" by gateway, reason]
+        GatewayLost {
+            /// Its name.
+            gateway: GatewayName,
+            /// Rooms on it.
+            rooms: usize,
+            /// Why it is taken for lost.
+            reason: LostReason,
+        },
+        /// A gateway registered and lacks something that is needed here.
+        [error "gateway-unsuited" by gateway]
+        GatewayUnsuited {
+            /// Its name.
+            gateway: GatewayName,
+            /// H.248 error code.
+            code: u16,
+            /// What it lacks.
+            text: String,
+        },
+        /// The focus and a gateway knew different things, and do no more.
+        [warn "gateway-resynchronised" by gateway]
+        GatewayResynchronised {
+            /// Its name.
+            gateway: GatewayName,
+            /// Terminations it had for no member; they are subtracted.
+            strays: usize,
+            /// Contexts of rooms that it did not have any more.
+            lost: usize,
+        },
+        /// A gateway did not do what it was asked.
+        [warn "gateway-refused" by gateway, code]
+        GatewayRefused {
+            /// Its name.
+            gateway: GatewayName,
+            /// H.248 error code.
+            code: u16,
+            /// What it said.
+            text: String,
+        },
+        /// A message named a gateway as its sender and did not come from where that gateway is.
+        [warn "foreign-control" by gateway]
+        ForeignControl {
+            /// The gateway it named.
+            gateway: GatewayName,
+            /// Where it came from.
+            from: Option<std::net::IpAddr>,
+        },
+    }
+    level(event, declared) match event {
+        // It said that it goes, and nothing was on it.
+        Event::GatewayLost { rooms: 0, reason: LostReason::Forced, .. }
+        | Event::Left {
+            reason: Left::Gone | Left::Kicked(_) | Left::Closed | Left::Replaced | Left::Stopping,
+            ..
+        } => Level::Info,
+        _ => declared,
+    }
 }
 
 impl Event {
-    /// A stable name for logs and counters.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Keep { .. } => "keep",
-            Self::Forget { .. } => "forget",
-            Self::RoomOpened { .. } => "room-opened",
-            Self::RoomClosed { .. } => "room-closed",
-            Self::RoomPlaced { .. } => "room-placed",
-            Self::RoomLost { .. } => "room-lost",
-            Self::Joined { .. } => "joined",
-            Self::Sealed { .. } => "sealed",
-            Self::Left { .. } => "left",
-            Self::Refused { .. } => "refused",
-            Self::NotCalled { .. } => "not-called",
-            Self::Nickname { .. } => "nickname",
-            Self::Stalled { .. } => "stalled",
-            Self::Floor { .. } => "floor",
-            Self::GatewayUp { .. } => "gateway-up",
-            Self::GatewayLost { .. } => "gateway-lost",
-            Self::GatewayUnsuited { .. } => "gateway-unsuited",
-            Self::GatewayResynchronised { .. } => "gateway-resynchronised",
-            Self::GatewayRefused { .. } => "gateway-refused",
-            Self::ForeignControl { .. } => "foreign-control",
-        }
-    }
-
-    /// How much attention it deserves.
-    pub fn level(&self) -> Level {
-        match self {
-            // It said that it goes, and nothing was on it.
-            Self::GatewayLost { rooms: 0, reason: LostReason::Forced, .. } => Level::Info,
-            Self::RoomLost { .. } | Self::GatewayLost { .. } | Self::GatewayUnsuited { .. } => Level::Error,
-            Self::Refused { .. }
-            | Self::NotCalled { .. }
-            | Self::GatewayResynchronised { .. }
-            | Self::GatewayRefused { .. }
-            | Self::ForeignControl { .. } => Level::Warn,
-            Self::Left { reason, .. } => match reason {
-                Left::Gone | Left::Kicked(_) | Left::Closed | Left::Replaced | Left::Stopping => Level::Info,
-                _ => Level::Warn,
-            },
-            _ => Level::Info,
-        }
-    }
-
     /// The room it is about.
     pub fn room(&self) -> Option<&str> {
         match self {

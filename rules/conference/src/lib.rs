@@ -46,7 +46,7 @@ pub use config::{
     Algorithm, Config, Devices, Factory, Floor, Gateway, Limits, Member, Policy, Prefix, Room, Timers,
     Unsealed, Who,
 };
-pub use event::{Event, Left, Level};
+pub use event::{Event, Left};
 pub use focus::{Focus, Out};
 pub use status::{
     AdminError, ConfigError, FloorStatus, GatewayStatus, Load, MemberStatus, Origin, Place, RoomStatus,

@@ -371,15 +371,27 @@ impl Gateway {
                 self.core.root.notices.failed(id, reason, self.core.limits.notices);
                 self.core.tell_dropped();
             }
-            event => {
-                if let registration::Event::Registered { kept, version, .. } = event {
-                    if !kept {
-                        self.core.clear();
-                    }
-                    self.core.version = Some(version);
+            registration::Event::Registered { controller, version, kept } => {
+                if !kept {
+                    self.core.clear();
                 }
-                self.events.push_back(Event::Control(event));
+                self.core.version = Some(version);
+                self.events.push_back(Event::Registered { controller, version, kept });
             }
+            registration::Event::Refused { controller, error } => {
+                self.events.push_back(Event::Refused { controller, error });
+            }
+            registration::Event::Unreachable { controller } => {
+                self.events.push_back(Event::Unreachable { controller });
+            }
+            registration::Event::ControlLost { controller } => {
+                self.events.push_back(Event::ControlLost { controller });
+            }
+            registration::Event::Left => self.events.push_back(Event::Unregistered),
+            registration::Event::MessageError { error } => {
+                self.events.push_back(Event::MessageError { error })
+            }
+            _ => {}
         }
     }
 

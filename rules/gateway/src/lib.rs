@@ -45,13 +45,14 @@ mod service;
 mod signals;
 mod step;
 mod survival;
+mod told;
 mod topology;
 mod union;
 pub mod witness;
 
 use std::net::SocketAddr;
 
-use carnet_h248::{ContextId, ErrorDescriptor, TerminationId};
+use carnet_h248::{ContextId, ErrorDescriptor, MId, TerminationId};
 
 pub use error::Fault;
 pub use gateway::{Config, Gateway};
@@ -143,118 +144,171 @@ impl Load {
     }
 }
 
-/// What happened, for logs, counters and the administrator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// Something about the controller: registered, refused, lost.
-    Control(carnet_h248::registration::Event),
-    /// What [`Gateway::audit`] asked.
-    Audited {
-        /// As asked.
-        number: u64,
-        /// The answer.
-        body: carnet_h248::ReplyBody,
-    },
-    /// A stream has a local address.
-    Added {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// The address.
-        local: SocketAddr,
-    },
-    /// A termination was subtracted.
-    Removed {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// Counters of all its streams together.
-        statistics: media::Statistics,
-    },
-    /// A peer's TCP connection is up.
-    Connected {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// The peer.
-        peer: SocketAddr,
-    },
-    /// A peer's TCP connection ended or could not be made.
-    Disconnected {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// How.
-        cause: media::Cause,
-    },
-    /// The controller refused to hear of something. Error 430, 411 or 435: it does not know the
-    /// termination, and should subtract it (H.248.36).
-    NoticeRefused {
-        /// Where.
-        context: ContextId,
-        /// What it was about; may have wildcards.
-        termination: TerminationId,
-        /// Why, in the controller's words.
-        error: ErrorDescriptor,
-    },
-    /// Too much waited to be told to a controller, and the oldest was dropped.
-    NoticesDropped {
-        /// How many Notify and ServiceChange commands.
-        count: usize,
-    },
-    /// The TLS association stands, of a member's stream or of one whose TLS ends at the edge.
-    Sealed {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// Protocol version.
-        version: String,
-        /// Cipher suite.
-        suite: String,
-    },
-    /// Something happened among the members of a conference.
-    Conference {
-        /// Where.
-        context: ContextId,
-        /// What.
-        event: media::ConferenceEvent,
-    },
-    /// What moves the octets of a stream, now that it is known or after it has changed.
-    Engine {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// What.
-        engine: engine::Engine,
-        /// Why.
-        reason: engine::Reason,
-    },
-    /// A context of the process before is there again.
-    Resumed {
-        /// Which.
-        context: ContextId,
-    },
-    /// A context of the process before could not be taken up. A controller that asks finds it gone.
-    NotResumed {
-        /// Which.
-        context: ContextId,
-        /// Why.
-        why: String,
-    },
-    /// Somebody whom the source filter does not allow tried to connect.
-    Blocked {
-        /// Where.
-        context: ContextId,
-        /// Which.
-        termination: TerminationId,
-        /// Who.
-        source: SocketAddr,
-    },
+carnet_event::declare! {
+    /// What happened, for logs, counters and the administrator.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Event {
+        /// A controller took us.
+        [info "registered"]
+        Registered {
+            /// Which.
+            controller: MId,
+            /// The negotiated protocol version.
+            version: u8,
+            /// It keeps our contexts; else it knows of none.
+            kept: bool,
+        },
+        /// A controller did not take us; the next one is tried.
+        [warn "refused" by error]
+        Refused {
+            /// Which.
+            controller: MId,
+            /// Why, in its words.
+            error: ErrorDescriptor,
+        },
+        /// A controller did not answer; the next one is tried.
+        [warn "unreachable"]
+        Unreachable {
+            /// Which.
+            controller: MId,
+        },
+        /// The controller is gone. Contexts stay, and we look for one to take us.
+        [warn "control-lost"]
+        ControlLost {
+            /// Which.
+            controller: MId,
+        },
+        /// We have left the controller as asked.
+        [info "unregistered"]
+        Unregistered,
+        /// The controller could not read a message of ours.
+        [warn "message-error" by error]
+        MessageError {
+            /// What it says.
+            error: ErrorDescriptor,
+        },
+        /// What [`Gateway::audit`] asked.
+        [untold "audited"]
+        Audited {
+            /// As asked.
+            number: u64,
+            /// The answer.
+            body: carnet_h248::ReplyBody,
+        },
+        /// A stream has a local address.
+        [info "added"]
+        Added {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// The address.
+            local: SocketAddr,
+        },
+        /// A termination was subtracted.
+        [info "removed"]
+        Removed {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// Counters of all its streams together.
+            statistics: media::Statistics,
+        },
+        /// A peer's TCP connection is up.
+        [info "connected"]
+        Connected {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// The peer.
+            peer: SocketAddr,
+        },
+        /// A peer's TCP connection ended or could not be made.
+        [info "disconnected" by cause]
+        Disconnected {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// How.
+            cause: media::Cause,
+        },
+        /// The controller refused to hear of something. Error 430, 411 or 435: it does not know the
+        /// termination, and should subtract it (H.248.36).
+        [warn "notice-refused" by error]
+        NoticeRefused {
+            /// Where.
+            context: ContextId,
+            /// What it was about; may have wildcards.
+            termination: TerminationId,
+            /// Why, in the controller's words.
+            error: ErrorDescriptor,
+        },
+        /// Too much waited to be told to a controller, and the oldest was dropped.
+        [warn "notices-dropped"]
+        NoticesDropped {
+            /// How many Notify and ServiceChange commands.
+            count: usize,
+        },
+        /// The TLS association stands, of a member's stream or of one whose TLS ends at the edge.
+        [info "sealed" by version, suite]
+        Sealed {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// Protocol version.
+            version: String,
+            /// Cipher suite.
+            suite: String,
+        },
+        /// Something happened among the members of a conference.
+        [info "conference" by event]
+        Conference {
+            /// Where.
+            context: ContextId,
+            /// What.
+            event: media::ConferenceEvent,
+        },
+        /// What moves the octets of a stream, now that it is known or after it has changed.
+        [info "engine" by engine, reason]
+        Engine {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// What.
+            engine: engine::Engine,
+            /// Why.
+            reason: engine::Reason,
+        },
+        /// A context of the process before is there again.
+        [debug "resumed"]
+        Resumed {
+            /// Which.
+            context: ContextId,
+        },
+        /// A context of the process before could not be taken up. A controller that asks finds it gone.
+        [warn "not-resumed"]
+        NotResumed {
+            /// Which.
+            context: ContextId,
+            /// Why.
+            why: String,
+        },
+        /// Somebody whom the source filter does not allow tried to connect.
+        [info "blocked"]
+        Blocked {
+            /// Where.
+            context: ContextId,
+            /// Which.
+            termination: TerminationId,
+            /// Who.
+            source: SocketAddr,
+        },
+    }
+    level(_event, declared) declared
 }

@@ -22,6 +22,7 @@ mod offer;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use context::{
     Both, Carried, Context, Family, Fixed, Incomplete, Kind, Known, Octets, Peer, Side, Urgency, Watch,

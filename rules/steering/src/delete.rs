@@ -7,6 +7,7 @@ use crate::event::{Ended, Event};
 use crate::fault::{Fault, Reply};
 use crate::tags::Names;
 use carnet_h248::controller::RequestNumber;
+use carnet_plan::Both;
 use std::time::{Duration, Instant};
 
 /// What nobody of several took is kept so long after the first answer: another may take it. So long may a
@@ -75,7 +76,7 @@ impl Call {
         core.statistics.ended(why, lasted);
         core.events.push_back(Event::DialogEnded {
             call_id: self.id.as_ref().to_owned(),
-            tags: [dialog.ends.caller.tag.clone(), dialog.ends.callee.tag.clone()],
+            tags: Both { caller: dialog.ends.caller.tag.clone(), callee: dialog.ends.callee.tag.clone() },
             why,
             lasted,
         });

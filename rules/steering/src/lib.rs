@@ -27,5 +27,5 @@ mod tags;
 mod wishes;
 
 pub use config::{Config, Interface, Limits, Timers};
-pub use event::{Ended, Event, Level};
+pub use event::{Ended, Event};
 pub use machine::{Load, RequestId, Steering};

@@ -23,7 +23,7 @@ impl Steering {
         match event {
             controller::Event::Registered { .. } => self.core.events.push_back(Event::GatewayUp),
             controller::Event::Lost { reason, .. } => {
-                self.core.events.push_back(Event::GatewayLost(reason));
+                self.core.events.push_back(Event::GatewayLost { reason });
                 // A context of that number may be another one when it is back.
                 self.core.again.clear();
                 let all: Vec<_> = self.calls.keys().cloned().collect();
@@ -32,7 +32,7 @@ impl Steering {
                 }
             }
             controller::Event::Draining { delay, .. } => {
-                self.core.events.push_back(Event::GatewayDraining(delay));
+                self.core.events.push_back(Event::GatewayDraining { within: delay });
             }
             controller::Event::Refused { error, .. } | controller::Event::Unsuited { error, .. } => {
                 let text = error.text.unwrap_or_default().to_string();

@@ -17,9 +17,9 @@ fn fails(stage: &mut Stage, alert: &str, reason: &str) {
     stage.lab.wait_for("alg", "err", reason, PATIENCE);
     let log = stage.lab.output("alg", "err");
     let line = log.lines().find(|line| line.contains("tls-failed")).unwrap_or_else(|| panic!("{log}"));
-    let side = if stage.told("server", "offered") { "side=Caller" } else { "side=Callee" };
+    let side = if stage.told("server", "offered") { "side=caller" } else { "side=callee" };
     let held_to = stage.certificate("alice", "SHA-256");
-    for part in [&format!("cause=\"{reason}\""), side, "call=", &held_to] {
+    for part in [&format!("reason={reason}"), side, "call_id=", &held_to] {
         assert!(line.contains(part), "no {part} in {line}");
     }
     stage.idle();
