@@ -122,7 +122,7 @@ impl State {
                     hop.contexts_left = *contexts;
                 }
             }
-            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Gateway { .. } => {}
+            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Kms { .. } | Seen::Gateway { .. } => {}
         }
     }
 

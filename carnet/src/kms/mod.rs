@@ -8,6 +8,7 @@
 mod admin;
 pub mod cli;
 pub mod client;
+mod event;
 mod server;
 mod service;
 mod trail;
@@ -15,6 +16,7 @@ mod trail;
 #[cfg(test)]
 mod tests;
 
+pub use event::{Event, Witness};
 pub use server::{HttpSettings, serve};
 pub use service::{OpenError, Service, ServiceSettings};
 
@@ -35,7 +37,11 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
 }
 
 /// Starts the role of a configuration file. Gives its task and the address it listens at.
-pub async fn start(section: &KmsSection, token: Token) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
+pub async fn start(
+    section: &KmsSection,
+    witness: Witness,
+    token: Token,
+) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -56,7 +62,7 @@ pub async fn start(section: &KmsSection, token: Token) -> Result<(JoinHandle<()>
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
-    let role = serve(Arc::new(service), http, tls, listener, token)?;
+    let role = serve(Arc::new(service.watched_by(witness)), http, tls, listener, token)?;
     Ok((tokio::spawn(role), address))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A change is on disk before it takes effect, and a ticket's record before the ticket leaves.
 
+use super::event::{Event, Witness};
 use super::trail::Trail;
 use carnet_certs::Authorities;
 use carnet_keys::{Config, Identities, Kms, Outcome, Rate};
@@ -116,6 +117,7 @@ pub struct Service {
     kms: Mutex<Kms>,
     store: Arc<Store>,
     trail: Trail,
+    witness: Witness,
     /// Held while a change is made, so that disk and memory change in the same order.
     changing: Mutex<()>,
     data: PathBuf,
@@ -152,6 +154,12 @@ impl Service {
         Self::read(data, settings)
     }
 
+    /// `witness` is told what happens from here on.
+    #[must_use]
+    pub fn watched_by(self, witness: Witness) -> Self {
+        Self { witness, ..self }
+    }
+
     fn read(data: &Path, settings: ServiceSettings) -> Result<Self, OpenError> {
         let fail = |e| OpenError::Directory(data.to_path_buf(), e);
         let root_path = settings.root_key.unwrap_or_else(|| data.join(ROOT_KEY));
@@ -178,7 +186,7 @@ impl Service {
             kms.revoke_tickets_before(limit);
         }
         let trail = Trail::start(store.clone()).map_err(fail)?;
-        Ok(Self { kms: Mutex::new(kms), store, trail, changing: Mutex::new(()), data: data.to_path_buf() })
+        Ok(Self { kms: Mutex::new(kms), store, trail, witness: Arc::new(|_| {}), changing: Mutex::new(()), data: data.to_path_buf() })
     }
 
     /// The data directory.
@@ -203,14 +211,16 @@ impl Service {
     pub async fn answer(&self, source: IpAddr, octets: &[u8]) -> Answer {
         let mut outcome = self.kms().handle(SystemTime::now(), Instant::now(), source, octets);
         if let Some(record) = outcome.audit.take() {
-            tracing::debug!(deed = ?record.deed, %source, user = record.user, initiator = %record.initiator, "ticket");
-            if !self.trail.append(record).await {
-                outcome = self.kms().unrecorded(SystemTime::now(), Instant::now(), source, octets);
+            let granted = Event::granted(&record);
+            match self.trail.append(record).await {
+                true => (self.witness)(&granted),
+                false => outcome = self.kms().unrecorded(SystemTime::now(), Instant::now(), source, octets),
             }
         }
         let Outcome { status, reply, refusal, .. } = outcome;
-        if let Some(refusal) = refusal.filter(|r| r.log) {
-            tracing::warn!(%source, status, reason = refusal.reason, "request refused");
+        if let Some(refusal) = refusal {
+            let (reason, one_of_many) = (refusal.reason, !refusal.log);
+            (self.witness)(&Event::RequestRefused { source, status, reason, one_of_many });
         }
         Answer { status, body: reply }
     }
@@ -222,7 +232,7 @@ impl Service {
         let due = self.kms().key_due(wall);
         if let Some(key) = due {
             self.store.put_ticket_key(&key)?;
-            tracing::info!(key = key.id, "new ticket key");
+            (self.witness)(&Event::KeyRotated { key: key.id.clone() });
             self.kms().install_key(key);
         }
         let done = self.kms().expire_keys(wall);

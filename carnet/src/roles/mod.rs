@@ -35,6 +35,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -144,7 +145,9 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     if let Some(section) = &config.kms {
         let section = section.as_ref();
-        let started = crate::kms::start(section, token.clone()).await;
+        let (name, told) = (section.name.clone(), observer.clone());
+        let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
+        let started = crate::kms::start(section, witness, token.clone()).await;
         let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
         tasks.push((section.name.clone(), task));
     }

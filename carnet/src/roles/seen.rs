@@ -53,6 +53,13 @@ pub enum Seen<'a> {
         /// What.
         event: &'a carnet_gateway::Event,
     },
+    /// A key management service reports.
+    Kms {
+        /// Its name.
+        kms: &'a str,
+        /// What.
+        event: &'a crate::kms::Event,
+    },
     /// A gateway's media engine reports.
     Media {
         /// Which gateway.
@@ -79,7 +86,8 @@ pub fn log(seen: &Seen<'_>) {
     match seen {
         Seen::Border { border, event } => told("border", border, *event),
         Seen::Conference { conference, event } => told("conference", conference, *event),
-        Seen::Steering { gateway, event } => told("gateway", gateway, *event),
+        Seen::Steering { gateway, event } => told("steering", gateway, *event),
+        Seen::Kms { kms, event } => told("kms", kms, *event),
         Seen::Gateway { gateway, event } => told("gateway", gateway, *event),
         Seen::Media { gateway, event } => tracing::debug!(gateway, ?event, "media"),
         Seen::Command { gateway, message } => {

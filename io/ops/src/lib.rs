@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod log;
+pub mod metrics;
 mod told;
 
 pub use told::Told;

@@ -139,7 +139,7 @@ impl State {
                     hop.contexts = *contexts;
                 }
             }
-            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Gateway { .. } => {}
+            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Kms { .. } | Seen::Gateway { .. } => {}
         }
     }
 

@@ -1,0 +1,84 @@
+//! What happened at the KMS, declared once. What has to be proven later is in the audit trail; this is for who watches.
+
+use carnet_event::Level;
+use carnet_keys::{AuditRecord, Deed};
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+carnet_event::declare! {
+    /// What happened. Users are named as in their accounts.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Event {
+        /// A ticket was issued.
+        [info "ticket-issued"]
+        TicketIssued {
+            /// Who asked.
+            user: String,
+            /// Whose ticket it is.
+            initiator: String,
+            /// Whom it is for.
+            responders: Vec<String>,
+            /// The beginning of its SHA-256: the same where it is resolved.
+            ticket: String,
+            /// From where it was asked for.
+            source: IpAddr,
+        },
+        /// A ticket was opened for a responder.
+        [info "ticket-resolved"]
+        TicketResolved {
+            /// Who asked.
+            user: String,
+            /// Whose ticket it is.
+            initiator: String,
+            /// Who opened it.
+            responders: Vec<String>,
+            /// The beginning of its SHA-256: the same where it was issued.
+            ticket: String,
+            /// From where it was asked for.
+            source: IpAddr,
+        },
+        /// A request was refused.
+        [warn "request-refused" by status]
+        RequestRefused {
+            /// From where it came.
+            source: IpAddr,
+            /// HTTP status.
+            status: u16,
+            /// Why.
+            reason: String,
+            /// It was one of many, of which only some are logged.
+            one_of_many: bool,
+        },
+        /// A new ticket key is in use.
+        [info "key-rotated"]
+        KeyRotated {
+            /// Its name.
+            key: String,
+        },
+    }
+    level(event, declared) match event {
+        Event::RequestRefused { one_of_many: true, .. } => Level::Debug,
+        _ => declared,
+    }
+}
+
+impl Event {
+    /// What is told of a granted request.
+    pub(super) fn granted(record: &AuditRecord) -> Self {
+        let mut ticket = String::new();
+        for octet in record.ticket.iter().take(8) {
+            // Writing into a string does not fail.
+            let _ = write!(ticket, "{octet:02x}");
+        }
+        let (user, initiator, source) = (record.user.clone(), record.initiator.to_string(), record.source);
+        let responders = record.responders.iter().map(ToString::to_string).collect();
+        match record.deed {
+            Deed::Issued => Self::TicketIssued { user, initiator, responders, ticket, source },
+            Deed::Resolved => Self::TicketResolved { user, initiator, responders, ticket, source },
+        }
+    }
+}
+
+/// Whom the service tells.
+pub type Witness = Arc<dyn Fn(&Event) + Send + Sync>;
