@@ -96,9 +96,9 @@ pub fn socket(config: Option<&Path>, socket: Option<&Path>) -> Result<PathBuf, S
     };
     // Problems of the file are for `carnet check`; here only the socket matters.
     let config = config::load(path).map_err(|e| e.to_string())?;
-    config.admin.map(|admin| admin.socket).ok_or_else(|| {
+    config.admin.and_then(|admin| admin.into_inner().socket).ok_or_else(|| {
         format!(
-            "{} has no [admin] section: add `socket = \"/run/carnet/admin.sock\"` to one and start anew",
+            "{} names no socket in an [admin] section: add `socket = \"/run/carnet/admin.sock\"` and start anew",
             path.display()
         )
     })

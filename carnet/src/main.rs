@@ -5,6 +5,7 @@ mod check;
 mod conference;
 mod demo;
 mod desk;
+mod events;
 mod gateway;
 mod inspect;
 mod kms;
@@ -44,6 +45,8 @@ enum Command {
     Ng(ng::NgArgs),
     /// Look at the rooms of a running process, put members out, end rooms.
     Conference(conference::ConferenceArgs),
+    /// Say what there is to be seen in logs and counters.
+    Events(events::EventsArgs),
     /// Administer a key management service: users, rules, tickets, audit.
     Kms(kms::cli::KmsArgs),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Gateway(args) => gateway::run(&args),
         Command::Ng(args) => ng::run(&args),
         Command::Conference(args) => conference::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Kms(args) => kms::cli::run(&args),
     }
 }

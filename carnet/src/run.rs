@@ -4,12 +4,11 @@
 //! signal ends it at once. systemd is told when all roles have started (`Type=notify`).
 
 use crate::check;
-use crate::roles::{self, Observer};
+use crate::roles;
 use carnet_ops::config::Config;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -53,8 +52,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
 async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    let observer: Observer = Arc::new(|seen| roles::log(&seen));
-    let mut running = roles::start(config, observer).await.map_err(|e| e.to_string())?;
+    let mut running =
+        roles::start(config, roles::Watch::new(config), None).await.map_err(|e| e.to_string())?;
     for role in check::roles(config) {
         tracing::info!("{role}");
     }

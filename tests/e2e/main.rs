@@ -12,6 +12,7 @@ mod faults;
 mod lab;
 mod load;
 mod meddler;
+mod metrics;
 mod network;
 mod parallel;
 mod protection;

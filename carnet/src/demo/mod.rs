@@ -150,7 +150,9 @@ async fn demonstrate(args: &DemoArgs) -> Result<Shown, String> {
     provision(&config, &people)?;
 
     let watch = Watch::new(addresses);
-    let running = roles::start(&config, watch.observer()).await.map_err(|e| e.to_string())?;
+    let running = roles::start(&config, roles::Watch::new(&config), Some(watch.observer()))
+        .await
+        .map_err(|e| e.to_string())?;
     wait_until("all gateways to register", || watch.gateways_up() == network::GATEWAYS.len()).await?;
     let mut alice = subscribe("alice", &people, addresses, directory.path()).await?;
     let mut bob = subscribe("bob", &people, addresses, directory.path()).await?;

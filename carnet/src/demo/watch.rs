@@ -48,10 +48,7 @@ impl Watch {
     /// For the roles.
     pub fn observer(&self) -> Observer {
         let this = self.clone();
-        Arc::new(move |seen| {
-            crate::roles::log(&seen);
-            this.state().see(&seen);
-        })
+        Arc::new(move |seen| this.state().see(&seen))
     }
 
     /// The gateways as seen so far, from alice to bob.
@@ -122,7 +119,11 @@ impl State {
                     hop.contexts_left = *contexts;
                 }
             }
-            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Kms { .. } | Seen::Gateway { .. } => {}
+            Seen::Border { .. }
+            | Seen::Conference { .. }
+            | Seen::Steering { .. }
+            | Seen::Kms { .. }
+            | Seen::Gateway { .. } => {}
         }
     }
 

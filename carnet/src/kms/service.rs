@@ -186,7 +186,14 @@ impl Service {
             kms.revoke_tickets_before(limit);
         }
         let trail = Trail::start(store.clone()).map_err(fail)?;
-        Ok(Self { kms: Mutex::new(kms), store, trail, witness: Arc::new(|_| {}), changing: Mutex::new(()), data: data.to_path_buf() })
+        Ok(Self {
+            kms: Mutex::new(kms),
+            store,
+            trail,
+            witness: Arc::new(|_| {}),
+            changing: Mutex::new(()),
+            data: data.to_path_buf(),
+        })
     }
 
     /// The data directory.

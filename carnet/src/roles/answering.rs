@@ -1,7 +1,8 @@
 //! Answers an administrator's questions by asking the roles of the process, over the socket of `[admin]`.
 
 use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
-use super::{Start, StartError};
+use super::watch::Watch;
+use super::{Start, StartError, http};
 use crate::desk;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
@@ -64,13 +65,24 @@ impl Answering {
         receiver
     }
 
-    /// Opens the socket of the file, if it names one.
-    pub(super) fn open(self, config: &Config) -> Start<Option<Open>> {
-        let Some(admin) = &config.admin else { return Ok(None) };
-        let path = admin.socket.clone();
+    /// Opens the sockets of the file, if it names any.
+    pub(super) fn open(self, config: &Config, watch: &Arc<Watch>) -> Start<Vec<Open>> {
+        let Some(admin) = config.admin.as_ref().map(toml::Spanned::as_ref) else { return Ok(Vec::new()) };
+        let this = Arc::new(self);
+        let mut open = Vec::new();
+        if let Some(path) = &admin.socket {
+            open.push(this.clone().desk(path.clone())?);
+        }
+        if let Some(task) = http::start(admin, this, watch.clone())? {
+            open.push(Open { task, path: None });
+        }
+        Ok(open)
+    }
+
+    fn desk(self: Arc<Self>, path: PathBuf) -> Start<Open> {
         let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
         let listener = desk::bind(&path).map_err(fail)?;
-        let this = Arc::new(self);
+        let this = self;
         let answer = move |line: zeroize::Zeroizing<Vec<u8>>| {
             let this = this.clone();
             async move {
@@ -79,10 +91,10 @@ impl Answering {
             }
         };
         let task = tokio::spawn(desk::serve(listener, MAX_QUESTION, answer));
-        Ok(Some(Open { task, path }))
+        Ok(Open { task, path: Some(path) })
     }
 
-    async fn answer(&self, ask: Ask) -> Result<Value, String> {
+    pub(super) async fn answer(&self, ask: Ask) -> Result<Value, String> {
         let (gateway, border) = match &ask {
             Ask::List => return self.list().await,
             Ask::Rooms => return self.rooms().await,
@@ -225,13 +237,14 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
 #[derive(Debug)]
 pub(super) struct Open {
     task: JoinHandle<()>,
-    path: PathBuf,
+    /// Of a Unix socket.
+    path: Option<PathBuf>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.task.abort();
-        remove(&self.path);
+        self.path.iter().for_each(|path| remove(path));
     }
 }
 

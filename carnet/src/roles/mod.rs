@@ -10,6 +10,8 @@ pub mod conference;
 pub mod control;
 mod controllers;
 pub mod gateway;
+mod held;
+mod http;
 mod inspection;
 mod media;
 mod place;
@@ -21,9 +23,11 @@ mod shelf;
 pub mod steering;
 mod survival;
 pub mod tls;
+mod watch;
 mod ways;
 
 pub use seen::{Observer, Seen, log, printed};
+pub use watch::Watch;
 
 use answering::{Answering, Open};
 use carnet_h248::{Encoding, Profile, text::Form};
@@ -130,15 +134,16 @@ fn sip_transport(proto: Proto) -> carnet_sip::Transport {
 pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
-    _desk: Option<Open>,
+    _desks: Vec<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
 }
 
 type Places = HashMap<String, Place>;
 
-/// Starts every role of a file. Inside a tokio runtime.
-pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
+/// Starts every role of a file. Inside a tokio runtime. `observer` sees what they do, beside `watch`.
+pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer>) -> Start<Running> {
+    let observer = watch.observer(observer);
     let (drain, token) = drain();
     let mut tasks = Vec::new();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
@@ -200,8 +205,8 @@ pub async fn start(config: &Config, observer: Observer) -> Start<Running> {
         let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
         tasks.push((name.clone(), task));
     }
-    let desk = answering.open(config)?;
-    Ok(Running { drain, tasks, _desk: desk, _places: places })
+    let desks = answering.open(config, &watch)?;
+    Ok(Running { drain, tasks, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(

@@ -90,7 +90,9 @@ impl Metrics {
     #[must_use]
     pub fn events<E: Event>(mut self, role: &'static str) -> Self {
         for declared in E::DECLARED {
-            if let Some(counter) = self.counter_of(&event_metric(role, declared), &help(declared), role, declared) {
+            if let Some(counter) =
+                self.counter_of(&event_metric(role, declared), &help(declared), role, declared)
+            {
                 self.events.insert((role, declared.name), counter);
             }
         }
@@ -272,8 +274,14 @@ mod tests {
 
     #[test]
     fn what_is_held_stands_together_and_is_escaped() {
-        let gauge = |name, node: &str, value| Gauge { name, help: "Held", labels: vec![("gateway", node.into())], value };
-        let held = [gauge("carnet_a", "x\"\n", 1.0), gauge("carnet_b", "x", 0.5), gauge("carnet_a", "y", 2.0)];
+        let gauge = |name, node: &str, value| Gauge {
+            name,
+            help: "Held",
+            labels: vec![("gateway", node.into())],
+            value,
+        };
+        let held =
+            [gauge("carnet_a", "x\"\n", 1.0), gauge("carnet_b", "x", 0.5), gauge("carnet_a", "y", 2.0)];
         let text = metrics().render(&held);
         let tail = "# HELP carnet_a Held\n# TYPE carnet_a gauge\ncarnet_a{gateway=\"x\\\"\\n\"} 1\ncarnet_a{gateway=\"y\"} 2\n\
                     # HELP carnet_b Held\n# TYPE carnet_b gauge\ncarnet_b{gateway=\"x\"} 0.5\n";

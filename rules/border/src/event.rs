@@ -246,7 +246,7 @@ carnet_event::declare! {
             what: String,
         },
         /// The call is over.
-        [warn "call-ended" by cause]
+        [info "call-ended" by cause]
         CallEnded {
             /// Call-ID.
             call_id: String,
@@ -370,11 +370,12 @@ carnet_event::declare! {
     level(event, declared) match event {
         // One that leaves in order, with nothing on it, is no trouble.
         Event::GatewayLost { calls: 0, announced: true, .. }
-        | Event::InterfaceDown { calls: 0, graceful: true, .. }
-        | Event::CallEnded {
+        | Event::InterfaceDown { calls: 0, graceful: true, .. } => Level::Info,
+        Event::CallEnded {
             cause: Cause::Bye(_) | Cause::Cancelled | Cause::Refused(_) | Cause::Elsewhere | Cause::NotAnswered,
             ..
         } => Level::Info,
+        Event::CallEnded { .. } => Level::Warn,
         _ => declared,
     }
 }

@@ -158,7 +158,7 @@ carnet_event::declare! {
             with: String,
         },
         /// Somebody is not there any more.
-        [warn "left" by reason]
+        [info "left" by reason]
         Left {
             /// The room.
             room: String,
@@ -280,11 +280,11 @@ carnet_event::declare! {
     }
     level(event, declared) match event {
         // It said that it goes, and nothing was on it.
-        Event::GatewayLost { rooms: 0, reason: LostReason::Forced, .. }
-        | Event::Left {
-            reason: Left::Gone | Left::Kicked(_) | Left::Closed | Left::Replaced | Left::Stopping,
-            ..
+        Event::GatewayLost { rooms: 0, reason: LostReason::Forced, .. } => Level::Info,
+        Event::Left {
+            reason: Left::Gone | Left::Kicked(_) | Left::Closed | Left::Replaced | Left::Stopping, ..
         } => Level::Info,
+        Event::Left { .. } => Level::Warn,
         _ => declared,
     }
 }

@@ -139,7 +139,7 @@ carnet_event::declare! {
             to_tag: String,
         },
         /// A dialog is over; what it had on the gateway is being given back.
-        [warn "dialog-ended" by why]
+        [info "dialog-ended" by why]
         DialogEnded {
             /// The call.
             call_id: String,
@@ -209,6 +209,7 @@ carnet_event::declare! {
     }
     level(event, declared) match event {
         Event::DialogEnded { why: Ended::Deleted | Ended::Unused | Ended::Closing, .. } => Level::Info,
+        Event::DialogEnded { .. } => Level::Warn,
         _ => declared,
     }
 }

@@ -53,10 +53,7 @@ impl Watch {
     /// For the roles.
     pub fn observer(&self) -> Observer {
         let this = self.clone();
-        Arc::new(move |seen| {
-            crate::roles::log(&seen);
-            this.state().see(&seen);
-        })
+        Arc::new(move |seen| this.state().see(&seen))
     }
 
     /// The gateways on the way, by name.
@@ -139,7 +136,11 @@ impl State {
                     hop.contexts = *contexts;
                 }
             }
-            Seen::Border { .. } | Seen::Conference { .. } | Seen::Steering { .. } | Seen::Kms { .. } | Seen::Gateway { .. } => {}
+            Seen::Border { .. }
+            | Seen::Conference { .. }
+            | Seen::Steering { .. }
+            | Seen::Kms { .. }
+            | Seen::Gateway { .. } => {}
         }
     }
 

@@ -25,6 +25,9 @@ pub(super) fn check(config: &Config) -> Checked {
     for (name, conference) in &config.conference {
         super::conference::check(config, name, conference)?;
     }
+    if let Some(admin) = &config.admin {
+        super::admin::check(admin)?;
+    }
     match &config.kms {
         Some(kms) => super::kms::check(kms),
         None => Ok(()),

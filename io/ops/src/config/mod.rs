@@ -5,6 +5,7 @@
 //! does one job. Unknown keys are errors: a misspelt setting must not be ignored in silence.
 
 mod address;
+mod admin;
 mod check;
 mod conference;
 mod control;
@@ -16,6 +17,7 @@ mod ng;
 mod relay;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
+pub use admin::AdminSection;
 pub use conference::{
     ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
     HistorySection, RoomPolicy, RoomSection, Unsealed, Who,
@@ -28,8 +30,8 @@ pub use edge::{Addressing, Other, RtpengineSection};
 pub use gateway::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
-    AdminSection, BorderRole, BorderSection, Config, Digest, Encoding248, IpVersion, LogSection,
-    NetworkSection, PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
+    BorderRole, BorderSection, Config, Digest, Encoding248, IpVersion, LogSection, NetworkSection,
+    PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;

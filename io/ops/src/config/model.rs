@@ -1,6 +1,7 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
 use super::address::{Bind, Prefix};
+use super::admin::AdminSection;
 use super::conference::ConferenceSection;
 use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
@@ -27,15 +28,7 @@ pub struct Config {
     /// `[kms]`
     pub kms: Option<Spanned<KmsSection>>,
     /// `[admin]`
-    pub admin: Option<AdminSection>,
-}
-
-/// `[admin]`: where the administrator of this host asks what the roles hold.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct AdminSection {
-    /// A Unix socket, for its owner only.
-    pub socket: PathBuf,
+    pub admin: Option<Spanned<AdminSection>>,
 }
 
 /// `[log]`
@@ -333,7 +326,7 @@ impl Config {
             conference.paths().for_each(fix);
         }
         if let Some(admin) = &mut self.admin {
-            fix(&mut admin.socket);
+            admin.as_mut().paths().for_each(fix);
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {

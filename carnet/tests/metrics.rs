@@ -1,0 +1,172 @@
+//! `/metrics` of a running process: who may ask, and that Prometheus reads what it gets.
+
+#![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
+
+mod common;
+
+use common::{Running, free};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+const CARNET: &str = env!("CARGO_BIN_EXE_carnet");
+const TOKEN: &str = "a-word-that-only-friends-know";
+
+struct Scene {
+    directory: tempfile::TempDir,
+    _process: Running,
+    address: SocketAddr,
+}
+
+/// A key server and a gateway that looks for its controller.
+fn scene(admin: &str) -> Scene {
+    let directory = tempfile::tempdir().unwrap();
+    let (address, keys) = (free(), free());
+    let text = format!(
+        "[admin]\nlisten = \"{address}\"\n{admin}\n\
+         [kms]\nname = \"kms.example\"\nlisten = \"{keys}\"\ndata = \"data\"\n\
+         [gateway.agw]\nrole = \"ims-agw\"\ncontrollers = [\"mgc@udp:{}\"]\n\
+         [gateway.agw.realm.access]\nv4 = \"127.0.0.1\"\nports = \"20000-20009\"\n",
+        free()
+    );
+    std::fs::write(directory.path().join("token"), format!("{TOKEN}\n")).unwrap();
+    let file = directory.path().join("carnet.toml");
+    std::fs::write(&file, text).unwrap();
+    let process = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
+    process.line("ready");
+    Scene { directory, _process: process, address }
+}
+
+impl Scene {
+    /// Status and body.
+    fn get(&self, path: &str, headers: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let host =
+            if headers.contains("Host:") { String::new() } else { format!("Host: {}\r\n", self.address) };
+        write!(stream, "GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+}
+
+/// What promtool has to complain about.
+fn complaints(metrics: &str) -> String {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool (package prometheus)");
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn prometheus_reads_what_is_counted_and_held() {
+    let scene = scene("");
+    let (status, text) = scene.get("/metrics", "");
+    assert_eq!(status, 200, "{text}");
+    for line in [
+        "carnet_gateway_registered_total{gateway=\"agw\"} 0\n",
+        "carnet_gateway_registered{gateway=\"agw\"} 0\n",
+        "carnet_gateway_ports{gateway=\"agw\",realm=\"access\",state=\"free\"} 10\n",
+        "carnet_kms_ticket_issued_total{kms=\"kms.example\"} 0\n",
+        "carnet_build_info{version=",
+        "process_open_fds ",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    assert_eq!(scene.get("/health", ""), (200, "well\n".into()));
+    assert_eq!(scene.get("/nothing", "").0, 404);
+    if std::env::var_os("CARNET_REQUIRE_INTEROP").is_some()
+        || Command::new("promtool").arg("--version").output().is_ok()
+    {
+        assert_eq!(complaints(&text), "");
+        assert_ne!(complaints("# TYPE a counter\na 1\n"), "", "it does complain");
+    }
+}
+
+#[test]
+fn a_page_of_another_origin_gets_nothing() {
+    let scene = scene("");
+    assert_eq!(scene.get("/metrics", &format!("Origin: http://{}\r\n", scene.address)).0, 200);
+    assert_eq!(scene.get("/metrics", "Origin: https://evil.example\r\n").0, 403);
+    // A name of somebody else's that leads here (DNS rebinding).
+    let port = scene.address.port();
+    assert_eq!(scene.get("/metrics", &format!("Host: evil.example:{port}\r\n")).0, 403);
+    assert_eq!(scene.get("/metrics", &format!("Host: localhost:{port}\r\n")).0, 200);
+}
+
+#[test]
+fn a_token_opens_and_its_absence_does_not() {
+    let scene = scene("token-file = \"token\"");
+    for wrong in
+        ["", "Authorization: Bearer x\r\n", "Authorization: Basic eDp5\r\n", "Authorization: Bearer\r\n"]
+    {
+        let (status, text) = scene.get("/metrics", wrong);
+        assert_eq!((status, text.contains("carnet_")), (401, false), "{wrong}{text}");
+    }
+    let right = format!("Authorization: bearer {TOKEN}\r\nHost: any.example\r\n");
+    let (status, text) = scene.get("/metrics", &right);
+    assert!(status == 200 && text.contains("carnet_build_info"), "{text}");
+    assert!(!text.contains(TOKEN));
+    // It is long enough, or nothing starts.
+    let Scene { directory, _process: process, .. } = scene;
+    drop(process);
+    let file = directory.path().join("carnet.toml");
+    std::fs::write(directory.path().join("token"), "short").unwrap();
+    let output = Command::new(CARNET).args(["run", "-c"]).arg(&file).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("16 characters"), "{output:?}");
+}
+
+#[test]
+fn hostile_requests_end_nothing() {
+    let scene = scene("");
+    for octets in [&b"\x16\x03\x01\x02\x00"[..], b"GET /metrics HTTP/9.9\r\n\r\n", &[b'x'; 100_000]] {
+        let mut stream = TcpStream::connect(scene.address).unwrap();
+        let _ = stream.write_all(octets);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    // As many as are served at once, and none of them says a word.
+    let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
+    drop(silent);
+    assert_eq!(scene.get("/metrics", "").0, 200);
+}
+
+/// What alerts and the dashboard ask for is in the documents, and those say what there is.
+#[test]
+fn alerts_and_dashboard_name_what_there_is() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+    let read = |name: &str| std::fs::read_to_string(format!("{docs}/{name}")).unwrap();
+    let known = read("monitoring.md") + &read("events.md");
+    for file in ["monitoring/alerts.yml", "monitoring/dashboard.json"] {
+        let text = read(file);
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let metrics: Vec<&str> =
+            words.filter(|word| word.starts_with("carnet_") || word.starts_with("process_")).collect();
+        assert!(metrics.len() > 10, "{file}");
+        for metric in metrics {
+            let name = ["_bucket", "_count", "_sum"]
+                .iter()
+                .find_map(|end| metric.strip_suffix(end))
+                .unwrap_or(metric);
+            assert!(known.contains(&format!("`{name}`")), "{file}: {metric}");
+        }
+    }
+    serde_json::from_str::<serde_json::Value>(&read("monitoring/dashboard.json")).unwrap();
+    if std::env::var_os("CARNET_REQUIRE_INTEROP").is_some()
+        || Command::new("promtool").arg("--version").output().is_ok()
+    {
+        let rules = Command::new("promtool")
+            .args(["check", "rules"])
+            .arg(format!("{docs}/monitoring/alerts.yml"))
+            .output();
+        let rules = rules.unwrap();
+        assert!(rules.status.success(), "{rules:?}");
+    }
+}

@@ -1,0 +1,107 @@
+//! `[admin]`: where administrators ask what the roles hold, and Prometheus what has happened.
+
+use super::Complaint;
+use super::check::{Checked, check_tls, must_be_a_file};
+use super::model::TlsSection;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use toml::Spanned;
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminSection {
+    /// A Unix socket, for its owner only.
+    pub socket: Option<PathBuf>,
+    /// A TCP socket for HTTP.
+    pub listen: Option<Spanned<SocketAddr>>,
+    /// A file with a word that whoever asks over HTTP has to know (`Authorization: Bearer`).
+    pub token_file: Option<Spanned<PathBuf>>,
+    /// HTTPS in place of HTTP. With `ca`, whoever asks has to show a certificate.
+    pub tls: Option<Spanned<TlsSection>>,
+}
+
+impl AdminSection {
+    /// Every path of the section.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.tls.iter_mut().map(Spanned::as_mut).flat_map(|tls| {
+            [Some(&mut tls.certificate), Some(&mut tls.key), tls.ca.as_mut()].into_iter().flatten()
+        });
+        let files = tls.chain(self.token_file.as_mut()).map(Spanned::as_mut);
+        files.chain(self.socket.as_mut())
+    }
+}
+
+pub(super) fn check(section: &Spanned<AdminSection>) -> Checked {
+    let admin = section.as_ref();
+    admin.token_file.as_ref().map_or(Ok(()), must_be_a_file)?;
+    admin.tls.as_ref().map_or(Ok(()), |tls| check_tls(tls.as_ref()))?;
+    let Some(listen) = &admin.listen else {
+        if let Some(token) = &admin.token_file {
+            return Err(Complaint::new(token.span(), "a token is asked for over HTTP only")
+                .help("add `listen = \"127.0.0.1:9460\"`"));
+        }
+        if let Some(tls) = &admin.tls {
+            return Err(
+                Complaint::new(tls.span(), "TLS is for HTTP only").help("add `listen = \"127.0.0.1:9460\"`")
+            );
+        }
+        return match admin.socket {
+            Some(_) => Ok(()),
+            None => {
+                Err(Complaint::new(section.span(), "nobody can ask: there is neither `socket` nor `listen`")
+                    .help("add `socket = \"/run/carnet/admin.sock\"` or `listen = \"127.0.0.1:9460\"`"))
+            }
+        };
+    };
+    let (at, loopback) = (listen.span(), listen.as_ref().ip().is_loopback());
+    match &admin.tls {
+        _ if loopback => Ok(()),
+        None => Err(Complaint::new(at, "other hosts are to ask over HTTPS only")
+            .help("add `tls = { certificate, key }`, or listen on loopback")),
+        Some(tls) if tls.as_ref().ca.is_none() && admin.token_file.is_none() => {
+            Err(Complaint::new(at, "anybody on the network could ask")
+                .help("add `token-file`, or `ca` to `tls` so that who asks has to show a certificate"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    #[test]
+    fn who_may_ask_has_to_be_said() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in ["c.pem", "k.pem", "ca.pem", "token"] {
+            std::fs::write(directory.path().join(file), "x").unwrap();
+        }
+        let kms = "[kms]\nname = \"kms.example\"\nlisten = \"127.0.0.1:8443\"\ndata = \"data\"\n";
+        let read = |admin: &str| {
+            let text = format!("{kms}[admin]\n{admin}\n");
+            crate::config::parse("carnet.toml", text, directory.path()).map(drop).map_err(|e| e.to_string())
+        };
+        let tls = "tls = { certificate = \"c.pem\", key = \"k.pem\" }";
+        for good in [
+            "socket = \"admin.sock\"".to_owned(),
+            "listen = \"127.0.0.1:9460\"".to_owned(),
+            "listen = \"[::1]:9460\"\ntoken-file = \"token\"".to_owned(),
+            format!("listen = \"192.0.2.1:9460\"\ntoken-file = \"token\"\n{tls}"),
+            "listen = \"192.0.2.1:9460\"\ntls = { certificate = \"c.pem\", key = \"k.pem\", ca = \"ca.pem\" }".to_owned(),
+        ] {
+            read(&good).unwrap_or_else(|e| panic!("{good}: {e}"));
+        }
+        for (bad, why) in [
+            (String::new(), "neither"),
+            ("token-file = \"token\"".to_owned(), "over HTTP only"),
+            (tls.to_owned(), "for HTTP only"),
+            ("listen = \"127.0.0.1:9460\"\ntoken-file = \"none\"".to_owned(), "there is no file"),
+            ("listen = \"192.0.2.1:9460\"\ntoken-file = \"token\"".to_owned(), "HTTPS only"),
+            (format!("listen = \"192.0.2.1:9460\"\n{tls}"), "anybody"),
+        ] {
+            let error = read(&bad).expect_err(&bad);
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+    }
+}
