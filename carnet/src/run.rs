@@ -52,15 +52,17 @@ pub fn run(args: &RunArgs) -> ExitCode {
 async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    let mut running =
-        roles::start(config, roles::Watch::new(config), None).await.map_err(|e| e.to_string())?;
+    let watch = roles::Watch::new(config)?;
+    let mut running = roles::start(config, watch.clone(), None).await.map_err(|e| e.to_string())?;
     for role in check::roles(config) {
         tracing::info!("{role}");
     }
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     println!("ready");
+    let mut grace = grace;
     tokio::select! {
+        given = watch.drained() => grace = given,
         name = running.failed() => return Err(format!("`{name}` has stopped by itself")),
         _ = term.recv() => {}
         _ = int.recv() => {}

@@ -150,7 +150,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<Shown, String> {
     provision(&config, &people)?;
 
     let watch = Watch::new(addresses);
-    let running = roles::start(&config, roles::Watch::new(&config), Some(watch.observer()))
+    let running = roles::start(&config, roles::Watch::new(&config)?, Some(watch.observer()))
         .await
         .map_err(|e| e.to_string())?;
     wait_until("all gateways to register", || watch.gateways_up() == network::GATEWAYS.len()).await?;

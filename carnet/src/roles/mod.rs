@@ -134,6 +134,7 @@ fn sip_transport(proto: Proto) -> carnet_sip::Transport {
 pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
+    looking: JoinHandle<()>,
     _desks: Vec<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
@@ -144,6 +145,7 @@ type Places = HashMap<String, Place>;
 /// Starts every role of a file. Inside a tokio runtime. `observer` sees what they do, beside `watch`.
 pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer>) -> Start<Running> {
     let observer = watch.observer(observer);
+    let looking = tokio::spawn(watch.clone().look());
     let (drain, token) = drain();
     let mut tasks = Vec::new();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
@@ -206,7 +208,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         tasks.push((name.clone(), task));
     }
     let desks = answering.open(config, &watch)?;
-    Ok(Running { drain, tasks, _desks: desks, _places: places })
+    Ok(Running { drain, tasks, looking, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -227,7 +229,7 @@ impl Running {
     pub async fn stop(self, grace: Duration) -> bool {
         self.drain.start(grace);
         let ended = self.drain.finished().await;
-        for (_, task) in &self.tasks {
+        for task in self.tasks.iter().map(|(_, task)| task).chain([&self.looking]) {
             task.abort();
         }
         ended

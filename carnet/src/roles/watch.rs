@@ -1,14 +1,20 @@
-//! What `carnet run` makes of what its roles show: log lines, and counts for `/metrics`.
+//! What `carnet run` makes of what its roles show: log lines, counts for `/metrics`, sessions put together from their events, a
+//! record of each at its end, and a stream of events for who watches over HTTP.
 
 use super::{Observer, Seen, log};
 use carnet_border::{Cause, Event as Border};
+use carnet_event::Event;
 use carnet_gateway::Event as Gateway;
+use carnet_ops::Told;
 use carnet_ops::config::Config;
 use carnet_ops::metrics::{LASTING, Metrics, SECONDS};
+use carnet_ops::records::{Place, Records};
+use carnet_ops::sessions::{Bounds, Sessions};
 use carnet_plan::{Octets, Side};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{broadcast, watch};
 
 /// Calls whose beginning is remembered, at most: what takes longer to be answered or ends without an event is not
 /// measured.
@@ -23,10 +29,18 @@ const STEERING_LASTED: &str = "carnet_steering_dialog_seconds";
 const GATEWAY_OCTETS: &str = "carnet_gateway_octets_total";
 const H248_SENT: &str = "carnet_h248_messages_sent_total";
 
+/// Events that wait for a reader of the stream; one that is slower misses some, and is told how many.
+const STREAM: usize = 1_024;
+
 /// Shared by all roles of the process.
 pub struct Watch {
     pub metrics: Metrics,
     calls: Mutex<HashMap<(String, String), Began>>,
+    sessions: Option<Mutex<Sessions>>,
+    records: Option<Records>,
+    stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
+    /// Seconds that calls get, once an administrator wants the process to end.
+    drain: watch::Sender<Option<u64>>,
 }
 
 #[derive(Clone, Copy)]
@@ -37,7 +51,10 @@ struct Began {
 
 impl Watch {
     /// For the roles of that file.
-    pub fn new(config: &Config) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// The file for session records cannot be written.
+    pub fn new(config: &Config) -> Result<Arc<Self>, String> {
         let metrics = Metrics::new()
             .events::<Border>("border")
             .events::<Gateway>("gateway")
@@ -82,7 +99,79 @@ impl Watch {
         for (role, name) in nodes {
             metrics.role(role, name);
         }
-        Arc::new(Self { metrics, calls: Mutex::default() })
+        let place = config.records.as_ref().map(|section| Place {
+            path: section.file.clone(),
+            rotate: *section.rotate.as_ref() << 20,
+            keep: *section.keep.as_ref(),
+        });
+        let fail = |place: &Place, e: std::io::Error| format!("session records: {}: {e}", place.path.display());
+        let records = place.map(|place| Records::open(place.clone()).map_err(|e| fail(&place, e))).transpose()?;
+        // Putting sessions together costs a little of each call: only for who looks at them.
+        let watched = records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
+        let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
+        let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
+        Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, stream, drain }))
+    }
+
+    /// Looks for sessions whose record is complete, now and then, until the process ends.
+    pub async fn look(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.complete();
+        }
+    }
+
+    /// The sessions, if they are put together here.
+    pub fn sessions<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Option<T> {
+        self.sessions.as_ref().map(|sessions| look(&sessions.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Events from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
+        self.stream.subscribe()
+    }
+
+    /// Has the process end, as a signal does.
+    pub fn drain(&self, grace: u64) {
+        self.drain.send_replace(Some(grace));
+    }
+
+    /// Waits until an administrator wants that; how long calls get.
+    pub async fn drained(&self) -> Duration {
+        let mut wanted = self.drain.subscribe();
+        loop {
+            if let Some(grace) = *wanted.borrow_and_update() {
+                return Duration::from_secs(grace);
+            }
+            if wanted.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {
+        let of_call = self.sessions.is_some() && matches!(role, "border" | "steering");
+        if !of_call && self.stream.receiver_count() == 0 {
+            return;
+        }
+        let Some(told) = Told::of(role, node, event) else { return };
+        let wall = SystemTime::now();
+        if self.stream.receiver_count() > 0 {
+            // Without readers there is nobody to miss it.
+            let _ = self.stream.send(Arc::new((wall, told.clone())));
+        }
+        if let (Some(sessions), true) = (&self.sessions, of_call) {
+            sessions.lock().unwrap_or_else(PoisonError::into_inner).take(told, Instant::now(), wall);
+            self.complete();
+        }
+    }
+
+    fn complete(&self) {
+        let Some(sessions) = &self.sessions else { return };
+        let completed = sessions.lock().unwrap_or_else(PoisonError::into_inner).completed(Instant::now());
+        if let Some(records) = &self.records {
+            completed.iter().for_each(|session| records.put(&session.record()));
+        }
     }
 
     /// For the roles; `other` sees it too.
@@ -101,18 +190,24 @@ impl Watch {
         match seen {
             Seen::Border { border, event } => {
                 self.metrics.happened("border", border, *event);
+                self.told("border", border, *event);
                 self.border(border, event);
             }
             Seen::Gateway { gateway, event } => {
                 self.metrics.happened("gateway", gateway, *event);
+                self.told("gateway", gateway, *event);
                 if let Gateway::Removed { statistics, .. } = event {
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "received"], statistics.octets_received);
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "sent"], statistics.octets_sent);
                 }
             }
-            Seen::Conference { conference, event } => self.metrics.happened("conference", conference, *event),
+            Seen::Conference { conference, event } => {
+                self.metrics.happened("conference", conference, *event);
+                self.told("conference", conference, *event);
+            }
             Seen::Steering { gateway, event } => {
                 self.metrics.happened("steering", gateway, *event);
+                self.told("steering", gateway, *event);
                 match event {
                     carnet_steering::Event::MediaReleased { octets, .. } => {
                         self.octets(STEERING_OCTETS, gateway, octets);
@@ -123,7 +218,10 @@ impl Watch {
                     _ => {}
                 }
             }
-            Seen::Kms { kms, event } => self.metrics.happened("kms", kms, *event),
+            Seen::Kms { kms, event } => {
+                self.metrics.happened("kms", kms, *event);
+                self.told("kms", kms, *event);
+            }
             Seen::Sip { border, octets, sent } => {
                 let direction = if *sent { "sent" } else { "received" };
                 self.metrics.add(SIP_MESSAGES, &[border, direction, kind(octets)], 1);
@@ -209,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_call_is_counted_and_measured() {
-        let watch = Watch::new(&Config::default());
+        let watch = Watch::new(&Config::default()).unwrap();
         let call_id = || "x".to_owned();
         let networks = Both { caller: "a".into(), callee: "b".into() };
         let octets =

@@ -3,6 +3,8 @@
 pub mod config;
 pub mod log;
 pub mod metrics;
+pub mod records;
+pub mod sessions;
 mod told;
 
 pub use told::Told;

@@ -99,7 +99,7 @@ async fn demonstrate(args: &ConferenceDemoArgs) -> Result<bool, String> {
     let config =
         carnet_ops::config::parse("network.toml", text, directory.path()).map_err(|e| format!("{e:?}"))?;
     let watch = Watch::new();
-    let running = roles::start(&config, roles::Watch::new(&config), Some(watch.observer()))
+    let running = roles::start(&config, roles::Watch::new(&config)?, Some(watch.observer()))
         .await
         .map_err(|e| e.to_string())?;
     wait_until("all gateways to register", || watch.gateways_up() == config.gateway.len()).await?;

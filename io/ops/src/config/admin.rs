@@ -1,4 +1,4 @@
-//! `[admin]`: where administrators ask what the roles hold, and Prometheus what has happened.
+//! `[admin]`: where administrators ask what the roles hold, and Prometheus what has happened; `[records]`: what is written of sessions.
 
 use super::Complaint;
 use super::check::{Checked, check_tls, must_be_a_file};
@@ -31,6 +31,38 @@ impl AdminSection {
         let files = tls.chain(self.token_file.as_mut()).map(Spanned::as_mut);
         files.chain(self.socket.as_mut())
     }
+}
+
+/// `[records]`: a line of JSON for each session that ended.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RecordsSection {
+    /// The file; its directory must be there.
+    pub file: PathBuf,
+    /// MiB after which a new one is begun.
+    #[serde(default = "rotate")]
+    pub rotate: Spanned<u64>,
+    /// Full files that are kept, `FILE.1` the newest.
+    #[serde(default = "keep")]
+    pub keep: Spanned<u32>,
+}
+
+fn rotate() -> Spanned<u64> {
+    Spanned::new(0..0, 64)
+}
+
+fn keep() -> Spanned<u32> {
+    Spanned::new(0..0, 10)
+}
+
+pub(super) fn check_records(section: &RecordsSection) -> Checked {
+    if !(1..=1 << 20).contains(section.rotate.as_ref()) {
+        return Err(Complaint::new(section.rotate.span(), "`rotate` is 1 to 1048576 MiB"));
+    }
+    if *section.keep.as_ref() > 1_000 {
+        return Err(Complaint::new(section.keep.span(), "`keep` is 0 to 1000"));
+    }
+    Ok(())
 }
 
 pub(super) fn check(section: &Spanned<AdminSection>) -> Checked {
@@ -70,6 +102,22 @@ pub(super) fn check(section: &Spanned<AdminSection>) -> Checked {
 
 #[cfg(test)]
 mod tests {
+
+    #[test]
+    fn records_have_bounds() {
+        let read = |records: &str| {
+            let text = format!(
+                "[kms]\nname = \"k\"\nlisten = \"127.0.0.1:8443\"\ndata = \"d\"\n[records]\nfile = \"s.jsonl\"\n{records}"
+            );
+            crate::config::parse("carnet.toml", text, std::path::Path::new("/etc/carnet")).map_err(|e| e.to_string())
+        };
+        let records = read("").unwrap().records.unwrap();
+        assert_eq!(records.file, std::path::Path::new("/etc/carnet/s.jsonl"));
+        assert_eq!((*records.rotate.as_ref(), *records.keep.as_ref()), (64, 10));
+        for bad in ["rotate = 0", "keep = 1001", "kept = 1"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn who_may_ask_has_to_be_said() {

@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config) -> Checked {
     if let Some(admin) = &config.admin {
         super::admin::check(admin)?;
     }
+    config.records.as_ref().map_or(Ok(()), super::admin::check_records)?;
     match &config.kms {
         Some(kms) => super::kms::check(kms),
         None => Ok(()),

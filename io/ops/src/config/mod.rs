@@ -17,7 +17,7 @@ mod ng;
 mod relay;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
-pub use admin::AdminSection;
+pub use admin::{AdminSection, RecordsSection};
 pub use conference::{
     ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
     HistorySection, RoomPolicy, RoomSection, Unsealed, Who,

@@ -1,7 +1,7 @@
 //! The sections of the file. Every field is documented in `docs/configuration.md` too.
 
 use super::address::{Bind, Prefix};
-use super::admin::AdminSection;
+use super::admin::{AdminSection, RecordsSection};
 use super::conference::ConferenceSection;
 use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
@@ -29,6 +29,8 @@ pub struct Config {
     pub kms: Option<Spanned<KmsSection>>,
     /// `[admin]`
     pub admin: Option<Spanned<AdminSection>>,
+    /// `[records]`
+    pub records: Option<RecordsSection>,
 }
 
 /// `[log]`
@@ -327,6 +329,9 @@ impl Config {
         }
         if let Some(admin) = &mut self.admin {
             admin.as_mut().paths().for_each(fix);
+        }
+        if let Some(records) = &mut self.records {
+            fix(&mut records.file);
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {

@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `GET /metrics` | counters, latencies, and what is held at the moment (exposition format 0.0.4) |
 //! | `GET /health` | 200 while the process answers |
+//! | `/api/v1/…` | what the roles hold and do ([`api`]), described by `GET /api/v1/openapi.json` |
 //!
 //! Who may ask: everybody who reaches a loopback socket, unless there is a token; elsewhere only over TLS, with a token or
 //! a certificate (the configuration is refused otherwise). Requests and connections are bounded in size, number and
 //! time. Pages of other origins get nothing where no token is needed: a browser on this host would let any page ask.
+
+mod api;
 
 use super::answering::Answering;
 use super::question::Ask;
@@ -64,9 +67,15 @@ pub(super) fn start(
         .map_err(|e| fail(e.to_string()))?;
     tracing::info!(%listen, tls = tls.is_some(), "administration over HTTP");
     let desk = Arc::new(Desk { answering, watch, token });
-    let routes = Router::new()
+    let (routes, description) = api::routes().split_for_parts();
+    let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
+    let routes = routes
         .route("/metrics", get(metrics))
         .route("/health", get(|| async { "well\n" }))
+        .route(
+            "/api/v1/openapi.json",
+            get(move || async move { ([(CONTENT_TYPE, "application/json")], description.clone()) }),
+        )
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
         .layer(from_fn_with_state(desk.clone(), may_ask))
         .with_state(desk);

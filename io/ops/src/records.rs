@@ -1,0 +1,186 @@
+//! Session records on disk: a JSON object a line, a new file when one is full.
+//!
+//! A thread of its own writes, so that a slow disk slows nobody down. What waits is bounded: records that do not fit are lost,
+//! counted, and the log says so. A file that is full becomes `FILE.1`, that one `FILE.2`, and the last is removed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Records that wait for the disk.
+const WAITING: usize = 16_384;
+/// Between two attempts on a disk that fails.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Where records go, and how much of them.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// Octets after which a new one is begun.
+    pub rotate: u64,
+    /// Full files that are kept.
+    pub keep: u32,
+}
+
+/// The way to the file. What waits when it is dropped is written first.
+#[derive(Debug)]
+pub struct Records {
+    sender: Option<SyncSender<String>>,
+    lost: Arc<AtomicU64>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Records {
+    /// Opens the file, for its owner only, behind what is in it.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn open(place: Place) -> std::io::Result<Self> {
+        let file = Writing::open(&place)?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let writer = std::thread::Builder::new()
+            .name("carnet-records".into())
+            .spawn(move || write(file, &place, &receiver))?;
+        Ok(Self { sender: Some(sender), lost: Arc::default(), writer: Some(writer) })
+    }
+
+    /// Writes a record; it is lost if too many wait.
+    pub fn put(&self, record: &serde_json::Value) {
+        let line = format!("{record}\n");
+        if self.sender.as_ref().is_some_and(|sender| sender.try_send(line).is_err()) {
+            // The first, and then once in a thousand: whoever is behind has enough to write.
+            if self.lost.fetch_add(1, Ordering::Relaxed).is_multiple_of(1_000) {
+                tracing::error!(lost = self.lost(), "session records are lost: the disk is too slow");
+            }
+        }
+    }
+
+    /// Records that were lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(writer) = self.writer.take() {
+            // It has panicked only if there is nothing left to be written by it.
+            let _ = writer.join();
+        }
+    }
+}
+
+struct Writing {
+    file: File,
+    octets: u64,
+}
+
+impl Writing {
+    fn open(place: &Place) -> std::io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(&place.path)?;
+        let octets = file.metadata()?.len();
+        Ok(Self { file, octets })
+    }
+
+    fn put(&mut self, place: &Place, line: &str) -> std::io::Result<()> {
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        if self.octets > 0 && self.octets.saturating_add(length) > place.rotate {
+            rotate(place)?;
+            *self = Self::open(place)?;
+        }
+        // A line that was cut off by a full disk is ended before the next.
+        self.file.write_all(line.as_bytes())?;
+        self.octets += length;
+        Ok(())
+    }
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn rotate(place: &Place) -> std::io::Result<()> {
+    let exists = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    };
+    if place.keep == 0 {
+        return std::fs::remove_file(&place.path).or_else(exists);
+    }
+    for number in (1..place.keep).rev() {
+        std::fs::rename(numbered(&place.path, number), numbered(&place.path, number + 1)).or_else(exists)?;
+    }
+    std::fs::rename(&place.path, numbered(&place.path, 1)).or_else(exists)
+}
+
+fn write(mut file: Writing, place: &Place, receiver: &Receiver<String>) {
+    let mut failed = false;
+    while let Ok(line) = receiver.recv() {
+        match file.put(place, &line) {
+            Ok(()) if failed => {
+                tracing::info!(path = %place.path.display(), "session records are written again");
+                failed = false;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !failed {
+                    tracing::error!(path = %place.path.display(), %error, "session records cannot be written");
+                }
+                failed = true;
+                std::thread::sleep(AGAIN);
+                if let Ok(mut again) = Writing::open(place) {
+                    // What there is of the line that failed.
+                    let _ = again.file.write_all(b"\n");
+                    file = again;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn lines(path: &Path) -> Vec<u64> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap()).collect()
+    }
+
+    #[test]
+    fn files_are_rotated_and_the_oldest_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions.jsonl");
+        let place = Place { path: path.clone(), rotate: 30, keep: 2 };
+        let records = Records::open(place.clone()).unwrap();
+        // Nine octets a line: three in a file.
+        (10..19).for_each(|n| records.put(&json!({ "n": n })));
+        drop(records);
+        assert_eq!(lines(&path), [16, 17, 18]);
+        assert_eq!((lines(&numbered(&path, 1)), lines(&numbered(&path, 2))), (vec![13, 14, 15], vec![10, 11, 12]));
+        // Another process goes on where this one ended.
+        let records = Records::open(place).unwrap();
+        records.put(&json!({ "n": 19 }));
+        drop(records);
+        assert_eq!((lines(&path), lines(&numbered(&path, 2))), (vec![19], vec![13, 14, 15]));
+        assert!(!numbered(&path, 3).exists());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_is_said_at_once() {
+        let place = Place { path: "/nonexistent/sessions.jsonl".into(), rotate: 30, keep: 2 };
+        assert!(Records::open(place).is_err());
+    }
+}
