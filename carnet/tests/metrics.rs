@@ -90,6 +90,70 @@ fn prometheus_reads_what_is_counted_and_held() {
     }
 }
 
+/// One request with a body; status and answer.
+fn send(scene: &Scene, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(scene.address).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        scene.address,
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[test]
+fn an_administrator_asks_and_changes_things() {
+    let mut scene = scene("");
+    let json = |(status, text): (u16, String)| -> (u16, serde_json::Value) {
+        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
+    };
+    let (status, nodes) = json(scene.get("/api/v1/nodes", ""));
+    assert_eq!((status, &nodes["gateways"][0]["gateway"]), (200, &"agw".into()));
+    let (_, document) = json(scene.get("/api/v1/openapi.json", ""));
+    assert_eq!(document["openapi"].as_str().unwrap()[..3], *"3.1");
+    for path in ["/api/v1/sessions", "/api/v1/gateways/{gateway}/contexts", "/api/v1/drain", "/api/v1/events"]
+    {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    for (path, wanted) in [
+        ("/api/v1/sessions?limit=0", 400),
+        ("/api/v1/sessions?limit=1001", 400),
+        ("/api/v1/sessions?state=dead", 400),
+        ("/api/v1/sessions/1", 404),
+        ("/api/v1/sessions/x", 400),
+        ("/api/v1/gateways/other/contexts", 404),
+        ("/api/v1/gateways/agw/contexts?from=-1", 400),
+        ("/api/v1/rooms", 404),
+        ("/api/v1/rooms/sip%3Ax", 404),
+    ] {
+        let (status, text) = json(scene.get(path, ""));
+        assert!(status == wanted && text["error"].is_string(), "{path}: {status} {text}");
+    }
+    const KIND: &str = "application/json";
+    assert_eq!(json(scene.get("/api/v1/log", "")).1["level"], "info");
+    for (kind, body, wanted) in [
+        (KIND, "{\"level\": \"carnet=\\u0000=x=y\"}", 400),
+        (KIND, "{\"level\": 5}", 422),
+        (KIND, "{", 400),
+        ("text/plain", "{}", 415),
+    ] {
+        assert_eq!(json(send(&scene, "PUT", "/api/v1/log", kind, body)).0, wanted, "{body}");
+    }
+    let (status, level) = json(send(&scene, "PUT", "/api/v1/log", KIND, "{\"level\": \"debug\"}"));
+    assert_eq!((status, &level["level"]), (200, &"debug".into()));
+    let large = format!("{{\"level\": \"{}\"}}", "x".repeat(3 << 20));
+    assert_eq!(json(send(&scene, "PUT", "/api/v1/log", KIND, &large)).0, 413);
+    // It ends when it is told to.
+    assert_eq!(send(&scene, "POST", "/api/v1/drain", KIND, "{\"grace\": 90000}").0, 400);
+    assert_eq!(send(&scene, "POST", "/api/v1/drain", KIND, "{\"grace\": 1}").0, 202);
+    assert!(scene._process.child.wait().unwrap().success());
+}
+
 #[test]
 fn a_page_of_another_origin_gets_nothing() {
     let scene = scene("");

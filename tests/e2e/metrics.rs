@@ -3,25 +3,40 @@
 use crate::lab::Lab;
 use crate::network::{self, PATIENCE};
 
-/// What a host answers at `/metrics`.
-fn metrics(lab: &Lab, host: &str) -> String {
-    let output =
-        lab.command(host, "curl").args(["-s", "http://127.0.0.1:9460/metrics"]).output().expect("curl");
+/// What a host answers there.
+fn get(lab: &Lab, host: &str, path: &str) -> String {
+    let url = format!("http://127.0.0.1:9460{path}");
+    let output = lab.command(host, "curl").args(["-s", &url]).output().expect("curl");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn metrics(lab: &Lab, host: &str) -> String {
+    get(lab, host, "/metrics")
+}
+
+fn json(lab: &Lab, host: &str, path: &str) -> serde_json::Value {
+    let text = get(lab, host, path);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"))
 }
 
 #[test]
 fn a_call_is_counted_where_it_passed() {
     let Some(mut lab) = Lab::new() else { return };
     network::build(&mut lab);
-    for (host, section) in [("border-a", "[border."), ("agw-a", "[gateway."), ("kms", "[kms]")] {
-        lab.edit(
+    for host in ["border-a", "agw-a", "kms"] {
+        let path = lab.directory().join(format!("{host}.toml"));
+        let records = if host == "border-a" { "[records]\nfile = \"sessions.jsonl\"\n" } else { "" };
+        let text = std::fs::read_to_string(&path).expect("the host's file");
+        lab.file(
             &format!("{host}.toml"),
-            section,
-            &format!("[admin]\nlisten = \"127.0.0.1:9460\"\n{section}"),
+            &format!("{text}\n[admin]\nlisten = \"127.0.0.1:9460\"\n{records}"),
         );
     }
     network::start(&mut lab);
+    // Whoever watches hears of it as it happens.
+    let mut watching = lab.command("border-a", "curl");
+    watching.args(["-sN", "http://127.0.0.1:9460/api/v1/events?level=info"]);
+    lab.start("watching", watching);
     let bob = network::ue(&mut lab, "bob", &["listen"]);
     lab.wait_for("bob", "out", "\"registered\"", PATIENCE);
     let alice = network::ue(&mut lab, "alice", &["chat", "sip:bob@b.example"]);
@@ -30,6 +45,18 @@ fn a_call_is_counted_where_it_passed() {
     lab.wait_for("bob", "out", "counted", PATIENCE);
     let up = metrics(&lab, "agw-a");
     assert!(up.contains("carnet_gateway_contexts{gateway=\"agw-a\"} 1\n"), "{up}");
+    let live = json(&lab, "border-a", "/api/v1/sessions");
+    assert_eq!(
+        (&live["total"], &live["sessions"][0]["to"]),
+        (&1.into(), &"sip:bob@b.example".into()),
+        "{live}"
+    );
+    assert!(
+        live["sessions"][0]["answered_ms"].is_u64() && live["sessions"][0]["ended_ms"].is_null(),
+        "{live}"
+    );
+    let held = json(&lab, "agw-a", "/api/v1/gateways/agw-a/contexts");
+    assert_eq!(held["contexts"].as_array().unwrap().len(), 1, "{held}");
     lab.process(alice).signal("INT");
     assert_eq!(lab.process(alice).wait(PATIENCE), Some(0));
     lab.wait_for("bob", "out", "\"ended\"", PATIENCE);
@@ -38,6 +65,7 @@ fn a_call_is_counted_where_it_passed() {
         metrics(lab, "border-a")
             .contains("carnet_border_media_released_total{border=\"border-a\",gateway=\"agw-a\"} 1\n")
     });
+    told_alike(&lab);
     let border = metrics(&lab, "border-a");
     for line in [
         "carnet_border_call_started_total{border=\"border-a\"} 1\n",
@@ -67,4 +95,28 @@ fn a_call_is_counted_where_it_passed() {
         let labels = "{kms=\"kms.example\"}";
         assert!(value(&keys, &format!("carnet_kms_ticket_{event}_total{labels}")) >= least, "{keys}");
     }
+}
+
+/// The list, the record on disk and the stream say the same of a call that is over, and none has a key.
+fn told_alike(lab: &Lab) {
+    let ended = json(lab, "border-a", "/api/v1/sessions?state=ended");
+    let number = &ended["sessions"][0]["number"];
+    let one = json(lab, "border-a", &format!("/api/v1/sessions/{number}"));
+    let path = lab.directory().join("sessions.jsonl");
+    lab.until(PATIENCE, "the record is on disk", |_| {
+        std::fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n'))
+    });
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record, one);
+    assert_eq!(record["cause"], "caller-hung-up");
+    let names: Vec<&str> =
+        record["events"].as_array().unwrap().iter().filter_map(|e| e["event"].as_str()).collect();
+    for name in ["call-started", "plan-made", "media-reserved", "call-up", "call-ended", "media-released"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+        lab.wait_for("watching", "out", &format!("event: {name}\n"), PATIENCE);
+    }
+    assert!(record["octets"]["caller.received"].as_u64().unwrap() > 100, "{record}");
+    assert!(json(lab, "border-a", "/api/v1/sessions")["sessions"].as_array().unwrap().is_empty());
 }

@@ -104,10 +104,13 @@ impl Watch {
             rotate: *section.rotate.as_ref() << 20,
             keep: *section.keep.as_ref(),
         });
-        let fail = |place: &Place, e: std::io::Error| format!("session records: {}: {e}", place.path.display());
-        let records = place.map(|place| Records::open(place.clone()).map_err(|e| fail(&place, e))).transpose()?;
+        let fail =
+            |place: &Place, e: std::io::Error| format!("session records: {}: {e}", place.path.display());
+        let records =
+            place.map(|place| Records::open(place.clone()).map_err(|e| fail(&place, e))).transpose()?;
         // Putting sessions together costs a little of each call: only for who looks at them.
-        let watched = records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
+        let watched =
+            records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
         let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
         Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, stream, drain }))

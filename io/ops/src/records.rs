@@ -156,7 +156,9 @@ mod tests {
 
     fn lines(path: &Path) -> Vec<u64> {
         let text = std::fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap())
+            .collect()
     }
 
     #[test]
@@ -169,7 +171,10 @@ mod tests {
         (10..19).for_each(|n| records.put(&json!({ "n": n })));
         drop(records);
         assert_eq!(lines(&path), [16, 17, 18]);
-        assert_eq!((lines(&numbered(&path, 1)), lines(&numbered(&path, 2))), (vec![13, 14, 15], vec![10, 11, 12]));
+        assert_eq!(
+            (lines(&numbered(&path, 1)), lines(&numbered(&path, 2))),
+            (vec![13, 14, 15], vec![10, 11, 12])
+        );
         // Another process goes on where this one ended.
         let records = Records::open(place).unwrap();
         records.put(&json!({ "n": 19 }));

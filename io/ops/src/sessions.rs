@@ -83,12 +83,14 @@ impl Session {
         let at = u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
         let own = |name: &str| told.field(name).and_then(carnet_event::Value::number);
         // A line of a call of a steered gateway has no gateway in it: it is its own.
-        let gateway = told.field("gateway").and_then(carnet_event::Value::text).unwrap_or(&told.node).to_owned();
+        let gateway =
+            told.field("gateway").and_then(carnet_event::Value::text).unwrap_or(&told.node).to_owned();
         match told.name {
             "media-reserved" => self.reserved.extend(own("context").map(|context| (gateway, context))),
             "media-released" => {
                 let context = own("context");
-                self.reserved.retain(|(of, number)| (of.as_str(), Some(*number)) != (gateway.as_str(), context));
+                self.reserved
+                    .retain(|(of, number)| (of.as_str(), Some(*number)) != (gateway.as_str(), context));
                 for (name, value) in &told.fields {
                     if let (Some(part), Some(number)) = (name.strip_prefix("octets."), value.number()) {
                         *self.octets.entry(part.to_owned()).or_default() += number;
@@ -167,9 +169,10 @@ impl Session {
 
 /// A branch of a fork that ends is not the end.
 fn is_end(told: &Told) -> bool {
-    let branch = told.field("cause").and_then(carnet_event::Value::text).is_some_and(|cause| {
-        matches!(cause, "elsewhere" | "not-answered")
-    });
+    let branch = told
+        .field("cause")
+        .and_then(carnet_event::Value::text)
+        .is_some_and(|cause| matches!(cause, "elsewhere" | "not-answered"));
     matches!(told.name, "call-ended" | "dialog-ended") && !branch
 }
 
@@ -266,7 +269,8 @@ impl Sessions {
     /// All that is known of one.
     #[must_use]
     pub fn one(&self, number: u64) -> Option<Value> {
-        let ended = || self.ended.iter().find(|session| session.number == number).map(|session| session.record());
+        let ended =
+            || self.ended.iter().find(|session| session.number == number).map(|session| session.record());
         self.live.get(&number).map(Session::record).or_else(ended)
     }
 
@@ -284,7 +288,8 @@ mod tests {
 
     fn told(name: &'static str, call: &str, fields: &[(&str, Field<'static>)]) -> Told {
         let own = [("call_id".to_owned(), Field::Text(call.to_owned().into()))].into_iter();
-        let fields = own.chain(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect();
+        let fields =
+            own.chain(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect();
         Told { role: "border", node: "b-a".into(), name, level: Level::Info, fields }
     }
 
@@ -303,9 +308,14 @@ mod tests {
 
     #[test]
     fn a_call_is_put_together_and_told_once_at_its_end() {
-        let (mut sessions, start, wall) = (Sessions::new(Bounds::default()), Instant::now(), SystemTime::now());
+        let (mut sessions, start, wall) =
+            (Sessions::new(Bounds::default()), Instant::now(), SystemTime::now());
         let at = |ms| start + Duration::from_millis(ms);
-        sessions.take(told("call-started", "x", &[("from", text("sip:a")), ("to", text("sip:b"))]), at(0), wall);
+        sessions.take(
+            told("call-started", "x", &[("from", text("sip:a")), ("to", text("sip:b"))]),
+            at(0),
+            wall,
+        );
         sessions.take(told("plan-made", "x", &[("plan", text("e2e"))]), at(1), wall);
         sessions.take(reserved("media-reserved", 7, 0), at(2), wall);
         sessions.take(reserved("media-reserved", 8, 0), at(2), wall);
@@ -319,7 +329,10 @@ mod tests {
         sessions.take(reserved("media-released", 8, 6), at(102), wall);
         let completed = sessions.completed(at(103));
         let record = completed[0].record();
-        assert_eq!((&record["octets"]["caller.sent"], &record["cause"]), (&json!(11), &json!("caller-hung-up")));
+        assert_eq!(
+            (&record["octets"]["caller.sent"], &record["cause"]),
+            (&json!(11), &json!("caller-hung-up"))
+        );
         assert_eq!((&record["ended_ms"], record["events"].as_array().unwrap().len()), (&json!(100), 9));
         assert!(sessions.completed(at(104)).is_empty() && sessions.live(0, 10).1 == 0);
         assert_eq!(sessions.one(1).unwrap()["call_id"], "x");
@@ -331,7 +344,8 @@ mod tests {
 
     #[test]
     fn a_gateway_that_is_gone_holds_no_record_back() {
-        let (mut sessions, start, wall) = (Sessions::new(Bounds::default()), Instant::now(), SystemTime::now());
+        let (mut sessions, start, wall) =
+            (Sessions::new(Bounds::default()), Instant::now(), SystemTime::now());
         sessions.take(told("call-started", "x", &[]), start, wall);
         sessions.take(reserved("media-reserved", 7, 0), start, wall);
         sessions.take(told("call-ended", "x", &[("cause", text("gateway-lost"))]), start, wall);

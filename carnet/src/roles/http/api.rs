@@ -110,7 +110,9 @@ async fn ask(desk: &Desk, ask: Ask) -> Answer<Json<Value>> {
     desk.answering.answer(ask).await.map(Json).map_err(|error| {
         let status = match error.as_str() {
             e if e.starts_with("there is no") || e.starts_with("no conference") => StatusCode::NOT_FOUND,
-            "too many questions at once" | "it does not answer" | "it has stopped" => StatusCode::SERVICE_UNAVAILABLE,
+            "too many questions at once" | "it does not answer" | "it has stopped" => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => StatusCode::CONFLICT,
         };
         Failure(status, error)
@@ -224,8 +226,9 @@ async fn sessions(
     (status = 404, description = "It is not, or not any more", body = Problem),
 ))]
 async fn session(State(desk): State<Arc<Desk>>, Path(number): Path<String>) -> Answer<Json<Value>> {
-    let number: u64 =
-        number.parse().map_err(|_| Failure(StatusCode::BAD_REQUEST, "that is no number of a session".into()))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| Failure(StatusCode::BAD_REQUEST, "that is no number of a session".into()))?;
     let found = desk.watch.sessions(|all| all.one(number)).flatten();
     found.map(Json).ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("there is no session {number}")))
 }
@@ -299,7 +302,10 @@ async fn invite(
     (status = 409, description = "It cannot be put out", body = Problem),
     (status = 503, description = "It does not answer", body = Problem),
 ))]
-async fn kick(State(desk): State<Arc<Desk>>, Path((room, member)): Path<(String, String)>) -> Answer<Json<Value>> {
+async fn kick(
+    State(desk): State<Arc<Desk>>,
+    Path((room, member)): Path<(String, String)>,
+) -> Answer<Json<Value>> {
     ask(&desk, Ask::Kick { room, member }).await
 }
 
@@ -317,7 +323,9 @@ struct LogLevel {
 ))]
 async fn log() -> Answer<Json<LogLevel>> {
     let level = carnet_ops::log::level();
-    level.map(|level| Json(LogLevel { level })).ok_or_else(|| Failure(StatusCode::CONFLICT, "there is no log".into()))
+    level
+        .map(|level| Json(LogLevel { level }))
+        .ok_or_else(|| Failure(StatusCode::CONFLICT, "there is no log".into()))
 }
 
 /// Logs more, or less, from now on. The file is not changed.
@@ -398,7 +406,9 @@ async fn events(State(desk): State<Arc<Desk>>, Asked(of): Asked<EventsOf>) -> im
 
 type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf);
 
-async fn next((mut receiver, of): Reader) -> Option<(Result<axum::response::sse::Event, Infallible>, Reader)> {
+async fn next(
+    (mut receiver, of): Reader,
+) -> Option<(Result<axum::response::sse::Event, Infallible>, Reader)> {
     loop {
         let event = match receiver.recv().await {
             Ok(told) if of.wants(&told.1) => {
@@ -409,9 +419,9 @@ async fn next((mut receiver, of): Reader) -> Option<(Result<axum::response::sse:
                 event.json_data(data).unwrap_or_default()
             }
             Ok(_) => continue,
-            Err(RecvError::Lagged(missed)) => {
-                axum::response::sse::Event::default().event("missed").data(json!({ "missed": missed }).to_string())
-            }
+            Err(RecvError::Lagged(missed)) => axum::response::sse::Event::default()
+                .event("missed")
+                .data(json!({ "missed": missed }).to_string()),
             Err(RecvError::Closed) => return None,
         };
         return Some((Ok(event), (receiver, of)));

@@ -109,7 +109,8 @@ mod tests {
             let text = format!(
                 "[kms]\nname = \"k\"\nlisten = \"127.0.0.1:8443\"\ndata = \"d\"\n[records]\nfile = \"s.jsonl\"\n{records}"
             );
-            crate::config::parse("carnet.toml", text, std::path::Path::new("/etc/carnet")).map_err(|e| e.to_string())
+            crate::config::parse("carnet.toml", text, std::path::Path::new("/etc/carnet"))
+                .map_err(|e| e.to_string())
         };
         let records = read("").unwrap().records.unwrap();
         assert_eq!(records.file, std::path::Path::new("/etc/carnet/s.jsonl"));
