@@ -154,6 +154,27 @@ fn an_administrator_asks_and_changes_things() {
     assert!(scene._process.child.wait().unwrap().success());
 }
 
+/// Requests made up from the document, good and bad, and what the process answers held against it.
+#[test]
+fn the_process_does_what_its_document_says() {
+    if std::env::var_os("CARNET_REQUIRE_INTEROP").is_none()
+        && Command::new("schemathesis").arg("--version").output().is_err()
+    {
+        return;
+    }
+    let scene = scene("");
+    let url = format!("http://{}/api/v1/openapi.json", scene.address);
+    // A stream does not end, and a process that drains does.
+    let left_out = ["--exclude-path", "/api/v1/events", "--exclude-path", "/api/v1/drain"];
+    let output = Command::new("schemathesis")
+        .args(["run", &url, "--max-examples", "20", "--seed", "1"])
+        .args(left_out)
+        .current_dir(scene.directory.path())
+        .output()
+        .expect("schemathesis");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[test]
 fn a_page_of_another_origin_gets_nothing() {
     let scene = scene("");

@@ -30,6 +30,9 @@ pub(super) const MOST: usize = 1_000;
 /// Entries of a page for who does not say how many.
 const USUAL: usize = 100;
 
+/// The largest whole number that every reader of JSON keeps (RFC 8259 §6).
+const LARGEST: u64 = (1 << 53) - 1;
+
 /// What is told of the API as a whole.
 #[derive(OpenApi)]
 #[openapi(
@@ -175,6 +178,7 @@ struct SessionsFrom {
     state: Standing,
     /// Where to go on: `next` of the page before.
     #[serde(default)]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     after: u64,
     /// Sessions of the page, 1 to 1000; usually 100.
     #[param(minimum = 1, maximum = 1000)]
@@ -204,6 +208,9 @@ async fn sessions(
     let limit = limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
         return Err(Failure(StatusCode::BAD_REQUEST, format!("limit is 1 to {MOST}")));
+    }
+    if after > LARGEST {
+        return Err(Failure(StatusCode::BAD_REQUEST, format!("after is at most {LARGEST}")));
     }
     let page = desk.watch.sessions(|all| match state {
         Standing::Live => all.live(after, limit),
@@ -313,7 +320,19 @@ async fn kick(
 #[derive(Serialize, Deserialize, ToSchema)]
 struct LogLevel {
     /// A filter: `info`, `carnet=debug,warn`.
+    #[schema(pattern = r"^([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace)(,([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace))*$")]
     level: String,
+}
+
+/// Levels, each for everything or for a part of the program: what the document says that a filter is. The file may have more.
+fn is_filter(level: &str) -> bool {
+    level.split(',').all(|part| {
+        let (target, level) = part.split_once('=').unwrap_or(("all", part));
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        !target.is_empty()
+            && target.chars().all(named)
+            && matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace")
+    })
 }
 
 /// What is logged now.
@@ -338,7 +357,10 @@ async fn log() -> Answer<Json<LogLevel>> {
     (status = 422, description = "The body is not what it has to be", body = Problem),
 ))]
 async fn set_log(Given(wanted): Given<LogLevel>) -> Answer<Json<LogLevel>> {
-    carnet_ops::log::check(&wanted.level).map_err(|e| Failure(StatusCode::BAD_REQUEST, e))?;
+    if !is_filter(&wanted.level) {
+        let why = format!("`{}` is no filter; write `info`, or `carnet=debug,warn`", wanted.level);
+        return Err(Failure(StatusCode::BAD_REQUEST, why));
+    }
     carnet_ops::log::set_level(&wanted.level).map_err(|e| Failure(StatusCode::CONFLICT, e))?;
     tracing::info!(level = wanted.level, "the log was changed");
     log().await
