@@ -389,7 +389,7 @@ impl Gateway {
             }
             registration::Event::Left => self.events.push_back(Event::Unregistered),
             registration::Event::MessageError { error } => {
-                self.events.push_back(Event::MessageError { error })
+                self.events.push_back(Event::MessageError { error });
             }
             _ => {}
         }

@@ -353,6 +353,6 @@ fn a_hand_off_takes_along_what_was_not_answered() {
     assert_eq!(controller, Some(MId::domain("alg2.access.example")));
     assert_eq!(names(&rig), ["g/cause"]);
     let events = rig.events();
-    let kept = |e: &Told| matches!(e, Told::Control(registration::Event::Registered { kept: true, .. }));
+    let kept = |e: &Told| matches!(e, Told::Registered { kept: true, .. });
     assert!(events.iter().any(kept), "{events:?}");
 }

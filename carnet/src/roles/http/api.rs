@@ -320,7 +320,9 @@ async fn kick(
 #[derive(Serialize, Deserialize, ToSchema)]
 struct LogLevel {
     /// A filter: `info`, `carnet=debug,warn`.
-    #[schema(pattern = r"^([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace)(,([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace))*$")]
+    #[schema(
+        pattern = r"^([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace)(,([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace))*$"
+    )]
     level: String,
 }
 
