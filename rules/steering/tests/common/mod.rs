@@ -10,6 +10,7 @@ use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Message, registration};
 use carnet_ng::{Command, Request, Value};
 use carnet_plan::{Addressing, Family, Policy};
+use carnet_event::Event as _;
 use carnet_steering::{Config, Event, Interface, Limits, RequestId, Steering, Timers};
 use carnet_wire::SeededRandom;
 use std::collections::{BTreeMap, VecDeque};
