@@ -62,7 +62,7 @@ fn segment(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
 }
 
 /// RFC 1071 §1
-fn checksum(octets: &[u8]) -> u16 {
+pub(crate) fn checksum(octets: &[u8]) -> u16 {
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
     let mut sum: u32 = octets.chunks(2).map(word).sum();
     while sum > 0xffff {

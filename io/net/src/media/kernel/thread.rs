@@ -122,7 +122,7 @@ impl Thread {
         let size = u32::try_from(pinholes).unwrap_or(u32::MAX);
         let name = config.kernel.table.clone();
         let Opened { table, left } =
-            Table::open(&TableConfig { name, size, log_group: log.as_ref().map_or(0, Log::group) })?;
+            Table::open(&TableConfig { name, size, log_group: log.as_ref().map_or(0, Log::group), early_group: None })?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let desk = Arc::new(Desk::new(config.queue)?);
         let watch = |socket: rustix::fd::BorrowedFd<'_>, token, flags| {
