@@ -508,6 +508,9 @@ impl Running {
             "carried": tally.carried,
             "connections": tally.connections,
             "refused": tally.refused,
+            "kept": tally.kept,
+            "put_back": tally.put_back,
+            "lost": tally.lost,
         });
         summary.insert("kernel".into(), kernel);
         summary.into()

@@ -65,7 +65,7 @@ impl AsFd for EarlyLog {
     }
 }
 
-/// The beginning of a connection.
+/// The beginning of a connection: a SYN (RFC 9293 §3.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Early {
     /// Who calls whom.
@@ -74,8 +74,9 @@ pub struct Early {
 }
 
 impl Early {
-    /// `None`: it is something else, or not all of it is there.
-    fn read(packet: &[u8]) -> Option<Self> {
+    /// That in an IP packet. `None`: it is something else, or not all of it is there.
+    #[must_use]
+    pub fn read(packet: &[u8]) -> Option<Self> {
         let segment = Segment::read(packet)?;
         if !segment.syn || segment.acknowledgement.is_some() || segment.fin || segment.rst {
             return None;

@@ -30,6 +30,8 @@ pub(super) struct Carriages {
     callees: HashMap<u64, u64>,
     /// Callers' pinholes whose pairs the kernel has refused, until there are new settings.
     refused: HashSet<u64>,
+    /// Pinholes whose callers are kept: it is not decided yet where they lead.
+    pub(super) kept: HashSet<u64>,
     /// Pinholes that leave as soon as the kernel has nothing to do with them any more.
     leaving: HashMap<u64, (Pinhole, Then)>,
 }
@@ -113,6 +115,7 @@ impl Worker {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Steered { pinhole, done } => self.steered(pinhole, done),
+            Report::Overdue { pinhole } => self.callers_are_overdue(pinhole),
             Report::Carried { caller, done } => {
                 if !done {
                     self.refused(caller);
@@ -136,12 +139,15 @@ impl Worker {
                     hole.told = Told::Nothing;
                 }
                 self.leave(name);
+                self.keep_callers(slot, None);
             }
             return self.count_now_and_then(slot);
         };
         let far_was = self.hole(far).is_some_and(|far| std::mem::take(&mut far.unweighed));
         if was || far_was {
             self.weigh_pair(slot, far);
+            self.keep_callers(slot, Some(far));
+            self.keep_callers(far, Some(slot));
         }
         self.count_now_and_then(slot);
         self.count_now_and_then(far);
@@ -202,8 +208,14 @@ impl Worker {
         }
     }
 
+    /// The kernel has it, or has been told to, and leads who calls this pinhole on.
+    pub(super) fn is_armed(&self, caller: Pinhole) -> bool {
+        let carried = self.carriages.all.get(&caller.number);
+        carried.is_some_and(|carried| matches!(carried.phase, Phase::Armed | Phase::Up))
+    }
+
     /// The engine for two pinholes without a connection in the kernel.
-    fn choice(&self, first: &Hole, second: &Hole) -> Choice {
+    pub(super) fn choice(&self, first: &Hole, second: &Hole) -> Choice {
         let choice = choose(&self.side(first), &self.side(second), self.kernel.host);
         if choice.engine == Engine::Relay {
             return choice;
@@ -238,7 +250,7 @@ impl Worker {
         }
     }
 
-    fn needs_relay(&self, hole: &Hole) -> Option<Reason> {
+    pub(super) fn needs_relay(&self, hole: &Hole) -> Option<Reason> {
         let tls_only = || self.ports.ward(&hole.lease).is_some_and(|ward| ward.guard.tls_only);
         if hole.ends_tls() {
             Some(Reason::EndsTls)

@@ -541,6 +541,7 @@ impl Worker {
         }
         let statistics = hole.statistics(self.now);
         self.unsteer(&hole);
+        self.forget_callers(&hole);
         // The port is free once the sockets are gone.
         let Hole { lease, .. } = hole;
         self.ports.give_back(lease);

@@ -10,6 +10,7 @@
 //! The thread also steers callers to the loops' transparent listeners, so that a pinhole needs no socket of its own.
 
 mod desk;
+mod kept;
 mod sessions;
 mod streams;
 mod thread;
@@ -102,7 +103,11 @@ pub(super) enum Order {
     Steer { pinhole: Pinhole, local: SocketAddr, listener: u16 },
     /// No longer. Not answered.
     Unsteer { local: SocketAddr },
-    /// Carry it, or with other terms from now on. Answered with `Carried` the first time.
+    /// Who calls a pinhole is kept for a while, because the pair may yet be carried. Not answered.
+    Keep { pinhole: Pinhole, local: SocketAddr },
+    /// No longer: the callers are the loop's, or the pinhole is no more. Not answered.
+    LetGo { local: SocketAddr, over: bool },
+    /// Carry it, or with other terms from now on. Who was kept is led on. Answered with `Carried` the first time.
     Carry { carriage: Carriage, terms: Terms },
     /// Asks for the counters of what is carried from this address of ours; answered with `Counted`.
     Count { caller: Pinhole, local: SocketAddr },
@@ -119,6 +124,8 @@ pub(super) type Octets = (u64, u64);
 pub(super) enum Report {
     /// Callers come to the listener; or the kernel refused that.
     Steered { pinhole: Pinhole, done: bool },
+    /// Who calls is kept no longer: it was not decided in time.
+    Overdue { pinhole: Pinhole },
     /// From now on the kernel has it; or refused it.
     Carried { caller: Pinhole, done: bool },
     /// A connection is up, end to end.
@@ -140,6 +147,12 @@ pub(super) struct Tallies {
     pub(super) connections: AtomicU64,
     /// Orders that the kernel refused.
     pub(super) refused: AtomicU64,
+    /// Callers who are kept now, because it is not decided where they lead.
+    pub(super) kept: AtomicU64,
+    /// Those who were, and were put back.
+    pub(super) put_back: AtomicU64,
+    /// Those who were lost instead: there were too many.
+    pub(super) lost: AtomicU64,
 }
 
 /// The same at one moment.
@@ -151,6 +164,12 @@ pub struct KernelTally {
     pub connections: u64,
     /// Orders that the kernel refused.
     pub refused: u64,
+    /// Callers who are kept now, because they came before it was decided where they lead.
+    pub kept: u64,
+    /// Those who were, and were put back.
+    pub put_back: u64,
+    /// Those who were lost instead, because there were too many. They call again.
+    pub lost: u64,
 }
 
 impl Tallies {
@@ -160,6 +179,9 @@ impl Tallies {
             carried: of(&self.carried),
             connections: of(&self.connections),
             refused: of(&self.refused),
+            kept: of(&self.kept),
+            put_back: of(&self.put_back),
+            lost: of(&self.lost),
         }
     }
 }
@@ -210,7 +232,12 @@ pub(super) fn start(
         None
     } else {
         match thread::Thread::open(config, docks, reports) {
-            Ok(thread) => Some(thread),
+            Ok(thread) => {
+                if let (true, Some(error)) = (config.kernel.translate, thread.keeps_nobody()) {
+                    texts.push(format!("who calls before the controller's word is relayed: {error}"));
+                }
+                Some(thread)
+            }
             Err(error) => {
                 texts.push(error.to_string());
                 None
@@ -237,7 +264,8 @@ pub(super) fn start(
     };
     let (desk, tallies) = (Arc::clone(&thread.desk), Arc::clone(&thread.tallies));
     let steers = config.kernel.steer;
-    let kernel = |index| Kernel { host, steers, desk: Some(Desk::enter(&desk)), index };
+    let keeps = thread.keeps_nobody().is_none() && matches!(host, Host::Translates { .. });
+    let kernel = |index| Kernel { host, steers, keeps, desk: Some(Desk::enter(&desk)), index };
     let kernels = (0..docks.len()).map(kernel).collect();
     std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;
     Ok((kernels, Overview { host, tallies, lacks: texts.into() }))
@@ -246,7 +274,8 @@ pub(super) fn start(
 /// No kernel engine, for this reason.
 fn none(loops: usize, reason: Reason, lacks: Vec<String>) -> (Vec<Kernel>, Overview) {
     let host = Host::Relays(reason);
-    let kernels = (0..loops).map(|index| Kernel { host, steers: false, desk: None, index }).collect();
+    let kernels =
+        (0..loops).map(|index| Kernel { host, steers: false, keeps: false, desk: None, index }).collect();
     (kernels, Overview { host, tallies: Arc::default(), lacks: lacks.into() })
 }
 
@@ -265,6 +294,8 @@ pub(super) struct Kernel {
     pub(super) host: Host,
     /// Callers can be steered to a listener: pinholes need no sockets.
     pub(super) steers: bool,
+    /// Callers can be kept until it is decided where they lead.
+    pub(super) keeps: bool,
     desk: Option<desk::Seat>,
     index: usize,
 }

@@ -134,7 +134,7 @@ impl Sessions {
         !self.left.is_empty()
     }
 
-    /// A loop's order. Steering is not for here.
+    /// A loop's order. Callers that are kept are not for here.
     pub(super) fn order(
         &mut self,
         owner: usize,
@@ -148,6 +148,7 @@ impl Sessions {
                 out.changes.push(Change::Steer { local, listener });
                 out.reports.push((owner, Report::Steered { pinhole, done: true }));
             }
+            Order::Keep { .. } | Order::LetGo { .. } => {}
             Order::Unsteer { local } => out.changes.push(Change::Unsteer(local)),
             Order::Carry { carriage, terms } => self.carry(owner, carriage, terms, tracking, now, out),
             Order::Count { caller, local } => {
@@ -391,7 +392,7 @@ impl Sessions {
                     self.refuse_steering(*local, out);
                     continue;
                 }
-                Change::Unsteer(_) | Change::Untranslate(_) => continue,
+                Change::Keep(..) | Change::Unsteer(_) | Change::Untranslate(_) => continue,
                 Change::Translate(translation) => translation.key,
                 Change::Hold(key, _) | Change::Police(key, ..) | Change::Mark(key, ..) => *key,
             };
