@@ -177,6 +177,7 @@ impl Worker {
             }
             self.on_time();
             self.turn();
+            self.kernel.hand_over();
             self.reports.hand_over(&mut self.outbox);
         }
     }
