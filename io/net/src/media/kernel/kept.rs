@@ -9,7 +9,7 @@
 //! What is kept is bounded. Who finds no room is lost, as in any queue, and calls again after a second.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use carnet_gateway::media::Pinhole;
@@ -46,13 +46,15 @@ pub(super) struct Kept {
     callers: usize,
     /// To be put back as soon as the changes are made.
     ready: Vec<Early>,
+    /// To be put back then.
+    late: VecDeque<(Instant, Early)>,
 }
 
 impl Kept {
     /// Each caller for so long.
     pub(super) fn new(patience: Duration) -> Self {
-        let (places, waiting, ready) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Self { patience, places, waiting, callers: 0, ready }
+        let (places, waiting, ready, late) = Default::default();
+        Self { patience, places, waiting, callers: 0, ready, late }
     }
 
     /// How many wait.
@@ -73,6 +75,20 @@ impl Kept {
         if let Some(place) = self.take(local, out) {
             self.ready.extend(place.callers);
         }
+    }
+
+    /// Who comes from this address is led on. If somebody has come from there, the others have to wait a little more: the loop
+    /// would else see them before the connection is up, and might take one of them for the caller.
+    pub(super) fn lead_on(&mut self, local: SocketAddr, source: IpAddr, now: Instant, out: &mut Outcome) {
+        let Some(place) = self.take(local, out) else { return };
+        let (expected, others): (Vec<_>, Vec<_>) =
+            place.callers.into_iter().partition(|early| early.flow.caller.ip() == source);
+        if expected.is_empty() {
+            return self.ready.extend(others);
+        }
+        self.ready.extend(expected);
+        let room = MOST.saturating_sub(self.late.len());
+        self.late.extend(others.into_iter().take(room).map(|early| (now + self.patience, early)));
     }
 
     /// The pinhole is no more.
@@ -126,6 +142,9 @@ impl Kept {
 
     /// Who has waited for long enough is the loop's.
     pub(super) fn on_time(&mut self, now: Instant, out: &mut Outcome) {
+        while self.late.front().is_some_and(|(at, _)| *at <= now) {
+            self.ready.extend(self.late.pop_front().map(|(_, early)| early));
+        }
         while let Some((since, local)) = self.waiting.front().copied() {
             let place = self.places.get(&local).filter(|place| place.since == Some(since));
             match place {
@@ -142,7 +161,8 @@ impl Kept {
 
     /// When the next of them has.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        self.waiting.front().map(|(since, _)| *since + self.patience)
+        let waiting = self.waiting.front().map(|(since, _)| *since + self.patience);
+        waiting.into_iter().chain(self.late.front().map(|(at, _)| *at)).min()
     }
 
     /// The kernel keeps nobody there.

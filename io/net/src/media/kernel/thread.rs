@@ -233,10 +233,10 @@ impl Thread {
             Order::Keep { pinhole, local } => kept.keep(owner, pinhole, local, out),
             Order::LetGo { local, over: false } => kept.let_go(local, out),
             Order::LetGo { local, over: true } => kept.forget(local, out),
-            Order::Carry { carriage: Carriage { caller: (_, local), .. }, .. } => {
+            Order::Carry { carriage: Carriage { caller: (_, local), source, .. }, .. } => {
                 sessions.order(owner, order, connections, now, out);
                 // Only when the translation is there: who is put back is led on by it.
-                kept.let_go(local, out);
+                kept.lead_on(local, source, now, out);
             }
             other => sessions.order(owner, other, connections, now, out),
         }

@@ -47,6 +47,25 @@ fn callers_wait_until_it_is_decided() {
 }
 
 #[test]
+fn who_is_led_on_is_put_back_before_all_others() {
+    let (mut kept, mut out, now) = kept();
+    for last in [2, 1, 3] {
+        kept.come(early(last, 7, 1), now);
+    }
+    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now, &mut out);
+    assert_eq!((kept.take_ready(), kept.callers()), (vec![early(1, 7, 1)], 0));
+    assert_eq!(kept.next_time(), Some(now + PATIENCE));
+    kept.on_time(now + PATIENCE, &mut out);
+    assert_eq!(kept.take_ready(), [early(2, 7, 1), early(3, 7, 1)]);
+    assert!(out.reports.is_empty() && kept.next_time().is_none());
+    // If nobody has come from there, nobody waits for that.
+    kept.keep(0, pinhole(1), local(1), &mut out);
+    kept.come(early(2, 8, 1), now);
+    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now, &mut out);
+    assert_eq!(kept.take_ready(), [early(2, 8, 1)]);
+}
+
+#[test]
 fn who_calls_again_is_there_once() {
     let (mut kept, _, now) = kept();
     for _ in 0..100 {
