@@ -7,8 +7,14 @@ use crate::lab::Lab;
 use crate::network::{self, MEDIA_HOSTS, PATIENCE, Shape};
 use crate::ways;
 use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
 
 const TERMINAL: &str = include_str!("terminal.py");
+
+/// How long each message takes where signalling is slow.
+const SLOW: Duration = Duration::from_millis(150);
 
 /// Calls in a row; `CARNET_CALLS` for more.
 fn calls() -> u64 {
@@ -45,15 +51,23 @@ fn number(lab: &Lab, host: &str, what: &str) -> u64 {
     ways::find(&list, "kernel").and_then(|kernel| kernel.get(what)).and_then(Value::as_u64).expect("a number")
 }
 
-/// All calls were carried by all gateways, and nobody was relayed.
+/// All calls were carried by all gateways, and nobody was relayed; but for those who were kept for as long as may be, on
+/// a machine that is too busy to answer in time.
 fn all_carried(lab: &Lab, calls: u64) {
     for (host, ..) in MEDIA_HOSTS {
         lab.until(PATIENCE, "the gateway gives everything back", |lab| ways::contexts(lab, host).is_empty());
-        let err = lab.output(host, "err");
-        assert!(!err.contains("underway") && !err.contains("elsewhere"), "{host} relayed a call:\n{err}");
+    }
+    let overdue: u64 = MEDIA_HOSTS.iter().map(|(host, ..)| number(lab, host, "overdue")).sum();
+    assert!(overdue <= calls / 2, "{overdue} of {calls} callers have waited in vain");
+    for (host, ..) in MEDIA_HOSTS {
         let (carried, back) = (number(lab, host, "connections"), number(lab, host, "put_back"));
         eprintln!("{host}: {carried} of {calls} calls carried, {back} callers put back");
-        assert_eq!(carried, calls, "{host}");
+        let err = lab.output(host, "err");
+        let relayed = err.contains("underway") || err.contains("elsewhere");
+        assert!(
+            carried >= calls - overdue && (overdue > 0 || !relayed),
+            "{host}: {carried} of {calls}\n{err}"
+        );
         assert_eq!((number(lab, host, "lost"), number(lab, host, "kept")), (0, 0), "{host}");
     }
 }
@@ -96,18 +110,40 @@ fn terminals_of_another_make_call_each_other_over_ipv6() {
     other_makes(&Shape { v6, ..Shape::default() }, |_| {});
 }
 
-/// The answer is long on its way between the operators; the connection is not.
+/// Passes on what it reads, each time after a while, until the end.
+fn slowly(mut from: TcpStream, mut to: TcpStream) {
+    let mut octets = [0; 65_536];
+    while let Ok(length) = from.read(&mut octets) {
+        std::thread::sleep(SLOW);
+        if length == 0 || to.write_all(&octets[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// The answer is long on its way between the operators; the connection is not. So at the first two gateways that it
+/// comes to on the other side it is very early.
 #[test]
 fn slow_signalling_is_waited_for() {
     other_makes(&Shape::default(), |lab| {
-        for border in ["interconnect-a", "interconnect-b"] {
-            let device =
-                lab.command(border, "ip").args(["-br", "addr", "show", "to", "192.0.2.0/24"]).output();
-            let device = String::from_utf8_lossy(&device.expect("ip").stdout).into_owned();
-            let device = device.split(['@', ' ']).next().expect("a device").to_owned();
-            let delay = ["qdisc", "add", "dev", &device, "root", "netem", "delay", "200ms"];
-            assert!(lab.command(border, "tc").args(delay).status().expect("tc").success(), "{device}");
-        }
+        // Between the borders of the two operators: to there in no hurry, and back.
+        let there = "\"sip:192.0.2.3;transport=tcp\"";
+        lab.edit("interconnect-a.toml", there, "\"sip:192.0.2.1:5099;transport=tcp\"");
+        let enter = lab.door("interconnect-a");
+        let (listens, is_there) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            enter();
+            let listener = TcpListener::bind("192.0.2.1:5099").expect("a listener");
+            listens.send(()).expect("a test");
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect("192.0.2.3:5060") else { continue };
+                let (back, forth) = (far.try_clone().expect("a socket"), near.try_clone().expect("a socket"));
+                std::thread::spawn(move || slowly(near, far));
+                std::thread::spawn(move || slowly(back, forth));
+            }
+        });
+        is_there.recv().expect("a listener");
     });
 }
 

@@ -140,8 +140,9 @@ impl Kept {
         too_many
     }
 
-    /// Who has waited for long enough is the loop's.
-    pub(super) fn on_time(&mut self, now: Instant, out: &mut Outcome) {
+    /// Who has waited for long enough is the loop's. How many these are.
+    pub(super) fn on_time(&mut self, now: Instant, out: &mut Outcome) -> u64 {
+        let mut overdue = 0;
         while self.late.front().is_some_and(|(at, _)| *at <= now) {
             self.ready.extend(self.late.pop_front().map(|(_, early)| early));
         }
@@ -150,13 +151,15 @@ impl Kept {
             match place {
                 None => {}
                 Some(_) if since + self.patience > now => break,
-                Some(Place { owner, pinhole, .. }) => {
+                Some(Place { owner, pinhole, callers, .. }) => {
+                    overdue += callers.len() as u64;
                     out.reports.push((*owner, Report::Overdue { pinhole: *pinhole }));
                     self.let_go(local, out);
                 }
             }
             self.waiting.pop_front();
         }
+        overdue
     }
 
     /// When the next of them has.

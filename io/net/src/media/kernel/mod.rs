@@ -149,7 +149,9 @@ pub(super) struct Tallies {
     pub(super) refused: AtomicU64,
     /// Callers who are kept now, because it is not decided where they lead.
     pub(super) kept: AtomicU64,
-    /// Those who were, and were put back.
+    /// Those for whom it was not decided in time: the loop's.
+    pub(super) overdue: AtomicU64,
+    /// All who were kept, and were put back.
     pub(super) put_back: AtomicU64,
     /// Those who were lost instead: there were too many.
     pub(super) lost: AtomicU64,
@@ -166,7 +168,9 @@ pub struct KernelTally {
     pub refused: u64,
     /// Callers who are kept now, because they came before it was decided where they lead.
     pub kept: u64,
-    /// Those who were, and were put back.
+    /// Those for whom it was not decided in time; they are relayed.
+    pub overdue: u64,
+    /// All who were kept, and were put back.
     pub put_back: u64,
     /// Those who were lost instead, because there were too many. They call again.
     pub lost: u64,
@@ -180,6 +184,7 @@ impl Tallies {
             connections: of(&self.connections),
             refused: of(&self.refused),
             kept: of(&self.kept),
+            overdue: of(&self.overdue),
             put_back: of(&self.put_back),
             lost: of(&self.lost),
         }

@@ -291,7 +291,7 @@ impl Thread {
             self.sessions.abandon(&mut self.out);
         }
         self.sessions.on_time(&mut self.connections, now, &mut self.out);
-        self.kept.on_time(now, &mut self.out);
+        add(&self.tallies.overdue, self.kept.on_time(now, &mut self.out));
         if self.sessions.wants_audit() {
             self.next_audit = self.next_audit.min(now + AUDIT_SOON);
         }

@@ -84,7 +84,7 @@ fn they_are_overdue_once_and_not_before() {
     assert_eq!(kept.next_time(), Some(now + PATIENCE));
     kept.on_time(now + PATIENCE - Duration::from_millis(1), &mut out);
     assert!(out.is_idle());
-    kept.on_time(now + PATIENCE, &mut out);
+    assert_eq!(kept.on_time(now + PATIENCE, &mut out), 2);
     assert!(matches!(out.reports[..], [(0, Report::Overdue { pinhole: of })] if of == pinhole(1)));
     assert_eq!(out.changes, [Change::Keep(local(1), false)]);
     assert_eq!(kept.take_ready().len(), 2);
