@@ -46,6 +46,9 @@ fn a_caller_from_elsewhere_is_relayed() {
     let rules = "table ip elsewhere { chain out { type nat hook postrouting priority srcnat; \
                  ip daddr 198.51.100.2 tcp dport 30000-39999 snat to 198.51.100.11; }; }";
     assert!(lab.command("alice", "nft").arg(rules).status().unwrap().success());
+    // It is alice who opens the connection.
+    let text = std::fs::read_to_string(lab.directory().join("bob.toml")).unwrap();
+    lab.file("bob.toml", &format!("{text}\n[ue.interop]\ntcp-role = \"passive\"\n"));
     ways::start(&mut lab);
     chat(&mut lab);
     assert_eq!(ways::engines(&lab, "agw-a"), [("relay".to_owned(), "elsewhere".to_owned())]);

@@ -68,6 +68,7 @@ impl Kept {
         let place = self.places.entry(local).or_insert(place);
         (place.owner, place.pinhole) = (owner, pinhole);
         out.changes.push(Change::Keep(local, true));
+        out.reports.push((owner, Report::Kept { pinhole }));
     }
 
     /// It is decided where they lead.

@@ -103,7 +103,7 @@ pub(super) enum Order {
     Steer { pinhole: Pinhole, local: SocketAddr, listener: u16 },
     /// No longer. Not answered.
     Unsteer { local: SocketAddr },
-    /// Who calls a pinhole is kept for a while, because the pair may yet be carried. Not answered.
+    /// Who calls a pinhole is kept for a while, because the pair may yet be carried. Answered with `Kept`.
     Keep { pinhole: Pinhole, local: SocketAddr },
     /// No longer: the callers are the loop's, or the pinhole is no more. Not answered.
     LetGo { local: SocketAddr, over: bool },
@@ -124,6 +124,8 @@ pub(super) type Octets = (u64, u64);
 pub(super) enum Report {
     /// Callers come to the listener; or the kernel refused that.
     Steered { pinhole: Pinhole, done: bool },
+    /// Who calls is kept; or the kernel refused that.
+    Kept { pinhole: Pinhole },
     /// Who calls is kept no longer: it was not decided in time.
     Overdue { pinhole: Pinhole },
     /// From now on the kernel has it; or refused it.

@@ -23,7 +23,8 @@ fn kept() -> (Kept, Outcome, Instant) {
     let (mut kept, mut out) = (Kept::new(PATIENCE), Outcome::default());
     kept.keep(0, pinhole(1), local(1), &mut out);
     assert_eq!(out.changes, [Change::Keep(local(1), true)]);
-    out.changes.clear();
+    assert!(matches!(out.reports[..], [(0, Report::Kept { pinhole: of })] if of == pinhole(1)));
+    out = Outcome::default();
     (kept, out, Instant::now())
 }
 
@@ -97,6 +98,7 @@ fn a_place_that_is_kept_anew_has_its_whole_time() {
     kept.come(early(1, 7, 1), now);
     kept.let_go(local(1), &mut out);
     kept.keep(0, pinhole(1), local(1), &mut out);
+    out.reports.clear();
     let later = now + PATIENCE / 2;
     kept.come(early(1, 8, 1), later);
     kept.on_time(now + PATIENCE, &mut out);
