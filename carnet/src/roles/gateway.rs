@@ -509,6 +509,7 @@ impl Running {
             "connections": tally.connections,
             "refused": tally.refused,
             "kept": tally.kept,
+            "overdue": tally.overdue,
             "put_back": tally.put_back,
             "lost": tally.lost,
         });

@@ -34,6 +34,8 @@ pub(super) struct Carriages {
     refused: HashSet<u64>,
     /// Pinholes whose callers are kept: it is not decided yet where they lead.
     pub(super) kept: HashSet<u64>,
+    /// Those that nobody is to know of before that is so.
+    pub(super) unbound: HashSet<u64>,
     /// Pinholes that leave as soon as the kernel has nothing to do with them any more.
     leaving: HashMap<u64, (Pinhole, Then)>,
     hosts: Hosts,
@@ -146,6 +148,7 @@ impl Worker {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Steered { pinhole, done } => self.steered(pinhole, done),
+            Report::Kept { pinhole } => self.callers_are_kept(pinhole),
             Report::Overdue { pinhole } => self.callers_are_overdue(pinhole),
             Report::Carried { caller, done } => {
                 if !done {

@@ -31,6 +31,29 @@ impl Worker {
         }
     }
 
+    /// Of a pinhole that is new nothing is decided. Nobody is told of it before its callers are kept: the peer may be quicker
+    /// than the kernel. False: they are not to be.
+    pub(super) fn keep_from_the_start(&mut self, slot: u32) -> bool {
+        self.keep_callers(slot, None);
+        let Some(hole) = self.holes.get(slot as usize).and_then(Option::as_ref) else { return false };
+        let number = hole.name.number;
+        let kept = self.carriages.kept.contains(&number);
+        // Where they are steered as well, that is answered last.
+        if kept && !hole.steering.is_used() {
+            self.carriages.unbound.insert(number);
+        }
+        kept
+    }
+
+    /// The kernel thread has answered.
+    pub(super) fn callers_are_kept(&mut self, pinhole: Pinhole) {
+        if self.carriages.unbound.remove(&pinhole.number)
+            && let Some(slot) = self.slot(pinhole)
+        {
+            self.report_bound(slot);
+        }
+    }
+
     /// A pinhole goes to another loop.
     pub(super) fn let_callers_go(&mut self, slot: u32) {
         let Some(hole) = self.holes.get(slot as usize).and_then(Option::as_ref) else { return };

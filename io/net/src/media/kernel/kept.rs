@@ -9,7 +9,7 @@
 //! What is kept is bounded. Who finds no room is lost, as in any queue, and calls again after a second.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use carnet_gateway::media::Pinhole;
@@ -46,13 +46,15 @@ pub(super) struct Kept {
     callers: usize,
     /// To be put back as soon as the changes are made.
     ready: Vec<Early>,
+    /// To be put back then.
+    late: VecDeque<(Instant, Early)>,
 }
 
 impl Kept {
     /// Each caller for so long.
     pub(super) fn new(patience: Duration) -> Self {
-        let (places, waiting, ready) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Self { patience, places, waiting, callers: 0, ready }
+        let (places, waiting, ready, late) = Default::default();
+        Self { patience, places, waiting, callers: 0, ready, late }
     }
 
     /// How many wait.
@@ -66,6 +68,7 @@ impl Kept {
         let place = self.places.entry(local).or_insert(place);
         (place.owner, place.pinhole) = (owner, pinhole);
         out.changes.push(Change::Keep(local, true));
+        out.reports.push((owner, Report::Kept { pinhole }));
     }
 
     /// It is decided where they lead.
@@ -73,6 +76,20 @@ impl Kept {
         if let Some(place) = self.take(local, out) {
             self.ready.extend(place.callers);
         }
+    }
+
+    /// Who comes from this address is led on. If somebody has come from there, the others have to wait a little more: the loop
+    /// would else see them before the connection is up, and might take one of them for the caller.
+    pub(super) fn lead_on(&mut self, local: SocketAddr, source: IpAddr, now: Instant, out: &mut Outcome) {
+        let Some(place) = self.take(local, out) else { return };
+        let (expected, others): (Vec<_>, Vec<_>) =
+            place.callers.into_iter().partition(|early| early.flow.caller.ip() == source);
+        if expected.is_empty() {
+            return self.ready.extend(others);
+        }
+        self.ready.extend(expected);
+        let room = MOST.saturating_sub(self.late.len());
+        self.late.extend(others.into_iter().take(room).map(|early| (now + self.patience, early)));
     }
 
     /// The pinhole is no more.
@@ -124,25 +141,32 @@ impl Kept {
         too_many
     }
 
-    /// Who has waited for long enough is the loop's.
-    pub(super) fn on_time(&mut self, now: Instant, out: &mut Outcome) {
+    /// Who has waited for long enough is the loop's. How many these are.
+    pub(super) fn on_time(&mut self, now: Instant, out: &mut Outcome) -> u64 {
+        let mut overdue = 0;
+        while self.late.front().is_some_and(|(at, _)| *at <= now) {
+            self.ready.extend(self.late.pop_front().map(|(_, early)| early));
+        }
         while let Some((since, local)) = self.waiting.front().copied() {
             let place = self.places.get(&local).filter(|place| place.since == Some(since));
             match place {
                 None => {}
                 Some(_) if since + self.patience > now => break,
-                Some(Place { owner, pinhole, .. }) => {
+                Some(Place { owner, pinhole, callers, .. }) => {
+                    overdue += callers.len() as u64;
                     out.reports.push((*owner, Report::Overdue { pinhole: *pinhole }));
                     self.let_go(local, out);
                 }
             }
             self.waiting.pop_front();
         }
+        overdue
     }
 
     /// When the next of them has.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        self.waiting.front().map(|(since, _)| *since + self.patience)
+        let waiting = self.waiting.front().map(|(since, _)| *since + self.patience);
+        waiting.into_iter().chain(self.late.front().map(|(at, _)| *at)).min()
     }
 
     /// The kernel keeps nobody there.

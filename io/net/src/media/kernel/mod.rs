@@ -103,7 +103,7 @@ pub(super) enum Order {
     Steer { pinhole: Pinhole, local: SocketAddr, listener: u16 },
     /// No longer. Not answered.
     Unsteer { local: SocketAddr },
-    /// Who calls a pinhole is kept for a while, because the pair may yet be carried. Not answered.
+    /// Who calls a pinhole is kept for a while, because the pair may yet be carried. Answered with `Kept`.
     Keep { pinhole: Pinhole, local: SocketAddr },
     /// No longer: the callers are the loop's, or the pinhole is no more. Not answered.
     LetGo { local: SocketAddr, over: bool },
@@ -124,6 +124,8 @@ pub(super) type Octets = (u64, u64);
 pub(super) enum Report {
     /// Callers come to the listener; or the kernel refused that.
     Steered { pinhole: Pinhole, done: bool },
+    /// Who calls is kept; or the kernel refused that.
+    Kept { pinhole: Pinhole },
     /// Who calls is kept no longer: it was not decided in time.
     Overdue { pinhole: Pinhole },
     /// From now on the kernel has it; or refused it.
@@ -149,7 +151,9 @@ pub(super) struct Tallies {
     pub(super) refused: AtomicU64,
     /// Callers who are kept now, because it is not decided where they lead.
     pub(super) kept: AtomicU64,
-    /// Those who were, and were put back.
+    /// Those for whom it was not decided in time: the loop's.
+    pub(super) overdue: AtomicU64,
+    /// All who were kept, and were put back.
     pub(super) put_back: AtomicU64,
     /// Those who were lost instead: there were too many.
     pub(super) lost: AtomicU64,
@@ -166,7 +170,9 @@ pub struct KernelTally {
     pub refused: u64,
     /// Callers who are kept now, because they came before it was decided where they lead.
     pub kept: u64,
-    /// Those who were, and were put back.
+    /// Those for whom it was not decided in time; they are relayed.
+    pub overdue: u64,
+    /// All who were kept, and were put back.
     pub put_back: u64,
     /// Those who were lost instead, because there were too many. They call again.
     pub lost: u64,
@@ -180,6 +186,7 @@ impl Tallies {
             connections: of(&self.connections),
             refused: of(&self.refused),
             kept: of(&self.kept),
+            overdue: of(&self.overdue),
             put_back: of(&self.put_back),
             lost: of(&self.lost),
         }

@@ -268,10 +268,10 @@ impl Thread {
             Order::Keep { pinhole, local } => kept.keep(owner, pinhole, local, out),
             Order::LetGo { local, over: false } => kept.let_go(local, out),
             Order::LetGo { local, over: true } => kept.forget(local, out),
-            Order::Carry { carriage: Carriage { caller: (_, local), .. }, .. } => {
+            Order::Carry { carriage: Carriage { caller: (_, local), source, .. }, .. } => {
                 sessions.order(owner, order, connections, now, out);
                 // Only when the translation is there: who is put back is led on by it.
-                kept.let_go(local, out);
+                kept.lead_on(local, source, now, out);
             }
             other => sessions.order(owner, other, connections, now, out),
         }
@@ -326,7 +326,7 @@ impl Thread {
             self.sessions.abandon(&mut self.out);
         }
         self.sessions.on_time(&mut self.connections, now, &mut self.out);
-        self.kept.on_time(now, &mut self.out);
+        add(&self.tallies.overdue, self.kept.on_time(now, &mut self.out));
         if self.sessions.wants_audit() {
             self.next_audit = self.next_audit.min(now + AUDIT_SOON);
         }

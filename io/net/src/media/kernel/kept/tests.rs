@@ -23,7 +23,8 @@ fn kept() -> (Kept, Outcome, Instant) {
     let (mut kept, mut out) = (Kept::new(PATIENCE), Outcome::default());
     kept.keep(0, pinhole(1), local(1), &mut out);
     assert_eq!(out.changes, [Change::Keep(local(1), true)]);
-    out.changes.clear();
+    assert!(matches!(out.reports[..], [(0, Report::Kept { pinhole: of })] if of == pinhole(1)));
+    out = Outcome::default();
     (kept, out, Instant::now())
 }
 
@@ -47,6 +48,25 @@ fn callers_wait_until_it_is_decided() {
 }
 
 #[test]
+fn who_is_led_on_is_put_back_before_all_others() {
+    let (mut kept, mut out, now) = kept();
+    for last in [2, 1, 3] {
+        kept.come(early(last, 7, 1), now);
+    }
+    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now, &mut out);
+    assert_eq!((kept.take_ready(), kept.callers()), (vec![early(1, 7, 1)], 0));
+    assert_eq!(kept.next_time(), Some(now + PATIENCE));
+    kept.on_time(now + PATIENCE, &mut out);
+    assert_eq!(kept.take_ready(), [early(2, 7, 1), early(3, 7, 1)]);
+    assert!(out.reports.is_empty() && kept.next_time().is_none());
+    // If nobody has come from there, nobody waits for that.
+    kept.keep(0, pinhole(1), local(1), &mut out);
+    kept.come(early(2, 8, 1), now);
+    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now, &mut out);
+    assert_eq!(kept.take_ready(), [early(2, 8, 1)]);
+}
+
+#[test]
 fn who_calls_again_is_there_once() {
     let (mut kept, _, now) = kept();
     for _ in 0..100 {
@@ -65,7 +85,7 @@ fn they_are_overdue_once_and_not_before() {
     assert_eq!(kept.next_time(), Some(now + PATIENCE));
     kept.on_time(now + PATIENCE - Duration::from_millis(1), &mut out);
     assert!(out.is_idle());
-    kept.on_time(now + PATIENCE, &mut out);
+    assert_eq!(kept.on_time(now + PATIENCE, &mut out), 2);
     assert!(matches!(out.reports[..], [(0, Report::Overdue { pinhole: of })] if of == pinhole(1)));
     assert_eq!(out.changes, [Change::Keep(local(1), false)]);
     assert_eq!(kept.take_ready().len(), 2);
@@ -78,6 +98,7 @@ fn a_place_that_is_kept_anew_has_its_whole_time() {
     kept.come(early(1, 7, 1), now);
     kept.let_go(local(1), &mut out);
     kept.keep(0, pinhole(1), local(1), &mut out);
+    out.reports.clear();
     let later = now + PATIENCE / 2;
     kept.come(early(1, 8, 1), later);
     kept.on_time(now + PATIENCE, &mut out);
