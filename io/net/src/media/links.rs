@@ -91,7 +91,7 @@ impl Worker {
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
-        if hole.resume.is_some_and(|at| at > now) {
+        if hole.paused().is_some_and(|at| at > now) {
             return;
         }
         let local = ports.local(&hole.lease);
@@ -118,7 +118,7 @@ impl Worker {
         if let Err(error) = opened {
             tracing::debug!(%error, %local, "cannot listen yet");
             hole.anchor = None;
-            hole.resume = Some(now.plus(RETRY));
+            hole.pause(now.plus(RETRY));
         }
     }
 
@@ -259,7 +259,7 @@ impl Worker {
             match outcome {
                 Ok(Progress::Waiting) => {}
                 Ok(Progress::More) => self.queue(source),
-                Ok(Progress::Until(later)) => from.resume = Some(later),
+                Ok(Progress::Until(later)) => from.pause(later),
                 Err(Broken::Source) => return self.end(source, Cause::Reset, Cause::FarSide, true),
                 // What came before it was cut has been passed on.
                 Err(Broken::Because(cause @ Cause::Tls(TlsFailure::Truncated))) => {

@@ -40,6 +40,13 @@ pub(super) const RETRY: Duration = Duration::from_millis(20);
 
 const WAKE: u64 = u64::MAX;
 
+/// The number of a pinhole in two halves: with its slot an entry takes twelve octets then, not sixteen.
+type Number = [u32; 2];
+
+const fn packed(number: u64) -> Number {
+    [number as u32, (number >> 32) as u32]
+}
+
 /// What all loops have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -66,7 +73,7 @@ pub(super) struct Worker {
     pub(super) holes: Vec<Option<Hole>>,
     vacant: Vec<u32>,
     /// By number, which tells the pinholes of all groups apart.
-    names: HashMap<u64, u32>,
+    names: HashMap<Number, u32>,
     /// What is to happen when. Only those entries count that are noted in their pinhole.
     timetable: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Pinholes with something to do.
@@ -286,7 +293,7 @@ impl Worker {
     }
 
     pub(super) fn slot(&self, pinhole: Pinhole) -> Option<u32> {
-        self.names.get(&pinhole.number).copied()
+        self.names.get(&packed(pinhole.number)).copied()
     }
 
     pub(super) fn far(&self, slot: u32) -> Option<u32> {
@@ -316,7 +323,7 @@ impl Worker {
         family: Option<carnet_gateway::media::Family>,
         tls: bool,
     ) -> Result<(), Refusal> {
-        if self.names.contains_key(&name.number) {
+        if self.names.contains_key(&packed(name.number)) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
@@ -352,7 +359,7 @@ impl Worker {
 
     /// Takes up a pinhole of an earlier process.
     fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
-        if self.names.contains_key(&name.number) {
+        if self.names.contains_key(&packed(name.number)) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
@@ -443,13 +450,13 @@ impl Worker {
         if let Some(place) = self.holes.get_mut(slot as usize) {
             *place = Some(hole);
         }
-        self.names.insert(number, slot);
+        self.names.insert(packed(number), slot);
         Some(slot)
     }
 
     /// Takes a pinhole out of its slot.
     pub(super) fn vacate(&mut self, slot: u32, name: Pinhole) -> Option<Hole> {
-        self.names.remove(&name.number);
+        self.names.remove(&packed(name.number));
         let hole = self.holes.get_mut(slot as usize)?.take()?;
         self.vacant.push(slot);
         Some(hole)
@@ -594,9 +601,7 @@ impl Worker {
             let Some(ward) = self.ward(slot).map(Arc::clone) else { continue };
             let Some(hole) = self.hole(slot) else { continue };
             hole.scheduled = None;
-            if hole.resume.is_some_and(|at| at <= now) {
-                hole.resume = None;
-            }
+            hole.resume(now);
             if let Some(direction) = hole.fallen_silent(now) {
                 let pinhole = hole.name;
                 self.report(Event::Inactive { pinhole, direction });
@@ -659,7 +664,7 @@ impl Worker {
         hole.scheduled = Some(next);
         let Self { holes, timetable, names, .. } = self;
         timetable.push(Reverse((next, slot)));
-        if timetable.len() > 4 * names.len() + 64 {
+        if timetable.len() > 2 * names.len() + 64 {
             // More than one entry of a pinhole counts no longer.
             timetable.retain(|Reverse((at, slot))| {
                 let hole = holes.get(*slot as usize).and_then(Option::as_ref);
