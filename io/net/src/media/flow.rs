@@ -226,9 +226,8 @@ pub(super) fn pump(
             break;
         }
     }
-    if progress != Progress::More
-        && let Some(pipe) = source.flow.pipe.take_if(|pipe| pipe.octets == 0)
-    {
+    // Also if there is more to do: the pipe that was used last is the one the processor still knows.
+    if let Some(pipe) = source.flow.pipe.take_if(|pipe| pipe.octets == 0) {
         tools.pipes.put(*pipe);
     }
     Ok(progress)
