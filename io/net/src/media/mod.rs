@@ -211,6 +211,15 @@ impl MediaEngine {
     /// A realm without a port, two realms with the same name, no realm, no thread, a certificate that cannot be
     /// read; or the operating system refused a descriptor or a thread.
     pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
+        let (workers, handle, events) = Self::prepare(config)?;
+        for (index, worker) in workers.into_iter().enumerate() {
+            thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
+        }
+        Ok((handle, events))
+    }
+
+    /// Makes the loops, which do not run yet.
+    fn prepare(config: EngineConfig) -> io::Result<(Vec<Worker>, EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -225,7 +234,7 @@ impl MediaEngine {
         let memory = Memory::new(config.memory);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
-        let mut workers = Vec::with_capacity(config.threads);
+        let (mut workers, mut mailboxes) = (Vec::new(), Vec::new());
         let dock = |_| Ok(Arc::new(Dock::new(Arc::new(Bell::new()?))));
         let docks: Arc<[_]> = (0..config.threads).map(dock).collect::<io::Result<Vec<_>>>()?.into();
         let (kernels, kernel) = kernel::start(&config, &docks, reports.clone())?;
@@ -239,11 +248,11 @@ impl MediaEngine {
         for ((index, dock), kernel) in docks.iter().enumerate().zip(kernels) {
             let (commands, inbox) = mpsc::channel(config.queue);
             let bell = Arc::clone(&dock.bell);
-            let worker = Worker::new(shared.clone(), Arc::clone(dock), inbox, reports.clone(), kernel)?;
-            thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
-            workers.push(Mailbox::new(commands, bell));
+            workers.push(Worker::new(shared.clone(), Arc::clone(dock), inbox, reports.clone(), kernel)?);
+            mailboxes.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle { kernel: Some(kernel), memory, ..EngineHandle::of(workers, ports) }, events))
+        let handle = EngineHandle { kernel: Some(kernel), memory, ..EngineHandle::of(mailboxes, ports) };
+        Ok((workers, handle, events))
     }
 }
 

@@ -31,7 +31,7 @@ use super::{EngineConfig, Witness, host, socket};
 use crate::OsRandom;
 
 /// Events taken from the kernel and commands taken from the queue at once.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 const COMMANDS: usize = 256;
 /// Reports waiting because the event queue is full, before commands and connections wait too.
 pub(super) const OUTBOX: usize = 1024;
@@ -68,6 +68,8 @@ pub(super) struct Worker {
     pub(super) docks: Arc<[Arc<Dock>]>,
     pub(super) dock: Arc<Dock>,
     commands: mpsc::Receiver<Command>,
+    /// There may be commands waiting.
+    more_commands: bool,
     reports: Reports,
     pub(super) outbox: VecDeque<Event>,
     pub(super) holes: Vec<Option<Hole>>,
@@ -129,6 +131,7 @@ impl Worker {
             bell,
             docks,
             dock,
+            more_commands: false,
             commands,
             reports,
             outbox: VecDeque::new(),
@@ -154,33 +157,35 @@ impl Worker {
     /// Runs until the last handle is dropped.
     pub(super) fn run(mut self) {
         let mut ready = Vec::with_capacity(BATCH);
-        let mut more_commands = false;
-        loop {
-            let timeout = self.timeout(more_commands).map(timespec);
-            ready.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                // Our own descriptor cannot go bad; if it does there is no way to go on.
-                Err(error) => {
-                    tracing::error!(%error, "media engine thread ends");
-                    return;
-                }
+        while self.round(&mut ready, self.timeout()) {}
+    }
+
+    /// Waits, no longer than this, and does what there is to do. False: that was the last round.
+    pub(super) fn round(&mut self, ready: &mut Vec<epoll::Event>, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map(timespec);
+        ready.clear();
+        match epoll::wait(&self.epoll, spare_capacity(ready), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            // Our own descriptor cannot go bad; if it does there is no way to go on.
+            Err(error) => {
+                tracing::error!(%error, "media engine thread ends");
+                return false;
             }
-            self.now = self.clock.now();
-            for event in &ready {
-                let epoll::Event { flags, data } = *event;
-                self.on_event(data.u64(), flags);
-            }
-            if self.bell.answer() {
-                self.take_arrivals();
-                self.take_reports();
-                more_commands = true;
-            }
-            if more_commands && self.has_room() {
-                match self.take_commands() {
-                    Some(more) => more_commands = more,
-                    None => return,
-                }
+        }
+        self.now = self.clock.now();
+        for event in &*ready {
+            let epoll::Event { flags, data } = *event;
+            self.on_event(data.u64(), flags);
+        }
+        if self.bell.answer() {
+            self.take_arrivals();
+            self.take_reports();
+            self.more_commands = true;
+        }
+        if self.more_commands && self.has_room() {
+            match self.take_commands() {
+                Some(more) => self.more_commands = more,
+                None => return false,
             }
             self.on_time();
             self.turn();
@@ -188,8 +193,9 @@ impl Worker {
         }
     }
 
-    fn timeout(&self, more_commands: bool) -> Option<Duration> {
-        if !self.run.is_empty() || more_commands && self.has_room() {
+    /// How long it may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.run.is_empty() || self.more_commands && self.has_room() {
             return Some(Duration::ZERO);
         }
         let next = self.timetable.peek().map(|Reverse((at, _))| *at);
