@@ -87,7 +87,7 @@ impl Worker {
     fn open_door(&mut self, slot: u32) {
         let serial = self.next_serial();
         let now = self.now;
-        let Self { epoll, holes, ports, .. } = self;
+        let Self { epoll, holes, ports, config, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
@@ -100,8 +100,7 @@ impl Worker {
             let anchor = match hole.anchor.take() {
                 Some(anchor) => anchor,
                 None => {
-                    let socket = socket::bound(local, hole.dscp)?;
-                    socket::give_up_after(&socket, user_timeout);
+                    let socket = socket::of_pinhole(local, hole.dscp, user_timeout, config.socket_buffer)?;
                     Anchor { socket, serial: 0, listening: false, ready: false }
                 }
             };
@@ -154,7 +153,7 @@ impl Worker {
     /// may filter by source, and the controller told it that port.
     pub(super) fn attempt(&mut self, slot: u32) {
         let serial = self.next_serial();
-        let Self { epoll, holes, ports, .. } = self;
+        let Self { epoll, holes, ports, config, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
@@ -177,11 +176,7 @@ impl Worker {
                     }
                     anchor.socket
                 }
-                None => {
-                    let socket = socket::bound(local, dscp)?;
-                    socket::give_up_after(&socket, user_timeout);
-                    socket
-                }
+                None => socket::of_pinhole(local, dscp, user_timeout, config.socket_buffer)?,
             };
             socket::connect(&socket, attempt.remote, attempt.eager)?;
             register(epoll, &socket, slot, serial)?;

@@ -119,7 +119,6 @@ impl Worker {
             splice: config.splice,
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
-            socket_buffer: config.socket_buffer,
             bench: None,
         };
         Ok(Self {
@@ -131,8 +130,8 @@ impl Worker {
             bell,
             docks,
             dock,
-            more_commands: false,
             commands,
+            more_commands: false,
             reports,
             outbox: VecDeque::new(),
             holes: Vec::new(),
@@ -187,10 +186,11 @@ impl Worker {
                 Some(more) => self.more_commands = more,
                 None => return false,
             }
-            self.on_time();
-            self.turn();
-            self.reports.hand_over(&mut self.outbox);
         }
+        self.on_time();
+        self.turn();
+        self.reports.hand_over(&mut self.outbox);
+        true
     }
 
     /// How long it may wait.
@@ -347,7 +347,7 @@ impl Worker {
                 Err(refusal) => break Err(refusal),
             };
             let local = self.ports.local(&lease);
-            match self.hold(local) {
+            match self.hold(&lease) {
                 Ok(socket) => break Ok((lease, socket)),
                 Err(error) => {
                     taken.push(lease);
@@ -372,7 +372,7 @@ impl Worker {
             return Err(Refusal::NoPort);
         }
         let lease = self.ports.lease_again(realm, local)?;
-        match self.hold(local) {
+        match self.hold(&lease) {
             Ok(socket) => self.begin(name, lease, socket, None),
             Err(error) => {
                 tracing::warn!(%error, %local, "cannot take up an address again");
@@ -392,9 +392,6 @@ impl Worker {
         shown: Option<Arc<Shown>>,
     ) -> Result<(), Refusal> {
         let steered = socket.is_none();
-        if let Some(socket) = &socket {
-            socket::give_up_after(socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
-        }
         let mut hole = Hole::new(name, lease, socket, self.now);
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
@@ -414,21 +411,22 @@ impl Worker {
     }
 
     /// Sees that nobody else has an address of ours: by a socket there, if callers are not to be steered.
-    fn hold(&self, local: SocketAddr) -> io::Result<Option<Socket>> {
+    fn hold(&self, lease: &Lease) -> io::Result<Option<Socket>> {
+        let local = self.ports.local(lease);
         if self.may_steer(local) {
             socket::is_free(local).map(|()| None)
         } else {
-            socket::bound(local, None).map(Some)
+            let user_timeout = self.ports.ward(lease).and_then(|ward| ward.guard.user_timeout);
+            socket::of_pinhole(local, None, user_timeout, self.config.socket_buffer).map(Some)
         }
     }
 
     /// Gives a pinhole that has none a socket.
     pub(super) fn bind(&mut self, slot: u32, local: SocketAddr) -> io::Result<()> {
-        let Self { holes, ports, .. } = self;
+        let Self { holes, ports, config, .. } = self;
         if let Some(Some(hole)) = holes.get_mut(slot as usize) {
-            let socket = socket::bound(local, hole.dscp)?;
-            let ward = ports.ward(&hole.lease);
-            socket::give_up_after(&socket, ward.and_then(|ward| ward.guard.user_timeout));
+            let user_timeout = ports.ward(&hole.lease).and_then(|ward| ward.guard.user_timeout);
+            let socket = socket::of_pinhole(local, hole.dscp, user_timeout, config.socket_buffer)?;
             hole.anchor = Some(Anchor::new(socket));
         }
         Ok(())
