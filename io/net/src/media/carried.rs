@@ -458,10 +458,10 @@ impl Worker {
         let now = self.now;
         let Some(hole) = self.hole(slot) else { return };
         let Some(every) = hole.counts_every().filter(|_| matches!(hole.link, Link::Carried)) else { return };
-        if hole.resume.is_some() {
+        if hole.paused().is_some() {
             return;
         }
-        hole.resume = Some(now.plus(every));
+        hole.pause(now.plus(every));
         let name = hole.name;
         if let Some(carried) = self.carriages.up(name)
             && !std::mem::replace(&mut carried.counting, true)
