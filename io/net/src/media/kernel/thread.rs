@@ -25,6 +25,10 @@ use super::{Carriage, Order, Report, Tallies};
 
 /// Orders that are carried out at once.
 const BATCH: usize = 4096;
+/// While there is much to do it is done no more often: what comes together costs less, here and in the loops.
+const GATHER: Duration = Duration::from_millis(2);
+/// So many changes at once are much. Who asks for one thing after the other does not wait.
+const MUCH: usize = 6;
 /// All connections are looked at no more often, and as often if there is no reason to.
 const AUDIT_SOON: Duration = Duration::from_secs(1);
 const AUDIT: Duration = Duration::from_secs(30);
@@ -56,6 +60,8 @@ pub(super) struct Thread {
     /// When what an earlier process left is given up.
     claims: Option<Instant>,
     next_audit: Instant,
+    /// When much was last done.
+    busy: Option<Instant>,
     /// Packets were not seen.
     lost: bool,
     out: Outcome,
@@ -197,6 +203,7 @@ impl Thread {
             keep,
             claims,
             next_audit: now + AUDIT,
+            busy: None,
             lost: false,
             out: Outcome::default(),
         })
@@ -222,7 +229,8 @@ impl Thread {
                     return;
                 }
             }
-            if ready.iter().any(|event| event.data.u64() == LOG) {
+            let gathered = !ready.is_empty() && self.gather();
+            if gathered || ready.iter().any(|event| event.data.u64() == LOG) {
                 self.read_log();
             }
             if ready.iter().any(|event| event.data.u64() == EARLY) {
@@ -260,6 +268,12 @@ impl Thread {
             next = next.min(at);
         }
         next.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits for more if much was done just now. True: there may be more.
+    fn gather(&self) -> bool {
+        let pause = self.busy.and_then(|at| GATHER.checked_sub(at.elapsed()));
+        pause.inspect(|pause| std::thread::sleep(*pause)).is_some()
     }
 
     fn order(&mut self, owner: usize, order: Order, now: Instant) {
@@ -361,6 +375,7 @@ impl Thread {
         if out.is_idle() {
             return self.put_back();
         }
+        self.busy = (out.changes.len() >= MUCH).then(Instant::now);
         for change in &out.changes {
             self.table.push(*change);
         }
