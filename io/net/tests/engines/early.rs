@@ -112,6 +112,70 @@ fn who_comes_before_the_controllers_word_is_carried() {
     });
 }
 
+/// The same after a connection: the controller opens one side first, and the peer is quicker than its word for the other.
+#[test]
+fn who_is_quick_to_call_again_is_carried_again() {
+    over_kernels(NEVER, |bench| {
+        let (pair, near, far) = bench.connected();
+        let to = far.local_addr().unwrap();
+        drop((near, far));
+        assert_eq!(bench.both_closed(pair), (Cause::Normal, Cause::Normal));
+        let server = bench.lab.inside(Host::Callee, || {
+            let socket =
+                socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&to.into()).unwrap();
+            socket.listen(8).unwrap();
+            TcpListener::from(socket)
+        });
+        let (caller, callee) = (bench.for_caller(), bench.for_callee(to));
+        bench.configure(pair.caller.0, caller);
+        keeps(bench, pair.caller.1, true);
+        thread::scope(|scope| {
+            let call = kept(bench, scope, bench.from(), pair.caller.1);
+            bench.configure(pair.callee.0, callee);
+            let mut near = call.join().unwrap().unwrap();
+            let mut far = accept(&server);
+            assert_eq!(bench.established(pair.caller.0), near.local_addr().unwrap());
+            say(&mut near, b"again");
+            hears(&mut far, b"again");
+            none_was_relayed(bench);
+        });
+    });
+}
+
+/// A pinhole goes to another loop while somebody is kept there: he is not lost.
+#[test]
+fn who_is_kept_goes_along_to_another_loop() {
+    over_kernels(NEVER, |bench| {
+        let server = bench.lab.listen(Host::Callee, bench.at.callee);
+        let pair = bench.joined();
+        let (caller, callee) = (bench.for_caller(), bench.for_callee(server.local_addr().unwrap()));
+        bench.configure(pair.caller.0, Settings { role: Role::Undecided, ..caller.clone() });
+        keeps(bench, pair.caller.1, true);
+        thread::scope(|scope| {
+            let call = kept(bench, scope, bench.from(), pair.caller.1);
+            let mut moved = pair;
+            for pinhole in [&mut moved.caller.0, &mut moved.callee.0] {
+                bench.send(Command::Regroup { pinhole: *pinhole, group: 8 });
+                pinhole.group = 8;
+                let name = *pinhole;
+                bench.expect("Regrouped", |event| match *event {
+                    Event::Regrouped { pinhole } if pinhole == name => Some(()),
+                    _ => None,
+                });
+            }
+            bench.send(Command::Join { a: moved.caller.0, b: moved.callee.0 });
+            bench.configure(moved.callee.0, callee);
+            bench.configure(moved.caller.0, caller);
+            let mut near = call.join().unwrap().unwrap();
+            let mut far = accept(&server);
+            say(&mut near, b"here");
+            hears(&mut far, b"here");
+        });
+    });
+}
+
 /// Two come early, and the first is not the one who was announced.
 #[test]
 fn of_two_who_are_kept_the_one_who_is_expected_is_carried() {
