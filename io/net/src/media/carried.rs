@@ -11,11 +11,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
 use carnet_gateway::engine::{Choice, Engine, Side, choose};
 use carnet_gateway::media::{Cause, Event, Gate, Pinhole, Reason};
 
 use super::Witness;
+use super::clock::Moment;
 use super::hole::{Hole, Link, Origin, Told};
 use super::kernel::{Carriage, Octets, Order, Report, Terms};
 use super::socket;
@@ -36,6 +38,35 @@ pub(super) struct Carriages {
     pub(super) unbound: HashSet<u64>,
     /// Pinholes that leave as soon as the kernel has nothing to do with them any more.
     leaving: HashMap<u64, (Pinhole, Then)>,
+    hosts: Hosts,
+}
+
+/// What was found out about addresses that are called. It takes a socket, and the same are called again and again.
+#[derive(Debug, Default)]
+struct Hosts {
+    known: HashMap<IpAddr, (Moment, bool)>,
+}
+
+impl Hosts {
+    /// What was found is believed for this long.
+    const BELIEVED: Duration = Duration::from_secs(1);
+    /// Addresses that are remembered.
+    const MOST: usize = 1024;
+
+    /// Whether the host has this address itself. Only who has it may bind it.
+    fn are_we(&mut self, address: IpAddr, now: Moment) -> bool {
+        if let Some((at, ours)) = self.known.get(&address)
+            && now.since(*at) < Self::BELIEVED
+        {
+            return *ours;
+        }
+        let ours = UdpSocket::bind((address, 0)).is_ok();
+        if self.known.len() >= Self::MOST {
+            self.known.clear();
+        }
+        self.known.insert(address, (now, ours));
+        ours
+    }
 }
 
 /// How a pinhole goes on when the kernel has let it go.
@@ -197,7 +228,8 @@ impl Worker {
                 has.is_none_or(|has| has.carriage != *carriage)
             };
             // What is sent to an address of our own is not sent on.
-            if wanted.iter().flatten().any(|carriage| new(carriage) && is_of_this_host(carriage.to.ip())) {
+            let ours = wanted.map(|wanted| wanted.filter(new).map(|carriage| carriage.to.ip()));
+            if ours.into_iter().flatten().any(|to| self.carriages.hosts.are_we(to, self.now)) {
                 choice = Choice { engine: Engine::Relay, reason: Reason::Host, first: None, second: None };
                 wanted = [None, None];
             }
@@ -426,10 +458,10 @@ impl Worker {
         let now = self.now;
         let Some(hole) = self.hole(slot) else { return };
         let Some(every) = hole.counts_every().filter(|_| matches!(hole.link, Link::Carried)) else { return };
-        if hole.resume.is_some() {
+        if hole.paused().is_some() {
             return;
         }
-        hole.resume = Some(now.plus(every));
+        hole.pause(now.plus(every));
         let name = hole.name;
         if let Some(carried) = self.carriages.up(name)
             && !std::mem::replace(&mut carried.counting, true)
@@ -583,9 +615,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Whether the host has this address itself. Only who has it may bind it.
-fn is_of_this_host(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
 }

@@ -16,6 +16,7 @@ use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm,
 
 mod callers;
 mod edge;
+mod fairness;
 mod faults;
 mod legs;
 mod memory;

@@ -320,8 +320,26 @@ impl Kernel {
 
     /// Gives an order. Without a kernel engine there is nobody to carry it out, and no reason to give one.
     pub(super) fn order(&self, order: Order) {
+        // The port may be another loop's next, whose orders for it are to come later.
+        let over = matches!(order, Order::Unsteer { .. } | Order::LetGo { over: true, .. });
         if let Some(desk) = &self.desk {
-            desk.put(self.index, order);
+            desk.put(order);
         }
+        if over {
+            self.hand_over();
+        }
+    }
+
+    /// The thread is to see the orders of this turn.
+    pub(super) fn hand_over(&self) {
+        if let Some(desk) = &self.desk {
+            desk.hand_over(self.index);
+        }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }

@@ -61,15 +61,23 @@ pub(super) struct Thread {
     out: Outcome,
 }
 
-/// Connection tracking, and what was last found there.
+/// Connection tracking, and what was last found there. What is to be done there waits until it is asked for, and is
+/// done together.
+#[derive(Default)]
 struct Connections {
     conntrack: Option<Conntrack>,
     found: Option<(Instant, HashMap<Key, Vec<Entry>>)>,
+    /// Asked for beforehand, for what is being worked on.
+    known: HashMap<Flow, Option<Entry>>,
+    forgotten: Vec<Flow>,
+    /// Ours and the peer's.
+    told: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Connections {
     /// All connections.
     fn all(&mut self) -> Result<HashMap<Key, Vec<Entry>>, Error> {
+        self.flush();
         let mut all: HashMap<Key, Vec<Entry>> = HashMap::new();
         if let Some(conntrack) = &mut self.conntrack {
             conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
@@ -79,7 +87,19 @@ impl Connections {
 }
 
 impl Tracking for Connections {
+    fn expect(&mut self, flows: &[Flow]) {
+        self.known.clear();
+        let Some(conntrack) = self.conntrack.as_mut().filter(|_| flows.len() > 1) else { return };
+        match conntrack.get_all(flows) {
+            Ok(found) => self.known.extend(flows.iter().copied().zip(found)),
+            Err(error) => tracing::debug!(%error, "connection tracking does not answer"),
+        }
+    }
+
     fn get(&mut self, flow: &Flow) -> Option<Entry> {
+        if let Some(known) = self.known.get(flow) {
+            return *known;
+        }
         self.conntrack.as_mut()?.get(flow).unwrap_or_else(|error| {
             tracing::debug!(%error, "connection tracking does not answer");
             None
@@ -101,16 +121,28 @@ impl Tracking for Connections {
     }
 
     fn forget(&mut self, flow: &Flow) {
-        if let Some(Err(error)) = self.conntrack.as_mut().map(|conntrack| conntrack.delete(flow)) {
-            tracing::debug!(%error, "a connection cannot be forgotten");
-        }
+        self.forgotten.push(*flow);
     }
 
     fn tell(&mut self, local: SocketAddr, peer: SocketAddr) {
-        let told = self.conntrack.as_mut().map(|conntrack| provoke(conntrack, local, peer));
-        if let Some(Err(error)) = told {
-            tracing::debug!(%error, %peer, "a peer cannot be told that its connection is over");
+        self.told.push((local, peer));
+    }
+
+    fn flush(&mut self) {
+        let Self { conntrack: Some(conntrack), forgotten, told, .. } = self else { return };
+        if !forgotten.is_empty()
+            && let Err(error) = conntrack.delete_all(forgotten)
+        {
+            tracing::debug!(%error, "connections cannot be forgotten");
         }
+        forgotten.clear();
+        // Only now: the answers are not to be translated any more.
+        if !told.is_empty()
+            && let Err(error) = provoke(conntrack, told)
+        {
+            tracing::debug!(%error, "a peer cannot be told that its connection is over");
+        }
+        told.clear();
     }
 }
 
@@ -144,9 +176,10 @@ impl Thread {
         }
         let now = Instant::now();
         let sessions = Sessions::new(left.into_iter().map(|held| held.translation));
-        let mut connections = Connections { conntrack, found: None };
+        let mut connections = Connections { conntrack, ..Connections::default() };
         let is_ours = |place: SocketAddr| config.realms.iter().any(|realm| realm.has(place));
         sessions.end_strays(&connections.all()?, &is_ours, &mut connections);
+        connections.flush();
         let keep = config.kernel.keep;
         let claims = sessions.has_left().then(|| if keep { now + config.kernel.claim } else { now });
         Ok(Self {
@@ -207,9 +240,11 @@ impl Thread {
                 }
             }
             let now = Instant::now();
+            self.connections.expect(&self.sessions.asked_by(&orders));
             for (owner, order) in orders.drain(..) {
                 self.order(owner, order, now);
             }
+            self.connections.expect(&[]);
             self.on_time(now);
             self.commit();
         }
@@ -321,6 +356,8 @@ impl Thread {
     /// Carries out what has come together, and says so.
     fn commit(&mut self) {
         let mut out = std::mem::take(&mut self.out);
+        // What stands in the way goes before whoever may come does.
+        self.connections.flush();
         if out.is_idle() {
             return self.put_back();
         }
@@ -341,6 +378,7 @@ impl Thread {
             }
         };
         let count = self.sessions.settle(&refused, &mut self.connections, Instant::now(), &mut out);
+        self.connections.flush();
         add(&self.tallies.refused, count);
         for change in &refused {
             if let Change::Keep(local, _) = change {
