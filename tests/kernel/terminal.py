@@ -3,9 +3,9 @@
     terminal.py callee IDENTITY PASSWORD OWN PROXY
     terminal.py caller IDENTITY PASSWORD OWN PROXY PEER CALLS
 
-The callee answers each offer with `a=setup:active` (RFC 4145 section 4) and connects the moment its 200 is out, as RFC 4975
-section 5.4 has the offerer's peer do. It says how many milliseconds that took, a line a call. The caller listens before it offers,
-calls one after the other, and checks what comes over each connection.
+The callee answers each offer with `a=setup:active` (RFC 4145 section 4, RFC 6135) and connects the moment its 200 is out. It
+says how many milliseconds that took, and how many it took to hear from the other end, a line a call. The caller listens before
+it offers, calls one after the other, and checks what comes over each connection.
 """
 
 import hashlib
@@ -152,9 +152,10 @@ def callee(terminal):
             connection.settimeout(LIMIT)
             connection.sendall(f"hello from {call}\n".encode())
             answer = connection.makefile().readline()
+            whole = (time.monotonic() - began) * 1000
         except OSError as error:
             return say("failed", call, error)
-        say("connected", f"{took:.1f}", answer.strip())
+        say("connected", f"{took:.1f} {whole:.1f}", answer.strip())
         try:
             connection.recv(1)
         except ConnectionResetError:

@@ -2,9 +2,9 @@
 //!
 //! | hook | priority | chain | what |
 //! |---|---|---|---|
-//! | prerouting | mangle | `early` | copies and drops beginnings of connections to the addresses in `early4`/`early6` ([`crate::EarlyLog`]) |
 //! | prerouting, output | dstnat - 1 | `call`, `call-local` | leads the first packet of a caller on, by the map `carry4`/`carry6` |
 //! | prerouting | dstnat + 1 | `steer` | brings callers of a pinhole to a loop's listener, by the map `steer4`/`steer6` |
+//! | input | 250 | `early` | copies and drops beginnings of connections to addresses in `early4`/`early6` ([`crate::EarlyLog`]) |
 //! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
 //! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
 //!
@@ -68,7 +68,7 @@ pub enum Change {
     /// No longer.
     Unsteer(SocketAddr),
     /// Who begins to call this address of ours from another host is kept, or no longer: the beginning of the
-    /// connection is copied to the early group, and dropped. That goes before translations and steering.
+    /// connection is copied to the early group, and dropped. Whom a translation leads on is not, nor whom the host's filters drop.
     Keep(SocketAddr, bool),
     /// The gate of a session.
     Translate(Translation),

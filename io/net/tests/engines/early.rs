@@ -1,5 +1,6 @@
 //! Callers who come before it is decided which engine they get.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::stops::refused;
@@ -109,6 +110,70 @@ fn who_comes_before_the_controllers_word_is_carried() {
         }
         nobody_is_kept(bench);
         assert_eq!(bench.handle.kernel_tally().lost, 0);
+    });
+}
+
+/// The same after a connection: the controller opens one side first, and the peer is quicker than its word for the other.
+#[test]
+fn who_is_quick_to_call_again_is_carried_again() {
+    over_kernels(NEVER, |bench| {
+        let (pair, near, far) = bench.connected();
+        let to = far.local_addr().unwrap();
+        drop((near, far));
+        assert_eq!(bench.both_closed(pair), (Cause::Normal, Cause::Normal));
+        let server = bench.lab.inside(Host::Callee, || {
+            let socket =
+                socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&to.into()).unwrap();
+            socket.listen(8).unwrap();
+            TcpListener::from(socket)
+        });
+        let (caller, callee) = (bench.for_caller(), bench.for_callee(to));
+        bench.configure(pair.caller.0, caller);
+        keeps(bench, pair.caller.1, true);
+        thread::scope(|scope| {
+            let call = kept(bench, scope, bench.from(), pair.caller.1);
+            bench.configure(pair.callee.0, callee);
+            let mut near = call.join().unwrap().unwrap();
+            let mut far = accept(&server);
+            assert_eq!(bench.established(pair.caller.0), near.local_addr().unwrap());
+            say(&mut near, b"again");
+            hears(&mut far, b"again");
+            none_was_relayed(bench);
+        });
+    });
+}
+
+/// A pinhole goes to another loop while somebody is kept there: he is not lost.
+#[test]
+fn who_is_kept_goes_along_to_another_loop() {
+    over_kernels(NEVER, |bench| {
+        let server = bench.lab.listen(Host::Callee, bench.at.callee);
+        let pair = bench.joined();
+        let (caller, callee) = (bench.for_caller(), bench.for_callee(server.local_addr().unwrap()));
+        bench.configure(pair.caller.0, Settings { role: Role::Undecided, ..caller.clone() });
+        keeps(bench, pair.caller.1, true);
+        thread::scope(|scope| {
+            let call = kept(bench, scope, bench.from(), pair.caller.1);
+            let mut moved = pair;
+            for pinhole in [&mut moved.caller.0, &mut moved.callee.0] {
+                bench.send(Command::Regroup { pinhole: *pinhole, group: 8 });
+                pinhole.group = 8;
+                let name = *pinhole;
+                bench.expect("Regrouped", |event| match *event {
+                    Event::Regrouped { pinhole } if pinhole == name => Some(()),
+                    _ => None,
+                });
+            }
+            bench.send(Command::Join { a: moved.caller.0, b: moved.callee.0 });
+            bench.configure(moved.callee.0, callee);
+            bench.configure(moved.caller.0, caller);
+            let mut near = call.join().unwrap().unwrap();
+            let mut far = accept(&server);
+            say(&mut near, b"here");
+            hears(&mut far, b"here");
+        });
     });
 }
 
@@ -292,5 +357,84 @@ fn a_flood_of_early_callers_is_bounded() {
             assert_eq!(far.peer_addr().unwrap(), pair.callee.1);
             drop((near, far, flood));
         });
+    });
+}
+
+/// A SYN, of which nobody waits for the answer, as an IP packet.
+fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let octets = |ip: std::net::IpAddr| match ip {
+        std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
+        std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let (source, destination) = (octets(from.ip()), octets(to.ip()));
+    let mut tcp = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    tcp.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    let sum = |octets: &[u8]| {
+        let sum: u32 = octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        let sum = (sum >> 16) + (sum & 0xffff);
+        !((sum >> 16) + (sum & 0xffff)) as u16
+    };
+    let checked = sum(&[&source[..], &destination, &[0, 6, 0, 20], &tcp].concat());
+    tcp[16..18].copy_from_slice(&checked.to_be_bytes());
+    let mut packet = match to {
+        SocketAddr::V4(_) => vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0],
+        SocketAddr::V6(_) => vec![0x60, 0, 0, 0, 0, 20, 6, 64],
+    };
+    packet.extend([source, destination, tcp].concat());
+    packet
+}
+
+/// A flood of SYN from everywhere to many pinholes that wait for the controller's word: other calls are made meanwhile.
+#[test]
+fn a_flood_of_packets_keeps_nobody_else_waiting() {
+    over_kernels(NEVER, |bench| {
+        let mut flooded = Vec::new();
+        for _ in 0..40 {
+            let pair = bench.joined();
+            let settings = Settings { role: Role::Undecided, ..bench.for_caller() };
+            bench.configure(pair.caller.0, settings);
+            keeps(bench, pair.caller.1, true);
+            flooded.push(pair);
+        }
+        let over = AtomicBool::new(false);
+        let sent = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let (lab, over, sent, at) = (bench.lab, &over, &sent, bench.at);
+            let to: Vec<_> = flooded.iter().map(|pair| pair.caller.1).collect();
+            scope.spawn(move || {
+                let raw = lab.inside(Host::Caller, || {
+                    let raw = Some(socket2::Protocol::from(255));
+                    socket2::Socket::new(socket2::Domain::for_address(to[0]), socket2::Type::RAW, raw)
+                        .unwrap()
+                });
+                let mut port = 1024_u16;
+                while !over.load(Ordering::Relaxed) {
+                    port = port.wrapping_add(1).max(1024);
+                    for to in &to {
+                        let there = SocketAddr::new(to.ip(), 0).into();
+                        let _ = raw.send_to(&syn(SocketAddr::new(at.stranger, port), *to), &there);
+                        sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            until("the flood is no flood", || bench.handle.kernel_tally().lost > 1000);
+            for _ in 0..5 {
+                let (pair, mut near, mut far) = bench.connected();
+                say(&mut near, b"above water");
+                hears(&mut far, b"above water");
+                bench.release(pair.caller.0);
+                bench.release(pair.callee.0);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let tally = bench.handle.kernel_tally();
+        eprintln!("{} sent, {tally:?}", sent.into_inner());
+        assert!(tally.kept <= 40 * 8 && tally.connections == 5, "{tally:?}");
+        for pair in flooded {
+            bench.release(pair.caller.0);
+            bench.release(pair.callee.0);
+        }
+        nobody_is_kept(bench);
+        until("somebody waits", || bench.handle.kernel_tally().kept == 0);
     });
 }

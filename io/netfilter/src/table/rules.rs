@@ -27,15 +27,16 @@ pub(super) const NEW_ELEMENT: u16 = nf_tables(12);
 pub(super) const GET_ELEMENT: u16 = nf_tables(13);
 pub(super) const DELETE_ELEMENT: u16 = nf_tables(14);
 
-/// Before `DSTNAT`, after connection tracking.
-const MANGLE: i32 = -150;
 /// `ARPHRD_LOOPBACK`
 const LOOPBACK: u16 = 772;
 const PREROUTING: u32 = 0;
+const INPUT: u32 = 1;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
+/// After everybody's filters.
+const LATE: i32 = 250;
 
 /// `NFT_SET_*`
 const MAP: u32 = 0x08;
@@ -121,7 +122,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         w.text(3, chain);
     }
     let chains = [
-        ("early", "filter", PREROUTING, MANGLE),
+        ("early", "filter", INPUT, LATE),
         ("call", "nat", PREROUTING, DSTNAT - 1),
         ("call-local", "nat", OUTPUT, DSTNAT - 1),
         ("steer", "filter", PREROUTING, DSTNAT + 1),
@@ -229,7 +230,8 @@ fn call(e: &mut Expressions<'_>, family: u8) {
 }
 
 /// Beginnings of connections to addresses of ours for which it is not decided yet where they lead are copied whole,
-/// and dropped. Those that come from this host are not: what is put back is one of them.
+/// and dropped. Those that come from this host are not: what is put back is one of them. It is done last, just before a socket
+/// would get them: who is kept has passed the host's own filters, which do not know him when he is put back.
 fn early(w: &mut Writer, config: &TableConfig, sequence: u32) {
     let Some(group) = config.early_group else { return };
     // What belongs to a connection, and that is nearly everything, is done with here.

@@ -154,6 +154,43 @@ fn who_calls_from_this_host_is_not_kept() {
     }
 }
 
+/// What leads on leads on, whether somebody is to be kept or not.
+#[test]
+fn whom_a_translation_names_is_not_kept() {
+    let lab = some_lab!();
+    let (mut table, mut log, _back) = keeping(&lab);
+    for net in BOTH {
+        done(&mut table, [Change::Keep(net.local(), true)]);
+        lab.call(&mut table, net).passes();
+        log.read(&mut |early| panic!("{early:?}")).unwrap();
+    }
+}
+
+/// Put back, he would pass as if he came from this host.
+#[test]
+fn whom_the_host_does_not_let_in_is_not_kept() {
+    let lab = some_lab!();
+    let (mut table, mut log, _back) = keeping(&lab);
+    let rules = "table inet fence { chain input { type filter hook input priority 0; ct state established accept; \
+                 iif lo accept; ip saddr 10.1.0.3 drop; ip6 saddr fd01::3 drop; }; }";
+    lab.run(GATEWAY, &["nft", rules]);
+    for net in BOTH {
+        done(&mut table, [Change::Keep(net.local(), true)]);
+        let lab = &lab;
+        std::thread::scope(|scope| {
+            let within = Duration::from_millis(1500);
+            let stranger = SocketAddr::new(net.stranger(), 0);
+            let fenced = scope.spawn(move || lab.connect_from(CALLER, stranger, net.local(), within));
+            let from = [SocketAddr::new(net.caller(), 40_004)];
+            let (_calls, early) = kept(lab, scope, &mut log, net, &from);
+            assert_eq!(fenced.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+            log.read(&mut |early| assert_eq!(early.flow.caller, from[0])).unwrap();
+            done(&mut table, [Change::Keep(net.local(), false)]);
+            assert_eq!(early.len(), 1);
+        });
+    }
+}
+
 /// A process that dies takes nobody along: the next one begins with nobody to be kept, and who called calls again.
 #[test]
 fn the_next_process_keeps_nobody() {
