@@ -38,6 +38,7 @@ pub struct Entry {
 }
 
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_*`
+const UPDATE: u16 = 1 << 8;
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
 /// `CTA_*`
@@ -121,6 +122,17 @@ impl Conntrack {
         flows.chunks(TOGETHER).try_for_each(|flows| self.ask(DELETE, flows, &mut |_, _| {}))
     }
 
+    /// Has connections take segments that come very late as theirs, in their order. Else such a segment is
+    /// nobody's: it is not translated, and this host answers with a reset which its sender may believe.
+    /// Not there: no error.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn loosen(&mut self, flows: &[Flow]) -> Result<(), Error> {
+        flows.chunks(TOGETHER).try_for_each(|flows| self.ask(UPDATE, flows, &mut |_, _| {}))
+    }
+
     /// All TCP connections that have both addresses translated, handed over one at a time.
     ///
     /// # Errors
@@ -159,6 +171,12 @@ impl Conntrack {
             let v4 = flow.local.is_ipv4();
             writer.message(kind, flags, sequence, if v4 { 2 } else { 10 }, 0);
             writer.nest(ORIGINAL, |w| tuple_of(w, flow));
+            if kind == UPDATE {
+                // CTA_PROTOINFO_TCP_FLAGS_ORIGINAL and _REPLY: IP_CT_TCP_FLAG_BE_LIBERAL, and that no other changes.
+                writer.nest(PROTOCOL, |w| {
+                    w.nest(1, |w| [4, 5].into_iter().for_each(|kind| w.attribute(kind, &[8, 8])))
+                });
+            }
         }
         self.socket.send(&writer.finish())?;
         self.socket.answers_of(first, flows.len(), &mut |index, _, attributes| take(index, attributes))

@@ -212,6 +212,37 @@ impl Expressions<'_> {
         self.verdict(1)
     }
 
+    /// Goes back to the chain that led here.
+    pub(crate) fn done(&mut self) -> &mut Self {
+        // NFT_RETURN
+        self.verdict(0xffff_fffb)
+    }
+
+    /// Lowers the maximum segment size of a SYN (RFC 9293 §3.7.1) to what the way there, and the way back, take.
+    pub(crate) fn clamp(&mut self) -> &mut Self {
+        self.expression("rt", |w| {
+            // NFT_RT_TCPMSS
+            w.number(1, register(0));
+            w.number(2, 3);
+        })
+        .expression("byteorder", |w| {
+            w.number(1, register(0));
+            w.number(2, register(0));
+            // NFT_BYTEORDER_HTON
+            w.number(3, 1);
+            w.number(4, 2);
+            w.number(5, 2);
+        })
+        .expression("exthdr", |w| {
+            w.attribute(2, &[2]);
+            w.number(3, 2);
+            w.number(4, 2);
+            // NFT_EXTHDR_OP_TCPOPT
+            w.number(6, 1);
+            w.number(7, register(0));
+        })
+    }
+
     pub(crate) fn log(&mut self, group: u16, octets: u32, threshold: u16) -> &mut Self {
         self.expression("log", |w| {
             w.attribute(1, &group.to_be_bytes());

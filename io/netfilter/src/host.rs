@@ -87,10 +87,6 @@ fn settings(sessions: u64, number: &dyn Fn(&str) -> Option<u64>) -> Vec<Lack> {
             "net.netfilter.nf_conntrack_acct is not 1: octets of sessions are not counted; set it".to_owned(),
         ));
     }
-    if number("netfilter/nf_conntrack_tcp_be_liberal") == Some(0) {
-        let text = "net.netfilter.nf_conntrack_tcp_be_liberal is 0: a segment that comes very late ends its session; set it to 1";
-        lacks.push(Lack { fatal: false, ..Lack::of(text.to_owned()) });
-    }
     if let Some(most) = number("netfilter/nf_conntrack_max").filter(|most| *most < sessions) {
         lacks.push(Lack {
             fatal: false,

@@ -19,7 +19,7 @@ const GROUPS: std::ops::Range<u16> = 30_000..30_256;
 /// Of a packet: both headers with all their options.
 const COPIED: u32 = 160;
 /// Packets that are handed over together, and how long a packet waits for others: hundredths of a second.
-const TOGETHER: u32 = 48;
+pub(crate) const TOGETHER: u16 = 48;
 const WAIT: u32 = 1;
 /// Room that the kernel makes for those, octets: with what it says beside, a copy takes about 250.
 const PACKED: u32 = 16 * 1024;
@@ -38,7 +38,7 @@ impl Log {
     ///
     /// The kernel has no packet logs over netlink, or the process may not, or all groups are taken.
     pub fn open() -> Result<Self, Error> {
-        Self::open_for(COPIED, TOGETHER)
+        Self::open_for(COPIED, TOGETHER.into())
     }
 
     /// One with other copies than those of ends and beginnings.

@@ -284,8 +284,7 @@ impl Socket {
                     Body::Done => return Ok(worst),
                     Body::Answer(number) => {
                         let number = number.saturating_neg();
-                        let absent =
-                            io::Error::from_raw_os_error(number).kind() == io::ErrorKind::NotFound;
+                        let absent = io::Error::from_raw_os_error(number).kind() == io::ErrorKind::NotFound;
                         if worst == 0 && number != 0 && !absent {
                             worst = number;
                         }

@@ -6,7 +6,7 @@
 //! | prerouting | dstnat + 1 | `steer` | brings callers of a pinhole to a loop's listener, by the map `steer4`/`steer6` |
 //! | input | 250 | `early` | copies and drops beginnings of connections to addresses in `early4`/`early6` ([`crate::EarlyLog`]) |
 //! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
-//! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
+//! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; bounds segments to what the ways take; logs how connections begin and end |
 //!
 //! The element is found again in later hooks by what connection tracking keeps of a connection's first packet. The
 //! rules that hold, limit and mark are there only while a session needs one of them.
@@ -76,6 +76,9 @@ pub enum Change {
     Untranslate(Key),
     /// Nothing passes on connections that came through this element (dropped: TCP tries again), or it does again.
     Hold(Key, bool),
+    /// Nothing that is said passes in one direction, not even that it was all (FIN): acknowledgements and resets do. Or it
+    /// does again.
+    Shut(Key, Way, bool),
     /// Limits what passes in one direction; `None`: no longer.
     Police(Key, Way, Option<Rate>),
     /// Sets DSCP (0 to 63) on what passes in one direction; `None`: as it came.
@@ -99,8 +102,9 @@ pub struct Table {
 struct There {
     steered: HashMap<SocketAddr, u16>,
     kept: HashSet<SocketAddr>,
-    carried: HashMap<Key, Translation>,
+    carried: HashSet<Key>,
     held: HashSet<Key>,
+    shut: HashSet<(Key, bool)>,
     policed: HashMap<(Key, bool), Rate>,
     marked: HashMap<(Key, bool), u8>,
     /// DSCP values that there is a chain for.

@@ -6,8 +6,7 @@
 //! to leave it. The loop calls nobody before it has.
 //!
 //! What of a connection cannot be done in the kernel as in a relay: it is one connection from end to end. Two
-//! pinholes that part, or of which one goes elsewhere, lose it, and both peers are told. A gate that lets octets
-//! pass one way only lets none pass.
+//! pinholes that part, or of which one goes elsewhere, lose it, and both peers are told.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, UdpSocket};
@@ -79,7 +78,7 @@ pub(super) enum Then {
 #[derive(Debug)]
 struct Carried {
     carriage: Carriage,
-    terms: Terms,
+    terms: Option<Box<Terms>>,
     phase: Phase,
     /// What the counters of the two pinholes have of this connection.
     noted: Octets,
@@ -317,9 +316,13 @@ impl Worker {
     fn terms(&self, carriage: &Carriage) -> Terms {
         let hole = |name| self.slot(name).and_then(|slot| self.peek(slot));
         let (caller, callee) = (hole(carriage.caller.0), hole(carriage.callee.0));
-        let open = |hole: Option<&Hole>| hole.is_some_and(|hole| hole.gate == Gate::SendReceive);
+        let passes = |from: Option<&Hole>, to: Option<&Hole>| {
+            from.is_some_and(Hole::lets_in) && to.is_some_and(Hole::lets_out)
+        };
+        let (forth, back) = (passes(caller, callee), passes(callee, caller));
         Terms {
-            held: !(open(caller) && open(callee)),
+            held: !forth && !back,
+            shut: if forth || back { (!forth, !back) } else { (false, false) },
             rates: (caller.and_then(Hole::rate), callee.and_then(Hole::rate)),
             dscp: (caller.and_then(|hole| hole.dscp), callee.and_then(|hole| hole.dscp)),
         }
@@ -356,7 +359,7 @@ impl Worker {
         self.carriages.callees.insert(carriage.callee.0.number, caller);
         let carried = Carried {
             carriage,
-            terms,
+            terms: terms.kept(),
             phase: Phase::Armed,
             noted: (0, 0),
             asked: Vec::new(),
@@ -374,9 +377,9 @@ impl Worker {
         };
         let terms = self.terms(&carriage);
         if let Some(carried) = self.carriages.all.get_mut(&caller.number)
-            && carried.terms != terms
+            && Terms::of(carried.terms.as_deref()) != terms
         {
-            carried.terms = terms;
+            carried.terms = terms.kept();
             self.kernel.order(Order::Carry { carriage, terms });
         }
     }

@@ -4,6 +4,7 @@ use super::TableConfig;
 use crate::Rate;
 use crate::early::LONGEST;
 use crate::expression::{Base, Expressions, Meta, Tracked};
+use crate::log::TOGETHER;
 use crate::netlink::{CREATE, Writer};
 
 /// `NFPROTO_*`
@@ -63,6 +64,7 @@ const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const SYN_ACK: u8 = 0x12;
 const END: u8 = 0x05;
+const FIN: u8 = 0x01;
 
 /// What a set is for.
 struct Set {
@@ -88,6 +90,7 @@ fn sets(v4: bool) -> Vec<Set> {
         Set { lasting: true, ..set(&format!("held{n}"), session, None) },
     ];
     for way in ["forth", "back"] {
+        all.push(set(&format!("shut{n}-{way}"), session, None));
         all.push(Set { limits: true, ..set(&format!("over{n}-{way}"), session, None) });
         all.push(set(&format!("mark{n}-{way}"), session, Some((VERDICT, 0))));
     }
@@ -135,6 +138,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
     }
     early(w, config, sequence);
     for family in [V4, V6] {
+        bare(w, config, sequence, family);
         for chain in ["call", "call-local"] {
             rule(w, config, sequence, chain, |e| call(e, family));
         }
@@ -319,6 +323,10 @@ pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: 
             for (direction, way) in [(0, "forth"), (1, "back")] {
                 rule(w, config, sequence, "watch", |e| {
                     session(e.tcp(family).direction(direction), family);
+                    e.lookup(&format!("shut{n}-{way}"), 0, None).jump(&format!("bare{n}"));
+                });
+                rule(w, config, sequence, "watch", |e| {
+                    session(e.tcp(family).direction(direction), family);
                     e.lookup(&format!("over{n}-{way}"), 0, None).drop();
                 });
                 rule(w, config, sequence, "watch", |e| {
@@ -327,6 +335,11 @@ pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: 
                 });
             }
         }
+        rule(w, config, sequence, "watch", |e| {
+            e.tcp(family).payload(Base::Transport, 13, 1, 0).bits(0, &[SYN], &[0]).is_not(0, &[0]);
+            session(e, family);
+            e.lookup(&format!("carry{n}"), 0, None).clamp();
+        });
         let group = config.log_group;
         for (mask, value) in [(SYN_ACK, Some(SYN_ACK)), (END, None)] {
             rule(w, config, sequence, "watch", |e| {
@@ -336,10 +349,32 @@ pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: 
                     None => e.is_not(0, &[0]),
                 };
                 session(e, family);
-                e.lookup(&format!("carry{n}"), 0, None).log(group, 128, 16);
+                e.lookup(&format!("carry{n}"), 0, None).log(group, 128, TOGETHER);
             });
         }
     }
+}
+
+/// What passes where nothing that is said may pass: acknowledgements, and resets. Their length is that of their
+/// headers; options of IP are none of theirs.
+fn bare(w: &mut Writer, config: &TableConfig, sequence: u32, family: u8) {
+    let name = format!("bare{}", version(family));
+    chain(w, config, sequence, &name);
+    flush(w, config, sequence, &name);
+    rule(w, config, sequence, &name, |e| {
+        e.payload(Base::Transport, 13, 1, 0).bits(0, &[FIN], &[0]).is_not(0, &[0]).drop();
+    });
+    let (at, bare) = if family == V4 { (2, 20) } else { (4, 0) };
+    for words in 5..=15_u8 {
+        let length = bare + 4 * u16::from(words);
+        rule(w, config, sequence, &name, |e| {
+            e.payload(Base::Transport, 12, 1, 0).bits(0, &[0xf0], &[0]).is(0, &[words << 4]);
+            e.payload(Base::Network, at, 2, 0).is(0, &length.to_be_bytes()).done();
+        });
+    }
+    rule(w, config, sequence, &name, |e| {
+        e.drop();
+    });
 }
 
 /// The chain that sets a DSCP value and leaves ECN as it is.

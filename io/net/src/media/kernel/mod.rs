@@ -90,10 +90,24 @@ pub(super) struct Carriage {
 pub(super) struct Terms {
     /// Nothing passes: a gate is shut.
     pub(super) held: bool,
+    /// Nothing that the caller, or the callee, says passes: a gate is open one way. Acknowledgements do.
+    pub(super) shut: (bool, bool),
     /// Limits on what the caller, and the callee, send.
     pub(super) rates: (Option<Rate>, Option<Rate>),
     /// DSCP of what goes to the caller, and to the callee.
     pub(super) dscp: (Option<u8>, Option<u8>),
+}
+
+impl Terms {
+    /// As they are kept with a session: nearly all have none.
+    pub(super) fn kept(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    /// Those that were kept.
+    pub(super) fn of(kept: Option<&Self>) -> Self {
+        kept.copied().unwrap_or_default()
+    }
 }
 
 /// A loop to the thread.

@@ -75,6 +75,7 @@ struct Connections {
     found: Option<(Instant, HashMap<Key, Vec<Entry>>)>,
     /// Asked for beforehand, for what is being worked on.
     known: HashMap<Flow, Option<Entry>>,
+    loosened: Vec<Flow>,
     forgotten: Vec<Flow>,
     /// Ours and the peer's.
     told: Vec<(SocketAddr, SocketAddr)>,
@@ -126,6 +127,10 @@ impl Tracking for Connections {
         of.iter().find(|entry| entry.state == carnet_netfilter::State::Established).or(of.first()).copied()
     }
 
+    fn loosen(&mut self, flow: &Flow) {
+        self.loosened.push(*flow);
+    }
+
     fn forget(&mut self, flow: &Flow) {
         self.forgotten.push(*flow);
     }
@@ -135,7 +140,13 @@ impl Tracking for Connections {
     }
 
     fn flush(&mut self) {
-        let Self { conntrack: Some(conntrack), forgotten, told, .. } = self else { return };
+        let Self { conntrack: Some(conntrack), loosened, forgotten, told, .. } = self else { return };
+        if !loosened.is_empty()
+            && let Err(error) = conntrack.loosen(loosened)
+        {
+            tracing::debug!(%error, "segments that come late may end connections");
+        }
+        loosened.clear();
         if !forgotten.is_empty()
             && let Err(error) = conntrack.delete_all(forgotten)
         {

@@ -6,6 +6,7 @@ use carnet_gateway::media::Pinhole;
 #[derive(Default)]
 struct Tracked {
     entries: Vec<Entry>,
+    loosened: Vec<Flow>,
     forgotten: Vec<Flow>,
     /// Connections whose answers come to our address at the callee's: a relay's, or those of another pinhole.
     of_relay: Vec<Flow>,
@@ -14,6 +15,10 @@ struct Tracked {
 
 impl Tracking for Tracked {
     fn expect(&mut self, _: &[Flow]) {}
+
+    fn loosen(&mut self, flow: &Flow) {
+        self.loosened.push(*flow);
+    }
 
     fn flush(&mut self) {}
 
@@ -206,16 +211,33 @@ fn what_is_dropped_is_forgotten_when_the_element_is_gone_and_both_are_told() {
 }
 
 #[test]
+fn who_has_been_up_for_a_while_may_say_something_very_late() {
+    let mut test = Test::up(&[]);
+    test.sessions.on_time(&mut test.tracked, test.now, &mut Outcome::default());
+    assert!(test.tracked.loosened.is_empty(), "most are over soon");
+    assert_eq!(test.sessions.next_time(), Some(test.now + YOUNG));
+    test.sessions.on_time(&mut test.tracked, test.now + YOUNG, &mut Outcome::default());
+    assert_eq!(test.tracked.loosened, [flow()]);
+    assert_eq!(test.sessions.next_time(), None);
+    let mut test = Test::up(&[]);
+    let out = test.drop();
+    test.settled(out, &[]);
+    test.sessions.on_time(&mut test.tracked, test.now + YOUNG, &mut Outcome::default());
+    assert!(test.tracked.loosened.is_empty(), "it is over");
+}
+
+#[test]
 fn what_is_held_stays_so_until_it_is_forgotten() {
     let mut test = Test::with(&[]);
     let rate = Rate { octets_per_second: 8, burst: 9 };
-    let terms = Terms { held: true, rates: (Some(rate), None), dscp: (None, Some(46)) };
+    let terms = Terms { held: true, shut: (false, true), rates: (Some(rate), None), dscp: (None, Some(46)) };
     let key = carriage().key();
     let out = test.carry(terms);
     let rate = carnet_netfilter::Rate { octets_per_second: 8, burst: 9 };
     let asked = [
         Change::Translate(carriage().translation()),
         Change::Hold(key, true),
+        Change::Shut(key, Way::Back, true),
         Change::Police(key, Way::Forth, Some(rate)),
         Change::Mark(key, Way::Forth, Some(46)),
     ];
@@ -227,7 +249,10 @@ fn what_is_held_stays_so_until_it_is_forgotten() {
         Change::Police(key, Way::Forth, None),
         Change::Mark(key, Way::Forth, None),
     ];
-    assert_eq!((&out.changes[..], &out.later[..]), (&gone[..], &[Change::Hold(key, false)][..]));
+    assert_eq!(
+        (&out.changes[..], &out.later[..]),
+        (&gone[..], &[Change::Hold(key, false), Change::Shut(key, Way::Back, false)][..])
+    );
 }
 
 #[test]
