@@ -5,8 +5,9 @@
 //! | prerouting, output | dstnat - 1 | `call`, `call-local` | leads the first packet of a caller on, by the map `carry4`/`carry6` |
 //! | prerouting | dstnat + 1 | `steer` | brings callers of a pinhole to a loop's listener, by the map `steer4`/`steer6` |
 //! | input | 250 | `early` | copies and drops beginnings of connections to addresses in `early4`/`early6` ([`crate::EarlyLog`]) |
+//! | forward | -150 | `fit` | bounds segments to what both ways take, where a connection begins |
 //! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
-//! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; bounds segments to what the ways take; logs how connections begin and end |
+//! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
 //!
 //! The element is found again in later hooks by what connection tracking keeps of a connection's first packet. The
 //! rules that hold, limit and mark are there only while a session needs one of them.

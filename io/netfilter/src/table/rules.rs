@@ -32,8 +32,11 @@ pub(super) const DELETE_ELEMENT: u16 = nf_tables(14);
 const LOOPBACK: u16 = 772;
 const PREROUTING: u32 = 0;
 const INPUT: u32 = 1;
+const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
+/// Where packets are changed that are not translated.
+const MANGLE: i32 = -150;
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
 /// After everybody's filters.
@@ -129,6 +132,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         ("call", "nat", PREROUTING, DSTNAT - 1),
         ("call-local", "nat", OUTPUT, DSTNAT - 1),
         ("steer", "filter", PREROUTING, DSTNAT + 1),
+        ("fit", "filter", FORWARD, MANGLE),
         ("leave", "nat", POSTROUTING, SRCNAT - 1),
         ("watch", "filter", POSTROUTING, SRCNAT + 1),
     ];
@@ -145,6 +149,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         for steered in [Steered::First, Steered::Known, Steered::Cookie] {
             rule(w, config, sequence, "steer", |e| steer(e, family, steered));
         }
+        rule(w, config, sequence, "fit", |e| fit(e, family));
         rule(w, config, sequence, "leave", |e| leave(e, family));
     }
     watch(w, config, sequence, terms);
@@ -303,6 +308,13 @@ fn session(e: &mut Expressions<'_>, family: u8) {
     e.original(source, 0).original(destination, size).original(Tracked::DestinationPort, 2 * size);
 }
 
+/// Before the source is translated: the way back is that to the peer, not to ourselves.
+fn fit(e: &mut Expressions<'_>, family: u8) {
+    e.tcp(family).payload(Base::Transport, 13, 1, 0).bits(0, &[SYN], &[0]).is_not(0, &[0]);
+    session(e, family);
+    e.lookup(&format!("carry{}", version(family)), 0, None).clamp();
+}
+
 fn leave(e: &mut Expressions<'_>, family: u8) {
     let size = registers(family);
     e.tcp(family);
@@ -335,11 +347,6 @@ pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: 
                 });
             }
         }
-        rule(w, config, sequence, "watch", |e| {
-            e.tcp(family).payload(Base::Transport, 13, 1, 0).bits(0, &[SYN], &[0]).is_not(0, &[0]);
-            session(e, family);
-            e.lookup(&format!("carry{n}"), 0, None).clamp();
-        });
         let group = config.log_group;
         for (mask, value) in [(SYN_ACK, Some(SYN_ACK)), (END, None)] {
             rule(w, config, sequence, "watch", |e| {

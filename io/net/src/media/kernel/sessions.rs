@@ -18,8 +18,9 @@ use super::{Carriage, Octets, Order, Report, Terms};
 const SHORT: Duration = Duration::from_millis(250);
 /// Connections that last longer may have segments that come very late.
 const YOUNG: Duration = Duration::from_millis(100);
-/// Packets are copied to us together: how long it takes until those are here that ended a connection.
-const COPIES: Duration = Duration::from_millis(50);
+/// Packets are copied to us together: how long it takes until those are here that ended a connection, also where the host
+/// has much else to do. Without them octets are counted less exactly.
+const COPIES: Duration = Duration::from_millis(200);
 /// How long the kernel goes on to translate for a connection that has ended: last acknowledgements may be lost and
 /// come again. Shorter than ports rest.
 const LINGER: Duration = Duration::from_secs(8);
