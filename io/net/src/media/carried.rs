@@ -85,6 +85,8 @@ struct Carried {
     /// Counters were asked for, for these.
     asked: Vec<Pinhole>,
     counting: bool,
+    /// How that would be told of if there were a connection.
+    parting: (Cause, Cause),
     /// How the end is to be told of, to the caller's side and to the callee's.
     farewell: Option<(Cause, Cause)>,
 }
@@ -364,6 +366,7 @@ impl Worker {
             noted: (0, 0),
             asked: Vec::new(),
             counting: false,
+            parting: (Cause::FarSide, Cause::FarSide),
             farewell: None,
         };
         self.carriages.all.insert(caller, Box::new(carried));
@@ -397,8 +400,9 @@ impl Worker {
         if matches!(carried.phase, Phase::Leaving | Phase::Over) {
             return;
         }
+        carried.parting = causes.unwrap_or((Cause::FarSide, Cause::FarSide));
         if carried.phase == Phase::Up {
-            carried.farewell = Some(causes.unwrap_or((Cause::FarSide, Cause::FarSide)));
+            carried.farewell = Some(carried.parting);
         }
         carried.phase = Phase::Leaving;
         let (caller, local) = carried.carriage.caller;
@@ -499,6 +503,9 @@ impl Worker {
 
     fn established_in_kernel(&mut self, caller: Pinhole, peer: std::net::SocketAddr) {
         let Some(carried) = self.carriages.all.get_mut(&caller.number) else { return };
+        if carried.phase == Phase::Leaving {
+            return self.established_too_late(caller, peer);
+        }
         if carried.phase != Phase::Armed {
             return;
         }
@@ -519,6 +526,31 @@ impl Worker {
             }
             self.report(Event::Established { pinhole: name, peer });
             self.queue(slot);
+        }
+    }
+
+    /// There was a connection when the kernel was told to leave it, and nobody knew yet. If the loop has none, it is told of
+    /// before its end is.
+    fn established_too_late(&mut self, caller: Pinhole, peer: std::net::SocketAddr) {
+        let Some(carriage) = self.carriages.all.get(&caller.number).map(|carried| carried.carriage) else {
+            return;
+        };
+        let callee = carriage.callee.0;
+        let slots = [caller, callee].map(|name| self.slot(name));
+        let free = |slot: &Option<u32>| {
+            slot.and_then(|slot| self.peek(slot)).is_some_and(|hole| matches!(hole.link, Link::Down))
+        };
+        if !slots.iter().all(free) {
+            return;
+        }
+        if let Some(carried) = self.carriages.all.get_mut(&caller.number) {
+            carried.farewell = Some(carried.parting);
+        }
+        for (slot, (name, peer)) in slots.into_iter().zip([(caller, peer), (callee, carriage.to)]) {
+            if let Some(hole) = slot.and_then(|slot| self.hole(slot)) {
+                hole.link = Link::Carried;
+            }
+            self.report(Event::Established { pinhole: name, peer });
         }
     }
 

@@ -193,6 +193,15 @@ impl Sessions {
             Order::Drop { caller, local } => {
                 let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
                 let ours = session.is_some();
+                if let Some(Session { state: State::Idle, leaves, carriage, .. }) = session
+                    && !*leaves
+                {
+                    // Somebody may have come, and the copies that tell of it are on their way to us.
+                    *leaves = true;
+                    out.changes.push(Change::Untranslate(carriage.key()));
+                    return self.leaving.push_back((now + COPIES, local));
+                }
+                let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
                 if let Some(Session { state: State::Up(connection), leaves, .. }) = session
                     && !*leaves
                     && tracking.get(&connection.flow).is_none_or(|entry| entry.state != Seen::Established)

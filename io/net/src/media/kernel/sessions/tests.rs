@@ -112,6 +112,14 @@ impl Test {
         self.order(Order::Drop { caller: carriage().caller.0, local: at(OURS) })
     }
 
+    /// What is due now is done.
+    fn waits(&mut self) -> Outcome {
+        let mut out = Outcome::default();
+        let at = self.sessions.next_time().unwrap();
+        self.sessions.on_time(&mut self.tracked, at, &mut out);
+        self.settled(out, &[])
+    }
+
     fn sees(&mut self, segment: Segment) -> Outcome {
         let mut out = Outcome::default();
         self.sessions.segment(&segment, &mut self.tracked, self.now, &mut out);
@@ -243,7 +251,8 @@ fn what_is_held_stays_so_until_it_is_forgotten() {
     ];
     assert_eq!(out.changes, asked);
     assert!(test.carry(terms).is_idle(), "nothing has changed");
-    let out = test.drop();
+    assert_eq!(test.drop().changes, [Change::Untranslate(key)]);
+    let out = test.waits();
     let gone = [
         Change::Untranslate(key),
         Change::Police(key, Way::Forth, None),
@@ -340,6 +349,7 @@ fn an_audit_finds_what_was_not_seen() {
     let mut test = Test::with(&[]);
     test.carry(Terms::default());
     test.drop();
+    test.waits();
     assert!(test.sessions.wants_audit());
     audit(&mut test, &of(Seen::Established), at);
     assert_eq!((test.tracked.forgotten.len(), test.tracked.told.len()), (1, 2));
@@ -380,6 +390,26 @@ fn connections_of_ours_without_an_element_end_at_the_start() {
     let mut held = Test::with(&[carriage().translation()]);
     held.sessions.end_strays(&all(stray), &ours, &mut held.tracked);
     assert!(test.tracked.forgotten.is_empty() && held.tracked.forgotten.is_empty());
+}
+
+/// The copy of the packet that says so comes after the order.
+#[test]
+fn a_connection_that_nobody_knew_of_yet_is_counted_when_it_is_dropped() {
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    let out = test.drop();
+    assert_eq!(out.changes, [Change::Untranslate(carriage().key())]);
+    assert!(out.reports.is_empty(), "not yet");
+    test.tracked.entries = vec![Entry { forth: (2, 2 * 52 + 8 + 5), ..entry(Seen::Established) }];
+    assert!(matches!(test.sees(answer()).reports[..], [(3, Report::Established { .. })]));
+    let out = test.waits();
+    assert!(matches!(out.reports[..], [(3, Report::Dropped { octets: (5, 0), .. })]), "{:?}", out.reports);
+    assert_eq!(test.tracked.told.len(), 2);
+    // If nobody has come, that is said then.
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    test.drop();
+    assert!(matches!(test.waits().reports[..], [(3, Report::Dropped { octets: (0, 0), .. })]));
 }
 
 #[test]
