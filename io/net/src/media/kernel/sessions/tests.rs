@@ -228,6 +228,7 @@ fn who_has_been_up_for_a_while_may_say_something_very_late() {
     assert_eq!(test.tracked.loosened, [flow()]);
     assert_eq!(test.sessions.next_time(), None);
     let mut test = Test::up(&[]);
+    test.tracked.entries = vec![entry(Seen::Established)];
     let out = test.drop();
     test.settled(out, &[]);
     test.sessions.on_time(&mut test.tracked, test.now + YOUNG, &mut Outcome::default());
@@ -429,7 +430,7 @@ fn what_is_dropped_when_it_has_ended_waits_for_how_it_did() {
     // It is not waited for long.
     let mut test = Test::up(&[]);
     test.drop();
-    let at = test.sessions.next_time().unwrap();
+    let at = test.now + COPIES;
     let mut out = Outcome::default();
     test.sessions.on_time(&mut test.tracked, at - Duration::from_millis(1), &mut out);
     assert!(out.is_idle());
