@@ -112,11 +112,10 @@ impl Test {
         self.order(Order::Drop { caller: carriage().caller.0, local: at(OURS) })
     }
 
-    /// What is due now is done.
+    /// Copies that are on their way would be here.
     fn waits(&mut self) -> Outcome {
         let mut out = Outcome::default();
-        let at = self.sessions.next_time().unwrap();
-        self.sessions.on_time(&mut self.tracked, at, &mut out);
+        self.sessions.on_time(&mut self.tracked, self.now + COPIES, &mut out);
         self.settled(out, &[])
     }
 
