@@ -3,7 +3,7 @@
 //! A terminal that answers and opens the connection does so right behind its answer, and is here before the controller
 //! has told of it. If the loop took the call the kernel could not have it any more. So while a pair may yet become the
 //! kernel's, the beginnings of calls are kept ([`carnet_netfilter::early`](carnet_netfilter::EarlyLog)), and put back when it
-//! is decided: in the same transaction in which the translation goes in, or when it is the loop's. Who has waited for so long that he
+//! is decided: when the translation is there, or when it is the loop's. Who has waited for so long that he
 //! would call again anyway comes to the loop.
 //!
 //! What is kept is bounded. Who finds no room is lost, as in any queue, and calls again after a second.
@@ -19,6 +19,8 @@ use super::super::callers::least_worthy;
 use super::Report;
 use super::sessions::Outcome;
 
+/// How long packets that were on their way past the translations when one came are still kept.
+const PASSING: Duration = Duration::from_millis(50);
 /// Callers of one pinhole. One is meant to come.
 const CALLERS: usize = 8;
 /// Callers of all pinholes.
@@ -48,13 +50,17 @@ pub(super) struct Kept {
     ready: Vec<Early>,
     /// To be put back then.
     late: VecDeque<(Instant, Early)>,
+    /// Where the kernel still keeps, beside a translation, and until when. The first is all that counts for an address.
+    closing: HashMap<SocketAddr, Instant>,
+    closings: VecDeque<(Instant, SocketAddr)>,
 }
 
 impl Kept {
     /// Each caller for so long.
     pub(super) fn new(patience: Duration) -> Self {
         let (places, waiting, ready, late) = Default::default();
-        Self { patience, places, waiting, callers: 0, ready, late }
+        let (closing, closings) = Default::default();
+        Self { patience, places, waiting, callers: 0, ready, late, closing, closings }
     }
 
     /// How many wait.
@@ -67,6 +73,7 @@ impl Kept {
         let place = Place { owner, pinhole, callers: Vec::new(), since: None };
         let place = self.places.entry(local).or_insert(place);
         (place.owner, place.pinhole) = (owner, pinhole);
+        self.closing.remove(&local);
         out.changes.push(Change::Keep(local, true));
         out.reports.push((owner, Report::Kept { pinhole }));
     }
@@ -80,8 +87,12 @@ impl Kept {
 
     /// Who comes from this address is led on. If somebody has come from there, the others have to wait a little more: the loop
     /// would else see them before the connection is up, and might take one of them for the caller.
-    pub(super) fn lead_on(&mut self, local: SocketAddr, source: IpAddr, now: Instant, out: &mut Outcome) {
-        let Some(place) = self.take(local, out) else { return };
+    ///
+    /// The kernel goes on keeping for a moment: a packet that had passed the translations just before this one came would be the loop's.
+    pub(super) fn lead_on(&mut self, local: SocketAddr, source: IpAddr, now: Instant) {
+        let Some(place) = self.remove(local) else { return };
+        self.closing.insert(local, now + PASSING);
+        self.closings.push_back((now + PASSING, local));
         let (expected, others): (Vec<_>, Vec<_>) =
             place.callers.into_iter().partition(|early| early.flow.caller.ip() == source);
         if expected.is_empty() {
@@ -98,9 +109,14 @@ impl Kept {
     }
 
     fn take(&mut self, local: SocketAddr, out: &mut Outcome) -> Option<Place> {
+        let place = self.remove(local)?;
+        out.changes.push(Change::Keep(local, false));
+        Some(place)
+    }
+
+    fn remove(&mut self, local: SocketAddr) -> Option<Place> {
         let place = self.places.remove(&local)?;
         self.callers = self.callers.saturating_sub(place.callers.len());
-        out.changes.push(Change::Keep(local, false));
         Some(place)
     }
 
@@ -143,6 +159,13 @@ impl Kept {
 
     /// Who has waited for long enough is the loop's. How many these are.
     pub(super) fn on_time(&mut self, now: Instant, out: &mut Outcome) -> u64 {
+        while let Some((at, local)) = self.closings.front().copied().filter(|(at, _)| *at <= now) {
+            self.closings.pop_front();
+            if self.closing.get(&local) == Some(&at) {
+                self.closing.remove(&local);
+                out.changes.push(Change::Keep(local, false));
+            }
+        }
         let mut overdue = 0;
         while self.late.front().is_some_and(|(at, _)| *at <= now) {
             self.ready.extend(self.late.pop_front().map(|(_, early)| early));
@@ -166,7 +189,8 @@ impl Kept {
     /// When the next of them has.
     pub(super) fn next_time(&self) -> Option<Instant> {
         let waiting = self.waiting.front().map(|(since, _)| *since + self.patience);
-        waiting.into_iter().chain(self.late.front().map(|(at, _)| *at)).min()
+        let (late, closing) = (self.late.front(), self.closings.front());
+        [waiting, late.map(|(at, _)| *at), closing.map(|(at, _)| *at)].into_iter().flatten().min()
     }
 
     /// The kernel keeps nobody there.

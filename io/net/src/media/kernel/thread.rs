@@ -296,7 +296,7 @@ impl Thread {
             Order::Carry { carriage: Carriage { caller: (_, local), source, .. }, .. } => {
                 sessions.order(owner, order, connections, now, out);
                 // Only when the translation is there: who is put back is led on by it.
-                kept.lead_on(local, source, now, out);
+                kept.lead_on(local, source, now);
             }
             other => sessions.order(owner, other, connections, now, out),
         }

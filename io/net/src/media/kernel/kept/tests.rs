@@ -53,17 +53,38 @@ fn who_is_led_on_is_put_back_before_all_others() {
     for last in [2, 1, 3] {
         kept.come(early(last, 7, 1), now);
     }
-    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now, &mut out);
+    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now);
     assert_eq!((kept.take_ready(), kept.callers()), (vec![early(1, 7, 1)], 0));
-    assert_eq!(kept.next_time(), Some(now + PATIENCE));
     kept.on_time(now + PATIENCE, &mut out);
     assert_eq!(kept.take_ready(), [early(2, 7, 1), early(3, 7, 1)]);
     assert!(out.reports.is_empty() && kept.next_time().is_none());
     // If nobody has come from there, nobody waits for that.
     kept.keep(0, pinhole(1), local(1), &mut out);
     kept.come(early(2, 8, 1), now);
-    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now, &mut out);
+    kept.lead_on(local(1), early(1, 7, 1).flow.caller.ip(), now);
     assert_eq!(kept.take_ready(), [early(2, 8, 1)]);
+}
+
+#[test]
+fn the_kernel_keeps_a_moment_longer_than_it_is_decided_and_what_it_keeps_goes_back_at_once() {
+    let (mut kept, mut out, now) = kept();
+    let source = early(1, 7, 1).flow.caller.ip();
+    kept.lead_on(local(1), source, now);
+    kept.on_time(now + PASSING - Duration::from_millis(1), &mut out);
+    assert!(out.is_idle());
+    kept.come(early(1, 7, 1), now);
+    assert_eq!(kept.take_ready(), [early(1, 7, 1)]);
+    assert_eq!(kept.next_time(), Some(now + PASSING));
+    kept.on_time(now + PASSING, &mut out);
+    assert_eq!(out.changes, [Change::Keep(local(1), false)]);
+    // Unless somebody is to be kept there again by then.
+    out.changes.clear();
+    kept.keep(0, pinhole(1), local(1), &mut out);
+    kept.lead_on(local(1), source, now);
+    kept.keep(0, pinhole(2), local(1), &mut out);
+    out.changes.clear();
+    kept.on_time(now + PASSING, &mut out);
+    assert_eq!(out.changes, []);
 }
 
 #[test]
