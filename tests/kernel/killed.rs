@@ -158,6 +158,7 @@ fn a_gateway_that_is_killed_during_the_set_up_leaves_nothing_behind() {
         std::thread::sleep(Duration::from_millis(moment >> 32 & 0x1ff));
         kill(&mut lab, host);
         ways::again(&mut lab, host);
+        lab.until(PATIENCE, "the border has it again", |lab| lab.output(host, "err").contains("registered"));
         // The call came about, or it did not; either way it ends.
         lab.process(alice).signal("INT");
         assert!(lab.process(alice).wait(PATIENCE).is_some(), "{}", lab.output("alice", "out"));

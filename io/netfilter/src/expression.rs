@@ -25,6 +25,8 @@ pub(crate) enum Tracked {
 pub(crate) enum Meta {
     Family = 15,
     Protocol = 16,
+    /// The kind of the interface that it came in by (`ARPHRD_*`).
+    CameBy = 8,
 }
 
 /// A list of expressions being written.
@@ -115,6 +117,18 @@ impl Expressions<'_> {
         })
     }
 
+    /// Ends the rule unless connection tracking has not seen this connection before.
+    pub(crate) fn new_connection(&mut self) -> &mut Self {
+        // NFT_CT_STATE, NF_CT_STATE_BIT(IP_CT_NEW)
+        let new = 8_u32.to_ne_bytes();
+        self.expression("ct", |w| {
+            w.number(1, register(0));
+            w.number(2, 0);
+        })
+        .bits(0, &new, &[0; 4])
+        .is_not(0, &[0; 4])
+    }
+
     /// The packet is of this direction of its connection: 0 that of its first packet.
     pub(crate) fn direction(&mut self, direction: u8) -> &mut Self {
         self.expression("ct", |w| {
@@ -177,12 +191,56 @@ impl Expressions<'_> {
         })
     }
 
+    pub(crate) fn jump(&mut self, chain: &str) -> &mut Self {
+        self.expression("immediate", |w| {
+            w.number(1, 0);
+            w.nest(2, |w| {
+                w.nest(2, |w| {
+                    // NFT_JUMP
+                    w.attribute(1, &(-3_i32).to_be_bytes());
+                    w.text(2, chain);
+                });
+            });
+        })
+    }
+
     pub(crate) fn drop(&mut self) -> &mut Self {
         self.verdict(0)
     }
 
     pub(crate) fn accept(&mut self) -> &mut Self {
         self.verdict(1)
+    }
+
+    /// Goes back to the chain that led here.
+    pub(crate) fn done(&mut self) -> &mut Self {
+        // NFT_RETURN
+        self.verdict(0xffff_fffb)
+    }
+
+    /// Lowers the maximum segment size of a SYN (RFC 9293 §3.7.1) to what the way there, and the way back, take.
+    pub(crate) fn clamp(&mut self) -> &mut Self {
+        self.expression("rt", |w| {
+            // NFT_RT_TCPMSS
+            w.number(1, register(0));
+            w.number(2, 3);
+        })
+        .expression("byteorder", |w| {
+            w.number(1, register(0));
+            w.number(2, register(0));
+            // NFT_BYTEORDER_HTON
+            w.number(3, 1);
+            w.number(4, 2);
+            w.number(5, 2);
+        })
+        .expression("exthdr", |w| {
+            w.attribute(2, &[2]);
+            w.number(3, 2);
+            w.number(4, 2);
+            // NFT_EXTHDR_OP_TCPOPT
+            w.number(6, 1);
+            w.number(7, register(0));
+        })
     }
 
     pub(crate) fn log(&mut self, group: u16, octets: u32, threshold: u16) -> &mut Self {

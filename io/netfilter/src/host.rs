@@ -39,7 +39,7 @@ pub fn lacks(sessions: u64) -> Vec<Lack> {
     // A table of the same rules under another name, which is gone again.
     static CHECKS: AtomicU32 = AtomicU32::new(0);
     let name = format!("check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
-    let config = TableConfig { name, size: 1, log_group: 0 };
+    let config = TableConfig { name, size: 1, log_group: 0, early_group: Some(0) };
     match Table::open(&config).and_then(|opened| opened.table.remove()) {
         Ok(()) => {}
         Err(error) => lacks.push(Lack { table: true, ..Lack::of(about("nftables", &error)) }),
@@ -86,10 +86,6 @@ fn settings(sessions: u64, number: &dyn Fn(&str) -> Option<u64>) -> Vec<Lack> {
         lacks.push(Lack::of(
             "net.netfilter.nf_conntrack_acct is not 1: octets of sessions are not counted; set it".to_owned(),
         ));
-    }
-    if number("netfilter/nf_conntrack_tcp_be_liberal") == Some(0) {
-        let text = "net.netfilter.nf_conntrack_tcp_be_liberal is 0: a segment that comes very late ends its session; set it to 1";
-        lacks.push(Lack { fatal: false, ..Lack::of(text.to_owned()) });
     }
     if let Some(most) = number("netfilter/nf_conntrack_max").filter(|most| *most < sessions) {
         lacks.push(Lack {

@@ -4,6 +4,8 @@
 //! |---|---|---|---|
 //! | prerouting, output | dstnat - 1 | `call`, `call-local` | leads the first packet of a caller on, by the map `carry4`/`carry6` |
 //! | prerouting | dstnat + 1 | `steer` | brings callers of a pinhole to a loop's listener, by the map `steer4`/`steer6` |
+//! | input | 250 | `early` | copies and drops beginnings of connections to addresses in `early4`/`early6` ([`crate::EarlyLog`]) |
+//! | forward | -150 | `fit` | bounds segments to what both ways take, where a connection begins |
 //! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
 //! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
 //!
@@ -31,6 +33,8 @@ pub struct TableConfig {
     pub size: u32,
     /// The group of packet logs ([`crate::Log`]).
     pub log_group: u16,
+    /// The group for callers who come early ([`crate::EarlyLog`]). `None`: nobody is kept.
+    pub early_group: Option<u16>,
 }
 
 /// A table that is there now.
@@ -64,12 +68,18 @@ pub enum Change {
     },
     /// No longer.
     Unsteer(SocketAddr),
+    /// Who begins to call this address of ours from another host is kept, or no longer: the beginning of the
+    /// connection is copied to the early group, and dropped. Whom a translation leads on is not, nor whom the host's filters drop.
+    Keep(SocketAddr, bool),
     /// The gate of a session.
     Translate(Translation),
     /// The gate is shut for who comes now; connections that are up go on.
     Untranslate(Key),
     /// Nothing passes on connections that came through this element (dropped: TCP tries again), or it does again.
     Hold(Key, bool),
+    /// Nothing that is said passes in one direction, not even that it was all (FIN): acknowledgements and resets do. Or it
+    /// does again.
+    Shut(Key, Way, bool),
     /// Limits what passes in one direction; `None`: no longer.
     Police(Key, Way, Option<Rate>),
     /// Sets DSCP (0 to 63) on what passes in one direction; `None`: as it came.
@@ -92,8 +102,10 @@ pub struct Table {
 #[derive(Debug, Default, Clone)]
 struct There {
     steered: HashMap<SocketAddr, u16>,
-    carried: HashMap<Key, Translation>,
+    kept: HashSet<SocketAddr>,
+    carried: HashSet<Key>,
     held: HashSet<Key>,
+    shut: HashSet<(Key, bool)>,
     policed: HashMap<(Key, bool), Rate>,
     marked: HashMap<(Key, bool), u8>,
     /// DSCP values that there is a chain for.

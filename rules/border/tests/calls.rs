@@ -4,6 +4,7 @@
 
 mod common;
 
+use carnet_event::Event as _;
 use carnet_border::{Cause, Event, Side};
 use carnet_h248::association::Transport::Reliable;
 use carnet_sip::Method;

@@ -6,16 +6,17 @@
 //! to leave it. The loop calls nobody before it has.
 //!
 //! What of a connection cannot be done in the kernel as in a relay: it is one connection from end to end. Two
-//! pinholes that part, or of which one goes elsewhere, lose it, and both peers are told. A gate that lets octets
-//! pass one way only lets none pass.
+//! pinholes that part, or of which one goes elsewhere, lose it, and both peers are told.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
 use carnet_gateway::engine::{Choice, Engine, Side, choose};
 use carnet_gateway::media::{Cause, Event, Gate, Pinhole, Reason};
 
 use super::Witness;
+use super::clock::Moment;
 use super::hole::{Hole, Link, Origin, Told};
 use super::kernel::{Carriage, Octets, Order, Report, Terms};
 use super::socket;
@@ -30,8 +31,41 @@ pub(super) struct Carriages {
     callees: HashMap<u64, u64>,
     /// Callers' pinholes whose pairs the kernel has refused, until there are new settings.
     refused: HashSet<u64>,
+    /// Pinholes whose callers are kept: it is not decided yet where they lead.
+    pub(super) kept: HashSet<u64>,
+    /// Those that nobody is to know of before that is so.
+    pub(super) unbound: HashSet<u64>,
     /// Pinholes that leave as soon as the kernel has nothing to do with them any more.
     leaving: HashMap<u64, (Pinhole, Then)>,
+    hosts: Hosts,
+}
+
+/// What was found out about addresses that are called. It takes a socket, and the same are called again and again.
+#[derive(Debug, Default)]
+struct Hosts {
+    known: HashMap<IpAddr, (Moment, bool)>,
+}
+
+impl Hosts {
+    /// What was found is believed for this long.
+    const BELIEVED: Duration = Duration::from_secs(1);
+    /// Addresses that are remembered.
+    const MOST: usize = 1024;
+
+    /// Whether the host has this address itself. Only who has it may bind it.
+    fn are_we(&mut self, address: IpAddr, now: Moment) -> bool {
+        if let Some((at, ours)) = self.known.get(&address)
+            && now.since(*at) < Self::BELIEVED
+        {
+            return *ours;
+        }
+        let ours = UdpSocket::bind((address, 0)).is_ok();
+        if self.known.len() >= Self::MOST {
+            self.known.clear();
+        }
+        self.known.insert(address, (now, ours));
+        ours
+    }
 }
 
 /// How a pinhole goes on when the kernel has let it go.
@@ -44,13 +78,15 @@ pub(super) enum Then {
 #[derive(Debug)]
 struct Carried {
     carriage: Carriage,
-    terms: Terms,
+    terms: Option<Box<Terms>>,
     phase: Phase,
     /// What the counters of the two pinholes have of this connection.
     noted: Octets,
     /// Counters were asked for, for these.
     asked: Vec<Pinhole>,
     counting: bool,
+    /// How that would be told of if there were a connection.
+    parting: (Cause, Cause),
     /// How the end is to be told of, to the caller's side and to the callee's.
     farewell: Option<(Cause, Cause)>,
 }
@@ -113,6 +149,8 @@ impl Worker {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Steered { pinhole, done } => self.steered(pinhole, done),
+            Report::Kept { pinhole } => self.callers_are_kept(pinhole),
+            Report::Overdue { pinhole } => self.callers_are_overdue(pinhole),
             Report::Carried { caller, done } => {
                 if !done {
                     self.refused(caller);
@@ -136,12 +174,15 @@ impl Worker {
                     hole.told = Told::Nothing;
                 }
                 self.leave(name);
+                self.keep_callers(slot, None);
             }
             return self.count_now_and_then(slot);
         };
         let far_was = self.hole(far).is_some_and(|far| std::mem::take(&mut far.unweighed));
         if was || far_was {
             self.weigh_pair(slot, far);
+            self.keep_callers(slot, Some(far));
+            self.keep_callers(far, Some(slot));
         }
         self.count_now_and_then(slot);
         self.count_now_and_then(far);
@@ -188,7 +229,8 @@ impl Worker {
                 has.is_none_or(|has| has.carriage != *carriage)
             };
             // What is sent to an address of our own is not sent on.
-            if wanted.iter().flatten().any(|carriage| new(carriage) && is_of_this_host(carriage.to.ip())) {
+            let ours = wanted.map(|wanted| wanted.filter(new).map(|carriage| carriage.to.ip()));
+            if ours.into_iter().flatten().any(|to| self.carriages.hosts.are_we(to, self.now)) {
                 choice = Choice { engine: Engine::Relay, reason: Reason::Host, first: None, second: None };
                 wanted = [None, None];
             }
@@ -202,8 +244,14 @@ impl Worker {
         }
     }
 
+    /// The kernel has it, or has been told to, and leads who calls this pinhole on.
+    pub(super) fn is_armed(&self, caller: Pinhole) -> bool {
+        let carried = self.carriages.all.get(&caller.number);
+        carried.is_some_and(|carried| matches!(carried.phase, Phase::Armed | Phase::Up))
+    }
+
     /// The engine for two pinholes without a connection in the kernel.
-    fn choice(&self, first: &Hole, second: &Hole) -> Choice {
+    pub(super) fn choice(&self, first: &Hole, second: &Hole) -> Choice {
         let choice = choose(&self.side(first), &self.side(second), self.kernel.host);
         if choice.engine == Engine::Relay {
             return choice;
@@ -238,7 +286,7 @@ impl Worker {
         }
     }
 
-    fn needs_relay(&self, hole: &Hole) -> Option<Reason> {
+    pub(super) fn needs_relay(&self, hole: &Hole) -> Option<Reason> {
         let tls_only = || self.ports.ward(&hole.lease).is_some_and(|ward| ward.guard.tls_only);
         if hole.ends_tls() {
             Some(Reason::EndsTls)
@@ -270,9 +318,13 @@ impl Worker {
     fn terms(&self, carriage: &Carriage) -> Terms {
         let hole = |name| self.slot(name).and_then(|slot| self.peek(slot));
         let (caller, callee) = (hole(carriage.caller.0), hole(carriage.callee.0));
-        let open = |hole: Option<&Hole>| hole.is_some_and(|hole| hole.gate == Gate::SendReceive);
+        let passes = |from: Option<&Hole>, to: Option<&Hole>| {
+            from.is_some_and(Hole::lets_in) && to.is_some_and(Hole::lets_out)
+        };
+        let (forth, back) = (passes(caller, callee), passes(callee, caller));
         Terms {
-            held: !(open(caller) && open(callee)),
+            held: !forth && !back,
+            shut: if forth || back { (!forth, !back) } else { (false, false) },
             rates: (caller.and_then(Hole::rate), callee.and_then(Hole::rate)),
             dscp: (caller.and_then(|hole| hole.dscp), callee.and_then(|hole| hole.dscp)),
         }
@@ -309,11 +361,12 @@ impl Worker {
         self.carriages.callees.insert(carriage.callee.0.number, caller);
         let carried = Carried {
             carriage,
-            terms,
+            terms: terms.kept(),
             phase: Phase::Armed,
             noted: (0, 0),
             asked: Vec::new(),
             counting: false,
+            parting: (Cause::FarSide, Cause::FarSide),
             farewell: None,
         };
         self.carriages.all.insert(caller, Box::new(carried));
@@ -327,9 +380,9 @@ impl Worker {
         };
         let terms = self.terms(&carriage);
         if let Some(carried) = self.carriages.all.get_mut(&caller.number)
-            && carried.terms != terms
+            && Terms::of(carried.terms.as_deref()) != terms
         {
-            carried.terms = terms;
+            carried.terms = terms.kept();
             self.kernel.order(Order::Carry { carriage, terms });
         }
     }
@@ -347,8 +400,9 @@ impl Worker {
         if matches!(carried.phase, Phase::Leaving | Phase::Over) {
             return;
         }
+        carried.parting = causes.unwrap_or((Cause::FarSide, Cause::FarSide));
         if carried.phase == Phase::Up {
-            carried.farewell = Some(causes.unwrap_or((Cause::FarSide, Cause::FarSide)));
+            carried.farewell = Some(carried.parting);
         }
         carried.phase = Phase::Leaving;
         let (caller, local) = carried.carriage.caller;
@@ -411,10 +465,10 @@ impl Worker {
         let now = self.now;
         let Some(hole) = self.hole(slot) else { return };
         let Some(every) = hole.counts_every().filter(|_| matches!(hole.link, Link::Carried)) else { return };
-        if hole.resume.is_some() {
+        if hole.paused().is_some() {
             return;
         }
-        hole.resume = Some(now.plus(every));
+        hole.pause(now.plus(every));
         let name = hole.name;
         if let Some(carried) = self.carriages.up(name)
             && !std::mem::replace(&mut carried.counting, true)
@@ -449,6 +503,9 @@ impl Worker {
 
     fn established_in_kernel(&mut self, caller: Pinhole, peer: std::net::SocketAddr) {
         let Some(carried) = self.carriages.all.get_mut(&caller.number) else { return };
+        if carried.phase == Phase::Leaving {
+            return self.established_too_late(caller, peer);
+        }
         if carried.phase != Phase::Armed {
             return;
         }
@@ -469,6 +526,31 @@ impl Worker {
             }
             self.report(Event::Established { pinhole: name, peer });
             self.queue(slot);
+        }
+    }
+
+    /// There was a connection when the kernel was told to leave it, and nobody knew yet. If the loop has none, it is told of
+    /// before its end is.
+    fn established_too_late(&mut self, caller: Pinhole, peer: std::net::SocketAddr) {
+        let Some(carriage) = self.carriages.all.get(&caller.number).map(|carried| carried.carriage) else {
+            return;
+        };
+        let callee = carriage.callee.0;
+        let slots = [caller, callee].map(|name| self.slot(name));
+        let free = |slot: &Option<u32>| {
+            slot.and_then(|slot| self.peek(slot)).is_some_and(|hole| matches!(hole.link, Link::Down))
+        };
+        if !slots.iter().all(free) {
+            return;
+        }
+        if let Some(carried) = self.carriages.all.get_mut(&caller.number) {
+            carried.farewell = Some(carried.parting);
+        }
+        for (slot, (name, peer)) in slots.into_iter().zip([(caller, peer), (callee, carriage.to)]) {
+            if let Some(hole) = slot.and_then(|slot| self.hole(slot)) {
+                hole.link = Link::Carried;
+            }
+            self.report(Event::Established { pinhole: name, peer });
         }
     }
 
@@ -568,9 +650,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Whether the host has this address itself. Only who has it may bind it.
-fn is_of_this_host(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
 }

@@ -151,3 +151,63 @@ fn a_stalled_reader_stalls_the_writer() {
         );
     });
 }
+
+/// Nobody hears that segments are too large: what is asked for when a connection begins has to fit.
+#[test]
+fn segments_fit_the_narrower_side_where_nobody_hears_that_they_do_not() {
+    over_all(|bench| {
+        let lab = bench.lab;
+        lab.says(Host::Gateway, &["ip", "link", "set", "core", "mtu", "1280"]);
+        let deaf = "table inet deaf { chain in { type filter hook input priority 0;
+             icmp type destination-unreachable drop
+             icmpv6 type packet-too-big drop
+             }
+             }";
+        lab.says(Host::Caller, &["nft", deaf]);
+        lab.says(Host::Callee, &["nft", deaf]);
+        let (_pair, mut near, mut far) = bench.connected();
+        let much = octets(6, 200_000);
+        for _ in 0..2 {
+            let (sent, mut writer) = (much.clone(), near.try_clone().unwrap());
+            let writes = thread::spawn(move || writer.write_all(&sent).unwrap());
+            hears(&mut far, &much);
+            writes.join().unwrap();
+            std::mem::swap(&mut near, &mut far);
+        }
+    });
+}
+
+/// Connection tracking takes a segment that is far from where the connection is for nobody's. Who sent it would be
+/// told by our own host that there is no such connection.
+#[test]
+fn a_segment_that_comes_very_late_is_the_callees_to_answer() {
+    over(&[Kind::Kernel], Timers::default(), |bench| {
+        if bench.at.family == Family::V6 {
+            return;
+        }
+        let lab = bench.lab;
+        let counts = "table inet late { chain in { type filter hook input priority 0;
+             tcp window 4242 counter
+             }
+             }";
+        lab.says(Host::Callee, &["nft", counts]);
+        let (pair, mut near, mut far) = bench.connected();
+        let from = near.local_addr().unwrap();
+        let script = "import socket,struct,sys\n\
+            a,b,p,q=sys.argv[1],sys.argv[2],int(sys.argv[3]),int(sys.argv[4])\n\
+            def t(c): return struct.pack('!HHIIBBHHH',p,q,123456789,987654321,80,16,4242,c,0)\n\
+            d=socket.inet_aton(a)+socket.inet_aton(b)+struct.pack('!HH',6,20)+t(0)\n\
+            s=sum(struct.unpack('!16H',d))\n\
+            s=(s&65535)+(s>>16); s=(s&65535)+(s>>16)\n\
+            r=socket.socket(socket.AF_INET,socket.SOCK_RAW,6); r.bind((a,0)); r.sendto(t(65535-s),(b,0))\n";
+        let (a, b) = (from.ip().to_string(), pair.caller.1.ip().to_string());
+        let (p, q) = (from.port().to_string(), pair.caller.1.port().to_string());
+        until("a late segment comes to the callee", || {
+            lab.says(Host::Caller, &["python3", "-c", script, &a, &b, &p, &q]);
+            let seen = lab.says(Host::Callee, &["nft", "list", "table", "inet", "late"]);
+            !seen.contains("packets 0 ")
+        });
+        say(&mut near, b"as if nothing had been");
+        hears(&mut far, b"as if nothing had been");
+    });
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Nothing comes of a call: it is refused at once, or reset as soon as somebody looked at it.
-fn refused(call: std::io::Result<TcpStream>) {
+pub(super) fn refused(call: std::io::Result<TcpStream>) {
     let error = match call {
         Ok(mut stream) => breaks(&mut stream),
         Err(error) => error.kind(),
@@ -138,6 +138,52 @@ fn a_gate_that_is_shut_on_a_connection_holds_what_is_said_and_loses_nothing() {
         bench.configure(pair.caller.0, open);
         hears(&mut far, b"held");
         hears(&mut near, b"back");
+    });
+}
+
+#[test]
+fn a_gate_that_is_open_one_way_lets_that_way_pass_and_loses_nothing_of_the_other() {
+    over_all(|bench| {
+        let (pair, mut near, mut far) = bench.connected();
+        let to = far.local_addr().unwrap();
+        for caller_is_heard in [false, true] {
+            let (pinhole, settings) = match caller_is_heard {
+                false => (pair.caller.0, bench.for_caller()),
+                true => (pair.callee.0, bench.for_callee(to)),
+            };
+            // Its peer is only spoken to.
+            let one_way = Settings { gate: Gate::SendOnly, ..settings.clone() };
+            bench.configure(pinhole, one_way);
+            bench.measure(pinhole);
+            // The kernel's answer to the question comes after what was ordered before it.
+            bench.measure(pinhole);
+            let (one, other) = if caller_is_heard { (&mut near, &mut far) } else { (&mut far, &mut near) };
+            say(other, b"held");
+            let much = octets(4, 100_000);
+            for _ in 0..3 {
+                say(one, &much);
+                hears(other, &much);
+            }
+            one.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            let nothing = one.read(&mut [0; 16]).unwrap_err().kind();
+            assert!(matches!(nothing, ErrorKind::WouldBlock | ErrorKind::TimedOut));
+            one.set_read_timeout(Some(SOON)).unwrap();
+            bench.configure(pinhole, settings);
+            hears(one, b"held");
+        }
+        // Also the end is said, and not heard.
+        let one_way = Settings { gate: Gate::SendOnly, ..bench.for_caller() };
+        bench.configure(pair.caller.0, one_way);
+        bench.measure(pair.caller.0);
+        bench.measure(pair.caller.0);
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        far.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let nothing = far.read(&mut [0; 16]).unwrap_err().kind();
+        assert!(matches!(nothing, ErrorKind::WouldBlock | ErrorKind::TimedOut));
+        far.set_read_timeout(Some(SOON)).unwrap();
+        let open = bench.for_caller();
+        bench.configure(pair.caller.0, open);
+        hears_the_end(&mut far);
     });
 }
 

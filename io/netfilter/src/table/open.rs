@@ -33,7 +33,7 @@ pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
         return Err(error);
     }
     let left: Vec<_> = table.elements()?;
-    table.there.carried = left.iter().map(|held| (held.translation.key, held.translation)).collect();
+    table.there.carried = left.iter().map(|held| held.translation.key).collect();
     Ok(Opened { table, left })
 }
 

@@ -12,8 +12,10 @@ use crate::{Key, Rate, Translation, Way};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Undo {
     Steered(SocketAddr, Option<u16>),
-    Carried(Key, Option<Translation>),
+    Kept(SocketAddr, bool),
+    Carried(Key, bool),
     Held(Key, bool),
+    Shut((Key, bool), bool),
     Policed((Key, bool), Option<Rate>),
     Marked((Key, bool), Option<u8>),
     Chain(u8),
@@ -25,11 +27,16 @@ impl There {
         for step in undo.into_iter().rev() {
             match step {
                 Undo::Steered(key, old) => restore(&mut self.steered, key, old),
-                Undo::Carried(key, old) => restore(&mut self.carried, key, old),
+                Undo::Kept(local, true) => drop(self.kept.insert(local)),
+                Undo::Kept(local, false) => drop(self.kept.remove(&local)),
+                Undo::Carried(key, true) => drop(self.carried.insert(key)),
+                Undo::Carried(key, false) => drop(self.carried.remove(&key)),
                 Undo::Policed(key, old) => restore(&mut self.policed, key, old),
                 Undo::Marked(key, old) => restore(&mut self.marked, key, old),
                 Undo::Held(key, true) => drop(self.held.insert(key)),
                 Undo::Held(key, false) => drop(self.held.remove(&key)),
+                Undo::Shut(key, true) => drop(self.shut.insert(key)),
+                Undo::Shut(key, false) => drop(self.shut.remove(&key)),
                 Undo::Chain(value) => drop(self.chains.remove(&value)),
                 Undo::Terms(old) => self.terms = old,
             }
@@ -38,7 +45,7 @@ impl There {
 
     /// Whether something is to be held, limited or marked.
     fn needs_terms(&self) -> bool {
-        !(self.held.is_empty() && self.policed.is_empty() && self.marked.is_empty())
+        !(self.held.is_empty() && self.shut.is_empty() && self.policed.is_empty() && self.marked.is_empty())
     }
 }
 
@@ -156,22 +163,26 @@ impl Table {
                     element(false, format!("steer{}", version(local.is_ipv4())), place(local), None);
                 }
             }
+            Change::Keep(local, keep) => {
+                let changed = if keep { there.kept.insert(local) } else { there.kept.remove(&local) };
+                if changed {
+                    undo.push(Undo::Kept(local, !keep));
+                    element(keep, format!("early{}", version(local.is_ipv4())), place(local), None);
+                }
+            }
             Change::Translate(translation) => {
                 let key = translation.key;
-                let old = there.carried.insert(key, translation);
-                if old == Some(translation) {
-                    return;
-                }
-                undo.push(Undo::Carried(key, old));
+                let there_already = !there.carried.insert(key);
+                undo.push(Undo::Carried(key, there_already));
                 let set = || format!("carry{}", version(key.local.is_ipv4()));
-                if old.is_some() {
+                if there_already {
                     element(false, set(), key_of(&key), None);
                 }
                 element(true, set(), key_of(&key), Some(Data::Octets(data_of(&translation))));
             }
             Change::Untranslate(key) => {
-                if let Some(old) = there.carried.remove(&key) {
-                    undo.push(Undo::Carried(key, Some(old)));
+                if there.carried.remove(&key) {
+                    undo.push(Undo::Carried(key, true));
                     element(false, format!("carry{}", version(key.local.is_ipv4())), key_of(&key), None);
                 }
             }
@@ -180,6 +191,16 @@ impl Table {
                 if changed {
                     undo.push(Undo::Held(key, !hold));
                     element(hold, format!("held{}", version(key.local.is_ipv4())), key_of(&key), None);
+                }
+            }
+            Change::Shut(key, direction, shut) => {
+                let (back, name) = way(direction);
+                let place = (key, back);
+                let changed = if shut { there.shut.insert(place) } else { there.shut.remove(&place) };
+                if changed {
+                    undo.push(Undo::Shut(place, !shut));
+                    let set = format!("shut{}-{name}", version(key.local.is_ipv4()));
+                    element(shut, set, key_of(&key), None);
                 }
             }
             Change::Police(key, direction, rate) => {

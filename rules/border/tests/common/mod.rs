@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod real;
 pub mod rtpengine;
 
+use carnet_event::Event as _;
 use carnet_border::{
     Border, Config, Event, Family, Gateway, Network, Out, Policy, Registration, Route, User,
 };

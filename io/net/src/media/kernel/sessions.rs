@@ -16,8 +16,11 @@ use super::{Carriage, Octets, Order, Report, Terms};
 
 /// Connections shorter than this have not sent 2^32 octets, and connection tracking need not be asked.
 const SHORT: Duration = Duration::from_millis(250);
-/// Packets are copied to us together: how long it takes until those are here that ended a connection.
-const COPIES: Duration = Duration::from_millis(50);
+/// Connections that last longer may have segments that come very late.
+const YOUNG: Duration = Duration::from_millis(100);
+/// Packets are copied to us together: how long it takes until those are here that ended a connection, also where the host
+/// has much else to do. Without them octets are counted less exactly.
+const COPIES: Duration = Duration::from_millis(200);
 /// How long the kernel goes on to translate for a connection that has ended: last acknowledgements may be lost and
 /// come again. Shorter than ports rest.
 const LINGER: Duration = Duration::from_secs(8);
@@ -25,16 +28,23 @@ const LINGER: Duration = Duration::from_secs(8);
 /// remembered until the next audit.
 const REMEMBERED: usize = 65_536;
 
-/// Connection tracking, as far as it is needed here.
+/// Connection tracking, as far as it is needed here. Questions are answered at once; what is to be forgotten and told
+/// waits until all of it is known.
 pub(super) trait Tracking {
+    /// These will be asked for, or none any more: what is known of them now is believed.
+    fn expect(&mut self, flows: &[Flow]);
     /// One connection, if there is one.
     fn get(&mut self, flow: &Flow) -> Option<Entry>;
     /// One that came through this element, if there is one.
     fn find(&mut self, key: &Key) -> Option<Entry>;
+    /// Takes segments that come very late for its own.
+    fn loosen(&mut self, flow: &Flow);
     /// No longer translated.
     fn forget(&mut self, flow: &Flow);
     /// The peer is to find out that its connection with this address of ours is over.
     fn tell(&mut self, local: SocketAddr, peer: SocketAddr);
+    /// Forgets what is to be forgotten, then tells who is to be told.
+    fn flush(&mut self);
 }
 
 #[derive(Debug)]
@@ -42,7 +52,7 @@ struct Session {
     /// The number of its loop.
     owner: usize,
     carriage: Carriage,
-    terms: Terms,
+    terms: Option<Box<Terms>>,
     state: State,
     /// It is to be dropped, as soon as it is known how it ended.
     leaves: bool,
@@ -108,6 +118,8 @@ pub(super) struct Sessions {
     /// What an earlier process left.
     left: HashMap<Key, Translation>,
     lingering: VecDeque<(Instant, Flow)>,
+    /// Connections that are too young yet to be bothered with, and until when.
+    young: VecDeque<(Instant, Flow)>,
     /// Those that leave, and until when they are waited for.
     leaving: VecDeque<(Instant, SocketAddr)>,
     /// The last of them at each of our addresses.
@@ -134,7 +146,22 @@ impl Sessions {
         !self.left.is_empty()
     }
 
-    /// A loop's order. Steering is not for here.
+    /// The connections that these orders ask for.
+    pub(super) fn asked_by(&self, orders: &[(usize, Order)]) -> Vec<Flow> {
+        let asked = orders.iter().filter_map(|(_, order)| match order {
+            Order::Count { caller, local } | Order::Drop { caller, local } => {
+                self.all.get(local).filter(|session| session.carriage.caller.0 == *caller)
+            }
+            _ => None,
+        });
+        let up = asked.filter_map(|session| match &session.state {
+            State::Up(connection) => Some(connection.flow),
+            State::Idle => None,
+        });
+        up.collect()
+    }
+
+    /// A loop's order. Callers that are kept are not for here.
     pub(super) fn order(
         &mut self,
         owner: usize,
@@ -148,6 +175,7 @@ impl Sessions {
                 out.changes.push(Change::Steer { local, listener });
                 out.reports.push((owner, Report::Steered { pinhole, done: true }));
             }
+            Order::Keep { .. } | Order::LetGo { .. } => {}
             Order::Unsteer { local } => out.changes.push(Change::Unsteer(local)),
             Order::Carry { carriage, terms } => self.carry(owner, carriage, terms, tracking, now, out),
             Order::Count { caller, local } => {
@@ -165,6 +193,15 @@ impl Sessions {
             Order::Drop { caller, local } => {
                 let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
                 let ours = session.is_some();
+                if let Some(Session { state: State::Idle, leaves, carriage, .. }) = session
+                    && !*leaves
+                {
+                    // Somebody may have come, and the copies that tell of it are on their way to us.
+                    *leaves = true;
+                    out.changes.push(Change::Untranslate(carriage.key()));
+                    return self.leaving.push_back((now + COPIES, local));
+                }
+                let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
                 if let Some(Session { state: State::Up(connection), leaves, .. }) = session
                     && !*leaves
                     && tracking.get(&connection.flow).is_none_or(|entry| entry.state != Seen::Established)
@@ -197,22 +234,22 @@ impl Sessions {
             && session.carriage == carriage
         {
             session.owner = owner;
-            change_terms(key, &session.terms, &terms, &mut out.changes);
-            session.terms = terms;
+            change_terms(key, &Terms::of(session.terms.as_deref()), &terms, &mut out.changes);
+            session.terms = terms.kept();
             return;
         }
         if let Some(session) = self.take(&local) {
             self.cut(session, Answer::None, now, out);
         }
+        let translation = carriage.translation();
+        let left = self.left.remove(&key);
         if let Some(flow) = self.last.remove(&local) {
             // It would stand in the way of the next one.
             tracking.forget(&flow);
-        }
-        let translation = carriage.translation();
-        let left = self.left.remove(&key);
-        if left.is_none() {
-            // So would one that a relay made from there, which tracking remembers for two minutes after its end.
-            tracking.forget(&Flow { caller: carriage.callee.1, local: carriage.to });
+        } else if left.is_none() {
+            // So would one that a relay made from there, which tracking remembers for two minutes after its end, or
+            // one that another pinhole had. Both have these answers.
+            tracking.forget(&Flow { caller: carriage.to, local: carriage.callee.1 });
         }
         let mut state = State::Idle;
         if left == Some(translation) {
@@ -221,6 +258,7 @@ impl Sessions {
                 found.filter(|entry| matches!(entry.state, Seen::Established | Seen::Closing))
             {
                 let streams = Streams::unknown(local.is_ipv4());
+                tracking.loosen(&entry.flow);
                 state = State::Up(Box::new(Connection { flow: entry.flow, streams, since: now }));
             }
         } else {
@@ -239,6 +277,7 @@ impl Sessions {
         }
         self.carried += 1;
         self.by_callee.insert(carriage.callee.1, local);
+        let terms = terms.kept();
         self.all.insert(local, Session { owner, carriage, terms, state, leaves: false });
     }
 
@@ -259,14 +298,14 @@ impl Sessions {
         let caller = carriage.caller.0;
         match state {
             State::Idle => {
-                take_away(carriage.key(), &terms, out);
+                take_away(carriage.key(), terms.as_deref(), out);
                 if self.cut_idle.len() >= REMEMBERED {
                     self.cut_idle.pop_front();
                 }
                 self.cut_idle.push_back((now, carriage.key()));
             }
             State::Up(connection) => {
-                take_away(carriage.key(), &terms, out);
+                take_away(carriage.key(), terms.as_deref(), out);
                 return out.after.push(After::Cut { owner, carriage, connection, answer });
             }
         }
@@ -296,6 +335,7 @@ impl Sessions {
                 State::Idle if known && segment.syn => {
                     let flow = Flow { caller: destination, local: source };
                     let streams = Streams::begun(segment);
+                    self.young.push_back((now + YOUNG, flow));
                     session.state = State::Up(Box::new(Connection { flow, streams, since: now }));
                     self.connections += 1;
                     let (owner, caller) = (session.owner, session.carriage.caller.0);
@@ -332,6 +372,7 @@ impl Sessions {
         out: &mut Outcome,
     ) {
         let Some(Session { state: State::Up(connection), .. }) = self.all.get_mut(&local) else { return };
+        connection.streams.seen(from, segment);
         let (entry, causes);
         if segment.rst {
             // Connection tracking sees whether the peer believes it.
@@ -369,7 +410,7 @@ impl Sessions {
             self.lingering.push_back((now + LINGER, flow));
             self.last.insert(local, flow);
         }
-        take_away(session.carriage.key(), &session.terms, out);
+        take_away(session.carriage.key(), session.terms.as_deref(), out);
         let (owner, caller) = (session.owner, session.carriage.caller.0);
         out.reports.push((owner, Report::Ended { caller, causes, octets }));
         if session.leaves {
@@ -391,9 +432,12 @@ impl Sessions {
                     self.refuse_steering(*local, out);
                     continue;
                 }
-                Change::Unsteer(_) | Change::Untranslate(_) => continue,
+                Change::Keep(..) | Change::Unsteer(_) | Change::Untranslate(_) => continue,
                 Change::Translate(translation) => translation.key,
-                Change::Hold(key, _) | Change::Police(key, ..) | Change::Mark(key, ..) => *key,
+                Change::Hold(key, _)
+                | Change::Shut(key, ..)
+                | Change::Police(key, ..)
+                | Change::Mark(key, ..) => *key,
             };
             let ours = self.all.get(&key.local).is_some_and(|session| session.carriage.key() == key);
             let Some(session) = ours.then(|| self.take(&key.local)).flatten() else { continue };
@@ -422,6 +466,13 @@ impl Sessions {
                 }
             }
         }
+        let cut: Vec<Flow> = (out.after.iter())
+            .filter_map(|after| match after {
+                After::Cut { connection, .. } => Some(connection.flow),
+                After::Abandon(_) => None,
+            })
+            .collect();
+        tracking.expect(&cut);
         for after in std::mem::take(&mut out.after) {
             match after {
                 After::Cut { owner, carriage, connection, answer } => {
@@ -447,6 +498,7 @@ impl Sessions {
                 }
             }
         }
+        tracking.expect(&[]);
         u64::try_from(refused.len()).unwrap_or(u64::MAX)
     }
 
@@ -476,6 +528,13 @@ impl Sessions {
                 self.cut(session, Answer::Dropped, now, out);
             }
         }
+        while let Some((_, flow)) = self.young.front().copied().filter(|(at, _)| *at <= now) {
+            self.young.pop_front();
+            let state = self.all.get(&flow.local).map(|session| &session.state);
+            if matches!(state, Some(State::Up(connection)) if connection.flow == flow) {
+                tracking.loosen(&flow);
+            }
+        }
         while let Some((at, flow)) = self.lingering.front().copied() {
             if at > now && self.lingering.len() <= REMEMBERED {
                 break;
@@ -490,8 +549,9 @@ impl Sessions {
 
     /// When the next of them is.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        let (lingering, leaving) = (self.lingering.front(), self.leaving.front());
-        lingering.map(|(at, _)| *at).into_iter().chain(leaving.map(|(at, _)| *at)).min()
+        let (lingering, leaving, young) = (self.lingering.front(), self.leaving.front(), self.young.front());
+        let all = [lingering.map(|(at, _)| *at), leaving.map(|(at, _)| *at), young.map(|(at, _)| *at)];
+        all.into_iter().flatten().min()
     }
 
     /// Nobody has taken up what an earlier process left: it ends.
@@ -568,6 +628,7 @@ impl Sessions {
                     });
                     if let Some(entry) = entry {
                         let streams = Streams::unknown(local.is_ipv4());
+                        tracking.loosen(&entry.flow);
                         let connection = Connection { flow: entry.flow, streams, since: began };
                         session.state = State::Up(Box::new(connection));
                         self.connections += 1;
@@ -619,13 +680,12 @@ fn end_entry(local: SocketAddr, entry: &Entry, tracking: &mut dyn Tracking) {
 
 /// Takes an element away, and what was asked for beside it. What was held stays so until the kernel has forgotten
 /// the connection.
-fn take_away(key: Key, terms: &Terms, out: &mut Outcome) {
+fn take_away(key: Key, terms: Option<&Terms>, out: &mut Outcome) {
     out.changes.push(Change::Untranslate(key));
-    let held = Terms { held: terms.held, ..Terms::default() };
-    change_terms(key, terms, &held, &mut out.changes);
-    if terms.held {
-        out.later.push(Change::Hold(key, false));
-    }
+    let Some(terms) = terms else { return };
+    let closed = Terms { held: terms.held, shut: terms.shut, ..Terms::default() };
+    change_terms(key, terms, &closed, &mut out.changes);
+    change_terms(key, &closed, &Terms::default(), &mut out.later);
 }
 
 /// What has to change from these terms to those.
@@ -634,6 +694,11 @@ fn change_terms(key: Key, from: &Terms, to: &Terms, changes: &mut Vec<Change>) {
         changes.push(Change::Hold(key, to.held));
     }
     let ways = [Way::Forth, Way::Back];
+    for (way, (from, to)) in ways.into_iter().zip([(from.shut.0, to.shut.0), (from.shut.1, to.shut.1)]) {
+        if from != to {
+            changes.push(Change::Shut(key, way, to));
+        }
+    }
     for (way, (from, to)) in ways.into_iter().zip([(from.rates.0, to.rates.0), (from.rates.1, to.rates.1)]) {
         if from != to {
             changes.push(Change::Police(key, way, to.map(rate)));

@@ -39,6 +39,9 @@ pub(super) struct Streams {
     back: Stream,
     v4: bool,
     timestamps: bool,
+    /// Segments without timestamps, where the others have them, from the caller and from the callee: a host that has no such
+    /// connection any more answers with bare resets (RFC 7323 §5.2).
+    bare: (u16, u16),
 }
 
 /// Which of the two.
@@ -53,14 +56,25 @@ impl Streams {
     pub(super) fn unknown(v4: bool) -> Self {
         let (forth, back) = (Stream::default(), Stream::default());
         // Nearly every system has them.
-        Self { forth, back, v4, timestamps: true }
+        Self { forth, back, v4, timestamps: true, bare: (0, 0) }
     }
 
     /// Of a connection that begins with this answer of the callee.
     pub(super) fn begun(answer: &Segment) -> Self {
         let forth = Stream { first: answer.acknowledgement, ..Stream::default() };
         let back = Stream { first: Some(answer.sequence.wrapping_add(1)), ..Stream::default() };
-        Self { forth, back, v4: answer.source.is_ipv4(), timestamps: answer.timestamps }
+        Self { forth, back, v4: answer.source.is_ipv4(), timestamps: answer.timestamps, bare: (0, 0) }
+    }
+
+    /// Notes one that ends the connection, or tries to.
+    pub(super) fn seen(&mut self, from: From, segment: &Segment) {
+        if self.timestamps && !segment.timestamps {
+            let bare = match from {
+                From::Caller => &mut self.bare.0,
+                From::Callee => &mut self.bare.1,
+            };
+            *bare = bare.saturating_add(1);
+        }
     }
 
     /// Notes a FIN. True: both sides have sent one.
@@ -91,8 +105,8 @@ impl Streams {
 
     /// The octets, with what connection tracking has counted if that was asked.
     pub(super) fn octets(&self, entry: Option<&Entry>) -> (u64, u64) {
-        let of = |stream: &Stream, counted: Option<(u64, u64)>| {
-            let about = counted.map(|counted| self.payload(counted));
+        let of = |stream: &Stream, counted: Option<(u64, u64)>, bare: u16| {
+            let about = counted.map(|counted| self.payload(counted, bare));
             match (stream.first, stream.end) {
                 (Some(first), Some(end)) => {
                     let exact = nearest(end.wrapping_sub(first), about.unwrap_or(0));
@@ -103,15 +117,19 @@ impl Streams {
                 _ => about.unwrap_or(0),
             }
         };
-        (of(&self.forth, entry.map(|e| e.forth)), of(&self.back, entry.map(|e| e.back)))
+        (
+            of(&self.forth, entry.map(|e| e.forth), self.bare.0),
+            of(&self.back, entry.map(|e| e.back), self.bare.1),
+        )
     }
 
-    /// Octets of payload in so many packets with so many octets.
-    fn payload(&self, (packets, octets): (u64, u64)) -> u64 {
+    /// Octets of payload in so many packets with so many octets, so many of which are without timestamps.
+    fn payload(&self, (packets, octets): (u64, u64), without: u16) -> u64 {
         let bare = if self.v4 { HEADERS_V4 } else { HEADERS_V6 };
         let (each, syn) =
             if self.timestamps { (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS) } else { (bare, SYN_OPTIONS) };
-        octets.saturating_sub(packets.saturating_mul(each)).saturating_sub(syn)
+        let headers = packets.saturating_mul(each).saturating_sub(u64::from(without) * TIMESTAMPS);
+        octets.saturating_sub(headers).saturating_sub(syn)
     }
 }
 
@@ -185,6 +203,19 @@ mod tests {
         let streams = Streams::unknown(false);
         let octets = streams.octets(Some(&entry((4, 4 * 72 + 8 + 1000), (0, 0))));
         assert_eq!(octets, (1000, 0));
+    }
+
+    #[test]
+    fn bare_resets_among_the_packets_take_nothing_from_the_octets() {
+        let mut streams = Streams::unknown(true);
+        let counted = entry((0, 0), (6, 8 + 4 * 52 + 2 * 40 + 1000));
+        assert_eq!(streams.octets(Some(&counted)).1, 1000 - 24, "as if they had timestamps too");
+        for _ in 0..2 {
+            streams.seen(From::Callee, &Segment { rst: true, timestamps: false, ..segment(1, None, 0) });
+        }
+        assert_eq!(streams.octets(Some(&counted)).1, 1000);
+        streams.seen(From::Callee, &segment(1, None, 0));
+        assert_eq!(streams.octets(Some(&counted)).1, 1000);
     }
 
     #[test]

@@ -6,13 +6,22 @@ use carnet_gateway::media::Pinhole;
 #[derive(Default)]
 struct Tracked {
     entries: Vec<Entry>,
+    loosened: Vec<Flow>,
     forgotten: Vec<Flow>,
-    /// Connections from our address at the callee's, which are a relay's.
+    /// Connections whose answers come to our address at the callee's: a relay's, or those of another pinhole.
     of_relay: Vec<Flow>,
     told: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Tracking for Tracked {
+    fn expect(&mut self, _: &[Flow]) {}
+
+    fn loosen(&mut self, flow: &Flow) {
+        self.loosened.push(*flow);
+    }
+
+    fn flush(&mut self) {}
+
     fn get(&mut self, flow: &Flow) -> Option<Entry> {
         self.entries.iter().find(|entry| entry.flow == *flow).copied()
     }
@@ -22,7 +31,7 @@ impl Tracking for Tracked {
     }
 
     fn forget(&mut self, flow: &Flow) {
-        let of = if flow.caller == at(FROM) { &mut self.of_relay } else { &mut self.forgotten };
+        let of = if flow.local == at(FROM) { &mut self.of_relay } else { &mut self.forgotten };
         of.push(*flow);
     }
 
@@ -101,6 +110,13 @@ impl Test {
 
     fn drop(&mut self) -> Outcome {
         self.order(Order::Drop { caller: carriage().caller.0, local: at(OURS) })
+    }
+
+    /// Copies that are on their way would be here.
+    fn waits(&mut self) -> Outcome {
+        let mut out = Outcome::default();
+        self.sessions.on_time(&mut self.tracked, self.now + COPIES, &mut out);
+        self.settled(out, &[])
     }
 
     fn sees(&mut self, segment: Segment) -> Outcome {
@@ -202,28 +218,50 @@ fn what_is_dropped_is_forgotten_when_the_element_is_gone_and_both_are_told() {
 }
 
 #[test]
+fn who_has_been_up_for_a_while_may_say_something_very_late() {
+    let mut test = Test::up(&[]);
+    test.sessions.on_time(&mut test.tracked, test.now, &mut Outcome::default());
+    assert!(test.tracked.loosened.is_empty(), "most are over soon");
+    assert_eq!(test.sessions.next_time(), Some(test.now + YOUNG));
+    test.sessions.on_time(&mut test.tracked, test.now + YOUNG, &mut Outcome::default());
+    assert_eq!(test.tracked.loosened, [flow()]);
+    assert_eq!(test.sessions.next_time(), None);
+    let mut test = Test::up(&[]);
+    test.tracked.entries = vec![entry(Seen::Established)];
+    let out = test.drop();
+    test.settled(out, &[]);
+    test.sessions.on_time(&mut test.tracked, test.now + YOUNG, &mut Outcome::default());
+    assert!(test.tracked.loosened.is_empty(), "it is over");
+}
+
+#[test]
 fn what_is_held_stays_so_until_it_is_forgotten() {
     let mut test = Test::with(&[]);
     let rate = Rate { octets_per_second: 8, burst: 9 };
-    let terms = Terms { held: true, rates: (Some(rate), None), dscp: (None, Some(46)) };
+    let terms = Terms { held: true, shut: (false, true), rates: (Some(rate), None), dscp: (None, Some(46)) };
     let key = carriage().key();
     let out = test.carry(terms);
     let rate = carnet_netfilter::Rate { octets_per_second: 8, burst: 9 };
     let asked = [
         Change::Translate(carriage().translation()),
         Change::Hold(key, true),
+        Change::Shut(key, Way::Back, true),
         Change::Police(key, Way::Forth, Some(rate)),
         Change::Mark(key, Way::Forth, Some(46)),
     ];
     assert_eq!(out.changes, asked);
     assert!(test.carry(terms).is_idle(), "nothing has changed");
-    let out = test.drop();
+    assert_eq!(test.drop().changes, [Change::Untranslate(key)]);
+    let out = test.waits();
     let gone = [
         Change::Untranslate(key),
         Change::Police(key, Way::Forth, None),
         Change::Mark(key, Way::Forth, None),
     ];
-    assert_eq!((&out.changes[..], &out.later[..]), (&gone[..], &[Change::Hold(key, false)][..]));
+    assert_eq!(
+        (&out.changes[..], &out.later[..]),
+        (&gone[..], &[Change::Hold(key, false), Change::Shut(key, Way::Back, false)][..])
+    );
 }
 
 #[test]
@@ -311,6 +349,7 @@ fn an_audit_finds_what_was_not_seen() {
     let mut test = Test::with(&[]);
     test.carry(Terms::default());
     test.drop();
+    test.waits();
     assert!(test.sessions.wants_audit());
     audit(&mut test, &of(Seen::Established), at);
     assert_eq!((test.tracked.forgotten.len(), test.tracked.told.len()), (1, 2));
@@ -332,7 +371,7 @@ fn at_the_end_everything_goes() {
 fn what_a_relay_made_from_there_gives_way() {
     let mut test = Test::with(&[]);
     test.carry(Terms::default());
-    assert_eq!(test.tracked.of_relay, [Flow { caller: at(FROM), local: at(TO) }]);
+    assert_eq!(test.tracked.of_relay, [Flow { caller: at(TO), local: at(FROM) }], "named by its answers");
 }
 
 #[test]
@@ -353,6 +392,26 @@ fn connections_of_ours_without_an_element_end_at_the_start() {
     assert!(test.tracked.forgotten.is_empty() && held.tracked.forgotten.is_empty());
 }
 
+/// The copy of the packet that says so comes after the order.
+#[test]
+fn a_connection_that_nobody_knew_of_yet_is_counted_when_it_is_dropped() {
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    let out = test.drop();
+    assert_eq!(out.changes, [Change::Untranslate(carriage().key())]);
+    assert!(out.reports.is_empty(), "not yet");
+    test.tracked.entries = vec![Entry { forth: (2, 2 * 52 + 8 + 5), ..entry(Seen::Established) }];
+    assert!(matches!(test.sees(answer()).reports[..], [(3, Report::Established { .. })]));
+    let out = test.waits();
+    assert!(matches!(out.reports[..], [(3, Report::Dropped { octets: (5, 0), .. })]), "{:?}", out.reports);
+    assert_eq!(test.tracked.told.len(), 2);
+    // If nobody has come, that is said then.
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    test.drop();
+    assert!(matches!(test.waits().reports[..], [(3, Report::Dropped { octets: (0, 0), .. })]));
+}
+
 #[test]
 fn what_is_dropped_when_it_has_ended_waits_for_how_it_did() {
     let mut test = Test::up(&[]);
@@ -370,7 +429,7 @@ fn what_is_dropped_when_it_has_ended_waits_for_how_it_did() {
     // It is not waited for long.
     let mut test = Test::up(&[]);
     test.drop();
-    let at = test.sessions.next_time().unwrap();
+    let at = test.now + COPIES;
     let mut out = Outcome::default();
     test.sessions.on_time(&mut test.tracked, at - Duration::from_millis(1), &mut out);
     assert!(out.is_idle());
