@@ -174,7 +174,7 @@ impl Conntrack {
             if kind == UPDATE {
                 // CTA_PROTOINFO_TCP_FLAGS_ORIGINAL and _REPLY: IP_CT_TCP_FLAG_BE_LIBERAL, and that no other changes.
                 writer.nest(PROTOCOL, |w| {
-                    w.nest(1, |w| [4, 5].into_iter().for_each(|kind| w.attribute(kind, &[8, 8])))
+                    w.nest(1, |w| [4, 5].into_iter().for_each(|kind| w.attribute(kind, &[8, 8])));
                 });
             }
         }

@@ -203,7 +203,7 @@ fn a_segment_that_comes_very_late_is_the_callees_to_answer() {
         let (a, b) = (from.ip().to_string(), pair.caller.1.ip().to_string());
         let (p, q) = (from.port().to_string(), pair.caller.1.port().to_string());
         until("a late segment comes to the callee", || {
-            lab.says(Host::Caller, &["python3", "-c", &script, &a, &b, &p, &q]);
+            lab.says(Host::Caller, &["python3", "-c", script, &a, &b, &p, &q]);
             let seen = lab.says(Host::Callee, &["nft", "list", "table", "inet", "late"]);
             !seen.contains("packets 0 ")
         });

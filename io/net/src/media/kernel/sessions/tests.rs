@@ -112,7 +112,7 @@ impl Test {
         self.order(Order::Drop { caller: carriage().caller.0, local: at(OURS) })
     }
 
-    /// What is due now is done.
+    /// Copies that are on their way would be here.
     fn waits(&mut self) -> Outcome {
         let mut out = Outcome::default();
         self.sessions.on_time(&mut self.tracked, self.now + COPIES, &mut out);
