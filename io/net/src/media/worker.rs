@@ -649,6 +649,7 @@ impl Worker {
                 }
                 _ => {}
             }
+            self.schedule(slot);
             self.queue(slot);
         }
     }
