@@ -23,6 +23,7 @@ use carnet_tls::{Credential, SubjectName};
 const USAGE: &str = "\
 carnet-load serve ADDRESS:PORT [OPTIONS]     the far end of all the others
 carnet-load KIND ADDRESS:PORT [OPTIONS]
+carnet-load calls HOP [OPTIONS]              whole calls, SIP and MSRP; `carnet-load calls --help` says more
 carnet-load report DOCUMENT [WORDS]          put results, lines on standard input, into a document; words about the run
 
 KIND
@@ -164,6 +165,9 @@ impl Options {
 }
 
 fn whole(words: &[String], ourselves: &[&str]) -> Result<ExitCode> {
+    if let Some(("calls", rest)) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
+        return crate::calls::program::run(rest);
+    }
     let [kind, address, rest @ ..] = words else {
         eprint!("{USAGE}");
         return Ok(ExitCode::from(2));
