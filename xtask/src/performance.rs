@@ -225,7 +225,7 @@ fn circumstances(options: &Options) -> String {
         let version = rest
             .split(|c: char| c.is_whitespace() || c == ',')
             .find(|w| w.contains(|c: char| c.is_ascii_digit()))?;
-        Some(version.split(['-', '(']).next()?.trim_start_matches('/').to_owned())
+        Some(version.split(['-', '(']).next()?.rsplit('/').next()?.to_owned())
     };
     let date = Command::new("date").arg("+%B %Y").output().ok();
     let date =

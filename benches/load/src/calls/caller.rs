@@ -385,7 +385,7 @@ impl Caller {
 
     /// What no event tells: calls that have stood long enough, and such as take too long.
     fn look(&mut self) {
-        let now = Instant::now();
+        let mut now = Instant::now();
         // Not each time that something comes: all calls are looked at.
         if now < self.looked + LOOK && self.end.open_calls() > 1 {
             return;
@@ -401,6 +401,7 @@ impl Caller {
                 let mut line = String::new();
                 let _ = std::io::stdin().read_line(&mut line);
                 self.gathered = true;
+                now = Instant::now();
             }
         }
         let wait = self.pace.gather && !self.gathered;

@@ -13,6 +13,7 @@ use super::callee::Callee;
 use super::caller::{Caller, Pace, Whom};
 use super::end::{End, Plan};
 use crate::Result;
+use crate::content::mix;
 use crate::peer::{Manner, RECEIVER, SENDER};
 use crate::process::own_cpu;
 
@@ -48,7 +49,7 @@ MEDIA
   --size N, --chunk N      octets of a message, and of a chunk of it (200, 2048)
   --reports                ask for success reports
   --rewritten              somebody between rewrites MSRP: octets of TCP are told but not compared
-  --seed N                 content, names and keys follow from it (1)
+  --seed N                 content, names and keys follow from it; a server that remembers calls must not see one twice (drawn)
   --json                   one line of JSON: books of both ends, latencies in microseconds, what does not add up
 ";
 
@@ -101,7 +102,7 @@ impl Options {
                 paths: (RECEIVER.into(), SENDER.into()),
             },
             rewritten: false,
-            seed: 1,
+            seed: drawn(),
             json: false,
         };
         let mut seconds = None;
@@ -180,6 +181,12 @@ impl Options {
     }
 }
 
+/// What no other run has.
+fn drawn() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    mix(since.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(48))
+}
+
 /// Does what these words, after `calls`, say.
 ///
 /// # Errors
@@ -251,7 +258,7 @@ fn tell(options: &Options, caller: Option<&Told>, callee: Option<&Told>, seconds
     let odd = odd(options, caller.map(|it| &it.counts), callee.map(|it| &it.counts));
     if options.json {
         let line = json!({
-            "kind": "calls", "seconds": seconds, "cpu_seconds": cpu, "caller": caller, "callee": callee, "odd": odd,
+            "kind": "calls", "seed": options.seed, "seconds": seconds, "cpu_seconds": cpu, "caller": caller, "callee": callee, "odd": odd,
         });
         println!("{line}");
     } else {
