@@ -26,6 +26,7 @@ const USAGE: &str = "\
 carnet-load serve ADDRESS:PORT [OPTIONS]     the far end of all the others
 carnet-load KIND ADDRESS:PORT [OPTIONS]
 carnet-load calls HOP [OPTIONS]              whole calls, SIP and MSRP; `carnet-load calls --help` says more
+carnet-load network CARNET [OPTIONS]         the same through borders and gateways that it starts, and through other proxies
 carnet-load report DOCUMENT [WORDS]          put results, lines on standard input, into a document; words about the run
 
 KIND
@@ -169,6 +170,9 @@ impl Options {
 fn whole(words: &[String], ourselves: &[&str]) -> Result<ExitCode> {
     if let Some(("calls", rest)) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
         return crate::calls::program::run(rest);
+    }
+    if let Some(("network", rest)) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
+        return crate::calls::network::run(rest);
     }
     let [kind, address, rest @ ..] = words else {
         eprint!("{USAGE}");

@@ -211,6 +211,17 @@ impl Poll {
         Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(token), flags)?)
     }
 
+    /// From now on what becomes ready has this token.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn rename(&self, source: impl AsFd, token: u64) -> io::Result<()> {
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::modify(&self.epoll, source, epoll::EventData::new_u64(token), flags)?)
+    }
+
     /// Waits; the tokens of what is ready, and whether the other side has ended.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ impl Callee {
             while let Some(event) = self.end.endpoint.poll_event() {
                 self.hear(event);
             }
+            let others = &self.others;
+            self.end.claim(|index| others.get(index).cloned().flatten());
             for index in std::mem::take(&mut ready) {
                 self.drive(index);
             }

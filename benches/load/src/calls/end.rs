@@ -17,6 +17,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::books::Books;
 use super::description::Description;
+use super::door::{Claimed, Door, STRAY};
 use super::link::{Link, Media, Step};
 use super::talk::Talk;
 use crate::Result;
@@ -114,12 +115,14 @@ pub struct End {
     pub again: Vec<usize>,
     /// Set from outside when the end is to come.
     pub stop: Arc<AtomicBool>,
+    strays: Vec<u64>,
     free: Vec<usize>,
     freed: Vec<usize>,
     poll: Poll,
     udp: UdpSocket,
     buffer: Vec<u8>,
     seals: PskContext,
+    door: Option<Door>,
     ages: u32,
     numbers: u64,
 }
@@ -186,15 +189,27 @@ impl End {
             named: HashMap::new(),
             again: Vec::new(),
             stop,
+            strays: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
             poll,
             udp,
             buffer: vec![0; LONGEST],
             seals: PskContext::new(PskSettings::default())?,
+            door: None,
             ages: 0,
             numbers: 0,
         })
+    }
+
+    /// Takes connections at one port for all calls that somebody else connects for.
+    ///
+    /// # Errors
+    ///
+    /// If the port is not to be had.
+    pub fn share(&mut self, port: u16) -> Result<()> {
+        self.door = Some(Door::open(SocketAddr::new(self.plan.media, port), &self.poll)?);
+        Ok(())
     }
 
     /// A hop to an address from here.
@@ -223,6 +238,9 @@ impl End {
     pub fn door(&self, connects: bool) -> std::io::Result<(Option<TcpListener>, SocketAddr)> {
         if connects {
             return Ok((None, SocketAddr::new(self.plan.media, 9)));
+        }
+        if let Some(door) = &self.door {
+            return Ok((None, door.address()?));
         }
         let address = SocketAddr::new(self.plan.media, 0);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -318,6 +336,38 @@ impl End {
         Ok(())
     }
 
+    /// A connection has said whose it is; it counts from then on.
+    fn claimed(&mut self, (path, tcp, octets): Claimed, other: impl Fn(usize) -> Option<Description>) {
+        let of = |call: &Option<Call>| {
+            call.as_ref().is_some_and(|call| call.own.path == path && call.carrier.is_none())
+        };
+        let Some(index) = self.calls.iter().position(of) else { return };
+        let Some((call, other)) = self.calls.get(index).and_then(Option::as_ref).zip(other(index)) else {
+            return;
+        };
+        let _ = self.poll.rename(&tcp, u64::from(call.age) << 32 | index as u64);
+        let Ok(link) = Link::over(tcp, None) else { return };
+        let mut media = Media::new(link, self.talk(&call.own, &other));
+        let heard = media.heard(&octets);
+        if let Some(call) = self.call(index) {
+            call.carrier = Some(Carrier::Up(Box::new(media)));
+            self.again.push(index);
+        }
+        if let Err(error) = heard {
+            self.fail(index, &format!("media: {error}"));
+        }
+    }
+
+    /// Takes what came at the one port for all calls. `other`: what the other side of the call at a place said of itself.
+    pub fn claim(&mut self, other: impl Fn(usize) -> Option<Description>) {
+        for token in std::mem::take(&mut self.strays) {
+            let claimed = self.door.as_mut().and_then(|door| door.hear(token));
+            if let Some(claimed) = claimed {
+                self.claimed(claimed, &other);
+            }
+        }
+    }
+
     /// Goes on with a call's connection. `other`: what the other side said of itself.
     ///
     /// # Errors
@@ -398,6 +448,16 @@ impl End {
         for (token, _) in tokens {
             if token == SIP {
                 self.listen();
+                continue;
+            }
+            if token == STRAY {
+                if let Some(door) = &mut self.door {
+                    door.answer(&self.poll);
+                }
+                continue;
+            }
+            if token & STRAY != 0 {
+                self.strays.push(token);
                 continue;
             }
             let (index, age) = ((token & 0xffff_ffff) as usize, (token >> 32) as u32);

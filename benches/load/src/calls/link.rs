@@ -148,6 +148,18 @@ impl Media {
         Self { link, talk, ready: true, pending: Vec::new(), written: 0 }
     }
 
+    /// What somebody else has read before.
+    ///
+    /// # Errors
+    ///
+    /// If it is no MSRP.
+    pub fn heard(&mut self, octets: &[u8]) -> io::Result<()> {
+        if let Link::Plain(counted) = &mut self.link {
+            counted.read += octets.len() as u64;
+        }
+        self.talk.take(octets, &mut self.pending)
+    }
+
     /// Says something.
     ///
     /// # Errors

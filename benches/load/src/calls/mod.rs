@@ -9,13 +9,18 @@
 //! SIP is over UDP (RFC 3261); media is plain MSRP, or MSRP in TLS with a pre-shared key from end to end. How such keys
 //! are exchanged is left out: a number in the key management line stands for it.
 
+pub mod between;
 pub mod books;
 pub mod callee;
 pub mod caller;
 pub mod description;
+pub mod door;
 pub mod end;
 pub mod link;
+pub mod network;
+pub mod place;
 pub mod program;
+pub mod register;
 pub mod talk;
 
 use std::net::SocketAddr;

@@ -12,6 +12,7 @@ use super::books::{Counts, Told};
 use super::callee::Callee;
 use super::caller::{Caller, Pace, Whom};
 use super::end::{End, Plan};
+use super::register::register;
 use crate::Result;
 use crate::content::mix;
 use crate::peer::{Manner, RECEIVER, SENDER};
@@ -30,6 +31,8 @@ ENDS
   --callee ADDRESS:PORT    the callee's
   --only caller|callee     one end in this process; the other has the same options. The callee says `ready ADDRESS:PORT`, and
                            ends when its standard input does
+  --door PORT              the callee takes connections at this port for all calls (plain media, --setup active)
+  --register PASSWORD      the caller registers first, as who it is in --from
   --to URI, --from URI     whom and as whom (sip:callee@load.example, sip:caller@load.example)
 
 CALLS
@@ -59,6 +62,8 @@ struct Options {
     caller: Option<SocketAddr>,
     callee: Option<SocketAddr>,
     only: Option<String>,
+    door: Option<u16>,
+    password: Option<String>,
     to: String,
     from: String,
     pace: Pace,
@@ -81,6 +86,8 @@ impl Options {
             caller: None,
             callee: None,
             only: None,
+            door: None,
+            password: None,
             to: "sip:callee@load.example".into(),
             from: "sip:caller@load.example".into(),
             pace: Pace {
@@ -113,6 +120,8 @@ impl Options {
                 "--caller" => options.caller = Some(place(value()?)?),
                 "--callee" => options.callee = Some(place(value()?)?),
                 "--only" => options.only = Some(value()?.clone()),
+                "--door" => options.door = Some(value()?.parse()?),
+                "--register" => options.password = Some(value()?.clone()),
                 "--to" => options.to.clone_from(value()?),
                 "--from" => options.from.clone_from(value()?),
                 "--calls" => options.pace.calls = Some(value()?.parse()?),
@@ -143,6 +152,9 @@ impl Options {
         if !["active", "passive", "actpass"].contains(&options.setup.as_str()) {
             return Err(format!("no such setup: {}", options.setup).into());
         }
+        if options.door.is_some() && (options.sealed || options.setup != "active") {
+            return Err("--door is for plain media, where the caller connects".into());
+        }
         if options.manner.size == 0 || options.pace.at_once == 0 {
             return Err("a message has at least one octet, and there is at least one call at once".into());
         }
@@ -167,7 +179,13 @@ impl Options {
             seed: self.seed ^ if which == "caller" { 0 } else { !0 },
             patience: Duration::try_from_secs_f64(self.patience)?,
         };
-        End::open(plan, Arc::clone(stop))
+        let mut end = End::open(plan, Arc::clone(stop))?;
+        match (which, self.door, &self.password) {
+            ("callee", Some(port), _) => end.share(port)?,
+            ("caller", _, Some(password)) => register(&mut end, self.hop, &self.from, password)?,
+            _ => {}
+        }
+        Ok(end)
     }
 
     fn whom(&self) -> Whom {
