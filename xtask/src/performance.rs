@@ -83,15 +83,19 @@ fn benches(options: &Options) -> Vec<Bench> {
     if options.quick {
         relay.extend(["--sessions".into(), "1000".into(), "--stalled".into(), "10".into()]);
     }
+    let mut msrp = words(&[]);
     if options.tiny {
-        relay.extend([
-            "--only".into(),
-            "up,connections,idle".into(),
-            "--relays".into(),
-            "haproxy,nftables,carnet".into(),
-        ]);
+        let few = ["--relays", "haproxy,nftables,carnet,carnet-kernel"].map(str::to_owned);
+        relay.extend(few.clone());
+        relay.extend(["--only", "up,connections,idle"].map(str::to_owned));
+        threads.extend(few);
+        msrp.extend(["--pairs", "10", "--sizes", "200", "--chunk", "1048576"].map(str::to_owned));
     }
-    let edge = if options.quick { words(&["--sessions", "500"]) } else { words(&["--sessions", "2000"]) };
+    let edge = match (options.tiny, options.quick) {
+        (true, _) => words(&["--sessions", "50", "--only", "tls13,tls12,down1,idle"]),
+        (_, true) => words(&["--sessions", "500"]),
+        _ => words(&["--sessions", "2000"]),
+    };
     let mut calls = words(&[]);
     calls.insert(0, "network".into());
     if options.tiny {
@@ -130,7 +134,7 @@ fn benches(options: &Options) -> Vec<Bench> {
             name: "msrp",
             package: "carnet-bench-msrprelay",
             starts: None,
-            words: words(&[]),
+            words: msrp,
             goals: &["D1", "D2", "D3"],
             needs: &["kamailio"],
             root: false,
@@ -194,8 +198,13 @@ pub(crate) fn performance(args: &[String]) -> Result<(), String> {
         }
         let (told, fine) = measure(&programs.join(bench.package), &words)?;
         for goal in bench.goals {
-            if !told.contains(&format!("{{\"goal\":\"{goal}\"")) && !options.tiny {
-                lines.push_str(&absent(&[goal], "the benchmark said nothing of it"));
+            if !told.contains(&format!("{{\"goal\":\"{goal}\"")) {
+                let why = if options.tiny {
+                    "left out of so short a run"
+                } else {
+                    "the benchmark said nothing of it"
+                };
+                lines.push_str(&absent(&[goal], why));
             }
         }
         lines.push_str(&told);
@@ -272,7 +281,13 @@ fn circumstances(options: &Options) -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').nth(2).unwrap_or("?").to_owned();
     let Options { rounds, seconds, .. } = options;
-    let quick = if options.quick { " This was a quick run, whose figures say little." } else { "" };
+    let quick = match (options.tiny, options.quick) {
+        (true, _) => {
+            " This was as short as a run can be, of programs that are not optimised: its figures say nothing."
+        }
+        (_, true) => " This was a quick run, whose figures say little.",
+        _ => "",
+    };
     format!(
         "{date}: {rounds} rounds of {seconds} s; {}; {processors} processors, load average of the last quarter of an hour at the end {load}.{quick}",
         versions.join(", ")
