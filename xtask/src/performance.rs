@@ -75,7 +75,8 @@ fn benches(options: &Options) -> Vec<Bench> {
         common.iter().chain(more).map(|word| (*word).to_owned()).collect()
     };
     let mut relay = words(&[]);
-    let mut threads = words(&["--threads", "2", "--only", "messages,messages4k,connections,up"]);
+    let all = if options.tiny { "messages" } else { "messages,messages4k,connections,up" };
+    let mut threads = words(&["--threads", "2", "--only", all]);
     if options.machine {
         relay.push("--machine".into());
         threads.push("--machine".into());
@@ -85,9 +86,9 @@ fn benches(options: &Options) -> Vec<Bench> {
     }
     let mut msrp = words(&[]);
     if options.tiny {
-        let few = ["--relays", "haproxy,nftables,carnet,carnet-kernel"].map(str::to_owned);
+        let few = ["--relays", "haproxy,carnet,carnet-kernel"].map(str::to_owned);
         relay.extend(few.clone());
-        relay.extend(["--only", "up,connections,idle"].map(str::to_owned));
+        relay.extend(["--only", "up,idle"].map(str::to_owned));
         threads.extend(few);
         msrp.extend(["--pairs", "10", "--sizes", "200", "--chunk", "1048576"].map(str::to_owned));
     }
