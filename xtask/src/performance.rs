@@ -165,8 +165,9 @@ pub(crate) fn performance(args: &[String]) -> Result<(), String> {
     let mut build = cargo();
     build.arg("build");
     if options.tiny {
-        // As tests are built, so that little is built anew.
-        build.args(["--workspace", "--bins"]);
+        // A test among them, so that dependencies have the features that `cargo test --workspace` gives them, and nothing
+        // is built anew.
+        build.args(["--workspace", "--bins", "--test", "performance"]);
     } else {
         build.args(["--release", "--package", "carnet-load"]);
         for package in benches.iter().flat_map(|bench| [Some(bench.package), bench.starts]).flatten() {

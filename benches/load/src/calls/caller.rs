@@ -90,7 +90,7 @@ impl Caller {
         self.begin = Instant::now();
         loop {
             let limit = self.begin_calls();
-            if self.is_over() && self.end.open_calls() == 0 {
+            if self.is_over() && (self.end.open_calls() == 0 || self.is_hopeless()) {
                 break;
             }
             self.end.flush();
@@ -111,6 +111,12 @@ impl Caller {
     /// No more calls begin.
     fn is_over(&self) -> bool {
         self.pace.calls.is_some_and(|calls| self.next >= calls) || self.begin.elapsed() >= self.pace.time
+    }
+
+    /// All that is left has failed, and nobody has answered what ends it: the books do not change any more.
+    fn is_hopeless(&self) -> bool {
+        let (now, patience) = (Instant::now(), self.end.plan.patience);
+        self.end.calls.iter().flatten().all(|call| call.failed && now > call.until + patience)
     }
 
     /// Begins what is due; until when nothing is.
@@ -338,7 +344,7 @@ impl Caller {
         match stage {
             Stage::Talking if came == said => self.say(index),
             Stage::Talking if came > said => {
-                self.give_up(index, "media: more messages came than were to come")
+                self.give_up(index, "media: more messages came than were to come");
             }
             Stage::Closing => {
                 if let Some(call) = self.end.call(index) {

@@ -47,10 +47,10 @@ pub fn register(end: &mut End, hop: std::net::SocketAddr, aor: &str, password: &
             end.flush();
             end.turn((Instant::now() + Duration::from_millis(50)).min(until), &mut Vec::new())?;
             match end.endpoint.poll_event() {
-                Some(Event::Response { key, message, .. }) if key == asked => {
-                    if message.status().is_some_and(|status| status >= 200) {
-                        break message;
-                    }
+                Some(Event::Response { key, message, .. })
+                    if key == asked && message.status().is_some_and(|status| status >= 200) =>
+                {
+                    break message;
                 }
                 Some(Event::Unanswered { key, reason }) if key == asked => {
                     return Err(format!("the registration: {reason}").into());
