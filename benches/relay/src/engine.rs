@@ -94,6 +94,8 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             loop {
                 match events.blocking_recv() {
                     Some(Event::Bound { local, .. }) => break check(local, pairs, far, first)?,
+                    // To be remembered only where it is asked for: the memory of this process is measured.
+                    Some(Event::Engine { .. }) if variant != Variant::Kernel => {}
                     Some(Event::Engine { pinhole, engine, reason }) => {
                         chosen.insert(pinhole, (engine, reason));
                     }

@@ -158,6 +158,8 @@ fn compare(options: &Options) -> Result<ExitCode> {
             );
         }
     }
+    // What holds sessions has servers of its own, on the same ports.
+    drop(server);
     if options.wants("idle") {
         lines.extend(memory::idle(&place, options)?);
     }

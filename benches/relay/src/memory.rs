@@ -1,6 +1,6 @@
 //! What sessions cost that do nothing, or whose reader has stopped.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carnet_load::outcome::Line;
 use carnet_load::process::Process;
@@ -42,6 +42,7 @@ pub fn stalled(place: &Place, options: &Options) -> Result<Vec<Line>> {
         let relay = start(who, place, options.threads, PAIRS)?;
         let gateway = place.gateway(who.gateway());
         let hosts = [&place.client, &gateway, &place.server];
+        calm(&hosts)?;
         let before = hosts.map(Host::sockets);
         let client = hold(place, &relay, "stalled", options.stalled)?;
         let after = hosts.map(Host::sockets);
@@ -55,11 +56,28 @@ pub fn stalled(place: &Place, options: &Options) -> Result<Vec<Line>> {
             }
         }
         drop(client);
-        // The next one begins with nothing left.
-        std::thread::sleep(Duration::from_secs(1));
         // What is in flight counts as in the relay; it cannot be less than nothing.
         Ok((memory + (written - payload).max(0.0)) / 1024.0 / options.stalled as f64)
     })
+}
+
+/// Waits until nothing is left of the relay before. Octets that it had to send and that go while this one is looked at
+/// would count as if this one held them.
+fn calm(hosts: &[&Host]) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut left = 0;
+        for host in hosts {
+            left += host.sockets()?.1;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(format!("{left} octets of the relay before are still in sockets").into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn used(relay: &Relay) -> Result<f64> {

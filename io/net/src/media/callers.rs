@@ -56,7 +56,7 @@ impl Worker {
                 return;
             }
             if crowded {
-                hole.resume = Some(later);
+                hole.pause(later);
                 return;
             }
             if spent {
@@ -79,7 +79,7 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // No descriptor left: the caller waits in the kernel.
                 Err(_) => {
-                    hole.resume = Some(later);
+                    hole.pause(later);
                     self.shed();
                     return;
                 }

@@ -10,12 +10,12 @@ use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::Witness;
 use super::clock::Moment;
 use super::hole::{Hole, Link};
 use super::memory::{Kept, Memory};
 use super::pipes::{Pipe, Pipes};
 use super::through::{self, Workbench};
-use super::{Witness, socket};
 
 /// A read of at least this many octets is one of bulk, one of less than `SMALL` is not.
 const LARGE: usize = 64 * 1024;
@@ -23,9 +23,6 @@ const SMALL: usize = 16 * 1024;
 /// Large reads in a row before splicing, small ones before copying again.
 const TO_SPLICE: u8 = 4;
 const TO_COPY: u8 = 5;
-/// Octets after which the kernel's buffers are bounded. The kernel does not let them grow much
-/// before, and most sessions never come so far.
-const BOUND_AFTER: u64 = 128 * 1024;
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// Reads in one turn, so that a fast stream does not keep others waiting.
 pub(super) const TURN: usize = 8;
@@ -42,8 +39,6 @@ pub(super) struct Tools {
     /// Octets a direction may have in a pipe. The pipe has room for more, because what arrived in
     /// small segments takes a page each.
     pub(super) most_in_pipe: usize,
-    /// Buffer size of both sockets of a direction that moves more than a little.
-    pub(super) socket_buffer: Option<usize>,
     /// Made when something is done to octets for the first time.
     pub(super) bench: Option<Box<Workbench>>,
 }
@@ -59,8 +54,6 @@ pub(super) struct Flow {
     /// Octets read but not yet taken by the receiver.
     held: Option<Box<Held>>,
     pipe: Option<Box<Pipe>>,
-    /// The buffers of the sockets are bounded.
-    bounded: bool,
     bulk: bool,
     large_reads: u8,
     small_reads: u8,
@@ -226,9 +219,8 @@ pub(super) fn pump(
             break;
         }
     }
-    if progress != Progress::More
-        && let Some(pipe) = source.flow.pipe.take_if(|pipe| pipe.octets == 0)
-    {
+    // Also if there is more to do: the pipe that was used last is the one the processor still knows.
+    if let Some(pipe) = source.flow.pipe.take_if(|pipe| pipe.octets == 0) {
         tools.pipes.put(*pipe);
     }
     Ok(progress)
@@ -372,12 +364,6 @@ fn take(
         Err(_) => return Err(Broken::Sink),
     };
     let rest = read.get(written..).unwrap_or_default();
-    // A receiver that takes no more makes buffers grow at once.
-    let matters = source.received >= BOUND_AFTER || !rest.is_empty();
-    if let Some(size) = tools.socket_buffer.filter(|_| matters && !flow.bounded) {
-        flow.bounded = true;
-        socket::bound_buffers(&from.socket, &to.socket, size);
-    }
     if !rest.is_empty() {
         flow.hold(rest, &tools.memory);
     }
@@ -419,10 +405,6 @@ fn take_what_leaves(
         Err(Errno::INTR) => return Ok(true),
         Err(_) => return Err(Broken::Source),
     };
-    if let Some(size) = tools.socket_buffer.filter(|_| !source.flow.bounded) {
-        source.flow.bounded = true;
-        socket::bound_buffers(&from.socket, &to.socket, size);
-    }
     let there = buffer.get(..octets).unwrap_or_default();
     let written = match send(&to.socket, there, SendFlags::NOSIGNAL) {
         Ok(written) => written,

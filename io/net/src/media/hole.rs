@@ -42,8 +42,6 @@ pub(super) struct Hole {
     pub(super) sent: u64,
     /// When to give up on an incoming connection.
     pub(super) waiting_until: Option<Moment>,
-    /// When a flow held back by its rate, or an accept that found no descriptor, goes on.
-    pub(super) resume: Option<Moment>,
     /// The entry in the worker's timetable.
     pub(super) scheduled: Option<Moment>,
     pub(super) link: Link,
@@ -112,6 +110,8 @@ pub(super) struct Rare {
     pub(super) standbys: Vec<Standby>,
     /// Callers who came before the gate was ever open, where there is no socket for them to wait at.
     pub(super) early: Vec<Visitor>,
+    /// When a flow held back by its rate, or an accept that found no descriptor, goes on.
+    resume: Option<Moment>,
     /// When a refused source, or one that did not fit, was last reported.
     pub(super) blocked: Option<Moment>,
     /// When one that came and went was last reported.
@@ -293,7 +293,6 @@ impl Hole {
             received: 0,
             sent: 0,
             waiting_until: None,
-            resume: None,
             scheduled: None,
             link: Link::Down,
             flow: Flow::default(),
@@ -338,6 +337,23 @@ impl Hole {
 
     pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
         self.rare.as_deref_mut()
+    }
+
+    /// When it goes on, if it has to wait.
+    pub(super) fn paused(&self) -> Option<Moment> {
+        self.rare.as_ref().and_then(|rare| rare.resume)
+    }
+
+    /// Has it wait.
+    pub(super) fn pause(&mut self, until: Moment) {
+        self.rare().resume = Some(until);
+    }
+
+    /// It has waited long enough.
+    pub(super) fn resume(&mut self, now: Moment) {
+        if let Some(rare) = &mut self.rare {
+            rare.resume = rare.resume.filter(|at| *at > now);
+        }
     }
 
     /// Takes new settings.
@@ -617,7 +633,7 @@ impl Hole {
             Link::Up(connection) if connection.begun == Begun::Quiet => Some(connection.since.plus(QUIET)),
             _ => None,
         };
-        [link, stranger, quiet, self.silence_deadline(), self.resume, self.tls_deadline()]
+        [link, stranger, quiet, self.silence_deadline(), self.paused(), self.tls_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -771,7 +787,7 @@ mod tests {
     #[test]
     fn an_idle_pinhole_is_small() {
         let size = size_of::<Option<Hole>>();
-        assert!(size <= 176, "{size} octets; docs/performance.md counts on no more");
+        assert!(size <= 168, "{size} octets; docs/performance.md counts on no more");
     }
 
     #[test]

@@ -87,11 +87,11 @@ impl Worker {
     fn open_door(&mut self, slot: u32) {
         let serial = self.next_serial();
         let now = self.now;
-        let Self { epoll, holes, ports, .. } = self;
+        let Self { epoll, holes, ports, config, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
-        if hole.resume.is_some_and(|at| at > now) {
+        if hole.paused().is_some_and(|at| at > now) {
             return;
         }
         let local = ports.local(&hole.lease);
@@ -100,8 +100,7 @@ impl Worker {
             let anchor = match hole.anchor.take() {
                 Some(anchor) => anchor,
                 None => {
-                    let socket = socket::bound(local, hole.dscp)?;
-                    socket::give_up_after(&socket, user_timeout);
+                    let socket = socket::of_pinhole(local, hole.dscp, user_timeout, config.socket_buffer)?;
                     Anchor { socket, serial: 0, listening: false, ready: false }
                 }
             };
@@ -118,7 +117,7 @@ impl Worker {
         if let Err(error) = opened {
             tracing::debug!(%error, %local, "cannot listen yet");
             hole.anchor = None;
-            hole.resume = Some(now.plus(RETRY));
+            hole.pause(now.plus(RETRY));
         }
     }
 
@@ -154,7 +153,7 @@ impl Worker {
     /// may filter by source, and the controller told it that port.
     pub(super) fn attempt(&mut self, slot: u32) {
         let serial = self.next_serial();
-        let Self { epoll, holes, ports, .. } = self;
+        let Self { epoll, holes, ports, config, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
@@ -177,11 +176,7 @@ impl Worker {
                     }
                     anchor.socket
                 }
-                None => {
-                    let socket = socket::bound(local, dscp)?;
-                    socket::give_up_after(&socket, user_timeout);
-                    socket
-                }
+                None => socket::of_pinhole(local, dscp, user_timeout, config.socket_buffer)?,
             };
             socket::connect(&socket, attempt.remote, attempt.eager)?;
             register(epoll, &socket, slot, serial)?;
@@ -259,7 +254,7 @@ impl Worker {
             match outcome {
                 Ok(Progress::Waiting) => {}
                 Ok(Progress::More) => self.queue(source),
-                Ok(Progress::Until(later)) => from.resume = Some(later),
+                Ok(Progress::Until(later)) => from.pause(later),
                 Err(Broken::Source) => return self.end(source, Cause::Reset, Cause::FarSide, true),
                 // What came before it was cut has been passed on.
                 Err(Broken::Because(cause @ Cause::Tls(TlsFailure::Truncated))) => {

@@ -35,6 +35,7 @@ mod regroup;
 mod seal;
 pub(crate) mod socket;
 mod through;
+mod undecided;
 mod worker;
 
 #[cfg(test)]
@@ -126,6 +127,9 @@ pub struct Timers {
     pub outgoing: Duration,
     /// Attempts for an outgoing connection.
     pub attempts: u8,
+    /// For it to be decided which engine somebody gets who calls before that. Then the loop takes the call. Less than the
+    /// second after which a caller begins again (RFC 6298 §2.1).
+    pub undecided: Duration,
     /// For the far side, once this side is connected; also for the fingerprint of the peer's certificate.
     pub unspliced: Duration,
 }
@@ -136,6 +140,7 @@ impl Default for Timers {
             incoming: Duration::from_secs(30),
             outgoing: Duration::from_secs(10),
             attempts: 3,
+            undecided: Duration::from_millis(800),
             unspliced: Duration::from_secs(30),
         }
     }
@@ -153,8 +158,8 @@ pub struct EngineConfig {
     /// The waiting times.
     pub timers: Timers,
     /// Size of the kernel's send and receive buffers of a socket, in octets (the kernel allows twice
-    /// that for its own records); bounds what a reader that stopped can pin. It is set when a
-    /// direction has moved 128 KiB or its receiver takes no more. `None` leaves it to the kernel's own tuning (several MiB).
+    /// that for its own records); bounds what a reader that stopped can pin, and how fast one session is where the way
+    /// is long (25 Mbit/s at 50 ms). `None` leaves it to the kernel's own tuning (several MiB).
     pub socket_buffer: Option<usize>,
     /// Use `splice` for bulk. Off, everything is copied.
     pub splice: bool,
@@ -185,7 +190,7 @@ impl Default for EngineConfig {
             threads: 1,
             witness: Witness::Off,
             timers: Timers::default(),
-            socket_buffer: Some(192 * 1024),
+            socket_buffer: Some(160 * 1024),
             splice: true,
             copy_buffer: 256 * 1024,
             pipe_size: 1024 * 1024,
@@ -211,6 +216,15 @@ impl MediaEngine {
     /// A realm without a port, two realms with the same name, no realm, no thread, a certificate that cannot be
     /// read; or the operating system refused a descriptor or a thread.
     pub fn start(config: EngineConfig) -> io::Result<(EngineHandle, Events)> {
+        let (workers, handle, events) = Self::prepare(config)?;
+        for (index, worker) in workers.into_iter().enumerate() {
+            thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
+        }
+        Ok((handle, events))
+    }
+
+    /// Makes the loops, which do not run yet.
+    fn prepare(config: EngineConfig) -> io::Result<(Vec<Worker>, EngineHandle, Events)> {
         if config.threads == 0 || config.queue == 0 || config.copy_buffer == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -225,7 +239,7 @@ impl MediaEngine {
         let memory = Memory::new(config.memory);
         let config = Arc::new(config);
         let (reports, events) = post::reports(config.queue);
-        let mut workers = Vec::with_capacity(config.threads);
+        let (mut workers, mut mailboxes) = (Vec::new(), Vec::new());
         let dock = |_| Ok(Arc::new(Dock::new(Arc::new(Bell::new()?))));
         let docks: Arc<[_]> = (0..config.threads).map(dock).collect::<io::Result<Vec<_>>>()?.into();
         let (kernels, kernel) = kernel::start(&config, &docks, reports.clone())?;
@@ -236,14 +250,14 @@ impl MediaEngine {
             memory: Arc::clone(&memory),
             docks: Arc::clone(&docks),
         };
-        for ((index, dock), kernel) in docks.iter().enumerate().zip(kernels) {
+        for (dock, kernel) in docks.iter().zip(kernels) {
             let (commands, inbox) = mpsc::channel(config.queue);
             let bell = Arc::clone(&dock.bell);
-            let worker = Worker::new(shared.clone(), Arc::clone(dock), inbox, reports.clone(), kernel)?;
-            thread::Builder::new().name(format!("carnet-media-{index}")).spawn(move || worker.run())?;
-            workers.push(Mailbox::new(commands, bell));
+            workers.push(Worker::new(shared.clone(), Arc::clone(dock), inbox, reports.clone(), kernel)?);
+            mailboxes.push(Mailbox::new(commands, bell));
         }
-        Ok((EngineHandle { kernel: Some(kernel), memory, ..EngineHandle::of(workers, ports) }, events))
+        let handle = EngineHandle { kernel: Some(kernel), memory, ..EngineHandle::of(mailboxes, ports) };
+        Ok((workers, handle, events))
     }
 }
 

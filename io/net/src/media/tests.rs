@@ -16,6 +16,7 @@ use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm,
 
 mod callers;
 mod edge;
+mod fairness;
 mod faults;
 mod legs;
 mod memory;
@@ -587,6 +588,7 @@ fn quick() -> Timers {
         outgoing: Duration::from_millis(80),
         attempts: 1,
         unspliced: Duration::from_millis(80),
+        ..Timers::default()
     }
 }
 

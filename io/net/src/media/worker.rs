@@ -31,7 +31,7 @@ use super::{EngineConfig, Witness, host, socket};
 use crate::OsRandom;
 
 /// Events taken from the kernel and commands taken from the queue at once.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 const COMMANDS: usize = 256;
 /// Reports waiting because the event queue is full, before commands and connections wait too.
 pub(super) const OUTBOX: usize = 1024;
@@ -39,6 +39,13 @@ pub(super) const OUTBOX: usize = 1024;
 pub(super) const RETRY: Duration = Duration::from_millis(20);
 
 const WAKE: u64 = u64::MAX;
+
+/// The number of a pinhole in two halves: with its slot an entry takes twelve octets then, not sixteen.
+type Number = [u32; 2];
+
+const fn packed(number: u64) -> Number {
+    [number as u32, (number >> 32) as u32]
+}
 
 /// What all loops have in common.
 #[derive(Clone)]
@@ -61,12 +68,14 @@ pub(super) struct Worker {
     pub(super) docks: Arc<[Arc<Dock>]>,
     pub(super) dock: Arc<Dock>,
     commands: mpsc::Receiver<Command>,
+    /// There may be commands waiting.
+    more_commands: bool,
     reports: Reports,
     pub(super) outbox: VecDeque<Event>,
     pub(super) holes: Vec<Option<Hole>>,
     vacant: Vec<u32>,
     /// By number, which tells the pinholes of all groups apart.
-    names: HashMap<u64, u32>,
+    names: HashMap<Number, u32>,
     /// What is to happen when. Only those entries count that are noted in their pinhole.
     timetable: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Pinholes with something to do.
@@ -110,7 +119,6 @@ impl Worker {
             splice: config.splice,
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
-            socket_buffer: config.socket_buffer,
             bench: None,
         };
         Ok(Self {
@@ -123,6 +131,7 @@ impl Worker {
             docks,
             dock,
             commands,
+            more_commands: false,
             reports,
             outbox: VecDeque::new(),
             holes: Vec::new(),
@@ -147,42 +156,47 @@ impl Worker {
     /// Runs until the last handle is dropped.
     pub(super) fn run(mut self) {
         let mut ready = Vec::with_capacity(BATCH);
-        let mut more_commands = false;
-        loop {
-            let timeout = self.timeout(more_commands).map(timespec);
-            ready.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                // Our own descriptor cannot go bad; if it does there is no way to go on.
-                Err(error) => {
-                    tracing::error!(%error, "media engine thread ends");
-                    return;
-                }
-            }
-            self.now = self.clock.now();
-            for event in &ready {
-                let epoll::Event { flags, data } = *event;
-                self.on_event(data.u64(), flags);
-            }
-            if self.bell.answer() {
-                self.take_arrivals();
-                self.take_reports();
-                more_commands = true;
-            }
-            if more_commands && self.has_room() {
-                match self.take_commands() {
-                    Some(more) => more_commands = more,
-                    None => return,
-                }
-            }
-            self.on_time();
-            self.turn();
-            self.reports.hand_over(&mut self.outbox);
-        }
+        while self.round(&mut ready, self.timeout()) {}
     }
 
-    fn timeout(&self, more_commands: bool) -> Option<Duration> {
-        if !self.run.is_empty() || more_commands && self.has_room() {
+    /// Waits, no longer than this, and does what there is to do. False: that was the last round.
+    pub(super) fn round(&mut self, ready: &mut Vec<epoll::Event>, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map(timespec);
+        ready.clear();
+        match epoll::wait(&self.epoll, spare_capacity(ready), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            // Our own descriptor cannot go bad; if it does there is no way to go on.
+            Err(error) => {
+                tracing::error!(%error, "media engine thread ends");
+                return false;
+            }
+        }
+        self.now = self.clock.now();
+        for event in &*ready {
+            let epoll::Event { flags, data } = *event;
+            self.on_event(data.u64(), flags);
+        }
+        if self.bell.answer() {
+            self.take_arrivals();
+            self.take_reports();
+            self.more_commands = true;
+        }
+        if self.more_commands && self.has_room() {
+            match self.take_commands() {
+                Some(more) => self.more_commands = more,
+                None => return false,
+            }
+        }
+        self.on_time();
+        self.turn();
+        self.kernel.hand_over();
+        self.reports.hand_over(&mut self.outbox);
+        true
+    }
+
+    /// How long it may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.run.is_empty() || self.more_commands && self.has_room() {
             return Some(Duration::ZERO);
         }
         let next = self.timetable.peek().map(|Reverse((at, _))| *at);
@@ -286,7 +300,7 @@ impl Worker {
     }
 
     pub(super) fn slot(&self, pinhole: Pinhole) -> Option<u32> {
-        self.names.get(&pinhole.number).copied()
+        self.names.get(&packed(pinhole.number)).copied()
     }
 
     pub(super) fn far(&self, slot: u32) -> Option<u32> {
@@ -316,7 +330,7 @@ impl Worker {
         family: Option<carnet_gateway::media::Family>,
         tls: bool,
     ) -> Result<(), Refusal> {
-        if self.names.contains_key(&name.number) {
+        if self.names.contains_key(&packed(name.number)) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
@@ -334,7 +348,7 @@ impl Worker {
                 Err(refusal) => break Err(refusal),
             };
             let local = self.ports.local(&lease);
-            match self.hold(local) {
+            match self.hold(&lease) {
                 Ok(socket) => break Ok((lease, socket)),
                 Err(error) => {
                     taken.push(lease);
@@ -352,14 +366,14 @@ impl Worker {
 
     /// Takes up a pinhole of an earlier process.
     fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
-        if self.names.contains_key(&name.number) {
+        if self.names.contains_key(&packed(name.number)) {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
             return Err(Refusal::NoPort);
         }
         let lease = self.ports.lease_again(realm, local)?;
-        match self.hold(local) {
+        match self.hold(&lease) {
             Ok(socket) => self.begin(name, lease, socket, None),
             Err(error) => {
                 tracing::warn!(%error, %local, "cannot take up an address again");
@@ -379,9 +393,6 @@ impl Worker {
         shown: Option<Arc<Shown>>,
     ) -> Result<(), Refusal> {
         let steered = socket.is_none();
-        if let Some(socket) = &socket {
-            socket::give_up_after(socket, self.ports.ward(&lease).and_then(|ward| ward.guard.user_timeout));
-        }
         let mut hole = Hole::new(name, lease, socket, self.now);
         if self.config.witness != Witness::Off {
             hole.rare().observer = Some(Box::default());
@@ -391,8 +402,11 @@ impl Worker {
         }
         let local = self.ports.local(&hole.lease);
         let slot = self.occupy(hole).ok_or(Refusal::NoPort)?;
+        let keeps = self.keep_from_the_start(slot);
         if !steered {
-            self.report_bound(slot);
+            if !keeps {
+                self.report_bound(slot);
+            }
         } else if let Err(error) = self.steer(slot, local) {
             tracing::warn!(%error, %local, "there is no listener for callers; pinholes have sockets");
             self.steered(name, false);
@@ -401,21 +415,22 @@ impl Worker {
     }
 
     /// Sees that nobody else has an address of ours: by a socket there, if callers are not to be steered.
-    fn hold(&self, local: SocketAddr) -> io::Result<Option<Socket>> {
+    fn hold(&self, lease: &Lease) -> io::Result<Option<Socket>> {
+        let local = self.ports.local(lease);
         if self.may_steer(local) {
             socket::is_free(local).map(|()| None)
         } else {
-            socket::bound(local, None).map(Some)
+            let user_timeout = self.ports.ward(lease).and_then(|ward| ward.guard.user_timeout);
+            socket::of_pinhole(local, None, user_timeout, self.config.socket_buffer).map(Some)
         }
     }
 
     /// Gives a pinhole that has none a socket.
     pub(super) fn bind(&mut self, slot: u32, local: SocketAddr) -> io::Result<()> {
-        let Self { holes, ports, .. } = self;
+        let Self { holes, ports, config, .. } = self;
         if let Some(Some(hole)) = holes.get_mut(slot as usize) {
-            let socket = socket::bound(local, hole.dscp)?;
-            let ward = ports.ward(&hole.lease);
-            socket::give_up_after(&socket, ward.and_then(|ward| ward.guard.user_timeout));
+            let user_timeout = ports.ward(&hole.lease).and_then(|ward| ward.guard.user_timeout);
+            let socket = socket::of_pinhole(local, hole.dscp, user_timeout, config.socket_buffer)?;
             hole.anchor = Some(Anchor::new(socket));
         }
         Ok(())
@@ -443,13 +458,13 @@ impl Worker {
         if let Some(place) = self.holes.get_mut(slot as usize) {
             *place = Some(hole);
         }
-        self.names.insert(number, slot);
+        self.names.insert(packed(number), slot);
         Some(slot)
     }
 
     /// Takes a pinhole out of its slot.
     pub(super) fn vacate(&mut self, slot: u32, name: Pinhole) -> Option<Hole> {
-        self.names.remove(&name.number);
+        self.names.remove(&packed(name.number));
         let hole = self.holes.get_mut(slot as usize)?.take()?;
         self.vacant.push(slot);
         Some(hole)
@@ -524,7 +539,9 @@ impl Worker {
         let Some(slot) = self.slot(name) else {
             return Statistics::default();
         };
-        if self.peek(slot).is_some_and(|hole| hole.steering == Steering::Reserving) {
+        if self.peek(slot).is_some_and(|hole| hole.steering == Steering::Reserving)
+            || self.carriages.unbound.remove(&name.number)
+        {
             // Nobody waits for the address any more, but each `Reserve` is answered.
             self.report_bound(slot);
         }
@@ -541,6 +558,7 @@ impl Worker {
         }
         let statistics = hole.statistics(self.now);
         self.unsteer(&hole);
+        self.forget_callers(&hole);
         // The port is free once the sockets are gone.
         let Hole { lease, .. } = hole;
         self.ports.give_back(lease);
@@ -594,9 +612,7 @@ impl Worker {
             let Some(ward) = self.ward(slot).map(Arc::clone) else { continue };
             let Some(hole) = self.hole(slot) else { continue };
             hole.scheduled = None;
-            if hole.resume.is_some_and(|at| at <= now) {
-                hole.resume = None;
-            }
+            hole.resume(now);
             if let Some(direction) = hole.fallen_silent(now) {
                 let pinhole = hole.name;
                 self.report(Event::Inactive { pinhole, direction });
@@ -659,7 +675,7 @@ impl Worker {
         hole.scheduled = Some(next);
         let Self { holes, timetable, names, .. } = self;
         timetable.push(Reverse((next, slot)));
-        if timetable.len() > 4 * names.len() + 64 {
+        if timetable.len() > 2 * names.len() + 64 {
             // More than one entry of a pinhole counts no longer.
             timetable.retain(|Reverse((at, slot))| {
                 let hole = holes.get(*slot as usize).and_then(Option::as_ref);
