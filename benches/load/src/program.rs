@@ -259,14 +259,8 @@ fn report(document: &str, run: &str) -> Result<ExitCode> {
     results.take(&lines, run);
     let all = results.lines();
     let summary = summary(&all);
-    let runs = results.runs(run);
-    let mut told = String::new();
-    for (run, goals) in &runs {
-        let which = if runs.len() > 1 { format!(" ({})", goals.join(", ")) } else { String::new() };
-        told.push_str(&format!("{run}{which}\n\n"));
-    }
     let old = std::fs::read_to_string(document)?;
-    std::fs::write(document, write(&old, &all, &format!("{told}{summary}."))?)?;
+    std::fs::write(document, write(&old, &all, &results.words(run))?)?;
     results.write(&kept)?;
     for line in &lines {
         println!("{}", line.text());

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::outcome::Line;
+use crate::report::summary;
 
 /// All of it, by goal.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,6 +77,19 @@ impl Results {
         self.0.values().flat_map(|goal| goal.results.iter().cloned()).collect()
     }
 
+    /// What is to be said of the runs, that of `run` first: which goals are of which, if there are several, and what came
+    /// of all.
+    #[must_use]
+    pub fn words(&self, run: &str) -> String {
+        let runs = self.runs(run);
+        let mut told = String::new();
+        for (run, goals) in &runs {
+            let which = if runs.len() > 1 { format!(" ({})", goals.join(", ")) } else { String::new() };
+            told.push_str(&format!("{run}{which}\n\n"));
+        }
+        told + &summary(&self.lines()) + "."
+    }
+
     /// The runs, each with its goals; those of `run` first.
     #[must_use]
     pub fn runs(&self, run: &str) -> Vec<(&str, Vec<&str>)> {
@@ -94,6 +108,21 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_this_repository_says_what_is_kept_beside_it() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md");
+        let results = Results::read(&beside(&page)).unwrap();
+        let text = std::fs::read_to_string(&page).unwrap();
+        // Which run was the last is not kept.
+        let fits = |(run, _): (&str, _)| {
+            crate::report::write(&text, &results.lines(), &results.words(run)).unwrap() == text
+        };
+        assert!(
+            results.runs("").into_iter().any(fits),
+            "`carnet-load report` writes both: neither is changed by hand"
+        );
+    }
 
     #[test]
     fn a_run_replaces_its_own_goals() {

@@ -66,6 +66,14 @@ fn calls_pass_and_both_ends_agree() {
 }
 
 #[test]
+fn calls_pass_over_ipv6() {
+    let (caller, callee) = ("[::1]:5862", "[::1]:5861");
+    let (code, line) =
+        calls(&format!("{callee} --caller {caller} --callee {callee} --calls 5 --media sealed"));
+    assert_eq!((code, &line["caller"]["ended"]), (Some(0), &5.into()), "{line}");
+}
+
+#[test]
 fn one_port_serves_all_calls() {
     let (caller, callee) = ends(2);
     let (code, line) =
