@@ -62,7 +62,7 @@ pub struct Shape {
 impl Shape {
     /// The address of a host in a network, as the examples give it, in this shape; without the
     /// length of the prefix.
-    fn address(&self, network: &str, v4: &str) -> String {
+    pub fn address(&self, network: &str, v4: &str) -> String {
         if !self.v6.contains(&network) {
             return v4.to_owned();
         }

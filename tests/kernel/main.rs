@@ -15,4 +15,5 @@ mod lab;
 #[allow(dead_code)] // As above.
 #[path = "../e2e/network.rs"]
 mod network;
+mod usual;
 mod ways;

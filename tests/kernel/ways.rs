@@ -31,13 +31,6 @@ pub fn build(lab: &mut Lab, shape: &Shape) {
         kept += &format!("[admin]\nsocket = \"{host}.sock\"\n");
         lab.file(&file, &kept);
     }
-    // Whoever calls opens the connection, when the answer has passed all gateways. A connection that overtakes the
-    // signalling is a relay's.
-    for user in ["alice", "bob"] {
-        let file = format!("{user}.toml");
-        let text = std::fs::read_to_string(lab.directory().join(&file)).expect("its file");
-        lab.file(&file, &format!("{text}\n[ue.interop]\ntcp-role = \"passive\"\n"));
-    }
 }
 
 /// The host lets its kernel lead packets on.

@@ -508,6 +508,10 @@ impl Running {
             "carried": tally.carried,
             "connections": tally.connections,
             "refused": tally.refused,
+            "kept": tally.kept,
+            "overdue": tally.overdue,
+            "put_back": tally.put_back,
+            "lost": tally.lost,
         });
         summary.insert("kernel".into(), kernel);
         summary.into()

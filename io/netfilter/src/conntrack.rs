@@ -50,6 +50,8 @@ const COUNTERS_REPLY: u16 = 10;
 /// `IPS_SRC_NAT` and `IPS_DST_NAT`
 const BOTH: u32 = 1 << 4 | 1 << 5;
 const TCP: u8 = 6;
+/// Questions in one message to the kernel; their answers have room in the socket.
+const TOGETHER: usize = 256;
 
 /// A socket for questions about connections.
 #[derive(Debug)]
@@ -80,9 +82,23 @@ impl Conntrack {
     ///
     /// What the kernel answers.
     pub fn get(&mut self, flow: &Flow) -> Result<Option<Entry>, Error> {
-        let mut found = None;
-        let asked = self.ask(GET, flow, &mut |attributes| found = found.or(entry(attributes)));
-        absent_is_fine(asked)?;
+        Ok(self.get_all(std::slice::from_ref(flow))?.pop().flatten())
+    }
+
+    /// The same of several, in their order. They are asked for together, which costs a third.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn get_all(&mut self, flows: &[Flow]) -> Result<Vec<Option<Entry>>, Error> {
+        let mut found = vec![None; flows.len()];
+        for (flows, found) in flows.chunks(TOGETHER).zip(found.chunks_mut(TOGETHER)) {
+            self.ask(GET, flows, &mut |index, attributes| {
+                if let Some(place) = found.get_mut(index) {
+                    *place = place.or(entry(attributes));
+                }
+            })?;
+        }
         Ok(found)
     }
 
@@ -92,8 +108,17 @@ impl Conntrack {
     ///
     /// What the kernel answers.
     pub fn delete(&mut self, flow: &Flow) -> Result<(), Error> {
-        let asked = self.ask(DELETE, flow, &mut |_| {});
-        absent_is_fine(asked)
+        self.delete_all(std::slice::from_ref(flow))
+    }
+
+    /// The same of several, in their order. One that is named by how its answers come (from whom it was called to
+    /// who called it) is found too.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn delete_all(&mut self, flows: &[Flow]) -> Result<(), Error> {
+        flows.chunks(TOGETHER).try_for_each(|flows| self.ask(DELETE, flows, &mut |_, _| {}))
     }
 
     /// All TCP connections that have both addresses translated, handed over one at a time.
@@ -114,33 +139,43 @@ impl Conntrack {
         })
     }
 
-    fn ask(&mut self, kind: u16, flow: &Flow, take: &mut dyn FnMut(Attributes<'_>)) -> Result<(), Error> {
-        let sequence = self.socket.next_sequence();
-        let v4 = flow.local.is_ipv4();
+    /// Asks the same of several at once. What is not there is no error. The kernel answers each that it finds, and the
+    /// last in any case.
+    fn ask(
+        &mut self,
+        kind: u16,
+        flows: &[Flow],
+        take: &mut dyn FnMut(usize, Attributes<'_>),
+    ) -> Result<(), Error> {
+        let Some(last) = flows.len().checked_sub(1) else { return Ok(()) };
         let mut writer = Writer::default();
-        writer.message(kind, ACK, sequence, if v4 { 2 } else { 10 }, 0);
-        writer.nest(ORIGINAL, |w| {
-            w.nest(1, |w| {
-                let kinds = if v4 { (1, 2) } else { (3, 4) };
-                w.attribute(kinds.0, &octets(flow.caller.ip()));
-                w.attribute(kinds.1, &octets(flow.local.ip()));
-            });
-            w.nest(2, |w| {
-                w.attribute(1, &[TCP]);
-                w.attribute(2, &flow.caller.port().to_be_bytes());
-                w.attribute(3, &flow.local.port().to_be_bytes());
-            });
-        });
+        let mut first = 0;
+        for (index, flow) in flows.iter().enumerate() {
+            let sequence = self.socket.next_sequence();
+            if index == 0 {
+                first = sequence;
+            }
+            let flags = if index == last { ACK } else { 0 };
+            let v4 = flow.local.is_ipv4();
+            writer.message(kind, flags, sequence, if v4 { 2 } else { 10 }, 0);
+            writer.nest(ORIGINAL, |w| tuple_of(w, flow));
+        }
         self.socket.send(&writer.finish())?;
-        self.socket.answers(sequence, &mut |_, attributes| take(attributes))
+        self.socket.answers_of(first, flows.len(), &mut |index, _, attributes| take(index, attributes))
     }
 }
 
-fn absent_is_fine(asked: Result<(), Error>) -> Result<(), Error> {
-    match asked {
-        Err(Error::Refused { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+fn tuple_of(w: &mut Writer, flow: &Flow) {
+    w.nest(1, |w| {
+        let kinds = if flow.local.is_ipv4() { (1, 2) } else { (3, 4) };
+        w.attribute(kinds.0, &octets(flow.caller.ip()));
+        w.attribute(kinds.1, &octets(flow.local.ip()));
+    });
+    w.nest(2, |w| {
+        w.attribute(1, &[TCP]);
+        w.attribute(2, &flow.caller.port().to_be_bytes());
+        w.attribute(3, &flow.local.port().to_be_bytes());
+    });
 }
 
 /// `None`: not TCP, or not understood.

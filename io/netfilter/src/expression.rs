@@ -25,6 +25,8 @@ pub(crate) enum Tracked {
 pub(crate) enum Meta {
     Family = 15,
     Protocol = 16,
+    /// The kind of the interface that it came in by (`ARPHRD_*`).
+    CameBy = 8,
 }
 
 /// A list of expressions being written.
@@ -115,6 +117,18 @@ impl Expressions<'_> {
         })
     }
 
+    /// Ends the rule unless connection tracking has not seen this connection before.
+    pub(crate) fn new_connection(&mut self) -> &mut Self {
+        // NFT_CT_STATE, NF_CT_STATE_BIT(IP_CT_NEW)
+        let new = 8_u32.to_ne_bytes();
+        self.expression("ct", |w| {
+            w.number(1, register(0));
+            w.number(2, 0);
+        })
+        .bits(0, &new, &[0; 4])
+        .is_not(0, &[0; 4])
+    }
+
     /// The packet is of this direction of its connection: 0 that of its first packet.
     pub(crate) fn direction(&mut self, direction: u8) -> &mut Self {
         self.expression("ct", |w| {
@@ -174,6 +188,19 @@ impl Expressions<'_> {
         self.expression("immediate", |w| {
             w.number(1, 0);
             w.nest(2, |w| w.nest(2, |w| w.number(1, code)));
+        })
+    }
+
+    pub(crate) fn jump(&mut self, chain: &str) -> &mut Self {
+        self.expression("immediate", |w| {
+            w.number(1, 0);
+            w.nest(2, |w| {
+                w.nest(2, |w| {
+                    // NFT_JUMP
+                    w.attribute(1, &(-3_i32).to_be_bytes());
+                    w.text(2, chain);
+                });
+            });
         })
     }
 

@@ -39,7 +39,7 @@ pub fn lacks(sessions: u64) -> Vec<Lack> {
     // A table of the same rules under another name, which is gone again.
     static CHECKS: AtomicU32 = AtomicU32::new(0);
     let name = format!("check-{}-{}", std::process::id(), CHECKS.fetch_add(1, Ordering::Relaxed));
-    let config = TableConfig { name, size: 1, log_group: 0 };
+    let config = TableConfig { name, size: 1, log_group: 0, early_group: Some(0) };
     match Table::open(&config).and_then(|opened| opened.table.remove()) {
         Ok(()) => {}
         Err(error) => lacks.push(Lack { table: true, ..Lack::of(about("nftables", &error)) }),

@@ -8,6 +8,7 @@
 //!   element of a map. It outlives the process, and the next one takes it over.
 //! * [`Conntrack`]: counters of connections, their end, all there are.
 //! * [`Log`]: SYN/ACK, FIN and RST of our connections, for exact counters and for who came and left.
+//! * [`EarlyLog`] and [`PutBack`]: beginnings of connections that came too early, kept and put back.
 //! * [`provoke`]: has a peer find out that its connection is gone.
 //! * [`lacks`]: what the host has to have.
 //!
@@ -15,6 +16,7 @@
 
 mod address;
 mod conntrack;
+mod early;
 mod expression;
 mod host;
 mod log;
@@ -25,6 +27,7 @@ mod table;
 use std::net::{IpAddr, SocketAddr};
 
 pub use conntrack::{Conntrack, Entry, State};
+pub use early::{Early, EarlyLog, PutBack};
 pub use host::{Lack, lacks};
 pub use log::{Log, Segment};
 pub use provoke::provoke;

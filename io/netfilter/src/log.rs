@@ -9,6 +9,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use crate::Error;
 use crate::netlink::{ACK, Body, Socket, Writer, messages};
 pub use segment::Segment;
+pub(crate) use segment::tcp_of;
 
 /// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_*`
 const PACKET: u16 = 4 << 8;
@@ -18,8 +19,10 @@ const GROUPS: std::ops::Range<u16> = 30_000..30_256;
 /// Of a packet: both headers with all their options.
 const COPIED: u32 = 160;
 /// Packets that are handed over together, and how long a packet waits for others: hundredths of a second.
-const TOGETHER: u32 = 16;
+const TOGETHER: u32 = 48;
 const WAIT: u32 = 1;
+/// Room that the kernel makes for those, octets: with what it says beside, a copy takes about 250.
+const PACKED: u32 = 16 * 1024;
 
 /// A socket that such packets are copied to.
 #[derive(Debug)]
@@ -35,6 +38,11 @@ impl Log {
     ///
     /// The kernel has no packet logs over netlink, or the process may not, or all groups are taken.
     pub fn open() -> Result<Self, Error> {
+        Self::open_for(COPIED, TOGETHER)
+    }
+
+    /// One with other copies than those of ends and beginnings.
+    pub(crate) fn open_for(copied: u32, together: u32) -> Result<Self, Error> {
         let mut log = Self { socket: Socket::open()?, group: GROUPS.start };
         loop {
             match log.configure(|w| w.attribute(1, &[1])) {
@@ -48,11 +56,14 @@ impl Log {
             }
         }
         log.configure(|w| {
-            let mut mode = COPIED.to_be_bytes().to_vec();
+            let mut mode = copied.to_be_bytes().to_vec();
             // NFULNL_COPY_PACKET
             mode.extend([2, 0]);
             w.attribute(2, &mode);
-            w.number(5, TOGETHER);
+            if together > 1 {
+                w.number(3, PACKED);
+            }
+            w.number(5, together);
             w.number(4, WAIT);
         })?;
         Ok(log)
@@ -79,16 +90,25 @@ impl Log {
     ///
     /// The socket failed.
     pub fn read(&mut self, take: &mut dyn FnMut(Segment)) -> Result<bool, Error> {
+        self.packets(usize::MAX, &mut |packet| {
+            if let Some(segment) = Segment::read(packet) {
+                take(segment);
+            }
+        })
+    }
+
+    /// Hands over packets, as far as they were copied: what was received at most so often.
+    pub(crate) fn packets(&mut self, most: usize, take: &mut dyn FnMut(&[u8])) -> Result<bool, Error> {
         let mut lost = false;
-        loop {
+        for _ in 0..most {
             match self.socket.receive() {
                 Ok(None) => return Ok(lost),
                 Ok(Some(octets)) => {
                     for message in messages(octets).filter(|message| message.kind == PACKET) {
                         if let Body::Attributes { attributes, .. } = message.body
-                            && let Some(segment) = attributes.find(9).and_then(Segment::read)
+                            && let Some(packet) = attributes.find(9)
                         {
-                            take(segment);
+                            take(packet);
                         }
                     }
                 }
@@ -99,6 +119,7 @@ impl Log {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(lost)
     }
 }
 

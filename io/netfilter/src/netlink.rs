@@ -237,23 +237,63 @@ impl Socket {
         sequence: u32,
         take: &mut dyn FnMut(u8, Attributes<'_>),
     ) -> Result<(), Error> {
+        match self.answers_to(sequence, 1, &mut |_, family, attributes| take(family, attributes))? {
+            0 => Ok(()),
+            number => Err(failure(number)),
+        }
+    }
+
+    /// The same for so many questions with sequence numbers in a row, of which the last asks for an answer in any case.
+    /// Hands over each with the number of its question, from 0. That something is not there is no error.
+    pub(crate) fn answers_of(
+        &mut self,
+        first: u32,
+        count: usize,
+        take: &mut dyn FnMut(usize, u8, Attributes<'_>),
+    ) -> Result<(), Error> {
+        match self.answers_to(first, count, take)? {
+            0 => Ok(()),
+            number if io::Error::from_raw_os_error(number).kind() == io::ErrorKind::NotFound => Ok(()),
+            number => Err(failure(number)),
+        }
+    }
+
+    /// The first of the errors that is not about what is not there, or if there is none that of the last.
+    fn answers_to(
+        &mut self,
+        first: u32,
+        count: usize,
+        take: &mut dyn FnMut(usize, u8, Attributes<'_>),
+    ) -> Result<i32, Error> {
+        let mut worst = 0;
         loop {
-            let waiting = PollFd::new(&self.socket, PollFlags::IN);
-            if poll(&mut [waiting], Some(&PATIENCE)).map_err(io::Error::from)? == 0 {
-                return Err(Error::Unreadable("no answer"));
-            }
-            let Some(octets) = self.receive()? else { continue };
-            for message in messages(octets).filter(|message| message.sequence == sequence) {
+            // The kernel has nearly always answered while it was asked.
+            let Some(octets) = self.receive()? else {
+                let waiting = PollFd::new(&self.socket, PollFlags::IN);
+                if poll(&mut [waiting], Some(&PATIENCE)).map_err(io::Error::from)? == 0 {
+                    return Err(Error::Unreadable("no answer"));
+                }
+                continue;
+            };
+            for message in messages(octets) {
+                let index = distance(first, message.sequence);
+                if index >= count {
+                    continue;
+                }
                 match message.body {
-                    Body::Done | Body::Answer(0) => return Ok(()),
+                    Body::Done => return Ok(worst),
                     Body::Answer(number) => {
-                        let error = io::Error::from_raw_os_error(number.saturating_neg());
-                        return Err(match error.kind() {
-                            io::ErrorKind::PermissionDenied => Error::NotPermitted("asking netfilter"),
-                            _ => Error::Refused { what: "a question", error },
-                        });
+                        let number = number.saturating_neg();
+                        let absent =
+                            io::Error::from_raw_os_error(number).kind() == io::ErrorKind::NotFound;
+                        if worst == 0 && number != 0 && !absent {
+                            worst = number;
+                        }
+                        if index + 1 == count {
+                            return Ok(if worst == 0 { number } else { worst });
+                        }
                     }
-                    Body::Attributes { family, attributes } => take(family, attributes),
+                    Body::Attributes { family, attributes } => take(index, family, attributes),
                     Body::Other => {}
                 }
             }
@@ -267,6 +307,21 @@ impl Socket {
             Err(rustix::io::Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// How many questions after `first` that one was asked; 0 is given to none.
+fn distance(first: u32, sequence: u32) -> usize {
+    let distance = sequence.wrapping_sub(first);
+    let distance = if sequence < first { distance.wrapping_sub(1) } else { distance };
+    usize::try_from(distance).unwrap_or(usize::MAX)
+}
+
+fn failure(number: i32) -> Error {
+    let error = io::Error::from_raw_os_error(number);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::NotPermitted("asking netfilter"),
+        _ => Error::Refused { what: "a question", error },
     }
 }
 

@@ -15,20 +15,43 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::address::octets;
 use crate::{Conntrack, Error, Flow};
 
-/// Sends such a segment from one of our addresses to a peer of a connection that is forgotten.
+/// Sends such a segment from one of our addresses to a peer of a connection that is forgotten, for each of these
+/// (ours, peer's).
 ///
 /// # Errors
 ///
-/// The process may not (`CAP_NET_RAW`), or there is no way to the peer.
-pub fn provoke(conntrack: &mut Conntrack, local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
-    let socket = raw(local.ip())?;
-    // A raw socket has no ports: IPv6 insists on that.
-    let to = SockAddr::from(SocketAddr::new(peer.ip(), 0));
-    let sequence = u32::from(local.port()) << 16 | u32::from(peer.port());
-    socket.send_to(&segment(local, peer, sequence), &to)?;
-    // Connection tracking took it for the beginning of a connection from here to there: the next one that the peer
-    // opens from its port would be taken for that one's answer, and not be translated.
-    conntrack.delete(&Flow { caller: local, local: peer })
+/// The first of what went wrong: the process may not (`CAP_NET_RAW`), or there is no way to a peer. The others
+/// are sent to all the same.
+pub fn provoke(conntrack: &mut Conntrack, connections: &[(SocketAddr, SocketAddr)]) -> Result<(), Error> {
+    let mut sockets: Vec<(IpAddr, Socket)> = Vec::new();
+    let mut begun = Vec::with_capacity(connections.len());
+    let mut outcome = Ok(());
+    for &(local, peer) in connections {
+        match send(&mut sockets, local, peer) {
+            // Connection tracking took it for the beginning of a connection from here to there: the next one that the
+            // peer opens from its port would be taken for that one's answer, and not be translated.
+            Ok(()) => begun.push(Flow { caller: local, local: peer }),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    outcome.and(conntrack.delete_all(&begun))
+}
+
+fn send(sockets: &mut Vec<(IpAddr, Socket)>, local: SocketAddr, peer: SocketAddr) -> Result<(), Error> {
+    let index = match sockets.iter().position(|(address, _)| *address == local.ip()) {
+        Some(index) => index,
+        None => {
+            sockets.push((local.ip(), raw(local.ip())?));
+            sockets.len() - 1
+        }
+    };
+    if let Some((_, socket)) = sockets.get(index) {
+        // A raw socket has no ports: IPv6 insists on that.
+        let to = SockAddr::from(SocketAddr::new(peer.ip(), 0));
+        let sequence = u32::from(local.port()) << 16 | u32::from(peer.port());
+        socket.send_to(&segment(local, peer, sequence), &to)?;
+    }
+    Ok(())
 }
 
 /// A raw socket with one of our addresses.
@@ -62,7 +85,7 @@ fn segment(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
 }
 
 /// RFC 1071 §1
-fn checksum(octets: &[u8]) -> u16 {
+pub(crate) fn checksum(octets: &[u8]) -> u16 {
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
     let mut sum: u32 = octets.chunks(2).map(word).sum();
     while sum > 0xffff {

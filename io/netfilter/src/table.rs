@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | prerouting, output | dstnat - 1 | `call`, `call-local` | leads the first packet of a caller on, by the map `carry4`/`carry6` |
 //! | prerouting | dstnat + 1 | `steer` | brings callers of a pinhole to a loop's listener, by the map `steer4`/`steer6` |
+//! | input | 250 | `early` | copies and drops beginnings of connections to addresses in `early4`/`early6` ([`crate::EarlyLog`]) |
 //! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
 //! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
 //!
@@ -31,6 +32,8 @@ pub struct TableConfig {
     pub size: u32,
     /// The group of packet logs ([`crate::Log`]).
     pub log_group: u16,
+    /// The group for callers who come early ([`crate::EarlyLog`]). `None`: nobody is kept.
+    pub early_group: Option<u16>,
 }
 
 /// A table that is there now.
@@ -64,6 +67,9 @@ pub enum Change {
     },
     /// No longer.
     Unsteer(SocketAddr),
+    /// Who begins to call this address of ours from another host is kept, or no longer: the beginning of the
+    /// connection is copied to the early group, and dropped. Whom a translation leads on is not, nor whom the host's filters drop.
+    Keep(SocketAddr, bool),
     /// The gate of a session.
     Translate(Translation),
     /// The gate is shut for who comes now; connections that are up go on.
@@ -92,6 +98,7 @@ pub struct Table {
 #[derive(Debug, Default, Clone)]
 struct There {
     steered: HashMap<SocketAddr, u16>,
+    kept: HashSet<SocketAddr>,
     carried: HashMap<Key, Translation>,
     held: HashSet<Key>,
     policed: HashMap<(Key, bool), Rate>,

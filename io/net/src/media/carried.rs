@@ -11,11 +11,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
 use carnet_gateway::engine::{Choice, Engine, Side, choose};
 use carnet_gateway::media::{Cause, Event, Gate, Pinhole, Reason};
 
 use super::Witness;
+use super::clock::Moment;
 use super::hole::{Hole, Link, Origin, Told};
 use super::kernel::{Carriage, Octets, Order, Report, Terms};
 use super::socket;
@@ -30,8 +32,41 @@ pub(super) struct Carriages {
     callees: HashMap<u64, u64>,
     /// Callers' pinholes whose pairs the kernel has refused, until there are new settings.
     refused: HashSet<u64>,
+    /// Pinholes whose callers are kept: it is not decided yet where they lead.
+    pub(super) kept: HashSet<u64>,
+    /// Those that nobody is to know of before that is so.
+    pub(super) unbound: HashSet<u64>,
     /// Pinholes that leave as soon as the kernel has nothing to do with them any more.
     leaving: HashMap<u64, (Pinhole, Then)>,
+    hosts: Hosts,
+}
+
+/// What was found out about addresses that are called. It takes a socket, and the same are called again and again.
+#[derive(Debug, Default)]
+struct Hosts {
+    known: HashMap<IpAddr, (Moment, bool)>,
+}
+
+impl Hosts {
+    /// What was found is believed for this long.
+    const BELIEVED: Duration = Duration::from_secs(1);
+    /// Addresses that are remembered.
+    const MOST: usize = 1024;
+
+    /// Whether the host has this address itself. Only who has it may bind it.
+    fn are_we(&mut self, address: IpAddr, now: Moment) -> bool {
+        if let Some((at, ours)) = self.known.get(&address)
+            && now.since(*at) < Self::BELIEVED
+        {
+            return *ours;
+        }
+        let ours = UdpSocket::bind((address, 0)).is_ok();
+        if self.known.len() >= Self::MOST {
+            self.known.clear();
+        }
+        self.known.insert(address, (now, ours));
+        ours
+    }
 }
 
 /// How a pinhole goes on when the kernel has let it go.
@@ -113,6 +148,8 @@ impl Worker {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Steered { pinhole, done } => self.steered(pinhole, done),
+            Report::Kept { pinhole } => self.callers_are_kept(pinhole),
+            Report::Overdue { pinhole } => self.callers_are_overdue(pinhole),
             Report::Carried { caller, done } => {
                 if !done {
                     self.refused(caller);
@@ -136,12 +173,15 @@ impl Worker {
                     hole.told = Told::Nothing;
                 }
                 self.leave(name);
+                self.keep_callers(slot, None);
             }
             return self.count_now_and_then(slot);
         };
         let far_was = self.hole(far).is_some_and(|far| std::mem::take(&mut far.unweighed));
         if was || far_was {
             self.weigh_pair(slot, far);
+            self.keep_callers(slot, Some(far));
+            self.keep_callers(far, Some(slot));
         }
         self.count_now_and_then(slot);
         self.count_now_and_then(far);
@@ -188,7 +228,8 @@ impl Worker {
                 has.is_none_or(|has| has.carriage != *carriage)
             };
             // What is sent to an address of our own is not sent on.
-            if wanted.iter().flatten().any(|carriage| new(carriage) && is_of_this_host(carriage.to.ip())) {
+            let ours = wanted.map(|wanted| wanted.filter(new).map(|carriage| carriage.to.ip()));
+            if ours.into_iter().flatten().any(|to| self.carriages.hosts.are_we(to, self.now)) {
                 choice = Choice { engine: Engine::Relay, reason: Reason::Host, first: None, second: None };
                 wanted = [None, None];
             }
@@ -202,8 +243,14 @@ impl Worker {
         }
     }
 
+    /// The kernel has it, or has been told to, and leads who calls this pinhole on.
+    pub(super) fn is_armed(&self, caller: Pinhole) -> bool {
+        let carried = self.carriages.all.get(&caller.number);
+        carried.is_some_and(|carried| matches!(carried.phase, Phase::Armed | Phase::Up))
+    }
+
     /// The engine for two pinholes without a connection in the kernel.
-    fn choice(&self, first: &Hole, second: &Hole) -> Choice {
+    pub(super) fn choice(&self, first: &Hole, second: &Hole) -> Choice {
         let choice = choose(&self.side(first), &self.side(second), self.kernel.host);
         if choice.engine == Engine::Relay {
             return choice;
@@ -238,7 +285,7 @@ impl Worker {
         }
     }
 
-    fn needs_relay(&self, hole: &Hole) -> Option<Reason> {
+    pub(super) fn needs_relay(&self, hole: &Hole) -> Option<Reason> {
         let tls_only = || self.ports.ward(&hole.lease).is_some_and(|ward| ward.guard.tls_only);
         if hole.ends_tls() {
             Some(Reason::EndsTls)
@@ -568,9 +615,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Whether the host has this address itself. Only who has it may bind it.
-fn is_of_this_host(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
 }

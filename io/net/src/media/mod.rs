@@ -35,6 +35,7 @@ mod regroup;
 mod seal;
 pub(crate) mod socket;
 mod through;
+mod undecided;
 mod worker;
 
 #[cfg(test)]
@@ -126,6 +127,9 @@ pub struct Timers {
     pub outgoing: Duration,
     /// Attempts for an outgoing connection.
     pub attempts: u8,
+    /// For it to be decided which engine somebody gets who calls before that. Then the loop takes the call. Less than the
+    /// second after which a caller begins again (RFC 6298 §2.1).
+    pub undecided: Duration,
     /// For the far side, once this side is connected; also for the fingerprint of the peer's certificate.
     pub unspliced: Duration,
 }
@@ -136,6 +140,7 @@ impl Default for Timers {
             incoming: Duration::from_secs(30),
             outgoing: Duration::from_secs(10),
             attempts: 3,
+            undecided: Duration::from_millis(800),
             unspliced: Duration::from_secs(30),
         }
     }

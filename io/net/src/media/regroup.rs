@@ -101,6 +101,7 @@ impl Worker {
     }
 
     fn depart(&mut self, slot: u32, pinhole: Pinhole, index: Option<usize>) -> Option<Hole> {
+        self.let_callers_go(slot);
         let mut hole = self.vacate(slot, pinhole)?;
         if let Some(index) = index.filter(|_| hole.steering.is_used()) {
             self.doors.follow(self.ports.local(&hole.lease), index);

@@ -588,6 +588,7 @@ fn quick() -> Timers {
         outgoing: Duration::from_millis(80),
         attempts: 1,
         unspliced: Duration::from_millis(80),
+        ..Timers::default()
     }
 }
 

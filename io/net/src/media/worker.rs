@@ -189,6 +189,7 @@ impl Worker {
         }
         self.on_time();
         self.turn();
+        self.kernel.hand_over();
         self.reports.hand_over(&mut self.outbox);
         true
     }
@@ -401,8 +402,11 @@ impl Worker {
         }
         let local = self.ports.local(&hole.lease);
         let slot = self.occupy(hole).ok_or(Refusal::NoPort)?;
+        let keeps = self.keep_from_the_start(slot);
         if !steered {
-            self.report_bound(slot);
+            if !keeps {
+                self.report_bound(slot);
+            }
         } else if let Err(error) = self.steer(slot, local) {
             tracing::warn!(%error, %local, "there is no listener for callers; pinholes have sockets");
             self.steered(name, false);
@@ -535,7 +539,9 @@ impl Worker {
         let Some(slot) = self.slot(name) else {
             return Statistics::default();
         };
-        if self.peek(slot).is_some_and(|hole| hole.steering == Steering::Reserving) {
+        if self.peek(slot).is_some_and(|hole| hole.steering == Steering::Reserving)
+            || self.carriages.unbound.remove(&name.number)
+        {
             // Nobody waits for the address any more, but each `Reserve` is answered.
             self.report_bound(slot);
         }
@@ -552,6 +558,7 @@ impl Worker {
         }
         let statistics = hole.statistics(self.now);
         self.unsteer(&hole);
+        self.forget_callers(&hole);
         // The port is free once the sockets are gone.
         let Hole { lease, .. } = hole;
         self.ports.give_back(lease);

@@ -70,6 +70,7 @@ fn in_a_child() {
     let mut config = config(Kind::Kernel, family, Timers::default());
     config.kernel.keep = true;
     config.kernel.claim = Duration::from_secs(4);
+    config.timers.undecided = Duration::from_secs(600);
     let (handle, mut events) = MediaEngine::start(config).unwrap();
     thread::spawn(move || {
         while let Some(event) = events.blocking_recv() {
@@ -115,6 +116,19 @@ fn in_a_child() {
                 }
                 number += 2;
                 println!("told {number}");
+            }
+            ["expect", from] => {
+                let pinhole = |offset| Pinhole { group: 7, number: number + offset };
+                let (pinhole, b) = (pinhole(1), pinhole(2));
+                handle.blocking_send(Command::Join { a: pinhole, b }).unwrap();
+                let (remote, gate) = (Some(from.parse().unwrap()), Gate::SendReceive);
+                let settings = Settings { role: Role::Undecided, remote, gate, ..Settings::default() };
+                handle.blocking_send(Command::Configure { pinhole, settings }).unwrap();
+            }
+            ["kept", count] => {
+                let count: u64 = count.parse().unwrap();
+                until("others are kept", || handle.kernel_tally().kept == count);
+                println!("kept {count}");
             }
             ["carried", count] => {
                 let count: u64 = count.parse().unwrap();
@@ -193,6 +207,43 @@ fn sessions_flow_on_while_the_process_is_away_and_are_taken_up_again() {
         let table = lab.says(Host::Gateway, &["nft", "list", "table", "inet", "carnet-suite"]);
         assert!(!table.contains("elements"), "{table}");
         process.kill();
+        lab.run(Host::Gateway, &["nft", "delete", "table", "inet", "carnet-suite"]);
+    }
+}
+
+/// Killed while it keeps a caller, who has had no answer and calls again: the next process carries it.
+#[test]
+fn who_is_kept_by_a_process_that_dies_is_carried_by_the_next() {
+    let Some(lab) = Lab::new() else { return };
+    for family in [Family::V4, Family::V6] {
+        let at = addresses(family);
+        let server = lab.listen(Host::Callee, at.callee);
+        let (from, to) = (SocketAddr::new(at.caller, 9), server.local_addr().unwrap());
+        let mut process = Process::start(&lab, family);
+        process.tell("reserve");
+        let (caller, callee) = addresses_of(&mut process);
+        process.tell(&format!("expect {from}"));
+        let set = if family == Family::V4 { "early4" } else { "early6" };
+        until("callers are not kept", || {
+            let set = lab.says(Host::Gateway, &["nft", "list", "set", "inet", "carnet-suite", set]);
+            set.contains(&format!("{} . {}", caller.ip(), caller.port()))
+        });
+        thread::scope(|scope| {
+            let call = scope.spawn(|| lab.call(at.caller, caller));
+            process.tell("kept 1");
+            process.says("kept 1");
+            process.kill();
+            let mut process = Process::start(&lab, family);
+            process.tell(&format!("adopt {caller} {callee}"));
+            assert_eq!(addresses_of(&mut process), (caller, callee));
+            process.tell(&format!("open {from} {to}"));
+            let mut near = call.join().unwrap().unwrap();
+            let mut far = accept(&server);
+            assert_eq!(process.says("established 1 "), near.local_addr().unwrap().to_string());
+            say(&mut near, b"here I am");
+            hears(&mut far, b"here I am");
+            process.kill();
+        });
         lab.run(Host::Gateway, &["nft", "delete", "table", "inet", "carnet-suite"]);
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
 mod crash;
+mod early;
 mod ends;
 mod lab;
 mod passes;
@@ -36,6 +37,14 @@ enum Kind {
     /// A relay whose pinholes have no sockets of their own.
     Steered,
     Kernel,
+    /// The same, where pinholes have sockets for whom it does not carry.
+    KernelAndSockets,
+}
+
+impl Kind {
+    fn is_kernel(self) -> bool {
+        matches!(self, Self::Kernel | Self::KernelAndSockets)
+    }
 }
 
 /// Runs a test over every engine.
@@ -66,12 +75,13 @@ fn config(kind: Kind, family: Family, timers: Timers) -> EngineConfig {
         Realm { name: name.into(), v4, v6, ports: PORTS, guard, ..Realm::default() }
     };
     let mode = if kind == Kind::Sockets { Mode::Off } else { Mode::Required };
-    let translate = kind == Kind::Kernel;
+    let translate = kind.is_kernel();
+    let steer = kind != Kind::KernelAndSockets;
     EngineConfig {
         realms: vec![realm("access", access), realm("core", core)],
         threads: 2,
         timers,
-        kernel: KernelConfig { mode, translate, table: "suite".into(), ..KernelConfig::default() },
+        kernel: KernelConfig { mode, translate, steer, table: "suite".into(), ..KernelConfig::default() },
         ..EngineConfig::default()
     }
 }
@@ -185,7 +195,7 @@ impl<'a> Bench<'a> {
     /// Waits until callers may come.
     fn opened(&mut self, pair: Pair) {
         self.measure(pair.caller.0);
-        if self.kind == Kind::Kernel {
+        if self.kind.is_kernel() {
             self.engine(pair.caller.0, Reason::Passes);
             self.carried(|carried| carried > 0);
         }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Nothing comes of a call: it is refused at once, or reset as soon as somebody looked at it.
-fn refused(call: std::io::Result<TcpStream>) {
+pub(super) fn refused(call: std::io::Result<TcpStream>) {
     let error = match call {
         Ok(mut stream) => breaks(&mut stream),
         Err(error) => error.kind(),

@@ -31,46 +31,63 @@ const TCP: u8 = 6;
 /// Headers between IPv6 and TCP that are looked past.
 const EXTENSIONS: usize = 8;
 
+/// Where things are in a packet.
+pub(crate) struct Places<'a> {
+    /// The addresses.
+    pub(crate) source: &'a [u8],
+    pub(crate) destination: &'a [u8],
+    /// Where the TCP header begins.
+    pub(crate) tcp: usize,
+    /// How long header and payload of TCP are, by what IP says.
+    pub(crate) length: usize,
+}
+
+/// `None`: it is something else than TCP, or too little of it is there.
+pub(crate) fn tcp_of(packet: &[u8]) -> Option<Places<'_>> {
+    match packet.first()? >> 4 {
+        4 => {
+            let tcp = usize::from(packet.first()? & 0xf) * 4;
+            if tcp < 20 || *packet.get(9)? != TCP {
+                return None;
+            }
+            let length = usize::from(word(packet, 2)?).checked_sub(tcp)?;
+            Some(Places { source: packet.get(12..16)?, destination: packet.get(16..20)?, tcp, length })
+        }
+        6 => {
+            let (mut next, mut at) = (*packet.get(6)?, 40);
+            let length = usize::from(word(packet, 4)?);
+            for _ in 0..EXTENSIONS {
+                match next {
+                    // Hop-by-hop options, routing, destination options.
+                    0 | 43 | 60 => {
+                        next = *packet.get(at)?;
+                        at += (usize::from(*packet.get(at + 1)?) + 1) * 8;
+                    }
+                    _ => break,
+                }
+            }
+            if next != TCP {
+                return None;
+            }
+            let length = length.checked_sub(at - 40)?;
+            Some(Places { source: packet.get(8..24)?, destination: packet.get(24..40)?, tcp: at, length })
+        }
+        _ => None,
+    }
+}
+
 impl Segment {
     /// `None`: it is something else, or too little of it is there.
     pub(crate) fn read(packet: &[u8]) -> Option<Self> {
-        let (addresses, tcp, length) = match packet.first()? >> 4 {
-            4 => {
-                let header = usize::from(packet.first()? & 0xf) * 4;
-                if header < 20 || *packet.get(9)? != TCP {
-                    return None;
-                }
-                let length = usize::from(word(packet, 2)?).checked_sub(header)?;
-                ((packet.get(12..16)?, packet.get(16..20)?), packet.get(header..)?, length)
-            }
-            6 => {
-                let (mut next, mut at) = (*packet.get(6)?, 40);
-                let length = usize::from(word(packet, 4)?);
-                for _ in 0..EXTENSIONS {
-                    match next {
-                        // Hop-by-hop options, routing, destination options.
-                        0 | 43 | 60 => {
-                            next = *packet.get(at)?;
-                            at += (usize::from(*packet.get(at + 1)?) + 1) * 8;
-                        }
-                        _ => break,
-                    }
-                }
-                if next != TCP {
-                    return None;
-                }
-                let length = length.checked_sub(at - 40)?;
-                ((packet.get(8..24)?, packet.get(24..40)?), packet.get(at..)?, length)
-            }
-            _ => return None,
-        };
+        let places = tcp_of(packet)?;
+        let tcp = packet.get(places.tcp..)?;
         let header = usize::from(tcp.get(12)? >> 4) * 4;
         let flags = *tcp.get(13)?;
-        let payload = u32::try_from(length.checked_sub(header)?).ok()?;
+        let payload = u32::try_from(places.length.checked_sub(header)?).ok()?;
         let has = |flag| flags & flag != 0;
         Some(Self {
-            source: SocketAddr::new(ip(addresses.0)?, word(tcp, 0)?),
-            destination: SocketAddr::new(ip(addresses.1)?, word(tcp, 2)?),
+            source: SocketAddr::new(ip(places.source)?, word(tcp, 0)?),
+            destination: SocketAddr::new(ip(places.destination)?, word(tcp, 2)?),
             sequence: long(tcp, 4)?,
             acknowledgement: long(tcp, 8).filter(|_| has(0x10)),
             syn: has(0x02),

@@ -2,7 +2,8 @@
 
 use super::TableConfig;
 use crate::Rate;
-use crate::expression::{Base, Expressions, Tracked};
+use crate::early::LONGEST;
+use crate::expression::{Base, Expressions, Meta, Tracked};
 use crate::netlink::{CREATE, Writer};
 
 /// `NFPROTO_*`
@@ -26,11 +27,16 @@ pub(super) const NEW_ELEMENT: u16 = nf_tables(12);
 pub(super) const GET_ELEMENT: u16 = nf_tables(13);
 pub(super) const DELETE_ELEMENT: u16 = nf_tables(14);
 
+/// `ARPHRD_LOOPBACK`
+const LOOPBACK: u16 = 772;
 const PREROUTING: u32 = 0;
+const INPUT: u32 = 1;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
+/// After everybody's filters.
+const LATE: i32 = 250;
 
 /// `NFT_SET_*`
 const MAP: u32 = 0x08;
@@ -78,6 +84,7 @@ fn sets(v4: bool) -> Vec<Set> {
     let mut all = vec![
         Set { lasting: true, ..set(&format!("carry{n}"), session, Some(places)) },
         set(&format!("steer{n}"), place, Some((PORT, 2))),
+        set(&format!("early{n}"), place, None),
         Set { lasting: true, ..set(&format!("held{n}"), session, None) },
     ];
     for way in ["forth", "back"] {
@@ -115,6 +122,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         w.text(3, chain);
     }
     let chains = [
+        ("early", "filter", INPUT, LATE),
         ("call", "nat", PREROUTING, DSTNAT - 1),
         ("call-local", "nat", OUTPUT, DSTNAT - 1),
         ("steer", "filter", PREROUTING, DSTNAT + 1),
@@ -125,6 +133,7 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         base_chain(w, config, sequence, (name, kind, hook, priority));
         flush(w, config, sequence, name);
     }
+    early(w, config, sequence);
     for family in [V4, V6] {
         for chain in ["call", "call-local"] {
             rule(w, config, sequence, chain, |e| call(e, family));
@@ -173,6 +182,13 @@ fn base_chain(
     w.text(7, kind);
 }
 
+/// A chain that others lead to.
+fn chain(w: &mut Writer, config: &TableConfig, sequence: u32, name: &str) {
+    w.message(NEW_CHAIN, CREATE, sequence, INET, 0);
+    w.text(1, &config.name);
+    w.text(3, name);
+}
+
 fn flush(w: &mut Writer, config: &TableConfig, sequence: u32, chain: &str) {
     w.message(DELETE_RULE, 0, sequence, INET, 0);
     w.text(1, &config.name);
@@ -211,6 +227,35 @@ fn call(e: &mut Expressions<'_>, family: u8) {
         .payload(Base::Transport, 2, 2, 2 * size)
         .lookup(&format!("carry{}", version(family)), 0, Some(0))
         .nat(true, family, 0, size);
+}
+
+/// Beginnings of connections to addresses of ours for which it is not decided yet where they lead are copied whole,
+/// and dropped. Those that come from this host are not: what is put back is one of them. It is done last, just before a socket
+/// would get them: who is kept has passed the host's own filters, which do not know him when he is put back.
+fn early(w: &mut Writer, config: &TableConfig, sequence: u32) {
+    let Some(group) = config.early_group else { return };
+    // What belongs to a connection, and that is nearly everything, is done with here.
+    chain(w, config, sequence, "keep");
+    flush(w, config, sequence, "keep");
+    rule(w, config, sequence, "early", |e| {
+        e.new_connection().jump("keep");
+    });
+    for family in [V4, V6] {
+        let (at, length) = if family == V4 { (16, 4) } else { (24, 16) };
+        rule(w, config, sequence, "keep", |e| {
+            e.tcp(family)
+                .payload(Base::Transport, 13, 1, 0)
+                .bits(0, &[SYN_ACK | END], &[0])
+                .is(0, &[SYN])
+                .meta(Meta::CameBy, 0)
+                .is_not(0, &LOOPBACK.to_ne_bytes())
+                .payload(Base::Network, at, length, 0)
+                .payload(Base::Transport, 2, 2, registers(family))
+                .lookup(&format!("early{}", version(family)), 0, None)
+                .log(group, LONGEST, 1)
+                .drop();
+        });
+    }
 }
 
 /// The register for the listener's port, beyond those of the address.
@@ -300,9 +345,7 @@ pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: 
 /// The chain that sets a DSCP value and leaves ECN as it is.
 pub(super) fn mark_chain(w: &mut Writer, config: &TableConfig, sequence: u32, value: u8) {
     let name = chain_of(value);
-    w.message(NEW_CHAIN, CREATE, sequence, INET, 0);
-    w.text(1, &config.name);
-    w.text(3, &name);
+    chain(w, config, sequence, &name);
     flush(w, config, sequence, &name);
     let tos = u16::from(value) << 2;
     for (family, keep, set, checksum) in [(V4, 0xff03_u16, tos, Some(10)), (V6, 0xf03f, tos << 4, None)] {

@@ -12,6 +12,7 @@ use crate::{Key, Rate, Translation, Way};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Undo {
     Steered(SocketAddr, Option<u16>),
+    Kept(SocketAddr, bool),
     Carried(Key, Option<Translation>),
     Held(Key, bool),
     Policed((Key, bool), Option<Rate>),
@@ -25,6 +26,8 @@ impl There {
         for step in undo.into_iter().rev() {
             match step {
                 Undo::Steered(key, old) => restore(&mut self.steered, key, old),
+                Undo::Kept(local, true) => drop(self.kept.insert(local)),
+                Undo::Kept(local, false) => drop(self.kept.remove(&local)),
                 Undo::Carried(key, old) => restore(&mut self.carried, key, old),
                 Undo::Policed(key, old) => restore(&mut self.policed, key, old),
                 Undo::Marked(key, old) => restore(&mut self.marked, key, old),
@@ -154,6 +157,13 @@ impl Table {
                 if let Some(old) = there.steered.remove(&local) {
                     undo.push(Undo::Steered(local, Some(old)));
                     element(false, format!("steer{}", version(local.is_ipv4())), place(local), None);
+                }
+            }
+            Change::Keep(local, keep) => {
+                let changed = if keep { there.kept.insert(local) } else { there.kept.remove(&local) };
+                if changed {
+                    undo.push(Undo::Kept(local, !keep));
+                    element(keep, format!("early{}", version(local.is_ipv4())), place(local), None);
                 }
             }
             Change::Translate(translation) => {

@@ -8,7 +8,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use carnet_netfilter::{Change, Flow, Key, Log, Opened, Segment, Table, TableConfig, Translation};
+use carnet_netfilter::{
+    Change, EarlyLog, Flow, Key, Log, Opened, PutBack, Segment, Table, TableConfig, Translation,
+};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -99,6 +101,16 @@ impl Lab {
         self.on(GATEWAY, || Table::open(&config(log.group())).expect("a table"))
     }
 
+    /// One that keeps who comes early, and where the copies come and go back.
+    pub fn open_keeping(&self, log: &Log) -> (Table, EarlyLog, PutBack) {
+        self.on(GATEWAY, || {
+            let early = EarlyLog::open().expect("a log");
+            let config = TableConfig { early_group: Some(early.group()), ..config(log.group()) };
+            let table = Table::open(&config).expect("a table").table;
+            (table, early, PutBack::open().expect("raw sockets"))
+        })
+    }
+
     pub fn log(&self) -> Log {
         self.on(GATEWAY, || Log::open().expect("a log"))
     }
@@ -136,7 +148,7 @@ impl Drop for Lab {
 }
 
 pub fn config(log_group: u16) -> TableConfig {
-    TableConfig { name: "media".to_owned(), size: 1000, log_group }
+    TableConfig { name: "media".to_owned(), size: 1000, log_group, early_group: None }
 }
 
 /// Addresses of one IP version.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod early;
 mod lab;
 mod translation;
 

@@ -195,8 +195,8 @@ fn both_peers_of_a_released_connection_are_told() {
             conntrack.delete(&call.flow).unwrap();
             assert_eq!(conntrack.get(&call.flow).unwrap(), None);
             lab.on(GATEWAY, || {
-                provoke(&mut conntrack, net.local(), call.flow.caller).unwrap();
-                provoke(&mut conntrack, net.from(), net.to()).unwrap();
+                let both = [(net.local(), call.flow.caller), (net.from(), net.to())];
+                provoke(&mut conntrack, &both).unwrap();
             });
             for stream in [&mut call.caller, &mut call.callee] {
                 let end = stream.read(&mut [0; 8]).map_err(|error| error.kind());

@@ -1,5 +1,6 @@
 //! Where the loops leave their orders.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +22,11 @@ pub(super) struct Desk {
 
 /// A loop's place at it; the thread ends with the last of them.
 #[derive(Debug)]
-pub(super) struct Seat(Arc<Desk>);
+pub(super) struct Seat {
+    desk: Arc<Desk>,
+    /// Orders of this turn. A thread that is woken for each takes the processor away from the loop that gives them.
+    given: RefCell<Vec<Order>>,
+}
 
 /// What was on the desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +51,7 @@ impl Desk {
 
     pub(super) fn enter(desk: &Arc<Self>) -> Seat {
         desk.loops.fetch_add(1, Ordering::SeqCst);
-        Seat(Arc::clone(desk))
+        Seat { desk: Arc::clone(desk), given: RefCell::default() }
     }
 
     fn orders(&self) -> MutexGuard<'_, VecDeque<(usize, Order)>> {
@@ -72,23 +77,32 @@ impl Desk {
 
 impl Seat {
     pub(super) fn has_room(&self) -> bool {
-        self.0.waiting.load(Ordering::SeqCst) < self.0.most
+        self.desk.waiting.load(Ordering::SeqCst) + self.given.borrow().len() < self.desk.most
     }
 
     /// It is for the loop to see that there is room; what follows from one command always has some.
-    pub(super) fn put(&self, index: usize, order: Order) {
-        let mut orders = self.0.orders();
-        orders.push_back((index, order));
-        self.0.waiting.store(orders.len(), Ordering::SeqCst);
+    pub(super) fn put(&self, order: Order) {
+        self.given.borrow_mut().push(order);
+    }
+
+    /// Leaves on the desk what was put.
+    pub(super) fn hand_over(&self, index: usize) {
+        let mut given = self.given.borrow_mut();
+        if given.is_empty() {
+            return;
+        }
+        let mut orders = self.desk.orders();
+        orders.extend(given.drain(..).map(|order| (index, order)));
+        self.desk.waiting.store(orders.len(), Ordering::SeqCst);
         drop(orders);
-        self.0.bell.ring();
+        self.desk.bell.ring();
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.loops.fetch_sub(1, Ordering::SeqCst);
-        self.0.bell.ring();
+        self.desk.loops.fetch_sub(1, Ordering::SeqCst);
+        self.desk.bell.ring();
     }
 }
 
@@ -104,11 +118,17 @@ mod tests {
     fn orders_are_taken_in_batches_until_the_last_loop_has_left() {
         let desk = Arc::new(Desk::new(3).unwrap());
         let (one, two) = (Desk::enter(&desk), Desk::enter(&desk));
-        for _ in 0..2 {
-            one.put(0, order());
-        }
+        let put = |seat: &Seat, index| {
+            seat.put(order());
+            seat.hand_over(index);
+        };
+        one.put(order());
+        put(&one, 0);
         assert!(two.has_room());
-        two.put(1, order());
+        two.put(order());
+        assert!(!two.has_room(), "what was put counts");
+        assert!(one.has_room(), "for whom put it");
+        two.hand_over(1);
         assert!(!one.has_room(), "as many as there is room for");
         let mut taken = Vec::new();
         assert_eq!(desk.take(1, &mut taken), Taken::Some { was_full: true, more: true });
@@ -117,7 +137,7 @@ mod tests {
         assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
         assert_eq!(taken.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 0, 1]);
         assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: false });
-        two.put(1, order());
+        put(&two, 1);
         drop(two);
         assert_eq!(desk.take(9, &mut taken), Taken::Some { was_full: false, more: true });
         assert_eq!(desk.take(9, &mut taken), Taken::Over);

@@ -10,6 +10,7 @@
 //! The thread also steers callers to the loops' transparent listeners, so that a pinhole needs no socket of its own.
 
 mod desk;
+mod kept;
 mod sessions;
 mod streams;
 mod thread;
@@ -102,7 +103,11 @@ pub(super) enum Order {
     Steer { pinhole: Pinhole, local: SocketAddr, listener: u16 },
     /// No longer. Not answered.
     Unsteer { local: SocketAddr },
-    /// Carry it, or with other terms from now on. Answered with `Carried` the first time.
+    /// Who calls a pinhole is kept for a while, because the pair may yet be carried. Answered with `Kept`.
+    Keep { pinhole: Pinhole, local: SocketAddr },
+    /// No longer: the callers are the loop's, or the pinhole is no more. Not answered.
+    LetGo { local: SocketAddr, over: bool },
+    /// Carry it, or with other terms from now on. Who was kept is led on. Answered with `Carried` the first time.
     Carry { carriage: Carriage, terms: Terms },
     /// Asks for the counters of what is carried from this address of ours; answered with `Counted`.
     Count { caller: Pinhole, local: SocketAddr },
@@ -119,6 +124,10 @@ pub(super) type Octets = (u64, u64);
 pub(super) enum Report {
     /// Callers come to the listener; or the kernel refused that.
     Steered { pinhole: Pinhole, done: bool },
+    /// Who calls is kept; or the kernel refused that.
+    Kept { pinhole: Pinhole },
+    /// Who calls is kept no longer: it was not decided in time.
+    Overdue { pinhole: Pinhole },
     /// From now on the kernel has it; or refused it.
     Carried { caller: Pinhole, done: bool },
     /// A connection is up, end to end.
@@ -140,6 +149,14 @@ pub(super) struct Tallies {
     pub(super) connections: AtomicU64,
     /// Orders that the kernel refused.
     pub(super) refused: AtomicU64,
+    /// Callers who are kept now, because it is not decided where they lead.
+    pub(super) kept: AtomicU64,
+    /// Those for whom it was not decided in time: the loop's.
+    pub(super) overdue: AtomicU64,
+    /// All who were kept, and were put back.
+    pub(super) put_back: AtomicU64,
+    /// Those who were lost instead: there were too many.
+    pub(super) lost: AtomicU64,
 }
 
 /// The same at one moment.
@@ -151,6 +168,14 @@ pub struct KernelTally {
     pub connections: u64,
     /// Orders that the kernel refused.
     pub refused: u64,
+    /// Callers who are kept now, because they came before it was decided where they lead.
+    pub kept: u64,
+    /// Those for whom it was not decided in time; they are relayed.
+    pub overdue: u64,
+    /// All who were kept, and were put back.
+    pub put_back: u64,
+    /// Those who were lost instead, because there were too many. They call again.
+    pub lost: u64,
 }
 
 impl Tallies {
@@ -160,6 +185,10 @@ impl Tallies {
             carried: of(&self.carried),
             connections: of(&self.connections),
             refused: of(&self.refused),
+            kept: of(&self.kept),
+            overdue: of(&self.overdue),
+            put_back: of(&self.put_back),
+            lost: of(&self.lost),
         }
     }
 }
@@ -210,7 +239,12 @@ pub(super) fn start(
         None
     } else {
         match thread::Thread::open(config, docks, reports) {
-            Ok(thread) => Some(thread),
+            Ok(thread) => {
+                if let (true, Some(error)) = (config.kernel.translate, thread.keeps_nobody()) {
+                    texts.push(format!("who calls before the controller's word is relayed: {error}"));
+                }
+                Some(thread)
+            }
             Err(error) => {
                 texts.push(error.to_string());
                 None
@@ -237,7 +271,8 @@ pub(super) fn start(
     };
     let (desk, tallies) = (Arc::clone(&thread.desk), Arc::clone(&thread.tallies));
     let steers = config.kernel.steer;
-    let kernel = |index| Kernel { host, steers, desk: Some(Desk::enter(&desk)), index };
+    let keeps = thread.keeps_nobody().is_none() && matches!(host, Host::Translates { .. });
+    let kernel = |index| Kernel { host, steers, keeps, desk: Some(Desk::enter(&desk)), index };
     let kernels = (0..docks.len()).map(kernel).collect();
     std::thread::Builder::new().name("carnet-kernel".into()).spawn(move || thread.run())?;
     Ok((kernels, Overview { host, tallies, lacks: texts.into() }))
@@ -246,7 +281,8 @@ pub(super) fn start(
 /// No kernel engine, for this reason.
 fn none(loops: usize, reason: Reason, lacks: Vec<String>) -> (Vec<Kernel>, Overview) {
     let host = Host::Relays(reason);
-    let kernels = (0..loops).map(|index| Kernel { host, steers: false, desk: None, index }).collect();
+    let kernels =
+        (0..loops).map(|index| Kernel { host, steers: false, keeps: false, desk: None, index }).collect();
     (kernels, Overview { host, tallies: Arc::default(), lacks: lacks.into() })
 }
 
@@ -265,6 +301,8 @@ pub(super) struct Kernel {
     pub(super) host: Host,
     /// Callers can be steered to a listener: pinholes need no sockets.
     pub(super) steers: bool,
+    /// Callers can be kept until it is decided where they lead.
+    pub(super) keeps: bool,
     desk: Option<desk::Seat>,
     index: usize,
 }
@@ -282,8 +320,26 @@ impl Kernel {
 
     /// Gives an order. Without a kernel engine there is nobody to carry it out, and no reason to give one.
     pub(super) fn order(&self, order: Order) {
+        // The port may be another loop's next, whose orders for it are to come later.
+        let over = matches!(order, Order::Unsteer { .. } | Order::LetGo { over: true, .. });
         if let Some(desk) = &self.desk {
-            desk.put(self.index, order);
+            desk.put(order);
         }
+        if over {
+            self.hand_over();
+        }
+    }
+
+    /// The thread is to see the orders of this turn.
+    pub(super) fn hand_over(&self) {
+        if let Some(desk) = &self.desk {
+            desk.hand_over(self.index);
+        }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }

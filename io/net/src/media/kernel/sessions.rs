@@ -25,8 +25,11 @@ const LINGER: Duration = Duration::from_secs(8);
 /// remembered until the next audit.
 const REMEMBERED: usize = 65_536;
 
-/// Connection tracking, as far as it is needed here.
+/// Connection tracking, as far as it is needed here. Questions are answered at once; what is to be forgotten and told
+/// waits until all of it is known.
 pub(super) trait Tracking {
+    /// These will be asked for, or none any more: what is known of them now is believed.
+    fn expect(&mut self, flows: &[Flow]);
     /// One connection, if there is one.
     fn get(&mut self, flow: &Flow) -> Option<Entry>;
     /// One that came through this element, if there is one.
@@ -35,6 +38,8 @@ pub(super) trait Tracking {
     fn forget(&mut self, flow: &Flow);
     /// The peer is to find out that its connection with this address of ours is over.
     fn tell(&mut self, local: SocketAddr, peer: SocketAddr);
+    /// Forgets what is to be forgotten, then tells who is to be told.
+    fn flush(&mut self);
 }
 
 #[derive(Debug)]
@@ -134,7 +139,22 @@ impl Sessions {
         !self.left.is_empty()
     }
 
-    /// A loop's order. Steering is not for here.
+    /// The connections that these orders ask for.
+    pub(super) fn asked_by(&self, orders: &[(usize, Order)]) -> Vec<Flow> {
+        let asked = orders.iter().filter_map(|(_, order)| match order {
+            Order::Count { caller, local } | Order::Drop { caller, local } => {
+                self.all.get(local).filter(|session| session.carriage.caller.0 == *caller)
+            }
+            _ => None,
+        });
+        let up = asked.filter_map(|session| match &session.state {
+            State::Up(connection) => Some(connection.flow),
+            State::Idle => None,
+        });
+        up.collect()
+    }
+
+    /// A loop's order. Callers that are kept are not for here.
     pub(super) fn order(
         &mut self,
         owner: usize,
@@ -148,6 +168,7 @@ impl Sessions {
                 out.changes.push(Change::Steer { local, listener });
                 out.reports.push((owner, Report::Steered { pinhole, done: true }));
             }
+            Order::Keep { .. } | Order::LetGo { .. } => {}
             Order::Unsteer { local } => out.changes.push(Change::Unsteer(local)),
             Order::Carry { carriage, terms } => self.carry(owner, carriage, terms, tracking, now, out),
             Order::Count { caller, local } => {
@@ -204,15 +225,15 @@ impl Sessions {
         if let Some(session) = self.take(&local) {
             self.cut(session, Answer::None, now, out);
         }
+        let translation = carriage.translation();
+        let left = self.left.remove(&key);
         if let Some(flow) = self.last.remove(&local) {
             // It would stand in the way of the next one.
             tracking.forget(&flow);
-        }
-        let translation = carriage.translation();
-        let left = self.left.remove(&key);
-        if left.is_none() {
-            // So would one that a relay made from there, which tracking remembers for two minutes after its end.
-            tracking.forget(&Flow { caller: carriage.callee.1, local: carriage.to });
+        } else if left.is_none() {
+            // So would one that a relay made from there, which tracking remembers for two minutes after its end, or
+            // one that another pinhole had. Both have these answers.
+            tracking.forget(&Flow { caller: carriage.to, local: carriage.callee.1 });
         }
         let mut state = State::Idle;
         if left == Some(translation) {
@@ -391,7 +412,7 @@ impl Sessions {
                     self.refuse_steering(*local, out);
                     continue;
                 }
-                Change::Unsteer(_) | Change::Untranslate(_) => continue,
+                Change::Keep(..) | Change::Unsteer(_) | Change::Untranslate(_) => continue,
                 Change::Translate(translation) => translation.key,
                 Change::Hold(key, _) | Change::Police(key, ..) | Change::Mark(key, ..) => *key,
             };
@@ -422,6 +443,13 @@ impl Sessions {
                 }
             }
         }
+        let cut: Vec<Flow> = (out.after.iter())
+            .filter_map(|after| match after {
+                After::Cut { connection, .. } => Some(connection.flow),
+                After::Abandon(_) => None,
+            })
+            .collect();
+        tracking.expect(&cut);
         for after in std::mem::take(&mut out.after) {
             match after {
                 After::Cut { owner, carriage, connection, answer } => {
@@ -447,6 +475,7 @@ impl Sessions {
                 }
             }
         }
+        tracking.expect(&[]);
         u64::try_from(refused.len()).unwrap_or(u64::MAX)
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use carnet_netfilter::{
-    Change, Conntrack, Entry, Error, Flow, Key, Log, Opened, Table, TableConfig, provoke,
+    Change, Conntrack, EarlyLog, Entry, Error, Flow, Key, Log, Opened, PutBack, Table, TableConfig, provoke,
 };
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -19,8 +19,9 @@ use super::super::EngineConfig;
 use super::super::post::Reports;
 use super::super::regroup::Dock;
 use super::desk::{Desk, Taken};
+use super::kept::Kept;
 use super::sessions::{Outcome, Sessions, Tracking};
-use super::{Order, Report, Tallies};
+use super::{Carriage, Order, Report, Tallies};
 
 /// Orders that are carried out at once.
 const BATCH: usize = 4096;
@@ -34,6 +35,7 @@ const FOUND: Duration = Duration::from_secs(1);
 
 const BELL: u64 = 0;
 const LOG: u64 = 1;
+const EARLY: u64 = 2;
 
 pub(super) struct Thread {
     pub(super) desk: Arc<Desk>,
@@ -45,6 +47,9 @@ pub(super) struct Thread {
     connections: Connections,
     /// Without it and connection tracking, callers are steered and nothing is carried.
     log: Option<Log>,
+    /// Where callers who come too early come, and where they are put back; or why there is no such place.
+    early: Result<(EarlyLog, PutBack), Error>,
+    kept: Kept,
     epoll: OwnedFd,
     sessions: Sessions,
     keep: bool,
@@ -56,15 +61,23 @@ pub(super) struct Thread {
     out: Outcome,
 }
 
-/// Connection tracking, and what was last found there.
+/// Connection tracking, and what was last found there. What is to be done there waits until it is asked for, and is
+/// done together.
+#[derive(Default)]
 struct Connections {
     conntrack: Option<Conntrack>,
     found: Option<(Instant, HashMap<Key, Vec<Entry>>)>,
+    /// Asked for beforehand, for what is being worked on.
+    known: HashMap<Flow, Option<Entry>>,
+    forgotten: Vec<Flow>,
+    /// Ours and the peer's.
+    told: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Connections {
     /// All connections.
     fn all(&mut self) -> Result<HashMap<Key, Vec<Entry>>, Error> {
+        self.flush();
         let mut all: HashMap<Key, Vec<Entry>> = HashMap::new();
         if let Some(conntrack) = &mut self.conntrack {
             conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
@@ -74,7 +87,19 @@ impl Connections {
 }
 
 impl Tracking for Connections {
+    fn expect(&mut self, flows: &[Flow]) {
+        self.known.clear();
+        let Some(conntrack) = self.conntrack.as_mut().filter(|_| flows.len() > 1) else { return };
+        match conntrack.get_all(flows) {
+            Ok(found) => self.known.extend(flows.iter().copied().zip(found)),
+            Err(error) => tracing::debug!(%error, "connection tracking does not answer"),
+        }
+    }
+
     fn get(&mut self, flow: &Flow) -> Option<Entry> {
+        if let Some(known) = self.known.get(flow) {
+            return *known;
+        }
         self.conntrack.as_mut()?.get(flow).unwrap_or_else(|error| {
             tracing::debug!(%error, "connection tracking does not answer");
             None
@@ -96,16 +121,28 @@ impl Tracking for Connections {
     }
 
     fn forget(&mut self, flow: &Flow) {
-        if let Some(Err(error)) = self.conntrack.as_mut().map(|conntrack| conntrack.delete(flow)) {
-            tracing::debug!(%error, "a connection cannot be forgotten");
-        }
+        self.forgotten.push(*flow);
     }
 
     fn tell(&mut self, local: SocketAddr, peer: SocketAddr) {
-        let told = self.conntrack.as_mut().map(|conntrack| provoke(conntrack, local, peer));
-        if let Some(Err(error)) = told {
-            tracing::debug!(%error, %peer, "a peer cannot be told that its connection is over");
+        self.told.push((local, peer));
+    }
+
+    fn flush(&mut self) {
+        let Self { conntrack: Some(conntrack), forgotten, told, .. } = self else { return };
+        if !forgotten.is_empty()
+            && let Err(error) = conntrack.delete_all(forgotten)
+        {
+            tracing::debug!(%error, "connections cannot be forgotten");
         }
+        forgotten.clear();
+        // Only now: the answers are not to be translated any more.
+        if !told.is_empty()
+            && let Err(error) = provoke(conntrack, told)
+        {
+            tracing::debug!(%error, "a peer cannot be told that its connection is over");
+        }
+        told.clear();
     }
 }
 
@@ -118,11 +155,13 @@ impl Thread {
     ) -> Result<Self, Error> {
         // What is missing was said.
         let (log, conntrack) = (Log::open().ok(), Conntrack::open().ok());
+        let early = EarlyLog::open().and_then(|log| Ok((log, PutBack::open()?)));
         let pinholes = config.pinholes.saturating_mul(config.threads).max(1024);
         let size = u32::try_from(pinholes).unwrap_or(u32::MAX);
         let name = config.kernel.table.clone();
-        let Opened { table, left } =
-            Table::open(&TableConfig { name, size, log_group: log.as_ref().map_or(0, Log::group) })?;
+        let log_group = log.as_ref().map_or(0, Log::group);
+        let early_group = early.as_ref().ok().map(|(log, _)| log.group());
+        let Opened { table, left } = Table::open(&TableConfig { name, size, log_group, early_group })?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let desk = Arc::new(Desk::new(config.queue)?);
         let watch = |socket: rustix::fd::BorrowedFd<'_>, token, flags| {
@@ -132,11 +171,15 @@ impl Thread {
         if let Some(log) = &log {
             watch(log.as_fd(), LOG, epoll::EventFlags::IN)?;
         }
+        if let Ok((log, _)) = &early {
+            watch(log.as_fd(), EARLY, epoll::EventFlags::IN)?;
+        }
         let now = Instant::now();
         let sessions = Sessions::new(left.into_iter().map(|held| held.translation));
-        let mut connections = Connections { conntrack, found: None };
+        let mut connections = Connections { conntrack, ..Connections::default() };
         let is_ours = |place: SocketAddr| config.realms.iter().any(|realm| realm.has(place));
         sessions.end_strays(&connections.all()?, &is_ours, &mut connections);
+        connections.flush();
         let keep = config.kernel.keep;
         let claims = sessions.has_left().then(|| if keep { now + config.kernel.claim } else { now });
         Ok(Self {
@@ -147,6 +190,8 @@ impl Thread {
             table,
             connections,
             log,
+            early,
+            kept: Kept::new(config.timers.undecided),
             epoll,
             sessions,
             keep,
@@ -157,9 +202,14 @@ impl Thread {
         })
     }
 
+    /// Why callers cannot be kept.
+    pub(super) fn keeps_nobody(&self) -> Option<&Error> {
+        self.early.as_ref().err()
+    }
+
     /// Runs until the last loop has ended.
     pub(super) fn run(mut self) {
-        let mut ready = Vec::with_capacity(2);
+        let mut ready = Vec::with_capacity(3);
         let mut orders = Vec::new();
         let mut more = false;
         loop {
@@ -175,6 +225,9 @@ impl Thread {
             if ready.iter().any(|event| event.data.u64() == LOG) {
                 self.read_log();
             }
+            if ready.iter().any(|event| event.data.u64() == EARLY) {
+                self.read_early();
+            }
             if self.desk.bell.answer() || more {
                 match self.desk.take(BATCH, &mut orders) {
                     Taken::Over => break,
@@ -187,9 +240,11 @@ impl Thread {
                 }
             }
             let now = Instant::now();
+            self.connections.expect(&self.sessions.asked_by(&orders));
             for (owner, order) in orders.drain(..) {
                 self.order(owner, order, now);
             }
+            self.connections.expect(&[]);
             self.on_time(now);
             self.commit();
         }
@@ -201,15 +256,53 @@ impl Thread {
             return Duration::ZERO;
         }
         let mut next = self.next_audit;
-        for at in [self.claims, self.sessions.next_time()].into_iter().flatten() {
+        for at in [self.claims, self.sessions.next_time(), self.kept.next_time()].into_iter().flatten() {
             next = next.min(at);
         }
         next.saturating_duration_since(Instant::now())
     }
 
     fn order(&mut self, owner: usize, order: Order, now: Instant) {
-        let Self { sessions, connections, out, .. } = self;
-        sessions.order(owner, order, connections, now, out);
+        let Self { sessions, kept, connections, out, .. } = self;
+        match order {
+            Order::Keep { pinhole, local } => kept.keep(owner, pinhole, local, out),
+            Order::LetGo { local, over: false } => kept.let_go(local, out),
+            Order::LetGo { local, over: true } => kept.forget(local, out),
+            Order::Carry { carriage: Carriage { caller: (_, local), source, .. }, .. } => {
+                sessions.order(owner, order, connections, now, out);
+                // Only when the translation is there: who is put back is led on by it.
+                kept.lead_on(local, source, now, out);
+            }
+            other => sessions.order(owner, other, connections, now, out),
+        }
+    }
+
+    fn read_early(&mut self) {
+        let now = Instant::now();
+        let Self { kept, early: Ok((log, _)), .. } = self else { return };
+        let mut lost = 0;
+        match log.read(&mut |early| lost += kept.come(early, now)) {
+            // How many the kernel does not say.
+            Ok(some) => lost += u64::from(some),
+            Err(error) => tracing::warn!(%error, "callers who come early are not seen"),
+        }
+        self.tallies.kept.store(u64::try_from(kept.callers()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        add(&self.tallies.lost, lost);
+    }
+
+    /// Those for whom it is decided.
+    fn put_back(&mut self) {
+        let Self { kept, early: Ok((_, back)), tallies, .. } = self else { return };
+        tallies.kept.store(u64::try_from(kept.callers()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        for early in kept.take_ready() {
+            match back.send(&early) {
+                Ok(()) => add(&tallies.put_back, 1),
+                Err(error) => {
+                    tracing::debug!(%error, caller = %early.flow.caller, "an early caller is lost");
+                    add(&tallies.lost, 1);
+                }
+            }
+        }
     }
 
     fn read_log(&mut self) {
@@ -233,6 +326,7 @@ impl Thread {
             self.sessions.abandon(&mut self.out);
         }
         self.sessions.on_time(&mut self.connections, now, &mut self.out);
+        add(&self.tallies.overdue, self.kept.on_time(now, &mut self.out));
         if self.sessions.wants_audit() {
             self.next_audit = self.next_audit.min(now + AUDIT_SOON);
         }
@@ -262,8 +356,10 @@ impl Thread {
     /// Carries out what has come together, and says so.
     fn commit(&mut self) {
         let mut out = std::mem::take(&mut self.out);
+        // What stands in the way goes before whoever may come does.
+        self.connections.flush();
         if out.is_idle() {
-            return;
+            return self.put_back();
         }
         for change in &out.changes {
             self.table.push(*change);
@@ -282,7 +378,14 @@ impl Thread {
             }
         };
         let count = self.sessions.settle(&refused, &mut self.connections, Instant::now(), &mut out);
+        self.connections.flush();
         add(&self.tallies.refused, count);
+        for change in &refused {
+            if let Change::Keep(local, _) = change {
+                self.kept.refused(*local);
+            }
+        }
+        self.put_back();
         self.out.changes = std::mem::take(&mut out.later);
         let (carried, connections) = self.sessions.tally();
         self.tallies.carried.store(carried, Ordering::Relaxed);

@@ -7,12 +7,16 @@ use carnet_gateway::media::Pinhole;
 struct Tracked {
     entries: Vec<Entry>,
     forgotten: Vec<Flow>,
-    /// Connections from our address at the callee's, which are a relay's.
+    /// Connections whose answers come to our address at the callee's: a relay's, or those of another pinhole.
     of_relay: Vec<Flow>,
     told: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Tracking for Tracked {
+    fn expect(&mut self, _: &[Flow]) {}
+
+    fn flush(&mut self) {}
+
     fn get(&mut self, flow: &Flow) -> Option<Entry> {
         self.entries.iter().find(|entry| entry.flow == *flow).copied()
     }
@@ -22,7 +26,7 @@ impl Tracking for Tracked {
     }
 
     fn forget(&mut self, flow: &Flow) {
-        let of = if flow.caller == at(FROM) { &mut self.of_relay } else { &mut self.forgotten };
+        let of = if flow.local == at(FROM) { &mut self.of_relay } else { &mut self.forgotten };
         of.push(*flow);
     }
 
@@ -332,7 +336,7 @@ fn at_the_end_everything_goes() {
 fn what_a_relay_made_from_there_gives_way() {
     let mut test = Test::with(&[]);
     test.carry(Terms::default());
-    assert_eq!(test.tracked.of_relay, [Flow { caller: at(FROM), local: at(TO) }]);
+    assert_eq!(test.tracked.of_relay, [Flow { caller: at(TO), local: at(FROM) }], "named by its answers");
 }
 
 #[test]
