@@ -87,8 +87,7 @@ impl Pair {
             let rest = challenge.split_once(&format!("{name}=\"")).map(|(_, rest)| rest);
             rest.and_then(|rest| rest.split_once('"')).map(|(value, _)| value).unwrap_or_default()
         };
-        let hash =
-            |text: String| Md5::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let hash = |text: String| Md5::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
         let (realm, nonce) = (value("realm"), value("nonce"));
         let (first, second) = (hash(format!("user{n}:{realm}:word")), hash(format!("AUTH:{RELAY}")));
         let response = hash(format!("{first}:{nonce}:00000001:c:auth:{second}"));

@@ -1,6 +1,6 @@
 //! What comes: whom it is for, and whether it may go there (RFC 4976 §6.2, §6.4).
 
-use crate::connection::{Collected, Incoming, Passing, Target, Way};
+use crate::connection::{Collected, Course, Incoming, Passing, Target, Way};
 use crate::line::{Tid, split, write_end};
 use crate::relay::{Action, Reason, Relay};
 use crate::transactions::{Forwarded, Kind, Mode, Sent};
@@ -28,17 +28,22 @@ pub(crate) enum Fault {
 
 impl Relay {
     pub(crate) fn on_head(&mut self, now: Instant, id: ConnectionId, head: &RawHead<'_>) {
-        let (first, rest) = split(head.to_path());
+        if !head.has_same_paths()
+            && let (RawStart::Request(_), Some(connection)) = (head.start(), self.get_mut(id))
+        {
+            // Both were of other paths.
+            (connection.course, connection.status_at) = (None, 0);
+        }
         let incoming = match head.start() {
             RawStart::Response(status) => {
                 self.on_response(now, id, Status(status), head);
                 Incoming::Drop
             }
-            RawStart::Request(b"AUTH") if rest.is_empty() => match head.parse() {
+            RawStart::Request(b"AUTH") if split(head.to_path()).1.is_empty() => match head.parse() {
                 Ok(ask) => Incoming::Ask(Box::new(ask)),
                 Err(_) => self.refuse(id, head, Status::BAD_REQUEST),
             },
-            RawStart::Request(method) => match self.route(now, id, first, rest, head.from_path()) {
+            RawStart::Request(method) => match self.course(now, id, head) {
                 Err(Fault::Foreign) => return self.close(id, Reason::NotForUs),
                 Err(Fault::Refused(status)) => self.refuse(id, head, status),
                 Ok(route) if method == b"SEND" => self.on_send(id, head, &route),
@@ -48,6 +53,43 @@ impl Relay {
         if let Some(connection) = self.get_mut(id) {
             connection.incoming = incoming;
         }
+    }
+
+    /// Where a request goes, if it may: where the last one with these paths went, if nothing has changed.
+    fn course<'a>(&mut self, now: Instant, id: ConnectionId, head: &RawHead<'a>) -> Result<Route<'a>, Fault> {
+        let to = head.to_path();
+        if head.has_same_paths()
+            && let Some(course) = self.get(id).and_then(|connection| connection.course.as_ref())
+            && course.changes == self.grants.changes()
+            && now < course.expires
+            && self.get(course.next).is_some()
+        {
+            let part = |range: &Range<usize>| to.get(range.clone()).unwrap_or_default();
+            let second = course.second.as_ref().map(part);
+            return Ok(Route {
+                next: course.next,
+                own: (part(&course.first), second),
+                rest: part(&course.rest),
+            });
+        }
+        let (first, rest) = split(to);
+        let route = self.route(now, id, first, rest, head.from_path())?;
+        let expires = |uri: &[u8]| self.grants.get(uri, now).map(|grant| grant.expires);
+        let second = route.own.1.map(|uri| first.len() + 1..first.len() + 1 + uri.len());
+        let expires =
+            expires(first).map(|at| route.own.1.and_then(expires).map_or(at, |other| at.min(other)));
+        let course = expires.map(|expires| Course {
+            changes: self.grants.changes(),
+            expires,
+            next: route.next,
+            first: 0..first.len(),
+            second,
+            rest: to.len() - route.rest.len()..to.len(),
+        });
+        if let Some(connection) = self.get_mut(id) {
+            connection.course = course;
+        }
+        Ok(route)
     }
 
     /// Where a request by `first` goes, if it may.
@@ -73,7 +115,7 @@ impl Relay {
             // From anybody to the client who holds the URI, and to nobody else.
             let previous = split(from_path).0;
             if grant.way(previous) != Some(id) {
-                grant.learn(previous, id);
+                self.grants.learn(first, previous, id);
             }
             return Ok(Route { next: client, own: (first, None), rest });
         }
@@ -94,9 +136,7 @@ impl Relay {
             return Err(Fault::Refused(Status::NO_SESSION));
         }
         let way = self.toward(now, &uri, id).ok_or(Fault::Refused(Status::TIMEOUT))?;
-        if let Some(grant) = self.grants.get(first, now) {
-            grant.learn(next, way);
-        }
+        self.grants.learn(first, next, way);
         Ok(Route { next: way, own: (first, None), rest })
     }
 
@@ -145,7 +185,7 @@ impl Relay {
 
     /// A SEND goes on to the next hop as it comes (§6.4.1).
     fn on_send(&mut self, id: ConnectionId, head: &RawHead<'_>, route: &Route<'_>) -> Incoming {
-        let [place, wish, name] = head.places(["Byte-Range", "Failure-Report", "Message-ID"]);
+        let [place, wish, name] = head.noted();
         let value = |place: Option<Range<usize>>| place.and_then(|place| head.fields().get(place));
         let range = value(place.clone()).map_or(Ok(ByteRange::WHOLE), ByteRange::parse);
         let (Some(mode), Ok(range)) = (mode(value(wish)), range) else {
@@ -157,8 +197,11 @@ impl Relay {
             let message = value(name).unwrap_or_default();
             let (way, own) = (head.from_path(), route.own.0);
             let parts = [way.len(), way.len() + own.len()];
-            let text = [way, own, message].concat().into();
-            Arc::new(Sent { mode, from: id, text, parts, total: range.total })
+            self.scratch.clear();
+            for part in [way, own, message] {
+                self.scratch.extend_from_slice(part);
+            }
+            Sent { mode, from: id, text: Arc::from(self.scratch.as_slice()), parts, total: range.total }
         });
         let mut passing = Passing {
             next: route.next,

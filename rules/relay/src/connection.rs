@@ -6,7 +6,6 @@ use crate::transactions::{Mode, Sent, Transactions};
 use carnet_msrp::{Frames, Head, Status};
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Names a connection. Never reused in the life of a relay.
@@ -56,7 +55,7 @@ pub(crate) struct Target {
 pub(crate) struct Passing {
     pub(crate) next: ConnectionId,
     pub(crate) mode: Mode,
-    pub(crate) sent: Option<Arc<Sent>>,
+    pub(crate) sent: Option<Sent>,
     pub(crate) body: bool,
     /// Whether a chunk of it is open at the next hop.
     pub(crate) open: bool,
@@ -69,6 +68,20 @@ pub(crate) struct Passing {
     pub(crate) range: Range<usize>,
     /// The head for further chunks, once the turn is over.
     pub(crate) resume: Option<Box<Resume>>,
+}
+
+/// Where the last request went, and on what grounds.
+#[derive(Debug)]
+pub(crate) struct Course {
+    /// What [`Grants::changes`](crate::grants::Grants::changes) said.
+    pub(crate) changes: u64,
+    /// When a URI of ours in it ends.
+    pub(crate) expires: Instant,
+    pub(crate) next: ConnectionId,
+    /// Our URIs in To-Path, and what is left of it.
+    pub(crate) first: Range<usize>,
+    pub(crate) second: Option<Range<usize>>,
+    pub(crate) rest: Range<usize>,
 }
 
 /// A head to write again.
@@ -123,9 +136,12 @@ pub(crate) struct Connection {
     pub(crate) up: bool,
     pub(crate) frames: Option<Box<Frames>>,
     pub(crate) incoming: Incoming,
-    /// The answer to the frame that is being read, as if it succeeded; where the status stands in it.
+    pub(crate) course: Option<Course>,
+    /// The answer to the frame that is being read, as if it succeeded; where the status stands in it; and
+    /// whether the frame was a SEND, whose answer goes to the previous hop only.
     pub(crate) answer: Vec<u8>,
     pub(crate) status_at: usize,
+    pub(crate) answers_send: bool,
     /// What leaves, from `out_at` on.
     pub(crate) out: Vec<u8>,
     pub(crate) out_at: usize,
@@ -169,8 +185,10 @@ impl Connection {
             source,
             frames: Some(Box::new(Frames::new(&limits.frame))),
             incoming: Incoming::Drop,
+            course: None,
             answer: Vec::new(),
             status_at: 0,
+            answers_send: false,
             out: Vec::new(),
             out_at: 0,
             sent: 0,

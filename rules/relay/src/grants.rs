@@ -27,7 +27,7 @@ impl Grant {
         self.ways.iter().find(|(known, _)| **known == *uri).map(|(_, connection)| *connection)
     }
 
-    pub(crate) fn learn(&mut self, uri: &[u8], connection: ConnectionId) {
+    fn learn(&mut self, uri: &[u8], connection: ConnectionId) {
         match self.ways.iter_mut().find(|(known, _)| **known == *uri) {
             Some((_, known)) => *known = connection,
             None => {
@@ -43,6 +43,8 @@ impl Grant {
 /// By session identifier.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
+    /// Grows with whatever changes what a URI is good for, or the way it takes.
+    changes: u64,
     table: HashMap<Box<[u8]>, Grant>,
     users: HashMap<Arc<str>, usize>,
 }
@@ -52,13 +54,26 @@ impl Grants {
         self.table.len()
     }
 
+    /// Another number whenever something that [`Self::get`] or a way said may have become another.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Remembers where the next hop `previous` of the URI with this session identifier is.
+    pub(crate) fn learn(&mut self, uri: &[u8], previous: &[u8], connection: ConnectionId) {
+        if let Some(grant) = session(uri).and_then(|id| self.table.get_mut(id)) {
+            grant.learn(previous, connection);
+            self.changes += 1;
+        }
+    }
+
     pub(crate) fn of_user(&self, user: &str) -> usize {
         self.users.get(user).copied().unwrap_or(0)
     }
 
     /// What `uri` is good for, if we granted it and it has not ended.
-    pub(crate) fn get(&mut self, uri: &[u8], now: Instant) -> Option<&mut Grant> {
-        let grant = self.table.get_mut(session(uri)?)?;
+    pub(crate) fn get(&self, uri: &[u8], now: Instant) -> Option<&Grant> {
+        let grant = self.table.get(session(uri)?)?;
         // RFC 4975 §6.1: most send the URI as they were told it.
         let same = uri == grant.uri.as_str().as_bytes() || Uri::parse(uri).is_ok_and(|uri| uri == grant.uri);
         (same && now < grant.expires).then_some(grant)
@@ -67,6 +82,7 @@ impl Grants {
     pub(crate) fn add(&mut self, uri: Uri, user: &str, client: ConnectionId, expires: Instant) {
         let user: Arc<str> = user.into();
         let id = uri.session_id().unwrap_or_default().as_bytes().into();
+        self.changes += 1;
         *self.users.entry(Arc::clone(&user)).or_default() += 1;
         self.table.insert(id, Grant { uri, user, client, expires, ways: Vec::new() });
     }
@@ -74,6 +90,7 @@ impl Grants {
     /// Takes away those that `over` says are; the connections they were for.
     pub(crate) fn end(&mut self, over: impl Fn(&Grant) -> bool) -> Vec<ConnectionId> {
         let mut ended = Vec::new();
+        self.changes += 1;
         self.table.retain(|_, grant| {
             if !over(grant) {
                 return true;

@@ -109,6 +109,8 @@ pub struct Relay {
     /// Empty buffers for what leaves: a connection has one only while something waits for it, and the one
     /// that was used last, which the processor still has at hand, is used next.
     pub(crate) spare: Vec<Vec<u8>>,
+    /// To put something together in.
+    pub(crate) scratch: Vec<u8>,
     tick: Instant,
     /// The latest time that was said.
     clock: Instant,
@@ -142,6 +144,7 @@ impl Relay {
             answered: VecDeque::new(),
             counts: Counts::default(),
             spare: Vec::new(),
+            scratch: Vec::new(),
             tick: now + TICK,
             clock: now,
             draining: false,
@@ -241,6 +244,7 @@ impl Relay {
 
     /// So many octets of it were written.
     pub fn sent(&mut self, now: Instant, id: ConnectionId, octets: usize) {
+        let most = self.limits().answers;
         let Some(connection) = self.get_mut(id).filter(|_| octets > 0) else { return };
         connection.out_at = (connection.out_at + octets).min(connection.out.len());
         connection.sent += octets as u64;
@@ -249,12 +253,13 @@ impl Relay {
         if connection.queued() == 0 {
             let mut out = std::mem::take(&mut connection.out);
             connection.out_at = 0;
-            let asked = std::mem::take(&mut connection.answers);
+            // It was not read while too many answers waited.
+            let asked = std::mem::take(&mut connection.answers) > most;
             if self.spare.len() < SPARE && out.capacity() <= SPARE_SIZE {
                 out.clear();
                 self.spare.push(out);
             }
-            if asked > 0 {
+            if asked {
                 self.resumed(id);
             }
         } else if connection.out_at > 256 << 10 {

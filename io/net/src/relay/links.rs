@@ -1,6 +1,7 @@
 //! One connection of a relay as the kernel sees it.
 
 use carnet_tls::{Lent, NamedSocket};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
 use std::io::{self, Read, Write};
 
@@ -30,7 +31,7 @@ impl Read for Below {
         if self.dry {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let octets = self.socket.read(buffer)?;
+        let (octets, _) = recv(&self.socket, &mut *buffer, RecvFlags::empty())?;
         self.dry = octets < buffer.len() && !self.ends;
         Ok(octets)
     }
@@ -38,7 +39,7 @@ impl Read for Below {
 
 impl Write for Below {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.socket.write(octets)
+        Ok(send(&self.socket, octets, SendFlags::NOSIGNAL)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -91,7 +92,9 @@ impl Link {
     pub(super) fn read(&mut self, buffer: &mut [u8], lent: &mut Lent) -> io::Result<Option<usize>> {
         loop {
             let read = match &mut self.wire {
-                Wire::Plain(socket) => socket.read(buffer),
+                Wire::Plain(socket) => {
+                    recv(&*socket, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n).map_err(io::Error::from)
+                }
                 Wire::Tls(tls) => tls.read(buffer, lent),
             };
             match read {
@@ -117,7 +120,7 @@ impl Link {
     pub(super) fn write(&mut self, octets: &[u8], lent: &mut Lent) -> io::Result<usize> {
         loop {
             let written = match &mut self.wire {
-                Wire::Plain(socket) => socket.write(octets),
+                Wire::Plain(socket) => send(&*socket, octets, SendFlags::NOSIGNAL).map_err(io::Error::from),
                 Wire::Tls(tls) => tls.write(octets, lent).and_then(|written| {
                     // What is sealed may still wait.
                     self.writable = tls.flush()?;
