@@ -176,6 +176,7 @@ pub fn serve(port: u16, pairs: usize, folder: &str) -> Result<()> {
         tls,
         dscp: None,
         socket_buffer: None,
+        threads: 1,
     })?;
     while !relay.is_over() {
         std::thread::sleep(Duration::from_millis(100));

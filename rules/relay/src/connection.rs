@@ -39,6 +39,10 @@ pub(crate) enum Way {
     In(usize),
     /// We did, for this client.
     Out(Target, ConnectionId),
+    /// To another shard, for this connection.
+    Link(u16, ConnectionId),
+    /// From another shard, for one of its connections.
+    Joined,
 }
 
 /// Where a next hop is.
@@ -78,9 +82,9 @@ pub(crate) struct Course {
     /// When a URI of ours in it ends.
     pub(crate) expires: Instant,
     pub(crate) next: ConnectionId,
-    /// Our URIs in To-Path, and what is left of it.
-    pub(crate) first: Range<usize>,
-    pub(crate) second: Option<Range<usize>>,
+    /// As in [`Route`](crate::arrive::Route), where it stands in To-Path.
+    pub(crate) name: Range<usize>,
+    pub(crate) own: [Option<Range<usize>>; 2],
     pub(crate) rest: Range<usize>,
 }
 
@@ -161,6 +165,10 @@ pub(crate) struct Connection {
     pub(crate) proven: bool,
     /// Connections of ours that were made for it.
     pub(crate) made: usize,
+    /// Its links to other shards.
+    pub(crate) links: Vec<(u16, ConnectionId)>,
+    /// All that came so far, until it is known whether it is for another shard.
+    pub(crate) fresh: Option<Vec<u8>>,
     /// URIs granted on it.
     pub(crate) grants: usize,
     pub(crate) since: Instant,
@@ -180,7 +188,7 @@ impl Connection {
     pub(crate) fn new(serial: u32, way: Way, source: Option<IpAddr>, now: Instant, limits: &Limits) -> Self {
         Self {
             serial,
-            up: matches!(way, Way::In(_)),
+            up: matches!(way, Way::In(_) | Way::Joined),
             way,
             source,
             frames: Some(Box::new(Frames::new(&limits.frame))),
@@ -201,6 +209,8 @@ impl Connection {
             asked: 0,
             proven: false,
             made: 0,
+            links: Vec::new(),
+            fresh: None,
             grants: 0,
             since: now,
             heard: now,
@@ -209,6 +219,11 @@ impl Connection {
             announced: false,
             answered: false,
         }
+    }
+
+    /// Whether its other end is another shard.
+    pub(crate) fn is_inner(&self) -> bool {
+        matches!(self.way, Way::Link(..) | Way::Joined)
     }
 
     /// Octets that wait to leave.

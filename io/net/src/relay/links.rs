@@ -4,6 +4,7 @@ use carnet_tls::{Lent, NamedSocket};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 
 /// What the octets go through.
 pub(super) enum Wire {
@@ -69,9 +70,26 @@ pub(super) struct Link {
     pub(super) hangup: bool,
     /// In the list of those that are read in the next turn.
     pub(super) queued: bool,
+    /// The listener that it came by, and where from, if somebody else connected.
+    pub(super) accepted: Option<(usize, IpAddr)>,
 }
 
 impl Link {
+    /// Somebody's connection, one of ours, or a link between threads.
+    pub(super) fn new(wire: Wire, stage: Stage, accepted: Option<(usize, IpAddr)>) -> Self {
+        Self {
+            serial: 0,
+            wire,
+            stage,
+            ours: stage == Stage::Connecting,
+            readable: false,
+            writable: stage != Stage::Connecting,
+            hangup: false,
+            queued: false,
+            accepted,
+        }
+    }
+
     pub(super) fn socket(&self) -> &Socket {
         match &self.wire {
             Wire::Plain(socket) => socket,
