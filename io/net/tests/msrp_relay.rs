@@ -220,9 +220,18 @@ fn kamailio_is_the_other_relay() {
 
 #[test]
 fn it_drains_and_ends() {
-    let relay = relay(None);
+    drains_and_ends(relay(None));
+}
+
+#[test]
+fn it_drains_and_ends_on_several_threads() {
+    drains_and_ends(threaded(None));
+}
+
+fn drains_and_ends(relay: RelayHandle) {
     let address = relay.local()[0];
-    let held = TcpStream::connect(address).unwrap();
+    // One for each thread that there may be.
+    let held = [(); 3].map(|()| TcpStream::connect(address).unwrap());
     let until = Instant::now() + PATIENCE;
     let wait = |what: &dyn Fn() -> bool| {
         while !what() {
@@ -230,10 +239,10 @@ fn it_drains_and_ends() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    wait(&|| relay.counts().connections == 1);
+    wait(&|| relay.counts().connections == held.len());
     relay.drain();
     wait(&|| TcpStream::connect(address).is_err());
-    assert!(!relay.is_over() && relay.counts().connections == 1, "what is there goes on");
+    assert!(!relay.is_over() && relay.counts().connections == held.len(), "what is there goes on");
     drop(held);
     wait(&|| relay.counts().connections == 0);
     drop(relay);
