@@ -1,7 +1,7 @@
 //! Carnet's MSRP relay beside Kamailio's, in one run.
 //!
 //!     carnet-bench-msrprelay [--rounds 5] [--seconds 3] [--pairs 100] [--sizes 200,4096] [--only tcp,tls,chunk]
-//!                            [--chunk 104857600] [--json]
+//!                            [--chunk 104857600] [--threads 1] [--json]
 //!
 //! * `tcp`, `tls`: one client of each pair has a URI of the relay (AUTH, digest), the other sends to it through
 //!   the relay, one SEND at a time; every body is compared. Relays are started anew for each measurement and take
@@ -33,6 +33,8 @@ struct Options {
     sizes: Vec<usize>,
     only: Vec<String>,
     chunk: u64,
+    /// Of Carnet's relay.
+    threads: usize,
     json: bool,
 }
 
@@ -45,6 +47,7 @@ fn main() -> Result<()> {
         sizes: vec![200, 4096],
         only: Vec::new(),
         chunk: 100 << 20,
+        threads: 1,
         json: false,
     };
     while let Some(argument) = arguments.next() {
@@ -58,9 +61,12 @@ fn main() -> Result<()> {
             }
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--chunk" => options.chunk = value()?.parse()?,
+            "--threads" => options.threads = value()?.parse()?,
             "--json" => options.json = true,
             // This program again, as the relay that is measured.
-            "--serve" => return relays::serve(value()?.parse()?, value()?.parse()?, &value()?),
+            "--serve" => {
+                return relays::serve(value()?.parse()?, value()?.parse()?, value()?.parse()?, &value()?);
+            }
             other => return Err(format!("what is `{other}`?").into()),
         }
     }
@@ -91,7 +97,7 @@ fn messages(options: &Options, secure: bool, size: usize) -> Result<()> {
     let mut all = [Vec::new(), Vec::new()];
     for round in 0..options.rounds {
         for (kind, figures) in [Kind::Kamailio, Kind::Carnet].into_iter().zip(&mut all) {
-            let peer = Peer::start(kind, options.pairs, secure)?;
+            let peer = Peer::start(kind, options.pairs, secure, options.threads)?;
             let one = clients::measure(&peer, options.pairs, size, options.seconds)?;
             if !options.json {
                 println!("{size} B, {wire}, round {}: {:8} {one}", round + 1, kind.name());

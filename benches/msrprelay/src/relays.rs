@@ -39,7 +39,7 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a relay and waits until it listens.
-    pub fn start(kind: Kind, pairs: usize, secure: bool) -> Result<Self> {
+    pub fn start(kind: Kind, pairs: usize, secure: bool, threads: usize) -> Result<Self> {
         // Free a moment ago; nobody else here looks for one.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let port = address.port().to_string();
@@ -53,7 +53,7 @@ impl Peer {
             Kind::Carnet => {
                 let mut command = Command::new(std::env::current_exe()?);
                 let folder = if secure { scratch.display().to_string() } else { String::new() };
-                command.args(["--serve", &port, &pairs.to_string(), &folder]);
+                command.args(["--serve", &port, &pairs.to_string(), &threads.to_string(), &folder]);
                 command
             }
             Kind::Kamailio => {
@@ -155,7 +155,7 @@ fn in_tls(text: &str, certificate: &Path, key: &Path) -> String {
 }
 
 /// Runs Carnet's relay for `pairs` users; in TLS when its certificate is in `folder`.
-pub fn serve(port: u16, pairs: usize, folder: &str) -> Result<()> {
+pub fn serve(port: u16, pairs: usize, threads: usize, folder: &str) -> Result<()> {
     let secure = !folder.is_empty();
     let listener = Listener { host: "127.0.0.1".into(), port, secure };
     let users =
@@ -176,7 +176,7 @@ pub fn serve(port: u16, pairs: usize, folder: &str) -> Result<()> {
         tls,
         dscp: None,
         socket_buffer: None,
-        threads: 1,
+        threads,
     })?;
     while !relay.is_over() {
         std::thread::sleep(Duration::from_millis(100));
