@@ -10,11 +10,15 @@ use crate::raw::{Line, Outline, Paths, RawHead, TID};
 use crate::{Continuation, Error, Limits};
 use carnet_wire::ParseError;
 use memchr::memmem;
+use std::sync::LazyLock;
 
 /// What every end line starts with, and the line end before it.
 const DASHES: &[u8] = b"\r\n-------";
 /// Line end, dashes, identifier, flag, line end.
 const PATTERN: usize = DASHES.len() + TID + 3;
+
+/// One for all connections: it is larger than what one of them keeps.
+static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(DASHES));
 
 /// Something read from the stream.
 #[derive(Debug, Clone)]
@@ -63,7 +67,6 @@ pub struct Frames {
     line_at: usize,
     /// Those of the last request and of the last response: the next one nearly always has the same.
     paths: [Paths; 2],
-    finder: memmem::Finder<'static>,
     pattern: [u8; PATTERN],
     /// Octets of the pattern in use.
     length: usize,
@@ -106,7 +109,6 @@ impl Frames {
             outline: Outline::default(),
             line_at: 0,
             paths: Default::default(),
-            finder: memmem::Finder::new(DASHES),
             pattern: [0; PATTERN],
             length: 0,
         }
@@ -370,7 +372,7 @@ impl Frames {
         let mut from = 0;
         loop {
             let rest = input.get(from..).unwrap_or_default();
-            let at = match self.finder.find(rest) {
+            let at = match FINDER.find(rest) {
                 Some(at) => from + at,
                 None => {
                     let tail = input.len().saturating_sub(DASHES.len() - 1).max(from);

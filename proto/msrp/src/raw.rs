@@ -250,16 +250,19 @@ pub struct RawHead<'a> {
 }
 
 impl<'a> RawHead<'a> {
+    #[inline]
     fn part(&self, range: Range<usize>) -> &'a [u8] {
         self.octets.get(range).unwrap_or_default()
     }
 
     /// The transaction identifier.
+    #[inline]
     pub fn tid(&self) -> &'a [u8] {
         self.part(TID_AT..self.outline.tid_end)
     }
 
     /// Method or status.
+    #[inline]
     pub fn start(&self) -> RawStart<'a> {
         match self.outline.status {
             0 => RawStart::Request(self.part(self.outline.tid_end + 1..self.outline.start_end)),
@@ -273,22 +276,26 @@ impl<'a> RawHead<'a> {
     }
 
     /// The value of To-Path, which nobody has read yet.
+    #[inline]
     pub fn to_path(&self) -> &'a [u8] {
         self.part(self.outline.to.clone())
     }
 
     /// The value of From-Path, which nobody has read yet.
+    #[inline]
     pub fn from_path(&self) -> &'a [u8] {
         self.part(self.outline.from.clone())
     }
 
     /// Whether both paths are those of the request before, or of the response before in a response, octet for
     /// octet. May be false all the same.
+    #[inline]
     pub fn has_same_paths(&self) -> bool {
         self.outline.same
     }
 
     /// Whether a blank line and a body follow.
+    #[inline]
     pub fn has_body(&self) -> bool {
         self.bare.is_none()
     }
@@ -330,10 +337,12 @@ impl<'a> RawHead<'a> {
     }
 
     /// The header fields after the two paths, each with its line end, as they came.
+    #[inline]
     pub fn fields(&self) -> &'a [u8] {
         self.part(self.fields_at()..self.outline.fields_end)
     }
 
+    #[inline]
     fn fields_at(&self) -> usize {
         self.outline.from.end + 2
     }

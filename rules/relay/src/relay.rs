@@ -307,11 +307,13 @@ impl Relay {
     }
 
     /// Whether more may be read from a connection: neither a next hop nor its own answers wait for it.
+    #[inline]
     pub fn may_read(&self, id: ConnectionId) -> bool {
         self.get(id).is_some_and(|connection| connection.may_ask(&self.settings.limits))
     }
 
     /// What waits to be written to a connection.
+    #[inline]
     pub fn output(&mut self, id: ConnectionId) -> &[u8] {
         let Some(connection) = self.get_mut(id).filter(|connection| connection.up) else { return &[] };
         (connection.announced, connection.answered) = (false, false);
@@ -364,6 +366,7 @@ impl Relay {
 
     /// What is to be done next, but for answers. While more is to be read, they can wait: nobody who reads a
     /// message waits for them, and they leave with what else leaves on their connection.
+    #[inline]
     pub fn poll_urgent(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -499,10 +502,12 @@ impl Relay {
         self.actions.push_back(Action::HandOver { connection: id, shard, octets });
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(id.slot as usize)?.as_ref().filter(|c| c.serial == id.serial)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id.slot as usize)?.as_mut().filter(|c| c.serial == id.serial)
     }
