@@ -17,13 +17,19 @@ pub enum Kind {
     Kamailio,
     /// This workspace's, one thread.
     Carnet,
+    /// AG Projects' msrprelay, where [`MSRPRELAY`] says how to run it.
+    Msrprelay,
 }
+
+/// Names the words that run msrprelay, `python3 /somewhere/msrprelay`: Debian has no package of it.
+const MSRPRELAY: &str = "CARNET_MSRPRELAY";
 
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Kamailio => "Kamailio",
             Self::Carnet => "Carnet",
+            Self::Msrprelay => "msrprelay",
         }
     }
 }
@@ -31,6 +37,7 @@ impl Kind {
 /// A relay that runs, until it is dropped.
 pub struct Peer {
     child: Child,
+    pub kind: Kind,
     pub address: SocketAddr,
     /// What it shows in TLS.
     pub certificate: Option<Vec<u8>>,
@@ -56,6 +63,26 @@ impl Peer {
                 command.args(["--serve", &port, &pairs.to_string(), &threads.to_string(), &folder]);
                 command
             }
+            Kind::Msrprelay => {
+                let words = std::env::var(MSRPRELAY)?;
+                let mut words = words.split_ascii_whitespace();
+                let mut command = Command::new(words.next().ok_or("no msrprelay")?);
+                let mut text = format!(
+                    "[Relay]\naddress = 127.0.0.1:{port}\ndebug_notls = Yes\nhostname = 127.0.0.1\n\
+                     default_domain = 127.0.0.1\nlog_level = ERROR\nbackend = memory\n[Memory]\n"
+                );
+                for n in 0..pairs {
+                    text += &format!("user{n}@127.0.0.1 = user{n}'s-word\n");
+                }
+                std::fs::write(scratch.join("config.ini"), text)?;
+                command
+                    .args(words)
+                    .args(["--no-fork", "--config-dir"])
+                    .arg(&scratch)
+                    .arg("--runtime-dir")
+                    .arg(&scratch);
+                command
+            }
             Kind::Kamailio => {
                 let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/msrp/kamailio.cfg");
                 let mut text = std::fs::read_to_string(template)?;
@@ -72,7 +99,7 @@ impl Peer {
         };
         let certificate = secure.then(|| credential.certificate_pem()).transpose()?;
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let peer = Self { child, address, certificate, scratch };
+        let peer = Self { child, kind, address, certificate, scratch };
         let patience = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             if Instant::now() > patience {
@@ -130,6 +157,11 @@ impl Drop for Peer {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.scratch);
     }
+}
+
+/// Whether there is an msrprelay to compare with.
+pub fn has_msrprelay() -> bool {
+    std::env::var_os(MSRPRELAY).is_some()
 }
 
 /// Whether there is a Kamailio to compare with.
