@@ -342,6 +342,14 @@ impl<'a> RawHead<'a> {
         self.part(self.fields_at()..self.outline.fields_end)
     }
 
+    /// What [`Self::from_path`] and [`Self::fields`] say and all that is between and behind them: the end of the head,
+    /// with the blank line if a body follows.
+    #[inline]
+    pub fn from_on(&self) -> &'a [u8] {
+        let blank = if self.has_body() { 2 } else { 0 };
+        self.part(self.outline.from.start..self.outline.fields_end + blank)
+    }
+
     #[inline]
     fn fields_at(&self) -> usize {
         self.outline.from.end + 2

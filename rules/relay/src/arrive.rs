@@ -445,10 +445,5 @@ fn write_head(out: &mut Vec<u8>, tid: &[u8], method: &[u8], route: &Route<'_>, h
         out.extend_from_slice(own);
         out.push(b' ');
     }
-    for part in [head.from_path(), b"\r\n", head.fields()] {
-        out.extend_from_slice(part);
-    }
-    if head.has_body() {
-        out.extend_from_slice(b"\r\n");
-    }
+    out.extend_from_slice(head.from_on());
 }

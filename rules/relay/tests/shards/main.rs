@@ -235,7 +235,7 @@ fn bodies(octets: &[u8]) -> Vec<(String, String)> {
                 all.push((from.rsplit(' ').next().unwrap().to_owned(), String::new()));
             }
             Some(Part::Body(octets)) => {
-                all.last_mut().unwrap().1.push_str(std::str::from_utf8(octets).unwrap())
+                all.last_mut().unwrap().1.push_str(std::str::from_utf8(octets).unwrap());
             }
             Some(_) => {}
         }
