@@ -13,6 +13,8 @@
 //!   core and back.
 //! * `idle`: anonymous memory for each session in TLS that does nothing.
 //! * `frames`: MSRP requests with bodies of 400 octets on 32 sessions.
+//! * `rewriting`: what the rewriting adds to a relay that passes octets on: copied into one piece, and told as parts
+//!   that leave in one call.
 //! * `stalled`: the same number of frames to one reader that reads nothing for 3 s; how many were lost.
 //!
 //! Options: `--rounds N` (5), `--seconds S` (2), `--sessions N` (2000, for idle memory), `--only KIND,KIND`,
@@ -22,6 +24,7 @@ mod engine;
 mod load;
 mod msrp;
 mod plain;
+mod rewriting;
 mod tls;
 
 use std::error::Error;
@@ -74,6 +77,9 @@ fn main() -> Result<()> {
     }
     if ["frames", "stalled"].into_iter().any(|kind| options.wants(kind)) {
         msrp::measure(&options, folder.path())?;
+    }
+    if options.wants("rewriting") {
+        rewriting::measure(&options)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! AUTH, twice (RFC 4976 §5.1).
 
 use crate::Result;
-use crate::relays::Peer;
+use crate::relays::{Kind, Peer};
 use crate::wire::Wire;
 use md5::{Digest as _, Md5};
 use std::io::{Read as _, Write as _};
@@ -36,8 +36,13 @@ pub fn authenticate(wire: &mut Wire, peer: &Peer, own: &str, user: &str) -> Resu
     let first = hash(format!("{user}:{realm}:{user}'s-word"));
     let second = hash(format!("AUTH:{uri}"));
     let response = hash(format!("{first}:{nonce}:00000001:c:auth:{second}"));
+    // msrprelay wants the one and refuses the other.
+    let more = match peer.kind {
+        Kind::Msrprelay => format!("opaque=\"{}\"", value("opaque")),
+        _ => format!("uri=\"{uri}\""),
+    };
     let granted = ask(&format!(
-        "Authorization: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+        "Authorization: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", {more}, \
          qop=auth, nc=00000001, cnonce=\"c\", response=\"{response}\"\r\n"
     ))?;
     let path = granted.lines().find_map(|line| line.strip_prefix("Use-Path: "));

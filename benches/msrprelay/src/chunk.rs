@@ -17,7 +17,7 @@ pub fn measure(size: u64, secure: bool, json: bool) -> Result<()> {
     let wire = if secure { "TLS" } else { "TCP" };
     let mut held = Vec::new();
     for size in [1 << 10, size] {
-        let peer = Peer::start(Kind::Carnet, 1, secure)?;
+        let peer = Peer::start(Kind::Carnet, 1, secure, 1)?;
         let begun = (Instant::now(), peer.cpu());
         pass(&peer, size)?;
         let (took, cpu) = (begun.0.elapsed().as_secs_f64(), peer.cpu() - begun.1);

@@ -1,13 +1,15 @@
-//! Carnet's MSRP relay beside Kamailio's, in one run.
+//! Carnet's MSRP relay beside Kamailio's, and AG Projects' msrprelay, in one run.
 //!
 //!     carnet-bench-msrprelay [--rounds 5] [--seconds 3] [--pairs 100] [--sizes 200,4096] [--only tcp,tls,chunk]
-//!                            [--chunk 104857600] [--json]
+//!                            [--chunk 104857600] [--threads 1] [--json]
 //!
 //! * `tcp`, `tls`: one client of each pair has a URI of the relay (AUTH, digest), the other sends to it through
 //!   the relay, one SEND at a time; every body is compared. Relays are started anew for each measurement and take
 //!   turns. Measured are the CPU time of the relay's process a SEND with its two responses, SENDs a second, and
 //!   the time from a SEND to its arrival; said is Carnet's share of Kamailio's, paired by round. TLS is that of
 //!   the same client on both, and what the server prefers of it.
+//!   msrprelay, written in Python, takes part over TCP where `CARNET_MSRPRELAY` says how to run it
+//!   (`python3 /somewhere/msrprelay`).
 //! * `chunk`: one SEND of one chunk, every octet compared, and how much memory the relay took for it.
 //!
 //! `--json` says the results as lines of [`carnet_load::outcome`].
@@ -33,6 +35,8 @@ struct Options {
     sizes: Vec<usize>,
     only: Vec<String>,
     chunk: u64,
+    /// Of Carnet's relay.
+    threads: usize,
     json: bool,
 }
 
@@ -45,6 +49,7 @@ fn main() -> Result<()> {
         sizes: vec![200, 4096],
         only: Vec::new(),
         chunk: 100 << 20,
+        threads: 1,
         json: false,
     };
     while let Some(argument) = arguments.next() {
@@ -58,9 +63,12 @@ fn main() -> Result<()> {
             }
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--chunk" => options.chunk = value()?.parse()?,
+            "--threads" => options.threads = value()?.parse()?,
             "--json" => options.json = true,
             // This program again, as the relay that is measured.
-            "--serve" => return relays::serve(value()?.parse()?, value()?.parse()?, &value()?),
+            "--serve" => {
+                return relays::serve(value()?.parse()?, value()?.parse()?, value()?.parse()?, &value()?);
+            }
             other => return Err(format!("what is `{other}`?").into()),
         }
     }
@@ -88,18 +96,21 @@ fn messages(options: &Options, secure: bool, size: usize) -> Result<()> {
         println!("{}", Line::absent(cpu_goal, &what, "Kamailio's modules msrp and tls are not installed"));
         return Ok(());
     }
-    let mut all = [Vec::new(), Vec::new()];
+    let with_msrprelay = !secure && relays::has_msrprelay();
+    let mut kinds = vec![Kind::Kamailio, Kind::Carnet];
+    kinds.extend(with_msrprelay.then_some(Kind::Msrprelay));
+    let mut all = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..options.rounds {
-        for (kind, figures) in [Kind::Kamailio, Kind::Carnet].into_iter().zip(&mut all) {
-            let peer = Peer::start(kind, options.pairs, secure)?;
+        for (kind, figures) in kinds.iter().zip(&mut all) {
+            let peer = Peer::start(*kind, options.pairs, secure, options.threads)?;
             let one = clients::measure(&peer, options.pairs, size, options.seconds)?;
             if !options.json {
-                println!("{size} B, {wire}, round {}: {:8} {one}", round + 1, kind.name());
+                println!("{size} B, {wire}, round {}: {:9} {one}", round + 1, kind.name());
             }
             figures.push(one);
         }
     }
-    let [kamailio, carnet] = &all;
+    let [kamailio, carnet, msrprelay] = &all;
     let values = |list: &[Figures], of: fn(&Figures) -> f64| list.iter().map(of).collect::<Vec<_>>();
     if options.json {
         let line = |goal: &str, what: &str, unit: &str, of: fn(&Figures) -> f64, wanted: Option<f64>| {
@@ -108,6 +119,14 @@ fn messages(options: &Options, secure: bool, size: usize) -> Result<()> {
             println!("{}", Line::compare(goal, &what, unit, peers, &values(carnet, of), wanted));
         };
         line(cpu_goal, "relay CPU", "us", |f| f.cpu, Some(cpu_wanted));
+        if with_msrprelay {
+            let what = format!("SEND of {size} octets over {wire}, {} pairs, relay CPU", options.pairs);
+            let peers = ("msrprelay", &*values(msrprelay, |f| f.cpu));
+            println!(
+                "{}",
+                Line::compare(cpu_goal, &what, "us", peers, &values(carnet, |f| f.cpu), Some(0.02))
+            );
+        }
         // The goal of the delay is one for TCP, at the size of messages that people write.
         let (goal, wanted) = if secure || size > 1_000 { ("", None) } else { ("D3", Some(0.5)) };
         line(goal, "median delay", "ms", |f| f.p50, wanted);
@@ -115,8 +134,17 @@ fn messages(options: &Options, secure: bool, size: usize) -> Result<()> {
         line("", "time a SEND", "us", |f| 1e6 / f.rate, None);
         return Ok(());
     }
-    let ratio =
-        |of: fn(&Figures) -> f64| median(carnet.iter().zip(kamailio).map(|(c, k)| of(c) / of(k)).collect());
+    let beside = |peer: &[Figures], of: fn(&Figures) -> f64| {
+        median(carnet.iter().zip(peer).map(|(ours, theirs)| of(ours) / of(theirs)).collect())
+    };
+    let ratio = |of| beside(kamailio, of);
+    if with_msrprelay {
+        let cpu = beside(msrprelay, |f| f.cpu);
+        println!(
+            "{size} B, {wire}, {} pairs, Carnet / msrprelay: CPU a SEND {cpu:.3} (goal 0.02)",
+            options.pairs
+        );
+    }
     println!(
         "{size} B, {wire}, {} pairs, Carnet / Kamailio: CPU a SEND {:.2} (goal {cpu_wanted:.2}), SENDs a second {:.2}, \
          p50 {:.2}, p99 {:.2}\n",

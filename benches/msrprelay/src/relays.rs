@@ -17,13 +17,19 @@ pub enum Kind {
     Kamailio,
     /// This workspace's, one thread.
     Carnet,
+    /// AG Projects' msrprelay, where [`MSRPRELAY`] says how to run it.
+    Msrprelay,
 }
+
+/// Names the words that run msrprelay, `python3 /somewhere/msrprelay`: Debian has no package of it.
+const MSRPRELAY: &str = "CARNET_MSRPRELAY";
 
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Kamailio => "Kamailio",
             Self::Carnet => "Carnet",
+            Self::Msrprelay => "msrprelay",
         }
     }
 }
@@ -31,6 +37,7 @@ impl Kind {
 /// A relay that runs, until it is dropped.
 pub struct Peer {
     child: Child,
+    pub kind: Kind,
     pub address: SocketAddr,
     /// What it shows in TLS.
     pub certificate: Option<Vec<u8>>,
@@ -39,7 +46,7 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a relay and waits until it listens.
-    pub fn start(kind: Kind, pairs: usize, secure: bool) -> Result<Self> {
+    pub fn start(kind: Kind, pairs: usize, secure: bool, threads: usize) -> Result<Self> {
         // Free a moment ago; nobody else here looks for one.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let port = address.port().to_string();
@@ -53,7 +60,27 @@ impl Peer {
             Kind::Carnet => {
                 let mut command = Command::new(std::env::current_exe()?);
                 let folder = if secure { scratch.display().to_string() } else { String::new() };
-                command.args(["--serve", &port, &pairs.to_string(), &folder]);
+                command.args(["--serve", &port, &pairs.to_string(), &threads.to_string(), &folder]);
+                command
+            }
+            Kind::Msrprelay => {
+                let words = std::env::var(MSRPRELAY)?;
+                let mut words = words.split_ascii_whitespace();
+                let mut command = Command::new(words.next().ok_or("no msrprelay")?);
+                let mut text = format!(
+                    "[Relay]\naddress = 127.0.0.1:{port}\ndebug_notls = Yes\nhostname = 127.0.0.1\n\
+                     default_domain = 127.0.0.1\nlog_level = ERROR\nbackend = memory\n[Memory]\n"
+                );
+                for n in 0..pairs {
+                    text += &format!("user{n}@127.0.0.1 = user{n}'s-word\n");
+                }
+                std::fs::write(scratch.join("config.ini"), text)?;
+                command
+                    .args(words)
+                    .args(["--no-fork", "--config-dir"])
+                    .arg(&scratch)
+                    .arg("--runtime-dir")
+                    .arg(&scratch);
                 command
             }
             Kind::Kamailio => {
@@ -72,7 +99,7 @@ impl Peer {
         };
         let certificate = secure.then(|| credential.certificate_pem()).transpose()?;
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let peer = Self { child, address, certificate, scratch };
+        let peer = Self { child, kind, address, certificate, scratch };
         let patience = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             if Instant::now() > patience {
@@ -132,6 +159,11 @@ impl Drop for Peer {
     }
 }
 
+/// Whether there is an msrprelay to compare with.
+pub fn has_msrprelay() -> bool {
+    std::env::var_os(MSRPRELAY).is_some()
+}
+
 /// Whether there is a Kamailio to compare with.
 pub fn has_kamailio(secure: bool) -> bool {
     let version = Command::new("kamailio").arg("-v").stdout(Stdio::null()).status();
@@ -155,7 +187,7 @@ fn in_tls(text: &str, certificate: &Path, key: &Path) -> String {
 }
 
 /// Runs Carnet's relay for `pairs` users; in TLS when its certificate is in `folder`.
-pub fn serve(port: u16, pairs: usize, folder: &str) -> Result<()> {
+pub fn serve(port: u16, pairs: usize, threads: usize, folder: &str) -> Result<()> {
     let secure = !folder.is_empty();
     let listener = Listener { host: "127.0.0.1".into(), port, secure };
     let users =
@@ -176,6 +208,7 @@ pub fn serve(port: u16, pairs: usize, folder: &str) -> Result<()> {
         tls,
         dscp: None,
         socket_buffer: None,
+        threads,
     })?;
     while !relay.is_over() {
         std::thread::sleep(Duration::from_millis(100));

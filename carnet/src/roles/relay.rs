@@ -72,6 +72,7 @@ fn config(section: &RelaySection) -> Result<RelayConfig, String> {
         next_hops: section.next_hops.iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         dscp: None,
         socket_buffer: Some(SOCKET_BUFFER),
+        threads: *section.threads.as_ref(),
     })
 }
 

@@ -16,10 +16,15 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn relay(certificate: Option<&Credential>) -> RelayHandle {
-    bounded(certificate, Vec::new())
+    with(certificate, Vec::new(), 1)
 }
 
-fn bounded(certificate: Option<&Credential>, next_hops: Vec<(IpAddr, u8)>) -> RelayHandle {
+/// One where the clients of a scenario are on different threads.
+fn threaded(certificate: Option<&Credential>) -> RelayHandle {
+    with(certificate, Vec::new(), 3)
+}
+
+fn with(certificate: Option<&Credential>, next_hops: Vec<(IpAddr, u8)>, threads: usize) -> RelayHandle {
     let names = ["alice", "bob", "carol", "dave"];
     let word = |name: &str| Password::new(format!("{name}'s-word").into_bytes());
     let listener = |secure| Listener { host: "127.0.0.1".into(), port: 0, secure };
@@ -43,6 +48,7 @@ fn bounded(certificate: Option<&Credential>, next_hops: Vec<(IpAddr, u8)>) -> Re
         next_hops,
         dscp: None,
         socket_buffer: Some(128 << 10),
+        threads,
     })
     .unwrap()
 }
@@ -74,7 +80,15 @@ const ALL: [&str; 10] = [
 
 #[test]
 fn clients_in_the_open() {
-    let relay = relay(None);
+    in_the_open(&relay(None));
+}
+
+#[test]
+fn clients_in_the_open_on_several_threads() {
+    in_the_open(&threaded(None));
+}
+
+fn in_the_open(relay: &RelayHandle) {
     let port = relay.local()[0].port().to_string();
     let said = play(&["127.0.0.1", &port]);
     for scenario in ALL {
@@ -86,6 +100,15 @@ fn clients_in_the_open() {
 
 #[test]
 fn clients_in_tls() {
+    in_tls(relay);
+}
+
+#[test]
+fn clients_in_tls_on_several_threads() {
+    in_tls(threaded);
+}
+
+fn in_tls(relay: impl Fn(Option<&Credential>) -> RelayHandle) {
     let names = [SubjectName::Ip("127.0.0.1".parse().unwrap())];
     let credential = Credential::self_signed(&names, 2).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -101,6 +124,15 @@ fn clients_in_tls() {
 
 #[test]
 fn two_relays_over_tls() {
+    two_over_tls(relay);
+}
+
+#[test]
+fn two_relays_over_tls_on_several_threads() {
+    two_over_tls(threaded);
+}
+
+fn two_over_tls(relay: impl Fn(Option<&Credential>) -> RelayHandle) {
     let names = [SubjectName::Ip("127.0.0.1".parse().unwrap())];
     let credential = Credential::self_signed(&names, 2).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -122,7 +154,7 @@ fn a_next_hop_that_says_nothing_is_reported() {
 
 #[test]
 fn a_client_does_not_reach_through_it_what_is_none_of_its_next_hops() {
-    let relay = bounded(None, vec![([127, 0, 0, 1].into(), 32)]);
+    let relay = with(None, vec![([127, 0, 0, 1].into(), 32)], 1);
     let port = relay.local()[0].port().to_string();
     let said = play(&["127.0.0.1", &port, "bounds", "outside"]);
     assert!(said.contains("ok bounds\n") && said.contains("ok outside\n"), "{said}");
@@ -188,9 +220,18 @@ fn kamailio_is_the_other_relay() {
 
 #[test]
 fn it_drains_and_ends() {
-    let relay = relay(None);
+    drains_and_ends(relay(None));
+}
+
+#[test]
+fn it_drains_and_ends_on_several_threads() {
+    drains_and_ends(threaded(None));
+}
+
+fn drains_and_ends(relay: RelayHandle) {
     let address = relay.local()[0];
-    let held = TcpStream::connect(address).unwrap();
+    // One for each thread that there may be.
+    let held = [(); 3].map(|()| TcpStream::connect(address).unwrap());
     let until = Instant::now() + PATIENCE;
     let wait = |what: &dyn Fn() -> bool| {
         while !what() {
@@ -198,10 +239,10 @@ fn it_drains_and_ends() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    wait(&|| relay.counts().connections == 1);
+    wait(&|| relay.counts().connections == held.len());
     relay.drain();
     wait(&|| TcpStream::connect(address).is_err());
-    assert!(!relay.is_over() && relay.counts().connections == 1, "what is there goes on");
+    assert!(!relay.is_over() && relay.counts().connections == held.len(), "what is there goes on");
     drop(held);
     wait(&|| relay.counts().connections == 0);
     drop(relay);

@@ -1,19 +1,24 @@
 //! Frames that are passed on: octets in, heads and pieces of bodies out, chunk by chunk (RFC 4975 §7.1, §9).
 //!
 //! Unlike [`crate::Decoder`] this reads only the outline of a head and copies nothing that came in one
-//! piece. What is held: a head that is not complete, bounded by [`Limits`], and never a body. The end of a
+//! piece. What is held: a head that is not complete, bounded by [`Limits`], the paths of the last ones, and
+//! never a body. The end of a
 //! body is the line end, seven dashes, the transaction identifier, a flag and a line end; what only looks
 //! like it is body. A start of one at the end of the input is held back, which takes no memory.
 
-use crate::raw::{Line, Outline, RawHead, TID};
+use crate::raw::{Line, Outline, Paths, RawHead, TID};
 use crate::{Continuation, Error, Limits};
 use carnet_wire::ParseError;
 use memchr::memmem;
+use std::sync::LazyLock;
 
 /// What every end line starts with, and the line end before it.
 const DASHES: &[u8] = b"\r\n-------";
 /// Line end, dashes, identifier, flag, line end.
 const PATTERN: usize = DASHES.len() + TID + 3;
+
+/// One for all connections: it is larger than what one of them keeps.
+static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(DASHES));
 
 /// Something read from the stream.
 #[derive(Debug, Clone)]
@@ -60,7 +65,8 @@ pub struct Frames {
     outline: Outline,
     /// Where the next line of the head starts.
     line_at: usize,
-    finder: memmem::Finder<'static>,
+    /// Those of the last request and of the last response: the next one nearly always has the same.
+    paths: [Paths; 2],
     pattern: [u8; PATTERN],
     /// Octets of the pattern in use.
     length: usize,
@@ -102,7 +108,7 @@ impl Frames {
             held: Vec::new(),
             outline: Outline::default(),
             line_at: 0,
-            finder: memmem::Finder::new(DASHES),
+            paths: Default::default(),
             pattern: [0; PATTERN],
             length: 0,
         }
@@ -146,7 +152,7 @@ impl Frames {
                 Ok((used, done)) => {
                     self.offset += used as u64;
                     let Some((bare, in_held)) = done else { return Ok((used, None)) };
-                    let outline = std::mem::take(&mut self.outline);
+                    let outline = &self.outline;
                     let octets = if in_held { self.held.as_slice() } else { input };
                     self.line_at = 0;
                     Ok((used, Some(Part::Head(RawHead { octets, outline, bare }))))
@@ -183,6 +189,7 @@ impl Frames {
         self.state = State::Head;
         self.frame_at = self.offset;
         self.held.clear();
+        self.outline.clear();
     }
 
     fn end(&self, from: usize, flag: Continuation) -> Part<'_> {
@@ -236,8 +243,9 @@ impl Frames {
         let start = position(self.frame_at);
         // Something else than MSRP shows in the first octets; do not wait for a line end.
         if self.outline.lines() == 0 {
-            let agree = head.iter().zip(b"MSRP ").take_while(|(a, b)| a == b).count();
-            if agree < head.len().min(5) {
+            let agree = || head.iter().zip(b"MSRP ").take_while(|(a, b)| a == b).count();
+            if !head.starts_with(b"MSRP ") && agree() < head.len().min(5) {
+                let agree = agree();
                 return Err(ParseError::new(start + agree, "`MSRP ` at the start of a frame").into());
             }
         }
@@ -246,27 +254,34 @@ impl Frames {
             let rest = head.get(at..).unwrap_or_default();
             // A line end is nearly always the first of either octet.
             let clean = memchr::memchr2(b'\r', b'\n', rest);
-            let clean = clean.filter(|end| rest.get(*end..).is_some_and(|end| end.starts_with(b"\r\n")));
-            let length = match clean {
-                Some(end) => end + 1,
-                None => match memchr::memchr(b'\n', rest) {
-                    Some(length) => length,
-                    None => return Ok(None),
-                },
-            };
-            let next = at + length + 1;
-            self.room(next)?;
-            let end = (next - 1).checked_sub(1).filter(|at| head.get(*at) == Some(&b'\r'));
-            let Some(end) = end.filter(|end| *end >= at) else {
-                let bad = start + next - 1;
-                return Err(ParseError::new(bad, "a carriage return before the line feed").into());
-            };
-            let line = match clean {
-                Some(_) => self.outline.clean_line(head, at, end),
-                None => self.outline.line(head, at, end),
+            let (end, line) = match clean.filter(|end| rest.get(*end..*end + 2) == Some(b"\r\n")) {
+                Some(end) => {
+                    self.room(at + end + 2)?;
+                    (at + end, self.outline.clean_line(head, at, at + end))
+                }
+                None => {
+                    let Some(length) = memchr::memchr(b'\n', rest) else { return Ok(None) };
+                    self.room(at + length + 1)?;
+                    let end = length.checked_sub(1).filter(|end| rest.get(*end) == Some(&b'\r'));
+                    let Some(end) = end else {
+                        let bad = start + at + length;
+                        return Err(ParseError::new(bad, "a carriage return before the line feed").into());
+                    };
+                    (at + end, self.outline.line(head, at, at + end))
+                }
             };
             let line = line.map_err(|e| Error::Malformed(e.shifted(start)))?;
-            self.line_at = next;
+            self.line_at = end + 2;
+            if self.outline.lines() == 1 {
+                let [request, response] = &self.paths;
+                let paths = if self.outline.is_response() { response } else { request };
+                let rest = head.get(self.line_at..).unwrap_or_default();
+                if !paths.text.is_empty() && rest.starts_with(&paths.text) {
+                    self.outline.take_paths(self.line_at, paths);
+                    self.line_at += paths.text.len();
+                    self.room(self.line_at)?;
+                }
+            }
             let bare = match line {
                 Line::Field if self.outline.lines() > self.headers + 1 => {
                     return Err(Error::TooLarge { what: "header fields", at: start + at });
@@ -281,9 +296,18 @@ impl Frames {
     }
 
     fn body_follows(&mut self, head: &[u8], bare: Option<Continuation>) {
+        let [request, response] = &mut self.paths;
+        self.outline.give_paths(head, if self.outline.is_response() { response } else { request });
         let tid = self.outline.tid(head);
-        let parts = DASHES.iter().chain(tid).chain(b"$\r\n");
-        self.length = self.pattern.iter_mut().zip(parts).map(|(to, from)| *to = *from).count();
+        let mut length = 0;
+        for part in [DASHES, tid, b"$\r\n"] {
+            // An identifier is never longer than there is room for.
+            if let Some(to) = self.pattern.get_mut(length..length + part.len()) {
+                to.copy_from_slice(part);
+                length += part.len();
+            }
+        }
+        self.length = length;
         self.state = match bare {
             Some(flag) => {
                 self.set_flag(flag.octet());
@@ -307,6 +331,15 @@ impl Frames {
     fn agreement(&self, octets: &[u8], at: usize) -> usize {
         let pattern = self.pattern.get(at..self.length).unwrap_or_default();
         let flag = self.flag_at().wrapping_sub(at);
+        // Nearly always all of it is there at once.
+        if let Some(all) = octets.get(..pattern.len())
+            && let (Some(before), Some(is)) = (all.get(..flag), all.get(flag))
+            && pattern.get(..flag) == Some(before)
+            && Continuation::from_octet(*is).is_some()
+            && all.get(flag + 1..) == pattern.get(flag + 1..)
+        {
+            return pattern.len();
+        }
         let fits = |(i, (a, b)): (usize, (&u8, &u8))| {
             if i == flag { Continuation::from_octet(*a).is_some() } else { a == b }
         };
@@ -339,7 +372,7 @@ impl Frames {
         let mut from = 0;
         loop {
             let rest = input.get(from..).unwrap_or_default();
-            let at = match self.finder.find(rest) {
+            let at = match FINDER.find(rest) {
                 Some(at) => from + at,
                 None => {
                     let tail = input.len().saturating_sub(DASHES.len() - 1).max(from);

@@ -294,5 +294,86 @@ fn a_head_can_be_asked_for_its_fields() {
     assert_eq!(head.get("failure-report"), Some(&b"no"[..]));
     assert_eq!(head.get("Failure"), None);
     assert_eq!(head.get("Message-ID"), None);
+    let [range, wish, name] = head.noted();
+    assert_eq!(head.fields().get(range.unwrap()), Some(&b"1-5/5"[..]));
+    assert_eq!(head.fields().get(wish.unwrap()), Some(&b"no"[..]));
+    assert_eq!(name, None);
     let _ = Uri::parse(head.to_path());
+}
+
+/// Paths are known again only where they are the same octets in the same kind of frame; what is read is the same
+/// whatever came before, and however it was cut.
+#[test]
+fn paths_that_are_known_are_read_the_same() {
+    let long = "x".repeat(2_000);
+    let heads = [
+        ("tid1 SEND", "To-Path: a b\r\nFrom-Path: c\r\n", "a b", "c", false),
+        ("tid22222 SEND", "To-Path: a b\r\nFrom-Path: c\r\n", "a b", "c", true),
+        // The other kind has its own.
+        ("tid3 200 OK", "To-Path: a b\r\nFrom-Path: c\r\n", "a b", "c", false),
+        ("tid4 200", "To-Path: a b\r\nFrom-Path: c\r\n", "a b", "c", true),
+        ("tid5 REPORT", "To-Path: a b\r\nFrom-Path: c\r\n", "a b", "c", true),
+        ("tid6 SEND", "To-Path: a b\r\nFrom-Path: cc\r\n", "a b", "cc", false),
+        ("tid7 SEND", "To-Path: a b\r\nFrom-Path: c\r\n", "a b", "c", false),
+        ("tid8 SEND", "to-path:  a b\r\nFrom-Path:c\r\n", "a b", "c", false),
+        ("tid9 SEND", "to-path:  a b\r\nFrom-Path:c\r\n", "a b", "c", true),
+    ];
+    let frame = |start: &str, paths: &str| {
+        let tid = start.split(' ').next().unwrap();
+        format!("MSRP {start}\r\n{paths}Message-ID: {tid}\r\n-------{tid}$\r\n")
+    };
+    for whole in [true, false] {
+        let mut frames = Frames::new(&Limits::default());
+        for (start, paths, to, from, same) in &heads {
+            let text = frame(start, paths);
+            // What comes in pieces may be read as if it were new.
+            let cuts = if whole { vec![text.len()] } else { vec![30, text.len()] };
+            let (mut at, mut seen) = (0, false);
+            for cut in cuts {
+                let mut rest = &text.as_bytes()[at..cut];
+                at = cut;
+                loop {
+                    let (used, part) = frames.next(rest).unwrap();
+                    match part {
+                        None => break,
+                        Some(Part::Head(head)) => {
+                            assert_eq!((head.to_path(), head.from_path()), (to.as_bytes(), from.as_bytes()));
+                            assert!(
+                                head.has_same_paths() == *same || !whole && !head.has_same_paths(),
+                                "{start}"
+                            );
+                            let tid = start.split(' ').next().unwrap();
+                            assert_eq!(head.fields(), format!("Message-ID: {tid}\r\n").as_bytes());
+                            assert_eq!(head.get("Message-ID"), Some(tid.as_bytes()));
+                            seen = true;
+                        }
+                        Some(_) => {}
+                    }
+                    rest = &rest[used..];
+                }
+            }
+            assert!(seen, "{start}");
+        }
+        // A second To-Path is none that may be, known or not, and paths that are too long are not kept.
+        let paths = format!("To-Path: {long}\r\nFrom-Path: c\r\n");
+        for _ in 0..2 {
+            let text = frame("tidA SEND", &paths);
+            let (_, Some(Part::Head(head))) = frames.next(text.as_bytes()).unwrap() else {
+                panic!("no head")
+            };
+            assert!(!head.has_same_paths());
+            let (_, Some(Part::End(_))) = frames.next(&[]).unwrap() else { panic!("no end") };
+        }
+        let text = frame("tidB SEND", "To-Path: a\r\nFrom-Path: c\r\nTo-Path: a\r\n");
+        assert!(frames.next(text.as_bytes()).is_err());
+    }
+    // Known paths count as the lines and octets that they are.
+    let limits = Limits { headers: 2, head: 80, ..Limits::default() };
+    let mut frames = Frames::new(&limits);
+    let text = frame("tid1 SEND", "To-Path: a\r\nFrom-Path: c\r\n").replace("Message-ID: tid1\r\n", "");
+    for _ in 0..2 {
+        assert!(matches!(frames.next(text.as_bytes()), Ok((_, Some(Part::Head(_))))));
+        assert!(matches!(frames.next(&[]), Ok((_, Some(Part::End(_))))));
+    }
+    assert!(frames.next(frame("tid1 SEND", "To-Path: a\r\nFrom-Path: c\r\n").as_bytes()).is_err());
 }

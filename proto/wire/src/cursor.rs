@@ -167,10 +167,14 @@ impl<'a> Cursor<'a> {
     /// A decimal number: at least one digit, no sign, no larger than `max`.
     pub fn decimal(&mut self, max: u64, expected: &'static str) -> Result<u64, ParseError> {
         let start = self.at;
-        let digits = self.take_while(|b| b.is_ascii_digit());
-        let value = digits.iter().try_fold(0u64, |n, d| n.checked_mul(10)?.checked_add(u64::from(d - b'0')));
+        let mut value = Some(0u64);
+        while let Some(digit @ b'0'..=b'9') = self.input.get(self.at) {
+            let digit = u64::from(digit - b'0');
+            value = value.and_then(|n| n.checked_mul(10)?.checked_add(digit));
+            self.at += 1;
+        }
         match value {
-            Some(n) if !digits.is_empty() && n <= max => Ok(n),
+            Some(n) if self.at > start && n <= max => Ok(n),
             _ => {
                 self.at = start;
                 Err(self.error(expected))

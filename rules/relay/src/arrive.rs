@@ -1,6 +1,6 @@
 //! What comes: whom it is for, and whether it may go there (RFC 4976 §6.2, §6.4).
 
-use crate::connection::{Collected, Incoming, Passing, Target, Way};
+use crate::connection::{Collected, Connection, Course, Incoming, Passing, Target, Way};
 use crate::line::{Tid, split, write_end};
 use crate::relay::{Action, Reason, Relay};
 use crate::transactions::{Forwarded, Kind, Mode, Sent};
@@ -8,15 +8,38 @@ use crate::{ConnectionId, auth};
 use carnet_msrp::{ByteRange, Continuation, RawHead, RawStart, Status, Uri};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long it is known where a request goes that is passed through to another shard.
+const THROUGH: Duration = Duration::from_secs(60);
 
 /// Where a request goes on to.
 pub(crate) struct Route<'a> {
     pub(crate) next: ConnectionId,
-    /// Our URIs at the start of To-Path: one, or two when both ends are clients of ours.
-    pub(crate) own: (&'a [u8], Option<&'a [u8]>),
+    /// What we call ourselves to who sent it.
+    pub(crate) name: &'a [u8],
+    /// Our URIs at the start of To-Path, the last one first: one, or two when both ends are clients of ours, or
+    /// none when it is passed through to another shard or from there.
+    pub(crate) own: [Option<&'a [u8]>; 2],
     /// What is left of To-Path.
     pub(crate) rest: &'a [u8],
+}
+
+impl<'a> Route<'a> {
+    fn new(next: ConnectionId, first: &'a [u8], second: Option<&'a [u8]>, rest: &'a [u8]) -> Self {
+        let own = if second.is_some() { [second, Some(first)] } else { [Some(first), None] };
+        Self { next, name: first, own, rest }
+    }
+
+    /// As it came.
+    pub(crate) fn through(next: ConnectionId, first: &'a [u8], path: &'a [u8]) -> Self {
+        Self { next, name: first, own: [None; 2], rest: path }
+    }
+
+    /// How many URIs of ours it takes out of To-Path.
+    fn hops(&self) -> usize {
+        self.own.iter().flatten().count()
+    }
 }
 
 /// Why it goes nowhere.
@@ -24,22 +47,36 @@ pub(crate) enum Fault {
     /// It is not for us at all (§6.2).
     Foreign,
     Refused(Status),
+    /// The connection it came on is closed.
+    Gone,
 }
 
 impl Relay {
     pub(crate) fn on_head(&mut self, now: Instant, id: ConnectionId, head: &RawHead<'_>) {
-        let (first, rest) = split(head.to_path());
+        if !head.has_same_paths()
+            && let (RawStart::Request(_), Some(connection)) = (head.start(), self.get_mut(id))
+        {
+            // Both were of other paths.
+            (connection.course, connection.status_at) = (None, 0);
+        }
+        if let Some(so_far) = self.get_mut(id).and_then(|connection| connection.fresh.take())
+            && let (RawStart::Request(_), Some(shard)) =
+                (head.start(), self.shard.elsewhere(split(head.to_path()).0))
+        {
+            return self.hand_over(id, shard, so_far);
+        }
         let incoming = match head.start() {
             RawStart::Response(status) => {
                 self.on_response(now, id, Status(status), head);
                 Incoming::Drop
             }
-            RawStart::Request(b"AUTH") if rest.is_empty() => match head.parse() {
+            RawStart::Request(b"AUTH") if split(head.to_path()).1.is_empty() => match head.parse() {
                 Ok(ask) => Incoming::Ask(Box::new(ask)),
                 Err(_) => self.refuse(id, head, Status::BAD_REQUEST),
             },
-            RawStart::Request(method) => match self.route(now, id, first, rest, head.from_path()) {
+            RawStart::Request(method) => match self.course(now, id, head) {
                 Err(Fault::Foreign) => return self.close(id, Reason::NotForUs),
+                Err(Fault::Gone) => return,
                 Err(Fault::Refused(status)) => self.refuse(id, head, status),
                 Ok(route) if method == b"SEND" => self.on_send(id, head, &route),
                 Ok(route) => self.on_other(id, method, head, &route),
@@ -50,6 +87,44 @@ impl Relay {
         }
     }
 
+    /// Where a request goes, if it may: where the last one with these paths went, if nothing has changed.
+    fn course<'a>(&mut self, now: Instant, id: ConnectionId, head: &RawHead<'a>) -> Result<Route<'a>, Fault> {
+        let to = head.to_path();
+        if head.has_same_paths()
+            && let Some(course) = self.get(id).and_then(|connection| connection.course.as_ref())
+            && course.changes == self.grants.changes()
+            && now < course.expires
+            && self.get(course.next).is_some()
+        {
+            let part = |range: &Range<usize>| to.get(range.clone()).unwrap_or_default();
+            let own = course.own.each_ref().map(|range| range.as_ref().map(part));
+            return Ok(Route { next: course.next, name: part(&course.name), own, rest: part(&course.rest) });
+        }
+        let (first, rest) = split(to);
+        let route = self.route(now, id, first, rest, head)?;
+        let mut expires = Some(now + THROUGH);
+        for uri in route.own.iter().flatten() {
+            let until = self.grants.get(uri, now).map(|grant| grant.expires);
+            expires = expires.and_then(|at| Some(at.min(until?)));
+        }
+        // Both are at the start of the path, one behind the other.
+        let place = |uri: &[u8]| {
+            if uri == first { 0..first.len() } else { first.len() + 1..first.len() + 1 + uri.len() }
+        };
+        let course = expires.map(|expires| Course {
+            changes: self.grants.changes(),
+            expires,
+            next: route.next,
+            name: 0..first.len(),
+            own: route.own.map(|uri| uri.map(place)),
+            rest: to.len() - route.rest.len()..to.len(),
+        });
+        if let Some(connection) = self.get_mut(id) {
+            connection.course = course;
+        }
+        Ok(route)
+    }
+
     /// Where a request by `first` goes, if it may.
     fn route<'a>(
         &mut self,
@@ -57,13 +132,10 @@ impl Relay {
         id: ConnectionId,
         first: &'a [u8],
         rest: &'a [u8],
-        from_path: &[u8],
+        head: &RawHead<'a>,
     ) -> Result<Route<'a>, Fault> {
         let Some(grant) = self.grants.get(first, now) else {
-            return Err(match Uri::parse(first) {
-                Ok(uri) if self.is_ours(&uri, false) => Fault::Refused(Status::NO_SESSION),
-                _ => Fault::Foreign,
-            });
+            return self.pass_through(now, id, first, head.to_path());
         };
         if rest.is_empty() {
             return Err(Fault::Refused(Status::BAD_REQUEST));
@@ -71,33 +143,34 @@ impl Relay {
         let client = grant.client;
         if client != id {
             // From anybody to the client who holds the URI, and to nobody else.
-            let previous = split(from_path).0;
+            let previous = split(head.from_path()).0;
             if grant.way(previous) != Some(id) {
-                grant.learn(previous, id);
+                self.grants.learn(first, previous, id);
             }
-            return Ok(Route { next: client, own: (first, None), rest });
+            return Ok(Route::new(client, first, None, rest));
         }
         let (next, after) = split(rest);
         if let Some(way) = grant.way(next)
             && self.get(way).is_some()
         {
-            return Ok(Route { next: way, own: (first, None), rest });
+            return Ok(Route::new(way, first, None, rest));
         }
         if let Some(other) = self.grants.get(next, now) {
             if after.is_empty() {
                 return Err(Fault::Refused(Status::BAD_REQUEST));
             }
-            return Ok(Route { next: other.client, own: (first, Some(next)), rest: after });
+            return Ok(Route::new(other.client, first, Some(next), after));
         }
         let uri = Uri::parse(next).map_err(|_| Fault::Refused(Status::BAD_REQUEST))?;
-        if self.is_ours(&uri, false) {
-            return Err(Fault::Refused(Status::NO_SESSION));
-        }
-        let way = self.toward(now, &uri, id).ok_or(Fault::Refused(Status::TIMEOUT))?;
-        if let Some(grant) = self.grants.get(first, now) {
-            grant.learn(next, way);
-        }
-        Ok(Route { next: way, own: (first, None), rest })
+        let way = if self.is_ours(&uri, false) {
+            let other = self.shard.elsewhere(next).ok_or(Fault::Refused(Status::NO_SESSION))?;
+            self.link(now, id, other)
+        } else {
+            self.toward(now, &uri, id)
+        };
+        let way = way.ok_or(Fault::Refused(Status::TIMEOUT))?;
+        self.grants.learn(first, next, way);
+        Ok(Route::new(way, first, None, rest))
     }
 
     /// The connection of ours to a next hop, a new one for `id` if there is none. `None`: there are too many.
@@ -136,7 +209,7 @@ impl Relay {
         let Some(connection) = self.get_mut(id) else { return false };
         connection.failures += 1;
         // One that has shown that it belongs here may be late: its peer's URI has ended.
-        if connection.failures > most && !connection.proven {
+        if connection.failures > most && !connection.proven && !connection.is_inner() {
             self.close(id, Reason::Failures);
             return false;
         }
@@ -145,20 +218,24 @@ impl Relay {
 
     /// A SEND goes on to the next hop as it comes (§6.4.1).
     fn on_send(&mut self, id: ConnectionId, head: &RawHead<'_>, route: &Route<'_>) -> Incoming {
-        let [place, wish, name] = head.places(["Byte-Range", "Failure-Report", "Message-ID"]);
+        let [place, wish, name] = head.noted();
         let value = |place: Option<Range<usize>>| place.and_then(|place| head.fields().get(place));
         let range = value(place.clone()).map_or(Ok(ByteRange::WHOLE), ByteRange::parse);
         let (Some(mode), Ok(range)) = (mode(value(wish)), range) else {
             return self.refuse(id, head, Status::BAD_REQUEST);
         };
         self.prepare_answer(id, head);
-        self.counts.sends += 1;
+        let inner = self.get(id).is_none_or(Connection::is_inner);
+        self.counts.sends += u64::from(!inner);
         let sent = (mode != Mode::No).then(|| {
             let message = value(name).unwrap_or_default();
-            let (way, own) = (head.from_path(), route.own.0);
+            let (way, own) = (head.from_path(), route.name);
             let parts = [way.len(), way.len() + own.len()];
-            let text = [way, own, message].concat().into();
-            Arc::new(Sent { mode, from: id, text, parts, total: range.total })
+            self.scratch.clear();
+            for part in [way, own, message] {
+                self.scratch.extend_from_slice(part);
+            }
+            Sent { mode, from: id, text: Arc::from(self.scratch.as_slice()), parts, total: range.total }
         });
         let mut passing = Passing {
             next: route.next,
@@ -193,7 +270,8 @@ impl Relay {
         route: &Route<'_>,
     ) -> Incoming {
         self.prepare_answer(id, head);
-        self.counts.others += 1;
+        let inner = self.get(id).is_none_or(Connection::is_inner);
+        self.counts.others += u64::from(!inner);
         let secret = self.random.u64();
         let mut number = None;
         if method != b"REPORT"
@@ -202,7 +280,7 @@ impl Relay {
             let forwarded = Forwarded {
                 from: id,
                 tid: head.tid().into(),
-                hops: 1 + usize::from(route.own.1.is_some()),
+                hops: route.hops(),
                 proof: method == b"AUTH" && head.get("Authorization").is_some(),
             };
             number = Some(next.transactions.begin(secret, Kind::Forwarded(forwarded)));
@@ -223,6 +301,8 @@ impl Relay {
             Some(Kind::Send { sent, start, length }) => {
                 if !status.is_ok() {
                     self.report(&sent, start, length, status);
+                } else if self.shard.count > 1 {
+                    self.answered_there(id);
                 }
             }
             Some(Kind::Forwarded(forwarded)) => {
@@ -312,7 +392,7 @@ impl Relay {
             Incoming::Passing(mut passing) => {
                 if passing.open || self.pass_on(id, &mut passing, &[]) {
                     self.end_chunk(passing.next, passing.passed, flag.octet());
-                    self.succeeded(id);
+                    self.succeeded(id, passing.next);
                     if passing.mode == Mode::Yes {
                         self.answer(id, Status::OK);
                     }
@@ -328,13 +408,17 @@ impl Relay {
                     let end = next.end();
                     next.transactions.written(number, end, 0);
                 }
-                self.succeeded(id);
+                self.succeeded(id, next);
                 self.wait_for(id, next);
             }
         }
     }
 
-    fn succeeded(&mut self, id: ConnectionId) {
+    /// A request has gone on to `next`.
+    fn succeeded(&mut self, id: ConnectionId, next: ConnectionId) {
+        if self.shard.count > 1 && self.is_judged_there(id, next) {
+            return;
+        }
         if let Some(connection) = self.get_mut(id) {
             connection.proven = true;
         }
@@ -357,14 +441,9 @@ fn write_head(out: &mut Vec<u8>, tid: &[u8], method: &[u8], route: &Route<'_>, h
     for part in [b"MSRP ", tid, b" ", method, b"\r\nTo-Path: ", route.rest, b"\r\nFrom-Path: "] {
         out.extend_from_slice(part);
     }
-    if let Some(second) = route.own.1 {
-        out.extend_from_slice(second);
+    for own in route.own.iter().flatten() {
+        out.extend_from_slice(own);
         out.push(b' ');
     }
-    for part in [route.own.0, b" ", head.from_path(), b"\r\n", head.fields()] {
-        out.extend_from_slice(part);
-    }
-    if head.has_body() {
-        out.extend_from_slice(b"\r\n");
-    }
+    out.extend_from_slice(head.from_on());
 }

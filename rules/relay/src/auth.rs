@@ -68,12 +68,13 @@ fn decide(relay: &mut Relay, now: Instant, id: ConnectionId, ask: &Ask) -> Answe
     if expires > settings.max_expires {
         return Answer::OutOfBounds { least: None, most: Some(settings.max_expires) };
     }
-    let limits = &settings.limits;
-    let full = relay.grants.len() >= limits.sessions || relay.grants.of_user(&user) >= limits.per_user;
-    if full || relay.draining {
+    if relay.draining {
         return Answer::Refused(Status::FORBIDDEN);
     }
     let Some(own) = own_uri(relay, id) else { return Answer::Refused(Status::FORBIDDEN) };
+    if !relay.ledger.grant(&user, &relay.settings.limits) {
+        return Answer::Refused(Status::FORBIDDEN);
+    }
     let password = relay.users.get(&user);
     let info =
         password.and_then(|password| relay.digest.info(now, &values, over, password, &mut *relay.random));
@@ -92,7 +93,8 @@ fn own_uri(relay: &mut Relay, id: ConnectionId) -> Option<Uri> {
     relay.random.fill(&mut secret);
     let Way::In(listener) = relay.get(id)?.way else { return None };
     let listener = relay.settings.listeners.get(listener)?;
-    Uri::new(listener.secure, &listener.host, listener.port, &hex::encode(&secret)).ok()
+    Uri::new(listener.secure, &listener.host, listener.port, &(hex::encode(&secret) + &relay.shard.mark()))
+        .ok()
 }
 
 fn challenge(relay: &mut Relay, now: Instant, stale: bool) -> Answer {

@@ -6,7 +6,6 @@ use crate::transactions::{Mode, Sent, Transactions};
 use carnet_msrp::{Frames, Head, Status};
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Names a connection. Never reused in the life of a relay.
@@ -40,6 +39,10 @@ pub(crate) enum Way {
     In(usize),
     /// We did, for this client.
     Out(Target, ConnectionId),
+    /// To another shard, for this connection.
+    Link(u16, ConnectionId),
+    /// From another shard, for one of its connections.
+    Joined,
 }
 
 /// Where a next hop is.
@@ -56,7 +59,7 @@ pub(crate) struct Target {
 pub(crate) struct Passing {
     pub(crate) next: ConnectionId,
     pub(crate) mode: Mode,
-    pub(crate) sent: Option<Arc<Sent>>,
+    pub(crate) sent: Option<Sent>,
     pub(crate) body: bool,
     /// Whether a chunk of it is open at the next hop.
     pub(crate) open: bool,
@@ -69,6 +72,20 @@ pub(crate) struct Passing {
     pub(crate) range: Range<usize>,
     /// The head for further chunks, once the turn is over.
     pub(crate) resume: Option<Box<Resume>>,
+}
+
+/// Where the last request went, and on what grounds.
+#[derive(Debug)]
+pub(crate) struct Course {
+    /// What [`Grants::changes`](crate::grants::Grants::changes) said.
+    pub(crate) changes: u64,
+    /// When a URI of ours in it ends.
+    pub(crate) expires: Instant,
+    pub(crate) next: ConnectionId,
+    /// As in [`Route`](crate::arrive::Route), where it stands in To-Path.
+    pub(crate) name: Range<usize>,
+    pub(crate) own: [Option<Range<usize>>; 2],
+    pub(crate) rest: Range<usize>,
 }
 
 /// A head to write again.
@@ -123,9 +140,12 @@ pub(crate) struct Connection {
     pub(crate) up: bool,
     pub(crate) frames: Option<Box<Frames>>,
     pub(crate) incoming: Incoming,
-    /// The answer to the frame that is being read, as if it succeeded; where the status stands in it.
+    pub(crate) course: Option<Course>,
+    /// The answer to the frame that is being read, as if it succeeded; where the status stands in it; and
+    /// whether the frame was a SEND, whose answer goes to the previous hop only.
     pub(crate) answer: Vec<u8>,
     pub(crate) status_at: usize,
+    pub(crate) answers_send: bool,
     /// What leaves, from `out_at` on.
     pub(crate) out: Vec<u8>,
     pub(crate) out_at: usize,
@@ -145,6 +165,10 @@ pub(crate) struct Connection {
     pub(crate) proven: bool,
     /// Connections of ours that were made for it.
     pub(crate) made: usize,
+    /// Its links to other shards.
+    pub(crate) links: Vec<(u16, ConnectionId)>,
+    /// All that came so far, until it is known whether it is for another shard.
+    pub(crate) fresh: Option<Vec<u8>>,
     /// URIs granted on it.
     pub(crate) grants: usize,
     pub(crate) since: Instant,
@@ -164,13 +188,15 @@ impl Connection {
     pub(crate) fn new(serial: u32, way: Way, source: Option<IpAddr>, now: Instant, limits: &Limits) -> Self {
         Self {
             serial,
-            up: matches!(way, Way::In(_)),
+            up: matches!(way, Way::In(_) | Way::Joined),
             way,
             source,
             frames: Some(Box::new(Frames::new(&limits.frame))),
             incoming: Incoming::Drop,
+            course: None,
             answer: Vec::new(),
             status_at: 0,
+            answers_send: false,
             out: Vec::new(),
             out_at: 0,
             sent: 0,
@@ -183,6 +209,8 @@ impl Connection {
             asked: 0,
             proven: false,
             made: 0,
+            links: Vec::new(),
+            fresh: None,
             grants: 0,
             since: now,
             heard: now,
@@ -191,6 +219,11 @@ impl Connection {
             announced: false,
             answered: false,
         }
+    }
+
+    /// Whether its other end is another shard.
+    pub(crate) fn is_inner(&self) -> bool {
+        matches!(self.way, Way::Link(..) | Way::Joined)
     }
 
     /// Octets that wait to leave.

@@ -153,20 +153,31 @@ impl Relay {
     /// The answer that a frame will get: to the previous hop only, but for requests whose answers travel.
     pub(crate) fn prepare_answer(&mut self, id: ConnectionId, head: &RawHead<'_>) {
         let Some(connection) = self.get_mut(id) else { return };
-        let (out, from) = (&mut connection.answer, head.from_path());
-        let to = match head.start() {
-            RawStart::Request(b"SEND") => split(from).0,
-            _ => from,
-        };
+        let (out, from, tid) = (&mut connection.answer, head.from_path(), head.tid());
+        let is_send = head.start() == RawStart::Request(b"SEND");
+        let known =
+            connection.status_at == b"MSRP ".len() + tid.len() + 1 && connection.answers_send == is_send;
+        if head.has_same_paths() && known {
+            // What was answered the last time, but for the transaction.
+            let last = out.len().saturating_sub(tid.len() + b"$\r\n".len());
+            for at in [b"MSRP ".len(), last] {
+                if let Some(place) = out.get_mut(at..at + tid.len()) {
+                    place.copy_from_slice(tid);
+                }
+            }
+            return;
+        }
+        connection.answers_send = is_send;
+        let to = if is_send { split(from).0 } else { from };
         out.clear();
         out.extend_from_slice(b"MSRP ");
-        out.extend_from_slice(head.tid());
+        out.extend_from_slice(tid);
         out.push(b' ');
         connection.status_at = out.len();
         for part in [b"200 OK\r\nTo-Path: ", to, b"\r\nFrom-Path: ", split(head.to_path()).0, b"\r\n"] {
             out.extend_from_slice(part);
         }
-        write_end(out, false, head.tid(), b'$');
+        write_end(out, false, tid, b'$');
     }
 
     /// Sends the answer that was prepared, with this status.

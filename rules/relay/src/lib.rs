@@ -13,6 +13,8 @@
 //! (§6.4.1), so that nobody waits for the end of a stranger's file. A next hop that does not read stops
 //! those who send to it, and nobody else.
 //!
+//! A relay may have several shards, each for a thread of its own ([`Relay::shards`]).
+//!
 //! Left out: mutual TLS as proof of who a relay is (a URI granted through another relay is good for the
 //! connection it was asked for on, as for a client); SRV records; combining chunks.
 
@@ -21,9 +23,11 @@ mod auth;
 mod connection;
 mod depart;
 mod grants;
+mod ledger;
 mod line;
 mod relay;
 mod settings;
+mod shard;
 mod transactions;
 
 pub use connection::ConnectionId;

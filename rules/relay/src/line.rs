@@ -10,8 +10,7 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// The session identifier of a URI, if it has one. What it is in a URI that is none does not matter.
 pub(crate) fn session(uri: &[u8]) -> Option<&[u8]> {
-    let authority = memchr::memmem::find(uri, b"://")? + 3;
-    let rest = uri.get(authority..)?;
+    let rest = uri.get(memchr::memchr(b':', uri)?..)?.strip_prefix(b"://")?;
     let rest = rest.get(memchr::memchr(b'/', rest)? + 1..)?;
     rest.get(..memchr::memchr(b';', rest).unwrap_or(rest.len()))
 }
@@ -27,23 +26,41 @@ pub(crate) struct Tid {
     length: usize,
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The digits of every octet.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = [digits[n >> 4], digits[n & 15]];
+        n += 1;
+    }
+    table
+};
+
+fn digits(value: u64) -> [u8; 16] {
+    let mut text = [0; 16];
+    for (to, octet) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        to.copy_from_slice(HEX.get(usize::from(octet)).unwrap_or(b"00"));
+    }
+    text
+}
 
 impl Tid {
     /// Of a transaction with this number; none where no answer is waited for.
     pub(crate) fn new(secret: u64, number: Option<u64>) -> Self {
         let mut text = [0; TID];
-        let mut digits = text.iter_mut();
-        let nibbles = |value: u64, most: u32| {
-            let count = most.max((64 - value.leading_zeros()).div_ceil(4));
-            (0..count).rev().map(move |i| HEX.get((value >> (4 * i) & 15) as usize).copied().unwrap_or(b'0'))
-        };
-        let mut length = 0;
-        let number = number.map(|n| nibbles(n, 1));
-        let tail = number.into_iter().flatten();
-        for (to, from) in digits.by_ref().zip(nibbles(secret, 16).chain(tail)) {
-            *to = from;
-            length += 1;
+        let (front, back) = text.split_at_mut(16);
+        front.copy_from_slice(&digits(secret));
+        let mut length = front.len();
+        if let Some(number) = number {
+            // Without zeros before it, but for zero itself.
+            let all = digits(number);
+            let from = (number.leading_zeros() as usize / 4).min(15);
+            for (to, digit) in back.iter_mut().zip(all.get(from..).unwrap_or_default()) {
+                *to = *digit;
+                length += 1;
+            }
         }
         Self { text, length }
     }
@@ -55,8 +72,20 @@ impl Tid {
     /// Secret and number of an identifier that may be ours.
     pub(crate) fn read(text: &[u8]) -> Option<(u64, u64)> {
         let hex = |part: &[u8]| {
-            let digit = |n: Option<u64>, b: &u8| Some(n? << 4 | u64::from((*b as char).to_digit(16)?));
-            if part.is_empty() || part.len() > 16 { None } else { part.iter().fold(Some(0), digit) }
+            if part.is_empty() || part.len() > 16 {
+                return None;
+            }
+            let mut value = 0;
+            for octet in part {
+                let digit = match octet {
+                    b'0'..=b'9' => octet - b'0',
+                    b'a'..=b'f' => octet - b'a' + 10,
+                    b'A'..=b'F' => octet - b'A' + 10,
+                    _ => return None,
+                };
+                value = value << 4 | u64::from(digit);
+            }
+            Some(value)
         };
         let (secret, number) = text.split_at_checked(16)?;
         Some((hex(secret)?, hex(number)?))

@@ -2,7 +2,9 @@
 
 use crate::connection::{Connection, Incoming, Target, Way};
 use crate::grants::Grants;
+use crate::ledger::Ledger;
 use crate::settings::Settings;
+use crate::shard::Shard;
 use crate::transactions::{Kind, Mode};
 use crate::{ConnectionId, Limits};
 use carnet_msrp::{Error, Part, Status, Uri};
@@ -10,6 +12,7 @@ use carnet_sip::{Algorithm, DigestServer, DigestSettings, Password};
 use carnet_wire::Random;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often waiting times are looked at.
@@ -35,6 +38,8 @@ pub enum Reason {
     Idle,
     /// It did not stand in time.
     NotConnected,
+    /// The connection that a link was for has ended.
+    Ended,
 }
 
 /// What is to be done with sockets.
@@ -50,6 +55,24 @@ pub enum Action {
         port: u16,
         /// In TLS; the certificate is to be good for the host.
         secure: bool,
+    },
+    /// Make a link to another shard, a connection that needs no network: its other end is told
+    /// [`Relay::joined`] there; then say [`Relay::connected`] here.
+    Join {
+        /// What the link is called.
+        connection: ConnectionId,
+        /// Which shard, by its place in what [`Relay::shards`] gave.
+        shard: u16,
+    },
+    /// Take the connection to another shard, which is told [`Relay::accepted`] and that these octets came. It is
+    /// known here no more.
+    HandOver {
+        /// Which.
+        connection: ConnectionId,
+        /// Which shard, by its place in what [`Relay::shards`] gave.
+        shard: u16,
+        /// All that came on it.
+        octets: Vec<u8>,
     },
     /// [`Relay::output`] has something to write.
     Write(ConnectionId),
@@ -89,10 +112,31 @@ pub struct Counts {
     pub turned_away: u64,
 }
 
+/// Of several shards together.
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            sessions: self.sessions + other.sessions,
+            granted: self.granted + other.granted,
+            denied: self.denied + other.denied,
+            sends: self.sends + other.sends,
+            others: self.others + other.others,
+            reports: self.reports + other.reports,
+            refused: self.refused + other.refused,
+            turned_away: self.turned_away + other.turned_away,
+        }
+    }
+}
+
 /// A relay. Not a thread, not a socket: those who have them tell it what happened and do what it says.
 pub struct Relay {
     pub(crate) settings: Settings,
-    pub(crate) users: HashMap<String, Password>,
+    pub(crate) users: Arc<HashMap<String, Password>>,
+    pub(crate) shard: Shard,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) digest: DigestServer,
     pub(crate) random: Box<dyn Random>,
     pub(crate) connections: Vec<Option<Connection>>,
@@ -101,7 +145,6 @@ pub struct Relay {
     pub(crate) grants: Grants,
     /// Connections of ours.
     pub(crate) targets: HashMap<Target, ConnectionId>,
-    sources: HashMap<IpAddr, u32>,
     pub(crate) actions: VecDeque<Action>,
     /// Who has answers to its requests waiting, and nothing else.
     answered: VecDeque<ConnectionId>,
@@ -109,6 +152,8 @@ pub struct Relay {
     /// Empty buffers for what leaves: a connection has one only while something waits for it, and the one
     /// that was used last, which the processor still has at hand, is used next.
     pub(crate) spare: Vec<Vec<u8>>,
+    /// To put something together in.
+    pub(crate) scratch: Vec<u8>,
     tick: Instant,
     /// The latest time that was said.
     clock: Instant,
@@ -121,7 +166,36 @@ impl Relay {
         settings: Settings,
         users: HashMap<String, Password>,
         now: Instant,
+        random: Box<dyn Random>,
+    ) -> Self {
+        let shard = Shard { number: 0, count: 1 };
+        Self::shard(settings, Arc::new(users), now, random, shard, Arc::default())
+    }
+
+    /// The shards of one relay, one for each source of randomness, 1,000 at most. They share its limits, and can be
+    /// driven by threads of their own.
+    pub fn shards(
+        settings: &Settings,
+        users: HashMap<String, Password>,
+        now: Instant,
+        random: Vec<Box<dyn Random>>,
+    ) -> Vec<Self> {
+        let (users, ledger) = (Arc::new(users), Arc::new(Ledger::default()));
+        let count = random.len().min(1_000) as u16;
+        let shard = |(number, random)| {
+            let shard = Shard { number, count };
+            Self::shard(settings.clone(), Arc::clone(&users), now, random, shard, Arc::clone(&ledger))
+        };
+        (0..count).zip(random).map(shard).collect()
+    }
+
+    fn shard(
+        settings: Settings,
+        users: Arc<HashMap<String, Password>>,
+        now: Instant,
         mut random: Box<dyn Random>,
+        shard: Shard,
+        ledger: Arc<Ledger>,
     ) -> Self {
         let mut digest = DigestSettings::new(&settings.realm);
         // RFC 4976 §7: a response has 32 digits.
@@ -130,6 +204,8 @@ impl Relay {
         Self {
             settings,
             users,
+            shard,
+            ledger,
             digest,
             random,
             connections: Vec::new(),
@@ -137,11 +213,11 @@ impl Relay {
             serial: 0,
             grants: Grants::default(),
             targets: HashMap::new(),
-            sources: HashMap::new(),
             actions: VecDeque::new(),
             answered: VecDeque::new(),
             counts: Counts::default(),
             spare: Vec::new(),
+            scratch: Vec::new(),
             tick: now + TICK,
             clock: now,
             draining: false,
@@ -150,22 +226,21 @@ impl Relay {
 
     /// Somebody connected through a listener. `None`: there are too many; close it.
     pub fn accepted(&mut self, now: Instant, listener: usize, source: IpAddr) -> Option<ConnectionId> {
-        let source = source.to_canonical();
-        let here = self.sources.get(&source).copied().unwrap_or(0);
-        if self.settings.limits.per_source.is_some_and(|most| here >= most) {
-            self.counts.turned_away += 1;
-            return None;
-        }
-        let id = self.open(now, Way::In(listener), Some(source));
-        match id {
-            Some(_) => *self.sources.entry(source).or_default() += 1,
-            None => self.counts.turned_away += 1,
+        let id = self.open(now, Way::In(listener), Some(source.to_canonical()));
+        self.counts.turned_away += u64::from(id.is_none());
+        if self.shard.count > 1
+            && let Some(connection) = id.and_then(|id| self.get_mut(id))
+        {
+            connection.fresh = Some(Vec::new());
         }
         id
     }
 
+    /// `None`: there are too many. Links are no connections to those who count, and there are as many for one as
+    /// there are other shards at most.
     pub(crate) fn open(&mut self, now: Instant, way: Way, source: Option<IpAddr>) -> Option<ConnectionId> {
-        if self.counts.connections >= self.settings.limits.connections {
+        let inner = matches!(way, Way::Link(..) | Way::Joined);
+        if !inner && !self.ledger.enter(source, &self.settings.limits) {
             return None;
         }
         self.serial = self.serial.checked_add(1).unwrap_or(1);
@@ -181,7 +256,7 @@ impl Relay {
                 u32::try_from(self.connections.len() - 1).ok()?
             }
         };
-        self.counts.connections += 1;
+        self.counts.connections += usize::from(!inner);
         Some(ConnectionId { slot, serial })
     }
 
@@ -201,6 +276,10 @@ impl Relay {
         self.clock = now;
         let Some(connection) = self.get_mut(id) else { return };
         connection.heard = now;
+        if let Some(so_far) = &mut connection.fresh {
+            // A head is bounded, and it is decided with the first.
+            so_far.extend_from_slice(octets);
+        }
         let Some(mut frames) = connection.frames.take() else { return };
         let mut rest = octets;
         loop {
@@ -228,11 +307,13 @@ impl Relay {
     }
 
     /// Whether more may be read from a connection: neither a next hop nor its own answers wait for it.
+    #[inline]
     pub fn may_read(&self, id: ConnectionId) -> bool {
         self.get(id).is_some_and(|connection| connection.may_ask(&self.settings.limits))
     }
 
     /// What waits to be written to a connection.
+    #[inline]
     pub fn output(&mut self, id: ConnectionId) -> &[u8] {
         let Some(connection) = self.get_mut(id).filter(|connection| connection.up) else { return &[] };
         (connection.announced, connection.answered) = (false, false);
@@ -241,6 +322,7 @@ impl Relay {
 
     /// So many octets of it were written.
     pub fn sent(&mut self, now: Instant, id: ConnectionId, octets: usize) {
+        let most = self.limits().answers;
         let Some(connection) = self.get_mut(id).filter(|_| octets > 0) else { return };
         connection.out_at = (connection.out_at + octets).min(connection.out.len());
         connection.sent += octets as u64;
@@ -249,12 +331,13 @@ impl Relay {
         if connection.queued() == 0 {
             let mut out = std::mem::take(&mut connection.out);
             connection.out_at = 0;
-            let asked = std::mem::take(&mut connection.answers);
+            // It was not read while too many answers waited.
+            let asked = std::mem::take(&mut connection.answers) > most;
             if self.spare.len() < SPARE && out.capacity() <= SPARE_SIZE {
                 out.clear();
                 self.spare.push(out);
             }
-            if asked > 0 {
+            if asked {
                 self.resumed(id);
             }
         } else if connection.out_at > 256 << 10 {
@@ -283,6 +366,7 @@ impl Relay {
 
     /// What is to be done next, but for answers. While more is to be read, they can wait: nobody who reads a
     /// message waits for them, and they leave with what else leaves on their connection.
+    #[inline]
     pub fn poll_urgent(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -294,7 +378,7 @@ impl Relay {
 
     /// When [`Self::handle_timeout`] should be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.counts.connections > 0).then_some(self.tick)
+        (self.connections.len() > self.vacant.len()).then_some(self.tick)
     }
 
     /// Looks at what has waited for too long.
@@ -303,7 +387,8 @@ impl Relay {
             return;
         }
         (self.tick, self.clock) = (now + TICK, now);
-        for client in self.grants.end(|grant| grant.expires <= now) {
+        for (user, client) in self.grants.end(|grant| grant.expires <= now) {
+            self.ledger.end(&user);
             if let Some(connection) = self.get_mut(client) {
                 connection.grants = connection.grants.saturating_sub(1);
             }
@@ -322,6 +407,10 @@ impl Relay {
     fn over(&self, connection: &Connection, now: Instant) -> Option<Reason> {
         let timers = &self.settings.timers;
         let since = |at: Instant| now.saturating_duration_since(at);
+        if connection.is_inner() {
+            // Its other end is alive, and closes what is stalled behind it.
+            return None;
+        }
         if !connection.up {
             return (since(connection.since) >= timers.connect).then_some(Reason::NotConnected);
         }
@@ -365,14 +454,17 @@ impl Relay {
         let Some(slot) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(connection) = slot.take_if(|connection| connection.serial == id.serial) else { return };
         self.vacant.push(id.slot);
-        self.counts.connections -= 1;
-        if let Some(source) = connection.source
-            && let Some(count) = self.sources.get_mut(&source)
+        if !connection.is_inner() {
+            self.counts.connections -= 1;
+            self.ledger.leave(connection.source);
+        }
+        for (_, link) in &connection.links {
+            self.close(*link, Reason::Ended);
+        }
+        if let Way::Link(_, client) = connection.way
+            && let Some(client) = self.get_mut(client)
         {
-            *count -= 1;
-            if *count == 0 {
-                self.sources.remove(&source);
-            }
+            client.links.retain(|(_, link)| *link != id);
         }
         if let Way::Out(target, client) = &connection.way {
             if self.targets.get(target) == Some(&id) {
@@ -384,7 +476,9 @@ impl Relay {
         }
         if connection.grants > 0 {
             // §6.3: a URI is good for the connection it was asked for on.
-            self.grants.end(|grant| grant.client == id);
+            for (user, _) in self.grants.end(|grant| grant.client == id) {
+                self.ledger.end(&user);
+            }
         }
         // What came from it and is not complete never will be.
         if let Incoming::Passing(passing) = &connection.incoming
@@ -402,10 +496,18 @@ impl Relay {
         }
     }
 
+    /// Lets another shard have a connection on which nothing was done yet.
+    pub(crate) fn hand_over(&mut self, id: ConnectionId, shard: u16, octets: Vec<u8>) {
+        self.forget(id);
+        self.actions.push_back(Action::HandOver { connection: id, shard, octets });
+    }
+
+    #[inline]
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(id.slot as usize)?.as_ref().filter(|c| c.serial == id.serial)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id.slot as usize)?.as_mut().filter(|c| c.serial == id.serial)
     }

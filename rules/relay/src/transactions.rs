@@ -16,13 +16,13 @@ pub(crate) enum Mode {
 }
 
 /// What a report on a SEND says, for all its chunks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) mode: Mode,
     /// The connection it came on.
     pub(crate) from: ConnectionId,
     /// Octets: the way back, our URI, the Message-ID.
-    pub(crate) text: Box<[u8]>,
+    pub(crate) text: Arc<[u8]>,
     pub(crate) parts: [usize; 2],
     /// Octets of the whole message, when they are known.
     pub(crate) total: Option<u64>,
@@ -44,7 +44,7 @@ pub(crate) struct Forwarded {
 pub(crate) enum Kind {
     Done,
     Send {
-        sent: Arc<Sent>,
+        sent: Sent,
         /// Position of the first octet, from 1, and how many there were.
         start: u64,
         length: u64,

@@ -70,6 +70,50 @@ fn what_takes_a_message_on_goes_before_the_answer_to_who_sent_it() {
 }
 
 #[test]
+fn the_same_paths_lead_elsewhere_when_something_has_changed() {
+    let mut net = Net::new();
+    let bob = net.client("bob");
+    let from = "msrp://eve.invalid:9/eve;tcp";
+    let to = format!("{} {from}", bob.uri);
+    let mut eves = Vec::new();
+    for n in 0..3 {
+        // The same peer on a new connection: what is for it goes there from now on.
+        let eve = net.connect();
+        eves.push(eve);
+        for _ in 0..2 {
+            net.give(eve, send("tid1", &bob.path(), from, "", "x"));
+            let arrived = net.take(bob.id);
+            net.give(bob.id, answer(&arrived, "200 OK"));
+            net.give(bob.id, send(&format!("back{n}"), &to, &bob.own, "", "y"));
+            assert!(net.take(bob.id).starts_with(&format!("MSRP back{n} 200")));
+            for (m, eve) in eves.iter().enumerate() {
+                assert_eq!(net.take(*eve).contains(" SEND\r\n"), m == n, "{n} {m}");
+            }
+        }
+    }
+    // Other requests and answers between two with the same paths.
+    net.give(bob.id, send("back", &bob.path(), &bob.own, "", "to myself"));
+    assert!(net.take(bob.id).contains("MSRP back "));
+    bob.ask(&mut net, "");
+    net.give(bob.id, send("back4", &to, &bob.own, "", "y"));
+    assert!(net.take(bob.id).starts_with("MSRP back4 200"));
+    let heard = net.take(eves[2]);
+    assert_eq!(field(&heard, "From-Path").unwrap(), bob.path());
+    // The answer is for this transaction, whatever the last one was called.
+    for name in ["a-longer-name", "tid1", "tid2"] {
+        net.give(bob.id, send(name, &to, &bob.own, "", "y"));
+        let answered = net.take(bob.id);
+        assert!(answered.starts_with(&format!("MSRP {name} 200 OK\r\n")), "{answered}");
+        assert!(answered.ends_with(&format!("\r\n-------{name}$\r\n")), "{answered}");
+    }
+    // With the URI it ends.
+    net.wait(Duration::from_secs(1_801));
+    net.take(bob.id);
+    net.give(bob.id, send("late", &to, &bob.own, "", "y"));
+    assert!(net.take(bob.id).starts_with("MSRP late 481"));
+}
+
+#[test]
 fn failures_are_reported_to_those_who_ask_for_it() {
     let mut net = Net::new();
     let (alice, bob) = (net.client("alice"), net.client("bob"));

@@ -1,8 +1,10 @@
 //! One connection of a relay as the kernel sees it.
 
 use carnet_tls::{Lent, NamedSocket};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 
 /// What the octets go through.
 pub(super) enum Wire {
@@ -30,7 +32,7 @@ impl Read for Below {
         if self.dry {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let octets = self.socket.read(buffer)?;
+        let (octets, _) = recv(&self.socket, &mut *buffer, RecvFlags::empty())?;
         self.dry = octets < buffer.len() && !self.ends;
         Ok(octets)
     }
@@ -38,7 +40,7 @@ impl Read for Below {
 
 impl Write for Below {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.socket.write(octets)
+        Ok(send(&self.socket, octets, SendFlags::NOSIGNAL)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -68,9 +70,26 @@ pub(super) struct Link {
     pub(super) hangup: bool,
     /// In the list of those that are read in the next turn.
     pub(super) queued: bool,
+    /// The listener that it came by, and where from, if somebody else connected.
+    pub(super) accepted: Option<(usize, IpAddr)>,
 }
 
 impl Link {
+    /// Somebody's connection, one of ours, or a link between threads.
+    pub(super) fn new(wire: Wire, stage: Stage, accepted: Option<(usize, IpAddr)>) -> Self {
+        Self {
+            serial: 0,
+            wire,
+            stage,
+            ours: stage == Stage::Connecting,
+            readable: false,
+            writable: stage != Stage::Connecting,
+            hangup: false,
+            queued: false,
+            accepted,
+        }
+    }
+
     pub(super) fn socket(&self) -> &Socket {
         match &self.wire {
             Wire::Plain(socket) => socket,
@@ -91,7 +110,9 @@ impl Link {
     pub(super) fn read(&mut self, buffer: &mut [u8], lent: &mut Lent) -> io::Result<Option<usize>> {
         loop {
             let read = match &mut self.wire {
-                Wire::Plain(socket) => socket.read(buffer),
+                Wire::Plain(socket) => {
+                    recv(&*socket, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n).map_err(io::Error::from)
+                }
                 Wire::Tls(tls) => tls.read(buffer, lent),
             };
             match read {
@@ -117,7 +138,7 @@ impl Link {
     pub(super) fn write(&mut self, octets: &[u8], lent: &mut Lent) -> io::Result<usize> {
         loop {
             let written = match &mut self.wire {
-                Wire::Plain(socket) => socket.write(octets),
+                Wire::Plain(socket) => send(&*socket, octets, SendFlags::NOSIGNAL).map_err(io::Error::from),
                 Wire::Tls(tls) => tls.write(octets, lent).and_then(|written| {
                     // What is sealed may still wait.
                     self.writable = tls.flush()?;

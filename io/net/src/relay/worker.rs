@@ -1,11 +1,11 @@
 //! The loop of a relay: listeners, connections, and what the rules want done with them.
 
 use super::Shared;
-use super::links::{Below, Link, Stage, Wire};
+use super::links::{Link, Stage, Wire};
 use super::resolve::Resolver;
 use crate::media::socket;
-use carnet_relay::{Action, ConnectionId, Relay};
-use carnet_tls::{CertificateContext, Lent, Peer, Side};
+use carnet_relay::{Action, ConnectionId, Reason, Relay};
+use carnet_tls::{CertificateContext, Lent};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -13,14 +13,12 @@ use rustix::io::Errno;
 use socket2::Socket;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Idle seconds before a peer is asked for a sign of life.
-const KEEPALIVE: Duration = Duration::from_secs(120);
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 /// Of them, how many are attended to before what comes of it is written: whoever came first does not wait for
@@ -37,57 +35,63 @@ const RETRY: Duration = Duration::from_millis(100);
 
 const WAKE: u64 = u64::MAX;
 
+/// Where it listens, and how its connections are made.
+pub(super) struct Sockets {
+    /// Dropped when it drains. Only the first thread has some.
+    pub(super) listeners: Vec<Socket>,
+    pub(super) secure: Vec<bool>,
+    pub(super) tls: Option<CertificateContext>,
+    pub(super) next_hops: Vec<(IpAddr, u8)>,
+    pub(super) dscp: Option<u8>,
+    pub(super) socket_buffer: Option<usize>,
+}
+
 pub(super) struct Worker {
-    relay: Relay,
-    epoll: OwnedFd,
-    /// Dropped when it drains.
-    listeners: Vec<Socket>,
-    secure: Vec<bool>,
-    tls: Option<CertificateContext>,
-    next_hops: Vec<(IpAddr, u8)>,
-    dscp: Option<u8>,
-    socket_buffer: Option<usize>,
-    shared: Arc<Shared>,
-    resolver: Resolver,
+    pub(super) relay: Relay,
+    pub(super) epoll: OwnedFd,
+    pub(super) sockets: Sockets,
+    pub(super) shared: Arc<[Shared]>,
+    /// Which of the threads this is, and to which the last connection was dealt.
+    pub(super) number: usize,
+    pub(super) dealt: usize,
+    pub(super) resolver: Resolver,
     /// By slot.
     links: Vec<Option<Link>>,
     /// Hosts of next hops whose certificates are still to be checked.
-    hosts: HashMap<ConnectionId, (String, bool)>,
+    pub(super) hosts: HashMap<ConnectionId, (String, bool)>,
     /// To be read in the next turn.
     again: VecDeque<ConnectionId>,
     buffer: Box<[u8]>,
     lent: Lent,
     /// A listener could not be emptied.
     starved: bool,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Worker {
     pub(super) fn new(
         relay: Relay,
-        (listeners, secure): (Vec<Socket>, Vec<bool>),
-        tls: Option<CertificateContext>,
-        (next_hops, dscp, socket_buffer): (Vec<(IpAddr, u8)>, Option<u8>, Option<usize>),
-        shared: Arc<Shared>,
+        sockets: Sockets,
+        shared: Arc<[Shared]>,
+        number: usize,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, shared.bell.descriptor(), epoll::EventData::new_u64(WAKE), flags)?;
-        for (index, listener) in listeners.iter().enumerate() {
+        if let Some(own) = shared.get(number) {
+            epoll::add(&epoll, own.bell.descriptor(), epoll::EventData::new_u64(WAKE), flags)?;
+        }
+        for (index, listener) in sockets.listeners.iter().enumerate() {
             // Connections have a serial number, which is never 0.
             epoll::add(&epoll, listener, epoll::EventData::new_u64(index as u64), flags)?;
         }
         Ok(Self {
             relay,
             epoll,
-            listeners,
-            secure,
-            tls,
-            next_hops,
-            dscp,
-            socket_buffer,
-            resolver: Resolver::new(Arc::clone(&shared)),
+            sockets,
+            resolver: Resolver::new(Arc::clone(&shared), number),
             shared,
+            number,
+            dealt: 0,
             links: Vec::new(),
             hosts: HashMap::new(),
             again: VecDeque::new(),
@@ -123,20 +127,23 @@ impl Worker {
                     self.act(action);
                 }
             }
-            if self.shared.bell.answer() {
-                if self.shared.stopping.load(Ordering::SeqCst) {
+            let shared = Arc::clone(&self.shared);
+            let Some(own) = shared.get(self.number) else { return };
+            if own.bell.answer() {
+                if own.stopping.load(Ordering::SeqCst) {
                     return;
                 }
-                if self.shared.draining.load(Ordering::SeqCst) {
+                if own.draining.load(Ordering::SeqCst) {
                     self.relay.drain();
-                    self.listeners.clear();
+                    self.sockets.listeners.clear();
                 }
+                self.arrive();
                 while let Some((id, address)) = self.resolver.next() {
                     self.connect(id, address);
                 }
             }
             if std::mem::take(&mut self.starved) {
-                for index in 0..self.listeners.len() {
+                for index in 0..self.sockets.listeners.len() {
                     self.accept(index);
                 }
             }
@@ -151,7 +158,7 @@ impl Worker {
                 self.relay.handle_timeout(self.now);
             }
             self.act_all();
-            *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.relay.counts();
+            *own.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.relay.counts();
         }
     }
 
@@ -203,7 +210,7 @@ impl Worker {
 
     fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(index) else { return };
+            let Some(listener) = self.sockets.listeners.get(index) else { return };
             let (socket, peer) = match socket::accept(listener) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -213,49 +220,15 @@ impl Worker {
                     break;
                 }
             };
-            let Some(id) = self.relay.accepted(self.now, index, peer.ip()) else { continue };
-            let secure = self.secure.get(index).copied().unwrap_or(true);
-            let wire = if secure {
-                self.tls(socket, Side::Server, &Peer::Anyone)
-            } else {
-                Some(Wire::Plain(socket))
-            };
-            let stage = if secure { Stage::Shaking } else { Stage::Up };
-            self.watch(id, wire, stage, false);
+            self.deal(socket, index, peer.ip());
         }
         self.starved = true;
     }
 
-    fn tls(&self, socket: Socket, side: Side, peer: &Peer) -> Option<Wire> {
-        let context = self.tls.as_ref()?;
-        match context.named_socket(Below::new(socket), side, peer) {
-            Ok(socket) => Some(Wire::Tls(Box::new(socket))),
-            Err(error) => {
-                tracing::warn!(%error, "TLS of the relay cannot begin");
-                None
-            }
-        }
-    }
-
     /// Begins to watch a connection.
-    fn watch(&mut self, id: ConnectionId, wire: Option<Wire>, stage: Stage, ours: bool) {
-        let Some(wire) = wire else { return self.relay.closed(id) };
-        let serial = (id.to_u64() >> 32) as u32;
-        let link = Link {
-            serial,
-            wire,
-            stage,
-            ours,
-            readable: false,
-            writable: !ours,
-            hangup: false,
-            queued: false,
-        };
-        if let Some(size) = self.socket_buffer {
-            let _ = link.socket().set_recv_buffer_size(size);
-            let _ = link.socket().set_send_buffer_size(size);
-        }
-        socket::keep_alive(link.socket(), KEEPALIVE);
+    pub(super) fn watch(&mut self, id: ConnectionId, link: Option<Link>) {
+        let Some(mut link) = link else { return self.relay.closed(id) };
+        link.serial = (id.to_u64() >> 32) as u32;
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(error) =
@@ -270,40 +243,6 @@ impl Worker {
         }
         if let Some(place) = self.links.get_mut(slot) {
             *place = Some(link);
-        }
-    }
-
-    fn connect(&mut self, id: ConnectionId, address: Option<SocketAddr>) {
-        // It may have been given up meanwhile.
-        let Some((host, secure)) = self.hosts.get(&id).cloned() else { return };
-        let missing = || io::Error::from(io::ErrorKind::NotFound);
-        let made = address.ok_or_else(missing).and_then(|address| {
-            // A client says where to; it is not to reach through us what it cannot reach itself.
-            let to = address.ip().to_canonical();
-            if !self.next_hops.is_empty()
-                && !self.next_hops.iter().any(|(ip, bits)| socket::within(*ip, *bits, to))
-            {
-                return Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    format!("{to} is none of `next-hops`"),
-                ));
-            }
-            let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-            let socket = socket::bound(any, self.dscp)?;
-            socket::connect(&socket, address, false)?;
-            Ok(socket)
-        });
-        match made {
-            Ok(socket) if !secure => self.watch(id, Some(Wire::Plain(socket)), Stage::Connecting, true),
-            Ok(socket) => {
-                let wire = self.tls(socket, Side::Client, &Peer::Named(host));
-                self.watch(id, wire, Stage::Connecting, true);
-            }
-            Err(error) => {
-                tracing::info!(%error, "a next hop of the relay is not reached");
-                self.hosts.remove(&id);
-                self.relay.closed(id);
-            }
         }
     }
 
@@ -326,7 +265,7 @@ impl Worker {
         }
     }
 
-    fn read(&mut self, id: ConnectionId) {
+    pub(super) fn read(&mut self, id: ConnectionId) {
         for _ in 0..TURN {
             if !self.relay.may_read(id) {
                 return;
@@ -391,8 +330,12 @@ impl Worker {
                     Err(()) => self.connect(connection, None),
                 }
             }
+            Action::Join { connection, shard } => self.join(connection, shard),
+            Action::HandOver { connection, shard, octets } => self.hand_over(connection, shard, octets),
             Action::Close { connection, reason, rest } => {
-                tracing::info!(?reason, "a connection of the relay is closed");
+                if reason != Reason::Ended {
+                    tracing::info!(?reason, "a connection of the relay is closed");
+                }
                 self.hosts.remove(&connection);
                 let Some(mut link) = self.take(connection) else { return };
                 if link.stage == Stage::Up {
@@ -408,7 +351,7 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, id: ConnectionId) -> Option<Link> {
+    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Link> {
         self.link(id)?;
         self.links.get_mut(id.slot() as usize)?.take()
     }

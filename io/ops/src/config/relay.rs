@@ -43,6 +43,13 @@ pub struct RelaySection {
     pub next_hops: Vec<Prefix>,
     /// Connections at once from one address.
     pub per_source: Option<Spanned<u32>>,
+    /// Event-loop threads.
+    #[serde(default = "one")]
+    pub threads: Spanned<usize>,
+}
+
+fn one() -> Spanned<usize> {
+    Spanned::new(0..0, 1)
 }
 
 fn half_an_hour() -> Spanned<u32> {
@@ -114,6 +121,9 @@ pub(super) fn check(gateway: &Spanned<GatewaySection>, section: &Spanned<RelaySe
     }
     if let Some(cap) = [&relay.max_sessions, &relay.max_per_user].into_iter().find(|cap| *cap.as_ref() == 0) {
         return Err(Complaint::new(cap.span(), "nobody would get a URI"));
+    }
+    if !(1..=64).contains(relay.threads.as_ref()) {
+        return Err(Complaint::new(relay.threads.span(), "`threads` is 1 to 64"));
     }
     Ok(())
 }

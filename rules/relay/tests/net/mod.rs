@@ -62,6 +62,7 @@ impl Net {
             match action {
                 Action::Write(id) => self.flush(id),
                 Action::Read(_) => {}
+                Action::Join { .. } | Action::HandOver { .. } => panic!("there are no other shards"),
                 Action::Connect { connection, host, port, secure } => {
                     self.connects.push((connection, host, port, secure));
                 }

@@ -105,6 +105,46 @@ fn a_message_is_passed_on_while_it_comes() {
 }
 
 #[test]
+fn a_chunk_of_100_mib_is_never_held() {
+    const PIECES: usize = 100;
+    let mut session = Session::open(config());
+    let piece = noise(1 << 20, 9);
+    let (sent, got) = session.request("tr001", &piece, '$');
+    let end = b"\r\n-------tr001$\r\n".len();
+    let head = |frame: &[u8]| frame[..frame.len() - end - piece.len()].to_vec();
+    let (sent_head, got_head, end) = (head(&sent), head(&got), sent[sent.len() - end..].to_vec());
+    let mut caller = session.caller.try_clone().unwrap();
+    let (tell, may_go_on) = std::sync::mpsc::channel();
+    let writing = {
+        let (piece, end) = (piece.clone(), end.clone());
+        thread::spawn(move || {
+            caller.write_all(&sent_head).unwrap();
+            for _ in 0..PIECES {
+                caller.write_all(&piece).unwrap();
+                // What follows is not sent before this is there.
+                may_go_on.recv_timeout(SOON).unwrap();
+            }
+            caller.write_all(&end).unwrap();
+        })
+    };
+    expect(&mut session.callee, &got_head);
+    let mut most = 0;
+    for n in 0..PIECES {
+        // The last octets might be the start of an end line.
+        let (here, last) = piece.split_at(piece.len() - 32);
+        expect(&mut session.callee, here);
+        most = most.max(session.engine.handle.memory().held);
+        tell.send(()).unwrap();
+        expect(&mut session.callee, last);
+        assert!(n + 1 == PIECES || !writing.is_finished());
+    }
+    expect(&mut session.callee, &end);
+    writing.join().unwrap();
+    // Whatever a turn reads, and no more.
+    assert!(most <= 128 << 10, "{most} octets were held");
+}
+
+#[test]
 fn a_reader_that_stalls_loses_nothing_and_holds_nobody_up_for_ever() {
     let mut config = config();
     config.socket_buffer = Some(16 * 1024);
