@@ -91,12 +91,15 @@ pub fn run(args: &TraceArgs) -> ExitCode {
     }
     let mut ladder = trace.finish();
     if !args.all && args.call.is_none() {
-        let signalled = |session: &Session| session.kind != Kind::Connection || worst(session) == Some(Weight::Failure);
+        let signalled =
+            |session: &Session| session.kind != Kind::Connection || worst(session) == Some(Weight::Failure);
         let before = ladder.sessions.len();
         ladder.sessions.retain(signalled);
         let left = before - ladder.sessions.len();
         if left > 0 {
-            ladder.remarks.push(format!("{left} connections that no signalling speaks of are left out; --all shows them"));
+            ladder.remarks.push(format!(
+                "{left} connections that no signalling speaks of are left out; --all shows them"
+            ));
         }
     }
     if let Some(wanted) = &args.call {

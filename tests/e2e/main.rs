@@ -20,6 +20,7 @@ mod sealed;
 mod stopping;
 mod strangers;
 mod tampering;
+mod trace;
 
 use lab::Lab;
 

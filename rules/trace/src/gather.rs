@@ -18,7 +18,9 @@ const BEFORE: Duration = Duration::from_secs(5);
 
 /// The ladder.
 pub(crate) fn ladder(tracer: Tracer) -> Ladder {
-    let Tracer { mut entries, mut groups, claims, origins, tickets, connections, left_out, without_text, .. } = tracer;
+    let Tracer {
+        mut entries, mut groups, claims, origins, tickets, connections, left_out, without_text, ..
+    } = tracer;
     let by_address = join_claims(&mut groups, claims);
     join_claims(&mut groups, origins);
     join_passed_on(&mut groups, &entries);
@@ -34,7 +36,11 @@ pub(crate) fn ladder(tracer: Tracer) -> Ladder {
     let shared: HashSet<u64> = connections.iter().filter(|(_, c)| c.shared).map(|(id, _)| *id).collect();
     entries.retain(|stored| {
         let on_shared = stored.connection.is_some_and(|id| shared.contains(&id));
-        !(on_shared && matches!(stored.entry.fact, Fact::Tcp(Tcp::Open(_) | Tcp::Finished | Tcp::Reset | Tcp::Midway)))
+        !(on_shared
+            && matches!(
+                stored.entry.fact,
+                Fact::Tcp(Tcp::Open(_) | Tcp::Finished | Tcp::Reset | Tcp::Midway)
+            ))
     });
     let splits = hosts::Splits::of(entries.iter().map(|stored| &stored.entry));
     let users = hosts::users(entries.iter().map(|stored| &stored.entry));
@@ -215,7 +221,9 @@ fn kind(entries: &[crate::Entry]) -> Kind {
         Kind::Call
     } else if any(&|fact| matches!(fact, Fact::Sip(_))) {
         Kind::Dialog
-    } else if any(&|fact| matches!(fact, Fact::Control(control) if !control.contexts.is_empty() || control.adds)) {
+    } else if any(
+        &|fact| matches!(fact, Fact::Control(control) if !control.contexts.is_empty() || control.adds),
+    ) {
         Kind::Context
     } else if any(&|fact| matches!(fact, Fact::Control(_) | Fact::Ng(_))) {
         Kind::Control
@@ -244,7 +252,9 @@ fn title(kind: Kind, entries: &[crate::Entry]) -> String {
         _ => None,
     });
     match (kind, context) {
-        (Kind::Context, Some(context)) => format!("context {context} of {} and {}", first.from.ip(), first.to.ip()),
+        (Kind::Context, Some(context)) => {
+            format!("context {context} of {} and {}", first.from.ip(), first.to.ip())
+        }
         (Kind::Control | Kind::Context, _) => format!("{} and {}", first.from, first.to),
         _ => format!("{} to {}", first.from, first.to),
     }

@@ -43,7 +43,9 @@ impl Splits {
 /// The port in the topmost Via.
 fn via_port(text: &str) -> Option<u16> {
     let line = text.lines().find(|line| {
-        line.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case("via") || name.eq_ignore_ascii_case("v"))
+        line.split(':')
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("via") || name.eq_ignore_ascii_case("v"))
     })?;
     let value = line.split_once(':')?.1.split(',').next()?;
     let via = carnet_sip::Via::parse(value.trim()).ok()?;
@@ -134,7 +136,8 @@ pub(crate) fn columns(entries: &mut [Entry], splits: &Splits, users: &Users) -> 
             order.push(root);
         }
     }
-    let column: HashMap<usize, usize> = order.iter().enumerate().map(|(column, root)| (*root, column)).collect();
+    let column: HashMap<usize, usize> =
+        order.iter().enumerate().map(|(column, root)| (*root, column)).collect();
     let of = |node: usize| column.get(&find(&same, node)).copied().unwrap_or_default();
     for entry in entries.iter_mut() {
         entry.from_host = of(entry.from_host);
@@ -218,7 +221,8 @@ fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
                         node.calls = Some(local(&sip.from_user).to_owned());
                     });
                     // A request whose URI is where it goes has arrived.
-                    let here = carnet_sip::Uri::parse(&sip.uri).ok().and_then(|uri| uri.ip()) == Some(entry.to.ip());
+                    let here =
+                        carnet_sip::Uri::parse(&sip.uri).ok().and_then(|uri| uri.ip()) == Some(entry.to.ip());
                     update(to, &mut |node| {
                         node.invited = true;
                         if here {
@@ -243,7 +247,8 @@ fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
             }
             Fact::Tls(tls) => {
                 if let Tls::ClientHello(hello) = &**tls {
-                    let keys = hello.sni.as_deref().is_some_and(|name| name.to_ascii_lowercase().contains("kms"));
+                    let keys =
+                        hello.sni.as_deref().is_some_and(|name| name.to_ascii_lowercase().contains("kms"));
                     update(to, &mut |node| {
                         node.keys |= keys;
                         node.media |= !keys;
@@ -274,7 +279,11 @@ fn role(nodes: &[Node], at: usize) -> String {
     // The border of an access network has subscribers beside it (TS 23.228 annex G).
     let border = |at: usize| {
         let beside = [at.checked_sub(1), at.checked_add(1)];
-        let access = beside.into_iter().flatten().filter_map(|at| nodes.get(at)).any(|n| n.user.is_some() || n.called.is_some());
+        let access = beside
+            .into_iter()
+            .flatten()
+            .filter_map(|at| nodes.get(at))
+            .any(|n| n.user.is_some() || n.called.is_some());
         if access { "IMS-ALG" } else { "IBCF" }
     };
     if let Some(controller) = node.controlled_by {

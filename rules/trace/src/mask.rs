@@ -67,13 +67,17 @@ fn credentials(value: &str) -> String {
         _ => (None, value),
     };
     // Authentication-Info has no scheme.
-    if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("Digest")) || scheme.is_none() && !value.contains('=') {
+    if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("Digest"))
+        || scheme.is_none() && !value.contains('=')
+    {
         return scheme.map_or_else(|| MASK.to_owned(), |scheme| format!("{scheme} {MASK}"));
     }
     let shown: Vec<String> = parameters(rest)
         .into_iter()
         .map(|parameter| match parameter.split_once('=') {
-            Some((name, _)) if OPEN.iter().any(|open| open.eq_ignore_ascii_case(name.trim())) => parameter.to_owned(),
+            Some((name, _)) if OPEN.iter().any(|open| open.eq_ignore_ascii_case(name.trim())) => {
+                parameter.to_owned()
+            }
             Some((name, _)) => format!("{name}={MASK}"),
             None => MASK.to_owned(),
         })
@@ -116,7 +120,8 @@ mod tests {
         for secret in ["0123456789abcdef", "\"77\"", "abc.def", "more", "s=1", "hunter2", "d0Rm"] {
             assert!(!masked.contains(secret), "{secret} in {masked}");
         }
-        for open in ["alice, a", "realm=\"a\"", "nonce=\"n\"", "Bearer", "To: <sip:a>", "m=x\r\n", "inline:"] {
+        for open in ["alice, a", "realm=\"a\"", "nonce=\"n\"", "Bearer", "To: <sip:a>", "m=x\r\n", "inline:"]
+        {
             assert!(masked.contains(open), "{open} not in {masked}");
         }
     }

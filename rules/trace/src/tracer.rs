@@ -179,7 +179,9 @@ impl Tracer {
                 }
             }
             Happening::OpenAgain => {
-                if let Some(entry) = opened.and_then(|at| self.entries.get_mut(at)).map(|stored| &mut stored.entry) {
+                if let Some(entry) =
+                    opened.and_then(|at| self.entries.get_mut(at)).map(|stored| &mut stored.entry)
+                {
                     entry.times += 1;
                     entry.last = segment.at;
                 }
@@ -301,7 +303,9 @@ impl Tracer {
         for tie in &told.ties {
             let key = match tie {
                 Tie::Call(_) | Tie::Keys(_) | Tie::Random(_) => Scoped::Everywhere(tie.clone()),
-                Tie::Context(_) | Tie::Association | Tie::Cookie(_) => Scoped::Between(first, second, tie.clone()),
+                Tie::Context(_) | Tie::Association | Tie::Cookie(_) => {
+                    Scoped::Between(first, second, tie.clone())
+                }
                 Tie::FreshContext(id) => Scoped::Between(first, second, Tie::Context(*id)),
                 // A number is the asker's.
                 Tie::Asked(_) => Scoped::Between(what.from, what.to, tie.clone()),
@@ -346,7 +350,8 @@ impl Tracer {
                 Tie::Ticket(ticket) => self.tickets.push(Claim { what: *ticket, at, group }),
                 Tie::Gone(_) => self.groups.end(root, Some(at)),
                 // A refused change does not end a session that stands.
-                Tie::End if !matches!(&told.fact, Fact::Sip(sip) if sip.method == "INVITE" && self.established.contains(&root)) => {
+                Tie::End if !matches!(&told.fact, Fact::Sip(sip) if sip.method == "INVITE" && self.established.contains(&root)) =>
+                {
                     self.groups.end(root, Some(at));
                 }
                 _ => {}
@@ -357,10 +362,8 @@ impl Tracer {
     /// Folds an entry into one that said the same, if there is one.
     fn fold(&mut self, what: &Where, told: &Told, group: usize, stream: Option<u64>) -> Option<usize> {
         let again = told.again?;
-        let sums = matches!(
-            &told.fact,
-            Fact::Msrp(_) | Fact::Tcp(Tcp::Unknown(_) | Tcp::Lost(_)) | Fact::Tls(_)
-        );
+        let sums =
+            matches!(&told.fact, Fact::Msrp(_) | Fact::Tcp(Tcp::Unknown(_) | Tcp::Lost(_)) | Fact::Tls(_));
         let candidates: Vec<usize> = match stream.and_then(|id| self.connections.get(&id)).filter(|_| sums) {
             Some(connection) => connection.recent.iter().rev().take(4).copied().collect(),
             None => (self.entries.len().saturating_sub(RECENT)..self.entries.len()).rev().collect(),
@@ -448,7 +451,9 @@ fn add(fact: &mut Fact, more: &Fact) {
         (Fact::Tcp(Tcp::Unknown(fact)), Fact::Tcp(Tcp::Unknown(more)))
         | (Fact::Tcp(Tcp::Lost(fact)), Fact::Tcp(Tcp::Lost(more))) => *fact = fact.saturating_add(*more),
         (Fact::Tls(fact), Fact::Tls(more)) => {
-            if let (Tls::Sealed { records, octets }, Tls::Sealed { records: r, octets: o }) = (&mut **fact, &**more) {
+            if let (Tls::Sealed { records, octets }, Tls::Sealed { records: r, octets: o }) =
+                (&mut **fact, &**more)
+            {
                 *records += r;
                 *octets += o;
             }

@@ -61,7 +61,10 @@ mod tests {
 
     #[test]
     fn numbers_are_as_people_read_them() {
-        assert_eq!([0, 1023, 1024, 1536, 1 << 20, 5 << 30].map(octets), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "5.0 GiB"]);
+        assert_eq!(
+            [0, 1023, 1024, 1536, 1 << 20, 5 << 30].map(octets),
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "5.0 GiB"]
+        );
         assert_eq!(moment(Duration::from_millis(951_782_400_123)), "2000-02-29T00:00:00.123Z");
         assert_eq!(moment(Duration::from_secs(1_795_770_943)), "2026-11-27T09:15:43.000Z");
         assert_eq!(moment(Duration::ZERO), "1970-01-01T00:00:00.000Z");

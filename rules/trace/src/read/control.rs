@@ -20,8 +20,7 @@ fn begins_text(octets: &[u8]) -> bool {
 
 /// Whether octets begin like a message. A SEQUENCE is much else too: it has to be one to its end.
 pub(super) fn begins(octets: &[u8]) -> bool {
-    begins_text(octets)
-        || encoding::is_binary(octets) && encoding::parse(octets, &Limits::default()).is_ok()
+    begins_text(octets) || encoding::is_binary(octets) && encoding::parse(octets, &Limits::default()).is_ok()
 }
 
 /// Whether a stream begins with TPKT and a message (RFC 3525 §D.2); `None` while too little is there.
@@ -62,7 +61,8 @@ fn tell(message: &Message, octets: &[u8], show: Show) -> Vec<Told> {
             let text = error.text.as_ref().map(ToString::to_string).unwrap_or_default();
             let fact = Control { error: Some((error.code, text)), ..Control::default() };
             let words = vec![format!("error {}", error.code)];
-            let all = Gathered { fact, words, ties: vec![Tie::Association], bad: true, ..Gathered::default() };
+            let all =
+                Gathered { fact, words, ties: vec![Tie::Association], bad: true, ..Gathered::default() };
             return vec![all.told(printed(message, show), digest(octets))];
         }
         Body::Transactions(list) => list,
@@ -169,7 +169,9 @@ impl Gathered {
             if verbs.last() != Some(&verb) {
                 verbs.push(verb);
             }
-            if command.verb == Verb::Subtract && let Some(id) = action.context.id() {
+            if command.verb == Verb::Subtract
+                && let Some(id) = action.context.id()
+            {
                 self.ties.push(Tie::Gone(id));
             }
         }

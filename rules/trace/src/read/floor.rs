@@ -34,7 +34,8 @@ pub(super) fn read(octets: &Bytes) -> Told {
         },
         Err(error) => return Told::unreadable("BFCP", &error.to_string(), octets),
     };
-    let name = header.primitive.name().map_or_else(|| format!("primitive {}", header.primitive.0), str::to_owned);
+    let name =
+        header.primitive.name().map_or_else(|| format!("primitive {}", header.primitive.0), str::to_owned);
     let mut text = format!(
         "{name}\nversion {}, conference {}, transaction {}, user {}\n",
         header.version, header.conference, header.transaction, header.user

@@ -19,7 +19,8 @@ pub(super) fn begins(octets: &[u8]) -> Option<bool> {
         return None;
     }
     let Some(end) = octets.iter().position(|b| *b == b'\n') else {
-        let could = octets.len() < 2048 && octets.iter().take_while(|b| **b != b' ').all(u8::is_ascii_uppercase);
+        let could =
+            octets.len() < 2048 && octets.iter().take_while(|b| **b != b' ').all(u8::is_ascii_uppercase);
         return if could { None } else { Some(false) };
     };
     let line = octets.get(..end).unwrap_or_default().trim_ascii_end();
@@ -46,11 +47,14 @@ impl Reader {
             let text = String::from_utf8_lossy(self.buffer.get(..head).unwrap_or_default()).into_owned();
             let field = |name: &str| {
                 let mut lines = text.lines().skip(1).filter_map(|line| line.split_once(':'));
-                lines.find(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+                lines
+                    .find(|(n, _)| n.trim().eq_ignore_ascii_case(name))
+                    .map(|(_, value)| value.trim().to_owned())
             };
             let length: u64 = field("Content-Length").and_then(|l| l.parse().ok()).unwrap_or_default();
             let chunked = field("Transfer-Encoding").is_some();
-            let is_mikey = field("Content-Type").is_some_and(|kind| kind.to_ascii_lowercase().contains("mikey"));
+            let is_mikey =
+                field("Content-Type").is_some_and(|kind| kind.to_ascii_lowercase().contains("mikey"));
             let whole = usize::try_from(length).ok().filter(|n| *n <= BODY && is_mikey);
             if let Some(length) = whole
                 && self.buffer.len() < head + length
@@ -109,6 +113,7 @@ fn tell(head: &str, body: &[u8], length: u64, show: Show) -> Told {
     for key in &fact.keys {
         text.push_str(&format!("{key:#?}\n"));
     }
-    let bad = fact.status.is_some_and(|s| s >= 400 && s != 401) || fact.keys.iter().any(|k| k.error.is_some());
+    let bad =
+        fact.status.is_some_and(|s| s >= 400 && s != 401) || fact.keys.iter().any(|k| k.error.is_some());
     Told { bad, ties, ..Told::new(label, text, Fact::Http(fact)) }
 }

@@ -89,8 +89,15 @@ impl Told {
     }
 
     pub(crate) fn unreadable(protocol: &str, why: &str, octets: &[u8]) -> Self {
-        let text = format!("{why}\n\n{} octets; not shown, since what is not understood cannot be masked", octets.len());
-        let mut told = Self::new(format!("{protocol}: not readable"), text, Fact::Unreadable(format!("{protocol}: {why}")));
+        let text = format!(
+            "{why}\n\n{} octets; not shown, since what is not understood cannot be masked",
+            octets.len()
+        );
+        let mut told = Self::new(
+            format!("{protocol}: not readable"),
+            text,
+            Fact::Unreadable(format!("{protocol}: {why}")),
+        );
         told.bad = true;
         told
     }

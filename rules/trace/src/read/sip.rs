@@ -90,7 +90,8 @@ fn tell(message: &Message, fault: Option<String>, octets: &[u8], show: Show) -> 
         label.push_str(" !malformed");
     }
     // Ports may be another's after this.
-    let over = fact.is_final("BYE") || fact.is_final("INVITE") && fact.status.is_some_and(|s| s >= 300 && !fact.in_dialog);
+    let over = fact.is_final("BYE")
+        || fact.is_final("INVITE") && fact.status.is_some_and(|s| s >= 300 && !fact.in_dialog);
     if over {
         ties.push(Tie::End);
     }
@@ -107,9 +108,8 @@ fn tell(message: &Message, fault: Option<String>, octets: &[u8], show: Show) -> 
 /// The description in a message, alone or as a part.
 fn description(message: &Message) -> Option<crate::model::Sdp> {
     let kind = message.content_type()?;
-    let is_sdp = |kind: &str| {
-        kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/sdp"))
-    };
+    let is_sdp =
+        |kind: &str| kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/sdp"));
     if is_sdp(&kind) {
         return Some(sdp::read(message.body()));
     }

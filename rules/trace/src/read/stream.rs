@@ -103,7 +103,9 @@ impl Half {
                 framer.push(octets);
                 loop {
                     match framer.next() {
-                        Ok(Some(carnet_sip::Frame::Message(message))) => out.extend(sip::read(&message, false, show)),
+                        Ok(Some(carnet_sip::Frame::Message(message))) => {
+                            out.extend(sip::read(&message, false, show))
+                        }
                         Ok(Some(carnet_sip::Frame::Ping)) => {}
                         Ok(None) => break true,
                         Err(error) => {
@@ -169,7 +171,8 @@ impl Half {
 /// The protocol that octets begin; `None` while that cannot be told.
 fn recognise(octets: &[u8]) -> Option<Protocol> {
     // Line ends alone keep connections open (RFC 5626 §3.5.1).
-    let text = octets.get(octets.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()..).unwrap_or_default();
+    let text =
+        octets.get(octets.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()..).unwrap_or_default();
     if text.is_empty() {
         return None;
     }

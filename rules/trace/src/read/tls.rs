@@ -1,6 +1,6 @@
 //! TLS: what of a handshake goes over the wire in the clear (RFC 5246, RFC 8446, RFC 4279).
 
-use super::{Told, Tie};
+use super::{Tie, Told};
 use crate::model::{ClientHello, Fact, Tls};
 use carnet_wire::{Cursor, ParseError, hex};
 use sha2::{Digest as _, Sha256};
@@ -50,7 +50,8 @@ impl Reader {
             let part = (wanted - self.buffer.len()).min(input.len());
             self.buffer.extend_from_slice(input.get(..part).unwrap_or_default());
             input = input.get(part..).unwrap_or_default();
-            let Some([kind, 3, 0..=4, high, low]) = self.buffer.get(..5).and_then(|h| h.first_chunk::<5>()).copied()
+            let Some([kind, 3, 0..=4, high, low]) =
+                self.buffer.get(..5).and_then(|h| h.first_chunk::<5>()).copied()
             else {
                 self.broken = self.buffer.len() >= 5;
                 continue;
@@ -145,7 +146,8 @@ fn sealed(records: u64, octets: u64) -> Told {
 fn alert(level: u8, code: u8) -> Told {
     let name = alert_name(code).map_or_else(|| format!("alert {code}"), str::to_owned);
     let fatal = level == 2;
-    let text = format!("Alert\nlevel {level} ({})\n{name} ({code})\n", if fatal { "fatal" } else { "warning" });
+    let text =
+        format!("Alert\nlevel {level} ({})\n{name} ({code})\n", if fatal { "fatal" } else { "warning" });
     // close_notify and user_canceled are an orderly end.
     let bad = !matches!(code, 0 | 90);
     let label = format!("alert {name}");
@@ -161,7 +163,11 @@ fn message_of(kind: u8, body: &[u8]) -> Told {
         _ => Ok(other(kind)),
     };
     read.unwrap_or_else(|error| {
-        Told::unreadable("TLS", &format!("expected {} at octet {} of a handshake message", error.expected, error.at), body)
+        Told::unreadable(
+            "TLS",
+            &format!("expected {} at octet {} of a handshake message", error.expected, error.at),
+            body,
+        )
     })
 }
 
@@ -184,7 +190,8 @@ fn other(kind: u8) -> Told {
 fn client_hello(body: &[u8]) -> Result<Told, ParseError> {
     let c = &mut Cursor::new(body);
     let legacy = c.u16("a version")?;
-    let mut hello = ClientHello { random: hex::encode(c.take(32, "a random number")?), ..ClientHello::default() };
+    let mut hello =
+        ClientHello { random: hex::encode(c.take(32, "a random number")?), ..ClientHello::default() };
     let length = c.u8("a session identifier")?;
     c.take(length.into(), "a session identifier")?;
     let length = c.u16("cipher suites")?;
@@ -196,14 +203,12 @@ fn client_hello(body: &[u8]) -> Result<Told, ParseError> {
     if !c.is_empty() {
         let length = c.u16("extensions")?;
         let extensions = c.take(length.into(), "extensions")?;
-        each_extension(extensions, |kind, value| {
-            match kind {
-                0 => hello.sni = sni(value).ok(),
-                16 => hello.alpn = names(value).unwrap_or_default(),
-                41 => hello.identities = identities(value).unwrap_or_default(),
-                43 => versions = pairs(value.get(1..).unwrap_or_default()).collect(),
-                _ => {}
-            }
+        each_extension(extensions, |kind, value| match kind {
+            0 => hello.sni = sni(value).ok(),
+            16 => hello.alpn = names(value).unwrap_or_default(),
+            41 => hello.identities = identities(value).unwrap_or_default(),
+            43 => versions = pairs(value.get(1..).unwrap_or_default()).collect(),
+            _ => {}
         })?;
     }
     if versions.is_empty() {
@@ -321,7 +326,10 @@ fn server_hello(body: &[u8]) -> Result<Told, ParseError> {
     psk |= suite.contains("PSK");
     let name = if retry { "HelloRetryRequest" } else { "ServerHello" };
     let label = format!("{name} {version}{}", if psk { " PSK" } else { "" });
-    let text = format!("{name}\nrandom {random}\nversion {version}\ncipher suite {suite}\npre-shared key {}\n", if psk { "taken" } else { "none" });
+    let text = format!(
+        "{name}\nrandom {random}\nversion {version}\ncipher suite {suite}\npre-shared key {}\n",
+        if psk { "taken" } else { "none" }
+    );
     Ok(Told::new(label, text, Fact::Tls(Box::new(Tls::ServerHello { random, version, suite, retry, psk }))))
 }
 

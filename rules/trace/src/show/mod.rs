@@ -1,16 +1,14 @@
 //! A ladder, shown: for a terminal, for programs, as a picture, as a page.
 
-
 mod html;
 mod json;
 mod svg;
 
 mod text;
 
-
 pub use html::html;
-pub use svg::svg;
 pub use json::{json, session as session_json};
+pub use svg::svg;
 
 pub use text::{Paper, list, text};
 

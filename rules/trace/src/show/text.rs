@@ -147,7 +147,11 @@ fn heads(out: &mut String, session: &Session, paper: Paper, space: usize) {
                 row => host.addresses.get(row - 1).cloned().unwrap_or_default(),
             };
             // An address that does not fit shows its end, where addresses differ.
-            let text = if row > 0 && text.chars().count() >= space { tail(&text, space - 1) } else { cut(&text, space - 1) };
+            let text = if row > 0 && text.chars().count() >= space {
+                tail(&text, space - 1)
+            } else {
+                cut(&text, space - 1)
+            };
             line.push_str(&format!("{:^space$}", plain(&text)));
         }
         let line = line.trim_end();
