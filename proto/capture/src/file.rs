@@ -173,7 +173,9 @@ impl Reader {
             0xA1B2_3C4D => (Order::Big, true),
             0x4D3C_B2A1 => (Order::Little, true),
             0xA1B2_CD34 | 0x34CD_B2A1 => {
-                return Err(Error::NotCapture("it is the pcap of old Linux kernels; `editcap` can convert it"));
+                return Err(Error::NotCapture(
+                    "it is the pcap of old Linux kernels; `editcap` can convert it",
+                ));
             }
             _ => return Err(Error::NotCapture("it begins neither like pcap nor like pcapng")),
         };
@@ -190,7 +192,8 @@ impl Reader {
     /// A record of pcap (§5): seconds, fraction, octets kept, octets there were, octets.
     fn record(&mut self, order: Order, link: u16, nanoseconds: bool) -> Result<Step, Error> {
         let field = |at| order.u32_at(&self.buffer, at);
-        let (Some(seconds), Some(fraction), Some(kept), Some(length)) = (field(0), field(4), field(8), field(12))
+        let (Some(seconds), Some(fraction), Some(kept), Some(length)) =
+            (field(0), field(4), field(8), field(12))
         else {
             return Ok(Step::More);
         };
@@ -207,7 +210,12 @@ impl Reader {
         }
         self.pass(16);
         let octets = self.take(kept);
-        Ok(Step::Packet(self.packet(Duration::new(seconds.into(), nanoseconds), link, octets, length as usize)))
+        Ok(Step::Packet(self.packet(
+            Duration::new(seconds.into(), nanoseconds),
+            link,
+            octets,
+            length as usize,
+        )))
     }
 
     fn take(&mut self, octets: usize) -> Bytes {

@@ -118,7 +118,8 @@ impl Fragments {
         if !self.waiting.contains_key(&key) {
             self.order.push_back(key.clone());
         }
-        let parts = self.waiting.entry(key.clone()).or_insert_with(|| Parts { since: at, ..Parts::default() });
+        let parts =
+            self.waiting.entry(key.clone()).or_insert_with(|| Parts { since: at, ..Parts::default() });
         if fragment.offset == 0 {
             parts.protocol = payload.protocol;
         }

@@ -14,8 +14,8 @@
 //! Left out: compressed files, tunnels (GRE, GTP, VXLAN, ESP), SCTP, checksums: a capture taken at the sender
 //! has wrong ones.
 
-mod file;
 mod fields;
+mod file;
 mod ip;
 pub mod link;
 mod network;

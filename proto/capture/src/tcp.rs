@@ -149,7 +149,12 @@ impl Connections {
     }
 
     /// Takes a segment; false if it is none.
-    pub(crate) fn handle(&mut self, packet: &Packet, payload: &Payload, events: &mut VecDeque<Event>) -> bool {
+    pub(crate) fn handle(
+        &mut self,
+        packet: &Packet,
+        payload: &Payload,
+        events: &mut VecDeque<Event>,
+    ) -> bool {
         let Some(header) = Header::parse(payload) else { return false };
         let from = SocketAddr::new(payload.from, header.from);
         let to = SocketAddr::new(payload.to, header.to);
@@ -177,14 +182,8 @@ impl Connections {
         self.count = count;
         connection.last = packet.at;
         connection.number = packet.number;
-        let mut out = Outlet {
-            at: packet.at,
-            number: packet.number,
-            connection: connection.id,
-            from,
-            to,
-            events,
-        };
+        let mut out =
+            Outlet { at: packet.at, number: packet.number, connection: connection.id, from, to, events };
         let [first, second] = &mut connection.halves;
         let (half, other) = if side == 0 { (first, second) } else { (second, first) };
         let before = half.held + other.held;

@@ -88,6 +88,8 @@ struct Node {
     media: bool,
     called: Option<String>,
     calls: Option<String>,
+    /// Who it exchanges INVITEs with.
+    beside: Vec<usize>,
 }
 
 /// Chooses columns, and writes into each entry which they are.
@@ -127,10 +129,19 @@ pub(crate) fn columns(entries: &mut [Entry], splits: &Splits, users: &Users) -> 
             }
         }
     }
-    // The order of columns: the way of the call, the way of its media, the others.
-    let mut order: Vec<usize> = Vec::new();
-    let ways = signalling.values().chain(media.values()).flatten().flat_map(|(from, to)| [*from, *to]);
-    for node in ways.chain(0..names.len()) {
+    let way = |chains: &BTreeMap<(usize, String), Chain>| {
+        let mut out: Vec<usize> = Vec::new();
+        for (from, to) in chains.values().flatten() {
+            for root in [find(&same, *from), find(&same, *to)] {
+                if !out.contains(&root) {
+                    out.push(root);
+                }
+            }
+        }
+        out
+    };
+    let mut order = ordered(&way(&signalling), &way(&media), &steered(entries, &same));
+    for node in 0..names.len() {
         let root = find(&same, node);
         if !order.contains(&root) {
             order.push(root);
@@ -165,6 +176,44 @@ fn find(same: &[usize], node: usize) -> usize {
 }
 
 type Chain = Vec<(usize, usize)>;
+
+/// Who steers whom.
+fn steered(entries: &[Entry], same: &[usize]) -> Vec<(usize, usize)> {
+    let mut out: Vec<(usize, usize)> = Vec::new();
+    for entry in entries {
+        let adds = match &entry.fact {
+            Fact::Control(control) => control.adds,
+            Fact::Ng(ng) => ng.command.is_some(),
+            _ => false,
+        };
+        let pair = (find(same, entry.from_host), find(same, entry.to_host));
+        if adds && !out.contains(&pair) {
+            out.push(pair);
+        }
+    }
+    out
+}
+
+/// The order of columns: the way of the call, with each gateway behind the one that steers it. Where that cannot
+/// be seen and there are as many gateways as there are hosts between the ends, the first belongs to the first.
+fn ordered(signalling: &[usize], media: &[usize], steered: &[(usize, usize)]) -> Vec<usize> {
+    let mut left: Vec<usize> = media.iter().copied().filter(|node| !signalling.contains(node)).collect();
+    left.retain(|node| !steered.iter().any(|(_, gateway)| gateway == node));
+    let pairs = signalling.len() == left.len() + 2;
+    let mut left = left.into_iter();
+    let mut order: Vec<usize> = Vec::new();
+    for (place, node) in signalling.iter().enumerate() {
+        let gateways = steered.iter().filter(|(by, _)| by == node).map(|(_, gateway)| *gateway);
+        let beside = if pairs && place > 0 { left.next() } else { None };
+        for node in [*node].into_iter().chain(gateways).chain(beside) {
+            if !order.contains(&node) {
+                order.push(node);
+            }
+        }
+    }
+    order.extend(left.filter(|node| !order.contains(node)).collect::<Vec<_>>());
+    order
+}
 
 /// The ways that things took that are the same at every hop, in the order of time.
 fn hops(entries: &[Entry], what: impl Fn(&Fact) -> Option<String>) -> BTreeMap<(usize, String), Chain> {
@@ -215,6 +264,8 @@ fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
                     }
                 }
                 if sip.is_request("INVITE") && !sip.in_dialog {
+                    update(from, &mut |node| node.beside.push(to));
+                    update(to, &mut |node| node.beside.push(from));
                     update(from, &mut |node| {
                         node.forwards |= node.invited;
                         node.invites = true;

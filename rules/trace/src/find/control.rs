@@ -14,8 +14,23 @@ pub(super) fn error(view: &View<'_>) -> Vec<Found> {
     let mut out: Vec<Found> = Vec::new();
     for (at, entry) in view.entries() {
         let Fact::Control(control) = &entry.fact else { continue };
-        let errors = control.replies.iter().filter_map(|(_, error)| error.as_ref()).chain(&control.error);
-        for (code, text) in errors {
+        // Who looks whether there is anything hears that there is nothing.
+        let looked = |id: u32| {
+            view.entries().any(|(_, asked)| match &asked.fact {
+                Fact::Control(c) => {
+                    (asked.from, asked.to) == (entry.to, entry.from)
+                        && c.requests
+                            .iter()
+                            .any(|(request, what)| *request == id && what.starts_with("Audit"))
+                }
+                _ => false,
+            })
+        };
+        let errors = control.replies.iter().filter_map(|(id, error)| Some((*id, error.as_ref()?)));
+        let errors = errors
+            .filter(|(id, (code, _))| !(matches!(code, 411 | 430 | 431) && looked(*id)))
+            .map(|(_, error)| error);
+        for (code, text) in errors.chain(&control.error) {
             let words = if text.is_empty() { String::new() } else { format!(" ({text})") };
             let what = format!("{} answered with H.248 error {code}{words}.", view.sender(entry));
             out.push(Found::failure(Some(at), what, advice(*code)));
