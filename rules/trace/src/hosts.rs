@@ -88,6 +88,8 @@ struct Node {
     media: bool,
     called: Option<String>,
     calls: Option<String>,
+    /// The user that calls to it were for.
+    asked_for: String,
     /// Who it exchanges INVITEs with.
     beside: Vec<usize>,
 }
@@ -276,6 +278,7 @@ fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
                         carnet_sip::Uri::parse(&sip.uri).ok().and_then(|uri| uri.ip()) == Some(entry.to.ip());
                     update(to, &mut |node| {
                         node.invited = true;
+                        local(&sip.to_user).clone_into(&mut node.asked_for);
                         if here {
                             node.called = Some(local(&sip.to_user).to_owned());
                         }
@@ -358,7 +361,7 @@ fn role(nodes: &[Node], at: usize) -> String {
     match (node.invited, node.invites) {
         (true, true) => "border".to_owned(),
         (false, true) => node.calls.as_ref().map_or_else(String::new, |user| format!("caller {user}")),
-        (true, false) => "called".to_owned(),
+        (true, false) => format!("called {}", node.asked_for),
         (false, false) if node.registrar => "registrar".to_owned(),
         (false, false) if node.media => "gateway".to_owned(),
         _ => String::new(),

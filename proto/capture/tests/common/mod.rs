@@ -107,7 +107,9 @@ pub fn pcap(big: bool, link: u32, packets: &[Vec<u8>]) -> Vec<u8> {
     out.extend([short(2), short(4)].concat());
     out.extend([number(0), number(0), number(262_144), number(link)].concat());
     for (at, packet) in packets.iter().enumerate() {
-        out.extend([number(1_795_770_000 + at as u32 / 1000), number(at as u32 % 1000 * 1000 + 123)].concat());
+        out.extend(
+            [number(1_795_770_000 + at as u32 / 1000), number(at as u32 % 1000 * 1000 + 123)].concat(),
+        );
         out.extend([number(packet.len() as u32), number(packet.len() as u32)].concat());
         out.extend(packet);
     }

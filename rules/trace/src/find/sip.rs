@@ -185,11 +185,17 @@ pub(super) fn register(view: &View<'_>) -> Vec<Found> {
 /// Other requests that were refused or not answered.
 pub(super) fn other(view: &View<'_>) -> Vec<Found> {
     let mut out = Vec::new();
+    // Two that hang up at the same time refuse each other's BYE, and nothing is wrong.
+    let byes = view.sip().filter(|(_, _, sip)| sip.is_request("BYE"));
+    let crossed = byes.clone().any(|(_, one, _)| {
+        byes.clone().any(|(_, other, _)| (one.from_host, one.to_host) == (other.to_host, other.from_host))
+    });
     for (at, entry, sip) in view.sip() {
         if matches!(sip.method.as_str(), "INVITE" | "REGISTER" | "ACK" | "CANCEL") {
             continue;
         }
         match sip.status {
+            Some(481 | 500) if sip.method == "BYE" && crossed => {}
             Some(status) if status >= 400 && !matches!(status, 401 | 407) => {
                 out.push(Found::warning(
                     Some(at),

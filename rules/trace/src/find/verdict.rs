@@ -27,16 +27,37 @@ pub(super) fn partly(view: &View<'_>) -> Vec<Found> {
     }
 }
 
+/// Lines of TLS that are in use.
+fn secured(sdp: &crate::model::Sdp) -> usize {
+    sdp.lines.iter().filter(|line| line.is_secured() && line.is_tcp() && line.port != 0).count()
+}
+
 fn media(view: &View<'_>, lead: &str) -> Found {
     let mut randoms: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, hello) in view.connections.iter().filter(|c| c.server_hello.is_some()).filter_map(|c| c.hello) {
         *randoms.entry(&hello.random).or_default() += 1;
     }
     let hops = randoms.values().copied().max().unwrap_or_default();
+    // A media line has a session of TLS of its own.
+    let lines = view
+        .hops
+        .iter()
+        .filter_map(|hop| Some(hop.answer()?.2))
+        .map(secured)
+        .max()
+        .unwrap_or_default()
+        .max(1);
     let entry = view.connections.iter().find_map(|c| c.hello).map(|(at, _)| at);
     let psk = view.connections.iter().any(|c| c.server_hello.is_some_and(|(.., psk)| psk));
     let how = if psk { "by a pre-shared key" } else { "by certificates" };
     let amount: u64 = view.connections.iter().map(|c| c.sealed.iter().sum()).max().unwrap_or_default();
+    if randoms.len() > 1 && randoms.len() <= lines && hops > 1 {
+        let what = format!(
+            "{lead}sealed end to end {how}: {} media lines, each with one ClientHello that passed up to {hops} hops, so nobody between them ended TLS.",
+            randoms.len()
+        );
+        return Found::note(entry, what, "");
+    }
     if hops > 0 && (randoms.len() == 1 || view.session.kind != Kind::Call) {
         let random =
             randoms.keys().next().map(|random| random.get(..8).unwrap_or(random)).unwrap_or_default();

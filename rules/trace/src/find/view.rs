@@ -72,12 +72,12 @@ impl<'a> View<'a> {
     }
 
     /// Entries with their places.
-    pub fn entries(&self) -> impl Iterator<Item = (usize, &'a Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (usize, &'a Entry)> + Clone {
         self.session.entries.iter().enumerate()
     }
 
     /// Messages of SIP with their places.
-    pub fn sip(&self) -> impl Iterator<Item = (usize, &'a Entry, &'a Sip)> {
+    pub fn sip(&self) -> impl Iterator<Item = (usize, &'a Entry, &'a Sip)> + Clone {
         self.entries().filter_map(|(at, entry)| match &entry.fact {
             Fact::Sip(sip) => Some((at, entry, &**sip)),
             _ => None,
