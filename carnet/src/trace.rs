@@ -103,7 +103,7 @@ pub fn run(args: &TraceArgs) -> ExitCode {
         }
     }
     if let Some(wanted) = &args.call {
-        ladder.sessions.retain(|session| is_wanted(session, wanted));
+        keep(&mut ladder.sessions, wanted);
         if ladder.sessions.is_empty() {
             eprintln!("carnet trace: there is no session {wanted}; --list shows what there is");
             return ExitCode::from(2);
@@ -121,9 +121,16 @@ fn worst(session: &Session) -> Option<Weight> {
     session.findings.iter().map(|finding| finding.weight).min()
 }
 
-fn is_wanted(session: &Session, wanted: &str) -> bool {
-    let number = wanted.parse() == Ok(session.number);
-    number || session.call_ids.iter().any(|id| id.starts_with(wanted))
+/// Keeps the sessions asked for: by number, or else by Call-ID.
+fn keep(sessions: &mut Vec<Session>, wanted: &str) {
+    let number = wanted
+        .parse::<usize>()
+        .ok()
+        .filter(|number| sessions.iter().any(|session| session.number == *number));
+    sessions.retain(|session| match number {
+        Some(number) => session.number == number,
+        None => session.call_ids.iter().any(|id| id.starts_with(wanted)),
+    });
 }
 
 fn written(args: &TraceArgs, ladder: &Ladder) -> String {

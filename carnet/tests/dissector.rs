@@ -95,7 +95,8 @@ fn flatten(fields: &mut Fields, payload: &Value) {
     };
     let ticket = matches!(name, "TP" | "TICKET");
     // What is no text is shown as octets alone.
-    let text = payload["id"].as_str().is_some_and(|id| !id.chars().any(|c| c.is_control() || c == '\u{fffd}'));
+    let text =
+        payload["id"].as_str().is_some_and(|id| !id.chars().any(|c| c.is_control() || c == '\u{fffd}'));
     for (member, field) in [
         ("role", role),
         ("value", value),

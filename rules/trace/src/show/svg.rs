@@ -15,26 +15,35 @@ const MOST: usize = 5000;
 /// Characters on an arrow, by the room that a column has.
 const LETTERS: usize = 26;
 
-/// What light and dark look like; shared with the page.
+/// What light and dark look like; shared with the page. Colours are written out, since not everything that shows
+/// pictures knows variables.
 pub(super) const STYLE: &str = "\
-.carnet{--ink:#1c2430;--soft:#5d6b7e;--line:#c3ccd8;--paper:#fff;--bad:#b3261e;--warn:#8a5a00;--good:#18703a;--arrow:#2b5fa8}\
-@media(prefers-color-scheme:dark){.carnet{--ink:#e4e9f0;--soft:#9aa7b8;--line:#3d4756;--paper:#14181f;--bad:#ff8a80;--warn:#ffc766;--good:#74d99a;--arrow:#82b1ff}}\
-.carnet text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:var(--ink)}\
-.carnet .paper{fill:var(--paper)}\
+.carnet text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#1c2430}\
+.carnet .paper{fill:#fff}\
 .carnet .role{font-weight:bold;text-anchor:middle}\
-.carnet .address{fill:var(--soft);font-size:11px;text-anchor:middle}\
-.carnet .life{stroke:var(--line)}\
-.carnet .time{fill:var(--soft);font-size:11px;text-anchor:end}\
-.carnet .arrow{stroke:var(--arrow);stroke-width:1.5;fill:none}\
-.carnet .tip{fill:var(--arrow)}\
-.carnet .label{text-anchor:middle;font-size:12px;paint-order:stroke;stroke:var(--paper);stroke-width:4px}\
-.carnet .bad .arrow{stroke:var(--bad)}\
-.carnet .bad .tip{fill:var(--bad)}\
-.carnet .bad .label{fill:var(--bad)}\
-.carnet .failure{fill:var(--bad)}\
-.carnet .warning{fill:var(--warn)}\
-.carnet .note{fill:var(--good)}\
-.carnet .title{font-size:15px;font-weight:bold}";
+.carnet .address{fill:#5d6b7e;font-size:11px;text-anchor:middle}\
+.carnet .life{stroke:#c3ccd8}\
+.carnet .time{fill:#5d6b7e;font-size:11px;text-anchor:end}\
+.carnet .arrow{stroke:#2b5fa8;stroke-width:1.5;fill:none}\
+.carnet .tip{fill:#2b5fa8}\
+.carnet .label{text-anchor:middle;font-size:12px;paint-order:stroke;stroke:#fff;stroke-width:4px}\
+.carnet .bad .arrow{stroke:#b3261e}\
+.carnet .bad .tip,.carnet .bad .label,.carnet .failure{fill:#b3261e}\
+.carnet .warning{fill:#8a5a00}\
+.carnet .note{fill:#18703a}\
+.carnet .title{font-size:15px;font-weight:bold}\
+@media(prefers-color-scheme:dark){\
+.carnet text{fill:#e4e9f0}\
+.carnet .paper{fill:#14181f}\
+.carnet .address,.carnet .time{fill:#9aa7b8}\
+.carnet .life{stroke:#3d4756}\
+.carnet .arrow{stroke:#82b1ff}\
+.carnet .tip{fill:#82b1ff}\
+.carnet .label{stroke:#14181f}\
+.carnet .bad .arrow{stroke:#ff8a80}\
+.carnet .bad .tip,.carnet .bad .label,.carnet .failure{fill:#ff8a80}\
+.carnet .warning{fill:#ffc766}\
+.carnet .note{fill:#74d99a}}";
 
 /// All sessions, one under the other.
 pub fn svg(ladder: &Ladder) -> String {
