@@ -1,6 +1,6 @@
 //! Columns: which addresses are one host, and what it seems to be.
 
-use crate::model::{Entry, Fact, Host, Tls};
+use crate::model::{Entry, Fact, Host, Tls, Way};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,11 +20,10 @@ impl Splits {
         if !ips.is_empty() {
             for entry in entries {
                 let Fact::Sip(sip) = &entry.fact else { continue };
-                if sip.status.is_some() || !ips.contains(&entry.from.ip()) {
-                    continue;
-                }
-                if let Some(port) = via_port(&entry.text) {
-                    known_as.insert(entry.from, SocketAddr::new(entry.from.ip(), port));
+                // On a connection the port that a client sends from says nothing of who it is; its Via does.
+                let told = sip.status.is_none() && entry.way == Way::Tcp && ips.contains(&entry.from.ip());
+                if let Some(at) = via(&entry.text).filter(|at| told && at.ip() == entry.from.ip()) {
+                    known_as.insert(entry.from, at);
                 }
             }
         }
@@ -40,8 +39,8 @@ impl Splits {
     }
 }
 
-/// The port in the topmost Via.
-fn via_port(text: &str) -> Option<u16> {
+/// The address in the topmost Via.
+fn via(text: &str) -> Option<SocketAddr> {
     let line = text.lines().find(|line| {
         line.split(':')
             .next()
@@ -49,7 +48,7 @@ fn via_port(text: &str) -> Option<u16> {
     })?;
     let value = line.split_once(':')?.1.split(',').next()?;
     let via = carnet_sip::Via::parse(value.trim()).ok()?;
-    Some(via.port().unwrap_or(5060))
+    Some(SocketAddr::new(carnet_sip::host_ip(via.host())?, via.port().unwrap_or(5060)))
 }
 
 /// Subscribers, by the addresses that registered.
@@ -332,12 +331,9 @@ fn role(nodes: &[Node], at: usize) -> String {
     }
     // The border of an access network has subscribers beside it (TS 23.228 annex G).
     let border = |at: usize| {
-        let beside = [at.checked_sub(1), at.checked_add(1)];
-        let access = beside
-            .into_iter()
-            .flatten()
-            .filter_map(|at| nodes.get(at))
-            .any(|n| n.user.is_some() || n.called.is_some());
+        let beside = nodes.get(at).map(|node| node.beside.as_slice()).unwrap_or_default();
+        let mut beside = beside.iter().filter_map(|at| nodes.get(*at));
+        let access = beside.any(|n| n.user.is_some() || n.called.is_some());
         if access { "IMS-ALG" } else { "IBCF" }
     };
     if let Some(controller) = node.controlled_by {

@@ -37,12 +37,12 @@ pub fn list(ladder: &Ladder, paper: Paper) -> String {
     let mut out = String::new();
     for session in &ladder.sessions {
         let begin = session.entries.first().map(|entry| words::moment(entry.at)).unwrap_or_default();
-        let head = format!(
-            "{:>4}  {begin}  {:<12}  {:>5}  ",
-            session.number,
-            session.kind.as_str(),
-            session.entries.len()
-        );
+        let (number, kind) = (session.number, session.kind.as_str());
+        let head = if paper.width < 80 {
+            format!("{number:>4}  {kind:<12}  ")
+        } else {
+            format!("{number:>4}  {begin}  {kind:<12}  {:>5}  ", session.entries.len())
+        };
         let title = cut(&plain(&session.title), paper.width.saturating_sub(head.chars().count()).max(20));
         out.push_str(&head);
         out.push_str(&title);
