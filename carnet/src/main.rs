@@ -12,6 +12,7 @@ mod kms;
 mod ng;
 mod roles;
 mod run;
+mod trace;
 mod ue;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     Border(border::BorderArgs),
     /// Say what is in a message or stream of messages, and what is wrong with it.
     Inspect(inspect::InspectArgs),
+    /// Show what is in a capture file: a ladder a session, and what went wrong.
+    Trace(trace::TraceArgs),
     /// Call, chat and send files, sealed end to end.
     Ue(Box<ue::cli::UeArgs>),
     /// Look at the gateways of a running process, and at what they hold.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Border(args) => border::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Ng(args) => ng::run(&args),

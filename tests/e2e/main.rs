@@ -21,6 +21,7 @@ mod sealed;
 mod stopping;
 mod strangers;
 mod tampering;
+mod trace;
 
 use lab::Lab;
 

@@ -1,0 +1,129 @@
+//! Rules about gateways and what steers them.
+
+use super::Found;
+use super::view::View;
+use crate::model::Fact;
+use crate::words::{seconds, times};
+use std::time::Duration;
+
+/// What a gateway waits at most before it is thought gone (RFC 3525 §D.1.1).
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An error of H.248.
+pub(super) fn error(view: &View<'_>) -> Vec<Found> {
+    let mut out: Vec<Found> = Vec::new();
+    for (at, entry) in view.entries() {
+        let Fact::Control(control) = &entry.fact else { continue };
+        // Who looks whether there is anything hears that there is nothing.
+        let looked = |id: u32| {
+            view.entries().any(|(_, asked)| match &asked.fact {
+                Fact::Control(c) => {
+                    (asked.from, asked.to) == (entry.to, entry.from)
+                        && c.requests
+                            .iter()
+                            .any(|(request, what)| *request == id && what.starts_with("Audit"))
+                }
+                _ => false,
+            })
+        };
+        let errors = control.replies.iter().filter_map(|(id, error)| Some((*id, error.as_ref()?)));
+        let errors = errors
+            .filter(|(id, (code, _))| !(matches!(code, 411 | 430 | 431) && looked(*id)))
+            .map(|(_, error)| error);
+        for (code, text) in errors.chain(&control.error) {
+            let words = if text.is_empty() { String::new() } else { format!(" ({text})") };
+            let what = format!("{} answered with H.248 error {code}{words}.", view.sender(entry));
+            out.push(Found::failure(Some(at), what, advice(*code)));
+        }
+    }
+    out.truncate(3);
+    out
+}
+
+fn advice(code: u16) -> &'static str {
+    match code {
+        400..=403 => "The message could not be read there; `carnet inspect h248` says where.",
+        406 => "Compare the versions of H.248 that the two are set to.",
+        410..=412 => {
+            "The controller asks for something that is not there any more; it may have lost count of the gateway's contexts."
+        }
+        421..=422 => "The gateway does not do that in this context.",
+        430 | 431 | 435 => "The termination does not exist: was the gateway started anew in between?",
+        440..=449 => "A package, property or descriptor is unknown there: compare the profiles of the two.",
+        500 => "Something failed inside the gateway: see its log.",
+        501 | 502 => {
+            "The gateway cannot do what was asked: see whether it is out of service, and its realms."
+        }
+        503 => "The gateway is not in service.",
+        504 => {
+            "The gateway does not take this from this controller, or not over this way: see `controllers` and what protects the control."
+        }
+        505 => "The controller does not know the gateway yet: it must register (ServiceChange) first.",
+        506 | 510 | 512 | 526 => {
+            "The gateway has no more room: ports, bandwidth or contexts; see its limits."
+        }
+        515 => "The gateway cannot carry these media.",
+        525 => "The gateway is overloaded.",
+        529 | 530 | 533 => "The answer was too long for the way; use TCP, or ask for less.",
+        540 => "The gateway refuses new calls for now: it is being drained.",
+        _ => "See the gateway's log.",
+    }
+}
+
+/// A request that nobody answered.
+pub(super) fn silent(view: &View<'_>) -> Vec<Found> {
+    let answered = |id: u32, from, to| {
+        view.entries().any(|(_, entry)| match &entry.fact {
+            Fact::Control(control) => {
+                (entry.from, entry.to) == (to, from)
+                    && (control.replies.iter().any(|(reply, _)| *reply == id) || control.error.is_some())
+            }
+            _ => false,
+        })
+    };
+    for (at, entry) in view.entries() {
+        let Fact::Control(control) = &entry.fact else { continue };
+        let Some((id, what)) = control.requests.iter().find(|(id, _)| !answered(*id, entry.from, entry.to))
+        else {
+            continue;
+        };
+        if entry.times == 1 && view.end.saturating_sub(entry.at) < PATIENCE {
+            continue;
+        }
+        let unreachable = view.entries().find_map(|(_, e)| match &e.fact {
+            Fact::Unreachable { about, why } if *about == entry.to => {
+                Some(format!(" The network says: {why}."))
+            }
+            _ => None,
+        });
+        return vec![Found::failure(
+            Some(at),
+            format!(
+                "{} never answered {what} (transaction {id}) of {}, which was sent {} in {} s.{}",
+                view.receiver(entry),
+                view.sender(entry),
+                times(entry.times),
+                seconds(entry.last.saturating_sub(entry.at)),
+                unreachable.unwrap_or_default()
+            ),
+            "See whether it runs, and whether packets get there and back; a controller that hears nothing takes its gateway for gone.",
+        )];
+    }
+    Vec::new()
+}
+
+/// A refusal of a media proxy.
+pub(super) fn ng(view: &View<'_>) -> Vec<Found> {
+    let refused = view.entries().find_map(|(at, entry)| match &entry.fact {
+        Fact::Ng(ng) if ng.result.as_deref() == Some("error") => Some((at, entry, ng)),
+        _ => None,
+    });
+    let refusal = refused.map(|(at, entry, ng)| {
+        Found::failure(
+            Some(at),
+            format!("{} refused a request of the SIP server: {}.", view.sender(entry), ng.why.as_deref().unwrap_or("it does not say why")),
+            "The words are the media proxy's; see its log, and `carnet inspect ng` for what the request asked.",
+        )
+    });
+    refusal.into_iter().collect()
+}

@@ -1,0 +1,255 @@
+//! Rules about signalling.
+
+use super::Found;
+use super::view::View;
+use crate::model::{Fact, Kind};
+use crate::words::{seconds, times};
+use std::time::Duration;
+
+/// An INVITE that got no answer at all where it went last.
+pub(super) fn unanswered(view: &View<'_>) -> Vec<Found> {
+    let Some(hop) = view.hops.iter().rev().find(|hop| hop.answers.is_empty()) else { return Vec::new() };
+    // Whoever sent it on did get answers further down: then this is a gap of the capture.
+    if view.hops.iter().any(|other| other.at > hop.at && !other.answers.is_empty()) {
+        return Vec::new();
+    }
+    let entry = hop.entry;
+    let (to, from) = (view.receiver(entry), view.sender(entry));
+    let unreachable = view.entries().find_map(|(_, e)| match &e.fact {
+        Fact::Unreachable { about, why } if *about == entry.to => Some(why.as_str()),
+        _ => None,
+    });
+    let what = format!(
+        "{to} never answered the INVITE of {from}, which was sent {} in {} s.",
+        times(entry.times),
+        seconds(entry.last.saturating_sub(entry.at))
+    );
+    let advice = match unreachable {
+        Some(why) => format!(
+            "The network says why: {why}. Start the program there, or correct the address of the next hop."
+        ),
+        None => format!(
+            "See whether {} runs and listens at {} {}, and whether a filter between the two drops packets; if this \
+             capture was taken at {} only, capture at the other end too.",
+            to,
+            entry.way.as_str(),
+            entry.to.port(),
+            entry.from.ip()
+        ),
+    };
+    vec![Found::failure(Some(hop.at), what, advice)]
+}
+
+/// An INVITE that was refused, told of the one who refused first.
+pub(super) fn refused(view: &View<'_>) -> Vec<Found> {
+    let finals = view.hops.iter().filter_map(|hop| Some((hop, hop.last()?)));
+    let good = finals.clone().any(|(_, (_, _, sip))| sip.status.is_some_and(|s| s < 300));
+    let refusals =
+        finals.filter(|(_, (_, _, sip))| sip.status.is_some_and(|s| s >= 300 && !matches!(s, 401 | 407)));
+    let Some((_, (at, entry, sip))) = refusals.min_by_key(|(_, (at, ..))| *at) else {
+        return unauthorised(view);
+    };
+    if good {
+        return Vec::new();
+    }
+    let status = sip.status.unwrap_or_default();
+    let who = view.sender(entry);
+    if status == 487 {
+        let cancel = view.sip().find(|(_, _, sip)| sip.is_request("CANCEL"));
+        let by = cancel.map_or_else(String::new, |(_, entry, _)| format!(" by {}", view.sender(entry)));
+        return vec![Found::note(Some(at), format!("The call was given up{by} before it was answered."), "")];
+    }
+    let mut what = format!("{who} refused the call: {status} {}.", sip.reason.trim_end_matches('.'));
+    if let Some(warning) = &sip.warning {
+        what.push_str(&format!(" It says: {warning}."));
+    }
+    if let Some(why) = &sip.why {
+        what.push_str(&format!(" Reason: {why}."));
+    }
+    let advice = if sip.fault.is_some() { "The answer itself is malformed." } else { advice_for(status) };
+    let make = if matches!(status, 480 | 486 | 600 | 603) { Found::warning } else { Found::failure };
+    vec![make(Some(at), what, advice.to_owned())]
+}
+
+/// A challenge that nobody took up.
+fn unauthorised(view: &View<'_>) -> Vec<Found> {
+    let last = view.hops.iter().filter_map(|hop| hop.last()).max_by_key(|(at, ..)| *at);
+    match last {
+        Some((at, entry, sip)) if matches!(sip.status, Some(401 | 407)) => vec![Found::failure(
+            Some(at),
+            format!(
+                "{} asked for a password ({}), and no INVITE with one that it took followed.",
+                view.sender(entry),
+                sip.status.unwrap_or_default()
+            ),
+            "Give the client the name and password that the registrar has, and compare realms.",
+        )],
+        _ => Vec::new(),
+    }
+}
+
+fn advice_for(status: u16) -> &'static str {
+    match status {
+        400 => "Something in the request could not be read there; its log should say what.",
+        403 => "Policy forbids it: is the caller registered, and may it use this border?",
+        404 => {
+            "The user is not known there: check the address, the domain and the routes of the border before it."
+        }
+        408 => "Nobody behind it answered in time: look at the hop after it.",
+        415 => "It does not take this kind of body.",
+        420 | 421 => "The two do not agree on an extension (Require, Supported).",
+        480 => "The user is not there: not registered, or not reachable.",
+        481 => "It knows no such dialog: it was started anew, or the request went to another.",
+        482 | 483 => "The request goes in circles: compare the routes of the hosts on the way.",
+        486 | 600 | 603 => "The user is busy or does not want to.",
+        488 | 606 => {
+            "The media are not acceptable to it: compare transports, `a=setup`, keys and fingerprints of the offer with what it takes \
+             (`carnet border explain` says what a border would do)."
+        }
+        494 => "It wants security that was not agreed on.",
+        500..=599 if status == 503 => {
+            "It is overloaded or has no gateway: look at its log and at its gateways."
+        }
+        500..=599 => "Something failed inside of it, or behind it: its log should say what.",
+        _ => "Its log should say why.",
+    }
+}
+
+/// An INVITE that is still open at the end.
+pub(super) fn open(view: &View<'_>) -> Vec<Found> {
+    let Some(hop) = view.hops.iter().rev().find(|hop| !hop.answers.is_empty()) else { return Vec::new() };
+    if view.hops.iter().any(|hop| hop.last().is_some()) || view.hops.iter().any(|hop| hop.answers.is_empty())
+    {
+        return Vec::new();
+    }
+    let since = seconds(view.end.saturating_sub(hop.entry.at));
+    let rang = hop.answers.iter().any(|(_, _, sip)| sip.status.is_some_and(|s| s >= 180));
+    let state = if rang { "it rang there" } else { "it only said that it tries" };
+    vec![Found::warning(
+        Some(hop.at),
+        format!(
+            "The call was never answered: the INVITE got as far as {}, {state}, and nothing came in {since} s.",
+            view.receiver(hop.entry)
+        ),
+        "Look at what stands behind that host; or the capture ends too early.",
+    )]
+}
+
+/// A registration that did not succeed.
+pub(super) fn register(view: &View<'_>) -> Vec<Found> {
+    if view.session.kind != Kind::Registration {
+        return Vec::new();
+    }
+    let finals: Vec<_> = view.sip().filter(|(_, _, sip)| sip.is_final("REGISTER")).collect();
+    let Some((at, entry, sip)) = finals.last().copied() else {
+        let sent = view.sip().find(|(_, _, sip)| sip.is_request("REGISTER"));
+        return sent
+            .map(|(at, entry, _)| {
+                Found::failure(
+                    Some(at),
+                    format!(
+                        "{} never answered the REGISTER, which was sent {}.",
+                        view.receiver(entry),
+                        times(entry.times)
+                    ),
+                    "See whether the registrar runs there, and whether packets get there and back.",
+                )
+            })
+            .into_iter()
+            .collect();
+    };
+    let status = sip.status.unwrap_or_default();
+    if status < 300 {
+        return Vec::new();
+    }
+    let who = view.sender(entry);
+    if matches!(status, 401 | 407) {
+        let challenges = finals.iter().filter(|(_, _, sip)| matches!(sip.status, Some(401 | 407))).count();
+        let (what, advice) = if challenges > 1 {
+            (
+                format!("{who} did not take the password of {}.", sip.to_user),
+                "Compare the user's name, realm and password at both ends.",
+            )
+        } else {
+            (
+                format!("{who} asked {} for a password, and none came.", sip.to_user),
+                "Give the client a password for this realm.",
+            )
+        };
+        return vec![Found::failure(Some(at), what, advice)];
+    }
+    let what = format!("{who} refused the registration of {}: {status} {}.", sip.to_user, sip.reason);
+    vec![Found::failure(Some(at), what, advice_for(status))]
+}
+
+/// Other requests that were refused or not answered.
+pub(super) fn other(view: &View<'_>) -> Vec<Found> {
+    let mut out = Vec::new();
+    // Two that hang up at the same time refuse each other's BYE, and nothing is wrong.
+    let byes = view.sip().filter(|(_, _, sip)| sip.is_request("BYE"));
+    let crossed = byes.clone().any(|(_, one, _)| {
+        byes.clone().any(|(_, other, _)| (one.from_host, one.to_host) == (other.to_host, other.from_host))
+    });
+    for (at, entry, sip) in view.sip() {
+        if matches!(sip.method.as_str(), "INVITE" | "REGISTER" | "ACK" | "CANCEL") {
+            continue;
+        }
+        match sip.status {
+            Some(481 | 500) if sip.method == "BYE" && crossed => {}
+            Some(status) if status >= 400 && !matches!(status, 401 | 407) => {
+                out.push(Found::warning(
+                    Some(at),
+                    format!("{} refused {}: {status} {}.", view.sender(entry), sip.method, sip.reason),
+                    advice_for(status),
+                ));
+            }
+            None => {
+                let answered = view.sip().any(|(_, answer, s)| {
+                    s.status.is_some()
+                        && s.branch == sip.branch
+                        && s.method == sip.method
+                        && answer.to.ip() == entry.from.ip()
+                });
+                // A transaction has its time (RFC 3261 §17.1.2.2); before that an answer may yet come.
+                let over = entry.times > 1 || view.end.saturating_sub(entry.at) > Duration::from_secs(32);
+                if !answered && over {
+                    out.push(Found::warning(
+                        Some(at),
+                        format!(
+                            "{} never answered {}, which was sent {}.",
+                            view.receiver(entry),
+                            sip.method,
+                            times(entry.times)
+                        ),
+                        "See whether it runs, and whether packets get there and back.",
+                    ));
+                }
+            }
+            _ => {}
+        }
+        if out.len() == 3 {
+            break;
+        }
+    }
+    out
+}
+
+/// Messages that break a grammar.
+pub(super) fn unreadable(view: &View<'_>) -> Vec<Found> {
+    let broken = view.entries().filter_map(|(at, entry)| {
+        let why = match &entry.fact {
+            Fact::Unreadable(why) => why.clone(),
+            Fact::Sip(sip) => sip
+                .fault
+                .clone()
+                .or_else(|| sip.sdp.as_ref()?.fault.as_ref().map(|f| format!("its SDP: {f}")))?,
+            _ => return None,
+        };
+        Some(Found::warning(
+            Some(at),
+            format!("{} sent a message that cannot be read: {why}.", view.sender(entry)),
+            "`carnet inspect` says where it is wrong; report it to whoever made the sender.",
+        ))
+    });
+    broken.take(3).collect()
+}

@@ -1,0 +1,128 @@
+//! What must not go out: passwords' proofs, tokens, keys.
+//!
+//! What could be used to decrypt, or to log in, is replaced by [`MASK`]; names, realms and nonces stay, since they
+//! are what one looks for.
+
+/// Stands where something was.
+pub const MASK: &str = "(masked)";
+
+/// Header fields whose value is a secret or holds one.
+const FIELDS: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "authentication-info",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "x-auth-token",
+    "proxy-authentication-info",
+];
+
+/// Parameters of Digest that say nothing of the password.
+const OPEN: [&str; 10] =
+    ["username", "realm", "nonce", "uri", "algorithm", "qop", "nc", "opaque", "stale", "integrity-protected"];
+
+/// A message of text lines with what must not go out masked: header fields, and lines of SDP.
+pub fn lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut folded = false;
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_end_matches(['\r', '\n']);
+        let end = line.get(bare.len()..).unwrap_or_default();
+        // A field may go on in the next line (RFC 3261 §7.3.1).
+        if folded && bare.starts_with([' ', '\t']) {
+            out.push_str(&format!(" {MASK}{end}"));
+            continue;
+        }
+        let masked = line_masked(bare);
+        folded = masked.is_some();
+        out.push_str(masked.as_deref().unwrap_or(bare));
+        out.push_str(end);
+    }
+    out
+}
+
+fn line_masked(line: &str) -> Option<String> {
+    if let Some((name, value)) = line.split_once(':')
+        && FIELDS.iter().any(|field| name.trim_end().eq_ignore_ascii_case(field))
+    {
+        return Some(format!("{name}: {}", credentials(value.trim_start())));
+    }
+    // RFC 4566 §5.12, and RFC 4568 §9.1: `a=crypto:1 SUITE inline:KEY|…`.
+    let lower = line.get(..9).map(str::to_ascii_lowercase).unwrap_or_else(|| line.to_ascii_lowercase());
+    if lower.starts_with("k=") {
+        return Some(format!("k={MASK}"));
+    }
+    if lower == "a=crypto:" {
+        let key = line.find(" inline:").map_or(line.len(), |at| at + " inline:".len());
+        return Some(format!("{}{MASK}", line.get(..key).unwrap_or_default()));
+    }
+    None
+}
+
+/// `Digest a="b", c=d`: what a password made is masked. Other schemes are masked whole.
+fn credentials(value: &str) -> String {
+    let (scheme, rest) = match value.split_once(' ') {
+        Some((scheme, rest)) if !scheme.contains(['=', ',']) => (Some(scheme), rest),
+        _ => (None, value),
+    };
+    // Authentication-Info has no scheme.
+    if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("Digest"))
+        || scheme.is_none() && !value.contains('=')
+    {
+        return scheme.map_or_else(|| MASK.to_owned(), |scheme| format!("{scheme} {MASK}"));
+    }
+    let shown: Vec<String> = parameters(rest)
+        .into_iter()
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if OPEN.iter().any(|open| open.eq_ignore_ascii_case(name.trim())) => {
+                parameter.to_owned()
+            }
+            Some((name, _)) => format!("{name}={MASK}"),
+            None => MASK.to_owned(),
+        })
+        .collect();
+    let list = shown.join(", ");
+    scheme.map_or(list.clone(), |scheme| format!("{scheme} {list}"))
+}
+
+/// Cuts at commas that are not quoted.
+fn parameters(text: &str) -> Vec<&str> {
+    let (mut out, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                out.push(text.get(start..at).unwrap_or_default().trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    out.push(text.get(start..).unwrap_or_default().trim());
+    out.retain(|p| !p.is_empty());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proofs_and_keys_are_masked_and_names_are_not() {
+        let text = "REGISTER sip:a SIP/2.0\r\nAuthorization: Digest username=\"alice, a\", realm=\"a\", \
+                    response=\"0123456789abcdef\", cnonce=\"77\", nonce=\"n\"\r\nAUTHORIZATION : Bearer abc.def\r\n \
+                    more\r\nCookie: s=1\r\nTo: <sip:a>\r\n\r\nk=clear:hunter2\r\n\
+                    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20\r\nm=x\r\n";
+        let masked = lines(text);
+        for secret in ["0123456789abcdef", "\"77\"", "abc.def", "more", "s=1", "hunter2", "d0Rm"] {
+            assert!(!masked.contains(secret), "{secret} in {masked}");
+        }
+        for open in ["alice, a", "realm=\"a\"", "nonce=\"n\"", "Bearer", "To: <sip:a>", "m=x\r\n", "inline:"]
+        {
+            assert!(masked.contains(open), "{open} not in {masked}");
+        }
+    }
+}
