@@ -17,7 +17,7 @@ cargo xtask COMMAND
   test [ARGS]    run all tests; ARGS go to `cargo test`
   sim [SEEDS]    simulate gateway control with so many seeds (10000), optimised: for a night
   rings          check that imports between crates only point inward
-  performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp] [--quick] [--machine]
+  performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp,calls] [--quick] [--machine]
                  measure Carnet beside its peers, and write docs/performance.md
 ";
 

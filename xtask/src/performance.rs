@@ -26,6 +26,8 @@ struct Options {
 struct Bench {
     name: &'static str,
     package: &'static str,
+    /// Another package whose program it starts: the second word it is called with is its path.
+    starts: Option<&'static str>,
     words: Vec<String>,
     /// Goals that are missing when it cannot run.
     goals: &'static [&'static str],
@@ -34,7 +36,7 @@ struct Bench {
     root: bool,
 }
 
-const USAGE: &str = "performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp] [--quick | --tiny] [--machine] [--document FILE]";
+const USAGE: &str = "performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp,calls] [--quick | --tiny] [--machine] [--document FILE]";
 
 fn read(args: &[String]) -> Result<Options, String> {
     let mut options = Options {
@@ -54,7 +56,7 @@ fn read(args: &[String]) -> Result<Options, String> {
             "--seconds" => options.seconds = value()?,
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--quick" => (options.rounds, options.seconds, options.quick) = ("2".into(), "0.5".into(), true),
-            // For a test that the command works: as short as it can be, and nothing that takes long.
+            // For a test that the command works: not optimised, as short as it can be, and nothing that takes long.
             "--tiny" => {
                 (options.rounds, options.seconds, options.quick, options.tiny) =
                     ("1".into(), "0.2".into(), true, true);
@@ -73,7 +75,8 @@ fn benches(options: &Options) -> Vec<Bench> {
         common.iter().chain(more).map(|word| (*word).to_owned()).collect()
     };
     let mut relay = words(&[]);
-    let mut threads = words(&["--threads", "2", "--only", "messages,messages4k,connections,up"]);
+    let all = if options.tiny { "messages" } else { "messages,messages4k,connections,up" };
+    let mut threads = words(&["--threads", "2", "--only", all]);
     if options.machine {
         relay.push("--machine".into());
         threads.push("--machine".into());
@@ -81,20 +84,30 @@ fn benches(options: &Options) -> Vec<Bench> {
     if options.quick {
         relay.extend(["--sessions".into(), "1000".into(), "--stalled".into(), "10".into()]);
     }
+    let mut msrp = words(&[]);
     if options.tiny {
-        relay.extend([
-            "--only".into(),
-            "up,connections,idle".into(),
-            "--relays".into(),
-            "haproxy,nftables,carnet".into(),
-        ]);
+        let few = ["--relays", "haproxy,carnet,carnet-kernel"].map(str::to_owned);
+        relay.extend(few.clone());
+        relay.extend(["--only", "up,idle"].map(str::to_owned));
+        threads.extend(few);
+        msrp.extend(["--pairs", "10", "--sizes", "200", "--chunk", "1048576"].map(str::to_owned));
     }
-    let edge = if options.quick { words(&["--sessions", "500"]) } else { words(&["--sessions", "2000"]) };
+    let edge = match (options.tiny, options.quick) {
+        (true, _) => words(&["--sessions", "50", "--only", "tls13,tls12,down1,idle"]),
+        (_, true) => words(&["--sessions", "500"]),
+        _ => words(&["--sessions", "2000"]),
+    };
+    let mut calls = words(&[]);
+    calls.insert(0, "network".into());
+    if options.tiny {
+        calls.extend(["--rate", "20", "--held", "5"].map(str::to_owned));
+    }
     let relay_needs = &["ip", "taskset", "ss", "nft", "haproxy", "nginx"][..];
     vec![
         Bench {
             name: "relay",
             package: "carnet-bench-relay",
+            starts: None,
             words: relay,
             goals: &["A1", "A2", "A3", "A5", "A6", "A7", "B1", "B2"],
             needs: relay_needs,
@@ -103,6 +116,7 @@ fn benches(options: &Options) -> Vec<Bench> {
         Bench {
             name: "threads",
             package: "carnet-bench-relay",
+            starts: None,
             words: threads,
             goals: &["A4"],
             needs: relay_needs,
@@ -111,6 +125,7 @@ fn benches(options: &Options) -> Vec<Bench> {
         Bench {
             name: "edge",
             package: "carnet-bench-edge",
+            starts: None,
             words: edge,
             goals: &["B3", "C1", "C2"],
             needs: &["haproxy", "kamailio"],
@@ -119,9 +134,19 @@ fn benches(options: &Options) -> Vec<Bench> {
         Bench {
             name: "msrp",
             package: "carnet-bench-msrprelay",
-            words: words(&[]),
+            starts: None,
+            words: msrp,
             goals: &["D1", "D2", "D3"],
             needs: &["kamailio"],
+            root: false,
+        },
+        Bench {
+            name: "calls",
+            package: "carnet-load",
+            starts: Some("carnet"),
+            words: calls,
+            goals: &["calls"],
+            needs: &[],
             root: false,
         },
     ]
@@ -138,13 +163,20 @@ pub(crate) fn performance(args: &[String]) -> Result<(), String> {
         return Err(format!("there is no benchmark of that name\n{USAGE}"));
     }
     let mut build = cargo();
-    build.args(["build", "--release", "--package", "carnet-load"]);
-    for bench in &benches {
-        build.args(["--package", bench.package]);
+    build.arg("build");
+    if options.tiny {
+        // A test among them, so that dependencies have the features that `cargo test --workspace` gives them, and nothing
+        // is built anew.
+        build.args(["--workspace", "--bins", "--test", "performance"]);
+    } else {
+        build.args(["--release", "--package", "carnet-load"]);
+        for package in benches.iter().flat_map(|bench| [Some(bench.package), bench.starts]).flatten() {
+            build.args(["--package", package]);
+        }
     }
     openssl::choose()?.apply(&mut build);
     run(&mut build, "the build")?;
-    let programs = target_directory()?.join("release");
+    let programs = target_directory()?.join(if options.tiny { "debug" } else { "release" });
 
     let (mut lines, mut failed) = (String::new(), Vec::new());
     for bench in &benches {
@@ -162,10 +194,19 @@ pub(crate) fn performance(args: &[String]) -> Result<(), String> {
             continue;
         }
         eprintln!("xtask: {}", bench.name);
-        let (told, fine) = measure(&programs.join(bench.package), &bench.words)?;
+        let mut words = bench.words.clone();
+        if let Some(other) = bench.starts {
+            words.insert(1, programs.join(other).to_string_lossy().into_owned());
+        }
+        let (told, fine) = measure(&programs.join(bench.package), &words)?;
         for goal in bench.goals {
-            if !told.contains(&format!("{{\"goal\":\"{goal}\"")) && !options.tiny {
-                lines.push_str(&absent(&[goal], "the benchmark said nothing of it"));
+            if !told.contains(&format!("{{\"goal\":\"{goal}\"")) {
+                let why = if options.tiny {
+                    "left out of so short a run"
+                } else {
+                    "the benchmark said nothing of it"
+                };
+                lines.push_str(&absent(&[goal], why));
             }
         }
         lines.push_str(&told);
@@ -173,8 +214,6 @@ pub(crate) fn performance(args: &[String]) -> Result<(), String> {
             failed.push(bench.name);
         }
     }
-    let kept = target_directory()?.join("performance.jsonl");
-    std::fs::write(&kept, &lines).map_err(|e| format!("{}: {e}", kept.display()))?;
     report(&programs.join("carnet-load"), &options, &lines)?;
     // What was measured is written down all the same: a round that failed is not in it.
     if failed.is_empty() {
@@ -225,7 +264,7 @@ fn circumstances(options: &Options) -> String {
         let version = rest
             .split(|c: char| c.is_whitespace() || c == ',')
             .find(|w| w.contains(|c: char| c.is_ascii_digit()))?;
-        Some(version.split(['-', '(']).next()?.trim_start_matches('/').to_owned())
+        Some(version.split(['-', '(']).next()?.rsplit('/').next()?.to_owned())
     };
     let date = Command::new("date").arg("+%B %Y").output().ok();
     let date =
@@ -234,6 +273,7 @@ fn circumstances(options: &Options) -> String {
         ("Linux", said("uname", &["-sr"], "Linux")),
         ("HAProxy", said("haproxy", &["-v"], "version")),
         ("nginx", said("nginx", &["-v"], "nginx")),
+        ("hitch", said("hitch", &["--version"], "hitch")),
         ("Kamailio", said("kamailio", &["-v"], "kamailio")),
     ]
     .into_iter()
@@ -243,7 +283,13 @@ fn circumstances(options: &Options) -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').nth(2).unwrap_or("?").to_owned();
     let Options { rounds, seconds, .. } = options;
-    let quick = if options.quick { " This was a quick run, whose figures say little." } else { "" };
+    let quick = match (options.tiny, options.quick) {
+        (true, _) => {
+            " This was as short as a run can be, of programs that are not optimised: its figures say nothing."
+        }
+        (_, true) => " This was a quick run, whose figures say little.",
+        _ => "",
+    };
     format!(
         "{date}: {rounds} rounds of {seconds} s; {}; {processors} processors, load average of the last quarter of an hour at the end {load}.{quick}",
         versions.join(", ")

@@ -1,8 +1,9 @@
 //! A load generator that checks every octet, and what benchmarks have in common.
 //!
-//! [`server`] and [`client`] are its two ends; what they send is [`content`]. [`outcome`] is the format in
-//! which every benchmark that takes `--json` says its results, [`report`] puts them into a document, and [`process`] is what a child has used.
+//! [`server`] and [`client`] are its two ends; what they send is [`content`]. [`calls`] are whole calls. [`outcome`] is the format in
+//! which every benchmark that takes `--json` says its results, [`report`] puts them into a document, [`results`] keeps them, and [`process`] is what a child has used.
 
+pub mod calls;
 pub mod client;
 pub mod content;
 pub mod greeting;
@@ -13,6 +14,7 @@ pub mod peer;
 pub mod process;
 pub mod program;
 pub mod report;
+pub mod results;
 pub mod server;
 mod session;
 pub mod wire;

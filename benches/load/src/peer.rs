@@ -21,14 +21,27 @@ fn invalid(what: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what.into())
 }
 
-/// The end that receives.
+/// The end that receives, with a connection of its own.
 pub struct Peer {
     decoder: Decoder,
+    /// What it knows.
+    pub receiving: Receiving,
+}
+
+/// The end that receives; somebody else cuts up what comes.
+#[derive(Default)]
+pub struct Receiving {
     frame: Option<Frame>,
     /// The message that is coming: its name and what of it is there and right.
     message: (String, Ranges),
     /// Octets of bodies so far.
     pub octets: u64,
+    /// Messages that are whole; one without octets is none.
+    pub messages: u64,
+    /// Whose messages are taken: those of the session with this key. Without one, anybody's.
+    pub key: Option<u64>,
+    /// The first thing that was not as it was sent.
+    pub wrong: Option<String>,
     reports: u64,
 }
 
@@ -42,8 +55,7 @@ struct Frame {
 
 impl Default for Peer {
     fn default() -> Self {
-        let decoder = Decoder::new(Limits::default());
-        Self { decoder, frame: None, message: (String::new(), Ranges::default()), octets: 0, reports: 0 }
+        Self { decoder: Decoder::new(Limits::default()), receiving: Receiving::default() }
     }
 }
 
@@ -58,22 +70,40 @@ impl Peer {
         loop {
             let (taken, piece) = self.decoder.decode(octets).map_err(|error| invalid(error.to_string()))?;
             octets = octets.get(taken..).unwrap_or_default();
-            match piece {
-                None => return Ok(()),
-                Some(Piece::Head(head)) => self.frame = Frame::of(head)?,
-                Some(Piece::Body(body)) => {
-                    self.octets += body.len() as u64;
-                    if let Some(frame) = &mut self.frame {
-                        frame.checker.take(body);
-                    }
+            let Some(piece) = piece else { return Ok(()) };
+            self.receiving.hear(piece, out)?;
+        }
+    }
+}
+
+impl Receiving {
+    /// From the session with this key, or from anybody.
+    #[must_use]
+    pub fn of(key: Option<u64>) -> Self {
+        Self { key, ..Self::default() }
+    }
+
+    /// Takes a piece of what comes; answers go to `out`.
+    ///
+    /// # Errors
+    ///
+    /// If that is no MSRP of the sender's.
+    pub fn hear(&mut self, piece: Piece<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+        match piece {
+            Piece::Head(head) => self.frame = Frame::of(head, self.key)?,
+            Piece::Body(body) => {
+                self.octets += body.len() as u64;
+                if let Some(frame) = &mut self.frame {
+                    frame.checker.take(body);
                 }
-                Some(Piece::End(flag)) => {
-                    if let Some(frame) = self.frame.take() {
-                        self.answer(&frame, flag, out)?;
-                    }
+            }
+            Piece::End(flag) => {
+                if let Some(frame) = self.frame.take() {
+                    self.answer(&frame, flag, out)?;
                 }
             }
         }
+        Ok(())
     }
 
     fn answer(&mut self, frame: &Frame, flag: Continuation, out: &mut Vec<u8>) -> io::Result<()> {
@@ -86,6 +116,11 @@ impl Peer {
         let status = if checker.wrong.is_some() || !told { "400 other octets" } else { "200 OK" };
         write!(out, "MSRP {0} {status}\r\nTo-Path: {next}\r\nFrom-Path: {own}\r\n-------{0}$\r\n", head.tid)?;
         if status != "200 OK" {
+            let told = checker.wrong.map_or_else(
+                || format!("{} octets came of those that Byte-Range names", checker.at - begin),
+                |at| format!("octet {at} came as another"),
+            );
+            self.wrong.get_or_insert(format!("message {name}: {told}"));
             return Ok(());
         }
         if self.message.0 != *name {
@@ -96,6 +131,7 @@ impl Peer {
         }
         let total = range.total.unwrap_or(checker.at);
         let whole = flag == Continuation::Last && self.message.1.covers(total);
+        self.messages += u64::from(whole && total > 0);
         if whole && head.get("Success-Report") == Some("yes") {
             self.reports += 1;
             write!(
@@ -110,14 +146,16 @@ impl Peer {
 }
 
 impl Frame {
-    fn of(head: Head) -> io::Result<Option<Self>> {
+    fn of(head: Head, expected: Option<u64>) -> io::Result<Option<Self>> {
         if head.method() != Some("SEND") {
             return Ok(None);
         }
         let name = head.get("Message-ID").ok_or_else(|| invalid("no Message-ID"))?.to_owned();
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
         let parts = name.split_once('.').and_then(|(key, n)| Some((number(key)?, number(n)?)));
-        let (key, n) = parts.ok_or_else(|| invalid("a Message-ID of somebody else"))?;
+        let (key, n) = parts
+            .filter(|(key, _)| expected.is_none_or(|expected| expected == *key))
+            .ok_or_else(|| invalid("a Message-ID of somebody else"))?;
         let range = head.get("Byte-Range").ok_or_else(|| invalid("no Byte-Range"))?;
         let range = ByteRange::parse(range.as_bytes()).map_err(|error| invalid(error.to_string()))?;
         let mut checker = Checker::new(content(key, n));
@@ -139,9 +177,14 @@ pub struct Manner {
     pub paths: (String, String),
 }
 
-/// The end that sends.
+/// The end that sends, with a connection of its own.
 pub struct Sender {
     decoder: Decoder,
+    sending: Sending,
+}
+
+/// The end that sends; somebody else cuts up what comes.
+pub struct Sending {
     key: u64,
     number: u64,
     /// SENDs without an answer, and reports that are owed.
@@ -153,7 +196,56 @@ impl Sender {
     /// Of the session with this key.
     #[must_use]
     pub fn new(key: u64) -> Self {
-        Self { decoder: Decoder::new(Limits::default()), key, number: 0, open: (0, 0), head: None }
+        Self { decoder: Decoder::new(Limits::default()), sending: Sending::new(key) }
+    }
+
+    /// As [`Sending::begin`].
+    ///
+    /// # Errors
+    ///
+    /// None: writing to memory succeeds.
+    pub fn begin(&mut self, manner: &Manner, out: &mut Vec<u8>) -> io::Result<()> {
+        self.sending.begin(manner, out)
+    }
+
+    /// Reads; whether everything of the message has been answered.
+    ///
+    /// # Errors
+    ///
+    /// If the other side refused something, or says what was not asked.
+    pub fn take(&mut self, mut octets: &[u8]) -> io::Result<bool> {
+        // An end may have come with its head: it is told when nothing more comes.
+        loop {
+            let (taken, piece) = self.decoder.decode(octets).map_err(|error| invalid(error.to_string()))?;
+            octets = octets.get(taken..).unwrap_or_default();
+            let Some(piece) = piece else { return Ok(self.sending.is_answered()) };
+            self.sending.hear(piece)?;
+        }
+    }
+}
+
+impl Sending {
+    /// Of the session with this key.
+    #[must_use]
+    pub fn new(key: u64) -> Self {
+        Self { key, number: 0, open: (0, 0), head: None }
+    }
+
+    /// A request without a body, by which the one who connected says whose connection it is (RFC 4975 §5.4).
+    ///
+    /// # Errors
+    ///
+    /// None: writing to memory succeeds.
+    pub fn introduce(&mut self, manner: &Manner, out: &mut Vec<u8>) -> io::Result<()> {
+        let (to, from) = &manner.paths;
+        write!(
+            out,
+            "MSRP {0:08x}i SEND\r\nTo-Path: {to}\r\nFrom-Path: {from}\r\nMessage-ID: {1:x}.0\r\n\
+             Byte-Range: 1-0/0\r\n-------{0:08x}i$\r\n",
+            self.number as u32, self.key
+        )?;
+        self.open.0 += 1;
+        Ok(())
     }
 
     /// Writes the next message.
@@ -187,33 +279,35 @@ impl Sender {
             write!(out, "\r\n-------{tid}{flag}\r\n")?;
             chunk += 1;
         }
-        self.open = (chunk, usize::from(manner.reports));
+        self.open.0 += chunk;
+        self.open.1 += usize::from(manner.reports);
         Ok(())
     }
 
-    /// Reads; whether everything of the message has been answered.
+    /// Whether everything of the message has been answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.open == (0, 0)
+    }
+
+    /// Takes a piece of what comes.
     ///
     /// # Errors
     ///
-    /// If the other side refused something, or says what was not asked.
-    pub fn take(&mut self, mut octets: &[u8]) -> io::Result<bool> {
-        // An end may have come with its head: it is told when nothing more comes.
-        loop {
-            let (taken, piece) = self.decoder.decode(octets).map_err(|error| invalid(error.to_string()))?;
-            octets = octets.get(taken..).unwrap_or_default();
-            match piece {
-                Some(Piece::Head(head)) => self.head = Some(head),
-                None => return Ok(self.open == (0, 0)),
-                Some(Piece::Body(_)) => {}
-                Some(Piece::End(_)) => {
-                    let head = self.head.take().ok_or_else(|| invalid("an end without a head"))?;
-                    self.hear(&head)?;
-                }
+    /// As [`Sender::take`].
+    pub fn hear(&mut self, piece: Piece<'_>) -> io::Result<()> {
+        match piece {
+            Piece::Head(head) => self.head = Some(head),
+            Piece::Body(_) => {}
+            Piece::End(_) => {
+                let head = self.head.take().ok_or_else(|| invalid("an end without a head"))?;
+                self.answered(&head)?;
             }
         }
+        Ok(())
     }
 
-    fn hear(&mut self, head: &Head) -> io::Result<()> {
+    fn answered(&mut self, head: &Head) -> io::Result<()> {
         let owed = match &head.start {
             Start::Response { status: 200, .. } => &mut self.open.0,
             Start::Response { status, .. } => return Err(invalid(format!("a SEND got {status}"))),
@@ -255,7 +349,7 @@ mod tests {
                 assert!(!sender.take(first).unwrap(), "not before everything is answered");
                 assert!(sender.take(&[*last]).unwrap(), "{size} octets: {}", String::from_utf8_lossy(&back));
             }
-            assert_eq!(peer.octets, 3 * size as u64);
+            assert_eq!(peer.receiving.octets, 3 * size as u64);
         }
     }
 

@@ -5,6 +5,7 @@
 //! place or too much is an error, and the exit status is 1.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::outcome::Line;
 use crate::peer::{Manner, RECEIVER, SENDER};
 use crate::process::own_cpu;
 use crate::report::{summary, write};
+use crate::results::{Results, beside};
 use crate::server::{Listeners, Serving};
 use crate::wire::{Version, context};
 use carnet_tls::{Credential, SubjectName};
@@ -23,6 +25,8 @@ use carnet_tls::{Credential, SubjectName};
 const USAGE: &str = "\
 carnet-load serve ADDRESS:PORT [OPTIONS]     the far end of all the others
 carnet-load KIND ADDRESS:PORT [OPTIONS]
+carnet-load calls HOP [OPTIONS]              whole calls, SIP and MSRP; `carnet-load calls --help` says more
+carnet-load network CARNET [OPTIONS]         the same through borders and gateways that it starts, and through other proxies
 carnet-load report DOCUMENT [WORDS]          put results, lines on standard input, into a document; words about the run
 
 KIND
@@ -164,6 +168,12 @@ impl Options {
 }
 
 fn whole(words: &[String], ourselves: &[&str]) -> Result<ExitCode> {
+    if let Some(("calls", rest)) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
+        return crate::calls::program::run(rest);
+    }
+    if let Some(("network", rest)) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
+        return crate::calls::network::run(rest);
+    }
     let [kind, address, rest @ ..] = words else {
         eprint!("{USAGE}");
         return Ok(ExitCode::from(2));
@@ -244,9 +254,14 @@ fn report(document: &str, run: &str) -> Result<ExitCode> {
     if lines.is_empty() {
         return Err("there are no results".into());
     }
-    let summary = summary(&lines);
+    let (document, kept) = (Path::new(document), beside(Path::new(document)));
+    let mut results = Results::read(&kept)?;
+    results.take(&lines, run);
+    let all = results.lines();
+    let summary = summary(&all);
     let old = std::fs::read_to_string(document)?;
-    std::fs::write(document, write(&old, &lines, &format!("{run}\n\n{summary}."))?)?;
+    std::fs::write(document, write(&old, &all, &results.words(run))?)?;
+    results.write(&kept)?;
     for line in &lines {
         println!("{}", line.text());
     }

@@ -1,14 +1,19 @@
 //! Writes what benchmarks found into a document, between marks; the words around them stay.
 //!
 //! A place begins with a line `<!-- results: A1 A2 -->`, which names the goals it is about, and ends with
-//! `<!-- end of results -->`. A place of which no goal was measured stays as it is. `<!-- results: run -->` is the
-//! place for what holds for the whole run.
+//! `<!-- end of results -->`. A row is a load, a column a peer. A place of which nothing is known stays as it is.
+//! `<!-- results: run -->` is the place for what holds for the whole run, `<!-- results: steered -->` that for pinholes
+//! without sockets, which are not the default: they stand beside what is, not beside peers.
 
 use crate::Result;
 use crate::outcome::{Absent, Line, Outcome, short};
 
 const BEGIN: &str = "<!-- results: ";
 const END: &str = "<!-- end of results -->";
+/// How a load with pinholes without sockets ends.
+const STEERED: &str = ": carnet-steered";
+/// The others.
+const VARIANTS: [(&str, &str); 2] = [(": carnet-kernel", ", kernel engine"), (": carnet", "")];
 
 /// The document with these results. `run`: what is to be said of the run.
 ///
@@ -27,7 +32,11 @@ pub fn write(document: &str, lines: &[Line], run: &str) -> Result<String> {
         out.push_str(head);
         out.push_str("-->\n");
         let goals: Vec<&str> = head.get(BEGIN.len()..).unwrap_or_default().split_whitespace().collect();
-        let new = if goals == ["run"] { format!("\n{}\n\n", run.trim()) } else { table(&goals, lines) };
+        let new = match goals.as_slice() {
+            ["run"] => format!("\n{}\n\n", run.trim()),
+            ["steered"] => steered(lines),
+            _ => table(&goals, lines),
+        };
         out.push_str(if new.is_empty() { old } else { &new });
         out.push_str(END);
         written.extend(goals);
@@ -43,58 +52,132 @@ pub fn write(document: &str, lines: &[Line], run: &str) -> Result<String> {
     Ok(out)
 }
 
-/// Nothing, if there is nothing about these goals.
+/// The load, in words for a table.
+fn title(what: &str) -> String {
+    let variant = VARIANTS.iter().find_map(|(end, words)| Some((what.strip_suffix(end)?, words)));
+    variant.map_or_else(|| what.to_owned(), |(load, words)| format!("{load}{words}"))
+}
+
+/// Nothing, if nothing is known about these goals.
 fn table(goals: &[&str], lines: &[Line]) -> String {
-    let mut rows: Vec<String> = Vec::new();
+    let mut peers: Vec<&str> = Vec::new();
+    let mut loads: Vec<(&str, &str)> = Vec::new();
+    let mut absent: Vec<String> = Vec::new();
+    let mut known: Vec<&Outcome> = Vec::new();
     for goal in goals {
         for line in lines.iter().filter(|line| line.goal() == *goal) {
-            let row = match line {
-                Line::Outcome(outcome) => row(outcome),
-                Line::Absent(Absent { goal, what, absent }) => {
-                    format!("| {goal} | {what} | {absent} | | | | |")
+            match line {
+                Line::Outcome(outcome) if outcome.what.ends_with(STEERED) => {}
+                Line::Outcome(outcome) => {
+                    if !peers.contains(&outcome.peer.as_str()) {
+                        peers.push(&outcome.peer);
+                    }
+                    let load = (outcome.goal.as_str(), outcome.what.as_str());
+                    if !loads.contains(&load) {
+                        loads.push(load);
+                    }
+                    known.push(outcome);
                 }
-            };
-            if !rows.contains(&row) {
-                rows.push(row);
+                Line::Absent(Absent { what, .. }) if what.ends_with(STEERED) => {}
+                Line::Absent(Absent { goal, what, absent: why }) => {
+                    let row = format!("* {goal} {}: {why}", title(what));
+                    if !absent.contains(&row) {
+                        absent.push(row);
+                    }
+                }
             }
         }
+    }
+    let mut out = String::new();
+    if !loads.is_empty() {
+        out.push_str(&format!("\n| goal | load | Carnet | {} |\n|", peers.join(" | ")));
+        out.push_str(&" --- |".repeat(peers.len() + 3));
+        out.push('\n');
+    }
+    for (goal, what) in loads {
+        let of = |peer: &str| {
+            known
+                .iter()
+                .find(|it| (it.goal.as_str(), it.what.as_str(), it.peer.as_str()) == (goal, what, peer))
+        };
+        let cells: Vec<String> =
+            peers.iter().map(|peer| of(peer).map_or_else(String::new, |it| cell(it))).collect();
+        let own = known.iter().find(|it| (it.goal.as_str(), it.what.as_str()) == (goal, what));
+        let own = own.map_or_else(String::new, |it| value(it));
+        out.push_str(&format!("| {goal} | {} | {own} | {} |\n", title(what), cells.join(" | ")));
+    }
+    if !absent.is_empty() {
+        out.push_str(&format!("\nNot measured:\n\n{}\n", absent.join("\n")));
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+/// Carnet's own value, and what it is to be at most.
+fn value(outcome: &Outcome) -> String {
+    let own = format!("{} {}", short(outcome.carnet_value), outcome.unit);
+    match outcome.at_most {
+        Some(bound) if outcome.carnet_value <= bound => format!("{own} ✓ {}", short(bound)),
+        Some(bound) => format!("**{own}** ✗ {}", short(bound)),
+        None => own,
+    }
+}
+
+/// The ratio, and what it is to be at most.
+fn cell(outcome: &Outcome) -> String {
+    let Outcome { ratio, least, most, rounds, .. } = outcome;
+    let spread = if *rounds > 1 { format!(" ({least:.2} to {most:.2})") } else { String::new() };
+    match outcome.wanted {
+        Some(wanted) if *ratio <= wanted => format!("{ratio:.2}{spread} ✓ {wanted:.2}"),
+        Some(wanted) => format!("**{ratio:.2}**{spread} ✗ {wanted:.2}"),
+        None => format!("{ratio:.2}{spread}"),
+    }
+}
+
+/// Pinholes without sockets beside those with: a value each, as they were beside the first peer.
+fn steered(lines: &[Line]) -> String {
+    let outcomes = || {
+        lines.iter().filter_map(|line| match line {
+            Line::Outcome(outcome) => Some(outcome),
+            Line::Absent(_) => None,
+        })
+    };
+    let mut rows: Vec<String> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for outcome in outcomes() {
+        let Some(load) = outcome.what.strip_suffix(STEERED).filter(|load| !seen.contains(load)) else {
+            continue;
+        };
+        seen.push(load);
+        let with = outcomes().find(|it| it.what.strip_suffix(": carnet") == Some(load));
+        let Some(with) = with else { continue };
+        rows.push(format!(
+            "| {load} | {} {} | {} | {:.2} |",
+            short(with.carnet_value),
+            with.unit,
+            short(outcome.carnet_value),
+            outcome.carnet_value / with.carnet_value
+        ));
     }
     if rows.is_empty() {
         return String::new();
     }
-    let head = "\n| goal | what | Carnet | beside | ratio (least to most, rounds) | wanted | |\n| --- | --- | --- | --- | --- | --- | --- |\n";
-    format!("{head}{}\n\n", rows.join("\n"))
+    format!("\n| load | with sockets | steered | ratio |\n| --- | --- | --- | --- |\n{}\n\n", rows.join("\n"))
 }
 
-fn row(outcome: &Outcome) -> String {
-    let Outcome { goal, what, unit, peer, peer_value, carnet_value, ratio, least, most, rounds, .. } =
-        outcome;
-    let met = match outcome.met() {
-        None => "",
-        Some(true) => "met",
-        Some(false) => "**missed**",
-    };
-    let spread = if *rounds > 1 {
-        format!("{ratio:.2} ({least:.2} to {most:.2}, {rounds})")
-    } else {
-        format!("{ratio:.2}")
-    };
-    format!(
-        "| {goal} | {what} | {} {unit} | {peer} {} | {spread} | {} | {met} |",
-        short(*carnet_value),
-        short(*peer_value),
-        outcome.goal_text().unwrap_or_default()
-    )
-}
-
-/// How many of the goals are met, for people: a goal is met if it is beside every peer, in every load and variant that
-/// was measured.
+/// How many of the goals are met, for people: a goal is met if it is beside every peer, in every load and with every engine
+/// that was measured. Pinholes without sockets, which have to be asked for, are not judged.
 #[must_use]
 pub fn summary(lines: &[Line]) -> String {
     let mut goals: Vec<(&str, usize, usize, usize)> = Vec::new();
     for line in lines {
-        let goal = line.goal();
-        if goal.is_empty() {
+        let (goal, what) = match line {
+            Line::Outcome(outcome) => (outcome.goal.as_str(), &outcome.what),
+            Line::Absent(absent) => (absent.goal.as_str(), &absent.what),
+        };
+        if goal.is_empty() || what.ends_with(STEERED) {
             continue;
         }
         let at = goals.iter().position(|known| known.0 == goal).unwrap_or_else(|| {
@@ -113,15 +196,13 @@ pub fn summary(lines: &[Line]) -> String {
     }
     goals.sort_unstable();
     let told = goals.iter().map(|(goal, met, missed, absent)| {
-        let verdict = if *missed > 0 {
-            "missed"
-        } else if *met > 0 {
-            "met"
-        } else {
-            "not measured"
-        };
         let absent = if *absent > 0 { format!(", {absent} not available") } else { String::new() };
-        format!("{goal} {verdict} ({met} of {}{absent})", met + missed)
+        match (met, missed) {
+            (0, 0) if absent.is_empty() => format!("{goal} measured, without a goal"),
+            (0, 0) => format!("{goal} not measured"),
+            (_, 0) => format!("{goal} met ({met} of {met}{absent})"),
+            _ => format!("{goal} missed ({met} of {}{absent})", met + missed),
+        }
     });
     told.collect::<Vec<_>>().join("; ")
 }
@@ -133,9 +214,13 @@ mod tests {
     fn lines() -> Vec<Line> {
         vec![
             Line::compare("A1", "bulk up: carnet", "s/GB", ("haproxy", &[1.2, 1.3]), &[0.6, 0.5], Some(0.5)),
-            Line::compare("A6", "bulk up: carnet-kernel", "s/GB", ("haproxy", &[1.2]), &[0.9], Some(0.1)),
-            Line::absent("A1", "bulk up: carnet-steered", "not available: no nftables"),
-            Line::absent("A1", "bulk up: carnet-steered", "not available: no nftables"),
+            Line::compare("A1", "bulk up: carnet", "s/GB", ("nginx", &[1.0, 1.0]), &[0.6, 0.5], Some(0.5)),
+            Line::compare("A1", "bulk up: carnet-steered", "s/GB", ("nginx", &[1.0]), &[1.1], Some(0.5)),
+            Line::compare("A6", "bulk up: carnet-kernel", "s/GB", ("haproxy", &[1.2]), &[0.9], Some(0.1))
+                .at_most(1.0),
+            Line::absent("A1", "bulk down: carnet", "not available: no nginx"),
+            Line::absent("A1", "bulk down: carnet", "not available: no nginx"),
+            Line::absent("A1", "bulk down: carnet-steered", "not available: no nftables"),
         ]
     }
 
@@ -143,18 +228,21 @@ mod tests {
     fn results_replace_what_was_between_the_marks() {
         let document = "# Title\n\nWords.\n\n<!-- results: run -->\nold\n<!-- end of results -->\n\n\
                         <!-- results: A1 A6 -->\nold\n<!-- end of results -->\nMore.\n\n\
+                        <!-- results: steered -->\nold\n<!-- end of results -->\n\
                         <!-- results: C1 -->\n\nkept\n\n<!-- end of results -->\nThe end.\n";
         let new = write(document, &lines(), "a run").unwrap();
         for expected in [
             "Words.\n\n<!-- results: run -->\n\na run\n\n<!-- end",
-            "| A1 | bulk up: carnet | 0.55 s/GB | haproxy 1.25 | 0.44 (0.38 to 0.50, 2) | 0.50 | met |\n",
-            "| A6 | bulk up: carnet-kernel | 0.90 s/GB | haproxy 1.20 | 0.75 | 0.10 | **missed** |\n",
-            "| A1 | bulk up: carnet-steered | not available: no nftables | | | | |\n",
-            "More.\n\n<!-- results: C1 -->\n\nkept\n\n<!-- end of results -->\nThe end.\n",
+            "| goal | load | Carnet | haproxy | nginx |\n| --- | --- | --- | --- | --- |\n",
+            "| A1 | bulk up | 0.55 s/GB | 0.44 (0.38 to 0.50) ✓ 0.50 | **0.55** (0.50 to 0.60) ✗ 0.50 |\n",
+            "| A6 | bulk up, kernel engine | 0.90 s/GB ✓ 1.00 | **0.75** ✗ 0.10 |  |\n",
+            "Not measured:\n\n* A1 bulk down: not available: no nginx\n\n<!-- end",
+            "| bulk up | 0.55 s/GB | 1.10 | 2.00 |\n",
+            "<!-- results: C1 -->\n\nkept\n\n<!-- end of results -->\nThe end.\n",
         ] {
             assert!(new.contains(expected), "{expected}\n\n{new}");
         }
-        assert!(!new.contains("old") && new.matches("no nftables").count() == 1, "{new}");
+        assert!(!new.contains("old") && !new.contains("no nftables"), "{new}");
         assert_eq!(write(&new, &lines(), "a run").unwrap(), new, "again");
     }
 
@@ -167,6 +255,11 @@ mod tests {
 
     #[test]
     fn a_goal_is_met_if_it_is_everywhere() {
-        assert_eq!(summary(&lines()), "A1 met (1 of 1, 2 not available); A6 missed (0 of 1)");
+        let told = Line::compare("H9", "w", "us", ("p", &[1.0]), &[2.0], None);
+        let all = [lines(), vec![told, Line::absent("Z1", "w", "why")]].concat();
+        assert_eq!(
+            summary(&all),
+            "A1 missed (1 of 2, 2 not available); A6 missed (0 of 1); H9 measured, without a goal; Z1 not measured"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A connection that does not block, in TLS or not, and a wait for many of them.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use openssl::ssl::{
@@ -33,12 +33,20 @@ impl Wire {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        match socket.connect(&to.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-            Err(error) => return Err(error),
-        }
-        Self::over(socket.into(), tls.map(|context| (context, true)))
+        Self::over(begin(socket, to)?, tls.map(|context| (context, true)))
+    }
+
+    /// Begins to connect from an address, without TLS.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn leaving(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        begin(socket, to).map(Self::Plain)
     }
 
     /// Over a connection that there is; `true`: as the client of TLS.
@@ -117,6 +125,15 @@ impl Wire {
     }
 }
 
+fn begin(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+            Err(error)
+        }
+        _ => Ok(socket.into()),
+    }
+}
+
 fn told(error: openssl::ssl::Error) -> io::Error {
     match error.code() {
         ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => ErrorKind::WouldBlock.into(),
@@ -192,6 +209,17 @@ impl Poll {
             flags |= epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         }
         Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(token), flags)?)
+    }
+
+    /// From now on what becomes ready has this token.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn rename(&self, source: impl AsFd, token: u64) -> io::Result<()> {
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::modify(&self.epoll, source, epoll::EventData::new_u64(token), flags)?)
     }
 
     /// Waits; the tokens of what is ready, and whether the other side has ended.

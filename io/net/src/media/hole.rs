@@ -519,6 +519,14 @@ impl Hole {
         matches!(&self.link, Link::Up(connection) if connection.fresh)
     }
 
+    /// Its connection has been used, its door is shut, and nothing rare is about it. When it has to be looked at
+    /// again is in the timetable since then, and can only have become later.
+    pub(super) fn only_passes(&self) -> bool {
+        let used = matches!(&self.link, Link::Up(connection) if connection.touched && !connection.fresh);
+        let shut = self.anchor.as_ref().is_none_or(|anchor| !anchor.listening) && !self.held_by_a_stranger();
+        used && shut && self.rare.is_none() && !self.unweighed
+    }
+
     fn has_come(&self) -> bool {
         self.is_up() && !self.is_fresh()
     }

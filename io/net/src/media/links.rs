@@ -36,6 +36,9 @@ impl Worker {
     }
 
     fn advance(&mut self, slot: u32) {
+        if self.only_passes(slot) {
+            return self.relay(slot);
+        }
         self.weigh(slot);
         self.settle(slot);
         let far = self.far(slot);
@@ -54,6 +57,13 @@ impl Worker {
             self.settle(far);
             self.schedule(far);
         }
+    }
+
+    /// Octets pass on both sides as they did before, and there is nothing else to look at.
+    fn only_passes(&self, slot: u32) -> bool {
+        let Some(hole) = self.peek(slot) else { return false };
+        let far = hole.joined().and_then(|far| self.peek(far));
+        hole.only_passes() && far.is_some_and(Hole::only_passes)
     }
 
     /// Opens or closes the door, calls the peer: whatever the settings and the far side ask for.

@@ -656,6 +656,7 @@ impl Worker {
                 }
                 _ => {}
             }
+            self.schedule(slot);
             self.queue(slot);
         }
     }
