@@ -115,12 +115,6 @@ pub fn engines(lab: &Lab, host: &str) -> Vec<(String, String)> {
     list
 }
 
-/// The elements of the gateway's table that stand for sessions.
-pub fn table(lab: &Lab, host: &str) -> String {
-    let output = lab.command(host, "nft").args(["list", "table", "inet", &format!("carnet-{host}")]).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-}
-
 /// Octets that a process has read from and written to sockets, pipes and files: `/proc/PID/io`.
 pub fn octets(lab: &mut Lab, name: &str) -> u64 {
     let index = lab.named(name);
