@@ -99,16 +99,11 @@ struct Door {
 
 impl Doors {
     /// The listener for an address of ours, made when it is asked for first.
-    fn of(
-        &mut self,
-        address: IpAddr,
-        epoll: &rustix::fd::OwnedFd,
-        buffers: Option<usize>,
-    ) -> io::Result<&mut Door> {
+    fn of(&mut self, address: IpAddr, epoll: &rustix::fd::OwnedFd) -> io::Result<&mut Door> {
         let index = match self.doors.iter().position(|door| door.address == address) {
             Some(index) => index,
             None => {
-                let socket = socket::transparent(address, buffers)?;
+                let socket = socket::transparent(address)?;
                 let port = socket.local_addr()?.as_socket().map_or(0, |local| local.port());
                 let index = self.doors.len();
                 let slot = u64::try_from(index).unwrap_or(0);
@@ -169,8 +164,8 @@ impl Worker {
     /// Has callers of a pinhole come to this loop. Nothing has changed if that fails.
     pub(super) fn steer(&mut self, slot: u32, local: SocketAddr) -> io::Result<()> {
         let Some(pinhole) = self.peek(slot).map(|hole| hole.name) else { return Ok(()) };
-        let Self { doors, epoll, config, .. } = self;
-        let door = doors.of(local.ip(), epoll, config.socket_buffer)?;
+        let Self { doors, epoll, .. } = self;
+        let door = doors.of(local.ip(), epoll)?;
         door.called.insert(local.port(), Called::Slot(slot));
         let listener = door.port;
         self.kernel.order(Order::Steer { pinhole, local, listener });

@@ -10,12 +10,12 @@ use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::Witness;
 use super::clock::Moment;
 use super::hole::{Hole, Link};
 use super::memory::{Kept, Memory};
 use super::pipes::{Pipe, Pipes};
 use super::through::{self, Workbench};
+use super::{Witness, socket};
 
 /// A read of at least this many octets is one of bulk, one of less than `SMALL` is not.
 const LARGE: usize = 64 * 1024;
@@ -23,6 +23,11 @@ const SMALL: usize = 16 * 1024;
 /// Large reads in a row before splicing, small ones before copying again.
 const TO_SPLICE: u8 = 4;
 const TO_COPY: u8 = 5;
+/// Before the kernel's buffers are bounded, no more than this is read at once, and after so many octets
+/// they are. Most sessions never come so far. The kernel lets a window grow only when more than ten segments were read in
+/// one round trip, then up to megabytes, and what came in before the bound stays.
+const UNBOUNDED: usize = 8 * 1024;
+const BOUND_AFTER: u64 = 32 * 1024;
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// Reads in one turn, so that a fast stream does not keep others waiting.
 pub(super) const TURN: usize = 8;
@@ -39,6 +44,8 @@ pub(super) struct Tools {
     /// Octets a direction may have in a pipe. The pipe has room for more, because what arrived in
     /// small segments takes a page each.
     pub(super) most_in_pipe: usize,
+    /// Buffer size of both sockets of a direction that moves more than a little.
+    pub(super) socket_buffer: Option<usize>,
     /// Made when something is done to octets for the first time.
     pub(super) bench: Option<Box<Workbench>>,
 }
@@ -54,6 +61,8 @@ pub(super) struct Flow {
     /// Octets read but not yet taken by the receiver.
     held: Option<Box<Held>>,
     pipe: Option<Box<Pipe>>,
+    /// The buffers of the sockets are bounded.
+    bounded: bool,
     bulk: bool,
     large_reads: u8,
     small_reads: u8,
@@ -331,7 +340,8 @@ fn take(
             return Ok(true);
         }
     }
-    let most = most.min(tools.buffer.len());
+    let unbounded = tools.socket_buffer.filter(|_| !flow.bounded);
+    let most = most.min(tools.buffer.len()).min(unbounded.map_or(usize::MAX, |_| UNBOUNDED));
     let Some(buffer) = tools.buffer.get_mut(..most) else {
         return Ok(false);
     };
@@ -352,6 +362,10 @@ fn take(
     // event. The end of the stream is announced only once, though.
     if octets < most && !from.hangup {
         from.readable = false;
+    }
+    if let Some(size) = unbounded.filter(|_| octets == most || source.received >= BOUND_AFTER) {
+        flow.bounded = true;
+        socket::bound_buffers(&from.socket, &to.socket, size);
     }
     let read = buffer.get(..octets).unwrap_or_default();
     let written = match send(&to.socket, read, SendFlags::NOSIGNAL) {
@@ -405,6 +419,10 @@ fn take_what_leaves(
         Err(Errno::INTR) => return Ok(true),
         Err(_) => return Err(Broken::Source),
     };
+    if let Some(size) = tools.socket_buffer.filter(|_| !source.flow.bounded) {
+        source.flow.bounded = true;
+        socket::bound_buffers(&from.socket, &to.socket, size);
+    }
     let there = buffer.get(..octets).unwrap_or_default();
     let written = match send(&to.socket, there, SendFlags::NOSIGNAL) {
         Ok(written) => written,

@@ -97,7 +97,7 @@ impl Worker {
     fn open_door(&mut self, slot: u32) {
         let serial = self.next_serial();
         let now = self.now;
-        let Self { epoll, holes, ports, config, .. } = self;
+        let Self { epoll, holes, ports, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
@@ -110,7 +110,7 @@ impl Worker {
             let anchor = match hole.anchor.take() {
                 Some(anchor) => anchor,
                 None => {
-                    let socket = socket::of_pinhole(local, hole.dscp, user_timeout, config.socket_buffer)?;
+                    let socket = socket::of_pinhole(local, hole.dscp, user_timeout)?;
                     Anchor { socket, serial: 0, listening: false, ready: false }
                 }
             };
@@ -163,7 +163,7 @@ impl Worker {
     /// may filter by source, and the controller told it that port.
     pub(super) fn attempt(&mut self, slot: u32) {
         let serial = self.next_serial();
-        let Self { epoll, holes, ports, config, .. } = self;
+        let Self { epoll, holes, ports, .. } = self;
         let Some(Some(hole)) = holes.get_mut(slot as usize) else {
             return;
         };
@@ -186,7 +186,7 @@ impl Worker {
                     }
                     anchor.socket
                 }
-                None => socket::of_pinhole(local, dscp, user_timeout, config.socket_buffer)?,
+                None => socket::of_pinhole(local, dscp, user_timeout)?,
             };
             socket::connect(&socket, attempt.remote, attempt.eager)?;
             register(epoll, &socket, slot, serial)?;

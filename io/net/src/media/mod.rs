@@ -159,7 +159,8 @@ pub struct EngineConfig {
     pub timers: Timers,
     /// Size of the kernel's send and receive buffers of a socket, in octets (the kernel allows twice
     /// that for its own records); bounds what a reader that stopped can pin, and how fast one session is where the way
-    /// is long (25 Mbit/s at 50 ms). `None` leaves it to the kernel's own tuning (several MiB).
+    /// is long (25 Mbit/s at 50 ms). It is set when a direction has moved 32 KiB, or 8 KiB at once; not where TLS ends or
+    /// paths are rewritten. `None` leaves it to the kernel's own tuning (several MiB).
     pub socket_buffer: Option<usize>,
     /// Use `splice` for bulk. Off, everything is copied.
     pub splice: bool,

@@ -47,11 +47,9 @@ pub(super) fn of_pinhole(
     local: SocketAddr,
     dscp: Option<u8>,
     user_timeout: Option<Duration>,
-    buffers: Option<usize>,
 ) -> io::Result<Socket> {
     let socket = bound(local, dscp)?;
     give_up_after(&socket, user_timeout);
-    bound_buffers(&socket, buffers);
     Ok(socket)
 }
 
@@ -70,14 +68,13 @@ pub(crate) fn is_free(local: SocketAddr) -> io::Result<()> {
 }
 
 /// A listening socket that takes callers of all ports of an address, if they are steered to it.
-pub(crate) fn transparent(address: IpAddr, buffers: Option<usize>) -> io::Result<Socket> {
+pub(crate) fn transparent(address: IpAddr) -> io::Result<Socket> {
     let local = SocketAddr::new(address, 0);
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
-    // What accept returns inherits these, and the port may be called from again.
+    // What accept returns inherits both, and the port may be called from again.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
-    bound_buffers(&socket, buffers);
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
         socket.set_ip_transparent_v6(true)?;
@@ -108,14 +105,10 @@ pub(crate) fn give_up_after(socket: &Socket, timeout: Option<Duration>) {
     }
 }
 
-/// Bounds what the kernel keeps of octets on their way. What accept returns inherits it. It has to be done
-/// before anything passes: after the first few reads the kernel may have opened the window for megabytes, and
-/// what came in before the bound stays.
-pub(super) fn bound_buffers(socket: &Socket, size: Option<usize>) {
-    if let Some(size) = size {
-        let _ = socket.set_recv_buffer_size(size);
-        let _ = socket.set_send_buffer_size(size);
-    }
+/// Bounds what the kernel keeps of the octets on their way from one socket to the other.
+pub(super) fn bound_buffers(from: &Socket, to: &Socket, size: usize) {
+    let _ = from.set_recv_buffer_size(size);
+    let _ = to.set_send_buffer_size(size);
 }
 
 /// Sets the DSCP (`ds/dscp`). A host that does not let us leaves packets unmarked, which harms

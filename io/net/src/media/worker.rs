@@ -119,6 +119,7 @@ impl Worker {
             splice: config.splice,
             witness: config.witness,
             most_in_pipe: config.pipe_octets,
+            socket_buffer: config.socket_buffer,
             bench: None,
         };
         Ok(Self {
@@ -421,16 +422,16 @@ impl Worker {
             socket::is_free(local).map(|()| None)
         } else {
             let user_timeout = self.ports.ward(lease).and_then(|ward| ward.guard.user_timeout);
-            socket::of_pinhole(local, None, user_timeout, self.config.socket_buffer).map(Some)
+            socket::of_pinhole(local, None, user_timeout).map(Some)
         }
     }
 
     /// Gives a pinhole that has none a socket.
     pub(super) fn bind(&mut self, slot: u32, local: SocketAddr) -> io::Result<()> {
-        let Self { holes, ports, config, .. } = self;
+        let Self { holes, ports, .. } = self;
         if let Some(Some(hole)) = holes.get_mut(slot as usize) {
             let user_timeout = ports.ward(&hole.lease).and_then(|ward| ward.guard.user_timeout);
-            let socket = socket::of_pinhole(local, hole.dscp, user_timeout, config.socket_buffer)?;
+            let socket = socket::of_pinhole(local, hole.dscp, user_timeout)?;
             hole.anchor = Some(Anchor::new(socket));
         }
         Ok(())
