@@ -12,7 +12,7 @@ use std::time::Duration;
 type Asked = (u32, SocketAddr, SocketAddr);
 
 /// What was asked.
-fn asked<'a>(view: &'a View<'_>) -> impl Iterator<Item = (Asked, &'a str)> {
+fn asked<'a>(view: &'a View<'_>) -> impl Iterator<Item = (Asked, &'a str)> + Clone {
     view.entries().flat_map(|(_, entry)| {
         let requests = match &entry.fact {
             Fact::Control(control) => control.requests.as_slice(),
@@ -25,18 +25,39 @@ fn asked<'a>(view: &'a View<'_>) -> impl Iterator<Item = (Asked, &'a str)> {
 /// What a gateway waits at most before it is thought gone (RFC 3525 §D.1.1).
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Requests that may hear that there is nothing, and nothing is wrong: who looks whether there is anything; what a
+/// gateway tells while it is told to give everything back; and giving back again what was given back.
+fn idle(view: &View<'_>) -> HashSet<Asked> {
+    let done: HashSet<Asked> = view
+        .entries()
+        .flat_map(|(_, entry)| {
+            let replies = match &entry.fact {
+                Fact::Control(control) => control.replies.as_slice(),
+                _ => &[],
+            };
+            replies.iter().filter(|(_, error)| error.is_none()).map(|(id, _)| (*id, entry.to, entry.from))
+        })
+        .collect();
+    let subtracts = asked(view).filter(|(_, what)| what.contains("Subtract"));
+    let any = subtracts.clone().next().is_some();
+    let given: HashSet<(&str, SocketAddr)> =
+        subtracts.filter(|(asked, _)| done.contains(asked)).map(|((_, _, to), what)| (what, to)).collect();
+    let idle = |(_, _, to): &Asked, what: &str| {
+        what.starts_with("Audit") || any && what.starts_with("Notify") || given.contains(&(what, *to))
+    };
+    asked(view).filter(|(asked, what)| idle(asked, what)).map(|(asked, _)| asked).collect()
+}
+
 /// An error of H.248.
 pub(super) fn error(view: &View<'_>) -> Vec<Found> {
     let mut out: Vec<Found> = Vec::new();
-    // Who looks whether there is anything hears that there is nothing.
-    let audits: HashSet<Asked> =
-        asked(view).filter(|(_, what)| what.starts_with("Audit")).map(|(asked, _)| asked).collect();
+    let idle = idle(view);
     for (at, entry) in view.entries() {
         let Fact::Control(control) = &entry.fact else { continue };
         let errors = control.replies.iter().filter_map(|(id, error)| Some((*id, error.as_ref()?)));
         let errors = errors
             .filter(|(id, (code, _))| {
-                !(matches!(code, 411 | 430 | 431) && audits.contains(&(*id, entry.to, entry.from)))
+                !(matches!(code, 411 | 430 | 431) && idle.contains(&(*id, entry.to, entry.from)))
             })
             .map(|(_, error)| error);
         for (code, text) in errors.chain(&control.error) {

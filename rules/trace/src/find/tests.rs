@@ -505,6 +505,35 @@ fn gateways_that_refuse_or_are_silent() {
     assert_finds(&scene.worst(), "verdict", &["every request was answered"]);
 }
 
+/// A gateway tells of the end of a connection while it is told to give the context back.
+#[test]
+fn what_is_told_of_a_context_that_goes_is_no_fault() {
+    let notify =
+        "MEGACO/3 [203.0.113.2]:2944\nTransaction=9{Context=5{Notify=ip/1{ObservedEvents=1{g/cause}}}}";
+    let refusal = "MEGACO/3 [203.0.113.1]:2944\nReply=9{Context=5{Notify=ip/1{Error=430{\"gone\"}}}}";
+    let mut scene = Scene::new();
+    scene.udp(GATEWAY, BORDER, notify).udp(BORDER, GATEWAY, refusal);
+    assert_finds(&scene.worst(), "h248-error", &["430"]);
+    scene.udp(BORDER, GATEWAY, "MEGACO/3 [203.0.113.1]:2944\nTransaction=7{Context=5{Subtract=*}}");
+    scene.udp(GATEWAY, BORDER, notify).udp(BORDER, GATEWAY, refusal);
+    scene.udp(GATEWAY, BORDER, "MEGACO/3 [203.0.113.2]:2944\nReply=7{Context=5{Subtract=ip/1}}");
+    assert_eq!(scene.worst().rule, "verdict");
+    // And whoever is told of it asks again to be sure; the first time it must have been given.
+    let subtract =
+        |id: u32| format!("MEGACO/3 [203.0.113.1]:2944\nTransaction={id}{{Context=5{{Subtract=*}}}}");
+    let unknown =
+        |id: u32| format!("MEGACO/3 [203.0.113.2]:2944\nReply={id}{{Context=5{{Error=411{{\"none\"}}}}}}");
+    scene.udp(BORDER, GATEWAY, &subtract(7)).udp(
+        GATEWAY,
+        BORDER,
+        "MEGACO/3 [203.0.113.2]:2944\nReply=7{Context=5{Subtract=ip/1}}",
+    );
+    scene.udp(BORDER, GATEWAY, &subtract(8)).udp(GATEWAY, BORDER, &unknown(8));
+    assert_eq!(scene.worst().rule, "verdict");
+    scene.udp(BORDER, GATEWAY, &subtract(7)).udp(GATEWAY, BORDER, &unknown(7));
+    assert_finds(&scene.worst(), "h248-error", &["411"]);
+}
+
 #[test]
 fn a_media_proxy_that_refuses() {
     let mut scene = Scene::new();
