@@ -270,3 +270,31 @@ fn keys_are_fetched_for_a_call() {
         "{labels:?}"
     );
 }
+
+/// Both encodings say the same, and hide the same.
+#[test]
+fn binary_control_is_read_like_text() {
+    let text = "MEGACO/3 <b> Transaction=1{Context=5{Modify=ip/1{Media{Stream=1{LocalControl{crntls/psk=f00d0009f00d0009f00d0009f00d0009}}}}}}";
+    let message = carnet_h248::text::parse(text.as_bytes(), &carnet_h248::text::Limits::default()).unwrap();
+    let binary = carnet_h248::binary::print(&message).unwrap();
+    let mut framed = vec![3, 0, 0, u8::try_from(binary.len() + 4).unwrap()];
+    framed.extend(&binary);
+    let mut scene = Scene::new();
+    scene.udp(BORDER, GATEWAY, text).udp("203.0.113.1:2945", "203.0.113.2:2945", &binary);
+    scene.open(1, "203.0.113.1:40000", "203.0.113.2:2945").says(
+        1,
+        "203.0.113.1:40000",
+        "203.0.113.2:2945",
+        &framed,
+    );
+    let ladder = scene.ladder();
+    let entries: Vec<_> = ladder.sessions.iter().flat_map(|session| &session.entries).collect();
+    assert_eq!(entries.iter().map(|entry| entry.label.as_str()).collect::<Vec<_>>(), ["Modify C=5"; 3]);
+    for entry in entries {
+        assert!(
+            entry.text.contains("crntls/psk") && !entry.text.to_lowercase().contains("f00d0009"),
+            "{}",
+            entry.text
+        );
+    }
+}
