@@ -2,19 +2,20 @@
 //!
 //! The file is read as it comes, a part at a time; what is kept is what is shown.
 
-use carnet_capture::{Error, Network, Reader, Seen};
+use carnet_capture::{Error, Network, Packet, Reader, Seen};
 use carnet_trace::show::{self, Paper};
 use carnet_trace::{Kind, Ladder, Limits, Session, Tracer, Weight};
 use clap::{Args, ValueEnum};
 use std::io::{IsTerminal as _, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Arguments of `carnet trace`.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct TraceArgs {
-    /// Capture file, pcap or pcapng; `-` for standard input. Several are read one after the other, as one capture.
+    /// Capture file, pcap or pcapng; `-` for standard input. Several, of several hosts, are put together by time.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// How it is written.
@@ -50,8 +51,7 @@ Examples:
   carnet trace call.pcap --call 3    the ladder of the third
   carnet trace call.pcap --call 3 --messages | less -R
   carnet trace call.pcap --format html > call.html
-
-Captures of several hosts are put together with `mergecap -w all.pcapng a.pcap b.pcap`.";
+  carnet trace border.pcap gateway.pcap --list";
 
 /// Forms of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,20 +73,32 @@ const PART: usize = 256 << 10;
 /// nothing to read or nothing that was asked for.
 pub fn run(args: &TraceArgs) -> ExitCode {
     let mut trace = Trace::new(args.secrets);
+    let mut files: Vec<Source> = Vec::new();
     let mut cut = false;
-    for file in &args.files {
-        let outcome = if file.as_os_str() == "-" {
-            trace.read(&mut std::io::stdin().lock())
-        } else {
-            std::fs::File::open(file).map_err(Fault::Io).and_then(|mut opened| trace.read(&mut opened))
-        };
-        if let Err(fault) = outcome {
-            eprintln!("carnet trace: {}: {fault}", file.display());
-            if !matches!(fault, Fault::File(Error::Cut { .. } | Error::Damaged { .. })) {
-                return ExitCode::from(2);
-            }
-            // What came before is good.
-            cut = true;
+    // What came before a fault is good; a file that cannot be read at all is not.
+    let mut complain = |name: &Path, fault: &Fault| {
+        eprintln!("carnet trace: {}: {fault}", name.display());
+        let partly = matches!(fault, Fault::File(Error::Cut { .. } | Error::Damaged { .. }));
+        cut |= partly;
+        partly
+    };
+    for name in &args.files {
+        match Source::open(name).and_then(|mut file| file.step().map(|()| file)) {
+            Ok(file) => files.push(file),
+            Err(fault) if complain(name, &fault) => {}
+            Err(_) => return ExitCode::from(2),
+        }
+    }
+    // The files are one capture: whatever was captured first comes first.
+    while let Some(file) = files.iter_mut().filter(|file| file.next.is_some()).min_by_key(|file| file.time())
+    {
+        if let Some(packet) = file.next.take() {
+            trace.handle(&packet);
+        }
+        if let Err(fault) = file.step()
+            && !complain(&file.name, &fault)
+        {
+            return ExitCode::from(2);
         }
     }
     let mut ladder = trace.finish();
@@ -170,7 +182,48 @@ fn width(terminal: bool) -> usize {
     columns.or_else(|| size().map(|(columns, _)| usize::from(columns))).unwrap_or(120).clamp(40, 1000)
 }
 
-/// Files into a ladder.
+/// A file that is being read, and its next packet.
+struct Source {
+    name: PathBuf,
+    file: Box<dyn Read>,
+    reader: Reader,
+    part: Vec<u8>,
+    next: Option<Packet>,
+}
+
+impl Source {
+    fn open(name: &Path) -> Result<Self, Fault> {
+        let file: Box<dyn Read> = if name.as_os_str() == "-" {
+            Box::new(std::io::stdin())
+        } else {
+            Box::new(std::fs::File::open(name).map_err(Fault::Io)?)
+        };
+        Ok(Self { name: name.to_owned(), file, reader: Reader::new(), part: vec![0; PART], next: None })
+    }
+
+    fn time(&self) -> Duration {
+        self.next.as_ref().map_or(Duration::MAX, |packet| packet.at)
+    }
+
+    /// Reads up to the next packet, if there is one.
+    fn step(&mut self) -> Result<(), Fault> {
+        loop {
+            self.next = self.reader.next().map_err(Fault::File)?;
+            if self.next.is_some() {
+                return Ok(());
+            }
+            let count = match self.file.read(&mut self.part) {
+                Ok(0) => return self.reader.finish().map_err(Fault::File),
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Fault::Io(error)),
+            };
+            self.reader.push(self.part.get(..count).unwrap_or_default());
+        }
+    }
+}
+
+/// Packets into a ladder.
 struct Trace {
     network: Network,
     tracer: Tracer,
@@ -199,24 +252,9 @@ impl Trace {
         }
     }
 
-    fn read(&mut self, file: &mut dyn Read) -> Result<(), Fault> {
-        let mut reader = Reader::new();
-        let mut part = vec![0; PART];
-        loop {
-            let count = match file.read(&mut part) {
-                Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Fault::Io(error)),
-            };
-            if count == 0 {
-                return reader.finish().map_err(Fault::File);
-            }
-            reader.push(part.get(..count).unwrap_or_default());
-            while let Some(packet) = reader.next().map_err(Fault::File)? {
-                self.network.handle_packet(&packet);
-                self.events();
-            }
-        }
+    fn handle(&mut self, packet: &Packet) {
+        self.network.handle_packet(packet);
+        self.events();
     }
 
     fn events(&mut self) {

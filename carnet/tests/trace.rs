@@ -87,6 +87,32 @@ fn a_file_is_traced_in_every_form() {
     assert_eq!(String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap(), text);
 }
 
+/// Captures of several hosts are one, whatever their order and form.
+#[test]
+fn files_are_put_together_by_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let whole = capture();
+    let header = &whole[..24];
+    // Each packet in a file of its own, the last one first.
+    let mut place = 24;
+    let mut names = Vec::new();
+    while place < whole.len() {
+        let length = 16 + u32::from_be_bytes(whole[place + 8..place + 12].try_into().unwrap()) as usize;
+        let name = format!("{}.pcap", names.len());
+        std::fs::write(at.join(&name), [header, &whole[place..place + length]].concat()).unwrap();
+        names.insert(0, name);
+        place += length;
+    }
+    std::fs::write(at.join("whole.pcap"), &whole).unwrap();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(all.len(), 3);
+    let one = trace(at, &["whole.pcap", "--width", "100"]);
+    let several = trace(at, &[&all[..], &["--width", "100"]].concat());
+    assert_eq!(String::from_utf8_lossy(&several.stdout), String::from_utf8_lossy(&one.stdout));
+    assert!(several.status.success());
+}
+
 #[test]
 fn how_it_ends() {
     let directory = tempfile::tempdir().unwrap();

@@ -37,6 +37,8 @@ pub struct Tracer {
     pub(crate) origins: Vec<Claim<String>>,
     pub(crate) tickets: Vec<Claim<u64>>,
     pub(crate) connections: HashMap<u64, Connection>,
+    /// The last connection from one to another.
+    by_ends: HashMap<(SocketAddr, SocketAddr), u64>,
     /// The last entry of datagrams between two.
     datagrams: HashMap<(SocketAddr, SocketAddr), usize>,
     established: HashSet<usize>,
@@ -102,6 +104,7 @@ impl Tracer {
             origins: Vec::new(),
             tickets: Vec::new(),
             connections: HashMap::new(),
+            by_ends: HashMap::new(),
             datagrams: HashMap::new(),
             established: HashSet::new(),
             left_out: 0,
@@ -158,6 +161,7 @@ impl Tracer {
                 shared: false,
             };
             self.connections.insert(id, connection);
+            self.by_ends.insert((segment.from, segment.to), id);
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let side = usize::from(segment.from != connection.client);
@@ -251,11 +255,10 @@ impl Tracer {
     fn unreachable(&mut self, said: &Unreachable) {
         let group = match said.protocol {
             17 => self.datagrams.get(&(said.from, said.to)).copied(),
-            _ => self
-                .connections
-                .values()
-                .find(|c| c.client == said.from && c.server == said.to)
-                .map(|c| c.group),
+            _ => {
+                let id = self.by_ends.get(&(said.from, said.to));
+                id.and_then(|id| self.connections.get(id)).map(|connection| connection.group)
+            }
         };
         // Of what nobody looks at nothing is said either.
         let Some(group) = group else { return };

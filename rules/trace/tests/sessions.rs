@@ -231,3 +231,70 @@ fn hosts_that_share_an_address_have_columns_of_their_own() {
     let hosts = &scene.ladder().sessions[0].hosts;
     assert_eq!(hosts.iter().map(|h| h.addresses[0].as_str()).collect::<Vec<_>>().len(), 3, "{hosts:?}");
 }
+
+/// The exchange that fetched a ticket is the call's that uses it first.
+#[test]
+fn keys_are_fetched_for_a_call() {
+    use carnet_mikey::payload::{Flags, Payload, Ticket, TicketPolicy};
+    use carnet_mikey::{CsIdMap, Header, Identity, Message, key_mgmt};
+    let message = |data_type: u8| {
+        let id = Payload::Idr { role: 1, id: Identity::from_uri("sip:alice@a.example").unwrap() };
+        let flags = Flags::default().with(Flags::D).with(Flags::H);
+        let policy = TicketPolicy { ticket_type: 1, subtype: 1, version: 1, prf: 1, flags, data: vec![id] };
+        let ticket = Payload::Ticket(Ticket { policy, ticket_data: vec![7; 40], initiator_data: vec![] });
+        let header = Header { data_type, v: false, prf: 1, csb_id: data_type.into(), map: CsIdMap::Empty(0) };
+        Message { header, payloads: vec![ticket] }.print()
+    };
+    let mut scene = Scene::new();
+    let (client, kms) = ("192.0.2.10:50000", "203.0.113.9:8080");
+    let granted = message(13);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/mikey\r\nContent-Length: {}\r\n\r\n",
+        granted.len()
+    );
+    scene.open(1, client, kms).says(
+        1,
+        client,
+        kms,
+        "POST /keymanagement?requesttype=ticketrequest HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    );
+    scene.says(1, kms, client, [head.as_bytes(), &granted].concat());
+    let offer =
+        format!("{}a=key-mgmt:{}\r\n", sdp("192.0.2.10:7000", "7654321"), key_mgmt::print(&message(14)));
+    scene.udp(UE, NEAR, invite("one", &offer));
+    let ladder = scene.ladder();
+    assert_eq!(kinds(&ladder), [Kind::Call]);
+    let labels: Vec<_> = ladder.sessions[0].entries.iter().map(|entry| entry.label.as_str()).collect();
+    assert!(
+        labels.contains(&"HTTP 200 REQUEST_RESP") && labels.contains(&"POST /keymanagement"),
+        "{labels:?}"
+    );
+}
+
+/// Both encodings say the same, and hide the same.
+#[test]
+fn binary_control_is_read_like_text() {
+    let text = "MEGACO/3 <b> Transaction=1{Context=5{Modify=ip/1{Media{Stream=1{LocalControl{crntls/psk=f00d0009f00d0009f00d0009f00d0009}}}}}}";
+    let message = carnet_h248::text::parse(text.as_bytes(), &carnet_h248::text::Limits::default()).unwrap();
+    let binary = carnet_h248::binary::print(&message).unwrap();
+    let mut framed = vec![3, 0, 0, u8::try_from(binary.len() + 4).unwrap()];
+    framed.extend(&binary);
+    let mut scene = Scene::new();
+    scene.udp(BORDER, GATEWAY, text).udp("203.0.113.1:2945", "203.0.113.2:2945", &binary);
+    scene.open(1, "203.0.113.1:40000", "203.0.113.2:2945").says(
+        1,
+        "203.0.113.1:40000",
+        "203.0.113.2:2945",
+        &framed,
+    );
+    let ladder = scene.ladder();
+    let entries: Vec<_> = ladder.sessions.iter().flat_map(|session| &session.entries).collect();
+    assert_eq!(entries.iter().map(|entry| entry.label.as_str()).collect::<Vec<_>>(), ["Modify C=5"; 3]);
+    for entry in entries {
+        assert!(
+            entry.text.contains("crntls/psk") && !entry.text.to_lowercase().contains("f00d0009"),
+            "{}",
+            entry.text
+        );
+    }
+}

@@ -237,6 +237,8 @@ fn keys_are_not_shown() {
     );
     let again = there_and_back(&message);
     assert!(!format!("{again:?}").to_lowercase().contains("33445566"));
+    // Whoever asks what must not leave, or must not come by this way, is told of them.
+    assert_eq!((message.secrets().len(), again.secrets().len()), (1, 1));
 }
 
 static SAMPLES: std::sync::LazyLock<Vec<Vec<u8>>> = std::sync::LazyLock::new(|| {

@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         let number = self.number4(&mut fields, prim(0), "the name of a property")?;
         let (name, item) = names::name_of(Space::Property, number);
         let value = self.values(&mut fields, item.map(|i| i.value))?;
-        Ok(Property { name, value })
+        Ok(Property::new(name, value))
     }
 
     /// A list of PropertyParm; a second of the same name is refused (456).
@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
             if out.iter().any(|p| p.name == name) {
                 return self.rule(element.at, 456, format!("{name} twice"));
             }
-            out.push(Property { name, value });
+            out.push(Property::new(name, value));
         }
         Ok(out)
     }

@@ -4,31 +4,61 @@ use super::Found;
 use super::view::View;
 use crate::model::Fact;
 use crate::words::{seconds, times};
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::time::Duration;
+
+/// A transaction: its number, who asks, who is asked.
+type Asked = (u32, SocketAddr, SocketAddr);
+
+/// What was asked.
+fn asked<'a>(view: &'a View<'_>) -> impl Iterator<Item = (Asked, &'a str)> + Clone {
+    view.entries().flat_map(|(_, entry)| {
+        let requests = match &entry.fact {
+            Fact::Control(control) => control.requests.as_slice(),
+            _ => &[],
+        };
+        requests.iter().map(move |(id, what)| ((*id, entry.from, entry.to), what.as_str()))
+    })
+}
 
 /// What a gateway waits at most before it is thought gone (RFC 3525 §D.1.1).
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Requests that may hear that there is nothing, and nothing is wrong: who looks whether there is anything; what a
+/// gateway tells while it is told to give everything back; and giving back again what was given back.
+fn idle(view: &View<'_>) -> HashSet<Asked> {
+    let done: HashSet<Asked> = view
+        .entries()
+        .flat_map(|(_, entry)| {
+            let replies = match &entry.fact {
+                Fact::Control(control) => control.replies.as_slice(),
+                _ => &[],
+            };
+            replies.iter().filter(|(_, error)| error.is_none()).map(|(id, _)| (*id, entry.to, entry.from))
+        })
+        .collect();
+    let subtracts = asked(view).filter(|(_, what)| what.contains("Subtract"));
+    let any = subtracts.clone().next().is_some();
+    let given: HashSet<(&str, SocketAddr)> =
+        subtracts.filter(|(asked, _)| done.contains(asked)).map(|((_, _, to), what)| (what, to)).collect();
+    let idle = |(_, _, to): &Asked, what: &str| {
+        what.starts_with("Audit") || any && what.starts_with("Notify") || given.contains(&(what, *to))
+    };
+    asked(view).filter(|(asked, what)| idle(asked, what)).map(|(asked, _)| asked).collect()
+}
+
 /// An error of H.248.
 pub(super) fn error(view: &View<'_>) -> Vec<Found> {
     let mut out: Vec<Found> = Vec::new();
+    let idle = idle(view);
     for (at, entry) in view.entries() {
         let Fact::Control(control) = &entry.fact else { continue };
-        // Who looks whether there is anything hears that there is nothing.
-        let looked = |id: u32| {
-            view.entries().any(|(_, asked)| match &asked.fact {
-                Fact::Control(c) => {
-                    (asked.from, asked.to) == (entry.to, entry.from)
-                        && c.requests
-                            .iter()
-                            .any(|(request, what)| *request == id && what.starts_with("Audit"))
-                }
-                _ => false,
-            })
-        };
         let errors = control.replies.iter().filter_map(|(id, error)| Some((*id, error.as_ref()?)));
         let errors = errors
-            .filter(|(id, (code, _))| !(matches!(code, 411 | 430 | 431) && looked(*id)))
+            .filter(|(id, (code, _))| {
+                !(matches!(code, 411 | 430 | 431) && idle.contains(&(*id, entry.to, entry.from)))
+            })
             .map(|(_, error)| error);
         for (code, text) in errors.chain(&control.error) {
             let words = if text.is_empty() { String::new() } else { format!(" ({text})") };
@@ -72,18 +102,21 @@ fn advice(code: u16) -> &'static str {
 
 /// A request that nobody answered.
 pub(super) fn silent(view: &View<'_>) -> Vec<Found> {
-    let answered = |id: u32, from, to| {
-        view.entries().any(|(_, entry)| match &entry.fact {
-            Fact::Control(control) => {
-                (entry.from, entry.to) == (to, from)
-                    && (control.replies.iter().any(|(reply, _)| *reply == id) || control.error.is_some())
+    let mut answered: HashSet<Asked> = HashSet::new();
+    let mut broken: HashSet<(SocketAddr, SocketAddr)> = HashSet::new();
+    for (_, entry) in view.entries() {
+        if let Fact::Control(control) = &entry.fact {
+            answered.extend(control.replies.iter().map(|(id, _)| (*id, entry.to, entry.from)));
+            if control.error.is_some() {
+                broken.insert((entry.to, entry.from));
             }
-            _ => false,
-        })
-    };
+        }
+    }
+    let is_answered = |id: u32, from, to| answered.contains(&(id, from, to)) || broken.contains(&(from, to));
     for (at, entry) in view.entries() {
         let Fact::Control(control) = &entry.fact else { continue };
-        let Some((id, what)) = control.requests.iter().find(|(id, _)| !answered(*id, entry.from, entry.to))
+        let Some((id, what)) =
+            control.requests.iter().find(|(id, _)| !is_answered(*id, entry.from, entry.to))
         else {
             continue;
         };

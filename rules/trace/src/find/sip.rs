@@ -4,6 +4,8 @@ use super::Found;
 use super::view::View;
 use crate::model::{Fact, Kind};
 use crate::words::{seconds, times};
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// An INVITE that got no answer at all where it went last.
@@ -186,10 +188,17 @@ pub(super) fn register(view: &View<'_>) -> Vec<Found> {
 pub(super) fn other(view: &View<'_>) -> Vec<Found> {
     let mut out = Vec::new();
     // Two that hang up at the same time refuse each other's BYE, and nothing is wrong.
-    let byes = view.sip().filter(|(_, _, sip)| sip.is_request("BYE"));
-    let crossed = byes.clone().any(|(_, one, _)| {
-        byes.clone().any(|(_, other, _)| (one.from_host, one.to_host) == (other.to_host, other.from_host))
-    });
+    let byes: HashSet<(usize, usize)> = view
+        .sip()
+        .filter(|(_, _, sip)| sip.is_request("BYE"))
+        .map(|(_, entry, _)| (entry.from_host, entry.to_host))
+        .collect();
+    let crossed = byes.iter().any(|(from, to)| byes.contains(&(*to, *from)));
+    let answered: HashSet<(&String, &String, IpAddr)> = view
+        .sip()
+        .filter(|(_, _, sip)| sip.status.is_some())
+        .map(|(_, entry, sip)| (&sip.branch, &sip.method, entry.to.ip()))
+        .collect();
     for (at, entry, sip) in view.sip() {
         if matches!(sip.method.as_str(), "INVITE" | "REGISTER" | "ACK" | "CANCEL") {
             continue;
@@ -204,12 +213,7 @@ pub(super) fn other(view: &View<'_>) -> Vec<Found> {
                 ));
             }
             None => {
-                let answered = view.sip().any(|(_, answer, s)| {
-                    s.status.is_some()
-                        && s.branch == sip.branch
-                        && s.method == sip.method
-                        && answer.to.ip() == entry.from.ip()
-                });
+                let answered = answered.contains(&(&sip.branch, &sip.method, entry.from.ip()));
                 // A transaction has its time (RFC 3261 §17.1.2.2); before that an answer may yet come.
                 let over = entry.times > 1 || view.end.saturating_sub(entry.at) > Duration::from_secs(32);
                 if !answered && over {

@@ -505,6 +505,35 @@ fn gateways_that_refuse_or_are_silent() {
     assert_finds(&scene.worst(), "verdict", &["every request was answered"]);
 }
 
+/// A gateway tells of the end of a connection while it is told to give the context back.
+#[test]
+fn what_is_told_of_a_context_that_goes_is_no_fault() {
+    let notify =
+        "MEGACO/3 [203.0.113.2]:2944\nTransaction=9{Context=5{Notify=ip/1{ObservedEvents=1{g/cause}}}}";
+    let refusal = "MEGACO/3 [203.0.113.1]:2944\nReply=9{Context=5{Notify=ip/1{Error=430{\"gone\"}}}}";
+    let mut scene = Scene::new();
+    scene.udp(GATEWAY, BORDER, notify).udp(BORDER, GATEWAY, refusal);
+    assert_finds(&scene.worst(), "h248-error", &["430"]);
+    scene.udp(BORDER, GATEWAY, "MEGACO/3 [203.0.113.1]:2944\nTransaction=7{Context=5{Subtract=*}}");
+    scene.udp(GATEWAY, BORDER, notify).udp(BORDER, GATEWAY, refusal);
+    scene.udp(GATEWAY, BORDER, "MEGACO/3 [203.0.113.2]:2944\nReply=7{Context=5{Subtract=ip/1}}");
+    assert_eq!(scene.worst().rule, "verdict");
+    // And whoever is told of it asks again to be sure; the first time it must have been given.
+    let subtract =
+        |id: u32| format!("MEGACO/3 [203.0.113.1]:2944\nTransaction={id}{{Context=5{{Subtract=*}}}}");
+    let unknown =
+        |id: u32| format!("MEGACO/3 [203.0.113.2]:2944\nReply={id}{{Context=5{{Error=411{{\"none\"}}}}}}");
+    scene.udp(BORDER, GATEWAY, &subtract(7)).udp(
+        GATEWAY,
+        BORDER,
+        "MEGACO/3 [203.0.113.2]:2944\nReply=7{Context=5{Subtract=ip/1}}",
+    );
+    scene.udp(BORDER, GATEWAY, &subtract(8)).udp(GATEWAY, BORDER, &unknown(8));
+    assert_eq!(scene.worst().rule, "verdict");
+    scene.udp(BORDER, GATEWAY, &subtract(7)).udp(GATEWAY, BORDER, &unknown(7));
+    assert_finds(&scene.worst(), "h248-error", &["411"]);
+}
+
 #[test]
 fn a_media_proxy_that_refuses() {
     let mut scene = Scene::new();
@@ -540,4 +569,53 @@ fn names_are_unique() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), super::RULES.len());
+}
+
+/// Both hang up at the same time: each knows the dialog no more when the other's BYE comes.
+#[test]
+fn byes_that_cross_are_no_fault() {
+    let bye = |branch: &str| sip("BYE sip:bob@b.example SIP/2.0", branch, "2 BYE", "");
+    let gone = |branch: &str| sip("SIP/2.0 481 Gone", branch, "2 BYE", "");
+    let offer = sdp(MEDIA_A, PLAIN, "");
+    let mut scene = call(&offer, "");
+    scene.udp(UE, BOB, &bye("x")).udp(BOB, UE, &bye("y")).udp(BOB, UE, &gone("x")).udp(UE, BOB, &gone("y"));
+    assert_eq!(scene.worst().rule, "verdict");
+    let mut scene = call(&offer, "");
+    scene.udp(UE, BOB, &bye("x")).udp(BOB, UE, &gone("x"));
+    assert_finds(&scene.worst(), "request-refused", &["481"]);
+}
+
+#[test]
+fn who_is_let_in_at_the_second_attempt_is_no_fault() {
+    let client = "192.0.2.10:40000";
+    let mut scene = sealed_call();
+    scene.tcp(1, client, MEDIA_B, Happening::Open).tcp(1, MEDIA_B, client, Happening::Reset);
+    scene.open(2, "192.0.2.10:40001", MEDIA_B);
+    scene.says(2, "192.0.2.10:40001", MEDIA_B, &client_hello()).says(
+        2,
+        MEDIA_B,
+        "192.0.2.10:40001",
+        &server_hello(),
+    );
+    let session = scene.session();
+    assert!(session.findings.iter().all(|finding| finding.weight == Weight::Note), "{:?}", session.findings);
+    assert_eq!(session.findings[0].rule, "tcp-refused");
+}
+
+/// A host that gets one ClientHello and sends another for the same line ends TLS.
+#[test]
+fn other_hellos_for_one_line_are_told() {
+    let mut other = client_hello();
+    other[11] = 9;
+    let (client, gateway) = ("192.0.2.10:40000", "203.0.113.5:9000");
+    let mut scene = sealed_call();
+    for (connection, from, hello) in [(1, client, client_hello()), (2, gateway, other)] {
+        scene.open(connection, from, MEDIA_B).says(connection, from, MEDIA_B, &hello);
+        scene.says(connection, MEDIA_B, from, &server_hello());
+    }
+    assert_finds(
+        &scene.worst(),
+        "verdict",
+        &["2 TLS sessions with other ClientHellos", "can read what passes"],
+    );
 }

@@ -104,7 +104,7 @@ impl Half {
                 loop {
                     match framer.next() {
                         Ok(Some(carnet_sip::Frame::Message(message))) => {
-                            out.extend(sip::read(&message, false, show))
+                            out.extend(sip::read(&message, false, show));
                         }
                         Ok(Some(carnet_sip::Frame::Ping)) => {}
                         Ok(None) => break true,
