@@ -4,8 +4,8 @@
 
 mod common;
 
-use carnet_event::Event as _;
 use carnet_border::{Cause, Event, Side};
+use carnet_event::Event as _;
 use carnet_h248::association::Transport::Reliable;
 use carnet_sip::Method;
 use common::*;

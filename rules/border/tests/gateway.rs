@@ -152,7 +152,10 @@ fn a_gateway_speaks_from_its_own_address() {
     w.settle();
     let foreign = |e: &Event| match e {
         Event::ForeignControl { gateway, from, others } => {
-            assert_eq!((&**gateway, carnet_event::Event::level(e)), ("agw1", Some(carnet_event::Level::Warn)));
+            assert_eq!(
+                (&**gateway, carnet_event::Event::level(e)),
+                ("agw1", Some(carnet_event::Level::Warn))
+            );
             Some((from.unwrap().to_string(), *others))
         }
         _ => None,

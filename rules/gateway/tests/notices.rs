@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use carnet_gateway::Event as Told;
 use carnet_gateway::media::{Cause, Command, Direction, Event, Pinhole};
-use carnet_h248::{MId, registration};
+use carnet_h248::MId;
 use rig::{Rig, squeeze};
 
 fn alg1(adjust: impl FnOnce(&mut carnet_gateway::Config)) -> Rig {

@@ -6,10 +6,10 @@ pub mod gateway;
 pub mod real;
 pub mod rtpengine;
 
-use carnet_event::Event as _;
 use carnet_border::{
     Border, Config, Event, Family, Gateway, Network, Out, Policy, Registration, Route, User,
 };
+use carnet_event::Event as _;
 use carnet_h248::MId;
 use carnet_h248::association::Transport as ControlTransport;
 use carnet_sip::{DigestClient, Hop, Input, Limits, Message, Method, Password, Transport, Uri};

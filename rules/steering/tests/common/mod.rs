@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use bytes::Bytes;
+use carnet_event::Event as _;
 use carnet_gateway::media::{
     Command as Order, Event as Media, Family as MediaFamily, Gate, Pinhole, Refusal, Settings, Statistics,
 };
@@ -10,7 +11,6 @@ use carnet_h248::association::{self, Transport};
 use carnet_h248::{MId, Message, registration};
 use carnet_ng::{Command, Request, Value};
 use carnet_plan::{Addressing, Family, Policy};
-use carnet_event::Event as _;
 use carnet_steering::{Config, Event, Interface, Limits, RequestId, Steering, Timers};
 use carnet_wire::SeededRandom;
 use std::collections::{BTreeMap, VecDeque};
