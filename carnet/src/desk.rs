@@ -98,7 +98,7 @@ pub fn socket(config: Option<&Path>, socket: Option<&Path>) -> Result<PathBuf, S
     let config = config::load(path).map_err(|e| e.to_string())?;
     config.admin.and_then(|admin| admin.into_inner().socket).ok_or_else(|| {
         format!(
-            "{} names no socket in an [admin] section: add `socket = \"/run/carnet/admin.sock\"` and start anew",
+            "{} has no [admin] section with a socket: add `socket = \"/run/carnet/admin.sock\"` to it and start anew",
             path.display()
         )
     })

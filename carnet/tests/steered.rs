@@ -217,7 +217,7 @@ fn a_call_passes_and_is_seen_and_ends() {
     ends.end();
     until("the end of the context", || scene.contexts() == 0);
     let ended = scene.process.line("dialog-ended");
-    assert!(ended.contains("call=\"call-1@example\"") && ended.contains("INFO"), "{ended}");
+    assert!(ended.contains("call_id=call-1@example ") && ended.contains("INFO"), "{ended}");
     assert_eq!(said(&scene.ng(&["list"], "")), "");
 }
 
