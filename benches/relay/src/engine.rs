@@ -79,8 +79,14 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         |pair: u16, far: bool| Pinhole { group: pair.into(), number: u64::from(pair) * 2 + u64::from(far) };
     // Only whose caller is known can the kernel carry.
     let known = (variant == Variant::Kernel).then_some(SocketAddr::new(caller, 9));
-    let passive =
-        Settings { role: Role::Passive, gate: Gate::SendReceive, remote: known, ..Settings::default() };
+    let latch = known.is_none();
+    let passive = Settings {
+        role: Role::Passive,
+        gate: Gate::SendReceive,
+        remote: known,
+        latch,
+        ..Settings::default()
+    };
     let active =
         Settings { role: Role::Active, gate: Gate::SendReceive, remote: Some(target), ..Settings::default() };
     let settings =

@@ -133,6 +133,7 @@ impl Control {
             // The address of a peer behind a NAT is not where it comes from.
             remote: target.filter(|_| !(peer_opens && latch)),
             peer_opens,
+            latch,
             gate: if hold { Gate::Inactive } else { self.gate },
             filter: SourceFilter { network, ports },
             rate: self.rate,

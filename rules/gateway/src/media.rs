@@ -134,6 +134,8 @@ pub struct Settings {
     pub remote: Option<SocketAddr>,
     /// The peer opens the connection: `remote` is never called.
     pub peer_opens: bool,
+    /// The peer calls from an address that will not be announced (`ipnapt/latch`): whoever comes has it.
+    pub latch: bool,
     /// The gate.
     pub gate: Gate,
     /// Who may connect.

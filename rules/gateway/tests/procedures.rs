@@ -285,6 +285,7 @@ fn silence_and_latching_are_told() {
         ", Events = 7 { adid/ipstop { dt = 60 }, adr/rsac }, Signals { ipnapt/latch { napt = LATCH } }";
     rig.ask(&new_context(&add("$", "Mode = SendReceive", ANY, "", more)));
     let pinhole = rig.engine.pinhole(30_000);
+    assert!(rig.engine.settings(30_000).latch, "the engine expects somebody from elsewhere");
     rig.media(Event::Established { pinhole, peer: "[2001:db8::5]:5000".parse().unwrap() });
     assert!(rig.told[0].contains("nrsa = \"2001:db8::5\""), "{}", rig.told[0]);
     rig.media(Event::Inactive { pinhole, direction: Direction::Both });

@@ -60,6 +60,8 @@ pub(super) struct Hole {
     pub(super) role: Role,
     pub(super) gate: Gate,
     peer_opens: bool,
+    /// Where the peer comes from will not be announced.
+    pub(super) latch: bool,
     /// A connection was made or missed, and only a new `Configure` asks for another.
     pub(super) ended: bool,
     /// `Command::Connect` was given.
@@ -307,6 +309,7 @@ impl Hole {
             role: Role::default(),
             gate: Gate::default(),
             peer_opens: false,
+            latch: false,
             ended: false,
             told_to_connect: false,
             queued: false,
@@ -358,8 +361,9 @@ impl Hole {
 
     /// Takes new settings.
     pub(super) fn set(&mut self, settings: Settings, now: Moment) {
-        let Settings { role, remote, peer_opens, gate, filter, rate, dscp, inactivity, edge, leg, .. } =
-            settings;
+        let Settings {
+            role, remote, peer_opens, latch, gate, filter, rate, dscp, inactivity, edge, leg, ..
+        } = settings;
         let open = gate != Gate::Inactive;
         self.unweighed = true;
         if self.told == Told::Unconfigured {
@@ -369,7 +373,7 @@ impl Hole {
         if open && self.door == Door::New {
             self.door = Door::Opened;
         }
-        self.peer_opens = peer_opens;
+        (self.peer_opens, self.latch) = (peer_opens, latch);
         self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
         if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
             // The time counts from when it was asked for.

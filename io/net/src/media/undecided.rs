@@ -21,7 +21,8 @@ impl Worker {
         let Some(hole) = self.peek(slot) else { return };
         let far = far.and_then(|far| self.peek(far));
         let (pinhole, local) = (hole.name, self.ports.local(&hole.lease));
-        if hole.waits_for_callers() && self.is_undecided(hole, far) {
+        // Of one whose address will not be announced the kernel never knows who may call.
+        if hole.waits_for_callers() && !hole.latch && self.is_undecided(hole, far) {
             if self.carriages.kept.insert(pinhole.number) {
                 self.kernel.order(Order::Keep { pinhole, local });
             }

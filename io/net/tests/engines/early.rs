@@ -299,10 +299,43 @@ fn who_cannot_be_carried_does_not_wait() {
         let pair = bench.joined();
         let one_way = Settings { gate: Gate::ReceiveOnly, role: Role::Undecided, ..bench.for_caller() };
         bench.configure(pair.caller.0, one_way);
-        bench.measure(pair.caller.0);
+        keeps(bench, pair.caller.1, false);
         let near = bench.lab.call(bench.at.caller, pair.caller.1).unwrap();
         assert_eq!(bench.established(pair.caller.0), near.local_addr().unwrap());
         keeps(bench, pair.caller.1, false);
+    });
+}
+
+/// A terminal behind a NAT: where it comes from will never be announced. Neither does it wait when it comes before that is said.
+#[test]
+fn who_is_latched_does_not_wait() {
+    over_kernels(NEVER, |bench| {
+        let server = bench.lab.listen(Host::Callee, bench.at.callee);
+        let callee = bench.for_callee(server.local_addr().unwrap());
+        for early in [false, true] {
+            let pair = bench.joined();
+            let latched = Settings { remote: None, peer_opens: true, latch: true, ..bench.for_caller() };
+            thread::scope(|scope| {
+                keeps(bench, pair.caller.1, true);
+                let call = early.then(|| kept(bench, scope, bench.from(), pair.caller.1));
+                bench.configure(pair.callee.0, callee.clone());
+                bench.configure(pair.caller.0, latched);
+                keeps(bench, pair.caller.1, false);
+                let near = match call {
+                    Some(call) => call.join().unwrap(),
+                    None => bench.lab.call(bench.at.caller, pair.caller.1),
+                };
+                let mut near = near.unwrap();
+                let mut far = accept(&server);
+                say(&mut near, b"from behind");
+                hears(&mut far, b"from behind");
+                assert_eq!(bench.established(pair.caller.0), near.local_addr().unwrap());
+                bench.engine(pair.caller.0, Reason::UnknownPeer);
+            });
+            bench.release(pair.caller.0);
+            bench.release(pair.callee.0);
+        }
+        nobody_is_kept(bench);
     });
 }
 
