@@ -1,6 +1,6 @@
 //! Tickets issued and resolved a second, on one core.
 //!
-//! `cargo run --release -p carnet-keys --example throughput [ROUNDS]`. Messages are made before
+//! `cargo run --release -p carnet-keys --example requests [ROUNDS]`. Messages are made before
 //! the clock starts; what is timed is the service alone, without network and disk. The two kinds
 //! take turns, and what counts is the time the thread was on a processor, so that other work on
 //! the machine matters little.

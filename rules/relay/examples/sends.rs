@@ -1,6 +1,6 @@
 //! What the rules of a relay take for a SEND with its two answers, without sockets.
 //!
-//! `cargo run --release -p carnet-relay --example throughput -- [SENDs] [pairs] [octets]`
+//! `cargo run --release -p carnet-relay --example sends -- [SENDs] [pairs] [octets]`
 
 use carnet_relay::{Action, ConnectionId, Listener, Relay, Settings};
 use carnet_sip::Password;
