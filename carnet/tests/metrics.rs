@@ -128,6 +128,7 @@ fn an_administrator_asks_and_changes_things() {
         ("/api/v1/sessions/x", 400),
         ("/api/v1/gateways/other/contexts", 404),
         ("/api/v1/gateways/agw/contexts?from=-1", 400),
+        ("/api/v1/events?level=loud", 400),
         ("/api/v1/rooms", 404),
         ("/api/v1/rooms/sip%3Ax", 404),
     ] {
@@ -205,7 +206,48 @@ fn a_token_opens_and_its_absence_does_not() {
     let file = directory.path().join("carnet.toml");
     std::fs::write(directory.path().join("token"), "short").unwrap();
     let output = Command::new(CARNET).args(["run", "-c"]).arg(&file).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("16 characters"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a token has 16"), "{output:?}");
+}
+
+/// Runs openssl in the directory.
+fn openssl(directory: &std::path::Path, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments}: {output:?}");
+}
+
+/// With `ca`, a certificate is what opens: none, or one that nobody vouches for, does not.
+#[test]
+fn a_certificate_opens_and_its_absence_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    for (name, more) in [("ca", ""), ("stranger", ""), ("node", " -addext subjectAltName=IP:127.0.0.1")] {
+        openssl(here, &format!("req -x509 {key} -subj /CN={name} -keyout {name}.key -out {name}.pem{more}"));
+    }
+    openssl(here, &format!("req {key} -subj /CN=friend -keyout friend.key -out friend.csr"));
+    openssl(
+        here,
+        "x509 -req -in friend.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out friend.pem",
+    );
+    let path = |name: &str| here.join(name).display().to_string();
+    let [node, key, ca] = ["node.pem", "node.key", "ca.pem"].map(path);
+    let scene = scene(&format!("tls = {{ certificate = \"{node}\", key = \"{key}\", ca = \"{ca}\" }}"));
+    let url = format!("https://{}/metrics", scene.address);
+    let get = |who: Option<&str>| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--cacert", &node, &url]);
+        if let Some(who) = who {
+            curl.args(["--cert", &path(&format!("{who}.pem")), "--key", &path(&format!("{who}.key"))]);
+        }
+        let output = curl.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (done, text) = get(Some("friend"));
+    assert!(done && text.contains("carnet_build_info"), "{text}");
+    for who in [None, Some("stranger")] {
+        let (done, text) = get(who);
+        assert!(!done && text.is_empty(), "{who:?}: {text}");
+    }
 }
 
 #[test]

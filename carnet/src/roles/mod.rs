@@ -23,6 +23,7 @@ mod shelf;
 pub mod steering;
 mod survival;
 pub mod tls;
+pub mod token;
 mod watch;
 mod ways;
 

@@ -3,10 +3,9 @@
 use super::{Start, StartError, tls};
 use carnet_net::Token;
 use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
-use carnet_ops::config::{Proto, RelaySection, TlsSection};
+use carnet_ops::config::{Proto, RelaySection};
 use carnet_relay::{Listener, Settings};
 use carnet_sip::Password;
-use carnet_tls::{CertificateContext, CertificateSettings};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
@@ -68,7 +67,7 @@ fn config(section: &RelaySection) -> Result<RelayConfig, String> {
         listen,
         settings,
         users: users(section.users.as_ref())?,
-        tls: section.tls.as_ref().map(context).transpose()?,
+        tls: section.tls.as_ref().map(tls::context).transpose()?,
         next_hops: section.next_hops.iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         dscp: None,
         socket_buffer: Some(SOCKET_BUFFER),
@@ -82,13 +81,4 @@ fn users(path: &Path) -> Result<HashMap<String, Password>, String> {
     let table: BTreeMap<String, String> =
         toml::from_str(&text).map_err(|e| format!("{}: {}", path.display(), e.message()))?;
     Ok(table.into_iter().map(|(name, password)| (name, Password::new(password.into_bytes()))).collect())
-}
-
-fn context(section: &TlsSection) -> Result<CertificateContext, String> {
-    let settings = CertificateSettings {
-        credential: Some(tls::credential(section)?),
-        trust: tls::trust(section.ca.as_ref().map(|ca| ca.as_ref().as_path())),
-        ..CertificateSettings::default()
-    };
-    CertificateContext::new(&settings).map_err(|e| e.to_string())
 }

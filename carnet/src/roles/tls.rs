@@ -8,14 +8,19 @@ use std::path::Path;
 /// For SIP: shows its certificate to everyone, checks servers by name, and asks peers for a
 /// certificate where authorities are named.
 pub fn sip(section: &TlsSection) -> Result<SipTls, String> {
+    // Subscribers have passwords, not certificates.
+    Ok(SipTls { context: context(section)?, clients: Peer::Anyone, servers: None })
+}
+
+/// A context with the certificate of the section and the authorities that it names. Whether peers are asked for a
+/// certificate is for who accepts them to say.
+pub fn context(section: &TlsSection) -> Result<CertificateContext, String> {
     let settings = CertificateSettings {
         credential: Some(credential(section)?),
         trust: trust(section.ca.as_ref().map(|ca| ca.as_ref().as_path())),
         ..CertificateSettings::default()
     };
-    let context = CertificateContext::new(&settings).map_err(|e| e.to_string())?;
-    // Subscribers have passwords, not certificates.
-    Ok(SipTls { context, clients: Peer::Anyone, servers: None })
+    CertificateContext::new(&settings).map_err(|e| e.to_string())
 }
 
 /// A certificate with its key.

@@ -399,17 +399,28 @@ struct EventsOf {
     role: Option<String>,
     /// Only of one call.
     call_id: Option<String>,
-    /// Only of that level or worse: `info`, `warn`, `error`; everything if absent.
-    level: Option<String>,
+    /// Only of that level or worse; everything if absent.
+    #[param(inline)]
+    level: Option<Least>,
+}
+
+/// A level.
+#[derive(Deserialize, ToSchema, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Least {
+    Debug,
+    Info,
+    Warn,
+    Error,
 }
 
 impl EventsOf {
     fn wants(&self, told: &Told) -> bool {
-        let least = match self.level.as_deref() {
-            Some("error") => Level::Error,
-            Some("warn") => Level::Warn,
-            Some("info") => Level::Info,
-            _ => Level::Debug,
+        let least = match self.level {
+            Some(Least::Error) => Level::Error,
+            Some(Least::Warn) => Level::Warn,
+            Some(Least::Info) => Level::Info,
+            Some(Least::Debug) | None => Level::Debug,
         };
         told.level >= least
             && self.role.as_deref().is_none_or(|role| role == told.role)

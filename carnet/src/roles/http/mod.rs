@@ -15,7 +15,7 @@ mod api;
 use super::answering::Answering;
 use super::question::Ask;
 use super::watch::Watch;
-use super::{Start, StartError, held, tls};
+use super::{Start, StartError, held, tls, token};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
@@ -24,7 +24,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use carnet_ops::config::{AdminSection, TlsSection};
-use carnet_tls::{CertificateContext, CertificateSettings, Peer};
+use carnet_tls::{CertificateContext, Peer};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
@@ -44,11 +44,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Octets of a request's header.
 const MOST_HEADER: usize = 16 << 10;
 
+/// For who asks for something else.
+const NOTHING: &str = "there is nothing here: look at /metrics, /health, /api/v1/openapi.json\n";
+
 /// What answers need.
 struct Desk {
     answering: Arc<Answering>,
     watch: Arc<Watch>,
-    token: Option<Zeroizing<Vec<u8>>>,
+    token: Option<Zeroizing<String>>,
 }
 
 /// Opens the socket of the section, if it names one.
@@ -59,8 +62,8 @@ pub(super) fn start(
 ) -> Start<Option<JoinHandle<()>>> {
     let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) else { return Ok(None) };
     let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
-    let token = admin.token_file.as_ref().map(|path| read_token(path.as_ref())).transpose().map_err(fail)?;
-    let tls = admin.tls.as_ref().map(|tls| context(tls.as_ref())).transpose().map_err(fail)?;
+    let token = admin.token_file.as_ref().map(|path| token::read(path.as_ref())).transpose().map_err(fail)?;
+    let tls = admin.tls.as_ref().map(|tls| Tls::of(tls.as_ref())).transpose().map_err(fail)?;
     let listener = std::net::TcpListener::bind(listen)
         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
         .and_then(TcpListener::from_std)
@@ -76,33 +79,27 @@ pub(super) fn start(
             "/api/v1/openapi.json",
             get(move || async move { ([(CONTENT_TYPE, "application/json")], description.clone()) }),
         )
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
+        .fallback(|| async { (StatusCode::NOT_FOUND, NOTHING) })
         .layer(from_fn_with_state(desk.clone(), may_ask))
         .with_state(desk);
     Ok(Some(tokio::spawn(accept(listener, tls, routes))))
 }
 
-/// The word in the file, without white space around it.
-fn read_token(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let octets = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let octets = Zeroizing::new(octets);
-    let word = octets.trim_ascii();
-    match word.len() {
-        0..16 => Err(format!("{}: a token has 16 characters or more", path.display())),
-        _ => Ok(Zeroizing::new(word.to_vec())),
+/// What callers have to show, and what they are shown.
+#[derive(Clone)]
+struct Tls {
+    context: CertificateContext,
+    callers: Peer,
+}
+
+impl Tls {
+    fn of(section: &TlsSection) -> Result<Self, String> {
+        let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
+        Ok(Self { context: tls::context(section)?, callers })
     }
 }
 
-fn context(section: &TlsSection) -> Result<CertificateContext, String> {
-    let settings = CertificateSettings {
-        credential: Some(tls::credential(section)?),
-        trust: tls::trust(section.ca.as_ref().map(|ca| ca.as_ref().as_path())),
-        ..CertificateSettings::default()
-    };
-    CertificateContext::new(&settings).map_err(|e| e.to_string())
-}
-
-async fn accept(listener: TcpListener, tls: Option<CertificateContext>, routes: Router) {
+async fn accept(listener: TcpListener, tls: Option<Tls>, routes: Router) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         // Full: those who wait do so in the kernel's queue.
@@ -118,7 +115,7 @@ async fn accept(listener: TcpListener, tls: Option<CertificateContext>, routes: 
             match tls {
                 None => connection(stream, peer, routes).await,
                 // The context has its own time limit.
-                Some(tls) => match tls.accept(stream, &Peer::Anyone).await {
+                Some(tls) => match tls.context.accept(stream, &tls.callers).await {
                     Ok((stream, _)) => connection(stream, peer, routes).await,
                     Err(error) => tracing::debug!(%peer, %error, "no TLS"),
                 },
@@ -142,7 +139,7 @@ where
 /// Turns away who may not ask.
 async fn may_ask(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     match &desk.token {
-        Some(token) if !knows(request.headers(), token) => {
+        Some(token) if !knows(request.headers(), token.as_bytes()) => {
             (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response()
         }
         None if is_of_another_page(request.headers()) => {

@@ -1,5 +1,6 @@
 //! From `[gateway.NAME.ng]` to what the rules and the sockets are told.
 
+use super::super::token;
 use carnet_h248::MId;
 use carnet_h248::association::Transport as Association;
 use carnet_net::{NgConfig, NgListen, NgTls, NgToken, NgTransport};
@@ -9,18 +10,11 @@ use carnet_ops::config::{
 };
 use carnet_plan::{Addressing, Family, Policy, Transport};
 use carnet_steering::{Config, Interface, Limits, Timers};
-use std::path::Path;
 use std::time::Duration;
 use toml::Spanned;
-use zeroize::Zeroizing;
 
 /// Longer than anybody waits, and no more than a clock can add.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-/// The fewest octets of a token that is not guessed.
-const SHORTEST_TOKEN: usize = 16;
-/// The most that anybody can be asked to write into a header.
-const LONGEST_TOKEN: usize = 512;
 
 /// The name of a gateway's steering, as H.248 has it.
 pub fn name_of(gateway: &str) -> String {
@@ -127,7 +121,7 @@ pub fn sockets(ng: &NgSection) -> Result<NgConfig, String> {
         listen: listen.collect(),
         peers: ng.peers.as_ref().iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         tls,
-        token: ng.token_file.as_ref().map(|path| token(path.as_ref())).transpose()?,
+        token: ng.token_file.as_ref().map(|path| token::read(path.as_ref())).transpose()?.map(NgToken::new),
     })
 }
 
@@ -137,28 +131,11 @@ pub fn sockets(ng: &NgSection) -> Result<NgConfig, String> {
 /// The same.
 pub fn check(ng: &NgSection) -> Result<(), (Vec<&'static str>, String)> {
     if let Some(path) = &ng.token_file {
-        token(path.as_ref()).map_err(|e| (vec!["token-file"], e))?;
+        token::read(path.as_ref()).map_err(|e| (vec!["token-file"], e))?;
     }
     let Some(tls) = ng.tls.as_ref().map(|tls| tls.as_ref()) else { return Ok(()) };
     super::super::tls::credential(tls).map_err(|e| (vec!["tls", "certificate"], e))?;
     super::super::tls::sip(tls).map(drop).map_err(|e| (vec!["tls", "ca"], e))
-}
-
-/// The word in a file: one line, without what is around it.
-fn token(path: &Path) -> Result<NgToken, String> {
-    let fail = |what: String| format!("{}: {what}", path.display());
-    let octets = Zeroizing::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
-    let word = octets.trim_ascii();
-    if !word.iter().all(u8::is_ascii_graphic) {
-        return Err(fail("a token is one word of visible ASCII".to_owned()));
-    }
-    if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&word.len()) {
-        return Err(fail(format!(
-            "a token has {SHORTEST_TOKEN} to {LONGEST_TOKEN} octets, not {}",
-            word.len()
-        )));
-    }
-    Ok(NgToken::new(String::from_utf8_lossy(word).into_owned()))
 }
 
 #[cfg(test)]
@@ -219,26 +196,5 @@ mod tests {
             dscp: Some(46),
         };
         assert_eq!(config.interfaces, [expected]);
-    }
-
-    #[test]
-    fn a_token_is_one_word() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let read = |text: &str| {
-            std::fs::write(file.path(), text).unwrap();
-            token(file.path()).map(drop)
-        };
-        assert_eq!(read("  0123456789abcdef\r\n"), Ok(()));
-        for bad in [
-            "",
-            "0123456789abcde",
-            "0123456789 abcdef",
-            "0123456789abcdef\n0123456789abcdef",
-            &"x".repeat(513),
-        ] {
-            let said = read(bad).unwrap_err();
-            assert!(bad.is_empty() || !said.contains(bad), "the word is in {said}");
-        }
-        assert!(token(Path::new("/no/such/file")).is_err());
     }
 }

@@ -17,7 +17,7 @@ fn hurried(times: &mut Times) {
 }
 
 fn with_token(config: &mut NgConfig) {
-    config.token = Some(NgToken::new(TOKEN.into()));
+    config.token = Some(NgToken::new(TOKEN.to_owned().into()));
 }
 
 fn upgrade(protocol: &str, more: &str) -> String {

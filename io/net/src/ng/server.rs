@@ -58,8 +58,8 @@ pub struct NgToken(pub(super) Zeroizing<String>);
 
 impl NgToken {
     /// Takes it over.
-    pub fn new(token: String) -> Self {
-        Self(Zeroizing::new(token))
+    pub fn new(token: Zeroizing<String>) -> Self {
+        Self(token)
     }
 }
 

@@ -353,7 +353,7 @@ mod tests {
     fn the_token_is_the_whole_word() {
         let (events, _received) = mpsc::channel(1);
         let with = |token: Option<&str>| {
-            let token = token.map(|t| NgToken::new(t.to_owned()));
+            let token = token.map(|t| NgToken::new(t.to_owned().into()));
             Shared::new(Vec::new(), token, Times::default(), events.clone())
         };
         let shared = with(Some("0123456789abcdef"));

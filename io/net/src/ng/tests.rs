@@ -229,7 +229,7 @@ async fn what_was_answered_is_written_before_the_server_goes() {
 
 #[tokio::test]
 async fn the_token_opens_a_stream() {
-    let with = |config: &mut NgConfig| config.token = Some(NgToken::new(TOKEN.into()));
+    let with = |config: &mut NgConfig| config.token = Some(NgToken::new(TOKEN.to_owned().into()));
     let mut scene = Scene::open(&[NgTransport::Tcp], with);
     for wrong in ["", "5:token16:0123456789abcdeF", "5:token4:0123"] {
         let mut stream = TcpStream::connect(scene.at(0)).await.unwrap();
@@ -268,7 +268,7 @@ pub(super) async fn exchange(
 
 #[tokio::test]
 async fn http_has_the_status_that_fits() {
-    let with = |config: &mut NgConfig| config.token = Some(NgToken::new(TOKEN.into()));
+    let with = |config: &mut NgConfig| config.token = Some(NgToken::new(TOKEN.to_owned().into()));
     let mut scene = Scene::open(&[NgTransport::Http], with);
     let mut stream = TcpStream::connect(scene.at(0)).await.unwrap();
     let bearer = format!("Authorization: Bearer {TOKEN}");
