@@ -4,7 +4,7 @@
 
 use super::place::{Source, wrong};
 use crate::kms;
-use crate::roles::{conference, control, steering, tls};
+use crate::roles::{conference, control, steering, tls, token};
 use carnet_ops::config::{
     AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
     ControlTlsSection, GatewayRole, GatewaySection, IpVersion, NgProto, NgSection, Proto, RegistrarMode,
@@ -58,6 +58,22 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
         kms::identity(&section.name).map_err(|e| source.complain(&["kms", "name"], &e.to_string()))?;
         if let Some(section) = &section.tls {
             check_tls(source, &["kms", "tls"], section)?;
+        }
+    }
+    if let Some(admin) = &config.admin {
+        let admin = admin.as_ref();
+        if let Some(path) = &admin.token_file {
+            token::read(path.as_ref()).map_err(|e| source.complain(&["admin", "token-file"], &e))?;
+        }
+        if let Some(section) = &admin.tls {
+            check_tls(source, &["admin", "tls"], section.as_ref())?;
+        }
+    }
+    if let Some(records) = &config.records {
+        let directory = records.file.parent().filter(|directory| !directory.as_os_str().is_empty());
+        if !directory.is_none_or(Path::is_dir) {
+            let what = format!("there is no directory for {}", records.file.display());
+            return Err(source.complain(&["records", "file"], &what));
         }
     }
     check_sockets(source, config)
@@ -359,5 +375,7 @@ fn check_sockets(source: &Source<'_>, config: &Config) -> Checked {
             }
         }
     }
+    let admin = config.admin.as_ref().and_then(|admin| admin.as_ref().listen.as_ref());
+    admin.map_or(Ok(()), |listen| take(false, *listen.as_ref(), &["admin", "listen"]))?;
     config.kms.as_ref().map_or(Ok(()), |kms| take(false, kms.as_ref().listen.0, &["kms", "listen"]))
 }

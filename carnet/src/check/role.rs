@@ -62,6 +62,15 @@ pub fn roles(config: &Config) -> Vec<String> {
             relay_of(gateway)
         ));
     }
+    if let Some((listen, admin)) =
+        config.admin.as_ref().and_then(|a| Some((a.as_ref().listen.as_ref()?, a.as_ref())))
+    {
+        let scheme = if admin.tls.is_some() { "https" } else { "http" };
+        lines.push(format!("administration at {scheme}://{}", listen.as_ref()));
+    }
+    if let Some(records) = &config.records {
+        lines.push(format!("session records in {}", records.file.display()));
+    }
     lines
 }
 
