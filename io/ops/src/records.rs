@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Records that wait for the disk.
 const WAITING: usize = 16_384;
@@ -45,10 +45,12 @@ impl Records {
     pub fn open(place: Place) -> std::io::Result<Self> {
         let file = Writing::open(&place)?;
         let (sender, receiver) = sync_channel(WAITING);
+        let lost = Arc::default();
+        let counted = Arc::clone(&lost);
         let writer = std::thread::Builder::new()
             .name("carnet-records".into())
-            .spawn(move || write(file, &place, &receiver))?;
-        Ok(Self { sender: Some(sender), lost: Arc::default(), writer: Some(writer) })
+            .spawn(move || write(file, &place, &receiver, &counted))?;
+        Ok(Self { sender: Some(sender), lost, writer: Some(writer) })
     }
 
     /// Writes a record; it is lost if too many wait.
@@ -97,8 +99,11 @@ impl Writing {
             rotate(place)?;
             *self = Self::open(place)?;
         }
-        // A line that was cut off by a full disk is ended before the next.
-        self.file.write_all(line.as_bytes())?;
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // Half a line would spoil the next one. A disk that lets nothing be taken away either has it.
+            let _ = self.file.set_len(self.octets);
+            return Err(error);
+        }
         self.octets += length;
         Ok(())
     }
@@ -124,24 +129,28 @@ fn rotate(place: &Place) -> std::io::Result<()> {
     std::fs::rename(&place.path, numbered(&place.path, 1)).or_else(exists)
 }
 
-fn write(mut file: Writing, place: &Place, receiver: &Receiver<String>) {
-    let mut failed = false;
+fn write(mut file: Writing, place: &Place, receiver: &Receiver<String>, lost: &AtomicU64) {
+    let path = place.path.display();
+    let mut failed: Option<Instant> = None;
     while let Ok(line) = receiver.recv() {
+        // A disk that failed is asked once a second, not once a record.
+        if failed.is_some_and(|at| at.elapsed() < AGAIN) {
+            lost.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
         match file.put(place, &line) {
-            Ok(()) if failed => {
-                tracing::info!(path = %place.path.display(), "session records are written again");
-                failed = false;
-            }
-            Ok(()) => {}
-            Err(error) => {
-                if !failed {
-                    tracing::error!(path = %place.path.display(), %error, "session records cannot be written");
+            Ok(()) => {
+                if failed.take().is_some() {
+                    tracing::info!(%path, lost = lost.load(Ordering::Relaxed), "session records are written again");
                 }
-                failed = true;
-                std::thread::sleep(AGAIN);
-                if let Ok(mut again) = Writing::open(place) {
-                    // What there is of the line that failed.
-                    let _ = again.file.write_all(b"\n");
+            }
+            Err(error) => {
+                lost.fetch_add(1, Ordering::Relaxed);
+                if failed.replace(Instant::now()).is_none() {
+                    tracing::error!(%path, %error, "session records cannot be written, and are lost");
+                }
+                // It may have been taken away.
+                if let Ok(again) = Writing::open(place) {
                     file = again;
                 }
             }
@@ -181,6 +190,27 @@ mod tests {
         drop(records);
         assert_eq!((lines(&path), lines(&numbered(&path, 2))), (vec![19], vec![13, 14, 15]));
         assert!(!numbered(&path, 3).exists());
+    }
+
+    #[test]
+    fn a_full_disk_loses_records_and_counts_them() {
+        let place = Place { path: "/dev/full".into(), rotate: 1 << 20, keep: 1 };
+        let records = Records::open(place).unwrap();
+        let lost = records.lost.clone();
+        (0..5).for_each(|n| records.put(&json!({ "n": n })));
+        drop(records);
+        assert_eq!(lost.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions.jsonl");
+        let place = Place { path: path.clone(), rotate: 10, keep: 0 };
+        let records = Records::open(place).unwrap();
+        (0..4).for_each(|n| records.put(&json!({ "n": n })));
+        drop(records);
+        assert_eq!(lines(&path), [3], "without files that are kept, the full one goes");
     }
 
     #[test]
