@@ -32,13 +32,20 @@ pub struct Metrics {
 
 struct Counter {
     counts: IntCounterVec,
-    known: Mutex<HashSet<Vec<String>>>,
+    /// Sets of values that peers have a part in.
+    known: Option<Mutex<HashSet<Vec<String>>>>,
 }
 
 impl Counter {
     fn add(&self, labels: &[&str], by: u64) {
+        let Some(known) = &self.known else {
+            if let Ok(count) = self.counts.get_metric_with_label_values(labels) {
+                count.inc_by(by);
+            }
+            return;
+        };
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         let labels = if known.contains(&labels) || known.len() < MOST_VALUES {
             known.insert(labels.clone());
             labels
@@ -101,19 +108,19 @@ impl Metrics {
 
     fn counter_of(&self, name: &str, help: &str, role: &str, declared: &Declared) -> Option<Counter> {
         let labels: Vec<&str> = [role].into_iter().chain(declared.counted_by.iter().copied()).collect();
-        self.made(name, help, &labels)
+        self.made(name, help, &labels, !declared.counted_by.is_empty())
     }
 
-    fn made(&self, name: &str, help: &str, labels: &[&str]) -> Option<Counter> {
+    fn made(&self, name: &str, help: &str, labels: &[&str], bounded: bool) -> Option<Counter> {
         let counts = IntCounterVec::new(Opts::new(name, help), labels).ok()?;
         self.registry.register(Box::new(counts.clone())).ok()?;
-        Some(Counter { counts, known: Mutex::default() })
+        Some(Counter { counts, known: bounded.then(Mutex::default) })
     }
 
-    /// Keeps a counter that is not of an event.
+    /// Keeps a counter that is not of an event. The values of its labels are words of ours: nothing bounds them.
     #[must_use]
     pub fn counter(mut self, name: &'static str, help: &str, labels: &[&str]) -> Self {
-        if let Some(counter) = self.made(name, help, labels) {
+        if let Some(counter) = self.made(name, help, labels, false) {
             self.counters.insert(name, counter);
         }
         self
