@@ -59,9 +59,7 @@ pub(super) struct Hole {
     pub(super) dscp: Option<u8>,
     pub(super) role: Role,
     pub(super) gate: Gate,
-    peer_opens: bool,
-    /// Where the peer comes from will not be announced.
-    pub(super) latch: bool,
+    caller: PeerAsCaller,
     /// A connection was made or missed, and only a new `Configure` asks for another.
     pub(super) ended: bool,
     /// `Command::Connect` was given.
@@ -73,6 +71,29 @@ pub(super) struct Hole {
     pub(super) told: Told,
     pub(super) steering: Steering,
     door: Door,
+}
+
+/// What was said of the peer as a caller, in one octet: a pinhole has room for no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PeerAsCaller(u8);
+
+impl PeerAsCaller {
+    const OPENS: u8 = 1;
+    const LATCHED: u8 = 2;
+
+    fn new(opens: bool, latched: bool) -> Self {
+        Self(u8::from(opens) * Self::OPENS | u8::from(latched) * Self::LATCHED)
+    }
+
+    /// It opens the connection.
+    fn opens(self) -> bool {
+        self.0 & Self::OPENS != 0
+    }
+
+    /// Where it comes from will not be announced.
+    fn is_latched(self) -> bool {
+        self.0 & Self::LATCHED != 0
+    }
 }
 
 /// What was said of the engine.
@@ -308,8 +329,7 @@ impl Hole {
             dscp: None,
             role: Role::default(),
             gate: Gate::default(),
-            peer_opens: false,
-            latch: false,
+            caller: PeerAsCaller::new(false, false),
             ended: false,
             told_to_connect: false,
             queued: false,
@@ -373,7 +393,7 @@ impl Hole {
         if open && self.door == Door::New {
             self.door = Door::Opened;
         }
-        (self.peer_opens, self.latch) = (peer_opens, latch);
+        self.caller = PeerAsCaller::new(peer_opens, latch);
         self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
         if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
             // The time counts from when it was asked for.
@@ -584,6 +604,11 @@ impl Hole {
         self.door == Door::New && self.role != Role::Active && !self.told_to_connect
     }
 
+    /// Whether it will never be announced where the peer comes from.
+    pub(super) fn is_latched(&self) -> bool {
+        self.caller.is_latched()
+    }
+
     /// Whether connections are to be accepted now.
     pub(super) fn wants_callers(&self) -> bool {
         let room = match &self.link {
@@ -610,7 +635,7 @@ impl Hole {
 
     /// Where to connect now, given the far side of the join.
     pub(super) fn wants_to_call(&self, far: Option<&Self>) -> Option<SocketAddr> {
-        let may = matches!(self.link, Link::Down) && !self.ended && !self.peer_opens;
+        let may = matches!(self.link, Link::Down) && !self.ended && !self.caller.opens();
         if !may || self.gate == Gate::Inactive {
             return None;
         }

@@ -22,7 +22,7 @@ impl Worker {
         let far = far.and_then(|far| self.peek(far));
         let (pinhole, local) = (hole.name, self.ports.local(&hole.lease));
         // Of one whose address will not be announced the kernel never knows who may call.
-        if hole.waits_for_callers() && !hole.latch && self.is_undecided(hole, far) {
+        if hole.waits_for_callers() && !hole.is_latched() && self.is_undecided(hole, far) {
             if self.carriages.kept.insert(pinhole.number) {
                 self.kernel.order(Order::Keep { pinhole, local });
             }
