@@ -37,7 +37,13 @@ impl Controller {
 
     fn receive(&self) -> (String, SocketAddr) {
         let mut octets = [0; 65536];
-        let (length, from) = self.socket.recv_from(&mut octets).unwrap();
+        // A call with a time limit is not begun again by itself when the process was stopped meanwhile (signal(7)).
+        let (length, from) = loop {
+            match self.socket.recv_from(&mut octets) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                heard => break heard.unwrap(),
+            }
+        };
         (String::from_utf8_lossy(&octets[..length]).into_owned(), from)
     }
 

@@ -131,7 +131,11 @@ impl End {
     fn take(&self, start: &str) -> String {
         let mut buffer = [0; 65_535];
         loop {
-            let n = self.sip.recv(&mut buffer).unwrap_or_else(|e| panic!("{start} did not come: {e}"));
+            let n = match self.sip.recv(&mut buffer) {
+                // A call with a time limit is not begun again by itself when the process was stopped meanwhile (signal(7)).
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                heard => heard.unwrap_or_else(|e| panic!("{start} did not come: {e}")),
+            };
             let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
             if text.starts_with(start) {
                 return text;

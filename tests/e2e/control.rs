@@ -212,11 +212,22 @@ fn border_alone(ports: [u16; 2]) -> Option<(Lab, [UdpSocket; 2])> {
     Some((lab, sockets))
 }
 
+/// A datagram. A call with a time limit is not begun again by itself when the process was stopped meanwhile (signal(7)), as
+/// all are when a machine is.
+fn next(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, std::net::SocketAddr) {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            heard => return heard.expect("a message"),
+        }
+    }
+}
+
 /// The next message that does more than acknowledge.
 fn heard(socket: &UdpSocket) -> String {
     let mut buffer = [0; 4096];
     loop {
-        let n = socket.recv(&mut buffer).expect("a message");
+        let (n, _) = next(socket, &mut buffer);
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
         if ["T=", "P=", "PN="].iter().any(|what| text.contains(what)) {
             return text;
@@ -286,13 +297,7 @@ fn a_gateway_finds_its_controller_by_name_and_asks_where_it_wants() {
     let command = carnet(&lab, "agw-a", &["run", "-c", "agw-a.toml"]);
     let gateway = lab.start("agw-a", command);
     let mut buffer = [0; 4096];
-    let (n, from) = loop {
-        match answering.recv_from(&mut buffer) {
-            // A call with a time limit is not begun again by itself when a signal comes (signal(7)).
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            heard => break heard.expect("a registration"),
-        }
-    };
+    let (n, from) = next(&answering, &mut buffer);
     let request = String::from_utf8_lossy(&buffer[..n]).into_owned();
     let id = request.split("T=").nth(1).and_then(|rest| rest.split('{').next()).expect("its number");
     let reply = format!(

@@ -98,8 +98,11 @@ impl Member {
                 let rest = self.heard.split_off(at + text.len());
                 return std::mem::replace(&mut self.heard, rest);
             }
-            let read =
-                self.stream.read(&mut buffer).unwrap_or_else(|e| panic!("{text}: {e} after {}", self.heard));
+            let read = match self.stream.read(&mut buffer) {
+                // A call with a time limit is not begun again by itself when the process was stopped meanwhile (signal(7)).
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.unwrap_or_else(|e| panic!("{text}: {e} after {}", self.heard)),
+            };
             assert!(read > 0, "{text}: closed after {}", self.heard);
             self.heard.push_str(&String::from_utf8_lossy(&buffer[..read]));
         }
