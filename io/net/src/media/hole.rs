@@ -82,7 +82,7 @@ impl PeerAsCaller {
     const LATCHED: u8 = 2;
 
     fn new(opens: bool, latched: bool) -> Self {
-        Self(u8::from(opens) * Self::OPENS | u8::from(latched) * Self::LATCHED)
+        Self((u8::from(opens) * Self::OPENS) | (u8::from(latched) * Self::LATCHED))
     }
 
     /// It opens the connection.
