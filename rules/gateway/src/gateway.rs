@@ -360,9 +360,11 @@ impl Gateway {
                 self.core.request(now, origin, actions);
             }
             registration::Event::Reply { id, body } => {
-                // A controller that does not know a termination subtracts it by itself.
+                // A controller that does not know a termination subtracts it by itself. One that has just asked for
+                // that is right not to know it: the two have crossed, as they do at the end of most calls.
                 if let Outcome::Refused(context, termination, error) =
                     self.core.root.notices.answered(id, &body, self.core.limits.notices)
+                    && self.core.keeps(context, &termination)
                 {
                     self.events.push_back(Event::NoticeRefused { context, termination, error });
                 }
