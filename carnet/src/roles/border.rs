@@ -6,7 +6,7 @@ use super::control::{self, Courtesy};
 use super::inspection::Inspection;
 use super::question::{Question, Questions};
 use super::ways::Ways;
-use super::{Ending, Observer, Seen, Start, StartError, encoding, sip_transport};
+use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, sip_transport};
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
@@ -74,6 +74,7 @@ pub fn start(
         tls: tls.transpose().map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
         protected: settings.protected,
+        watch: Some(control_watch(name, &observer)),
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
@@ -140,6 +141,7 @@ impl Running {
                     }
                 }
                 Some(datagram) = heard(&mut relayed) => {
+                    self.ng(&datagram, false);
                     self.machine.border.handle_rtpengine(Instant::now(), &datagram);
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
@@ -192,6 +194,12 @@ impl Running {
         }
     }
 
+    fn ng(&self, datagram: &Bytes, sent: bool) {
+        let Some(remote) = self.rtpengine.as_ref().map(NgSocket::peer) else { return };
+        let (node, octets) = (self.name.as_str(), &|| datagram.clone());
+        (self.machine.observer)(Seen::Ng { node, local: None, remote, sent, octets });
+    }
+
     fn asked(&mut self, question: Question) {
         self.inspection.ask(Instant::now(), &self.name, &mut self.machine.border, question);
     }
@@ -225,6 +233,7 @@ impl Running {
     fn flush(&mut self) {
         self.sip.flush(Instant::now(), &mut self.machine);
         for datagram in std::mem::take(&mut self.machine.to_rtpengine) {
+            self.ng(&datagram, true);
             if let Some(socket) = &self.rtpengine {
                 socket.send(datagram);
             }
@@ -268,7 +277,7 @@ impl SipMachine for Machine {
     }
 
     fn handle_input(&mut self, now: Instant, input: Input) {
-        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
+        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false, hop: &input.hop });
         self.border.handle_sip(now, input);
     }
 
@@ -283,10 +292,7 @@ impl SipMachine for Machine {
     fn poll_transmit(&mut self) -> Option<Transmit> {
         loop {
             match self.border.poll_transmit()? {
-                Out::Sip(transmit) => {
-                    (self.observer)(Seen::Sip { border: &self.name, octets: &transmit.data, sent: true });
-                    return Some(transmit);
-                }
+                Out::Sip(transmit) => return Some(transmit),
                 Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
                 Out::Rtpengine(datagram) => self.to_rtpengine.push(datagram),
             }
@@ -295,6 +301,10 @@ impl SipMachine for Machine {
 
     fn poll_query(&mut self) -> Option<Query> {
         self.border.poll_query()
+    }
+
+    fn sent(&mut self, hop: &Hop, data: &Bytes) {
+        (self.observer)(Seen::Sip { border: &self.name, octets: data, sent: true, hop });
     }
 }
 

@@ -7,8 +7,9 @@ use super::control::{self, Courtesy};
 use super::question::{Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
-use super::{Ending, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding};
 use crate::ue::kms::KmsLink;
+use bytes::Bytes;
 use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
 use carnet_h248::{ErrorDescriptor, MId, Message};
 use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
@@ -85,6 +86,7 @@ pub fn start(
         tls: tls.transpose().map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
         protected: settings.protected,
+        watch: Some(control_watch(name, &observer)),
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
@@ -306,7 +308,7 @@ impl SipMachine for Machine {
     }
 
     fn handle_input(&mut self, now: Instant, input: Input) {
-        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
+        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false, hop: &input.hop });
         self.focus.handle_sip(now, SystemTime::now(), input);
     }
 
@@ -329,7 +331,6 @@ impl SipMachine for Machine {
                         });
                         hop.local = ours.map(|(_, local)| *local);
                     }
-                    (self.observer)(Seen::Sip { border: &self.name, octets: &transmit.data, sent: true });
                     return Some(transmit);
                 }
                 Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
@@ -339,5 +340,9 @@ impl SipMachine for Machine {
 
     fn poll_query(&mut self) -> Option<Query> {
         self.focus.poll_query()
+    }
+
+    fn sent(&mut self, hop: &Hop, data: &Bytes) {
+        (self.observer)(Seen::Sip { border: &self.name, octets: data, sent: true, hop });
     }
 }

@@ -6,7 +6,7 @@ use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
-use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
@@ -118,6 +118,7 @@ fn start_on(
         tls: tls.map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
         protected: section.control_protected,
+        watch: Some(control_watch(name, &observer)),
         ..ControlConfig::default()
     };
     let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;

@@ -3,6 +3,23 @@
 use carnet_ops::metrics::Gauge;
 use serde_json::Value;
 
+/// How full the ring is that ladders are made of.
+pub(super) fn ring(level: super::tap::Level) -> Vec<Gauge> {
+    let gauge = |name, help, value| Gauge { name, help, labels: Vec::new(), value };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let age = level.oldest.map_or(0.0, |oldest| now.saturating_sub(oldest).as_secs_f64());
+    vec![
+        gauge("carnet_trace_ring_octets", "Memory of the ring that ladders are made of", level.octets as f64),
+        gauge("carnet_trace_ring_entries", "Messages and events in it", level.entries as f64),
+        gauge(
+            "carnet_trace_ring_gone",
+            "Messages and events that have left it since the start",
+            level.gone as f64,
+        ),
+        gauge("carnet_trace_ring_seconds", "Age of the oldest in it", age),
+    ]
+}
+
 /// Of answers to [`Ask::List`](super::question::Ask::List) and [`Ask::Rooms`](super::question::Ask::Rooms).
 pub(super) fn gauges(list: &Value, rooms: &Value) -> Vec<Gauge> {
     let mut gauges = vec![Gauge {

@@ -22,12 +22,13 @@ mod seen;
 mod shelf;
 pub mod steering;
 mod survival;
+pub mod tap;
 pub mod tls;
 pub mod token;
 mod watch;
 mod ways;
 
-pub use seen::{Observer, Seen, log, printed};
+pub use seen::{Observer, Seen, control_watch, log, printed};
 pub use watch::Watch;
 
 use answering::{Answering, Open};
@@ -136,6 +137,8 @@ pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
     looking: JoinHandle<()>,
+    /// What sends to a HEP server.
+    telling: Option<JoinHandle<()>>,
     _desks: Vec<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
@@ -147,6 +150,7 @@ type Places = HashMap<String, Place>;
 pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer>) -> Start<Running> {
     let observer = watch.observer(observer);
     let looking = tokio::spawn(watch.clone().look());
+    let telling = watch.tap().and_then(|tap| tap.hep()?.run(watch.clone())).map(tokio::spawn);
     let (drain, token) = drain();
     let mut tasks = Vec::new();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
@@ -163,6 +167,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         for address in section.as_ref().controllers.as_ref() {
             let ControlAddress::Local(border) = address else { continue };
             let (above, below) = local_pair(LOCAL_QUEUE);
+            let (above, below) = (above.towards(name), below.towards(border));
             controllers.entry(border.clone()).or_default().insert(name.clone(), above);
             gateways.entry(name.clone()).or_default().insert(border.clone(), below);
         }
@@ -198,7 +203,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let mut local = local;
         if let Some(ng) = &section.as_ref().ng {
             let (above, below) = local_pair(LOCAL_QUEUE);
-            local.insert(steering::name_of(name), below);
+            local.insert(steering::name_of(name), below.towards(&steering::name_of(name)));
             let questions = answering.steering(name);
             let (observer, token) = (observer.clone(), token.clone());
             let of = (name.as_str(), section.as_ref(), ng.as_ref());
@@ -209,7 +214,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         tasks.push((name.clone(), task));
     }
     let desks = answering.open(config, &watch)?;
-    Ok(Running { drain, tasks, looking, _desks: desks, _places: places })
+    Ok(Running { drain, tasks, looking, telling, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -230,7 +235,7 @@ impl Running {
     pub async fn stop(self, grace: Duration) -> bool {
         self.drain.start(grace);
         let ended = self.drain.finished().await;
-        for task in self.tasks.iter().map(|(_, task)| task).chain([&self.looking]) {
+        for task in self.tasks.iter().map(|(_, task)| task).chain([&self.looking]).chain(&self.telling) {
             task.abort();
         }
         ended

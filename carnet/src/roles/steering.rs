@@ -7,10 +7,16 @@ mod settings;
 
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
+use bytes::Bytes;
+use carnet_h248::Message;
+use carnet_net::h248::{ControlPassed, ControlPeer};
 use carnet_net::{LocalEnd, NgRequest, NgServer, NgTally, PooledRandom, Token, until};
+use carnet_ng::Value;
 use carnet_ops::config::{GatewaySection, NgSection};
 use carnet_steering::{RequestId, Steering};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
@@ -30,6 +36,16 @@ struct Running {
     listen: Vec<String>,
     /// Who had been turned away when it was last told.
     tallied: NgTally,
+    /// Who waits for which answer, for who watches.
+    asking: BTreeMap<u64, SocketAddr>,
+}
+
+/// As many as the sockets take at once.
+const MOST_ASKING: usize = 16_384;
+
+/// A message as it might be on the wire: which cookie it has there the sockets know.
+fn ng_message(number: u64, body: Value) -> Bytes {
+    carnet_ng::Message::new(Bytes::from(number.to_string()), body).to_bytes()
 }
 
 /// Opens sockets and starts the task. `end` leads to the gateway of that name.
@@ -50,7 +66,16 @@ pub fn start(
     let bound = ng.listen.as_ref().iter().zip(server.listens());
     let listen = bound.map(|(bind, there)| format!("{}:{}", bind.as_ref().proto, there.address)).collect();
     let tallied = NgTally::default();
-    let running = Running { gateway: gateway.to_owned(), steering, server, end, observer, listen, tallied };
+    let running = Running {
+        gateway: gateway.to_owned(),
+        steering,
+        server,
+        end,
+        observer,
+        listen,
+        tallied,
+        asking: BTreeMap::new(),
+    };
     Ok(tokio::spawn(running.run(requests, questions, token)))
 }
 
@@ -116,7 +141,32 @@ impl Running {
     }
 
     fn request(&mut self, asked: NgRequest) {
+        let octets = &|| ng_message(asked.number, asked.request.body());
+        self.show_ng(asked.from, false, octets);
+        if self.asking.len() >= MOST_ASKING {
+            self.asking.pop_first();
+        }
+        self.asking.insert(asked.number, asked.from);
         self.steering.handle_request(Instant::now(), RequestId(asked.number), asked.request);
+    }
+
+    fn show_ng(&self, remote: SocketAddr, sent: bool, octets: &dyn Fn() -> Bytes) {
+        let node = &settings::name_of(&self.gateway);
+        (self.observer)(Seen::Ng { node, local: None, remote, sent, octets });
+    }
+
+    /// A message to the gateway, which goes by no socket.
+    fn show(&self, message: &Message) {
+        let node = &settings::name_of(&self.gateway);
+        let passed = ControlPassed {
+            peer: ControlPeer::Local(0),
+            name: Some(&self.gateway),
+            transport: None,
+            local: None,
+            sent: true,
+            message,
+        };
+        (self.observer)(Seen::Control { node, passed: &passed });
     }
 
     /// Sends what there is to send; whether the gateway is still there.
@@ -124,11 +174,15 @@ impl Running {
         // First the gateway: who hears an address may have it connected to at once.
         while let Some(message) = self.steering.poll_transmit() {
             (self.observer)(Seen::Command { gateway: &self.gateway, message: &message });
+            self.show(&message);
             if !self.end.send(message).await {
                 return false;
             }
         }
         while let Some((RequestId(number), answer)) = self.steering.poll_reply() {
+            if let Some(remote) = self.asking.remove(&number) {
+                self.show_ng(remote, true, &|| ng_message(number, answer.clone()));
+            }
             self.server.answer(number, &answer);
         }
         while let Some(event) = self.steering.poll_event() {

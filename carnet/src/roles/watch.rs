@@ -1,6 +1,7 @@
 //! What `carnet run` makes of what its roles show: log lines, counts for `/metrics`, sessions put together from their events, a
 //! record of each at its end, and a stream of events for who watches over HTTP.
 
+use super::tap::{self, Tap};
 use super::{Observer, Seen, log};
 use carnet_border::{Cause, Event as Border};
 use carnet_event::Event;
@@ -38,6 +39,7 @@ pub struct Watch {
     calls: Mutex<HashMap<(String, String), Began>>,
     sessions: Option<Mutex<Sessions>>,
     records: Option<Records>,
+    tap: Option<Tap>,
     stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
@@ -65,6 +67,11 @@ impl Watch {
                 SIP_MESSAGES,
                 "SIP messages by method or class of status, at the sockets of a border or conference server",
                 &["node", "direction", "kind"],
+            )
+            .counter(
+                tap::PACKETS,
+                "Messages for the HEP server: sent, or dropped because it is slow or not there, too long, not readable",
+                &["result"],
             )
             .counter(H248_SENT, "H.248 messages that controllers sent to a gateway", &["gateway"])
             .histogram(SETUP, "Seconds from an INVITE to its answer", &["border"], SECONDS)
@@ -112,8 +119,12 @@ impl Watch {
         let watched =
             records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
         let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
+        let tap = Tap::new(config)?;
+        if tap.as_ref().is_some_and(|tap| tap.hep().is_some()) {
+            tap::RESULTS.into_iter().for_each(|result| metrics.add(tap::PACKETS, &[result], 0));
+        }
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
-        Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, stream, drain }))
+        Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, tap, stream, drain }))
     }
 
     /// Looks for sessions whose record is complete, now and then, until the process ends.
@@ -154,11 +165,15 @@ impl Watch {
 
     fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {
         let of_call = self.sessions.is_some() && matches!(role, "border" | "steering");
-        if !of_call && self.stream.receiver_count() == 0 {
+        let tap = self.tap.as_ref().filter(|tap| tap.has_ring());
+        if !of_call && tap.is_none() && self.stream.receiver_count() == 0 {
             return;
         }
         let Some(told) = Told::of(role, node, event) else { return };
         let wall = SystemTime::now();
+        if let Some(tap) = tap {
+            tap.told(&told, wall, &self.metrics);
+        }
         if self.stream.receiver_count() > 0 {
             // Without readers there is nobody to miss it.
             let _ = self.stream.send(Arc::new((wall, told.clone())));
@@ -189,7 +204,15 @@ impl Watch {
         })
     }
 
+    /// What went by, if that is kept or sent somewhere.
+    pub fn tap(&self) -> Option<&Tap> {
+        self.tap.as_ref()
+    }
+
     fn see(&self, seen: &Seen<'_>) {
+        if let Some(tap) = &self.tap {
+            tap.see(seen, &self.metrics);
+        }
         match seen {
             Seen::Border { border, event } => {
                 self.metrics.happened("border", border, *event);
@@ -225,12 +248,12 @@ impl Watch {
                 self.metrics.happened("kms", kms, *event);
                 self.told("kms", kms, *event);
             }
-            Seen::Sip { border, octets, sent } => {
+            Seen::Sip { border, octets, sent, .. } => {
                 let direction = if *sent { "sent" } else { "received" };
                 self.metrics.add(SIP_MESSAGES, &[border, direction, kind(octets)], 1);
             }
             Seen::Command { gateway, .. } => self.metrics.add(H248_SENT, &[gateway], 1),
-            Seen::Media { .. } | Seen::Holds { .. } => {}
+            Seen::Control { .. } | Seen::Ng { .. } | Seen::Media { .. } | Seen::Holds { .. } => {}
         }
     }
 
@@ -329,7 +352,8 @@ mod tests {
             watch.see(&Seen::Border { border: "b-a", event: &event });
         }
         for octets in [&b"INVITE sip:b SIP/2.0\r\n"[..], b"SIP/2.0 200 OK\r\n", b"EVIL\0 sip:b SIP/2.0\r\n"] {
-            watch.see(&Seen::Sip { border: "b-a", octets, sent: false });
+            let hop = carnet_sip::Hop::new(carnet_sip::Transport::Udp, ([192, 0, 2, 1], 5060).into());
+            watch.see(&Seen::Sip { border: "b-a", octets, sent: false, hop: &hop });
         }
         let text = watch.metrics.render(&[]);
         for line in [

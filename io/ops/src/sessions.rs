@@ -31,6 +31,19 @@ impl Default for Bounds {
     }
 }
 
+/// When a call was, and whose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The role's name.
+    pub node: String,
+    /// As on the wire.
+    pub call_id: String,
+    /// When its first event came.
+    pub began: SystemTime,
+    /// When it ended.
+    pub ended: Option<SystemTime>,
+}
+
 /// One call of one role.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -272,6 +285,16 @@ impl Sessions {
         let ended =
             || self.ended.iter().find(|session| session.number == number).map(|session| session.record());
         self.live.get(&number).map(Session::record).or_else(ended)
+    }
+
+    /// Its node and Call-ID, when it began, and when it ended if it has.
+    #[must_use]
+    pub fn span(&self, number: u64) -> Option<Span> {
+        let ended = || self.ended.iter().find(|session| session.number == number).map(|session| &**session);
+        let session = self.live.get(&number).or_else(ended)?;
+        let after = |milliseconds| session.began + Duration::from_millis(milliseconds);
+        let (node, call_id) = (session.node.clone(), session.call_id.clone());
+        Some(Span { node, call_id, began: session.began, ended: session.ended.map(after) })
     }
 
     /// Events that no session was made of, because there were as many as there may be.

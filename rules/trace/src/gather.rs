@@ -17,7 +17,8 @@ const PASSED_ON: Duration = Duration::from_secs(5);
 const BEFORE: Duration = Duration::from_secs(5);
 
 /// The ladder.
-pub(crate) fn ladder(tracer: Tracer) -> Ladder {
+pub(crate) fn ladder(mut tracer: Tracer) -> Ladder {
+    tracer.name_ends();
     let Tracer {
         mut entries, mut groups, claims, origins, tickets, connections, left_out, without_text, ..
     } = tracer;
@@ -137,25 +138,28 @@ fn join_passed_on(groups: &mut Groups, entries: &[Stored]) {
 
 /// The exchange that fetched a ticket belongs to the first call that it is used in.
 fn join_tickets(groups: &mut Groups, mut tickets: Vec<Claim<u64>>, entries: &[Stored]) {
-    let fetched: HashSet<usize> = entries
+    let is_fetch = |fact: &Fact| matches!(fact, Fact::Http(_) | Fact::Event(_));
+    let called: HashSet<usize> = entries
         .iter()
-        .filter(|stored| matches!(stored.entry.fact, Fact::Http(_)))
+        .filter(|stored| !is_fetch(&stored.entry.fact))
         .map(|stored| groups.root(stored.group))
         .collect();
     tickets.sort_by_key(|claim| claim.at);
-    let mut known: HashMap<u64, (usize, bool)> = HashMap::new();
+    /// Who fetched a ticket and has not used it, and the call that used it last.
+    type Known = (Option<usize>, Option<usize>);
+    let mut known: HashMap<u64, Known> = HashMap::new();
     for claim in tickets {
         let root = groups.root(claim.group);
-        let is_fetch = fetched.contains(&root);
-        match known.get(&claim.what) {
-            // One of the two is the exchange with the service, the other the call.
-            Some((other, was_fetch)) if *was_fetch != is_fetch => {
-                groups.join(*other, root);
+        let (fetched, call) = known.entry(claim.what).or_default();
+        if called.contains(&root) {
+            if let Some(fetched) = fetched.take() {
+                groups.join(fetched, root);
             }
-            Some(_) => {}
-            None => {
-                known.insert(claim.what, (root, is_fetch));
-            }
+            *call = Some(root);
+        } else if let Some(call) = *call {
+            groups.join(call, root);
+        } else {
+            *fetched = Some(fetched.map_or(root, |fetched| groups.join(fetched, root)));
         }
     }
 }
@@ -199,6 +203,7 @@ fn session(list: Vec<Stored>, splits: &hosts::Splits, users: &hosts::Users) -> S
         let id = match &entry.fact {
             Fact::Sip(sip) => Some(&sip.call_id),
             Fact::Ng(ng) => ng.call_id.as_ref(),
+            Fact::Event(event) => event.call_id.as_ref(),
             _ => None,
         };
         if let Some(id) = id.filter(|id| !id.is_empty() && !call_ids.contains(*id)) {
@@ -219,6 +224,8 @@ fn kind(entries: &[crate::Entry]) -> Kind {
         Kind::Registration
     } else if any(&|fact| matches!(fact, Fact::Ng(ng) if ng.call_id.is_some())) {
         Kind::Call
+    } else if any(&|fact| matches!(fact, Fact::Event(event) if event.call_id.is_some())) {
+        Kind::Call
     } else if any(&|fact| matches!(fact, Fact::Sip(_))) {
         Kind::Dialog
     } else if any(
@@ -229,6 +236,11 @@ fn kind(entries: &[crate::Entry]) -> Kind {
         Kind::Control
     } else if any(&|fact| matches!(fact, Fact::Http(http) if !http.keys.is_empty())) {
         Kind::Keys
+    } else if let Some(entry) = entries.iter().find(|entry| matches!(entry.fact, Fact::Event(_))) {
+        match &entry.from_node {
+            Some(node) if node.is_gateway() => Kind::Context,
+            _ => Kind::Keys,
+        }
     } else {
         Kind::Connection
     }
@@ -247,6 +259,9 @@ fn title(kind: Kind, entries: &[crate::Entry]) -> String {
         };
     }
     let Some(first) = entries.first() else { return String::new() };
+    if let Some(title) = told(kind, entries) {
+        return title;
+    }
     let context = entries.iter().find_map(|entry| match &entry.fact {
         Fact::Control(control) => control.contexts.first().copied(),
         _ => None,
@@ -258,4 +273,36 @@ fn title(kind: Kind, entries: &[crate::Entry]) -> String {
         (Kind::Control | Kind::Context, _) => format!("{} and {}", first.from, first.to),
         _ => format!("{} to {}", first.from, first.to),
     }
+}
+
+/// A title from what nodes said of themselves.
+fn told(kind: Kind, entries: &[crate::Entry]) -> Option<String> {
+    let mut events = entries.iter().filter_map(|entry| match &entry.fact {
+        Fact::Event(event) => Some((entry, event)),
+        _ => None,
+    });
+    let name = |node: &Option<std::sync::Arc<crate::Node>>| node.as_ref().map(|node| node.name.clone());
+    if kind == Kind::Call
+        && let Some((from, to)) =
+            events.clone().find_map(|(_, event)| event.text("from").zip(event.text("to")))
+    {
+        return Some(format!("{from} calls {to}"));
+    }
+    if kind == Kind::Keys
+        && let Some((entry, event)) = events.next()
+    {
+        let who = event.text("user").or_else(|| event.text("source")).unwrap_or("somebody");
+        return Some(format!("{who} asks {}", name(&entry.from_node).unwrap_or_default()));
+    }
+    let (a, b) = entries.iter().find_map(|entry| Some((name(&entry.from_node)?, name(&entry.to_node)?)))?;
+    let context = entries.iter().find_map(|entry| match &entry.fact {
+        Fact::Control(control) => control.contexts.first().copied().map(u64::from),
+        Fact::Event(event) => event.number("context"),
+        _ => None,
+    });
+    Some(match (kind, context) {
+        (Kind::Context, Some(context)) if a == b => format!("context {context} of {a}"),
+        (Kind::Context, Some(context)) => format!("context {context} of {a} and {b}"),
+        _ => format!("{a} and {b}"),
+    })
 }

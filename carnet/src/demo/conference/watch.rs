@@ -139,6 +139,8 @@ impl State {
             Seen::Border { .. }
             | Seen::Conference { .. }
             | Seen::Steering { .. }
+            | Seen::Control { .. }
+            | Seen::Ng { .. }
             | Seen::Kms { .. }
             | Seen::Gateway { .. } => {}
         }

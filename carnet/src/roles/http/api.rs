@@ -4,7 +4,7 @@
 //! says whose fault it was.
 
 use super::super::question::Ask;
-use super::Desk;
+use super::{Desk, ladder};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
@@ -28,10 +28,10 @@ use utoipa_axum::routes;
 /// Entries of a page.
 pub(super) const MOST: usize = 1_000;
 /// Entries of a page for who does not say how many.
-const USUAL: usize = 100;
+pub(super) const USUAL: usize = 100;
 
 /// The largest whole number that every reader of JSON keeps (RFC 8259 §6).
-const LARGEST: u64 = (1 << 53) - 1;
+pub(super) const LARGEST: u64 = (1 << 53) - 1;
 
 /// What is told of the API as a whole.
 #[derive(OpenApi)]
@@ -57,6 +57,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(contexts))
         .routes(routes!(sessions))
         .routes(routes!(session))
+        .routes(routes!(ladder::of_session))
+        .routes(routes!(ladder::list))
+        .routes(routes!(ladder::one))
+        .routes(routes!(ladder::trace))
         .routes(routes!(rooms))
         .routes(routes!(room, close))
         .routes(routes!(invite))
@@ -74,7 +78,7 @@ pub(super) struct Problem {
 }
 
 /// A status and why.
-struct Failure(StatusCode, String);
+pub(super) struct Failure(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -82,10 +86,10 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer<T> = Result<T, Failure>;
+pub(super) type Answer<T> = Result<T, Failure>;
 
 /// Parameters of a query, with our own way to refuse them.
-struct Asked<T>(T);
+pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = Failure;

@@ -11,6 +11,7 @@
 //! time. Pages of other origins get nothing where no token is needed: a browser on this host would let any page ask.
 
 mod api;
+mod ladder;
 
 use super::answering::Answering;
 use super::question::Ask;
@@ -174,6 +175,8 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     // A role that does not answer is missing there, and the rest is told.
     let list = desk.answering.answer(Ask::List).await.unwrap_or_default();
     let rooms = desk.answering.answer(Ask::Rooms).await.unwrap_or_default();
-    let text = desk.watch.metrics.render(&held::gauges(&list, &rooms));
+    let mut gauges = held::gauges(&list, &rooms);
+    gauges.extend(desk.watch.tap().and_then(|tap| tap.level()).into_iter().flat_map(held::ring));
+    let text = desk.watch.metrics.render(&gauges);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

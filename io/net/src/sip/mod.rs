@@ -212,9 +212,14 @@ impl SipSockets {
     pub fn flush(&self, now: Instant, machine: &mut impl SipMachine) {
         loop {
             if let Some(transmit) = machine.poll_transmit() {
-                if let Err(undelivered) = self.send(transmit) {
-                    tracing::debug!(%undelivered, "not sent");
-                    machine.transport_failed(now, &undelivered.hop);
+                // Nothing is copied: octets are shared.
+                let (hop, data) = (transmit.hop.clone(), transmit.data.clone());
+                match self.send(transmit) {
+                    Ok(()) => machine.sent(&Hop { local: self.local(&hop), ..hop }, &data),
+                    Err(undelivered) => {
+                        tracing::debug!(%undelivered, "not sent");
+                        machine.transport_failed(now, &undelivered.hop);
+                    }
                 }
             } else if let Some(query) = machine.poll_query() {
                 self.resolve(query);
@@ -227,6 +232,19 @@ impl SipSockets {
     /// Ends a connection after what is queued for it has been written.
     pub fn close(&self, flow: FlowId) {
         self.shared.retire(flow);
+    }
+
+    /// Our address at this end of a hop.
+    fn local(&self, hop: &Hop) -> Option<SocketAddr> {
+        let fits = |listen: &&Listen| {
+            listen.transport == hop.transport && listen.address.is_ipv4() == hop.remote.is_ipv4()
+        };
+        match hop.transport {
+            _ if hop.local.is_some() => hop.local,
+            Transport::Udp => self.udp_port(hop).map(|port| port.local),
+            // The port of a connection of ours says nothing of who we are; where we listen does.
+            _ => self.listening().iter().find(fits).map(|listen| listen.address),
+        }
     }
 
     /// The socket a datagram leaves by: the one it must, else the one whose address the system would

@@ -29,6 +29,8 @@ pub(super) fn check(config: &Config) -> Checked {
         super::admin::check(admin)?;
     }
     config.records.as_ref().map_or(Ok(()), super::admin::check_records)?;
+    super::trace::check_trace(&config.trace)?;
+    config.hep.as_ref().map_or(Ok(()), super::trace::check_hep)?;
     match &config.kms {
         Some(kms) => super::kms::check(kms),
         None => Ok(()),

@@ -7,6 +7,7 @@ use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
+use super::trace::{HepSection, TraceSection};
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,6 +32,10 @@ pub struct Config {
     pub admin: Option<Spanned<AdminSection>>,
     /// `[records]`
     pub records: Option<RecordsSection>,
+    /// `[trace]`
+    pub trace: TraceSection,
+    /// `[hep]`
+    pub hep: Option<HepSection>,
 }
 
 /// `[log]`
@@ -332,6 +337,9 @@ impl Config {
         }
         if let Some(records) = &mut self.records {
             fix(&mut records.file);
+        }
+        if let Some(password) = self.hep.as_mut().and_then(|hep| hep.password_file.as_mut()) {
+            fix(password.as_mut());
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {

@@ -7,7 +7,7 @@ mod svg;
 mod text;
 
 pub use html::html;
-pub use json::{json, session as session_json};
+pub use json::{json, session as session_json, summary as summary_json};
 pub use svg::svg;
 
 pub use text::{Paper, list, text};

@@ -1,0 +1,30 @@
+//! What nodes said of themselves.
+
+use super::Found;
+use super::view::View;
+
+/// What failed, in the words of the node.
+pub(super) fn told(view: &View<'_>) -> Vec<Found> {
+    let mut known: Vec<(usize, &str)> = Vec::new();
+    let mut out = Vec::new();
+    for (at, entry, event) in view.events().filter(|(_, entry, _)| entry.bad) {
+        if known.contains(&(entry.from_host, &event.event)) {
+            continue;
+        }
+        known.push((entry.from_host, &event.event));
+        let what = format!("{} says: {}.", view.sender(entry), entry.label);
+        // Who refuses says so in SIP too: that has a rule of its own.
+        out.push(match event.event.as_str() {
+            "tls-failed" | "gateway-lost" | "request-refused" if view.hops.is_empty() => {
+                Found::failure(Some(at), what, "")
+            }
+            "tls-failed" => Found::failure(
+                Some(at),
+                what,
+                "Compare the fingerprint in the description with the certificate of that end.",
+            ),
+            _ => Found::warning(Some(at), what, ""),
+        });
+    }
+    out
+}
