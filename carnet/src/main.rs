@@ -10,6 +10,8 @@ mod gateway;
 mod inspect;
 mod kms;
 mod ng;
+#[allow(dead_code, unused_imports)] // The commands that use it follow.
+mod node;
 mod roles;
 mod run;
 mod trace;
