@@ -174,10 +174,11 @@ fn place(url: &str) -> Result<(bool, Place), String> {
     if host.is_empty() {
         return Err(format!("{url}: names no host"));
     }
-    let port = match authority.port() {
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let port = match port.strip_prefix(':') {
         None if secure => 443,
         None => 80,
-        Some(port) => port.as_str().parse().map_err(|_| format!("{url}: the port is 1 to 65535"))?,
+        Some(port) => port.parse().map_err(|_| format!("{url}: the port is 1 to 65535"))?,
     };
     Ok((secure, Place::Tcp(host, port)))
 }

@@ -70,7 +70,7 @@ fn bold(text: impl Into<String>) -> Span<'static> {
 
 /// What all processes do together.
 pub fn title(frame: &mut Frame<'_>, model: &Model, paint: Paint, area: Rect) {
-    let mut spans = vec![bold(" carnet top")];
+    let mut spans = vec![bold(" carnet")];
     let down = model.processes.iter().filter(|process| process.down.is_some()).count();
     if down > 0 {
         spans.push(Span::styled(format!("  {down} of {} DOWN", model.processes.len()), paint.bad()));
@@ -85,9 +85,9 @@ pub fn title(frame: &mut Frame<'_>, model: &Model, paint: Paint, area: Rect) {
             spans.push(Span::raw(format!("  {:.1} tickets/s", rate.tickets)));
         }
         match model.passing() {
-            Some(passing) => spans.push(Span::raw(format!("  {}/s pass", octets(passing)))),
+            Some(passing) => spans.push(Span::raw(format!("  {}/s", octets(passing)))),
             None if rate.octets > 0.0 => {
-                spans.push(Span::raw(format!("  {}/s at the end of media", octets(rate.octets))));
+                spans.push(Span::raw(format!("  {}/s ended", octets(rate.octets))));
             }
             None => {}
         }
@@ -408,9 +408,10 @@ pub fn session(model: &Model, paint: Paint, width: u16) -> Rows {
     let record = &open.record;
     let mut rows: Rows = Vec::new();
     let mut fact = |name: &str, value: String| {
-        if !value.is_empty() {
+        for (place, line) in wrapped(&value, usize::from(width).saturating_sub(12)).into_iter().enumerate() {
+            let name = if place == 0 { name } else { "" };
             let name = Span::styled(format!(" {name:<10}"), paint.dim());
-            rows.push(Line::from(vec![name, Span::raw(value)]));
+            rows.push(Line::from(vec![name, Span::raw(line)]));
         }
     };
     fact("call", format!("{} at {} {}", text(record, "call_id"), text(record, "role"), text(record, "node")));
@@ -470,6 +471,20 @@ fn termination_line(termination: &Value) -> String {
     }
     let count = |member: &str| octets(termination.get(member).and_then(Value::as_f64).unwrap_or_default());
     format!("{line}, {} in, {} out", count("octets_received"), count("octets_sent"))
+}
+
+/// Lines no wider than that; a word that is longer stands alone. None of nothing.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_inclusive(' ') {
+        if !line.is_empty() && Span::raw(line.as_str()).width() + Span::raw(word.trim_end()).width() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        line.push_str(word);
+    }
+    lines.extend((!line.is_empty()).then_some(line));
+    lines
 }
 
 /// When, what, and the fields below it as wide as the screen is.

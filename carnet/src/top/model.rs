@@ -281,7 +281,11 @@ impl Row {
             began: summary.get("began").and_then(Value::as_str).and_then(seconds),
             answered: summary.get("answered_ms").is_some_and(Value::is_u64),
             ended: summary.get("ended_ms").is_some_and(Value::is_u64),
-            from: uri(&text("from")),
+            // A steered gateway is told tags, and no names.
+            from: match text("from") {
+                from if from.is_empty() => text("call_id"),
+                from => uri(&from),
+            },
             to: uri(&text("to")),
             seal: seal(&plan),
             plan: plan.join("+"),

@@ -57,7 +57,7 @@ use crate::OsRandom;
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
-pub use host::{raise_descriptor_limit, shortcomings};
+pub use host::{Shortcoming, raise_descriptor_limit, shortcomings};
 pub use kernel::{KernelConfig, KernelTally, Mode};
 use memory::Memory;
 pub use memory::MemoryTally;
