@@ -10,7 +10,7 @@ mod events;
 mod reach;
 
 pub use events::{Event, Events};
-pub use reach::NodeArgs;
+pub use reach::{NodeArgs, of_section, reach_kms};
 
 use carnet_tls::{CertificateContext, Peer};
 use events::Lines;

@@ -121,14 +121,36 @@ pub fn of_section(
         None => None,
         Some(section) => {
             let print = tls::credential(section.as_ref())?.fingerprint().map_err(|e| e.to_string())?;
-            // Checking by fingerprint asks for a certificate of our own.
-            let name = SubjectName::Dns("administrator.invalid".into());
-            let made = shown.map_or_else(|| Credential::self_signed(&[name], 1), Ok);
-            let made = made.map_err(|e| e.to_string())?;
+            let made = shown.map_or_else(nobody, Ok)?;
             Some((context(Some(made), Trust::Nobody)?, Peer::Fingerprints(vec![print])))
         }
     };
     Ok(node(Place::Tcp(ip.to_string(), listen.port()), token, tls))
+}
+
+/// A key management service, to see whether it is there: over TLS checked by an authority, or by a fingerprint.
+///
+/// # Errors
+/// What cannot be used.
+pub fn reach_kms(url: &str, ca: Option<&Path>, fingerprint: Option<&str>) -> Result<Node, String> {
+    let (secure, place) = place(url)?;
+    let tls = match (&place, fingerprint) {
+        (Place::Tcp(..), Some(print)) if secure => {
+            let print = print.parse::<carnet_tls::Fingerprint>().map_err(|e| e.to_string())?;
+            Some((context(Some(nobody()?), Trust::Nobody)?, Peer::Fingerprints(vec![print])))
+        }
+        (Place::Tcp(host, _), None) if secure => {
+            Some((context(None, tls::trust(ca))?, Peer::Named(host.clone())))
+        }
+        _ => None,
+    };
+    Ok(node(place, None, tls))
+}
+
+/// Checking by fingerprint asks for a certificate of our own.
+fn nobody() -> Result<Credential, String> {
+    let name = SubjectName::Dns("administrator.invalid".into());
+    Credential::self_signed(&[name], 1).map_err(|e| e.to_string())
 }
 
 fn context(shown: Option<Credential>, trust: Trust) -> Result<CertificateContext, String> {

@@ -202,7 +202,9 @@ async fn a_call_is_seen_and_looked_into() {
 
     watcher.keys(&[KeyCode::Enter]);
     let text = watcher.until(|text| text.contains("dialog-started")).await;
-    for word in ["call-001", "plan", "line 0 (message TCP/TLS/MSRP): e2e", "TLS", "moved by the relay"] {
+    for word in
+        ["call-001", "plan", "line 0 (message TCP/TLS/MSRP): e2e", "TLS", "the relay, because loopback"]
+    {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
     watcher.keys(&[KeyCode::Char('G')]);
@@ -210,7 +212,7 @@ async fn a_call_is_seen_and_looked_into() {
     watcher.keys(&[KeyCode::Esc, KeyCode::Tab]);
     let text = watcher.until(|text| text.contains("media (ims-agw) registered")).await;
     assert!(text.contains("1 of 10000 contexts") && text.contains("ports of public: "), "{text}");
-    assert!(text.contains("engine relay: 1 streams (asked 1)"), "{text}");
+    assert!(text.contains("engine relay: 1 streams (loopback 1)"), "{text}");
 
     // It goes, and is there again.
     let (directory, admin, ng) = (scene._directory, scene.admin, scene.ng);

@@ -52,9 +52,10 @@ pub fn shortcomings(config: &EngineConfig) -> Vec<Shortcoming> {
         lacks.push(lack("net.ipv4.tcp_syncookies", text.to_owned()));
     }
     let backlog = u64::try_from(super::socket::BACKLOG).unwrap_or(0);
-    for (name, setting) in
-        [("core/somaxconn", "net.core.somaxconn"), ("ipv4/tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog")]
-    {
+    for (name, setting) in [
+        ("core/somaxconn", "net.core.somaxconn"),
+        ("ipv4/tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog"),
+    ] {
         if let Some(value) = number(name).filter(|value| *value < backlog) {
             let text = format!("{setting} is {value}: fewer callers than {backlog} can wait at a pinhole");
             lacks.push(lack(setting, text));
@@ -81,8 +82,9 @@ pub fn shortcomings(config: &EngineConfig) -> Vec<Shortcoming> {
     let most = u64::try_from(config.pinholes.saturating_mul(config.threads)).unwrap_or(u64::MAX);
     let needed = pinholes.min(most).saturating_mul(2);
     if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < needed) {
-        let text =
-            format!("{limit} descriptors are allowed; as many pinholes as there are ports take up to {needed}");
+        let text = format!(
+            "{limit} descriptors are allowed; as many pinholes as there are ports take up to {needed}"
+        );
         lacks.push(lack("descriptors", text));
     }
     lacks
@@ -118,9 +120,8 @@ mod tests {
     #[test]
     fn ports_that_the_host_gives_to_any_program_are_complained_about() {
         let Some((first, last)) = local_ports() else { return };
-        let about_ports = |lacks: Vec<Shortcoming>| {
-            lacks.iter().any(|lack| lack.setting.ends_with("ip_local_port_range"))
-        };
+        let about_ports =
+            |lacks: Vec<Shortcoming>| lacks.iter().any(|lack| lack.setting.ends_with("ip_local_port_range"));
         assert!(about_ports(of(last..=last, 1)));
         assert!(!about_ports(of(1..=first - 1, 1)));
     }

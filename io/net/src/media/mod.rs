@@ -54,6 +54,7 @@ use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use carnet_netfilter::{Lack, lacks as kernel_lacks};
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
