@@ -3,7 +3,7 @@
 use super::report::Report;
 use crate::roles::tls;
 use carnet_net::{OsRandom, Resolver};
-use carnet_ops::config::{Bind, Config, Proto, TlsSection};
+use carnet_ops::config::{Bind, Config, TlsSection};
 use carnet_sip::{Hop, Search, Transport, Uri};
 use carnet_tls::Peer;
 use carnet_wire::Random;
@@ -249,7 +249,7 @@ mod tests {
     fn the_question_is_one_that_our_own_parser_takes() {
         let uri = Uri::parse("sip:10.1.0.3:5070;transport=tcp").unwrap();
         let text = options(&uri, Transport::Tcp, "10.1.0.1:1234".parse().unwrap());
-        let parsed = carnet_sip::Message::parse(text.as_bytes());
+        let parsed = carnet_sip::Message::parse(text.clone().into(), &carnet_sip::Limits::default());
         assert!(parsed.is_ok(), "{parsed:?} {text}");
     }
 }

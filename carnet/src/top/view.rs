@@ -279,7 +279,9 @@ impl View {
         let seen: Vec<_> = rows.iter().skip(self.top).take(self.room).copied().collect();
         let chosen = self.at.saturating_sub(self.top);
         if seen.is_empty() {
+            let asked = model.processes.iter().any(|process| !process.known && process.down.is_none());
             let why = match (model.up().next().is_some(), self.filter.is_empty()) {
+                (false, _) if asked => "asking",
                 (false, _) => "no process answers",
                 (true, true) => "no calls",
                 (true, false) => "no call fits the filter",
