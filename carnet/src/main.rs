@@ -5,13 +5,16 @@ mod check;
 mod conference;
 mod demo;
 mod desk;
+mod doctor;
 mod events;
 mod gateway;
 mod inspect;
 mod kms;
 mod ng;
+mod node;
 mod roles;
 mod run;
+mod top;
 mod trace;
 mod ue;
 
@@ -34,6 +37,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Say what keeps a configuration from working on this host, and what to do about it.
+    Doctor(doctor::DoctorArgs),
     /// Say what a border would do with an offer, and why.
     Border(border::BorderArgs),
     /// Say what is in a message or stream of messages, and what is wrong with it.
@@ -42,6 +47,8 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Call, chat and send files, sealed end to end.
     Ue(Box<ue::cli::UeArgs>),
+    /// Watch running processes: sessions, gateways, rooms, warnings, as it happens.
+    Top(top::TopArgs),
     /// Look at the gateways of a running process, and at what they hold.
     Gateway(gateway::GatewayArgs),
     /// Ask a steered gateway as a SIP server would: rewrite a description, see its calls.
@@ -59,10 +66,12 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Border(args) => border::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Ue(args) => ue::run(*args),
+        Command::Top(args) => top::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Ng(args) => ng::run(&args),
         Command::Conference(args) => conference::run(&args),

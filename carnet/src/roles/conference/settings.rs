@@ -287,7 +287,10 @@ fn gateways(whole: &Whole, section: &ConferenceSection) -> Vec<Gateway> {
 }
 
 /// Who we are for the key server: our account, and every room and factory.
-fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAccount> {
+///
+/// # Errors
+/// What is wrong with which key; no key is ever part of it.
+pub fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAccount> {
     let name = kms.account.as_ref();
     Identity::from_uri(name).map_err(|e| wrong(&["kms", "account"], format!("`{name}`: {e}")))?;
     let url = kms.url.as_ref();
@@ -315,7 +318,10 @@ fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAccount>
 }
 
 /// The way to the key server.
-pub(super) fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
+///
+/// # Errors
+/// What is wrong with which key.
+pub fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
     let trust = match (&kms.fingerprint, &kms.ca_file) {
         (Some(text), _) => {
             let parsed = text.as_ref().parse();
