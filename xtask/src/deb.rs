@@ -83,10 +83,10 @@ impl Facts {
         let (first, rest) = paragraph.split_once('\n').ok_or("a package is more than its name")?;
         Ok(format!(
             "{first}\nSource: carnet\nVersion: {}\nArchitecture: {}\nMaintainer: {MAINTAINER}\nInstalled-Size: {kilobytes}\n\
-             {depends}{}\n",
+             Section: net\nPriority: optional\n{depends}{}\n",
             self.version,
             if name == "carnet" { &self.architecture } else { "all" },
-            rest.replace("@shlibs@", &self.libraries).replace("\nDescription:", "\nSection: net\nPriority: optional\nDescription:")
+            rest.replace("@shlibs@", &self.libraries)
         ))
     }
 
@@ -100,10 +100,8 @@ impl Facts {
             self.version, self.mail_date
         );
         packed(&changes, &doc.join("changelog.Debian.gz"))?;
-        let overrides = fixed(&format!("{name}.lintian-overrides"));
-        if overrides.exists() {
-            copy(&overrides, &root.join("usr/share/lintian/overrides").join(name), 0o644)?;
-        }
+        let overrides = read(&fixed("lintian-overrides"))?.replace("PACKAGE", name);
+        write(&root.join("usr/share/lintian/overrides").join(name), &overrides, 0o644)?;
         let (mut sums, mut octets) = (String::new(), 0);
         for file in files(&root)? {
             let inside = file.strip_prefix(&root).map_err(|e| e.to_string())?;
