@@ -10,15 +10,18 @@ mod events;
 mod gateway;
 mod inspect;
 mod kms;
+mod manual;
 mod ng;
 mod node;
+mod privacy;
 mod roles;
 mod run;
 mod top;
 mod trace;
 mod ue;
+mod watchdog;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// End-to-end security for TCP media in IMS and SIP networks.
@@ -59,10 +62,19 @@ enum Command {
     Events(events::EventsArgs),
     /// Administer a key management service: users, rules, tickets, audit.
     Kms(kms::cli::KmsArgs),
+    /// Print a script that completes commands and options in a shell.
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man(manual::ManArgs),
 }
 
 fn main() -> ExitCode {
-    match Args::parse().command {
+    let command = Args::parse().command;
+    if !matches!(&command, Command::Run(args) if args.core_dumps) {
+        privacy::keep();
+    }
+    match command {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
@@ -77,5 +89,7 @@ fn main() -> ExitCode {
         Command::Conference(args) => conference::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Kms(args) => kms::cli::run(&args),
+        Command::Completions(args) => manual::completions(&args, Args::command()),
+        Command::Man(args) => manual::pages(&args, Args::command()),
     }
 }

@@ -1,16 +1,22 @@
 //! `carnet run -c FILE`: starts the roles of a file and runs until told to stop.
 //!
 //! SIGTERM and SIGINT stop it: no new work, a grace period for what runs, then the end. A second
-//! signal ends it at once. systemd is told when all roles have started (`Type=notify`).
+//! signal ends it at once. systemd is told when all roles have started (`Type=notify`), that they live (`WatchdogSec=`) and how long the
+//! end may take. Sockets that it has opened before are taken where the file names their address.
 
 use crate::check;
 use crate::roles;
+use crate::watchdog;
 use carnet_ops::config::Config;
 use clap::Args;
+use sd_notify::NotifyState;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Time to tidy up, after the grace that calls get.
+const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// Arguments of `carnet run`.
 #[derive(Args)]
@@ -21,6 +27,9 @@ pub struct RunArgs {
     /// Seconds that calls in progress get after the signal to stop.
     #[arg(long, default_value_t = 10)]
     grace: u64,
+    /// Let the kernel write core dumps of this process: they hold keys.
+    #[arg(long)]
+    pub core_dumps: bool,
 }
 
 /// Exit code 0 after an orderly end, 1 if a role could not start or failed.
@@ -33,6 +42,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
         }
     };
     carnet_ops::log::start(&config.log.level, config.log.format);
+    // Before there are threads: it takes the variables out of the environment.
+    if let Err(error) = carnet_net::inherited::take_up() {
+        eprintln!("carnet run: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -57,17 +71,20 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
     for role in check::roles(config) {
         tracing::info!("{role}");
     }
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    watchdog::tell(&[NotifyState::Ready]);
     println!("ready");
     let mut grace = grace;
+    let life = running.life();
     tokio::select! {
+        () = watchdog::feed(life) => {}
         given = watch.drained() => grace = given,
         name = running.failed() => return Err(format!("`{name}` has stopped by itself")),
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // However long calls get, systemd is not to lose patience before.
+    let end = format!("EXTEND_TIMEOUT_USEC={}", grace.saturating_add(AFTERWARDS).as_micros());
+    watchdog::tell(&[NotifyState::Stopping, NotifyState::Custom(&end)]);
     tracing::info!(?grace, "stopping");
     tokio::select! {
         _ = running.stop(grace) => {}

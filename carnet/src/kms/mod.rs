@@ -26,7 +26,7 @@ use carnet_ops::config::KmsSection;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -36,12 +36,12 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
     if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
 }
 
-/// Starts the role of a configuration file. Gives its task and the address it listens at.
+/// Starts the role of a configuration file. Gives its task, the address it listens at, and the service as long as it is there.
 pub async fn start(
     section: &KmsSection,
     witness: Witness,
     token: Token,
-) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
+) -> Result<(JoinHandle<()>, SocketAddr, Weak<Service>), OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -55,15 +55,20 @@ pub async fn start(
         Some(tls) => Some(context(tls.certificate.as_ref(), tls.key.as_ref())?),
         None => None,
     };
-    let listener =
-        TcpListener::bind(section.listen.0).await.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
+    let listener = match carnet_net::inherited::tcp(section.listen.0) {
+        Some(listener) => TcpListener::from_std(listener),
+        None => TcpListener::bind(section.listen.0).await,
+    };
+    let listener = listener.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
     let address = listener.local_addr().map_err(|e| fail("listening", &e))?;
     let data = section.data.clone();
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
-    let role = serve(Arc::new(service.watched_by(witness)), http, tls, listener, token)?;
-    Ok((tokio::spawn(role), address))
+    let service = Arc::new(service.watched_by(witness));
+    let there = Arc::downgrade(&service);
+    let role = serve(service, http, tls, listener, token)?;
+    Ok((tokio::spawn(role), address, there))
 }
 
 /// A TLS server context from PEM files.

@@ -232,6 +232,11 @@ impl Service {
         Answer { status, body: reply }
     }
 
+    /// Whether it could make a ticket. Waits for whoever is at the rules.
+    pub fn has_a_key(&self) -> bool {
+        self.kms().ring().current().is_ok()
+    }
+
     /// Makes a new ticket key if one is due, and erases those that are done. Blocks on the disk.
     pub fn maintain(&self) -> Result<(), carnet_store::Error> {
         let _changing = self.changing();

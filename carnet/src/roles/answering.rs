@@ -27,6 +27,8 @@ pub(super) struct Answering {
     conferences: BTreeMap<String, mpsc::Sender<Question>>,
     /// By the name of the gateway that is steered.
     steerings: BTreeMap<String, mpsc::Sender<Question>>,
+    /// Those that are asked for a sign of life only, by what they are called.
+    others: BTreeMap<String, mpsc::Sender<Question>>,
 }
 
 #[derive(Debug)]
@@ -65,10 +67,29 @@ impl Answering {
         receiver
     }
 
+    /// The same for one that has nothing to tell but that it lives.
+    pub(super) fn other(&mut self, called: String) -> Questions {
+        let (sender, receiver) = mpsc::channel(MOST_QUESTIONS);
+        self.others.insert(called, sender);
+        receiver
+    }
+
+    /// Whoever can be asked, and what it is called.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = (String, &mpsc::Sender<Question>)> {
+        let borders = self.borders.iter().map(|(name, asked)| (format!("border `{name}`"), &asked.questions));
+        let named = |what: &'static str| {
+            move |(name, to): (&String, _)| -> (String, _) { (format!("{what} `{name}`"), to) }
+        };
+        let all = borders.chain(self.gateways.iter().map(named("gateway")));
+        let all = all.chain(self.conferences.iter().map(named("conference")));
+        let all = all.chain(self.steerings.iter().map(named("steering of")));
+        all.chain(self.others.iter().map(|(called, to)| (called.clone(), to)))
+    }
+
     /// Opens the sockets of the file, if it names any.
-    pub(super) fn open(self, config: &Config, watch: &Arc<Watch>) -> Start<Vec<Open>> {
+    pub(super) fn open(self: &Arc<Self>, config: &Config, watch: &Arc<Watch>) -> Start<Vec<Open>> {
         let Some(admin) = config.admin.as_ref().map(toml::Spanned::as_ref) else { return Ok(Vec::new()) };
-        let this = Arc::new(self);
+        let this = self.clone();
         let mut open = Vec::new();
         if let Some(path) = &admin.socket {
             open.push(this.clone().desk(path.clone())?);
@@ -96,6 +117,7 @@ impl Answering {
 
     pub(super) async fn answer(&self, ask: Ask) -> Result<Value, String> {
         let (gateway, border) = match &ask {
+            Ask::Alive => return Ok(Value::Null),
             Ask::List => return self.list().await,
             Ask::Rooms => return self.rooms().await,
             Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
@@ -210,17 +232,44 @@ impl Answering {
     }
 }
 
+/// Asks one role, and waits for its answer.
+async fn put(questions: &mpsc::Sender<Question>, question: Ask) -> Result<Value, String> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    ask(questions, question).until(until).await.map_err(|e| e.to_string())?
+}
+
+/// Why a role has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    #[error("too many questions at once")]
+    Crowded,
+    #[error("it has stopped")]
+    Stopped,
+    #[error("it does not answer")]
+    Silent,
+}
+
+/// An answer that is to come.
+pub(super) struct Answer(Result<oneshot::Receiver<Result<Value, String>>, NoAnswer>);
+
 /// Asks one role.
-async fn put(questions: &mpsc::Sender<Question>, ask: Ask) -> Result<Value, String> {
+pub(super) fn ask(questions: &mpsc::Sender<Question>, ask: Ask) -> Answer {
     let (answer, answered) = oneshot::channel();
-    questions.try_send(Question { ask, answer }).map_err(|e| match e {
-        TrySendError::Full(_) => "too many questions at once",
-        TrySendError::Closed(_) => "it has stopped",
-    })?;
-    match tokio::time::timeout(PATIENCE, answered).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err("it has stopped".into()),
-        Err(_) => Err("it does not answer".into()),
+    let asked = questions.try_send(Question { ask, answer }).map_err(|e| match e {
+        TrySendError::Full(_) => NoAnswer::Crowded,
+        TrySendError::Closed(_) => NoAnswer::Stopped,
+    });
+    Answer(asked.map(|()| answered))
+}
+
+impl Answer {
+    /// Waits for it, so long.
+    pub(super) async fn until(self, end: tokio::time::Instant) -> Result<Result<Value, String>, NoAnswer> {
+        match tokio::time::timeout_at(end, self.0?).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(NoAnswer::Stopped),
+            Err(_) => Err(NoAnswer::Silent),
+        }
     }
 }
 

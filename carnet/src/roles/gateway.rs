@@ -418,6 +418,12 @@ impl Running {
 
     fn asked(&mut self, question: Question) {
         // One who has stopped waiting needs no answer.
+        if matches!(question.ask, Ask::Alive) {
+            let turns = self.engine.knock();
+            let sign = turns.then_some(serde_json::Value::Null).ok_or("its media engine does not turn");
+            let _ = question.answer.send(sign.map_err(str::to_owned));
+            return;
+        }
         let Ask::Audit { from, .. } = question.ask else {
             let _ = question.answer.send(Ok(self.summary()));
             return;

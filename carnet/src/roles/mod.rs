@@ -13,6 +13,7 @@ pub mod gateway;
 mod held;
 mod http;
 mod inspection;
+mod life;
 pub mod media;
 mod place;
 pub mod question;
@@ -29,6 +30,7 @@ mod watch;
 mod ways;
 
 pub use seen::{Observer, Seen, control_watch, log, printed};
+pub use life::Life;
 pub use watch::Watch;
 
 use answering::{Answering, Open};
@@ -139,6 +141,7 @@ pub struct Running {
     looking: JoinHandle<()>,
     /// What sends to a HEP server.
     telling: Option<JoinHandle<()>>,
+    life: Life,
     _desks: Vec<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
@@ -153,6 +156,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
     let telling = watch.tap().and_then(|tap| tap.hep()?.run(watch.clone())).map(tokio::spawn);
     let (drain, token) = drain();
     let mut tasks = Vec::new();
+    let mut answering = Answering::default();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     if let Some(section) = &config.kms {
@@ -160,7 +164,8 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
         let started = crate::kms::start(section, witness, token.clone()).await;
-        let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        let (task, _, service) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        tokio::spawn(life::of_kms(service, answering.other(format!("KMS `{}`", section.name))));
         tasks.push((section.name.clone(), task));
     }
     for (name, section) in &config.gateway {
@@ -173,7 +178,6 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         }
     }
     let (sharing, mut places) = (Sharing::of(config), Places::new());
-    let mut answering = Answering::default();
     for (name, section) in &config.border {
         let local = controllers.remove(name).unwrap_or_default();
         let place = place_of(&mut places, &sharing.border, name)?;
@@ -198,7 +202,9 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
-            tasks.push((format!("relay of {name}"), relay::start(name, relay.as_ref(), token.clone())?));
+            let questions = answering.other(format!("relay of `{name}`"));
+            let task = relay::start(name, relay.as_ref(), questions, token.clone())?;
+            tasks.push((format!("relay of {name}"), task));
         }
         let mut local = local;
         if let Some(ng) = &section.as_ref().ng {
@@ -213,8 +219,14 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
         tasks.push((name.clone(), task));
     }
+    let answering = Arc::new(answering);
     let desks = answering.open(config, &watch)?;
-    Ok(Running { drain, tasks, looking, telling, _desks: desks, _places: places })
+    let unused = carnet_net::inherited::unused();
+    if !unused.is_empty() {
+        let why = "is named by no section of the file, and was opened for it before the start";
+        return Err(StartError::new("listener", &unused.join("`, `"), why));
+    }
+    Ok(Running { drain, tasks, looking, telling, life: Life(answering), _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -230,6 +242,11 @@ fn place_of<'a>(
 }
 
 impl Running {
+    /// Whether they live.
+    pub fn life(&self) -> Life {
+        self.life.clone()
+    }
+
     /// Stops taking new work, waits until what runs has ended or `grace` is over, then closes
     /// everything. Whether all ended by themselves.
     pub async fn stop(self, grace: Duration) -> bool {

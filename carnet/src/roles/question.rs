@@ -14,6 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
+    /// A sign of life ([`Life`](super::Life)); not for administrators.
+    #[serde(skip)]
+    Alive,
     /// The gateways that the process is, and those that its borders own.
     List,
     /// What a gateway holds.

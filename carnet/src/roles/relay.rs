@@ -1,5 +1,6 @@
 //! An MSRP relay (RFC 4976) beside a gateway, as a task: `[gateway.NAME.relay]`.
 
+use super::question::Questions;
 use super::{Start, StartError, tls};
 use carnet_net::Token;
 use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
@@ -17,18 +18,28 @@ const LOOK: Duration = Duration::from_millis(200);
 const SOCKET_BUFFER: usize = 128 * 1024;
 
 /// Opens the sockets and starts the task.
-pub fn start(name: &str, section: &RelaySection, token: Token) -> Start<JoinHandle<()>> {
+pub fn start(
+    name: &str,
+    section: &RelaySection,
+    questions: Questions,
+    token: Token,
+) -> Start<JoinHandle<()>> {
     let fail = |reason: String| StartError::new("relay of gateway", name, reason);
     let relay = start_relay(config(section).map_err(fail)?).map_err(|e| fail(e.to_string()))?;
     tracing::info!(gateway = name, listen = ?relay.local(), "MSRP relay listens");
-    Ok(tokio::spawn(run(relay, token)))
+    Ok(tokio::spawn(run(relay, questions, token)))
 }
 
-async fn run(relay: RelayHandle, mut token: Token) {
+async fn run(relay: RelayHandle, mut questions: Questions, mut token: Token) {
     let end = loop {
         tokio::select! {
             end = token.started() => break end,
             () = tokio::time::sleep(LOOK) => {}
+            Some(question) = questions.recv() => {
+                let sign = if relay.knock() { Ok(serde_json::Value::Null) } else { Err("a thread of it does not turn".into()) };
+                // One who has stopped waiting needs no answer.
+                let _ = question.answer.send(sign);
+            }
         }
         if relay.is_over() {
             return;

@@ -10,6 +10,7 @@ mod dns;
 mod drain;
 mod error;
 pub mod h248;
+pub mod inherited;
 pub mod media;
 mod ng;
 mod random;

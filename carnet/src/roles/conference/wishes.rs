@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, String> {
     let (now, wall) = (Instant::now(), SystemTime::now());
     match ask {
+        Ask::Alive => Ok(Value::Null),
         Ask::List => {
             let gateways: Vec<_> = focus.gateways().iter().map(|g| gateway(now, g)).collect();
             Ok(json!({ "conference": name, "gateways": gateways }))

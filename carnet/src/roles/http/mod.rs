@@ -65,7 +65,8 @@ pub(super) fn start(
     let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
     let token = admin.token_file.as_ref().map(|path| token::read(path.as_ref())).transpose().map_err(fail)?;
     let tls = admin.tls.as_ref().map(|tls| Tls::of(tls.as_ref())).transpose().map_err(fail)?;
-    let listener = std::net::TcpListener::bind(listen)
+    let listener = carnet_net::inherited::tcp(listen)
+        .map_or_else(|| std::net::TcpListener::bind(listen), Ok)
         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
         .and_then(TcpListener::from_std)
         .map_err(|e| fail(e.to_string()))?;

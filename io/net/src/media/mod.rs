@@ -364,6 +364,13 @@ impl EngineHandle {
         Ok(())
     }
 
+    /// Knocks at each loop, and says whether all of them have answered the knock before. For one who knocks, now and then.
+    #[must_use]
+    pub fn knock(&self) -> bool {
+        let knocks = self.workers.iter().map(|mailbox| mailbox.bell.knock());
+        knocks.fold(true, |all, answered| all & answered)
+    }
+
     /// What each realm has turned away since the start, by its name.
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {

@@ -15,7 +15,7 @@ mod resolve;
 mod worker;
 
 use self::arrivals::Arrival;
-use crate::PooledRandom;
+use crate::{PooledRandom, inherited};
 use crate::media::post::Bell;
 use crate::media::socket;
 use carnet_relay::{Counts, Relay, Settings};
@@ -91,8 +91,14 @@ pub fn start(mut config: RelayConfig) -> io::Result<RelayHandle> {
     let mut sockets = Vec::new();
     let mut local = Vec::new();
     for (address, listener) in config.listen.iter().zip(&mut config.settings.listeners) {
-        let socket = socket::bound(*address, config.dscp)?;
-        socket::listen(&socket)?;
+        let socket = match inherited::tcp(*address) {
+            Some(listener) => socket::heir(listener.into(), *address, config.dscp)?,
+            None => {
+                let socket = socket::bound(*address, config.dscp)?;
+                socket::listen(&socket)?;
+                socket
+            }
+        };
         let bound = socket.local_addr()?.as_socket().unwrap_or(*address);
         if listener.port == 0 {
             listener.port = bound.port();
@@ -162,6 +168,11 @@ impl RelayHandle {
         let counts =
             self.shared.iter().map(|shared| shared.counts.lock().unwrap_or_else(PoisonError::into_inner));
         counts.fold(Counts::default(), |sum, counts| sum + *counts)
+    }
+
+    /// Knocks at each thread, and says whether all of them have answered the knock before.
+    pub fn knock(&self) -> bool {
+        self.shared.iter().fold(true, |all, shared| all & shared.bell.knock())
     }
 
     /// Nobody is let in any more and no URI is granted; what is there goes on.
