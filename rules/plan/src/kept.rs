@@ -220,10 +220,7 @@ mod tests {
         };
         let print = format!("a=fingerprint:SHA-256 {}\r\n", vec!["4A"; 32].join(":"));
         let sdp = |port| format!("v=0\r\nc=IN IP6 2001:db8::1\r\nm=- {port} TCP -\r\n");
-        let replies = vec![
-            reply("ip/1/a/1", &format!("{}{print}", sdp(5))),
-            reply("ip/1/b/2", &sdp(6)),
-        ];
+        let replies = vec![reply("ip/1/a/1", &format!("{}{print}", sdp(5))), reply("ip/1/b/2", &sdp(6))];
         context.added(Side::Caller, &[ActionReply::new(ContextId::Id(77), replies)]).unwrap();
         context
     }

@@ -23,13 +23,14 @@ impl Controller {
         contexts: impl IntoIterator<Item = (u32, Vec<TerminationId>)>,
         patience: Duration,
     ) {
+        let heartbeat = self.config.heartbeat;
         let Some(g) = self.gateways.get_mut(gateway).filter(|g| g.state == State::Away) else { return };
         for (context, terminations) in contexts {
             g.inventory.adopt(context, terminations);
         }
         g.awaited = Some(now + patience);
         g.probes = 0;
-        g.heartbeat_at = Some(now);
+        g.probe(now, heartbeat);
     }
 
     /// Whether the gateway has contexts from before and has not been heard yet.

@@ -330,9 +330,8 @@ impl Controller {
                 association::Event::PeerLost => {
                     let patience = self.patience(gateway);
                     // One that is awaited has its own time.
-                    let stays = |g: &&mut Gateway| {
-                        g.awaited.is_some() || (g.silence(now) < patience && g.keeps())
-                    };
+                    let stays =
+                        |g: &&mut Gateway| g.awaited.is_some() || (g.silence(now) < patience && g.keeps());
                     match self.gateways.get_mut(gateway).filter(stays) {
                         Some(g) => g.missing = g.state != State::Away,
                         None => self.lose(now, gateway, LostReason::Silent),

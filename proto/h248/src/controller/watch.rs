@@ -136,7 +136,7 @@ impl Gateway {
         }
     }
 
-    fn probe(&mut self, now: Instant, heartbeat: Duration) {
+    pub(super) fn probe(&mut self, now: Instant, heartbeat: Duration) {
         self.ask_root(now, Purpose::Probe);
         let wait = heartbeat.saturating_mul(1u32.checked_shl(self.probes).unwrap_or(u32::MAX));
         self.probes = self.probes.saturating_add(1);

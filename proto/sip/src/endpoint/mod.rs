@@ -15,6 +15,7 @@ mod client;
 mod clock;
 mod config;
 mod event;
+mod resumed;
 mod server;
 mod stateless;
 
