@@ -1,6 +1,7 @@
 //! `carnet run -c FILE`: starts the roles of a file and runs until told to stop.
 //!
-//! SIGTERM and SIGINT stop it: no new work, a grace period for what runs, then the end. A second
+//! SIGTERM and SIGINT stop it: no new work, a grace period for what runs, then the end. Borders with a section
+//! `state` leave their calls to the process that starts next after a SIGTERM, and end them after a SIGINT. A second
 //! signal ends it at once. systemd is told when all roles have started (`Type=notify`).
 
 use crate::check;
@@ -64,7 +65,8 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
     tokio::select! {
         given = watch.drained() => grace = given,
         name = running.failed() => return Err(format!("`{name}` has stopped by itself")),
-        _ = term.recv() => {}
+        // A service manager says so when it starts us again, too: borders that keep their calls leave them.
+        _ = term.recv() => roles::hand_over(),
         _ = int.recv() => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -15,6 +15,7 @@ mod kms;
 mod model;
 mod ng;
 mod relay;
+mod state;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
@@ -35,6 +36,7 @@ pub use model::{
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;
+pub use state::StateSection;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;

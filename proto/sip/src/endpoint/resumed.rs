@@ -14,6 +14,12 @@ use bytes::Bytes;
 use std::time::Instant;
 
 impl Endpoint {
+    /// Another endpoint takes the place of this one in a moment: requests outside dialogs that come by datagrams from
+    /// now on are not seen here, and their repetitions there.
+    pub fn refrain(&mut self) {
+        self.refrains = true;
+    }
+
     /// A name for a request that came to an earlier endpoint: no request that comes to this one has it.
     pub fn name_of_earlier(&mut self) -> ServerKey {
         ServerKey(self.fresh_key())

@@ -150,6 +150,9 @@ impl Endpoint {
         if let Some(key) = self.matching.get(&matching).copied() {
             return self.repeat_response(key);
         }
+        if self.refrains && !hop.transport.is_reliable() && message.to_tag().is_none() {
+            return;
+        }
         if let Some(error) = self.objection(&message) {
             return self.refuse(&hop, &message, error);
         }

@@ -22,8 +22,9 @@ mod waiting;
 pub use restore::Restored;
 
 use crate::border::Border;
-use crate::call::Phase;
+use crate::call::{Call, Phase};
 use crate::core::{CallKey, Core};
+use crate::event::{Cause, Event};
 use carnet_sip::{Hop, Transport};
 use carnet_wire::{Fields, LineFields, Unreadable};
 use std::collections::{BTreeSet, HashMap};
@@ -90,6 +91,52 @@ impl Border {
     pub fn keep_state(&mut self) {
         self.core.state.on = true;
         self.core.registrar.kept = true;
+    }
+
+    /// What was kept is lost: everything is to be kept anew.
+    pub fn keep_again(&mut self) {
+        let state = &mut self.core.state;
+        state.calls.values_mut().chain(state.users.values_mut()).for_each(|place| place.hash = 0);
+        state.changed.extend(self.calls.keys().copied());
+        self.core.registrar.changed.extend(state.users.keys().cloned());
+    }
+
+    /// Tells that nothing can be kept, or that nothing of before was found.
+    pub fn state_lost(&mut self, reason: String) {
+        self.core.events.push_back(Event::StateLost { reason });
+    }
+
+    /// Another process takes the place of this one in a moment. New requests by datagrams are left to it; by
+    /// connections they are refused, and may come again (503 with Retry-After).
+    pub fn hand_over(&mut self) {
+        self.retiring = true;
+        self.core.endpoint.refrain();
+    }
+
+    /// What is under way, and would end with the process: transactions, set-ups, answers without an ACK.
+    pub fn in_motion(&self) -> usize {
+        let load = self.core.endpoint.load();
+        let moves = |call: &&Call| match call.phase {
+            Phase::Setup => true,
+            Phase::Up => !(call.acknowledged || call.restored) || !call.session.exchanges.is_empty(),
+            Phase::Over => false,
+        };
+        load.open_clients
+            + load.open_servers
+            + self.calls.values().filter(moves).count()
+            + self.core.ops.len()
+    }
+
+    /// Ends what is being set up, towards both ends.
+    pub fn end_setups(&mut self, now: Instant) {
+        self.core.now = now;
+        let setups = self.calls.values().filter(|call| call.phase == Phase::Setup);
+        let mut keys: Vec<_> = setups.map(|call| call.key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.with(key, |call, core| call.hang_up(core, now, Cause::Restarted));
+        }
+        self.drain(now);
     }
 
     /// The next record to be written, under its number; in place of what was there. To be asked before anything is
