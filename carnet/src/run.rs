@@ -1,8 +1,9 @@
 //! `carnet run -c FILE`: starts the roles of a file and runs until told to stop.
 //!
-//! SIGTERM and SIGINT stop it: no new work, a grace period for what runs, then the end. A second
-//! signal ends it at once. systemd is told when all roles have started (`Type=notify`), that they live (`WatchdogSec=`) and how long the
-//! end may take. Sockets that it has opened before are taken where the file names their address.
+//! SIGTERM and SIGINT stop it: no new work, a grace period for what runs, then the end. Borders with a section
+//! `state` leave their calls to the process that starts next after a SIGTERM, and end them after a SIGINT. A second
+//! signal ends it at once. systemd is told when all roles have started (`Type=notify`), that they live (`WatchdogSec=`) and how
+//! long the end may take. Sockets that it has opened before are taken where the file names their address.
 
 use crate::check;
 use crate::roles;
@@ -79,7 +80,8 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
         () = watchdog::feed(life) => {}
         given = watch.drained() => grace = given,
         name = running.failed() => return Err(format!("`{name}` has stopped by itself")),
-        _ = term.recv() => {}
+        // A service manager says so when it starts us again, too: borders that keep their calls leave them.
+        _ = term.recv() => roles::hand_over(),
         _ = int.recv() => {}
     }
     // However long calls get, systemd is not to lose patience before.

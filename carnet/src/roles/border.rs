@@ -4,6 +4,7 @@ pub mod settings;
 
 use super::control::{self, Courtesy};
 use super::inspection::Inspection;
+use super::keeping::Keeping;
 use super::question::{Question, Questions};
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, sip_transport};
@@ -38,6 +39,8 @@ struct Machine {
     border: Border,
     to_gateways: Vec<(GatewayName, Message)>,
     to_rtpengine: Vec<Bytes>,
+    /// For the process that starts next.
+    keeping: Option<Keeping>,
     observer: Observer,
 }
 
@@ -83,7 +86,14 @@ pub fn start(
         Some((socket, relayed)) => (Some(socket), Some(relayed)),
         None => (None, None),
     };
-    let border = Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
+    let mut border =
+        Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
+    let lasting = local.is_empty();
+    let keeping = section
+        .state
+        .as_ref()
+        .map(|state| Keeping::open(name, state.as_ref(), (section.control.as_ref(), lasting), &mut border));
+    let (keeping, ways) = keeping.transpose().map_err(|e| fail(&e))?.unzip();
     let mut running = Running {
         name: name.to_owned(),
         machine: Machine {
@@ -91,6 +101,7 @@ pub fn start(
             border,
             to_gateways: Vec::new(),
             to_rtpengine: Vec::new(),
+            keeping,
             observer,
         },
         sip,
@@ -100,6 +111,10 @@ pub fn start(
         inspection: Inspection::default(),
         rtpengine,
     };
+    for (gateway, way) in ways.unwrap_or_default() {
+        running.ways.set(gateway.clone(), way);
+        running.machine.border.gateway_connected(Instant::now(), &gateway);
+    }
     for (gateway, end) in local {
         let peer = running.control.attach(end);
         running.ways.set(gateway.as_str().into(), peer);
@@ -121,6 +136,7 @@ impl Running {
         /// the other queue and the timers.
         const BATCH: usize = 32;
         let mut end: Option<Ending> = None;
+        let mut handing = None;
         self.flush();
         loop {
             tokio::select! {
@@ -147,18 +163,17 @@ impl Running {
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
                 deadline = token.started(), if end.is_none() => {
-                    end = Some(Ending::of_border(deadline));
-                    self.machine.border.retire();
+                    handing = self.machine.keeping.as_ref().and_then(Keeping::hands_over);
+                    end = Some(self.begin_end(deadline, handing));
                 }
                 () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) if handing.is_some() => self.machine.border.end_setups(Instant::now()),
                     Some(false) => self.machine.border.end_calls(Instant::now()),
                     _ => return,
                 },
             }
             self.flush();
-            // BYE and Subtract are answered, or repeated until the deadline.
-            let load = self.machine.border.load();
-            if end.is_some() && load.live == 0 && load.requests == 0 && load.gateway_requests == 0 {
+            if end.is_some() && self.has_ended(handing.is_some()) {
                 return;
             }
             if sip.len() + control.len() > 0 {
@@ -166,6 +181,32 @@ impl Running {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// No new work. What is under way gets its time: all of it, or with another process to follow a moment.
+    fn begin_end(&mut self, deadline: tokio::time::Instant, handing: Option<Duration>) -> Ending {
+        match handing {
+            Some(moment) => {
+                self.machine.border.hand_over();
+                let calls = self.machine.border.load().live;
+                tracing::info!(border = self.name, calls, "leaves its calls to the process that follows");
+                Ending::of_handing_over(deadline, moment)
+            }
+            None => {
+                self.machine.border.retire();
+                Ending::of_border(deadline)
+            }
+        }
+    }
+
+    /// Whether nothing is waited for any more.
+    fn has_ended(&self, handing: bool) -> bool {
+        if handing {
+            return self.machine.border.in_motion() == 0;
+        }
+        // BYE and Subtract are answered, or repeated until the deadline.
+        let load = self.machine.border.load();
+        load.live == 0 && load.requests == 0 && load.gateway_requests == 0
     }
 
     fn sip(&mut self, event: SipEvent) {
@@ -225,6 +266,7 @@ impl Running {
             return;
         }
         if self.ways.heard(&gateway, peer, &message) {
+            self.machine.keeping.iter_mut().for_each(Keeping::moved);
             self.machine.border.gateway_connected(now, &gateway);
         }
         self.machine.border.handle_gateway(now, &gateway, message);
@@ -251,6 +293,9 @@ impl Running {
         // not be told goes to another.
         if self.events() || refused {
             self.flush();
+        }
+        if let Some(keeping) = &mut self.machine.keeping {
+            keeping.after(&mut self.machine.border, &self.ways);
         }
     }
 
@@ -290,6 +335,9 @@ impl SipMachine for Machine {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.before(&mut self.border);
+        }
         loop {
             match self.border.poll_transmit()? {
                 Out::Sip(transmit) => return Some(transmit),

@@ -14,6 +14,7 @@ mod held;
 mod http;
 mod inspection;
 mod life;
+mod keeping;
 pub mod media;
 mod place;
 pub mod question;
@@ -31,6 +32,7 @@ mod ways;
 
 pub use seen::{Observer, Seen, control_watch, log, printed};
 pub use life::Life;
+pub use keeping::hand_over;
 pub use watch::Watch;
 
 use answering::{Answering, Open};
@@ -87,6 +89,14 @@ impl Ending {
     fn of_border(give_up: tokio::time::Instant) -> Self {
         let left = give_up.saturating_duration_since(tokio::time::Instant::now());
         Self { hang_up: give_up - (left / 4).min(LAST_WORDS), give_up, hung_up: false }
+    }
+
+    /// A border's that leaves its calls to another process: what is being set up gets a moment.
+    fn of_handing_over(deadline: tokio::time::Instant, moment: Duration) -> Self {
+        /// For the last answers.
+        const ANSWERS: Duration = Duration::from_millis(500);
+        let hang_up = (tokio::time::Instant::now() + moment).min(deadline);
+        Self { hang_up, give_up: hang_up + ANSWERS, hung_up: false }
     }
 
     /// A gateway's: it goes when the borders of the same file have ended their calls.

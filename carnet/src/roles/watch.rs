@@ -264,6 +264,13 @@ impl Watch {
             Border::CallStarted { call_id, .. } if calls.len() < MOST_CALLS => {
                 calls.insert(key(call_id), Began { at: Instant::now(), up: None });
             }
+            Border::CallRestored { call_id, answered, .. } if calls.len() < MOST_CALLS => {
+                let now = Instant::now();
+                let ago = SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH + Duration::from_millis(*answered));
+                let up = now.checked_sub(ago.unwrap_or_default()).unwrap_or(now);
+                calls.insert(key(call_id), Began { at: up, up: Some(up) });
+            }
             Border::CallUp { call_id } => {
                 if let Some(began) = calls.get_mut(&key(call_id)).filter(|began| began.up.is_none()) {
                     let now = Instant::now();

@@ -2,7 +2,7 @@
 //!
 //! Everything that a role tells with a `call_id` belongs to that call of that role. A call ends with `call-ended` of a
 //! border or `dialog-ended` of a steered gateway, and its record is complete when each `media-reserved` has its
-//! `media-released`, or after [`LAST_WORDS`]. Everything is bounded: calls, what is kept of one, and how many that have ended
+//! `media-released`, or after [`LAST_WORDS`]. A call of before the process (`call-restored`) began when it says. Everything is bounded: calls, what is kept of one, and how many that have ended
 //! are remembered; what was left out is counted in the record (`left_out`).
 
 use crate::Told;
@@ -75,13 +75,20 @@ pub struct Session {
 
 impl Session {
     fn new(number: u64, told: &Told, call_id: &str, now: Instant, wall: SystemTime) -> Self {
+        // One of before the process began then.
+        let began = told.field("began").filter(|_| told.name == "call-restored");
+        let began = began.and_then(carnet_event::Value::number).map(Duration::from_millis);
+        let began =
+            began.and_then(|began| SystemTime::UNIX_EPOCH.checked_add(began)).filter(|at| *at <= wall);
+        let age = began.and_then(|began| wall.duration_since(began).ok()).unwrap_or_default();
+        let (since, wall) = now.checked_sub(age).map_or((now, wall), |since| (since, began.unwrap_or(wall)));
         Self {
             number,
             role: told.role,
             node: told.node.clone(),
             call_id: call_id.to_owned(),
             began: wall,
-            since: now,
+            since,
             answered: None,
             ended: None,
             facts: Map::new(),
@@ -99,7 +106,9 @@ impl Session {
         let gateway =
             told.field("gateway").and_then(carnet_event::Value::text).unwrap_or(&told.node).to_owned();
         match told.name {
-            "media-reserved" => self.reserved.extend(own("context").map(|context| (gateway, context))),
+            "media-reserved" | "media-restored" => {
+                self.reserved.extend(own("context").map(|context| (gateway, context)))
+            }
             "media-released" => {
                 let context = own("context");
                 self.reserved
@@ -111,6 +120,10 @@ impl Session {
                 }
             }
             "call-up" | "dialog-answered" => self.answered = self.answered.or(Some(at)),
+            "call-restored" => {
+                let times = own("began").zip(own("answered"));
+                self.answered = times.map(|(began, answered)| answered.saturating_sub(began));
+            }
             _ => {}
         }
         if is_end(&told) {
@@ -231,7 +244,13 @@ impl Sessions {
         let number = match self.by_call.get(&key) {
             Some(number) => *number,
             // What comes after the end of a call begins none.
-            None if !matches!(told.name, "call-started" | "offer-planned" | "dialog-started") => return,
+            None if !matches!(
+                told.name,
+                "call-started" | "call-restored" | "offer-planned" | "dialog-started"
+            ) =>
+            {
+                return;
+            }
             None if self.live.len() >= self.bounds.live => {
                 self.turned_away += 1;
                 return;
@@ -375,6 +394,22 @@ mod tests {
         // What is late begins nothing.
         sessions.take(reserved("media-released", 9, 6), at(105), wall);
         assert_eq!(sessions.live(0, 10).1, 0);
+    }
+
+    #[test]
+    fn a_call_of_before_the_process_began_when_it_did() {
+        let mut sessions = Sessions::new(Bounds::default());
+        let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
+        let times = [("began", Field::Number(995_000)), ("answered", Field::Number(997_500))];
+        sessions.take(told("call-restored", "x", &times), now, wall);
+        sessions.take(reserved("media-restored", 7, 0), now, wall);
+        sessions.take(told("call-ended", "x", &[("cause", text("caller-hung-up"))]), now, wall);
+        assert!(sessions.completed(now).is_empty(), "its gateway has not counted yet");
+        sessions.take(reserved("media-released", 7, 5), now, wall);
+        let record = sessions.completed(now)[0].record();
+        assert_eq!(record["began"], "1970-01-01T00:16:35Z");
+        assert_eq!((&record["answered_ms"], &record["ended_ms"]), (&json!(2_500), &json!(5_000)));
+        assert_eq!(record["octets"]["caller.sent"], 5);
     }
 
     #[test]

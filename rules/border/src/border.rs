@@ -242,6 +242,7 @@ impl Border {
                 Alarm::Hunt(key) => self.hunt(now, key),
                 Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
                 Alarm::Binding(key) => self.core.expire(now, &key),
+                Alarm::Say { hop, octets, times } => self.core.say(hop, octets, times),
             }
         }
         self.drain(now);
@@ -323,6 +324,7 @@ impl Border {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let was_over = call.is_over();
         act(call, &mut self.core);
+        self.core.state.changed(key);
         if !was_over && call.is_over() {
             self.ended += 1;
         }
@@ -393,7 +395,7 @@ impl Border {
                 self.with(call, |call, core| call.rtp_done(core, now, id, outcome));
             } else if let Some(event) = self.core.endpoint.poll_event() {
                 self.sip(now, event);
-            } else {
+            } else if self.core.late.is_empty() || !self.do_late() {
                 return;
             }
         }
@@ -413,6 +415,12 @@ impl Border {
                 let status = if status == 503 { 500 } else { status };
                 let Ok(response) = Message::response(&forwarded.request, status, "") else { return };
                 self.response(now, key, response);
+            }
+            Sip::Ack { key: None, message, hop } => {
+                // Of an INVITE that came to the process before, perhaps.
+                if let Some((call, from)) = self.side_at(&message, &hop) {
+                    self.with(call, |call, core| call.stray_ack(core, now, from, message));
+                }
             }
             Sip::Ack { key, message, .. } => {
                 let Some((call, client, from)) = key.and_then(|k| self.acknowledged(k, &message)) else {
@@ -488,20 +496,14 @@ impl Border {
     /// Sorts a request: to its call, to the registrar, or onwards.
     fn admit(&mut self, now: Instant, key: ServerKey, message: &Message, hop: &Hop) -> Result<(), Fault> {
         if message.to_tag().is_some() {
-            let token = message.request_uri().and_then(|u| u.user()).unwrap_or_default();
-            let (call, from) =
-                self.core.tokens.get(token).copied().ok_or_else(|| Fault::new(481, "no such call"))?;
-            // A side of a call speaks from where that side is.
-            let network = network_of(&self.core.config, hop);
-            let ends = self.calls.get(&call).map(|c| &c.session.ends);
-            let ends = ends.or_else(|| self.subscriptions.get(&call).map(|s| &s.ends));
-            if ends.is_none_or(|ends| Some(ends.of(from).network) != network) {
-                return Err(Fault::new(481, "no such call"));
-            }
+            let (call, from) = self.side_at(message, hop).ok_or_else(|| Fault::new(481, "no such call"))?;
             understood(message)?;
             let message = message.clone();
             if self.calls.contains_key(&call) {
-                self.with(call, |call, core| call.request(core, now, from, key, message));
+                self.with(call, |call, core| {
+                    call.heard(from, hop);
+                    call.request(core, now, from, key, message);
+                });
             } else {
                 self.with_subscription(call, |s, core| s.request(core, now, from, key, &message));
             }
@@ -522,6 +524,17 @@ impl Border {
             Method::Bye | Method::Prack | Method::Update => Err(Fault::new(481, "no such call")),
             _ => self.outside(now, network, key, message, hop),
         }
+    }
+
+    /// The call or subscription that a request in a dialog belongs to, and who sends it: a side of a call
+    /// speaks from where that side is.
+    fn side_at(&self, message: &Message, hop: &Hop) -> Option<(CallKey, Side)> {
+        let token = message.request_uri().and_then(|u| u.user()).unwrap_or_default();
+        let (call, from) = self.core.tokens.get(token).copied()?;
+        let ends = self.calls.get(&call).map(|c| &c.session.ends);
+        let ends = ends.or_else(|| self.subscriptions.get(&call).map(|s| &s.ends))?;
+        let network = network_of(&self.core.config, hop);
+        (Some(ends.of(from).network) == network).then_some((call, from))
     }
 
     fn response(&mut self, now: Instant, client: ClientKey, message: Message) {

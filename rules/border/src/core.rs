@@ -7,6 +7,7 @@ use crate::gateways::{Gateways, Request, Wanted};
 use crate::registrar::Registrar;
 use crate::rtp::Rtp;
 use crate::session::Fault;
+use crate::state::{Late, State};
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
@@ -84,6 +85,12 @@ pub(crate) enum Alarm {
     Hunt(ServerKey),
     /// A binding of this address of record may have run out.
     Binding(String),
+    /// Last words of a set-up of the process before are said again.
+    Say {
+        hop: Hop,
+        octets: bytes::Bytes,
+        times: u8,
+    },
     Subtract {
         context: Box<Context>,
         call_id: String,
@@ -133,6 +140,13 @@ pub(crate) struct Core {
     /// The user parts of our Contacts.
     pub(crate) tokens: HashMap<String, (CallKey, Side)>,
     pub(crate) alarms: BTreeMap<AlarmKey, Alarm>,
+    pub(crate) state: State,
+    /// What waits for gateways that have not come back to us yet.
+    pub(crate) late: Vec<Late>,
+    /// Calls of the process before are being taken up.
+    pub(crate) restoring: bool,
+    /// One moment on both clocks.
+    pub(crate) start: (Instant, SystemTime),
     next_alarm: u64,
     next_event_request: u32,
     /// The moment of the input at hand.
@@ -156,6 +170,10 @@ impl Core {
             todo: VecDeque::new(),
             tokens: HashMap::new(),
             alarms: BTreeMap::new(),
+            state: State::default(),
+            late: Vec::new(),
+            restoring: false,
+            start: (now, wall),
             next_alarm: 0,
             next_event_request: 1,
             now,
@@ -217,6 +235,9 @@ impl Core {
 
     pub(crate) fn subtract(&mut self, context: Context, call_id: String, tries: u8) {
         let actions = context.subtract();
+        if !actions.is_empty() && (self.restoring || self.gateways.is_awaited(&context.gateway)) {
+            return self.late.push(Late::Subtract(Box::new(context), call_id));
+        }
         // A gateway that is not there is cleared when it comes back.
         if self.gateways.is_up(&context.gateway) && !actions.is_empty() {
             let request = self.gateways.request(self.now, &context.gateway, actions);

@@ -289,6 +289,26 @@ impl Gateways {
         self.controller.gateways().filter_map(status).collect()
     }
 
+    /// It has these contexts of a time before this process, and gets `patience` to come.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        contexts: Vec<(u32, Vec<TerminationId>)>,
+        patience: Duration,
+    ) {
+        if let Some(state) = self.state(gateway) {
+            // What is asked now goes out when there is a way.
+            state.cut = true;
+        }
+        self.controller.adopt(now, gateway, contexts, patience);
+    }
+
+    /// Whether it has contexts of before and has not come yet.
+    pub(crate) fn is_awaited(&self, gateway: &str) -> bool {
+        self.controller.is_awaited(gateway)
+    }
+
     /// Whether the gateway can be asked.
     pub(crate) fn is_up(&self, gateway: &str) -> bool {
         self.controller.is_registered(gateway)

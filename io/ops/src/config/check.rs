@@ -3,7 +3,7 @@
 
 use super::address::Proto;
 use super::model::{BorderRole, BorderSection, Config, RegistrarMode, TlsSection};
-use super::{Complaint, control, edge, gateway};
+use super::{Complaint, control, edge, gateway, state};
 use std::path::PathBuf;
 use toml::Spanned;
 
@@ -41,6 +41,7 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
     let border = section.as_ref();
     check_networks(name, section)?;
     edge::check(section)?;
+    state::check(border)?;
     match (&border.registrar, border.role) {
         (Some(registrar), BorderRole::Ibcf) => {
             return Err(Complaint::new(registrar.span(), "an IBCF has no subscribers to register"));

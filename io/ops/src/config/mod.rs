@@ -16,6 +16,7 @@ mod model;
 mod ng;
 mod relay;
 mod trace;
+mod state;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
@@ -37,6 +38,7 @@ pub use model::{
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;
 pub use trace::{HepSection, HepServer, Memory, TraceSection};
+pub use state::StateSection;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;

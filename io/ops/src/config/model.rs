@@ -8,6 +8,7 @@ use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
 use super::trace::{HepSection, TraceSection};
+use super::state::StateSection;
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -88,6 +89,8 @@ pub struct BorderSection {
     pub policy: PolicySection,
     /// The rtpengine that media goes to which is not ours; for `other = "rtpengine"`.
     pub rtpengine: Option<Spanned<RtpengineSection>>,
+    /// What of it outlives the process.
+    pub state: Option<Spanned<StateSection>>,
 }
 
 /// IP version of media addresses.
@@ -326,6 +329,9 @@ impl Config {
             fix_tls(&mut border.tls);
             if let Some(users) = border.registrar.as_mut().and_then(|r| r.as_mut().users.as_mut()) {
                 fix(users.as_mut());
+            }
+            if let Some(state) = &mut border.state {
+                fix(state.as_mut().directory.as_mut());
             }
         }
         for conference in self.conference.values_mut().map(Spanned::as_mut) {

@@ -6,10 +6,11 @@
 //! through here; an unknown termination is refused and subtracted.
 //!
 //! What a gateway has and what is known of it here are brought together whenever either side may have
-//! lost something (`resync`).
+//! lost something (`resync`), and after a start with what an earlier life of the controller had (`adopt`).
 //!
 //! Not here: which gateway a call uses, what is in its contexts (`rules/border`), sockets.
 
+mod adopt;
 mod answer;
 mod event;
 mod gateway;
@@ -328,9 +329,11 @@ impl Controller {
                 association::Event::Failed { id, reason } => self.replied(now, gateway, id, Err(reason)),
                 association::Event::PeerLost => {
                     let patience = self.patience(gateway);
-                    let g = self.gateways.get_mut(gateway).filter(|g| g.silence(now) < patience && g.keeps());
-                    match g {
-                        Some(g) => g.missing = true,
+                    // One that is awaited has its own time.
+                    let stays =
+                        |g: &&mut Gateway| g.awaited.is_some() || (g.silence(now) < patience && g.keeps());
+                    match self.gateways.get_mut(gateway).filter(stays) {
+                        Some(g) => g.missing = g.state != State::Away,
                         None => self.lose(now, gateway, LostReason::Silent),
                     }
                 }

@@ -45,7 +45,7 @@ struct Fork {
 
 /// What ACK and CANCEL take from their INVITE (RFC 3261 §9.1, §17.1.1.3).
 #[derive(Debug)]
-struct Outline {
+pub(super) struct Outline {
     uri: String,
     /// Via, Max-Forwards, Route, From and Call-ID lines.
     head: String,
@@ -64,14 +64,14 @@ pub(super) struct Client {
     parent: Option<ClientKey>,
     /// Whether it came to us with Via lines of others, as to a proxy.
     forwarded: bool,
-    hop: Option<Hop>,
+    pub(super) hop: Option<Hop>,
     candidates: VecDeque<Hop>,
     /// Addresses of ours it may leave from; empty leaves it to the driver.
     locals: Vec<(Transport, SocketAddr)>,
     search: Option<Box<(QueryId, Search)>>,
     /// The request with our Via on top once it was sent; given up as soon as somebody answered.
-    request: Option<Box<Message>>,
-    outline: Option<Box<Outline>>,
+    pub(super) request: Option<Box<Message>>,
+    pub(super) outline: Option<Box<Outline>>,
     wire: Bytes,
     interval: Duration,
     retransmit: Option<Alarm>,
@@ -87,11 +87,11 @@ pub(super) struct Client {
 const MOST_FORKS: usize = 32;
 
 impl Client {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !matches!(self.state, State::Completed | State::Accepted)
     }
 
-    fn is_invite(&self) -> bool {
+    pub(super) fn is_invite(&self) -> bool {
         self.method == Method::Invite
     }
 }
@@ -106,7 +106,7 @@ fn parse_branch(branch: &str) -> Option<(ClientKey, u64)> {
 }
 
 impl Outline {
-    fn of(request: &Message) -> Self {
+    pub(super) fn of(request: &Message) -> Self {
         let mut head = String::with_capacity(256);
         for (name, most) in [("Via", 1), ("Route", usize::MAX), ("From", 1), ("Call-ID", 1)] {
             for (name, value) in request.named(name).take(most) {
@@ -126,20 +126,20 @@ impl Outline {
         }
     }
 
-    fn build(&self, method: &str, to: &str) -> Bytes {
+    pub(super) fn build(&self, method: &str, to: &str) -> Bytes {
         let Self { uri, head, cseq, .. } = self;
         format!("{method} {uri} SIP/2.0\r\n{head}{to}CSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n")
             .into()
     }
 
-    fn cancel(&self, reason: Option<&str>) -> Bytes {
+    pub(super) fn cancel(&self, reason: Option<&str>) -> Bytes {
         match reason {
             Some(reason) => self.build("CANCEL", &format!("{}Reason: {reason}\r\n", self.to)),
             None => self.build("CANCEL", &self.to),
         }
     }
 
-    fn ack(&self, response: &Message) -> Bytes {
+    pub(super) fn ack(&self, response: &Message) -> Bytes {
         let to = response.header_octets("To").map(String::from_utf8_lossy).unwrap_or_default();
         self.build("ACK", &format!("To: {to}\r\n"))
     }
@@ -186,7 +186,7 @@ impl Endpoint {
         Ok(self.begin(now, message, destination, None))
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Instant,
         message: Message,

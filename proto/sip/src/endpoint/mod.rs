@@ -15,6 +15,7 @@ mod client;
 mod clock;
 mod config;
 mod event;
+mod resumed;
 mod server;
 mod stateless;
 
@@ -72,6 +73,8 @@ pub struct Endpoint {
     /// Transactions that only wait for repetitions, the oldest first.
     lingering_clients: VecDeque<ClientKey>,
     lingering_servers: VecDeque<ServerKey>,
+    /// Another one takes our place.
+    refrains: bool,
     /// How long the input at hand has waited.
     waited: Duration,
     /// What [`translated`](Endpoint::translated) says.
@@ -114,6 +117,7 @@ impl Endpoint {
             open_servers: 0,
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
+            refrains: false,
             waited: Duration::ZERO,
             translated: None,
             clock: Clock::new(),

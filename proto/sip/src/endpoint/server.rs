@@ -32,12 +32,12 @@ pub(super) struct Server {
     invite: bool,
     cancelled: bool,
     matching: Arc<str>,
-    reply: Hop,
+    pub(super) reply: Hop,
     /// Where answers go when the connection is gone (RFC 3261 §18.2.2).
     fallback: Option<SocketAddr>,
     /// The request's Via lines, until no more responses can come.
-    vias: Lines,
-    tag: String,
+    pub(super) vias: Lines,
+    pub(super) tag: String,
     status: u16,
     /// The last response, while it may have to be repeated.
     last: Bytes,
@@ -45,16 +45,16 @@ pub(super) struct Server {
     retransmit: Option<Alarm>,
     timeout: Option<Alarm>,
     /// 2xx sent, by dialog.
-    confirmations: Vec<Arc<str>>,
+    pub(super) confirmations: Vec<Arc<str>>,
 }
 
 /// A 2xx to an INVITE (RFC 3261 §13.3.1.4).
 #[derive(Debug)]
 pub(super) struct Confirmation {
     server: ServerKey,
-    to_tag: String,
+    pub(super) to_tag: String,
     /// Empty once the ACK is there.
-    data: Bytes,
+    pub(super) data: Bytes,
     interval: Duration,
     repeat: Option<Alarm>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Confirmation {
 const MOST_2XX: usize = 32;
 
 impl Server {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.state == State::Proceeding
     }
 }
@@ -149,6 +149,9 @@ impl Endpoint {
         let matching = matching(&message, via, message.method());
         if let Some(key) = self.matching.get(&matching).copied() {
             return self.repeat_response(key);
+        }
+        if self.refrains && !hop.transport.is_reliable() && message.to_tag().is_none() {
+            return;
         }
         if let Some(error) = self.objection(&message) {
             return self.refuse(&hop, &message, error);
