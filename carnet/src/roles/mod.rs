@@ -13,8 +13,8 @@ pub mod gateway;
 mod held;
 mod http;
 mod inspection;
-mod life;
 mod keeping;
+mod life;
 pub mod media;
 mod place;
 pub mod question;
@@ -30,9 +30,9 @@ pub mod token;
 mod watch;
 mod ways;
 
-pub use seen::{Observer, Seen, control_watch, log, printed};
-pub use life::Life;
 pub use keeping::hand_over;
+pub use life::Life;
+pub use seen::{Observer, Seen, control_watch, log, printed};
 pub use watch::Watch;
 
 use answering::{Answering, Open};

@@ -15,8 +15,8 @@ mod kms;
 mod model;
 mod ng;
 mod relay;
-mod trace;
 mod state;
+mod trace;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
@@ -37,8 +37,8 @@ pub use model::{
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;
-pub use trace::{HepSection, HepServer, Memory, TraceSection};
 pub use state::StateSection;
+pub use trace::{HepSection, HepServer, Memory, TraceSection};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;
