@@ -4,7 +4,6 @@ mod border;
 mod check;
 mod conference;
 mod demo;
-mod desk;
 mod events;
 mod gateway;
 mod inspect;
@@ -14,6 +13,7 @@ mod roles;
 mod run;
 mod trace;
 mod ue;
+mod web;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

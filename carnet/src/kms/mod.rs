@@ -5,7 +5,7 @@
 //!  administrator ── Unix socket ──▶ admin ──┘   └── audit record ──▶ trail (disk) ──▶ reply leaves
 //! ```
 
-mod admin;
+pub mod admin;
 pub mod cli;
 pub mod client;
 mod event;
@@ -24,7 +24,6 @@ use carnet_mikey::Identity;
 use carnet_net::Token;
 use carnet_ops::config::KmsSection;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -36,12 +35,12 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
     if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
 }
 
-/// Starts the role of a configuration file. Gives its task and the address it listens at.
+/// Starts the role of a configuration file. Gives its task, and itself for administrators of the process.
 pub async fn start(
     section: &KmsSection,
     witness: Witness,
     token: Token,
-) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
+) -> Result<(JoinHandle<()>, Arc<Service>), OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -57,13 +56,13 @@ pub async fn start(
     };
     let listener =
         TcpListener::bind(section.listen.0).await.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
-    let address = listener.local_addr().map_err(|e| fail("listening", &e))?;
     let data = section.data.clone();
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
-    let role = serve(Arc::new(service.watched_by(witness)), http, tls, listener, token)?;
-    Ok((tokio::spawn(role), address))
+    let service = Arc::new(service.watched_by(witness));
+    let role = serve(service.clone(), http, tls, listener, token)?;
+    Ok((tokio::spawn(role), service))
 }
 
 /// A TLS server context from PEM files.
@@ -90,5 +89,5 @@ pub fn provision(section: &KmsSection, users: &[(&str, Vec<&str>, &str)]) -> Res
         psk: (*psk).to_owned(),
     };
     let users = users.iter().map(new).collect();
-    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop)
+    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop).map_err(|e| e.to_string())
 }

@@ -417,6 +417,14 @@ impl Running {
 
     fn asked(&mut self, question: Question) {
         // One who has stopped waiting needs no answer.
+        if let Ask::Retire { left } = question.ask {
+            match left {
+                Some(left) => self.gateway.retire(Instant::now(), OUT_OF_SERVICE, left),
+                None => self.gateway.resume(Instant::now()),
+            }
+            let _ = question.answer.send(Ok(serde_json::json!({ "gateway": self.name })));
+            return;
+        }
         let Ask::Audit { from, .. } = question.ask else {
             let _ = question.answer.send(Ok(self.summary()));
             return;

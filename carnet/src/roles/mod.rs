@@ -151,12 +151,14 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
     let mut tasks = Vec::new();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
+    let mut keys = None;
     if let Some(section) = &config.kms {
         let section = section.as_ref();
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
         let started = crate::kms::start(section, witness, token.clone()).await;
-        let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        let (task, service) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        keys = Some(service);
         tasks.push((section.name.clone(), task));
     }
     for (name, section) in &config.gateway {
@@ -208,7 +210,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
         tasks.push((name.clone(), task));
     }
-    let desks = answering.open(config, &watch)?;
+    let desks = answering.open(config, &watch, keys)?;
     Ok(Running { drain, tasks, looking, _desks: desks, _places: places })
 }
 
