@@ -63,6 +63,20 @@ pub fn limit(wanted: Option<usize>) -> Answer<usize> {
     }
 }
 
+/// The largest whole number that every reader of JSON keeps (RFC 8259 §6).
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// A number of a list.
+///
+/// # Errors
+/// No list has as large a one.
+pub fn number(name: &str, wanted: Option<u64>) -> Answer<Option<u64>> {
+    match wanted {
+        Some(number) if number > LARGEST => Err(Failure::bad(format!("{name} is at most {LARGEST}"))),
+        _ => Ok(wanted),
+    }
+}
+
 /// Parameters of a query, with our own way to refuse them.
 pub struct Asked<T>(pub T);
 

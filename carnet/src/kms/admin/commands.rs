@@ -155,7 +155,8 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, Refused> {
         }
         Command::GroupPut { identity, members } => put_group(service, identity, members),
         Command::GroupRemove { identity } => {
-            let id = identity_of(identity)?;
+            // What is no identity is no group's.
+            let id = identity_of(identity).map_err(|why| Refused::Missing(why.to_string()))?;
             let _changing = service.changing();
             if !stored(service.store().remove_group(&id))? {
                 return Err(Refused::Missing(format!("there is no group {id}")));

@@ -4,7 +4,7 @@
 use super::commands::{Command, NewUser, PolicyLine, Refused, describe, describe_group, execute, unknown_user};
 use super::super::service::Service;
 use super::trail;
-use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem, limit};
+use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem, limit, number};
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -44,8 +44,7 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         let status = match refused {
             Refused::Missing(_) => StatusCode::NOT_FOUND,
-            Refused::Bad(_) => StatusCode::BAD_REQUEST,
-            Refused::Conflict(_) => StatusCode::CONFLICT,
+            Refused::Bad(_) | Refused::Conflict(_) => StatusCode::CONFLICT,
             Refused::Disk(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, refused.to_string())
@@ -142,9 +141,9 @@ struct Added {
 /// Adds users, all or none. Their keys are made by whoever adds them, and are not told again.
 #[utoipa::path(post, path = "/api/v1/kms/users", tag = "kms", request_body = NewUsers, responses(
     (status = 201, description = "They are added", body = Added),
-    (status = 400, description = "The body cannot be read, or a name, identity or key cannot be", body = Problem),
+    (status = 400, description = "The body cannot be read", body = Problem),
     (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 409, description = "A name or an identity is taken", body = Problem),
+    (status = 409, description = "A name or an identity is taken; a name, identity or key cannot be", body = Problem),
     (status = 413, description = "The body is too large", body = Problem),
     (status = 415, description = "The body is not JSON", body = Problem),
     (status = 422, description = "The body is not what it has to be", body = Problem),
@@ -237,14 +236,14 @@ struct GroupPage {
 #[utoipa::path(get, path = "/api/v1/kms/groups", tag = "kms", params(GroupsFrom), responses(
     (status = 200, description = "A page", body = GroupPage),
     (status = 400, description = "Parameters that cannot be", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
+    (status = 404, description = "No key management service runs here, or `after` is no group", body = Problem),
 ))]
 async fn groups(
     State(kms): State<Kms>,
     Asked(GroupsFrom { after, limit: wanted }): Asked<GroupsFrom>,
 ) -> Answer<Json<GroupPage>> {
     let limit = limit(wanted)?;
-    let after = after.map(|text| Identity::from_uri(&text).map_err(|e| Failure::bad(format!("after: {e}"))));
+    let after = after.map(|text| Identity::from_uri(&text).map_err(|_| Failure::missing(format!("there is no group `{text}`"))));
     let after = after.transpose()?;
     with(kms, move |service| {
         let kms = service.kms();
@@ -269,9 +268,9 @@ struct Members {
 #[utoipa::path(put, path = "/api/v1/kms/groups/{identity}", tag = "kms", request_body = Members,
     params(("identity" = String, Path, description = "What is called")), responses(
     (status = 200, description = "The group", body = Value),
-    (status = 400, description = "The body cannot be read, or an identity cannot be", body = Problem),
+    (status = 400, description = "The body cannot be read", body = Problem),
     (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 409, description = "The identity is somebody's", body = Problem),
+    (status = 409, description = "The identity is somebody's, or cannot be", body = Problem),
     (status = 413, description = "The body is too large", body = Problem),
     (status = 415, description = "The body is not JSON", body = Problem),
     (status = 422, description = "The body is not what it has to be", body = Problem),
@@ -320,9 +319,9 @@ async fn policy(State(kms): State<Kms>) -> Answer<Json<Value>> {
 /// Replaces the rules.
 #[utoipa::path(put, path = "/api/v1/kms/policy", tag = "kms", request_body = Policy, responses(
     (status = 200, description = "The rules as they are now", body = Value),
-    (status = 400, description = "The body cannot be read, or a pattern cannot be", body = Problem),
+    (status = 400, description = "The body cannot be read", body = Problem),
     (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 409, description = "There are too many", body = Problem),
+    (status = 409, description = "A pattern cannot be, or there are too many", body = Problem),
     (status = 413, description = "The body is too large", body = Problem),
     (status = 415, description = "The body is not JSON", body = Problem),
     (status = 422, description = "The body is not what it has to be", body = Problem),
@@ -369,7 +368,7 @@ async fn tickets(
     State(kms): State<Kms>,
     Asked(TicketsFrom { before, limit: wanted, user }): Asked<TicketsFrom>,
 ) -> Answer<Json<TicketPage>> {
-    let limit = limit(wanted)?;
+    let (limit, before) = (limit(wanted)?, number("before", before)?);
     with(kms, move |service| {
         let (tickets, next) = trail::tickets(service, before, limit, user.as_deref())?;
         Ok(TicketPage { tickets, next })
@@ -421,6 +420,7 @@ async fn audit(
     State(kms): State<Kms>,
     Asked(AuditFrom { from, limit: wanted }): Asked<AuditFrom>,
 ) -> Answer<Json<Value>> {
+    let from = number("from", from)?;
     carry_out(kms, Command::Audit { from, most: limit(wanted)? }).await
 }
 

@@ -138,7 +138,7 @@ pub(super) async fn take_back(State(desk): State<Arc<Desk>>) -> Answer<Json<Valu
         }
         *state = Stage::No;
     }
-    ask(&desk, Ask::Retire { left: None }).await?;
+    let Json(_) = ask(&desk, Ask::Retire { left: None }).await?;
     tracing::info!("not draining any more");
     Ok(Json(serde_json::json!({ "state": "no" })))
 }

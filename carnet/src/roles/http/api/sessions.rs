@@ -1,7 +1,7 @@
 //! Calls of borders and steered gateways: lists, one of them, and its end.
 
 use super::{Answer, Ask, Asked, Desk, Failure, Named, Problem, ask};
-use crate::web::answer::limit;
+use crate::web::answer::{limit, number};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,8 +11,6 @@ use serde_json::Value;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
-/// The largest whole number that every reader of JSON keeps (RFC 8259 §6).
-const LARGEST: u64 = (1 << 53) - 1;
 /// Sessions that are looked at while calls wait for it: some milliseconds.
 const LOOKED_AT_AT_ONCE: usize = 2_000;
 /// Sessions that are looked at for one page.
@@ -81,9 +79,7 @@ pub(super) async fn sessions(
     Asked(SessionsFrom { state, after, limit: wanted, order, q }): Asked<SessionsFrom>,
 ) -> Answer<Json<SessionPage>> {
     let limit = limit(wanted)?;
-    if after.is_some_and(|after| after > LARGEST) {
-        return Err(Failure::bad(format!("after is at most {LARGEST}")));
-    }
+    let after = number("after", after)?;
     let q = q.filter(|q| !q.is_empty()).map(|q| q.to_lowercase());
     if q.as_ref().is_some_and(|q| q.len() > LONGEST) {
         return Err(Failure::bad(format!("q has at most {LONGEST} octets")));
