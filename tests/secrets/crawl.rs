@@ -56,7 +56,9 @@ impl Api {
                     if method == "delete" {
                         continue;
                     }
-                    for body in bad(secret) {
+                    // Keys are taken in by the key management service.
+                    let most = if path.contains("/kms/users") { usize::MAX } else { 4 };
+                    for body in bad(secret).into_iter().take(most) {
                         let (status, answer) = self.curl(
                             &["-X", &method.to_uppercase(), "-H", "Content-Type: application/json", "-d", &body],
                             &target,

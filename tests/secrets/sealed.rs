@@ -212,6 +212,9 @@ fn scene(tls: bool) {
             // The key of a media line passes there, for the media server: who captures has it, and who only looks has not.
             let octets = std::fs::read(stage.path("capture.pcap")).unwrap();
             assert!(!secrets.found_in("the capture", &octets).is_empty(), "nothing had to be masked");
+            // Unless told otherwise: which shows that the search finds it in what we print.
+            let (place, octets) = carnet_of(&stage, &["trace", "--all", "--messages", "--secrets", "--width", "4000", "capture.pcap"]);
+            assert!(!secrets.found_in(&place, &octets).is_empty(), "nothing was masked");
         }
     }
 

@@ -116,7 +116,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
         let body = body
             .map_err(|_| Failure(StatusCode::REQUEST_TIMEOUT, "the body did not come".into()))?
             .map_err(|e| Failure(e.status(), e.body_text()))?;
-        let read = serde_json::from_slice(&body).map(Self).map_err(|e| refused(&e));
+        // A list of members in their order would be read as an object too.
+        let read = match body.trim_ascii_start().first() {
+            Some(b'[') => {
+                Err(Failure(StatusCode::UNPROCESSABLE_ENTITY, "the body has to be an object".into()))
+            }
+            _ => serde_json::from_slice(&body).map(Self).map_err(|e| refused(&e)),
+        };
         // It may have a key in it. What the kernel and the reader of the connection have had of it is theirs.
         if let Ok(mut octets) = body.try_into_mut() {
             zeroize::Zeroize::zeroize(&mut octets[..]);

@@ -13,20 +13,21 @@ pub mod socket;
 use axum::Router;
 use carnet_net::Token;
 use carnet_tls::{CertificateContext, Peer};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use lines::{Line, Lines};
+use lines::{Busy, Line, Lines};
 use patient::Patient;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -86,7 +87,7 @@ pub async fn serve<A, F, B>(door: Door, limits: Limits, mut token: Option<Token>
 where
     A: Fn(Caller, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let lines = Arc::new(Lines::new(limits.connections));
@@ -133,7 +134,7 @@ where
 /// Answers of a router, for [`serve`]. It finds the [`Caller`] among the extensions of a request.
 pub fn routed(
     routes: Router,
-) -> impl Fn(Caller, Request<Incoming>) -> std::pin::Pin<Box<dyn Future<Output = axum::response::Response> + Send>>
+) -> impl Fn(Caller, Request<Incoming>) -> Pin<Box<dyn Future<Output = axum::response::Response> + Send>>
 + Clone
 + Send
 + Sync
@@ -185,7 +186,7 @@ async fn connection<S, A, F, B>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Caller, Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let service = service_fn(|request| {
@@ -193,13 +194,7 @@ async fn connection<S, A, F, B>(
         let answer = answer(caller, request);
         async move {
             // Busy until the last octet of the answer is on its way.
-            let held = |body: B| {
-                body.map_frame(move |frame| {
-                    let _held = &busy;
-                    frame
-                })
-            };
-            Ok::<_, Infallible>(answer.await.map(held))
+            Ok::<_, Infallible>(answer.await.map(|body| Held { body, _busy: busy }))
         }
     });
     let mut http = http1::Builder::new();
@@ -216,5 +211,31 @@ async fn connection<S, A, F, B>(
     };
     if let Err(error) = ended {
         tracing::debug!(%caller, %error, "connection ended");
+    }
+}
+
+/// An answer whose connection is busy until it is gone.
+struct Held<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
