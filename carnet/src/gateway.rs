@@ -81,7 +81,11 @@ fn audit(
 ) -> Result<bool, String> {
     let (mut left, mut stray, mut contexts) = (most, 0usize, 0usize);
     let more = loop {
-        let target = Target::new("gateways").part(gateway).part("contexts").with("by", border).with("from", Some(from));
+        let target = Target::new("gateways")
+            .part(gateway)
+            .part("contexts")
+            .with("by", border)
+            .with("from", Some(from));
         let answer = get(&target)?;
         let page = answer.get("contexts").and_then(Value::as_array).ok_or("the answer is not understood")?;
         for context in page.iter().take(left) {

@@ -55,7 +55,8 @@ impl Scene {
     /// Status and body of what curl gets at the Unix socket.
     fn at_socket(&self, socket: &str, method: &str, target: &str, body: Option<&Value>) -> (u16, Value) {
         let mut curl = Command::new("curl");
-        curl.args(["-s", "-m", "30", "-w", "\n%{http_code}", "-X", method, "--unix-socket"]).arg(self.path(socket));
+        curl.args(["-s", "-m", "30", "-w", "\n%{http_code}", "-X", method, "--unix-socket"])
+            .arg(self.path(socket));
         if let Some(body) = body {
             curl.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
         }
@@ -79,8 +80,14 @@ impl Scene {
     fn tcp(&self, method: &str, target: &str, token: &str) -> u16 {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let bearer = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-        write!(stream, "{method} {target} HTTP/1.1\r\nHost: {}\r\n{bearer}Connection: close\r\n\r\n", self.address).unwrap();
+        let bearer =
+            if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        write!(
+            stream,
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\n{bearer}Connection: close\r\n\r\n",
+            self.address
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(!answer.contains(TOKEN) && !answer.contains(READS), "{answer}");
@@ -112,7 +119,8 @@ fn curl_asks_at_the_socket_and_the_file_system_says_who_may() {
     assert!(status == 404 && refused["error"].is_string(), "{refused}");
     assert_eq!(scene.ask("DELETE", "nodes", None).0, 405);
     // Our own commands go the same way.
-    let list = Command::new(CARNET).args(["gateway", "list", "-c"]).arg(scene.path("carnet.toml")).output().unwrap();
+    let list =
+        Command::new(CARNET).args(["gateway", "list", "-c"]).arg(scene.path("carnet.toml")).output().unwrap();
     assert!(String::from_utf8_lossy(&list.stdout).starts_with("agw (ims-agw): registered"), "{list:?}");
     let wide = Scene::new("socket-mode = 0o660");
     assert_eq!(std::fs::metadata(wide.path("admin.sock")).unwrap().permissions().mode() & 0o777, 0o660);
@@ -155,19 +163,27 @@ fn users_of_the_key_server_come_and_go() {
     let (status, added) = scene.ask("POST", "kms/users", Some(&json!({ "users": users })));
     assert_eq!((status, added["users"].as_array().unwrap().len()), (201, 7));
     assert!(!added.to_string().contains("5a5a"), "{added}");
-    assert_eq!(scene.ask("POST", "kms/users", Some(&json!({ "users": [user("user-8"), user("user-1")] }))).0, 409);
+    assert_eq!(
+        scene.ask("POST", "kms/users", Some(&json!({ "users": [user("user-8"), user("user-1")] }))).0,
+        409
+    );
     // Page by page, all of them once.
     let (mut seen, mut after) = (Vec::new(), String::new());
     loop {
         let page = scene.get(&format!("kms/users?limit=3{after}"));
         assert_eq!(page["total"], 7);
-        seen.extend(page["users"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page["users"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap().to_owned()),
+        );
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
     }
     assert_eq!(seen, (0..7).map(|n| format!("user-{n}")).collect::<Vec<_>>());
     let found = scene.get("kms/users?q=SIP:USER-4");
-    assert_eq!((found["users"][0]["name"].as_str(), found["users"].as_array().unwrap().len()), (Some("user-4"), 1));
+    assert_eq!(
+        (found["users"][0]["name"].as_str(), found["users"].as_array().unwrap().len()),
+        (Some("user-4"), 1)
+    );
     let (status, changed) = scene.ask("PATCH", "kms/users/user-4", Some(&json!({ "revoked": true })));
     assert_eq!((status, &changed["revoked"]), (200, &json!(true)));
     assert_eq!(scene.get("kms/users/user-4")["revoked"], true);
@@ -176,8 +192,16 @@ fn users_of_the_key_server_come_and_go() {
     assert_eq!(scene.ask("DELETE", "kms/users/user-4", None).0, 404);
     // The commands, and the socket in the data directory, are about the same service.
     let kms = |args: &[&str]| {
-        let output = Command::new(CARNET).args(["kms", "-c"]).arg(scene.path("carnet.toml")).args(args).output().unwrap();
-        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        let output = Command::new(CARNET)
+            .args(["kms", "-c"])
+            .arg(scene.path("carnet.toml"))
+            .args(args)
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
     };
     assert!(kms(&["user", "list"]).1.starts_with("user-0 sip:user-0@x.example\n"));
     assert!(kms(&["user", "remove", "user-0"]).0);
@@ -199,7 +223,8 @@ fn a_gateway_is_put_out_of_service_and_back() {
     let scene = Scene::new("");
     scene.until("the gateway is in service", |scene| scene.gateway()["state"] == "in service");
     for avoid in [true, false] {
-        let (status, answer) = scene.ask("PATCH", "borders/alg/gateways/agw", Some(&json!({ "avoid": avoid })));
+        let (status, answer) =
+            scene.ask("PATCH", "borders/alg/gateways/agw", Some(&json!({ "avoid": avoid })));
         assert_eq!((status, &answer["avoided"]), (200, &json!(avoid)));
         assert_eq!(scene.gateway()["avoided"], avoid);
     }

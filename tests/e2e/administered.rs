@@ -48,7 +48,11 @@ fn an_administrator_drains_takes_it_back_and_ends_a_call() {
 
     // The call is found by what is known of it.
     for q in ["BOB@b", "e2e", "border-a"] {
-        assert_eq!(get(&lab, "border-a", &format!("sessions?q={q}&order=newest"))["sessions"][0]["number"], 1, "{q}");
+        assert_eq!(
+            get(&lab, "border-a", &format!("sessions?q={q}&order=newest"))["sessions"][0]["number"],
+            1,
+            "{q}"
+        );
     }
     let none = get(&lab, "border-a", "sessions?q=carol");
     assert_eq!((&none["total"], none["sessions"].as_array().unwrap().len()), (&json!(1), 0), "{none}");
@@ -83,7 +87,11 @@ fn an_administrator_drains_takes_it_back_and_ends_a_call() {
     assert_eq!((status, &ended["ended"]), (200, &json!(1)), "{ended}");
     lab.wait_for("alice", "out", "\"ended\"", PATIENCE);
     lab.wait_for("bob", "out", "\"ended\"", PATIENCE);
-    assert!(lab.output("alice", "out").contains("an administrator ended it"), "{}", lab.output("alice", "out"));
+    assert!(
+        lab.output("alice", "out").contains("an administrator ended it"),
+        "{}",
+        lab.output("alice", "out")
+    );
     lab.process(third).wait(PATIENCE);
     lab.until(PATIENCE, "it is over", |lab| {
         let over = get(lab, "border-a", "sessions?state=ended&q=administrator");
@@ -96,7 +104,13 @@ fn an_administrator_drains_takes_it_back_and_ends_a_call() {
     tickets(&lab);
     // With no gateway there is no call.
     let avoid = |lab: &Lab, avoid: bool| {
-        let (status, said) = ask(lab, "border-a", "PATCH", "borders/border-a/gateways/agw-a", Some(&json!({ "avoid": avoid })));
+        let (status, said) = ask(
+            lab,
+            "border-a",
+            "PATCH",
+            "borders/border-a/gateways/agw-a",
+            Some(&json!({ "avoid": avoid })),
+        );
         assert_eq!((status, &said["avoided"]), (200, &json!(avoid)), "{said}");
     };
     avoid(&lab, true);
@@ -113,7 +127,10 @@ fn tickets(lab: &Lab) {
     let all = all["tickets"].as_array().unwrap();
     assert!(all.len() >= 2, "{all:?}");
     for ticket in all {
-        assert_eq!((&ticket["user"], &ticket["responders"]), (&json!("sip:alice@a.example"), &json!(["sip:bob@b.example"])));
+        assert_eq!(
+            (&ticket["user"], &ticket["responders"]),
+            (&json!("sip:alice@a.example"), &json!(["sip:bob@b.example"]))
+        );
         assert_eq!((&ticket["revoked"], &ticket["expired"]), (&json!(false), &json!(false)), "{ticket}");
         assert!(ticket["expires"].as_str() > ticket["issued"].as_str(), "{ticket}");
     }
@@ -123,10 +140,15 @@ fn tickets(lab: &Lab) {
     assert_eq!(second["tickets"][0], all[1]);
     assert!(get(lab, "kms", "kms/tickets?user=sip:bob@b.example")["tickets"].as_array().unwrap().is_empty());
     let audit = get(lab, "kms", "kms/audit?limit=1000");
-    let deeds = |deed: &str| audit["records"].as_array().unwrap().iter().filter(|record| record["deed"] == deed).count();
+    let deeds = |deed: &str| {
+        audit["records"].as_array().unwrap().iter().filter(|record| record["deed"] == deed).count()
+    };
     assert!(deeds("issued") == all.len() && deeds("resolved") >= 2, "{audit}");
     let whose = json!({ "user": "sip:alice@a.example" });
     assert_eq!(ask(lab, "kms", "POST", "kms/tickets/revoke", Some(&whose)).0, 200);
     let revoked = get(lab, "kms", "kms/tickets");
-    assert!(revoked["tickets"].as_array().unwrap().iter().all(|ticket| ticket["revoked"] == true), "{revoked}");
+    assert!(
+        revoked["tickets"].as_array().unwrap().iter().all(|ticket| ticket["revoked"] == true),
+        "{revoked}"
+    );
 }

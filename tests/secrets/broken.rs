@@ -147,13 +147,21 @@ fn what_is_wrong_is_said_without_what_is_there() {
     ] {
         assert!(WHOLE.contains(from));
         std::fs::write(here.join("inline.toml"), WHOLE.replace(from, &to)).unwrap();
-        for command in [&["check", "-c", "inline.toml"][..], &["check", "--json", "-c", "inline.toml"], &["run", "-c", "inline.toml"]] {
+        for command in [
+            &["check", "-c", "inline.toml"][..],
+            &["check", "--json", "-c", "inline.toml"],
+            &["run", "-c", "inline.toml"],
+        ] {
             let (failed, said) = carnet(here, command);
             assert!(failed, "{to}");
             places.push((format!("{command:?} with {from}"), said));
         }
     }
-    std::fs::write(here.join("inline.toml"), CLIENT.replace("password-file = \"alice.password\"", &format!("password = \"{token}\""))).unwrap();
+    std::fs::write(
+        here.join("inline.toml"),
+        CLIENT.replace("password-file = \"alice.password\"", &format!("password = \"{token}\"")),
+    )
+    .unwrap();
     places.push(("a client's file".into(), carnet(here, &["ue", "-c", "inline.toml", "listen"]).1));
     assert!(refused > 100 && kinds == 9, "{refused} refused");
     assert_finds(&secrets);

@@ -29,7 +29,8 @@ pub fn enter(stage: &Stage, name: &str) -> Known {
     let psk = Psk::new(&hex::decode(key.trim().as_bytes()).unwrap()).unwrap();
     let (profile, now) = (Profile::default(), SystemTime::now());
     let (me, kms, room) = (id(&uri), id("sip:kms.example"), id(ROOM));
-    let (pending, question) = request_init(&profile, now, &mut OsRandom, &me, uri.as_bytes(), &psk, &kms, &room);
+    let (pending, question) =
+        request_init(&profile, now, &mut OsRandom, &me, uri.as_bytes(), &psk, &kms, &room);
     let granted = ask(SocketAddr::from((stage.at(9, 1), 8443)), &question);
     let ticket = pending.response(&granted, SystemTime::now()).unwrap();
     let (offered, init) = ticket.offer(&profile, SystemTime::now(), &mut OsRandom);
@@ -62,7 +63,8 @@ pub fn enter(stage: &Stage, name: &str) -> Known {
         }
     };
     assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
-    let line = |start: &str| answer.lines().find_map(|line| line.strip_prefix(start)).unwrap().trim().to_owned();
+    let line =
+        |start: &str| answer.lines().find_map(|line| line.strip_prefix(start)).unwrap().trim().to_owned();
     let (to, contact) = (line("To: "), line("Contact: "));
     let target = contact.split(['<', '>']).nth(1).unwrap();
     connection.write_all(request("ACK", &to, target, "").as_bytes()).unwrap();

@@ -60,7 +60,14 @@ impl Api {
                     let most = if path.contains("/kms/users") { usize::MAX } else { 4 };
                     for body in bad(secret).into_iter().take(most) {
                         let (status, answer) = self.curl(
-                            &["-X", &method.to_uppercase(), "-H", "Content-Type: application/json", "-d", &body],
+                            &[
+                                "-X",
+                                &method.to_uppercase(),
+                                "-H",
+                                "Content-Type: application/json",
+                                "-d",
+                                &body,
+                            ],
                             &target,
                         );
                         // Making a new ticket key takes no body.
@@ -86,10 +93,19 @@ fn bad(secret: &str) -> Vec<String> {
         format!("{{\"users\": [\"{secret}\"]}}"),
         format!("{{\"users\": [{{\"name\": 1, \"identities\": [], \"psk\": \"{secret}\"}}]}}"),
         format!("{{\"users\": [{{\"name\": \"x\", \"identities\": \"{secret}\", \"psk\": \"{secret}\"}}]}}"),
-        format!("{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": [\"{secret}\"]}}]}}"),
-        format!("{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": \"{secret}zz\"}}]}}"),
-        format!("{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": \"{}\"}}]}}", secret.repeat(9)),
-        format!("{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": \"{secret}\", \"key\": 1}}]}}"),
+        format!(
+            "{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": [\"{secret}\"]}}]}}"
+        ),
+        format!(
+            "{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": \"{secret}zz\"}}]}}"
+        ),
+        format!(
+            "{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": \"{}\"}}]}}",
+            secret.repeat(9)
+        ),
+        format!(
+            "{{\"users\": [{{\"name\": \"x\", \"identities\": [\"sip:x@x.example\"], \"psk\": \"{secret}\", \"key\": 1}}]}}"
+        ),
     ]
 }
 

@@ -7,8 +7,8 @@ mod broken;
 mod by_hand;
 mod crawl;
 mod edge;
-mod search;
 mod sealed;
+mod search;
 
 #[allow(dead_code, reason = "what others need")]
 #[path = "../e2e/lab.rs"]
@@ -34,7 +34,17 @@ fn key_file(path: &Path, line: impl Fn(&str) -> String) -> Vec<u8> {
 fn certificate(directory: &Path, name: &str, subject: &str) -> Vec<u8> {
     let output = std::process::Command::new("openssl")
         .current_dir(directory)
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", &format!("/CN={name}.example"), "-addext", &format!("subjectAltName={subject}")])
         .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
         .output()
@@ -66,7 +76,8 @@ fn written(directory: &Path, but: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>
 
 /// What anybody sees of a process: how it was called, and what it may leave behind.
 fn seen_of(pid: u32) -> Vec<(String, Vec<u8>)> {
-    let file = |name: &str| (format!("/proc/…/{name}"), std::fs::read(format!("/proc/{pid}/{name}")).unwrap());
+    let file =
+        |name: &str| (format!("/proc/…/{name}"), std::fs::read(format!("/proc/{pid}/{name}")).unwrap());
     let (limits, text) = file("limits");
     let core = String::from_utf8_lossy(&text);
     let core = core.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -75,6 +86,7 @@ fn seen_of(pid: u32) -> Vec<(String, Vec<u8>)> {
 }
 
 fn assert_nowhere(secrets: &search::Secrets, places: &[(String, Vec<u8>)]) {
-    let found: Vec<String> = places.iter().flat_map(|(place, octets)| secrets.found_in(place, octets)).collect();
+    let found: Vec<String> =
+        places.iter().flat_map(|(place, octets)| secrets.found_in(place, octets)).collect();
     assert!(found.is_empty(), "{} leaks:\n{}", found.len(), found.join("\n"));
 }

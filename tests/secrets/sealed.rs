@@ -32,7 +32,10 @@ fn prepared(tls: bool) -> (Stage, Secrets) {
         secrets.add(&format!("{name}'s password"), format!("password of {name}"));
     }
     secrets.add("the root key", root_key(&stage));
-    secrets.add("the administrator's TLS key", certificate(directory, "admin", &format!("IP:{}", stage.at(9, 1))));
+    secrets.add(
+        "the administrator's TLS key",
+        certificate(directory, "admin", &format!("IP:{}", stage.at(9, 1))),
+    );
     for (file, word) in [("token", "admin"), ("read-token", "reads")] {
         let mut octets = [0; 12];
         openssl::rand::rand_bytes(&mut octets).unwrap();
@@ -53,7 +56,9 @@ fn prepared(tls: bool) -> (Stage, Secrets) {
         secrets.add("the key of Mp", key_file(&stage.path("mp.psk"), |hex| format!("mrfp-1 = \"{hex}\"")));
     } else {
         secrets.add("the key of the authentication header", key_file(&stage.path("mp.auth"), str::to_owned));
-        let keys = |peer: &str| format!("authentication = {{ keys = {{ 0x11 = {{ file = \"mp.auth\", peer = \"{peer}\" }} }} }}");
+        let keys = |peer: &str| {
+            format!("authentication = {{ keys = {{ 0x11 = {{ file = \"mp.auth\", peer = \"{peer}\" }} }} }}")
+        };
         stage.edit("conf.toml", "protected = true", &format!("protected = true\n{}", keys("mrfp-1")));
         let control = format!("control-protected = true\ncontrol-{}", keys("conf"));
         stage.edit("mrfp-1.toml", "control-protected = true", &control);
@@ -90,7 +95,12 @@ impl Beside {
 /// A capture of what the stage says to itself; none where that cannot be had.
 fn captured(stage: &Stage) -> Option<Beside> {
     let network = format!("net {}/16", stage.at(0, 0));
-    let beside = Beside::start(stage, "capture", "tcpdump", &["-U", "--immediate-mode", "-i", "lo", "-s0", "-w", "capture.pcap", &network]);
+    let beside = Beside::start(
+        stage,
+        "capture",
+        "tcpdump",
+        &["-U", "--immediate-mode", "-i", "lo", "-s0", "-w", "capture.pcap", &network],
+    );
     let until = std::time::Instant::now() + crate::stage::PATIENCE;
     while !stage.output("capture", "err").contains("listening on") {
         let over = std::time::Instant::now() > until || stage.output("capture", "err").contains("permission");
@@ -110,7 +120,12 @@ fn scene(tls: bool) {
     let mut stage = stage.started_at("trace");
     let events = ["net", "conf", "mrfp-1"].map(|name| {
         let socket = format!("{name}.sock");
-        Beside::start(&stage, &format!("events-{name}"), "curl", &["-sN", "--unix-socket", &socket, "http://localhost/api/v1/events"])
+        Beside::start(
+            &stage,
+            &format!("events-{name}"),
+            "curl",
+            &["-sN", "--unix-socket", &socket, "http://localhost/api/v1/events"],
+        )
     });
 
     let mut alice = Member::join(&stage, "alice", ROOM);
@@ -120,8 +135,11 @@ fn scene(tls: bool) {
     // A call between two, through the border and its gateway.
     let dave = Member::program(&stage, "dave", stage.command(&["ue", "-c", "dave.toml", "--json", "listen"]));
     dave.sees(&stage, "registered", |event| is(event, "registered"));
-    let mut carol =
-        Member::program(&stage, "carol", stage.command(&["ue", "-c", "carol.toml", "--json", "chat", "sip:dave@a.example"]));
+    let mut carol = Member::program(
+        &stage,
+        "carol",
+        stage.command(&["ue", "-c", "carol.toml", "--json", "chat", "sip:dave@a.example"]),
+    );
     carol.sees(&stage, "sealed", |event| is(event, "sealed"));
     carol.say("between us");
     dave.hears(&stage, "between us");
@@ -165,7 +183,9 @@ fn scene(tls: bool) {
         }
     }
     for name in ["net", "conf", "mrfp-1"] {
-        places.extend(seen_of(stage.pid(name)).into_iter().map(|(place, octets)| (format!("{name}: {place}"), octets)));
+        places.extend(
+            seen_of(stage.pid(name)).into_iter().map(|(place, octets)| (format!("{name}: {place}"), octets)),
+        );
         places.push(carnet(&["check", "-c", &format!("{name}.toml")]));
         places.push(carnet(&["gateway", "list", "--json", "-c", &format!("{name}.toml")]));
     }
@@ -213,7 +233,10 @@ fn scene(tls: bool) {
             let octets = std::fs::read(stage.path("capture.pcap")).unwrap();
             assert!(!secrets.found_in("the capture", &octets).is_empty(), "nothing had to be masked");
             // Unless told otherwise: which shows that the search finds it in what we print.
-            let (place, octets) = carnet_of(&stage, &["trace", "--all", "--messages", "--secrets", "--width", "4000", "capture.pcap"]);
+            let (place, octets) = carnet_of(
+                &stage,
+                &["trace", "--all", "--messages", "--secrets", "--width", "4000", "capture.pcap"],
+            );
             assert!(!secrets.found_in(&place, &octets).is_empty(), "nothing was masked");
         }
     }
@@ -232,11 +255,24 @@ fn scene(tls: bool) {
         end.iter().any(|end| name.ends_with(end))
     };
     let files = written(stage.directory(), holds_secrets);
-    for name in ["net.err", "conf.err", "mrfp-1.err", "alice.out", "sessions.jsonl", "events-conf.out", "kms/kms.redb", "conf.redb"] {
+    for name in [
+        "net.err",
+        "conf.err",
+        "mrfp-1.err",
+        "alice.out",
+        "sessions.jsonl",
+        "events-conf.out",
+        "kms/kms.redb",
+        "conf.redb",
+    ] {
         let (_, octets) = files.iter().find(|(file, _)| file == name).unwrap_or_else(|| panic!("no {name}"));
         assert!(octets.len() > 100, "{name} says nothing");
     }
-    assert!(!files.iter().any(|(name, _)| name.split('/').next_back().is_some_and(|name| name.starts_with("core"))));
+    assert!(
+        !files
+            .iter()
+            .any(|(name, _)| name.split('/').next_back().is_some_and(|name| name.starts_with("core")))
+    );
     places.extend(files);
 
     assert!(secrets.len() > 20 && places.len() > 100, "{} secrets, {} places", secrets.len(), places.len());

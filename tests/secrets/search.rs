@@ -70,7 +70,8 @@ pub fn forms(octets: &[u8]) -> Vec<(String, Vec<u8>)> {
     }
     forms.push(("percent".into(), percent.into_bytes()));
     forms.push(("a byte string".into(), octets.escape_ascii().to_string().into_bytes()));
-    forms.push(("a string".into(), format!("{:?}", String::from_utf8_lossy(octets)).trim_matches('"').into()));
+    forms
+        .push(("a string".into(), format!("{:?}", String::from_utf8_lossy(octets)).trim_matches('"').into()));
     for (name, engine) in [("base64", STANDARD_NO_PAD), ("base64url", URL_SAFE_NO_PAD)] {
         // Whatever stands before it: three ways to cut octets into threes.
         for before in 0..3 {
@@ -111,6 +112,10 @@ fn a_key_is_found_in_the_middle_of_base64() {
         }
     }
     assert!(!secrets.found_in("here", format!("{:?}", &key[..]).as_bytes()).is_empty());
-    assert!(!secrets.found_in("here", format!("{:#?}", &key[..]).replace("    ", "        ").as_bytes()).is_empty());
+    assert!(
+        !secrets
+            .found_in("here", format!("{:#?}", &key[..]).replace("    ", "        ").as_bytes())
+            .is_empty()
+    );
     assert!(secrets.found_in("here", b"nothing of it").is_empty());
 }

@@ -24,6 +24,7 @@ use carnet_mikey::Identity;
 use carnet_net::Token;
 use carnet_ops::config::KmsSection;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -35,12 +36,18 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
     if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
 }
 
-/// Starts the role of a configuration file. Gives its task, and itself for administrators of the process.
-pub async fn start(
-    section: &KmsSection,
-    witness: Witness,
-    token: Token,
-) -> Result<(JoinHandle<()>, Arc<Service>), OpenError> {
+/// A service that runs.
+pub struct Started {
+    /// Ends when it is told to.
+    pub task: JoinHandle<()>,
+    /// Where users find it.
+    pub address: SocketAddr,
+    /// For administrators of the process.
+    pub service: Arc<Service>,
+}
+
+/// Starts the role of a configuration file.
+pub async fn start(section: &KmsSection, witness: Witness, token: Token) -> Result<Started, OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -56,13 +63,14 @@ pub async fn start(
     };
     let listener =
         TcpListener::bind(section.listen.0).await.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
+    let address = listener.local_addr().map_err(|e| fail("listening", &e))?;
     let data = section.data.clone();
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
     let service = Arc::new(service.watched_by(witness));
     let role = serve(service.clone(), http, tls, listener, token)?;
-    Ok((tokio::spawn(role), service))
+    Ok(Started { task: tokio::spawn(role), address, service })
 }
 
 /// A TLS server context from PEM files.

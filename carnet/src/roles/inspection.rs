@@ -41,7 +41,8 @@ impl Inspection {
                 let gateways: Vec<_> = border.gateways().iter().map(|g| summary(now, g)).collect();
                 // One who has stopped waiting needs no answer.
                 let (calls, retiring) = (border.load().live, border.is_retiring());
-                let whole = json!({ "border": name, "calls": calls, "retiring": retiring, "gateways": gateways });
+                let whole =
+                    json!({ "border": name, "calls": calls, "retiring": retiring, "gateways": gateways });
                 let _ = question.answer.send(Ok(whole));
             }
             Ask::Calls { .. } => {
@@ -66,7 +67,8 @@ impl Inspection {
             Ask::EndCall { call_id, .. } => {
                 let ended = border.end_call(now, call_id);
                 let nothing = || "there is no such call any more".to_owned();
-                let _ = question.answer.send((ended > 0).then(|| json!({ "ended": ended })).ok_or_else(nothing));
+                let _ =
+                    question.answer.send((ended > 0).then(|| json!({ "ended": ended })).ok_or_else(nothing));
             }
             Ask::Audit { .. } => {
                 // RFC 3525 §7.2.5: ROOT in all contexts lists the contexts.

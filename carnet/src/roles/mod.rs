@@ -157,9 +157,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
         let started = crate::kms::start(section, witness, token.clone()).await;
-        let (task, service) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
-        keys = Some(service);
-        tasks.push((section.name.clone(), task));
+        let started = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        tracing::debug!(kms = section.name, address = %started.address, "serves tickets");
+        keys = Some(started.service);
+        tasks.push((section.name.clone(), started.task));
     }
     for (name, section) in &config.gateway {
         for address in section.as_ref().controllers.as_ref() {

@@ -108,9 +108,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Answer<Self> {
-        let kind = request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind =
+            request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-            return Err(Failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json".into()));
+            return Err(Failure(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body has to be application/json".into(),
+            ));
         }
         let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await;
         let body = body
@@ -139,10 +143,15 @@ fn refused(error: &serde_json::Error) -> Failure {
             let why = error.to_string();
             // "missing field `level`" names us; "invalid type: string \"…\", expected …" would name what was sent.
             let why = match why.split_once(" at line ") {
-                Some((why, _)) if why.starts_with("missing field") || why.starts_with("duplicate field") => why,
+                Some((why, _)) if why.starts_with("missing field") || why.starts_with("duplicate field") => {
+                    why
+                }
                 _ => "a value is not what it has to be",
             };
-            Failure(StatusCode::UNPROCESSABLE_ENTITY, format!("{why}, at line {line} column {column} of the body"))
+            Failure(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("{why}, at line {line} column {column} of the body"),
+            )
         }
         _ => Failure::bad(format!("the body is no JSON, at line {line} column {column}")),
     }

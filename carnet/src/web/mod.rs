@@ -114,7 +114,9 @@ where
         tokio::spawn(async move {
             let served = async {
                 match arrived {
-                    Arrived::Tcp(stream, None) => connection(stream, caller, limits, &line, answer, token).await,
+                    Arrived::Tcp(stream, None) => {
+                        connection(stream, caller, limits, &line, answer, token).await
+                    }
                     Arrived::Unix(stream) => connection(stream, caller, limits, &line, answer, token).await,
                     // The context has its own time limit.
                     Arrived::Tcp(stream, Some(tls)) => match tls.context.accept(stream, &tls.callers).await {

@@ -142,7 +142,8 @@ impl<'a> Client<'a> {
 
     fn ask(&self, method: Method, target: &Target, body: Bytes) -> std::result::Result<Value, String> {
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", self.path.display());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;
         let asked = runtime.block_on(async {
             tokio::time::timeout(PATIENCE, exchange(self.path, method, target, body)).await
         });
@@ -217,7 +218,8 @@ mod tests {
 
     #[test]
     fn names_are_parts_whatever_is_in_them() {
-        let target = Target::new("rooms").part("sip:a/b@c?d").part("ü").with("by", None::<&str>).with("from", Some(3));
+        let target =
+            Target::new("rooms").part("sip:a/b@c?d").part("ü").with("by", None::<&str>).with("from", Some(3));
         assert_eq!(target.0, "/api/v1/rooms/sip%3Aa%2Fb%40c%3Fd/%C3%BC?from=3");
         assert_eq!(Target::new("x").with("a", Some("&=")).with("b", Some(1)).0, "/api/v1/x?a=%26%3D&b=1");
     }

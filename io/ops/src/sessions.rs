@@ -129,7 +129,10 @@ impl Session {
     fn has(&self, q: &str) -> bool {
         let facts = ["from", "to", "plan", "cause"].into_iter();
         let facts = facts.filter_map(|name| self.facts.get(name).and_then(Value::as_str));
-        [self.call_id.as_str(), self.node.as_str()].into_iter().chain(facts).any(|text| text.to_lowercase().contains(q))
+        [self.call_id.as_str(), self.node.as_str()]
+            .into_iter()
+            .chain(facts)
+            .any(|text| text.to_lowercase().contains(q))
     }
 
     /// For lists.
@@ -521,7 +524,10 @@ mod tests {
             let _ = sessions.completed(now);
         }
         assert_eq!(all(&sessions, false, Order::Newest, None, 100).0, "c6 c8 c0");
-        assert_eq!(all(&sessions, false, Order::Oldest, Some("REFUSED".to_lowercase().as_str()), 1).0, "c0 c8 c6");
+        assert_eq!(
+            all(&sessions, false, Order::Oldest, Some("REFUSED".to_lowercase().as_str()), 1).0,
+            "c0 c8 c6"
+        );
         assert_eq!(sessions.whose(7).map(|whose| whose.ended), Some(true));
         assert_eq!(sessions.whose(3), None, "forgotten");
     }

@@ -32,7 +32,10 @@ fn a_gateway_that_ends_tls_tells_no_secret() {
     ];
     let gateway = [
         ("[log]\nlevel = \"info,carnet=debug\"", everything),
-        ("role = \"ims-agw\"\n", &format!("role = \"ims-agw\"\nwitness = \"headers\"\ncontrol-{authentication}alg\" }} }} }}\n")),
+        (
+            "role = \"ims-agw\"\n",
+            &format!("role = \"ims-agw\"\nwitness = \"headers\"\ncontrol-{authentication}alg\" }} }} }}\n"),
+        ),
         (
             "v4 = \"198.51.100.2\"\n",
             "v4 = \"198.51.100.2\"\ncertificate = \"edge.pem\"\nkey = \"edge.key\"\n",
@@ -40,7 +43,8 @@ fn a_gateway_that_ends_tls_tells_no_secret() {
     ];
     let stage = Stage::prepared(&border, &gateway, |stage| {
         let directory = stage.lab.directory();
-        secrets.add("the key of the authentication header", key_file(&directory.join("iq.auth"), str::to_owned));
+        secrets
+            .add("the key of the authentication header", key_file(&directory.join("iq.auth"), str::to_owned));
         secrets.add("the gateway's TLS key", certificate(directory, "edge", "DNS:edge.example"));
     });
     let Some(mut stage) = stage else { return };
@@ -73,7 +77,8 @@ fn a_gateway_that_ends_tls_tells_no_secret() {
         let pid = stage.lab.process(index).child.id();
         places.extend(seen_of(pid).into_iter().map(|(place, octets)| (format!("{host}: {place}"), octets)));
         let mut command = stage.lab.command(host, env!("CARGO_BIN_EXE_carnet"));
-        let output = command.args(["gateway", "audit", "agw", "-c", &format!("{host}.toml")]).output().unwrap();
+        let output =
+            command.args(["gateway", "audit", "agw", "-c", &format!("{host}.toml")]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         places.push((format!("carnet gateway audit at {host}"), output.stdout));
     }

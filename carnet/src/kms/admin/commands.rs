@@ -7,8 +7,8 @@ use carnet_mikey::{Identity, Psk};
 use carnet_wire::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::time::SystemTime;
 use std::fmt;
+use std::time::SystemTime;
 use utoipa::ToSchema;
 use zeroize::{Zeroize, Zeroizing};
 

@@ -19,7 +19,9 @@ pub(super) fn put(client: &Client<'_>, command: &Command) -> Result<Value, Strin
             struct Body<'a, T> {
                 users: &'a [T],
             }
-            client.put(Method::POST, &kms("users"), Some(&Body { users })).map(|mut told| told["users"].take())
+            client
+                .put(Method::POST, &kms("users"), Some(&Body { users }))
+                .map(|mut told| told["users"].take())
         }
         Command::UserList => pages(client, "users", "name"),
         Command::UserRemove { names } => {
@@ -40,7 +42,9 @@ pub(super) fn put(client: &Client<'_>, command: &Command) -> Result<Value, Strin
         Command::GroupPut { identity, members } => {
             client.put(Method::PUT, &kms("groups").part(identity), Some(&json!({ "members": members })))
         }
-        Command::GroupRemove { identity } => client.put(Method::DELETE, &kms("groups").part(identity), NOTHING),
+        Command::GroupRemove { identity } => {
+            client.put(Method::DELETE, &kms("groups").part(identity), NOTHING)
+        }
         Command::GroupList => pages(client, "groups", "identity"),
         Command::PolicyPut { rules, otherwise } => {
             client.put(Method::PUT, &kms("policy"), Some(&json!({ "rules": rules, "otherwise": otherwise })))
@@ -58,10 +62,12 @@ pub(super) fn put(client: &Client<'_>, command: &Command) -> Result<Value, Strin
 fn pages(client: &Client<'_>, list: &str, name: &str) -> Result<Value, String> {
     let mut all = Vec::new();
     loop {
-        let after = all.last().and_then(|last: &Value| last.get(name)).and_then(Value::as_str).map(str::to_owned);
+        let after =
+            all.last().and_then(|last: &Value| last.get(name)).and_then(Value::as_str).map(str::to_owned);
         let target = Target::new(&format!("kms/{list}")).with("limit", Some(MOST)).with("after", after);
         let mut page = client.get(&target)?;
-        let entries = page.get_mut(list).and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+        let entries =
+            page.get_mut(list).and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
         let goes_on = page.get("next").is_some_and(Value::is_string) && !entries.is_empty();
         all.extend(entries);
         if !goes_on {
@@ -80,8 +86,11 @@ fn audit(client: &Client<'_>, from: Option<u64>, most: usize) -> Result<Value, S
     let mut records: Vec<Value> = Vec::new();
     while records.len() < most && next <= last {
         let mut page = ask(Some(next), MOST.min(most - records.len()))?;
-        let page = page.get_mut("records").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
-        let Some(number) = page.last().and_then(|last| last.get("number")).and_then(Value::as_u64) else { break };
+        let page =
+            page.get_mut("records").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+        let Some(number) = page.last().and_then(|last| last.get("number")).and_then(Value::as_u64) else {
+            break;
+        };
         next = number.saturating_add(1);
         records.extend(page);
     }

@@ -1,8 +1,10 @@
 //! The key management service in an API: users, groups, rules, tickets, the audit trail. No key is ever told; a user's is
 //! only taken in.
 
-use super::commands::{Command, NewUser, PolicyLine, Refused, describe, describe_group, execute, unknown_user};
 use super::super::service::Service;
+use super::commands::{
+    Command, NewUser, PolicyLine, Refused, describe, describe_group, execute, unknown_user,
+};
 use super::trail;
 use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem, limit, number};
 use axum::Json;
@@ -113,7 +115,8 @@ async fn users(
             }
             last = Some(user.name.as_str());
             let has = |text: &str, q: &str| text.to_lowercase().contains(q);
-            let fits = |q: &String| has(&user.name, q) || user.identities.iter().any(|i| has(&i.to_string(), q));
+            let fits =
+                |q: &String| has(&user.name, q) || user.identities.iter().any(|i| has(&i.to_string(), q));
             if wanted.as_ref().is_none_or(fits) {
                 users.push(describe(user));
             }
@@ -243,13 +246,16 @@ async fn groups(
     Asked(GroupsFrom { after, limit: wanted }): Asked<GroupsFrom>,
 ) -> Answer<Json<GroupPage>> {
     let limit = limit(wanted)?;
-    let after = after.map(|text| Identity::from_uri(&text).map_err(|_| Failure::missing(format!("there is no group `{text}`"))));
+    let after = after.map(|text| {
+        Identity::from_uri(&text).map_err(|_| Failure::missing(format!("there is no group `{text}`")))
+    });
     let after = after.transpose()?;
     with(kms, move |service| {
         let kms = service.kms();
         let mut behind = kms.directory().groups_after(after.as_ref());
         let page: Vec<_> = behind.by_ref().take(limit).collect();
-        let next = page.last().filter(|_| behind.next().is_some()).map(|last| last.identity.text().into_owned());
+        let next =
+            page.last().filter(|_| behind.next().is_some()).map(|last| last.identity.text().into_owned());
         let groups = page.into_iter().map(describe_group).collect();
         Ok(GroupPage { groups, total: kms.directory().group_count(), next })
     })

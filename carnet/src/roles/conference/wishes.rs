@@ -41,7 +41,9 @@ pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, 
             }
             Ok(json!({ "conference": name }))
         }
-        Ask::Avoid { .. } | Ask::EndCall { .. } => Err("a conference server has no calls between others".into()),
+        Ask::Avoid { .. } | Ask::EndCall { .. } => {
+            Err("a conference server has no calls between others".into())
+        }
     }
 }
 

@@ -108,7 +108,9 @@ pub(super) async fn begin(
     {
         let mut state = desk.draining.state();
         match &*state {
-            Stage::Ending { .. } => return Err(Failure(StatusCode::CONFLICT, "the process ends already".into())),
+            Stage::Ending { .. } => {
+                return Err(Failure(StatusCode::CONFLICT, "the process ends already".into()));
+            }
             Stage::Waiting { task, .. } => task.abort(),
             Stage::No => {}
         }

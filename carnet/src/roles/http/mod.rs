@@ -122,7 +122,9 @@ async fn may_ask(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
     match access(&desk, &request) {
         Access::Given => next.run(request).await,
         Access::OfAnotherPage => (StatusCode::FORBIDDEN, "not for pages of other origins\n").into_response(),
-        Access::ForReading => Failure(StatusCode::FORBIDDEN, "this token is for reading".into()).into_response(),
+        Access::ForReading => {
+            Failure(StatusCode::FORBIDDEN, "this token is for reading".into()).into_response()
+        }
         Access::Unknown => {
             (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response()
         }

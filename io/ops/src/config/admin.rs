@@ -33,7 +33,8 @@ impl AdminSection {
         let tls = self.tls.iter_mut().map(Spanned::as_mut).flat_map(|tls| {
             [Some(&mut tls.certificate), Some(&mut tls.key), tls.ca.as_mut()].into_iter().flatten()
         });
-        let files = tls.chain(self.token_file.as_mut()).chain(self.read_token_file.as_mut()).map(Spanned::as_mut);
+        let files =
+            tls.chain(self.token_file.as_mut()).chain(self.read_token_file.as_mut()).map(Spanned::as_mut);
         files.chain(self.socket.as_mut())
     }
 }

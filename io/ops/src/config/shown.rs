@@ -40,11 +40,14 @@ fn line_of(line: &str) -> String {
         let before = out.trim_end_matches(['"', '\'']).trim_end();
         let name = before.strip_suffix('=').map(|name| {
             let name = name.trim_end();
-            name.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).next().unwrap_or_default()
+            name.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+                .next()
+                .unwrap_or_default()
         });
         let value = part.trim_end_matches(['"', '\'', '\n']);
         let is_file = value.contains(['/', '.']) || value.len() < 8;
-        let is_secret = name.is_some_and(|name| SECRET.iter().any(|word| name.to_ascii_lowercase().contains(word)));
+        let is_secret =
+            name.is_some_and(|name| SECRET.iter().any(|word| name.to_ascii_lowercase().contains(word)));
         match n % 2 == 1 && is_secret && !is_file {
             true => out.push_str(&stars(part)),
             false => out.push_str(part),
@@ -79,7 +82,9 @@ mod tests {
 
     #[test]
     fn what_is_no_configuration_is_not_shown() {
-        for text in ["agw = \"00112233445566778899\"\n", "00112233445566778899aabb", "-----BEGIN KEY-----\nMIGH\n"] {
+        for text in
+            ["agw = \"00112233445566778899\"\n", "00112233445566778899aabb", "-----BEGIN KEY-----\nMIGH\n"]
+        {
             let shown = shown(text);
             assert_eq!(shown.len(), text.len());
             assert!(!shown.contains("0011") && !shown.contains("MIGH"), "{shown}");

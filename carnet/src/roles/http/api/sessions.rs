@@ -90,7 +90,8 @@ pub(super) async fn sessions(
     };
     let (mut sessions, mut after, mut left) = (Vec::new(), after, LOOKED_AT);
     loop {
-        let wanted = Page { after, order, limit: limit - sessions.len(), look_at: LOOKED_AT_AT_ONCE, q: q.as_deref() };
+        let wanted =
+            Page { after, order, limit: limit - sessions.len(), look_at: LOOKED_AT_AT_ONCE, q: q.as_deref() };
         let found = desk.watch.sessions(|all| match state {
             Standing::Live => all.live(&wanted),
             Standing::Ended => all.ended(&wanted),
