@@ -4,7 +4,6 @@ mod border;
 mod check;
 mod conference;
 mod demo;
-mod desk;
 mod doctor;
 mod events;
 mod gateway;
@@ -20,6 +19,7 @@ mod top;
 mod trace;
 mod ue;
 mod watchdog;
+mod web;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;

@@ -35,6 +35,7 @@ pub struct RunArgs {
 
 /// Exit code 0 after an orderly end, 1 if a role could not start or failed.
 pub fn run(args: &RunArgs) -> ExitCode {
+    no_core_dumps();
     let config = match check::load(&args.config) {
         Ok(config) => config,
         Err(error) => {
@@ -61,6 +62,15 @@ pub fn run(args: &RunArgs) -> ExitCode {
             eprintln!("carnet run: {message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the process holds is in no file when it falls: there are keys among it.
+fn no_core_dumps() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
+    if let Err(error) = setrlimit(Resource::Core, most) {
+        eprintln!("carnet run: core dumps cannot be turned off: {error}");
     }
 }
 

@@ -130,6 +130,11 @@ fn an_administrator_asks_and_changes_things() {
         ("/api/v1/gateways/agw/contexts?from=-1", 400),
         ("/api/v1/events?level=loud", 400),
         ("/api/v1/rooms", 404),
+        ("/api/v1/sessions?q=%00&order=up", 400),
+        ("/api/v1/kms/users/nobody", 404),
+        ("/api/v1/kms/users?limit=0", 400),
+        ("/api/v1/kms/tickets?before=9007199254740992", 400),
+        ("/api/v1/kms/nothing", 404),
         ("/api/v1/rooms/sip%3Ax", 404),
     ] {
         let (status, text) = json(scene.get(path, ""));

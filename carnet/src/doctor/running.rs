@@ -1,17 +1,17 @@
 //! A process that runs with this file already: what it says of itself.
 
 use super::report::Report;
-use crate::desk;
 use crate::node::{Node, of_section};
-use crate::roles::question::Ask;
+use crate::web::socket::{Client, Target};
 use carnet_ops::config::Config;
 use serde_json::Value;
+use std::path::Path;
 
 /// What it holds, if it runs and answers: over its socket, or over HTTP.
 pub async fn ask(config: &Config, report: &mut Report) -> Option<Value> {
     let admin = config.admin.as_ref().map(|admin| admin.as_ref())?;
     if let Some(socket) = admin.socket.clone() {
-        let asked = tokio::task::spawn_blocking(move || desk::ask(&socket, &Ask::List)).await;
+        let asked = tokio::task::spawn_blocking(move || said(&socket)).await;
         match asked {
             Ok(Some(Ok(answer))) => return Some(answer),
             Ok(Some(Err(why))) => {
@@ -23,6 +23,10 @@ pub async fn ask(config: &Config, report: &mut Report) -> Option<Value> {
     }
     let node: Node = of_section(admin, None, None).ok()?;
     node.get("/api/v1/nodes").await.ok()
+}
+
+fn said(socket: &Path) -> Option<Result<Value, String>> {
+    Some(Client::new(socket)?.and_then(|client| client.get(&Target::new("/api/v1/nodes"))))
 }
 
 /// Gateways without a controller, controllers without their gateways, pools that are used up.

@@ -5,7 +5,7 @@
 //!  administrator ── Unix socket ──▶ admin ──┘   └── audit record ──▶ trail (disk) ──▶ reply leaves
 //! ```
 
-mod admin;
+pub mod admin;
 pub mod cli;
 pub mod client;
 mod event;
@@ -26,7 +26,7 @@ use carnet_ops::config::KmsSection;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -36,12 +36,18 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
     if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
 }
 
-/// Starts the role of a configuration file. Gives its task, the address it listens at, and the service as long as it is there.
-pub async fn start(
-    section: &KmsSection,
-    witness: Witness,
-    token: Token,
-) -> Result<(JoinHandle<()>, SocketAddr, Weak<Service>), OpenError> {
+/// A service that runs.
+pub struct Started {
+    /// Ends when it is told to.
+    pub task: JoinHandle<()>,
+    /// Where users find it.
+    pub address: SocketAddr,
+    /// For administrators of the process.
+    pub service: Arc<Service>,
+}
+
+/// Starts the role of a configuration file.
+pub async fn start(section: &KmsSection, witness: Witness, token: Token) -> Result<Started, OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -66,9 +72,8 @@ pub async fn start(
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
     let service = Arc::new(service.watched_by(witness));
-    let there = Arc::downgrade(&service);
-    let role = serve(service, http, tls, listener, token)?;
-    Ok((tokio::spawn(role), address, there))
+    let role = serve(service.clone(), http, tls, listener, token)?;
+    Ok(Started { task: tokio::spawn(role), address, service })
 }
 
 /// A TLS server context from PEM files.
@@ -95,5 +100,5 @@ pub fn provision(section: &KmsSection, users: &[(&str, Vec<&str>, &str)]) -> Res
         psk: (*psk).to_owned(),
     };
     let users = users.iter().map(new).collect();
-    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop)
+    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop).map_err(|e| e.to_string())
 }

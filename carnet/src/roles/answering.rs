@@ -1,21 +1,18 @@
-//! Answers an administrator's questions by asking the roles of the process, over the socket of `[admin]`.
+//! Answers an administrator's questions by asking the roles of the process.
 
 use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
 use super::watch::Watch;
-use super::{Start, StartError, http};
-use crate::desk;
+use super::{Start, http};
+use crate::web::socket::Place;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// Octets of a question.
-const MAX_QUESTION: u64 = 64 << 10;
 /// How long a role may take: a gateway may be asked over the network.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -86,33 +83,15 @@ impl Answering {
         all.chain(self.others.iter().map(|(called, to)| (called.clone(), to)))
     }
 
-    /// Opens the sockets of the file, if it names any.
-    pub(super) fn open(self: &Arc<Self>, config: &Config, watch: &Arc<Watch>) -> Start<Vec<Open>> {
+    /// Opens the doors of the file, if it names any. `keys` is the key management service of the process.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        config: &Config,
+        watch: &Arc<Watch>,
+        keys: Option<Arc<crate::kms::Service>>,
+    ) -> Start<Vec<Open>> {
         let Some(admin) = config.admin.as_ref().map(toml::Spanned::as_ref) else { return Ok(Vec::new()) };
-        let this = self.clone();
-        let mut open = Vec::new();
-        if let Some(path) = &admin.socket {
-            open.push(this.clone().desk(path.clone())?);
-        }
-        if let Some(task) = http::start(admin, this, watch.clone())? {
-            open.push(Open { task, path: None });
-        }
-        Ok(open)
-    }
-
-    fn desk(self: Arc<Self>, path: PathBuf) -> Start<Open> {
-        let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
-        let listener = desk::bind(&path).map_err(fail)?;
-        let this = self;
-        let answer = move |line: zeroize::Zeroizing<Vec<u8>>| {
-            let this = this.clone();
-            async move {
-                let ask = serde_json::from_slice(&line).map_err(|e| format!("not a question: {e}"))?;
-                this.answer(ask).await
-            }
-        };
-        let task = tokio::spawn(desk::serve(listener, MAX_QUESTION, answer));
-        Ok(Open { task, path: Some(path) })
+        http::start(admin, self.clone(), watch.clone(), keys)
     }
 
     pub(super) async fn answer(&self, ask: Ask) -> Result<Value, String> {
@@ -131,6 +110,12 @@ impl Answering {
             }
             Ask::Audit { gateway, border: None, .. } if self.steerings.contains_key(gateway) => {
                 return self.steered(gateway, ask.clone()).await;
+            }
+            Ask::Retire { left } => return self.retire(*left).await,
+            Ask::Avoid { border, .. } | Ask::EndCall { border, .. } => {
+                let known = self.borders.get(border);
+                let known = known.ok_or_else(|| unknown("border", border, self.borders.keys()))?;
+                return put(&known.questions, ask).await;
             }
             Ask::Audit { gateway, border, .. } => (gateway, border),
         };
@@ -208,6 +193,20 @@ impl Answering {
         Ok(json!({ "gateways": gateways, "borders": borders, "conferences": conferences }))
     }
 
+    /// Every role that takes sessions. Gateways tell their controllers, and those send new calls elsewhere.
+    async fn retire(&self, left: Option<Duration>) -> Result<Value, String> {
+        let borders = self.borders.values().map(|border| &border.questions);
+        let others = self.conferences.values().chain(self.steerings.values()).chain(self.gateways.values());
+        let mut failed = Ok(Value::Null);
+        for questions in borders.chain(others) {
+            // One that does not answer keeps nobody else from being told.
+            if let Err(why) = put(questions, Ask::Retire { left }).await {
+                failed = Err(why);
+            }
+        }
+        failed
+    }
+
     async fn rooms(&self) -> Result<Value, String> {
         let mut conferences = Vec::new();
         for questions in self.conferences.values() {
@@ -282,22 +281,16 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
     }
 }
 
-/// The open socket; closed and taken away when dropped.
+/// An open door; closed when dropped.
 #[derive(Debug)]
 pub(super) struct Open {
-    task: JoinHandle<()>,
+    pub(super) task: JoinHandle<()>,
     /// Of a Unix socket.
-    path: Option<PathBuf>,
+    pub(super) _place: Option<Place>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.task.abort();
-        self.path.iter().for_each(|path| remove(path));
     }
-}
-
-fn remove(path: &Path) {
-    // Nobody is left to be told; the next start replaces it.
-    let _ = std::fs::remove_file(path);
 }

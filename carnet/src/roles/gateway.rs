@@ -424,6 +424,14 @@ impl Running {
             let _ = question.answer.send(sign.map_err(str::to_owned));
             return;
         }
+        if let Ask::Retire { left } = question.ask {
+            match left {
+                Some(left) => self.gateway.retire(Instant::now(), OUT_OF_SERVICE, left),
+                None => self.gateway.resume(Instant::now()),
+            }
+            let _ = question.answer.send(Ok(serde_json::json!({ "gateway": self.name })));
+            return;
+        }
         let Ask::Audit { from, .. } = question.ask else {
             let _ = question.answer.send(Ok(self.summary()));
             return;

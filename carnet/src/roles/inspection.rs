@@ -41,13 +41,35 @@ impl Inspection {
             Ask::List => {
                 let gateways: Vec<_> = border.gateways().iter().map(|g| summary(now, g)).collect();
                 // One who has stopped waiting needs no answer.
-                let _ = question.answer.send(Ok(json!({ "border": name, "gateways": gateways })));
+                let (calls, retiring) = (border.load().live, border.is_retiring());
+                let whole =
+                    json!({ "border": name, "calls": calls, "retiring": retiring, "gateways": gateways });
+                let _ = question.answer.send(Ok(whole));
             }
             Ask::Calls { .. } => {
                 let _ = question.answer.send(Err("a border tells its calls with an audit".into()));
             }
             Ask::Rooms | Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
                 let _ = question.answer.send(Err("a border has no rooms".into()));
+            }
+            Ask::Retire { left } => {
+                match left {
+                    Some(_) => border.retire(),
+                    None => border.resume(),
+                }
+                let _ = question.answer.send(Ok(json!({ "border": name })));
+            }
+            Ask::Avoid { gateway, avoid, .. } => {
+                let known = border.avoid(gateway, *avoid);
+                let answer = json!({ "border": name, "gateway": gateway, "avoided": avoid });
+                let unknown = || format!("there is no gateway `{gateway}` of that border");
+                let _ = question.answer.send(known.then_some(answer).ok_or_else(unknown));
+            }
+            Ask::EndCall { call_id, .. } => {
+                let ended = border.end_call(now, call_id);
+                let nothing = || "there is no such call any more".to_owned();
+                let _ =
+                    question.answer.send((ended > 0).then(|| json!({ "ended": ended })).ok_or_else(nothing));
             }
             Ask::Audit { .. } => {
                 // RFC 3525 §7.2.5: ROOT in all contexts lists the contexts.
@@ -143,6 +165,7 @@ fn summary(now: Instant, gateway: &GatewayStatus) -> Value {
         members.insert("realms".into(), json!(gateway.realms));
         members.insert("weight".into(), gateway.weight.into());
         members.insert("calls".into(), gateway.calls.into());
+        members.insert("avoided".into(), gateway.avoided.into());
     }
     out
 }

@@ -169,14 +169,18 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
     let mut answering = Answering::default();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
+    let mut keys = None;
     if let Some(section) = &config.kms {
         let section = section.as_ref();
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
         let started = crate::kms::start(section, witness, token.clone()).await;
-        let (task, _, service) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
-        tokio::spawn(life::of_kms(service, answering.other(format!("KMS `{}`", section.name))));
-        tasks.push((section.name.clone(), task));
+        let started = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        tracing::debug!(kms = section.name, address = %started.address, "serves tickets");
+        let asked = answering.other(format!("KMS `{}`", section.name));
+        tokio::spawn(life::of_kms(Arc::downgrade(&started.service), asked));
+        keys = Some(started.service);
+        tasks.push((section.name.clone(), started.task));
     }
     for (name, section) in &config.gateway {
         for address in section.as_ref().controllers.as_ref() {
@@ -230,7 +234,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         tasks.push((name.clone(), task));
     }
     let answering = Arc::new(answering);
-    let desks = answering.open(config, &watch)?;
+    let desks = answering.open(config, &watch, keys)?;
     let unused = carnet_net::inherited::unused();
     if !unused.is_empty() {
         let why = "is named by no section of the file, and was opened for it before the start";

@@ -218,6 +218,13 @@ impl Running {
                 let calls = contexts.iter().map(|context| self.steering.call_of(*context));
                 Ok(json!(calls.collect::<Vec<_>>()))
             }
+            Ask::Retire { left } => {
+                match left {
+                    Some(_) => self.steering.retire(),
+                    None => self.steering.resume(),
+                }
+                Ok(json!({ "steered": self.gateway }))
+            }
             _ => {
                 let load = self.steering.load();
                 let tally = self.server.tally().counts().map(|(name, count)| (name.to_owned(), count.into()));

@@ -116,8 +116,7 @@ impl Watch {
         let records =
             place.map(|place| Records::open(place.clone()).map_err(|e| fail(&place, e))).transpose()?;
         // Putting sessions together costs a little of each call: only for who looks at them.
-        let watched =
-            records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
+        let watched = records.is_some() || config.admin.is_some();
         let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
         let tap = Tap::new(config)?;
         if tap.as_ref().is_some_and(|tap| tap.hep().is_some()) {
@@ -143,6 +142,11 @@ impl Watch {
     /// Events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
         self.stream.subscribe()
+    }
+
+    /// How many read them.
+    pub fn readers(&self) -> usize {
+        self.stream.receiver_count()
     }
 
     /// Has the process end, as a signal does.

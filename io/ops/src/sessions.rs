@@ -8,6 +8,7 @@
 use crate::Told;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -156,6 +157,16 @@ impl Session {
         came.fold(0, |sum, (_, octets)| sum.saturating_add(*octets))
     }
 
+    /// Whether that is in what a list shows of it.
+    fn has(&self, q: &str) -> bool {
+        let facts = ["from", "to", "plan", "cause"].into_iter();
+        let facts = facts.filter_map(|name| self.facts.get(name).and_then(Value::as_str));
+        [self.call_id.as_str(), self.node.as_str()]
+            .into_iter()
+            .chain(facts)
+            .any(|text| text.to_lowercase().contains(q))
+    }
+
     /// For lists. `reserved` is what gateways hold for it: name and context.
     #[must_use]
     pub fn summary(&self) -> Value {
@@ -210,6 +221,71 @@ fn is_end(told: &Told) -> bool {
     matches!(told.name, "call-ended" | "dialog-ended") && !branch
 }
 
+/// Which sessions are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// [`Found::next`] of the page before.
+    pub after: Option<u64>,
+    /// Which first.
+    pub order: Order,
+    /// The most that are wanted.
+    pub limit: usize,
+    /// The most that are looked at.
+    pub look_at: usize,
+    /// Only those with that in their Call-ID, an end's URI, the plan, the cause or the role's name. In lower case.
+    pub q: Option<&'a str>,
+}
+
+/// Which sessions come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Those that began, or ended, first.
+    Oldest,
+    /// Those that did last.
+    Newest,
+}
+
+/// A page.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// A summary of each.
+    pub sessions: Vec<Value>,
+    /// How many there are, wanted or not.
+    pub total: usize,
+    /// Where to go on, if there may be more.
+    pub next: Option<u64>,
+}
+
+/// Whose a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whose {
+    /// `border` or `steering`.
+    pub role: &'static str,
+    /// The role's name.
+    pub node: String,
+    /// As on the wire.
+    pub call_id: String,
+    /// Whether it is over.
+    pub ended: bool,
+}
+
+impl Page<'_> {
+    fn cut<'s>(&self, total: usize, all: impl Iterator<Item = (u64, &'s Session)>) -> Found {
+        let (mut found, mut last) = (Found { total, ..Found::default() }, None);
+        for (looked_at, (at, session)) in all.enumerate() {
+            if found.sessions.len() >= self.limit || looked_at >= self.look_at {
+                found.next = last;
+                break;
+            }
+            last = Some(at);
+            if self.q.is_none_or(|q| session.has(q)) {
+                found.sessions.push(session.summary());
+            }
+        }
+        found
+    }
+}
+
 /// RFC 3339, in UTC.
 #[must_use]
 pub fn timestamp(wall: SystemTime) -> String {
@@ -224,6 +300,8 @@ pub struct Sessions {
     live: BTreeMap<u64, Session>,
     by_call: HashMap<(String, String), u64>,
     ended: VecDeque<Arc<Session>>,
+    /// How many have ended before the first of those.
+    forgotten: u64,
     /// Numbers of those that have ended and are not complete.
     ending: Vec<u64>,
     /// Events that were not put together because there was no room.
@@ -288,22 +366,54 @@ impl Sessions {
         }
         while self.ended.len() > self.bounds.ended {
             self.ended.pop_front();
+            self.forgotten += 1;
         }
         completed
     }
 
-    /// Live sessions with greater numbers than `after`, and how many there are altogether.
+    /// A page of live sessions, in the order of their numbers.
     #[must_use]
-    pub fn live(&self, after: u64, most: usize) -> (Vec<Value>, usize) {
-        let page = self.live.range(after.saturating_add(1)..).take(most);
-        (page.map(|(_, session)| session.summary()).collect(), self.live.len())
+    pub fn live(&self, page: &Page<'_>) -> Found {
+        let (total, after) = (self.live.len(), page.after);
+        let known = |(number, session): (&u64, _)| (*number, session);
+        match page.order {
+            Order::Oldest => {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                page.cut(total, self.live.range((from, Bound::Unbounded)).map(known))
+            }
+            Order::Newest => {
+                let to = after.map_or(Bound::Unbounded, Bound::Excluded);
+                page.cut(total, self.live.range((Bound::Unbounded, to)).rev().map(known))
+            }
+        }
     }
 
-    /// The sessions that ended last, the newest first, with lesser numbers than `before` if there is one.
+    /// A page of the sessions that have ended, in the order in which they did.
     #[must_use]
-    pub fn ended(&self, skip: usize, most: usize) -> (Vec<Value>, usize) {
-        let page = self.ended.iter().rev().skip(skip).take(most);
-        (page.map(|session| session.summary()).collect(), self.ended.len())
+    pub fn ended(&self, page: &Page<'_>) -> Found {
+        let (total, after) = (self.ended.len(), page.after);
+        let all = (self.forgotten + 1..).zip(self.ended.iter().map(Arc::as_ref));
+        match page.order {
+            Order::Oldest => page.cut(total, all.filter(|(at, _)| after.is_none_or(|after| *at > after))),
+            Order::Newest => {
+                let all: Vec<_> = all.collect();
+                let all = all.into_iter().rev();
+                page.cut(total, all.filter(|(at, _)| after.is_none_or(|after| *at < after)))
+            }
+        }
+    }
+
+    /// Whose a session is.
+    #[must_use]
+    pub fn whose(&self, number: u64) -> Option<Whose> {
+        let ended = || self.ended.iter().map(Arc::as_ref).find(|session| session.number == number);
+        let of = |session: &Session| Whose {
+            role: session.role,
+            node: session.node.clone(),
+            call_id: session.call_id.clone(),
+            ended: session.ended.is_some(),
+        };
+        self.live.get(&number).or_else(ended).map(of)
     }
 
     /// All that is known of one.
@@ -347,6 +457,10 @@ mod tests {
         Field::Text(text.into())
     }
 
+    fn page(after: Option<u64>, limit: usize) -> Page<'static> {
+        Page { after, order: Order::Oldest, limit, look_at: 1_000, q: None }
+    }
+
     fn reserved(name: &'static str, context: u64, octets: u64) -> Told {
         let fields = [
             ("gateway", text("agw")),
@@ -372,7 +486,8 @@ mod tests {
         sessions.take(reserved("media-reserved", 8, 0), at(2), wall);
         sessions.take(told("call-ended", "x", &[("cause", text("elsewhere"))]), at(3), wall);
         sessions.take(told("call-up", "x", &[]), at(40), wall);
-        let (live, count) = sessions.live(0, 10);
+        let found = sessions.live(&page(None, 10));
+        let (live, count) = (&found.sessions, found.total);
         assert_eq!((count, &live[0]["to"], &live[0]["answered_ms"]), (1, &json!("sip:b"), &json!(40)));
         assert_eq!(live[0]["reserved"], json!([["agw", 7], ["agw", 8]]));
         sessions.take(reserved("media-released", 7, 5), at(90), wall);
@@ -388,12 +503,12 @@ mod tests {
             (&json!(11), &json!("caller-hung-up"))
         );
         assert_eq!((&record["ended_ms"], record["events"].as_array().unwrap().len()), (&json!(100), 9));
-        assert!(sessions.completed(at(104)).is_empty() && sessions.live(0, 10).1 == 0);
+        assert!(sessions.completed(at(104)).is_empty() && sessions.live(&page(None, 10)).total == 0);
         assert_eq!(sessions.one(1).unwrap()["call_id"], "x");
-        assert_eq!(sessions.ended(0, 10).0.len(), 1);
+        assert_eq!(sessions.ended(&page(None, 10)).sessions.len(), 1);
         // What is late begins nothing.
         sessions.take(reserved("media-released", 9, 6), at(105), wall);
-        assert_eq!(sessions.live(0, 10).1, 0);
+        assert_eq!(sessions.live(&page(None, 10)).total, 0);
     }
 
     #[test]
@@ -430,8 +545,8 @@ mod tests {
         for n in 0..10 {
             sessions.take(told("call-started", &format!("c{n}"), &[]), now, wall);
         }
-        assert_eq!((sessions.live(0, 100).1, sessions.turned_away()), (3, 7));
-        assert_eq!(sessions.live(1, 1).0[0]["call_id"], "c1");
+        assert_eq!((sessions.live(&page(None, 100)).total, sessions.turned_away()), (3, 7));
+        assert_eq!(sessions.live(&page(Some(1), 1)).sessions[0]["call_id"], "c1");
         for n in 0..20 {
             sessions.take(told("plan-made", "c0", &[("n", Field::Number(n))]), now, wall);
         }
@@ -443,6 +558,47 @@ mod tests {
         let events: Vec<&Value> = record["events"].as_array().unwrap().iter().map(|e| &e["event"]).collect();
         assert_eq!(events, ["call-started", "plan-made", "plan-made", "call-ended"]);
         assert_eq!(record["left_out"], 18);
-        assert_eq!(sessions.ended(0, 10).1, 2);
+        assert_eq!(sessions.ended(&page(None, 10)).total, 2);
+    }
+    #[test]
+    fn pages_follow_one_another_and_what_is_looked_for_is_found() {
+        let bounds = Bounds { ended: 3, ..Bounds::default() };
+        let (mut sessions, now, wall) = (Sessions::new(bounds), Instant::now(), SystemTime::now());
+        for n in 0..10 {
+            let to: &'static str = if n % 3 == 0 { "sip:Carol@x.example" } else { "sip:bob@x.example" };
+            sessions.take(told("call-started", &format!("c{n}"), &[("to", text(to))]), now, wall);
+        }
+        let all = |sessions: &Sessions, live: bool, order, q: Option<&str>, look_at| {
+            let (mut after, mut seen, mut pages) = (None, Vec::new(), 0);
+            loop {
+                let page = Page { after, order, limit: 3, look_at, q };
+                let found = if live { sessions.live(&page) } else { sessions.ended(&page) };
+                assert!(found.sessions.len() <= 3);
+                seen.extend(found.sessions.iter().map(|s| s["call_id"].as_str().unwrap().to_owned()));
+                (after, pages) = (found.next, pages + 1);
+                if after.is_none() {
+                    return (seen.join(" "), pages);
+                }
+            }
+        };
+        let oldest = "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9";
+        assert_eq!(all(&sessions, true, Order::Oldest, None, 100), (oldest.into(), 4));
+        let newest: Vec<_> = oldest.split(' ').rev().collect();
+        assert_eq!(all(&sessions, true, Order::Newest, None, 100).0, newest.join(" "));
+        assert_eq!(all(&sessions, true, Order::Oldest, Some("carol@"), 100), ("c0 c3 c6 c9".into(), 2));
+        // No more than so many are looked at for one page, which may be empty.
+        assert_eq!(all(&sessions, true, Order::Newest, Some("c1"), 2), ("c1".into(), 5));
+        assert_eq!(sessions.whose(2).map(|whose| (whose.call_id, whose.ended)), Some(("c1".into(), false)));
+        for n in [4, 2, 0, 8, 6] {
+            sessions.take(told("call-ended", &format!("c{n}"), &[("cause", text("refused"))]), now, wall);
+            let _ = sessions.completed(now);
+        }
+        assert_eq!(all(&sessions, false, Order::Newest, None, 100).0, "c6 c8 c0");
+        assert_eq!(
+            all(&sessions, false, Order::Oldest, Some("REFUSED".to_lowercase().as_str()), 1).0,
+            "c0 c8 c6"
+        );
+        assert_eq!(sessions.whose(7).map(|whose| whose.ended), Some(true));
+        assert_eq!(sessions.whose(3), None, "forgotten");
     }
 }

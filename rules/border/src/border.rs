@@ -100,6 +100,36 @@ impl Border {
         self.redirect();
     }
 
+    /// Whether it takes no new calls because it was told so.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring
+    }
+
+    /// Takes new calls again, after [`retire`](Self::retire).
+    pub fn resume(&mut self) {
+        self.retiring = false;
+        self.redirect();
+    }
+
+    /// Gives a gateway no new calls, or some again; those on it go on. Whether there is such a gateway.
+    pub fn avoid(&mut self, gateway: &str, avoid: bool) -> bool {
+        self.core.gateways.avoid(gateway, avoid)
+    }
+
+    /// Ends the calls with this Call-ID towards both ends, as an administrator wants it; how many there were that had not ended.
+    /// A call that passes the border twice is two.
+    pub fn end_call(&mut self, now: Instant, call_id: &str) -> usize {
+        self.core.now = now;
+        let with = |call: &&Call| call.call_id == call_id && !call.is_over();
+        let mut keys: Vec<_> = self.calls.values().filter(with).map(|call| call.key).collect();
+        keys.sort_unstable();
+        for key in &keys {
+            self.with(*key, |call, core| call.hang_up(core, now, Cause::Administrator));
+        }
+        self.drain(now);
+        keys.len()
+    }
+
     /// Whether gateways that register are sent elsewhere: we take no calls, or no more of them.
     fn redirect(&mut self) {
         let full = self.live() >= self.core.config.limits.calls;

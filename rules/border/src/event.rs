@@ -39,6 +39,8 @@ pub enum Cause {
     Elsewhere,
     /// Rang for long enough; another terminal of the callee is tried.
     NotAnswered,
+    /// An administrator ended it.
+    Administrator,
     /// TLS between this end and the gateway did not come about.
     Tls(Side),
     /// The border was started again before both ends knew that the call was up.
@@ -63,6 +65,7 @@ impl Cause {
             Self::Gateway => "gateway",
             Self::Inactive => "inactive",
             Self::Stopping => "stopping",
+            Self::Administrator => "administrator",
             Self::Elsewhere => "elsewhere",
             Self::NotAnswered => "not-answered",
             Self::Tls(Side::Caller) => "caller-tls",
@@ -88,6 +91,7 @@ impl fmt::Display for Cause {
             Self::Gateway => f.write_str("the media gateway failed"),
             Self::Inactive => f.write_str("the media stopped"),
             Self::Stopping => f.write_str("the border goes out of service"),
+            Self::Administrator => f.write_str("an administrator ended it"),
             Self::Elsewhere => f.write_str("answered elsewhere"),
             Self::NotAnswered => f.write_str("not answered here"),
             Self::Tls(Side::Caller) => f.write_str("the caller's TLS with the media gateway failed"),

@@ -113,6 +113,8 @@ pub struct GatewayStatus {
     pub reduction: u8,
     /// Interfaces that are out of service or going.
     pub out_of_service: Vec<TerminationId>,
+    /// An administrator wants no new calls on it.
+    pub avoided: bool,
 }
 
 struct State {
@@ -121,6 +123,8 @@ struct State {
     interfaces: Interfaces,
     /// The driver has no way to it at the moment.
     cut: bool,
+    /// An administrator wants no new calls on it.
+    avoided: bool,
     foreign: Foreign,
 }
 
@@ -155,6 +159,7 @@ impl Gateways {
             health: Health::default(),
             interfaces: Interfaces::default(),
             cut: false,
+            avoided: false,
             foreign: Foreign::default(),
         };
         Self {
@@ -183,6 +188,7 @@ impl Gateways {
                 named && !state.interfaces.is_down(realm)
             };
             let fits = !state.cut
+                && !state.avoided
                 && available.contains(&&settings.name)
                 && !wanted.tried.contains(&settings.name)
                 && (!wanted.tls || controller.supports(&settings.name, "tlsbsc"))
@@ -247,6 +253,12 @@ impl Gateways {
         self.controller.supports(gateway, package)
     }
 
+    /// Gives it no new contexts, or some again; whether there is such a gateway.
+    pub(crate) fn avoid(&mut self, gateway: &str, avoid: bool) -> bool {
+        let state = self.state(gateway);
+        state.map(|state| state.avoided = avoid).is_some()
+    }
+
     /// Moves a gateway to another controller.
     pub(crate) fn hand_off(&mut self, now: Instant, gateway: &str, to: MId) {
         self.controller.hand_off(now, gateway, to);
@@ -283,6 +295,7 @@ impl Gateways {
                 passed_over_until: state.health.closed_until(now),
                 reduction: state.health.reduction(now),
                 out_of_service: state.interfaces.down().to_vec(),
+                avoided: state.avoided,
                 control,
             })
         };

@@ -107,6 +107,11 @@ impl Focus {
         self.core.retiring = true;
     }
 
+    /// Takes new ones again, after [`retire`](Self::retire).
+    pub fn resume(&mut self) {
+        self.core.retiring = false;
+    }
+
     /// Ends every room towards every member, for good: records are forgotten. A focus that only stops and
     /// starts again calls its members back without this.
     pub fn end(&mut self, now: Instant, wall: SystemTime) {

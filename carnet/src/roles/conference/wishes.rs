@@ -35,6 +35,16 @@ pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, 
             focus.close(now, wall, room).map_err(|e| e.to_string())?;
             Ok(json!({ "room": room, "closed": true }))
         }
+        Ask::Retire { left } => {
+            match left {
+                Some(_) => focus.retire(),
+                None => focus.resume(),
+            }
+            Ok(json!({ "conference": name }))
+        }
+        Ask::Avoid { .. } | Ask::EndCall { .. } => {
+            Err("a conference server has no calls between others".into())
+        }
     }
 }
 

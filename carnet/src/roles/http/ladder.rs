@@ -5,7 +5,7 @@
 
 use super::super::tap::{self, Tap};
 use super::Desk;
-use super::api::{Answer, Asked, Failure, LARGEST, MOST, Problem, USUAL};
+use crate::web::answer::{self, Answer, Asked, Failure, Problem};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -182,14 +182,8 @@ pub(super) struct Page {
 
 impl Page {
     fn limit(&self) -> Answer<usize> {
-        let limit = self.limit.unwrap_or(USUAL);
-        if !(1..=MOST).contains(&limit) {
-            return Err(Failure(StatusCode::BAD_REQUEST, format!("limit is 1 to {MOST}")));
-        }
-        if self.after > LARGEST {
-            return Err(Failure(StatusCode::BAD_REQUEST, format!("after is at most {LARGEST}")));
-        }
-        Ok(limit)
+        answer::number("after", Some(self.after))?;
+        answer::limit(self.limit)
     }
 }
 

@@ -15,6 +15,7 @@ mod kms;
 mod model;
 mod ng;
 mod relay;
+mod shown;
 mod state;
 mod trace;
 
@@ -37,6 +38,7 @@ pub use model::{
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;
+pub use shown::{NO_CONFIGURATION, is_configuration, say_of, shown};
 pub use state::StateSection;
 pub use trace::{HepSection, HepServer, Memory, TraceSection};
 
@@ -64,7 +66,7 @@ pub enum ConfigError {
         /// What to do about it.
         #[help]
         help: Option<String>,
-        /// The whole file.
+        /// The whole file, as it is [`shown`].
         #[source_code]
         source_code: NamedSource<String>,
         /// The place.
@@ -107,12 +109,16 @@ pub fn parse(name: &str, text: String, base: &Path) -> Result<Config, Box<Config
         Box::new(ConfigError::Wrong {
             message: c.message,
             help: c.help,
-            source_code: NamedSource::new(name, text.clone()),
+            source_code: NamedSource::new(name, shown(&text)),
             at: c.at.into(),
         })
     };
-    let mut config: Config = toml::from_str(&text)
-        .map_err(|e| wrong(Complaint::new(e.span().unwrap_or(0..0), e.message().to_owned())))?;
+    let mut config: Config = toml::from_str(&text).map_err(|e| {
+        wrong(match is_configuration(&text) {
+            true => Complaint::new(e.span().unwrap_or(0..0), e.message()),
+            false => Complaint::new(0..0, NO_CONFIGURATION),
+        })
+    })?;
     config.resolve_paths(base);
     check::check(&config).map_err(wrong)?;
     Ok(config)
