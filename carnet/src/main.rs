@@ -10,6 +10,8 @@ mod gateway;
 mod inspect;
 mod kms;
 mod ng;
+#[cfg(feature = "otel")]
+mod otel;
 mod roles;
 mod run;
 mod trace;

@@ -16,6 +16,8 @@ mod trail;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "otel")]
+pub use event::name_of;
 pub use event::{Event, Witness};
 pub use server::{HttpSettings, serve};
 pub use service::{OpenError, Service, ServiceSettings};

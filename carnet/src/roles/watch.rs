@@ -39,6 +39,8 @@ pub struct Watch {
     sessions: Option<Mutex<Sessions>>,
     records: Option<Records>,
     stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
+    #[cfg(feature = "otel")]
+    otel: Option<crate::otel::Otel>,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
 }
@@ -113,7 +115,16 @@ impl Watch {
             records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
         let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
-        Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, stream, drain }))
+        Ok(Arc::new(Self {
+            metrics,
+            calls: Mutex::default(),
+            sessions,
+            records,
+            stream,
+            #[cfg(feature = "otel")]
+            otel: crate::otel::Otel::start(config)?,
+            drain,
+        }))
     }
 
     /// Looks for sessions whose record is complete, now and then, until the process ends.
@@ -127,6 +138,14 @@ impl Watch {
     /// The sessions, if they are put together here.
     pub fn sessions<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Option<T> {
         self.sessions.as_ref().map(|sessions| look(&sessions.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Sends what waits for others to take it, before the process ends.
+    pub async fn flush(&self) {
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.flush(Duration::from_secs(2)).await;
+        }
     }
 
     /// Events from now on.
@@ -190,6 +209,10 @@ impl Watch {
     }
 
     fn see(&self, seen: &Seen<'_>) {
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.see(seen);
+        }
         match seen {
             Seen::Border { border, event } => {
                 self.metrics.happened("border", border, *event);

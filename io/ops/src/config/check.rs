@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config) -> Checked {
         super::admin::check(admin)?;
     }
     config.records.as_ref().map_or(Ok(()), super::admin::check_records)?;
+    config.otel.as_ref().map_or(Ok(()), |otel| super::otel::check(otel.as_ref()))?;
     match &config.kms {
         Some(kms) => super::kms::check(kms),
         None => Ok(()),

@@ -6,6 +6,7 @@
 
 mod address;
 mod admin;
+mod otel;
 mod check;
 mod conference;
 mod control;
@@ -18,6 +19,7 @@ mod relay;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
+pub use otel::OtelSection;
 pub use conference::{
     ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
     HistorySection, RoomPolicy, RoomSection, Unsealed, Who,

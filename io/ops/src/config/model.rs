@@ -7,6 +7,7 @@ use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
+use super::otel::OtelSection;
 use crate::log::Format;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct Config {
     pub admin: Option<Spanned<AdminSection>>,
     /// `[records]`
     pub records: Option<RecordsSection>,
+    /// `[otel]`
+    pub otel: Option<Spanned<OtelSection>>,
 }
 
 /// `[log]`
@@ -332,6 +335,9 @@ impl Config {
         }
         if let Some(records) = &mut self.records {
             fix(&mut records.file);
+        }
+        if let Some(otel) = &mut self.otel {
+            otel.as_mut().paths().for_each(fix);
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {

@@ -1,0 +1,1 @@
+//! Traces of what roles show, without a network.
