@@ -123,7 +123,9 @@ impl State {
             | Seen::Conference { .. }
             | Seen::Steering { .. }
             | Seen::Kms { .. }
-            | Seen::Gateway { .. } => {}
+            | Seen::Gateway { .. }
+            | Seen::Control { .. }
+            | Seen::Finished { .. } => {}
         }
     }
 

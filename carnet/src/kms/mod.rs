@@ -28,7 +28,7 @@ use carnet_ops::config::KmsSection;
 use carnet_tls::{CertificateContext, CertificateSettings, Credential};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -38,12 +38,12 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
     if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
 }
 
-/// Starts the role of a configuration file. Gives its task and the address it listens at.
+/// Starts the role of a configuration file. Gives its task, the address it listens at, and a look at the service.
 pub async fn start(
     section: &KmsSection,
     witness: Witness,
     token: Token,
-) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
+) -> Result<(JoinHandle<()>, SocketAddr, Weak<Service>), OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -64,8 +64,10 @@ pub async fn start(
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
-    let role = serve(Arc::new(service.watched_by(witness)), http, tls, listener, token)?;
-    Ok((tokio::spawn(role), address))
+    let service = Arc::new(service.watched_by(witness));
+    let look = Arc::downgrade(&service);
+    let role = serve(service, http, tls, listener, token)?;
+    Ok((tokio::spawn(role), address, look))
 }
 
 /// A TLS server context from PEM files.
@@ -78,7 +80,8 @@ fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenErr
         credential: Some(credential.map_err(|e| OpenError::Setting(e.to_string()))?),
         ..CertificateSettings::default()
     };
-    CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))
+    let context = CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))?;
+    Ok(context.counted_at("kms"))
 }
 
 /// Gives users accounts before the role starts: identities, which are also the names of their

@@ -17,8 +17,6 @@ mod ids;
 mod keys;
 mod span;
 mod terminations;
-#[cfg(test)]
-mod tests;
 
 use crate::roles::Seen;
 use calls::Calls;
@@ -26,7 +24,7 @@ use carnet_ops::config::Config;
 use carnet_ops::metrics::Gauge;
 use export::Exporting;
 use ids::Sample;
-use span::{Span, Told};
+use span::Span;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -9,8 +9,10 @@ pub mod border;
 pub mod conference;
 pub mod control;
 mod controllers;
+mod counted;
 pub mod gateway;
 mod held;
+mod held_sip;
 mod http;
 mod inspection;
 mod media;
@@ -156,7 +158,8 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
         let started = crate::kms::start(section, witness, token.clone()).await;
-        let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        let (task, _, look) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        watch.metrics.source(held_sip::of_kms(&section.name, look));
         tasks.push((section.name.clone(), task));
     }
     for (name, section) in &config.gateway {
@@ -193,7 +196,9 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
-            tasks.push((format!("relay of {name}"), relay::start(name, relay.as_ref(), token.clone())?));
+            let (task, look) = relay::start(name, relay.as_ref(), token.clone())?;
+            watch.metrics.source(look);
+            tasks.push((format!("relay of {name}"), task));
         }
         let mut local = local;
         if let Some(ng) = &section.as_ref().ng {

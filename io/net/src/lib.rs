@@ -19,6 +19,7 @@ mod stream;
 mod tcp;
 mod timer;
 mod udp;
+mod waiting;
 
 pub use dns::NameServers;
 pub use drain::{Drain, Token, drain};
@@ -32,3 +33,4 @@ pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;
 pub use timer::until;
+pub use waiting::Waiting;

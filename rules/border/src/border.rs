@@ -303,6 +303,22 @@ impl Border {
         }
     }
 
+    /// What its SIP endpoint has counted, and how full it is.
+    pub fn sip_counts(&self) -> (carnet_sip::Tally, carnet_sip::Load) {
+        (self.core.endpoint.tally(), self.core.endpoint.load())
+    }
+
+    /// The next SIP transaction that has its final response.
+    pub fn poll_finished(&mut self) -> Option<carnet_sip::Finished> {
+        self.core.endpoint.poll_finished()
+    }
+
+    /// Bindings of terminals that stand, by the network that they registered from; each network where somebody may.
+    pub fn registrations(&self) -> Vec<(&str, usize)> {
+        let networks = self.core.config.networks.iter().enumerate().filter(|(_, n)| n.access);
+        networks.map(|(at, n)| (n.name.as_str(), self.core.registrar.of_network(at))).collect()
+    }
+
     /// Each gateway of the configuration at this moment, in the order of their names. Looks through
     /// all calls.
     pub fn gateways(&self) -> Vec<GatewayStatus> {

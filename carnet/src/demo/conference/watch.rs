@@ -140,7 +140,9 @@ impl State {
             | Seen::Conference { .. }
             | Seen::Steering { .. }
             | Seen::Kms { .. }
-            | Seen::Gateway { .. } => {}
+            | Seen::Gateway { .. }
+            | Seen::Control { .. }
+            | Seen::Finished { .. } => {}
         }
     }
 

@@ -95,7 +95,7 @@ struct Tls {
 impl Tls {
     fn of(section: &TlsSection) -> Result<Self, String> {
         let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
-        Ok(Self { context: tls::context(section)?, callers })
+        Ok(Self { context: tls::context(section)?.counted_at("admin"), callers })
     }
 }
 
@@ -174,6 +174,8 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     // A role that does not answer is missing there, and the rest is told.
     let list = desk.answering.answer(Ask::List).await.unwrap_or_default();
     let rooms = desk.answering.answer(Ask::Rooms).await.unwrap_or_default();
-    let text = desk.watch.metrics.render(&held::gauges(&list, &rooms));
+    let mut gauges = held::gauges(&list, &rooms);
+    desk.watch.gauges(&mut gauges);
+    let text = desk.watch.metrics.render(&gauges);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

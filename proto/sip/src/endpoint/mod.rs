@@ -17,6 +17,7 @@ mod config;
 mod event;
 mod server;
 mod stateless;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 
 pub use config::{Answering, Config, SentBy, Timers};
 pub use event::{ClientKey, Destination, Event, ServerKey, Silence};
+pub use tally::{Finished, Tally};
 
 /// What a deadline is for.
 #[derive(Debug, Clone)]
@@ -81,6 +83,8 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     queries: VecDeque<Query>,
     searches: HashMap<QueryId, ClientKey>,
+    tally: Tally,
+    finished: VecDeque<Finished>,
 }
 
 /// How full an endpoint is.
@@ -121,6 +125,8 @@ impl Endpoint {
             events: VecDeque::new(),
             queries: VecDeque::new(),
             searches: HashMap::new(),
+            tally: Tally::default(),
+            finished: VecDeque::new(),
         }
     }
 
@@ -255,6 +261,7 @@ impl Endpoint {
     }
 
     fn refused(&mut self, hop: Hop, status: Option<u16>, error: Error) {
+        self.count_refusal(&error);
         self.events.push_back(Event::Refused { hop, status, error });
     }
 }

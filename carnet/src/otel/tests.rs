@@ -1,1 +1,0 @@
-//! Traces of what roles show, without a network.
