@@ -17,6 +17,8 @@ mod ids;
 mod keys;
 mod span;
 mod terminations;
+#[cfg(test)]
+mod tests;
 
 use crate::roles::Seen;
 use calls::Calls;

@@ -109,6 +109,14 @@ fn of_gateway(gateway: &Value, gauges: &mut Vec<Gauge>) {
         let help = "How often a direction found little room when it was about to read";
         put("carnet_gateway_memory_scarce_total", help, &[], number(memory, "scarce"));
     }
+    if let Some(ng) = gateway.get("ng") {
+        put("carnet_ng_calls", "Calls of a steered gateway", &[], number(ng, "calls"));
+        put("carnet_ng_requests", "Requests to the gateway that are not answered", &[], number(ng, "requests"));
+        for (result, count) in object(ng, "asked") {
+            let help = "Messages over ng by what became of them";
+            put("carnet_ng_messages_total", help, &[("result", result.as_str())], count.as_f64());
+        }
+    }
     if let Some(kernel) = gateway.get("kernel") {
         put(
             "carnet_gateway_kernel_carried",

@@ -35,6 +35,7 @@ const H248_REPLIES: &str = "carnet_h248_replies_total";
 const H248_SECONDS: &str = "carnet_h248_transaction_seconds";
 const SIP_SECONDS: &str = "carnet_sip_transaction_seconds";
 const KMS_SECONDS: &str = "carnet_kms_request_seconds";
+const MISSED: &str = "carnet_event_stream_missed_total";
 
 /// Events that wait for a reader of the stream; one that is slower misses some, and is told how many.
 const STREAM: usize = 1_024;
@@ -76,6 +77,7 @@ impl Watch {
                 &["node", "direction", "kind"],
             )
             .counter(H248_SENT, "H.248 messages that controllers sent to a gateway", &["gateway"])
+            .counter(MISSED, "Events that readers of the stream were too slow for", &[])
             .counter(
                 H248_REQUESTS,
                 "H.248 commands that were asked for, by who was asked or asked",
@@ -141,6 +143,7 @@ impl Watch {
         for (role, name) in nodes {
             metrics.role(role, name);
         }
+        metrics.add(MISSED, &[], 0);
         let place = config.records.as_ref().map(|section| Place {
             path: section.file.clone(),
             rotate: *section.rotate.as_ref() << 20,
@@ -213,6 +216,11 @@ impl Watch {
     /// Events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
         self.stream.subscribe()
+    }
+
+    /// A reader of the stream was too slow for so many.
+    pub fn missed(&self, events: u64) {
+        self.metrics.add(MISSED, &[], events);
     }
 
     /// Has the process end, as a signal does.

@@ -172,7 +172,8 @@ fn a_collector_that_is_busy_is_asked_again() {
     std::fs::write(&file, text).unwrap();
     let process = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
     process.line("ready");
-    network::ask(address, b"no MIKEY at all");
+    // It begins as MIKEY does, and is none.
+    network::ask(address, b"\x01\x0bno MIKEY at all");
     let spans = collector.until(|spans| !spans.is_empty());
     assert!(collector.refused > 0, "it was busy first");
     let span = &spans[0];

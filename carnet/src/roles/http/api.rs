@@ -5,6 +5,7 @@
 
 use super::super::question::Ask;
 use super::Desk;
+use crate::roles::Watch;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
@@ -435,14 +436,14 @@ impl EventsOf {
     (status = 400, description = "Parameters that cannot be", body = Problem),
 ))]
 async fn events(State(desk): State<Arc<Desk>>, Asked(of): Asked<EventsOf>) -> impl IntoResponse {
-    let stream = futures_util::stream::unfold((desk.watch.subscribe(), of), next);
+    let stream = futures_util::stream::unfold((desk.watch.subscribe(), of, desk.watch.clone()), next);
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
-type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf);
+type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf, Arc<Watch>);
 
 async fn next(
-    (mut receiver, of): Reader,
+    (mut receiver, of, watch): Reader,
 ) -> Option<(Result<axum::response::sse::Event, Infallible>, Reader)> {
     loop {
         let event = match receiver.recv().await {
@@ -454,11 +455,13 @@ async fn next(
                 event.json_data(data).unwrap_or_default()
             }
             Ok(_) => continue,
-            Err(RecvError::Lagged(missed)) => axum::response::sse::Event::default()
-                .event("missed")
-                .data(json!({ "missed": missed }).to_string()),
+            Err(RecvError::Lagged(missed)) => {
+                watch.missed(missed);
+                let missed = json!({ "missed": missed });
+                axum::response::sse::Event::default().event("missed").data(missed.to_string())
+            }
             Err(RecvError::Closed) => return None,
         };
-        return Some((Ok(event), (receiver, of)));
+        return Some((Ok(event), (receiver, of, watch)));
     }
 }

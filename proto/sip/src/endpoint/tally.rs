@@ -86,3 +86,72 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{endpoint, endpoint_with, feed, from_wire, one_sent, reply, request, run, sent, udp};
+    use super::*;
+    use crate::{Event, Message};
+
+    #[test]
+    fn transactions_are_measured_from_the_request_to_the_final_response() {
+        let (mut e, start) = (endpoint(), Instant::now());
+        e.request(start, request(Method::Invite), udp().into()).unwrap();
+        let invite = one_sent(&mut e);
+        feed(&mut e, start + Duration::from_secs(1), udp(), reply(&invite, 180, "b"));
+        assert_eq!(e.poll_finished(), None, "it rings");
+        let answered = Duration::from_secs(3);
+        feed(&mut e, start + answered, udp(), reply(&invite, 200, "b"));
+        // A 2xx that comes again, and that of a fork, are no new end.
+        feed(&mut e, start + answered, udp(), reply(&invite, 200, "b"));
+        feed(&mut e, start + answered, udp(), reply(&invite, 200, "c"));
+        let finished = Finished { ours: true, method: Method::Invite, status: 200, took: answered };
+        assert_eq!((e.poll_finished(), e.poll_finished()), (Some(finished), None));
+        // One of somebody else's.
+        while e.poll_event().is_some() {}
+        feed(&mut e, start, udp(), from_wire(Method::Options, "z9hG4bKo"));
+        let Some(Event::Request { key, message, .. }) = e.poll_event() else { panic!() };
+        let took = Duration::from_millis(20);
+        e.respond(start + took, key, Message::response(&message, 404, "").unwrap()).unwrap();
+        let finished = Finished { ours: false, method: Method::Options, status: 404, took };
+        assert_eq!((e.poll_finished(), e.poll_finished()), (Some(finished), None));
+    }
+
+    #[test]
+    fn what_is_said_again_and_what_comes_to_nothing_is_counted() {
+        let (mut e, start) = (endpoint(), Instant::now());
+        e.request(start, request(Method::Options), udp().into()).unwrap();
+        one_sent(&mut e);
+        let repeats = run(&mut e, start, Duration::from_secs(40)).len() as u64;
+        assert!(repeats > 5, "{repeats}");
+        assert_eq!(e.tally(), Tally { requests_repeated: repeats, timed_out: 1, ..Tally::default() });
+        assert_eq!(e.poll_finished(), None);
+        // The same request twice is answered twice.
+        let mut e = endpoint();
+        feed(&mut e, start, udp(), from_wire(Method::Options, "z9hG4bKo"));
+        let Some(Event::Request { key, message, .. }) = e.poll_event() else { panic!() };
+        e.respond(start, key, Message::response(&message, 200, "").unwrap()).unwrap();
+        feed(&mut e, start, udp(), from_wire(Method::Options, "z9hG4bKo"));
+        assert_eq!(sent(&mut e).len(), 2);
+        let wanted = Tally { repeats_received: 1, responses_repeated: 1, ..Tally::default() };
+        assert_eq!(e.tally(), wanted);
+        // What cannot be read, and what there is no room for.
+        let mut e = endpoint_with(|config| config.server_transactions = 0);
+        feed(&mut e, start, udp(), &b"no SIP\r\n\r\n"[..]);
+        feed(&mut e, start, udp(), from_wire(Method::Options, "z9hG4bKp"));
+        assert_eq!(e.tally(), Tally { malformed: 1, refused_full: 1, ..Tally::default() });
+    }
+
+    /// Whoever does not ask fills no memory.
+    #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let (mut e, start) = (endpoint(), Instant::now());
+        for number in 0..2 * MOST_FINISHED {
+            feed(&mut e, start, udp(), from_wire(Method::Options, &format!("z9hG4bK{number}")));
+            let Some(Event::Request { key, message, .. }) = e.poll_event() else { panic!() };
+            e.respond(start, key, Message::response(&message, 200, "").unwrap()).unwrap();
+            while e.poll_transmit().is_some() {}
+        }
+        assert_eq!(std::iter::from_fn(|| e.poll_finished()).count(), MOST_FINISHED);
+    }
+}
