@@ -174,13 +174,17 @@ impl Endpoint {
         let mended = if hop.transport.is_reliable() { None } else { mend_line_ends(&data) };
         let scanned = match scan(mended.unwrap_or(data), &self.config.limits) {
             Ok(scanned) => scanned,
-            Err(error) => return self.refused(hop, None, error),
+            Err(error) => {
+                self.tally.malformed += 1;
+                return self.refused(hop, None, error);
+            }
         };
         let mut message = scanned.message;
         let mut fault = scanned.fault;
         if fault.is_none() && hop.transport.is_reliable() && !message.has("Content-Length") {
             fault = Some(Error::Missing("Content-Length"));
         }
+        self.tally.malformed += u64::from(fault.is_some());
         if message.is_response() {
             match fault {
                 None => self.handle_response(now, hop, message),

@@ -79,9 +79,6 @@ impl Endpoint {
         match error {
             Error::Full => self.tally.refused_full += 1,
             Error::Behind => self.tally.refused_behind += 1,
-            Error::Malformed { .. } | Error::Missing(_) | Error::Repeated(_) | Error::Version => {
-                self.tally.malformed += 1;
-            }
             _ => {}
         }
     }
