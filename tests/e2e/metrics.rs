@@ -99,7 +99,10 @@ fn a_call_is_counted_where_it_passed() {
     let received = "carnet_h248_requests_total{command=\"Add\",direction=\"received\",node=\"agw-a\",peer=\"border-a\",role=\"gateway\"}";
     assert_eq!(value(&gateway, received), 2, "{gateway}");
     let keys = metrics(&lab, "kms");
-    assert!(keys.contains("carnet_tls_handshakes_total{place=\"kms\",side=\"server\",result=\"done\""), "{keys}");
+    assert!(
+        keys.contains("carnet_tls_handshakes_total{place=\"kms\",side=\"server\",result=\"done\""),
+        "{keys}"
+    );
     for (event, least) in [("issued", 1), ("resolved", 1)] {
         let labels = "{kms=\"kms.example\"}";
         assert!(value(&keys, &format!("carnet_kms_ticket_{event}_total{labels}")) >= least, "{keys}");

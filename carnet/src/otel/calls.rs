@@ -87,7 +87,8 @@ impl Calls {
         self.sweep(over);
         let invite = octets.starts_with(b"INVITE ");
         // Final responses to what was sent on.
-        let response = !sent && matches!(octets.get(..9), Some([b'S', b'I', b'P', b'/', b'2', b'.', b'0', b' ', b'2'..=b'6']));
+        let response = !sent
+            && matches!(octets.get(..9), Some([b'S', b'I', b'P', b'/', b'2', b'.', b'0', b' ', b'2'..=b'6']));
         if !(invite || response) || !self.borders.contains(border) {
             return;
         }
@@ -180,9 +181,13 @@ impl Calls {
                 call.up = true;
                 over.push(call.set_up(border, now, Status::Unset));
             }
-            Border::PlanMade { plan, .. } => call.note(now, "plan-made", |told| told.with("plan", plan.to_string())),
+            Border::PlanMade { plan, .. } => {
+                call.note(now, "plan-made", |told| told.with("plan", plan.to_string()))
+            }
             Border::CapReached { network, cap, .. } => {
-                call.note(now, "cap-reached", |told| told.with("network", network.clone()).with("cap", cap.to_string()));
+                call.note(now, "cap-reached", |told| {
+                    told.with("network", network.clone()).with("cap", cap.to_string())
+                });
             }
             Border::RequestRefused { method, status, reason, .. } => {
                 call.note(now, "request-refused", |told| {
@@ -232,7 +237,9 @@ impl Calls {
                     media.status = Status::error(format!("TLS of the {}: {reason}", name(*side)));
                 }
             }
-            Border::MediaNotice { what, .. } => call.note(now, "media-notice", |told| told.with("what", what.clone())),
+            Border::MediaNotice { what, .. } => {
+                call.note(now, "media-notice", |told| told.with("what", what.clone()))
+            }
             Border::GatewayAnswered { gateway, transaction, command, context, code, took, .. } => {
                 let told = Told::of("border", border)
                     .with("sip.call_id", key.1.clone())
@@ -369,8 +376,7 @@ impl Call {
                 .with("media.octets.callee.sent", number(of(Side::Callee).sent));
         }
         let times = (media.start, now);
-        let mut span =
-            self.below(media.id, SpanKind::Internal, "media".into(), times, told, media.status);
+        let mut span = self.below(media.id, SpanKind::Internal, "media".into(), times, told, media.status);
         span.events = media.events;
         span
     }

@@ -79,11 +79,8 @@ impl Exporting {
 
     /// For `/metrics`.
     pub fn gauges(&self, gauges: &mut Vec<Gauge>) {
-        let counts = [
-            ("sent", &self.counts.sent),
-            ("dropped", &self.counts.dropped),
-            ("failed", &self.counts.failed),
-        ];
+        let counts =
+            [("sent", &self.counts.sent), ("dropped", &self.counts.dropped), ("failed", &self.counts.failed)];
         for (result, count) in counts {
             gauges.push(Gauge {
                 name: "carnet_otel_spans_total",

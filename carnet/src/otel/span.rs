@@ -64,11 +64,8 @@ impl Span {
         let context =
             SpanContext::new(self.trace, self.id, TraceFlags::SAMPLED, false, TraceState::default());
         let mut events = SpanEvents::default();
-        events.events = self
-            .events
-            .into_iter()
-            .map(|(at, name, told)| Event::new(name, at, told.0, 0))
-            .collect();
+        events.events =
+            self.events.into_iter().map(|(at, name, told)| Event::new(name, at, told.0, 0)).collect();
         let mut links = SpanLinks::default();
         links.links = Vec::<Link>::new();
         SpanData {

@@ -101,7 +101,8 @@ fn media_and_what_gateways_were_asked_belong_to_the_call() {
     assert_eq!(refused.end.duration_since(refused.start).unwrap(), Duration::from_millis(30));
     calls.border("a", &answered(None), &mut spans);
     let addresses = Both { caller: "192.0.2.1:1".into(), callee: "192.0.2.1:2".into() };
-    let reserved = Border::MediaReserved { call_id: call_id(), index: 0, gateway: "g".into(), context: 5, addresses };
+    let reserved =
+        Border::MediaReserved { call_id: call_id(), index: 0, gateway: "g".into(), context: 5, addresses };
     calls.border("a", &reserved, &mut spans);
     // TLS that ends at the gateway: in the call's trace where both are here.
     let termination = || TerminationId::new("ip/1".to_owned());

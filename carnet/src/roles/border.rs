@@ -7,7 +7,7 @@ use super::counted::Counted;
 use super::inspection::Inspection;
 use super::question::{Question, Questions};
 use super::ways::Ways;
-use super::{held_sip, Ending, Observer, Seen, Start, StartError, encoding, sip_transport};
+use super::{Ending, Observer, Seen, Start, StartError, encoding, held_sip, sip_transport};
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};

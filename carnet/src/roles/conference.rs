@@ -8,7 +8,7 @@ use super::counted::Counted;
 use super::question::{Ask, Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
-use super::{held_sip, Ending, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, Observer, Seen, Start, StartError, encoding, held_sip};
 use crate::ue::kms::KmsLink;
 use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
 use carnet_h248::{ErrorDescriptor, MId, Message};

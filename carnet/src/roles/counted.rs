@@ -140,7 +140,7 @@ mod tests {
         let mut counted = Counted::new("border", "b", observer);
         let read = |octets: &[u8]| text::parse(octets, &Limits::default()).unwrap();
         let now = Instant::now();
-        let request = read(b"MEGACO/3 <b> Transaction=7{Context=${Add=${},Add=${}}}");
+        let request = read(b"MEGACO/3 <b> Transaction=7{Context=${Add=$,Add=$}}");
         counted.sent(now, "g", &request);
         counted.sent(now + Duration::from_millis(20), "g", &request);
         let reply = read(b"MEGACO/3 <g> Reply=7{Context=1{Add=ip/1,Error=510{\"no\"}}}");
@@ -149,7 +149,7 @@ mod tests {
         // Once is enough, and somebody else's is not ours.
         counted.heard(later, "g", &reply);
         counted.heard(later, "h", &reply);
-        counted.heard(later, "g", &read(b"MEGACO/3 <g> Transaction=9{Context=1{Subtract=ip/1{}}}"));
+        counted.heard(later, "g", &read(b"MEGACO/3 <g> Transaction=9{Context=1{Subtract=ip/1}}"));
         let add = Said::Asked { sent: true, command: "Add" };
         let answer = Said::Answered { sent: false, code: 510, took: Some(Duration::from_millis(50)) };
         let wanted = [add, add, Said::Again, answer, Said::Asked { sent: false, command: "Subtract" }];

@@ -1,13 +1,13 @@
 //! An IMS-AGW, TrGW or MRFP as a task: control sockets, the rules, the media engine.
 
 use super::control::{self, Courtesy};
-use super::counted::Counted;
 use super::controllers::{Controllers, NoWay};
+use super::counted::Counted;
 use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
-use super::{held_sip, Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding, held_sip};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
@@ -514,8 +514,7 @@ impl Running {
         });
         summary.insert("queues".into(), queues);
         let memory = self.engine.memory();
-        let memory =
-            serde_json::json!({ "held": memory.held, "most": memory.most, "scarce": memory.scarce });
+        let memory = serde_json::json!({ "held": memory.held, "most": memory.most, "scarce": memory.scarce });
         summary.insert("memory".into(), memory);
         summary.insert("engines".into(), serde_json::json!(engines));
         let (lacks, tally) = (self.engine.lacks(), self.engine.kernel_tally());

@@ -111,7 +111,12 @@ fn of_gateway(gateway: &Value, gauges: &mut Vec<Gauge>) {
     }
     if let Some(ng) = gateway.get("ng") {
         put("carnet_ng_calls", "Calls of a steered gateway", &[], number(ng, "calls"));
-        put("carnet_ng_requests", "Requests to the gateway that are not answered", &[], number(ng, "requests"));
+        put(
+            "carnet_ng_requests",
+            "Requests to the gateway that are not answered",
+            &[],
+            number(ng, "requests"),
+        );
         for (result, count) in object(ng, "asked") {
             let help = "Messages over ng by what became of them";
             put("carnet_ng_messages_total", help, &[("result", result.as_str())], count.as_f64());

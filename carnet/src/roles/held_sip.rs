@@ -2,9 +2,9 @@
 //! to [`Ask::List`](super::question::Ask::List), and from there as metrics.
 
 use crate::kms::Service;
+use carnet_net::Waiting;
 use carnet_net::h248::ControlSockets;
 use carnet_net::sip::SipSockets;
-use carnet_net::Waiting;
 use carnet_ops::metrics::{Gauge, Source};
 use carnet_sip::{Load, Tally};
 use serde_json::{Map, Value, json};

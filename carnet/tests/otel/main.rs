@@ -116,7 +116,9 @@ fn what_fails_is_marked_as_failed() {
     let alice = network.ue("alice", &["chat", "sip:bob@b.example"]);
     drop(alice.line("\"ended\""));
     let spans = collector.until(|spans| spans.iter().any(|span| span["name"] == "call"));
-    let named = |name: &str| spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"));
+    let named = |name: &str| {
+        spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"))
+    };
     let (call, add) = (named("call"), named("H.248 Add"));
     assert_eq!((&call["status"], &add["status"]), (&ERROR.into(), &ERROR.into()), "{spans:#?}");
     assert!(add["attributes"]["h248.error"].as_u64() >= Some(400), "{add:#?}");

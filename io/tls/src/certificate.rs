@@ -3,8 +3,8 @@
 //! RFC 8122 (fingerprints in SDP, both ends show a certificate), RFC 5922 and RFC 9525 (server
 //! names, the part the library checks). A context of this kind knows no pre-shared key.
 
-use crate::{handshake, tally};
 use crate::{Credential, Error, Fingerprint, Report, Side, TlsStream, Versions};
+use crate::{handshake, tally};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslVerifyMode};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;

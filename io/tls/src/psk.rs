@@ -6,9 +6,9 @@
 //! contexts, a client refuses any certificate shown to it, and every handshake is checked to have
 //! used the key.
 
-use crate::{handshake, tally};
 use crate::psk_socket::PskSocket;
 use crate::{Error, Keyring, PskKey, Report, Side, TlsStream, Version, Versions};
+use crate::{handshake, tally};
 use openssl::dh::Dh;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslRef, SslVerifyMode};

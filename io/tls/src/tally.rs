@@ -2,8 +2,8 @@
 //!
 //! A handshake costs a thousand times what counting it does, so one lock is no matter.
 
-use crate::report::{Report, Version};
 use crate::Error;
+use crate::report::{Report, Version};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 

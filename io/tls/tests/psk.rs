@@ -58,7 +58,8 @@ async fn handshakes_are_counted_by_what_they_are_for() {
     let counted = |versions| context(versions).counted_at("a test");
     let (c, s) = meet(&counted(Versions::Tls12), key(), &counted(Versions::Both), key()).await;
     assert!(c.is_ok() && s.is_ok());
-    let (c, s) = meet(&counted(Versions::Both), key(), &context(Versions::Both), named(IDENTITY, OTHER)).await;
+    let (c, s) =
+        meet(&counted(Versions::Both), key(), &context(Versions::Both), named(IDENTITY, OTHER)).await;
     assert!(c.is_err() && s.is_err());
     assert_eq!((count(true, Some(Version::Tls12)), count(false, Some(Version::Tls12))), (1, 1));
     assert_eq!((count(true, None), count(false, None)), (1, 0));

@@ -6,7 +6,6 @@
 
 mod address;
 mod admin;
-mod otel;
 mod check;
 mod conference;
 mod control;
@@ -15,11 +14,11 @@ mod gateway;
 mod kms;
 mod model;
 mod ng;
+mod otel;
 mod relay;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
-pub use otel::OtelSection;
 pub use conference::{
     ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
     HistorySection, RoomPolicy, RoomSection, Unsealed, Who,
@@ -36,6 +35,7 @@ pub use model::{
     PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
+pub use otel::OtelSection;
 pub use relay::RelaySection;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

@@ -86,7 +86,9 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{endpoint, endpoint_with, feed, from_wire, one_sent, reply, request, run, sent, udp};
+    use super::super::tests::{
+        endpoint, endpoint_with, feed, from_wire, one_sent, reply, request, run, sent, udp,
+    };
     use super::*;
     use crate::{Event, Message};
 
