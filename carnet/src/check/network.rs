@@ -28,6 +28,10 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
         let missing = "this program was built without otel: it sends no traces (cargo build --features otel)";
         return Err(source.complain_key("otel", missing));
     }
+    #[cfg(feature = "otel")]
+    if let Some(section) = &config.otel {
+        crate::otel::check(section.as_ref()).map_err(|e| source.complain(&["otel"], &e))?;
+    }
     for (name, border) in &config.border {
         let settings = border.as_ref().control.as_ref();
         let path = |key| vec!["border", name, "control", key];

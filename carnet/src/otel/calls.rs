@@ -85,30 +85,35 @@ impl Calls {
     /// Takes a SIP message that passed the sockets of a border.
     pub fn sip(&mut self, border: &str, octets: &[u8], sent: bool, over: &mut Vec<Span>) {
         self.sweep(over);
-        let invite = octets.starts_with(b"INVITE ");
-        // Final responses to what was sent on.
-        let response = !sent
-            && matches!(octets.get(..9), Some([b'S', b'I', b'P', b'/', b'2', b'.', b'0', b' ', b'2'..=b'6']));
-        if !(invite || response) || !self.borders.contains(border) {
+        if !is_of_interest(octets, sent) || !self.borders.contains(border) {
             return;
         }
         let Ok(message) = Message::parse(Bytes::copy_from_slice(octets), &Limits::default()) else { return };
         let Ok(call_id) = message.call_id() else { return };
         let key = (border.to_owned(), call_id.to_owned());
-        if response {
+        if message.is_response() {
             self.answered(&key, &message, over);
         } else if message.to_tag().is_none() {
             // With a tag it belongs to a call that is there.
-            self.invite(key, &message, sent);
+            self.invite(key, &message, sent, over);
         }
     }
 
-    fn invite(&mut self, key: Key, message: &Message, sent: bool) {
+    fn invite(&mut self, key: Key, message: &Message, sent: bool, over: &mut Vec<Span>) {
         let Ok(vias) = message.vias() else { return };
         let now = SystemTime::now();
         // Ours is on top; the one who made the request is at the bottom, and borders make requests anew.
         let via = if sent { vias.first() } else { vias.last() };
         let branch = via.and_then(|via| via.branch()).unwrap_or_default().to_owned();
+        // One that was refused may come again, with credentials: that is another call with the same Call-ID.
+        let again = |call: &&mut Call| !sent && call.began && call.idle.is_some() && call.branch != branch;
+        if let Some(call) = self.calls.get_mut(&key).filter(again) {
+            for media in std::mem::take(&mut call.media) {
+                self.contexts.remove(&(media.gateway.clone(), media.context));
+                over.push(call.released(media, now, None));
+            }
+            self.calls.remove(&key);
+        }
         if let Some(call) = self.calls.get_mut(&key) {
             let known = call.invites.iter().any(|invite| invite.branch == branch);
             if sent && !known && call.invites.len() < MOST_OF_A_CALL {
@@ -124,7 +129,7 @@ impl Calls {
             ticket(message.body()).map_or_else(|| ids::of_call(call_id), |ticket| ids::of_ticket(&ticket));
         let told = Told::of("border", border).with("sip.call_id", call_id.clone());
         let call = Call {
-            id: ids::span(trace, &["call", border, call_id]),
+            id: ids::span(trace, &["call", border, call_id, &branch]),
             trace,
             branch,
             parent: SpanId::INVALID,
@@ -182,7 +187,7 @@ impl Calls {
                 over.push(call.set_up(border, now, Status::Unset));
             }
             Border::PlanMade { plan, .. } => {
-                call.note(now, "plan-made", |told| told.with("plan", plan.to_string()))
+                call.note(now, "plan-made", |told| told.with("plan", plan.to_string()));
             }
             Border::CapReached { network, cap, .. } => {
                 call.note(now, "cap-reached", |told| {
@@ -238,7 +243,7 @@ impl Calls {
                 }
             }
             Border::MediaNotice { what, .. } => {
-                call.note(now, "media-notice", |told| told.with("what", what.clone()))
+                call.note(now, "media-notice", |told| told.with("what", what.clone()));
             }
             Border::GatewayAnswered { gateway, transaction, command, context, code, took, .. } => {
                 let told = Told::of("border", border)
@@ -408,6 +413,12 @@ fn name(side: Side) -> &'static str {
         Side::Caller => "caller",
         Side::Callee => "callee",
     }
+}
+
+/// Whether a message begins an INVITE or ends one that was sent on.
+pub fn is_of_interest(octets: &[u8], sent: bool) -> bool {
+    let last = |status: &[u8]| matches!(status.first(), Some(b'2'..=b'6'));
+    octets.starts_with(b"INVITE ") || (!sent && octets.strip_prefix(b"SIP/2.0 ").is_some_and(last))
 }
 
 /// The ticket in an offer, by the name that the key server gives it. `a=key-mgmt` stands in the open (RFC 4567 §3.1), and

@@ -122,19 +122,31 @@ pub fn resource(config: &Config, section: &OtelSection) -> Resource {
     Resource::builder_empty().with_attributes(said).build()
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// A file of the section cannot be used.
-pub fn start(section: &OtelSection, resource: Resource) -> Result<Arc<Exporting>, String> {
-    let endpoint = traces_of(section.endpoint.as_ref());
-    check_url(&endpoint).map_err(|e| format!("`endpoint` of [otel]: {e}"))?;
+/// What is wrong with the files of the section, if anything is.
+pub fn check(section: &OtelSection) -> Result<(), String> {
+    check_url(&traces_of(section.endpoint.as_ref())).map_err(|e| format!("`endpoint` of [otel]: {e}"))?;
+    headers(section)?;
+    tls(section).map(drop)
+}
+
+fn tls(section: &OtelSection) -> Result<CertificateContext, String> {
     let trust = match &section.ca {
         Some(ca) => Trust::File(ca.as_ref().clone()),
         None => Trust::System,
     };
     let settings = CertificateSettings { trust, handshake_timeout: PATIENCE, ..Default::default() };
-    let tls = CertificateContext::new(&settings).map_err(|e| format!("`ca` of [otel]: {e}"))?;
+    let context = CertificateContext::new(&settings).map_err(|e| format!("`ca` of [otel]: {e}"))?;
+    Ok(context.counted_at("otel"))
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// A file of the section cannot be used.
+pub fn start(section: &OtelSection, resource: Resource) -> Result<Arc<Exporting>, String> {
+    check(section)?;
+    let endpoint = traces_of(section.endpoint.as_ref());
+    let tls = tls(section)?;
     let mut exporter = Otlp::builder()
         .with_http()
         .with_http_client(Client { tls })

@@ -22,7 +22,7 @@ mod tests;
 
 use crate::roles::Seen;
 use calls::Calls;
-use carnet_ops::config::Config;
+use carnet_ops::config::{Config, OtelSection};
 use carnet_ops::metrics::Gauge;
 use export::Exporting;
 use ids::Sample;
@@ -31,6 +31,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use terminations::Terminations;
+
+/// What is wrong with the files of the section, if anything is.
+///
+/// # Errors
+/// Why a file cannot be used; nothing of what is in it.
+pub fn check(section: &OtelSection) -> Result<(), String> {
+    export::check(section)
+}
 
 /// Traces what the roles of a process do.
 pub struct Otel {
@@ -70,6 +78,15 @@ impl Otel {
 
     /// Takes what a role shows.
     pub fn see(&self, seen: &Seen<'_>) {
+        let wanted = match seen {
+            // Most of what passes begins and ends no INVITE, and costs nothing here.
+            Seen::Sip { octets, sent, .. } => calls::is_of_interest(octets, *sent),
+            Seen::Border { .. } | Seen::Gateway { .. } | Seen::Kms { .. } => true,
+            _ => false,
+        };
+        if !wanted {
+            return;
+        }
         let mut over = Vec::new();
         {
             let mut state = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

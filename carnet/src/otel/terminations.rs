@@ -26,11 +26,9 @@ impl Terminations {
     /// Takes an event of a gateway.
     pub fn gateway(&mut self, gateway: &str, event: &Event, calls: &Calls, over: &mut Vec<Span>) {
         match event {
-            Event::Connected { context, termination, peer } => {
-                if self.connected.len() < MOST {
-                    let key = key_of(gateway, *context, termination);
-                    self.connected.insert(key, (SystemTime::now(), peer.to_string()));
-                }
+            Event::Connected { context, termination, peer } if self.connected.len() < MOST => {
+                let key = key_of(gateway, *context, termination);
+                self.connected.insert(key, (SystemTime::now(), peer.to_string()));
             }
             Event::Sealed { context, termination, version, suite } => {
                 let key = key_of(gateway, *context, termination);

@@ -89,7 +89,7 @@ fn media_and_what_gateways_were_asked_belong_to_the_call() {
     let answered = |code| Border::GatewayAnswered {
         call_id: call_id(),
         gateway: "g".into(),
-        transaction: 7 + u32::from(code == None),
+        transaction: 7 + u32::from(code.is_none()),
         command: "Add",
         context: None,
         code,
@@ -134,6 +134,22 @@ fn media_and_what_gateways_were_asked_belong_to_the_call() {
     assert_eq!(octets(&media.told), Some(7_i64.into()));
     let all: BTreeSet<_> = spans.iter().map(|span| span.id.to_bytes()).collect();
     assert_eq!(all.len(), spans.len(), "each has a name of its own");
+}
+
+/// A proxy behind the border wants credentials: the same Call-ID comes twice, and is two calls of one trace.
+#[test]
+fn a_call_that_is_asked_for_credentials_is_traced_again() {
+    let (mut calls, mut spans) = (calls(), Vec::new());
+    for (branch, cause) in [("z9hG4bKone", Cause::Refused(407)), ("z9hG4bKtwo", Cause::Bye(Side::Caller))] {
+        calls.sip("a", &invite("c", branch, ""), false, &mut spans);
+        // It comes again before it is answered.
+        calls.sip("a", &invite("c", branch, ""), false, &mut spans);
+        calls.border("a", &started("c", "access"), &mut spans);
+        calls.border("a", &ended("c", cause), &mut spans);
+    }
+    let found: Vec<_> = spans.iter().filter(|span| span.name == "call").collect();
+    assert_eq!(found.len(), 2, "{spans:#?}");
+    assert!(found[0].trace == found[1].trace && found[0].id != found[1].id);
 }
 
 /// Strangers, requests that become no call, and octets that are none.

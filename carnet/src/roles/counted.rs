@@ -4,7 +4,7 @@
 //! A role has its own and tells what it counts as it happens; nothing is shared between threads here.
 
 use super::{Observer, Seen};
-use carnet_h248::{Message, ReplyBody, Transaction, Verb};
+use carnet_h248::{MId, Message, ReplyBody, Transaction, Verb};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -105,6 +105,11 @@ impl Counted {
     }
 }
 
+/// A controller's name as the file has it: `border-a`, and not `<border-a>`.
+pub fn plain(mid: &MId) -> String {
+    mid.to_string().trim_matches(['<', '>']).to_owned()
+}
+
 fn code(body: &ReplyBody) -> u16 {
     body.first_error().map_or(0, |error| error.code)
 }
@@ -156,6 +161,11 @@ mod tests {
         let told = told.lock().unwrap();
         assert_eq!(told.iter().map(|(_, said)| *said).collect::<Vec<_>>(), wanted);
         assert!(told.iter().all(|(peer, _)| peer == "g"));
+    }
+
+    #[test]
+    fn controllers_are_called_what_the_file_calls_them() {
+        assert_eq!(plain(&MId::domain("border-a")), "border-a");
     }
 
     #[test]

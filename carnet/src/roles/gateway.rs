@@ -2,7 +2,7 @@
 
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
-use super::counted::Counted;
+use super::counted::{Counted, plain};
 use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
@@ -400,7 +400,7 @@ impl Running {
             }
             return;
         }
-        self.counted.heard(now, &message.mid.to_string(), &message);
+        self.counted.heard(now, &plain(&message.mid), &message);
         let refusal = if self.sockets.is_protected(peer) {
             self.gateway.handle_protected(now, message)
         } else {
@@ -596,7 +596,7 @@ impl Running {
             let registration = self.gateway.registration();
             let ours = registration.controller() == Some(&controller);
             let given = registration.service_change_address().filter(|_| ours);
-            self.counted.sent(Instant::now(), &controller.to_string(), &message);
+            self.counted.sent(Instant::now(), &plain(&controller), &message);
             if self.controllers.send(&self.sockets, &controller, message, given) == Err(NoWay::Failed) {
                 self.reconnect = Some(Instant::now() + RECONNECT);
             }
