@@ -12,6 +12,8 @@ mod kms;
 mod manual;
 mod ng;
 mod node;
+#[cfg(feature = "otel")]
+mod otel;
 mod privacy;
 mod roles;
 mod run;

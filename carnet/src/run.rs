@@ -103,5 +103,6 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
+    watch.flush().await;
     Ok(())
 }

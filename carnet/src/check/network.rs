@@ -23,6 +23,15 @@ type Checked = Result<(), Box<ConfigError>>;
 pub fn check(source: &Source<'_>, config: &Config) -> Checked {
     carnet_ops::log::check(&config.log.level)
         .map_err(|e| source.complain(&["log", "level"], &format!("not a filter for the log: {e}")))?;
+    #[cfg(not(feature = "otel"))]
+    if config.otel.is_some() {
+        let missing = "this program was built without otel: it sends no traces (cargo build --features otel)";
+        return Err(source.complain_key("otel", missing));
+    }
+    #[cfg(feature = "otel")]
+    if let Some(section) = &config.otel {
+        crate::otel::check(section.as_ref()).map_err(|e| source.complain(&["otel"], &e))?;
+    }
     for (name, border) in &config.border {
         let settings = border.as_ref().control.as_ref();
         let path = |key| vec!["border", name, "control", key];

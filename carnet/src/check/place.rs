@@ -39,6 +39,13 @@ impl<'a> Source<'a> {
         wrong(self.name, self.text, self.at(path), message, None)
     }
 
+    /// What is wrong with a section, at its name.
+    #[cfg(not(feature = "otel"))]
+    pub fn complain_key(&self, key: &str, message: &str) -> Box<ConfigError> {
+        let at = self.top().find_map(|(name, at)| (name == key).then_some(at));
+        wrong(self.name, self.text, at.unwrap_or(0..0), message, None)
+    }
+
     /// What is wrong with the text at a place.
     pub fn complain_at(&self, at: Range<usize>, message: &str, help: &str) -> Box<ConfigError> {
         wrong(self.name, self.text, at, message, Some(help.to_owned()))

@@ -125,7 +125,9 @@ impl State {
             | Seen::Conference { .. }
             | Seen::Steering { .. }
             | Seen::Kms { .. }
-            | Seen::Gateway { .. } => {}
+            | Seen::Gateway { .. }
+            | Seen::Counted { .. }
+            | Seen::Finished { .. } => {}
         }
     }
 

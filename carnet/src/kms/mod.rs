@@ -16,6 +16,8 @@ mod trail;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "otel")]
+pub use event::name_of;
 pub use event::{Event, Witness};
 pub use server::{HttpSettings, serve};
 pub use service::{OpenError, Service, ServiceSettings};
@@ -86,7 +88,8 @@ fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenErr
         credential: Some(credential.map_err(|e| OpenError::Setting(e.to_string()))?),
         ..CertificateSettings::default()
     };
-    CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))
+    let context = CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))?;
+    Ok(context.counted_at("kms"))
 }
 
 /// Gives users accounts before the role starts: identities, which are also the names of their

@@ -3,11 +3,12 @@
 pub mod settings;
 
 use super::control::{self, Courtesy};
+use super::counted::Counted;
 use super::inspection::Inspection;
 use super::keeping::Keeping;
 use super::question::{Question, Questions};
 use super::ways::Ways;
-use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, sip_transport};
+use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip, sip_transport};
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
@@ -28,6 +29,7 @@ struct Running {
     control: ControlSockets,
     ways: Ways,
     courtesy: Courtesy,
+    counted: Counted,
     inspection: Inspection,
     /// The rtpengine, if the border has one.
     rtpengine: Option<NgSocket>,
@@ -88,6 +90,7 @@ pub fn start(
     };
     let mut border =
         Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
+    let counted = Counted::new("border", name, observer.clone());
     let lasting = local.is_empty();
     let keeping = section
         .state
@@ -108,6 +111,7 @@ pub fn start(
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(Instant::now()),
+        counted,
         inspection: Inspection::default(),
         rtpengine,
     };
@@ -242,7 +246,9 @@ impl Running {
     }
 
     fn asked(&mut self, question: Question) {
-        self.inspection.ask(Instant::now(), &self.name, &mut self.machine.border, question);
+        let (sip, control) = (&self.sip, &self.control);
+        let queues = || held_sip::queues(sip, control);
+        self.inspection.ask(Instant::now(), &self.name, &mut self.machine.border, question, queues);
     }
 
     fn message(&mut self, now: Instant, peer: ControlPeer, message: Message) {
@@ -269,6 +275,7 @@ impl Running {
             self.machine.keeping.iter_mut().for_each(Keeping::moved);
             self.machine.border.gateway_connected(now, &gateway);
         }
+        self.counted.heard(now, &gateway, &message);
         self.machine.border.handle_gateway(now, &gateway, message);
     }
 
@@ -283,6 +290,7 @@ impl Running {
         let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
+            self.counted.sent(Instant::now(), &gateway, &message);
             let given = self.machine.border.service_change_address(&gateway);
             if let Some(refusal) = self.ways.send(&self.control, &gateway, message, given) {
                 self.machine.border.handle_gateway(Instant::now(), &gateway, refusal);
@@ -302,6 +310,9 @@ impl Running {
     /// Tells what happened; whether there is more to send because of it.
     fn events(&mut self) -> bool {
         let mut asked = false;
+        while let Some(finished) = self.machine.border.poll_finished() {
+            (self.machine.observer)(Seen::Finished { node: &self.name, finished: &finished });
+        }
         while let Some(event) = self.machine.border.poll_event() {
             match event {
                 carnet_border::Event::Audited { number, actions, error } => {

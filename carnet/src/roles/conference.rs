@@ -4,10 +4,11 @@ mod settings;
 mod wishes;
 
 use super::control::{self, Courtesy};
-use super::question::{Question, Questions};
+use super::counted::Counted;
+use super::question::{Ask, Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
-use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding};
+use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
 use crate::ue::kms::KmsLink;
 use bytes::Bytes;
 use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
@@ -17,6 +18,7 @@ use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets};
 use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{ConferenceSection, Config as Whole};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Transport};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +39,7 @@ struct Running {
     control: ControlSockets,
     ways: Ways,
     courtesy: Courtesy,
+    counted: Counted,
     kms: Option<KmsLink>,
     answers: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
     shelf: Option<Shelf>,
@@ -103,6 +106,7 @@ pub fn start(
         }
         shelf = Some(opened);
     }
+    let counted = Counted::new("conference", name, observer.clone());
     let mut running = Running {
         name: name.to_owned(),
         machine: Machine {
@@ -116,6 +120,7 @@ pub fn start(
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(now),
+        counted,
         kms,
         answers: mpsc::channel(ANSWERS),
         shelf,
@@ -243,11 +248,16 @@ impl Running {
         if self.ways.heard(&gateway, peer, &message) {
             self.machine.focus.gateway_connected(now, wall, &gateway);
         }
+        self.counted.heard(now, &gateway, &message);
         self.machine.focus.handle_gateway(now, wall, &gateway, message);
     }
 
     fn asked(&mut self, question: Question) {
-        let answer = wishes::answer(&self.name, &mut self.machine.focus, &question.ask);
+        let mut answer = wishes::answer(&self.name, &mut self.machine.focus, &question.ask);
+        if let (Ask::List, Ok(Value::Object(members))) = (&question.ask, &mut answer) {
+            members.insert("sip".into(), held_sip::of_endpoint(self.machine.focus.sip_counts()));
+            members.insert("queues".into(), held_sip::queues(&self.sip, &self.control));
+        }
         // One who has stopped waiting needs no answer.
         let _ = question.answer.send(answer);
     }
@@ -258,6 +268,7 @@ impl Running {
         let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
+            self.counted.sent(Instant::now(), &gateway, &message);
             let given = self.machine.focus.service_change_address(&gateway);
             if let Some(refusal) = self.ways.send(&self.control, &gateway, message, given) {
                 self.machine.focus.handle_gateway(Instant::now(), SystemTime::now(), &gateway, refusal);
@@ -285,6 +296,9 @@ impl Running {
                 // The server may have stopped meanwhile.
                 let _ = answers.send((fetch.id, answer)).await;
             });
+        }
+        while let Some(finished) = self.machine.focus.poll_finished() {
+            (self.machine.observer)(Seen::Finished { node: &self.name, finished: &finished });
         }
         while let Some(event) = self.machine.focus.poll_event() {
             match event {

@@ -2,11 +2,12 @@
 
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
+use super::counted::{Counted, plain};
 use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
-use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding};
+use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
@@ -14,7 +15,7 @@ use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
 };
 use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
-use carnet_net::{OsRandom, Token, until};
+use carnet_net::{OsRandom, Token, Waiting, until};
 use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -60,6 +61,7 @@ struct Running {
     /// When to make broken connections again.
     reconnect: Option<Instant>,
     courtesy: Courtesy,
+    counted: Counted,
     inspected: Inspected,
     /// Contexts that outlive the process.
     survival: Option<Survival>,
@@ -182,6 +184,7 @@ fn start_on(
         (realm.clone(), v4.chain(section.v6.map(IpAddr::from)).collect())
     });
     let realms = Realms::new(addresses, now);
+    let counted = Counted::new("gateway", name, observer.clone());
     let running = Running {
         name: name.to_owned(),
         gateway,
@@ -196,6 +199,7 @@ fn start_on(
         reconnect: None,
         inspected: Inspected { facts: facts(name, section), ..Inspected::default() },
         courtesy: Courtesy::new(now),
+        counted,
         survival,
         releasing: 0,
     };
@@ -397,6 +401,7 @@ impl Running {
             }
             return;
         }
+        self.counted.heard(now, &plain(&message.mid), &message);
         let refusal = if self.sockets.is_protected(peer) {
             self.gateway.handle_protected(now, message)
         } else {
@@ -516,6 +521,16 @@ impl Running {
         for ((engine, why), count) in self.gateway.engines() {
             engines.entry(engine.name()).or_default().insert(why.name().to_owned(), count.into());
         }
+        let length = self.commands.len();
+        let engine = Waiting { length, most: MOST_COMMANDS, lost: 0 };
+        let queues = serde_json::json!({
+            "control-in": held_sip::queue(self.sockets.waiting()),
+            "engine": held_sip::queue(engine),
+        });
+        summary.insert("queues".into(), queues);
+        let memory = self.engine.memory();
+        let memory = serde_json::json!({ "held": memory.held, "most": memory.most, "scarce": memory.scarce });
+        summary.insert("memory".into(), memory);
         summary.insert("engines".into(), serde_json::json!(engines));
         let (lacks, tally) = (self.engine.lacks(), self.engine.kernel_tally());
         let kernel = serde_json::json!({
@@ -596,6 +611,7 @@ impl Running {
             let registration = self.gateway.registration();
             let ours = registration.controller() == Some(&controller);
             let given = registration.service_change_address().filter(|_| ours);
+            self.counted.sent(Instant::now(), &plain(&controller), &message);
             if self.controllers.send(&self.sockets, &controller, message, given) == Err(NoWay::Failed) {
                 self.reconnect = Some(Instant::now() + RECONNECT);
             }

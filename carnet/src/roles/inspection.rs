@@ -1,13 +1,14 @@
 //! What an administrator asks a border of its gateways: a summary of each, and an audit, which takes two
 //! questions to the gateway: which contexts there are, and what is in them.
 
+use super::held_sip;
 use super::question::{Ask, PAGE, Question, audit_of, audited, in_words};
 use carnet_border::{Border, GatewayStatus};
 use carnet_h248::controller;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, Command, ContextId, ErrorDescriptor, ReplyBody, TerminationId,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -35,16 +36,35 @@ enum Step {
 
 impl Inspection {
     /// Takes a question about a border called `name`.
-    pub(super) fn ask(&mut self, now: Instant, name: &str, border: &mut Border, question: Question) {
+    /// `queues` says what waits at its sockets.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        name: &str,
+        border: &mut Border,
+        question: Question,
+        queues: impl FnOnce() -> Value,
+    ) {
         match &question.ask {
             Ask::Alive => drop(question.answer.send(Ok(Value::Null))),
             Ask::List => {
                 let gateways: Vec<_> = border.gateways().iter().map(|g| summary(now, g)).collect();
                 // One who has stopped waiting needs no answer.
                 let (calls, retiring) = (border.load().live, border.is_retiring());
-                let whole =
-                    json!({ "border": name, "calls": calls, "retiring": retiring, "gateways": gateways });
-                let _ = question.answer.send(Ok(whole));
+                let registrations: Map<_, _> = border
+                    .registrations()
+                    .into_iter()
+                    .map(|(network, count)| (network.to_owned(), count.into()))
+                    .collect();
+                let _ = question.answer.send(Ok(json!({
+                    "border": name,
+                    "calls": calls,
+                    "retiring": retiring,
+                    "gateways": gateways,
+                    "registrations": registrations,
+                    "sip": held_sip::of_endpoint(border.sip_counts()),
+                    "queues": queues(),
+                })));
             }
             Ask::Calls { .. } => {
                 let _ = question.answer.send(Err("a border tells its calls with an audit".into()));

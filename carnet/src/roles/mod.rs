@@ -9,8 +9,10 @@ pub mod border;
 pub mod conference;
 pub mod control;
 mod controllers;
+mod counted;
 pub mod gateway;
 mod held;
+mod held_sip;
 mod http;
 mod inspection;
 mod keeping;
@@ -177,8 +179,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let started = crate::kms::start(section, witness, token.clone()).await;
         let started = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
         tracing::debug!(kms = section.name, address = %started.address, "serves tickets");
+        let there = Arc::downgrade(&started.service);
         let asked = answering.other(format!("KMS `{}`", section.name));
-        tokio::spawn(life::of_kms(Arc::downgrade(&started.service), asked));
+        tokio::spawn(life::of_kms(there.clone(), asked));
+        watch.metrics.source(held_sip::of_kms(&section.name, there));
         keys = Some(started.service);
         tasks.push((section.name.clone(), started.task));
     }
@@ -217,7 +221,8 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
             let questions = answering.other(format!("relay of `{name}`"));
-            let task = relay::start(name, relay.as_ref(), questions, token.clone())?;
+            let (task, look) = relay::start(name, relay.as_ref(), questions, token.clone())?;
+            watch.metrics.source(look);
             tasks.push((format!("relay of {name}"), task));
         }
         let mut local = local;

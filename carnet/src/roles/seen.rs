@@ -1,5 +1,6 @@
 //! What roles show to whoever watches them: the logs, the demonstration, tests.
 
+use super::counted::Said;
 use bytes::Bytes;
 use carnet_event::Event;
 use carnet_gateway::media;
@@ -48,6 +49,24 @@ pub enum Seen<'a> {
         gateway: &'a str,
         /// The message.
         message: &'a carnet_h248::Message,
+    },
+    /// Something about an H.248 transaction, at either end of it.
+    Counted {
+        /// `border`, `conference`, `steering` or `gateway`.
+        role: &'static str,
+        /// Which.
+        node: &'a str,
+        /// Who is at the other end.
+        peer: &'a str,
+        /// What.
+        said: Said,
+    },
+    /// A SIP transaction of a border or conference server has its final response.
+    Finished {
+        /// Which.
+        node: &'a str,
+        /// The transaction.
+        finished: &'a carnet_sip::Finished,
     },
     /// A border reports.
     Border {
@@ -117,8 +136,8 @@ pub fn log(seen: &Seen<'_>) {
         Seen::Command { gateway, message } => {
             tracing::trace!(gateway, message = %printed(message), "h248");
         }
-        // As commands, or in the ladder.
-        Seen::Control { .. } | Seen::Ng { .. } => {}
+        // As commands, or in the ladder, or as counts.
+        Seen::Control { .. } | Seen::Ng { .. } | Seen::Counted { .. } | Seen::Finished { .. } => {}
         Seen::Sip { border, octets, sent, .. } => {
             tracing::trace!(border, sent, message = %String::from_utf8_lossy(octets), "sip");
         }

@@ -5,6 +5,7 @@
 
 mod settings;
 
+use super::counted::Counted;
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
 use bytes::Bytes;
@@ -32,6 +33,7 @@ struct Running {
     server: NgServer,
     end: LocalEnd,
     observer: Observer,
+    counted: Counted,
     /// Where it can be asked, for administrators.
     listen: Vec<String>,
     /// Who had been turned away when it was last told.
@@ -66,12 +68,14 @@ pub fn start(
     let bound = ng.listen.as_ref().iter().zip(server.listens());
     let listen = bound.map(|(bind, there)| format!("{}:{}", bind.as_ref().proto, there.address)).collect();
     let tallied = NgTally::default();
+    let counted = Counted::new("steering", gateway, observer.clone());
     let running = Running {
         gateway: gateway.to_owned(),
         steering,
         server,
         end,
         observer,
+        counted,
         listen,
         tallied,
         asking: BTreeMap::new(),
@@ -108,10 +112,10 @@ impl Running {
                 message = self.end.receive() => {
                     // A gateway that has gone takes its calls along: there is nothing left to steer.
                     let Some(message) = message else { return };
-                    self.steering.handle_gateway(Instant::now(), message);
+                    self.heard(message);
                     for _ in 1..BATCH {
                         let Some(message) = self.end.try_receive() else { break };
-                        self.steering.handle_gateway(Instant::now(), message);
+                        self.heard(message);
                     }
                 }
                 () = until(self.steering.poll_timeout()) => self.steering.handle_timeout(Instant::now()),
@@ -169,12 +173,19 @@ impl Running {
         (self.observer)(Seen::Control { node, passed: &passed });
     }
 
+    fn heard(&mut self, message: Message) {
+        let now = Instant::now();
+        self.counted.heard(now, &self.gateway, &message);
+        self.steering.handle_gateway(now, message);
+    }
+
     /// Sends what there is to send; whether the gateway is still there.
     async fn flush(&mut self) -> bool {
         // First the gateway: who hears an address may have it connected to at once.
         while let Some(message) = self.steering.poll_transmit() {
             (self.observer)(Seen::Command { gateway: &self.gateway, message: &message });
             self.show(&message);
+            self.counted.sent(Instant::now(), &self.gateway, &message);
             if !self.end.send(message).await {
                 return false;
             }

@@ -1,14 +1,15 @@
 //! What `carnet run` makes of what its roles show: log lines, counts for `/metrics`, sessions put together from their events, a
 //! record of each at its end, and a stream of events for who watches over HTTP.
 
+use super::counted::Said;
 use super::tap::{self, Tap};
-use super::{Observer, Seen, log};
+use super::{Observer, Seen, held_sip, log};
 use carnet_border::{Cause, Event as Border};
 use carnet_event::Event;
 use carnet_gateway::Event as Gateway;
 use carnet_ops::Told;
 use carnet_ops::config::Config;
-use carnet_ops::metrics::{LASTING, Metrics, SECONDS};
+use carnet_ops::metrics::{Gauge, LASTING, Metrics, SECONDS, SHORT};
 use carnet_ops::records::{Place, Records};
 use carnet_ops::sessions::{Bounds, Sessions};
 use carnet_plan::{Octets, Side};
@@ -29,6 +30,13 @@ const STEERING_OCTETS: &str = "carnet_steering_media_octets_total";
 const STEERING_LASTED: &str = "carnet_steering_dialog_seconds";
 const GATEWAY_OCTETS: &str = "carnet_gateway_octets_total";
 const H248_SENT: &str = "carnet_h248_messages_sent_total";
+const H248_REQUESTS: &str = "carnet_h248_requests_total";
+const H248_REPEATED: &str = "carnet_h248_requests_repeated_total";
+const H248_REPLIES: &str = "carnet_h248_replies_total";
+const H248_SECONDS: &str = "carnet_h248_transaction_seconds";
+const SIP_SECONDS: &str = "carnet_sip_transaction_seconds";
+const KMS_SECONDS: &str = "carnet_kms_request_seconds";
+const MISSED: &str = "carnet_event_stream_missed_total";
 
 /// Events that wait for a reader of the stream; one that is slower misses some, and is told how many.
 const STREAM: usize = 1_024;
@@ -41,6 +49,8 @@ pub struct Watch {
     records: Option<Records>,
     tap: Option<Tap>,
     stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
+    #[cfg(feature = "otel")]
+    otel: Option<crate::otel::Otel>,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
 }
@@ -74,6 +84,40 @@ impl Watch {
                 &["result"],
             )
             .counter(H248_SENT, "H.248 messages that controllers sent to a gateway", &["gateway"])
+            .counter(MISSED, "Events that readers of the stream were too slow for", &[])
+            .counter(
+                H248_REQUESTS,
+                "H.248 commands that were asked for, by who was asked or asked",
+                &["role", "node", "peer", "direction", "command"],
+            )
+            .counter(
+                H248_REPEATED,
+                "H.248 requests that were said again as nothing came",
+                &["role", "node", "peer"],
+            )
+            .counter(
+                H248_REPLIES,
+                "H.248 requests that were answered, by error code; 0 is none",
+                &["role", "node", "peer", "direction", "code"],
+            )
+            .histogram(
+                H248_SECONDS,
+                "Seconds from an H.248 request to its answer, repeats included",
+                &["role", "node", "peer"],
+                SHORT,
+            )
+            .histogram(
+                SIP_SECONDS,
+                "Seconds from a SIP request to its final response, of requests sent (client) and received (server)",
+                &["node", "side", "method"],
+                SECONDS,
+            )
+            .histogram(
+                KMS_SECONDS,
+                "Seconds that a key server took for a request",
+                &["kms", "operation", "result"],
+                SHORT,
+            )
             .histogram(SETUP, "Seconds from an INVITE to its answer", &["border"], SECONDS)
             .histogram(LASTED, "Seconds that calls lasted, from their answer", &["border"], LASTING)
             .histogram(
@@ -106,6 +150,7 @@ impl Watch {
         for (role, name) in nodes {
             metrics.role(role, name);
         }
+        metrics.add(MISSED, &[], 0);
         let place = config.records.as_ref().map(|section| Place {
             path: section.file.clone(),
             rotate: *section.rotate.as_ref() << 20,
@@ -123,7 +168,39 @@ impl Watch {
             tap::RESULTS.into_iter().for_each(|result| metrics.add(tap::PACKETS, &[result], 0));
         }
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
-        Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, tap, stream, drain }))
+        Ok(Arc::new(Self {
+            metrics,
+            calls: Mutex::default(),
+            sessions,
+            records,
+            tap,
+            stream,
+            #[cfg(feature = "otel")]
+            otel: crate::otel::Otel::start(config)?,
+            drain,
+        }))
+    }
+
+    /// What is counted here beside events, for `/metrics`.
+    pub fn gauges(&self, gauges: &mut Vec<Gauge>) {
+        held_sip::handshakes(gauges);
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.gauges(gauges);
+        }
+        if let Some(records) = &self.records {
+            let lost = u32::try_from(records.lost()).unwrap_or(u32::MAX).into();
+            let labels = vec![
+                ("role", "process".to_owned()),
+                ("node", String::new()),
+                ("queue", "records".to_owned()),
+            ];
+            let help = "What was lost as a queue was full";
+            gauges.push(Gauge { name: "carnet_queue_lost_total", help, labels, value: lost });
+        }
+        let readers = u32::try_from(self.stream.receiver_count()).unwrap_or(u32::MAX).into();
+        let help = "Who watches events as they happen";
+        gauges.push(Gauge { name: "carnet_event_stream_readers", help, labels: Vec::new(), value: readers });
     }
 
     /// Looks for sessions whose record is complete, now and then, until the process ends.
@@ -139,6 +216,14 @@ impl Watch {
         self.sessions.as_ref().map(|sessions| look(&sessions.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Sends what waits for others to take it, before the process ends.
+    pub async fn flush(&self) {
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.flush(Duration::from_secs(2)).await;
+        }
+    }
+
     /// Events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
         self.stream.subscribe()
@@ -147,6 +232,11 @@ impl Watch {
     /// How many read them.
     pub fn readers(&self) -> usize {
         self.stream.receiver_count()
+    }
+
+    /// A reader of the stream was too slow for so many.
+    pub fn missed(&self, events: u64) {
+        self.metrics.add(MISSED, &[], events);
     }
 
     /// Has the process end, as a signal does.
@@ -217,6 +307,10 @@ impl Watch {
         if let Some(tap) = &self.tap {
             tap.see(seen, &self.metrics);
         }
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.see(seen);
+        }
         match seen {
             Seen::Border { border, event } => {
                 self.metrics.happened("border", border, *event);
@@ -250,6 +344,9 @@ impl Watch {
             }
             Seen::Kms { kms, event } => {
                 self.metrics.happened("kms", kms, *event);
+                if let Some((operation, result, took)) = answered(event) {
+                    self.metrics.observe(KMS_SECONDS, &[kms, operation, result], took.as_secs_f64());
+                }
                 self.told("kms", kms, *event);
             }
             Seen::Sip { border, octets, sent, .. } => {
@@ -257,7 +354,34 @@ impl Watch {
                 self.metrics.add(SIP_MESSAGES, &[border, direction, kind(octets)], 1);
             }
             Seen::Command { gateway, .. } => self.metrics.add(H248_SENT, &[gateway], 1),
+            Seen::Counted { role, node, peer, said } => self.control([role, node, peer], *said),
+            Seen::Finished { node, finished } => {
+                let side = if finished.ours { "client" } else { "server" };
+                let method = known(finished.method.as_str().as_bytes());
+                self.metrics.observe(SIP_SECONDS, &[node, side, method], finished.took.as_secs_f64());
+            }
             Seen::Control { .. } | Seen::Ng { .. } | Seen::Media { .. } | Seen::Holds { .. } => {}
+        }
+    }
+
+    fn control(&self, [role, node, peer]: [&str; 3], said: Said) {
+        let direction = |sent| if sent { "sent" } else { "received" };
+        match said {
+            Said::Asked { sent, command } => {
+                self.metrics.add(H248_REQUESTS, &[role, node, peer, direction(sent), command], 1);
+            }
+            Said::Again => self.metrics.add(H248_REPEATED, &[role, node, peer], 1),
+            Said::Answered { sent, code, took } => {
+                // H.248.8 has a few hundred; what is none of them is no label.
+                let code = match code {
+                    0 | 400..=699 | 900..=999 => code.to_string(),
+                    _ => "other".to_owned(),
+                };
+                self.metrics.add(H248_REPLIES, &[role, node, peer, direction(sent), &code], 1);
+                if let Some(took) = took {
+                    self.metrics.observe(H248_SECONDS, &[role, node, peer], took.as_secs_f64());
+                }
+            }
         }
     }
 
@@ -303,8 +427,19 @@ impl Watch {
     }
 }
 
-/// A method that is known, `other`, or `2xx`.
-fn kind(octets: &[u8]) -> &'static str {
+/// What a key server was asked for, whether it was granted, and how long that took.
+fn answered(event: &crate::kms::Event) -> Option<(&'static str, &'static str, Duration)> {
+    use crate::kms::Event;
+    match event {
+        Event::TicketIssued { took, .. } => Some(("issue", "granted", *took)),
+        Event::TicketResolved { took, .. } => Some(("resolve", "granted", *took)),
+        Event::RequestRefused { operation, took, .. } => Some((operation, "refused", *took)),
+        Event::KeyRotated { .. } => None,
+    }
+}
+
+/// A method that is known, or `other`.
+fn known(method: &[u8]) -> &'static str {
     /// RFC 3261 §27.4 and the registry of methods.
     const METHODS: [&str; 14] = [
         "INVITE",
@@ -322,6 +457,11 @@ fn kind(octets: &[u8]) -> &'static str {
         "MESSAGE",
         "UPDATE",
     ];
+    METHODS.into_iter().find(|known| known.as_bytes() == method).unwrap_or("other")
+}
+
+/// A method that is known, `other`, or `2xx`.
+fn kind(octets: &[u8]) -> &'static str {
     if let Some(rest) = octets.strip_prefix(b"SIP/2.0 ") {
         return match rest.first() {
             Some(b'1') => "1xx",
@@ -333,8 +473,7 @@ fn kind(octets: &[u8]) -> &'static str {
             _ => "other",
         };
     }
-    let method = octets.split(|octet| *octet == b' ').next().unwrap_or_default();
-    METHODS.into_iter().find(|known| known.as_bytes() == method).unwrap_or("other")
+    known(octets.split(|octet| *octet == b' ').next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod stream;
 mod tcp;
 mod timer;
 mod udp;
+mod waiting;
 
 pub use dns::{NameServers, Resolver};
 pub use drain::{Drain, Token, drain};
@@ -33,3 +34,4 @@ pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;
 pub use timer::until;
+pub use waiting::Waiting;

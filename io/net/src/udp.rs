@@ -62,6 +62,11 @@ impl UdpPort {
         self.queue.clone()
     }
 
+    /// Datagrams that wait to be sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.room.saturating_sub(self.queue.capacity())
+    }
+
     /// Sends, or queues what the system does not take now. An error of the system other than that
     /// goes the way of the queue too, where it becomes an event.
     pub(crate) fn send(&self, remote: SocketAddr, data: Bytes) -> Result<(), Error> {

@@ -3,8 +3,8 @@
 //! RFC 8122 (fingerprints in SDP, both ends show a certificate), RFC 5922 and RFC 9525 (server
 //! names, the part the library checks). A context of this kind knows no pre-shared key.
 
-use crate::handshake;
 use crate::{Credential, Error, Fingerprint, Report, Side, TlsStream, Versions};
+use crate::{handshake, tally};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslVerifyMode};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
@@ -81,6 +81,8 @@ pub struct CertificateContext {
     anyone: Option<Arc<rustls::ServerConfig>>,
     has_credential: bool,
     handshake_timeout: Duration,
+    /// What it is for, if handshakes are counted.
+    place: Option<&'static str>,
 }
 
 impl CertificateContext {
@@ -100,7 +102,15 @@ impl CertificateContext {
                 .and_then(|credential| crate::edge::for_anyone(credential, settings.versions)),
             has_credential: settings.credential.is_some(),
             handshake_timeout: settings.handshake_timeout,
+            place: None,
         })
+    }
+
+    /// Counts the handshakes from here on under a name for what they are for ([`handshakes`](crate::handshakes)).
+    #[must_use]
+    pub fn counted_at(mut self, place: &'static str) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// The TLS client's side.
@@ -118,7 +128,9 @@ impl CertificateContext {
         if matches!(peer, Peer::Anyone) {
             return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
         }
-        self.run(&self.client, stream, peer, Side::Client).await
+        let outcome = self.run(&self.client, stream, peer, Side::Client).await;
+        tally::count(self.place, true, &outcome);
+        outcome
     }
 
     /// The TLS server's side.
@@ -131,7 +143,9 @@ impl CertificateContext {
     {
         let server =
             self.server.as_ref().ok_or(Error::Misuse("a TLS server needs a certificate of its own"))?;
-        self.run(server, stream, peer, Side::Server).await
+        let outcome = self.run(server, stream, peer, Side::Server).await;
+        tally::count(self.place, false, &outcome);
+        outcome
     }
 
     async fn run<S>(

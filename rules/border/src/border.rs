@@ -334,6 +334,22 @@ impl Border {
         }
     }
 
+    /// What its SIP endpoint has counted, and how full it is.
+    pub fn sip_counts(&self) -> (carnet_sip::Tally, carnet_sip::Load) {
+        (self.core.endpoint.tally(), self.core.endpoint.load())
+    }
+
+    /// The next SIP transaction that has its final response.
+    pub fn poll_finished(&mut self) -> Option<carnet_sip::Finished> {
+        self.core.endpoint.poll_finished()
+    }
+
+    /// Bindings of terminals that stand, by the network that they registered from; each network where somebody may.
+    pub fn registrations(&self) -> Vec<(&str, usize)> {
+        let networks = self.core.config.networks.iter().enumerate().filter(|(_, n)| n.access);
+        networks.map(|(at, n)| (n.name.as_str(), self.core.registrar.of_network(at))).collect()
+    }
+
     /// Each gateway of the configuration at this moment, in the order of their names. Looks through
     /// all calls.
     pub fn gateways(&self) -> Vec<GatewayStatus> {
@@ -631,8 +647,11 @@ impl Border {
             Report::Interface { gateway, context, termination, change } => {
                 self.interface(now, gateway, context, &termination, change);
             }
-            Report::Reply { request, actions, error } => {
+            Report::Reply { request, gateway, sent, actions, error } => {
                 let Some(op) = self.core.ops.remove(&request) else { return };
+                if let Some(sent) = sent {
+                    self.answered(now, &op, gateway, sent, error.as_ref());
+                }
                 match op {
                     Op::Add { call, context, first, tried } => {
                         let add = Add { request, call, context, first, tried };
@@ -660,6 +679,33 @@ impl Border {
                 self.notified(now, &gateway, context, &termination, &observed);
             }
         }
+    }
+
+    /// Tells that a gateway has answered what was asked for a call, or that nothing came.
+    fn answered(
+        &mut self,
+        now: Instant,
+        op: &Op,
+        gateway: GatewayName,
+        (transaction, sent): (h248::TransactionId, Instant),
+        refusal: Option<&Refusal>,
+    ) {
+        let of = |call: &CallKey| self.calls.get(call).map(|call| call.call_id.clone());
+        let (command, context, call_id) = match op {
+            Op::Add { call, context, .. } => ("Add", context.id(), of(call)),
+            Op::Modify { call, .. } => ("Modify", None, of(call)),
+            Op::Subtract { context, call_id, .. } => ("Subtract", context.id(), Some(call_id.clone())),
+            Op::Sweep | Op::Audit(_) => return,
+        };
+        self.core.events.push_back(Event::GatewayAnswered {
+            call_id: call_id.unwrap_or_default(),
+            gateway,
+            transaction: transaction.0,
+            command,
+            context,
+            code: refusal.map(|refusal| refusal.error.code),
+            took: now.saturating_duration_since(sent),
+        });
     }
 
     fn added(&mut self, now: Instant, add: Add, actions: &[h248::ActionReply], error: Option<Refusal>) {

@@ -6,6 +6,7 @@ use carnet_h248::controller::{GatewayName, LostReason};
 use carnet_plan::{Both, Octets, Plan, Side};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Why a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -417,6 +418,25 @@ carnet_event::declare! {
             from: Option<IpAddr>,
             /// How many more there have been since the last such event.
             others: u64,
+        },
+        /// A gateway answered what it was asked for a call, or nothing came. For who follows a call through
+        /// the network; it happens with each.
+        [untold "gateway-answered"]
+        GatewayAnswered {
+            /// Call-ID; empty if the call is not known any more.
+            call_id: String,
+            /// Its name.
+            gateway: GatewayName,
+            /// The transaction, as on the wire.
+            transaction: u32,
+            /// `Add`, `Modify`, `Subtract`.
+            command: &'static str,
+            /// The context, if there was one before.
+            context: Option<u32>,
+            /// H.248 error code, if it did not do it.
+            code: Option<u16>,
+            /// From the first time it was asked.
+            took: Duration,
         },
         /// What [`Border::audit`](crate::Border::audit) asked.
         [untold "audited"]

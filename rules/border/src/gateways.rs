@@ -15,7 +15,7 @@ use carnet_h248::controller::{
 };
 use carnet_h248::{
     ActionReply, ActionRequest, Command, ContextId, ErrorDescriptor, Events, MId, Message, Method,
-    ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId,
+    ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId, TransactionId,
 };
 use carnet_plan::Transport;
 use carnet_wire::Random;
@@ -51,6 +51,9 @@ pub(crate) enum Report {
     /// With an error, `actions` is what was done before it.
     Reply {
         request: Request,
+        gateway: GatewayName,
+        /// As which transaction, and when.
+        sent: Option<(TransactionId, Instant)>,
         actions: Vec<ActionReply>,
         error: Option<Refusal>,
     },
@@ -433,7 +436,7 @@ impl Gateways {
                 }
                 Report::Interface { gateway, context, termination, change }
             }
-            controller::Event::Reply { request, result, .. } => {
+            controller::Event::Reply { request, gateway, sent, result } => {
                 let (actions, error) = match result {
                     Ok(actions) => (actions, None),
                     Err(error) => {
@@ -445,7 +448,7 @@ impl Gateways {
                         (actions, Some(Refusal { error, elsewhere }))
                     }
                 };
-                Report::Reply { request, actions, error }
+                Report::Reply { request, gateway, sent, actions, error }
             }
             controller::Event::Notify { gateway, termination, observed, .. } if termination.is_root() => {
                 self.reported(&gateway, &observed);

@@ -144,6 +144,11 @@ impl Registrar {
         rev().find(same_flow).or_else(|| rev().find(same_address)).or_else(|| rev().find(same_host))
     }
 
+    /// How many stand that were made from a network.
+    pub(crate) fn of_network(&self, network: usize) -> usize {
+        self.bindings.values().flatten().filter(|binding| binding.network == network).count()
+    }
+
     /// Puts a binding in, in place of an older one for the same contact.
     pub(crate) fn bind(&mut self, binding: Binding) {
         let key = aor_key(&binding.aor);

@@ -287,6 +287,16 @@ impl Focus {
         self.core.endpoint.poll_query()
     }
 
+    /// What its SIP endpoint has counted, and how full it is.
+    pub fn sip_counts(&self) -> (carnet_sip::Tally, carnet_sip::Load) {
+        (self.core.endpoint.tally(), self.core.endpoint.load())
+    }
+
+    /// The next SIP transaction that has its final response.
+    pub fn poll_finished(&mut self) -> Option<carnet_sip::Finished> {
+        self.core.endpoint.poll_finished()
+    }
+
     /// The next question for the key server.
     pub fn poll_fetch(&mut self) -> Option<Fetch> {
         self.core.fetches.pop_front()

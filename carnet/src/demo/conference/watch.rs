@@ -142,7 +142,9 @@ impl State {
             | Seen::Control { .. }
             | Seen::Ng { .. }
             | Seen::Kms { .. }
-            | Seen::Gateway { .. } => {}
+            | Seen::Gateway { .. }
+            | Seen::Counted { .. }
+            | Seen::Finished { .. } => {}
         }
     }
 

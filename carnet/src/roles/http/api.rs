@@ -8,6 +8,7 @@ mod sessions;
 
 use super::super::question::Ask;
 use super::{Desk, drain, ladder};
+use crate::roles::Watch;
 use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem};
 use axum::Json;
 use axum::extract::State;
@@ -297,14 +298,14 @@ async fn events(State(desk): State<Arc<Desk>>, Asked(of): Asked<EventsOf>) -> An
     if desk.watch.readers() >= MOST_READERS {
         return Err(Failure(StatusCode::SERVICE_UNAVAILABLE, "too many read the events already".into()));
     }
-    let stream = futures_util::stream::unfold((desk.watch.subscribe(), of), next);
+    let stream = futures_util::stream::unfold((desk.watch.subscribe(), of, desk.watch.clone()), next);
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
-type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf);
+type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf, Arc<Watch>);
 
 async fn next(
-    (mut receiver, of): Reader,
+    (mut receiver, of, watch): Reader,
 ) -> Option<(Result<axum::response::sse::Event, Infallible>, Reader)> {
     loop {
         let event = match receiver.recv().await {
@@ -316,11 +317,13 @@ async fn next(
                 event.json_data(data).unwrap_or_default()
             }
             Ok(_) => continue,
-            Err(RecvError::Lagged(missed)) => axum::response::sse::Event::default()
-                .event("missed")
-                .data(json!({ "missed": missed }).to_string()),
+            Err(RecvError::Lagged(missed)) => {
+                watch.missed(missed);
+                let missed = json!({ "missed": missed });
+                axum::response::sse::Event::default().event("missed").data(missed.to_string())
+            }
             Err(RecvError::Closed) => return None,
         };
-        return Some((Ok(event), (receiver, of)));
+        return Some((Ok(event), (receiver, of, watch)));
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn start(
 /// What callers are shown, and what they have to show.
 fn shown(section: &TlsSection) -> Result<Tls, String> {
     let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
-    Ok(Tls { context: tls::context(section)?, callers })
+    Ok(Tls { context: tls::context(section)?.counted_at("admin"), callers })
 }
 
 async fn nothing(request: Request) -> Response {
@@ -188,6 +188,7 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     let rooms = desk.answering.answer(Ask::Rooms).await.unwrap_or_default();
     let mut gauges = held::gauges(&list, &rooms);
     gauges.extend(desk.watch.tap().and_then(|tap| tap.level()).into_iter().flat_map(held::ring));
+    desk.watch.gauges(&mut gauges);
     let text = desk.watch.metrics.render(&gauges);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

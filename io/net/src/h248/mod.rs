@@ -23,6 +23,7 @@ use crate::dns::{NameServers, Resolver};
 use crate::drain::Token;
 use crate::stream::StreamLimits;
 use crate::udp::{Datagrams, UdpPort};
+use crate::waiting::Waiting;
 use carnet_h248::authentication::Authentication;
 use carnet_h248::text::{Form, Limits};
 use carnet_h248::{Encoding, MId, Message};
@@ -343,6 +344,11 @@ impl ControlSockets {
     /// Whether nobody else can read what passes between us and `peer`.
     pub fn is_protected(&self, peer: ControlPeer) -> bool {
         self.shared.is_protected(peer)
+    }
+
+    /// Messages that wait for the role. What does not fit waits outside.
+    pub fn waiting(&self) -> Waiting {
+        Waiting::of(&self.shared.events)
     }
 
     /// Makes a role in this process a peer.

@@ -234,5 +234,5 @@ fn context(tls: &NgTls) -> Result<(CertificateContext, Peer), Error> {
         CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
     let context = CertificateContext::new(&settings);
     let path = tls.authorities.as_ref().unwrap_or(&tls.certificate);
-    Ok((context.map_err(|e| wrong(path, &e))?, peer))
+    Ok((context.map_err(|e| wrong(path, &e))?.counted_at("ng"), peer))
 }

@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config) -> Checked {
     config.records.as_ref().map_or(Ok(()), super::admin::check_records)?;
     super::trace::check_trace(&config.trace)?;
     config.hep.as_ref().map_or(Ok(()), super::trace::check_hep)?;
+    config.otel.as_ref().map_or(Ok(()), |otel| super::otel::check(otel.as_ref()))?;
     match &config.kms {
         Some(kms) => super::kms::check(kms),
         None => Ok(()),

@@ -14,6 +14,7 @@ mod gateway;
 mod kms;
 mod model;
 mod ng;
+mod otel;
 mod relay;
 mod shown;
 mod state;
@@ -37,6 +38,7 @@ pub use model::{
     PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
+pub use otel::OtelSection;
 pub use relay::RelaySection;
 pub use shown::{NO_CONFIGURATION, is_configuration, say_of, shown};
 pub use state::StateSection;

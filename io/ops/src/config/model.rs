@@ -7,6 +7,7 @@ use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
+use super::otel::OtelSection;
 use super::state::StateSection;
 use super::trace::{HepSection, TraceSection};
 use crate::log::Format;
@@ -37,6 +38,8 @@ pub struct Config {
     pub trace: TraceSection,
     /// `[hep]`
     pub hep: Option<HepSection>,
+    /// `[otel]`
+    pub otel: Option<Spanned<OtelSection>>,
 }
 
 /// `[log]`
@@ -346,6 +349,9 @@ impl Config {
         }
         if let Some(password) = self.hep.as_mut().and_then(|hep| hep.password_file.as_mut()) {
             fix(password.as_mut());
+        }
+        if let Some(otel) = &mut self.otel {
+            otel.as_mut().paths().for_each(fix);
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {

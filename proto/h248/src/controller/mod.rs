@@ -213,6 +213,7 @@ impl Controller {
             None => self.events.push_back(Event::Reply {
                 request: number,
                 gateway: gateway.into(),
+                sent: None,
                 result: Err(RequestError::NotRegistered),
             }),
         }
@@ -312,10 +313,10 @@ impl Controller {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
         let mut ids: Vec<_> = g.requests.drain().collect();
         ids.sort_unstable_by_key(|(id, _)| *id);
-        for (_, lost) in ids {
+        for (id, lost) in ids {
             if let Purpose::User(request) = lost.purpose {
-                let result = Err(RequestError::Lost);
-                self.events.push_back(Event::Reply { request, gateway: g.name.clone(), result });
+                let (sent, result) = (Some((id, lost.sent)), Err(RequestError::Lost));
+                self.events.push_back(Event::Reply { request, gateway: g.name.clone(), sent, result });
             }
         }
     }
@@ -395,6 +396,7 @@ impl Controller {
             }
             None => self.told(now, gateway, request.purpose, answer.as_ref()),
         }
+        let sent = Some((id, request.sent));
         if let Purpose::User(request) = request.purpose {
             let result = match answer {
                 Err(failure) => Err(RequestError::Failed(failure)),
@@ -406,7 +408,7 @@ impl Controller {
                     (_, ReplyBody::Error(error)) => Err(RequestError::Refused { error, actions: Vec::new() }),
                 },
             };
-            self.events.push_back(Event::Reply { request, gateway: gateway.into(), result });
+            self.events.push_back(Event::Reply { request, gateway: gateway.into(), sent, result });
         }
     }
 

@@ -58,6 +58,7 @@ pub(super) struct Outline {
 pub(super) struct Client {
     state: State,
     method: Method,
+    began: Instant,
     /// The changing part of the branch.
     nonce: u64,
     /// The INVITE a CANCEL or an ACK belongs to. These have no events of their own.
@@ -197,6 +198,7 @@ impl Endpoint {
         let mut client = Client {
             state: State::Locating,
             method: message.method().clone(),
+            began: now,
             nonce: 0,
             parent,
             forwarded: message.has("Via"),
@@ -352,6 +354,7 @@ impl Endpoint {
         client.retransmit = Some(self.clock.set(now + client.interval, Alarmed::ClientRetransmit(key)));
         if let Some(hop) = client.hop.clone() {
             let wire = client.wire.clone();
+            self.tally.requests_repeated += 1;
             self.transmit(hop, wire);
         }
     }
@@ -380,6 +383,7 @@ impl Endpoint {
         let own = self.clients.get(&key).is_some_and(|c| !matches!(c.method, Method::Cancel | Method::Ack));
         self.end_client(key);
         if own {
+            self.count_silence(reason);
             self.events.push_back(Event::Unanswered { key, reason });
         }
     }
@@ -504,6 +508,8 @@ impl Endpoint {
         if client.state != State::Accepted {
             let patience = self.config.timers.patience();
             client.outline = None;
+            let began = client.began;
+            self.finish(now, began, true, Method::Invite, message.status().unwrap_or_default());
             self.linger_client(now, key, State::Accepted, patience);
         }
         self.events.push_back(Event::Response { key, message, hop });
@@ -512,6 +518,7 @@ impl Endpoint {
     fn final_response(&mut self, now: Instant, key: ClientKey, hop: Hop, message: Message) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let Some(target) = client.hop.clone() else { return };
+        let (began, method) = (client.began, client.method.clone());
         if client.is_invite() {
             if client.state == State::Accepted {
                 return;
@@ -547,6 +554,7 @@ impl Endpoint {
             // Timer K would do with them.
             self.end_client(key);
         }
+        self.finish(now, began, true, method, message.status().unwrap_or_default());
         self.events.push_back(Event::Response { key, message, hop });
     }
 
@@ -651,6 +659,7 @@ impl Endpoint {
             Client {
                 state: State::Calling,
                 method: Method::Cancel,
+                began: now,
                 nonce,
                 parent: Some(key),
                 forwarded: false,

@@ -18,6 +18,7 @@ mod event;
 mod resumed;
 mod server;
 mod stateless;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use std::time::{Duration, Instant};
 
 pub use config::{Answering, Config, SentBy, Timers};
 pub use event::{ClientKey, Destination, Event, ServerKey, Silence};
+pub use tally::{Finished, Tally};
 
 /// What a deadline is for.
 #[derive(Debug, Clone)]
@@ -84,6 +86,8 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     queries: VecDeque<Query>,
     searches: HashMap<QueryId, ClientKey>,
+    tally: Tally,
+    finished: VecDeque<Finished>,
 }
 
 /// How full an endpoint is.
@@ -125,6 +129,8 @@ impl Endpoint {
             events: VecDeque::new(),
             queries: VecDeque::new(),
             searches: HashMap::new(),
+            tally: Tally::default(),
+            finished: VecDeque::new(),
         }
     }
 
@@ -172,13 +178,17 @@ impl Endpoint {
         let mended = if hop.transport.is_reliable() { None } else { mend_line_ends(&data) };
         let scanned = match scan(mended.unwrap_or(data), &self.config.limits) {
             Ok(scanned) => scanned,
-            Err(error) => return self.refused(hop, None, error),
+            Err(error) => {
+                self.tally.malformed += 1;
+                return self.refused(hop, None, error);
+            }
         };
         let mut message = scanned.message;
         let mut fault = scanned.fault;
         if fault.is_none() && hop.transport.is_reliable() && !message.has("Content-Length") {
             fault = Some(Error::Missing("Content-Length"));
         }
+        self.tally.malformed += u64::from(fault.is_some());
         if message.is_response() {
             match fault {
                 None => self.handle_response(now, hop, message),
@@ -259,6 +269,7 @@ impl Endpoint {
     }
 
     fn refused(&mut self, hop: Hop, status: Option<u16>, error: Error) {
+        self.count_refusal(&error);
         self.events.push_back(Event::Refused { hop, status, error });
     }
 }

@@ -29,6 +29,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Server {
     state: State,
+    began: Instant,
     invite: bool,
     cancelled: bool,
     matching: Arc<str>,
@@ -148,6 +149,7 @@ impl Endpoint {
     pub(super) fn handle_new_request(&mut self, now: Instant, hop: Hop, message: Message, via: &Via) {
         let matching = matching(&message, via, message.method());
         if let Some(key) = self.matching.get(&matching).copied() {
+            self.tally.repeats_received += 1;
             return self.repeat_response(key);
         }
         if self.refrains && !hop.transport.is_reliable() && message.to_tag().is_none() {
@@ -178,6 +180,7 @@ impl Endpoint {
         self.matching.insert(matching.clone(), key);
         let server = Server {
             state: State::Proceeding,
+            began: now,
             invite,
             cancelled: false,
             matching,
@@ -204,6 +207,7 @@ impl Endpoint {
         let Some(server) = self.servers.get(&key) else { return };
         if !server.last.is_empty() {
             let (hop, last) = (server.reply.clone(), server.last.clone());
+            self.tally.responses_repeated += 1;
             self.transmit(hop, last);
         }
     }
@@ -241,6 +245,7 @@ impl Endpoint {
         }
         let wire = message.to_bytes();
         server.status = status;
+        let finished = (status >= 200 && server.state == State::Proceeding).then_some(server.began);
         if status < 200 {
             server.last = wire.clone();
         } else if success {
@@ -276,6 +281,9 @@ impl Endpoint {
             } else {
                 self.linger_server(now, key, State::Completed, timers.patience());
             }
+        }
+        if let Some(began) = finished {
+            self.finish(now, began, false, message.method().clone(), status);
         }
         self.transmit(reply, wire);
         Ok(())
@@ -339,6 +347,7 @@ impl Endpoint {
         }
         self.end_server(key);
         for to_tag in silent {
+            self.tally.unacknowledged += 1;
             self.events.push_back(Event::Unacknowledged { key, status, to_tag });
         }
     }
@@ -351,6 +360,7 @@ impl Endpoint {
         confirmation.repeat = Some(again);
         let data = confirmation.data.clone();
         if let Some(hop) = self.servers.get(&confirmation.server).map(|s| s.reply.clone()) {
+            self.tally.responses_repeated += 1;
             self.transmit(hop, data);
         }
     }
