@@ -20,7 +20,7 @@ mod tcp;
 mod timer;
 mod udp;
 
-pub use dns::NameServers;
+pub use dns::{NameServers, Resolver};
 pub use drain::{Drain, Token, drain};
 pub use error::Error;
 pub use h248::{

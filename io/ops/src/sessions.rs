@@ -124,7 +124,13 @@ impl Session {
         self.reserved.is_empty() || now.saturating_duration_since(ended) >= LAST_WORDS
     }
 
-    /// For lists.
+    /// Octets from either end, of media that was given back.
+    fn came(&self) -> u64 {
+        let came = self.octets.iter().filter(|(name, _)| name.ends_with(".received"));
+        came.fold(0, |sum, (_, octets)| sum.saturating_add(*octets))
+    }
+
+    /// For lists. `reserved` is what gateways hold for it: name and context.
     #[must_use]
     pub fn summary(&self) -> Value {
         let fact = |name: &str| self.facts.get(name).cloned().unwrap_or_default();
@@ -140,6 +146,8 @@ impl Session {
             "to": fact("to"),
             "plan": fact("plan"),
             "cause": fact("cause"),
+            "octets_received": self.came(),
+            "reserved": self.reserved.iter().map(|(gateway, context)| json!([gateway, context])).collect::<Vec<_>>(),
         })
     }
 
@@ -302,6 +310,7 @@ mod tests {
             ("gateway", text("agw")),
             ("context", Field::Number(context)),
             ("octets.caller.sent", Field::Number(octets)),
+            ("octets.callee.received", Field::Number(octets)),
         ];
         told(name, "x", &fields)
     }
@@ -323,7 +332,10 @@ mod tests {
         sessions.take(told("call-up", "x", &[]), at(40), wall);
         let (live, count) = sessions.live(0, 10);
         assert_eq!((count, &live[0]["to"], &live[0]["answered_ms"]), (1, &json!("sip:b"), &json!(40)));
+        assert_eq!(live[0]["reserved"], json!([["agw", 7], ["agw", 8]]));
         sessions.take(reserved("media-released", 7, 5), at(90), wall);
+        let live = sessions.live(0, 10).0;
+        assert_eq!((&live[0]["reserved"], &live[0]["octets_received"]), (&json!([["agw", 8]]), &json!(5)));
         sessions.take(told("call-ended", "x", &[("cause", text("caller-hung-up"))]), at(100), wall);
         assert!(sessions.completed(at(101)).is_empty(), "a gateway has not counted yet");
         sessions.take(reserved("media-released", 8, 6), at(102), wall);

@@ -47,7 +47,7 @@ pub use framer::{Frame, Framer, PONG};
 pub use hop::{FlowId, Hop, Input, Transmit, Transport};
 pub use limits::Limits;
 pub use line_ends::mend_line_ends;
-pub use locate::{Answer, Ask, Naptr, Query, QueryId, Srv};
+pub use locate::{Answer, Ask, Naptr, Query, QueryId, Search, Srv};
 pub use message::{Message, Scanned, long_name, same_header, scan};
 pub use method::Method;
 pub use params::Params;

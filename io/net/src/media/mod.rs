@@ -54,10 +54,11 @@ use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use carnet_netfilter::{Lack, lacks as kernel_lacks};
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
-pub use host::{raise_descriptor_limit, shortcomings};
+pub use host::{Shortcoming, raise_descriptor_limit, shortcomings};
 pub use kernel::{KernelConfig, KernelTally, Mode};
 use memory::Memory;
 pub use memory::MemoryTally;
