@@ -10,10 +10,10 @@ mod gateway;
 mod inspect;
 mod kms;
 mod ng;
-#[allow(dead_code, unused_imports)] // The commands that use it follow.
 mod node;
 mod roles;
 mod run;
+mod top;
 mod trace;
 mod ue;
 
@@ -44,6 +44,8 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Call, chat and send files, sealed end to end.
     Ue(Box<ue::cli::UeArgs>),
+    /// Watch running processes: sessions, gateways, rooms, warnings, as it happens.
+    Top(top::TopArgs),
     /// Look at the gateways of a running process, and at what they hold.
     Gateway(gateway::GatewayArgs),
     /// Ask a steered gateway as a SIP server would: rewrite a description, see its calls.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Ue(args) => ue::run(*args),
+        Command::Top(args) => top::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Ng(args) => ng::run(&args),
         Command::Conference(args) => conference::run(&args),

@@ -1,6 +1,7 @@
 //! How a process is reached: from the command line, or from its configuration file.
 
 use super::{Node, Place};
+use crate::kms::client::ServerTrust;
 use crate::roles::{tls, token};
 use carnet_ops::config::{self, AdminSection};
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, SubjectName, Trust};
@@ -38,6 +39,12 @@ pub struct NodeArgs {
 }
 
 impl NodeArgs {
+    /// Processes at these places, which ask for nothing.
+    #[cfg(test)]
+    pub fn of(urls: impl IntoIterator<Item = String>) -> Self {
+        Self { node: urls.into_iter().collect(), ..Self::default() }
+    }
+
     /// The processes, in the order given: at least one.
     ///
     /// # Errors
@@ -121,14 +128,39 @@ pub fn of_section(
         None => None,
         Some(section) => {
             let print = tls::credential(section.as_ref())?.fingerprint().map_err(|e| e.to_string())?;
-            // Checking by fingerprint asks for a certificate of our own.
-            let name = SubjectName::Dns("administrator.invalid".into());
-            let made = shown.map_or_else(|| Credential::self_signed(&[name], 1), Ok);
-            let made = made.map_err(|e| e.to_string())?;
+            let made = shown.map_or_else(nobody, Ok)?;
             Some((context(Some(made), Trust::Nobody)?, Peer::Fingerprints(vec![print])))
         }
     };
     Ok(node(Place::Tcp(ip.to_string(), listen.port()), token, tls))
+}
+
+/// A key management service, to see whether it is there: over TLS checked by an authority, or by a fingerprint.
+///
+/// # Errors
+/// What cannot be used.
+pub fn reach_kms(url: &str, trust: &ServerTrust) -> Result<Node, String> {
+    let (secure, place) = place(url)?;
+    let tls = match (&place, trust) {
+        (Place::Tcp(..), ServerTrust::Pinned(print)) if secure => {
+            Some((context(Some(nobody()?), Trust::Nobody)?, Peer::Fingerprints(vec![print.clone()])))
+        }
+        (Place::Tcp(host, _), trust) if secure => {
+            let ca = match trust {
+                ServerTrust::File(path) => Some(path.as_path()),
+                _ => None,
+            };
+            Some((context(None, tls::trust(ca))?, Peer::Named(host.clone())))
+        }
+        _ => None,
+    };
+    Ok(node(place, None, tls))
+}
+
+/// Checking by fingerprint asks for a certificate of our own.
+fn nobody() -> Result<Credential, String> {
+    let name = SubjectName::Dns("administrator.invalid".into());
+    Credential::self_signed(&[name], 1).map_err(|e| e.to_string())
 }
 
 fn context(shown: Option<Credential>, trust: Trust) -> Result<CertificateContext, String> {
@@ -174,10 +206,11 @@ fn place(url: &str) -> Result<(bool, Place), String> {
     if host.is_empty() {
         return Err(format!("{url}: names no host"));
     }
-    let port = match authority.port() {
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let port = match port.strip_prefix(':') {
         None if secure => 443,
         None => 80,
-        Some(port) => port.as_str().parse().map_err(|_| format!("{url}: the port is 1 to 65535"))?,
+        Some(port) => port.parse().map_err(|_| format!("{url}: the port is 1 to 65535"))?,
     };
     Ok((secure, Place::Tcp(host, port)))
 }
