@@ -5,6 +5,7 @@ mod check;
 mod conference;
 mod demo;
 mod desk;
+mod doctor;
 mod events;
 mod gateway;
 mod inspect;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Say what keeps a configuration from working on this host, and what to do about it.
+    Doctor(doctor::DoctorArgs),
     /// Say what a border would do with an offer, and why.
     Border(border::BorderArgs),
     /// Say what is in a message or stream of messages, and what is wrong with it.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Border(args) => border::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Trace(args) => trace::run(&args),

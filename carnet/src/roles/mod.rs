@@ -13,7 +13,7 @@ pub mod gateway;
 mod held;
 mod http;
 mod inspection;
-mod media;
+pub mod media;
 mod place;
 pub mod question;
 mod realms;
