@@ -645,6 +645,48 @@ fn a_client_is_looked_at() {
     setup.findings("[ue]\nidentity = 1\n").only("configuration", "fault", file.to_str().unwrap(), "");
 }
 
+/// In a network of its own, whose kernel forwards nothing.
+#[test]
+fn what_the_kernel_lacks_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let file = directory.path().join("carnet.toml");
+    let text = |engine: &str| {
+        format!(
+            "[admin]\nlisten = \"127.0.0.1:80\"\n[gateway.agw]\nrole = \"trgw\"\nengine = \"{engine}\"\nmemory = 16\n\
+             controllers = [\"alg@tcp:127.0.0.1:1\"]\n\
+             [gateway.agw.realm.core]\nv4 = \"192.0.2.77\"\nports = \"20000-20009\"\n"
+        )
+    };
+    let doctor = |engine: &str, before: &str| {
+        std::fs::write(&file, text(engine)).unwrap();
+        let command = format!(
+            "ip link set lo up && ip address add 192.0.2.77/32 dev lo && sysctl -qw net.ipv4.ip_forward=0 \
+             net.netfilter.nf_conntrack_acct=1 && {before} {CARNET} doctor --offline --json -c {}",
+            file.display()
+        );
+        let output = Command::new("unshare").args(["-n", "sh", "-c", &command]).output();
+        output.ok().filter(|output| !output.stdout.is_empty()).map(Findings::of)
+    };
+    let Some(findings) = doctor("kernel", "") else {
+        assert!(std::env::var_os("CARNET_REQUIRE_ROOT").is_none(), "there is no network of one's own");
+        eprintln!("skipped: there is no network of one's own");
+        return;
+    };
+    findings.only("kernel-engine", "fault", "gateway.agw", "net.ipv4.ip_forward is not 1");
+    let fix = findings.own()[0]["fix"].as_str().unwrap();
+    assert!(fix.starts_with("sysctl -w net.ipv4.ip_forward=1"), "{fix}");
+    doctor("auto", "").unwrap().only("kernel-engine", "note", "gateway.agw", "everything is relayed");
+    assert!(doctor("kernel", "sysctl -qw net.ipv4.ip_forward=1 &&").unwrap().own().is_empty());
+    assert!(doctor("relay", "").unwrap().own().is_empty());
+    // Who may not open such a port, and may not look at the kernel.
+    let before = "sysctl -qw net.ipv4.ip_unprivileged_port_start=1024 && \
+                  setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let findings = doctor("kernel", before).unwrap();
+    findings.has("port-privileged", "warning", "admin.listen", "may not open TCP port 80");
+    findings.has("kernel-engine-unseen", "note", "gateway.agw", "nftables: not permitted");
+}
+
 /// It needs no root, and says what it could not see.
 #[test]
 fn anybody_may_ask() {
