@@ -3,8 +3,6 @@
 //! One connection is kept and used again, events have one of their own. The process proves itself by a certificate that a
 //! known authority vouches for; where its configuration file is at hand, by the certificate that the file names. Answers,
 //! waiting and lines of events are bounded. No token leaves this host in the clear.
-//!
-//! Left out: the socket of `[admin]` that takes one line ([`crate::desk`]).
 
 mod events;
 mod reach;
@@ -154,7 +152,10 @@ impl Node {
     async fn exchange(&self, mut sender: Sender, path: &str) -> Result<Answer, NodeError> {
         let response = self.send(&mut sender, path, "*/*").await?;
         let answer = read(response).await?;
-        *self.idle.lock().await = Some(sender);
+        // Behind one that cannot answer there may be another soon.
+        if answer.status < 500 {
+            *self.idle.lock().await = Some(sender);
+        }
         Ok(answer)
     }
 
@@ -253,8 +254,40 @@ fn success(answer: Answer) -> Result<Answer, NodeError> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
     #[test]
     fn a_name_becomes_one_segment() {
-        assert_eq!(super::segment("sip:lobby@conf.a.example/?é"), "sip%3Alobby%40conf.a.example%2F%3F%C3%A9");
+        assert_eq!(segment("sip:lobby@conf.a.example/?é"), "sip%3Alobby%40conf.a.example%2F%3F%C3%A9");
+    }
+
+    /// A process that says it keeps connections, and closes each after one answer.
+    #[tokio::test]
+    async fn a_connection_that_was_closed_meanwhile_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            for (count, mut stream) in listener.incoming().flatten().enumerate() {
+                let _ = stream.read(&mut [0; 4096]);
+                let (status, body) = match count {
+                    2 => ("409 Conflict", "{\"error\":\"not now\"}".to_owned()),
+                    3 => ("200 OK", "<html>".to_owned()),
+                    count => ("200 OK", format!("{{\"count\":{count}}}")),
+                };
+                let length = body.len();
+                let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+            }
+        });
+        let nodes = NodeArgs::of([format!("unix:{}", path.display())]).nodes().unwrap();
+        for count in 0..2 {
+            assert_eq!(nodes[0].get("/api/v1/nodes").await.unwrap()["count"], count);
+        }
+        let refused = NodeError::Refused { status: 409, why: "not now".into() };
+        assert_eq!(nodes[0].get("/api/v1/nodes").await, Err(refused));
+        assert!(matches!(nodes[0].get("/api/v1/nodes").await, Err(NodeError::Odd(_))));
+        drop(directory);
+        assert!(matches!(nodes[0].get("/api/v1/nodes").await, Err(NodeError::Unreachable(_))));
     }
 }

@@ -158,6 +158,8 @@ impl Setup {
             free(),
             kms.address,
         );
+        // As /etc/carnet is, and not as a directory for one's own files is.
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let this = Self { directory, kms, text };
         for name in ["users.toml", "alice.psk"] {
             std::fs::set_permissions(this.path(name), PermissionsExt::from_mode(0o600)).unwrap();
@@ -267,6 +269,9 @@ fn what_is_wrong_with_files_is_found() {
             at,
             "every user of this host (mode 644)",
         );
+        mode("", 0o700);
+        assert!(setup.findings(&setup.text).own().is_empty(), "nobody else gets to it");
+        mode("", 0o755);
         mode(name, 0o660);
         setup.findings(&setup.text).only("secret-writable", "warning", at, "(mode 660)");
         mode(name, 0o640);
@@ -402,7 +407,7 @@ fn who_is_not_there_is_found() {
         "kms-credentials",
         "fault",
         "conference.conf.kms",
-        "the key of sip:alice@x.example is not accepted",
+        "the account sip:alice@x.example is not accepted",
     );
 
     let hop = setup.text.split("next-hop = \"").nth(1).unwrap().split('"').next().unwrap();
@@ -597,11 +602,95 @@ fn a_process_that_runs_is_asked() {
     setup.findings(&changed).has("socket-not-open", "warning", "border.alg.network.core.listen", &what);
 }
 
+/// So is one that cannot be asked, found by what it was started with.
+#[test]
+fn a_process_that_cannot_be_asked_is_found() {
+    let setup = Setup::new();
+    std::fs::write(setup.path("carnet.toml"), &setup.text).unwrap();
+    let mut command = Command::new(CARNET);
+    let process =
+        Running::start(command.args(["run", "-c", "carnet.toml"]).current_dir(setup.directory.path()));
+    process.line("ready");
+    let findings = setup.findings(&setup.text);
+    findings.only("administration-unseen", "note", "admin", &format!("(process {})", process.child.id()));
+    drop(process);
+    assert!(setup.findings(&setup.text).own().is_empty());
+}
+
+/// A client's file is looked at too.
+#[test]
+fn a_client_is_looked_at() {
+    let setup = Setup::new();
+    let hop = neighbour("200 OK");
+    let text = format!(
+        "[ue]\nidentity = \"sip:alice@x.example\"\nproxy = \"sip:{hop}\"\nno-register = true\n\
+         kms = \"http://{}\"\nkms-identity = \"sip:kms.example\"\nkms-key-file = \"alice.psk\"\n",
+        setup.kms.address
+    );
+    assert_eq!(setup.findings(&text).own(), Vec::<&Value>::new());
+    std::fs::set_permissions(setup.path("alice.psk"), PermissionsExt::from_mode(0o644)).unwrap();
+    setup.findings(&text).only("secret-readable", "warning", "ue.kms-key-file", "mode 644");
+    std::fs::set_permissions(setup.path("alice.psk"), PermissionsExt::from_mode(0o600)).unwrap();
+    let nobody = free();
+    let gone = text.replace(&hop.to_string(), &nobody.to_string());
+    setup.findings(&gone).only("next-hop-unreachable", "fault", "ue.proxy", "Connection refused");
+    let stranger = text.replace("alice@x", "mallory@x");
+    setup.findings(&stranger).only(
+        "kms-credentials",
+        "fault",
+        "ue.kms",
+        "sip:mallory@x.example is not accepted",
+    );
+    let file = setup.path("carnet.toml");
+    setup.findings("[ue]\nidentity = 1\n").only("configuration", "fault", file.to_str().unwrap(), "");
+}
+
+/// In a network of its own, whose kernel forwards nothing.
+#[test]
+fn what_the_kernel_lacks_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let file = directory.path().join("carnet.toml");
+    let text = |engine: &str| {
+        format!(
+            "[admin]\nlisten = \"127.0.0.1:80\"\n[gateway.agw]\nrole = \"trgw\"\nengine = \"{engine}\"\nmemory = 16\n\
+             controllers = [\"alg@tcp:127.0.0.1:1\"]\n\
+             [gateway.agw.realm.core]\nv4 = \"192.0.2.77\"\nports = \"20000-20009\"\n"
+        )
+    };
+    let doctor = |engine: &str, before: &str| {
+        std::fs::write(&file, text(engine)).unwrap();
+        let command = format!(
+            "ip link set lo up && ip address add 192.0.2.77/32 dev lo && sysctl -qw net.ipv4.ip_forward=0 \
+             net.netfilter.nf_conntrack_acct=1 && {before} {CARNET} doctor --offline --json -c {}",
+            file.display()
+        );
+        let output = Command::new("unshare").args(["-n", "sh", "-c", &command]).output();
+        output.ok().filter(|output| !output.stdout.is_empty()).map(Findings::of)
+    };
+    let Some(findings) = doctor("kernel", "") else {
+        assert!(std::env::var_os("CARNET_REQUIRE_ROOT").is_none(), "there is no network of one's own");
+        eprintln!("skipped: there is no network of one's own");
+        return;
+    };
+    findings.only("kernel-engine", "fault", "gateway.agw", "net.ipv4.ip_forward is not 1");
+    let fix = findings.own()[0]["fix"].as_str().unwrap();
+    assert!(fix.starts_with("sysctl -w net.ipv4.ip_forward=1"), "{fix}");
+    doctor("auto", "").unwrap().only("kernel-engine", "note", "gateway.agw", "everything is relayed");
+    assert!(doctor("kernel", "sysctl -qw net.ipv4.ip_forward=1 &&").unwrap().own().is_empty());
+    assert!(doctor("relay", "").unwrap().own().is_empty());
+    // Who may not open such a port, and may not look at the kernel.
+    let before = "sysctl -qw net.ipv4.ip_unprivileged_port_start=1024 && \
+                  setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let findings = doctor("kernel", before).unwrap();
+    findings.has("port-privileged", "warning", "admin.listen", "may not open TCP port 80");
+    findings.has("kernel-engine-unseen", "note", "gateway.agw", "nftables: not permitted");
+}
+
 /// It needs no root, and says what it could not see.
 #[test]
 fn anybody_may_ask() {
     let setup = Setup::new();
-    std::fs::set_permissions(setup.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::write(setup.path("carnet.toml"), &setup.text).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", CARNET, "doctor", "--json", "-c"]);

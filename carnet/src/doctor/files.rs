@@ -15,45 +15,38 @@ const LITTLE: u64 = 256 << 20;
 pub fn secrets(config: &Config, report: &mut Report) {
     report.looked("secrets");
     for (at, path) in all_secrets(config) {
-        let path = path.as_path();
-        let shown = path.display();
-        let meta = match std::fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(error) => {
-                report.fault(
-                    "file-missing",
-                    &at,
-                    format!("{shown}: {error}"),
-                    "put the file there, or correct the path",
-                );
-                continue;
-            }
-        };
-        let mode = meta.mode() & 0o777;
-        if mode & 0o004 != 0 {
-            let what = format!("{shown} can be read by every user of this host (mode {mode:o})");
-            report.warning(
-                "secret-readable",
-                &at,
-                what,
-                format!("chmod 600 {shown}, or 640 with the service's group"),
-            );
-        } else if mode & 0o022 != 0 {
-            let what = format!("{shown} can be changed by others than its owner (mode {mode:o})");
-            report.warning("secret-writable", &at, what, format!("chmod go-w {shown}"));
+        secret(&at, &path, report);
+    }
+}
+
+/// The same of one.
+pub fn secret(at: &str, path: &Path, report: &mut Report) {
+    let shown = path.display();
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) => {
+            let fix = "put the file there, or correct the path";
+            return report.fault("file-missing", at, format!("{shown}: {error}"), fix);
         }
-        if access(path, Access::READ_OK).is_err() {
-            let what = format!(
-                "{shown} cannot be read by the user that runs this (it belongs to user {})",
-                meta.uid()
-            );
-            report.note(
-                "secret-unreadable",
-                &at,
-                what,
-                "run `carnet doctor` as the user of the service, or as root",
-            );
-        }
+    };
+    let mode = meta.mode() & 0o777;
+    // Nobody gets to a file in a directory that is closed to all others.
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut above = whole.ancestors().skip(1).filter_map(|path| std::fs::metadata(path).ok());
+    let open = above.all(|directory| directory.mode() & 0o001 != 0);
+    if mode & 0o004 != 0 && open {
+        let what = format!("{shown} can be read by every user of this host (mode {mode:o})");
+        let fix = format!("chmod 600 {shown}, or 640 with the service's group");
+        report.warning("secret-readable", at, what, fix);
+    } else if mode & 0o022 != 0 && (open || mode & 0o020 != 0) {
+        let what = format!("{shown} can be changed by others than its owner (mode {mode:o})");
+        report.warning("secret-writable", at, what, format!("chmod go-w {shown}"));
+    }
+    if access(path, Access::READ_OK).is_err() {
+        let owner = meta.uid();
+        let what = format!("{shown} cannot be read by the user that runs this (it belongs to user {owner})");
+        let fix = "run `carnet doctor` as the user of the service, or as root";
+        report.note("secret-unreadable", at, what, fix);
     }
 }
 

@@ -30,17 +30,22 @@ pub fn look(config: &Config, report: &mut Report) {
 }
 
 /// Whether something keeps the clock.
-fn clock(report: &mut Report) {
+pub fn clock(report: &mut Report) {
     report.looked("clock");
     if Path::new("/run/systemd/timesync/synchronized").exists() {
         return;
     }
-    let keeps = fs::read_dir("/proc").into_iter().flatten().flatten().any(|process| {
-        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        CLOCK_KEEPERS.contains(&name.trim())
-    });
-    if keeps {
-        return;
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
+    match names.find(|name| CLOCK_KEEPERS.contains(&name.trim())).as_deref().map(str::trim) {
+        // The only one of them that says so where everybody can read it.
+        Some("systemd-timesyn") => {
+            let what = "systemd-timesyncd runs, and has not set the clock since the start of this host";
+            let fix = "see that its servers can be reached: `timedatectl timesync-status`";
+            return report.warning("clock-unkept", "host", what, fix);
+        }
+        Some(_) => return,
+        None => {}
     }
     if in_container() {
         let what = "nothing keeps the clock in this container; its host has to";
@@ -132,7 +137,14 @@ fn kernel_engine(at: &str, gateway: &GatewaySection, v6: bool, report: &mut Repo
     let sessions = u64::try_from(gateway.max_contexts).unwrap_or(u64::MAX);
     let lacks = carnet_net::media::kernel_lacks(sessions);
     for lack in lacks.into_iter().filter(|lack| v6 || !lack.only_v6) {
-        let fix = "docs/engines.md says what the kernel engine needs; `engine = \"relay\"` does without";
+        // One that begins with a setting is about that.
+        let setting = lack.text.split(' ').next().filter(|word| word.starts_with("net.")).map(str::to_owned);
+        let fix = match setting {
+            Some(setting) if lack.fatal => format!("sysctl -w {setting}=1, and keep it in /etc/sysctl.d/"),
+            Some(setting) => format!("sysctl -w {setting}={sessions}, and keep it in /etc/sysctl.d/"),
+            None => "docs/engines.md says what the kernel engine needs".to_owned(),
+        };
+        let fix = format!("{fix}; `engine = \"relay\"` does without");
         match gateway.engine {
             _ if lack.text.contains("not permitted") && !rustix::process::geteuid().is_root() => {
                 let fix = "run `carnet doctor` as root to see it";
@@ -142,7 +154,7 @@ fn kernel_engine(at: &str, gateway: &GatewaySection, v6: bool, report: &mut Repo
             _ if lack.fatal => {
                 report.note("kernel-engine", at, format!("everything is relayed: {}", lack.text), fix);
             }
-            _ => report.warning("kernel-engine", at, lack.text, "sysctl, and keep it in /etc/sysctl.d/"),
+            _ => report.warning("kernel-engine", at, lack.text, fix),
         }
     }
 }

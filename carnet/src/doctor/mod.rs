@@ -6,6 +6,7 @@
 //! ticket to the account that asks. A process that runs with the file already is asked how it is.
 
 mod certificate;
+mod client;
 mod files;
 mod host;
 mod reach;
@@ -56,9 +57,17 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
 async fn examine(path: &Path, offline: bool) -> Report {
     let mut report = Report::default();
     report.looked("configuration");
-    if let Err(error) = check::load(path) {
-        let (what, fix) = mistake(&error);
+    let client = check::client(path);
+    let checked = client.as_ref().map(|checked| checked.as_ref().err());
+    let loaded = if client.is_none() { check::load(path).err() } else { None };
+    if let Some(error) = checked.flatten().or(loaded.as_ref()) {
+        let (what, fix) = mistake(error);
         report.fault("configuration", &path.display().to_string(), what, fix);
+    }
+    let resolver = Resolver::new(&NameServers::System);
+    if client.is_some() {
+        client::look(path, (!offline).then_some(&resolver), &mut report).await;
+        return report;
     }
     // What is only wrong with files that it names does not keep the rest from being looked at.
     let Ok(config) = config::load(path) else { return report };
@@ -67,12 +76,18 @@ async fn examine(path: &Path, offline: bool) -> Report {
     certificate::look(&config, &mut report);
     host::look(&config, &mut report);
     let nodes = running::ask(&config, &mut report).await;
-    sockets::look(&config, nodes.is_some(), &mut report);
-    if let Some(nodes) = &nodes {
-        running::look(nodes, &mut report);
+    let process = running::process(path);
+    sockets::look(&config, nodes.is_some() || process.is_some(), &mut report);
+    match (&nodes, process) {
+        (Some(nodes), _) => running::look(nodes, &mut report),
+        (None, Some(number)) => {
+            let what = format!("it runs (process {number}), and cannot be asked how it is");
+            let fix = "add `[admin]` with `socket` or `listen` to the file and start anew";
+            report.note("administration-unseen", "admin", what, fix);
+        }
+        (None, None) => {}
     }
     if !offline {
-        let resolver = Resolver::new(&NameServers::System);
         reach::names(&config, &resolver, &mut report).await;
         reach::controllers(&config, &resolver, &mut report).await;
         reach::kms(&config, &mut report).await;

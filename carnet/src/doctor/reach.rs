@@ -2,13 +2,15 @@
 
 use super::host::skew;
 use super::report::Report;
+use crate::kms::client::ServerTrust;
 use crate::node::{NodeError, reach_kms};
 use crate::roles::{conference, control};
+use crate::ue::kms::KmsLink;
 use carnet_client::FetchPurpose;
 use carnet_h248::MId;
-use carnet_mikey::{Error as MikeyError, Identity, request_init};
+use carnet_mikey::{Error as MikeyError, Identity, Profile, Psk, registry::error_no, request_init};
 use carnet_net::{OsRandom, Resolver};
-use carnet_ops::config::{ConferenceSection, Config, ControlAddress, ControlProto, GatewaySection, Host};
+use carnet_ops::config::{Config, ControlAddress, ControlProto, GatewaySection, Host};
 use carnet_sip::{Answer, Ask, Uri};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -146,22 +148,58 @@ async fn controller_at(
 /// The key management services that conference servers have accounts with.
 pub async fn kms(config: &Config, report: &mut Report) {
     for (name, server) in &config.conference {
-        if server.as_ref().kms.is_some() {
-            report.looked("key management service");
-            one_kms(&format!("conference.{name}.kms"), server.as_ref(), report).await;
-        }
+        let server = server.as_ref();
+        let Some(section) = server.kms.as_ref().map(|kms| kms.as_ref()) else { continue };
+        // What keeps these from being made is `carnet check`'s.
+        let (Ok(account), Ok(link), Ok(trust)) = (
+            conference::account(server, section),
+            conference::kms_link(section),
+            conference::kms_trust(section),
+        ) else {
+            continue;
+        };
+        let account = Account {
+            url: section.url.as_ref(),
+            trust,
+            link,
+            me: section.account.as_ref(),
+            key_name: &account.psk_id,
+            key: &account.psk,
+            kms: &account.kms,
+            profile: &account.profile,
+        };
+        one_kms(&format!("conference.{name}.kms"), &account, report).await;
     }
 }
 
-async fn one_kms(at: &str, server: &ConferenceSection, report: &mut Report) {
-    let Some(section) = server.kms.as_ref().map(|kms| kms.as_ref()) else { return };
-    let url = section.url.as_ref();
-    let ca = section.ca_file.as_ref().map(|ca| ca.as_ref().as_path());
-    let asked = SystemTime::now();
-    let node = match reach_kms(url, ca, section.fingerprint.as_ref().map(|print| print.as_ref().as_str())) {
+/// An account with a key management service.
+pub struct Account<'a> {
+    /// Where the service is.
+    pub url: &'a str,
+    /// Who vouches for it.
+    pub trust: ServerTrust,
+    /// The way to it.
+    pub link: KmsLink,
+    /// Whose account it is: a URI.
+    pub me: &'a str,
+    /// The name of the key.
+    pub key_name: &'a [u8],
+    /// The key.
+    pub key: &'a Psk,
+    /// The service's name in tickets.
+    pub kms: &'a str,
+    /// How its messages are written.
+    pub profile: &'a Profile,
+}
+
+/// Whether the service is there, proves who it is, has the same time, and knows the account.
+pub async fn one_kms(at: &str, account: &Account<'_>, report: &mut Report) {
+    report.looked("key management service");
+    let (url, asked) = (account.url, SystemTime::now());
+    let node = match reach_kms(url, &account.trust) {
         Ok(node) => node,
         Err(why) => {
-            return report.fault("kms-unreachable", at, why, "correct `url`, `ca-file` or `fingerprint`");
+            return report.fault("kms-unreachable", at, why, "correct its URL, authority or fingerprint");
         }
     };
     // Whatever it says of this path: it is there, has proven who it is, and tells the time.
@@ -171,48 +209,35 @@ async fn one_kms(at: &str, server: &ConferenceSection, report: &mut Report) {
             let what = format!("{url} {error}");
             let fix = match &error {
                 NodeError::Unreachable(why) if why.contains("certificate") => {
-                    "`ca-file` has to hold the authority of its certificate, which has to be good for the host in `url`"
+                    "the file of authorities has to hold the one of its certificate, which has to be good for the host in the URL"
                 }
-                _ => "see that it runs, that `url` is right, and that no firewall is in between",
+                _ => "see that it runs, that its URL is right, and that no firewall is in between",
             };
             return report.fault("kms-unreachable", at, what, fix);
         }
     }
-    credentials(at, server, report).await;
+    credentials(at, account, report).await;
 }
 
 /// Asks for a ticket to oneself: that is answered only to who has the key.
-async fn credentials(at: &str, server: &ConferenceSection, report: &mut Report) {
-    let Some(section) = server.kms.as_ref().map(|kms| kms.as_ref()) else { return };
-    // What keeps either from being made is `carnet check`'s.
-    let (Ok(account), Ok(link)) = (conference::account(server, section), conference::kms_link(section))
-    else {
-        return;
-    };
-    let identity = Identity::from_uri(section.account.as_ref());
-    let (Ok(me), Ok(kms)) = (identity, Identity::from_uri(&account.kms)) else { return };
+async fn credentials(at: &str, account: &Account<'_>, report: &mut Report) {
+    let (Ok(me), Ok(kms)) = (Identity::from_uri(account.me), Identity::from_uri(account.kms)) else { return };
     let now = SystemTime::now();
     let (pending, octets) =
-        request_init(&account.profile, now, &mut OsRandom, &me, &account.psk_id, &account.psk, &kms, &me);
-    let refused = |why: String| {
-        let who = section.account.as_ref();
-        (
-            format!("the key of {who} is not accepted: {why}"),
-            "compare `account` and `key-file` with `carnet kms user list` there; \
-         `carnet kms user add` makes a new key",
-        )
-    };
-    let (what, fix) = match link.ask(FetchPurpose::Ticket, octets).await {
-        Err((_, why)) => refused(why),
+        request_init(account.profile, now, &mut OsRandom, &me, account.key_name, account.key, &kms, &me);
+    let why = match account.link.ask(FetchPurpose::Ticket, octets).await {
+        Err((_, why)) => why,
         Ok(answer) => match pending.response(&answer, SystemTime::now()) {
             Ok(_) => return,
-            Err(MikeyError::Refused { number: 1, .. }) => {
-                let what =
-                    "it refuses the time of requests: the clocks differ by more than its `skew`".to_owned();
+            Err(MikeyError::Refused { number: error_no::INVALID_TS, .. }) => {
+                let what = "it refuses the time of requests: the clocks differ by more than its `skew`";
                 return report.fault("clock-skew", at, what, "have both hosts keep their clocks");
             }
-            Err(error) => refused(error.to_string()),
+            Err(error) => error.to_string(),
         },
     };
+    let what = format!("the account {} is not accepted: {why}", account.me);
+    let fix = "compare account and key with `carnet kms user list` there, and its rules with `carnet kms policy show`; \
+               `carnet kms user add` makes a new key";
     report.fault("kms-credentials", at, what, fix);
 }

@@ -2,31 +2,54 @@
 
 use super::report::Report;
 use crate::node::{Node, of_section};
-use crate::web::socket::{Client, Target};
 use carnet_ops::config::Config;
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// What it holds, if it runs and answers: over its socket, or over HTTP.
 pub async fn ask(config: &Config, report: &mut Report) -> Option<Value> {
     let admin = config.admin.as_ref().map(|admin| admin.as_ref())?;
-    if let Some(socket) = admin.socket.clone() {
-        let asked = tokio::task::spawn_blocking(move || said(&socket)).await;
-        match asked {
-            Ok(Some(Ok(answer))) => return Some(answer),
-            Ok(Some(Err(why))) => {
-                let fix = "run `carnet doctor` as the user of the service, or as root";
-                report.note("administration-unseen", "admin.socket", why, fix);
-            }
-            _ => {}
-        }
+    if let Some(socket) = &admin.socket
+        && let Err(error) = UnixStream::connect(socket)
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        let why = format!("{}: {error}", socket.display());
+        let fix = "run `carnet doctor` as the user of the service, or as root";
+        report.note("administration-unseen", "admin.socket", why, fix);
     }
     let node: Node = of_section(admin, None, None).ok()?;
     node.get("/api/v1/nodes").await.ok()
 }
 
-fn said(socket: &Path) -> Option<Result<Value, String>> {
-    Some(Client::new(socket)?.and_then(|client| client.get(&Target::new("/api/v1/nodes"))))
+/// The process that runs with this file, by what it was started with: it may be one that cannot be asked.
+pub fn process(file: &Path) -> Option<u32> {
+    let file = file.canonicalize().ok()?;
+    let same = |process: &Path| {
+        let line = std::fs::read(process.join("cmdline")).ok()?;
+        let words: Vec<&[u8]> = line.split(|octet| *octet == 0).collect();
+        let runs =
+            Path::new(OsStr::from_bytes(words.first()?)).file_name()? == "carnet" && words.get(1)? == b"run";
+        // `-c FILE`, `-cFILE`, `--config FILE`, `--config=FILE`
+        let named = words.iter().any(|word| {
+            let bare =
+                [&b"--config="[..], b"-c"].iter().find_map(|flag| word.strip_prefix(*flag)).unwrap_or(word);
+            let path = Path::new(OsStr::from_bytes(bare));
+            let path = match path.is_absolute() {
+                true => Some(path.to_owned()),
+                false => std::fs::read_link(process.join("cwd")).ok().map(|directory| directory.join(path)),
+            };
+            path.and_then(|path| path.canonicalize().ok()).is_some_and(|path| path == file)
+        });
+        Some(runs && named)
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut numbered =
+        processes.filter_map(|process| Some((process.file_name().to_str()?.parse().ok()?, process.path())));
+    numbered.find(|(_, path)| same(path) == Some(true)).map(|(number, _)| number)
 }
 
 /// Gateways without a controller, controllers without their gateways, pools that are used up.

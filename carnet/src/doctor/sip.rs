@@ -5,7 +5,7 @@ use crate::roles::tls;
 use carnet_net::{OsRandom, Resolver};
 use carnet_ops::config::{Bind, Config, TlsSection};
 use carnet_sip::{Hop, Search, Transport, Uri};
-use carnet_tls::Peer;
+use carnet_tls::{CertificateContext, Peer};
 use carnet_wire::Random;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -21,45 +21,49 @@ const T1: Duration = Duration::from_millis(500);
 const MOST: usize = 65_536;
 
 /// One neighbour.
-struct Neighbour<'a> {
-    at: String,
-    uri: String,
+pub struct Neighbour<'a> {
+    /// Where it is named.
+    pub at: String,
+    /// How it is reached.
+    pub uri: String,
     /// Sockets of the same network, whose addresses the neighbour knows.
-    listen: &'a [Bind],
-    tls: Option<&'a TlsSection>,
+    pub listen: &'a [Bind],
+    /// What it is shown, and who vouches for it; `None` where TLS is not spoken.
+    pub tls: Option<CertificateContext>,
 }
 
 /// Asks all of them.
 pub async fn look(config: &Config, resolver: &Resolver, report: &mut Report) {
-    let all = neighbours(config);
-    if !all.is_empty() {
-        report.looked("next hops");
+    for neighbour in &neighbours(config) {
+        one(neighbour, resolver, report).await;
     }
-    for neighbour in &all {
-        let Ok(uri) = Uri::parse(&neighbour.uri) else { continue };
-        let hops = find(&uri, resolver).await;
-        if hops.is_empty() {
-            let what = format!("{} does not resolve", neighbour.uri);
-            let fix = format!("correct `next-hop`, or what DNS says of {}", uri.host());
-            report.fault("name-unresolved", &neighbour.at, what, fix);
-            continue;
-        }
-        let mut failures = Vec::new();
-        for hop in hops.iter().take(3) {
-            match ask(neighbour, &uri, hop).await {
-                Ok(status) => {
-                    answered(neighbour, hop, status, report);
-                    failures.clear();
-                    break;
-                }
-                Err(why) => failures.push(format!("{} {}: {why}", name(hop.transport), hop.remote)),
+}
+
+/// Asks one.
+pub async fn one(neighbour: &Neighbour<'_>, resolver: &Resolver, report: &mut Report) {
+    report.looked("next hops");
+    let Ok(uri) = Uri::parse(&neighbour.uri) else { return };
+    let hops = find(&uri, resolver).await;
+    if hops.is_empty() {
+        let what = format!("{} does not resolve", neighbour.uri);
+        let fix = format!("correct `next-hop`, or what DNS says of {}", uri.host());
+        return report.fault("name-unresolved", &neighbour.at, what, fix);
+    }
+    let mut failures = Vec::new();
+    for hop in hops.iter().take(3) {
+        match ask(neighbour, &uri, hop).await {
+            Ok(status) => {
+                answered(neighbour, hop, status, report);
+                failures.clear();
+                break;
             }
+            Err(why) => failures.push(format!("{} {}: {why}", name(hop.transport), hop.remote)),
         }
-        if !failures.is_empty() {
-            let what = format!("{} cannot be reached: {}", neighbour.uri, failures.join("; "));
-            let fix = "see that it runs, that it lets this host in, and that no firewall is in between";
-            report.fault("next-hop-unreachable", &neighbour.at, what, fix);
-        }
+    }
+    if !failures.is_empty() {
+        let what = format!("{} cannot be reached: {}", neighbour.uri, failures.join("; "));
+        let fix = "see that it runs, that it lets this host in, and that no firewall is in between";
+        report.fault("next-hop-unreachable", &neighbour.at, what, fix);
     }
 }
 
@@ -88,7 +92,7 @@ fn neighbours(config: &Config) -> Vec<Neighbour<'_>> {
             if let Some(hop) = &route.next_hop {
                 let at = format!("border.{name}.route.{}", route.domain);
                 let listen = listen(route.network.as_ref());
-                all.push(Neighbour { at, uri: hop.clone(), listen, tls: border.tls.as_ref() });
+                all.push(Neighbour { at, uri: hop.clone(), listen, tls: context(border.tls.as_ref()) });
             }
         }
         if let Some(registrar) = border.registrar.as_ref().map(|registrar| registrar.as_ref())
@@ -96,14 +100,19 @@ fn neighbours(config: &Config) -> Vec<Neighbour<'_>> {
         {
             let listen = registrar.network.as_ref().map_or(&[][..], |network| listen(network.as_ref()));
             let at = format!("border.{name}.registrar.next-hop");
-            all.push(Neighbour { at, uri: hop.clone(), listen, tls: border.tls.as_ref() });
+            all.push(Neighbour { at, uri: hop.clone(), listen, tls: context(border.tls.as_ref()) });
         }
     }
     for (name, server) in &config.conference {
         let server = server.as_ref();
         if let Some(hop) = &server.next_hop {
             let (at, uri) = (format!("conference.{name}.next-hop"), hop.as_ref().clone());
-            all.push(Neighbour { at, uri, listen: server.listen.as_ref(), tls: server.tls.as_ref() });
+            all.push(Neighbour {
+                at,
+                uri,
+                listen: server.listen.as_ref(),
+                tls: context(server.tls.as_ref()),
+            });
         }
     }
     // One that several routes lead to is asked once.
@@ -115,6 +124,11 @@ fn neighbours(config: &Config) -> Vec<Neighbour<'_>> {
         new
     });
     all
+}
+
+/// What is wrong with its files is `carnet check`'s.
+fn context(section: Option<&TlsSection>) -> Option<CertificateContext> {
+    section.and_then(|section| tls::context(section).ok())
 }
 
 async fn find(uri: &Uri, resolver: &Resolver) -> Vec<Hop> {
@@ -162,9 +176,9 @@ async fn ask(neighbour: &Neighbour<'_>, uri: &Uri, hop: &Hop) -> Result<u16, Str
         if hop.transport == Transport::Tcp {
             return by_stream(stream, &options(uri, hop.transport, local)).await;
         }
-        let section = neighbour.tls.ok_or("TLS needs certificate and key")?;
+        let context = neighbour.tls.as_ref().ok_or("TLS needs certificate and key")?;
         let host = hop.server_name.clone().unwrap_or_else(|| uri.host().trim_matches(['[', ']']).to_owned());
-        let connected = tls::context(section)?.connect(stream, &Peer::Named(host)).await;
+        let connected = context.connect(stream, &Peer::Named(host)).await;
         let (stream, _) = connected.map_err(|e| e.to_string())?;
         by_stream(stream, &options(uri, hop.transport, local)).await
     };

@@ -19,6 +19,7 @@ pub fn look(config: &Config, runs: bool, report: &mut Report) {
     for wanted in all(config) {
         one(&wanted, runs, report);
     }
+    subscribers(config, report);
     for (name, gateway) in &config.gateway {
         for (realm, section) in &gateway.as_ref().realm {
             let section = section.as_ref();
@@ -31,6 +32,46 @@ pub fn look(config: &Config, runs: bool, report: &mut Report) {
                 }
             }
         }
+    }
+}
+
+/// Terminals on the internet find no private address.
+fn subscribers(config: &Config, report: &mut Report) {
+    for (name, border) in &config.border {
+        let border = border.as_ref();
+        for (network, section) in border.network.iter().map(|(network, section)| (network, section.as_ref()))
+        {
+            let realm = section.realm.as_ref().unwrap_or(network);
+            if !section.subscribers {
+                continue;
+            }
+            let mut own: Vec<(String, IpAddr)> = Vec::new();
+            if section.contact.is_none() {
+                let at = format!("border.{name}.network.{network}.listen");
+                own.extend(section.listen.as_ref().iter().map(|bind| (at.clone(), bind.address.ip())));
+            }
+            for gateway in &border.control.as_ref().gateways {
+                let there = config.gateway.get(gateway).and_then(|section| section.as_ref().realm.get(realm));
+                let ips = there
+                    .map(|realm| [realm.as_ref().v4.map(IpAddr::from), realm.as_ref().v6.map(IpAddr::from)]);
+                let ips = ips.into_iter().flatten().flatten();
+                own.extend(ips.map(|ip| (format!("gateway.{gateway}.realm.{realm}"), ip)));
+            }
+            for (at, ip) in own.into_iter().filter(|(_, ip)| is_private(*ip)) {
+                let what = format!("subscribers are to reach {ip}, which only a private network has");
+                let fix = "nothing, if they are all in that network or a VPN; else give this host a public address: \
+                           an address that is translated on the way does not work for what stands in messages";
+                report.note("address-private", &at, what, fix);
+            }
+        }
+    }
+}
+
+/// RFC 1918, RFC 6598, RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(ip) => ip.is_unique_local(),
     }
 }
 
@@ -176,6 +217,23 @@ fn ip_of(hex: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subscribers_on_the_internet_find_no_private_address() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("users"), "").unwrap();
+        let text = "[border.a]\nrole = \"ims-alg\"\ndomain = \"a\"\ncontrol = { gateways = [\"g\"] }\n\
+            registrar = { mode = \"built-in\", users = \"users\" }\n\
+            [border.a.network.n]\nlisten = [\"udp:100.64.0.1:5060\"]\nsubscribers = true\n\
+            [border.a.network.core]\nlisten = [\"udp:10.0.0.1:5060\"]\n\
+            [gateway.g]\nrole = \"ims-agw\"\ncontrollers = [\"local:a\"]\n\
+            [gateway.g.realm.n]\nv4 = \"192.168.0.1\"\nv6 = \"2001:db8::1\"\nports = \"1-9\"\n";
+        let config = carnet_ops::config::parse("x", text.into(), directory.path()).unwrap();
+        let mut report = Report::default();
+        subscribers(&config, &mut report);
+        let found: Vec<_> = report.findings.iter().map(|finding| finding.at.as_str()).collect();
+        assert_eq!(found, ["border.a.network.n.listen", "gateway.g.realm.n"]);
+    }
 
     #[test]
     fn one_who_listens_is_found() {

@@ -1,11 +1,13 @@
 //! How a process is reached: from the command line, or from its configuration file.
 
 use super::{Node, Place};
+use crate::kms::client::ServerTrust;
 use crate::roles::{tls, token};
 use carnet_ops::config::{self, AdminSection};
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, SubjectName, Trust};
 use clap::Args;
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -38,6 +40,12 @@ pub struct NodeArgs {
 }
 
 impl NodeArgs {
+    /// Processes at these places, which ask for nothing.
+    #[cfg(test)]
+    pub fn of(urls: impl IntoIterator<Item = String>) -> Self {
+        Self { node: urls.into_iter().collect(), ..Self::default() }
+    }
+
     /// The processes, in the order given: at least one.
     ///
     /// # Errors
@@ -90,15 +98,15 @@ impl NodeArgs {
         // What else is wrong with the file is for `carnet check`.
         let config = config::load(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let admin = config.admin.as_ref().map(|admin| admin.as_ref());
-        let admin = admin.filter(|admin| admin.listen.is_some()).ok_or_else(|| {
-            let add = "add `listen = \"127.0.0.1:9460\"` to [admin] and start anew";
-            format!("{}: the process does not answer over HTTP: {add}", path.display())
+        let admin = admin.ok_or_else(|| {
+            let add = "add [admin] with `socket = \"/run/carnet/admin.sock\"` or `listen = \"127.0.0.1:9460\"` and start anew";
+            format!("{}: the process answers nobody: {add}", path.display())
         })?;
         of_section(admin, token, shown)
     }
 }
 
-/// The process of a configuration, on this host. It proves itself by the very certificate that its file names.
+/// The process of a configuration, on this host: at its socket, if we may open that, or else where it listens, where it proves itself by the very certificate that its file names.
 ///
 /// # Errors
 /// A file that the section names cannot be used.
@@ -107,7 +115,14 @@ pub fn of_section(
     token: Option<Zeroizing<String>>,
     shown: Option<Credential>,
 ) -> Result<Node, String> {
-    let listen = admin.listen.as_ref().map(|listen| *listen.as_ref()).ok_or("it listens nowhere")?;
+    let open = |path: &&PathBuf| UnixStream::connect(path).is_ok();
+    if let Some(socket) = admin.socket.as_ref().filter(open) {
+        return Ok(node(Place::Unix(socket.clone()), None, None));
+    }
+    let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) else {
+        let socket = admin.socket.as_deref().unwrap_or_else(|| Path::new("its socket"));
+        return Err(format!("nobody answers at {}", socket.display()));
+    };
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
@@ -132,14 +147,17 @@ pub fn of_section(
 ///
 /// # Errors
 /// What cannot be used.
-pub fn reach_kms(url: &str, ca: Option<&Path>, fingerprint: Option<&str>) -> Result<Node, String> {
+pub fn reach_kms(url: &str, trust: &ServerTrust) -> Result<Node, String> {
     let (secure, place) = place(url)?;
-    let tls = match (&place, fingerprint) {
-        (Place::Tcp(..), Some(print)) if secure => {
-            let print = print.parse::<carnet_tls::Fingerprint>().map_err(|e| e.to_string())?;
-            Some((context(Some(nobody()?), Trust::Nobody)?, Peer::Fingerprints(vec![print])))
+    let tls = match (&place, trust) {
+        (Place::Tcp(..), ServerTrust::Pinned(print)) if secure => {
+            Some((context(Some(nobody()?), Trust::Nobody)?, Peer::Fingerprints(vec![print.clone()])))
         }
-        (Place::Tcp(host, _), None) if secure => {
+        (Place::Tcp(host, _), trust) if secure => {
+            let ca = match trust {
+                ServerTrust::File(path) => Some(path.as_path()),
+                _ => None,
+            };
             Some((context(None, tls::trust(ca))?, Peer::Named(host.clone())))
         }
         _ => None,

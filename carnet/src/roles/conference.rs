@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
-pub use settings::{account, check, kms_link};
+pub use settings::{account, check, kms_link, kms_trust};
 
 /// Answers of the key server that may wait for the focus, which asks for no more than its limits say.
 const ANSWERS: usize = 64;

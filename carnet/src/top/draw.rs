@@ -13,8 +13,7 @@ use serde_json::Value;
 use std::time::SystemTime;
 
 /// Keys, for who asks.
-const HELP: &str = "\
- ↑ ↓ j k       the row before, after      PgUp PgDn  a page
+const HELP: &str = "\x20↑ ↓ j k       the row before, after      PgUp PgDn  a page
  Home End g G  the first, the last
  Enter         opens a session: facts, events, ladder
  Esc           closes it, or clears the filter
@@ -64,6 +63,11 @@ impl Paint {
     }
 }
 
+fn counted(count: impl Into<u128>, one: &str) -> String {
+    let count = count.into();
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 fn bold(text: impl Into<String>) -> Span<'static> {
     Span::styled(text.into(), Style::new().add_modifier(Modifier::BOLD))
 }
@@ -75,7 +79,7 @@ pub fn title(frame: &mut Frame<'_>, model: &Model, paint: Paint, area: Rect) {
     if down > 0 {
         spans.push(Span::styled(format!("  {down} of {} DOWN", model.processes.len()), paint.bad()));
     }
-    spans.push(Span::raw(format!("  {} sessions", model.total())));
+    spans.push(Span::raw(format!("  {}", counted(model.total() as u128, "session"))));
     if let Some(rate) = model.rate() {
         spans.push(Span::raw(format!("  {:.1} setups/s", rate.setups)));
         let failures = format!("  {:.1} failures/s", rate.failures);
@@ -137,7 +141,7 @@ fn process_line(process: &Process, paint: Paint) -> Line<'static> {
         }
     }
     said.extend(whole.metrics.memory.map(octets));
-    said.push(format!("{} sessions", process.total));
+    said.push(counted(process.total as u128, "session"));
     Line::from(vec![
         Span::styled(" ● ", paint.good()),
         bold(name),
@@ -321,7 +325,7 @@ fn gateway_lines(gateway: &Value, paint: Paint, rows: &mut Rows) {
     let members = |member: &str| gateway.get(member).and_then(Value::as_object).into_iter().flatten();
     for (engine, why) in members("engines") {
         let all: u64 = why.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
-        rows.push(below(format!("engine {}: {all} streams ({})", clean(engine), counts(why))));
+        rows.push(below(format!("engine {}: {} ({})", clean(engine), counted(all, "stream"), counts(why))));
     }
     for (realm, pool) in members("ports") {
         let (free, used, resting) = (text(pool, "free"), text(pool, "used"), text(pool, "resting"));
@@ -379,7 +383,11 @@ pub fn rooms(model: &Model, paint: Paint) -> Rows {
                 paint.seal(seal),
                 Span::raw(" "),
                 bold(text(room, "room")),
-                Span::raw(format!("  {members} members{open}, {place}  {}", text(room, "subject"))),
+                Span::raw(format!(
+                    "  {}{open}, {place}  {}",
+                    counted(members, "member"),
+                    text(room, "subject")
+                )),
             ]));
         }
     }

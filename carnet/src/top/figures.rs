@@ -52,10 +52,10 @@ impl Metrics {
                 "carnet_border_call_started_total" | "carnet_steering_dialog_started_total" => {
                     counts.setups += value;
                 }
-                "carnet_border_call_ended_total" => {
-                    if !label("cause").is_some_and(|cause| USUAL_ENDS.contains(&cause)) {
-                        counts.failures += value;
-                    }
+                "carnet_border_call_ended_total"
+                    if !label("cause").is_some_and(|cause| USUAL_ENDS.contains(&cause)) =>
+                {
+                    counts.failures += value;
                 }
                 "carnet_steering_request_refused_total"
                 | "carnet_conference_refused_total"
@@ -78,7 +78,9 @@ impl Metrics {
 }
 
 /// Name, labels and value of a line.
-fn sample(line: &str) -> Option<(&str, Vec<(&str, String)>, f64)> {
+type Sample<'a> = (&'a str, Vec<(&'a str, String)>, f64);
+
+fn sample(line: &str) -> Option<Sample<'_>> {
     let at = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(at);
     let mut labels = Vec::new();

@@ -238,9 +238,8 @@ pub async fn page(node: &Node, after: u64, limit: usize) -> Result<Seen, NodeErr
     let mut answer = node.get(&format!("/api/v1/sessions?after={after}&limit={limit}")).await?;
     let total = answer.get("total").and_then(Value::as_u64).unwrap_or_default();
     let more = answer.get("next").is_some_and(Value::is_u64);
-    let sessions = match answer.get_mut("sessions").map(Value::take) {
-        Some(Value::Array(sessions)) => sessions,
-        _ => return Err(NodeError::Odd("a list of sessions without sessions".into())),
+    let Some(Value::Array(sessions)) = answer.get_mut("sessions").map(Value::take) else {
+        return Err(NodeError::Odd("a list of sessions without sessions".into()));
     };
     Ok(Seen::Sessions { after, sessions, total: usize::try_from(total).unwrap_or(usize::MAX), more })
 }

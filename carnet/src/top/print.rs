@@ -97,8 +97,7 @@ fn words(model: &Model) -> String {
         }
         let rate = process.pace.rate().unwrap_or_default();
         let version = process.whole.metrics.version.as_deref().unwrap_or("?");
-        let passing =
-            process.passing.map(|passing| format!(", {}/s pass", octets(passing))).unwrap_or_default();
+        let passing = process.passing.map(|passing| format!(", {}/s", octets(passing))).unwrap_or_default();
         let _ = writeln!(
             out,
             "{} {version}: {} sessions, {:.1} setups/s, {:.1} failures/s{passing}",

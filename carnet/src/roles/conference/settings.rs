@@ -322,7 +322,19 @@ pub fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAcco
 /// # Errors
 /// What is wrong with which key.
 pub fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
-    let trust = match (&kms.fingerprint, &kms.ca_file) {
+    let link = KmsLink::to(kms.url.as_ref(), &kms.request_path, &kms.resolve_path, kms_trust(kms)?);
+    link.map_err(|e| {
+        let key = if kms.ca_file.is_some() { "ca-file" } else { "url" };
+        wrong(&["kms", key], e)
+    })
+}
+
+/// Who vouches for the key server.
+///
+/// # Errors
+/// What is wrong with which key.
+pub fn kms_trust(kms: &ConferenceKms) -> Made<ServerTrust> {
+    Ok(match (&kms.fingerprint, &kms.ca_file) {
         (Some(text), _) => {
             let parsed = text.as_ref().parse();
             let parsed =
@@ -331,10 +343,5 @@ pub fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
         }
         (None, Some(path)) => ServerTrust::File(path.as_ref().clone()),
         (None, None) => ServerTrust::System,
-    };
-    let link = KmsLink::to(kms.url.as_ref(), &kms.request_path, &kms.resolve_path, trust);
-    link.map_err(|e| {
-        let key = if kms.ca_file.is_some() { "ca-file" } else { "url" };
-        wrong(&["kms", key], e)
     })
 }
