@@ -237,7 +237,7 @@ fn kind(entries: &[crate::Entry]) -> Kind {
     } else if any(&|fact| matches!(fact, Fact::Http(http) if !http.keys.is_empty())) {
         Kind::Keys
     } else if let Some(entry) = entries.iter().find(|entry| matches!(entry.fact, Fact::Event(_))) {
-        match &entry.from_node {
+        match &entry.to_node {
             Some(node) if node.is_gateway() => Kind::Context,
             _ => Kind::Keys,
         }
@@ -292,7 +292,7 @@ fn told(kind: Kind, entries: &[crate::Entry]) -> Option<String> {
         && let Some((entry, event)) = events.next()
     {
         let who = event.text("user").or_else(|| event.text("source")).unwrap_or("somebody");
-        return Some(format!("{who} asks {}", name(&entry.from_node).unwrap_or_default()));
+        return Some(format!("{who} asks {}", name(&entry.to_node).unwrap_or_default()));
     }
     let (a, b) = entries.iter().find_map(|entry| Some((name(&entry.from_node)?, name(&entry.to_node)?)))?;
     let context = entries.iter().find_map(|entry| match &entry.fact {
