@@ -402,7 +402,7 @@ fn who_may_not_ask_or_asks_nobody_hears_why() {
     assert!(code == Some(2) && said.contains("ring = \"off\""), "{said}");
     let (code, said) = trace(&["-c", scene.kms.path("gateway.toml").to_str().unwrap(), "--list"]);
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(get(scene.gateway_admin, "/api/v1/ladder", "").0, 400);
+    assert_eq!(get(scene.gateway_admin, "/api/v1/ladder", "").0, 404);
     assert_eq!(get(scene.gateway_admin, "/api/v1/ladder?call_id=none", "").0, 404);
     assert_eq!(get(scene.gateway_admin, "/api/v1/sessions/77/ladder", "").0, 404);
     assert_eq!(get(scene.gateway_admin, "/api/v1/trace?limit=0", "").0, 400);
