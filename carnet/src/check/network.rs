@@ -4,7 +4,7 @@
 
 use super::place::{Source, wrong};
 use crate::kms;
-use crate::roles::{conference, control, steering, tls, token};
+use crate::roles::{conference, control, steering, tap, tls, token};
 use carnet_ops::config::{
     AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
     ControlTlsSection, GatewayRole, GatewaySection, IpVersion, NgProto, NgSection, Proto, RegistrarMode,
@@ -84,6 +84,16 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
             let what = format!("there is no directory for {}", records.file.display());
             return Err(source.complain(&["records", "file"], &what));
         }
+    }
+    if let Some(path) = config.hep.as_ref().and_then(|hep| hep.password_file.as_ref()) {
+        let password = tap::password(path.as_ref());
+        password.map_err(|e| source.complain(&["hep", "password-file"], &e))?;
+    }
+    if source.top().any(|(name, _)| name == "trace")
+        && config.admin.as_ref().is_none_or(|admin| admin.as_ref().listen.is_none())
+    {
+        let what = "nobody could ask for what is kept: add `listen` to [admin]";
+        return Err(source.complain(&["trace"], what));
     }
     check_sockets(source, config)
 }

@@ -138,28 +138,30 @@ fn join_passed_on(groups: &mut Groups, entries: &[Stored]) {
 
 /// The exchange that fetched a ticket belongs to the first call that it is used in.
 fn join_tickets(groups: &mut Groups, mut tickets: Vec<Claim<u64>>, entries: &[Stored]) {
-    let is_fetch = |fact: &Fact| matches!(fact, Fact::Http(_) | Fact::Event(_));
-    let called: HashSet<usize> = entries
-        .iter()
-        .filter(|stored| !is_fetch(&stored.entry.fact))
-        .map(|stored| groups.root(stored.group))
-        .collect();
+    // The exchange itself, or what the service says of it.
+    let is_fetch = |stored: &&Stored| match &stored.entry.fact {
+        Fact::Http(_) => true,
+        Fact::Event(event) => event.text("ticket").is_some(),
+        _ => false,
+    };
+    let fetched: HashSet<usize> =
+        entries.iter().filter(is_fetch).map(|stored| groups.root(stored.group)).collect();
     tickets.sort_by_key(|claim| claim.at);
     /// Who fetched a ticket and has not used it, and the call that used it last.
     type Known = (Option<usize>, Option<usize>);
     let mut known: HashMap<u64, Known> = HashMap::new();
     for claim in tickets {
         let root = groups.root(claim.group);
-        let (fetched, call) = known.entry(claim.what).or_default();
-        if called.contains(&root) {
-            if let Some(fetched) = fetched.take() {
-                groups.join(fetched, root);
+        let (before, call) = known.entry(claim.what).or_default();
+        if !fetched.contains(&root) {
+            if let Some(before) = before.take() {
+                groups.join(before, root);
             }
             *call = Some(root);
         } else if let Some(call) = *call {
             groups.join(call, root);
         } else {
-            *fetched = Some(fetched.map_or(root, |fetched| groups.join(fetched, root)));
+            *before = Some(before.map_or(root, |before| groups.join(before, root)));
         }
     }
 }
@@ -237,7 +239,7 @@ fn kind(entries: &[crate::Entry]) -> Kind {
     } else if any(&|fact| matches!(fact, Fact::Http(http) if !http.keys.is_empty())) {
         Kind::Keys
     } else if let Some(entry) = entries.iter().find(|entry| matches!(entry.fact, Fact::Event(_))) {
-        match &entry.from_node {
+        match &entry.to_node {
             Some(node) if node.is_gateway() => Kind::Context,
             _ => Kind::Keys,
         }
@@ -292,7 +294,7 @@ fn told(kind: Kind, entries: &[crate::Entry]) -> Option<String> {
         && let Some((entry, event)) = events.next()
     {
         let who = event.text("user").or_else(|| event.text("source")).unwrap_or("somebody");
-        return Some(format!("{who} asks {}", name(&entry.from_node).unwrap_or_default()));
+        return Some(format!("{who} asks {}", name(&entry.to_node).unwrap_or_default()));
     }
     let (a, b) = entries.iter().find_map(|entry| Some((name(&entry.from_node)?, name(&entry.to_node)?)))?;
     let context = entries.iter().find_map(|entry| match &entry.fact {

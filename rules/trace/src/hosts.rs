@@ -281,6 +281,16 @@ fn faces(chain: &Chain) -> Vec<(usize, usize)> {
 }
 
 fn learn(nodes: &mut [Known], entries: &[Entry], users: &Users) {
+    // Several may register from the same address; in this session it is the one that does so here.
+    for entry in entries {
+        let Fact::Sip(sip) = &entry.fact else { continue };
+        if sip.is_request("REGISTER")
+            && users.contains_key(&entry.from.ip())
+            && let Some(node) = nodes.get_mut(entry.from_host)
+        {
+            node.user = Some(local(&sip.to_user).to_owned());
+        }
+    }
     for entry in entries {
         let (from, to) = (entry.from_host, entry.to_host);
         let mut update = |at: usize, change: &mut dyn FnMut(&mut Known)| {
@@ -292,7 +302,9 @@ fn learn(nodes: &mut [Known], entries: &[Entry], users: &Users) {
             Fact::Sip(sip) => {
                 for (at, ip) in [(from, entry.from.ip()), (to, entry.to.ip())] {
                     if let Some(user) = users.get(&ip) {
-                        update(at, &mut |node| node.user = Some(user.clone()));
+                        update(at, &mut |node| {
+                            node.user.get_or_insert_with(|| user.clone());
+                        });
                     }
                 }
                 if sip.is_request("INVITE") && !sip.in_dialog {

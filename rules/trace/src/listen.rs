@@ -1,7 +1,7 @@
 //! What nodes tell of themselves, into entries. What one node sent and another got is one arrow; addresses that nodes say are
 //! theirs are known by their names.
 
-use crate::model::{Fact, Way};
+use crate::model::Way;
 use crate::read::{self, Told};
 use crate::telling::{Node, Peer, Protocol, Telling, What};
 use crate::tracer::{Tracer, Where};
@@ -68,12 +68,16 @@ impl Tracer {
             }
             What::Event { event, held } => {
                 let place = self.listening.place(node);
+                // Who asks a key management service is all that is seen of him.
+                let asker = event.text("source").and_then(|source| source.parse().ok());
+                let asker = asker.filter(|_| node.role == "KMS").map(|ip| SocketAddr::new(ip, 0));
+                let from = asker.map_or(Some(node.clone()), |_| None);
                 let what = Where {
                     at: *at,
                     number: *number,
-                    from: place,
+                    from: asker.unwrap_or(place),
                     to: place,
-                    nodes: [Some(node.clone()), Some(node.clone())],
+                    nodes: [from, Some(node.clone())],
                     way: Way::Inside,
                     connection: None,
                 };
@@ -218,9 +222,6 @@ impl Tracer {
     pub(crate) fn name_ends(&mut self) {
         for stored in &mut self.entries {
             let entry = &mut stored.entry;
-            if matches!(entry.fact, Fact::Event(_)) {
-                continue;
-            }
             for (node, address) in [(&mut entry.from_node, entry.from), (&mut entry.to_node, entry.to)] {
                 if node.is_none() {
                     *node = self.listening.names.get(&address).cloned();

@@ -146,7 +146,7 @@ pub(super) async fn of_session(
     (status = 200, description = "The ladder", content(
         (Value = "application/json"), (String = "text/plain"), (String = "image/svg+xml"), (String = "text/html"))),
     (status = 400, description = "Parameters that cannot be", body = Problem),
-    (status = 404, description = "Nothing of it is kept", body = Problem),
+    (status = 404, description = "Nothing of it is kept, or it is not said which", body = Problem),
     (status = 503, description = "Too many ladders are asked for", body = Problem),
 ))]
 pub(super) async fn one(
@@ -154,7 +154,7 @@ pub(super) async fn one(
     Asked(Which { call_id, entry, format, width, messages }): Asked<Which>,
 ) -> Answer<Response> {
     if call_id.is_none() && entry.is_none() {
-        return Err(Failure(StatusCode::BAD_REQUEST, "say which: call_id or entry".into()));
+        return Err(Failure(StatusCode::NOT_FOUND, "that is no ladder yet: say call_id or entry".into()));
     }
     let ladder = made(&desk, |tap| tap.ladder()).await?;
     let wanted = |session: &&Session| {

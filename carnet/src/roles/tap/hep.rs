@@ -84,7 +84,10 @@ impl Hep {
 }
 
 /// One word in a file.
-fn password(path: &std::path::Path) -> Result<Zeroizing<String>, String> {
+///
+/// # Errors
+/// The file cannot be read, or what is in it is no such word.
+pub fn password(path: &std::path::Path) -> Result<Zeroizing<String>, String> {
     let fail = |what: String| format!("password for HEP: {}: {what}", path.display());
     let octets = Zeroizing::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
     let word = octets.trim_ascii();

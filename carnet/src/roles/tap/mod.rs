@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 
-pub use hep::{Hep, PACKETS, RESULTS};
+pub use hep::{Hep, PACKETS, RESULTS, password};
 
 /// A ladder of everything is made at most for a tenth of the time.
 const SHARE: u32 = 10;
@@ -62,7 +62,7 @@ impl Tap {
     pub fn new(config: &Config) -> Result<Option<Self>, String> {
         let trace = &config.trace;
         let Memory(octets) = *trace.ring.as_ref();
-        let asked = config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
+        let asked = config.admin.is_some();
         let bounds = Bounds {
             octets,
             entries: *trace.entries.as_ref(),
@@ -323,4 +323,64 @@ fn nodes(config: &Config) -> Nodes {
         put("kms", &kms.as_ref().name, "KMS");
     }
     nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carnet_h248::text;
+    use carnet_net::h248::ControlPeer;
+
+    const KEY: &str = "000102030405060708090A0B0C0D0E0F";
+
+    fn tap(more: &str) -> Option<Tap> {
+        let text = format!("[kms]\nname = \"k\"\nlisten = \"127.0.0.1:8443\"\ndata = \"d\"\n{more}");
+        let config = carnet_ops::config::parse("carnet.toml", text, std::path::Path::new("/")).unwrap();
+        Tap::new(&config).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nobody_can_ask() {
+        assert!(tap("").is_none());
+        assert!(tap("[admin]\nsocket = \"admin.sock\"").is_none());
+        assert!(tap("[admin]\nlisten = \"127.0.0.1:9460\"\n[trace]\nring = \"off\"").is_none());
+        assert!(tap("[admin]\nlisten = \"127.0.0.1:9460\"").unwrap().has_ring());
+        let told = tap("[hep]\nserver = \"udp:127.0.0.1:9060\"").unwrap();
+        assert!(!told.has_ring() && told.hep().is_some());
+    }
+
+    /// A key on its way to a gateway (the edge of a conference), and the proof of a password.
+    #[test]
+    fn keys_do_not_get_in_and_proofs_do_not_get_out() {
+        let tap = tap("[admin]\nlisten = \"127.0.0.1:9460\"").unwrap();
+        let metrics = Metrics::new();
+        let octets = format!(
+            "MEGACO/3 <conf> Transaction=1{{Context=$ {{Add=$ {{Media{{Stream=1{{LocalControl{{Mode=SendReceive,\
+             crntls/psk={KEY}}}}}}}}}}}}}"
+        );
+        let message = text::parse(octets.as_bytes(), &text::Limits::default()).unwrap();
+        let peer = ControlPeer::Stream { id: 1, remote: ([192, 0, 2, 2], 2944).into(), private: true };
+        let transport = Some(ControlTransport::Tls);
+        let passed =
+            ControlPassed { peer, name: None, transport, local: None, sent: true, message: &message };
+        tap.see(&Seen::Control { node: "conf", passed: &passed }, &metrics);
+        let hop = carnet_sip::Hop::new(Transport::Udp, ([192, 0, 2, 9], 5060).into());
+        let register = b"REGISTER sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\n\
+            To: <sip:a@x>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\nAuthorization: Digest username=\"a\", response=\"abcdef99\"\r\n\
+            Content-Length: 0\r\n\r\n";
+        tap.see(&Seen::Sip { border: "b", octets: register, sent: false, hop: &hop }, &metrics);
+        let kept = tap.page(0, 10, usize::MAX);
+        let What::Message { octets, .. } = &kept[0].what else { panic!("{kept:?}") };
+        let held = String::from_utf8_lossy(octets);
+        assert!(held.contains("crntls/psk") && !held.contains(KEY), "{held}");
+        let ladder = tap.ladder().unwrap();
+        assert_eq!(ladder.sessions.len(), 2);
+        let mut out: Vec<String> = kept.iter().map(|telling| telling.to_json().to_string()).collect();
+        out.push(carnet_trace::show::json(&ladder).to_string());
+        out.push(carnet_trace::show::html(&ladder));
+        for text in &out {
+            assert!(!text.contains(KEY) && !text.contains("abcdef99"), "{text}");
+        }
+        assert!(out[1].contains("response=(masked)"));
+    }
 }

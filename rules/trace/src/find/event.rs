@@ -8,11 +8,11 @@ pub(super) fn told(view: &View<'_>) -> Vec<Found> {
     let mut known: Vec<(usize, &str)> = Vec::new();
     let mut out = Vec::new();
     for (at, entry, event) in view.events().filter(|(_, entry, _)| entry.bad) {
-        if known.contains(&(entry.from_host, &event.event)) {
+        if known.contains(&(entry.to_host, &event.event)) {
             continue;
         }
-        known.push((entry.from_host, &event.event));
-        let what = format!("{} says: {}.", view.sender(entry), entry.label);
+        known.push((entry.to_host, &event.event));
+        let what = format!("{} says: {}.", view.receiver(entry), entry.label);
         // Who refuses says so in SIP too: that has a rule of its own.
         out.push(match event.event.as_str() {
             "tls-failed" | "gateway-lost" | "request-refused" if view.hops.is_empty() => {

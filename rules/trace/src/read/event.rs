@@ -26,7 +26,8 @@ pub(crate) fn read(event: &Happened, held: Option<&(String, u32)>) -> Told {
         // Writing into a string does not fail.
         let _ = writeln!(text, "{name}: {value}");
     }
-    let bad = matches!(event.level.as_str(), "warn" | "error");
+    // That a controller knows a termination no more is usual when it has just given it back.
+    let bad = matches!(event.level.as_str(), "warn" | "error") && event.event != "notice-refused";
     let mut label: String = label(event).replace(['\r', '\n'], " ");
     if label.chars().count() > LABEL {
         label = label.chars().take(LABEL - 1).chain(['…']).collect();

@@ -32,7 +32,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Text for a terminal: what would steer one becomes U+FFFD.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
