@@ -105,7 +105,8 @@ fn units_are_tight() {
     std::fs::copy(ours.join("carnet@.service"), units.join("carnet@.service")).unwrap();
     std::fs::copy(ours.join("kernel-engine.conf"), drop_in.join("kernel-engine.conf")).unwrap();
     // What every unit rests on.
-    for target in ["sysinit", "basic", "shutdown", "network-online", "nss-lookup", "time-sync", "multi-user"] {
+    for target in ["sysinit", "basic", "shutdown", "network-online", "nss-lookup", "time-sync", "multi-user"]
+    {
         std::fs::write(units.join(format!("{target}.target")), "[Unit]\nDescription=a target\n").unwrap();
     }
     let in_root = format!("--root={}", directory.path().display());
@@ -119,7 +120,8 @@ fn units_are_tight() {
         let output = Command::new("systemd-analyze").args(verify).output().unwrap();
         // It looks for slices of the running system, too.
         let complaints = said(&output);
-        let of_ours: Vec<_> = complaints.lines().filter(|line| line.contains("carnet") && !line.contains("slice")).collect();
+        let of_ours: Vec<_> =
+            complaints.lines().filter(|line| line.contains("carnet") && !line.contains("slice")).collect();
         assert!(of_ours.is_empty(), "{complaints}");
         let security = ["security", "--offline=true", "--no-pager", &in_root, "--threshold", threshold, unit];
         let output = Command::new("systemd-analyze").args(security).output().unwrap();

@@ -282,7 +282,9 @@ fn the_watchdog_is_fed_only_while_every_role_turns() {
         python.args(["-c", HOLD, &thread(process.child.id(), name)]);
         let mut held = Running::start(&mut python);
         held.line("held");
-        process.line(&format!("no sign of life; the service manager ends the process unless one comes stuck=\"{role}"));
+        process.line(&format!(
+            "no sign of life; the service manager ends the process unless one comes stuck=\"{role}"
+        ));
         while manager.told(Duration::from_millis(1)).is_some() {}
         assert_eq!(manager.told(limit * 2), None, "{name}");
         held.stdin.write_all(b"go\n").unwrap();
@@ -316,7 +318,9 @@ fn memory_with_keys_is_not_for_others() {
     let root = rustix::process::geteuid().is_root();
     if !root {
         assert!(std::env::var_os("CARNET_REQUIRE_ROOT").is_none(), "root is required here");
-        eprintln!("skipped in part: who owns the process in /proc is seen when root starts it for somebody else");
+        eprintln!(
+            "skipped in part: who owns the process in /proc is seen when root starts it for somebody else"
+        );
     }
     for dumps in [false, true] {
         // Somebody who is nobody can read neither the target directory nor ours.

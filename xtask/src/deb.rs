@@ -43,7 +43,9 @@ pub fn date() -> Done<(String, String)> {
         Err(_) => output(Command::new("git").args(["log", "-1", "--format=%ct"]), "git log")?,
     };
     let at = format!("@{epoch}");
-    let of = |format: &str| output(Command::new("date").env("LC_ALL", "C").args(["-u", "-d", &at, format]), "date");
+    let of = |format: &str| {
+        output(Command::new("date").env("LC_ALL", "C").args(["-u", "-d", &at, format]), "date")
+    };
     let (day, mail) = (of("+%F")?, of("-R")?);
     Ok((day, mail))
 }
@@ -62,10 +64,15 @@ struct Facts {
 impl Facts {
     fn find(program: &Path, work: &Path) -> Done<Self> {
         let (day, mail_date) = date()?;
-        let version = std::env::var("CARNET_VERSION").unwrap_or_else(|_| format!("{}-1", env!("CARGO_PKG_VERSION")));
+        let version =
+            std::env::var("CARNET_VERSION").unwrap_or_else(|_| format!("{}-1", env!("CARGO_PKG_VERSION")));
         let architecture = output(Command::new("dpkg").arg("--print-architecture"), "dpkg")?;
         // It wants to be in a source package.
-        write(&work.join("source/debian/control"), "Source: carnet\n\nPackage: carnet\nArchitecture: any\n", 0o644)?;
+        write(
+            &work.join("source/debian/control"),
+            "Source: carnet\n\nPackage: carnet\nArchitecture: any\n",
+            0o644,
+        )?;
         let program = program.canonicalize().map_err(|e| format!("{}: {e}", program.display()))?;
         let mut shlibdeps = Command::new("dpkg-shlibdeps");
         shlibdeps.current_dir(work.join("source")).arg("-O").arg("-e").arg(program).stderr(Stdio::null());
@@ -76,7 +83,8 @@ impl Facts {
 
     /// The fields of a package, in their order.
     fn control(&self, name: &str, kilobytes: u64) -> Done<String> {
-        let paragraph = self.control.split("\n\n").find(|p| p.lines().next() == Some(&format!("Package: {name}")));
+        let paragraph =
+            self.control.split("\n\n").find(|p| p.lines().next() == Some(&format!("Package: {name}")));
         let paragraph = paragraph.ok_or(format!("{FIXED}/control does not know {name}"))?.trim_end();
         let of_role = format!("Depends: carnet (= {})", self.version);
         let depends = if paragraph.contains("\nDepends:") { String::new() } else { of_role + "\n" };
@@ -151,11 +159,17 @@ fn main_package(facts: &Facts, program: &Path, work: &Path) -> Done<PathBuf> {
         let script = output(Command::new(program).args(["completions", shell]), "carnet completions")?;
         write(&share.join(place), &(script + "\n"), 0o644)?;
     }
-    copy(Path::new("packaging/systemd/carnet@.service"), &root.join("lib/systemd/system/carnet@.service"), 0o644)?;
+    copy(
+        Path::new("packaging/systemd/carnet@.service"),
+        &root.join("lib/systemd/system/carnet@.service"),
+        0o644,
+    )?;
     let doc = share.join("doc/carnet");
     for file in files(Path::new("docs"))? {
         // Pictures and tables of measurements are for who works on it.
-        if ["svg", "json"].iter().all(|kind| file.extension().is_none_or(|it| it != *kind)) || file.ends_with("dashboard.json") {
+        if ["svg", "json"].iter().all(|kind| file.extension().is_none_or(|it| it != *kind))
+            || file.ends_with("dashboard.json")
+        {
             let inside = file.strip_prefix("docs").map_err(|e| e.to_string())?;
             copy(&file, &doc.join(inside), 0o644)?;
         }
@@ -242,7 +256,11 @@ fn place(octets: &[u8], to: &Path, mode: u32) -> Done {
 fn output(command: &mut Command, what: &str) -> Done<String> {
     let output = command.output().map_err(|e| format!("{what} could not start: {e}"))?;
     if !output.status.success() {
-        return Err(format!("{what} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "{what} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }

@@ -11,7 +11,8 @@ use std::process::Command;
 pub fn pages(program: &Path, dir: &Path, date: &str) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     crate::run(Command::new(program).args(["man", "--date", date]).arg(dir), "carnet man")?;
-    let text = std::fs::read_to_string("docs/configuration.md").map_err(|e| format!("docs/configuration.md: {e}"))?;
+    let text = std::fs::read_to_string("docs/configuration.md")
+        .map_err(|e| format!("docs/configuration.md: {e}"))?;
     let page = format!(
         ".TH CARNET.TOML 5 \"{date}\" \"Carnet {}\" \"Carnet Manual\"\n.SH NAME\ncarnet.toml \\- configuration of Carnet\n{}\
          .SH FILES\n.TP\n.I /etc/carnet/NAME.toml\nwhat\n.B carnet@NAME.service\nruns\n.SH SEE ALSO\n.BR carnet\\-run (1),\n.BR carnet\\-check (1)\n",
@@ -111,7 +112,9 @@ fn inline(text: &str) -> String {
                 after[1..].split_once("**").map(|(word, rest)| (format!("\\fB{}\\fR", inline(word)), rest))
             }
             "*" => after.split_once('*').map(|(word, rest)| (format!("\\fI{}\\fR", escaped(word)), rest)),
-            _ => after.split_once("](").and_then(|(name, rest)| Some((inline(name), rest.split_once(')')?.1))),
+            _ => {
+                after.split_once("](").and_then(|(name, rest)| Some((inline(name), rest.split_once(')')?.1)))
+            }
         };
         match taken {
             Some((piece, after)) => (out, rest) = (out + &piece, after),

@@ -28,8 +28,8 @@ pub mod token;
 mod watch;
 mod ways;
 
-pub use seen::{Observer, Seen, log, printed};
 pub use life::Life;
+pub use seen::{Observer, Seen, log, printed};
 pub use watch::Watch;
 
 use answering::{Answering, Open};

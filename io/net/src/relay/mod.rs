@@ -15,9 +15,9 @@ mod resolve;
 mod worker;
 
 use self::arrivals::Arrival;
-use crate::{PooledRandom, inherited};
 use crate::media::post::Bell;
 use crate::media::socket;
+use crate::{PooledRandom, inherited};
 use carnet_relay::{Counts, Relay, Settings};
 use carnet_sip::Password;
 use carnet_tls::CertificateContext;
