@@ -141,6 +141,14 @@ on bash -c 'source /usr/share/bash-completion/bash_completion; _completion_loade
 on carnet gateway list -c /etc/carnet/border.toml | grep -q gateway || fail "the border has no gateway"
 on carnet kms -c /etc/carnet/kms.toml user add sip:alice@example.org --out /root/alice.psk >/dev/null || fail "no user can be added"
 
+# A program that reads its configuration again keeps its number.
+if on carnet config --help >/dev/null 2>&1; then
+    say "reload"
+    before=$(property border MainPID)
+    on systemctl reload carnet@border || fail "no reload"
+    all_well && [ "$(property border MainPID)" = "$before" ] || fail "a reload ends the border"
+fi
+
 say "the kernel engine, confined"
 on sh -ec 'ip link add media type veth peer name far; ip address add 192.0.2.1/24 dev media; ip link set media up; ip link set far up
     echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/netfilter/nf_conntrack_acct
