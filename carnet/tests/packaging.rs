@@ -101,6 +101,9 @@ fn units_are_tight() {
     std::fs::create_dir_all(&drop_in).unwrap();
     std::fs::create_dir_all(directory.path().join("usr/bin")).unwrap();
     std::fs::copy(CARNET, directory.path().join("usr/bin/carnet")).unwrap();
+    // The shell of the unit.
+    std::fs::create_dir_all(directory.path().join("bin")).unwrap();
+    std::fs::copy("/bin/sh", directory.path().join("bin/sh")).unwrap();
     let ours = root().join("packaging/systemd");
     std::fs::copy(ours.join("carnet@.service"), units.join("carnet@.service")).unwrap();
     std::fs::copy(ours.join("kernel-engine.conf"), drop_in.join("kernel-engine.conf")).unwrap();

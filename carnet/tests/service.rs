@@ -283,7 +283,7 @@ fn the_watchdog_is_fed_only_while_every_role_turns() {
         let mut held = Running::start(&mut python);
         held.line("held");
         process.line(&format!(
-            "no sign of life; the service manager ends the process unless one comes stuck={role}"
+            "no sign of life; the service manager ends the process unless one comes stuck=\"{role}"
         ));
         while manager.told(Duration::from_millis(1)).is_some() {}
         assert_eq!(manager.told(limit * 2), None, "{name}");

@@ -39,10 +39,9 @@ pub fn roff(markdown: &str) -> String {
         }
         if let Some(row) = line.strip_prefix('|') {
             let cells = cells(row);
-            if std::mem::replace(&mut in_table, true) {
-                if !cells.iter().all(|cell| cell.bytes().all(|octet| b"-:".contains(&octet))) {
-                    entry(&mut out, &cells);
-                }
+            let is_rule = cells.iter().all(|cell| cell.bytes().all(|octet| b"-:".contains(&octet)));
+            if std::mem::replace(&mut in_table, true) && !is_rule {
+                entry(&mut out, &cells);
             }
             // The first row names the columns: each entry shows which is which.
             continue;

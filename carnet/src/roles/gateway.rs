@@ -424,6 +424,10 @@ impl Running {
     fn asked(&mut self, question: Question) {
         // One who has stopped waiting needs no answer.
         if matches!(question.ask, Ask::Alive) {
+            // To knock for one who waits no more would be to knock twice at once.
+            if question.answer.is_closed() {
+                return;
+            }
             let turns = self.engine.knock();
             let sign = turns.then_some(serde_json::Value::Null).ok_or("its media engine does not turn");
             let _ = question.answer.send(sign.map_err(str::to_owned));

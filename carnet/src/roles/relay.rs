@@ -68,9 +68,11 @@ async fn run(relay: Arc<RelayHandle>, mut questions: Questions, mut token: Token
             end = token.started() => break end,
             () = tokio::time::sleep(LOOK) => {}
             Some(question) = questions.recv() => {
-                let sign = if relay.knock() { Ok(serde_json::Value::Null) } else { Err("a thread of it does not turn".into()) };
-                // One who has stopped waiting needs no answer.
-                let _ = question.answer.send(sign);
+                // One who has stopped waiting needs no answer, and to knock for him would be to knock twice at once.
+                if !question.answer.is_closed() {
+                    let turns = relay.knock().then_some(serde_json::Value::Null);
+                    let _ = question.answer.send(turns.ok_or_else(|| "a thread of it does not turn".into()));
+                }
             }
         }
         if relay.is_over() {
