@@ -242,6 +242,7 @@ impl Border {
                 Alarm::Hunt(key) => self.hunt(now, key),
                 Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
                 Alarm::Binding(key) => self.core.expire(now, &key),
+                Alarm::Opening => self.open(),
                 Alarm::Say { hop, octets, times } => self.core.say(hop, octets, times),
             }
         }
@@ -575,7 +576,10 @@ impl Border {
 
     fn report(&mut self, now: Instant, report: Report) {
         match report {
-            Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
+            Report::Up(gateway) => {
+                self.core.events.push_back(Event::GatewayUp { gateway });
+                self.open_if_ready();
+            }
             Report::Lost(gateway, reason) => self.lost(now, gateway, reason),
             Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
             Report::Unsuited(gateway, error) => {

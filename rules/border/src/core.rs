@@ -85,6 +85,8 @@ pub(crate) enum Alarm {
     Hunt(ServerKey),
     /// A binding of this address of record may have run out.
     Binding(String),
+    /// Gateways of before are waited for no longer.
+    Opening,
     /// Last words of a set-up of the process before are said again.
     Say {
         hop: Hop,
@@ -143,6 +145,8 @@ pub(crate) struct Core {
     pub(crate) state: State,
     /// What waits for gateways that have not come back to us yet.
     pub(crate) late: Vec<Late>,
+    /// New requests wait for gateways of before, until then at the latest.
+    pub(crate) opening: Option<AlarmKey>,
     /// Calls of the process before are being taken up.
     pub(crate) restoring: bool,
     /// One moment on both clocks.
@@ -172,6 +176,7 @@ impl Core {
             alarms: BTreeMap::new(),
             state: State::default(),
             late: Vec::new(),
+            opening: None,
             restoring: false,
             start: (now, wall),
             next_alarm: 0,

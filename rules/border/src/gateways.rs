@@ -304,6 +304,12 @@ impl Gateways {
         self.controller.adopt(now, gateway, contexts, patience);
     }
 
+    /// Whether one that was there before has not come yet, or is not ready.
+    pub(crate) fn any_awaited(&self) -> bool {
+        let mut names = self.states.iter().map(|state| &state.settings.name);
+        names.any(|name| self.controller.is_awaited(name) || self.controller.is_settling(name))
+    }
+
     /// Whether it has contexts of before and has not come yet.
     pub(crate) fn is_awaited(&self, gateway: &str) -> bool {
         self.controller.is_awaited(gateway)

@@ -421,6 +421,50 @@ fn the_same_with_a_gateway_of_ours() {
     assert_eq!(contexts(&c), 0);
 }
 
+/// Who calls before the gateways are back is not refused: the repetition finds them, or after a while the truth.
+#[test]
+fn new_calls_wait_for_the_gateways_of_before() {
+    for comes in [true, false] {
+        let mut c = up();
+        c.w.cut = vec!["agw1".into()];
+        c.restart();
+        let carol = Ua::new("alice", ALICE, "bob", "call-2");
+        let request = c.w.request(&carol, Method::Invite, "sip:bob@example.com", 1);
+        let request = with_sdp(request, &msrps("192.0.2.20", 2855, "actpass"));
+        c.w.send(ALICE, ACCESS, &request);
+        assert!(c.w.inbox.get(&addr(ALICE)).is_none_or(|inbox| inbox.is_empty()), "not even a 100");
+        if comes {
+            c.w.cut.clear();
+            c.w.border.gateway_lost(c.w.now, "agw1");
+            c.w.border.gateway_connected(c.w.now, "agw1");
+            c.w.settle();
+        } else {
+            c.w.pass(Duration::from_secs(4));
+        }
+        c.w.send(ALICE, ACCESS, &request);
+        match comes {
+            true => drop(c.w.take_request(BOB, Method::Invite)),
+            false => drop(c.w.take_status(ALICE, 503)),
+        }
+    }
+}
+
+#[test]
+fn a_border_that_hands_over_answers_nothing_new() {
+    let mut c = up();
+    c.w.border.hand_over();
+    assert_eq!(c.w.border.in_motion(), 0);
+    let carol = Ua::new("alice", ALICE, "bob", "call-2");
+    let request = c.w.request(&carol, Method::Invite, "sip:bob@example.com", 1);
+    c.w.send(ALICE, ACCESS, &with_sdp(request, &msrps("192.0.2.20", 2855, "actpass")));
+    assert!(c.w.inbox.get(&addr(ALICE)).is_none_or(|inbox| inbox.is_empty()));
+    // What there is goes on meanwhile.
+    let update = c.request(Side::Callee, Method::Update, 5);
+    c.through(Side::Callee, &update, None);
+    c.restart();
+    c.hang_up(Side::Caller);
+}
+
 /// Bits fall, lines are missing, records are somebody else's: nothing panics, and what is taken up is whole.
 #[test]
 fn damaged_records_are_refused() {

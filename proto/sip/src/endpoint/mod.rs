@@ -73,7 +73,7 @@ pub struct Endpoint {
     /// Transactions that only wait for repetitions, the oldest first.
     lingering_clients: VecDeque<ClientKey>,
     lingering_servers: VecDeque<ServerKey>,
-    /// Another one takes our place.
+    /// New requests by datagrams are left to be repeated.
     refrains: bool,
     /// How long the input at hand has waited.
     waited: Duration,

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use std::time::Instant;
 
 impl Endpoint {
-    /// Another endpoint takes the place of this one in a moment: requests outside dialogs that come by datagrams from
-    /// now on are not seen here, and their repetitions there.
-    pub fn refrain(&mut self) {
-        self.refrains = true;
+    /// Another endpoint takes the place of this one in a moment, or this one will be ready in a moment: requests
+    /// outside dialogs that come by datagrams are not seen as long as this holds, and their repetitions will be.
+    pub fn refrain(&mut self, refrains: bool) {
+        self.refrains = refrains;
     }
 
     /// A name for a request that came to an earlier endpoint: no request that comes to this one has it.

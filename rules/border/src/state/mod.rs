@@ -110,7 +110,8 @@ impl Border {
     /// connections they are refused, and may come again (503 with Retry-After).
     pub fn hand_over(&mut self) {
         self.retiring = true;
-        self.core.endpoint.refrain();
+        self.core.opening = None;
+        self.core.endpoint.refrain(true);
     }
 
     /// What is under way, and would end with the process: transactions, set-ups, answers without an ACK.

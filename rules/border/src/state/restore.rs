@@ -82,6 +82,7 @@ impl Border {
         state.free = holes.take(HOLES).collect();
         self.adopt(now, gateways);
         self.core.restoring = false;
+        self.wait_for_gateways();
         let Restored { calls, setups, bindings, ref refused } = restored;
         self.core.events.push_back(Event::StateRestored { calls, setups, bindings, refused: refused.len() });
         self.drain(now);
