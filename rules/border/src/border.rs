@@ -188,7 +188,7 @@ impl Border {
     ) -> bool {
         let outcome = self.core.gateways.admit(now, gateway, origin, message);
         if let Err(Some(event)) = &outcome {
-            self.core.events.push_back(event.clone());
+            self.core.events.push_back((**event).clone());
         }
         outcome.is_ok()
     }
@@ -243,6 +243,7 @@ impl Border {
                 Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
                 Alarm::Binding(key) => self.core.expire(now, &key),
                 Alarm::Opening => self.open(),
+                Alarm::Abandoned => self.core.forget_abandoned(),
                 Alarm::Say { hop, octets, times } => self.core.say(hop, octets, times),
             }
         }
@@ -446,6 +447,7 @@ impl Border {
                     self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
                 }
             }
+            Sip::Stray { message } => self.core.turn_down_stray(now, &message),
             Sip::Ended { key } => {
                 // The server side may still wait for its ACK; the call forgets it later.
                 self.core.clients.remove(&key);

@@ -7,7 +7,7 @@ use crate::gateways::{Gateways, Request, Wanted};
 use crate::registrar::Registrar;
 use crate::rtp::Rtp;
 use crate::session::Fault;
-use crate::state::{Late, State};
+use crate::state::{Abandoned, Late, State};
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
@@ -87,6 +87,8 @@ pub(crate) enum Alarm {
     Binding(String),
     /// Gateways of before are waited for no longer.
     Opening,
+    /// Nothing comes to set-ups of before any more.
+    Abandoned,
     /// Last words of a set-up of the process before are said again.
     Say {
         hop: Hop,
@@ -145,6 +147,8 @@ pub(crate) struct Core {
     pub(crate) state: State,
     /// What waits for gateways that have not come back to us yet.
     pub(crate) late: Vec<Late>,
+    /// Set-ups of before, by Call-ID, as long as an answer may come to them.
+    pub(crate) abandoned: HashMap<String, Abandoned>,
     /// New requests wait for gateways of before, until then at the latest.
     pub(crate) opening: Option<AlarmKey>,
     /// Calls of the process before are being taken up.
@@ -176,6 +180,7 @@ impl Core {
             alarms: BTreeMap::new(),
             state: State::default(),
             late: Vec::new(),
+            abandoned: HashMap::new(),
             opening: None,
             restoring: false,
             start: (now, wall),

@@ -336,13 +336,13 @@ impl Gateways {
         gateway: &str,
         origin: Origin,
         message: &Message,
-    ) -> Result<(), Option<Event>> {
+    ) -> Result<(), Option<Box<Event>>> {
         let live = self.is_up(gateway);
         let state = self.states.iter_mut().find(|s| &*s.settings.name == gateway).ok_or(None)?;
         if admits(&state.settings, live, origin, message) {
             return Ok(());
         }
-        Err(state.foreign.seen(now, &state.settings, origin.address))
+        Err(state.foreign.seen(now, &state.settings, origin.address).map(Box::new))
     }
 
     pub(crate) fn handle(&mut self, now: Instant, gateway: &str, message: Message) {

@@ -232,6 +232,46 @@ fn a_set_up_is_ended_in_order() {
     assert!(w.names().contains(&"setup-abandoned"));
 }
 
+/// The callee answers before the CANCEL reaches it: it is told that nobody waits any more.
+#[test]
+fn an_answer_to_a_set_up_that_died_is_turned_down() {
+    let mut w = keeping();
+    let (_, at_bob) = invite(&mut w, "call-s");
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.restart(config(), 99);
+    w.settle();
+    w.take_request(BOB, Method::Cancel);
+    let answer = bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7394, "passive")));
+    for _ in 0..2 {
+        w.send(BOB, ACCESS, &answer);
+        let ack = w.take_request(BOB, Method::Ack);
+        assert_eq!(ack.request_uri().unwrap().as_str(), format!("sip:bob@{BOB}"));
+        assert_eq!(ack.cseq().unwrap().number, at_bob.cseq().unwrap().number);
+        if let Some(bye) = w.try_take(BOB) {
+            assert_eq!((bye.method(), bye.to_tag().as_deref()), (&Method::Bye, Some("b1")), "{}", text(&bye));
+            assert!(bye.header("Reason").unwrap().contains("started again"));
+            w.send(BOB, ACCESS, &Message::response(&bye, 200, "").unwrap());
+        }
+    }
+    let byes = w
+        .inbox
+        .get(&addr(BOB))
+        .map_or(0, |inbox| inbox.iter().filter(|m| *m.method() == Method::Bye).count());
+    assert_eq!(byes, 0, "once");
+    // One that is nobody's is not.
+    let stranger = Ua { call_id: "call-x".into(), ..bob.clone() };
+    let mut odd = stranger.answer(&at_bob, 200, None);
+    odd.set_header("Call-ID", "call-x").unwrap();
+    w.send(BOB, ACCESS, &odd);
+    w.pass(Duration::from_secs(100));
+    while let Some(message) = w.try_take(BOB) {
+        assert_eq!(*message.method(), Method::Cancel, "{}", text(&message));
+    }
+    w.send(BOB, ACCESS, &answer);
+    assert!(w.try_take(BOB).is_none(), "its time is over");
+    w.assert_empty();
+}
+
 #[test]
 fn an_answer_waits_for_its_ack_across_the_start() {
     let mut w = keeping();

@@ -31,6 +31,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use setup::Abandoned;
 pub(crate) use waiting::{Late, Unanswered};
 
 /// Octets of a record; a call with more is not kept.
