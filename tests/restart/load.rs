@@ -60,7 +60,14 @@ fn have_sipp() -> bool {
     here
 }
 
+/// Border and gateway run.
 fn build() -> Option<Lab> {
+    let mut lab = hosts()?;
+    start(&mut lab);
+    Some(lab)
+}
+
+fn hosts() -> Option<Lab> {
     let mut lab = Lab::new()?;
     lab.network("peers");
     lab.network("core");
@@ -78,12 +85,44 @@ fn build() -> Option<Lab> {
     lab.file("trgw.toml", GATEWAY);
     lab.file("caller.xml", &CALLER.replace("@GATEWAY@", "192.0.2.2"));
     lab.file("callee.xml", &CALLEE.replace("@GATEWAY@", "10.1.0.4"));
+    Some(lab)
+}
+
+fn start(lab: &mut Lab) {
     for host in ["trgw", "ibcf"] {
-        let command = carnet(&lab, host, &["run", "-c", &format!("{host}.toml")]);
+        let command = carnet(lab, host, &["run", "-c", &format!("{host}.toml")]);
         lab.start(host, command);
     }
     lab.wait_for("ibcf", "err", "gateway-up", PATIENCE);
-    Some(lab)
+}
+
+/// A callee that rings for a while before it answers, and takes a CANCEL for what it is.
+fn ringing() -> String {
+    let rings = r#"<recv request="CANCEL" timeout="400" ontimeout="answer" next="cancelled"/>
+  <label id="answer"/>"#;
+    let cancelled = r#"<pause milliseconds="1000" next="end"/>
+  <label id="cancelled"/>
+  <send next="end">
+    <![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]s[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]>
+  </send>
+  <label id="end"/>
+  <nop/>
+</scenario>"#;
+    let text = CALLEE.replace("@GATEWAY@", "10.1.0.4");
+    // Behind the 180, before the 200.
+    let text = text.replacen("  <send retrans=\"500\">", &format!("  {rings}\n  <send retrans=\"500\">"), 1);
+    let text = text.replacen("<timewait milliseconds=\"1000\"/>\n</scenario>", cancelled, 1);
+    assert!(text.contains("ontimeout") && text.contains("cancelled\"/>\n  <send next"), "{text}");
+    text
 }
 
 /// Starts sipp at both ends: so many calls, so many a second, each for so many milliseconds.
@@ -91,6 +130,7 @@ fn calls(lab: &mut Lab, many: usize, rate: usize, lasting: usize) -> (usize, usi
     let many = many.to_string();
     let mut callee = lab.command("callee", "sipp");
     callee.args(["-sf", "callee.xml", "-i", "10.1.0.9", "-p", "5060", "-m", &many, "-nostdin", "-trace_err"]);
+    callee.args(["-trace_stat", "-stf", "callee.csv", "-fd", "1"]);
     callee.args(PATIENT);
     let callee = lab.start("callee", callee);
     lab.until(PATIENCE, "the callee is there", |lab| {
@@ -123,7 +163,7 @@ fn calls(lab: &mut Lab, many: usize, rate: usize, lasting: usize) -> (usize, usi
         "caller.csv",
         "192.0.2.1:5060",
     ]);
-    caller.args(PATIENT);
+    // No patience here: a refusal is to fail the call.
     let caller = lab.start("caller", caller);
     (caller, callee)
 }
@@ -145,8 +185,8 @@ fn start_again(lab: &mut Lab, signal: &str, count: usize) -> Duration {
 }
 
 /// What sipp counted last: calls that went as the scenario has it, and others.
-fn counted(lab: &Lab) -> (usize, usize) {
-    let text = std::fs::read_to_string(lab.directory().join("caller.csv")).unwrap();
+fn counted(lab: &Lab, end: &str) -> (usize, usize) {
+    let text = std::fs::read_to_string(lab.directory().join(format!("{end}.csv"))).unwrap();
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap().split(';').collect();
     let last: Vec<&str> = lines.last().unwrap().split(';').collect();
@@ -157,13 +197,58 @@ fn counted(lab: &Lab) -> (usize, usize) {
     (of("SuccessfulCall(C)"), of("FailedCall(C)"))
 }
 
+/// Calls that sipp has going on.
+fn current(lab: &Lab, end: &str) -> usize {
+    let text = std::fs::read_to_string(lab.directory().join(format!("{end}.csv"))).unwrap();
+    let at = text.lines().next().unwrap().split(';').position(|name| name == "CurrentCall").unwrap();
+    text.lines().last().unwrap().split(';').nth(at).unwrap().parse().unwrap()
+}
+
+/// A journal that nobody can read, and a disk that is full: the border says so, and serves.
+#[test]
+fn a_journal_that_is_of_no_use_stops_no_call() {
+    if !have_sipp() {
+        return;
+    }
+    for full in [false, true] {
+        let Some(mut lab) = hosts() else { return };
+        let state = lab.directory().join("state");
+        std::fs::create_dir(&state).unwrap();
+        if full {
+            let mounted =
+                Command::new("mount").args(["-t", "tmpfs", "-o", "size=4k", "none"]).arg(&state).status();
+            if !mounted.is_ok_and(|status| status.success()) {
+                eprintln!("skipped: a small disk needs the right to mount");
+                continue;
+            }
+        } else {
+            std::fs::write(state.join("border-ibcf.1"), "carnet journal 9\nand then something else").unwrap();
+        }
+        start(&mut lab);
+        let (caller, callee) = calls(&mut lab, 5, 10, 100);
+        assert_eq!(lab.process(caller).wait(PATIENCE), Some(0), "{}", lab.output("ibcf", "err"));
+        assert_eq!(lab.process(callee).wait(PATIENCE), Some(0));
+        lab.wait_for("ibcf", "err", "state-lost", PATIENCE);
+        assert_nothing_left(&lab);
+        assert_eq!(state.join("border-ibcf.damaged").exists(), !full);
+        // Nothing can be handed over that is not kept: the process ends well all the same.
+        let process = lab.named("ibcf");
+        lab.process(process).signal("TERM");
+        assert_eq!(lab.process(process).wait(PATIENCE), Some(0));
+        assert!(!lab.output("ibcf", "err").contains("panicked"));
+        if full {
+            let _ = Command::new("umount").arg(&state).status();
+        }
+    }
+}
+
 fn assert_nothing_left(lab: &Lab) {
     let audit = |lab: &Lab| {
         let arguments = ["gateway", "audit", "trgw", "--by", "ibcf", "-c", "ibcf.toml", "--json"];
         let output = carnet(lab, "ibcf", &arguments).output().unwrap();
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    lab.until(PATIENCE, "the gateway has no context", |lab| audit(lab)["contexts"] == serde_json::json!([]));
+    lab.until(PATIENCE, "the gateway has no context", |lab| audit(lab) == (true, String::new()));
     lab.until(PATIENCE, "the gateway has no socket", |lab| media_sockets(lab, "trgw").is_empty());
 }
 
@@ -182,7 +267,7 @@ fn a_border_that_hands_over_loses_no_call() {
         gaps.push(start_again(&mut lab, "TERM", count));
     }
     let ended = lab.process(caller).wait(Duration::from_secs(180));
-    let (good, bad) = counted(&lab);
+    let (good, bad) = counted(&lab, "caller");
     eprintln!("nobody listened for {gaps:?}; {good} of {CALLS} calls went well, {bad} did not");
     if ended != Some(0) {
         lab.show();
@@ -205,8 +290,9 @@ fn a_border_that_is_killed_loses_set_ups_only() {
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("CARNET_SEED={seed}");
     let Some(mut lab) = build() else { return };
+    lab.file("callee.xml", &ringing());
     const CALLS: usize = 200;
-    let (caller, _) = calls(&mut lab, CALLS, 20, 4_000);
+    let (caller, callee) = calls(&mut lab, CALLS, 20, 4_000);
     let mut moment = seed;
     const KILLS: usize = 6;
     for count in 0..KILLS {
@@ -216,15 +302,21 @@ fn a_border_that_is_killed_loses_set_ups_only() {
     }
     let ended = lab.process(caller).wait(Duration::from_secs(240));
     assert!(ended.is_some(), "a caller waits for ever");
-    let (good, bad) = counted(&lab);
+    let (good, bad) = counted(&lab, "caller");
     let logs: String = (1..=KILLS).map(|count| lab.output(&format!("ibcf-{count}"), "err")).collect();
     let abandoned = logs.matches("setup-abandoned").count();
     let restored = logs.matches("call-restored").count();
     eprintln!(
         "{good} of {CALLS} calls went well, {bad} did not; {abandoned} set-ups were given up, {restored} calls taken up"
     );
-    assert!(restored > 0, "{logs}");
+    assert!(restored > 0 && abandoned > 0, "{logs}");
     assert!(bad <= abandoned, "seed {seed}: {bad} calls failed, {abandoned} set-ups were given up\n{logs}");
     assert!(!logs.contains("panicked"), "{logs}");
+    // Whoever was called has heard a BYE or a CANCEL: nobody is left with half a call.
+    lab.until(PATIENCE, "every callee has heard an end", |lab| {
+        let (ended, failed) = counted(lab, "callee");
+        failed == 0 && ended >= good && current(lab, "callee") == 0
+    });
+    lab.process(callee).signal("KILL");
     assert_nothing_left(&lab);
 }

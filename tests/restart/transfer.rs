@@ -65,8 +65,7 @@ fn assert_clean(lab: &Lab) {
         let output = carnet(lab, border, &arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{gateway} by {border}: {said} {output:?}");
-        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-        assert_eq!(said["contexts"], serde_json::json!([]), "{gateway}: {said}");
+        assert_eq!(said, "", "{gateway}");
     }
 }
 

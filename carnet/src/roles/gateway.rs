@@ -573,7 +573,7 @@ impl Running {
         self.tell_turned_away(now);
         if self.reconnect.is_some_and(|at| at <= now) {
             self.reconnect = None;
-            self.gateway.reconnected();
+            self.gateway.connection_is_back(now);
         }
     }
 

@@ -187,3 +187,39 @@ fn read_ways(control: &ControlSection, note: &[u8]) -> Vec<(GatewayName, Control
     };
     lines.filter_map(read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_come_back_if_they_still_lead_somewhere() {
+        let text =
+            "listen = [\"udp:192.0.2.1:2944\", \"tcp:192.0.2.1:2945\"]\ngateways = [\"agw-a\", \"agw b\"]";
+        let control: ControlSection = toml::from_str(text).unwrap();
+        let at = |remote: &str, local: &str| ControlPeer::Datagram {
+            remote: remote.parse().unwrap(),
+            local: local.parse().unwrap(),
+        };
+        let mut ways = Ways::default();
+        ways.set("agw-a".into(), at("[2001:db8::1]:2944", "192.0.2.1:2944"));
+        ways.set("agw b".into(), at("192.0.2.9:2944", "192.0.2.1:2944"));
+        ways.set("tcp".into(), ControlPeer::Local(3));
+        ways.set("gone".into(), at("192.0.2.8:2944", "192.0.2.1:2944"));
+        let note = write_ways(&ways);
+        let mut read = read_ways(&control, &note);
+        read.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [
+            ("agw b".into(), at("192.0.2.9:2944", "192.0.2.1:2944")),
+            ("agw-a".into(), at("[2001:db8::1]:2944", "192.0.2.1:2944")),
+        ];
+        assert_eq!(read, expected);
+        // Another socket, another form, and what is nothing at all.
+        let moved: ControlSection =
+            toml::from_str(&text.replace("192.0.2.1:2944", "192.0.2.2:2944")).unwrap();
+        assert!(read_ways(&moved, &note).is_empty());
+        for odd in [&b"carnet ways 2\n"[..], b"\xff\xfe", b"carnet ways 1\nx y z\n\n1.2.3.4:5 agw-a\n"] {
+            assert!(read_ways(&control, odd).is_empty());
+        }
+    }
+}

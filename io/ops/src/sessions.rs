@@ -108,7 +108,7 @@ impl Session {
             told.field("gateway").and_then(carnet_event::Value::text).unwrap_or(&told.node).to_owned();
         match told.name {
             "media-reserved" | "media-restored" => {
-                self.reserved.extend(own("context").map(|context| (gateway, context)))
+                self.reserved.extend(own("context").map(|context| (gateway, context)));
             }
             "media-released" => {
                 let context = own("context");

@@ -218,7 +218,7 @@ impl Border {
     ) -> bool {
         let outcome = self.core.gateways.admit(now, gateway, origin, message);
         if let Err(Some(event)) = &outcome {
-            self.core.events.push_back(event.clone());
+            self.core.events.push_back((**event).clone());
         }
         outcome.is_ok()
     }
@@ -272,6 +272,8 @@ impl Border {
                 Alarm::Hunt(key) => self.hunt(now, key),
                 Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
                 Alarm::Binding(key) => self.core.expire(now, &key),
+                Alarm::Opening => self.open(),
+                Alarm::Abandoned => self.core.forget_abandoned(),
                 Alarm::Say { hop, octets, times } => self.core.say(hop, octets, times),
             }
         }
@@ -491,6 +493,7 @@ impl Border {
                     self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
                 }
             }
+            Sip::Stray { message } => self.core.turn_down_stray(now, &message),
             Sip::Ended { key } => {
                 // The server side may still wait for its ACK; the call forgets it later.
                 self.core.clients.remove(&key);
@@ -621,7 +624,10 @@ impl Border {
 
     fn report(&mut self, now: Instant, report: Report) {
         match report {
-            Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
+            Report::Up(gateway) => {
+                self.core.events.push_back(Event::GatewayUp { gateway });
+                self.open_if_ready();
+            }
             Report::Lost(gateway, reason) => self.lost(now, gateway, reason),
             Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
             Report::Unsuited(gateway, error) => {

@@ -7,7 +7,7 @@ use crate::gateways::{Gateways, Request, Wanted};
 use crate::registrar::Registrar;
 use crate::rtp::Rtp;
 use crate::session::Fault;
-use crate::state::{Late, State};
+use crate::state::{Abandoned, Late, State};
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
@@ -85,6 +85,10 @@ pub(crate) enum Alarm {
     Hunt(ServerKey),
     /// A binding of this address of record may have run out.
     Binding(String),
+    /// Gateways of before are waited for no longer.
+    Opening,
+    /// Nothing comes to set-ups of before any more.
+    Abandoned,
     /// Last words of a set-up of the process before are said again.
     Say {
         hop: Hop,
@@ -143,6 +147,10 @@ pub(crate) struct Core {
     pub(crate) state: State,
     /// What waits for gateways that have not come back to us yet.
     pub(crate) late: Vec<Late>,
+    /// Set-ups of before, by Call-ID, as long as an answer may come to them.
+    pub(crate) abandoned: HashMap<String, Abandoned>,
+    /// New requests wait for gateways of before, until then at the latest.
+    pub(crate) opening: Option<AlarmKey>,
     /// Calls of the process before are being taken up.
     pub(crate) restoring: bool,
     /// One moment on both clocks.
@@ -172,6 +180,8 @@ impl Core {
             alarms: BTreeMap::new(),
             state: State::default(),
             late: Vec::new(),
+            abandoned: HashMap::new(),
+            opening: None,
             restoring: false,
             start: (now, wall),
             next_alarm: 0,

@@ -320,6 +320,12 @@ impl Gateways {
         self.controller.adopt(now, gateway, contexts, patience);
     }
 
+    /// Whether one that was there before has not come yet, or is not ready.
+    pub(crate) fn any_awaited(&self) -> bool {
+        let mut names = self.states.iter().map(|state| &state.settings.name);
+        names.any(|name| self.controller.is_awaited(name) || self.controller.is_settling(name))
+    }
+
     /// Whether it has contexts of before and has not come yet.
     pub(crate) fn is_awaited(&self, gateway: &str) -> bool {
         self.controller.is_awaited(gateway)
@@ -346,13 +352,13 @@ impl Gateways {
         gateway: &str,
         origin: Origin,
         message: &Message,
-    ) -> Result<(), Option<Event>> {
+    ) -> Result<(), Option<Box<Event>>> {
         let live = self.is_up(gateway);
         let state = self.states.iter_mut().find(|s| &*s.settings.name == gateway).ok_or(None)?;
         if admits(&state.settings, live, origin, message) {
             return Ok(());
         }
-        Err(state.foreign.seen(now, &state.settings, origin.address))
+        Err(state.foreign.seen(now, &state.settings, origin.address).map(Box::new))
     }
 
     pub(crate) fn handle(&mut self, now: Instant, gateway: &str, message: Message) {

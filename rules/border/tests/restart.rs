@@ -232,6 +232,46 @@ fn a_set_up_is_ended_in_order() {
     assert!(w.names().contains(&"setup-abandoned"));
 }
 
+/// The callee answers before the CANCEL reaches it: it is told that nobody waits any more.
+#[test]
+fn an_answer_to_a_set_up_that_died_is_turned_down() {
+    let mut w = keeping();
+    let (_, at_bob) = invite(&mut w, "call-s");
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.restart(config(), 99);
+    w.settle();
+    w.take_request(BOB, Method::Cancel);
+    let answer = bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7394, "passive")));
+    for _ in 0..2 {
+        w.send(BOB, ACCESS, &answer);
+        let ack = w.take_request(BOB, Method::Ack);
+        assert_eq!(ack.request_uri().unwrap().as_str(), format!("sip:bob@{BOB}"));
+        assert_eq!(ack.cseq().unwrap().number, at_bob.cseq().unwrap().number);
+        if let Some(bye) = w.try_take(BOB) {
+            assert_eq!((bye.method(), bye.to_tag().as_deref()), (&Method::Bye, Some("b1")), "{}", text(&bye));
+            assert!(bye.header("Reason").unwrap().contains("started again"));
+            w.send(BOB, ACCESS, &Message::response(&bye, 200, "").unwrap());
+        }
+    }
+    let byes = w
+        .inbox
+        .get(&addr(BOB))
+        .map_or(0, |inbox| inbox.iter().filter(|m| *m.method() == Method::Bye).count());
+    assert_eq!(byes, 0, "once");
+    // One that is nobody's is not.
+    let stranger = Ua { call_id: "call-x".into(), ..bob.clone() };
+    let mut odd = stranger.answer(&at_bob, 200, None);
+    odd.set_header("Call-ID", "call-x").unwrap();
+    w.send(BOB, ACCESS, &odd);
+    w.pass(Duration::from_secs(100));
+    while let Some(message) = w.try_take(BOB) {
+        assert_eq!(*message.method(), Method::Cancel, "{}", text(&message));
+    }
+    w.send(BOB, ACCESS, &answer);
+    assert!(w.try_take(BOB).is_none(), "its time is over");
+    w.assert_empty();
+}
+
 #[test]
 fn an_answer_waits_for_its_ack_across_the_start() {
     let mut w = keeping();
@@ -419,6 +459,50 @@ fn the_same_with_a_gateway_of_ours() {
     c.through(Side::Caller, &bye, None);
     c.w.pass(Duration::from_secs(100));
     assert_eq!(contexts(&c), 0);
+}
+
+/// Who calls before the gateways are back is not refused: the repetition finds them, or after a while the truth.
+#[test]
+fn new_calls_wait_for_the_gateways_of_before() {
+    for comes in [true, false] {
+        let mut c = up();
+        c.w.cut = vec!["agw1".into()];
+        c.restart();
+        let carol = Ua::new("alice", ALICE, "bob", "call-2");
+        let request = c.w.request(&carol, Method::Invite, "sip:bob@example.com", 1);
+        let request = with_sdp(request, &msrps("192.0.2.20", 2855, "actpass"));
+        c.w.send(ALICE, ACCESS, &request);
+        assert!(c.w.inbox.get(&addr(ALICE)).is_none_or(|inbox| inbox.is_empty()), "not even a 100");
+        if comes {
+            c.w.cut.clear();
+            c.w.border.gateway_lost(c.w.now, "agw1");
+            c.w.border.gateway_connected(c.w.now, "agw1");
+            c.w.settle();
+        } else {
+            c.w.pass(Duration::from_secs(4));
+        }
+        c.w.send(ALICE, ACCESS, &request);
+        match comes {
+            true => drop(c.w.take_request(BOB, Method::Invite)),
+            false => drop(c.w.take_status(ALICE, 503)),
+        }
+    }
+}
+
+#[test]
+fn a_border_that_hands_over_answers_nothing_new() {
+    let mut c = up();
+    c.w.border.hand_over();
+    assert_eq!(c.w.border.in_motion(), 0);
+    let carol = Ua::new("alice", ALICE, "bob", "call-2");
+    let request = c.w.request(&carol, Method::Invite, "sip:bob@example.com", 1);
+    c.w.send(ALICE, ACCESS, &with_sdp(request, &msrps("192.0.2.20", 2855, "actpass")));
+    assert!(c.w.inbox.get(&addr(ALICE)).is_none_or(|inbox| inbox.is_empty()));
+    // What there is goes on meanwhile.
+    let update = c.request(Side::Callee, Method::Update, 5);
+    c.through(Side::Callee, &update, None);
+    c.restart();
+    c.hang_up(Side::Caller);
 }
 
 /// Bits fall, lines are missing, records are somebody else's: nothing panics, and what is taken up is whole.

@@ -277,6 +277,12 @@ impl Gateway {
         self.registration.reconnected();
     }
 
+    /// The same after the connection had broken: the controller may have started again, and is told who we are.
+    pub fn connection_is_back(&mut self, now: Instant) {
+        self.registration.connection_is_back(now);
+        self.settle(now);
+    }
+
     /// Takes an event of the media engine.
     pub fn handle_media(&mut self, now: Instant, event: media::Event) {
         self.core.media(now, event);

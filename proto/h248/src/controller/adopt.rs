@@ -33,6 +33,11 @@ impl Controller {
         g.probe(now, heartbeat);
     }
 
+    /// Whether the gateway is here and what it has is being looked at.
+    pub fn is_settling(&self, gateway: &str) -> bool {
+        self.gateways.get(gateway).is_some_and(|g| g.state == State::Settling)
+    }
+
     /// Whether the gateway has contexts from before and has not been heard yet.
     pub fn is_awaited(&self, gateway: &str) -> bool {
         self.gateways.get(gateway).is_some_and(|g| g.awaited.is_some())

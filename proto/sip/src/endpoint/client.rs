@@ -439,10 +439,12 @@ impl Endpoint {
             (Method::Cancel, Some(Client { cancelling: Some(cancel), .. })) => *cancel,
             _ => key,
         };
-        let Some(client) = self.clients.get_mut(&key) else { return };
-        if client.nonce != nonce || client.method != *message.method() || client.state == State::Locating {
-            return;
-        }
+        let ours = |client: &&mut Client| {
+            client.nonce == nonce && client.method == *message.method() && client.state != State::Locating
+        };
+        let Some(client) = self.clients.get_mut(&key).filter(ours) else {
+            return self.stray(message, status);
+        };
         if client.method == Method::Cancel {
             // The answer to a CANCEL matters only in that it ends the retransmissions.
             if status >= 200 {

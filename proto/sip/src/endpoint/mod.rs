@@ -75,7 +75,9 @@ pub struct Endpoint {
     /// Transactions that only wait for repetitions, the oldest first.
     lingering_clients: VecDeque<ClientKey>,
     lingering_servers: VecDeque<ServerKey>,
-    /// Another one takes our place.
+    /// A 2xx of INVITE that fits nothing is told.
+    watches_for_strays: bool,
+    /// New requests by datagrams are left to be repeated.
     refrains: bool,
     /// How long the input at hand has waited.
     waited: Duration,
@@ -121,6 +123,7 @@ impl Endpoint {
             open_servers: 0,
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
+            watches_for_strays: false,
             refrains: false,
             waited: Duration::ZERO,
             translated: None,

@@ -4,7 +4,7 @@
 //! Octets that were made ready are sent as they are, without a transaction: whoever uses this repeats them.
 
 use super::client::Outline;
-use super::{Endpoint, ServerKey};
+use super::{Endpoint, Event, ServerKey};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::message::Message;
@@ -14,10 +14,24 @@ use bytes::Bytes;
 use std::time::Instant;
 
 impl Endpoint {
-    /// Another endpoint takes the place of this one in a moment: requests outside dialogs that come by datagrams from
-    /// now on are not seen here, and their repetitions there.
-    pub fn refrain(&mut self) {
-        self.refrains = true;
+    /// Another endpoint takes the place of this one in a moment, or this one will be ready in a moment: requests
+    /// outside dialogs that come by datagrams are not seen as long as this holds, and their repetitions will be.
+    pub fn refrain(&mut self, refrains: bool) {
+        self.refrains = refrains;
+    }
+
+    /// An earlier endpoint has left INVITEs: a 2xx that fits none of ours may be to one of them, and is told.
+    pub fn watch_for_strays(&mut self, watches: bool) {
+        self.watches_for_strays = watches;
+    }
+
+    pub(super) fn stray(&mut self, mut message: Message, status: u16) {
+        let told =
+            self.watches_for_strays && (200..300).contains(&status) && *message.method() == Method::Invite;
+        if told {
+            message.remove_first("Via");
+            self.events.push_back(Event::Stray { message });
+        }
     }
 
     /// A name for a request that came to an earlier endpoint: no request that comes to this one has it.

@@ -31,6 +31,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use setup::Abandoned;
 pub(crate) use waiting::{Late, Unanswered};
 
 /// Octets of a record; a call with more is not kept.
@@ -110,7 +111,8 @@ impl Border {
     /// connections they are refused, and may come again (503 with Retry-After).
     pub fn hand_over(&mut self) {
         self.retiring = true;
-        self.core.endpoint.refrain();
+        self.core.opening = None;
+        self.core.endpoint.refrain(true);
     }
 
     /// What is under way, and would end with the process: transactions, set-ups, answers without an ACK.

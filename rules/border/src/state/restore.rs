@@ -55,10 +55,11 @@ impl Border {
                 call::FIRST => {
                     self.restore_call(now, (number, text), &mut taken).map(|()| restored.calls += 1)
                 }
-                setup::FIRST => setup::read(text).map(|ends| {
+                setup::FIRST => setup::read(&self.core, text).map(|ends| {
                     for (hop, octets) in ends.sent {
                         self.core.last_words(hop, octets);
                     }
+                    self.core.abandon(ends.call_id.clone(), ends.callee);
                     self.core.events.push_back(Event::SetupAbandoned { call_id: ends.call_id });
                     self.core.state.gone.insert(number);
                     restored.setups += 1;
@@ -82,6 +83,7 @@ impl Border {
         state.free = holes.take(HOLES).collect();
         self.adopt(now, gateways);
         self.core.restoring = false;
+        self.wait_for_gateways();
         let Restored { calls, setups, bindings, ref refused } = restored;
         self.core.events.push_back(Event::StateRestored { calls, setups, bindings, refused: refused.len() });
         self.drain(now);

@@ -122,7 +122,33 @@ impl Call {
     }
 }
 
+/// How long new requests are left to be repeated while gateways come back: their senders repeat them after 0.5, 1.5 and
+/// 3.5 s (RFC 3261, Timer A).
+const OPENING: Duration = Duration::from_secs(3);
+
 impl Border {
+    /// New calls need gateways: as long as those of before are not back, who calls by datagrams may call again.
+    pub(super) fn wait_for_gateways(&mut self) {
+        if self.core.gateways.any_awaited() {
+            self.core.endpoint.refrain(true);
+            let at = self.core.now + OPENING;
+            self.core.opening = Some(self.core.alarm(at, Alarm::Opening));
+        }
+    }
+
+    pub(crate) fn open_if_ready(&mut self) {
+        if self.core.opening.is_some() && !self.core.gateways.any_awaited() {
+            self.open();
+        }
+    }
+
+    pub(crate) fn open(&mut self) {
+        if let Some(alarm) = self.core.opening.take() {
+            self.core.alarms.remove(&alarm);
+            self.core.endpoint.refrain(false);
+        }
+    }
+
     /// Does what waited for gateways that are there now; whether there was anything.
     pub(crate) fn do_late(&mut self) -> bool {
         let mut ready = Vec::new();
