@@ -118,7 +118,7 @@ where
             let served = async {
                 match arrived {
                     Arrived::Tcp(stream, None) => {
-                        connection(stream, caller, limits, &line, answer, token).await
+                        connection(stream, caller, limits, &line, answer, token).await;
                     }
                     Arrived::Unix(stream) => connection(stream, caller, limits, &line, answer, token).await,
                     Arrived::Tcp(stream, Some(tls)) => {
