@@ -79,6 +79,7 @@ impl Stage {
     }
 
     /// What is prepared, running, and everybody logs as much.
+    #[allow(dead_code, reason = "for those who read logs")]
     pub fn started_at(mut self, level: &str) -> Self {
         level.clone_into(&mut self.level);
         self.started()

@@ -52,8 +52,7 @@ fn certificate(directory: &Path, name: &str, subject: &str) -> Vec<u8> {
     assert!(output.status.success(), "{output:?}");
     let pem = std::fs::read(directory.join(format!("{name}.key"))).unwrap();
     let key = openssl::pkey::PKey::private_key_from_pem(&pem).unwrap();
-    let number = key.ec_key().unwrap().private_key().to_vec_padded(32).unwrap();
-    number
+    key.ec_key().unwrap().private_key().to_vec_padded(32).unwrap()
 }
 
 /// Everything in a directory but what has to have secrets in it.

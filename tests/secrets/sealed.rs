@@ -235,7 +235,7 @@ fn scene(tls: bool) {
             // Unless told otherwise: which shows that the search finds it in what we print.
             let (place, octets) = carnet_of(
                 &stage,
-                &["trace", "--all", "--messages", "--secrets", "--width", "4000", "capture.pcap"],
+                &["trace", "--all", "--messages", "--secrets", "--width", "1000", "capture.pcap"],
             );
             assert!(!secrets.found_in(&place, &octets).is_empty(), "nothing was masked");
         }

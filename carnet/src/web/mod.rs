@@ -32,6 +32,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+/// How long somebody who says nothing has a place for himself, however many wait.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// Where callers come in.
 pub enum Door {
     /// From other hosts, or this one.
@@ -90,7 +93,7 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let lines = Arc::new(Lines::new(limits.connections));
+    let lines = Arc::new(Lines::new(limits.connections, MOMENT));
     loop {
         let accepted = tokio::select! {
             () = started(&mut token) => return,
@@ -115,14 +118,19 @@ where
             let served = async {
                 match arrived {
                     Arrived::Tcp(stream, None) => {
-                        connection(stream, caller, limits, &line, answer, token).await
+                        connection(stream, caller, limits, &line, answer, token).await;
                     }
                     Arrived::Unix(stream) => connection(stream, caller, limits, &line, answer, token).await,
-                    // The context has its own time limit.
-                    Arrived::Tcp(stream, Some(tls)) => match tls.context.accept(stream, &tls.callers).await {
-                        Ok((stream, _)) => connection(stream, caller, limits, &line, answer, token).await,
-                        Err(error) => tracing::debug!(%caller, %error, "no TLS"),
-                    },
+                    Arrived::Tcp(stream, Some(tls)) => {
+                        // The context has its own time limit, and while it lasts nobody has to go.
+                        let busy = line.busy();
+                        let accepted = tls.context.accept(stream, &tls.callers).await;
+                        drop(busy);
+                        match accepted {
+                            Ok((stream, _)) => connection(stream, caller, limits, &line, answer, token).await,
+                            Err(error) => tracing::debug!(%caller, %error, "no TLS"),
+                        }
+                    }
                 }
             };
             tokio::select! {

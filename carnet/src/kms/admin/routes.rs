@@ -8,12 +8,15 @@ use super::commands::{
 use super::trail;
 use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem, limit, number};
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use carnet_mikey::Identity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,7 +42,21 @@ pub fn routes<S: Clone + Send + Sync + 'static>(service: Kms) -> OpenApiRouter<S
         .routes(routes!(audit))
         .routes(routes!(rotate))
         .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(from_fn(few_at_once))
         .with_state(service)
+}
+
+/// Changes one after another come to the same, and bodies are large: so few are read at once.
+async fn few_at_once(request: Request, next: Next) -> Response {
+    static FEW: Semaphore = Semaphore::const_new(4);
+    let permit = match *request.method() {
+        Method::GET | Method::HEAD => None,
+        // It is never closed.
+        _ => FEW.acquire().await.ok(),
+    };
+    let response = next.run(request).await;
+    drop(permit);
+    response
 }
 
 impl From<Refused> for Failure {
