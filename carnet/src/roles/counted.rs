@@ -41,15 +41,18 @@ pub enum Said {
     },
 }
 
+/// A transaction: who is at the other end, and the number on the wire.
+type Key = (String, u32);
+
 /// One end.
 pub struct Counted {
     role: &'static str,
     node: String,
     observer: Observer,
     /// Requests of ours without an answer: when they went out first.
-    waiting: HashMap<(String, u32), Instant>,
+    waiting: HashMap<Key, Instant>,
     /// Requests of others: those heard last, the oldest first.
-    heard: (HashSet<(String, u32)>, VecDeque<(String, u32)>),
+    heard: (HashSet<Key>, VecDeque<Key>),
 }
 
 impl Counted {
@@ -107,7 +110,7 @@ impl Counted {
     }
 
     /// Whether a request was heard before; it has been from now on.
-    fn is_known(&mut self, key: (String, u32)) -> bool {
+    fn is_known(&mut self, key: Key) -> bool {
         let (known, order) = &mut self.heard;
         if !known.insert(key.clone()) {
             return true;
