@@ -86,7 +86,7 @@ fn media_and_what_gateways_were_asked_belong_to_the_call() {
     calls.sip("a", &invite("c", "z9hG4bKphone", ""), false, &mut spans);
     calls.border("a", &started("c", "access"), &mut spans);
     let call_id = || "c".to_owned();
-    let answered = |code| Border::GatewayAnswered {
+    let answered = |code: Option<u16>| Border::GatewayAnswered {
         call_id: call_id(),
         gateway: "g".into(),
         transaction: 7 + u32::from(code.is_none()),

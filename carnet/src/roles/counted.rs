@@ -5,11 +5,13 @@
 
 use super::{Observer, Seen};
 use carnet_h248::{MId, Message, ReplyBody, Transaction, Verb};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Requests without an answer that are remembered, at most.
 const MOST: usize = 8_192;
+/// Requests of others that are known when they come again.
+const LAST_HEARD: usize = 1_024;
 /// A request that has no answer by then gets none.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -23,8 +25,11 @@ pub enum Said {
         /// As H.248 names it.
         command: &'static str,
     },
-    /// A request of ours was said again: nothing came.
-    Again,
+    /// A request was said again.
+    Again {
+        /// It was ours: nothing came. Else our answer has not arrived.
+        sent: bool,
+    },
     /// A request was answered.
     Answered {
         /// We answered.
@@ -36,19 +41,24 @@ pub enum Said {
     },
 }
 
+/// A transaction: who is at the other end, and the number on the wire.
+type Key = (String, u32);
+
 /// One end.
 pub struct Counted {
     role: &'static str,
     node: String,
     observer: Observer,
     /// Requests of ours without an answer: when they went out first.
-    waiting: HashMap<(String, u32), Instant>,
+    waiting: HashMap<Key, Instant>,
+    /// Requests of others: those heard last, the oldest first.
+    heard: (HashSet<Key>, VecDeque<Key>),
 }
 
 impl Counted {
     /// Of a role's node.
     pub fn new(role: &'static str, node: &str, observer: Observer) -> Self {
-        Self { role, node: node.to_owned(), observer, waiting: HashMap::new() }
+        Self { role, node: node.to_owned(), observer, waiting: HashMap::new(), heard: Default::default() }
     }
 
     /// A message goes to `peer`.
@@ -58,7 +68,7 @@ impl Counted {
                 Transaction::Request(request) => {
                     let key = (peer.to_owned(), request.id.0);
                     if self.waiting.contains_key(&key) {
-                        self.say(peer, Said::Again);
+                        self.say(peer, Said::Again { sent: true });
                         continue;
                     }
                     if self.waiting.len() >= MOST {
@@ -81,7 +91,13 @@ impl Counted {
     pub fn heard(&mut self, now: Instant, peer: &str, message: &Message) {
         for transaction in message.transactions() {
             match transaction {
-                Transaction::Request(_) => self.asked(peer, false, transaction),
+                Transaction::Request(request) => {
+                    if self.is_known((peer.to_owned(), request.id.0)) {
+                        self.say(peer, Said::Again { sent: false });
+                    } else {
+                        self.asked(peer, false, transaction);
+                    }
+                }
                 Transaction::Reply(reply) => {
                     // An answer that comes again is none.
                     let Some(since) = self.waiting.remove(&(peer.to_owned(), reply.id.0)) else { continue };
@@ -91,6 +107,21 @@ impl Counted {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a request was heard before; it has been from now on.
+    fn is_known(&mut self, key: Key) -> bool {
+        let (known, order) = &mut self.heard;
+        if !known.insert(key.clone()) {
+            return true;
+        }
+        order.push_back(key);
+        if order.len() > LAST_HEARD
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        false
     }
 
     fn asked(&self, peer: &str, sent: bool, transaction: &Transaction) {
@@ -154,10 +185,13 @@ mod tests {
         // Once is enough, and somebody else's is not ours.
         counted.heard(later, "g", &reply);
         counted.heard(later, "h", &reply);
-        counted.heard(later, "g", &read(b"MEGACO/3 <g> Transaction=9{Context=1{Subtract=ip/1}}"));
+        for _ in 0..2 {
+            counted.heard(later, "g", &read(b"MEGACO/3 <g> Transaction=9{Context=1{Subtract=ip/1}}"));
+        }
         let add = Said::Asked { sent: true, command: "Add" };
         let answer = Said::Answered { sent: false, code: 510, took: Some(Duration::from_millis(50)) };
-        let wanted = [add, add, Said::Again, answer, Said::Asked { sent: false, command: "Subtract" }];
+        let subtract = Said::Asked { sent: false, command: "Subtract" };
+        let wanted = [add, add, Said::Again { sent: true }, answer, subtract, Said::Again { sent: false }];
         let told = told.lock().unwrap();
         assert_eq!(told.iter().map(|(_, said)| *said).collect::<Vec<_>>(), wanted);
         assert!(told.iter().all(|(peer, _)| peer == "g"));
@@ -177,6 +211,10 @@ mod tests {
             counted.sent(now, "g", &text::parse(text.as_bytes(), &Limits::default()).unwrap());
         }
         assert_eq!(counted.waiting.len(), MOST);
+        for id in 1..=2 * u32::try_from(LAST_HEARD).unwrap() {
+            assert!(!counted.is_known(("g".to_owned(), id)));
+        }
+        assert_eq!((counted.heard.0.len(), counted.heard.1.len()), (LAST_HEARD, LAST_HEARD));
         let text = b"MEGACO/3 <b> Transaction=99999{Context=-{AuditValue=ROOT{Audit{}}}}";
         counted.sent(now + PATIENCE, "g", &text::parse(text, &Limits::default()).unwrap());
         assert_eq!(counted.waiting.len(), 1);

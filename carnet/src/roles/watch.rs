@@ -92,8 +92,8 @@ impl Watch {
             )
             .counter(
                 H248_REPEATED,
-                "H.248 requests that were said again as nothing came",
-                &["role", "node", "peer"],
+                "H.248 requests that were said again as no answer came",
+                &["role", "node", "peer", "direction"],
             )
             .counter(
                 H248_REPLIES,
@@ -370,7 +370,9 @@ impl Watch {
             Said::Asked { sent, command } => {
                 self.metrics.add(H248_REQUESTS, &[role, node, peer, direction(sent), command], 1);
             }
-            Said::Again => self.metrics.add(H248_REPEATED, &[role, node, peer], 1),
+            Said::Again { sent } => {
+                self.metrics.add(H248_REPEATED, &[role, node, peer, direction(sent)], 1);
+            }
             Said::Answered { sent, code, took } => {
                 // H.248.8 has a few hundred; what is none of them is no label.
                 let code = match code {

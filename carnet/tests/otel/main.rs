@@ -22,7 +22,8 @@ const ERROR: u64 = 2;
 fn a_program_without_the_feature_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("carnet.toml");
-    std::fs::write(&file, "[otel]\nendpoint = \"http://127.0.0.1:4318\"\n").unwrap();
+    let kms = "[kms]\nname = \"k.example\"\nlisten = \"127.0.0.1:0\"\ndata = \"data\"\n";
+    std::fs::write(&file, format!("{kms}[otel]\nendpoint = \"http://127.0.0.1:4318\"\n")).unwrap();
     for action in ["check", "run"] {
         let output = Command::new(CARNET).args([action, "-c"]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
