@@ -68,6 +68,8 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
         _ = int.recv() => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // Whoever looks over HTTP is told, whatever the reason.
+    watch.drain(grace.as_secs());
     tracing::info!(?grace, "stopping");
     tokio::select! {
         _ = running.stop(grace) => {}

@@ -73,7 +73,7 @@ impl Answering {
         if let Some(path) = &admin.socket {
             open.push(this.clone().desk(path.clone())?);
         }
-        if let Some(task) = http::start(admin, this, watch.clone())? {
+        if let Some(task) = http::start(admin, this, watch.clone(), config)? {
             open.push(Open { task, path: None });
         }
         Ok(open)

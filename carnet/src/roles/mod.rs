@@ -11,6 +11,7 @@ pub mod control;
 mod controllers;
 pub mod gateway;
 mod held;
+mod history;
 mod http;
 mod inspection;
 mod media;

@@ -1,6 +1,7 @@
 //! What `carnet run` makes of what its roles show: log lines, counts for `/metrics`, sessions put together from their events, a
 //! record of each at its end, and a stream of events for who watches over HTTP.
 
+use super::history::{History, Recent, Shown};
 use super::{Observer, Seen, log};
 use carnet_border::{Cause, Event as Border};
 use carnet_event::Event;
@@ -38,7 +39,9 @@ pub struct Watch {
     calls: Mutex<HashMap<(String, String), Began>>,
     sessions: Option<Mutex<Sessions>>,
     records: Option<Records>,
-    stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
+    stream: broadcast::Sender<Shown>,
+    pub(super) history: History,
+    pub(super) recent: Recent,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
 }
@@ -113,7 +116,9 @@ impl Watch {
             records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
         let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
-        Ok(Arc::new(Self { metrics, calls: Mutex::default(), sessions, records, stream, drain }))
+        let (history, recent) = Default::default();
+        let calls = Mutex::default();
+        Ok(Arc::new(Self { metrics, calls, sessions, records, stream, history, recent, drain }))
     }
 
     /// Looks for sessions whose record is complete, now and then, until the process ends.
@@ -121,6 +126,8 @@ impl Watch {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.complete();
+            let live = || self.sessions(|sessions| sessions.live(u64::MAX, 0).1).unwrap_or_default();
+            self.history.look(Instant::now(), SystemTime::now(), live);
         }
     }
 
@@ -130,13 +137,18 @@ impl Watch {
     }
 
     /// Events from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Shown> {
         self.stream.subscribe()
     }
 
     /// Has the process end, as a signal does.
     pub fn drain(&self, grace: u64) {
         self.drain.send_replace(Some(grace));
+    }
+
+    /// Whether the process is to end.
+    pub fn is_draining(&self) -> bool {
+        self.drain.borrow().is_some()
     }
 
     /// Waits until an administrator wants that; how long calls get.
@@ -153,18 +165,33 @@ impl Watch {
     }
 
     fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {
-        let of_call = self.sessions.is_some() && matches!(role, "border" | "steering");
-        if !of_call && self.stream.receiver_count() == 0 {
+        let Some(level) = event.level() else { return };
+        self.history.happened(role, event);
+        let of_call = matches!(role, "border" | "steering") && self.sessions.is_some();
+        let read = self.stream.receiver_count() > 0;
+        let kept = self.sessions.is_some() && Recent::wants(role, event.name(), level);
+        if !of_call && !read && !kept {
             return;
         }
         let Some(told) = Told::of(role, node, event) else { return };
         let wall = SystemTime::now();
-        if self.stream.receiver_count() > 0 {
-            // Without readers there is nobody to miss it.
-            let _ = self.stream.send(Arc::new((wall, told.clone())));
-        }
+        let shown = (read || kept).then(|| told.clone());
+        let mut number = None;
         if let (Some(sessions), true) = (&self.sessions, of_call) {
-            sessions.lock().unwrap_or_else(PoisonError::into_inner).take(told, Instant::now(), wall);
+            let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            number = sessions.take(told, Instant::now(), wall);
+        }
+        if let Some(told) = shown {
+            let shown = Arc::new((wall, told, number));
+            if kept {
+                self.recent.put(&shown);
+            }
+            if read {
+                // Without readers there is nobody to miss it.
+                let _ = self.stream.send(shown);
+            }
+        }
+        if of_call {
             self.complete();
         }
     }
@@ -199,6 +226,7 @@ impl Watch {
             Seen::Gateway { gateway, event } => {
                 self.metrics.happened("gateway", gateway, *event);
                 self.told("gateway", gateway, *event);
+                self.history.gateway(event);
                 if let Gateway::Removed { statistics, .. } = event {
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "received"], statistics.octets_received);
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "sent"], statistics.octets_sent);

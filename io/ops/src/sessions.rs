@@ -143,6 +143,21 @@ impl Session {
         })
     }
 
+    /// For lists: the summary, what it goes through, and the octets that came from its ends, as far as they are counted.
+    #[must_use]
+    pub fn row(&self) -> Value {
+        let mut row = self.summary();
+        let fact = |name: &str| self.facts.get(name).cloned().unwrap_or_default();
+        let came = self.octets.iter().filter(|(part, _)| part.ends_with(".received")).map(|(_, count)| *count);
+        if let Some(members) = row.as_object_mut() {
+            let networks = [fact("networks.caller"), fact("networks.callee")];
+            members.insert("networks".into(), json!(networks));
+            members.insert("gateway".into(), fact("gateway"));
+            members.insert("octets".into(), came.fold(0, u64::saturating_add).into());
+        }
+        row
+    }
+
     /// Everything that is known of it: the record that is written at its end.
     #[must_use]
     pub fn record(&self) -> Value {
@@ -203,17 +218,17 @@ impl Sessions {
         Self { bounds, next: 1, ..Self::default() }
     }
 
-    /// Takes an event of a call.
-    pub fn take(&mut self, told: Told, now: Instant, wall: SystemTime) {
-        let Some(call_id) = told.call_id().map(str::to_owned) else { return };
+    /// Takes an event of a call; the number of the session that it belongs to, if there is one.
+    pub fn take(&mut self, told: Told, now: Instant, wall: SystemTime) -> Option<u64> {
+        let call_id = told.call_id().map(str::to_owned)?;
         let key = (told.node.clone(), call_id);
         let number = match self.by_call.get(&key) {
             Some(number) => *number,
             // What comes after the end of a call begins none.
-            None if !matches!(told.name, "call-started" | "offer-planned" | "dialog-started") => return,
+            None if !matches!(told.name, "call-started" | "offer-planned" | "dialog-started") => return None,
             None if self.live.len() >= self.bounds.live => {
                 self.turned_away += 1;
-                return;
+                return None;
             }
             None => {
                 let number = self.next;
@@ -223,12 +238,13 @@ impl Sessions {
                 number
             }
         };
-        let Some(session) = self.live.get_mut(&number) else { return };
+        let session = self.live.get_mut(&number)?;
         let before = session.ended.is_some();
         session.take(told, now, self.bounds.events);
         if session.ended.is_some() && !before {
             self.ending.push(number);
         }
+        Some(number)
     }
 
     /// Sessions whose record is complete; to be asked after events and now and then. Each is handed out once.
@@ -256,14 +272,14 @@ impl Sessions {
     #[must_use]
     pub fn live(&self, after: u64, most: usize) -> (Vec<Value>, usize) {
         let page = self.live.range(after.saturating_add(1)..).take(most);
-        (page.map(|(_, session)| session.summary()).collect(), self.live.len())
+        (page.map(|(_, session)| session.row()).collect(), self.live.len())
     }
 
     /// The sessions that ended last, the newest first, with lesser numbers than `before` if there is one.
     #[must_use]
     pub fn ended(&self, skip: usize, most: usize) -> (Vec<Value>, usize) {
         let page = self.ended.iter().rev().skip(skip).take(most);
-        (page.map(|session| session.summary()).collect(), self.ended.len())
+        (page.map(|session| session.row()).collect(), self.ended.len())
     }
 
     /// All that is known of one.

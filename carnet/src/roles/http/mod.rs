@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /metrics` | counters, latencies, and what is held at the moment (exposition format 0.0.4) |
 //! | `GET /health` | 200 while the process answers |
+//! | `/`, `/console/…` | the console: a page for people ([`console`]), which asks the API like anybody else |
 //! | `/api/v1/…` | what the roles hold and do ([`api`]), described by `GET /api/v1/openapi.json` |
 //!
 //! Who may ask: everybody who reaches a loopback socket, unless there is a token; elsewhere only over TLS, with a token or
@@ -11,6 +12,8 @@
 //! time. Pages of other origins get nothing where no token is needed: a browser on this host would let any page ask.
 
 mod api;
+mod console;
+mod process;
 
 use super::answering::Answering;
 use super::question::Ask;
@@ -23,7 +26,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use carnet_ops::config::{AdminSection, TlsSection};
+use carnet_ops::config::{AdminSection, Config, TlsSection};
 use carnet_tls::{CertificateContext, Peer};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -45,13 +48,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MOST_HEADER: usize = 16 << 10;
 
 /// For who asks for something else.
-const NOTHING: &str = "there is nothing here: look at /metrics, /health, /api/v1/openapi.json\n";
+const NOTHING: &str = "there is nothing here: look at /, /metrics, /health, /api/v1/openapi.json\n";
 
 /// What answers need.
 struct Desk {
     answering: Arc<Answering>,
     watch: Arc<Watch>,
     token: Option<Zeroizing<String>>,
+    /// What does not change while the process runs.
+    process: process::Facts,
 }
 
 /// Opens the socket of the section, if it names one.
@@ -59,6 +64,7 @@ pub(super) fn start(
     admin: &AdminSection,
     answering: Arc<Answering>,
     watch: Arc<Watch>,
+    config: &Config,
 ) -> Start<Option<JoinHandle<()>>> {
     let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) else { return Ok(None) };
     let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
@@ -69,7 +75,7 @@ pub(super) fn start(
         .and_then(TcpListener::from_std)
         .map_err(|e| fail(e.to_string()))?;
     tracing::info!(%listen, tls = tls.is_some(), "administration over HTTP");
-    let desk = Arc::new(Desk { answering, watch, token });
+    let desk = Arc::new(Desk { answering, watch, token, process: process::Facts::of(config) });
     let (routes, description) = api::routes().split_for_parts();
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
     let routes = routes
@@ -81,7 +87,9 @@ pub(super) fn start(
         )
         .fallback(|| async { (StatusCode::NOT_FOUND, NOTHING) })
         .layer(from_fn_with_state(desk.clone(), may_ask))
-        .with_state(desk);
+        .with_state(desk)
+        // The page itself is no secret: it is what asks for the token.
+        .merge(console::routes());
     Ok(Some(tokio::spawn(accept(listener, tls, routes))))
 }
 
