@@ -4,6 +4,7 @@
 
 const PLACE = "carnet-token";
 
+let described = null;
 let token = null;
 try { token = sessionStorage.getItem(PLACE); } catch { /* kept in memory only */ }
 
@@ -15,6 +16,7 @@ export function onRefused(act) { refused.add(act); }
 export function hasToken() { return token !== null; }
 
 export function useToken(word) {
+  described = null;
   token = word;
   try {
     if (word === null) sessionStorage.removeItem(PLACE);
@@ -63,6 +65,12 @@ export async function tell(method, path, body) {
     options.headers = { "content-type": "application/json" };
   }
   return read(await send(path, options));
+}
+
+/** Whether the process has that part of the API: an older one, or one without the role, has not. */
+export async function has(path) {
+  described ??= ask("/api/v1/openapi.json").then((document) => new Set(Object.keys(document.paths)));
+  try { return (await described).has(path); } catch { described = null; return false; }
 }
 
 /** A path with parts that others have named. */

@@ -2,30 +2,34 @@
 // no such thing, the events of the session in the same form.
 
 import { takeKeys } from "./keys.js";
-import { html, useEffect, useRef, useState } from "./parts.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./parts.js";
 import { cause, clock, cut, octets } from "./words.js";
 
-const COLUMN = 168;
+/** Between two hosts: as wide as there is room, within these. */
+const NARROW = 104;
+const WIDE = 210;
 const HIGH = 34;
-const LABEL = 25;
+/** What the time takes. */
+const TIME = 88;
+/** A letter, about. */
+const LETTER = 6.6;
 
-/** Where a host's line stands. */
-const x = (host) => COLUMN * host + COLUMN / 2;
-
-function Arrow({ entry, hosts, width }) {
+function Arrow({ entry, hosts, width, column }) {
+  const x = (host) => column * host + column / 2;
   const from = x(entry.from_host), to = x(entry.to_host);
   const tone = entry.bad ? "bad" : entry.protocol;
   const lines = hosts.map((_, n) => html`<line class="life" x1=${x(n)} x2=${x(n)} y1="0" y2=${HIGH} />`);
   const label = entry.times > 1 ? `${entry.label} ×${entry.times}` : entry.label;
   if (from === to) {
-    const at = Math.min(from, width - 90);
+    // At the last host it stands before the line.
+    const last = entry.from_host === hosts.length - 1, room = Math.floor(((last ? from : width - from) - 14) / LETTER);
     return html`<svg class="rung tone-${tone}" width=${width} height=${HIGH} aria-hidden="true">${lines}
       <rect x=${from - 4} y="13" width="8" height="8" rx="2" class="dot" />
-      <text x=${at + 12} y="21">${cut(label, LABEL + 6)}</text></svg>`;
+      <text x=${from + (last ? -12 : 12)} y="21" text-anchor=${last ? "end" : "start"}>${cut(label, Math.max(8, room))}</text></svg>`;
   }
   const way = Math.sign(to - from), end = to - way * 5;
   // Over several columns there is room for more.
-  const room = Math.max(LABEL, Math.floor(Math.abs(to - from) / 6.8) - 2);
+  const room = Math.max(12, Math.floor((Math.abs(to - from) + column * 0.5) / LETTER));
   return html`<svg class="rung tone-${tone}" width=${width} height=${HIGH} aria-hidden="true">${lines}
     <line class="wire" x1=${from} x2=${end} y1="24" y2="24" />
     <path class="tip" d=${`M${to} 24l${-7 * way} -4v8z`} />
@@ -46,7 +50,15 @@ export function Ladder({ session }) {
   const [open, setOpen] = useState(() => new Set());
   const [chosen, choose] = useState(null);
   const list = useRef(null);
-  const width = Math.max(1, hosts.length) * COLUMN;
+  const [room, setRoom] = useState(900);
+  const box = useRef(null);
+  useLayoutEffect(() => {
+    const watch = new ResizeObserver(([{ contentRect }]) => setRoom(contentRect.width));
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, []);
+  const column = Math.max(NARROW, Math.min(WIDE, Math.floor((room - TIME - 16) / Math.max(1, hosts.length))));
+  const width = Math.max(1, hosts.length) * column;
   const first = entries.length > 0 ? entries[0].at : 0;
   const toggle = (n) => setOpen((before) => { const next = new Set(before); if (!next.delete(n)) next.add(n); return next; });
   const reveal = (n) => {
@@ -66,14 +78,14 @@ export function Ladder({ session }) {
     return true;
   }));
   return html`<${Findings} findings=${session.findings} show=${reveal} />
-    <div class="ladder" tabindex="0" role="region" aria-label="Ladder">
-      <div class="hosts" style=${{ width: `${width + 108}px` }}>${hosts.map((host) => html`<div class="host" style=${{ width: `${COLUMN}px` }} title=${(host.addresses ?? []).join("\n")}>
+    <div class="ladder" ref=${box} tabindex="0" role="region" aria-label="Ladder">
+      <div class="hosts" style=${{ width: `${width + TIME}px` }}>${hosts.map((host) => html`<div class="host" style=${{ width: `${column}px` }} title=${(host.addresses ?? []).join("\n")}>
         <b>${cut(host.role || "host", 20)}</b><small>${cut((host.addresses ?? [])[0] ?? "", 24)}${(host.addresses ?? []).length > 1 ? html` <span class="more">+${host.addresses.length - 1}</span>` : null}</small></div>`)}</div>
-      <ol ref=${list} style=${{ width: `${width + 108}px` }}>${entries.map((entry, n) => html`<li key=${n} data-entry=${n} class=${n === chosen ? "is-chosen" : ""}>
+      <ol ref=${list} style=${{ width: `${width + TIME}px` }}>${entries.map((entry, n) => html`<li key=${n} data-entry=${n} class=${n === chosen ? "is-chosen" : ""}>
         <button type="button" class="entry" aria-expanded=${open.has(n)} onFocus=${() => choose(n)} onClick=${() => toggle(n)}
           aria-label=${`${entry.label}, from ${hosts[entry.from_host]?.role ?? entry.from} to ${hosts[entry.to_host]?.role ?? entry.to}, ${(entry.at - first).toFixed(3)} s`}>
           <time>${n === 0 ? clock(entry.at * 1_000) : `+${(entry.at - first).toFixed(3)}`}</time>
-          <${Arrow} entry=${entry} hosts=${hosts} width=${width} /></button>
+          <${Arrow} entry=${entry} hosts=${hosts} width=${width} column=${column} /></button>
         ${open.has(n) ? html`<div class="message"><p class="between"><span>${clock(entry.at * 1_000, true)}</span> <span>${entry.from} → ${entry.to}</span> <span>${[entry.transport, String(entry.protocol).toUpperCase()].filter(Boolean).join(" · ")}</span></p>
           <pre tabindex="0">${entry.text || JSON.stringify(entry.message, null, 2)}</pre></div>` : null}</li>`)}</ol>
     </div>`;
@@ -108,13 +120,13 @@ export function ofEvents(records) {
         "offer-planned": [before, own, "offer"],
         "dialog-started": [own, own, "dialog"],
         "plan-made": [own, own, "plan made"],
-        "media-reserved": [own, gateway, `context ${fields.context ?? ""} reserved`],
+        "media-reserved": [own, gateway, "context reserved"],
         "call-up": [after, own, "answered"],
         "dialog-answered": [after, own, "answered"],
         "tls-up": [gateway, side, "TLS stands"],
         "tls-failed": [gateway, side, "TLS failed"],
         "media-notice": [gateway, own, fields.what ?? "notice"],
-        "media-released": [gateway, own, `given back, ${octets((fields["octets.caller.received"] ?? 0) + (fields["octets.callee.received"] ?? 0))}`],
+        "media-released": [gateway, own, `back, ${octets((fields["octets.caller.received"] ?? 0) + (fields["octets.callee.received"] ?? 0))}`],
         "call-ended": [fields.cause === "callee-hung-up" ? after : fields.cause === "caller-hung-up" || fields.cause === "cancelled" ? before : own, own, cause(fields.cause)],
         "dialog-ended": [own, own, cause(fields.why ?? fields.cause)],
       }[event] ?? [own, own, event];

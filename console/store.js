@@ -173,11 +173,31 @@ function reload(signal) {
   })();
 }
 
-/** Follows the process until it is stopped. */
+/** A page that nobody sees lets go of its stream after this: a browser has six connections to a process, for all its pages. */
+const UNSEEN = 60_000;
+/** The list is not waited for longer than this, if the stream does not come. */
+const UNOPENED = 2_000;
+
+/** Follows the process while the page is seen. */
 export function start() {
+  let clock = null;
+  const rest = () => { ending?.abort(); ending = null; };
+  // A page that is kept for the way back keeps its connections, if it is let.
+  window.addEventListener("pagehide", rest);
+  window.addEventListener("pageshow", () => { if (ending === null) begin(); });
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(clock);
+    if (document.hidden) clock = setTimeout(rest, UNSEEN);
+    else if (ending === null) begin();
+  });
+  begin();
+}
+
+function begin() {
   ending?.abort();
   const { signal } = ending = new AbortController();
   state.link = "connecting";
+  setTimeout(() => { if (state.link === "connecting" && !signal.aborted) reload(signal); }, UNOPENED);
   follow({
     open() { state.link = "live"; state.why = ""; reloading = null; reload(signal); listeners.forEach((act) => act()); tellAll("connected", {}); },
     lost(why) { state.link = "lost"; state.why = why; now(); },
@@ -188,8 +208,6 @@ export function start() {
     },
   }, signal);
 }
-
-export function stop() { ending?.abort(); }
 
 function tellAll(name, data) { eventListeners.forEach((act) => act(name, data)); }
 

@@ -1,6 +1,7 @@
 // The key management service: tickets that were issued and opened, and what was refused. No key and no ticket is shown, only the
 // beginning of a ticket's digest.
 
+import { has } from "../api.js";
 import { Empty, Figure, Mark, Party, html, useEffect, useState, usePolled } from "../parts.js";
 import { onEvent } from "../store.js";
 import { clock, count } from "../words.js";
@@ -51,6 +52,12 @@ function Listed({ title, what }) {
 
 export function Keys({ process }) {
   const events = useActivity();
+  const [parts, know] = useState([]);
+  useEffect(() => {
+    for (const [title, what] of [["Users", "users"], ["Tickets", "tickets"]]) {
+      has(`/api/v1/kms/${what}`).then((there) => { if (there) know((before) => [...before, [title, what]]); });
+    }
+  }, []);
   const { value: history } = usePolled("/api/v1/history", 5_000);
   const services = process?.roles.filter((role) => role.role === "kms") ?? [];
   const hour = (name) => (history ? Math.round(history.rates[name].reduce((sum, rate) => sum + rate * history.step, 0)) : null);
@@ -73,5 +80,5 @@ export function Keys({ process }) {
               : html`<td><${Party} uri=${event.initiator} /></td><td>${(event.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td><td><code>${event.ticket}</code></td>`}
             <td class="quiet">${[event.user, event.source].filter(Boolean).join(" from ")}</td></tr>`;
         })}</tbody></table></div>`}</section>
-    <${Listed} title="Users" what="users" /><${Listed} title="Tickets" what="tickets" />`;
+    ${parts.map(([title, what]) => html`<${Listed} key=${what} title=${title} what=${what} />`)}`;
 }

@@ -1,6 +1,6 @@
 // One session: what became of it, why it was planned so, where its media is, and who said what to whom.
 
-import { ask, path } from "../api.js";
+import { ask, has, path } from "../api.js";
 import { takeKeys } from "../keys.js";
 import { Ladder, ofEvents } from "../ladder.js";
 import { Empty, Figure, Mark, Party, Seal, html, useClock, useEffect, useState, useStore } from "../parts.js";
@@ -26,7 +26,8 @@ function useRecords(number) {
         // A hop that is forgotten is no reason to show nothing.
         const found = await Promise.all(numbers.map((n) => (n === number ? one(n) : one(n).catch(() => null))));
         const records = found.filter(Boolean);
-        const ladder = await ask(`${path("sessions", String(number))}/ladder`, stop.signal).catch((error) => {
+        const kept = await has("/api/v1/sessions/{number}/ladder");
+        const ladder = !kept ? null : await ask(`${path("sessions", String(number))}/ladder`, stop.signal).catch((error) => {
           if (error.name === "AbortError") throw error;
           return null;
         });
@@ -141,6 +142,6 @@ export function SessionPage({ number, go }) {
         ${drawn ? null : html`<p class="quiet">${ladder === undefined ? "" : "As the borders here tell it. This process keeps no messages of this call."}</p>`}
         <${Ladder} session=${drawn ?? ofEvents(records)} /></section>
       <section aria-labelledby="why-title" class="whys"><h2 id="why-title">Why it was planned so</h2>
-        ${records.map((record) => html`<${Hop} key=${record.number} record=${record} media=${media[record.number]} />`)}</section>
+        <div class="hops">${records.map((record) => html`<${Hop} key=${record.number} record=${record} media=${media[record.number]} />`)}</div></section>
     </div>`;
 }

@@ -18,13 +18,13 @@ function Path({ call }) {
 function row(call) {
   const now = Date.now(), ended = call.ended !== null;
   const state = ended ? lasting(call.ended - call.began) : call.answered === null ? "setting up" : lasting(now - call.answered);
-  return html`<a class="call" href=${`#/sessions/${call.number}`} tabindex="-1">
+  return html`<a class="call ${ended ? "is-over" : ""}" href=${`#/sessions/${call.number}`} tabindex="-1">
     <${Seal} seal=${call.seal} />
     <span class="parties"><${Party} uri=${call.from} /><i class="arrow" aria-hidden="true">→</i><${Party} uri=${call.to} /></span>
     <${Path} call=${call} />
-    <span class="octets">${call.octets > 0 ? octets(call.octets) : ended ? "0 B" : ""}</span>
+    ${ended ? html`<span class="octets">${octets(call.octets)}</span>` : null}
     <span class="age ${!ended && call.answered === null ? "is-pending" : ""}" title=${new Date(call.began).toLocaleString("en-GB")}>${state}</span>
-    <span class="cause ${wentWell(call.cause) ? "" : "is-bad"}">${ended ? cause(call.cause) : ""}</span></a>`;
+    ${ended ? html`<span class="cause ${wentWell(call.cause) ? "" : "is-bad"}" title=${cause(call.cause)}>${cause(call.cause)}</span>` : null}</a>`;
 }
 
 export function Sessions({ go }) {
@@ -69,7 +69,7 @@ export function Sessions({ go }) {
     ${!shown.over && state.total > state.calls.reduce((sum, call) => sum + call.hops.length, 0) && !state.loading
       ? html`<p class="note">${count(state.total)} sessions are in progress; the oldest ${count(50_000)} are listed.</p>` : null}
     <section class="card list" aria-label=${shown.over ? "Ended sessions" : "Sessions in progress"}>
-      <div class="call heading" aria-hidden="true"><span>Seal</span><span>From and to</span><span>Path</span><span class="octets">Octets</span><span class="age">${shown.over ? "Lasted" : "Age"}</span><span class="cause">${shown.over ? "Why it ended" : ""}</span></div>
+      <div class="call heading ${shown.over ? "is-over" : ""}" aria-hidden="true"><span>Seal</span><span>From and to</span><span>Path</span>${shown.over ? html`<span class="octets">Octets</span>` : null}<span class="age">${shown.over ? "Lasted" : "Age"}</span>${shown.over ? html`<span class="cause">Why it ended</span>` : null}</div>
       ${items.length > 0
         ? html`<${Rows} items=${items} keyOf=${(call) => call.id} height=${narrow.matches ? 76 : 42} row=${row} chosen=${shown.chosen} label="Sessions" onOpen=${(call) => go("sessions", String(call.number))} />`
         : state.loading ? html`<${Empty} title="Loading">The sessions of this process are being read.</${Empty}>`
