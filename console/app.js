@@ -118,14 +118,14 @@ function Frame({ signOut }) {
   return html`<div class="frame">
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>to the page</a>
     <nav class="side" aria-label="Pages">
-      <a class="brand" href="#/network"><img src="/console/icon.svg" alt="" width="26" height="26" /><span>Carnet</span></a>
+      <a class="brand" href="#/network" aria-label="Carnet"><img src="/console/icon.svg" alt="" width="26" height="26" /><span>Carnet</span></a>
       <ul>${PAGES.map(([key, title, path]) => html`<li><a href=${`#/${key}`} aria-current=${key === page ? "page" : null} title=${`${title} (g ${key[0]})`}>
         <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d=${path} /></svg><span>${title}</span>
         ${key === "sessions" && state.total > 0 ? html`<b class="badge" aria-label=${`${state.total} in progress`}>${count(state.total)}</b>` : null}</a></li>`)}</ul>
       <div class="foot">
         <${Link} />
         <button type="button" class="quiet" title="Light or dark (t)" onClick=${() => chooseTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length])}>
-          <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><circle cx="12" cy="12" r="8" /><path class="half" d="M12 4a8 8 0 010 16z" /></svg><span>${theme}</span></button>
+          <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><circle cx="12" cy="12" r="8" /><path class="half" d="M12 4a8 8 0 010 16z" /></svg><span>${{ auto: "Light or dark", light: "Light", dark: "Dark" }[theme]}</span></button>
         <button type="button" class="quiet" title="Keys (?)" onClick=${() => showHelp(true)}><kbd aria-hidden="true">?</kbd><span>Keys</span></button>
         ${hasToken() ? html`<button type="button" class="quiet" onClick=${signOut}><span>Sign out</span></button>` : null}
       </div>

@@ -82,9 +82,9 @@ export function Ladder({ session }) {
       <div class="hosts" style=${{ width: `${width + TIME}px` }}>${hosts.map((host) => html`<div class="host" style=${{ width: `${column}px` }} title=${(host.addresses ?? []).join("\n")}>
         <b>${cut(host.role || "host", 20)}</b><small>${cut((host.addresses ?? [])[0] ?? "", 24)}${(host.addresses ?? []).length > 1 ? html` <span class="more">+${host.addresses.length - 1}</span>` : null}</small></div>`)}</div>
       <ol ref=${list} style=${{ width: `${width + TIME}px` }}>${entries.map((entry, n) => html`<li key=${n} data-entry=${n} class=${n === chosen ? "is-chosen" : ""}>
-        <button type="button" class="entry" aria-expanded=${open.has(n)} onFocus=${() => choose(n)} onClick=${() => toggle(n)}
-          aria-label=${`${entry.label}, from ${hosts[entry.from_host]?.role ?? entry.from} to ${hosts[entry.to_host]?.role ?? entry.to}, ${(entry.at - first).toFixed(3)} s`}>
+        <button type="button" class="entry" aria-expanded=${open.has(n)} onFocus=${() => choose(n)} onClick=${() => toggle(n)}>
           <time>${n === 0 ? clock(entry.at * 1_000) : `+${(entry.at - first).toFixed(3)}`}</time>
+          <span class="away">${entry.label}, from ${hosts[entry.from_host]?.role ?? entry.from} to ${hosts[entry.to_host]?.role ?? entry.to}${entry.bad ? ", wrong" : ""}</span>
           <${Arrow} entry=${entry} hosts=${hosts} width=${width} column=${column} /></button>
         ${open.has(n) ? html`<div class="message"><p class="between"><span>${clock(entry.at * 1_000, true)}</span> <span>${entry.from} → ${entry.to}</span> <span>${[entry.transport, String(entry.protocol).toUpperCase()].filter(Boolean).join(" · ")}</span></p>
           <pre tabindex="0">${entry.text || JSON.stringify(entry.message, null, 2)}</pre></div>` : null}</li>`)}</ol>

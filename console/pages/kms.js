@@ -46,7 +46,7 @@ function Listed({ title, what }) {
   if (!rows) return null;
   const columns = [...new Set(rows.flatMap((row) => (row && typeof row === "object" ? Object.keys(row) : [])))].slice(0, 8);
   return html`<section class="card"><h2>${title} <span class="quiet">${count(value.total ?? rows.length)}</span></h2>
-    ${rows.length === 0 ? html`<p class="quiet">None.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label=${title}><table><thead><tr>${columns.map((name) => html`<th scope="col">${name.replace(/_/g, " ")}</th>`)}</tr></thead>
+    ${rows.length === 0 ? html`<p class="quiet">None.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label=${`List of ${what}`}><table><thead><tr>${columns.map((name) => html`<th scope="col">${name.replace(/_/g, " ")}</th>`)}</tr></thead>
       <tbody>${rows.slice(0, 200).map((row) => html`<tr>${columns.map((name) => html`<td>${cell(row?.[name])}</td>`)}</tr>`)}</tbody></table></div>`}</section>`;
 }
 
@@ -71,7 +71,7 @@ export function Keys({ process }) {
       <${Figure} name="Last ticket" value=${events.find((event) => event.ticket) ? clock(events.find((event) => event.ticket).timestamp) : "–"} />
     </dl>
     <section class="card" aria-labelledby="activity"><h2 id="activity">Activity</h2>
-      ${events.length === 0 ? html`<p class="quiet">No ticket was asked for since the start.</p>` : html`<div class="scroll tickets" tabindex="0" role="region" aria-label="Activity"><table><thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Asked by</th></tr></thead>
+      ${events.length === 0 ? html`<p class="quiet">No ticket was asked for since the start.</p>` : html`<div class="scroll tickets" tabindex="0" role="region" aria-label="Tickets and refusals"><table><thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Asked by</th></tr></thead>
         <tbody>${events.map((event, n) => {
           const [tone, words] = DEEDS[event.event] ?? ["off", event.event];
           return html`<tr key=${`${event.timestamp}/${n}`}><td><time title=${event.timestamp}>${clock(event.timestamp)}</time></td><td><${Mark} of=${tone}>${words}</${Mark}></td>

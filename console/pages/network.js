@@ -27,7 +27,7 @@ function Gateway({ name, seen, own, kind }) {
   const contexts = seen?.contexts ?? own?.contexts, most = own?.most_contexts ?? seen?.most_contexts;
   const engines = Object.entries(own?.engines ?? {}).map(([engine, reasons]) => [engine, Object.values(reasons).reduce((sum, n) => sum + n, 0)]).filter(([, n]) => n > 0);
   return html`<article class="card node node-gateway is-${tone}">
-    <header><h3>${name}</h3><span class="quiet">${kind}</span><${Mark} of=${tone}>${words}</${Mark}></header>
+    <header><h2>${name}</h2><span class="quiet">${kind}</span><${Mark} of=${tone}>${words}</${Mark}></header>
     <dl>
       <div><dt>Contexts</dt><dd>${count(contexts)}${most ? html` <small>of ${count(most)}</small>` : null}${most ? html`<${Bar} used=${contexts ?? 0} all=${most} title=${`${contexts} of ${most} contexts`} />` : null}</dd></div>
       ${own ? Object.entries(own.ports ?? {}).map(([realm, pool]) => {
@@ -77,7 +77,7 @@ function inOrder(controllers) {
 function Controller({ role, calls }) {
   const networks = (role.networks ?? []).map((network) => network.network);
   return html`<article class="card node node-${role.role}">
-    <header><h3>${role.name}</h3><span class="quiet">${role.kind}</span></header>
+    <header><h2>${role.name}</h2><span class="quiet">${role.kind}</span></header>
     <dl>
       <div class="wide"><dt>Domain</dt><dd>${role.domain}</dd></div>
       ${role.role === "border" ? html`<div><dt>Calls</dt><dd>${count(calls)}</dd></div>` : html`<div><dt>Rooms on</dt><dd>${role.gateways.join(", ")}</dd></div>`}
@@ -143,7 +143,7 @@ export function Network({ process, go }) {
     ${others.length + services.length > 0 ? html`<section class="chain is-loose">${others.map((role) => html`<div class="column" key=${role.name}>
         <p class="ghost">${role.steered ? "steered by SIP servers (ng)" : role.controllers.join(", ")}</p><${Wire} seen=${null} />
         <${Gateway} name=${role.name} own=${own.get(role.name)} kind=${role.kind} /></div>`)}
-      ${services.map((role) => html`<div class="column" key=${role.name}><article class="card node node-kms"><header><h3>${role.name}</h3><span class="quiet">KMS</span></header>
+      ${services.map((role) => html`<div class="column" key=${role.name}><article class="card node node-kms"><header><h2>${role.name}</h2><span class="quiet">KMS</span></header>
         <dl><div class="wide"><dt>At</dt><dd>${role.url}</dd></div><div class="wide"><dt>Activity</dt><dd><a href="#/keys">tickets and refusals</a></dd></div></dl></article></div>`)}</section>` : null}
     <${Lately} />`;
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// For anything that a loaded machine does.
@@ -15,6 +15,8 @@ pub struct Browser {
     driver: Child,
     port: u16,
     session: String,
+    /// Open, so that it can go on talking.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Browser {
@@ -30,8 +32,13 @@ impl Browser {
         }
         let mut driver =
             Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let said = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port = said.filter_map(|line| line.rsplit_once("on port ")?.1.trim_end_matches('.').parse().ok()).next();
+        let mut said = BufReader::new(driver.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("started successfully") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "chromedriver says its port");
+        }
+        let port = line.rsplit_once("on port ").and_then(|(_, port)| port.trim().trim_end_matches('.').parse().ok());
         let port = port.expect("chromedriver says its port");
         let arguments = [
             "--headless=new",
@@ -46,7 +53,7 @@ impl Browser {
             "goog:loggingPrefs": { "browser": "ALL" },
             "timeouts": { "script": 90_000, "pageLoad": 90_000 },
         } } });
-        let mut this = Self { driver, port, session: String::new() };
+        let mut this = Self { driver, port, session: String::new(), _said: said };
         let opened = this.ask("POST", "/session", Some(&wanted)).expect("a window");
         this.session = format!("/session/{}", opened["sessionId"].as_str().unwrap());
         Some(this)

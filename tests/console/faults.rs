@@ -62,6 +62,7 @@ fn a_process_that_goes_is_missed_and_welcomed_back() {
     browser.until("!document.querySelector('.banner') && document.querySelector('.link-live')");
     // The calls of the process before are not those of this one.
     browser.until_says("Nobody is talking");
+    network.wait_for("node", "err", "gateway-up border=gate gateway=trgw");
     ends.call(&[("sip:ben@left.example".to_owned(), "two@left".to_owned())]);
     browser.until_says("ben@left.example");
     assert_eq!(browser.run("return window.sameAsBefore"), true);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -190,9 +190,6 @@ impl Network {
         assert!(over, "{user} does not end");
     }
 
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
 }
 
 impl Drop for Network {
