@@ -3,7 +3,7 @@
 import { render } from "./vendor/htm-preact.js";
 import { hasToken, onRefused, useToken, ask } from "./api.js";
 import { HELP, startKeys, takeKeys } from "./keys.js";
-import { html, useEffect, useRef, useState, useStore, usePolled } from "./parts.js";
+import { html, useEffect, useLayoutEffect, usePolled, useRef, useState, useStore } from "./parts.js";
 import { start, state } from "./store.js";
 import { count } from "./words.js";
 import { Network } from "./pages/network.js";
@@ -99,7 +99,7 @@ function Frame({ signOut }) {
     window.addEventListener("hashchange", moved);
     return () => window.removeEventListener("hashchange", moved);
   }, []);
-  useEffect(() => takeKeys((key) => {
+  useLayoutEffect(() => takeKeys((key) => {
     if (key === "?") showHelp(true);
     else if (key === "t") chooseTheme((before) => (isDark(before) ? "light" : "dark"));
     else return false;

@@ -2,7 +2,7 @@
 // no such thing, the events of the session in the same form.
 
 import { takeKeys } from "./keys.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./parts.js";
+import { html, useLayoutEffect, useRef, useState } from "./parts.js";
 import { cause, clock, cut, octets } from "./words.js";
 
 /** Between two hosts: as wide as there is room, within these. */
@@ -66,7 +66,7 @@ export function Ladder({ session }) {
     setOpen((before) => new Set(before).add(n));
     list.current?.querySelector(`[data-entry="${n}"]`)?.scrollIntoView({ block: "center" });
   };
-  useEffect(() => takeKeys((key) => {
+  useLayoutEffect(() => takeKeys((key) => {
     const to = (n) => {
       const place = Math.max(0, Math.min(entries.length - 1, n));
       choose(place);

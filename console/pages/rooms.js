@@ -2,7 +2,7 @@
 
 import { path, tell } from "../api.js";
 import { takeKeys } from "../keys.js";
-import { Confirm, Empty, Mark, Party, html, useEffect, useState, usePolled } from "../parts.js";
+import { Confirm, Empty, Mark, Party, html, useEffect, useLayoutEffect, usePolled, useState } from "../parts.js";
 import { onEvent } from "../store.js";
 import { count, who } from "../words.js";
 
@@ -84,7 +84,7 @@ export function Rooms({ room, go }) {
   const known = useKept(polled, "rooms");
   const rooms = known?.conferences.flatMap((server) => server.rooms.map((one) => ({ ...one, conference: server.conference }))) ?? [];
   const chosen = room ?? rooms[0]?.room ?? null;
-  useEffect(() => takeKeys((key) => {
+  useLayoutEffect(() => takeKeys((key) => {
     const at = rooms.findIndex((one) => one.room === chosen);
     const to = (place) => { const one = rooms[Math.max(0, Math.min(rooms.length - 1, place))]; if (one) go("rooms", one.room); };
     if (key === "j" || key === "ArrowDown") to(at + 1);

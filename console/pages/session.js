@@ -3,7 +3,7 @@
 import { ask, has, path } from "../api.js";
 import { takeKeys } from "../keys.js";
 import { Ladder, ofEvents } from "../ladder.js";
-import { Empty, Figure, Mark, Party, Seal, html, useClock, useEffect, useState, useStore } from "../parts.js";
+import { Empty, Figure, Mark, Party, Seal, html, useClock, useEffect, useLayoutEffect, useState, useStore } from "../parts.js";
 import { callOf, state } from "../store.js";
 import { cause, clock, count, decisions, lasting, octets, sealOf, wentWell } from "../words.js";
 
@@ -31,8 +31,9 @@ function useRecords(number) {
           if (error.name === "AbortError") throw error;
           return null;
         });
+        set((before) => ({ ...before, records, error: null, ladder }));
         const media = over ? {} : await mediaOf(records, stop.signal);
-        set({ records, error: null, ladder, media });
+        set((before) => ({ ...before, media }));
       } catch (error) {
         if (error.name === "AbortError") return;
         set((before) => ({ ...before, error }));
@@ -45,17 +46,22 @@ function useRecords(number) {
   return known;
 }
 
-/** What gateways hold for it now, by hop. */
+/**
+ * What gateways hold for it now, by hop. Only those of this process are asked: one elsewhere would be asked over H.248 for all that it has,
+ * again and again, which is no way to look at one call.
+ */
 async function mediaOf(records, signal) {
   const held = {};
+  const { gateways } = await ask("/api/v1/nodes", signal);
+  const here = new Set(gateways.map((gateway) => gateway.gateway));
   for (const record of records) {
     const own = record.events.filter(({ event }) => event === "media-reserved").map(({ fields }) => fields);
     const given = new Set(record.events.filter(({ event }) => event === "media-released").map(({ fields }) => `${fields.gateway}/${fields.context}`));
     for (const { gateway = record.node, context } of own) {
       if (given.has(`${gateway === record.node ? undefined : gateway}/${context}`) || !Number.isInteger(context)) continue;
-      const by = record.role === "border" ? `&by=${encodeURIComponent(record.node)}` : "";
+      if (!here.has(gateway)) continue;
       try {
-        const page = await ask(`${path("gateways", gateway, "contexts")}?from=${context}${by}`, signal);
+        const page = await ask(`${path("gateways", gateway, "contexts")}?from=${context}`, signal);
         const found = page.contexts?.find((one) => one.context === context);
         if (found) (held[record.number] ??= []).push({ gateway, ...found });
       } catch (error) {
@@ -106,7 +112,7 @@ export function SessionPage({ number, go }) {
   useStore();
   useClock(1_000);
   const { records, error, ladder, media } = useRecords(number);
-  useEffect(() => takeKeys((key) => { if (key !== "Escape" && key !== "u") return false; go("sessions"); return true; }), []);
+  useLayoutEffect(() => takeKeys((key) => { if (key !== "Escape" && key !== "u") return false; go("sessions"); return true; }), []);
   const back = html`<a class="back" href="#/sessions">‹ Sessions</a>`;
   if (error && records === null) {
     return html`<header class="head">${back}<h1>Session ${String(number)}</h1></header>

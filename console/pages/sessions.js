@@ -1,7 +1,7 @@
 // Sessions, those in progress and those that are over, a call a line.
 
 import { takeKeys } from "../keys.js";
-import { Empty, Party, Rows, Seal, html, useClock, useEffect, useState, useStore } from "../parts.js";
+import { Empty, Party, Rows, Seal, html, useClock, useLayoutEffect, useState, useStore } from "../parts.js";
 import { matches, state, wordsOf } from "../store.js";
 import { SEALS, cause, count, lasting, octets, wentWell } from "../words.js";
 
@@ -38,7 +38,7 @@ export function Sessions({ go }) {
   const tally = {};
   for (const call of found) tally[call.seal] = (tally[call.seal] ?? 0) + 1;
   const items = shown.seal === null ? found : found.filter((call) => call.seal === shown.seal);
-  useEffect(() => takeKeys((key) => {
+  useLayoutEffect(() => takeKeys((key) => {
     const at = items.findIndex((call) => call.id === kept.chosen);
     const to = (place) => { const call = items[Math.max(0, Math.min(items.length - 1, place))]; if (call) change({ chosen: call.id }); };
     if (key === "j" || key === "ArrowDown") to(at + 1);

@@ -157,7 +157,8 @@ impl Drop for Ends {
 
 /// Takes every call.
 fn answer(socket: &UdpSocket, own: Ipv4Addr, over: &AtomicBool) {
-    let body = described(own, "active");
+    // Nobody is to connect yet: no media is sent here, and a gateway that waits in vain tells of each call.
+    let body = described(own, "holdconn");
     let mut octets = vec![0; 65_535];
     while !over.load(Ordering::Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut octets) else { continue };

@@ -197,10 +197,10 @@ impl Drop for Network {
         for (name, process) in &mut self.processes {
             let _ = process.kill();
             let _ = process.wait();
-            if std::thread::panicking() && name == "node" {
-                let said = std::fs::read_to_string(self.directory.path().join("node.err")).unwrap_or_default();
+            if std::thread::panicking() {
+                let said = std::fs::read_to_string(self.directory.path().join(format!("{name}.err"))).unwrap_or_default();
                 let last: Vec<_> = said.lines().rev().take(30).collect();
-                eprintln!("--- node\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                eprintln!("--- {name}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }
         }
     }
