@@ -23,22 +23,33 @@ impl Browser {
     /// A window of that size, or `None` with a word where there is no Chromium.
     pub fn open(width: u32, height: u32) -> Option<Self> {
         let there = |program: &str| {
-            Command::new("sh").args(["-c", &format!("command -v {program}")]).output().is_ok_and(|o| o.status.success())
+            Command::new("sh")
+                .args(["-c", &format!("command -v {program}")])
+                .output()
+                .is_ok_and(|o| o.status.success())
         };
         if !there("chromium") || !there("chromedriver") {
-            assert!(std::env::var_os("CARNET_REQUIRE_INTEROP").is_none(), "chromium and chromedriver are required here");
+            assert!(
+                std::env::var_os("CARNET_REQUIRE_INTEROP").is_none(),
+                "chromium and chromedriver are required here"
+            );
             eprintln!("skipped: needs chromium and chromedriver");
             return None;
         }
-        let mut driver =
-            Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut said = BufReader::new(driver.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("started successfully") {
             line.clear();
             assert_ne!(said.read_line(&mut line).unwrap(), 0, "chromedriver says its port");
         }
-        let port = line.rsplit_once("on port ").and_then(|(_, port)| port.trim().trim_end_matches('.').parse().ok());
+        let port =
+            line.rsplit_once("on port ").and_then(|(_, port)| port.trim().trim_end_matches('.').parse().ok());
         let port = port.expect("chromedriver says its port");
         let arguments = [
             "--headless=new",
@@ -162,7 +173,8 @@ impl Browser {
     /// Clicks where the middle of an element is, if nothing covers it.
     pub fn click(&self, selector: &str) {
         let found = json!({ "using": "css selector", "value": selector });
-        let element = self.command("POST", "/element", Some(&found)).unwrap_or_else(|e| panic!("{selector}: {e}"));
+        let element =
+            self.command("POST", "/element", Some(&found)).unwrap_or_else(|e| panic!("{selector}: {e}"));
         let id = element.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
         let clicked = self.command("POST", &format!("/element/{id}/click"), Some(&json!({})));
         clicked.unwrap_or_else(|e| panic!("{selector}: {e}"));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::network::Network;
@@ -14,7 +14,11 @@ const WINDOW: usize = 24;
 /// Until a request is sent again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-const PRINT: &str = "AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA";
+/// What CSeq grows by when a call is begun again.
+const ATTEMPT: usize = 100_000;
+
+const PRINT: &str =
+    "AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA";
 
 /// The file of a network border between networks `left` and `right`, whose gateways are in the files of [`gateway`].
 pub fn border(network: &Network, calls: usize, gateways: &[&str], more: &str) -> String {
@@ -65,6 +69,7 @@ pub struct Ends {
     border: SocketAddr,
     own: Ipv4Addr,
     over: Arc<AtomicBool>,
+    turns: AtomicUsize,
     callee: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -79,36 +84,55 @@ impl Ends {
         let over = Arc::new(AtomicBool::new(false));
         let (callee, end) = (socket(there), over.clone());
         let callee = std::thread::spawn(move || answer(&callee, there, &end));
-        Self { caller: socket(own), border: (network.at(20, 1), 5060).into(), own, over, callee: Some(callee) }
+        Self {
+            caller: socket(own),
+            border: (network.at(20, 1), 5060).into(),
+            own,
+            over,
+            turns: AtomicUsize::new(0),
+            callee: Some(callee),
+        }
     }
 
-    /// Sets up calls, as many as there are names: `(From URI, Call-ID)`.
+    /// Sets up calls, as many as there are names: `(From URI, Call-ID)`. A border that is behind says so, and is asked again.
     pub fn call(&self, names: &[(String, String)]) {
-        let (mut waiting, mut begun, mut up) = (HashMap::new(), 0, 0);
-        let start = Instant::now();
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        // When it was sent last, how often it was begun, and the answer it has got to that.
+        let mut waiting: HashMap<usize, (Instant, usize, bool)> = HashMap::new();
+        let (mut begun, mut up, start) = (0, 0, Instant::now());
         while up < names.len() {
             assert!(start.elapsed() < Duration::from_secs(600), "{up} of {} calls are up", names.len());
             while waiting.len() < WINDOW && begun < names.len() {
-                self.send(&self.invite(begun, names));
-                waiting.insert(begun, Instant::now());
+                self.send(&self.invite(turn, begun, 0, names));
+                waiting.insert(begun, (Instant::now(), 0, false));
                 begun += 1;
             }
-            if let Some(answer) = receive(&self.caller)
-                && let Some(number) = field(&answer, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse().ok())
-                && field(&answer, "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE"))
-            {
-                let number: usize = number;
-                let number = number - 1;
+            let answer = receive(&self.caller);
+            let cseq = answer
+                .as_deref()
+                .and_then(|answer| field(answer, "CSeq")?.strip_suffix(" INVITE")?.parse::<usize>().ok());
+            if let (Some(answer), Some(cseq)) = (answer, cseq) {
+                let (number, attempt) = ((cseq - 1) % ATTEMPT, (cseq - 1) / ATTEMPT);
                 if answer.starts_with("SIP/2.0 200") {
                     self.send(&self.acknowledge(&answer));
                     up += usize::from(waiting.remove(&number).is_some());
+                } else if answer.starts_with("SIP/2.0 503") {
+                    // RFC 3261 §17.1.1.3: as the INVITE.
+                    let invite = self.invite(turn, number, attempt, names);
+                    let (head, _) = invite.split_once("Content-Type").unwrap();
+                    let head = head.replacen("INVITE", "ACK", 1).replace(" INVITE\r\n", " ACK\r\n");
+                    self.send(&format!("{head}Content-Length: 0\r\n\r\n"));
+                    if let Some(call) = waiting.get_mut(&number).filter(|call| call.1 == attempt) {
+                        (call.0, call.2) = (Instant::now(), true);
+                    }
                 } else if !answer.starts_with("SIP/2.0 1") {
                     panic!("call {number}: {answer}");
                 }
             }
-            for (number, sent) in &mut waiting {
+            for (number, (sent, attempt, refused)) in &mut waiting {
                 if sent.elapsed() > AGAIN {
-                    self.send(&self.invite(*number, names));
+                    *attempt += usize::from(std::mem::take(refused));
+                    self.send(&self.invite(turn, *number, *attempt, names));
                     *sent = Instant::now();
                 }
             }
@@ -119,11 +143,11 @@ impl Ends {
         self.caller.send_to(message.as_bytes(), self.border).unwrap();
     }
 
-    fn invite(&self, number: usize, names: &[(String, String)]) -> String {
-        let ((from, call_id), own, cseq) = (&names[number], self.own, number + 1);
+    fn invite(&self, turn: usize, number: usize, attempt: usize, names: &[(String, String)]) -> String {
+        let ((from, call_id), own, cseq) = (&names[number], self.own, attempt * ATTEMPT + number + 1);
         let body = described(own, "actpass");
         format!(
-            "INVITE sip:callee-{number}@right.example SIP/2.0\r\nVia: SIP/2.0/UDP {own}:5060;branch=z9hG4bK-{number}\r\nMax-Forwards: 70\r\n\
+            "INVITE sip:callee-{number}@right.example SIP/2.0\r\nVia: SIP/2.0/UDP {own}:5060;branch=z9hG4bK-{turn}-{cseq}\r\nMax-Forwards: 70\r\n\
              From: \"Caller <img src=x onerror=stolen()>\" <{from}>;tag=a{number}\r\nTo: <sip:callee-{number}@right.example>\r\nCall-ID: {call_id}\r\n\
              CSeq: {cseq} INVITE\r\nContact: <sip:caller@{own}:5060>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -134,7 +158,8 @@ impl Ends {
         let header = |name| field(answer, name).unwrap_or_default();
         let target = header("Contact").split(['<', '>']).nth(1).unwrap_or_default().to_owned();
         let cseq = header("CSeq").replace("INVITE", "ACK");
-        let routes: Vec<_> = fields(answer, "Record-Route").map(|route| format!("Route: {route}\r\n")).collect();
+        let routes: Vec<_> =
+            fields(answer, "Record-Route").map(|route| format!("Route: {route}\r\n")).collect();
         format!(
             "ACK {target} SIP/2.0\r\nVia: SIP/2.0/UDP {}:5060;branch=z9hG4bK-ack-{}\r\nMax-Forwards: 70\r\n{}From: {}\r\nTo: {}\r\nCall-ID: {}\r\n\
              CSeq: {cseq}\r\nContent-Length: 0\r\n\r\n",

@@ -30,7 +30,12 @@ fn who_has_no_token_is_shown_nothing() {
     browser.go(&format!("{page}#/process"));
     browser.run("location.reload()");
     browser.until_says("Sign out");
-    assert_eq!(browser.run("return [localStorage.getItem('carnet-token'), document.cookie, location.href.includes('word')]"), serde_json::json!([null, "", false]));
+    assert_eq!(
+        browser.run(
+            "return [localStorage.getItem('carnet-token'), document.cookie, location.href.includes('word')]"
+        ),
+        serde_json::json!([null, "", false])
+    );
     browser.click_button("Sign out");
     browser.until("document.querySelector('input[type=password]')");
     assert!(!browser.text().contains("gate"), "{}", browser.text());

@@ -70,7 +70,8 @@ fn whatever_the_process_says_is_text() {
     for hash in ["network", "sessions", "rooms", "keys", "charts", "process"] {
         browser.run(&format!("location.hash = '#/{hash}'"));
         // The process is asked again every few seconds.
-        let seen = if matches!(hash, "charts" | "sessions") { "Carnet" } else { "onerror=\"window.stolen=1\"" };
+        let seen =
+            if matches!(hash, "charts" | "sessions") { "Carnet" } else { "onerror=\"window.stolen=1\"" };
         is_whole(&browser, seen);
     }
     browser.run("location.hash = '#/sessions/1'");
@@ -79,6 +80,7 @@ fn whatever_the_process_says_is_text() {
     browser.click(".entry");
     browser.until("document.querySelector('.message pre')?.textContent.includes('<script>')");
     is_whole(&browser, "<script>");
-    let complaints: Vec<_> = browser.log().into_iter().filter(|line| line.contains("Security Policy")).collect();
+    let complaints: Vec<_> =
+        browser.log().into_iter().filter(|line| line.contains("Security Policy")).collect();
     assert!(complaints.is_empty(), "{complaints:?}");
 }

@@ -19,7 +19,9 @@ fn ten_thousand_calls_are_listed_found_and_opened() {
     let mut network = Network::new();
     calls::started(&mut network, CALLS + 100, &["trgw-1", "trgw-2"], "");
     let ends = calls::Ends::new(&network);
-    let names: Vec<_> = (0..CALLS).map(|n| (format!("sip:caller-{n:05}@left.example"), format!("call-{n:05}@left"))).collect();
+    let names: Vec<_> = (0..CALLS)
+        .map(|n| (format!("sip:caller-{n:05}@left.example"), format!("call-{n:05}@left")))
+        .collect();
     let began = Instant::now();
     ends.call(&names);
     eprintln!("{CALLS} calls are up after {:.1} s", began.elapsed().as_secs_f64());
@@ -34,11 +36,15 @@ fn ten_thousand_calls_are_listed_found_and_opened() {
     };
     measured("the list is whole", &|| {
         browser.go(&format!("{}#/sessions", network.page()));
-        browser.until("document.querySelector('.tabs b')?.innerText === '10,000' && document.querySelector('.row')");
+        browser.until(
+            "document.querySelector('.tabs b')?.innerText === '10,000' && document.querySelector('.row')",
+        );
     });
     measured("its end is reached", &|| {
         browser.run("const rows = document.querySelector('.rows'); rows.scrollTop = rows.scrollHeight");
-        browser.until("[...document.querySelectorAll('.row')].some((row) => row.innerText.includes('caller-00000'))");
+        browser.until(
+            "[...document.querySelectorAll('.row')].some((row) => row.innerText.includes('caller-00000'))",
+        );
     });
     measured("one of them is found", &|| {
         browser.press(&["/", "caller-07777"]);

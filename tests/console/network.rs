@@ -132,16 +132,36 @@ impl Network {
             m = ip(2, 8),
             admin = ip(9, 9),
         );
-        let (kms_ip, proxies) = (ip(9, 1), [("alice", "a", 1, 20), ("bob", "b", 3, 20), ("carol", "a", 1, 21)]);
-        let clients: Vec<_> = proxies.iter().map(|(user, domain, net, host)| (*user, *domain, ip(*net, 1), ip(*net, *host))).collect();
+        let (kms_ip, proxies) =
+            (ip(9, 1), [("alice", "a", 1, 20), ("bob", "b", 3, 20), ("carol", "a", 1, 21)]);
+        let clients: Vec<_> = proxies
+            .iter()
+            .map(|(user, domain, net, host)| (*user, *domain, ip(*net, 1), ip(*net, *host)))
+            .collect();
         Self::must(
             Command::new("openssl")
                 .current_dir(self.directory.path())
-                .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
-                .args(["-subj", "/CN=kms.example", "-addext", &format!("subjectAltName=DNS:kms.example,IP:{kms_ip}")])
+                .args([
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                    "-nodes",
+                    "-days",
+                    "2",
+                ])
+                .args([
+                    "-subj",
+                    "/CN=kms.example",
+                    "-addext",
+                    &format!("subjectAltName=DNS:kms.example,IP:{kms_ip}"),
+                ])
                 .args(["-keyout", "kms.key", "-out", "kms.pem"]),
         );
-        let mut add = vec![("sip:mrfc@conf.example".to_owned(), "mrfc.psk".to_owned(), Some("sip:*@conf.example"))];
+        let mut add =
+            vec![("sip:mrfc@conf.example".to_owned(), "mrfc.psk".to_owned(), Some("sip:*@conf.example"))];
         for (user, domain, proxy, own) in &clients {
             let uri = format!("sip:{user}@{domain}.example");
             self.file(&format!("{user}.password"), "a long password of its own\n");
@@ -154,7 +174,10 @@ impl Network {
             );
             add.push((uri, format!("{user}.psk"), None));
         }
-        self.file("users-a.toml", "alice = \"a long password of its own\"\ncarol = \"a long password of its own\"\n");
+        self.file(
+            "users-a.toml",
+            "alice = \"a long password of its own\"\ncarol = \"a long password of its own\"\n",
+        );
         self.file("users-b.toml", "bob = \"a long password of its own\"\n");
         for (uri, key, more) in &add {
             let mut arguments = vec!["kms", "--data", "kms", "user", "add", uri];
@@ -189,7 +212,6 @@ impl Network {
         }
         assert!(over, "{user} does not end");
     }
-
 }
 
 impl Drop for Network {
@@ -198,7 +220,8 @@ impl Drop for Network {
             let _ = process.kill();
             let _ = process.wait();
             if std::thread::panicking() {
-                let said = std::fs::read_to_string(self.directory.path().join(format!("{name}.err"))).unwrap_or_default();
+                let said = std::fs::read_to_string(self.directory.path().join(format!("{name}.err")))
+                    .unwrap_or_default();
                 let last: Vec<_> = said.lines().rev().take(30).collect();
                 eprintln!("--- {name}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }

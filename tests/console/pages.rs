@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// The script that axe is, where the gate puts it.
 fn axe() -> Option<String> {
-    let path = std::env::var_os("CARNET_AXE").map_or(PathBuf::from("/opt/axe-core/axe.min.js"), PathBuf::from);
+    let path =
+        std::env::var_os("CARNET_AXE").map_or(PathBuf::from("/opt/axe-core/axe.min.js"), PathBuf::from);
     let script = std::fs::read_to_string(&path).ok();
     if script.is_none() {
         assert!(std::env::var_os("CARNET_REQUIRE_INTEROP").is_none(), "{} is required here", path.display());

@@ -28,12 +28,20 @@ fn a_call_is_seen_from_its_beginning_to_its_end() {
     // To its page by the keyboard, and what is told there.
     browser.press(&["j", "{Enter}"]);
     browser.until("location.hash === '#/sessions/1'");
-    for said in ["sealed end to end", "in progress", "passes sealed", "TLS is asked for from end to end", "agw-a", "agw-b"] {
+    for said in [
+        "sealed end to end",
+        "in progress",
+        "passes sealed",
+        "TLS is asked for from end to end",
+        "agw-a",
+        "agw-b",
+    ] {
         browser.until_says(said);
     }
     // What the gateways hold of it: they count while it runs.
     browser.until_says("so far");
-    let rungs = browser.run("return [...document.querySelectorAll('.rung text')].map((text) => text.textContent)");
+    let rungs =
+        browser.run("return [...document.querySelectorAll('.rung text')].map((text) => text.textContent)");
     for said in ["call", "plan made", "context reserved", "answered"] {
         assert!(rungs.as_array().unwrap().contains(&json!(said)), "{said} in {rungs}");
     }
@@ -71,7 +79,9 @@ fn the_keyboard_leads_everywhere() {
         (["g", "n"], "network", "Network"),
     ] {
         browser.press(&keys);
-        browser.until(&format!("location.hash === '#/{hash}' && document.querySelector('h1').innerText === '{title}'"));
+        browser.until(&format!(
+            "location.hash === '#/{hash}' && document.querySelector('h1').innerText === '{title}'"
+        ));
     }
     browser.press(&["?"]);
     browser.until("document.querySelector('dialog[open]')?.innerText.includes('light or dark')");
@@ -81,7 +91,8 @@ fn the_keyboard_leads_everywhere() {
     browser.until("document.querySelector('[data-filter]')");
     browser.press(&["/", "g", "n", "?"]);
     // What is written is no command.
-    browser.until("document.querySelector('[data-filter]').value === 'gn?' && location.hash === '#/sessions'");
+    browser
+        .until("document.querySelector('[data-filter]').value === 'gn?' && location.hash === '#/sessions'");
     browser.press(&["{Escape}", "t"]);
     let before = browser.run("return document.documentElement.dataset.theme");
     browser.press(&["t"]);
@@ -103,7 +114,9 @@ fn a_room_is_seen_and_ended() {
     browser.click_button("Put out");
     browser.until_says("Put this member out?");
     browser.click_button("Cancel");
-    browser.until("!document.querySelector('dialog') && document.querySelectorAll('.roster tbody tr').length === 1");
+    browser.until(
+        "!document.querySelector('dialog') && document.querySelectorAll('.roster tbody tr').length === 1",
+    );
     browser.click_button("Put out");
     browser.until("document.querySelector('dialog[open]')");
     browser.click("dialog .danger");

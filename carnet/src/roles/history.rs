@@ -63,7 +63,8 @@ impl History {
                     self.add("failed", 1);
                 }
             }
-            ("border" | "steering", "request-refused" | "registration-refused") | ("conference", "refused") => {
+            ("border" | "steering", "request-refused" | "registration-refused")
+            | ("conference", "refused") => {
                 self.add("refused", 1);
             }
             ("kms", "ticket-issued" | "ticket-resolved") => self.add("tickets", 1),
@@ -124,8 +125,11 @@ impl History {
             };
             later().map(rate).collect()
         };
-        let series: serde_json::Map<_, _> =
-            SERIES.iter().enumerate().map(|(place, name)| ((*name).to_owned(), json!(column(place)))).collect();
+        let series: serde_json::Map<_, _> = SERIES
+            .iter()
+            .enumerate()
+            .map(|(place, name)| ((*name).to_owned(), json!(column(place))))
+            .collect();
         json!({
             "step": STEP.as_secs(),
             "at": later().map(|point| point.at).collect::<Vec<_>>(),

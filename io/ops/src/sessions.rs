@@ -148,7 +148,8 @@ impl Session {
     pub fn row(&self) -> Value {
         let mut row = self.summary();
         let fact = |name: &str| self.facts.get(name).cloned().unwrap_or_default();
-        let came = self.octets.iter().filter(|(part, _)| part.ends_with(".received")).map(|(_, count)| *count);
+        let came =
+            self.octets.iter().filter(|(part, _)| part.ends_with(".received")).map(|(_, count)| *count);
         if let Some(members) = row.as_object_mut() {
             let networks = [fact("networks.caller"), fact("networks.callee")];
             members.insert("networks".into(), json!(networks));

@@ -120,7 +120,8 @@ pub(super) fn routes() -> Router {
         FILES.iter().map(|(name, octets)| (*name, Asset::of(name, octets))).collect();
     let assets = Arc::new(assets);
     let page = assets.clone();
-    let answer = |assets: &HashMap<&'static str, Asset>, name: &str, asked: &HeaderMap| match assets.get(name) {
+    let answer = |assets: &HashMap<&'static str, Asset>, name: &str, asked: &HeaderMap| match assets.get(name)
+    {
         Some(asset) => asset.answer(asked),
         None => (StatusCode::NOT_FOUND, "there is no such file\n").into_response(),
     };
@@ -167,7 +168,15 @@ mod tests {
             for link in text.split("\"/console/").skip(1) {
                 file(link.split('"').next().unwrap());
             }
-            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "dangerously", "document.write", "eval(", " style=\""] {
+            for forbidden in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "dangerously",
+                "document.write",
+                "eval(",
+                " style=\"",
+            ] {
                 assert!(!text.contains(forbidden), "{forbidden} in {name}");
             }
         }
@@ -184,7 +193,10 @@ mod tests {
             asset.answer(&headers)
         };
         let whole = ask(ACCEPT_ENCODING, "gzip, br");
-        assert_eq!((whole.status(), &whole.headers()[CONTENT_ENCODING]), (StatusCode::OK, &HeaderValue::from_static("gzip")));
+        assert_eq!(
+            (whole.status(), &whole.headers()[CONTENT_ENCODING]),
+            (StatusCode::OK, &HeaderValue::from_static("gzip"))
+        );
         assert!(ask(ACCEPT_ENCODING, "br").headers().get(CONTENT_ENCODING).is_none());
         let tag = whole.headers()[ETAG].to_str().unwrap().to_owned();
         assert_eq!(ask(IF_NONE_MATCH, &tag).status(), StatusCode::NOT_MODIFIED);
