@@ -6,7 +6,7 @@ import { html, useLayoutEffect, useRef, useState } from "./parts.js";
 import { cause, clock, cut, octets } from "./words.js";
 
 /** Between two hosts: as wide as there is room, within these. */
-const NARROW = 104;
+const NARROW = 114;
 const WIDE = 210;
 const HIGH = 34;
 /** What the time takes. */
@@ -86,8 +86,8 @@ export function Ladder({ session }) {
           <time>${n === 0 ? clock(entry.at * 1_000) : `+${(entry.at - first).toFixed(3)}`}</time>
           <span class="away">${entry.label}, from ${hosts[entry.from_host]?.role ?? entry.from} to ${hosts[entry.to_host]?.role ?? entry.to}${entry.bad ? ", wrong" : ""}</span>
           <${Arrow} entry=${entry} hosts=${hosts} width=${width} column=${column} /></button>
-        ${open.has(n) ? html`<div class="message"><p class="between"><span>${clock(entry.at * 1_000, true)}</span> <span>${entry.from} → ${entry.to}</span> <span>${[entry.transport, String(entry.protocol).toUpperCase()].filter(Boolean).join(" · ")}</span></p>
-          <pre tabindex="0">${entry.text || JSON.stringify(entry.message, null, 2)}</pre></div>` : null}</li>`)}</ol>
+        ${open.has(n) ? html`<div class="message"><div><p class="between"><span>${clock(entry.at * 1_000, true)}</span> <span>${entry.from} → ${entry.to}</span> <span>${[entry.transport, String(entry.protocol).toUpperCase()].filter(Boolean).join(" · ")}</span></p>
+          <pre tabindex="0">${entry.text || JSON.stringify(entry.message, null, 2)}</pre></div></div>` : null}</li>`)}</ol>
     </div>`;
 }
 

@@ -40,7 +40,7 @@ function Chart({ wanted, history, theme, Plot }) {
     plot.current = new Plot({
       width: Math.max(260, element.clientWidth), height: 190, padding: [10, 8, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
       scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.15, wanted.octets ? 1000 : 1)] } },
-      axes: [{ ...axis, space: 70, values: "{HH}:{mm}" && ((_, at) => at.map((second) => new Date(second * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" }))) }, { ...axis, size: 58, values: (_, at) => at.map(value) }],
+      axes: [{ ...axis, space: 70, size: 30, values: (_, at) => at.map((second) => new Date(second * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })) }, { ...axis, size: 58, values: (_, at) => at.map(value) }],
       series: [{ label: "at", value: (_, at) => (at === null || at === undefined ? "–" : new Date(at * 1_000).toLocaleTimeString("en-GB")) },
         ...wanted.series.map(([, label, ink]) => ({ label, stroke: colour(ink), fill: colour(`${ink}-fill`), width: 1.6, points: { show: false }, value: (_, n) => value(n) }))],
     }, data, element);
@@ -48,7 +48,12 @@ function Chart({ wanted, history, theme, Plot }) {
     fit.observe(element);
     return () => { fit.disconnect(); plot.current.destroy(); };
   }, [theme, Plot]);
-  useEffect(() => { plot.current?.setData(data); }, [history]);
+  useEffect(() => {
+    plot.current.setData(data);
+    // Where nobody points, the newest values are told, after it has drawn.
+    const clock = setTimeout(() => { if (plot.current.cursor.left < 0) plot.current.setLegend({ idx: data[0].length - 1 }); });
+    return () => clearTimeout(clock);
+  }, [history, theme, Plot]);
   const last = columns.map((column) => column[column.length - 1] ?? 0);
   return html`<section class="card chart"><h2>${wanted.title}</h2>${wanted.note ? html`<p class="quiet">${wanted.note}</p>` : null}
     <p class="away">${wanted.series.map(([, label], n) => `${label} now: ${wanted.octets ? octets(last[n]) : short(last[n])}`).join(", ")}</p><div ref=${box} class="plot" aria-hidden="true"></div></section>`;

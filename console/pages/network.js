@@ -36,7 +36,7 @@ function Gateway({ name, seen, own, kind }) {
       }) : null}
       ${engines.map(([engine, n]) => html`<div key=${engine}><dt>Carried by ${engine}</dt><dd>${count(n)} <small>streams</small></dd></div>`)}
       ${own?.ng ? html`<div><dt>Steered calls</dt><dd>${count(own.ng.calls)}</dd></div>` : null}
-      ${seen?.refusal ? html`<div class="wide"><dt>Last refusal</dt><dd>${seen.refusal} <small>${lasting(seen.refusal_ms)} ago</small></dd></div>` : null}
+      ${seen?.refusal ? html`<div class="wide refusal"><dt>Last refusal, ${lasting(seen.refusal_ms)} ago</dt><dd title=${seen.refusal}>${seen.refusal}</dd></div>` : null}
     </dl></article>`;
 }
 
@@ -74,7 +74,7 @@ function inOrder(controllers) {
   return { chains, linked };
 }
 
-function Controller({ role, calls }) {
+function Controller({ role, calls, others }) {
   const networks = (role.networks ?? []).map((network) => network.network);
   return html`<article class="card node node-${role.role}">
     <header><h2>${role.name}</h2><span class="quiet">${role.kind}</span></header>
@@ -82,6 +82,8 @@ function Controller({ role, calls }) {
       <div class="wide"><dt>Domain</dt><dd>${role.domain}</dd></div>
       ${role.role === "border" ? html`<div><dt>Calls</dt><dd>${count(calls)}</dd></div>` : html`<div><dt>Rooms on</dt><dd>${role.gateways.join(", ")}</dd></div>`}
       ${networks.length > 0 ? html`<div><dt>Between</dt><dd>${networks.join(" · ")}</dd></div>` : null}
+      ${others.length > 0 ? html`<div class="wide"><dt>SIP with</dt><dd>${others.map((other) => other.name).join(", ")}</dd></div>` : null}
+      ${role.kms ? html`<div class="wide"><dt>Keys from</dt><dd>${role.kms}</dd></div>` : null}
     </dl></article>`;
 }
 
@@ -119,7 +121,9 @@ export function Network({ process, go }) {
   const roles = process.roles;
   const kinds = new Map(roles.filter((role) => role.role === "gateway").map((role) => [role.name, role.kind]));
   const controllers = roles.filter((role) => role.role === "border" || role.role === "conference");
-  const { chains, linked } = inOrder(controllers);
+  const { chains: all, linked } = inOrder(controllers);
+  // What stands alone stands beside the other things that do.
+  const chains = all.filter((chain, n) => n === 0 || chain.length > 1), alone = all.filter((chain) => !chains.includes(chain)).flat();
   const owned = new Set(controllers.flatMap((role) => role.gateways));
   const others = roles.filter((role) => role.role === "gateway" && !owned.has(role.name));
   const services = roles.filter((role) => role.role === "kms");
@@ -127,20 +131,19 @@ export function Network({ process, go }) {
   for (const call of state.calls) for (const hop of call.hops) calls.set(hop.node, (calls.get(hop.node) ?? 0) + 1);
   const bad = [...seenBy.values()].flatMap((gateways) => [...gateways.values()]).filter((gateway) => health(gateway)[0] !== "good").length;
   const gateways = new Set([...owned, ...others.map((role) => role.name)]).size;
+  const column = (role, isLinked) => html`<div class="column ${isLinked ? "is-linked" : ""}" key=${role.name}>
+    <${Controller} role=${role} calls=${calls.get(role.name) ?? 0} others=${controllers.filter((other) => linked(role, other))} />
+    ${role.gateways.map((name) => {
+      const seen = seenBy.get(role.name)?.get(name);
+      return html`<${Wire} seen=${seen} /><${Gateway} name=${name} seen=${seen} own=${own.get(name)} kind=${kinds.get(name) ?? "on another host"} />`;
+    })}</div>`;
   return html`<header class="head"><h1>Network</h1>
       <p class="sum">${count(controllers.filter((role) => role.role === "border").length)} borders, ${count(gateways)} gateways${services.length > 0 ? ", a key management service" : ""} in this process.
         ${nodes ? bad === 0 ? html` <${Mark} of="good">all in service</${Mark}>` : html` <${Mark} of="bad">${count(bad)} not in service</${Mark}>` : null}</p></header>
     ${error ? html`<p class="banner is-bad" role="alert">${error.message}</p>` : null}
     ${roles.length === 0 ? html`<${Empty} title="Nothing runs here">The file of this process starts no role.</${Empty}>` : null}
-    ${chains.map((chain, n) => html`<section class="chain" key=${n} aria-label=${chain.map((role) => role.name).join(", ")}>${chain.map((role, m) => html`
-      <div class="column ${m > 0 && linked(chain[m - 1], role) ? "is-linked" : ""}" key=${role.name}>
-        <${Controller} role=${role} calls=${calls.get(role.name) ?? 0} />
-        ${role.gateways.map((name) => {
-          const seen = seenBy.get(role.name)?.get(name);
-          return html`<${Wire} seen=${seen} /><${Gateway} name=${name} seen=${seen} own=${own.get(name)} kind=${kinds.get(name) ?? "on another host"} />`;
-        })}
-      </div>`)}</section>`)}
-    ${others.length + services.length > 0 ? html`<section class="chain is-loose">${others.map((role) => html`<div class="column" key=${role.name}>
+    ${chains.map((chain, n) => html`<section class="chain" key=${n} aria-label=${chain.map((role) => role.name).join(", ")}>${chain.map((role, m) => column(role, m > 0 && linked(chain[m - 1], role)))}</section>`)}
+    ${alone.length + others.length + services.length > 0 ? html`<section class="chain">${alone.map((role) => column(role, false))}${others.map((role) => html`<div class="column" key=${role.name}>
         <p class="ghost">${role.steered ? "steered by SIP servers (ng)" : role.controllers.join(", ")}</p><${Wire} seen=${null} />
         <${Gateway} name=${role.name} own=${own.get(role.name)} kind=${role.kind} /></div>`)}
       ${services.map((role) => html`<div class="column" key=${role.name}><article class="card node node-kms"><header><h2>${role.name}</h2><span class="quiet">KMS</span></header>
