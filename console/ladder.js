@@ -36,6 +36,9 @@ function Arrow({ entry, hosts, width, column }) {
     <text x=${(from + to) / 2} y="17" text-anchor="middle">${cut(label, room)}</text></svg>`;
 }
 
+/** A node that is known has a name; others are called by what they seem to be. */
+const nameOf = (host) => host?.name || host?.role || "host";
+
 const WEIGHTS = { failure: "bad", warning: "warn", note: "note" };
 
 export function Findings({ findings, show }) {
@@ -79,12 +82,12 @@ export function Ladder({ session }) {
   }));
   return html`<${Findings} findings=${session.findings} show=${reveal} />
     <div class="ladder" ref=${box} tabindex="0" role="region" aria-label="Ladder">
-      <div class="hosts" style=${{ width: `${width + TIME}px` }}>${hosts.map((host) => html`<div class="host" style=${{ width: `${column}px` }} title=${(host.addresses ?? []).join("\n")}>
-        <b>${cut(host.role || "host", 20)}</b><small>${cut((host.addresses ?? [])[0] ?? "", 24)}${(host.addresses ?? []).length > 1 ? html` <span class="more">+${host.addresses.length - 1}</span>` : null}</small></div>`)}</div>
+      <div class="hosts" style=${{ width: `${width + TIME}px` }}>${hosts.map((host) => html`<div class="host" style=${{ width: `${column}px` }} title=${[nameOf(host), host.role, ...(host.addresses ?? [])].join("\n")}>
+        <b>${cut(nameOf(host), 20)}</b><small>${cut((host.addresses ?? [])[0] ?? "", 24)}${(host.addresses ?? []).length > 1 ? html` <span class="more">+${host.addresses.length - 1}</span>` : null}</small></div>`)}</div>
       <ol ref=${list} style=${{ width: `${width + TIME}px` }}>${entries.map((entry, n) => html`<li key=${n} data-entry=${n} class=${n === chosen ? "is-chosen" : ""}>
         <button type="button" class="entry" aria-expanded=${open.has(n)} onFocus=${() => choose(n)} onClick=${() => toggle(n)}>
           <time>${n === 0 ? clock(entry.at * 1_000) : `+${(entry.at - first).toFixed(3)}`}</time>
-          <span class="away">${entry.label}, from ${hosts[entry.from_host]?.role ?? entry.from} to ${hosts[entry.to_host]?.role ?? entry.to}${entry.bad ? ", wrong" : ""}</span>
+          <span class="away">${entry.label}, from ${nameOf(hosts[entry.from_host])} to ${nameOf(hosts[entry.to_host])}${entry.bad ? ", wrong" : ""}</span>
           <${Arrow} entry=${entry} hosts=${hosts} width=${width} column=${column} /></button>
         ${open.has(n) ? html`<div class="message"><div><p class="between"><span>${clock(entry.at * 1_000, true)}</span> <span>${entry.from} → ${entry.to}</span> <span>${[entry.transport, String(entry.protocol).toUpperCase()].filter(Boolean).join(" · ")}</span></p>
           <pre tabindex="0">${entry.text || JSON.stringify(entry.message, null, 2)}</pre></div></div>` : null}</li>`)}</ol>

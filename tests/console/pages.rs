@@ -66,7 +66,9 @@ fn every_page_can_be_used_by_everybody() {
             browser.picture(&format!("{}-{theme}", hash.replace('/', "-")));
             let found = axe.as_ref().map(|axe| violations(&browser, axe)).unwrap_or_default();
             wrong.extend((!found.is_empty()).then(|| format!("{hash}, {theme}: {found}")));
-            wrong.extend(browser.log().into_iter().map(|line| format!("{hash}, {theme}: {line}")));
+            // A process that keeps no messages has no ladder: the browser notes that it asked.
+            let said = browser.log().into_iter().filter(|line| !line.contains("/ladder - Failed to load"));
+            wrong.extend(said.map(|line| format!("{hash}, {theme}: {line}")));
         }
     }
     // On a telephone nothing stands out at the side.
