@@ -8,7 +8,7 @@ const WANTED = [
   { title: "Sessions in progress", series: [["live", "in progress", "a"]] },
   { title: "Calls a second", series: [["started", "started", "a"], ["answered", "answered", "b"]] },
   { title: "Failures a second", note: "calls that ended for a reason of ours, and requests that were refused", series: [["failed", "ended badly", "bad"], ["refused", "refused", "warn"]] },
-  { title: "Media given back, octets a second", note: "gateways count when a stream ends; long streams come at once", octets: true, series: [["octets", "octets", "b"]] },
+  { title: "Media, octets a second", note: "relayed as they pass; given back are counted when a stream ends, those that the kernel carried among them", octets: true, series: [["relayed", "relayed", "a"], ["octets", "given back", "b"]] },
   { title: "Tickets a second", series: [["tickets", "issued and opened", "a"], ["tickets_refused", "refused", "bad"]] },
 ];
 

@@ -48,6 +48,12 @@ fn a_call_is_seen_from_its_beginning_to_its_end() {
     browser.press(&["j"]);
     browser.press(&["{Enter}"]);
     browser.until("document.querySelector('.message pre').textContent.includes('call-started at border-a')");
+    // What passes is counted while it does.
+    let passes = browser.run_until_done(
+        "const look = async () => { const { rates } = await (await fetch('/api/v1/history')).json(); \
+         if (rates.relayed.some((rate) => rate > 0)) done(true); else setTimeout(look, 500) }; look()",
+    );
+    assert_eq!(passes, true);
     // It ends, and says why.
     network.end("alice");
     browser.until_says("the caller hung up");

@@ -2,7 +2,7 @@
 
 use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
 use super::watch::Watch;
-use super::{Start, StartError, http};
+use super::{Start, StartError, history, http};
 use crate::desk;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
@@ -73,8 +73,9 @@ impl Answering {
         if let Some(path) = &admin.socket {
             open.push(this.clone().desk(path.clone())?);
         }
-        if let Some(task) = http::start(admin, this, watch.clone(), config)? {
+        if let Some(task) = http::start(admin, this.clone(), watch.clone(), config)? {
             open.push(Open { task, path: None });
+            open.push(Open { task: tokio::spawn(measure(this, watch.clone())), path: None });
         }
         Ok(open)
     }
@@ -207,6 +208,21 @@ impl Answering {
             }
         }
         answer
+    }
+}
+
+/// Asks the gateways what they have relayed, for the history.
+async fn measure(answering: Arc<Answering>, watch: Arc<Watch>) {
+    loop {
+        let mut total = Some(0_u64);
+        for gateway in answering.gateways.values() {
+            let answer = put(gateway, Ask::List).await.ok();
+            let relayed = answer.and_then(|answer| answer.get("relayed")?.as_u64());
+            total = total.zip(relayed).map(|(total, relayed)| total.saturating_add(relayed));
+        }
+        // Where one does not answer in time, it is counted when all do.
+        total.into_iter().for_each(|total| watch.history.relayed(total));
+        tokio::time::sleep(history::STEP).await;
     }
 }
 

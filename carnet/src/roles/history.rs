@@ -23,13 +23,15 @@ const REMEMBERED: usize = 200;
 const ROLES: [&str; 5] = ["border", "gateway", "conference", "steering", "kms"];
 
 /// What is counted, by name.
-const SERIES: [&str; 8] =
-    ["started", "answered", "ended", "failed", "refused", "octets", "tickets", "tickets_refused"];
+const SERIES: [&str; 9] =
+    ["started", "answered", "ended", "failed", "refused", "octets", "relayed", "tickets", "tickets_refused"];
 
 /// What has happened since the last point, and the points.
 #[derive(Debug, Default)]
 pub struct History {
     counts: [AtomicU64; SERIES.len()],
+    /// What the gateways had relayed when it was last told.
+    relayed: AtomicU64,
     points: Mutex<Points>,
 }
 
@@ -78,6 +80,12 @@ impl History {
         if let Gateway::Removed { statistics, .. } = event {
             self.add("octets", statistics.octets_received);
         }
+    }
+
+    /// What the gateways here have relayed since the start.
+    pub fn relayed(&self, total: u64) {
+        let before = self.relayed.swap(total, Ordering::Relaxed);
+        self.add("relayed", total.saturating_sub(before));
     }
 
     fn add(&self, series: &str, more: u64) {
@@ -222,6 +230,8 @@ mod tests {
         ] {
             history.happened("border", &event);
         }
+        history.relayed(4_000);
+        history.relayed(5_000);
         history.look(start + STEP - Duration::from_millis(1), wall(4), || 9);
         assert!(history.since(0)["at"].as_array().unwrap().is_empty(), "it is not time");
         history.look(start + STEP * 2, wall(10), || 7);
@@ -232,6 +242,7 @@ mod tests {
             (&rates["answered"], &rates["ended"], &rates["failed"], &rates["started"]),
             (&json!([0.1]), &json!([0.2]), &json!([0.1]), &json!([0.0]))
         );
+        assert_eq!(rates["relayed"], json!([500.0]));
         for step in 3..2_000 {
             history.look(start + STEP * step, wall(5 * u64::from(step)), || 0);
         }

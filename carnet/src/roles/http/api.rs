@@ -490,7 +490,7 @@ struct HistoryFrom {
 
 /// The last hour in steps of five seconds: sessions in progress, and what happened, a second.
 #[utoipa::path(get, path = "/api/v1/history", tag = "process", params(HistoryFrom), responses(
-    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back", body = Value),
+    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do", body = Value),
     (status = 400, description = "Parameters that cannot be", body = Problem),
 ))]
 async fn history(
