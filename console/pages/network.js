@@ -88,7 +88,7 @@ function Controller({ role, calls, others }) {
 }
 
 /** What happened lately. */
-export function Lately({ role, most = 12, title = "Lately" }) {
+export function Lately({ role, most = 12, title = "Lately", bad = false }) {
   const [stamp, again] = useState(0);
   useClock(10_000);
   useEffect(() => {
@@ -101,10 +101,10 @@ export function Lately({ role, most = 12, title = "Lately" }) {
   }, [role]);
   const [known, keep] = useState([]);
   const { value } = usePolled(`/api/v1/events/recent${role ? `?role=${role}` : ""}`, 0, stamp);
-  useEffect(() => { if (value) keep(value.events); }, [value]);
+  useEffect(() => { if (value) keep(bad ? value.events.filter(({ level }) => level === "warn" || level === "error") : value.events); }, [value]);
   const skip = new Set(["timestamp", "level", "event", "role", "session"]);
   return html`<section class="card lately" aria-label=${title}><h2>${title}</h2>
-    ${known.length === 0 ? html`<p class="quiet">Nothing of note has happened since the start.</p>` : html`<ol>${known.slice(0, most).map((event, n) => html`<li key=${`${event.timestamp}${n}`} class="is-${event.level}">
+    ${known.length === 0 ? html`<p class="quiet">${bad ? "Nothing has gone wrong since the start." : "Nothing of note has happened since the start."}</p>` : html`<ol>${known.slice(0, most).map((event, n) => html`<li key=${`${event.timestamp}${n}`} class="is-${event.level}">
       <time title=${event.timestamp}>${clock(event.timestamp)}</time>
       <b>${event.session ? html`<a href=${`#/sessions/${event.session}`}>${event.event}</a>` : event.event}</b>
       <span>${Object.entries(event).filter(([name]) => !skip.has(name)).map(([name, value]) => html`<span class="fact"><i>${name}</i> ${Array.isArray(value) ? value.join(", ") : String(value)}</span> `)}</span></li>`)}</ol>`}</section>`;

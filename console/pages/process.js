@@ -61,6 +61,6 @@ export function Process({ process }) {
     <div class="pair"><${Log} /><${Drain} draining=${process.draining} /></div>
     <section class="card"><h2>Roles</h2><div class="scroll" tabindex="0" role="region" aria-label="Roles"><table><thead><tr><th scope="col">Kind</th><th scope="col">Name</th><th scope="col">Where</th></tr></thead>
       <tbody>${process.roles.map((role) => html`<tr><td>${role.kind}</td><th scope="row">${role.name}</th><td class="quiet">${role.url ?? (role.listen ?? (role.networks ?? []).flatMap((network) => network.listen)).join(", ") ?? ""}${role.controllers ? role.steered ? "steered (ng)" : `controlled by ${role.controllers.join(", ")}` : ""}</td></tr>`)}</tbody></table></div></section>
-    <${Lately} most=${100} title="What was out of the ordinary" />
+    <${Lately} most=${100} title="What went wrong lately" bad />
     <p class="note">The same for programs: ${[["/api/v1/openapi.json", "the API"], ["/metrics", "metrics"]].map(([at, name], n) => html`${n > 0 ? ", " : ""}${hasToken() ? html`${name} at <code>${at}</code>` : html`<a href=${at}>${name}</a>`}`)}.</p>`;
 }
