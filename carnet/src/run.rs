@@ -35,7 +35,6 @@ pub struct RunArgs {
 
 /// Exit code 0 after an orderly end, 1 if a role could not start or failed.
 pub fn run(args: &RunArgs) -> ExitCode {
-    no_core_dumps();
     let config = match check::load(&args.config) {
         Ok(config) => config,
         Err(error) => {
@@ -65,15 +64,6 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// What the process holds is in no file when it falls: there are keys among it.
-fn no_core_dumps() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let most = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
-    if let Err(error) = setrlimit(Resource::Core, most) {
-        eprintln!("carnet run: core dumps cannot be turned off: {error}");
-    }
-}
-
 async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
@@ -97,6 +87,8 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
     // However long calls get, systemd is not to lose patience before.
     let end = format!("EXTEND_TIMEOUT_USEC={}", grace.saturating_add(AFTERWARDS).as_micros());
     watchdog::tell(&[NotifyState::Stopping, NotifyState::Custom(&end)]);
+    // Whoever looks over HTTP is told, whatever the reason.
+    watch.drain(grace.as_secs());
     tracing::info!(?grace, "stopping");
     tokio::select! {
         _ = running.stop(grace) => {}

@@ -2,7 +2,7 @@
 
 use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
 use super::watch::Watch;
-use super::{Start, http};
+use super::{Start, history, http};
 use crate::web::socket::Place;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
@@ -91,7 +91,10 @@ impl Answering {
         keys: Option<Arc<crate::kms::Service>>,
     ) -> Start<Vec<Open>> {
         let Some(admin) = config.admin.as_ref().map(toml::Spanned::as_ref) else { return Ok(Vec::new()) };
-        http::start(admin, self.clone(), watch.clone(), keys)
+        let mut open = http::start(admin, self.clone(), watch.clone(), (config, keys))?;
+        let measure = measure(self.clone(), watch.clone());
+        open.push(Open { task: tokio::spawn(measure), _place: None });
+        Ok(open)
     }
 
     pub(super) async fn answer(&self, ask: Ask) -> Result<Value, String> {
@@ -250,6 +253,21 @@ pub(super) enum NoAnswer {
 
 /// An answer that is to come.
 pub(super) struct Answer(Result<oneshot::Receiver<Result<Value, String>>, NoAnswer>);
+
+/// Asks the gateways what they have relayed, for the history.
+async fn measure(answering: Arc<Answering>, watch: Arc<Watch>) {
+    loop {
+        let mut total = Some(0_u64);
+        for gateway in answering.gateways.values() {
+            let answer = put(gateway, Ask::List).await.ok();
+            let relayed = answer.and_then(|answer| answer.get("relayed")?.as_u64());
+            total = total.zip(relayed).map(|(total, relayed)| total.saturating_add(relayed));
+        }
+        // Where one does not answer in time, it is counted when all do.
+        total.into_iter().for_each(|total| watch.history.relayed(total));
+        tokio::time::sleep(history::STEP).await;
+    }
+}
 
 /// Asks one role.
 pub(super) fn ask(questions: &mpsc::Sender<Question>, ask: Ask) -> Answer {

@@ -521,6 +521,7 @@ impl Running {
             })
             .collect();
         summary.insert("ports".into(), ports.into());
+        summary.insert("relayed".into(), self.engine.passed().into());
         let mut engines: BTreeMap<&str, serde_json::Map<_, _>> = BTreeMap::new();
         for ((engine, why), count) in self.gateway.engines() {
             engines.entry(engine.name()).or_default().insert(why.name().to_owned(), count.into());

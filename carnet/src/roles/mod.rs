@@ -13,6 +13,7 @@ mod counted;
 pub mod gateway;
 mod held;
 mod held_sip;
+mod history;
 mod http;
 mod inspection;
 mod keeping;

@@ -2,6 +2,7 @@
 //! record of each at its end, and a stream of events for who watches over HTTP.
 
 use super::counted::Said;
+use super::history::{History, Recent, Shown};
 use super::tap::{self, Tap};
 use super::{Observer, Seen, held_sip, log};
 use carnet_border::{Cause, Event as Border};
@@ -48,7 +49,9 @@ pub struct Watch {
     sessions: Option<Mutex<Sessions>>,
     records: Option<Records>,
     tap: Option<Tap>,
-    stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
+    stream: broadcast::Sender<Shown>,
+    pub(super) history: History,
+    pub(super) recent: Recent,
     #[cfg(feature = "otel")]
     otel: Option<crate::otel::Otel>,
     /// Seconds that calls get, once an administrator wants the process to end.
@@ -175,6 +178,8 @@ impl Watch {
             records,
             tap,
             stream,
+            history: History::default(),
+            recent: Recent::default(),
             #[cfg(feature = "otel")]
             otel: crate::otel::Otel::start(config)?,
             drain,
@@ -208,6 +213,8 @@ impl Watch {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.complete();
+            let live = || self.sessions(|sessions| sessions.live(u64::MAX, 0).1).unwrap_or_default();
+            self.history.look(Instant::now(), SystemTime::now(), live);
         }
     }
 
@@ -225,7 +232,7 @@ impl Watch {
     }
 
     /// Events from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Shown> {
         self.stream.subscribe()
     }
 
@@ -244,6 +251,11 @@ impl Watch {
         self.drain.send_replace(Some(grace));
     }
 
+    /// Whether the process is to end.
+    pub fn is_draining(&self) -> bool {
+        self.drain.borrow().is_some()
+    }
+
     /// Waits until an administrator wants that; how long calls get.
     pub async fn drained(&self) -> Duration {
         let mut wanted = self.drain.subscribe();
@@ -258,9 +270,13 @@ impl Watch {
     }
 
     fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {
-        let of_call = self.sessions.is_some() && matches!(role, "border" | "steering");
+        let Some(level) = event.level() else { return };
+        self.history.happened(role, event);
+        let of_call = matches!(role, "border" | "steering") && self.sessions.is_some();
         let tap = self.tap.as_ref().filter(|tap| tap.has_ring());
-        if !of_call && tap.is_none() && self.stream.receiver_count() == 0 {
+        let read = self.stream.receiver_count() > 0;
+        let kept = self.sessions.is_some() && Recent::wants(role, event.name(), level);
+        if !of_call && tap.is_none() && !read && !kept {
             return;
         }
         let Some(told) = Told::of(role, node, event) else { return };
@@ -268,12 +284,23 @@ impl Watch {
         if let Some(tap) = tap {
             tap.told(&told, wall, &self.metrics);
         }
-        if self.stream.receiver_count() > 0 {
-            // Without readers there is nobody to miss it.
-            let _ = self.stream.send(Arc::new((wall, told.clone())));
-        }
+        let shown = (read || kept).then(|| told.clone());
+        let mut number = None;
         if let (Some(sessions), true) = (&self.sessions, of_call) {
-            sessions.lock().unwrap_or_else(PoisonError::into_inner).take(told, Instant::now(), wall);
+            let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            number = sessions.take(told, Instant::now(), wall);
+        }
+        if let Some(told) = shown {
+            let shown = Arc::new((wall, told, number));
+            if kept {
+                self.recent.put(&shown);
+            }
+            if read {
+                // Without readers there is nobody to miss it.
+                let _ = self.stream.send(shown);
+            }
+        }
+        if of_call {
             self.complete();
         }
     }
@@ -320,6 +347,7 @@ impl Watch {
             Seen::Gateway { gateway, event } => {
                 self.metrics.happened("gateway", gateway, *event);
                 self.told("gateway", gateway, *event);
+                self.history.gateway(event);
                 if let Gateway::Removed { statistics, .. } = event {
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "received"], statistics.octets_received);
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "sent"], statistics.octets_sent);

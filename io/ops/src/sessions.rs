@@ -183,6 +183,8 @@ impl Session {
             "to": fact("to"),
             "plan": fact("plan"),
             "cause": fact("cause"),
+            "networks": [fact("networks.caller"), fact("networks.callee")],
+            "gateway": fact("gateway"),
             "octets_received": self.came(),
             "reserved": self.reserved.iter().map(|(gateway, context)| json!([gateway, context])).collect::<Vec<_>>(),
         })
@@ -315,9 +317,9 @@ impl Sessions {
         Self { bounds, next: 1, ..Self::default() }
     }
 
-    /// Takes an event of a call.
-    pub fn take(&mut self, told: Told, now: Instant, wall: SystemTime) {
-        let Some(call_id) = told.call_id().map(str::to_owned) else { return };
+    /// Takes an event of a call; the number of the session that it belongs to, if there is one.
+    pub fn take(&mut self, told: Told, now: Instant, wall: SystemTime) -> Option<u64> {
+        let call_id = told.call_id().map(str::to_owned)?;
         let key = (told.node.clone(), call_id);
         let number = match self.by_call.get(&key) {
             Some(number) => *number,
@@ -327,11 +329,11 @@ impl Sessions {
                 "call-started" | "call-restored" | "offer-planned" | "dialog-started"
             ) =>
             {
-                return;
+                return None;
             }
             None if self.live.len() >= self.bounds.live => {
                 self.turned_away += 1;
-                return;
+                return None;
             }
             None => {
                 let number = self.next;
@@ -341,12 +343,13 @@ impl Sessions {
                 number
             }
         };
-        let Some(session) = self.live.get_mut(&number) else { return };
+        let session = self.live.get_mut(&number)?;
         let before = session.ended.is_some();
         session.take(told, now, self.bounds.events);
         if session.ended.is_some() && !before {
             self.ending.push(number);
         }
+        Some(number)
     }
 
     /// Sessions whose record is complete; to be asked after events and now and then. Each is handed out once.

@@ -6,6 +6,7 @@
 mod service;
 mod sessions;
 
+use super::super::history::{Shown, members};
 use super::super::question::Ask;
 use super::{Desk, drain, ladder};
 use crate::roles::Watch;
@@ -17,12 +18,10 @@ use axum::response::IntoResponse;
 use axum::response::sse::{KeepAlive, Sse};
 use carnet_event::Level;
 use carnet_ops::Told;
-use carnet_ops::sessions::timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -68,6 +67,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(log, set_log))
         .routes(routes!(drain::state, drain::begin, drain::take_back))
         .routes(routes!(events))
+        .routes(routes!(recent))
+        .routes(routes!(history))
+        .routes(routes!(super::process::process))
 }
 
 /// Puts it to the roles.
@@ -302,7 +304,7 @@ async fn events(State(desk): State<Arc<Desk>>, Asked(of): Asked<EventsOf>) -> An
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
-type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf, Arc<Watch>);
+type Reader = (Receiver<Shown>, EventsOf, Arc<Watch>);
 
 async fn next(
     (mut receiver, of, watch): Reader,
@@ -310,9 +312,7 @@ async fn next(
     loop {
         let event = match receiver.recv().await {
             Ok(told) if of.wants(&told.1) => {
-                let mut data = told.1.members();
-                data.insert("timestamp".into(), timestamp(told.0).into());
-                data.insert("level".into(), told.1.level.name().into());
+                let data = members(&told);
                 let event = axum::response::sse::Event::default().event(told.1.name);
                 event.json_data(data).unwrap_or_default()
             }
@@ -326,4 +326,44 @@ async fn next(
         };
         return Some((Ok(event), (receiver, of, watch)));
     }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct RecentOf {
+    /// Only of one kind of role: `border`, `gateway`, `conference`, `steering`, `kms`.
+    role: Option<String>,
+}
+
+/// What happened last, the newest first: at most 200 events a kind of role; of calls those that are warnings or worse.
+#[utoipa::path(get, path = "/api/v1/events/recent", tag = "process", params(RecentOf), responses(
+    (status = 200, description = "`events`, as the stream has them, with `event` and `role`", body = Value),
+    (status = 400, description = "Parameters that cannot be", body = Problem),
+))]
+async fn recent(State(desk): State<Arc<Desk>>, Asked(RecentOf { role }): Asked<RecentOf>) -> Json<Value> {
+    Json(json!({ "events": desk.watch.recent.newest(role.as_deref()) }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryFrom {
+    /// Milliseconds since 1970: only what came later.
+    #[serde(default)]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
+    after: u64,
+}
+
+/// The last hour in steps of five seconds: sessions in progress, and what happened, a second.
+#[utoipa::path(get, path = "/api/v1/history", tag = "process", params(HistoryFrom), responses(
+    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do", body = Value),
+    (status = 400, description = "Parameters that cannot be", body = Problem),
+))]
+async fn history(
+    State(desk): State<Arc<Desk>>,
+    Asked(HistoryFrom { after }): Asked<HistoryFrom>,
+) -> Answer<Json<Value>> {
+    if after > LARGEST {
+        return Err(Failure(StatusCode::BAD_REQUEST, format!("after is at most {LARGEST}")));
+    }
+    Ok(Json(desk.watch.history.since(after)))
 }

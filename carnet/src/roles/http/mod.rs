@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /metrics` | counters, latencies, and what is held at the moment (exposition format 0.0.4) |
 //! | `GET /health` | 200 while the process answers |
+//! | `/`, `/console/…` | the console: a page for people ([`console`]), which asks the API like anybody else |
 //! | `/api/v1/…` | what the roles hold and do ([`api`]), described by `GET /api/v1/openapi.json` |
 //!
 //! Who may ask: at the Unix socket whoever the file system lets open it; everybody who reaches a loopback socket, unless there is a token;
@@ -12,8 +13,10 @@
 //! origins get nothing where no token is needed: a browser on this host would let any page ask.
 
 mod api;
+mod console;
 mod drain;
 mod ladder;
+mod process;
 
 use super::answering::{Answering, Open};
 use super::question::Ask;
@@ -28,7 +31,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use carnet_ops::config::{AdminSection, TlsSection};
+use carnet_ops::config::{AdminSection, Config, TlsSection};
 use carnet_tls::Peer;
 use drain::Draining;
 use std::path::PathBuf;
@@ -42,7 +45,7 @@ use zeroize::Zeroizing;
 const LIMITS: Limits = Limits { connections: 256, patience: Duration::from_secs(30), header: 16 << 10 };
 
 /// For who asks for something else.
-const NOTHING: &str = "there is nothing here: look at /metrics, /health, /api/v1/openapi.json\n";
+const NOTHING: &str = "there is nothing here: look at /, /metrics, /health, /api/v1/openapi.json\n";
 
 /// What answers need.
 struct Desk {
@@ -53,6 +56,8 @@ struct Desk {
     token: Option<Zeroizing<String>>,
     /// The same, for reading.
     read_token: Option<Zeroizing<String>>,
+    /// What does not change while the process runs.
+    process: process::Facts,
 }
 
 /// Opens the doors that the section names. `keys` is the key management service of the process.
@@ -60,14 +65,16 @@ pub(super) fn start(
     admin: &AdminSection,
     answering: Arc<Answering>,
     watch: Arc<Watch>,
-    keys: Option<Arc<kms::Service>>,
+    (config, keys): (&Config, Option<Arc<kms::Service>>),
 ) -> Start<Vec<Open>> {
     let fail = |reason: String| StartError::new("administration", "[admin]", reason);
     let read = |path: &Option<toml::Spanned<PathBuf>>| {
         path.as_ref().map(|path| token::read(path.as_ref())).transpose().map_err(fail)
     };
     let (token, read_token) = (read(&admin.token_file)?, read(&admin.read_token_file)?);
-    let desk = Arc::new(Desk { answering, watch, draining: Draining::default(), token, read_token });
+    let process = process::Facts::of(config);
+    let draining = Draining::default();
+    let desk = Arc::new(Desk { answering, watch, draining, token, read_token, process });
     let (routes, description) = api::routes().merge(kms::admin::routes(keys)).split_for_parts();
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
     let routes = routes
@@ -83,7 +90,9 @@ pub(super) fn start(
         })
         .layer(from_fn(note_changes))
         .layer(from_fn_with_state(desk.clone(), may_ask))
-        .with_state(desk);
+        .with_state(desk)
+        // The page itself is no secret: it is what asks for the token.
+        .merge(console::routes());
     let mut open = Vec::new();
     if let Some(path) = &admin.socket {
         let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);

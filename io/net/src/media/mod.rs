@@ -402,6 +402,13 @@ impl EngineHandle {
         self.memory.tally()
     }
 
+    /// Octets that the loops have taken from peers since the start, those of streams that go on among them. What the kernel
+    /// carries is not there.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.memory.passed()
+    }
+
     /// How the ports of each realm stand now, by its name.
     #[must_use]
     pub fn pools(&self) -> Vec<(String, Pool)> {

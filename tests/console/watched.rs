@@ -1,0 +1,140 @@
+//! What happens is seen as it happens: calls, rooms, tickets. And the keyboard leads everywhere.
+
+use crate::browser::Browser;
+use crate::network::{Network, ROOM};
+use serde_json::json;
+
+#[test]
+fn a_call_is_seen_from_its_beginning_to_its_end() {
+    let Some(browser) = Browser::open(1440, 900) else { return };
+    let mut network = Network::new();
+    network.whole();
+    network.ue("bob", &["listen"]);
+    network.wait_for("bob", "out", "registered");
+    browser.go(&format!("{}#/sessions", network.page()));
+    browser.until_says("Nobody is talking");
+    browser.until("document.querySelector('.link-live')");
+    // It is the events that bring what comes now: the page is not loaded again.
+    browser.run("window.sameAsBefore = true");
+    network.ue("alice", &["chat", "sip:bob@b.example"]);
+    network.wait_for("alice", "out", "\"sealed\"");
+    browser.until("document.querySelectorAll('.row').length === 1");
+    browser.until("document.querySelector('.row .seal-sealed')");
+    browser.until("document.querySelector('.row .path').textContent === 'border-a\u{203a}border-b'");
+    let row = browser.run("return document.querySelector('.row').innerText");
+    for part in ["alice@a.example", "bob@b.example", "end to end"] {
+        assert!(row.as_str().unwrap().replace('\n', "").contains(part), "{part} in {row}");
+    }
+    // To its page by the keyboard, and what is told there.
+    browser.press(&["j", "{Enter}"]);
+    browser.until("location.hash === '#/sessions/1'");
+    for said in [
+        "sealed end to end",
+        "in progress",
+        "passes sealed",
+        "TLS is asked for from end to end",
+        "agw-a",
+        "agw-b",
+    ] {
+        browser.until_says(said);
+    }
+    // What the gateways hold of it: they count while it runs.
+    browser.until_says("so far");
+    let rungs =
+        browser.run("return [...document.querySelectorAll('.rung text')].map((text) => text.textContent)");
+    for said in ["call", "plan made", "context reserved", "answered"] {
+        assert!(rungs.as_array().unwrap().contains(&json!(said)), "{said} in {rungs}");
+    }
+    browser.press(&["j"]);
+    browser.press(&["{Enter}"]);
+    browser.until("document.querySelector('.message pre').textContent.includes('call-started at border-a')");
+    // What passes is counted while it does.
+    let passes = browser.run_until_done(
+        "const look = async () => { const { rates } = await (await fetch('/api/v1/history')).json(); \
+         if (rates.relayed.some((rate) => rate > 0)) done(true); else setTimeout(look, 500) }; look()",
+    );
+    assert_eq!(passes, true);
+    // It ends, and says why.
+    network.end("alice");
+    browser.until_says("the caller hung up");
+    browser.press(&["u"]);
+    browser.until("location.hash === '#/sessions'");
+    browser.until_says("Nobody is talking");
+    browser.click(".tabs button:last-child");
+    browser.until("document.querySelector('.row .cause')?.innerText === 'the caller hung up'");
+    assert_eq!(browser.run("return window.sameAsBefore"), true);
+    browser.go(&format!("{}#/keys", network.page()));
+    browser.until("[...document.querySelectorAll('.tickets tbody tr')].length >= 2");
+    let tickets = browser.text();
+    assert!(tickets.contains("issued") && tickets.contains("opened"), "{tickets}");
+}
+
+#[test]
+fn the_keyboard_leads_everywhere() {
+    let Some(browser) = Browser::open(1200, 800) else { return };
+    let mut network = Network::new();
+    network.whole();
+    browser.go(&network.page());
+    browser.until("document.querySelector('.link-live')");
+    for (keys, hash, title) in [
+        (["g", "s"], "sessions", "Sessions"),
+        (["g", "r"], "rooms", "Rooms"),
+        (["g", "k"], "keys", "Keys"),
+        (["g", "c"], "charts", "Charts"),
+        (["g", "p"], "process", "Process"),
+        (["g", "n"], "network", "Network"),
+    ] {
+        browser.press(&keys);
+        browser.until(&format!(
+            "location.hash === '#/{hash}' && document.querySelector('h1').innerText === '{title}'"
+        ));
+    }
+    browser.press(&["?"]);
+    browser.until("document.querySelector('dialog[open]')?.innerText.includes('light or dark')");
+    browser.press(&["{Escape}"]);
+    browser.until("!document.querySelector('dialog')");
+    browser.press(&["g", "s"]);
+    browser.until("document.querySelector('[data-filter]')");
+    browser.press(&["/", "g", "n", "?"]);
+    // What is written is no command.
+    browser
+        .until("document.querySelector('[data-filter]').value === 'gn?' && location.hash === '#/sessions'");
+    browser.press(&["{Escape}", "t"]);
+    let before = browser.run("return document.documentElement.dataset.theme");
+    browser.press(&["t"]);
+    browser.until(&format!("document.documentElement.dataset.theme !== {before}"));
+}
+
+#[test]
+fn a_room_is_seen_and_ended() {
+    let Some(browser) = Browser::open(1200, 800) else { return };
+    let mut network = Network::new();
+    network.whole();
+    browser.go(&format!("{}#/rooms", network.page()));
+    browser.until_says("Nobody is in it.");
+    browser.until("document.querySelector('.link-live')");
+    network.ue("carol", &["join", ROOM]);
+    network.wait_for("carol", "out", "sealed");
+    browser.until("document.querySelector('.roster tbody .mark-good')?.innerText === 'sealed'");
+    // Nothing is done without being asked for twice.
+    browser.click_button("Put out");
+    browser.until_says("Put this member out?");
+    browser.click_button("Cancel");
+    browser.until(
+        "!document.querySelector('dialog') && document.querySelectorAll('.roster tbody tr').length === 1",
+    );
+    browser.click_button("Put out");
+    browser.until("document.querySelector('dialog[open]')");
+    browser.click("dialog .danger");
+    browser.until_says("Nobody is in it.");
+    network.wait_for("carol", "out", "\"left\"");
+    // Somebody has the floor.
+    network.ue("alice", &["floor", "request", ROOM]);
+    browser.until("document.querySelector('.floor .mark-good')?.innerText.includes('alice')");
+    network.ue("carol", &["join", ROOM]);
+    browser.until("document.querySelectorAll('.roster tbody tr').length === 2");
+    browser.click_button("End room");
+    browser.until_says("It is in the file, so it is there again at once");
+    browser.click("dialog .danger");
+    browser.until_says("Nobody is in it.");
+}
