@@ -226,10 +226,10 @@ fn kind(entries: &[crate::Entry]) -> Kind {
         Kind::Registration
     } else if any(&|fact| matches!(fact, Fact::Ng(ng) if ng.call_id.is_some())) {
         Kind::Call
-    } else if any(&|fact| matches!(fact, Fact::Event(event) if event.call_id.is_some())) {
-        Kind::Call
     } else if any(&|fact| matches!(fact, Fact::Sip(_))) {
         Kind::Dialog
+    } else if any(&|fact| matches!(fact, Fact::Event(event) if event.call_id.is_some())) {
+        Kind::Call
     } else if any(
         &|fact| matches!(fact, Fact::Control(control) if !control.contexts.is_empty() || control.adds),
     ) {
@@ -261,7 +261,9 @@ fn title(kind: Kind, entries: &[crate::Entry]) -> String {
         };
     }
     let Some(first) = entries.first() else { return String::new() };
-    if let Some(title) = told(kind, entries) {
+    if entries.iter().any(|entry| entry.to_node.is_some() || entry.from_node.is_some())
+        && let Some(title) = told(kind, entries)
+    {
         return title;
     }
     let context = entries.iter().find_map(|entry| match &entry.fact {
@@ -289,6 +291,16 @@ fn told(kind: Kind, entries: &[crate::Entry]) -> Option<String> {
             events.clone().find_map(|(_, event)| event.text("from").zip(event.text("to")))
     {
         return Some(format!("{from} calls {to}"));
+    }
+    let named = |entry: &crate::Entry| match &entry.fact {
+        Fact::Ng(ng) => ng.call_id.clone(),
+        Fact::Event(event) => event.call_id.clone(),
+        _ => None,
+    };
+    if kind == Kind::Call
+        && let Some(call_id) = entries.iter().find_map(named)
+    {
+        return Some(format!("call {call_id}"));
     }
     if kind == Kind::Keys
         && let Some((entry, event)) = events.next()

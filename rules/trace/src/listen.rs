@@ -183,10 +183,10 @@ impl Tracer {
         let Some(view) = views.iter_mut().find(fits) else { return false };
         let first = if sent {
             view.sent += 1;
-            std::mem::replace(&mut view.sent_by, Some(node.clone())).is_none()
+            view.sent_by.replace(node.clone()).is_none()
         } else {
             view.received += 1;
-            std::mem::replace(&mut view.received_by, Some(node.clone())).is_none()
+            view.received_by.replace(node.clone()).is_none()
         };
         let (place, times) = (view.entry, view.sent.max(view.received));
         if first {
