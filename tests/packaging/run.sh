@@ -156,7 +156,7 @@ on sh -ec 'ip link add media type veth peer name far; ip address add 192.0.2.1/2
     sed -i "s/^v4 = .*/v4 = \"192.0.2.1\"/; s/^role = .*/&\nengine = \"kernel\"/" /etc/carnet/gateway.toml' || fail "a network for the gateway"
 # With `engine = "kernel"` it does not start where the kernel engine cannot work.
 on systemctl restart carnet@gateway || { on journalctl -u carnet@gateway --no-pager -n 8 -o cat; fail "the kernel engine is kept from working"; }
-nsenter -t "$leader" -n nft list tables | grep -q carnet-gateway || fail "the gateway has no table"
+nsenter -t "$leader" -n nft list tables 2>/dev/null | grep -q carnet-gateway || fail "the gateway has no table"
 on sh -ec 'cp /root/gateway.before /etc/carnet/gateway.toml; systemctl restart carnet@gateway'
 
 say "sockets that systemd holds"
@@ -209,6 +209,7 @@ on apt-get upgrade -y -qq >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1
 [ "$(on dpkg-query -W -f '${Version}' carnet-border)" = 0.1.0-2 ] || fail "not upgraded"
 on grep -q mine.example /etc/carnet/border.toml || fail "an edited file was overwritten"
 wait_for "the border is up" active border
+wait_for "the gateway is up" active gateway
 [ "$(property border MainPID)" != "$border" ] && [ "$(property gateway MainPID)" != "$gateway" ] || fail "the new program does not run"
 [ "$(on journalctl -u carnet@border --no-pager -o cat | grep -c mine.example)" = 1 ] || fail "restarted more than once"
 [ "$(property kms MainPID)" = "$kms" ] && grep -q 'kms.toml is not accepted' "$work/apt.log" || fail "a service was ended by an upgrade"
