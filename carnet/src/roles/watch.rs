@@ -213,7 +213,7 @@ impl Watch {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.complete();
-            let live = || self.sessions(|sessions| sessions.live(u64::MAX, 0).1).unwrap_or_default();
+            let live = || self.sessions(carnet_ops::sessions::Sessions::in_progress).unwrap_or_default();
             self.history.look(Instant::now(), SystemTime::now(), live);
         }
     }

@@ -374,6 +374,12 @@ impl Sessions {
         completed
     }
 
+    /// How many are in progress.
+    #[must_use]
+    pub fn in_progress(&self) -> usize {
+        self.live.len()
+    }
+
     /// A page of live sessions, in the order of their numbers.
     #[must_use]
     pub fn live(&self, page: &Page<'_>) -> Found {

@@ -10,7 +10,7 @@ use super::super::history::{Shown, members};
 use super::super::question::Ask;
 use super::{Desk, drain, ladder};
 use crate::roles::Watch;
-use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem};
+use crate::web::answer::{self, Answer, Asked, Failure, Given, Named, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -362,8 +362,6 @@ async fn history(
     State(desk): State<Arc<Desk>>,
     Asked(HistoryFrom { after }): Asked<HistoryFrom>,
 ) -> Answer<Json<Value>> {
-    if after > LARGEST {
-        return Err(Failure(StatusCode::BAD_REQUEST, format!("after is at most {LARGEST}")));
-    }
+    answer::number("after", Some(after))?;
     Ok(Json(desk.watch.history.since(after)))
 }
