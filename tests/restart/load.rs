@@ -266,7 +266,7 @@ fn a_border_that_hands_over_loses_no_call() {
         std::thread::sleep(Duration::from_secs(4));
         gaps.push(start_again(&mut lab, "TERM", count));
     }
-    let ended = lab.process(caller).wait(Duration::from_secs(180));
+    let ended = lab.process(caller).wait(Duration::from_secs(120));
     let (good, bad) = counted(&lab, "caller");
     eprintln!("nobody listened for {gaps:?}; {good} of {CALLS} calls went well, {bad} did not");
     if ended != Some(0) {
@@ -300,7 +300,7 @@ fn a_border_that_is_killed_loses_set_ups_only() {
         std::thread::sleep(Duration::from_millis(500 + (moment >> 33) % 1_500));
         start_again(&mut lab, "KILL", count);
     }
-    let ended = lab.process(caller).wait(Duration::from_secs(240));
+    let ended = lab.process(caller).wait(Duration::from_secs(120));
     assert!(ended.is_some(), "a caller waits for ever");
     let (good, bad) = counted(&lab, "caller");
     let logs: String = (1..=KILLS).map(|count| lab.output(&format!("ibcf-{count}"), "err")).collect();

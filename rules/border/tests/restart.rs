@@ -232,6 +232,25 @@ fn a_set_up_is_ended_in_order() {
     assert!(w.names().contains(&"setup-abandoned"));
 }
 
+/// The caller has heard a 100, and the gateway has not answered yet.
+#[test]
+fn a_set_up_that_has_called_nobody_is_refused() {
+    let mut w = keeping();
+    w.gateway.hold = true;
+    let alice = Ua::new("alice", ALICE, "bob", "call-s");
+    let request = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &with_sdp(request, &msrps("192.0.2.20", 2855, "actpass")));
+    assert_eq!(w.gateway.contexts(), 1);
+    w.gateway.hold = false;
+    let restored = w.restart(config(), 99);
+    assert_eq!((restored.calls, restored.setups), (0, 1));
+    w.settle();
+    w.take_status(ALICE, 503);
+    assert!(w.try_take(BOB).is_none());
+    w.pass(Duration::from_secs(60));
+    assert_eq!(w.gateway.contexts(), 0);
+}
+
 /// The callee answers before the CANCEL reaches it: it is told that nobody waits any more.
 #[test]
 fn an_answer_to_a_set_up_that_died_is_turned_down() {

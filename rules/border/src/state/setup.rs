@@ -84,11 +84,10 @@ fn request(answer: &Message, remote: &Remote, method: Method, cseq: u32) -> Opti
     Some(request)
 }
 
-/// `None` as long as nobody was called.
+/// Written before anything goes back: a caller who has heard a 100 repeats nothing.
 pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
-    let client = call.first.client?;
     let reason = format!("SIP;cause=503;text=\"{}\"", Cause::Restarted);
-    let cancel = core.endpoint.prepare_cancel(client, &reason);
+    let cancel = call.first.client.and_then(|client| core.endpoint.prepare_cancel(client, &reason));
     let mut refusal = Message::response(&call.first.message, 503, "").ok()?;
     let seconds = core.config.timers.retry_after.as_secs().max(1).to_string();
     refusal.push_back("Retry-After", &seconds).ok()?;
