@@ -310,7 +310,11 @@ fn a_border_that_is_killed_loses_set_ups_only() {
         "{good} of {CALLS} calls went well, {bad} did not; {abandoned} set-ups were given up, {restored} calls taken up"
     );
     assert!(restored > 0 && abandoned > 0, "{logs}");
-    assert!(bad <= abandoned, "seed {seed}: {bad} calls failed, {abandoned} set-ups were given up\n{logs}");
+    // A BYE that was under way is repeated, and then answered 481: that is an end, too, but not sipp's.
+    assert!(
+        bad <= abandoned + KILLS,
+        "seed {seed}: {bad} calls failed, {abandoned} set-ups were given up\n{logs}"
+    );
     assert!(!logs.contains("panicked"), "{logs}");
     // Whoever was called has heard a BYE or a CANCEL: nobody is left with half a call.
     lab.until(PATIENCE, "every callee has heard an end", |lab| {

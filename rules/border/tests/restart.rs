@@ -218,7 +218,7 @@ fn a_set_up_is_ended_in_order() {
     assert_eq!((restored.calls, restored.setups), (0, 1));
     w.settle();
     let refusal = w.take_status(ALICE, 503);
-    assert_eq!(refusal.top_via().unwrap().branch(), Some("z9hG4bK-script-5".into()), "{}", text(&refusal));
+    assert_eq!(refusal.top_via().unwrap().branch(), Some("z9hG4bK-script-5"), "{}", text(&refusal));
     assert!(refusal.header("Retry-After").is_some() && refusal.to_tag().is_some());
     let cancel = w.take_request(BOB, Method::Cancel);
     assert_eq!(cancel.top_via().unwrap().branch(), at_bob.top_via().unwrap().branch());
