@@ -266,7 +266,7 @@ fn a_border_that_hands_over_loses_no_call() {
         std::thread::sleep(Duration::from_secs(4));
         gaps.push(start_again(&mut lab, "TERM", count));
     }
-    let ended = lab.process(caller).wait(Duration::from_secs(180));
+    let ended = lab.process(caller).wait(Duration::from_secs(120));
     let (good, bad) = counted(&lab, "caller");
     eprintln!("nobody listened for {gaps:?}; {good} of {CALLS} calls went well, {bad} did not");
     if ended != Some(0) {
@@ -300,7 +300,7 @@ fn a_border_that_is_killed_loses_set_ups_only() {
         std::thread::sleep(Duration::from_millis(500 + (moment >> 33) % 1_500));
         start_again(&mut lab, "KILL", count);
     }
-    let ended = lab.process(caller).wait(Duration::from_secs(240));
+    let ended = lab.process(caller).wait(Duration::from_secs(120));
     assert!(ended.is_some(), "a caller waits for ever");
     let (good, bad) = counted(&lab, "caller");
     let logs: String = (1..=KILLS).map(|count| lab.output(&format!("ibcf-{count}"), "err")).collect();
@@ -310,7 +310,11 @@ fn a_border_that_is_killed_loses_set_ups_only() {
         "{good} of {CALLS} calls went well, {bad} did not; {abandoned} set-ups were given up, {restored} calls taken up"
     );
     assert!(restored > 0 && abandoned > 0, "{logs}");
-    assert!(bad <= abandoned, "seed {seed}: {bad} calls failed, {abandoned} set-ups were given up\n{logs}");
+    // A BYE that was under way is repeated, and then answered 481: that is an end, too, but not sipp's.
+    assert!(
+        bad <= abandoned + KILLS,
+        "seed {seed}: {bad} calls failed, {abandoned} set-ups were given up\n{logs}"
+    );
     assert!(!logs.contains("panicked"), "{logs}");
     // Whoever was called has heard a BYE or a CANCEL: nobody is left with half a call.
     lab.until(PATIENCE, "every callee has heard an end", |lab| {

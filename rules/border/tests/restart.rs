@@ -218,7 +218,7 @@ fn a_set_up_is_ended_in_order() {
     assert_eq!((restored.calls, restored.setups), (0, 1));
     w.settle();
     let refusal = w.take_status(ALICE, 503);
-    assert_eq!(refusal.top_via().unwrap().branch(), Some("z9hG4bK-script-5".into()), "{}", text(&refusal));
+    assert_eq!(refusal.top_via().unwrap().branch(), Some("z9hG4bK-script-5"), "{}", text(&refusal));
     assert!(refusal.header("Retry-After").is_some() && refusal.to_tag().is_some());
     let cancel = w.take_request(BOB, Method::Cancel);
     assert_eq!(cancel.top_via().unwrap().branch(), at_bob.top_via().unwrap().branch());
@@ -230,6 +230,25 @@ fn a_set_up_is_ended_in_order() {
     assert_eq!((count(&mut w, ALICE), count(&mut w, BOB)), (3, 3));
     w.assert_empty();
     assert!(w.names().contains(&"setup-abandoned"));
+}
+
+/// The caller has heard a 100, and the gateway has not answered yet.
+#[test]
+fn a_set_up_that_has_called_nobody_is_refused() {
+    let mut w = keeping();
+    w.gateway.hold = true;
+    let alice = Ua::new("alice", ALICE, "bob", "call-s");
+    let request = w.request(&alice, Method::Invite, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &with_sdp(request, &msrps("192.0.2.20", 2855, "actpass")));
+    assert_eq!(w.gateway.contexts(), 1);
+    w.gateway.hold = false;
+    let restored = w.restart(config(), 99);
+    assert_eq!((restored.calls, restored.setups), (0, 1));
+    w.settle();
+    w.take_status(ALICE, 503);
+    assert!(w.try_take(BOB).is_none());
+    w.pass(Duration::from_secs(60));
+    assert_eq!(w.gateway.contexts(), 0);
 }
 
 /// The callee answers before the CANCEL reaches it: it is told that nobody waits any more.

@@ -59,9 +59,8 @@ impl Border {
                     for (hop, octets) in ends.sent {
                         self.core.last_words(hop, octets);
                     }
-                    self.core.abandon(ends.call_id.clone(), ends.callee);
+                    self.core.abandon(ends.call_id.clone(), ends.callee, number);
                     self.core.events.push_back(Event::SetupAbandoned { call_id: ends.call_id });
-                    self.core.state.gone.insert(number);
                     restored.setups += 1;
                 }),
                 users::FIRST => self.restore_user(now, number, text).map(|count| restored.bindings += count),

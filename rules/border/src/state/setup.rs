@@ -29,20 +29,24 @@ pub(super) struct Ends {
 pub(crate) struct Abandoned {
     network: usize,
     hop: Option<Hop>,
+    /// Its record, which stays as long as it does: this process may end soon, too.
+    number: u32,
     /// Tags of answers that were turned down.
     told: HashSet<String>,
 }
 
 impl Core {
     /// A callee may answer before the CANCEL reaches it.
-    pub(super) fn abandon(&mut self, call_id: String, callee: Abandoned) {
-        self.abandoned.insert(call_id, callee);
+    pub(super) fn abandon(&mut self, call_id: String, callee: Abandoned, number: u32) {
+        let other = self.abandoned.insert(call_id, Abandoned { number, ..callee });
+        self.state.gone.extend(other.map(|other| other.number));
         self.endpoint.watch_for_strays(true);
         self.alarm(self.now + self.linger(), Alarm::Abandoned);
     }
 
     pub(crate) fn forget_abandoned(&mut self) {
-        self.abandoned.clear();
+        let numbers = self.abandoned.drain().map(|(_, callee)| callee.number);
+        self.state.gone.extend(numbers);
         self.endpoint.watch_for_strays(false);
     }
 
@@ -84,11 +88,10 @@ fn request(answer: &Message, remote: &Remote, method: Method, cseq: u32) -> Opti
     Some(request)
 }
 
-/// `None` as long as nobody was called.
+/// Written before anything goes back: a caller who has heard a 100 repeats nothing.
 pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
-    let client = call.first.client?;
     let reason = format!("SIP;cause=503;text=\"{}\"", Cause::Restarted);
-    let cancel = core.endpoint.prepare_cancel(client, &reason);
+    let cancel = call.first.client.and_then(|client| core.endpoint.prepare_cancel(client, &reason));
     let mut refusal = Message::response(&call.first.message, 503, "").ok()?;
     let seconds = core.config.timers.retry_after.as_secs().max(1).to_string();
     refusal.push_back("Retry-After", &seconds).ok()?;
