@@ -1,6 +1,7 @@
 //! What happens is seen as it happens: calls, rooms, tickets. And the keyboard leads everywhere.
 
 use crate::browser::Browser;
+use crate::calls;
 use crate::network::{Network, ROOM};
 use serde_json::json;
 
@@ -67,6 +68,31 @@ fn a_call_is_seen_from_its_beginning_to_its_end() {
     browser.until("[...document.querySelectorAll('.tickets tbody tr')].length >= 2");
     let tickets = browser.text();
     assert!(tickets.contains("issued") && tickets.contains("opened"), "{tickets}");
+}
+
+#[test]
+fn what_was_missed_is_read_again() {
+    let Some(browser) = Browser::open(1200, 800) else { return };
+    let mut network = Network::new();
+    calls::started(&mut network, 10, &["trgw"], "");
+    let ends = calls::Ends::new(&network);
+    browser.go(&format!("{}#/sessions", network.page()));
+    browser.until_says("Nobody is talking");
+    // From here on the stream says that it left something out, and nothing else: a reader that was too slow.
+    browser.run(
+        "const own = window.fetch; window.asked = 0; \
+         window.fetch = (url, options) => { \
+           if (url.startsWith('/api/v1/sessions?limit')) window.asked += 1; \
+           if (url !== '/api/v1/events') return own(url, options); \
+           return Promise.resolve(new Response(new ReadableStream({ start(stream) { window.say = (text) => stream.enqueue(new TextEncoder().encode(text)) } }))) }; \
+         window.dispatchEvent(new Event('pagehide')); window.dispatchEvent(new Event('pageshow'))",
+    );
+    browser.until("window.say && window.asked === 1 && document.querySelector('.link-live')");
+    ends.call(&[("sip:ann@left.example".to_owned(), "one@left".to_owned())]);
+    // In parts, as it may come, and while the list is still being rested from.
+    browser.run("window.say('event: mis'); window.say('sed\\ndata: {\"missed\": 7}\\n\\n')");
+    browser.until_says("ann@left.example");
+    assert_eq!(browser.run("return window.asked"), 2);
 }
 
 #[test]
