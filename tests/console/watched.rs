@@ -3,7 +3,6 @@
 use crate::browser::Browser;
 use crate::calls;
 use crate::network::{Network, ROOM};
-use serde_json::json;
 
 #[test]
 fn a_call_is_seen_from_its_beginning_to_its_end() {
@@ -41,14 +40,21 @@ fn a_call_is_seen_from_its_beginning_to_its_end() {
     }
     // What the gateways hold of it: they count while it runs.
     browser.until_says("so far");
-    let rungs =
-        browser.run("return [...document.querySelectorAll('.rung text')].map((text) => text.textContent)");
-    for said in ["call", "plan made", "context reserved", "answered"] {
-        assert!(rungs.as_array().unwrap().contains(&json!(said)), "{said} in {rungs}");
+    // A process that keeps messages has them in the ladder, any other what its borders told.
+    browser.until("document.querySelectorAll('.rung text').length >= 8");
+    let kept = browser.run("return document.querySelector('#ladder-title').innerText") == "Ladder";
+    let (rungs, first) = match kept {
+        true => (["INVITE", "Trying", "200", "ACK"], "INVITE sip:bob@b.example"),
+        false => (["call", "plan made", "context reserved", "answered"], "call-started at border-a"),
+    };
+    for said in rungs {
+        browser.until(&format!(
+            "[...document.querySelectorAll('.rung text')].some((text) => text.textContent.includes('{said}'))"
+        ));
     }
-    browser.press(&["j"]);
-    browser.press(&["{Enter}"]);
-    browser.until("document.querySelector('.message pre').textContent.includes('call-started at border-a')");
+    browser.press(&["j", "k"]);
+    browser.click(".entry");
+    browser.until(&format!("document.querySelector('.message pre').textContent.includes('{first}')"));
     // What passes is counted while it does.
     let passes = browser.run_until_done(
         "const look = async () => { const { rates } = await (await fetch('/api/v1/history')).json(); \
