@@ -162,14 +162,23 @@ function takeLate(name, data) {
 
 let ending = null;
 let reloading = null;
+/** Something was missed while it was read: it is read once more. */
+let stale = false;
+
+/** Not more often than that, whatever is missed. */
+const REST = 3_000;
 
 function reload(signal) {
-  if (reloading) return;
-  reloading = (async () => {
-    try { await load(signal); } catch { /* the stream says that the connection is lost */ }
-    // Not more often than that, whatever is missed.
-    await new Promise((go) => setTimeout(go, 3_000));
+  if (reloading) { stale = true; return; }
+  stale = false;
+  const mine = reloading = {};
+  (async () => {
+    try { await load(signal); } catch { stale = true; }
+    await new Promise((go) => setTimeout(go, REST));
+    if (reloading !== mine) return;
     reloading = null;
+    // Without a connection it is read when there is one again.
+    if (stale && !signal.aborted && state.link !== "lost") reload(signal);
   })();
 }
 

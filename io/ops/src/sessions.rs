@@ -500,7 +500,7 @@ mod tests {
         assert_eq!((count, &live[0]["to"], &live[0]["answered_ms"]), (1, &json!("sip:b"), &json!(40)));
         assert_eq!(live[0]["reserved"], json!([["agw", 7], ["agw", 8]]));
         sessions.take(reserved("media-released", 7, 5), at(90), wall);
-        let live = sessions.live(0, 10).0;
+        let live = sessions.live(&page(None, 10)).sessions;
         assert_eq!((&live[0]["reserved"], &live[0]["octets_received"]), (&json!([["agw", 8]]), &json!(5)));
         sessions.take(told("call-ended", "x", &[("cause", text("caller-hung-up"))]), at(100), wall);
         assert!(sessions.completed(at(101)).is_empty(), "a gateway has not counted yet");
