@@ -1,5 +1,5 @@
 //! Administration: commands, what they do ([`commands`]), and the routes by which they come while the service runs
-//! ([`routes`]): at the socket in its data directory, and in the API of the process that it is a role of. While it does not run, the
+//! ([`mod@routes`]): at the socket in its data directory, and in the API of the process that it is a role of. While it does not run, the
 //! same commands work on the data directory.
 
 mod commands;
