@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
-use toml::Spanned;
+use carnet_ops::config::Spanned;
 
 type Checked = Result<(), Box<ConfigError>>;
 

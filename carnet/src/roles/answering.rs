@@ -67,7 +67,7 @@ impl Answering {
 
     /// Opens the sockets of the file, if it names any.
     pub(super) fn open(self, config: &Config, watch: &Arc<Watch>) -> Start<Vec<Open>> {
-        let Some(admin) = config.admin.as_ref().map(toml::Spanned::as_ref) else { return Ok(Vec::new()) };
+        let Some(admin) = config.admin.as_ref().map(carnet_ops::config::Spanned::as_ref) else { return Ok(Vec::new()) };
         let this = Arc::new(self);
         let mut open = Vec::new();
         if let Some(path) = &admin.socket {

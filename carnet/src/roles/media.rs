@@ -6,7 +6,7 @@ use carnet_net::media::{
 };
 use carnet_ops::config::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 use std::time::Duration;
-use toml::Spanned;
+use carnet_ops::config::Spanned;
 
 /// A day, of which `certificate-days` has some.
 const DAY: Duration = Duration::from_secs(86_400);

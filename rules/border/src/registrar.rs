@@ -113,6 +113,14 @@ impl Registrar {
         Some(gone)
     }
 
+    /// Forgets the bindings of all users but these, by their keys.
+    pub(crate) fn keep(&mut self, named: impl Fn(&str) -> bool) {
+        let gone: Vec<String> = self.bindings.keys().filter(|key| !named(key)).cloned().collect();
+        for key in gone {
+            self.remove(&key, |_| true);
+        }
+    }
+
     /// Takes out what `drop` holds for; returns it.
     fn remove(&mut self, key: &str, drop: impl Fn(&Binding) -> bool) -> Vec<Binding> {
         let doomed: Vec<Uri> = self

@@ -14,7 +14,7 @@ use carnet_ops::config::{
 };
 use carnet_sip::{Algorithm, Password, Uri};
 use std::time::Duration;
-use toml::Spanned;
+use carnet_ops::config::Spanned;
 
 fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
     Prefix { ip: of.ip, bits: of.bits }

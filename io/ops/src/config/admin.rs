@@ -3,13 +3,14 @@
 use super::Complaint;
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::model::TlsSection;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use toml::Spanned;
+use crate::config::Spanned;
 
 /// `[admin]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdminSection {
     /// A Unix socket, for its owner only.
@@ -34,7 +35,7 @@ impl AdminSection {
 }
 
 /// `[records]`: a line of JSON for each session that ended.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RecordsSection {
     /// The file; its directory must be there.

@@ -5,7 +5,7 @@ use super::address::Proto;
 use super::model::{BorderRole, BorderSection, Config, RegistrarMode, TlsSection};
 use super::{Complaint, control, edge, gateway};
 use std::path::PathBuf;
-use toml::Spanned;
+use crate::config::Spanned;
 
 pub(super) type Checked = Result<(), Complaint>;
 

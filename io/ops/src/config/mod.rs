@@ -15,6 +15,8 @@ mod kms;
 mod model;
 mod ng;
 mod relay;
+mod spanned;
+mod text;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
@@ -35,6 +37,7 @@ pub use model::{
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use relay::RelaySection;
+pub use spanned::Spanned;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;

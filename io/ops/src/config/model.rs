@@ -8,13 +8,14 @@ use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
 use crate::log::Format;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml::Spanned;
+use crate::config::Spanned;
 
 /// A whole file.
-#[derive(Debug, Deserialize, Default)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Config {
     /// `[log]`
@@ -34,7 +35,7 @@ pub struct Config {
 }
 
 /// `[log]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct LogSection {
     /// Filter, `info` if absent.
@@ -50,7 +51,7 @@ impl Default for LogSection {
 }
 
 /// Which border.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BorderRole {
     /// Access border, in front of subscribers.
@@ -60,7 +61,7 @@ pub enum BorderRole {
 }
 
 /// `[border.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BorderSection {
     /// `ims-alg` or `ibcf`.
@@ -86,7 +87,7 @@ pub struct BorderSection {
 }
 
 /// IP version of media addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IpVersion {
     /// IPv4.
@@ -96,7 +97,7 @@ pub enum IpVersion {
 }
 
 /// `[border.NAME.network.NETWORK]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NetworkSection {
     /// SIP sockets in this network.
@@ -149,7 +150,7 @@ fn yes() -> bool {
 }
 
 /// `[border.NAME.tls]`, `[kms.tls]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TlsSection {
     /// PEM file with the certificate chain.
@@ -161,7 +162,7 @@ pub struct TlsSection {
 }
 
 /// Where REGISTER goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrarMode {
     /// Answered here.
@@ -171,7 +172,7 @@ pub enum RegistrarMode {
 }
 
 /// `[border.NAME.registrar]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RegistrarSection {
     /// `built-in` or `forward`.
@@ -197,7 +198,7 @@ pub struct RegistrarSection {
 }
 
 /// A digest algorithm (RFC 7616, RFC 8760).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Digest {
     /// Today's.
     #[serde(rename = "SHA-256")]
@@ -224,7 +225,7 @@ fn an_hour() -> u32 {
 }
 
 /// `[[border.NAME.route]]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RouteSection {
     /// A domain, or `*` for the rest; a leading dot takes subdomains.
@@ -236,7 +237,7 @@ pub struct RouteSection {
 }
 
 /// Transport value told to the gateway for pass-through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub enum Transport248 {
     /// As the proposal for TR 29.828 has it.
     #[default]
@@ -248,7 +249,7 @@ pub enum Transport248 {
 }
 
 /// How H.248 messages are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding248 {
     /// Text with long keywords.
@@ -261,7 +262,7 @@ pub enum Encoding248 {
 }
 
 /// `[border.NAME.policy]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct PolicySection {
     /// `TCP/TLS` or `TCP`.

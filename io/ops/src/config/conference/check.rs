@@ -8,7 +8,7 @@ use crate::config::kms::within;
 use crate::config::model::Config;
 use crate::config::{Complaint, control};
 use std::collections::BTreeSet;
-use toml::Spanned;
+use crate::config::Spanned;
 
 /// The first thing that would keep a conference server from working.
 pub(in crate::config) fn check(config: &Config, name: &str, section: &Spanned<ConferenceSection>) -> Checked {

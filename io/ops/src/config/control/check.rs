@@ -8,7 +8,7 @@ use crate::config::gateway::{GatewayRole, GatewaySection};
 use crate::config::model::Config;
 use std::net::SocketAddr;
 use std::ops::Range;
-use toml::Spanned;
+use crate::config::Spanned;
 
 /// A way in or out, and where it is written.
 type Way = (ControlProto, Option<SocketAddr>, Range<usize>);
