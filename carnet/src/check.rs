@@ -87,7 +87,7 @@ fn base(path: &Path) -> &Path {
 }
 
 /// File, line and column (from 1) and the text of a mistake, for scripts.
-fn place_of(error: &ConfigError) -> serde_json::Value {
+pub fn place_of(error: &ConfigError) -> serde_json::Value {
     let ConfigError::Wrong { source_code, at, .. } = error else { return serde_json::Value::Null };
     let whole = source_code.inner();
     let text = whole.get(at.offset()..at.offset() + at.len()).unwrap_or_default();

@@ -10,6 +10,7 @@ mod gateway;
 mod inspect;
 mod kms;
 mod ng;
+mod reload;
 mod roles;
 mod run;
 mod trace;

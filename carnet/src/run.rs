@@ -1,16 +1,20 @@
 //! `carnet run -c FILE`: starts the roles of a file and runs until told to stop.
 //!
 //! SIGTERM and SIGINT stop it: no new work, a grace period for what runs, then the end. A second
-//! signal ends it at once. systemd is told when all roles have started (`Type=notify`).
+//! signal ends it at once. SIGHUP has it read its file again (`reload`). systemd is told when all roles have started, and
+//! when a reload begins and ends (`Type=notify-reload`).
 
 use crate::check;
+use crate::reload::{Change, Reloading};
 use crate::roles;
+use crate::roles::Wanted;
 use carnet_ops::config::Config;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Arguments of `carnet run`.
 #[derive(Args)]
@@ -40,7 +44,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(serve(&config, Duration::from_secs(args.grace))) {
+    match runtime.block_on(serve(config, &args.config, Duration::from_secs(args.grace))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("carnet run: {message}");
@@ -49,23 +53,37 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
+async fn serve(config: Config, path: &Path, grace: Duration) -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    let watch = roles::Watch::new(config)?;
-    let mut running = roles::start(config, watch.clone(), None).await.map_err(|e| e.to_string())?;
-    for role in check::roles(config) {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let watch = roles::Watch::new(&config)?;
+    let mut running = roles::start(&config, watch.clone(), None).await.map_err(|e| e.to_string())?;
+    for role in check::roles(&config) {
         tracing::info!("{role}");
     }
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     println!("ready");
+    let mut reloading = Reloading::new(path.to_owned(), config, running.renewals());
+    let mut wanted = watch.wanted();
     let mut grace = grace;
-    tokio::select! {
-        given = watch.drained() => grace = given,
-        name = running.failed() => return Err(format!("`{name}` has stopped by itself")),
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+    loop {
+        tokio::select! {
+            given = watch.drained() => grace = given,
+            name = running.failed() => return Err(format!("`{name}` has stopped by itself")),
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = hangup.recv() => {
+                reload(&mut reloading, None).await;
+                continue;
+            }
+            Some(asked) = heard(&mut wanted) => {
+                reload(&mut reloading, Some(asked)).await;
+                continue;
+            }
+        }
+        break;
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!(?grace, "stopping");
@@ -75,4 +93,41 @@ async fn serve(config: &Config, grace: Duration) -> Result<(), String> {
         _ = int.recv() => {}
     }
     Ok(())
+}
+
+async fn heard(wanted: &mut Option<mpsc::Receiver<Wanted>>) -> Option<Wanted> {
+    match wanted {
+        Some(wanted) => wanted.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the file again, and tells the log, systemd and whoever asked what came of it.
+async fn reload(reloading: &mut Reloading, asked: Option<Wanted>) {
+    // Without systemd, or without such a clock, there is nobody to tell.
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
+    tracing::info!("reading the configuration again");
+    let outcome = reloading.reload().await;
+    match &outcome {
+        Ok(changes) if changes.is_empty() => tracing::info!("nothing in the configuration has changed"),
+        Ok(changes) => {
+            for change in changes {
+                if change.live {
+                    tracing::info!("{change}");
+                } else {
+                    tracing::warn!("{change}");
+                }
+            }
+        }
+        Err(failed) => tracing::error!("not reloaded: {}", failed.with_line()),
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(asked) = asked {
+        let changes = |changes: Vec<Change>| -> Vec<_> { changes.iter().map(Change::json).collect() };
+        let answer = outcome.map(|all| serde_json::json!({ "changes": changes(all) })).map_err(|e| e.json());
+        // Who has stopped waiting needs no answer.
+        let _ = asked.send(answer);
+    }
 }

@@ -20,6 +20,7 @@ pub use event::{Event, Witness};
 pub use server::{HttpSettings, serve};
 pub use service::{OpenError, Service, ServiceSettings};
 
+use crate::reload::{Ready, Renewals};
 use carnet_mikey::Identity;
 use carnet_net::Token;
 use carnet_ops::config::KmsSection;
@@ -40,6 +41,7 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
 pub async fn start(
     section: &KmsSection,
     witness: Witness,
+    renewals: &mut Renewals,
     token: Token,
 ) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
@@ -55,6 +57,16 @@ pub async fn start(
         Some(tls) => Some(context(tls.certificate.as_ref(), tls.key.as_ref())?),
         None => None,
     };
+    if let Some(held) = tls.clone() {
+        renewals.add(&["kms", "tls"], move |config| {
+            let section = config.kms.as_ref().and_then(|kms| kms.as_ref().tls.as_ref());
+            let section = section.ok_or("there is no TLS any more")?;
+            let new =
+                context(section.certificate.as_ref(), section.key.as_ref()).map_err(|e| e.to_string())?;
+            let held = held.clone();
+            Ok(Ready::Now(Box::new(move || held.renew(&new))))
+        });
+    }
     let listener =
         TcpListener::bind(section.listen.0).await.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
     let address = listener.local_addr().map_err(|e| fail("listening", &e))?;

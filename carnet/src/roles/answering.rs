@@ -4,6 +4,7 @@ use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
 use super::watch::Watch;
 use super::{Start, StartError, http};
 use crate::desk;
+use crate::reload::Renewals;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -66,14 +67,21 @@ impl Answering {
     }
 
     /// Opens the sockets of the file, if it names any.
-    pub(super) fn open(self, config: &Config, watch: &Arc<Watch>) -> Start<Vec<Open>> {
-        let Some(admin) = config.admin.as_ref().map(carnet_ops::config::Spanned::as_ref) else { return Ok(Vec::new()) };
+    pub(super) fn open(
+        self,
+        config: &Config,
+        watch: &Arc<Watch>,
+        renewals: &mut Renewals,
+    ) -> Start<Vec<Open>> {
+        let Some(admin) = config.admin.as_ref().map(carnet_ops::config::Spanned::as_ref) else {
+            return Ok(Vec::new());
+        };
         let this = Arc::new(self);
         let mut open = Vec::new();
         if let Some(path) = &admin.socket {
             open.push(this.clone().desk(path.clone())?);
         }
-        if let Some(task) = http::start(admin, this, watch.clone())? {
+        if let Some(task) = http::start(admin, this, watch.clone(), renewals)? {
             open.push(Open { task, path: None });
         }
         Ok(open)

@@ -7,17 +7,21 @@ use super::inspection::Inspection;
 use super::question::{Question, Questions};
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, encoding, sip_transport};
+use crate::reload::Ready;
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
-use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
+use carnet_net::h248::{
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, LocalEnd,
+};
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{NgSocket, PooledRandom, Token, until};
 use carnet_ops::config::{BorderSection, Config as Whole};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit};
+use carnet_tls::CertificateContext;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A border that is being run.
 struct Running {
@@ -30,6 +34,38 @@ struct Running {
     inspection: Inspection,
     /// The rtpengine, if the border has one.
     rtpengine: Option<NgSocket>,
+    /// What the SIP sockets show.
+    tls: Option<CertificateContext>,
+}
+
+/// Other settings for a border that runs.
+pub struct News {
+    config: carnet_border::Config,
+    sip: Option<CertificateContext>,
+    control: Option<ControlTls>,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+/// What the border of that name makes of another configuration.
+pub fn renewal(
+    name: &str,
+    news: mpsc::Sender<News>,
+) -> impl Fn(&Whole) -> Result<Ready, String> + Send + Sync + 'static {
+    let name = name.to_owned();
+    move |whole| {
+        let section = whole.border.get(&name).ok_or("it is not there any more")?.as_ref();
+        let config = settings::configure(&name, whole, section)?;
+        let sip = section.tls.as_ref().map(super::tls::context_of).transpose()?;
+        let settings = section.control.as_ref();
+        let control = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
+        let (control, news) = (control.transpose().map_err(|e| e.to_string())?, news.clone());
+        Ok(Ready::Told(Box::new(move || {
+            let (done, outcome) = oneshot::channel();
+            let told = news.try_send(News { config, sip, control, done });
+            told.map_err(|_| "it is busy or has stopped")?;
+            Ok(outcome)
+        })))
+    }
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -47,7 +83,7 @@ pub fn start(
     whole: &Whole,
     section: &BorderSection,
     local: HashMap<String, LocalEnd>,
-    questions: Questions,
+    asked: (Questions, mpsc::Receiver<News>),
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
@@ -57,6 +93,7 @@ pub fn start(
     let listen =
         listen.map(|bind| Listen { transport: sip_transport(bind.proto), address: bind.address }).collect();
     let tls = section.tls.as_ref().map(sip_tls).transpose().map_err(|e| fail(&e))?;
+    let context = tls.as_ref().map(|tls| tls.context.clone());
     let (sip, sip_events) =
         SipSockets::open(SipConfig { listen, tls, ..SipConfig::default() }, &token).map_err(|e| fail(&e))?;
     let settings = section.control.as_ref();
@@ -98,13 +135,14 @@ pub fn start(
         courtesy: Courtesy::new(Instant::now()),
         inspection: Inspection::default(),
         rtpengine,
+        tls: context,
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
         running.ways.set(gateway.as_str().into(), peer);
         running.machine.border.gateway_connected(Instant::now(), &gateway);
     }
-    Ok(tokio::spawn(running.run(sip_events, control_events, relayed, questions, token)))
+    Ok(tokio::spawn(running.run(sip_events, control_events, relayed, asked, token)))
 }
 
 impl Running {
@@ -113,7 +151,7 @@ impl Running {
         mut sip: mpsc::Receiver<SipEvent>,
         mut control: mpsc::Receiver<ControlEvent>,
         mut relayed: Option<mpsc::Receiver<Bytes>>,
-        mut questions: Questions,
+        (mut questions, mut news): (Questions, mpsc::Receiver<News>),
         mut token: Token,
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
@@ -144,6 +182,7 @@ impl Running {
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
+                Some(news) = news.recv() => self.renew(news),
                 deadline = token.started(), if end.is_none() => {
                     end = Some(Ending::of_border(deadline));
                     self.machine.border.retire();
@@ -190,6 +229,22 @@ impl Running {
             }
             ControlEvent::Refused { .. } | ControlEvent::Resolved { .. } => {}
         }
+    }
+
+    fn renew(&mut self, news: News) {
+        let News { config, sip, control, done } = news;
+        let outcome = self.machine.border.reconfigure(Instant::now(), config);
+        if outcome.is_ok() {
+            if let (Some(held), Some(new)) = (&self.tls, &sip) {
+                held.renew(new);
+            }
+            if let Some(tls) = control {
+                self.control.renew_tls(tls);
+            }
+        }
+        let outcome = outcome.map_err(|what| format!("{what} cannot change while it runs"));
+        // Who does not wait any more has said so.
+        let _ = done.send(outcome);
     }
 
     fn asked(&mut self, question: Question) {

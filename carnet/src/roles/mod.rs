@@ -28,8 +28,9 @@ mod watch;
 mod ways;
 
 pub use seen::{Observer, Seen, log, printed};
-pub use watch::Watch;
+pub use watch::{Wanted, Watch};
 
+use crate::reload::Renewals;
 use answering::{Answering, Open};
 use carnet_h248::{Encoding, Profile, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
@@ -43,6 +44,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Messages that may wait between a border and a gateway in one process: more than the requests an
@@ -136,6 +138,8 @@ pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
     looking: JoinHandle<()>,
+    /// How it goes on with other settings; taken by who reloads.
+    renewals: Renewals,
     _desks: Vec<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
@@ -149,13 +153,15 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
     let looking = tokio::spawn(watch.clone().look());
     let (drain, token) = drain();
     let mut tasks = Vec::new();
+    let mut renewals = Renewals::default();
+    watch.renewals(&mut renewals);
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     if let Some(section) = &config.kms {
         let section = section.as_ref();
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
-        let started = crate::kms::start(section, witness, token.clone()).await;
+        let started = crate::kms::start(section, witness, &mut renewals, token.clone()).await;
         let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
         tasks.push((section.name.clone(), task));
     }
@@ -174,7 +180,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let place = place_of(&mut places, &sharing.border, name)?;
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.border(name, &section.as_ref().control.as_ref().gateways);
-        let start = || border::start(name, config, section.as_ref(), local, questions, observer, token);
+        let (news, heard) = mpsc::channel(1);
+        renewals.add(&["border", name], border::renewal(name, news));
+        let asked = (questions, heard);
+        let start = || border::start(name, config, section.as_ref(), local, asked, observer, token);
         let task = place.run(start)?;
         tasks.push((name.clone(), task));
     }
@@ -183,7 +192,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let place = place_of(&mut places, &sharing.conference, name)?;
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.conference(name);
-        let start = || conference::start(name, config, section.as_ref(), local, questions, observer, token);
+        let (news, heard) = mpsc::channel(1);
+        renewals.add(&["conference", name], conference::renewal(name, news));
+        let asked = (questions, heard);
+        let start = || conference::start(name, config, section.as_ref(), local, asked, observer, token);
         let task = place.run(start)?;
         tasks.push((name.clone(), task));
     }
@@ -193,7 +205,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
-            tasks.push((format!("relay of {name}"), relay::start(name, relay.as_ref(), token.clone())?));
+            tasks.push((
+                format!("relay of {name}"),
+                relay::start(name, relay.as_ref(), &mut renewals, token.clone())?,
+            ));
         }
         let mut local = local;
         if let Some(ng) = &section.as_ref().ng {
@@ -202,14 +217,17 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
             let questions = answering.steering(name);
             let (observer, token) = (observer.clone(), token.clone());
             let of = (name.as_str(), section.as_ref(), ng.as_ref());
-            let task = place.run(|| steering::start(of, above, questions, observer, token))?;
+            let task = place.run(|| steering::start(of, above, questions, observer, &mut renewals, token))?;
             tasks.push((format!("steering of {name}"), task));
         }
-        let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
+        let (news, heard) = mpsc::channel(1);
+        renewals.add(&["gateway", name], gateway::renewal(name, news));
+        let asked = (questions, heard);
+        let task = place.run(|| gateway::start(name, section.as_ref(), local, asked, observer, token))?;
         tasks.push((name.clone(), task));
     }
-    let desks = answering.open(config, &watch)?;
-    Ok(Running { drain, tasks, looking, _desks: desks, _places: places })
+    let desks = answering.open(config, &watch, &mut renewals)?;
+    Ok(Running { drain, tasks, looking, renewals, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -225,6 +243,11 @@ fn place_of<'a>(
 }
 
 impl Running {
+    /// How the roles go on with other settings.
+    pub fn renewals(&mut self) -> Renewals {
+        std::mem::take(&mut self.renewals)
+    }
+
     /// Stops taking new work, waits until what runs has ended or `grace` is over, then closes
     /// everything. Whether all ended by themselves.
     pub async fn stop(self, grace: Duration) -> bool {

@@ -1,6 +1,7 @@
 //! An MSRP relay (RFC 4976) beside a gateway, as a task: `[gateway.NAME.relay]`.
 
 use super::{Start, StartError, tls};
+use crate::reload::Renewals;
 use carnet_net::Token;
 use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
 use carnet_ops::config::{Proto, RelaySection};
@@ -17,9 +18,21 @@ const LOOK: Duration = Duration::from_millis(200);
 const SOCKET_BUFFER: usize = 128 * 1024;
 
 /// Opens the sockets and starts the task.
-pub fn start(name: &str, section: &RelaySection, token: Token) -> Start<JoinHandle<()>> {
+pub fn start(
+    name: &str,
+    section: &RelaySection,
+    renewals: &mut Renewals,
+    token: Token,
+) -> Start<JoinHandle<()>> {
     let fail = |reason: String| StartError::new("relay of gateway", name, reason);
-    let relay = start_relay(config(section).map_err(fail)?).map_err(|e| fail(e.to_string()))?;
+    let config = config(section).map_err(fail)?;
+    if let Some(context) = &config.tls {
+        let gateway = name.to_owned();
+        tls::renews(renewals, &["gateway", name, "relay", "tls"], context, move |config| {
+            config.gateway.get(&gateway)?.as_ref().relay.as_ref()?.as_ref().tls.as_ref()
+        });
+    }
+    let relay = start_relay(config).map_err(|e| fail(e.to_string()))?;
     tracing::info!(gateway = name, listen = ?relay.local(), "MSRP relay listens");
     Ok(tokio::spawn(run(relay, token)))
 }
@@ -67,7 +80,7 @@ fn config(section: &RelaySection) -> Result<RelayConfig, String> {
         listen,
         settings,
         users: users(section.users.as_ref())?,
-        tls: section.tls.as_ref().map(tls::context).transpose()?,
+        tls: section.tls.as_ref().map(tls::context_of).transpose()?,
         next_hops: section.next_hops.iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         dscp: None,
         socket_buffer: Some(SOCKET_BUFFER),

@@ -7,6 +7,7 @@ mod settings;
 
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
+use crate::reload::{Ready, Renewals};
 use carnet_net::{LocalEnd, NgRequest, NgServer, NgTally, PooledRandom, Token, until};
 use carnet_ops::config::{GatewaySection, NgSection};
 use carnet_steering::{RequestId, Steering};
@@ -38,10 +39,20 @@ pub fn start(
     end: LocalEnd,
     questions: Questions,
     observer: Observer,
+    renewals: &mut Renewals,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     let fail = |e: &dyn std::fmt::Display| StartError::new("steering of", gateway, e);
     let sockets = settings::sockets(ng).map_err(|e| fail(&e))?;
+    if let Some(held) = sockets.tls.clone() {
+        let name = gateway.to_owned();
+        renewals.add(&["gateway", gateway, "ng", "tls"], move |config| {
+            let ng = config.gateway.get(&name).and_then(|section| section.as_ref().ng.as_ref());
+            let section = ng.and_then(|ng| ng.as_ref().tls.as_ref()).ok_or("there is no TLS any more")?;
+            let (held, new) = (held.clone(), settings::tls(section.as_ref())?);
+            Ok(Ready::Now(Box::new(move || held.renew(&new))))
+        });
+    }
     let (server, requests) = NgServer::open(sockets, &token).map_err(|e| fail(&e))?;
     let config = settings::configure(gateway, section, ng);
     let random = Box::new(PooledRandom::default());

@@ -102,12 +102,7 @@ impl Prepared {
         })
     }
 
-    async fn run<S>(
-        &self,
-        side: Side,
-        stream: S,
-        peer: &Peer,
-    ) -> Result<(TlsStream<S>, Report), Error>
+    async fn run<S>(&self, side: Side, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

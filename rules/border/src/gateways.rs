@@ -168,12 +168,7 @@ impl Gateways {
     }
 
     /// The operator has other settings.
-    pub(crate) fn reconfigure(
-        &mut self,
-        config: &Config,
-        random: &mut dyn Random,
-        now: Instant,
-    ) {
+    pub(crate) fn reconfigure(&mut self, config: &Config, random: &mut dyn Random, now: Instant) {
         for state in &mut self.states {
             state.dropped = !config.gateways.iter().any(|g| g.name == state.settings.name);
         }

@@ -16,11 +16,7 @@ impl Border {
     ///
     /// # Errors
     /// What a border cannot change while it runs; nothing has changed then.
-    pub fn reconfigure(
-        &mut self,
-        now: Instant,
-        config: Config,
-    ) -> Result<(), &'static str> {
+    pub fn reconfigure(&mut self, now: Instant, config: Config) -> Result<(), &'static str> {
         let own = &self.core.config;
         if own.name != config.name {
             return Err("its name");

@@ -63,6 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(kick))
         .routes(routes!(log, set_log))
         .routes(routes!(drain))
+        .routes(routes!(reload))
         .routes(routes!(events))
 }
 
@@ -390,6 +391,19 @@ async fn drain(State(desk): State<Arc<Desk>>, Given(Grace { grace }): Given<Grac
     }
     desk.watch.drain(grace);
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Reads the configuration file again, as SIGHUP does. What can change while calls go on is applied, the rest waits for a
+/// restart. If the file is wrong nothing changes.
+#[utoipa::path(post, path = "/api/v1/reload", tag = "process", responses(
+    (status = 200, description = "`changes`, each with `setting`, `old` and `new` (or `content`), and whether it was `applied`", body = Value),
+    (status = 409, description = "Nothing has changed: `error`, and `at`, the place in the file", body = Value),
+))]
+async fn reload(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.watch.reload().await {
+        Ok(changes) => Json(changes).into_response(),
+        Err(why) => (StatusCode::CONFLICT, Json(why)).into_response(),
+    }
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -16,6 +16,7 @@ use super::answering::Answering;
 use super::question::Ask;
 use super::watch::Watch;
 use super::{Start, StartError, held, tls, token};
+use crate::reload::{Ready, Renewals};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
@@ -28,7 +29,7 @@ use carnet_tls::{CertificateContext, Peer};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -51,7 +52,15 @@ const NOTHING: &str = "there is nothing here: look at /metrics, /health, /api/v1
 struct Desk {
     answering: Arc<Answering>,
     watch: Arc<Watch>,
-    token: Option<Zeroizing<String>>,
+    token: RwLock<Option<Zeroizing<String>>>,
+}
+
+impl Desk {
+    /// Whether a caller shows the word that he has to know; none if he need not know any.
+    fn is_known(&self, headers: &HeaderMap) -> Option<bool> {
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        token.as_ref().map(|token| knows(headers, token.as_bytes()))
+    }
 }
 
 /// Opens the socket of the section, if it names one.
@@ -59,6 +68,7 @@ pub(super) fn start(
     admin: &AdminSection,
     answering: Arc<Answering>,
     watch: Arc<Watch>,
+    renewals: &mut Renewals,
 ) -> Start<Option<JoinHandle<()>>> {
     let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) else { return Ok(None) };
     let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
@@ -69,7 +79,20 @@ pub(super) fn start(
         .and_then(TcpListener::from_std)
         .map_err(|e| fail(e.to_string()))?;
     tracing::info!(%listen, tls = tls.is_some(), "administration over HTTP");
-    let desk = Arc::new(Desk { answering, watch, token });
+    let desk = Arc::new(Desk { answering, watch, token: RwLock::new(token) });
+    if let Some(tls) = &tls {
+        tls::renews(renewals, &["admin", "tls"], &tls.context, |config| {
+            Some(config.admin.as_ref()?.as_ref().tls.as_ref()?.as_ref())
+        });
+    }
+    let held = desk.clone();
+    renewals.add(&["admin", "token-file"], move |config| {
+        let path = config.admin.as_ref().and_then(|admin| admin.as_ref().token_file.as_ref());
+        let (new, held) = (path.map(|path| token::read(path.as_ref())).transpose()?, held.clone());
+        Ok(Ready::Now(Box::new(move || {
+            *held.token.write().unwrap_or_else(PoisonError::into_inner) = new;
+        })))
+    });
     let (routes, description) = api::routes().split_for_parts();
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
     let routes = routes
@@ -95,7 +118,7 @@ struct Tls {
 impl Tls {
     fn of(section: &TlsSection) -> Result<Self, String> {
         let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
-        Ok(Self { context: tls::context(section)?, callers })
+        Ok(Self { context: tls::context_of(section)?, callers })
     }
 }
 
@@ -138,8 +161,8 @@ where
 
 /// Turns away who may not ask.
 async fn may_ask(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    match &desk.token {
-        Some(token) if !knows(request.headers(), token.as_bytes()) => {
+    match desk.is_known(request.headers()) {
+        Some(false) => {
             (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response()
         }
         None if is_of_another_page(request.headers()) => {

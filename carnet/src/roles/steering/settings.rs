@@ -4,6 +4,7 @@ use super::super::token;
 use carnet_h248::MId;
 use carnet_h248::association::Transport as Association;
 use carnet_net::{NgConfig, NgListen, NgTls, NgToken, NgTransport};
+use carnet_ops::config::Spanned;
 use carnet_ops::config::{
     Addressing as MsrpAddressing, GatewaySection, InterfaceSection, IpVersion, NgProto, NgSection,
     TlsSection, Transport248,
@@ -11,7 +12,6 @@ use carnet_ops::config::{
 use carnet_plan::{Addressing, Family, Policy, Transport};
 use carnet_steering::{Config, Interface, Limits, Timers};
 use std::time::Duration;
-use carnet_ops::config::Spanned;
 
 /// Longer than anybody waits, and no more than a clock can add.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);

@@ -3,11 +3,11 @@
 use super::Complaint;
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::model::TlsSection;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use crate::config::Spanned;
 
 /// `[admin]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -4,8 +4,8 @@
 use super::address::Proto;
 use super::model::{BorderRole, BorderSection, Config, RegistrarMode, TlsSection};
 use super::{Complaint, control, edge, gateway};
-use std::path::PathBuf;
 use crate::config::Spanned;
+use std::path::PathBuf;
 
 pub(super) type Checked = Result<(), Complaint>;
 

@@ -5,9 +5,9 @@ use super::Complaint;
 use super::address::Endpoint;
 use super::check::Checked;
 use super::model::{BorderRole, BorderSection};
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use crate::config::Spanned;
 
 /// How the terminals of a network find each other for MSRP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]

@@ -8,13 +8,13 @@ use super::control::{self, AuthenticationSection, ControlAddress, ControlTlsSect
 use super::model::{Config, Encoding248};
 use super::ng::NgSection;
 use super::relay::RelaySection;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use crate::config::Spanned;
 
 /// Four times the longest life of a segment (RFC 9293 §3.4.2 takes two minutes): longer helps nobody.
 const LONGEST_QUARANTINE: u32 = 480;

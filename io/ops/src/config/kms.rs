@@ -4,12 +4,12 @@ use super::Complaint;
 use super::address::Endpoint;
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::model::TlsSection;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use crate::config::Spanned;
 
 /// `[kms]`
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

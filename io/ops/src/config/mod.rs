@@ -17,6 +17,7 @@ mod ng;
 mod relay;
 mod spanned;
 mod text;
+pub mod tree;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};

@@ -7,12 +7,12 @@ use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
+use crate::config::Spanned;
 use crate::log::Format;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use crate::config::Spanned;
 
 /// A whole file.
 #[derive(Debug, Serialize, Deserialize, JsonSchema, Default)]

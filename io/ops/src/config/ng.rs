@@ -6,8 +6,9 @@ use super::address::Prefix;
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::edge::Addressing;
 use super::gateway::{GatewayRole, GatewaySection};
-use super::text::as_text;
 use super::model::{IpVersion, TlsSection, Transport248};
+use super::text::as_text;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,7 +17,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
-use crate::config::Spanned;
 
 /// A month: a call that nobody ends is not to stand for longer.
 const LONGEST: u32 = 2_592_000;

@@ -5,10 +5,10 @@ use super::address::{Bind, Prefix, Proto};
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::gateway::{GatewayRole, GatewaySection};
 use super::model::TlsSection;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use crate::config::Spanned;
 
 /// `[gateway.NAME.relay]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

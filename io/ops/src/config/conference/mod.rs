@@ -14,10 +14,10 @@ pub use room::{
 use super::address::{Bind, Prefix};
 use super::control::ControlSection;
 use super::model::TlsSection;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use crate::config::Spanned;
 
 /// `[conference.NAME]`
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

@@ -1,9 +1,9 @@
 //! `[[conference.NAME.room]]`: what a room is like.
 
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use crate::config::Spanned;
 
 /// Who may enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -1,8 +1,8 @@
 //! Addresses of gateway control as they are written in a file.
 
-use serde::de::{self, SeqAccess, Visitor};
 use crate::config::text::as_text;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;

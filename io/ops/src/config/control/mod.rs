@@ -8,15 +8,15 @@ pub use address::{ControlAddress, ControlBind, ControlProto, Host, Sources};
 pub(super) use check::{check_controller, check_gateway};
 
 use super::address::Prefix;
-use super::text::as_text;
 use super::model::{Encoding248, Transport248};
+use super::text::as_text;
+use crate::config::Spanned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use crate::config::Spanned;
 
 /// `[border.NAME.control]`, `[conference.NAME.control]`
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
