@@ -60,6 +60,12 @@ pub fn load(path: &Path) -> Result<Config, Box<ConfigError>> {
     roles_of(&path.display().to_string(), &text, base(path))
 }
 
+/// The same for a file that would take the place of another, from whose directory its relative paths are taken.
+pub fn load_for(path: &Path, place: &Path) -> Result<Config, Box<ConfigError>> {
+    let text = read(path)?;
+    roles_of(&path.display().to_string(), &text, base(place))
+}
+
 /// What the file would start, a line each.
 fn what(path: &Path) -> Result<Vec<String>, Box<ConfigError>> {
     let (name, text) = (path.display().to_string(), read(path)?);

@@ -3,6 +3,7 @@
 mod border;
 mod check;
 mod conference;
+mod config;
 mod demo;
 mod desk;
 mod events;
@@ -35,6 +36,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Print an example or the schema of a configuration file, or what a reload would do.
+    Config(config::ConfigArgs),
     /// Say what a border would do with an offer, and why.
     Border(border::BorderArgs),
     /// Say what is in a message or stream of messages, and what is wrong with it.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Border(args) => border::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Trace(args) => trace::run(&args),

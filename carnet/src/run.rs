@@ -29,7 +29,9 @@ pub struct RunArgs {
 
 /// Exit code 0 after an orderly end, 1 if a role could not start or failed.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let config = match check::load(&args.config) {
+    // What is compared at a reload is named from the root: another working directory is no difference.
+    let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+    let config = match check::load(&path) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{:?}", miette::Report::new_boxed(error));
@@ -44,7 +46,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(serve(config, &args.config, Duration::from_secs(args.grace))) {
+    match runtime.block_on(serve(config, &path, Duration::from_secs(args.grace))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("carnet run: {message}");

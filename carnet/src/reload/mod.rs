@@ -95,11 +95,6 @@ impl Reloading {
         Self { path, runs: Read::of(config), renewals }
     }
 
-    /// What runs now.
-    pub fn config(&self) -> &Config {
-        &self.runs.config
-    }
-
     /// Reads the file again and applies what can be applied; all changes since the start that there are, and what became
     /// of them.
     ///

@@ -142,5 +142,8 @@ pub(super) fn must_be_a_file(path: &Spanned<PathBuf>) -> Checked {
     if path.as_ref().is_file() {
         return Ok(());
     }
+    if let Some((message, help)) = super::credential::missing(path.as_ref()) {
+        return Err(Complaint::new(path.span(), message).help(help));
+    }
     Err(Complaint::new(path.span(), format!("there is no file {}", path.as_ref().display())))
 }

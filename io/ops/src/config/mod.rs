@@ -9,6 +9,7 @@ mod admin;
 mod check;
 mod conference;
 mod control;
+mod credential;
 mod edge;
 mod gateway;
 mod kms;
@@ -29,6 +30,7 @@ pub use control::{
     AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,
     ControlProto, ControlSection, ControlTlsSection, Host, ProfileName, Sources,
 };
+pub use credential::{directory as credentials_directory, located};
 pub use edge::{Addressing, Other, RtpengineSection};
 pub use gateway::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 pub use kms::{IdentityForm, KmsSection, SignedSection};

@@ -304,11 +304,8 @@ impl Default for PolicySection {
 impl Config {
     /// Makes relative paths relative to the file they are written in.
     pub(super) fn resolve_paths(&mut self, base: &Path) {
-        let fix = |path: &mut PathBuf| {
-            if path.is_relative() {
-                *path = base.join(&*path);
-            }
-        };
+        let credentials = super::credential::directory();
+        let fix = |path: &mut PathBuf| *path = super::credential::located(path, base, credentials.as_deref());
         let fix_tls = |tls: &mut Option<TlsSection>| {
             if let Some(tls) = tls {
                 fix(tls.certificate.as_mut());
