@@ -8,11 +8,13 @@ mod client;
 mod network;
 mod place;
 mod role;
+mod secrets;
 
 use carnet_ops::config::{self, Config, ConfigError};
 use clap::Args;
 use place::Source;
 pub use role::roles;
+pub use secrets::exposed;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,6 +31,9 @@ pub struct CheckArgs {
 
 /// Exit code 0 if the file is good, 1 if not.
 pub fn run(args: &CheckArgs) -> ExitCode {
+    if let Ok(config) = load(&args.config) {
+        exposed(&config).iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
     match what(&args.config) {
         Ok(roles) if args.json => {
             println!("{}", serde_json::json!({"ok": true, "roles": roles}));

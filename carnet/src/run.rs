@@ -61,6 +61,9 @@ async fn serve(config: Config, path: &Path, grace: Duration) -> Result<(), Strin
     let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
     let watch = roles::Watch::new(&config)?;
     let mut running = roles::start(&config, watch.clone(), None).await.map_err(|e| e.to_string())?;
+    for warning in check::exposed(&config) {
+        tracing::warn!("{warning}");
+    }
     for role in check::roles(&config) {
         tracing::info!("{role}");
     }

@@ -147,6 +147,12 @@ pub(super) fn check(section: &Spanned<KmsSection>) -> Checked {
     within("ticket-lifetime", &kms.ticket_lifetime, 1..=365 * 24 * 3600)?;
     within("key-rotation", &kms.key_rotation, 60..=365 * 24 * 3600)?;
     within("replay-capacity", &kms.replay_capacity, 1..=1_000_000_000)?;
+    if let Some(path) = kms.root_key.as_ref().filter(|path| !path.is_file())
+        && let Some((message, help)) = super::credential::missing(path)
+    {
+        // Elsewhere it would be made.
+        return Err(Complaint::new(section.span(), message).help(help));
+    }
     if let Some(signed) = &kms.signed {
         [&signed.certificate, &signed.key, &signed.ca].into_iter().try_for_each(must_be_a_file)?;
     }
