@@ -109,9 +109,12 @@ fn what_a_reload_would_do_is_told_beforehand() {
         carnet(path, &["config", "diff", "old.toml", "elsewhere/new.toml"])
     };
     assert_eq!(new(kms), (0, String::new()));
-    let (code, said) = new(&format!("{kms}rate = 7\n[log]\nlevel = \"debug\"\n"));
+    let (code, said) = new(&format!("{kms}rate = 7\nskew = 8\n[log]\nlevel = \"debug\"\n"));
     assert_eq!(code, 1);
-    assert_eq!(said, "log.level: \"info\" → \"debug\" (applied)\nkms.rate: 100 → 7 (needs a restart)\n");
+    assert_eq!(
+        said,
+        "log.level: \"info\" → \"debug\" (applied)\nkms.rate: 100 → 7 (applied)\nkms.skew: 300 → 8 (needs a restart)\n"
+    );
     let (code, said) = new(&kms.replace("name", "nmae"));
     assert!(code == 2 && said.contains("unknown field `nmae`"), "{code} {said}");
 }

@@ -165,6 +165,10 @@ fn a_file_that_is_wrong_changes_nothing_and_its_line_is_said() {
     process.logs(&format!("carnet.toml:{line}:1: unknown field `levle`"));
     let said = scene.ask("0123456789abcdef");
     assert!(said.contains(&format!("\"line\":{line}")) && said.contains("levle"), "{said}");
+    assert!(
+        [process.told(), process.told()].concat().contains("RELOADING=1"),
+        "systemd hears of this one too"
+    );
 
     // A key that does not belong to the certificate: the file is good, what it names is not.
     scene.more.clear();

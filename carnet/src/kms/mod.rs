@@ -74,7 +74,15 @@ pub async fn start(
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
-    let role = serve(Arc::new(service.watched_by(witness)), http, tls, listener, token)?;
+    let service = Arc::new(service.watched_by(witness));
+    let held = service.clone();
+    renewals.add(&["kms"], move |config| {
+        let section = config.kms.as_ref().ok_or("it is not there any more")?;
+        let settings = ServiceSettings::from_section(section.as_ref()).map_err(|e| e.to_string())?;
+        let held = held.clone();
+        Ok(Ready::Now(Box::new(move || held.renew(settings.rules))))
+    });
+    let role = serve(service, http, tls, listener, token)?;
     Ok((tokio::spawn(role), address))
 }
 

@@ -232,6 +232,11 @@ impl Service {
         Answer { status, body: reply }
     }
 
+    /// Goes on with other rules, as far as they can be others while it runs.
+    pub fn renew(&self, rules: Config) {
+        self.kms().reconfigure(rules);
+    }
+
     /// Makes a new ticket key if one is due, and erases those that are done. Blocks on the disk.
     pub fn maintain(&self) -> Result<(), carnet_store::Error> {
         let _changing = self.changing();

@@ -1,7 +1,7 @@
 //! An MSRP relay (RFC 4976) beside a gateway, as a task: `[gateway.NAME.relay]`.
 
 use super::{Start, StartError, tls};
-use crate::reload::Renewals;
+use crate::reload::{Ready, Renewals};
 use carnet_net::Token;
 use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
 use carnet_ops::config::{Proto, RelaySection};
@@ -34,6 +34,13 @@ pub fn start(
     }
     let relay = start_relay(config).map_err(|e| fail(e.to_string()))?;
     tracing::info!(gateway = name, listen = ?relay.local(), "MSRP relay listens");
+    let (gateway, held) = (name.to_owned(), relay.users());
+    renewals.add(&["gateway", name, "relay", "users"], move |config| {
+        let section = config.gateway.get(&gateway).and_then(|section| section.as_ref().relay.as_ref());
+        let section = section.ok_or("there is no relay any more")?.as_ref();
+        let (held, new) = (held.clone(), users(section.users.as_ref())?);
+        Ok(Ready::Now(Box::new(move || held.set(new))))
+    });
     Ok(tokio::spawn(run(relay, token)))
 }
 

@@ -6,6 +6,7 @@
 
 use crate::border::Border;
 use crate::config::{Config, Network, Registration};
+use crate::event::Event;
 use crate::registrar::aor_key;
 use std::collections::HashSet;
 use std::time::Instant;
@@ -34,7 +35,10 @@ impl Border {
         self.core.now = now;
         if let Registration::Local { users, .. } = &config.registration {
             let named: HashSet<String> = users.iter().map(|user| aor_key(&user.aor)).collect();
-            self.core.registrar.keep(|aor| named.contains(aor));
+            for gone in self.core.registrar.keep(|aor| named.contains(aor)) {
+                let (aor, contact) = (gone.aor.to_string(), gone.contact.to_string());
+                self.core.events.push_back(Event::Unregistered { aor, contact });
+            }
         }
         self.core.gateways.reconfigure(&config, &mut self.core.random, now);
         let (sip, rtpengine) = (self.core.config.sip.clone(), self.core.config.rtpengine);

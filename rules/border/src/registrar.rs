@@ -113,12 +113,11 @@ impl Registrar {
         Some(gone)
     }
 
-    /// Forgets the bindings of all users but these, by their keys.
-    pub(crate) fn keep(&mut self, named: impl Fn(&str) -> bool) {
-        let gone: Vec<String> = self.bindings.keys().filter(|key| !named(key)).cloned().collect();
-        for key in gone {
-            self.remove(&key, |_| true);
-        }
+    /// Forgets the bindings of all users but these, by their keys; returns them.
+    pub(crate) fn keep(&mut self, named: impl Fn(&str) -> bool) -> Vec<Binding> {
+        let mut gone: Vec<String> = self.bindings.keys().filter(|key| !named(key)).cloned().collect();
+        gone.sort_unstable();
+        gone.iter().flat_map(|key| self.remove(key, |_| true)).collect()
     }
 
     /// Takes out what `drop` holds for; returns it.

@@ -164,6 +164,11 @@ impl RelayHandle {
         counts.fold(Counts::default(), |sum, counts| sum + *counts)
     }
 
+    /// Its users, to be changed.
+    pub fn users(&self) -> RelayUsers {
+        RelayUsers(Arc::clone(&self.shared))
+    }
+
     /// Nobody is let in any more and no URI is granted; what is there goes on.
     pub fn drain(&self) {
         for shared in self.shared.iter() {
@@ -175,6 +180,18 @@ impl RelayHandle {
     /// Whether a thread has ended, which none should before the handle is dropped.
     pub fn is_over(&self) -> bool {
         self.threads.iter().any(thread::JoinHandle::is_finished)
+    }
+}
+
+/// The users of a relay that runs.
+#[derive(Clone)]
+pub struct RelayUsers(Arc<[Shared]>);
+
+impl RelayUsers {
+    /// These and no others from now on.
+    pub fn set(&self, users: HashMap<String, Password>) {
+        let users = Arc::new(users);
+        self.0.iter().for_each(|shared| shared.bring(Arrival::Users(Arc::clone(&users))));
     }
 }
 
