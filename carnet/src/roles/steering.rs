@@ -206,7 +206,8 @@ mod tests {
         let section: GatewaySection = toml::from_str(STEERED).unwrap();
         let (_asking, questions) = mpsc::channel(1);
         let ng = section.ng.as_ref().unwrap().as_ref();
-        start(("agw", &section, ng), end, questions, Arc::new(|_| {}), token.clone()).unwrap()
+        let renewals = &mut Renewals::default();
+        start(("agw", &section, ng), end, questions, Arc::new(|_| {}), renewals, token.clone()).unwrap()
     }
 
     #[tokio::test]
