@@ -128,6 +128,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("route.domain", "\"*\""),
     ("route.network", "\"core\""),
     ("next-hop", "\"sip:192.0.2.5;transport=tcp\""),
+    ("controllers", "[\"border-a@udp:192.0.2.1:2944\"]"),
     ("control.listen", "[\"udp:192.0.2.1:2944\"]"),
     ("control.peers", "{ agw-a = [\"192.0.2.2\"] }"),
     ("control.profiles", "{ agw-a = [\"carnet_iq/1\"] }"),

@@ -140,7 +140,7 @@ mod tests {
         assert!(is_live(&path("border.a.route.3.domain"), false));
         assert!(!is_live(&path("border.a.network.core.listen"), true));
         assert!(!is_live(&path("admin.token-file"), false));
-        assert!(!is_live(&path("border.a.route"), true) && !is_live(&path("kms"), true));
+        assert!(is_live(&path("border.a.route"), true) && !is_live(&path("kms"), true));
         assert!(is_file(&path("kms.tls.key")) && !is_file(&path("records.file")));
         assert!(is_renewed(&path("gateway.g.realm.r.key")) && !is_renewed(&path("kms.root-key")));
     }
