@@ -22,9 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a role has made ready: to be done at once, or by the role, which says when it has.
 pub enum Ready {
     Now(Box<dyn FnOnce() + Send>),
-    Told(Box<dyn FnOnce() -> Result<oneshot::Receiver<Result<(), String>>, String> + Send>),
+    Told(Tell),
 }
 
+/// Tells a role, and gives where it will answer.
+type Tell = Box<dyn FnOnce() -> Result<Answer, String> + Send>;
+type Answer = oneshot::Receiver<Result<(), String>>;
 type Prepare = Box<dyn Fn(&Config) -> Result<Ready, String> + Send + Sync>;
 
 /// Who can go on with other settings, by the names that lead to them.
@@ -131,9 +134,7 @@ impl Reloading {
     }
 }
 
-async fn told(
-    tell: Box<dyn FnOnce() -> Result<oneshot::Receiver<Result<(), String>>, String> + Send>,
-) -> Result<(), String> {
+async fn told(tell: Tell) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, tell()?).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err("it has stopped".into()),

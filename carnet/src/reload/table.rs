@@ -93,9 +93,8 @@ pub fn is_live(path: &[String], there: bool) -> bool {
     // put together from the start of a session.
     let made = path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls" | "records"));
     let names = path.iter().any(|name| name == "names");
-    LIVE.iter().any(|pattern| matches(pattern, path))
-        && (there || names || !made)
-        && !(path[0] == "admin" && !there)
+    let asked = path.first().is_some_and(|name| name == "admin");
+    LIVE.iter().any(|pattern| matches(pattern, path)) && (there || names || !made) && (there || !asked)
 }
 
 /// Whether what is in the file of that setting can change.
@@ -154,7 +153,7 @@ mod tests {
     }
 
     fn last(pattern: &str) -> String {
-        let names = pattern.split('.').filter(|name| !name.contains('*'));
-        names.last().map(|name| format!("`{name}`")).unwrap_or_default()
+        let mut names = pattern.rsplit('.').filter(|name| !name.contains('*'));
+        names.next().map(|name| format!("`{name}`")).unwrap_or_default()
     }
 }
