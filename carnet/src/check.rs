@@ -81,6 +81,14 @@ fn what(path: &Path) -> Result<Vec<String>, Box<ConfigError>> {
     roles_of(&name, &text, base(path)).map(|config| roles(&config))
 }
 
+/// What a client's file would start; `None` if it is no client's.
+pub fn client(path: &Path) -> Option<Result<String, Box<ConfigError>>> {
+    let (name, text) = (path.display().to_string(), read(path).ok()?);
+    let source = Source::parse(&name, &text).ok()?;
+    let is_client = source.top().any(|(name, _)| name == "ue");
+    is_client.then(|| client::check(&source, base(path)))
+}
+
 fn roles_of(name: &str, text: &str, base: &Path) -> Result<Config, Box<ConfigError>> {
     let config = config::parse(name, text.to_owned(), base)?;
     network::check(&Source::parse(name, text)?, &config)?;

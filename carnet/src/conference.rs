@@ -2,10 +2,10 @@
 //!
 //! The process answers at the socket that `[admin]` of its file names.
 
-use crate::desk;
-use crate::roles::question::Ask;
+use crate::web::socket::{self, Target};
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use hyper::Method;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -59,18 +59,8 @@ enum What {
 
 /// Exit code 0 if there was an answer and it was done, 1 if not.
 pub fn run(args: &ConferenceArgs) -> ExitCode {
-    let ask = match &args.what {
-        What::List => Ask::Rooms,
-        What::Show { uri } => Ask::Room { room: named(uri) },
-        What::Kick { uri, member } => Ask::Kick { room: named(uri), member: named(member) },
-        What::Invite { uri, member } => Ask::Invite { room: named(uri), member: named(member) },
-        What::Close { uri } => Ask::Close { room: named(uri) },
-    };
-    let answer = desk::socket(args.config.as_deref(), args.socket.as_deref()).and_then(|socket| {
-        let nobody =
-            || format!("{}: nobody answers; is `carnet run` at work with this file?", socket.display());
-        desk::ask(&socket, &ask).unwrap_or_else(|| Err(nobody()))
-    });
+    let answer = socket::of(args.config.as_deref(), args.socket.as_deref())
+        .and_then(|socket| socket::client(&socket).and_then(|client| asked(&args.what, &client)));
     match answer {
         Ok(answer) if args.json => print(&format!("{answer}\n")),
         Ok(answer) => print(&match &args.what {
@@ -86,6 +76,21 @@ pub fn run(args: &ConferenceArgs) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn asked(what: &What, client: &socket::Client<'_>) -> Result<Value, String> {
+    let room = |uri: &str| Target::new("rooms").part(&named(uri));
+    let members = |uri: &str| room(uri).part("members");
+    let nothing = None::<&Value>;
+    match what {
+        What::List => client.get(&Target::new("rooms")),
+        What::Show { uri } => client.get(&room(uri)),
+        What::Kick { uri, member } => client.put(Method::DELETE, &members(uri).part(&named(member)), nothing),
+        What::Invite { uri, member } => {
+            client.put(Method::POST, &members(uri), Some(&json!({ "uri": named(member) })))
+        }
+        What::Close { uri } => client.put(Method::DELETE, &room(uri), nothing),
+    }
 }
 
 /// `staff@conf.example` is enough.

@@ -3,8 +3,7 @@
 //! The process answers at the socket that `[admin]` of its file names. A gateway that runs there is looked
 //! at directly; one that a border there owns is asked by that border, over H.248.
 
-use crate::desk;
-use crate::roles::question::Ask;
+use crate::web::socket::{self, Target};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -50,19 +49,15 @@ enum What {
 
 /// Exit code 0 if there was an answer, 1 if not, and 1 if contexts were found that no call knows.
 pub fn run(args: &GatewayArgs) -> ExitCode {
-    let outcome = desk::socket(args.config.as_deref(), args.socket.as_deref()).and_then(|socket| {
-        let put = |ask: &Ask| {
-            let nobody =
-                || format!("{}: nobody answers; is `carnet run` at work with this file?", socket.display());
-            desk::ask(&socket, ask).unwrap_or_else(|| Err(nobody()))
-        };
+    let outcome = socket::of(args.config.as_deref(), args.socket.as_deref()).and_then(|socket| {
+        let get = |target: &Target| socket::client(&socket)?.get(target);
         match &args.what {
-            What::List => put(&Ask::List).map(|answer| {
+            What::List => get(&Target::new("nodes")).map(|answer| {
                 print(&if args.json { format!("{answer}\n") } else { listed(&answer) });
                 true
             }),
             What::Audit { gateway, by, from, most } => {
-                audit(args.json, gateway, by.as_ref(), (*from, *most), &put)
+                audit(args.json, gateway, by.as_ref(), (*from, *most), &get)
             }
         }
     });
@@ -82,11 +77,16 @@ fn audit(
     gateway: &str,
     border: Option<&String>,
     (mut from, most): (u32, usize),
-    put: &impl Fn(&Ask) -> Result<Value, String>,
+    get: &impl Fn(&Target) -> Result<Value, String>,
 ) -> Result<bool, String> {
     let (mut left, mut stray, mut contexts) = (most, 0usize, 0usize);
     let more = loop {
-        let answer = put(&Ask::Audit { gateway: gateway.to_owned(), border: border.cloned(), from })?;
+        let target = Target::new("gateways")
+            .part(gateway)
+            .part("contexts")
+            .with("by", border)
+            .with("from", Some(from));
+        let answer = get(&target)?;
         let page = answer.get("contexts").and_then(Value::as_array).ok_or("the answer is not understood")?;
         for context in page.iter().take(left) {
             stray += usize::from(context.get("call").is_some_and(Value::is_null));

@@ -1,11 +1,15 @@
-//! `carnet trace FILE`: what is in a capture file, as a ladder a session, with what went wrong.
+//! `carnet trace FILE`: what is in a capture file, as a ladder a session, with what went wrong. `carnet trace --node URL`: the
+//! same of a running node.
 //!
 //! The file is read as it comes, a part at a time; what is kept is what is shown.
+
+mod node;
 
 use carnet_capture::{Error, Network, Packet, Reader, Seen};
 use carnet_trace::show::{self, Paper};
 use carnet_trace::{Kind, Ladder, Limits, Session, Tracer, Weight};
 use clap::{Args, ValueEnum};
+use node::NodeArgs;
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,8 +20,10 @@ use std::time::Duration;
 #[command(after_long_help = EXAMPLES)]
 pub struct TraceArgs {
     /// Capture file, pcap or pcapng; `-` for standard input. Several, of several hosts, are put together by time.
-    #[arg(required = true)]
+    #[arg(required_unless_present_any = ["node", "config"], conflicts_with_all = ["node", "config"])]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    nodes: NodeArgs,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -34,7 +40,7 @@ pub struct TraceArgs {
     #[arg(long)]
     messages: bool,
     /// Do not mask passwords' proofs, tokens and keys.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["node", "config"])]
     secrets: bool,
     /// Characters in a line; the terminal's width unless given (text).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(40..=1000))]
@@ -51,7 +57,10 @@ Examples:
   carnet trace call.pcap --call 3    the ladder of the third
   carnet trace call.pcap --call 3 --messages | less -R
   carnet trace call.pcap --format html > call.html
-  carnet trace border.pcap gateway.pcap --list";
+  carnet trace border.pcap gateway.pcap --list
+  carnet trace -c carnet.toml --list what goes by at the node that runs with this file
+  carnet trace --node http://127.0.0.1:9460 --node https://gateway.example:9460 --token-file t --call 3
+  carnet trace -c carnet.toml --follow";
 
 /// Forms of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,6 +81,13 @@ const PART: usize = 256 << 10;
 /// Exit code 0 if the file was read, 1 if not to its end, or with `--check` if something failed, 2 if there is
 /// nothing to read or nothing that was asked for.
 pub fn run(args: &TraceArgs) -> ExitCode {
+    if args.nodes.is_given() {
+        return of_nodes(args);
+    }
+    if args.nodes.follow {
+        eprintln!("carnet trace: a file is not followed; --node or -c names a node that is");
+        return ExitCode::from(2);
+    }
     let mut trace = Trace::new(args.secrets);
     let mut files: Vec<Source> = Vec::new();
     let mut cut = false;
@@ -101,7 +117,32 @@ pub fn run(args: &TraceArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let mut ladder = trace.finish();
+    shown(args, trace.finish(), cut)
+}
+
+/// The same of running nodes: exit code 2 if one does not answer.
+fn of_nodes(args: &TraceArgs) -> ExitCode {
+    let outcome = match args.nodes.follow {
+        true => args.nodes.follow(args.call.as_deref(), args.format, args.messages).map(|()| None),
+        false => args.nodes.fetch().map(Some),
+    };
+    match outcome {
+        Ok(Some((tellings, remarks))) => {
+            let mut tracer = Tracer::new(Limits::default(), false);
+            tellings.iter().for_each(|telling| tracer.listen(telling));
+            let mut ladder = tracer.finish();
+            ladder.remarks.extend(remarks);
+            shown(args, ladder, false)
+        }
+        Ok(None) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("carnet trace: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn shown(args: &TraceArgs, mut ladder: Ladder, cut: bool) -> ExitCode {
     if !args.all && args.call.is_none() {
         let signalled =
             |session: &Session| session.kind != Kind::Connection || worst(session) == Some(Weight::Failure);

@@ -140,6 +140,35 @@ fn what_examples_suggest_is_good() {
     }
 }
 
+/// The files that the pages for production show are files that start.
+#[test]
+fn what_the_pages_for_production_show_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    for name in ["border-a", "interconnect-a", "agw-a", "sip", "kms"] {
+        let credential = Credential::self_signed(&[SubjectName::Dns(name.to_owned())], 2).unwrap();
+        std::fs::write(file(&format!("{name}.pem")), credential.certificate_pem().unwrap()).unwrap();
+        std::fs::write(file(&format!("{name}.key")), credential.private_key_pem().unwrap()).unwrap();
+    }
+    for authority in ["ca.pem", "partners.pem"] {
+        std::fs::copy(file("sip.pem"), file(authority)).unwrap();
+    }
+    let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/production");
+    let mut shown = 0;
+    for page in std::fs::read_dir(pages).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            // Where a package would put things.
+            let block = block.replace("/etc/carnet/", "").replace("/var/lib/carnet/", "");
+            std::fs::write(file("shown.toml"), block).unwrap();
+            let seen = json(&check(directory.path(), "shown.toml"));
+            assert_eq!(seen["ok"], true, "{}: {seen}", page.display());
+            shown += 1;
+        }
+    }
+    assert_eq!(shown, 4);
+}
+
 /// File, what is replaced by what, words of the complaint, and the text it points at.
 type Mistake = (&'static str, &'static str, &'static str, &'static str, &'static str);
 

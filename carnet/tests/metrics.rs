@@ -75,6 +75,11 @@ fn prometheus_reads_what_is_counted_and_held() {
         "carnet_gateway_registered{gateway=\"agw\"} 0\n",
         "carnet_gateway_ports{gateway=\"agw\",realm=\"access\",state=\"free\"} 10\n",
         "carnet_kms_ticket_issued_total{kms=\"kms.example\"} 0\n",
+        "carnet_kms_requests_in_flight{kms=\"kms.example\"} 0\n",
+        "# TYPE carnet_event_stream_missed_total counter\ncarnet_event_stream_missed_total 0\n",
+        "carnet_queue_length{role=\"gateway\",node=\"agw\",queue=\"engine\"} 0\n",
+        "carnet_queue_limit{role=\"gateway\",node=\"agw\",queue=\"engine\"} 4096\n",
+        "carnet_gateway_memory_bytes{gateway=\"agw\"} 0\n",
         "carnet_build_info{version=",
         "process_open_fds ",
     ] {
@@ -130,6 +135,11 @@ fn an_administrator_asks_and_changes_things() {
         ("/api/v1/gateways/agw/contexts?from=-1", 400),
         ("/api/v1/events?level=loud", 400),
         ("/api/v1/rooms", 404),
+        ("/api/v1/sessions?q=%00&order=up", 400),
+        ("/api/v1/kms/users/nobody", 404),
+        ("/api/v1/kms/users?limit=0", 400),
+        ("/api/v1/kms/tickets?before=9007199254740992", 400),
+        ("/api/v1/kms/nothing", 404),
         ("/api/v1/rooms/sip%3Ax", 404),
     ] {
         let (status, text) = json(scene.get(path, ""));
@@ -248,6 +258,17 @@ fn a_certificate_opens_and_its_absence_does_not() {
         let (done, text) = get(who);
         assert!(!done && text.is_empty(), "{who:?}: {text}");
     }
+    // And all that is counted: those two, and the two that were let in.
+    let (_, text) = get(Some("friend"));
+    let count = |result: &str| -> f64 {
+        let of = |line: &&str| {
+            line.starts_with("carnet_tls_handshakes_total{place=\"admin\",side=\"server\"")
+                && line.contains(&format!("result=\"{result}\""))
+        };
+        text.lines().filter(of).map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    };
+    assert_eq!((count("done"), count("failed")), (2.0, 2.0), "{text}");
+    assert!(text.contains("version=\"TLS 1.3\",cipher=\"TLS_"), "{text}");
 }
 
 #[test]
@@ -263,6 +284,156 @@ fn hostile_requests_end_nothing() {
     let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
     drop(silent);
     assert_eq!(scene.get("/metrics", "").0, 200);
+}
+
+/// The sum of the samples of a metric that have these labels.
+fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
+    let of = |line: &&str| {
+        line.strip_prefix(metric).is_some_and(|rest| rest.starts_with('{'))
+            && labels.iter().all(|label| line.contains(label))
+    };
+    text.lines().filter(of).map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
+/// A border with its gateway and a key server: what a registration, a call and a few odd messages leave behind adds up.
+#[test]
+fn known_traffic_is_what_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let [admin, kms, access, core] = [free(), free(), free(), free()];
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write(
+        "carnet.toml",
+        &format!(
+            "[admin]\nlisten = \"{admin}\"\n\
+             [kms]\nname = \"kms.example\"\nlisten = \"{kms}\"\ndata = \"data\"\n\
+             [border.b]\nrole = \"ims-alg\"\ndomain = \"x.example\"\n\
+             registrar = {{ mode = \"built-in\", users = \"users.toml\" }}\ncontrol = {{ gateways = [\"g\"] }}\n\
+             [border.b.network.access]\nlisten = [\"tcp:{access}\", \"udp:{access}\"]\nsubscribers = true\n\
+             [border.b.network.core]\nlisten = [\"tcp:{core}\"]\n\
+             [gateway.g]\nrole = \"ims-agw\"\ncontrollers = [\"local:b\"]\n\
+             [gateway.g.realm.access]\nv4 = \"127.0.0.1\"\nports = \"21200-21239\"\n\
+             [gateway.g.realm.core]\nv4 = \"127.0.0.1\"\nports = \"21240-21259\"\n"
+        ),
+    );
+    write("users.toml", "alice = \"a password\"\nbob = \"a password\"\n");
+    write("password", "a password\n");
+    for user in ["alice", "bob"] {
+        let key = directory.path().join(format!("{user}.psk"));
+        let added = Command::new(CARNET)
+            .args(["kms", "user", "add", &format!("sip:{user}@x.example"), "-c"])
+            .arg(directory.path().join("carnet.toml"))
+            .arg("--out")
+            .arg(key)
+            .output()
+            .unwrap();
+        assert!(added.status.success(), "{added:?}");
+        write(
+            &format!("{user}.toml"),
+            &format!(
+                "[ue]\nidentity = \"sip:{user}@x.example\"\npassword-file = \"password\"\n\
+                 proxy = \"sip:{access};transport=tcp\"\nkms = \"http://{kms}\"\n\
+                 kms-identity = \"sip:kms.example\"\nkms-key-file = \"{user}.psk\"\n"
+            ),
+        );
+    }
+    let file = directory.path().join("carnet.toml");
+    let process = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
+    process.line("ready");
+    let scene = Scene { directory, _process: process, address: admin };
+    let ue = |user: &str, action: &[&str]| {
+        let file = scene.directory.path().join(format!("{user}.toml"));
+        Running::start(Command::new(CARNET).args(["ue", "--json", "-c"]).arg(&file).args(action))
+    };
+    let bob = ue("bob", &["listen"]);
+    bob.line("\"registered\"");
+    let mut alice = ue("alice", &["chat", "sip:bob@x.example"]);
+    alice.line("\"sealed\"");
+    let text = scene.get("/metrics", "").1;
+    assert_eq!(sum(&text, "carnet_border_registrations", &["border=\"b\"", "network=\"access\""]), 2.0);
+    let stop = Command::new("kill").args(["-INT", &alice.child.id().to_string()]).status();
+    assert!(stop.is_ok_and(|s| s.success()) && alice.child.wait().unwrap().success());
+    bob.line("\"ended\"");
+    // The same request twice, and what is none.
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let register = format!(
+        "REGISTER sip:x.example SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKtwice;rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:bob@x.example>;tag=1\r\nTo: <sip:bob@x.example>\r\nCall-ID: twice\r\nCSeq: 1 REGISTER\r\n\
+         Contact: <sip:bob@{}>\r\nContent-Length: 0\r\n\r\n",
+        stranger.local_addr().unwrap(),
+        stranger.local_addr().unwrap(),
+    );
+    for _ in 0..2 {
+        stranger.send_to(register.as_bytes(), access).unwrap();
+        let mut answer = [0; 4096];
+        let length = loop {
+            match stranger.recv(&mut answer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other.unwrap(),
+            }
+        };
+        assert!(answer[..length].starts_with(b"SIP/2.0 401 "));
+    }
+    stranger.send_to(b"this is no SIP at all\r\n\r\n", access).unwrap();
+    // What is no request for a ticket.
+    let mut stream = TcpStream::connect(kms).unwrap();
+    write!(
+        stream,
+        "POST /keymanagement?requesttype=ticketresolve HTTP/1.1\r\nHost: kms\r\nConnection: close\r\n\
+         Content-Type: application/mikey\r\nContent-Length: 2\r\n\r\n\u{1}\u{11}"
+    )
+    .unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    let until = std::time::Instant::now() + common::PATIENCE;
+    let text = loop {
+        let text = scene.get("/metrics", "").1;
+        let malformed = sum(&text, "carnet_sip_malformed_total", &["node=\"b\""]);
+        let released = sum(&text, "carnet_border_media_released_total", &[]);
+        if (malformed, released) == (1.0, 1.0) || std::time::Instant::now() > until {
+            break text;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    let b = "node=\"b\"";
+    for (metric, labels, wanted) in [
+        ("carnet_sip_transaction_seconds_count", &[b, "side=\"server\"", "\"INVITE\""][..], 1.0),
+        ("carnet_sip_transaction_seconds_count", &[b, "side=\"client\"", "\"INVITE\""], 1.0),
+        ("carnet_sip_transaction_seconds_count", &[b, "side=\"server\"", "\"BYE\""], 1.0),
+        ("carnet_sip_repeats_received_total", &[b], 1.0),
+        ("carnet_sip_retransmissions_total", &[b, "what=\"response\""], 1.0),
+        ("carnet_sip_transactions_failed_total", &[b], 0.0),
+        ("carnet_sip_requests_shed_total", &[b], 0.0),
+        ("carnet_sip_malformed_total", &[b], 1.0),
+        ("carnet_sip_open_transactions", &[b], 0.0),
+        ("carnet_queue_lost_total", &[b], 0.0),
+        ("carnet_kms_request_seconds_count", &["operation=\"issue\"", "result=\"granted\""], 1.0),
+        ("carnet_kms_request_seconds_count", &["operation=\"resolve\"", "result=\"granted\""], 1.0),
+        ("carnet_kms_request_seconds_count", &["operation=\"resolve\"", "result=\"refused\""], 1.0),
+        ("carnet_h248_requests_total", &["role=\"border\"", "\"sent\"", "\"Add\""], 2.0),
+        ("carnet_h248_requests_repeated_total", &["role=\"border\""], 0.0),
+        ("carnet_control_outstanding", &[], 0.0),
+    ] {
+        assert_eq!(sum(&text, metric, labels), wanted, "{metric} {labels:?}\n{text}");
+    }
+    // What one end sent the other received, and both saw it answered.
+    for command in ["Add", "Modify", "Subtract", "Notify", "ServiceChange", "AuditValue"] {
+        let of = |role: &str, direction: &str| {
+            let command = format!("command=\"{command}\"");
+            sum(&text, "carnet_h248_requests_total", &[role, direction, &command])
+        };
+        let (border, gateway) = ("role=\"border\"", "role=\"gateway\"");
+        assert_eq!(of(border, "\"sent\""), of(gateway, "\"received\""), "{command}\n{text}");
+        assert_eq!(of(border, "\"received\""), of(gateway, "\"sent\""), "{command}\n{text}");
+    }
+    let replies = |labels: &[&str]| sum(&text, "carnet_h248_replies_total", labels);
+    assert_eq!(replies(&["role=\"border\"", "\"received\""]), replies(&["role=\"gateway\"", "\"sent\""]));
+    let timed = sum(&text, "carnet_h248_transaction_seconds_count", &["role=\"border\"", "peer=\"g\""]);
+    assert_eq!(timed, replies(&["role=\"border\"", "\"received\""]), "{text}");
+    if std::env::var_os("CARNET_REQUIRE_INTEROP").is_some()
+        || Command::new("promtool").arg("--version").output().is_ok()
+    {
+        assert_eq!(complaints(&text), "");
+    }
 }
 
 /// What alerts and the dashboard ask for is in the documents, and those say what there is.

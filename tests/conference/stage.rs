@@ -30,6 +30,8 @@ pub struct Stage {
     directory: tempfile::TempDir,
     processes: Vec<Process>,
     media: u8,
+    /// How much is logged.
+    level: String,
 }
 
 /// A process with its output in `NAME.out` and `NAME.err`.
@@ -76,6 +78,13 @@ impl Stage {
         self
     }
 
+    /// What is prepared, running, and everybody logs as much.
+    #[allow(dead_code, reason = "for those who read logs")]
+    pub fn started_at(mut self, level: &str) -> Self {
+        level.clone_into(&mut self.level);
+        self.started()
+    }
+
     /// The files of a stage; nothing runs.
     pub fn prepared(settings: &Settings<'_>) -> Self {
         let (base, claim) = (20..220)
@@ -85,7 +94,9 @@ impl Stage {
             })
             .expect("free loopback addresses");
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let stage = Self { base, _claim: claim, directory, processes: Vec::new(), media: settings.media };
+        let level = std::env::var("CARNET_TEST_LOG").unwrap_or_else(|_| "info".into());
+        let stage =
+            Self { base, _claim: claim, directory, processes: Vec::new(), media: settings.media, level };
         stage.network();
         stage.conference(settings);
         stage.people();
@@ -211,6 +222,9 @@ impl Stage {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(CARNET);
         command.args(arguments).current_dir(self.directory.path());
+        if self.level != "info" {
+            command.env("CARNET_LOG", &self.level);
+        }
         command
     }
 
@@ -225,8 +239,7 @@ impl Stage {
         };
         let before = self.output(name, "out").matches("ready").count();
         command.stdin(Stdio::null()).stdout(open("out")).stderr(open("err"));
-        let level = std::env::var("CARNET_TEST_LOG").unwrap_or_else(|_| "info".into());
-        let child = command.env("CARNET_LOG", level).spawn().expect("it starts");
+        let child = command.env("CARNET_LOG", &self.level).spawn().expect("it starts");
         self.processes.push(Process { name: name.into(), child });
         self.until(&format!("{name} is ready"), |stage| {
             stage.output(name, "out").matches("ready").count() > before
@@ -249,8 +262,13 @@ impl Stage {
 
     /// Forgets a process that was killed.
     pub fn reap(&mut self, name: &str) {
+        self.reaped(name);
+    }
+
+    /// Waits for a process that was told to end; how it did.
+    pub fn reaped(&mut self, name: &str) -> std::process::ExitStatus {
         let index = self.processes.iter().rposition(|process| process.name == name).expect("a process");
-        let _ = self.processes.remove(index).child.wait();
+        self.processes.remove(index).child.wait().expect("its end")
     }
 
     /// Contexts at a media server, when there are as many, or after a while.

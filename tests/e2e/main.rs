@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
 mod access;
+mod administered;
 mod clients;
 mod control;
 mod demo;

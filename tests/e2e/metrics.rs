@@ -51,6 +51,9 @@ fn a_call_is_counted_where_it_passed() {
         (&1.into(), &"sip:bob@b.example".into()),
         "{live}"
     );
+    let registered = metrics(&lab, "border-a");
+    let registrations = "carnet_border_registrations{border=\"border-a\",network=\"access\"} 1\n";
+    assert!(registered.contains(registrations), "{registered}");
     assert!(
         live["sessions"][0]["answered_ms"].is_u64() && live["sessions"][0]["ended_ms"].is_null(),
         "{live}"
@@ -74,6 +77,9 @@ fn a_call_is_counted_where_it_passed() {
         "carnet_border_setup_seconds_count{border=\"border-a\"} 1\n",
         "carnet_sip_messages_total{direction=\"received\",kind=\"INVITE\",node=\"border-a\"} 1\n",
         "carnet_control_in_service{role=\"border\",node=\"border-a\",gateway=\"agw-a\"} 1\n",
+        "carnet_sip_transaction_seconds_count{method=\"INVITE\",node=\"border-a\",side=\"client\"} 1\n",
+        "carnet_sip_transaction_seconds_count{method=\"INVITE\",node=\"border-a\",side=\"server\"} 1\n",
+        "carnet_h248_requests_total{command=\"Add\",direction=\"sent\",node=\"border-a\",peer=\"agw-a\",role=\"border\"} 2\n",
     ] {
         assert!(border.contains(line), "{line}{border}");
     }
@@ -90,10 +96,19 @@ fn a_call_is_counted_where_it_passed() {
     let gateway = metrics(&lab, "agw-a");
     let counted = value(&gateway, "carnet_gateway_octets_total{direction=\"received\",gateway=\"agw-a\"}");
     assert!(counted > 500 && counted == told("caller") + told("callee"), "{counted}\n{border}");
+    let received = "carnet_h248_requests_total{command=\"Add\",direction=\"received\",node=\"agw-a\",peer=\"border-a\",role=\"gateway\"}";
+    assert_eq!(value(&gateway, received), 2, "{gateway}");
     let keys = metrics(&lab, "kms");
+    assert!(
+        keys.contains("carnet_tls_handshakes_total{place=\"kms\",side=\"server\",result=\"done\""),
+        "{keys}"
+    );
     for (event, least) in [("issued", 1), ("resolved", 1)] {
         let labels = "{kms=\"kms.example\"}";
         assert!(value(&keys, &format!("carnet_kms_ticket_{event}_total{labels}")) >= least, "{keys}");
+        let operation = if event == "issued" { "issue" } else { "resolve" };
+        let labels = format!("{{kms=\"kms.example\",operation=\"{operation}\",result=\"granted\"}}");
+        assert!(value(&keys, &format!("carnet_kms_request_seconds_count{labels}")) >= least, "{keys}");
     }
 }
 

@@ -1,13 +1,16 @@
 //! The chores of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`,
-//! `cargo xtask rings`, `cargo xtask performance`.
+//! `cargo xtask rings`, `cargo xtask performance`, `cargo xtask man`, `cargo xtask deb`.
 //!
 //! `demo` and `test` exist so that one command works on a fresh machine: they look for the
 //! system's OpenSSL and, where there is none, build the vendored one and say so.
 
+mod deb;
+mod man;
 mod openssl;
 mod performance;
 mod rings;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
@@ -17,6 +20,9 @@ cargo xtask COMMAND
   test [ARGS]    run all tests; ARGS go to `cargo test`
   sim [SEEDS]    simulate gateway control with so many seeds (10000), optimised: for a night
   rings          check that imports between crates only point inward
+  man DIR        build Carnet and write its manual pages to DIR
+  deb [DIR]      build Carnet and write its Debian packages to DIR (target/deb); CARNET_PROGRAM names a program
+                 that is there already, CARNET_VERSION a version of the packages
   performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp,calls] [--quick] [--machine]
                  measure Carnet beside its peers, and write docs/performance.md
 ";
@@ -30,6 +36,8 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "sim" => sim(&rest),
         "rings" => rings::check(),
+        "man" => man_pages(&rest),
+        "deb" => deb::packages(&rest),
         "performance" => performance::performance(&rest),
         _ => {
             eprint!("{USAGE}");
@@ -50,13 +58,25 @@ fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn demo(args: &[String]) -> Result<(), String> {
+/// Builds the program as it is delivered; where it is. `CARNET_PROGRAM` names one that is there already.
+fn program() -> Result<PathBuf, String> {
+    if let Some(there) = std::env::var_os("CARNET_PROGRAM") {
+        return Ok(there.into());
+    }
     let mut build = cargo();
     build.args(["build", "--release", "--package", "carnet"]);
     openssl::choose()?.apply(&mut build);
     run(&mut build, "the build")?;
-    let program = target_directory()?.join("release").join("carnet");
-    run(Command::new(program).arg("demo").args(args), "the demonstration")
+    Ok(target_directory()?.join("release").join("carnet"))
+}
+
+fn man_pages(args: &[String]) -> Result<(), String> {
+    let [dir] = args else { return Err("man takes the directory to write to".into()) };
+    man::pages(&program()?, Path::new(dir), &deb::date()?.0)
+}
+
+fn demo(args: &[String]) -> Result<(), String> {
+    run(Command::new(program()?).arg("demo").args(args), "the demonstration")
 }
 
 /// Where cargo puts what it builds, wherever it is called from and whatever its settings say.

@@ -4,7 +4,7 @@
 
 use super::place::{Source, wrong};
 use crate::kms;
-use crate::roles::{conference, control, steering, tls, token};
+use crate::roles::{conference, control, steering, tap, tls, token};
 use carnet_ops::config::Spanned;
 use carnet_ops::config::{
     AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
@@ -23,6 +23,15 @@ type Checked = Result<(), Box<ConfigError>>;
 pub fn check(source: &Source<'_>, config: &Config) -> Checked {
     carnet_ops::log::check(&config.log.level)
         .map_err(|e| source.complain(&["log", "level"], &format!("not a filter for the log: {e}")))?;
+    #[cfg(not(feature = "otel"))]
+    if config.otel.is_some() {
+        let missing = "this program was built without otel: it sends no traces (cargo build --features otel)";
+        return Err(source.complain_key("otel", missing));
+    }
+    #[cfg(feature = "otel")]
+    if let Some(section) = &config.otel {
+        crate::otel::check(section.as_ref()).map_err(|e| source.complain(&["otel"], &e))?;
+    }
     for (name, border) in &config.border {
         let settings = border.as_ref().control.as_ref();
         let path = |key| vec!["border", name, "control", key];
@@ -75,6 +84,16 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
             let what = format!("there is no directory for {}", records.file.display());
             return Err(source.complain(&["records", "file"], &what));
         }
+    }
+    if let Some(path) = config.hep.as_ref().and_then(|hep| hep.password_file.as_ref()) {
+        let password = tap::password(path.as_ref());
+        password.map_err(|e| source.complain(&["hep", "password-file"], &e))?;
+    }
+    if source.top().any(|(name, _)| name == "trace")
+        && config.admin.as_ref().is_none_or(|admin| admin.as_ref().listen.is_none())
+    {
+        let what = "nobody could ask for what is kept: add `listen` to [admin]";
+        return Err(source.complain(&["trace"], what));
     }
     check_sockets(source, config)
 }

@@ -1,6 +1,6 @@
 //! Where in a configuration file something stands, by its name.
 
-use carnet_ops::config::ConfigError;
+use carnet_ops::config::{ConfigError, NO_CONFIGURATION, is_configuration, shown};
 use miette::NamedSource;
 use std::ops::Range;
 use toml::Spanned;
@@ -18,6 +18,7 @@ impl<'a> Source<'a> {
     pub fn parse(name: &'a str, text: &'a str) -> Result<Self, Box<ConfigError>> {
         match DeTable::parse(text) {
             Ok(tree) => Ok(Self { name, text, tree }),
+            Err(_) if !is_configuration(text) => Err(wrong(name, text, 0..0, NO_CONFIGURATION, None)),
             Err(error) => Err(wrong(name, text, error.span().unwrap_or(0..0), error.message(), None)),
         }
     }
@@ -36,6 +37,13 @@ impl<'a> Source<'a> {
     /// of an element of an array. Points at the innermost that is there.
     pub fn complain(&self, path: &[&str], message: &str) -> Box<ConfigError> {
         wrong(self.name, self.text, self.at(path), message, None)
+    }
+
+    /// What is wrong with a section, at its name.
+    #[cfg(not(feature = "otel"))]
+    pub fn complain_key(&self, key: &str, message: &str) -> Box<ConfigError> {
+        let at = self.top().find_map(|(name, at)| (name == key).then_some(at));
+        wrong(self.name, self.text, at.unwrap_or(0..0), message, None)
     }
 
     /// What is wrong with the text at a place.
@@ -73,7 +81,7 @@ pub fn wrong(
     Box::new(ConfigError::Wrong {
         message: message.to_owned(),
         help,
-        source_code: NamedSource::new(name, text.to_owned()),
+        source_code: NamedSource::new(name, shown(text)),
         at: at.into(),
     })
 }

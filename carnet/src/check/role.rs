@@ -1,7 +1,7 @@
 //! What a file would start, in words.
 
 use carnet_ops::config::{
-    BorderRole, BorderSection, Config, GatewayRole, GatewaySection, Other, RealmSection,
+    BorderRole, BorderSection, Config, GatewayRole, GatewaySection, Memory, Other, RealmSection,
 };
 
 /// One line a role, in the order in which they start.
@@ -67,6 +67,17 @@ pub fn roles(config: &Config) -> Vec<String> {
     {
         let scheme = if admin.tls.is_some() { "https" } else { "http" };
         lines.push(format!("administration at {scheme}://{}", listen.as_ref()));
+        lines.push(match config.trace.ring.as_ref() {
+            Memory(0) => "nothing kept of what goes by: no ladders".to_owned(),
+            ring => {
+                let (entries, age) = (config.trace.entries.as_ref(), config.trace.age.as_ref());
+                format!("what goes by is kept for ladders: {ring}, {entries} messages and events, {age} s")
+            }
+        });
+    }
+    if let Some(hep) = &config.hep {
+        let password = if hep.password_file.is_some() { " with a password" } else { "" };
+        lines.push(format!("messages told by HEP to {} as {}{password}", hep.server.as_ref(), hep.id));
     }
     if let Some(records) = &config.records {
         lines.push(format!("session records in {}", records.file.display()));

@@ -6,7 +6,17 @@ use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
 /// What names a file with a secret.
-const SECRETS: &[&str] = &["key", "psk", "users", "token-file", "root-key", "key-file"];
+const SECRETS: &[&str] = &[
+    "key",
+    "psk",
+    "users",
+    "token-file",
+    "read-token-file",
+    "headers-file",
+    "password-file",
+    "root-key",
+    "key-file",
+];
 
 /// A sentence for each.
 pub fn exposed(config: &Config) -> Vec<String> {

@@ -166,12 +166,22 @@ const SAMPLES: &[(&str, &str)] = &[
     ("handshake", "10"),
     ("memory", "1024"),
     ("state", "\"state\""),
+    ("state.directory", "\"/var/lib/carnet/border-a\""),
+    ("hand-over", "2"),
+    ("gateway-return", "60"),
+    ("hep.server", "\"udp:192.0.2.6:9060\""),
+    ("hep.name", "\"border-a\""),
+    ("hep.password-file", "\"hep.password\""),
+    ("otel.endpoint", "\"http://127.0.0.1:4318\""),
+    ("headers-file", "\"otel.headers\""),
+    ("resource", "{ \"deployment.environment.name\" = \"production\" }"),
     ("relay.listen", "[\"tcp:192.0.2.2:2855\"]"),
     ("relay.host", "\"relay.a.example\""),
     ("relay.domain", "\"a.example\""),
     ("relay.next-hops", "[\"192.0.2.0/24\"]"),
     ("ng.listen", "[\"udp:127.0.0.1:2223\"]"),
     ("token-file", "\"token\""),
+    ("read-token-file", "\"read.token\""),
     ("max-calls", "20000"),
     ("delete-delay", "0"),
     ("offer-timeout", "600"),
@@ -235,7 +245,7 @@ pub fn example(parts: &[Part], schema: &Value) -> String {
     page.note("Written by `carnet config example`. What is not a comment is needed. `carnet check -c FILE` says whether it can work.");
     let sections = schema["properties"].as_object().cloned().unwrap_or_default();
     for (name, section) in &sections {
-        let common = matches!(name.as_str(), "log" | "admin" | "records");
+        let common = matches!(name.as_str(), "log" | "admin" | "records" | "trace" | "hep" | "otel");
         let only = parts.iter().all(|part| *part == Part::Client);
         if set.contains_key(name) || (common && !(client && only)) {
             page.member(&mut vec![name.clone()], section, set.get(name), true, true);

@@ -20,8 +20,10 @@ use network::Addresses;
 use proof::{Evidence, Transfer};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use watch::Watch;
@@ -84,7 +86,11 @@ pub fn run(args: &DemoArgs) -> ExitCode {
             () = told_to_stop() => return Err("stopped".to_owned()),
         };
         if args.hold {
-            hold(shown.directory.path(), &mut shown.bob, args.json).await;
+            let drained = shown.roles.clone();
+            tokio::select! {
+                () = hold(shown.directory.path(), shown.console, &mut shown.bob, args.json) => {}
+                _ = drained.drained() => {}
+            }
         }
         Ok(shown.end().await)
     });
@@ -114,6 +120,9 @@ struct Shown {
     alice: Subscriber,
     bob: Subscriber,
     running: roles::Running,
+    /// Somebody may end it from the console.
+    roles: Arc<roles::Watch>,
+    console: SocketAddr,
     directory: Directory,
     _claim: std::net::TcpListener,
 }
@@ -150,9 +159,9 @@ async fn demonstrate(args: &DemoArgs) -> Result<Shown, String> {
     provision(&config, &people)?;
 
     let watch = Watch::new(addresses);
-    let running = roles::start(&config, roles::Watch::new(&config)?, Some(watch.observer()))
-        .await
-        .map_err(|e| e.to_string())?;
+    let roles = roles::Watch::new(&config)?;
+    let running =
+        roles::start(&config, roles.clone(), Some(watch.observer())).await.map_err(|e| e.to_string())?;
     wait_until("all gateways to register", || watch.gateways_up() == network::GATEWAYS.len()).await?;
     let mut alice = subscribe("alice", &people, addresses, directory.path()).await?;
     let mut bob = subscribe("bob", &people, addresses, directory.path()).await?;
@@ -173,7 +182,8 @@ async fn demonstrate(args: &DemoArgs) -> Result<Shown, String> {
     drop(out);
     // A reader that went away is no failure of the proof.
     let _ = shown;
-    Ok(Shown { sealed: evidence.sealed(), alice, bob, running, directory, _claim: claim })
+    let (sealed, console) = (evidence.sealed(), addresses.console());
+    Ok(Shown { sealed, alice, bob, running, roles, console, directory, _claim: claim })
 }
 
 /// A message each way.
@@ -449,16 +459,22 @@ async fn told_to_stop() {
 }
 
 /// Leaves the network running until a signal.
-async fn hold(directory: &Path, bob: &mut Subscriber, json: bool) {
+async fn hold(directory: &Path, console: SocketAddr, bob: &mut Subscriber, json: bool) {
     let program = std::env::current_exe().map_or_else(|_| "carnet".into(), |p| p.display().to_string());
     let join =
         [("carol", format!("chat {BOB}")), ("carol", format!("send {BOB} FILE")), ("dave", "listen".into())]
             .map(|(who, action)| format!("{program} ue -c {}/{who}.toml {action}", directory.display()));
     let network = directory.join("network.toml");
     if json {
-        say(&serde_json::json!({"event": "hold", "join": join, "configuration": network}).to_string());
+        let console = format!("http://{console}/");
+        let held =
+            serde_json::json!({"event": "hold", "join": join, "configuration": network, "console": console});
+        say(&held.to_string());
     } else {
-        say("\nThe network keeps running; Ctrl-C ends it. Join in from another terminal:\n");
+        say(&format!(
+            "\nThe network keeps running; Ctrl-C ends it. Look at it in a browser: http://{console}/"
+        ));
+        say("Join in from another terminal:\n");
         join.iter().for_each(|command| say(&format!("  {command}")));
         say(&format!("\nIts configuration is {}. bob reads what he is sent:", network.display()));
     }

@@ -14,6 +14,8 @@ pub struct Addresses(u8);
 pub const SIP: u16 = 5060;
 /// Port of the key management service.
 const KMS: u16 = 8443;
+/// Port of the console.
+const CONSOLE: u16 = 9460;
 /// Port that says whose a block is.
 const CLAIM: u16 = 8442;
 
@@ -76,10 +78,15 @@ impl Addresses {
         let free = |base: u8| {
             let this = Self(base);
             let claim = TcpListener::bind((this.at(9, 1), CLAIM)).ok()?;
-            [(this.at(1, 1), SIP), (this.at(3, 1), SIP), (this.kms().ip(), KMS)]
-                .into_iter()
-                .all(|address| TcpListener::bind(address).is_ok())
-                .then_some((this, claim))
+            [
+                (this.at(1, 1), SIP),
+                (this.at(3, 1), SIP),
+                (this.kms().ip(), KMS),
+                (this.console().ip(), CONSOLE),
+            ]
+            .into_iter()
+            .all(|address| TcpListener::bind(address).is_ok())
+            .then_some((this, claim))
         };
         (77..200).find_map(free).ok_or_else(|| "no loopback addresses are free".into())
     }
@@ -92,6 +99,11 @@ impl Addresses {
     /// The key management service.
     pub fn kms(self) -> SocketAddr {
         SocketAddr::new(self.at(9, 1), KMS)
+    }
+
+    /// The console.
+    pub fn console(self) -> SocketAddr {
+        SocketAddr::new(self.at(9, 1), CONSOLE)
     }
 
     /// The border that alice (`false`) or bob (`true`) registers at.
@@ -149,6 +161,7 @@ impl Addresses {
         }
         let _ = writeln!(out, "\n[kms]\nname = \"kms.example\"\nlisten = \"{}\"\ndata = \"kms\"", self.kms());
         out.push_str("tls = { certificate = \"kms.pem\", key = \"kms.key\" }\nrate = 1000\n");
+        let _ = writeln!(out, "\n[admin]\nlisten = \"{}\"", self.console());
         out
     }
 }

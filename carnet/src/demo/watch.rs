@@ -88,7 +88,7 @@ impl Watch {
 impl State {
     fn see(&mut self, seen: &Seen<'_>) {
         match seen {
-            Seen::Sip { border, octets, sent } => {
+            Seen::Sip { border, octets, sent, .. } => {
                 self.keep(octets.to_vec());
                 if *sent && *border == "interconnect-a" && self.key_mgmt.is_none() {
                     let text = String::from_utf8_lossy(octets);
@@ -120,10 +120,14 @@ impl State {
                 }
             }
             Seen::Border { .. }
+            | Seen::Control { .. }
+            | Seen::Ng { .. }
             | Seen::Conference { .. }
             | Seen::Steering { .. }
             | Seen::Kms { .. }
-            | Seen::Gateway { .. } => {}
+            | Seen::Gateway { .. }
+            | Seen::Counted { .. }
+            | Seen::Finished { .. } => {}
         }
     }
 
@@ -252,7 +256,8 @@ mod tests {
         for (border, text) in
             [("border-a", "MESSAGE the secret"), ("interconnect-a", "a=key-mgmt:mikey AAAA\r\n")]
         {
-            (watch.observer())(Seen::Sip { border, octets: text.as_bytes(), sent: true });
+            let hop = carnet_sip::Hop::new(carnet_sip::Transport::Udp, ([127, 0, 0, 1], 5060).into());
+            (watch.observer())(Seen::Sip { border, octets: text.as_bytes(), sent: true, hop: &hop });
         }
         assert_eq!(watch.search(&["the secret", "another"]), (2, 1));
         assert_eq!(watch.forwarded_key_mgmt().as_deref(), Some("mikey AAAA"));

@@ -5,6 +5,7 @@ use carnet_keys::{AuditRecord, Deed};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 carnet_event::declare! {
     /// What happened. Users are named as in their accounts.
@@ -23,6 +24,8 @@ carnet_event::declare! {
             ticket: String,
             /// From where it was asked for.
             source: IpAddr,
+            /// How long it took, the record on disk included.
+            took: Duration,
         },
         /// A ticket was opened for a responder.
         [info "ticket-resolved"]
@@ -37,10 +40,14 @@ carnet_event::declare! {
             ticket: String,
             /// From where it was asked for.
             source: IpAddr,
+            /// How long it took, the record on disk included.
+            took: Duration,
         },
         /// A request was refused.
         [warn "request-refused" by status]
         RequestRefused {
+            /// What was asked for: `issue` or `resolve`.
+            operation: &'static str,
             /// From where it came.
             source: IpAddr,
             /// HTTP status.
@@ -49,6 +56,8 @@ carnet_event::declare! {
             reason: String,
             /// It was one of many, of which only some are logged.
             one_of_many: bool,
+            /// How long it took.
+            took: Duration,
         },
         /// A new ticket key is in use.
         [info "key-rotated"]
@@ -65,19 +74,25 @@ carnet_event::declare! {
 
 impl Event {
     /// What is told of a granted request.
-    pub(super) fn granted(record: &AuditRecord) -> Self {
-        let mut ticket = String::new();
-        for octet in record.ticket.iter().take(8) {
-            // Writing into a string does not fail.
-            let _ = write!(ticket, "{octet:02x}");
-        }
+    pub(super) fn granted(record: &AuditRecord, took: Duration) -> Self {
+        let ticket = name_of(&record.ticket);
         let (user, initiator, source) = (record.user.clone(), record.initiator.to_string(), record.source);
         let responders = record.responders.iter().map(ToString::to_string).collect();
         match record.deed {
-            Deed::Issued => Self::TicketIssued { user, initiator, responders, ticket, source },
-            Deed::Resolved => Self::TicketResolved { user, initiator, responders, ticket, source },
+            Deed::Issued => Self::TicketIssued { user, initiator, responders, ticket, source, took },
+            Deed::Resolved => Self::TicketResolved { user, initiator, responders, ticket, source, took },
         }
     }
+}
+
+/// A ticket in a few letters: the beginning of its SHA-256.
+pub fn name_of(ticket: &[u8]) -> String {
+    let mut name = String::with_capacity(16);
+    for octet in ticket.iter().take(8) {
+        // Writing into a string does not fail.
+        let _ = write!(name, "{octet:02x}");
+    }
+    name
 }
 
 /// Whom the service tells.

@@ -5,7 +5,7 @@
 //!  administrator ── Unix socket ──▶ admin ──┘   └── audit record ──▶ trail (disk) ──▶ reply leaves
 //! ```
 
-mod admin;
+pub mod admin;
 pub mod cli;
 pub mod client;
 mod event;
@@ -16,6 +16,8 @@ mod trail;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "otel")]
+pub use event::name_of;
 pub use event::{Event, Witness};
 pub use server::{HttpSettings, serve};
 pub use service::{OpenError, Service, ServiceSettings};
@@ -37,13 +39,23 @@ pub fn identity(name: &str) -> Result<Identity, carnet_mikey::Error> {
     if name.contains(':') { Identity::from_uri(name) } else { Identity::from_uri(&format!("sip:{name}")) }
 }
 
-/// Starts the role of a configuration file. Gives its task and the address it listens at.
+/// A service that runs.
+pub struct Started {
+    /// Ends when it is told to.
+    pub task: JoinHandle<()>,
+    /// Where users find it.
+    pub address: SocketAddr,
+    /// For administrators of the process.
+    pub service: Arc<Service>,
+}
+
+/// Starts the role of a configuration file.
 pub async fn start(
     section: &KmsSection,
     witness: Witness,
     renewals: &mut Renewals,
     token: Token,
-) -> Result<(JoinHandle<()>, SocketAddr), OpenError> {
+) -> Result<Started, OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -67,8 +79,11 @@ pub async fn start(
             Ok(Ready::Now(Box::new(move || held.renew(&new))))
         });
     }
-    let listener =
-        TcpListener::bind(section.listen.0).await.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
+    let listener = match carnet_net::inherited::tcp(section.listen.0) {
+        Some(listener) => TcpListener::from_std(listener),
+        None => TcpListener::bind(section.listen.0).await,
+    };
+    let listener = listener.map_err(|e| fail(&section.listen.0.to_string(), &e))?;
     let address = listener.local_addr().map_err(|e| fail("listening", &e))?;
     let data = section.data.clone();
     let service = tokio::task::spawn_blocking(move || Service::open(&data, settings))
@@ -82,8 +97,8 @@ pub async fn start(
         let held = held.clone();
         Ok(Ready::Now(Box::new(move || held.renew(settings.rules))))
     });
-    let role = serve(service, http, tls, listener, token)?;
-    Ok((tokio::spawn(role), address))
+    let role = serve(service.clone(), http, tls, listener, token)?;
+    Ok(Started { task: tokio::spawn(role), address, service })
 }
 
 /// A TLS server context from PEM files.
@@ -96,7 +111,8 @@ fn context(certificate: &Path, key: &Path) -> Result<CertificateContext, OpenErr
         credential: Some(credential.map_err(|e| OpenError::Setting(e.to_string()))?),
         ..CertificateSettings::default()
     };
-    CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))
+    let context = CertificateContext::new(&settings).map_err(|e| OpenError::Setting(e.to_string()))?;
+    Ok(context.counted_at("kms"))
 }
 
 /// Gives users accounts before the role starts: identities, which are also the names of their
@@ -110,5 +126,5 @@ pub fn provision(section: &KmsSection, users: &[(&str, Vec<&str>, &str)]) -> Res
         psk: (*psk).to_owned(),
     };
     let users = users.iter().map(new).collect();
-    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop)
+    admin::execute(&service, &admin::Command::UserAdd { users }).map(drop).map_err(|e| e.to_string())
 }

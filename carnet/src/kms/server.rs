@@ -6,31 +6,28 @@
 
 use super::service::{OpenError, Service};
 use super::{admin, service::Answer};
+use crate::web::{self, Caller, Door, Limits, Tls};
 use carnet_net::Token;
 use carnet_tls::{CertificateContext, Peer};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
 /// MIME type of a MIKEY message (RFC 3830 §10.1).
 pub const MIKEY: &str = "application/mikey";
 
 /// How often ticket keys are looked after.
 const MAINTENANCE: Duration = Duration::from_secs(60);
-/// How long a handshake, a header, a body or a pause between requests may take.
+/// How long a header, a body or a pause between requests may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Octets of a request's header.
+const MOST_HEADER: usize = 16 << 10;
 
 /// How the service is reached.
 #[derive(Debug, Clone)]
@@ -78,7 +75,20 @@ pub fn serve(
     Ok(async move {
         let administration = tokio::spawn(admin::serve(service.clone(), socket, token.clone()));
         let maintenance = tokio::spawn(maintain(service.clone(), token.clone()));
-        accept(service, Arc::new(settings), tls, listener, token).await;
+        let limits =
+            Limits { connections: settings.max_connections, patience: PATIENCE, header: MOST_HEADER };
+        let tls = tls.map(|context| Tls { context, callers: Peer::Anyone });
+        let settings = Arc::new(settings);
+        let answer = move |caller, request| {
+            let (service, settings) = (service.clone(), settings.clone());
+            async move {
+                match caller {
+                    Caller::Host(peer) => respond(&service, &settings, peer.ip(), request).await,
+                    Caller::Process { .. } => empty(StatusCode::NOT_FOUND),
+                }
+            }
+        };
+        web::serve(Door::Tcp(listener, tls), limits, Some(token), answer).await;
         let _ = tokio::join!(administration, maintenance);
     })
 }
@@ -95,82 +105,6 @@ async fn maintain(service: Arc<Service>, mut token: Token) {
         if let Ok(Err(error)) = done {
             tracing::error!(%error, "ticket keys could not be looked after; the old one stays in use");
         }
-    }
-}
-
-async fn accept(
-    service: Arc<Service>,
-    settings: Arc<HttpSettings>,
-    tls: Option<CertificateContext>,
-    listener: TcpListener,
-    mut token: Token,
-) {
-    let room = Arc::new(Semaphore::new(settings.max_connections));
-    loop {
-        // Full: those who wait do so in the kernel's queue.
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let (stream, peer) = tokio::select! {
-            _ = token.started() => return,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, most likely: not a reason to stop, nor to spin.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let (service, settings) = (service.clone(), settings.clone());
-        let (tls, token) = (tls.clone(), token.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            match tls {
-                None => connection(stream, peer.ip(), service, settings, token).await,
-                Some(tls) => match handshake(&tls, stream).await {
-                    Ok(stream) => connection(stream, peer.ip(), service, settings, token).await,
-                    Err(error) => tracing::debug!(%peer, %error, "no TLS"),
-                },
-            }
-        });
-    }
-}
-
-async fn handshake(
-    tls: &CertificateContext,
-    stream: TcpStream,
-) -> Result<carnet_tls::TlsStream<TcpStream>, carnet_tls::Error> {
-    // The context has its own time limit.
-    tls.accept(stream, &Peer::Anyone).await.map(|(stream, _)| stream)
-}
-
-async fn connection<S>(
-    stream: S,
-    source: IpAddr,
-    service: Arc<Service>,
-    settings: Arc<HttpSettings>,
-    mut token: Token,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let answer = service_fn(move |request| {
-        let (service, settings) = (service.clone(), settings.clone());
-        async move { Ok::<_, Infallible>(respond(&service, &settings, source, request).await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
-    let connection = http.serve_connection(TokioIo::new(stream), answer);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = token.started() => {
-            // The request in progress is answered, a further one is not taken.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%source, %error, "connection ended");
     }
 }
 

@@ -7,12 +7,14 @@ use super::trail::Trail;
 use carnet_certs::Authorities;
 use carnet_keys::{Config, Identities, Kms, Outcome, Rate};
 use carnet_mikey::Identity;
+use carnet_mikey::registry::data_type;
 use carnet_net::OsRandom;
 use carnet_ops::config::{IdentityForm, KmsSection};
 use carnet_store::{RootKey, Store};
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroizing;
@@ -120,7 +122,32 @@ pub struct Service {
     witness: Witness,
     /// Held while a change is made, so that disk and memory change in the same order.
     changing: Mutex<()>,
+    under_way: AtomicUsize,
     data: PathBuf,
+}
+
+/// One request, until it is answered or nobody waits for the answer any more.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn one_of(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a request is for: octet 1 is the data type (RFC 3830 §6.1).
+fn operation(octets: &[u8]) -> &'static str {
+    match octets.get(1) {
+        Some(&(data_type::RESOLVE_INIT_PSK | data_type::RESOLVE_INIT_PK)) => "resolve",
+        _ => "issue",
+    }
 }
 
 /// What to answer.
@@ -192,8 +219,14 @@ impl Service {
             trail,
             witness: Arc::new(|_| {}),
             changing: Mutex::new(()),
+            under_way: AtomicUsize::new(0),
             data: data.to_path_buf(),
         })
+    }
+
+    /// Requests that are being answered.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     /// The data directory.
@@ -216,18 +249,21 @@ impl Service {
 
     /// Answers a MIKEY message.
     pub async fn answer(&self, source: IpAddr, octets: &[u8]) -> Answer {
-        let mut outcome = self.kms().handle(SystemTime::now(), Instant::now(), source, octets);
+        let began = Instant::now();
+        let _under_way = UnderWay::one_of(&self.under_way);
+        let mut outcome = self.kms().handle(SystemTime::now(), began, source, octets);
         if let Some(record) = outcome.audit.take() {
-            let granted = Event::granted(&record);
+            let kept = record.clone();
             match self.trail.append(record).await {
-                true => (self.witness)(&granted),
+                true => (self.witness)(&Event::granted(&kept, began.elapsed())),
                 false => outcome = self.kms().unrecorded(SystemTime::now(), Instant::now(), source, octets),
             }
         }
         let Outcome { status, reply, refusal, .. } = outcome;
         if let Some(refusal) = refusal {
             let (reason, one_of_many) = (refusal.reason, !refusal.log);
-            (self.witness)(&Event::RequestRefused { source, status, reason, one_of_many });
+            let (operation, took) = (operation(octets), began.elapsed());
+            (self.witness)(&Event::RequestRefused { operation, source, status, reason, one_of_many, took });
         }
         Answer { status, body: reply }
     }
@@ -235,6 +271,11 @@ impl Service {
     /// Goes on with other rules, as far as they can be others while it runs.
     pub fn renew(&self, rules: Config) {
         self.kms().reconfigure(rules);
+    }
+
+    /// Whether it could make a ticket. Waits for whoever is at the rules.
+    pub fn has_a_key(&self) -> bool {
+        self.kms().ring().current().is_ok()
     }
 
     /// Makes a new ticket key if one is due, and erases those that are done. Blocks on the disk.

@@ -268,11 +268,16 @@ async fn administration_takes_effect_at_once_and_lasts() {
 
     // Garbage on the socket is an error and not the end.
     let socket = served.data.path().join("admin.sock");
-    let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
-    stream.write_all(b"{\"command\":\"explode\"}\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.contains("not a command"), "{answer}");
+    for (garbage, status) in [
+        ("explode\n\n", "400"),
+        ("GET /api/v1/kms/explode HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n", "404"),
+    ] {
+        let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        stream.write_all(garbage.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
 
     // After it has stopped the same commands work on its data.
     let Served { data, drain, task, .. } = served;

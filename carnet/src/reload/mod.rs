@@ -11,7 +11,7 @@ mod table;
 pub use file::{Change, Read};
 
 use carnet_ops::config::{Config, ConfigError};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -35,7 +35,7 @@ type Prepare = Box<dyn Fn(&Config) -> Result<Ready, String> + Send + Sync>;
 pub struct Renewals(Vec<(Vec<String>, Prepare)>);
 
 impl Renewals {
-    /// For settings below `path`.
+    /// For settings below `path`; all, if it is empty.
     pub fn add(
         &mut self,
         path: &[&str],
@@ -80,15 +80,6 @@ impl Failed {
                 )
             }
         }
-    }
-
-    /// The reason, for machines.
-    pub fn json(&self) -> Value {
-        let at = match self {
-            Self::File(error) => crate::check::place_of(error),
-            Self::Role(_) => Value::Null,
-        };
-        json!({ "error": self.to_string(), "at": at })
     }
 }
 

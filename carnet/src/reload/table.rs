@@ -8,6 +8,7 @@ pub const LIVE: &[&str] = &[
     "records.rotate",
     "records.keep",
     "admin.token-file",
+    "admin.read-token-file",
     "admin.tls.certificate",
     "admin.tls.key",
     "admin.tls.ca",
@@ -84,8 +85,21 @@ pub const LIVE: &[&str] = &[
 const RENEWED: &[&str] = &["gateway.*.realm.*.certificate", "gateway.*.realm.*.key"];
 
 /// What names a file that is read at the start.
-const FILES: &[&str] =
-    &["certificate", "key", "ca", "psk", "users", "token-file", "root-key", "key-file", "ca-file", "file"];
+const FILES: &[&str] = &[
+    "certificate",
+    "key",
+    "ca",
+    "psk",
+    "users",
+    "token-file",
+    "read-token-file",
+    "headers-file",
+    "password-file",
+    "root-key",
+    "key-file",
+    "ca-file",
+    "file",
+];
 
 /// Whether the setting is applied without a restart, when it was `there` before and is there now.
 pub fn is_live(path: &[String], there: bool) -> bool {

@@ -1,22 +1,19 @@
-//! Answers an administrator's questions by asking the roles of the process, over the socket of `[admin]`.
+//! Answers an administrator's questions by asking the roles of the process.
 
 use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
 use super::watch::Watch;
-use super::{Start, StartError, http};
-use crate::desk;
-use crate::reload::Renewals;
+use super::{Start, history, http};
+use crate::reload::{Ready, Renewals};
+use crate::web::socket::Place;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// Octets of a question.
-const MAX_QUESTION: u64 = 64 << 10;
 /// How long a role may take: a gateway may be asked over the network.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,13 +25,21 @@ pub(super) struct Answering {
     conferences: BTreeMap<String, mpsc::Sender<Question>>,
     /// By the name of the gateway that is steered.
     steerings: BTreeMap<String, mpsc::Sender<Question>>,
+    /// Those that are asked for a sign of life only, by what they are called.
+    others: BTreeMap<String, mpsc::Sender<Question>>,
 }
 
 #[derive(Debug)]
 struct Asked {
     questions: mpsc::Sender<Question>,
     /// The gateways it owns.
-    owns: Vec<String>,
+    owns: RwLock<Vec<String>>,
+}
+
+impl Asked {
+    fn owns(&self) -> RwLockReadGuard<'_, Vec<String>> {
+        self.owns.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Answering {
@@ -48,7 +53,7 @@ impl Answering {
     /// The same for a border.
     pub(super) fn border(&mut self, name: &str, owns: &[String]) -> Questions {
         let (questions, receiver) = mpsc::channel(MOST_QUESTIONS);
-        self.borders.insert(name.to_owned(), Asked { questions, owns: owns.to_vec() });
+        self.borders.insert(name.to_owned(), Asked { questions, owns: RwLock::new(owns.to_vec()) });
         receiver
     }
 
@@ -66,44 +71,64 @@ impl Answering {
         receiver
     }
 
-    /// Opens the sockets of the file, if it names any.
+    /// The same for one that has nothing to tell but that it lives.
+    pub(super) fn other(&mut self, called: String) -> Questions {
+        let (sender, receiver) = mpsc::channel(MOST_QUESTIONS);
+        self.others.insert(called, sender);
+        receiver
+    }
+
+    /// Whoever can be asked, and what it is called.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = (String, &mpsc::Sender<Question>)> {
+        let borders = self.borders.iter().map(|(name, asked)| (format!("border `{name}`"), &asked.questions));
+        let named = |what: &'static str| {
+            move |(name, to): (&String, _)| -> (String, _) { (format!("{what} `{name}`"), to) }
+        };
+        let all = borders.chain(self.gateways.iter().map(named("gateway")));
+        let all = all.chain(self.conferences.iter().map(named("conference")));
+        let all = all.chain(self.steerings.iter().map(named("steering of")));
+        all.chain(self.others.iter().map(|(called, to)| (called.clone(), to)))
+    }
+
+    /// Opens the doors of the file, if it names any. `keys` is the key management service of the process.
     pub(super) fn open(
-        self,
+        self: &Arc<Self>,
         config: &Config,
         watch: &Arc<Watch>,
+        keys: Option<Arc<crate::kms::Service>>,
         renewals: &mut Renewals,
     ) -> Start<Vec<Open>> {
         let Some(admin) = config.admin.as_ref().map(carnet_ops::config::Spanned::as_ref) else {
             return Ok(Vec::new());
         };
-        let this = Arc::new(self);
-        let mut open = Vec::new();
-        if let Some(path) = &admin.socket {
-            open.push(this.clone().desk(path.clone())?);
-        }
-        if let Some(task) = http::start(admin, this, watch.clone(), renewals)? {
-            open.push(Open { task, path: None });
-        }
+        let mut open = http::start(admin, self.clone(), watch.clone(), (config, keys), renewals)?;
+        let this = self.clone();
+        renewals.add(&["border"], move |config| {
+            let this = this.clone();
+            let owns = config
+                .border
+                .iter()
+                .map(|(name, section)| (name.clone(), section.as_ref().control.as_ref().gateways.clone()));
+            let owns: Vec<_> = owns.collect();
+            Ok(Ready::Now(Box::new(move || this.set_owned(owns))))
+        });
+        let measure = measure(self.clone(), watch.clone());
+        open.push(Open { task: tokio::spawn(measure), _place: None });
         Ok(open)
     }
 
-    fn desk(self: Arc<Self>, path: PathBuf) -> Start<Open> {
-        let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
-        let listener = desk::bind(&path).map_err(fail)?;
-        let this = self;
-        let answer = move |line: zeroize::Zeroizing<Vec<u8>>| {
-            let this = this.clone();
-            async move {
-                let ask = serde_json::from_slice(&line).map_err(|e| format!("not a question: {e}"))?;
-                this.answer(ask).await
+    /// Which border owns which gateways from now on.
+    fn set_owned(&self, all: Vec<(String, Vec<String>)>) {
+        for (name, owns) in all {
+            if let Some(border) = self.borders.get(&name) {
+                *border.owns.write().unwrap_or_else(PoisonError::into_inner) = owns;
             }
-        };
-        let task = tokio::spawn(desk::serve(listener, MAX_QUESTION, answer));
-        Ok(Open { task, path: Some(path) })
+        }
     }
 
     pub(super) async fn answer(&self, ask: Ask) -> Result<Value, String> {
         let (gateway, border) = match &ask {
+            Ask::Alive => return Ok(Value::Null),
             Ask::List => return self.list().await,
             Ask::Rooms => return self.rooms().await,
             Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
@@ -118,14 +143,21 @@ impl Answering {
             Ask::Audit { gateway, border: None, .. } if self.steerings.contains_key(gateway) => {
                 return self.steered(gateway, ask.clone()).await;
             }
+            Ask::Retire { left } => return self.retire(*left).await,
+            Ask::Avoid { border, .. } | Ask::EndCall { border, .. } => {
+                let known = self.borders.get(border);
+                let known = known.ok_or_else(|| unknown("border", border, self.borders.keys()))?;
+                return put(&known.questions, ask).await;
+            }
             Ask::Audit { gateway, border, .. } => (gateway, border),
         };
         let questions = match border {
             Some(border) => {
                 let known =
                     self.borders.get(border).ok_or_else(|| unknown("border", border, self.borders.keys()))?;
-                if !known.owns.contains(gateway) {
-                    return Err(unknown("gateway of that border", gateway, known.owns.iter()));
+                let owns = known.owns();
+                if !owns.contains(gateway) {
+                    return Err(unknown("gateway of that border", gateway, owns.iter()));
                 }
                 &known.questions
             }
@@ -140,12 +172,12 @@ impl Answering {
     /// The only border that owns a gateway.
     fn owner(&self, gateway: &str) -> Result<&mpsc::Sender<Question>, String> {
         let owners: Vec<_> =
-            self.borders.iter().filter(|(_, b)| b.owns.iter().any(|g| g == gateway)).collect();
+            self.borders.iter().filter(|(_, b)| b.owns().iter().any(|g| g == gateway)).collect();
         match owners.as_slice() {
             [(_, border)] => Ok(&border.questions),
             [] => {
-                let all = self.gateways.keys().chain(self.borders.values().flat_map(|b| &b.owns));
-                Err(unknown("gateway", gateway, all))
+                let owned: Vec<_> = self.borders.values().flat_map(|b| b.owns().clone()).collect();
+                Err(unknown("gateway", gateway, self.gateways.keys().chain(&owned)))
             }
             several => {
                 let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
@@ -194,6 +226,20 @@ impl Answering {
         Ok(json!({ "gateways": gateways, "borders": borders, "conferences": conferences }))
     }
 
+    /// Every role that takes sessions. Gateways tell their controllers, and those send new calls elsewhere.
+    async fn retire(&self, left: Option<Duration>) -> Result<Value, String> {
+        let borders = self.borders.values().map(|border| &border.questions);
+        let others = self.conferences.values().chain(self.steerings.values()).chain(self.gateways.values());
+        let mut failed = Ok(Value::Null);
+        for questions in borders.chain(others) {
+            // One that does not answer keeps nobody else from being told.
+            if let Err(why) = put(questions, Ask::Retire { left }).await {
+                failed = Err(why);
+            }
+        }
+        failed
+    }
+
     async fn rooms(&self) -> Result<Value, String> {
         let mut conferences = Vec::new();
         for questions in self.conferences.values() {
@@ -218,17 +264,59 @@ impl Answering {
     }
 }
 
+/// Asks one role, and waits for its answer.
+async fn put(questions: &mpsc::Sender<Question>, question: Ask) -> Result<Value, String> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    ask(questions, question).until(until).await.map_err(|e| e.to_string())?
+}
+
+/// Why a role has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    #[error("too many questions at once")]
+    Crowded,
+    #[error("it has stopped")]
+    Stopped,
+    #[error("it does not answer")]
+    Silent,
+}
+
+/// An answer that is to come.
+pub(super) struct Answer(Result<oneshot::Receiver<Result<Value, String>>, NoAnswer>);
+
+/// Asks the gateways what they have relayed, for the history.
+async fn measure(answering: Arc<Answering>, watch: Arc<Watch>) {
+    loop {
+        let mut total = Some(0_u64);
+        for gateway in answering.gateways.values() {
+            let answer = put(gateway, Ask::List).await.ok();
+            let relayed = answer.and_then(|answer| answer.get("relayed")?.as_u64());
+            total = total.zip(relayed).map(|(total, relayed)| total.saturating_add(relayed));
+        }
+        // Where one does not answer in time, it is counted when all do.
+        total.into_iter().for_each(|total| watch.history.relayed(total));
+        tokio::time::sleep(history::STEP).await;
+    }
+}
+
 /// Asks one role.
-async fn put(questions: &mpsc::Sender<Question>, ask: Ask) -> Result<Value, String> {
+pub(super) fn ask(questions: &mpsc::Sender<Question>, ask: Ask) -> Answer {
     let (answer, answered) = oneshot::channel();
-    questions.try_send(Question { ask, answer }).map_err(|e| match e {
-        TrySendError::Full(_) => "too many questions at once",
-        TrySendError::Closed(_) => "it has stopped",
-    })?;
-    match tokio::time::timeout(PATIENCE, answered).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err("it has stopped".into()),
-        Err(_) => Err("it does not answer".into()),
+    let asked = questions.try_send(Question { ask, answer }).map_err(|e| match e {
+        TrySendError::Full(_) => NoAnswer::Crowded,
+        TrySendError::Closed(_) => NoAnswer::Stopped,
+    });
+    Answer(asked.map(|()| answered))
+}
+
+impl Answer {
+    /// Waits for it, so long.
+    pub(super) async fn until(self, end: tokio::time::Instant) -> Result<Result<Value, String>, NoAnswer> {
+        match tokio::time::timeout_at(end, self.0?).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(NoAnswer::Stopped),
+            Err(_) => Err(NoAnswer::Silent),
+        }
     }
 }
 
@@ -241,22 +329,16 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
     }
 }
 
-/// The open socket; closed and taken away when dropped.
+/// An open door; closed when dropped.
 #[derive(Debug)]
 pub(super) struct Open {
-    task: JoinHandle<()>,
+    pub(super) task: JoinHandle<()>,
     /// Of a Unix socket.
-    path: Option<PathBuf>,
+    pub(super) _place: Option<Place>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.task.abort();
-        self.path.iter().for_each(|path| remove(path));
     }
-}
-
-fn remove(path: &Path) {
-    // Nobody is left to be told; the next start replaces it.
-    let _ = std::fs::remove_file(path);
 }

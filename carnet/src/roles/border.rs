@@ -3,10 +3,12 @@
 pub mod settings;
 
 use super::control::{self, Courtesy};
+use super::counted::Counted;
 use super::inspection::Inspection;
+use super::keeping::Keeping;
 use super::question::{Question, Questions};
 use super::ways::Ways;
-use super::{Ending, Observer, Seen, Start, StartError, encoding, sip_transport};
+use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip, sip_transport};
 use crate::reload::Ready;
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
@@ -31,6 +33,7 @@ struct Running {
     control: ControlSockets,
     ways: Ways,
     courtesy: Courtesy,
+    counted: Counted,
     inspection: Inspection,
     /// The rtpengine, if the border has one.
     rtpengine: Option<NgSocket>,
@@ -74,6 +77,8 @@ struct Machine {
     border: Border,
     to_gateways: Vec<(GatewayName, Message)>,
     to_rtpengine: Vec<Bytes>,
+    /// For the process that starts next.
+    keeping: Option<Keeping>,
     observer: Observer,
 }
 
@@ -111,6 +116,7 @@ pub fn start(
         tls: tls.transpose().map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
         protected: settings.protected,
+        watch: Some(control_watch(name, &observer)),
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
@@ -119,7 +125,15 @@ pub fn start(
         Some((socket, relayed)) => (Some(socket), Some(relayed)),
         None => (None, None),
     };
-    let border = Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
+    let mut border =
+        Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
+    let counted = Counted::new("border", name, observer.clone());
+    let lasting = local.is_empty();
+    let keeping = section
+        .state
+        .as_ref()
+        .map(|state| Keeping::open(name, state.as_ref(), (section.control.as_ref(), lasting), &mut border));
+    let (keeping, ways) = keeping.transpose().map_err(|e| fail(&e))?.unzip();
     let mut running = Running {
         name: name.to_owned(),
         machine: Machine {
@@ -127,16 +141,22 @@ pub fn start(
             border,
             to_gateways: Vec::new(),
             to_rtpengine: Vec::new(),
+            keeping,
             observer,
         },
         sip,
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(Instant::now()),
+        counted,
         inspection: Inspection::default(),
         rtpengine,
         tls: context,
     };
+    for (gateway, way) in ways.unwrap_or_default() {
+        running.ways.set(gateway.clone(), way);
+        running.machine.border.gateway_connected(Instant::now(), &gateway);
+    }
     for (gateway, end) in local {
         let peer = running.control.attach(end);
         running.ways.set(gateway.as_str().into(), peer);
@@ -158,6 +178,7 @@ impl Running {
         /// the other queue and the timers.
         const BATCH: usize = 32;
         let mut end: Option<Ending> = None;
+        let mut handing = None;
         self.flush();
         loop {
             tokio::select! {
@@ -178,24 +199,24 @@ impl Running {
                     }
                 }
                 Some(datagram) = heard(&mut relayed) => {
+                    self.ng(&datagram, false);
                     self.machine.border.handle_rtpengine(Instant::now(), &datagram);
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
                 Some(news) = news.recv() => self.renew(news),
                 deadline = token.started(), if end.is_none() => {
-                    end = Some(Ending::of_border(deadline));
-                    self.machine.border.retire();
+                    handing = self.machine.keeping.as_ref().and_then(Keeping::hands_over);
+                    end = Some(self.begin_end(deadline, handing));
                 }
                 () = Ending::due(&end) => match end.as_mut().map(|end| std::mem::replace(&mut end.hung_up, true)) {
+                    Some(false) if handing.is_some() => self.machine.border.end_setups(Instant::now()),
                     Some(false) => self.machine.border.end_calls(Instant::now()),
                     _ => return,
                 },
             }
             self.flush();
-            // BYE and Subtract are answered, or repeated until the deadline.
-            let load = self.machine.border.load();
-            if end.is_some() && load.live == 0 && load.requests == 0 && load.gateway_requests == 0 {
+            if end.is_some() && self.has_ended(handing.is_some()) {
                 return;
             }
             if sip.len() + control.len() > 0 {
@@ -203,6 +224,32 @@ impl Running {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// No new work. What is under way gets its time: all of it, or with another process to follow a moment.
+    fn begin_end(&mut self, deadline: tokio::time::Instant, handing: Option<Duration>) -> Ending {
+        match handing {
+            Some(moment) => {
+                self.machine.border.hand_over();
+                let calls = self.machine.border.load().live;
+                tracing::info!(border = self.name, calls, "leaves its calls to the process that follows");
+                Ending::of_handing_over(deadline, moment)
+            }
+            None => {
+                self.machine.border.retire();
+                Ending::of_border(deadline)
+            }
+        }
+    }
+
+    /// Whether nothing is waited for any more.
+    fn has_ended(&self, handing: bool) -> bool {
+        if handing {
+            return self.machine.border.in_motion() == 0;
+        }
+        // BYE and Subtract are answered, or repeated until the deadline.
+        let load = self.machine.border.load();
+        load.live == 0 && load.requests == 0 && load.gateway_requests == 0
     }
 
     fn sip(&mut self, event: SipEvent) {
@@ -247,8 +294,16 @@ impl Running {
         let _ = done.send(outcome);
     }
 
+    fn ng(&self, datagram: &Bytes, sent: bool) {
+        let Some(remote) = self.rtpengine.as_ref().map(NgSocket::peer) else { return };
+        let (node, octets) = (self.name.as_str(), &|| datagram.clone());
+        (self.machine.observer)(Seen::Ng { node, local: None, remote, sent, octets });
+    }
+
     fn asked(&mut self, question: Question) {
-        self.inspection.ask(Instant::now(), &self.name, &mut self.machine.border, question);
+        let (sip, control) = (&self.sip, &self.control);
+        let queues = || held_sip::queues(sip, control);
+        self.inspection.ask(Instant::now(), &self.name, &mut self.machine.border, question, queues);
     }
 
     fn message(&mut self, now: Instant, peer: ControlPeer, message: Message) {
@@ -272,14 +327,17 @@ impl Running {
             return;
         }
         if self.ways.heard(&gateway, peer, &message) {
+            self.machine.keeping.iter_mut().for_each(Keeping::moved);
             self.machine.border.gateway_connected(now, &gateway);
         }
+        self.counted.heard(now, &gateway, &message);
         self.machine.border.handle_gateway(now, &gateway, message);
     }
 
     fn flush(&mut self) {
         self.sip.flush(Instant::now(), &mut self.machine);
         for datagram in std::mem::take(&mut self.machine.to_rtpengine) {
+            self.ng(&datagram, true);
             if let Some(socket) = &self.rtpengine {
                 socket.send(datagram);
             }
@@ -287,6 +345,7 @@ impl Running {
         let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
+            self.counted.sent(Instant::now(), &gateway, &message);
             let given = self.machine.border.service_change_address(&gateway);
             if let Some(refusal) = self.ways.send(&self.control, &gateway, message, given) {
                 self.machine.border.handle_gateway(Instant::now(), &gateway, refusal);
@@ -298,11 +357,17 @@ impl Running {
         if self.events() || refused {
             self.flush();
         }
+        if let Some(keeping) = &mut self.machine.keeping {
+            keeping.after(&mut self.machine.border, &self.ways);
+        }
     }
 
     /// Tells what happened; whether there is more to send because of it.
     fn events(&mut self) -> bool {
         let mut asked = false;
+        while let Some(finished) = self.machine.border.poll_finished() {
+            (self.machine.observer)(Seen::Finished { node: &self.name, finished: &finished });
+        }
         while let Some(event) = self.machine.border.poll_event() {
             match event {
                 carnet_border::Event::Audited { number, actions, error } => {
@@ -323,7 +388,7 @@ impl SipMachine for Machine {
     }
 
     fn handle_input(&mut self, now: Instant, input: Input) {
-        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
+        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false, hop: &input.hop });
         self.border.handle_sip(now, input);
     }
 
@@ -336,12 +401,12 @@ impl SipMachine for Machine {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.before(&mut self.border);
+        }
         loop {
             match self.border.poll_transmit()? {
-                Out::Sip(transmit) => {
-                    (self.observer)(Seen::Sip { border: &self.name, octets: &transmit.data, sent: true });
-                    return Some(transmit);
-                }
+                Out::Sip(transmit) => return Some(transmit),
                 Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
                 Out::Rtpengine(datagram) => self.to_rtpengine.push(datagram),
             }
@@ -350,6 +415,10 @@ impl SipMachine for Machine {
 
     fn poll_query(&mut self) -> Option<Query> {
         self.border.poll_query()
+    }
+
+    fn sent(&mut self, hop: &Hop, data: &Bytes) {
+        (self.observer)(Seen::Sip { border: &self.name, octets: data, sent: true, hop });
     }
 }
 

@@ -4,12 +4,14 @@ mod settings;
 mod wishes;
 
 use super::control::{self, Courtesy};
-use super::question::{Question, Questions};
+use super::counted::Counted;
+use super::question::{Ask, Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
-use super::{Ending, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
 use crate::reload::Ready;
 use crate::ue::kms::KmsLink;
+use bytes::Bytes;
 use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
 use carnet_h248::{ErrorDescriptor, MId, Message};
 use carnet_net::h248::{
@@ -20,12 +22,13 @@ use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{ConferenceSection, Config as Whole};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Transport};
 use carnet_tls::CertificateContext;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
-pub use settings::check;
+pub use settings::{account, check, kms_link, kms_trust};
 
 /// Answers of the key server that may wait for the focus, which asks for no more than its limits say.
 const ANSWERS: usize = 64;
@@ -40,6 +43,7 @@ struct Running {
     control: ControlSockets,
     ways: Ways,
     courtesy: Courtesy,
+    counted: Counted,
     kms: Option<KmsLink>,
     answers: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
     shelf: Option<Shelf>,
@@ -119,6 +123,7 @@ pub fn start(
         tls: tls.transpose().map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
         protected: settings.protected,
+        watch: Some(control_watch(name, &observer)),
         ..ControlConfig::default()
     };
     let (control, control_events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
@@ -135,6 +140,7 @@ pub fn start(
         }
         shelf = Some(opened);
     }
+    let counted = Counted::new("conference", name, observer.clone());
     let mut running = Running {
         name: name.to_owned(),
         machine: Machine {
@@ -148,6 +154,7 @@ pub fn start(
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(now),
+        counted,
         kms,
         answers: mpsc::channel(ANSWERS),
         shelf,
@@ -288,11 +295,16 @@ impl Running {
         if self.ways.heard(&gateway, peer, &message) {
             self.machine.focus.gateway_connected(now, wall, &gateway);
         }
+        self.counted.heard(now, &gateway, &message);
         self.machine.focus.handle_gateway(now, wall, &gateway, message);
     }
 
     fn asked(&mut self, question: Question) {
-        let answer = wishes::answer(&self.name, &mut self.machine.focus, &question.ask);
+        let mut answer = wishes::answer(&self.name, &mut self.machine.focus, &question.ask);
+        if let (Ask::List, Ok(Value::Object(members))) = (&question.ask, &mut answer) {
+            members.insert("sip".into(), held_sip::of_endpoint(self.machine.focus.sip_counts()));
+            members.insert("queues".into(), held_sip::queues(&self.sip, &self.control));
+        }
         // One who has stopped waiting needs no answer.
         let _ = question.answer.send(answer);
     }
@@ -303,6 +315,7 @@ impl Running {
         let mut refused = false;
         for (gateway, message) in std::mem::take(&mut self.machine.to_gateways) {
             (self.machine.observer)(Seen::Command { gateway: &gateway, message: &message });
+            self.counted.sent(Instant::now(), &gateway, &message);
             let given = self.machine.focus.service_change_address(&gateway);
             if let Some(refusal) = self.ways.send(&self.control, &gateway, message, given) {
                 self.machine.focus.handle_gateway(Instant::now(), SystemTime::now(), &gateway, refusal);
@@ -331,6 +344,9 @@ impl Running {
                 let _ = answers.send((fetch.id, answer)).await;
             });
         }
+        while let Some(finished) = self.machine.focus.poll_finished() {
+            (self.machine.observer)(Seen::Finished { node: &self.name, finished: &finished });
+        }
         while let Some(event) = self.machine.focus.poll_event() {
             match event {
                 Event::Keep { key, value } => self.keep(key, Some(value)),
@@ -353,7 +369,7 @@ impl SipMachine for Machine {
     }
 
     fn handle_input(&mut self, now: Instant, input: Input) {
-        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false });
+        (self.observer)(Seen::Sip { border: &self.name, octets: &input.data, sent: false, hop: &input.hop });
         self.focus.handle_sip(now, SystemTime::now(), input);
     }
 
@@ -376,7 +392,6 @@ impl SipMachine for Machine {
                         });
                         hop.local = ours.map(|(_, local)| *local);
                     }
-                    (self.observer)(Seen::Sip { border: &self.name, octets: &transmit.data, sent: true });
                     return Some(transmit);
                 }
                 Out::Gateway(gateway, message) => self.to_gateways.push((gateway, message)),
@@ -386,5 +401,9 @@ impl SipMachine for Machine {
 
     fn poll_query(&mut self) -> Option<Query> {
         self.focus.poll_query()
+    }
+
+    fn sent(&mut self, hop: &Hop, data: &Bytes) {
+        (self.observer)(Seen::Sip { border: &self.name, octets: data, sent: true, hop });
     }
 }

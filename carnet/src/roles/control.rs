@@ -96,7 +96,9 @@ pub fn tls(section: &ControlTlsSection, own: Option<&str>, peers: &[String]) -> 
             let settings =
                 CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
             let context = CertificateContext::new(&settings);
-            Protection::Certificates(context.map_err(|e| Wrong::new("ca")(e.to_string()))?)
+            Protection::Certificates(
+                context.map_err(|e| Wrong::new("ca")(e.to_string()))?.counted_at("control"),
+            )
         }
         (_, _, Some(psk)) => {
             let wrong = Wrong::new("psk");
@@ -117,6 +119,7 @@ pub fn tls(section: &ControlTlsSection, own: Option<&str>, peers: &[String]) -> 
                 return Err(wrong(format!("{}: there is no key `{own}`", psk.as_ref().display())));
             }
             let context = PskContext::new(PskSettings::default()).map_err(|e| wrong(e.to_string()))?;
+            let context = context.counted_at("control");
             Protection::Keys { context, held, offered }
         }
         _ => return Err(Wrong::new("certificate")("TLS needs certificate and key, or psk".to_owned())),

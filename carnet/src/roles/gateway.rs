@@ -2,11 +2,12 @@
 
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
+use super::counted::{Counted, plain};
 use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
-use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, encoding};
+use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
 use crate::reload::Ready;
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
@@ -16,7 +17,7 @@ use carnet_net::h248::{
     LocalEnd,
 };
 use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
-use carnet_net::{OsRandom, Token, until};
+use carnet_net::{OsRandom, Token, Waiting, until};
 use carnet_ops::config::{Config as Whole, ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -62,6 +63,7 @@ struct Running {
     /// When to make broken connections again.
     reconnect: Option<Instant>,
     courtesy: Courtesy,
+    counted: Counted,
     inspected: Inspected,
     /// Contexts that outlive the process.
     survival: Option<Survival>,
@@ -148,6 +150,7 @@ fn start_on(
         tls: tls.map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
         protected: section.control_protected,
+        watch: Some(control_watch(name, &observer)),
         ..ControlConfig::default()
     };
     let (sockets, events) = ControlSockets::open(control, &token).map_err(|e| fail(&e))?;
@@ -211,6 +214,7 @@ fn start_on(
         (realm.clone(), v4.chain(section.v6.map(IpAddr::from)).collect())
     });
     let realms = Realms::new(addresses, now);
+    let counted = Counted::new("gateway", name, observer.clone());
     let running = Running {
         name: name.to_owned(),
         gateway,
@@ -225,6 +229,7 @@ fn start_on(
         reconnect: None,
         inspected: Inspected { facts: facts(name, section), ..Inspected::default() },
         courtesy: Courtesy::new(now),
+        counted,
         survival,
         releasing: 0,
     };
@@ -427,6 +432,7 @@ impl Running {
             }
             return;
         }
+        self.counted.heard(now, &plain(&message.mid), &message);
         let refusal = if self.sockets.is_protected(peer) {
             self.gateway.handle_protected(now, message)
         } else {
@@ -459,6 +465,24 @@ impl Running {
 
     fn asked(&mut self, question: Question) {
         // One who has stopped waiting needs no answer.
+        if matches!(question.ask, Ask::Alive) {
+            // To knock for one who waits no more would be to knock twice at once.
+            if question.answer.is_closed() {
+                return;
+            }
+            let turns = self.engine.knock();
+            let sign = turns.then_some(serde_json::Value::Null).ok_or("its media engine does not turn");
+            let _ = question.answer.send(sign.map_err(str::to_owned));
+            return;
+        }
+        if let Ask::Retire { left } = question.ask {
+            match left {
+                Some(left) => self.gateway.retire(Instant::now(), OUT_OF_SERVICE, left),
+                None => self.gateway.resume(Instant::now()),
+            }
+            let _ = question.answer.send(Ok(serde_json::json!({ "gateway": self.name })));
+            return;
+        }
         let Ask::Audit { from, .. } = question.ask else {
             let _ = question.answer.send(Ok(self.summary()));
             return;
@@ -539,10 +563,21 @@ impl Running {
             })
             .collect();
         summary.insert("ports".into(), ports.into());
+        summary.insert("relayed".into(), self.engine.passed().into());
         let mut engines: BTreeMap<&str, serde_json::Map<_, _>> = BTreeMap::new();
         for ((engine, why), count) in self.gateway.engines() {
             engines.entry(engine.name()).or_default().insert(why.name().to_owned(), count.into());
         }
+        let length = self.commands.len();
+        let engine = Waiting { length, most: MOST_COMMANDS, lost: 0 };
+        let queues = serde_json::json!({
+            "control-in": held_sip::queue(self.sockets.waiting()),
+            "engine": held_sip::queue(engine),
+        });
+        summary.insert("queues".into(), queues);
+        let memory = self.engine.memory();
+        let memory = serde_json::json!({ "held": memory.held, "most": memory.most, "scarce": memory.scarce });
+        summary.insert("memory".into(), memory);
         summary.insert("engines".into(), serde_json::json!(engines));
         let (lacks, tally) = (self.engine.lacks(), self.engine.kernel_tally());
         let kernel = serde_json::json!({
@@ -581,7 +616,7 @@ impl Running {
         self.tell_turned_away(now);
         if self.reconnect.is_some_and(|at| at <= now) {
             self.reconnect = None;
-            self.gateway.reconnected();
+            self.gateway.connection_is_back(now);
         }
     }
 
@@ -623,6 +658,7 @@ impl Running {
             let registration = self.gateway.registration();
             let ours = registration.controller() == Some(&controller);
             let given = registration.service_change_address().filter(|_| ours);
+            self.counted.sent(Instant::now(), &plain(&controller), &message);
             if self.controllers.send(&self.sockets, &controller, message, given) == Err(NoWay::Failed) {
                 self.reconnect = Some(Instant::now() + RECONNECT);
             }

@@ -1,7 +1,25 @@
 //! What the roles of a process hold at the moment, as gauges.
 
+use super::held_sip;
 use carnet_ops::metrics::Gauge;
 use serde_json::Value;
+
+/// How full the ring is that ladders are made of.
+pub(super) fn ring(level: super::tap::Level) -> Vec<Gauge> {
+    let gauge = |name, help, value| Gauge { name, help, labels: Vec::new(), value };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let age = level.oldest.map_or(0.0, |oldest| now.saturating_sub(oldest).as_secs_f64());
+    vec![
+        gauge("carnet_trace_ring_octets", "Memory of the ring that ladders are made of", level.octets as f64),
+        gauge("carnet_trace_ring_entries", "Messages and events in it", level.entries as f64),
+        gauge(
+            "carnet_trace_ring_gone",
+            "Messages and events that have left it since the start",
+            level.gone as f64,
+        ),
+        gauge("carnet_trace_ring_seconds", "Age of the oldest in it", age),
+    ]
+}
 
 /// Of answers to [`Ask::List`](super::question::Ask::List) and [`Ask::Rooms`](super::question::Ask::Rooms).
 pub(super) fn gauges(list: &Value, rooms: &Value) -> Vec<Gauge> {
@@ -14,12 +32,24 @@ pub(super) fn gauges(list: &Value, rooms: &Value) -> Vec<Gauge> {
     process(&mut gauges);
     for gateway in array(list, "gateways") {
         of_gateway(gateway, &mut gauges);
+        let name = text(gateway.get("gateway").unwrap_or(&Value::Null));
+        held_sip::gauges("gateway", name, gateway, &mut gauges);
     }
     for owner in array(list, "borders").iter().chain(array(list, "conferences")) {
         let (role, name) = match owner.get("border") {
             Some(name) => ("border", name),
             None => ("conference", owner.get("conference").unwrap_or(&Value::Null)),
         };
+        held_sip::gauges(role, text(name), owner, &mut gauges);
+        for (network, count) in object(owner, "registrations") {
+            let Some(value) = count.as_f64() else { continue };
+            gauges.push(Gauge {
+                name: "carnet_border_registrations",
+                help: "Contacts of terminals that are registered",
+                labels: vec![("border", text(name).to_owned()), ("network", network.clone())],
+                value,
+            });
+        }
         for gateway in array(owner, "gateways") {
             controlled(role, text(name), gateway, &mut gauges);
         }
@@ -87,6 +117,26 @@ fn of_gateway(gateway: &Value, gauges: &mut Vec<Gauge>) {
             let labels = [("realm", realm.as_str()), ("reason", reason.as_str())];
             let help = "Callers turned away since the start";
             put("carnet_gateway_turned_away", help, &labels, count.as_f64());
+        }
+    }
+    if let Some(memory) = gateway.get("memory") {
+        let help = "Octets that receivers have not taken, in buffers and pipes";
+        put("carnet_gateway_memory_bytes", help, &[], number(memory, "held"));
+        put("carnet_gateway_memory_most_bytes", "As many as there may be", &[], number(memory, "most"));
+        let help = "How often a direction found little room when it was about to read";
+        put("carnet_gateway_memory_scarce_total", help, &[], number(memory, "scarce"));
+    }
+    if let Some(ng) = gateway.get("ng") {
+        put("carnet_ng_calls", "Calls of a steered gateway", &[], number(ng, "calls"));
+        put(
+            "carnet_ng_requests",
+            "Requests to the gateway that are not answered",
+            &[],
+            number(ng, "requests"),
+        );
+        for (result, count) in object(ng, "asked") {
+            let help = "Messages over ng by what became of them";
+            put("carnet_ng_messages_total", help, &[("result", result.as_str())], count.as_f64());
         }
     }
     if let Some(kernel) = gateway.get("kernel") {

@@ -1,13 +1,14 @@
 //! What an administrator asks a border of its gateways: a summary of each, and an audit, which takes two
 //! questions to the gateway: which contexts there are, and what is in them.
 
+use super::held_sip;
 use super::question::{Ask, PAGE, Question, audit_of, audited, in_words};
 use carnet_border::{Border, GatewayStatus};
 use carnet_h248::controller;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, Command, ContextId, ErrorDescriptor, ReplyBody, TerminationId,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -35,18 +36,60 @@ enum Step {
 
 impl Inspection {
     /// Takes a question about a border called `name`.
-    pub(super) fn ask(&mut self, now: Instant, name: &str, border: &mut Border, question: Question) {
+    /// `queues` says what waits at its sockets.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        name: &str,
+        border: &mut Border,
+        question: Question,
+        queues: impl FnOnce() -> Value,
+    ) {
         match &question.ask {
+            Ask::Alive => drop(question.answer.send(Ok(Value::Null))),
             Ask::List => {
                 let gateways: Vec<_> = border.gateways().iter().map(|g| summary(now, g)).collect();
                 // One who has stopped waiting needs no answer.
-                let _ = question.answer.send(Ok(json!({ "border": name, "gateways": gateways })));
+                let (calls, retiring) = (border.load().live, border.is_retiring());
+                let registrations: Map<_, _> = border
+                    .registrations()
+                    .into_iter()
+                    .map(|(network, count)| (network.to_owned(), count.into()))
+                    .collect();
+                let _ = question.answer.send(Ok(json!({
+                    "border": name,
+                    "calls": calls,
+                    "retiring": retiring,
+                    "gateways": gateways,
+                    "registrations": registrations,
+                    "sip": held_sip::of_endpoint(border.sip_counts()),
+                    "queues": queues(),
+                })));
             }
             Ask::Calls { .. } => {
                 let _ = question.answer.send(Err("a border tells its calls with an audit".into()));
             }
             Ask::Rooms | Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
                 let _ = question.answer.send(Err("a border has no rooms".into()));
+            }
+            Ask::Retire { left } => {
+                match left {
+                    Some(_) => border.retire(),
+                    None => border.resume(),
+                }
+                let _ = question.answer.send(Ok(json!({ "border": name })));
+            }
+            Ask::Avoid { gateway, avoid, .. } => {
+                let known = border.avoid(gateway, *avoid);
+                let answer = json!({ "border": name, "gateway": gateway, "avoided": avoid });
+                let unknown = || format!("there is no gateway `{gateway}` of that border");
+                let _ = question.answer.send(known.then_some(answer).ok_or_else(unknown));
+            }
+            Ask::EndCall { call_id, .. } => {
+                let ended = border.end_call(now, call_id);
+                let nothing = || "there is no such call any more".to_owned();
+                let _ =
+                    question.answer.send((ended > 0).then(|| json!({ "ended": ended })).ok_or_else(nothing));
             }
             Ask::Audit { .. } => {
                 // RFC 3525 §7.2.5: ROOT in all contexts lists the contexts.
@@ -142,6 +185,7 @@ fn summary(now: Instant, gateway: &GatewayStatus) -> Value {
         members.insert("realms".into(), json!(gateway.realms));
         members.insert("weight".into(), gateway.weight.into());
         members.insert("calls".into(), gateway.calls.into());
+        members.insert("avoided".into(), gateway.avoided.into());
     }
     out
 }

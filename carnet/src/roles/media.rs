@@ -13,11 +13,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Starts what moves the octets: from one side to the other, or among the members of conferences.
 pub(super) fn engine(name: &str, section: &GatewaySection) -> std::io::Result<(EngineHandle, Events)> {
-    let realms = section.realm.iter().map(|(name, realm)| realm_of(section.role, name, realm.as_ref()));
-    let (realms, threads) = (realms.collect(), section.threads);
+    let config = settings(name, section);
     if section.role == GatewayRole::Mrfp {
+        let (realms, threads) = (config.realms, config.threads);
         return ConferenceEngine::start(ConferenceConfig { realms, threads, ..ConferenceConfig::default() });
     }
+    MediaEngine::start(config)
+}
+
+/// The engine's settings, as the file has them.
+pub fn settings(name: &str, section: &GatewaySection) -> EngineConfig {
+    let realms = section.realm.iter().map(|(name, realm)| realm_of(section.role, name, realm.as_ref()));
+    let (realms, threads) = (realms.collect(), section.threads);
     let witness = match section.witness {
         WitnessMode::Off => Witness::Off,
         WitnessMode::Headers => Witness::UntilSplice,
@@ -37,7 +44,7 @@ pub(super) fn engine(name: &str, section: &GatewaySection) -> std::io::Result<(E
     };
     let usual = EngineConfig::default();
     let memory = section.memory.as_ref().map_or(usual.memory, |mebi| mebi.as_ref().saturating_mul(1 << 20));
-    MediaEngine::start(EngineConfig { realms, threads, witness, kernel, memory, ..usual })
+    EngineConfig { realms, threads, witness, kernel, memory, ..usual }
 }
 
 fn realm_of(role: GatewayRole, name: &str, section: &RealmSection) -> Realm {

@@ -9,11 +9,16 @@ pub mod border;
 pub mod conference;
 pub mod control;
 mod controllers;
+mod counted;
 pub mod gateway;
 mod held;
+mod held_sip;
+mod history;
 mod http;
 mod inspection;
-mod media;
+mod keeping;
+mod life;
+pub mod media;
 mod place;
 pub mod question;
 mod realms;
@@ -22,12 +27,15 @@ mod seen;
 mod shelf;
 pub mod steering;
 mod survival;
+pub mod tap;
 pub mod tls;
 pub mod token;
 mod watch;
 mod ways;
 
-pub use seen::{Observer, Seen, log, printed};
+pub use keeping::hand_over;
+pub use life::Life;
+pub use seen::{Observer, Seen, control_watch, log, printed};
 pub use watch::{Wanted, Watch};
 
 use crate::reload::Renewals;
@@ -88,6 +96,14 @@ impl Ending {
         Self { hang_up: give_up - (left / 4).min(LAST_WORDS), give_up, hung_up: false }
     }
 
+    /// A border's that leaves its calls to another process: what is being set up gets a moment.
+    fn of_handing_over(deadline: tokio::time::Instant, moment: Duration) -> Self {
+        /// For the last answers.
+        const ANSWERS: Duration = Duration::from_millis(500);
+        let hang_up = (tokio::time::Instant::now() + moment).min(deadline);
+        Self { hang_up, give_up: hang_up + ANSWERS, hung_up: false }
+    }
+
     /// A gateway's: it goes when the borders of the same file have ended their calls.
     fn of_gateway(give_up: tokio::time::Instant) -> Self {
         let borders = Self::of_border(give_up);
@@ -140,6 +156,9 @@ pub struct Running {
     looking: JoinHandle<()>,
     /// How it goes on with other settings; taken by who reloads.
     renewals: Renewals,
+    /// What sends to a HEP server.
+    telling: Option<JoinHandle<()>>,
+    life: Life,
     _desks: Vec<Open>,
     /// Dropped last: roles that have been told to stop still run there.
     _places: Places,
@@ -151,30 +170,39 @@ type Places = HashMap<String, Place>;
 pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer>) -> Start<Running> {
     let observer = watch.observer(observer);
     let looking = tokio::spawn(watch.clone().look());
+    let telling = watch.tap().and_then(|tap| tap.hep()?.run(watch.clone())).map(tokio::spawn);
     let (drain, token) = drain();
     let mut tasks = Vec::new();
     let mut renewals = Renewals::default();
     watch.renewals(&mut renewals);
+    let mut answering = Answering::default();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
+    let mut keys = None;
     if let Some(section) = &config.kms {
         let section = section.as_ref();
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
         let started = crate::kms::start(section, witness, &mut renewals, token.clone()).await;
-        let (task, _) = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
-        tasks.push((section.name.clone(), task));
+        let started = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
+        tracing::debug!(kms = section.name, address = %started.address, "serves tickets");
+        let there = Arc::downgrade(&started.service);
+        let asked = answering.other(format!("KMS `{}`", section.name));
+        tokio::spawn(life::of_kms(there.clone(), asked));
+        watch.metrics.source(held_sip::of_kms(&section.name, there));
+        keys = Some(started.service);
+        tasks.push((section.name.clone(), started.task));
     }
     for (name, section) in &config.gateway {
         for address in section.as_ref().controllers.as_ref() {
             let ControlAddress::Local(border) = address else { continue };
             let (above, below) = local_pair(LOCAL_QUEUE);
+            let (above, below) = (above.towards(name), below.towards(border));
             controllers.entry(border.clone()).or_default().insert(name.clone(), above);
             gateways.entry(name.clone()).or_default().insert(border.clone(), below);
         }
     }
     let (sharing, mut places) = (Sharing::of(config), Places::new());
-    let mut answering = Answering::default();
     for (name, section) in &config.border {
         let local = controllers.remove(name).unwrap_or_default();
         let place = place_of(&mut places, &sharing.border, name)?;
@@ -205,15 +233,15 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
-            tasks.push((
-                format!("relay of {name}"),
-                relay::start(name, relay.as_ref(), &mut renewals, token.clone())?,
-            ));
+            let questions = answering.other(format!("relay of `{name}`"));
+            let (task, look) = relay::start(name, relay.as_ref(), questions, &mut renewals, token.clone())?;
+            watch.metrics.source(look);
+            tasks.push((format!("relay of {name}"), task));
         }
         let mut local = local;
         if let Some(ng) = &section.as_ref().ng {
             let (above, below) = local_pair(LOCAL_QUEUE);
-            local.insert(steering::name_of(name), below);
+            local.insert(steering::name_of(name), below.towards(&steering::name_of(name)));
             let questions = answering.steering(name);
             let (observer, token) = (observer.clone(), token.clone());
             let of = (name.as_str(), section.as_ref(), ng.as_ref());
@@ -226,8 +254,15 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let task = place.run(|| gateway::start(name, section.as_ref(), local, asked, observer, token))?;
         tasks.push((name.clone(), task));
     }
-    let desks = answering.open(config, &watch, &mut renewals)?;
-    Ok(Running { drain, tasks, looking, renewals, _desks: desks, _places: places })
+    let answering = Arc::new(answering);
+    let desks = answering.open(config, &watch, keys, &mut renewals)?;
+    let unused = carnet_net::inherited::unused();
+    if !unused.is_empty() {
+        let why = "is named by no section of the file, and was opened for it before the start";
+        return Err(StartError::new("listener", &unused.join("`, `"), why));
+    }
+    let life = Life(answering);
+    Ok(Running { drain, tasks, looking, telling, life, renewals, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -248,12 +283,17 @@ impl Running {
         std::mem::take(&mut self.renewals)
     }
 
+    /// Whether they live.
+    pub fn life(&self) -> Life {
+        self.life.clone()
+    }
+
     /// Stops taking new work, waits until what runs has ended or `grace` is over, then closes
     /// everything. Whether all ended by themselves.
     pub async fn stop(self, grace: Duration) -> bool {
         self.drain.start(grace);
         let ended = self.drain.finished().await;
-        for task in self.tasks.iter().map(|(_, task)| task).chain([&self.looking]) {
+        for task in self.tasks.iter().map(|(_, task)| task).chain([&self.looking]).chain(&self.telling) {
             task.abort();
         }
         ended

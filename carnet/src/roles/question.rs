@@ -6,14 +6,15 @@ use carnet_h248::{
     ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Descriptor,
     ErrorDescriptor, LocalControl, Property, ReplyBody, Signals, Stream, TerminationId,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone)]
 pub enum Ask {
+    /// A sign of life ([`Life`](super::Life)); not for administrators.
+    Alive,
     /// The gateways that the process is, and those that its borders own.
     List,
     /// What a gateway holds.
@@ -57,6 +58,27 @@ pub enum Ask {
     Close {
         /// The conference's URI.
         room: String,
+    },
+    /// Takes no new sessions, or some again.
+    Retire {
+        /// How long those that there are have; absent to take it back.
+        left: Option<Duration>,
+    },
+    /// Gives a gateway no new calls, or some again.
+    Avoid {
+        /// The border that owns it.
+        border: String,
+        /// Which.
+        gateway: String,
+        /// Whether it is to be avoided.
+        avoid: bool,
+    },
+    /// Ends a call towards both ends.
+    EndCall {
+        /// The border that it passes.
+        border: String,
+        /// Its Call-ID.
+        call_id: String,
     },
 }
 

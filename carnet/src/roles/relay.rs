@@ -1,14 +1,17 @@
 //! An MSRP relay (RFC 4976) beside a gateway, as a task: `[gateway.NAME.relay]`.
 
+use super::question::Questions;
 use super::{Start, StartError, tls};
 use crate::reload::{Ready, Renewals};
 use carnet_net::Token;
 use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
 use carnet_ops::config::{Proto, RelaySection};
+use carnet_ops::metrics::{Gauge, Source};
 use carnet_relay::{Listener, Settings};
 use carnet_sip::Password;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -21,9 +24,10 @@ const SOCKET_BUFFER: usize = 128 * 1024;
 pub fn start(
     name: &str,
     section: &RelaySection,
+    questions: Questions,
     renewals: &mut Renewals,
     token: Token,
-) -> Start<JoinHandle<()>> {
+) -> Start<(JoinHandle<()>, Source)> {
     let fail = |reason: String| StartError::new("relay of gateway", name, reason);
     let config = config(section).map_err(fail)?;
     if let Some(context) = &config.tls {
@@ -41,14 +45,51 @@ pub fn start(
         let (held, new) = (held.clone(), users(section.users.as_ref())?);
         Ok(Ready::Now(Box::new(move || held.set(new))))
     });
-    Ok(tokio::spawn(run(relay, token)))
+    let relay = Arc::new(relay);
+    let look = source(name.to_owned(), Arc::downgrade(&relay));
+    Ok((tokio::spawn(run(relay, questions, token)), look))
 }
 
-async fn run(relay: RelayHandle, mut token: Token) {
+/// What it has counted, for whoever looks.
+fn source(gateway: String, relay: Weak<RelayHandle>) -> Source {
+    Box::new(move |held| {
+        let Some(counts) = relay.upgrade().map(|relay| relay.counts()) else { return };
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let mut put = |name, help, label: Option<(&'static str, &str)>, value: u64| {
+            let label = label.map(|(name, value)| (name, value.to_owned()));
+            let labels = [("gateway", gateway.clone())].into_iter().chain(label).collect();
+            // Counts below 2^53 are exact.
+            held.push(Gauge { name, help, labels, value: value as f64 });
+        };
+        put("carnet_relay_connections", "Connections of an MSRP relay", None, number(counts.connections));
+        put("carnet_relay_sessions", "URIs that an MSRP relay has granted", None, number(counts.sessions));
+        put("carnet_relay_granted_total", "URIs granted", None, counts.granted);
+        let messages = "Requests passed on: SEND, and others (REPORT)";
+        put("carnet_relay_messages_total", messages, Some(("kind", "send")), counts.sends);
+        put("carnet_relay_messages_total", messages, Some(("kind", "other")), counts.others);
+        put("carnet_relay_octets_total", "Octets of messages passed on", None, counts.octets);
+        put("carnet_relay_failures_reported_total", "Failures reported to senders", None, counts.reports);
+        let refused = "Refused: AUTH with a wrong password (password), a URI that is not good (uri), too many connections (crowded)";
+        for (reason, count) in
+            [("password", counts.denied), ("uri", counts.refused), ("crowded", counts.turned_away)]
+        {
+            put("carnet_relay_refused_total", refused, Some(("reason", reason)), count);
+        }
+    })
+}
+
+async fn run(relay: Arc<RelayHandle>, mut questions: Questions, mut token: Token) {
     let end = loop {
         tokio::select! {
             end = token.started() => break end,
             () = tokio::time::sleep(LOOK) => {}
+            Some(question) = questions.recv() => {
+                // One who has stopped waiting needs no answer, and to knock for him would be to knock twice at once.
+                if !question.answer.is_closed() {
+                    let turns = relay.knock().then_some(serde_json::Value::Null);
+                    let _ = question.answer.send(turns.ok_or_else(|| "a thread of it does not turn".into()));
+                }
+            }
         }
         if relay.is_over() {
             return;

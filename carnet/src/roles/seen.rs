@@ -1,13 +1,16 @@
 //! What roles show to whoever watches them: the logs, the demonstration, tests.
 
+use super::counted::Said;
+use bytes::Bytes;
 use carnet_event::Event;
 use carnet_gateway::media;
+use carnet_net::h248::{ControlPassed, ControlWatch};
 use carnet_ops::Told;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// One thing that happened in a role.
-#[derive(Debug)]
 pub enum Seen<'a> {
     /// A SIP message passed the sockets of a border or conference server.
     Sip {
@@ -17,6 +20,28 @@ pub enum Seen<'a> {
         octets: &'a [u8],
         /// Whether the border sent it.
         sent: bool,
+        /// From or to where, with the border's own address as far as it is known.
+        hop: &'a carnet_sip::Hop,
+    },
+    /// A message of H.248 was taken or sent at the sockets of a node, or sent to one in this process.
+    Control {
+        /// Which.
+        node: &'a str,
+        /// The message and its way.
+        passed: &'a ControlPassed<'a>,
+    },
+    /// A message of the ng protocol.
+    Ng {
+        /// Which border or gateway.
+        node: &'a str,
+        /// Our address, if it is known.
+        local: Option<SocketAddr>,
+        /// The other end.
+        remote: SocketAddr,
+        /// Whether we sent it.
+        sent: bool,
+        /// As on the wire; put together only for who wants it.
+        octets: &'a dyn Fn() -> Bytes,
     },
     /// A message went from a border or conference server to a gateway.
     Command {
@@ -24,6 +49,24 @@ pub enum Seen<'a> {
         gateway: &'a str,
         /// The message.
         message: &'a carnet_h248::Message,
+    },
+    /// Something about an H.248 transaction, at either end of it.
+    Counted {
+        /// `border`, `conference`, `steering` or `gateway`.
+        role: &'static str,
+        /// Which.
+        node: &'a str,
+        /// Who is at the other end.
+        peer: &'a str,
+        /// What.
+        said: Said,
+    },
+    /// A SIP transaction of a border or conference server has its final response.
+    Finished {
+        /// Which.
+        node: &'a str,
+        /// The transaction.
+        finished: &'a carnet_sip::Finished,
     },
     /// A border reports.
     Border {
@@ -93,7 +136,9 @@ pub fn log(seen: &Seen<'_>) {
         Seen::Command { gateway, message } => {
             tracing::trace!(gateway, message = %printed(message), "h248");
         }
-        Seen::Sip { border, octets, sent } => {
+        // As commands, or in the ladder, or as counts.
+        Seen::Control { .. } | Seen::Ng { .. } | Seen::Counted { .. } | Seen::Finished { .. } => {}
+        Seen::Sip { border, octets, sent, .. } => {
             tracing::trace!(border, sent, message = %String::from_utf8_lossy(octets), "sip");
         }
         Seen::Holds { gateway, contexts, idle } => tracing::trace!(gateway, contexts, idle, "holds"),
@@ -104,6 +149,12 @@ fn told<E: Event>(role: &'static str, node: &str, event: &E) {
     if let Some(level) = event.level() {
         carnet_ops::log::tell(level, event.name(), || Told::of(role, node, event));
     }
+}
+
+/// For the sockets of a node: who sees their messages.
+pub fn control_watch(node: &str, observer: &Observer) -> ControlWatch {
+    let (node, observer) = (node.to_owned(), observer.clone());
+    Arc::new(move |passed| observer(Seen::Control { node: &node, passed }))
 }
 
 /// An H.248 message as text, without the keys in it.
@@ -130,6 +181,6 @@ mod tests {
         let shown = printed(&message);
         assert!(shown.contains("crntls/psk") && shown.contains("(secret)"), "{shown}");
         assert!(!shown.contains("0001") && !shown.contains("0E0F"), "{shown}");
-        assert!(!format!("{:?}", Seen::Command { gateway: "g", message: &message }).contains("0001"));
+        assert!(!format!("{message:?}").contains("0001"));
     }
 }

@@ -5,13 +5,20 @@
 
 mod settings;
 
+use super::counted::Counted;
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
 use crate::reload::{Ready, Renewals};
+use bytes::Bytes;
+use carnet_h248::Message;
+use carnet_net::h248::{ControlPassed, ControlPeer};
 use carnet_net::{LocalEnd, NgRequest, NgServer, NgTally, PooledRandom, Token, until};
+use carnet_ng::Value;
 use carnet_ops::config::{GatewaySection, NgSection};
 use carnet_steering::{RequestId, Steering};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
@@ -27,10 +34,21 @@ struct Running {
     server: NgServer,
     end: LocalEnd,
     observer: Observer,
+    counted: Counted,
     /// Where it can be asked, for administrators.
     listen: Vec<String>,
     /// Who had been turned away when it was last told.
     tallied: NgTally,
+    /// Who waits for which answer, for who watches.
+    asking: BTreeMap<u64, SocketAddr>,
+}
+
+/// As many as the sockets take at once.
+const MOST_ASKING: usize = 16_384;
+
+/// A message as it might be on the wire: which cookie it has there the sockets know.
+fn ng_message(number: u64, body: Value) -> Bytes {
+    carnet_ng::Message::new(Bytes::from(number.to_string()), body).to_bytes()
 }
 
 /// Opens sockets and starts the task. `end` leads to the gateway of that name.
@@ -61,7 +79,18 @@ pub fn start(
     let bound = ng.listen.as_ref().iter().zip(server.listens());
     let listen = bound.map(|(bind, there)| format!("{}:{}", bind.as_ref().proto, there.address)).collect();
     let tallied = NgTally::default();
-    let running = Running { gateway: gateway.to_owned(), steering, server, end, observer, listen, tallied };
+    let counted = Counted::new("steering", gateway, observer.clone());
+    let running = Running {
+        gateway: gateway.to_owned(),
+        steering,
+        server,
+        end,
+        observer,
+        counted,
+        listen,
+        tallied,
+        asking: BTreeMap::new(),
+    };
     Ok(tokio::spawn(running.run(requests, questions, token)))
 }
 
@@ -94,10 +123,10 @@ impl Running {
                 message = self.end.receive() => {
                     // A gateway that has gone takes its calls along: there is nothing left to steer.
                     let Some(message) = message else { return };
-                    self.steering.handle_gateway(Instant::now(), message);
+                    self.heard(message);
                     for _ in 1..BATCH {
                         let Some(message) = self.end.try_receive() else { break };
-                        self.steering.handle_gateway(Instant::now(), message);
+                        self.heard(message);
                     }
                 }
                 () = until(self.steering.poll_timeout()) => self.steering.handle_timeout(Instant::now()),
@@ -127,7 +156,38 @@ impl Running {
     }
 
     fn request(&mut self, asked: NgRequest) {
+        let octets = &|| ng_message(asked.number, asked.request.body());
+        self.show_ng(asked.from, false, octets);
+        if self.asking.len() >= MOST_ASKING {
+            self.asking.pop_first();
+        }
+        self.asking.insert(asked.number, asked.from);
         self.steering.handle_request(Instant::now(), RequestId(asked.number), asked.request);
+    }
+
+    fn show_ng(&self, remote: SocketAddr, sent: bool, octets: &dyn Fn() -> Bytes) {
+        let node = &settings::name_of(&self.gateway);
+        (self.observer)(Seen::Ng { node, local: None, remote, sent, octets });
+    }
+
+    /// A message to the gateway, which goes by no socket.
+    fn show(&self, message: &Message) {
+        let node = &settings::name_of(&self.gateway);
+        let passed = ControlPassed {
+            peer: ControlPeer::Local(0),
+            name: Some(&self.gateway),
+            transport: None,
+            local: None,
+            sent: true,
+            message,
+        };
+        (self.observer)(Seen::Control { node, passed: &passed });
+    }
+
+    fn heard(&mut self, message: Message) {
+        let now = Instant::now();
+        self.counted.heard(now, &self.gateway, &message);
+        self.steering.handle_gateway(now, message);
     }
 
     /// Sends what there is to send; whether the gateway is still there.
@@ -135,11 +195,16 @@ impl Running {
         // First the gateway: who hears an address may have it connected to at once.
         while let Some(message) = self.steering.poll_transmit() {
             (self.observer)(Seen::Command { gateway: &self.gateway, message: &message });
+            self.show(&message);
+            self.counted.sent(Instant::now(), &self.gateway, &message);
             if !self.end.send(message).await {
                 return false;
             }
         }
         while let Some((RequestId(number), answer)) = self.steering.poll_reply() {
+            if let Some(remote) = self.asking.remove(&number) {
+                self.show_ng(remote, true, &|| ng_message(number, answer.clone()));
+            }
             self.server.answer(number, &answer);
         }
         while let Some(event) = self.steering.poll_event() {
@@ -174,6 +239,13 @@ impl Running {
             Ask::Calls { contexts, .. } => {
                 let calls = contexts.iter().map(|context| self.steering.call_of(*context));
                 Ok(json!(calls.collect::<Vec<_>>()))
+            }
+            Ask::Retire { left } => {
+                match left {
+                    Some(_) => self.steering.retire(),
+                    None => self.steering.resume(),
+                }
+                Ok(json!({ "steered": self.gateway }))
             }
             _ => {
                 let load = self.steering.load();

@@ -10,7 +10,7 @@ use std::path::Path;
 /// certificate where authorities are named.
 pub fn sip(section: &TlsSection) -> Result<SipTls, String> {
     // Subscribers have passwords, not certificates.
-    Ok(SipTls { context: context_of(section)?, clients: Peer::Anyone, servers: None })
+    Ok(SipTls { context: context_of(section)?.counted_at("sip"), clients: Peer::Anyone, servers: None })
 }
 
 /// A context with the certificate of the section and the authorities that it names. Whether peers are asked for a

@@ -1,14 +1,17 @@
 //! What `carnet run` makes of what its roles show: log lines, counts for `/metrics`, sessions put together from their events, a
 //! record of each at its end, and a stream of events for who watches over HTTP.
 
-use super::{Observer, Seen, log};
+use super::counted::Said;
+use super::history::{History, Recent, Shown};
+use super::tap::{self, Tap};
+use super::{Observer, Seen, held_sip, log};
 use crate::reload::{Ready, Renewals};
 use carnet_border::{Cause, Event as Border};
 use carnet_event::Event;
 use carnet_gateway::Event as Gateway;
 use carnet_ops::Told;
 use carnet_ops::config::{Config, RecordsSection};
-use carnet_ops::metrics::{LASTING, Metrics, SECONDS};
+use carnet_ops::metrics::{Gauge, LASTING, Metrics, SECONDS, SHORT};
 use carnet_ops::records::{Place, Records};
 use carnet_ops::sessions::{Bounds, Sessions};
 use carnet_plan::{Octets, Side};
@@ -30,6 +33,13 @@ const STEERING_OCTETS: &str = "carnet_steering_media_octets_total";
 const STEERING_LASTED: &str = "carnet_steering_dialog_seconds";
 const GATEWAY_OCTETS: &str = "carnet_gateway_octets_total";
 const H248_SENT: &str = "carnet_h248_messages_sent_total";
+const H248_REQUESTS: &str = "carnet_h248_requests_total";
+const H248_REPEATED: &str = "carnet_h248_requests_repeated_total";
+const H248_REPLIES: &str = "carnet_h248_replies_total";
+const H248_SECONDS: &str = "carnet_h248_transaction_seconds";
+const SIP_SECONDS: &str = "carnet_sip_transaction_seconds";
+const KMS_SECONDS: &str = "carnet_kms_request_seconds";
+const MISSED: &str = "carnet_event_stream_missed_total";
 
 /// Events that wait for a reader of the stream; one that is slower misses some, and is told how many.
 const STREAM: usize = 1_024;
@@ -47,7 +57,12 @@ pub struct Watch {
     calls: Mutex<HashMap<(String, String), Began>>,
     sessions: Option<Mutex<Sessions>>,
     records: Option<Records>,
-    stream: broadcast::Sender<Arc<(SystemTime, Told)>>,
+    tap: Option<Tap>,
+    stream: broadcast::Sender<Shown>,
+    pub(super) history: History,
+    pub(super) recent: Recent,
+    #[cfg(feature = "otel")]
+    otel: Option<crate::otel::Otel>,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
     /// Who wants the file to be read again, and waits for what came of it.
@@ -56,7 +71,7 @@ pub struct Watch {
 }
 
 /// One who waits for a reload: what has changed, or why nothing has.
-pub type Wanted = oneshot::Sender<Result<Value, Value>>;
+pub type Wanted = oneshot::Sender<Result<Value, String>>;
 
 #[derive(Clone, Copy)]
 struct Began {
@@ -81,7 +96,46 @@ impl Watch {
                 "SIP messages by method or class of status, at the sockets of a border or conference server",
                 &["node", "direction", "kind"],
             )
+            .counter(
+                tap::PACKETS,
+                "Messages for the HEP server: sent, or dropped because it is slow or not there, too long, not readable",
+                &["result"],
+            )
             .counter(H248_SENT, "H.248 messages that controllers sent to a gateway", &["gateway"])
+            .counter(MISSED, "Events that readers of the stream were too slow for", &[])
+            .counter(
+                H248_REQUESTS,
+                "H.248 commands that were asked for, by who was asked or asked",
+                &["role", "node", "peer", "direction", "command"],
+            )
+            .counter(
+                H248_REPEATED,
+                "H.248 requests that were said again as no answer came",
+                &["role", "node", "peer", "direction"],
+            )
+            .counter(
+                H248_REPLIES,
+                "H.248 requests that were answered, by error code; 0 is none",
+                &["role", "node", "peer", "direction", "code"],
+            )
+            .histogram(
+                H248_SECONDS,
+                "Seconds from an H.248 request to its answer, repeats included",
+                &["role", "node", "peer"],
+                SHORT,
+            )
+            .histogram(
+                SIP_SECONDS,
+                "Seconds from a SIP request to its final response, of requests sent (client) and received (server)",
+                &["node", "side", "method"],
+                SECONDS,
+            )
+            .histogram(
+                KMS_SECONDS,
+                "Seconds that a key server took for a request",
+                &["kms", "operation", "result"],
+                SHORT,
+            )
             .histogram(SETUP, "Seconds from an INVITE to its answer", &["border"], SECONDS)
             .histogram(LASTED, "Seconds that calls lasted, from their answer", &["border"], LASTING)
             .histogram(
@@ -114,19 +168,36 @@ impl Watch {
         for (role, name) in nodes {
             metrics.role(role, name);
         }
+        metrics.add(MISSED, &[], 0);
         let place = config.records.as_ref().map(place_of);
         let fail =
             |place: &Place, e: std::io::Error| format!("session records: {}: {e}", place.path.display());
         let records =
             place.map(|place| Records::open(place.clone()).map_err(|e| fail(&place, e))).transpose()?;
         // Putting sessions together costs a little of each call: only for who looks at them.
-        let watched =
-            records.is_some() || config.admin.as_ref().is_some_and(|admin| admin.as_ref().listen.is_some());
+        let watched = records.is_some() || config.admin.is_some();
         let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
+        let tap = Tap::new(config)?;
+        if tap.as_ref().is_some_and(|tap| tap.hep().is_some()) {
+            tap::RESULTS.into_iter().for_each(|result| metrics.add(tap::PACKETS, &[result], 0));
+        }
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
         let (reloads, wanted) = mpsc::channel(MOST_RELOADS);
-        let (calls, wanted) = (Mutex::default(), Mutex::new(Some(wanted)));
-        Ok(Arc::new(Self { metrics, calls, sessions, records, stream, drain, reloads, wanted }))
+        Ok(Arc::new(Self {
+            metrics,
+            calls: Mutex::default(),
+            sessions,
+            records,
+            tap,
+            stream,
+            history: History::default(),
+            recent: Recent::default(),
+            #[cfg(feature = "otel")]
+            otel: crate::otel::Otel::start(config)?,
+            drain,
+            reloads,
+            wanted: Mutex::new(Some(wanted)),
+        }))
     }
 
     /// Settings of the log and of records that can be others while the process runs.
@@ -158,9 +229,9 @@ impl Watch {
     /// Has the file be read again, as a signal does; what has changed, or why nothing has.
     ///
     /// # Errors
-    /// The reason, as `error` and `at`.
-    pub async fn reload(&self) -> Result<Value, Value> {
-        let busy = |why: &str| Err(serde_json::json!({ "error": why }));
+    /// The reason.
+    pub async fn reload(&self) -> Result<Value, String> {
+        let busy = |why: &str| Err(why.to_owned());
         let (sender, outcome) = oneshot::channel();
         match self.reloads.try_send(sender) {
             Ok(()) => outcome.await.unwrap_or_else(|_| busy("the process ends")),
@@ -173,11 +244,35 @@ impl Watch {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// What is counted here beside events, for `/metrics`.
+    pub fn gauges(&self, gauges: &mut Vec<Gauge>) {
+        held_sip::handshakes(gauges);
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.gauges(gauges);
+        }
+        if let Some(records) = &self.records {
+            let lost = u32::try_from(records.lost()).unwrap_or(u32::MAX).into();
+            let labels = vec![
+                ("role", "process".to_owned()),
+                ("node", String::new()),
+                ("queue", "records".to_owned()),
+            ];
+            let help = "What was lost as a queue was full";
+            gauges.push(Gauge { name: "carnet_queue_lost_total", help, labels, value: lost });
+        }
+        let readers = u32::try_from(self.stream.receiver_count()).unwrap_or(u32::MAX).into();
+        let help = "Who watches events as they happen";
+        gauges.push(Gauge { name: "carnet_event_stream_readers", help, labels: Vec::new(), value: readers });
+    }
+
     /// Looks for sessions whose record is complete, now and then, until the process ends.
     pub async fn look(self: Arc<Self>) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.complete();
+            let live = || self.sessions(carnet_ops::sessions::Sessions::in_progress).unwrap_or_default();
+            self.history.look(Instant::now(), SystemTime::now(), live);
         }
     }
 
@@ -186,14 +281,37 @@ impl Watch {
         self.sessions.as_ref().map(|sessions| look(&sessions.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Sends what waits for others to take it, before the process ends.
+    pub async fn flush(&self) {
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.flush(Duration::from_secs(2)).await;
+        }
+    }
+
     /// Events from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<(SystemTime, Told)>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Shown> {
         self.stream.subscribe()
+    }
+
+    /// How many read them.
+    pub fn readers(&self) -> usize {
+        self.stream.receiver_count()
+    }
+
+    /// A reader of the stream was too slow for so many.
+    pub fn missed(&self, events: u64) {
+        self.metrics.add(MISSED, &[], events);
     }
 
     /// Has the process end, as a signal does.
     pub fn drain(&self, grace: u64) {
         self.drain.send_replace(Some(grace));
+    }
+
+    /// Whether the process is to end.
+    pub fn is_draining(&self) -> bool {
+        self.drain.borrow().is_some()
     }
 
     /// Waits until an administrator wants that; how long calls get.
@@ -210,18 +328,37 @@ impl Watch {
     }
 
     fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {
-        let of_call = self.sessions.is_some() && matches!(role, "border" | "steering");
-        if !of_call && self.stream.receiver_count() == 0 {
+        let Some(level) = event.level() else { return };
+        self.history.happened(role, event);
+        let of_call = matches!(role, "border" | "steering") && self.sessions.is_some();
+        let tap = self.tap.as_ref().filter(|tap| tap.has_ring());
+        let read = self.stream.receiver_count() > 0;
+        let kept = self.sessions.is_some() && Recent::wants(role, event.name(), level);
+        if !of_call && tap.is_none() && !read && !kept {
             return;
         }
         let Some(told) = Told::of(role, node, event) else { return };
         let wall = SystemTime::now();
-        if self.stream.receiver_count() > 0 {
-            // Without readers there is nobody to miss it.
-            let _ = self.stream.send(Arc::new((wall, told.clone())));
+        if let Some(tap) = tap {
+            tap.told(&told, wall, &self.metrics);
         }
+        let shown = (read || kept).then(|| told.clone());
+        let mut number = None;
         if let (Some(sessions), true) = (&self.sessions, of_call) {
-            sessions.lock().unwrap_or_else(PoisonError::into_inner).take(told, Instant::now(), wall);
+            let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            number = sessions.take(told, Instant::now(), wall);
+        }
+        if let Some(told) = shown {
+            let shown = Arc::new((wall, told, number));
+            if kept {
+                self.recent.put(&shown);
+            }
+            if read {
+                // Without readers there is nobody to miss it.
+                let _ = self.stream.send(shown);
+            }
+        }
+        if of_call {
             self.complete();
         }
     }
@@ -246,7 +383,19 @@ impl Watch {
         })
     }
 
+    /// What went by, if that is kept or sent somewhere.
+    pub fn tap(&self) -> Option<&Tap> {
+        self.tap.as_ref()
+    }
+
     fn see(&self, seen: &Seen<'_>) {
+        if let Some(tap) = &self.tap {
+            tap.see(seen, &self.metrics);
+        }
+        #[cfg(feature = "otel")]
+        if let Some(otel) = &self.otel {
+            otel.see(seen);
+        }
         match seen {
             Seen::Border { border, event } => {
                 self.metrics.happened("border", border, *event);
@@ -256,6 +405,7 @@ impl Watch {
             Seen::Gateway { gateway, event } => {
                 self.metrics.happened("gateway", gateway, *event);
                 self.told("gateway", gateway, *event);
+                self.history.gateway(event);
                 if let Gateway::Removed { statistics, .. } = event {
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "received"], statistics.octets_received);
                     self.metrics.add(GATEWAY_OCTETS, &[gateway, "sent"], statistics.octets_sent);
@@ -280,14 +430,46 @@ impl Watch {
             }
             Seen::Kms { kms, event } => {
                 self.metrics.happened("kms", kms, *event);
+                if let Some((operation, result, took)) = answered(event) {
+                    self.metrics.observe(KMS_SECONDS, &[kms, operation, result], took.as_secs_f64());
+                }
                 self.told("kms", kms, *event);
             }
-            Seen::Sip { border, octets, sent } => {
+            Seen::Sip { border, octets, sent, .. } => {
                 let direction = if *sent { "sent" } else { "received" };
                 self.metrics.add(SIP_MESSAGES, &[border, direction, kind(octets)], 1);
             }
             Seen::Command { gateway, .. } => self.metrics.add(H248_SENT, &[gateway], 1),
-            Seen::Media { .. } | Seen::Holds { .. } => {}
+            Seen::Counted { role, node, peer, said } => self.control([role, node, peer], *said),
+            Seen::Finished { node, finished } => {
+                let side = if finished.ours { "client" } else { "server" };
+                let method = known(finished.method.as_str().as_bytes());
+                self.metrics.observe(SIP_SECONDS, &[node, side, method], finished.took.as_secs_f64());
+            }
+            Seen::Control { .. } | Seen::Ng { .. } | Seen::Media { .. } | Seen::Holds { .. } => {}
+        }
+    }
+
+    fn control(&self, [role, node, peer]: [&str; 3], said: Said) {
+        let direction = |sent| if sent { "sent" } else { "received" };
+        match said {
+            Said::Asked { sent, command } => {
+                self.metrics.add(H248_REQUESTS, &[role, node, peer, direction(sent), command], 1);
+            }
+            Said::Again { sent } => {
+                self.metrics.add(H248_REPEATED, &[role, node, peer, direction(sent)], 1);
+            }
+            Said::Answered { sent, code, took } => {
+                // H.248.8 has a few hundred; what is none of them is no label.
+                let code = match code {
+                    0 | 400..=699 | 900..=999 => code.to_string(),
+                    _ => "other".to_owned(),
+                };
+                self.metrics.add(H248_REPLIES, &[role, node, peer, direction(sent), &code], 1);
+                if let Some(took) = took {
+                    self.metrics.observe(H248_SECONDS, &[role, node, peer], took.as_secs_f64());
+                }
+            }
         }
     }
 
@@ -297,6 +479,13 @@ impl Watch {
         match event {
             Border::CallStarted { call_id, .. } if calls.len() < MOST_CALLS => {
                 calls.insert(key(call_id), Began { at: Instant::now(), up: None });
+            }
+            Border::CallRestored { call_id, answered, .. } if calls.len() < MOST_CALLS => {
+                let now = Instant::now();
+                let ago = SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH + Duration::from_millis(*answered));
+                let up = now.checked_sub(ago.unwrap_or_default()).unwrap_or(now);
+                calls.insert(key(call_id), Began { at: up, up: Some(up) });
             }
             Border::CallUp { call_id } => {
                 if let Some(began) = calls.get_mut(&key(call_id)).filter(|began| began.up.is_none()) {
@@ -326,8 +515,19 @@ impl Watch {
     }
 }
 
-/// A method that is known, `other`, or `2xx`.
-fn kind(octets: &[u8]) -> &'static str {
+/// What a key server was asked for, whether it was granted, and how long that took.
+fn answered(event: &crate::kms::Event) -> Option<(&'static str, &'static str, Duration)> {
+    use crate::kms::Event;
+    match event {
+        Event::TicketIssued { took, .. } => Some(("issue", "granted", *took)),
+        Event::TicketResolved { took, .. } => Some(("resolve", "granted", *took)),
+        Event::RequestRefused { operation, took, .. } => Some((operation, "refused", *took)),
+        Event::KeyRotated { .. } => None,
+    }
+}
+
+/// A method that is known, or `other`.
+fn known(method: &[u8]) -> &'static str {
     /// RFC 3261 §27.4 and the registry of methods.
     const METHODS: [&str; 14] = [
         "INVITE",
@@ -345,6 +545,11 @@ fn kind(octets: &[u8]) -> &'static str {
         "MESSAGE",
         "UPDATE",
     ];
+    METHODS.into_iter().find(|known| known.as_bytes() == method).unwrap_or("other")
+}
+
+/// A method that is known, `other`, or `2xx`.
+fn kind(octets: &[u8]) -> &'static str {
     if let Some(rest) = octets.strip_prefix(b"SIP/2.0 ") {
         return match rest.first() {
             Some(b'1') => "1xx",
@@ -356,8 +561,7 @@ fn kind(octets: &[u8]) -> &'static str {
             _ => "other",
         };
     }
-    let method = octets.split(|octet| *octet == b' ').next().unwrap_or_default();
-    METHODS.into_iter().find(|known| known.as_bytes() == method).unwrap_or("other")
+    known(octets.split(|octet| *octet == b' ').next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -386,7 +590,8 @@ mod tests {
             watch.see(&Seen::Border { border: "b-a", event: &event });
         }
         for octets in [&b"INVITE sip:b SIP/2.0\r\n"[..], b"SIP/2.0 200 OK\r\n", b"EVIL\0 sip:b SIP/2.0\r\n"] {
-            watch.see(&Seen::Sip { border: "b-a", octets, sent: false });
+            let hop = carnet_sip::Hop::new(carnet_sip::Transport::Udp, ([192, 0, 2, 1], 5060).into());
+            watch.see(&Seen::Sip { border: "b-a", octets, sent: false, hop: &hop });
         }
         let text = watch.metrics.render(&[]);
         for line in [

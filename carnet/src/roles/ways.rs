@@ -24,6 +24,11 @@ impl Ways {
         self.0.remove(gateway);
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&GatewayName, ControlPeer)> {
+        self.0.iter().map(|(name, peer)| (name, *peer))
+    }
+
     /// Which gateway is there.
     pub(super) fn gateway_at(&self, peer: ControlPeer) -> Option<GatewayName> {
         self.0.iter().find(|(_, way)| **way == peer).map(|(name, _)| name.clone())

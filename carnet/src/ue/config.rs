@@ -193,8 +193,10 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        let file: File = toml::from_str(&text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
+        let file: File = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            message: carnet_ops::config::say_of(&text, &error.to_string()),
+        })?;
         Ok(match path.parent() {
             Some(directory) => file.ue.relative_to(directory),
             None => file.ue,

@@ -26,12 +26,14 @@ pub enum NameServers {
 
 /// Looks names up.
 #[derive(Clone)]
-pub(crate) struct Resolver {
+pub struct Resolver {
     inner: Option<TokioResolver>,
 }
 
 impl Resolver {
-    pub(crate) fn new(servers: &NameServers) -> Self {
+    /// That asks these. Inside a tokio runtime.
+    #[must_use]
+    pub fn new(servers: &NameServers) -> Self {
         let builder = match servers {
             NameServers::System => TokioResolver::builder_tokio(),
             NameServers::These(addresses) => Ok(TokioResolver::builder_with_config(
@@ -52,7 +54,8 @@ impl Resolver {
         }
     }
 
-    pub(crate) async fn answer(&self, ask: &Ask) -> Answer {
+    /// What there is to a question.
+    pub async fn answer(&self, ask: &Ask) -> Answer {
         let found = match ask {
             Ask::Naptr(name) => self.records(name, RecordType::NAPTR, naptr).await.map(Answer::Naptr),
             Ask::Srv(name) => self.records(name, RecordType::SRV, srv).await.map(Answer::Srv),

@@ -10,6 +10,7 @@ mod dns;
 mod drain;
 mod error;
 pub mod h248;
+pub mod inherited;
 pub mod media;
 mod ng;
 mod random;
@@ -19,8 +20,9 @@ mod stream;
 mod tcp;
 mod timer;
 mod udp;
+mod waiting;
 
-pub use dns::NameServers;
+pub use dns::{NameServers, Resolver};
 pub use drain::{Drain, Token, drain};
 pub use error::Error;
 pub use h248::{
@@ -32,3 +34,4 @@ pub use random::{OsRandom, PooledRandom};
 pub use sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, SocketLimits, Undelivered};
 pub use stream::StreamLimits;
 pub use timer::until;
+pub use waiting::Waiting;

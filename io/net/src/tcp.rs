@@ -1,6 +1,6 @@
 //! TCP sockets as all drivers want them.
 
-use crate::Error;
+use crate::{Error, inherited};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +15,9 @@ const BACKLOG: i32 = 1024;
 /// Listens on an address of one IP version; the address with its real port.
 pub(crate) fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let open = || -> io::Result<_> {
+        if let Some(listener) = inherited::tcp(address) {
+            return Ok((TcpListener::from_std(listener)?, address));
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;

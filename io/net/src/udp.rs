@@ -1,7 +1,7 @@
 //! A UDP socket for every protocol here. A task reads all there is whenever something came; who sends
 //! does so at once, and a second task writes what the system did not take.
 
-use crate::Error;
+use crate::{Error, inherited};
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -62,6 +62,11 @@ impl UdpPort {
         self.queue.clone()
     }
 
+    /// Datagrams that wait to be sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.room.saturating_sub(self.queue.capacity())
+    }
+
     /// Sends, or queues what the system does not take now. An error of the system other than that
     /// goes the way of the queue too, where it becomes an event.
     pub(crate) fn send(&self, remote: SocketAddr, data: Bytes) -> Result<(), Error> {
@@ -77,8 +82,13 @@ impl UdpPort {
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
+    let here = inherited::udp(address);
+    let is_bound = here.is_some();
+    let socket = match here {
+        Some(socket) => Socket::from(socket),
+        None => Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?,
+    };
+    if address.is_ipv6() && !is_bound {
         // A socket serves one IP version, so that the addresses of peers are what they seem.
         socket.set_only_v6(true)?;
     }
@@ -86,7 +96,9 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    if !is_bound {
+        socket.bind(&address.into())?;
+    }
     UdpSocket::from_std(socket.into())
 }
 

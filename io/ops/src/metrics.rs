@@ -19,6 +19,9 @@ pub const MOST_VALUES: usize = 200;
 
 /// Seconds: from a message on the same host to a telephone that rings for a minute.
 pub const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds that machines take among themselves.
+pub const SHORT: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Seconds a session lasts.
 pub const LASTING: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0];
 
@@ -28,7 +31,11 @@ pub struct Metrics {
     events: HashMap<(&'static str, &'static str), Counter>,
     counters: HashMap<&'static str, Counter>,
     histograms: HashMap<&'static str, HistogramVec>,
+    sources: Mutex<Vec<Source>>,
 }
+
+/// Says what is held at the moment, or what it has counted. Must be quick.
+pub type Source = Box<dyn Fn(&mut Vec<Gauge>) + Send + Sync>;
 
 struct Counter {
     counts: IntCounterVec,
@@ -62,7 +69,8 @@ impl Counter {
     }
 }
 
-/// Something that is held or measured at the moment.
+/// Something that is held or measured at the moment, or that somebody else has counted: a name that ends in `_total` is a
+/// counter's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gauge {
     /// Of the metric.
@@ -90,7 +98,13 @@ impl Metrics {
             events: HashMap::new(),
             counters: HashMap::new(),
             histograms: HashMap::new(),
+            sources: Mutex::default(),
         }
+    }
+
+    /// Asks `source` too whenever somebody looks.
+    pub fn source(&self, source: Source) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
     /// Counts the events of a kind of role from here on.
@@ -177,11 +191,14 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, held: &[Gauge]) -> String {
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default();
-        let mut told: Vec<&str> = Vec::new();
-        for gauge in held {
-            if !told.contains(&gauge.name) {
-                told.push(gauge.name);
-                write_family(&mut text, gauge, held);
+        let mut held = held.to_vec();
+        for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            source(&mut held);
+        }
+        let mut told: HashSet<&str> = HashSet::new();
+        for gauge in &held {
+            if told.insert(gauge.name) {
+                write_family(&mut text, gauge, &held);
             }
         }
         text
@@ -191,7 +208,8 @@ impl Metrics {
 /// The samples of one metric have to stand together.
 fn write_family(text: &mut String, first: &Gauge, held: &[Gauge]) {
     // Writing into a string does not fail.
-    let _ = writeln!(text, "# HELP {} {}\n# TYPE {} gauge", first.name, first.help, first.name);
+    let kind = if first.name.ends_with("_total") { "counter" } else { "gauge" };
+    let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", first.name, first.help, first.name);
     for gauge in held.iter().filter(|gauge| gauge.name == first.name) {
         let labels: Vec<String> = gauge
             .labels
@@ -293,5 +311,18 @@ mod tests {
         let tail = "# HELP carnet_a Held\n# TYPE carnet_a gauge\ncarnet_a{gateway=\"x\\\"\\n\"} 1\ncarnet_a{gateway=\"y\"} 2\n\
                     # HELP carnet_b Held\n# TYPE carnet_b gauge\ncarnet_b{gateway=\"x\"} 0.5\n";
         assert!(text.ends_with(tail), "{text}");
+    }
+
+    #[test]
+    fn a_source_is_asked_whenever_somebody_looks() {
+        let metrics = metrics();
+        let counted = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = counted.clone();
+        metrics.source(Box::new(move |held| {
+            let value = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed).into();
+            held.push(Gauge { name: "carnet_looks_total", help: "Looks", labels: Vec::new(), value });
+        }));
+        assert!(metrics.render(&[]).ends_with("# TYPE carnet_looks_total counter\ncarnet_looks_total 0\n"));
+        assert!(metrics.render(&[]).ends_with("carnet_looks_total 1\n"));
     }
 }

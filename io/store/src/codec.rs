@@ -187,6 +187,9 @@ pub fn audit(record: &AuditRecord) -> Vec<u8> {
     f.many(&record.responders, Fields::identity);
     f.put(&record.ticket);
     f.text(&record.key);
+    if let Some(expires) = record.expires {
+        f.time(expires);
+    }
     f.0
 }
 
@@ -205,6 +208,7 @@ pub fn read_audit(octets: &[u8]) -> Result<AuditRecord, Error> {
         responders: r.many(Reader::identity)?,
         ticket: r.array()?,
         key: r.text()?.into(),
+        expires: if r.c.is_empty() { None } else { Some(r.time()?) },
     })
 }
 

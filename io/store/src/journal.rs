@@ -5,7 +5,8 @@
 //! A journal is a row of files `NAME.1`, `NAME.2`… in one directory, of which the last is written to. When much of it
 //! is outdated another file is begun, and what still holds of the first is copied over a few records with each
 //! commit, until the first can go: no commit takes long because of what there is. A last record that was cut off is
-//! left out. A file that is damaged elsewhere is worth nothing, and all are removed: a cold start.
+//! left out. A file that is damaged elsewhere is worth nothing: it becomes `NAME.damaged`, and the others are removed: a
+//! cold start.
 //!
 //! A record is its length, a checksum (FNV-1a) and, in that order, kind, key and value.
 
@@ -125,6 +126,9 @@ impl Journal {
             this.parts.insert(number, Part { file, size, live: 0 });
             if let Err(what) = this.read(number, &octets, &mut found) {
                 found = Found { damage: Some(format!("{}: {what}", path.display())), ..Found::default() };
+                // For who wants to know what happened. There is one of them.
+                std::fs::rename(&path, this.directory.join(format!("{name}.damaged")))
+                    .map_err(fail(&path))?;
                 this.forget();
                 break;
             }

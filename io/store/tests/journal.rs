@@ -104,6 +104,8 @@ fn a_damaged_file_is_worth_nothing() {
         assert!(found.records.values().all(|value| *value == [65; 100]), "{at}");
         damaged += usize::from(found.damage.is_some());
         assert_eq!(self::found(other.path()).damage, None, "and that is said once");
+        let aside = std::fs::read(other.path().join("agw.damaged"));
+        assert_eq!(aside.is_ok_and(|aside| aside == octets), found.damage.is_some(), "{at}");
     }
     assert!(damaged > 400, "{damaged}");
     std::fs::write(place.path().join("agw.1"), b"#!/bin/sh\n").unwrap();

@@ -30,6 +30,7 @@ fn record(name: &str) -> AuditRecord {
         responders: Vec::new(),
         ticket: [0; 32],
         key: "tpk".into(),
+        expires: None,
     }
 }
 

@@ -3,8 +3,8 @@
 //! RFC 8122 (fingerprints in SDP, both ends show a certificate), RFC 5922 and RFC 9525 (server
 //! names, the part the library checks). A context of this kind knows no pre-shared key.
 
-use crate::handshake;
 use crate::{Credential, Error, Fingerprint, Report, Side, TlsStream, Versions};
+use crate::{handshake, tally};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslVerifyMode};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
@@ -74,7 +74,11 @@ pub enum Peer {
 
 /// Makes associations that certificates protect. Cheap to clone; clones share what [`renew`](Self::renew) replaces.
 #[derive(Clone)]
-pub struct CertificateContext(Arc<RwLock<Arc<Prepared>>>);
+pub struct CertificateContext {
+    prepared: Arc<RwLock<Arc<Prepared>>>,
+    /// What it is for, if handshakes are counted.
+    place: Option<&'static str>,
+}
 
 /// What a context is made of. Associations keep theirs.
 struct Prepared {
@@ -175,18 +179,27 @@ impl CertificateContext {
     /// # Errors
     /// [`Error::File`] or [`Error::Library`] if a certificate cannot be read or used.
     pub fn new(settings: &CertificateSettings) -> Result<Self, Error> {
-        Ok(Self(Arc::new(RwLock::new(Arc::new(Prepared::new(settings)?)))))
+        let prepared = Arc::new(RwLock::new(Arc::new(Prepared::new(settings)?)));
+        Ok(Self { prepared, place: None })
+    }
+
+    /// Counts the handshakes from here on under a name for what they are for ([`handshakes`](crate::handshakes)). It keeps that
+    /// name when it is renewed.
+    #[must_use]
+    pub fn counted_at(mut self, place: &'static str) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// Uses what `other` has for every handshake that begins from now on, in all clones of this context. Associations
     /// that are there go on; none of them is taken up again by a session ticket from before.
     pub fn renew(&self, other: &Self) {
         let new = other.now();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.prepared.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     fn now(&self) -> Arc<Prepared> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.prepared.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The TLS client's side.
@@ -204,7 +217,9 @@ impl CertificateContext {
         if matches!(peer, Peer::Anyone) {
             return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
         }
-        self.now().run(Side::Client, stream, peer).await
+        let outcome = self.now().run(Side::Client, stream, peer).await;
+        tally::count(self.place, true, &outcome);
+        outcome
     }
 
     /// The TLS server's side.
@@ -215,7 +230,9 @@ impl CertificateContext {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.now().run(Side::Server, stream, peer).await
+        let outcome = self.now().run(Side::Server, stream, peer).await;
+        tally::count(self.place, false, &outcome);
+        outcome
     }
 
     /// For servers that ask for no certificate, if rustls can be that.

@@ -25,6 +25,7 @@ mod psk_socket;
 mod report;
 mod socket;
 mod stream;
+mod tally;
 
 pub use certificate::{CertificateContext, CertificateSettings, Peer, Trust};
 pub use certificate_socket::CertificateSocket;
@@ -38,3 +39,4 @@ pub use psk::{PskContext, PskSettings};
 pub use psk_socket::PskSocket;
 pub use report::{Report, Side, Version, Versions};
 pub use stream::TlsStream;
+pub use tally::{Handshake, handshakes};

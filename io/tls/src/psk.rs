@@ -6,9 +6,9 @@
 //! contexts, a client refuses any certificate shown to it, and every handshake is checked to have
 //! used the key.
 
-use crate::handshake;
 use crate::psk_socket::PskSocket;
 use crate::{Error, Keyring, PskKey, Report, Side, TlsStream, Version, Versions};
+use crate::{handshake, tally};
 use openssl::dh::Dh;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslRef, SslVerifyMode};
@@ -73,6 +73,8 @@ pub struct PskContext {
     server: SslContext,
     index: Index<Ssl, Arc<Exchange>>,
     settings: PskSettings,
+    /// What it is for, if handshakes are counted.
+    place: Option<&'static str>,
 }
 
 impl PskContext {
@@ -99,7 +101,14 @@ impl PskContext {
         let dh = Dh::params_from_pem(FFDHE3072).map_err(&failed)?;
         server.set_tmp_dh(&dh).map_err(&failed)?;
 
-        Ok(Self { client: client.build(), server: server.build(), index, settings })
+        Ok(Self { client: client.build(), server: server.build(), index, settings, place: None })
+    }
+
+    /// Counts the handshakes from here on under a name for what they are for ([`handshakes`](crate::handshakes)).
+    #[must_use]
+    pub fn counted_at(mut self, place: &'static str) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// The TLS client's side. The key is used up, also when the handshake fails: see
@@ -114,6 +123,7 @@ impl PskContext {
         let identity = key.identity().to_owned();
         let exchange = Arc::new(Exchange::new(Keys::Offered(key)));
         let outcome = self.run(stream, &exchange, Side::Client).await;
+        tally::count(self.place, true, &outcome);
         exchange.forget();
         let (tls, mut report) = outcome.map_err(|error| client_error(error, &identity))?;
         report.identity = Some(identity.clone());
@@ -144,6 +154,7 @@ impl PskContext {
     {
         let exchange = Arc::new(Exchange::new(Keys::Held(keyring.clone())));
         let outcome = self.run(stream, &exchange, Side::Server).await;
+        tally::count(self.place, false, &outcome);
         exchange.forget();
         let seen = exchange.seen();
         let (tls, mut report) = outcome.map_err(|error| server_error(error, &seen))?;

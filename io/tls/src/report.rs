@@ -14,7 +14,7 @@ pub enum Side {
 }
 
 /// A protocol version that is accepted here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// RFC 5246.
     Tls12,

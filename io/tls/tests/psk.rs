@@ -45,6 +45,26 @@ async fn both_versions_complete_and_report() {
     }
 }
 
+/// What a context is for is what its handshakes are counted by; one that does not say is not counted.
+#[tokio::test]
+async fn handshakes_are_counted_by_what_they_are_for() {
+    let count = |client: bool, version: Option<Version>| -> u64 {
+        let of = |handshake: &carnet_tls::Handshake| {
+            let agreed = handshake.agreed.as_ref().map(|(version, _)| *version);
+            handshake.place == "a test" && handshake.client == client && agreed == version
+        };
+        carnet_tls::handshakes().iter().filter(|(handshake, _)| of(handshake)).map(|(_, count)| count).sum()
+    };
+    let counted = |versions| context(versions).counted_at("a test");
+    let (c, s) = meet(&counted(Versions::Tls12), key(), &counted(Versions::Both), key()).await;
+    assert!(c.is_ok() && s.is_ok());
+    let (c, s) =
+        meet(&counted(Versions::Both), key(), &context(Versions::Both), named(IDENTITY, OTHER)).await;
+    assert!(c.is_err() && s.is_err());
+    assert_eq!((count(true, Some(Version::Tls12)), count(false, Some(Version::Tls12))), (1, 1));
+    assert_eq!((count(true, None), count(false, None)), (1, 0));
+}
+
 #[tokio::test]
 async fn wrong_key_fails_on_both_sides_in_both_versions() {
     for versions in [Versions::Tls12, Versions::Tls13] {

@@ -10,12 +10,14 @@
 //! * [`link`]: what is around IP: Ethernet with VLAN tags, MPLS and PPPoE, Linux cooked, loopback, nothing.
 //! * [`Network`]: IPv4 and IPv6 with fragments, UDP, what ICMP says of both, and TCP as streams: in order, without
 //!   what came twice, with marks where octets are missing.
+//! * [`hep`]: HEPv3, by which a node tells a Homer of the same messages as they go by.
 //!
 //! Left out: compressed files, tunnels (GRE, GTP, VXLAN, ESP), SCTP, checksums: a capture taken at the sender
 //! has wrong ones.
 
 mod fields;
 mod file;
+pub mod hep;
 mod ip;
 pub mod link;
 mod network;

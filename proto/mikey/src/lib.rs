@@ -31,7 +31,9 @@ mod writer;
 mod tests;
 
 pub use error::{Error, Fault, Feature};
-pub use exchange::{GrantedTicket, Keyed, Offered, PendingRequest, PendingResolve, Received, request_init};
+pub use exchange::{
+    GrantedTicket, Keyed, Offered, PendingRequest, PendingResolve, Received, request_init, ticket_id,
+};
 pub use header::{CryptoSession, CsIdMap, Header, SrtpSession};
 pub use identity::Identity;
 pub use key::{EnvelopeKey, Mpk, Psk, Tek, Tgk, Tpk};

@@ -40,14 +40,15 @@ pub use dialog::{
 };
 pub use digest::{Algorithm, Challenge, DigestClient, DigestServer, DigestSettings, Password, Verdict};
 pub use endpoint::{
-    Answering, ClientKey, Config, Destination, Endpoint, Event, Load, SentBy, ServerKey, Silence, Timers,
+    Answering, ClientKey, Config, Destination, Endpoint, Event, Finished, Load, SentBy, ServerKey, Silence,
+    Tally, Timers,
 };
 pub use error::{Error, reason_phrase};
 pub use framer::{Frame, Framer, PONG};
 pub use hop::{FlowId, Hop, Input, Transmit, Transport};
 pub use limits::Limits;
 pub use line_ends::mend_line_ends;
-pub use locate::{Answer, Ask, Naptr, Query, QueryId, Srv};
+pub use locate::{Answer, Ask, Naptr, Query, QueryId, Search, Srv};
 pub use message::{Message, Scanned, long_name, same_header, scan};
 pub use method::Method;
 pub use params::Params;

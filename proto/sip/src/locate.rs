@@ -84,9 +84,9 @@ enum Step {
     Address { host: String, port: u16, transport: Transport },
 }
 
-/// A search under way.
+/// A search for the servers of a URI (RFC 3263 §4), for who is no endpoint and asks by himself.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub struct Search {
     steps: VecDeque<Step>,
     /// Steps for when the ones before found nothing.
     fallback: Vec<Step>,
@@ -107,7 +107,8 @@ fn srv_name(transport: Transport, domain: &str) -> String {
 
 impl Search {
     /// A search for the servers of `uri`; `None` if it cannot have any.
-    pub(crate) fn new(uri: &Uri, transports: &[Transport]) -> Option<Self> {
+    #[must_use]
+    pub fn new(uri: &Uri, transports: &[Transport]) -> Option<Self> {
         let secure = match uri.scheme() {
             Scheme::Sip => false,
             Scheme::Sips => true,
@@ -168,6 +169,14 @@ impl Search {
         }
     }
 
+    /// The next question, which [`Search::answer`] is to be given the answer of.
+    ///
+    /// # Errors
+    /// There is none: the servers in the order to try them, none if it found none.
+    pub fn question(&mut self) -> Result<Ask, Vec<Hop>> {
+        self.next()
+    }
+
     /// The next question, or the servers in the order to try them (none if it found none).
     pub(crate) fn next(&mut self) -> Result<Ask, Vec<Hop>> {
         if self.steps.is_empty() && self.hops.is_empty() {
@@ -184,7 +193,7 @@ impl Search {
     }
 
     /// Takes the answer to the last question. An answer of another kind counts as none.
-    pub(crate) fn answer(&mut self, answer: Answer, random: &mut dyn Random) {
+    pub fn answer(&mut self, answer: Answer, random: &mut dyn Random) {
         match (self.steps.pop_front(), answer) {
             (Some(Step::Naptr { domain, secure }), answer) => {
                 let records = if let Answer::Naptr(records) = answer { records } else { Vec::new() };

@@ -100,6 +100,36 @@ impl Border {
         self.redirect();
     }
 
+    /// Whether it takes no new calls because it was told so.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring
+    }
+
+    /// Takes new calls again, after [`retire`](Self::retire).
+    pub fn resume(&mut self) {
+        self.retiring = false;
+        self.redirect();
+    }
+
+    /// Gives a gateway no new calls, or some again; those on it go on. Whether there is such a gateway.
+    pub fn avoid(&mut self, gateway: &str, avoid: bool) -> bool {
+        self.core.gateways.avoid(gateway, avoid)
+    }
+
+    /// Ends the calls with this Call-ID towards both ends, as an administrator wants it; how many there were that had not ended.
+    /// A call that passes the border twice is two.
+    pub fn end_call(&mut self, now: Instant, call_id: &str) -> usize {
+        self.core.now = now;
+        let with = |call: &&Call| call.call_id == call_id && !call.is_over();
+        let mut keys: Vec<_> = self.calls.values().filter(with).map(|call| call.key).collect();
+        keys.sort_unstable();
+        for key in &keys {
+            self.with(*key, |call, core| call.hang_up(core, now, Cause::Administrator));
+        }
+        self.drain(now);
+        keys.len()
+    }
+
     /// Whether gateways that register are sent elsewhere: we take no calls, or no more of them.
     pub(crate) fn redirect(&mut self) {
         let full = self.live() >= self.core.config.limits.calls;
@@ -188,7 +218,7 @@ impl Border {
     ) -> bool {
         let outcome = self.core.gateways.admit(now, gateway, origin, message);
         if let Err(Some(event)) = &outcome {
-            self.core.events.push_back(event.clone());
+            self.core.events.push_back((**event).clone());
         }
         outcome.is_ok()
     }
@@ -242,6 +272,9 @@ impl Border {
                 Alarm::Hunt(key) => self.hunt(now, key),
                 Alarm::Subtract { context, call_id, tries } => self.core.subtract(*context, call_id, tries),
                 Alarm::Binding(key) => self.core.expire(now, &key),
+                Alarm::Opening => self.open(),
+                Alarm::Abandoned => self.core.forget_abandoned(),
+                Alarm::Say { hop, octets, times } => self.core.say(hop, octets, times),
             }
         }
         self.drain(now);
@@ -303,6 +336,22 @@ impl Border {
         }
     }
 
+    /// What its SIP endpoint has counted, and how full it is.
+    pub fn sip_counts(&self) -> (carnet_sip::Tally, carnet_sip::Load) {
+        (self.core.endpoint.tally(), self.core.endpoint.load())
+    }
+
+    /// The next SIP transaction that has its final response.
+    pub fn poll_finished(&mut self) -> Option<carnet_sip::Finished> {
+        self.core.endpoint.poll_finished()
+    }
+
+    /// Bindings of terminals that stand, by the network that they registered from; each network where somebody may.
+    pub fn registrations(&self) -> Vec<(&str, usize)> {
+        let networks = self.core.config.networks.iter().enumerate().filter(|(_, n)| n.access);
+        networks.map(|(at, n)| (n.name.as_str(), self.core.registrar.of_network(at))).collect()
+    }
+
     /// Each gateway of the configuration at this moment, in the order of their names. Looks through
     /// all calls.
     pub fn gateways(&self) -> Vec<GatewayStatus> {
@@ -323,6 +372,7 @@ impl Border {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let was_over = call.is_over();
         act(call, &mut self.core);
+        self.core.state.changed(key);
         if !was_over && call.is_over() {
             self.ended += 1;
         }
@@ -393,7 +443,7 @@ impl Border {
                 self.with(call, |call, core| call.rtp_done(core, now, id, outcome));
             } else if let Some(event) = self.core.endpoint.poll_event() {
                 self.sip(now, event);
-            } else {
+            } else if self.core.late.is_empty() || !self.do_late() {
                 return;
             }
         }
@@ -413,6 +463,12 @@ impl Border {
                 let status = if status == 503 { 500 } else { status };
                 let Ok(response) = Message::response(&forwarded.request, status, "") else { return };
                 self.response(now, key, response);
+            }
+            Sip::Ack { key: None, message, hop } => {
+                // Of an INVITE that came to the process before, perhaps.
+                if let Some((call, from)) = self.side_at(&message, &hop) {
+                    self.with(call, |call, core| call.stray_ack(core, now, from, message));
+                }
             }
             Sip::Ack { key, message, .. } => {
                 let Some((call, client, from)) = key.and_then(|k| self.acknowledged(k, &message)) else {
@@ -437,6 +493,7 @@ impl Border {
                     self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
                 }
             }
+            Sip::Stray { message } => self.core.turn_down_stray(now, &message),
             Sip::Ended { key } => {
                 // The server side may still wait for its ACK; the call forgets it later.
                 self.core.clients.remove(&key);
@@ -488,20 +545,14 @@ impl Border {
     /// Sorts a request: to its call, to the registrar, or onwards.
     fn admit(&mut self, now: Instant, key: ServerKey, message: &Message, hop: &Hop) -> Result<(), Fault> {
         if message.to_tag().is_some() {
-            let token = message.request_uri().and_then(|u| u.user()).unwrap_or_default();
-            let (call, from) =
-                self.core.tokens.get(token).copied().ok_or_else(|| Fault::new(481, "no such call"))?;
-            // A side of a call speaks from where that side is.
-            let network = network_of(&self.core.config, hop);
-            let ends = self.calls.get(&call).map(|c| &c.session.ends);
-            let ends = ends.or_else(|| self.subscriptions.get(&call).map(|s| &s.ends));
-            if ends.is_none_or(|ends| Some(ends.of(from).network) != network) {
-                return Err(Fault::new(481, "no such call"));
-            }
+            let (call, from) = self.side_at(message, hop).ok_or_else(|| Fault::new(481, "no such call"))?;
             understood(message)?;
             let message = message.clone();
             if self.calls.contains_key(&call) {
-                self.with(call, |call, core| call.request(core, now, from, key, message));
+                self.with(call, |call, core| {
+                    call.heard(from, hop);
+                    call.request(core, now, from, key, message);
+                });
             } else {
                 self.with_subscription(call, |s, core| s.request(core, now, from, key, &message));
             }
@@ -522,6 +573,17 @@ impl Border {
             Method::Bye | Method::Prack | Method::Update => Err(Fault::new(481, "no such call")),
             _ => self.outside(now, network, key, message, hop),
         }
+    }
+
+    /// The call or subscription that a request in a dialog belongs to, and who sends it: a side of a call
+    /// speaks from where that side is.
+    fn side_at(&self, message: &Message, hop: &Hop) -> Option<(CallKey, Side)> {
+        let token = message.request_uri().and_then(|u| u.user()).unwrap_or_default();
+        let (call, from) = self.core.tokens.get(token).copied()?;
+        let ends = self.calls.get(&call).map(|c| &c.session.ends);
+        let ends = ends.or_else(|| self.subscriptions.get(&call).map(|s| &s.ends))?;
+        let network = network_of(&self.core.config, hop);
+        (Some(ends.of(from).network) == network).then_some((call, from))
     }
 
     fn response(&mut self, now: Instant, client: ClientKey, message: Message) {
@@ -562,7 +624,10 @@ impl Border {
 
     fn report(&mut self, now: Instant, report: Report) {
         match report {
-            Report::Up(gateway) => self.core.events.push_back(Event::GatewayUp { gateway }),
+            Report::Up(gateway) => {
+                self.core.events.push_back(Event::GatewayUp { gateway });
+                self.open_if_ready();
+            }
             Report::Lost(gateway, reason) => self.lost(now, gateway, reason),
             Report::TurnedAway(gateway, error) => self.core.gateway_refused(gateway, "ServiceChange", &error),
             Report::Unsuited(gateway, error) => {
@@ -588,8 +653,11 @@ impl Border {
             Report::Interface { gateway, context, termination, change } => {
                 self.interface(now, gateway, context, &termination, change);
             }
-            Report::Reply { request, actions, error } => {
+            Report::Reply { request, gateway, sent, actions, error } => {
                 let Some(op) = self.core.ops.remove(&request) else { return };
+                if let Some(sent) = sent {
+                    self.answered(now, &op, gateway, sent, error.as_ref());
+                }
                 match op {
                     Op::Add { call, context, first, tried } => {
                         let add = Add { request, call, context, first, tried };
@@ -617,6 +685,33 @@ impl Border {
                 self.notified(now, &gateway, context, &termination, &observed);
             }
         }
+    }
+
+    /// Tells that a gateway has answered what was asked for a call, or that nothing came.
+    fn answered(
+        &mut self,
+        now: Instant,
+        op: &Op,
+        gateway: GatewayName,
+        (transaction, sent): (h248::TransactionId, Instant),
+        refusal: Option<&Refusal>,
+    ) {
+        let of = |call: &CallKey| self.calls.get(call).map(|call| call.call_id.clone());
+        let (command, context, call_id) = match op {
+            Op::Add { call, context, .. } => ("Add", context.id(), of(call)),
+            Op::Modify { call, .. } => ("Modify", None, of(call)),
+            Op::Subtract { context, call_id, .. } => ("Subtract", context.id(), Some(call_id.clone())),
+            Op::Sweep | Op::Audit(_) => return,
+        };
+        self.core.events.push_back(Event::GatewayAnswered {
+            call_id: call_id.unwrap_or_default(),
+            gateway,
+            transaction: transaction.0,
+            command,
+            context,
+            code: refusal.map(|refusal| refusal.error.code),
+            took: now.saturating_duration_since(sent),
+        });
     }
 
     fn added(&mut self, now: Instant, add: Add, actions: &[h248::ActionReply], error: Option<Refusal>) {

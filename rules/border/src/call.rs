@@ -11,7 +11,9 @@ use crate::core::{AlarmKey, CallKey, Core, Op};
 use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
+use crate::registrar::Binding;
 use crate::session::{ExchangeKey, Fault, Session};
+use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
@@ -111,6 +113,14 @@ pub(crate) struct Call {
     pub(crate) armed: Option<AlarmKey>,
     /// Server transactions that name this call.
     pub(crate) served: Vec<ServerKey>,
+    pub(crate) began: Instant,
+    pub(crate) answered: Option<Instant>,
+    /// The ACK has come.
+    pub(crate) acknowledged: bool,
+    /// It began in the process before.
+    pub(crate) restored: bool,
+    /// A 2xx of then that waits for its ACK.
+    pub(crate) waits: Option<Unanswered>,
     /// May be forgotten.
     pub(crate) done: bool,
 }
@@ -135,6 +145,7 @@ impl Call {
         first: FirstInvite,
         legs: Both<Leg>,
         ends: Both<crate::session::End>,
+        began: Instant,
     ) -> Self {
         let call_id = first.message.call_id().unwrap_or_default().to_owned();
         Self {
@@ -151,13 +162,20 @@ impl Call {
             deadline: None,
             armed: None,
             served: Vec::new(),
+            began,
+            answered: None,
+            acknowledged: false,
+            restored: false,
+            waits: None,
             done: false,
         }
     }
 
     /// When the call wants to be woken.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline.into_iter().chain(self.busy.as_ref().map(|b| b.deadline)).min()
+        let busy = self.busy.as_ref().map(|b| b.deadline);
+        let waits = self.waits.as_ref().map(|w| w.next).filter(|_| self.phase == Phase::Up);
+        self.deadline.into_iter().chain(busy).chain(waits).min()
     }
 
     // -- what comes in ---------------------------------------------------------------------
@@ -363,6 +381,9 @@ impl Call {
             }
             self.resume(core, now);
         }
+        if self.phase == Phase::Up {
+            self.repeat_answer(core, now);
+        }
         if self.deadline.is_none_or(|d| d > now) {
             return;
         }
@@ -566,7 +587,28 @@ impl Call {
     pub(crate) fn way(&self, core: &Core, at: usize, to: Side) -> Option<(&Remote, Destination)> {
         let remote = self.dialogs.get(at)?.remotes.of(to);
         let network = self.network(core, to);
-        Some((remote, remote.destination(network, self.legs.of(to).hop.as_ref(), None)?))
+        Some((remote, remote.destination(network, self.hop(core, to).as_ref(), None)?))
+    }
+
+    /// The flow that requests to a side take, if it has one. A connection of the process before is gone: its
+    /// terminal may have come by another one.
+    pub(crate) fn hop(&self, core: &Core, to: Side) -> Option<Hop> {
+        let hop = self.legs.of(to).hop.clone()?;
+        if hop.flow.is_some() || !hop.transport.is_reliable() {
+            return Some(hop);
+        }
+        let user = self.session.ends.of(to).user.as_deref();
+        let bindings = user.map(|user| core.registrar.of(user)).unwrap_or_default();
+        let came = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == hop.remote.ip();
+        bindings.iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
+    }
+
+    /// A side speaks by this way; if the one that it had has gone with the process before, it is the way now.
+    pub(crate) fn heard(&mut self, from: Side, hop: &Hop) {
+        let known = &mut self.legs.of_mut(from).hop;
+        if known.as_ref().is_some_and(|known| known.flow.is_none() && known.transport.is_reliable()) {
+            *known = Some(hop.clone());
+        }
     }
 
     /// The network a side of the call is in.

@@ -234,6 +234,8 @@ pub struct Timers {
     /// What a gateway brings from another border is left alone for so long (RFC 3525 §11.5): media goes
     /// on until then or until it ends by itself. Zero ends it at once.
     pub gateway_grace: Duration,
+    /// After a start with calls of before their gateways have so long to come back; then the calls end.
+    pub gateway_return: Duration,
     /// Time that a refresh of a session timer may be late (RFC 4028 §10).
     pub session_grace: Duration,
 }
@@ -252,6 +254,7 @@ impl Default for Timers {
             gateway_lost: Duration::from_secs(6),
             gateway_audit: Some(Duration::from_secs(300)),
             gateway_grace: Duration::from_secs(60),
+            gateway_return: Duration::from_secs(60),
             session_grace: Duration::from_secs(32),
         }
     }

@@ -7,6 +7,7 @@ use crate::gateways::{Gateways, Request, Wanted};
 use crate::registrar::Registrar;
 use crate::rtp::Rtp;
 use crate::session::Fault;
+use crate::state::{Abandoned, Late, State};
 use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
@@ -84,6 +85,16 @@ pub(crate) enum Alarm {
     Hunt(ServerKey),
     /// A binding of this address of record may have run out.
     Binding(String),
+    /// Gateways of before are waited for no longer.
+    Opening,
+    /// Nothing comes to set-ups of before any more.
+    Abandoned,
+    /// Last words of a set-up of the process before are said again.
+    Say {
+        hop: Hop,
+        octets: bytes::Bytes,
+        times: u8,
+    },
     Subtract {
         context: Box<Context>,
         call_id: String,
@@ -133,6 +144,17 @@ pub(crate) struct Core {
     /// The user parts of our Contacts.
     pub(crate) tokens: HashMap<String, (CallKey, Side)>,
     pub(crate) alarms: BTreeMap<AlarmKey, Alarm>,
+    pub(crate) state: State,
+    /// What waits for gateways that have not come back to us yet.
+    pub(crate) late: Vec<Late>,
+    /// Set-ups of before, by Call-ID, as long as an answer may come to them.
+    pub(crate) abandoned: HashMap<String, Abandoned>,
+    /// New requests wait for gateways of before, until then at the latest.
+    pub(crate) opening: Option<AlarmKey>,
+    /// Calls of the process before are being taken up.
+    pub(crate) restoring: bool,
+    /// One moment on both clocks.
+    pub(crate) start: (Instant, SystemTime),
     next_alarm: u64,
     next_event_request: u32,
     /// The moment of the input at hand.
@@ -156,6 +178,12 @@ impl Core {
             todo: VecDeque::new(),
             tokens: HashMap::new(),
             alarms: BTreeMap::new(),
+            state: State::default(),
+            late: Vec::new(),
+            abandoned: HashMap::new(),
+            opening: None,
+            restoring: false,
+            start: (now, wall),
             next_alarm: 0,
             next_event_request: 1,
             now,
@@ -217,6 +245,9 @@ impl Core {
 
     pub(crate) fn subtract(&mut self, context: Context, call_id: String, tries: u8) {
         let actions = context.subtract();
+        if !actions.is_empty() && (self.restoring || self.gateways.is_awaited(&context.gateway)) {
+            return self.late.push(Late::Subtract(Box::new(context), call_id));
+        }
         // A gateway that is not there is cleared when it comes back.
         if self.gateways.is_up(&context.gateway) && !actions.is_empty() {
             let request = self.gateways.request(self.now, &context.gateway, actions);

@@ -53,7 +53,7 @@ impl Call {
     /// Acknowledges a 2xx to the first INVITE and ends its dialog at once.
     pub(crate) fn turn_down(&mut self, core: &mut Core, now: Instant, client: ClientKey, answer: &Message) {
         let Some(dialog) = End::of_answer(self, answer) else { return };
-        let hop = self.legs.callee.hop.clone();
+        let hop = self.hop(core, Side::Callee);
         let Some(destination) =
             dialog.remote.destination(self.network(core, Side::Callee), hop.as_ref(), None)
         else {
@@ -85,7 +85,8 @@ impl Call {
                     | Cause::ContextLost
                     | Cause::Interface
                     | Cause::Gateway
-                    | Cause::Stopping => Fault::new(503, cause.to_string()),
+                    | Cause::Stopping
+                    | Cause::Restarted => Fault::new(503, cause.to_string()),
                     _ => Fault::new(480, cause.to_string()),
                 };
                 return self.give_up(core, now, &fault, cause);

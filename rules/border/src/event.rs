@@ -6,6 +6,7 @@ use carnet_h248::controller::{GatewayName, LostReason};
 use carnet_plan::{Both, Octets, Plan, Side};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Why a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,8 +40,12 @@ pub enum Cause {
     Elsewhere,
     /// Rang for long enough; another terminal of the callee is tried.
     NotAnswered,
+    /// An administrator ended it.
+    Administrator,
     /// TLS between this end and the gateway did not come about.
     Tls(Side),
+    /// The border was started again before both ends knew that the call was up.
+    Restarted,
 }
 
 impl Cause {
@@ -61,10 +66,12 @@ impl Cause {
             Self::Gateway => "gateway",
             Self::Inactive => "inactive",
             Self::Stopping => "stopping",
+            Self::Administrator => "administrator",
             Self::Elsewhere => "elsewhere",
             Self::NotAnswered => "not-answered",
             Self::Tls(Side::Caller) => "caller-tls",
             Self::Tls(Side::Callee) => "callee-tls",
+            Self::Restarted => "restarted",
         }
     }
 }
@@ -85,9 +92,11 @@ impl fmt::Display for Cause {
             Self::Gateway => f.write_str("the media gateway failed"),
             Self::Inactive => f.write_str("the media stopped"),
             Self::Stopping => f.write_str("the border goes out of service"),
+            Self::Administrator => f.write_str("an administrator ended it"),
             Self::Elsewhere => f.write_str("answered elsewhere"),
             Self::NotAnswered => f.write_str("not answered here"),
             Self::Tls(Side::Caller) => f.write_str("the caller's TLS with the media gateway failed"),
+            Self::Restarted => f.write_str("the border was started again"),
             Self::Tls(Side::Callee) => f.write_str("the callee's TLS with the media gateway failed"),
         }
     }
@@ -245,6 +254,60 @@ carnet_event::declare! {
             /// The H.248 event.
             what: String,
         },
+        /// A call of before this process goes on.
+        [info "call-restored"]
+        CallRestored {
+            /// Call-ID.
+            call_id: String,
+            /// From URI.
+            from: String,
+            /// Request-URI.
+            to: String,
+            /// Networks of caller and callee.
+            networks: Both<String>,
+            /// When its INVITE came: milliseconds since 1970.
+            began: u64,
+            /// When it was answered.
+            answered: u64,
+        },
+        /// A stream of such a call, as it is to be on its gateway.
+        [info "media-restored" by gateway]
+        MediaRestored {
+            /// Call-ID.
+            call_id: String,
+            /// Media line.
+            index: usize,
+            /// The gateway.
+            gateway: GatewayName,
+            /// Its context.
+            context: u32,
+            /// The gateway's addresses towards caller and callee.
+            addresses: Both<String>,
+        },
+        /// A call that was being set up when the process before ended: both ends were told that it is over.
+        [warn "setup-abandoned"]
+        SetupAbandoned {
+            /// Call-ID.
+            call_id: String,
+        },
+        /// What the process before has left was taken up.
+        [info "state-restored"]
+        StateRestored {
+            /// Calls that go on.
+            calls: usize,
+            /// Set-ups that were ended.
+            setups: usize,
+            /// Registrations.
+            bindings: usize,
+            /// Records that could not be taken up.
+            refused: usize,
+        },
+        /// What the process before has left is of no use, or nothing can be kept for the next one.
+        [error "state-lost"]
+        StateLost {
+            /// Why.
+            reason: String,
+        },
         /// The call is over.
         [info "call-ended" by cause]
         CallEnded {
@@ -356,6 +419,25 @@ carnet_event::declare! {
             /// How many more there have been since the last such event.
             others: u64,
         },
+        /// A gateway answered what it was asked for a call, or nothing came. For who follows a call through
+        /// the network; it happens with each.
+        [untold "gateway-answered"]
+        GatewayAnswered {
+            /// Call-ID; empty if the call is not known any more.
+            call_id: String,
+            /// Its name.
+            gateway: GatewayName,
+            /// The transaction, as on the wire.
+            transaction: u32,
+            /// `Add`, `Modify`, `Subtract`.
+            command: &'static str,
+            /// The context, if there was one before.
+            context: Option<u32>,
+            /// H.248 error code, if it did not do it.
+            code: Option<u16>,
+            /// From the first time it was asked.
+            took: Duration,
+        },
         /// What [`Border::audit`](crate::Border::audit) asked.
         [untold "audited"]
         Audited {
@@ -388,6 +470,9 @@ impl Event {
             | Self::PlanMade { call_id, .. }
             | Self::MediaReserved { call_id, .. }
             | Self::CallUp { call_id }
+            | Self::CallRestored { call_id, .. }
+            | Self::MediaRestored { call_id, .. }
+            | Self::SetupAbandoned { call_id }
             | Self::MediaReleased { call_id, .. }
             | Self::CapReached { call_id, .. }
             | Self::TlsUp { call_id, .. }

@@ -15,7 +15,7 @@ use carnet_h248::controller::{
 };
 use carnet_h248::{
     ActionReply, ActionRequest, Command, ContextId, ErrorDescriptor, Events, MId, Message, Method,
-    ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId,
+    ObservedEvents, PackageVersion, RequestedEvent, ServiceChangeAddress, TerminationId, TransactionId,
 };
 use carnet_plan::Transport;
 use carnet_wire::Random;
@@ -51,6 +51,9 @@ pub(crate) enum Report {
     /// With an error, `actions` is what was done before it.
     Reply {
         request: Request,
+        gateway: GatewayName,
+        /// As which transaction, and when.
+        sent: Option<(TransactionId, Instant)>,
         actions: Vec<ActionReply>,
         error: Option<Refusal>,
     },
@@ -113,6 +116,8 @@ pub struct GatewayStatus {
     pub reduction: u8,
     /// Interfaces that are out of service or going.
     pub out_of_service: Vec<TerminationId>,
+    /// An administrator wants no new calls on it.
+    pub avoided: bool,
 }
 
 struct State {
@@ -123,6 +128,8 @@ struct State {
     cut: bool,
     /// The operator does not name it any more: it keeps what it has and gets nothing new.
     dropped: bool,
+    /// An administrator wants no new calls on it.
+    avoided: bool,
     foreign: Foreign,
 }
 
@@ -134,6 +141,7 @@ impl State {
             interfaces: Interfaces::default(),
             cut: false,
             dropped: false,
+            avoided: false,
             foreign: Foreign::default(),
         }
     }
@@ -203,6 +211,7 @@ impl Gateways {
             };
             let fits = !state.cut
                 && !state.dropped
+                && !state.avoided
                 && available.contains(&&settings.name)
                 && !wanted.tried.contains(&settings.name)
                 && (!wanted.tls || controller.supports(&settings.name, "tlsbsc"))
@@ -267,6 +276,12 @@ impl Gateways {
         self.controller.supports(gateway, package)
     }
 
+    /// Gives it no new contexts, or some again; whether there is such a gateway.
+    pub(crate) fn avoid(&mut self, gateway: &str, avoid: bool) -> bool {
+        let state = self.state(gateway);
+        state.map(|state| state.avoided = avoid).is_some()
+    }
+
     /// Moves a gateway to another controller.
     pub(crate) fn hand_off(&mut self, now: Instant, gateway: &str, to: MId) {
         self.controller.hand_off(now, gateway, to);
@@ -303,10 +318,37 @@ impl Gateways {
                 passed_over_until: state.health.closed_until(now),
                 reduction: state.health.reduction(now),
                 out_of_service: state.interfaces.down().to_vec(),
+                avoided: state.avoided,
                 control,
             })
         };
         self.controller.gateways().filter_map(status).collect()
+    }
+
+    /// It has these contexts of a time before this process, and gets `patience` to come.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        gateway: &str,
+        contexts: Vec<(u32, Vec<TerminationId>)>,
+        patience: Duration,
+    ) {
+        if let Some(state) = self.state(gateway) {
+            // What is asked now goes out when there is a way.
+            state.cut = true;
+        }
+        self.controller.adopt(now, gateway, contexts, patience);
+    }
+
+    /// Whether one that was there before has not come yet, or is not ready.
+    pub(crate) fn any_awaited(&self) -> bool {
+        let mut names = self.states.iter().map(|state| &state.settings.name);
+        names.any(|name| self.controller.is_awaited(name) || self.controller.is_settling(name))
+    }
+
+    /// Whether it has contexts of before and has not come yet.
+    pub(crate) fn is_awaited(&self, gateway: &str) -> bool {
+        self.controller.is_awaited(gateway)
     }
 
     /// Whether the gateway can be asked.
@@ -330,13 +372,13 @@ impl Gateways {
         gateway: &str,
         origin: Origin,
         message: &Message,
-    ) -> Result<(), Option<Event>> {
+    ) -> Result<(), Option<Box<Event>>> {
         let live = self.is_up(gateway);
         let state = self.states.iter_mut().find(|s| &*s.settings.name == gateway).ok_or(None)?;
         if admits(&state.settings, live, origin, message) {
             return Ok(());
         }
-        Err(state.foreign.seen(now, &state.settings, origin.address))
+        Err(state.foreign.seen(now, &state.settings, origin.address).map(Box::new))
     }
 
     pub(crate) fn handle(&mut self, now: Instant, gateway: &str, message: Message) {
@@ -420,7 +462,7 @@ impl Gateways {
                 }
                 Report::Interface { gateway, context, termination, change }
             }
-            controller::Event::Reply { request, result, .. } => {
+            controller::Event::Reply { request, gateway, sent, result } => {
                 let (actions, error) = match result {
                     Ok(actions) => (actions, None),
                     Err(error) => {
@@ -432,7 +474,7 @@ impl Gateways {
                         (actions, Some(Refusal { error, elsewhere }))
                     }
                 };
-                Report::Reply { request, actions, error }
+                Report::Reply { request, gateway, sent, actions, error }
             }
             controller::Event::Notify { gateway, termination, observed, .. } if termination.is_root() => {
                 self.reported(&gateway, &observed);

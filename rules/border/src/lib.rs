@@ -15,6 +15,7 @@
 //! * `usage`: what calls take of their networks, and whether there is room for another.
 //! * `gateways`, `choice`, `interfaces`: gateways under control, which one takes a call, and by what.
 //! * `core`, `border`: shared tables, the machine.
+//! * `state`: what outlives the process.
 //! * `audit`: what an administrator asks.
 
 mod admission;
@@ -43,6 +44,7 @@ mod registrar;
 mod route;
 mod rtp;
 mod session;
+mod state;
 mod subscription;
 mod usage;
 
@@ -59,4 +61,5 @@ pub use event::{Cause, Event};
 pub use explain::{Answered, Asked, Command, Explanation, explain};
 pub use gateways::GatewayStatus;
 pub use rtp::Rtpengine;
+pub use state::Restored;
 pub use usage::Cap;

@@ -232,7 +232,7 @@ impl Border {
         if let Some(fork) = self.core.forks.get_mut(key) {
             fork.made(branch, call_key);
         }
-        let mut call = Call::new(call_key, first, legs, ends);
+        let mut call = Call::new(call_key, first, legs, ends, now);
         call.session.urgency = urgency;
         call.session.claim = Some(claim);
         self.calls.insert(call_key, call);

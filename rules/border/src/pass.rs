@@ -62,8 +62,9 @@ impl Call {
                 _ => (Some(&self.first.remote), leg.next.as_ref()),
             };
             let remote = remote.ok_or_else(unreachable)?;
-            let destination =
-                remote.destination(self.network(core, to), leg.hop.as_ref(), next).ok_or_else(unreachable)?;
+            let destination = remote
+                .destination(self.network(core, to), self.hop(core, to).as_ref(), next)
+                .ok_or_else(unreachable)?;
             let onward = forward::request(&message, remote, &leg.contact)?;
             core.endpoint
                 .request(now, onward, destination)
@@ -153,6 +154,7 @@ impl Call {
             self.settled(core, now, to, request, &message);
             if first && self.phase == Phase::Setup {
                 self.phase = Phase::Up;
+                self.answered = Some(now);
                 if self.deadline.is_some() && message.header("Session-Expires").is_none() {
                     self.deadline = None;
                 }
@@ -203,6 +205,7 @@ impl Call {
 
     fn pass_ack(&mut self, core: &mut Core, now: Instant, from: Side, client: ClientKey, message: &Message) {
         let to = from.other();
+        self.acknowledged = true;
         let contact = self.legs.of(to).contact.clone();
         let Some(at) = self.dialog_of(from, message) else { return };
         let Some((remote, destination)) = self.way(core, at, to) else { return };

@@ -47,6 +47,53 @@ pub(crate) struct Binding {
     cseq: u32,
 }
 
+/// What of a binding is the registrar's alone.
+#[derive(Debug)]
+pub(crate) struct Lasting<'a> {
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) expires: Instant,
+    pub(crate) call_id: &'a str,
+    pub(crate) cseq: u32,
+}
+
+impl Binding {
+    pub(crate) fn lasting(&self) -> Lasting<'_> {
+        Lasting {
+            instance: self.instance.as_deref(),
+            token: self.token.as_deref(),
+            expires: self.expires,
+            call_id: &self.call_id,
+            cseq: self.cseq,
+        }
+    }
+
+    /// A binding that another process has kept.
+    pub(crate) fn restored(
+        (aor, contact, hop, network): (Uri, Uri, Hop, usize),
+        (behind_nat, registered, q): (bool, Registered, u16),
+        (path, service_route): (Vec<String>, Vec<String>),
+        lasting: Lasting<'_>,
+    ) -> Self {
+        Self {
+            aor,
+            contact,
+            hop,
+            network,
+            behind_nat,
+            registered,
+            q,
+            instance: lasting.instance.map(str::to_owned),
+            path,
+            service_route,
+            token: lasting.token.map(str::to_owned),
+            expires: lasting.expires,
+            call_id: lasting.call_id.to_owned(),
+            cseq: lasting.cseq,
+        }
+    }
+}
+
 /// All bindings, and the nonces.
 #[derive(Default)]
 pub(crate) struct Registrar {
@@ -54,6 +101,10 @@ pub(crate) struct Registrar {
     bindings: HashMap<String, Vec<Binding>>,
     by_path: HashMap<String, String>,
     count: usize,
+    /// Users whose bindings are not as they were; for who keeps them.
+    pub(crate) changed: Vec<String>,
+    /// Somebody does.
+    pub(crate) kept: bool,
     digest: Option<DigestServer>,
 }
 
@@ -72,6 +123,11 @@ impl Registrar {
         self.bindings.get(&aor_key(target)).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The bindings of a user.
+    pub(crate) fn of(&self, key: &str) -> &[Binding] {
+        self.bindings.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The binding whose Path holds this token.
     pub(crate) fn by_path(&self, token: &str) -> Option<&Binding> {
         let list = self.bindings.get(self.by_path.get(token)?)?;
@@ -88,14 +144,22 @@ impl Registrar {
         rev().find(same_flow).or_else(|| rev().find(same_address)).or_else(|| rev().find(same_host))
     }
 
+    /// How many stand that were made from a network.
+    pub(crate) fn of_network(&self, network: usize) -> usize {
+        self.bindings.values().flatten().filter(|binding| binding.network == network).count()
+    }
+
     /// Puts a binding in, in place of an older one for the same contact.
-    fn bind(&mut self, binding: Binding) {
+    pub(crate) fn bind(&mut self, binding: Binding) {
         let key = aor_key(&binding.aor);
         self.unbind(&key, &binding.contact);
         if let Some(token) = &binding.token {
             self.by_path.insert(token.clone(), key.clone());
         }
         self.count += 1;
+        if self.kept {
+            self.changed.push(key.clone());
+        }
         self.bindings.entry(key).or_default().push(binding);
     }
 
@@ -107,6 +171,9 @@ impl Registrar {
             self.bindings.remove(key);
         }
         self.count -= 1;
+        if self.kept {
+            self.changed.push(key.to_owned());
+        }
         if let Some(token) = &gone.token {
             self.by_path.remove(token);
         }

@@ -197,6 +197,33 @@ impl Session {
         })
     }
 
+    /// The context of a line on which both ends have agreed, whatever is on offer, and what they have agreed.
+    pub(crate) fn agreed_context(&self, index: usize) -> Option<(&Context, &(Both<Peer>, StreamMode))> {
+        let stream = self.streams.get(index)?;
+        let agreed = stream.agreed.as_ref()?;
+        let mut replaced = self.exchanges.iter().flat_map(|exchange| &exchange.introduced);
+        let before = replaced.find(|(of, _)| *of == index).map(|(_, slot)| slot);
+        match before.unwrap_or(&stream.slot) {
+            Slot::Ready(context) => Some((context, agreed)),
+            _ => None,
+        }
+    }
+
+    /// Sets a context to what was agreed: an offer that has died may have changed it.
+    pub(crate) fn set_back(&mut self, core: &mut Core, index: usize) {
+        if let Some((peers, mode)) = self.stream_mut(index).agreed.clone() {
+            // Nobody waits for the reply; a failure shows in the events.
+            let _ = self.modify(core, index, peers, mode, false);
+        }
+    }
+
+    /// Counts what a call of before takes: it is there, whatever the caps are now.
+    pub(crate) fn account_restored(&mut self, core: &mut Core) {
+        let ends = Both { caller: self.ends.caller.network, callee: self.ends.callee.network };
+        let _ = core.usage.take(&core.config.networks, ends, (&self.taken, &self.agreed), true);
+        self.taken = self.agreed.clone();
+    }
+
     /// The media line for which a context is being added.
     pub(crate) fn index_of(&self, request: Request) -> Option<usize> {
         self.streams.iter().position(|s| s.slot == Slot::Adding(request))

@@ -281,6 +281,54 @@ fn going_out_of_service() {
     w.assert_empty();
 }
 
+/// An administrator ends one call towards both ends, and no other.
+#[test]
+fn an_administrator_ends_a_call() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, bob, _, _) = up(&mut w);
+    let now = w.now;
+    assert_eq!(w.border.end_call(now, "of-somebody-else"), 0);
+    w.settle();
+    assert_eq!(w.border.load().live, 1);
+    assert_eq!(w.border.end_call(now, "call-f"), 1);
+    assert_eq!(w.border.end_call(now, "call-f"), 0, "it has ended");
+    w.settle();
+    let (to_alice, to_bob) = (w.take_request(ALICE, Method::Bye), w.take_request(BOB, Method::Bye));
+    assert!(to_bob.header("Reason").is_some_and(|r| r.contains("administrator")), "{to_bob:?}");
+    w.send(ALICE, ACCESS, &alice.answer(&to_alice, 200, None));
+    w.send(BOB, ACCESS, &bob.answer(&to_bob, 200, None));
+    assert_eq!(cause(&w), Cause::Administrator);
+    w.assert_empty();
+}
+
+/// What was retired takes calls again.
+#[test]
+fn back_in_service() {
+    let mut w = World::with_users(alg(Reliable));
+    w.border.retire();
+    assert!(w.border.is_retiring());
+    w.border.resume();
+    assert!(!w.border.is_retiring());
+    let (_, _, _, _) = up(&mut w);
+    assert_eq!(w.border.load().live, 1);
+}
+
+/// A gateway that is to be avoided gets no calls, and keeps those that it has.
+#[test]
+fn a_gateway_that_is_avoided() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, _, _, _) = up(&mut w);
+    let name = w.border.gateways()[0].control.name.to_string();
+    assert!(!w.border.avoid("other", true));
+    assert!(w.border.avoid(&name, true) && w.border.gateways()[0].avoided);
+    let late = Ua::new("alice", ALICE, "bob", "call-late");
+    let invite = w.request(&late, Method::Invite, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &with_sdp(invite, &msrps("192.0.2.20", 2855, "actpass")));
+    w.take_status(ALICE, 503);
+    assert_eq!(w.border.load().live, 1, "the call that there was goes on");
+    assert!(w.border.avoid(&name, false) && !w.border.gateways()[0].avoided);
+}
+
 #[test]
 fn silence_on_the_wire_ends_the_call() {
     let mut config = alg(Reliable);

@@ -211,6 +211,13 @@ fn whatever_happens_the_gateway_understands_it() {
     all_kinds((0..200).flat_map(|seed| run(seed, true)));
 }
 
+/// The same, and now and then the border's process ends and another one takes up what was kept.
+#[test]
+fn whatever_happens_and_however_often_it_starts_again() {
+    let again = (0..300).map(|seed| with_restarts(seed, seed % 3 == 2)).sum::<usize>();
+    assert!(again > 100, "{again} calls were taken up");
+}
+
 /// Chance has come to everything that there is.
 fn all_kinds(seen: impl Iterator<Item = &'static str>) {
     let seen: BTreeSet<_> = seen.collect();
@@ -219,15 +226,54 @@ fn all_kinds(seen: impl Iterator<Item = &'static str>) {
     }
 }
 
-/// Which decisions there were.
-fn run(seed: u64, real: bool) -> Vec<&'static str> {
+fn config(seed: u64, real: bool) -> carnet_border::Config {
     let mut config = alg(if real { Reliable } else { Datagram });
     if seed.is_multiple_of(3) {
         let network = &mut config.networks[0];
         network.rate = Some((20_000, 2_000));
         network.caps = Caps { bandwidth: Some(60_000), per_user: Some(2), ..Caps::default() };
     }
-    let mut w = if real { with_real(config) } else { World::with_users(config) };
+    config
+}
+
+/// How many calls were taken up.
+fn with_restarts(seed: u64, real: bool) -> usize {
+    let mut c = begin(seed, real);
+    c.w.border.keep_state();
+    for step in 0..40 {
+        if c.roll(8) == 0 {
+            c.w.gateway.audits = true;
+            // What was on its way to the border is lost with it, and sometimes what it was about to say.
+            c.w.restart(config(seed, real), seed * 100 + step + 7);
+        }
+        c.step();
+    }
+    end(&mut c);
+    assert_nothing_left(seed, &c);
+    let users = c.w.records.values().filter(|text| text.starts_with("carnet user")).count();
+    assert_eq!(c.w.records.len(), users, "seed {seed}: {:#?}", c.w.records);
+    c.w.names().iter().filter(|name| **name == "call-restored").count()
+}
+
+/// Which decisions there were.
+fn run(seed: u64, real: bool) -> Vec<&'static str> {
+    let mut c = begin(seed, real);
+    for _ in 0..40 {
+        c.step();
+    }
+    end(&mut c);
+    assert_nothing_left(seed, &c);
+    let count = |name: &str| c.w.names().iter().filter(|n| **n == name).count();
+    assert!(count("call-ended") == count("call-started"), "seed {seed}: {:?}", c.w.names());
+    let decisions = c.w.events.iter().filter_map(|e| match e {
+        Event::PlanMade { plan, .. } => Some(plan.lines.iter().map(|line| line.decision.name())),
+        _ => None,
+    });
+    decisions.flatten().collect()
+}
+
+fn begin(seed: u64, real: bool) -> Chaos {
+    let mut w = if real { with_real(config(seed, real)) } else { World::with_users(config(seed, real)) };
     if seed.is_multiple_of(2) {
         // Bob wants his TLS to end at the gateway.
         w.register_asking("bob", BOB, "", &[("Security-Client", "msrp-tls;mediasec, bfcp-tls;mediasec")]);
@@ -248,9 +294,10 @@ fn run(seed: u64, real: bool) -> Vec<&'static str> {
     c.made.push((0, invite.clone()));
     c.w.send(ALICE, ACCESS, &invite);
     c.collect();
-    for _ in 0..40 {
-        c.step();
-    }
+    c
+}
+
+fn end(c: &mut Chaos) {
     c.w.gateway.refuse.clear();
     c.w.gateway.let_go();
     c.w.settle();
@@ -272,6 +319,9 @@ fn run(seed: u64, real: bool) -> Vec<&'static str> {
         }
     }
     c.w.pass(Duration::from_secs(400));
+}
+
+fn assert_nothing_left(seed: u64, c: &Chaos) {
     assert_eq!(c.w.gateway.contexts(), 0, "seed {seed}: {:#?}", c.w.events);
     if let Some(real) = &c.w.real {
         assert_eq!((real.gateway.contexts(), real.holes.len()), (0, 0), "seed {seed}: {:#?}", c.w.events);
@@ -285,13 +335,6 @@ fn run(seed: u64, real: bool) -> Vec<&'static str> {
         "seed {seed} {load:?} {:#?}",
         c.w.events
     );
-    let count = |name: &str| c.w.names().iter().filter(|n| **n == name).count();
-    assert!(count("call-ended") == count("call-started"), "seed {seed}: {:?}", c.w.names());
-    let decisions = c.w.events.iter().filter_map(|e| match e {
-        Event::PlanMade { plan, .. } => Some(plan.lines.iter().map(|line| line.decision.name())),
-        _ => None,
-    });
-    decisions.flatten().collect()
 }
 
 fn with_real(config: carnet_border::Config) -> World {

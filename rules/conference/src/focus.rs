@@ -107,6 +107,11 @@ impl Focus {
         self.core.retiring = true;
     }
 
+    /// Takes new ones again, after [`retire`](Self::retire).
+    pub fn resume(&mut self) {
+        self.core.retiring = false;
+    }
+
     /// Ends every room towards every member, for good: records are forgotten. A focus that only stops and
     /// starts again calls its members back without this.
     pub fn end(&mut self, now: Instant, wall: SystemTime) {
@@ -280,6 +285,16 @@ impl Focus {
     /// The next question for DNS.
     pub fn poll_query(&mut self) -> Option<Query> {
         self.core.endpoint.poll_query()
+    }
+
+    /// What its SIP endpoint has counted, and how full it is.
+    pub fn sip_counts(&self) -> (carnet_sip::Tally, carnet_sip::Load) {
+        (self.core.endpoint.tally(), self.core.endpoint.load())
+    }
+
+    /// The next SIP transaction that has its final response.
+    pub fn poll_finished(&mut self) -> Option<carnet_sip::Finished> {
+        self.core.endpoint.poll_finished()
     }
 
     /// The next question for the key server.

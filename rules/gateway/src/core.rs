@@ -232,6 +232,11 @@ impl Core {
             && self.heartbeats.is_empty()
     }
 
+    /// Transactions that are not answered yet.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values()
+    }
+
     /// Whether the transaction that creates the context is not answered yet.
     pub(crate) fn is_in_the_making(&self, context: u32) -> bool {
         self.runs.values().any(|run| run.action.as_ref().is_some_and(|a| a.created == Some(context)))

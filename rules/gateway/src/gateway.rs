@@ -282,6 +282,12 @@ impl Gateway {
         self.registration.reconnected();
     }
 
+    /// The same after the connection had broken: the controller may have started again, and is told who we are.
+    pub fn connection_is_back(&mut self, now: Instant) {
+        self.registration.connection_is_back(now);
+        self.settle(now);
+    }
+
     /// Takes an event of the media engine.
     pub fn handle_media(&mut self, now: Instant, event: media::Event) {
         self.core.media(now, event);
@@ -365,9 +371,11 @@ impl Gateway {
                 self.core.request(now, origin, actions);
             }
             registration::Event::Reply { id, body } => {
-                // A controller that does not know a termination subtracts it by itself.
+                // A controller that does not know a termination subtracts it by itself. One that has just asked for
+                // that is right not to know it: the two have crossed, as they do at the end of most calls.
                 if let Outcome::Refused(context, termination, error) =
                     self.core.root.notices.answered(id, &body, self.core.limits.notices)
+                    && self.core.keeps(context, &termination)
                 {
                     self.events.push_back(Event::NoticeRefused { context, termination, error });
                 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use carnet_h248::{
     Command, ContextId, Events, ObservedEvent, ObservedEvents, ParameterValue, RequestId, Signals,
-    TerminationId, Value,
+    TerminationId, Value, Verb,
 };
 
 use crate::context::{Heartbeat, Termination};
@@ -14,6 +14,7 @@ use crate::events::{embedded, general_cause, heartbeat, latched, wanted};
 use crate::media::{self, ConferenceEvent};
 use crate::notices::Notice;
 use crate::regulation::Told;
+use crate::run::Run;
 use crate::signals::signalled;
 use crate::{Event, Function};
 
@@ -224,6 +225,22 @@ impl Core {
                 held.is_some_and(|c| c.terminations.iter().any(|t| termination.matches(&t.id)))
             }
         }
+    }
+
+    /// Whether it is held and stays: no transaction is about to subtract it.
+    pub(crate) fn keeps(&self, context: ContextId, termination: &TerminationId) -> bool {
+        let subtracts = |command: &Command| {
+            let names = |named: &TerminationId| named.matches(termination) || termination.matches(named);
+            command.verb == Verb::Subtract && command.terminations.iter().any(names)
+        };
+        let leaves = |run: &Run| {
+            let coming = run.actions.iter().filter(|action| action.context == context);
+            let now = run.action.iter().filter(|action| action.scope.home == context);
+            let current = now.clone().filter_map(|action| action.current.as_ref()).map(|run| &run.command);
+            let mut commands = coming.flat_map(|action| &action.commands).chain(current);
+            commands.any(subtracts) || now.flat_map(|action| &action.commands).any(subtracts)
+        };
+        self.holds(context, termination) && !self.runs().any(leaves)
     }
 }
 

@@ -356,3 +356,40 @@ fn a_hand_off_takes_along_what_was_not_answered() {
     let kept = |e: &Told| matches!(e, Told::Registered { kept: true, .. });
     assert!(events.iter().any(kept), "{events:?}");
 }
+
+/// Connections end at the end of a call, and the controller's Subtract is on its way: what it does not know any more is
+/// nobody's fault.
+#[test]
+fn a_notice_that_crosses_a_subtract_is_nothing_to_tell() {
+    let mut rig = Rig::alg();
+    let (context, one, first) = watched(&mut rig, "g/cause");
+    let media = "Media { Stream = 1 { LocalControl { Mode = SendReceive }, \
+                 Local {\nv=0\nc=IN IP4 $\nm=- $ TCP -\na=setup:passive\n} } }";
+    let more = format!("Add = ip/1/a/$ {{ {media}, Events = 8 {{ g/cause }} }}");
+    assert!(rig.ask(&format!("Context = {context} {{ {more} }}")).contains("Add = "));
+    let second = *rig.engine.holes.keys().find(|hole| **hole != first).unwrap();
+    rig.mute = true;
+    rig.media(down(first));
+    rig.media(down(second));
+    assert_eq!(names(&rig), ["g/cause", "g/cause"]);
+    rig.events();
+    rig.engine.slow = true;
+    assert_eq!(rig.ask(&format!("Context = {context} {{ Subtract = {one}, Subtract = * }}")), "");
+    let refuse = |rig: &mut Rig, told: &str| {
+        let number = told.split("Transaction = ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let (_, named) = told.split_once("Notify = ").unwrap();
+        let named = named.split(' ').next().unwrap();
+        let refusal = format!("Notify = {named} {{ Error = 430 {{ \"no\" }} }}");
+        let reply = format!(
+            "MEGACO/3 <alg1.access.example> Reply = {number} {{ Context = {context} {{ {refusal} }} }}"
+        );
+        rig.send(rig::read(&reply));
+    };
+    let told = rig.told.clone();
+    told.iter().for_each(|told| refuse(&mut rig, told));
+    assert!(!rig.events().iter().any(|e| matches!(e, Told::NoticeRefused { .. })));
+    while !rig.engine.answers.is_empty() {
+        rig.answer();
+    }
+    rig.assert_empty();
+}

@@ -32,4 +32,6 @@ pub struct AuditRecord {
     pub ticket: [u8; 32],
     /// Name of the key that the ticket is sealed with.
     pub key: String,
+    /// When the ticket expires: of one that was issued, and recorded by a version that notes it.
+    pub expires: Option<SystemTime>,
 }

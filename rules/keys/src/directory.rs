@@ -3,6 +3,7 @@
 use crate::{Error, Pattern};
 use carnet_mikey::{Identity, Psk};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::SystemTime;
 
 /// Most users and most groups.
@@ -156,6 +157,17 @@ impl Directory {
         self.users.values()
     }
 
+    /// Those behind `after` in the order of names; all without it.
+    pub fn users_after(&self, after: Option<&str>) -> impl Iterator<Item = &User> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.users.range::<str, _>((from, Bound::Unbounded)).map(|(_, user)| user)
+    }
+
+    /// How many users there are.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
     /// Whose identity `id` is.
     pub fn owner(&self, id: &Identity) -> Option<&User> {
         match self.owners.get(id) {
@@ -196,6 +208,17 @@ impl Directory {
     /// All groups.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
+    }
+
+    /// Those behind `after` in their order; all without it.
+    pub fn groups_after(&self, after: Option<&Identity>) -> impl Iterator<Item = &Group> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.groups.range::<Identity, _>((from, Bound::Unbounded)).map(|(_, group)| group)
+    }
+
+    /// How many groups there are.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
     /// Whether `id` is in the group called `group`.

@@ -119,6 +119,8 @@ struct Decided {
     responders: Vec<Identity>,
     ticket: [u8; 32],
     key: String,
+    /// Of an issued one.
+    expires: Option<SystemTime>,
 }
 
 /// The two things that can be asked for.
@@ -342,9 +344,10 @@ impl Kms {
         // Only what is proven is remembered: nobody else fills the cache.
         self.replay.remember(fresh);
         match self.check_sender(&sender).and_then(|()| S::decide(self, &verified, &sender, wall)) {
-            Ok(Decided { reply, initiator, responders, ticket, key }) => {
+            Ok(Decided { reply, initiator, responders, ticket, key, expires }) => {
                 let (deed, user) = (S::DEED, sender.user);
-                let audit = AuditRecord { wall, deed, source, user, initiator, responders, ticket, key };
+                let audit =
+                    AuditRecord { wall, deed, source, user, initiator, responders, ticket, key, expires };
                 Ok(Granted { reply, audit })
             }
             Err(mut refused) => {

@@ -230,16 +230,16 @@ impl Carried {
 /// One side of the context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    fixed: Fixed,
-    id: Option<TerminationId>,
+    pub(crate) fixed: Fixed,
+    pub(crate) id: Option<TerminationId>,
     /// The gateway's address there.
-    local: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
     /// The fingerprint of the gateway's certificate there, `SHA-256 4A:AD:...`.
-    fingerprint: Option<String>,
+    pub(crate) fingerprint: Option<String>,
     /// What the gateway is told that it carries.
-    kind: Kind,
+    pub(crate) kind: Kind,
     /// As the gateway was last told.
-    peer: Peer,
+    pub(crate) peer: Peer,
 }
 
 impl End {
@@ -253,12 +253,12 @@ impl End {
 pub struct Context {
     /// The gateway it is on.
     pub gateway: GatewayName,
-    id: Option<u32>,
+    pub(crate) id: Option<u32>,
     /// What it is for.
     pub line: Carried,
-    ends: Both<End>,
-    mode: StreamMode,
-    watch: Watch,
+    pub(crate) ends: Both<End>,
+    pub(crate) mode: StreamMode,
+    pub(crate) watch: Watch,
 }
 
 /// A reply that does not hold what was asked for. The gateway is at fault.

@@ -18,6 +18,7 @@ mod decision;
 mod direction;
 mod edit;
 mod facts;
+mod kept;
 mod offer;
 mod settle;
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub use decision::{
 };
 pub use edit::{Change, Edit, Given, apply};
 pub use facts::{Abilities, Addressing, Facts, Other, Party, Policy, Registered};
+pub use kept::Kept;
 pub use offer::{concerns, is_tcp, plan};
 pub use settle::settle;

@@ -355,9 +355,13 @@ impl Relay {
     pub(crate) fn on_body(&mut self, id: ConnectionId, octets: &[u8]) {
         let most = self.limits().collected;
         let Some(connection) = self.get_mut(id) else { return };
+        let inner = connection.is_inner();
         match std::mem::replace(&mut connection.incoming, Incoming::Drop) {
             Incoming::Passing(mut passing) => {
                 let there = self.pass_on(id, &mut passing, octets);
+                if there && !inner {
+                    self.counts.octets += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+                }
                 self.wait_for(id, passing.next);
                 let incoming = match there {
                     true => Incoming::Passing(passing),

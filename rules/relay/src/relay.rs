@@ -102,6 +102,8 @@ pub struct Counts {
     pub denied: u64,
     /// SENDs passed on.
     pub sends: u64,
+    /// Octets of bodies passed on, as SENDs carried them.
+    pub octets: u64,
     /// Other requests passed on.
     pub others: u64,
     /// Failures reported to those who sent.
@@ -123,6 +125,7 @@ impl std::ops::Add for Counts {
             granted: self.granted + other.granted,
             denied: self.denied + other.denied,
             sends: self.sends + other.sends,
+            octets: self.octets + other.octets,
             others: self.others + other.others,
             reports: self.reports + other.reports,
             refused: self.refused + other.refused,

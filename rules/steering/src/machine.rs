@@ -54,6 +54,11 @@ impl Steering {
         self.core.retired = true;
     }
 
+    /// New calls again, after [`retire`](Self::retire).
+    pub fn resume(&mut self) {
+        self.core.retired = false;
+    }
+
     /// Ends all calls.
     pub fn end_calls(&mut self, now: Instant) {
         self.core.now = now;

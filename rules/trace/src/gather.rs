@@ -17,7 +17,8 @@ const PASSED_ON: Duration = Duration::from_secs(5);
 const BEFORE: Duration = Duration::from_secs(5);
 
 /// The ladder.
-pub(crate) fn ladder(tracer: Tracer) -> Ladder {
+pub(crate) fn ladder(mut tracer: Tracer) -> Ladder {
+    tracer.name_ends();
     let Tracer {
         mut entries, mut groups, claims, origins, tickets, connections, left_out, without_text, ..
     } = tracer;
@@ -137,25 +138,30 @@ fn join_passed_on(groups: &mut Groups, entries: &[Stored]) {
 
 /// The exchange that fetched a ticket belongs to the first call that it is used in.
 fn join_tickets(groups: &mut Groups, mut tickets: Vec<Claim<u64>>, entries: &[Stored]) {
-    let fetched: HashSet<usize> = entries
-        .iter()
-        .filter(|stored| matches!(stored.entry.fact, Fact::Http(_)))
-        .map(|stored| groups.root(stored.group))
-        .collect();
+    // The exchange itself, or what the service says of it.
+    let is_fetch = |stored: &&Stored| match &stored.entry.fact {
+        Fact::Http(_) => true,
+        Fact::Event(event) => event.text("ticket").is_some(),
+        _ => false,
+    };
+    let fetched: HashSet<usize> =
+        entries.iter().filter(is_fetch).map(|stored| groups.root(stored.group)).collect();
     tickets.sort_by_key(|claim| claim.at);
-    let mut known: HashMap<u64, (usize, bool)> = HashMap::new();
+    /// Who fetched a ticket and has not used it, and the call that used it last.
+    type Known = (Option<usize>, Option<usize>);
+    let mut known: HashMap<u64, Known> = HashMap::new();
     for claim in tickets {
         let root = groups.root(claim.group);
-        let is_fetch = fetched.contains(&root);
-        match known.get(&claim.what) {
-            // One of the two is the exchange with the service, the other the call.
-            Some((other, was_fetch)) if *was_fetch != is_fetch => {
-                groups.join(*other, root);
+        let (before, call) = known.entry(claim.what).or_default();
+        if !fetched.contains(&root) {
+            if let Some(before) = before.take() {
+                groups.join(before, root);
             }
-            Some(_) => {}
-            None => {
-                known.insert(claim.what, (root, is_fetch));
-            }
+            *call = Some(root);
+        } else if let Some(call) = *call {
+            groups.join(call, root);
+        } else {
+            *before = Some(before.map_or(root, |before| groups.join(before, root)));
         }
     }
 }
@@ -199,6 +205,7 @@ fn session(list: Vec<Stored>, splits: &hosts::Splits, users: &hosts::Users) -> S
         let id = match &entry.fact {
             Fact::Sip(sip) => Some(&sip.call_id),
             Fact::Ng(ng) => ng.call_id.as_ref(),
+            Fact::Event(event) => event.call_id.as_ref(),
             _ => None,
         };
         if let Some(id) = id.filter(|id| !id.is_empty() && !call_ids.contains(*id)) {
@@ -221,6 +228,8 @@ fn kind(entries: &[crate::Entry]) -> Kind {
         Kind::Call
     } else if any(&|fact| matches!(fact, Fact::Sip(_))) {
         Kind::Dialog
+    } else if any(&|fact| matches!(fact, Fact::Event(event) if event.call_id.is_some())) {
+        Kind::Call
     } else if any(
         &|fact| matches!(fact, Fact::Control(control) if !control.contexts.is_empty() || control.adds),
     ) {
@@ -229,6 +238,11 @@ fn kind(entries: &[crate::Entry]) -> Kind {
         Kind::Control
     } else if any(&|fact| matches!(fact, Fact::Http(http) if !http.keys.is_empty())) {
         Kind::Keys
+    } else if let Some(entry) = entries.iter().find(|entry| matches!(entry.fact, Fact::Event(_))) {
+        match &entry.to_node {
+            Some(node) if node.is_gateway() => Kind::Context,
+            _ => Kind::Keys,
+        }
     } else {
         Kind::Connection
     }
@@ -247,6 +261,11 @@ fn title(kind: Kind, entries: &[crate::Entry]) -> String {
         };
     }
     let Some(first) = entries.first() else { return String::new() };
+    if entries.iter().any(|entry| entry.to_node.is_some() || entry.from_node.is_some())
+        && let Some(title) = told(kind, entries)
+    {
+        return title;
+    }
     let context = entries.iter().find_map(|entry| match &entry.fact {
         Fact::Control(control) => control.contexts.first().copied(),
         _ => None,
@@ -258,4 +277,46 @@ fn title(kind: Kind, entries: &[crate::Entry]) -> String {
         (Kind::Control | Kind::Context, _) => format!("{} and {}", first.from, first.to),
         _ => format!("{} to {}", first.from, first.to),
     }
+}
+
+/// A title from what nodes said of themselves.
+fn told(kind: Kind, entries: &[crate::Entry]) -> Option<String> {
+    let mut events = entries.iter().filter_map(|entry| match &entry.fact {
+        Fact::Event(event) => Some((entry, event)),
+        _ => None,
+    });
+    let name = |node: &Option<std::sync::Arc<crate::Node>>| node.as_ref().map(|node| node.name.clone());
+    if kind == Kind::Call
+        && let Some((from, to)) =
+            events.clone().find_map(|(_, event)| event.text("from").zip(event.text("to")))
+    {
+        return Some(format!("{from} calls {to}"));
+    }
+    let named = |entry: &crate::Entry| match &entry.fact {
+        Fact::Ng(ng) => ng.call_id.clone(),
+        Fact::Event(event) => event.call_id.clone(),
+        _ => None,
+    };
+    if kind == Kind::Call
+        && let Some(call_id) = entries.iter().find_map(named)
+    {
+        return Some(format!("call {call_id}"));
+    }
+    if kind == Kind::Keys
+        && let Some((entry, event)) = events.next()
+    {
+        let who = event.text("user").or_else(|| event.text("source")).unwrap_or("somebody");
+        return Some(format!("{who} asks {}", name(&entry.to_node).unwrap_or_default()));
+    }
+    let (a, b) = entries.iter().find_map(|entry| Some((name(&entry.from_node)?, name(&entry.to_node)?)))?;
+    let context = entries.iter().find_map(|entry| match &entry.fact {
+        Fact::Control(control) => control.contexts.first().copied().map(u64::from),
+        Fact::Event(event) => event.number("context"),
+        _ => None,
+    });
+    Some(match (kind, context) {
+        (Kind::Context, Some(context)) if a == b => format!("context {context} of {a}"),
+        (Kind::Context, Some(context)) => format!("context {context} of {a} and {b}"),
+        _ => format!("{a} and {b}"),
+    })
 }

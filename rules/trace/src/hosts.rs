@@ -1,8 +1,13 @@
 //! Columns: which addresses are one host, and what it seems to be.
 
 use crate::model::{Entry, Fact, Host, Tls, Way};
+use crate::telling::Node;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Addresses of one node that are told.
+const MOST_ADDRESSES: usize = 64;
 
 /// Addresses that several hosts share: somebody there spoke to himself.
 #[derive(Debug, Default)]
@@ -14,8 +19,11 @@ pub(crate) struct Splits {
 
 impl Splits {
     pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a Entry> + Clone) -> Self {
-        let ips: HashSet<IpAddr> =
-            entries.clone().filter(|e| e.from.ip() == e.to.ip()).map(|e| e.from.ip()).collect();
+        let ips: HashSet<IpAddr> = entries
+            .clone()
+            .filter(|e| e.way != Way::Inside && e.from.ip() == e.to.ip())
+            .map(|e| e.from.ip())
+            .collect();
         let mut known_as = HashMap::new();
         if !ips.is_empty() {
             for entry in entries {
@@ -73,7 +81,8 @@ fn local(user: &str) -> &str {
 
 /// What is known of a node.
 #[derive(Debug, Default, Clone)]
-struct Node {
+struct Known {
+    told: Option<Arc<Node>>,
     addresses: Vec<String>,
     user: Option<String>,
     invites: bool,
@@ -97,16 +106,28 @@ struct Node {
 pub(crate) fn columns(entries: &mut [Entry], splits: &Splits, users: &Users) -> Vec<Host> {
     let mut names: Vec<String> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
-    let mut place = |address: SocketAddr| {
-        let name = splits.node(address);
-        *index.entry(name.clone()).or_insert_with(|| {
+    let mut told: Vec<Option<Arc<Node>>> = Vec::new();
+    let mut used: Vec<Vec<String>> = Vec::new();
+    let mut place = |address: SocketAddr, node: Option<&Arc<Node>>| {
+        let name = node.map_or_else(|| splits.node(address), |node| format!("={} {}", node.role, node.name));
+        let at = *index.entry(name.clone()).or_insert_with(|| {
+            told.push(node.cloned());
+            used.push(Vec::new());
             names.push(name);
             names.len() - 1
-        })
+        });
+        let address = address.to_string();
+        if let Some(used) =
+            used.get_mut(at).filter(|used| used.len() < MOST_ADDRESSES && !used.contains(&address))
+        {
+            used.push(address);
+        }
+        at
     };
     for entry in entries.iter_mut() {
-        entry.from_host = place(entry.from);
-        entry.to_host = place(entry.to);
+        let (from, to) = (entry.from_node.as_ref(), entry.to_node.as_ref());
+        entry.from_host = place(entry.from, from);
+        entry.to_host = place(entry.to, to);
     }
     let signalling = hops(entries, |fact| match fact {
         Fact::Sip(sip) if sip.status.is_none() && matches!(sip.method.as_str(), "INVITE" | "REGISTER") => {
@@ -155,15 +176,25 @@ pub(crate) fn columns(entries: &mut [Entry], splits: &Splits, users: &Users) -> 
         entry.from_host = of(entry.from_host);
         entry.to_host = of(entry.to_host);
     }
-    let mut nodes = vec![Node::default(); order.len()];
-    for (node, name) in names.into_iter().enumerate() {
-        if let Some(slot) = nodes.get_mut(of(node)) {
-            slot.addresses.push(name);
+    let mut nodes = vec![Known::default(); order.len()];
+    for (node, ((name, told), used)) in names.into_iter().zip(told).zip(used).enumerate() {
+        let Some(slot) = nodes.get_mut(of(node)) else { continue };
+        match told {
+            None => slot.addresses.push(name),
+            Some(told) => {
+                let used = used.into_iter().filter(|address| !address.starts_with("0."));
+                slot.addresses.extend(used);
+                slot.told = Some(told);
+            }
         }
     }
     learn(&mut nodes, entries, users);
     let roles: Vec<String> = (0..nodes.len()).map(|at| role(&nodes, at)).collect();
-    nodes.into_iter().zip(roles).map(|(node, role)| Host { role, addresses: node.addresses }).collect()
+    let host = |(node, role): (Known, String)| match node.told {
+        Some(told) => Host { name: told.name.clone(), role: told.role.clone(), addresses: node.addresses },
+        None => Host { name: String::new(), role, addresses: node.addresses },
+    };
+    nodes.into_iter().zip(roles).map(host).collect()
 }
 
 fn find(same: &[usize], node: usize) -> usize {
@@ -249,10 +280,20 @@ fn faces(chain: &Chain) -> Vec<(usize, usize)> {
     out
 }
 
-fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
+fn learn(nodes: &mut [Known], entries: &[Entry], users: &Users) {
+    // Several may register from the same address; in this session it is the one that does so here.
+    for entry in entries {
+        let Fact::Sip(sip) = &entry.fact else { continue };
+        if sip.is_request("REGISTER")
+            && users.contains_key(&entry.from.ip())
+            && let Some(node) = nodes.get_mut(entry.from_host)
+        {
+            node.user = Some(local(&sip.to_user).to_owned());
+        }
+    }
     for entry in entries {
         let (from, to) = (entry.from_host, entry.to_host);
-        let mut update = |at: usize, change: &mut dyn FnMut(&mut Node)| {
+        let mut update = |at: usize, change: &mut dyn FnMut(&mut Known)| {
             if let Some(node) = nodes.get_mut(at) {
                 change(node);
             }
@@ -261,7 +302,9 @@ fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
             Fact::Sip(sip) => {
                 for (at, ip) in [(from, entry.from.ip()), (to, entry.to.ip())] {
                     if let Some(user) = users.get(&ip) {
-                        update(at, &mut |node| node.user = Some(user.clone()));
+                        update(at, &mut |node| {
+                            node.user.get_or_insert_with(|| user.clone());
+                        });
                     }
                 }
                 if sip.is_request("INVITE") && !sip.in_dialog {
@@ -321,7 +364,7 @@ fn learn(nodes: &mut [Node], entries: &[Entry], users: &Users) {
 }
 
 /// The role that a node seems to have.
-fn role(nodes: &[Node], at: usize) -> String {
+fn role(nodes: &[Known], at: usize) -> String {
     let Some(node) = nodes.get(at) else { return String::new() };
     if let Some(user) = &node.user {
         return format!("UE {user}");

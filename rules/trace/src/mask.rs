@@ -3,6 +3,13 @@
 //! What could be used to decrypt, or to log in, is replaced by [`MASK`]; names, realms and nonces stay, since they
 //! are what one looks for.
 
+use crate::read::sdp;
+use crate::telling::Protocol;
+use bytes::Bytes;
+use carnet_ng::bencode::is_secret;
+use carnet_ng::{Message, Value};
+use carnet_sip::{Limits, scan};
+
 /// Stands where something was.
 pub const MASK: &str = "(masked)";
 
@@ -21,6 +28,89 @@ const FIELDS: [&str; 8] = [
 /// Parameters of Digest that say nothing of the password.
 const OPEN: [&str; 10] =
     ["username", "realm", "nonce", "uri", "algorithm", "qop", "nc", "opaque", "stale", "integrity-protected"];
+
+/// A message as it may go to others. `None` if it cannot be read: what is not understood cannot be masked.
+pub fn message(protocol: Protocol, octets: &Bytes) -> Option<Vec<u8>> {
+    match protocol {
+        Protocol::Sip => {
+            let fault = scan(octets.clone(), &Limits::default()).ok()?.fault;
+            if fault.is_some() {
+                return None;
+            }
+            let masked = latin(octets, |text| sdp::masked(text, false));
+            Some(measured(masked, octets))
+        }
+        Protocol::Control => {
+            carnet_h248::encoding::parse(octets, &carnet_h248::text::Limits::default()).ok()?;
+            Some(latin(octets, |text| sdp::masked(text, false)))
+        }
+        Protocol::Ng => {
+            let mut message = Message::parse(octets, &carnet_ng::Limits::default()).ok()?;
+            value(&mut message.body);
+            Some(message.to_bytes().to_vec())
+        }
+    }
+}
+
+/// The Call-ID in a message, if it has one.
+pub fn call_id(protocol: Protocol, octets: &Bytes) -> Option<String> {
+    match protocol {
+        Protocol::Sip => {
+            scan(octets.clone(), &Limits::default()).ok()?.message.call_id().ok().map(str::to_owned)
+        }
+        Protocol::Control => None,
+        Protocol::Ng => {
+            let message = Message::parse(octets, &carnet_ng::Limits::default()).ok()?;
+            let id = message.body.get("call-id").and_then(Value::as_octets)?;
+            Some(String::from_utf8_lossy(id).into_owned())
+        }
+    }
+}
+
+/// Changes octets as if each were a character, so that what is no text stays as it is.
+fn latin(octets: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
+    let text: String = octets.iter().map(|octet| char::from(*octet)).collect();
+    change(&text).chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()
+}
+
+/// A message of SIP whose body may have become shorter or longer, with its length put right.
+fn measured(masked: Vec<u8>, before: &[u8]) -> Vec<u8> {
+    let head = |octets: &[u8]| octets.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4);
+    let (Some(end), Some(was)) = (head(&masked), head(before)) else { return masked };
+    let length = masked.len() - end;
+    if length == before.len() - was {
+        return masked;
+    }
+    let mut out = Vec::with_capacity(masked.len() + 8);
+    for line in masked.get(..end).unwrap_or_default().split_inclusive(|octet| *octet == b'\n') {
+        let name = line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii_end();
+        if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l") {
+            out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+        } else {
+            out.extend_from_slice(line);
+        }
+    }
+    out.extend_from_slice(masked.get(end..).unwrap_or_default());
+    out
+}
+
+/// What is in a message of ng.
+fn value(of: &mut Value) {
+    match of {
+        Value::Integer(_) => {}
+        Value::String(octets) => *octets = latin(octets, |text| sdp::masked(text, false)).into(),
+        Value::List(values) => values.iter_mut().for_each(value),
+        Value::Dictionary(entries) => {
+            for (key, inner) in entries {
+                if is_secret(key) {
+                    *inner = Value::String(Bytes::from_static(MASK.as_bytes()));
+                } else {
+                    value(inner);
+                }
+            }
+        }
+    }
+}
 
 /// A message of text lines with what must not go out masked: header fields, and lines of SDP.
 pub fn lines(text: &str) -> String {

@@ -1,7 +1,9 @@
 //! What a ladder shows: hosts, sessions, entries. Where entries come from is not told here: a capture file, or
 //! a node that says what it does.
 
+use crate::telling::Node;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that was seen, by session.
@@ -69,6 +71,8 @@ impl Kind {
 /// Somebody who takes part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
+    /// What it calls itself, if it is a node that told of this; else empty.
+    pub name: String,
     /// What it seems to be: `UE alice`, `IMS-ALG`, `TrGW` ...; empty if that cannot be told.
     pub role: String,
     /// The addresses it uses, without ports; with ports where several share an address.
@@ -90,6 +94,10 @@ pub struct Entry {
     pub from: SocketAddr,
     /// Receiver.
     pub to: SocketAddr,
+    /// The sender, if it is a node that told of itself.
+    pub from_node: Option<Arc<Node>>,
+    /// The receiver.
+    pub to_node: Option<Arc<Node>>,
     /// Column of the sender in the session's hosts.
     pub from_host: usize,
     /// Column of the receiver.
@@ -113,6 +121,10 @@ pub enum Way {
     Udp,
     /// A connection.
     Tcp,
+    /// A connection, inside of TLS.
+    Tls,
+    /// An association of SCTP.
+    Sctp,
     /// What a host or router says of a packet.
     Icmp,
     /// Inside of a process.
@@ -125,6 +137,8 @@ impl Way {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Sctp => "SCTP",
             Self::Icmp => "ICMP",
             Self::Inside => "inside",
         }
@@ -150,6 +164,8 @@ pub enum Fact {
     Ng(Box<Ng>),
     /// A request or answer of HTTP.
     Http(Http),
+    /// What a node says of itself.
+    Event(Box<Happened>),
     /// A packet that was not delivered.
     Unreachable {
         /// Who did not get it.
@@ -173,6 +189,7 @@ impl Fact {
             Self::Floor(_) => "bfcp",
             Self::Ng(_) => "ng",
             Self::Http(_) => "http",
+            Self::Event(_) => "event",
             Self::Unreachable { .. } => "icmp",
             Self::Unreadable(_) => "unreadable",
         }
@@ -460,6 +477,31 @@ pub struct Http {
     pub status: Option<u16>,
     /// The keys in it.
     pub keys: Vec<KeyMessage>,
+}
+
+/// What a node says of itself: a decision, the end of something, a failure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Happened {
+    /// Its stable name, as in the log: `plan-made`.
+    pub event: String,
+    /// `debug`, `info`, `warn`, `error`
+    pub level: String,
+    /// Whose call.
+    pub call_id: Option<String>,
+    /// What else there is to know, as in the log.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Happened {
+    /// A field of text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// A field that is a number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.fields.get(name)?.as_u64()
+    }
 }
 
 /// What went wrong, or that nothing did.

@@ -2,11 +2,14 @@
 
 use crate::gather;
 use crate::groups::Groups;
+use crate::listen::Listening;
 use crate::model::{Entry, Fact, Ladder, Opened, Tcp, Tls, Way};
 use crate::read::{self, Show, Stream, Tie, Told};
+use crate::telling::Node;
 use carnet_capture::{Datagram, Event, Happening, Segment, Unreachable};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much is kept.
@@ -28,7 +31,7 @@ impl Default for Limits {
 /// Takes what happened, in order, and makes a ladder of it.
 #[derive(Debug)]
 pub struct Tracer {
-    show: Show,
+    pub(crate) show: Show,
     limits: Limits,
     pub(crate) entries: Vec<Stored>,
     pub(crate) groups: Groups,
@@ -45,6 +48,7 @@ pub struct Tracer {
     pub(crate) left_out: u64,
     pub(crate) without_text: u64,
     text: usize,
+    pub(crate) listening: Listening,
 }
 
 /// An entry and whose it is.
@@ -84,6 +88,8 @@ pub(crate) struct Connection {
 enum Scoped {
     Everywhere(Tie),
     Between(SocketAddr, SocketAddr, Tie),
+    /// A context of the gateway of that name.
+    Held(String, u32),
 }
 
 /// Entries that are looked back at to find one that comes again.
@@ -110,6 +116,7 @@ impl Tracer {
             left_out: 0,
             without_text: 0,
             text: 0,
+            listening: Listening::default(),
         }
     }
 
@@ -135,6 +142,7 @@ impl Tracer {
                 number: datagram.number,
                 from: datagram.from,
                 to: datagram.to,
+                nodes: [None, None],
                 way: Way::Udp,
                 connection: None,
             };
@@ -170,6 +178,7 @@ impl Tracer {
             number: segment.number,
             from: segment.from,
             to: segment.to,
+            nodes: [None, None],
             way: Way::Tcp,
             connection: Some(id),
         };
@@ -237,7 +246,7 @@ impl Tracer {
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.entries.len() >= self.limits.entries
     }
 
@@ -267,6 +276,7 @@ impl Tracer {
             number: said.number,
             from: SocketAddr::new(said.by, said.to.port()),
             to: said.from,
+            nodes: [None, None],
             way: Way::Icmp,
             connection: None,
         };
@@ -278,7 +288,7 @@ impl Tracer {
     }
 
     /// Puts an entry where it belongs. `stream`: it was read on this connection.
-    fn put(&mut self, what: &Where, told: Told, stream: Option<u64>) -> Option<usize> {
+    pub(crate) fn put(&mut self, what: &Where, told: Told, stream: Option<u64>) -> Option<usize> {
         if self.is_full() {
             self.left_out += 1;
             return None;
@@ -299,22 +309,27 @@ impl Tracer {
     }
 
     /// The group that an entry's ties lead to.
-    fn tie(&mut self, what: &Where, told: &Told, own: Option<usize>) -> usize {
+    pub(crate) fn tie(&mut self, what: &Where, told: &Told, own: Option<usize>) -> usize {
         let mut group = own;
         let mut bind = Vec::new();
-        let (first, second) = (what.from.min(what.to), what.from.max(what.to));
+        for (held, is_new) in held(what, told) {
+            let known = self.ties.get(&held).copied();
+            // A context of that number that is over is another's; what is told after its end still is of it.
+            let known = known.filter(|known| !is_new || self.groups.ended(*known).is_none());
+            if let Some(known) = known {
+                group = Some(group.map_or(known, |group| self.groups.join(group, known)));
+            }
+            bind.push(held);
+        }
+        // A node that tells has a place of its own beside its addresses, of which it may not know each.
+        let mut all = |end: SocketAddr, node: &Option<Arc<Node>>| {
+            let place = node.as_ref().map(|node| self.listening.place(node));
+            std::iter::once(end).chain(place.filter(|place| *place != end)).collect::<Vec<_>>()
+        };
+        let (from, to) = (all(what.from, &what.nodes[0]), all(what.to, &what.nodes[1]));
+        let ends: Vec<(SocketAddr, SocketAddr)> =
+            from.iter().flat_map(|from| to.iter().map(|to| (*from, *to))).collect();
         for tie in &told.ties {
-            let key = match tie {
-                Tie::Call(_) | Tie::Keys(_) | Tie::Random(_) => Scoped::Everywhere(tie.clone()),
-                Tie::Context(_) | Tie::Association | Tie::Cookie(_) => {
-                    Scoped::Between(first, second, tie.clone())
-                }
-                Tie::FreshContext(id) => Scoped::Between(first, second, Tie::Context(*id)),
-                // A number is the asker's.
-                Tie::Asked(_) => Scoped::Between(what.from, what.to, tie.clone()),
-                Tie::Answered(id) => Scoped::Between(what.to, what.from, Tie::Asked(*id)),
-                Tie::Origin(_) | Tie::Ticket(_) | Tie::Gone(_) | Tie::End => continue,
-            };
             // A context that was just made is not the one that had its number before, and a transaction that
             // is asked for is a new one.
             let fresh = match tie {
@@ -322,10 +337,12 @@ impl Tracer {
                 Tie::Context(id) => told.ties.contains(&Tie::FreshContext(*id)),
                 _ => false,
             };
-            if !fresh && let Some(known) = self.ties.get(&key).copied() {
-                group = Some(group.map_or(known, |group| self.groups.join(group, known)));
+            for key in scoped(tie, &ends) {
+                if !fresh && let Some(known) = self.ties.get(&key).copied() {
+                    group = Some(group.map_or(known, |group| self.groups.join(group, known)));
+                }
+                bind.push(key);
             }
-            bind.push(key);
         }
         let group = group.unwrap_or_else(|| self.groups.fresh());
         for key in bind {
@@ -421,6 +438,8 @@ impl Tracer {
                 number: what.number,
                 from: what.from,
                 to: what.to,
+                from_node: what.nodes[0].clone(),
+                to_node: what.nodes[1].clone(),
                 from_host: 0,
                 to_host: 0,
                 way: what.way,
@@ -437,14 +456,60 @@ impl Tracer {
     }
 }
 
+/// Where a tie means something: once for each pair of ends.
+fn scoped(tie: &Tie, ends: &[(SocketAddr, SocketAddr)]) -> Vec<Scoped> {
+    let sorted = |tie: Tie| {
+        let between = |(a, b): &(SocketAddr, SocketAddr)| Scoped::Between(*a.min(b), *a.max(b), tie.clone());
+        ends.iter().map(between).collect()
+    };
+    match tie {
+        Tie::Call(_) | Tie::Keys(_) | Tie::Random(_) => vec![Scoped::Everywhere(tie.clone())],
+        Tie::Context(_) | Tie::Association | Tie::Cookie(_) => sorted(tie.clone()),
+        Tie::FreshContext(id) => sorted(Tie::Context(*id)),
+        // A number is the asker's.
+        Tie::Asked(_) => ends.iter().map(|(from, to)| Scoped::Between(*from, *to, tie.clone())).collect(),
+        Tie::Answered(id) => {
+            ends.iter().map(|(from, to)| Scoped::Between(*to, *from, Tie::Asked(*id))).collect()
+        }
+        Tie::Origin(_) | Tie::Ticket(_) | Tie::Gone(_) | Tie::Held(..) | Tie::FreshHeld(..) | Tie::End => {
+            Vec::new()
+        }
+    }
+}
+
+/// The contexts of gateways that are known by their names, and whether they are new.
+fn held(what: &Where, told: &Told) -> Vec<(Scoped, bool)> {
+    let gateway = what.nodes.iter().flatten().find(|node| node.is_gateway());
+    let of_node = |id: u32| gateway.map(|node| Scoped::Held(node.name.clone(), id));
+    let each = told.ties.iter().filter_map(|tie| match tie {
+        Tie::Context(id) => Some((of_node(*id)?, false)),
+        Tie::FreshContext(id) => Some((of_node(*id)?, true)),
+        Tie::Held(gateway, id) => Some((Scoped::Held(gateway.clone(), *id), false)),
+        Tie::FreshHeld(gateway, id) => Some((Scoped::Held(gateway.clone(), *id), true)),
+        _ => None,
+    });
+    let mut out: Vec<(Scoped, bool)> = each.collect();
+    // That one is new is said beside its number.
+    out.sort_by_key(|(_, is_new)| !is_new);
+    let mut seen: Vec<(Scoped, bool)> = Vec::new();
+    for (held, is_new) in out {
+        if !seen.iter().any(|(known, _)| *known == held) {
+            seen.push((held, is_new));
+        }
+    }
+    seen
+}
+
 /// When and where something was seen.
-struct Where {
-    at: Duration,
-    number: u64,
-    from: SocketAddr,
-    to: SocketAddr,
-    way: Way,
-    connection: Option<u64>,
+pub(crate) struct Where {
+    pub at: Duration,
+    pub number: u64,
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    /// Sender and receiver, where they are nodes that tell.
+    pub nodes: [Option<Arc<Node>>; 2],
+    pub way: Way,
+    pub connection: Option<u64>,
 }
 
 /// Adds up what can be.

@@ -139,8 +139,12 @@ impl State {
             Seen::Border { .. }
             | Seen::Conference { .. }
             | Seen::Steering { .. }
+            | Seen::Control { .. }
+            | Seen::Ng { .. }
             | Seen::Kms { .. }
-            | Seen::Gateway { .. } => {}
+            | Seen::Gateway { .. }
+            | Seen::Counted { .. }
+            | Seen::Finished { .. } => {}
         }
     }
 

@@ -1,20 +1,21 @@
-//! What an administrator can have done.
+//! What an administrator can have done. Nothing that is answered has a key in it.
 
 use super::super::service::Service;
-use carnet_keys::{AuditRecord, Deed, Group, Pattern, Rule, Rules, User};
+use super::trail;
+use carnet_keys::{Group, Pattern, Rule, Rules, User};
 use carnet_mikey::{Identity, Psk};
 use carnet_wire::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::fmt;
 use std::time::SystemTime;
+use utoipa::ToSchema;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Most audit records of one answer.
 const MOST_RECORDS: usize = 100_000;
 
 /// A command.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
     /// Adds users, all or none.
     UserAdd {
@@ -82,13 +83,15 @@ impl Command {
 }
 
 /// A user to be added.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// Name of its key.
     pub name: String,
     /// Its identities.
     pub identities: Vec<String>,
-    /// Its key in hex.
+    /// Its key in hex, 16 to 64 octets. It is never told again.
+    #[schema(write_only)]
     pub psk: String,
 }
 
@@ -99,7 +102,8 @@ impl Drop for NewUser {
 }
 
 /// A rule in text.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PolicyLine {
     /// Pattern of callers.
     pub from: String,
@@ -109,8 +113,38 @@ pub struct PolicyLine {
     pub allow: bool,
 }
 
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// What it is about is not there.
+    Missing(String),
+    /// It says what cannot be.
+    Bad(String),
+    /// It does not go with what there is.
+    Conflict(String),
+    /// The disk would not.
+    Disk(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Missing(why) | Self::Bad(why) | Self::Conflict(why) | Self::Disk(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<carnet_keys::Error> for Refused {
+    fn from(error: carnet_keys::Error) -> Self {
+        use carnet_keys::Error as E;
+        match error {
+            E::Taken { .. } | E::Exists(_) | E::Full(_) | E::NoKey => Self::Conflict(error.to_string()),
+            _ => Self::Bad(error.to_string()),
+        }
+    }
+}
+
 /// Carries out a command. Blocks on the disk.
-pub fn execute(service: &Service, command: &Command) -> Result<Value, String> {
+pub fn execute(service: &Service, command: &Command) -> Result<Value, Refused> {
     match command {
         Command::UserAdd { users } => add_users(service, users),
         Command::UserList => Ok(service.kms().directory().users().map(describe).collect()),
@@ -121,10 +155,11 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, String> {
         }
         Command::GroupPut { identity, members } => put_group(service, identity, members),
         Command::GroupRemove { identity } => {
-            let id = identity_of(identity)?;
+            // What is no identity is no group's.
+            let id = identity_of(identity).map_err(|why| Refused::Missing(why.to_string()))?;
             let _changing = service.changing();
             if !stored(service.store().remove_group(&id))? {
-                return Err(format!("there is no group {id}"));
+                return Err(Refused::Missing(format!("there is no group {id}")));
             }
             service.kms().directory_mut().remove_group(&id);
             Ok(json!({ "removed": id.text() }))
@@ -133,14 +168,7 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, String> {
         Command::PolicyPut { rules, otherwise } => put_policy(service, rules, *otherwise),
         Command::PolicyShow => stored(service.store().load()).map(|c| describe_rules(&c.rules)),
         Command::RevokeTickets { user } => revoke_tickets(service, user.as_deref()),
-        Command::Audit { from, most } => {
-            let most = (*most).min(MOST_RECORDS);
-            let last = stored(service.store().last_audit())?;
-            let from = from.unwrap_or((last + 1).saturating_sub(most as u64));
-            let records = stored(service.store().audit(from, most))?;
-            let records: Vec<Value> = records.iter().map(|(n, r)| describe_record(*n, r)).collect();
-            Ok(json!({ "last": last, "records": records }))
-        }
+        Command::Audit { from, most } => trail::records(service, *from, (*most).min(MOST_RECORDS)),
         Command::Rotate => {
             let key = stored(service.rotate())?;
             let older = service.kms().ring().keys().len().saturating_sub(1);
@@ -149,45 +177,46 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, String> {
     }
 }
 
-fn stored<T>(result: Result<T, carnet_store::Error>) -> Result<T, String> {
-    result.map_err(|e| e.to_string())
+pub(super) fn stored<T>(result: Result<T, carnet_store::Error>) -> Result<T, Refused> {
+    result.map_err(|e| Refused::Disk(e.to_string()))
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).map_err(|e| e.to_string())
+fn pattern(text: &str) -> Result<Pattern, Refused> {
+    Ok(Pattern::parse(text)?)
 }
 
-fn identity_of(text: &str) -> Result<Identity, String> {
-    Identity::from_uri(text).map_err(|e| format!("`{text}`: {e}"))
+fn identity_of(text: &str) -> Result<Identity, Refused> {
+    Identity::from_uri(text).map_err(|e| Refused::Bad(format!("`{text}`: {e}")))
 }
 
-fn read_user(new: &NewUser) -> Result<User, String> {
+fn read_user(new: &NewUser) -> Result<User, Refused> {
     let octets = Zeroizing::new(
-        hex::decode(new.psk.as_bytes()).map_err(|_| format!("the key of `{}` is not hex", new.name))?,
+        hex::decode(new.psk.as_bytes())
+            .map_err(|_| Refused::Bad(format!("the key of `{}` is not hex", new.name)))?,
     );
     Ok(User {
         name: new.name.clone(),
         identities: new.identities.iter().map(|t| pattern(t)).collect::<Result<_, _>>()?,
-        psk: Psk::new(&octets).map_err(|e| e.to_string())?,
+        psk: Psk::new(&octets).map_err(|e| Refused::Bad(e.to_string()))?,
         revoked: false,
         tickets_not_before: None,
     })
 }
 
-fn add_users(service: &Service, new: &[NewUser]) -> Result<Value, String> {
+fn add_users(service: &Service, new: &[NewUser]) -> Result<Value, Refused> {
     let users = new.iter().map(read_user).collect::<Result<Vec<_>, _>>()?;
     let _changing = service.changing();
-    service.kms().directory().check_new(&users).map_err(|e| e.to_string())?;
+    service.kms().directory().check_new(&users)?;
     stored(service.store().put_users(&users))?;
     let names: Vec<Value> = users.iter().map(describe).collect();
     let mut kms = service.kms();
     for user in users {
-        kms.directory_mut().put_user(user).map_err(|e| e.to_string())?;
+        kms.directory_mut().put_user(user)?;
     }
     Ok(names.into())
 }
 
-fn remove_users(service: &Service, names: &[String]) -> Result<Value, String> {
+fn remove_users(service: &Service, names: &[String]) -> Result<Value, Refused> {
     let _changing = service.changing();
     let mut strange = Vec::new();
     for name in names {
@@ -199,16 +228,16 @@ fn remove_users(service: &Service, names: &[String]) -> Result<Value, String> {
     }
     match strange.as_slice() {
         [] => Ok(names.iter().map(|name| json!({ "removed": name })).collect()),
-        _ => Err(format!("there is no user {}", strange.join(", "))),
+        _ => Err(Refused::Missing(format!("there is no user {}", strange.join(", ")))),
     }
 }
 
 /// Changes a user on disk, then in memory.
-fn change_user(service: &Service, name: &str, change: impl Fn(&mut User)) -> Result<(), String> {
+fn change_user(service: &Service, name: &str, change: impl Fn(&mut User)) -> Result<(), Refused> {
     let _changing = service.changing();
     let mut changed = {
         let kms = service.kms();
-        let user = kms.directory().user(name).ok_or(format!("there is no user `{name}`"))?;
+        let user = kms.directory().user(name).ok_or_else(|| unknown_user(name))?;
         User {
             name: user.name.clone(),
             identities: user.identities.clone(),
@@ -219,26 +248,26 @@ fn change_user(service: &Service, name: &str, change: impl Fn(&mut User)) -> Res
     };
     change(&mut changed);
     stored(service.store().put_user(&changed))?;
-    service.kms().directory_mut().put_user(changed).map_err(|e| e.to_string())
+    Ok(service.kms().directory_mut().put_user(changed)?)
 }
 
-fn put_group(service: &Service, identity: &str, members: &[String]) -> Result<Value, String> {
+fn put_group(service: &Service, identity: &str, members: &[String]) -> Result<Value, Refused> {
     let members = members.iter().map(|t| pattern(t)).collect::<Result<Vec<_>, _>>()?;
     let group = Group { identity: identity_of(identity)?, members };
     let _changing = service.changing();
-    service.kms().directory().check_group(&group).map_err(|e| e.to_string())?;
+    service.kms().directory().check_group(&group)?;
     stored(service.store().put_group(&group))?;
     let told = describe_group(&group);
-    service.kms().directory_mut().put_group(group).map_err(|e| e.to_string())?;
+    service.kms().directory_mut().put_group(group)?;
     Ok(told)
 }
 
-fn put_policy(service: &Service, lines: &[PolicyLine], otherwise: bool) -> Result<Value, String> {
-    let rule = |l: &PolicyLine| -> Result<Rule, String> {
+fn put_policy(service: &Service, lines: &[PolicyLine], otherwise: bool) -> Result<Value, Refused> {
+    let rule = |l: &PolicyLine| -> Result<Rule, Refused> {
         Ok(Rule { from: pattern(&l.from)?, to: pattern(&l.to)?, allow: l.allow })
     };
     let rules = lines.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
-    let rules = Rules::new(rules, otherwise).map_err(|e| e.to_string())?;
+    let rules = Rules::new(rules, otherwise)?;
     let _changing = service.changing();
     stored(service.store().put_rules(&rules))?;
     let told = describe_rules(&rules);
@@ -246,7 +275,7 @@ fn put_policy(service: &Service, lines: &[PolicyLine], otherwise: bool) -> Resul
     Ok(told)
 }
 
-fn revoke_tickets(service: &Service, user: Option<&str>) -> Result<Value, String> {
+fn revoke_tickets(service: &Service, user: Option<&str>) -> Result<Value, Refused> {
     let wall = SystemTime::now();
     match user {
         Some(name) => change_user(service, name, |user| user.tickets_not_before = Some(wall))?,
@@ -259,7 +288,11 @@ fn revoke_tickets(service: &Service, user: Option<&str>) -> Result<Value, String
     Ok(json!({ "before": time(wall), "user": user }))
 }
 
-fn describe(user: &User) -> Value {
+pub(super) fn unknown_user(name: &str) -> Refused {
+    Refused::Missing(format!("there is no user `{name}`"))
+}
+
+pub(super) fn describe(user: &User) -> Value {
     json!({
         "name": user.name,
         "identities": user.identities.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -268,7 +301,7 @@ fn describe(user: &User) -> Value {
     })
 }
 
-fn describe_group(group: &Group) -> Value {
+pub(super) fn describe_group(group: &Group) -> Value {
     json!({
         "identity": group.identity.text(),
         "members": group.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -283,23 +316,6 @@ fn describe_rules(rules: &Rules) -> Value {
     })
 }
 
-fn describe_record(number: u64, r: &AuditRecord) -> Value {
-    json!({
-        "number": number,
-        "time": time(r.wall),
-        "deed": match r.deed {
-            Deed::Issued => "issued",
-            Deed::Resolved => "resolved",
-        },
-        "user": r.user,
-        "source": r.source,
-        "initiator": r.initiator.text(),
-        "responders": r.responders.iter().map(Identity::text).collect::<Vec<_>>(),
-        "ticket": hex::encode(&r.ticket),
-        "key": r.key,
-    })
-}
-
-fn time(wall: SystemTime) -> String {
+pub(super) fn time(wall: SystemTime) -> String {
     jiff::Timestamp::try_from(wall).map_or_else(|_| String::new(), |t| t.to_string())
 }

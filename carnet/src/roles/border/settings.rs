@@ -97,6 +97,10 @@ pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<C
             inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
             gateway_audit: (control.audit > 0).then(|| seconds(control.audit)),
             gateway_grace: seconds(control.grace),
+            gateway_return: section
+                .state
+                .as_ref()
+                .map_or(Timers::default().gateway_return, |state| seconds(state.as_ref().gateway_return())),
             ..Timers::default()
         },
         limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },

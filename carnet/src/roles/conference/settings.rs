@@ -287,7 +287,10 @@ fn gateways(whole: &Whole, section: &ConferenceSection) -> Vec<Gateway> {
 }
 
 /// Who we are for the key server: our account, and every room and factory.
-fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAccount> {
+///
+/// # Errors
+/// What is wrong with which key; no key is ever part of it.
+pub fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAccount> {
     let name = kms.account.as_ref();
     Identity::from_uri(name).map_err(|e| wrong(&["kms", "account"], format!("`{name}`: {e}")))?;
     let url = kms.url.as_ref();
@@ -315,8 +318,23 @@ fn account(section: &ConferenceSection, kms: &ConferenceKms) -> Made<KeyAccount>
 }
 
 /// The way to the key server.
-pub(super) fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
-    let trust = match (&kms.fingerprint, &kms.ca_file) {
+///
+/// # Errors
+/// What is wrong with which key.
+pub fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
+    let link = KmsLink::to(kms.url.as_ref(), &kms.request_path, &kms.resolve_path, kms_trust(kms)?);
+    link.map_err(|e| {
+        let key = if kms.ca_file.is_some() { "ca-file" } else { "url" };
+        wrong(&["kms", key], e)
+    })
+}
+
+/// Who vouches for the key server.
+///
+/// # Errors
+/// What is wrong with which key.
+pub fn kms_trust(kms: &ConferenceKms) -> Made<ServerTrust> {
+    Ok(match (&kms.fingerprint, &kms.ca_file) {
         (Some(text), _) => {
             let parsed = text.as_ref().parse();
             let parsed =
@@ -325,10 +343,5 @@ pub(super) fn kms_link(kms: &ConferenceKms) -> Made<KmsLink> {
         }
         (None, Some(path)) => ServerTrust::File(path.as_ref().clone()),
         (None, None) => ServerTrust::System,
-    };
-    let link = KmsLink::to(kms.url.as_ref(), &kms.request_path, &kms.resolve_path, trust);
-    link.map_err(|e| {
-        let key = if kms.ca_file.is_some() { "ca-file" } else { "url" };
-        wrong(&["kms", key], e)
     })
 }

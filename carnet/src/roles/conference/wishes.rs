@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, String> {
     let (now, wall) = (Instant::now(), SystemTime::now());
     match ask {
+        Ask::Alive => Ok(Value::Null),
         Ask::List => {
             let gateways: Vec<_> = focus.gateways().iter().map(|g| gateway(now, g)).collect();
             Ok(json!({ "conference": name, "gateways": gateways }))
@@ -33,6 +34,16 @@ pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, 
         Ask::Close { room } => {
             focus.close(now, wall, room).map_err(|e| e.to_string())?;
             Ok(json!({ "room": room, "closed": true }))
+        }
+        Ask::Retire { left } => {
+            match left {
+                Some(_) => focus.retire(),
+                None => focus.resume(),
+            }
+            Ok(json!({ "conference": name }))
+        }
+        Ask::Avoid { .. } | Ask::EndCall { .. } => {
+            Err("a conference server has no calls between others".into())
         }
     }
 }

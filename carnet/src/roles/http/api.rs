@@ -1,37 +1,34 @@
 //! What an administrator can ask and do: `/api/v1/`. JSON in and out, described by `/api/v1/openapi.json`.
 //!
-//! Lists come in pages: `limit` (at most [`MOST`]) and where to go on. What is wrong is told as `{"error": …}` with the status that
+//! Lists come in pages: `limit` (at most 1000) and where to go on. What is wrong is told as `{"error": …}` with the status that
 //! says whose fault it was.
 
+mod service;
+mod sessions;
+
+use super::super::history::{Shown, members};
 use super::super::question::Ask;
-use super::Desk;
+use super::{Desk, drain, ladder};
+use crate::roles::Watch;
+use crate::web::answer::{self, Answer, Asked, Failure, Given, Named, Problem};
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
+use axum::response::IntoResponse;
 use axum::response::sse::{KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use carnet_event::Level;
 use carnet_ops::Told;
-use carnet_ops::sessions::timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Entries of a page.
-pub(super) const MOST: usize = 1_000;
-/// Entries of a page for who does not say how many.
-const USUAL: usize = 100;
-
-/// The largest whole number that every reader of JSON keeps (RFC 8259 §6).
-const LARGEST: u64 = (1 << 53) - 1;
+/// Readers of events at once: each has a connection for as long as it likes.
+const MOST_READERS: usize = 64;
 
 /// What is told of the API as a whole.
 #[derive(OpenApi)]
@@ -45,6 +42,7 @@ const LARGEST: u64 = (1 << 53) - 1;
         (name = "roles", description = "Borders, gateways and conference servers of the process"),
         (name = "sessions", description = "Calls of borders and steered gateways"),
         (name = "rooms", description = "Rooms of conference servers"),
+        (name = "kms", description = "The key management service: users, rules, tickets, audit"),
         (name = "process", description = "The process itself")
     )
 )]
@@ -55,62 +53,28 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(nodes))
         .routes(routes!(contexts))
-        .routes(routes!(sessions))
-        .routes(routes!(session))
+        .routes(routes!(service::avoid))
+        .routes(routes!(sessions::sessions))
+        .routes(routes!(sessions::session, sessions::end))
+        .routes(routes!(ladder::of_session))
+        .routes(routes!(ladder::list))
+        .routes(routes!(ladder::one))
+        .routes(routes!(ladder::trace))
         .routes(routes!(rooms))
         .routes(routes!(room, close))
         .routes(routes!(invite))
         .routes(routes!(kick))
         .routes(routes!(log, set_log))
-        .routes(routes!(drain))
+        .routes(routes!(drain::state, drain::begin, drain::take_back))
         .routes(routes!(reload))
         .routes(routes!(events))
-}
-
-/// Why there is no answer.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Problem {
-    /// In words.
-    error: String,
-}
-
-/// A status and why.
-struct Failure(StatusCode, String);
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.0, Json(Problem { error: self.1 })).into_response()
-    }
-}
-
-type Answer<T> = Result<T, Failure>;
-
-/// Parameters of a query, with our own way to refuse them.
-struct Asked<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(asked)| Self(asked)).map_err(|e| Failure(StatusCode::BAD_REQUEST, e.body_text()))
-    }
-}
-
-/// The JSON of a body, with our own way to refuse it.
-struct Given<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Given<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
-        let given = Json::from_request(request, state).await;
-        given.map(|Json(given)| Self(given)).map_err(|e| Failure(e.status(), e.body_text()))
-    }
+        .routes(routes!(recent))
+        .routes(routes!(history))
+        .routes(routes!(super::process::process))
 }
 
 /// Puts it to the roles.
-async fn ask(desk: &Desk, ask: Ask) -> Answer<Json<Value>> {
+pub(super) async fn ask(desk: &Desk, ask: Ask) -> Answer<Json<Value>> {
     desk.answering.answer(ask).await.map(Json).map_err(|error| {
         let status = match error.as_str() {
             e if e.starts_with("there is no") || e.starts_with("no conference") => StatusCode::NOT_FOUND,
@@ -153,92 +117,10 @@ struct ContextsFrom {
 ))]
 async fn contexts(
     State(desk): State<Arc<Desk>>,
-    Path(gateway): Path<String>,
+    Named(gateway): Named<String>,
     Asked(ContextsFrom { by, from }): Asked<ContextsFrom>,
 ) -> Answer<Json<Value>> {
     ask(&desk, Ask::Audit { gateway, border: by, from }).await
-}
-
-/// Which sessions.
-#[derive(Deserialize, ToSchema, Default)]
-#[serde(rename_all = "lowercase")]
-enum Standing {
-    /// In progress, the oldest first.
-    #[default]
-    Live,
-    /// Over, the newest first; the last thousand.
-    Ended,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct SessionsFrom {
-    /// `live` (usual) or `ended`.
-    #[serde(default)]
-    #[param(inline)]
-    state: Standing,
-    /// Where to go on: `next` of the page before.
-    #[serde(default)]
-    #[param(maximum = 9_007_199_254_740_991_u64)]
-    after: u64,
-    /// Sessions of the page, 1 to 1000; usually 100.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-}
-
-/// A page of sessions.
-#[derive(Serialize, ToSchema)]
-struct SessionPage {
-    /// A summary of each.
-    sessions: Vec<Value>,
-    /// How many there are altogether.
-    total: usize,
-    /// Goes into `after` for the next page; absent where there is none.
-    next: Option<u64>,
-}
-
-/// Calls of borders and steered gateways.
-#[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(SessionsFrom), responses(
-    (status = 200, description = "A page", body = SessionPage),
-    (status = 400, description = "Parameters that cannot be", body = Problem),
-))]
-async fn sessions(
-    State(desk): State<Arc<Desk>>,
-    Asked(SessionsFrom { state, after, limit }): Asked<SessionsFrom>,
-) -> Answer<Json<SessionPage>> {
-    let limit = limit.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Failure(StatusCode::BAD_REQUEST, format!("limit is 1 to {MOST}")));
-    }
-    if after > LARGEST {
-        return Err(Failure(StatusCode::BAD_REQUEST, format!("after is at most {LARGEST}")));
-    }
-    let page = desk.watch.sessions(|all| match state {
-        Standing::Live => all.live(after, limit),
-        Standing::Ended => all.ended(usize::try_from(after).unwrap_or(usize::MAX), limit),
-    });
-    let (sessions, total) = page.unwrap_or_default();
-    let full = sessions.len() == limit;
-    let next = match state {
-        Standing::Live => sessions.last().and_then(|last| last.get("number")).and_then(Value::as_u64),
-        Standing::Ended => u64::try_from(limit).ok().and_then(|limit| after.checked_add(limit)),
-    };
-    Ok(Json(SessionPage { sessions, total, next: next.filter(|_| full) }))
-}
-
-/// All that is known of a session: facts, octets, events in order.
-#[utoipa::path(get, path = "/api/v1/sessions/{number}", tag = "sessions",
-    params(("number" = u64, Path, description = "As in the list")), responses(
-    (status = 200, description = "The session as its record has it at the end", body = Value),
-    (status = 400, description = "That is no number", body = Problem),
-    (status = 404, description = "It is not, or not any more", body = Problem),
-))]
-async fn session(State(desk): State<Arc<Desk>>, Path(number): Path<String>) -> Answer<Json<Value>> {
-    let number: u64 = number
-        .parse()
-        .map_err(|_| Failure(StatusCode::BAD_REQUEST, "that is no number of a session".into()))?;
-    let found = desk.watch.sessions(|all| all.one(number)).flatten();
-    found.map(Json).ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("there is no session {number}")))
 }
 
 /// The rooms of the conference servers here.
@@ -255,10 +137,11 @@ async fn rooms(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
 #[utoipa::path(get, path = "/api/v1/rooms/{room}", tag = "rooms",
     params(("room" = String, Path, description = "The conference's URI")), responses(
     (status = 200, description = "The room", body = Value),
+    (status = 400, description = "That is no URI", body = Problem),
     (status = 404, description = "There is no such room", body = Problem),
     (status = 503, description = "It does not answer", body = Problem),
 ))]
-async fn room(State(desk): State<Arc<Desk>>, Path(room): Path<String>) -> Answer<Json<Value>> {
+async fn room(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
     ask(&desk, Ask::Room { room }).await
 }
 
@@ -266,11 +149,12 @@ async fn room(State(desk): State<Arc<Desk>>, Path(room): Path<String>) -> Answer
 #[utoipa::path(delete, path = "/api/v1/rooms/{room}", tag = "rooms",
     params(("room" = String, Path, description = "The conference's URI")), responses(
     (status = 200, description = "It ends", body = Value),
+    (status = 400, description = "That is no URI", body = Problem),
     (status = 404, description = "There is no such room", body = Problem),
     (status = 409, description = "It cannot be ended", body = Problem),
     (status = 503, description = "It does not answer", body = Problem),
 ))]
-async fn close(State(desk): State<Arc<Desk>>, Path(room): Path<String>) -> Answer<Json<Value>> {
+async fn close(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
     ask(&desk, Ask::Close { room }).await
 }
 
@@ -295,7 +179,7 @@ struct Member {
 ))]
 async fn invite(
     State(desk): State<Arc<Desk>>,
-    Path(room): Path<String>,
+    Named(room): Named<String>,
     Given(Member { uri }): Given<Member>,
 ) -> Answer<Json<Value>> {
     ask(&desk, Ask::Invite { room, member: uri }).await
@@ -306,13 +190,14 @@ async fn invite(
     ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
 ), responses(
     (status = 200, description = "It is out", body = Value),
+    (status = 400, description = "That is no URI", body = Problem),
     (status = 404, description = "There is no such room or member", body = Problem),
     (status = 409, description = "It cannot be put out", body = Problem),
     (status = 503, description = "It does not answer", body = Problem),
 ))]
 async fn kick(
     State(desk): State<Arc<Desk>>,
-    Path((room, member)): Path<(String, String)>,
+    Named((room, member)): Named<(String, String)>,
 ) -> Answer<Json<Value>> {
     ask(&desk, Ask::Kick { room, member }).await
 }
@@ -369,41 +254,14 @@ async fn set_log(Given(wanted): Given<LogLevel>) -> Answer<Json<LogLevel>> {
     log().await
 }
 
-/// How long to wait.
-#[derive(Deserialize, ToSchema)]
-struct Grace {
-    /// Seconds that calls in progress get.
-    #[schema(maximum = 86400)]
-    grace: u64,
-}
-
-/// Takes no new sessions, lets those in progress end, at the latest after `grace` seconds, and ends the process.
-#[utoipa::path(post, path = "/api/v1/drain", tag = "process", request_body = Grace, responses(
-    (status = 202, description = "It drains"),
-    (status = 400, description = "The body cannot be read, or that is too long", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-))]
-async fn drain(State(desk): State<Arc<Desk>>, Given(Grace { grace }): Given<Grace>) -> Answer<StatusCode> {
-    if grace > 86_400 {
-        return Err(Failure(StatusCode::BAD_REQUEST, "grace is at most 86400 seconds".into()));
-    }
-    desk.watch.drain(grace);
-    Ok(StatusCode::ACCEPTED)
-}
-
 /// Reads the configuration file again, as SIGHUP does. What can change while calls go on is applied, the rest waits for a
 /// restart. If the file is wrong nothing changes.
 #[utoipa::path(post, path = "/api/v1/reload", tag = "process", responses(
     (status = 200, description = "`changes`, each with `setting`, `old` and `new` (or `content`), and whether it was `applied`", body = Value),
-    (status = 409, description = "Nothing has changed: `error`, and `at`, the place in the file", body = Value),
+    (status = 409, description = "Nothing has changed; the reason has the place in the file", body = Problem),
 ))]
-async fn reload(State(desk): State<Arc<Desk>>) -> Response {
-    match desk.watch.reload().await {
-        Ok(changes) => Json(changes).into_response(),
-        Err(why) => (StatusCode::CONFLICT, Json(why)).into_response(),
-    }
+async fn reload(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
+    desk.watch.reload().await.map(Json).map_err(|why| Failure(StatusCode::CONFLICT, why))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -447,32 +305,74 @@ impl EventsOf {
 #[utoipa::path(get, path = "/api/v1/events", tag = "process", params(EventsOf), responses(
     (status = 200, description = "A stream; the data of each event is an object as in the log", content_type = "text/event-stream", body = String),
     (status = 400, description = "Parameters that cannot be", body = Problem),
+    (status = 503, description = "There are too many readers", body = Problem),
 ))]
-async fn events(State(desk): State<Arc<Desk>>, Asked(of): Asked<EventsOf>) -> impl IntoResponse {
-    let stream = futures_util::stream::unfold((desk.watch.subscribe(), of), next);
-    Sse::new(stream).keep_alive(KeepAlive::default())
+async fn events(State(desk): State<Arc<Desk>>, Asked(of): Asked<EventsOf>) -> Answer<impl IntoResponse> {
+    if desk.watch.readers() >= MOST_READERS {
+        return Err(Failure(StatusCode::SERVICE_UNAVAILABLE, "too many read the events already".into()));
+    }
+    let stream = futures_util::stream::unfold((desk.watch.subscribe(), of, desk.watch.clone()), next);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
-type Reader = (Receiver<Arc<(SystemTime, Told)>>, EventsOf);
+type Reader = (Receiver<Shown>, EventsOf, Arc<Watch>);
 
 async fn next(
-    (mut receiver, of): Reader,
+    (mut receiver, of, watch): Reader,
 ) -> Option<(Result<axum::response::sse::Event, Infallible>, Reader)> {
     loop {
         let event = match receiver.recv().await {
             Ok(told) if of.wants(&told.1) => {
-                let mut data = told.1.members();
-                data.insert("timestamp".into(), timestamp(told.0).into());
-                data.insert("level".into(), told.1.level.name().into());
+                let data = members(&told);
                 let event = axum::response::sse::Event::default().event(told.1.name);
                 event.json_data(data).unwrap_or_default()
             }
             Ok(_) => continue,
-            Err(RecvError::Lagged(missed)) => axum::response::sse::Event::default()
-                .event("missed")
-                .data(json!({ "missed": missed }).to_string()),
+            Err(RecvError::Lagged(missed)) => {
+                watch.missed(missed);
+                let missed = json!({ "missed": missed });
+                axum::response::sse::Event::default().event("missed").data(missed.to_string())
+            }
             Err(RecvError::Closed) => return None,
         };
-        return Some((Ok(event), (receiver, of)));
+        return Some((Ok(event), (receiver, of, watch)));
     }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct RecentOf {
+    /// Only of one kind of role: `border`, `gateway`, `conference`, `steering`, `kms`.
+    role: Option<String>,
+}
+
+/// What happened last, the newest first: at most 200 events a kind of role; of calls those that are warnings or worse.
+#[utoipa::path(get, path = "/api/v1/events/recent", tag = "process", params(RecentOf), responses(
+    (status = 200, description = "`events`, as the stream has them, with `event` and `role`", body = Value),
+    (status = 400, description = "Parameters that cannot be", body = Problem),
+))]
+async fn recent(State(desk): State<Arc<Desk>>, Asked(RecentOf { role }): Asked<RecentOf>) -> Json<Value> {
+    Json(json!({ "events": desk.watch.recent.newest(role.as_deref()) }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryFrom {
+    /// Milliseconds since 1970: only what came later.
+    #[serde(default)]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
+    after: u64,
+}
+
+/// The last hour in steps of five seconds: sessions in progress, and what happened, a second.
+#[utoipa::path(get, path = "/api/v1/history", tag = "process", params(HistoryFrom), responses(
+    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do", body = Value),
+    (status = 400, description = "Parameters that cannot be", body = Problem),
+))]
+async fn history(
+    State(desk): State<Arc<Desk>>,
+    Asked(HistoryFrom { after }): Asked<HistoryFrom>,
+) -> Answer<Json<Value>> {
+    answer::number("after", Some(after))?;
+    Ok(Json(desk.watch.history.since(after)))
 }

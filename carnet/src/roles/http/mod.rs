@@ -1,99 +1,109 @@
-//! HTTP for administrators and Prometheus: `listen` of `[admin]`.
+//! HTTP for administrators and Prometheus: `socket` and `listen` of `[admin]`.
 //!
 //! | path | |
 //! |---|---|
 //! | `GET /metrics` | counters, latencies, and what is held at the moment (exposition format 0.0.4) |
 //! | `GET /health` | 200 while the process answers |
+//! | `/`, `/console/…` | the console: a page for people ([`console`]), which asks the API like anybody else |
 //! | `/api/v1/…` | what the roles hold and do ([`api`]), described by `GET /api/v1/openapi.json` |
 //!
-//! Who may ask: everybody who reaches a loopback socket, unless there is a token; elsewhere only over TLS, with a token or
-//! a certificate (the configuration is refused otherwise). Requests and connections are bounded in size, number and
-//! time. Pages of other origins get nothing where no token is needed: a browser on this host would let any page ask.
+//! Who may ask: at the Unix socket whoever the file system lets open it; everybody who reaches a loopback socket, unless there is a token;
+//! elsewhere only over TLS, with a token or a certificate (the configuration is refused otherwise). A token for reading opens
+//! GET and nothing else. Requests and connections are bounded in size, number and time ([`crate::web`]). Pages of other
+//! origins get nothing where no token is needed: a browser on this host would let any page ask.
 
 mod api;
+mod console;
+mod drain;
+mod ladder;
+mod process;
 
-use super::answering::Answering;
+use super::answering::{Answering, Open};
 use super::question::Ask;
 use super::watch::Watch;
 use super::{Start, StartError, held, tls, token};
+use crate::kms;
 use crate::reload::{Ready, Renewals};
-use axum::Router;
+use crate::web::answer::{Failure, note_changes};
+use crate::web::{self, Caller, Door, Limits, Tls, routed, socket};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use carnet_ops::config::{AdminSection, TlsSection};
-use carnet_tls::{CertificateContext, Peer};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use std::net::SocketAddr;
+use carnet_ops::config::{AdminSection, Config, Spanned, TlsSection};
+use carnet_tls::Peer;
+use drain::Draining;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-/// Connections at once; more wait.
-const MOST_CONNECTIONS: usize = 64;
-/// How long a request header or a pause between requests may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Octets of a request's header.
-const MOST_HEADER: usize = 16 << 10;
+/// What those at one door may take.
+const LIMITS: Limits = Limits { connections: 256, patience: Duration::from_secs(30), header: 16 << 10 };
 
 /// For who asks for something else.
-const NOTHING: &str = "there is nothing here: look at /metrics, /health, /api/v1/openapi.json\n";
+const NOTHING: &str = "there is nothing here: look at /, /metrics, /health, /api/v1/openapi.json\n";
 
 /// What answers need.
 struct Desk {
     answering: Arc<Answering>,
     watch: Arc<Watch>,
-    token: RwLock<Option<Zeroizing<String>>>,
+    draining: Draining,
+    words: RwLock<Words>,
+    /// What the process is.
+    process: process::Facts,
 }
 
-impl Desk {
-    /// Whether a caller shows the word that he has to know; none if he need not know any.
-    fn is_known(&self, headers: &HeaderMap) -> Option<bool> {
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
-        token.as_ref().map(|token| knows(headers, token.as_bytes()))
+/// What opens.
+struct Words {
+    token: Option<Zeroizing<String>>,
+    /// The same, for reading.
+    read_token: Option<Zeroizing<String>>,
+}
+
+impl Words {
+    /// As the files have them.
+    fn of(admin: &AdminSection) -> Result<Self, String> {
+        let read = |path: &Option<Spanned<PathBuf>>| {
+            path.as_ref().map(|path| token::read(path.as_ref())).transpose()
+        };
+        Ok(Self { token: read(&admin.token_file)?, read_token: read(&admin.read_token_file)? })
     }
 }
 
-/// Opens the socket of the section, if it names one.
+/// Opens the doors that the section names. `keys` is the key management service of the process.
 pub(super) fn start(
     admin: &AdminSection,
     answering: Arc<Answering>,
     watch: Arc<Watch>,
+    (config, keys): (&Config, Option<Arc<kms::Service>>),
     renewals: &mut Renewals,
-) -> Start<Option<JoinHandle<()>>> {
-    let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) else { return Ok(None) };
-    let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
-    let token = admin.token_file.as_ref().map(|path| token::read(path.as_ref())).transpose().map_err(fail)?;
-    let tls = admin.tls.as_ref().map(|tls| Tls::of(tls.as_ref())).transpose().map_err(fail)?;
-    let listener = std::net::TcpListener::bind(listen)
-        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
-        .and_then(TcpListener::from_std)
-        .map_err(|e| fail(e.to_string()))?;
-    tracing::info!(%listen, tls = tls.is_some(), "administration over HTTP");
-    let desk = Arc::new(Desk { answering, watch, token: RwLock::new(token) });
-    if let Some(tls) = &tls {
-        tls::renews(renewals, &["admin", "tls"], &tls.context, |config| {
-            Some(config.admin.as_ref()?.as_ref().tls.as_ref()?.as_ref())
+) -> Start<Vec<Open>> {
+    let fail = |reason: String| StartError::new("administration", "[admin]", reason);
+    let words = RwLock::new(Words::of(admin).map_err(fail)?);
+    let process = process::Facts::of(config);
+    let draining = Draining::default();
+    let desk = Arc::new(Desk { answering, watch, draining, words, process });
+    for file in ["token-file", "read-token-file"] {
+        let held = desk.clone();
+        renewals.add(&["admin", file], move |config| {
+            let admin = config.admin.as_ref().ok_or("nobody can ask any more")?;
+            let (new, held) = (Words::of(admin.as_ref())?, held.clone());
+            Ok(Ready::Now(Box::new(move || {
+                *held.words.write().unwrap_or_else(PoisonError::into_inner) = new;
+            })))
         });
     }
     let held = desk.clone();
-    renewals.add(&["admin", "token-file"], move |config| {
-        let path = config.admin.as_ref().and_then(|admin| admin.as_ref().token_file.as_ref());
-        let (new, held) = (path.map(|path| token::read(path.as_ref())).transpose()?, held.clone());
-        Ok(Ready::Now(Box::new(move || {
-            *held.token.write().unwrap_or_else(PoisonError::into_inner) = new;
-        })))
+    renewals.add(&[], move |config| {
+        let (held, roles) = (held.clone(), process::Facts::roles(config));
+        Ok(Ready::Now(Box::new(move || held.process.renew(roles))))
     });
-    let (routes, description) = api::routes().split_for_parts();
+    let (routes, description) = api::routes().merge(kms::admin::routes(keys)).split_for_parts();
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
     let routes = routes
         .route("/metrics", get(metrics))
@@ -102,73 +112,96 @@ pub(super) fn start(
             "/api/v1/openapi.json",
             get(move || async move { ([(CONTENT_TYPE, "application/json")], description.clone()) }),
         )
-        .fallback(|| async { (StatusCode::NOT_FOUND, NOTHING) })
+        .fallback(nothing)
+        .method_not_allowed_fallback(|| async {
+            Failure(StatusCode::METHOD_NOT_ALLOWED, "that cannot be done with it".into())
+        })
+        .layer(from_fn(note_changes))
         .layer(from_fn_with_state(desk.clone(), may_ask))
-        .with_state(desk);
-    Ok(Some(tokio::spawn(accept(listener, tls, routes))))
-}
-
-/// What callers have to show, and what they are shown.
-#[derive(Clone)]
-struct Tls {
-    context: CertificateContext,
-    callers: Peer,
-}
-
-impl Tls {
-    fn of(section: &TlsSection) -> Result<Self, String> {
-        let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
-        Ok(Self { context: tls::context_of(section)?, callers })
+        .with_state(desk)
+        // The page itself is no secret: it is what asks for the token.
+        .merge(console::routes());
+    let mut open = Vec::new();
+    if let Some(path) = &admin.socket {
+        let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
+        let (listener, place) = socket::bind(path, *admin.socket_mode.as_ref()).map_err(fail)?;
+        let serve = web::serve(Door::Unix(listener), LIMITS, None, routed(routes.clone()));
+        open.push(Open { task: tokio::spawn(serve), _place: Some(place) });
     }
-}
-
-async fn accept(listener: TcpListener, tls: Option<Tls>, routes: Router) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    loop {
-        // Full: those who wait do so in the kernel's queue.
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let Ok((stream, peer)) = listener.accept().await else {
-            // Out of file descriptors, most likely: not a reason to stop, nor to spin.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let (tls, routes) = (tls.clone(), routes.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            match tls {
-                None => connection(stream, peer, routes).await,
-                // The context has its own time limit.
-                Some(tls) => match tls.context.accept(stream, &tls.callers).await {
-                    Ok((stream, _)) => connection(stream, peer, routes).await,
-                    Err(error) => tracing::debug!(%peer, %error, "no TLS"),
-                },
-            }
-        });
+    if let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) {
+        let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
+        let tls = admin.tls.as_ref().map(|tls| shown(tls.as_ref())).transpose().map_err(fail)?;
+        if let Some(tls) = &tls {
+            tls::renews(renewals, &["admin", "tls"], &tls.context, |config| {
+                Some(config.admin.as_ref()?.as_ref().tls.as_ref()?.as_ref())
+            });
+        }
+        let listener = carnet_net::inherited::tcp(listen)
+            .map_or_else(|| std::net::TcpListener::bind(listen), Ok)
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .and_then(TcpListener::from_std)
+            .map_err(|e| fail(e.to_string()))?;
+        tracing::info!(%listen, tls = tls.is_some(), "administration over HTTP");
+        let serve = web::serve(Door::Tcp(listener, tls), LIMITS, None, routed(routes));
+        open.push(Open { task: tokio::spawn(serve), _place: None });
     }
+    Ok(open)
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, routes: Router)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MOST_HEADER);
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    if let Err(error) = served.await {
-        tracing::debug!(%peer, %error, "connection ended");
+/// What callers are shown, and what they have to show.
+fn shown(section: &TlsSection) -> Result<Tls, String> {
+    let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
+    Ok(Tls { context: tls::context_of(section)?.counted_at("admin"), callers })
+}
+
+async fn nothing(request: Request) -> Response {
+    match request.uri().path().starts_with("/api/") {
+        true => Failure::missing("there is nothing here: look at /api/v1/openapi.json").into_response(),
+        false => (StatusCode::NOT_FOUND, NOTHING).into_response(),
     }
 }
 
 /// Turns away who may not ask.
 async fn may_ask(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    match desk.is_known(request.headers()) {
-        Some(false) => {
+    match access(&desk, &request) {
+        Access::Given => next.run(request).await,
+        Access::OfAnotherPage => (StatusCode::FORBIDDEN, "not for pages of other origins\n").into_response(),
+        Access::ForReading => {
+            Failure(StatusCode::FORBIDDEN, "this token is for reading".into()).into_response()
+        }
+        Access::Unknown => {
             (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response()
         }
-        None if is_of_another_page(request.headers()) => {
-            (StatusCode::FORBIDDEN, "not for pages of other origins\n").into_response()
-        }
-        _ => next.run(request).await,
+    }
+}
+
+/// Whether somebody gets what he asks for.
+enum Access {
+    Given,
+    OfAnotherPage,
+    /// He wants to change something.
+    ForReading,
+    Unknown,
+}
+
+fn access(desk: &Desk, request: &Request) -> Access {
+    // The file system has let him in.
+    if let Some(Caller::Process { .. }) = request.extensions().get() {
+        return Access::Given;
+    }
+    let headers = request.headers();
+    let knows = |token: &Option<Zeroizing<String>>| {
+        token.as_ref().is_some_and(|token| knows(headers, token.as_bytes()))
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let words = desk.words.read().unwrap_or_else(PoisonError::into_inner);
+    let wanted = words.token.is_some() || words.read_token.is_some();
+    match (wanted, knows(&words.token), knows(&words.read_token)) {
+        (false, ..) if is_of_another_page(headers) => Access::OfAnotherPage,
+        (false, ..) | (_, true, _) => Access::Given,
+        (_, _, true) if reads => Access::Given,
+        (_, _, true) => Access::ForReading,
+        _ => Access::Unknown,
     }
 }
 
@@ -197,6 +230,9 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     // A role that does not answer is missing there, and the rest is told.
     let list = desk.answering.answer(Ask::List).await.unwrap_or_default();
     let rooms = desk.answering.answer(Ask::Rooms).await.unwrap_or_default();
-    let text = desk.watch.metrics.render(&held::gauges(&list, &rooms));
+    let mut gauges = held::gauges(&list, &rooms);
+    gauges.extend(desk.watch.tap().and_then(|tap| tap.level()).into_iter().flat_map(held::ring));
+    desk.watch.gauges(&mut gauges);
+    let text = desk.watch.metrics.render(&gauges);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

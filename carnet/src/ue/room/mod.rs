@@ -21,6 +21,8 @@ mod view;
 mod view_tests;
 mod words;
 
+pub use model::clean;
+
 use std::path::PathBuf;
 
 use carnet_client::FileOffer;

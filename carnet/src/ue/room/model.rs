@@ -416,7 +416,7 @@ fn clock(time: &str) -> Option<String> {
 }
 
 /// Words of others on their way to a terminal.
-pub(in crate::ue) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',

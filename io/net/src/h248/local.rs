@@ -11,11 +11,19 @@ use tokio::sync::mpsc;
 /// a controller or gateway.
 #[derive(Debug)]
 pub struct LocalEnd {
+    /// Who is at the other end, for who watches.
+    peer: Option<Arc<str>>,
     sender: mpsc::Sender<Message>,
     receiver: mpsc::Receiver<Message>,
 }
 
 impl LocalEnd {
+    /// Says who is at the other end.
+    #[must_use]
+    pub fn towards(self, peer: &str) -> Self {
+        Self { peer: Some(peer.into()), ..self }
+    }
+
     /// Hands a message over; waits while there is no room. Whether the other end is still there.
     pub async fn send(&self, message: Message) -> bool {
         self.sender.send(message).await.is_ok()
@@ -36,12 +44,13 @@ impl LocalEnd {
 pub fn local_pair(messages: usize) -> (LocalEnd, LocalEnd) {
     let (to_b, from_a) = mpsc::channel(messages);
     let (to_a, from_b) = mpsc::channel(messages);
-    (LocalEnd { sender: to_b, receiver: from_b }, LocalEnd { sender: to_a, receiver: from_a })
+    let end = |sender, receiver| LocalEnd { peer: None, sender, receiver };
+    (end(to_b, from_b), end(to_a, from_a))
 }
 
 pub(super) fn attach(shared: &Arc<Shared>, end: LocalEnd) -> ControlPeer {
-    let LocalEnd { sender, mut receiver } = end;
-    let (id, mut held) = shared.enter(Way::Local(sender));
+    let LocalEnd { peer, sender, mut receiver } = end;
+    let (id, mut held) = shared.enter(Way::Local(sender, peer));
     let peer = ControlPeer::Local(id);
     let shared = shared.clone();
     tokio::spawn(async move {

@@ -23,6 +23,7 @@ use crate::dns::{NameServers, Resolver};
 use crate::drain::Token;
 use crate::stream::StreamLimits;
 use crate::udp::{Datagrams, UdpPort};
+use crate::waiting::Waiting;
 use carnet_h248::authentication::Authentication;
 use carnet_h248::text::{Form, Limits};
 use carnet_h248::{Encoding, MId, Message};
@@ -100,6 +101,28 @@ pub struct ControlConfig {
     pub connections_of_one: usize,
     /// Datagrams waiting to be sent, per socket.
     pub datagrams: usize,
+    /// Sees every message that is taken or sent. Must be quick.
+    pub watch: Option<ControlWatch>,
+}
+
+/// See [`ControlConfig::watch`].
+pub type ControlWatch = Arc<dyn Fn(&ControlPassed<'_>) + Send + Sync>;
+
+/// A message on its way. Of those inside of the process only the sender's side is shown.
+#[derive(Debug)]
+pub struct ControlPassed<'a> {
+    /// The other end.
+    pub peer: ControlPeer,
+    /// What it is called, if it is in this process.
+    pub name: Option<&'a str>,
+    /// What it goes over; nothing inside of the process.
+    pub transport: Option<ControlTransport>,
+    /// Our address, as far as it is known.
+    pub local: Option<SocketAddr>,
+    /// By us, or else to us.
+    pub sent: bool,
+    /// As it was understood, or will be written.
+    pub message: &'a Message,
 }
 
 impl Default for ControlConfig {
@@ -122,6 +145,7 @@ impl Default for ControlConfig {
             connections: 256,
             connections_of_one: 32,
             datagrams: 4096,
+            watch: None,
         }
     }
 }
@@ -332,6 +356,11 @@ impl ControlSockets {
         self.shared.is_protected(peer)
     }
 
+    /// Messages that wait for the role. What does not fit waits outside.
+    pub fn waiting(&self) -> Waiting {
+        Waiting::of(&self.shared.events)
+    }
+
     /// Makes a role in this process a peer.
     pub fn attach(&self, end: LocalEnd) -> ControlPeer {
         local::attach(&self.shared, end)
@@ -345,6 +374,7 @@ impl ControlSockets {
     /// has no form in the encoding. [`Error::Unprotected`] if it carries keys and others could read them.
     pub fn send(&self, peer: ControlPeer, message: Message) -> Result<(), Error> {
         self.shared.may_leave(peer, &message)?;
+        self.shared.show(peer, &message);
         match peer {
             ControlPeer::Datagram { remote, local } => {
                 let data = self.shared.datagram(remote, local, message)?;
@@ -398,7 +428,10 @@ impl Datagrams for ControlDatagrams {
 
     fn received(&self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Option<ControlEvent> {
         let peer = ControlPeer::Datagram { remote, local };
-        match self.shared.arrived(&Arrival { peer, local: Some(local), identity: None }, data) {
+        match self.shared.arrived(
+            &Arrival { peer, local: Some(local), identity: None, transport: ControlTransport::Udp },
+            data,
+        ) {
             ControlEvent::Refused { .. } => None,
             event => Some(event),
         }

@@ -3,7 +3,7 @@
 
 use super::foreign::Foreign;
 use super::tls::{self, ControlTls, Identity};
-use super::{ControlConfig, ControlEvent, ControlPeer};
+use super::{ControlConfig, ControlEvent, ControlPassed, ControlPeer, ControlTransport};
 use crate::Error;
 use crate::dns::Resolver;
 use crate::stream::{Outlet, Refused};
@@ -47,14 +47,16 @@ pub(super) struct Link {
 pub(super) enum Way {
     Stream {
         outlet: Outlet,
-        /// Messages have a TPKT header.
-        framed: bool,
+        transport: ControlTransport,
+        /// Our address, where it was chosen or given.
+        local: Option<SocketAddr>,
         /// Our address and the peer's, for the authentication header; none where there is no such
         /// header.
         between: Option<(IpAddr, SocketAddr)>,
         peer: Option<MId>,
     },
-    Local(mpsc::Sender<Message>),
+    /// And who is there.
+    Local(mpsc::Sender<Message>, Option<Arc<str>>),
 }
 
 /// A message that came, and how.
@@ -64,6 +66,7 @@ pub(super) struct Arrival<'a> {
     pub(super) local: Option<SocketAddr>,
     /// What TLS has proven.
     pub(super) identity: Option<&'a Identity>,
+    pub(super) transport: ControlTransport,
 }
 
 /// One connection that an address has made.
@@ -167,7 +170,32 @@ impl Shared {
                 return ControlEvent::Refused { peer };
             }
         }
+        if let Some(watch) = &self.config.watch {
+            let (transport, local) = (Some(from.transport), from.local);
+            watch(&ControlPassed { peer, name: None, transport, local, sent: false, message: &message });
+        }
         ControlEvent::Message { peer, message }
+    }
+
+    /// Shows a message that is about to be sent.
+    pub(super) fn show(&self, peer: ControlPeer, message: &Message) {
+        let Some(watch) = &self.config.watch else { return };
+        let (mut name, mut transport, mut local) = (None, None, None);
+        match peer {
+            ControlPeer::Datagram { local: own, .. } => {
+                (transport, local) = (Some(ControlTransport::Udp), Some(own));
+            }
+            ControlPeer::Stream { id, .. } | ControlPeer::Local(id) => {
+                match lock(&self.links).get(&id).map(|link| &link.way) {
+                    Some(Way::Local(_, peer)) => name.clone_from(peer),
+                    Some(Way::Stream { transport: of, local: own, .. }) => {
+                        (transport, local) = (Some(*of), own.filter(|own| own.port() != 0));
+                    }
+                    None => return,
+                }
+            }
+        }
+        watch(&ControlPassed { peer, name: name.as_deref(), transport, local, sent: true, message });
     }
 
     fn requires_proof(&self) -> bool {
@@ -235,14 +263,16 @@ impl Shared {
     pub(super) fn push(&self, id: u64, message: Message) -> Result<(), Error> {
         let way = lock(&self.links).get(&id).map(|link| link.way.clone()).ok_or(Error::Gone)?;
         let outcome = match way {
-            Way::Stream { outlet, framed, between, peer } => {
+            Way::Stream { outlet, transport, between, peer, .. } => {
                 let octets = self.print(between, peer.as_ref(), message)?;
                 let packet = carnet_h248::tpkt::frame(&octets).ok_or_else(|| {
                     Error::Unprintable(format!("{} octets do not fit into a TPKT packet", octets.len()))
                 })?;
+                // Messages of streams have a TPKT header, records of SCTP need none.
+                let framed = transport != ControlTransport::Sctp;
                 outlet.push(if framed { Bytes::from(packet) } else { Bytes::from(octets) })
             }
-            Way::Local(sender) => sender.try_send(message).map_err(|e| match e {
+            Way::Local(sender, _) => sender.try_send(message).map_err(|e| match e {
                 mpsc::error::TrySendError::Full(_) => Refused::Full,
                 mpsc::error::TrySendError::Closed(_) => Refused::Gone,
             }),

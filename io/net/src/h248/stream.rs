@@ -165,7 +165,8 @@ impl Life {
         let between = to.from.filter(|_| to.transport != ControlTransport::Tls);
         let way = Way::Stream {
             outlet: outlet.clone(),
-            framed: to.transport != ControlTransport::Sctp,
+            transport: to.transport,
+            local: to.from,
             between: between.map(|from| (from.ip(), to.remote)),
             peer: to.peer.clone(),
         };
@@ -290,7 +291,8 @@ impl Life {
         S: AsyncRead + AsyncWrite,
     {
         let (shared, peer) = (self.shared.clone(), self.peer());
-        let from = Arrival { peer, local, identity: identity.as_ref() };
+        let transport = self.to.transport;
+        let from = Arrival { peer, local, identity: identity.as_ref(), transport };
         let run = Run {
             limits: &shared.config.streams,
             ours,

@@ -7,6 +7,7 @@
 use carnet_h248::MId;
 use carnet_tls::{CertificateContext, Error, Keyring, Peer, PskContext, PskKey, SubjectName, TlsStream};
 use std::net::IpAddr;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// What protects connections. One of the two, never both.
@@ -61,6 +62,17 @@ impl ControlTls {
             }
         };
         Ok((stream, identity))
+    }
+
+    /// Has `peer` prove over a connection that it is that one, and ends the connection.
+    ///
+    /// # Errors
+    /// Why it has not, in words.
+    pub async fn prove(&self, stream: TcpStream, peer: &MId) -> Result<(), String> {
+        let (mut stream, _) = self.connect(stream, Some(peer)).await?;
+        // It has proven itself: how the connection ends does not matter any more.
+        let _ = stream.shutdown().await;
+        Ok(())
     }
 
     /// Connects to `peer`, who has to prove that it is that one.

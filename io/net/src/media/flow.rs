@@ -48,6 +48,8 @@ pub(super) struct Tools {
     pub(super) socket_buffer: Option<usize>,
     /// Made when something is done to octets for the first time.
     pub(super) bench: Option<Box<Workbench>>,
+    /// Octets that were taken from peers in this round.
+    pub(super) passed: u64,
 }
 
 impl Tools {
@@ -336,7 +338,7 @@ fn take(
             if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
                 observer.skip(octets as u64);
             }
-            account(source, octets, now);
+            account(source, octets, &mut tools.passed, now);
             return Ok(true);
         }
     }
@@ -384,7 +386,7 @@ fn take(
     if let Some(observer) = source.rare_if_any().and_then(|rare| rare.observer.as_mut()) {
         observer.observe(read);
     }
-    account(source, octets, now);
+    account(source, octets, &mut tools.passed, now);
     sink.note_sent(written, now);
     Ok(true)
 }
@@ -444,13 +446,14 @@ fn take_what_leaves(
         Ok((taken, _)) if taken == written => {}
         _ => return Err(Broken::Source),
     }
-    account(source, written, now);
+    account(source, written, &mut tools.passed, now);
     sink.note_sent(written, now);
     Ok(true)
 }
 
-fn account(source: &mut Hole, octets: usize, now: Moment) {
+fn account(source: &mut Hole, octets: usize, passed: &mut u64, now: Moment) {
     if octets > 0 {
+        *passed += octets as u64;
         source.note_received(octets, now);
         source.flow.note_size(octets);
         if let Some(bucket) = source.rare_if_any().and_then(|rare| rare.bucket.as_mut()) {

@@ -26,6 +26,8 @@ pub(super) struct Memory {
     most: usize,
     /// Turns of directions that found little room.
     scarce: AtomicU64,
+    /// Octets that all loops have taken from peers.
+    passed: AtomicU64,
 }
 
 /// How much the engine holds for receivers, at one moment.
@@ -42,7 +44,21 @@ pub struct MemoryTally {
 
 impl Memory {
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), most, scarce: AtomicU64::new(0) })
+        Arc::new(Self {
+            held: AtomicUsize::new(0),
+            most,
+            scarce: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
+        })
+    }
+
+    /// A loop has taken so many octets from peers.
+    pub(super) fn note_passed(&self, octets: u64) {
+        self.passed.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     pub(super) fn tally(&self) -> MemoryTally {

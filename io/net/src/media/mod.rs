@@ -54,10 +54,11 @@ use carnet_gateway::media::Command;
 use tokio::sync::mpsc;
 
 use crate::OsRandom;
+pub use carnet_netfilter::{Lack, lacks as kernel_lacks};
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use guard::{Guard, Tally};
-pub use host::{raise_descriptor_limit, shortcomings};
+pub use host::{Shortcoming, raise_descriptor_limit, shortcomings};
 pub use kernel::{KernelConfig, KernelTally, Mode};
 use memory::Memory;
 pub use memory::MemoryTally;
@@ -363,6 +364,13 @@ impl EngineHandle {
         Ok(())
     }
 
+    /// Knocks at each loop, and says whether all of them have answered the knock before. For one who knocks, now and then.
+    #[must_use]
+    pub fn knock(&self) -> bool {
+        let knocks = self.workers.iter().map(|mailbox| mailbox.bell.knock());
+        knocks.fold(true, |all, answered| all & answered)
+    }
+
     /// What each realm has turned away since the start, by its name.
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
@@ -392,6 +400,13 @@ impl EngineHandle {
     #[must_use]
     pub fn memory(&self) -> MemoryTally {
         self.memory.tally()
+    }
+
+    /// Octets that the loops have taken from peers since the start, those of streams that go on among them. What the kernel
+    /// carries is not there.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.memory.passed()
     }
 
     /// How the ports of each realm stand now, by its name.

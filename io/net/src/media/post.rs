@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carnet_gateway::media::Event;
@@ -19,12 +19,16 @@ use tokio::sync::mpsc;
 pub(crate) struct Bell {
     eventfd: OwnedFd,
     rung: AtomicBool,
+    /// How often it was answered, and how often it had been at the last knock.
+    answered: AtomicU64,
+    known: AtomicU64,
 }
 
 impl Bell {
     pub(crate) fn new() -> io::Result<Self> {
         let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { eventfd, rung: AtomicBool::new(false) })
+        let (answered, known) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Ok(Self { eventfd, rung: AtomicBool::new(false), answered, known })
     }
 
     /// To be watched edge-triggered: it is never read, every write is an event.
@@ -41,7 +45,20 @@ impl Bell {
 
     /// Whether it was rung since last asked. What was queued before the ring is to be seen now.
     pub(crate) fn answer(&self) -> bool {
-        self.rung.swap(false, Ordering::SeqCst)
+        let rung = self.rung.swap(false, Ordering::SeqCst);
+        if rung {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        rung
+    }
+
+    /// Rings, and says whether the loop has answered since the last knock, as every loop does that still turns.
+    /// For one who knocks, now and then.
+    pub(crate) fn knock(&self) -> bool {
+        let answered = self.answered.load(Ordering::Relaxed);
+        let turns = self.known.swap(answered, Ordering::Relaxed) != answered;
+        self.ring();
+        turns
     }
 }
 
@@ -221,5 +238,19 @@ mod tests {
         assert_eq!(u64::from_ne_bytes(count), 1);
         assert!(bell.answer());
         assert!(!bell.answer());
+    }
+
+    #[test]
+    fn a_knock_tells_a_loop_that_turns_from_one_that_does_not() {
+        let bell = Bell::new().unwrap();
+        assert!(bell.knock(), "nobody has knocked before");
+        assert!(!bell.knock(), "nobody has answered");
+        assert!(bell.answer());
+        assert!(bell.knock());
+        // A ring for another reason does not count as an answer, and its answer does.
+        bell.ring();
+        assert!(!bell.knock());
+        assert!(bell.answer());
+        assert!(bell.knock());
     }
 }

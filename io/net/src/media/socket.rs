@@ -42,6 +42,15 @@ pub(crate) fn bound(local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A socket that listened before we had it, with what connections inherit from those of our own.
+pub(crate) fn heir(socket: Socket, local: SocketAddr, dscp: Option<u8>) -> io::Result<Socket> {
+    socket.set_tcp_nodelay(true)?;
+    if dscp.is_some() {
+        mark(&socket, local, dscp);
+    }
+    Ok(socket)
+}
+
 /// One for a pinhole, with what its connections are to inherit.
 pub(super) fn of_pinhole(
     local: SocketAddr,

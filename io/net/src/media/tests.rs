@@ -267,6 +267,7 @@ fn both_ways(config: EngineConfig, length: usize) -> (Statistics, Statistics) {
     });
     assert_eq!(engine.closed(relay.a), Cause::Normal);
     assert_eq!(engine.closed(relay.b), Cause::Normal);
+    assert_eq!(engine.handle.passed(), 2 * length as u64);
     (engine.release(relay.a), engine.release(relay.b))
 }
 

@@ -190,7 +190,7 @@ fn take(
     if !matches!(&sink.link, Link::Up(to) if to.writable) {
         return Ok(false);
     }
-    let Tools { memory, bench, .. } = tools;
+    let Tools { memory, bench, passed, .. } = tools;
     let Workbench { buffers, plain, rewritten, parts } = &mut **bench.get_or_insert_default();
     let Some(room) = plain.get_mut(..most) else { return Ok(false) };
     let got = match source.tls() {
@@ -211,6 +211,7 @@ fn take(
         Got::Broken => return Err(Broken::Source),
     };
     source.note_received(octets, now);
+    *passed += octets as u64;
     let sealed = sink.ends_tls();
     let rare = source.rare_if_any();
     let mut refused = false;

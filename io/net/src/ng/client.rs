@@ -51,6 +51,11 @@ impl NgSocket {
         Ok((Self { port, peer, _stop: stop }, received))
     }
 
+    /// The rtpengine.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// Sends, or drops what there is no room for: it is sent again.
     pub fn send(&self, datagram: Bytes) {
         let _ = self.port.send(self.peer, datagram);

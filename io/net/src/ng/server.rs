@@ -68,7 +68,8 @@ impl NgTls {
         let settings =
             CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
         let context = CertificateContext::new(&settings);
-        Ok(Self { context: context.map_err(|e| wrong(authorities.unwrap_or(certificate), &e))?, peer })
+        let context = context.map_err(|e| wrong(authorities.unwrap_or(certificate), &e))?.counted_at("ng");
+        Ok(Self { context, peer })
     }
 
     /// Shows what `other` has to who connects from now on. Who has to show a certificate stays as it is.

@@ -15,9 +15,9 @@ mod resolve;
 mod worker;
 
 use self::arrivals::Arrival;
-use crate::PooledRandom;
 use crate::media::post::Bell;
 use crate::media::socket;
+use crate::{PooledRandom, inherited};
 use carnet_relay::{Counts, Relay, Settings};
 use carnet_sip::Password;
 use carnet_tls::CertificateContext;
@@ -91,8 +91,14 @@ pub fn start(mut config: RelayConfig) -> io::Result<RelayHandle> {
     let mut sockets = Vec::new();
     let mut local = Vec::new();
     for (address, listener) in config.listen.iter().zip(&mut config.settings.listeners) {
-        let socket = socket::bound(*address, config.dscp)?;
-        socket::listen(&socket)?;
+        let socket = match inherited::tcp(*address) {
+            Some(listener) => socket::heir(listener.into(), *address, config.dscp)?,
+            None => {
+                let socket = socket::bound(*address, config.dscp)?;
+                socket::listen(&socket)?;
+                socket
+            }
+        };
         let bound = socket.local_addr()?.as_socket().unwrap_or(*address);
         if listener.port == 0 {
             listener.port = bound.port();
@@ -167,6 +173,11 @@ impl RelayHandle {
     /// Its users, to be changed.
     pub fn users(&self) -> RelayUsers {
         RelayUsers(Arc::clone(&self.shared))
+    }
+
+    /// Knocks at each thread, and says whether all of them have answered the knock before.
+    pub fn knock(&self) -> bool {
+        self.shared.iter().fold(true, |all, shared| all & shared.bell.knock())
     }
 
     /// Nobody is let in any more and no URI is granted; what is there goes on.

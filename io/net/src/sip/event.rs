@@ -1,5 +1,6 @@
 //! What the sockets say, and the machine they say it to.
 
+use bytes::Bytes;
 use carnet_sip::{Answer, Endpoint, Hop, Input, Query, QueryId, Transmit};
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
@@ -57,6 +58,9 @@ pub trait SipMachine {
     fn poll_transmit(&mut self) -> Option<Transmit>;
     /// A question for DNS.
     fn poll_query(&mut self) -> Option<Query>;
+    /// What [`poll_transmit`](Self::poll_transmit) gave is on its way, with our own address in the hop as far as it is known. For
+    /// machines that are watched.
+    fn sent(&mut self, _hop: &Hop, _data: &Bytes) {}
 }
 
 impl SipMachine for Endpoint {

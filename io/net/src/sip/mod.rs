@@ -23,6 +23,7 @@ pub use event::{Share, SipEvent, SipMachine};
 use crate::dns::{NameServers, Resolver};
 use crate::stream::StreamLimits;
 use crate::udp::{Datagrams, UdpPort};
+use crate::waiting::Waiting;
 use crate::{Error, drain::Token};
 use bytes::Bytes;
 use carnet_sip::{FlowId, Hop, Input, Limits, Query, Transmit, Transport};
@@ -31,7 +32,7 @@ use route::Routes;
 use shared::Shared;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -133,10 +134,12 @@ impl SipSockets {
             permits: Arc::new(Semaphore::new(config.limits.connections)),
             lookups: Semaphore::new(config.limits.lookups),
             resolver: Resolver::new(&config.names),
+            lost: Arc::default(),
+            given_up: AtomicU64::new(0),
             stopped,
             config,
         });
-        let datagrams = SipDatagrams { room: shared.room.clone() };
+        let datagrams = SipDatagrams { room: shared.room.clone(), lost: shared.lost.clone() };
         let mut udp = Vec::new();
         let mut listening = Vec::new();
         for listen in shared.config.listen.clone() {
@@ -173,6 +176,25 @@ impl SipSockets {
         self.shared.count()
     }
 
+    /// What waits, and what was lost because there was no room: events for the role, octets in them.
+    pub fn waiting(&self) -> [(&'static str, Waiting); 2] {
+        let shared = &self.shared;
+        let octets = shared.config.limits.octets;
+        let room = Waiting {
+            length: octets.saturating_sub(shared.room.available_permits()),
+            most: octets,
+            lost: shared.lost.load(Ordering::Relaxed),
+        };
+        [("sip-in", Waiting::of(&shared.events)), ("sip-in-octets", room)]
+    }
+
+    /// Datagrams that wait to be sent, of all sockets, and messages that were given up because too many waited.
+    pub fn waiting_out(&self) -> Waiting {
+        let most = self.udp.len() * self.shared.config.limits.datagrams;
+        let length = self.udp.iter().map(UdpPort::waiting).sum();
+        Waiting { length, most, lost: self.shared.given_up.load(Ordering::Relaxed) }
+    }
+
     /// Sends a message, without waiting. Failures that show later come as [`SipEvent::Failed`].
     ///
     /// # Errors
@@ -190,6 +212,9 @@ impl SipSockets {
                 None => flow::connect(&self.shared, &hop, data),
             },
         };
+        if matches!(outcome, Err(Error::QueueFull)) {
+            self.shared.given_up.fetch_add(1, Ordering::Relaxed);
+        }
         outcome.map_err(|reason| Undelivered { hop: hop.into(), reason })
     }
 
@@ -212,9 +237,14 @@ impl SipSockets {
     pub fn flush(&self, now: Instant, machine: &mut impl SipMachine) {
         loop {
             if let Some(transmit) = machine.poll_transmit() {
-                if let Err(undelivered) = self.send(transmit) {
-                    tracing::debug!(%undelivered, "not sent");
-                    machine.transport_failed(now, &undelivered.hop);
+                // Nothing is copied: octets are shared.
+                let (hop, data) = (transmit.hop.clone(), transmit.data.clone());
+                match self.send(transmit) {
+                    Ok(()) => machine.sent(&Hop { local: self.local(&hop), ..hop }, &data),
+                    Err(undelivered) => {
+                        tracing::debug!(%undelivered, "not sent");
+                        machine.transport_failed(now, &undelivered.hop);
+                    }
                 }
             } else if let Some(query) = machine.poll_query() {
                 self.resolve(query);
@@ -227,6 +257,19 @@ impl SipSockets {
     /// Ends a connection after what is queued for it has been written.
     pub fn close(&self, flow: FlowId) {
         self.shared.retire(flow);
+    }
+
+    /// Our address at this end of a hop.
+    fn local(&self, hop: &Hop) -> Option<SocketAddr> {
+        let fits = |listen: &&Listen| {
+            listen.transport == hop.transport && listen.address.is_ipv4() == hop.remote.is_ipv4()
+        };
+        match hop.transport {
+            _ if hop.local.is_some() => hop.local,
+            Transport::Udp => self.udp_port(hop).map(|port| port.local),
+            // The port of a connection of ours says nothing of who we are; where we listen does.
+            _ => self.listening().iter().find(fits).map(|listen| listen.address),
+        }
     }
 
     /// The socket a datagram leaves by: the one it must, else the one whose address the system would
@@ -250,6 +293,8 @@ impl SipSockets {
 struct SipDatagrams {
     /// For octets in the event queue.
     room: Arc<Semaphore>,
+    /// Datagrams for which there was none.
+    lost: Arc<AtomicU64>,
 }
 
 impl Datagrams for SipDatagrams {
@@ -263,7 +308,11 @@ impl Datagrams for SipDatagrams {
         let hop = Hop { local: Some(local), ..Hop::new(Transport::Udp, remote) };
         // UDP loses what does not fit.
         let octets = u32::try_from(data.len()).ok()?;
-        let share = Share::new(Some(self.room.clone().try_acquire_many_owned(octets).ok()?));
+        let Ok(permit) = self.room.clone().try_acquire_many_owned(octets) else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let share = Share::new(Some(permit));
         let input = Input { hop, data: Bytes::copy_from_slice(data) };
         Some(SipEvent::Input { input, since: Instant::now(), share })
     }

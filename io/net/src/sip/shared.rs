@@ -24,6 +24,10 @@ pub(super) struct Shared {
     pub(super) permits: Arc<Semaphore>,
     pub(super) lookups: Semaphore,
     pub(super) resolver: Resolver,
+    /// Datagrams that came while there was no room.
+    pub(super) lost: Arc<AtomicU64>,
+    /// Messages that were not sent because too many waited.
+    pub(super) given_up: AtomicU64,
     /// Closed when the sockets are dropped.
     pub(super) stopped: watch::Receiver<()>,
 }

@@ -13,12 +13,17 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdminSection {
-    /// A Unix socket, for its owner only.
+    /// A Unix socket for HTTP. Who can open it may do everything.
     pub socket: Option<PathBuf>,
+    /// Who can open it: its owner (`0o600`), or its group too (`0o660`).
+    #[serde(default = "owner")]
+    pub socket_mode: Spanned<u32>,
     /// A TCP socket for HTTP.
     pub listen: Option<Spanned<SocketAddr>>,
-    /// A file with a word that whoever asks over HTTP has to know (`Authorization: Bearer`).
+    /// A file with a word that whoever asks over TCP has to know (`Authorization: Bearer`).
     pub token_file: Option<Spanned<PathBuf>>,
+    /// A file with a word that opens what changes nothing: dashboards, observers.
+    pub read_token_file: Option<Spanned<PathBuf>>,
     /// HTTPS in place of HTTP. With `ca`, whoever asks has to show a certificate.
     pub tls: Option<Spanned<TlsSection>>,
 }
@@ -29,9 +34,14 @@ impl AdminSection {
         let tls = self.tls.iter_mut().map(Spanned::as_mut).flat_map(|tls| {
             [Some(&mut tls.certificate), Some(&mut tls.key), tls.ca.as_mut()].into_iter().flatten()
         });
-        let files = tls.chain(self.token_file.as_mut()).map(Spanned::as_mut);
+        let files =
+            tls.chain(self.token_file.as_mut()).chain(self.read_token_file.as_mut()).map(Spanned::as_mut);
         files.chain(self.socket.as_mut())
     }
+}
+
+fn owner() -> Spanned<u32> {
+    Spanned::new(0..0, 0o600)
 }
 
 /// `[records]`: a line of JSON for each session that ended.
@@ -69,15 +79,21 @@ pub(super) fn check_records(section: &RecordsSection) -> Checked {
 pub(super) fn check(section: &Spanned<AdminSection>) -> Checked {
     let admin = section.as_ref();
     admin.token_file.as_ref().map_or(Ok(()), must_be_a_file)?;
+    admin.read_token_file.as_ref().map_or(Ok(()), must_be_a_file)?;
+    if !matches!(admin.socket_mode.as_ref(), 0o600 | 0o660) {
+        return Err(Complaint::new(admin.socket_mode.span(), "`socket-mode` is 0o600 or 0o660")
+            .help("who can open the socket may do everything"));
+    }
+    let token = admin.token_file.as_ref().or(admin.read_token_file.as_ref());
     admin.tls.as_ref().map_or(Ok(()), |tls| check_tls(tls.as_ref()))?;
     let Some(listen) = &admin.listen else {
-        if let Some(token) = &admin.token_file {
-            return Err(Complaint::new(token.span(), "a token is asked for over HTTP only")
+        if let Some(token) = token {
+            return Err(Complaint::new(token.span(), "a token is asked for over TCP only")
                 .help("add `listen = \"127.0.0.1:9460\"`"));
         }
         if let Some(tls) = &admin.tls {
             return Err(
-                Complaint::new(tls.span(), "TLS is for HTTP only").help("add `listen = \"127.0.0.1:9460\"`")
+                Complaint::new(tls.span(), "TLS is for TCP only").help("add `listen = \"127.0.0.1:9460\"`")
             );
         }
         return match admin.socket {
@@ -93,7 +109,7 @@ pub(super) fn check(section: &Spanned<AdminSection>) -> Checked {
         _ if loopback => Ok(()),
         None => Err(Complaint::new(at, "other hosts are to ask over HTTPS only")
             .help("add `tls = { certificate, key }`, or listen on loopback")),
-        Some(tls) if tls.as_ref().ca.is_none() && admin.token_file.is_none() => {
+        Some(tls) if tls.as_ref().ca.is_none() && token.is_none() => {
             Err(Complaint::new(at, "anybody on the network could ask")
                 .help("add `token-file`, or `ca` to `tls` so that who asks has to show a certificate"))
         }
@@ -135,7 +151,9 @@ mod tests {
         let tls = "tls = { certificate = \"c.pem\", key = \"k.pem\" }";
         for good in [
             "socket = \"admin.sock\"".to_owned(),
+            "socket = \"admin.sock\"\nsocket-mode = 0o660".to_owned(),
             "listen = \"127.0.0.1:9460\"".to_owned(),
+            format!("listen = \"192.0.2.1:9460\"\nread-token-file = \"token\"\n{tls}"),
             "listen = \"[::1]:9460\"\ntoken-file = \"token\"".to_owned(),
             format!("listen = \"192.0.2.1:9460\"\ntoken-file = \"token\"\n{tls}"),
             "listen = \"192.0.2.1:9460\"\ntls = { certificate = \"c.pem\", key = \"k.pem\", ca = \"ca.pem\" }".to_owned(),
@@ -144,8 +162,10 @@ mod tests {
         }
         for (bad, why) in [
             (String::new(), "neither"),
-            ("token-file = \"token\"".to_owned(), "over HTTP only"),
-            (tls.to_owned(), "for HTTP only"),
+            ("token-file = \"token\"".to_owned(), "over TCP only"),
+            ("read-token-file = \"token\"".to_owned(), "over TCP only"),
+            ("socket = \"s\"\nsocket-mode = 0o666".to_owned(), "0o600 or 0o660"),
+            (tls.to_owned(), "for TCP only"),
             ("listen = \"127.0.0.1:9460\"\ntoken-file = \"none\"".to_owned(), "there is no file"),
             ("listen = \"192.0.2.1:9460\"\ntoken-file = \"token\"".to_owned(), "HTTPS only"),
             (format!("listen = \"192.0.2.1:9460\"\n{tls}"), "anybody"),

@@ -3,7 +3,7 @@
 
 use super::address::Proto;
 use super::model::{BorderRole, BorderSection, Config, RegistrarMode, TlsSection};
-use super::{Complaint, control, edge, gateway};
+use super::{Complaint, control, edge, gateway, state};
 use crate::config::Spanned;
 use std::path::PathBuf;
 
@@ -29,6 +29,9 @@ pub(super) fn check(config: &Config) -> Checked {
         super::admin::check(admin)?;
     }
     config.records.as_ref().map_or(Ok(()), super::admin::check_records)?;
+    super::trace::check_trace(&config.trace)?;
+    config.hep.as_ref().map_or(Ok(()), super::trace::check_hep)?;
+    config.otel.as_ref().map_or(Ok(()), |otel| super::otel::check(otel.as_ref()))?;
     match &config.kms {
         Some(kms) => super::kms::check(kms),
         None => Ok(()),
@@ -39,6 +42,7 @@ fn check_border(config: &Config, name: &str, section: &Spanned<BorderSection>) -
     let border = section.as_ref();
     check_networks(name, section)?;
     edge::check(section)?;
+    state::check(border)?;
     match (&border.registrar, border.role) {
         (Some(registrar), BorderRole::Ibcf) => {
             return Err(Complaint::new(registrar.span(), "an IBCF has no subscribers to register"));

@@ -15,9 +15,13 @@ mod gateway;
 mod kms;
 mod model;
 mod ng;
+mod otel;
 mod relay;
+mod shown;
 mod spanned;
+mod state;
 mod text;
+mod trace;
 pub mod tree;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
@@ -39,8 +43,12 @@ pub use model::{
     PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
+pub use otel::OtelSection;
 pub use relay::RelaySection;
+pub use shown::{NO_CONFIGURATION, is_configuration, say_of, shown};
 pub use spanned::Spanned;
+pub use state::StateSection;
+pub use trace::{HepSection, HepServer, Memory, TraceSection};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;
@@ -66,7 +74,7 @@ pub enum ConfigError {
         /// What to do about it.
         #[help]
         help: Option<String>,
-        /// The whole file.
+        /// The whole file, as it is [`shown`].
         #[source_code]
         source_code: NamedSource<String>,
         /// The place.
@@ -109,12 +117,16 @@ pub fn parse(name: &str, text: String, base: &Path) -> Result<Config, Box<Config
         Box::new(ConfigError::Wrong {
             message: c.message,
             help: c.help,
-            source_code: NamedSource::new(name, text.clone()),
+            source_code: NamedSource::new(name, shown(&text)),
             at: c.at.into(),
         })
     };
-    let mut config: Config = toml::from_str(&text)
-        .map_err(|e| wrong(Complaint::new(e.span().unwrap_or(0..0), e.message().to_owned())))?;
+    let mut config: Config = toml::from_str(&text).map_err(|e| {
+        wrong(match is_configuration(&text) {
+            true => Complaint::new(e.span().unwrap_or(0..0), e.message()),
+            false => Complaint::new(0..0, NO_CONFIGURATION),
+        })
+    })?;
     config.resolve_paths(base);
     check::check(&config).map_err(wrong)?;
     Ok(config)

@@ -7,6 +7,9 @@ use super::control::ControlSection;
 use super::edge::{Addressing, Other, RtpengineSection};
 use super::gateway::GatewaySection;
 use super::kms::KmsSection;
+use super::otel::OtelSection;
+use super::state::StateSection;
+use super::trace::{HepSection, TraceSection};
 use crate::config::Spanned;
 use crate::log::Format;
 use schemars::JsonSchema;
@@ -32,6 +35,12 @@ pub struct Config {
     pub admin: Option<Spanned<AdminSection>>,
     /// `[records]`
     pub records: Option<RecordsSection>,
+    /// `[trace]`
+    pub trace: TraceSection,
+    /// `[hep]`
+    pub hep: Option<HepSection>,
+    /// `[otel]`
+    pub otel: Option<Spanned<OtelSection>>,
 }
 
 /// `[log]`
@@ -84,6 +93,8 @@ pub struct BorderSection {
     pub policy: PolicySection,
     /// The rtpengine that media goes to which is not ours; for `other = "rtpengine"`.
     pub rtpengine: Option<Spanned<RtpengineSection>>,
+    /// What of it outlives the process.
+    pub state: Option<Spanned<StateSection>>,
 }
 
 /// IP version of media addresses.
@@ -320,6 +331,9 @@ impl Config {
             if let Some(users) = border.registrar.as_mut().and_then(|r| r.as_mut().users.as_mut()) {
                 fix(users.as_mut());
             }
+            if let Some(state) = &mut border.state {
+                fix(state.as_mut().directory.as_mut());
+            }
         }
         for conference in self.conference.values_mut().map(Spanned::as_mut) {
             fix_tls(&mut conference.tls);
@@ -330,6 +344,12 @@ impl Config {
         }
         if let Some(records) = &mut self.records {
             fix(&mut records.file);
+        }
+        if let Some(password) = self.hep.as_mut().and_then(|hep| hep.password_file.as_mut()) {
+            fix(password.as_mut());
+        }
+        if let Some(otel) = &mut self.otel {
+            otel.as_mut().paths().for_each(fix);
         }
         let mut sections = Vec::new();
         for border in self.border.values_mut().map(Spanned::as_mut) {

@@ -334,7 +334,7 @@ fn an_edge_is_guarded_as_the_file_says() {
     let relay = "relay = { listen = [\"tls:192.0.2.1:2855\"], domain = \"a.example\", users = \"users.toml\", \
                  tls = { certificate = \"c.pem\", key = \"k.pem\" } }";
     let border = "policy = { e2ae = true, aware = false, other = \"rtpengine\" }\n\
-                  rtpengine = { address = \"192.0.2.3:2223\" }";
+                  rtpengine = { address = \"192.0.2.3:2223\" }\nstate = { directory = \"calls\" }";
     let network = "e2ae = true\nmsrp = \"sessmatch\"\nmax-sessions = 100\nmax-per-user = 4\nmax-per-source = 8\n\
                    rate = 1000\nbandwidth = 100000";
     let (directory, text) = edge(relay, realm, border, network);
@@ -348,6 +348,9 @@ fn an_edge_is_guarded_as_the_file_says() {
     assert_eq!((*relay.expires.as_ref(), *relay.max_per_user.as_ref()), (1_800, 100));
     let border = config.border["a"].as_ref();
     assert_eq!((border.policy.aware, border.policy.other), (false, Other::Rtpengine));
+    let state = border.state.as_ref().unwrap().as_ref();
+    assert_eq!(state.directory.as_ref(), &directory.path().join("calls"));
+    assert_eq!((state.hand_over(), state.gateway_return()), (2, 60));
     assert_eq!(border.network["inside"].as_ref().msrp, Addressing::Sessmatch);
     let plain = read(WHOLE).unwrap();
     let border = plain.border["a"].as_ref();
@@ -398,6 +401,8 @@ fn an_edge_that_could_not_be_is_pointed_at() {
             "0",
         ),
         ("", "", "policy = { e2ae = false }", "e2ae = true", "says `e2ae = false`", "true"),
+        ("", "", "state = { directory = \"s\", hand-over = 31 }", "", "`hand-over` is 0 to 30", "31"),
+        ("", "", "state = { directory = \"s\", gateway-return = 4 }", "", "`gateway-return` is 5", "4"),
         ("", "", "", "msrp = \"sesmatch\"", "unknown variant `sesmatch`", "sesmatch"),
         ("", "", "", "max-sessions = 0", "no session would be taken", "0"),
         ("", "", "", "bandwidth = 10\nrate = 11", "not even one stream", "10"),

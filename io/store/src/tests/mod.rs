@@ -40,5 +40,6 @@ fn audit(n: u8) -> AuditRecord {
         responders: vec![Identity::from_uri("sip:b@x.example").unwrap(), Identity::byte_string(&[n])],
         ticket: [n; 32],
         key: "tpk-1".into(),
+        expires: n.is_multiple_of(2).then(|| wall() + Duration::from_secs(86_400)),
     }
 }

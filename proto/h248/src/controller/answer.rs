@@ -209,7 +209,7 @@ impl Controller {
         g.packages.clear();
         g.draining = false;
         g.turned_away = false;
-        if g.state == State::Away {
+        if g.state == State::Away && g.awaited.is_none() {
             g.forget();
         }
         g.enter(now, State::Settling);

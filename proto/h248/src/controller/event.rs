@@ -4,9 +4,10 @@ use super::{GatewayName, RequestNumber};
 use crate::association::Failure;
 use crate::model::{
     ActionReply, ContextId, ErrorDescriptor, Method, ObservedEvents, Profile, Reason, TerminationId,
+    TransactionId,
 };
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +141,8 @@ pub enum Event {
         request: RequestNumber,
         /// Who was asked.
         gateway: GatewayName,
+        /// As which transaction it went out, and when; none if it did not.
+        sent: Option<(TransactionId, Instant)>,
         /// The answer.
         result: Result<Vec<ActionReply>, RequestError>,
     },

@@ -89,6 +89,8 @@ pub(super) struct Gateway {
     pub(super) arrived: Option<Arrival>,
     /// It wanted to register and was refused.
     pub(super) turned_away: bool,
+    /// It has contexts of an earlier life of ours, and is to be heard of by then.
+    pub(super) awaited: Option<Instant>,
     /// It wants to go.
     pub(super) draining: bool,
     pub(super) settling: Option<Settling>,
@@ -135,6 +137,7 @@ impl Gateway {
             inventory: Inventory::default(),
             arrived: None,
             turned_away: false,
+            awaited: None,
             draining: false,
             settling: None,
             settlings: 0,
@@ -217,6 +220,7 @@ impl Gateway {
     /// Nothing of what it had counts any more.
     pub(super) fn forget(&mut self) {
         self.inventory = Inventory::default();
+        self.awaited = None;
         self.settling = None;
         self.resync = None;
         self.suspects = None;

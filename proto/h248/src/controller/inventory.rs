@@ -35,6 +35,14 @@ impl Inventory {
         self.known.keys().copied()
     }
 
+    /// Takes in what an earlier life of the controller had.
+    pub(super) fn adopt(&mut self, context: u32, terminations: Vec<TerminationId>) {
+        for termination in terminations {
+            let known = Known { stamp: self.stamp, unwanted: None, told: false };
+            self.known.entry(context).or_default().insert(termination, known);
+        }
+    }
+
     /// What is learnt from now on is younger than the returned stamp.
     pub(super) fn stamp(&mut self) -> u64 {
         self.stamp += 1;

@@ -6,10 +6,11 @@
 //! through here; an unknown termination is refused and subtracted.
 //!
 //! What a gateway has and what is known of it here are brought together whenever either side may have
-//! lost something (`resync`).
+//! lost something (`resync`), and after a start with what an earlier life of the controller had (`adopt`).
 //!
 //! Not here: which gateway a call uses, what is in its contexts (`rules/border`), sockets.
 
+mod adopt;
 mod answer;
 mod event;
 mod gateway;
@@ -227,6 +228,7 @@ impl Controller {
             None => self.events.push_back(Event::Reply {
                 request: number,
                 gateway: gateway.into(),
+                sent: None,
                 result: Err(RequestError::NotRegistered),
             }),
         }
@@ -326,10 +328,10 @@ impl Controller {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
         let mut ids: Vec<_> = g.requests.drain().collect();
         ids.sort_unstable_by_key(|(id, _)| *id);
-        for (_, lost) in ids {
+        for (id, lost) in ids {
             if let Purpose::User(request) = lost.purpose {
-                let result = Err(RequestError::Lost);
-                self.events.push_back(Event::Reply { request, gateway: g.name.clone(), result });
+                let (sent, result) = (Some((id, lost.sent)), Err(RequestError::Lost));
+                self.events.push_back(Event::Reply { request, gateway: g.name.clone(), sent, result });
             }
         }
     }
@@ -343,9 +345,11 @@ impl Controller {
                 association::Event::Failed { id, reason } => self.replied(now, gateway, id, Err(reason)),
                 association::Event::PeerLost => {
                     let patience = self.patience(gateway);
-                    let g = self.gateways.get_mut(gateway).filter(|g| g.silence(now) < patience && g.keeps());
-                    match g {
-                        Some(g) => g.missing = true,
+                    // One that is awaited has its own time.
+                    let stays =
+                        |g: &&mut Gateway| g.awaited.is_some() || (g.silence(now) < patience && g.keeps());
+                    match self.gateways.get_mut(gateway).filter(stays) {
+                        Some(g) => g.missing = g.state != State::Away,
                         None => self.lose(now, gateway, LostReason::Silent),
                     }
                 }
@@ -407,6 +411,7 @@ impl Controller {
             }
             None => self.told(now, gateway, request.purpose, answer.as_ref()),
         }
+        let sent = Some((id, request.sent));
         if let Purpose::User(request) = request.purpose {
             let result = match answer {
                 Err(failure) => Err(RequestError::Failed(failure)),
@@ -418,7 +423,7 @@ impl Controller {
                     (_, ReplyBody::Error(error)) => Err(RequestError::Refused { error, actions: Vec::new() }),
                 },
             };
-            self.events.push_back(Event::Reply { request, gateway: gateway.into(), result });
+            self.events.push_back(Event::Reply { request, gateway: gateway.into(), sent, result });
         }
     }
 

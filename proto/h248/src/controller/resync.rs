@@ -106,6 +106,7 @@ impl Controller {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
         let knows = g.inventory.contexts() > 0 || g.requests.values().any(|r| r.creates);
         let leave = arrival == Arrival::Inherited && !knows && !grace.is_zero();
+        g.awaited = None;
         g.settlings = g.settlings.wrapping_add(1);
         g.resync = None;
         g.suspects = None;

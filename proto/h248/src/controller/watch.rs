@@ -26,6 +26,9 @@ impl Controller {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
         let (heartbeat, lost_after) = (self.config.heartbeat, self.config.lost_after);
         if g.state == State::Away {
+            if g.awaited.is_some_and(|until| until <= now) {
+                return self.lose(now, gateway, LostReason::Silent);
+            }
             g.probe(now, heartbeat);
             return;
         }
@@ -70,6 +73,13 @@ impl Controller {
         }
         g.foreign = error.code == 504;
         if g.state == State::Away {
+            if let Some(until) = g.awaited {
+                if g.foreign {
+                    return self.lose(now, gateway, LostReason::Estranged);
+                }
+                g.heartbeat_at = Some(until.min(now + self.config.heartbeat));
+                return;
+            }
             // Somebody else's is left in peace. One that is about to register should not need us.
             g.heartbeat_at = (!g.foreign).then(|| now + SELDOM);
             return;
@@ -87,7 +97,7 @@ impl Controller {
     /// A gateway and its contexts are gone.
     pub(super) fn lose(&mut self, now: Instant, gateway: &str, reason: LostReason) {
         let Some(g) = self.gateways.get_mut(gateway) else { return };
-        if g.state == State::Away {
+        if g.state == State::Away && g.awaited.is_none() {
             return;
         }
         g.enter(now, State::Away);
@@ -126,10 +136,15 @@ impl Gateway {
         }
     }
 
-    fn probe(&mut self, now: Instant, heartbeat: Duration) {
+    pub(super) fn probe(&mut self, now: Instant, heartbeat: Duration) {
         self.ask_root(now, Purpose::Probe);
         let wait = heartbeat.saturating_mul(1u32.checked_shl(self.probes).unwrap_or(u32::MAX));
         self.probes = self.probes.saturating_add(1);
-        self.heartbeat_at = Some(now + wait.min(SELDOM.max(heartbeat)));
+        let next = now + wait.min(SELDOM.max(heartbeat));
+        // One that is awaited is asked without a pause that grows, and given up in time.
+        self.heartbeat_at = Some(match self.awaited {
+            Some(until) => until.min(now + heartbeat.min(wait)),
+            None => next,
+        });
     }
 }

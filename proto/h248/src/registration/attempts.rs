@@ -152,11 +152,16 @@ impl Registration {
     /// The controller has been silent without ever having sent a heartbeat: it is asked, and others only if it
     /// does not answer.
     fn ask_again(&mut self, now: Instant) {
+        self.asked_again = self.asked_again.saturating_add(1);
+        self.introduce(now);
+    }
+
+    /// Registers with the controller again, and with others only if it does not answer.
+    pub(super) fn introduce(&mut self, now: Instant) {
         let Some(mut link) = self.current.take() else { return };
         let controller = link.controller.clone();
         self.end_requests(&mut link.association);
         self.rest(link);
-        self.asked_again = self.asked_again.saturating_add(1);
         self.candidates = self.round_without(&controller);
         self.candidates.rotate_right(1);
         self.lost_to(now, controller);

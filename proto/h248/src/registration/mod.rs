@@ -427,6 +427,18 @@ impl Registration {
         }
     }
 
+    /// The same, and the controller may have started again: it does not know who connects before it hears of us. What
+    /// we have asked says so; if that is nothing we register (Disconnected, RFC 3525 §11.5) and do not wait until its
+    /// silence tells.
+    pub fn connection_is_back(&mut self, now: Instant) {
+        let idle = self.current.as_ref().is_some_and(|link| link.association.outstanding() == 0);
+        if idle && matches!(self.state, State::Registered) {
+            self.introduce(now);
+        } else {
+            self.reconnected();
+        }
+    }
+
     /// The next message to send, and to which controller.
     pub fn poll_transmit(&mut self) -> Option<(MId, Message)> {
         self.links().find_map(|l| Some((l.controller.clone(), l.association.poll_transmit()?)))

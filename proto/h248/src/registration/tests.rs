@@ -494,3 +494,29 @@ fn after_a_warm_boot_the_controller_that_had_the_contexts_is_first() {
         Some(&Event::Registered { controller: mid("alg2"), version: 3, kept: true })
     );
 }
+
+/// A connection that was made again tells the controller nothing: it may have started again meanwhile.
+#[test]
+fn who_connects_again_says_who_he_is() {
+    let mut rig = Rig::new(&["alg1", "alg2"], |_| ());
+    // Before it is registered the attempt itself says so.
+    rig.gateway.connection_is_back(rig.now);
+    rig.collect();
+    assert!(rig.tried().iter().all(|tried| tried == "alg1 Restart 901"), "{:?}", rig.tried());
+    rig.answer("");
+    rig.gateway.connection_is_back(rig.now);
+    rig.collect();
+    assert_eq!(rig.tried().last().unwrap(), "alg1 Disconnected 900");
+    rig.answer("");
+    assert!(rig.gateway.is_registered());
+    // What was asked is asked again, and the answer to it will tell.
+    let before = rig.tried().len();
+    let observed = crate::ObservedEvents::new(crate::RequestId(1));
+    let command = Command::notify("ip/1/1".to_owned(), observed);
+    rig.gateway.request(rig.now, vec![ActionRequest::new(crate::ContextId::Id(7), vec![command])]).unwrap();
+    rig.collect();
+    rig.gateway.connection_is_back(rig.now);
+    rig.collect();
+    assert!(rig.tried()[before..].iter().all(|tried| !tried.contains("Disconnected")), "{:?}", rig.tried());
+    assert!(rig.gateway.is_registered());
+}

@@ -23,6 +23,6 @@ pub use request::{PendingRequest, request_init};
 pub use resolve::PendingResolve;
 pub use service::{
     Asked, Issued, ResolveRequest, Resolved, Subject, TicketRequest, Verified, VerifiedRequest,
-    VerifiedResolve,
+    VerifiedResolve, ticket_id,
 };
 pub use transfer::{GrantedTicket, Keyed, Offered};

@@ -320,8 +320,9 @@ fn told(policy: &TicketPolicy) -> impl Iterator<Item = &Payload> {
     policy.data.iter().filter(|p| !matches!(p, Payload::Kemac(_)))
 }
 
-/// What identifies a ticket wherever it travels.
-fn ticket_id(ticket: &Ticket) -> MessageDigest {
+/// What identifies a ticket wherever it travels, in what the service answers, in offers, in what it is asked to resolve: SHA-256 of
+/// its sealed part.
+pub fn ticket_id(ticket: &Ticket) -> MessageDigest {
     let mut sealed = crate::writer::Writer::message();
     ticket.print_sealed_part(&mut sealed);
     digest(&sealed.0)

@@ -45,7 +45,7 @@ struct Fork {
 
 /// What ACK and CANCEL take from their INVITE (RFC 3261 §9.1, §17.1.1.3).
 #[derive(Debug)]
-struct Outline {
+pub(super) struct Outline {
     uri: String,
     /// Via, Max-Forwards, Route, From and Call-ID lines.
     head: String,
@@ -58,20 +58,21 @@ struct Outline {
 pub(super) struct Client {
     state: State,
     method: Method,
+    began: Instant,
     /// The changing part of the branch.
     nonce: u64,
     /// The INVITE a CANCEL or an ACK belongs to. These have no events of their own.
     parent: Option<ClientKey>,
     /// Whether it came to us with Via lines of others, as to a proxy.
     forwarded: bool,
-    hop: Option<Hop>,
+    pub(super) hop: Option<Hop>,
     candidates: VecDeque<Hop>,
     /// Addresses of ours it may leave from; empty leaves it to the driver.
     locals: Vec<(Transport, SocketAddr)>,
     search: Option<Box<(QueryId, Search)>>,
     /// The request with our Via on top once it was sent; given up as soon as somebody answered.
-    request: Option<Box<Message>>,
-    outline: Option<Box<Outline>>,
+    pub(super) request: Option<Box<Message>>,
+    pub(super) outline: Option<Box<Outline>>,
     wire: Bytes,
     interval: Duration,
     retransmit: Option<Alarm>,
@@ -87,11 +88,11 @@ pub(super) struct Client {
 const MOST_FORKS: usize = 32;
 
 impl Client {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !matches!(self.state, State::Completed | State::Accepted)
     }
 
-    fn is_invite(&self) -> bool {
+    pub(super) fn is_invite(&self) -> bool {
         self.method == Method::Invite
     }
 }
@@ -106,7 +107,7 @@ fn parse_branch(branch: &str) -> Option<(ClientKey, u64)> {
 }
 
 impl Outline {
-    fn of(request: &Message) -> Self {
+    pub(super) fn of(request: &Message) -> Self {
         let mut head = String::with_capacity(256);
         for (name, most) in [("Via", 1), ("Route", usize::MAX), ("From", 1), ("Call-ID", 1)] {
             for (name, value) in request.named(name).take(most) {
@@ -126,20 +127,20 @@ impl Outline {
         }
     }
 
-    fn build(&self, method: &str, to: &str) -> Bytes {
+    pub(super) fn build(&self, method: &str, to: &str) -> Bytes {
         let Self { uri, head, cseq, .. } = self;
         format!("{method} {uri} SIP/2.0\r\n{head}{to}CSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n")
             .into()
     }
 
-    fn cancel(&self, reason: Option<&str>) -> Bytes {
+    pub(super) fn cancel(&self, reason: Option<&str>) -> Bytes {
         match reason {
             Some(reason) => self.build("CANCEL", &format!("{}Reason: {reason}\r\n", self.to)),
             None => self.build("CANCEL", &self.to),
         }
     }
 
-    fn ack(&self, response: &Message) -> Bytes {
+    pub(super) fn ack(&self, response: &Message) -> Bytes {
         let to = response.header_octets("To").map(String::from_utf8_lossy).unwrap_or_default();
         self.build("ACK", &format!("To: {to}\r\n"))
     }
@@ -186,7 +187,7 @@ impl Endpoint {
         Ok(self.begin(now, message, destination, None))
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Instant,
         message: Message,
@@ -197,6 +198,7 @@ impl Endpoint {
         let mut client = Client {
             state: State::Locating,
             method: message.method().clone(),
+            began: now,
             nonce: 0,
             parent,
             forwarded: message.has("Via"),
@@ -352,6 +354,7 @@ impl Endpoint {
         client.retransmit = Some(self.clock.set(now + client.interval, Alarmed::ClientRetransmit(key)));
         if let Some(hop) = client.hop.clone() {
             let wire = client.wire.clone();
+            self.tally.requests_repeated += 1;
             self.transmit(hop, wire);
         }
     }
@@ -380,6 +383,7 @@ impl Endpoint {
         let own = self.clients.get(&key).is_some_and(|c| !matches!(c.method, Method::Cancel | Method::Ack));
         self.end_client(key);
         if own {
+            self.count_silence(reason);
             self.events.push_back(Event::Unanswered { key, reason });
         }
     }
@@ -435,10 +439,12 @@ impl Endpoint {
             (Method::Cancel, Some(Client { cancelling: Some(cancel), .. })) => *cancel,
             _ => key,
         };
-        let Some(client) = self.clients.get_mut(&key) else { return };
-        if client.nonce != nonce || client.method != *message.method() || client.state == State::Locating {
-            return;
-        }
+        let ours = |client: &&mut Client| {
+            client.nonce == nonce && client.method == *message.method() && client.state != State::Locating
+        };
+        let Some(client) = self.clients.get_mut(&key).filter(ours) else {
+            return self.stray(message, status);
+        };
         if client.method == Method::Cancel {
             // The answer to a CANCEL matters only in that it ends the retransmissions.
             if status >= 200 {
@@ -504,6 +510,8 @@ impl Endpoint {
         if client.state != State::Accepted {
             let patience = self.config.timers.patience();
             client.outline = None;
+            let began = client.began;
+            self.finish(now, began, true, Method::Invite, message.status().unwrap_or_default());
             self.linger_client(now, key, State::Accepted, patience);
         }
         self.events.push_back(Event::Response { key, message, hop });
@@ -512,6 +520,7 @@ impl Endpoint {
     fn final_response(&mut self, now: Instant, key: ClientKey, hop: Hop, message: Message) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let Some(target) = client.hop.clone() else { return };
+        let (began, method) = (client.began, client.method.clone());
         if client.is_invite() {
             if client.state == State::Accepted {
                 return;
@@ -547,6 +556,7 @@ impl Endpoint {
             // Timer K would do with them.
             self.end_client(key);
         }
+        self.finish(now, began, true, method, message.status().unwrap_or_default());
         self.events.push_back(Event::Response { key, message, hop });
     }
 
@@ -651,6 +661,7 @@ impl Endpoint {
             Client {
                 state: State::Calling,
                 method: Method::Cancel,
+                began: now,
                 nonce,
                 parent: Some(key),
                 forwarded: false,

@@ -132,6 +132,11 @@ pub enum Event {
         /// The way it came.
         hop: Hop,
     },
+    /// A 2xx to an INVITE that no transaction waits for, where that is wanted.
+    Stray {
+        /// The response; our Via has been removed from it.
+        message: Message,
+    },
     /// No final response came, and the transaction is over.
     Unanswered {
         /// The transaction of the request.

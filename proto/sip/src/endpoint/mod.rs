@@ -15,8 +15,10 @@ mod client;
 mod clock;
 mod config;
 mod event;
+mod resumed;
 mod server;
 mod stateless;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ use std::time::{Duration, Instant};
 
 pub use config::{Answering, Config, SentBy, Timers};
 pub use event::{ClientKey, Destination, Event, ServerKey, Silence};
+pub use tally::{Finished, Tally};
 
 /// What a deadline is for.
 #[derive(Debug, Clone)]
@@ -72,6 +75,10 @@ pub struct Endpoint {
     /// Transactions that only wait for repetitions, the oldest first.
     lingering_clients: VecDeque<ClientKey>,
     lingering_servers: VecDeque<ServerKey>,
+    /// A 2xx of INVITE that fits nothing is told.
+    watches_for_strays: bool,
+    /// New requests by datagrams are left to be repeated.
+    refrains: bool,
     /// How long the input at hand has waited.
     waited: Duration,
     /// What [`translated`](Endpoint::translated) says.
@@ -81,6 +88,8 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     queries: VecDeque<Query>,
     searches: HashMap<QueryId, ClientKey>,
+    tally: Tally,
+    finished: VecDeque<Finished>,
 }
 
 /// How full an endpoint is.
@@ -114,6 +123,8 @@ impl Endpoint {
             open_servers: 0,
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
+            watches_for_strays: false,
+            refrains: false,
             waited: Duration::ZERO,
             translated: None,
             clock: Clock::new(),
@@ -121,6 +132,8 @@ impl Endpoint {
             events: VecDeque::new(),
             queries: VecDeque::new(),
             searches: HashMap::new(),
+            tally: Tally::default(),
+            finished: VecDeque::new(),
         }
     }
 
@@ -168,13 +181,17 @@ impl Endpoint {
         let mended = if hop.transport.is_reliable() { None } else { mend_line_ends(&data) };
         let scanned = match scan(mended.unwrap_or(data), &self.config.limits) {
             Ok(scanned) => scanned,
-            Err(error) => return self.refused(hop, None, error),
+            Err(error) => {
+                self.tally.malformed += 1;
+                return self.refused(hop, None, error);
+            }
         };
         let mut message = scanned.message;
         let mut fault = scanned.fault;
         if fault.is_none() && hop.transport.is_reliable() && !message.has("Content-Length") {
             fault = Some(Error::Missing("Content-Length"));
         }
+        self.tally.malformed += u64::from(fault.is_some());
         if message.is_response() {
             match fault {
                 None => self.handle_response(now, hop, message),
@@ -255,6 +272,7 @@ impl Endpoint {
     }
 
     fn refused(&mut self, hop: Hop, status: Option<u16>, error: Error) {
+        self.count_refusal(&error);
         self.events.push_back(Event::Refused { hop, status, error });
     }
 }

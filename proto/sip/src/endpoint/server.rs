@@ -29,15 +29,16 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Server {
     state: State,
+    began: Instant,
     invite: bool,
     cancelled: bool,
     matching: Arc<str>,
-    reply: Hop,
+    pub(super) reply: Hop,
     /// Where answers go when the connection is gone (RFC 3261 §18.2.2).
     fallback: Option<SocketAddr>,
     /// The request's Via lines, until no more responses can come.
-    vias: Lines,
-    tag: String,
+    pub(super) vias: Lines,
+    pub(super) tag: String,
     status: u16,
     /// The last response, while it may have to be repeated.
     last: Bytes,
@@ -45,16 +46,16 @@ pub(super) struct Server {
     retransmit: Option<Alarm>,
     timeout: Option<Alarm>,
     /// 2xx sent, by dialog.
-    confirmations: Vec<Arc<str>>,
+    pub(super) confirmations: Vec<Arc<str>>,
 }
 
 /// A 2xx to an INVITE (RFC 3261 §13.3.1.4).
 #[derive(Debug)]
 pub(super) struct Confirmation {
     server: ServerKey,
-    to_tag: String,
+    pub(super) to_tag: String,
     /// Empty once the ACK is there.
-    data: Bytes,
+    pub(super) data: Bytes,
     interval: Duration,
     repeat: Option<Alarm>,
 }
@@ -63,7 +64,7 @@ pub(super) struct Confirmation {
 const MOST_2XX: usize = 32;
 
 impl Server {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.state == State::Proceeding
     }
 }
@@ -148,7 +149,11 @@ impl Endpoint {
     pub(super) fn handle_new_request(&mut self, now: Instant, hop: Hop, message: Message, via: &Via) {
         let matching = matching(&message, via, message.method());
         if let Some(key) = self.matching.get(&matching).copied() {
+            self.tally.repeats_received += 1;
             return self.repeat_response(key);
+        }
+        if self.refrains && !hop.transport.is_reliable() && message.to_tag().is_none() {
+            return;
         }
         if let Some(error) = self.objection(&message) {
             return self.refuse(&hop, &message, error);
@@ -175,6 +180,7 @@ impl Endpoint {
         self.matching.insert(matching.clone(), key);
         let server = Server {
             state: State::Proceeding,
+            began: now,
             invite,
             cancelled: false,
             matching,
@@ -201,6 +207,7 @@ impl Endpoint {
         let Some(server) = self.servers.get(&key) else { return };
         if !server.last.is_empty() {
             let (hop, last) = (server.reply.clone(), server.last.clone());
+            self.tally.responses_repeated += 1;
             self.transmit(hop, last);
         }
     }
@@ -238,6 +245,7 @@ impl Endpoint {
         }
         let wire = message.to_bytes();
         server.status = status;
+        let finished = (status >= 200 && server.state == State::Proceeding).then_some(server.began);
         if status < 200 {
             server.last = wire.clone();
         } else if success {
@@ -273,6 +281,9 @@ impl Endpoint {
             } else {
                 self.linger_server(now, key, State::Completed, timers.patience());
             }
+        }
+        if let Some(began) = finished {
+            self.finish(now, began, false, message.method().clone(), status);
         }
         self.transmit(reply, wire);
         Ok(())
@@ -336,6 +347,7 @@ impl Endpoint {
         }
         self.end_server(key);
         for to_tag in silent {
+            self.tally.unacknowledged += 1;
             self.events.push_back(Event::Unacknowledged { key, status, to_tag });
         }
     }
@@ -348,6 +360,7 @@ impl Endpoint {
         confirmation.repeat = Some(again);
         let data = confirmation.data.clone();
         if let Some(hop) = self.servers.get(&confirmation.server).map(|s| s.reply.clone()) {
+            self.tally.responses_repeated += 1;
             self.transmit(hop, data);
         }
     }

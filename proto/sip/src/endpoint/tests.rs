@@ -12,7 +12,7 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn udp() -> Hop {
+pub(super) fn udp() -> Hop {
     Hop { local: Some(addr("192.0.2.1:5060")), ..Hop::new(Transport::Udp, addr("192.0.2.9:5060")) }
 }
 
@@ -24,17 +24,17 @@ fn tcp(flow: u64) -> Hop {
     }
 }
 
-fn endpoint() -> Endpoint {
+pub(super) fn endpoint() -> Endpoint {
     endpoint_with(|_| {})
 }
 
-fn endpoint_with(change: impl FnOnce(&mut Config)) -> Endpoint {
+pub(super) fn endpoint_with(change: impl FnOnce(&mut Config)) -> Endpoint {
     let mut config = Config::default();
     change(&mut config);
     Endpoint::new(config, Box::new(SeededRandom::new(1)))
 }
 
-fn request(method: Method) -> Message {
+pub(super) fn request(method: Method) -> Message {
     let mut m = Message::request(method.clone(), "sip:bob@example.com".parse().unwrap());
     m.set_header("From", "<sip:alice@example.com>;tag=a1").unwrap();
     m.set_header("To", "<sip:bob@example.com>").unwrap();
@@ -44,24 +44,24 @@ fn request(method: Method) -> Message {
 }
 
 /// A request as a stranger sends it.
-fn from_wire(method: Method, branch: &str) -> Bytes {
+pub(super) fn from_wire(method: Method, branch: &str) -> Bytes {
     let mut m = request(method);
     m.push_front("Via", &format!("SIP/2.0/UDP 192.0.2.9:5060;branch={branch};rport")).unwrap();
     m.push_back("Max-Forwards", "70").unwrap();
     m.to_bytes()
 }
 
-fn feed(e: &mut Endpoint, now: Instant, hop: Hop, data: impl Into<Bytes>) {
+pub(super) fn feed(e: &mut Endpoint, now: Instant, hop: Hop, data: impl Into<Bytes>) {
     e.handle_input(now, Input { hop, data: data.into() });
 }
 
-fn sent(e: &mut Endpoint) -> Vec<Message> {
+pub(super) fn sent(e: &mut Endpoint) -> Vec<Message> {
     std::iter::from_fn(|| e.poll_transmit())
         .map(|t| Message::parse(t.data, &Limits::default()).expect("what we send parses"))
         .collect()
 }
 
-fn one_sent(e: &mut Endpoint) -> Message {
+pub(super) fn one_sent(e: &mut Endpoint) -> Message {
     let mut all = sent(e);
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
@@ -72,7 +72,7 @@ fn events(e: &mut Endpoint) -> Vec<Event> {
 }
 
 /// Runs timers up to `until`, returning when something was sent and what.
-fn run(e: &mut Endpoint, start: Instant, until: Duration) -> Vec<(u128, Message)> {
+pub(super) fn run(e: &mut Endpoint, start: Instant, until: Duration) -> Vec<(u128, Message)> {
     let mut out = Vec::new();
     while let Some(at) = e.poll_timeout().filter(|at| *at <= start + until) {
         e.handle_timeout(at);
@@ -81,7 +81,7 @@ fn run(e: &mut Endpoint, start: Instant, until: Duration) -> Vec<(u128, Message)
     out
 }
 
-fn reply(request: &Message, status: u16, tag: &str) -> Bytes {
+pub(super) fn reply(request: &Message, status: u16, tag: &str) -> Bytes {
     let mut r = Message::response(request, status, "").unwrap();
     if status > 100 {
         let to = r.to().unwrap();

@@ -178,6 +178,14 @@ impl ScriptedGateway {
                     }));
                     continue;
                 }
+                if let (ContextId::All, Verb::Subtract, true) =
+                    (action.context, action.commands[0].verb, self.audits)
+                {
+                    self.state.clear();
+                    let all = CommandReply::new(Verb::Subtract, TerminationId::ALL);
+                    actions.push(ActionReply::new(ContextId::All, vec![all]));
+                    continue;
+                }
                 if action.context == ContextId::Choose {
                     self.properties.push(action.properties.clone());
                 }
@@ -298,6 +306,12 @@ impl ScriptedGateway {
                 }
                 let statistics = vec![Statistic::new("nt/os", 40960u32), Statistic::new("nt/or", 51200u32)];
                 Ok(CommandReply::new(Verb::Subtract, pattern).with(statistics))
+            }
+            Verb::AuditValue if self.audits => {
+                let held = self.state.get(&id).ok_or(411u16)?;
+                let mut reply = CommandReply::new(Verb::AuditValue, TerminationId::ALL);
+                reply.terminations = held.keys().map(|name| TerminationId::new(name.clone())).collect();
+                Ok(reply)
             }
             _ => Err(501),
         }

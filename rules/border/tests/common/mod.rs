@@ -91,6 +91,7 @@ pub fn ibcf() -> Config {
 
 pub struct World {
     pub now: Instant,
+    began: Instant,
     pub border: Border,
     pub gateway: ScriptedGateway,
     /// If there, it takes the place of the scripted one.
@@ -106,6 +107,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// Contact of the last 200 to an INVITE that the border sent.
     pub inbox_contact: Option<String>,
+    /// What the border wants kept, if it keeps anything.
+    pub records: BTreeMap<u32, String>,
     branch: u32,
     /// SIP messages counted, and the one that is lost.
     pub sip_sent: usize,
@@ -121,6 +124,7 @@ impl World {
         let border = Border::new(config, Box::new(SeededRandom::new(7)), now, SystemTime::UNIX_EPOCH);
         Self {
             now,
+            began: now,
             border,
             gateway: ScriptedGateway::new("agw1.example.com"),
             real: None,
@@ -130,12 +134,28 @@ impl World {
             inbox: HashMap::new(),
             events: Vec::new(),
             inbox_contact: None,
+            records: BTreeMap::new(),
             branch: 0,
             sip_sent: 0,
             lose_sip: None,
             control_sent: 0,
             lose_control: None,
         }
+    }
+
+    /// The border's process ends, and another one starts with what was kept.
+    pub fn restart(&mut self, config: Config, seed: u64) -> carnet_border::Restored {
+        let random = Box::new(SeededRandom::new(seed));
+        // The wall clock of the first one began with 1970, and has gone on.
+        let wall = SystemTime::UNIX_EPOCH + (self.now - self.began);
+        self.border = Border::new(config, random, self.now, wall);
+        self.border.keep_state();
+        let records = std::mem::take(&mut self.records);
+        let texts = records.iter().map(|(number, text)| (*number, text.as_str()));
+        let restored = self.border.restore(self.now, texts, ["agw1".into()]);
+        self.border.gateway_connected(self.now, "agw1");
+        self.records = records;
+        restored
     }
 
     /// A border whose gateway has registered.
@@ -180,6 +200,9 @@ impl World {
     pub fn settle(&mut self) {
         loop {
             let mut quiet = true;
+            while let Some((number, text)) = self.border.poll_kept() {
+                self.records.insert(number, text);
+            }
             while let Some(out) = self.border.poll_transmit() {
                 quiet = false;
                 match out {
@@ -240,6 +263,9 @@ impl World {
                 self.events.push(event);
             }
             if quiet {
+                while let Some(number) = self.border.poll_forgotten() {
+                    self.records.remove(&number).expect("what is forgotten was kept");
+                }
                 return;
             }
         }

@@ -21,6 +21,7 @@ impl Decide for TicketPolicy {
         let prf = verified.suite().prf().number();
         let policy = kms.grantable(sender, verified.policy(), prf, wall)?;
         let responders = kms.responders_of(&policy);
+        let expires = policy.valid_to().and_then(|to| to.to_wall());
         let key = kms.ring.current().map_err(|_| Error::Full("ticket keys: there is none"))?;
         let issued = verified.grant(policy, &key.tpk, key.id.as_bytes(), wall, kms.rng.as_mut())?;
         Ok(Decided {
@@ -29,6 +30,7 @@ impl Decide for TicketPolicy {
             responders,
             ticket: issued.ticket_id,
             key: key.id.clone(),
+            expires,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::prove::Sender;
 use super::{Decide, Decided, Kms, Refused};
-use crate::{Deed, User};
+use crate::{AuditRecord, Deed, User};
 use carnet_mikey::exchange::{Verified, VerifiedResolve};
 use carnet_mikey::payload::{Flags, Ticket, TicketPolicy};
 use carnet_mikey::ticket::Opened;
@@ -34,6 +34,7 @@ impl Decide for Ticket {
             responders: vec![responder.clone()],
             ticket: verified.ticket_id(),
             key: found.key,
+            expires: None,
         })
     }
 }
@@ -93,18 +94,27 @@ impl Kms {
     }
 
     fn check_revoked(&self, opened: &Opened, initiator: &Identity) -> Result<(), Refused> {
+        let issued = opened.issued.to_wall().ok_or(Error::Policy("a ticket needs an NTP timestamp"))?;
+        match self.revocation(initiator, issued) {
+            Some(reason) => Err(Refused::with(Error::Validity("any more: revoked"), 403, reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a ticket that was issued is revoked: it opens no more.
+    pub fn is_revoked(&self, record: &AuditRecord) -> bool {
+        self.revocation(&record.initiator, record.wall).is_some()
+    }
+
+    fn revocation(&self, initiator: &Identity, issued: SystemTime) -> Option<String> {
         let owner = self.directory.owner(initiator);
         if owner.is_some_and(|u| u.revoked) {
-            let reason = format!("the ticket is from {initiator}, who is revoked");
-            return Err(Refused::with(Error::Validity("any more: revoked"), 403, reason));
+            return Some(format!("the ticket is from {initiator}, who is revoked"));
         }
         let limit = self.tickets_not_before.max(owner.and_then(|u| u.tickets_not_before));
-        let issued = opened.issued.to_wall().ok_or(Error::Policy("a ticket needs an NTP timestamp"))?;
-        if limit.is_some_and(|limit| issued < limit) {
-            let reason = format!("the ticket from {initiator} was issued before a revocation");
-            return Err(Refused::with(Error::Validity("any more: revoked"), 403, reason));
-        }
-        Ok(())
+        limit
+            .is_some_and(|limit| issued < limit)
+            .then(|| format!("the ticket from {initiator} was issued before a revocation"))
     }
 
     /// RFC 6043 §4.2.3.4: the responder must be named in the ticket: itself, as another identity

@@ -113,6 +113,7 @@ fn a_used_connection_reaches_all_shards_and_is_reached_from_them() {
     net.leave(eve);
     net.wait(Duration::from_secs(60));
     assert_eq!((net.counts().connections, net.counts().sends), (3, 12));
+    assert!(net.counts().octets > 0);
     assert!(net.closed.is_empty(), "{:?}", net.closed);
 }
 

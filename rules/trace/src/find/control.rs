@@ -43,7 +43,10 @@ fn idle(view: &View<'_>) -> HashSet<Asked> {
     let given: HashSet<(&str, SocketAddr)> =
         subtracts.filter(|(asked, _)| done.contains(asked)).map(|((_, _, to), what)| (what, to)).collect();
     let idle = |(_, _, to): &Asked, what: &str| {
-        what.starts_with("Audit") || any && what.starts_with("Notify") || given.contains(&(what, *to))
+        what.starts_with("Audit")
+            || what == "Subtract C=*"
+            || any && what.starts_with("Notify")
+            || given.contains(&(what, *to))
     };
     asked(view).filter(|(asked, what)| idle(asked, what)).map(|(asked, _)| asked).collect()
 }

@@ -281,7 +281,7 @@ pub(super) fn msrp(view: &View<'_>) -> Vec<Found> {
 /// A call that was answered and has no connection.
 pub(super) fn never(view: &View<'_>) -> Vec<Found> {
     let agreed = view.agreed();
-    if agreed.is_empty() || !view.connections.is_empty() {
+    if agreed.is_empty() || !view.connections.is_empty() || view.is_told() {
         return Vec::new();
     }
     let Some((at, entry, _)) = view.hops.iter().find_map(|hop| hop.last()) else { return Vec::new() };

@@ -4,6 +4,7 @@
 //! possible the sentence says so.
 
 mod control;
+mod event;
 mod keys;
 mod media;
 mod sip;
@@ -44,7 +45,7 @@ impl Found {
 }
 
 /// The rules; of those that find something equally bad the first one comes first.
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 25] = [
     // What somebody did to a description explains what fails later.
     Rule { name: "key-mgmt-lost", check: keys::lost },
     Rule { name: "fingerprint-lost", check: keys::fingerprint_lost },
@@ -69,6 +70,7 @@ const RULES: [Rule; 24] = [
     Rule { name: "certificate", check: media::certificate },
     Rule { name: "msrp-error", check: media::msrp },
     Rule { name: "no-connection", check: media::never },
+    Rule { name: "event", check: event::told },
     Rule { name: "unreadable", check: sip::unreadable },
 ];
 

@@ -23,7 +23,8 @@ pub(super) fn partly(view: &View<'_>) -> Vec<Found> {
     if view.connections.iter().any(|c| c.server_hello.is_some()) {
         vec![media(view, "As to media: ")]
     } else {
-        Vec::new()
+        // Why it was planned so is told whatever became of it.
+        told(view, "As to media: ").filter(|found| found.entry.is_some()).into_iter().collect()
     }
 }
 
@@ -99,9 +100,43 @@ fn media(view: &View<'_>, lead: &str) -> Found {
             "Offer TCP/TLS/MSRP to seal it.",
         );
     }
+    if let Some(told) = told(view, lead) {
+        return told;
+    }
     let what = match view.hops.iter().find_map(|hop| hop.last()) {
         Some(_) => format!("{lead}the call was answered; its media are not in this capture."),
         None => format!("{lead}there is nothing here that a rule objects to."),
     };
     Found::note(None, what, "")
+}
+
+/// What nodes said of it.
+fn told(view: &View<'_>, lead: &str) -> Option<Found> {
+    if !view.is_told() {
+        return None;
+    }
+    let plan = view.events().find_map(|(at, entry, event)| {
+        let plan = event.text("plan")?.trim_end_matches('.');
+        Some((at, format!("{} planned {plan}", view.sender(entry))))
+    });
+    let counts =
+        view.events().filter(|(_, _, event)| event.event == "media-released").map(|(_, _, event)| {
+            let of = |side: &str| event.number(&format!("octets.{side}.received")).unwrap_or_default();
+            (of("caller"), of("callee"))
+        });
+    let counted = counts.max_by_key(|(caller, callee)| caller + callee).map(|(caller, callee)| {
+        format!("a gateway counted {} from the caller and {} from the callee", octets(caller), octets(callee))
+    });
+    let answered =
+        view.hops.iter().filter_map(|hop| hop.last()).any(|(.., sip)| sip.status.is_some_and(|s| s < 300));
+    let mut said: Vec<String> = Vec::new();
+    if answered {
+        said.push("the call was answered".to_owned());
+    }
+    said.extend(plan.iter().map(|(_, plan)| plan.clone()));
+    said.extend(counted);
+    if said.is_empty() {
+        said.push("there is nothing here that a rule objects to".to_owned());
+    }
+    Some(Found::note(plan.map(|(at, _)| at), format!("{lead}{}.", said.join("; ")), ""))
 }

@@ -1,6 +1,6 @@
 //! A session as the rules look at it: hops of requests with their answers, connections.
 
-use crate::model::{ClientHello, Entry, Fact, Line, Msrp, Opened, Sdp, Session, Sip, Tcp, Tls};
+use crate::model::{ClientHello, Entry, Fact, Happened, Line, Msrp, Opened, Sdp, Session, Sip, Tcp, Tls};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -86,9 +86,17 @@ impl<'a> View<'a> {
 
     /// What a host is called, with its address at hand.
     pub fn name(&self, host: usize, address: SocketAddr) -> String {
-        match self.session.hosts.get(host).map(|host| host.role.as_str()) {
-            Some(role) if !role.is_empty() => format!("{role} ({address})"),
-            _ => address.to_string(),
+        let Some(host) = self.session.hosts.get(host) else { return address.to_string() };
+        let place = (!crate::listen::is_place(address)).then(|| address.to_string());
+        let words: Vec<&str> = [host.role.as_str(), place.as_deref().unwrap_or_default()]
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect();
+        match (host.name.as_str(), words.as_slice()) {
+            ("", [role, address]) => format!("{role} ({address})"),
+            ("", words) => words.join(" "),
+            (name, []) => name.to_owned(),
+            (name, words) => format!("{name} ({})", words.join(" ")),
         }
     }
 
@@ -122,6 +130,19 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// What nodes said of themselves.
+    pub fn events(&self) -> impl Iterator<Item = (usize, &'a Entry, &'a Happened)> + Clone {
+        self.entries().filter_map(|(at, entry)| match &entry.fact {
+            Fact::Event(event) => Some((at, entry, &**event)),
+            _ => None,
+        })
+    }
+
+    /// Whether nodes told of it: then media went by unseen.
+    pub fn is_told(&self) -> bool {
+        self.session.entries.iter().any(|entry| entry.from_node.is_some() || entry.to_node.is_some())
+    }
+
     /// Whether somebody asked for end-to-access-edge security: then TLS ends at borders, and that is no fault.
     pub fn is_to_edge(&self) -> bool {
         let sdps = self.sip().filter_map(|(_, _, sip)| sip.sdp.as_ref());
@@ -140,7 +161,7 @@ fn hops(session: &Session) -> Vec<Hop<'_>> {
                 hop.sip.branch == sip.branch
                     && hop.sip.cseq == sip.cseq
                     && hop.sip.call_id == sip.call_id
-                    && hop.entry.from.ip() == entry.to.ip()
+                    && (hop.entry.from.ip() == entry.to.ip() || hop.entry.from_host == entry.to_host)
             };
             if let Some(hop) = out.iter_mut().rev().find(of) {
                 hop.answers.push((at, entry, sip));

@@ -1,6 +1,7 @@
 //! What a datagram of UDP is, by its content.
 
 use super::{Show, Told, control, floor, ng, sip};
+use crate::telling::Protocol;
 use bytes::Bytes;
 
 /// Reads a datagram; nothing for what is not one of ours.
@@ -15,5 +16,14 @@ pub(crate) fn datagram(octets: &Bytes, show: Show) -> Vec<Told> {
         vec![ng::read(octets, show)]
     } else {
         Vec::new()
+    }
+}
+
+/// Reads a message whose protocol is known.
+pub(crate) fn message(protocol: Protocol, octets: &Bytes, datagram: bool, show: Show) -> Vec<Told> {
+    match protocol {
+        Protocol::Sip => sip::read(octets, datagram, show).into_iter().collect(),
+        Protocol::Control => control::read(octets, show),
+        Protocol::Ng => vec![ng::read(octets, show)],
     }
 }

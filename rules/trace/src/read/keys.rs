@@ -23,7 +23,9 @@ pub(super) fn read(octets: &[u8]) -> KeyMessage {
     for payload in &message.payloads {
         match payload {
             Payload::Ticket(ticket) => {
-                out.ticket = Some(digest(&ticket.ticket_data));
+                // As the service that made it names it in its log.
+                let [a, b, c, d, e, f, g, h, ..] = carnet_mikey::ticket_id(ticket);
+                out.ticket = Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
                 out.valid = validity(&ticket.policy);
             }
             Payload::Tp(policy) if out.valid == (None, None) => out.valid = validity(policy),

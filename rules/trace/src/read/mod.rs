@@ -2,17 +2,19 @@
 
 mod control;
 mod datagram;
+mod event;
 mod floor;
 mod http;
 mod keys;
 mod msrp;
 mod ng;
-mod sdp;
+pub(crate) mod sdp;
 mod sip;
 mod stream;
 mod tls;
 
-pub(crate) use datagram::datagram;
+pub(crate) use datagram::{datagram, message};
+pub(crate) use event::read as event;
 pub(crate) use stream::Stream;
 
 use crate::model::Fact;
@@ -60,6 +62,10 @@ pub(crate) enum Tie {
     Answered(u32),
     /// A context is over.
     Gone(u32),
+    /// A context of the gateway of that name.
+    Held(String, u32),
+    /// The same, made just now.
+    FreshHeld(String, u32),
     /// What these two say to each other outside of contexts.
     Association,
     /// A request of ng, by its cookie.

@@ -83,7 +83,7 @@ pub(super) fn label(sdp: &Sdp) -> String {
 }
 
 /// The text of a message that may hold descriptions, masked.
-pub(super) fn masked(text: &str, secrets: bool) -> String {
+pub(crate) fn masked(text: &str, secrets: bool) -> String {
     if secrets {
         return text.to_owned();
     }

@@ -77,8 +77,11 @@ pub fn html(ladder: &Ladder) -> String {
 /// What the filter looks at.
 fn words_of(session: &Session) -> String {
     let findings = session.findings.iter().map(|finding| finding.what.as_str());
-    let roles =
-        session.hosts.iter().flat_map(|host| host.addresses.iter().chain([&host.role])).map(String::as_str);
+    let roles = session
+        .hosts
+        .iter()
+        .flat_map(|host| host.addresses.iter().chain([&host.role, &host.name]))
+        .map(String::as_str);
     let all: Vec<&str> = [session.title.as_str(), session.kind.as_str()]
         .into_iter()
         .chain(session.call_ids.iter().map(String::as_str))
@@ -140,7 +143,14 @@ fn whole(out: &mut String, session: &Session) {
     );
     let begin = session.entries.first().map(|entry| entry.at).unwrap_or_default();
     for (row, entry) in session.entries.iter().take(MOST).enumerate() {
-        let role = |host: usize| session.hosts.get(host).map(|host| host.role.as_str()).unwrap_or_default();
+        let role = |host: usize| {
+            let host = session.hosts.get(host);
+            host.map(|host| format!("{} {}", host.role, host.name).trim().to_owned()).unwrap_or_default()
+        };
+        let at = |address: std::net::SocketAddr| match crate::listen::is_place(address) {
+            true => String::new(),
+            false => address.to_string(),
+        };
         let label =
             if entry.times > 1 { format!("{} ×{}", entry.label, entry.times) } else { entry.label.clone() };
         let class = if entry.bad { " class=\"bad\"" } else { "" };
@@ -148,10 +158,10 @@ fn whole(out: &mut String, session: &Session) {
             out,
             "<details id=\"{anchor}{row}\"><summary>{} {} {} → {} {} <span{class}>{}</span></summary><pre>",
             words::seconds(entry.at.saturating_sub(begin)),
-            escaped(role(entry.from_host)),
-            entry.from,
-            escaped(role(entry.to_host)),
-            entry.to,
+            escaped(&role(entry.from_host)),
+            at(entry.from),
+            escaped(&role(entry.to_host)),
+            at(entry.to),
             escaped(&label)
         );
         let _ = write!(

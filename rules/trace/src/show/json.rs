@@ -30,8 +30,23 @@ pub fn session(session: &Session) -> Value {
     })
 }
 
+/// A session, with the number of its entries in their place.
+pub fn summary(session: &Session) -> Value {
+    json!({
+        "number": session.number,
+        "kind": session.kind.as_str(),
+        "title": session.title,
+        "call_ids": session.call_ids,
+        "begins": session.entries.first().map(|entry| words::moment(entry.at)),
+        "ends": session.entries.iter().map(|entry| entry.last).max().map(words::moment),
+        "hosts": session.hosts.iter().map(host).collect::<Vec<_>>(),
+        "entries": session.entries.len(),
+        "findings": session.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
 fn host(host: &Host) -> Value {
-    json!({ "role": host.role, "addresses": host.addresses })
+    json!({ "name": (!host.name.is_empty()).then_some(&host.name), "role": host.role, "addresses": host.addresses })
 }
 
 fn finding(finding: &Finding) -> Value {
@@ -50,8 +65,8 @@ fn entry(entry: &Entry) -> Value {
     put("at", entry.at.as_secs_f64().into());
     put("time", words::moment(entry.at).into());
     put("packet", entry.number.into());
-    put("from", entry.from.to_string().into());
-    put("to", entry.to.to_string().into());
+    put("from", end(entry.from, entry.from_node.as_deref()).into());
+    put("to", end(entry.to, entry.to_node.as_deref()).into());
     put("from_host", entry.from_host.into());
     put("to_host", entry.to_host.into());
     put("transport", entry.way.as_str().into());
@@ -65,6 +80,14 @@ fn entry(entry: &Entry) -> Value {
     put("message", fact(&entry.fact));
     put("text", entry.text.clone().into());
     out.into()
+}
+
+/// An address, or the name of a node that has none here.
+fn end(address: std::net::SocketAddr, node: Option<&crate::Node>) -> String {
+    match node {
+        Some(node) if crate::listen::is_place(address) => node.name.clone(),
+        _ => address.to_string(),
+    }
 }
 
 fn fact(fact: &Fact) -> Value {
@@ -102,6 +125,12 @@ fn fact(fact: &Fact) -> Value {
             "target": http.target,
             "status": http.status,
             "mikey": http.keys.iter().map(keys).collect::<Vec<_>>(),
+        }),
+        Fact::Event(event) => json!({
+            "event": event.event,
+            "level": event.level,
+            "call_id": event.call_id,
+            "fields": event.fields,
         }),
         Fact::Unreachable { about, why } => json!({ "about": about.to_string(), "why": why }),
         Fact::Unreadable(why) => json!({ "why": why }),

@@ -7,7 +7,7 @@ mod svg;
 mod text;
 
 pub use html::html;
-pub use json::{json, session as session_json};
+pub use json::{json, session as session_json, summary as summary_json};
 pub use svg::svg;
 
 pub use text::{Paper, list, text};
@@ -32,7 +32,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Text for a terminal: what would steer one becomes U+FFFD.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }

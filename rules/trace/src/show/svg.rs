@@ -97,7 +97,11 @@ impl Picture {
         for (column, host) in session.hosts.iter().enumerate() {
             let x = middle(column);
             let _ = write!(body, "<line class=\"life\" x1=\"{x}\" x2=\"{x}\" y1=\"{head}\" y2=\"{foot}\"/>");
-            let role = escaped(&cut(&host.role, LETTERS - 4));
+            let name = match host.name.is_empty() {
+                true => host.role.clone(),
+                false => format!("{} {}", host.role, host.name),
+            };
+            let role = escaped(&cut(&name, LETTERS - 4));
             let _ = write!(body, "<text class=\"role\" x=\"{x}\" y=\"{}\">{role}</text>", MARGIN + 42);
             for (row, address) in host.addresses.iter().take(4).enumerate() {
                 let y = MARGIN + 57 + row * 14;

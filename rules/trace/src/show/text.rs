@@ -138,12 +138,16 @@ fn middle(column: usize, space: usize) -> usize {
 
 /// Names over the columns: role, then addresses.
 fn heads(out: &mut String, session: &Session, paper: Paper, space: usize) {
-    let rows = session.hosts.iter().map(|host| host.addresses.len()).max().unwrap_or_default().min(3);
+    let of = |host: &crate::model::Host| host.addresses.len() + usize::from(!host.name.is_empty());
+    let rows = session.hosts.iter().map(of).max().unwrap_or_default().min(3);
     for row in 0..=rows {
         let mut line = " ".repeat(TIME + 2);
         for host in &session.hosts {
             let text = match row {
+                0 if !host.name.is_empty() => host.name.clone(),
                 0 => host.role.clone(),
+                row if !host.name.is_empty() && row == 1 => host.role.clone(),
+                row if !host.name.is_empty() => host.addresses.get(row - 2).cloned().unwrap_or_default(),
                 row => host.addresses.get(row - 1).cloned().unwrap_or_default(),
             };
             // An address that does not fit shows its end, where addresses differ.
@@ -234,7 +238,11 @@ fn set(cells: &mut [char], at: usize, text: &str) {
 /// An arrow in words, where there is no room for columns.
 fn told(out: &mut String, session: &Session, entry: &Entry, paper: Paper, width: usize) {
     let name = |at: usize, address: std::net::SocketAddr| {
-        let role = session.hosts.get(at).map(|host| host.role.as_str()).unwrap_or_default();
+        let host = session.hosts.get(at);
+        if let Some(host) = host.filter(|host| !host.name.is_empty()) {
+            return format!("{} {}", host.role, host.name);
+        }
+        let role = host.map(|host| host.role.as_str()).unwrap_or_default();
         if role.is_empty() { address.to_string() } else { format!("{role} {address}") }
     };
     let line = format!(

@@ -1,5 +1,6 @@
 //! Tests of both sides of registration together: controllers, gateways and a network between them.
 
+mod adopt;
 mod chaos;
 mod model;
 mod resync;

@@ -1,0 +1,222 @@
+//! Traces of what roles show, without a network.
+
+use super::calls::Calls;
+use super::export;
+use super::ids::{self, Sample};
+use super::span::{Span, Told};
+use super::terminations::Terminations;
+use carnet_border::{Cause, Event as Border};
+use carnet_gateway::Event as Gateway;
+use carnet_gateway::media::{Cause as Ended, TlsFailure};
+use carnet_h248::{ContextId, TerminationId};
+use carnet_ops::config::OtelSection;
+use carnet_plan::{Both, Octets, Side};
+use opentelemetry::trace::{SpanId, SpanKind, Status};
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+fn calls() -> Calls {
+    let borders = ["a", "b"].map(str::to_owned).into();
+    Calls::new(borders, BTreeSet::from([("a".to_owned(), "access".to_owned())]))
+}
+
+fn invite(call_id: &str, branch: &str, below: &str) -> Vec<u8> {
+    format!(
+        "INVITE sip:bob@b.example SIP/2.0\r\nVia: SIP/2.0/TCP one.example;branch={branch}\r\n{below}From: <sip:a@a>;tag=1\r\n\
+         To: <sip:b@b>\r\nCall-ID: {call_id}\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn answer(call_id: &str, branch: &str, status: u16) -> Vec<u8> {
+    format!(
+        "SIP/2.0 {status} So\r\nVia: SIP/2.0/TCP one.example;branch={branch}\r\nFrom: <sip:a@a>;tag=1\r\n\
+         To: <sip:b@b>;tag=2\r\nCall-ID: {call_id}\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn started(call_id: &str, from: &str) -> Border {
+    Border::CallStarted {
+        call_id: call_id.into(),
+        from: "sip:a@a".into(),
+        to: "sip:bob@b.example".into(),
+        networks: Both { caller: from.into(), callee: "core".into() },
+    }
+}
+
+fn ended(call_id: &str, cause: Cause) -> Border {
+    Border::CallEnded { call_id: call_id.into(), cause }
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name} in {spans:#?}"))
+}
+
+/// The next border hangs its call below the INVITE that it got, also if a proxy has put its Via on top.
+#[test]
+fn borders_share_a_trace_without_a_word() {
+    let (mut first, mut next) = (calls(), calls());
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    first.sip("a", &invite("c", "z9hG4bKphone", ""), false, &mut here);
+    first.border("a", &started("c", "access"), &mut here);
+    first.sip("a", &invite("c", "z9hG4bKours", ""), true, &mut here);
+    let below = "Via: SIP/2.0/TCP two.example;branch=z9hG4bKours\r\n";
+    next.sip("b", &invite("c", "z9hG4bKproxy", below), false, &mut there);
+    next.border("b", &started("c", "core"), &mut there);
+    first.sip("a", &answer("c", "z9hG4bKours", 486), false, &mut here);
+    for (calls, border, spans) in [(&mut first, "a", &mut here), (&mut next, "b", &mut there)] {
+        calls.border(border, &ended("c", Cause::Refused(486)), spans);
+    }
+    let sent = named(&here, "INVITE");
+    assert_eq!((named(&there, "call").parent, named(&there, "call").trace), (sent.id, sent.trace));
+    assert_eq!((named(&here, "call").parent, sent.parent), (SpanId::INVALID, named(&here, "call").id));
+    // What the other side declines is no failure; what it cannot do is.
+    assert_eq!((&named(&here, "call").status, &sent.status), (&Status::Unset, &Status::Unset));
+    let mut spans = Vec::new();
+    first.sip("a", &invite("d", "z9hG4bKphone", ""), false, &mut spans);
+    first.border("a", &started("d", "access"), &mut spans);
+    first.border("a", &ended("d", Cause::Refused(503)), &mut spans);
+    assert!(matches!(named(&spans, "call").status, Status::Error { .. }));
+}
+
+#[test]
+fn media_and_what_gateways_were_asked_belong_to_the_call() {
+    let (mut calls, mut spans, mut terminations) = (calls(), Vec::new(), Terminations::default());
+    calls.sip("a", &invite("c", "z9hG4bKphone", ""), false, &mut spans);
+    calls.border("a", &started("c", "access"), &mut spans);
+    let call_id = || "c".to_owned();
+    let answered = |code: Option<u16>| Border::GatewayAnswered {
+        call_id: call_id(),
+        gateway: "g".into(),
+        transaction: 7 + u32::from(code.is_none()),
+        command: "Add",
+        context: None,
+        code,
+        took: Duration::from_millis(30),
+    };
+    calls.border("a", &answered(Some(510)), &mut spans);
+    let refused = named(&spans, "H.248 Add");
+    assert!(matches!(refused.status, Status::Error { .. }));
+    assert_eq!(refused.end.duration_since(refused.start).unwrap(), Duration::from_millis(30));
+    calls.border("a", &answered(None), &mut spans);
+    let addresses = Both { caller: "192.0.2.1:1".into(), callee: "192.0.2.1:2".into() };
+    let reserved =
+        Border::MediaReserved { call_id: call_id(), index: 0, gateway: "g".into(), context: 5, addresses };
+    calls.border("a", &reserved, &mut spans);
+    // TLS that ends at the gateway: in the call's trace where both are here.
+    let termination = || TerminationId::new("ip/1".to_owned());
+    let connected = Gateway::Connected {
+        context: ContextId::Id(5),
+        termination: termination(),
+        peer: "192.0.2.7:4000".parse().unwrap(),
+    };
+    terminations.gateway("g", &connected, &calls, &mut spans);
+    let failed = Gateway::Disconnected {
+        context: ContextId::Id(5),
+        termination: termination(),
+        cause: Ended::Tls(TlsFailure::Fingerprint),
+    };
+    terminations.gateway("g", &failed, &calls, &mut spans);
+    calls.border("a", &Border::CallUp { call_id: call_id() }, &mut spans);
+    calls.border("a", &ended("c", Cause::Tls(Side::Caller)), &mut spans);
+    let octets = Both { caller: Octets { received: 5, sent: 7 }, callee: Octets::default() };
+    let released = Border::MediaReleased { call_id: call_id(), gateway: "g".into(), context: 5, octets };
+    calls.border("a", &released, &mut spans);
+    let (call, media, tls) = (named(&spans, "call"), named(&spans, "media"), named(&spans, "TLS handshake"));
+    assert_eq!((media.parent, tls.parent, tls.trace), (call.id, media.id, call.trace));
+    assert!(matches!(call.status, Status::Error { .. }) && matches!(tls.status, Status::Error { .. }));
+    assert!(named(&spans, "set-up").status == Status::Unset, "it was up");
+    let octets = |told: &Told| {
+        let found = told.0.iter().find(|said| said.key.as_str() == "media.octets.caller.sent");
+        found.map(|said| said.value.clone())
+    };
+    assert_eq!(octets(&media.told), Some(7_i64.into()));
+    let all: BTreeSet<_> = spans.iter().map(|span| span.id.to_bytes()).collect();
+    assert_eq!(all.len(), spans.len(), "each has a name of its own");
+}
+
+/// A proxy behind the border wants credentials: the same Call-ID comes twice, and is two calls of one trace.
+#[test]
+fn a_call_that_is_asked_for_credentials_is_traced_again() {
+    let (mut calls, mut spans) = (calls(), Vec::new());
+    for (branch, cause) in [("z9hG4bKone", Cause::Refused(407)), ("z9hG4bKtwo", Cause::Bye(Side::Caller))] {
+        calls.sip("a", &invite("c", branch, ""), false, &mut spans);
+        // It comes again before it is answered.
+        calls.sip("a", &invite("c", branch, ""), false, &mut spans);
+        calls.border("a", &started("c", "access"), &mut spans);
+        calls.border("a", &ended("c", cause), &mut spans);
+    }
+    let found: Vec<_> = spans.iter().filter(|span| span.name == "call").collect();
+    assert_eq!(found.len(), 2, "{spans:#?}");
+    assert!(found[0].trace == found[1].trace && found[0].id != found[1].id);
+}
+
+/// Strangers, requests that become no call, and octets that are none.
+#[test]
+fn what_is_no_call_leaves_nothing_behind() {
+    let (mut calls, mut spans) = (calls(), Vec::new());
+    for octets in [&b"INVITE "[..], b"INVITE \0\xff", b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 2", b""] {
+        calls.sip("a", octets, false, &mut spans);
+        calls.sip("a", octets, true, &mut spans);
+    }
+    calls.sip("stranger", &invite("c", "z9hG4bKx", ""), false, &mut spans);
+    calls.sip("a", &answer("c", "z9hG4bKx", 200), false, &mut spans);
+    calls.border("a", &started("never-seen", "access"), &mut spans);
+    assert!(calls.kept() == 0 && spans.is_empty(), "{spans:?}");
+    calls.sip("a", &invite("c", "z9hG4bKx", ""), false, &mut spans);
+    let refused = Border::RequestRefused {
+        call_id: "c".into(),
+        method: "INVITE".into(),
+        status: 403,
+        reason: "not from there".into(),
+    };
+    calls.border("a", &refused, &mut spans);
+    assert_eq!((calls.kept(), spans.len()), (0, 1));
+    assert!(matches!(named(&spans, "call").status, Status::Error { .. }));
+}
+
+#[test]
+fn nodes_choose_the_same_traces() {
+    let all: Vec<_> = (0..2_000).map(|n| ids::of_call(&n.to_string())).collect();
+    let share = |sample: f64| all.iter().filter(|trace| Sample::new(sample).takes(**trace)).count();
+    assert_eq!((share(0.0), share(1.0)), (0, 2_000));
+    assert!((400..600).contains(&share(0.25)), "{}", share(0.25));
+    assert_ne!(ids::of_call("a"), ids::of_ticket("a"));
+    let trace = ids::of_call("a");
+    assert_ne!(ids::span(trace, &["ab", "c"]), ids::span(trace, &["a", "bc"]));
+}
+
+/// A collector that takes a connection and never answers: nobody waits, and what there is no room for is counted.
+#[tokio::test]
+async fn a_full_queue_loses_spans_and_counts_them() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!("endpoint = \"http://{}\"\nqueue = 10", silent.local_addr().unwrap());
+    let section: OtelSection = toml::from_str(&text).unwrap();
+    let exporting = export::start(&section, export::resource(&Default::default(), &section)).unwrap();
+    let now = SystemTime::now();
+    let span = || Span {
+        trace: ids::of_itself(),
+        id: super::keys::unique(),
+        parent: SpanId::INVALID,
+        remote: false,
+        kind: SpanKind::Internal,
+        name: "test".into(),
+        start: now,
+        end: now,
+        told: Told::default(),
+        events: Vec::new(),
+        status: Status::Unset,
+    };
+    // One batch is on its way and waits there; the queue holds ten more.
+    for _ in 0..5_000 {
+        exporting.put(span());
+    }
+    let mut gauges = Vec::new();
+    exporting.gauges(&mut gauges);
+    let dropped = gauges.iter().find(|gauge| gauge.labels[0].1 == "dropped").unwrap().value;
+    assert!((4_000.0..5_000.0).contains(&dropped), "{dropped}");
+    let began = std::time::Instant::now();
+    exporting.flush(Duration::from_millis(200)).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "the end of a process does not wait for it");
+}

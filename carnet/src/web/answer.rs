@@ -1,0 +1,170 @@
+//! What the routes of our APIs have in common: how a request is read, how pages are cut, how a refusal is told.
+
+use super::Caller;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// Entries of a page.
+pub const MOST: usize = 1_000;
+/// Entries of a page for who does not say how many.
+const USUAL: usize = 100;
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// In words.
+    pub error: String,
+}
+
+/// A status and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure(pub StatusCode, pub String);
+
+impl Failure {
+    /// What was asked cannot be.
+    pub fn bad(why: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, why.into())
+    }
+
+    /// There is no such thing.
+    pub fn missing(why: impl Into<String>) -> Self {
+        Self(StatusCode::NOT_FOUND, why.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+/// What a route answers.
+pub type Answer<T> = Result<T, Failure>;
+
+/// How many entries a page is to have.
+///
+/// # Errors
+/// As many cannot be.
+pub fn limit(wanted: Option<usize>) -> Answer<usize> {
+    match wanted.unwrap_or(USUAL) {
+        limit @ 1..=MOST => Ok(limit),
+        _ => Err(Failure::bad(format!("limit is 1 to {MOST}"))),
+    }
+}
+
+/// The largest whole number that every reader of JSON keeps (RFC 8259 §6).
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// A number of a list.
+///
+/// # Errors
+/// No list has as large a one.
+pub fn number(name: &str, wanted: Option<u64>) -> Answer<Option<u64>> {
+    match wanted {
+        Some(number) if number > LARGEST => Err(Failure::bad(format!("{name} is at most {LARGEST}"))),
+        _ => Ok(wanted),
+    }
+}
+
+/// Parameters of a query, with our own way to refuse them.
+pub struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Self(asked)).map_err(|e| Failure::bad(e.body_text()))
+    }
+}
+
+/// Names in the path, with our own way to refuse them.
+pub struct Named<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(named)| Self(named)).map_err(|e| Failure(e.status(), e.body_text()))
+    }
+}
+
+/// The JSON of a body, with our own way to refuse it. What cannot be read is not repeated: there may be a key in it.
+pub struct Given<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Answer<Self> {
+        let kind =
+            request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+            return Err(Failure(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body has to be application/json".into(),
+            ));
+        }
+        let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await;
+        let body = body
+            .map_err(|_| Failure(StatusCode::REQUEST_TIMEOUT, "the body did not come".into()))?
+            .map_err(|e| Failure(e.status(), e.body_text()))?;
+        // A list of members in their order would be read as an object too.
+        let read = match body.trim_ascii_start().first() {
+            Some(b'[') => {
+                Err(Failure(StatusCode::UNPROCESSABLE_ENTITY, "the body has to be an object".into()))
+            }
+            _ => serde_json::from_slice(&body).map(Self).map_err(|e| refused(&e)),
+        };
+        // It may have a key in it. What the kernel and the reader of the connection have had of it is theirs.
+        if let Ok(mut octets) = body.try_into_mut() {
+            zeroize::Zeroize::zeroize(&mut octets[..]);
+        }
+        read
+    }
+}
+
+/// Where it is wrong, and how; the words of a value that does not fit are not told.
+fn refused(error: &serde_json::Error) -> Failure {
+    let (line, column) = (error.line(), error.column());
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            let why = error.to_string();
+            // "missing field `level`" names us; "invalid type: string \"…\", expected …" would name what was sent.
+            let why = match why.split_once(" at line ") {
+                Some((why, _)) if why.starts_with("missing field") || why.starts_with("duplicate field") => {
+                    why
+                }
+                _ => "a value is not what it has to be",
+            };
+            Failure(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("{why}, at line {line} column {column} of the body"),
+            )
+        }
+        _ => Failure::bad(format!("the body is no JSON, at line {line} column {column}")),
+    }
+}
+
+/// Writes down who changes what. What is read is not worth a line.
+pub async fn note_changes(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let who = request.extensions().get::<Caller>().map(ToString::to_string).unwrap_or_default();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    tracing::info!(%who, %method, path = path.escape_debug().to_string(), status = response.status().as_u16(), "administration");
+    response
+}
