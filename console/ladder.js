@@ -81,7 +81,7 @@ export function Ladder({ session }) {
     return true;
   }));
   return html`<${Findings} findings=${session.findings} show=${reveal} />
-    <div class="ladder" ref=${box} tabindex="0" role="region" aria-label="Ladder">
+    <div class="ladder" ref=${box} tabindex="0" role="region" aria-label="In order">
       <div class="hosts" style=${{ width: `${width + TIME}px` }}>${hosts.map((host) => html`<div class="host" style=${{ width: `${column}px` }} title=${[nameOf(host), host.role, ...(host.addresses ?? [])].join("\n")}>
         <b>${cut(nameOf(host), 20)}</b><small>${cut((host.addresses ?? [])[0] ?? "", 24)}${(host.addresses ?? []).length > 1 ? html` <span class="more">+${host.addresses.length - 1}</span>` : null}</small></div>`)}</div>
       <ol ref=${list} style=${{ width: `${width + TIME}px` }}>${entries.map((entry, n) => html`<li key=${n} data-entry=${n} class=${n === chosen ? "is-chosen" : ""}>

@@ -52,8 +52,16 @@ fn a_call_is_seen_from_its_beginning_to_its_end() {
             "[...document.querySelectorAll('.rung text')].some((text) => text.textContent.includes('{said}'))"
         ));
     }
-    browser.press(&["j", "k"]);
-    browser.click(".entry");
+    let chosen = "return /INVITE|call, from/.test(document.activeElement.textContent)";
+    browser.press(&["j"]);
+    // Before the first message there may be the ticket that it needed.
+    for _ in 0..8 {
+        if browser.run(chosen) == true {
+            break;
+        }
+        browser.press(&["j"]);
+    }
+    browser.press(&["{Enter}"]);
     browser.until(&format!("document.querySelector('.message pre').textContent.includes('{first}')"));
     // What passes is counted while it does.
     let passes = browser.run_until_done(
