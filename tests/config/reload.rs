@@ -23,6 +23,7 @@ impl Scene {
         let directory = tempfile::tempdir().unwrap();
         certificate(directory.path(), "own", "first.example");
         std::fs::write(directory.path().join("token"), "0123456789abcdef\n").unwrap();
+        std::fs::write(directory.path().join("read.token"), "reads-0123456789\n").unwrap();
         let [a, b, tls, control, keys, admin] = ports();
         let scene = Self { directory, a, b, tls, control, keys, admin, next, more: String::new() };
         scene.write();
@@ -63,6 +64,7 @@ tls = {own}
 [admin]
 listen = "127.0.0.1:{admin}"
 token-file = "token"
+read-token-file = "read.token"
 tls = {own}
 {more}
 "#
@@ -82,9 +84,13 @@ tls = {own}
     }
 
     fn ask(&self, token: &str) -> String {
+        self.asks("POST", "reload", token)
+    }
+
+    fn asks(&self, method: &str, what: &str, token: &str) -> String {
         let told = Command::new("curl")
-            .args(["-sk", "-X", "POST", "-H", &format!("Authorization: Bearer {token}")])
-            .arg(format!("https://127.0.0.1:{}/api/v1/reload", self.admin))
+            .args(["-sk", "-X", method, "-H", &format!("Authorization: Bearer {token}")])
+            .arg(format!("https://127.0.0.1:{}/api/v1/{what}", self.admin))
             .output()
             .expect("curl");
         String::from_utf8_lossy(&told.stdout).into_owned()
@@ -123,7 +129,8 @@ fn a_process_with_a_call_goes_on_with_another_file() {
 
     certificate(scene.path(), "own", "second.example");
     scene.next = second.port();
-    scene.more = "[records]\nfile = \"s.jsonl\"\n[log]\nformat = \"json\"\n".into();
+    scene.more =
+        "[records]\nfile = \"s.jsonl\"\n[log]\nformat = \"json\"\n[trace]\nring = \"1 MiB\"\n".into();
     scene.write();
     process.reload();
     for port in sockets {
@@ -133,6 +140,9 @@ fn a_process_with_a_call_goes_on_with_another_file() {
     process.logs(&format!("sip:127.0.0.1:{}\\\" (applied)", second.port()));
     process.logs("kms.tls.key: the file's content has changed (applied)");
     process.logs("records.keep: new, 10 (needs a restart)");
+    process.logs("trace.ring: \\\"16 MiB\\\" → \\\"1 MiB\\\" (needs a restart)");
+    let runs = scene.asks("GET", "process", "reads-0123456789");
+    assert!(runs.contains(&format!("\"next_hop\":\"sip:127.0.0.1:{}\"", second.port())), "{runs}");
     assert!(!process.log().contains("PRIVATE KEY"));
 
     // The call that was there ends where it began, the next one goes elsewhere.
@@ -144,7 +154,7 @@ fn a_process_with_a_call_goes_on_with_another_file() {
     let said = scene.ask("0123456789abcdef");
     let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
     let changes = said["changes"].as_array().unwrap();
-    assert!(changes.len() == 3 && changes.iter().all(|change| change["applied"] == false), "{said}");
+    assert!(changes.len() == 4 && changes.iter().all(|change| change["applied"] == false), "{said}");
     let _ = old.kill();
     let _ = old.wait();
 }
@@ -164,7 +174,7 @@ fn a_file_that_is_wrong_changes_nothing_and_its_line_is_said() {
     process.reload();
     process.logs(&format!("carnet.toml:{line}:1: unknown field `levle`"));
     let said = scene.ask("0123456789abcdef");
-    assert!(said.contains(&format!("\"line\":{line}")) && said.contains("levle"), "{said}");
+    assert!(said.contains(&format!("carnet.toml:{line}:1: unknown field `levle`")), "{said}");
     assert!(
         [process.told(), process.told()].concat().contains("RELOADING=1"),
         "systemd hears of this one too"
@@ -190,4 +200,11 @@ fn a_file_that_is_wrong_changes_nothing_and_its_line_is_said() {
     caller.hangs_up(scene.a, &call, &second);
     assert!(scene.ask("0123456789abcdef").contains("a token is needed"));
     assert!(scene.ask("fedcba9876543210").contains("\"changes\":[]"));
+
+    // The word for reading still reads, and does no more; then it is another.
+    assert!(scene.ask("reads-0123456789").contains("for reading"));
+    std::fs::write(scene.path().join("read.token"), "reads-9876543210\n").unwrap();
+    process.reload();
+    assert!(scene.asks("GET", "nodes", "reads-0123456789").contains("a token is needed"));
+    assert!(scene.asks("GET", "nodes", "reads-9876543210").contains("\"gateways\""));
 }

@@ -434,6 +434,10 @@ fn sample(path: &[String], schema: &Value) -> Option<String> {
         Value::Object(members) => members.is_empty(),
         _ => false,
     };
+    // Rights are written in octal.
+    if path.last().is_some_and(|name| name == "socket-mode") {
+        return schema.get("default").and_then(Value::as_u64).map(|mode| format!("0o{mode:o}"));
+    }
     if let Some(default) = schema.get("default").filter(|value| !empty(value)) {
         return toml::Value::try_from(default).ok().map(|value| value.to_string());
     }

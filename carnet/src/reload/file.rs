@@ -117,16 +117,32 @@ impl Change {
     }
 }
 
+impl Change {
+    /// A value as it is in a file.
+    fn written(&self, value: &Value) -> String {
+        match value.as_u64().filter(|_| self.path.last().is_some_and(|name| name == "socket-mode")) {
+            // Rights are written in octal.
+            Some(mode) => format!("0o{mode:o}"),
+            None => value.to_string(),
+        }
+    }
+}
+
 /// `border.a.policy.max-calls: 100 → 200 (applied)`
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = if self.live { "applied" } else { "needs a restart" };
         let name = Names(&self.path);
         match &self.what {
-            What::Value { old: Some(old), new: Some(new) } => write!(f, "{name}: {old} → {new} ({outcome})"),
-            What::Value { old: None, new: Some(new) } => write!(f, "{name}: new, {new} ({outcome})"),
+            What::Value { old: Some(old), new: Some(new) } => {
+                write!(f, "{name}: {} → {} ({outcome})", self.written(old), self.written(new))
+            }
+            What::Value { old: None, new: Some(new) } => {
+                write!(f, "{name}: new, {} ({outcome})", self.written(new))
+            }
             What::Value { old, .. } => {
-                write!(f, "{name}: gone, was {} ({outcome})", old.as_ref().unwrap_or(&Value::Null))
+                let old = old.as_ref().unwrap_or(&Value::Null);
+                write!(f, "{name}: gone, was {} ({outcome})", self.written(old))
             }
             What::Content => write!(f, "{name}: the file's content has changed ({outcome})"),
         }
