@@ -200,6 +200,7 @@ fn a_file_that_is_wrong_changes_nothing_and_its_line_is_said() {
     caller.hangs_up(scene.a, &call, &second);
     assert!(scene.ask("0123456789abcdef").contains("a token is needed"));
     assert!(scene.ask("fedcba9876543210").contains("\"changes\":[]"));
+    assert!(process.told().contains("RELOADING=1") && process.told() == "READY=1");
 
     // The word for reading still reads, and does no more; then it is another.
     assert!(scene.ask("reads-0123456789").contains("for reading"));
