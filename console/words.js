@@ -75,9 +75,9 @@ const CAUSES = {
   "context-lost": "its gateway lost the media", "interface": "an interface of the gateway went down", "session-timer": "the session timer ran out",
   "no-ack": "the answer was never acknowledged", "gateway": "the gateway could not do it", "inactive": "no media for too long",
   "stopping": "the border went out of service", "caller-tls": "TLS with the caller failed", "callee-tls": "TLS with the callee failed",
-  "deleted": "the call ended", "unused": "never used", "closing": "the gateway closes",
+  "deleted": "the call ended", "administrator": "an administrator ended it", "unused": "never used", "closing": "the gateway closes",
 };
-const GOOD = new Set(["caller-hung-up", "callee-hung-up", "cancelled", "deleted", "unused", "closing", "stopping"]);
+const GOOD = new Set(["caller-hung-up", "callee-hung-up", "cancelled", "deleted", "unused", "closing", "stopping", "administrator"]);
 
 export const cause = (name) => (name ? CAUSES[name] ?? String(name) : "");
 export const wentWell = (name) => !name || GOOD.has(name);

@@ -35,13 +35,19 @@ function Log() {
 function Drain({ draining }) {
   const [grace, setGrace] = useState("600");
   const [asked, ask] = useState(false);
+  const [problem, say] = useState(null);
+  const takeBack = async () => {
+    try { await tell("DELETE", "/api/v1/drain"); say(null); } catch (error) { say(error.message); }
+  };
   const seconds = Number(grace);
   const good = /^\d{1,5}$/.test(grace) && seconds <= 86_400;
   return html`<section class="card" aria-labelledby="drain-title"><h2 id="drain-title">Drain</h2>
     <p class="quiet">Takes nothing new, lets what runs end, at the latest after the time given, and ends the process.</p>
     <form class="drain" onSubmit=${(event) => { event.preventDefault(); if (good) ask(true); }}>
       <label for="grace">Seconds that calls get</label><input id="grace" inputmode="numeric" value=${grace} aria-invalid=${!good} onInput=${(event) => setGrace(event.target.value.trim())} />
-      <button class="danger" disabled=${!good || draining}>${draining ? "Draining" : "Drain"}</button></form>
+      <button class="danger" disabled=${!good || draining}>${draining ? "Draining" : "Drain"}</button>
+      ${draining ? html`<button type="button" onClick=${takeBack}>Take it back</button>` : null}</form>
+    ${problem ? html`<p class="problem" role="alert">${problem}</p>` : null}
     ${good ? null : html`<p class="problem">0 to 86400 seconds.</p>`}
     ${asked ? html`<${Confirm} title="Drain this process?" yes="Drain" close=${() => ask(false)} act=${() => tell("POST", "/api/v1/drain", { grace: seconds })}>
       <p>${count(state.total)} sessions are in progress. They get ${lasting(seconds * 1_000)}; then the process ends, and this page with it.</p></${Confirm}>` : null}</section>`;

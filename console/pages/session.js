@@ -1,9 +1,9 @@
 // One session: what became of it, why it was planned so, where its media is, and who said what to whom.
 
-import { ask, has, path } from "../api.js";
+import { ask, has, path, tell } from "../api.js";
 import { takeKeys } from "../keys.js";
 import { Ladder, ofEvents } from "../ladder.js";
-import { Empty, Figure, Mark, Party, Seal, html, useClock, useEffect, useLayoutEffect, useState, useStore } from "../parts.js";
+import { Confirm, Empty, Figure, Mark, Party, Seal, html, useClock, useEffect, useLayoutEffect, useState, useStore } from "../parts.js";
 import { callOf, state } from "../store.js";
 import { cause, clock, count, decisions, lasting, octets, sealOf, wentWell } from "../words.js";
 
@@ -113,6 +113,7 @@ export function SessionPage({ number, go }) {
   useStore();
   useClock(1_000);
   const { records, error, ladder, media } = useRecords(number);
+  const [toEnd, askToEnd] = useState(false);
   useLayoutEffect(() => takeKeys((key) => { if (key !== "Escape" && key !== "u") return false; go("sessions"); return true; }), []);
   const back = html`<a class="back" href="#/sessions">‹ Sessions</a>`;
   if (error && records === null) {
@@ -135,7 +136,10 @@ export function SessionPage({ number, go }) {
       <h1><${Party} uri=${first.from} /><i class="arrow" aria-hidden="true">→</i><span class="away"> to </span><${Party} uri=${first.to} /></h1>
       <div class="marks"><${Seal} seal=${seal} long />
         ${ended === null ? answered === null ? html`<${Mark} of="warn">setting up</${Mark}>` : html`<${Mark} of="good">in progress</${Mark}>`
-          : html`<${Mark} of=${wentWell(why) ? "off" : "bad"}>${cause(why) || "ended"}</${Mark}>`}</div></header>
+          : html`<${Mark} of=${wentWell(why) ? "off" : "bad"}>${cause(why) || "ended"}</${Mark}>`}
+        ${ended === null && asked.role === "border" ? html`<button class="danger" onClick=${() => askToEnd(true)}>End call</button>` : null}</div></header>
+    ${toEnd ? html`<${Confirm} title="End this call?" yes="End call" close=${() => askToEnd(false)} act=${() => tell("DELETE", path("sessions", asked.number))}>
+      <p>Both ends are told that it is over, and what gateways hold for it is given back.</p></${Confirm}>` : null}
     <dl class="figures">
       <${Figure} name="Began" value=${clock(began)} note=${new Date(began).toLocaleDateString("en-GB")} />
       <${Figure} name="Answered after" value=${answered === null ? "–" : lasting(answered - began)} />

@@ -99,6 +99,13 @@ fn a_process_is_drained_and_its_log_turned_up() {
     browser.until_says("1 sessions are in progress");
     browser.click("dialog .danger");
     browser.until_says("This process is draining.");
-    // The call goes on, and so does the process.
+    browser.click_button("Take it back");
+    browser.until("!document.body.innerText.includes(\"This process is draining.\")");
+    browser.go(&format!("{}#/sessions/1", network.page()));
+    browser.until_says("in progress");
+    // The process goes on, and so does the call, until somebody wants that it does not.
+    browser.click_button("End call");
+    browser.click("dialog .danger");
+    browser.until_says("administrator");
     assert!(network.process("node").try_wait().unwrap().is_none());
 }

@@ -89,10 +89,8 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
         let password = tap::password(path.as_ref());
         password.map_err(|e| source.complain(&["hep", "password-file"], &e))?;
     }
-    if source.top().any(|(name, _)| name == "trace")
-        && config.admin.as_ref().is_none_or(|admin| admin.as_ref().listen.is_none())
-    {
-        let what = "nobody could ask for what is kept: add `listen` to [admin]";
+    if source.top().any(|(name, _)| name == "trace") && config.admin.is_none() {
+        let what = "nobody could ask for what is kept: add [admin] with `socket` or `listen`";
         return Err(source.complain(&["trace"], what));
     }
     check_sockets(source, config)

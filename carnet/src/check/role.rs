@@ -62,11 +62,12 @@ pub fn roles(config: &Config) -> Vec<String> {
             relay_of(gateway)
         ));
     }
-    if let Some((listen, admin)) =
-        config.admin.as_ref().and_then(|a| Some((a.as_ref().listen.as_ref()?, a.as_ref())))
-    {
+    if let Some(admin) = config.admin.as_ref().map(|admin| admin.as_ref()) {
         let scheme = if admin.tls.is_some() { "https" } else { "http" };
-        lines.push(format!("administration at {scheme}://{}", listen.as_ref()));
+        let listen = admin.listen.as_ref().map(|listen| format!("{scheme}://{}", listen.as_ref()));
+        let socket = admin.socket.as_ref().map(|socket| format!("unix:{}", socket.display()));
+        let places: Vec<_> = listen.into_iter().chain(socket).collect();
+        lines.push(format!("administration at {}", places.join(", ")));
         lines.push(match config.trace.ring.as_ref() {
             Memory(0) => "nothing kept of what goes by: no ladders".to_owned(),
             ring => {

@@ -200,7 +200,7 @@ async fn a_call_is_seen_and_looked_into() {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
     watcher.keys(&[KeyCode::Char('G')]);
-    watcher.until(|text| text.contains("dialog-answered")).await;
+    watcher.until(|text| text.contains("● dialog answe")).await;
     watcher.keys(&[KeyCode::Esc, KeyCode::Tab]);
     let text = watcher.until(|text| text.contains("media (ims-agw) registered")).await;
     assert!(text.contains("1 of 10000 contexts") && text.contains("ports of public: "), "{text}");

@@ -40,6 +40,11 @@ enum Stage {
 }
 
 impl Draining {
+    /// Whether it has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(&*self.state(), Stage::No)
+    }
+
     fn state(&self) -> MutexGuard<'_, Stage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -102,7 +102,7 @@ pub(super) async fn process(State(desk): State<Arc<Desk>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "began": timestamp(desk.process.began),
         "now": timestamp(SystemTime::now()),
-        "draining": desk.watch.is_draining(),
+        "draining": desk.draining.has_begun() || desk.watch.is_draining(),
         "events_turned_away": turned_away,
         "roles": *desk.process.roles.read().unwrap_or_else(PoisonError::into_inner),
     }))

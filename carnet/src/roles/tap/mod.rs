@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_where_nobody_can_ask() {
         assert!(tap("").is_none());
-        assert!(tap("[admin]\nsocket = \"admin.sock\"").is_none());
+        assert!(tap("[admin]\nsocket = \"admin.sock\"").unwrap().has_ring());
         assert!(tap("[admin]\nlisten = \"127.0.0.1:9460\"\n[trace]\nring = \"off\"").is_none());
         assert!(tap("[admin]\nlisten = \"127.0.0.1:9460\"").unwrap().has_ring());
         let told = tap("[hep]\nserver = \"udp:127.0.0.1:9060\"").unwrap();

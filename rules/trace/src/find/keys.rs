@@ -15,14 +15,22 @@ type Step<'a> = ((usize, &'a Entry, &'a Sdp), (usize, &'a Entry, &'a Sdp));
 /// Offers and answers, each with what became of it one hop on.
 fn steps<'a>(view: &View<'a>) -> Vec<(&'static str, Step<'a>)> {
     let mut out = Vec::new();
-    for (name, list) in [("offer", view.offers()), ("answer", view.answers())] {
-        for pair in list.windows(2) {
-            if let [first, second] = pair {
-                // The next hop begins where this one ended.
-                if first.1.to_host == second.1.from_host {
-                    out.push((name, (*first, *second)));
-                }
-            }
+    let described: Vec<_> = view.hops.iter().filter(|hop| hop.sip.sdp.is_some()).collect();
+    for pair in described.windows(2) {
+        let [first, second] = pair else { continue };
+        // The next hop begins where this one ended, and before this one has its answer: what a host says later is its own.
+        let passed_on = first.entry.to_host == second.entry.from_host
+            && first.last().is_none_or(|(answered, ..)| second.at < answered);
+        if let (Some(before), Some(after), true) = (&first.sip.sdp, &second.sip.sdp, passed_on) {
+            out.push(("offer", ((first.at, first.entry, before), (second.at, second.entry, after))));
+        }
+    }
+    let mut answers: Vec<_> = view.hops.iter().filter_map(|hop| Some((hop.at, hop.answer()?))).collect();
+    answers.sort_by_key(|(_, (at, ..))| *at);
+    for pair in answers.windows(2) {
+        let [(_, first), (asked, second)] = pair else { continue };
+        if first.1.to_host == second.1.from_host && *asked < first.0 {
+            out.push(("answer", (*first, *second)));
         }
     }
     out

@@ -305,6 +305,31 @@ fn who_touched_the_keys_is_named() {
     );
 }
 
+/// Who was called calls back: what it offers is its own, and nothing that it had to pass on.
+#[test]
+fn who_calls_back_has_altered_nothing() {
+    let other = KEYS.replace("AQAFgM0X", "AQAFgM0Y");
+    let mut scene = changed(&sdp(MEDIA_A, TLS, KEYS), &sdp(P1, TLS, KEYS));
+    scene.udp(BOB, P1, &answer("200 OK", "b", &sdp(MEDIA_B, TLS, ""))).udp(
+        P1,
+        UE,
+        &answer("200 OK", "a", &sdp(P1, TLS, "")),
+    );
+    scene.udp(BOB, P1, &invite("c", &sdp(MEDIA_B, TLS, &other))).udp(
+        P1,
+        UE,
+        &invite("d", &sdp(P1, TLS, &other)),
+    );
+    scene.udp(UE, P1, &answer("200 OK", "d", &sdp(MEDIA_A, TLS, KEYS))).udp(
+        P1,
+        BOB,
+        &answer("200 OK", "c", &sdp(P1, TLS, KEYS)),
+    );
+    let session = scene.session();
+    let lost: Vec<_> = session.findings.iter().filter(|found| found.rule == "key-mgmt-lost").collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
 #[test]
 fn who_touched_fingerprint_or_transport_is_named() {
     let offer = sdp(MEDIA_A, TLS, FINGERPRINT);

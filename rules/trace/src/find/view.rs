@@ -108,18 +108,6 @@ impl<'a> View<'a> {
         self.name(entry.to_host, entry.to)
     }
 
-    /// The offers, hop by hop.
-    pub fn offers(&self) -> Vec<(usize, &'a Entry, &'a Sdp)> {
-        self.hops.iter().filter_map(|hop| hop.sip.sdp.as_ref().map(|sdp| (hop.at, hop.entry, sdp))).collect()
-    }
-
-    /// The answers, from the hop at which one came first.
-    pub fn answers(&self) -> Vec<(usize, &'a Entry, &'a Sdp)> {
-        let mut all: Vec<_> = self.hops.iter().filter_map(Hop::answer).collect();
-        all.sort_by_key(|(at, ..)| *at);
-        all
-    }
-
     /// Lines of TCP that both sides took.
     pub fn agreed(&self) -> Vec<(&'a Line, &'a Line)> {
         self.hops
