@@ -8,11 +8,13 @@ mod client;
 mod network;
 mod place;
 mod role;
+mod secrets;
 
 use carnet_ops::config::{self, Config, ConfigError};
 use clap::Args;
 use place::Source;
 pub use role::roles;
+pub use secrets::exposed;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,6 +31,9 @@ pub struct CheckArgs {
 
 /// Exit code 0 if the file is good, 1 if not.
 pub fn run(args: &CheckArgs) -> ExitCode {
+    if let Ok(config) = load(&args.config) {
+        exposed(&config).iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
     match what(&args.config) {
         Ok(roles) if args.json => {
             println!("{}", serde_json::json!({"ok": true, "roles": roles}));
@@ -58,6 +63,12 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 pub fn load(path: &Path) -> Result<Config, Box<ConfigError>> {
     let text = read(path)?;
     roles_of(&path.display().to_string(), &text, base(path))
+}
+
+/// The same for a file that would take the place of another, from whose directory its relative paths are taken.
+pub fn load_for(path: &Path, place: &Path) -> Result<Config, Box<ConfigError>> {
+    let text = read(path)?;
+    roles_of(&path.display().to_string(), &text, base(place))
 }
 
 /// What the file would start, a line each.
@@ -95,7 +106,7 @@ fn base(path: &Path) -> &Path {
 }
 
 /// File, line and column (from 1) and the text of a mistake, for scripts.
-fn place_of(error: &ConfigError) -> serde_json::Value {
+pub fn place_of(error: &ConfigError) -> serde_json::Value {
     let ConfigError::Wrong { source_code, at, .. } = error else { return serde_json::Value::Null };
     let whole = source_code.inner();
     let text = whole.get(at.offset()..at.offset() + at.len()).unwrap_or_default();

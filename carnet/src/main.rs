@@ -3,6 +3,7 @@
 mod border;
 mod check;
 mod conference;
+mod config;
 mod demo;
 mod doctor;
 mod events;
@@ -15,6 +16,7 @@ mod node;
 #[cfg(feature = "otel")]
 mod otel;
 mod privacy;
+mod reload;
 mod roles;
 mod run;
 mod top;
@@ -42,6 +44,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say what is wrong with a configuration file, or what it would start.
     Check(check::CheckArgs),
+    /// Print an example or the schema of a configuration file, or what a reload would do.
+    Config(config::ConfigArgs),
     /// Say what keeps a configuration from working on this host, and what to do about it.
     Doctor(doctor::DoctorArgs),
     /// Say what a border would do with an offer, and why.
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Border(args) => border::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -5,6 +5,7 @@
 use super::place::{Source, wrong};
 use crate::kms;
 use crate::roles::{conference, control, steering, tap, tls, token};
+use carnet_ops::config::Spanned;
 use carnet_ops::config::{
     AuthenticationSection, BorderRole, BorderSection, ConferenceSection, Config, ConfigError, ControlProto,
     ControlTlsSection, GatewayRole, GatewaySection, IpVersion, NgProto, NgSection, Proto, RegistrarMode,
@@ -15,7 +16,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
-use toml::Spanned;
 
 type Checked = Result<(), Box<ConfigError>>;
 

@@ -119,7 +119,16 @@ fn all_secrets(config: &Config) -> Vec<(String, PathBuf)> {
         if let Some(token) = &admin.token_file {
             put("admin.token-file".to_owned(), token.as_ref());
         }
+        if let Some(token) = &admin.read_token_file {
+            put("admin.read-token-file".to_owned(), token.as_ref());
+        }
         tls("admin.tls", admin.tls.as_ref().map(|tls| tls.as_ref()), &mut put);
+    }
+    if let Some(password) = config.hep.as_ref().and_then(|hep| hep.password_file.as_ref()) {
+        put("hep.password-file".to_owned(), password.as_ref());
+    }
+    if let Some(headers) = config.otel.as_ref().and_then(|otel| otel.as_ref().headers_file.as_ref()) {
+        put("otel.headers-file".to_owned(), headers.as_ref());
     }
     all
 }

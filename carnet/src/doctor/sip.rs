@@ -128,7 +128,7 @@ fn neighbours(config: &Config) -> Vec<Neighbour<'_>> {
 
 /// What is wrong with its files is `carnet check`'s.
 fn context(section: Option<&TlsSection>) -> Option<CertificateContext> {
-    section.and_then(|section| tls::context(section).ok())
+    section.and_then(|section| tls::context_of(section).ok())
 }
 
 async fn find(uri: &Uri, resolver: &Resolver) -> Vec<Hop> {

@@ -22,6 +22,7 @@ pub use event::{Event, Witness};
 pub use server::{HttpSettings, serve};
 pub use service::{OpenError, Service, ServiceSettings};
 
+use crate::reload::{Ready, Renewals};
 use carnet_mikey::Identity;
 use carnet_net::Token;
 use carnet_ops::config::KmsSection;
@@ -49,7 +50,12 @@ pub struct Started {
 }
 
 /// Starts the role of a configuration file.
-pub async fn start(section: &KmsSection, witness: Witness, token: Token) -> Result<Started, OpenError> {
+pub async fn start(
+    section: &KmsSection,
+    witness: Witness,
+    renewals: &mut Renewals,
+    token: Token,
+) -> Result<Started, OpenError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| OpenError::Setting(format!("{what}: {e}"));
     let settings = ServiceSettings::from_section(section).map_err(|e| fail(&section.name, &e))?;
     let http = HttpSettings {
@@ -63,6 +69,16 @@ pub async fn start(section: &KmsSection, witness: Witness, token: Token) -> Resu
         Some(tls) => Some(context(tls.certificate.as_ref(), tls.key.as_ref())?),
         None => None,
     };
+    if let Some(held) = tls.clone() {
+        renewals.add(&["kms", "tls"], move |config| {
+            let section = config.kms.as_ref().and_then(|kms| kms.as_ref().tls.as_ref());
+            let section = section.ok_or("there is no TLS any more")?;
+            let new =
+                context(section.certificate.as_ref(), section.key.as_ref()).map_err(|e| e.to_string())?;
+            let held = held.clone();
+            Ok(Ready::Now(Box::new(move || held.renew(&new))))
+        });
+    }
     let listener = match carnet_net::inherited::tcp(section.listen.0) {
         Some(listener) => TcpListener::from_std(listener),
         None => TcpListener::bind(section.listen.0).await,
@@ -74,6 +90,13 @@ pub async fn start(section: &KmsSection, witness: Witness, token: Token) -> Resu
         .await
         .map_err(|e| fail("opening the data directory", &e))??;
     let service = Arc::new(service.watched_by(witness));
+    let held = service.clone();
+    renewals.add(&["kms"], move |config| {
+        let section = config.kms.as_ref().ok_or("it is not there any more")?;
+        let settings = ServiceSettings::from_section(section.as_ref()).map_err(|e| e.to_string())?;
+        let held = held.clone();
+        Ok(Ready::Now(Box::new(move || held.renew(settings.rules))))
+    });
     let role = serve(service.clone(), http, tls, listener, token)?;
     Ok(Started { task: tokio::spawn(role), address, service })
 }

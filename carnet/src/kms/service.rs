@@ -268,6 +268,11 @@ impl Service {
         Answer { status, body: reply }
     }
 
+    /// Goes on with other rules, as far as they can be others while it runs.
+    pub fn renew(&self, rules: Config) {
+        self.kms().reconfigure(rules);
+    }
+
     /// Whether it could make a ticket. Waits for whoever is at the rules.
     pub fn has_a_key(&self) -> bool {
         self.kms().ring().current().is_ok()

@@ -3,11 +3,12 @@
 use super::question::{Ask, MOST_QUESTIONS, Question, Questions};
 use super::watch::Watch;
 use super::{Start, history, http};
+use crate::reload::{Ready, Renewals};
 use crate::web::socket::Place;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +33,13 @@ pub(super) struct Answering {
 struct Asked {
     questions: mpsc::Sender<Question>,
     /// The gateways it owns.
-    owns: Vec<String>,
+    owns: RwLock<Vec<String>>,
+}
+
+impl Asked {
+    fn owns(&self) -> RwLockReadGuard<'_, Vec<String>> {
+        self.owns.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Answering {
@@ -46,7 +53,7 @@ impl Answering {
     /// The same for a border.
     pub(super) fn border(&mut self, name: &str, owns: &[String]) -> Questions {
         let (questions, receiver) = mpsc::channel(MOST_QUESTIONS);
-        self.borders.insert(name.to_owned(), Asked { questions, owns: owns.to_vec() });
+        self.borders.insert(name.to_owned(), Asked { questions, owns: RwLock::new(owns.to_vec()) });
         receiver
     }
 
@@ -89,12 +96,34 @@ impl Answering {
         config: &Config,
         watch: &Arc<Watch>,
         keys: Option<Arc<crate::kms::Service>>,
+        renewals: &mut Renewals,
     ) -> Start<Vec<Open>> {
-        let Some(admin) = config.admin.as_ref().map(toml::Spanned::as_ref) else { return Ok(Vec::new()) };
-        let mut open = http::start(admin, self.clone(), watch.clone(), (config, keys))?;
+        let Some(admin) = config.admin.as_ref().map(carnet_ops::config::Spanned::as_ref) else {
+            return Ok(Vec::new());
+        };
+        let mut open = http::start(admin, self.clone(), watch.clone(), (config, keys), renewals)?;
+        let this = self.clone();
+        renewals.add(&["border"], move |config| {
+            let this = this.clone();
+            let owns = config
+                .border
+                .iter()
+                .map(|(name, section)| (name.clone(), section.as_ref().control.as_ref().gateways.clone()));
+            let owns: Vec<_> = owns.collect();
+            Ok(Ready::Now(Box::new(move || this.set_owned(owns))))
+        });
         let measure = measure(self.clone(), watch.clone());
         open.push(Open { task: tokio::spawn(measure), _place: None });
         Ok(open)
+    }
+
+    /// Which border owns which gateways from now on.
+    fn set_owned(&self, all: Vec<(String, Vec<String>)>) {
+        for (name, owns) in all {
+            if let Some(border) = self.borders.get(&name) {
+                *border.owns.write().unwrap_or_else(PoisonError::into_inner) = owns;
+            }
+        }
     }
 
     pub(super) async fn answer(&self, ask: Ask) -> Result<Value, String> {
@@ -126,8 +155,9 @@ impl Answering {
             Some(border) => {
                 let known =
                     self.borders.get(border).ok_or_else(|| unknown("border", border, self.borders.keys()))?;
-                if !known.owns.contains(gateway) {
-                    return Err(unknown("gateway of that border", gateway, known.owns.iter()));
+                let owns = known.owns();
+                if !owns.contains(gateway) {
+                    return Err(unknown("gateway of that border", gateway, owns.iter()));
                 }
                 &known.questions
             }
@@ -142,12 +172,12 @@ impl Answering {
     /// The only border that owns a gateway.
     fn owner(&self, gateway: &str) -> Result<&mpsc::Sender<Question>, String> {
         let owners: Vec<_> =
-            self.borders.iter().filter(|(_, b)| b.owns.iter().any(|g| g == gateway)).collect();
+            self.borders.iter().filter(|(_, b)| b.owns().iter().any(|g| g == gateway)).collect();
         match owners.as_slice() {
             [(_, border)] => Ok(&border.questions),
             [] => {
-                let all = self.gateways.keys().chain(self.borders.values().flat_map(|b| &b.owns));
-                Err(unknown("gateway", gateway, all))
+                let owned: Vec<_> = self.borders.values().flat_map(|b| b.owns().clone()).collect();
+                Err(unknown("gateway", gateway, self.gateways.keys().chain(&owned)))
             }
             several => {
                 let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();

@@ -9,17 +9,21 @@ use super::keeping::Keeping;
 use super::question::{Question, Questions};
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip, sip_transport};
+use crate::reload::Ready;
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
-use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
+use carnet_net::h248::{
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, LocalEnd,
+};
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets, SipTls};
 use carnet_net::{NgSocket, PooledRandom, Token, until};
 use carnet_ops::config::{BorderSection, Config as Whole};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit};
+use carnet_tls::CertificateContext;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A border that is being run.
 struct Running {
@@ -33,6 +37,38 @@ struct Running {
     inspection: Inspection,
     /// The rtpengine, if the border has one.
     rtpengine: Option<NgSocket>,
+    /// What the SIP sockets show.
+    tls: Option<CertificateContext>,
+}
+
+/// Other settings for a border that runs.
+pub struct News {
+    config: carnet_border::Config,
+    sip: Option<CertificateContext>,
+    control: Option<ControlTls>,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+/// What the border of that name makes of another configuration.
+pub fn renewal(
+    name: &str,
+    news: mpsc::Sender<News>,
+) -> impl Fn(&Whole) -> Result<Ready, String> + Send + Sync + 'static {
+    let name = name.to_owned();
+    move |whole| {
+        let section = whole.border.get(&name).ok_or("it is not there any more")?.as_ref();
+        let config = settings::configure(&name, whole, section)?;
+        let sip = section.tls.as_ref().map(super::tls::context_of).transpose()?;
+        let settings = section.control.as_ref();
+        let control = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
+        let (control, news) = (control.transpose().map_err(|e| e.to_string())?, news.clone());
+        Ok(Ready::Told(Box::new(move || {
+            let (done, outcome) = oneshot::channel();
+            let told = news.try_send(News { config, sip, control, done });
+            told.map_err(|_| "it is busy or has stopped")?;
+            Ok(outcome)
+        })))
+    }
 }
 
 /// The border as the SIP sockets see it; what is for gateways waits aside.
@@ -52,7 +88,7 @@ pub fn start(
     whole: &Whole,
     section: &BorderSection,
     local: HashMap<String, LocalEnd>,
-    questions: Questions,
+    asked: (Questions, mpsc::Receiver<News>),
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
@@ -62,6 +98,7 @@ pub fn start(
     let listen =
         listen.map(|bind| Listen { transport: sip_transport(bind.proto), address: bind.address }).collect();
     let tls = section.tls.as_ref().map(sip_tls).transpose().map_err(|e| fail(&e))?;
+    let context = tls.as_ref().map(|tls| tls.context.clone());
     let (sip, sip_events) =
         SipSockets::open(SipConfig { listen, tls, ..SipConfig::default() }, &token).map_err(|e| fail(&e))?;
     let settings = section.control.as_ref();
@@ -114,6 +151,7 @@ pub fn start(
         counted,
         inspection: Inspection::default(),
         rtpengine,
+        tls: context,
     };
     for (gateway, way) in ways.unwrap_or_default() {
         running.ways.set(gateway.clone(), way);
@@ -124,7 +162,7 @@ pub fn start(
         running.ways.set(gateway.as_str().into(), peer);
         running.machine.border.gateway_connected(Instant::now(), &gateway);
     }
-    Ok(tokio::spawn(running.run(sip_events, control_events, relayed, questions, token)))
+    Ok(tokio::spawn(running.run(sip_events, control_events, relayed, asked, token)))
 }
 
 impl Running {
@@ -133,7 +171,7 @@ impl Running {
         mut sip: mpsc::Receiver<SipEvent>,
         mut control: mpsc::Receiver<ControlEvent>,
         mut relayed: Option<mpsc::Receiver<Bytes>>,
-        mut questions: Questions,
+        (mut questions, mut news): (Questions, mpsc::Receiver<News>),
         mut token: Token,
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
@@ -166,6 +204,7 @@ impl Running {
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
+                Some(news) = news.recv() => self.renew(news),
                 deadline = token.started(), if end.is_none() => {
                     handing = self.machine.keeping.as_ref().and_then(Keeping::hands_over);
                     end = Some(self.begin_end(deadline, handing));
@@ -237,6 +276,22 @@ impl Running {
             }
             ControlEvent::Refused { .. } | ControlEvent::Resolved { .. } => {}
         }
+    }
+
+    fn renew(&mut self, news: News) {
+        let News { config, sip, control, done } = news;
+        let outcome = self.machine.border.reconfigure(Instant::now(), config);
+        if outcome.is_ok() {
+            if let (Some(held), Some(new)) = (&self.tls, &sip) {
+                held.renew(new);
+            }
+            if let Some(tls) = control {
+                self.control.renew_tls(tls);
+            }
+        }
+        let outcome = outcome.map_err(|what| format!("{what} cannot change while it runs"));
+        // Who does not wait any more has said so.
+        let _ = done.send(outcome);
     }
 
     fn ng(&self, datagram: &Bytes, sent: bool) {

@@ -9,20 +9,24 @@ use super::question::{Ask, Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
+use crate::reload::Ready;
 use crate::ue::kms::KmsLink;
 use bytes::Bytes;
 use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
 use carnet_h248::{ErrorDescriptor, MId, Message};
-use carnet_net::h248::{ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, LocalEnd};
+use carnet_net::h248::{
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, LocalEnd,
+};
 use carnet_net::sip::{Listen, SipConfig, SipEvent, SipMachine, SipSockets};
 use carnet_net::{PooledRandom, Token, until};
 use carnet_ops::config::{ConferenceSection, Config as Whole};
 use carnet_sip::{Answer, Hop, Input, Query, QueryId, Transmit, Transport};
+use carnet_tls::CertificateContext;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use settings::{account, check, kms_link, kms_trust};
 
@@ -43,6 +47,35 @@ struct Running {
     kms: Option<KmsLink>,
     answers: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
     shelf: Option<Shelf>,
+    /// What the SIP sockets show.
+    tls: Option<CertificateContext>,
+}
+
+/// Other certificates for a conference server that runs.
+pub struct News {
+    sip: Option<CertificateContext>,
+    control: Option<ControlTls>,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+/// What the conference server of that name makes of another configuration.
+pub fn renewal(
+    name: &str,
+    news: mpsc::Sender<News>,
+) -> impl Fn(&Whole) -> Result<Ready, String> + Send + Sync + 'static {
+    let name = name.to_owned();
+    move |whole| {
+        let section = whole.conference.get(&name).ok_or("it is not there any more")?.as_ref();
+        let sip = section.tls.as_ref().map(super::tls::context_of).transpose()?;
+        let settings = section.control.as_ref();
+        let control = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
+        let (control, news) = (control.transpose().map_err(|e| e.to_string())?, news.clone());
+        Ok(Ready::Told(Box::new(move || {
+            let (done, outcome) = oneshot::channel();
+            news.try_send(News { sip, control, done }).map_err(|_| "it is busy or has stopped")?;
+            Ok(outcome)
+        })))
+    }
 }
 
 /// The focus as the SIP sockets see it; what is for gateways waits aside.
@@ -61,7 +94,7 @@ pub fn start(
     whole: &Whole,
     section: &ConferenceSection,
     local: HashMap<String, LocalEnd>,
-    questions: Questions,
+    asked: (Questions, mpsc::Receiver<News>),
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
@@ -71,6 +104,7 @@ pub fn start(
     let listen =
         listen.map(|bind| Listen { transport: super::sip_transport(bind.proto), address: bind.address });
     let tls = section.tls.as_ref().map(super::tls::sip).transpose().map_err(|e| fail(&e))?;
+    let context = tls.as_ref().map(|tls| tls.context.clone());
     let (sip, sip_events) =
         SipSockets::open(SipConfig { listen: listen.collect(), tls, ..SipConfig::default() }, &token)
             .map_err(|e| fail(&e))?;
@@ -124,21 +158,33 @@ pub fn start(
         kms,
         answers: mpsc::channel(ANSWERS),
         shelf,
+        tls: context,
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
         running.ways.set(gateway.as_str().into(), peer);
         running.machine.focus.gateway_connected(now, wall, &gateway);
     }
-    Ok(tokio::spawn(running.run(sip_events, control_events, questions, token)))
+    Ok(tokio::spawn(running.run(sip_events, control_events, asked, token)))
 }
 
 impl Running {
+    fn renew(&mut self, news: News) {
+        if let (Some(held), Some(new)) = (&self.tls, &news.sip) {
+            held.renew(new);
+        }
+        if let Some(tls) = news.control {
+            self.control.renew_tls(tls);
+        }
+        // Who does not wait any more has said so.
+        let _ = news.done.send(Ok(()));
+    }
+
     async fn run(
         mut self,
         mut sip: mpsc::Receiver<SipEvent>,
         mut control: mpsc::Receiver<ControlEvent>,
-        mut questions: Questions,
+        (mut questions, mut news): (Questions, mpsc::Receiver<News>),
         mut token: Token,
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at
@@ -170,6 +216,7 @@ impl Running {
                 () = until(self.machine.focus.poll_timeout()) => {
                     self.machine.focus.handle_timeout(Instant::now(), SystemTime::now());
                 }
+                Some(news) = news.recv() => self.renew(news),
                 Some(question) = questions.recv() => self.asked(question),
                 deadline = token.started(), if end.is_none() => {
                     end = Some(Ending::of_border(deadline));

@@ -8,19 +8,21 @@ use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
+use crate::reload::Ready;
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
 use carnet_net::h248::{
-    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTransport, LocalEnd,
+    ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, ControlTransport,
+    LocalEnd,
 };
 use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
 use carnet_net::{OsRandom, Token, Waiting, until};
-use carnet_ops::config::{ControlAddress, ControlProto, GatewayRole, GatewaySection};
+use carnet_ops::config::{Config as Whole, ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Wait before a broken connection to a controller is made again.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -69,6 +71,34 @@ struct Running {
     releasing: usize,
 }
 
+/// Other settings for a gateway that runs.
+pub struct News {
+    most_contexts: usize,
+    tls: Option<ControlTls>,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+/// What the gateway of that name makes of another configuration.
+pub fn renewal(
+    name: &str,
+    news: mpsc::Sender<News>,
+) -> impl Fn(&Whole) -> Result<Ready, String> + Send + Sync + 'static {
+    let name = name.to_owned();
+    move |whole| {
+        let section = whole.gateway.get(&name).ok_or("it is not there any more")?.as_ref();
+        let names: Vec<_> = section.owners(&name).iter().map(|owner| owner.name().to_owned()).collect();
+        let tls = section.control_tls.as_ref();
+        let tls = tls.map(|tls| control::tls(tls.as_ref(), Some(&name), &names)).transpose();
+        let (tls, most_contexts) = (tls.map_err(|e| e.to_string())?, section.max_contexts);
+        let news = news.clone();
+        Ok(Ready::Told(Box::new(move || {
+            let (done, outcome) = oneshot::channel();
+            news.try_send(News { most_contexts, tls, done }).map_err(|_| "it is busy or has stopped")?;
+            Ok(outcome)
+        })))
+    }
+}
+
 /// What an administrator waits for.
 #[derive(Default)]
 struct Inspected {
@@ -84,20 +114,20 @@ pub fn start(
     name: &str,
     section: &GatewaySection,
     local: HashMap<String, LocalEnd>,
-    questions: Questions,
+    asked: (Questions, mpsc::Receiver<News>),
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     raise_descriptor_limit();
     let engine = engine(name, section).map_err(|e| StartError::new("gateway", name, e))?;
-    start_on(engine, (name, section), local, questions, observer, token)
+    start_on(engine, (name, section), local, asked, observer, token)
 }
 
 fn start_on(
     (engine, media): (EngineHandle, Events),
     (name, section): (&str, &GatewaySection),
     mut local: HashMap<String, LocalEnd>,
-    questions: Questions,
+    asked: (Questions, mpsc::Receiver<News>),
     observer: Observer,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
@@ -203,7 +233,7 @@ fn start_on(
         survival,
         releasing: 0,
     };
-    Ok(tokio::spawn(running.run(events, media, questions, token)))
+    Ok(tokio::spawn(running.run(events, media, asked, token)))
 }
 
 /// What is constant about a gateway, for administrators.
@@ -240,12 +270,12 @@ impl Running {
         mut self,
         events: mpsc::Receiver<ControlEvent>,
         mut media: Events,
-        questions: Questions,
+        asked: (Questions, mpsc::Receiver<News>),
         token: Token,
     ) {
         // Who ends the process waits as long as this is there.
         let _token = token.clone();
-        self.serve(events, &mut media, questions, token).await;
+        self.serve(events, &mut media, asked, token).await;
         let name = std::mem::take(&mut self.name);
         // The last handle: the engine's threads end.
         drop(self);
@@ -259,7 +289,7 @@ impl Running {
         &mut self,
         mut events: mpsc::Receiver<ControlEvent>,
         media: &mut Events,
-        mut questions: Questions,
+        (mut questions, mut news): (Questions, mpsc::Receiver<News>),
         mut token: Token,
     ) {
         /// Inputs taken before what they cause goes out.
@@ -300,6 +330,7 @@ impl Running {
                 }
                 () = until(timeout) => self.timeout(),
                 Some(question) = questions.recv() => self.asked(question),
+                Some(news) = news.recv() => self.renew(news),
                 deadline = token.started(), if end.is_none() => {
                     let ending = Ending::of_gateway(deadline);
                     let left = ending.hang_up.saturating_duration_since(tokio::time::Instant::now());
@@ -419,6 +450,17 @@ impl Running {
             let from = peer.address();
             tracing::warn!(gateway = self.name, ?from, %why, "a controller that is not ours");
         }
+    }
+
+    fn renew(&mut self, news: News) {
+        let News { most_contexts, tls, done } = news;
+        self.gateway.set_most_contexts(most_contexts);
+        self.inspected.facts.insert("most_contexts".into(), most_contexts.into());
+        if let Some(tls) = tls {
+            self.sockets.renew_tls(tls);
+        }
+        // Who does not wait any more has said so.
+        let _ = done.send(Ok(()));
     }
 
     fn asked(&mut self, question: Question) {
@@ -669,7 +711,9 @@ mod tests {
         let local = HashMap::from([("conf".to_owned(), below)]);
         let observer: Observer = Arc::new(|_| {});
         let named = ("mrfp", &section);
-        let task = start_on((other, events), named, local, questions, observer, token.clone()).unwrap();
+        let (_news, news) = mpsc::channel(1);
+        let asked = (questions, news);
+        let task = start_on((other, events), named, local, asked, observer, token.clone()).unwrap();
 
         let config = ControlConfig { mid: Some(MId::domain("conf")), ..ControlConfig::default() };
         let (sockets, mut heard) = ControlSockets::open(config, &token).unwrap();

@@ -176,7 +176,7 @@ fn read_ways(control: &ControlSection, note: &[u8]) -> Vec<(GatewayName, Control
         return Vec::new();
     }
     let listens = |local: SocketAddr| {
-        let mut binds = control.listen.iter().map(toml::Spanned::as_ref);
+        let mut binds = control.listen.iter().map(carnet_ops::config::Spanned::as_ref);
         binds.any(|bind| bind.proto == ControlProto::Udp && bind.address == local)
     };
     let read = |line: &str| {

@@ -4,9 +4,9 @@ use carnet_net::conference::{ConferenceConfig, ConferenceEngine};
 use carnet_net::media::{
     Certificate, EngineConfig, EngineHandle, Events, Guard, KernelConfig, MediaEngine, Mode, Realm, Witness,
 };
+use carnet_ops::config::Spanned;
 use carnet_ops::config::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 use std::time::Duration;
-use toml::Spanned;
 
 /// A day, of which `certificate-days` has some.
 const DAY: Duration = Duration::from_secs(86_400);

@@ -36,8 +36,9 @@ mod ways;
 pub use keeping::hand_over;
 pub use life::Life;
 pub use seen::{Observer, Seen, control_watch, log, printed};
-pub use watch::Watch;
+pub use watch::{Wanted, Watch};
 
+use crate::reload::Renewals;
 use answering::{Answering, Open};
 use carnet_h248::{Encoding, Profile, text::Form};
 use carnet_net::h248::{LocalEnd, local_pair};
@@ -51,6 +52,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Messages that may wait between a border and a gateway in one process: more than the requests an
@@ -152,6 +154,8 @@ pub struct Running {
     drain: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
     looking: JoinHandle<()>,
+    /// How it goes on with other settings; taken by who reloads.
+    renewals: Renewals,
     /// What sends to a HEP server.
     telling: Option<JoinHandle<()>>,
     life: Life,
@@ -169,6 +173,8 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
     let telling = watch.tap().and_then(|tap| tap.hep()?.run(watch.clone())).map(tokio::spawn);
     let (drain, token) = drain();
     let mut tasks = Vec::new();
+    let mut renewals = Renewals::default();
+    watch.renewals(&mut renewals);
     let mut answering = Answering::default();
     let mut controllers: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
     let mut gateways: HashMap<String, HashMap<String, LocalEnd>> = HashMap::new();
@@ -177,7 +183,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let section = section.as_ref();
         let (name, told) = (section.name.clone(), observer.clone());
         let witness = Arc::new(move |event: &crate::kms::Event| told(Seen::Kms { kms: &name, event }));
-        let started = crate::kms::start(section, witness, token.clone()).await;
+        let started = crate::kms::start(section, witness, &mut renewals, token.clone()).await;
         let started = started.map_err(|e| StartError::new("KMS", &section.name, e))?;
         tracing::debug!(kms = section.name, address = %started.address, "serves tickets");
         let there = Arc::downgrade(&started.service);
@@ -202,7 +208,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let place = place_of(&mut places, &sharing.border, name)?;
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.border(name, &section.as_ref().control.as_ref().gateways);
-        let start = || border::start(name, config, section.as_ref(), local, questions, observer, token);
+        let (news, heard) = mpsc::channel(1);
+        renewals.add(&["border", name], border::renewal(name, news));
+        let asked = (questions, heard);
+        let start = || border::start(name, config, section.as_ref(), local, asked, observer, token);
         let task = place.run(start)?;
         tasks.push((name.clone(), task));
     }
@@ -211,7 +220,10 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let place = place_of(&mut places, &sharing.conference, name)?;
         let (observer, token) = (observer.clone(), token.clone());
         let questions = answering.conference(name);
-        let start = || conference::start(name, config, section.as_ref(), local, questions, observer, token);
+        let (news, heard) = mpsc::channel(1);
+        renewals.add(&["conference", name], conference::renewal(name, news));
+        let asked = (questions, heard);
+        let start = || conference::start(name, config, section.as_ref(), local, asked, observer, token);
         let task = place.run(start)?;
         tasks.push((name.clone(), task));
     }
@@ -222,7 +234,7 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         let questions = answering.gateway(name);
         if let Some(relay) = &section.as_ref().relay {
             let questions = answering.other(format!("relay of `{name}`"));
-            let (task, look) = relay::start(name, relay.as_ref(), questions, token.clone())?;
+            let (task, look) = relay::start(name, relay.as_ref(), questions, &mut renewals, token.clone())?;
             watch.metrics.source(look);
             tasks.push((format!("relay of {name}"), task));
         }
@@ -233,20 +245,24 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
             let questions = answering.steering(name);
             let (observer, token) = (observer.clone(), token.clone());
             let of = (name.as_str(), section.as_ref(), ng.as_ref());
-            let task = place.run(|| steering::start(of, above, questions, observer, token))?;
+            let task = place.run(|| steering::start(of, above, questions, observer, &mut renewals, token))?;
             tasks.push((format!("steering of {name}"), task));
         }
-        let task = place.run(|| gateway::start(name, section.as_ref(), local, questions, observer, token))?;
+        let (news, heard) = mpsc::channel(1);
+        renewals.add(&["gateway", name], gateway::renewal(name, news));
+        let asked = (questions, heard);
+        let task = place.run(|| gateway::start(name, section.as_ref(), local, asked, observer, token))?;
         tasks.push((name.clone(), task));
     }
     let answering = Arc::new(answering);
-    let desks = answering.open(config, &watch, keys)?;
+    let desks = answering.open(config, &watch, keys, &mut renewals)?;
     let unused = carnet_net::inherited::unused();
     if !unused.is_empty() {
         let why = "is named by no section of the file, and was opened for it before the start";
         return Err(StartError::new("listener", &unused.join("`, `"), why));
     }
-    Ok(Running { drain, tasks, looking, telling, life: Life(answering), _desks: desks, _places: places })
+    let life = Life(answering);
+    Ok(Running { drain, tasks, looking, telling, life, renewals, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -262,6 +278,11 @@ fn place_of<'a>(
 }
 
 impl Running {
+    /// How the roles go on with other settings.
+    pub fn renewals(&mut self) -> Renewals {
+        std::mem::take(&mut self.renewals)
+    }
+
     /// Whether they live.
     pub fn life(&self) -> Life {
         self.life.clone()

@@ -2,6 +2,7 @@
 
 use super::question::Questions;
 use super::{Start, StartError, tls};
+use crate::reload::{Ready, Renewals};
 use carnet_net::Token;
 use carnet_net::relay::{RelayConfig, RelayHandle, start as start_relay};
 use carnet_ops::config::{Proto, RelaySection};
@@ -24,11 +25,26 @@ pub fn start(
     name: &str,
     section: &RelaySection,
     questions: Questions,
+    renewals: &mut Renewals,
     token: Token,
 ) -> Start<(JoinHandle<()>, Source)> {
     let fail = |reason: String| StartError::new("relay of gateway", name, reason);
-    let relay = start_relay(config(section).map_err(fail)?).map_err(|e| fail(e.to_string()))?;
+    let config = config(section).map_err(fail)?;
+    if let Some(context) = &config.tls {
+        let gateway = name.to_owned();
+        tls::renews(renewals, &["gateway", name, "relay", "tls"], context, move |config| {
+            config.gateway.get(&gateway)?.as_ref().relay.as_ref()?.as_ref().tls.as_ref()
+        });
+    }
+    let relay = start_relay(config).map_err(|e| fail(e.to_string()))?;
     tracing::info!(gateway = name, listen = ?relay.local(), "MSRP relay listens");
+    let (gateway, held) = (name.to_owned(), relay.users());
+    renewals.add(&["gateway", name, "relay", "users"], move |config| {
+        let section = config.gateway.get(&gateway).and_then(|section| section.as_ref().relay.as_ref());
+        let section = section.ok_or("there is no relay any more")?.as_ref();
+        let (held, new) = (held.clone(), users(section.users.as_ref())?);
+        Ok(Ready::Now(Box::new(move || held.set(new))))
+    });
     let relay = Arc::new(relay);
     let look = source(name.to_owned(), Arc::downgrade(&relay));
     Ok((tokio::spawn(run(relay, questions, token)), look))
@@ -112,7 +128,7 @@ fn config(section: &RelaySection) -> Result<RelayConfig, String> {
         listen,
         settings,
         users: users(section.users.as_ref())?,
-        tls: section.tls.as_ref().map(tls::context).transpose()?,
+        tls: section.tls.as_ref().map(tls::context_of).transpose()?,
         next_hops: section.next_hops.iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         dscp: None,
         socket_buffer: Some(SOCKET_BUFFER),

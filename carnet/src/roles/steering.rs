@@ -8,6 +8,7 @@ mod settings;
 use super::counted::Counted;
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
+use crate::reload::{Ready, Renewals};
 use bytes::Bytes;
 use carnet_h248::Message;
 use carnet_net::h248::{ControlPassed, ControlPeer};
@@ -56,10 +57,20 @@ pub fn start(
     end: LocalEnd,
     questions: Questions,
     observer: Observer,
+    renewals: &mut Renewals,
     token: Token,
 ) -> Start<tokio::task::JoinHandle<()>> {
     let fail = |e: &dyn std::fmt::Display| StartError::new("steering of", gateway, e);
     let sockets = settings::sockets(ng).map_err(|e| fail(&e))?;
+    if let Some(held) = sockets.tls.clone() {
+        let name = gateway.to_owned();
+        renewals.add(&["gateway", gateway, "ng", "tls"], move |config| {
+            let ng = config.gateway.get(&name).and_then(|section| section.as_ref().ng.as_ref());
+            let section = ng.and_then(|ng| ng.as_ref().tls.as_ref()).ok_or("there is no TLS any more")?;
+            let (held, new) = (held.clone(), settings::tls(section.as_ref())?);
+            Ok(Ready::Now(Box::new(move || held.renew(&new))))
+        });
+    }
     let (server, requests) = NgServer::open(sockets, &token).map_err(|e| fail(&e))?;
     let config = settings::configure(gateway, section, ng);
     let random = Box::new(PooledRandom::default());
@@ -267,7 +278,8 @@ mod tests {
         let section: GatewaySection = toml::from_str(STEERED).unwrap();
         let (_asking, questions) = mpsc::channel(1);
         let ng = section.ng.as_ref().unwrap().as_ref();
-        start(("agw", &section, ng), end, questions, Arc::new(|_| {}), token.clone()).unwrap()
+        let renewals = &mut Renewals::default();
+        start(("agw", &section, ng), end, questions, Arc::new(|_| {}), renewals, token.clone()).unwrap()
     }
 
     #[tokio::test]

@@ -5,19 +5,21 @@ use super::counted::Said;
 use super::history::{History, Recent, Shown};
 use super::tap::{self, Tap};
 use super::{Observer, Seen, held_sip, log};
+use crate::reload::{Ready, Renewals};
 use carnet_border::{Cause, Event as Border};
 use carnet_event::Event;
 use carnet_gateway::Event as Gateway;
 use carnet_ops::Told;
-use carnet_ops::config::Config;
+use carnet_ops::config::{Config, RecordsSection};
 use carnet_ops::metrics::{Gauge, LASTING, Metrics, SECONDS, SHORT};
 use carnet_ops::records::{Place, Records};
 use carnet_ops::sessions::{Bounds, Sessions};
 use carnet_plan::{Octets, Side};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// Calls whose beginning is remembered, at most: what takes longer to be answered or ends without an event is not
 /// measured.
@@ -42,6 +44,13 @@ const MISSED: &str = "carnet_event_stream_missed_total";
 /// Events that wait for a reader of the stream; one that is slower misses some, and is told how many.
 const STREAM: usize = 1_024;
 
+/// Reloads that wait for their turn.
+const MOST_RELOADS: usize = 4;
+
+fn place_of(section: &RecordsSection) -> Place {
+    Place { path: section.file.clone(), rotate: *section.rotate.as_ref() << 20, keep: *section.keep.as_ref() }
+}
+
 /// Shared by all roles of the process.
 pub struct Watch {
     pub metrics: Metrics,
@@ -56,7 +65,13 @@ pub struct Watch {
     otel: Option<crate::otel::Otel>,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
+    /// Who wants the file to be read again, and waits for what came of it.
+    reloads: mpsc::Sender<Wanted>,
+    wanted: Mutex<Option<mpsc::Receiver<Wanted>>>,
 }
+
+/// One who waits for a reload: what has changed, or why nothing has.
+pub type Wanted = oneshot::Sender<Result<Value, String>>;
 
 #[derive(Clone, Copy)]
 struct Began {
@@ -154,11 +169,7 @@ impl Watch {
             metrics.role(role, name);
         }
         metrics.add(MISSED, &[], 0);
-        let place = config.records.as_ref().map(|section| Place {
-            path: section.file.clone(),
-            rotate: *section.rotate.as_ref() << 20,
-            keep: *section.keep.as_ref(),
-        });
+        let place = config.records.as_ref().map(place_of);
         let fail =
             |place: &Place, e: std::io::Error| format!("session records: {}: {e}", place.path.display());
         let records =
@@ -171,6 +182,7 @@ impl Watch {
             tap::RESULTS.into_iter().for_each(|result| metrics.add(tap::PACKETS, &[result], 0));
         }
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
+        let (reloads, wanted) = mpsc::channel(MOST_RELOADS);
         Ok(Arc::new(Self {
             metrics,
             calls: Mutex::default(),
@@ -183,7 +195,53 @@ impl Watch {
             #[cfg(feature = "otel")]
             otel: crate::otel::Otel::start(config)?,
             drain,
+            reloads,
+            wanted: Mutex::new(Some(wanted)),
         }))
+    }
+
+    /// Settings of the log and of records that can be others while the process runs.
+    pub fn renewals(self: &Arc<Self>, renewals: &mut Renewals) {
+        renewals.add(&["log"], |config| {
+            let (level, format) = (config.log.level.clone(), config.log.format);
+            carnet_ops::log::check(&level)?;
+            Ok(Ready::Now(Box::new(move || {
+                carnet_ops::log::set_format(format);
+                if carnet_ops::log::is_set_from_outside() {
+                    tracing::warn!("CARNET_LOG wins over `log.level`");
+                } else if let Err(error) = carnet_ops::log::set_level(&level) {
+                    tracing::warn!(error, "the log goes on as it was");
+                }
+            })))
+        });
+        let this = self.clone();
+        renewals.add(&["records"], move |config| {
+            let (this, place) = (this.clone(), config.records.as_ref().map(place_of));
+            Ok(Ready::Now(Box::new(move || {
+                let moved = this.records.as_ref().zip(place).map(|(records, place)| records.renew(place));
+                if let Some(Err(error)) = moved {
+                    tracing::error!(%error, "session records stay where they were");
+                }
+            })))
+        });
+    }
+
+    /// Has the file be read again, as a signal does; what has changed, or why nothing has.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn reload(&self) -> Result<Value, String> {
+        let busy = |why: &str| Err(why.to_owned());
+        let (sender, outcome) = oneshot::channel();
+        match self.reloads.try_send(sender) {
+            Ok(()) => outcome.await.unwrap_or_else(|_| busy("the process ends")),
+            Err(_) => busy("it is being reloaded, or was not started from a file"),
+        }
+    }
+
+    /// Those who want a reload. Given out once.
+    pub fn wanted(&self) -> Option<mpsc::Receiver<Wanted>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What is counted here beside events, for `/metrics`.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carnet_mikey::Psk;
+use carnet_ops::config::{credentials_directory, located};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -73,7 +75,7 @@ pub struct KmsAccount {
 }
 
 /// Settings as written, in the `[ue]` table of a file or as flags.
-#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Who you are: sip:alice@example.com
@@ -204,10 +206,11 @@ impl Settings {
     /// These settings with relative file names taken from `directory`.
     #[must_use]
     pub fn relative_to(mut self, directory: &Path) -> Self {
+        let credentials = credentials_directory();
         for name in
             [&mut self.password_file, &mut self.kms_key_file, &mut self.kms_ca_file, &mut self.ca_file]
         {
-            *name = name.take().map(|name| directory.join(name));
+            *name = name.take().map(|name| located(&name, directory, credentials.as_deref()));
         }
         self
     }

@@ -6,6 +6,7 @@ use carnet_client::TcpRole;
 use carnet_mikey::registry::ticket_type;
 use carnet_mikey::{Profile, SdpIds};
 use carnet_tls::{PskSettings, Versions};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Settings in force.
@@ -39,7 +40,7 @@ impl Default for Interop {
 }
 
 /// Settings as written; what is absent is as [`Interop`] has it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct InteropSettings {
     kms_request_path: Option<String>,
@@ -57,7 +58,7 @@ pub struct InteropSettings {
     tcp_role: Option<TcpRoleSetting>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 enum TicketType {
     #[serde(rename = "base")]
     Base,
@@ -65,14 +66,14 @@ enum TicketType {
     Of3gpp,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum SdpIdsSetting {
     Optional,
     Required,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 enum TlsVersions {
     #[serde(rename = "both")]
     Both,
@@ -82,7 +83,7 @@ enum TlsVersions {
     Tls13,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum TlsRoleSetting {
     /// By `a=x-carnet-tlsrole`, if the peer has it too.
@@ -91,7 +92,7 @@ enum TlsRoleSetting {
     Setup,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum TcpRoleSetting {
     Active,

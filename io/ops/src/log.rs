@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -24,7 +25,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// For people.
@@ -41,6 +44,9 @@ pub fn check(level: &str) -> Result<(), String> {
 
 /// What may be written now. Empty until [`start`].
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Whether lines are JSON now.
+static JSON: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The event that is being written: the names of its fields are not known when the program is compiled, as those of
@@ -61,7 +67,8 @@ pub fn start(level: &str, format: Format) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
-        .event_format(Lines { format, colours });
+        .event_format(Lines { format: None, colours });
+    set_format(format);
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         let _first = FILTER.set(handle);
     }
@@ -75,6 +82,17 @@ pub fn set_level(level: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|e| e.to_string())?;
     let handle = FILTER.get().ok_or("there is no log")?;
     handle.reload(filter).map_err(|e| e.to_string())
+}
+
+/// Whether the environment says what is written, whatever a file says.
+#[must_use]
+pub fn is_set_from_outside() -> bool {
+    EnvFilter::try_from_env("CARNET_LOG").is_ok()
+}
+
+/// Changes how lines look, while the process runs. Lines for people have no colours then if they were JSON at the start.
+pub fn set_format(format: Format) {
+    JSON.store(format == Format::Json, Ordering::Relaxed);
 }
 
 /// What is written now, as a filter.
@@ -107,7 +125,8 @@ pub fn tell(level: Level, name: &'static str, make: impl FnOnce() -> Option<Told
 
 /// How lines are put together.
 struct Lines {
-    format: Format,
+    /// As the process has it if absent.
+    format: Option<Format>,
     colours: bool,
 }
 
@@ -128,7 +147,8 @@ where
         event.record(&mut said);
         let told = TOLD.with(RefCell::take);
         let level = *event.metadata().level();
-        match self.format {
+        let usual = if JSON.load(Ordering::Relaxed) { Format::Json } else { Format::Text };
+        match self.format.unwrap_or(usual) {
             Format::Text => {
                 let (before, after) = if self.colours { (colour(level), "\x1b[0m") } else { ("", "") };
                 let mut words = String::new();
@@ -245,7 +265,7 @@ mod tests {
         let own = page.clone();
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(move || own.clone())
-            .event_format(Lines { format, colours: false });
+            .event_format(Lines { format: Some(format), colours: false });
         let subscriber = tracing_subscriber::registry().with(EnvFilter::new(filter)).with(lines);
         tracing::subscriber::with_default(subscriber, happens);
         String::from_utf8(page.0.lock().unwrap().clone()).unwrap()

@@ -29,10 +29,16 @@ pub struct Place {
     pub keep: u32,
 }
 
+enum Work {
+    Line(String),
+    /// What follows goes elsewhere.
+    Move(Place),
+}
+
 /// The way to the file. What waits when it is dropped is written first.
 #[derive(Debug)]
 pub struct Records {
-    sender: Option<SyncSender<String>>,
+    sender: Option<SyncSender<Work>>,
     lost: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
 }
@@ -49,18 +55,31 @@ impl Records {
         let counted = Arc::clone(&lost);
         let writer = std::thread::Builder::new()
             .name("carnet-records".into())
-            .spawn(move || write(file, &place, &receiver, &counted))?;
+            .spawn(move || write(file, place, &receiver, &counted))?;
         Ok(Self { sender: Some(sender), lost, writer: Some(writer) })
     }
 
     /// Writes a record; it is lost if too many wait.
     pub fn put(&self, record: &serde_json::Value) {
         let line = format!("{record}\n");
-        if self.sender.as_ref().is_some_and(|sender| sender.try_send(line).is_err()) {
+        if self.sender.as_ref().is_some_and(|sender| sender.try_send(Work::Line(line)).is_err()) {
             // The first, and then once in a thousand: whoever is behind has enough to write.
             if self.lost.fetch_add(1, Ordering::Relaxed).is_multiple_of(1_000) {
                 tracing::error!(lost = self.lost(), "session records are lost: the disk is too slow");
             }
+        }
+    }
+
+    /// Goes on in another place, or with other bounds, after what waits for the disk was written.
+    ///
+    /// # Errors
+    /// The place cannot be written, or too much waits: nothing changes.
+    pub fn renew(&self, place: Place) -> std::io::Result<()> {
+        Writing::open(&place)?;
+        let sent = self.sender.as_ref().map(|sender| sender.try_send(Work::Move(place)));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(std::io::Error::other("the disk is too slow")),
         }
     }
 
@@ -129,16 +148,29 @@ fn rotate(place: &Place) -> std::io::Result<()> {
     std::fs::rename(&place.path, numbered(&place.path, 1)).or_else(exists)
 }
 
-fn write(mut file: Writing, place: &Place, receiver: &Receiver<String>, lost: &AtomicU64) {
-    let path = place.path.display();
+fn write(mut file: Writing, mut place: Place, receiver: &Receiver<Work>, lost: &AtomicU64) {
     let mut failed: Option<Instant> = None;
-    while let Ok(line) = receiver.recv() {
+    while let Ok(work) = receiver.recv() {
+        let line = match work {
+            Work::Line(line) => line,
+            Work::Move(other) => {
+                match Writing::open(&other) {
+                    Ok(opened) => (file, place, failed) = (opened, other, None),
+                    Err(error) => {
+                        let path = other.path.display();
+                        tracing::error!(%path, %error, "session records stay where they were");
+                    }
+                }
+                continue;
+            }
+        };
+        let path = place.path.display();
         // A disk that failed is asked once a second, not once a record.
         if failed.is_some_and(|at| at.elapsed() < AGAIN) {
             lost.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        match file.put(place, &line) {
+        match file.put(&place, &line) {
             Ok(()) => {
                 if failed.take().is_some() {
                     tracing::info!(%path, lost = lost.load(Ordering::Relaxed), "session records are written again");
@@ -150,7 +182,7 @@ fn write(mut file: Writing, place: &Place, receiver: &Receiver<String>, lost: &A
                     tracing::error!(%path, %error, "session records cannot be written, and are lost");
                 }
                 // It may have been taken away.
-                if let Ok(again) = Writing::open(place) {
+                if let Ok(again) = Writing::open(&place) {
                     file = again;
                 }
             }
@@ -211,6 +243,21 @@ mod tests {
         (0..4).for_each(|n| records.put(&json!({ "n": n })));
         drop(records);
         assert_eq!(lines(&path), [3], "without files that are kept, the full one goes");
+    }
+
+    #[test]
+    fn what_waits_is_written_before_another_place_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| Place { path: directory.path().join(name), rotate: 1 << 20, keep: 1 };
+        let records = Records::open(at("old")).unwrap();
+        (0..3).for_each(|n| records.put(&json!({ "n": n })));
+        records.renew(at("new")).unwrap();
+        records.put(&json!({ "n": 3 }));
+        let nowhere = Place { path: "/nonexistent/x".into(), ..at("x") };
+        assert!(records.renew(nowhere).is_err());
+        records.put(&json!({ "n": 4 }));
+        drop(records);
+        assert_eq!((lines(&at("old").path), lines(&at("new").path)), (vec![0, 1, 2], vec![3, 4]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
 use openssl::x509::{X509, X509StoreContext, X509StoreContextRef, X509VerifyResult};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -72,25 +72,26 @@ pub enum Peer {
     Anyone,
 }
 
-/// Makes associations that certificates protect. Cheap to clone.
+/// Makes associations that certificates protect. Cheap to clone; clones share what [`renew`](Self::renew) replaces.
 #[derive(Clone)]
 pub struct CertificateContext {
+    prepared: Arc<RwLock<Arc<Prepared>>>,
+    /// What it is for, if handshakes are counted.
+    place: Option<&'static str>,
+}
+
+/// What a context is made of. Associations keep theirs.
+struct Prepared {
     client: SslContext,
     server: Option<SslContext>,
     /// For servers that ask for no certificate.
     anyone: Option<Arc<rustls::ServerConfig>>,
     has_credential: bool,
     handshake_timeout: Duration,
-    /// What it is for, if handshakes are counted.
-    place: Option<&'static str>,
 }
 
-impl CertificateContext {
-    /// Prepares the client's side, and the server's if there is a credential.
-    ///
-    /// # Errors
-    /// [`Error::File`] or [`Error::Library`] if a certificate cannot be read or used.
-    pub fn new(settings: &CertificateSettings) -> Result<Self, Error> {
+impl Prepared {
+    fn new(settings: &CertificateSettings) -> Result<Self, Error> {
         let server = match &settings.credential {
             Some(_) => Some(builder(Side::Server, settings)?.build()),
             None => None,
@@ -102,62 +103,18 @@ impl CertificateContext {
                 .and_then(|credential| crate::edge::for_anyone(credential, settings.versions)),
             has_credential: settings.credential.is_some(),
             handshake_timeout: settings.handshake_timeout,
-            place: None,
         })
     }
 
-    /// Counts the handshakes from here on under a name for what they are for ([`handshakes`](crate::handshakes)).
-    #[must_use]
-    pub fn counted_at(mut self, place: &'static str) -> Self {
-        self.place = Some(place);
-        self
-    }
-
-    /// The TLS client's side.
-    ///
-    /// In TLS 1.3 a server that refuses our certificate says so after our handshake is done: the
-    /// refusal comes with the first read.
-    ///
-    /// # Errors
-    /// As the handshake goes; [`Error::Misuse`] for [`Peer::Anyone`] and for fingerprints without a
-    /// credential of our own.
-    pub async fn connect<S>(&self, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
+    async fn run<S>(&self, side: Side, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if matches!(peer, Peer::Anyone) {
-            return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
-        }
-        let outcome = self.run(&self.client, stream, peer, Side::Client).await;
-        tally::count(self.place, true, &outcome);
-        outcome
-    }
-
-    /// The TLS server's side.
-    ///
-    /// # Errors
-    /// As the handshake goes; [`Error::Misuse`] if the context has no credential.
-    pub async fn accept<S>(&self, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let server =
-            self.server.as_ref().ok_or(Error::Misuse("a TLS server needs a certificate of its own"))?;
-        let outcome = self.run(server, stream, peer, Side::Server).await;
-        tally::count(self.place, false, &outcome);
-        outcome
-    }
-
-    async fn run<S>(
-        &self,
-        context: &SslContext,
-        stream: S,
-        peer: &Peer,
-        side: Side,
-    ) -> Result<(TlsStream<S>, Report), Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+        const NONE: Error = Error::Misuse("a TLS server needs a certificate of its own");
+        let context = match side {
+            Side::Client => &self.client,
+            Side::Server => self.server.as_ref().ok_or(NONE)?,
+        };
         let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
         self.demand(&mut ssl, peer, side)?;
         let tls =
@@ -176,27 +133,6 @@ impl CertificateContext {
             }
         }
         Ok((tls, report))
-    }
-
-    /// For servers that ask for no certificate, if rustls can be that.
-    pub(crate) fn anyone(&self) -> Option<&Arc<rustls::ServerConfig>> {
-        self.anyone.as_ref()
-    }
-
-    /// A connection to be, on one side, that demands this of its peer.
-    pub(crate) fn prepared(&self, side: Side, peer: &Peer) -> Result<Ssl, Error> {
-        const NONE: Error = Error::Misuse("a TLS server needs a certificate of its own");
-        let context = match (side, peer) {
-            (_, Peer::Fingerprints(_)) => return Err(Error::Misuse("fingerprints are announced later")),
-            (Side::Client, Peer::Anyone) => {
-                return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
-            }
-            (Side::Client, _) => &self.client,
-            (Side::Server, _) => self.server.as_ref().ok_or(NONE)?,
-        };
-        let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
-        self.demand(&mut ssl, peer, side)?;
-        Ok(ssl)
     }
 
     fn demand(&self, ssl: &mut Ssl, peer: &Peer, side: Side) -> Result<(), Error> {
@@ -235,14 +171,100 @@ impl CertificateContext {
         }
         Ok(())
     }
+}
+
+impl CertificateContext {
+    /// Prepares the client's side, and the server's if there is a credential.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Library`] if a certificate cannot be read or used.
+    pub fn new(settings: &CertificateSettings) -> Result<Self, Error> {
+        let prepared = Arc::new(RwLock::new(Arc::new(Prepared::new(settings)?)));
+        Ok(Self { prepared, place: None })
+    }
+
+    /// Counts the handshakes from here on under a name for what they are for ([`handshakes`](crate::handshakes)). It keeps that
+    /// name when it is renewed.
+    #[must_use]
+    pub fn counted_at(mut self, place: &'static str) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Uses what `other` has for every handshake that begins from now on, in all clones of this context. Associations
+    /// that are there go on; none of them is taken up again by a session ticket from before.
+    pub fn renew(&self, other: &Self) {
+        let new = other.now();
+        *self.prepared.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn now(&self) -> Arc<Prepared> {
+        self.prepared.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The TLS client's side.
+    ///
+    /// In TLS 1.3 a server that refuses our certificate says so after our handshake is done: the
+    /// refusal comes with the first read.
+    ///
+    /// # Errors
+    /// As the handshake goes; [`Error::Misuse`] for [`Peer::Anyone`] and for fingerprints without a
+    /// credential of our own.
+    pub async fn connect<S>(&self, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if matches!(peer, Peer::Anyone) {
+            return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
+        }
+        let outcome = self.now().run(Side::Client, stream, peer).await;
+        tally::count(self.place, true, &outcome);
+        outcome
+    }
+
+    /// The TLS server's side.
+    ///
+    /// # Errors
+    /// As the handshake goes; [`Error::Misuse`] if the context has no credential.
+    pub async fn accept<S>(&self, stream: S, peer: &Peer) -> Result<(TlsStream<S>, Report), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let outcome = self.now().run(Side::Server, stream, peer).await;
+        tally::count(self.place, false, &outcome);
+        outcome
+    }
+
+    /// For servers that ask for no certificate, if rustls can be that.
+    pub(crate) fn anyone(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.now().anyone.clone()
+    }
+
+    /// A connection to be, on one side, that demands this of its peer.
+    pub(crate) fn prepared(&self, side: Side, peer: &Peer) -> Result<Ssl, Error> {
+        const NONE: Error = Error::Misuse("a TLS server needs a certificate of its own");
+        let now = self.now();
+        let context = match (side, peer) {
+            (_, Peer::Fingerprints(_)) => return Err(Error::Misuse("fingerprints are announced later")),
+            (Side::Client, Peer::Anyone) => {
+                return Err(Error::Misuse("a TLS client must say whom it wants to reach"));
+            }
+            (Side::Client, _) => &now.client,
+            (Side::Server, _) => now.server.as_ref().ok_or(NONE)?,
+        };
+        let mut ssl = Ssl::new(context).map_err(Error::library("preparing a TLS connection"))?;
+        now.demand(&mut ssl, peer, side)?;
+        Ok(ssl)
+    }
 
     /// The library's context for one side of an association between certificates.
-    pub(crate) fn held(&self, side: Side) -> Result<&SslContext, Error> {
+    pub(crate) fn held(&self, side: Side) -> Result<SslContext, Error> {
         const NONE: Error = Error::Misuse("fingerprints work both ways: a certificate of our own is needed");
+        let now = self.now();
         match side {
-            Side::Client if self.has_credential => Ok(&self.client),
+            Side::Client if now.has_credential => Ok(now.client.clone()),
             Side::Client => Err(NONE),
-            Side::Server => self.server.as_ref().ok_or(NONE),
+            Side::Server => now.server.clone().ok_or(NONE),
         }
     }
 }

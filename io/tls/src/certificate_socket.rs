@@ -30,7 +30,8 @@ impl CertificateContext {
     /// [`Error::Misuse`] if the context has no credential: fingerprints work both ways.
     pub fn socket<S: Read + Write>(&self, stream: S, side: Side) -> Result<CertificateSocket<S>, Error> {
         let announced = Announced::default();
-        let mut ssl = Ssl::new(self.held(side)?).map_err(Error::library("preparing a TLS connection"))?;
+        let held = self.held(side)?;
+        let mut ssl = Ssl::new(&held).map_err(Error::library("preparing a TLS connection"))?;
         ssl.set_verify_callback(
             SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
             judge(Arc::clone(&announced)),

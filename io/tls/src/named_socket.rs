@@ -51,7 +51,7 @@ impl CertificateContext {
         peer: &Peer,
     ) -> Result<NamedSocket<S>, Error> {
         let ends = match self.anyone().filter(|_| side == Side::Server && matches!(peer, Peer::Anyone)) {
-            Some(config) => Ends::Light(Box::new(accepting(config)?), stream),
+            Some(config) => Ends::Light(Box::new(accepting(&config)?), stream),
             None => Ends::Full(Full::new(self.prepared(side, peer)?, stream, side)?),
         };
         Ok(NamedSocket { ends })

@@ -177,3 +177,22 @@ fn fingerprint_agrees_with_openssl() {
     let theirs: Fingerprint = format!("sha-256 {value}").parse().unwrap();
     assert_eq!(theirs, made.fingerprint().unwrap());
 }
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_by_every_clone_and_associations_stay() {
+    let (old, new) = (credential("old.example"), credential("new.example"));
+    let server = context(Some(&old), Trust::Nobody, Versions::Both);
+    let client = context(Some(&credential("client.example")), Trust::Nobody, Versions::Both);
+    let clone = server.clone();
+    let (here, there) = meet(&client, &of(&old), &server, &Peer::Anyone).await;
+    let ((mut here, _), (mut there, _)) = (here.unwrap(), there.unwrap());
+    server.renew(&context(Some(&new), Trust::Nobody, Versions::Both));
+    let (shown, _) = meet(&client, &of(&new), &clone, &Peer::Anyone).await;
+    shown.unwrap();
+    let (refused, _) = meet(&client, &of(&old), &clone, &Peer::Anyone).await;
+    assert!(refused.is_err());
+    here.write_all(b"on").await.unwrap();
+    let mut octets = [0; 2];
+    there.read_exact(&mut octets).await.unwrap();
+    assert_eq!(&octets, b"on");
+}

@@ -131,7 +131,7 @@ impl Border {
     }
 
     /// Whether gateways that register are sent elsewhere: we take no calls, or no more of them.
-    fn redirect(&mut self) {
+    pub(crate) fn redirect(&mut self) {
         let full = self.live() >= self.core.config.limits.calls;
         let to = self.core.config.alternate.clone().filter(|_| self.retiring || full);
         self.core.gateways.redirect(to);

@@ -126,9 +126,25 @@ struct State {
     interfaces: Interfaces,
     /// The driver has no way to it at the moment.
     cut: bool,
+    /// The operator does not name it any more: it keeps what it has and gets nothing new.
+    dropped: bool,
     /// An administrator wants no new calls on it.
     avoided: bool,
     foreign: Foreign,
+}
+
+impl State {
+    fn of(settings: &Gateway) -> Self {
+        Self {
+            settings: settings.clone(),
+            health: Health::default(),
+            interfaces: Interfaces::default(),
+            cut: false,
+            dropped: false,
+            avoided: false,
+            foreign: Foreign::default(),
+        }
+    }
 }
 
 /// The gateways of a border.
@@ -143,34 +159,37 @@ pub(crate) struct Gateways {
 
 impl Gateways {
     pub(crate) fn new(config: &Config, random: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
-        let gateway = |g: &Gateway| {
-            let mut control = GatewayConfig::new(g.name.clone(), g.mid.clone(), g.association.transport);
-            control.association = g.association.clone();
-            control.profiles.clone_from(&g.profiles);
-            control.needs = needs(config, g);
-            control
-        };
-        let gateways = config.gateways.iter().map(gateway).collect();
+        let gateways = config.gateways.iter().map(|g| control_of(config, g)).collect();
         let mut settings = controller::Config::new(MId::domain(config.name.clone()), gateways);
         settings.profiles.clone_from(&config.profiles);
         settings.heartbeat = config.timers.gateway_heartbeat;
         settings.lost_after = config.timers.gateway_lost;
         settings.audit = config.timers.gateway_audit;
         settings.grace = config.timers.gateway_grace;
-        let state = |g: &Gateway| State {
-            settings: g.clone(),
-            health: Health::default(),
-            interfaces: Interfaces::default(),
-            cut: false,
-            avoided: false,
-            foreign: Foreign::default(),
-        };
         Self {
             controller: Controller::new(settings, random, now, wall),
-            states: config.gateways.iter().map(state).collect(),
+            states: config.gateways.iter().map(State::of).collect(),
             turn: 0,
             most_requests: config.limits.gateway_requests,
             now,
+        }
+    }
+
+    /// The operator has other settings.
+    pub(crate) fn reconfigure(&mut self, config: &Config, random: &mut dyn Random, now: Instant) {
+        for state in &mut self.states {
+            state.dropped = !config.gateways.iter().any(|g| g.name == state.settings.name);
+        }
+        for gateway in &config.gateways {
+            match self.states.iter_mut().find(|state| state.settings.name == gateway.name) {
+                Some(state) => {
+                    // What its association was made with stays.
+                    let association = state.settings.association.clone();
+                    state.settings = Gateway { association, ..gateway.clone() };
+                }
+                None => self.states.push(State::of(gateway)),
+            }
+            self.controller.set_gateway(control_of(config, gateway), random, now);
         }
     }
 
@@ -191,6 +210,7 @@ impl Gateways {
                 named && !state.interfaces.is_down(realm)
             };
             let fits = !state.cut
+                && !state.dropped
                 && !state.avoided
                 && available.contains(&&settings.name)
                 && !wanted.tried.contains(&settings.name)
@@ -506,6 +526,16 @@ impl Gateways {
             }
         }
     }
+}
+
+/// A gateway as its control association is told of it.
+fn control_of(config: &Config, gateway: &Gateway) -> GatewayConfig {
+    let transport = gateway.association.transport;
+    let mut control = GatewayConfig::new(gateway.name.clone(), gateway.mid.clone(), transport);
+    control.association = gateway.association.clone();
+    control.profiles.clone_from(&gateway.profiles);
+    control.needs = needs(config, gateway);
+    control
 }
 
 /// Packages without which a gateway cannot do what the networks ask for.

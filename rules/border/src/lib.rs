@@ -39,6 +39,7 @@ mod notice;
 mod offer;
 mod outside;
 mod pass;
+mod reconfigure;
 mod registrar;
 mod route;
 mod rtp;

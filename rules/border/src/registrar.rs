@@ -180,6 +180,13 @@ impl Registrar {
         Some(gone)
     }
 
+    /// Forgets the bindings of all users but these, by their keys; returns them.
+    pub(crate) fn keep(&mut self, named: impl Fn(&str) -> bool) -> Vec<Binding> {
+        let mut gone: Vec<String> = self.bindings.keys().filter(|key| !named(key)).cloned().collect();
+        gone.sort_unstable();
+        gone.iter().flat_map(|key| self.remove(key, |_| true)).collect()
+    }
+
     /// Takes out what `drop` holds for; returns it.
     fn remove(&mut self, key: &str, drop: impl Fn(&Binding) -> bool) -> Vec<Binding> {
         let doomed: Vec<Uri> = self

@@ -176,6 +176,11 @@ impl Gateway {
         self.settle(now);
     }
 
+    /// Contexts at once from now on. Those that there are stay; a controller hears of it when the gateway registers.
+    pub fn set_most_contexts(&mut self, most: usize) {
+        self.core.limits.contexts = most;
+    }
+
     /// How loaded the gateway is by what it cannot see itself (processor, queues of the engine), in percent
     /// of what there is; above 100 work piles up. To be called now and then. What is scarcest counts, of
     /// this and of [`Gateway::load`]: from 90 on the controller hears of it, if it asked to, until the load is below 75.

@@ -217,6 +217,23 @@ impl Kms {
         &self.config
     }
 
+    /// Goes on with other settings. Its identity, how identities are compared, and what messages are remembered by
+    /// against replay (skew, capacity, sources) stay.
+    pub fn reconfigure(&mut self, config: Config) {
+        let own = &mut self.config;
+        if own.requests != config.requests {
+            self.requests = RateLimiter::new(config.requests, own.sources);
+        }
+        if own.log_lines != config.log_lines {
+            self.log_lines = RateLimiter::new(config.log_lines, own.sources);
+        }
+        (own.requests, own.log_lines) = (config.requests, config.log_lines);
+        own.profile = Profile { skew: own.profile.skew, ..config.profile };
+        own.issue_to_strangers = config.issue_to_strangers;
+        own.accept_self_issued = config.accept_self_issued;
+        own.rotation = config.rotation;
+    }
+
     /// Users and groups.
     pub fn directory(&self) -> &Directory {
         &self.directory

@@ -175,6 +175,11 @@ impl Relay {
         Self::shard(settings, Arc::new(users), now, random, shard, Arc::default())
     }
 
+    /// Other users from now on, or others' passwords. What was granted to one who is gone ends with its time.
+    pub fn set_users(&mut self, users: Arc<HashMap<String, Password>>) {
+        self.users = users;
+    }
+
     /// The shards of one relay, one for each source of randomness, 1,000 at most. They share its limits, and can be
     /// driven by threads of their own.
     pub fn shards(

@@ -34,7 +34,10 @@ async fn from_file_in(directory: tempfile::TempDir, more: &str) -> FromFile {
     let settings = ServiceSettings::from_section(section.as_ref()).unwrap();
     admin::call(&directory.path().join("data"), settings, &Command::UserAdd { users }).unwrap();
     let (drain, token): (Drain, Token) = drain();
-    let started = start(section.as_ref(), std::sync::Arc::new(|_| {}), token).await.unwrap();
+    let started =
+        start(section.as_ref(), std::sync::Arc::new(|_| {}), &mut crate::reload::Renewals::default(), token)
+            .await
+            .unwrap();
     let Started { task, address, .. } = started;
     FromFile { directory, address, drain, task }
 }

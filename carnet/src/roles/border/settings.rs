@@ -7,6 +7,7 @@ use carnet_border::{
 };
 use carnet_h248::association;
 use carnet_h248::{MId, Profile};
+use carnet_ops::config::Spanned;
 use carnet_ops::config::{
     Addressing as MsrpAddressing, BorderRole, BorderSection, Config as Whole, ControlProto, Digest,
     GatewayRole, IpVersion, NetworkSection, Other as Media, Proto, RegistrarMode, RegistrarSection,
@@ -14,7 +15,6 @@ use carnet_ops::config::{
 };
 use carnet_sip::{Algorithm, Password, Uri};
 use std::time::Duration;
-use toml::Spanned;
 
 fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
     Prefix { ip: of.ip, bits: of.bits }

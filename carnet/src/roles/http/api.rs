@@ -66,6 +66,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(kick))
         .routes(routes!(log, set_log))
         .routes(routes!(drain::state, drain::begin, drain::take_back))
+        .routes(routes!(reload))
         .routes(routes!(events))
         .routes(routes!(recent))
         .routes(routes!(history))
@@ -251,6 +252,16 @@ async fn set_log(Given(wanted): Given<LogLevel>) -> Answer<Json<LogLevel>> {
     carnet_ops::log::set_level(&wanted.level).map_err(|e| Failure(StatusCode::CONFLICT, e))?;
     tracing::info!(level = wanted.level, "the log was changed");
     log().await
+}
+
+/// Reads the configuration file again, as SIGHUP does. What can change while calls go on is applied, the rest waits for a
+/// restart. If the file is wrong nothing changes.
+#[utoipa::path(post, path = "/api/v1/reload", tag = "process", responses(
+    (status = 200, description = "`changes`, each with `setting`, `old` and `new` (or `content`), and whether it was `applied`", body = Value),
+    (status = 409, description = "Nothing has changed; the reason has the place in the file", body = Problem),
+))]
+async fn reload(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
+    desk.watch.reload().await.map(Json).map_err(|why| Failure(StatusCode::CONFLICT, why))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -23,6 +23,7 @@ use super::question::Ask;
 use super::watch::Watch;
 use super::{Start, StartError, held, tls, token};
 use crate::kms;
+use crate::reload::{Ready, Renewals};
 use crate::web::answer::{Failure, note_changes};
 use crate::web::{self, Caller, Door, Limits, Tls, routed, socket};
 use axum::extract::{Request, State};
@@ -31,11 +32,11 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use carnet_ops::config::{AdminSection, Config, TlsSection};
+use carnet_ops::config::{AdminSection, Config, Spanned, TlsSection};
 use carnet_tls::Peer;
 use drain::Draining;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
@@ -52,12 +53,26 @@ struct Desk {
     answering: Arc<Answering>,
     watch: Arc<Watch>,
     draining: Draining,
-    /// Words that open.
+    words: RwLock<Words>,
+    /// What the process is.
+    process: process::Facts,
+}
+
+/// What opens.
+struct Words {
     token: Option<Zeroizing<String>>,
     /// The same, for reading.
     read_token: Option<Zeroizing<String>>,
-    /// What does not change while the process runs.
-    process: process::Facts,
+}
+
+impl Words {
+    /// As the files have them.
+    fn of(admin: &AdminSection) -> Result<Self, String> {
+        let read = |path: &Option<Spanned<PathBuf>>| {
+            path.as_ref().map(|path| token::read(path.as_ref())).transpose()
+        };
+        Ok(Self { token: read(&admin.token_file)?, read_token: read(&admin.read_token_file)? })
+    }
 }
 
 /// Opens the doors that the section names. `keys` is the key management service of the process.
@@ -66,15 +81,28 @@ pub(super) fn start(
     answering: Arc<Answering>,
     watch: Arc<Watch>,
     (config, keys): (&Config, Option<Arc<kms::Service>>),
+    renewals: &mut Renewals,
 ) -> Start<Vec<Open>> {
     let fail = |reason: String| StartError::new("administration", "[admin]", reason);
-    let read = |path: &Option<toml::Spanned<PathBuf>>| {
-        path.as_ref().map(|path| token::read(path.as_ref())).transpose().map_err(fail)
-    };
-    let (token, read_token) = (read(&admin.token_file)?, read(&admin.read_token_file)?);
+    let words = RwLock::new(Words::of(admin).map_err(fail)?);
     let process = process::Facts::of(config);
     let draining = Draining::default();
-    let desk = Arc::new(Desk { answering, watch, draining, token, read_token, process });
+    let desk = Arc::new(Desk { answering, watch, draining, words, process });
+    for file in ["token-file", "read-token-file"] {
+        let held = desk.clone();
+        renewals.add(&["admin", file], move |config| {
+            let admin = config.admin.as_ref().ok_or("nobody can ask any more")?;
+            let (new, held) = (Words::of(admin.as_ref())?, held.clone());
+            Ok(Ready::Now(Box::new(move || {
+                *held.words.write().unwrap_or_else(PoisonError::into_inner) = new;
+            })))
+        });
+    }
+    let held = desk.clone();
+    renewals.add(&[], move |config| {
+        let (held, roles) = (held.clone(), process::Facts::roles(config));
+        Ok(Ready::Now(Box::new(move || held.process.renew(roles))))
+    });
     let (routes, description) = api::routes().merge(kms::admin::routes(keys)).split_for_parts();
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
     let routes = routes
@@ -103,6 +131,11 @@ pub(super) fn start(
     if let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) {
         let fail = |reason: String| StartError::new("administration over HTTP", &listen.to_string(), reason);
         let tls = admin.tls.as_ref().map(|tls| shown(tls.as_ref())).transpose().map_err(fail)?;
+        if let Some(tls) = &tls {
+            tls::renews(renewals, &["admin", "tls"], &tls.context, |config| {
+                Some(config.admin.as_ref()?.as_ref().tls.as_ref()?.as_ref())
+            });
+        }
         let listener = carnet_net::inherited::tcp(listen)
             .map_or_else(|| std::net::TcpListener::bind(listen), Ok)
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
@@ -118,7 +151,7 @@ pub(super) fn start(
 /// What callers are shown, and what they have to show.
 fn shown(section: &TlsSection) -> Result<Tls, String> {
     let callers = if section.ca.is_some() { Peer::Vouched } else { Peer::Anyone };
-    Ok(Tls { context: tls::context(section)?.counted_at("admin"), callers })
+    Ok(Tls { context: tls::context_of(section)?.counted_at("admin"), callers })
 }
 
 async fn nothing(request: Request) -> Response {
@@ -161,7 +194,9 @@ fn access(desk: &Desk, request: &Request) -> Access {
         token.as_ref().is_some_and(|token| knows(headers, token.as_bytes()))
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    match (desk.token.is_some() || desk.read_token.is_some(), knows(&desk.token), knows(&desk.read_token)) {
+    let words = desk.words.read().unwrap_or_else(PoisonError::into_inner);
+    let wanted = words.token.is_some() || words.read_token.is_some();
+    match (wanted, knows(&words.token), knows(&words.read_token)) {
         (false, ..) if is_of_another_page(headers) => Access::OfAnotherPage,
         (false, ..) | (_, true, _) => Access::Given,
         (_, _, true) if reads => Access::Given,

@@ -1,25 +1,35 @@
 //! `GET /api/v1/process`: which version runs since when, whether it is about to end, and which roles its file has, with what leads
-//! from one to the other. Nothing of it is secret, and nothing of it changes but `draining`.
+//! from one to the other. Nothing of it is secret. What leads where changes when the file is read again.
 
 use super::Desk;
 use axum::Json;
 use axum::extract::State;
-use carnet_ops::config::{BorderRole, Config, GatewayRole};
+use carnet_ops::config::{BorderRole, Config, GatewayRole, Spanned};
 use carnet_ops::sessions::timestamp;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-/// What does not change.
+/// What is known without asking a role.
 pub(super) struct Facts {
     began: SystemTime,
-    roles: Vec<Value>,
+    roles: RwLock<Vec<Value>>,
 }
 
 impl Facts {
     pub(super) fn of(config: &Config) -> Self {
+        Self { began: SystemTime::now(), roles: RwLock::new(Self::roles(config)) }
+    }
+
+    /// Another file holds from now on.
+    pub(super) fn renew(&self, roles: Vec<Value>) {
+        *self.roles.write().unwrap_or_else(PoisonError::into_inner) = roles;
+    }
+
+    /// The roles of a file.
+    pub(super) fn roles(config: &Config) -> Vec<Value> {
         let mut roles = Vec::new();
-        if let Some(kms) = config.kms.as_ref().map(toml::Spanned::as_ref) {
+        if let Some(kms) = config.kms.as_ref().map(Spanned::as_ref) {
             let scheme = if kms.tls.is_some() { "https" } else { "http" };
             let url = format!("{scheme}://{}", kms.listen.0);
             roles.push(json!({ "role": "kms", "kind": "KMS", "name": kms.name, "url": url }));
@@ -78,7 +88,7 @@ impl Facts {
                 "steered": gateway.ng.is_some(),
             }));
         }
-        Self { began: SystemTime::now(), roles }
+        roles
     }
 }
 
@@ -94,6 +104,6 @@ pub(super) async fn process(State(desk): State<Arc<Desk>>) -> Json<Value> {
         "now": timestamp(SystemTime::now()),
         "draining": desk.draining.has_begun() || desk.watch.is_draining(),
         "events_turned_away": turned_away,
-        "roles": desk.process.roles,
+        "roles": *desk.process.roles.read().unwrap_or_else(PoisonError::into_inner),
     }))
 }

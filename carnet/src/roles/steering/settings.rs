@@ -4,14 +4,14 @@ use super::super::token;
 use carnet_h248::MId;
 use carnet_h248::association::Transport as Association;
 use carnet_net::{NgConfig, NgListen, NgTls, NgToken, NgTransport};
+use carnet_ops::config::Spanned;
 use carnet_ops::config::{
     Addressing as MsrpAddressing, GatewaySection, InterfaceSection, IpVersion, NgProto, NgSection,
-    Transport248,
+    TlsSection, Transport248,
 };
 use carnet_plan::{Addressing, Family, Policy, Transport};
 use carnet_steering::{Config, Interface, Limits, Timers};
 use std::time::Duration;
-use toml::Spanned;
 
 /// Longer than anybody waits, and no more than a clock can add.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -109,20 +109,22 @@ pub fn sockets(ng: &NgSection) -> Result<NgConfig, String> {
         };
         NgListen { transport, address: bind.address }
     });
-    let tls = ng.tls.as_ref().map(|tls| {
-        let tls = tls.as_ref();
-        NgTls {
-            certificate: tls.certificate.as_ref().clone(),
-            key: tls.key.as_ref().clone(),
-            authorities: tls.ca.as_ref().map(|ca| ca.as_ref().clone()),
-        }
-    });
+    let tls = ng.tls.as_ref().map(|section| tls(section.as_ref())).transpose()?;
     Ok(NgConfig {
         listen: listen.collect(),
         peers: ng.peers.as_ref().iter().map(|prefix| (prefix.ip, prefix.bits)).collect(),
         tls,
         token: ng.token_file.as_ref().map(|path| token::read(path.as_ref())).transpose()?.map(NgToken::new),
     })
+}
+
+/// The certificate that its sockets show.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn tls(section: &TlsSection) -> Result<NgTls, String> {
+    let authorities = section.ca.as_ref().map(|ca| ca.as_ref().as_path());
+    NgTls::read(section.certificate.as_ref(), section.key.as_ref(), authorities).map_err(|e| e.to_string())
 }
 
 /// What would keep its sockets from being opened, as the key of the section and words.

@@ -32,7 +32,7 @@ use shared::{Arrival, Shared};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 use stream::Remote;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -259,6 +259,7 @@ impl ControlSockets {
             seats: Mutex::default(),
             named: Mutex::default(),
             authentication: config.authentication.take().map(Mutex::new),
+            tls: RwLock::new(config.tls.take().map(Arc::new)),
             foreign: Foreign::default(),
             resolver: OnceLock::new(),
             stopped,
@@ -273,6 +274,15 @@ impl ControlSockets {
             this.listening.push(ControlListen { transport: listen.transport, address });
         }
         Ok((this, receiver))
+    }
+
+    /// Protects connections that begin from now on by this; what stands goes on. Says nothing where there was no TLS:
+    /// the sockets are what they were opened as.
+    pub fn renew_tls(&self, tls: ControlTls) {
+        let mut place = self.shared.tls.write().unwrap_or_else(PoisonError::into_inner);
+        if place.is_some() {
+            *place = Some(Arc::new(tls));
+        }
     }
 
     /// What is listened on, with the ports that were taken, in the order of the configuration.

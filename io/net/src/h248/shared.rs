@@ -2,7 +2,7 @@
 //! every message on its way in and out.
 
 use super::foreign::Foreign;
-use super::tls::{self, Identity};
+use super::tls::{self, ControlTls, Identity};
 use super::{ControlConfig, ControlEvent, ControlPassed, ControlPeer, ControlTransport};
 use crate::Error;
 use crate::dns::Resolver;
@@ -13,12 +13,14 @@ use carnet_h248::{ErrorDescriptor, MId, Message, encoding};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub(super) struct Shared {
     pub(super) config: ControlConfig,
+    /// What connections that begin now are protected by.
+    pub(super) tls: RwLock<Option<Arc<ControlTls>>>,
     pub(super) events: mpsc::Sender<ControlEvent>,
     pub(super) links: Mutex<HashMap<u64, Link>>,
     pub(super) next: AtomicU64,
@@ -104,6 +106,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    pub(super) fn tls(&self) -> Option<Arc<ControlTls>> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn enter(&self, way: Way) -> (u64, watch::Receiver<()>) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (hold, held) = watch::channel(());
@@ -141,7 +147,7 @@ impl Shared {
                 return ControlEvent::Undecodable { peer, error };
             }
         };
-        if let (Some(tls), Some(identity)) = (&self.config.tls, from.identity)
+        if let (Some(tls), Some(identity)) = (self.tls(), from.identity)
             && !tls.speaks_for(identity, &message.mid)
         {
             let why = format!("{} and it writes as {}", tls::describe(identity), message.mid);

@@ -64,7 +64,7 @@ pub(super) fn listen(
             let (listener, local) = sctp::listen(address)?;
             (Listener::Sctp(listener), local)
         }
-        ControlTransport::Tls if shared.config.tls.is_none() => return Err(Error::NoTls(address)),
+        ControlTransport::Tls if shared.tls().is_none() => return Err(Error::NoTls(address)),
         _ => {
             let what = if transport == ControlTransport::Tls { "TLS" } else { "TCP" };
             let (listener, local) = tcp::listen(what, address)?;
@@ -132,7 +132,7 @@ pub(super) struct Remote {
 }
 
 pub(super) fn connect(shared: &Arc<Shared>, to: Remote) -> Result<ControlPeer, Error> {
-    if to.transport == ControlTransport::Tls && shared.config.tls.is_none() {
+    if to.transport == ControlTransport::Tls && shared.tls().is_none() {
         return Err(Error::NoTls(to.remote));
     }
     let permit = shared
@@ -183,7 +183,7 @@ impl Life {
         let shared = self.shared.clone();
         let within = shared.config.streams.connect;
         let handshake = async {
-            Ok(match (raw, &shared.config.tls) {
+            Ok(match (raw, shared.tls()) {
                 (Raw::Tcp(stream), Some(tls)) if self.to.transport == ControlTransport::Tls => {
                     let (stream, identity) = tls.accept(stream).await?;
                     Ready::Tls(stream, identity)
@@ -198,7 +198,7 @@ impl Life {
             () = shared.stopped() => return,
         };
         let why = match outcome {
-            Ok(Ok(Ready::Tls(stream, identity))) => match shared.config.tls.as_ref() {
+            Ok(Ok(Ready::Tls(stream, identity))) => match shared.tls() {
                 Some(tls) if !tls.knows(&identity) => {
                     let why = format!("{} no peer of ours", tls::describe(&identity));
                     self.dismiss(stream, queue, &why).await;
@@ -239,7 +239,7 @@ impl Life {
                 ControlTransport::Sctp => Ready::Sctp(sctp::connect(to, from).await?),
                 transport => {
                     let stream = tcp::connect(to, from.map(|from| from.ip())).await?;
-                    match &shared.config.tls {
+                    match shared.tls() {
                         Some(tls) if transport == ControlTransport::Tls => {
                             let connected = tls.connect(stream, self.to.peer.as_ref()).await;
                             let (stream, identity) = connected.inspect_err(|why| {

@@ -262,7 +262,7 @@ async fn curl_and_openssl_ask_over_tls() {
     let made = Credential::self_signed(&[SubjectName::Dns("gw.example".into())], 2).unwrap();
     std::fs::write(path("gw.pem"), made.certificate_pem().unwrap()).unwrap();
     std::fs::write(path("gw.key"), made.private_key_pem().unwrap()).unwrap();
-    let tls = NgTls { certificate: path("gw.pem"), key: path("gw.key"), authorities: None };
+    let tls = NgTls::read(&path("gw.pem"), &path("gw.key"), None).unwrap();
     let mut scene = Scene::open(&[NgTransport::Tls, NgTransport::Https], |config| {
         config.tls = Some(tls);
         with_token(config);

@@ -9,7 +9,7 @@ use crate::{Error, Token, tcp};
 use carnet_ng::{Request, Value};
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, Trust};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -42,15 +42,40 @@ pub struct NgListen {
     pub address: SocketAddr,
 }
 
-/// The certificate shown, and the authorities that SIP servers have theirs from, if they need one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The certificate shown, and whether SIP servers have to show one. Clones share what [`renew`](Self::renew) replaces.
+#[derive(Clone)]
 pub struct NgTls {
-    /// PEM file with the chain.
-    pub certificate: PathBuf,
-    /// PEM file with the key.
-    pub key: PathBuf,
-    /// PEM file; with it a SIP server must show a certificate.
-    pub authorities: Option<PathBuf>,
+    context: CertificateContext,
+    peer: Peer,
+}
+
+impl NgTls {
+    /// Reads PEM files: the chain, its key, and the authorities that SIP servers have theirs from, if they need one.
+    ///
+    /// # Errors
+    /// A file that cannot be used, by its name.
+    pub fn read(certificate: &Path, key: &Path, authorities: Option<&Path>) -> Result<Self, Error> {
+        let wrong =
+            |path: &Path, e: &dyn std::fmt::Display| Error::Certificate(format!("{}: {e}", path.display()));
+        let read = |path: &Path| std::fs::read(path).map_err(|e| wrong(path, &e));
+        let private = Zeroizing::new(read(key)?);
+        let credential = Credential::from_pem(&read(certificate)?, &private);
+        let credential = credential.map_err(|e| wrong(certificate, &e))?;
+        let (trust, peer) = match authorities {
+            Some(path) => (Trust::File(path.to_owned()), Peer::Vouched),
+            None => (Trust::Nobody, Peer::Anyone),
+        };
+        let settings =
+            CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
+        let context = CertificateContext::new(&settings);
+        let context = context.map_err(|e| wrong(authorities.unwrap_or(certificate), &e))?.counted_at("ng");
+        Ok(Self { context, peer })
+    }
+
+    /// Shows what `other` has to who connects from now on. Who has to show a certificate stays as it is.
+    pub fn renew(&self, other: &Self) {
+        self.context.renew(&other.context);
+    }
 }
 
 /// A word that a SIP server must know. Not shown by anything.
@@ -147,7 +172,7 @@ impl NgServer {
         let NgConfig { listen, peers, tls, token } = config;
         let (events, received) = mpsc::channel(WAITING);
         let (stop, stopped) = watch::channel(());
-        let tls = tls.as_ref().map(context).transpose()?;
+        let tls = tls.map(|tls| (tls.context, tls.peer));
         let shared = Arc::new(Shared::new(peers, token, times, events));
         let mut ports = datagrams::Ports::default();
         let mut local = Vec::new();
@@ -216,23 +241,4 @@ async fn look_after(shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
             _ = look.tick() => shared.give_up(Instant::now()),
         }
     }
-}
-
-/// A certificate context and what is asked of whoever connects.
-fn context(tls: &NgTls) -> Result<(CertificateContext, Peer), Error> {
-    let wrong =
-        |path: &Path, e: &dyn std::fmt::Display| Error::Certificate(format!("{}: {e}", path.display()));
-    let read = |path: &Path| std::fs::read(path).map_err(|e| wrong(path, &e));
-    let key = Zeroizing::new(read(&tls.key)?);
-    let credential = Credential::from_pem(&read(&tls.certificate)?, &key);
-    let credential = credential.map_err(|e| wrong(&tls.certificate, &e))?;
-    let (trust, peer) = match &tls.authorities {
-        Some(path) => (Trust::File(path.clone()), Peer::Vouched),
-        None => (Trust::Nobody, Peer::Anyone),
-    };
-    let settings =
-        CertificateSettings { credential: Some(credential), trust, ..CertificateSettings::default() };
-    let context = CertificateContext::new(&settings);
-    let path = tls.authorities.as_ref().unwrap_or(&tls.certificate);
-    Ok((context.map_err(|e| wrong(path, &e))?.counted_at("ng"), peer))
 }

@@ -361,7 +361,7 @@ async fn tls_asks_for_a_certificate_where_authorities_are_named() {
     };
     let ((_, certificate, key), (proxy, vouched, _), (other, ..)) =
         (make("gw"), make("proxy"), make("other"));
-    let tls = NgTls { certificate: certificate.clone(), key, authorities: Some(vouched) };
+    let tls = NgTls::read(&certificate, &key, Some(&vouched)).unwrap();
     let mut scene = Scene::open(&[NgTransport::Tls, NgTransport::Https], |config| config.tls = Some(tls));
     let connect = async |at: SocketAddr, credential: Option<Credential>| {
         let trust = Trust::File(certificate.clone());
@@ -392,12 +392,12 @@ async fn tls_asks_for_a_certificate_where_authorities_are_named() {
 #[tokio::test]
 async fn files_that_are_not_what_they_should_be_are_named() {
     let (_drain, token) = drain();
-    let missing = NgTls { certificate: "/no/such.pem".into(), key: "/no/such.key".into(), authorities: None };
+    let missing = NgTls::read("/no/such.pem".as_ref(), "/no/such.key".as_ref(), None).map(drop).unwrap_err();
+    assert!(missing.to_string().contains("/no/such.key"));
     let listen = |transport| vec![NgListen { transport, address: "127.0.0.1:0".parse().unwrap() }];
     let open = |transport, tls| {
         let config = NgConfig { listen: listen(transport), peers: Vec::new(), tls, token: None };
         NgServer::open(config, &token).map(drop).unwrap_err().to_string()
     };
-    assert!(open(NgTransport::Tls, Some(missing)).contains("/no/such.key"));
     assert!(open(NgTransport::Https, None).contains("needs a certificate"));
 }

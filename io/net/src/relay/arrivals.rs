@@ -4,11 +4,14 @@ use super::Shared;
 use super::links::{Link, Stage, Wire};
 use super::worker::Worker;
 use carnet_relay::ConnectionId;
+use carnet_sip::Password;
 use carnet_tls::{Peer, Side};
 use socket2::Socket;
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 /// Connections that wait for one thread before those that are accepted are no longer dealt to it.
 const MOST: usize = 1_024;
@@ -21,6 +24,8 @@ pub(super) enum Arrival {
     Moved { link: Box<Link>, octets: Vec<u8> },
     /// The other end of a link.
     Joined(Socket),
+    /// Who may have URIs from now on.
+    Users(Arc<HashMap<String, Password>>),
 }
 
 impl Worker {
@@ -56,6 +61,7 @@ impl Worker {
                     self.relay.received(self.now, id, &octets);
                     self.read(id);
                 }
+                Arrival::Users(users) => self.relay.set_users(users),
                 Arrival::Joined(socket) => {
                     let Some(id) = self.relay.joined(self.now) else { continue };
                     self.watch(id, Some(Link::new(Wire::Plain(socket), Stage::Up, None)));

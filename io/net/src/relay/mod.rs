@@ -170,6 +170,11 @@ impl RelayHandle {
         counts.fold(Counts::default(), |sum, counts| sum + *counts)
     }
 
+    /// Its users, to be changed.
+    pub fn users(&self) -> RelayUsers {
+        RelayUsers(Arc::clone(&self.shared))
+    }
+
     /// Knocks at each thread, and says whether all of them have answered the knock before.
     pub fn knock(&self) -> bool {
         self.shared.iter().fold(true, |all, shared| all & shared.bell.knock())
@@ -186,6 +191,18 @@ impl RelayHandle {
     /// Whether a thread has ended, which none should before the handle is dropped.
     pub fn is_over(&self) -> bool {
         self.threads.iter().any(thread::JoinHandle::is_finished)
+    }
+}
+
+/// The users of a relay that runs.
+#[derive(Clone)]
+pub struct RelayUsers(Arc<[Shared]>);
+
+impl RelayUsers {
+    /// These and no others from now on.
+    pub fn set(&self, users: HashMap<String, Password>) {
+        let users = Arc::new(users);
+        self.0.iter().for_each(|shared| shared.bring(Arrival::Users(Arc::clone(&users))));
     }
 }
 

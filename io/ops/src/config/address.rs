@@ -1,6 +1,6 @@
 //! Addresses as they are written in a configuration file.
 
-use serde::Deserialize;
+use super::text::as_text;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -68,6 +68,12 @@ fn bind_form(text: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortRange(pub RangeInclusive<u16>);
 
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0.start(), self.0.end())
+    }
+}
+
 impl FromStr for PortRange {
     type Err = String;
 
@@ -83,6 +89,12 @@ impl FromStr for PortRange {
 /// A host name or address with a port, for services that are not SIP (the KMS).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(pub SocketAddr);
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl FromStr for Endpoint {
     type Err = String;
@@ -101,6 +113,16 @@ pub struct Prefix {
     pub bits: u8,
 }
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = if self.ip.is_ipv4() { 32 } else { 128 };
+        match self.bits {
+            bits if bits == all => self.ip.fmt(f),
+            bits => write!(f, "{}/{bits}", self.ip),
+        }
+    }
+}
+
 impl FromStr for Prefix {
     type Err = String;
 
@@ -114,14 +136,9 @@ impl FromStr for Prefix {
     }
 }
 
-macro_rules! from_text {
-    ($($name:ty),+) => {$(
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )+};
+as_text! {
+    Bind, "^(udp|tcp|tls):.+:[0-9]+$";
+    PortRange, "^ *[0-9]+ *- *[0-9]+ *$";
+    Endpoint, "^.+:[0-9]+$";
+    Prefix, "^[0-9A-Fa-f:.]+(/[0-9]+)?$";
 }
-from_text!(Bind, PortRange, Endpoint, Prefix);

@@ -3,13 +3,14 @@
 use super::Complaint;
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::model::TlsSection;
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// `[admin]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdminSection {
     /// A Unix socket for HTTP. Who can open it may do everything.
@@ -44,7 +45,7 @@ fn owner() -> Spanned<u32> {
 }
 
 /// `[records]`: a line of JSON for each session that ended.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RecordsSection {
     /// The file; its directory must be there.

@@ -4,8 +4,8 @@
 use super::address::Proto;
 use super::model::{BorderRole, BorderSection, Config, RegistrarMode, TlsSection};
 use super::{Complaint, control, edge, gateway, state};
+use crate::config::Spanned;
 use std::path::PathBuf;
-use toml::Spanned;
 
 pub(super) type Checked = Result<(), Complaint>;
 
@@ -145,6 +145,9 @@ pub(super) fn check_tls(tls: &TlsSection) -> Checked {
 pub(super) fn must_be_a_file(path: &Spanned<PathBuf>) -> Checked {
     if path.as_ref().is_file() {
         return Ok(());
+    }
+    if let Some((message, help)) = super::credential::missing(path.as_ref()) {
+        return Err(Complaint::new(path.span(), message).help(help));
     }
     Err(Complaint::new(path.span(), format!("there is no file {}", path.as_ref().display())))
 }

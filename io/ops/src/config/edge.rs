@@ -5,11 +5,12 @@ use super::Complaint;
 use super::address::Endpoint;
 use super::check::Checked;
 use super::model::{BorderRole, BorderSection};
-use serde::Deserialize;
-use toml::Spanned;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How the terminals of a network find each other for MSRP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Addressing {
     /// As each offer and answer says: `a=msrp-cema` or not.
@@ -24,7 +25,7 @@ pub enum Addressing {
 }
 
 /// What happens with media that is neither MSRP nor BFCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Other {
     /// Its lines go on as they came; it does not pass a gateway.
@@ -37,7 +38,7 @@ pub enum Other {
 }
 
 /// `[border.NAME.rtpengine]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RtpengineSection {
     /// Where its control protocol is spoken, by UDP.

@@ -8,18 +8,19 @@ use super::control::{self, AuthenticationSection, ControlAddress, ControlTlsSect
 use super::model::{Config, Encoding248};
 use super::ng::NgSection;
 use super::relay::RelaySection;
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// Four times the longest life of a segment (RFC 9293 §3.4.2 takes two minutes): longer helps nobody.
 const LONGEST_QUARANTINE: u32 = 480;
 
 /// Which gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GatewayRole {
     /// Controlled over Iq.
@@ -31,7 +32,7 @@ pub enum GatewayRole {
 }
 
 /// How closely the gateway watches what passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum WitnessMode {
     /// Not at all.
@@ -44,7 +45,7 @@ pub enum WitnessMode {
 }
 
 /// What moves the octets that only have to pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineMode {
     /// The kernel where the host allows it and the pair is fit for it, else our relay.
@@ -57,7 +58,7 @@ pub enum EngineMode {
 }
 
 /// `[gateway.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GatewaySection {
     /// `ims-agw`, `trgw` or `mrfp`.
@@ -130,7 +131,7 @@ fn one() -> usize {
 }
 
 /// `[gateway.NAME.realm.REALM]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RealmSection {
     /// IPv4 address in this realm.

@@ -4,14 +4,15 @@ use super::Complaint;
 use super::address::Endpoint;
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::model::TlsSection;
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// `[kms]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KmsSection {
     /// Its identity, `kms.example`; tickets name it.
@@ -78,7 +79,7 @@ pub struct KmsSection {
 }
 
 /// How identities in messages are compared with those of users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdentityForm {
     /// Octet for octet.
@@ -89,7 +90,7 @@ pub enum IdentityForm {
 }
 
 /// `[kms.signed]`: PEM files.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SignedSection {
     /// Certificate that users seal envelopes for; RSA.
@@ -146,6 +147,12 @@ pub(super) fn check(section: &Spanned<KmsSection>) -> Checked {
     within("ticket-lifetime", &kms.ticket_lifetime, 1..=365 * 24 * 3600)?;
     within("key-rotation", &kms.key_rotation, 60..=365 * 24 * 3600)?;
     within("replay-capacity", &kms.replay_capacity, 1..=1_000_000_000)?;
+    if let Some(path) = kms.root_key.as_ref().filter(|path| !path.is_file())
+        && let Some((message, help)) = super::credential::missing(path)
+    {
+        // Elsewhere it would be made.
+        return Err(Complaint::new(section.span(), message).help(help));
+    }
     if let Some(signed) = &kms.signed {
         [&signed.certificate, &signed.key, &signed.ca].into_iter().try_for_each(must_be_a_file)?;
     }

@@ -9,6 +9,7 @@ mod admin;
 mod check;
 mod conference;
 mod control;
+mod credential;
 mod edge;
 mod gateway;
 mod kms;
@@ -17,8 +18,11 @@ mod ng;
 mod otel;
 mod relay;
 mod shown;
+mod spanned;
 mod state;
+mod text;
 mod trace;
+pub mod tree;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
 pub use admin::{AdminSection, RecordsSection};
@@ -30,6 +34,7 @@ pub use control::{
     AuthenticationAlgorithm, AuthenticationKey, AuthenticationSection, ControlAddress, ControlBind,
     ControlProto, ControlSection, ControlTlsSection, Host, ProfileName, Sources,
 };
+pub use credential::{directory as credentials_directory, located};
 pub use edge::{Addressing, Other, RtpengineSection};
 pub use gateway::{EngineMode, GatewayRole, GatewaySection, RealmSection, WitnessMode};
 pub use kms::{IdentityForm, KmsSection, SignedSection};
@@ -41,6 +46,7 @@ pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use otel::OtelSection;
 pub use relay::RelaySection;
 pub use shown::{NO_CONFIGURATION, is_configuration, say_of, shown};
+pub use spanned::Spanned;
 pub use state::StateSection;
 pub use trace::{HepSection, HepServer, Memory, TraceSection};
 

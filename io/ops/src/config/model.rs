@@ -10,14 +10,15 @@ use super::kms::KmsSection;
 use super::otel::OtelSection;
 use super::state::StateSection;
 use super::trace::{HepSection, TraceSection};
+use crate::config::Spanned;
 use crate::log::Format;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml::Spanned;
 
 /// A whole file.
-#[derive(Debug, Deserialize, Default)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Config {
     /// `[log]`
@@ -43,7 +44,7 @@ pub struct Config {
 }
 
 /// `[log]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct LogSection {
     /// Filter, `info` if absent.
@@ -59,7 +60,7 @@ impl Default for LogSection {
 }
 
 /// Which border.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BorderRole {
     /// Access border, in front of subscribers.
@@ -69,7 +70,7 @@ pub enum BorderRole {
 }
 
 /// `[border.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BorderSection {
     /// `ims-alg` or `ibcf`.
@@ -97,7 +98,7 @@ pub struct BorderSection {
 }
 
 /// IP version of media addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IpVersion {
     /// IPv4.
@@ -107,7 +108,7 @@ pub enum IpVersion {
 }
 
 /// `[border.NAME.network.NETWORK]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NetworkSection {
     /// SIP sockets in this network.
@@ -160,7 +161,7 @@ fn yes() -> bool {
 }
 
 /// `[border.NAME.tls]`, `[kms.tls]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TlsSection {
     /// PEM file with the certificate chain.
@@ -172,7 +173,7 @@ pub struct TlsSection {
 }
 
 /// Where REGISTER goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrarMode {
     /// Answered here.
@@ -182,7 +183,7 @@ pub enum RegistrarMode {
 }
 
 /// `[border.NAME.registrar]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RegistrarSection {
     /// `built-in` or `forward`.
@@ -208,7 +209,7 @@ pub struct RegistrarSection {
 }
 
 /// A digest algorithm (RFC 7616, RFC 8760).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Digest {
     /// Today's.
     #[serde(rename = "SHA-256")]
@@ -235,7 +236,7 @@ fn an_hour() -> u32 {
 }
 
 /// `[[border.NAME.route]]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RouteSection {
     /// A domain, or `*` for the rest; a leading dot takes subdomains.
@@ -247,7 +248,7 @@ pub struct RouteSection {
 }
 
 /// Transport value told to the gateway for pass-through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub enum Transport248 {
     /// As the proposal for TR 29.828 has it.
     #[default]
@@ -259,7 +260,7 @@ pub enum Transport248 {
 }
 
 /// How H.248 messages are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding248 {
     /// Text with long keywords.
@@ -272,7 +273,7 @@ pub enum Encoding248 {
 }
 
 /// `[border.NAME.policy]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct PolicySection {
     /// `TCP/TLS` or `TCP`.
@@ -314,11 +315,8 @@ impl Default for PolicySection {
 impl Config {
     /// Makes relative paths relative to the file they are written in.
     pub(super) fn resolve_paths(&mut self, base: &Path) {
-        let fix = |path: &mut PathBuf| {
-            if path.is_relative() {
-                *path = base.join(&*path);
-            }
-        };
+        let credentials = super::credential::directory();
+        let fix = |path: &mut PathBuf| *path = super::credential::located(path, base, credentials.as_deref());
         let fix_tls = |tls: &mut Option<TlsSection>| {
             if let Some(tls) = tls {
                 fix(tls.certificate.as_mut());

@@ -7,14 +7,16 @@ use super::check::{Checked, check_tls, must_be_a_file};
 use super::edge::Addressing;
 use super::gateway::{GatewayRole, GatewaySection};
 use super::model::{IpVersion, TlsSection, Transport248};
-use serde::Deserialize;
+use super::text::as_text;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
-use toml::Spanned;
 
 /// A month: a call that nobody ends is not to stand for longer.
 const LONGEST: u32 = 2_592_000;
@@ -91,14 +93,12 @@ impl FromStr for NgBind {
     }
 }
 
-impl<'de> Deserialize<'de> for NgBind {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
+as_text! {
+    NgBind, "^(udp|tcp|tls|https?):.+:[0-9]+$";
 }
 
 /// `[gateway.NAME.ng]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NgSection {
     /// Sockets for requests.
@@ -139,7 +139,7 @@ pub struct NgSection {
 }
 
 /// `[gateway.NAME.ng.interface.INTERFACE]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct InterfaceSection {
     /// The realm whose addresses it has; its own name if absent.

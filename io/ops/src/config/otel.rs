@@ -2,13 +2,14 @@
 
 use super::Complaint;
 use super::check::{Checked, must_be_a_file};
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// `[otel]`: traces for a collector that speaks OTLP over HTTP.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct OtelSection {
     /// The collector: `http://` or `https://`; `/v1/traces` is added.

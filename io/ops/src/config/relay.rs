@@ -5,12 +5,13 @@ use super::address::{Bind, Prefix, Proto};
 use super::check::{Checked, check_tls, must_be_a_file};
 use super::gateway::{GatewayRole, GatewaySection};
 use super::model::TlsSection;
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// `[gateway.NAME.relay]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RelaySection {
     /// Sockets: `tls:` for terminals and other relays, `tcp:` where the network is trusted.

@@ -2,12 +2,13 @@
 
 use super::check::Checked;
 use super::{BorderSection, Complaint};
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// `[border.NAME.state]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StateSection {
     /// Directory in which calls and registrations are kept for the process that starts next.

@@ -2,15 +2,17 @@
 
 use super::Complaint;
 use super::check::{Checked, must_be_a_file};
-use serde::Deserialize;
+use super::text::as_text;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use toml::Spanned;
 
 /// `[trace]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TraceSection {
     /// Memory for what went by, `16 MiB`; `off` keeps nothing.
@@ -66,15 +68,8 @@ impl FromStr for Memory {
     }
 }
 
-impl<'de> Deserialize<'de> for Memory {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// `[hep]`: a Homer, or whoever else speaks HEPv3.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HepSection {
     /// `udp:HOST:PORT` or `tcp:HOST:PORT`.
@@ -155,11 +150,9 @@ impl FromStr for HepServer {
     }
 }
 
-impl<'de> Deserialize<'de> for HepServer {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
+as_text! {
+    Memory, "^(off|[0-9]+ *(KiB|MiB|GiB))$";
+    HepServer, "^(udp|tcp):.+:[0-9]+$";
 }
 
 pub(super) fn check_trace(section: &TraceSection) -> Checked {

@@ -148,6 +148,21 @@ impl Controller {
         }
     }
 
+    /// Another gateway may register; or one that is known is asked for other profiles and packages when it registers
+    /// the next time. Its association stays.
+    pub fn set_gateway(&mut self, config: GatewayConfig, rng: &mut dyn Random, now: Instant) {
+        match self.gateways.get_mut(&config.name) {
+            Some(known) => {
+                known.config.profiles = config.profiles;
+                known.config.needs = config.needs;
+            }
+            None => {
+                let gateway = Gateway::new(&config, &self.config.mid, rng, now);
+                self.gateways.insert(config.name, gateway);
+            }
+        }
+    }
+
     /// Our name for the gateway that calls itself so: for drivers that find the sender of a datagram
     /// by what it says.
     pub fn gateway_of(&self, mid: &MId) -> Option<&GatewayName> {

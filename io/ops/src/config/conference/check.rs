@@ -1,6 +1,7 @@
 //! What is wrong with a conference server: contradictions between what its rooms are to do.
 
 use super::{ConferenceKms, ConferenceSection, FloorAlgorithm, RoomPolicy, RoomSection, Unsealed};
+use crate::config::Spanned;
 use crate::config::address::Proto;
 use crate::config::check::{Checked, check_tls, must_be_a_file};
 use crate::config::gateway::GatewayRole;
@@ -8,7 +9,6 @@ use crate::config::kms::within;
 use crate::config::model::Config;
 use crate::config::{Complaint, control};
 use std::collections::BTreeSet;
-use toml::Spanned;
 
 /// The first thing that would keep a conference server from working.
 pub(in crate::config) fn check(config: &Config, name: &str, section: &Spanned<ConferenceSection>) -> Checked {

@@ -14,12 +14,13 @@ pub use room::{
 use super::address::{Bind, Prefix};
 use super::control::ControlSection;
 use super::model::TlsSection;
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use toml::Spanned;
 
 /// `[conference.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConferenceSection {
     /// The SIP domain of its conferences.
@@ -70,7 +71,7 @@ fn core() -> String {
 }
 
 /// `[conference.NAME.kms]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConferenceKms {
     /// `https://kms.example.com`, or `http:` inside one machine.
@@ -97,7 +98,7 @@ pub struct ConferenceKms {
 }
 
 /// `[conference.NAME.limits]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct ConferenceLimits {
     /// Rooms at once, the fixed ones among them; more are answered 503.

@@ -1,11 +1,12 @@
 //! `[[conference.NAME.room]]`: what a room is like.
 
-use serde::Deserialize;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use toml::Spanned;
 
 /// Who may enter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoomPolicy {
     /// Whoever calls.
@@ -16,7 +17,7 @@ pub enum RoomPolicy {
 }
 
 /// What happens to a member that does not seal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unsealed {
     /// It is answered 488.
@@ -27,7 +28,7 @@ pub enum Unsealed {
 }
 
 /// Who may do something in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Who {
     /// Its owners.
@@ -39,7 +40,7 @@ pub enum Who {
 }
 
 /// What a second call of the same user is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Devices {
     /// Another device of his.
@@ -50,7 +51,7 @@ pub enum Devices {
 }
 
 /// How a floor is given (RFC 8855 §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FloorAlgorithm {
     /// First come, first served.
@@ -63,7 +64,7 @@ pub enum FloorAlgorithm {
 }
 
 /// A floor of a room.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FloorSection {
     /// Its number, 1 to 65535.
@@ -89,7 +90,7 @@ fn one() -> Spanned<u16> {
 }
 
 /// What late joiners get to see.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct HistorySection {
     /// Messages that are kept; 0 keeps none.
@@ -105,7 +106,7 @@ impl Default for HistorySection {
 }
 
 /// `[[conference.NAME.room]]`, and `[conference.NAME.ad-hoc]` for the rooms that the factory makes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RoomSection {
     /// The conference's URI; not for the factory's.

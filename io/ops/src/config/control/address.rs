@@ -1,7 +1,10 @@
 //! Addresses of gateway control as they are written in a file.
 
+use crate::config::text::as_text;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -231,17 +234,26 @@ impl<'de> Deserialize<'de> for Sources {
     }
 }
 
-macro_rules! from_text {
-    ($($name:ty),+) => {$(
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
-            }
-        }
-    )+};
+as_text! {
+    ControlBind, "^(udp|tcp|tls|sctp):.+:[0-9]+$";
+    ControlAddress, "^(local:.+|.+@(udp|tcp|tls|sctp):.+)$";
 }
-from_text!(ControlBind, ControlAddress);
+
+impl Serialize for Sources {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+impl JsonSchema for Sources {
+    fn schema_name() -> Cow<'static, str> {
+        "Sources".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -3,12 +3,12 @@
 use super::address::{ControlAddress, ControlProto};
 use super::{AuthenticationSection, ControlSection, ControlTlsSection};
 use crate::config::Complaint;
+use crate::config::Spanned;
 use crate::config::check::{Checked, must_be_a_file};
 use crate::config::gateway::{GatewayRole, GatewaySection};
 use crate::config::model::Config;
 use std::net::SocketAddr;
 use std::ops::Range;
-use toml::Spanned;
 
 /// A way in or out, and where it is written.
 type Way = (ControlProto, Option<SocketAddr>, Range<usize>);

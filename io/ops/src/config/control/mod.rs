@@ -9,13 +9,17 @@ pub(super) use check::{check_controller, check_gateway};
 
 use super::address::Prefix;
 use super::model::{Encoding248, Transport248};
-use serde::Deserialize;
+use super::text::as_text;
+use crate::config::Spanned;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-use toml::Spanned;
+use std::str::FromStr;
 
 /// `[border.NAME.control]`, `[conference.NAME.control]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ControlSection {
     /// H.248 sockets for gateways on other hosts.
@@ -75,9 +79,10 @@ pub enum ProfileName {
     },
 }
 
-impl<'de> Deserialize<'de> for ProfileName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+impl FromStr for ProfileName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         // RFC 3525 Annex B.2: NAME is a letter and up to 63 letters, digits and `_`.
         let is_name = |name: &str| {
             let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -90,11 +95,24 @@ impl<'de> Deserialize<'de> for ProfileName {
         match named {
             Some(named) => Ok(named),
             None if text == "any" => Ok(Self::Any),
-            None => Err(serde::de::Error::custom(format!(
+            None => Err(format!(
                 "`{text}` is not a profile: write \"any\", or a name and a version as in \"carnet_iq/1\""
-            ))),
+            )),
         }
     }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Named { name, version } => write!(f, "{name}/{version}"),
+        }
+    }
+}
+
+as_text! {
+    ProfileName, "^(any|[A-Za-z][A-Za-z0-9_]{0,63}/[0-9]+)$";
 }
 
 fn a_minute() -> u32 {
@@ -106,7 +124,7 @@ fn five_minutes() -> u32 {
 }
 
 /// `control.tls` of a border, `control-tls` of a gateway: certificates, or keys that both ends hold.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ControlTlsSection {
     /// PEM file with our certificate chain.
@@ -125,7 +143,7 @@ pub struct ControlTlsSection {
 }
 
 /// `control.authentication` of a border, `control-authentication` of a gateway.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AuthenticationSection {
     /// Whether messages without the header are dropped.
@@ -139,7 +157,7 @@ pub struct AuthenticationSection {
 }
 
 /// One key.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AuthenticationKey {
     /// How it is used.
@@ -152,7 +170,7 @@ pub struct AuthenticationKey {
 }
 
 /// Algorithms of the authentication header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum AuthenticationAlgorithm {
     /// For peers that have nothing else.
     #[serde(rename = "hmac-md5-96")]

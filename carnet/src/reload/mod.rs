@@ -1,0 +1,155 @@
+//! Another configuration for a process that runs: SIGHUP, `POST /api/v1/reload`, and what `carnet config diff` says
+//! beforehand.
+//!
+//! The file is read and checked whole, with all that it names. If it is wrong nothing changes. Otherwise what can change
+//! while calls go on is prepared by every role, and only when all have succeeded is any of it applied; the rest is named
+//! as waiting for a restart, and is named again until there was one. Left out: roles that come or go, and sockets.
+
+mod file;
+mod table;
+
+pub use file::{Change, Read};
+
+use carnet_ops::config::{Config, ConfigError};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a role may take to go on with other settings.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a role has made ready: to be done at once, or by the role, which says when it has.
+pub enum Ready {
+    Now(Box<dyn FnOnce() + Send>),
+    Told(Tell),
+}
+
+/// Tells a role, and gives where it will answer.
+type Tell = Box<dyn FnOnce() -> Result<Answer, String> + Send>;
+type Answer = oneshot::Receiver<Result<(), String>>;
+type Prepare = Box<dyn Fn(&Config) -> Result<Ready, String> + Send + Sync>;
+
+/// Who can go on with other settings, by the names that lead to them.
+#[derive(Default)]
+pub struct Renewals(Vec<(Vec<String>, Prepare)>);
+
+impl Renewals {
+    /// For settings below `path`; all, if it is empty.
+    pub fn add(
+        &mut self,
+        path: &[&str],
+        prepare: impl Fn(&Config) -> Result<Ready, String> + Send + Sync + 'static,
+    ) {
+        let path = path.iter().map(|name| (*name).to_owned()).collect();
+        self.0.push((path, Box::new(prepare)));
+    }
+}
+
+/// A file and the process that goes by it.
+pub struct Reloading {
+    path: PathBuf,
+    runs: Read,
+    renewals: Renewals,
+}
+
+/// Why nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The file is wrong.
+    #[error("{0}")]
+    File(#[from] Box<ConfigError>),
+    /// A role cannot go on with it.
+    #[error("{0}")]
+    Role(String),
+}
+
+impl Failed {
+    /// The reason, with the line of the file where there is one.
+    pub fn with_line(&self) -> String {
+        let Self::File(error) = self else { return self.to_string() };
+        match crate::check::place_of(error) {
+            Value::Null => error.to_string(),
+            place => {
+                let part = |name: &str| place[name].to_string();
+                format!(
+                    "{}:{}:{}: {error}",
+                    place["file"].as_str().unwrap_or_default(),
+                    part("line"),
+                    part("column")
+                )
+            }
+        }
+    }
+}
+
+impl Reloading {
+    /// For a process that was started with that file.
+    pub fn new(path: PathBuf, config: Config, renewals: Renewals) -> Self {
+        Self { path, runs: Read::of(config), renewals }
+    }
+
+    /// Reads the file again and applies what can be applied; all changes since the start that there are, and what became
+    /// of them.
+    ///
+    /// # Errors
+    /// The file is wrong, or a role cannot go on with it: nothing has changed.
+    pub async fn reload(&mut self) -> Result<Vec<Change>, Failed> {
+        let path = self.path.clone();
+        // Files are read and users' passwords digested: not in the way of others.
+        let new = tokio::task::spawn_blocking(move || Read::new(&path)).await;
+        let new = new.map_err(|e| Failed::Role(e.to_string()))??;
+        let mut changes = self.runs.changes(&new);
+        let mixed = mixed(&self.runs, &new, &mut changes).map_err(Failed::Role)?;
+        let mut ready = Vec::new();
+        for (path, prepare) in &self.renewals.0 {
+            if changes.iter().any(|change| change.live && change.path.starts_with(path)) {
+                ready.push((path.join("."), prepare(&mixed.config).map_err(Failed::Role)?));
+            }
+        }
+        let mut failed = Vec::new();
+        for (name, ready) in ready {
+            match ready {
+                Ready::Now(apply) => apply(),
+                Ready::Told(tell) => match told(tell).await {
+                    Ok(()) => {}
+                    Err(why) => failed.push(format!("{name}: {why}")),
+                },
+            }
+        }
+        self.runs = mixed;
+        match failed.is_empty() {
+            true => Ok(changes),
+            false => Err(Failed::Role(failed.join("; "))),
+        }
+    }
+}
+
+async fn told(tell: Tell) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, tell()?).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err("it has stopped".into()),
+        Err(_) => Err("it does not answer".into()),
+    }
+}
+
+/// What runs with the changes that can be applied. Where those cannot stand beside what waits for a restart, they wait
+/// too: first those of a section in which something waits, then all.
+///
+/// # Errors
+/// What runs cannot be read again: a file that it needs is gone.
+pub fn mixed(runs: &Read, new: &Read, changes: &mut [Change]) -> Result<Read, String> {
+    if let Ok(mixed) = runs.with(new, changes) {
+        return Ok(mixed);
+    }
+    let waiting: Vec<Vec<String>> =
+        changes.iter().filter(|c| !c.live).map(|c| c.path.iter().take(2).cloned().collect()).collect();
+    for change in changes.iter_mut().filter(|c| waiting.iter().any(|section| c.path.starts_with(section))) {
+        change.live = false;
+    }
+    if let Ok(mixed) = runs.with(new, changes) {
+        return Ok(mixed);
+    }
+    changes.iter_mut().for_each(|change| change.live = false);
+    runs.with(new, changes)
+}
