@@ -15,7 +15,10 @@ pub enum State {
     Established,
     /// One side or both have sent FIN.
     Closing,
-    /// Over: both FINs are acknowledged, or a RST came.
+    /// Two FINs were acknowledged (TIME-WAIT). Connection tracking does not look from which side they came: where one came
+    /// twice, the other side may go on.
+    Waiting,
+    /// Over: a RST came.
     Closed,
 }
 
@@ -205,7 +208,8 @@ fn entry(attributes: Attributes<'_>) -> Option<Entry> {
     let state = match state.and_then(|state| state.first()) {
         Some(0..=2 | 9) => State::Opening,
         Some(4..=6) => State::Closing,
-        Some(7 | 8) => State::Closed,
+        Some(7) => State::Waiting,
+        Some(8) => State::Closed,
         _ => State::Established,
     };
     let counters = |kind| {

@@ -9,6 +9,7 @@
 //!
 //! The thread also steers callers to the loops' transparent listeners, so that a pinhole needs no socket of its own.
 
+mod connection;
 mod desk;
 mod kept;
 mod sessions;

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 use carnet_gateway::media::{Cause, Rate};
 use carnet_netfilter::{Change, Entry, Flow, Key, Segment, State as Seen, Translation, Way};
 
-use super::streams::{From, Streams};
+use super::connection::{Connection, Finding};
+use super::streams::From;
 use super::{Carriage, Octets, Order, Report, Terms};
 
-/// Connections shorter than this have not sent 2^32 octets, and connection tracking need not be asked.
-const SHORT: Duration = Duration::from_millis(250);
 /// Connections that last longer may have segments that come very late.
 const YOUNG: Duration = Duration::from_millis(100);
 /// Packets are copied to us together: how long it takes until those are here that ended a connection, also where the host
@@ -63,13 +62,6 @@ enum State {
     /// Nobody has come.
     Idle,
     Up(Box<Connection>),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Connection {
-    flow: Flow,
-    streams: Streams,
-    since: Instant,
 }
 
 /// What is to be done.
@@ -122,6 +114,8 @@ pub(super) struct Sessions {
     young: VecDeque<(Instant, Flow)>,
     /// Those that leave, and until when they are waited for.
     leaving: VecDeque<(Instant, SocketAddr)>,
+    /// Connections that are over as far as connection tracking knows, and until when copies are waited for that say how.
+    doubtful: VecDeque<(Instant, Flow)>,
     /// The last of them at each of our addresses.
     last: HashMap<SocketAddr, Flow>,
     /// Elements that went while nobody had come. A SYN may have passed before.
@@ -179,12 +173,12 @@ impl Sessions {
             Order::Unsteer { local } => out.changes.push(Change::Unsteer(local)),
             Order::Carry { carriage, terms } => self.carry(owner, carriage, terms, tracking, now, out),
             Order::Count { caller, local } => {
-                let octets = match self.all.get(&local) {
+                let octets = match self.all.get_mut(&local) {
                     Some(Session { state: State::Up(connection), carriage, .. })
                         if carriage.caller.0 == caller =>
                     {
                         let entry = tracking.get(&connection.flow);
-                        connection.streams.octets(entry.as_ref())
+                        connection.octets(entry.as_ref())
                     }
                     _ => (0, 0),
                 };
@@ -254,12 +248,9 @@ impl Sessions {
         let mut state = State::Idle;
         if left == Some(translation) {
             let found = tracking.find(&key).filter(|entry| entry.to == carriage.to);
-            if let Some(entry) =
-                found.filter(|entry| matches!(entry.state, Seen::Established | Seen::Closing))
-            {
-                let streams = Streams::unknown(local.is_ipv4());
+            if let Some(entry) = found.filter(is_up) {
                 tracking.loosen(&entry.flow);
-                state = State::Up(Box::new(Connection { flow: entry.flow, streams, since: now }));
+                state = State::Up(Box::new(Connection::found(&entry, now)));
             }
         } else {
             if left.is_some() {
@@ -320,23 +311,23 @@ impl Sessions {
         }
     }
 
-    /// A packet that begins or ends a connection has passed.
+    /// A packet that begins or ends a connection has passed. All that were copied before `looked` are known.
     pub(super) fn segment(
         &mut self,
         segment: &Segment,
         tracking: &mut dyn Tracking,
-        now: Instant,
+        (now, looked): (Instant, Option<Instant>),
         out: &mut Outcome,
     ) {
         let Segment { source, destination, .. } = *segment;
         if let Some(session) = self.all.get_mut(&source) {
             let known = session.carriage.source == destination.ip();
-            match &session.state {
+            match &mut session.state {
                 State::Idle if known && segment.syn => {
                     let flow = Flow { caller: destination, local: source };
-                    let streams = Streams::begun(segment);
                     self.young.push_back((now + YOUNG, flow));
-                    session.state = State::Up(Box::new(Connection { flow, streams, since: now }));
+                    let connection = Connection::begun(flow, segment, now, looked);
+                    session.state = State::Up(Box::new(connection));
                     self.connections += 1;
                     let (owner, caller) = (session.owner, session.carriage.caller.0);
                     out.reports.push((owner, Report::Established { caller, peer: destination }));
@@ -349,6 +340,9 @@ impl Sessions {
                     return self.over(source, Some(flow), (causes, (0, 0)), now, out);
                 }
                 State::Up(connection) if connection.flow.caller == destination => {
+                    if segment.syn {
+                        return connection.answered(segment);
+                    }
                     return self.ending(source, From::Callee, segment, tracking, now, out);
                 }
                 _ => {}
@@ -372,7 +366,7 @@ impl Sessions {
         out: &mut Outcome,
     ) {
         let Some(Session { state: State::Up(connection), .. }) = self.all.get_mut(&local) else { return };
-        connection.streams.seen(from, segment);
+        connection.seen(from, segment);
         let (entry, causes);
         if segment.rst {
             // Connection tracking sees whether the peer believes it.
@@ -380,19 +374,18 @@ impl Sessions {
             if entry.is_some_and(|entry| matches!(entry.state, Seen::Established)) {
                 return;
             }
-            connection.streams.reset(from, segment);
+            connection.reset(from, segment);
             causes = match from {
                 From::Caller => (Cause::Reset, Cause::FarSide),
                 From::Callee => (Cause::FarSide, Cause::Reset),
             };
-        } else if segment.fin && connection.streams.finished(from, segment) {
-            let lasted = now.saturating_duration_since(connection.since);
-            entry = if lasted < SHORT { None } else { tracking.get(&connection.flow) };
+        } else if segment.fin && connection.finished(from, segment) {
+            entry = if connection.tells_all(now) { None } else { tracking.get(&connection.flow) };
             causes = (Cause::Normal, Cause::Normal);
         } else {
             return;
         }
-        let (flow, octets) = (connection.flow, connection.streams.octets(entry.as_ref()));
+        let (flow, octets) = (connection.flow, connection.octets(entry.as_ref()));
         self.over(local, Some(flow), (causes, octets), now, out);
     }
 
@@ -475,9 +468,9 @@ impl Sessions {
         tracking.expect(&cut);
         for after in std::mem::take(&mut out.after) {
             match after {
-                After::Cut { owner, carriage, connection, answer } => {
+                After::Cut { owner, carriage, mut connection, answer } => {
                     let entry = tracking.get(&connection.flow);
-                    let octets = connection.streams.octets(entry.as_ref());
+                    let octets = connection.octets(entry.as_ref());
                     tracking.forget(&connection.flow);
                     tracking.tell(carriage.caller.1, connection.flow.caller);
                     tracking.tell(carriage.callee.1, carriage.to);
@@ -528,6 +521,10 @@ impl Sessions {
                 self.cut(session, Answer::Dropped, now, out);
             }
         }
+        while let Some((_, flow)) = self.doubtful.front().copied().filter(|(at, _)| *at <= now) {
+            self.doubtful.pop_front();
+            self.decide(flow, tracking, now, out);
+        }
         while let Some((_, flow)) = self.young.front().copied().filter(|(at, _)| *at <= now) {
             self.young.pop_front();
             let state = self.all.get(&flow.local).map(|session| &session.state);
@@ -547,11 +544,29 @@ impl Sessions {
         }
     }
 
+    /// No copy has come that says how it ended: it has, if connection tracking still says so.
+    fn decide(&mut self, flow: Flow, tracking: &mut dyn Tracking, now: Instant, out: &mut Outcome) {
+        let Some(Session { state: State::Up(connection), .. }) = self.all.get_mut(&flow.local) else {
+            return;
+        };
+        if connection.flow != flow {
+            return;
+        }
+        let entry = tracking.get(&flow);
+        if entry.is_some_and(|entry| entry.state != Seen::Closed) {
+            return;
+        }
+        // Nobody knows who left it: there was a RST, or it was silent for longer than connection tracking waits.
+        let octets = connection.octets(entry.as_ref());
+        self.over(flow.local, entry.map(|_| flow), ((Cause::Reset, Cause::Reset), octets), now, out);
+    }
+
     /// When the next of them is.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        let (lingering, leaving, young) = (self.lingering.front(), self.leaving.front(), self.young.front());
-        let all = [lingering.map(|(at, _)| *at), leaving.map(|(at, _)| *at), young.map(|(at, _)| *at)];
-        all.into_iter().flatten().min()
+        let (lingering, leaving) = (self.lingering.front(), self.leaving.front().map(|(at, _)| *at));
+        let (young, doubtful) = (self.young.front(), self.doubtful.front());
+        let of_flows = [lingering, young, doubtful].map(|next| next.map(|(at, _)| *at));
+        of_flows.into_iter().chain([leaving]).flatten().min()
     }
 
     /// Nobody has taken up what an earlier process left: it ends.
@@ -598,39 +613,34 @@ impl Sessions {
         self.all.is_empty()
     }
 
-    /// Compares with all connections that there are; `began` is when looking at them began.
+    /// Compares with all connections that there are; `began` is when looking at them began. `lost`: copies were lost
+    /// since the last time.
     pub(super) fn audit(
         &mut self,
         entries: &HashMap<Key, Vec<Entry>>,
         began: Instant,
+        lost: bool,
         tracking: &mut dyn Tracking,
         out: &mut Outcome,
     ) {
         let mut gone = Vec::new();
-        for (local, session) in &mut self.all {
+        for session in self.all.values_mut() {
             let there = entries.get(&session.carriage.key()).map(Vec::as_slice).unwrap_or_default();
-            match &session.state {
+            match &mut session.state {
                 State::Up(connection) if connection.since < began => {
                     let entry = there.iter().find(|entry| entry.flow == connection.flow);
-                    match entry.map(|entry| entry.state) {
-                        // Nobody knows who left it: it was silent for longer than connection tracking waits.
-                        None => gone.push((*local, None, (Cause::Reset, Cause::Reset))),
-                        Some(Seen::Closed) => {
-                            gone.push((*local, entry.copied(), (Cause::Normal, Cause::Normal)));
-                        }
-                        Some(_) => {}
+                    match connection.compare(entry, lost, began) {
+                        Finding::GoesOn => {}
+                        Finding::Doubtful => self.doubtful.push_back((began + COPIES, connection.flow)),
+                        Finding::Over => gone.push((connection.flow, connection.octets(entry))),
                     }
                 }
                 State::Idle => {
-                    let entry = there.iter().find(|entry| {
-                        entry.to == session.carriage.to
-                            && matches!(entry.state, Seen::Established | Seen::Closing)
-                    });
+                    // Its beginning was not copied, or the copy is on its way to us.
+                    let entry = there.iter().find(|entry| entry.to == session.carriage.to && is_up(entry));
                     if let Some(entry) = entry {
-                        let streams = Streams::unknown(local.is_ipv4());
                         tracking.loosen(&entry.flow);
-                        let connection = Connection { flow: entry.flow, streams, since: began };
-                        session.state = State::Up(Box::new(connection));
+                        session.state = State::Up(Box::new(Connection::found(entry, began)));
                         self.connections += 1;
                         let (caller, peer) = (session.carriage.caller.0, entry.flow.caller);
                         out.reports.push((session.owner, Report::Established { caller, peer }));
@@ -639,10 +649,8 @@ impl Sessions {
                 State::Up(_) => {}
             }
         }
-        for (local, entry, causes) in gone {
-            let Some(Session { state: State::Up(connection), .. }) = self.all.get(&local) else { continue };
-            let (flow, octets) = (connection.flow, connection.streams.octets(entry.as_ref()));
-            self.over(local, entry.map(|_| flow), (causes, octets), began, out);
+        for (flow, octets) in gone {
+            self.over(flow.local, Some(flow), ((Cause::Normal, Cause::Normal), octets), began, out);
         }
         while let Some((at, key)) = self.cut_idle.front().copied() {
             if at >= began {
@@ -653,7 +661,7 @@ impl Sessions {
                 continue;
             }
             for entry in entries.get(&key).into_iter().flatten() {
-                if entry.state != Seen::Closed {
+                if !matches!(entry.state, Seen::Waiting | Seen::Closed) {
                     end_entry(key.local, entry, tracking);
                 }
             }
@@ -669,6 +677,11 @@ impl Carriage {
     fn translation(&self) -> Translation {
         Translation { key: self.key(), from: self.callee.1, to: self.to }
     }
+}
+
+/// It may still carry something.
+fn is_up(entry: &Entry) -> bool {
+    matches!(entry.state, Seen::Established | Seen::Closing | Seen::Waiting)
 }
 
 /// Ends a connection that is in the way or of no use: both peers are told.

@@ -66,6 +66,11 @@ impl Streams {
         Self { forth, back, v4: answer.source.is_ipv4(), timestamps: answer.timestamps, bare: (0, 0) }
     }
 
+    /// It was seen how they began.
+    pub(super) fn are_known(&self) -> bool {
+        self.forth.first.is_some() && self.back.first.is_some()
+    }
+
     /// Notes one that ends the connection, or tries to.
     pub(super) fn seen(&mut self, from: From, segment: &Segment) {
         if self.timestamps && !segment.timestamps {
@@ -103,23 +108,24 @@ impl Streams {
         }
     }
 
-    /// The octets, with what connection tracking has counted if that was asked.
-    pub(super) fn octets(&self, entry: Option<&Entry>) -> (u64, u64) {
-        let of = |stream: &Stream, counted: Option<(u64, u64)>, bare: u16| {
-            let about = counted.map(|counted| self.payload(counted, bare));
+    /// The octets, with what connection tracking has counted if that was asked. It may have forgotten since it was asked
+    /// before: then there were `least`.
+    pub(super) fn octets(&self, entry: Option<&Entry>, least: (u64, u64)) -> (u64, u64) {
+        let of = |stream: &Stream, counted: Option<(u64, u64)>, bare: u16, least: u64| {
+            let about = counted.map_or(0, |counted| self.payload(counted, bare)).max(least);
             match (stream.first, stream.end) {
                 (Some(first), Some(end)) => {
-                    let exact = nearest(end.wrapping_sub(first), about.unwrap_or(0));
+                    let exact = nearest(end.wrapping_sub(first), about);
                     // No more passes than was counted: the numbers of that RST were none of this connection.
-                    let made_up = !stream.fin && about.is_some_and(|about| exact > about + DOUBT);
-                    if made_up { about.unwrap_or(0) } else { exact }
+                    let made_up = !stream.fin && counted.is_some() && exact > about.saturating_add(DOUBT);
+                    if made_up { about } else { exact }
                 }
-                _ => about.unwrap_or(0),
+                _ => about,
             }
         };
         (
-            of(&self.forth, entry.map(|e| e.forth), self.bare.0),
-            of(&self.back, entry.map(|e| e.back), self.bare.1),
+            of(&self.forth, entry.map(|e| e.forth), self.bare.0, least.0),
+            of(&self.back, entry.map(|e| e.back), self.bare.1, least.1),
         )
     }
 
@@ -177,9 +183,9 @@ mod tests {
         assert!(!streams.finished(From::Caller, &segment(1400, Some(0), 100)));
         // The first octet has the number 2^32 - 9.
         assert!(streams.finished(From::Callee, &segment(41, Some(0), 0)));
-        assert_eq!(streams.octets(None), (500, 50));
+        assert_eq!(streams.octets(None, (0, 0)), (500, 50));
         let long = entry((0, 0), (10_000_000, (3 << 32) + 10_000_000 * 52 + 4321));
-        assert_eq!(streams.octets(Some(&long)).1, (3 << 32) + 50, "three times round");
+        assert_eq!(streams.octets(Some(&long), (0, 0)).1, (3 << 32) + 50, "three times round");
     }
 
     #[test]
@@ -187,21 +193,21 @@ mod tests {
         let begun = Streams::begun(&segment(99, Some(1000), 0));
         let mut streams = begun;
         streams.reset(From::Callee, &segment(107, Some(1005), 0));
-        assert_eq!(streams.octets(None), (5, 7));
+        assert_eq!(streams.octets(None, (0, 0)), (5, 7));
         let mut streams = begun;
         streams.reset(From::Callee, &segment(107, None, 0));
         let counted = entry((3, 3 * 52 + 8 + 77), (2, 2 * 52 + 8 + 7));
-        assert_eq!(streams.octets(Some(&counted)), (77, 7), "the other one is as it was counted");
+        assert_eq!(streams.octets(Some(&counted), (0, 0)), (77, 7), "the other one is as it was counted");
         let mut streams = begun;
         streams.finished(From::Caller, &segment(1003, Some(0), 0));
         streams.reset(From::Callee, &segment(107, Some(1004), 0));
-        assert_eq!(streams.octets(None), (3, 7), "the FIN is not an octet");
+        assert_eq!(streams.octets(None, (0, 0)), (3, 7), "the FIN is not an octet");
     }
 
     #[test]
     fn what_is_counted_with_headers_is_counted_without() {
         let streams = Streams::unknown(false);
-        let octets = streams.octets(Some(&entry((4, 4 * 72 + 8 + 1000), (0, 0))));
+        let octets = streams.octets(Some(&entry((4, 4 * 72 + 8 + 1000), (0, 0))), (0, 0));
         assert_eq!(octets, (1000, 0));
     }
 
@@ -209,13 +215,13 @@ mod tests {
     fn bare_resets_among_the_packets_take_nothing_from_the_octets() {
         let mut streams = Streams::unknown(true);
         let counted = entry((0, 0), (6, 8 + 4 * 52 + 2 * 40 + 1000));
-        assert_eq!(streams.octets(Some(&counted)).1, 1000 - 24, "as if they had timestamps too");
+        assert_eq!(streams.octets(Some(&counted), (0, 0)).1, 1000 - 24, "as if they had timestamps too");
         for _ in 0..2 {
             streams.seen(From::Callee, &Segment { rst: true, timestamps: false, ..segment(1, None, 0) });
         }
-        assert_eq!(streams.octets(Some(&counted)).1, 1000);
+        assert_eq!(streams.octets(Some(&counted), (0, 0)).1, 1000);
         streams.seen(From::Callee, &segment(1, None, 0));
-        assert_eq!(streams.octets(Some(&counted)).1, 1000);
+        assert_eq!(streams.octets(Some(&counted), (0, 0)).1, 1000);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(super) struct Thread {
     busy: Option<Instant>,
     /// Packets were not seen.
     lost: bool,
+    /// Copies that came before this have been read.
+    looked: Option<Instant>,
     out: Outcome,
 }
 
@@ -216,6 +218,7 @@ impl Thread {
             next_audit: now + AUDIT,
             busy: None,
             lost: false,
+            looked: None,
             out: Outcome::default(),
         })
     }
@@ -233,6 +236,7 @@ impl Thread {
         loop {
             let timeout = timespec(self.timeout(more));
             ready.clear();
+            let asked = Instant::now();
             match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
@@ -243,6 +247,8 @@ impl Thread {
             let gathered = !ready.is_empty() && self.gather();
             if gathered || ready.iter().any(|event| event.data.u64() == LOG) {
                 self.read_log();
+            } else {
+                self.looked = Some(asked);
             }
             if ready.iter().any(|event| event.data.u64() == EARLY) {
                 self.read_early();
@@ -332,8 +338,9 @@ impl Thread {
 
     fn read_log(&mut self) {
         let now = Instant::now();
+        let looked = self.looked.replace(now);
         let Self { sessions, connections, out, log: Some(log), .. } = self else { return };
-        match log.read(&mut |segment| sessions.segment(&segment, connections, now, out)) {
+        match log.read(&mut |segment| sessions.segment(&segment, connections, (now, looked), out)) {
             Ok(lost) => self.lost |= lost,
             Err(error) => {
                 tracing::warn!(%error, "packets that begin and end connections are not seen");
@@ -368,8 +375,7 @@ impl Thread {
         match self.connections.all() {
             Ok(all) => {
                 let Self { sessions, connections, out, .. } = self;
-                sessions.audit(&all, began, connections, out);
-                self.lost = false;
+                sessions.audit(&all, began, std::mem::take(&mut self.lost), connections, out);
             }
             Err(error) => tracing::warn!(%error, "connections cannot be audited"),
         }

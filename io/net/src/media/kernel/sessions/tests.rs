@@ -121,7 +121,7 @@ impl Test {
 
     fn sees(&mut self, segment: Segment) -> Outcome {
         let mut out = Outcome::default();
-        self.sessions.segment(&segment, &mut self.tracked, self.now, &mut out);
+        self.sessions.segment(&segment, &mut self.tracked, (self.now, Some(self.now)), &mut out);
         self.settled(out, &[])
     }
 
@@ -324,26 +324,56 @@ fn what_an_earlier_process_left_is_taken_up_with_its_connection_or_ends() {
     assert_eq!(out.changes, [Change::Untranslate(carriage().key()), Change::Translate(left[0])]);
 }
 
+fn there(entry: Entry) -> HashMap<Key, Vec<Entry>> {
+    HashMap::from([(entry.flow.key(), vec![entry])])
+}
+
+impl Test {
+    /// So much later connection tracking has these, and nothing else has come.
+    fn audits(&mut self, entries: &HashMap<Key, Vec<Entry>>, later: Duration, lost: bool) -> Outcome {
+        let mut out = Outcome::default();
+        self.tracked.entries = entries.values().flatten().copied().collect();
+        self.sessions.audit(entries, self.now + later, lost, &mut self.tracked, &mut out);
+        self.settled(out, &[])
+    }
+
+    /// The same, and copies that were on their way are here.
+    fn looks(&mut self, entries: &HashMap<Key, Vec<Entry>>, later: Duration, lost: bool) -> Outcome {
+        let out = self.audits(entries, later, lost);
+        let mut after = Outcome::default();
+        self.sessions.on_time(&mut self.tracked, self.now + later + COPIES, &mut after);
+        let mut after = self.settled(after, &[]);
+        after.reports.splice(0..0, out.reports);
+        after.changes.splice(0..0, out.changes);
+        after
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn fin(from: From, end: u32) -> Segment {
+    let (source, destination) = match from {
+        From::Caller => (FROM, TO),
+        From::Callee => (OURS, CALLER),
+    };
+    Segment { fin: true, sequence: end, ..segment(source, destination) }
+}
+
 #[test]
 fn an_audit_finds_what_was_not_seen() {
-    let of = |state| HashMap::from([(carriage().key(), vec![entry(state)])]);
-    let later = |test: &Test| test.now + Duration::from_secs(1);
-    let audit = |test: &mut Test, entries: &HashMap<_, _>, at| {
-        let mut out = Outcome::default();
-        test.sessions.audit(entries, at, &mut test.tracked, &mut out);
-        out
-    };
     let mut test = Test::up(&[]);
-    let (begun, at) = (test.now, later(&test));
-    assert!(audit(&mut test, &of(Seen::Established), at).is_idle());
-    assert!(audit(&mut test, &HashMap::new(), begun).is_idle(), "it came up after the look began");
-    let out = audit(&mut test, &HashMap::new(), at);
-    assert_eq!(ended(&out).unwrap().0, (Cause::Reset, Cause::Reset));
+    assert!(test.looks(&there(entry(Seen::Established)), SECOND, false).is_idle());
+    let none = HashMap::new();
+    assert!(test.looks(&none, Duration::ZERO, false).is_idle(), "it came up after the look began");
+    assert!(test.audits(&none, SECOND, false).is_idle(), "copies may be on their way");
+    assert_eq!(ended(&test.looks(&none, SECOND, false)).unwrap().0, (Cause::Reset, Cause::Reset));
     let mut test = Test::up(&[]);
-    assert_eq!(ended(&audit(&mut test, &of(Seen::Closed), at)).unwrap().0, (Cause::Normal, Cause::Normal));
+    let reset = there(entry(Seen::Closed));
+    assert!(test.audits(&reset, SECOND, false).is_idle());
+    assert_eq!(ended(&test.looks(&reset, SECOND, false)).unwrap().0, (Cause::Reset, Cause::Reset));
     let mut test = Test::with(&[]);
     test.carry(Terms::default());
-    let out = audit(&mut test, &of(Seen::Established), at);
+    let out = test.looks(&there(entry(Seen::Established)), SECOND, false);
     assert!(matches!(out.reports[..], [(_, Report::Established { .. })]));
     // One that began just as its element went.
     let mut test = Test::with(&[]);
@@ -351,9 +381,116 @@ fn an_audit_finds_what_was_not_seen() {
     test.drop();
     test.waits();
     assert!(test.sessions.wants_audit());
-    audit(&mut test, &of(Seen::Established), at);
+    test.looks(&there(entry(Seen::Established)), SECOND, false);
     assert_eq!((test.tracked.forgotten.len(), test.tracked.told.len()), (1, 2));
     assert!(!test.sessions.wants_audit());
+}
+
+/// Connection tracking takes it for the FINs of both sides.
+#[test]
+fn a_fin_that_comes_twice_ends_one_direction_only() {
+    let mut test = Test::up(&[]);
+    for _ in 0..2 {
+        assert!(test.sees(fin(From::Callee, 501 + 7)).is_idle());
+    }
+    let waiting = Entry { forth: (10, 10 * 52 + 8 + 5000), ..entry(Seen::Waiting) };
+    for later in [1, 30, 60, 90] {
+        assert!(test.looks(&there(waiting), SECOND * later, false).is_idle(), "the caller goes on");
+    }
+    let out = test.sees(fin(From::Caller, 101 + 900_000));
+    assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (900_000, 7))));
+}
+
+#[test]
+fn what_waits_and_says_nothing_is_over_where_copies_were_lost() {
+    let mut test = Test::up(&[]);
+    let waiting = |octets: u64| Entry { forth: (2, 2 * 52 + 8 + octets), ..entry(Seen::Waiting) };
+    assert!(test.looks(&there(waiting(5)), SECOND, true).is_idle());
+    assert!(test.looks(&there(waiting(6)), SECOND * 31, false).is_idle(), "it said something");
+    let out = test.looks(&there(waiting(6)), SECOND * 61, false);
+    assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (6, 0))));
+    assert_eq!(out.changes, [Change::Untranslate(carriage().key())]);
+    // Of one of which nothing was copied the same is true.
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    let out = test.looks(&there(waiting(5)), SECOND, true);
+    assert!(matches!(out.reports[..], [(_, Report::Established { .. })]));
+    assert!(test.looks(&there(waiting(5)), SECOND * 31, false).is_idle());
+    let out = test.looks(&there(waiting(5)), SECOND * 61, false);
+    assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (5, 0))));
+}
+
+/// The look at all connections overtakes the copies.
+#[test]
+fn a_connection_that_was_found_before_its_beginning_was_read_is_counted_by_that() {
+    let mut test = Test::with(&[]);
+    test.carry(Terms::default());
+    let out = test.audits(&there(entry(Seen::Established)), Duration::ZERO, false);
+    assert!(matches!(out.reports[..], [(_, Report::Established { .. })]));
+    assert!(test.sees(answer()).is_idle());
+    test.sees(fin(From::Callee, 501 + 7));
+    let out = test.sees(fin(From::Caller, 101 + 900_000));
+    assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (900_000, 7))));
+    // What ended it is there, and not read yet.
+    for state in [Seen::Waiting, Seen::Closed] {
+        let mut test = Test::up(&[]);
+        assert!(test.audits(&there(entry(state)), SECOND, false).is_idle());
+        test.sees(fin(From::Callee, 501 + 7));
+        let out = test.sees(fin(From::Caller, 101 + 900_000));
+        assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (900_000, 7))));
+    }
+}
+
+/// Nobody saw it begin.
+#[test]
+fn a_connection_that_was_taken_up_and_ends_at_once_is_counted() {
+    let mut test = Test::with(&[carriage().translation()]);
+    let counted = Entry { forth: (2, 2 * 52 + 8 + 5), back: (3, 3 * 52 + 8 + 6), ..entry(Seen::Established) };
+    test.tracked.entries = vec![counted];
+    test.carry(Terms::default());
+    test.sees(fin(From::Callee, 7));
+    let out = test.sees(fin(From::Caller, 8));
+    assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (5, 6))));
+    // It ended while there was no process.
+    let mut test = Test::with(&[carriage().translation()]);
+    let ended_before = Entry { state: Seen::Waiting, ..counted };
+    test.tracked.entries = vec![ended_before];
+    assert!(test.carry(Terms::default()).changes.is_empty());
+    assert!(test.looks(&there(ended_before), SECOND, false).is_idle());
+    let out = test.looks(&there(ended_before), SECOND * 31, false);
+    assert_eq!(ended(&out), Some(((Cause::Normal, Cause::Normal), (5, 6))));
+}
+
+#[test]
+fn what_connection_tracking_has_forgotten_is_as_it_was_when_it_was_last_asked() {
+    let counted = Entry { forth: (2, 2 * 52 + 8 + 5), back: (3, 3 * 52 + 8 + 6), ..entry(Seen::Established) };
+    let mut test = Test::up(&[]);
+    assert!(test.looks(&there(counted), SECOND, false).is_idle());
+    let out = test.looks(&HashMap::new(), SECOND * 31, false);
+    assert_eq!(ended(&out), Some(((Cause::Reset, Cause::Reset), (5, 6))));
+    let mut test = Test::up(&[]);
+    assert!(test.looks(&there(counted), SECOND, false).is_idle());
+    test.tracked.entries.clear();
+    test.drop();
+    assert!(matches!(test.waits().reports[..], [(3, Report::Dropped { octets: (5, 6), .. })]));
+}
+
+/// The time between its first and its last copy says nothing where both were read together.
+#[test]
+fn a_long_connection_whose_copies_are_read_late_is_counted_whole() {
+    for (looked, octets) in [(None, (1 << 32) + 5), (Some(SECOND), (1 << 32) + 5), (Some(Duration::ZERO), 5)]
+    {
+        let mut test = Test::with(&[]);
+        test.carry(Terms::default());
+        let looked = looked.map(|ago| test.now - ago);
+        let forth = (1_000_000, (1 << 32) + 1_000_000 * 52 + 8 + 5);
+        test.tracked.entries = vec![Entry { forth, ..entry(Seen::Waiting) }];
+        let mut out = Outcome::default();
+        for segment in [answer(), fin(From::Callee, 501), fin(From::Caller, 101 + 5)] {
+            test.sessions.segment(&segment, &mut test.tracked, (test.now, looked), &mut out);
+        }
+        assert_eq!(ended(&out).unwrap().1.0, octets, "{looked:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! One connection that the kernel carries: what is known of it, and whether it is over.
+//!
+//! Copies of packets tell how it began and how it ended. Connection tracking tells what there is of it now, and is not to be
+//! believed in one thing: it does not look from which side a FIN came. One that comes twice, as it does when an
+//! acknowledgement is late, is both sides' to it, and the connection waits as if it were over (TIME-WAIT) while the other side has
+//! megabytes to say. So as long as all copies came, they alone say when both sides have ended it.
+
+use std::time::{Duration, Instant};
+
+use carnet_netfilter::{Entry, Flow, Segment, State as Seen};
+
+use super::Octets;
+use super::streams::{From, Streams};
+
+/// Connections shorter than this have not sent 2^32 octets, and connection tracking need not be asked.
+const SHORT: Duration = Duration::from_millis(250);
+/// A copy that was read within this time after it could have come, came just then.
+const PROMPT: Duration = Duration::from_millis(100);
+/// A connection of which the last copies may be missing, and which waits as if it were over, is so if nobody has said
+/// anything for this long.
+pub(super) const SILENT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    pub(super) flow: Flow,
+    streams: Streams,
+    /// When it was first seen.
+    pub(super) since: Instant,
+    /// That was when it began.
+    prompt: bool,
+    /// Whatever began or ended it was copied to us, and will be.
+    sure: bool,
+    /// What it had when connection tracking was last asked. That may forget it before we ask again.
+    counted: Octets,
+    /// Since when it waits and has said nothing.
+    silent: Option<Instant>,
+}
+
+/// What connection tracking says of a connection that we think is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    GoesOn,
+    /// It is over, and copies that say how may be on their way to us.
+    Doubtful,
+    /// It is over, and no copies will say so.
+    Over,
+}
+
+impl Connection {
+    /// One that begins with this answer of the callee. All copies that came before `looked` have been read.
+    pub(super) fn begun(flow: Flow, answer: &Segment, now: Instant, looked: Option<Instant>) -> Self {
+        let prompt = looked.is_some_and(|looked| now.saturating_duration_since(looked) < PROMPT);
+        let streams = Streams::begun(answer);
+        Self { flow, streams, since: now, prompt, sure: true, counted: (0, 0), silent: None }
+    }
+
+    /// One that is there already.
+    pub(super) fn found(entry: &Entry, now: Instant) -> Self {
+        let streams = Streams::unknown(entry.flow.local.is_ipv4());
+        Self {
+            flow: entry.flow,
+            streams,
+            since: now,
+            prompt: false,
+            sure: false,
+            counted: (0, 0),
+            silent: None,
+        }
+    }
+
+    /// The callee's answer comes after the connection was found: its copy was still on its way to us. What follows it is too.
+    pub(super) fn answered(&mut self, answer: &Segment) {
+        if !self.streams.are_known() {
+            self.streams = Streams::begun(answer);
+            self.sure = true;
+        }
+    }
+
+    /// Notes a segment that ends it, or tries to.
+    pub(super) fn seen(&mut self, from: From, segment: &Segment) {
+        self.streams.seen(from, segment);
+    }
+
+    /// Notes a FIN. True: both sides have sent one.
+    pub(super) fn finished(&mut self, from: From, segment: &Segment) -> bool {
+        self.streams.finished(from, segment)
+    }
+
+    /// Notes a RST.
+    pub(super) fn reset(&mut self, from: From, segment: &Segment) {
+        self.streams.reset(from, segment);
+    }
+
+    /// The copies alone tell its octets.
+    pub(super) fn tells_all(&self, now: Instant) -> bool {
+        self.prompt && self.streams.are_known() && now.saturating_duration_since(self.since) < SHORT
+    }
+
+    /// Its octets, with what connection tracking has counted if that was asked and knows it.
+    pub(super) fn octets(&mut self, entry: Option<&Entry>) -> Octets {
+        let octets = self.streams.octets(entry, self.counted);
+        self.counted = octets;
+        octets
+    }
+
+    /// Compares with what there is; `lost`: copies were lost since the last time.
+    pub(super) fn compare(&mut self, entry: Option<&Entry>, lost: bool, now: Instant) -> Finding {
+        self.sure &= !lost;
+        let Some(entry) = entry else { return Finding::Doubtful };
+        let before = self.counted;
+        self.octets(Some(entry));
+        match entry.state {
+            Seen::Closed => Finding::Doubtful,
+            Seen::Waiting if !self.sure => {
+                let since = self.silent.filter(|_| self.counted == before);
+                let since = *self.silent.insert(since.unwrap_or(now));
+                if now.saturating_duration_since(since) < SILENT { Finding::GoesOn } else { Finding::Over }
+            }
+            _ => {
+                self.silent = None;
+                Finding::GoesOn
+            }
+        }
+    }
+}
