@@ -270,10 +270,11 @@ impl Socket {
             // The kernel has nearly always answered while it was asked.
             let Some(octets) = self.receive()? else {
                 let waiting = PollFd::new(&self.socket, PollFlags::IN);
-                if poll(&mut [waiting], Some(&PATIENCE)).map_err(io::Error::from)? == 0 {
-                    return Err(Error::Unreadable("no answer"));
+                match poll(&mut [waiting], Some(&PATIENCE)) {
+                    Ok(0) => return Err(Error::Unreadable("no answer")),
+                    Ok(_) | Err(rustix::io::Errno::INTR) => continue,
+                    Err(error) => return Err(io::Error::from(error).into()),
                 }
-                continue;
             };
             for message in messages(octets) {
                 let index = distance(first, message.sequence);

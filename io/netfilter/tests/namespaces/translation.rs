@@ -65,6 +65,43 @@ fn a_connection_is_led_on_and_told_of_exactly() {
     }
 }
 
+/// Why nobody may believe it that TIME-WAIT is the end.
+#[test]
+fn a_fin_that_comes_twice_is_that_of_both_sides_to_connection_tracking() {
+    let lab = some_lab!();
+    let mut log = lab.log();
+    let mut table = lab.open(&log).table;
+    let mut conntrack = lab.on(GATEWAY, || Conntrack::open().unwrap());
+    for net in BOTH {
+        let mut call = lab.call(&mut table, net);
+        call.passes();
+        // The callee does not hear that its FIN came.
+        lab.run(CALLEE, &["nft", "add table inet deaf"]);
+        lab.run(
+            CALLEE,
+            &["nft", "add chain inet deaf in { type filter hook input priority 0; policy accept; }"],
+        );
+        lab.run(CALLEE, &["nft", &format!("add rule inet deaf in tcp dport {} drop", net.to().port())]);
+        call.callee.shutdown(Shutdown::Write).unwrap();
+        let fins = |all: &[carnet_netfilter::Segment]| {
+            all.iter()
+                .filter(|s| s.fin && s.source == net.local() && s.destination == call.flow.caller)
+                .count()
+        };
+        until(&mut log, |all| fins(all) >= 2);
+        lab.run(CALLEE, &["nft", "delete table inet deaf"]);
+        let (mut caller, mut callee) = (call.caller, call.callee);
+        caller.write_all(&[7; 100_000]).unwrap();
+        callee.read_exact(&mut [0; 100_000]).unwrap();
+        let entry = conntrack.get(&call.flow).unwrap().unwrap();
+        assert_eq!(entry.state, State::Waiting);
+        assert!(entry.forth.1 > 100_000, "{entry:?}");
+        caller.write_all(&[8; 100_000]).unwrap();
+        callee.read_exact(&mut [0; 100_000]).unwrap();
+        assert!(conntrack.get(&call.flow).unwrap().unwrap().forth.1 > 200_000, "it goes on");
+    }
+}
+
 #[test]
 fn only_whom_the_element_names_is_led_on() {
     let lab = some_lab!();

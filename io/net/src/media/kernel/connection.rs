@@ -26,7 +26,7 @@ pub(super) struct Connection {
     streams: Streams,
     /// When it was first seen.
     pub(super) since: Instant,
-    /// That was when it began.
+    /// That was when it began, and it was seen to.
     prompt: bool,
     /// Whatever began or ended it was copied to us, and will be.
     sure: bool,
@@ -93,7 +93,7 @@ impl Connection {
 
     /// The copies alone tell its octets.
     pub(super) fn tells_all(&self, now: Instant) -> bool {
-        self.prompt && self.streams.are_known() && now.saturating_duration_since(self.since) < SHORT
+        self.prompt && now.saturating_duration_since(self.since) < SHORT
     }
 
     /// Its octets, with what connection tracking has counted if that was asked and knows it.
