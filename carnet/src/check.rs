@@ -8,7 +8,7 @@ mod client;
 mod network;
 mod place;
 mod role;
-mod secrets;
+pub mod secrets;
 
 use carnet_ops::config::{self, Config, ConfigError};
 use clap::Args;

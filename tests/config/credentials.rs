@@ -52,8 +52,13 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
     certificate(directory.path(), "own", "kms.example");
     let text = format!("{KMS}tls = {{ certificate = \"own.pem\", key = \"own.key\" }}\n");
     let key = directory.path().join("own.key");
-    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true)] {
-        std::fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+    let whole = |mode| PermissionsExt::from_mode(mode);
+    // Nobody gets to a file in a directory that is closed.
+    for (directory_mode, mode, warned) in
+        [(0o755, 0o600, false), (0o755, 0o640, false), (0o755, 0o644, true), (0o750, 0o644, false)]
+    {
+        std::fs::set_permissions(directory.path(), whole(directory_mode)).unwrap();
+        std::fs::set_permissions(&key, whole(mode)).unwrap();
         let (good, said) = check(directory.path(), &text, None);
         assert!(
             good && said.contains("kms.tls.key: everybody on this host can read") == warned,

@@ -1,6 +1,7 @@
 //! Files that the configuration names: who can read secrets, and where there has to be room.
 
 use super::report::Report;
+use crate::check::secrets::is_open_to_others;
 use carnet_ops::config::{Config, TlsSection};
 use rustix::fs::{Access, access, statvfs};
 use std::os::unix::fs::MetadataExt;
@@ -30,10 +31,7 @@ pub fn secret(at: &str, path: &Path, report: &mut Report) {
         }
     };
     let mode = meta.mode() & 0o777;
-    // Nobody gets to a file in a directory that is closed to all others.
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut above = whole.ancestors().skip(1).filter_map(|path| std::fs::metadata(path).ok());
-    let open = above.all(|directory| directory.mode() & 0o001 != 0);
+    let open = is_open_to_others(path);
     if mode & 0o004 != 0 && open {
         let what = format!("{shown} can be read by every user of this host (mode {mode:o})");
         let fix = format!("chmod 600 {shown}, or 640 with the service's group");
