@@ -19,6 +19,7 @@ mod privacy;
 mod reload;
 mod roles;
 mod run;
+mod terminal;
 mod top;
 mod trace;
 mod ue;

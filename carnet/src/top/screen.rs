@@ -4,8 +4,8 @@ use super::look::{self, Seen, Wanted};
 use super::model::Model;
 use super::view::View;
 use crate::node::Node;
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self as keys, Event as TerminalEvent, KeyEventKind};
+use crate::terminal::Screen;
+use ratatui::crossterm::event::{Event as TerminalEvent, KeyEventKind};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,39 +16,6 @@ use tokio::sync::{mpsc, watch};
 const TICK: Duration = Duration::from_secs(1);
 /// What was seen and waits to be drawn; who looks waits too.
 const QUEUE: usize = 256;
-
-struct Screen {
-    terminal: DefaultTerminal,
-    keys: mpsc::Receiver<TerminalEvent>,
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        ratatui::restore();
-    }
-}
-
-impl Screen {
-    fn open() -> io::Result<Self> {
-        // A panic gives the terminal back too.
-        let terminal = ratatui::try_init()?;
-        let (send, keys) = mpsc::channel(64);
-        std::thread::spawn(move || {
-            loop {
-                match keys::read() {
-                    Ok(event) => {
-                        if send.blocking_send(event).is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
-                }
-            }
-        });
-        Ok(Self { terminal, keys })
-    }
-}
 
 /// Shows them until somebody leaves.
 ///

@@ -6,6 +6,8 @@
 mod service;
 mod sessions;
 
+pub(super) use sessions::number_of;
+
 use super::super::history::{Shown, members};
 use super::super::question::Ask;
 use super::{Desk, drain, ladder};

@@ -5,9 +5,10 @@
 
 use super::super::tap::{self, Tap};
 use super::Desk;
-use crate::web::answer::{self, Answer, Asked, Failure, Problem};
+use super::api::number_of;
+use crate::web::answer::{self, Answer, Asked, Failure, Named, Problem};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -77,7 +78,7 @@ pub(super) struct Which {
 /// Why there is no ladder.
 fn no_ring() -> Failure {
     let why = "nothing is kept of what went by: [trace] of the configuration has ring = \"off\"";
-    Failure(StatusCode::NOT_FOUND, why.into())
+    Failure::missing(why)
 }
 
 /// Has something made of what went by, when it is our turn.
@@ -100,7 +101,7 @@ async fn made<T: Send + 'static>(
 fn written(ladder: &Ladder, form: Form, width: Option<usize>, whole: bool) -> Answer<Response> {
     let width = width.unwrap_or(120);
     if !(40..=1000).contains(&width) {
-        return Err(Failure(StatusCode::BAD_REQUEST, "width is 40 to 1000".into()));
+        return Err(Failure::bad("width is 40 to 1000"));
     }
     Ok(match form {
         Form::Json => Json(show::json(ladder)).into_response(),
@@ -121,19 +122,17 @@ fn written(ladder: &Ladder, form: Form, width: Option<usize>, whole: bool) -> An
 ))]
 pub(super) async fn of_session(
     State(desk): State<Arc<Desk>>,
-    Path(number): Path<String>,
+    Named(number): Named<String>,
     Asked(Shown { format, width, messages }): Asked<Shown>,
 ) -> Answer<Response> {
-    let number: u64 = number
-        .parse()
-        .map_err(|_| Failure(StatusCode::BAD_REQUEST, "that is no number of a session".into()))?;
+    let number = number_of(&number)?;
     let span = desk.watch.sessions(|all| all.span(number)).flatten();
-    let span = span.ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("there is no session {number}")))?;
+    let span = span.ok_or_else(|| Failure::missing(format!("there is no session {number}")))?;
     let call_id = span.call_id.clone();
     let mut ladder = made(&desk, move |tap| tap.ladder_of(&call_id, span.began, span.ended)).await?;
     if ladder.sessions.is_empty() {
         let why = format!("nothing that went by of session {number} is in the ring any more");
-        return Err(Failure(StatusCode::NOT_FOUND, why));
+        return Err(Failure::missing(why));
     }
     for session in &mut ladder.sessions {
         session.number = usize::try_from(number).unwrap_or(usize::MAX);
@@ -163,7 +162,7 @@ pub(super) async fn one(
     };
     let sessions: Vec<Session> = ladder.sessions.iter().filter(wanted).cloned().collect();
     if sessions.is_empty() {
-        return Err(Failure(StatusCode::NOT_FOUND, "nothing of that is in the ring".into()));
+        return Err(Failure::missing("nothing of that is in the ring"));
     }
     written(&Ladder { sessions, remarks: ladder.remarks.clone() }, format, width, messages)
 }

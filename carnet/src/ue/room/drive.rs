@@ -11,8 +11,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use carnet_client::CallId;
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self as keys, Event as TerminalEvent, KeyEventKind};
+use ratatui::crossterm::event::{Event as TerminalEvent, KeyEventKind};
 use tokio::sync::mpsc;
 
 use super::Wish;
@@ -20,6 +19,7 @@ use super::event::{Outcome, RoomEvent, user_of};
 use super::model::{Kind, Line, Model, clean};
 use super::typed::{self, Typed};
 use super::view::{Action, View};
+use crate::terminal;
 use crate::ue::keyboard::{Keyboard, Typed as Input};
 use crate::ue::{Joining, UeError, UeEvent, UeHandle};
 
@@ -65,30 +65,8 @@ enum Front {
 }
 
 struct Screen {
-    terminal: DefaultTerminal,
+    held: terminal::Screen,
     view: View,
-    keys: mpsc::Receiver<TerminalEvent>,
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        ratatui::restore();
-    }
-}
-
-impl Screen {
-    fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
-        let (send, keys) = mpsc::channel(64);
-        std::thread::spawn(move || {
-            while let Ok(event) = keys::read() {
-                if send.blocking_send(event).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { terminal, view: View::default(), keys })
-    }
 }
 
 /// What somebody at the keyboard wants.
@@ -102,7 +80,7 @@ impl Front {
     /// What is typed; no line is lost when the future is dropped.
     async fn typed(&mut self, keyboard: &mut Keyboard, model: &Model) -> Typing {
         match self {
-            Self::Screen(screen) => match screen.keys.recv().await {
+            Self::Screen(screen) => match screen.held.keys.recv().await {
                 Some(TerminalEvent::Key(key)) if key.kind != KeyEventKind::Release => {
                     Typing::Action(screen.view.key(key, model))
                 }
@@ -132,8 +110,8 @@ impl Drive {
             Show::Json => Front::Json,
             Show::Lines => Front::Lines,
             Show::Screen => {
-                let screen = Screen::open();
-                Front::Screen(Box::new(screen.map_err(|error| UeError::Setup(error.to_string()))?))
+                let held = terminal::Screen::open().map_err(|error| UeError::Setup(error.to_string()))?;
+                Front::Screen(Box::new(Screen { held, view: View::default() }))
             }
         };
         Ok(Self {
@@ -347,7 +325,7 @@ impl Drive {
         if let Front::Screen(screen) = &mut self.front {
             let (view, model) = (&screen.view, &self.model);
             // A terminal that is gone says so by the keys that do not come any more.
-            let _ = screen.terminal.draw(|frame| view.draw(frame, model, Instant::now()));
+            let _ = screen.held.terminal.draw(|frame| view.draw(frame, model, Instant::now()));
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) async fn sessions(
     }
 }
 
-fn number_of(text: &str) -> Answer<u64> {
+pub(in crate::roles::http) fn number_of(text: &str) -> Answer<u64> {
     text.parse().map_err(|_| Failure::bad("that is no number of a session"))
 }
 
