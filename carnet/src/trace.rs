@@ -9,7 +9,7 @@ use carnet_capture::{Error, Network, Packet, Reader, Seen};
 use carnet_trace::show::{self, Paper};
 use carnet_trace::{Kind, Ladder, Limits, Session, Tracer, Weight};
 use clap::{Args, ValueEnum};
-use node::NodeArgs;
+use node::Nodes;
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,10 +20,10 @@ use std::time::Duration;
 #[command(after_long_help = EXAMPLES)]
 pub struct TraceArgs {
     /// Capture file, pcap or pcapng; `-` for standard input. Several, of several hosts, are put together by time.
-    #[arg(required_unless_present_any = ["node", "config"], conflicts_with_all = ["node", "config"])]
+    #[arg(conflicts_with_all = ["node", "config"])]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    nodes: NodeArgs,
+    nodes: Nodes,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -86,6 +86,12 @@ pub fn run(args: &TraceArgs) -> ExitCode {
     }
     if args.nodes.follow {
         eprintln!("carnet trace: a file is not followed; --node or -c names a node that is");
+        return ExitCode::from(2);
+    }
+    if args.files.is_empty() {
+        eprintln!(
+            "carnet trace: name a capture file (`-` for standard input), or a running process: -c FILE or --node URL"
+        );
         return ExitCode::from(2);
     }
     let mut trace = Trace::new(args.secrets);

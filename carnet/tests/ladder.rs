@@ -409,7 +409,14 @@ fn who_may_not_ask_or_asks_nobody_hears_why() {
     scene.border.child.kill().unwrap();
     scene.border.child.wait().unwrap();
     let (code, said) = trace(&["--node", &node]);
-    assert!(code == Some(2) && said.contains("nobody answers"), "{said}");
+    assert!(code == Some(2) && said.contains("nobody answers as it should"), "{said}");
+    let (code, said) = trace(&[]);
+    assert!(code == Some(2) && said.contains("-c FILE"), "{said}");
+    // A word that opens does not go over a network that can be read.
+    let word = scene.kms.path("word");
+    std::fs::write(&word, "a-word-that-opens-it\n").unwrap();
+    let (code, said) = trace(&["--node", "http://192.0.2.1:9460", "--token-file", word.to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("in the clear"), "{said}");
     for bad in ["ftp://x", "http://", "127.0.0.1:1", "http://127.0.0.1:1/x"] {
         assert_eq!(trace(&["--node", bad]).0, Some(2), "{bad}");
     }

@@ -46,12 +46,17 @@ impl NodeArgs {
         Self { node: urls.into_iter().collect(), ..Self::default() }
     }
 
+    /// Whether any is named.
+    pub fn is_given(&self) -> bool {
+        !(self.node.is_empty() && self.config.is_empty())
+    }
+
     /// The processes, in the order given: at least one.
     ///
     /// # Errors
     /// None is named, or what is said of one cannot be; in words.
     pub fn nodes(&self) -> Result<Vec<Node>, String> {
-        if self.node.is_empty() && self.config.is_empty() {
+        if !self.is_given() {
             return Err("name the process: --node URL, or -c FILE for one on this host".into());
         }
         let token = self.token_file.as_deref().map(token::read).transpose()?;
