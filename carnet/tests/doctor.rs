@@ -301,7 +301,8 @@ fn what_is_wrong_with_certificates_is_found() {
     good.issue("young", "DNS:x.example", "20480101000000Z", "20490101000000Z");
     good.issue("another", "DNS:y.example,IP:192.0.2.1", "20200101000000Z", "20490101000000Z");
     good.issue("star", "DNS:*.example", "20200101000000Z", "20490101000000Z");
-    let soon = jiff_in_days(5);
+    // Half a day over, so that the second in which the certificate is read does not decide the number.
+    let soon = from_now(5 * 24 + 12);
     good.issue("ending", "DNS:x.example", "20200101000000Z", &soon);
     let of = |name: &str| {
         let text = setup.text.replace("sound.pem", &format!("{name}.pem"));
@@ -309,7 +310,7 @@ fn what_is_wrong_with_certificates_is_found() {
     };
     of("old").only("certificate-expired", "fault", "border.alg.tls", "days ago");
     of("young").only("certificate-not-yet", "fault", "border.alg.tls", "not valid yet");
-    of("ending").only("certificate-expires-soon", "warning", "border.alg.tls", "expires in 4 days");
+    of("ending").only("certificate-expires-soon", "warning", "border.alg.tls", "expires in 5 days");
     of("another").only(
         "certificate-name",
         "warning",
@@ -328,8 +329,9 @@ fn what_is_wrong_with_certificates_is_found() {
 }
 
 /// As `openssl ca` wants it.
-fn jiff_in_days(days: u64) -> String {
-    let output = Command::new("date").args(["-u", "-d", &format!("{days} days"), "+%Y%m%d%H%M%SZ"]).output();
+fn from_now(hours: u64) -> String {
+    let output =
+        Command::new("date").args(["-u", "-d", &format!("{hours} hours"), "+%Y%m%d%H%M%SZ"]).output();
     String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
 }
 
