@@ -220,6 +220,9 @@ fn context_in_words(context: &Value) -> String {
         None => {}
     }
     out.push('\n');
+    if let Some(why) = context.get("error").and_then(Value::as_str) {
+        let _ = writeln!(out, "  not told: {why}");
+    }
     for termination in array(context, "terminations") {
         let _ = write!(out, "  {}", text(termination, "id"));
         if let Some(lived) = termination.get("milliseconds").and_then(Value::as_u64) {

@@ -4,7 +4,8 @@ use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
 use super::counted::{Counted, plain};
 use super::media::engine;
-use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
+use super::looking::Look;
+use super::question::{Ask, PAGE, Question, Questions};
 use super::realms::Realms;
 use super::survival::Survival;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
@@ -105,8 +106,8 @@ struct Inspected {
     /// What is constant about the gateway.
     facts: serde_json::Map<String, serde_json::Value>,
     next: u64,
-    /// Questions on their way, each with the context to go on at.
-    waiting: HashMap<u64, (Question, Option<u32>)>,
+    /// Questions on their way.
+    waiting: HashMap<u64, (Question, Look)>,
 }
 
 /// Opens sockets and starts the task. `local` are the ends of controllers in this process.
@@ -489,26 +490,31 @@ impl Running {
         };
         let mut ids: Vec<u32> = self.gateway.context_ids(from).take(PAGE + 1).collect();
         let next = (ids.len() > PAGE).then(|| ids.pop()).flatten();
-        if ids.is_empty() {
-            let nothing = audited(&carnet_h248::ReplyBody::Actions(Vec::new()), None);
-            let _ = question.answer.send(nothing);
+        self.look(question, Look::new(ids, next));
+    }
+
+    /// Asks what is not told yet, or tells the administrator.
+    fn look(&mut self, question: Question, mut look: Look) {
+        let Some(actions) = look.question() else {
+            let mut answer = look.told();
+            self.attribute(&mut answer);
+            let _ = question.answer.send(Ok(answer));
             return;
-        }
+        };
         let number = self.inspected.next;
         self.inspected.next += 1;
-        match self.gateway.audit(Instant::now(), number, audit_of(&ids)) {
-            Ok(()) => drop(self.inspected.waiting.insert(number, (question, next))),
+        match self.gateway.audit(Instant::now(), number, actions) {
+            Ok(()) => drop(self.inspected.waiting.insert(number, (question, look))),
             Err(verb) => drop(question.answer.send(Err(format!("{verb:?} is no audit")))),
         }
     }
 
     /// The answer to an administrator's audit.
     fn inspected(&mut self, number: u64, body: &carnet_h248::ReplyBody) {
-        if let Some((question, next)) = self.inspected.waiting.remove(&number) {
-            let _ = question.answer.send(audited(body, next).map(|mut answer| {
-                self.attribute(&mut answer);
-                answer
-            }));
+        let Some((question, mut look)) = self.inspected.waiting.remove(&number) else { return };
+        match look.answered(body) {
+            Ok(()) => self.look(question, look),
+            Err(why) => drop(question.answer.send(Err(why))),
         }
     }
 

@@ -2,7 +2,8 @@
 //! questions to the gateway: which contexts there are, and what is in them.
 
 use super::held_sip;
-use super::question::{Ask, PAGE, Question, audit_of, audited, in_words};
+use super::looking::Look;
+use super::question::{Ask, PAGE, Question, in_words};
 use carnet_border::{Border, GatewayStatus};
 use carnet_h248::controller;
 use carnet_h248::{
@@ -30,8 +31,8 @@ struct Waiting {
 enum Step {
     /// Which contexts?
     Listing,
-    /// What is in them? And where to go on.
-    Looking(Option<u32>),
+    /// What is in them?
+    Looking(Look),
 }
 
 impl Inspection {
@@ -128,22 +129,30 @@ impl Inspection {
                 let all: BTreeSet<u32> = there.chain(known.keys().copied()).filter(|id| id >= from).collect();
                 let page: Vec<u32> = all.iter().copied().take(PAGE).collect();
                 let next = all.iter().nth(PAGE).copied();
-                if page.is_empty() {
-                    let _ = question.answer.send(audited(&ReplyBody::Actions(Vec::new()), None));
-                    return;
-                }
-                self.put(now, border, question, Step::Looking(next), audit_of(&page));
+                self.look(now, border, question, Look::new(page, next));
             }
-            Step::Looking(next) => {
-                let nothing = actions.is_empty();
-                let answer = match error.filter(|e| nothing && e.code != 411) {
-                    Some(error) => Err(in_words(&error)),
-                    None => audited(&ReplyBody::Actions(actions), next).map(|mut answer| {
-                        attribute(&mut answer, &border.contexts_on(gateway));
-                        answer
-                    }),
+            Step::Looking(mut look) => {
+                let body = match error {
+                    Some(error) if actions.is_empty() => ReplyBody::Error(error),
+                    _ => ReplyBody::Actions(actions),
                 };
-                let _ = question.answer.send(answer);
+                match look.answered(&body) {
+                    Ok(()) => self.look(now, border, question, look),
+                    Err(why) => drop(question.answer.send(Err(why))),
+                }
+            }
+        }
+    }
+
+    /// Asks what is not told yet, or tells the administrator.
+    fn look(&mut self, now: Instant, border: &mut Border, question: Question, mut look: Look) {
+        let Ask::Audit { gateway, .. } = &question.ask else { return };
+        match look.question() {
+            Some(actions) => self.put(now, border, question, Step::Looking(look), actions),
+            None => {
+                let mut answer = look.told();
+                attribute(&mut answer, &border.contexts_on(gateway));
+                let _ = question.answer.send(Ok(answer));
             }
         }
     }

@@ -18,6 +18,7 @@ mod http;
 mod inspection;
 mod keeping;
 mod life;
+mod looking;
 pub mod media;
 mod place;
 pub mod question;
