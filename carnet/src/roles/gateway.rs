@@ -3,8 +3,8 @@
 use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
 use super::counted::{Counted, plain};
-use super::media::engine;
 use super::looking::Look;
+use super::media::engine;
 use super::question::{Ask, PAGE, Question, Questions};
 use super::realms::Realms;
 use super::survival::Survival;

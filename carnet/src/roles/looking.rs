@@ -116,7 +116,9 @@ mod tests {
     }
 
     fn there(id: u32) -> String {
-        format!("Context = {id} {{ AuditValue = ip/{id} {{ Statistics {{ nt/os = 1, nt/or = 2, nt/dur = 3 }} }} }}")
+        format!(
+            "Context = {id} {{ AuditValue = ip/{id} {{ Statistics {{ nt/os = 1, nt/or = 2, nt/dur = 3 }} }} }}"
+        )
     }
 
     /// A gateway at a controller that takes it; its engine lets go of a pinhole only when it is told to.
@@ -146,7 +148,7 @@ mod tests {
         }
 
         fn say(&mut self, text: &str) {
-            let text = format!("MEGACO/3 alg.example {text}");
+            let text = format!("MEGACO/3 <alg.example> {text}");
             let message = parse(text.as_bytes(), &Limits::default()).unwrap();
             assert_eq!(self.gateway.handle_message(self.now, message), None, "{text}");
             self.settle();
@@ -164,7 +166,9 @@ mod tests {
                     Command::Measure { pinhole } => {
                         self.gateway.handle_media(self.now, Event::Measured { pinhole, statistics });
                     }
-                    Command::Release { pinhole } => self.leaving.push(Event::Released { pinhole, statistics }),
+                    Command::Release { pinhole } => {
+                        self.leaving.push(Event::Released { pinhole, statistics })
+                    }
                     _ => {}
                 }
             }

@@ -167,14 +167,6 @@ impl Expressions<'_> {
         })
     }
 
-    /// Ends the rule unless the packet is of a socket here. What it says of it goes to the register.
-    pub(crate) fn socket(&mut self, to: u32) -> &mut Self {
-        self.expression("socket", |w| {
-            w.number(1, 0);
-            w.number(2, register(to));
-        })
-    }
-
     /// Without an address it would be the first one of the interface.
     pub(crate) fn tproxy(&mut self, family: u8, address: u32, port: u32) -> &mut Self {
         self.expression("tproxy", |w| {

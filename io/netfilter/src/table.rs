@@ -9,8 +9,11 @@
 //! | postrouting | srcnat - 1 | `leave` | gives it our address on the far side, from the same element |
 //! | postrouting | srcnat + 1 | `watch` | holds, limits, marks what is to be; logs how connections begin and end |
 //!
-//! The element is found again in later hooks by what connection tracking keeps of a connection's first packet. The
-//! rules that hold, limit and mark are there only while a session needs one of them.
+//! The element is found again in later hooks by what connection tracking keeps of a connection's first packet.
+//!
+//! Every packet of a session passes `steer`, `fit` and `watch`, so they are short: a packet that only goes on with its connection
+//! is done with after a look at its TCP flags in each of the latter two. The rules that hold, limit and mark are there only while
+//! a session needs them, each for itself, and `steer` only once something is steered.
 
 mod open;
 mod rules;
@@ -110,8 +113,14 @@ struct There {
     marked: HashMap<(Key, bool), u8>,
     /// DSCP values that there is a chain for.
     chains: HashSet<u8>,
-    /// The rules that hold, limit and mark are there.
-    terms: bool,
+    rules: Rules,
+}
+
+/// The rules that are there only while something needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Rules {
+    steered: bool,
+    terms: rules::Terms,
 }
 
 impl Table {

@@ -19,7 +19,7 @@ pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
     let (existed, stale) = table.chains()?;
     // There may be no table yet.
     table.there.held = table.keys().unwrap_or_default();
-    table.there.terms = !table.there.held.is_empty();
+    table.there.rules = table.there.needs();
     // By itself: a table that changes hands takes no chains in the same transaction.
     match table.own(OWNED) {
         // An older kernel, or a table that was made without.
@@ -52,12 +52,13 @@ impl Table {
         let sequence = self.socket.next_sequence();
         let mut writer = Writer::default();
         writer.batch_begin(sequence);
-        rules::everything(&mut writer, &self.config, sequence, stale, self.there.terms);
+        rules::everything(&mut writer, &self.config, sequence, stale, self.there.rules.terms);
         writer.batch_end(sequence);
         self.transact(writer.finish())
     }
 
-    /// Whether there is such a table with rules in it, and the chains that an earlier process made for DSCP values.
+    /// Whether there is such a table with rules in it, and the chains that an earlier process made because a session needed them:
+    /// for DSCP values, and to steer.
     fn chains(&mut self) -> Result<(bool, Vec<String>), Error> {
         let name = self.config.name.clone();
         let (mut there, mut chains) = (false, Vec::new());
@@ -68,7 +69,8 @@ impl Table {
                 let text = |kind| attributes.find(kind).and_then(text_of);
                 if text(1) == Some(name.as_str()) {
                     there = true;
-                    chains.extend(text(3).filter(|chain| chain.starts_with("dscp")).map(str::to_owned));
+                    let made = text(3).filter(|chain| chain.starts_with("dscp") || *chain == "steer");
+                    chains.extend(made.map(str::to_owned));
                 }
             },
         )?;

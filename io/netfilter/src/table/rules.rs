@@ -62,12 +62,13 @@ const fn concatenated(parts: &[u32]) -> u32 {
     all
 }
 
-/// SYN, ACK, both; FIN and RST.
+/// SYN, ACK, both; FIN and RST; FIN; what begins or ends a connection.
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const SYN_ACK: u8 = 0x12;
 const END: u8 = 0x05;
 const FIN: u8 = 0x01;
+const EDGE: u8 = SYN | END;
 
 /// What a set is for.
 struct Set {
@@ -112,7 +113,13 @@ pub(super) fn table(w: &mut Writer, config: &TableConfig, sequence: u32, flags: 
 }
 
 /// Chains, sets and rules as they are with no session; the elements of translations, and what is held, stay.
-pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, stale: &[String], terms: bool) {
+pub(super) fn everything(
+    w: &mut Writer,
+    config: &TableConfig,
+    sequence: u32,
+    stale: &[String],
+    terms: Terms,
+) {
     for set in [true, false].into_iter().flat_map(sets) {
         new_set(w, config, sequence, &set);
         if !set.lasting {
@@ -131,7 +138,6 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         ("early", "filter", INPUT, LATE),
         ("call", "nat", PREROUTING, DSTNAT - 1),
         ("call-local", "nat", OUTPUT, DSTNAT - 1),
-        ("steer", "filter", PREROUTING, DSTNAT + 1),
         ("fit", "filter", FORWARD, MANGLE),
         ("leave", "nat", POSTROUTING, SRCNAT - 1),
         ("watch", "filter", POSTROUTING, SRCNAT + 1),
@@ -141,18 +147,33 @@ pub(super) fn everything(w: &mut Writer, config: &TableConfig, sequence: u32, st
         flush(w, config, sequence, name);
     }
     early(w, config, sequence);
+    for name in ["begins", "ends"] {
+        chain(w, config, sequence, name);
+        flush(w, config, sequence, name);
+    }
     for family in [V4, V6] {
         bare(w, config, sequence, family);
         for chain in ["call", "call-local"] {
             rule(w, config, sequence, chain, |e| call(e, family));
         }
-        for steered in [Steered::First, Steered::Known, Steered::Cookie] {
-            rule(w, config, sequence, "steer", |e| steer(e, family, steered));
-        }
-        rule(w, config, sequence, "fit", |e| fit(e, family));
+        rule(w, config, sequence, "begins", |e| fit(e, family));
         rule(w, config, sequence, "leave", |e| leave(e, family));
+        ends(w, config, sequence, family);
     }
+    rule(w, config, sequence, "fit", |e| {
+        any_of(e, SYN).jump("begins");
+    });
     watch(w, config, sequence, terms);
+}
+
+/// Nearly every packet only goes on with a connection, and is done with after this: it reads a whole word, which the kernel
+/// does in line, and asks for no IP version.
+fn any_of<'a, 'b>(e: &'a mut Expressions<'b>, flags: u8) -> &'a mut Expressions<'b> {
+    e.meta(Meta::Protocol, 0)
+        .is(0, &[6])
+        .payload(Base::Transport, 12, 4, 0)
+        .bits(0, &[0, flags, 0, 0], &[0; 4])
+        .is_not(0, &[0; 4])
 }
 
 fn new_set(w: &mut Writer, config: &TableConfig, sequence: u32, set: &Set) {
@@ -270,32 +291,36 @@ fn early(w: &mut Writer, config: &TableConfig, sequence: u32) {
 /// The register for the listener's port, beyond those of the address.
 const PORT_FOUND: u32 = 8;
 
-/// What a packet must be to be steered.
-#[derive(Clone, Copy)]
-enum Steered {
-    /// It begins a connection.
-    First,
-    /// It goes on with one that has a socket.
-    Known,
-    /// It may bring a cookie back: under a flood of SYN the kernel keeps nothing else of a connection before this.
-    Cookie,
+/// The chain `steer`. It is made when something is to be steered for the first time: each packet of the host passes it. Its
+/// rules are there only while something is.
+pub(super) fn steer(w: &mut Writer, config: &TableConfig, sequence: u32, steered: bool) {
+    if steered {
+        base_chain(w, config, sequence, ("steer", "filter", PREROUTING, DSTNAT + 1));
+    }
+    flush(w, config, sequence, "steer");
+    if !steered {
+        return;
+    }
+    for family in [V4, V6] {
+        // What goes on with a connection, most first, and what begins one. It may bring a cookie back: under a flood of SYN
+        // the kernel keeps nothing else of a connection before this. Whose connection has a socket is led to that.
+        for flags in [ACK, SYN] {
+            rule(w, config, sequence, "steer", |e| steered_by(e, family, flags));
+        }
+    }
 }
 
-fn steer(e: &mut Expressions<'_>, family: u8, steered: Steered) {
+fn steered_by(e: &mut Expressions<'_>, family: u8, flags: u8) {
     let (at, length) = if family == V4 { (16, 4) } else { (24, 16) };
-    let flags = if matches!(steered, Steered::First) { SYN } else { ACK };
     e.tcp(family)
         .payload(Base::Transport, 13, 1, 0)
         .bits(0, &[SYN_ACK | END], &[0])
         .is(0, &[flags])
         .payload(Base::Network, at, length, 0)
         .payload(Base::Transport, 2, 2, registers(family))
-        .lookup(&format!("steer{}", version(family)), 0, Some(PORT_FOUND));
-    match steered {
-        Steered::Known => e.socket(PORT_FOUND),
-        Steered::First | Steered::Cookie => e.tproxy(family, 0, PORT_FOUND),
-    };
-    e.accept();
+        .lookup(&format!("steer{}", version(family)), 0, Some(PORT_FOUND))
+        .tproxy(family, 0, PORT_FOUND)
+        .accept();
 }
 
 /// The session of the packet's connection, from register 0 on.
@@ -322,43 +347,78 @@ fn leave(e: &mut Expressions<'_>, family: u8) {
     e.lookup(&format!("carry{}", version(family)), 0, Some(0)).nat(false, family, size + 1, 2 * size + 1);
 }
 
-/// The chain `watch`, anew.
-pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: bool) {
+/// What is to be done to what passes on some session, beside counting it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Terms {
+    pub(super) held: bool,
+    pub(super) shut: bool,
+    pub(super) policed: bool,
+    pub(super) marked: bool,
+}
+
+/// The chain `watch`, anew. Rules are there for what some session needs: every packet passes them.
+pub(super) fn watch(w: &mut Writer, config: &TableConfig, sequence: u32, terms: Terms) {
     flush(w, config, sequence, "watch");
-    for family in [V4, V6] {
-        let n = version(family);
-        if terms {
+    if terms != Terms::default() {
+        for family in [V4, V6] {
+            let name = format!("terms{}", version(family));
+            chain(w, config, sequence, &name);
+            flush(w, config, sequence, &name);
+            meet(w, config, sequence, family, terms);
             rule(w, config, sequence, "watch", |e| {
-                session(e.tcp(family), family);
-                e.lookup(&format!("held{n}"), 0, None).drop();
-            });
-            for (direction, way) in [(0, "forth"), (1, "back")] {
-                rule(w, config, sequence, "watch", |e| {
-                    session(e.tcp(family).direction(direction), family);
-                    e.lookup(&format!("shut{n}-{way}"), 0, None).jump(&format!("bare{n}"));
-                });
-                rule(w, config, sequence, "watch", |e| {
-                    session(e.tcp(family).direction(direction), family);
-                    e.lookup(&format!("over{n}-{way}"), 0, None).drop();
-                });
-                rule(w, config, sequence, "watch", |e| {
-                    session(e.tcp(family).direction(direction), family);
-                    e.verdict_of(&format!("mark{n}-{way}"), 0);
-                });
-            }
-        }
-        let group = config.log_group;
-        for (mask, value) in [(SYN_ACK, Some(SYN_ACK)), (END, None)] {
-            rule(w, config, sequence, "watch", |e| {
-                e.tcp(family).payload(Base::Transport, 13, 1, 0).bits(0, &[mask], &[0]);
-                match value {
-                    Some(value) => e.is(0, &[value]),
-                    None => e.is_not(0, &[0]),
-                };
-                session(e, family);
-                e.lookup(&format!("carry{n}"), 0, None).log(group, 128, TOGETHER);
+                e.tcp(family).jump(&name);
             });
         }
+    }
+    rule(w, config, sequence, "watch", |e| {
+        any_of(e, EDGE).jump("ends");
+    });
+}
+
+/// The rules for the terms of sessions.
+fn meet(w: &mut Writer, config: &TableConfig, sequence: u32, family: u8, terms: Terms) {
+    let n = version(family);
+    let name = format!("terms{n}");
+    if terms.held {
+        rule(w, config, sequence, &name, |e| {
+            session(e, family);
+            e.lookup(&format!("held{n}"), 0, None).drop();
+        });
+    }
+    for (direction, way) in [(0, "forth"), (1, "back")] {
+        if terms.shut {
+            rule(w, config, sequence, &name, |e| {
+                session(e.direction(direction), family);
+                e.lookup(&format!("shut{n}-{way}"), 0, None).jump(&format!("bare{n}"));
+            });
+        }
+        if terms.policed {
+            rule(w, config, sequence, &name, |e| {
+                session(e.direction(direction), family);
+                e.lookup(&format!("over{n}-{way}"), 0, None).drop();
+            });
+        }
+        if terms.marked {
+            rule(w, config, sequence, &name, |e| {
+                session(e.direction(direction), family);
+                e.verdict_of(&format!("mark{n}-{way}"), 0);
+            });
+        }
+    }
+}
+
+/// Copies what begins and ends our connections.
+fn ends(w: &mut Writer, config: &TableConfig, sequence: u32, family: u8) {
+    for (mask, value) in [(SYN_ACK, Some(SYN_ACK)), (END, None)] {
+        rule(w, config, sequence, "ends", |e| {
+            e.tcp(family).payload(Base::Transport, 13, 1, 0).bits(0, &[mask], &[0]);
+            match value {
+                Some(value) => e.is(0, &[value]),
+                None => e.is_not(0, &[0]),
+            };
+            session(e, family);
+            e.lookup(&format!("carry{}", version(family)), 0, None).log(config.log_group, 128, TOGETHER);
+        });
     }
 }
 

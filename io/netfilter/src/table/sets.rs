@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::rules::{self, INET};
-use super::{Change, Table, There};
+use super::rules::{self, INET, Terms};
+use super::{Change, Rules, Table, There};
 use crate::address::octets;
 use crate::netlink::{CREATE, Writer};
 use crate::{Key, Rate, Translation, Way};
@@ -19,7 +19,7 @@ pub(super) enum Undo {
     Policed((Key, bool), Option<Rate>),
     Marked((Key, bool), Option<u8>),
     Chain(u8),
-    Terms(bool),
+    Rules(Rules),
 }
 
 impl There {
@@ -38,14 +38,22 @@ impl There {
                 Undo::Shut(key, true) => drop(self.shut.insert(key)),
                 Undo::Shut(key, false) => drop(self.shut.remove(&key)),
                 Undo::Chain(value) => drop(self.chains.remove(&value)),
-                Undo::Terms(old) => self.terms = old,
+                Undo::Rules(old) => self.rules = old,
             }
         }
     }
 
-    /// Whether something is to be held, limited or marked.
-    fn needs_terms(&self) -> bool {
-        !(self.held.is_empty() && self.shut.is_empty() && self.policed.is_empty() && self.marked.is_empty())
+    /// The rules that what is there needs.
+    pub(super) fn needs(&self) -> Rules {
+        Rules {
+            steered: !self.steered.is_empty(),
+            terms: Terms {
+                held: !self.held.is_empty(),
+                shut: !self.shut.is_empty(),
+                policed: !self.policed.is_empty(),
+                marked: !self.marked.is_empty(),
+            },
+        }
     }
 }
 
@@ -107,9 +115,8 @@ impl Table {
         for change in changes {
             self.plan(*change, &mut elements, &mut chains, &mut undo);
         }
-        let needs = self.there.needs_terms();
-        let other_rules = needs != self.there.terms;
-        if elements.is_empty() && chains.is_empty() && !other_rules {
+        let (old, needs) = (self.there.rules, self.there.needs());
+        if elements.is_empty() && chains.is_empty() && old == needs {
             return (None, undo);
         }
         let sequence = self.socket.next_sequence();
@@ -125,10 +132,15 @@ impl Table {
             elements_message(&mut writer, &self.config.name, sequence, now);
             rest = later;
         }
-        if other_rules {
-            undo.push(Undo::Terms(self.there.terms));
-            self.there.terms = needs;
-            rules::watch(&mut writer, &self.config, sequence, needs);
+        if old != needs {
+            undo.push(Undo::Rules(old));
+            self.there.rules = needs;
+        }
+        if old.terms != needs.terms {
+            rules::watch(&mut writer, &self.config, sequence, needs.terms);
+        }
+        if old.steered != needs.steered {
+            rules::steer(&mut writer, &self.config, sequence, needs.steered);
         }
         writer.batch_end(sequence);
         (Some(writer.finish()), undo)

@@ -5,6 +5,7 @@
 
 mod early;
 mod lab;
+mod rules;
 mod translation;
 
 use lab::Lab;
