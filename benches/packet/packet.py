@@ -69,6 +69,7 @@ ALL = HELD + "\n" + "\n".join(
 )
 
 MORE = {
+    "+ a rule for each thing": steer("0x2", "0x10", "0x10") + chain("fit", "forward", -150, BEGINS) + chain("watch", "postrouting", 101, ENDS),
     "+ an empty chain": chain("fit", "forward", -150, ""),
     "+ flags, two rules": chain("fit", "forward", -150, BEGINS),
     "+ flags, one comparison": f" chain begins {{\n{BEGINS}\n }}\n" + chain("fit", "forward", -150, LOOK.replace("ends", "begins")),
