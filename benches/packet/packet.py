@@ -51,9 +51,9 @@ def chain(name, hook, priority, rules):
     return f" chain {name} {{ type filter hook {hook} priority {priority}; policy accept;\n{rules}\n }}\n"
 
 
-def steer(*flags):
+def steer(*flags, first=()):
     lines = [both(lambda n, f=f: f"@th,104,8 & 0x17 == {f} {ip_of(n)} daddr . tcp dport @steer{n} accept") for f in flags]
-    return chain("steer", "prerouting", -99, "\n".join(lines))
+    return chain("steer", "prerouting", -99, "\n".join([*first, *lines]))
 
 
 BEGINS = both(lambda n: f"@th,104,8 & 0x2 != 0 {session(n)} @carry{n} tcp option maxseg size set rt mtu")
@@ -68,16 +68,18 @@ ALL = HELD + "\n" + "\n".join(
     both(lambda n, d=d, s=s: f"ct direction {d} {session(n)} @{s}{n} drop") for d in ("original", "reply") for s in ("shut", "over", "carry")
 )
 
+LED_ON = "ct status & (snat | dnat) == (snat | dnat) accept"
+
 MORE = {
     "+ a rule for each thing": steer("0x2", "0x10", "0x10") + chain("fit", "forward", -150, BEGINS) + chain("watch", "postrouting", 101, ENDS),
     "+ an empty chain": chain("fit", "forward", -150, ""),
-    "+ flags, two rules": chain("fit", "forward", -150, BEGINS),
-    "+ flags, one comparison": f" chain begins {{\n{BEGINS}\n }}\n" + chain("fit", "forward", -150, LOOK.replace("ends", "begins")),
+    "+ flags in two rules": chain("fit", "forward", -150, BEGINS),
+    "+ flags in one comparison": f" chain begins {{\n{BEGINS}\n }}\n" + chain("fit", "forward", -150, LOOK.replace("ends", "begins")),
     "+ steered": steer("0x10", "0x2"),
     "+ table": SHORT + chain("watch", "postrouting", 101, LOOK),
-    "+ table, steered": SHORT + chain("watch", "postrouting", 101, LOOK) + steer("0x10", "0x2"),
-    "+ table, some held": SHORT + chain("watch", "postrouting", 101, HELD + "\n" + LOOK),
-    "+ table, all terms": SHORT + chain("watch", "postrouting", 101, ALL + "\n" + LOOK),
+    "+ table and what is steered": SHORT + chain("watch", "postrouting", 101, LOOK) + steer("0x10", "0x2", first=[LED_ON]),
+    "+ table and what is held": SHORT + chain("watch", "postrouting", 101, HELD + "\n" + LOOK),
+    "+ table and all terms": SHORT + chain("watch", "postrouting", 101, ALL + "\n" + LOOK),
 }
 
 

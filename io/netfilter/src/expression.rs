@@ -129,6 +129,18 @@ impl Expressions<'_> {
         .is_not(0, &[0; 4])
     }
 
+    /// Ends the rule unless both ends of the packet's connection are translated.
+    pub(crate) fn translated_twice(&mut self) -> &mut Self {
+        // NFT_CT_STATUS, IPS_SRC_NAT and IPS_DST_NAT
+        let both = 0x30_u32.to_ne_bytes();
+        self.expression("ct", |w| {
+            w.number(1, register(0));
+            w.number(2, 2);
+        })
+        .bits(0, &both, &[0; 4])
+        .is(0, &both)
+    }
+
     /// The packet is of this direction of its connection: 0 that of its first packet.
     pub(crate) fn direction(&mut self, direction: u8) -> &mut Self {
         self.expression("ct", |w| {

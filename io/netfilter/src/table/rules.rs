@@ -301,6 +301,10 @@ pub(super) fn steer(w: &mut Writer, config: &TableConfig, sequence: u32, steered
     if !steered {
         return;
     }
+    // Both ends are translated of what is led on, by us or by others, once its first packet has left: it ends at no socket here.
+    rule(w, config, sequence, "steer", |e| {
+        e.translated_twice().accept();
+    });
     for family in [V4, V6] {
         // What goes on with a connection, most first, and what begins one. It may bring a cookie back: under a flood of SYN
         // the kernel keeps nothing else of a connection before this. Whose connection has a socket is led to that.

@@ -42,11 +42,11 @@ fn rules_are_there_while_something_needs_them() {
     change(&mut table, Change::Steer { local: "[fd01::1]:4001".parse().unwrap(), listener: 9 });
     assert_eq!(
         rules(&lab, "steer").map(|rules| rules.len()),
-        Some(4),
-        "each version, beginnings and the rest"
+        Some(5),
+        "led on; each version, beginnings and the rest"
     );
     change(&mut table, Change::Unsteer(local));
-    assert_eq!(rules(&lab, "steer").map(|rules| rules.len()), Some(4));
+    assert_eq!(rules(&lab, "steer").map(|rules| rules.len()), Some(5));
     change(&mut table, Change::Unsteer("[fd01::1]:4001".parse().unwrap()));
     assert_eq!(rules(&lab, "steer").map(|rules| rules.len()), Some(0));
     short();
@@ -68,6 +68,21 @@ fn rules_are_there_while_something_needs_them() {
     change(&mut table, Change::Shut(key, Way::Forth, false));
     change(&mut table, Change::Mark(key, Way::Back, None));
     short();
+}
+
+/// An address that is translated for one caller is steered for all others: his connection goes past the listener.
+#[test]
+fn what_is_led_on_is_not_steered() {
+    let lab = some_lab!();
+    let log = lab.log();
+    let mut table = lab.open(&log).table;
+    for net in BOTH {
+        let mut call = lab.call(&mut table, net);
+        change(&mut table, Change::Steer { local: net.local(), listener: 9 });
+        call.passes();
+        drop(call);
+    }
+    assert!(has(&lab, "steer", "ct status"), "{:?}", rules(&lab, "steer"));
 }
 
 /// A transaction that is refused leaves the rules as they were, and the next one knows.
@@ -142,5 +157,5 @@ fn a_table_of_an_earlier_release_is_taken_over() {
     };
     until(&mut log, |all| BOTH.iter().all(|net| told(all, *net)));
     change(&mut table, Change::Steer { local: "10.1.0.1:4001".parse().unwrap(), listener: 9 });
-    assert_eq!(rules(&lab, "steer").map(|rules| rules.len()), Some(4));
+    assert_eq!(rules(&lab, "steer").map(|rules| rules.len()), Some(5));
 }
