@@ -29,6 +29,8 @@ pub struct Change {
     pub what: What,
     /// Whether it is applied, or waits for a restart.
     pub live: bool,
+    /// Why it was not applied though it could have been: what there was goes on.
+    pub failed: Option<String>,
 }
 
 /// What is another.
@@ -66,7 +68,8 @@ impl Read {
             let known = self.prints.get(path);
             let same_name = !all.iter().any(|change| &change.path == path);
             if known.is_some_and(|known| known != print) && same_name {
-                all.push(Change { path: path.clone(), what: What::Content, live: is_renewed(path) });
+                let (path, live) = (path.clone(), is_renewed(path));
+                all.push(Change { path, what: What::Content, live, failed: None });
             }
         }
         all
@@ -79,7 +82,7 @@ impl Read {
     pub fn with(&self, new: &Self, changes: &[Change]) -> Result<Self, String> {
         let mut tree = self.tree.clone();
         let mut prints = self.prints.clone();
-        for change in changes.iter().filter(|change| change.live) {
+        for change in changes.iter().filter(|change| change.is_applied()) {
             tree::take_over(&mut tree, &new.tree, &change.path);
             match new.prints.get(&change.path) {
                 Some(print) => drop(prints.insert(change.path.clone(), *print)),
@@ -98,7 +101,12 @@ impl Change {
     fn of(difference: Difference) -> Self {
         let Difference { path, old, new } = difference;
         let live = is_live(&path, old.is_some() && new.is_some());
-        Self { path, what: What::Value { old, new }, live }
+        Self { path, what: What::Value { old, new }, live, failed: None }
+    }
+
+    /// Whether the process goes by it.
+    pub fn is_applied(&self) -> bool {
+        self.live && self.failed.is_none()
     }
 
     /// For machines.
@@ -112,7 +120,10 @@ impl Change {
             }
             What::Content => drop(members.insert("content".into(), "changed".into())),
         }
-        members.insert("applied".into(), self.live.into());
+        members.insert("applied".into(), self.is_applied().into());
+        if let Some(why) = &self.failed {
+            members.insert("error".into(), why.clone().into());
+        }
         members.into()
     }
 }
@@ -131,7 +142,11 @@ impl Change {
 /// `border.a.policy.max-calls: 100 → 200 (applied)`
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outcome = if self.live { "applied" } else { "needs a restart" };
+        let outcome = match (&self.failed, self.live) {
+            (Some(why), _) => format!("not applied: {why}"),
+            (None, true) => "applied".to_owned(),
+            (None, false) => "needs a restart".to_owned(),
+        };
         let name = Names(&self.path);
         match &self.what {
             What::Value { old: Some(old), new: Some(new) } => {

@@ -9,7 +9,7 @@ use super::keeping::Keeping;
 use super::question::{Question, Questions};
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip, sip_transport};
-use crate::reload::Ready;
+use crate::reload::{Done, Ready};
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
@@ -46,7 +46,7 @@ pub struct News {
     config: carnet_border::Config,
     sip: Option<CertificateContext>,
     control: Option<ControlTls>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Done>,
 }
 
 /// What the border of that name makes of another configuration.
@@ -289,7 +289,7 @@ impl Running {
                 self.control.renew_tls(tls);
             }
         }
-        let outcome = outcome.map_err(|what| format!("{what} cannot change while it runs"));
+        let outcome = outcome.map_err(|what| vec![format!("{what} cannot change while it runs").into()]);
         // Who does not wait any more has said so.
         let _ = done.send(outcome);
     }

@@ -8,7 +8,7 @@ use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
-use crate::reload::Ready;
+use crate::reload::{Done, Ready};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
@@ -75,7 +75,7 @@ struct Running {
 pub struct News {
     most_contexts: usize,
     tls: Option<ControlTls>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Done>,
 }
 
 /// What the gateway of that name makes of another configuration.

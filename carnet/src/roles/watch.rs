@@ -217,11 +217,11 @@ impl Watch {
         let this = self.clone();
         renewals.add(&["records"], move |config| {
             let (this, place) = (this.clone(), config.records.as_ref().map(place_of));
-            Ok(Ready::Now(Box::new(move || {
+            Ok(Ready::Try(Box::new(move || {
                 let moved = this.records.as_ref().zip(place).map(|(records, place)| records.renew(place));
-                if let Some(Err(error)) = moved {
-                    tracing::error!(%error, "session records stay where they were");
-                }
+                moved
+                    .unwrap_or(Ok(()))
+                    .map_err(|error| format!("session records stay where they were: {error}"))
             })))
         });
     }
