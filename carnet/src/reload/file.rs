@@ -1,6 +1,6 @@
 //! A configuration file as it was read: its settings, and what was in the files that it names.
 
-use super::table::{is_file, is_live, is_renewed};
+use super::table::{is_file, is_live, is_renewed, needs_other_ways, whole};
 use crate::check;
 use carnet_ops::config::tree::{self, Difference, Path as Names};
 use carnet_ops::config::{Config, ConfigError};
@@ -64,6 +64,13 @@ impl Read {
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut all: Vec<Change> =
             tree::differences(&self.tree, &new.tree).into_iter().map(Change::of).collect();
+        for change in &mut all {
+            let section = whole(&change.path);
+            // It comes or goes with all that it says.
+            let moves = section
+                .is_some_and(|section| at(&self.tree, section).is_none() != at(&new.tree, section).is_none());
+            change.live |= moves;
+        }
         for (path, print) in &new.prints {
             let known = self.prints.get(path);
             let same_name = !all.iter().any(|change| &change.path == path);
@@ -100,7 +107,8 @@ impl Read {
 impl Change {
     fn of(difference: Difference) -> Self {
         let Difference { path, old, new } = difference;
-        let live = is_live(&path, old.is_some() && new.is_some());
+        let live = is_live(&path, old.is_some() && new.is_some())
+            && !old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| needs_other_ways(&path, old, new));
         Self { path, what: What::Value { old, new }, live, failed: None }
     }
 
@@ -162,6 +170,11 @@ impl fmt::Display for Change {
             What::Content => write!(f, "{name}: the file's content has changed ({outcome})"),
         }
     }
+}
+
+/// What is at a path.
+fn at<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(tree, |tree, name| tree.get(name))
 }
 
 fn look(path: &mut Vec<String>, tree: &Value, prints: &mut BTreeMap<Vec<String>, Option<[u8; 32]>>) {
