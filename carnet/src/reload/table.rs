@@ -11,6 +11,14 @@ pub const LIVE: &[&str] = &[
     "records.file",
     "records.rotate",
     "records.keep",
+    "trace.ring",
+    "trace.entries",
+    "trace.age",
+    "hep.server",
+    "hep.id",
+    "hep.name",
+    "hep.password-file",
+    "hep.queue",
     "admin.token-file",
     "admin.read-token-file",
     "admin.tls.certificate",
@@ -120,9 +128,8 @@ const FILES: &[&str] = &[
 
 /// Whether the setting is applied without a restart, when it was `there` before and is there now.
 pub fn is_live(path: &[String], there: bool) -> bool {
-    // A socket was opened with TLS or without, and with somebody to ask for a certificate or not; session records are
-    // put together from the start of a session.
-    let made = path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls" | "records"));
+    // A socket was opened with TLS or without, and with somebody to ask for a certificate or not.
+    let made = path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls"));
     let names = path.iter().any(|name| name == "names");
     let asked = path.first().is_some_and(|name| name == "admin");
     LIVE.iter().any(|pattern| matches(pattern, path)) && (there || names || !made) && (there || !asked)

@@ -66,10 +66,10 @@ pub(super) struct Certificates {
 }
 
 /// By realm, the default one first.
-type Sources = Vec<(String, Arc<Mutex<Source>>)>;
+pub(super) type Sources = Vec<(String, Arc<Mutex<Source>>)>;
 
 #[derive(Debug)]
-struct Source {
+pub(super) struct Source {
     what: Certificate,
     handshake: Duration,
     shown: Option<Arc<Shown>>,
