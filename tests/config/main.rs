@@ -6,5 +6,6 @@
 mod call;
 mod credentials;
 mod examples;
+mod live;
 mod process;
 mod reload;
