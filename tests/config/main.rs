@@ -9,3 +9,4 @@ mod examples;
 mod live;
 mod process;
 mod reload;
+mod renewed;
