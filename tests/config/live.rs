@@ -132,7 +132,8 @@ fn networks_sockets_and_realms_come_and_go_around_calls() {
     });
     process.reload();
     process.logs(&format!("[\"udp:127.0.0.1:{a}\"] → [\"udp:127.0.0.1:{other}\"] (applied)"));
-    process.logs("border.net.network.c.realm");
+    process.logs("border.net.network.c.listen");
+    process.logs("gateway.trgw.realm.c.v4");
     assert!(!process.log().contains("(needs a restart)"), "{}", process.log());
     media.flows("the call that was there");
     let two = caller.calls(other, "two", &second);
@@ -350,10 +351,18 @@ fn twenty_reloads_among_calls_by_the_hundred() {
             }
         };
         // 0: every call went as the scenario has it, each description checked.
-        assert_eq!(status.code(), Some(0), "{}", process.log());
+        assert_eq!(status.code(), Some(0), "{}{}", mistakes(place.path()), process.log());
     }
     place.holds(0);
     assert!(!process.log().contains("panicked"), "{}", process.log());
+}
+
+/// What sipp says of calls that failed.
+fn mistakes(directory: &Path) -> String {
+    let all = std::fs::read_dir(directory).unwrap().flatten();
+    let logs = all.filter(|entry| entry.path().to_string_lossy().contains("_errors.log"));
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    logs.map(|entry| read(entry.path()).chars().take(6000).collect::<String>()).collect()
 }
 
 #[test]
