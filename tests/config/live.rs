@@ -365,13 +365,16 @@ fn twenty_reloads_among_calls_by_the_hundred() {
         }
     };
     let _ = (called.kill(), called.wait());
-    // 0: every call went as the scenario has it, each description checked. On a machine that does not keep up a border sheds
-    // new calls, and counts them: that is none of the reloads' doing, and nothing else is forgiven.
+    // On a machine that does not keep up messages come twice, and a border sheds new calls and counts them: that is none of
+    // the reloads' doing. Every other call went as the scenario has it, each description checked, and nothing else is forgiven.
     let told = mistakes(place.path());
-    let refused: BTreeSet<_> =
-        told.split("Call-Id '").skip(1).filter_map(|call| call.split('\'').next()).collect();
-    let others = told.matches("received '").count() - told.matches("received 'SIP/2.0 503 ").count();
-    assert!(status.success() || others == 0 && refused.len() <= place.shed(), "{told}{}", process.log());
+    let refused = told.split("Call-Id '").filter(|event| event.contains("received 'SIP/2.0 503 "));
+    let refused: BTreeSet<_> = refused.filter_map(|event| event.split('\'').next()).collect();
+    let answers = told.split("received 'SIP/2.0 ").skip(1).map(|answer| &answer[..3]);
+    let others: Vec<_> = answers.filter(|status| *status >= "300" && *status != "503").collect();
+    let over = process.log().matches("cause=caller-hung-up").count();
+    assert!(others.is_empty() && refused.len() <= place.shed(), "{told}{}", process.log());
+    assert!(over + refused.len() >= 500, "{status}: {over} calls ended in order; {told}{}", process.log());
     place.holds(0);
     assert!(!process.log().contains("panicked"), "{}", process.log());
 }
