@@ -142,10 +142,10 @@ async fn reload(reloading: &mut Reloading, asked: Option<Wanted>) {
         Ok(changes) if changes.is_empty() => tracing::info!("nothing in the configuration has changed"),
         Ok(changes) => {
             for change in changes {
-                if change.live {
-                    tracing::info!("{change}");
-                } else {
-                    tracing::warn!("{change}");
+                match (change.is_applied(), change.live) {
+                    (true, _) => tracing::info!("{change}"),
+                    (false, true) => tracing::error!("{change}"),
+                    (false, false) => tracing::warn!("{change}"),
                 }
             }
         }

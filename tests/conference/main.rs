@@ -10,6 +10,7 @@ mod member;
 mod policy;
 mod protection;
 mod relay;
+mod reload;
 mod stage;
 mod stranger;
 mod watcher;

@@ -1,20 +1,27 @@
 //! Two telephones on UDP, as simple as can be: one calls, one answers.
 
 use crate::process::PATIENCE;
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Instant;
 
 pub struct Telephone {
     socket: UdpSocket,
+    /// Where its media comes to.
+    listener: TcpListener,
     port: u16,
 }
 
 /// A message and what its header fields say.
-pub struct Heard(pub String);
+pub struct Heard {
+    pub text: String,
+    /// The port that it came from.
+    pub from: u16,
+}
 
 impl Heard {
     pub fn all(&self, name: &str) -> Vec<&str> {
-        let head = self.0.split("\r\n\r\n").next().unwrap_or_default();
+        let head = self.text.split("\r\n\r\n").next().unwrap_or_default();
         let field = |line: &'_ str| line.split_once(':').is_some_and(|(n, _)| n.eq_ignore_ascii_case(name));
         head.lines().filter(|line| field(line)).collect()
     }
@@ -34,14 +41,65 @@ pub struct Call {
     id: String,
     to: String,
     target: String,
+    /// Where its media goes.
+    media: Option<SocketAddr>,
+}
+
+/// Octets that flow through the gateway, both ways.
+pub struct Flow([TcpStream; 2]);
+
+impl Flow {
+    /// Something from each end to the other.
+    pub fn flows(&mut self, text: &str) {
+        let [near, far] = &mut self.0;
+        pass(near, far, text);
+        pass(far, near, text);
+    }
+
+    /// Where the gateway has the media of the caller.
+    pub fn at(&self) -> SocketAddr {
+        self.0[0].peer_addr().unwrap()
+    }
+}
+
+fn pass(from: &mut TcpStream, to: &mut TcpStream, text: &str) {
+    from.write_all(text.as_bytes()).unwrap();
+    let mut heard = vec![0; text.len()];
+    let mut length = 0;
+    let end = Instant::now() + PATIENCE;
+    while length < heard.len() {
+        match to.read(&mut heard[length..]) {
+            Ok(0) => panic!("the media has ended"),
+            Ok(n) => length += n,
+            Err(e) if Instant::now() < end && e.kind() != std::io::ErrorKind::ConnectionReset => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
+    assert_eq!(heard, text.as_bytes());
 }
 
 impl Telephone {
     pub fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (socket, listener) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = socket.local_addr().unwrap().port();
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+                break (socket, listener);
+            }
+        };
         socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
         let port = socket.local_addr().unwrap().port();
-        Self { socket, port }
+        Self { socket, listener, port }
+    }
+
+    /// The media of a call that it made to `other`.
+    pub fn talks(&self, call: &Call, other: &Self) -> Flow {
+        let near = TcpStream::connect(call.media.unwrap()).unwrap();
+        let (far, _) = other.listener.accept().unwrap();
+        for stream in [&near, &far] {
+            stream.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        }
+        Flow([near, far])
     }
 
     pub fn port(&self) -> u16 {
@@ -53,21 +111,21 @@ impl Telephone {
         let end = Instant::now() + PATIENCE;
         let mut buffer = vec![0; 65_536];
         while Instant::now() < end {
-            if let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+            if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 if text.starts_with(begin) {
-                    return Heard(text);
+                    return Heard { text, from: from.port() };
                 }
             }
         }
         panic!("{} has not heard {begin}", self.port);
     }
 
-    fn description(&self) -> String {
+    fn description(&self, setup: &str) -> String {
         let port = self.port;
         format!(
             "v=0\r\no=- {port} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=message {port} TCP/MSRP *\r\na=accept-types:text/plain\r\na=setup:actpass\r\n\
+             m=message {port} TCP/MSRP *\r\na=accept-types:text/plain\r\na=setup:{setup}\r\n\
              a=path:msrp://127.0.0.1:{port}/s{port};tcp\r\na=msrp-cema\r\n"
         )
     }
@@ -92,12 +150,16 @@ impl Telephone {
     /// Calls by the border at that port; `other` answers.
     pub fn calls(&self, border: u16, id: &str, other: &Self) -> Call {
         let target = "sip:b@b.example".to_owned();
-        let mut call = Call { id: id.into(), to: format!("<{target}>"), target };
-        self.request(border, "INVITE", 1, &call, &self.description());
+        let mut call = Call { id: id.into(), to: format!("<{target}>"), target, media: None };
+        self.request(border, "INVITE", 1, &call, &self.description("actpass"));
         let invite = other.hears("INVITE ");
-        other.answers(border, &invite, &other.description());
+        other.answers(invite.from, &invite, &other.description("passive"));
         let answer = self.hears("SIP/2.0 200");
-        assert!(answer.0.contains("m=message"), "{}", answer.0);
+        assert!(answer.text.contains("m=message"), "{}", answer.text);
+        let line =
+            |start: &str| answer.text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default();
+        let port: u16 = line("m=message ").split(' ').next().unwrap().parse().unwrap();
+        call.media = Some(SocketAddr::new(line("c=IN IP4 ").trim().parse().unwrap(), port));
         call.to = answer.value("To").into();
         call.target = answer.contact().into();
         self.request(border, "ACK", 1, &call, "");
@@ -121,7 +183,16 @@ impl Telephone {
     pub fn hangs_up(&self, border: u16, call: &Call, other: &Self) {
         self.request(border, "BYE", 2, call, "");
         let bye = other.hears("BYE ");
-        other.answers(border, &bye, "");
+        other.answers(bye.from, &bye, "");
         self.hears("SIP/2.0 200");
+    }
+
+    /// Calls, and hears a refusal.
+    pub fn is_refused(&self, border: u16, id: &str, status: u16) {
+        let target = "sip:b@b.example".to_owned();
+        let call = Call { id: id.into(), to: format!("<{target}>"), target, media: None };
+        self.request(border, "INVITE", 1, &call, &self.description("actpass"));
+        self.hears(&format!("SIP/2.0 {status} "));
+        self.request(border, "ACK", 1, &call, "");
     }
 }

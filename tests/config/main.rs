@@ -6,5 +6,7 @@
 mod call;
 mod credentials;
 mod examples;
+mod live;
 mod process;
 mod reload;
+mod renewed;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
-    /// Where it tells the service manager what it does.
-    pub manager: UnixDatagram,
+    /// What it tells the service manager.
+    manager: Mutex<Receiver<String>>,
 }
 
 impl Process {
@@ -22,7 +23,6 @@ impl Process {
     pub fn start(directory: &Path) -> Self {
         let socket = directory.join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
-        manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_carnet"))
             .args(["run", "--grace", "0", "-c", "carnet.toml"])
             .current_dir(directory)
@@ -41,26 +41,37 @@ impl Process {
                 page.push('\n');
             }
         });
-        let this = Self { child, log, manager };
+        // Read as it comes, as a service manager does: the system holds a few datagrams only.
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let said = match manager.recv(&mut buffer) {
+                    Ok(length) => String::from_utf8_lossy(&buffer[..length]).trim().to_owned(),
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                    Err(_) => return,
+                };
+                if tell.send(said).is_err() {
+                    return;
+                }
+            }
+        });
+        let this = Self { child, log, manager: Mutex::new(told) };
         assert_eq!(this.told(), "READY=1");
         this
     }
 
     /// The next that the service manager is told.
     pub fn told(&self) -> String {
-        let mut buffer = [0; 4096];
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.manager.recv(&mut buffer) {
-                Ok(length) => return String::from_utf8_lossy(&buffer[..length]).trim().to_owned(),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted && Instant::now() < end => {}
-                Err(e) => panic!("{e}; {}", self.log()),
-            }
-        }
+        let told = self.manager.lock().unwrap();
+        told.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{e}; {}", self.log()))
     }
 
     /// SIGHUP, and waits until it has been done.
     pub fn reload(&self) {
+        // What was told of reloads before is not of this one.
+        std::thread::sleep(Duration::from_millis(100));
+        while self.manager.lock().unwrap().try_recv().is_ok() {}
         let done = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status();
         assert!(done.unwrap().success());
         let began = self.told();

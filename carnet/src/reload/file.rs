@@ -1,6 +1,6 @@
 //! A configuration file as it was read: its settings, and what was in the files that it names.
 
-use super::table::{is_file, is_live, is_renewed};
+use super::table::{is_file, is_live, is_renewed, needs_other_ways, whole};
 use crate::check;
 use carnet_ops::config::tree::{self, Difference, Path as Names};
 use carnet_ops::config::{Config, ConfigError};
@@ -29,6 +29,8 @@ pub struct Change {
     pub what: What,
     /// Whether it is applied, or waits for a restart.
     pub live: bool,
+    /// Why it was not applied though it could have been: what there was goes on.
+    pub failed: Option<String>,
 }
 
 /// What is another.
@@ -62,14 +64,34 @@ impl Read {
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut all: Vec<Change> =
             tree::differences(&self.tree, &new.tree).into_iter().map(Change::of).collect();
+        for change in &mut all {
+            let section = whole(&change.path);
+            // It comes or goes with all that it says.
+            let moves = section
+                .is_some_and(|section| at(&self.tree, section).is_none() != at(&new.tree, section).is_none());
+            change.live |= moves;
+            change.live &= !self.steers_by(new, &change.path);
+        }
         for (path, print) in &new.prints {
             let known = self.prints.get(path);
             let same_name = !all.iter().any(|change| &change.path == path);
             if known.is_some_and(|known| known != print) && same_name {
-                all.push(Change { path: path.clone(), what: What::Content, live: is_renewed(path) });
+                let (path, live) = (path.clone(), is_renewed(path));
+                all.push(Change { path, what: What::Content, live, failed: None });
             }
         }
         all
+    }
+
+    /// Whether it is of a realm that comes or goes and that SIP servers name: they were told at the start which there are.
+    fn steers_by(&self, new: &Self, path: &[String]) -> bool {
+        let [role, gateway, realm, name, ..] = path else { return false };
+        if role != "gateway" || realm != "realm" {
+            return false;
+        }
+        let there = |tree: &Value, names: &[&String]| names.iter().try_fold(tree, |t, n| t.get(*n)).is_some();
+        let (ng, place) = ("ng".to_owned(), [role, gateway, realm, name]);
+        there(&self.tree, &[role, gateway, &ng]) && there(&self.tree, &place) != there(&new.tree, &place)
     }
 
     /// These settings with the changes that are live taken from `new`.
@@ -79,7 +101,7 @@ impl Read {
     pub fn with(&self, new: &Self, changes: &[Change]) -> Result<Self, String> {
         let mut tree = self.tree.clone();
         let mut prints = self.prints.clone();
-        for change in changes.iter().filter(|change| change.live) {
+        for change in changes.iter().filter(|change| change.is_applied()) {
             tree::take_over(&mut tree, &new.tree, &change.path);
             match new.prints.get(&change.path) {
                 Some(print) => drop(prints.insert(change.path.clone(), *print)),
@@ -97,8 +119,14 @@ impl Read {
 impl Change {
     fn of(difference: Difference) -> Self {
         let Difference { path, old, new } = difference;
-        let live = is_live(&path, old.is_some() && new.is_some());
-        Self { path, what: What::Value { old, new }, live }
+        let live = is_live(&path, old.is_some() && new.is_some())
+            && !old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| needs_other_ways(&path, old, new));
+        Self { path, what: What::Value { old, new }, live, failed: None }
+    }
+
+    /// Whether the process goes by it.
+    pub fn is_applied(&self) -> bool {
+        self.live && self.failed.is_none()
     }
 
     /// For machines.
@@ -112,7 +140,10 @@ impl Change {
             }
             What::Content => drop(members.insert("content".into(), "changed".into())),
         }
-        members.insert("applied".into(), self.live.into());
+        members.insert("applied".into(), self.is_applied().into());
+        if let Some(why) = &self.failed {
+            members.insert("error".into(), why.clone().into());
+        }
         members.into()
     }
 }
@@ -131,7 +162,11 @@ impl Change {
 /// `border.a.policy.max-calls: 100 → 200 (applied)`
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outcome = if self.live { "applied" } else { "needs a restart" };
+        let outcome = match (&self.failed, self.live) {
+            (Some(why), _) => format!("not applied: {why}"),
+            (None, true) => "applied".to_owned(),
+            (None, false) => "needs a restart".to_owned(),
+        };
         let name = Names(&self.path);
         match &self.what {
             What::Value { old: Some(old), new: Some(new) } => {
@@ -147,6 +182,11 @@ impl fmt::Display for Change {
             What::Content => write!(f, "{name}: the file's content has changed ({outcome})"),
         }
     }
+}
+
+/// What is at a path.
+fn at<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(tree, |tree, name| tree.get(name))
 }
 
 fn look(path: &mut Vec<String>, tree: &Value, prints: &mut BTreeMap<Vec<String>, Option<[u8; 32]>>) {

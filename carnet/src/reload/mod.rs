@@ -3,7 +3,9 @@
 //!
 //! The file is read and checked whole, with all that it names. If it is wrong nothing changes. Otherwise what can change
 //! while calls go on is prepared by every role, and only when all have succeeded is any of it applied; the rest is named
-//! as waiting for a restart, and is named again until there was one. Left out: roles that come or go, and sockets.
+//! as waiting for a restart, and is named again until there was one. What a role cannot do in the end, a socket that
+//! cannot be bound for example, is named with the reason: what there was goes on, and the next reload tries again. Left
+//! out: roles that come or go.
 
 mod file;
 mod table;
@@ -22,12 +24,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a role has made ready: to be done at once, or by the role, which says when it has.
 pub enum Ready {
     Now(Box<dyn FnOnce() + Send>),
+    /// At once, if it can be done.
+    Try(Box<dyn FnOnce() -> Result<(), String> + Send>),
     Told(Tell),
 }
 
+/// What a role could not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undone {
+    /// The settings that are as they were: the names that lead to them from the top, none for all of the role.
+    pub path: Vec<String>,
+    pub why: String,
+}
+
+impl From<String> for Undone {
+    /// All of it.
+    fn from(why: String) -> Self {
+        Self { path: Vec::new(), why }
+    }
+}
+
+/// What became of it.
+pub type Done = Result<(), Vec<Undone>>;
+
 /// Tells a role, and gives where it will answer.
 type Tell = Box<dyn FnOnce() -> Result<Answer, String> + Send>;
-type Answer = oneshot::Receiver<Result<(), String>>;
+type Answer = oneshot::Receiver<Done>;
 type Prepare = Box<dyn Fn(&Config) -> Result<Ready, String> + Send + Sync>;
 
 /// Who can go on with other settings, by the names that lead to them.
@@ -90,10 +112,10 @@ impl Reloading {
     }
 
     /// Reads the file again and applies what can be applied; all changes since the start that there are, and what became
-    /// of them.
+    /// of each of them.
     ///
     /// # Errors
-    /// The file is wrong, or a role cannot go on with it: nothing has changed.
+    /// The file is wrong, or a role could not go on with it: nothing has changed.
     pub async fn reload(&mut self) -> Result<Vec<Change>, Failed> {
         let path = self.path.clone();
         // Files are read and users' passwords digested: not in the way of others.
@@ -104,32 +126,41 @@ impl Reloading {
         let mut ready = Vec::new();
         for (path, prepare) in &self.renewals.0 {
             if changes.iter().any(|change| change.live && change.path.starts_with(path)) {
-                ready.push((path.join("."), prepare(&mixed.config).map_err(Failed::Role)?));
+                ready.push((path, prepare(&mixed.config).map_err(Failed::Role)?));
             }
         }
-        let mut failed = Vec::new();
-        for (name, ready) in ready {
-            match ready {
-                Ready::Now(apply) => apply(),
-                Ready::Told(tell) => match told(tell).await {
-                    Ok(()) => {}
-                    Err(why) => failed.push(format!("{name}: {why}")),
-                },
+        for (path, ready) in ready {
+            let outcome = match ready {
+                Ready::Now(apply) => {
+                    apply();
+                    Ok(())
+                }
+                Ready::Try(apply) => apply().map_err(|why| vec![why.into()]),
+                Ready::Told(tell) => told(tell).await,
+            };
+            for Undone { path: below, why } in outcome.err().unwrap_or_default() {
+                let path = if below.is_empty() { path } else { &below };
+                let concerned =
+                    changes.iter_mut().filter(|change| change.live && change.path.starts_with(path));
+                concerned.for_each(|change| change.failed = Some(why.clone()));
             }
         }
-        self.runs = mixed;
-        match failed.is_empty() {
-            true => Ok(changes),
-            false => Err(Failed::Role(failed.join("; "))),
-        }
+        self.runs = match changes.iter().any(|change| change.failed.is_some()) {
+            // The next reload is to see it as not done.
+            true => self.runs.with(&new, &changes).unwrap_or(mixed),
+            false => mixed,
+        };
+        Ok(changes)
     }
 }
 
-async fn told(tell: Tell) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, tell()?).await {
+async fn told(tell: Tell) -> Done {
+    let fail = |why: &str| Err(vec![why.to_owned().into()]);
+    let answer = tell().map_err(|why| vec![why.into()])?;
+    match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err("it has stopped".into()),
-        Err(_) => Err("it does not answer".into()),
+        Ok(Err(_)) => fail("it has stopped"),
+        Err(_) => fail("it does not answer"),
     }
 }
 

@@ -1,5 +1,9 @@
 //! What can change while a process runs. `docs/configuration.md` has the same table for people, and a test compares them.
 
+use carnet_ops::config::ControlAddress;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
 /// Settings that are applied at once: names from the top, `*` for any one, a last `**` for everything below.
 pub const LIVE: &[&str] = &[
     "log.level",
@@ -7,6 +11,14 @@ pub const LIVE: &[&str] = &[
     "records.file",
     "records.rotate",
     "records.keep",
+    "trace.ring",
+    "trace.entries",
+    "trace.age",
+    "hep.server",
+    "hep.id",
+    "hep.name",
+    "hep.password-file",
+    "hep.queue",
     "admin.token-file",
     "admin.read-token-file",
     "admin.tls.certificate",
@@ -23,6 +35,8 @@ pub const LIVE: &[&str] = &[
     "border.*.registrar.hunt",
     "border.*.route.**",
     "border.*.policy.**",
+    "border.*.network.*.listen",
+    "border.*.network.*.contact",
     "border.*.network.*.peers",
     "border.*.network.*.source-filter",
     "border.*.network.*.hide-origin",
@@ -47,6 +61,18 @@ pub const LIVE: &[&str] = &[
     "border.*.control.tls.ca",
     "border.*.control.tls.psk",
     "border.*.control.tls.names.**",
+    "conference.*.room.**",
+    "conference.*.factory",
+    "conference.*.ad-hoc.**",
+    "conference.*.next-hop",
+    "conference.*.trust-asserted",
+    "conference.*.kms.**",
+    "conference.*.realm",
+    "conference.*.limits.**",
+    "conference.*.control.gateways",
+    "conference.*.control.peers.**",
+    "conference.*.control.profiles.**",
+    "conference.*.control.weights.**",
     "conference.*.tls.certificate",
     "conference.*.tls.key",
     "conference.*.tls.ca",
@@ -56,6 +82,8 @@ pub const LIVE: &[&str] = &[
     "conference.*.control.tls.psk",
     "conference.*.control.tls.names.**",
     "gateway.*.max-contexts",
+    "gateway.*.controllers",
+    "gateway.*.realm.**",
     "gateway.*.control-tls.certificate",
     "gateway.*.control-tls.key",
     "gateway.*.control-tls.ca",
@@ -81,9 +109,6 @@ pub const LIVE: &[&str] = &[
     "kms.tls.ca",
 ];
 
-/// Files whose content may be another under the same name, besides those of [`LIVE`]: the gateway looks at them itself.
-const RENEWED: &[&str] = &["gateway.*.realm.*.certificate", "gateway.*.realm.*.key"];
-
 /// What names a file that is read at the start.
 const FILES: &[&str] = &[
     "certificate",
@@ -103,17 +128,39 @@ const FILES: &[&str] = &[
 
 /// Whether the setting is applied without a restart, when it was `there` before and is there now.
 pub fn is_live(path: &[String], there: bool) -> bool {
-    // A socket was opened with TLS or without, and with somebody to ask for a certificate or not; session records are
-    // put together from the start of a session.
-    let made = path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls" | "records"));
+    // A socket was opened with TLS or without, and with somebody to ask for a certificate or not.
+    let made = path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls"));
     let names = path.iter().any(|name| name == "names");
     let asked = path.first().is_some_and(|name| name == "admin");
     LIVE.iter().any(|pattern| matches(pattern, path)) && (there || names || !made) && (there || !asked)
 }
 
+/// The section around a setting that may come or go as a whole, where not all in it can be another.
+pub fn whole(path: &[String]) -> Option<&[String]> {
+    let section = path.get(..4)?;
+    matches("border.*.network.*", section).then_some(section)
+}
+
+/// Whether a list of controllers wants ways that a gateway was not started with: others in the same process, or datagrams
+/// where there were connections alone.
+pub fn needs_other_ways(path: &[String], old: &Value, new: &Value) -> bool {
+    if !matches("gateway.*.controllers", path) {
+        return false;
+    }
+    let ways = |list: &Value| {
+        let read = |one: &Value| one.as_str().and_then(|text| text.parse::<ControlAddress>().ok());
+        let all: Vec<_> = list.as_array().into_iter().flatten().filter_map(read).collect();
+        let inside = all.iter().filter(|address| matches!(address, ControlAddress::Local(_)));
+        let inside: BTreeSet<_> = inside.map(|address| address.name().to_owned()).collect();
+        let outside = inside.len() < all.len();
+        (inside, outside, all.iter().all(ControlAddress::is_reliable))
+    };
+    ways(old) != ways(new)
+}
+
 /// Whether what is in the file of that setting can change.
 pub fn is_renewed(path: &[String]) -> bool {
-    LIVE.iter().chain(RENEWED).any(|pattern| matches(pattern, path))
+    LIVE.iter().any(|pattern| matches(pattern, path))
 }
 
 /// Whether the setting names a file whose content counts.
@@ -151,11 +198,27 @@ mod tests {
         assert!(!is_live(&path("border.a.tls.certificate"), false));
         assert!(is_live(&path("border.a.network.core.rate"), false));
         assert!(is_live(&path("border.a.route.3.domain"), false));
-        assert!(!is_live(&path("border.a.network.core.listen"), true));
+        assert!(is_live(&path("border.a.network.core.listen"), true));
+        assert!(!is_live(&path("border.a.network.core.realm"), true));
+        assert_eq!(whole(&path("border.a.network.core.realm")), Some(&path("border.a.network.core")[..]));
         assert!(!is_live(&path("admin.token-file"), false));
         assert!(is_live(&path("border.a.route"), true) && !is_live(&path("kms"), true));
         assert!(is_file(&path("kms.tls.key")) && !is_file(&path("records.file")));
         assert!(is_renewed(&path("gateway.g.realm.r.key")) && !is_renewed(&path("kms.root-key")));
+    }
+
+    #[test]
+    fn a_gateway_is_not_given_ways_that_it_was_not_made_with() {
+        let list = |all: &[&str]| Value::from(all.to_vec());
+        let needs = |old: &[&str], new: &[&str]| {
+            needs_other_ways(&path("gateway.g.controllers"), &list(old), &list(new))
+        };
+        assert!(!needs(&["a@udp:192.0.2.1"], &["b@udp:192.0.2.2", "a@udp:192.0.2.1"]));
+        assert!(!needs(&["a@tcp:192.0.2.1"], &["b@tls:192.0.2.2"]));
+        assert!(needs(&["a@tcp:192.0.2.1"], &["a@udp:192.0.2.1"]));
+        assert!(needs(&["local:a"], &["local:b"]) && needs(&["local:a"], &["local:a", "b@tcp:192.0.2.1"]));
+        assert!(!needs(&["local:a", "local:b"], &["local:b", "local:a"]));
+        assert!(!needs_other_ways(&path("gateway.g.realm.x.v4"), &list(&["local:a"]), &list(&[])));
     }
 
     /// Every pattern stands in the table for people.

@@ -9,7 +9,7 @@ use super::keeping::Keeping;
 use super::question::{Question, Questions};
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip, sip_transport};
-use crate::reload::Ready;
+use crate::reload::{Done, Ready, Undone};
 use bytes::Bytes;
 use carnet_border::{Border, GatewayName, Out};
 use carnet_h248::{ErrorDescriptor, MId, Message};
@@ -39,14 +39,22 @@ struct Running {
     rtpengine: Option<NgSocket>,
     /// What the SIP sockets show.
     tls: Option<CertificateContext>,
+    /// Sockets that the file names no more, since when, and when it is next seen whether calls still need them.
+    past: (Vec<(Listen, Instant)>, Option<Instant>),
 }
+
+/// How long a socket stays at least that the file names no more: what is under way is answered by it (RFC 3261 §17.1.2.2).
+const LINGERS: Duration = Duration::from_secs(32);
+
+/// How often it is seen whether it is needed.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// Other settings for a border that runs.
 pub struct News {
     config: carnet_border::Config,
     sip: Option<CertificateContext>,
     control: Option<ControlTls>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Done>,
 }
 
 /// What the border of that name makes of another configuration.
@@ -152,6 +160,7 @@ pub fn start(
         inspection: Inspection::default(),
         rtpengine,
         tls: context,
+        past: (Vec::new(), None),
     };
     for (gateway, way) in ways.unwrap_or_default() {
         running.ways.set(gateway.clone(), way);
@@ -203,6 +212,7 @@ impl Running {
                     self.machine.border.handle_rtpengine(Instant::now(), &datagram);
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
+                () = until(self.past.1) => self.leave_sockets(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
                 Some(news) = news.recv() => self.renew(news),
                 deadline = token.started(), if end.is_none() => {
@@ -279,19 +289,91 @@ impl Running {
     }
 
     fn renew(&mut self, news: News) {
-        let News { config, sip, control, done } = news;
-        let outcome = self.machine.border.reconfigure(Instant::now(), config);
-        if outcome.is_ok() {
-            if let (Some(held), Some(new)) = (&self.tls, &sip) {
-                held.renew(new);
+        let News { mut config, sip, control, done } = news;
+        let now = Instant::now();
+        // New sockets first: who is not to be reached at the new place stays reached at the old one.
+        let (opened, undone) = match self.open_sockets(&mut config) {
+            Ok(opened) => opened,
+            Err(why) => return drop(done.send(Err(vec![why.into()]))),
+        };
+        let wanted: Vec<Listen> = config.networks.iter().flat_map(sockets_of).collect();
+        match self.machine.border.reconfigure(now, config) {
+            Ok(()) => {
+                if let (Some(held), Some(new)) = (&self.tls, &sip) {
+                    held.renew(new);
+                }
+                if let Some(tls) = control {
+                    self.control.renew_tls(tls);
+                }
+                self.past.0.retain(|(listen, _)| !wanted.contains(listen));
+                for listen in self.sip.listening() {
+                    let known = self.past.0.iter().any(|(past, _)| *past == listen);
+                    if !known && !wanted.contains(&listen) {
+                        self.past.0.push((listen, now));
+                    }
+                }
+                self.past.1 = (!self.past.0.is_empty()).then(|| now + LOOKS);
+                let outcome = if undone.is_empty() { Ok(()) } else { Err(undone) };
+                // Who does not wait any more has said so.
+                let _ = done.send(outcome);
             }
-            if let Some(tls) = control {
-                self.control.renew_tls(tls);
+            Err(what) => {
+                opened.into_iter().for_each(|listen| self.sip.stop_listening(listen));
+                let _ = done.send(Err(vec![format!("{what} cannot change while it runs").into()]));
             }
         }
-        let outcome = outcome.map_err(|what| format!("{what} cannot change while it runs"));
-        // Who does not wait any more has said so.
-        let _ = done.send(outcome);
+    }
+
+    /// Opens what is not open yet. A network whose new sockets cannot be had keeps those it has; what is undone then.
+    ///
+    /// # Errors
+    /// A network that is new cannot be had: nothing is open that was not.
+    fn open_sockets(
+        &mut self,
+        config: &mut carnet_border::Config,
+    ) -> Result<(Vec<Listen>, Vec<Undone>), String> {
+        let (mut all, mut undone) = (Vec::new(), Vec::new());
+        for network in &mut config.networks {
+            let there = self.sip.listening();
+            let (mut opened, mut failed) = (Vec::new(), None);
+            for listen in sockets_of(network).filter(|listen| !there.contains(listen)) {
+                match self.sip.listen(listen) {
+                    Ok(_) => opened.push(listen),
+                    Err(error) => failed = Some(error.to_string()),
+                }
+            }
+            let Some(why) = failed else {
+                all.extend(opened);
+                continue;
+            };
+            opened.into_iter().for_each(|listen| self.sip.stop_listening(listen));
+            let Some((listen, contact)) = self.machine.border.sockets(&network.name) else {
+                all.into_iter().for_each(|listen| self.sip.stop_listening(listen));
+                return Err(why);
+            };
+            for setting in ["listen", "contact"] {
+                let path = ["border", &self.name, "network", &network.name, setting];
+                undone.push(Undone { path: path.map(str::to_owned).to_vec(), why: why.clone() });
+            }
+            (network.listen, network.contact) = (listen, contact);
+        }
+        Ok((all, undone))
+    }
+
+    /// Closes the sockets of before that no call needs any more.
+    fn leave_sockets(&mut self, now: Instant) {
+        let (sip, border) = (&mut self.sip, &mut self.machine.border);
+        self.past.0.retain(|(listen, since)| {
+            let at = (listen.transport, listen.address);
+            if now < *since + LINGERS || border.is_in_use(at) {
+                return true;
+            }
+            sip.stop_listening(*listen);
+            border.forget_socket(at);
+            tracing::info!(border = self.name, transport = %listen.transport, address = %listen.address, "socket closed");
+            false
+        });
+        self.past.1 = (!self.past.0.is_empty()).then(|| now + LOOKS);
     }
 
     fn ng(&self, datagram: &Bytes, sent: bool) {
@@ -420,6 +502,11 @@ impl SipMachine for Machine {
     fn sent(&mut self, hop: &Hop, data: &Bytes) {
         (self.observer)(Seen::Sip { border: &self.name, octets: data, sent: true, hop });
     }
+}
+
+/// Where a network listens.
+fn sockets_of(network: &carnet_border::Network) -> impl Iterator<Item = Listen> {
+    network.listen.iter().map(|(transport, address)| Listen { transport: *transport, address: *address })
 }
 
 /// What an rtpengine sends; nothing ever where there is none.

@@ -9,7 +9,7 @@ use super::question::{Ask, Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
-use crate::reload::Ready;
+use crate::reload::{Done, Ready};
 use crate::ue::kms::KmsLink;
 use bytes::Bytes;
 use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
@@ -51,11 +51,13 @@ struct Running {
     tls: Option<CertificateContext>,
 }
 
-/// Other certificates for a conference server that runs.
+/// Other settings for a conference server that runs.
 pub struct News {
+    config: carnet_conference::Config,
+    kms: Option<KmsLink>,
     sip: Option<CertificateContext>,
     control: Option<ControlTls>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Done>,
 }
 
 /// What the conference server of that name makes of another configuration.
@@ -66,13 +68,18 @@ pub fn renewal(
     let name = name.to_owned();
     move |whole| {
         let section = whole.conference.get(&name).ok_or("it is not there any more")?.as_ref();
+        let config = settings::configure(&name, whole, section).map_err(|wrong| wrong.to_string())?;
+        carnet_conference::Focus::check(&config).map_err(|e| e.to_string())?;
+        let kms = section.kms.as_ref().map(|kms| settings::kms_link(kms.as_ref())).transpose();
+        let kms = kms.map_err(|wrong| wrong.to_string())?;
         let sip = section.tls.as_ref().map(super::tls::context_of).transpose()?;
         let settings = section.control.as_ref();
         let control = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
         let (control, news) = (control.transpose().map_err(|e| e.to_string())?, news.clone());
         Ok(Ready::Told(Box::new(move || {
             let (done, outcome) = oneshot::channel();
-            news.try_send(News { sip, control, done }).map_err(|_| "it is busy or has stopped")?;
+            let told = news.try_send(News { config, kms, sip, control, done });
+            told.map_err(|_| "it is busy or has stopped")?;
             Ok(outcome)
         })))
     }
@@ -170,14 +177,19 @@ pub fn start(
 
 impl Running {
     fn renew(&mut self, news: News) {
-        if let (Some(held), Some(new)) = (&self.tls, &news.sip) {
-            held.renew(new);
-        }
-        if let Some(tls) = news.control {
-            self.control.renew_tls(tls);
+        let News { config, kms, sip, control, done } = news;
+        let outcome = self.machine.focus.reconfigure(Instant::now(), SystemTime::now(), config);
+        if outcome.is_ok() {
+            self.kms = kms;
+            if let (Some(held), Some(new)) = (&self.tls, &sip) {
+                held.renew(new);
+            }
+            if let Some(tls) = control {
+                self.control.renew_tls(tls);
+            }
         }
         // Who does not wait any more has said so.
-        let _ = news.done.send(Ok(()));
+        let _ = done.send(outcome.map_err(|error| vec![error.to_string().into()]));
     }
 
     async fn run(

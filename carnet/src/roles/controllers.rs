@@ -48,6 +48,20 @@ enum Place {
     },
 }
 
+impl Place {
+    /// Whether the file says the same of both.
+    fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Inside, Self::Inside) => true,
+            (
+                Self::Outside { transport, name, port, addresses, .. },
+                Self::Outside { transport: t, name: n, port: p, addresses: a, .. },
+            ) => (transport, name, port) == (t, n, p) && (name.is_some() || addresses == a),
+            _ => false,
+        }
+    }
+}
+
 /// All of them.
 pub struct Controllers {
     all: Vec<Controller>,
@@ -77,6 +91,26 @@ impl Controllers {
         };
         let mid = MId::domain(address.name().to_owned());
         self.all.push(Controller { mid, place, peer: inside, heard: None });
+    }
+
+    /// These from now on, in their order. `current` has us, whether it is named or not: the way to it stays. What leads to
+    /// others that are not named any more is closed.
+    pub fn renew(&mut self, sockets: &ControlSockets, addresses: &[ControlAddress], current: Option<&MId>) {
+        let before = std::mem::take(&mut self.all);
+        for address in addresses {
+            self.add(address, None);
+        }
+        for known in before {
+            let place = self.all.iter().position(|new| same_name(&new.mid, &known.mid));
+            let new = place.and_then(|place| self.all.get_mut(place));
+            let has_us = current.is_some_and(|current| same_name(current, &known.mid));
+            match new {
+                // The way stays as it was while it leads to where it should, or is in use.
+                Some(new) if has_us || new.place.is_as(&known.place) => *new = known,
+                None if has_us => self.all.push(known),
+                _ => known.peer.into_iter().for_each(|peer| sockets.close(peer)),
+            }
+        }
     }
 
     /// The names, in order of preference.
@@ -334,6 +368,30 @@ mod tests {
         assert!(controllers.admits(&message("a"), datagram("192.0.2.1:1", here), Some(&given)));
         let stream = ControlPeer::Stream { id: 9, remote: "127.0.0.1:2944".parse().unwrap(), private: true };
         assert!(!controllers.admits(&message("a"), stream, None), "a connection that is not to it");
+    }
+
+    #[tokio::test]
+    async fn others_come_and_go_and_the_way_to_the_one_that_has_us_stays() {
+        let sockets = sockets();
+        let address = |text: &str| text.parse::<ControlAddress>().unwrap();
+        let mut controllers = Controllers::new(Vec::new(), 2944);
+        for text in ["a@udp:127.0.0.1", "b@udp:127.0.0.2", "c@udp:127.0.0.3"] {
+            controllers.add(&address(text), None);
+        }
+        let [a, b, c] = ["a", "b", "c"].map(MId::domain);
+        let way = controllers.way_to(&sockets, &a).unwrap();
+        controllers.way_to(&sockets, &b).unwrap();
+        let new = ["d@udp:127.0.0.4", "c@udp:127.0.0.9", "b@udp:127.0.0.2"].map(address);
+        controllers.renew(&sockets, &new, Some(&a));
+        let d = MId::domain("d");
+        assert_eq!(controllers.mids(), [d.clone(), c.clone(), b.clone(), a.clone()]);
+        assert_eq!(controllers.way_to(&sockets, &a), Ok(way), "it has us");
+        assert!(controllers.is_reachable(&b) && !controllers.is_reachable(&d));
+        let there = controllers.way_to(&sockets, &c).unwrap().address().unwrap();
+        assert_eq!(there, "127.0.0.9:2944".parse().unwrap());
+        controllers.renew(&sockets, &["d@udp:127.0.0.4"].map(address), Some(&d));
+        assert_eq!(controllers.mids(), [d]);
+        assert!(!controllers.knows(way));
     }
 
     #[tokio::test]

@@ -4,12 +4,12 @@ use super::control::{self, Courtesy};
 use super::controllers::{Controllers, NoWay};
 use super::counted::{Counted, plain};
 use super::looking::Look;
-use super::media::engine;
-use super::question::{Ask, PAGE, Question, Questions};
+use super::media::{self, engine};
+use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
 use super::realms::Realms;
 use super::survival::Survival;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
-use crate::reload::Ready;
+use crate::reload::{Done, Ready, Undone};
 use carnet_gateway::{Config, Event, Function, Gateway, Limits};
 use carnet_h248::association::Transport;
 use carnet_h248::{MId, Message, Profile, TerminationId, profile, registration};
@@ -17,7 +17,7 @@ use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, ControlTransport,
     LocalEnd,
 };
-use carnet_net::media::{EngineHandle, Events, Pool, Tally, raise_descriptor_limit};
+use carnet_net::media::{EngineHandle, Events, Pool, Realm, Tally, raise_descriptor_limit};
 use carnet_net::{OsRandom, Token, Waiting, until};
 use carnet_ops::config::{Config as Whole, ControlAddress, ControlProto, GatewayRole, GatewaySection};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -75,8 +75,11 @@ struct Running {
 /// Other settings for a gateway that runs.
 pub struct News {
     most_contexts: usize,
+    realms: Vec<Realm>,
+    controllers: Vec<ControlAddress>,
+    facts: serde_json::Map<String, serde_json::Value>,
     tls: Option<ControlTls>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Done>,
 }
 
 /// What the gateway of that name makes of another configuration.
@@ -90,11 +93,14 @@ pub fn renewal(
         let names: Vec<_> = section.owners(&name).iter().map(|owner| owner.name().to_owned()).collect();
         let tls = section.control_tls.as_ref();
         let tls = tls.map(|tls| control::tls(tls.as_ref(), Some(&name), &names)).transpose();
-        let (tls, most_contexts) = (tls.map_err(|e| e.to_string())?, section.max_contexts);
+        let tls = tls.map_err(|e| e.to_string())?;
+        let (realms, controllers) = (media::settings(&name, section).realms, section.owners(&name));
+        let (facts, most_contexts) = (facts(&name, section), section.max_contexts);
         let news = news.clone();
         Ok(Ready::Told(Box::new(move || {
             let (done, outcome) = oneshot::channel();
-            news.try_send(News { most_contexts, tls, done }).map_err(|_| "it is busy or has stopped")?;
+            let told = news.try_send(News { most_contexts, realms, controllers, facts, tls, done });
+            told.map_err(|_| "it is busy or has stopped")?;
             Ok(outcome)
         })))
     }
@@ -454,14 +460,39 @@ impl Running {
     }
 
     fn renew(&mut self, news: News) {
-        let News { most_contexts, tls, done } = news;
+        let News { most_contexts, realms, controllers, facts, tls, done } = news;
+        let now = Instant::now();
         self.gateway.set_most_contexts(most_contexts);
-        self.inspected.facts.insert("most_contexts".into(), most_contexts.into());
         if let Some(tls) = tls {
             self.sockets.renew_tls(tls);
         }
+        // Whom the controller sends there from now on finds the realm, and whom it sent before finds it gone.
+        let outcome = self.engine.renew_realms(&realms);
+        if outcome.is_ok() {
+            let names: Vec<_> = realms.iter().map(|realm| realm.name.clone()).collect();
+            self.gateway.set_realms(now, &names);
+            self.realms.renew(realms.iter().map(|realm| {
+                let v4 = realm.v4.map(IpAddr::from).into_iter();
+                (realm.name.clone(), v4.chain(realm.v6.map(IpAddr::from)).collect())
+            }));
+        }
+        let current = self.gateway.registration().controller().cloned();
+        self.controllers.renew(&self.sockets, &controllers, current.as_ref());
+        let named = controllers.iter().map(|address| MId::domain(address.name().to_owned())).collect();
+        if self.gateway.set_controllers(now, named) {
+            let contexts = self.gateway.contexts();
+            tracing::info!(
+                gateway = self.name,
+                contexts,
+                "leaves its controller when that has nothing here any more"
+            );
+        }
+        self.inspected.facts = facts;
         // Who does not wait any more has said so.
-        let _ = done.send(Ok(()));
+        let _ = done.send(outcome.map_err(|error| {
+            let path = ["gateway", &self.name, "realm"].map(str::to_owned).to_vec();
+            vec![Undone { path, why: error.to_string() }]
+        }));
     }
 
     fn asked(&mut self, question: Question) {

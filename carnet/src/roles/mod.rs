@@ -171,7 +171,8 @@ type Places = HashMap<String, Place>;
 pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer>) -> Start<Running> {
     let observer = watch.observer(observer);
     let looking = tokio::spawn(watch.clone().look());
-    let telling = watch.tap().and_then(|tap| tap.hep()?.run(watch.clone())).map(tokio::spawn);
+    let hep = watch.tap().and_then(tap::Tap::hep);
+    let telling = hep.and_then(|hep| hep.run(watch.clone())).map(tokio::spawn);
     let (drain, token) = drain();
     let mut tasks = Vec::new();
     let mut renewals = Renewals::default();

@@ -22,6 +22,16 @@ impl Realms {
         Self { all: all.map(|(name, addresses)| (name, addresses, true)).collect(), due: now + FIRST }
     }
 
+    /// These from now on; what was seen of those that stay stays known.
+    pub fn renew(&mut self, all: impl Iterator<Item = (String, Vec<IpAddr>)>) {
+        let up =
+            |name: &String| self.all.iter().find(|(known, ..)| known == name).is_none_or(|(_, _, up)| *up);
+        self.all =
+            all.map(|(name, addresses)| (up(&name), name, addresses)).map(|(up, n, a)| (n, a, up)).collect();
+        // A file with the address of another host is found out soon.
+        self.due = self.due.min(Instant::now() + FIRST);
+    }
+
     /// Looks, if it is time; the realms that have changed, and whether they are there now.
     pub fn look(&mut self, now: Instant) -> Vec<(String, bool)> {
         if now < self.due {

@@ -17,7 +17,7 @@ use carnet_ops::sessions::{Bounds, Sessions};
 use carnet_plan::{Octets, Side};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -55,9 +55,10 @@ fn place_of(section: &RecordsSection) -> Place {
 pub struct Watch {
     pub metrics: Metrics,
     calls: Mutex<HashMap<(String, String), Began>>,
-    sessions: Option<Mutex<Sessions>>,
-    records: Option<Records>,
-    tap: Option<Tap>,
+    /// Put together from when somebody looks at them.
+    sessions: OnceLock<Mutex<Sessions>>,
+    records: RwLock<Option<Arc<Records>>>,
+    tap: Tap,
     stream: broadcast::Sender<Shown>,
     pub(super) history: History,
     pub(super) recent: Recent,
@@ -176,9 +177,12 @@ impl Watch {
             place.map(|place| Records::open(place.clone()).map_err(|e| fail(&place, e))).transpose()?;
         // Putting sessions together costs a little of each call: only for who looks at them.
         let watched = records.is_some() || config.admin.is_some();
-        let sessions = watched.then(|| Mutex::new(Sessions::new(Bounds::default())));
+        let sessions = match watched {
+            true => Mutex::new(Sessions::new(Bounds::default())).into(),
+            false => OnceLock::new(),
+        };
         let tap = Tap::new(config)?;
-        if tap.as_ref().is_some_and(|tap| tap.hep().is_some()) {
+        if tap.hep().is_some() {
             tap::RESULTS.into_iter().for_each(|result| metrics.add(tap::PACKETS, &[result], 0));
         }
         let ((stream, _), (drain, _)) = (broadcast::channel(STREAM), watch::channel(None));
@@ -187,7 +191,7 @@ impl Watch {
             metrics,
             calls: Mutex::default(),
             sessions,
-            records,
+            records: RwLock::new(records.map(Arc::new)),
             tap,
             stream,
             history: History::default(),
@@ -217,13 +221,50 @@ impl Watch {
         let this = self.clone();
         renewals.add(&["records"], move |config| {
             let (this, place) = (this.clone(), config.records.as_ref().map(place_of));
-            Ok(Ready::Now(Box::new(move || {
-                let moved = this.records.as_ref().zip(place).map(|(records, place)| records.renew(place));
-                if let Some(Err(error)) = moved {
-                    tracing::error!(%error, "session records stay where they were");
-                }
+            Ok(Ready::Try(Box::new(move || {
+                let why = |error| format!("session records stay where they were: {error}");
+                this.record(place).map_err(why)
             })))
         });
+        let this = self.clone();
+        renewals.add(&["trace"], move |config| {
+            let (this, kept) = (this.clone(), tap::kept_of(config));
+            Ok(Ready::Now(Box::new(move || this.tap.keep(kept))))
+        });
+        let this = self.clone();
+        renewals.add(&["hep"], move |config| {
+            let (this, hep) = (this.clone(), tap::hep_of(config)?);
+            Ok(Ready::Now(Box::new(move || {
+                let task = hep.as_ref().and_then(|hep| hep.run(this.clone()));
+                task.into_iter().for_each(|task| drop(tokio::spawn(task)));
+                tap::RESULTS.into_iter().for_each(|result| this.metrics.add(tap::PACKETS, &[result], 0));
+                this.tap.send_to(hep);
+            })))
+        });
+    }
+
+    /// Session records go there from now on, or nowhere.
+    fn record(&self, place: Option<Place>) -> std::io::Result<()> {
+        let mut held = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        match (&*held, place) {
+            (Some(records), Some(place)) => records.renew(place)?,
+            (None, Some(place)) => {
+                let records = Records::open(place)?;
+                self.sessions.get_or_init(|| Mutex::new(Sessions::new(Bounds::default())));
+                *held = Some(Arc::new(records));
+            }
+            (_, None) => {
+                if let Some(records) = held.take() {
+                    // Waits for the disk.
+                    tokio::task::spawn_blocking(move || drop(records));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> Option<Arc<Records>> {
+        self.records.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has the file be read again, as a signal does; what has changed, or why nothing has.
@@ -251,7 +292,7 @@ impl Watch {
         if let Some(otel) = &self.otel {
             otel.gauges(gauges);
         }
-        if let Some(records) = &self.records {
+        if let Some(records) = self.records() {
             let lost = u32::try_from(records.lost()).unwrap_or(u32::MAX).into();
             let labels = vec![
                 ("role", "process".to_owned()),
@@ -278,7 +319,7 @@ impl Watch {
 
     /// The sessions, if they are put together here.
     pub fn sessions<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Option<T> {
-        self.sessions.as_ref().map(|sessions| look(&sessions.lock().unwrap_or_else(PoisonError::into_inner)))
+        self.sessions.get().map(|sessions| look(&sessions.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Sends what waits for others to take it, before the process ends.
@@ -330,10 +371,10 @@ impl Watch {
     fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {
         let Some(level) = event.level() else { return };
         self.history.happened(role, event);
-        let of_call = matches!(role, "border" | "steering") && self.sessions.is_some();
-        let tap = self.tap.as_ref().filter(|tap| tap.has_ring());
+        let of_call = matches!(role, "border" | "steering") && self.sessions.get().is_some();
+        let tap = Some(&self.tap).filter(|tap| tap.has_ring());
         let read = self.stream.receiver_count() > 0;
-        let kept = self.sessions.is_some() && Recent::wants(role, event.name(), level);
+        let kept = self.sessions.get().is_some() && Recent::wants(role, event.name(), level);
         if !of_call && tap.is_none() && !read && !kept {
             return;
         }
@@ -344,7 +385,7 @@ impl Watch {
         }
         let shown = (read || kept).then(|| told.clone());
         let mut number = None;
-        if let (Some(sessions), true) = (&self.sessions, of_call) {
+        if let (Some(sessions), true) = (self.sessions.get(), of_call) {
             let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
             number = sessions.take(told, Instant::now(), wall);
         }
@@ -364,9 +405,9 @@ impl Watch {
     }
 
     fn complete(&self) {
-        let Some(sessions) = &self.sessions else { return };
+        let Some(sessions) = self.sessions.get() else { return };
         let completed = sessions.lock().unwrap_or_else(PoisonError::into_inner).completed(Instant::now());
-        if let Some(records) = &self.records {
+        if let Some(records) = self.records() {
             completed.iter().for_each(|session| records.put(&session.record()));
         }
     }
@@ -385,13 +426,11 @@ impl Watch {
 
     /// What went by, if that is kept or sent somewhere.
     pub fn tap(&self) -> Option<&Tap> {
-        self.tap.as_ref()
+        Some(&self.tap).filter(|tap| tap.looks())
     }
 
     fn see(&self, seen: &Seen<'_>) {
-        if let Some(tap) = &self.tap {
-            tap.see(seen, &self.metrics);
-        }
+        self.tap.see(seen, &self.metrics);
         #[cfg(feature = "otel")]
         if let Some(otel) = &self.otel {
             otel.see(seen);

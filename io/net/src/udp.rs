@@ -20,6 +20,8 @@ pub(crate) struct UdpPort {
     queue: mpsc::Sender<(SocketAddr, Bytes)>,
     /// What `queue` holds when nothing waits.
     room: usize,
+    /// Reading ends with it.
+    _open: watch::Sender<()>,
 }
 
 /// Makes events of what a socket has to say.
@@ -46,15 +48,17 @@ impl UdpPort {
         let local = socket.local_addr().map_err(failed)?;
         let (queue, queued) = mpsc::channel(waiting);
         let mut stopped = stopped.clone();
+        let (open, mut closed) = watch::channel(());
         let reading = read(socket.clone(), local, datagrams.clone(), events.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = reading => {}
                 _ = stopped.changed() => {}
+                _ = closed.changed() => {}
             }
         });
         tokio::spawn(write(socket.clone(), local, datagrams, events.clone(), queued));
-        Ok(Self { local, socket, queue, room: waiting })
+        Ok(Self { local, socket, queue, room: waiting, _open: open })
     }
 
     /// The end of its queue.

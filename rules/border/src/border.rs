@@ -7,7 +7,6 @@ use crate::core::{Alarm, CallKey, Core, Forwarded, Op, Purpose, Todo, fault_of, 
 use crate::event::{Cause, Event};
 use crate::gateways::{Change, GatewayStatus, Refusal, Report, Request};
 use crate::outside::understood;
-use crate::route::network_of;
 use crate::session::Fault;
 use crate::subscription::Subscription;
 use carnet_h248 as h248;
@@ -348,7 +347,9 @@ impl Border {
 
     /// Bindings of terminals that stand, by the network that they registered from; each network where somebody may.
     pub fn registrations(&self) -> Vec<(&str, usize)> {
-        let networks = self.core.config.networks.iter().enumerate().filter(|(_, n)| n.access);
+        let past = &self.core.past;
+        let networks = self.core.config.networks.iter().enumerate();
+        let networks = networks.filter(|(at, n)| n.access && !past.is_closed(*at));
         networks.map(|(at, n)| (n.name.as_str(), self.core.registrar.of_network(at))).collect()
     }
 
@@ -529,7 +530,7 @@ impl Border {
     /// What a terminal asserts of itself is not trusted; who it registered as is asserted in its
     /// stead (RFC 3325 §5, TS 24.229 §5.2.6.3).
     fn assert_identity(&self, message: &mut Message, hop: &Hop) {
-        let Some(network) = network_of(&self.core.config, hop) else { return };
+        let Some(network) = self.core.network_of(hop) else { return };
         if !self.core.config.networks.get(network).is_some_and(|n| n.access) {
             return;
         }
@@ -558,8 +559,13 @@ impl Border {
             }
             return Ok(());
         }
-        let network = network_of(&self.core.config, hop)
+        let network = self
+            .core
+            .network_of(hop)
             .ok_or_else(|| Fault::new(403, "requests from this address are not taken"))?;
+        if self.core.is_past(network, hop) {
+            return Err(Fault::new(503, "this border is not reached here any more"));
+        }
         match message.method() {
             Method::Register if message.max_forwards().ok().flatten() == Some(0) => {
                 Err(Fault::new(483, "Max-Forwards is used up"))
@@ -582,7 +588,7 @@ impl Border {
         let (call, from) = self.core.tokens.get(token).copied()?;
         let ends = self.calls.get(&call).map(|c| &c.session.ends);
         let ends = ends.or_else(|| self.subscriptions.get(&call).map(|s| &s.ends))?;
-        let network = network_of(&self.core.config, hop);
+        let network = self.core.network_of(hop);
         (Some(ends.of(from).network) == network).then_some((call, from))
     }
 
@@ -724,7 +730,8 @@ impl Border {
                 // One that cannot do what this line needs is not unwell; another one may do it.
                 let unable = context.line.is_demanding() && is_unable(&refusal.error);
                 unwell = refusal.elsewhere;
-                elsewhere = unwell || unable;
+                // H.248.8, 449: a realm that this one has no more, another one may have.
+                elsewhere = unwell || unable || refusal.error.code == 449;
                 Some(if unable { no_way(&context) } else { fault_of(&refusal.error) })
             }
             None => context.added(first, actions).err().map(|e| Fault::new(500, e.to_string())),

@@ -155,6 +155,8 @@ pub(crate) struct Core {
     pub(crate) restoring: bool,
     /// One moment on both clocks.
     pub(crate) start: (Instant, SystemTime),
+    /// What the configuration does not name any more and calls still use.
+    pub(crate) past: crate::reconfigure::Past,
     next_alarm: u64,
     next_event_request: u32,
     /// The moment of the input at hand.
@@ -184,6 +186,7 @@ impl Core {
             opening: None,
             restoring: false,
             start: (now, wall),
+            past: crate::reconfigure::Past::default(),
             next_alarm: 0,
             next_event_request: 1,
             now,

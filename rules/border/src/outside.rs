@@ -9,7 +9,7 @@ use crate::core::{Alarm, CallKey, Forwarded, Purpose};
 use crate::event::Event;
 use crate::fork::Fork;
 use crate::forward;
-use crate::route::{Onward, is_own, own_uri, route};
+use crate::route::{Onward, own_uri, route};
 use crate::session::{End, Fault};
 use crate::subscription::Subscription;
 use crate::usage::Claim;
@@ -94,7 +94,7 @@ impl Border {
             crate::config::Registration::Local { realm, .. } => uri.host().eq_ignore_ascii_case(realm),
             _ => false,
         };
-        let own = |uri: &carnet_sip::Uri| is_own(&self.core.config, uri) || domain(uri);
+        let own = |uri: &carnet_sip::Uri| self.core.is_own(uri) || domain(uri);
         message.request_uri().is_some_and(|uri| uri.user().is_none() && own(uri))
     }
 

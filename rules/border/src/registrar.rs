@@ -17,7 +17,7 @@ use crate::session::Fault;
 use carnet_plan::Registered;
 use carnet_sip::{DigestServer, DigestSettings, Hop, Message, NameAddr, ServerKey, Uri, Verdict};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// A terminal that can be reached.
@@ -180,11 +180,17 @@ impl Registrar {
         Some(gone)
     }
 
-    /// Forgets the bindings of all users but these, by their keys; returns them.
-    pub(crate) fn keep(&mut self, named: impl Fn(&str) -> bool) -> Vec<Binding> {
-        let mut gone: Vec<String> = self.bindings.keys().filter(|key| !named(key)).cloned().collect();
-        gone.sort_unstable();
-        gone.iter().flat_map(|key| self.remove(key, |_| true)).collect()
+    /// Forgets all bindings but these, by the keys of their users; returns them.
+    pub(crate) fn keep(&mut self, named: impl Fn(&str, &Binding) -> bool) -> Vec<Binding> {
+        let mut users: Vec<String> = self.bindings.keys().cloned().collect();
+        users.sort_unstable();
+        users.iter().flat_map(|key| self.remove(key, |binding| !named(key, binding))).collect()
+    }
+
+    /// Whether somebody's datagrams of that network come and go by that address of ours.
+    pub(crate) fn is_reached_by(&self, network: usize, local: SocketAddr) -> bool {
+        let mut all = self.bindings.values().flatten();
+        all.any(|binding| binding.network == network && binding.hop.local == Some(local))
     }
 
     /// Takes out what `drop` holds for; returns it.

@@ -47,7 +47,7 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
     let target = message.request_uri().cloned().ok_or_else(|| Fault::new(400, "no Request-URI"))?;
     let mut routes = message.routes().map_err(malformed)?;
     let mut by_path = None;
-    while let Some(first) = routes.first().filter(|r| is_own(&core.config, r.uri())) {
+    while let Some(first) = routes.first().filter(|r| core.is_own(r.uri())) {
         if let Some(token) = first.uri().user() {
             // RFC 5626 §5.3.1: 430 where the terminal's flow is gone.
             let flow = core.registrar.by_path(token).ok_or_else(|| Fault::new(430, "that flow is gone"))?;
@@ -141,11 +141,13 @@ pub(crate) fn network_named(config: &Config, name: &str) -> Result<usize, Fault>
 
 /// Whether a URI names this border.
 pub(crate) fn is_own(config: &Config, uri: &Uri) -> bool {
+    config.networks.iter().any(|network| is_named(&network.contact, uri))
+}
+
+/// Whether a URI leads to where a Contact of ours does.
+pub(crate) fn is_named(contact: &Uri, uri: &Uri) -> bool {
     let port = |u: &Uri| u.port().unwrap_or(5060);
-    config
-        .networks
-        .iter()
-        .any(|n| n.contact.host().eq_ignore_ascii_case(uri.host()) && port(&n.contact) == port(uri))
+    contact.host().eq_ignore_ascii_case(uri.host()) && port(contact) == port(uri)
 }
 
 /// Our Contact or Path in a network, with `token` as its user part.

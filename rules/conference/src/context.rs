@@ -118,6 +118,41 @@ fn quoted(text: &str) -> Value {
     Value::new(text.chars().filter(|c| !c.is_control() && *c != '"').collect::<String>())
 }
 
+/// What is another in a room that is run by `now` and was run by `before`. What H.248 cannot take away is
+/// set to nothing.
+pub(crate) fn changed(uri: &str, (before, now): (&Policy, &Policy), confid: u32) -> Vec<Property> {
+    let (old, mut new) = (properties(uri, before, confid, None), properties(uri, now, confid, None));
+    new.retain(|property| !old.contains(property));
+    let nothing = |name: &'static str| match name {
+        "crnroom/subject" => Property::new(name, quoted("")),
+        _ => Property::new(name, ParameterValue::AllOf(vec![quoted("")])),
+    };
+    let has = |all: &[Property], name: &str| all.iter().any(|property| property.name == *name);
+    for name in ["crnroom/subject", "crnroom/reserved", "fcp/floors"] {
+        if has(&old, name) && now_without(now, name) {
+            new.push(nothing(name));
+        }
+    }
+    new
+}
+
+fn now_without(policy: &Policy, name: &str) -> bool {
+    match name {
+        "crnroom/subject" => policy.subject.is_none(),
+        "crnroom/reserved" => policy.reserved.is_empty(),
+        _ => policy.floors.is_empty(),
+    }
+}
+
+/// Which floors whoever is on a line of floor control decides about: none takes them away.
+pub(crate) fn chairs(termination: TerminationId, floors: &[u16]) -> Command {
+    // No floor has this number.
+    let none = [0];
+    let floors = if floors.is_empty() { &none } else { floors };
+    let chairs = ParameterValue::AllOf(floors.iter().map(|floor| Value::from(*floor)).collect());
+    Command::modify(termination).with(Media::with_stream(Stream::new(STREAM).property("fcp/chair", chairs)))
+}
+
 /// Adds a termination for `line`. With `seal` its key goes along.
 pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<&Seal>) -> Command {
     let stream = stream(line, seal, Some(site.ipv6))

@@ -61,6 +61,10 @@ pub(crate) enum Op {
         terminations: Vec<TerminationId>,
         tries: u8,
     },
+    /// Another way of running a room.
+    Renew {
+        room: String,
+    },
     /// A context that no room knows.
     Sweep,
 }

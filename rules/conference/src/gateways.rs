@@ -73,6 +73,24 @@ struct State {
     cut: bool,
     /// When a message in its name that was not taken was told of.
     told: Option<Instant>,
+    /// The operator does not name it any more: it keeps what it has and gets nothing new.
+    dropped: bool,
+}
+
+impl State {
+    fn of(settings: &Gateway) -> Self {
+        let settings = settings.clone();
+        Self { settings, strikes: 0, closed_until: None, cut: false, told: None, dropped: false }
+    }
+}
+
+fn control_of(of: &Gateway) -> GatewayConfig {
+    let mut control = GatewayConfig::new(of.name.clone(), of.mid.clone(), of.association.transport);
+    control.association = of.association.clone();
+    control.profiles.clone_from(&of.profiles);
+    // Without these it is no media server for conferences.
+    control.needs = vec![PackageVersion::new("crnroom", 1), PackageVersion::new("ipdc", 1)];
+    control
 }
 
 pub(crate) struct Gateways {
@@ -82,15 +100,7 @@ pub(crate) struct Gateways {
 
 impl Gateways {
     pub(crate) fn new(config: &Config, random: &mut dyn Random, now: Instant, wall: SystemTime) -> Self {
-        let gateway = |g: &Gateway| {
-            let mut control = GatewayConfig::new(g.name.clone(), g.mid.clone(), g.association.transport);
-            control.association = g.association.clone();
-            control.profiles.clone_from(&g.profiles);
-            // Without these it is no media server for conferences.
-            control.needs = vec![PackageVersion::new("crnroom", 1), PackageVersion::new("ipdc", 1)];
-            control
-        };
-        let gateways = config.gateways.iter().map(gateway).collect();
+        let gateways = config.gateways.iter().map(control_of).collect();
         let mut settings = controller::Config::new(MId::domain(config.name.clone()), gateways);
         settings.profiles.clone_from(&config.profiles);
         // Context properties came with version 3 (TS 23.333 §8).
@@ -99,16 +109,27 @@ impl Gateways {
         settings.lost_after = config.timers.gateway_lost;
         settings.audit = config.timers.gateway_audit;
         settings.grace = config.timers.gateway_grace;
-        let state = |g: &Gateway| State {
-            settings: g.clone(),
-            strikes: 0,
-            closed_until: None,
-            cut: false,
-            told: None,
-        };
         Self {
             controller: Controller::new(settings, random, now, wall),
-            states: config.gateways.iter().map(state).collect(),
+            states: config.gateways.iter().map(State::of).collect(),
+        }
+    }
+
+    /// The operator has other settings.
+    pub(crate) fn reconfigure(&mut self, gateways: &[Gateway], random: &mut dyn Random, now: Instant) {
+        for state in &mut self.states {
+            state.dropped = !gateways.iter().any(|g| g.name == state.settings.name);
+        }
+        for gateway in gateways {
+            match self.states.iter_mut().find(|state| state.settings.name == gateway.name) {
+                Some(state) => {
+                    // What its association was made with stays.
+                    let association = state.settings.association.clone();
+                    state.settings = Gateway { association, ..gateway.clone() };
+                }
+                None => self.states.push(State::of(gateway)),
+            }
+            self.controller.set_gateway(control_of(gateway), random, now);
         }
     }
 
@@ -118,7 +139,7 @@ impl Gateways {
         let available: Vec<_> = self.controller.available().collect();
         let able = self.states.iter().filter(|state| {
             let name = &state.settings.name;
-            !state.cut && available.contains(&name) && !tried.contains(name)
+            !state.cut && !state.dropped && available.contains(&name) && !tried.contains(name)
         });
         let standing = |state: &State| {
             let (contexts, asked, most) = self.controller.usage(&state.settings.name).unwrap_or((0, 0, None));

@@ -31,6 +31,7 @@ mod media;
 mod more;
 mod news;
 mod notices;
+mod reconfigure;
 mod record;
 pub mod refer;
 mod room;

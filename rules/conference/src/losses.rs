@@ -212,6 +212,9 @@ impl Focus {
         };
         let a_room = self.rooms.contains_key(member);
         let a_room = a_room || carnet_sip::Uri::parse(member).is_ok_and(|uri| names(&uri));
+        if self.rooms.get(key).is_some_and(|room| room.outgoing) {
+            return Err(Fault::new(404, "No such conference"));
+        }
         if a_room || self.factories.iter().any(|(factory, _)| factory == member) {
             return Err(Fault::new(403, "A conference calls no conference"));
         }

@@ -95,6 +95,7 @@ impl Focus {
         self.core.ops.insert(request, op);
         if let Some(room) = self.rooms.get_mut(key) {
             if creates {
+                room.stale = None;
                 room.place = Place::Making(gateway, request);
             } else {
                 room.adding.insert(request);
@@ -213,6 +214,11 @@ impl Focus {
                     self.core.not_subtracted(op, refused.error.code);
                 }
             }
+            Op::Renew { room } => {
+                if let Some(refused) = error {
+                    self.not_renewed(room, &refused);
+                }
+            }
             Op::Sweep => {}
         }
     }
@@ -297,6 +303,8 @@ impl Focus {
         if let Some(context) = made {
             let (room, gateway) = (key.to_owned(), gateway.clone());
             self.core.events.push_back(Event::RoomPlaced { room, gateway, context });
+            // What has changed while it was being made.
+            self.renew_context(key);
         }
         true
     }

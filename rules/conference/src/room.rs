@@ -72,6 +72,10 @@ pub(crate) struct Room {
     /// Somebody has been in it.
     pub(crate) begun: bool,
     pub(crate) closing: bool,
+    /// The configuration names it no more: it ends when its last member has left, and takes nobody new.
+    pub(crate) outgoing: bool,
+    /// How its context was run when the media server was last told, if that is another way than now.
+    pub(crate) stale: Option<Box<Policy>>,
 }
 
 impl Room {
@@ -79,22 +83,7 @@ impl Room {
         let identity =
             Identity::from_uri(uri.as_str()).map_err(|_| ConfigError::Uri(uri.as_str().to_owned()))?;
         let key = identity.text().into_owned();
-        if policy.moderated != 0 && !policy.floors.iter().any(|floor| floor.id == policy.moderated) {
-            return Err(ConfigError::NoFloor(key, policy.moderated));
-        }
-        let mut policy = policy;
-        policy.owners = policy.owners.iter().map(|owner| canonical(owner)).collect();
-        policy.members = policy
-            .members
-            .iter()
-            .map(|member| Member { uri: canonical(&member.uri), call: member.call })
-            .collect();
-        for (_, owner) in &mut policy.reserved {
-            *owner = canonical(owner);
-        }
-        for floor in &mut policy.floors {
-            floor.chair = floor.chair.as_deref().map(canonical);
-        }
+        let policy = prepared(&key, policy)?;
         let mut attendance = Attendance::new(&key, &policy);
         attendance.media(&[(LABEL, "message")]);
         Ok(Self {
@@ -118,7 +107,22 @@ impl Room {
             state: None,
             begun: false,
             closing: false,
+            outgoing: false,
+            stale: None,
         })
+    }
+
+    /// It is run so from now on. Its members stay, and what they have. Whom it has to call, who was not named before.
+    pub(crate) fn renew(&mut self, policy: Policy) -> Vec<String> {
+        self.attendance.renew(&policy, self.by.as_deref());
+        let before = std::mem::replace(&mut self.policy, policy);
+        // What its context was made with is what the media server knows.
+        if self.place != Place::Nowhere {
+            self.stale.get_or_insert_with(|| Box::new(before.clone()));
+        }
+        let called = |policy: &Policy, uri: &str| policy.members.iter().any(|m| m.call && m.uri == uri);
+        let new = self.policy.members.iter().filter(|m| self.begun && m.call && !called(&before, &m.uri));
+        new.map(|member| member.uri.clone()).collect()
     }
 
     /// Whether a request for `uri` is for this room.
@@ -180,6 +184,23 @@ impl Room {
             _ => false,
         }
     }
+}
+
+/// A policy with every URI in the form in which they are compared.
+pub(crate) fn prepared(key: &str, mut policy: Policy) -> Result<Policy, ConfigError> {
+    if policy.moderated != 0 && !policy.floors.iter().any(|floor| floor.id == policy.moderated) {
+        return Err(ConfigError::NoFloor(key.to_owned(), policy.moderated));
+    }
+    policy.owners = policy.owners.iter().map(|owner| canonical(owner)).collect();
+    let member = |member: &Member| Member { uri: canonical(&member.uri), call: member.call };
+    policy.members = policy.members.iter().map(member).collect();
+    for (_, owner) in &mut policy.reserved {
+        *owner = canonical(owner);
+    }
+    for floor in &mut policy.floors {
+        floor.chair = floor.chair.as_deref().map(canonical);
+    }
+    Ok(policy)
 }
 
 /// The form in which URIs are compared; what cannot be one stays as it is and fits nothing.

@@ -266,7 +266,11 @@ impl Focus {
 
     pub(crate) fn may_enter(&self, room: &str, member: &str, sealed: bool) -> Result<(), Fault> {
         let room = self.rooms.get(room).ok_or_else(|| Fault::new(404, "No such conference"))?;
-        let verdict = room.policy.enter(&self.asker(room, member), sealed, self.occupancy(room));
+        let asker = self.asker(room, member);
+        if room.outgoing && !asker.present {
+            return Err(Fault::new(404, "No such conference"));
+        }
+        let verdict = room.policy.enter(&asker, sealed, self.occupancy(room));
         verdict.map_err(Fault::from)
     }
 

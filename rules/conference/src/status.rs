@@ -38,6 +38,9 @@ pub enum ConfigError {
     /// A name in the account with the key server cannot be an identity.
     #[error("the account with the key server: {0}")]
     Keys(String),
+    /// It was made with this, and goes on with it.
+    #[error("{0} cannot change while it runs")]
+    Fixed(&'static str),
     /// A room is moderated by a floor that it has not.
     #[error("{0} is moderated by floor {1}, which it has not")]
     NoFloor(String, u16),

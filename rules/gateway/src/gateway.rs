@@ -14,6 +14,11 @@ use crate::run::{Asker, Origin};
 use crate::survival::Numbers;
 use crate::{Event, Function, Limits, Load, media};
 
+/// Service restored.
+const RESTORED: u16 = 900;
+/// Taken out of service.
+const OUT_OF_SERVICE: u16 = 905;
+
 /// How a gateway behaves.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -62,6 +67,8 @@ pub struct Gateway {
     protected: bool,
     /// Registers when the contexts of the process before are there: the controller that it had.
     starting: Option<Option<MId>>,
+    /// The controller that has us is one that shall not: it is left when nothing is held any more.
+    moving: bool,
     events: std::collections::VecDeque<Event>,
 }
 
@@ -77,6 +84,7 @@ impl Gateway {
             core,
             protected: config.protected,
             starting: None,
+            moving: false,
             events: std::collections::VecDeque::new(),
         }
     }
@@ -167,6 +175,36 @@ impl Gateway {
     pub fn interface_up(&mut self, now: Instant, realm: &str) {
         self.core.set_realm(now, realm, true, 900);
         self.settle(now);
+    }
+
+    /// Other IP realms from now on, as of [`Config::realms`]. Terminations in one that is gone stay until they are
+    /// subtracted; the controller is told to add none there (ServiceChange Graceful with reason 905), and when such a realm
+    /// comes back, that it may (Restart 900).
+    pub fn set_realms(&mut self, now: Instant, realms: &[String]) {
+        self.core.set_realms(now, realms);
+        self.settle(now);
+    }
+
+    /// Other controllers from now on, in order of preference. One that has us keeps us while it is among them, wherever it
+    /// stands. If it is not, it keeps what it has and is told that nothing more may come (Graceful 905): when all is
+    /// subtracted the gateway leaves it and registers at the next. Whether it is about to.
+    pub fn set_controllers(&mut self, now: Instant, controllers: Vec<MId>) -> bool {
+        let dropped = self.registration.set_controllers(now, controllers);
+        let named = self.registration.controller().is_some_and(|mid| self.registration.names(mid));
+        self.moving = match (dropped || self.moving && !named, self.moving) {
+            (true, false) => {
+                self.registration.retire(now, OUT_OF_SERVICE, Duration::MAX);
+                true
+            }
+            (false, true) => {
+                // It has us again, or did before it was told to let us go.
+                self.registration.resume(now);
+                false
+            }
+            (moves, _) => moves,
+        };
+        self.settle(now);
+        self.moving
     }
 
     /// Everything in a context was lost (ServiceChange Forced). `reason` is 915 (state loss) or 910
@@ -338,7 +376,11 @@ impl Gateway {
             } else if let Some(output) = self.core.output.pop_front() {
                 self.answer(now, output);
                 self.core.measure_load(now);
-            } else if !self.tell(now) {
+            } else if self.tell(now) {
+                continue;
+            } else if self.moving && self.core.is_empty() && self.registration.is_registered() {
+                self.registration.leave(now, OUT_OF_SERVICE);
+            } else {
                 return;
             }
         }
@@ -389,6 +431,8 @@ impl Gateway {
                     self.core.clear();
                 }
                 self.core.version = Some(version);
+                // The one that was to be left is not there any more.
+                self.moving &= !self.registration.names(&controller);
                 self.events.push_back(Event::Registered { controller, version, kept });
             }
             registration::Event::Refused { controller, error } => {
@@ -400,7 +444,12 @@ impl Gateway {
             registration::Event::ControlLost { controller } => {
                 self.events.push_back(Event::ControlLost { controller });
             }
-            registration::Event::Left => self.events.push_back(Event::Unregistered),
+            registration::Event::Left => {
+                self.events.push_back(Event::Unregistered);
+                if std::mem::take(&mut self.moving) {
+                    self.registration.start(now, RESTORED);
+                }
+            }
             registration::Event::MessageError { error } => {
                 self.events.push_back(Event::MessageError { error });
             }

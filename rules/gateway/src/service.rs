@@ -41,6 +41,8 @@ impl Due {
 
 /// Service restored.
 const RESTORED: u16 = 900;
+/// Taken out of service.
+const OUT_OF_SERVICE: u16 = 905;
 
 impl Core {
     /// A controller's ServiceChange on ROOT or on one termination.
@@ -149,6 +151,55 @@ impl Core {
             }
             self.root.down.insert(realm.to_owned(), announced);
         }
+        self.tell_realm(now, realm, up);
+    }
+
+    /// These are the IP realms from now on, the default one first. What is in one that is gone stays there, and its
+    /// controller is told to put nothing more there (Graceful, RFC 3525 §7.2.8); when it comes back, that it may.
+    pub(crate) fn set_realms(&mut self, now: Instant, realms: &[String]) {
+        let before = self.root.realms.clone();
+        for (gone, up) in before.iter().filter(|(name, _)| !realms.contains(name)) {
+            if !up {
+                // It was told of as out of service already.
+                continue;
+            }
+            let mut announced = self.of_realm(gone);
+            // Those that had been there before, too: a controller knows an interface by what it once had on it.
+            announced.extend(self.whole_interface(gone).filter(|all| !announced.contains(all)));
+            for (context, id) in &announced {
+                self.announce(*context, id.clone(), ServiceChange::new(Method::Graceful, OUT_OF_SERVICE));
+            }
+            self.root.down.insert(gone.clone(), announced);
+            self.tell_realm(now, gone, false);
+        }
+        let state = |name: &String| {
+            let known = before.iter().find(|(known, _)| known == name);
+            (name.clone(), known.is_none_or(|(_, up)| *up))
+        };
+        self.root.realms = realms.iter().map(state).collect();
+        for new in realms.iter().filter(|name| before.iter().all(|(known, _)| known != *name)) {
+            self.interface(Some(new));
+            for (context, id) in self.root.down.remove(new).unwrap_or_default() {
+                self.serve(context, &id, true);
+                self.announce(context, id, ServiceChange::new(Method::Restart, RESTORED));
+            }
+            self.tell_realm(now, new, true);
+        }
+    }
+
+    /// The name of all terminations that there can be in a realm, if nobody else's has that name.
+    fn whole_interface(&mut self, realm: &str) -> Option<(ContextId, TerminationId)> {
+        let prefix = format!("ip/1/{}", self.interface(Some(realm)));
+        let default = self.root.realms.first().map(|(name, _)| name.as_str());
+        let mut all = self.contexts.values().flat_map(|context| &context.terminations);
+        let elsewhere = |t: &Termination| {
+            let there = t.streams.iter().any(|s| s.realm.as_deref().or(default) == Some(realm));
+            interface(&t.id) == prefix && !there
+        };
+        (!all.any(elsewhere)).then(|| (ContextId::All, format!("{prefix}/*").into()))
+    }
+
+    fn tell_realm(&mut self, now: Instant, realm: &str, up: bool) {
         let changed = list(vec![Value::Quoted(realm.to_owned().into())]);
         let event = ObservedEvent::new("ipra/arc").parameter(if up { "nar" } else { "nur" }, changed);
         self.root_event(now, event, true);

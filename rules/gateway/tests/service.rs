@@ -203,3 +203,68 @@ fn what_a_controller_cannot_direct_is_refused() {
     assert_eq!(rig.code(&both), 421);
     assert!(rig.gateway.registration().is_registered());
 }
+
+fn realms(rig: &mut Rig, names: &[&str]) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    rig.gateway.set_realms(rig.now, &names);
+    rig.settle();
+}
+
+#[test]
+fn what_is_in_a_realm_that_goes_stays_and_nothing_more_is_to_come() {
+    let mut rig = rig();
+    let (_, one) = rig.place("$", ", ipdc/realm = access", "");
+    assert!(one.starts_with("ip/1/2/"), "{one}");
+    announced(&mut rig);
+    realms(&mut rig, &["core", "new"]);
+    let [told] = announced(&mut rig).try_into().unwrap();
+    assert!(told.contains("ServiceChange = ip/1/2/* { Services { Method = Graceful"), "{told}");
+    assert!(audit(&mut rig, &one).contains("ServiceStates = InService"));
+    assert_eq!(gate(&rig, 30_000), Gate::SendReceive);
+    // The new one has a number of its own, also when the other is back.
+    let (_, two) = rig.place("$", ", ipdc/realm = new", "");
+    assert!(two.starts_with("ip/1/3/"), "{two}");
+    realms(&mut rig, &["core", "access", "new"]);
+    let [told] = announced(&mut rig).try_into().unwrap();
+    assert!(told.contains("ServiceChange = ip/1/2/* { Services { Method = Restart"), "{told}");
+    let (_, three) = rig.place("$", ", ipdc/realm = access", "");
+    assert!(three.starts_with("ip/1/2/"), "{three}");
+    // One with nothing in it: a controller may remember what was there.
+    realms(&mut rig, &["access", "new"]);
+    let [told] = announced(&mut rig).try_into().unwrap();
+    assert!(told.contains("ServiceChange = ip/1/1/* { Services { Method = Graceful"), "{told}");
+    realms(&mut rig, &["access", "new"]);
+    assert!(announced(&mut rig).is_empty());
+}
+
+#[test]
+fn a_controller_that_is_not_named_any_more_keeps_what_it_has_and_is_left_then() {
+    let mut rig = rig();
+    let (context, one) = rig.place("$", "", "");
+    announced(&mut rig);
+    let other = MId::domain("alg2.access.example");
+    let controllers = |rig: &mut Rig, list: &[MId]| {
+        let moves = rig.gateway.set_controllers(rig.now, list.to_vec());
+        rig.settle();
+        moves
+    };
+    let first = MId::domain("alg1.access.example");
+    assert!(!controllers(&mut rig, &[other.clone(), first.clone()]), "it stays where it is");
+    assert!(announced(&mut rig).is_empty());
+    assert!(controllers(&mut rig, std::slice::from_ref(&other)));
+    let [told] = announced(&mut rig).try_into().unwrap();
+    assert!(told.contains("ServiceChange = ROOT { Services { Method = Graceful"), "{told}");
+    assert!(controllers(&mut rig, std::slice::from_ref(&other)), "said again, it is the same");
+    assert_eq!(rig.gateway.contexts(), 1);
+    // Back in the list: as if nothing had been.
+    assert!(!controllers(&mut rig, &[first.clone(), other.clone()]));
+    let told = announced(&mut rig);
+    assert!(told.last().unwrap().contains("Method = Restart"), "{told:?}");
+    assert!(controllers(&mut rig, std::slice::from_ref(&other)));
+    announced(&mut rig);
+    rig.ask(&format!("Context = {context} {{ Subtract = {one} }}"));
+    rig.settle();
+    let told = announced(&mut rig);
+    assert!(told.iter().any(|t| t.contains("ServiceChange = ROOT { Services { Method = Forced")), "{told:?}");
+    assert!(!rig.gateway.registration().is_retiring());
+}

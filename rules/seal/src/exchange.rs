@@ -131,6 +131,19 @@ impl Keys {
         })
     }
 
+    /// Another account from now on. What was seen and made before stays known.
+    ///
+    /// # Errors
+    /// If a name in the account cannot be an identity; nothing has changed then.
+    pub fn renew(&mut self, account: KeyAccount, me: &str) -> Result<(), Error> {
+        let also_me =
+            account.also_me.iter().map(|name| Identity::from_uri(name)).collect::<Result<_, _>>()?;
+        let (me, kms) = (Identity::from_uri(me)?, Identity::from_uri(&account.kms)?);
+        (self.me, self.also_me, self.kms) = (me, also_me, kms);
+        (self.profile, self.psk_id, self.psk) = (account.profile, account.psk_id, account.psk);
+        Ok(())
+    }
+
     /// Who asks and answers when nobody else is named.
     pub fn me(&self) -> &Identity {
         &self.me

@@ -123,6 +123,15 @@ impl Sending {
                         _ => "it takes too long".to_owned(),
                     };
                     tracing::warn!(%server, why, "no way to the HEP server");
+                    if self.queue.is_closed() {
+                        // Another one has taken its place.
+                        let left = std::iter::from_fn(|| self.queue.try_recv().ok()).count();
+                        return self.watch.metrics.add(
+                            PACKETS,
+                            &[DROPPED],
+                            u64::try_from(left).unwrap_or(u64::MAX),
+                        );
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(AT_MOST);
                     continue;

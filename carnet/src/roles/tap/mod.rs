@@ -7,7 +7,7 @@
 mod hep;
 mod ring;
 
-pub use ring::Level;
+pub use ring::{Bounds, Level};
 
 use super::{Seen, printed};
 use bytes::Bytes;
@@ -18,9 +18,10 @@ use carnet_ops::metrics::Metrics;
 use carnet_sip::Transport;
 use carnet_trace::model::Happened;
 use carnet_trace::{Ladder, Limits, Node, Peer, Protocol, Session, Telling, Tracer, Way, What};
-use ring::{Bounds, Ring};
+use ring::Ring;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 
@@ -37,8 +38,10 @@ type Nodes = HashMap<&'static str, HashMap<String, Arc<Node>>>;
 /// What the roles show, on its way to who wants to see it.
 pub struct Tap {
     nodes: Nodes,
-    ring: Option<Ring>,
-    hep: Option<Hep>,
+    ring: RwLock<Option<Arc<Ring>>>,
+    hep: RwLock<Option<Arc<Hep>>>,
+    /// Whether there is one of them: nothing is copied for nobody.
+    looks: AtomicBool,
     /// Only one ladder is made at a time.
     making: Arc<Semaphore>,
     /// The last ladder of everything.
@@ -55,40 +58,72 @@ struct Made {
 }
 
 impl Tap {
-    /// For the roles of that file; `None` if nobody can look.
+    /// For the roles of that file.
     ///
     /// # Errors
     /// The password for HEP cannot be read.
-    pub fn new(config: &Config) -> Result<Option<Self>, String> {
-        let trace = &config.trace;
-        let Memory(octets) = *trace.ring.as_ref();
-        let asked = config.admin.is_some();
-        let bounds = Bounds {
-            octets,
-            entries: *trace.entries.as_ref(),
-            age: Duration::from_secs(*trace.age.as_ref()),
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let this = Self {
+            nodes: nodes(config),
+            ring: RwLock::default(),
+            hep: RwLock::default(),
+            looks: AtomicBool::new(false),
+            making: Arc::new(Semaphore::new(1)),
+            made: Mutex::default(),
         };
-        let ring = (asked && octets > 0).then(|| Ring::new(bounds));
-        let hep = config.hep.as_ref().map(Hep::new).transpose()?;
-        if ring.is_none() && hep.is_none() {
-            return Ok(None);
+        this.keep(kept_of(config));
+        this.send_to(hep_of(config)?);
+        Ok(this)
+    }
+
+    /// Keeps so much from now on, of what there is too.
+    pub fn keep(&self, kept: Option<Bounds>) {
+        {
+            let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+            match (&*ring, kept) {
+                (_, None) => *ring = None,
+                (Some(ring), Some(bounds)) => ring.set(bounds, now()),
+                (None, Some(bounds)) => *ring = Some(Arc::new(Ring::new(bounds))),
+            }
         }
-        let making = Arc::new(Semaphore::new(1));
-        Ok(Some(Self { nodes: nodes(config), ring, hep, making, made: Mutex::default() }))
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.look();
+    }
+
+    /// Sends to another Homer from now on, or to none. What waits for the one before is sent there still.
+    pub fn send_to(&self, hep: Option<Hep>) {
+        *self.hep.write().unwrap_or_else(PoisonError::into_inner) = hep.map(Arc::new);
+        self.look();
+    }
+
+    fn look(&self) {
+        self.looks.store(self.ring().is_some() || self.hep().is_some(), Ordering::Release);
+    }
+
+    /// Whether anybody sees what goes by.
+    pub fn looks(&self) -> bool {
+        self.looks.load(Ordering::Acquire)
+    }
+
+    fn ring(&self) -> Option<Arc<Ring>> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether there is a ring.
     pub fn has_ring(&self) -> bool {
-        self.ring.is_some()
+        self.ring().is_some()
     }
 
-    /// What sends to a Homer; once.
-    pub fn hep(&self) -> Option<&Hep> {
-        self.hep.as_ref()
+    /// What sends to a Homer.
+    pub fn hep(&self) -> Option<Arc<Hep>> {
+        self.hep.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes a message.
     pub fn see(&self, seen: &Seen<'_>, metrics: &Metrics) {
+        if !self.looks() {
+            return;
+        }
         let (node, what) = match seen {
             Seen::Sip { border, octets, sent, hop } => {
                 let way = match hop.transport {
@@ -128,7 +163,7 @@ impl Tap {
 
     /// Takes an event, if it is of a call, a context or a ticket.
     pub fn told(&self, told: &Told, wall: SystemTime, metrics: &Metrics) {
-        if self.ring.is_none() {
+        if !self.has_ring() {
             return;
         }
         let node = match told.role {
@@ -154,11 +189,11 @@ impl Tap {
     fn put(&self, node: Arc<Node>, wall: SystemTime, what: What, metrics: &Metrics) {
         let at = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let telling = Telling { at, number: 0, node, what };
-        let telling = match &self.ring {
+        let telling = match self.ring() {
             Some(ring) => ring.put(telling),
             None => Arc::new(telling),
         };
-        if let Some(hep) = self.hep.as_ref().filter(|_| matches!(telling.what, What::Message { .. })) {
+        if let Some(hep) = self.hep().filter(|_| matches!(telling.what, What::Message { .. })) {
             hep.put(telling, metrics);
         }
     }
@@ -205,14 +240,14 @@ impl Tap {
 
     /// How full the ring is.
     pub fn level(&self) -> Option<Level> {
-        let ring = self.ring.as_ref()?;
+        let ring = self.ring()?;
         ring.age(now());
         Some(ring.level())
     }
 
     /// What has greater numbers than `after`: a page.
     pub fn page(&self, after: u64, most: usize, octets: usize) -> Vec<Arc<Telling>> {
-        let Some(ring) = &self.ring else { return Vec::new() };
+        let Some(ring) = self.ring() else { return Vec::new() };
         ring.age(now());
         ring.page(after, most, octets)
     }
@@ -227,7 +262,7 @@ impl Tap {
         /// What belongs to a call and is not its own: a ticket that was fetched for it, the last answers of gateways.
         const BEFORE: Duration = Duration::from_secs(10);
         const AFTER: Duration = Duration::from_secs(15);
-        let ring = self.ring.as_ref()?;
+        let ring = self.ring()?;
         ring.age(now());
         let since = |wall: SystemTime| wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let from = since(from).saturating_sub(BEFORE);
@@ -239,7 +274,7 @@ impl Tap {
 
     /// The ladder of everything in the ring. Takes its time, too.
     pub fn ladder(&self) -> Option<Arc<Ladder>> {
-        let ring = self.ring.as_ref()?;
+        let ring = self.ring()?;
         ring.age(now());
         let level = ring.level();
         let mut slot = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -260,6 +295,22 @@ impl Tap {
         *slot = Some(made);
         Some(ladder)
     }
+}
+
+/// How much is to be kept; `None` if nobody could ask for it.
+pub fn kept_of(config: &Config) -> Option<Bounds> {
+    let trace = &config.trace;
+    let Memory(octets) = *trace.ring.as_ref();
+    let age = Duration::from_secs(*trace.age.as_ref());
+    (config.admin.is_some() && octets > 0).then(|| Bounds { octets, entries: *trace.entries.as_ref(), age })
+}
+
+/// The Homer of a file.
+///
+/// # Errors
+/// The password cannot be read.
+pub fn hep_of(config: &Config) -> Result<Option<Hep>, String> {
+    config.hep.as_ref().map(Hep::new).transpose()
 }
 
 /// Whether a session is of that call.
@@ -333,10 +384,28 @@ mod tests {
 
     const KEY: &str = "000102030405060708090A0B0C0D0E0F";
 
-    fn tap(more: &str) -> Option<Tap> {
+    fn read(more: &str) -> Config {
         let text = format!("[kms]\nname = \"k\"\nlisten = \"127.0.0.1:8443\"\ndata = \"d\"\n{more}");
-        let config = carnet_ops::config::parse("carnet.toml", text, std::path::Path::new("/")).unwrap();
-        Tap::new(&config).unwrap()
+        carnet_ops::config::parse("carnet.toml", text, std::path::Path::new("/")).unwrap()
+    }
+
+    fn tap(more: &str) -> Option<Tap> {
+        Some(Tap::new(&read(more)).unwrap()).filter(Tap::looks)
+    }
+
+    #[test]
+    fn what_is_kept_and_where_it_goes_can_be_another() {
+        let admin = "[admin]\nlisten = \"127.0.0.1:9460\"\n";
+        let tap = tap(admin).unwrap();
+        tap.keep(kept_of(&read(&format!("{admin}[trace]\nring = \"off\""))));
+        assert!(!tap.looks() && tap.level().is_none());
+        let hep = read("[hep]\nserver = \"udp:127.0.0.1:9060\"");
+        tap.send_to(hep_of(&hep).unwrap());
+        assert!(tap.looks() && !tap.has_ring());
+        tap.send_to(None);
+        assert!(!tap.looks());
+        tap.keep(kept_of(&read(admin)));
+        assert!(tap.has_ring());
     }
 
     #[test]

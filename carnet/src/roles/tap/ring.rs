@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub struct Bounds {
     pub octets: usize,
     pub entries: usize,
     pub age: Duration,
@@ -18,12 +18,12 @@ pub(super) struct Bounds {
 /// The ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    bounds: Bounds,
     kept: Mutex<Kept>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    bounds: Bounds,
     list: VecDeque<Arc<Telling>>,
     octets: usize,
     next: u64,
@@ -47,7 +47,15 @@ pub struct Level {
 
 impl Ring {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, kept: Mutex::default() }
+        Self { kept: Mutex::new(Kept { bounds, list: VecDeque::new(), octets: 0, next: 0, gone: 0 }) }
+    }
+
+    /// So much from now on. What finds no room any more goes.
+    pub(super) fn set(&self, bounds: Bounds, now: Duration) {
+        let mut over = Vec::new();
+        let mut kept = self.kept();
+        kept.bounds = bounds;
+        kept.trim(now, &mut over);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -65,31 +73,17 @@ impl Ring {
         let telling = Arc::new(telling);
         kept.list.push_back(telling.clone());
         kept.octets += size;
-        self.trim(&mut kept, now, &mut over);
+        kept.trim(now, &mut over);
         drop(kept);
         // Memory is given back when nobody waits for the lock.
         drop(over);
         telling
     }
 
-    fn trim(&self, kept: &mut Kept, now: Duration, over: &mut Vec<Arc<Telling>>) {
-        while let Some(first) = kept.list.front() {
-            let old = now.saturating_sub(first.at) > self.bounds.age;
-            if kept.octets <= self.bounds.octets && kept.list.len() <= self.bounds.entries && !old {
-                break;
-            }
-            if let Some(first) = kept.list.pop_front() {
-                kept.octets = kept.octets.saturating_sub(first.size());
-                kept.gone += 1;
-                over.push(first);
-            }
-        }
-    }
-
     /// Forgets what is too old. To be asked by who reads: where nothing comes in, nothing else does it.
     pub(super) fn age(&self, now: Duration) {
         let mut over = Vec::new();
-        self.trim(&mut self.kept(), now, &mut over);
+        self.kept().trim(now, &mut over);
     }
 
     /// What was between two moments, in order.
@@ -120,6 +114,22 @@ impl Ring {
             gone: kept.gone,
             oldest: kept.list.front().map(|first| first.at),
             newest: kept.next,
+        }
+    }
+}
+
+impl Kept {
+    fn trim(&mut self, now: Duration, over: &mut Vec<Arc<Telling>>) {
+        while let Some(first) = self.list.front() {
+            let old = now.saturating_sub(first.at) > self.bounds.age;
+            if self.octets <= self.bounds.octets && self.list.len() <= self.bounds.entries && !old {
+                break;
+            }
+            if let Some(first) = self.list.pop_front() {
+                self.octets = self.octets.saturating_sub(first.size());
+                self.gone += 1;
+                over.push(first);
+            }
         }
     }
 }
@@ -170,6 +180,21 @@ mod tests {
         // One that is larger than the ring leaves it empty, not over its bounds.
         ring.put(telling(2_000, 100 << 10));
         assert_eq!((ring.level().entries, ring.level().octets), (0, 0));
+    }
+
+    #[test]
+    fn it_is_made_smaller_and_larger_while_it_is_used() {
+        let bounds = Bounds { octets: 1 << 20, entries: 100, age: Duration::from_secs(3600) };
+        let ring = Ring::new(bounds);
+        (0..100).for_each(|n| drop(ring.put(telling(n, 10))));
+        let now = Duration::from_secs(100);
+        ring.set(Bounds { entries: 10, ..bounds }, now);
+        assert_eq!((ring.level().entries, ring.level().gone, ring.level().newest), (10, 90, 100));
+        ring.set(bounds, now);
+        (0..20).for_each(|n| drop(ring.put(telling(100 + n, 10))));
+        assert_eq!((ring.level().entries, ring.level().newest), (30, 120));
+        ring.set(Bounds { age: Duration::from_secs(4), ..bounds }, Duration::from_secs(120));
+        assert_eq!(ring.level().entries, 4);
     }
 
     #[test]

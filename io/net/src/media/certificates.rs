@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::Refusal;
@@ -62,11 +62,14 @@ impl std::fmt::Debug for Shown {
 /// Those of all realms.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    realms: Vec<(String, Mutex<Source>)>,
+    realms: RwLock<Sources>,
 }
 
+/// By realm, the default one first.
+pub(super) type Sources = Vec<(String, Arc<Mutex<Source>>)>;
+
 #[derive(Debug)]
-struct Source {
+pub(super) struct Source {
     what: Certificate,
     handshake: Duration,
     shown: Option<Arc<Shown>>,
@@ -80,24 +83,53 @@ impl Certificates {
     /// # Errors
     /// A file that cannot be read or used, by its name.
     pub(super) fn new(realms: &[Realm], now: SystemTime) -> io::Result<Self> {
+        let this = Self { realms: RwLock::default() };
+        this.replace(this.another(realms, now)?);
+        Ok(this)
+    }
+
+    /// Those of other realms; one that is the same keeps what it shows.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used, by its name.
+    pub(super) fn another(&self, realms: &[Realm], now: SystemTime) -> io::Result<Sources> {
+        let held = self.realms.read().unwrap_or_else(PoisonError::into_inner);
         let realm = |realm: &Realm| {
-            let what = realm.certificate.clone();
-            let handshake = realm.guard.handshake;
+            let (what, handshake) = (realm.certificate.clone(), realm.guard.handshake);
+            let same = |source: &Arc<Mutex<Source>>| {
+                let source = source_of(source);
+                source.what == what && source.handshake == handshake
+            };
+            if let Some(known) = held.iter().find(|(name, source)| *name == realm.name && same(source)) {
+                // Files are looked at now, not in a minute.
+                if matches!(what, Certificate::Files { .. }) {
+                    source_of(&known.1).renew(now)?;
+                }
+                return Ok(known.clone());
+            }
             let mut source = Source { what, handshake, shown: None, next: now, written: None };
             source.renew(now)?;
-            Ok((realm.name.clone(), Mutex::new(source)))
+            Ok((realm.name.clone(), Arc::new(Mutex::new(source))))
         };
-        Ok(Self { realms: realms.iter().map(realm).collect::<io::Result<_>>()? })
+        realms.iter().map(realm).collect()
+    }
+
+    /// Takes what [`another`](Self::another) made.
+    pub(super) fn replace(&self, sources: Sources) {
+        *self.realms.write().unwrap_or_else(PoisonError::into_inner) = sources;
     }
 
     /// What a pinhole of this realm is to show from `now` on. The first realm is the default.
     pub(super) fn of(&self, realm: Option<&str>, now: SystemTime) -> Result<Arc<Shown>, Refusal> {
-        let found = match realm {
-            None => self.realms.first(),
-            Some(name) => self.realms.iter().find(|(realm, _)| realm == name),
+        let found = {
+            let realms = self.realms.read().unwrap_or_else(PoisonError::into_inner);
+            match realm {
+                None => realms.first().cloned(),
+                Some(name) => realms.iter().find(|(realm, _)| realm == name).cloned(),
+            }
         };
         let (name, source) = found.ok_or(Refusal::UnknownRealm)?;
-        let mut source = source_of(source);
+        let mut source = source_of(&source);
         if source.next <= now
             && let Err(error) = source.renew(now)
         {

@@ -80,6 +80,20 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// This and that together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            filtered: self.filtered + other.filtered,
+            crowded: self.crowded + other.crowded,
+            hasty: self.hasty + other.hasty,
+            outdone: self.outdone + other.outdone,
+            not_tls: self.not_tls + other.not_tls,
+            slow: self.slow + other.slow,
+            short: self.short + other.short,
+            unrested: self.unrested + other.unrested,
+        }
+    }
+
     /// All of it, by name.
     #[must_use]
     pub fn counts(&self) -> [(&'static str, u64); 8] {

@@ -248,7 +248,7 @@ impl MediaEngine {
         let shared = Shared {
             config: Arc::clone(&config),
             ports: Arc::clone(&ports),
-            certificates,
+            certificates: Arc::clone(&certificates),
             memory: Arc::clone(&memory),
             docks: Arc::clone(&docks),
         };
@@ -258,7 +258,9 @@ impl MediaEngine {
             workers.push(Worker::new(shared.clone(), Arc::clone(dock), inbox, reports.clone(), kernel)?);
             mailboxes.push(Mailbox::new(commands, bell));
         }
-        let handle = EngineHandle { kernel: Some(kernel), memory, ..EngineHandle::of(mailboxes, ports) };
+        let certificates = Some(certificates);
+        let handle =
+            EngineHandle { kernel: Some(kernel), memory, certificates, ..EngineHandle::of(mailboxes, ports) };
         Ok((workers, handle, events))
     }
 }
@@ -268,6 +270,8 @@ impl MediaEngine {
 pub struct EngineHandle {
     workers: Arc<Vec<Mailbox>>,
     ports: Arc<Ports>,
+    /// `None` where there are conferences only.
+    certificates: Option<Arc<Certificates>>,
     memory: Arc<Memory>,
     /// `None` where there are conferences only.
     kernel: Option<kernel::Overview>,
@@ -301,7 +305,8 @@ impl Drop for Mailbox {
 
 impl EngineHandle {
     pub(crate) fn of(workers: Vec<Mailbox>, ports: Arc<Ports>) -> Self {
-        Self { workers: Arc::new(workers), ports, kernel: None, memory: Memory::new(usize::MAX) }
+        let memory = Memory::new(usize::MAX);
+        Self { workers: Arc::new(workers), ports, certificates: None, kernel: None, memory }
     }
 
     /// Queues a command; waits while the queue is full.
@@ -374,7 +379,7 @@ impl EngineHandle {
     /// What each realm has turned away since the start, by its name.
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally)> {
-        self.ports.wards().map(|(name, ward)| (name.to_owned(), ward.tally())).collect()
+        self.ports.tallies().into_iter().map(|(name, tally)| (name.to_owned(), tally)).collect()
     }
 
     /// What the kernel engine has done since the start; nothing where there is none.
@@ -412,7 +417,22 @@ impl EngineHandle {
     /// How the ports of each realm stand now, by its name.
     #[must_use]
     pub fn pools(&self) -> Vec<(String, Pool)> {
-        self.ports.pools(Instant::now()).map(|(name, pool)| (name.to_owned(), pool)).collect()
+        self.ports.pools(Instant::now()).into_iter().map(|(name, pool)| (name.to_owned(), pool)).collect()
+    }
+
+    /// These are the realms from now on, the default one first. Pinholes on what is taken away stay until they are
+    /// released; a realm that is gone gives no new ones. The choice of engines stays as it was made at the start.
+    ///
+    /// # Errors
+    /// As of [`MediaEngine::start`], of the realms; nothing has changed then.
+    pub fn renew_realms(&self, realms: &[Realm]) -> io::Result<()> {
+        let certificates = self.certificates.as_ref().map(|all| all.another(realms, SystemTime::now()));
+        let certificates = certificates.transpose()?;
+        self.ports.renew(realms, &mut OsRandom)?;
+        if let Some((held, new)) = self.certificates.as_ref().zip(certificates) {
+            held.replace(new);
+        }
+        Ok(())
     }
 
     /// The loop that has the pinholes of a group.

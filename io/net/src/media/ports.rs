@@ -7,22 +7,36 @@
 //! Besides, a port that was used is in quarantine for a while: what is still on its way to the session
 //! that had it does not reach the next one. While all free ports are in quarantine, the one that has been
 //! there longest is given nevertheless, and counted.
+//!
+//! Realms can come, go, grow and shrink meanwhile ([`Ports::renew`]). What is leased stays leased: a realm that is gone, or
+//! has another address now, takes its ports back and gives none.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use carnet_gateway::media::{Family, Refusal};
 use carnet_wire::Random;
 
 use super::Realm;
-use super::guard::Ward;
+use super::guard::{Tally, Ward};
+
+/// Realms that may come in the life of an engine, after those of its start. A realm whose address or defence is another
+/// now counts again.
+const LATER: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct Ports {
-    realms: Vec<RealmPorts>,
+    /// Filled from the front and never emptied: leases name their place.
+    realms: Box<[OnceLock<RealmPorts>]>,
+    /// The place of the default one.
+    default: AtomicUsize,
+    /// Held while realms come and go.
+    changing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -31,13 +45,13 @@ struct RealmPorts {
     ward: Arc<Ward>,
     v4: Option<AddressPorts>,
     v6: Option<AddressPorts>,
+    /// It gives no ports any more.
+    gone: AtomicBool,
 }
 
 #[derive(Debug)]
 struct AddressPorts {
     address: IpAddr,
-    /// How many there are.
-    all: usize,
     free: Mutex<Free>,
 }
 
@@ -54,10 +68,13 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct Free {
+    /// Those there are; others may still be in use.
+    range: Option<RangeInclusive<u16>>,
     /// May be given.
     rested: VecDeque<u16>,
     /// In quarantine, since when; the oldest first.
     resting: VecDeque<(Instant, u16)>,
+    used: HashSet<u16>,
 }
 
 /// What a lease found.
@@ -76,21 +93,56 @@ impl Free {
             self.rested.push_back(port);
         }
         let chosen = below(self.rested.len().div_ceil(2), random);
-        match self.rested.swap_remove_front(chosen) {
+        let found = match self.rested.swap_remove_front(chosen) {
             Some(port) => Some(Found { port, unrested: false }),
             None => self.resting.pop_front().map(|(_, port)| Found { port, unrested: true }),
-        }
+        };
+        self.used.extend(found.as_ref().map(|found| found.port));
+        found
     }
-}
 
-impl Free {
     /// Takes this port, if it is free.
     fn take(&mut self, port: u16) -> bool {
+        let taken = self.pick(port);
+        if taken {
+            self.used.insert(port);
+        }
+        taken
+    }
+
+    /// Takes it from those that are free.
+    fn pick(&mut self, port: u16) -> bool {
         if let Some(index) = self.rested.iter().position(|free| *free == port) {
             return self.rested.remove(index).is_some();
         }
         let index = self.resting.iter().position(|(_, free)| *free == port);
         index.is_some_and(|index| self.resting.remove(index).is_some())
+    }
+
+    /// One that was used.
+    fn put(&mut self, now: Instant, port: u16) {
+        self.used.remove(&port);
+        if self.has(port) {
+            self.resting.push_back((now, port));
+        }
+    }
+
+    fn has(&self, port: u16) -> bool {
+        self.range.as_ref().is_some_and(|range| range.contains(&port))
+    }
+
+    /// It has these from now on. What is in use and not among them is not given again.
+    fn set(&mut self, range: &RangeInclusive<u16>, random: &mut dyn Random) {
+        let mut new: Vec<u16> = range.clone().filter(|port| !self.has(*port)).collect();
+        // One that is in use comes back by itself.
+        new.retain(|port| !self.used.contains(port));
+        for last in (1..new.len()).rev() {
+            new.swap(last, below(last + 1, random));
+        }
+        self.rested.retain(|port| range.contains(port));
+        self.resting.retain(|(_, port)| range.contains(port));
+        self.rested.extend(new);
+        self.range = Some(range.clone());
     }
 }
 
@@ -122,40 +174,103 @@ impl Lease {
     }
 }
 
+/// What cannot be a list of realms.
+fn check(realms: &[Realm]) -> io::Result<()> {
+    let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if realms.is_empty() || realms.len() > usize::from(V6) - LATER {
+        return invalid("a media engine needs at least one realm, and not more than 31,744".into());
+    }
+    for (index, realm) in realms.iter().enumerate() {
+        if realm.ports.is_empty() || *realm.ports.start() == 0 {
+            return invalid(format!("realm {:?} has no usable port", realm.name));
+        }
+        if realm.v4.is_none() && realm.v6.is_none() {
+            return invalid(format!("realm {:?} has no address", realm.name));
+        }
+        if realms.iter().take(index).any(|r| r.name == realm.name) {
+            return invalid(format!("realm {:?} is there twice", realm.name));
+        }
+    }
+    Ok(())
+}
+
 impl Ports {
     pub(crate) fn new(realms: &[Realm], random: &mut dyn Random) -> io::Result<Self> {
-        let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if realms.is_empty() || realms.len() > usize::from(V6) {
-            return invalid("a media engine needs at least one realm, and not more than 32,768".into());
+        check(realms)?;
+        let empty = (0..realms.len() + LATER).map(|_| OnceLock::new()).collect();
+        let this = Self { realms: empty, default: AtomicUsize::new(0), changing: Mutex::new(()) };
+        this.renew(realms, random)?;
+        Ok(this)
+    }
+
+    /// These are the realms from now on, the default one first.
+    ///
+    /// # Errors
+    /// They cannot be, or too many have come since the start; nothing has changed then.
+    pub(crate) fn renew(&self, realms: &[Realm], random: &mut dyn Random) -> io::Result<()> {
+        check(realms)?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = self.all().count();
+        let same = |realm: &Realm| self.all().position(|known| known.is(realm));
+        let new = realms.iter().filter(|realm| same(realm).is_none()).count();
+        if there + new > self.realms.len() {
+            let text = format!("more than {LATER} realms have come since the start");
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
         }
-        for (index, realm) in realms.iter().enumerate() {
-            if realm.ports.is_empty() || *realm.ports.start() == 0 {
-                return invalid(format!("realm {:?} has no usable port", realm.name));
+        let mut places = Vec::new();
+        for realm in realms {
+            let place = match same(realm) {
+                Some(place) => place,
+                None => {
+                    let place = self.all().count();
+                    if let Some(slot) = self.realms.get(place) {
+                        let _ = slot.set(RealmPorts::new(realm));
+                    }
+                    place
+                }
+            };
+            if let Some(known) = self.at(place) {
+                for ports in [&known.v4, &known.v6].into_iter().flatten() {
+                    ports.free().set(&realm.ports, random);
+                }
+                known.gone.store(false, Ordering::Release);
             }
-            if realm.v4.is_none() && realm.v6.is_none() {
-                return invalid(format!("realm {:?} has no address", realm.name));
-            }
-            if realms.iter().take(index).any(|r| r.name == realm.name) {
-                return invalid(format!("realm {:?} is there twice", realm.name));
+            places.push(place);
+        }
+        self.default.store(places.first().copied().unwrap_or_default(), Ordering::Release);
+        for (place, known) in self.all().enumerate() {
+            if !places.contains(&place) {
+                known.gone.store(true, Ordering::Release);
             }
         }
-        let mut address_ports = |address: IpAddr, realm: &Realm| {
-            let mut rested: VecDeque<u16> = realm.ports.clone().collect();
-            for last in (1..rested.len()).rev() {
-                rested.swap(last, below(last + 1, random));
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &RealmPorts> {
+        self.realms.iter().map_while(OnceLock::get)
+    }
+
+    fn at(&self, place: usize) -> Option<&RealmPorts> {
+        self.realms.get(place)?.get()
+    }
+
+    fn named(&self, realm: Option<&str>) -> Result<(usize, &RealmPorts), Refusal> {
+        let index = match realm {
+            None => self.default.load(Ordering::Acquire),
+            Some(name) => {
+                let found = self.all().position(|realm| realm.name == name && !realm.is_gone());
+                found.ok_or(Refusal::UnknownRealm)?
             }
-            AddressPorts { address, all: rested.len(), free: Mutex::new(Free { rested, ..Free::default() }) }
         };
-        let realms = realms
-            .iter()
-            .map(|realm| RealmPorts {
-                name: realm.name.clone(),
-                ward: Arc::new(Ward::new(realm.guard.clone())),
-                v4: realm.v4.map(|a| address_ports(a.into(), realm)),
-                v6: realm.v6.map(|a| address_ports(a.into(), realm)),
-            })
-            .collect();
-        Ok(Self { realms })
+        Ok((index, self.at(index).ok_or(Refusal::UnknownRealm)?))
+    }
+
+    /// Whether a realm that is gone still has that port.
+    fn is_left(&self, local: SocketAddr) -> bool {
+        self.all().filter(|realm| realm.is_gone()).any(|realm| {
+            let ports = realm.of(if local.is_ipv4() { Family::V4 } else { Family::V6 });
+            ports.is_some_and(|p| p.address == local.ip() && p.free().used.contains(&local.port()))
+        })
     }
 
     /// Leases a port.
@@ -175,14 +290,20 @@ impl Ports {
         family: Option<Family>,
         random: &mut dyn Random,
     ) -> Result<Lease, Refusal> {
-        let index = match realm {
-            None => 0,
-            Some(name) => self.realms.iter().position(|r| r.name == name).ok_or(Refusal::UnknownRealm)?,
-        };
-        let realm = self.realms.get(index).ok_or(Refusal::UnknownRealm)?;
+        let (index, realm) = self.named(realm)?;
         let family = family.unwrap_or(if realm.v4.is_some() { Family::V4 } else { Family::V6 });
         let ports = realm.of(family).ok_or(Refusal::NoSuchFamily)?;
-        let found = ports.free().give(now, realm.ward.guard.quarantine, random);
+        let mut left = Vec::new();
+        let found = loop {
+            let found = ports.free().give(now, realm.ward.guard.quarantine, random);
+            match found {
+                Some(found) if self.is_left(SocketAddr::new(ports.address, found.port)) => {
+                    left.push(found.port)
+                }
+                found => break found,
+            }
+        };
+        left.into_iter().for_each(|port| ports.free().put(now, port));
         let Found { port, unrested } = found.ok_or(Refusal::NoPort)?;
         if unrested {
             realm.ward.counts.unrested.add();
@@ -192,11 +313,7 @@ impl Ports {
 
     /// Leases an address that somebody knows of from before.
     pub(crate) fn lease_again(&self, realm: Option<&str>, local: SocketAddr) -> Result<Lease, Refusal> {
-        let index = match realm {
-            None => 0,
-            Some(name) => self.realms.iter().position(|r| r.name == name).ok_or(Refusal::UnknownRealm)?,
-        };
-        let realm = self.realms.get(index).ok_or(Refusal::UnknownRealm)?;
+        let (index, realm) = self.named(realm)?;
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
         let ports = realm.of(family).filter(|ports| ports.address == local.ip());
         let port = local.port();
@@ -208,30 +325,43 @@ impl Ports {
 
     /// The defence of the realm that a port was leased from.
     pub(crate) fn ward(&self, lease: &Lease) -> Option<&Arc<Ward>> {
-        self.realms.get(lease.realm()).map(|realm| &realm.ward)
+        self.at(lease.realm()).map(|realm| &realm.ward)
     }
 
-    /// All defences, with the names of their realms.
-    pub(crate) fn wards(&self) -> impl Iterator<Item = (&str, &Ward)> {
-        self.realms.iter().map(|realm| (realm.name.as_str(), &*realm.ward))
+    /// What all realms have turned away, by their names: those that are gone as well.
+    pub(crate) fn tallies(&self) -> BTreeMap<&str, Tally> {
+        let mut all: BTreeMap<&str, Tally> = BTreeMap::new();
+        for realm in self.all() {
+            let tally = all.entry(&realm.name).or_default();
+            *tally = tally.and(realm.ward.tally());
+        }
+        all
     }
 
-    /// How the ports of all realms stand, with their names.
-    pub(crate) fn pools(&self, now: Instant) -> impl Iterator<Item = (&str, Pool)> {
-        self.realms.iter().map(move |realm| {
+    /// How the ports of all realms stand, by their names: of those that are gone while they have some in use.
+    pub(crate) fn pools(&self, now: Instant) -> BTreeMap<&str, Pool> {
+        let mut all: BTreeMap<&str, Pool> = BTreeMap::new();
+        for realm in self.all() {
             let quarantine = realm.ward.guard.quarantine;
             let mut pool = Pool::default();
             for ports in [&realm.v4, &realm.v6].into_iter().flatten() {
                 let there = ports.free();
                 let rests = |since: Instant| now.saturating_duration_since(since) < quarantine;
                 let resting = there.resting.iter().filter(|(since, _)| rests(*since)).count();
-                let idle = there.rested.len() + there.resting.len();
-                pool.resting += resting;
-                pool.free += idle - resting;
-                pool.used += ports.all.saturating_sub(idle);
+                if !realm.is_gone() {
+                    pool.resting += resting;
+                    pool.free += there.rested.len() + there.resting.len() - resting;
+                }
+                pool.used += there.used.len();
             }
-            (realm.name.as_str(), pool)
-        })
+            if !realm.is_gone() || pool.used > 0 {
+                let sum = all.entry(&realm.name).or_default();
+                sum.free += pool.free;
+                sum.used += pool.used;
+                sum.resting += pool.resting;
+            }
+        }
+        all
     }
 
     /// The leased address and port.
@@ -245,17 +375,52 @@ impl Ports {
     }
 
     fn give_back_at(&self, now: Instant, lease: Lease) {
-        if let Some(ports) = self.of(&lease) {
-            ports.free().resting.push_back((now, lease.port));
+        let (Some(realm), Some(ports)) = (self.at(lease.realm()), self.of(&lease)) else { return };
+        ports.free().put(now, lease.port);
+        if !realm.is_gone() {
+            return;
+        }
+        // Where another realm has the address now, the port rests there.
+        let heirs = self.all().filter(|heir| !heir.is_gone()).filter_map(|heir| heir.of(lease.family()));
+        for heir in heirs.filter(|heir| heir.address == ports.address) {
+            let mut free = heir.free();
+            if free.pick(lease.port) {
+                free.put(now, lease.port);
+            }
         }
     }
 
     fn of(&self, lease: &Lease) -> Option<&AddressPorts> {
-        self.realms.get(lease.realm())?.of(lease.family())
+        self.at(lease.realm())?.of(lease.family())
     }
 }
 
 impl RealmPorts {
+    /// One without ports.
+    fn new(realm: &Realm) -> Self {
+        let of = |address| AddressPorts { address, free: Mutex::default() };
+        Self {
+            name: realm.name.clone(),
+            ward: Arc::new(Ward::new(realm.guard.clone())),
+            v4: realm.v4.map(|address| of(address.into())),
+            v6: realm.v6.map(|address| of(address.into())),
+            gone: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether it is that realm, whatever its ports.
+    fn is(&self, realm: &Realm) -> bool {
+        let at = |ports: &Option<AddressPorts>| ports.as_ref().map(|ports| ports.address);
+        self.name == realm.name
+            && at(&self.v4) == realm.v4.map(IpAddr::from)
+            && at(&self.v6) == realm.v6.map(IpAddr::from)
+            && self.ward.guard == realm.guard
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
     fn of(&self, family: Family) -> Option<&AddressPorts> {
         match family {
             Family::V4 => self.v4.as_ref(),
@@ -308,7 +473,7 @@ mod tests {
     #[test]
     fn what_is_free_used_and_resting_adds_up() {
         let (ports, mut random) = resting(30_000..=30_009, 11, Realm::default().guard.quarantine);
-        let (now, of) = (Instant::now(), |ports: &Ports, now| ports.pools(now).next().map(|(_, pool)| pool));
+        let (now, of) = (Instant::now(), |ports: &Ports, now| ports.pools(now).into_values().next());
         assert_eq!(of(&ports, now), Some(Pool { free: 10, used: 0, resting: 0 }));
         let lease = ports.lease_at(now, None, None, &mut random).unwrap();
         let other = ports.lease_at(now, None, None, &mut random).unwrap();
@@ -363,7 +528,7 @@ mod tests {
         assert!(others.iter().all(|lease| lease.port != port));
         assert_eq!(lease(30).unwrap().port, port);
         assert_eq!(lease(30).unwrap_err(), Refusal::NoPort);
-        assert_eq!(ports.wards().next().unwrap().1.tally().unrested, 0);
+        assert_eq!(ports.tallies()["core"].unrested, 0);
     }
 
     #[test]
@@ -379,7 +544,7 @@ mod tests {
         let again: Vec<_> = (0..3).map(|_| lease(5).unwrap().port).collect();
         assert_eq!(again, order);
         assert_eq!(lease(5).unwrap_err(), Refusal::NoPort);
-        assert_eq!(ports.wards().next().unwrap().1.tally().unrested, 3);
+        assert_eq!(ports.tallies()["core"].unrested, 3);
     }
 
     #[test]
@@ -437,6 +602,87 @@ mod tests {
         let mut refusal = |realm, family| ports.lease(realm, family, &mut random).unwrap_err();
         assert_eq!(refusal(Some("moon"), None), Refusal::UnknownRealm);
         assert_eq!(refusal(None, Some(Family::V6)), Refusal::NoSuchFamily);
+    }
+
+    #[test]
+    fn a_realm_grows_and_shrinks_and_what_is_leased_stays() {
+        let (ports, mut random) = ports(4000..=4003, 10);
+        let realm = |ports| Realm { name: "core".into(), v4: Some(Ipv4Addr::LOCALHOST), ports, ..realm_of() };
+        let leases: Vec<_> = (0..4).map(|_| ports.lease(None, None, &mut random).unwrap()).collect();
+        ports.renew(&[realm(4002..=4005)], &mut random).unwrap();
+        let now = Instant::now();
+        assert_eq!(ports.pools(now)["core"], Pool { free: 2, used: 4, resting: 0 });
+        let mut new: Vec<_> = (0..2).map(|_| ports.lease(None, None, &mut random).unwrap().port).collect();
+        new.sort_unstable();
+        assert_eq!(new, [4004, 4005]);
+        assert_eq!(ports.lease(None, None, &mut random).unwrap_err(), Refusal::NoPort);
+        // Of those that come back the ones that are still of the realm are given again.
+        leases.into_iter().for_each(|lease| ports.give_back(lease));
+        let mut again = Vec::new();
+        while let Ok(lease) = ports.lease(None, None, &mut random) {
+            again.push(lease.port);
+        }
+        again.sort_unstable();
+        assert_eq!(again, [4002, 4003]);
+        ports.renew(&[realm(4000..=4005)], &mut random).unwrap();
+        assert_eq!(ports.pools(now)["core"], Pool { free: 2, used: 4, resting: 0 });
+    }
+
+    fn realm_of() -> Realm {
+        let guard = Guard { quarantine: Duration::ZERO, ..Guard::default() };
+        Realm { guard, ..Realm::default() }
+    }
+
+    #[test]
+    fn a_realm_that_is_gone_gives_nothing_and_takes_back() {
+        let (ports, mut random) = ports(4000..=4001, 11);
+        let named = |name: &str, last: u8, ports| Realm {
+            name: name.into(),
+            v4: Some(Ipv4Addr::new(127, 0, 0, last)),
+            ports,
+            ..realm_of()
+        };
+        let old = ports.lease(Some("core"), None, &mut random).unwrap();
+        // Another realm takes its place, on the same address.
+        ports.renew(&[named("other", 1, 4000..=4001)], &mut random).unwrap();
+        assert_eq!(ports.lease(Some("core"), None, &mut random).unwrap_err(), Refusal::UnknownRealm);
+        assert_eq!(ports.local(&old), SocketAddr::new([127, 0, 0, 1].into(), old.port));
+        let first = ports.lease(None, None, &mut random).unwrap();
+        assert_ne!(first.port, old.port, "it is still in use");
+        assert_eq!(ports.lease(None, None, &mut random).unwrap_err(), Refusal::NoPort);
+        let now = Instant::now();
+        assert_eq!(ports.pools(now)["core"], Pool { free: 0, used: 1, resting: 0 });
+        let port = old.port;
+        ports.give_back(old);
+        assert!(!ports.pools(now).contains_key("core"));
+        assert_eq!(ports.lease(Some("other"), None, &mut random).unwrap().port, port);
+        // It comes back with another address, and then with the one it had: that is the same one again.
+        ports.renew(&[named("core", 2, 4000..=4001), named("other", 1, 4000..=4001)], &mut random).unwrap();
+        let lease = ports.lease(None, None, &mut random).unwrap();
+        assert_eq!(ports.local(&lease).ip(), IpAddr::from([127, 0, 0, 2]), "the first is the default");
+        let before = ports.all().count();
+        for last in [1, 2, 1, 2] {
+            ports.renew(&[named("core", last, 4000..=4001)], &mut random).unwrap();
+        }
+        assert_eq!(ports.all().count(), before);
+        assert!(ports.renew(&[], &mut random).is_err());
+        assert_eq!(ports.lease(None, None, &mut random).unwrap().realm(), lease.realm());
+    }
+
+    #[test]
+    fn realms_without_end_are_refused() {
+        let (ports, mut random) = ports(1..=2, 12);
+        let mut renew = |n: usize| {
+            let realm =
+                Realm { name: n.to_string(), v4: Some(Ipv4Addr::LOCALHOST), ports: 1..=2, ..realm_of() };
+            ports.renew(&[realm], &mut random)
+        };
+        for n in 0..LATER {
+            renew(n).unwrap();
+        }
+        assert!(renew(LATER).is_err());
+        renew(7).unwrap();
+        assert!(ports.lease(Some("7"), None, &mut random).is_ok());
     }
 
     #[test]

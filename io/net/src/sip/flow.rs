@@ -40,23 +40,28 @@ impl Framing for Framer {
     }
 }
 
-/// Listens, and accepts until drained or stopped.
+/// Listens, and accepts until drained, stopped or closed.
 pub(super) fn listen(
     shared: &Arc<Shared>,
     transport: Transport,
     address: SocketAddr,
-    drain: Token,
+    (drain, closed): (Token, watch::Receiver<()>),
 ) -> Result<SocketAddr, Error> {
     if transport == Transport::Tls && shared.config.tls.is_none() {
         return Err(Error::NoTls(address));
     }
     let what = if transport == Transport::Tls { "TLS" } else { "TCP" };
     let (listener, local) = tcp::listen(what, address)?;
-    tokio::spawn(accept(shared.clone(), transport, listener, drain));
+    tokio::spawn(accept(shared.clone(), transport, listener, (drain, closed)));
     Ok(local)
 }
 
-async fn accept(shared: Arc<Shared>, transport: Transport, listener: TcpListener, mut drain: Token) {
+async fn accept(
+    shared: Arc<Shared>,
+    transport: Transport,
+    listener: TcpListener,
+    (mut drain, mut closed): (Token, watch::Receiver<()>),
+) {
     loop {
         let (stream, remote) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -69,6 +74,8 @@ async fn accept(shared: Arc<Shared>, transport: Transport, listener: TcpListener
                 }
             },
             _ = drain.started() => return,
+            // Nothing is ever said: its other end is dropped.
+            _ = closed.changed() => return,
             () = shared.stopped() => return,
         };
         let Ok(permit) = shared.permits.clone().try_acquire_owned() else {

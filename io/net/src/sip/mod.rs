@@ -33,7 +33,7 @@ use shared::Shared;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -112,7 +112,10 @@ pub struct Undelivered {
 pub struct SipSockets {
     shared: Arc<Shared>,
     udp: Vec<UdpPort>,
+    /// Those that connections come to; each ends with its sender.
+    doors: Vec<(Listen, watch::Sender<()>)>,
     routes: Routes,
+    drain: Token,
     _stop: watch::Sender<()>,
 }
 
@@ -129,7 +132,7 @@ impl SipSockets {
             events,
             flows: Mutex::default(),
             next_flow: AtomicU64::new(1),
-            listening: OnceLock::new(),
+            listening: RwLock::default(),
             room: Arc::new(Semaphore::new(config.limits.octets)),
             permits: Arc::new(Semaphore::new(config.limits.connections)),
             lookups: Semaphore::new(config.limits.lookups),
@@ -139,35 +142,54 @@ impl SipSockets {
             stopped,
             config,
         });
-        let datagrams = SipDatagrams { room: shared.room.clone(), lost: shared.lost.clone() };
-        let mut udp = Vec::new();
-        let mut listening = Vec::new();
-        for listen in shared.config.listen.clone() {
-            let address = match listen.transport {
-                Transport::Udp => {
-                    let waiting = shared.config.limits.datagrams;
-                    let port = UdpPort::open(
-                        listen.address,
-                        waiting,
-                        datagrams.clone(),
-                        &shared.events,
-                        &shared.stopped,
-                    )?;
-                    let address = port.local;
-                    udp.push(port);
-                    address
-                }
-                transport => flow::listen(&shared, transport, listen.address, drain.clone())?,
-            };
-            listening.push(Listen { transport: listen.transport, address });
+        let (udp, doors, routes, drain) = (Vec::new(), Vec::new(), Routes::default(), drain.clone());
+        let mut this = Self { shared, udp, doors, routes, drain, _stop: stop };
+        for listen in this.shared.config.listen.clone() {
+            this.listen(listen)?;
         }
-        // Set once, here; flows that were accepted before have their addresses from their listener.
-        let _ = shared.listening.set(listening);
-        Ok((Self { shared, udp, routes: Routes::default(), _stop: stop }, receiver))
+        Ok((this, receiver))
     }
 
-    /// What is listened on, with the ports that were taken, in the order of the configuration.
-    pub fn listening(&self) -> &[Listen] {
+    /// Listens on one more address, beside the others.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], [`Error::NoTls`]; nothing has changed then.
+    pub fn listen(&mut self, listen: Listen) -> Result<SocketAddr, Error> {
+        let shared = &self.shared;
+        let address = match listen.transport {
+            Transport::Udp => {
+                let datagrams = SipDatagrams { room: shared.room.clone(), lost: shared.lost.clone() };
+                let waiting = shared.config.limits.datagrams;
+                let port =
+                    UdpPort::open(listen.address, waiting, datagrams, &shared.events, &shared.stopped)?;
+                let address = port.local;
+                self.udp.push(port);
+                address
+            }
+            transport => {
+                let (open, closed) = watch::channel(());
+                let address = flow::listen(shared, transport, listen.address, (self.drain.clone(), closed))?;
+                self.doors.push((Listen { transport, address }, open));
+                address
+            }
+        };
+        let listen = Listen { transport: listen.transport, address };
+        self.shared.listening.write().unwrap_or_else(PoisonError::into_inner).push(listen);
+        Ok(address)
+    }
+
+    /// Listens there no more. Connections that came by it go on.
+    pub fn stop_listening(&mut self, listen: Listen) {
+        match listen.transport {
+            Transport::Udp => self.udp.retain(|port| port.local != listen.address),
+            _ => self.doors.retain(|(door, _)| *door != listen),
+        }
+        let mut listening = self.shared.listening.write().unwrap_or_else(PoisonError::into_inner);
+        listening.retain(|known| *known != listen);
+    }
+
+    /// What is listened on, with the ports that were taken, in the order in which that began.
+    pub fn listening(&self) -> Vec<Listen> {
         self.shared.listening()
     }
 
@@ -261,14 +283,14 @@ impl SipSockets {
 
     /// Our address at this end of a hop.
     fn local(&self, hop: &Hop) -> Option<SocketAddr> {
-        let fits = |listen: &&Listen| {
+        let fits = |listen: &Listen| {
             listen.transport == hop.transport && listen.address.is_ipv4() == hop.remote.is_ipv4()
         };
         match hop.transport {
             _ if hop.local.is_some() => hop.local,
             Transport::Udp => self.udp_port(hop).map(|port| port.local),
             // The port of a connection of ours says nothing of who we are; where we listen does.
-            _ => self.listening().iter().find(fits).map(|listen| listen.address),
+            _ => self.listening().into_iter().find(fits).map(|listen| listen.address),
         }
     }
 

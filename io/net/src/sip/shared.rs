@@ -9,7 +9,7 @@ use carnet_sip::{FlowId, Hop, Transport};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// What all tasks of these sockets share.
@@ -18,7 +18,7 @@ pub(super) struct Shared {
     pub(super) events: mpsc::Sender<SipEvent>,
     pub(super) flows: Mutex<Flows>,
     pub(super) next_flow: AtomicU64,
-    pub(super) listening: OnceLock<Vec<Listen>>,
+    pub(super) listening: RwLock<Vec<Listen>>,
     /// For octets in the event queue.
     pub(super) room: Arc<Semaphore>,
     pub(super) permits: Arc<Semaphore>,
@@ -60,15 +60,15 @@ impl Reach {
 }
 
 impl Shared {
-    pub(super) fn listening(&self) -> &[Listen] {
-        self.listening.get().map_or(&[], Vec::as_slice)
+    pub(super) fn listening(&self) -> Vec<Listen> {
+        self.listening.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The address that a flow we opened speaks for: where its peers may reach us as well. What comes
     /// in on it is then of the same network as what comes in on the listening socket.
     pub(super) fn speaks_for(&self, transport: Transport, actual: SocketAddr) -> SocketAddr {
-        let same = |l: &&Listen| l.transport == transport && l.address.ip() == actual.ip();
-        self.listening().iter().find(same).map_or(actual, |l| l.address)
+        let same = |l: &Listen| l.transport == transport && l.address.ip() == actual.ip();
+        self.listening().into_iter().find(same).map_or(actual, |l| l.address)
     }
 
     fn flows(&self) -> MutexGuard<'_, Flows> {

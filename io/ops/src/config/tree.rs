@@ -110,10 +110,12 @@ pub fn take_over(tree: &mut Value, new: &Value, path: &[String]) {
             take_over(members.entry(first.clone()).or_insert_with(empty), new, rest);
         }
         None if rest.is_empty() => drop(members.remove(first)),
-        // What held it is gone too.
+        // What held it is gone too, with the last that it holds.
         None => {
-            if let Some(inner) = members.get_mut(first) {
-                take_over(inner, &Value::Object(Map::new()), rest);
+            let Some(inner) = members.get_mut(first) else { return };
+            take_over(inner, &Value::Object(Map::new()), rest);
+            if inner.as_object().is_some_and(Map::is_empty) {
+                members.remove(first);
             }
         }
     }
@@ -186,5 +188,15 @@ mod tests {
         }
         assert_eq!(tree, new);
         assert_eq!(Path(&["a".into(), "b c".into()]).to_string(), "a.\"b c\"");
+        // A section that is gone is gone, and not an empty one.
+        let (old, new) = (
+            json!({"n": {"a": {"x": 1, "y": 2}, "b": {"x": 3}}, "e": {}}),
+            json!({"n": {"b": {"x": 3}}, "e": {}}),
+        );
+        let mut tree = old.clone();
+        for difference in differences(&old, &new) {
+            take_over(&mut tree, &new, &difference.path);
+        }
+        assert_eq!(tree, new);
     }
 }

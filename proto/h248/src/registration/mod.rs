@@ -298,6 +298,33 @@ impl Registration {
         self.lost = last;
     }
 
+    /// Other controllers from now on, in order of preference. One that is not named any more is not tried any more; whether
+    /// it is the one that has us, which it keeps until [`leave`](Self::leave). One that we were sent to was never named.
+    pub fn set_controllers(&mut self, now: Instant, controllers: Vec<MId>) -> bool {
+        let before = std::mem::replace(&mut self.config.controllers, controllers);
+        let dropped = |mid: &MId| {
+            let named = |list: &[MId]| list.iter().any(|listed| same_peer(listed, mid));
+            named(&before) && !named(&self.config.controllers)
+        };
+        self.candidates.retain(|candidate| !dropped(&candidate.controller));
+        if self.lost.as_ref().is_some_and(dropped) {
+            self.lost = None;
+        }
+        match &self.state {
+            State::Registered => self.current.as_ref().is_some_and(|link| dropped(&link.controller)),
+            State::Trying { candidate, .. } if dropped(&candidate.controller) => {
+                self.wait(now, Duration::ZERO);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a controller is one of those named.
+    pub fn names(&self, controller: &MId) -> bool {
+        self.config.controllers.iter().any(|listed| same_peer(listed, controller))
+    }
+
     /// The controller that took us.
     pub fn controller(&self) -> Option<&MId> {
         match self.state {

@@ -120,6 +120,15 @@ impl Attendance {
         }
     }
 
+    /// The room is run in another way. `by` is who made it.
+    pub fn renew(&mut self, policy: &Policy, by: Option<&str>) {
+        let media = std::mem::take(&mut self.description.available_media);
+        let fresh = Self::new(&self.entity, policy);
+        self.description = Description { available_media: media, ..fresh.description };
+        (self.owners, self.chairs, self.sealed_only) = (fresh.owners, fresh.chairs, fresh.sealed_only);
+        by.into_iter().for_each(|by| self.own(by));
+    }
+
     /// Says which media there are, by label and SDP media.
     pub fn media(&mut self, media: &[(&str, &str)]) {
         let medium = |(label, kind): &(&str, &str)| Medium {

@@ -112,6 +112,11 @@ impl Subscriptions {
         }
     }
 
+    /// As many at once from now on; those that there are stay.
+    pub fn set_most(&mut self, most: usize) {
+        self.settings.most = most;
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
