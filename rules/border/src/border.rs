@@ -396,6 +396,7 @@ impl Border {
     pub(crate) fn with_subscription(&mut self, key: CallKey, act: impl FnOnce(&mut Subscription, &mut Core)) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         act(subscription, &mut self.core);
+        self.core.state.changed(key);
         let lives = subscription.settle(&self.core, self.core.now);
         if let Some(old) = subscription.armed.take() {
             self.core.alarms.remove(&old);
@@ -554,7 +555,10 @@ impl Border {
                     call.request(core, now, from, key, message);
                 });
             } else {
-                self.with_subscription(call, |s, core| s.request(core, now, from, key, &message));
+                self.with_subscription(call, |s, core| {
+                    s.legs.of_mut(from).heard(hop);
+                    s.request(core, now, from, key, &message);
+                });
             }
             return Ok(());
         }

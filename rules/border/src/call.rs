@@ -12,7 +12,7 @@ use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
 use crate::registrar::Binding;
-use crate::session::{ExchangeKey, Fault, Session};
+use crate::session::{End, ExchangeKey, Fault, Session};
 use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
@@ -41,6 +41,27 @@ pub(crate) struct Leg {
     pub(crate) hop: Option<Hop>,
     /// Next hop of the first INVITE.
     pub(crate) next: Option<Uri>,
+}
+
+impl Leg {
+    /// The flow that requests to it take, if it has one. A connection of the process before is gone: its terminal may
+    /// have come by another one.
+    pub(crate) fn hop(&self, core: &Core, end: &End) -> Option<Hop> {
+        let hop = self.hop.clone()?;
+        if hop.flow.is_some() || !hop.transport.is_reliable() {
+            return Some(hop);
+        }
+        let bindings = end.user.as_deref().map(|user| core.registrar.of(user)).unwrap_or_default();
+        let came = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == hop.remote.ip();
+        bindings.iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
+    }
+
+    /// It speaks by this way; if the one that it had has gone with the process before, it is the way now.
+    pub(crate) fn heard(&mut self, hop: &Hop) {
+        if self.hop.as_ref().is_some_and(|known| known.flow.is_none() && known.transport.is_reliable()) {
+            self.hop = Some(hop.clone());
+        }
+    }
 }
 
 /// One dialog of the call: one for each To tag.
@@ -144,7 +165,7 @@ impl Call {
         key: CallKey,
         first: FirstInvite,
         legs: Both<Leg>,
-        ends: Both<crate::session::End>,
+        ends: Both<End>,
         began: Instant,
     ) -> Self {
         let call_id = first.message.call_id().unwrap_or_default().to_owned();
@@ -590,25 +611,14 @@ impl Call {
         Some((remote, remote.destination(network, self.hop(core, to).as_ref(), None)?))
     }
 
-    /// The flow that requests to a side take, if it has one. A connection of the process before is gone: its
-    /// terminal may have come by another one.
+    /// The flow that requests to a side take, if it has one.
     pub(crate) fn hop(&self, core: &Core, to: Side) -> Option<Hop> {
-        let hop = self.legs.of(to).hop.clone()?;
-        if hop.flow.is_some() || !hop.transport.is_reliable() {
-            return Some(hop);
-        }
-        let user = self.session.ends.of(to).user.as_deref();
-        let bindings = user.map(|user| core.registrar.of(user)).unwrap_or_default();
-        let came = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == hop.remote.ip();
-        bindings.iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
+        self.legs.of(to).hop(core, self.session.ends.of(to))
     }
 
-    /// A side speaks by this way; if the one that it had has gone with the process before, it is the way now.
+    /// A side speaks by this way.
     pub(crate) fn heard(&mut self, from: Side, hop: &Hop) {
-        let known = &mut self.legs.of_mut(from).hop;
-        if known.as_ref().is_some_and(|known| known.flow.is_none() && known.transport.is_reliable()) {
-            *known = Some(hop.clone());
-        }
+        self.legs.of_mut(from).heard(hop);
     }
 
     /// The network a side of the call is in.
