@@ -241,7 +241,14 @@ impl Border {
     pub fn transport_failed(&mut self, now: Instant, hop: &Hop) {
         self.core.now = now;
         self.core.endpoint.transport_failed(now, hop);
-        self.core.flow_failed(hop);
+        if let Some(flow) = hop.flow {
+            self.core.flow_failed(flow);
+            self.calls.values_mut().for_each(|call| call.lose_flow(flow));
+            for subscription in self.subscriptions.values_mut() {
+                subscription.legs.caller.lose(flow);
+                subscription.legs.callee.lose(flow);
+            }
+        }
         self.drain(now);
     }
 
@@ -494,7 +501,7 @@ impl Border {
                     self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
                 }
             }
-            Sip::Stray { message } => self.core.turn_down_stray(now, &message),
+            Sip::Stray { message, hop } => self.core.turn_down_stray(now, &message, &hop),
             Sip::Ended { key } => {
                 // The server side may still wait for its ACK; the call forgets it later.
                 self.core.clients.remove(&key);

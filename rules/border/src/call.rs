@@ -11,11 +11,10 @@ use crate::core::{AlarmKey, CallKey, Core, Op};
 use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
-use crate::registrar::Binding;
 use crate::session::{End, ExchangeKey, Fault, Session};
 use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
-use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
+use carnet_sip::{ClientKey, Destination, FlowId, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -41,27 +40,6 @@ pub(crate) struct Leg {
     pub(crate) hop: Option<Hop>,
     /// Next hop of the first INVITE.
     pub(crate) next: Option<Uri>,
-}
-
-impl Leg {
-    /// The flow that requests to it take, if it has one. A connection of the process before is gone: its terminal may
-    /// have come by another one.
-    pub(crate) fn hop(&self, core: &Core, end: &End) -> Option<Hop> {
-        let hop = self.hop.clone()?;
-        if hop.flow.is_some() || !hop.transport.is_reliable() {
-            return Some(hop);
-        }
-        let bindings = end.user.as_deref().map(|user| core.registrar.of(user)).unwrap_or_default();
-        let came = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == hop.remote.ip();
-        bindings.iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
-    }
-
-    /// It speaks by this way; if the one that it had has gone with the process before, it is the way now.
-    pub(crate) fn heard(&mut self, hop: &Hop) {
-        if self.hop.as_ref().is_some_and(|known| known.flow.is_none() && known.transport.is_reliable()) {
-            self.hop = Some(hop.clone());
-        }
-    }
 }
 
 /// One dialog of the call: one for each To tag.
@@ -604,21 +582,35 @@ impl Call {
         }
     }
 
-    /// Where requests of a dialog to `to` go.
+    /// Where requests of a dialog to `to` go. `None` if they can go nowhere.
     pub(crate) fn way(&self, core: &Core, at: usize, to: Side) -> Option<(&Remote, Destination)> {
         let remote = self.dialogs.get(at)?.remotes.of(to);
-        let network = self.network(core, to);
-        Some((remote, remote.destination(network, self.hop(core, to).as_ref(), None)?))
+        Some((remote, self.destination(core, to, remote, None).ok()?))
     }
 
-    /// The flow that requests to a side take, if it has one.
-    pub(crate) fn hop(&self, core: &Core, to: Side) -> Option<Hop> {
-        self.legs.of(to).hop(core, self.session.ends.of(to))
+    /// Where a request to a side goes that is `remote` in its dialog.
+    pub(crate) fn destination(
+        &self,
+        core: &Core,
+        to: Side,
+        remote: &Remote,
+        next: Option<&Uri>,
+    ) -> Result<Destination, Fault> {
+        let hop = self.legs.of(to).way(core, self.session.ends.of(to), remote).hop()?;
+        let destination = remote.destination(self.network(core, to), hop.as_ref(), next);
+        destination.ok_or_else(|| Fault::new(480, "the far end gave no address"))
     }
 
     /// A side speaks by this way.
     pub(crate) fn heard(&mut self, from: Side, hop: &Hop) {
         self.legs.of_mut(from).heard(hop);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn lose_flow(&mut self, flow: FlowId) {
+        for side in [Side::Caller, Side::Callee] {
+            self.legs.of_mut(side).lose(flow);
+        }
     }
 
     /// The network a side of the call is in.

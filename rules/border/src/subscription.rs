@@ -195,8 +195,9 @@ impl Subscription {
         let network = core.config.networks.get(self.ends.of(to).network);
         // Only the first request has to be told its next hop.
         let next = leg.next.as_ref().filter(|_| key == self.first);
+        let hop = leg.way(core, self.ends.of(to), remote).hop()?;
         let destination = remote
-            .destination(network, leg.hop(core, self.ends.of(to)).as_ref(), next)
+            .destination(network, hop.as_ref(), next)
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
         let onward = forward::request(message, remote, &leg.contact)?;
         let client = core

@@ -6,6 +6,7 @@ use super::{read_hop, write_hop};
 use crate::call::Call;
 use crate::core::{Alarm, Core};
 use crate::event::Cause;
+use crate::flow;
 use crate::forward::{Remote, contact_of, route_set};
 use bytes::Bytes;
 use carnet_sip::{Hop, Message, Method};
@@ -51,7 +52,9 @@ impl Core {
     }
 
     /// An answer that nobody waits for is acknowledged, and its dialog ended (RFC 3261 §13.2.2.4).
-    pub(crate) fn turn_down_stray(&mut self, now: Instant, answer: &Message) {
+    ///
+    /// It came by `from`.
+    pub(crate) fn turn_down_stray(&mut self, now: Instant, answer: &Message, from: &Hop) {
         let (Ok(call_id), Some(tag), Ok(cseq)) = (answer.call_id(), answer.to_tag(), answer.cseq()) else {
             return;
         };
@@ -60,7 +63,9 @@ impl Core {
         let first = callee.told.len() < self.config.limits.forks && callee.told.insert(tag);
         let remote = Remote { target: contact_of(answer), routes: route_set(answer, true), cseq: 0 };
         let network = self.config.networks.get(callee.network);
-        let Some(destination) = remote.destination(network, callee.hop.as_ref(), None) else { return };
+        // A terminal whose connection went with the process before has made another one.
+        let hop = callee.hop.as_ref().map(|hop| if flow::is_lost(hop) { from } else { hop });
+        let Some(destination) = remote.destination(network, hop, None) else { return };
         if let Some(ack) = request(answer, &remote, Method::Ack, cseq.number) {
             let _ = self.endpoint.pass_ack(now, ack, destination.clone());
         }
@@ -92,6 +97,7 @@ fn request(answer: &Message, remote: &Remote, method: Method, cseq: u32) -> Opti
 pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
     let reason = format!("SIP;cause=503;text=\"{}\"", Cause::Restarted);
     let cancel = call.first.client.and_then(|client| core.endpoint.prepare_cancel(client, &reason));
+    let cancel = cancel.and_then(|(hop, octets)| Some((of_later(call, hop)?, octets)));
     let mut refusal = Message::response(&call.first.message, 503, "").ok()?;
     let seconds = core.config.timers.retry_after.as_secs().max(1).to_string();
     refusal.push_back("Retry-After", &seconds).ok()?;
@@ -106,6 +112,17 @@ pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
         write_hop(out.line("send"), Some(&hop)).field(base64::encode(&octets)).end();
     }
     Some(out.finish())
+}
+
+/// The way that the CANCEL takes in another process. A terminal by whose connection the INVITE went is where its Contact
+/// says; behind a NAT it cannot be told.
+fn of_later(call: &Call, hop: Hop) -> Option<Hop> {
+    let pinned = call.legs.callee.hop.as_ref().is_some_and(|leg| leg.transport.is_reliable());
+    if !pinned || hop.flow.is_none() {
+        return Some(hop);
+    }
+    let target = call.first.remote.target.as_ref().filter(|_| !call.session.ends.callee.behind_nat);
+    target.and_then(|target| flow::listening(&hop, target))
 }
 
 pub(super) fn read(core: &Core, text: &str) -> Result<Ends, Unreadable> {
