@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod dialogs;
 #[allow(dead_code)] // Shared with the tests that need all of it.
 #[path = "../e2e/lab.rs"]
 mod lab;
@@ -15,4 +16,6 @@ mod network;
 #[allow(dead_code)] // As above.
 #[path = "../e2e/sealed.rs"]
 mod sealed;
+mod stage;
+mod terminal;
 mod transfer;

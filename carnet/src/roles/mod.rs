@@ -6,8 +6,9 @@
 
 mod answering;
 pub mod border;
+pub mod clock;
 pub mod conference;
-pub mod control;
+mod control;
 mod controllers;
 mod counted;
 pub mod gateway;

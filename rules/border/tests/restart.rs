@@ -619,6 +619,23 @@ fn a_subscription_that_nobody_refreshes_is_over_when_it_would_have_been() {
     c.w.assert_empty();
 }
 
+/// Somebody sets the clock of the host while nobody is there: no time has passed by that.
+#[test]
+fn a_clock_that_was_set_ends_nothing() {
+    for (by, back) in [(3600 * 24 * 30, false), (3600 * 24 * 30, true)] {
+        let mut c = subscribed(&mut keeping(), Method::Subscribe);
+        c.w.pass(Duration::from_secs(100));
+        c.w.set_clock(Duration::from_secs(by), back);
+        let restored = c.restart();
+        assert_eq!((restored.subscriptions, restored.bindings), (1, 2), "{back}");
+        c.restart();
+        c.w.pass(Duration::from_secs(530));
+        assert_eq!(c.subscriptions(), (1, 1), "{back}");
+        c.w.pass(Duration::from_secs(50));
+        assert_eq!(c.subscriptions(), (0, 0), "{back}");
+    }
+}
+
 /// The process ends before the notifier's answer is there: its NOTIFY makes the dialog.
 #[test]
 fn a_subscription_that_was_under_way_begins_with_its_notify() {

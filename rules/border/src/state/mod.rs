@@ -96,6 +96,12 @@ impl Border {
         self.core.registrar.kept = true;
     }
 
+    /// The clock by which the records were written that are [restored](Self::restore) next shows this now: the time of
+    /// day may have been set since.
+    pub fn records_are_by(&mut self, wall: SystemTime) {
+        self.core.written_by = Some(wall);
+    }
+
     /// What was kept is lost: everything is to be kept anew.
     pub fn keep_again(&mut self) {
         let state = &mut self.core.state;

@@ -51,6 +51,10 @@ impl Border {
         let mut restored = Restored::default();
         let (mut used, mut taken) = (BTreeSet::new(), Taken::default());
         self.core.restoring = true;
+        let ours = self.core.start;
+        if let Some(wall) = self.core.written_by.take() {
+            self.core.start = (now, wall);
+        }
         for (number, text) in records {
             used.insert(number);
             let first = text.lines().next().unwrap_or_default();
@@ -80,6 +84,7 @@ impl Border {
                 self.core.state.gone.insert(number);
             }
         }
+        self.core.start = ours;
         let state = &mut self.core.state;
         state.next = used.last().copied().unwrap_or(0);
         let holes = (1..state.next).filter(|number| !used.contains(number));
