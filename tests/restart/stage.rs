@@ -20,6 +20,8 @@ pub struct Stage {
     gateway: Option<Child>,
     /// How often the border has started.
     starts: usize,
+    /// What is in the border's environment besides.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A port that is free now and, most likely, in a moment: none of those that the system gives to whoever asks.
@@ -87,7 +89,7 @@ impl Stage {
             all += &std::fs::read_to_string(directory.path().join(format!("{name}.pem"))).unwrap();
         }
         std::fs::write(directory.path().join("all.pem"), all).unwrap();
-        Self { directory, sip, control, border: None, gateway: None, starts: 0 }
+        Self { directory, sip, control, border: None, gateway: None, starts: 0, environment: Vec::new() }
     }
 
     pub fn directory(&self) -> &Path {
@@ -99,9 +101,9 @@ impl Stage {
         self.sip[over as usize]
     }
 
-    /// Where it hears its gateway.
-    pub fn control(&self) -> SocketAddr {
-        self.control
+    /// Where the border listens, for whomever.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        self.sip.into_iter().chain([self.control])
     }
 
     pub fn carnet(&self, arguments: &[&str]) -> Command {
@@ -110,20 +112,22 @@ impl Stage {
         command
     }
 
-    fn spawn(&self, name: &str, arguments: &[&str]) -> Child {
+    fn spawn(&self, name: &str, arguments: &[&str], environment: &[(String, String)]) -> Child {
         let open = |end: &str| File::create(self.directory().join(format!("{name}.{end}"))).unwrap();
         let mut command = self.carnet(arguments);
+        command.envs(environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(open("out")).stderr(open("err")).spawn().unwrap()
     }
 
     pub fn start_gateway(&mut self) {
-        self.gateway = Some(self.spawn("agw", &["run", "-c", "agw.toml"]));
+        self.gateway = Some(self.spawn("agw", &["run", "-c", "agw.toml"], &[]));
     }
 
     /// The border starts, and is ready.
     pub fn start(&mut self) {
         self.starts += 1;
-        let border = self.spawn(&format!("alg-{}", self.starts), &["run", "-c", "alg.toml"]);
+        let border =
+            self.spawn(&format!("alg-{}", self.starts), &["run", "-c", "alg.toml"], &self.environment);
         self.border = Some(border);
         self.until("the border is ready", |stage| stage.output("out").contains("ready"));
     }
@@ -140,7 +144,7 @@ impl Stage {
     }
 
     #[track_caller]
-    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < end, "waited in vain: {what}\n{}", self.output("err"));

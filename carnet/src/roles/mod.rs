@@ -6,9 +6,9 @@
 
 mod answering;
 pub mod border;
-pub mod clock;
+mod clock;
 pub mod conference;
-mod control;
+pub mod control;
 mod controllers;
 mod counted;
 pub mod gateway;

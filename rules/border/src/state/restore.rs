@@ -66,6 +66,9 @@ impl Border {
                     for (hop, octets) in ends.sent {
                         self.core.last_words(hop, octets);
                     }
+                    if let Some(name) = ends.rtp {
+                        self.core.delete_rtp(&name);
+                    }
                     self.core.abandon(ends.call_id.clone(), ends.callee, number);
                     self.core.events.push_back(Event::SetupAbandoned { call_id: ends.call_id });
                     restored.setups += 1;

@@ -23,6 +23,8 @@ pub(super) struct Ends {
     pub(super) call_id: String,
     pub(super) callee: Abandoned,
     pub(super) sent: Vec<(Hop, Bytes)>,
+    /// What it is called at the rtpengine.
+    pub(super) rtp: Option<String>,
 }
 
 /// Where the callee of such a set-up is, who may answer all the same.
@@ -108,6 +110,9 @@ pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
     let network = core.config.networks.get(call.session.ends.callee.network);
     let line = out.line("callee").option(network.map(|network| network.name.as_str()));
     write_hop(line, call.legs.callee.hop.as_ref()).end();
+    if let Some(name) = &call.session.rtp {
+        out.line("rtpengine").field(name).end();
+    }
     for (hop, octets) in cancel.into_iter().chain(refusal) {
         write_hop(out.line("send"), Some(&hop)).field(base64::encode(&octets)).end();
     }
@@ -133,6 +138,7 @@ pub(super) fn read(core: &Core, text: &str) -> Result<Ends, Unreadable> {
     let network = core.config.networks.iter().position(|network| network.name == name);
     let network = network.ok_or_else(|| Unreadable(format!("there is no network {name} any more")))?;
     let callee = Abandoned { network, hop: read_hop(&mut line)?, ..Abandoned::default() };
+    let rtp = from.optional("rtpengine").map(|mut line| line.field()).transpose()?;
     let mut sent = Vec::new();
     while let Some(mut line) = from.optional("send") {
         let hop = read_hop(&mut line)?.ok_or_else(|| Unreadable("a message goes nowhere".into()))?;
@@ -141,6 +147,6 @@ pub(super) fn read(core: &Core, text: &str) -> Result<Ends, Unreadable> {
     }
     match from.peek() {
         Some(_) => Err(Unreadable("there is something behind it".into())),
-        None => Ok(Ends { call_id, callee, sent }),
+        None => Ok(Ends { call_id, callee, sent, rtp }),
     }
 }
