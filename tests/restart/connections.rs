@@ -94,13 +94,13 @@ fn is_awaited_behind_a_nat(over: Over, signal: &str) {
     let refused = alice.take("SIP/2.0 480");
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     assert!(header(&refused, "Warning").contains("connection of the far end is gone"), "{refused}");
-    let ack = alice.request("ACK", 2, &of_alice, "", "").replace("-4-ACK", "-3-INVITE");
-    alice.say(&ack);
+    alice.acknowledge(&again, &refused);
     // So is who calls it anew.
     let other = alice.begins("another", "bob");
     let invite = alice.request("INVITE", 1, &other, "", &sdp(20004, "actpass"));
     alice.say(&invite);
-    alice.take("SIP/2.0 480");
+    let refused = alice.take("SIP/2.0 480");
+    alice.acknowledge(&invite, &refused);
     // Then it is back, and nothing was lost.
     bob.connect();
     bob.register(10);

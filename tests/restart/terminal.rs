@@ -254,6 +254,20 @@ impl Terminal {
         )
     }
 
+    /// The ACK to a refusal of an INVITE, which belongs to its transaction.
+    pub fn acknowledge(&mut self, invite: &str, refusal: &str) {
+        let target = invite.split(' ').nth(1).unwrap();
+        let cseq = header(invite, "CSeq").replace("INVITE", "ACK");
+        self.say(&format!(
+            "ACK {target} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq}\r\n\
+             Content-Length: 0\r\n\r\n",
+            lines(invite, "Via"),
+            header(invite, "From"),
+            header(refusal, "To"),
+            header(invite, "Call-ID"),
+        ));
+    }
+
     fn uri(&self) -> String {
         format!("sip:{}@{};transport={}", self.user, self.contact, self.over.name())
     }

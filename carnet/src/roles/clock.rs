@@ -35,7 +35,8 @@ impl Host {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let up = read("/proc/uptime");
         let seconds: f64 = up.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
-        let up = u64::try_from(Duration::from_secs_f64(seconds.max(0.0)).as_millis()).unwrap_or(u64::MAX);
+        let up = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_millis();
+        let up = u64::try_from(up).unwrap_or(u64::MAX);
         Self { boot: read("/proc/sys/kernel/random/boot_id").trim().to_owned(), up }
     }
 }
@@ -58,8 +59,7 @@ impl Clock {
 
     /// Whether somebody has set the time of day since this was noted.
     pub(super) fn was_set(&self, now: Instant, wall: SystemTime) -> bool {
-        let slack = i64::try_from(SLACK.as_millis()).unwrap_or(i64::MAX);
-        self.ahead(now, wall).saturating_sub(self.noted).abs() > slack
+        u128::from(self.ahead(now, wall).abs_diff(self.noted)) > SLACK.as_millis()
     }
 
     /// The line to be noted.
