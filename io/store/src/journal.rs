@@ -403,11 +403,13 @@ impl Journal {
     /// Takes the records of a file.
     fn read(&mut self, number: u64, octets: &[u8], found: &mut Found) -> Result<(), &'static str> {
         let mut told = None;
-        let outcome = self.read_records(number, octets, found, &mut told);
-        match (outcome, told) {
-            // The disk was not told of it when the power went.
-            (Err((at, _)), Some(told)) if at >= told => Ok(()),
-            (outcome, _) => outcome.map_err(|(_, what)| what),
+        let Err((at, what)) = self.read_records(number, octets, found, &mut told) else { return Ok(()) };
+        // What was said behind the damage counts, too: then it is none that power does that goes.
+        let told =
+            told.max(told_in(octets.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default()));
+        match told {
+            Some(told) if at >= told => Ok(()),
+            _ => Err(what),
         }
     }
 
@@ -468,6 +470,18 @@ fn opened(path: &Path) -> std::io::Result<File> {
         true => Ok(file),
         false => Err(std::io::Error::other("it is no regular file")),
     }
+}
+
+/// The furthest point up to which the disk was told, as records among these octets say, wherever they begin.
+fn told_in(octets: &[u8]) -> Option<u64> {
+    const SIZE: [u8; 4] = 13u32.to_le_bytes();
+    let said = octets.windows(HEAD + 13).filter(|record| record.starts_with(&SIZE));
+    let said = said.filter_map(|record| {
+        let (sum, body) = (record.get(4..)?.first_chunk::<8>()?, record.get(HEAD..)?);
+        let whole = body.first() == Some(&SYNCED) && checksum(&SIZE, body).to_le_bytes() == *sum;
+        whole.then(|| body.get(5..)?.first_chunk::<8>().map(|octets| u64::from_le_bytes(*octets)))?
+    });
+    said.max()
 }
 
 /// FNV-1a.
