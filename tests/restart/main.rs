@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
+mod connections;
+mod dialogs;
+mod disk;
 #[allow(dead_code)] // Shared with the tests that need all of it.
 #[path = "../e2e/lab.rs"]
 mod lab;
@@ -12,7 +15,10 @@ mod load;
 #[allow(dead_code)] // As above.
 #[path = "../e2e/network.rs"]
 mod network;
+mod rtp;
 #[allow(dead_code)] // As above.
 #[path = "../e2e/sealed.rs"]
 mod sealed;
+mod stage;
+mod terminal;
 mod transfer;

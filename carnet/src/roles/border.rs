@@ -133,14 +133,14 @@ pub fn start(
         Some((socket, relayed)) => (Some(socket), Some(relayed)),
         None => (None, None),
     };
-    let mut border =
-        Border::new(config, Box::new(PooledRandom::default()), Instant::now(), SystemTime::now());
+    let began = (Instant::now(), SystemTime::now());
+    let mut border = Border::new(config, Box::new(PooledRandom::default()), began.0, began.1);
     let counted = Counted::new("border", name, observer.clone());
     let lasting = local.is_empty();
-    let keeping = section
-        .state
-        .as_ref()
-        .map(|state| Keeping::open(name, state.as_ref(), (section.control.as_ref(), lasting), &mut border));
+    let keeping = section.state.as_ref().map(|state| {
+        let control = (section.control.as_ref(), lasting);
+        Keeping::open(name, state.as_ref(), control, (&mut border, began))
+    });
     let (keeping, ways) = keeping.transpose().map_err(|e| fail(&e))?.unzip();
     let mut running = Running {
         name: name.to_owned(),

@@ -193,6 +193,10 @@ fn start_on(
         Transport::Channel => Duration::ZERO,
         _ => Duration::from_millis(section.restart_wait.into()),
     };
+    if let Some(seconds) = &section.control_patience {
+        let patience = Duration::from_secs((*seconds.as_ref()).into());
+        (registration.silence, registration.again) = (Some(patience), patience);
+    }
     let mut config = Config::new(registration);
     let mut limits = Limits::default();
     limits.contexts = section.max_contexts;

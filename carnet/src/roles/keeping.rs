@@ -2,16 +2,17 @@
 //! `state`, and where its gateways are heard from by datagrams.
 //!
 //! A record is in the kernel's hands before the message leaves by which others learn of what is in it: the end of the
-//! process loses nothing of that. Nobody waits for the disk, so a loss of power may lose the last half minute.
+//! process loses nothing of that. Nobody waits for the disk, which is told a moment later: a loss of power loses that.
 
+use super::clock::{self, Clock, Host};
 use super::ways::Ways;
 use carnet_border::{Border, GatewayName};
 use carnet_net::h248::ControlPeer;
 use carnet_ops::config::{ControlProto, ControlSection, StateSection};
-use carnet_store::{Error, Found, Journal};
+use carnet_store::{Error, Found, Journal, Syncs};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Between two attempts on a disk that fails.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -31,8 +32,12 @@ pub(super) struct Keeping {
     journal: Journal,
     /// When it failed.
     failed: Option<Instant>,
-    /// Ways to gateways have changed since they were noted.
+    /// The clock by which the border says when something ends.
+    clock: Clock,
+    /// Ways to gateways have changed since they were noted, or nothing was noted yet.
     ways: bool,
+    /// It is noted by which clock records are.
+    noted: bool,
     /// Calls may be left to another process: none of the gateways ends with this one.
     lasting: bool,
     hand_over: Duration,
@@ -45,14 +50,20 @@ impl Keeping {
         name: &str,
         section: &StateSection,
         (control, lasting): (&ControlSection, bool),
-        border: &mut Border,
+        (border, start): (&mut Border, (Instant, SystemTime)),
     ) -> Result<(Self, Vec<(GatewayName, ControlPeer)>), Error> {
-        let (journal, found) = Journal::open(section.directory.as_ref(), &format!("border-{name}"))?;
+        let (journal, found) = Journal::open(
+            section.directory.as_ref(),
+            &format!("border-{name}"),
+            Syncs::After(Duration::from_secs(section.sync().into())),
+        )?;
         let mut this = Self {
             border: name.to_owned(),
             journal,
             failed: None,
+            clock: Clock::new(start),
             ways: true,
+            noted: false,
             lasting,
             hand_over: Duration::from_secs(section.hand_over().into()),
         };
@@ -71,7 +82,11 @@ impl Keeping {
             tracing::error!(border = self.border, damage, "calls and registrations of before are lost");
             border.state_lost(damage.clone());
         }
-        let ways = found.note.as_deref().map(|note| read_ways(control, note)).unwrap_or_default();
+        let note = String::from_utf8_lossy(found.note.as_deref().unwrap_or_default());
+        if let Some(wall) = clock::read(&note, &Host::now(), SystemTime::now()) {
+            border.records_are_by(wall);
+        }
+        let ways = read_ways(control, &note);
         if found.records.is_empty() && ways.is_empty() {
             return ways;
         }
@@ -109,6 +124,12 @@ impl Keeping {
                     kept = self.journal.clear();
                     self.ways = true;
                 }
+                if !self.noted {
+                    // What records are by comes before the first of them.
+                    self.noted = true;
+                    self.journal.note(self.clock.note(Instant::now(), SystemTime::now()).into_bytes());
+                    self.ways = true;
+                }
                 kept = kept.and_then(|()| self.journal.put(number, text.as_bytes()));
             }
         }
@@ -128,8 +149,12 @@ impl Keeping {
         if self.failed.is_some() {
             return;
         }
+        if self.clock.was_set(Instant::now(), SystemTime::now()) {
+            self.ways = true;
+        }
         if std::mem::take(&mut self.ways) {
-            self.journal.note(write_ways(ways));
+            let clock = self.clock.note(Instant::now(), SystemTime::now());
+            self.journal.note((write_ways(ways) + &clock).into_bytes());
             any = true;
         }
         if any {
@@ -158,20 +183,19 @@ impl Keeping {
 }
 
 /// Gateways that are heard by datagrams; others connect by themselves.
-fn write_ways(ways: &Ways) -> Vec<u8> {
+fn write_ways(ways: &Ways) -> String {
     let mut note = String::from("carnet ways 1\n");
     for (name, peer) in ways.all() {
         if let ControlPeer::Datagram { remote, local } = peer {
             note.push_str(&format!("{remote} {local} {name}\n"));
         }
     }
-    note.into_bytes()
+    note
 }
 
 /// Ways on sockets that there are, to gateways that are ours.
-fn read_ways(control: &ControlSection, note: &[u8]) -> Vec<(GatewayName, ControlPeer)> {
-    let text = String::from_utf8_lossy(note);
-    let mut lines = text.lines();
+fn read_ways(control: &ControlSection, note: &str) -> Vec<(GatewayName, ControlPeer)> {
+    let mut lines = note.lines();
     if lines.next() != Some("carnet ways 1") {
         return Vec::new();
     }
@@ -218,7 +242,7 @@ mod tests {
         let moved: ControlSection =
             toml::from_str(&text.replace("192.0.2.1:2944", "192.0.2.2:2944")).unwrap();
         assert!(read_ways(&moved, &note).is_empty());
-        for odd in [&b"carnet ways 2\n"[..], b"\xff\xfe", b"carnet ways 1\nx y z\n\n1.2.3.4:5 agw-a\n"] {
+        for odd in ["carnet ways 2\n", "\u{fffd}", "carnet ways 1\nx y z\n\n1.2.3.4:5 agw-a\n"] {
             assert!(read_ways(&control, odd).is_empty());
         }
     }

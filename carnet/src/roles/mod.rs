@@ -6,6 +6,7 @@
 
 mod answering;
 pub mod border;
+mod clock;
 pub mod conference;
 pub mod control;
 mod controllers;

@@ -4,7 +4,7 @@
 //! It is of no use on a host that was started anew, where the kernel has nothing of it: that is a cold start.
 
 use carnet_gateway::{Gateway, Numbers};
-use carnet_store::{Error, Journal};
+use carnet_store::{Error, Journal, Syncs};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -38,7 +38,7 @@ pub(super) struct Survival {
 impl Survival {
     /// Opens the journal of a gateway.
     pub(super) fn open(gateway: &str, directory: &Path) -> Result<(Self, Before), Error> {
-        let (mut journal, found) = Journal::open(directory, gateway)?;
+        let (mut journal, found) = Journal::open(directory, gateway, Syncs::Never)?;
         if let Some(damage) = found.damage {
             tracing::warn!(gateway, damage, "contexts of the process before are lost: a cold start");
         }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn another_boot_of_the_host_is_a_cold_start() {
         let place = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+        let (mut journal, _) = Journal::open(place.path(), "agw", Syncs::Never).unwrap();
         journal.put(5, b"carnet context 1\n").unwrap();
         journal.note(b"boot 0\nnumbers 7 8\ncontroller <alg1>\n".to_vec());
         journal.commit().unwrap();

@@ -1,21 +1,24 @@
-//! Records that only have to survive the process: one appended write for everything that changed, no waiting for
-//! the disk. What [`Journal::commit`] has returned `Ok` for is there after a SIGKILL; after a loss of power it may
-//! not be.
+//! Records that have to survive the process: one appended write for everything that changed, no waiting for
+//! the disk. What [`Journal::commit`] has returned `Ok` for is there after a SIGKILL. After a loss of power it is there
+//! as far as the disk was told, which another thread does in time, if it is to ([`Syncs`]).
 //!
 //! A journal is a row of files `NAME.1`, `NAME.2`… in one directory, of which the last is written to. When much of it
 //! is outdated another file is begun, and what still holds of the first is copied over a few records with each
 //! commit, until the first can go: no commit takes long because of what there is. A last record that was cut off is
-//! left out. A file that is damaged elsewhere is worth nothing: it becomes `NAME.damaged`, and the others are removed: a
-//! cold start.
+//! left out, and so is what comes behind the point up to which the disk was told, from the first octet on that is not
+//! as it was written: power that goes leaves anything there. A file that is damaged elsewhere is worth nothing: it
+//! becomes `NAME.damaged`, and the others are removed: a cold start.
 //!
 //! A record is its length, a checksum (FNV-1a) and, in that order, kind, key and value.
 
 use crate::Error;
+use crate::syncing::{Syncing, Syncs};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a file begins with.
 const FIRST: &[u8] = b"carnet journal 1\n";
@@ -35,6 +38,8 @@ const COPIES: usize = 8;
 const PUT: u8 = b'+';
 const REMOVE: u8 = b'-';
 const NOTE: u8 = b'!';
+/// So many octets of this file are on the disk.
+const SYNCED: u8 = b'=';
 
 /// What a journal had in it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -58,7 +63,7 @@ struct Place {
 /// One file.
 #[derive(Debug)]
 struct Part {
-    file: File,
+    file: Arc<File>,
     size: u64,
     /// Records in it that still hold.
     live: usize,
@@ -71,6 +76,9 @@ pub struct Journal {
     name: String,
     /// Held as long as the journal is open.
     _lock: File,
+    syncing: Option<Syncing>,
+    /// How much of the last part it says itself is on the disk.
+    marked: u64,
     parts: BTreeMap<u64, Part>,
     /// The part that is written to.
     last: u64,
@@ -90,7 +98,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Busy`] if another process has it open; of the disk.
-    pub fn open(directory: &Path, name: &str) -> Result<(Self, Found), Error> {
+    pub fn open(directory: &Path, name: &str, syncs: Syncs) -> Result<(Self, Found), Error> {
         let fail = |path: &Path| {
             let path = path.display().to_string();
             move |error| Error::File { path, error }
@@ -104,10 +112,16 @@ impl Journal {
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Busy),
             Err(std::fs::TryLockError::Error(error)) => return Err(fail(&lock_path)(error)),
         }
+        let syncing = match syncs {
+            Syncs::Never => None,
+            Syncs::After(after) => Some(Syncing::begin(directory, after).map_err(fail(directory))?),
+        };
         let mut this = Self {
             directory: directory.to_owned(),
             name: name.to_owned(),
             _lock: lock,
+            syncing,
+            marked: 0,
             parts: BTreeMap::new(),
             last: 0,
             live: HashMap::new(),
@@ -119,10 +133,14 @@ impl Journal {
         let mut found = Found::default();
         for number in this.numbers().map_err(fail(directory))? {
             let path = this.path(number);
+            let file = Arc::new(opened(&path).map_err(fail(&path))?);
             let octets = std::fs::read(&path).map_err(fail(&path))?;
-            let file = opened(&path).map_err(fail(&path))?;
             this.last = number;
             let size = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+            if let Some(syncing) = &this.syncing {
+                // The process before may not have come to it.
+                syncing.wrote(number, &file, size);
+            }
             this.parts.insert(number, Part { file, size, live: 0 });
             if let Err(what) = this.read(number, &octets, &mut found) {
                 found = Found { damage: Some(format!("{}: {what}", path.display())), ..Found::default() };
@@ -185,6 +203,9 @@ impl Journal {
         for key in keys {
             self.place(key, None);
         }
+        if let Some(syncing) = &self.syncing {
+            syncing.forget();
+        }
         let parts = std::mem::take(&mut self.parts);
         for number in parts.into_keys() {
             let _ = std::fs::remove_file(self.path(number));
@@ -200,7 +221,8 @@ impl Journal {
     /// Of the disk. What is in the files then is of no use, and they are removed: better no record than an old one.
     /// Nothing can be written any more but after [`Journal::clear`].
     pub fn commit(&mut self) -> Result<(), Error> {
-        let written = self.write();
+        let failure = self.syncing.as_ref().and_then(Syncing::failure);
+        let written = failure.map_or_else(|| self.write(), Err);
         if written.is_err() {
             self.forget();
         }
@@ -209,6 +231,12 @@ impl Journal {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full,
             _ => Error::File { path, error },
         })
+    }
+
+    /// Octets of the last file that the disk was told of, and that it has.
+    pub fn told(&self) -> (u64, u64) {
+        let synced = self.syncing.as_ref().map_or(0, |syncing| syncing.synced(self.last));
+        (synced, self.parts.get(&self.last).map_or(0, |part| part.size))
     }
 
     /// Octets in all files.
@@ -220,8 +248,11 @@ impl Journal {
         if self.waiting.1 == 0 {
             return Ok(());
         }
+        self.mark();
         let size = self.parts.get(&self.last).map_or(0, |part| part.size);
-        if self.parts.len() == 1 && size > SMALLEST && size > self.held.saturating_mul(2) {
+        // Files of before that the disk still has to let go are no reason for more of them.
+        let behind = self.syncing.as_ref().is_some_and(Syncing::is_behind);
+        if !behind && self.parts.len() == 1 && size > SMALLEST && size > self.held.saturating_mul(2) {
             // What waits belongs behind what is there.
             self.flush()?;
             self.begin()?;
@@ -236,7 +267,10 @@ impl Journal {
                 break;
             }
             let (number, _) = first.remove_entry();
-            std::fs::remove_file(self.path(number))?;
+            match &self.syncing {
+                Some(syncing) => syncing.remove(self.path(number)),
+                None => std::fs::remove_file(self.path(number))?,
+            }
             self.copying.clear();
         }
         Ok(())
@@ -247,8 +281,11 @@ impl Journal {
         let Some(part) = self.parts.get_mut(&self.last) else {
             return Err(std::io::Error::other("the journal was given up"));
         };
-        part.file.write_all(&octets)?;
+        (&*part.file).write_all(&octets)?;
         part.size += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        if let Some(syncing) = &self.syncing {
+            syncing.wrote(self.last, &part.file, part.size);
+        }
         Ok(())
     }
 
@@ -277,6 +314,15 @@ impl Journal {
             self.place(key, Some(Place { file: self.last, at, ..place }));
         }
         Ok(())
+    }
+
+    /// Says how much of the last part is on the disk, if that is more than it has said.
+    fn mark(&mut self) {
+        let synced = self.syncing.as_ref().map_or(0, |syncing| syncing.synced(self.last));
+        if synced > self.marked {
+            self.marked = synced;
+            self.append(SYNCED, 0, &synced.to_le_bytes());
+        }
     }
 
     /// Where the next record comes in the last part.
@@ -323,12 +369,18 @@ impl Journal {
     /// Begins another file.
     fn begin(&mut self) -> std::io::Result<()> {
         let number = self.last + 1;
-        let mut file = opened(&self.path(number))?;
+        let file = opened(&self.path(number))?;
         file.set_len(0)?;
-        file.write_all(FIRST)?;
+        (&file).write_all(FIRST)?;
         let size = u64::try_from(FIRST.len()).unwrap_or(u64::MAX);
-        self.parts.insert(number, Part { file, size, live: 0 });
+        self.parts.insert(number, Part { file: Arc::new(file), size, live: 0 });
         self.last = number;
+        self.marked = 0;
+        if let Some(syncing) = &self.syncing {
+            syncing.came();
+            // Whoever reads it is to know that the rest may be anything.
+            self.append(SYNCED, 0, &self.marked.to_le_bytes());
+        }
         Ok(())
     }
 
@@ -350,25 +402,48 @@ impl Journal {
 
     /// Takes the records of a file.
     fn read(&mut self, number: u64, octets: &[u8], found: &mut Found) -> Result<(), &'static str> {
+        let mut told = None;
+        let Err((at, what)) = self.read_records(number, octets, found, &mut told) else { return Ok(()) };
+        // What was said behind the damage counts, too: then it is none that power does that goes.
+        let told =
+            told.max(told_in(octets.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default()));
+        match told {
+            Some(told) if at >= told => Ok(()),
+            _ => Err(what),
+        }
+    }
+
+    /// The same; an error says where. `told` is up to where the disk has it, if the file says so.
+    fn read_records(
+        &mut self,
+        number: u64,
+        octets: &[u8],
+        found: &mut Found,
+        told: &mut Option<u64>,
+    ) -> Result<(), (u64, &'static str)> {
+        // It has come, and what was written to it has not reached the disk.
+        if !octets.is_empty() && octets.iter().take(FIRST.len()).all(|octet| *octet == 0) {
+            return Ok(());
+        }
         if octets.len() < FIRST.len() && FIRST.starts_with(octets) {
             return Ok(());
         }
-        let mut rest = octets.strip_prefix(FIRST).ok_or("it is no journal, or of another version")?;
+        let mut rest = octets.strip_prefix(FIRST).ok_or((0, "it is no journal, or of another version"))?;
         let word = |octets: &[u8], at: usize| octets.get(at..)?.first_chunk::<4>().copied();
         while let (Some(length), Some(sum)) =
             (word(rest, 0), rest.get(4..).and_then(|r| r.first_chunk::<8>()))
         {
+            let at = u64::try_from(octets.len() - rest.len()).unwrap_or(u64::MAX);
             let size = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
             if !(5..=LONGEST + 5).contains(&size) {
-                return Err("a record is damaged");
+                return Err((at, "a record is damaged"));
             }
             let Some(body) = rest.get(HEAD..HEAD + size) else { break };
             if checksum(&length, body).to_le_bytes() != *sum {
-                return Err("a record is damaged");
+                return Err((at, "a record is damaged"));
             }
             let (Some((&kind, value)), Some(key)) = (body.split_first(), word(body, 1)) else { break };
             let (key, value) = (u32::from_le_bytes(key), value.get(4..).unwrap_or_default());
-            let at = u64::try_from(octets.len() - rest.len()).unwrap_or(u64::MAX);
             match kind {
                 PUT => {
                     found.records.insert(key, value.to_vec());
@@ -379,7 +454,8 @@ impl Journal {
                     self.place(key, None);
                 }
                 NOTE => found.note = Some(value.to_vec()),
-                _ => return Err("it has a record of an unknown kind"),
+                SYNCED => *told = value.first_chunk::<8>().map(|octets| u64::from_le_bytes(*octets)),
+                _ => return Err((at, "it has a record of an unknown kind")),
             }
             rest = rest.get(HEAD + size..).unwrap_or_default();
         }
@@ -388,7 +464,24 @@ impl Journal {
 }
 
 fn opened(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    // A pipe takes so much, and then whoever writes waits for ever.
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is no regular file")),
+    }
+}
+
+/// The furthest point up to which the disk was told, as records among these octets say, wherever they begin.
+fn told_in(octets: &[u8]) -> Option<u64> {
+    const SIZE: [u8; 4] = 13u32.to_le_bytes();
+    let said = octets.windows(HEAD + 13).filter(|record| record.starts_with(&SIZE));
+    let said = said.filter_map(|record| {
+        let (sum, body) = (record.get(4..)?.first_chunk::<8>()?, record.get(HEAD..)?);
+        let whole = body.first() == Some(&SYNCED) && checksum(&SIZE, body).to_le_bytes() == *sum;
+        whole.then(|| body.get(5..)?.first_chunk::<8>().map(|octets| u64::from_le_bytes(*octets)))?
+    });
+    said.max()
 }
 
 /// FNV-1a.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
-use carnet_store::{Error, Found, Journal};
+use carnet_store::{Error, Found, Journal, Syncs};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn found(directory: &Path) -> Found {
-    Journal::open(directory, "agw").unwrap().1
+    Journal::open(directory, "agw", Syncs::Never).unwrap().1
 }
 
 #[test]
 fn what_was_committed_is_there_and_nothing_else() {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("deep/state");
-    let (mut journal, nothing) = Journal::open(&directory, "agw").unwrap();
+    let (mut journal, nothing) = Journal::open(&directory, "agw", Syncs::Never).unwrap();
     assert_eq!(nothing, Found::default());
-    assert!(matches!(Journal::open(&directory, "agw"), Err(Error::Busy)));
-    let (_other, _) = Journal::open(&directory, "trgw").unwrap();
+    assert!(matches!(Journal::open(&directory, "agw", Syncs::Never), Err(Error::Busy)));
+    let (_other, _) = Journal::open(&directory, "trgw", Syncs::Never).unwrap();
     journal.put(7, b"seven").unwrap();
     journal.put(8, b"eight").unwrap();
     journal.note(b"first".to_vec());
@@ -55,7 +55,7 @@ fn what_was_committed_is_there_and_nothing_else() {
 #[test]
 fn a_last_record_that_was_cut_off_is_left_out() {
     let place = tempfile::tempdir().unwrap();
-    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw", Syncs::Never).unwrap();
     journal.put(1, b"one").unwrap();
     journal.commit().unwrap();
     let path = files(place.path()).pop().unwrap();
@@ -72,7 +72,7 @@ fn a_last_record_that_was_cut_off_is_left_out() {
         assert_eq!(found.records.contains_key(&1), end >= whole, "{end}");
         assert!(!found.records.contains_key(&2));
         // It goes on from there.
-        let (mut journal, _) = Journal::open(other.path(), "agw").unwrap();
+        let (mut journal, _) = Journal::open(other.path(), "agw", Syncs::Never).unwrap();
         journal.put(3, b"three").unwrap();
         journal.commit().unwrap();
         drop(journal);
@@ -84,7 +84,7 @@ fn a_last_record_that_was_cut_off_is_left_out() {
 #[test]
 fn a_damaged_file_is_worth_nothing() {
     let place = tempfile::tempdir().unwrap();
-    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw", Syncs::Never).unwrap();
     for key in 0..4 {
         journal.put(key, &[65; 100]).unwrap();
     }
@@ -116,7 +116,7 @@ fn a_damaged_file_is_worth_nothing() {
 #[test]
 fn it_does_not_grow_with_what_has_gone() {
     let place = tempfile::tempdir().unwrap();
-    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw", Syncs::Never).unwrap();
     let mut expected = BTreeMap::new();
     let mut largest = 0;
     for round in 0..20_000u32 {
@@ -133,7 +133,7 @@ fn it_does_not_grow_with_what_has_gone() {
         largest = largest.max(journal.size());
         if round % 3_999 == 3_998 {
             drop(journal);
-            let (next, found) = Journal::open(place.path(), "agw").unwrap();
+            let (next, found) = Journal::open(place.path(), "agw", Syncs::Never).unwrap();
             assert!(found.records == expected, "round {round}");
             journal = next;
         }
@@ -147,7 +147,7 @@ fn it_does_not_grow_with_what_has_gone() {
 #[test]
 fn what_cannot_be_written_is_not_left_half_old() {
     let place = tempfile::tempdir().unwrap();
-    let (mut journal, _) = Journal::open(place.path(), "agw").unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "agw", Syncs::Never).unwrap();
     journal.put(1, b"one").unwrap();
     journal.commit().unwrap();
     assert!(journal.put(2, &vec![0; (1 << 20) + 1]).is_err());
@@ -165,4 +165,97 @@ fn what_cannot_be_written_is_not_left_half_old() {
     journal.commit().unwrap();
     drop(journal);
     assert_eq!(found(&gone).records, BTreeMap::from([(4, b"four".to_vec())]));
+}
+
+/// Waits until the disk was told of everything.
+fn told(journal: &Journal) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while journal.told().0 < journal.told().1 {
+        assert!(std::time::Instant::now() < end, "{:?}", journal.told());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Power goes: what the disk was told of is there, and of the rest what it made of it.
+#[test]
+fn what_the_disk_was_told_of_survives_any_rest() {
+    let place = tempfile::tempdir().unwrap();
+    let syncs = Syncs::After(std::time::Duration::ZERO);
+    let (mut journal, _) = Journal::open(place.path(), "alg", syncs).unwrap();
+    journal.put(1, b"first").unwrap();
+    journal.commit().unwrap();
+    told(&journal);
+    // The next write says how far.
+    journal.put(2, b"second").unwrap();
+    journal.commit().unwrap();
+    told(&journal);
+    let whole = usize::try_from(journal.told().1).unwrap();
+    journal.put(3, b"third").unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let path = place.path().join("alg.1");
+    let written = std::fs::read(&path).unwrap();
+    assert!(written.len() > whole);
+    let first = written.windows(5).position(|w| w == b"first").unwrap() + 5;
+    for (at, with, left) in [
+        // Zeroes, or something else, where the third was to be.
+        (whole, 0, Some(2)),
+        (whole + 20, 0xa5, Some(2)),
+        // What it was told of is not as it was: nothing is believed.
+        (first - 2, 0xa5, None),
+    ] {
+        let mut octets = written.clone();
+        octets[at..].fill(with);
+        // The mark is behind the first record, and says what is before it.
+        if left.is_none() {
+            octets[first..].copy_from_slice(&written[first..]);
+        }
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("alg.1"), &octets).unwrap();
+        let (_, found) = Journal::open(other.path(), "alg", syncs).unwrap();
+        match left {
+            Some(left) => assert_eq!((found.records.len(), found.damage), (left, None), "{at} {with}"),
+            None => assert!(found.records.is_empty() && found.damage.is_some(), "{found:?}"),
+        }
+    }
+    // A file that had only its name on the disk takes nothing from the others.
+    std::fs::write(place.path().join("alg.2"), [0; 4096]).unwrap();
+    let (_, found) = Journal::open(place.path(), "alg", syncs).unwrap();
+    assert_eq!((found.records.len(), found.damage), (3, None));
+}
+
+/// What is replaced goes only when its place is taken on the disk, and it does go.
+#[test]
+fn files_that_are_replaced_go_in_the_end() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) =
+        Journal::open(place.path(), "alg", Syncs::After(std::time::Duration::ZERO)).unwrap();
+    for round in 0..40_000u32 {
+        journal.put(round % 50, &[7; 200]).unwrap();
+        journal.commit().unwrap();
+    }
+    told(&journal);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        journal.put(1, b"more").unwrap();
+        journal.commit().unwrap();
+        let files = files(place.path()).len();
+        if files <= 2 {
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "{files} files");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(journal);
+    let (_, found) = Journal::open(place.path(), "alg", Syncs::Never).unwrap();
+    assert_eq!((found.records.len(), found.damage), (50, None));
+}
+
+#[test]
+fn a_pipe_is_no_journal() {
+    let place = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(place.path().join("alg.1")).status();
+    assert!(made.unwrap().success());
+    let opened = Journal::open(place.path(), "alg", Syncs::After(std::time::Duration::ZERO));
+    assert!(matches!(opened, Err(Error::File { .. })), "{opened:?}");
 }

@@ -240,7 +240,14 @@ impl Border {
     pub fn transport_failed(&mut self, now: Instant, hop: &Hop) {
         self.core.now = now;
         self.core.endpoint.transport_failed(now, hop);
-        self.core.flow_failed(hop);
+        if let Some(flow) = hop.flow {
+            self.core.flow_failed(flow);
+            self.calls.values_mut().for_each(|call| call.lose_flow(flow));
+            for subscription in self.subscriptions.values_mut() {
+                subscription.legs.caller.lose(flow);
+                subscription.legs.callee.lose(flow);
+            }
+        }
         self.drain(now);
     }
 
@@ -397,6 +404,7 @@ impl Border {
     pub(crate) fn with_subscription(&mut self, key: CallKey, act: impl FnOnce(&mut Subscription, &mut Core)) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         act(subscription, &mut self.core);
+        self.core.state.changed(key);
         let lives = subscription.settle(&self.core, self.core.now);
         if let Some(old) = subscription.armed.take() {
             self.core.alarms.remove(&old);
@@ -494,7 +502,7 @@ impl Border {
                     self.with(call, |call, core| call.hang_up(core, now, Cause::NoAck));
                 }
             }
-            Sip::Stray { message } => self.core.turn_down_stray(now, &message),
+            Sip::Stray { message, hop } => self.core.turn_down_stray(now, &message, &hop),
             Sip::Ended { key } => {
                 // The server side may still wait for its ACK; the call forgets it later.
                 self.core.clients.remove(&key);
@@ -555,7 +563,10 @@ impl Border {
                     call.request(core, now, from, key, message);
                 });
             } else {
-                self.with_subscription(call, |s, core| s.request(core, now, from, key, &message));
+                self.with_subscription(call, |s, core| {
+                    s.legs.of_mut(from).heard(hop);
+                    s.request(core, now, from, key, &message);
+                });
             }
             return Ok(());
         }

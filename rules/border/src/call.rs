@@ -11,11 +11,10 @@ use crate::core::{AlarmKey, CallKey, Core, Op};
 use crate::event::{Cause, Event};
 use crate::forward::{Remote, contact_of, route_set};
 use crate::gateways::Request;
-use crate::registrar::Binding;
-use crate::session::{ExchangeKey, Fault, Session};
+use crate::session::{End, ExchangeKey, Fault, Session};
 use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
-use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
+use carnet_sip::{ClientKey, Destination, FlowId, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -144,7 +143,7 @@ impl Call {
         key: CallKey,
         first: FirstInvite,
         legs: Both<Leg>,
-        ends: Both<crate::session::End>,
+        ends: Both<End>,
         began: Instant,
     ) -> Self {
         let call_id = first.message.call_id().unwrap_or_default().to_owned();
@@ -583,31 +582,34 @@ impl Call {
         }
     }
 
-    /// Where requests of a dialog to `to` go.
+    /// Where requests of a dialog to `to` go. `None` if they can go nowhere.
     pub(crate) fn way(&self, core: &Core, at: usize, to: Side) -> Option<(&Remote, Destination)> {
         let remote = self.dialogs.get(at)?.remotes.of(to);
-        let network = self.network(core, to);
-        Some((remote, remote.destination(network, self.hop(core, to).as_ref(), None)?))
+        Some((remote, self.destination(core, to, remote, None).ok()?))
     }
 
-    /// The flow that requests to a side take, if it has one. A connection of the process before is gone: its
-    /// terminal may have come by another one.
-    pub(crate) fn hop(&self, core: &Core, to: Side) -> Option<Hop> {
-        let hop = self.legs.of(to).hop.clone()?;
-        if hop.flow.is_some() || !hop.transport.is_reliable() {
-            return Some(hop);
-        }
-        let user = self.session.ends.of(to).user.as_deref();
-        let bindings = user.map(|user| core.registrar.of(user)).unwrap_or_default();
-        let came = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == hop.remote.ip();
-        bindings.iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
+    /// Where a request to a side goes that is `remote` in its dialog.
+    pub(crate) fn destination(
+        &self,
+        core: &Core,
+        to: Side,
+        remote: &Remote,
+        next: Option<&Uri>,
+    ) -> Result<Destination, Fault> {
+        let hop = self.legs.of(to).way(core, self.session.ends.of(to), remote).hop()?;
+        let destination = remote.destination(self.network(core, to), hop.as_ref(), next);
+        destination.ok_or_else(|| Fault::new(480, "the far end gave no address"))
     }
 
-    /// A side speaks by this way; if the one that it had has gone with the process before, it is the way now.
+    /// A side speaks by this way.
     pub(crate) fn heard(&mut self, from: Side, hop: &Hop) {
-        let known = &mut self.legs.of_mut(from).hop;
-        if known.as_ref().is_some_and(|known| known.flow.is_none() && known.transport.is_reliable()) {
-            *known = Some(hop.clone());
+        self.legs.of_mut(from).heard(hop);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn lose_flow(&mut self, flow: FlowId) {
+        for side in [Side::Caller, Side::Callee] {
+            self.legs.of_mut(side).lose(flow);
         }
     }
 

@@ -151,6 +151,8 @@ pub(crate) struct Core {
     pub(crate) abandoned: HashMap<String, Abandoned>,
     /// New requests wait for gateways of before, until then at the latest.
     pub(crate) opening: Option<AlarmKey>,
+    /// What the clock shows by which records were written that are taken up, if not ours.
+    pub(crate) written_by: Option<SystemTime>,
     /// Calls of the process before are being taken up.
     pub(crate) restoring: bool,
     /// One moment on both clocks.
@@ -184,6 +186,7 @@ impl Core {
             late: Vec::new(),
             abandoned: HashMap::new(),
             opening: None,
+            written_by: None,
             restoring: false,
             start: (now, wall),
             past: crate::reconfigure::Past::default(),

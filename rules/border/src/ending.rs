@@ -53,12 +53,7 @@ impl Call {
     /// Acknowledges a 2xx to the first INVITE and ends its dialog at once.
     pub(crate) fn turn_down(&mut self, core: &mut Core, now: Instant, client: ClientKey, answer: &Message) {
         let Some(dialog) = End::of_answer(self, answer) else { return };
-        let hop = self.hop(core, Side::Callee);
-        let Some(destination) =
-            dialog.remote.destination(self.network(core, Side::Callee), hop.as_ref(), None)
-        else {
-            return;
-        };
+        let Ok(destination) = self.destination(core, Side::Callee, &dialog.remote, None) else { return };
         let Ok(cseq) = answer.cseq() else { return };
         if let Some(ack) = dialog.request(self, Method::Ack, cseq.number, None) {
             let _ = core.endpoint.ack(now, client, ack, destination.clone());

@@ -297,6 +297,8 @@ carnet_event::declare! {
             calls: usize,
             /// Set-ups that were ended.
             setups: usize,
+            /// Dialogs without a call that go on.
+            subscriptions: usize,
             /// Registrations.
             bindings: usize,
             /// Records that could not be taken up.

@@ -11,7 +11,7 @@
 //!   gateways report of it.
 //! * `outside`, `fork`, `subscription`: requests outside calls, several ways at once, dialogs
 //!   without media.
-//! * `route`, `forward`, `registrar`, `mediasec`: where requests go and what changes in them.
+//! * `route`, `flow`, `forward`, `registrar`, `mediasec`: where requests go and what changes in them.
 //! * `usage`: what calls take of their networks, and whether there is room for another.
 //! * `gateways`, `choice`, `interfaces`: gateways under control, which one takes a call, and by what.
 //! * `core`, `border`: shared tables, the machine.
@@ -30,6 +30,7 @@ mod core;
 mod ending;
 mod event;
 mod explain;
+mod flow;
 mod fork;
 mod forward;
 mod gateways;

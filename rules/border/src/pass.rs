@@ -62,9 +62,7 @@ impl Call {
                 _ => (Some(&self.first.remote), leg.next.as_ref()),
             };
             let remote = remote.ok_or_else(unreachable)?;
-            let destination = remote
-                .destination(self.network(core, to), self.hop(core, to).as_ref(), next)
-                .ok_or_else(unreachable)?;
+            let destination = self.destination(core, to, remote, next)?;
             let onward = forward::request(&message, remote, &leg.contact)?;
             core.endpoint
                 .request(now, onward, destination)

@@ -15,7 +15,7 @@ use crate::mediasec;
 use crate::route::{network_named, own_uri};
 use crate::session::Fault;
 use carnet_plan::Registered;
-use carnet_sip::{DigestServer, DigestSettings, Hop, Message, NameAddr, ServerKey, Uri, Verdict};
+use carnet_sip::{DigestServer, DigestSettings, FlowId, Hop, Message, NameAddr, ServerKey, Uri, Verdict};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -401,8 +401,7 @@ impl Core {
     }
 
     /// The connection a terminal registered on is gone (RFC 5626 §5.3).
-    pub(crate) fn flow_failed(&mut self, hop: &Hop) {
-        let Some(flow) = hop.flow else { return };
+    pub(crate) fn flow_failed(&mut self, flow: FlowId) {
         let keys: Vec<_> = self
             .registrar
             .bindings

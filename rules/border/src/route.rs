@@ -5,6 +5,7 @@
 
 use crate::config::{Config, Network, Registration};
 use crate::core::Core;
+use crate::flow;
 use crate::forward::Remote;
 use crate::registrar::Binding;
 use crate::session::{End, Fault};
@@ -56,7 +57,8 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
         routes.remove(0);
     }
     if let Some(binding) = by_path {
-        return Ok(vec![to_terminal(core, binding, target)?]);
+        let gone = |_| Fault::new(430, "that flow is gone");
+        return Ok(vec![to_terminal(core, binding, target).map_err(gone)?]);
     }
     if let Some(caller) = caller
         && let Registration::Forward { network, .. } = &core.config.registration
@@ -74,9 +76,13 @@ pub(crate) fn route(core: &Core, message: &Message, caller: Option<&Binding>) ->
     let own = |b: &&Binding| caller.is_some_and(|c| c.contact.equivalent(&b.contact));
     let others = found.len() > 1 && !found.iter().all(|b| own(&b));
     let called = found.iter().filter(|b| !(others && own(b)));
-    let ways = called.map(|b| to_terminal(core, b, b.contact.clone())).collect::<Result<Vec<_>, _>>()?;
-    if !ways.is_empty() {
-        return Ok(ways);
+    let ways: Vec<_> = called.map(|b| to_terminal(core, b, b.contact.clone())).collect();
+    // One that is not there is not in the way of the others.
+    if ways.iter().any(Result::is_ok) {
+        return Ok(ways.into_iter().flatten().collect());
+    }
+    if let Some(fault) = ways.into_iter().find_map(Result::err) {
+        return Err(fault);
     }
     if let Registration::Local { realm, users, .. } = &core.config.registration
         && target.host().eq_ignore_ascii_case(realm)
@@ -98,7 +104,8 @@ fn to_terminal(core: &Core, binding: &Binding, target: Uri) -> Result<Onward, Fa
     if core.config.networks.get(binding.network).is_none() {
         return Err(Fault::new(500, "the network of a binding is gone"));
     }
-    Ok(Onward { remote, hop: Some(binding.hop.clone()), next: None, end: End::of(binding), q: binding.q })
+    let hop = flow::of_binding(binding).hop()?;
+    Ok(Onward { remote, hop, next: None, end: End::of(binding), q: binding.q })
 }
 
 fn by_domain(config: &Config, remote: Remote) -> Result<Onward, Fault> {

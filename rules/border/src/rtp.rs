@@ -164,13 +164,21 @@ impl Session {
     /// The call is over: so it is there.
     pub(crate) fn release_rtp(&mut self, core: &mut Core) {
         let Some(name) = self.rtp.take() else { return };
-        let now = core.now;
         if let Some(rtp) = &mut core.rtp {
             rtp.asked.retain(|_, call| *call != self.call);
-            let delete = Request::new(Command::Delete, &name, tag(Side::Caller))
+        }
+        core.delete_rtp(&name);
+    }
+}
+
+impl Core {
+    /// A call is over, one of the process before perhaps.
+    pub(crate) fn delete_rtp(&mut self, name: &str) {
+        if let Some(rtp) = &mut self.rtp {
+            let delete = Request::new(Command::Delete, name, tag(Side::Caller))
                 .with("delete delay", Value::Integer(0));
             // It ends the call by itself when nothing comes any more.
-            let _ = rtp.client.request(now, &delete);
+            let _ = rtp.client.request(self.now, &delete);
         }
     }
 }

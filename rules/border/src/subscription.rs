@@ -21,31 +21,34 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One notifier's dialog.
 #[derive(Debug)]
-struct Usage {
-    tag: String,
-    remotes: Both<Remote>,
+pub(crate) struct Usage {
+    pub(crate) tag: String,
+    pub(crate) remotes: Both<Remote>,
     /// Not heard of by then: over.
-    until: Instant,
+    pub(crate) until: Instant,
     /// Over when the response to the last NOTIFY has gone through.
-    ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// A subscription across the border. The subscriber is the caller's side.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     key: CallKey,
-    call_id: String,
-    subscriber: String,
+    pub(crate) call_id: String,
+    /// The subscriber's tag.
+    pub(crate) subscriber: String,
     pub(crate) legs: Both<Leg>,
     pub(crate) ends: Both<End>,
     branch: usize,
-    /// The transaction of the request that began it, and the request.
-    first: (ServerKey, Message),
-    usages: Vec<Usage>,
+    /// The transaction of the request that began it.
+    first: ServerKey,
+    /// Where that request said that its sender is.
+    pub(crate) home: Remote,
+    pub(crate) usages: Vec<Usage>,
     /// Requests without a final response.
     open: usize,
     /// Notifiers may turn up until then (RFC 6665 §4.1.2.4, Timer N).
-    forming: Instant,
+    pub(crate) forming: Instant,
     /// Something may be over then.
     pub(crate) deadline: Instant,
     pub(crate) armed: Option<AlarmKey>,
@@ -69,7 +72,8 @@ impl Subscription {
             legs,
             ends,
             branch,
-            first: (arrived.key, message.clone()),
+            first: arrived.key,
+            home: Remote { target: contact_of(message), routes: route_set(message, false), cseq: 0 },
             usages: Vec::new(),
             open: 0,
             forming: now + core.linger(),
@@ -78,6 +82,31 @@ impl Subscription {
         };
         new.send(core, now, Side::Caller, arrived.key, message, remote)?;
         Ok(new)
+    }
+
+    /// One that began in the process before, with the dialogs it had. Its first request is answered by nobody here.
+    pub(crate) fn restored(
+        (key, first): (CallKey, ServerKey),
+        (call_id, subscriber): (String, String),
+        (legs, ends): (Both<Leg>, Both<End>),
+        (home, usages): (Remote, Vec<Usage>),
+        forming: Instant,
+    ) -> Self {
+        Self {
+            key,
+            call_id,
+            subscriber,
+            legs,
+            ends,
+            branch: 0,
+            first,
+            home,
+            usages,
+            open: 0,
+            forming,
+            deadline: forming,
+            armed: None,
+        }
     }
 
     /// Forgets the dialogs that are over. False if nothing is left and nothing can begin.
@@ -145,8 +174,7 @@ impl Subscription {
     }
 
     fn learn(&mut self, core: &Core, now: Instant, tag: String, routes: Vec<String>, message: &Message) {
-        let first = &self.first.1;
-        let caller = Remote { target: contact_of(first), routes: route_set(first, false), cseq: 0 };
+        let caller = self.home.clone();
         let callee = Remote { target: contact_of(message), routes, cseq: 0 };
         let until = now + core.linger();
         self.usages.push(Usage { tag, remotes: Both { caller, callee }, until, ended: false });
@@ -166,9 +194,10 @@ impl Subscription {
         let leg = self.legs.of(to);
         let network = core.config.networks.get(self.ends.of(to).network);
         // Only the first request has to be told its next hop.
-        let next = leg.next.as_ref().filter(|_| key == self.first.0);
+        let next = leg.next.as_ref().filter(|_| key == self.first);
+        let hop = leg.way(core, self.ends.of(to), remote).hop()?;
         let destination = remote
-            .destination(network, leg.hop.as_ref(), next)
+            .destination(network, hop.as_ref(), next)
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
         let onward = forward::request(message, remote, &leg.contact)?;
         let client = core
@@ -192,7 +221,7 @@ impl Subscription {
     ) {
         let Some(forwarded) = core.clients.get(&client) else { return };
         let (server, status) = (forwarded.server, message.status().unwrap_or(500));
-        let first = server == self.first.0;
+        let first = server == self.first;
         let contact = &self.legs.of(requester).contact;
         let onward = forward::response(message, &forwarded.request, contact);
         let method = forwarded.request.method().clone();

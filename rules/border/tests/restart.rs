@@ -524,10 +524,174 @@ fn a_border_that_hands_over_answers_nothing_new() {
     c.hang_up(Side::Caller);
 }
 
+/// Alice subscribes to bob and hears a first NOTIFY.
+fn subscribed(w: &mut World, method: Method) -> Up {
+    let mut alice = Ua::new("alice", ALICE, "bob", "call-n");
+    let mut request = w.request(&alice, method.clone(), "sip:bob@example.com", 1);
+    request.push_back("Event", "presence").unwrap();
+    request.push_back("Record-Route", "<sip:192.0.2.77;lr>").unwrap();
+    if method == Method::Refer {
+        request.push_back("Refer-To", "<sip:carol@example.com>").unwrap();
+    }
+    w.send(ALICE, ACCESS, &request);
+    let at_bob = w.take_request(BOB, method);
+    let bob = Ua::answering("bob", BOB, &at_bob, "n1");
+    let mut ok = bob.answer(&at_bob, 202, None);
+    ok.push_back("Expires", "600").unwrap();
+    w.send(BOB, ACCESS, &ok);
+    let ok = w.take_status(ALICE, 202);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let w = std::mem::replace(w, World::new(config()));
+    Up { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob, starts: 100 }
+}
+
+impl Up {
+    fn notify(&mut self, cseq: u32, state: &str) -> Message {
+        let mut request = self.request(Side::Callee, Method::Notify, cseq);
+        request.push_back("Event", "presence").unwrap();
+        request.push_back("Subscription-State", state).unwrap();
+        self.w.send(BOB, ACCESS, &request);
+        let there = self.w.take_request(ALICE, Method::Notify);
+        self.w.send(ALICE, ACCESS, &Message::response(&there, 200, "").unwrap());
+        self.w.take_status(BOB, 200);
+        there
+    }
+
+    fn subscriptions(&self) -> (usize, usize) {
+        let kept = self.w.records.values().filter(|text| text.starts_with("carnet subscription"));
+        (self.w.border.load().subscriptions, kept.count())
+    }
+}
+
+#[test]
+fn subscriptions_go_on_and_end_in_order() {
+    for method in [Method::Subscribe, Method::Refer] {
+        let seen: Vec<_> = [0, 1, 3]
+            .into_iter()
+            .map(|starts| {
+                let mut c = subscribed(&mut keeping(), method.clone());
+                let first = without_vias(&c.notify(2, "active;expires=600"));
+                for _ in 0..starts {
+                    let restored = c.restart();
+                    assert_eq!((restored.subscriptions, restored.refused.len()), (1, 0));
+                }
+                let second = without_vias(&c.notify(3, "active;expires=500"));
+                assert_eq!(first.replace("2 NOTIFY", "3 NOTIFY").replace("=600", "=500"), second);
+                // The end, as the subscriber wants it.
+                let mut stop = c.request(Side::Caller, Method::Subscribe, 5);
+                stop.push_back("Expires", "0").unwrap();
+                let there = without_vias(&c.through(Side::Caller, &stop, None));
+                c.notify(6, "terminated;reason=timeout");
+                // Another notifier might have turned up until then.
+                c.w.pass(Duration::from_secs(45));
+                assert_eq!(c.subscriptions(), (0, 0));
+                c.w.assert_empty();
+                (second.replace(&c.at_alice, "A"), there.replace(&c.at_bob, "B"))
+            })
+            .collect();
+        assert_eq!(seen[0], seen[1], "{method}");
+        assert_eq!(seen[0], seen[2], "{method}");
+    }
+}
+
+#[test]
+fn a_subscription_that_nobody_refreshes_is_over_when_it_would_have_been() {
+    for starts in [0, 1, 4] {
+        let mut c = subscribed(&mut keeping(), Method::Subscribe);
+        for _ in 0..starts {
+            c.w.pass(Duration::from_secs(100));
+            c.restart();
+        }
+        c.w.pass(Duration::from_secs(630 - 100 * starts));
+        assert_eq!(c.subscriptions(), (1, 1), "after {starts} starts");
+        c.w.pass(Duration::from_secs(50));
+        assert_eq!(c.subscriptions(), (0, 0), "after {starts} starts");
+        c.w.assert_empty();
+    }
+    // Or it is already over when somebody starts.
+    let mut c = subscribed(&mut keeping(), Method::Subscribe);
+    let kept = c.w.records.clone();
+    c.w.pass(Duration::from_secs(700));
+    c.w.records = kept;
+    let restored = c.restart();
+    assert_eq!((restored.subscriptions, restored.refused.len()), (0, 0));
+    assert_eq!(c.subscriptions(), (0, 0));
+    c.w.assert_empty();
+}
+
+/// Somebody sets the clock of the host while nobody is there: no time has passed by that.
+#[test]
+fn a_clock_that_was_set_ends_nothing() {
+    for (by, back) in [(3600 * 24 * 30, false), (3600 * 24 * 30, true)] {
+        let mut c = subscribed(&mut keeping(), Method::Subscribe);
+        c.w.pass(Duration::from_secs(100));
+        c.w.set_clock(Duration::from_secs(by), back);
+        let restored = c.restart();
+        assert_eq!((restored.subscriptions, restored.bindings), (1, 2), "{back}");
+        c.restart();
+        c.w.pass(Duration::from_secs(530));
+        assert_eq!(c.subscriptions(), (1, 1), "{back}");
+        c.w.pass(Duration::from_secs(50));
+        assert_eq!(c.subscriptions(), (0, 0), "{back}");
+    }
+}
+
+/// The process ends before the notifier's answer is there: its NOTIFY makes the dialog.
+#[test]
+fn a_subscription_that_was_under_way_begins_with_its_notify() {
+    let mut w = keeping();
+    let alice = Ua::new("alice", ALICE, "bob", "call-n");
+    let request = w.request(&alice, Method::Subscribe, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &request);
+    let at_bob = w.take_request(BOB, Method::Subscribe);
+    let bob = Ua::answering("bob", BOB, &at_bob, "n1");
+    assert_eq!(w.restart(config(), 99).subscriptions, 1);
+    w.settle();
+    let mut notify = w.request(&bob, Method::Notify, &contact(&at_bob), 1);
+    notify.push_back("Subscription-State", "active;expires=60").unwrap();
+    w.send(BOB, ACCESS, &notify);
+    let there = w.take_request(ALICE, Method::Notify);
+    assert_eq!(there.request_uri().unwrap().as_str(), format!("sip:alice@{ALICE}"));
+    w.send(ALICE, ACCESS, &Message::response(&there, 200, "").unwrap());
+    w.take_status(BOB, 200);
+    // One that nobody has answered for is forgotten.
+    w.pass(Duration::from_secs(110));
+    assert_eq!(w.border.load().subscriptions, 0);
+    w.assert_empty();
+}
+
+/// The last NOTIFY has gone through, its answer has not: it comes again, and is no stranger's.
+#[test]
+fn a_last_notify_may_come_again() {
+    let mut c = subscribed(&mut keeping(), Method::Subscribe);
+    let mut last = c.request(Side::Callee, Method::Notify, 2);
+    last.push_back("Subscription-State", "terminated;reason=noresource").unwrap();
+    c.w.send(BOB, ACCESS, &last);
+    c.w.take_request(ALICE, Method::Notify);
+    c.restart();
+    assert_eq!(c.subscriptions(), (1, 1));
+    c.notify(2, "terminated;reason=noresource");
+    c.w.pass(Duration::from_secs(45));
+    assert_eq!(c.subscriptions(), (0, 0));
+    c.w.assert_empty();
+}
+
+#[test]
+fn no_more_subscriptions_are_taken_up_than_there_is_room_for() {
+    let mut c = subscribed(&mut keeping(), Method::Subscribe);
+    let mut small = config();
+    small.limits.subscriptions = 0;
+    let restored = c.w.restart(small, 9);
+    assert_eq!((restored.subscriptions, restored.refused.len()), (0, 1), "{:?}", restored.refused);
+    c.w.settle();
+    assert_eq!(c.subscriptions(), (0, 0));
+}
+
 /// Bits fall, lines are missing, records are somebody else's: nothing panics, and what is taken up is whole.
 #[test]
 fn damaged_records_are_refused() {
-    let c = up();
+    let mut c = up();
+    let c = subscribed(&mut c.w, Method::Subscribe);
     let whole = c.w.records.clone();
     let mut dice = SeededRandom::new(5);
     let mut refused = 0;
@@ -551,9 +715,9 @@ fn damaged_records_are_refused() {
         let restored = w.restart(config(), 3);
         w.settle();
         refused += restored.refused.len();
-        assert!(restored.calls <= 1);
+        assert!(restored.calls <= 1 && restored.subscriptions <= 1);
         let load = w.border.load();
-        assert!(restored.calls == 1 || load.tokens == 0 || load.calls == 1, "{load:?}");
+        assert_eq!(load.tokens, 2 * (load.calls + load.subscriptions), "{load:?}");
     }
     assert!(refused > 1_000, "{refused}");
     // Two with the same context or Contact are not both believed.
@@ -561,8 +725,11 @@ fn damaged_records_are_refused() {
     w.records = whole.clone();
     let call = whole.values().find(|text| text.starts_with("carnet call")).unwrap().clone();
     w.records.insert(70, call);
+    let subscription = whole.values().find(|text| text.starts_with("carnet subscription")).unwrap().clone();
+    w.records.insert(71, subscription);
     let restored = w.restart(config(), 3);
-    assert_eq!((restored.calls, restored.refused.len()), (1, 1), "{:?}", restored.refused);
+    let taken = (restored.calls, restored.subscriptions, restored.refused.len());
+    assert_eq!(taken, (1, 1, 2), "{:?}", restored.refused);
     // Neither is one of a later version.
     w.records = whole
         .values()
@@ -571,7 +738,7 @@ fn damaged_records_are_refused() {
         .map(|(n, t)| (n as u32 + 1, t))
         .collect();
     let restored = w.restart(config(), 3);
-    assert_eq!((restored.calls, restored.bindings, restored.refused.len()), (0, 0, 3));
+    assert_eq!((restored.calls, restored.bindings, restored.refused.len()), (0, 0, 4));
     w.settle();
     assert!(w.records.is_empty(), "they are forgotten");
 }

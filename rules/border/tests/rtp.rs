@@ -95,6 +95,39 @@ fn rtp_lines_go_to_the_rtpengine_and_ours_to_the_gateway() {
     assert_eq!(w.border.load().gateway_requests, 0);
 }
 
+/// The border starts again: what was agreed on stays there until the call ends, and a set-up that died ends there.
+#[test]
+fn what_is_there_outlives_the_border() {
+    for answered in [true, false] {
+        let mut w = world();
+        w.gateway.audits = true;
+        w.border.keep_state();
+        w.register("alice", ALICE);
+        w.register("bob", BOB);
+        let alice = call(&mut w, &offer("192.0.2.20", "actpass"));
+        let at_bob = w.take_request(BOB, Method::Invite);
+        let mut target = None;
+        if answered {
+            let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+            w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&offer("192.0.2.30", "active"))));
+            let ok = w.take_status(ALICE, 200);
+            target = Some(ok);
+        }
+        let asked = w.rtpengine.asked.len();
+        w.restart(config(Other::Rtpengine), 9);
+        w.settle();
+        if let Some(ok) = target {
+            assert_eq!(w.rtpengine.asked.len(), asked);
+            let alice = Ua { remote: ok.header("To").unwrap().into_owned(), ..alice };
+            let bye = w.request(&alice, Method::Bye, &contact(&ok), 2);
+            w.send(ALICE, ACCESS, &bye);
+        }
+        let delete = w.rtpengine.asked.last().unwrap();
+        assert_eq!((delete.command, &delete.call_id), (Command::Delete, &w.rtpengine.asked[0].call_id));
+        assert_eq!(w.rtpengine.asked.len(), asked + 1);
+    }
+}
+
 /// A call without RTP does not trouble it, and one with RTP alone needs no gateway.
 #[test]
 fn calls_with_one_kind_only() {

@@ -76,6 +76,8 @@ pub struct GatewaySection {
     /// Replies beyond it go in segments where version 3 is spoken.
     #[serde(default)]
     pub control_segments: bool,
+    /// Seconds without a word from its controller, or without a connection to it, after which it goes to another one.
+    pub control_patience: Option<Spanned<u32>>,
     /// For controllers reached by `tls:`.
     pub control_tls: Option<Spanned<ControlTlsSection>>,
     /// The authentication header (RFC 3525 §10.2).

@@ -47,7 +47,7 @@ pub use otel::OtelSection;
 pub use relay::RelaySection;
 pub use shown::{NO_CONFIGURATION, is_configuration, say_of, shown};
 pub use spanned::Spanned;
-pub use state::StateSection;
+pub use state::{StateSection, SyncSetting, SyncWord};
 pub use trace::{HepSection, HepServer, Memory, TraceSection};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};

@@ -71,6 +71,14 @@ impl Registration {
         others.chain([lost.clone()]).map(Candidate::new).collect()
     }
 
+    /// The round in which it is tried again before others are.
+    fn round_beginning_with(&self, lost: &MId) -> VecDeque<Candidate> {
+        let mut round = self.round_without(lost);
+        round.rotate_right(1);
+        round.iter_mut().take(1).for_each(|first| first.again = true);
+        round
+    }
+
     pub(super) fn next_candidate(&mut self, now: Instant) {
         match self.candidates.pop_front() {
             Some(candidate) => self.try_controller(now, candidate),
@@ -100,7 +108,8 @@ impl Registration {
         link.association.set_version(self.config.version);
         let request = link.association.request(now, on_root(parameters));
         self.current = Some(link);
-        self.state = State::Trying { request, method, candidate, until: now + self.config.attempt };
+        let patience = if candidate.again { self.config.again } else { self.config.attempt };
+        self.state = State::Trying { request, method, candidate, until: now + patience };
     }
 
     /// The association with a controller that we spoke to before goes on: what it asked then may come
@@ -162,8 +171,7 @@ impl Registration {
         let controller = link.controller.clone();
         self.end_requests(&mut link.association);
         self.rest(link);
-        self.candidates = self.round_without(&controller);
-        self.candidates.rotate_right(1);
+        self.candidates = self.round_beginning_with(&controller);
         self.lost_to(now, controller);
     }
 
@@ -183,8 +191,7 @@ impl Registration {
         self.end_requests(&mut link.association);
         self.rest(link);
         self.events.push_back(Event::ControlLost { controller: controller.clone() });
-        self.candidates = self.round_without(&controller);
-        self.candidates.rotate_right(1);
+        self.candidates = self.round_beginning_with(&controller);
         self.lost_to(now, controller);
     }
 
@@ -409,7 +416,7 @@ impl Registration {
 
 impl Candidate {
     fn new(controller: MId) -> Self {
-        Self { controller, handed_off: false, refused_profiles: 0 }
+        Self { controller, handed_off: false, refused_profiles: 0, again: false }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Config {
     pub retry: Duration,
     /// How long one controller is tried.
     pub attempt: Duration,
+    /// How long the controller whose connection broke, or that has started again, is tried before others are.
+    pub again: Duration,
     /// A controller that sends heartbeats (empty audits of ROOT) and is silent for so long is lost.
     /// None leaves it to unanswered requests.
     pub silence: Option<Duration>,
@@ -74,6 +76,7 @@ impl Config {
             longest_wait: Duration::from_secs(2),
             retry: Duration::from_secs(1),
             attempt: Duration::from_secs(5),
+            again: Duration::from_secs(5),
             silence: Some(Duration::from_secs(10)),
             idle: Some(Duration::from_secs(300)),
             association,
@@ -188,6 +191,8 @@ struct Candidate {
     handed_off: bool,
     /// How many of our profiles it has refused.
     refused_profiles: usize,
+    /// It was the controller until now, and others are tried only if it does not come back.
+    again: bool,
 }
 
 #[derive(Debug)]

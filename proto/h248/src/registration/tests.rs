@@ -251,6 +251,23 @@ fn only_who_sends_heartbeats_is_lost_by_silence() {
     assert!(rig.events().iter().any(|e| matches!(e, Event::ControlLost { .. })));
 }
 
+/// One that was the controller until now is waited for as long as it is to be, and others are not.
+#[test]
+fn a_controller_that_may_come_back_has_its_time() {
+    let mut rig = Rig::new(&["alg1", "alg2"], |c| {
+        c.idle = Some(Duration::from_secs(10));
+        c.again = Duration::from_secs(40);
+    });
+    rig.answer("");
+    rig.wait(10);
+    rig.wait(39);
+    assert_eq!(rig.tried()[1..], ["alg1 Disconnected 900"]);
+    rig.wait(1);
+    assert_eq!(rig.tried()[2..], ["alg2 Failover 909"]);
+    rig.wait(5);
+    assert_eq!(rig.tried()[3..], [] as [&str; 0], "a round is over, and another comes after a wait");
+}
+
 /// One that is asked and does not answer is lost like any other.
 #[test]
 fn a_silent_controller_that_does_not_answer_is_replaced() {

@@ -443,7 +443,7 @@ impl Endpoint {
             client.nonce == nonce && client.method == *message.method() && client.state != State::Locating
         };
         let Some(client) = self.clients.get_mut(&key).filter(ours) else {
-            return self.stray(message, status);
+            return self.stray(message, status, hop);
         };
         if client.method == Method::Cancel {
             // The answer to a CANCEL matters only in that it ends the retransmissions.

@@ -136,6 +136,8 @@ pub enum Event {
     Stray {
         /// The response; our Via has been removed from it.
         message: Message,
+        /// The way it came.
+        hop: Hop,
     },
     /// No final response came, and the transaction is over.
     Unanswered {

@@ -25,12 +25,12 @@ impl Endpoint {
         self.watches_for_strays = watches;
     }
 
-    pub(super) fn stray(&mut self, mut message: Message, status: u16) {
+    pub(super) fn stray(&mut self, mut message: Message, status: u16, hop: Hop) {
         let told =
             self.watches_for_strays && (200..300).contains(&status) && *message.method() == Method::Invite;
         if told {
             message.remove_first("Via");
-            self.events.push_back(Event::Stray { message });
+            self.events.push_back(Event::Stray { message, hop });
         }
     }
 
@@ -39,15 +39,15 @@ impl Endpoint {
         ServerKey(self.fresh_key())
     }
 
-    /// The 2xx of an INVITE that waits for its ACK, and the way it went.
+    /// The 2xx of an INVITE that waits for its ACK, and the way it would take from a later endpoint.
     pub fn unacknowledged(&self, key: ServerKey, to_tag: &str) -> Option<(Hop, Bytes)> {
         let server = self.servers.get(&key)?;
         let sent = server.confirmations.iter().filter_map(|dialog| self.confirmations.get(dialog));
         let mut waiting = sent.filter(|c| c.to_tag == to_tag && !c.data.is_empty());
-        Some((server.reply.clone(), waiting.next()?.data.clone()))
+        Some((server.reply_of_later(), waiting.next()?.data.clone()))
     }
 
-    /// How a refusal of a request would go out; it is not sent. `None` if the request has its final response.
+    /// How a refusal of a request would go out of a later endpoint; it is not sent. `None` if the request has its final response.
     pub fn prepare_refusal(&self, key: ServerKey, mut message: Message) -> Option<(Hop, Bytes)> {
         let server = self.servers.get(&key).filter(|server| server.is_open())?;
         message.put_lines("Via", &server.vias);
@@ -58,7 +58,7 @@ impl Endpoint {
         if server.reply.transport.is_reliable() {
             message.ensure_content_length();
         }
-        Some((server.reply.clone(), message.to_bytes()))
+        Some((server.reply_of_later(), message.to_bytes()))
     }
 
     /// How the CANCEL of an INVITE would go out; it is not sent. `None` if the INVITE has its final response or has

@@ -67,6 +67,14 @@ impl Server {
     pub(super) fn is_open(&self) -> bool {
         self.state == State::Proceeding
     }
+
+    /// Where a response goes when its connection has gone with the process (RFC 3261 §18.2.2).
+    pub(super) fn reply_of_later(&self) -> Hop {
+        match self.fallback {
+            Some(remote) => Hop { flow: None, local: None, remote, ..self.reply.clone() },
+            None => self.reply.clone(),
+        }
+    }
 }
 
 /// What identifies a request and its ACK and CANCEL (RFC 3261 §17.2.3). Requests without the

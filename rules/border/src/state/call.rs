@@ -44,17 +44,7 @@ pub(super) fn written(call: &Call, core: &Core) -> String {
         write_hop(out.line("answer"), Some(&answer.hop)).field(base64::encode(&answer.octets)).end();
     }
     for side in SIDES {
-        let (leg, end) = (call.legs.of(side), session.ends.of(side));
-        let network = core.config.networks.get(end.network).map(|network| network.name.as_str());
-        out.line("end")
-            .option(network)
-            .flag(end.behind_nat)
-            .option(end.source)
-            .flag(end.registered.msrp)
-            .flag(end.registered.bfcp)
-            .option(end.user.as_ref())
-            .end();
-        write_hop(out.line("leg").field(&leg.token), leg.hop.as_ref()).option(leg.next.as_ref()).end();
+        write_side(&mut out, core, session.ends.of(side), call.legs.of(side));
     }
     for dialog in &call.dialogs {
         out.line("dialog")
@@ -65,8 +55,7 @@ pub(super) fn written(call: &Call, core: &Core) -> String {
             .field(&dialog.names.callee)
             .end();
         for side in SIDES {
-            let Remote { target, routes, cseq } = dialog.remotes.of(side);
-            out.line("remote").option(target.as_ref()).field(cseq).all(routes).end();
+            write_remote(&mut out, "remote", dialog.remotes.of(side));
         }
     }
     out.line("takes").field(session.agreed.caller).field(session.agreed.callee).end();
@@ -116,15 +105,12 @@ pub(super) fn read(core: &mut Core, key: CallKey, text: &str) -> Result<Read, Un
         }
         None => None,
     };
-    let (end, leg) = side(core, &mut from)?;
-    let (other_end, other_leg) = side(core, &mut from)?;
-    let ends = Both { caller: end, callee: other_end };
-    let legs = Both { caller: leg, callee: other_leg };
+    let (ends, legs) = sides(core, &mut from)?;
     let mut dialogs = Vec::new();
     while let Some(mut line) = from.optional("dialog") {
         let (callee_tag, confirmed, ended) = (line.field()?, line.flag()?, line.flag()?);
         let names = Both { caller: line.field()?, callee: line.field()? };
-        let remotes = Both { caller: remote(&mut from)?, callee: remote(&mut from)? };
+        let remotes = Both { caller: remote(&mut from, "remote")?, callee: remote(&mut from, "remote")? };
         dialogs.push(Dialog { callee_tag, remotes, names, confirmed, ended });
     }
     if dialogs.is_empty() || dialogs.len() > core.config.limits.forks {
@@ -183,6 +169,31 @@ fn claim(invite: carnet_sip::ServerKey, ends: &Both<End>) -> Claim {
     }
 }
 
+pub(super) fn write_side(out: &mut LineWriter, core: &Core, end: &End, leg: &Leg) {
+    let network = core.config.networks.get(end.network).map(|network| network.name.as_str());
+    out.line("end")
+        .option(network)
+        .flag(end.behind_nat)
+        .option(end.source)
+        .flag(end.registered.msrp)
+        .flag(end.registered.bfcp)
+        .option(end.user.as_ref())
+        .end();
+    write_hop(out.line("leg").field(&leg.token), leg.hop.as_ref()).option(leg.next.as_ref()).end();
+}
+
+pub(super) fn write_remote(out: &mut LineWriter, word: &str, remote: &Remote) {
+    let Remote { target, routes, cseq } = remote;
+    out.line(word).option(target.as_ref()).field(cseq).all(routes).end();
+}
+
+/// The caller's side and the callee's.
+pub(super) fn sides(core: &Core, from: &mut LineReader<'_>) -> Result<(Both<End>, Both<Leg>), Unreadable> {
+    let (end, leg) = side(core, from)?;
+    let (other_end, other_leg) = side(core, from)?;
+    Ok((Both { caller: end, callee: other_end }, Both { caller: leg, callee: other_leg }))
+}
+
 fn side(core: &Core, from: &mut LineReader<'_>) -> Result<(End, Leg), Unreadable> {
     let mut line = from.line("end")?;
     let name: String = line.field()?;
@@ -203,8 +214,8 @@ fn side(core: &Core, from: &mut LineReader<'_>) -> Result<(End, Leg), Unreadable
     Ok((end, Leg { token, contact, hop, next }))
 }
 
-fn remote(from: &mut LineReader<'_>) -> Result<Remote, Unreadable> {
-    let mut line = from.line("remote")?;
+pub(super) fn remote(from: &mut LineReader<'_>, word: &str) -> Result<Remote, Unreadable> {
+    let mut line = from.line(word)?;
     Ok(Remote { target: line.option()?, cseq: line.field()?, routes: line.all()? })
 }
 

@@ -1,5 +1,5 @@
-//! What outlives the process: calls that are up, set-ups as far as they can still be ended in order, and
-//! registrations, as records that somebody keeps ([`Border::poll_kept`], [`Border::poll_forgotten`]) and gives to
+//! What outlives the process: calls that are up, set-ups as far as they can still be ended in order, dialogs without a
+//! call, and registrations, as records that somebody keeps ([`Border::poll_kept`], [`Border::poll_forgotten`]) and gives to
 //! the border that starts next ([`Border::restore`]).
 //!
 //! A call is written down as its two ends have agreed on it. An offer under way dies with the process; what it
@@ -9,13 +9,14 @@
 //! A record is kept before the message goes out by which others learn of what is in it, and forgotten after the one
 //! by which they learn of its end.
 //!
-//! Left out: dialogs without a call (`subscription`), transactions, digest nonces, what gateways told of their
+//! Left out: transactions, what comes in the dialogs of calls that are over (a NOTIFY after a REFER and a BYE), digest nonces, what gateways told of their
 //! health. No password and no key is in a record: whoever reads one learns who calls whom, and the names by which
 //! requests find their call.
 
 mod call;
 mod restore;
 mod setup;
+mod subscription;
 mod users;
 mod waiting;
 
@@ -49,6 +50,7 @@ struct Place {
 pub(crate) struct State {
     /// Somebody keeps records.
     pub(crate) on: bool,
+    /// Of calls and of subscriptions, which share their names.
     calls: HashMap<CallKey, Place>,
     users: HashMap<String, Place>,
     changed: BTreeSet<CallKey>,
@@ -59,7 +61,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// A call may not be as it was.
+    /// A call or a subscription may not be as it was.
     pub(crate) fn changed(&mut self, call: CallKey) {
         if self.on {
             self.changed.insert(call);
@@ -94,11 +96,17 @@ impl Border {
         self.core.registrar.kept = true;
     }
 
+    /// The clock by which the records were written that are [restored](Self::restore) next shows this now: the time of
+    /// day may have been set since.
+    pub fn records_are_by(&mut self, wall: SystemTime) {
+        self.core.written_by = Some(wall);
+    }
+
     /// What was kept is lost: everything is to be kept anew.
     pub fn keep_again(&mut self) {
         let state = &mut self.core.state;
         state.calls.values_mut().chain(state.users.values_mut()).for_each(|place| place.hash = 0);
-        state.changed.extend(self.calls.keys().copied());
+        state.changed.extend(self.calls.keys().chain(self.subscriptions.keys()).copied());
         self.core.registrar.changed.extend(state.users.keys().cloned());
     }
 
@@ -151,6 +159,8 @@ impl Border {
                 Phase::Up => Some(call::written(call, &self.core)),
                 Phase::Over => None,
             });
+            let other = || Some(subscription::written(self.subscriptions.get(&key)?, &self.core));
+            let text = text.or_else(other);
             let Some(text) = text.filter(|text| text.len() <= LONGEST) else {
                 if let Some(known) = known {
                     self.core.state.calls.remove(&key);

@@ -1,7 +1,8 @@
 //! A border takes up what the one before it has left.
 
-use super::{Place, call, setup, users};
+use super::{Place, call, setup, subscription, users};
 use crate::border::Border;
+use crate::call::Leg;
 use crate::core::{Alarm, CallKey};
 use crate::event::{Cause, Event};
 use crate::registrar::aor_key;
@@ -28,6 +29,8 @@ pub struct Restored {
     pub calls: usize,
     /// Set-ups that were ended.
     pub setups: usize,
+    /// Dialogs without a call that go on.
+    pub subscriptions: usize,
     /// Bindings.
     pub bindings: usize,
     /// Records that could not be taken up, and why. They are to be forgotten.
@@ -48,6 +51,10 @@ impl Border {
         let mut restored = Restored::default();
         let (mut used, mut taken) = (BTreeSet::new(), Taken::default());
         self.core.restoring = true;
+        let ours = self.core.start;
+        if let Some(wall) = self.core.written_by.take() {
+            self.core.start = (now, wall);
+        }
         for (number, text) in records {
             used.insert(number);
             let first = text.lines().next().unwrap_or_default();
@@ -59,10 +66,16 @@ impl Border {
                     for (hop, octets) in ends.sent {
                         self.core.last_words(hop, octets);
                     }
+                    if let Some(name) = ends.rtp {
+                        self.core.delete_rtp(&name);
+                    }
                     self.core.abandon(ends.call_id.clone(), ends.callee, number);
                     self.core.events.push_back(Event::SetupAbandoned { call_id: ends.call_id });
                     restored.setups += 1;
                 }),
+                subscription::FIRST => self
+                    .restore_subscription(number, text)
+                    .map(|lives| restored.subscriptions += usize::from(lives)),
                 users::FIRST => self.restore_user(now, number, text).map(|count| restored.bindings += count),
                 other => {
                     let beginning: String = other.chars().take(40).collect();
@@ -74,6 +87,7 @@ impl Border {
                 self.core.state.gone.insert(number);
             }
         }
+        self.core.start = ours;
         let state = &mut self.core.state;
         state.next = used.last().copied().unwrap_or(0);
         let holes = (1..state.next).filter(|number| !used.contains(number));
@@ -83,8 +97,9 @@ impl Border {
         self.adopt(now, gateways);
         self.core.restoring = false;
         self.wait_for_gateways();
-        let Restored { calls, setups, bindings, ref refused } = restored;
-        self.core.events.push_back(Event::StateRestored { calls, setups, bindings, refused: refused.len() });
+        let Restored { calls, setups, subscriptions, bindings, ref refused } = restored;
+        let refused = refused.len();
+        self.core.events.push_back(Event::StateRestored { calls, setups, subscriptions, bindings, refused });
         self.drain(now);
         restored
     }
@@ -98,11 +113,7 @@ impl Border {
         self.next_call += 1;
         let key = CallKey(self.next_call);
         let call::Read { mut call, set_back, settled } = call::read(&mut self.core, key, text)?;
-        for side in [Side::Caller, Side::Callee] {
-            if self.core.tokens.contains_key(&call.legs.of(side).token) {
-                return Err(Unreadable("another call has its Contact".into()));
-            }
-        }
+        self.claim_names(None, &call.legs)?;
         let contexts = call.session.streams.iter().filter_map(Stream::context);
         let mut mine = HashSet::new();
         for context in contexts {
@@ -118,9 +129,7 @@ impl Border {
             // It is there: no cap turns it away.
             let _ = self.core.usage.admit(&self.core.config.networks, claim, true);
         }
-        for side in [Side::Caller, Side::Callee] {
-            self.core.tokens.insert(call.legs.of(side).token.clone(), (key, side));
-        }
+        self.claim_names(Some(key), &call.legs)?;
         call.session.account_restored(&mut self.core);
         self.tell_restored(&call);
         for index in set_back {
@@ -137,6 +146,36 @@ impl Border {
                 call.hang_up(core, now, Cause::Restarted);
             }
         });
+        Ok(())
+    }
+
+    /// Takes up a dialog without a call; whether it is not over meanwhile.
+    fn restore_subscription(&mut self, number: u32, text: &str) -> Result<bool, Unreadable> {
+        if self.subscriptions.len() >= self.core.config.limits.subscriptions {
+            return Err(Unreadable("the table of subscriptions is full".into()));
+        }
+        self.next_call += 1;
+        let key = CallKey(self.next_call);
+        let subscription = subscription::read(&mut self.core, key, text)?;
+        self.claim_names(Some(key), &subscription.legs)?;
+        self.core.state.calls.insert(key, Place { number, hash: 0 });
+        self.subscriptions.insert(key, subscription);
+        self.with_subscription(key, |_, _| {});
+        Ok(self.subscriptions.contains_key(&key))
+    }
+
+    /// Gives somebody its Contacts' names, if nobody else has them; with no key it only looks.
+    fn claim_names(&mut self, key: Option<CallKey>, legs: &Both<Leg>) -> Result<(), Unreadable> {
+        let sides = [Side::Caller, Side::Callee];
+        let tokens = &mut self.core.tokens;
+        if sides.into_iter().any(|side| tokens.contains_key(&legs.of(side).token))
+            || legs.caller.token == legs.callee.token
+        {
+            return Err(Unreadable("another one has its Contact".into()));
+        }
+        for (key, side) in key.into_iter().flat_map(|key| sides.map(|side| (key, side))) {
+            tokens.insert(legs.of(side).token.clone(), (key, side));
+        }
         Ok(())
     }
 

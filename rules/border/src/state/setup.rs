@@ -6,6 +6,7 @@ use super::{read_hop, write_hop};
 use crate::call::Call;
 use crate::core::{Alarm, Core};
 use crate::event::Cause;
+use crate::flow;
 use crate::forward::{Remote, contact_of, route_set};
 use bytes::Bytes;
 use carnet_sip::{Hop, Message, Method};
@@ -22,6 +23,8 @@ pub(super) struct Ends {
     pub(super) call_id: String,
     pub(super) callee: Abandoned,
     pub(super) sent: Vec<(Hop, Bytes)>,
+    /// What it is called at the rtpengine.
+    pub(super) rtp: Option<String>,
 }
 
 /// Where the callee of such a set-up is, who may answer all the same.
@@ -51,7 +54,9 @@ impl Core {
     }
 
     /// An answer that nobody waits for is acknowledged, and its dialog ended (RFC 3261 §13.2.2.4).
-    pub(crate) fn turn_down_stray(&mut self, now: Instant, answer: &Message) {
+    ///
+    /// It came by `from`.
+    pub(crate) fn turn_down_stray(&mut self, now: Instant, answer: &Message, from: &Hop) {
         let (Ok(call_id), Some(tag), Ok(cseq)) = (answer.call_id(), answer.to_tag(), answer.cseq()) else {
             return;
         };
@@ -60,7 +65,9 @@ impl Core {
         let first = callee.told.len() < self.config.limits.forks && callee.told.insert(tag);
         let remote = Remote { target: contact_of(answer), routes: route_set(answer, true), cseq: 0 };
         let network = self.config.networks.get(callee.network);
-        let Some(destination) = remote.destination(network, callee.hop.as_ref(), None) else { return };
+        // A terminal whose connection went with the process before has made another one.
+        let hop = callee.hop.as_ref().map(|hop| if flow::is_lost(hop) { from } else { hop });
+        let Some(destination) = remote.destination(network, hop, None) else { return };
         if let Some(ack) = request(answer, &remote, Method::Ack, cseq.number) {
             let _ = self.endpoint.pass_ack(now, ack, destination.clone());
         }
@@ -92,6 +99,7 @@ fn request(answer: &Message, remote: &Remote, method: Method, cseq: u32) -> Opti
 pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
     let reason = format!("SIP;cause=503;text=\"{}\"", Cause::Restarted);
     let cancel = call.first.client.and_then(|client| core.endpoint.prepare_cancel(client, &reason));
+    let cancel = cancel.and_then(|(hop, octets)| Some((of_later(call, hop)?, octets)));
     let mut refusal = Message::response(&call.first.message, 503, "").ok()?;
     let seconds = core.config.timers.retry_after.as_secs().max(1).to_string();
     refusal.push_back("Retry-After", &seconds).ok()?;
@@ -102,10 +110,24 @@ pub(super) fn written(call: &Call, core: &Core) -> Option<String> {
     let network = core.config.networks.get(call.session.ends.callee.network);
     let line = out.line("callee").option(network.map(|network| network.name.as_str()));
     write_hop(line, call.legs.callee.hop.as_ref()).end();
+    if let Some(name) = &call.session.rtp {
+        out.line("rtpengine").field(name).end();
+    }
     for (hop, octets) in cancel.into_iter().chain(refusal) {
         write_hop(out.line("send"), Some(&hop)).field(base64::encode(&octets)).end();
     }
     Some(out.finish())
+}
+
+/// The way that the CANCEL takes in another process. A terminal by whose connection the INVITE went is where its Contact
+/// says; behind a NAT it cannot be told.
+fn of_later(call: &Call, hop: Hop) -> Option<Hop> {
+    let pinned = call.legs.callee.hop.as_ref().is_some_and(|leg| leg.transport.is_reliable());
+    if !pinned || hop.flow.is_none() {
+        return Some(hop);
+    }
+    let target = call.first.remote.target.as_ref().filter(|_| !call.session.ends.callee.behind_nat);
+    target.and_then(|target| flow::listening(&hop, target))
 }
 
 pub(super) fn read(core: &Core, text: &str) -> Result<Ends, Unreadable> {
@@ -116,6 +138,7 @@ pub(super) fn read(core: &Core, text: &str) -> Result<Ends, Unreadable> {
     let network = core.config.networks.iter().position(|network| network.name == name);
     let network = network.ok_or_else(|| Unreadable(format!("there is no network {name} any more")))?;
     let callee = Abandoned { network, hop: read_hop(&mut line)?, ..Abandoned::default() };
+    let rtp = from.optional("rtpengine").map(|mut line| line.field()).transpose()?;
     let mut sent = Vec::new();
     while let Some(mut line) = from.optional("send") {
         let hop = read_hop(&mut line)?.ok_or_else(|| Unreadable("a message goes nowhere".into()))?;
@@ -124,6 +147,6 @@ pub(super) fn read(core: &Core, text: &str) -> Result<Ends, Unreadable> {
     }
     match from.peek() {
         Some(_) => Err(Unreadable("there is something behind it".into())),
-        None => Ok(Ends { call_id, callee, sent }),
+        None => Ok(Ends { call_id, callee, sent, rtp }),
     }
 }

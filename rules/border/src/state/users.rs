@@ -4,7 +4,6 @@ use super::{read_hop, write_hop};
 use crate::core::Core;
 use crate::registrar::{Binding, Lasting};
 use carnet_plan::Registered;
-use carnet_sip::{Hop, Transport};
 use carnet_wire::{LineReader, LineWriter, Unreadable};
 use std::time::Instant;
 
@@ -64,7 +63,6 @@ pub(super) fn read(core: &Core, now: Instant, text: &str) -> Result<Vec<Binding>
         };
         let path = from.line("path")?.all()?;
         let service_route = from.line("service-route")?.all()?;
-        let hop = reachable(hop, &contact, behind_nat);
         let binding = Binding::restored(
             (aor, contact, hop, network),
             (behind_nat, registered, q),
@@ -78,21 +76,5 @@ pub(super) fn read(core: &Core, now: Instant, text: &str) -> Result<Vec<Binding>
     match from.peek() {
         Some(_) => Err(Unreadable("there is something behind it".into())),
         None => Ok(bindings),
-    }
-}
-
-/// Where a terminal is reached when its connection has gone: it may listen where its Contact says. One behind a
-/// NAT has to come again.
-fn reachable(hop: Hop, contact: &carnet_sip::Uri, behind_nat: bool) -> Hop {
-    if !hop.transport.is_reliable() || behind_nat {
-        return hop;
-    }
-    let transport: Transport = hop.transport;
-    match contact.ip() {
-        Some(ip) => {
-            let port = contact.port().unwrap_or_else(|| transport.default_port());
-            Hop { remote: (ip, port).into(), ..hop }
-        }
-        None => hop,
     }
 }

@@ -5,6 +5,7 @@ use crate::border::Border;
 use crate::call::{Call, Phase};
 use crate::core::{Alarm, CallKey, Core};
 use crate::event::Cause;
+use crate::flow::{Way, is_lost};
 use crate::forward;
 use bytes::Bytes;
 use carnet_h248::controller::GatewayName;
@@ -96,7 +97,15 @@ impl Call {
         }
         waits.next = (now + waits.interval).min(waits.until);
         waits.interval = waits.interval.saturating_mul(2).min(core.config.sip.timers.t2);
-        let (hop, octets) = (waits.hop.clone(), waits.octets.clone());
+        let (mut hop, octets) = (waits.hop.clone(), waits.octets.clone());
+        let remote = self.dialogs.first().map(|dialog| &dialog.remotes.caller);
+        if is_lost(&hop)
+            && let Some(remote) = remote
+            && let Way::Pinned(way) = self.legs.caller.way(core, &self.session.ends.caller, remote)
+        {
+            // The caller has come by another connection, or is where it listens.
+            hop = way;
+        }
         core.endpoint.send_prepared(hop, octets);
     }
 

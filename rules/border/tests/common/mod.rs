@@ -92,6 +92,9 @@ pub fn ibcf() -> Config {
 pub struct World {
     pub now: Instant,
     began: Instant,
+    /// The time of day when it began, as it seems now and as the border has it.
+    wall: SystemTime,
+    written: SystemTime,
     pub border: Border,
     pub gateway: ScriptedGateway,
     /// If there, it takes the place of the scripted one.
@@ -121,8 +124,12 @@ pub struct World {
 impl World {
     pub fn new(config: Config) -> Self {
         let now = Instant::now();
-        let border = Border::new(config, Box::new(SeededRandom::new(7)), now, SystemTime::UNIX_EPOCH);
+        // Some years after 1970.
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let border = Border::new(config, Box::new(SeededRandom::new(7)), now, wall);
         Self {
+            wall,
+            written: wall,
             now,
             began: now,
             border,
@@ -143,12 +150,19 @@ impl World {
         }
     }
 
+    /// Somebody sets the clock of the host.
+    pub fn set_clock(&mut self, by: Duration, back: bool) {
+        self.wall = if back { self.wall - by } else { self.wall + by };
+    }
+
     /// The border's process ends, and another one starts with what was kept.
     pub fn restart(&mut self, config: Config, seed: u64) -> carnet_border::Restored {
         let random = Box::new(SeededRandom::new(seed));
-        // The wall clock of the first one began with 1970, and has gone on.
-        let wall = SystemTime::UNIX_EPOCH + (self.now - self.began);
+        let before = self.written + (self.now - self.began);
+        let wall = self.wall + (self.now - self.began);
+        self.written = self.wall;
         self.border = Border::new(config, random, self.now, wall);
+        self.border.records_are_by(before);
         self.border.keep_state();
         let records = std::mem::take(&mut self.records);
         let texts = records.iter().map(|(number, text)| (*number, text.as_str()));

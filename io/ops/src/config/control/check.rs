@@ -112,6 +112,10 @@ pub(in crate::config) fn check_gateway(
 ) -> Checked {
     let gateway = section.as_ref();
     check_datagram("control-datagram", gateway.control_datagram.as_ref())?;
+    if let Some(seconds) = gateway.control_patience.as_ref().filter(|s| !(5..=600).contains(s.as_ref())) {
+        // A border sends a heartbeat every 2 s: two may get lost.
+        return Err(Complaint::new(seconds.span(), "`control-patience` is 5 to 600 seconds"));
+    }
     let at = gateway.controllers.span();
     let controllers = gateway.controllers.as_ref();
     if controllers.is_empty() {
