@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod events;
 mod gateway;
+mod health;
 mod inspect;
 mod kms;
 mod manual;
@@ -59,6 +60,8 @@ enum Command {
     Ue(Box<ue::cli::UeArgs>),
     /// Watch running processes: sessions, gateways, rooms, warnings, as it happens.
     Top(top::TopArgs),
+    /// Ask running processes whether they are well.
+    Health(health::HealthArgs),
     /// Look at the gateways of a running process, and at what they hold.
     Gateway(gateway::GatewayArgs),
     /// Ask a steered gateway as a SIP server would: rewrite a description, see its calls.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Top(args) => top::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Ng(args) => ng::run(&args),
         Command::Conference(args) => conference::run(&args),
