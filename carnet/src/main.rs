@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod gateway;
 mod health;
+mod help;
 mod inspect;
 mod kms;
 mod manual;
@@ -27,7 +28,7 @@ mod ue;
 mod watchdog;
 mod web;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// End-to-end security for TCP media in IMS and SIP networks.
@@ -80,7 +81,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Args::parse().command;
+    let matches = help::with(Args::command()).get_matches();
+    let command = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     if !matches!(&command, Command::Run(args) if args.core_dumps) {
         privacy::keep();
     }

@@ -36,12 +36,15 @@ pub fn packages(args: &[String]) -> Done {
     Ok(())
 }
 
-/// The day of what is packaged: of its commit, or what `SOURCE_DATE_EPOCH` says. As `2026-01-31`, and as in mails.
+/// The second of what is packaged: of its commit, or what `SOURCE_DATE_EPOCH` says.
+fn epoch() -> Done<String> {
+    std::env::var("SOURCE_DATE_EPOCH")
+        .or_else(|_| output(Command::new("git").args(["log", "-1", "--format=%ct"]), "git log"))
+}
+
+/// The day of that. As `2026-01-31`, and as in mails.
 pub fn date() -> Done<(String, String)> {
-    let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(epoch) => epoch,
-        Err(_) => output(Command::new("git").args(["log", "-1", "--format=%ct"]), "git log")?,
-    };
+    let epoch = epoch()?;
     let at = format!("@{epoch}");
     let of = |format: &str| {
         output(Command::new("date").env("LC_ALL", "C").args(["-u", "-d", &at, format]), "date")
@@ -147,6 +150,8 @@ impl Facts {
         let package = out.join(format!("{name}_{}_{architecture}.deb", self.version));
         let mut build = Command::new("dpkg-deb");
         build.args(["--root-owner-group", "-Zxz", "--build"]).arg(&root).arg(&package).stdout(Stdio::null());
+        // No file is younger, whenever it is built.
+        build.env("SOURCE_DATE_EPOCH", epoch()?);
         crate::run(&mut build, "dpkg-deb")?;
         Ok(package)
     }

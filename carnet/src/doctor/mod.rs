@@ -28,7 +28,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub struct DoctorArgs {
     /// The configuration file.
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// Print the findings as one JSON object.
     #[arg(long)]
