@@ -52,7 +52,7 @@ fn written(args: &ManArgs, command: &clap::Command, above: Option<&str>) -> std:
     let takes_a_file = command.get_arguments().any(|argument| argument.get_long() == Some("config"));
     let mut others: Vec<_> = above.into_iter().map(|above| reference(above, 1)).collect();
     others.extend(takes_a_file.then(|| reference("carnet.toml", 5)));
-    let page = String::from_utf8_lossy(&page) + &*further(&name);
+    let page = format!("{}{}", String::from_utf8_lossy(&page), further(&name));
     let page = finished(&page, &name, &args.date, &others);
     std::fs::write(args.dir.join(format!("{name}.1")), page)?;
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {

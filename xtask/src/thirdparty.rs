@@ -61,7 +61,7 @@ pub fn copyright() -> Done<String> {
         if files.is_empty() {
             return Err(format!("{} {} has no text of its licence", part.name, part.version));
         }
-        let text = files.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n\n");
+        let text = files.iter().map(|(_, text)| without_apache(text)).collect::<Vec<_>>().join("\n\n");
         texts.entry((text, part.licence)).or_insert((holders(&files), vec![])).1.push(place);
     }
     let mut apache: Vec<_> = apache.into_iter().map(|(paragraph, places)| (places, paragraph)).collect();
@@ -229,6 +229,24 @@ fn licence_files(directory: &Path) -> Done<Vec<(String, String)>> {
     paths.into_iter().map(named).collect()
 }
 
+/// Where the whole text of Apache-2.0 stands in another it is on every Debian already.
+fn without_apache(text: &str) -> String {
+    let (mut out, mut inside) = (String::new(), false);
+    let ends = |text: &str| text.contains("END OF TERMS AND CONDITIONS");
+    let lines: Vec<_> = text.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        if !inside && line.trim() == "Apache License" && lines[at..].iter().any(|line| ends(line)) {
+            inside = true;
+            out.push_str("[The Apache License, Version 2.0: /usr/share/common-licenses/Apache-2.0]\n");
+        }
+        if !inside {
+            let _ = writeln!(out, "{line}");
+        }
+        inside &= !ends(line);
+    }
+    out.trim_end().to_owned()
+}
+
 /// Lines that say whose it is.
 fn holders(files: &[(String, String)]) -> BTreeSet<String> {
     let lines = files.iter().flat_map(|(_, text)| text.lines());
@@ -288,6 +306,13 @@ mod tests {
                     Copyright notice and this permission notice shall be\nCopyright [yyyy] [name of copyright owner]\n";
         let found: Vec<_> = holders(&[("LICENSE".into(), text.into())]).into_iter().collect();
         assert_eq!(found, ["2013-2020 The B Developers", "2014 A. Person", "2020 C"]);
+    }
+
+    #[test]
+    fn the_text_of_apache_is_left_out_of_others() {
+        let text = "one\n  Apache License\n terms\n END OF TERMS AND CONDITIONS\ntwo\nApache License\nthree";
+        let left = "one\n[The Apache License, Version 2.0: /usr/share/common-licenses/Apache-2.0]\ntwo\nApache License\nthree";
+        assert_eq!(without_apache(text), left);
     }
 
     #[test]
