@@ -224,7 +224,8 @@ mod tests {
         let named: Vec<_> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
         assert_eq!(named.len(), TOLD.len());
         for command in named {
-            let (told, whole) = of(&format!("carnet-{}", command.get_name())).expect(command.get_name());
+            let of = of(&format!("carnet-{}", command.get_name()));
+            let Some((told, whole)) = of else { panic!("{}", command.get_name()) };
             assert!(whole && !told.examples.is_empty() && told.exit.len() >= 2, "{}", told.command);
             for line in told.examples {
                 let line = line.split("  ").next().unwrap_or_default();

@@ -41,7 +41,11 @@ live_network() {
 }
 
 client() { on sh -c "cd /root/live && echo \$\$ >$1.pid && exec ip netns exec $1 carnet ue -c $1.toml ${*:2}"; }
-served() { on carnet gateway list -c /etc/carnet/border.toml | grep -q '^  gateway: in service'; }
+# Both say so: a border may not have heard yet that its gateway has started again.
+served() {
+    on carnet gateway list -c /etc/carnet/gateway.toml | grep -q '^gateway (ims-agw): registered at' &&
+        on carnet gateway list -c /etc/carnet/border.toml | grep -q '^  gateway: in service'
+}
 
 # A call is up, and lines go; `$live` is where they are seen.
 live_begin() {
