@@ -26,6 +26,9 @@ roles="border gateway conference kms"
 health="border:9460 gateway:9461 conference:9462 kms:9463"
 
 say "packages of two versions"
+# A commit in between is no difference.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
 # They are thrown away again.
 export DPKG_DEB_COMPRESSOR_LEVEL=1
 for version in 1 2; do
