@@ -22,7 +22,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub struct CheckArgs {
     /// The configuration file.
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// Print what the file would start, or where the mistake is, as JSON.
     #[arg(long)]

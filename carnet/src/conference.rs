@@ -15,10 +15,10 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub struct ConferenceArgs {
     /// The configuration file of the running process.
-    #[arg(short, long, global = true, conflicts_with = "socket")]
+    #[arg(short, long, global = true, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,
     /// Its administration socket, instead of the file.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Print JSON: one object.
     #[arg(long, global = true)]

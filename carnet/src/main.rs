@@ -8,6 +8,8 @@ mod demo;
 mod doctor;
 mod events;
 mod gateway;
+mod health;
+mod help;
 mod inspect;
 mod kms;
 mod manual;
@@ -26,7 +28,7 @@ mod ue;
 mod watchdog;
 mod web;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// End-to-end security for TCP media in IMS and SIP networks.
@@ -59,6 +61,8 @@ enum Command {
     Ue(Box<ue::cli::UeArgs>),
     /// Watch running processes: sessions, gateways, rooms, warnings, as it happens.
     Top(top::TopArgs),
+    /// Ask running processes whether they are well.
+    Health(health::HealthArgs),
     /// Look at the gateways of a running process, and at what they hold.
     Gateway(gateway::GatewayArgs),
     /// Ask a steered gateway as a SIP server would: rewrite a description, see its calls.
@@ -77,7 +81,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Args::parse().command;
+    let matches = help::with(Args::command()).get_matches();
+    let command = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     if !matches!(&command, Command::Run(args) if args.core_dumps) {
         privacy::keep();
     }
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Ue(args) => ue::run(*args),
         Command::Top(args) => top::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Ng(args) => ng::run(&args),
         Command::Conference(args) => conference::run(&args),

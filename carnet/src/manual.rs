@@ -1,5 +1,6 @@
 //! What the command line says of itself: completions for shells, manual pages. Both come from the same declarations as `--help`.
 
+use crate::help;
 use clap::Args;
 use clap_complete::Shell;
 use std::io::Write as _;
@@ -46,16 +47,41 @@ pub fn pages(args: &ManArgs, command: clap::Command) -> ExitCode {
 fn written(args: &ManArgs, command: &clap::Command, above: Option<&str>) -> std::io::Result<()> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    // What is below the options has sections of its own here.
+    clap_mangen::Man::new(command.clone().after_help(None)).render(&mut page)?;
     let takes_a_file = command.get_arguments().any(|argument| argument.get_long() == Some("config"));
     let mut others: Vec<_> = above.into_iter().map(|above| reference(above, 1)).collect();
     others.extend(takes_a_file.then(|| reference("carnet.toml", 5)));
-    let page = finished(&String::from_utf8_lossy(&page), &name, &args.date, &others);
+    let page = format!("{}{}", String::from_utf8_lossy(&page), further(&name));
+    let page = finished(&page, &name, &args.date, &others);
     std::fs::write(args.dir.join(format!("{name}.1")), page)?;
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         written(args, below, Some(&name))?;
     }
     Ok(())
+}
+
+/// What the exit code means and, on the page of a whole command, how it is used.
+fn further(name: &str) -> String {
+    let Some((told, whole)) = help::of(name) else { return String::new() };
+    let escaped =
+        |text: &str| text.replace('\\', "\\e").replace('-', "\\-").replace('~', "\\(ti").replace('`', "");
+    let mut out = String::from(".SH \"EXIT STATUS\"\n");
+    for (code, what) in told.exit {
+        out.push_str(&format!(".TP\n{code}\n{}\n", escaped(what)));
+    }
+    if whole {
+        out.push_str(".SH EXAMPLES\n.nf\n");
+        for line in told.examples {
+            let (line, what) = line.split_once("  ").unwrap_or((line, ""));
+            out.push_str(&format!("{}\n", escaped(line)));
+            if !what.is_empty() {
+                out.push_str(&format!("    {}\n", escaped(what.trim())));
+            }
+        }
+        out.push_str(".fi\n");
+    }
+    out
 }
 
 fn reference(page: &str, section: u8) -> String {

@@ -27,10 +27,10 @@ const AFTERWARDS: Duration = Duration::from_secs(10);
 #[derive(Args)]
 pub struct RunArgs {
     /// The configuration file.
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// Seconds that calls in progress get after the signal to stop.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u64,
     /// Let the kernel write core dumps of this process: they hold keys.
     #[arg(long)]

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 /// Arguments of `carnet trace`.
 #[derive(Args)]
-#[command(after_long_help = EXAMPLES)]
 pub struct TraceArgs {
     /// Capture file, pcap or pcapng; `-` for standard input. Several, of several hosts, are put together by time.
     #[arg(conflicts_with_all = ["node", "config"])]
@@ -49,18 +48,6 @@ pub struct TraceArgs {
     #[arg(long)]
     check: bool,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  tcpdump -i any -w call.pcap        capture until interrupted
-  carnet trace call.pcap --list      which sessions are in it, and what went wrong
-  carnet trace call.pcap --call 3    the ladder of the third
-  carnet trace call.pcap --call 3 --messages | less -R
-  carnet trace call.pcap --format html > call.html
-  carnet trace border.pcap gateway.pcap --list
-  carnet trace -c carnet.toml --list what goes by at the node that runs with this file
-  carnet trace --node http://127.0.0.1:9460 --node https://gateway.example:9460 --token-file t --call 3
-  carnet trace -c carnet.toml --follow";
 
 /// Forms of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

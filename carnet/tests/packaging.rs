@@ -83,10 +83,66 @@ fn bash_completes_what_there_is() {
         let output = Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
         assert_eq!(said(&output).trim(), expected, "{words}");
     }
-    for shell in ["zsh", "fish"] {
-        let script = Command::new(CARNET).args(["completions", shell]).output().unwrap();
-        assert!(script.status.success() && said(&script).contains("grace"), "{shell}");
+}
+
+/// A terminal inside zsh, since completion is a matter of its line editor: a line with a tab in it, which is then made a comment.
+const ZSH: &str = r#"
+zmodload zsh/zpty
+zpty z 'zsh -f -i'
+zpty -w z "PS1=; fpath=(DIR \$fpath); autoload -Uz compinit; compinit -u -D; echo LOA''DED"
+zpty -r -m z line '*LOADED*'
+zpty -w -n z $'carnet run --gr\t'
+zpty -w -n z $'\C-a: \C-e\n'
+zpty -w z "echo EN''DED"
+zpty -r -m z line '*ENDED*'
+print -r -- "$line"
+"#;
+
+/// zsh completes in a terminal, as a user types.
+#[test]
+fn zsh_completes_what_there_is() {
+    if !have("zsh") {
+        return;
     }
+    let directory = completions("zsh", "_carnet");
+    let script = directory.path().join("ask");
+    std::fs::write(&script, ZSH.replace("DIR", &directory.path().display().to_string())).unwrap();
+    let output = Command::new("timeout").args(["60", "zsh", "-f"]).arg(&script).output().unwrap();
+    assert!(said(&output).contains("--grace"), "{}", said(&output));
+}
+
+/// fish says what it would complete.
+#[test]
+fn fish_completes_what_there_is() {
+    if !have("fish") {
+        return;
+    }
+    let directory = completions("fish", "carnet.fish");
+    for (words, expected) in
+        [("carnet ru", "run"), ("carnet run --gr", "--grace"), ("carnet trace --format s", "svg")]
+    {
+        let ask =
+            format!("source {}/carnet.fish; complete --do-complete '{words}'", directory.path().display());
+        let output = Command::new("fish")
+            .args(["--no-config", "-c", &ask])
+            .env("HOME", directory.path())
+            .output()
+            .unwrap();
+        assert!(
+            said(&output).lines().any(|line| line.split('\t').next() == Some(expected)),
+            "{words}: {}",
+            said(&output)
+        );
+    }
+}
+
+/// A directory with the script for a shell.
+fn completions(shell: &str, name: &str) -> tempfile::TempDir {
+    let script = Command::new(CARNET).args(["completions", shell]).output().unwrap();
+    assert!(script.status.success(), "{}", said(&script));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(name), &script.stdout).unwrap();
+    directory
 }
 
 /// systemd finds nothing wrong with the units, and little to want of their confinement.

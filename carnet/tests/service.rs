@@ -253,14 +253,17 @@ fn thread(process: u32, name: &str) -> String {
     found.unwrap_or_else(|| panic!("no thread {name}")).file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// Whichever thread is stuck, be it one that serves signalling, media or the relay: the watchdog is not fed until it goes on.
+/// Whichever thread is stuck, be it one that serves signalling, media or the relay: the watchdog is not fed until it goes on, and
+/// `carnet health` says who it is.
 #[test]
 fn the_watchdog_is_fed_only_while_every_role_turns() {
     let (manager, directory) = (Manager::new(), directory());
     let config = directory.path().join("node.toml");
     let relay = format!(
         "[gateway.g.relay]\nlisten = [\"tcp:127.0.0.1:{}\"]\ndomain = \"a.example\"\nusers = \"users.toml\"\n\
-         [kms]\nname = \"kms.example\"\nlisten = \"127.0.0.1:{}\"\ndata = \"kms\"\n",
+         [kms]\nname = \"kms.example\"\nlisten = \"127.0.0.1:{}\"\ndata = \"kms\"\n\
+         [admin]\nlisten = \"127.0.0.1:{}\"\n",
+        free(),
         free(),
         free()
     );
@@ -272,6 +275,7 @@ fn the_watchdog_is_fed_only_while_every_role_turns() {
     command.env("WATCHDOG_USEC", limit.as_micros().to_string());
     let process = Running::start(&mut command);
     manager.wait_for("READY=1");
+    let health = || Command::new(CARNET).args(["health", "-c"]).arg(&config).output().unwrap();
     for (name, role) in [
         ("carnet-b", "border `b`: it does not answer, gateway `g`: it does not answer"),
         ("carnet-media-0", "gateway `g`: its media engine does not turn"),
@@ -287,9 +291,22 @@ fn the_watchdog_is_fed_only_while_every_role_turns() {
         ));
         while manager.told(Duration::from_millis(1)).is_some() {}
         assert_eq!(manager.told(limit * 2), None, "{name}");
+        // Where there is no systemd the same is told over HTTP.
+        let output = health();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("answers 503: {role}")), "{said}");
         held.stdin.write_all(b"go\n").unwrap();
         manager.wait_for("WATCHDOG=1");
+        let until = Instant::now() + PATIENCE;
+        while !health().status.success() {
+            assert!(Instant::now() < until, "{name} is well again");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
+    assert!(health().stdout.ends_with(b": well\n"));
+    drop(process);
+    assert_eq!(health().status.code(), Some(1), "nobody answers");
 }
 
 /// The manager is told how long the end may take, or it would lose patience with calls that were promised that time.

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The packages as an administrator meets them: lintian, installation with apt in a clean Debian without systemd, then under systemd itself:
-# start, confinement, sockets, watchdog, upgrade, removal, purge. As root; needs debootstrap, systemd-container, lintian, dpkg-dev, python3
-# and a mirror of Debian. CARNET_PROGRAM names a program that is built already.
+# start, confinement, sockets, watchdog, upgrade under a call, removal, purge. As root; needs debootstrap, systemd-container, lintian, dpkg-dev,
+# openssl, python3 and a mirror of Debian. CARNET_PROGRAM names a program that is built already; CARNET_PACKAGE_ROOT a directory for what is
+# made on the way, which is then kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/live.sh
 
 work=${CARNET_PACKAGE_ROOT:-$(mktemp -d)}
 leader=
@@ -24,11 +26,18 @@ roles="border gateway conference kms"
 health="border:9460 gateway:9461 conference:9462 kms:9463"
 
 say "packages of two versions"
+# A commit in between is no difference.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
 # They are thrown away again.
 export DPKG_DEB_COMPRESSOR_LEVEL=1
 for version in 1 2; do
     [ -e "$work/debs/$version" ] || CARNET_VERSION="0.1.0-$version" cargo xtask deb "$work/debs/$version" >/dev/null
 done
+say "the same tree and day make the same packages"
+CARNET_VERSION=0.1.0-1 cargo xtask deb "$work/debs/again" >/dev/null
+for package in "$work"/debs/1/*.deb; do cmp "$package" "$work/debs/again/${package##*/}" || fail "two builds differ"; done
+rm -r "$work/debs/again"
 lintian --allow-root --fail-on error,warning "$work"/debs/1/*.deb
 
 say "a clean Debian"
@@ -163,7 +172,7 @@ say "sockets that systemd holds"
 on sh -c 'printf "[Socket]\nListenStream=127.0.0.1:8443\n" >/etc/systemd/system/carnet@kms.socket; systemctl daemon-reload; systemctl stop carnet@kms; systemctl start carnet@kms.socket'
 [ "$(property kms ActiveState)" = inactive ] || fail "the key server runs before anybody calls"
 [ "$(on curl -s -m 30 -o /dev/null -w '%{http_code}' 127.0.0.1:8443/)" = 404 ] || fail "the first caller is not served"
-active kms || fail "a caller does not start the key server"
+wait_for "a caller starts the key server" active kms
 on sh -c 'systemctl stop carnet@kms.socket; rm /etc/systemd/system/carnet@kms.socket; systemctl daemon-reload; systemctl restart carnet@kms'
 
 say "a role that is stuck"
@@ -197,8 +206,13 @@ on journalctl -u carnet@border --no-pager -o cat | grep -q 'Watchdog timeout' ||
 on sh -c 'rm -r /etc/systemd/system/carnet@border.service.d; systemctl daemon-reload; systemctl restart carnet@border'
 wait_for "every role is up" all_well
 
-say "upgrade: what was edited stays, what runs is restarted once, what was disabled stays so"
+say "upgrade: what was edited stays, what runs is restarted once, what was disabled stays so, and a call that the kernel carries goes on"
 on sed -i 's/domain = "example.org"/domain = "mine.example"/' /etc/carnet/border.toml
+on sed -i 's/^role = .*/&\nengine = "kernel"/' /etc/carnet/gateway.toml
+live_network
+live_begin kernel
+on carnet gateway audit gateway -c /etc/carnet/gateway.toml | grep -q 'moved by the kernel' || fail "the kernel does not carry the call"
+restored=$(starts border)
 on systemctl -q disable --now carnet@conference
 on sh -c 'echo broken >>/etc/carnet/kms.toml'
 before=$(for role in border gateway kms; do property "$role" MainPID; done)
@@ -211,25 +225,33 @@ on grep -q mine.example /etc/carnet/border.toml || fail "an edited file was over
 wait_for "the border is up" active border
 wait_for "the gateway is up" active gateway
 [ "$(property border MainPID)" != "$border" ] && [ "$(property gateway MainPID)" != "$gateway" ] || fail "the new program does not run"
-[ "$(on journalctl -u carnet@border --no-pager -o cat | grep -c mine.example)" = 1 ] || fail "restarted more than once"
+[ "$(starts border)" = $((restored + 1)) ] || fail "restarted more than once"
+live_end
 [ "$(property kms MainPID)" = "$kms" ] && grep -q 'kms.toml is not accepted' "$work/apt.log" || fail "a service was ended by an upgrade"
 [ "$(property conference ActiveState)" = inactive ] && [ "$(on systemctl is-enabled carnet@conference || true)" = disabled ] || fail "a disabled service came back"
-on sed -i '$d' /etc/carnet/kms.toml
+on sh -c 'sed -i \$d /etc/carnet/kms.toml; systemctl restart carnet@kms'
 
-say "downgrade, removal, purge"
+say "downgrade under a call that is relayed: it ends, and both are told; removal, purge"
+on sh -c 'sed -i "s/^engine = .*/engine = \"relay\"/; /^state = /d" /etc/carnet/gateway.toml; systemctl restart carnet@gateway'
+live_begin relay
 publish "$work/boot" 1
 on apt-get update -qq
 on apt-get install -y -qq --allow-downgrades carnet=0.1.0-1 carnet-{border,gateway,conference,kms}=0.1.0-1 >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
 wait_for "the border is up" active border
+for who in alice bob; do wait_for "$who is told" grep -q '^ended' "$work/live-relay/$who.out"; done
+live_over
+live_leave
 on apt-get remove -y -qq carnet-border >/dev/null 2>&1
 [ "$(property border ActiveState)" = inactive ] || fail "a removed service runs"
 on test -e /etc/carnet/border.toml || fail "a removal takes the configuration along"
 on apt-get install -y -qq carnet-border >/dev/null 2>&1
 wait_for "it is back" active border
+# What an administrator has put there keeps the directory.
+on rm /etc/carnet/kms.key /etc/carnet/kms.pem
 on apt-get purge -y -qq 'carnet*' >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
 on systemctl reset-failed
 [ -z "$(on systemctl list-units --all --plain --no-legend 'carnet*')" ] || fail "units are left"
-on sh -c 'rm -f /root/alice.psk /root/gateway.*'
+on sh -c 'rm -rf /root/alice.psk /root/gateway.* /root/live; sed -i "/kms.example.org/d" /etc/hosts; [ -s /etc/hosts ] || rm /etc/hosts; ip netns del alice; ip netns del bob'
 contents "$work/boot" >"$work/after"
 diff "$work/before" "$work/after" || fail "something is left after purge"
 [ ! -e "$work/boot/run/carnet" ] || fail "/run/carnet is left"

@@ -36,12 +36,15 @@ pub fn packages(args: &[String]) -> Done {
     Ok(())
 }
 
-/// The day of what is packaged: of its commit, or what `SOURCE_DATE_EPOCH` says. As `2026-01-31`, and as in mails.
+/// The second of what is packaged: of its commit, or what `SOURCE_DATE_EPOCH` says.
+fn epoch() -> Done<String> {
+    std::env::var("SOURCE_DATE_EPOCH")
+        .or_else(|_| output(Command::new("git").args(["log", "-1", "--format=%ct"]), "git log"))
+}
+
+/// The day of that. As `2026-01-31`, and as in mails.
 pub fn date() -> Done<(String, String)> {
-    let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(epoch) => epoch,
-        Err(_) => output(Command::new("git").args(["log", "-1", "--format=%ct"]), "git log")?,
-    };
+    let epoch = epoch()?;
     let at = format!("@{epoch}");
     let of = |format: &str| {
         output(Command::new("date").env("LC_ALL", "C").args(["-u", "-d", &at, format]), "date")
@@ -59,11 +62,14 @@ struct Facts {
     mail_date: String,
     /// Paragraphs of `packaging/debian/control`.
     control: String,
+    /// Whose it is, and under which licences.
+    copyright: String,
 }
 
 impl Facts {
     fn find(program: &Path, work: &Path) -> Done<Self> {
         let (day, mail_date) = date()?;
+        let copyright = crate::thirdparty::copyright()?;
         let version =
             std::env::var("CARNET_VERSION").unwrap_or_else(|_| format!("{}-1", env!("CARGO_PKG_VERSION")));
         let architecture = output(Command::new("dpkg").arg("--print-architecture"), "dpkg")?;
@@ -78,7 +84,15 @@ impl Facts {
         shlibdeps.current_dir(work.join("source")).arg("-O").arg("-e").arg(program).stderr(Stdio::null());
         let libraries = output(&mut shlibdeps, "dpkg-shlibdeps")?;
         let libraries = libraries.strip_prefix("shlibs:Depends=").unwrap_or(&libraries).to_owned();
-        Ok(Self { version, architecture, libraries, day, mail_date, control: read(&fixed("control"))? })
+        Ok(Self {
+            version,
+            architecture,
+            libraries,
+            day,
+            mail_date,
+            control: read(&fixed("control"))?,
+            copyright,
+        })
     }
 
     /// The fields of a package, in their order.
@@ -101,7 +115,11 @@ impl Facts {
     /// Adds what every package has, and packs it.
     fn finish(&self, name: &str, root: PathBuf, out: &Path) -> Done<PathBuf> {
         let doc = root.join("usr/share/doc").join(name);
-        copy(&fixed("copyright"), &doc.join("copyright"), 0o644)?;
+        // Configuration and a unit are ours alone.
+        match name {
+            "carnet" => write(&doc.join("copyright"), &self.copyright, 0o644)?,
+            _ => copy(&fixed("copyright"), &doc.join("copyright"), 0o644)?,
+        }
         let changes = format!(
             "carnet ({}) unstable; urgency=medium\n\n  * Built from the source tree; its CHANGELOG.md says what is new.\n\n \
              -- {MAINTAINER}  {}\n",
@@ -132,6 +150,8 @@ impl Facts {
         let package = out.join(format!("{name}_{}_{architecture}.deb", self.version));
         let mut build = Command::new("dpkg-deb");
         build.args(["--root-owner-group", "-Zxz", "--build"]).arg(&root).arg(&package).stdout(Stdio::null());
+        // No file is younger, whenever it is built.
+        build.env("SOURCE_DATE_EPOCH", epoch()?);
         crate::run(&mut build, "dpkg-deb")?;
         Ok(package)
     }
@@ -177,6 +197,7 @@ fn main_package(facts: &Facts, program: &Path, work: &Path) -> Done<PathBuf> {
     copy(Path::new("packaging/wireshark/mikey_ticket.lua"), &doc.join("wireshark/mikey_ticket.lua"), 0o644)?;
     copy(Path::new("packaging/wireshark/README.md"), &doc.join("wireshark/README.md"), 0o644)?;
     packed(&read(Path::new("CHANGELOG.md"))?, &doc.join("changelog.gz"))?;
+    write(&doc.join("carnet.cdx.json"), &crate::thirdparty::bill(&facts.day)?, 0o644)?;
     let etc = root.join("etc/carnet");
     fs::create_dir_all(&etc).map_err(|e| format!("{}: {e}", etc.display()))?;
     for script in ["postinst", "prerm", "postrm"] {
@@ -225,7 +246,8 @@ fn files(dir: &Path) -> Done<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read(path: &Path) -> Done<String> {
+/// A text of the tree.
+pub fn read(path: &Path) -> Done<String> {
     fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
@@ -253,7 +275,8 @@ fn place(octets: &[u8], to: &Path, mode: u32) -> Done {
     fs::set_permissions(to, fs::Permissions::from_mode(mode)).map_err(fail)
 }
 
-fn output(command: &mut Command, what: &str) -> Done<String> {
+/// What a program prints.
+pub fn output(command: &mut Command, what: &str) -> Done<String> {
     let output = command.output().map_err(|e| format!("{what} could not start: {e}"))?;
     if !output.status.success() {
         return Err(format!(

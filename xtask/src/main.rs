@@ -1,5 +1,6 @@
 //! The chores of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`,
-//! `cargo xtask rings`, `cargo xtask performance`, `cargo xtask man`, `cargo xtask deb`.
+//! `cargo xtask rings`, `cargo xtask performance`, `cargo xtask man`, `cargo xtask deb`, `cargo xtask copyright`,
+//! `cargo xtask sbom`.
 //!
 //! `demo` and `test` exist so that one command works on a fresh machine: they look for the
 //! system's OpenSSL and, where there is none, build the vendored one and say so.
@@ -9,6 +10,7 @@ mod man;
 mod openssl;
 mod performance;
 mod rings;
+mod thirdparty;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,6 +25,8 @@ cargo xtask COMMAND
   man DIR        build Carnet and write its manual pages to DIR
   deb [DIR]      build Carnet and write its Debian packages to DIR (target/deb); CARNET_PROGRAM names a program
                  that is there already, CARNET_VERSION a version of the packages
+  copyright      print what others wrote of the program, with their licences, as Debian's copyright file
+  sbom           print the same as a bill of materials (CycloneDX)
   performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp,calls] [--quick] [--machine]
                  measure Carnet beside its peers, and write docs/performance.md
 ";
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         "rings" => rings::check(),
         "man" => man_pages(&rest),
         "deb" => deb::packages(&rest),
+        "copyright" => thirdparty::copyright().and_then(|text| printed(&text)),
+        "sbom" => deb::date().and_then(|(day, _)| thirdparty::bill(&day)).and_then(|text| printed(&text)),
         "performance" => performance::performance(&rest),
         _ => {
             eprint!("{USAGE}");
@@ -68,6 +74,10 @@ fn program() -> Result<PathBuf, String> {
     openssl::choose()?.apply(&mut build);
     run(&mut build, "the build")?;
     Ok(target_directory()?.join("release").join("carnet"))
+}
+
+fn printed(text: &str) -> Result<(), String> {
+    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).map_err(|e| e.to_string())
 }
 
 fn man_pages(args: &[String]) -> Result<(), String> {

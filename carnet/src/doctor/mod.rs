@@ -28,7 +28,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub struct DoctorArgs {
     /// The configuration file.
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// Print the findings as one JSON object.
     #[arg(long)]
@@ -107,7 +107,11 @@ fn mistake(error: &ConfigError) -> (String, String) {
         ConfigError::Wrong { message, help, .. } => {
             (message.clone(), help.clone().unwrap_or_else(|| fix.to_owned()))
         }
-        other => (other.to_string(), "name the file that `carnet run` is given, and may read".to_owned()),
+        ConfigError::Unreadable { source, .. } => (
+            format!("cannot be read: {source}"),
+            "name the file that `carnet run` is given, and may read".to_owned(),
+        ),
+        other => (other.to_string(), fix.to_owned()),
     }
 }
 

@@ -20,13 +20,13 @@ use zeroize::Zeroizing;
 #[derive(Args)]
 pub struct KmsArgs {
     /// Data directory of the service.
-    #[arg(long, global = true, env = "CARNET_KMS_DATA", conflicts_with = "config")]
+    #[arg(long, global = true, env = "CARNET_KMS_DATA", value_name = "DIR", conflicts_with = "config")]
     data: Option<PathBuf>,
     /// Root key file; `root.key` in the data directory if not given.
-    #[arg(long, global = true, requires = "data")]
+    #[arg(long, global = true, value_name = "FILE", requires = "data")]
     root_key: Option<PathBuf>,
     /// Configuration file that says where the data is, instead of --data.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print JSON.
     #[arg(long, global = true)]

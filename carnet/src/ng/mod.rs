@@ -22,7 +22,13 @@ const MAX_SDP: u64 = 1 << 20;
 pub struct NgArgs {
     /// Where it listens: udp:HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT, http://HOST:PORT or
     /// https://HOST:PORT.
-    #[arg(long, global = true, env = "CARNET_NG", default_value = "udp:127.0.0.1:2223")]
+    #[arg(
+        long,
+        global = true,
+        env = "CARNET_NG",
+        value_name = "ADDRESS",
+        default_value = "udp:127.0.0.1:2223"
+    )]
     server: Server,
     /// A file with the token that it asks for; never sent by UDP.
     #[arg(long, global = true, value_name = "FILE")]
@@ -37,7 +43,7 @@ pub struct NgArgs {
     #[arg(long, global = true, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
     /// Seconds to wait for an answer.
-    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, global = true, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// Print the whole answer as one JSON object.
     #[arg(long, global = true)]

@@ -3,7 +3,7 @@
 use super::{Node, Place};
 use crate::kms::client::ServerTrust;
 use crate::roles::{tls, token};
-use carnet_ops::config::{self, AdminSection};
+use carnet_ops::config::{self, AdminSection, ConfigError};
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, SubjectName, Trust};
 use clap::Args;
 use std::net::IpAddr;
@@ -101,7 +101,11 @@ impl NodeArgs {
         shown: Option<Credential>,
     ) -> Result<Node, String> {
         // What else is wrong with the file is for `carnet check`.
-        let config = config::load(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let config = config::load(path).map_err(|e| match *e {
+            // It names the file.
+            ConfigError::Unreadable { .. } => e.to_string(),
+            _ => format!("{}: {e}", path.display()),
+        })?;
         let admin = config.admin.as_ref().map(|admin| admin.as_ref());
         let admin = admin.ok_or_else(|| {
             let add = "add [admin] with `socket = \"/run/carnet/admin.sock\"` or `listen = \"127.0.0.1:9460\"` and start anew";

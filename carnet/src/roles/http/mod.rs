@@ -3,7 +3,7 @@
 //! | path | |
 //! |---|---|
 //! | `GET /metrics` | counters, latencies, and what is held at the moment (exposition format 0.0.4) |
-//! | `GET /health` | 200 while the process answers |
+//! | `GET /health` | 200 while every role lives ([`health`]) |
 //! | `/`, `/console/…` | the console: a page for people ([`console`]), which asks the API like anybody else |
 //! | `/api/v1/…` | what the roles hold and do ([`api`]), described by `GET /api/v1/openapi.json` |
 //!
@@ -15,6 +15,7 @@
 mod api;
 mod console;
 mod drain;
+mod health;
 mod ladder;
 mod process;
 
@@ -53,6 +54,7 @@ struct Desk {
     answering: Arc<Answering>,
     watch: Arc<Watch>,
     draining: Draining,
+    health: health::Health,
     words: RwLock<Words>,
     /// What the process is.
     process: process::Facts,
@@ -87,7 +89,8 @@ pub(super) fn start(
     let words = RwLock::new(Words::of(admin).map_err(fail)?);
     let process = process::Facts::of(config);
     let draining = Draining::default();
-    let desk = Arc::new(Desk { answering, watch, draining, words, process });
+    let health = health::Health::default();
+    let desk = Arc::new(Desk { answering, watch, draining, health, words, process });
     for file in ["token-file", "read-token-file"] {
         let held = desk.clone();
         renewals.add(&["admin", file], move |config| {
@@ -107,7 +110,7 @@ pub(super) fn start(
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
     let routes = routes
         .route("/metrics", get(metrics))
-        .route("/health", get(|| async { "well\n" }))
+        .route("/health", get(health::answer))
         .route(
             "/api/v1/openapi.json",
             get(move || async move { ([(CONTENT_TYPE, "application/json")], description.clone()) }),
