@@ -550,7 +550,7 @@ impl Border {
             let message = message.clone();
             if self.calls.contains_key(&call) {
                 self.with(call, |call, core| {
-                    call.heard(from, hop);
+                    call.heard(core, from, hop);
                     call.request(core, now, from, key, message);
                 });
             } else {

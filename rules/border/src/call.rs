@@ -17,7 +17,7 @@ use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +108,10 @@ pub(crate) struct Call {
     held: VecDeque<Held>,
     busy: Option<Busy>,
     pub(crate) phase: Phase,
-    /// Ringing, session timer or forgetting, after the phase.
+    /// Ringing (Timer C), session timer or forgetting, after the phase.
     pub(crate) deadline: Option<Instant>,
+    /// INVITEs after the first that went on and have no final response, and Timer C of each (RFC 3261 §16.8).
+    pub(crate) later: Vec<(ClientKey, Instant)>,
     pub(crate) armed: Option<AlarmKey>,
     /// Server transactions that name this call.
     pub(crate) served: Vec<ServerKey>,
@@ -160,6 +162,7 @@ impl Call {
             busy: None,
             phase: Phase::Setup,
             deadline: None,
+            later: Vec::new(),
             armed: None,
             served: Vec::new(),
             began,
@@ -175,7 +178,8 @@ impl Call {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let busy = self.busy.as_ref().map(|b| b.deadline);
         let waits = self.waits.as_ref().map(|w| w.next).filter(|_| self.phase == Phase::Up);
-        self.deadline.into_iter().chain(busy).chain(waits).min()
+        let later = self.later.iter().map(|(_, at)| *at);
+        self.deadline.into_iter().chain(busy).chain(waits).chain(later).min()
     }
 
     // -- what comes in ---------------------------------------------------------------------
@@ -234,6 +238,7 @@ impl Call {
     ) {
         let Kind::Response { client, .. } = &kind else { return };
         let status = message.status().unwrap_or(0);
+        self.heard_of(core, now, *client, status);
         if Some(*client) == self.first.client && (101..300).contains(&status) {
             let known = self.dialogs.len() < core.config.limits.forks
                 || message.to_tag().is_some_and(|t| self.dialogs.iter().any(|d| d.callee_tag == t));
@@ -257,6 +262,18 @@ impl Call {
             return;
         }
         self.push(core, now, Held { from, message, kind, sdp: None });
+    }
+
+    /// A response to an INVITE: Timer C begins anew, or is over (RFC 3261 §16.7 step 2).
+    fn heard_of(&mut self, core: &Core, now: Instant, client: ClientKey, status: u16) {
+        let until = now + core.config.timers.ringing;
+        if status >= 200 {
+            self.later.retain(|(later, _)| *later != client);
+        } else if Some(client) == self.first.client && self.phase == Phase::Setup {
+            self.deadline = Some(until);
+        } else if let Some((_, at)) = self.later.iter_mut().find(|(later, _)| *later == client) {
+            *at = until;
+        }
     }
 
     /// The ACK to a 2xx.
@@ -384,6 +401,7 @@ impl Call {
         if self.phase == Phase::Up {
             self.repeat_answer(core, now);
         }
+        self.give_up_later(core, now, |at| at <= now);
         if self.deadline.is_none_or(|d| d > now) {
             return;
         }
@@ -587,27 +605,38 @@ impl Call {
     pub(crate) fn way(&self, core: &Core, at: usize, to: Side) -> Option<(&Remote, Destination)> {
         let remote = self.dialogs.get(at)?.remotes.of(to);
         let network = self.network(core, to);
-        Some((remote, remote.destination(network, self.hop(core, to).as_ref(), None)?))
+        let hop = self.hop(core, to, remote.target.as_ref());
+        Some((remote, remote.destination(network, hop.as_ref(), None)?))
     }
 
-    /// The flow that requests to a side take, if it has one. A connection of the process before is gone: its
-    /// terminal may have come by another one.
-    pub(crate) fn hop(&self, core: &Core, to: Side) -> Option<Hop> {
+    /// The flow that requests to the terminal of that Contact take, if this side is one: the one it has registered on
+    /// since, else the one it spoke by.
+    pub(crate) fn hop(&self, core: &Core, to: Side, target: Option<&Uri>) -> Option<Hop> {
         let hop = self.legs.of(to).hop.clone()?;
+        let Some(user) = self.session.ends.of(to).user.as_deref() else { return Some(hop) };
+        if let Some(way) = target.and_then(|target| core.registrar.way(user, target)) {
+            return Some(way.clone());
+        }
         if hop.flow.is_some() || !hop.transport.is_reliable() {
             return Some(hop);
         }
-        let user = self.session.ends.of(to).user.as_deref();
-        let bindings = user.map(|user| core.registrar.of(user)).unwrap_or_default();
+        // A connection of the process before is gone: its terminal may have come by another one.
         let came = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == hop.remote.ip();
-        bindings.iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
+        core.registrar.of(user).iter().rev().find(came).map(|binding| binding.hop.clone()).or(Some(hop))
     }
 
-    /// A side speaks by this way; if the one that it had has gone with the process before, it is the way now.
-    pub(crate) fn heard(&mut self, from: Side, hop: &Hop) {
-        let known = &mut self.legs.of_mut(from).hop;
-        if known.as_ref().is_some_and(|known| known.flow.is_none() && known.transport.is_reliable()) {
-            *known = Some(hop.clone());
+    /// A side speaks by this way. If the one that it had has gone with the process before, or it has registered from
+    /// here, it is the way now.
+    pub(crate) fn heard(&mut self, core: &Core, from: Side, hop: &Hop) {
+        let end = self.session.ends.of_mut(from);
+        let moved = end.user.as_deref().and_then(|user| core.registrar.by_flow(user, hop));
+        let Some(known) = &mut self.legs.of_mut(from).hop else { return };
+        if let Some(binding) = moved {
+            // Its media come from there too.
+            (end.source, end.behind_nat) = (Some(hop.remote.ip()), binding.behind_nat);
+        }
+        if moved.is_some() || (known.flow.is_none() && known.transport.is_reliable()) {
+            *known = hop.clone();
         }
     }
 
@@ -629,6 +658,7 @@ impl Call {
         }
         self.phase = Phase::Over;
         self.deadline = Some(now + core.linger());
+        self.give_up_later(core, now, |_| true);
         self.session.release_all(core);
         core.events.push_back(Event::CallEnded { call_id: self.call_id.clone(), cause });
         // What waited for the gateway waits no more.
@@ -637,7 +667,14 @@ impl Call {
         }
     }
 
-    pub(crate) fn set_session_timer(&mut self, now: Instant, seconds: u32, grace: Duration) {
-        self.deadline = Some(now + Duration::from_secs(u64::from(seconds)) + grace);
+    /// INVITEs after the first that have no answer are given up: the call is over (RFC 3261 §15.1.2), or Timer C.
+    fn give_up_later(&mut self, core: &mut Core, now: Instant, due: impl Fn(Instant) -> bool) {
+        for (client, at) in &self.later {
+            if due(*at) {
+                // Its final response comes, or 64 * T1 later the endpoint's word that there is none.
+                let _ = core.endpoint.cancel(now, *client);
+            }
+        }
+        self.later.retain(|(_, at)| !due(*at));
     }
 }

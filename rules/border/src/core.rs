@@ -102,6 +102,14 @@ pub(crate) enum Alarm {
     },
 }
 
+/// Octets of a name of ours in a Contact or a Path.
+const TOKEN: usize = 12;
+
+/// Whether this has the form of such a name.
+pub(crate) fn is_token(name: &str) -> bool {
+    name.len() == 2 * TOKEN && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Names an alarm, so that it can be taken back.
 pub(crate) type AlarmKey = (Instant, u64);
 
@@ -220,7 +228,7 @@ impl Core {
 
     /// A name for a Contact or a Path that cannot be guessed.
     pub(crate) fn token(&mut self) -> String {
-        carnet_wire::hex::encode(&self.random.array::<12>())
+        carnet_wire::hex::encode(&self.random.array::<TOKEN>())
     }
 
     /// Two fresh Events numbers, the first of them.

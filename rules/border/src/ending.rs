@@ -53,7 +53,7 @@ impl Call {
     /// Acknowledges a 2xx to the first INVITE and ends its dialog at once.
     pub(crate) fn turn_down(&mut self, core: &mut Core, now: Instant, client: ClientKey, answer: &Message) {
         let Some(dialog) = End::of_answer(self, answer) else { return };
-        let hop = self.hop(core, Side::Callee);
+        let hop = self.hop(core, Side::Callee, dialog.remote.target.as_ref());
         let Some(destination) =
             dialog.remote.destination(self.network(core, Side::Callee), hop.as_ref(), None)
         else {

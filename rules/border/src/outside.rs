@@ -76,7 +76,10 @@ impl Border {
             Some(binding) => End { source: Some(hop.remote.ip()), ..End::of(binding) },
             None => End { network, source: Some(hop.remote.ip()), ..End::default() },
         };
-        let mut ways = route(&self.core, message, binding)?;
+        let mut ways = match self.by_contact(message, binding.is_some())? {
+            Some(way) => vec![way],
+            None => route(&self.core, message, binding)?,
+        };
         let arrived = Arrived { key, message: message.clone(), hop: hop.clone(), end };
         if ways.len() > 1 {
             self.core.forks.insert(key, Fork::new(arrived, ways));
@@ -85,6 +88,40 @@ impl Border {
         }
         let way = ways.pop().ok_or_else(|| Fault::new(404, "no way to that address"))?;
         self.send_on(now, 0, &arrived, way)
+    }
+
+    /// The way of a request to a Contact that the border gave for somebody else: a transfer leads there, with Replaces
+    /// or without, and so does whatever else means that one terminal (RFC 3261 §8.1.1.8, RFC 5589 §7).
+    ///
+    /// Who has the name was told it; it cannot be guessed. Subscribers of a home network go through that first.
+    fn by_contact(&self, message: &Message, registered: bool) -> Result<Option<Onward>, Fault> {
+        let forwards = matches!(self.core.config.registration, crate::config::Registration::Forward { .. });
+        let routes = message.routes().unwrap_or_default();
+        let own = |uri: &carnet_sip::Uri| is_own(&self.core.config, uri);
+        let target = message.request_uri().filter(|uri| own(uri) && routes.iter().all(|r| own(r.uri())));
+        let Some(name) = target.and_then(|uri| uri.user()).filter(|_| !(registered && forwards)) else {
+            return Ok(None);
+        };
+        let gone = || Fault::new(404, "nobody has that Contact any more");
+        let Some((key, side)) = self.core.tokens.get(name) else {
+            // Sent on it would come back.
+            return if crate::core::is_token(name) { Err(gone()) } else { Ok(None) };
+        };
+        let far = side.other();
+        let call = self.calls.get(key).and_then(|call| {
+            let dialog = call.dialogs.iter().rev().max_by_key(|d| (d.confirmed, !d.ended))?;
+            let remote = dialog.remotes.of(far);
+            let hop = call.hop(&self.core, far, remote.target.as_ref());
+            Some((remote, call.session.ends.of(far), hop, call.legs.of(far)))
+        });
+        let subscription = || self.subscriptions.get(key).and_then(|s| s.far(&self.core, far));
+        let (remote, end, hop, leg) = call.or_else(subscription).ok_or_else(gone)?;
+        // The dialog's way is its own: only its next hop is known to be one.
+        let first = remote.routes.first().and_then(|route| carnet_sip::NameAddr::parse(route).ok());
+        let next = first.map(|route| route.uri().clone()).or_else(|| leg.next.clone());
+        let target = remote.target.clone().ok_or_else(gone)?;
+        let remote = crate::forward::Remote { target: Some(target), routes: Vec::new(), cseq: 0 };
+        Ok(Some(Onward { remote, hop, next, end: end.clone(), q: 1000 }))
     }
 
     /// Whether a request asks about the border itself: one of its addresses, or the domain it

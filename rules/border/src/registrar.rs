@@ -128,6 +128,21 @@ impl Registrar {
         self.bindings.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The way to a terminal of a user by its Contact: where it registered from last, if that has not gone. An
+    /// address translator may have given it another address during a call, or it has connected anew.
+    pub(crate) fn way(&self, key: &str, contact: &Uri) -> Option<&Hop> {
+        self.of(key).iter().rev().find(|b| b.contact.equivalent(contact)).map(|b| &b.hop)
+    }
+
+    /// The binding of a user whose flow that is.
+    pub(crate) fn by_flow(&self, key: &str, hop: &Hop) -> Option<&Binding> {
+        let same = |b: &&Binding| match hop.flow {
+            Some(_) => b.hop.flow == hop.flow,
+            None => b.hop.remote == hop.remote,
+        };
+        self.of(key).iter().rev().find(same)
+    }
+
     /// The binding whose Path holds this token.
     pub(crate) fn by_path(&self, token: &str) -> Option<&Binding> {
         let list = self.bindings.get(self.by_path.get(token)?)?;

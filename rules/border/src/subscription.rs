@@ -13,7 +13,7 @@ use crate::forward::{self, Remote, contact_of, route_set};
 use crate::outside::Arrived;
 use crate::session::{End, Fault};
 use carnet_plan::{Both, Side};
-use carnet_sip::{ClientKey, Message, Method, ServerKey};
+use carnet_sip::{ClientKey, Hop, Message, Method, ServerKey};
 use std::time::{Duration, Instant};
 
 /// The longest a subscription is believed to last without a refresh.
@@ -78,6 +78,20 @@ impl Subscription {
         };
         new.send(core, now, Side::Caller, arrived.key, message, remote)?;
         Ok(new)
+    }
+
+    /// What leads to one end outside its dialogs: what is known of it, and its flow.
+    pub(crate) fn far(&self, core: &Core, far: Side) -> Option<(&Remote, &End, Option<Hop>, &Leg)> {
+        let remote = self.usages.last()?.remotes.of(far);
+        Some((remote, self.ends.of(far), self.hop(core, far, remote), self.legs.of(far)))
+    }
+
+    /// The flow that requests to a terminal take: the one it has registered on since, else the one it spoke by.
+    fn hop(&self, core: &Core, to: Side, remote: &Remote) -> Option<Hop> {
+        let hop = self.legs.of(to).hop.as_ref()?;
+        let user = self.ends.of(to).user.as_deref();
+        let way = user.zip(remote.target.as_ref()).and_then(|(user, target)| core.registrar.way(user, target));
+        Some(way.unwrap_or(hop).clone())
     }
 
     /// Forgets the dialogs that are over. False if nothing is left and nothing can begin.
@@ -168,7 +182,7 @@ impl Subscription {
         // Only the first request has to be told its next hop.
         let next = leg.next.as_ref().filter(|_| key == self.first.0);
         let destination = remote
-            .destination(network, leg.hop.as_ref(), next)
+            .destination(network, self.hop(core, to, remote).as_ref(), next)
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
         let onward = forward::request(message, remote, &leg.contact)?;
         let client = core
