@@ -421,6 +421,10 @@ impl Border {
         if let Some(client) = call.first.client {
             self.core.clients.remove(&client);
         }
+        let print = self.core.print(call.session.ends.caller.network, &call.first.message);
+        if self.core.arrived.get(&print) == Some(&call.first.server) {
+            self.core.arrived.remove(&print);
+        }
         if let Some(fork) = self.core.forks.get_mut(&call.first.server) {
             fork.forget(call.key);
             self.core.tidy_fork(call.first.server);

@@ -15,6 +15,7 @@ use crate::registrar::Binding;
 use crate::session::{ExchangeKey, Fault, Session};
 use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
+use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Destination, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -51,6 +52,8 @@ pub(crate) struct Dialog {
     /// From and To of the caller's requests, as they are written.
     pub(crate) names: Both<String>,
     pub(crate) confirmed: bool,
+    /// Its answer to the first INVITE before the final response, which need not repeat it (RFC 3262 §5).
+    pub(crate) early: Option<Document>,
     /// BYE was seen or sent.
     pub(crate) ended: bool,
 }
@@ -457,18 +460,39 @@ impl Call {
     /// Looks at the session description of a message, if it has one that matters.
     fn begin(&mut self, core: &mut Core, held: &mut Held) -> Result<Waits, Fault> {
         let nothing = Ok((Vec::new(), None));
-        if self.phase == Phase::Over || held.message.body().is_empty() {
+        if self.phase == Phase::Over {
             return nothing;
         }
         let Some((key, is_offer)) = self.classify(held) else { return nothing };
         let description = Description::of(&held.message, &core.config.limits.sdp)?;
-        let Some(description) = description else { return nothing };
+        let first = self.first_answered_by(held);
+        let Some(description) = description else {
+            // Another fork may have answered behind this one.
+            let early = first.and_then(|(at, confirmed)| {
+                let early = self.dialogs.get_mut(at).filter(|_| confirmed)?.early.take()?;
+                Some((early, self.decides(&held.message, held.from)))
+            });
+            return match early {
+                Some((answer, decides)) => Ok((self.session.begin_answer(core, key, &answer, decides)?, None)),
+                None => nothing,
+            };
+        };
         let decides = is_offer || self.decides(&held.message, held.from);
         let begun = if is_offer {
             self.session.begin_offer(core, key, held.from, &description.document)
         } else {
             self.session.begin_answer(core, key, &description.document, decides)
         };
+        match first {
+            Some((at, false)) if !is_offer && begun.is_ok() => {
+                if let Some(dialog) = self.dialogs.get_mut(at) {
+                    dialog.early = Some(description.document.clone());
+                }
+            }
+            Some(_) => {}
+            // What is changed before the final response is not what was answered first.
+            None => self.dialogs.iter_mut().for_each(|dialog| dialog.early = None),
+        }
         let waits = begun.and_then(|waiting| {
             let rtp = match decides {
                 true => self.session.begin_rtp(core, key, is_offer, &description.document)?,
@@ -478,6 +502,15 @@ impl Call {
         });
         held.sdp = Some(Sdp { description, key, is_offer });
         waits
+    }
+
+    /// The dialog of a response to the first INVITE that is no refusal, and whether it is the final one.
+    fn first_answered_by(&self, held: &Held) -> Option<(usize, bool)> {
+        let Kind::Response { client, .. } = &held.kind else { return None };
+        let status = held.message.status().filter(|status| *status < 300)?;
+        let mine = Some(*client) == self.first.client;
+        let at = self.dialog_of_response(held.from, &held.message).filter(|_| mine)?;
+        Some((at, status >= 200))
     }
 
     /// Which exchange a description belongs to, and whether it is the offer (RFC 6337 table 1).
@@ -586,6 +619,7 @@ impl Call {
                     },
                     names: Both { caller: header(invite, "From"), callee: header(message, "To") },
                     confirmed: false,
+                    early: None,
                     ended: false,
                 });
                 self.dialogs.len() - 1

@@ -76,6 +76,13 @@ impl Border {
             Some(binding) => End { source: Some(hop.remote.ip()), ..End::of(binding) },
             None => End { network, source: Some(hop.remote.ip()), ..End::default() },
         };
+        if *message.method() == Method::Invite {
+            let print = self.core.print(network, message);
+            let before = self.core.arrived.get(&print);
+            if before.is_some_and(|before| self.core.endpoint.is_open(*before)) {
+                return Err(Fault::new(482, "this request is here already"));
+            }
+        }
         let mut ways = match self.by_contact(message, binding.is_some())? {
             Some(way) => vec![way],
             None => route(&self.core, message, binding)?,
@@ -272,6 +279,8 @@ impl Border {
         let mut call = Call::new(call_key, first, legs, ends, now);
         call.session.urgency = urgency;
         call.session.claim = Some(claim);
+        let print = self.core.print(arrived.end.network, message);
+        self.core.arrived.insert(print, *key);
         self.calls.insert(call_key, call);
         let (key, message) = (*key, message.clone());
         self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));

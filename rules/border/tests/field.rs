@@ -385,3 +385,71 @@ fn a_terminal_that_moves_during_a_call() {
         assert_quiet(&mut w);
     }
 }
+
+/// Two forks have answered reliably before one of them accepts without saying it again (RFC 3262 §5): the gateway
+/// has the answer of the one that accepts, whoever answered last.
+#[test]
+fn an_answer_that_the_200_does_not_repeat() {
+    let mut w = World::with_users(alg(Reliable));
+    let mut alice = Ua::new("alice", ALICE, "carol@other.example", "call-fork");
+    let invite = with_sdp(w.request(&alice, Method::Invite, "sip:carol@other.example", 1), &offer());
+    w.send(ALICE, ACCESS, &invite);
+    let at_peer = w.take_request(PEER, Method::Invite);
+    let fork = |n: u8| Ua::answering(&format!("carol{n}"), PEER, &at_peer, &format!("c{n}"));
+    let remote = |w: &World| w.gateway.only()["core"].remote.lines().nth(1).unwrap().to_owned();
+    for n in [11, 12] {
+        let sdp = msrps(&format!("2001:db8:2::{n}"), 2855, "passive");
+        let mut early = fork(n).answer(&at_peer, 183, Some(&sdp));
+        early.push_back("Require", "100rel").unwrap();
+        early.push_back("RSeq", "1").unwrap();
+        w.send(PEER, CORE, &early);
+        let early = w.take_status(ALICE, 183);
+        alice.remote = early.header("To").unwrap().into_owned();
+        let mut prack = w.request(&alice, Method::Prack, &contact(&early), u32::from(n));
+        prack.push_back("RAck", "1 1 INVITE").unwrap();
+        w.send(ALICE, ACCESS, &prack);
+        let there = w.take_request(PEER, Method::Prack);
+        w.send(PEER, CORE, &fork(n).answer(&there, 200, None));
+        w.take_status(ALICE, 200);
+    }
+    assert_eq!(remote(&w), "c=IN IP6 2001:db8:2::12");
+    w.send(PEER, CORE, &fork(11).answer(&at_peer, 200, None));
+    let ok = w.take_status(ALICE, 200);
+    assert_eq!(remote(&w), "c=IN IP6 2001:db8:2::11");
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(PEER, Method::Ack);
+    let bye = w.request(&alice, Method::Bye, &contact(&ok), 20);
+    w.send(ALICE, ACCESS, &bye);
+    let there = w.take_request(PEER, Method::Bye);
+    w.send(PEER, CORE, &fork(11).answer(&there, 200, None));
+    w.take_status(ALICE, 200);
+    assert_quiet(&mut w);
+}
+
+/// A core that sends a request back to where it came from, unchanged: 482 (RFC 3261 §16.3 step 4), not seventy
+/// calls until Max-Forwards is used up.
+#[test]
+fn a_loop_ends_at_its_second_turn() {
+    let mut w = World::with_users(alg(Reliable));
+    let alice = Ua::new("alice", ALICE, "carol@other.example", "call-loop");
+    let invite = with_sdp(w.request(&alice, Method::Invite, "sip:carol@other.example", 1), &offer());
+    w.send(ALICE, ACCESS, &invite);
+    let mut turns = 0;
+    let mut pending = Vec::new();
+    while let Some(m) = w.try_take(PEER) {
+        if m.is_request() && *m.method() == Method::Invite {
+            turns += 1;
+            assert!(turns < 5);
+            Proxy::request(&mut w, &m, None, &[]);
+            pending.push(m);
+        } else if m.status().is_some_and(|status| status >= 300) {
+            // Back along the way that it came.
+            Proxy::response(&mut w, &m);
+        }
+    }
+    w.take_status(ALICE, 482);
+    assert_eq!(turns, 2);
+    assert_quiet(&mut w);
+}

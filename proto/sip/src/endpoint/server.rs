@@ -206,6 +206,11 @@ impl Endpoint {
         self.events.push_back(Event::Request { key, message, hop });
     }
 
+    /// Whether a request has no final response yet.
+    pub fn is_open(&self, key: ServerKey) -> bool {
+        self.servers.get(&key).is_some_and(Server::is_open)
+    }
+
     fn repeat_response(&mut self, key: ServerKey) {
         let Some(server) = self.servers.get(&key) else { return };
         if !server.last.is_empty() {
