@@ -66,9 +66,10 @@ impl Border {
             return Err(Fault::new(483, "Max-Forwards is used up"));
         }
         understood(message)?;
-        let from = message.from().map_err(malformed)?;
+        let asserted = message.addresses("P-Asserted-Identity").map_err(malformed)?;
         let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
-        let binding = if access { self.core.registrar.sender(from.uri(), hop) } else { None };
+        let mut asserted = asserted.iter().filter(|_| access);
+        let binding = asserted.find_map(|identity| self.core.registrar.sender(identity.uri(), hop));
         if access && binding.is_none() {
             return Err(Fault::new(403, "only registered users may call from here"));
         }
@@ -323,7 +324,8 @@ impl Border {
         let network = self.core.config.networks.get(end.network).ok_or_else(unreachable)?;
         let destination =
             remote.destination(Some(network), hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
-        let request = forward::request(&arrived.message, &remote, &network.contact)?;
+        let mut request = forward::request(&arrived.message, &remote, &network.contact)?;
+        forward::hide_identity(&mut request, Some(network));
         let client = self
             .core
             .endpoint

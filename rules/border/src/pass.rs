@@ -66,7 +66,8 @@ impl Call {
             let destination = remote
                 .destination(self.network(core, to), hop.as_ref(), next)
                 .ok_or_else(unreachable)?;
-            let onward = forward::request(&message, remote, &leg.contact)?;
+            let mut onward = forward::request(&message, remote, &leg.contact)?;
+            forward::hide_identity(&mut onward, self.network(core, to));
             core.endpoint
                 .request(now, onward, destination)
                 .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))

@@ -184,7 +184,8 @@ impl Subscription {
         let destination = remote
             .destination(network, self.hop(core, to, remote).as_ref(), next)
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
-        let onward = forward::request(message, remote, &leg.contact)?;
+        let mut onward = forward::request(message, remote, &leg.contact)?;
+        forward::hide_identity(&mut onward, network);
         let client = core
             .endpoint
             .request(now, onward, destination)

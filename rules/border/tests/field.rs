@@ -352,10 +352,7 @@ fn names_that_are_not_utf_8() {
     let at_bob = w.take_request(BOB, Method::Invite);
     let octets = at_bob.to_bytes();
     assert_eq!(octets.windows(4).filter(|p| *p == b"M\xfcll").count(), 4, "{}", text(&at_bob));
-    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
-    let mut busy = Message::response(&at_bob, 486, "").unwrap();
-    let _ = bob;
-    busy.push_back("Retry-After", "1").unwrap();
+    let busy = Message::response(&at_bob, 486, "").unwrap();
     w.send(BOB, ACCESS, &busy);
     w.take_request(BOB, Method::Ack);
     let refusal = w.take_status(ALICE, 486);
@@ -452,4 +449,58 @@ fn a_loop_ends_at_its_second_turn() {
     w.take_status(ALICE, 482);
     assert_eq!(turns, 2);
     assert_quiet(&mut w);
+}
+
+// -- who does not say who it is --------------------------------------------------------------------------
+
+/// RFC 3323 §4.1.1.3 and RFC 3325: a subscriber who hides is known by where it registered from; the callee's terminal
+/// is not told, the core is.
+#[test]
+fn a_caller_who_hides() {
+    let anonymous = "\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=t1";
+    for (from, preferred, asserted) in [
+        (anonymous, None, Some("<sip:alice@example.com>")),
+        (anonymous, Some("<sip:alice@example.com>"), Some("<sip:alice@example.com>")),
+        // Somebody else's is not its own; where it is says who it is.
+        (anonymous, Some("<sip:bob@example.com>"), Some("<sip:alice@example.com>")),
+        ("<tel:+4930123>;tag=t1", None, Some("<sip:alice@example.com>")),
+        // Who says a name has to have it.
+        ("<sip:carol@example.com>;tag=t1", Some("<sip:alice@example.com>"), None),
+    ] {
+        for target in ["sip:bob@example.com", "sip:carol@other.example"] {
+            let mut w = World::with_users(alg(Reliable));
+            let alice = Ua::new("alice", ALICE, "bob", "call-1");
+            let mut invite = w.request(&alice, Method::Invite, target, 1);
+            invite.set_header("From", from).unwrap();
+            invite.push_back("Privacy", "header; id").unwrap();
+            if let Some(preferred) = preferred {
+                invite.push_back("P-Preferred-Identity", preferred).unwrap();
+            }
+            let invite = with_sdp(invite, &offer());
+            w.send(ALICE, ACCESS, &invite);
+            let at = if target.contains("bob") { BOB } else { PEER };
+            let Some(asserted) = asserted else {
+                w.take_status(ALICE, 403);
+                continue;
+            };
+            let there = w.take_request(at, Method::Invite);
+            assert_eq!(there.header("From").as_deref(), Some(from));
+            assert!(!there.has("P-Preferred-Identity"));
+            let told = Some(asserted).filter(|_| at == PEER);
+            assert_eq!(there.header("P-Asserted-Identity").as_deref(), told, "{from} {target}");
+            let mut busy = Ua::answering("bob", at, &there, "b1").answer(&there, 486, None);
+            busy.push_back("P-Asserted-Identity", "<sip:president@example.com>").unwrap();
+            w.send(at, if at == BOB { ACCESS } else { CORE }, &busy);
+            w.take_request(at, Method::Ack);
+            assert_eq!(w.take_status(ALICE, 486).has("P-Asserted-Identity"), at == PEER);
+        }
+    }
+    // Two users behind one address: who hides there is nobody.
+    let mut w = World::with_users(alg(Reliable));
+    w.register("bob", ALICE);
+    let alice = Ua::new("alice", ALICE, "bob", "call-1");
+    let mut invite = w.request(&alice, Method::Invite, "sip:carol@other.example", 1);
+    invite.set_header("From", anonymous).unwrap();
+    w.send(ALICE, ACCESS, &invite);
+    w.take_status(ALICE, 403);
 }
