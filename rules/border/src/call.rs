@@ -473,7 +473,9 @@ impl Call {
                 Some((early, self.decides(&held.message, held.from)))
             });
             return match early {
-                Some((answer, decides)) => Ok((self.session.begin_answer(core, key, &answer, decides)?, None)),
+                Some((answer, decides)) => {
+                    Ok((self.session.begin_answer(core, key, &answer, decides)?, None))
+                }
                 None => nothing,
             };
         };

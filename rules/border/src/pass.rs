@@ -63,9 +63,8 @@ impl Call {
             };
             let remote = remote.ok_or_else(unreachable)?;
             let hop = self.hop(core, to, remote.target.as_ref());
-            let destination = remote
-                .destination(self.network(core, to), hop.as_ref(), next)
-                .ok_or_else(unreachable)?;
+            let destination =
+                remote.destination(self.network(core, to), hop.as_ref(), next).ok_or_else(unreachable)?;
             let mut onward = forward::request(&message, remote, &leg.contact)?;
             forward::hide_identity(&mut onward, self.network(core, to));
             core.endpoint
@@ -164,8 +163,9 @@ impl Call {
             // Before the answer the deadline is that of the ringing.
             if self.phase == Phase::Up && matches!(request.method(), Method::Invite | Method::Update) {
                 // RFC 4028 §9: no Session-Expires, no timer.
-                self.deadline = session_interval(&message)
-                    .map(|seconds| now + Duration::from_secs(seconds.into()) + core.config.timers.session_grace);
+                self.deadline = session_interval(&message).map(|seconds| {
+                    now + Duration::from_secs(seconds.into()) + core.config.timers.session_grace
+                });
             }
         } else {
             self.roll_back(core, to, request);

@@ -90,7 +90,8 @@ impl Subscription {
     fn hop(&self, core: &Core, to: Side, remote: &Remote) -> Option<Hop> {
         let hop = self.legs.of(to).hop.as_ref()?;
         let user = self.ends.of(to).user.as_deref();
-        let way = user.zip(remote.target.as_ref()).and_then(|(user, target)| core.registrar.way(user, target));
+        let way =
+            user.zip(remote.target.as_ref()).and_then(|(user, target)| core.registrar.way(user, target));
         Some(way.unwrap_or(hop).clone())
     }
 

@@ -35,14 +35,6 @@ fn up(w: &mut World) -> (Ua, Ua, String, String) {
     (alice, bob, contact(&ok), contact(&at_bob))
 }
 
-/// Nothing is under way between the border and anybody.
-#[track_caller]
-fn assert_quiet(w: &mut World) {
-    w.assert_empty();
-    let load = w.border.sip_counts().1;
-    assert_eq!((load.open_clients, load.open_servers), (0, 0), "{load:?}");
-}
-
 // -- the core turns a call back to the border that it came from ---------------------------------------
 
 /// A proxy in the core, with its Record-Route.
@@ -134,7 +126,7 @@ fn a_call_that_comes_back_by_way_of_the_core() {
     Proxy::response(&mut w, &ok);
     w.take_status(BOB, 200);
     assert_eq!(w.events.iter().filter(|e| matches!(e, Event::CallUp { .. })).count(), 2);
-    assert_quiet(&mut w);
+    w.assert_empty();
 }
 
 /// The same, and the caller acknowledges late: each pass repeats its own answer until its own ACK.
@@ -180,7 +172,7 @@ fn a_call_that_comes_back_and_is_acknowledged_late() {
     let ok = w.take_status(PEER, 200);
     Proxy::response(&mut w, &ok);
     w.take_status(ALICE, 200);
-    assert_quiet(&mut w);
+    w.assert_empty();
 }
 
 // -- requests outside a dialog to a Contact of the border ----------------------------------------------
@@ -224,7 +216,7 @@ fn a_re_invite_without_an_answer_ends_with_its_call() {
     // Its own answer never comes.
     w.pass(Duration::from_secs(33));
     w.take_status(ALICE, 487);
-    assert_quiet(&mut w);
+    w.assert_empty();
 }
 
 /// The same without a BYE: Timer C is for any INVITE that passes (RFC 3261 §16.8).
@@ -236,9 +228,15 @@ fn a_re_invite_that_rings_for_ever() {
     w.send(ALICE, ACCESS, &invite);
     let there = w.take_request(BOB, Method::Invite);
     w.send(BOB, ACCESS, &Message::response(&there, 100, "").unwrap());
-    w.pass(Duration::from_secs(600));
+    w.pass(Duration::from_secs(186));
+    let cancel = w.take_request(BOB, Method::Cancel);
+    w.send(BOB, ACCESS, &Message::response(&cancel, 200, "").unwrap());
+    w.pass(Duration::from_secs(33));
+    w.take_status(ALICE, 487);
     let load = w.border.sip_counts().1;
     assert_eq!((load.open_clients, load.open_servers), (0, 0), "{load:?}");
+    // The call goes on.
+    assert_eq!(w.border.load().live, 1);
 }
 
 /// A callee in a queue says so every minute: Timer C begins anew each time (RFC 3261 §16.7 step 2).
@@ -340,7 +338,8 @@ fn names_that_are_not_utf_8() {
         .replace("To: <", "To: \"@LATIN@\" <")
         .replace("From: <", "Subject: @LATIN@\r\nFrom: \"@LATIN@\" <");
     let length = sdp.len() - "@LATIN@".len() + 4;
-    let shown = shown.replace(&format!("Content-Length: {}", sdp.len()), &format!("Content-Length: {length}"));
+    let shown =
+        shown.replace(&format!("Content-Length: {}", sdp.len()), &format!("Content-Length: {length}"));
     let mut octets = Vec::new();
     for (n, part) in shown.split("@LATIN@").enumerate() {
         if n > 0 {
@@ -379,7 +378,7 @@ fn a_terminal_that_moves_during_a_call() {
         let there = w.take_request(moved, Method::Bye);
         w.send(moved, ACCESS, &bob.answer(&there, 200, None));
         w.take_status(ALICE, 200);
-        assert_quiet(&mut w);
+        w.assert_empty();
     }
 }
 
@@ -422,7 +421,7 @@ fn an_answer_that_the_200_does_not_repeat() {
     let there = w.take_request(PEER, Method::Bye);
     w.send(PEER, CORE, &fork(11).answer(&there, 200, None));
     w.take_status(ALICE, 200);
-    assert_quiet(&mut w);
+    w.assert_empty();
 }
 
 /// A core that sends a request back to where it came from, unchanged: 482 (RFC 3261 §16.3 step 4), not seventy
@@ -448,7 +447,7 @@ fn a_loop_ends_at_its_second_turn() {
     }
     w.take_status(ALICE, 482);
     assert_eq!(turns, 2);
-    assert_quiet(&mut w);
+    w.assert_empty();
 }
 
 // -- who does not say who it is --------------------------------------------------------------------------
@@ -503,4 +502,73 @@ fn a_caller_who_hides() {
     invite.set_header("From", anonymous).unwrap();
     w.send(ALICE, ACCESS, &invite);
     w.take_status(ALICE, 403);
+}
+
+// -- descriptions -------------------------------------------------------------------------------------------
+
+/// Hold as RFC 2543 had it (`c=0.0.0.0`): the gateway is not told to connect to nowhere, and what was comes back.
+#[test]
+fn hold_by_an_address_of_zeros() {
+    let mut w = World::with_users(alg(Reliable));
+    let (alice, bob, at_alice, _) = up(&mut w);
+    let before = format!("{:?}", w.gateway.state);
+    for (n, sdp) in [(2, offer().replace("IN IP4 192.0.2.20", "IN IP4 0.0.0.0")), (3, offer())] {
+        let invite = with_sdp(w.request(&alice, Method::Invite, &at_alice, n), &sdp);
+        w.send(ALICE, ACCESS, &invite);
+        let there = w.take_request(BOB, Method::Invite);
+        w.send(BOB, ACCESS, &bob.answer(&there, 200, Some(&answer())));
+        w.take_status(ALICE, 200);
+        let ack = w.request(&alice, Method::Ack, &at_alice, n);
+        w.send(ALICE, ACCESS, &ack);
+        w.take_request(BOB, Method::Ack);
+        eprintln!("{:?}", w.gateway.state);
+        assert!(!format!("{:?}", w.gateway.state).contains("0.0.0.0"));
+    }
+    assert_eq!(format!("{:?}", w.gateway.state), before);
+}
+
+// -- what is odd and right ---------------------------------------------------------------------------------
+
+/// A strict router behind the callee (RFC 3261 §12.2.1.1), and a PRACK that comes behind the 200 that made it late
+/// (RFC 3262 §3).
+#[test]
+fn a_strict_router_and_a_late_prack() {
+    let mut w = World::with_users(alg(Reliable));
+    let mut alice = Ua::new("alice", ALICE, "carol@other.example", "call-1");
+    let invite = with_sdp(w.request(&alice, Method::Invite, "sip:carol@other.example", 1), &offer());
+    w.send(ALICE, ACCESS, &invite);
+    let at_peer = w.take_request(PEER, Method::Invite);
+    let carol = Ua::answering("carol", "198.51.100.44:5060", &at_peer, "c1");
+    let strict = format!("<sip:{PEER}>");
+    let answer = |status, sdp: Option<&str>, reliable| {
+        let mut m = carol.answer(&at_peer, status, sdp);
+        m.push_back("Record-Route", &strict).unwrap();
+        if reliable {
+            m.push_back("Require", "100rel").unwrap();
+            m.push_back("RSeq", "7").unwrap();
+        }
+        m
+    };
+    w.send(PEER, CORE, &answer(180, None, true));
+    w.take_status(ALICE, 180);
+    w.send(PEER, CORE, &answer(200, Some(&msrps("2001:db8:2::9", 2855, "passive")), false));
+    let ok = w.take_status(ALICE, 200);
+    assert!(!ok.has("Record-Route"));
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let mut prack = w.request(&alice, Method::Prack, &contact(&ok), 2);
+    prack.push_back("RAck", "7 1 INVITE").unwrap();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    let bye = w.request(&alice, Method::Bye, &contact(&ok), 3);
+    for (request, answered) in [(prack, true), (ack, false), (bye, true)] {
+        w.send(ALICE, ACCESS, &request);
+        let there = w.take_request(PEER, request.method().clone());
+        assert_eq!(there.request_uri().unwrap().to_string(), format!("sip:{PEER}"));
+        assert_eq!(there.header("Route").as_deref(), Some("<sip:carol@198.51.100.44:5060>"));
+        assert_eq!(there.header("RAck"), request.header("RAck"));
+        if answered {
+            w.send(PEER, CORE, &carol.answer(&there, 200, None));
+            w.take_status(ALICE, 200);
+        }
+    }
+    w.assert_empty();
 }

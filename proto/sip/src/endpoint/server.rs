@@ -415,7 +415,8 @@ impl Endpoint {
         }
         if let Some(sent) = self.confirmations.get_mut(&dialog_of(&message)) {
             // A request that passes twice has two 2xx with the same names, each with a Contact of its own.
-            let named = |c: &Confirmation| message.request_uri().is_some_and(|uri| *uri.as_str() == *c.contact);
+            let named =
+                |c: &Confirmation| message.request_uri().is_some_and(|uri| *uri.as_str() == *c.contact);
             let waits = |c: &Confirmation| !c.data.is_empty();
             let at = sent.iter().position(named).or_else(|| sent.iter().position(waits));
             if let Some(confirmation) = at.and_then(|at| sent.get_mut(at)).filter(|c| waits(c)) {

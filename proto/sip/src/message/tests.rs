@@ -147,7 +147,9 @@ fn display_names_in_latin_1() {
     assert_eq!((m.from_tag().as_deref(), m.to_tag()), (Some("1"), None));
     assert_eq!(m.from().unwrap().display(), Some("A, \u{fffd}"));
     assert_eq!(m.to().unwrap().uri().user(), Some("bob"));
-    for (from, to) in [("sip:alice@e", "sip:a\x7f@e"), (";tag=1", ";tag=\x7f"), ("t  : <sip:bob", "t  : <sip:\x7f")] {
+    for (from, to) in
+        [("sip:alice@e", "sip:a\x7f@e"), (";tag=1", ";tag=\x7f"), ("t  : <sip:bob", "t  : <sip:\x7f")]
+    {
         assert!(parse(latin(&INVITE.replace(from, to))).is_err(), "{from}");
     }
 }
