@@ -57,7 +57,7 @@ class Neighbour:
         (self.tcp.sendall(octets) if self.tcp else self.udp.sendto(octets, (self.border, 5060)))
 
     def connect(self):
-        self.tcp, self.unread = socket.create_connection((self.border, 5060), PATIENCE), b""
+        self.tcp, self.unread = socket.create_connection((self.border, 5060), PATIENCE, (self.address, 0)), b""
 
     def hear(self, *wanted, patience=PATIENCE):
         """The next message; `wanted` are the methods and the status codes that are not passed over."""
@@ -82,6 +82,8 @@ class Neighbour:
 
     def stream(self, patience):
         while True:
+            # Answers to keep-alives (RFC 5626 §3.5.1).
+            self.unread = self.unread.lstrip(b"\r\n")
             head, end, rest = self.unread.partition(b"\r\n\r\n")
             length = re.search(rb"\r\n(?:content-length|l)\s*:\s*(\d+)", head, re.I)
             if end and len(rest) >= int(length.group(1)):
@@ -205,7 +207,7 @@ def compact_folded_and_several_in_a_line():
     assert there.first("X-Odd") == "kept" and "10.9.9.9" not in str(there.octets), there.octets
     mine, seen = body.split("\n"), there.body.split("\n")
     changed = [(a, b) for a, b in zip(mine, seen, strict=True) if a != b]
-    assert [a.split(" ")[0] for a, _ in changed] == ["c=IN", "m=message"], changed
+    assert [a.split(" ")[0] for a, _ in changed] == ["o=-", "c=IN", "m=message"], changed
     right.answer(there, 200, "r1", sdp(RIGHT, 5000, "passive"))
     ok = left.hear(200)
     assert ",".join(ok.all("v", "Via")).count("SIP/2.0/") == 2, ok.octets
