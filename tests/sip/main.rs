@@ -47,7 +47,9 @@ fn what_neighbours_put_on_the_wire() {
     );
     std::fs::write(directory.path().join("carnet.toml"), text).unwrap();
     let mut carnet = Command::new(env!("CARGO_BIN_EXE_carnet"));
+    let log = directory.path().join("log");
     carnet.current_dir(&directory).args(["run", "-c", "carnet.toml"]).stdout(Stdio::piped());
+    carnet.stderr(std::fs::File::create(&log).unwrap());
     let mut carnet = Running(carnet.spawn().unwrap());
     let mut said = BufReader::new(carnet.0.stdout.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap().contains("ready")), "it ends before it is ready");
@@ -60,5 +62,6 @@ fn what_neighbours_put_on_the_wire() {
     let mut neighbours = Running(neighbours.spawn().unwrap());
     let mut wrong = String::new();
     neighbours.0.stderr.take().unwrap().read_to_string(&mut wrong).unwrap();
-    assert!(neighbours.0.wait().unwrap().success(), "{wrong}");
+    let well = neighbours.0.wait().unwrap().success();
+    assert!(well, "{}\n{wrong}", std::fs::read_to_string(log).unwrap());
 }
