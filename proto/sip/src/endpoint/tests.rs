@@ -411,7 +411,7 @@ fn two_2xx_with_the_same_names() {
         assert_eq!(e.unacknowledged(*key, "b1"), None);
         assert_eq!(e.unacknowledged(passes[0].0, "b1").is_some(), n == 1);
     }
-    assert_eq!(run(&mut e, now, Duration::from_secs(40)), []);
+    assert!(run(&mut e, now, Duration::from_secs(40)).is_empty());
     assert_eq!(e.load(), Load::default());
 }
 
