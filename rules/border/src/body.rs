@@ -62,7 +62,14 @@ fn unread(text: &str) -> Fault {
 }
 
 fn find(message: &Message) -> Result<Option<Place>, Fault> {
-    let Some(kind) = message.content_type() else { return Ok(None) };
+    let Some(kind) = message.content_type() else {
+        // RFC 3261 §20.15. Who takes it for a description would have one that nobody has anchored. White space
+        // behind the head is what some leave there.
+        return match message.body().trim_ascii().is_empty() {
+            true => Ok(None),
+            false => Err(Fault::new(400, "a body without Content-Type")),
+        };
+    };
     let name = kind.split(';').next().unwrap_or_default().trim();
     let encoded =
         message.header("Content-Encoding").is_some_and(|e| !e.trim().eq_ignore_ascii_case("identity"));

@@ -430,6 +430,10 @@ impl Border {
         if let Some(client) = call.first.client {
             self.core.clients.remove(&client);
         }
+        let print = self.core.print(call.session.ends.caller.network, &call.first.message);
+        if self.core.arrived.get(&print) == Some(&call.first.server) {
+            self.core.arrived.remove(&print);
+        }
         if let Some(fork) = self.core.forks.get_mut(&call.first.server) {
             fork.forget(call.key);
             self.core.tidy_fork(call.first.server);
@@ -464,7 +468,14 @@ impl Border {
         use carnet_sip::Event as Sip;
         match event {
             Sip::Request { key, message, hop } => self.request(now, key, message, hop),
-            Sip::Response { key, message, .. } => self.response(now, key, message),
+            Sip::Response { key, mut message, hop } => {
+                let network = self.core.network_of(&hop);
+                if network.and_then(|n| self.core.config.networks.get(n)).is_some_and(|n| n.access) {
+                    // What a terminal asserts of itself is not trusted in answers either.
+                    message.remove_all("P-Asserted-Identity");
+                }
+                self.response(now, key, message);
+            }
             Sip::Unanswered { key, reason } => {
                 let status = reason.status();
                 let Some(forwarded) = self.core.clients.get(&key) else { return };
@@ -543,11 +554,15 @@ impl Border {
             return;
         }
         message.remove_all("P-Asserted-Identity");
-        let outside = message.to_tag().is_none() && *message.method() != Method::Register;
-        let sender = message.from().ok().and_then(|from| self.core.registrar.sender(from.uri(), hop));
-        if let Some(binding) = sender.filter(|_| outside) {
+        if message.to_tag().is_some() || *message.method() == Method::Register {
+            return;
+        }
+        let asserted = self.core.registrar.speaker(message, hop).map(|binding| format!("<{}>", binding.aor));
+        // What it prefers has been heeded, and is for nobody else (RFC 3325 §9.2).
+        message.remove_all("P-Preferred-Identity");
+        if let Some(asserted) = asserted {
             // A parsed URI is printable, so adding it cannot fail.
-            let _ = message.push_back("P-Asserted-Identity", &format!("<{}>", binding.aor));
+            let _ = message.push_back("P-Asserted-Identity", &asserted);
         }
     }
 
@@ -559,12 +574,12 @@ impl Border {
             let message = message.clone();
             if self.calls.contains_key(&call) {
                 self.with(call, |call, core| {
-                    call.heard(from, hop);
+                    call.heard(core, from, hop);
                     call.request(core, now, from, key, message);
                 });
             } else {
                 self.with_subscription(call, |s, core| {
-                    s.legs.of_mut(from).heard(hop);
+                    s.legs.of_mut(from).heard(core, s.ends.of_mut(from), hop);
                     s.request(core, now, from, key, &message);
                 });
             }

@@ -14,9 +14,10 @@ use crate::gateways::Request;
 use crate::session::{End, ExchangeKey, Fault, Session};
 use crate::state::Unanswered;
 use carnet_plan::{Both, Side};
+use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Destination, FlowId, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Dialog {
     /// From and To of the caller's requests, as they are written.
     pub(crate) names: Both<String>,
     pub(crate) confirmed: bool,
+    /// Its answer to the first INVITE before the final response, which need not repeat it (RFC 3262 §5).
+    pub(crate) early: Option<Document>,
     /// BYE was seen or sent.
     pub(crate) ended: bool,
 }
@@ -107,8 +110,10 @@ pub(crate) struct Call {
     held: VecDeque<Held>,
     busy: Option<Busy>,
     pub(crate) phase: Phase,
-    /// Ringing, session timer or forgetting, after the phase.
+    /// Ringing (Timer C), session timer or forgetting, after the phase.
     pub(crate) deadline: Option<Instant>,
+    /// INVITEs after the first that went on and have no final response, and Timer C of each (RFC 3261 §16.8).
+    pub(crate) later: Vec<(ClientKey, Instant)>,
     pub(crate) armed: Option<AlarmKey>,
     /// Server transactions that name this call.
     pub(crate) served: Vec<ServerKey>,
@@ -159,6 +164,7 @@ impl Call {
             busy: None,
             phase: Phase::Setup,
             deadline: None,
+            later: Vec::new(),
             armed: None,
             served: Vec::new(),
             began,
@@ -174,7 +180,8 @@ impl Call {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let busy = self.busy.as_ref().map(|b| b.deadline);
         let waits = self.waits.as_ref().map(|w| w.next).filter(|_| self.phase == Phase::Up);
-        self.deadline.into_iter().chain(busy).chain(waits).min()
+        let later = self.later.iter().map(|(_, at)| *at);
+        self.deadline.into_iter().chain(busy).chain(waits).chain(later).min()
     }
 
     // -- what comes in ---------------------------------------------------------------------
@@ -233,6 +240,7 @@ impl Call {
     ) {
         let Kind::Response { client, .. } = &kind else { return };
         let status = message.status().unwrap_or(0);
+        self.heard_of(core, now, *client, status);
         if Some(*client) == self.first.client && (101..300).contains(&status) {
             let known = self.dialogs.len() < core.config.limits.forks
                 || message.to_tag().is_some_and(|t| self.dialogs.iter().any(|d| d.callee_tag == t));
@@ -256,6 +264,18 @@ impl Call {
             return;
         }
         self.push(core, now, Held { from, message, kind, sdp: None });
+    }
+
+    /// A response to an INVITE: Timer C begins anew, or is over (RFC 3261 §16.7 step 2).
+    fn heard_of(&mut self, core: &Core, now: Instant, client: ClientKey, status: u16) {
+        let until = now + core.config.timers.ringing;
+        if status >= 200 {
+            self.later.retain(|(later, _)| *later != client);
+        } else if Some(client) == self.first.client && self.phase == Phase::Setup {
+            self.deadline = Some(until);
+        } else if let Some((_, at)) = self.later.iter_mut().find(|(later, _)| *later == client) {
+            *at = until;
+        }
     }
 
     /// The ACK to a 2xx.
@@ -383,6 +403,7 @@ impl Call {
         if self.phase == Phase::Up {
             self.repeat_answer(core, now);
         }
+        self.give_up_later(core, now, |at| at <= now);
         if self.deadline.is_none_or(|d| d > now) {
             return;
         }
@@ -438,18 +459,41 @@ impl Call {
     /// Looks at the session description of a message, if it has one that matters.
     fn begin(&mut self, core: &mut Core, held: &mut Held) -> Result<Waits, Fault> {
         let nothing = Ok((Vec::new(), None));
-        if self.phase == Phase::Over || held.message.body().is_empty() {
+        if self.phase == Phase::Over {
             return nothing;
         }
         let Some((key, is_offer)) = self.classify(held) else { return nothing };
         let description = Description::of(&held.message, &core.config.limits.sdp)?;
-        let Some(description) = description else { return nothing };
+        let first = self.first_answered_by(held);
+        let Some(description) = description else {
+            // Another fork may have answered behind this one.
+            let early = first.and_then(|(at, confirmed)| {
+                let early = self.dialogs.get_mut(at).filter(|_| confirmed)?.early.take()?;
+                Some((early, self.decides(&held.message, held.from)))
+            });
+            return match early {
+                Some((answer, decides)) => {
+                    Ok((self.session.begin_answer(core, key, &answer, decides)?, None))
+                }
+                None => nothing,
+            };
+        };
         let decides = is_offer || self.decides(&held.message, held.from);
         let begun = if is_offer {
             self.session.begin_offer(core, key, held.from, &description.document)
         } else {
             self.session.begin_answer(core, key, &description.document, decides)
         };
+        match first {
+            Some((at, false)) if !is_offer && begun.is_ok() => {
+                if let Some(dialog) = self.dialogs.get_mut(at) {
+                    dialog.early = Some(description.document.clone());
+                }
+            }
+            Some(_) => {}
+            // What is changed before the final response is not what was answered first.
+            None => self.dialogs.iter_mut().for_each(|dialog| dialog.early = None),
+        }
         let waits = begun.and_then(|waiting| {
             let rtp = match decides {
                 true => self.session.begin_rtp(core, key, is_offer, &description.document)?,
@@ -459,6 +503,15 @@ impl Call {
         });
         held.sdp = Some(Sdp { description, key, is_offer });
         waits
+    }
+
+    /// The dialog of a response to the first INVITE that is no refusal, and whether it is the final one.
+    fn first_answered_by(&self, held: &Held) -> Option<(usize, bool)> {
+        let Kind::Response { client, .. } = &held.kind else { return None };
+        let status = held.message.status().filter(|status| *status < 300)?;
+        let mine = Some(*client) == self.first.client;
+        let at = self.dialog_of_response(held.from, &held.message).filter(|_| mine)?;
+        Some((at, status >= 200))
     }
 
     /// Which exchange a description belongs to, and whether it is the offer (RFC 6337 table 1).
@@ -567,6 +620,7 @@ impl Call {
                     },
                     names: Both { caller: header(invite, "From"), callee: header(message, "To") },
                     confirmed: false,
+                    early: None,
                     ended: false,
                 });
                 self.dialogs.len() - 1
@@ -602,8 +656,8 @@ impl Call {
     }
 
     /// A side speaks by this way.
-    pub(crate) fn heard(&mut self, from: Side, hop: &Hop) {
-        self.legs.of_mut(from).heard(hop);
+    pub(crate) fn heard(&mut self, core: &Core, from: Side, hop: &Hop) {
+        self.legs.of_mut(from).heard(core, self.session.ends.of_mut(from), hop);
     }
 
     /// A connection is gone.
@@ -631,6 +685,7 @@ impl Call {
         }
         self.phase = Phase::Over;
         self.deadline = Some(now + core.linger());
+        self.give_up_later(core, now, |_| true);
         self.session.release_all(core);
         core.events.push_back(Event::CallEnded { call_id: self.call_id.clone(), cause });
         // What waited for the gateway waits no more.
@@ -639,7 +694,14 @@ impl Call {
         }
     }
 
-    pub(crate) fn set_session_timer(&mut self, now: Instant, seconds: u32, grace: Duration) {
-        self.deadline = Some(now + Duration::from_secs(u64::from(seconds)) + grace);
+    /// INVITEs after the first that have no answer are given up: the call is over (RFC 3261 §15.1.2), or Timer C.
+    fn give_up_later(&mut self, core: &mut Core, now: Instant, due: impl Fn(Instant) -> bool) {
+        for (client, at) in &self.later {
+            if due(*at) {
+                // Its final response comes, or 64 * T1 later the endpoint's word that there is none.
+                let _ = core.endpoint.cancel(now, *client);
+            }
+        }
+        self.later.retain(|(_, at)| !due(*at));
     }
 }

@@ -212,7 +212,8 @@ impl Gateway {
 pub struct Timers {
     /// Longest wait for a gateway's answer during call set-up; then another one is tried.
     pub gateway: Duration,
-    /// Longest time from INVITE to its final response (RFC 3261 §16.6 timer C).
+    /// Longest time from an INVITE, or from the last provisional response to it, to its final response
+    /// (RFC 3261 §16.8 timer C). 100 is none of these.
     pub ringing: Duration,
     /// How long the terminals of one q value ring before those of the next are tried.
     pub hunt: Duration,

@@ -15,6 +15,7 @@ use carnet_plan::{Context, Side, Urgency, Watch};
 use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey};
 use carnet_wire::Random;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -102,6 +103,14 @@ pub(crate) enum Alarm {
     },
 }
 
+/// Octets of a name of ours in a Contact or a Path.
+const TOKEN: usize = 12;
+
+/// Whether this has the form of such a name.
+pub(crate) fn is_token(name: &str) -> bool {
+    name.len() == 2 * TOKEN && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Names an alarm, so that it can be taken back.
 pub(crate) type AlarmKey = (Instant, u64);
 
@@ -138,6 +147,9 @@ pub(crate) struct Core {
     pub(crate) clients: HashMap<ClientKey, Forwarded>,
     /// Requests of calls, by their server transaction, with the transaction they went on in.
     pub(crate) served: HashMap<ServerKey, (CallKey, Option<ClientKey>)>,
+    /// INVITEs outside dialogs by what they have in common with themselves when they come again.
+    pub(crate) arrived: HashMap<u64, ServerKey>,
+    prints: RandomState,
     /// Requests that went several ways.
     pub(crate) forks: HashMap<ServerKey, Fork>,
     pub(crate) todo: VecDeque<Todo>,
@@ -178,6 +190,8 @@ impl Core {
             ops: HashMap::new(),
             clients: HashMap::new(),
             served: HashMap::new(),
+            arrived: HashMap::new(),
+            prints: RandomState::new(),
             forks: HashMap::new(),
             todo: VecDeque::new(),
             tokens: HashMap::new(),
@@ -224,9 +238,21 @@ impl Core {
         self.gateways.pass_through(gateway).filter(|_| sealed).map(carnet_plan::Transport::as_str)
     }
 
+    /// What an INVITE that comes again by another transaction has in common with itself (RFC 3261 §8.2.2.2), and so
+    /// has one that loops, but none that passes twice on its way: another network or another target is another place
+    /// on the way (RFC 3261 §16.3 step 4).
+    pub(crate) fn print(&self, network: usize, invite: &Message) -> u64 {
+        let mut print = self.prints.build_hasher();
+        let cseq = invite.cseq().map_or(0, |cseq| cseq.number);
+        (network, cseq, invite.call_id().unwrap_or_default(), invite.from_tag()).hash(&mut print);
+        invite.request_uri().map(carnet_sip::Uri::as_str).hash(&mut print);
+        invite.lines("Route").for_each(|line| line.hash(&mut print));
+        print.finish()
+    }
+
     /// A name for a Contact or a Path that cannot be guessed.
     pub(crate) fn token(&mut self) -> String {
-        carnet_wire::hex::encode(&self.random.array::<12>())
+        carnet_wire::hex::encode(&self.random.array::<TOKEN>())
     }
 
     /// Two fresh Events numbers, the first of them.

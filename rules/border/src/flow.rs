@@ -1,8 +1,9 @@
-//! The way that requests take to a terminal which called or registered over a connection, when that connection has
-//! gone: with a network, a terminal that starts again, or our own process before.
+//! The way that requests take to a terminal which has called or registered: it may have another address since, given
+//! by a translator, and its connection may have gone, with a network, a terminal that starts again, or our own process
+//! before.
 //!
-//! RFC 5626 §5.3, RFC 3261 §12.2.1.1. In this order: the connection by which the same terminal has registered since or
-//! has spoken in the dialog; what the dialog says of where it is, its route set or its Contact, which may be
+//! RFC 5626 §5.3, RFC 3261 §12.2.1.1. In this order: where the same terminal has registered since, or has spoken in the
+//! dialog; if that has gone, what the dialog says of where it is, its route set or its Contact, which may be
 //! connected to; and if it is behind a NAT, where nobody can be connected to, nothing: 480, at once, and not after the
 //! time that a connection takes to fail.
 //!
@@ -51,11 +52,13 @@ impl Leg {
     /// The way of a request to it, in a dialog in which it is `remote`.
     pub(crate) fn way(&self, core: &Core, end: &End, remote: &Remote) -> Way {
         let Some(hop) = &self.hop else { return Way::Free };
-        if !is_lost(hop) {
-            return Way::Pinned(hop.clone());
+        let registered = end.user.as_deref().zip(remote.target.as_ref());
+        let registered = registered.and_then(|(user, target)| core.registrar.way(user, target));
+        if let Some(way) = registered.into_iter().chain([hop]).find(|hop| !is_lost(hop)) {
+            return Way::Pinned(way.clone());
         }
         let bindings = end.user.as_deref().map(|user| core.registrar.of(user)).unwrap_or_default();
-        if let Some(binding) = again(bindings, hop, remote.target.as_ref()) {
+        if let Some(binding) = only(bindings, hop) {
             return Way::Pinned(binding.hop.clone());
         }
         match end.behind_nat {
@@ -65,10 +68,16 @@ impl Leg {
         }
     }
 
-    /// It speaks by this way; if the one that it had has gone, it is the way now.
-    pub(crate) fn heard(&mut self, hop: &Hop) {
-        if self.hop.as_ref().is_some_and(is_lost) {
-            self.hop = Some(hop.clone());
+    /// It speaks by this way. If the one that it had has gone, or it has registered from here, it is the way now.
+    pub(crate) fn heard(&mut self, core: &Core, end: &mut End, hop: &Hop) {
+        let Some(known) = &mut self.hop else { return };
+        let moved = end.user.as_deref().and_then(|user| core.registrar.by_flow(user, hop));
+        if let Some(binding) = moved {
+            // Its media come from there too.
+            (end.source, end.behind_nat) = (Some(hop.remote.ip()), binding.behind_nat);
+        }
+        if moved.is_some() || is_lost(known) {
+            *known = hop.clone();
         }
     }
 
@@ -80,15 +89,13 @@ impl Leg {
     }
 }
 
-/// The registration by which a terminal has come again: with the Contact that it has in the dialog, else the only one
-/// from where it was. A user may have several terminals behind one address, and another one than the dialog's would
-/// answer that it knows nothing of it, which ends the dialog.
-fn again<'a>(bindings: &'a [Binding], lost: &Hop, target: Option<&Uri>) -> Option<&'a Binding> {
-    let stands = |b: &&Binding| b.hop.flow.is_some();
-    let named = |b: &&Binding| target.is_some_and(|target| b.contact.equivalent(target));
-    let mut there = bindings.iter().rev().filter(stands).filter(|b| b.hop.remote.ip() == lost.remote.ip());
-    let only = there.next().filter(|_| there.next().is_none());
-    bindings.iter().rev().filter(stands).find(named).or(only)
+/// The only registration that stands from where a terminal was: it has come again with another Contact. A user may
+/// have several terminals behind one address, and another one than the dialog's would answer that it knows nothing of
+/// it, which ends the dialog.
+fn only<'a>(bindings: &'a [Binding], lost: &Hop) -> Option<&'a Binding> {
+    let stands = |b: &&Binding| b.hop.flow.is_some() && b.hop.remote.ip() == lost.remote.ip();
+    let mut there = bindings.iter().filter(stands);
+    there.next().filter(|_| there.next().is_none())
 }
 
 /// Where a terminal listens that says so in its Contact: by the same transport. `None` if that is a name.

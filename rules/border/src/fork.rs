@@ -27,13 +27,6 @@ struct Branch {
     done: bool,
 }
 
-/// A refusal, and whether it is the border's own.
-#[derive(Debug)]
-struct Refusal {
-    message: Message,
-    own: bool,
-}
-
 /// A forked request.
 #[derive(Debug)]
 pub(crate) struct Fork {
@@ -41,7 +34,7 @@ pub(crate) struct Fork {
     /// Not tried yet, the next first.
     groups: VecDeque<Vec<Onward>>,
     branches: Vec<Branch>,
-    best: Option<Refusal>,
+    best: Option<Message>,
     /// Refusals with a challenge (RFC 3261 §16.7 step 7).
     challenges: Vec<Message>,
     /// The sender has its final response.
@@ -127,13 +120,13 @@ impl Fork {
     }
 
     /// A branch was refused; `challenges` join the best refusal if that is one too.
-    fn refused(&mut self, message: Message, own: bool) {
+    fn refused(&mut self, message: Message) {
         let status = |m: &Message| m.status().unwrap_or(500);
         let challenge = matches!(status(&message), 401 | 407);
-        let before = self.best.as_ref().map(|b| rank(status(&b.message)));
+        let before = self.best.as_ref().map(|b| rank(status(b)));
         if before.is_none_or(|b| rank(status(&message)) < b) {
-            let worse = self.best.replace(Refusal { message, own });
-            self.challenges.extend(worse.map(|w| w.message).filter(|m| matches!(status(m), 401 | 407)));
+            let worse = self.best.replace(message);
+            self.challenges.extend(worse.filter(|m| matches!(status(m), 401 | 407)));
         } else if challenge {
             self.challenges.push(message);
         }
@@ -141,17 +134,12 @@ impl Fork {
 
     /// The response to send when all branches have refused.
     fn verdict(&mut self) -> Option<Message> {
-        let Refusal { mut message, own } = self.best.take()?;
-        match message.status() {
-            Some(401 | 407) => {
-                for other in std::mem::take(&mut self.challenges) {
-                    message.copy_lines("WWW-Authenticate", &other);
-                    message.copy_lines("Proxy-Authenticate", &other);
-                }
+        let mut message = self.best.take()?;
+        if matches!(message.status(), Some(401 | 407)) {
+            for other in std::mem::take(&mut self.challenges) {
+                message.copy_lines("WWW-Authenticate", &other);
+                message.copy_lines("Proxy-Authenticate", &other);
             }
-            // RFC 3261 §16.7 step 6: that one terminal has no time says nothing of the border.
-            Some(503) if !own => return Message::response(&self.arrived.message, 500, "").ok(),
-            _ => {}
         }
         Some(message)
     }
@@ -181,9 +169,14 @@ impl Core {
         &mut self,
         now: Instant,
         (key, branch): (ServerKey, usize),
-        message: Message,
+        mut message: Message,
         own: bool,
     ) -> bool {
+        // RFC 3261 §16.7 step 6: that one element has no time says nothing of the border. When it will have
+        // some (Retry-After) stays.
+        if !own && message.status() == Some(503) {
+            message.set_status(500).unwrap_or_default();
+        }
         let Some(fork) = self.forks.get_mut(&key) else {
             return self.endpoint.respond(now, key, message).is_ok();
         };
@@ -202,7 +195,7 @@ impl Core {
                 sent = self.endpoint.respond(now, key, message).is_ok();
             }
         } else if !already && !fork.settled {
-            fork.refused(message, own);
+            fork.refused(message);
             if status >= 600 {
                 self.give_up_others(key, Cause::Refused(status));
             }

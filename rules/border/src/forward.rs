@@ -87,6 +87,17 @@ pub(crate) fn request(message: &Message, remote: &Remote, contact: &Uri) -> Resu
     Ok(onward)
 }
 
+/// Terminals are outside the domain in which identities are trusted: who wants to stay hidden is (RFC 3325 §7).
+pub(crate) fn hide_identity(message: &mut Message, network: Option<&Network>) {
+    let hidden = || {
+        let mut wishes = message.lines("Privacy");
+        wishes.any(|line| line.split(';').any(|wish| wish.trim().eq_ignore_ascii_case("id")))
+    };
+    if network.is_some_and(|n| n.access) && message.has("P-Asserted-Identity") && hidden() {
+        message.remove_all("P-Asserted-Identity");
+    }
+}
+
 /// The response for the other side; `request` is the one received there.
 pub(crate) fn response(
     message: &Message,

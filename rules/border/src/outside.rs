@@ -66,9 +66,10 @@ impl Border {
             return Err(Fault::new(483, "Max-Forwards is used up"));
         }
         understood(message)?;
-        let from = message.from().map_err(malformed)?;
+        let asserted = message.addresses("P-Asserted-Identity").map_err(malformed)?;
         let access = self.core.config.networks.get(network).is_some_and(|n| n.access);
-        let binding = if access { self.core.registrar.sender(from.uri(), hop) } else { None };
+        let mut asserted = asserted.iter().filter(|_| access);
+        let binding = asserted.find_map(|identity| self.core.registrar.sender(identity.uri(), hop));
         if access && binding.is_none() {
             return Err(Fault::new(403, "only registered users may call from here"));
         }
@@ -76,7 +77,17 @@ impl Border {
             Some(binding) => End { source: Some(hop.remote.ip()), ..End::of(binding) },
             None => End { network, source: Some(hop.remote.ip()), ..End::default() },
         };
-        let mut ways = route(&self.core, message, binding)?;
+        if *message.method() == Method::Invite {
+            let print = self.core.print(network, message);
+            let before = self.core.arrived.get(&print);
+            if before.is_some_and(|before| self.core.endpoint.is_open(*before)) {
+                return Err(Fault::new(482, "this request is here already"));
+            }
+        }
+        let mut ways = match self.by_contact(message, binding.is_some())? {
+            Some(way) => vec![way],
+            None => route(&self.core, message, binding)?,
+        };
         let arrived = Arrived { key, message: message.clone(), hop: hop.clone(), end };
         if ways.len() > 1 {
             self.core.forks.insert(key, Fork::new(arrived, ways));
@@ -85,6 +96,41 @@ impl Border {
         }
         let way = ways.pop().ok_or_else(|| Fault::new(404, "no way to that address"))?;
         self.send_on(now, 0, &arrived, way)
+    }
+
+    /// The way of a request to a Contact that the border gave for somebody else: a transfer leads there, with Replaces
+    /// or without, and so does whatever else means that one terminal (RFC 3261 §8.1.1.8, RFC 5589 §7).
+    ///
+    /// Who has the name was told it; it cannot be guessed. Subscribers of a home network go through that first.
+    fn by_contact(&self, message: &Message, registered: bool) -> Result<Option<Onward>, Fault> {
+        let forwards = matches!(self.core.config.registration, crate::config::Registration::Forward { .. });
+        let routes = message.routes().unwrap_or_default();
+        let own = |uri: &carnet_sip::Uri| self.core.is_own(uri);
+        let target = message.request_uri().filter(|uri| own(uri) && routes.iter().all(|r| own(r.uri())));
+        let Some(name) = target.and_then(|uri| uri.user()).filter(|_| !(registered && forwards)) else {
+            return Ok(None);
+        };
+        let gone = || Fault::new(404, "nobody has that Contact any more");
+        let Some((key, side)) = self.core.tokens.get(name) else {
+            // Sent on it would come back.
+            return if crate::core::is_token(name) { Err(gone()) } else { Ok(None) };
+        };
+        let far = side.other();
+        let call = self.calls.get(key).and_then(|call| {
+            let dialog = call.dialogs.iter().rev().max_by_key(|d| (d.confirmed, !d.ended))?;
+            let remote = dialog.remotes.of(far);
+            let (end, leg) = (call.session.ends.of(far), call.legs.of(far));
+            Some((remote, end, leg.way(&self.core, end, remote), leg))
+        });
+        let subscription = || self.subscriptions.get(key).and_then(|s| s.far(&self.core, far));
+        let (remote, end, way, leg) = call.or_else(subscription).ok_or_else(gone)?;
+        let hop = way.hop()?;
+        // The dialog's way is its own: only its next hop is known to be one.
+        let first = remote.routes.first().and_then(|route| carnet_sip::NameAddr::parse(route).ok());
+        let next = first.map(|route| route.uri().clone()).or_else(|| leg.next.clone());
+        let target = remote.target.clone().ok_or_else(gone)?;
+        let remote = crate::forward::Remote { target: Some(target), routes: Vec::new(), cseq: 0 };
+        Ok(Some(Onward { remote, hop, next, end: end.clone(), q: 1000 }))
     }
 
     /// Whether a request asks about the border itself: one of its addresses, or the domain it
@@ -235,6 +281,8 @@ impl Border {
         let mut call = Call::new(call_key, first, legs, ends, now);
         call.session.urgency = urgency;
         call.session.claim = Some(claim);
+        let print = self.core.print(arrived.end.network, message);
+        self.core.arrived.insert(print, *key);
         self.calls.insert(call_key, call);
         let (key, message) = (*key, message.clone());
         self.with(call_key, |call, core| call.request(core, now, Side::Caller, key, message));
@@ -277,7 +325,8 @@ impl Border {
         let network = self.core.config.networks.get(end.network).ok_or_else(unreachable)?;
         let destination =
             remote.destination(Some(network), hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
-        let request = forward::request(&arrived.message, &remote, &network.contact)?;
+        let mut request = forward::request(&arrived.message, &remote, &network.contact)?;
+        forward::hide_identity(&mut request, Some(network));
         let client = self
             .core
             .endpoint

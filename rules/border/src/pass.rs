@@ -9,7 +9,7 @@ use crate::forward;
 use crate::session::{ExchangeKey, Fault};
 use carnet_plan::Side;
 use carnet_sip::{ClientKey, Message, Method, ServerKey};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Call {
     /// Sends a message on. What it waited for has been done.
@@ -63,7 +63,8 @@ impl Call {
             };
             let remote = remote.ok_or_else(unreachable)?;
             let destination = self.destination(core, to, remote, next)?;
-            let onward = forward::request(&message, remote, &leg.contact)?;
+            let mut onward = forward::request(&message, remote, &leg.contact)?;
+            forward::hide_identity(&mut onward, self.network(core, to));
             core.endpoint
                 .request(now, onward, destination)
                 .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))
@@ -79,6 +80,8 @@ impl Call {
                 if first {
                     self.first.client = Some(client);
                     self.deadline = Some(now + core.config.timers.ringing);
+                } else if method == Method::Invite {
+                    self.later.push((client, now + core.config.timers.ringing));
                 } else if method == Method::Prack {
                     self.settle_prack(core, client);
                 }
@@ -149,14 +152,18 @@ impl Call {
             core.clients.remove(&client);
         }
         if success {
-            self.settled(core, now, to, request, &message);
+            self.settled(core, to, request);
             if first && self.phase == Phase::Setup {
                 self.phase = Phase::Up;
                 self.answered = Some(now);
-                if self.deadline.is_some() && message.header("Session-Expires").is_none() {
-                    self.deadline = None;
-                }
                 core.events.push_back(Event::CallUp { call_id: self.call_id.clone() });
+            }
+            // Before the answer the deadline is that of the ringing.
+            if self.phase == Phase::Up && matches!(request.method(), Method::Invite | Method::Update) {
+                // RFC 4028 §9: no Session-Expires, no timer.
+                self.deadline = session_interval(&message).map(|seconds| {
+                    now + Duration::from_secs(seconds.into()) + core.config.timers.session_grace
+                });
             }
         } else {
             self.roll_back(core, to, request);
@@ -166,15 +173,8 @@ impl Call {
         }
     }
 
-    /// What a 2xx settles: the offer of its request, and the session timer.
-    fn settled(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        requester: Side,
-        request: &Message,
-        message: &Message,
-    ) {
+    /// What a 2xx settles of the offer of its request.
+    fn settled(&mut self, core: &mut Core, requester: Side, request: &Message) {
         if let Ok(cseq) = request.cseq() {
             let key = ExchangeKey { requester, cseq: cseq.number };
             match self.session.exchange(key).map(|e| (e.answered, e.offerer)) {
@@ -183,14 +183,6 @@ impl Call {
                 Some((false, offerer)) if offerer == requester => self.session.roll_back(core, key),
                 // Offered in the response: the ACK answers.
                 _ => {}
-            }
-        }
-        if matches!(request.method(), Method::Invite | Method::Update) {
-            match session_interval(message) {
-                Some(seconds) => self.set_session_timer(now, seconds, core.config.timers.session_grace),
-                // RFC 4028 §9: no Session-Expires, no timer.
-                None if self.phase == Phase::Up => self.deadline = None,
-                None => {}
             }
         }
     }

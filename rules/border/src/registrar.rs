@@ -100,6 +100,8 @@ pub(crate) struct Registrar {
     /// By address of record; the one registered last is last.
     bindings: HashMap<String, Vec<Binding>>,
     by_path: HashMap<String, String>,
+    /// Who has registered from an address, once for each binding.
+    by_address: HashMap<SocketAddr, Vec<String>>,
     count: usize,
     /// Users whose bindings are not as they were; for who keeps them.
     pub(crate) changed: Vec<String>,
@@ -128,6 +130,21 @@ impl Registrar {
         self.bindings.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The way to a terminal of a user by its Contact: where it registered from last, if that has not gone. An
+    /// address translator may have given it another address during a call, or it has connected anew.
+    pub(crate) fn way(&self, key: &str, contact: &Uri) -> Option<&Hop> {
+        self.of(key).iter().rev().find(|b| b.contact.equivalent(contact)).map(|b| &b.hop)
+    }
+
+    /// The binding of a user whose flow that is.
+    pub(crate) fn by_flow(&self, key: &str, hop: &Hop) -> Option<&Binding> {
+        let same = |b: &&Binding| match hop.flow {
+            Some(_) => b.hop.flow == hop.flow,
+            None => b.hop.remote == hop.remote,
+        };
+        self.of(key).iter().rev().find(same)
+    }
+
     /// The binding whose Path holds this token.
     pub(crate) fn by_path(&self, token: &str) -> Option<&Binding> {
         let list = self.bindings.get(self.by_path.get(token)?)?;
@@ -144,6 +161,25 @@ impl Registrar {
         rev().find(same_flow).or_else(|| rev().find(same_address)).or_else(|| rev().find(same_host))
     }
 
+    /// The binding a request outside dialogs comes from. Who hides (RFC 3323 §4.1.1.3), or gives a telephone number, is
+    /// who it says it prefers to be (RFC 3325 §9.2), else who has registered from there, if that is one user.
+    pub(crate) fn speaker(&self, request: &Message, hop: &Hop) -> Option<&Binding> {
+        let from = request.from().ok()?;
+        let uri = from.uri();
+        let sender = self.sender(uri, hop);
+        let hidden = || uri.host().is_empty() || uri.host().to_ascii_lowercase().ends_with(".invalid");
+        if sender.is_some() || !hidden() {
+            return sender;
+        }
+        let preferred = request.addresses("P-Preferred-Identity").unwrap_or_default();
+        let named = preferred.iter().find_map(|identity| self.sender(identity.uri(), hop));
+        named.or_else(|| {
+            let here = self.by_address.get(&hop.remote)?;
+            let user = here.first().filter(|user| here.iter().all(|other| other == *user))?;
+            self.by_flow(user, hop)
+        })
+    }
+
     /// How many stand that were made from a network.
     pub(crate) fn of_network(&self, network: usize) -> usize {
         self.bindings.values().flatten().filter(|binding| binding.network == network).count()
@@ -156,6 +192,7 @@ impl Registrar {
         if let Some(token) = &binding.token {
             self.by_path.insert(token.clone(), key.clone());
         }
+        self.by_address.entry(binding.hop.remote).or_default().push(key.clone());
         self.count += 1;
         if self.kept {
             self.changed.push(key.clone());
@@ -176,6 +213,14 @@ impl Registrar {
         }
         if let Some(token) = &gone.token {
             self.by_path.remove(token);
+        }
+        if let Some(here) = self.by_address.get_mut(&gone.hop.remote) {
+            if let Some(at) = here.iter().position(|user| user == key) {
+                here.swap_remove(at);
+            }
+            if here.is_empty() {
+                self.by_address.remove(&gone.hop.remote);
+            }
         }
         Some(gone)
     }

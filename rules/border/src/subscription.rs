@@ -9,6 +9,7 @@
 
 use crate::call::Leg;
 use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose};
+use crate::flow::Way;
 use crate::forward::{self, Remote, contact_of, route_set};
 use crate::outside::Arrived;
 use crate::session::{End, Fault};
@@ -109,6 +110,13 @@ impl Subscription {
         }
     }
 
+    /// What leads to one end outside its dialogs: what is known of it, and its way.
+    pub(crate) fn far(&self, core: &Core, far: Side) -> Option<(&Remote, &End, Way, &Leg)> {
+        let remote = self.usages.last()?.remotes.of(far);
+        let (end, leg) = (self.ends.of(far), self.legs.of(far));
+        Some((remote, end, leg.way(core, end, remote), leg))
+    }
+
     /// Forgets the dialogs that are over. False if nothing is left and nothing can begin.
     pub(crate) fn settle(&mut self, core: &Core, now: Instant) -> bool {
         self.usages.retain(|usage| usage.until > now && !(usage.ended && self.open == 0));
@@ -199,7 +207,8 @@ impl Subscription {
         let destination = remote
             .destination(network, hop.as_ref(), next)
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
-        let onward = forward::request(message, remote, &leg.contact)?;
+        let mut onward = forward::request(message, remote, &leg.contact)?;
+        forward::hide_identity(&mut onward, network);
         let client = core
             .endpoint
             .request(now, onward, destination)

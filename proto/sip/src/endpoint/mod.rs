@@ -53,7 +53,7 @@ enum Alarmed {
     ServerRetransmit(ServerKey),
     ServerTimeout(ServerKey),
     /// A 2xx that waits for its ACK, by its dialog.
-    Repeat(Arc<str>),
+    Repeat(Arc<str>, ServerKey),
 }
 
 /// See the [crate] page.
@@ -68,7 +68,7 @@ pub struct Endpoint {
     /// Servers by what identifies a request (RFC 3261 §17.2.3).
     matching: HashMap<Arc<str>, ServerKey>,
     /// 2xx of INVITE by dialog and CSeq.
-    confirmations: HashMap<Arc<str>, Confirmation>,
+    confirmations: HashMap<Arc<str>, Vec<Confirmation>>,
     /// Transactions without a final response.
     open_clients: usize,
     open_servers: usize,
@@ -215,7 +215,7 @@ impl Endpoint {
                 Alarmed::ClientTimeout(key) => self.client_timeout(now, key),
                 Alarmed::ServerRetransmit(key) => self.server_retransmit(now, key),
                 Alarmed::ServerTimeout(key) => self.server_timeout(key),
-                Alarmed::Repeat(dialog) => self.repeat_2xx(now, dialog),
+                Alarmed::Repeat(dialog, key) => self.repeat_2xx(now, dialog, key),
             }
         }
     }

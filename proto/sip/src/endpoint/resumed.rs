@@ -42,7 +42,7 @@ impl Endpoint {
     /// The 2xx of an INVITE that waits for its ACK, and the way it would take from a later endpoint.
     pub fn unacknowledged(&self, key: ServerKey, to_tag: &str) -> Option<(Hop, Bytes)> {
         let server = self.servers.get(&key)?;
-        let sent = server.confirmations.iter().filter_map(|dialog| self.confirmations.get(dialog));
+        let sent = server.confirmations.iter().filter_map(|dialog| self.confirmation(dialog, key));
         let mut waiting = sent.filter(|c| c.to_tag == to_tag && !c.data.is_empty());
         Some((server.reply_of_later(), waiting.next()?.data.clone()))
     }

@@ -49,11 +49,14 @@ pub(super) struct Server {
     pub(super) confirmations: Vec<Arc<str>>,
 }
 
-/// A 2xx to an INVITE (RFC 3261 §13.3.1.4).
+/// A 2xx to an INVITE (RFC 3261 §13.3.1.4). One that passes here twice, as calls do that a proxy sends back
+/// to where they came from, has two with the same dialog and CSeq.
 #[derive(Debug)]
 pub(super) struct Confirmation {
     server: ServerKey,
     pub(super) to_tag: String,
+    /// The Contact in it: what its ACK is addressed to.
+    contact: Box<str>,
     /// Empty once the ACK is there.
     pub(super) data: Bytes,
     interval: Duration,
@@ -211,6 +214,11 @@ impl Endpoint {
         self.events.push_back(Event::Request { key, message, hop });
     }
 
+    /// Whether a request has no final response yet.
+    pub fn is_open(&self, key: ServerKey) -> bool {
+        self.servers.get(&key).is_some_and(Server::is_open)
+    }
+
     fn repeat_response(&mut self, key: ServerKey) {
         let Some(server) = self.servers.get(&key) else { return };
         if !server.last.is_empty() {
@@ -258,18 +266,22 @@ impl Endpoint {
             server.last = wire.clone();
         } else if success {
             let dialog = dialog_of(&message);
-            if self.confirmations.contains_key(&dialog) {
+            if server.confirmations.contains(&dialog) {
                 return Err(Error::State("this 2xx was sent already"));
             }
             server.last = Bytes::new();
             server.confirmations.reserve_exact(1);
             server.confirmations.push(dialog.clone());
             let first = server.state == State::Proceeding;
-            let repeat = Some(self.clock.set(now + timers.t1, Alarmed::Repeat(dialog.clone())));
+            let repeat = Some(self.clock.set(now + timers.t1, Alarmed::Repeat(dialog.clone(), key)));
             let to_tag = message.to_tag().unwrap_or_default();
-            let confirmation =
-                Confirmation { server: key, to_tag, data: wire.clone(), interval: timers.t1, repeat };
-            self.confirmations.insert(dialog, confirmation);
+            let contacts = message.contacts().unwrap_or_default();
+            let contact = contacts.first().map(|c| c.uri().as_str().into()).unwrap_or_default();
+            let (data, interval) = (wire.clone(), timers.t1);
+            let sent = self.confirmations.entry(dialog).or_default();
+            // One is what nearly all have.
+            sent.reserve_exact(1);
+            sent.push(Confirmation { server: key, to_tag, contact, data, interval, repeat });
             if first {
                 self.linger_server(now, key, State::Accepted, timers.patience());
             }
@@ -325,10 +337,20 @@ impl Endpoint {
             self.open_servers -= 1;
         }
         for dialog in server.confirmations {
-            if let Some(mut confirmation) = self.confirmations.remove(&dialog) {
+            let Some(sent) = self.confirmations.get_mut(&dialog) else { continue };
+            for confirmation in sent.iter_mut().filter(|c| c.server == key) {
                 self.clock.clear(&mut confirmation.repeat);
             }
+            sent.retain(|c| c.server != key);
+            if sent.is_empty() {
+                self.confirmations.remove(&dialog);
+            }
         }
+    }
+
+    /// The 2xx of this dialog that answers that request.
+    pub(super) fn confirmation(&self, dialog: &str, key: ServerKey) -> Option<&Confirmation> {
+        self.confirmations.get(dialog)?.iter().find(|c| c.server == key)
     }
 
     /// Timer G.
@@ -348,7 +370,7 @@ impl Endpoint {
         match server.state {
             State::Completed if server.invite => silent.push(server.tag.clone()),
             State::Accepted => {
-                let waiting = server.confirmations.iter().filter_map(|d| self.confirmations.get(d));
+                let waiting = server.confirmations.iter().filter_map(|d| self.confirmation(d, key));
                 silent.extend(waiting.filter(|c| !c.data.is_empty()).map(|c| c.to_tag.clone()));
             }
             _ => {}
@@ -360,11 +382,14 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn repeat_2xx(&mut self, now: Instant, dialog: Arc<str>) {
+    pub(super) fn repeat_2xx(&mut self, now: Instant, dialog: Arc<str>, key: ServerKey) {
         let t2 = self.config.timers.t2;
-        let Some(confirmation) = self.confirmations.get_mut(&dialog) else { return };
+        let sent = self.confirmations.get_mut(&dialog);
+        let Some(confirmation) = sent.and_then(|sent| sent.iter_mut().find(|c| c.server == key)) else {
+            return;
+        };
         confirmation.interval = (confirmation.interval * 2).min(t2);
-        let again = self.clock.set(now + confirmation.interval, Alarmed::Repeat(dialog));
+        let again = self.clock.set(now + confirmation.interval, Alarmed::Repeat(dialog, key));
         confirmation.repeat = Some(again);
         let data = confirmation.data.clone();
         if let Some(hop) = self.servers.get(&confirmation.server).map(|s| s.reply.clone()) {
@@ -396,8 +421,13 @@ impl Endpoint {
                 (State::Accepted, _) | (_, None) => {}
             }
         }
-        if let Some(confirmation) = self.confirmations.get_mut(&dialog_of(&message)) {
-            if !confirmation.data.is_empty() {
+        if let Some(sent) = self.confirmations.get_mut(&dialog_of(&message)) {
+            // A request that passes twice has two 2xx with the same names, each with a Contact of its own.
+            let named =
+                |c: &Confirmation| message.request_uri().is_some_and(|uri| *uri.as_str() == *c.contact);
+            let waits = |c: &Confirmation| !c.data.is_empty();
+            let at = sent.iter().position(named).or_else(|| sent.iter().position(waits));
+            if let Some(confirmation) = at.and_then(|at| sent.get_mut(at)).filter(|c| waits(c)) {
                 confirmation.data = Bytes::new();
                 self.clock.clear(&mut confirmation.repeat);
                 let key = Some(confirmation.server);

@@ -385,6 +385,36 @@ fn a_2xx_nobody_acknowledges() {
     assert_eq!(e.load(), Load::default());
 }
 
+/// An INVITE that passes twice: its 2xx have the same names, and each is repeated until its own ACK.
+#[test]
+fn two_2xx_with_the_same_names() {
+    let (mut e, now) = (endpoint(), Instant::now());
+    let mut passes = Vec::new();
+    for (n, branch) in ["z9hG4bKx1", "z9hG4bKx2"].into_iter().enumerate() {
+        let (key, invite) = server_invite(&mut e, now, udp(), branch);
+        let mut ok = Message::response(&invite, 200, "").unwrap();
+        ok.set_header("To", "<sip:bob@example.com>;tag=b1").unwrap();
+        ok.set_header("Contact", &format!("<sip:pass{n}@192.0.2.1>")).unwrap();
+        e.respond(now, key, ok.clone()).unwrap();
+        assert!(e.respond(now, key, ok).is_err(), "each 2xx once");
+        passes.push((key, one_sent(&mut e)));
+    }
+    for (n, (key, ok)) in passes.iter().enumerate().rev() {
+        let mut ack = ack_for(ok, &format!("z9hG4bKack{n}"));
+        ack.set_request_uri(format!("sip:pass{n}@192.0.2.1").parse().unwrap()).unwrap();
+        for told in [1, 0] {
+            feed(&mut e, now, udp(), ack.to_bytes());
+            let all = events(&mut e);
+            assert_eq!(all.len(), told);
+            assert!(all.iter().all(|event| matches!(event, Event::Ack { key: Some(k), .. } if k == key)));
+        }
+        assert_eq!(e.unacknowledged(*key, "b1"), None);
+        assert_eq!(e.unacknowledged(passes[0].0, "b1").is_some(), n == 1);
+    }
+    assert!(run(&mut e, now, Duration::from_secs(40)).is_empty());
+    assert_eq!(e.load(), Load::default());
+}
+
 #[test]
 fn several_2xx_of_a_fork_pass_both_ways() {
     let (mut e, now) = (endpoint(), Instant::now());

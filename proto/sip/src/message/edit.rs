@@ -2,7 +2,7 @@
 
 use super::name::Known;
 use super::{Line, Lines, Message, Start};
-use crate::error::Error;
+use crate::error::{Error, reason_phrase};
 use crate::grammar::{find_outside, is_lws, is_printable, is_token};
 use crate::uri::Uri;
 use bytes::Bytes;
@@ -44,6 +44,24 @@ impl Message {
         };
         self.start_line = Some(format!("{} {uri} SIP/2.0\r\n", self.method).into());
         *old = Some(uri);
+        self.edited = true;
+        Ok(())
+    }
+
+    /// Replaces the status, and the reason phrase by the usual one.
+    ///
+    /// # Errors
+    /// [`Error::State`] if this is a request; [`Error::Unprintable`] if the status is not 100 to 699.
+    pub fn set_status(&mut self, status: u16) -> Result<(), Error> {
+        if !(100..700).contains(&status) {
+            return Err(Error::Unprintable("the status code"));
+        }
+        let Start::Response { status: old, reason } = &mut self.start else {
+            return Err(Error::State("a request has no status"));
+        };
+        let phrase = reason_phrase(status);
+        self.start_line = Some(format!("SIP/2.0 {status} {phrase}\r\n").into());
+        (*old, *reason) = (status, Span::new(12, 12 + phrase.len()));
         self.edited = true;
         Ok(())
     }

@@ -133,6 +133,27 @@ fn nothing_is_smuggled() {
     assert_eq!(m.to_bytes(), INVITE.as_bytes(), "what failed left no trace");
 }
 
+/// As old telephones write them. What is acted on has to be UTF-8.
+#[test]
+fn display_names_in_latin_1() {
+    let latin = |text: &str| {
+        let mut octets = text.as_bytes().to_vec();
+        octets.iter_mut().filter(|b| **b == 0x7f).for_each(|b| *b = 0xfc);
+        octets
+    };
+    let octets = latin(&INVITE.replace("A, B", "A, \x7f").replace("t  : <", "t  : M\x7fller <"));
+    let m = parse(octets.clone()).unwrap();
+    assert_eq!(m.to_bytes(), octets);
+    assert_eq!((m.from_tag().as_deref(), m.to_tag()), (Some("1"), None));
+    assert_eq!(m.from().unwrap().display(), Some("A, \u{fffd}"));
+    assert_eq!(m.to().unwrap().uri().user(), Some("bob"));
+    for (from, to) in
+        [("sip:alice@e", "sip:a\x7f@e"), (";tag=1", ";tag=\x7f"), ("t  : <sip:bob", "t  : <sip:\x7f")]
+    {
+        assert!(parse(latin(&INVITE.replace(from, to))).is_err(), "{from}");
+    }
+}
+
 #[test]
 fn octets_that_are_not_utf8_stay_where_they_are() {
     let mut octets = INVITE.replace("caf\u{e9}", "??").into_bytes();

@@ -4,7 +4,7 @@ use super::name::Known;
 use super::{Line, Message, Start};
 use crate::address::{NameAddr, tag_in};
 use crate::error::Error;
-use crate::grammar::{folded_place, split_list, unfold};
+use crate::grammar::{find_outside, folded_place, split_list, unfold};
 use crate::method::Method;
 use crate::typed::{CSeq, RAck, Via, delta_seconds};
 use crate::uri::Uri;
@@ -80,11 +80,12 @@ impl Message {
     }
 
     /// The value of the first line of that name (long or compact, any case), unfolded. `None` if
-    /// there is none or it is not UTF-8; see [`header_octets`](Self::header_octets).
+    /// there is none or it is not UTF-8; see [`header_octets`](Self::header_octets). In the display name of an
+    /// address what is not UTF-8 is replaced.
     pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         match unfold(self.header_octets(name)?) {
-            Cow::Borrowed(b) => std::str::from_utf8(b).ok().map(Cow::Borrowed),
-            Cow::Owned(v) => String::from_utf8(v).ok().map(Cow::Owned),
+            Cow::Borrowed(b) => readable(b).ok(),
+            Cow::Owned(v) => readable(&v).ok().map(|text| Cow::Owned(text.into_owned())),
         }
     }
 
@@ -135,9 +136,8 @@ impl Message {
         let written = self.value_of(line);
         let value = unfold(written);
         let place = |e: ParseError| ParseError::new(base + folded_place(written, e.at), e.expected);
-        let text =
-            std::str::from_utf8(&value).map_err(|e| place(ParseError::new(e.valid_up_to(), "UTF-8")))?;
-        for element in split_list(text) {
+        let text = readable(&value).map_err(place)?;
+        for element in split_list(&text) {
             let (at, element) = element.map_err(place)?;
             take(element).map_err(|e| place(e.shifted(at)))?;
         }
@@ -193,9 +193,8 @@ impl Message {
             let at = ParseError::new(base + folded_place(written, e.at), e.expected);
             Error::Malformed { what, at }
         };
-        let text =
-            std::str::from_utf8(&value).map_err(|e| malformed(ParseError::new(e.valid_up_to(), "UTF-8")))?;
-        parse(text).map(Some).map_err(malformed)
+        let text = readable(&value).map_err(malformed)?;
+        parse(&text).map(Some).map_err(malformed)
     }
 
     /// All Via values, the topmost first.
@@ -364,5 +363,21 @@ impl Message {
     /// The body, empty if there is none.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+}
+
+/// A value as text. Old telephones write display names in the code of their country; such a name is as good as any
+/// and says nothing that is acted on (RFC 3261 §20.10). Everywhere else octets that are not UTF-8 are a mistake.
+fn readable(value: &[u8]) -> Result<Cow<'_, str>, ParseError> {
+    let broken = match std::str::from_utf8(value) {
+        Ok(text) => return Ok(Cow::Borrowed(text)),
+        Err(e) => ParseError::new(e.valid_up_to(), "UTF-8"),
+    };
+    let text = String::from_utf8_lossy(value);
+    let open = find_outside(&text, |b| b == b'<').ok().flatten();
+    let behind = open.and_then(|open| text.get(open..));
+    match behind.is_some_and(|behind| !behind.contains(char::REPLACEMENT_CHARACTER)) {
+        true => Ok(text),
+        false => Err(broken),
     }
 }

@@ -111,7 +111,7 @@ pub(super) fn read(core: &mut Core, key: CallKey, text: &str) -> Result<Read, Un
         let (callee_tag, confirmed, ended) = (line.field()?, line.flag()?, line.flag()?);
         let names = Both { caller: line.field()?, callee: line.field()? };
         let remotes = Both { caller: remote(&mut from, "remote")?, callee: remote(&mut from, "remote")? };
-        dialogs.push(Dialog { callee_tag, remotes, names, confirmed, ended });
+        dialogs.push(Dialog { callee_tag, remotes, names, confirmed, early: None, ended });
     }
     if dialogs.is_empty() || dialogs.len() > core.config.limits.forks {
         return Err(Unreadable("its dialogs are missing, or too many".into()));

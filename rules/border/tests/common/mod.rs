@@ -431,6 +431,8 @@ impl World {
         let load = self.border.load();
         assert_eq!((load.calls, load.gateway_requests, load.requests, load.tokens), (0, 0, 0, 0), "{load:?}");
         assert_eq!((load.subscriptions, load.forks, load.counted), (0, 0, 0), "{load:?}");
+        let sip = self.border.sip_counts().1;
+        assert_eq!((sip.open_clients, sip.open_servers), (0, 0), "{sip:?}");
     }
 
     pub fn names(&self) -> Vec<&'static str> {
