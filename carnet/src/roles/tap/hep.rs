@@ -149,9 +149,18 @@ struct Sending {
 }
 
 struct Held {
-    telling: Arc<Telling>,
+    message: Ready,
     ties: Ties,
     until: Instant,
+}
+
+/// A message that was read.
+struct Ready {
+    telling: Arc<Telling>,
+    /// What goes out; nothing of what cannot be read.
+    octets: Option<Vec<u8>>,
+    /// The Call-ID that goes with it.
+    call_id: Option<Arc<str>>,
 }
 
 /// A way that is open.
@@ -219,11 +228,11 @@ impl Sending {
                 .then(|| Instant::now() + LOOK_AGAIN);
             let why = 'open: loop {
                 let ready = match self.next(&mut open, again).await {
-                    Next::Message(telling) => match self.ties(&telling) {
-                        Ok(correlation) => vec![(telling, correlation)],
-                        Err(ties) => {
+                    Next::Message(telling) => match self.read(telling) {
+                        (message, None) => vec![message],
+                        (message, Some(ties)) => {
                             let until = Instant::now() + HOLD;
-                            self.held.push_back(Held { telling, ties, until });
+                            self.held.push_back(Held { message, ties, until });
                             Vec::new()
                         }
                     },
@@ -231,16 +240,16 @@ impl Sending {
                     Next::Again => break None,
                     Next::Broken(error) => break Some(error),
                     Next::End => {
-                        for (telling, correlation) in self.known(true) {
+                        for message in self.known(true) {
                             // There is nobody left to be told of a failure.
-                            let _ = self.send(&mut open, &telling, correlation).await;
+                            let _ = self.send(&mut open, &message).await;
                         }
                         return;
                     }
                 };
-                for (telling, correlation) in ready {
-                    self.octets.fetch_sub(telling.size(), Ordering::AcqRel);
-                    match self.send(&mut open, &telling, correlation).await {
+                for message in ready {
+                    self.octets.fetch_sub(message.telling.size(), Ordering::AcqRel);
+                    match self.send(&mut open, &message).await {
                         Ok(result) => {
                             self.watch.metrics.add(PACKETS, &[result], 1);
                             wait = AGAIN;
@@ -281,42 +290,36 @@ impl Sending {
         }
     }
 
-    /// The Call-ID that goes with a message, if any does; what it will be known by, if it is not known yet.
-    fn ties(&self, telling: &Telling) -> Result<Option<Arc<str>>, Ties> {
-        let What::Message { protocol, peer, octets, .. } = &telling.what else { return Ok(None) };
-        if *protocol != Protocol::Control {
-            return Ok(mask::call_id(*protocol, octets).map(Arc::from));
-        }
-        let message = carnet_h248::encoding::parse(octets, &carnet_h248::text::Limits::default());
-        let Ok(message) = message else { return Ok(None) };
-        let ties = self.calls.ties(telling, peer, &message);
-        match self.calls.call_of(&ties) {
-            Some(call) => Ok(Some(call)),
-            None if ties.of_a_call && self.held.len() < MOST_HELD => Err(ties),
-            None => Ok(None),
-        }
+    /// Reads a message; with what its call will be known by, if it is worth to wait for that.
+    fn read(&self, telling: Arc<Telling>) -> (Ready, Option<Ties>) {
+        let mut ready = Ready { telling: telling.clone(), octets: None, call_id: None };
+        let What::Message { protocol, peer, octets, .. } = &telling.what else { return (ready, None) };
+        let Some(read) = mask::read(*protocol, octets) else { return (ready, None) };
+        (ready.octets, ready.call_id) = (Some(read.octets), read.call_id.map(Arc::from));
+        let Some(message) = read.control else { return (ready, None) };
+        let ties = self.calls.ties(&telling, peer, &message);
+        ready.call_id = self.calls.call_of(&ties);
+        let waits = ready.call_id.is_none() && ties.of_a_call && self.held.len() < MOST_HELD;
+        (ready, waits.then_some(ties))
     }
 
     /// Those whose call is known by now, and those that have waited long enough, or all.
-    fn known(&mut self, all: bool) -> Vec<(Arc<Telling>, Option<Arc<str>>)> {
+    fn known(&mut self, all: bool) -> Vec<Ready> {
         let now = Instant::now();
         let mut ready = Vec::new();
-        for held in std::mem::take(&mut self.held) {
-            match self.calls.call_of(&held.ties) {
-                None if !all && now < held.until => self.held.push_back(held),
-                correlation => ready.push((held.telling, correlation)),
+        for mut held in std::mem::take(&mut self.held) {
+            held.message.call_id = self.calls.call_of(&held.ties);
+            if held.message.call_id.is_none() && !all && now < held.until {
+                self.held.push_back(held);
+            } else {
+                ready.push(held.message);
             }
         }
         ready
     }
 
-    async fn send(
-        &self,
-        open: &mut Open,
-        telling: &Telling,
-        correlation: Option<Arc<str>>,
-    ) -> io::Result<&'static str> {
-        let packet = match print(telling, correlation.as_deref(), &self.settings) {
+    async fn send(&self, open: &mut Open, message: &Ready) -> io::Result<&'static str> {
+        let packet = match print(message, &self.settings) {
             Ok(packet) => packet,
             Err(why) => return Ok(why),
         };
@@ -377,11 +380,13 @@ async fn connect(settings: &Settings) -> io::Result<Open> {
 }
 
 /// The packet, or why there is none.
-fn print(telling: &Telling, correlation: Option<&str>, settings: &Settings) -> Result<Vec<u8>, &'static str> {
-    let What::Message { protocol, sent, local, peer, way, octets } = &telling.what else {
+fn print(message: &Ready, settings: &Settings) -> Result<Vec<u8>, &'static str> {
+    let telling = &message.telling;
+    let (What::Message { protocol, sent, local, peer, way, .. }, Some(octets)) =
+        (&telling.what, &message.octets)
+    else {
         return Err(UNREADABLE);
     };
-    let masked = mask::message(*protocol, octets).ok_or(UNREADABLE)?;
     let payload = match protocol {
         Protocol::Sip => Payload::Sip,
         Protocol::Control => Payload::Control,
@@ -410,9 +415,9 @@ fn print(telling: &Telling, correlation: Option<&str>, settings: &Settings) -> R
         payload,
         agent: settings.agent,
         key: settings.key.as_ref().map(|key| key.as_bytes()),
-        correlation,
+        correlation: message.call_id.as_deref(),
         node: Some(settings.name.as_deref().unwrap_or(&telling.node.name)),
-        octets: &masked,
+        octets,
     };
     packet.print().ok_or(TOO_LONG)
 }
