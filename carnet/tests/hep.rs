@@ -310,16 +310,16 @@ fn control_is_told_in_tls_with_the_call_it_is_for() {
     let (admin, access) = (free(), free());
     write("users.toml", "alice = \"a password\"\nbob = \"a password\"\n");
     std::fs::write(kms.path("password"), "a password\n").unwrap();
+    let port = homer.port.clone();
     let text = |ca: &str| {
         format!(
             "[admin]\nlisten = \"{admin}\"\n\
-             [hep]\nserver = \"tls:127.0.0.1:{}\"\ntls = {{ ca = \"{ca}\" }}\n\
+             [hep]\nserver = \"tls:127.0.0.1:{port}\"\ntls = {{ ca = \"{ca}\" }}\n\
              [border.b]\nrole = \"ims-alg\"\ndomain = \"x.example\"\n\
              registrar = {{ mode = \"built-in\", users = \"users.toml\" }}\ncontrol = {{ gateways = [\"g\"] }}\n\
              [border.b.network.access]\nlisten = [\"tcp:{access}\"]\nsubscribers = true\n\
              [gateway.g]\nrole = \"ims-agw\"\ncontrollers = [\"local:b\"]\n\
-             [gateway.g.realm.access]\nv4 = \"127.0.0.1\"\nports = \"21400-21439\"\n",
-            homer.port
+             [gateway.g.realm.access]\nv4 = \"127.0.0.1\"\nports = \"21400-21439\"\n"
         )
     };
     write("carnet.toml", &text(&shown[0]));
@@ -368,7 +368,6 @@ fn control_is_told_in_tls_with_the_call_it_is_for() {
     assert!(change["correlation"].is_null(), "{change:#?}");
 
     // It goes and comes again: the border finds its way back.
-    let port = homer.port.clone();
     drop(homer);
     let mut homer = Homer::start(&shown, Some(&port));
     homer.until("what is said afterwards", |seen| seen.iter().any(|packet| packet["protocol"] == 7));
