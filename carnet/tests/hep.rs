@@ -344,18 +344,20 @@ fn control_is_told_in_tls_with_the_call_it_is_for() {
         let commands = packet["commands"].as_array();
         packet["protocol"] == 7
             && packet["reply"] == reply
+            // Not what is said of all contexts at the start.
+            && packet["contexts"][0] != "*"
             && commands.is_some_and(|all| all.iter().any(|one| one == command))
     };
-    homer.until("both ends of Subtract", |seen| {
-        [false, true].iter().all(|reply| seen.iter().any(|packet| does(packet, "Subtract", *reply)))
+    let all = [("Add", false), ("Add", true), ("Modify", false), ("Subtract", false), ("Subtract", true)];
+    homer.until("all that was said of the call", |seen| {
+        all.iter().all(|(command, reply)| seen.iter().any(|packet| does(packet, command, *reply)))
     });
     let invite = homer.seen.iter().find(|packet| {
         packet["protocol"] == 1 && packet["payload"].as_str().is_some_and(|text| text.starts_with("INVITE "))
     });
-    let call_id = invite.unwrap()["correlation"].as_str().unwrap().to_owned();
-    for (command, reply) in
-        [("Add", false), ("Add", true), ("Modify", false), ("Subtract", false), ("Subtract", true)]
-    {
+    let invite = invite.unwrap_or_else(|| panic!("no INVITE: {:#?}", homer.seen));
+    let call_id = invite["correlation"].as_str().unwrap().to_owned();
+    for (command, reply) in all {
         let of: Vec<_> = homer.seen.iter().filter(|packet| does(packet, command, reply)).collect();
         assert!(!of.is_empty(), "no {command}: {:#?}", homer.seen);
         for packet in of {

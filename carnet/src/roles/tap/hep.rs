@@ -99,7 +99,9 @@ impl Hep {
         let queue = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let (settings, octets) = (self.settings.clone(), self.octets.clone());
         let (calls, held) = (self.calls.clone(), VecDeque::new());
-        Some(async move { Sending { queue, octets, settings, watch, calls, held }.run().await })
+        Some(async move {
+            Sending { queue, octets, settings, watch, calls, held, looked: Instant::now() }.run().await
+        })
     }
 }
 
@@ -146,6 +148,8 @@ struct Sending {
     calls: Arc<Calls>,
     /// What waits for its call to be known, the oldest first.
     held: VecDeque<Held>,
+    /// When it was last looked whether it is.
+    looked: Instant,
 }
 
 struct Held {
@@ -274,7 +278,8 @@ impl Sending {
     }
 
     async fn next(&mut self, open: &mut Open, again: Option<Instant>) -> Next {
-        let look = (!self.held.is_empty()).then(|| Instant::now() + LOOK);
+        // Counted from the last look, not from now: many messages do not put it off.
+        let look = (!self.held.is_empty()).then(|| self.looked + LOOK);
         let at = |moment: Option<Instant>| async move {
             match moment {
                 Some(moment) => tokio::time::sleep_until(moment).await,
@@ -306,6 +311,7 @@ impl Sending {
     /// Those whose call is known by now, and those that have waited long enough, or all.
     fn known(&mut self, all: bool) -> Vec<Ready> {
         let now = Instant::now();
+        self.looked = now;
         let mut ready = Vec::new();
         for mut held in std::mem::take(&mut self.held) {
             held.message.call_id = self.calls.call_of(&held.ties);
