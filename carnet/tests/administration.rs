@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
-use carnet_mikey::{Error, GrantedTicket, Identity, Profile, Psk, request_init};
+use carnet_mikey::{Error, GrantedTicket, Identity, Profile, Psk, Received, request_init};
 use carnet_wire::{SeededRandom, hex};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -92,19 +92,37 @@ impl Place {
             &id("sip:kms.example"),
             &id("sip:bob@x.example"),
         );
+        let (status, answer) = self.post("ticketrequest", &octets);
+        (status, pending.response(&answer, SystemTime::now()))
+    }
+
+    /// Has bob open a ticket of alice; the HTTP status, and what he makes of the answer.
+    fn resolve(&self, ticket: &GrantedTicket, psk: &Psk, seed: u64) -> (u16, Result<(), Error>) {
+        let (profile, mut rng) = (Profile::default(), SeededRandom::new(seed));
+        let (_, offer) = ticket.offer(&profile, SystemTime::now(), &mut rng);
+        let received = Received::parse(&profile, SystemTime::now(), &offer).unwrap();
+        let id = |s| Identity::from_uri(s).unwrap();
+        let (bob, kms) = (id("sip:bob@x.example"), id("sip:kms.example"));
+        let (pending, octets) = received.resolve_init(SystemTime::now(), &mut rng, &bob, b"bob", psk, &kms);
+        let (status, answer) = self.post("ticketresolve", &octets);
+        (status, pending.response(&received, &answer, SystemTime::now(), &mut rng).map(drop))
+    }
+
+    /// Posts a message; the HTTP status and the body of the answer.
+    fn post(&self, what: &str, octets: &[u8]) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let head = format!(
-            "POST /keymanagement?requesttype=ticketrequest HTTP/1.1\r\nHost: kms\r\nConnection: close\r\n\
+            "POST /keymanagement?requesttype={what} HTTP/1.1\r\nHost: kms\r\nConnection: close\r\n\
              Content-Type: application/mikey\r\nContent-Length: {}\r\n\r\n",
             octets.len()
         );
-        stream.write_all(&[head.as_bytes(), &octets].concat()).unwrap();
+        stream.write_all(&[head.as_bytes(), octets].concat()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
         let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
-        (status, pending.response(&answer[end..], SystemTime::now()))
+        (status, answer.split_off(end))
     }
 
     fn audit(&self) -> Vec<Value> {
@@ -159,6 +177,60 @@ fn users_come_and_tickets_go_while_it_runs_and_while_it_does_not() {
             "issued sip:alice@x.example -> sip:bob@x.example by sip:alice@x.example from 127.0.0.1"
         )
     );
+}
+
+#[test]
+fn one_ticket_is_revoked_and_stays_so() {
+    let place = Place::new();
+    let alice = key_of(&place.done(&["user", "add", "sip:alice@x.example"]));
+    let bob = key_of(&place.done(&["user", "add", "bob", "sip:bob@x.example"]));
+    let mut server = Some(place.start(None));
+    let ticket = |seed| place.ticket(&alice, seed).1.unwrap();
+    let (stolen, other, idle) = (ticket(1), ticket(2), ticket(3));
+    for ticket in [&stolen, &other] {
+        assert_eq!(place.resolve(ticket, &bob, 4).0, 200);
+    }
+    let names: Vec<String> = place.audit().iter().map(|r| r["ticket"].as_str().unwrap().to_owned()).collect();
+
+    // By the sixteen letters that lists and events print, while the service runs.
+    let said = place.done(&["revoke-ticket", &names[0][..16]]);
+    assert!(
+        said.contains(&format!("ticket {} sip:alice@x.example -> sip:bob@x.example", names[0])),
+        "{said}"
+    );
+    // RFC 6043 §5.4, and the status for who may not.
+    let refused = |seed| place.resolve(&stolen, &bob, seed);
+    let expected = (403, Err(Error::Refused { number: 15, authenticated: true }));
+    assert_eq!(refused(5), expected);
+    assert_eq!(place.resolve(&other, &bob, 6).0, 200);
+
+    // Who did what is written down, once.
+    place.done(&["revoke-ticket", &names[0].to_uppercase()]);
+    let revocations: Vec<Value> = place.audit().into_iter().filter(|r| r["deed"] == "revoked").collect();
+    assert_eq!(revocations.len(), 1);
+    assert_eq!(revocations[0]["ticket"], names[0]);
+    assert_eq!(revocations[0]["user"], format!("uid {}", rustix::process::geteuid().as_raw()));
+
+    // It is on disk: neither a kill nor a start changes it, and without the service it can be done as well.
+    drop(server.take());
+    place.done(&["revoke-ticket", &names[2]]);
+    let _server = place.start(None);
+    // What was sent before the start is a replay.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(refused(7), expected);
+    assert_eq!(place.resolve(&idle, &bob, 8), expected);
+    assert_eq!(place.resolve(&other, &bob, 9).0, 200);
+
+    for (name, why) in [
+        ("0123456789abcdef", "there is no ticket"),
+        ("0123", "16 to 64 letters"),
+        ("zzzzzzzzzzzzzzzz", "16 to 64 letters"),
+        (&*format!("{}0", names[0]), "16 to 64 letters"),
+    ] {
+        let out = place.kms(&["revoke-ticket", name]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&out.stderr).contains(why), "{name}: {out:?}");
+    }
 }
 
 #[test]

@@ -245,6 +245,37 @@ fn draining_is_taken_back_and_ends() {
     assert!(scene.process.child.wait().unwrap().success());
 }
 
+/// The process has nothing else to do any more, and somebody is still asking: he gets his answer.
+#[test]
+fn what_was_asked_before_the_end_is_answered() {
+    let mut scene = Scene::new("");
+    let body = "{\"level\": \"debug\"}";
+    let (begin, rest) = body.split_at(5);
+    let mut stream = TcpStream::connect(scene.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "PUT /api/v1/log HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Expect: 100-continue\r\n\r\n",
+        scene.address,
+        body.len()
+    )
+    .unwrap();
+    // It says so when it reads the body: the request is being answered.
+    let mut goes_on = [0; 25];
+    stream.read_exact(&mut goes_on).unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(begin.as_bytes()).unwrap();
+    let process = scene.process.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    scene.process.line("stopping");
+    stream.write_all(rest.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(scene.process.child.wait().unwrap().success());
+}
+
 #[test]
 fn who_says_nothing_keeps_nobody_out() {
     let scene = Scene::new("");

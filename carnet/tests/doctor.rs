@@ -16,8 +16,17 @@ use std::process::{Command, Output};
 const CARNET: &str = env!("CARGO_BIN_EXE_carnet");
 
 /// What depends on the host that tests run on, and not on the setup.
-const OF_THE_HOST: [&str; 6] =
-    ["clock-unkept", "memory", "kernel-setting", "descriptors", "disk-small", "not-root"];
+const OF_THE_HOST: [&str; 9] = [
+    "clock-unkept",
+    "clock-off",
+    "conntrack-buckets",
+    "memory",
+    "kernel-setting",
+    "descriptors",
+    "disk-small",
+    "not-root",
+    "time-zone",
+];
 
 /// An authority, and what it issues.
 struct Authority {
@@ -681,6 +690,16 @@ fn what_the_kernel_lacks_is_found() {
     doctor("auto", "").unwrap().only("kernel-engine", "note", "gateway.agw", "everything is relayed");
     assert!(doctor("kernel", "sysctl -qw net.ipv4.ip_forward=1 &&").unwrap().own().is_empty());
     assert!(doctor("relay", "").unwrap().own().is_empty());
+    // Somebody else's firewall.
+    let others = |port: &str| {
+        format!(
+            "sysctl -qw net.ipv4.ip_forward=1 && nft add table inet host && nft add chain inet host in              '{{ type filter hook input priority 0; policy drop; }}' &&              nft add rule inet host in ip daddr 192.0.2.77 tcp dport {port} accept &&"
+        )
+    };
+    let shut = doctor("relay", &others("22")).unwrap();
+    let at = "gateway.agw.realm.core";
+    shut.only("firewall-drops", "warning", at, "none lets in TCP to 192.0.2.77 ports 20000-20009");
+    assert!(doctor("relay", &others("20000-20009")).unwrap().own().is_empty());
     // Who may not open such a port, and may not look at the kernel.
     let before = "sysctl -qw net.ipv4.ip_unprivileged_port_start=1024 && \
                   setpriv --reuid=65534 --regid=65534 --clear-groups";

@@ -1,5 +1,5 @@
-//! Messages told to a HEP server: to sockets of this test, which are there, are slow, or go, and to Kamailio's `sipcapture`, which
-//! reads the packets with other people's eyes.
+//! Messages told to a HEP server: to sockets of this test, which are there, are slow, or go, to Kamailio's `sipcapture`, which
+//! reads the packets with other people's eyes, and to a server in TLS that has its own idea of HEP and H.248.
 
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
@@ -257,4 +257,133 @@ fn kamailio_reads_every_chunk() {
     }
     // The border looks after its gateway every other second.
     kamailio.line("|7|9|homer-word|");
+}
+
+/// A certificate for 127.0.0.1, and its key.
+fn certificate(directory: &Path, name: &str) -> [String; 2] {
+    let [pem, key] = ["pem", "key"].map(|end| directory.join(format!("{name}.{end}")).display().to_string());
+    let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=homer \
+                     -addext subjectAltName=IP:127.0.0.1";
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .args(["-keyout", &key, "-out", &pem])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    [pem, key]
+}
+
+struct Homer {
+    process: Running,
+    port: String,
+    seen: Vec<serde_json::Value>,
+}
+
+impl Homer {
+    fn start([pem, key]: &[String; 2], port: Option<&str>) -> Self {
+        let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hep/server.py");
+        let process = Running::start(Command::new("python3").arg(server).args([pem, key]).args(port));
+        let port = process.lines.recv_timeout(PATIENCE).unwrap();
+        assert!(port.parse::<u16>().is_ok(), "{port}");
+        Self { process, port, seen: Vec::new() }
+    }
+
+    /// All packets, when there are those that are waited for.
+    fn until(&mut self, what: &str, complete: impl Fn(&[serde_json::Value]) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !complete(&self.seen) {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(line) = self.process.lines.recv_timeout(left) else { panic!("{what}: {:#?}", self.seen) };
+            self.seen.push(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")));
+        }
+    }
+}
+
+/// A call between two clients, told in TLS: its H.248 has its Call-ID, from the request that makes the context to the last reply.
+#[test]
+fn control_is_told_in_tls_with_the_call_it_is_for() {
+    let kms = common::Kms::start();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let shown = certificate(directory.path(), "homer");
+    let mut homer = Homer::start(&shown, None);
+    let (admin, access) = (free(), free());
+    write("users.toml", "alice = \"a password\"\nbob = \"a password\"\n");
+    std::fs::write(kms.path("password"), "a password\n").unwrap();
+    let port = homer.port.clone();
+    let text = |ca: &str| {
+        format!(
+            "[admin]\nlisten = \"{admin}\"\n\
+             [hep]\nserver = \"tls:127.0.0.1:{port}\"\ntls = {{ ca = \"{ca}\" }}\n\
+             [border.b]\nrole = \"ims-alg\"\ndomain = \"x.example\"\n\
+             registrar = {{ mode = \"built-in\", users = \"users.toml\" }}\ncontrol = {{ gateways = [\"g\"] }}\n\
+             [border.b.network.access]\nlisten = [\"tcp:{access}\"]\nsubscribers = true\n\
+             [gateway.g]\nrole = \"ims-agw\"\ncontrollers = [\"local:b\"]\n\
+             [gateway.g.realm.access]\nv4 = \"127.0.0.1\"\nports = \"21400-21439\"\n"
+        )
+    };
+    write("carnet.toml", &text(&shown[0]));
+    let file = directory.path().join("carnet.toml");
+    let start = || {
+        let process = Running::start(Command::new(CARNET).args(["run", "--grace", "1", "-c"]).arg(&file));
+        process.line("ready");
+        process
+    };
+    let process = start();
+    let settings = format!("proxy = \"sip:{access};transport=tcp\"\npassword-file = \"password\"\n");
+    let client = |user: &str, action: &[&str]| kms.registered(user, &settings, action);
+    let bob = client("bob", &["listen"]);
+    bob.line("\"registered\"");
+    let mut alice = client("alice", &["chat", "sip:bob@x.example"]);
+    alice.line("\"sealed\"");
+    let stop = Command::new("kill").args(["-INT", &alice.child.id().to_string()]).status();
+    assert!(stop.is_ok_and(|s| s.success()) && alice.child.wait().unwrap().success());
+    bob.line("\"ended\"");
+
+    let does = |packet: &serde_json::Value, command: &str, reply: bool| {
+        let commands = packet["commands"].as_array();
+        packet["protocol"] == 7
+            && packet["reply"] == reply
+            // Not what is said of all contexts at the start.
+            && packet["contexts"][0] != "*"
+            && commands.is_some_and(|all| all.iter().any(|one| one == command))
+    };
+    let all = [("Add", false), ("Add", true), ("Modify", false), ("Subtract", false), ("Subtract", true)];
+    homer.until("all that was said of the call", |seen| {
+        all.iter().all(|(command, reply)| seen.iter().any(|packet| does(packet, command, *reply)))
+    });
+    let invite = homer.seen.iter().find(|packet| {
+        packet["protocol"] == 1 && packet["payload"].as_str().is_some_and(|text| text.starts_with("INVITE "))
+    });
+    let invite = invite.unwrap_or_else(|| panic!("no INVITE: {:#?}", homer.seen));
+    let call_id = invite["correlation"].as_str().unwrap().to_owned();
+    for (command, reply) in all {
+        let of: Vec<_> = homer.seen.iter().filter(|packet| does(packet, command, reply)).collect();
+        assert!(!of.is_empty(), "no {command}: {:#?}", homer.seen);
+        for packet in of {
+            assert_eq!(packet["correlation"], *call_id, "{command} {reply}: {packet:#?}");
+        }
+    }
+    // The first one had no context yet, and what is of no call has no Call-ID.
+    assert!(homer.seen.iter().any(|packet| does(packet, "Add", false) && packet["contexts"][0] == "$"));
+    let change = homer.seen.iter().find(|packet| does(packet, "ServiceChange", false)).unwrap();
+    assert!(change["correlation"].is_null(), "{change:#?}");
+
+    // It goes and comes again: the border finds its way back.
+    drop(homer);
+    let mut homer = Homer::start(&shown, Some(&port));
+    homer.until("what is said afterwards", |seen| seen.iter().any(|packet| packet["protocol"] == 7));
+    drop((process, bob));
+
+    // One whose certificate nobody vouches for is told nothing.
+    let [other, _] = certificate(directory.path(), "other");
+    write("carnet.toml", &text(&other));
+    let process = start();
+    process.line("no way to the HEP server");
+    homer.until("a handshake that failed", |seen| seen.iter().any(|packet| packet.get("failed").is_some()));
+    let before = homer.seen.iter().filter(|packet| packet.get("protocol").is_some()).count();
+    process.line("no way to the HEP server");
+    while let Ok(line) = homer.process.lines.try_recv() {
+        assert!(line.contains("failed"), "{before} before, and then {line}");
+    }
 }

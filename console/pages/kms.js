@@ -1,4 +1,4 @@
-// The key management service: tickets that were issued and opened, and what was refused. No key and no ticket is shown, only the
+// The key management service: tickets that were issued, opened and revoked, and what was refused. No key and no ticket is shown, only the
 // beginning of a ticket's digest.
 
 import { has } from "../api.js";
@@ -7,7 +7,7 @@ import { onEvent } from "../store.js";
 import { clock, count } from "../words.js";
 
 const MOST = 400;
-const DEEDS = { "ticket-issued": ["good", "issued"], "ticket-resolved": ["good", "opened"], "request-refused": ["bad", "refused"], "key-rotated": ["off", "new ticket key"] };
+const DEEDS = { "ticket-issued": ["good", "issued"], "ticket-resolved": ["good", "opened"], "ticket-revoked": ["warn", "revoked"], "request-refused": ["bad", "refused"], "key-rotated": ["off", "new ticket key"] };
 
 /** Events of the service, those from before and those that come. */
 function useActivity() {

@@ -85,6 +85,9 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
             return Err(source.complain(&["records", "file"], &what));
         }
     }
+    if let Some(hep) = &config.hep {
+        tap::hep_context(hep).map_err(|e| source.complain(&["hep", "tls"], &e))?;
+    }
     if let Some(path) = config.hep.as_ref().and_then(|hep| hep.password_file.as_ref()) {
         let password = tap::password(path.as_ref());
         password.map_err(|e| source.complain(&["hep", "password-file"], &e))?;

@@ -3,7 +3,7 @@
 use super::reach::{Account, one_kms};
 use super::report::Report;
 use super::sip::{Neighbour, one};
-use super::{files, host};
+use super::{clock, files};
 use crate::roles::tls;
 use crate::ue::config::Settings;
 use crate::ue::kms::KmsLink;
@@ -30,7 +30,7 @@ pub async fn look(path: &Path, asks: Option<&Resolver>, report: &mut Report) {
             files::secret(at, file, report);
         }
     }
-    host::clock(report);
+    clock::look(report);
     let (Some(resolver), Ok(config)) = (asks, settings.resolve(None)) else { return };
     let settings = CertificateSettings {
         trust: tls::trust(config.ca_file.as_deref()),

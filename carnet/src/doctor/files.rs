@@ -125,6 +125,10 @@ fn all_secrets(config: &Config) -> Vec<(String, PathBuf)> {
     if let Some(password) = config.hep.as_ref().and_then(|hep| hep.password_file.as_ref()) {
         put("hep.password-file".to_owned(), password.as_ref());
     }
+    let hep = config.hep.as_ref().and_then(|hep| hep.tls.as_ref());
+    if let Some(key) = hep.and_then(|tls| tls.as_ref().key.as_ref()) {
+        put("hep.tls.key".to_owned(), key.as_ref());
+    }
     if let Some(headers) = config.otel.as_ref().and_then(|otel| otel.as_ref().headers_file.as_ref()) {
         put("otel.headers-file".to_owned(), headers.as_ref());
     }

@@ -1,73 +1,32 @@
 //! The host: its clock, the settings of its kernel, descriptors, memory.
 
-use super::report::Report;
+use super::{clock, report::Report};
 use crate::roles::media;
+use carnet_net::h248::ControlTransport;
 use carnet_net::media::{raise_descriptor_limit, shortcomings};
-use carnet_ops::config::{Config, EngineMode, GatewayRole, GatewaySection};
+use carnet_ops::config::{Config, ControlAddress, ControlProto, EngineMode, GatewayRole, GatewaySection};
+use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::SystemTime;
 
 /// Seconds by which clocks may differ without anybody noticing.
 const SKEW: i64 = 5;
 
-/// Programs that keep the clock, as the kernel cuts their names.
-const CLOCK_KEEPERS: [&str; 8] =
-    ["chronyd", "ntpd", "openntpd", "ntp-daemon", "systemd-timesyn", "ptp4l", "phc2sys", "VBoxService"];
-
 /// All of it.
 pub fn look(config: &Config, report: &mut Report) {
-    clock(report);
+    clock::look(report);
+    time_zone(report);
     report.looked("kernel settings");
     // As `carnet run` does.
     raise_descriptor_limit();
+    descriptors(config, report);
+    associations(config, report);
     for (name, gateway) in &config.gateway {
         gateway_host(name, gateway.as_ref(), report);
     }
     memory(config, report);
-}
-
-/// Whether something keeps the clock.
-pub fn clock(report: &mut Report) {
-    report.looked("clock");
-    if Path::new("/run/systemd/timesync/synchronized").exists() {
-        return;
-    }
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
-    match names.find(|name| CLOCK_KEEPERS.contains(&name.trim())).as_deref().map(str::trim) {
-        // The only one of them that says so where everybody can read it.
-        Some("systemd-timesyn") => {
-            let what = "systemd-timesyncd runs, and has not set the clock since the start of this host";
-            let fix = "see that its servers can be reached: `timedatectl timesync-status`";
-            return report.warning("clock-unkept", "host", what, fix);
-        }
-        Some(_) => return,
-        None => {}
-    }
-    if in_container() {
-        let what = "nothing keeps the clock in this container; its host has to";
-        return report.note(
-            "clock-unkept",
-            "host",
-            what,
-            "look at the host: `timedatectl` or `chronyc tracking`",
-        );
-    }
-    let fix = "install chrony, or `timedatectl set-ntp true`: tickets and certificates are refused by a wrong clock";
-    report.warning("clock-unkept", "host", "nothing keeps the clock of this host", fix);
-}
-
-fn in_container() -> bool {
-    // A service manager says so in the environment of the first process, where that can be read.
-    let first = fs::read("/proc/1/environ").unwrap_or_default();
-    let says = first.split(|octet| *octet == 0).any(|word| word.starts_with(b"container="));
-    let files = ["/.dockerenv", "/run/.containerenv", "/run/systemd/container"];
-    let manager = fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    says || files.iter().any(|file| Path::new(file).exists())
-        || !matches!(manager.trim(), "systemd" | "init" | "runit" | "openrc-init")
 }
 
 /// By how much the clock of another host differs, as it says it over HTTP (RFC 9110 §6.6.1).
@@ -80,6 +39,78 @@ pub fn skew(at: &str, date: Option<&str>, asked: SystemTime, report: &mut Report
         let what = format!("its clock is {span} s {way} that of this host");
         let fix = "have both keep their clocks (chrony, timesyncd); tickets are refused beyond `skew` of [kms], usually 300 s";
         report.warning("clock-skew", at, what, fix);
+    }
+}
+
+/// Whoever reads the log beside others of this host should know that they differ.
+fn time_zone(report: &mut Report) {
+    let now = jiff::Zoned::now();
+    if now.offset().seconds() != 0 {
+        let what = format!("the log, records and events are in UTC, and this host shows {}", now.offset());
+        let fix = "nothing, if that is known; `journalctl --utc` shows other logs in UTC, `timedatectl set-timezone UTC` all of it";
+        report.note("time-zone", "log", what, fix);
+    }
+}
+
+/// What all gateways of the file may hold at once, beside what one of them may (`shortcomings`).
+fn descriptors(config: &Config, report: &mut Report) {
+    // At both sides of a session a socket that listens, and a connection.
+    const OF_A_SESSION: u64 = 4;
+    // The program's own, and signalling.
+    const OTHERS: u64 = 256;
+    if config.gateway.len() < 2 {
+        return;
+    }
+    let sessions = config.gateway.values().map(|gateway| gateway.as_ref().max_contexts as u64).sum::<u64>();
+    let needed = sessions.saturating_mul(OF_A_SESSION).saturating_add(OTHERS);
+    if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < needed) {
+        let what = format!(
+            "{limit} descriptors are allowed; {sessions} sessions of all gateways take up to {needed}"
+        );
+        let fix = "raise LimitNOFILE= of the unit (or `ulimit -n`), or lower `max-contexts` of the gateways";
+        report.warning("descriptors", "gateway", what, fix);
+    }
+}
+
+/// SCTP, where gateway control wants it.
+fn associations(config: &Config, report: &mut Report) {
+    let listens = super::controls(config)
+        .filter(|(_, control)| control.listen.iter().any(|bind| bind.as_ref().proto == ControlProto::Sctp));
+    let mut at: Vec<String> = listens.map(|(at, _)| format!("{at}.listen")).collect();
+    at.extend(config.gateway.iter().filter_map(|(name, gateway)| {
+        let wants = |address: &ControlAddress| {
+            matches!(address, ControlAddress::Remote { proto: ControlProto::Sctp, .. })
+        };
+        let wants = gateway.as_ref().controllers.as_ref().iter().any(wants);
+        wants.then(|| format!("gateway.{name}.controllers"))
+    }));
+    if let (false, Err(error)) = (at.is_empty(), ControlTransport::Sctp.available()) {
+        for at in at {
+            let fix = "`modprobe sctp`, and a line `sctp` in a file of /etc/modules-load.d/; Debian has it in the kernel's own package";
+            report.fault("sctp-missing", &at, error.to_string(), fix);
+        }
+    }
+}
+
+/// Connections that the kernel follows, of whatever program.
+fn tracked(at: &str, report: &mut Report) {
+    let number = |name: &str| -> Option<u64> {
+        fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse().ok()
+    };
+    let (count, most) = (number("nf_conntrack_count"), number("nf_conntrack_max"));
+    if let (Some(count), Some(most)) = (count, most.filter(|most| *most > 0))
+        && count.saturating_mul(5) > most.saturating_mul(4)
+    {
+        let what = format!("the kernel follows {count} connections of {most}: what comes beyond is dropped");
+        let fix = "`conntrack -L` says whose they are; raise net.netfilter.nf_conntrack_max with sysctl, and keep it in /etc/sysctl.d/";
+        report.warning("conntrack-full", at, what, fix);
+    }
+    if let (Some(most), Some(buckets)) = (most, number("nf_conntrack_buckets").filter(|buckets| *buckets > 0))
+        && most / buckets > 8
+    {
+        let what = format!("up to {most} connections share {buckets} buckets: finding one takes long");
+        let fix = "set net.netfilter.nf_conntrack_buckets to a quarter of nf_conntrack_max or more, and keep it in /etc/sysctl.d/";
+        report.note("conntrack-buckets", at, what, fix);
     }
 }
 
@@ -128,6 +159,7 @@ fn gateway_host(name: &str, gateway: &GatewaySection, report: &mut Report) {
     if !addresses.is_empty() {
         kernel_engine(&at, gateway, addresses.iter().any(IpAddr::is_ipv6), report);
         reverse_path(&at, gateway, report);
+        tracked(&at, report);
     }
 }
 

@@ -7,7 +7,9 @@
 
 mod certificate;
 mod client;
+mod clock;
 mod files;
+mod firewall;
 mod host;
 mod reach;
 mod report;
@@ -38,7 +40,7 @@ pub struct DoctorArgs {
     offline: bool,
 }
 
-/// Exit code 0 if nothing keeps it from working, 1 if something does. Warnings and notes do not.
+/// Exit code 0 if nothing keeps it from working, 1 if something does; 2 if the arguments are wrong. Warnings and notes do not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -77,6 +79,7 @@ async fn examine(path: &Path, offline: bool) -> Report {
     host::look(&config, &mut report);
     let nodes = running::ask(&config, &mut report).await;
     let process = running::process(path);
+    firewall::look(&config, &mut report);
     sockets::look(&config, nodes.is_some() || process.is_some(), &mut report);
     match (&nodes, process) {
         (Some(nodes), _) => running::look(nodes, &mut report),

@@ -6,7 +6,10 @@ mod users;
 use super::admin::{self, Command, NewUser, PolicyLine};
 use super::identity;
 use super::service::ServiceSettings;
-use answers::{audit_line, group_line, left_out, number, policy_lines, rotate_line, text, user_line};
+use crate::web::Caller;
+use answers::{
+    audit_line, group_line, left_out, number, policy_lines, revoked_line, rotate_line, text, user_line,
+};
 use carnet_ops::config;
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -51,6 +54,11 @@ enum What {
         /// Only those issued to this user.
         #[arg(long)]
         user: Option<String>,
+    },
+    /// Make one ticket useless: it opens no more.
+    RevokeTicket {
+        /// The beginning of its SHA-256, 16 letters or more, as `audit` and events print it.
+        ticket: String,
     },
     /// Make a new ticket key. Tickets sealed with the old one open until they expire.
     Rotate,
@@ -178,6 +186,10 @@ fn work(args: &KmsArgs) -> Result<(), String> {
                 let whose = user.as_ref().map_or(String::new(), |user| format!(" to {user}"));
                 format!("tickets issued{whose} before {} open no more", text(v, "before"))
             })
+        }
+        What::RevokeTicket { ticket } => {
+            let by = Caller::Process { uid: rustix::process::geteuid().as_raw() };
+            show(args, call(&Command::RevokeTicket { ticket: ticket.clone(), by })?, revoked_line)
         }
         What::Rotate => show(args, call(&Command::Rotate)?, rotate_line),
         What::Audit { from, most } => {

@@ -43,6 +43,20 @@ carnet_event::declare! {
             /// How long it took, the record on disk included.
             took: Duration,
         },
+        /// An administrator revoked a ticket: it opens no more.
+        [info "ticket-revoked"]
+        TicketRevoked {
+            /// The administrator: an address, or a user of this host.
+            user: String,
+            /// Whose ticket it is.
+            initiator: String,
+            /// Whom it is for.
+            responders: Vec<String>,
+            /// The beginning of its SHA-256: the same where it was issued.
+            ticket: String,
+            /// From where the administrator asked; loopback for a process of this host.
+            source: IpAddr,
+        },
         /// A request was refused.
         [warn "request-refused" by status]
         RequestRefused {
@@ -73,12 +87,18 @@ carnet_event::declare! {
 }
 
 impl Event {
+    /// What is told of a revocation.
+    pub(super) fn revoked(record: &AuditRecord) -> Self {
+        Self::granted(record, Duration::ZERO)
+    }
+
     /// What is told of a granted request.
     pub(super) fn granted(record: &AuditRecord, took: Duration) -> Self {
         let ticket = name_of(&record.ticket);
         let (user, initiator, source) = (record.user.clone(), record.initiator.to_string(), record.source);
         let responders = record.responders.iter().map(ToString::to_string).collect();
         match record.deed {
+            Deed::Revoked => Self::TicketRevoked { user, initiator, responders, ticket, source },
             Deed::Issued => Self::TicketIssued { user, initiator, responders, ticket, source, took },
             Deed::Resolved => Self::TicketResolved { user, initiator, responders, ticket, source, took },
         }

@@ -5,7 +5,7 @@
 use super::event::{Event, Witness};
 use super::trail::Trail;
 use carnet_certs::Authorities;
-use carnet_keys::{Config, Identities, Kms, Outcome, Rate};
+use carnet_keys::{AuditRecord, Config, Identities, Kms, Outcome, Rate};
 use carnet_mikey::Identity;
 use carnet_mikey::registry::data_type;
 use carnet_net::OsRandom;
@@ -114,6 +114,17 @@ pub enum OpenError {
     Setting(String),
 }
 
+/// A ticket could not be revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There are as many as there may be.
+    #[error(transparent)]
+    Rules(#[from] carnet_keys::Error),
+    /// The disk would not.
+    #[error(transparent)]
+    Store(#[from] carnet_store::Error),
+}
+
 /// A key management service.
 pub struct Service {
     kms: Mutex<Kms>,
@@ -212,6 +223,7 @@ impl Service {
         if let Some(limit) = contents.tickets_not_before {
             kms.revoke_tickets_before(limit);
         }
+        *kms.revoked_mut() = contents.revoked;
         let trail = Trail::start(store.clone()).map_err(fail)?;
         Ok(Self {
             kms: Mutex::new(kms),
@@ -278,7 +290,8 @@ impl Service {
         self.kms().ring().current().is_ok()
     }
 
-    /// Makes a new ticket key if one is due, and erases those that are done. Blocks on the disk.
+    /// Makes a new ticket key if one is due, and erases those that are done, and what was revoked and has expired. Blocks on
+    /// the disk.
     pub fn maintain(&self) -> Result<(), carnet_store::Error> {
         let _changing = self.changing();
         let wall = SystemTime::now();
@@ -288,8 +301,23 @@ impl Service {
             (self.witness)(&Event::KeyRotated { key: key.id.clone() });
             self.kms().install_key(key);
         }
+        let expired = self.kms().revoked_mut().expire(wall);
+        if !expired.is_empty() {
+            self.store.forget_revoked(&expired)?;
+        }
         let done = self.kms().expire_keys(wall);
         if done.is_empty() { Ok(()) } else { self.store.remove_ticket_keys(&done) }
+    }
+
+    /// The ticket of `record`, which is a revocation, opens no more. Blocks on the disk.
+    pub fn revoke(&self, record: &AuditRecord) -> Result<SystemTime, RevokeError> {
+        let _changing = self.changing();
+        self.kms().revoked().check(&record.ticket)?;
+        let until = self.kms().revoked_until(record.expires, record.wall);
+        self.store.revoke_ticket(record, until)?;
+        self.kms().revoked_mut().put(record.ticket, until);
+        (self.witness)(&Event::revoked(record));
+        Ok(until)
     }
 
     /// Makes a new ticket key and puts it to use; its name. Blocks on the disk.

@@ -31,7 +31,7 @@ pub fn kms(kms: &str, event: &Event, over: &mut Vec<Span>) {
             let place = (ids::of_itself(), unique(), SpanId::INVALID);
             over.push(request(name, place, told, *took, Status::error(reason.clone())));
         }
-        Event::KeyRotated { .. } => {}
+        Event::TicketRevoked { .. } | Event::KeyRotated { .. } => {}
     }
 }
 

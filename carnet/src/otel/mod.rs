@@ -1,20 +1,21 @@
 //! Traces of calls for OpenTelemetry: `[otel]` of the file, cargo feature `otel`.
 //!
 //! ```text
-//!  what roles show ─▶ calls, keys, terminations: spans that are over ─▶ a bounded queue ─▶ OTLP/HTTP
+//!  what roles show ─▶ calls, dialogs, rooms, keys, terminations: spans that are over ─▶ a bounded queue ─▶ OTLP/HTTP
 //! ```
 //!
 //! One trace a call, over all processes, without a word of ours in anybody's message ([`ids`]): what belongs together is
 //! named by what all of them see. Nothing here waits for the collector: a span that finds the queue full is counted and
 //! lost. Spans hold names, addresses, causes and counts, never a key.
 //!
-//! Left out: traces of conference members and of dialogs steered over ng; headers of W3C trace context, which SIP has no
-//! place for.
+//! Left out: headers of W3C trace context, which SIP has no place for.
 
 mod calls;
+mod dialogs;
 mod export;
 mod ids;
 mod keys;
+mod rooms;
 mod span;
 mod terminations;
 #[cfg(test)]
@@ -24,8 +25,10 @@ use crate::roles::Seen;
 use calls::Calls;
 use carnet_ops::config::{Config, OtelSection};
 use carnet_ops::metrics::Gauge;
+use dialogs::Dialogs;
 use export::Exporting;
 use ids::Sample;
+use rooms::Rooms;
 use span::Span;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +53,8 @@ pub struct Otel {
 struct State {
     calls: Calls,
     terminations: Terminations,
+    dialogs: Dialogs,
+    rooms: Rooms,
 }
 
 impl Otel {
@@ -72,7 +77,12 @@ impl Otel {
             origins.extend(subscribers.map(|(network, _)| (border.clone(), network.clone())));
         }
         let borders = config.border.keys().cloned().collect();
-        let state = State { calls: Calls::new(borders, origins), terminations: Terminations::default() };
+        let state = State {
+            calls: Calls::new(borders, origins),
+            terminations: Terminations::default(),
+            dialogs: Dialogs::default(),
+            rooms: Rooms::default(),
+        };
         Self { seen: Mutex::new(state), sample: Sample::new(sample), exporting }
     }
 
@@ -81,7 +91,11 @@ impl Otel {
         let wanted = match seen {
             // Most of what passes begins and ends no INVITE, and costs nothing here.
             Seen::Sip { octets, sent, .. } => calls::is_of_interest(octets, *sent),
-            Seen::Border { .. } | Seen::Gateway { .. } | Seen::Kms { .. } => true,
+            Seen::Border { .. }
+            | Seen::Gateway { .. }
+            | Seen::Kms { .. }
+            | Seen::Steering { .. }
+            | Seen::Conference { .. } => true,
             _ => false,
         };
         if !wanted {
@@ -90,12 +104,14 @@ impl Otel {
         let mut over = Vec::new();
         {
             let mut state = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let State { calls, terminations } = &mut *state;
+            let State { calls, terminations, dialogs, rooms } = &mut *state;
             match seen {
                 Seen::Sip { border, octets, sent, .. } => calls.sip(border, octets, *sent, &mut over),
                 Seen::Border { border, event } => calls.border(border, event, &mut over),
                 Seen::Gateway { gateway, event } => terminations.gateway(gateway, event, calls, &mut over),
                 Seen::Kms { kms, event } => keys::kms(kms, event, &mut over),
+                Seen::Steering { gateway, event } => dialogs.steering(gateway, event, &mut over),
+                Seen::Conference { conference, event } => rooms.conference(conference, event, &mut over),
                 _ => return,
             }
         }

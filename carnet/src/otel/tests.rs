@@ -1,8 +1,10 @@
 //! Traces of what roles show, without a network.
 
 use super::calls::Calls;
+use super::dialogs::Dialogs;
 use super::export;
 use super::ids::{self, Sample};
+use super::rooms::Rooms;
 use super::span::{Span, Told};
 use super::terminations::Terminations;
 use carnet_border::{Cause, Event as Border};
@@ -174,6 +176,97 @@ fn what_is_no_call_leaves_nothing_behind() {
     calls.border("a", &refused, &mut spans);
     assert_eq!((calls.kept(), spans.len()), (0, 1));
     assert!(matches!(named(&spans, "call").status, Status::Error { .. }));
+}
+
+/// Somebody comes, has a floor twice, and goes; somebody else is there when the room ends.
+#[test]
+fn a_member_is_a_span_of_its_room_and_floors_are_below_it() {
+    use carnet_conference::{Event as Conference, Left};
+    let (mut rooms, mut spans) = (Rooms::default(), Vec::new());
+    let (room, alice) = (|| "sip:r@x".to_owned(), || "sip:alice@x".to_owned());
+    let joined = |member: &str, user| Conference::Joined {
+        room: room(),
+        member: member.into(),
+        user,
+        sealed: true,
+        called: false,
+    };
+    let floor = |holders: &[&str]| Conference::Floor {
+        room: room(),
+        floor: 7,
+        holders: holders.iter().map(|holder| (*holder).to_owned()).collect(),
+        waiting: 0,
+    };
+    for event in [
+        Conference::RoomOpened { room: room(), by: None },
+        joined("sip:alice@x", 1),
+        joined("sip:bob@x", 2),
+        Conference::Stalled { room: room(), member: alice(), on: true },
+        floor(&["sip:alice@x"]),
+        floor(&["sip:alice@x", "sip:bob@x"]),
+        floor(&["sip:bob@x"]),
+        floor(&["sip:alice@x"]),
+        Conference::Left { room: room(), member: alice(), reason: Left::Gone },
+        Conference::Left { room: room(), member: alice(), reason: Left::Gone },
+        Conference::RoomClosed { room: room() },
+        // Of a room that was never heard of.
+        Conference::Left { room: "sip:s@x".into(), member: alice(), reason: Left::Gone },
+    ] {
+        rooms.conference("focus", &event, &mut spans);
+    }
+    let said = |span: &Span, name: &str| {
+        let found = span.told.0.iter().find(|said| said.key.as_str() == name);
+        found.map(|said| said.value.to_string())
+    };
+    let whole = named(&spans, "room");
+    let members: Vec<&Span> = spans.iter().filter(|span| span.name == "member").collect();
+    let of = |name: &str| {
+        *members.iter().find(|span| said(span, "conference.member").as_deref() == Some(name)).unwrap()
+    };
+    assert_eq!(members.len(), 2);
+    assert!(members.iter().all(|span| span.parent == whole.id && span.trace == whole.trace));
+    assert_eq!(said(of("sip:alice@x"), "conference.left").as_deref(), Some("gone"));
+    assert_eq!(said(of("sip:bob@x"), "conference.left").as_deref(), Some("closed"));
+    assert_eq!(of("sip:alice@x").events.len(), 1);
+    let floors =
+        |member: &Span| spans.iter().filter(|span| span.name == "floor" && span.parent == member.id).count();
+    assert_eq!((floors(of("sip:alice@x")), floors(of("sip:bob@x"))), (2, 1));
+    assert_eq!((said(whole, "conference.most_members").as_deref(), rooms.kept()), (Some("2"), 0));
+}
+
+#[test]
+fn a_dialog_over_ng_is_in_the_trace_of_its_call_id() {
+    use carnet_steering::{Ended as Why, Event as Steering};
+    let (mut dialogs, mut spans) = (Dialogs::default(), Vec::new());
+    let call_id = || "c".to_owned();
+    let address = |port| std::net::SocketAddr::from(([192, 0, 2, 1], port));
+    let octets = Both { caller: Octets { received: 5, sent: 7 }, callee: Octets::default() };
+    for event in [
+        Steering::DialogStarted { call_id: call_id(), from_tag: "1".into(), via_branch: None },
+        Steering::MediaReserved {
+            call_id: call_id(),
+            line: 0,
+            context: 9,
+            addresses: Both { caller: address(1), callee: address(2) },
+        },
+        Steering::DialogAnswered { call_id: call_id(), from_tag: "1".into(), to_tag: "2".into() },
+        Steering::DialogEnded {
+            call_id: call_id(),
+            tags: Both { caller: Some("1".into()), callee: Some("2".into()) },
+            why: Why::NoConnection,
+            lasted: Duration::from_secs(3),
+        },
+        Steering::MediaReleased { call_id: call_id(), context: 9, octets },
+        // Of a call that nobody knows.
+        Steering::MediaReleased { call_id: "d".into(), context: 9, octets: Both::default() },
+    ] {
+        dialogs.steering("g", &event, &mut spans);
+    }
+    let (dialog, media) = (named(&spans, "ng dialog"), named(&spans, "media"));
+    assert_eq!((dialog.trace, media.trace, media.parent), (ids::of_call("c"), dialog.trace, dialog.id));
+    assert!(matches!(dialog.status, Status::Error { .. }));
+    assert_eq!(dialog.end.duration_since(dialog.start).unwrap(), Duration::from_secs(3));
+    assert_eq!((spans.len(), dialogs.kept()), (2, 0));
 }
 
 #[test]

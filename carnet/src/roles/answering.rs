@@ -5,6 +5,7 @@ use super::watch::Watch;
 use super::{Start, history, http};
 use crate::reload::{Ready, Renewals};
 use crate::web::socket::Place;
+use carnet_net::Token;
 use carnet_ops::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -97,11 +98,12 @@ impl Answering {
         watch: &Arc<Watch>,
         keys: Option<Arc<crate::kms::Service>>,
         renewals: &mut Renewals,
+        token: Token,
     ) -> Start<Vec<Open>> {
         let Some(admin) = config.admin.as_ref().map(carnet_ops::config::Spanned::as_ref) else {
             return Ok(Vec::new());
         };
-        let mut open = http::start(admin, self.clone(), watch.clone(), (config, keys), renewals)?;
+        let mut open = http::start(admin, self.clone(), watch.clone(), (config, keys), renewals, token)?;
         let this = self.clone();
         renewals.add(&["border"], move |config| {
             let this = this.clone();

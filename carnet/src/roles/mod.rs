@@ -151,9 +151,14 @@ fn sip_transport(proto: Proto) -> carnet_sip::Transport {
     }
 }
 
+/// How long answers to administrators may take that are under way when the process ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// Roles that run.
 pub struct Running {
     drain: Drain,
+    /// Of administrators, who may ask until the last role has ended.
+    answers: Drain,
     tasks: Vec<(String, JoinHandle<()>)>,
     looking: JoinHandle<()>,
     /// How it goes on with other settings; taken by who reloads.
@@ -258,14 +263,15 @@ pub async fn start(config: &Config, watch: Arc<Watch>, observer: Option<Observer
         tasks.push((name.clone(), task));
     }
     let answering = Arc::new(answering);
-    let desks = answering.open(config, &watch, keys, &mut renewals)?;
+    let (answers, door) = carnet_net::drain();
+    let desks = answering.open(config, &watch, keys, &mut renewals, door)?;
     let unused = carnet_net::inherited::unused();
     if !unused.is_empty() {
         let why = "is named by no section of the file, and was opened for it before the start";
         return Err(StartError::new("listener", &unused.join("`, `"), why));
     }
     let life = Life(answering);
-    Ok(Running { drain, tasks, looking, telling, life, renewals, _desks: desks, _places: places })
+    Ok(Running { drain, answers, tasks, looking, telling, life, renewals, _desks: desks, _places: places })
 }
 
 fn place_of<'a>(
@@ -296,6 +302,9 @@ impl Running {
     pub async fn stop(self, grace: Duration) -> bool {
         self.drain.start(grace);
         let ended = self.drain.finished().await;
+        // Somebody may have asked for this very end, and is to hear that it was understood.
+        self.answers.start(LAST_ANSWERS);
+        self.answers.finished().await;
         for task in self.tasks.iter().map(|(_, task)| task).chain([&self.looking]).chain(&self.telling) {
             task.abort();
         }

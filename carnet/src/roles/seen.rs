@@ -160,9 +160,15 @@ pub fn control_watch(node: &str, observer: &Observer) -> ControlWatch {
 /// An H.248 message as text, without the keys in it.
 pub fn printed(message: &carnet_h248::Message) -> String {
     let octets = carnet_h248::text::print(message, carnet_h248::text::Form::Long);
+    let secrets = message.secrets();
+    // Nearly none has any: then nothing has to be wiped, or copied.
+    if secrets.iter().all(|secret| secret.expose().is_empty()) {
+        return String::from_utf8(octets)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    }
     let whole = Zeroizing::new(octets);
     let mut text = Zeroizing::new(String::from_utf8_lossy(&whole).into_owned());
-    for secret in message.secrets().into_iter().filter(|secret| !secret.expose().is_empty()) {
+    for secret in secrets.into_iter().filter(|secret| !secret.expose().is_empty()) {
         text = Zeroizing::new(text.replace(secret.expose(), "(secret)"));
     }
     text.as_str().to_owned()

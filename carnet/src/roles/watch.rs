@@ -561,7 +561,7 @@ fn answered(event: &crate::kms::Event) -> Option<(&'static str, &'static str, Du
         Event::TicketIssued { took, .. } => Some(("issue", "granted", *took)),
         Event::TicketResolved { took, .. } => Some(("resolve", "granted", *took)),
         Event::RequestRefused { operation, took, .. } => Some((operation, "refused", *took)),
-        Event::KeyRotated { .. } => None,
+        Event::TicketRevoked { .. } | Event::KeyRotated { .. } => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! another out.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,7 +70,7 @@ impl Lines {
         table
             .lines
             .insert(number, State { busy: 0, since: number, idle_from: Instant::now(), away: away.clone() });
-        Some(Line { number, away, lines: self.clone() })
+        Some(Line { number, under_way: Arc::default(), away, lines: self.clone() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -80,6 +81,8 @@ impl Lines {
 /// One connection's place; given back when dropped.
 pub(super) struct Line {
     number: u64,
+    /// Its own requests, also after it has lost its place.
+    under_way: Arc<AtomicUsize>,
     away: Arc<Notify>,
     lines: Arc<Lines>,
 }
@@ -90,12 +93,23 @@ impl Line {
         self.away.notified().await;
     }
 
+    /// It had a moment to take what has come, and nothing of it is being answered.
+    pub(super) async fn has_nothing_to_do(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.under_way.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+
     /// A request of it is being answered, until this is dropped.
     pub(super) fn busy(&self) -> Busy {
         if let Some(state) = self.lines.table().lines.get_mut(&self.number) {
             state.busy += 1;
         }
-        Busy { number: self.number, lines: self.lines.clone() }
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Busy { number: self.number, under_way: self.under_way.clone(), lines: self.lines.clone() }
     }
 }
 
@@ -109,11 +123,13 @@ impl Drop for Line {
 /// See [`Line::busy`].
 pub(super) struct Busy {
     number: u64,
+    under_way: Arc<AtomicUsize>,
     lines: Arc<Lines>,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         let mut table = self.lines.table();
         table.next += 1;
         let now = table.next;
@@ -156,6 +172,20 @@ mod tests {
         assert_eq!(lines.table().lines.len(), 2);
         drop((third, fourth));
         assert_eq!(lines.table().lines.len(), 0);
+    }
+
+    /// On a busy machine a request may be there for longer than a moment before anybody looks.
+    #[tokio::test]
+    async fn who_is_sent_away_with_a_request_is_answered_first() {
+        let lines = Arc::new(Lines::new(1, Duration::ZERO));
+        let first = Lines::enter(&lines).await;
+        let _second = Lines::enter(&lines).await;
+        assert!(is_sent_away(&first));
+        let busy = first.busy();
+        let wait = LOOK * 4;
+        assert!(tokio::time::timeout(wait, first.has_nothing_to_do()).await.is_err());
+        drop(busy);
+        assert!(tokio::time::timeout(Duration::from_secs(20), first.has_nothing_to_do()).await.is_ok());
     }
 
     #[tokio::test]

@@ -27,10 +27,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// How long a stream that has no end of its own may go on when the doors are closed: enough for what is on its way.
+const LAST_OF_A_STREAM: Duration = Duration::from_millis(50);
 
 /// How long somebody who says nothing has a place for himself, however many wait.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -85,7 +89,8 @@ pub struct Limits {
 }
 
 /// Serves callers with what `answer` makes of their requests: until the token says to stop, or for ever without one. A request
-/// that is being answered then is answered, a further one is not taken.
+/// that is being answered then is answered, a further one is not taken; a stream without an end is cut. The token is held until
+/// the last answer is on its way.
 pub async fn serve<A, F, B>(door: Door, limits: Limits, mut token: Option<Token>, answer: A)
 where
     A: Fn(Caller, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -133,9 +138,15 @@ where
                     }
                 }
             };
+            tokio::pin!(served);
+            tokio::select! {
+                () = served.as_mut() => return,
+                () = line.sent_away() => {}
+            }
+            // A request that has come meanwhile, and that nobody had the time to look at, is answered.
             tokio::select! {
                 () = served => {}
-                () = line.sent_away() => tracing::debug!(%caller, "idle, and others wait"),
+                () = line.has_nothing_to_do() => tracing::debug!(%caller, "idle, and others wait"),
             }
         });
     }
@@ -199,12 +210,13 @@ async fn connection<S, A, F, B>(
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let streams = Arc::new(AtomicUsize::new(0));
     let service = service_fn(|request| {
-        let busy = line.busy();
+        let (busy, streams) = (line.busy(), streams.clone());
         let answer = answer(caller, request);
         async move {
             // Busy until the last octet of the answer is on its way.
-            Ok::<_, Infallible>(answer.await.map(|body| Held { body, _busy: busy }))
+            Ok::<_, Infallible>(answer.await.map(|body| Held::new(body, busy, streams)))
         }
     });
     let mut http = http1::Builder::new();
@@ -216,7 +228,15 @@ async fn connection<S, A, F, B>(
         ended = served.as_mut() => ended,
         () = started(&mut token) => {
             served.as_mut().graceful_shutdown();
-            served.await
+            loop {
+                tokio::select! {
+                    ended = served.as_mut() => break ended,
+                    () = tokio::time::sleep(LAST_OF_A_STREAM) => {}
+                }
+                if streams.load(Ordering::Relaxed) > 0 {
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = ended {
@@ -228,6 +248,26 @@ async fn connection<S, A, F, B>(
 struct Held<B> {
     body: B,
     _busy: Busy,
+    /// Counts it, if it has no end of its own.
+    stream: Option<Arc<AtomicUsize>>,
+}
+
+impl<B: Body> Held<B> {
+    fn new(body: B, busy: Busy, streams: Arc<AtomicUsize>) -> Self {
+        let stream = (body.size_hint().exact().is_none()).then_some(streams);
+        if let Some(streams) = &stream {
+            streams.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { body, _busy: busy, stream }
+    }
+}
+
+impl<B> Drop for Held<B> {
+    fn drop(&mut self) {
+        if let Some(streams) = &self.stream {
+            streams.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<B: Body + Unpin> Body for Held<B> {
@@ -247,5 +287,80 @@ impl<B: Body + Unpin> Body for Held<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const LIMITS: Limits = Limits { connections: 8, patience: Duration::from_secs(30), header: 8 << 10 };
+
+    /// A stream that never says anything.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    async fn asked<F, B>(
+        answer: impl Fn() -> F + Clone + Send + Sync + 'static,
+    ) -> (TcpStream, carnet_net::Drain)
+    where
+        F: Future<Output = B> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (drain, token) = carnet_net::drain();
+        let (came, mut heard) = tokio::sync::mpsc::channel(1);
+        let answer = move |_, _| {
+            let (came, answer) = (came.clone(), answer.clone());
+            async move {
+                came.send(()).await.unwrap();
+                Response::new(answer().await)
+            }
+        };
+        tokio::spawn(serve(Door::Tcp(listener, None), LIMITS, Some(token), answer));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        heard.recv().await.unwrap();
+        (stream, drain)
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_is_answered_before_the_end() {
+        let slow = || async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Full::new(Bytes::from_static(b"all of it"))
+        };
+        let (mut stream, drain) = asked(slow).await;
+        drain.start(Duration::from_secs(60));
+        assert!(drain.finished().await);
+        // Whoever waited for that may end the process: it is all in the hands of the system.
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("all of it"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_an_end_holds_nobody_up() {
+        let (mut stream, drain) = asked(|| async { Endless }).await;
+        drain.start(Duration::from_secs(60));
+        assert!(drain.finished().await);
+        let mut answer = Vec::new();
+        // It ends, in whatever way.
+        let _ = stream.read_to_end(&mut answer).await;
     }
 }

@@ -125,6 +125,18 @@ impl Kms {
         Running::start(Command::new(CARNET).args(["ue", "--json", "-c"]).arg(&file).args(action))
     }
 
+    /// The same for a user who registers.
+    pub fn registered(&self, user: &str, more: &str, action: &[&str]) -> Running {
+        let settings = format!(
+            "[ue]\nidentity = \"sip:{user}@x.example\"\nkms = \"http://{}\"\n\
+             kms-identity = \"sip:kms.example\"\nkms-key-file = \"{user}.psk\"\n{more}",
+            self.address
+        );
+        let file = self.path(&format!("{user}.toml"));
+        std::fs::write(&file, settings).unwrap();
+        Running::start(Command::new(CARNET).args(["ue", "--json", "-c"]).arg(&file).args(action))
+    }
+
     /// Posts a message; the answer must come with status 200.
     pub fn ask(&self, request_type: &str, octets: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).unwrap();

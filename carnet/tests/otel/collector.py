@@ -1,10 +1,12 @@
 """A collector of traces, with OpenTelemetry's own definitions (package opentelemetry-proto) and nothing of ours: each span it
 is sent is a line of JSON on standard output. The first line is the port it listens at.
 
-Answers 503 to as many requests as its first argument says; its second, if given, is a header that must be there.
+Answers 503 to as many requests as its first argument says; its second, if given and not empty, is a header that must be there. With
+a third and fourth, PEM files of a certificate and its key, it speaks HTTPS.
 """
 
 import json
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 refusals = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-wanted = sys.argv[2] if len(sys.argv) > 2 else None
+wanted = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] else None
 
 
 def plain(value):
@@ -85,5 +87,9 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+if len(sys.argv) > 4:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[3], sys.argv[4])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_address[1], flush=True)
 server.serve_forever()

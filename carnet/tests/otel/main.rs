@@ -8,7 +8,7 @@ mod common;
 mod network;
 
 use common::{PATIENCE, Running, free};
-use network::{Network, collector};
+use network::{Network, collector, sealed_collector};
 use serde_json::Value;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -181,6 +181,46 @@ fn a_collector_that_is_busy_is_asked_again() {
     let span = &spans[0];
     assert_eq!((&span["name"], &span["status"]), (&"KMS issue".into(), &ERROR.into()), "{span:#?}");
     assert_eq!((&span["kind"], &span["resource"]["carnet.roles"]), (&2.into(), &"kms".into()), "{span:#?}");
+}
+
+/// Over HTTPS, to a collector that the file's authorities vouch for and to nobody else.
+#[cfg(feature = "otel")]
+#[test]
+fn a_collector_over_https_is_known_by_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for name in ["collector", "stranger"] {
+        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=c \
+                         -addext subjectAltName=IP:127.0.0.1";
+        let output = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .args(["-keyout", &path(&format!("{name}.key")), "-out", &path(&format!("{name}.pem"))])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let Some(mut collector) = sealed_collector(&path("collector.pem"), &path("collector.key")) else {
+        return;
+    };
+    let run = |name: &str, ca: &str| {
+        let address = free();
+        let text = format!(
+            "[log]\nlevel = \"debug\"\n[kms]\nname = \"{name}.example\"\nlisten = \"{address}\"\ndata = \"{name}\"\n\
+             [otel]\nendpoint = \"{}\"\nca = \"{ca}.pem\"\n",
+            collector.endpoint()
+        );
+        let file = directory.path().join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        let process = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
+        process.line("ready");
+        network::ask(address, b"\x01\x0bno MIKEY at all");
+        process
+    };
+    // One that it would have to trust blindly gets nothing.
+    run("wary", "stranger").line("the collector does not take traces");
+    let _process = run("kms", "collector");
+    let spans = collector.until(|spans| !spans.is_empty());
+    assert!(spans.iter().all(|span| span["attributes"]["carnet.node"] == "kms.example"), "{spans:#?}");
 }
 
 /// What is wrong with the section is said, with the place, and no header's value.

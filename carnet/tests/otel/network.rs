@@ -15,6 +15,7 @@ const COLLECTOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otel/collect
 /// A collector, and what it has been sent.
 pub struct Collector {
     process: Running,
+    scheme: &'static str,
     port: String,
     spans: Vec<Value>,
     /// Requests that it did not take.
@@ -34,22 +35,31 @@ fn python() -> Option<PathBuf> {
 
 /// Starts one that refuses so often first, and wants that header; none if there is nothing to read traces with.
 pub fn collector(refusals: usize, header: Option<&str>) -> Option<Collector> {
+    start(&[&refusals.to_string(), header.unwrap_or_default()], "http")
+}
+
+/// The same over HTTPS, with that certificate and key.
+pub fn sealed_collector(certificate: &str, key: &str) -> Option<Collector> {
+    start(&["0", "", certificate, key], "https")
+}
+
+fn start(arguments: &[&str], scheme: &'static str) -> Option<Collector> {
     let Some(python) = python() else {
         assert!(std::env::var_os("CARNET_REQUIRE_INTEROP").is_none(), "opentelemetry-proto is required here");
         eprintln!("skipped: there is no Python with opentelemetry-proto");
         return None;
     };
     let mut command = Command::new(python);
-    command.arg(COLLECTOR).arg(refusals.to_string()).args(header);
+    command.arg(COLLECTOR).args(arguments);
     let process = Running::start(&mut command);
     let port = process.lines.recv_timeout(PATIENCE).expect("a port");
     assert!(port.parse::<u16>().is_ok(), "{port}");
-    Some(Collector { process, port, spans: Vec::new(), refused: 0 })
+    Some(Collector { process, scheme, port, spans: Vec::new(), refused: 0 })
 }
 
 impl Collector {
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// All spans, when there are those that are waited for.

@@ -17,6 +17,7 @@ pub const RECORDS: &str = "records";
 pub const GROUPS: &str = "groups";
 pub const RULES: &str = "rules";
 pub const TICKET_KEYS: &str = "ticket-keys";
+pub const REVOKED: &str = "revoked-tickets";
 pub const AUDIT: &str = "audit";
 pub const META: &str = "meta";
 
@@ -176,6 +177,7 @@ pub fn audit(record: &AuditRecord) -> Vec<u8> {
     f.put(match record.deed {
         Deed::Issued => &[1],
         Deed::Resolved => &[2],
+        Deed::Revoked => &[3],
     });
     let source = match record.source {
         IpAddr::V4(a) => a.to_ipv6_mapped(),
@@ -200,6 +202,7 @@ pub fn read_audit(octets: &[u8]) -> Result<AuditRecord, Error> {
         deed: match r.array()? {
             [1] => Deed::Issued,
             [2] => Deed::Resolved,
+            [3] => Deed::Revoked,
             _ => return Err(r.bad()),
         },
         source: IpAddr::V6(Ipv6Addr::from(r.array::<16>()?)).to_canonical(),

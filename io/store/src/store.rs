@@ -1,7 +1,7 @@
 //! The database and what is in it.
 
 use crate::{Error, RootKey, codec};
-use carnet_keys::{AuditRecord, Directory, Group, KeyRing, Rules, TicketKey, User};
+use carnet_keys::{AuditRecord, Directory, Group, KeyRing, RevokedTickets, Rules, TicketKey, User};
 use carnet_mikey::Identity;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::path::Path;
@@ -14,6 +14,8 @@ const USERS: Records<'static> = TableDefinition::new(codec::USERS);
 const GROUPS: Records<'static> = TableDefinition::new(codec::GROUPS);
 const RULES: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::new(codec::RULES);
 const TICKET_KEYS: Records<'static> = TableDefinition::new(codec::TICKET_KEYS);
+/// Of databases that an earlier version made it is not a part until the first is written.
+const REVOKED: Records<'static> = TableDefinition::new(codec::REVOKED);
 const AUDIT: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(codec::AUDIT);
 const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new(codec::META);
 
@@ -35,6 +37,8 @@ pub struct Contents {
     pub ring: KeyRing,
     /// Tickets issued before this open no more.
     pub tickets_not_before: Option<SystemTime>,
+    /// Single tickets that open no more.
+    pub revoked: RevokedTickets,
 }
 
 pub(crate) type Opener = Box<dyn Fn() -> Result<Database, Error> + Send + Sync>;
@@ -168,7 +172,20 @@ impl Store {
             let meta = txn.open_table(META)?;
             let otherwise = meta.get(OTHERWISE)?.is_none_or(|v| v.value() == [1]);
             let limit = meta.get(TICKETS_NOT_BEFORE)?.map(|v| codec::read_time(v.value())).transpose()?;
-            Ok(Contents { directory, rules: Rules::new(rules, otherwise)?, ring, tickets_not_before: limit })
+            let rules = Rules::new(rules, otherwise)?;
+            let mut revoked = RevokedTickets::default();
+            match txn.open_table(REVOKED) {
+                Ok(table) => {
+                    for record in table.iter()? {
+                        let (ticket, until) = record?;
+                        let ticket = ticket.value().try_into().map_err(|_| Error::Record(codec::REVOKED))?;
+                        revoked.put(ticket, codec::read_time(until.value())?);
+                    }
+                }
+                Err(redb::TableError::TableDoesNotExist(_)) => {}
+                Err(e) => return Err(e.into()),
+            }
+            Ok(Contents { directory, rules, ring, tickets_not_before: limit, revoked })
         })
     }
 
@@ -246,6 +263,28 @@ impl Store {
     pub fn revoke_tickets_before(&self, wall: SystemTime) -> Result<(), Error> {
         self.write(|txn| {
             txn.open_table(META)?.insert(TICKETS_NOT_BEFORE, codec::time(wall).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// The ticket of the record opens no more; forgotten after `until`. The record goes into the audit trail with it.
+    pub fn revoke_ticket(&self, record: &AuditRecord, until: SystemTime) -> Result<(), Error> {
+        self.write(|txn| {
+            txn.open_table(REVOKED)?.insert(record.ticket.as_slice(), codec::time(until).as_slice())?;
+            let mut table = txn.open_table(AUDIT)?;
+            let last = table.last()?.map_or(0, |(n, _)| n.value());
+            table.insert(last + 1, codec::audit(record).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Forgets that tickets were revoked.
+    pub fn forget_revoked(&self, tickets: &[[u8; 32]]) -> Result<(), Error> {
+        self.write(|txn| {
+            let mut table = txn.open_table(REVOKED)?;
+            for ticket in tickets {
+                table.remove(ticket.as_slice())?;
+            }
             Ok(())
         })
     }

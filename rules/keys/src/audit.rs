@@ -11,6 +11,8 @@ pub enum Deed {
     Issued,
     /// A ticket was opened for a responder.
     Resolved,
+    /// A ticket was revoked by an administrator.
+    Revoked,
 }
 
 /// One entry of the audit trail.
@@ -18,20 +20,20 @@ pub enum Deed {
 pub struct AuditRecord {
     /// When.
     pub wall: SystemTime,
-    /// Issued or resolved.
+    /// Issued, resolved or revoked.
     pub deed: Deed,
     /// From where it was asked for.
     pub source: IpAddr,
-    /// Name of the user that asked.
+    /// Name of the user that asked; of a revocation, who the administrator is.
     pub user: String,
     /// Whose ticket it is.
     pub initiator: Identity,
-    /// Whom it is for, when issued; who opened it, when resolved.
+    /// Whom it is for, when issued or revoked; who opened it, when resolved.
     pub responders: Vec<Identity>,
-    /// SHA-256 of the ticket, the same when issued and each time it is resolved.
+    /// SHA-256 of the ticket, the same when issued, each time it is resolved, and when revoked.
     pub ticket: [u8; 32],
     /// Name of the key that the ticket is sealed with.
     pub key: String,
-    /// When the ticket expires: of one that was issued, and recorded by a version that notes it.
+    /// When the ticket expires, if that was noted: not by every version, and of resolved ones by newer versions.
     pub expires: Option<SystemTime>,
 }

@@ -6,7 +6,7 @@ mod resolve;
 
 pub use prove::{Certified, PublicKeys};
 
-use crate::{AuditRecord, Deed, Directory, KeyRing, Rate, RateLimiter, Rules, TicketKey};
+use crate::{AuditRecord, Deed, Directory, KeyRing, Rate, RateLimiter, RevokedTickets, Rules, TicketKey};
 use carnet_mikey::exchange::{self, Asked, Subject, Verified};
 use carnet_mikey::payload::{Ticket, TicketPolicy};
 use carnet_mikey::registry::data_type;
@@ -119,7 +119,7 @@ struct Decided {
     responders: Vec<Identity>,
     ticket: [u8; 32],
     key: String,
-    /// Of an issued one.
+    /// When the ticket ends.
     expires: Option<SystemTime>,
 }
 
@@ -175,6 +175,7 @@ pub struct Kms {
     requests: RateLimiter,
     log_lines: RateLimiter,
     tickets_not_before: Option<SystemTime>,
+    revoked: RevokedTickets,
     rng: Box<dyn Random>,
     public_keys: Option<Box<dyn PublicKeys>>,
     /// Stands in for the key of users that do not exist, so that they take as long to refuse.
@@ -198,6 +199,7 @@ impl Kms {
             log_lines: RateLimiter::new(config.log_lines, config.sources),
             nobody: Psk::generate(&mut rng),
             tickets_not_before: None,
+            revoked: RevokedTickets::default(),
             public_keys: None,
             config,
             directory,
@@ -257,6 +259,24 @@ impl Kms {
     /// Tickets issued before `wall` open no more, whoever has them.
     pub fn revoke_tickets_before(&mut self, wall: SystemTime) {
         self.tickets_not_before = Some(self.tickets_not_before.map_or(wall, |t| t.max(wall)));
+    }
+
+    /// Single tickets that open no more.
+    pub fn revoked(&self) -> &RevokedTickets {
+        &self.revoked
+    }
+
+    /// The same, to be changed.
+    pub fn revoked_mut(&mut self) -> &mut RevokedTickets {
+        &mut self.revoked
+    }
+
+    /// Until when a revocation has to be remembered of a ticket that expires then, or at an unknown time: no other
+    /// settings than today's are thought of.
+    pub fn revoked_until(&self, expires: Option<SystemTime>, wall: SystemTime) -> SystemTime {
+        let Profile { lifetime, skew, .. } = &self.config.profile;
+        let ends = expires.or_else(|| wall.checked_add(*lifetime)).unwrap_or(wall);
+        ends.checked_add(*skew).unwrap_or(ends)
     }
 
     /// A new ticket key if one is due. It is used once it is [installed](Self::install_key),

@@ -3,7 +3,7 @@
 //! [`Kms`] takes REQUEST_INIT and RESOLVE_INIT messages (RFC 6043 §4.2.1, §4.2.3) and gives
 //! replies, sans-IO. It issues tickets sealed with a [rotating key](KeyRing), by [rules](Rule)
 //! over the users and groups of a [`Directory`], and hands out an [`AuditRecord`] for every ticket
-//! that is issued or resolved. Whoever drives it makes that record durable before the reply
+//! that is issued, resolved or revoked. Whoever drives it makes that record durable before the reply
 //! leaves.
 //!
 //! Signed requests (REQUEST_INIT_PK, RESOLVE_INIT_PK) are served where [`PublicKeys`] are given.
@@ -15,6 +15,7 @@ mod directory;
 mod kms;
 mod pattern;
 mod rate;
+mod revoked;
 mod ring;
 mod rules;
 
@@ -26,6 +27,7 @@ pub use directory::{Directory, Group, User};
 pub use kms::{Certified, Config, Identities, Kms, Outcome, PublicKeys, Refusal};
 pub use pattern::Pattern;
 pub use rate::{Rate, RateLimiter};
+pub use revoked::RevokedTickets;
 pub use ring::{KeyRing, TicketKey};
 pub use rules::{Rule, Rules};
 
@@ -50,7 +52,7 @@ pub enum Error {
     /// One of several that are added together is given twice.
     #[error("{0} is given twice")]
     Twice(String),
-    /// There are as many users or groups as there may be.
+    /// There are as many users, groups or revoked tickets as there may be.
     #[error("there are already {0} entries")]
     Full(usize),
     /// There is no ticket key yet.

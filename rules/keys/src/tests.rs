@@ -296,6 +296,22 @@ fn revocation() {
     w.kms.directory_mut().user_mut("bob").unwrap().revoked = true;
     assert!(opens(&mut w, &offer).1.contains("user `bob` is revoked"));
     w.kms.directory_mut().user_mut("bob").unwrap().revoked = false;
+    // This ticket and no other one, until it expires.
+    let other = w.ticket("alice", "sip:bob@x.example");
+    let (_, of_other) = w.offer(&other);
+    let name = w.receive("bob", "sip:bob@x.example", &offer).0.audit.unwrap();
+    let until = w.kms.revoked_until(name.expires, w.wall);
+    assert_eq!(until, w.wall + w.profile.lifetime + w.profile.skew);
+    w.kms.revoked_mut().put(name.ticket, until);
+    let (outcome, keyed) = w.receive("bob", "sip:bob@x.example", &offer);
+    assert_eq!(refused(&outcome), (403, "the ticket from sip:alice@x.example is revoked".into()));
+    assert!(matches!(outcome.refusal.unwrap().error, Mikey::Validity(_)));
+    // RFC 6043 §5.4: what bob is told is authenticated.
+    assert!(matches!(keyed, Err(Mikey::Refused { .. })), "{:?}", keyed.err());
+    assert_eq!(opens(&mut w, &of_other).0, 200);
+    assert!(w.kms.is_revoked(&name));
+    assert_eq!(w.kms.revoked_mut().expire(until + Duration::from_secs(1)), [name.ticket]);
+    assert_eq!(opens(&mut w, &offer).0, 200);
     // All tickets.
     assert_eq!(opens(&mut w, &offer).0, 200);
     w.kms.revoke_tickets_before(w.wall + Duration::from_secs(1));

@@ -31,44 +31,65 @@ const OPEN: [&str; 10] =
 
 /// A message as it may go to others. `None` if it cannot be read: what is not understood cannot be masked.
 pub fn message(protocol: Protocol, octets: &Bytes) -> Option<Vec<u8>> {
+    read(protocol, octets).map(|read| read.octets)
+}
+
+/// A message that was read, once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    /// As it may go to others.
+    pub octets: Vec<u8>,
+    /// The Call-ID in it, if it has one.
+    pub call_id: Option<String>,
+    /// The message, if it is one of H.248.
+    pub control: Option<carnet_h248::Message>,
+}
+
+/// The same, with what else there is to know of it.
+pub fn read(protocol: Protocol, octets: &Bytes) -> Option<Read> {
     match protocol {
         Protocol::Sip => {
-            let fault = scan(octets.clone(), &Limits::default()).ok()?.fault;
-            if fault.is_some() {
+            let scanned = scan(octets.clone(), &Limits::default()).ok()?;
+            if scanned.fault.is_some() {
                 return None;
             }
+            let call_id = scanned.message.call_id().ok().map(str::to_owned);
             let masked = latin(octets, |text| sdp::masked(text, false));
-            Some(measured(masked, octets))
+            Some(Read { octets: measured(masked, octets), call_id, control: None })
         }
         Protocol::Control => {
-            carnet_h248::encoding::parse(octets, &carnet_h248::text::Limits::default()).ok()?;
-            Some(latin(octets, |text| sdp::masked(text, false)))
+            let limits = carnet_h248::text::Limits::default();
+            let control = Some(carnet_h248::encoding::parse(octets, &limits).ok()?);
+            let octets = latin(octets, |text| sdp::masked(text, false));
+            Some(Read { octets, call_id: None, control })
         }
         Protocol::Ng => {
             let mut message = Message::parse(octets, &carnet_ng::Limits::default()).ok()?;
+            let id = message.body.get("call-id").and_then(Value::as_octets);
+            let call_id = id.map(|id| String::from_utf8_lossy(id).into_owned());
             value(&mut message.body);
-            Some(message.to_bytes().to_vec())
+            Some(Read { octets: message.to_bytes().to_vec(), call_id, control: None })
         }
     }
 }
 
-/// The Call-ID in a message, if it has one.
+/// The Call-ID in a message, if it has one, also of a message that is not quite right.
 pub fn call_id(protocol: Protocol, octets: &Bytes) -> Option<String> {
     match protocol {
         Protocol::Sip => {
             scan(octets.clone(), &Limits::default()).ok()?.message.call_id().ok().map(str::to_owned)
         }
         Protocol::Control => None,
-        Protocol::Ng => {
-            let message = Message::parse(octets, &carnet_ng::Limits::default()).ok()?;
-            let id = message.body.get("call-id").and_then(Value::as_octets)?;
-            Some(String::from_utf8_lossy(id).into_owned())
-        }
+        Protocol::Ng => read(protocol, octets)?.call_id,
     }
 }
 
 /// Changes octets as if each were a character, so that what is no text stays as it is.
 fn latin(octets: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
+    // Nearly all of it is; a character is an octet then anyway.
+    if let Some(text) = std::str::from_utf8(octets).ok().filter(|text| text.is_ascii()) {
+        return change(text).into_bytes();
+    }
     let text: String = octets.iter().map(|octet| char::from(*octet)).collect();
     change(&text).chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::super::service::Service;
 use super::trail;
+use crate::web::Caller;
 use carnet_keys::{Group, Pattern, Rule, Rules, User};
 use carnet_mikey::{Identity, Psk};
 use carnet_wire::hex;
@@ -63,6 +64,13 @@ pub enum Command {
     RevokeTickets {
         /// Those of this user; all if absent.
         user: Option<String>,
+    },
+    /// One ticket opens no more.
+    RevokeTicket {
+        /// The beginning of its SHA-256, in hexadecimal.
+        ticket: String,
+        /// Who wants it so.
+        by: Caller,
     },
     /// Reads the audit trail.
     Audit {
@@ -168,6 +176,7 @@ pub fn execute(service: &Service, command: &Command) -> Result<Value, Refused> {
         Command::PolicyPut { rules, otherwise } => put_policy(service, rules, *otherwise),
         Command::PolicyShow => stored(service.store().load()).map(|c| describe_rules(&c.rules)),
         Command::RevokeTickets { user } => revoke_tickets(service, user.as_deref()),
+        Command::RevokeTicket { ticket, by } => trail::revoke(service, ticket, *by),
         Command::Audit { from, most } => trail::records(service, *from, (*most).min(MOST_RECORDS)),
         Command::Rotate => {
             let key = stored(service.rotate())?;

@@ -53,6 +53,9 @@ pub(super) fn put(client: &Client<'_>, command: &Command) -> Result<Value, Strin
         Command::RevokeTickets { user } => {
             client.put(Method::POST, &kms("tickets").part("revoke"), Some(&json!({ "user": user })))
         }
+        Command::RevokeTicket { ticket, by: _ } => {
+            client.put(Method::DELETE, &kms("tickets").part(ticket), NOTHING)
+        }
         Command::Audit { from, most } => audit(client, *from, *most),
         Command::Rotate => client.put(Method::POST, &kms("keys"), NOTHING),
     }

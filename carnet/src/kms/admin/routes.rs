@@ -6,12 +6,13 @@ use super::commands::{
     Command, NewUser, PolicyLine, Refused, describe, describe_group, execute, unknown_user,
 };
 use super::trail;
+use crate::web::Caller;
 use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem, limit, number};
-use axum::Json;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use axum::{Extension, Json};
 use carnet_mikey::Identity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,6 +39,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(service: Kms) -> OpenApiRouter<S
         .routes(routes!(put_group, remove_group))
         .routes(routes!(policy, put_policy))
         .routes(routes!(tickets))
+        .routes(routes!(ticket, revoke_ticket))
         .routes(routes!(revoke_tickets))
         .routes(routes!(audit))
         .routes(routes!(rotate))
@@ -397,6 +399,36 @@ async fn tickets(
         Ok(TicketPage { tickets, next })
     })
     .await
+}
+
+/// One ticket.
+#[utoipa::path(get, path = "/api/v1/kms/tickets/{ticket}", tag = "kms",
+    params(("ticket" = String, Path, description = "At least the first 16 letters of its SHA-256")), responses(
+    (status = 200, description = "As in the list", body = Value),
+    (status = 400, description = "That is no name", body = Problem),
+    (status = 404, description = "There is no such ticket in the newest million records", body = Problem),
+    (status = 409, description = "That cannot be the name of a ticket, or is that of several", body = Problem),
+    (status = 503, description = "The disk would not", body = Problem),
+))]
+async fn ticket(State(kms): State<Kms>, Named(name): Named<String>) -> Answer<Json<Value>> {
+    with(kms, move |service| trail::one(service, &name)).await
+}
+
+/// Revokes one ticket: it opens no more, for nobody. A call that is up goes on.
+#[utoipa::path(delete, path = "/api/v1/kms/tickets/{ticket}", tag = "kms",
+    params(("ticket" = String, Path, description = "At least the first 16 letters of its SHA-256")), responses(
+    (status = 200, description = "As in the list, and `remembered_until`: when the revocation is forgotten, with the ticket expired", body = Value),
+    (status = 400, description = "That is no name", body = Problem),
+    (status = 404, description = "There is no such ticket in the newest million records", body = Problem),
+    (status = 409, description = "It has expired; that cannot be the name of a ticket, or is that of several; or there are as many revoked ones as there may be", body = Problem),
+    (status = 503, description = "The disk would not", body = Problem),
+))]
+async fn revoke_ticket(
+    State(kms): State<Kms>,
+    Extension(by): Extension<Caller>,
+    Named(ticket): Named<String>,
+) -> Answer<Json<Value>> {
+    carry_out(kms, Command::RevokeTicket { ticket, by }).await
 }
 
 /// Whose tickets.

@@ -50,6 +50,19 @@ pub(super) fn policy_lines(v: &Value) -> String {
     out
 }
 
+pub(super) fn revoked_line(v: &Value) -> String {
+    let ends = match text(v, "expires") {
+        ends if ends.is_empty() => String::new(),
+        ends => format!("; it would have expired at {ends}"),
+    };
+    format!(
+        "ticket {} {} -> {} opens no more{ends}",
+        text(v, "ticket"),
+        text(v, "initiator"),
+        text(v, "responders")
+    )
+}
+
 pub(super) fn rotate_line(v: &Value) -> String {
     let kept = match number(v, "older") {
         0 => String::new(),

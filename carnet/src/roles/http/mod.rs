@@ -33,6 +33,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use carnet_net::Token;
 use carnet_ops::config::{AdminSection, Config, Spanned, TlsSection};
 use carnet_tls::Peer;
 use drain::Draining;
@@ -77,13 +78,15 @@ impl Words {
     }
 }
 
-/// Opens the doors that the section names. `keys` is the key management service of the process.
+/// Opens the doors that the section names, until `token` says that the process ends; what was asked before is answered. `keys` is the key
+/// management service of the process.
 pub(super) fn start(
     admin: &AdminSection,
     answering: Arc<Answering>,
     watch: Arc<Watch>,
     (config, keys): (&Config, Option<Arc<kms::Service>>),
     renewals: &mut Renewals,
+    token: Token,
 ) -> Start<Vec<Open>> {
     let fail = |reason: String| StartError::new("administration", "[admin]", reason);
     let words = RwLock::new(Words::of(admin).map_err(fail)?);
@@ -128,7 +131,7 @@ pub(super) fn start(
     if let Some(path) = &admin.socket {
         let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
         let (listener, place) = socket::bind(path, *admin.socket_mode.as_ref()).map_err(fail)?;
-        let serve = web::serve(Door::Unix(listener), LIMITS, None, routed(routes.clone()));
+        let serve = web::serve(Door::Unix(listener), LIMITS, Some(token.clone()), routed(routes.clone()));
         open.push(Open { task: tokio::spawn(serve), _place: Some(place) });
     }
     if let Some(listen) = admin.listen.as_ref().map(|listen| *listen.as_ref()) {
@@ -145,7 +148,7 @@ pub(super) fn start(
             .and_then(TcpListener::from_std)
             .map_err(|e| fail(e.to_string()))?;
         tracing::info!(%listen, tls = tls.is_some(), "administration over HTTP");
-        let serve = web::serve(Door::Tcp(listener, tls), LIMITS, None, routed(routes));
+        let serve = web::serve(Door::Tcp(listener, tls), LIMITS, Some(token), routed(routes));
         open.push(Open { task: tokio::spawn(serve), _place: None });
     }
     Ok(open)

@@ -4,6 +4,7 @@
 //! Nothing is copied where nobody can ask. Keys of H.248 do not get in here; what else could be used to log in or to decrypt
 //! is masked wherever it goes out.
 
+mod calls;
 mod hep;
 mod ring;
 
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 
-pub use hep::{Hep, PACKETS, RESULTS, password};
+pub use hep::{Hep, PACKETS, RESULTS, context as hep_context, password};
 
 /// A ladder of everything is made at most for a tenth of the time.
 const SHARE: u32 = 10;
@@ -142,6 +143,9 @@ impl Tap {
                 (self.named(border), what)
             }
             Seen::Control { node, passed } => {
+                if let Some(hep) = &self.hep {
+                    hep.calls().heard(passed);
+                }
                 let Some(what) = self.control(passed) else { return };
                 (self.named(node), what)
             }
@@ -156,9 +160,17 @@ impl Tap {
                 };
                 (self.named(node), what)
             }
+            Seen::Border { .. } | Seen::Steering { .. } => return self.learn(seen),
             _ => return,
         };
         self.put(node, SystemTime::now(), what, metrics);
+    }
+
+    /// Takes what tells which call a message of H.248 is of.
+    fn learn(&self, seen: &Seen<'_>) {
+        if let Some(hep) = &self.hep {
+            hep.calls().learn(seen);
+        }
     }
 
     /// Takes an event, if it is of a call, a context or a ticket.

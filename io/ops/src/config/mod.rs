@@ -48,7 +48,7 @@ pub use relay::RelaySection;
 pub use shown::{NO_CONFIGURATION, is_configuration, say_of, shown};
 pub use spanned::Spanned;
 pub use state::{StateSection, SyncSetting, SyncWord};
-pub use trace::{HepSection, HepServer, Memory, TraceSection};
+pub use trace::{HepSection, HepServer, HepTls, HepWay, Memory, TraceSection};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;

@@ -345,8 +345,8 @@ impl Config {
         if let Some(records) = &mut self.records {
             fix(&mut records.file);
         }
-        if let Some(password) = self.hep.as_mut().and_then(|hep| hep.password_file.as_mut()) {
-            fix(password.as_mut());
+        if let Some(hep) = &mut self.hep {
+            hep.paths().for_each(fix);
         }
         if let Some(otel) = &mut self.otel {
             otel.as_mut().paths().for_each(fix);

@@ -72,8 +72,10 @@ impl FromStr for Memory {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HepSection {
-    /// `udp:HOST:PORT` or `tcp:HOST:PORT`.
+    /// `udp:HOST:PORT`, `tcp:HOST:PORT` or `tls:HOST:PORT`.
     pub server: Spanned<HepServer>,
+    /// Files for `tls:`.
+    pub tls: Option<Spanned<HepTls>>,
     /// Tells this process from others there.
     #[serde(default = "one")]
     pub id: u32,
@@ -84,6 +86,27 @@ pub struct HepSection {
     /// Messages that may wait to be sent. More are dropped and counted.
     #[serde(default = "queue")]
     pub queue: Spanned<usize>,
+}
+
+/// TLS to a HEP server.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HepTls {
+    /// PEM file with the authorities that the server's certificate is checked against; the system's if absent.
+    pub ca: Option<Spanned<PathBuf>>,
+    /// PEM file with a certificate of our own, for a server that asks for one.
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// PEM file with its private key.
+    pub key: Option<Spanned<PathBuf>>,
+}
+
+impl HepSection {
+    /// Every path of the section.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.tls.as_mut().map(Spanned::as_mut);
+        let files = tls.into_iter().flat_map(|tls| [&mut tls.ca, &mut tls.certificate, &mut tls.key]);
+        files.chain([&mut self.password_file]).flatten().map(Spanned::as_mut)
+    }
 }
 
 fn one() -> u32 {
@@ -97,12 +120,23 @@ fn queue() -> Spanned<usize> {
 /// Where HEP goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HepServer {
-    /// Over a connection, or else in datagrams.
-    pub tcp: bool,
+    /// How.
+    pub way: HepWay,
     /// A name or address.
     pub host: String,
     /// The port; 9060 is usual.
     pub port: u16,
+}
+
+/// What HEP goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HepWay {
+    /// Datagrams.
+    Udp,
+    /// A connection.
+    Tcp,
+    /// A connection, in TLS.
+    Tls,
 }
 
 impl HepServer {
@@ -114,7 +148,11 @@ impl HepServer {
 
 impl fmt::Display for HepServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let proto = if self.tcp { "tcp" } else { "udp" };
+        let proto = match self.way {
+            HepWay::Udp => "udp",
+            HepWay::Tcp => "tcp",
+            HepWay::Tls => "tls",
+        };
         match self.address() {
             Some(address) => write!(f, "{proto}:{address}"),
             None => write!(f, "{proto}:{}:{}", self.host, self.port),
@@ -128,17 +166,18 @@ impl FromStr for HepServer {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is not a server; write `udp:homer.example:9060` or `tcp:192.0.2.1:9060`, IPv6 in brackets"
+                "`{text}` is not a server; write `udp:homer.example:9060`, `tcp:192.0.2.1:9060` or `tls:…`, IPv6 in brackets"
             )
         };
         let (proto, rest) = text.split_once(':').ok_or_else(wrong)?;
-        let tcp = match proto {
-            "udp" => false,
-            "tcp" => true,
+        let way = match proto {
+            "udp" => HepWay::Udp,
+            "tcp" => HepWay::Tcp,
+            "tls" => HepWay::Tls,
             _ => return Err(wrong()),
         };
         if let Ok(address) = rest.parse::<SocketAddr>() {
-            return Ok(Self { tcp, host: address.ip().to_string(), port: address.port() });
+            return Ok(Self { way, host: address.ip().to_string(), port: address.port() });
         }
         let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
         let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -146,13 +185,13 @@ impl FromStr for HepServer {
         if host.is_empty() || !host.chars().all(named) || port == 0 {
             return Err(wrong());
         }
-        Ok(Self { tcp, host: host.to_owned(), port })
+        Ok(Self { way, host: host.to_owned(), port })
     }
 }
 
 as_text! {
     Memory, "^(off|[0-9]+ *(KiB|MiB|GiB))$";
-    HepServer, "^(udp|tcp):.+:[0-9]+$";
+    HepServer, "^(udp|tcp|tls):.+:[0-9]+$";
 }
 
 pub(super) fn check_trace(section: &TraceSection) -> Checked {
@@ -170,6 +209,16 @@ pub(super) fn check_trace(section: &TraceSection) -> Checked {
 }
 
 pub(super) fn check_hep(section: &HepSection) -> Checked {
+    if let Some(tls) = &section.tls {
+        if section.server.as_ref().way != HepWay::Tls {
+            return Err(Complaint::new(tls.span(), "`tls` is for a server that is named with `tls:`"));
+        }
+        let HepTls { ca, certificate, key } = tls.as_ref();
+        if certificate.is_some() != key.is_some() {
+            return Err(Complaint::new(tls.span(), "`certificate` and `key` go together"));
+        }
+        [ca, certificate, key].into_iter().flatten().try_for_each(must_be_a_file)?;
+    }
     section.password_file.as_ref().map_or(Ok(()), must_be_a_file)?;
     if !(1..=1_000_000).contains(section.queue.as_ref()) {
         return Err(Complaint::new(section.queue.span(), "`queue` is 1 to 1000000"));
@@ -217,19 +266,32 @@ mod tests {
             let config = read(&format!("[hep]\nserver = \"{text}\""))?;
             Ok::<_, String>(config.hep.map(|hep| hep.server.as_ref().to_string()).unwrap_or_default())
         };
-        for good in ["udp:192.0.2.1:9060", "tcp:homer.example:9061", "udp:[2001:db8::1]:9060"] {
+        for good in [
+            "udp:192.0.2.1:9060",
+            "tcp:homer.example:9061",
+            "tls:homer.example:9062",
+            "udp:[2001:db8::1]:9060",
+        ] {
             assert_eq!(server(good), Ok(good.to_owned()));
         }
         for bad in [
             "192.0.2.1:9060",
             "udp:homer",
             "udp::9060",
-            "tls:homer:9060",
+            "ssl:homer:9060",
             "udp:a b:1",
             "udp:x:0",
             "udp:x:70000",
         ] {
             assert!(server(bad).is_err(), "{bad}");
+        }
+        for (server, tls) in [
+            ("tcp:192.0.2.1:9060", "{}"),
+            ("tls:192.0.2.1:9060", "{ ca = \"none\" }"),
+            ("tls:192.0.2.1:9060", "{ certificate = \"/proc/self/exe\" }"),
+            ("tls:192.0.2.1:9060", "{ verify = false }"),
+        ] {
+            assert!(read(&format!("[hep]\nserver = \"{server}\"\ntls = {tls}")).is_err(), "{server} {tls}");
         }
         for bad in ["password-file = \"none\"", "queue = 0", "name = \"a b\"", "id = -1"] {
             assert!(read(&format!("[hep]\nserver = \"udp:192.0.2.1:9060\"\n{bad}")).is_err(), "{bad}");

@@ -46,8 +46,12 @@ fn everything_is_there_after_reopening() {
         store.put_rules(&rules).unwrap();
         store.put_ticket_key(&key).unwrap();
         store.revoke_tickets_before(wall()).unwrap();
-        assert_eq!(store.append_audit(&[audit(0), audit(1)]).unwrap(), 2);
-        assert_eq!(store.append_audit(&[audit(2)]).unwrap(), 3);
+        for n in [7, 8] {
+            store.revoke_ticket(&audit(n), wall()).unwrap();
+        }
+        store.forget_revoked(&[audit(8).ticket]).unwrap();
+        assert_eq!(store.append_audit(&[audit(0), audit(1)]).unwrap(), 4);
+        assert_eq!(store.append_audit(&[audit(2)]).unwrap(), 5);
     }
     let store = Store::open(&path, root()).unwrap();
     let contents = store.load().unwrap();
@@ -61,10 +65,12 @@ fn everything_is_there_after_reopening() {
     assert!(contents.ring.current().unwrap().tpk == key.tpk);
     assert_eq!(contents.ring.current().unwrap().made, wall());
     assert_eq!(contents.tickets_not_before, Some(wall()));
-    let trail = store.audit(2, 10).unwrap();
-    assert_eq!(trail, [(2, audit(1)), (3, audit(2))]);
-    assert_eq!(store.audit(1, 1).unwrap(), [(1, audit(0))]);
-    assert_eq!(store.last_audit().unwrap(), 3);
+    assert_eq!(contents.revoked.until(&audit(7).ticket), Some(wall()));
+    assert_eq!(contents.revoked.until(&audit(8).ticket), None);
+    let trail = store.audit(4, 10).unwrap();
+    assert_eq!(trail, [(4, audit(1)), (5, audit(2))]);
+    assert_eq!(store.audit(1, 1).unwrap(), [(1, audit(7))]);
+    assert_eq!(store.last_audit().unwrap(), 5);
     store.remove_ticket_keys(&[key.id]).unwrap();
     assert!(store.load().unwrap().ring.current().is_err());
 }

@@ -34,7 +34,7 @@ impl Decide for Ticket {
             responders: vec![responder.clone()],
             ticket: verified.ticket_id(),
             key: found.key,
-            expires: None,
+            expires: verified.ticket().policy.valid_to().and_then(|to| to.to_wall()),
         })
     }
 }
@@ -59,7 +59,7 @@ impl Kms {
         let (tpk, key) = self.ticket_key(verified, policy, &initiator)?;
         let opened = verified.open(&self.config.profile, &tpk, wall)?;
         // From here on the ticket is proven.
-        self.check_revoked(&opened, &initiator)?;
+        self.check_revoked(&opened, &initiator, &verified.ticket_id())?;
         self.check_responder(user, responder, policy, &initiator)?;
         Ok(Found { opened, initiator, key })
     }
@@ -93,9 +93,9 @@ impl Kms {
         }
     }
 
-    fn check_revoked(&self, opened: &Opened, initiator: &Identity) -> Result<(), Refused> {
+    fn check_revoked(&self, opened: &Opened, initiator: &Identity, ticket: &[u8; 32]) -> Result<(), Refused> {
         let issued = opened.issued.to_wall().ok_or(Error::Policy("a ticket needs an NTP timestamp"))?;
-        match self.revocation(initiator, issued) {
+        match self.revocation(initiator, issued, ticket) {
             Some(reason) => Err(Refused::with(Error::Validity("any more: revoked"), 403, reason)),
             None => Ok(()),
         }
@@ -103,10 +103,13 @@ impl Kms {
 
     /// Whether a ticket that was issued is revoked: it opens no more.
     pub fn is_revoked(&self, record: &AuditRecord) -> bool {
-        self.revocation(&record.initiator, record.wall).is_some()
+        self.revocation(&record.initiator, record.wall, &record.ticket).is_some()
     }
 
-    fn revocation(&self, initiator: &Identity, issued: SystemTime) -> Option<String> {
+    fn revocation(&self, initiator: &Identity, issued: SystemTime, ticket: &[u8; 32]) -> Option<String> {
+        if self.revoked.until(ticket).is_some() {
+            return Some(format!("the ticket from {initiator} is revoked"));
+        }
         let owner = self.directory.owner(initiator);
         if owner.is_some_and(|u| u.revoked) {
             return Some(format!("the ticket is from {initiator}, who is revoked"));
