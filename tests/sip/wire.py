@@ -53,7 +53,7 @@ class Neighbour:
         self.seen, self.repeats = set(), False
 
     def say(self, text, body=""):
-        octets = text.replace("\n", "\r\n").encode() + b"\r\n" + body.encode()
+        octets = text.replace("\n", "\r\n").encode("utf-8", "surrogateescape") + b"\r\n" + body.encode()
         (self.tcp.sendall(octets) if self.tcp else self.udp.sendto(octets, (self.border, 5060)))
 
     def connect(self):
@@ -270,6 +270,44 @@ def what_does_not_fit_a_datagram():
     right.tcp = None
 
 
+def a_name_in_latin_1_and_one_that_has_no_time():
+    """A display name that is not UTF-8 passes; 503 of the next one is none of the border (RFC 3261 §16.7)."""
+    call = Caller()
+    call.to = '"M\udcfcller" <sip:carol@right.example>'
+    call.request("INVITE", sdp(LEFT))
+    there = right.hear("INVITE")
+    assert b'"M\xfcller"' in there.octets
+    right.answer(there, 503, "r1", extra="Retry-After: 77\n")
+    refused = left.hear(500)
+    assert refused.first("Retry-After") == "77" and b'"M\xfcller"' in refused.octets
+    call.request("ACK", number=1, branch=call.branch)
+
+
+def a_loop():
+    """RFC 3261 §16.3: the right neighbour sends everything back as it came, under Via of its own."""
+    call = Caller()
+    call.request("INVITE", sdp(LEFT))
+    turns = 0
+    while True:
+        there = right.hear("INVITE", 482)
+        if there.status:
+            break
+        turns += 1
+        assert turns < 5
+        head, _, body = there.octets.decode().partition("\r\n\r\n")
+        start, _, rest = head.partition("\r\n")
+        via = "Via: SIP/2.0/UDP %s:5060;branch=z9hG4bK%s;rport" % (RIGHT, token())
+        right.say("\n".join([start, via, rest.replace("\r\n", "\n"), ""]), body)
+    # Back the way that it came, once for each turn.
+    for turn in range(turns):
+        copied = [pair for pair in there.headers if pair[0] in ("Via", "From", "To", "Call-ID", "CSeq")]
+        right.say("SIP/2.0 482 X\n%sContent-Length: 0\n" % "".join("%s: %s\n" % pair for pair in copied[1:]))
+        there = right.hear(482) if turn + 1 < turns else there
+    left.hear(482)
+    call.request("ACK", number=1, branch=call.branch)
+    assert turns == 2, turns
+
+
 # -- what crosses -----------------------------------------------------------------------------------------------
 
 
@@ -392,6 +430,7 @@ def an_offer_in_the_200():
 
 SCENARIOS = [
     compact_folded_and_several_in_a_line, a_stream_cut_anywhere_and_several_at_once, what_does_not_fit_a_datagram,
+    a_name_in_latin_1_and_one_that_has_no_time, a_loop,
     an_answer_until_its_ack, a_bye_before_the_ack, byes_that_cross, a_cancel_that_crosses_the_answer,
     a_line_refused_added_and_taken_out, an_offer_in_the_200,
 ]
