@@ -344,7 +344,8 @@ fn control_is_told_in_tls_with_the_call_it_is_for() {
         let commands = packet["commands"].as_array();
         packet["protocol"] == 7
             && packet["reply"] == reply
-            // Not what is said of all contexts at the start.
+            // Not what is said of the gateway, or of all contexts at the start.
+            && (packet["contexts"][0] != "-" || command == "ServiceChange")
             && packet["contexts"][0] != "*"
             && commands.is_some_and(|all| all.iter().any(|one| one == command))
     };
