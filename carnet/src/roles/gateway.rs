@@ -584,6 +584,7 @@ impl Running {
             "lacks": lacks,
             "carried": tally.carried,
             "connections": tally.connections,
+            "octets": tally.octets,
             "refused": tally.refused,
             "kept": tally.kept,
             "overdue": tally.overdue,
