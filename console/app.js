@@ -13,6 +13,7 @@ import { Rooms } from "./pages/rooms.js";
 import { Keys } from "./pages/kms.js";
 import { Charts } from "./pages/charts.js";
 import { Process } from "./pages/process.js";
+import { CallPage, Calls } from "./path.js";
 
 const PAGES = [
   ["network", "Network", "M5 6h5v4H5zM14 6h5v4h-5zM9.5 15h5v4h-5zM10 8h4M7.5 10v2.5h9V10M12 12.5V15"],
@@ -36,7 +37,7 @@ function setTheme(theme) {
 
 function placeNow() {
   const parts = location.hash.replace(/^#\/?/, "").split("/").map((part) => { try { return decodeURIComponent(part); } catch { return ""; } });
-  return PAGES.some(([name]) => name === parts[0]) ? parts : ["network"];
+  return parts[0] === "calls" || PAGES.some(([name]) => name === parts[0]) ? parts : ["network"];
 }
 
 export const go = (...parts) => { location.hash = "/" + parts.map(encodeURIComponent).join("/"); };
@@ -106,20 +107,25 @@ function Frame({ signOut }) {
     return true;
   }), []);
   const [page, ...rest] = place;
-  const name = PAGES.find(([known]) => known === page)[1];
+  // Which pages show what leads to other processes, and what changes something.
+  state.others = process?.others ?? state.others;
+  state.mayChange = process ? process.may_change === true : state.mayChange;
+  const name = page === "calls" ? "Calls" : PAGES.find(([known]) => known === page)[1];
   useEffect(() => { document.title = `${name} · Carnet`; }, [name]);
   const at = page === "sessions" && rest[0] ? html`<${SessionPage} number=${Number(rest[0])} key=${rest[0]} go=${go} />`
     : page === "sessions" ? html`<${Sessions} go=${go} />`
+    : page === "calls" && rest[0] ? html`<${CallPage} id=${rest[0]} key=${rest[0]} go=${go} />`
+    : page === "calls" ? html`<${Calls} />`
     : page === "rooms" ? html`<${Rooms} room=${rest[0] || null} go=${go} />`
     : page === "keys" ? html`<${Keys} process=${process} />`
     : page === "charts" ? html`<${Charts} theme=${theme} />`
     : page === "process" ? html`<${Process} process=${process} />`
-    : html`<${Network} process=${process} go=${go} />`;
+    : html`<${Network} chosen=${rest[0] || null} />`;
   return html`<div class="frame">
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>to the page</a>
     <nav class="side" aria-label="Pages">
       <a class="brand" href="#/network" aria-label="Carnet"><img src="/console/icon.svg" alt="" width="26" height="26" /><span>Carnet</span></a>
-      <ul>${PAGES.map(([key, title, path]) => html`<li><a href=${`#/${key}`} aria-current=${key === page ? "page" : null} title=${`${title} (g ${key[0]})`}>
+      <ul>${PAGES.map(([key, title, path]) => html`<li><a href=${`#/${key}`} aria-current=${key === page || (key === "sessions" && page === "calls") ? "page" : null} title=${`${title} (g ${key[0]})`}>
         <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d=${path} /></svg><span>${title}</span>
         ${key === "sessions" && state.total > 0 ? html`<b class="badge" aria-label=${`${state.total} in progress`}>${count(state.total)}</b>` : null}</a></li>`)}</ul>
       <div class="foot">
@@ -127,7 +133,8 @@ function Frame({ signOut }) {
         <button type="button" class="quiet" title="Light or dark (t)" onClick=${() => chooseTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length])}>
           <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><circle cx="12" cy="12" r="8" /><path class="half" d="M12 4a8 8 0 010 16z" /></svg><span>${{ auto: "Light or dark", light: "Light", dark: "Dark" }[theme]}</span></button>
         <button type="button" class="quiet" title="Keys (?)" onClick=${() => showHelp(true)}><kbd aria-hidden="true">?</kbd><span>Keys</span></button>
-        ${hasToken() ? html`<button type="button" class="quiet" onClick=${signOut}><span>Sign out</span></button>` : null}
+        ${hasToken() ? html`<button type="button" class="quiet" title="Sign out" aria-label="Sign out" onClick=${signOut}>
+          <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><path d="M10 5H5v14h5M14 8l4 4-4 4M18 12H9" /></svg><span>Sign out</span></button>` : null}
       </div>
     </nav>
     <main id="main" tabindex="-1" ref=${main} class="page page-${page}">

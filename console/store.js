@@ -23,6 +23,10 @@ export const state = {
   loading: true,
   /** Sessions in progress there, though not all may be loaded. */
   total: 0,
+  /** Other processes that this one asks. */
+  others: 0,
+  /** Whether who looks may change something. */
+  mayChange: false,
   calls: [],
   over: [],
   version: 0,

@@ -12,13 +12,14 @@ pub struct EventsArgs {
     /// As a document.
     #[arg(long)]
     markdown: bool,
-    /// Only those of one kind of role: border, gateway, conference, steering, kms.
+    /// Only those of one kind of role: border, gateway, conference, steering, kms, admin.
     role: Option<String>,
 }
 
 /// Roles with what is declared for them.
-fn all() -> [(&'static str, &'static [Declared]); 5] {
+fn all() -> [(&'static str, &'static [Declared]); 6] {
     [
+        ("admin", crate::roles::Deed::DECLARED),
         ("border", carnet_border::Event::DECLARED),
         ("conference", carnet_conference::Event::DECLARED),
         ("gateway", carnet_gateway::Event::DECLARED),
@@ -33,7 +34,7 @@ pub fn run(args: &EventsArgs) -> ExitCode {
     let chosen: Vec<_> = all().into_iter().filter(|(role, _)| wanted(role)).collect();
     if chosen.is_empty() {
         eprintln!(
-            "carnet events: there is no such role; there is border, conference, gateway, kms, steering"
+            "carnet events: there is no such role; there is admin, border, conference, gateway, kms, steering"
         );
         return ExitCode::from(2);
     }

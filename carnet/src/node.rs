@@ -5,18 +5,20 @@
 //! waiting and lines of events are bounded. No token leaves this host in the clear.
 
 mod events;
+mod kept;
 mod reach;
 
 pub use events::{Event, Events};
-pub use reach::{NodeArgs, of_section, reach_kms};
+pub use kept::{Page, page, together};
+pub use reach::{NodeArgs, of_entry, of_section, reach_kms};
 
 use carnet_tls::{CertificateContext, Peer};
 use events::Lines;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, AUTHORIZATION, DATE, HOST, HeaderValue};
-use hyper::{Request, Response, Uri};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -57,7 +59,7 @@ pub struct Answer {
     pub status: u16,
     /// Its clock, as it says it (RFC 9110 §6.6.1).
     pub date: Option<String>,
-    /// At most [`MOST_ANSWER`] octets.
+    /// Bounded: [`Node::bounded`].
     pub body: Bytes,
 }
 
@@ -69,6 +71,8 @@ pub struct Node {
     token: Option<Zeroizing<String>>,
     tls: Option<(CertificateContext, Peer)>,
     patience: Duration,
+    /// Octets of an answer.
+    most: usize,
     /// A connection that nobody uses at the moment.
     idle: Mutex<Option<Sender>>,
 }
@@ -90,6 +94,12 @@ impl Node {
         &self.name
     }
 
+    /// The same, asked for no longer and for no more than that.
+    #[must_use]
+    pub fn bounded(self, patience: Duration, most: usize) -> Self {
+        Self { patience, most: most.min(MOST_ANSWER), ..self }
+    }
+
     /// Asks for a document; the answer must be a success and JSON.
     ///
     /// # Errors
@@ -97,6 +107,20 @@ impl Node {
     pub async fn get(&self, path: &str) -> Result<Value, NodeError> {
         let answer = success(self.ask(path).await?)?;
         serde_json::from_slice(&answer.body).map_err(|e| NodeError::Odd(e.to_string()))
+    }
+
+    /// Has something changed; the answer must be a success, and is null where it is not JSON. Asked once, whatever becomes of it.
+    ///
+    /// # Errors
+    /// It says no, or whether it has done it is not known.
+    pub async fn tell(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NodeError> {
+        let answer = within(self.patience, async {
+            let mut sender = self.connect().await?;
+            let response = self.send(&mut sender, method, path, "*/*", body).await?;
+            read(response, self.most).await
+        });
+        let answer = success(answer.await?)?;
+        Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// Asks for a text.
@@ -135,7 +159,7 @@ impl Node {
         let path = if query.is_empty() { "/api/v1/events".into() } else { format!("/api/v1/events?{query}") };
         within(self.patience, async {
             let mut sender = self.connect().await?;
-            let response = self.send(&mut sender, &path, "text/event-stream").await?;
+            let response = self.send(&mut sender, Method::GET, &path, "text/event-stream", None).await?;
             if response.status().is_success() {
                 return Ok(Events {
                     body: response.into_body(),
@@ -143,15 +167,15 @@ impl Node {
                     _connection: sender,
                 });
             }
-            let refused = success(read(response).await?).map(|_| "no events".to_owned());
+            let refused = success(read(response, self.most).await?).map(|_| "no events".to_owned());
             Err(refused.map_or_else(|error| error, NodeError::Odd))
         })
         .await
     }
 
     async fn exchange(&self, mut sender: Sender, path: &str) -> Result<Answer, NodeError> {
-        let response = self.send(&mut sender, path, "*/*").await?;
-        let answer = read(response).await?;
+        let response = self.send(&mut sender, Method::GET, path, "*/*", None).await?;
+        let answer = read(response, self.most).await?;
         // Behind one that cannot answer there may be another soon.
         if answer.status < 500 {
             *self.idle.lock().await = Some(sender);
@@ -162,11 +186,14 @@ impl Node {
     async fn send(
         &self,
         sender: &mut Sender,
+        method: Method,
         path: &str,
         accept: &'static str,
+        body: Option<&Value>,
     ) -> Result<Response<Incoming>, NodeError> {
         let uri: Uri = path.parse().map_err(|_| NodeError::Odd(format!("`{path}` cannot be asked for")))?;
-        let mut request = Request::get(uri).header(HOST, &self.authority).header(ACCEPT, accept);
+        let request = Request::builder().method(method).uri(uri);
+        let mut request = request.header(HOST, &self.authority).header(ACCEPT, accept);
         if let Some(token) = &self.token {
             let word = Zeroizing::new(format!("Bearer {}", token.as_str()));
             if let Ok(mut value) = HeaderValue::from_str(&word) {
@@ -174,7 +201,14 @@ impl Node {
                 request = request.header(AUTHORIZATION, value);
             }
         }
-        let request = request.body(Full::default()).map_err(|e| NodeError::Odd(e.to_string()))?;
+        let octets = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Bytes::from(body.to_string())
+            }
+            None => Bytes::new(),
+        };
+        let request = request.body(Full::new(octets)).map_err(|e| NodeError::Odd(e.to_string()))?;
         sender.ready().await.map_err(lost)?;
         sender.send_request(request).await.map_err(lost)
     }
@@ -230,10 +264,10 @@ fn lost(error: hyper::Error) -> NodeError {
     NodeError::Unreachable(format!("{error}{inner}"))
 }
 
-async fn read(response: Response<Incoming>) -> Result<Answer, NodeError> {
+async fn read(response: Response<Incoming>, most: usize) -> Result<Answer, NodeError> {
     let status = response.status().as_u16();
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
-    let body = Limited::new(response.into_body(), MOST_ANSWER).collect().await;
+    let body = Limited::new(response.into_body(), most).collect().await;
     let body = body.map_err(|e| NodeError::Unreachable(e.to_string()))?.to_bytes();
     Ok(Answer { status, date, body })
 }

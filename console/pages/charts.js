@@ -8,7 +8,7 @@ const WANTED = [
   { title: "Sessions in progress", series: [["live", "in progress", "a"]] },
   { title: "Calls a second", series: [["started", "started", "a"], ["answered", "answered", "b"]] },
   { title: "Failures a second", note: "calls that ended for a reason of ours, and requests that were refused", series: [["failed", "ended badly", "bad"], ["refused", "refused", "warn"]] },
-  { title: "Media, octets a second", note: "relayed as they pass; given back are counted when a stream ends, those that the kernel carried among them", octets: true, series: [["relayed", "relayed", "a"], ["octets", "given back", "b"]] },
+  { title: "Media, octets a second", note: "relayed as they pass; carried by the kernel as the host counts them, every few seconds; given back are counted when a stream ends", octets: true, series: [["relayed", "relayed", "a"], ["carried", "carried by the kernel", "warn"], ["octets", "given back", "b"]] },
   { title: "Tickets a second", series: [["tickets", "issued and opened", "a"], ["tickets_refused", "refused", "bad"]] },
 ];
 
@@ -30,7 +30,7 @@ const short = (n) => (n >= 1e6 ? `${(n / 1e6).toFixed(1)}M` : n >= 1e4 ? `${Math
 
 function Chart({ wanted, history, theme, Plot }) {
   const box = useRef(null), plot = useRef(null);
-  const columns = wanted.series.map(([name]) => (name === "live" ? history.live : history.rates[name]));
+  const columns = wanted.series.map(([name]) => (name === "live" ? history.live : history.rates[name] ?? history.at.map(() => 0)));
   const data = [history.at.map((at) => at / 1_000), ...columns];
   useEffect(() => {
     const element = box.current, style = getComputedStyle(document.documentElement);

@@ -1,6 +1,9 @@
-// The roles of the process and what is between them: who controls which gateway, how far away it is, and whether it is well.
+// The processes of the network and what is between them; of one of them its roles: who controls which gateway, how far away it is, and
+// whether it is well. What is done about it goes through this process, whichever it is about.
 
-import { Empty, Mark, Party, html, useClock, useEffect, useState, usePolled } from "../parts.js";
+import { path, tell } from "../api.js";
+import { Lists, Picture, stateOf, toneOf } from "../map.js";
+import { Confirm, Empty, Mark, html, useClock, useEffect, useState, usePolled } from "../parts.js";
 import { onEvent, state } from "../store.js";
 import { clock, count, lasting } from "../words.js";
 
@@ -13,6 +16,7 @@ function health(seen, own) {
   if (state === "draining" || state === "leaving") return ["warn", state];
   if (state === "missing" || state === "away" || state === "unsuited" || state === "estranged") return ["bad", state === "missing" ? "silent" : state];
   if (seen && seen.silent_ms !== null && seen.silent_ms > QUIET) return ["warn", "silent"];
+  if (seen?.avoided) return ["warn", "avoided"];
   if (state === "in service" || state === "registered") return ["good", "in service"];
   return ["warn", state ?? "unknown"];
 }
@@ -22,7 +26,21 @@ function Bar({ used, all, title }) {
   return html`<span class="bar ${part > 0.9 ? "is-bad" : part > 0.7 ? "is-warn" : ""}" role="img" aria-label=${title} title=${title}><i style=${{ width: `${Math.max(part * 100, used > 0 ? 2 : 0)}%` }}></i></span>`;
 }
 
-function Gateway({ name, seen, own, kind }) {
+/** Takes a gateway out of a border's service, or puts it back. */
+function Avoid({ node, border, name, avoided, again }) {
+  const [problem, say] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const act = async () => {
+    setBusy(true);
+    say(null);
+    try { await tell("PATCH", path("network", node.name, "borders", border, "gateways", name), { avoid: !avoided }); again(); } catch (error) { say(error.message); }
+    setBusy(false);
+  };
+  return html`<div class="act"><button type="button" disabled=${busy} onClick=${act} aria-label=${`${avoided ? "Use it again" : "Avoid this gateway"}: ${name} of ${border}`}>${avoided ? "Use it again" : "Avoid this gateway"}</button>
+    ${problem ? html`<p class="problem" role="alert">${problem}</p>` : null}</div>`;
+}
+
+function Gateway({ name, seen, own, kind, act }) {
   const [tone, words] = health(seen, own);
   const contexts = seen?.contexts ?? own?.contexts, most = own?.most_contexts ?? seen?.most_contexts;
   const engines = Object.entries(own?.engines ?? {}).map(([engine, reasons]) => [engine, Object.values(reasons).reduce((sum, n) => sum + n, 0)]).filter(([, n]) => n > 0);
@@ -37,7 +55,7 @@ function Gateway({ name, seen, own, kind }) {
       ${engines.map(([engine, n]) => html`<div key=${engine}><dt>Carried by ${engine}</dt><dd>${count(n)} <small>streams</small></dd></div>`)}
       ${own?.ng ? html`<div><dt>Steered calls</dt><dd>${count(own.ng.calls)}</dd></div>` : null}
       ${seen?.refusal ? html`<div class="wide refusal"><dt>Last refusal, ${lasting(seen.refusal_ms)} ago</dt><dd title=${seen.refusal}>${seen.refusal}</dd></div>` : null}
-    </dl></article>`;
+    </dl>${act ?? null}</article>`;
 }
 
 /** What is between a controller and a gateway. */
@@ -110,15 +128,32 @@ export function Lately({ role, most = 12, title = "Lately", bad = false }) {
       <span>${Object.entries(event).filter(([name]) => !skip.has(name)).map(([name, value]) => html`<span class="fact"><i>${name}</i> ${Array.isArray(value) ? value.join(", ") : String(value)}</span> `)}</span></li>`)}</ol>`}</section>`;
 }
 
-export function Network({ process, go }) {
-  const { value: nodes, error } = usePolled("/api/v1/nodes", 2_000);
-  if (!process) return html`<header class="head"><h1>Network</h1></header>`;
-  const own = new Map((nodes?.gateways ?? []).map((gateway) => [gateway.gateway, gateway]));
-  const seenBy = new Map();
-  for (const owner of [...(nodes?.borders ?? []), ...(nodes?.conferences ?? [])]) {
+/** Has a process take nothing new and end, or not. */
+function Drain({ node, again }) {
+  const [asked, ask] = useState(false);
+  const [grace, setGrace] = useState("600");
+  const [problem, say] = useState(null);
+  const good = /^\d{1,5}$/.test(grace) && Number(grace) <= 86_400;
+  const back = async () => { try { await tell("DELETE", path("network", node.name, "drain")); say(null); again(); } catch (error) { say(error.message); } };
+  return html`<span class="act">${node.draining ? html`<button type="button" onClick=${back}>Do not drain</button>` : html`<button type="button" class="danger" onClick=${() => ask(true)}>Drain</button>`}
+    ${problem ? html`<span class="problem" role="alert">${problem}</span>` : null}
+    ${asked ? html`<${Confirm} title=${`Drain ${node.name}?`} yes="Drain" close=${() => ask(false)} act=${async () => {
+      if (!good) throw new Error("0 to 86400 seconds.");
+      await tell("POST", path("network", node.name, "drain"), { grace: Number(grace) });
+      again();
+    }}><p>${count(node.calls)} calls and ${count(node.contexts)} contexts are in progress there. It takes nothing new, and ends when they have ended, at the latest after the time given.</p>
+      <p class="field"><label for="drain-grace">Seconds that they get</label><input id="drain-grace" inputmode="numeric" value=${grace} aria-invalid=${!good} onInput=${(event) => setGrace(event.target.value.trim())} /></p></${Confirm}>` : null}</span>`;
+}
+
+/** One process: its roles, as it has them. */
+function Roles({ node, again }) {
+  const nodes = node.held ?? {}, roles = node.roles;
+  const own = new Map((nodes.gateways ?? []).map((gateway) => [gateway.gateway, gateway]));
+  const seenBy = new Map(), calls = new Map();
+  for (const owner of [...(nodes.borders ?? []), ...(nodes.conferences ?? [])]) {
     seenBy.set(owner.border ?? owner.conference, new Map(owner.gateways.map((gateway) => [gateway.gateway, gateway])));
+    if (owner.border) calls.set(owner.border, owner.calls);
   }
-  const roles = process.roles;
   const kinds = new Map(roles.filter((role) => role.role === "gateway").map((role) => [role.name, role.kind]));
   const controllers = roles.filter((role) => role.role === "border" || role.role === "conference");
   const { chains: all, linked } = inOrder(controllers);
@@ -127,26 +162,50 @@ export function Network({ process, go }) {
   const owned = new Set(controllers.flatMap((role) => role.gateways));
   const others = roles.filter((role) => role.role === "gateway" && !owned.has(role.name));
   const services = roles.filter((role) => role.role === "kms");
-  const calls = new Map();
-  for (const call of state.calls) for (const hop of call.hops) calls.set(hop.node, (calls.get(hop.node) ?? 0) + 1);
-  const bad = [...seenBy.values()].flatMap((gateways) => [...gateways.values()]).filter((gateway) => health(gateway)[0] !== "good").length;
-  const gateways = new Set([...owned, ...others.map((role) => role.name)]).size;
   const column = (role, isLinked) => html`<div class="column ${isLinked ? "is-linked" : ""}" key=${role.name}>
     <${Controller} role=${role} calls=${calls.get(role.name) ?? 0} others=${controllers.filter((other) => linked(role, other))} />
     ${role.gateways.map((name) => {
       const seen = seenBy.get(role.name)?.get(name);
-      return html`<${Wire} seen=${seen} /><${Gateway} name=${name} seen=${seen} own=${own.get(name)} kind=${kinds.get(name) ?? "on another host"} />`;
+      const act = role.role === "border" && node.may_change && seen ? html`<${Avoid} node=${node} border=${role.name} name=${name} avoided=${seen.avoided} again=${again} />` : null;
+      return html`<${Wire} seen=${seen} /><${Gateway} name=${name} seen=${seen} own=${own.get(name)} kind=${kinds.get(name) ?? "in another process"} act=${act} />`;
     })}</div>`;
-  return html`<header class="head"><h1>Network</h1>
-      <p class="sum">${count(controllers.filter((role) => role.role === "border").length)} borders, ${count(gateways)} gateways${services.length > 0 ? ", a key management service" : ""} in this process.
-        ${nodes ? bad === 0 ? html` <${Mark} of="good">all in service</${Mark}>` : html` <${Mark} of="bad">${count(bad)} not in service</${Mark}>` : null}</p></header>
-    ${error ? html`<p class="banner is-bad" role="alert">${error.message}</p>` : null}
-    ${roles.length === 0 ? html`<${Empty} title="Nothing runs here">The file of this process starts no role.</${Empty}>` : null}
+  return html`${roles.length === 0 && node.state === "reached" ? html`<${Empty} title="Nothing runs here">The file of this process starts no role.</${Empty}>` : null}
     ${chains.map((chain, n) => html`<section class="chain" key=${n} aria-label=${chain.map((role) => role.name).join(", ")}>${chain.map((role, m) => column(role, m > 0 && linked(chain[m - 1], role)))}</section>`)}
     ${alone.length + others.length + services.length > 0 ? html`<section class="chain">${alone.map((role) => column(role, false))}${others.map((role) => html`<div class="column" key=${role.name}>
         <p class="ghost">${role.steered ? "steered by SIP servers (ng)" : role.controllers.join(", ")}</p><${Wire} seen=${null} />
         <${Gateway} name=${role.name} own=${own.get(role.name)} kind=${role.kind} /></div>`)}
       ${services.map((role) => html`<div class="column" key=${role.name}><article class="card node node-kms"><header><h2>${role.name}</h2><span class="quiet">KMS</span></header>
-        <dl><div class="wide"><dt>At</dt><dd>${role.url}</dd></div><div class="wide"><dt>Activity</dt><dd><a href="#/keys">tickets and refusals</a></dd></div></dl></article></div>`)}</section>` : null}
+        <dl><div class="wide"><dt>At</dt><dd>${role.url}</dd></div>${node.here ? html`<div class="wide"><dt>Activity</dt><dd><a href="#/keys">tickets and refusals</a></dd></div>` : null}</dl></article></div>`)}</section>` : null}`;
+}
+
+const narrow = matchMedia("(max-width: 760px)");
+/** Kept while other pages are looked at. */
+const kept = { list: narrow.matches };
+
+export function Network({ chosen }) {
+  const [stamp, again] = useState(0);
+  const [list, setList] = useState(kept.list);
+  const { value: network, error } = usePolled("/api/v1/network", 3_000, stamp);
+  const show = (which) => { kept.list = which; setList(which); };
+  if (!network) return html`<header class="head"><h1>Network</h1></header>${error ? html`<p class="banner is-bad" role="alert">${error.message}</p>` : null}`;
+  const { nodes, links } = network;
+  const node = nodes.find((one) => one.name === chosen) ?? nodes.find((one) => one.roles.length > 0) ?? nodes[0];
+  const several = nodes.length > 1, renew = () => again((n) => n + 1);
+  const roles = nodes.flatMap((one) => one.roles);
+  const of = (role) => roles.filter((one) => one.role === role).length;
+  const gateways = new Set([...roles.filter((role) => role.role === "gateway").map((role) => role.name), ...links.filter((link) => link.kind === "h248").map((link) => link.to.name)]).size;
+  const bad = links.filter((link) => link.kind === "h248" && link.health !== "good").length, gone = nodes.filter((one) => one.state === "unreachable").length;
+  return html`<header class="head"><h1>Network</h1>
+      <p class="sum">${count(of("border"))} borders, ${count(gateways)} gateways${of("kms") > 0 ? ", a key management service" : ""} ${several ? `in ${count(nodes.length)} processes` : "in this process"}.
+        ${gone > 0 ? html` <${Mark} of="bad">${count(gone)} unreachable</${Mark}>` : null}${bad === 0 ? gone === 0 ? html` <${Mark} of="good">all in service</${Mark}>` : null : html` <${Mark} of="bad">${count(bad)} not in service</${Mark}>`}</p>
+      ${several ? html`<div class="tabs as" role="group" aria-label="As what"><button type="button" aria-pressed=${!list} onClick=${() => show(false)}>Map</button><button type="button" aria-pressed=${list} onClick=${() => show(true)}>List</button></div>` : null}</header>
+    ${error ? html`<p class="banner is-bad" role="alert">${error.message}</p>` : null}
+    ${several ? html`<section class="card whole" aria-label="The whole network">${list ? html`<${Lists} network=${network} />` : html`<${Picture} network=${network} chosen=${node.name} />`}</section>
+      <section class="one" aria-labelledby="one-title"><header class="head"><h2 id="one-title">${node.name}${node.here ? html` <span class="tag">this process</span>` : null}</h2>
+        <${Mark} of=${toneOf(node.health)} title=${node.why}>${stateOf(node)}</${Mark}>
+        <span class="quiet">${[node.url, node.version ? `version ${node.version}` : null, Number.isFinite(node.took_ms) && !node.here ? `answers after ${lasting(node.took_ms)}` : null].filter(Boolean).join(" · ")}</span>
+        ${node.may_change && node.state === "reached" ? html`<${Drain} key=${node.name} node=${node} again=${renew} />` : null}</header>
+        ${node.state === "unreachable" ? html`<p class="banner is-bad" role="status"><b>Unreachable since ${clock(node.since)}.</b> ${node.why}.${node.heard ? ` What is shown is as it was at ${clock(node.heard)}.` : ""}</p>` : null}
+        <${Roles} key=${node.name} node=${node} again=${renew} /></section>` : html`<${Roles} node=${node} again=${renew} />`}
     <${Lately} />`;
 }

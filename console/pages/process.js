@@ -28,7 +28,7 @@ function Log() {
     ${error ? html`<p class="problem">${error.message}</p>` : html`<form class="log" onSubmit=${set}>
       <div class="tabs" role="group" aria-label="Level">${LEVELS.map((one) => html`<button type="button" aria-pressed=${level === one} onClick=${() => want(one)}>${one}</button>`)}</div>
       <label for="filter">Filter</label><input id="filter" value=${level} spellcheck="false" autocomplete="off" onInput=${(event) => want(event.target.value)} placeholder="info, or carnet=debug,warn" />
-      <button class="primary" disabled=${wanted === null || wanted === value?.level}>Set</button></form>`}
+      ${state.mayChange ? html`<button class="primary" disabled=${wanted === null || wanted === value?.level}>Set</button>` : null}</form>`}
     ${said ? html`<p class=${said.good ? "done" : "problem"} role="status">${said.text}</p>` : null}</section>`;
 }
 
@@ -64,7 +64,7 @@ export function Process({ process }) {
       <${Figure} name="State" value=${process.draining ? "draining" : "in service"} of=${process.draining ? "warn" : "good"} />
       ${process.events_turned_away > 0 ? html`<${Figure} name="Events left out" value=${count(process.events_turned_away)} note="more sessions than are put together" of="warn" />` : null}
     </dl>
-    <div class="pair"><${Log} /><${Drain} draining=${process.draining} /></div>
+    <div class="pair"><${Log} />${state.mayChange ? html`<${Drain} draining=${process.draining} />` : null}</div>
     <section class="card"><h2>Roles</h2><div class="scroll" tabindex="0" role="region" aria-label="Roles"><table><thead><tr><th scope="col">Kind</th><th scope="col">Name</th><th scope="col">Where</th></tr></thead>
       <tbody>${process.roles.map((role) => html`<tr><td>${role.kind}</td><th scope="row">${role.name}</th><td class="quiet">${role.url ?? (role.listen ?? (role.networks ?? []).flatMap((network) => network.listen)).join(", ") ?? ""}${role.controllers ? role.steered ? "steered (ng)" : `controlled by ${role.controllers.join(", ")}` : ""}</td></tr>`)}</tbody></table></div></section>
     <${Lately} most=${100} title="What went wrong lately" bad />

@@ -3,7 +3,7 @@
 import { path, tell } from "../api.js";
 import { takeKeys } from "../keys.js";
 import { Confirm, Empty, Mark, Party, html, useEffect, useLayoutEffect, usePolled, useState } from "../parts.js";
-import { onEvent } from "../store.js";
+import { onEvent, state } from "../store.js";
 import { count, who } from "../words.js";
 
 /** Grows when something happens in a conference. */
@@ -30,11 +30,13 @@ function useKept(polled, key) {
   return polled.value ?? (kept.key === key ? kept.value : null);
 }
 
-function Floor({ floor, names }) {
+function Floor({ floor, names, decide }) {
   const name = (user) => names.get(user) ?? (typeof user === "number" ? `user ${user}` : who(user));
+  const waiting = Array.isArray(floor.waiting) ? floor.waiting : [];
+  const act = (user, decision, words) => (state.mayChange ? html`<button type="button" class="plain" aria-label=${`${words} ${name(user)}, floor ${floor.floor}`} onClick=${() => decide(floor.floor, user, decision)}>${words}</button>` : null);
   return html`<li class="floor"><b>Floor ${floor.floor}</b>
-    <span>${floor.holders.length === 0 ? html`<span class="quiet">nobody has it</span>` : floor.holders.map((user) => html`<${Mark} of="good">${name(user)}</${Mark}> `)}</span>
-    <span class="quiet">${Array.isArray(floor.waiting) ? floor.waiting.length === 0 ? "nobody waits" : html`waiting: ${floor.waiting.map(name).join(", ")}` : `${count(floor.waiting)} wait`}</span></li>`;
+    ${floor.holders.length === 0 ? html`<span class="quiet">nobody has it</span>` : floor.holders.map((user) => html`<span class="claim"><${Mark} of="good">${name(user)}</${Mark}>${act(user, "revoke", "Revoke")}</span>`)}
+    ${waiting.length === 0 ? html`<span class="quiet">nobody waits</span>` : html`<span class="quiet">waiting:</span><ol class="queue">${waiting.map((user) => html`<li class="claim" key=${user}><span>${name(user)}</span>${act(user, "grant", "Grant")}${act(user, "deny", "Deny")}</li>`)}</ol>`}</li>`;
 }
 
 function Room({ uri, stamp, again, go }) {
@@ -54,22 +56,28 @@ function Room({ uri, stamp, again, go }) {
     if (word === "") return;
     try { await tell("POST", path("rooms", uri, "members"), { uri: word.includes(":") ? word : `sip:${word}` }); setInvited(""); again(); } catch (error) { say(error.message); }
   };
+  const attempt = async (act) => {
+    say(null);
+    try { await act(); again(); } catch (error) { say(error.message); }
+  };
+  const decide = (floor, user, decision) => attempt(() => tell("POST", path("rooms", uri, "floors", String(floor)), { user, decision }));
+  const mute = (member, muted) => attempt(() => tell("PATCH", path("rooms", uri, "members", member), { muted }));
   return html`<section class="card room" aria-label=${`Room ${who(uri)}`}>
     <header><div><h2>${room.subject || who(uri)}</h2><p class="quiet">${uri}${room.gateway ? ` · media at ${room.gateway}, context ${room.context}` : " · no media server"}</p></div>
       ${sealMark(room.sealed, room.members.length)}
-      <button type="button" class="danger" onClick=${() => ask({ what: "close" })}>End room</button></header>
+      ${state.mayChange ? html`<button type="button" class="danger" onClick=${() => ask({ what: "close" })}>End room</button>` : null}</header>
     ${polled.error ? html`<p class="problem" role="alert">${polled.error.message}</p>` : null}
     <h3>Floors</h3>
-    ${room.floors.length === 0 ? html`<p class="quiet">It has none: everybody may speak.</p>` : html`<ul class="floors">${room.floors.map((floor) => html`<${Floor} key=${floor.floor} floor=${floor} names=${names} />`)}</ul>`}
+    ${room.floors.length === 0 ? html`<p class="quiet">It has none: everybody may speak.</p>` : html`<ul class="floors">${room.floors.map((floor) => html`<${Floor} key=${floor.floor} floor=${floor} names=${names} decide=${decide} />`)}</ul>`}
     <h3>Members <span class="quiet">${count(room.members.length)}</span></h3>
-    ${room.members.length === 0 ? html`<p class="quiet">Nobody is in it.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Members"><table class="roster"><thead><tr><th scope="col">Who</th><th scope="col">Seal</th><th scope="col">State</th><th scope="col">Media</th><th scope="col"><span class="away">Put out</span></th></tr></thead>
+    ${room.members.length === 0 ? html`<p class="quiet">Nobody is in it.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Members"><table class="roster"><thead><tr><th scope="col">Who</th><th scope="col">Seal</th><th scope="col">State</th><th scope="col">Media</th>${state.mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
       <tbody>${room.members.map((member) => html`<tr key=${`${member.member}/${member.user}`}>
         <th scope="row"><${Party} uri=${member.member} />${member.nickname ? html` <small>“${member.nickname}”</small>` : null}${member.owner ? html` <span class="tag">owner</span>` : null}</th>
         <td>${member.sealed ? html`<${Mark} of="good">sealed</${Mark}>` : html`<${Mark} of="bad">in the clear</${Mark}>`}</td>
-        <td>${member.state}${member.stalled ? html` <${Mark} of="warn">stalled</${Mark}>` : null}</td>
+        <td>${member.state}${member.stalled ? html` <${Mark} of="warn">stalled</${Mark}>` : null}${member.muted ? html` <${Mark} of="warn">muted</${Mark}>` : null}</td>
         <td class="quiet">${member.media.map((media) => `${media.media}${media.sealed_with ? `, ${media.sealed_with}` : ""}`).join(" · ")}</td>
-        <td><button type="button" class="plain" onClick=${() => ask({ what: "kick", member: member.member })}>Put out</button></td></tr>`)}</tbody></table></div>`}
-    <form class="invite" onSubmit=${invite}><label for="invited">Have somebody called</label><input id="invited" value=${invited} placeholder="bob@b.example" autocomplete="off" spellcheck="false" onInput=${(event) => setInvited(event.target.value)} /><button>Call</button></form>
+        ${state.mayChange ? html`<td><button type="button" class="plain" aria-label=${`${member.muted ? "Let speak" : "Mute"}: ${who(member.member)}`} onClick=${() => mute(member.member, !member.muted)}>${member.muted ? "Let speak" : "Mute"}</button> <button type="button" class="plain" onClick=${() => ask({ what: "kick", member: member.member })}>Put out</button></td>` : null}</tr>`)}</tbody></table></div>`}
+    ${state.mayChange ? html`<form class="invite" onSubmit=${invite}><label for="invited">Have somebody called</label><input id="invited" value=${invited} placeholder="bob@b.example" autocomplete="off" spellcheck="false" onInput=${(event) => setInvited(event.target.value)} /><button>Call</button></form>` : null}
     ${problem ? html`<p class="problem" role="alert">${problem}</p>` : null}
     ${asked?.what === "close" ? html`<${Confirm} title="End this room?" yes="End room" close=${() => ask(null)} act=${async () => { await tell("DELETE", path("rooms", uri)); again(); }}>
       <p>All ${count(room.members.length)} members of <b>${who(uri)}</b> are released. ${room.fixed ? "It is in the file, so it is there again at once, empty." : ""}</p></${Confirm}>` : null}

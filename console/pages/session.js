@@ -3,6 +3,7 @@
 import { ask, has, path, tell } from "../api.js";
 import { takeKeys } from "../keys.js";
 import { Ladder, ofEvents } from "../ladder.js";
+import { Path, Remarks, useNetworkCall, useNetworkLadder } from "../path.js";
 import { Confirm, Empty, Figure, Mark, Party, Seal, html, useClock, useEffect, useLayoutEffect, useState, useStore } from "../parts.js";
 import { callOf, state } from "../store.js";
 import { cause, clock, count, decisions, lasting, octets, sealOf, wentWell } from "../words.js";
@@ -109,11 +110,19 @@ function Hop({ record, media }) {
   </article>`;
 }
 
+/** What other processes know of the same call. */
+function Elsewhere({ id, runs }) {
+  const { value } = useNetworkCall(id, runs);
+  return html`<section aria-labelledby="path-title"><h2 id="path-title">Path through the network</h2><${Path} value=${value} /></section>`;
+}
+
 export function SessionPage({ number, go }) {
   useStore();
   useClock(1_000);
   const { records, error, ladder, media } = useRecords(number);
   const [toEnd, askToEnd] = useState(false);
+  const callId = records?.[0]?.call_id ?? null, runs = records !== null && !records.every((record) => record.ended_ms !== null);
+  const whole = useNetworkLadder(state.others > 0 ? callId : null, runs);
   useLayoutEffect(() => takeKeys((key) => { if (key !== "Escape" && key !== "u") return false; go("sessions"); return true; }), []);
   const back = html`<a class="back" href="#/sessions">‹ Sessions</a>`;
   if (error && records === null) {
@@ -131,13 +140,14 @@ export function SessionPage({ number, go }) {
   const seal = sealOf(records.map((record) => record.plan));
   const given = Math.max(0, ...records.map((record) => (record.octets?.["caller.received"] ?? 0) + (record.octets?.["callee.received"] ?? 0)));
   const now = Math.max(0, ...Object.values(media).flat().map((context) => context.terminations.reduce((sum, one) => sum + (one.octets_received ?? 0), 0)));
-  const drawn = ladder?.entries ? ladder : ladder?.sessions?.[0] ?? null;
+  const joined = whole?.sessions?.[0] ?? null;
+  const drawn = joined ?? (ladder?.entries ? ladder : ladder?.sessions?.[0] ?? null);
   return html`<header class="head session">${back}
       <h1><${Party} uri=${first.from} /><i class="arrow" aria-hidden="true">→</i><span class="away"> to </span><${Party} uri=${first.to} /></h1>
       <div class="marks"><${Seal} seal=${seal} long />
         ${ended === null ? answered === null ? html`<${Mark} of="warn">setting up</${Mark}>` : html`<${Mark} of="good">in progress</${Mark}>`
           : html`<${Mark} of=${wentWell(why) ? "off" : "bad"}>${cause(why) || "ended"}</${Mark}>`}
-        ${ended === null && asked.role === "border" ? html`<button class="danger" onClick=${() => askToEnd(true)}>End call</button>` : null}</div></header>
+        ${ended === null && asked.role === "border" && state.mayChange ? html`<button class="danger" onClick=${() => askToEnd(true)}>End call</button>` : null}</div></header>
     ${toEnd ? html`<${Confirm} title="End this call?" yes="End call" close=${() => askToEnd(false)} act=${() => tell("DELETE", path("sessions", asked.number))}>
       <p>Both ends are told that it is over, and what gateways hold for it is given back.</p></${Confirm}>` : null}
     <dl class="figures">
@@ -149,9 +159,10 @@ export function SessionPage({ number, go }) {
     </dl>
     <p class="call-id"><span class="quiet">Call-ID</span> <code>${first.call_id}</code>${first.left_out > 0 ? html` <span class="quiet">${count(first.left_out)} events left out</span>` : null}</p>
     <div class="split">
-      <section aria-labelledby="ladder-title" class="card"><h2 id="ladder-title">${drawn ? "Ladder" : "What happened"}</h2>
+      ${state.others > 0 ? html`<${Elsewhere} id=${callId} runs=${runs} />` : null}
+      <section aria-labelledby="ladder-title" class="card"><h2 id="ladder-title">${joined ? "Ladder of all processes" : drawn ? "Ladder" : "What happened"}</h2>${joined ? html`<${Remarks} ladder=${whole} />` : null}
         ${drawn ? null : html`<p class="quiet">${ladder === undefined ? "" : "As the borders here tell it. This process keeps no messages of this call."}</p>`}
-        <${Ladder} session=${drawn ?? ofEvents(records)} /></section>
+        <${Ladder} key=${joined ? "all" : "own"} session=${drawn ?? ofEvents(records)} /></section>
       <section aria-labelledby="why-title" class="whys"><h2 id="why-title">Why it was planned so</h2>
         <div class="hops">${records.map((record) => html`<${Hop} key=${record.number} record=${record} media=${media[record.number]} />`)}</div></section>
     </div>`;

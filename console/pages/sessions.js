@@ -57,6 +57,7 @@ export function Sessions({ go }) {
         <button type="button" aria-pressed=${!shown.over} onClick=${() => change({ over: false })}>In progress <b>${count(state.calls.length)}</b></button>
         <button type="button" aria-pressed=${shown.over} onClick=${() => change({ over: true })}>Ended <b>${count(state.over.length)}</b></button>
       </div>
+      ${state.others > 0 ? html`<a class="elsewhere" href="#/calls">of all processes ›</a>` : null}
       <label class="filter"><span class="away">Filter</span><svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><circle cx="11" cy="11" r="6" /><path d="M15.500 15.500L20 20" /></svg>
         <input type="search" data-filter placeholder="Who, Call-ID, border, gateway, cause" value=${shown.filter} autocomplete="off" spellcheck="false"
           onInput=${(event) => change({ filter: event.target.value })} /><kbd aria-hidden="true">/</kbd></label>

@@ -146,7 +146,9 @@ impl Engine {
                 }
                 None
             }
-            Command::Conference { .. } => return Err("engine: a relay has no conferences".to_owned()),
+            Command::Conference { .. } | Command::Decide { .. } => {
+                return Err("engine: a relay has no conferences".to_owned());
+            }
         };
         if said.is_some() {
             self.free_at = Some(at);

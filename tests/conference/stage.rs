@@ -344,6 +344,23 @@ impl Stage {
         self.carnet(&all)
     }
 
+    /// What the conference server's API answers to a change: the status, and what it says.
+    pub fn api(&self, method: &str, path: &str, body: &serde_json::Value) -> (u16, String) {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(self.path("conf.sock")).expect("its socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let body = body.to_string();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).expect("a reader");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, answer)
+    }
+
     /// The room as the administrator sees it.
     pub fn room(&self) -> serde_json::Value {
         self.ask(&["show", ROOM])

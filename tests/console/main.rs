@@ -11,4 +11,5 @@ mod hostile;
 mod many;
 mod network;
 mod pages;
+mod several;
 mod watched;

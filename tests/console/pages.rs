@@ -6,7 +6,7 @@ use crate::network::{Network, ROOM};
 use std::path::PathBuf;
 
 /// The script that axe is, where the gate puts it.
-fn axe() -> Option<String> {
+pub fn axe() -> Option<String> {
     let path =
         std::env::var_os("CARNET_AXE").map_or(PathBuf::from("/opt/axe-core/axe.min.js"), PathBuf::from);
     let script = std::fs::read_to_string(&path).ok();
@@ -18,7 +18,7 @@ fn axe() -> Option<String> {
 }
 
 /// What axe has against the page as it stands.
-fn violations(browser: &Browser, axe: &str) -> String {
+pub fn violations(browser: &Browser, axe: &str) -> String {
     browser.run(axe);
     let found = browser.run_until_done(
         "axe.run(document).then((r) => done(r.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 4).map((n) => n.html.slice(0, 160) + ' — ' + \

@@ -171,8 +171,32 @@ fn a_room_is_seen_and_ended() {
     // Somebody has the floor.
     network.ue("alice", &["floor", "request", ROOM]);
     browser.until("document.querySelector('.floor .mark-good')?.innerText.includes('alice')");
-    network.ue("carol", &["join", ROOM]);
+    network.ue("carol", &["floor", "request", ROOM]);
+    browser.until("document.querySelector('.floor .queue')?.innerText.includes('carol')");
+    browser.picture("floors");
+    // The administrator decides: off the queue, into it again, before who has it, and away.
+    browser.click_button("Deny");
+    browser.until("!document.querySelector('.floor .queue')");
+    network.wait_for("carol", "out", "denied");
+    network.kill("carol");
+    network.ue("carol", &["floor", "request", ROOM]);
+    browser.until("document.querySelector('.floor .queue')?.innerText.includes('carol')");
+    browser.click_button("Grant");
+    browser.until("document.querySelector('.floor .mark-good')?.innerText.includes('carol')");
+    network.wait_for("alice", "out", "revoked");
+    browser.click_button("Revoke");
+    network.wait_for("carol", "out", "revoked");
+    browser.until("!document.querySelector('.floor .mark-good')");
+    for user in ["alice", "carol"] {
+        network.kill(user);
+        network.ue(user, &["join", ROOM]);
+        network.wait_for(user, "out", "sealed");
+    }
     browser.until("document.querySelectorAll('.roster tbody tr').length === 2");
+    browser.click(".roster tbody tr:last-child button");
+    browser.until("document.querySelector('.roster').innerText.includes('muted')");
+    browser.click_button("Let speak");
+    browser.until("!document.querySelector('.roster').innerText.includes('muted')");
     browser.click_button("End room");
     browser.until_says("It is in the file, so it is there again at once");
     browser.click("dialog .danger");

@@ -69,6 +69,7 @@ fn all_carried(lab: &Lab, calls: u64) {
             "{host}: {carried} of {calls}\n{err}"
         );
         assert_eq!((number(lab, host, "lost"), number(lab, host, "kept")), (0, 0), "{host}");
+        lab.until(PATIENCE, "what was carried is counted", |lab| number(lab, host, "octets") > 0);
     }
 }
 

@@ -74,6 +74,12 @@ pub fn check(source: &Source<'_>, config: &Config) -> Checked {
         if let Some(path) = &admin.token_file {
             token::read(path.as_ref()).map_err(|e| source.complain(&["admin", "token-file"], &e))?;
         }
+        for node in &admin.nodes {
+            let at = |why: String| {
+                source.complain(&["admin", "nodes"], &format!("`{}`: {why}", node.as_ref().name.as_ref()))
+            };
+            crate::node::of_entry(node.as_ref()).map_err(at)?;
+        }
         if let Some(section) = &admin.tls {
             check_tls(source, &["admin", "tls"], section.as_ref())?;
         }

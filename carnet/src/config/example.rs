@@ -191,6 +191,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("silence-timeout", "3600"),
     ("admin.socket", "\"/run/carnet/admin.sock\""),
     ("admin.listen", "\"127.0.0.1:9460\""),
+    ("nodes.name", "\"gateway-1\""),
+    ("nodes.url", "\"https://gateway-1.example:9460\""),
     ("records.file", "\"sessions.jsonl\""),
     ("factory", "[\"sip:new@conf.a.example\"]"),
     ("kms.url", "\"https://kms.example:8443\""),

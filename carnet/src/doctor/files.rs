@@ -120,6 +120,13 @@ fn all_secrets(config: &Config) -> Vec<(String, PathBuf)> {
         if let Some(token) = &admin.read_token_file {
             put("admin.read-token-file".to_owned(), token.as_ref());
         }
+        for node in admin.nodes.iter().map(|node| node.as_ref()) {
+            for (file, what) in [(&node.token_file, "token-file"), (&node.key, "key")] {
+                if let Some(path) = file {
+                    put(format!("admin.nodes.{}.{what}", node.name.as_ref()), path.as_ref());
+                }
+            }
+        }
         tls("admin.tls", admin.tls.as_ref().map(|tls| tls.as_ref()), &mut put);
     }
     if let Some(password) = config.hep.as_ref().and_then(|hep| hep.password_file.as_ref()) {

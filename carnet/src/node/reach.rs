@@ -1,9 +1,9 @@
 //! How a process is reached: from the command line, or from its configuration file.
 
-use super::{Node, Place};
+use super::{MOST_ANSWER, Node, Place};
 use crate::kms::client::ServerTrust;
 use crate::roles::{tls, token};
-use carnet_ops::config::{self, AdminSection, ConfigError};
+use carnet_ops::config::{self, AdminSection, ConfigError, NodeSection};
 use carnet_tls::{CertificateContext, CertificateSettings, Credential, Peer, SubjectName, Trust};
 use clap::Args;
 use std::net::IpAddr;
@@ -152,6 +152,23 @@ pub fn of_section(
     Ok(node(Place::Tcp(ip.to_string(), listen.port()), token, tls))
 }
 
+/// Another process that a configuration names, as its entry says.
+///
+/// # Errors
+/// What is said of it cannot be, or a file cannot be used.
+pub fn of_entry(section: &NodeSection) -> Result<Node, String> {
+    let file = |path: &Option<config::Spanned<PathBuf>>| path.as_ref().map(|path| path.as_ref().clone());
+    let arguments = NodeArgs {
+        node: vec![section.url.as_ref().clone()],
+        config: Vec::new(),
+        token_file: file(&section.token_file),
+        ca: file(&section.ca),
+        certificate: file(&section.certificate),
+        key: file(&section.key),
+    };
+    arguments.nodes()?.pop().ok_or_else(|| "it names no process".to_owned())
+}
+
 /// A key management service, to see whether it is there: over TLS checked by an authority, or by a fingerprint.
 ///
 /// # Errors
@@ -198,7 +215,7 @@ fn node(place: Place, token: Option<Zeroizing<String>>, tls: Option<(Certificate
             (format!("{host}:{port}"), format!("{host}:{port}"))
         }
     };
-    Node { name, place, authority, token, tls, patience: PATIENCE, idle: Mutex::default() }
+    Node { name, place, authority, token, tls, patience: PATIENCE, most: MOST_ANSWER, idle: Mutex::default() }
 }
 
 /// Whether TLS is spoken there, and where that is.

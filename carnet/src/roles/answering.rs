@@ -133,7 +133,12 @@ impl Answering {
             Ask::Alive => return Ok(Value::Null),
             Ask::List => return self.list().await,
             Ask::Rooms => return self.rooms().await,
-            Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
+            Ask::Room { .. }
+            | Ask::Kick { .. }
+            | Ask::Invite { .. }
+            | Ask::Close { .. }
+            | Ask::Decide { .. }
+            | Ask::Mute { .. } => {
                 return self.of_room(ask).await;
             }
             Ask::Calls { gateway, .. } => {
@@ -286,17 +291,26 @@ pub(super) enum NoAnswer {
 /// An answer that is to come.
 pub(super) struct Answer(Result<oneshot::Receiver<Result<Value, String>>, NoAnswer>);
 
-/// Asks the gateways what they have relayed, for the history.
+/// Asks the gateways what they have relayed, and their kernels carried, for the history.
 async fn measure(answering: Arc<Answering>, watch: Arc<Watch>) {
     loop {
-        let mut total = Some(0_u64);
+        let mut total = Some((0_u64, 0_u64));
         for gateway in answering.gateways.values() {
             let answer = put(gateway, Ask::List).await.ok();
-            let relayed = answer.and_then(|answer| answer.get("relayed")?.as_u64());
-            total = total.zip(relayed).map(|(total, relayed)| total.saturating_add(relayed));
+            let counted = answer.and_then(|answer| {
+                let carried = answer.pointer("/kernel/octets").and_then(Value::as_u64).unwrap_or_default();
+                Some((answer.get("relayed")?.as_u64()?, carried))
+            });
+            let sum = |((a, b), (more, other)): ((u64, u64), (u64, u64))| {
+                (a.saturating_add(more), b.saturating_add(other))
+            };
+            total = total.zip(counted).map(sum);
         }
         // Where one does not answer in time, it is counted when all do.
-        total.into_iter().for_each(|total| watch.history.relayed(total));
+        if let Some((relayed, carried)) = total {
+            watch.history.relayed(relayed);
+            watch.history.carried(carried);
+        }
         tokio::time::sleep(history::STEP).await;
     }
 }

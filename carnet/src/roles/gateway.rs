@@ -5,7 +5,7 @@ use super::controllers::{Controllers, NoWay};
 use super::counted::{Counted, plain};
 use super::looking::Look;
 use super::media::{self, engine};
-use super::question::{Ask, PAGE, Question, Questions, audit_of, audited};
+use super::question::{Ask, PAGE, Question, Questions};
 use super::realms::Realms;
 use super::survival::Survival;
 use super::{Ending, LAST_WORDS, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
@@ -625,6 +625,7 @@ impl Running {
             "lacks": lacks,
             "carried": tally.carried,
             "connections": tally.connections,
+            "octets": tally.octets,
             "refused": tally.refused,
             "kept": tally.kept,
             "overdue": tally.overdue,

@@ -153,6 +153,12 @@ fn of_gateway(gateway: &Value, gauges: &mut Vec<Gauge>) {
             number(kernel, "connections"),
         );
         put(
+            "carnet_gateway_kernel_octets",
+            "Octets that it has carried since the start, both ways, as of some seconds ago",
+            &[],
+            number(kernel, "octets"),
+        );
+        put(
             "carnet_gateway_kernel_refused",
             "Streams that it refused since the start",
             &[],

@@ -20,18 +20,29 @@ const POINTS: usize = 720;
 /// Events of a kind of role that are remembered: calls must not push out the few that say how gateways are.
 const REMEMBERED: usize = 200;
 /// Kinds of roles.
-const ROLES: [&str; 5] = ["border", "gateway", "conference", "steering", "kms"];
+const ROLES: [&str; 6] = ["border", "gateway", "conference", "steering", "kms", "admin"];
 
 /// What is counted, by name.
-const SERIES: [&str; 9] =
-    ["started", "answered", "ended", "failed", "refused", "octets", "relayed", "tickets", "tickets_refused"];
+const SERIES: [&str; 10] = [
+    "started",
+    "answered",
+    "ended",
+    "failed",
+    "refused",
+    "octets",
+    "relayed",
+    "carried",
+    "tickets",
+    "tickets_refused",
+];
 
 /// What has happened since the last point, and the points.
 #[derive(Debug, Default)]
 pub struct History {
     counts: [AtomicU64; SERIES.len()],
-    /// What the gateways had relayed when it was last told.
+    /// What the gateways had relayed, and their kernels carried, when it was last told.
     relayed: AtomicU64,
+    carried: AtomicU64,
     points: Mutex<Points>,
 }
 
@@ -86,6 +97,12 @@ impl History {
     pub fn relayed(&self, total: u64) {
         let before = self.relayed.swap(total, Ordering::Relaxed);
         self.add("relayed", total.saturating_sub(before));
+    }
+
+    /// What the kernel has carried for them since the start.
+    pub fn carried(&self, total: u64) {
+        let before = self.carried.swap(total, Ordering::Relaxed);
+        self.add("carried", total.saturating_sub(before));
     }
 
     fn add(&self, series: &str, more: u64) {
@@ -232,6 +249,8 @@ mod tests {
         }
         history.relayed(4_000);
         history.relayed(5_000);
+        history.carried(20_000);
+        history.carried(30_000);
         history.look(start + STEP - Duration::from_millis(1), wall(4), || 9);
         assert!(history.since(0)["at"].as_array().unwrap().is_empty(), "it is not time");
         history.look(start + STEP * 2, wall(10), || 7);
@@ -242,7 +261,7 @@ mod tests {
             (&rates["answered"], &rates["ended"], &rates["failed"], &rates["started"]),
             (&json!([0.1]), &json!([0.2]), &json!([0.1]), &json!([0.0]))
         );
-        assert_eq!(rates["relayed"], json!([500.0]));
+        assert_eq!((&rates["relayed"], &rates["carried"]), (&json!([500.0]), &json!([3000.0])));
         for step in 3..2_000 {
             history.look(start + STEP * step, wall(5 * u64::from(step)), || 0);
         }

@@ -70,7 +70,13 @@ impl Inspection {
             Ask::Calls { .. } => {
                 let _ = question.answer.send(Err("a border tells its calls with an audit".into()));
             }
-            Ask::Rooms | Ask::Room { .. } | Ask::Kick { .. } | Ask::Invite { .. } | Ask::Close { .. } => {
+            Ask::Rooms
+            | Ask::Room { .. }
+            | Ask::Kick { .. }
+            | Ask::Invite { .. }
+            | Ask::Close { .. }
+            | Ask::Decide { .. }
+            | Ask::Mute { .. } => {
                 let _ = question.answer.send(Err("a border has no rooms".into()));
             }
             Ask::Retire { left } => {

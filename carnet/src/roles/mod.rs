@@ -35,6 +35,7 @@ pub mod token;
 mod watch;
 mod ways;
 
+pub use http::Deed;
 pub use keeping::hand_over;
 pub use life::Life;
 pub use seen::{Observer, Seen, control_watch, log, printed};

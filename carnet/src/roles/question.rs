@@ -2,6 +2,7 @@
 //!
 //! The member names are for scripts: keep them.
 
+use carnet_conference::Decision;
 use carnet_h248::{
     ActionReply, ActionRequest, Audit, AuditToken, Command, CommandReply, ContextId, Descriptor,
     ErrorDescriptor, LocalControl, Property, Signals, Stream, TerminationId,
@@ -53,6 +54,26 @@ pub enum Ask {
         room: String,
         /// Whom.
         member: String,
+    },
+    /// Decides about a floor in the place of its chair.
+    Decide {
+        /// The conference's URI.
+        room: String,
+        /// The floor's number.
+        floor: u16,
+        /// Whose it is about: the member's number in the room.
+        user: u16,
+        /// What is decided.
+        decision: Decision,
+    },
+    /// Lets nothing of a member through to a room, or again what it says.
+    Mute {
+        /// The conference's URI.
+        room: String,
+        /// The member's.
+        member: String,
+        /// Whether nothing comes through.
+        muted: bool,
     },
     /// Ends a room towards all its members.
     Close {

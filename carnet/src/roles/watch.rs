@@ -10,7 +10,7 @@ use carnet_border::{Cause, Event as Border};
 use carnet_event::Event;
 use carnet_gateway::Event as Gateway;
 use carnet_ops::Told;
-use carnet_ops::config::{Config, RecordsSection};
+use carnet_ops::config::{Config, RecordsSection, THIS_PROCESS};
 use carnet_ops::metrics::{Gauge, LASTING, Metrics, SECONDS, SHORT};
 use carnet_ops::records::{Place, Records};
 use carnet_ops::sessions::{Bounds, Sessions};
@@ -92,6 +92,7 @@ impl Watch {
             .events::<carnet_conference::Event>("conference")
             .events::<carnet_steering::Event>("steering")
             .events::<crate::kms::Event>("kms")
+            .events::<super::Deed>("admin")
             .counter(
                 SIP_MESSAGES,
                 "SIP messages by method or class of status, at the sockets of a border or conference server",
@@ -366,6 +367,12 @@ impl Watch {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Somebody administers the process, or another process of the network comes and goes.
+    pub(super) fn administered(&self, event: &super::Deed) {
+        self.metrics.happened("admin", THIS_PROCESS, event);
+        self.told("admin", THIS_PROCESS, event);
     }
 
     fn told<E: Event>(&self, role: &'static str, node: &str, event: &E) {

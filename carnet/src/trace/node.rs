@@ -1,10 +1,9 @@
 //! What a running node keeps of what went by, fetched over its API (`[admin]`).
 
 use super::Format;
-use crate::node::{Node, NodeArgs, NodeError};
+use crate::node::{self, Node, NodeArgs, NodeError, Page};
 use carnet_trace::{Limits, Protocol, Telling, Tracer, What, mask, words};
 use clap::Args;
-use serde_json::Value;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -61,8 +60,7 @@ impl Nodes {
                     }
                 }
             }
-            // What is sent comes before what is received, whatever the clocks of two say of the same moment.
-            all.sort_by_key(|telling: &Telling| (telling.at, telling.number));
+            node::together(&mut all);
             Ok((all, remarks))
         })
     }
@@ -106,27 +104,8 @@ impl Nodes {
     }
 }
 
-/// A page of what a node keeps.
-struct Page {
-    tellings: Vec<Telling>,
-    next: u64,
-    newest: u64,
-    gone: u64,
-    oldest: Option<String>,
-}
-
 async fn page(node: &Node, after: u64) -> Result<Page, String> {
-    let answer = node.get(&format!("/api/v1/trace?after={after}&limit={PAGE}")).await;
-    let answer = answer.map_err(|error| format!("{}: {}", node.name(), in_words(error)))?;
-    let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let entries = answer.get("entries").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    Ok(Page {
-        tellings: entries.iter().filter_map(Telling::from_json).collect(),
-        next: number("next"),
-        newest: number("newest"),
-        gone: number("gone"),
-        oldest: answer.get("oldest").and_then(Value::as_str).map(str::to_owned),
-    })
+    node::page(node, after, PAGE, None).await.map_err(|error| format!("{}: {}", node.name(), in_words(error)))
 }
 
 /// What went wrong, and what to do.

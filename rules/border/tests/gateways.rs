@@ -89,7 +89,7 @@ fn calls_go_where_there_is_room() {
 
 #[test]
 fn what_one_refuses_another_takes() {
-    for code in [412, 432, 503, 510, 511, 526] {
+    for code in [412, 432, 449, 503, 510, 511, 526] {
         let mut w = World::with_gateways(2, |_| {});
         w.scripted(1).refuse = vec![(Verb::Add, code)];
         let (_, invite) = call(&mut w, "call-1");
@@ -98,7 +98,7 @@ fn what_one_refuses_another_takes() {
         assert!(body(&at_bob).contains("c=IN IP4 203.0.113.10"));
         // What is wrong with the request is wrong everywhere.
         let mut w = World::with_gateways(2, |_| {});
-        w.scripted(1).refuse = vec![(Verb::Add, 449)];
+        w.scripted(1).refuse = vec![(Verb::Add, 442)];
         call(&mut w, "call-1");
         w.take_status(ALICE, 500);
         assert_eq!(contexts(&mut w, 2), [0, 0]);

@@ -2,12 +2,14 @@
 
 use std::time::{Instant, SystemTime};
 
-use crate::core::Owner;
+use carnet_h248::{ActionRequest, ContextId};
+
+use crate::core::{Op, Owner};
 use crate::event::Left;
 use crate::focus::Focus;
 use crate::leg::Leg;
 use crate::room::{Place, Room, canonical};
-use crate::status::{AdminError, GatewayStatus, Load, MemberStatus, RoomStatus};
+use crate::status::{AdminError, Decision, GatewayStatus, Load, MemberStatus, RoomStatus};
 
 impl Focus {
     /// All rooms, in the order of their URIs.
@@ -33,6 +35,7 @@ impl Focus {
                 sealed: leg.is_sealed(),
                 media: leg.lines.iter().map(|line| (line.kind.media(), line.with.clone())).collect(),
                 stalled: leg.stalled,
+                muted: room.muted.contains(&leg.member),
             })
             .collect();
         members.extend(room.lost.iter().map(|lost| MemberStatus {
@@ -44,6 +47,7 @@ impl Focus {
             sealed: false,
             media: Vec::new(),
             stalled: false,
+            muted: room.muted.contains(&lost.member),
         }));
         members.sort_by(|a, b| (&a.uri, a.user).cmp(&(&b.uri, b.user)));
         let inside = |leg: &&Leg| leg.is_up() && !leg.lost;
@@ -104,6 +108,95 @@ impl Focus {
         }
         self.core.touched.insert(key.to_owned());
         self.core.todo.push_back(crate::core::Todo::Settle(key.to_owned()));
+        Ok(())
+    }
+
+    /// Decides about a floor that `user` waits for or has, in the place of its chair. The media server is told; what comes of it
+    /// is seen when it tells ([`Event::Floor`](crate::Event::Floor)).
+    ///
+    /// # Errors
+    /// No such room, floor or user; the user does not wait for it or does not have it; or there is no media server to tell.
+    pub fn decide(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        room: &str,
+        (floor, user): (u16, u16),
+        decision: Decision,
+    ) -> Result<(), AdminError> {
+        self.at(now, wall);
+        let key = canonical(room);
+        let room = self.rooms.get(&key).ok_or(AdminError::NoRoom)?;
+        if !room.policy.floors.iter().any(|known| known.id == floor) {
+            return Err(AdminError::NoFloor);
+        }
+        let known = room.floors.get(&floor);
+        match decision {
+            Decision::Grant | Decision::Deny if !known.is_some_and(|floor| floor.waiting.contains(&user)) => {
+                return Err(AdminError::NotWaiting);
+            }
+            Decision::Revoke if !known.is_some_and(|floor| floor.holders.contains(&user)) => {
+                return Err(AdminError::NotHolding);
+            }
+            _ => {}
+        }
+        let legs = room.legs.iter().filter_map(|id| self.legs.get(id));
+        let mut lines = legs.filter(|leg| leg.user == user && !leg.lost).flat_map(|leg| &leg.lines);
+        let termination = lines.find_map(|line| line.termination.clone()).ok_or(AdminError::NoMember)?;
+        let Place::On(gateway, context) = &room.place else { return Err(AdminError::NoMedia) };
+        let (gateway, context) = (gateway.clone(), *context);
+        if !self.core.watch(&gateway).floors {
+            return Err(AdminError::NoMedia);
+        }
+        let command = crate::context::decide(termination, floor, decision);
+        let action = ActionRequest::new(ContextId::Id(context), vec![command]);
+        let request = self.core.gateways.request(self.core.now, &gateway, vec![action]);
+        self.core.ops.insert(request, Op::Tell { gateway });
+        self.drain();
+        Ok(())
+    }
+
+    /// Lets nothing of a member through to the others in a room, on none of its devices, or again what its policy says. It hears them.
+    /// It holds while the room is there, also for a member that comes again.
+    ///
+    /// # Errors
+    /// No such room, or no such member in it.
+    pub fn mute(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        room: &str,
+        member: &str,
+        muted: bool,
+    ) -> Result<(), AdminError> {
+        self.at(now, wall);
+        let (key, member) = (canonical(room), canonical(member));
+        let room = self.rooms.get_mut(&key).ok_or(AdminError::NoRoom)?;
+        let theirs = |id: &&crate::leg::LegId| self.legs.get(id).is_some_and(|leg| leg.member == member);
+        let legs: Vec<_> = room.legs.iter().filter(theirs).copied().collect();
+        let known = !legs.is_empty() || room.lost.iter().any(|lost| lost.member == member);
+        // Who has left can be heard again, not muted.
+        if !known && (muted || !room.muted.contains(&member)) {
+            return Err(AdminError::NoMember);
+        }
+        let changed = match muted {
+            true => room.muted.insert(member),
+            false => room.muted.remove(&member),
+        };
+        if let (true, Place::On(gateway, context)) = (changed, &room.place) {
+            let (gateway, context) = (gateway.clone(), *context);
+            let (realm, _) = self.core.gateways.realm(&gateway);
+            let lines = legs.iter().filter_map(|id| self.legs.get(id)).flat_map(|leg| &leg.lines);
+            let commands: Vec<_> =
+                lines.filter_map(|line| crate::context::speaking(line, &realm, !muted)).collect();
+            if !commands.is_empty() {
+                let action = ActionRequest::new(ContextId::Id(context), commands);
+                let request = self.core.gateways.request(self.core.now, &gateway, vec![action]);
+                self.core.ops.insert(request, Op::Tell { gateway });
+            }
+        }
+        self.core.touched.insert(key);
+        self.drain();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use carnet_h248::{
     ActionReply, ActionRequest, Command, CommandReply, ContextId, Events, Media, ParameterValue, Property,
-    RequestedEvent, Stream, StreamMode, TerminationId, Value, Verb,
+    RequestedEvent, Signal, Signals, Stream, StreamMode, TerminationId, Value, Verb,
 };
 use carnet_sdp::{Direction, Document, Setup};
 use carnet_seal::Seal;
@@ -16,6 +16,7 @@ use carnet_wire::hex;
 
 use crate::config::{Algorithm, Floor, Policy};
 use crate::line::{Kind, LABEL, Line};
+use crate::status::Decision;
 
 /// The only stream of our terminations.
 const STREAM: u16 = 1;
@@ -35,6 +36,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) user: u16,
     pub(crate) member: &'a str,
     pub(crate) nickname: Option<&'a str>,
+    pub(crate) muted: bool,
     pub(crate) chairs: &'a [u16],
 }
 
@@ -164,6 +166,7 @@ pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<
             // One that is called back comes into a room that was made anew: what is told there was said
             // while it was away.
             let stream = stream.property("crnroom/history", true);
+            let stream = if owner.muted { stream.property("crnroom/speak", false) } else { stream };
             match owner.nickname {
                 Some(nickname) => stream.property("crnroom/nick", Value::escaped(nickname)),
                 None => stream,
@@ -186,6 +189,21 @@ pub(crate) fn add(site: &Site<'_>, owner: &Owner<'_>, line: &Line, seal: Option<
 pub(crate) fn modify(line: &Line, realm: &str, seal: Option<&Seal>) -> Option<Command> {
     let stream = stream(line, seal, None).property("ipdc/realm", realm.to_owned());
     Some(Command::modify(line.termination.clone()?).with(Media::with_stream(stream)))
+}
+
+/// Whether a member may send to the room. Of floors nothing changes.
+pub(crate) fn speaking(line: &Line, realm: &str, may: bool) -> Option<Command> {
+    let stream = stream(line, None, None).property("ipdc/realm", realm.to_owned());
+    let stream = stream.property("crnroom/speak", may);
+    let termination = line.termination.clone().filter(|_| line.kind == Kind::Messages)?;
+    Some(Command::modify(termination).with(Media::with_stream(stream)))
+}
+
+/// Decides about a floor that the member of a termination asks for or has.
+pub(crate) fn decide(termination: TerminationId, floor: u16, decision: Decision) -> Command {
+    let word = if decision == Decision::Grant { "grant" } else { "refuse" };
+    let signal = Signal::new("fcp/decide").parameter("floor", floor).parameter("decision", word);
+    Command::modify(termination).with(Signals::with(signal))
 }
 
 /// `fresh`: its address is still to be chosen, of IPv6 if it says so.

@@ -67,6 +67,10 @@ pub(crate) enum Op {
     },
     /// A context that no room knows.
     Sweep,
+    /// What an administrator decided; if it is refused, that is told.
+    Tell {
+        gateway: GatewayName,
+    },
 }
 
 /// What one leg or room wants of others; done when the one at hand is.

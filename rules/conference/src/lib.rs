@@ -50,5 +50,6 @@ pub use config::{
 pub use event::{Event, Left};
 pub use focus::{Focus, Out};
 pub use status::{
-    AdminError, ConfigError, FloorStatus, GatewayStatus, Load, MemberStatus, Origin, Place, RoomStatus,
+    AdminError, ConfigError, Decision, FloorStatus, GatewayStatus, Load, MemberStatus, Origin, Place,
+    RoomStatus,
 };

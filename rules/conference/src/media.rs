@@ -74,8 +74,13 @@ impl Focus {
         };
         let mut chairs = room.chairs(&leg.member);
         chairs.retain(|floor| !taken(floor));
-        let owner =
-            Owner { user: leg.user, member: &leg.member, nickname: leg.nickname.as_deref(), chairs: &chairs };
+        let owner = Owner {
+            user: leg.user,
+            member: &leg.member,
+            nickname: leg.nickname.as_deref(),
+            muted: room.muted.contains(&leg.member),
+            chairs: &chairs,
+        };
         let watch = self.core.watch(&gateway);
         let mut commands = Vec::new();
         for (line, seal) in leg.lines.iter().zip(&adding.seals) {
@@ -220,6 +225,13 @@ impl Focus {
                 }
             }
             Op::Sweep => {}
+            Op::Tell { gateway } => {
+                if let Some(refused) = error {
+                    let code = refused.error.code;
+                    let text = refused.error.text.as_deref().unwrap_or_default().to_owned();
+                    self.core.events.push_back(Event::GatewayRefused { gateway, code, text });
+                }
+            }
         }
     }
 

@@ -94,6 +94,7 @@ impl Leg {
             user: self.user,
             member: &self.member,
             nickname: self.nickname.as_deref(),
+            muted: room.muted.contains(&self.member),
             chairs: &chairs,
         };
         let watch = core.watch(&gateway);

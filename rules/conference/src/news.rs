@@ -271,7 +271,7 @@ impl Focus {
     pub(crate) fn roster(&mut self, key: &str) -> Option<Roster> {
         let Self { rooms, legs, core, .. } = self;
         let room = rooms.get_mut(key)?;
-        let Room { attendance, invited_by, policy, floors, .. } = room;
+        let Room { attendance, invited_by, policy, floors, muted, .. } = room;
         let legs: Vec<(&Leg, String)> = room
             .legs
             .iter()
@@ -291,7 +291,10 @@ impl Focus {
                 name: leg.display.as_deref(),
                 method: if out { Joining::DialedOut } else { Joining::DialedIn },
                 by: invited_by.get(&leg.member).map(String::as_str).filter(|_| out),
-                status: status(policy, holders.unwrap_or_default(), leg),
+                status: match status(policy, holders.unwrap_or_default(), leg) {
+                    Status::Connected if muted.contains(&leg.member) => Status::Muted,
+                    status => status,
+                },
             };
             let lines = leg.lines.iter().map(shown).collect();
             present.push(Present { arrival, nickname: leg.nickname.as_deref(), lines });

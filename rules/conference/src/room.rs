@@ -63,6 +63,8 @@ pub(crate) struct Room {
     pub(crate) invited: BTreeSet<String>,
     /// Who had somebody called.
     pub(crate) invited_by: BTreeMap<String, String>,
+    /// Of whom the administrator lets nothing through.
+    pub(crate) muted: BTreeSet<String>,
     /// What watchers see.
     pub(crate) attendance: Attendance,
     next_user: u16,
@@ -101,6 +103,7 @@ impl Room {
             lost: Vec::new(),
             invited: BTreeSet::new(),
             invited_by: BTreeMap::new(),
+            muted: BTreeSet::new(),
             attendance,
             next_user: 1,
             floors: BTreeMap::new(),

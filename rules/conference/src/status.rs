@@ -59,6 +59,40 @@ pub enum AdminError {
     /// As many dialogs are up as may be.
     #[error("no more calls can be made")]
     Full,
+    /// There is no such floor in the room.
+    #[error("there is no such floor in the room")]
+    NoFloor,
+    /// The user does not wait for the floor.
+    #[error("the user does not wait for that floor")]
+    NotWaiting,
+    /// The user does not have the floor.
+    #[error("the user does not have that floor")]
+    NotHolding,
+    /// The room has no media server at the moment, or one that takes no decisions.
+    #[error("the media server of the room cannot be told")]
+    NoMedia,
+}
+
+/// What an administrator decides about a floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Who waits for it gets it now; where no more may have it, who has had it longest loses it.
+    Grant,
+    /// Who waits for it does not get it.
+    Deny,
+    /// Who has it loses it.
+    Revoke,
+}
+
+impl Decision {
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Deny => "deny",
+            Self::Revoke => "revoke",
+        }
+    }
 }
 
 /// A room at this moment.
@@ -101,6 +135,8 @@ pub struct MemberStatus {
     pub media: Vec<(&'static str, Option<String>)>,
     /// It does not take what is sent at the moment.
     pub stalled: bool,
+    /// The administrator lets nothing of it through.
+    pub muted: bool,
 }
 
 /// A floor at this moment.

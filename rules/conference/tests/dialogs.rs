@@ -221,6 +221,7 @@ fn what_the_media_server_tells_of_a_member_is_told_on() {
     let holders = vec![member("olga")];
     assert_eq!(floor, Event::Floor { room: TEAM.into(), floor: 1, holders, waiting: 1 });
     assert_eq!(net.focus().room(TEAM).unwrap().floors[0].waiting, [1]);
+    decided_by_the_administrator(&mut net);
     // One that is not there is not made up.
     tell(&mut net, ConferenceEvent::Floor { floor: 9, holders: vec![2], queue: vec![], state });
     assert_eq!(net.focus().room(TEAM).unwrap().floors.len(), 1);
@@ -229,6 +230,37 @@ fn what_the_media_server_tells_of_a_member_is_told_on() {
     let ended = net.ue("alice").sessions[0].ended.clone().unwrap();
     assert!(ended.contains("slow"), "{ended}");
     assert_eq!(net.members(TEAM), [(member("olga"), "in")]);
+}
+
+/// Olga, 2, has the floor, and alice, 1, waits for it.
+fn decided_by_the_administrator(net: &mut Net) {
+    use carnet_conference::{AdminError, Decision};
+    let decide = |net: &mut Net, floor, user, decision| {
+        net.admin(|focus, now, wall| focus.decide(now, wall, TEAM, (floor, user), decision))
+    };
+    assert_eq!(decide(net, 9, 1, Decision::Grant), Err(AdminError::NoFloor));
+    assert_eq!(decide(net, 1, 2, Decision::Grant), Err(AdminError::NotWaiting));
+    assert_eq!(decide(net, 1, 7, Decision::Deny), Err(AdminError::NotWaiting));
+    assert_eq!(decide(net, 1, 1, Decision::Revoke), Err(AdminError::NotHolding));
+    assert!(net.mrfps[0].decisions.is_empty());
+    assert_eq!(decide(net, 1, 1, Decision::Grant), Ok(()));
+    assert_eq!(decide(net, 1, 1, Decision::Deny), Ok(()));
+    assert_eq!(decide(net, 1, 2, Decision::Revoke), Ok(()));
+    assert_eq!(net.mrfps[0].decisions, [(1, 1, true), (1, 1, false), (1, 2, false)]);
+    // Nobody hears alice, until everybody does again.
+    let speaks = |net: &Net| {
+        let end = net.mrfps[0].endpoint(&member("alice"), true);
+        matches!(end.medium, carnet_gateway::media::Medium::Msrp { speak: true, .. })
+    };
+    let mute = |net: &mut Net, who: &str, muted| {
+        net.admin(|focus, now, wall| focus.mute(now, wall, TEAM, who, muted))
+    };
+    assert!(speaks(net));
+    assert_eq!(mute(net, &member("nobody"), true), Err(AdminError::NoMember));
+    assert_eq!(mute(net, &member("alice"), true), Ok(()));
+    assert!(!speaks(net) && net.focus().room(TEAM).unwrap().members[0].muted);
+    assert_eq!(mute(net, &member("alice"), false), Ok(()));
+    assert!(speaks(net) && !net.focus().room(TEAM).unwrap().members[0].muted);
 }
 
 #[test]

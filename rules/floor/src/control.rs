@@ -3,7 +3,7 @@
 
 use crate::config::{Limits, Member, Settings};
 use crate::event::{CloseReason, ConnectionId, Event, FloorReport, Reason};
-use crate::floors::Floors;
+use crate::floors::{Decision, Floors};
 use crate::people::{Connection, Link, User};
 use crate::snapshot;
 use bytes::Bytes;
@@ -371,6 +371,41 @@ impl FloorControl {
         let ended = self.floors.end(now, request, Status::Revoked, Reason::Owner, why);
         self.settle(now, None);
         ended.then_some(()).ok_or(NoSuch("request"))
+    }
+
+    /// Gives a floor to a user who waits for it, as a chair would who decides so: where no more may have it, whoever has had it longest loses
+    /// it. What the request asks for besides is decided by whom it always is.
+    ///
+    /// # Errors
+    /// If the user does not wait for that floor.
+    pub fn give(&mut self, now: Instant, floor: u16, user: u16) -> Result<(), NoSuch> {
+        let waits = |request: &&crate::request::Request| {
+            request.user == user && request.granted.is_none() && request.part(floor).is_some()
+        };
+        let request = self.floors.requests().find(waits).map(|request| request.id);
+        let request = request.ok_or(NoSuch("request"))?;
+        self.floors.decide(now, request, floor, Decision::Grant, None);
+        self.floors.advance(now);
+        self.settle(now, None);
+        Ok(())
+    }
+
+    /// Takes a floor from a user, and what it asks for of that floor out of the queue, as the conference's owner.
+    ///
+    /// # Errors
+    /// If the user has not, and does not wait for, that floor.
+    pub fn withhold(&mut self, now: Instant, floor: u16, user: u16) -> Result<(), NoSuch> {
+        let theirs =
+            |request: &&crate::request::Request| request.user == user && request.part(floor).is_some();
+        let requests: Vec<u16> = self.floors.requests().filter(theirs).map(|request| request.id).collect();
+        if requests.is_empty() {
+            return Err(NoSuch("request"));
+        }
+        for request in requests {
+            self.floors.end(now, request, Status::Revoked, Reason::Owner, None);
+        }
+        self.settle(now, None);
+        Ok(())
     }
 
     /// Requests, queues, holders and chairs in a line of printable ASCII without spaces, quotes or

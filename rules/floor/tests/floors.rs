@@ -334,3 +334,38 @@ fn too_many_requests_in_too_short_a_time() {
     }
     assert_eq!(code(&rig.ask(1, request(&[1]))), ErrorCode::Generic);
 }
+
+#[test]
+fn the_owner_decides_as_a_chair_would() {
+    let mut rig = Rig::new(vec![floor(1, Algorithm::Chair), floor(2, Algorithm::FirstCome)], &[1, 2, 3]);
+    let now = rig.now;
+    // Nobody is the chair, so it waits for ever, until the owner gives it.
+    let (first, status, _) = rig.request(1, &[1]);
+    assert_eq!(status, Status::Pending);
+    rig.control.give(now, 1, 1).unwrap();
+    assert_eq!((rig.control.holders(1), rig.news(1)), (vec![1], vec![(first, Status::Granted, 0)]));
+    // Another one gets it: the holder loses it.
+    let (second, ..) = rig.request(2, &[1]);
+    rig.control.give(now, 1, 2).unwrap();
+    assert_eq!(rig.control.holders(1), [2]);
+    assert_eq!(rig.news(1), [(first, Status::Revoked, 0)]);
+    assert_eq!(rig.news(2), [(second, Status::Granted, 0)]);
+    // Off the queue, and the floor taken back.
+    let (third, ..) = rig.request(3, &[1]);
+    rig.control.withhold(now, 1, 3).unwrap();
+    assert_eq!(rig.news(3), [(third, Status::Denied, 0)]);
+    rig.control.withhold(now, 1, 2).unwrap();
+    assert_eq!((rig.control.holders(1), rig.news(2)), (vec![], vec![(second, Status::Revoked, 0)]));
+    let owner = |event: &Event| matches!(event, Event::Ended { reason: Reason::Owner, .. });
+    assert_eq!(rig.happened().iter().filter(|event| owner(event)).count(), 2);
+    for (floor, user) in [(1, 2), (1, 9), (9, 1)] {
+        assert_eq!(rig.control.give(now, floor, user), Err(NoSuch("request")));
+        assert_eq!(rig.control.withhold(now, floor, user), Err(NoSuch("request")));
+    }
+    // The first of a queue that nobody chairs is passed by whom the owner prefers.
+    rig.request(1, &[2]);
+    rig.request(2, &[2]);
+    rig.request(3, &[2]);
+    rig.control.give(now, 2, 3).unwrap();
+    assert_eq!(rig.control.holders(2), [3]);
+}

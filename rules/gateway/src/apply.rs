@@ -18,7 +18,7 @@ use crate::plan::{Answer, Plan, StreamPlan};
 use crate::regulation::Told;
 use crate::relay;
 use crate::run::kept;
-use crate::signals::{Bearer, Call, Completed};
+use crate::signals::{Bearer, Call, Completed, Decided};
 use crate::step::choose_id;
 
 fn internal() -> Fault {
@@ -136,6 +136,7 @@ impl Core {
         }
         context.configure_around(number, &mut self.commands);
         self.call((id, number), &plan.signalled.calls);
+        self.decide((id, number), &plan.signalled.decisions);
         let completed: Vec<_> = plan.signalled.completed.into_iter().map(Completed::observed).collect();
         self.recognize(now, (id, number), completed, true);
         let mut reply = CommandReply::new(command.verb, &target.termination);
@@ -187,6 +188,16 @@ impl Core {
                     Bearer::BeginTls | Bearer::KeepTls | Bearer::EndTls => continue,
                 });
             }
+        }
+    }
+
+    /// Gives the decisions about floors to the floor control server of the conference.
+    fn decide(&mut self, (id, number): (u32, u64), decisions: &[Decided]) {
+        let termination = self.contexts.get(&id).and_then(|context| context.numbered(number));
+        let user = termination.and_then(|termination| termination.streams.iter().find_map(Stream::user));
+        let Some(user) = user else { return };
+        for Decided { floor, grant } in decisions.iter().copied() {
+            self.commands.push_back(media::Command::Decide { group: id, floor, user, grant });
         }
     }
 

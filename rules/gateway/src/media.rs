@@ -250,6 +250,18 @@ pub enum Command {
         /// as were never configured.
         settings: Option<Box<Conference>>,
     },
+    /// Decides about a floor of a conference in the name of who owns it. What comes of it is told as
+    /// [`ConferenceEvent::Floor`]; nothing, if the user neither has nor asks for the floor any more.
+    Decide {
+        /// The conference.
+        group: u32,
+        /// Which floor.
+        floor: u16,
+        /// About whom.
+        user: u16,
+        /// It gets the floor, or does not and has it no longer.
+        grant: bool,
+    },
 }
 
 /// Engine to rules.

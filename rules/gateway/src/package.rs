@@ -179,6 +179,11 @@ const CONFERENCE_ITEMS: &[Supported] = &[
     with(Kind::Event, "crnroom/stalled", &[]),
     with(Kind::Event, "crnroom/sealed", &[]),
     with(Kind::Event, "fcp/floor", &[]),
+    with(
+        Kind::Signal,
+        "fcp/decide",
+        &[required("floor", USERS), required("decision", Possible::Words(&["grant", "refuse"]))],
+    ),
 ];
 
 /// Items that only an IMS-AGW or TrGW has: in a conference whoever has the key begins TLS as its stream

@@ -1,4 +1,4 @@
-//! Signals: latching, connecting, disconnecting, beginning and ending TLS (RFC 3525 §7.1.11).
+//! Signals: latching, connecting, disconnecting, beginning and ending TLS, and in conferences decisions about floors (RFC 3525 §7.1.11).
 //!
 //! All signals of this gateway are brief: they are over as soon as they have been given. So a signal
 //! with KeepActive, which is to go on if it is going on, does nothing; a list is given in its order;
@@ -21,8 +21,18 @@ pub(crate) struct Signalled {
     pub(crate) latch: Option<bool>,
     /// `EstBNC` and `RelBNC` of `tcpbcc` and `tlsbsc`, in order.
     pub(crate) calls: Vec<Call>,
+    /// `fcp/decide`, in order.
+    pub(crate) decisions: Vec<Decided>,
     /// Those whose end is to be told.
     pub(crate) completed: Vec<Completed>,
+}
+
+/// What the controller decides of a floor that the member of the termination asks for or has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) floor: u16,
+    /// It gets the floor; otherwise it does not, or has it no longer.
+    pub(crate) grant: bool,
 }
 
 /// A bearer to be made or released.
@@ -112,6 +122,11 @@ impl Signalled {
             let off = signal.value("napt").is_some_and(|how| how.as_str().eq_ignore_ascii_case("OFF"));
             self.latch = Some(!off);
         }
+        if signal.name == "fcp/decide" {
+            let floor = signal.value("floor").and_then(|floor| u16::try_from(floor.as_u64()?).ok());
+            let grant = signal.value("decision").is_some_and(|d| d.as_str().eq_ignore_ascii_case("grant"));
+            self.decisions.extend(floor.map(|floor| Decided { floor, grant }));
+        }
         self.calls.extend(bearer.map(|bearer| Call { bearer, stream }));
         // The default tells only of signals that were stopped or never began.
         let told = signal.notify_completion.as_deref().unwrap_or_default();
@@ -190,6 +205,19 @@ mod tests {
         assert_eq!(code(Signal { stream: Some(0), ..latch() }), Ok(()));
         assert_eq!(code(Signal::new("tcpbcc/RelBNC").parameter("Generalcause", "XX")), Err(454));
         assert_eq!(code(Signal::new("tcpbcc/EstBNC").parameter("Generalcause", "NR")), Err(446));
+    }
+
+    #[test]
+    fn a_decision_about_a_floor_is_for_conferences() {
+        let signal = |decision: &'static str| {
+            Signal::new("fcp/decide").parameter("floor", 3_u16).parameter("decision", decision)
+        };
+        let given = |signal| signalled(Function::Conference, &Signals::with(signal), Some(&[1]));
+        assert_eq!(given(signal("GRANT")).unwrap().decisions, [Decided { floor: 3, grant: true }]);
+        assert_eq!(given(signal("refuse")).unwrap().decisions, [Decided { floor: 3, grant: false }]);
+        assert_eq!(given(signal("perhaps")).unwrap_err().code(), 454);
+        assert_eq!(given(Signal::new("fcp/decide").parameter("floor", 3_u16)).unwrap_err().code(), 457);
+        assert!(code(signal("grant")).is_err(), "a relay has no floors");
     }
 
     #[test]

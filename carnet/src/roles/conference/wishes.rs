@@ -31,6 +31,14 @@ pub(super) fn answer(name: &str, focus: &mut Focus, ask: &Ask) -> Result<Value, 
             focus.invite(now, wall, room, member).map_err(|e| e.to_string())?;
             Ok(json!({ "room": room, "invited": member }))
         }
+        Ask::Decide { room, floor, user, decision } => {
+            focus.decide(now, wall, room, (*floor, *user), *decision).map_err(|e| e.to_string())?;
+            Ok(json!({ "room": room, "floor": floor, "user": user, "decision": decision.name() }))
+        }
+        Ask::Mute { room, member, muted } => {
+            focus.mute(now, wall, room, member, *muted).map_err(|e| e.to_string())?;
+            Ok(json!({ "room": room, "member": member, "muted": muted }))
+        }
         Ask::Close { room } => {
             focus.close(now, wall, room).map_err(|e| e.to_string())?;
             Ok(json!({ "room": room, "closed": true }))
@@ -90,6 +98,7 @@ fn member(member: &MemberStatus) -> Value {
         "owner": member.owner,
         "sealed": member.sealed,
         "stalled": member.stalled,
+        "muted": member.muted,
         "media": media.collect::<Vec<_>>(),
     })
 }

@@ -3,14 +3,16 @@
 //! Lists come in pages: `limit` (at most 1000) and where to go on. What is wrong is told as `{"error": …}` with the status that
 //! says whose fault it was.
 
+mod rooms;
 mod service;
 mod sessions;
 
+pub(super) use service::Service;
 pub(super) use sessions::number_of;
 
 use super::super::history::{Shown, members};
 use super::super::question::Ask;
-use super::{Desk, drain, ladder};
+use super::{Desk, drain, ladder, network};
 use crate::roles::Watch;
 use crate::web::answer::{self, Answer, Asked, Failure, Given, Named, Problem};
 use axum::Json;
@@ -44,6 +46,7 @@ const MOST_READERS: usize = 64;
         (name = "roles", description = "Borders, gateways and conference servers of the process"),
         (name = "sessions", description = "Calls of borders and steered gateways"),
         (name = "rooms", description = "Rooms of conference servers"),
+        (name = "network", description = "This process and those that `[[admin.nodes]]` names, as one network"),
         (name = "kms", description = "The key management service: users, rules, tickets, audit"),
         (name = "process", description = "The process itself")
     )
@@ -62,10 +65,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(ladder::list))
         .routes(routes!(ladder::one))
         .routes(routes!(ladder::trace))
-        .routes(routes!(rooms))
-        .routes(routes!(room, close))
-        .routes(routes!(invite))
-        .routes(routes!(kick))
+        .routes(routes!(rooms::rooms))
+        .routes(routes!(rooms::room, rooms::close))
+        .routes(routes!(rooms::invite))
+        .routes(routes!(rooms::kick, rooms::mute))
+        .routes(routes!(rooms::decide))
         .routes(routes!(log, set_log))
         .routes(routes!(drain::state, drain::begin, drain::take_back))
         .routes(routes!(reload))
@@ -73,6 +77,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(recent))
         .routes(routes!(history))
         .routes(routes!(super::process::process))
+        .routes(routes!(network::network))
+        .routes(routes!(network::calls::sessions))
+        .routes(routes!(network::calls::call))
+        .routes(routes!(network::calls::ladder))
+        .routes(routes!(network::act::avoid))
+        .routes(routes!(network::act::drain, network::act::undrain))
 }
 
 /// Puts it to the roles.
@@ -123,85 +133,6 @@ async fn contexts(
     Asked(ContextsFrom { by, from }): Asked<ContextsFrom>,
 ) -> Answer<Json<Value>> {
     ask(&desk, Ask::Audit { gateway, border: by, from }).await
-}
-
-/// The rooms of the conference servers here.
-#[utoipa::path(get, path = "/api/v1/rooms", tag = "rooms", responses(
-    (status = 200, description = "`conferences`, each with its `rooms`", body = Value),
-    (status = 404, description = "No conference server runs here", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
-))]
-async fn rooms(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
-    ask(&desk, Ask::Rooms).await
-}
-
-/// Who is in a room, and who has its floors.
-#[utoipa::path(get, path = "/api/v1/rooms/{room}", tag = "rooms",
-    params(("room" = String, Path, description = "The conference's URI")), responses(
-    (status = 200, description = "The room", body = Value),
-    (status = 400, description = "That is no URI", body = Problem),
-    (status = 404, description = "There is no such room", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
-))]
-async fn room(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
-    ask(&desk, Ask::Room { room }).await
-}
-
-/// Ends a room towards all its members.
-#[utoipa::path(delete, path = "/api/v1/rooms/{room}", tag = "rooms",
-    params(("room" = String, Path, description = "The conference's URI")), responses(
-    (status = 200, description = "It ends", body = Value),
-    (status = 400, description = "That is no URI", body = Problem),
-    (status = 404, description = "There is no such room", body = Problem),
-    (status = 409, description = "It cannot be ended", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
-))]
-async fn close(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
-    ask(&desk, Ask::Close { room }).await
-}
-
-/// Whom.
-#[derive(Deserialize, ToSchema)]
-struct Member {
-    /// A SIP URI.
-    uri: String,
-}
-
-/// Has somebody called into a room.
-#[utoipa::path(post, path = "/api/v1/rooms/{room}/members", tag = "rooms", request_body = Member,
-    params(("room" = String, Path, description = "The conference's URI")), responses(
-    (status = 200, description = "It is being called", body = Value),
-    (status = 400, description = "The body cannot be read", body = Problem),
-    (status = 404, description = "There is no such room", body = Problem),
-    (status = 409, description = "It cannot be called", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
-))]
-async fn invite(
-    State(desk): State<Arc<Desk>>,
-    Named(room): Named<String>,
-    Given(Member { uri }): Given<Member>,
-) -> Answer<Json<Value>> {
-    ask(&desk, Ask::Invite { room, member: uri }).await
-}
-
-/// Puts a member out of a room.
-#[utoipa::path(delete, path = "/api/v1/rooms/{room}/members/{member}", tag = "rooms", params(
-    ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
-), responses(
-    (status = 200, description = "It is out", body = Value),
-    (status = 400, description = "That is no URI", body = Problem),
-    (status = 404, description = "There is no such room or member", body = Problem),
-    (status = 409, description = "It cannot be put out", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
-))]
-async fn kick(
-    State(desk): State<Arc<Desk>>,
-    Named((room, member)): Named<(String, String)>,
-) -> Answer<Json<Value>> {
-    ask(&desk, Ask::Kick { room, member }).await
 }
 
 /// How much is logged.
@@ -269,7 +200,7 @@ async fn reload(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct EventsOf {
-    /// Only of one kind of role: `border`, `gateway`, `conference`, `steering`, `kms`.
+    /// Only of one kind of role: `border`, `gateway`, `conference`, `steering`, `kms`, `admin`.
     role: Option<String>,
     /// Only of one call.
     call_id: Option<String>,
@@ -344,7 +275,7 @@ async fn next(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct RecentOf {
-    /// Only of one kind of role: `border`, `gateway`, `conference`, `steering`, `kms`.
+    /// Only of one kind of role: `border`, `gateway`, `conference`, `steering`, `kms`, `admin`.
     role: Option<String>,
 }
 
@@ -368,7 +299,7 @@ struct HistoryFrom {
 
 /// The last hour in steps of five seconds: sessions in progress, and what happened, a second.
 #[utoipa::path(get, path = "/api/v1/history", tag = "process", params(HistoryFrom), responses(
-    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do", body = Value),
+    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do, `carried` what passes in the kernel, both ways", body = Value),
     (status = 400, description = "Parameters that cannot be", body = Problem),
 ))]
 async fn history(

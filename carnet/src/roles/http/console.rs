@@ -41,6 +41,8 @@ const FILES: &[(&str, &[u8])] = files![
     "words.js",
     "parts.js",
     "ladder.js",
+    "map.js",
+    "path.js",
     "pages/network.js",
     "pages/sessions.js",
     "pages/session.js",

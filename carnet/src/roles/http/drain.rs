@@ -67,6 +67,12 @@ pub(super) struct Grace {
     grace: u64,
 }
 
+impl Grace {
+    pub(super) fn seconds(&self) -> u64 {
+        self.grace
+    }
+}
+
 /// Whether the process drains.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Drained {

@@ -28,7 +28,7 @@ const PAGE: usize = 4 << 20;
 /// How a ladder is written.
 #[derive(Deserialize, ToSchema, Default, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-enum Form {
+pub(super) enum Form {
     /// An object, as `carnet trace --format json` has it.
     #[default]
     Json,
@@ -98,7 +98,7 @@ async fn made<T: Send + 'static>(
     made.await.ok().flatten().ok_or_else(no_ring)
 }
 
-fn written(ladder: &Ladder, form: Form, width: Option<usize>, whole: bool) -> Answer<Response> {
+pub(super) fn written(ladder: &Ladder, form: Form, width: Option<usize>, whole: bool) -> Answer<Response> {
     let width = width.unwrap_or(120);
     if !(40..=1000).contains(&width) {
         return Err(Failure::bad("width is 40 to 1000"));
@@ -246,21 +246,42 @@ pub(super) struct TracePage {
     oldest: Option<String>,
 }
 
-/// What ladders are made of, as it is kept: for `carnet trace --node`, and for who follows.
-#[utoipa::path(get, path = "/api/v1/trace", tag = "sessions", params(Page), responses(
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Kept {
+    /// Where to go on: `next` of the page before.
+    #[serde(default)]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
+    after: u64,
+    /// How many on the page, 1 to 1000; usually 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Only what was then or later: milliseconds since 1970.
+    #[param(maximum = 9_007_199_254_740_991_u64)]
+    from: Option<u64>,
+    /// Only what was then or earlier: milliseconds since 1970.
+    #[param(maximum = 9_007_199_254_740_991_u64)]
+    to: Option<u64>,
+}
+
+/// What ladders are made of, as it is kept: for `carnet trace --node`, for consoles of other processes, and for who follows.
+#[utoipa::path(get, path = "/api/v1/trace", tag = "sessions", params(Kept), responses(
     (status = 200, description = "A page", body = TracePage),
     (status = 400, description = "Parameters that cannot be", body = Problem),
     (status = 404, description = "Nothing is kept", body = Problem),
 ))]
 pub(super) async fn trace(
     State(desk): State<Arc<Desk>>,
-    Asked(page): Asked<Page>,
+    Asked(Kept { after, limit, from, to }): Asked<Kept>,
 ) -> Answer<Json<TracePage>> {
-    let limit = page.limit()?;
+    answer::number("after", Some(after))?;
+    let limit = answer::limit(limit)?;
+    let moment = |name: &str, at| answer::number(name, at).map(|at| at.map(Duration::from_millis));
+    let span = moment("from", from)?.unwrap_or_default()..=moment("to", to)?.unwrap_or(Duration::MAX);
     let tap = desk.watch.tap().ok_or_else(no_ring)?;
     let level = tap.level().ok_or_else(no_ring)?;
-    let entries = tap.page(page.after, limit, PAGE);
-    let next = entries.last().map_or(page.after.min(level.newest), |last| last.number);
+    let entries = tap.page(after, limit, PAGE, &span);
+    let next = entries.last().map_or(after.min(level.newest), |last| last.number);
     Ok(Json(TracePage {
         entries: entries.iter().map(|telling| telling.to_json()).collect(),
         next,

@@ -14,10 +14,14 @@
 
 mod api;
 mod console;
+mod deeds;
 mod drain;
 mod health;
 mod ladder;
+mod network;
 mod process;
+
+pub use deeds::Event as Deed;
 
 use super::answering::{Answering, Open};
 use super::question::Ask;
@@ -59,6 +63,15 @@ struct Desk {
     words: RwLock<Words>,
     /// What the process is.
     process: process::Facts,
+    /// The other processes.
+    network: network::Network,
+}
+
+/// What who asks may do.
+#[derive(Clone, Copy)]
+struct Rights {
+    /// Change something.
+    change: bool,
 }
 
 /// What opens.
@@ -92,8 +105,11 @@ pub(super) fn start(
     let words = RwLock::new(Words::of(admin).map_err(fail)?);
     let process = process::Facts::of(config);
     let draining = Draining::default();
+    let network = network::Network::new(&admin.nodes).map_err(fail)?;
     let health = health::Health::default();
-    let desk = Arc::new(Desk { answering, watch, draining, health, words, process });
+    let desk = Arc::new(Desk { answering, watch, draining, health, words, process, network });
+    let mut open: Vec<Open> =
+        desk.network.start(&desk.watch).into_iter().map(|task| Open { task, _place: None }).collect();
     for file in ["token-file", "read-token-file"] {
         let held = desk.clone();
         renewals.add(&["admin", file], move |config| {
@@ -123,11 +139,11 @@ pub(super) fn start(
             Failure(StatusCode::METHOD_NOT_ALLOWED, "that cannot be done with it".into())
         })
         .layer(from_fn(note_changes))
+        .layer(from_fn_with_state(desk.clone(), deeds::tell))
         .layer(from_fn_with_state(desk.clone(), may_ask))
         .with_state(desk)
         // The page itself is no secret: it is what asks for the token.
         .merge(console::routes());
-    let mut open = Vec::new();
     if let Some(path) = &admin.socket {
         let fail = |e| StartError::new("administration socket", &path.display().to_string(), e);
         let (listener, place) = socket::bind(path, *admin.socket_mode.as_ref()).map_err(fail)?;
@@ -168,9 +184,13 @@ async fn nothing(request: Request) -> Response {
 }
 
 /// Turns away who may not ask.
-async fn may_ask(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    match access(&desk, &request) {
-        Access::Given => next.run(request).await,
+async fn may_ask(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
+    match access(&desk, &request, matches!(*request.method(), Method::GET | Method::HEAD)) {
+        Access::Given => {
+            let change = matches!(access(&desk, &request, false), Access::Given);
+            request.extensions_mut().insert(Rights { change });
+            next.run(request).await
+        }
         Access::OfAnotherPage => (StatusCode::FORBIDDEN, "not for pages of other origins\n").into_response(),
         Access::ForReading => {
             Failure(StatusCode::FORBIDDEN, "this token is for reading".into()).into_response()
@@ -190,7 +210,7 @@ enum Access {
     Unknown,
 }
 
-fn access(desk: &Desk, request: &Request) -> Access {
+fn access(desk: &Desk, request: &Request, reads: bool) -> Access {
     // The file system has let him in.
     if let Some(Caller::Process { .. }) = request.extensions().get() {
         return Access::Given;
@@ -199,7 +219,6 @@ fn access(desk: &Desk, request: &Request) -> Access {
     let knows = |token: &Option<Zeroizing<String>>| {
         token.as_ref().is_some_and(|token| knows(headers, token.as_bytes()))
     };
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let words = desk.words.read().unwrap_or_else(PoisonError::into_inner);
     let wanted = words.token.is_some() || words.read_token.is_some();
     match (wanted, knows(&words.token), knows(&words.read_token)) {

@@ -1,7 +1,7 @@
 //! `GET /api/v1/process`: which version runs since when, whether it is about to end, and which roles its file has, with what leads
 //! from one to the other. Nothing of it is secret. What leads where changes when the file is read again.
 
-use super::Desk;
+use super::{Desk, Rights};
 use axum::Json;
 use axum::extract::State;
 use carnet_ops::config::{BorderRole, Config, GatewayRole, Spanned};
@@ -92,11 +92,8 @@ impl Facts {
     }
 }
 
-/// What runs here.
-#[utoipa::path(get, path = "/api/v1/process", tag = "process", responses(
-    (status = 200, description = "`version`, `began`, `draining`, `events_turned_away`, and `roles` as the file has them", body = Value),
-))]
-pub(super) async fn process(State(desk): State<Arc<Desk>>) -> Json<Value> {
+/// What is told of it to who may change something, or not.
+pub(super) fn facts(desk: &Desk, may_change: bool) -> Json<Value> {
     let turned_away = desk.watch.sessions(carnet_ops::sessions::Sessions::turned_away);
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -104,6 +101,19 @@ pub(super) async fn process(State(desk): State<Arc<Desk>>) -> Json<Value> {
         "now": timestamp(SystemTime::now()),
         "draining": desk.draining.has_begun() || desk.watch.is_draining(),
         "events_turned_away": turned_away,
+        "may_change": may_change,
+        "others": desk.network.others(),
         "roles": *desk.process.roles.read().unwrap_or_else(PoisonError::into_inner),
     }))
+}
+
+/// What runs here.
+#[utoipa::path(get, path = "/api/v1/process", tag = "process", responses(
+    (status = 200, description = "`version`, `began`, `draining`, `events_turned_away`, `may_change` (whether who asks may change something), `others` (how many processes of `[[admin.nodes]]` it asks), and `roles` as the file has them", body = Value),
+))]
+pub(super) async fn process(
+    State(desk): State<Arc<Desk>>,
+    axum::Extension(rights): axum::Extension<Rights>,
+) -> Json<Value> {
+    facts(&desk, rights.change)
 }

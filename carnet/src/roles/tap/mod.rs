@@ -21,6 +21,7 @@ use carnet_trace::model::Happened;
 use carnet_trace::{Ladder, Limits, Node, Peer, Protocol, Session, Telling, Tracer, Way, What};
 use ring::Ring;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -143,7 +144,7 @@ impl Tap {
                 (self.named(border), what)
             }
             Seen::Control { node, passed } => {
-                if let Some(hep) = &self.hep {
+                if let Some(hep) = self.hep() {
                     hep.calls().heard(passed);
                 }
                 let Some(what) = self.control(passed) else { return };
@@ -168,7 +169,7 @@ impl Tap {
 
     /// Takes what tells which call a message of H.248 is of.
     fn learn(&self, seen: &Seen<'_>) {
-        if let Some(hep) = &self.hep {
+        if let Some(hep) = self.hep() {
             hep.calls().learn(seen);
         }
     }
@@ -257,11 +258,17 @@ impl Tap {
         Some(ring.level())
     }
 
-    /// What has greater numbers than `after`: a page.
-    pub fn page(&self, after: u64, most: usize, octets: usize) -> Vec<Arc<Telling>> {
+    /// What has greater numbers than `after`, of that span of time: a page.
+    pub fn page(
+        &self,
+        after: u64,
+        most: usize,
+        octets: usize,
+        span: &RangeInclusive<Duration>,
+    ) -> Vec<Arc<Telling>> {
         let Some(ring) = self.ring() else { return Vec::new() };
         ring.age(now());
-        ring.page(after, most, octets)
+        ring.page(after, most, octets, span)
     }
 
     /// A permit to make a ladder; to be held meanwhile.
@@ -450,7 +457,7 @@ mod tests {
             To: <sip:a@x>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\nAuthorization: Digest username=\"a\", response=\"abcdef99\"\r\n\
             Content-Length: 0\r\n\r\n";
         tap.see(&Seen::Sip { border: "b", octets: register, sent: false, hop: &hop }, &metrics);
-        let kept = tap.page(0, 10, usize::MAX);
+        let kept = tap.page(0, 10, usize::MAX, &(Duration::ZERO..=Duration::MAX));
         let What::Message { octets, .. } = &kept[0].what else { panic!("{kept:?}") };
         let held = String::from_utf8_lossy(octets);
         assert!(held.contains("crntls/psk") && !held.contains(KEY), "{held}");

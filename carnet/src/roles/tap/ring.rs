@@ -4,6 +4,7 @@
 
 use carnet_trace::Telling;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,8 +93,14 @@ impl Ring {
         kept.list.iter().filter(|telling| (from..=to).contains(&telling.at)).cloned().collect()
     }
 
-    /// What has greater numbers than `after`: at most so many, and so many octets.
-    pub(super) fn page(&self, after: u64, most: usize, octets: usize) -> Vec<Arc<Telling>> {
+    /// What has greater numbers than `after`, of that span of time: at most so many, and so many octets.
+    pub(super) fn page(
+        &self,
+        after: u64,
+        most: usize,
+        octets: usize,
+        span: &RangeInclusive<Duration>,
+    ) -> Vec<Arc<Telling>> {
         let kept = self.kept();
         let begin = kept.list.partition_point(|telling| telling.number <= after);
         let mut left = octets;
@@ -103,7 +110,8 @@ impl Ring {
             left = left.saturating_sub(size);
             fits
         };
-        kept.list.range(begin..).take(most).take_while(fits).cloned().collect()
+        let within = |telling: &&Arc<Telling>| span.contains(&telling.at);
+        kept.list.range(begin..).filter(within).take(most).take_while(fits).cloned().collect()
     }
 
     pub(super) fn level(&self) -> Level {
@@ -139,6 +147,8 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use carnet_trace::{Node, Peer, Protocol, Way, What};
+
+    const ALL: RangeInclusive<Duration> = Duration::ZERO..=Duration::MAX;
 
     fn telling(at: u64, octets: usize) -> Telling {
         Telling {
@@ -214,14 +224,14 @@ mod tests {
         for at in 0..30 {
             ring.put(telling(at, 1_000));
         }
-        let first = ring.page(0, 10, usize::MAX);
+        let first = ring.page(0, 10, usize::MAX, &ALL);
         assert_eq!(first.iter().map(|t| t.number).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
-        assert_eq!(ring.page(10, 100, usize::MAX).len(), 20);
+        assert_eq!(ring.page(10, 100, usize::MAX, &ALL).len(), 20);
         assert_eq!(
-            ring.page(10, 100, 2_000).len(),
+            ring.page(10, 100, 2_000, &ALL).len(),
             2,
             "bounded in octets, and never empty while there are some"
         );
-        assert!(ring.page(30, 100, usize::MAX).is_empty());
+        assert!(ring.page(30, 100, usize::MAX, &ALL).is_empty());
     }
 }

@@ -192,6 +192,15 @@ impl Hall {
         }
     }
 
+    /// The controller decides about a floor. Who has given it back meanwhile has decided before.
+    pub(super) fn decide(&mut self, now: Instant, floor: u16, user: u16, grant: bool) {
+        let Some(floors) = &mut self.floors else { return };
+        let decided = if grant { floors.give(now, floor, user) } else { floors.withhold(now, floor, user) };
+        if let Err(error) = decided {
+            tracing::debug!(group = self.group, floor, user, grant, %error, "not decided");
+        }
+    }
+
     /// Whether it is this pinhole that a member sits at.
     fn has_place(&self, slot: u32, seat: Seat) -> bool {
         self.members.get(&seat.user).is_some_and(|places| match seat.kind {

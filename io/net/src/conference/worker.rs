@@ -227,6 +227,13 @@ impl Worker {
                 self.report(Event::Measured { pinhole, statistics });
             }
             Command::Conference { group, settings } => self.conference(group, settings),
+            Command::Decide { group, floor, user, grant } => {
+                let now = self.now;
+                if let Some(hall) = self.halls.get_mut(&group) {
+                    hall.decide(now, floor, user, grant);
+                }
+                self.stir(group);
+            }
         }
     }
 

@@ -458,6 +458,6 @@ fn group(command: &Command) -> u32 {
         | Command::Disconnect { pinhole }
         | Command::Release { pinhole }
         | Command::Measure { pinhole } => pinhole.group,
-        Command::Conference { group, .. } => *group,
+        Command::Conference { group, .. } | Command::Decide { group, .. } => *group,
     }
 }

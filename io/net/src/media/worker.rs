@@ -294,7 +294,7 @@ impl Worker {
                 }
             }
             // A relay has none.
-            Command::Conference { .. } => {}
+            Command::Conference { .. } | Command::Decide { .. } => {}
         }
     }
 

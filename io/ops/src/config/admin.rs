@@ -26,7 +26,34 @@ pub struct AdminSection {
     pub read_token_file: Option<Spanned<PathBuf>>,
     /// HTTPS in place of HTTP. With `ca`, whoever asks has to show a certificate.
     pub tls: Option<Spanned<TlsSection>>,
+    /// Other processes that this one asks, so that its console shows the whole network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Spanned<NodeSection>>,
 }
+
+/// `[[admin.nodes]]`: the API of another process, and what it wants to be shown.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeSection {
+    /// What it is called in the console.
+    pub name: Spanned<String>,
+    /// Where it answers: `https://HOST:PORT`, `http://127.0.0.1:9460`, `unix:/run/carnet/admin.sock`.
+    pub url: Spanned<String>,
+    /// A file with the word that it wants to hear. One for reading shows everything; only one that opens everything lets the console
+    /// act on it.
+    pub token_file: Option<Spanned<PathBuf>>,
+    /// A PEM file with the authority of its certificate; the system's if absent.
+    pub ca: Option<Spanned<PathBuf>>,
+    /// A PEM file with a certificate to show to it.
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// A PEM file with its private key.
+    pub key: Option<Spanned<PathBuf>>,
+}
+
+/// Processes that one asks.
+pub const MOST_NODES: usize = 64;
+/// What the process that asks is called among them.
+pub const THIS_PROCESS: &str = "here";
 
 impl AdminSection {
     /// Every path of the section.
@@ -36,8 +63,52 @@ impl AdminSection {
         });
         let files =
             tls.chain(self.token_file.as_mut()).chain(self.read_token_file.as_mut()).map(Spanned::as_mut);
-        files.chain(self.socket.as_mut())
+        let nodes = self.nodes.iter_mut().map(Spanned::as_mut).flat_map(|node| {
+            let files = [&mut node.token_file, &mut node.ca, &mut node.certificate, &mut node.key];
+            files.into_iter().filter_map(|file| file.as_mut()).map(Spanned::as_mut)
+        });
+        files.chain(nodes).chain(self.socket.as_mut())
     }
+}
+
+fn check_nodes(nodes: &[Spanned<NodeSection>]) -> Checked {
+    if let Some(one) = nodes.get(MOST_NODES) {
+        return Err(Complaint::new(one.span(), format!("{MOST_NODES} other processes at most can be asked")));
+    }
+    for (place, node) in nodes.iter().map(Spanned::as_ref).enumerate() {
+        let name = node.name.as_ref();
+        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            return Err(Complaint::new(node.name.span(), "`name` is 1 to 64 octets of what can be shown"));
+        }
+        if name == THIS_PROCESS {
+            return Err(Complaint::new(node.name.span(), format!("`{THIS_PROCESS}` is this process itself")));
+        }
+        if nodes.iter().take(place).any(|other| other.as_ref().name.as_ref() == name) {
+            return Err(Complaint::new(node.name.span(), format!("`{name}` is there twice")));
+        }
+        for file in [&node.token_file, &node.ca, &node.certificate, &node.key] {
+            file.as_ref().map_or(Ok(()), must_be_a_file)?;
+        }
+        match (&node.certificate, &node.key) {
+            (Some(_), Some(_)) | (None, None) => {}
+            (Some(alone), None) | (None, Some(alone)) => {
+                return Err(Complaint::new(alone.span(), "`certificate` and `key` are named together"));
+            }
+        }
+        let url = node.url.as_ref();
+        let tls = [&node.ca, &node.certificate].into_iter().flatten().next();
+        match tls {
+            Some(file) if !url.starts_with("https://") => {
+                return Err(Complaint::new(file.span(), "certificates are for `https:` only"));
+            }
+            _ if ["https://", "http://", "unix:"].iter().any(|scheme| url.starts_with(scheme)) => {}
+            _ => {
+                return Err(Complaint::new(node.url.span(), "that is not where a process answers")
+                    .help("write https://HOST:PORT, http://127.0.0.1:PORT or unix:PATH"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn owner() -> Spanned<u32> {
@@ -80,6 +151,7 @@ pub(super) fn check(section: &Spanned<AdminSection>) -> Checked {
     let admin = section.as_ref();
     admin.token_file.as_ref().map_or(Ok(()), must_be_a_file)?;
     admin.read_token_file.as_ref().map_or(Ok(()), must_be_a_file)?;
+    check_nodes(&admin.nodes)?;
     if !matches!(admin.socket_mode.as_ref(), 0o600 | 0o660) {
         return Err(Complaint::new(admin.socket_mode.span(), "`socket-mode` is 0o600 or 0o660")
             .help("who can open the socket may do everything"));
@@ -148,6 +220,7 @@ mod tests {
             let text = format!("{kms}[admin]\n{admin}\n");
             crate::config::parse("carnet.toml", text, directory.path()).map(drop).map_err(|e| e.to_string())
         };
+        let node = |node: &str| format!("socket = \"s\"\nnodes = [{{ {node} }}]");
         let tls = "tls = { certificate = \"c.pem\", key = \"k.pem\" }";
         for good in [
             "socket = \"admin.sock\"".to_owned(),
@@ -157,6 +230,8 @@ mod tests {
             "listen = \"[::1]:9460\"\ntoken-file = \"token\"".to_owned(),
             format!("listen = \"192.0.2.1:9460\"\ntoken-file = \"token\"\n{tls}"),
             "listen = \"192.0.2.1:9460\"\ntls = { certificate = \"c.pem\", key = \"k.pem\", ca = \"ca.pem\" }".to_owned(),
+            "listen = \"127.0.0.1:9460\"\nnodes = [{ name = \"gw\", url = \"https://gw.example:9460\", token-file = \"token\", ca = \"ca.pem\", certificate = \"c.pem\", key = \"k.pem\" }]".to_owned(),
+            "socket = \"admin.sock\"\n[[admin.nodes]]\nname = \"gw\"\nurl = \"unix:/run/gw.sock\"\n[[admin.nodes]]\nname = \"kms\"\nurl = \"http://127.0.0.1:9461\"".to_owned(),
         ] {
             read(&good).unwrap_or_else(|e| panic!("{good}: {e}"));
         }
@@ -169,6 +244,13 @@ mod tests {
             ("listen = \"127.0.0.1:9460\"\ntoken-file = \"none\"".to_owned(), "there is no file"),
             ("listen = \"192.0.2.1:9460\"\ntoken-file = \"token\"".to_owned(), "HTTPS only"),
             (format!("listen = \"192.0.2.1:9460\"\n{tls}"), "anybody"),
+            (node("name = \"here\", url = \"unix:/x\""), "this process itself"),
+            (node("name = \"\", url = \"unix:/x\""), "1 to 64"),
+            (node("name = \"a\", url = \"ftp://x\""), "where a process answers"),
+            (node("name = \"a\", url = \"unix:/x\" }, { name = \"a\", url = \"unix:/y\""), "twice"),
+            (node("name = \"a\", url = \"http://127.0.0.1:1\", ca = \"ca.pem\""), "`https:` only"),
+            (node("name = \"a\", url = \"https://x\", key = \"k.pem\""), "together"),
+            (node("name = \"a\", url = \"https://x\", token-file = \"none\""), "there is no file"),
         ] {
             let error = read(&bad).expect_err(&bad);
             assert!(error.contains(why), "{bad}: {error}");

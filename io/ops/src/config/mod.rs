@@ -25,7 +25,7 @@ mod trace;
 pub mod tree;
 
 pub use address::{Bind, Endpoint, PortRange, Prefix, Proto};
-pub use admin::{AdminSection, RecordsSection};
+pub use admin::{AdminSection, NodeSection, RecordsSection, THIS_PROCESS};
 pub use conference::{
     ConferenceKms, ConferenceLimits, ConferenceSection, Devices, FloorAlgorithm, FloorSection,
     HistorySection, RoomPolicy, RoomSection, Unsealed, Who,

@@ -328,6 +328,13 @@ pub const PACKAGES: &[Package] = &[
             item(ContextProperty, "state", 4, Text, Provisional),
             item(StreamProperty, "chair", 5, Integer, Provisional),
             with(
+                Signal,
+                "decide",
+                1,
+                Provisional,
+                &[par("floor", 1, Integer), par("decision", 2, Word(&[("grant", 1), ("refuse", 2)]))],
+            ),
+            with(
                 Event,
                 "floor",
                 1,

@@ -19,6 +19,8 @@ pub struct Mrfp {
     pub holes: BTreeMap<Pinhole, (SocketAddr, Option<Settings>)>,
     /// By context.
     pub conferences: BTreeMap<u32, Conference>,
+    /// What was decided about floors: which, about whom, and whether it gets it.
+    pub decisions: Vec<(u16, u16, bool)>,
     /// Reserves are refused.
     pub full: bool,
     /// Whether nobody else can read the way to it, as far as it knows.
@@ -61,6 +63,7 @@ impl Mrfp {
             up: true,
             holes: BTreeMap::new(),
             conferences: BTreeMap::new(),
+            decisions: Vec::new(),
             full: false,
             protected: true,
             slow: false,
@@ -115,6 +118,10 @@ impl Mrfp {
             }
             media::Command::Conference { group, settings: None } => {
                 self.conferences.remove(&group);
+                return;
+            }
+            media::Command::Decide { floor, user, grant, .. } => {
+                self.decisions.push((floor, user, grant));
                 return;
             }
             other => panic!("nothing for a conference: {other:?}"),

@@ -156,6 +156,10 @@ impl Engine {
                 assert!(!self.holes.iter().any(left), "its endpoints end before it");
                 None
             }
+            media::Command::Decide { group, .. } => {
+                assert!(self.conferences.contains_key(&group), "it is there");
+                None
+            }
         };
         self.answers.extend(answer);
     }

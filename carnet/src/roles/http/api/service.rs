@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 /// Whether a gateway gets new calls.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Service {
+pub(in crate::roles::http) struct Service {
     /// No new calls; those on it go on.
-    avoid: bool,
+    pub(in crate::roles::http) avoid: bool,
 }
 
 /// Takes a gateway out of a border's service, or puts it back: new calls avoid it, those on it go on. Until the next start.

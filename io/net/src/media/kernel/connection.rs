@@ -103,6 +103,11 @@ impl Connection {
         octets
     }
 
+    /// What it had when connection tracking was last asked, both ways.
+    pub(super) fn counted(&self) -> u64 {
+        self.counted.0.saturating_add(self.counted.1)
+    }
+
     /// Compares with what there is; `lost`: copies were lost since the last time.
     pub(super) fn compare(&mut self, entry: Option<&Entry>, lost: bool, now: Instant) -> Finding {
         self.sure &= !lost;

@@ -162,6 +162,8 @@ pub(super) struct Tallies {
     pub(super) carried: AtomicU64,
     /// Connections that came up.
     pub(super) connections: AtomicU64,
+    /// Octets that passed, both ways.
+    pub(super) octets: AtomicU64,
     /// Orders that the kernel refused.
     pub(super) refused: AtomicU64,
     /// Callers who are kept now, because it is not decided where they lead.
@@ -181,6 +183,9 @@ pub struct KernelTally {
     pub carried: u64,
     /// Connections that came up.
     pub connections: u64,
+    /// Octets that passed, both ways, as of a moment ago: seconds, or half a minute where there are very many connections. Those of
+    /// connections that go on only where the host counts (`nf_conntrack_acct`).
+    pub octets: u64,
     /// Orders that the kernel refused.
     pub refused: u64,
     /// Callers who are kept now, because they came before it was decided where they lead.
@@ -199,6 +204,7 @@ impl Tallies {
         KernelTally {
             carried: of(&self.carried),
             connections: of(&self.connections),
+            octets: of(&self.octets),
             refused: of(&self.refused),
             kept: of(&self.kept),
             overdue: of(&self.overdue),

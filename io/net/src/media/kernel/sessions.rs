@@ -136,6 +136,15 @@ impl Sessions {
         (self.carried, self.connections)
     }
 
+    /// Octets that connections which are up had when they were last looked at.
+    pub(super) fn counted(&self) -> u64 {
+        let up = self.all.values().map(|session| match &session.state {
+            State::Up(connection) => connection.counted(),
+            State::Idle => 0,
+        });
+        up.fold(0, u64::saturating_add)
+    }
+
     pub(super) fn has_left(&self) -> bool {
         !self.left.is_empty()
     }

@@ -32,6 +32,10 @@ const MUCH: usize = 6;
 /// All connections are looked at no more often, and as often if there is no reason to.
 const AUDIT_SOON: Duration = Duration::from_secs(1);
 const AUDIT: Duration = Duration::from_secs(30);
+/// As often where it costs next to nothing: what is carried is seen as it grows.
+const COUNT: Duration = Duration::from_secs(5);
+/// Next to nothing: this part of the thread's time.
+const COUNT_SHARE: u32 = 200;
 /// Looking at them takes no more than this part of the thread's time.
 const AUDIT_SHARE: u32 = 50;
 /// What was found is believed for this long.
@@ -64,6 +68,8 @@ pub(super) struct Thread {
     busy: Option<Instant>,
     /// Packets were not seen.
     lost: bool,
+    /// Octets of connections that are over.
+    ended: u64,
     /// Copies that came before this have been read.
     looked: Option<Instant>,
     out: Outcome,
@@ -215,9 +221,10 @@ impl Thread {
             sessions,
             keep,
             claims,
-            next_audit: now + AUDIT,
+            next_audit: now + COUNT,
             busy: None,
             lost: false,
+            ended: 0,
             looked: None,
             out: Outcome::default(),
         })
@@ -369,7 +376,8 @@ impl Thread {
 
     fn audit(&mut self, began: Instant) {
         if self.sessions.is_empty() && !self.sessions.wants_audit() {
-            self.next_audit = began + AUDIT;
+            self.next_audit = began + COUNT;
+            self.count();
             return;
         }
         match self.connections.all() {
@@ -379,9 +387,17 @@ impl Thread {
             }
             Err(error) => tracing::warn!(%error, "connections cannot be audited"),
         }
+        self.count();
         let now = Instant::now();
-        let pause = now.saturating_duration_since(began).saturating_mul(AUDIT_SHARE);
-        self.next_audit = now + AUDIT.max(pause);
+        let took = now.saturating_duration_since(began);
+        let most = AUDIT.max(took.saturating_mul(AUDIT_SHARE));
+        self.next_audit = now + took.saturating_mul(COUNT_SHARE).clamp(COUNT, most);
+    }
+
+    /// What has passed so far: of those that are over, and of those that are up.
+    fn count(&self) {
+        let octets = self.ended.saturating_add(self.sessions.counted());
+        self.tallies.octets.fetch_max(octets, Ordering::Relaxed);
     }
 
     /// Carries out what has come together, and says so.
@@ -425,7 +441,12 @@ impl Thread {
         self.hand_over(out.reports);
     }
 
-    fn hand_over(&self, reports: Vec<(usize, Report)>) {
+    fn hand_over(&mut self, reports: Vec<(usize, Report)>) {
+        for (_, report) in &reports {
+            if let Report::Ended { octets, .. } | Report::Dropped { octets, .. } = report {
+                self.ended = self.ended.saturating_add(octets.0).saturating_add(octets.1);
+            }
+        }
         let mut of_loops: Vec<Vec<Report>> = self.docks.iter().map(|_| Vec::new()).collect();
         for (owner, report) in reports {
             if let Some(of) = of_loops.get_mut(owner) {

@@ -465,9 +465,12 @@ fn a_connection_that_was_taken_up_and_ends_at_once_is_counted() {
 fn what_connection_tracking_has_forgotten_is_as_it_was_when_it_was_last_asked() {
     let counted = Entry { forth: (2, 2 * 52 + 8 + 5), back: (3, 3 * 52 + 8 + 6), ..entry(Seen::Established) };
     let mut test = Test::up(&[]);
+    assert_eq!(test.sessions.counted(), 0);
     assert!(test.looks(&there(counted), SECOND, false).is_idle());
+    assert_eq!(test.sessions.counted(), 11, "it is seen as it grows");
     let out = test.looks(&HashMap::new(), SECOND * 31, false);
     assert_eq!(ended(&out), Some(((Cause::Reset, Cause::Reset), (5, 6))));
+    assert_eq!(test.sessions.counted(), 0, "what has ended is told of");
     let mut test = Test::up(&[]);
     assert!(test.looks(&there(counted), SECOND, false).is_idle());
     test.tracked.entries.clear();

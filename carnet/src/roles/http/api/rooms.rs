@@ -1,0 +1,168 @@
+//! Rooms of conference servers: who is in them, who has their floors, and what an administrator does about it.
+
+use super::{Answer, Ask, Desk, Given, Named, Problem, ask};
+use axum::Json;
+use axum::extract::State;
+use carnet_conference::Decision;
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// The rooms of the conference servers here.
+#[utoipa::path(get, path = "/api/v1/rooms", tag = "rooms", responses(
+    (status = 200, description = "`conferences`, each with its `rooms`", body = Value),
+    (status = 404, description = "No conference server runs here", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn rooms(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
+    ask(&desk, Ask::Rooms).await
+}
+
+/// Who is in a room, and who has its floors.
+#[utoipa::path(get, path = "/api/v1/rooms/{room}", tag = "rooms",
+    params(("room" = String, Path, description = "The conference's URI")), responses(
+    (status = 200, description = "The room", body = Value),
+    (status = 400, description = "That is no URI", body = Problem),
+    (status = 404, description = "There is no such room", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn room(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
+    ask(&desk, Ask::Room { room }).await
+}
+
+/// Ends a room towards all its members.
+#[utoipa::path(delete, path = "/api/v1/rooms/{room}", tag = "rooms",
+    params(("room" = String, Path, description = "The conference's URI")), responses(
+    (status = 200, description = "It ends", body = Value),
+    (status = 400, description = "That is no URI", body = Problem),
+    (status = 404, description = "There is no such room", body = Problem),
+    (status = 409, description = "It cannot be ended", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn close(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
+    ask(&desk, Ask::Close { room }).await
+}
+
+/// Whom.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Member {
+    /// A SIP URI.
+    uri: String,
+}
+
+/// Has somebody called into a room.
+#[utoipa::path(post, path = "/api/v1/rooms/{room}/members", tag = "rooms", request_body = Member,
+    params(("room" = String, Path, description = "The conference's URI")), responses(
+    (status = 200, description = "It is being called", body = Value),
+    (status = 400, description = "The body cannot be read", body = Problem),
+    (status = 404, description = "There is no such room", body = Problem),
+    (status = 409, description = "It cannot be called", body = Problem),
+    (status = 413, description = "The body is too large", body = Problem),
+    (status = 415, description = "The body is not JSON", body = Problem),
+    (status = 422, description = "The body is not what it has to be", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn invite(
+    State(desk): State<Arc<Desk>>,
+    Named(room): Named<String>,
+    Given(Member { uri }): Given<Member>,
+) -> Answer<Json<Value>> {
+    ask(&desk, Ask::Invite { room, member: uri }).await
+}
+
+/// Puts a member out of a room.
+#[utoipa::path(delete, path = "/api/v1/rooms/{room}/members/{member}", tag = "rooms", params(
+    ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
+), responses(
+    (status = 200, description = "It is out", body = Value),
+    (status = 400, description = "That is no URI", body = Problem),
+    (status = 404, description = "There is no such room or member", body = Problem),
+    (status = 409, description = "It cannot be put out", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn kick(
+    State(desk): State<Arc<Desk>>,
+    Named((room, member)): Named<(String, String)>,
+) -> Answer<Json<Value>> {
+    ask(&desk, Ask::Kick { room, member }).await
+}
+
+/// What is decided.
+#[derive(Deserialize, ToSchema, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// Who waits gets the floor now.
+    Grant,
+    /// Who waits does not get it.
+    Deny,
+    /// Who has it loses it.
+    Revoke,
+}
+
+/// A decision about a floor.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfFloor {
+    /// The member's number in the room, as `holders` and `waiting` have it.
+    user: u16,
+    /// `grant`, `deny` or `revoke`.
+    #[schema(inline)]
+    decision: Verdict,
+}
+
+/// Decides about a floor in the place of its chair: who waits gets it (where no more may have it, who has had it longest loses it) or is
+/// taken off the queue; who has it loses it. The members are told by their floor control server (BFCP).
+#[utoipa::path(post, path = "/api/v1/rooms/{room}/floors/{floor}", tag = "rooms", request_body = OfFloor, params(
+    ("room" = String, Path, description = "The conference's URI"), ("floor" = u16, Path, description = "The floor's number")
+), responses(
+    (status = 200, description = "The media server is told", body = Value),
+    (status = 400, description = "The body cannot be read, or that is no name or number", body = Problem),
+    (status = 404, description = "There is no such room, floor or member", body = Problem),
+    (status = 409, description = "The member does not wait for it, or does not have it; or there is no media server to tell", body = Problem),
+    (status = 413, description = "The body is too large", body = Problem),
+    (status = 415, description = "The body is not JSON", body = Problem),
+    (status = 422, description = "The body is not what it has to be", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn decide(
+    State(desk): State<Arc<Desk>>,
+    Named((room, floor)): Named<(String, u16)>,
+    Given(OfFloor { user, decision }): Given<OfFloor>,
+) -> Answer<Json<Value>> {
+    let decision = match decision {
+        Verdict::Grant => Decision::Grant,
+        Verdict::Deny => Decision::Deny,
+        Verdict::Revoke => Decision::Revoke,
+    };
+    ask(&desk, Ask::Decide { room, floor, user, decision }).await
+}
+
+/// Whether a member is heard.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Heard {
+    /// Nothing it sends comes through.
+    muted: bool,
+}
+
+/// Lets nothing of a member through to the others in a room, or again what it says; it hears them either way. It holds while the room and
+/// the process last.
+#[utoipa::path(patch, path = "/api/v1/rooms/{room}/members/{member}", tag = "rooms", request_body = Heard, params(
+    ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
+), responses(
+    (status = 200, description = "The media server is told", body = Value),
+    (status = 400, description = "The body cannot be read, or that is no URI", body = Problem),
+    (status = 404, description = "There is no such room or member", body = Problem),
+    (status = 413, description = "The body is too large", body = Problem),
+    (status = 415, description = "The body is not JSON", body = Problem),
+    (status = 422, description = "The body is not what it has to be", body = Problem),
+    (status = 503, description = "It does not answer", body = Problem),
+))]
+pub(super) async fn mute(
+    State(desk): State<Arc<Desk>>,
+    Named((room, member)): Named<(String, String)>,
+    Given(Heard { muted }): Given<Heard>,
+) -> Answer<Json<Value>> {
+    ask(&desk, Ask::Mute { room, member, muted }).await
+}
