@@ -299,9 +299,25 @@ impl Registration {
 
     fn failed(&mut self, now: Instant, id: TransactionId, reason: Failure) {
         match &self.state {
-            State::Trying { request, .. } if *request == id => self.unreachable(now),
+            State::Trying { request, candidate, until, .. } if *request == id => {
+                match candidate.again && now < *until {
+                    true => self.insist(now, candidate.clone(), *until),
+                    false => self.unreachable(now),
+                }
+            }
             State::Leaving { request } if *request == id => self.left(now),
             _ => self.events.push_back(Event::Failed { id, reason }),
+        }
+    }
+
+    /// Nothing came of the last attempt, and the controller still has its time.
+    fn insist(&mut self, now: Instant, candidate: Candidate, end: Instant) {
+        if let Some(link) = self.current.take() {
+            self.rest(link);
+        }
+        self.try_controller(now, candidate);
+        if let State::Trying { until, .. } = &mut self.state {
+            *until = end;
         }
     }
 
