@@ -298,7 +298,7 @@ impl Ports {
             let found = ports.free().give(now, realm.ward.guard.quarantine, random);
             match found {
                 Some(found) if self.is_left(SocketAddr::new(ports.address, found.port)) => {
-                    left.push(found.port)
+                    left.push(found.port);
                 }
                 found => break found,
             }
