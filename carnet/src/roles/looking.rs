@@ -167,7 +167,7 @@ mod tests {
                         self.gateway.handle_media(self.now, Event::Measured { pinhole, statistics });
                     }
                     Command::Release { pinhole } => {
-                        self.leaving.push(Event::Released { pinhole, statistics })
+                        self.leaving.push(Event::Released { pinhole, statistics });
                     }
                     _ => {}
                 }

@@ -100,7 +100,7 @@ impl Hep {
         let (settings, octets) = (self.settings.clone(), self.octets.clone());
         let (calls, held) = (self.calls.clone(), VecDeque::new());
         Some(async move {
-            Sending { queue, octets, settings, watch, calls, held, looked: Instant::now() }.run().await
+            Sending { queue, octets, settings, watch, calls, held, looked: Instant::now() }.run().await;
         })
     }
 }
