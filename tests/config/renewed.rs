@@ -4,6 +4,7 @@
 use crate::process::{PATIENCE, Process, certificate, ports};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -41,18 +42,32 @@ fn stays(port: u16) -> Openssl {
     Openssl(child.expect("openssl"))
 }
 
-/// A controller that speaks TLS and no H.248; what it sees is in `mgc.log`.
+/// A controller that speaks TLS and no H.248; what it sees is in `mgc.log`. It listens when this returns: its port may have
+/// been somebody's for a moment, who called out from it.
 fn controller(directory: &Path, port: u16) -> Openssl {
     let log = || File::options().create(true).append(true).open(directory.join("mgc.log")).unwrap();
-    let child = Command::new("openssl")
-        .args(["s_server", "-accept", &port.to_string(), "-cert", "mgc.pem", "-key", "mgc.key"])
-        .args(["-Verify", "1", "-CAfile", "own.pem"])
-        .current_dir(directory)
-        .stdin(Stdio::piped())
-        .stdout(log())
-        .stderr(log())
-        .spawn();
-    Openssl(child.expect("openssl"))
+    let start = || {
+        Command::new("openssl")
+            .args(["s_server", "-accept", &port.to_string(), "-cert", "mgc.pem", "-key", "mgc.key"])
+            .args(["-Verify", "1", "-CAfile", "own.pem"])
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(log())
+            .stderr(log())
+            .spawn()
+            .expect("openssl")
+    };
+    let end = Instant::now() + PATIENCE;
+    let mut server = Openssl(start());
+    loop {
+        assert!(Instant::now() < end, "openssl does not listen at {port}");
+        std::thread::sleep(Duration::from_millis(50));
+        if server.0.try_wait().unwrap().is_some() {
+            server = Openssl(start());
+        } else if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return server;
+        }
+    }
 }
 
 fn until(what: &str, holds: impl Fn() -> bool) {

@@ -118,7 +118,7 @@ fn calls_that_cannot_be() {
     let alice = network::ue(&mut lab, "alice", &["chat", "sip:bob@b.example"]);
     assert_eq!(lab.process(alice).wait(SOON), Some(1), "{}", lab.output("alice", "out"));
     let said = reason(&lab.output("alice", "out"));
-    assert_eq!(said, "the call was refused: 503 Key server unavailable");
+    assert_eq!(said, "the call was refused: 500 Key server unavailable");
     let bobs = reason(&lab.output("bob", "out"));
     assert!(bobs.contains("the key server could not be reached to open the caller's ticket"), "{bobs}");
     lab.process(bob).signal("KILL");

@@ -152,6 +152,8 @@ fn scene(tls: bool) {
         (format!("carnet {}", arguments.join(" ")), [output.stdout, output.stderr].concat())
     };
     let secret = std::fs::read_to_string(stage.path("alice.psk")).unwrap();
+    let tickets = Api::at(&stage.path("kms/admin.sock")).json("/api/v1/kms/tickets");
+    let ticket = tickets["tickets"][0]["ticket"].as_str().unwrap_or_else(|| panic!("{tickets}"));
     let names: &[(&str, &[&str])] = &[
         ("gateway", &["agw", "mrfp-1", "other"]),
         ("border", &["alg"]),
@@ -160,6 +162,9 @@ fn scene(tls: bool) {
         ("member", &["sip:alice@a.example"]),
         ("name", &["sip:alice@a.example", "sip:mrfc@conf.example"]),
         ("identity", &["sip:desk@a.example"]),
+        ("ticket", &[ticket, "0000000000000000"]),
+        ("floor", &["1", "99"]),
+        ("node", &["other"]),
     ];
     for socket in ["net.sock", "conf.sock", "mrfp-1.sock", "kms/admin.sock"] {
         let answers = Api::at(&stage.path(socket)).crawl(names, secret.trim());

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -167,4 +167,23 @@ pub async fn note_changes(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     tracing::info!(%who, %method, path = path.escape_debug().to_string(), status = response.status().as_u16(), "administration");
     response
+}
+
+/// A number without a fraction, however it is written: to JSON Schema 5.0 is one.
+///
+/// # Errors
+/// It has a fraction, or is too great.
+pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::Error> {
+    /// From here on what is written with a point may stand for several numbers.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let number = serde_json::Number::deserialize(from)?;
+    let exact = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..EXACT).contains(n));
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and within bounds"
+    )]
+    let whole = number.as_u64().or(exact.map(|n| n as u64));
+    let whole = whole.and_then(|whole| T::try_from(whole).ok());
+    whole.ok_or_else(|| serde::de::Error::custom("no whole number that can be here"))
 }

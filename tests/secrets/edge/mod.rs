@@ -68,6 +68,9 @@ fn a_gateway_that_ends_tls_tells_no_secret() {
         ("member", &["none"]),
         ("name", &["none"]),
         ("identity", &["sip:none@a.example"]),
+        ("ticket", &["0000000000000000"]),
+        ("floor", &["1"]),
+        ("node", &["other"]),
     ];
     for (host, socket) in [("alg", "alg.sock"), ("agw", "agw.sock")] {
         // The socket is a file: it is reached from every host.

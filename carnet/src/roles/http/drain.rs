@@ -64,6 +64,7 @@ impl Drop for Draining {
 pub(super) struct Grace {
     /// Seconds that calls in progress get.
     #[schema(maximum = 86400)]
+    #[serde(deserialize_with = "crate::web::answer::whole")]
     grace: u64,
 }
 

@@ -91,7 +91,7 @@ pub(super) async fn kick(
 /// What is decided.
 #[derive(Deserialize, ToSchema, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum ChairAction {
     /// Who waits gets the floor now.
     Grant,
     /// Who waits does not get it.
@@ -105,16 +105,16 @@ enum Verdict {
 #[serde(deny_unknown_fields)]
 pub(super) struct OfFloor {
     /// The member's number in the room, as `holders` and `waiting` have it.
+    #[schema(maximum = 65535)]
+    #[serde(deserialize_with = "crate::web::answer::whole")]
     user: u16,
-    /// `grant`, `deny` or `revoke`.
-    #[schema(inline)]
-    decision: Verdict,
+    decision: ChairAction,
 }
 
 /// Decides about a floor in the place of its chair: who waits gets it (where no more may have it, who has had it longest loses it) or is
 /// taken off the queue; who has it loses it. The members are told by their floor control server (BFCP).
 #[utoipa::path(post, path = "/api/v1/rooms/{room}/floors/{floor}", tag = "rooms", request_body = OfFloor, params(
-    ("room" = String, Path, description = "The conference's URI"), ("floor" = u16, Path, description = "The floor's number")
+    ("room" = String, Path, description = "The conference's URI"), ("floor" = u16, Path, maximum = 65535, description = "The floor's number")
 ), responses(
     (status = 200, description = "The media server is told", body = Value),
     (status = 400, description = "The body cannot be read, or that is no name or number", body = Problem),
@@ -131,9 +131,9 @@ pub(super) async fn decide(
     Given(OfFloor { user, decision }): Given<OfFloor>,
 ) -> Answer<Json<Value>> {
     let decision = match decision {
-        Verdict::Grant => Decision::Grant,
-        Verdict::Deny => Decision::Deny,
-        Verdict::Revoke => Decision::Revoke,
+        ChairAction::Grant => Decision::Grant,
+        ChairAction::Deny => Decision::Deny,
+        ChairAction::Revoke => Decision::Revoke,
     };
     ask(&desk, Ask::Decide { room, floor, user, decision }).await
 }
