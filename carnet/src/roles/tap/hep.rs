@@ -47,6 +47,11 @@ const HOLD: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 const MOST_HELD: usize = 512;
 
+/// What comes in so long a time goes together: packets say when messages went by, and to be woken for each costs more than
+/// all that is done with it. Not where so few may wait that they would be lost.
+const GATHER: Duration = Duration::from_millis(20);
+const ENOUGH: usize = 1_000;
+
 /// The way to a server.
 pub struct Hep {
     queue: Sender<Arc<Telling>>,
@@ -295,11 +300,18 @@ impl Sending {
                 None => std::future::pending().await,
             }
         };
+        let gather = self.queue.is_empty() && !self.queue.is_closed() && self.queue.max_capacity() >= ENOUGH;
+        let gathered = async {
+            if gather {
+                tokio::time::sleep(GATHER).await;
+            }
+            self.queue.recv().await
+        };
         tokio::select! {
             biased;
             error = open.ended() => Next::Broken(error),
             () = at(look) => Next::Look,
-            telling = self.queue.recv() => telling.map_or(Next::End, Next::Message),
+            telling = gathered => telling.map_or(Next::End, Next::Message),
             () = at(again) => Next::Again,
         }
     }
