@@ -7,7 +7,7 @@ use bytes::Bytes;
 use carnet_border::{Cause, Event as Border};
 use carnet_event::{Event as _, Level};
 use carnet_mikey::exchange::ticket_id;
-use carnet_plan::{Octets, Side};
+use carnet_plan::{Both, Octets, Side};
 use carnet_sip::{Limits, Message, Method};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
 use std::collections::{BTreeSet, HashMap};
@@ -370,16 +370,8 @@ impl Call {
         self.below(id, SpanKind::Client, "INVITE".into(), (invite.start, SystemTime::now()), told, status)
     }
 
-    fn released(&self, media: Media, now: SystemTime, octets: Option<&carnet_plan::Both<Octets>>) -> Span {
-        let mut told = media.told;
-        if let Some(octets) = octets {
-            let of = |side| octets.of(side);
-            told = told
-                .with("media.octets.caller.received", number(of(Side::Caller).received))
-                .with("media.octets.caller.sent", number(of(Side::Caller).sent))
-                .with("media.octets.callee.received", number(of(Side::Callee).received))
-                .with("media.octets.callee.sent", number(of(Side::Callee).sent));
-        }
+    fn released(&self, media: Media, now: SystemTime, octets: Option<&Both<Octets>>) -> Span {
+        let told = media.told.octets(octets);
         let times = (media.start, now);
         let mut span = self.below(media.id, SpanKind::Internal, "media".into(), times, told, media.status);
         span.events = media.events;

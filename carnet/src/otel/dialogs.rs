@@ -4,7 +4,7 @@
 use super::span::{Span, Told, number};
 use super::{ids, keys};
 use carnet_event::{Event as _, Level};
-use carnet_plan::{Octets, Side};
+use carnet_plan::{Both, Octets};
 use carnet_steering::{Ended, Event};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
 use std::collections::HashMap;
@@ -189,21 +189,8 @@ impl Dialogs {
     }
 }
 
-fn released(
-    trace: TraceId,
-    media: Media,
-    end: SystemTime,
-    octets: Option<&carnet_plan::Both<Octets>>,
-) -> Span {
-    let mut told = media.told;
-    if let Some(octets) = octets {
-        let of = |side| octets.of(side);
-        told = told
-            .with("media.octets.caller.received", number(of(Side::Caller).received))
-            .with("media.octets.caller.sent", number(of(Side::Caller).sent))
-            .with("media.octets.callee.received", number(of(Side::Callee).received))
-            .with("media.octets.callee.sent", number(of(Side::Callee).sent));
-    }
+fn released(trace: TraceId, media: Media, end: SystemTime, octets: Option<&Both<Octets>>) -> Span {
+    let told = media.told.octets(octets);
     Span {
         trace,
         id: keys::unique(),

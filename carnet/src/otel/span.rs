@@ -1,5 +1,6 @@
 //! A span that is over.
 
+use carnet_plan::{Both, Octets, Side};
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -41,6 +42,16 @@ impl Told {
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.0.push(KeyValue::new(name, value));
         self
+    }
+
+    /// With what the two ends of media sent and got, if a gateway has told.
+    pub fn octets(self, octets: Option<&Both<Octets>>) -> Self {
+        let Some(octets) = octets else { return self };
+        let of = |side| octets.of(side);
+        self.with("media.octets.caller.received", number(of(Side::Caller).received))
+            .with("media.octets.caller.sent", number(of(Side::Caller).sent))
+            .with("media.octets.callee.received", number(of(Side::Callee).received))
+            .with("media.octets.callee.sent", number(of(Side::Callee).sent))
     }
 
     /// And that, if it is known.

@@ -174,10 +174,9 @@ pub async fn note_changes(request: Request, next: Next) -> Response {
 /// # Errors
 /// It has a fraction, or is too great.
 pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::Error> {
-    /// From here on what is written with a point may stand for several numbers.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     let number = serde_json::Number::deserialize(from)?;
-    let exact = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..EXACT).contains(n));
+    #[allow(clippy::cast_precision_loss, reason = "it is the largest that has none")]
+    let exact = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=LARGEST as f64).contains(n));
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -186,4 +185,22 @@ pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D
     let whole = number.as_u64().or(exact.map(|n| n as u64));
     let whole = whole.and_then(|whole| T::try_from(whole).ok());
     whole.ok_or_else(|| serde::de::Error::custom("no whole number that can be here"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        fn read<T: TryFrom<u64>>(text: &str) -> Option<T> {
+            super::whole(&mut serde_json::Deserializer::from_str(text)).ok()
+        }
+        assert_eq!((read("5"), read("5.0"), read("3e2")), (Some(5_u64), Some(5), Some(300)));
+        for bad in ["5.5", "-1", "-1.0", "1e300", "9007199254740993.0", "\"5\"", "null"] {
+            assert_eq!(read::<u64>(bad), None, "{bad}");
+        }
+        assert_eq!(
+            (read("65535.0"), read::<u16>("65536"), read::<u16>("65536.0")),
+            (Some(u16::MAX), None, None)
+        );
+    }
 }

@@ -300,18 +300,11 @@ impl Sending {
                 None => std::future::pending().await,
             }
         };
-        let gather = self.queue.is_empty() && !self.queue.is_closed() && self.queue.max_capacity() >= ENOUGH;
-        let gathered = async {
-            if gather {
-                tokio::time::sleep(GATHER).await;
-            }
-            self.queue.recv().await
-        };
         tokio::select! {
             biased;
             error = open.ended() => Next::Broken(error),
             () = at(look) => Next::Look,
-            telling = gathered => telling.map_or(Next::End, Next::Message),
+            telling = gathered(&mut self.queue) => telling.map_or(Next::End, Next::Message),
             () = at(again) => Next::Again,
         }
     }
@@ -368,6 +361,14 @@ impl Sending {
             }
         }
     }
+}
+
+/// The next of a queue. Where nothing waits, what comes is left to wait for others.
+async fn gathered<T>(queue: &mut Receiver<T>) -> Option<T> {
+    if queue.is_empty() && !queue.is_closed() && queue.max_capacity() >= ENOUGH {
+        tokio::time::sleep(GATHER).await;
+    }
+    queue.recv().await
 }
 
 /// Octets of a datagram over IPv4.
@@ -447,4 +448,40 @@ fn print(message: &Ready, settings: &Settings) -> Result<Vec<u8>, &'static str> 
         octets,
     };
     packet.print().ok_or(TOO_LONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ENOUGH, gathered};
+    use futures_util::FutureExt;
+    use tokio::sync::mpsc;
+
+    /// Whether what comes behind an empty queue was there at once.
+    async fn at_once(room: usize, end: bool) -> bool {
+        let (put, mut queue) = mpsc::channel(room);
+        let mut put = Some(put);
+        let mut next = std::pin::pin!(gathered(&mut queue));
+        assert_eq!(next.as_mut().now_or_never(), None, "nothing has come");
+        let _ = put.as_ref().unwrap().try_send(1);
+        if end {
+            put = None;
+        }
+        let there = next.as_mut().now_or_never().is_some();
+        if !there {
+            assert_eq!(next.await, Some(1), "it is late, not lost");
+        }
+        drop(put);
+        there
+    }
+
+    #[tokio::test]
+    async fn messages_wait_for_others_where_there_is_room() {
+        assert!(!at_once(ENOUGH, false).await);
+        assert!(!at_once(ENOUGH, true).await, "the last ones are not lost at the end");
+        assert!(at_once(ENOUGH - 1, false).await, "a small queue would lose what comes meanwhile");
+        // What waits already goes without a pause.
+        let (put, mut queue) = mpsc::channel(ENOUGH);
+        put.try_send(1).unwrap();
+        assert_eq!(gathered(&mut queue).now_or_never(), Some(Some(1)));
+    }
 }
