@@ -15,7 +15,9 @@ use carnet_seal::Seal;
 use carnet_wire::hex;
 
 use crate::config::{Algorithm, Floor, Policy};
+use crate::leg::Leg;
 use crate::line::{Kind, LABEL, Line};
+use crate::room::Room;
 use crate::status::Decision;
 
 /// The only stream of our terminations.
@@ -38,6 +40,19 @@ pub(crate) struct Owner<'a> {
     pub(crate) nickname: Option<&'a str>,
     pub(crate) muted: bool,
     pub(crate) chairs: &'a [u16],
+}
+
+impl Leg {
+    /// Whose terminations are made, with the floors that it chairs there.
+    pub(crate) fn owner<'a>(&'a self, room: &Room, chairs: &'a [u16]) -> Owner<'a> {
+        Owner {
+            user: self.user,
+            member: &self.member,
+            nickname: self.nickname.as_deref(),
+            muted: room.muted.contains(&self.member),
+            chairs,
+        }
+    }
 }
 
 /// Where and how lines are put.

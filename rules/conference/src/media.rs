@@ -6,7 +6,7 @@
 use carnet_h248::controller::{GatewayName, RequestNumber};
 use carnet_h248::{ActionReply, ActionRequest, ContextId, TerminationId, Verb};
 
-use crate::context::{self, Owner, Site};
+use crate::context::{self, Site};
 use crate::core::{Op, Todo};
 use crate::event::{Event, Left};
 use crate::fault::Fault;
@@ -74,13 +74,7 @@ impl Focus {
         };
         let mut chairs = room.chairs(&leg.member);
         chairs.retain(|floor| !taken(floor));
-        let owner = Owner {
-            user: leg.user,
-            member: &leg.member,
-            nickname: leg.nickname.as_deref(),
-            muted: room.muted.contains(&leg.member),
-            chairs: &chairs,
-        };
+        let owner = leg.owner(room, &chairs);
         let watch = self.core.watch(&gateway);
         let mut commands = Vec::new();
         for (line, seal) in leg.lines.iter().zip(&adding.seals) {

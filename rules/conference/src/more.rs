@@ -10,7 +10,7 @@ use carnet_sdp::Document;
 use carnet_seal::{FetchError, FetchId, FetchPurpose, Half, Question, Refusal, Seal};
 use carnet_sip::{Message, ServerKey};
 
-use crate::context::{self, Owner, Site};
+use crate::context::{self, Site};
 use crate::core::{Core, Op, sdp_of};
 use crate::fault::Fault;
 use crate::leg::{Leg, LineKey, State};
@@ -90,13 +90,7 @@ impl Leg {
         let (gateway, number) = (gateway.clone(), *number);
         let (realm, ipv6) = core.gateways.realm(&gateway);
         let chairs = room.chairs(&self.member);
-        let owner = Owner {
-            user: self.user,
-            member: &self.member,
-            nickname: self.nickname.as_deref(),
-            muted: room.muted.contains(&self.member),
-            chairs: &chairs,
-        };
+        let owner = self.owner(room, &chairs);
         let watch = core.watch(&gateway);
         let mut commands = Vec::new();
         for (line, key) in more.lines.iter().zip(&more.keys) {
