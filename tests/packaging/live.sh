@@ -43,8 +43,8 @@ live_network() {
 client() { on sh -c "cd /root/live && echo \$\$ >$1.pid && exec ip netns exec $1 carnet ue -c $1.toml ${*:2}"; }
 # Both say so: a border may not have heard yet that its gateway has started again.
 served() {
-    on carnet gateway list -c /etc/carnet/gateway.toml | grep -q '^gateway (ims-agw): registered at' &&
-        on carnet gateway list -c /etc/carnet/border.toml | grep -q '^  gateway: in service'
+    on carnet gateway list -c /etc/carnet/gateway.toml | grep '^gateway (ims-agw): registered at' >/dev/null &&
+        on carnet gateway list -c /etc/carnet/border.toml | grep '^  gateway: in service' >/dev/null
 }
 
 # A call is up, and lines go; `$live` is where they are seen.
@@ -100,7 +100,7 @@ live_end() {
 }
 
 # Nothing of the call is left.
-live_over() { wait_for "the gateway gives everything back" eval 'on carnet gateway audit gateway -c /etc/carnet/gateway.toml | grep -qx "0 contexts"'; }
+live_over() { wait_for "the gateway gives everything back" eval 'on carnet gateway audit gateway -c /etc/carnet/gateway.toml | grep -x "0 contexts" >/dev/null'; }
 
 live_leave() {
     exec 9>&- 8>&-

@@ -75,7 +75,7 @@ plain apt-get update -qq
 plain apt-get install -y -qq --no-install-recommends adduser libssl3 >/dev/null 2>&1
 contents "$work/plain" >"$work/before"
 plain apt-get install -y -qq --no-install-recommends carnet-kms carnet-border carnet-gateway carnet-conference >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
-plain carnet --version | grep -q '^carnet ' || fail "the program does not start"
+plain carnet --version | grep '^carnet ' >/dev/null || fail "the program does not start"
 for role in $roles; do
     plain carnet check -c "/etc/carnet/$role.toml" >/dev/null || fail "$role.toml is not good as it comes"
 done
@@ -147,7 +147,8 @@ capabilities() { on sed -n 's/^CapEff:\t//p' "/proc/$(property "$1" MainPID)/sta
 [ "$(capabilities gateway)" = 0000000000003400 ] || fail "capabilities of the gateway: $(capabilities gateway)"
 on man -w carnet-run carnet.toml >/dev/null || fail "manual pages"
 on bash -c 'source /usr/share/bash-completion/bash_completion; _completion_loader carnet; complete -p carnet' >/dev/null || fail "completions"
-on carnet gateway list -c /etc/carnet/border.toml | grep -q gateway || fail "the border has no gateway"
+in_service() { on carnet gateway list -c /etc/carnet/border.toml | grep '^  gateway: in service' >/dev/null; }
+wait_for "the border has its gateway" in_service
 on carnet kms -c /etc/carnet/kms.toml user add sip:alice@example.org --out /root/alice.psk >/dev/null || fail "no user can be added"
 
 # A program that reads its configuration again keeps its number.
@@ -165,7 +166,8 @@ on sh -ec 'ip link add media type veth peer name far; ip address add 192.0.2.1/2
     sed -i "s/^v4 = .*/v4 = \"192.0.2.1\"/; s/^role = .*/&\nengine = \"kernel\"/" /etc/carnet/gateway.toml' || fail "a network for the gateway"
 # With `engine = "kernel"` it does not start where the kernel engine cannot work.
 on systemctl restart carnet@gateway || { on journalctl -u carnet@gateway --no-pager -n 8 -o cat; fail "the kernel engine is kept from working"; }
-nsenter -t "$leader" -n nft list tables 2>/dev/null | grep -q carnet-gateway || fail "the gateway has no table"
+has_table() { nsenter -t "$leader" -n nft list tables | grep carnet-gateway >/dev/null; }
+wait_for "the gateway has a table" has_table
 on sh -ec 'cp /root/gateway.before /etc/carnet/gateway.toml; systemctl restart carnet@gateway'
 
 say "sockets that systemd holds"
@@ -202,7 +204,8 @@ sys.exit("not found")
 PYTHON
 again() { [ "$(property border MainPID)" != "$inside" ] && active border && [ "$(property border NRestarts)" -ge 1 ]; }
 wait_for "systemd starts the border again" again
-on journalctl -u carnet@border --no-pager -o cat | grep -q 'Watchdog timeout' || fail "it was not the watchdog"
+watchdog_said() { on journalctl -u carnet@border --no-pager -o cat | grep 'Watchdog timeout' >/dev/null; }
+wait_for "it was the watchdog" watchdog_said
 on sh -c 'rm -r /etc/systemd/system/carnet@border.service.d; systemctl daemon-reload; systemctl restart carnet@border'
 wait_for "every role is up" all_well
 
@@ -211,7 +214,8 @@ on sed -i 's/domain = "example.org"/domain = "mine.example"/' /etc/carnet/border
 on sed -i 's/^role = .*/&\nengine = "kernel"/' /etc/carnet/gateway.toml
 live_network
 live_begin kernel
-on carnet gateway audit gateway -c /etc/carnet/gateway.toml | grep -q 'moved by the kernel' || fail "the kernel does not carry the call"
+carried() { on carnet gateway audit gateway -c /etc/carnet/gateway.toml | grep 'moved by the kernel' >/dev/null; }
+wait_for "the kernel carries the call" carried
 restored=$(starts border)
 on systemctl -q disable --now carnet@conference
 on sh -c 'echo broken >>/etc/carnet/kms.toml'
