@@ -175,6 +175,8 @@ impl Callee {
                 // A border may end media before it passes BYE on.
                 let quiet = self.end.call(index).and_then(|call| call.media()).is_some_and(is_quiet);
                 if quiet {
+                    // The last answer may have come with the end.
+                    self.speak(index);
                     self.end.hang_up(index);
                     if let Some(call) = self.end.call(index) {
                         call.reach(Stage::Standing, Instant::now());
