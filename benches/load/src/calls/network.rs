@@ -35,7 +35,7 @@ held while the gateways are asked what they counted, and that is compared with w
   --seconds S        of a round (2)
   --rate R           calls a second (100)
   --messages N       each way in a call (10)
-  --held N           calls that are held for the comparison (50)
+  --held N           calls that are held for the comparison, 0: none (50)
   --media plain|sealed   (plain; sealed leaves out proxies)
   --loopback         addresses of loopback, also as root
   --json             a line of JSON a result
@@ -132,8 +132,9 @@ pub fn run(words: &[String]) -> Result<ExitCode> {
     for line in lines(&options, &stages) {
         if options.json { println!("{line}") } else { println!("{}", line.text()) }
     }
-    for stage in stages.iter().filter(|stage| stage.absent.is_none() && !stage.between.gateways().is_empty())
-    {
+    let compared =
+        |stage: &&Stage| options.held > 0 && stage.absent.is_none() && !stage.between.gateways().is_empty();
+    for stage in stages.iter().filter(compared) {
         let counted = stage.counted(&options, &place);
         let counted = counted.unwrap_or_else(|error| Counted { text: error.to_string(), fine: false });
         eprintln!("{}: {}", stage.between.name(), counted.text);
