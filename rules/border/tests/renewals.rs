@@ -107,7 +107,7 @@ fn another_session_has_a_context_of_its_own() {
         assert_eq!(contexts(&mut w).iter().sum::<usize>(), 2, "until it is answered both are there");
         let (at_bob, at_alice) = answer(&mut w, &call, n);
         let holder = holder(&mut w);
-        let ours: Vec<_> = w.scripted(holder).only().into_values().map(|t| t.local).collect();
+        let ours = w.scripted(holder).locals();
         for said in [&at_bob, &at_alice] {
             let there = format!("m=- {} ", port(said));
             assert!(ours.iter().any(|local| local.contains(&there)), "{said}\n{ours:#?}");
