@@ -100,6 +100,8 @@ impl World {
             timers: Timers {
                 heartbeat: self.setup.heartbeat,
                 inactivity: Some(Duration::from_secs(300)),
+                // These telephones do not make their connections again.
+                media_return: Duration::ZERO,
                 ..Timers::default()
             },
             limits: Limits::default(),

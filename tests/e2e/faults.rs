@@ -62,17 +62,18 @@ fn media_outlives_a_border() {
     lab.process(alice).signal("KILL");
 }
 
-/// A gateway that dies ends the call with one sentence at each end, the others give everything
-/// back, and the gateway that returns is used again.
+/// How long two ends try to make their connection again before they give it up, and then some.
+const GIVEN_UP: Duration = Duration::from_secs(120);
+
+/// A gateway that dies and stays away ends the call with one sentence at each end, when it was tried again often
+/// enough; the others give everything back, and the gateway that returns is used again.
 #[test]
 fn a_gateway_dies_and_returns() {
     let Some(mut lab) = Lab::new() else { return };
     let alice = transfer(&mut lab);
     let gateway = lab.named("trgw-b");
     lab.process(gateway).signal("KILL");
-    let killed = Instant::now();
-    assert_eq!(lab.process(alice).wait(SOON), Some(1), "{}", lab.output("alice", "out"));
-    assert!(killed.elapsed() < SOON);
+    assert_eq!(lab.process(alice).wait(GIVEN_UP), Some(1), "{}", lab.output("alice", "out"));
     let said = reason(&lab.output("alice", "out"));
     assert!(!said.is_empty(), "{}", lab.output("alice", "out"));
     lab.wait_for("bob", "out", "\"ended\"", SOON);

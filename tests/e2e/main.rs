@@ -17,6 +17,7 @@ mod metrics;
 mod network;
 mod parallel;
 mod protection;
+mod recovery;
 mod registrar;
 mod sealed;
 mod stopping;

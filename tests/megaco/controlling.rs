@@ -17,6 +17,8 @@ const BORDER: &str = r#"
 role = "ibcf"
 domain = "b.example"
 control = { listen = ["@TRANSPORT@:10.1.0.3:@PORT@"], gateways = ["trgw"], encoding = "@ENCODING@" }
+# sipp does not make its connections again.
+policy = { media-return = 0 }
 
 [border.ibcf.network.core]
 listen = ["udp:10.1.0.3:5060", "tcp:10.1.0.3:5060"]

@@ -1,15 +1,17 @@
 //! The loop of a client: feeds the machine from sockets, the key server, the clock and commands,
 //! and does what it says.
 
+mod recovery;
 mod rooms;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use carnet_client::{
     CallId, Client, Config, Ending, Event, FetchError, FetchId, FileOffer, KeyAccount, Limits, Media,
-    Purpose, Refusal, Remote, TcpRole,
+    Purpose, Refusal, Remote, Seal, TcpRole,
 };
 use carnet_net::{Listen, OsRandom, SipConfig, SipEvent, SipMachine, SipSockets, SipTls, StreamLimits};
 use carnet_sip::{
@@ -25,13 +27,15 @@ use super::config::UeConfig;
 use super::event::UeEvent;
 use super::first_hop::FirstHop;
 use super::inbox::Inbox;
+use super::kept::Kept;
 use super::kms::KmsLink;
-use super::media::{self, Line, News, Order};
+use super::media::{self, Left, Line, News, Order};
 use super::outbox::Source;
 use super::pump::Fate;
 use super::room::event::Medium;
 use super::room::{Over, TalkOrder};
 use super::{Command, UeError};
+use recovery::Recovery;
 use rooms::RoomKnown;
 
 pub use rooms::Joining;
@@ -96,6 +100,12 @@ struct Known {
     /// The file that is offered to us.
     offered: Option<FileOffer>,
     fate: Fate,
+    /// They called us.
+    called: bool,
+    /// The key of its messages, for a connection that is made again.
+    seal: Option<Arc<Seal>>,
+    /// Its connection broke and is made again, or was before.
+    recovery: Option<Box<Recovery>>,
     /// Both sides have agreed to the session.
     agreed: bool,
     /// Where the connection is made to, until it is.
@@ -130,6 +140,8 @@ pub(super) struct Engine {
     media_address: IpAddr,
     answer: bool,
     register: bool,
+    /// Whether connections that broke are made again.
+    recovers: bool,
     kms: Option<KmsLink>,
     /// Why the key server brought nothing, the last time it did not.
     kms_trouble: Option<String>,
@@ -137,7 +149,7 @@ pub(super) struct Engine {
     inbox: Option<Inbox>,
     calls: HashMap<CallId, Known>,
     events: mpsc::Sender<UeEvent>,
-    news: Pipe<(CallId, News)>,
+    news: Pipe<(CallId, News, Left)>,
     room_news: Pipe<(CallId, Medium, Over)>,
     fetched: Pipe<Fetched>,
     registered: bool,
@@ -192,7 +204,7 @@ impl Engine {
         let inbox = config.inbox.clone().map(|directory| Inbox::new(directory, config.max_file));
         let (media_address, answer, register) =
             (config.media.unwrap_or(local), config.answer, config.register);
-        let name = config.identity.clone();
+        let (name, recovers) = (config.identity.clone(), config.interop.recover);
         let client = client_config(config, identity, contact, destination).map_err(|error| setup(&error))?;
         let client = Client::new(client, endpoint, Box::new(OsRandom), SystemTime::now())
             .map_err(|error| setup(&error))?;
@@ -206,6 +218,7 @@ impl Engine {
             media_address,
             answer,
             register,
+            recovers,
             kms,
             kms_trouble: None,
             psk: PskContext::new(psk).map_err(|error| setup(&error))?,
@@ -238,7 +251,7 @@ impl Engine {
                     Some(command) => self.command(command).await,
                     None => self.stop(None),
                 },
-                Some((call, news)) = self.news.1.recv() => self.media_news(call, news).await,
+                Some((call, news, left)) = self.news.1.recv() => self.media_news(call, news, left).await,
                 Some((call, medium, over)) = self.room_news.1.recv() => self.room_over(call, medium, over).await,
                 Some((id, result)) = self.fetched.1.recv() => {
                     let (result, cause) = match result {
@@ -260,7 +273,8 @@ impl Engine {
         let stop = self.stopping.as_ref().map(|(_, at, _)| *at);
         let dying = self.dying.iter().map(|(at, _)| *at).min();
         let stopped = self.stopped.values().map(|(_, _, at)| *at).min();
-        [self.machine.client.poll_timeout(), stop, dying, stopped].into_iter().flatten().min()
+        let recovery = self.calls.values().filter_map(|known| known.recovery.as_ref()?.due()).min();
+        [self.machine.client.poll_timeout(), stop, dying, stopped, recovery].into_iter().flatten().min()
     }
 
     async fn tick(&mut self) {
@@ -283,6 +297,7 @@ impl Engine {
                 self.machine.client.hang_up(now, SystemTime::now(), call);
             }
         }
+        self.recover(now).await;
         self.machine.client.handle_timeout(now, SystemTime::now());
     }
 
@@ -340,7 +355,8 @@ impl Engine {
                     _ => None,
                 };
                 let homeless = file.is_some() && self.inbox.is_none();
-                let known = Known { peer: from.clone(), offered: file.clone(), ..Known::default() };
+                let known =
+                    Known { peer: from.clone(), offered: file.clone(), called: true, ..Known::default() };
                 self.calls.insert(call, known);
                 self.tell(UeEvent::Incoming { call, from, file, sealed }).await;
                 if homeless {
@@ -353,6 +369,8 @@ impl Engine {
                 Some(Known { room: Some(_), .. }) => self.talk(call, *media),
                 _ => self.connect(call, *media),
             },
+            Event::MediaRenewal { call } => self.renewal_offered(call).await,
+            Event::MediaRenewed { call, media } => self.renewed(call, media).await,
             Event::Moved { call, remote } => {
                 self.moved_room(call, &remote);
                 let known = self.calls.get(&call).and_then(|known| known.remote.as_ref());
@@ -368,6 +386,7 @@ impl Engine {
             Event::Ended { call, ending } => {
                 let mut known = self.calls.remove(&call).unwrap_or_default();
                 self.dying.retain(|(_, dying)| *dying != call);
+                known.not_recovered(&ending);
                 if known.room.is_some() {
                     return self.left(call, &known, &ending).await;
                 }
@@ -407,7 +426,9 @@ impl Engine {
             // Agreed, and then nothing came of it.
             (None, None) if known.agreed && !known.fate.is_up() && !known.hanging_up => {
                 let why = match ending {
-                    Ending::Peer(Some(reason)) => format!("the other side ended the call: {reason}"),
+                    Ending::Peer(Some(reason)) | Ending::Broken { text: Some(reason), .. } => {
+                        format!("the other side ended the call: {reason}")
+                    }
                     _ => "the other side ended the call".to_owned(),
                 };
                 Some(("no-connection", format!("{why} before the connection was up")))
@@ -415,6 +436,10 @@ impl Engine {
             // Somebody on the way may have ended a call that both ends wanted.
             (None, None) if unfinished => {
                 Some(("incomplete", "the call ended before the file had arrived".to_owned()))
+            }
+            // Who was told to go does not mind how.
+            (None, None) if matches!(ending, Ending::Broken { .. }) && !known.hanging_up && !known.sent => {
+                Some(("broken", ending.to_string()))
             }
             (None, None) => None,
         };
@@ -445,23 +470,34 @@ impl Engine {
         }
     }
 
-    fn connect(&mut self, call: CallId, media: Media) {
+    fn connect(&mut self, call: CallId, mut media: Media) {
+        let known = self.calls.entry(call).or_default();
+        known.seal = media.seal.take().map(Arc::new);
+        if let Some(seal) = &known.seal {
+            known.peer.clone_from(&seal.peer);
+        }
         let (send, orders) = mpsc::channel(ORDERS);
+        known.orders = Some(send);
+        self.make(call, media, orders, None);
+    }
+
+    /// Makes a connection, the first or another one in its place.
+    fn make(&mut self, call: CallId, media: Media, orders: mpsc::Receiver<Order>, before: Option<Kept>) {
         let (place, remote) = watch::channel(media.remote.clone());
         let known = self.calls.entry(call).or_default();
-        known.orders = Some(send);
         known.remote = Some(place);
         known.agreed = true;
         let listener = known.listener.take().filter(|_| media.tcp == TcpRole::Passive);
-        let peer = media.seal.as_ref().map_or_else(|| known.peer.clone(), |seal| seal.peer.clone());
         let line = Line {
             call,
-            peer,
+            peer: known.peer.clone(),
             me: self.identity.clone(),
             media,
             listener,
             remote,
             psk: self.psk.clone(),
+            seal: known.seal.clone(),
+            before,
             file: known.file.clone(),
             inbox: self.inbox.clone(),
             fate: known.fate.clone(),
@@ -470,18 +506,29 @@ impl Engine {
         tokio::spawn(media::start(line, orders, self.news.0.clone()));
     }
 
-    async fn media_news(&mut self, call: CallId, news: News) {
+    async fn media_news(&mut self, call: CallId, news: News, mut left: Left) {
         if let Some((mut known, ending, _)) = self.stopped.remove(&call) {
             match news {
-                News::Failed(sentence) => known.failure = Some(sentence),
+                News::Failed(sentence) | News::Broken(sentence) => known.failure = Some(sentence),
                 News::Sent => known.sent = true,
                 News::Done => {}
             }
             return self.over(call, known, &ending).await;
         }
         let Some(known) = self.calls.get_mut(&call) else { return };
+        let news = match news {
+            News::Broken(reason) if self.recovers && !known.hanging_up => {
+                return self.broke(call, reason, left).await;
+            }
+            // The other side wants it made again, and this is out of its way.
+            News::Done if known.is_renewed() => return self.broke(call, String::new(), left).await,
+            News::Broken(reason) => News::Failed(reason),
+            news => news,
+        };
         known.orders = None;
+        left.kept.give_up("the connection ended first");
         match news {
+            News::Broken(_) => {}
             News::Failed(sentence) if known.hanging_up => {
                 known.failure = Some(sentence);
                 self.machine.client.hang_up(Instant::now(), SystemTime::now(), call);
@@ -549,7 +596,8 @@ impl Engine {
                 }
                 return;
             }
-            if known.orders.as_ref().is_some_and(|orders| orders.try_send(Order::Stop).is_ok()) {
+            let running = !known.is_recovering();
+            if running && known.orders.as_ref().is_some_and(|orders| orders.try_send(Order::Stop).is_ok()) {
                 self.dying.push((Instant::now() + CLOSE_GRACE, call));
                 return;
             }
@@ -638,6 +686,7 @@ fn client_config(
         prefer: config.interop.tcp_role,
         behind_nat: config.behind_nat,
         tls_role_by_mikey: config.interop.tls_role_by_mikey,
+        recovers: config.interop.recover,
         accept_types: "message/cpim text/plain *".into(),
         max_message: None,
         session_timers: SessionTimers::default(),

@@ -57,6 +57,20 @@ pub enum UeEvent {
         /// Which call.
         call: CallId,
     },
+    /// The connection broke, and is made again in the same call. What is said meanwhile waits.
+    Broken {
+        /// Which call.
+        call: CallId,
+        /// One sentence.
+        reason: String,
+    },
+    /// The connection is there again.
+    Restored {
+        /// Which call.
+        call: CallId,
+        /// How it is sealed; `None` in clear, which was allowed.
+        seal: Option<SealReport>,
+    },
     /// Somebody said something.
     Message {
         /// Which call.
@@ -151,6 +165,17 @@ impl SealReport {
     }
 }
 
+impl SealReport {
+    fn json(&self, event: &str, call: CallId) -> Value {
+        json!({
+            "event": event, "call": call.0, "version": self.version, "cipher": self.cipher,
+            "kms": self.kms, "initiator": self.initiator, "responder": self.responder,
+            "psk_identity": self.psk_identity, "client_random": self.client_random,
+            "tls_client": self.tls_client, "remote": self.remote,
+        })
+    }
+}
+
 /// The part of a URI by which people know each other.
 fn user(uri: &str) -> &str {
     let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
@@ -181,12 +206,10 @@ impl UeEvent {
                 "event": "incoming", "call": call.0, "from": from, "sealed": sealed,
                 "file": file.as_ref().map(|file| json!({"name": file.name, "size": file.size})),
             }),
-            Self::Sealed { call, seal } => json!({
-                "event": "sealed", "call": call.0, "version": seal.version, "cipher": seal.cipher,
-                "kms": seal.kms, "initiator": seal.initiator, "responder": seal.responder,
-                "psk_identity": seal.psk_identity, "client_random": seal.client_random,
-                "tls_client": seal.tls_client, "remote": seal.remote,
-            }),
+            Self::Sealed { call, seal } => seal.json("sealed", *call),
+            Self::Broken { call, reason } => json!({"event": "broken", "call": call.0, "reason": reason}),
+            Self::Restored { call, seal: Some(seal) } => seal.json("restored", *call),
+            Self::Restored { call, seal: None } => json!({"event": "restored", "call": call.0}),
             Self::Clear { call } => json!({"event": "clear", "call": call.0}),
             Self::Message { call, from, text } => {
                 json!({"event": "message", "call": call.0, "from": from, "text": text})

@@ -18,6 +18,8 @@ pub struct Interop {
     pub psk: PskSettings,
     /// Whether the key exchange may decide who is the TLS client.
     pub tls_role_by_mikey: bool,
+    /// Whether a connection that broke is made again in the same call.
+    pub recover: bool,
     /// Who opens the connection where the caller leaves that to us.
     pub tcp_role: TcpRole,
     /// Path and query of ticket requests.
@@ -32,6 +34,7 @@ impl Default for Interop {
             profile: Profile::default(),
             psk: PskSettings::default(),
             tls_role_by_mikey: true,
+            recover: true,
             tcp_role: TcpRole::Active,
             request_path: "/keymanagement?requesttype=ticketrequest".into(),
             resolve_path: "/keymanagement?requesttype=ticketresolve".into(),
@@ -55,6 +58,7 @@ pub struct InteropSettings {
     tls_versions: Option<TlsVersions>,
     rfc4279_suites: Option<bool>,
     tls_role: Option<TlsRoleSetting>,
+    recover: Option<bool>,
     tcp_role: Option<TcpRoleSetting>,
 }
 
@@ -113,6 +117,7 @@ impl InteropSettings {
             }
         }
         out.tls_role_by_mikey = !matches!(self.tls_role, Some(TlsRoleSetting::Setup));
+        out.recover = self.recover.unwrap_or(out.recover);
         if let Some(TcpRoleSetting::Passive) = self.tcp_role {
             out.tcp_role = TcpRole::Passive;
         }
@@ -162,7 +167,7 @@ mod tests {
              accept-3gpp-tickets = true\nmikey-protocol = 250\naccept-other-protocols = false\n\
              sdp-ids = \"required\"\npsk-identity-prefix = \"x:\"\nany-psk-identity = false\n\
              tls-versions = \"1.2\"\nrfc4279-suites = true\ntls-role = \"setup\"\n\
-             tcp-role = \"passive\"\n",
+             tcp-role = \"passive\"\nrecover = false\n",
         )
         .unwrap();
         assert_eq!((all.request_path.as_str(), all.resolve_path.as_str()), ("/a", "/b"));
@@ -173,6 +178,7 @@ mod tests {
         assert_eq!((all.psk.any_identity, all.psk.rfc4279_suites), (false, true));
         assert_eq!(all.psk.versions, Versions::Tls12);
         assert_eq!((all.tcp_role, read("").unwrap().tcp_role), (TcpRole::Passive, TcpRole::Active));
+        assert!(!all.recover && read("").unwrap().recover);
         assert!(!all.tls_role_by_mikey && read("").unwrap().tls_role_by_mikey);
         assert!(read("tls-role = \"mikey\"\n").unwrap().tls_role_by_mikey);
         assert_eq!(read("").unwrap().profile, Profile::default());

@@ -17,6 +17,7 @@ pub mod event;
 mod first_hop;
 mod inbox;
 pub mod interop;
+mod kept;
 mod keyboard;
 pub(crate) mod kms;
 mod link;

@@ -18,11 +18,12 @@ use carnet_msrp::{
 use carnet_net::OsRandom;
 use carnet_wire::Random as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::UeError;
 use super::event::UeEvent;
 use super::inbox::{Inbox, Incoming, Remains};
+use super::kept::{Kept, Unsaid};
 use super::media::{News, Order};
 use super::outbox::{Outbox, Source};
 use super::text;
@@ -41,13 +42,16 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(200);
 
+/// A connection that stood for so long was no failed attempt.
+const STABLE: Duration = Duration::from_secs(10);
+
 /// What became of a session, for those who see the call end before they hear from its task.
 #[derive(Clone, Default)]
 pub(super) struct Fate(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    up: bool,
+    up: Option<Instant>,
     received: bool,
     failure: Option<String>,
 }
@@ -55,12 +59,22 @@ struct State {
 impl Fate {
     /// The connection has come up.
     pub(super) fn connected(&self) {
-        self.state().up = true;
+        self.state().up = Some(Instant::now());
     }
 
     /// Whether the connection has ever been up.
     pub(super) fn is_up(&self) -> bool {
-        self.state().up
+        self.state().up.is_some()
+    }
+
+    /// Whether the last connection has been up for a while.
+    pub(super) fn was_stable(&self) -> bool {
+        self.state().up.is_some_and(|at| at.elapsed() >= STABLE)
+    }
+
+    /// Whether a connection has come up since then.
+    pub(super) fn came_up_since(&self, then: Instant) -> bool {
+        self.state().up.is_some_and(|at| at > then)
     }
 
     /// Whether the file that was offered to us is here.
@@ -80,8 +94,13 @@ impl Fate {
 
 /// A message of the peer that is not complete.
 enum Arriving {
-    Text { octets: Vec<u8>, content_type: String },
+    Text {
+        octets: Vec<u8>,
+        content_type: String,
+    },
     File(Box<Receiving>),
+    /// It is here already, and the sender does not know.
+    Again,
 }
 
 struct Receiving {
@@ -114,8 +133,16 @@ pub(super) struct Pump {
     /// What is here of it, once the transfer has stopped.
     remains: Remains,
     sending: Option<Sending>,
-    arrivals: HashMap<ArrivalKey, Arriving>,
-    texts: HashMap<MessageKey, oneshot::Sender<Result<(), UeError>>>,
+    /// With their Message-IDs.
+    arrivals: HashMap<ArrivalKey, (String, Arriving)>,
+    /// Texts without an answer, in the order in which they were said.
+    texts: Vec<(MessageKey, Unsaid)>,
+    /// What there is of the connections of before, and for the next one.
+    kept: Kept,
+    /// Under what the connection ended, if not in order.
+    broke: Option<String>,
+    /// The file was on its way out when the connection ended.
+    unsent: bool,
     events: mpsc::Sender<UeEvent>,
     told: Instant,
     begun: Instant,
@@ -150,12 +177,24 @@ impl Pump {
             remains: Remains { here, kept: here > 0 },
             sending: None,
             arrivals: HashMap::new(),
-            texts: HashMap::new(),
+            texts: Vec::new(),
+            kept: Kept::default(),
+            broke: None,
+            unsent: false,
             events,
             told: Instant::now(),
             begun: Instant::now(),
             heard: Instant::now(),
             quiet: QUIET,
+        }
+    }
+
+    /// Goes on where the connection before it broke: what it left unacknowledged goes again.
+    pub(super) fn go_on(&mut self, mut kept: Kept) {
+        let unsaid = std::mem::take(&mut kept.unsaid);
+        self.kept = kept;
+        for text in unsaid {
+            self.say(text);
         }
     }
 
@@ -170,7 +209,7 @@ impl Pump {
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: S,
-        mut orders: mpsc::Receiver<Order>,
+        orders: &mut mpsc::Receiver<Order>,
     ) -> News {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (mut until, mut asked, mut parting) = (None, false, false);
@@ -194,24 +233,22 @@ impl Pump {
             let more = self.session.has_transmit() && output.len() < BUFFER;
             tokio::select! {
                 read = reader.read_buf(&mut input), if input.len() < BUFFER => match read {
-                    Ok(0) | Err(_) => {
+                    Ok(0) => {
                         self.session.handle_closed(Instant::now());
                         break self.drain().await.unwrap_or(News::Done);
                     }
+                    Err(error) => break self.broken(format!("the connection broke: {error}")).await,
                     Ok(_) => (self.heard, asked) = (Instant::now(), false),
                 },
                 wrote = writer.write(&output), if !output.is_empty() => match wrote {
                     Ok(wrote) => { output.drain(..wrote); }
-                    Err(error) => {
-                        self.session.handle_closed(Instant::now());
-                        break match self.drain().await {
-                            Some(News::Failed(reason)) => News::Failed(reason),
-                            _ => News::Failed(format!("the connection broke: {error}")),
-                        };
-                    }
+                    Err(error) => break self.broken(format!("the connection broke: {error}")).await,
                 },
                 order = orders.recv(), if until.is_none() => match order {
-                    Some(Order::Text(text, reply)) => self.text(text, reply),
+                    Some(Order::Text(text, reply)) => self.say(Unsaid::new(text, reply)),
+                    Some(Order::Renew) => {
+                        break self.broken("the other side makes the connection again".into()).await;
+                    }
                     Some(Order::Drain) if self.expects_a_file() => until = Some(Instant::now() + FAREWELL),
                     // What was just typed may have arrived; its answer says so.
                     Some(Order::Stop | Order::Drain) | None if !self.texts.is_empty() => {
@@ -231,23 +268,38 @@ impl Pump {
                 () = std::future::ready(()), if more => {}
             }
         };
-        if let News::Failed(reason) = &news {
-            self.fate.state().failure = Some(reason.clone());
+        match &news {
+            News::Failed(reason) => self.fate.state().failure = Some(reason.clone()),
+            // Who says goodbye on a connection that is to be made again would end the call.
+            News::Broken(_) => return news,
+            _ => {}
         }
         farewell(&mut self.session, output, reader, writer).await;
         news
     }
 
-    fn text(&mut self, text: String, reply: oneshot::Sender<Result<(), UeError>>) {
-        let message = Outgoing::new("text/plain;charset=UTF-8", Size::Unknown);
-        match self.session.send_whole(message, Bytes::from(text)) {
-            Ok(key) => {
-                self.texts.insert(key, reply);
-            }
+    /// The connection is gone, and nobody wanted that.
+    async fn broken(&mut self, why: String) -> News {
+        self.broke = Some(why.clone());
+        self.session.handle_closed(Instant::now());
+        self.drain().await.unwrap_or(News::Broken(why))
+    }
+
+    fn say(&mut self, text: Unsaid) {
+        let mut message = Outgoing::new("text/plain;charset=UTF-8", Size::Unknown);
+        message.message_id = Some(text.id.clone());
+        match self.session.send_whole(message, text.text.clone()) {
+            Ok(key) => self.texts.push((key, text)),
             Err(error) => {
-                let _ = reply.send(Err(UeError::Undelivered(error.to_string())));
+                let _ = text.reply.send(Err(UeError::Undelivered(error.to_string())));
             }
         }
+    }
+
+    /// The text of ours with that name, if it waits for its answer.
+    fn said(&mut self, key: MessageKey) -> Option<Unsaid> {
+        let at = self.texts.iter().position(|(known, _)| *known == key)?;
+        Some(self.texts.remove(at).1)
     }
 
     /// Begins to send a file, from octet `start` on.
@@ -270,8 +322,8 @@ impl Pump {
     async fn drain(&mut self) -> Option<News> {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Begun { arrival, content_type, size, .. } => {
-                    if let Err(reason) = self.begun(arrival, &content_type, size).await {
+                Event::Begun { arrival, message_id, content_type, size, .. } => {
+                    if let Err(reason) = self.begun((arrival, message_id), &content_type, size).await {
                         return Some(News::Failed(reason));
                     }
                 }
@@ -310,8 +362,8 @@ impl Pump {
                     }
                 }
                 Event::Delivered { key } => {
-                    if let Some(reply) = self.texts.remove(&key) {
-                        let _ = reply.send(Ok(()));
+                    if let Some(text) = self.said(key) {
+                        let _ = text.reply.send(Ok(()));
                     } else if let Some(sent) = self.sending.take_if(|sending| sending.key == key) {
                         let elapsed = self.begun.elapsed();
                         let event = UeEvent::FileDone {
@@ -326,10 +378,14 @@ impl Pump {
                         return Some(News::Sent);
                     }
                 }
+                // What becomes of it, the next connection says, or its absence.
+                Event::Failed { key, reason: FailureReason::ConnectionLost } => {
+                    self.unsent |= self.sending.take_if(|sending| sending.key == key).is_some();
+                }
                 Event::Failed { key, reason } => {
                     let sentence = sentence(reason);
-                    if let Some(reply) = self.texts.remove(&key) {
-                        let _ = reply.send(Err(UeError::Undelivered(sentence)));
+                    if let Some(text) = self.said(key) {
+                        let _ = text.reply.send(Err(UeError::Undelivered(sentence)));
                     } else if self.sending.take_if(|sending| sending.key == key).is_some() {
                         return Some(News::Failed(format!("the file did not arrive: {sentence}")));
                     }
@@ -337,18 +393,24 @@ impl Pump {
                 Event::KeptAlive { status: Status::TIMEOUT }
                     if self.heard.elapsed() >= self.session.config().transaction_timeout =>
                 {
-                    return Some(News::Failed(self.vanished().await));
+                    return Some(self.vanished().await);
                 }
                 Event::Closed { error: Some(error @ carnet_msrp::Error::Lost(_)) } => {
-                    return Some(News::Failed(error.to_string()));
+                    return Some(self.ended(&error.to_string()));
                 }
                 Event::Closed { error: Some(error) } => {
                     return Some(News::Failed(format!("the other side broke the protocol: {error}")));
                 }
-                Event::Closed { error: None } if self.expects_a_file() => {
-                    return Some(News::Failed(self.stopped("the connection ended")));
+                Event::Closed { error: None } => {
+                    return Some(match self.broke.take() {
+                        Some(why) => self.ended(&why),
+                        None if self.expects_a_file() => News::Failed(self.stopped("the connection ended")),
+                        None if self.unsent => {
+                            News::Failed("the file did not arrive: the connection ended first".into())
+                        }
+                        None => News::Done,
+                    });
                 }
-                Event::Closed { error: None } => return Some(News::Done),
                 _ => {}
             }
         }
@@ -365,10 +427,19 @@ impl Pump {
     }
 
     /// The peer answers nothing any more.
-    async fn vanished(&mut self) -> String {
-        let what = "the other side does not answer any more";
+    async fn vanished(&mut self) -> News {
         self.give_back().await;
-        if self.expects_a_file() { self.stopped(what) } else { what.to_owned() }
+        self.unsent |= self.sending.take().is_some();
+        self.ended("the other side does not answer any more")
+    }
+
+    /// The connection is over, and the call is not. Says how far the file came, if there is one.
+    fn ended(&self, why: &str) -> News {
+        News::Broken(match (self.expects_a_file(), self.unsent) {
+            (true, _) => self.stopped(why),
+            (false, true) => format!("the file did not arrive: {why}"),
+            (false, false) => why.to_owned(),
+        })
     }
 
     /// Whether a file was agreed that we are to receive, and is not here.
@@ -388,13 +459,17 @@ impl Pump {
     /// A message of the peer begins. `Err` ends the session.
     async fn begun(
         &mut self,
-        arrival: ArrivalKey,
+        (arrival, id): (ArrivalKey, String),
         content_type: &str,
         size: Option<u64>,
     ) -> Result<(), String> {
         // The file is one message; another beside it is something else.
-        let is_coming = self.arrivals.values().any(|arriving| matches!(arriving, Arriving::File(_)));
+        let is_coming = self.arrivals.values().any(|(_, arriving)| matches!(arriving, Arriving::File(_)));
+        let whole = self.offer.as_ref().is_some_and(|offer| size.is_some() && size == offer.size);
         let arriving = match (&self.offer, &self.inbox) {
+            _ if self.kept.has_seen(&id) => Some(Arriving::Again),
+            // The connection broke under the answer to its last octets.
+            (Some(_), Some(_)) if whole && self.fate.is_received() => Some(Arriving::Again),
             (Some(offer), Some(inbox)) if self.expects_a_file() && !is_coming => {
                 // A sender that does not know that we have a part of it begins at the beginning.
                 let start = if size.is_some() && size == offer.size { 0 } else { offer.start };
@@ -419,7 +494,7 @@ impl Pump {
         match arriving {
             Some(arriving) => {
                 self.begun = Instant::now();
-                self.arrivals.insert(arrival, arriving);
+                self.arrivals.insert(arrival, (id, arriving));
             }
             None => self.session.refuse(arrival, Status::UNSUPPORTED_TYPE),
         }
@@ -427,8 +502,8 @@ impl Pump {
     }
 
     async fn body(&mut self, arrival: ArrivalKey, offset: u64, data: &[u8]) -> Result<(), String> {
-        match self.arrivals.get_mut(&arrival) {
-            None => Ok(()),
+        match self.arrivals.get_mut(&arrival).map(|(_, arriving)| arriving) {
+            None | Some(Arriving::Again) => Ok(()),
             Some(Arriving::Text { octets, .. }) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let end = start.saturating_add(data.len());
@@ -454,9 +529,10 @@ impl Pump {
 
     /// A message of the peer is here: the answer. `Err` if it cannot be kept, which ends the session.
     async fn complete(&mut self, arrival: ArrivalKey) -> Result<Status, String> {
-        match self.arrivals.remove(&arrival) {
-            None => {}
-            Some(Arriving::Text { octets, content_type }) => {
+        let Some((id, arriving)) = self.arrivals.remove(&arrival) else { return Ok(Status::OK) };
+        match arriving {
+            Arriving::Again => return Ok(Status::OK),
+            Arriving::Text { octets, content_type } => {
                 match text::words(&content_type, &octets) {
                     Ok(None) => {}
                     Ok(Some(text)) => {
@@ -467,7 +543,7 @@ impl Pump {
                 }
                 self.confirm(&content_type, &octets);
             }
-            Some(Arriving::File(receiving)) => {
+            Arriving::File(receiving) => {
                 let Receiving { file, name, start, .. } = *receiving;
                 let (size, elapsed) = (file.here(), self.begun.elapsed());
                 let path = file.finish().await.map_err(|error| error.to_string())?;
@@ -478,6 +554,7 @@ impl Pump {
                 let _ = self.events.send(event).await;
             }
         }
+        self.kept.saw(id);
         Ok(Status::OK)
     }
 
@@ -492,7 +569,7 @@ impl Pump {
 
     /// Gives back what came of a message; whether that was the file.
     async fn drop_arrival(&mut self, arrival: ArrivalKey) -> bool {
-        let Some(Arriving::File(receiving)) = self.arrivals.remove(&arrival) else { return false };
+        let Some((_, Arriving::File(receiving))) = self.arrivals.remove(&arrival) else { return false };
         self.remains = receiving.file.abandon().await;
         true
     }
@@ -516,16 +593,15 @@ impl Pump {
         }
     }
 
-    /// Gives back what is not complete.
-    pub(super) async fn end(mut self) {
+    /// Gives back what is not complete; what there is for the next connection.
+    pub(super) async fn end(mut self) -> Kept {
         self.give_back().await;
-        for (_, reply) in self.texts.drain() {
-            let _ = reply.send(Err(UeError::NotUp));
-        }
+        self.kept.unsaid.extend(self.texts.drain(..).map(|(_, text)| text));
+        self.kept
     }
 
     async fn give_back(&mut self) {
-        for (_, arriving) in std::mem::take(&mut self.arrivals) {
+        for (_, (_, arriving)) in std::mem::take(&mut self.arrivals) {
             if let Arriving::File(receiving) = arriving {
                 self.remains = receiving.file.abandon().await;
             }
@@ -570,6 +646,7 @@ mod tests {
     use super::*;
     use carnet_msrp::Config;
     use carnet_wire::SeededRandom;
+    use tokio::sync::oneshot;
 
     const TIME: Duration = Duration::from_millis(200);
 
@@ -585,12 +662,12 @@ mod tests {
     async fn pump(
         session: Session,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        orders: mpsc::Receiver<Order>,
+        mut orders: mpsc::Receiver<Order>,
     ) -> News {
         let (events, _listens) = mpsc::channel(8);
         let mut pump = Pump::new(CallId(1), "peer".into(), session, None, None, Fate::default(), events);
         pump.quiet = TIME;
-        pump.run(stream, orders).await
+        pump.run(stream, &mut orders).await
     }
 
     #[tokio::test]
@@ -604,7 +681,7 @@ mod tests {
         tokio::time::timeout(TIME * 50, reads).await.expect("it goes on for ever");
         drop(far);
         let news = vanished.await.unwrap();
-        assert!(matches!(news, News::Failed(reason) if reason.contains("does not answer")));
+        assert!(matches!(news, News::Broken(reason) if reason.contains("does not answer")));
         // Two that have nothing to say to each other, but are there.
         let (near, far) = tokio::io::duplex(1000);
         let ((orders, ordered), (_kept, other)) = (mpsc::channel(1), mpsc::channel(1));

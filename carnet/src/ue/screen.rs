@@ -53,6 +53,10 @@ impl Screen {
             }
             UeEvent::Incoming { from, .. } => writeln!(out, "{} calls", clean(from))?,
             UeEvent::Sealed { seal, .. } => writeln!(out, "{}", clean(&seal.line()))?,
+            UeEvent::Broken { reason, .. } => {
+                writeln!(io::stderr(), "{}; making the connection again", clean(reason))?;
+            }
+            UeEvent::Restored { .. } => {}
             UeEvent::Clear { .. } => writeln!(out, "NOT SEALED: everyone on the way can read this")?,
             UeEvent::Message { from, text, .. } => {
                 // An empty text is a line too.

@@ -375,12 +375,23 @@ async fn tapped(
     inbox: Option<PathBuf>,
     edit: impl FnMut(&str) -> String + Send + 'static,
 ) -> Pair {
+    recovering(kms, inbox, [true, true], edit).await
+}
+
+/// The same with one who makes connections again, or not.
+async fn recovering(
+    kms: Option<SocketAddr>,
+    inbox: Option<PathBuf>,
+    recover: [bool; 2],
+    edit: impl FnMut(&str) -> String + Send + 'static,
+) -> Pair {
     let bob = port();
     let hop = tap(bob, edit).await;
     pair(kms, |a, b| {
         b.listen = bob;
         b.inbox = inbox;
         a.proxy = format!("sip:{hop};transport=tcp");
+        (a.interop.recover, b.interop.recover) = (recover[0], recover[1]);
     })
     .await
 }
@@ -480,13 +491,13 @@ async fn fuse(octets: u64) -> (SocketAddr, Arc<Mutex<Option<SocketAddr>>>) {
     (address, to)
 }
 
-#[tokio::test]
-async fn a_connection_that_breaks_under_a_file_is_told_on_both_sides_and_goes_on_later() {
-    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let kms = kms(&["alice", "bob"]).await;
-    let (address, to) = fuse(3_000_000).await;
+/// Leads the media of the first call, as far as it was offered first, to `address`, which is a fuse.
+fn led_over(
+    address: SocketAddr,
+    to: Arc<Mutex<Option<SocketAddr>>>,
+) -> impl FnMut(&str) -> String + Send + 'static {
     let mut calls = 0;
-    let mut pair = tapped(Some(kms), Some(inbox.path().into()), move |text| {
+    move |text| {
         let invite = text.starts_with("INVITE");
         calls += u32::from(invite);
         if !invite || calls > 1 {
@@ -497,8 +508,16 @@ async fn a_connection_that_breaks_under_a_file_is_told_on_both_sides_and_goes_on
         let (port, rest) = rest.split_once(' ').unwrap();
         *to.lock().unwrap() = Some(SocketAddr::new(HERE, port.parse().unwrap()));
         format!("{before}m=message {} {rest}", address.port())
-    })
-    .await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_file_is_told_on_both_sides_and_goes_on_later() {
+    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kms = kms(&["alice", "bob"]).await;
+    let (address, to) = fuse(3_000_000).await;
+    let mut pair =
+        recovering(Some(kms), Some(inbox.path().into()), [false, false], led_over(address, to)).await;
     let (path, octets) = file(&out, 8_000_000);
     pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
     let (word, sentence) = ended(&mut pair.bob_events).await.expect("a file that did not come is a failure");
@@ -518,6 +537,86 @@ async fn a_connection_that_breaks_under_a_file_is_told_on_both_sides_and_goes_on
     assert!(std::fs::read(path).unwrap() == octets);
     assert_eq!(ended(&mut pair.bob_events).await, None);
     assert_eq!(ended(&mut pair.alice_events).await, None);
+}
+
+/// RFC 4975 §5.4: in the same call, from where the receiver has it.
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_file_is_made_again() {
+    let (out, inbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kms = kms(&["alice", "bob"]).await;
+    let (address, to) = fuse(3_000_000).await;
+    let mut pair = tapped(Some(kms), Some(inbox.path().into()), led_over(address, to)).await;
+    let (path, octets) = file(&out, 8_000_000);
+    pair.alice.send_file("sip:bob@example.com", &path).await.unwrap();
+    let restored = |event: &UeEvent| matches!(event, UeEvent::Restored { seal: Some(_), .. });
+    wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Broken { .. })).await;
+    wait(&mut pair.bob_events, restored).await;
+    let done = wait(&mut pair.bob_events, |event| matches!(event, UeEvent::FileDone { .. })).await;
+    let UeEvent::FileDone { path: Some(path), moved, size, .. } = done else { unreachable!() };
+    assert_eq!(size, 8_000_000);
+    assert!((5_000_000..6_000_000).contains(&moved), "{moved}");
+    assert!(std::fs::read(path).unwrap() == octets);
+    assert_eq!(ended(&mut pair.bob_events).await, None);
+    wait(&mut pair.alice_events, restored).await;
+    wait(&mut pair.alice_events, |event| matches!(event, UeEvent::FileDone { path: None, .. })).await;
+    assert_eq!(ended(&mut pair.alice_events).await, None);
+}
+
+/// Each text arrives, once and in order, and whoever said it knows.
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_chat_is_made_again() {
+    // In the middle of a message, and the last one can be one whose answer was lost.
+    for octets in [30_000, 31_500, 33_000] {
+        let kms = kms(&["alice", "bob"]).await;
+        let (address, to) = fuse(octets).await;
+        let mut pair = tapped(Some(kms), None, led_over(address, to)).await;
+        let call = pair.alice.call("sip:bob@example.com").await.unwrap();
+        up(&mut pair.alice_events).await;
+        let texts: Vec<_> = (0..40).map(|n| format!("{n:04} {}", "x".repeat(2_000))).collect();
+        let said = async {
+            for text in &texts {
+                pair.alice.send_text(call, text).await.expect("it arrives");
+            }
+        };
+        let heard = async {
+            let mut heard = Vec::new();
+            while heard.len() < texts.len() {
+                match wait(&mut pair.bob_events, |event| matches!(event, UeEvent::Message { .. })).await {
+                    UeEvent::Message { text, .. } => heard.push(text),
+                    _ => unreachable!(),
+                }
+            }
+            heard
+        };
+        let ((), heard) = tokio::join!(said, heard);
+        assert!(heard == texts, "lost, doubled or out of order");
+        wait(&mut pair.alice_events, |event| matches!(event, UeEvent::Restored { .. })).await;
+        pair.alice.hang_up(call).await.unwrap();
+        assert_eq!(ended(&mut pair.alice_events).await, None);
+        assert_eq!(ended(&mut pair.bob_events).await, None);
+    }
+}
+
+/// The one who does not know of it ends the call, and both say why.
+#[tokio::test]
+async fn a_connection_that_only_one_would_make_again_ends_the_call() {
+    for recover in [[true, false], [false, true]] {
+        let kms = kms(&["alice", "bob"]).await;
+        let (address, to) = fuse(30_000).await;
+        let mut pair = recovering(Some(kms), None, recover, led_over(address, to)).await;
+        let call = pair.alice.call("sip:bob@example.com").await.unwrap();
+        up(&mut pair.alice_events).await;
+        let mut outcome = Ok(());
+        for _ in 0..40 {
+            outcome = pair.alice.send_text(call, &"x".repeat(2_000)).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        assert!(outcome.is_err(), "what was not acknowledged is told");
+        assert!(ended(&mut pair.alice_events).await.is_some());
+        assert!(ended(&mut pair.bob_events).await.is_some());
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use crate::core::Core;
 use crate::gateways::Request;
-use crate::session::{ExchangeKey, Fault, Session, Slot, release};
+use crate::session::{ExchangeKey, Fault, Session, Slot, path_of, release};
 use carnet_h248::StreamMode;
 use carnet_plan::{Both, Peer, Settled, Side};
 use carnet_sdp::Document;
@@ -37,7 +37,14 @@ impl Session {
             let mode = if line.open { StreamMode::SendReceive } else { StreamMode::Inactive };
             settled.push((m.index(), peers, mode, planned.said.anew));
         }
+        let paths = answer.media().filter_map(|m| {
+            let offered = exchange.plan.lines.get(m.index())?.said.path.as_deref();
+            let both = Both::by_offer(exchange.offerer, path_of(offered), path_of(m.path()));
+            Some((m.index(), both))
+        });
+        let paths = paths.collect();
         if let Some(exchange) = self.exchange_mut(key) {
+            exchange.paths = paths;
             exchange.answered = true;
             exchange.dropped = dropped;
             exchange.edits = settlement.all_edits().cloned().collect();
@@ -86,6 +93,19 @@ impl Session {
         self.edit(core, &exchange.edits, document, to)
     }
 
+    /// The lines that the answer refused are given back before the exchange is settled: nobody else can
+    /// answer the offer.
+    pub(crate) fn give_back_refused(&mut self, core: &mut Core, key: ExchangeKey) {
+        let refused = self.exchange(key).map(|exchange| exchange.dropped.clone()).unwrap_or_default();
+        for index in refused {
+            // What an earlier exchange has agreed on stays until this one is settled.
+            if self.streams.get(index).is_some_and(|stream| stream.agreed.is_none()) {
+                let slot = std::mem::replace(&mut self.stream_mut(index).slot, Slot::Empty);
+                release(core, &self.call_id, slot);
+            }
+        }
+    }
+
     /// The exchange is settled: what it dropped or replaced is given back.
     pub(crate) fn commit(&mut self, core: &mut Core, key: ExchangeKey) {
         let Some(at) = self.exchanges.iter().position(|e| e.key == key) else { return };
@@ -98,6 +118,9 @@ impl Session {
         }
         for slot in unused {
             release(core, &self.call_id, slot);
+        }
+        for (index, paths) in exchange.paths {
+            self.stream_mut(index).paths = paths;
         }
         self.agreed = exchange.wanted;
         // What is settled was counted when it was offered.

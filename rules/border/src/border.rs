@@ -449,6 +449,7 @@ impl Border {
                 match todo {
                     Todo::GiveUp(key, cause) => self.with(key, |call, core| call.lose(core, now, cause)),
                     Todo::Launch(key) => self.launch(now, key),
+                    Todo::Follow(key, targets) => self.follow(now, key, &targets),
                 }
             } else if let Some(report) = self.core.gateways.poll_report() {
                 self.report(now, report);
@@ -481,7 +482,12 @@ impl Border {
                 let Some(forwarded) = self.core.clients.get(&key) else { return };
                 // Unreachable next hops are our trouble, not the caller's (RFC 3261 §16.7).
                 let status = if status == 503 { 500 } else { status };
-                let Ok(response) = Message::response(&forwarded.request, status, "") else { return };
+                let Ok(mut response) = Message::response(&forwarded.request, status, "") else { return };
+                if status == 500 {
+                    let warning = format!("399 {} \"the next hop cannot be reached\"", self.core.config.name);
+                    // Printable, so adding it cannot fail.
+                    let _ = response.push_back("Warning", &warning);
+                }
                 self.response(now, key, response);
             }
             Sip::Ack { key: None, message, hop } => {
@@ -568,7 +574,7 @@ impl Border {
 
     /// Sorts a request: to its call, to the registrar, or onwards.
     fn admit(&mut self, now: Instant, key: ServerKey, message: &Message, hop: &Hop) -> Result<(), Fault> {
-        if message.to_tag().is_some() {
+        if message.to_tag().is_some() || self.is_untagged(message, hop) {
             let (call, from) = self.side_at(message, hop).ok_or_else(|| Fault::new(481, "no such call"))?;
             understood(message)?;
             let message = message.clone();
@@ -605,6 +611,13 @@ impl Border {
             Method::Bye | Method::Prack | Method::Update => Err(Fault::new(481, "no such call")),
             _ => self.outside(now, network, key, message, hop),
         }
+    }
+
+    /// Whether a request without a tag in To is of a dialog whose callee has none (RFC 3261 §12.1.2).
+    fn is_untagged(&self, message: &Message, hop: &Hop) -> bool {
+        let side = self.side_at(message, hop);
+        let call = side.and_then(|(call, from)| Some((self.calls.get(&call)?, from)));
+        call.is_some_and(|(call, from)| call.dialog_of(from, message).is_some())
     }
 
     /// The call or subscription that a request in a dialog belongs to, and who sends it: a side of a call
@@ -675,7 +688,8 @@ impl Border {
                     let on = |call: &&Call| call.session.uses(&gateway, Some(id));
                     let key = self.calls.values().find(on).map(|c| c.key);
                     if let Some(key) = key {
-                        self.with(key, |call, core| call.hang_up(core, now, Cause::ContextLost));
+                        let place = (&*gateway, Some(id));
+                        self.with(key, |call, core| call.lose_media(core, now, place, Cause::ContextLost));
                     }
                 }
             }
@@ -810,9 +824,10 @@ impl Border {
         // In the order in which they began, so that a run can be repeated.
         keys.sort_unstable();
         let (calls, announced) = (keys.len(), matches!(reason, LostReason::Forced | LostReason::HandedOff));
-        self.core.events.push_back(Event::GatewayLost { gateway, calls, announced, reason });
+        let lost = Event::GatewayLost { gateway: gateway.clone(), calls, announced, reason };
+        self.core.events.push_back(lost);
         for key in keys {
-            self.with(key, |call, core| call.hang_up(core, now, Cause::GatewayLost));
+            self.with(key, |call, core| call.lose_media(core, now, (&gateway, None), Cause::GatewayLost));
         }
     }
 

@@ -17,7 +17,7 @@ use carnet_plan::{Both, Side};
 use carnet_sdp::Document;
 use carnet_sip::{ClientKey, Destination, FlowId, Hop, Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +123,10 @@ pub(crate) struct Call {
     pub(crate) acknowledged: bool,
     /// It began in the process before.
     pub(crate) restored: bool,
+    /// Until when the invitation holds (RFC 3261 §13.3.1).
+    pub(crate) expires: Option<Instant>,
+    /// Some of its media has no gateway any more: until when it may be offered anew, and why not later.
+    pub(crate) media_lost: Option<(Instant, Cause)>,
     /// A 2xx of then that waits for its ACK.
     pub(crate) waits: Option<Unanswered>,
     /// May be forgotten.
@@ -152,8 +156,10 @@ impl Call {
         began: Instant,
     ) -> Self {
         let call_id = first.message.call_id().unwrap_or_default().to_owned();
+        let expires = first.message.header("Expires").and_then(|value| value.trim().parse().ok());
         Self {
             key,
+            expires: expires.and_then(|seconds: u32| began.checked_add(Duration::from_secs(seconds.into()))),
             caller_tag: first.message.from_tag().unwrap_or_default(),
             session: Session::new(key, call_id.clone(), ends),
             call_id,
@@ -171,6 +177,7 @@ impl Call {
             answered: None,
             acknowledged: false,
             restored: false,
+            media_lost: None,
             waits: None,
             done: false,
         }
@@ -181,7 +188,9 @@ impl Call {
         let busy = self.busy.as_ref().map(|b| b.deadline);
         let waits = self.waits.as_ref().map(|w| w.next).filter(|_| self.phase == Phase::Up);
         let later = self.later.iter().map(|(_, at)| *at);
-        self.deadline.into_iter().chain(busy).chain(waits).chain(later).min()
+        let lost = self.media_lost.map(|(at, _)| at).filter(|_| self.phase == Phase::Up);
+        let expires = self.expires.filter(|_| self.phase == Phase::Setup);
+        self.deadline.into_iter().chain(expires).chain(busy).chain(waits).chain(later).chain(lost).min()
     }
 
     // -- what comes in ---------------------------------------------------------------------
@@ -404,6 +413,20 @@ impl Call {
             self.repeat_answer(core, now);
         }
         self.give_up_later(core, now, |at| at <= now);
+        if self.phase == Phase::Setup && self.expires.is_some_and(|at| at <= now) {
+            // Nobody else is asked either.
+            if let Some(fork) = core.forks.get_mut(&self.first.server) {
+                fork.stop();
+            }
+            let fault = Fault::new(487, "the invitation has expired");
+            return self.give_up(core, now, &fault, Cause::RefusedHere(487));
+        }
+        if let Some((_, cause)) = self.media_lost.take_if(|(at, _)| *at <= now)
+            && self.phase == Phase::Up
+            && self.session.has_lost()
+        {
+            return self.hang_up(core, now, cause);
+        }
         if self.deadline.is_none_or(|d| d > now) {
             return;
         }
@@ -566,7 +589,8 @@ impl Call {
         if caller.as_deref() != Some(&self.caller_tag) || message.call_id().ok() != Some(&self.call_id) {
             return None;
         }
-        let callee = callee?;
+        // RFC 3261 §12.1.2: who has none, as in RFC 2543, has the null tag.
+        let callee = callee.unwrap_or_default();
         self.dialogs.iter().position(|d| d.callee_tag == callee)
     }
 
@@ -598,8 +622,8 @@ impl Call {
 
     /// A response of the callee to the first INVITE makes a dialog (RFC 3261 §12.1.2).
     fn learn(&mut self, message: &Message) {
-        let Some(tag) = message.to_tag() else { return };
         let confirmed = message.status().is_some_and(|s| s >= 200);
+        let Some(tag) = message.to_tag().or_else(|| confirmed.then(String::new)) else { return };
         let at = match self.dialogs.iter().position(|d| d.callee_tag == tag) {
             Some(at) => at,
             None => {

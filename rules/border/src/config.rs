@@ -237,6 +237,9 @@ pub struct Timers {
     pub gateway_grace: Duration,
     /// After a start with calls of before their gateways have so long to come back; then the calls end.
     pub gateway_return: Duration,
+    /// A call whose gateway is lost may take so long to offer its media anew (RFC 4975 §5.4) before it is
+    /// ended; zero ends it at once.
+    pub media_return: Duration,
     /// Time that a refresh of a session timer may be late (RFC 4028 §10).
     pub session_grace: Duration,
 }
@@ -256,6 +259,7 @@ impl Default for Timers {
             gateway_audit: Some(Duration::from_secs(300)),
             gateway_grace: Duration::from_secs(60),
             gateway_return: Duration::from_secs(60),
+            media_return: Duration::from_secs(60),
             session_grace: Duration::from_secs(32),
         }
     }
@@ -274,6 +278,9 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Dialogs one call or subscription may fork into; further ones are not passed on.
     pub forks: usize,
+    /// Further targets that 3xx responses may bring one INVITE to (RFC 3261 §16.5); none passes a 3xx on to
+    /// who asked.
+    pub redirects: usize,
     /// Media lines of one call that may be on a gateway.
     pub streams: usize,
     /// Messages of one call that wait for the gateway.
@@ -297,6 +304,7 @@ impl Default for Limits {
             ended: 100_000,
             subscriptions: 50_000,
             forks: 12,
+            redirects: 0,
             streams: 8,
             held: 16,
             gateway_requests: 1_000,

@@ -12,7 +12,7 @@ use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
 use carnet_plan::{Context, Side, Urgency, Watch};
-use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey};
+use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey, Uri};
 use carnet_wire::Random;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -75,6 +75,8 @@ pub(crate) enum Todo {
     GiveUp(CallKey, Cause),
     /// The next group of a fork gets its turn.
     Launch(ServerKey),
+    /// A branch of a fork was redirected to these.
+    Follow(ServerKey, Vec<Uri>),
 }
 
 /// What a deadline is for.

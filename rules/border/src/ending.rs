@@ -70,6 +70,23 @@ impl Call {
         }
     }
 
+    /// A gateway of the call, or its context there, is gone, and the media with it. Ends that make their
+    /// connection again offer it anew, and get another context; the others hang up.
+    pub(crate) fn lose_media(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        (gateway, context): (&str, Option<u32>),
+        cause: Cause,
+    ) {
+        let patience = core.config.timers.media_return;
+        let waits = !patience.is_zero() && self.phase == Phase::Up;
+        if !waits || !self.session.lose(gateway, context) {
+            return self.hang_up(core, now, cause);
+        }
+        self.media_lost = Some((now + patience, cause));
+    }
+
     /// Ends the call towards both ends.
     pub(crate) fn hang_up(&mut self, core: &mut Core, now: Instant, cause: Cause) {
         match self.phase {

@@ -341,7 +341,7 @@ carnet_event::declare! {
         GatewayLost {
             /// Its name.
             gateway: GatewayName,
-            /// Calls that ended by it.
+            /// Calls on it.
             calls: usize,
             /// It said that it goes (ServiceChange Forced).
             announced: bool,

@@ -166,6 +166,7 @@ impl Rehearsal {
                 edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),
+                paths: Vec::new(),
                 answered: false,
             };
             self.session.open(exchange).map_err(fault)?;

@@ -7,14 +7,18 @@
 //! keys and its end touch no other branch. This joins only what they share: the caller's
 //! transaction.
 //!
-//! Left out: recursion on 3xx (the caller is told), serial search for other methods than INVITE
+//! Where the policy says so, a 3xx to an INVITE is followed: each of its targets, one after the other and none of
+//! them twice, is another group. The caller is not told of it, so nothing of the network's inside shows.
+//!
+//! Left out: recursion on 3xx for other methods (the sender is told), serial search for other methods than INVITE
 //! (their transactions end before a second group could answer).
 
 use crate::core::{AlarmKey, CallKey, Core, Todo};
 use crate::event::Cause;
 use crate::outside::Arrived;
 use crate::route::Onward;
-use carnet_sip::{Message, Method, ServerKey};
+use crate::session::Fault;
+use carnet_sip::{Message, Method, ServerKey, Uri};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -40,11 +44,17 @@ pub(crate) struct Fork {
     /// The sender has its final response.
     settled: bool,
     alarm: Option<AlarmKey>,
+    /// Where it has been sent, if redirections are followed.
+    seen: Vec<Uri>,
+    /// How many more targets it may be redirected to.
+    redirects: usize,
 }
 
 impl Fork {
     /// A fork that has not begun.
-    pub(crate) fn new(arrived: Arrived, mut ways: Vec<Onward>) -> Self {
+    pub(crate) fn new(arrived: Arrived, mut ways: Vec<Onward>, redirects: usize) -> Self {
+        let targets = ways.iter().filter_map(|way| way.remote.target.clone());
+        let seen = arrived.message.request_uri().cloned().into_iter().chain(targets).collect();
         ways.sort_by_key(|way| std::cmp::Reverse(way.q));
         let mut groups: VecDeque<Vec<Onward>> = VecDeque::new();
         let serial = *arrived.message.method() == Method::Invite;
@@ -62,6 +72,45 @@ impl Fork {
             challenges: Vec::new(),
             settled: false,
             alarm: None,
+            seen,
+            redirects,
+        }
+    }
+
+    /// Where a 3xx leads that was not tried yet, as far as it is followed (RFC 3261 §16.5, §8.1.3.4).
+    fn targets(&mut self, redirection: &Message) -> Vec<Uri> {
+        let mut contacts = redirection.contacts().unwrap_or_default();
+        let q = |contact: &carnet_sip::NameAddr| contact.params().get("q").map_or(1000, thousandths);
+        contacts.sort_by_key(|contact| std::cmp::Reverse(q(contact)));
+        // RFC 3261 §16.5: who wants TLS on every hop is not led to where there is none.
+        let secure = |uri: &Uri| uri.scheme() == carnet_sip::Scheme::Sips;
+        let sips = self.arrived.message.request_uri().is_some_and(secure);
+        let mut targets = Vec::new();
+        for target in contacts.iter().map(|contact| contact.uri()).filter(|uri| !sips || secure(uri)) {
+            if targets.len() >= self.redirects {
+                break;
+            }
+            if !self.seen.iter().any(|seen| seen.equivalent(target)) {
+                self.seen.push(target.clone());
+                targets.push(target.clone());
+            }
+        }
+        self.redirects -= targets.len();
+        targets
+    }
+
+    /// Where it was redirected to cannot be reached.
+    pub(crate) fn gone(&mut self, fault: &Fault, name: &str) {
+        let Ok(mut response) = Message::response(&self.arrived.message, fault.status, "") else { return };
+        // Printable, so adding it cannot fail.
+        let _ = response.push_back("Warning", &format!("399 {name} \"{}\"", fault.text));
+        self.refused(response);
+    }
+
+    /// Ways to where it was redirected: they are tried before what is left.
+    pub(crate) fn redirected(&mut self, ways: Vec<Onward>) {
+        for way in ways.into_iter().rev() {
+            self.groups.push_front(vec![way]);
         }
     }
 
@@ -145,6 +194,17 @@ impl Fork {
     }
 }
 
+/// A q value (RFC 3261 §25.1: at most three digits after the point); what is none is the least.
+fn thousandths(q: &str) -> u16 {
+    let (whole, part) = q.split_once('.').unwrap_or((q, ""));
+    let part = part.get(..part.len().min(3)).map(|part| format!("{part:0<3}").parse().unwrap_or(0));
+    match whole {
+        "0" | "" => part.unwrap_or(0),
+        "1" => 1000,
+        _ => 0,
+    }
+}
+
 /// RFC 3261 §16.7 step 6: 6xx, else the lowest class; within 4xx those that help the sender to
 /// ask better, and last those that only say that a branch was given up.
 fn rank(status: u16) -> (u8, u8) {
@@ -176,6 +236,7 @@ impl Core {
         // some (Retry-After) stays.
         if !own && message.status() == Some(503) {
             message.set_status(500).unwrap_or_default();
+            self.tell_overload(&mut message);
         }
         let Some(fork) = self.forks.get_mut(&key) else {
             return self.endpoint.respond(now, key, message).is_ok();
@@ -195,6 +256,17 @@ impl Core {
                 sent = self.endpoint.respond(now, key, message).is_ok();
             }
         } else if !already && !fork.settled {
+            // 380 leads to another service, which is for the caller to decide on.
+            if !own && invite && (300..380).contains(&status) && self.config.limits.redirects > 0 {
+                let targets = fork.targets(&message);
+                if !targets.is_empty() {
+                    self.todo.push_back(Todo::Follow(key, targets));
+                    return sent;
+                }
+                // What is not followed any more is not told either.
+                message.remove_all("Contact");
+                message.set_status(480).unwrap_or_default();
+            }
             fork.refused(message);
             if status >= 600 {
                 self.give_up_others(key, Cause::Refused(status));
@@ -205,8 +277,19 @@ impl Core {
         sent
     }
 
+    /// Whoever reads it, at the caller or on the way, sees that it was a 503 of somebody behind this border
+    /// (RFC 3326; RFC 3261 §20.43). What it said itself stays.
+    fn tell_overload(&self, message: &mut Message) {
+        // Printable, so adding them cannot fail.
+        if !message.has("Reason") {
+            let _ = message.push_back("Reason", "SIP;cause=503;text=\"Service Unavailable\"");
+        }
+        let name = &self.config.name;
+        let _ = message.push_back("Warning", &format!("399 {name} \"the next hop answered 503\""));
+    }
+
     /// All branches have answered: the next group, or the best of the refusals.
-    fn conclude(&mut self, now: Instant, key: ServerKey) {
+    pub(crate) fn conclude(&mut self, now: Instant, key: ServerKey) {
         let Some(fork) = self.forks.get_mut(&key) else { return };
         if fork.branches.iter().any(|b| !b.done) {
             return;

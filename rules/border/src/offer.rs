@@ -6,7 +6,7 @@
 use crate::core::{Core, Op};
 use crate::event::Event;
 use crate::gateways::Request;
-use crate::session::{Exchange, ExchangeKey, Fault, Session, Slot};
+use crate::session::{Exchange, ExchangeKey, Fault, Session, Slot, path_of};
 use carnet_plan::{
     Abilities, Both, Carried, Context, Decision, Facts, Kind, Known, Leg, Line, Party, Peer, Plan, Side,
     TlsRole,
@@ -56,6 +56,7 @@ impl Session {
                 edits: Vec::new(),
                 introduced: Vec::new(),
                 dropped: Vec::new(),
+                paths: Vec::new(),
                 answered: false,
             })?,
         }
@@ -129,8 +130,10 @@ impl Session {
             let Some(legs) = line.legs.as_ref().filter(|_| line.decision.is_anchored()) else { continue };
             let sealed = line.decision == Decision::EndToEnd;
             let planned = Both::by_offer(offerer, Kind::of(&legs.offerer), Kind::of(&legs.answerer));
+            let moves = self.stream_mut(line.index).moves(offerer, path_of(line.said.path.as_deref()));
             match &self.stream_mut(line.index).slot {
-                Slot::Ready(context) if context.carries(&planned, sealed) => continue,
+                // Another session has a context of its own: the gateway of this one may be why.
+                Slot::Ready(context) if context.carries(&planned, sealed) && !moves => continue,
                 Slot::Adding(request) => {
                     let same =
                         |op: &Op| matches!(op, Op::Add { context, .. } if context.carries(&planned, sealed));

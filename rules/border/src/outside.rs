@@ -89,8 +89,10 @@ impl Border {
             None => route(&self.core, message, binding)?,
         };
         let arrived = Arrived { key, message: message.clone(), hop: hop.clone(), end };
-        if ways.len() > 1 {
-            self.core.forks.insert(key, Fork::new(arrived, ways));
+        let redirects = self.core.config.limits.redirects;
+        let follows = redirects > 0 && *message.method() == Method::Invite;
+        if ways.len() > 1 || follows {
+            self.core.forks.insert(key, Fork::new(arrived, ways, redirects));
             self.launch(now, key);
             return Ok(());
         }
@@ -183,6 +185,35 @@ impl Border {
                 self.core.refuse_branch(now, (key, branch), &arrived.message, &fault);
             }
         }
+    }
+
+    /// A branch of a fork was redirected: the routes say where to, as if the caller had asked for it.
+    pub(crate) fn follow(&mut self, now: Instant, key: ServerKey, targets: &[carnet_sip::Uri]) {
+        let Some(fork) = self.core.forks.get(&key) else { return };
+        let arrived = fork.arrived.clone();
+        let asserted = arrived.message.addresses("P-Asserted-Identity").unwrap_or_default();
+        let access = self.core.config.networks.get(arrived.end.network).is_some_and(|n| n.access);
+        let mut ways = Vec::new();
+        for target in targets.iter().filter(|target| !self.core.is_own(target)) {
+            let mut message = arrived.message.clone();
+            message.remove_all("Route");
+            if message.set_request_uri(target.clone()).is_err() {
+                continue;
+            }
+            let mut asserted = asserted.iter().filter(|_| access);
+            let caller =
+                asserted.find_map(|identity| self.core.registrar.sender(identity.uri(), &arrived.hop));
+            ways.extend(route(&self.core, &message, caller).unwrap_or_default());
+        }
+        let Some(fork) = self.core.forks.get_mut(&key) else { return };
+        fork.redirected(ways);
+        if fork.has_more() {
+            return self.launch(now, key);
+        }
+        let fault = Fault::new(480, "the callee is elsewhere, and no route leads there");
+        fork.gone(&fault, &self.core.config.name);
+        self.core.conclude(now, key);
+        self.core.tidy_fork(key);
     }
 
     /// A group of a fork has rung for long enough: the next one gets its turn.

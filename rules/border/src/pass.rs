@@ -18,7 +18,15 @@ impl Call {
         if let Err(fault) = self.dress(core, &mut held) {
             return self.stop(core, now, held, &fault);
         }
-        let Held { from, message, kind, .. } = held;
+        let Held { from, message, kind, sdp } = held;
+        if let (Kind::Response { client, .. }, Some(sdp)) = (&kind, sdp.filter(|sdp| !sdp.is_offer)) {
+            // A terminal on its own flow is alone there; behind anybody else another fork may take what this
+            // one refused, until the final response.
+            let alone = Some(*client) == self.first.client && self.legs.callee.hop.is_some();
+            if alone && message.status().is_some_and(|status| status < 200) {
+                self.session.give_back_refused(core, sdp.key);
+            }
+        }
         match kind {
             Kind::Request(key) => self.pass_request(core, now, from, key, message),
             Kind::Response { client, server, request } => {

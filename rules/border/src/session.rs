@@ -12,6 +12,7 @@ use carnet_h248::controller::GatewayName;
 use carnet_h248::{StreamMode, TerminationId};
 use carnet_plan::{Both, Context, Edit, Facts, Fixed, Given, Peer, Plan, Registered, Side, Urgency};
 use carnet_sdp::Document;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 
 /// Why an offer, an answer or a request was refused, and how to say so.
@@ -78,6 +79,8 @@ pub(crate) enum Slot {
     /// Add was sent; the context is with the outstanding operation.
     Adding(Request),
     Ready(Box<Context>),
+    /// The gateway that had it is lost.
+    Lost,
 }
 
 /// One media line over the life of the call.
@@ -86,9 +89,23 @@ pub(crate) struct Stream {
     pub(crate) slot: Slot,
     /// What the last completed exchange settled.
     pub(crate) agreed: Option<(Both<Peer>, StreamMode)>,
+    /// What names the MSRP session at each end ([`path_of`]), as the last completed exchange has it; 0 where
+    /// that is not known.
+    pub(crate) paths: Both<u64>,
 }
 
 impl Stream {
+    pub(crate) fn new(slot: Slot, agreed: Option<(Both<Peer>, StreamMode)>) -> Self {
+        Self { slot, agreed, paths: Both::default() }
+    }
+
+    /// Whether an offer with that path is of another session than there is (RFC 4975 §5.4): it has
+    /// connections of its own.
+    pub(crate) fn moves(&self, offerer: Side, path: u64) -> bool {
+        let known = *self.paths.of(offerer);
+        known != 0 && path != 0 && known != path
+    }
+
     pub(crate) fn context(&self) -> Option<&Context> {
         if let Slot::Ready(context) = &self.slot { Some(context) } else { None }
     }
@@ -114,6 +131,8 @@ pub(crate) struct Exchange {
     pub(crate) introduced: Vec<(usize, Slot)>,
     /// Streams the last answer did not take.
     pub(crate) dropped: Vec<usize>,
+    /// What names the MSRP session of each line, by its last answer.
+    pub(crate) paths: Vec<(usize, Both<u64>)>,
     pub(crate) answered: bool,
 }
 
@@ -177,7 +196,7 @@ impl Session {
 
     pub(crate) fn stream_mut(&mut self, index: usize) -> &mut Stream {
         while self.streams.len() <= index {
-            self.streams.push(Stream { slot: Slot::Empty, agreed: None });
+            self.streams.push(Stream::new(Slot::Empty, None));
         }
         // The loop above made the place.
         let last = self.streams.len() - 1;
@@ -294,6 +313,29 @@ impl Session {
         Some(again)
     }
 
+    /// A gateway, or one context of it, is gone: its lines wait for another one. `false` if that cannot be,
+    /// because what is being agreed on is there.
+    pub(crate) fn lose(&mut self, gateway: &str, context: Option<u32>) -> bool {
+        let on = |slot: &Slot| match slot {
+            Slot::Ready(c) => &*c.gateway == gateway && (context.is_none() || c.id() == context),
+            _ => false,
+        };
+        let new = |index: usize| self.streams.get(index).is_some_and(|stream| on(&stream.slot));
+        if self.exchanges.iter().flat_map(|e| &e.introduced).any(|(index, _)| new(*index)) {
+            return false;
+        }
+        let replaced = self.exchanges.iter_mut().flat_map(|e| &mut e.introduced).map(|(_, slot)| slot);
+        let slots = self.streams.iter_mut().map(|stream| &mut stream.slot);
+        slots.chain(replaced).filter(|slot| on(slot)).for_each(|slot| *slot = Slot::Lost);
+        true
+    }
+
+    /// Whether a line waits for another gateway.
+    pub(crate) fn has_lost(&self) -> bool {
+        let replaced = self.exchanges.iter().flat_map(|e| &e.introduced).map(|(_, slot)| slot);
+        self.streams.iter().map(|stream| &stream.slot).chain(replaced).any(|slot| *slot == Slot::Lost)
+    }
+
     /// Whether a stream of the call is on that gateway, or in that context of it.
     pub(crate) fn uses(&self, gateway: &str, context: Option<u32>) -> bool {
         let on = |c: &Context| &*c.gateway == gateway && (context.is_none() || c.id() == context);
@@ -373,6 +415,16 @@ impl Session {
         let origin = core.config.networks.get(self.ends.of(to).network).and_then(|n| n.contact.ip());
         carnet_plan::apply(edits, document, given, origin).map_err(|e| Fault::new(500, e.to_string()))
     }
+}
+
+/// What names the MSRP session of a line: of its path no more is needed than whether it is another one.
+pub(crate) fn path_of(path: Option<&str>) -> u64 {
+    // The session-id of its last URI (RFC 4975 §6.1): an end that moves keeps its session.
+    let id = path.and_then(|path| path.split_ascii_whitespace().next_back()?.rsplit_once('/'));
+    let Some((_, id)) = id else { return 0 };
+    let mut hash = DefaultHasher::new();
+    id.hash(&mut hash);
+    hash.finish()
 }
 
 /// Ends a slot's context. One that is being added is ended when the gateway's reply comes: the

@@ -5,7 +5,7 @@
 
 mod common;
 
-use carnet_border::{Event, Registration};
+use carnet_border::{Cause, Event, Registration};
 use carnet_h248::association::Transport::Reliable;
 use carnet_sip::{Message, Method};
 use common::*;
@@ -303,6 +303,124 @@ fn a_503_of_one_callee_is_no_503_of_the_border() {
         }
         let refusal = w.take_status(ALICE, 500);
         assert_eq!(refusal.header("Retry-After").as_deref(), Some("120"));
+        // Whoever reads it sees whose it was.
+        assert_eq!(refusal.header("Reason").as_deref(), Some("SIP;cause=503;text=\"Service Unavailable\""));
+        let warning = "399 alg1.example.com \"the next hop answered 503\"";
+        assert_eq!(refusal.header("Warning").as_deref(), Some(warning));
+        if method == Method::Invite {
+            let refused = |e: &Event| matches!(e, Event::CallEnded { cause: Cause::Refused(503), .. });
+            assert!(w.events.iter().any(refused), "the record has what was answered");
+        }
+    }
+}
+
+/// What the one that is overloaded says itself passes, beside what the border says.
+#[test]
+fn the_words_of_one_that_is_overloaded_pass() {
+    let mut w = World::with_users(alg(Reliable));
+    let alice = Ua::new("alice", ALICE, "bob", "call-1");
+    let request = w.request(&alice, Method::Message, "sip:bob@example.com", 1);
+    w.send(ALICE, ACCESS, &request);
+    let at_bob = w.take_request(BOB, Method::Message);
+    let mut busy = Ua::answering("bob", BOB, &at_bob, "b1").answer(&at_bob, 503, None);
+    busy.push_back("Reason", "Q.850;cause=42").unwrap();
+    busy.push_back("Warning", "399 bob \"too warm\"").unwrap();
+    w.send(BOB, ACCESS, &busy);
+    let refusal = w.take_status(ALICE, 500);
+    assert_eq!(refusal.values("Reason").unwrap(), ["Q.850;cause=42"]);
+    let said: Vec<_> = refusal.lines("Warning").map(|line| line.to_string()).collect();
+    assert!(said[0].contains("too warm") && said.last().unwrap().contains("answered 503"), "{said:?}");
+}
+
+// -- an invitation that holds for a while ------------------------------------------------------------------
+
+/// RFC 3261 §13.3.1 and §13.2.1: when it has expired the caller is told 487, and the callee is cancelled.
+#[test]
+fn an_invitation_that_expires() {
+    let mut w = World::with_users(alg(Reliable));
+    let alice = Ua::new("alice", ALICE, "bob", "call-1");
+    let mut invite = with_sdp(w.request(&alice, Method::Invite, "sip:bob@example.com", 1), &offer());
+    invite.push_back("Expires", "30").unwrap();
+    w.send(ALICE, ACCESS, &invite);
+    let at_bob = w.take_request(BOB, Method::Invite);
+    assert_eq!(at_bob.header("Expires").as_deref(), Some("30"), "it passes");
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 180, None));
+    w.take_status(ALICE, 180);
+    w.pass(Duration::from_secs(29));
+    assert!(w.try_take(ALICE).is_none() && w.try_take(BOB).is_none());
+    w.pass(Duration::from_secs(2));
+    w.take_status(ALICE, 487);
+    w.take_request(BOB, Method::Cancel);
+    assert!(w.events.iter().any(|e| matches!(e, Event::CallEnded { cause: Cause::RefusedHere(487), .. })));
+    assert_eq!(w.gateway.contexts(), 0);
+}
+
+/// Answered in time it holds as long as it is wanted; what is no number says nothing.
+#[test]
+fn an_invitation_that_was_taken_does_not_expire() {
+    for expires in ["30", "soon", "99999999999999999999"] {
+        let mut w = World::with_users(alg(Reliable));
+        let alice = Ua::new("alice", ALICE, "bob", "call-1");
+        let mut invite = with_sdp(w.request(&alice, Method::Invite, "sip:bob@example.com", 1), &offer());
+        invite.push_back("Expires", expires).unwrap();
+        w.send(ALICE, ACCESS, &invite);
+        let at_bob = w.take_request(BOB, Method::Invite);
+        let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+        w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer())));
+        let ok = w.take_status(ALICE, 200);
+        let mut alice = alice;
+        alice.remote = ok.header("To").unwrap().into_owned();
+        let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+        w.send(ALICE, ACCESS, &ack);
+        w.take_request(BOB, Method::Ack);
+        w.pass(Duration::from_secs(100));
+        assert!(w.try_take(ALICE).is_none() && w.try_take(BOB).is_none(), "{expires}");
+    }
+}
+
+// -- one that knows no tags ---------------------------------------------------------------------------------
+
+/// RFC 3261 §12.1.2: an answer without a tag, as RFC 2543 has it, makes a dialog with the null tag. Both ends
+/// speak in it and end it.
+#[test]
+fn an_answer_without_a_tag() {
+    for who_ends in [ALICE, BOB] {
+        let mut w = World::with_users(alg(Reliable));
+        let alice = Ua::new("alice", ALICE, "bob", "call-1");
+        let invite = with_sdp(w.request(&alice, Method::Invite, "sip:bob@example.com", 1), &offer());
+        w.send(ALICE, ACCESS, &invite);
+        let at_bob = w.take_request(BOB, Method::Invite);
+        let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+        let untagged = |mut message: Message, name: &str| {
+            let value = message.header(name).unwrap().replace(";tag=b1", "");
+            message.set_header(name, &value).unwrap();
+            message
+        };
+        w.send(BOB, ACCESS, &untagged(bob.answer(&at_bob, 180, None), "To"));
+        w.take_status(ALICE, 180);
+        w.send(BOB, ACCESS, &untagged(bob.answer(&at_bob, 200, Some(&answer())), "To"));
+        let ok = w.take_status(ALICE, 200);
+        assert!(ok.to_tag().is_none());
+        let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+        w.send(ALICE, ACCESS, &ack);
+        w.take_request(BOB, Method::Ack);
+        w.pass(Duration::from_secs(40));
+        assert!(w.try_take(ALICE).is_none() && w.try_take(BOB).is_none(), "it is acknowledged");
+        if who_ends == ALICE {
+            let bye = w.request(&alice, Method::Bye, &contact(&ok), 2);
+            w.send(ALICE, ACCESS, &bye);
+            let at_bob = w.take_request(BOB, Method::Bye);
+            w.send(BOB, ACCESS, &Message::response(&at_bob, 200, "").unwrap());
+            w.take_status(ALICE, 200);
+        } else {
+            let bye = w.request(&bob, Method::Bye, &contact(&at_bob), 1);
+            w.send(BOB, ACCESS, &untagged(bye, "From"));
+            let at_alice = w.take_request(ALICE, Method::Bye);
+            w.send(ALICE, ACCESS, &Message::response(&at_alice, 200, "").unwrap());
+            w.take_status(BOB, 200);
+        }
+        assert_eq!(w.gateway.contexts(), 0);
     }
 }
 

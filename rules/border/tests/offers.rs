@@ -196,6 +196,45 @@ fn a_context_a_line_and_refused_lines_are_given_back() {
     hang_up(&mut ends);
 }
 
+/// The answer comes while it rings: what it refuses is given back at once where nobody else can answer, and with
+/// the final response where another fork may.
+#[test]
+fn a_line_that_is_refused_while_it_rings() {
+    let mut w = World::with_users(alg(Reliable));
+    let (mut alice, at_bob) = start(&mut w, Some(&two_lines("192.0.2.20", "actpass", [2855, 2856])));
+    assert_eq!(w.gateway.contexts(), 2);
+    let bob = Ua::answering("bob", BOB, &at_bob, "b1");
+    let answer = two_lines("192.0.2.30", "passive", [7394, 0]);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 183, Some(&answer)));
+    w.take_status(ALICE, 183);
+    assert_eq!(w.gateway.contexts(), 1);
+    w.send(BOB, ACCESS, &bob.answer(&at_bob, 200, Some(&answer)));
+    let ok = w.take_status(ALICE, 200);
+    assert_eq!(w.gateway.contexts(), 1);
+    alice.remote = ok.header("To").unwrap().into_owned();
+    let ack = w.request(&alice, Method::Ack, &contact(&ok), 1);
+    w.send(ALICE, ACCESS, &ack);
+    w.take_request(BOB, Method::Ack);
+    let mut ends = Ends { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob };
+    hang_up(&mut ends);
+
+    let mut w = World::with_users(alg(Reliable));
+    let alice = Ua::new("alice", ALICE, "carol", "call-o");
+    let invite = w.request(&alice, Method::Invite, "sip:carol@elsewhere.example", 1);
+    w.send(ALICE, ACCESS, &with_sdp(invite, &two_lines("192.0.2.20", "actpass", [2855, 2856])));
+    let at_peer = w.take_request(PEER, Method::Invite);
+    let refuses = Ua::answering("carol", PEER, &at_peer, "c1");
+    let answer = two_lines("2001:db8:2::30", "passive", [7394, 0]);
+    w.send(PEER, CORE, &refuses.answer(&at_peer, 183, Some(&answer)));
+    w.take_status(ALICE, 183);
+    assert_eq!(w.gateway.contexts(), 2, "another one may take it");
+    let takes = Ua::answering("carol", PEER, &at_peer, "c2");
+    let answer = two_lines("2001:db8:2::31", "passive", [7394, 7395]);
+    w.send(PEER, CORE, &takes.answer(&at_peer, 200, Some(&answer)));
+    assert!(!body(&w.take_status(ALICE, 200)).contains("m=application 0 "));
+    assert_eq!(w.gateway.contexts(), 2);
+}
+
 #[test]
 fn a_re_invite_adds_a_line_and_another_takes_it_out() {
     let mut e = up();

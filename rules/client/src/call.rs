@@ -68,6 +68,7 @@ impl Call {
         match &self.state {
             State::Alerting(alerting) => alerting.offered.key == key,
             State::Resolving(resolving) => resolving.offered.key == key,
+            State::Up(up) => up.waiting.as_ref().is_some_and(|waiting| waiting.key == key),
             _ => false,
         }
     }
@@ -210,6 +211,7 @@ impl Call {
             State::Resolving(resolving) => self.decline(core, now, &resolving.offered, &Refusal::Unwanted),
             State::Alerting(alerting) => self.decline(core, now, &alerting.offered, &Refusal::Unwanted),
             State::Up(mut up) => {
+                up.let_go(core, now);
                 if let Some(watch) = self.room.as_mut().and_then(|room| room.watch.take()) {
                     watch.end(core, now);
                 }

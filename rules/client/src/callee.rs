@@ -20,7 +20,7 @@ use crate::media::{Purpose, TcpRole, TlsRole};
 use crate::peer::{PeerContent, PeerLine, read_offer};
 use crate::refusal::Refusal;
 use crate::room::{Room, is_focus, name_of};
-use crate::terms::{Agreed, Exchange, floor_media, message_media, message_tls, same_peer};
+use crate::terms::{Agreed, Exchange, floor_media, message_media, message_tls, path_of, same_peer};
 use crate::up::Up;
 
 /// What we know of an INVITE that is not answered yet.
@@ -386,6 +386,7 @@ impl Call {
         let (invite, timers) = ((offered.key, &offered.invite), core.config.session_timers);
         let mut up = Up::called(now, dialog, (values, roles), invite, timers, &mut response)?;
         up.remote = reached;
+        up.path = path_of(offered.lines.iter());
         set_sdp(&mut response, answer)?;
         let _ = core.endpoint.respond(now, offered.key, response);
         Ok((up, agreed))
@@ -487,6 +488,6 @@ impl Offered {
     }
 }
 
-fn role(setup: Setup) -> TcpRole {
+pub(crate) fn role(setup: Setup) -> TcpRole {
     if setup == Setup::Active { TcpRole::Active } else { TcpRole::Passive }
 }

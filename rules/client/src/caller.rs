@@ -256,17 +256,19 @@ impl Call {
                 return Err(Refusal::NoConference);
             }
             let (values, roles, contact) = (terms.values(), terms.roles(), contact(response));
+            let path = terms.path();
             let agreed = self.agree(terms)?;
             self.own.established();
             for (line, value) in self.own.lines.iter_mut().zip(&roles) {
                 line.live = value.is_some();
             }
-            Ok((values, roles, contact, agreed))
+            Ok((values, roles, path, contact, agreed))
         });
         match settled {
-            Ok((values, roles, contact, agreed)) => {
+            Ok((values, roles, path, contact, agreed)) => {
                 let timers = inviting.timers;
                 let mut up = Box::new(Up::calling(now, branch.dialog, values, roles, timers, response));
+                up.path = path;
                 self.joined(core, &agreed, contact);
                 let done = match agreed.connect(core, self.id) {
                     true => Ok(()),

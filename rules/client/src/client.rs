@@ -315,6 +315,32 @@ impl Client {
         });
     }
 
+    /// The message connection of a call broke: offers another session in its place, under the same key (RFC
+    /// 4975 §5.4). `local` is where the driver listens for it; `start` is how many octets are here of a file
+    /// that we receive. [`Event::MediaRenewed`] follows, unless the peer has offered the same meanwhile
+    /// ([`Event::MediaRenewal`]) or the call is over. Not for conferences: their focus calls back.
+    pub fn renew_media(&mut self, now: Instant, call: CallId, local: SocketAddr, start: u64) {
+        self.with(call, |call, core| match call.take() {
+            State::Up(mut up) => {
+                call.renew_media(core, now, &mut up, local, start);
+                call.state = State::Up(up);
+            }
+            other => call.state = other,
+        });
+    }
+
+    /// Takes the session that the peer offered ([`Event::MediaRenewal`]). `local` and `start` as in
+    /// [`renew_media`](Self::renew_media). [`Event::MediaRenewed`] follows.
+    pub fn take_media(&mut self, now: Instant, call: CallId, local: SocketAddr, start: u64) {
+        self.with(call, |call, core| match call.take() {
+            State::Up(mut up) => {
+                call.take_media(core, now, &mut up, local, start);
+                call.state = State::Up(up);
+            }
+            other => call.state = other,
+        });
+    }
+
     /// Refreshes a call that is up with an unchanged description.
     pub fn refresh(&mut self, now: Instant, call: CallId) {
         self.with(call, |call, core| match call.take() {
@@ -441,6 +467,10 @@ impl Client {
         self.with(id, |call, core| match call.take() {
             State::Alerting(alerting) => call.cancelled(core, now, &alerting.offered),
             State::Resolving(resolving) => call.cancelled(core, now, &resolving.offered),
+            State::Up(mut up) => {
+                call.not_taken(core, now, &mut up);
+                call.state = State::Up(up);
+            }
             other => call.state = other,
         });
     }

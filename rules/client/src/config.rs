@@ -37,6 +37,10 @@ pub struct Config {
     /// (`a=x-carnet-tlsrole:mikey`): with a peer that says so too, the caller is the TLS client, whoever
     /// connects. Off, we are like a client that does not know of it.
     pub tls_role_by_mikey: bool,
+    /// Whether a message connection that broke is made again: the driver asks for it
+    /// ([`Client::renew_media`](crate::Client::renew_media)), and the peer's wish for it is taken. Off, we
+    /// are like a client that does not know of it.
+    pub recovers: bool,
     /// Content types taken, as in `a=accept-types`.
     pub accept_types: String,
     /// Largest message taken in octets, announced in `a=max-size`.

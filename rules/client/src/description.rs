@@ -189,6 +189,26 @@ impl Own {
         found
     }
 
+    /// Where the message line stands among ours, if both sides have it.
+    pub(crate) fn messages_at(&self) -> Option<usize> {
+        self.lines.iter().position(|line| line.live && line.kind() == Kind::Messages)
+    }
+
+    /// The message line from now on is another session: there, under that name. `start` is where the file
+    /// goes on, if one is under way; 0 leaves that to its receiver.
+    pub(crate) fn renew_messages(&mut self, local: SocketAddr, setup: Setup, path: String, start: u64) {
+        let at = self.messages_at();
+        let Some(line) = at.and_then(|at| self.lines.get_mut(at)) else { return };
+        (line.local, line.setup) = (local, setup);
+        if let Content::Messages(messages) = &mut line.content {
+            messages.path = path;
+            if let Some((file, _)) = &mut messages.file {
+                (file.start, file.ranged) = (start, start > 0);
+            }
+        }
+        self.version += 1;
+    }
+
     fn session(&self) -> SessionBuilder {
         let ip = self.lines.first().map_or(IpAddr::from([0, 0, 0, 0]), |line| line.local.ip());
         SessionBuilder::new(self.session_id, self.version, ip)

@@ -72,6 +72,21 @@ pub enum Event {
         /// Where to connect to now.
         remote: Remote,
     },
+    /// The peer offers another session in place of the one that there is: its connection broke. The driver
+    /// ends the old one and says where it takes the new one: [`Client::take_media`](crate::Client::take_media).
+    MediaRenewal {
+        /// Which call.
+        call: CallId,
+    },
+    /// What came of [`Client::renew_media`](crate::Client::renew_media) or
+    /// [`Client::take_media`](crate::Client::take_media).
+    MediaRenewed {
+        /// Which call.
+        call: CallId,
+        /// Both sides agree, and the driver makes the connection: with the key that the line has, so there
+        /// is no seal in it. Or the peer, or somebody on the way, cannot now; the call stands.
+        media: Result<Box<Media>, Refusal>,
+    },
     /// We are in a conference; its lines follow.
     Joined {
         /// Which call.
@@ -161,6 +176,14 @@ pub enum Ending {
     Local,
     /// The peer hung up; its reason if it gave one.
     Peer(Option<String>),
+    /// Somebody on the way, or the peer's program, could not go on: a BYE with the status of a failure as its
+    /// reason (RFC 3326).
+    Broken {
+        /// The status.
+        status: u16,
+        /// The words to it, if there were some.
+        text: Option<String>,
+    },
     /// The caller gave up before we answered.
     Cancelled,
     /// It did not come about, or could not go on.
@@ -185,6 +208,8 @@ impl fmt::Display for Ending {
             Self::Local => f.write_str("ended"),
             Self::Peer(None) => f.write_str("the other side hung up"),
             Self::Peer(Some(reason)) => write!(f, "the other side hung up: {reason}"),
+            Self::Broken { status, text: None } => write!(f, "the call could not go on: {status}"),
+            Self::Broken { text: Some(text), .. } => write!(f, "the call could not go on: {text}"),
             Self::Cancelled => f.write_str("the caller gave up"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::CalledBack(_) => f.write_str("the conference called back"),

@@ -16,6 +16,9 @@
 //! is asked to call others in or put them out ([`Client::refer`]). When a conference is lost, the client
 //! waits for its focus to call back.
 //!
+//! A message connection that breaks is made again in the same call, under the same key, when the driver
+//! wants it ([`Client::renew_media`]) or the peer does ([`Event::MediaRenewal`]).
+//!
 //! Nothing ever goes in clear unless [`Config::allow_clear`] says so. What is refused, is refused
 //! with a [`Refusal`]: one reason, one sentence, one SIP answer.
 //!
@@ -43,6 +46,7 @@ mod peer;
 mod referral;
 mod refusal;
 mod register;
+mod renewal;
 mod room;
 mod terms;
 mod up;

@@ -51,6 +51,11 @@ impl Terms {
         self.0.iter().map(|term| term.as_ref().map(|term| term.role)).collect()
     }
 
+    /// `a=path` of the message line, as it came.
+    pub(crate) fn path(&self) -> Option<String> {
+        path_of(self.0.iter().flatten().map(|term| &term.peer))
+    }
+
     /// Whether the peer speaks as a chat room does (RFC 7701 §8).
     pub(crate) fn is_chat_room(&self) -> bool {
         self.0.iter().flatten().any(|term| term.peer.messages().is_some_and(|it| it.room.is_some()))
@@ -210,6 +215,11 @@ pub(crate) fn message_media(
         max_size: peer.max_size,
         file,
     }
+}
+
+/// `a=path` of the message line among the peer's lines.
+pub(crate) fn path_of<'a>(mut lines: impl Iterator<Item = &'a PeerLine>) -> Option<String> {
+    lines.find_map(|line| Some(line.messages()?.path.clone()))
 }
 
 /// The floor control connection, agreed.

@@ -17,13 +17,14 @@ use carnet_sip::{ClientKey, Dialog, Message, Method, Provisionals, ServerKey, Se
 
 use crate::call::{Call, State};
 use crate::callee::acknowledged;
-use crate::caller::acknowledge;
+use crate::caller::{acknowledge, words};
 use crate::core::{Core, Owner, sdp, sdp_of_request, set_sdp};
 use crate::description::Kind;
 use crate::event::{Ending, Event};
 use crate::media::{Remote, TcpRole};
 use crate::peer::{PeerLine, Reach, read_again, read_answer};
 use crate::refusal::Refusal;
+use crate::renewal::Waiting;
 
 /// How often a refresh that lost against one of the peer, or that was challenged, is tried again.
 const GLARE_ATTEMPTS: u8 = 5;
@@ -32,31 +33,37 @@ const GLARE_ATTEMPTS: u8 = 5;
 pub(crate) struct Up {
     pub(crate) dialog: Dialog,
     /// The `a=key-mgmt:mikey` data of the peer for each line, as it came.
-    remote_values: Vec<Option<String>>,
+    pub(crate) remote_values: Vec<Option<String>>,
     /// Who of the two opened the connection of each line; `None` where there is none.
-    roles: Vec<Option<TcpRole>>,
+    pub(crate) roles: Vec<Option<TcpRole>>,
     /// What we sent reliably before the 2xx. Its PRACK may still be under way (RFC 3262 §3).
     pub(crate) ringing: Option<Provisionals>,
     /// Our 2xx that waits for its ACK.
-    unacknowledged: Option<ServerKey>,
-    timers: SessionTimers,
-    timer: Option<SessionTimer>,
+    pub(crate) unacknowledged: Option<ServerKey>,
+    pub(crate) timers: SessionTimers,
+    pub(crate) timer: Option<SessionTimer>,
     /// Whether the peer takes UPDATE.
     updates: bool,
     /// Our re-INVITE or UPDATE.
     refreshing: Option<Refreshing>,
-    retry: Option<Instant>,
-    attempts: u8,
+    pub(crate) retry: Option<Instant>,
+    pub(crate) attempts: u8,
     /// There is no media yet: our second offer is to be answered.
-    second: Option<Second>,
-    /// Another floor control connection is to be offered.
-    renewing: bool,
+    pub(crate) second: Option<Second>,
+    /// Another connection is to be offered: in a conference for floor control, else for messages.
+    pub(crate) renewing: bool,
+    /// The peer has offered another message session, and the driver makes room for it.
+    pub(crate) waiting: Option<Waiting>,
+    /// `a=path` of the peer, which names the session that there is.
+    pub(crate) path: Option<String>,
+    /// We were called.
+    pub(crate) called: bool,
     /// Where we connect, if we do.
     pub(crate) remote: Option<Remote>,
 }
 
 /// An offer without CEMA, after one with it.
-struct Second {
+pub(crate) struct Second {
     /// What the answer of each line is opened with, if the call is sealed.
     offerings: Vec<Offering>,
 }
@@ -64,7 +71,7 @@ struct Second {
 struct Refreshing {
     key: ClientKey,
     request: Message,
-    /// It offers another floor control connection.
+    /// It offers another connection.
     renews: bool,
 }
 
@@ -97,6 +104,7 @@ impl Up {
         Ok(Self {
             timer,
             updates,
+            called: true,
             unacknowledged: Some(key),
             ..Self::new(dialog, remote_values, roles, timers)
         })
@@ -122,6 +130,9 @@ impl Up {
             attempts: 0,
             second: None,
             renewing: false,
+            waiting: None,
+            path: None,
+            called: false,
             remote: None,
         }
     }
@@ -264,13 +275,22 @@ impl Call {
                     Some(octets) => self.same_terms(core, &up.remote_values, octets, Half::Answer)?.1,
                     None => Vec::new(),
                 };
-                if refreshing.renews {
+                if refreshing.renews && self.room.is_some() {
                     let place = self.floors_at(up, &lines);
                     self.renewed(core, up, place);
+                } else if refreshing.renews {
+                    let media = self.media_offered(up, lines);
+                    self.media_renewed(core, up, media);
                 }
                 Ok(())
             }
             // RFC 3261 §14.1; §14.2: our last INVITE is not over there, its ACK was lost or is late.
+            // A border that has no gateway at the moment says 500 too, and of that its driver hears.
+            500 if refreshing.renews && self.room.is_none() => {
+                let refusal = Refusal::Rejected { status, text: words(response) };
+                self.media_renewed(core, up, Err(refusal));
+                Ok(())
+            }
             491 | 500 if up.attempts < GLARE_ATTEMPTS => {
                 up.attempts += 1;
                 up.retry = Some(now + up.dialog.glare_delay(&mut *core.rng));
@@ -297,8 +317,11 @@ impl Call {
             _ if up.second.is_some() => Err(Refusal::PathMismatch),
             // The rest of the session goes on.
             _ if refreshing.renews => {
-                let refusal = Refusal::Rejected { status, text: response.reason().into_owned() };
-                self.renewed(core, up, Err(refusal));
+                let refusal = Refusal::Rejected { status, text: words(response) };
+                match self.room {
+                    Some(_) => self.renewed(core, up, Err(refusal)),
+                    None => self.media_renewed(core, up, Err(refusal)),
+                }
                 Ok(())
             }
             // The others do not: the session goes on until its time is over.
@@ -317,7 +340,7 @@ impl Call {
     ) -> Result<(), Refusal> {
         let octets = sdp(response).ok_or(Refusal::NoMedia)?;
         let terms = self.terms(core, wall, &second.offerings, octets)?;
-        up.remote_values = terms.values();
+        (up.remote_values, up.path) = (terms.values(), terms.path());
         // Floor control is up since the first answer.
         match self.agree(terms)?.messages {
             Some(Ok(media)) => core.events.push_back(Event::Media { call: self.id, media }),
@@ -343,16 +366,18 @@ impl Call {
         match request.method() {
             Method::Bye => {
                 core.reply(now, key, request, 200, None);
+                up.let_go(core, now);
                 let reason = request.header("Reason");
-                let ending = Ending::Peer(reason.as_deref().and_then(text_of));
-                // A conference whose own parts failed calls back; one that puts us out does not.
-                if reason.as_deref().and_then(cause_of).is_some_and(|cause| (500..600).contains(&cause)) {
-                    self.dialog_lost(core, now, ending);
-                } else {
-                    self.over(core, ending);
+                let text = reason.as_deref().and_then(text_of);
+                match (reason.as_deref().and_then(cause_of), &self.room) {
+                    // A conference whose own parts failed calls back; one that puts us out does not.
+                    (Some(500..600), Some(_)) => self.dialog_lost(core, now, Ending::Peer(text)),
+                    (Some(status @ 400..), None) => self.over(core, Ending::Broken { status, text }),
+                    _ => self.over(core, Ending::Peer(text)),
                 }
                 return;
             }
+            Method::Invite if self.offered_anew(core, &mut up, key, request) => {}
             Method::Invite | Method::Update => {
                 let status = self.changed(core, now, &mut up, key, request);
                 if let Ok(cseq) = request.cseq() {

@@ -193,7 +193,7 @@ fn an_acknowledgement_that_never_comes_ends_the_call() {
     net.accept(1);
     net.pass(Duration::from_secs(40));
     assert!(net.ending(1).refusal().is_some());
-    assert!(matches!(net.ending(0), Ending::Peer(Some(_))));
+    assert!(matches!(net.ending(0), Ending::Broken { text: Some(_), .. }));
 }
 
 #[test]

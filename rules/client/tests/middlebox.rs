@@ -146,7 +146,7 @@ fn a_second_offer_that_is_refused_ends_the_call() {
     }));
     net.accept(1);
     assert_eq!(net.ending(0), Ending::Refused(Refusal::PathMismatch));
-    assert!(matches!(net.ending(1), Ending::Peer(Some(_))));
+    assert!(matches!(net.ending(1), Ending::Broken { text: Some(_), .. }));
     assert!(net.try_event(0, |event| matches!(event, Event::Media { .. })).is_none());
     net.pass(Duration::from_secs(60));
     assert!(net.nodes.iter().all(|node| node.client.is_idle()));

@@ -43,7 +43,7 @@ fn spoiled_answer(edit: impl Fn(&str) -> String + 'static, fits: impl Fn(&Refusa
     );
     let bye = net.nodes[1].received.iter().find(|data| data.starts_with(b"BYE")).unwrap();
     assert!(String::from_utf8_lossy(bye).contains("\r\nReason: SIP;cause="), "{bye:?}");
-    assert!(matches!(net.ending(1), Ending::Peer(Some(_))));
+    assert!(matches!(net.ending(1), Ending::Broken { text: Some(_), .. }));
 }
 
 /// Changes one character of the base64 at `place` from its end or, negative, its start.

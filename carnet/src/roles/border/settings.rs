@@ -10,11 +10,14 @@ use carnet_h248::{MId, Profile};
 use carnet_ops::config::Spanned;
 use carnet_ops::config::{
     Addressing as MsrpAddressing, BorderRole, BorderSection, Config as Whole, ControlProto, Digest,
-    GatewayRole, IpVersion, NetworkSection, Other as Media, Proto, RegistrarMode, RegistrarSection,
-    RtpengineSection, Transport248,
+    GatewayRole, IpVersion, NetworkSection, Other as Media, Proto, Redirects, RegistrarMode,
+    RegistrarSection, RtpengineSection, Transport248,
 };
 use carnet_sip::{Algorithm, Password, Uri};
 use std::time::Duration;
+
+/// Places that one INVITE may be redirected to.
+const REDIRECTS: usize = 5;
 
 fn prefix(of: &carnet_ops::config::Prefix) -> Prefix {
     Prefix { ip: of.ip, bits: of.bits }
@@ -93,6 +96,7 @@ pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<C
         alternate: control.alternate.as_ref().map(|border| MId::domain(border.as_ref().clone())),
         timers: Timers {
             heartbeat: seconds(policy.heartbeat),
+            media_return: seconds(policy.media_return),
             hunt,
             inactivity: (policy.inactivity > 0).then(|| seconds(policy.inactivity)),
             gateway_audit: (control.audit > 0).then(|| seconds(control.audit)),
@@ -103,7 +107,12 @@ pub fn configure(name: &str, whole: &Whole, section: &BorderSection) -> Result<C
                 .map_or(Timers::default().gateway_return, |state| seconds(state.as_ref().gateway_return())),
             ..Timers::default()
         },
-        limits: Limits { calls: policy.max_calls, contacts, ..Limits::default() },
+        limits: Limits {
+            calls: policy.max_calls,
+            contacts,
+            redirects: if policy.redirects == Redirects::Follow { REDIRECTS } else { 0 },
+            ..Limits::default()
+        },
         sip: carnet_sip::Config::default(),
     })
 }

@@ -40,7 +40,7 @@ pub use gateway::{EngineMode, GatewayRole, GatewaySection, RealmSection, Witness
 pub use kms::{IdentityForm, KmsSection, SignedSection};
 pub use model::{
     BorderRole, BorderSection, Config, Digest, Encoding248, IpVersion, LogSection, NetworkSection,
-    PolicySection, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
+    PolicySection, Redirects, RegistrarMode, RegistrarSection, RouteSection, TlsSection, Transport248,
 };
 pub use ng::{InterfaceSection, NgBind, NgProto, NgSection};
 pub use otel::OtelSection;

@@ -272,6 +272,17 @@ pub enum Encoding248 {
     Binary,
 }
 
+/// What becomes of a 3xx to an INVITE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Redirects {
+    /// It passes to who asked.
+    #[default]
+    Pass,
+    /// The border calls where it leads, five places at most, by its routes; who asked hears nothing of it.
+    Follow,
+}
+
 /// `[border.NAME.policy]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -294,6 +305,10 @@ pub struct PolicySection {
     pub inactivity: u32,
     /// Heartbeat of a termination, seconds; 0 is off.
     pub heartbeat: u32,
+    /// What becomes of a 3xx to an INVITE.
+    pub redirects: Redirects,
+    /// Seconds that a call whose gateway is lost may take to offer its media anew; 0 ends it at once.
+    pub media_return: u32,
 }
 
 impl Default for PolicySection {
@@ -308,6 +323,8 @@ impl Default for PolicySection {
             max_calls: 10_000,
             inactivity: 0,
             heartbeat: 300,
+            redirects: Redirects::Pass,
+            media_return: 60,
         }
     }
 }

@@ -229,7 +229,7 @@ impl Endpoint {
     }
 
     /// Sends a response. The Via lines are the request's, whatever `message` has; To gets a tag
-    /// if it has none. Refusals of an INVITE are repeated until acknowledged, and so are its
+    /// if it has none, but in a 2xx to an INVITE, which names the dialog. Refusals of an INVITE are repeated until acknowledged, and so are its
     /// 2xx, of which there may be several with different To tags.
     ///
     /// # Errors
@@ -246,7 +246,8 @@ impl Endpoint {
             _ => return Err(Error::State("the request has its final response")),
         }
         message.put_lines("Via", &server.vias);
-        if status != 100 && message.to_tag().is_none() {
+        // RFC 3261 §12.1.2: a 2xx to an INVITE without a tag is somebody's who knows none, passed on.
+        if status != 100 && !success && message.to_tag().is_none() {
             let to = message.to()?.with_tag(&server.tag)?;
             message.set_header("To", &to.to_string())?;
         }

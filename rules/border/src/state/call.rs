@@ -137,7 +137,7 @@ pub(super) fn read(core: &mut Core, key: CallKey, text: &str) -> Result<Read, Un
             set_back.push(index);
         }
         let agreed = Some(kept.context.setting());
-        *session.stream_mut(index) = Stream { slot: Slot::Ready(Box::new(kept.context)), agreed };
+        *session.stream_mut(index) = Stream::new(Slot::Ready(Box::new(kept.context)), agreed);
     }
     if from.peek().is_some() {
         return Err(Unreadable("there is something behind it".into()));

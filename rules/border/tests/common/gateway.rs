@@ -97,6 +97,11 @@ impl ScriptedGateway {
         self.state.values().next().unwrap().values().map(|t| (t.realm.clone(), t.clone())).collect()
     }
 
+    /// The local descriptions of all terminations.
+    pub fn locals(&self) -> Vec<String> {
+        self.state.values().flat_map(|context| context.values()).map(|t| t.local.clone()).collect()
+    }
+
     fn request(&mut self, context: ContextId, command: Command) {
         let id = TransactionId(self.next_transaction);
         self.next_transaction += 1;

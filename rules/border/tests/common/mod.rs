@@ -69,7 +69,8 @@ pub fn alg(control: ControlTransport) -> Config {
         rtpengine: None,
         profiles: Vec::new(),
         alternate: None,
-        timers: carnet_border::Timers::default(),
+        // Most tests are about calls that end with their gateway at once; those that wait say so.
+        timers: carnet_border::Timers { media_return: Duration::ZERO, ..carnet_border::Timers::default() },
         limits: carnet_border::Limits::default(),
         sip: carnet_sip::Config { transports: vec![Transport::Udp], ..carnet_sip::Config::default() },
     }

@@ -242,6 +242,7 @@ impl Net {
             prefer: TcpRole::Active,
             behind_nat: false,
             tls_role_by_mikey: true,
+            recovers: true,
             accept_types: "message/cpim text/plain *".into(),
             max_message: None,
             session_timers: SessionTimers { interval: 0, least: 90 },
@@ -303,6 +304,14 @@ impl Net {
     pub fn ending(&mut self, at: usize) -> carnet_client::Ending {
         match self.event(at, |event| matches!(event, Event::Ended { .. })) {
             Event::Ended { ending, .. } => ending,
+            _ => unreachable!(),
+        }
+    }
+
+    /// What came of another session.
+    pub fn renewed(&mut self, at: usize) -> Result<Box<Media>, carnet_client::Refusal> {
+        match self.event(at, |event| matches!(event, Event::MediaRenewed { .. })) {
+            Event::MediaRenewed { media, .. } => media,
             _ => unreachable!(),
         }
     }
