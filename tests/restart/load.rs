@@ -230,7 +230,7 @@ fn a_journal_that_is_of_no_use_stops_no_call() {
         assert_eq!(lab.process(callee).wait(PATIENCE), Some(0));
         lab.wait_for("ibcf", "err", "state-lost", PATIENCE);
         assert_nothing_left(&lab);
-        assert_eq!(state.join("border-ibcf.damaged").exists(), !full);
+        assert_eq!(state.join("border-ibcf.1.other-version").exists(), !full);
         // Nothing can be handed over that is not kept: the process ends well all the same.
         let process = lab.named("ibcf");
         lab.process(process).signal("TERM");
