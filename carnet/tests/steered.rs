@@ -266,6 +266,52 @@ fn calls_that_do_not_end_in_time_are_ended() {
     assert!(scene.process.child.wait().unwrap().success());
 }
 
+/// Realms, interfaces and bounds change while a call is up, and it goes on.
+#[test]
+fn realms_come_and_go_around_a_call() {
+    let scene = Scene::start(6, 10, "");
+    let mut ends = call(&scene, "stays");
+    ends.talk();
+    let file = scene.path("media.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let reload = |text: &str, said: &str| {
+        std::fs::write(&file, text).unwrap();
+        kill_process(scene.pid(), Signal::HUP).unwrap();
+        scene.process.line("reading the configuration again");
+        let line = scene.process.line(said);
+        assert!(line.contains("(applied)"), "{line}");
+    };
+    let spare = "[gateway.media.realm.spare]\nv4 = \"127.0.78.6\"\nports = \"20000-20999\"\n";
+    reload(&format!("{before}max-calls = 9\n{spare}"), "gateway.media.realm.spare.v4: new");
+    ends.talk();
+    // What SIP servers call the new one is known at once.
+    let offer = description("127.0.0.1:9".parse().unwrap(), "actpass");
+    let direction = |near: &str, far: &str, id: &str| {
+        let both = format!("{near},{far}");
+        scene.ng(&["offer", "--call-id", id, "--from-tag", "a", "--direction", &both], &offer)
+    };
+    let offered = direction("public", "spare", "new");
+    assert_eq!(media_of(&said(&offered)).ip().to_string(), "127.0.78.6", "{offered:?}");
+    assert!(scene.ng(&["delete", "new"], "").status.success());
+    // All that it had goes, and the call stays.
+    let only = before.replace("realm.public", "realm.spare").replace("127.0.77.", "127.0.78.");
+    reload(&only, "gateway.media.realm.public.v4: gone");
+    ends.talk();
+    let refused = direction("public", "spare", "gone");
+    assert!(!refused.status.success(), "{refused:?}");
+    let offered = direction("spare", "spare", "only");
+    assert_eq!(media_of(&said(&offered)).ip().to_string(), "127.0.78.6", "{offered:?}");
+    assert!(scene.ng(&["delete", "only"], "").status.success());
+    reload(&before, "gateway.media.realm.public.v4: new");
+    call(&scene, "next").talk();
+    ends.talk();
+    for id in ["stays", "next"] {
+        assert!(scene.ng(&["delete", id], "").status.success());
+    }
+    ends.end();
+    until("the end of the contexts", || scene.contexts() == 0);
+}
+
 /// What a SIP server sends for a re-INVITE makes the call anew where it is not known any more.
 #[test]
 fn a_call_is_made_again_after_a_restart() {

@@ -2,7 +2,9 @@
 
 use crate::member::{Member, is};
 use crate::stage::{ROOM, Settings, Stage};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const ROOMS: &str = "[[conference.conf.room]]\nuri = \"sip:staff@conf.example\"\nsubject = \"before\"\n";
 const BOARD: &str = "sip:board@conf.example";
@@ -76,4 +78,80 @@ fn rooms_come_change_and_go_while_members_talk() {
     bob.mark();
     alice.say("still here");
     bob.hears(&stage, "still here");
+}
+
+/// Longer than a socket stays at least that the file names no more.
+const LINGERS: Duration = Duration::from_secs(120);
+
+/// The server moves to another port, where members call it and where its media server comes: who is in stays in.
+#[test]
+fn the_sockets_move_while_members_talk() {
+    let mut stage = Stage::open(&Settings { rooms: ROOMS, ..Settings::default() });
+    let server = stage.at(2, 3);
+    let mut alice = Member::join(&stage, "alice", ROOM);
+    let bob = Member::join(&stage, "bob", ROOM);
+    let is_open = |port: u16| TcpStream::connect((server, port)).is_ok();
+    let says = |stage: &Stage, text: &str| stage.until(text, |stage| stage.log("conf").contains(text));
+
+    // Where somebody else is: nothing changes, and it is said.
+    let stranger = TcpListener::bind((server, 5070)).unwrap();
+    let control = TcpListener::bind((server, 2955)).unwrap();
+    let sockets = |port: u16| format!("listen = [\"udp:{server}:{port}\", \"tcp:{server}:{port}\"]");
+    stage.edit("conf.toml", &sockets(5060), &sockets(5070));
+    let media = |port: u16| format!("listen = [\"tcp:{server}:{port}\"]");
+    stage.edit("conf.toml", &media(2944), &media(2955));
+    reload(&stage);
+    says(&stage, "(not applied: ");
+    assert!(!stage.log("conf").contains("(applied)"), "{}", stage.log("conf"));
+    alice.say("where it was");
+    bob.hears(&stage, "where it was");
+    let carol = Member::join(&stage, "carol", ROOM);
+    // One of the two can be had.
+    drop(stranger);
+    reload(&stage);
+    says(&stage, "5070\"] (applied)");
+    says(&stage, "2955\"] (not applied: ");
+    drop(control);
+    reload(&stage);
+    says(&stage, "2955\"] (applied)");
+    assert!(is_open(5070) && is_open(5060), "members may still send to where it was");
+    stage.until("media servers are taken in at the new place alone", |_| is_open(2955) && !is_open(2944));
+
+    // The network goes to the new place from now on.
+    stage.edit(
+        "net.toml",
+        &format!("sip:{server};transport=tcp"),
+        &format!("sip:{server}:5070;transport=tcp"),
+    );
+    let pid = stage.pid("net").to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    stage.until("the network has read it", |stage| {
+        stage.log("net").contains("5070;transport=tcp\" (applied)")
+    });
+    let mut dave = Member::join(&stage, "dave", ROOM);
+    for (member, text) in [(&mut alice, "from the old place"), (&mut dave, "from the new place")] {
+        member.say(text);
+        bob.hears(&stage, text);
+    }
+    // Those who came before leave, by what they know of it; then nobody needs the old place.
+    for mut member in [carol, alice, bob] {
+        member.say("/bye");
+        assert_eq!(member.ended(&stage), 0);
+    }
+    let end = Instant::now() + LINGERS;
+    while is_open(5060) {
+        assert!(Instant::now() < end, "the old socket stays; {}", stage.log("conf"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(stage.log("conf").matches("socket closed").count() >= 2, "{}", stage.log("conf"));
+
+    // A media server that starts again comes to the new place, and who is in the room is called back.
+    stage.end("mrfp-1", "KILL");
+    stage.edit("mrfp-1.toml", &format!("{server}:2944"), &format!("{server}:2955"));
+    stage.start("mrfp-1");
+    stage.until("it comes to the new place", |stage| stage.log("conf").matches("gateway-up").count() > 1);
+    let erin = Member::join(&stage, "erin", ROOM);
+    dave.sees(&stage, "erin", |event| is(event, "roster") && event["count"] == 2);
+    dave.say("and on");
+    erin.hears(&stage, "and on");
 }

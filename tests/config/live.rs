@@ -11,33 +11,33 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// A border with a gateway in the same process, and the doors of an administrator.
-struct Place {
+pub struct Place {
     directory: tempfile::TempDir,
     admin: u16,
 }
 
 /// What a file of it says.
 #[derive(Clone)]
-struct File {
+pub struct File {
     /// Tables below `[border.net]` and `[gateway.trgw]`, and others.
-    border: String,
-    gateway: String,
-    more: String,
+    pub border: String,
+    pub gateway: String,
+    pub more: String,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let [admin] = ports();
         std::fs::write(directory.path().join("token"), "0123456789abcdef\n").unwrap();
         Self { directory, admin }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    fn write(&self, file: &File) {
+    pub fn write(&self, file: &File) {
         let (admin, File { border, gateway, more }) = (self.admin, file);
         let text = format!(
             "[border.net]\nrole = \"ibcf\"\ndomain = \"net.example\"\ncontrol = {{ gateways = [\"trgw\"] }}\n{border}\n\
@@ -58,7 +58,7 @@ impl Place {
     }
 
     /// What became of a setting.
-    fn reloaded(&self) -> Vec<(String, bool, String)> {
+    pub fn reloaded(&self) -> Vec<(String, bool, String)> {
         let said = self.asks("POST", "reload");
         let changes = said["changes"].as_array().unwrap_or_else(|| panic!("{said}"));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// Waits until the gateway holds so many contexts.
-    fn holds(&self, contexts: u64) {
+    pub fn holds(&self, contexts: u64) {
         let end = Instant::now() + PATIENCE;
         loop {
             let said = self.asks("GET", "nodes");
@@ -105,18 +105,18 @@ fn find(value: &Value, name: &str) -> Option<u64> {
     }
 }
 
-fn network(name: &str, listen: &[u16]) -> String {
+pub fn network(name: &str, listen: &[u16]) -> String {
     let listen: Vec<_> = listen.iter().map(|port| format!("\"udp:127.0.0.1:{port}\"")).collect();
     format!("network.{name} = {{ listen = [{}] }}\n", listen.join(", "))
 }
 
-fn route(network: &str, next: u16) -> String {
+pub fn route(network: &str, next: u16) -> String {
     format!(
         "[[border.net.route]]\ndomain = \"*\"\nnetwork = \"{network}\"\nnext-hop = \"sip:127.0.0.1:{next}\"\n"
     )
 }
 
-fn realm(name: &str, ports: &str) -> String {
+pub fn realm(name: &str, ports: &str) -> String {
     format!("realm.{name} = {{ v4 = \"127.0.0.1\", ports = \"{ports}\" }}\n")
 }
 
@@ -127,7 +127,7 @@ fn networks_sockets_and_realms_come_and_go_around_calls() {
     let place = Place::new();
     let before = File {
         border: network("a", &[a]) + &network("b", &[b]) + &route("b", first.port()),
-        gateway: realm("a", "43000-43099") + &realm("b", "43100-43199"),
+        gateway: realm("a", "29000-29099") + &realm("b", "29100-29199"),
         more: String::new(),
     };
     place.write(&before);
@@ -136,12 +136,12 @@ fn networks_sockets_and_realms_come_and_go_around_calls() {
     let one = caller.calls(a, "one", &first);
     let mut media = caller.talks(&one, &first);
     media.flows("before");
-    assert!((43_000..43_100).contains(&media.at().port()));
+    assert!((29_000..29_100).contains(&media.at().port()));
 
     // Another socket, other ports, a network with a realm that were not there, and one without that is gone.
     place.write(&File {
         border: network("a", &[other]) + &network("c", &[c]) + &route("c", second.port()),
-        gateway: realm("a", "43200-43299") + &realm("c", "43300-43399"),
+        gateway: realm("a", "29200-29299") + &realm("c", "29300-29399"),
         ..before.clone()
     });
     process.reload();
@@ -153,7 +153,7 @@ fn networks_sockets_and_realms_come_and_go_around_calls() {
     let two = caller.calls(other, "two", &second);
     let mut more = caller.talks(&two, &second);
     more.flows("the call that is new");
-    assert!((43_200..43_300).contains(&more.at().port()));
+    assert!((29_200..29_300).contains(&more.at().port()));
     caller.is_refused(a, "three", 503);
 
     // Back to what was: the call in the network that goes now does not notice.
@@ -183,7 +183,7 @@ fn a_socket_that_cannot_be_had_leaves_the_one_that_is() {
     let place = Place::new();
     let before = File {
         border: network("a", &[a]) + &network("b", &[b]) + &route("b", first.port()),
-        gateway: realm("a", "43400-43449") + &realm("b", "43450-43499"),
+        gateway: realm("a", "29400-29449") + &realm("b", "29450-29499"),
         more: String::new(),
     };
     place.write(&before);
@@ -213,7 +213,7 @@ fn a_socket_that_cannot_be_had_leaves_the_one_that_is() {
     // A network that cannot be had changes nothing of its border.
     place.write(&File {
         border: network("a", &[a]) + &network("b", &[b]) + &network("d", &[port]) + &route("b", first.port()),
-        gateway: before.gateway.clone() + &realm("d", "43500-43549"),
+        gateway: before.gateway.clone() + &realm("d", "29500-29549"),
         ..before.clone()
     });
     let changes = place.reloaded();
@@ -260,8 +260,8 @@ fn a_gateway_leaves_a_controller_that_is_not_named_any_more_when_its_call_is_ove
         let text = format!(
             "[gateway.trgw]\nrole = \"trgw\"\ncontrollers = [{}]\nengine = \"relay\"\nrestart-wait = 0\n{}{}",
             all.join(", "),
-            realm("a", "43600-43649"),
-            realm("b", "43650-43699")
+            realm("a", "29600-29649"),
+            realm("b", "29650-29699")
         );
         std::fs::write(path.join("carnet.toml"), text).unwrap();
     };
@@ -318,8 +318,8 @@ fn twenty_reloads_among_calls_by_the_hundred() {
             }
         },
         gateway: match with {
-            false => realm("a", "44000-44499") + &realm("b", "44500-44999"),
-            true => realm("a", "44000-44399") + &realm("b", "44600-44999") + &realm("c", "44400-44499"),
+            false => realm("a", "31000-31499") + &realm("b", "31500-31999"),
+            true => realm("a", "31000-31399") + &realm("b", "31600-31999") + &realm("c", "31400-31499"),
         },
         more: format!("[trace]\nring = \"{} MiB\"\n", if with { 1 } else { 4 }),
     };
@@ -398,7 +398,7 @@ fn reloads_at_once_and_files_that_are_gone() {
             + &network("a", &[a])
             + &network("b", &[b])
             + &route("b", first.port()),
-        gateway: realm("a", "43700-43749") + &realm("b", "43750-43799"),
+        gateway: realm("a", "29700-29749") + &realm("b", "29750-29799"),
         more: String::new(),
     };
     place.write(&file);

@@ -5,6 +5,7 @@
 
 mod call;
 mod credentials;
+mod doors;
 mod examples;
 mod live;
 mod process;

@@ -1,9 +1,11 @@
 //! A `carnet run` with its log, and certificates for it.
 
 use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,14 +16,17 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
-    /// What it tells the service manager.
+    /// What it tells the service manager, and where.
     manager: Mutex<Receiver<String>>,
+    socket: PathBuf,
 }
 
 impl Process {
     /// Starts it and waits until it is ready.
     pub fn start(directory: &Path) -> Self {
         let socket = directory.join("notify");
+        // Of a process before.
+        let _ = std::fs::remove_file(&socket);
         let manager = UnixDatagram::bind(&socket).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_carnet"))
             .args(["run", "--grace", "0", "-c", "carnet.toml"])
@@ -56,7 +61,7 @@ impl Process {
                 }
             }
         });
-        let this = Self { child, log, manager: Mutex::new(told) };
+        let this = Self { child, log, manager: Mutex::new(told), socket };
         assert_eq!(this.told(), "READY=1");
         this
     }
@@ -69,9 +74,11 @@ impl Process {
 
     /// SIGHUP, and waits until it has been done.
     pub fn reload(&self) {
-        // What was told of reloads before is not of this one.
-        std::thread::sleep(Duration::from_millis(100));
-        while self.manager.lock().unwrap().try_recv().is_ok() {}
+        // What was told of reloads before is not of this one: it is in the socket before this is.
+        const MARK: &str = "told so far";
+        let own = UnixDatagram::unbound().unwrap();
+        own.send_to(MARK.as_bytes(), &self.socket).unwrap();
+        while self.told() != MARK {}
         let done = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status();
         assert!(done.unwrap().success());
         let began = self.told();
@@ -122,19 +129,37 @@ pub fn certificate(directory: &Path, file: &str, name: &str) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// Free ports: nobody else on this host has them now.
+/// Whose certificate is shown at a port.
+pub fn shown(port: u16) -> String {
+    let told = Command::new("openssl")
+        .args(["s_client", "-connect", &format!("127.0.0.1:{port}")])
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl");
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    text.lines().find(|line| line.starts_with("subject=")).unwrap_or(&text).to_owned()
+}
+
+/// Free ports, of IPv4 and of IPv6: nobody has them now, and most likely nobody in a moment, as they are none of those that
+/// the system gives to whoever asks (`ip_local_port_range`, from 32768 on).
 pub fn ports<const N: usize>() -> [u16; N] {
-    let held: Vec<_> = (0..N)
-        .map(|_| {
-            loop {
-                // Both kinds, as SIP has it.
-                let stream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-                let port = stream.local_addr().unwrap().port();
-                if let Ok(datagrams) = std::net::UdpSocket::bind(("127.0.0.1", port)) {
-                    break (stream, datagrams, port);
-                }
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 8_000;
+    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
+    std::array::from_fn(|_| {
+        for _ in 0..COUNT {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+            let port = FIRST + (start + step) % COUNT;
+            // Both kinds, as SIP has it.
+            let is_free = |ip: IpAddr| {
+                std::net::TcpListener::bind((ip, port)).is_ok()
+                    && std::net::UdpSocket::bind((ip, port)).is_ok()
+            };
+            if is_free(Ipv4Addr::LOCALHOST.into()) && is_free(Ipv6Addr::LOCALHOST.into()) {
+                return port;
             }
-        })
-        .collect();
-    std::array::from_fn(|index| held[index].2)
+        }
+        panic!("no port is free");
+    })
 }

@@ -1,7 +1,7 @@
 //! A border and its gateway with a call up, whose file and certificate change.
 
 use crate::call::Telephone;
-use crate::process::{Process, certificate, ports};
+use crate::process::{Process, certificate, ports, shown};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -54,8 +54,8 @@ next-hop = "sip:127.0.0.1:{next}"
 role = "trgw"
 controllers = ["local:net"]
 engine = "relay"
-realm.a = {{ v4 = "127.0.0.1", ports = "41000-41499" }}
-realm.b = {{ v4 = "127.0.0.1", ports = "41500-41999" }}
+realm.a = {{ v4 = "127.0.0.1", ports = "28000-28499" }}
+realm.b = {{ v4 = "127.0.0.1", ports = "28500-28999" }}
 [kms]
 name = "kms.example"
 listen = "127.0.0.1:{keys}"
@@ -70,17 +70,6 @@ tls = {own}
 "#
         );
         std::fs::write(self.path().join("carnet.toml"), text).unwrap();
-    }
-
-    /// Whose certificate is shown at a port.
-    fn shown(port: u16) -> String {
-        let told = Command::new("openssl")
-            .args(["s_client", "-connect", &format!("127.0.0.1:{port}")])
-            .stdin(Stdio::null())
-            .output()
-            .expect("openssl");
-        let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        text.lines().find(|line| line.starts_with("subject=")).unwrap_or(&text).to_owned()
     }
 
     fn ask(&self, token: &str) -> String {
@@ -124,7 +113,7 @@ fn a_process_with_a_call_goes_on_with_another_file() {
     assert_eq!(ping(), "\r\n");
     let sockets = [scene.tls, scene.control, scene.keys, scene.admin];
     for port in sockets {
-        assert!(Scene::shown(port).contains("first.example"), "{port}: {}", Scene::shown(port));
+        assert!(shown(port).contains("first.example"), "{port}: {}", shown(port));
     }
 
     certificate(scene.path(), "own", "second.example");
@@ -140,7 +129,7 @@ fn a_process_with_a_call_goes_on_with_another_file() {
     .unwrap();
     process.reload();
     for port in sockets {
-        assert!(Scene::shown(port).contains("second.example"), "{port}: {}", Scene::shown(port));
+        assert!(shown(port).contains("second.example"), "{port}: {}", shown(port));
     }
     assert_eq!(ping(), "\r\n", "the old connection has ended");
     process.logs(&format!("sip:127.0.0.1:{}\\\" (applied)", second.port()));
@@ -204,7 +193,7 @@ fn a_file_that_is_wrong_changes_nothing_and_its_line_is_said() {
     process.logs("own.pem");
     let call = caller.calls(scene.a, "one", &first);
     caller.hangs_up(scene.a, &call, &first);
-    assert!(Scene::shown(scene.tls).contains("first.example"));
+    assert!(shown(scene.tls).contains("first.example"));
 
     // And when it is right again, it is taken.
     std::fs::write(scene.path().join("own.key"), key).unwrap();

@@ -103,12 +103,12 @@ controllers = ["mgc@tls:127.0.0.1:{mgc}"]
 control-tls = {{ {own}, ca = "mgc.pem" }}
 engine = "relay"
 restart-wait = 0
-realm.access = {{ v4 = "127.0.0.1", ports = "43800-43849" }}
+realm.access = {{ v4 = "127.0.0.1", ports = "29800-29849" }}
 relay = {{ listen = ["tls:127.0.0.1:{relay}"], domain = "relay.example", users = "users.toml", tls = {{ {own} }} }}
 [gateway.media]
 role = "ims-agw"
 engine = "relay"
-realm.public = {{ v4 = "127.0.0.1", ports = "43850-43899" }}
+realm.public = {{ v4 = "127.0.0.1", ports = "29850-29899" }}
 ng = {{ listen = ["tls:127.0.0.1:{ng}", "https:127.0.0.1:{https}"], tls = {{ {own} }} }}
 "#
     );

@@ -15,5 +15,6 @@ mod lab;
 #[allow(dead_code)] // As above.
 #[path = "../e2e/network.rs"]
 mod network;
+mod reload;
 mod usual;
 mod ways;

@@ -90,6 +90,42 @@ fn a_subscriber_on_a_connection_is_found_again() {
     go_on("SUBSCRIBE", Over::Tls, "TERM");
 }
 
+/// A notifier knows a request that comes again by its transaction (RFC 3261 §17.2.3); what comes by another branch it
+/// may refuse as one that came by two ways (§8.2.2.2). alice repeats what she has heard no answer to.
+#[test]
+fn what_is_repeated_across_a_start_is_the_same_request() {
+    for (method, signal) in [("SUBSCRIBE", "KILL"), ("REFER", "TERM")] {
+        let mut stage = Stage::new();
+        let mut alice = Terminal::new(&stage, "alice", Over::Udp, false);
+        let mut bob = Terminal::new(&stage, "bob", Over::Udp, false);
+        alice.register(1);
+        bob.register(1);
+        let begun = alice.begins(&format!("again-{method}"), "bob");
+        let more = "Event: presence\r\nExpires: 600\r\nRefer-To: <sip:carol@a.example>\r\n";
+        let request = alice.request(method, 1, &begun, more, "");
+        alice.say(&request);
+        let there = bob.take(method);
+        stage.end(signal);
+        // What the process before has repeated itself.
+        while bob.take_within(method, Duration::from_millis(200)).is_ok() {}
+        stage.start();
+        stage.wait_for("gateway-up");
+        alice.say(&request);
+        let again = bob.take(method);
+        assert_eq!(again, there, "{method}");
+        bob.say(&bob.answer(&again, "202 Accepted", "Expires: 600\r\n", ""));
+        let ok = alice.take("SIP/2.0 202");
+        let (of_alice, of_bob) = (alice.called(&begun, &ok), bob.asked(&there));
+        notify(&mut bob, &mut alice, &of_bob, 1, "active;expires=600");
+        let stop = alice.request("SUBSCRIBE", 5, &of_alice, "Event: presence\r\nExpires: 0\r\n", "");
+        alice.say(&stop);
+        let there = bob.take("SUBSCRIBE");
+        bob.say(&bob.answer(&there, "200 OK", "Expires: 0\r\n", ""));
+        alice.take("SIP/2.0 200");
+        notify(&mut bob, &mut alice, &of_bob, 6, "terminated;reason=timeout");
+    }
+}
+
 /// Time goes on while nobody is there.
 #[test]
 fn a_subscription_runs_out_as_it_would_have() {

@@ -22,3 +22,4 @@ mod sealed;
 mod stage;
 mod terminal;
 mod transfer;
+mod versions;

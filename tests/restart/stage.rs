@@ -3,7 +3,7 @@
 
 use crate::terminal::Over;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -30,8 +30,10 @@ pub fn free() -> SocketAddr {
     let start = u16::try_from(std::process::id() % 8_000).unwrap();
     loop {
         let port = 20_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
+        let at = SocketAddr::from(([127, 0, 0, 1], port));
+        // Of both kinds, as SIP has it.
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return at;
         }
     }
 }
@@ -69,7 +71,7 @@ impl Stage {
         let border = change(border);
         let gateway = format!(
             "[gateway.agw]\nrole = \"ims-agw\"\ncontrollers = [\"alg@udp:{control}\"]\n\
-             [gateway.agw.realm.access]\nv4 = \"127.0.0.1\"\nports = \"34000-34999\"\n"
+             [gateway.agw.realm.access]\nv4 = \"127.0.0.1\"\nports = \"28000-28999\"\n"
         );
         let users = "alice = \"alice-password\"\nbob = \"bob-password\"\n";
         for (name, text) in [("alg.toml", border.as_str()), ("agw.toml", &gateway), ("users.toml", users)] {

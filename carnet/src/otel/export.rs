@@ -44,8 +44,9 @@ pub struct Exporting {
     counts: Arc<Counts>,
 }
 
+/// What became of spans.
 #[derive(Default)]
-struct Counts {
+pub struct Counts {
     sent: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
@@ -66,6 +67,11 @@ impl Exporting {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What became of spans so far, for one that takes the place of this.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 
     /// Sends what waits, for so long at most.
@@ -139,11 +145,15 @@ fn tls(section: &OtelSection) -> Result<CertificateContext, String> {
     Ok(context.counted_at("otel"))
 }
 
-/// Starts the thread.
+/// Starts the thread, which ends when nobody has anything to send any more. It counts on in `counts`.
 ///
 /// # Errors
 /// A file of the section cannot be used.
-pub fn start(section: &OtelSection, resource: Resource) -> Result<Arc<Exporting>, String> {
+pub fn start(
+    section: &OtelSection,
+    resource: Resource,
+    counts: Arc<Counts>,
+) -> Result<Arc<Exporting>, String> {
     check(section)?;
     let endpoint = traces_of(section.endpoint.as_ref());
     let tls = tls(section)?;
@@ -160,7 +170,7 @@ pub fn start(section: &OtelSection, resource: Resource) -> Result<Arc<Exporting>
     let most = *section.queue.as_ref();
     // One more, for who wants it empty.
     let (queue, work) = mpsc::channel(most + 1);
-    let (counts, waiting) = (Arc::new(Counts::default()), Arc::new(AtomicUsize::new(0)));
+    let waiting = Arc::new(AtomicUsize::new(0));
     let batches = Batches {
         exporter,
         endpoint,

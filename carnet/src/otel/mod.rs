@@ -28,10 +28,11 @@ use carnet_ops::metrics::Gauge;
 use dialogs::Dialogs;
 use export::Exporting;
 use ids::Sample;
+use opentelemetry_sdk::Resource;
 use rooms::Rooms;
 use span::Span;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use terminations::Terminations;
 
@@ -46,8 +47,41 @@ pub fn check(section: &OtelSection) -> Result<(), String> {
 /// Traces what the roles of a process do.
 pub struct Otel {
     seen: Mutex<State>,
-    sample: Sample,
-    exporting: Arc<Exporting>,
+    /// How many traces are taken, and where they go.
+    to: RwLock<(Sample, Arc<Exporting>)>,
+}
+
+/// What a file says of traces, to be gone by.
+pub struct Wanted {
+    section: OtelSection,
+    resource: Resource,
+    calls: Calls,
+}
+
+impl Wanted {
+    /// What that file says, if it wants traces.
+    ///
+    /// # Errors
+    /// A file of the section cannot be used.
+    pub fn of(config: &Config) -> Result<Option<Self>, String> {
+        let Some(section) = config.otel.as_ref().map(|section| section.as_ref().clone()) else {
+            return Ok(None);
+        };
+        export::check(&section)?;
+        let resource = export::resource(config, &section);
+        Ok(Some(Self { resource, calls: calls_of(config), section }))
+    }
+}
+
+/// Calls, and where they begin.
+fn calls_of(config: &Config) -> Calls {
+    // Networks where calls begin: what calls from there has no border before ours.
+    let mut origins = BTreeSet::new();
+    for (border, section) in &config.border {
+        let subscribers = section.as_ref().network.iter().filter(|(_, n)| n.as_ref().subscribers);
+        origins.extend(subscribers.map(|(network, _)| (border.clone(), network.clone())));
+    }
+    Calls::new(config.border.keys().cloned().collect(), origins)
 }
 
 struct State {
@@ -63,27 +97,44 @@ impl Otel {
     /// # Errors
     /// A file of the section cannot be used.
     pub fn start(config: &Config) -> Result<Option<Self>, String> {
-        let Some(section) = &config.otel else { return Ok(None) };
-        let section = section.as_ref();
-        let exporting = export::start(section, export::resource(config, section))?;
-        Ok(Some(Self::new(config, *section.sample.as_ref(), exporting)))
+        Wanted::of(config)?.map(Self::of).transpose()
     }
 
-    fn new(config: &Config, sample: f64, exporting: Arc<Exporting>) -> Self {
-        // Networks where calls begin: what calls from there has no border before ours.
-        let mut origins = BTreeSet::new();
-        for (border, section) in &config.border {
-            let subscribers = section.as_ref().network.iter().filter(|(_, n)| n.as_ref().subscribers);
-            origins.extend(subscribers.map(|(network, _)| (border.clone(), network.clone())));
-        }
-        let borders = config.border.keys().cloned().collect();
+    /// For roles that run.
+    ///
+    /// # Errors
+    /// A file of the section cannot be used.
+    pub fn of(wanted: Wanted) -> Result<Self, String> {
+        let Wanted { section, resource, calls } = wanted;
+        let exporting = export::start(&section, resource, Arc::default())?;
+        Ok(Self::new(calls, *section.sample.as_ref(), exporting))
+    }
+
+    fn new(calls: Calls, sample: f64, exporting: Arc<Exporting>) -> Self {
         let state = State {
-            calls: Calls::new(borders, origins),
+            calls,
             terminations: Terminations::default(),
             dialogs: Dialogs::default(),
             rooms: Rooms::default(),
         };
-        Self { seen: Mutex::new(state), sample: Sample::new(sample), exporting }
+        Self { seen: Mutex::new(state), to: RwLock::new((Sample::new(sample), exporting)) }
+    }
+
+    /// Goes on with what another file says. Calls that there are end in their spans there; what waits for the collector of
+    /// before is sent there.
+    ///
+    /// # Errors
+    /// A file of the section cannot be used; nothing has changed then.
+    pub fn renew(&self, wanted: &Wanted) -> Result<(), String> {
+        let Wanted { section, resource, .. } = wanted;
+        let mut to = self.to.write().unwrap_or_else(PoisonError::into_inner);
+        let exporting = export::start(section, resource.clone(), to.1.counts())?;
+        *to = (Sample::new(*section.sample.as_ref()), exporting);
+        Ok(())
+    }
+
+    fn exporting(&self) -> Arc<Exporting> {
+        self.to.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Takes what a role shows.
@@ -115,18 +166,22 @@ impl Otel {
                 _ => return,
             }
         }
-        for span in over.into_iter().filter(|span: &Span| self.sample.takes(span.trace)) {
-            self.exporting.put(span);
+        if over.is_empty() {
+            return;
+        }
+        let to = self.to.read().unwrap_or_else(PoisonError::into_inner);
+        for span in over.into_iter().filter(|span: &Span| to.0.takes(span.trace)) {
+            to.1.put(span);
         }
     }
 
     /// How the export goes, for `/metrics`.
     pub fn gauges(&self, gauges: &mut Vec<Gauge>) {
-        self.exporting.gauges(gauges);
+        self.exporting().gauges(gauges);
     }
 
     /// Sends what waits, for so long at most.
     pub async fn flush(&self, patience: Duration) {
-        self.exporting.flush(patience).await;
+        self.exporting().flush(patience).await;
     }
 }

@@ -15,6 +15,7 @@ use carnet_ops::config::OtelSection;
 use carnet_plan::{Both, Octets, Side};
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 fn calls() -> Calls {
@@ -286,7 +287,8 @@ async fn a_full_queue_loses_spans_and_counts_them() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!("endpoint = \"http://{}\"\nqueue = 10", silent.local_addr().unwrap());
     let section: OtelSection = toml::from_str(&text).unwrap();
-    let exporting = export::start(&section, export::resource(&Default::default(), &section)).unwrap();
+    let exporting =
+        export::start(&section, export::resource(&Default::default(), &section), Arc::default()).unwrap();
     let now = SystemTime::now();
     let span = || Span {
         trace: ids::of_itself(),

@@ -70,7 +70,6 @@ impl Read {
             let moves = section
                 .is_some_and(|section| at(&self.tree, section).is_none() != at(&new.tree, section).is_none());
             change.live |= moves;
-            change.live &= !self.steers_by(new, &change.path);
         }
         for (path, print) in &new.prints {
             let known = self.prints.get(path);
@@ -81,17 +80,6 @@ impl Read {
             }
         }
         all
-    }
-
-    /// Whether it is of a realm that comes or goes and that SIP servers name: they were told at the start which there are.
-    fn steers_by(&self, new: &Self, path: &[String]) -> bool {
-        let [role, gateway, realm, name, ..] = path else { return false };
-        if role != "gateway" || realm != "realm" {
-            return false;
-        }
-        let there = |tree: &Value, names: &[&String]| names.iter().try_fold(tree, |t, n| t.get(*n)).is_some();
-        let (ng, place) = ("ng".to_owned(), [role, gateway, realm, name]);
-        there(&self.tree, &[role, gateway, &ng]) && there(&self.tree, &place) != there(&new.tree, &place)
     }
 
     /// These settings with the changes that are live taken from `new`.

@@ -1,6 +1,6 @@
 //! What can change while a process runs. `docs/configuration.md` has the same table for people, and a test compares them.
 
-use carnet_ops::config::ControlAddress;
+use carnet_ops::config::{ControlAddress, ControlBind, ControlProto};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -19,6 +19,12 @@ pub const LIVE: &[&str] = &[
     "hep.name",
     "hep.password-file",
     "hep.queue",
+    "otel.endpoint",
+    "otel.headers-file",
+    "otel.ca",
+    "otel.sample",
+    "otel.resource.**",
+    "otel.queue",
     "admin.token-file",
     "admin.read-token-file",
     "admin.tls.certificate",
@@ -50,6 +56,7 @@ pub const LIVE: &[&str] = &[
     "border.*.network.*.max-per-user",
     "border.*.network.*.max-per-source",
     "border.*.network.*.bandwidth",
+    "border.*.control.listen",
     "border.*.control.gateways",
     "border.*.control.peers.**",
     "border.*.control.profiles.**",
@@ -61,6 +68,8 @@ pub const LIVE: &[&str] = &[
     "border.*.control.tls.ca",
     "border.*.control.tls.psk",
     "border.*.control.tls.names.**",
+    "conference.*.listen",
+    "conference.*.contact",
     "conference.*.room.**",
     "conference.*.factory",
     "conference.*.ad-hoc.**",
@@ -69,6 +78,7 @@ pub const LIVE: &[&str] = &[
     "conference.*.kms.**",
     "conference.*.realm",
     "conference.*.limits.**",
+    "conference.*.control.listen",
     "conference.*.control.gateways",
     "conference.*.control.peers.**",
     "conference.*.control.profiles.**",
@@ -93,6 +103,16 @@ pub const LIVE: &[&str] = &[
     "gateway.*.relay.tls.certificate",
     "gateway.*.relay.tls.key",
     "gateway.*.relay.tls.ca",
+    "gateway.*.ng.interface.**",
+    "gateway.*.ng.max-calls",
+    "gateway.*.ng.delete-delay",
+    "gateway.*.ng.offer-timeout",
+    "gateway.*.ng.connect-timeout",
+    "gateway.*.ng.silence-timeout",
+    "gateway.*.ng.pass-through-transport",
+    "gateway.*.ng.forward-without-cema",
+    "gateway.*.ng.allow-plain",
+    "gateway.*.ng.aware",
     "gateway.*.ng.tls.certificate",
     "gateway.*.ng.tls.key",
     "gateway.*.ng.tls.ca",
@@ -142,8 +162,17 @@ pub fn whole(path: &[String]) -> Option<&[String]> {
 }
 
 /// Whether a list of controllers wants ways that a gateway was not started with: others in the same process, or datagrams
-/// where there were connections alone.
+/// where there were connections alone. Or a controller is to hear its gateways by datagrams and heard them by
+/// connections, or the other way round: who repeats what is decided when they are first heard of.
 pub fn needs_other_ways(path: &[String], old: &Value, new: &Value) -> bool {
+    if matches("*.*.control.listen", path) {
+        let datagrams = |list: &Value| {
+            let read = |one: &Value| one.as_str().and_then(|text| text.parse::<ControlBind>().ok());
+            let mut all = list.as_array().into_iter().flatten().filter_map(read);
+            all.next().map(|first| first.proto == ControlProto::Udp)
+        };
+        return datagrams(old).zip(datagrams(new)).is_some_and(|(old, new)| old != new);
+    }
     if !matches("gateway.*.controllers", path) {
         return false;
     }
@@ -219,6 +248,21 @@ mod tests {
         assert!(needs(&["local:a"], &["local:b"]) && needs(&["local:a"], &["local:a", "b@tcp:192.0.2.1"]));
         assert!(!needs(&["local:a", "local:b"], &["local:b", "local:a"]));
         assert!(!needs_other_ways(&path("gateway.g.realm.x.v4"), &list(&["local:a"]), &list(&[])));
+    }
+
+    #[test]
+    fn a_controller_does_not_change_from_datagrams_to_connections() {
+        let list = |all: &[&str]| Value::from(all.to_vec());
+        let needs = |role: &str, old: &[&str], new: &[&str]| {
+            needs_other_ways(&path(&format!("{role}.x.control.listen")), &list(old), &list(new))
+        };
+        for role in ["border", "conference"] {
+            assert!(needs(role, &["udp:192.0.2.1:2944"], &["tcp:192.0.2.1:2944"]));
+            assert!(needs(role, &["sctp:192.0.2.1:2944"], &["udp:192.0.2.1:2944"]));
+            assert!(!needs(role, &["udp:192.0.2.1:2944"], &["udp:192.0.2.2:2944", "udp:[2001:db8::1]:2944"]));
+            assert!(!needs(role, &["tcp:192.0.2.1:2944"], &["sctp:192.0.2.1:2944"]));
+            assert!(!needs(role, &[], &["udp:192.0.2.1:2944"]) && !needs(role, &["tcp:192.0.2.1:2944"], &[]));
+        }
     }
 
     /// Every pattern stands in the table for people.

@@ -4,6 +4,7 @@ pub mod settings;
 
 use super::control::{self, Courtesy};
 use super::counted::Counted;
+use super::doors::{self, Doors};
 use super::inspection::Inspection;
 use super::keeping::Keeping;
 use super::question::{Question, Questions};
@@ -31,6 +32,7 @@ struct Running {
     machine: Machine,
     sip: SipSockets,
     control: ControlSockets,
+    doors: Doors,
     ways: Ways,
     courtesy: Courtesy,
     counted: Counted,
@@ -54,6 +56,8 @@ pub struct News {
     config: carnet_border::Config,
     sip: Option<CertificateContext>,
     control: Option<ControlTls>,
+    /// Where gateways are to find it.
+    doors: Vec<ControlListen>,
     done: oneshot::Sender<Done>,
 }
 
@@ -70,9 +74,10 @@ pub fn renewal(
         let settings = section.control.as_ref();
         let control = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
         let (control, news) = (control.transpose().map_err(|e| e.to_string())?, news.clone());
+        let doors = doors::named(settings);
         Ok(Ready::Told(Box::new(move || {
             let (done, outcome) = oneshot::channel();
-            let told = news.try_send(News { config, sip, control, done });
+            let told = news.try_send(News { config, sip, control, doors, done });
             told.map_err(|_| "it is busy or has stopped")?;
             Ok(outcome)
         })))
@@ -110,16 +115,13 @@ pub fn start(
     let (sip, sip_events) =
         SipSockets::open(SipConfig { listen, tls, ..SipConfig::default() }, &token).map_err(|e| fail(&e))?;
     let settings = section.control.as_ref();
-    let listen = settings.listen.iter().map(|bind| {
-        let bind = bind.as_ref();
-        ControlListen { transport: control::transport(bind.proto), address: bind.address }
-    });
+    let named = doors::named(settings);
     let tls = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
     let authentication = settings.authentication.as_ref();
     let authentication = authentication.map(|a| control::authentication(a.as_ref())).transpose();
     let control = ControlConfig {
         mid: Some(MId::domain(name.to_owned())),
-        listen: listen.collect(),
+        listen: named.clone(),
         encoding: encoding(settings.encoding),
         tls: tls.transpose().map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
@@ -153,6 +155,7 @@ pub fn start(
             observer,
         },
         sip,
+        doors: Doors::new(named, &control),
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(Instant::now()),
@@ -213,6 +216,7 @@ impl Running {
                 }
                 () = until(self.machine.border.poll_timeout()) => self.machine.border.handle_timeout(Instant::now()),
                 () = until(self.past.1) => self.leave_sockets(Instant::now()),
+                () = until(self.doors.looks()) => self.doors.leave(&self.name, &mut self.control, &self.ways),
                 Some(question) = questions.recv() => self.asked(question),
                 Some(news) = news.recv() => self.renew(news),
                 deadline = token.started(), if end.is_none() => {
@@ -289,13 +293,17 @@ impl Running {
     }
 
     fn renew(&mut self, news: News) {
-        let News { mut config, sip, control, done } = news;
+        let News { mut config, sip, control, doors, done } = news;
         let now = Instant::now();
         // New sockets first: who is not to be reached at the new place stays reached at the old one.
-        let (opened, undone) = match self.open_sockets(&mut config) {
+        let (opened, mut undone) = match self.open_sockets(&mut config) {
             Ok(opened) => opened,
             Err(why) => return drop(done.send(Err(vec![why.into()]))),
         };
+        let through = self.doors.open(&mut self.control, &doors).map_err(|why| {
+            let path = ["border", &self.name, "control", "listen"].map(str::to_owned).to_vec();
+            undone.push(Undone { path, why });
+        });
         let wanted: Vec<Listen> = config.networks.iter().flat_map(sockets_of).collect();
         match self.machine.border.reconfigure(now, config) {
             Ok(()) => {
@@ -304,6 +312,9 @@ impl Running {
                 }
                 if let Some(tls) = control {
                     self.control.renew_tls(tls);
+                }
+                if let Ok(new) = through {
+                    self.doors.renew(&doors, new);
                 }
                 self.past.0.retain(|(listen, _)| !wanted.contains(listen));
                 for listen in self.sip.listening() {
@@ -319,6 +330,7 @@ impl Running {
             }
             Err(what) => {
                 opened.into_iter().for_each(|listen| self.sip.stop_listening(listen));
+                self.doors.give_up(&mut self.control, &through.unwrap_or_default());
                 let _ = done.send(Err(vec![format!("{what} cannot change while it runs").into()]));
             }
         }

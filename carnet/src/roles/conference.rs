@@ -5,14 +5,15 @@ mod wishes;
 
 use super::control::{self, Courtesy};
 use super::counted::Counted;
+use super::doors::{self, Doors};
 use super::question::{Ask, Question, Questions};
 use super::shelf::Shelf;
 use super::ways::Ways;
 use super::{Ending, Observer, Seen, Start, StartError, control_watch, encoding, held_sip};
-use crate::reload::{Done, Ready};
+use crate::reload::{Done, Ready, Undone};
 use crate::ue::kms::KmsLink;
 use bytes::Bytes;
-use carnet_conference::{Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
+use carnet_conference::{DialogsSoFar, Event, FetchError, FetchId, Focus, GatewayName, Origin, Out, Place};
 use carnet_h248::{ErrorDescriptor, MId, Message};
 use carnet_net::h248::{
     ControlConfig, ControlEvent, ControlListen, ControlPeer, ControlSockets, ControlTls, LocalEnd,
@@ -41,6 +42,7 @@ struct Running {
     machine: Machine,
     sip: SipSockets,
     control: ControlSockets,
+    doors: Doors,
     ways: Ways,
     courtesy: Courtesy,
     counted: Counted,
@@ -49,7 +51,18 @@ struct Running {
     shelf: Option<Shelf>,
     /// What the SIP sockets show.
     tls: Option<CertificateContext>,
+    /// Where the file has it listen.
+    listen: Vec<Listen>,
+    /// Sockets that the file names no more, since when, and the dialogs that were there then; when it is next seen whether
+    /// one of them goes on.
+    past: (Vec<(Listen, Instant, DialogsSoFar)>, Option<Instant>),
 }
+
+/// How long a socket stays at least that the file names no more: what is under way is answered by it (RFC 3261 §17.1.2.2).
+const LINGERS: Duration = Duration::from_secs(32);
+
+/// How often it is seen whether it is needed.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// Other settings for a conference server that runs.
 pub struct News {
@@ -57,6 +70,10 @@ pub struct News {
     kms: Option<KmsLink>,
     sip: Option<CertificateContext>,
     control: Option<ControlTls>,
+    listen: Vec<Listen>,
+    locals: Vec<(Transport, SocketAddr)>,
+    /// Where media servers are to find it.
+    doors: Vec<ControlListen>,
     done: oneshot::Sender<Done>,
 }
 
@@ -76,9 +93,10 @@ pub fn renewal(
         let settings = section.control.as_ref();
         let control = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
         let (control, news) = (control.transpose().map_err(|e| e.to_string())?, news.clone());
+        let (listen, locals, doors) = (listens(section), settings::locals(section), doors::named(settings));
         Ok(Ready::Told(Box::new(move || {
             let (done, outcome) = oneshot::channel();
-            let told = news.try_send(News { config, kms, sip, control, done });
+            let told = news.try_send(News { config, kms, sip, control, listen, locals, doors, done });
             told.map_err(|_| "it is busy or has stopped")?;
             Ok(outcome)
         })))
@@ -107,25 +125,20 @@ pub fn start(
 ) -> Start<tokio::task::JoinHandle<()>> {
     let fail = |e: &dyn std::fmt::Display| StartError::new("conference", name, e);
     let config = settings::configure(name, whole, section).map_err(|wrong| fail(&wrong))?;
-    let listen = section.listen.as_ref().iter();
-    let listen =
-        listen.map(|bind| Listen { transport: super::sip_transport(bind.proto), address: bind.address });
+    let listen = listens(section);
     let tls = section.tls.as_ref().map(super::tls::sip).transpose().map_err(|e| fail(&e))?;
     let context = tls.as_ref().map(|tls| tls.context.clone());
     let (sip, sip_events) =
-        SipSockets::open(SipConfig { listen: listen.collect(), tls, ..SipConfig::default() }, &token)
+        SipSockets::open(SipConfig { listen: listen.clone(), tls, ..SipConfig::default() }, &token)
             .map_err(|e| fail(&e))?;
     let settings = section.control.as_ref();
-    let listen = settings.listen.iter().map(|bind| {
-        let bind = bind.as_ref();
-        ControlListen { transport: control::transport(bind.proto), address: bind.address }
-    });
+    let named = doors::named(settings);
     let tls = settings.tls.as_ref().map(|tls| control::tls(tls.as_ref(), None, &settings.gateways));
     let authentication = settings.authentication.as_ref();
     let authentication = authentication.map(|a| control::authentication(a.as_ref())).transpose();
     let control = ControlConfig {
         mid: Some(MId::domain(name.to_owned())),
-        listen: listen.collect(),
+        listen: named.clone(),
         encoding: encoding(settings.encoding),
         tls: tls.transpose().map_err(|e| fail(&e))?,
         authentication: authentication.map_err(|e| fail(&e))?,
@@ -158,6 +171,7 @@ pub fn start(
             observer,
         },
         sip,
+        doors: Doors::new(named, &control),
         control,
         ways: Ways::default(),
         courtesy: Courtesy::new(now),
@@ -166,6 +180,8 @@ pub fn start(
         answers: mpsc::channel(ANSWERS),
         shelf,
         tls: context,
+        listen,
+        past: (Vec::new(), None),
     };
     for (gateway, end) in local {
         let peer = running.control.attach(end);
@@ -177,19 +193,94 @@ pub fn start(
 
 impl Running {
     fn renew(&mut self, news: News) {
-        let News { config, kms, sip, control, done } = news;
-        let outcome = self.machine.focus.reconfigure(Instant::now(), SystemTime::now(), config);
-        if outcome.is_ok() {
-            self.kms = kms;
-            if let (Some(held), Some(new)) = (&self.tls, &sip) {
-                held.renew(new);
+        let News { config, kms, sip, control, listen, locals, doors, done } = news;
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        // New sockets first: what is not to be reached at the new place stays reached at the old one.
+        let opened = match self.open_sockets(&listen) {
+            Ok(opened) => opened,
+            Err(why) => return drop(done.send(Err(vec![why.into()]))),
+        };
+        let mut undone = Vec::new();
+        let through = self.doors.open(&mut self.control, &doors).map_err(|why| {
+            let path = ["conference", &self.name, "control", "listen"].map(str::to_owned).to_vec();
+            undone.push(Undone { path, why });
+        });
+        match self.machine.focus.reconfigure(now, wall, config) {
+            Ok(()) => {
+                self.kms = kms;
+                if let (Some(held), Some(new)) = (&self.tls, &sip) {
+                    held.renew(new);
+                }
+                if let Some(tls) = control {
+                    self.control.renew_tls(tls);
+                }
+                if let Ok(new) = through {
+                    self.doors.renew(&doors, new);
+                }
+                self.machine.locals = locals;
+                self.move_to(now, listen);
             }
-            if let Some(tls) = control {
-                self.control.renew_tls(tls);
+            Err(error) => {
+                opened.into_iter().for_each(|listen| self.sip.stop_listening(listen));
+                self.doors.give_up(&mut self.control, &through.unwrap_or_default());
+                undone = vec![error.to_string().into()];
             }
         }
+        let outcome = if undone.is_empty() { Ok(()) } else { Err(undone) };
         // Who does not wait any more has said so.
-        let _ = done.send(outcome.map_err(|error| vec![error.to_string().into()]));
+        let _ = done.send(outcome);
+    }
+
+    /// Opens what is not open yet.
+    ///
+    /// # Errors
+    /// One of them cannot be had: nothing is open that was not.
+    fn open_sockets(&mut self, wanted: &[Listen]) -> Result<Vec<Listen>, String> {
+        let mut opened = Vec::new();
+        if *wanted == self.listen {
+            return Ok(opened);
+        }
+        let there = self.sip.listening();
+        for listen in wanted.iter().filter(|wanted| !there.contains(wanted)) {
+            if let Err(error) = self.sip.listen(*listen) {
+                opened.into_iter().for_each(|listen| self.sip.stop_listening(listen));
+                return Err(error.to_string());
+            }
+            opened.push(*listen);
+        }
+        Ok(opened)
+    }
+
+    /// The file has it listen there from now on.
+    fn move_to(&mut self, now: Instant, listen: Vec<Listen>) {
+        if listen == self.listen {
+            return;
+        }
+        let so_far = self.machine.focus.dialogs_so_far();
+        self.past.0.retain(|(past, ..)| !listen.contains(past));
+        for there in self.sip.listening() {
+            let known = self.past.0.iter().any(|(past, ..)| *past == there);
+            if !known && !listen.contains(&there) {
+                self.past.0.push((there, now, so_far));
+            }
+        }
+        self.listen = listen;
+        self.past.1 = (!self.past.0.is_empty()).then(|| now + LOOKS);
+    }
+
+    /// Closes the sockets of before that no dialog needs any more.
+    fn leave_sockets(&mut self, now: Instant) {
+        let (sip, focus) = (&mut self.sip, &self.machine.focus);
+        self.past.0.retain(|(listen, since, so_far)| {
+            if now < *since + LINGERS || focus.goes_on(*so_far) {
+                return true;
+            }
+            sip.stop_listening(*listen);
+            let Listen { transport, address } = listen;
+            tracing::info!(conference = self.name, %transport, %address, "socket closed");
+            false
+        });
+        self.past.1 = (!self.past.0.is_empty()).then(|| now + LOOKS);
     }
 
     async fn run(
@@ -228,6 +319,8 @@ impl Running {
                 () = until(self.machine.focus.poll_timeout()) => {
                     self.machine.focus.handle_timeout(Instant::now(), SystemTime::now());
                 }
+                () = until(self.past.1) => self.leave_sockets(Instant::now()),
+                () = until(self.doors.looks()) => self.doors.leave(&self.name, &mut self.control, &self.ways),
                 Some(news) = news.recv() => self.renew(news),
                 Some(question) = questions.recv() => self.asked(question),
                 deadline = token.started(), if end.is_none() => {
@@ -418,4 +511,10 @@ impl SipMachine for Machine {
     fn sent(&mut self, hop: &Hop, data: &Bytes) {
         (self.observer)(Seen::Sip { border: &self.name, octets: data, sent: true, hop });
     }
+}
+
+/// Where the file has it listen.
+fn listens(section: &ConferenceSection) -> Vec<Listen> {
+    let binds = section.listen.as_ref().iter();
+    binds.map(|bind| Listen { transport: super::sip_transport(bind.proto), address: bind.address }).collect()
 }

@@ -29,6 +29,8 @@ struct Controller {
     peer: Option<ControlPeer>,
     /// Where its last request came from, for the answer.
     heard: Option<ControlPeer>,
+    /// Where the file says now that it is, while the way that there is leads elsewhere: taken when that ends.
+    next: Option<Place>,
 }
 
 enum Place {
@@ -90,7 +92,7 @@ impl Controllers {
             }
         };
         let mid = MId::domain(address.name().to_owned());
-        self.all.push(Controller { mid, place, peer: inside, heard: None });
+        self.all.push(Controller { mid, place, peer: inside, heard: None, next: None });
     }
 
     /// These from now on, in their order. `current` has us, whether it is named or not: the way to it stays. What leads to
@@ -106,7 +108,12 @@ impl Controllers {
             let has_us = current.is_some_and(|current| same_name(current, &known.mid));
             match new {
                 // The way stays as it was while it leads to where it should, or is in use.
-                Some(new) if has_us || new.place.is_as(&known.place) => *new = known,
+                Some(new) if new.place.is_as(&known.place) => *new = Controller { next: None, ..known },
+                Some(new) if has_us && known.peer.is_some() => {
+                    let unused = Place::Inside;
+                    let next = Some(std::mem::replace(&mut new.place, unused));
+                    *new = Controller { next, ..known };
+                }
                 None if has_us => self.all.push(known),
                 _ => known.peer.into_iter().for_each(|peer| sockets.close(peer)),
             }
@@ -136,7 +143,7 @@ impl Controllers {
             MId::Domain { name, .. } => outside(like, Some(name.as_str().to_owned()), port, Vec::new()),
             MId::Mtp(_) | MId::Device(_) => return None,
         };
-        self.all.push(Controller { mid: mid.clone(), place, peer: None, heard: None });
+        self.all.push(Controller { mid: mid.clone(), place, peer: None, heard: None, next: None });
         Some(self.all.len() - 1)
     }
 
@@ -309,6 +316,10 @@ fn outside(transport: ControlTransport, name: Option<String>, port: u16, address
 fn forget(controller: &mut Controller) {
     controller.peer = None;
     controller.heard = None;
+    if let Some(next) = controller.next.take() {
+        controller.place = next;
+        return;
+    }
     if let Place::Outside { addresses, current, .. } = &mut controller.place {
         *current = (*current + 1) % addresses.len().max(1);
     }
@@ -392,6 +403,32 @@ mod tests {
         controllers.renew(&sockets, &["d@udp:127.0.0.4"].map(address), Some(&d));
         assert_eq!(controllers.mids(), [d]);
         assert!(!controllers.knows(way));
+    }
+
+    /// The way to one that has us stays until it ends; the next one leads to where the file says.
+    #[tokio::test]
+    async fn a_controller_that_has_moved_is_reached_there_when_the_way_ends() {
+        let sockets = sockets();
+        let address = |text: &str| text.parse::<ControlAddress>().unwrap();
+        let mut controllers = Controllers::new(Vec::new(), 2944);
+        controllers.add(&address("a@udp:127.0.0.1"), None);
+        let mid = MId::domain("a");
+        let way = controllers.way_to(&sockets, &mid).unwrap();
+        let at =
+            |controllers: &mut Controllers| controllers.way_to(&sockets, &mid).unwrap().address().unwrap();
+        for moved in ["a@udp:127.0.0.5", "a@udp:127.0.0.6:2999"] {
+            controllers.renew(&sockets, &[address(moved)], Some(&mid));
+            assert_eq!(controllers.way_to(&sockets, &mid), Ok(way));
+            assert!(controllers.admits(&message("a"), way, None), "it is still heard there");
+        }
+        controllers.unreachable(&sockets, &mid);
+        assert_eq!(at(&mut controllers), "127.0.0.6:2999".parse().unwrap());
+        // Moved and back again before the way ended.
+        for moved in ["a@udp:127.0.0.7", "a@udp:127.0.0.6:2999"] {
+            controllers.renew(&sockets, &[address(moved)], Some(&mid));
+        }
+        controllers.unreachable(&sockets, &mid);
+        assert_eq!(at(&mut controllers), "127.0.0.6:2999".parse().unwrap());
     }
 
     #[tokio::test]

@@ -97,11 +97,11 @@ impl Keeping {
             tracing::warn!(border = self.border, number, why, "a record is not taken up");
         }
         // What is no text is nobody's.
-        for (number, octets) in &found.records {
-            if std::str::from_utf8(octets).is_err() {
-                self.journal.remove(*number);
-            }
-        }
+        let garbled = found.records.iter().filter(|(_, octets)| std::str::from_utf8(octets).is_err());
+        let garbled: Vec<u32> = garbled.map(|(number, _)| *number).collect();
+        let refused = restored.refused.iter().map(|(number, _)| *number).chain(garbled.iter().copied());
+        super::survival::put_by(&self.journal, &self.border, &found.records, refused);
+        garbled.into_iter().for_each(|number| self.journal.remove(number));
         ways
     }
 

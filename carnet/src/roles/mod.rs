@@ -11,6 +11,7 @@ pub mod conference;
 pub mod control;
 mod controllers;
 mod counted;
+mod doors;
 pub mod gateway;
 mod held;
 mod held_sip;

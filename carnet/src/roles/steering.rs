@@ -8,7 +8,7 @@ mod settings;
 use super::counted::Counted;
 use super::question::{Ask, Question, Questions};
 use super::{Ending, Observer, Seen, Start, StartError};
-use crate::reload::{Ready, Renewals};
+use crate::reload::{Done, Ready, Renewals};
 use bytes::Bytes;
 use carnet_h248::Message;
 use carnet_net::h248::{ControlPassed, ControlPeer};
@@ -20,7 +20,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use settings::{check, name_of};
 
@@ -41,6 +41,12 @@ struct Running {
     tallied: NgTally,
     /// Who waits for which answer, for who watches.
     asking: BTreeMap<u64, SocketAddr>,
+}
+
+/// Other settings for a steering that runs.
+struct News {
+    config: carnet_steering::Config,
+    done: oneshot::Sender<Done>,
 }
 
 /// As many as the sockets take at once.
@@ -71,6 +77,18 @@ pub fn start(
             Ok(Ready::Now(Box::new(move || held.renew(&new))))
         });
     }
+    let (news, heard) = mpsc::channel(1);
+    let name = gateway.to_owned();
+    renewals.add(&["gateway", gateway], move |config| {
+        let section = config.gateway.get(&name).ok_or("it is not there any more")?.as_ref();
+        let ng = section.ng.as_ref().ok_or("it is not steered any more")?.as_ref();
+        let (config, news) = (settings::configure(&name, section, ng), news.clone());
+        Ok(Ready::Told(Box::new(move || {
+            let (done, outcome) = oneshot::channel();
+            news.try_send(News { config, done }).map_err(|_| "it is busy or has stopped")?;
+            Ok(outcome)
+        })))
+    });
     let (server, requests) = NgServer::open(sockets, &token).map_err(|e| fail(&e))?;
     let config = settings::configure(gateway, section, ng);
     let random = Box::new(PooledRandom::default());
@@ -91,14 +109,14 @@ pub fn start(
         tallied,
         asking: BTreeMap::new(),
     };
-    Ok(tokio::spawn(running.run(requests, questions, token)))
+    Ok(tokio::spawn(running.run(requests, (questions, heard), token)))
 }
 
 impl Running {
     async fn run(
         mut self,
         mut requests: mpsc::Receiver<NgRequest>,
-        mut questions: Questions,
+        (mut questions, mut news): (Questions, mpsc::Receiver<News>),
         mut token: Token,
     ) {
         /// Inputs taken before what they cause is sent: bounds the work between two looks at the other
@@ -131,6 +149,11 @@ impl Running {
                 }
                 () = until(self.steering.poll_timeout()) => self.steering.handle_timeout(Instant::now()),
                 Some(question) = questions.recv() => self.asked(question),
+                Some(News { config, done }) = news.recv() => {
+                    let outcome = self.steering.reconfigure(Instant::now(), config);
+                    // Who does not wait any more has said so.
+                    let _ = done.send(outcome.map_err(|what| vec![format!("{what} cannot change while it runs").into()]));
+                }
                 _ = look.tick() => self.tell_turned_away(),
                 deadline = token.started(), if end.is_none() => {
                     end = Some(Ending::of_border(deadline));

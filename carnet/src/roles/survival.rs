@@ -71,6 +71,7 @@ impl Survival {
             gateway.number_from(numbers);
         }
         let mut any = false;
+        let mut refused = Vec::new();
         for (context, text) in &before.contexts {
             let restored = std::str::from_utf8(text).map_err(|error| error.to_string());
             let restored =
@@ -79,9 +80,13 @@ impl Survival {
                 Ok(_) => any = true,
                 Err(why) => {
                     tracing::warn!(gateway = self.gateway, context, why, "a context is not taken up");
-                    self.journal.iter_mut().for_each(|journal| journal.remove(*context));
+                    refused.push(*context);
                 }
             }
+        }
+        if let Some(journal) = &mut self.journal {
+            put_by(journal, &self.gateway, &before.contexts, refused.iter().copied());
+            refused.into_iter().for_each(|context| journal.remove(context));
         }
         any
     }
@@ -119,6 +124,25 @@ impl Survival {
             tracing::error!(gateway = self.gateway, %error, "contexts will not outlive this process");
             self.journal = None;
         }
+    }
+}
+
+/// Records that cannot be read are kept aside before they are forgotten: another version of this program may have written
+/// them. `role` is whose they are.
+pub(super) fn put_by(
+    journal: &Journal,
+    role: &str,
+    records: &BTreeMap<u32, Vec<u8>>,
+    numbers: impl IntoIterator<Item = u32>,
+) {
+    let record = |number: u32| Some((number, records.get(&number)?.as_slice()));
+    let unread: Vec<_> = numbers.into_iter().filter_map(record).collect();
+    if unread.is_empty() {
+        return;
+    }
+    match journal.put_by(unread) {
+        Ok(path) => tracing::warn!(role, path = %path.display(), "what was not taken up is kept there"),
+        Err(error) => tracing::error!(role, %error, "what was not taken up cannot be kept"),
     }
 }
 
@@ -188,6 +212,12 @@ mod tests {
         survival.write(&mut gateway, Instant::now());
         drop(survival);
         assert!(Survival::open("agw", place.path()).unwrap().1.contexts.is_empty());
+        // It may be of a later version: it is not destroyed.
+        let files = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+        let aside = files.filter(|path| path.extension().is_some_and(|end| end == "unread"));
+        let aside: Vec<_> = aside.map(|path| std::fs::read(path).unwrap()).collect();
+        let kept = |octets: &Vec<u8>| octets.ends_with(b"carnet context 99\n");
+        assert!(aside.len() == 1 && aside.iter().all(kept), "{aside:?}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct Watch {
     pub(super) history: History,
     pub(super) recent: Recent,
     #[cfg(feature = "otel")]
-    otel: Option<crate::otel::Otel>,
+    otel: RwLock<Option<Arc<crate::otel::Otel>>>,
     /// Seconds that calls get, once an administrator wants the process to end.
     drain: watch::Sender<Option<u64>>,
     /// Who wants the file to be read again, and waits for what came of it.
@@ -198,7 +198,7 @@ impl Watch {
             history: History::default(),
             recent: Recent::default(),
             #[cfg(feature = "otel")]
-            otel: crate::otel::Otel::start(config)?,
+            otel: RwLock::new(crate::otel::Otel::start(config)?.map(Arc::new)),
             drain,
             reloads,
             wanted: Mutex::new(Some(wanted)),
@@ -232,6 +232,14 @@ impl Watch {
             let (this, kept) = (this.clone(), tap::kept_of(config));
             Ok(Ready::Now(Box::new(move || this.tap.keep(kept))))
         });
+        #[cfg(feature = "otel")]
+        {
+            let this = self.clone();
+            renewals.add(&["otel"], move |config| {
+                let (this, wanted) = (this.clone(), crate::otel::Wanted::of(config)?);
+                Ok(Ready::Try(Box::new(move || this.trace(wanted))))
+            });
+        }
         let this = self.clone();
         renewals.add(&["hep"], move |config| {
             let (this, hep) = (this.clone(), tap::hep_of(config)?);
@@ -242,6 +250,23 @@ impl Watch {
                 this.tap.send_to(hep);
             })))
         });
+    }
+
+    #[cfg(feature = "otel")]
+    fn otel(&self) -> Option<Arc<crate::otel::Otel>> {
+        self.otel.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Traces go there from now on, or nowhere.
+    #[cfg(feature = "otel")]
+    fn trace(&self, wanted: Option<crate::otel::Wanted>) -> Result<(), String> {
+        let mut held = self.otel.write().unwrap_or_else(PoisonError::into_inner);
+        match (&*held, wanted) {
+            (Some(otel), Some(wanted)) => otel.renew(&wanted)?,
+            (None, Some(wanted)) => *held = Some(Arc::new(crate::otel::Otel::of(wanted)?)),
+            (_, None) => *held = None,
+        }
+        Ok(())
     }
 
     /// Session records go there from now on, or nowhere.
@@ -290,7 +315,7 @@ impl Watch {
     pub fn gauges(&self, gauges: &mut Vec<Gauge>) {
         held_sip::handshakes(gauges);
         #[cfg(feature = "otel")]
-        if let Some(otel) = &self.otel {
+        if let Some(otel) = self.otel() {
             otel.gauges(gauges);
         }
         if let Some(records) = self.records() {
@@ -326,7 +351,7 @@ impl Watch {
     /// Sends what waits for others to take it, before the process ends.
     pub async fn flush(&self) {
         #[cfg(feature = "otel")]
-        if let Some(otel) = &self.otel {
+        if let Some(otel) = self.otel() {
             otel.flush(Duration::from_secs(2)).await;
         }
     }
@@ -439,7 +464,7 @@ impl Watch {
     fn see(&self, seen: &Seen<'_>) {
         self.tap.see(seen, &self.metrics);
         #[cfg(feature = "otel")]
-        if let Some(otel) = &self.otel {
+        if let Some(otel) = self.otel() {
             otel.see(seen);
         }
         match seen {

@@ -183,6 +183,44 @@ fn a_collector_that_is_busy_is_asked_again() {
     assert_eq!((&span["kind"], &span["resource"]["carnet.roles"]), (&2.into(), &"kms".into()), "{span:#?}");
 }
 
+/// Another file: traces go to another collector, to none, and to one again.
+#[cfg(feature = "otel")]
+#[test]
+fn traces_go_where_the_file_says_now() {
+    let (Some(mut first), Some(mut second)) = (collector(0, None), collector(0, None)) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("carnet.toml");
+    let address = free();
+    let kms = format!("[kms]\nname = \"kms.example\"\nlisten = \"{address}\"\ndata = \"data\"\n");
+    let to = |endpoint: &str, more: &str| format!("{kms}[otel]\nendpoint = \"{endpoint}\"\n{more}");
+    std::fs::write(&file, to(&first.endpoint(), "")).unwrap();
+    let process = Running::start(Command::new(CARNET).args(["run", "-c"]).arg(&file));
+    process.line("ready");
+    let ask = || network::ask(address, b"\x01\x0bno MIKEY at all");
+    let reload = |text: &str, said: &str| {
+        std::fs::write(&file, text).unwrap();
+        let pid = process.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        let line = process.line(said);
+        assert!(line.contains("(applied)"), "{line}");
+    };
+    ask();
+    first.until(|spans| spans.len() == 1);
+    reload(&to(&second.endpoint(), "resource = { place = \"second\" }\n"), "otel.endpoint: ");
+    ask();
+    let spans = second.until(|spans| spans.len() == 1);
+    assert_eq!(spans[0]["resource"]["place"], "second", "{spans:#?}");
+    reload(&kms, "otel.endpoint: gone");
+    ask();
+    reload(&to(&first.endpoint(), "sample = 1.0\n"), "otel.endpoint: new");
+    ask();
+    // One before, one now: what happened in between is nowhere.
+    first.until(|spans| spans.len() == 2);
+    ask();
+    first.until(|spans| spans.len() == 3);
+    assert_eq!(second.until(|spans| spans.len() == 1).len(), 1);
+}
+
 /// Over HTTPS, to a collector that the file's authorities vouch for and to nobody else.
 #[cfg(feature = "otel")]
 #[test]

@@ -9,6 +9,10 @@
 //! as it was written: power that goes leaves anything there. A file that is damaged elsewhere is worth nothing: it
 //! becomes `NAME.damaged`, and the others are removed: a cold start.
 //!
+//! What a later version of this program has written is not destroyed: files that begin with another version, or have records
+//! of a kind that is not known here, become `NAME.N.other-version`, all of them, and single records that whoever uses
+//! the journal cannot read are [put by](Journal::put_by). A later version may take them up; nobody here does.
+//!
 //! A record is its length, a checksum (FNV-1a) and, in that order, kind, key and value.
 
 use crate::Error;
@@ -22,6 +26,9 @@ use std::sync::Arc;
 
 /// What a file begins with.
 const FIRST: &[u8] = b"carnet journal 1\n";
+
+/// What one of any version begins with.
+const ANY: &[u8] = b"carnet journal ";
 
 /// Octets before a record's body.
 const HEAD: usize = 12;
@@ -48,8 +55,17 @@ pub struct Found {
     pub records: BTreeMap<u32, Vec<u8>>,
     /// The last note.
     pub note: Option<Vec<u8>>,
-    /// Why there is nothing, if there should be: a file was damaged.
+    /// Why there is nothing, if there should be: a file was damaged, or is of another version.
     pub damage: Option<String>,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, Clone, Copy)]
+enum Bad {
+    /// From there on it is not as it was written.
+    Damaged(u64, &'static str),
+    /// It is, and by another version of this program.
+    OtherVersion(&'static str),
 }
 
 /// Where a record is: file, place, octets.
@@ -142,11 +158,20 @@ impl Journal {
                 syncing.wrote(number, &file, size);
             }
             this.parts.insert(number, Part { file, size, live: 0 });
-            if let Err(what) = this.read(number, &octets, &mut found) {
-                found = Found { damage: Some(format!("{}: {what}", path.display())), ..Found::default() };
-                // For who wants to know what happened. There is one of them.
-                std::fs::rename(&path, this.directory.join(format!("{name}.damaged")))
-                    .map_err(fail(&path))?;
+            if let Err(bad) = this.read(number, &octets, &mut found) {
+                let damage = match bad {
+                    Bad::Damaged(_, what) => {
+                        // For who wants to know what happened. There is one of them.
+                        std::fs::rename(&path, this.directory.join(format!("{name}.damaged")))
+                            .map_err(fail(&path))?;
+                        format!("{}: {what}", path.display())
+                    }
+                    Bad::OtherVersion(what) => {
+                        let kept = this.keep_all(OTHER).map_err(fail(&path))?;
+                        format!("{}: {what}; kept as {}", path.display(), kept.join(", "))
+                    }
+                };
+                found = Found { damage: Some(damage), ..Found::default() };
                 this.forget();
                 break;
             }
@@ -180,6 +205,22 @@ impl Journal {
             self.append(REMOVE, key, &[]);
             self.place(key, None);
         }
+    }
+
+    /// Writes records to a file of their own, in the form of a journal: somebody cannot read them, and a later version of
+    /// this program may. What is in the journal stays as it is. The file's path.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn put_by<'a>(&self, records: impl IntoIterator<Item = (u32, &'a [u8])>) -> Result<PathBuf, Error> {
+        let mut octets = FIRST.to_vec();
+        for (key, value) in records {
+            octets.extend(encoded(PUT, key, value));
+        }
+        let path = self.unused(self.last, UNREAD);
+        let written = opened(&path).and_then(|file| (&file).write_all(&octets));
+        let name = path.display().to_string();
+        written.map(|()| path).map_err(|error| Error::File { path: name, error })
     }
 
     /// What is to be known besides; it replaces the note before.
@@ -333,14 +374,7 @@ impl Journal {
 
     fn append(&mut self, kind: u8, key: u32, value: &[u8]) -> u64 {
         let at = self.end();
-        let mut body = Vec::with_capacity(5 + value.len());
-        body.push(kind);
-        body.extend_from_slice(&key.to_le_bytes());
-        body.extend_from_slice(value);
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
-        self.waiting.0.extend_from_slice(&length);
-        self.waiting.0.extend_from_slice(&checksum(&length, &body).to_le_bytes());
-        self.waiting.0.extend_from_slice(&body);
+        self.waiting.0.extend(encoded(kind, key, value));
         self.waiting.1 += 1;
         at
     }
@@ -400,27 +434,49 @@ impl Journal {
         self.directory.join(format!("{}.{number}", self.name))
     }
 
+    /// A name that no file has.
+    fn unused(&self, number: u64, ending: &str) -> PathBuf {
+        let name = format!("{}.{number}.{ending}", self.name);
+        let others = (2..u32::MAX).map(|more| self.directory.join(format!("{name}-{more}")));
+        let mut all = std::iter::once(self.directory.join(&name)).chain(others);
+        all.find(|path| !path.exists()).unwrap_or_else(|| self.directory.join(&name))
+    }
+
+    /// Gives all files other names, by which nobody reads them; these.
+    fn keep_all(&mut self, ending: &str) -> std::io::Result<Vec<String>> {
+        let mut kept = Vec::new();
+        for number in self.numbers()? {
+            let to = self.unused(number, ending);
+            std::fs::rename(self.path(number), &to)?;
+            kept.push(to.display().to_string());
+            // What is begun now is behind them, in whatever order somebody reads them.
+            self.last = self.last.max(number);
+        }
+        Ok(kept)
+    }
+
     /// Takes the records of a file.
-    fn read(&mut self, number: u64, octets: &[u8], found: &mut Found) -> Result<(), &'static str> {
+    fn read(&mut self, number: u64, octets: &[u8], found: &mut Found) -> Result<(), Bad> {
         let mut told = None;
-        let Err((at, what)) = self.read_records(number, octets, found, &mut told) else { return Ok(()) };
+        let Err(bad) = self.read_records(number, octets, found, &mut told) else { return Ok(()) };
+        let Bad::Damaged(at, _) = bad else { return Err(bad) };
         // What was said behind the damage counts, too: then it is none that power does that goes.
         let told =
             told.max(told_in(octets.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default()));
         match told {
             Some(told) if at >= told => Ok(()),
-            _ => Err(what),
+            _ => Err(bad),
         }
     }
 
-    /// The same; an error says where. `told` is up to where the disk has it, if the file says so.
+    /// The same. `told` is up to where the disk has it, if the file says so.
     fn read_records(
         &mut self,
         number: u64,
         octets: &[u8],
         found: &mut Found,
         told: &mut Option<u64>,
-    ) -> Result<(), (u64, &'static str)> {
+    ) -> Result<(), Bad> {
         // It has come, and what was written to it has not reached the disk.
         if !octets.is_empty() && octets.iter().take(FIRST.len()).all(|octet| *octet == 0) {
             return Ok(());
@@ -428,7 +484,10 @@ impl Journal {
         if octets.len() < FIRST.len() && FIRST.starts_with(octets) {
             return Ok(());
         }
-        let mut rest = octets.strip_prefix(FIRST).ok_or((0, "it is no journal, or of another version"))?;
+        let mut rest = octets.strip_prefix(FIRST).ok_or(match is_of_any_version(octets) {
+            true => Bad::OtherVersion("it is of another version"),
+            false => Bad::Damaged(0, "it is no journal"),
+        })?;
         let word = |octets: &[u8], at: usize| octets.get(at..)?.first_chunk::<4>().copied();
         while let (Some(length), Some(sum)) =
             (word(rest, 0), rest.get(4..).and_then(|r| r.first_chunk::<8>()))
@@ -436,11 +495,11 @@ impl Journal {
             let at = u64::try_from(octets.len() - rest.len()).unwrap_or(u64::MAX);
             let size = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
             if !(5..=LONGEST + 5).contains(&size) {
-                return Err((at, "a record is damaged"));
+                return Err(Bad::Damaged(at, "a record is damaged"));
             }
             let Some(body) = rest.get(HEAD..HEAD + size) else { break };
             if checksum(&length, body).to_le_bytes() != *sum {
-                return Err((at, "a record is damaged"));
+                return Err(Bad::Damaged(at, "a record is damaged"));
             }
             let (Some((&kind, value)), Some(key)) = (body.split_first(), word(body, 1)) else { break };
             let (key, value) = (u32::from_le_bytes(key), value.get(4..).unwrap_or_default());
@@ -455,12 +514,40 @@ impl Journal {
                 }
                 NOTE => found.note = Some(value.to_vec()),
                 SYNCED => *told = value.first_chunk::<8>().map(|octets| u64::from_le_bytes(*octets)),
-                _ => return Err((at, "it has a record of an unknown kind")),
+                // Its checksum is right.
+                _ => return Err(Bad::OtherVersion("it has a record of a kind that is not known here")),
             }
             rest = rest.get(HEAD + size..).unwrap_or_default();
         }
         Ok(())
     }
+}
+
+/// What files are called that cannot be read here.
+const OTHER: &str = "other-version";
+
+/// What files with single records are called that could not be read.
+const UNREAD: &str = "unread";
+
+/// Whether a file begins as a journal of some version does.
+fn is_of_any_version(octets: &[u8]) -> bool {
+    let first = octets.strip_prefix(ANY).and_then(|rest| rest.split(|octet| *octet == b'\n').next());
+    let ends = |number: &[u8]| octets.get(ANY.len() + number.len()) == Some(&b'\n');
+    first.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit) && ends(number))
+}
+
+/// A record as it is written.
+fn encoded(kind: u8, key: u32, value: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(5 + value.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut record = Vec::with_capacity(HEAD + 5 + value.len());
+    record.extend_from_slice(&length);
+    record.extend_from_slice(&[0; 8]);
+    record.push(kind);
+    record.extend_from_slice(&key.to_le_bytes());
+    record.extend_from_slice(value);
+    let sum = checksum(&length, record.get(HEAD..).unwrap_or_default()).to_le_bytes();
+    record.iter_mut().skip(4).zip(sum).for_each(|(to, from)| *to = from);
+    record
 }
 
 fn opened(path: &Path) -> std::io::Result<File> {

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let all = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut all: Vec<_> = all.filter(|path| path.extension().is_some_and(|end| end != "lock")).collect();
-    all.sort_by_key(|path| path.extension().unwrap().to_str().unwrap().parse::<u64>().unwrap());
+    let number = |path: &PathBuf| path.extension()?.to_str()?.parse::<u64>().ok();
+    let mut all: Vec<_> = all.filter(|path| number(path).is_some()).collect();
+    all.sort_by_key(number);
     all
 }
 
@@ -110,6 +111,112 @@ fn a_damaged_file_is_worth_nothing() {
     assert!(damaged > 400, "{damaged}");
     std::fs::write(place.path().join("agw.1"), b"#!/bin/sh\n").unwrap();
     assert!(found(place.path()).damage.is_some());
+}
+
+/// A journal with two files, of which the first has what has stayed.
+fn two_files(directory: &Path) -> Vec<PathBuf> {
+    let (mut journal, _) = Journal::open(directory, "alg", Syncs::Never).unwrap();
+    for key in 0..400 {
+        journal.put(key, &[7; 4000]).unwrap();
+        journal.commit().unwrap();
+    }
+    for round in 0..10_000u32 {
+        journal.put(1_000, &round.to_le_bytes().repeat(1_000)).unwrap();
+        journal.commit().unwrap();
+        if files(directory).len() == 2 {
+            return files(directory);
+        }
+    }
+    panic!("it begins no second file")
+}
+
+/// An older program starts on what a newer one has written, and the newer one again: nothing of it is destroyed.
+#[test]
+fn what_another_version_has_written_is_kept_aside() {
+    let place = tempfile::tempdir().unwrap();
+    let paths = two_files(place.path());
+    let newer = |path: &Path, with: &[u8]| {
+        let octets = std::fs::read(path).unwrap();
+        let octets = [b"carnet journal ", with, &octets[b"carnet journal 1".len()..]].concat();
+        std::fs::write(path, &octets).unwrap();
+        octets
+    };
+    // Only the last is of the other version: the newer program had begun to go on.
+    let written = [std::fs::read(&paths[0]).unwrap(), newer(&paths[1], b"2")];
+    let (mut journal, found) = Journal::open(place.path(), "alg", Syncs::Never).unwrap();
+    let damage = found.damage.unwrap();
+    assert!(found.records.is_empty() && damage.contains("of another version; kept as "), "{damage}");
+    for (path, written) in paths.iter().zip(&written) {
+        let aside = format!("{}.other-version", path.display());
+        assert!(damage.contains(&aside), "{damage}");
+        assert_eq!(&std::fs::read(&aside).unwrap(), written);
+        assert_eq!(std::fs::metadata(&aside).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    journal.put(5, b"five").unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let (journal, found) = Journal::open(place.path(), "alg", Syncs::Never).unwrap();
+    assert_eq!((found.records.len(), found.damage), (1, None), "that is said once");
+    drop(journal);
+    // The newer program, which has its files back as it wants them; and once more the older one.
+    for (path, written) in paths.iter().zip(&written) {
+        std::fs::write(path, written).unwrap();
+    }
+    let (_, found) = Journal::open(place.path(), "alg", Syncs::Never).unwrap();
+    assert!(found.damage.unwrap().contains(".other-version-2"));
+    for (path, written) in paths.iter().zip(&written) {
+        for aside in ["other-version", "other-version-2"] {
+            assert_eq!(&std::fs::read(format!("{}.{aside}", path.display())).unwrap(), written);
+        }
+    }
+}
+
+#[test]
+fn a_record_of_another_kind_is_of_another_version_and_no_damage() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) =
+        Journal::open(place.path(), "alg", Syncs::After(std::time::Duration::ZERO)).unwrap();
+    journal.put(1, b"one").unwrap();
+    journal.commit().unwrap();
+    told(&journal);
+    journal.put(2, b"two").unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let path = place.path().join("alg.1");
+    let mut octets = std::fs::read(&path).unwrap();
+    // Behind what the disk was told of too.
+    octets.extend(record(b'?', 3, b"three"));
+    std::fs::write(&path, &octets).unwrap();
+    let (_, found) = Journal::open(place.path(), "alg", Syncs::Never).unwrap();
+    assert!(found.records.is_empty() && found.damage.unwrap().contains("a kind that is not known here"));
+    assert_eq!(std::fs::read(place.path().join("alg.1.other-version")).unwrap(), octets);
+}
+
+/// A record as journals have it.
+fn record(kind: u8, key: u32, value: &[u8]) -> Vec<u8> {
+    let body = [&[kind][..], &key.to_le_bytes(), value].concat();
+    let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+    let step = |sum: u64, octet: &u8| (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+    let sum = length.iter().chain(&body).fold(0xcbf2_9ce4_8422_2325, step);
+    [&length[..], &sum.to_le_bytes(), &body].concat()
+}
+
+/// Single records that somebody cannot read: a journal of their own.
+#[test]
+fn what_is_put_by_can_be_read_as_a_journal() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(place.path(), "alg", Syncs::Never).unwrap();
+    journal.put(1, b"one").unwrap();
+    journal.commit().unwrap();
+    let all: [(u32, &[u8]); 2] = [(7, b"seven"), (9, b"")];
+    let paths: Vec<_> = (0..2).map(|_| journal.put_by(all).unwrap()).collect();
+    assert_ne!(paths[0], paths[1]);
+    drop(journal);
+    assert_eq!(Journal::open(place.path(), "alg", Syncs::Never).unwrap().1.records.len(), 1);
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(&paths[0], other.path().join("agw.1")).unwrap();
+    assert_eq!(found(other.path()).records, BTreeMap::from(all.map(|(key, value)| (key, value.to_vec()))));
+    std::fs::remove_dir_all(place.path()).unwrap();
 }
 
 /// A day's calls: the files stay as large as what there is, and every record is there whenever it ends.

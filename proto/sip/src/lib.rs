@@ -40,8 +40,8 @@ pub use dialog::{
 };
 pub use digest::{Algorithm, Challenge, DigestClient, DigestServer, DigestSettings, Password, Verdict};
 pub use endpoint::{
-    Answering, ClientKey, Config, Destination, Endpoint, Event, Finished, Load, SentBy, ServerKey, Silence,
-    Tally, Timers,
+    Answering, Branch, ClientKey, Config, Destination, Endpoint, Event, Finished, Load, SentBy, ServerKey,
+    Silence, Tally, Timers,
 };
 pub use error::{Error, reason_phrase};
 pub use framer::{Frame, Framer, PONG};

@@ -46,6 +46,8 @@ pub struct Border {
     pub(crate) core: Core,
     pub(crate) calls: HashMap<CallKey, Call>,
     pub(crate) subscriptions: HashMap<CallKey, Subscription>,
+    /// Those of the process before whose first request may come again, by Call-ID.
+    pub(crate) begun: HashMap<String, Vec<CallKey>>,
     /// How many of the calls are over and kept only for messages that come late.
     pub(crate) ended: usize,
     pub(crate) next_call: u64,
@@ -84,6 +86,7 @@ impl Border {
             core: Core::new(config, random, now, wall),
             calls: HashMap::new(),
             subscriptions: HashMap::new(),
+            begun: HashMap::new(),
             ended: 0,
             next_call: 0,
             retiring: false,
@@ -412,6 +415,7 @@ impl Border {
         if lives {
             subscription.armed = Some(self.core.alarm(subscription.deadline, Alarm::Call(key)));
         } else if let Some(gone) = self.subscriptions.remove(&key) {
+            self.begun.remove(&gone.call_id);
             for side in [Side::Caller, Side::Callee] {
                 self.core.tokens.remove(&gone.legs.of(side).token);
             }

@@ -327,6 +327,15 @@ impl Border {
         arrived: &Arrived,
         mut way: Onward,
     ) -> Result<(), Fault> {
+        if let Some(key) = self.begun_before(now, arrived, &way) {
+            let mut outcome = Ok(());
+            self.with_subscription(key, |subscription, core| {
+                let (legs, ends) = (&mut subscription.legs, &mut subscription.ends);
+                legs.caller.heard(core, &mut ends.caller, &arrived.hop);
+                outcome = subscription.begin_again(core, now, (branch, arrived), &way.remote);
+            });
+            return outcome;
+        }
         if self.subscriptions.len() >= self.core.config.limits.subscriptions {
             return Err(Fault::new(503, "the table of subscriptions is full"));
         }
@@ -347,6 +356,16 @@ impl Border {
             }
         }
         Ok(())
+    }
+
+    /// The subscription that this request has begun already, in the process before.
+    fn begun_before(&self, now: Instant, arrived: &Arrived, way: &Onward) -> Option<CallKey> {
+        let (message, target) = (&arrived.message, way.remote.target.as_ref());
+        let known = self.begun.get(message.call_id().ok()?)?;
+        let is = |key: &&CallKey| {
+            self.subscriptions.get(key).is_some_and(|known| known.is_begun_by(message, target, now))
+        };
+        known.iter().find(is).copied()
     }
 
     /// A request that leaves nothing behind but its transaction.

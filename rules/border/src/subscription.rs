@@ -14,11 +14,14 @@ use crate::forward::{self, Remote, contact_of, route_set};
 use crate::outside::Arrived;
 use crate::session::{End, Fault};
 use carnet_plan::{Both, Side};
-use carnet_sip::{ClientKey, Message, Method, ServerKey};
+use carnet_sip::{Branch, ClientKey, Message, Method, ServerKey, Uri};
 use std::time::{Duration, Instant};
 
 /// The longest a subscription is believed to last without a refresh.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The branch of one whose first request came to the process before.
+const EARLIER: usize = usize::MAX;
 
 /// One notifier's dialog.
 #[derive(Debug)]
@@ -29,6 +32,17 @@ pub(crate) struct Usage {
     pub(crate) until: Instant,
     /// Over when the response to the last NOTIFY has gone through.
     pub(crate) ended: bool,
+}
+
+/// The request that began a subscription, as long as its sender may repeat it: after a start of the border it goes out as it
+/// did before, under the same branch and with the same Contact. Its notifier would take it for another one that came by
+/// another way, and refuse it (RFC 3261 §8.2.2.2).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Began {
+    pub(crate) cseq: u32,
+    /// Whom it was for.
+    pub(crate) target: Option<Uri>,
+    pub(crate) branch: Branch,
 }
 
 /// A subscription across the border. The subscriber is the caller's side.
@@ -45,6 +59,7 @@ pub(crate) struct Subscription {
     first: ServerKey,
     /// Where that request said that its sender is.
     pub(crate) home: Remote,
+    pub(crate) began: Option<Began>,
     pub(crate) usages: Vec<Usage>,
     /// Requests without a final response.
     open: usize,
@@ -75,6 +90,7 @@ impl Subscription {
             branch,
             first: arrived.key,
             home: Remote { target: contact_of(message), routes: route_set(message, false), cseq: 0 },
+            began: None,
             usages: Vec::new(),
             open: 0,
             forming: now + core.linger(),
@@ -85,12 +101,38 @@ impl Subscription {
         Ok(new)
     }
 
+    /// Whether its first request is this one, of which the process before has had an earlier copy.
+    pub(crate) fn is_begun_by(&self, message: &Message, target: Option<&Uri>, now: Instant) -> bool {
+        let same = |began: &Began| {
+            message.cseq().is_ok_and(|cseq| cseq.number == began.cseq)
+                && began.target.as_ref().map(Uri::as_str) == target.map(Uri::as_str)
+        };
+        // One that came to this process is its transaction's.
+        self.branch == EARLIER
+            && now < self.forming
+            && self.began.as_ref().is_some_and(same)
+            && message.call_id().ok() == Some(&self.call_id)
+            && message.from_tag().as_ref() == Some(&self.subscriber)
+    }
+
+    /// Its first request has come again, after a start: it goes out as before.
+    pub(crate) fn begin_again(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        (branch, arrived): (usize, &Arrived),
+        remote: &Remote,
+    ) -> Result<(), Fault> {
+        (self.branch, self.first) = (branch, arrived.key);
+        self.send(core, now, Side::Caller, arrived.key, &arrived.message, remote)
+    }
+
     /// One that began in the process before, with the dialogs it had. Its first request is answered by nobody here.
     pub(crate) fn restored(
         (key, first): (CallKey, ServerKey),
         (call_id, subscriber): (String, String),
         (legs, ends): (Both<Leg>, Both<End>),
-        (home, usages): (Remote, Vec<Usage>),
+        (home, began, usages): (Remote, Option<Began>, Vec<Usage>),
         forming: Instant,
     ) -> Self {
         Self {
@@ -99,9 +141,10 @@ impl Subscription {
             subscriber,
             legs,
             ends,
-            branch: 0,
+            branch: EARLIER,
             first,
             home,
+            began,
             usages,
             open: 0,
             forming,
@@ -209,10 +252,16 @@ impl Subscription {
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
         let mut onward = forward::request(message, remote, &leg.contact)?;
         forward::hide_identity(&mut onward, network);
-        let client = core
-            .endpoint
-            .request(now, onward, destination)
-            .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
+        let first = key == self.first;
+        let client = match self.began.as_ref().filter(|_| first) {
+            Some(began) => core.endpoint.request_again(now, onward, destination, began.branch),
+            None => core.endpoint.request(now, onward, destination),
+        };
+        let client = client.map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
+        if first && let Some(branch) = core.endpoint.branch_of(client) {
+            let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+            self.began = Some(Began { cseq, target: remote.target.clone(), branch });
+        }
         let purpose = Purpose::Call(self.key, from);
         core.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });
         self.open += 1;

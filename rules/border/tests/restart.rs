@@ -660,6 +660,73 @@ fn a_subscription_that_was_under_way_begins_with_its_notify() {
     w.assert_empty();
 }
 
+/// The process ends while a SUBSCRIBE is under way, or before its sender has the answer: what the sender repeats is, octet for
+/// octet, what its notifier had. Else that would be a merged request for it (RFC 3261 §8.2.2.2): 482.
+#[test]
+fn a_request_that_is_repeated_across_a_start_is_the_same_for_its_notifier() {
+    for (method, answered) in [(Method::Subscribe, false), (Method::Subscribe, true), (Method::Refer, true)] {
+        let mut w = keeping();
+        let mut alice = Ua::new("alice", ALICE, "bob", "call-n");
+        let mut request = w.request(&alice, method.clone(), "sip:bob@example.com", 1);
+        request.push_back("Event", "presence").unwrap();
+        request.push_back("Refer-To", "<sip:carol@example.com>").unwrap();
+        w.send(ALICE, ACCESS, &request);
+        let at_bob = w.take_request(BOB, method.clone());
+        let bob = Ua::answering("bob", BOB, &at_bob, "n1");
+        if answered {
+            w.send(BOB, ACCESS, &bob.answer(&at_bob, 202, None));
+            w.take_status(ALICE, 202);
+        }
+        // The second start knows it by what the first one wrote.
+        for seed in [99, 98] {
+            assert_eq!(w.restart(config(), seed).subscriptions, 1);
+            w.settle();
+            w.send(ALICE, ACCESS, &request);
+            assert_eq!(
+                text(&w.take_request(BOB, method.clone())),
+                text(&at_bob),
+                "{method} {answered} {seed}"
+            );
+        }
+        w.send(BOB, ACCESS, &bob.answer(&at_bob, 202, None));
+        let ok = w.take_status(ALICE, 202);
+        assert_eq!(w.border.load().subscriptions, 1);
+        alice.remote = ok.header("To").unwrap().into_owned();
+        let mut c = Up { at_bob: contact(&at_bob), at_alice: contact(&ok), w, alice, bob, starts: 100 };
+        c.notify(2, "active;expires=600");
+        // Another request is another one, also with the same Call-ID.
+        let mut other = Ua::new("alice", ALICE, "bob", "call-n");
+        other.local = other.local.replace("tag=", "tag=other-");
+        let new = c.w.request(&other, method.clone(), "sip:bob@example.com", 1);
+        c.w.send(ALICE, ACCESS, &new);
+        let there = c.w.take_request(BOB, method.clone());
+        assert_ne!(contact(&there), c.at_bob);
+        c.w.send(BOB, ACCESS, &bob_refuses(&there));
+        c.w.take_status(ALICE, 489);
+        c.notify(3, "terminated;reason=noresource");
+        c.w.pass(Duration::from_secs(60));
+        assert_eq!(c.subscriptions(), (0, 0));
+        c.w.assert_empty();
+    }
+}
+
+fn bob_refuses(request: &Message) -> Message {
+    Message::response(request, 489, "").unwrap()
+}
+
+/// Long after that it is a new one.
+#[test]
+fn a_request_is_not_expected_to_be_repeated_for_ever() {
+    let mut c = subscribed(&mut keeping(), Method::Subscribe);
+    let first = c.at_bob.clone();
+    c.w.pass(Duration::from_secs(60));
+    c.restart();
+    let alice = Ua::new("alice", ALICE, "bob", "call-n");
+    let request = c.w.request(&alice, Method::Subscribe, "sip:bob@example.com", 1);
+    c.w.send(ALICE, ACCESS, &request);
+    assert_ne!(contact(&c.w.take_request(BOB, Method::Subscribe)), first);
+}
+
 /// The last NOTIFY has gone through, its answer has not: it comes again, and is no stranger's.
 #[test]
 fn a_last_notify_may_come_again() {

@@ -209,6 +209,11 @@ impl Core {
         id
     }
 
+    /// What the next leg will be called.
+    pub(crate) fn leg_to_come(&self) -> LegId {
+        LegId(self.next_leg)
+    }
+
     /// A fresh number for an Events descriptor.
     pub(crate) fn next_events(&mut self) -> u32 {
         let number = self.next_events;

@@ -49,6 +49,7 @@ pub use config::{
 };
 pub use event::{Event, Left};
 pub use focus::{Focus, Out};
+pub use reconfigure::DialogsSoFar;
 pub use status::{
     AdminError, ConfigError, Decision, FloorStatus, GatewayStatus, Load, MemberStatus, Origin, Place,
     RoomStatus,

@@ -2,7 +2,9 @@
 //!
 //! Who is in a room stays in it, with floors, seals and history; who comes from now on finds the new settings. A room
 //! that is named no more takes nobody new and ends when its last member has left. The media server is told what has
-//! changed of the rooms that it has. Left out: the name, the domain, where it is reached, and how Mp is written.
+//! changed of the rooms that it has. Where the focus is reached is told with every request and response that it sends; dialogs
+//! that were there may still come to where it was before ([`Focus::goes_on`]). Left out: the name, the domain, and how Mp
+//! is written.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +22,13 @@ use crate::line::Kind;
 use crate::room::{Place, Room, canonical, prepared};
 use crate::status::ConfigError;
 use std::time::{Instant, SystemTime};
+
+/// See [`Focus::dialogs_so_far`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialogsSoFar {
+    leg: LegId,
+    subscription: u64,
+}
 
 impl Focus {
     /// Whether rooms and factories can be as `config` says.
@@ -53,12 +62,8 @@ impl Focus {
         mut config: Config,
     ) -> Result<(), ConfigError> {
         self.at(now, wall);
-        let text = |uri: &Option<carnet_sip::Uri>| uri.as_ref().map(|uri| uri.as_str().to_owned());
         if self.core.config.name != config.name {
             return Err(ConfigError::Fixed("its name"));
-        }
-        if text(&self.core.config.contact) != text(&config.contact) {
-            return Err(ConfigError::Fixed("where it is reached"));
         }
         Self::check(&config)?;
         let (rooms, factories) = (std::mem::take(&mut config.rooms), std::mem::take(&mut config.factories));
@@ -70,7 +75,7 @@ impl Focus {
         let mut named: Vec<Room> = Vec::new();
         for fixed in rooms {
             let confid = self.name_conference();
-            let mut room = Room::new(&fixed.uri, fixed.policy, &self.core.config, confid)?;
+            let mut room = Room::new(&fixed.uri, fixed.policy, &config, confid)?;
             room.fixed = true;
             named.push(room);
         }
@@ -80,8 +85,11 @@ impl Focus {
 
         self.core.gateways.reconfigure(&config.gateways, &mut self.core.rng, now);
         self.core.subscriptions.set_most(config.limits.subscriptions);
-        let (sip, digest) = (self.core.config.sip.clone(), None);
+        let (mut sip, digest) = (self.core.config.sip.clone(), None);
+        (sip.sent_by, sip.transports) = (config.sip.sent_by.clone(), config.sip.transports.clone());
+        self.core.endpoint.rename(sip.sent_by.clone(), sip.transports.clone());
         self.core.config = Config { sip, digest, ..config };
+        self.rooms.values_mut().for_each(|room| room.moves(&self.core.config));
         for (key, room) in &mut self.rooms {
             // A room that is empty is gone when it is settled.
             room.outgoing = (room.fixed || room.outgoing) && !named.iter().any(|new| new.key == *key);
@@ -116,6 +124,19 @@ impl Focus {
         }
         self.drain();
         Ok(())
+    }
+
+    /// A mark between the dialogs that there are and those that come.
+    pub fn dialogs_so_far(&self) -> DialogsSoFar {
+        DialogsSoFar { leg: self.core.leg_to_come(), subscription: self.core.subscriptions.to_come() }
+    }
+
+    /// Whether one of these dialogs, or a call for one, goes on: its other end may send to where this focus was reached
+    /// then.
+    pub fn goes_on(&self, so_far: DialogsSoFar) -> bool {
+        let DialogsSoFar { leg, subscription } = so_far;
+        let first = self.legs.keys().next().is_some_and(|id| *id < leg);
+        first || self.core.subscriptions.first().is_some_and(|id| id < subscription)
     }
 
     fn renew_account(&mut self, account: Option<KeyAccount>, me: Option<String>) -> Result<(), ConfigError> {

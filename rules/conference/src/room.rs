@@ -1,6 +1,6 @@
 //! One room: who may what in it, where its media is, and whom it has to call back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use carnet_h248::controller::{GatewayName, RequestNumber};
@@ -12,6 +12,9 @@ use crate::leg::LegId;
 use crate::line::LABEL;
 use crate::roster::Attendance;
 use crate::status::{ConfigError, FloorStatus};
+
+/// Contacts of before by which a room is known.
+const MOST_FORMER: usize = 4;
 
 /// Where the media of a room is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +48,12 @@ pub(crate) struct Room {
     /// Its canonical URI, which names it and is its identity with the key server.
     pub(crate) key: String,
     pub(crate) identity: Identity,
+    /// As it was given, with port and parameters.
+    uri: Uri,
     /// What stands in Contact.
     pub(crate) contact: Uri,
+    /// What stood there before, the newest first.
+    former: VecDeque<Uri>,
     pub(crate) policy: Policy,
     pub(crate) fixed: bool,
     /// The factory that made it.
@@ -90,6 +97,8 @@ impl Room {
         attendance.media(&[(LABEL, "message")]);
         Ok(Self {
             contact: contact(uri, config).ok_or_else(|| ConfigError::Uri(key.clone()))?,
+            uri: uri.clone(),
+            former: VecDeque::new(),
             key,
             identity,
             policy,
@@ -128,12 +137,24 @@ impl Room {
         new.map(|member| member.uri.clone()).collect()
     }
 
-    /// Whether a request for `uri` is for this room.
+    /// The focus is reached as `config` says from now on.
+    pub(crate) fn moves(&mut self, config: &Config) {
+        let Some(new) = contact(&self.uri, config).filter(|new| new.as_str() != self.contact.as_str()) else {
+            return;
+        };
+        self.former.retain(|former| former.as_str() != new.as_str());
+        self.former.truncate(MOST_FORMER - 1);
+        self.former.push_front(std::mem::replace(&mut self.contact, new));
+    }
+
+    /// Whether a request for `uri` is for this room: somebody may have its Contact of before.
     pub(crate) fn is(&self, uri: &Uri, canonical: &str) -> bool {
-        self.key == canonical
-            || (self.contact.user() == uri.user()
-                && self.contact.host().eq_ignore_ascii_case(uri.host())
-                && self.contact.port() == uri.port())
+        let here = |contact: &Uri| {
+            contact.user() == uri.user()
+                && contact.host().eq_ignore_ascii_case(uri.host())
+                && contact.port() == uri.port()
+        };
+        self.key == canonical || here(&self.contact) || self.former.iter().any(here)
     }
 
     pub(crate) fn owns(&self, member: &str) -> bool {

@@ -187,6 +187,35 @@ fn what_contradicts_itself_changes_nothing() {
     assert!(matches!(twice, ConfigError::Twice(_)), "{twice}");
     assert!(matches!(wrong(|c| c.rooms[0].policy.moderated = 77), ConfigError::NoFloor(_, 77)));
     assert!(matches!(wrong(|c| c.name = "other".into()), ConfigError::Fixed(_)));
-    assert!(matches!(wrong(|c| c.contact = None), ConfigError::Fixed(_)));
     assert_eq!(net.focus().room(TEAM).unwrap().subject.as_deref(), Some("Team \"one\""));
+}
+
+/// The server is reached elsewhere: who is in stays, and leaves by what it knows; who comes finds the new place.
+#[test]
+fn who_is_in_stays_when_the_focus_is_reached_elsewhere() {
+    let mut net = Net::new();
+    net.enter("alice", TEAM);
+    let place = |net: &mut Net, name: &str| net.ue(name).session().contact.clone();
+    let old = place(&mut net, "alice");
+    assert!(old.contains("10.0.0.1:5060"), "{old}");
+    renewed(&mut net, with(|config| config.contact = Some(uri("sip:10.0.0.1:5070"))));
+    let so_far = net.focus().dialogs_so_far();
+    net.enter("bob", TEAM);
+    assert!(place(&mut net, "bob").contains("10.0.0.1:5070"), "{}", place(&mut net, "bob"));
+    assert!(net.focus().goes_on(so_far));
+    // The address of before still means the room.
+    let before = old.split(['<', '>']).nth(1).unwrap().to_owned();
+    net.join("carol", &before, &Wish::clear());
+    assert_eq!(net.ue("carol").last_status(), Some(488), "it is the room, which wants seals");
+    assert_eq!(net.members(TEAM).len(), 2);
+    net.bye("alice");
+    assert!(!net.focus().goes_on(so_far), "nobody is left of those who came before");
+    // And there and back again, many times: a few of them are known.
+    for port in 6_000..6_020 {
+        renewed(&mut net, with(|config| config.contact = Some(uri(&format!("sip:10.0.0.1:{port}")))));
+    }
+    for (port, status) in [("6017", 488), ("5060", 404)] {
+        net.join("carol", &before.replace("5060", port), &Wish::clear());
+        assert_eq!(net.ue("carol").last_status(), Some(status), "{port}");
+    }
 }

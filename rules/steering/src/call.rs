@@ -117,6 +117,17 @@ impl Call {
         self.dialogs.iter_mut().find(|d| d.key == key)
     }
 
+    /// The places of the interfaces that its ends are at.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = usize> {
+        let worked = self.work.iter().filter_map(|work| match &work.step {
+            Step::Offer(offered) => Some(&offered.ends),
+            Step::Answer(answered) => Some(&answered.ends),
+            Step::Delete(_) | Step::Query(_) => None,
+        });
+        let ends = self.dialogs.iter().map(|dialog| &dialog.ends).chain(worked);
+        ends.flat_map(|ends| [ends.caller.interface, ends.callee.interface])
+    }
+
     /// There is nothing to it, and nobody waits.
     pub(crate) fn is_over(&self) -> bool {
         self.dialogs.is_empty() && self.queue.is_empty() && self.work.is_none()

@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::machine::RequestId;
+use crate::reconfigure::Places;
 use crate::statistics::Statistics;
 use carnet_h248::controller::{RequestError, RequestNumber};
 use carnet_h248::{ActionReply, ActionRequest, ContextId, Verb};
@@ -69,6 +70,7 @@ const SUBTRACT_AGAIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct Core {
     pub(crate) config: Config,
+    pub(crate) places: Places,
     pub(crate) gateway: Gateway,
     pub(crate) ops: HashMap<RequestNumber, Op>,
     /// Subtracts that failed, by when they are repeated.
@@ -99,6 +101,7 @@ impl Core {
         Self {
             gateway: Gateway::new(&config, &mut *random, now, wall),
             config,
+            places: Places::default(),
             ops: HashMap::new(),
             again: BTreeMap::new(),
             replies: VecDeque::new(),

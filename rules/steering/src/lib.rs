@@ -19,6 +19,7 @@ mod idle;
 mod machine;
 mod offer;
 mod query;
+mod reconfigure;
 mod reports;
 mod requests;
 mod rewrite;

@@ -23,9 +23,9 @@ pub(crate) fn read(request: &Request, config: &Config) -> Result<Document, Fault
 }
 
 /// The position of an interface, by its name in a request.
-fn interface(config: &Config, name: &str) -> Result<usize, Fault> {
-    config.interfaces.iter().position(|i| i.name == name).ok_or_else(|| {
-        let names: Vec<_> = config.interfaces.iter().map(|i| i.name.as_str()).collect();
+fn interface(core: &Core, name: &str) -> Result<usize, Fault> {
+    core.interface(name).ok_or_else(|| {
+        let names: Vec<_> = core.interfaces().map(|(_, i)| i.name.as_str()).collect();
         Fault::new(500, format!("there is no interface {name:?}, only {}", names.join(", ")))
     })
 }
@@ -49,12 +49,16 @@ pub(crate) fn of_offer(
     warnings: &mut Vec<String>,
 ) -> Result<Both<End>, Fault> {
     let config = &core.config;
-    let mut ends = before.cloned().unwrap_or_default();
+    let usual = || {
+        let end = || End { interface: core.usual_interface(), ..End::default() };
+        Both { caller: end(), callee: end() }
+    };
+    let mut ends = before.cloned().unwrap_or_else(usual);
     let answerer = offerer.other();
     for (side, name) in [(offerer, &options.direction.0), (answerer, &options.direction.1)] {
         let end = ends.of_mut(side);
         if let Some(name) = name {
-            let wanted = interface(config, name)?;
+            let wanted = interface(core, name)?;
             if wanted != end.interface {
                 *end = End { interface: wanted, family: None, ..std::mem::take(end) };
             }

@@ -235,7 +235,10 @@ pub enum ControlEvent {
 pub struct ControlSockets {
     shared: Arc<Shared>,
     udp: Mutex<Vec<UdpPort>>,
+    /// Those that connections come to; each ends with its sender.
+    doors: Vec<(ControlListen, watch::Sender<()>)>,
     listening: Vec<ControlListen>,
+    drain: Token,
     _stop: watch::Sender<()>,
 }
 
@@ -265,15 +268,40 @@ impl ControlSockets {
             stopped,
             config,
         });
-        let mut this = Self { shared, udp: Mutex::default(), listening: Vec::new(), _stop: stop };
+        let (udp, doors, listening, drain) = (Mutex::default(), Vec::new(), Vec::new(), drain.clone());
+        let mut this = Self { shared, udp, doors, listening, drain, _stop: stop };
         for listen in this.shared.config.listen.clone() {
-            let address = match listen.transport {
-                ControlTransport::Udp => this.open_udp(listen.address)?,
-                transport => stream::listen(&this.shared, transport, listen.address, drain)?,
-            };
-            this.listening.push(ControlListen { transport: listen.transport, address });
+            this.listen(listen)?;
         }
         Ok((this, receiver))
+    }
+
+    /// Listens on one more address, beside the others; the address with its real port.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], [`Error::NoTls`]; nothing has changed then.
+    pub fn listen(&mut self, listen: ControlListen) -> Result<SocketAddr, Error> {
+        let address = match listen.transport {
+            ControlTransport::Udp => self.open_udp(listen.address)?,
+            transport => {
+                let (open, closed) = watch::channel(());
+                let until = (self.drain.clone(), closed);
+                let address = stream::listen(&self.shared, transport, listen.address, until)?;
+                self.doors.push((ControlListen { transport, address }, open));
+                address
+            }
+        };
+        self.listening.push(ControlListen { transport: listen.transport, address });
+        Ok(address)
+    }
+
+    /// Listens there no more. Connections that came by it go on; datagrams go out by it no more.
+    pub fn stop_listening(&mut self, listen: ControlListen) {
+        match listen.transport {
+            ControlTransport::Udp => self.udp().retain(|port| port.local != listen.address),
+            _ => self.doors.retain(|(door, _)| *door != listen),
+        }
+        self.listening.retain(|known| *known != listen);
     }
 
     /// Protects connections that begin from now on by this; what stands goes on. Says nothing where there was no TLS:
@@ -285,7 +313,7 @@ impl ControlSockets {
         }
     }
 
-    /// What is listened on, with the ports that were taken, in the order of the configuration.
+    /// What is listened on, with the ports that were taken, in the order in which that began.
     pub fn listening(&self) -> &[ControlListen] {
         &self.listening
     }

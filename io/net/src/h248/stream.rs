@@ -52,12 +52,12 @@ enum Ready {
     Sctp(Records),
 }
 
-/// Listens, and accepts until drained or stopped.
+/// Listens, and accepts until drained, stopped or closed.
 pub(super) fn listen(
     shared: &Arc<Shared>,
     transport: ControlTransport,
     address: SocketAddr,
-    drain: &Token,
+    until: (Token, watch::Receiver<()>),
 ) -> Result<SocketAddr, Error> {
     let (listener, local) = match transport {
         ControlTransport::Sctp => {
@@ -71,11 +71,16 @@ pub(super) fn listen(
             (Listener::Tcp(listener), local)
         }
     };
-    tokio::spawn(accept(shared.clone(), transport, listener, drain.clone()));
+    tokio::spawn(accept(shared.clone(), transport, listener, until));
     Ok(local)
 }
 
-async fn accept(shared: Arc<Shared>, transport: ControlTransport, listener: Listener, mut drain: Token) {
+async fn accept(
+    shared: Arc<Shared>,
+    transport: ControlTransport,
+    listener: Listener,
+    (mut drain, mut closed): (Token, watch::Receiver<()>),
+) {
     let next = async || match &listener {
         Listener::Tcp(listener) => {
             let (stream, remote) = listener.accept().await?;
@@ -97,6 +102,7 @@ async fn accept(shared: Arc<Shared>, transport: ControlTransport, listener: List
                 }
             },
             _ = drain.started() => return,
+            _ = closed.changed() => return,
             () = shared.stopped() => return,
         };
         let seat = Seat::take(&shared, remote.ip());

@@ -12,7 +12,9 @@ use crate::typed::{MAGIC_COOKIE, Via};
 use crate::uri::host_ip;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +61,9 @@ pub(super) struct Client {
     state: State,
     method: Method,
     began: Instant,
-    /// The changing part of the branch.
-    nonce: u64,
+    /// What its branch says: the number first, which is not that of its key if an earlier endpoint gave it, and the
+    /// changing part.
+    pub(super) branch: Branch,
     /// The INVITE a CANCEL or an ACK belongs to. These have no events of their own.
     parent: Option<ClientKey>,
     /// Whether it came to us with Via lines of others, as to a proxy.
@@ -97,13 +100,33 @@ impl Client {
     }
 }
 
-fn branch(key: ClientKey, nonce: u64) -> String {
-    format!("{MAGIC_COOKIE}{:x}.{nonce:016x}", key.0)
+/// What tells a transaction of ours from every other (RFC 3261 §17.1.3), as text without the magic cookie. An endpoint that
+/// comes after this one can [say it again](Endpoint::request_again).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Branch {
+    number: u64,
+    nonce: u64,
 }
 
-fn parse_branch(branch: &str) -> Option<(ClientKey, u64)> {
-    let (key, nonce) = branch.strip_prefix(MAGIC_COOKIE)?.split_once('.')?;
-    Some((ClientKey(u64::from_str_radix(key, 16).ok()?), u64::from_str_radix(nonce, 16).ok()?))
+impl fmt::Display for Branch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{:016x}", self.number, self.nonce)
+    }
+}
+
+impl FromStr for Branch {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::State("no branch of ours");
+        let (number, nonce) = text.split_once('.').ok_or_else(wrong)?;
+        let read = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| wrong());
+        Ok(Self { number: read(number)?, nonce: read(nonce)? })
+    }
+}
+
+fn parse_branch(branch: &str) -> Option<Branch> {
+    branch.strip_prefix(MAGIC_COOKIE)?.parse().ok()
 }
 
 impl Outline {
@@ -169,8 +192,18 @@ impl Endpoint {
     pub fn request(
         &mut self,
         now: Instant,
+        message: Message,
+        destination: Destination,
+    ) -> Result<ClientKey, Error> {
+        self.start(now, message, destination, None)
+    }
+
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
         mut message: Message,
         destination: Destination,
+        again: Option<Branch>,
     ) -> Result<ClientKey, Error> {
         if !message.is_request() || matches!(message.method(), Method::Ack | Method::Cancel) {
             return Err(Error::State("a request, not ACK or CANCEL, starts a transaction"));
@@ -184,7 +217,7 @@ impl Endpoint {
         if let Some(software) = self.config.software.as_deref().filter(|_| !message.has("User-Agent")) {
             message.push_back("User-Agent", software)?;
         }
-        Ok(self.begin(now, message, destination, None))
+        Ok(self.begin(now, message, destination, (None, again)))
     }
 
     pub(super) fn begin(
@@ -192,14 +225,18 @@ impl Endpoint {
         now: Instant,
         message: Message,
         destination: Destination,
-        parent: Option<ClientKey>,
+        (parent, again): (Option<ClientKey>, Option<Branch>),
     ) -> ClientKey {
         let key = ClientKey(self.fresh_key());
+        let branch = again.unwrap_or(Branch { number: key.0, nonce: self.random.u64() });
+        if again.is_some() {
+            self.resumed.insert(branch, key);
+        }
         let mut client = Client {
             state: State::Locating,
             method: message.method().clone(),
             began: now,
-            nonce: 0,
+            branch,
             parent,
             forwarded: message.has("Via"),
             hop: None,
@@ -294,7 +331,7 @@ impl Endpoint {
 
     /// Sends the request to the next candidate, under a branch of its own (RFC 3263 §4.3).
     fn attempt(&mut self, now: Instant, key: ClientKey, otherwise: Silence) {
-        let nonce = self.random.u64();
+        let other = Branch { number: key.0, nonce: self.random.u64() };
         let Some(client) = self.clients.get_mut(&key) else { return };
         self.clock.clear(&mut client.retransmit);
         self.clock.clear(&mut client.timeout);
@@ -311,12 +348,14 @@ impl Endpoint {
         }
         if client.state != State::Locating {
             request.remove_first("Via");
+            self.resumed.remove(&client.branch);
+            client.branch = other;
         }
         client.state = State::Calling;
-        client.nonce = nonce;
         let (host, port) = self.config.sent_by(&hop);
         let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-        let via = format!("SIP/2.0/{} {host}{port};branch={};rport", hop.transport, branch(key, nonce));
+        let via =
+            format!("SIP/2.0/{} {host}{port};branch={MAGIC_COOKIE}{};rport", hop.transport, client.branch);
         // A name in the configuration that cannot stand in a Via leaves the request without one,
         // which nobody would answer: that counts as no way out.
         if request.push_front("Via", &via).is_err() {
@@ -390,6 +429,7 @@ impl Endpoint {
 
     fn end_client(&mut self, key: ClientKey) {
         let Some(mut client) = self.clients.remove(&key) else { return };
+        self.resumed.remove(&client.branch);
         self.clock.clear(&mut client.retransmit);
         self.clock.clear(&mut client.timeout);
         if let Some((id, _)) = client.search.as_deref() {
@@ -434,13 +474,14 @@ impl Endpoint {
         let (Ok(via), Some(status)) = (message.top_via(), message.status()) else { return };
         // RFC 3261 §17.1.3: by branch and method. What fits nothing is dropped (§18.1.2): a late
         // repetition, or a response that is not for us.
-        let Some((key, nonce)) = via.branch().and_then(parse_branch) else { return };
+        let Some(branch) = via.branch().and_then(parse_branch) else { return };
+        let key = self.resumed.get(&branch).copied().unwrap_or(ClientKey(branch.number));
         let key = match (message.method(), self.clients.get(&key)) {
             (Method::Cancel, Some(Client { cancelling: Some(cancel), .. })) => *cancel,
             _ => key,
         };
         let ours = |client: &&mut Client| {
-            client.nonce == nonce && client.method == *message.method() && client.state != State::Locating
+            client.branch == branch && client.method == *message.method() && client.state != State::Locating
         };
         let Some(client) = self.clients.get_mut(&key).filter(ours) else {
             return self.stray(message, status, hop);
@@ -589,7 +630,7 @@ impl Endpoint {
         if !message.has("Max-Forwards") {
             message.push_front("Max-Forwards", "70")?;
         }
-        self.begin(now, message, destination, Some(key));
+        self.begin(now, message, destination, (Some(key), None));
         Ok(())
     }
 
@@ -650,7 +691,7 @@ impl Endpoint {
         // RFC 3261 §9.1: an INVITE without a final response 64 * T1 later counts as ended.
         self.clock.clear(&mut client.timeout);
         client.timeout = Some(self.clock.set(now + timers.patience(), Alarmed::ClientTimeout(key)));
-        let nonce = client.nonce;
+        let branch = client.branch;
         let unreliable = !hop.transport.is_reliable();
         let retransmit =
             unreliable.then(|| self.clock.set(now + timers.t1, Alarmed::ClientRetransmit(cancel_key)));
@@ -662,7 +703,7 @@ impl Endpoint {
                 state: State::Calling,
                 method: Method::Cancel,
                 began: now,
-                nonce,
+                branch,
                 parent: Some(key),
                 forwarded: false,
                 hop: Some(hop.clone()),

@@ -41,6 +41,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use client::Branch;
 pub use config::{Answering, Config, SentBy, Timers};
 pub use event::{ClientKey, Destination, Event, ServerKey, Silence};
 pub use tally::{Finished, Tally};
@@ -77,6 +78,8 @@ pub struct Endpoint {
     lingering_servers: VecDeque<ServerKey>,
     /// A 2xx of INVITE that fits nothing is told.
     watches_for_strays: bool,
+    /// Requests that an earlier endpoint had sent, by the branches that it gave them.
+    resumed: HashMap<Branch, ClientKey>,
     /// New requests by datagrams are left to be repeated.
     refrains: bool,
     /// How long the input at hand has waited.
@@ -124,6 +127,7 @@ impl Endpoint {
             lingering_clients: VecDeque::new(),
             lingering_servers: VecDeque::new(),
             watches_for_strays: false,
+            resumed: HashMap::new(),
             refrains: false,
             waited: Duration::ZERO,
             translated: None,

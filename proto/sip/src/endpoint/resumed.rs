@@ -3,10 +3,10 @@
 //!
 //! Octets that were made ready are sent as they are, without a transaction: whoever uses this repeats them.
 
-use super::client::Outline;
-use super::{Endpoint, Event, ServerKey};
+use super::client::{Branch, Outline};
+use super::{Endpoint, Event, SentBy, ServerKey};
 use crate::error::Error;
-use crate::hop::Hop;
+use crate::hop::{Hop, Transport};
 use crate::message::Message;
 use crate::method::Method;
 use crate::{ClientKey, Destination};
@@ -18,6 +18,12 @@ impl Endpoint {
     /// outside dialogs that come by datagrams are not seen as long as this holds, and their repetitions will be.
     pub fn refrain(&mut self, refrains: bool) {
         self.refrains = refrains;
+    }
+
+    /// Requests that are made from now on name these in Via, and are sent by these transports where DNS leaves the choice:
+    /// the sockets of this element are others than before.
+    pub fn rename(&mut self, sent_by: Vec<SentBy>, transports: Vec<Transport>) {
+        (self.config.sent_by, self.config.transports) = (sent_by, transports);
     }
 
     /// An earlier endpoint has left INVITEs: a 2xx that fits none of ours may be to one of them, and is told.
@@ -74,6 +80,28 @@ impl Endpoint {
         Some((client.hop.clone()?, wire))
     }
 
+    /// What the branch of a request says that has no final response.
+    pub fn branch_of(&self, key: ClientKey) -> Option<Branch> {
+        self.clients.get(&key).filter(|client| client.is_open()).map(|client| client.branch)
+    }
+
+    /// Sends a request that an earlier endpoint has sent: by its branch the other end knows the one that it has, answers it
+    /// again, and takes it for none that came by another way (RFC 3261 §8.2.2.2, §17.2.3). The same as
+    /// [`request`](Self::request) besides.
+    ///
+    /// # Errors
+    /// As of [`request`](Self::request).
+    pub fn request_again(
+        &mut self,
+        now: Instant,
+        message: Message,
+        destination: Destination,
+        branch: Branch,
+    ) -> Result<ClientKey, Error> {
+        let free = !self.resumed.contains_key(&branch);
+        self.start(now, message, destination, Some(branch).filter(|_| free))
+    }
+
     /// Sends octets that an earlier endpoint made ready.
     pub fn send_prepared(&mut self, hop: Hop, octets: Bytes) {
         self.transmit(hop, octets);
@@ -90,7 +118,7 @@ impl Endpoint {
         if !message.has("Max-Forwards") {
             message.push_front("Max-Forwards", "70")?;
         }
-        self.begin(now, message, to, None);
+        self.begin(now, message, to, (None, None));
         Ok(())
     }
 }

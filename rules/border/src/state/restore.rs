@@ -159,6 +159,9 @@ impl Border {
         let subscription = subscription::read(&mut self.core, key, text)?;
         self.claim_names(Some(key), &subscription.legs)?;
         self.core.state.calls.insert(key, Place { number, hash: 0 });
+        if subscription.began.is_some() {
+            self.begun.entry(subscription.call_id.clone()).or_default().push(key);
+        }
         self.subscriptions.insert(key, subscription);
         self.with_subscription(key, |_, _| {});
         Ok(self.subscriptions.contains_key(&key))

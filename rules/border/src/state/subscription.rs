@@ -1,10 +1,11 @@
 //! A dialog without a call, written down and read again: who subscribed at whom, and the dialogs of its notifiers.
 //!
-//! A request in one of them that is under way dies with the process; its sender repeats it.
+//! A request in one of them that is under way dies with the process; its sender repeats it. The one that began it all is known
+//! again then: it goes out as it did before.
 
 use super::call::{remote, sides, write_remote, write_side};
 use crate::core::{CallKey, Core};
-use crate::subscription::{Subscription, Usage};
+use crate::subscription::{Began, Subscription, Usage};
 use carnet_plan::{Both, Side};
 use carnet_wire::{LineReader, LineWriter, Unreadable};
 
@@ -22,6 +23,12 @@ pub(super) fn written(subscription: &Subscription, core: &Core) -> String {
         write_side(&mut out, core, subscription.ends.of(side), subscription.legs.of(side));
     }
     write_remote(&mut out, "home", &subscription.home);
+    // Only while it may be repeated.
+    if let Some(Began { cseq, target, branch }) =
+        subscription.began.as_ref().filter(|_| core.now < subscription.forming)
+    {
+        out.line("began").field(cseq).option(target.as_ref()).field(branch).end();
+    }
     for usage in &subscription.usages {
         out.line("dialog").field(&usage.tag).flag(usage.ended).field(core.wall(usage.until)).end();
         for side in [Side::Caller, Side::Callee] {
@@ -39,6 +46,10 @@ pub(super) fn read(core: &mut Core, key: CallKey, text: &str) -> Result<Subscrip
     let forming = core.moment(line.field()?);
     let (ends, legs) = sides(core, &mut from)?;
     let home = remote(&mut from, "home")?;
+    let began = from
+        .optional("began")
+        .map(|mut line| Ok(Began { cseq: line.field()?, target: line.option()?, branch: line.field()? }));
+    let began = began.transpose()?;
     let mut usages = Vec::new();
     while let Some(mut line) = from.optional("dialog") {
         let (tag, ended, until) = (line.field()?, line.flag()?, core.moment(line.field()?));
@@ -54,5 +65,5 @@ pub(super) fn read(core: &mut Core, key: CallKey, text: &str) -> Result<Subscrip
         return Err(Unreadable("there is something behind it".into()));
     }
     let first = core.endpoint.name_of_earlier();
-    Ok(Subscription::restored((key, first), names, (legs, ends), (home, usages), forming))
+    Ok(Subscription::restored((key, first), names, (legs, ends), (home, began, usages), forming))
 }

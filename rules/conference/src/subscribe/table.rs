@@ -117,6 +117,16 @@ impl Subscriptions {
         self.settings.most = most;
     }
 
+    /// The oldest one.
+    pub fn first(&self) -> Option<u64> {
+        self.all.keys().next().copied()
+    }
+
+    /// What the next one will be called.
+    pub fn to_come(&self) -> u64 {
+        self.next
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
@@ -198,6 +208,9 @@ impl Subscriptions {
             let contact = watcher.contact;
             let seconds_text = seconds.to_string();
             self.respond(key, request, 200, "", &[("Contact", contact), ("Expires", &seconds_text)]);
+            if let Some(subscription) = self.all.get_mut(&known) {
+                contact.clone_into(&mut subscription.contact);
+            }
             return self.refresh(now, known, seconds);
         }
         if event.package == PackageName::Refer {
