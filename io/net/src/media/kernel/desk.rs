@@ -67,6 +67,9 @@ impl Desk {
         let there = orders.len();
         into.extend(orders.drain(..batch.min(there)));
         let left = orders.len();
+        if left == 0 && there > batch / 8 {
+            orders.shrink_to(0);
+        }
         self.waiting.store(left, Ordering::SeqCst);
         if there == 0 && over {
             return Taken::Over;

@@ -25,6 +25,8 @@ use super::{Carriage, Order, Report, Tallies};
 
 /// Orders that are carried out at once.
 const BATCH: usize = 4096;
+/// Room for so many is kept.
+const MANY: usize = 64;
 /// While there is much to do it is done no more often: what comes together costs less, here and in the loops.
 const GATHER: Duration = Duration::from_millis(2);
 /// So many changes at once are much. Who asks for one thing after the other does not wait.
@@ -92,12 +94,18 @@ struct Connections {
 impl Connections {
     /// All connections.
     fn all(&mut self) -> Result<HashMap<Key, Vec<Entry>>, Error> {
-        self.flush();
         let mut all: HashMap<Key, Vec<Entry>> = HashMap::new();
-        if let Some(conntrack) = &mut self.conntrack {
-            conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
-        }
+        self.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
         Ok(all)
+    }
+
+    /// Hands over one after the other.
+    fn each(&mut self, take: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+        self.flush();
+        match &mut self.conntrack {
+            Some(conntrack) => conntrack.each(take),
+            None => Ok(()),
+        }
     }
 }
 
@@ -276,6 +284,8 @@ impl Thread {
             for (owner, order) in orders.drain(..) {
                 self.order(owner, order, now);
             }
+            // There were many once.
+            orders.shrink_to(MANY);
             self.connections.expect(&[]);
             self.on_time(now);
             self.commit();
@@ -380,13 +390,17 @@ impl Thread {
             self.count();
             return;
         }
-        match self.connections.all() {
-            Ok(all) => {
-                let Self { sessions, connections, out, .. } = self;
-                sessions.audit(&all, began, std::mem::take(&mut self.lost), connections, out);
+        let Self { sessions, connections, out, .. } = self;
+        let mut look = sessions.begin_look(began, self.lost);
+        // One after the other: of a hundred thousand a list would be as large as all that is kept of them.
+        match connections.each(&mut |entry| sessions.look_at(&entry, &mut look, out)) {
+            Ok(()) => {
+                self.lost = false;
+                sessions.end_look(look, connections, out);
             }
             Err(error) => tracing::warn!(%error, "connections cannot be audited"),
         }
+        connections.found = None;
         self.count();
         let now = Instant::now();
         let took = now.saturating_duration_since(began);
