@@ -49,9 +49,8 @@ pub(super) struct Hole {
     pub(super) flow: Flow,
     /// Holds the port while there is no connection that does.
     pub(super) anchor: Option<Anchor>,
-    filter: Option<Box<SourceFilter>>,
     rare: Option<Box<Rare>>,
-    silence: Option<Box<Silence>>,
+    watch: Option<Box<Watch>>,
     /// The slot of the far side, and one.
     joined: Option<NonZeroU32>,
     remote_v4: Option<SocketAddrV4>,
@@ -113,6 +112,14 @@ enum Door {
     Opened,
     /// Also after a connection: there may be more to come.
     Reopened,
+}
+
+/// Who and what is watched.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Who may call.
+    filter: Option<SourceFilter>,
+    silence: Option<Silence>,
 }
 
 /// What is watched where silence is to be reported.
@@ -320,9 +327,8 @@ impl Hole {
             link: Link::Down,
             flow: Flow::default(),
             anchor: socket.map(Anchor::new),
-            filter: None,
             rare: None,
-            silence: None,
+            watch: None,
             joined: None,
             remote_v4: None,
             lease,
@@ -394,14 +400,17 @@ impl Hole {
             self.door = Door::Opened;
         }
         self.caller = PeerAsCaller::new(peer_opens, latch);
-        self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
-        if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
+        let filter = Some(filter).filter(|filter| *filter != SourceFilter::default());
+        let mut silence = self.watch.take().and_then(|watch| watch.silence);
+        if silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
             // The time counts from when it was asked for.
-            self.silence = inactivity.map(|(longest, direction)| {
+            silence = inactivity.map(|(longest, direction)| {
                 let (last_received, last_sent) = (now, now);
-                Box::new(Silence { longest, direction, last_received, last_sent, reported: false })
+                Silence { longest, direction, last_received, last_sent, reported: false }
             });
         }
+        self.watch =
+            (filter.is_some() || silence.is_some()).then(|| Box::new(Watch { filter, silence }));
         let limited = self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate);
         if limited != rate {
             self.rare().bucket = rate.map(|rate| Bucket::new(rate, now));
@@ -476,7 +485,7 @@ impl Hole {
     pub(super) fn is_surely_the_peer(&self) -> bool {
         let Link::Up(connection) = &self.link else { return false };
         let known = self.remote().is_some_and(|remote| !remote.ip().is_unspecified());
-        let filtered = self.filter.as_ref().is_some_and(|filter| filter.network.is_some());
+        let filtered = self.filter().is_some_and(|filter| filter.network.is_some());
         connection.origin == Origin::Made || filtered || known && connection.is_expected()
     }
 
@@ -525,8 +534,20 @@ impl Hole {
         self.remote_v4.map(SocketAddr::V4).or_else(other)
     }
 
+    fn filter(&self) -> Option<&SourceFilter> {
+        self.watch.as_ref()?.filter.as_ref()
+    }
+
+    fn silence(&self) -> Option<&Silence> {
+        self.watch.as_ref()?.silence.as_ref()
+    }
+
+    fn silence_mut(&mut self) -> Option<&mut Silence> {
+        self.watch.as_mut()?.silence.as_mut()
+    }
+
     pub(super) fn allows(&self, peer: SocketAddr) -> bool {
-        self.filter.as_ref().is_none_or(|filter| socket::allowed(filter, peer))
+        self.filter().is_none_or(|filter| socket::allowed(filter, peer))
     }
 
     /// Whether a caller has the address of the peer. Where none was given, nobody is a stranger.
@@ -702,12 +723,12 @@ impl Hole {
 
     /// How often its counters are to be asked for, where somebody else counts.
     pub(super) fn counts_every(&self) -> Option<Duration> {
-        self.silence.as_ref().map(|silence| silence.longest / 4)
+        self.silence().map(|silence| silence.longest / 4)
     }
 
     /// The only source that the filter lets in.
     pub(super) fn sources(&self) -> Sources {
-        let Some(filter) = &self.filter else { return Sources::Any };
+        let Some(filter) = self.filter() else { return Sources::Any };
         match (filter.network, filter.ports) {
             (Some((IpAddr::V4(ip), 32..)), None) => Sources::One(ip.into()),
             (Some((IpAddr::V6(ip), 128..)), None) => Sources::One(ip.into()),
@@ -727,7 +748,7 @@ impl Hole {
         let put = |sum: u64, noted: u64, octets: u64| sum.saturating_sub(noted).saturating_add(octets);
         self.received = put(self.received, noted.0, octets.0);
         self.sent = put(self.sent, noted.1, octets.1);
-        if let Some(silence) = &mut self.silence {
+        if let Some(silence) = self.silence_mut() {
             if octets.0 > noted.0 {
                 silence.last_received = now;
                 silence.reported &= silence.direction == Direction::Out;
@@ -741,7 +762,7 @@ impl Hole {
 
     /// When silence is to be reported.
     fn silence_deadline(&self) -> Option<Moment> {
-        let silence = self.silence.as_ref().filter(|silence| !silence.reported)?;
+        let silence = self.silence().filter(|silence| !silence.reported)?;
         let last = match silence.direction {
             Direction::In => silence.last_received,
             Direction::Out => silence.last_sent,
@@ -753,14 +774,14 @@ impl Hole {
     /// The direction whose silence is to be reported now, once.
     pub(super) fn fallen_silent(&mut self, now: Moment) -> Option<Direction> {
         self.silence_deadline().filter(|at| *at <= now)?;
-        let silence = self.silence.as_mut()?;
+        let silence = self.silence_mut()?;
         silence.reported = true;
         Some(silence.direction)
     }
 
     pub(super) fn note_received(&mut self, octets: usize, now: Moment) {
         self.received += octets as u64;
-        if let Some(silence) = &mut self.silence {
+        if let Some(silence) = self.silence_mut() {
             silence.last_received = now;
             silence.reported &= silence.direction == Direction::Out;
         }
@@ -771,7 +792,7 @@ impl Hole {
 
     pub(super) fn note_sent(&mut self, octets: usize, now: Moment) {
         self.sent += octets as u64;
-        if let Some(silence) = &mut self.silence {
+        if let Some(silence) = self.silence_mut() {
             silence.last_sent = now;
             silence.reported &= silence.direction == Direction::In;
         }
@@ -824,7 +845,7 @@ mod tests {
     #[test]
     fn an_idle_pinhole_is_small() {
         let size = size_of::<Option<Hole>>();
-        assert!(size <= 168, "{size} octets; docs/performance.md counts on no more");
+        assert!(size <= 152, "{size} octets; docs/performance.md counts on no more");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) mod ports;
 pub(crate) mod post;
 mod record;
 mod regroup;
+mod roll;
 mod seal;
 pub(crate) mod socket;
 mod through;

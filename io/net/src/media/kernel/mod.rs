@@ -12,7 +12,7 @@
 mod connection;
 mod desk;
 mod kept;
-mod roll;
+mod session;
 mod sessions;
 mod streams;
 mod thread;

@@ -12,8 +12,9 @@ use carnet_gateway::media::{Cause, Rate};
 use carnet_netfilter::{Change, Entry, Flow, Key, Segment, State as Seen, Translation, Way};
 
 use super::super::clock::Moment;
+use super::super::roll::Roll;
 use super::connection::{Connection, Finding, PROMPT};
-use super::roll::{Course, Roll, Session};
+use super::session::{Course, Session};
 use super::streams::From;
 use super::{Carriage, Octets, Order, Report, Terms};
 
@@ -87,7 +88,8 @@ enum Answer {
 /// All sessions.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    all: Roll,
+    /// By our addresses.
+    all: Roll<Session>,
     /// What an earlier process left.
     left: HashMap<Key, Translation>,
     lingering: VecDeque<(Instant, Flow)>,
@@ -335,7 +337,7 @@ impl Sessions {
                 _ => {}
             }
         }
-        if let Some(session) = self.all.that_calls_from(&source)
+        if let Some(session) = self.all.by_second(&source)
             && session.course.to() == destination
         {
             let local = session.course.local();

@@ -1,18 +1,14 @@
-//! The roll of sessions: what is kept of each, and how one is found by our addresses.
+//! What is kept of a session.
 //!
 //! There may be a hundred thousand, of which most say nothing for hours, so each takes few octets: addresses without what
-//! they have in common with others, one list that grows by what is needed, and two indices of four octets a session into it
-//! instead of maps that have keys and sessions once more. What few sessions have is in boxes.
+//! the system puts between and behind them, nothing twice, and what few sessions have in boxes.
 
-use std::hash::BuildHasher as _;
-use std::hash::RandomState;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use carnet_gateway::media::Pinhole;
 use carnet_netfilter::{Flow, Key, Translation};
-use hashbrown::HashTable;
-use slab::Slab;
 
+use super::super::roll::Enrolled;
 use super::connection::Connection;
 use super::{Carriage, Terms};
 
@@ -142,82 +138,16 @@ impl Session {
     }
 }
 
-/// All sessions.
-#[derive(Debug, Default)]
-pub(super) struct Roll {
-    all: Slab<Session>,
-    /// By our address at the caller's pinhole.
-    by_local: HashTable<u32>,
-    /// By our address at the callee's, the last that was entered.
-    by_callee: HashTable<u32>,
-    hasher: RandomState,
-}
+/// By our address at the caller's pinhole, and by that at the callee's.
+impl Enrolled for Session {
+    type Name = SocketAddr;
 
-impl Roll {
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    fn first(&self) -> SocketAddr {
+        self.course.local()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.all.iter().map(|(_, session)| session)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        self.all.iter_mut().map(|(_, session)| session)
-    }
-
-    fn index(&self, local: &SocketAddr) -> Option<usize> {
-        let is_it = |index: &u32| self.all.get(*index as usize).is_some_and(|s| s.course.local() == *local);
-        let found = self.by_local.find(self.hasher.hash_one(local), is_it);
-        found.map(|index| *index as usize)
-    }
-
-    /// That which is called at this address of ours.
-    pub(super) fn get(&self, local: &SocketAddr) -> Option<&Session> {
-        self.all.get(self.index(local)?)
-    }
-
-    pub(super) fn get_mut(&mut self, local: &SocketAddr) -> Option<&mut Session> {
-        let index = self.index(local)?;
-        self.all.get_mut(index)
-    }
-
-    /// That which calls from this address of ours.
-    pub(super) fn that_calls_from(&self, from: &SocketAddr) -> Option<&Session> {
-        let is_it = |index: &u32| self.all.get(*index as usize).is_some_and(|s| s.course.from() == *from);
-        let index = self.by_callee.find(self.hasher.hash_one(from), is_it)?;
-        self.all.get(*index as usize)
-    }
-
-    /// There is none with its address yet.
-    pub(super) fn insert(&mut self, session: Session) {
-        let (local, from) = (session.course.local(), session.course.from());
-        // There are fewer addresses with their ports than that.
-        let Ok(index) = u32::try_from(self.all.insert(session)) else { return };
-        let Self { all, by_local, by_callee, hasher } = self;
-        let of = |index: &u32, place: fn(&Course) -> SocketAddr| {
-            all.get(*index as usize).map(|session| place(&session.course))
-        };
-        by_local.insert_unique(hasher.hash_one(local), index, |index| {
-            hasher.hash_one(of(index, Course::local).unwrap_or(local))
-        });
-        let hash = |index: &u32| hasher.hash_one(of(index, Course::from).unwrap_or(from));
-        let entry = by_callee.entry(hasher.hash_one(from), |index| of(index, Course::from) == Some(from), hash);
-        entry.and_modify(|last| *last = index).or_insert(index);
-    }
-
-    pub(super) fn remove(&mut self, local: &SocketAddr) -> Option<Session> {
-        let index = self.index(local)?;
-        let from = self.all.get(index)?.course.from();
-        let is_it = |other: &u32| *other as usize == index;
-        if let Ok(entry) = self.by_local.find_entry(self.hasher.hash_one(local), is_it) {
-            entry.remove();
-        }
-        // Unless another one calls from there by now.
-        if let Ok(entry) = self.by_callee.find_entry(self.hasher.hash_one(from), is_it) {
-            entry.remove();
-        }
-        Some(self.all.remove(index))
+    fn second(&self) -> SocketAddr {
+        self.course.from()
     }
 }
 
@@ -256,44 +186,5 @@ mod tests {
             assert_eq!((session.course.from(), session.course.to()), (carriage.callee.1, carriage.to));
             assert_eq!(session.caller(), carriage.caller.0);
         }
-    }
-
-    #[test]
-    fn sessions_are_found_by_both_addresses_until_they_go() {
-        let mut roll = Roll::default();
-        let all: Vec<_> = (1..500).map(|number| carriage(number, number % 3 != 0)).collect();
-        for carriage in &all {
-            assert!(roll.get(&carriage.caller.1).is_none());
-            roll.insert(session(carriage));
-        }
-        for (index, carriage) in all.iter().enumerate() {
-            let of = |roll: &Roll| {
-                let called = roll.get(&carriage.caller.1).map(Session::caller);
-                (called, roll.that_calls_from(&carriage.callee.1).map(Session::caller))
-            };
-            let name = Some(carriage.caller.0);
-            assert_eq!(of(&roll), (name, name));
-            if index % 2 == 0 {
-                assert!(roll.remove(&carriage.caller.1).is_some());
-                assert_eq!(of(&roll), (None, None));
-                assert!(roll.remove(&carriage.caller.1).is_none());
-            }
-        }
-        assert_eq!((roll.len(), roll.iter().count()), (249, 249));
-    }
-
-    #[test]
-    fn of_two_that_call_from_one_address_the_last_counts() {
-        let (one, mut two) = (carriage(1, true), carriage(2, true));
-        two.callee.1 = one.callee.1;
-        let mut roll = Roll::default();
-        roll.insert(session(&one));
-        roll.insert(session(&two));
-        let calls = |roll: &Roll| roll.that_calls_from(&one.callee.1).map(Session::caller);
-        assert_eq!(calls(&roll), Some(two.caller.0));
-        roll.remove(&one.caller.1);
-        assert_eq!(calls(&roll), Some(two.caller.0), "that is another one's");
-        roll.remove(&two.caller.1);
-        assert_eq!(calls(&roll), None);
     }
 }
