@@ -34,6 +34,7 @@ mod record;
 mod regroup;
 mod roll;
 mod seal;
+pub(crate) mod slim;
 pub(crate) mod socket;
 mod through;
 mod undecided;

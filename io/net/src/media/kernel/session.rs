@@ -49,7 +49,8 @@ impl Course {
         Self::Other(Box::new(Translation { key: Key { source: carriage.source, local }, from, to }))
     }
 
-    pub(super) fn translation(&self) -> Translation {
+    #[cfg(test)]
+    fn translation(&self) -> Translation {
         match self {
             Self::V4 { source, local, from, to } => Translation {
                 key: Key { source: (*source).into(), local: local.socket() },

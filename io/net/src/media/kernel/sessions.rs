@@ -13,6 +13,7 @@ use carnet_netfilter::{Change, Entry, Flow, Key, Segment, State as Seen, Transla
 
 use super::super::clock::Moment;
 use super::super::roll::Roll;
+use super::super::slim;
 use super::connection::{Connection, Finding, PROMPT};
 use super::session::{Course, Session};
 use super::streams::From;
@@ -120,13 +121,6 @@ pub(super) struct Look {
     found: Vec<Flow>,
     /// Found to be over.
     gone: Vec<(Flow, Octets)>,
-}
-
-/// Gives back what a queue needed that was longer for a while.
-fn slim<T>(queue: &mut VecDeque<T>) {
-    if queue.capacity() > 256 && queue.len() < queue.capacity() / 8 {
-        queue.shrink_to(queue.len() * 2);
-    }
 }
 
 impl Sessions {
@@ -526,12 +520,10 @@ impl Sessions {
             }
         }
         for queue in [&mut self.young, &mut self.lingering, &mut self.doubtful] {
-            slim(queue);
+            slim::queue(queue);
         }
-        slim(&mut self.leaving);
-        if self.last.capacity() > 256 && self.last.len() < self.last.capacity() / 8 {
-            self.last.shrink_to(self.last.len() * 2);
-        }
+        slim::queue(&mut self.leaving);
+        slim::map(&mut self.last);
     }
 
     /// No copy has come that says how it ended: it has, if connection tracking still says so.
@@ -657,7 +649,7 @@ impl Sessions {
         while self.cut_idle.front().is_some_and(|(at, _)| *at < began) {
             self.cut_idle.pop_front();
         }
-        slim(&mut self.cut_idle);
+        slim::queue(&mut self.cut_idle);
         for entry in cut_late {
             let (local, key) = (entry.flow.local, entry.flow.key());
             let back = self.all.get(&local).is_some_and(|session| session.course.key() == key);

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::super::EngineConfig;
 use super::super::post::Reports;
 use super::super::regroup::Dock;
+use super::super::slim;
 use super::desk::{Desk, Taken};
 use super::kept::Kept;
 use super::sessions::{Outcome, Sessions, Tracking};
@@ -25,8 +26,6 @@ use super::{Carriage, Order, Report, Tallies};
 
 /// Orders that are carried out at once.
 const BATCH: usize = 4096;
-/// Room for so many is kept.
-const MANY: usize = 64;
 /// While there is much to do it is done no more often: what comes together costs less, here and in the loops.
 const GATHER: Duration = Duration::from_millis(2);
 /// So many changes at once are much. Who asks for one thing after the other does not wait.
@@ -112,6 +111,7 @@ impl Connections {
 impl Tracking for Connections {
     fn expect(&mut self, flows: &[Flow]) {
         self.known.clear();
+        slim::map(&mut self.known);
         let Some(conntrack) = self.conntrack.as_mut().filter(|_| flows.len() > 1) else { return };
         match conntrack.get_all(flows) {
             Ok(found) => self.known.extend(flows.iter().copied().zip(found)),
@@ -176,6 +176,9 @@ impl Tracking for Connections {
             tracing::debug!(%error, "a peer cannot be told that its connection is over");
         }
         told.clear();
+        slim::list(loosened);
+        slim::list(forgotten);
+        slim::list(told);
     }
 }
 
@@ -284,8 +287,7 @@ impl Thread {
             for (owner, order) in orders.drain(..) {
                 self.order(owner, order, now);
             }
-            // There were many once.
-            orders.shrink_to(MANY);
+            slim::list(&mut orders);
             self.connections.expect(&[]);
             self.on_time(now);
             self.commit();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test says what is wrong by failing.
 
 #[path = "engines/lab.rs"]
+#[allow(dead_code)] // Other tests use the rest.
 mod lab;
 
 use std::alloc::System;
@@ -25,7 +26,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Longer than anything takes, on whatever machine.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(60);
 /// So many that maps of them, and of twice as many, have twice the room that they need: the worst case.
 const PAIRS: u16 = 2_000;
 /// What a session may hold.
