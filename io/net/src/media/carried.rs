@@ -78,8 +78,6 @@ pub(super) enum Then {
 #[derive(Debug)]
 struct Carried {
     ends: Ends,
-    /// What the counters of the two pinholes have of this connection.
-    noted: Octets,
     rare: Option<Box<Rare>>,
     /// The numbers of the two pinholes, in halves.
     caller: [u32; 2],
@@ -89,6 +87,8 @@ struct Carried {
     parting: (Cause, Cause),
     /// There is one.
     farewell: bool,
+    /// It is known how the counters of the pinholes stood before there was.
+    based: bool,
 }
 
 /// Who may call, and whom it leads to.
@@ -128,6 +128,9 @@ struct Rare {
     /// Counters were asked for, for these.
     asked: Vec<Pinhole>,
     counting: bool,
+    /// Octets received and sent at the two pinholes before there was a connection: with those of the connection they are what is told.
+    /// Most pinholes have one connection.
+    before: [Octets; 2],
 }
 
 impl Carried {
@@ -136,13 +139,13 @@ impl Carried {
         let rare = Rare { terms, ..Rare::default() };
         Self {
             ends: Ends::of(carriage),
-            noted: (0, 0),
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
             caller: halves(carriage.caller.0),
             callee: halves(carriage.callee.0),
             phase: Phase::Armed,
             parting: (Cause::FarSide, Cause::FarSide),
             farewell: false,
+            based: false,
         }
     }
 
@@ -599,6 +602,8 @@ impl Worker {
             return;
         }
         carried.phase = Phase::Up;
+        self.note_before(caller.number);
+        let Some(carried) = self.carriages.all.get(&caller.number) else { return };
         let ([_, callee], to) = (carried.names(), carried.ends.to());
         // Between two that both may call, the other way is shut now.
         self.cut(callee, None);
@@ -634,6 +639,7 @@ impl Worker {
         if let Some(carried) = self.carriages.all.get_mut(&caller.number) {
             carried.farewell = true;
         }
+        self.note_before(caller.number);
         for (slot, peer) in slots.into_iter().zip([peer, to]) {
             let Some(hole) = slot.and_then(|slot| self.hole(slot)) else { continue };
             hole.link = Link::Carried;
@@ -642,15 +648,30 @@ impl Worker {
         }
     }
 
-    /// The counters of a pair's connection stand so: before, they stood as `noted`.
-    fn note(&mut self, [caller, callee]: [Option<u32>; 2], noted: Octets, octets: Octets) {
-        let now = self.now;
-        let turned = |(one, other): Octets| (other, one);
-        if let Some(hole) = caller.and_then(|slot| self.hole(slot)) {
-            hole.note_counters(noted, octets, now);
+    /// Notes how the counters of a pair's pinholes stand before those of a connection are added, once.
+    fn note_before(&mut self, caller: u64) {
+        let Some(carried) = self.carriages.all.get(&caller).filter(|carried| !carried.based) else { return };
+        let before = self.slots(carried).map(|slot| {
+            let hole = slot.and_then(|slot| self.peek(slot));
+            hole.map_or((0, 0), |hole| (hole.received, hole.sent))
+        });
+        if let Some(carried) = self.carriages.all.get_mut(&caller) {
+            carried.based = true;
+            carried.with_rare(|rare| rare.before = before);
         }
-        if let Some(hole) = callee.and_then(|slot| self.hole(slot)) {
-            hole.note_counters(turned(noted), turned(octets), now);
+    }
+
+    /// The counters of a pair's connection stand so.
+    fn note(&mut self, caller: u64, octets: Octets) {
+        self.note_before(caller);
+        let now = self.now;
+        let Some(carried) = self.carriages.all.get(&caller) else { return };
+        let before = carried.rare.as_ref().map(|rare| rare.before).unwrap_or_default();
+        let turned = (octets.1, octets.0);
+        for ((slot, before), octets) in self.slots(carried).into_iter().zip(before).zip([octets, turned]) {
+            if let Some(hole) = slot.and_then(|slot| self.hole(slot)) {
+                hole.note_counters(before, octets, now);
+            }
         }
     }
 
@@ -661,32 +682,27 @@ impl Worker {
         if !counting {
             return;
         }
+        let slots = self.carriages.all.get(&caller.number).map(|carried| self.slots(carried));
         // Asked too late: what it had in the end is told otherwise.
-        let noted = (carried.phase == Phase::Up).then(|| std::mem::replace(&mut carried.noted, octets));
-        let Some(slots) = self.carriages.all.get(&caller.number).map(|carried| self.slots(carried)) else {
-            return;
-        };
-        if let Some(noted) = noted {
-            self.note(slots, noted, octets);
+        if self.carriages.all.get(&caller.number).is_some_and(|carried| carried.phase == Phase::Up) {
+            self.note(caller.number, octets);
         }
         for pinhole in asked {
             self.measured(pinhole);
         }
-        for slot in slots.into_iter().flatten() {
+        for slot in slots.into_iter().flatten().flatten() {
             self.schedule(slot);
         }
     }
 
     fn ended_in_kernel(&mut self, caller: Pinhole, causes: (Cause, Cause), octets: Octets) {
         let Some(carried) = self.carriages.all.get_mut(&caller.number) else { return };
-        let (leaving, noted) = (carried.phase == Phase::Leaving, carried.noted);
+        let leaving = carried.phase == Phase::Leaving;
         if leaving {
             // What the answer to that says is known already.
             carried.phase = Phase::Over;
-            carried.noted = octets;
         }
-        let slots = self.carriages.all.get(&caller.number).map(|carried| self.slots(carried));
-        self.note(slots.unwrap_or_default(), noted, octets);
+        self.note(caller.number, octets);
         if leaving {
             return;
         }
@@ -703,11 +719,12 @@ impl Worker {
         if !matches!(phase, Some(Phase::Leaving | Phase::Over)) {
             return;
         }
-        let Some(carried) = self.carriages.all.remove(&caller.number) else { return };
+        let told = self.carriages.all.get(&caller.number).is_some_and(|carried| carried.farewell);
         // Nothing: nobody knows any more what it had in the end.
-        if carried.phase == Phase::Leaving && carried.farewell && octets != (0, 0) {
-            self.note(self.slots(&carried), carried.noted, octets);
+        if phase == Some(Phase::Leaving) && told && octets != (0, 0) {
+            self.note(caller.number, octets);
         }
+        let Some(carried) = self.carriages.all.remove(&caller.number) else { return };
         self.conclude(&carried, carried.farewell.then_some(carried.parting));
     }
 

@@ -742,18 +742,19 @@ impl Hole {
         self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate)
     }
 
-    /// The counters of a connection that somebody else counts stand so: before, they stood as `noted`. What was
-    /// counted too high is put right.
-    pub(super) fn note_counters(&mut self, noted: (u64, u64), octets: (u64, u64), now: Moment) {
-        let put = |sum: u64, noted: u64, octets: u64| sum.saturating_sub(noted).saturating_add(octets);
-        self.received = put(self.received, noted.0, octets.0);
-        self.sent = put(self.sent, noted.1, octets.1);
+    /// The counters of a connection that somebody else counts stand so; `before` is what there was before it. What was counted too high
+    /// is put right.
+    pub(super) fn note_counters(&mut self, before: (u64, u64), octets: (u64, u64), now: Moment) {
+        let was = (self.received, self.sent);
+        self.received = before.0.saturating_add(octets.0);
+        self.sent = before.1.saturating_add(octets.1);
+        let (more_received, more_sent) = (self.received > was.0, self.sent > was.1);
         if let Some(silence) = self.silence_mut() {
-            if octets.0 > noted.0 {
+            if more_received {
                 silence.last_received = now;
                 silence.reported &= silence.direction == Direction::Out;
             }
-            if octets.1 > noted.1 {
+            if more_sent {
                 silence.last_sent = now;
                 silence.reported &= silence.direction == Direction::In;
             }

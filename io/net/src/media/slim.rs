@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 
 /// Room for so many is kept in any case.
-const FEW: usize = 64;
+const FEW: usize = 16;
 
 /// How much of the room is kept; `None`: it is used, or would soon be.
 fn less(length: usize, room: usize) -> Option<usize> {
@@ -56,6 +56,6 @@ mod tests {
         let mut all: HashSet<u32> = (0..10_000).collect();
         all.retain(|number| *number < 5);
         set(&mut all);
-        assert!(all.capacity() < 256 && all.len() == 5, "{}", all.capacity());
+        assert!(all.capacity() < 64 && all.len() == 5, "{}", all.capacity());
     }
 }

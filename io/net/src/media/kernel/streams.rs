@@ -36,14 +36,17 @@ struct Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Streams {
     /// The first number and the end of each, where they are known.
-    forth: (u32, u32),
-    back: (u32, u32),
+    forth: [Number; 2],
+    back: [Number; 2],
     /// Segments without timestamps, where the others have them, from the caller and from the callee: a host that has no such
     /// connection any more answers with bare resets (RFC 7323 §5.2).
-    bare: (u16, u16),
+    bare: (u8, u8),
     /// What is known, and of what kind they are.
     known: u8,
 }
+
+/// A sequence number, wherever it fits in.
+type Number = [u8; 4];
 
 /// Bits of what is known of the caller's direction; the callee's are [`BACK`] further up.
 const FIRST: u8 = 1;
@@ -78,7 +81,7 @@ impl Streams {
 
     fn of_kind(v4: bool, timestamps: bool) -> Self {
         let known = if v4 { V4 } else { 0 } | if timestamps { TIMESTAMPED } else { 0 };
-        Self { forth: (0, 0), back: (0, 0), bare: (0, 0), known }
+        Self { forth: Default::default(), back: Default::default(), bare: (0, 0), known }
     }
 
     /// Of a connection that begins with this answer of the callee.
@@ -91,11 +94,11 @@ impl Streams {
     }
 
     fn stream(&self, from: From) -> Stream {
-        let ((first, end), known) = match from {
+        let ([first, end], known) = match from {
             From::Caller => (self.forth, self.known),
             From::Callee => (self.back, self.known >> BACK),
         };
-        let of = |bit, number| (known & bit != 0).then_some(number);
+        let of = |bit, number| (known & bit != 0).then_some(u32::from_ne_bytes(number));
         Stream { first: of(FIRST, first), end: of(END, end), fin: known & FIN != 0 }
     }
 
@@ -106,7 +109,7 @@ impl Streams {
             From::Caller => (&mut self.forth, 0),
             From::Callee => (&mut self.back, BACK),
         };
-        *numbers = (first.unwrap_or_default(), end.unwrap_or_default());
+        *numbers = [first, end].map(|number| number.unwrap_or_default().to_ne_bytes());
         self.known = self.known & !((FIRST | END | FIN) << shift) | known << shift;
     }
 
@@ -153,7 +156,7 @@ impl Streams {
     /// The octets, with what connection tracking has counted if that was asked. It may have forgotten since it was asked
     /// before: then there were `least`.
     pub(super) fn octets(&self, entry: Option<&Entry>, least: (u64, u64)) -> (u64, u64) {
-        let of = |stream: Stream, counted: Option<(u64, u64)>, bare: u16, least: u64| {
+        let of = |stream: Stream, counted: Option<(u64, u64)>, bare: u8, least: u64| {
             let about = counted.map_or(0, |counted| self.payload(counted, bare)).max(least);
             match (stream.first, stream.end) {
                 (Some(first), Some(end)) => {
@@ -172,7 +175,7 @@ impl Streams {
     }
 
     /// Octets of payload in so many packets with so many octets, so many of which are without timestamps.
-    fn payload(&self, (packets, octets): (u64, u64), without: u16) -> u64 {
+    fn payload(&self, (packets, octets): (u64, u64), without: u8) -> u64 {
         let bare = if self.known & V4 != 0 { HEADERS_V4 } else { HEADERS_V6 };
         let (each, syn) =
             if self.have_timestamps() { (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS) } else { (bare, SYN_OPTIONS) };
