@@ -120,6 +120,8 @@ struct Watch {
     /// Who may call.
     filter: Option<SourceFilter>,
     silence: Option<Silence>,
+    /// Where the peer is, if that is an address of IPv6.
+    remote: Option<SocketAddr>,
 }
 
 /// What is watched where silence is to be reported.
@@ -158,7 +160,6 @@ pub(super) struct Rare {
     pub(super) leg: Option<Arc<Leg>>,
     /// Of what comes from this peer.
     pub(super) rewriting: Option<Box<Rewriting>>,
-    remote: Option<SocketAddr>,
     /// What the connection in `link` takes of what its source may have.
     seat: Option<Seat>,
 }
@@ -400,17 +401,17 @@ impl Hole {
             self.door = Door::Opened;
         }
         self.caller = PeerAsCaller::new(peer_opens, latch);
-        let filter = Some(filter).filter(|filter| *filter != SourceFilter::default());
-        let mut silence = self.watch.take().and_then(|watch| watch.silence);
-        if silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
-            // The time counts from when it was asked for.
-            silence = inactivity.map(|(longest, direction)| {
-                let (last_received, last_sent) = (now, now);
-                Silence { longest, direction, last_received, last_sent, reported: false }
-            });
-        }
-        self.watch =
-            (filter.is_some() || silence.is_some()).then(|| Box::new(Watch { filter, silence }));
+        self.with_watch(|watch| {
+            watch.filter = Some(filter).filter(|filter| *filter != SourceFilter::default());
+            let of = |silence: &Silence| (silence.longest, silence.direction);
+            if watch.silence.as_ref().map(of) != inactivity {
+                // The time counts from when it was asked for.
+                watch.silence = inactivity.map(|(longest, direction)| {
+                    let (last_received, last_sent) = (now, now);
+                    Silence { longest, direction, last_received, last_sent, reported: false }
+                });
+            }
+        });
         let limited = self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate);
         if limited != rate {
             self.rare().bucket = rate.map(|rate| Bucket::new(rate, now));
@@ -420,16 +421,21 @@ impl Hole {
             if let Link::Connecting(_) = self.link {
                 self.link = Link::Down;
             }
-            match remote {
-                Some(SocketAddr::V4(v4)) => self.remote_v4 = Some(v4),
-                other => {
-                    self.remote_v4 = None;
-                    if other.is_some() || self.rare.is_some() {
-                        self.rare().remote = other;
-                    }
-                }
-            }
+            let (v4, other) = match remote {
+                Some(SocketAddr::V4(v4)) => (Some(v4), None),
+                other => (None, other),
+            };
+            self.remote_v4 = v4;
+            self.with_watch(|watch| watch.remote = other);
         }
+    }
+
+    /// Changes who and what is watched, and keeps that if there is something.
+    fn with_watch(&mut self, change: impl FnOnce(&mut Watch)) {
+        let mut watch = self.watch.take().unwrap_or_default();
+        change(&mut watch);
+        let Watch { filter, silence, remote } = &*watch;
+        self.watch = (filter.is_some() || silence.is_some() || remote.is_some()).then_some(watch);
     }
 
     /// What passes is not what comes: TLS ends here, or paths are rewritten.
@@ -530,7 +536,7 @@ impl Hole {
 
     /// The peer's address as the controller gave it.
     pub(super) fn remote(&self) -> Option<SocketAddr> {
-        let other = || self.rare.as_ref().and_then(|rare| rare.remote);
+        let other = || self.watch.as_ref().and_then(|watch| watch.remote);
         self.remote_v4.map(SocketAddr::V4).or_else(other)
     }
 

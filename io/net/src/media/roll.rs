@@ -8,6 +8,8 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::slim;
+
 /// What such a list has.
 pub(super) trait Enrolled {
     type Name: Hash + Eq + Copy;
@@ -70,6 +72,9 @@ impl<T: Enrolled> Roll<T> {
     /// Nothing there has its first name.
     pub(super) fn insert(&mut self, one: T) {
         let (first, second) = (one.first(), one.second());
+        if self.all.len() == self.all.capacity() {
+            self.all.reserve_exact(slim::growth(self.all.len()));
+        }
         let index = self.all.insert(one);
         let Ok(index) = u32::try_from(index) else {
             // What it is a list of is bounded far below that.

@@ -1,4 +1,4 @@
-//! Giving back what was needed only for a while.
+//! Giving back what was needed only for a while, and asking for no more than is needed.
 //!
 //! Queues and maps keep the room that they had when there was most in them. After a burst that would be more than all idle sessions
 //! take.
@@ -36,6 +36,12 @@ pub(crate) fn set<T: Eq + Hash>(set: &mut HashSet<T>) {
     if let Some(room) = less(set.len(), set.capacity()) {
         set.shrink_to(room);
     }
+}
+
+/// What a list is to have room for that is full: a sixteenth more. Doubled, it would have twice what is needed of the largest things that
+/// there are.
+pub(crate) fn growth(length: usize) -> usize {
+    length / 16 + FEW
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::pipes::Pipes;
 use super::ports::{Lease, Ports};
 use super::post::{Bell, Reports};
 use super::regroup::Dock;
-use super::{EngineConfig, Witness, host, socket};
+use super::{EngineConfig, Witness, host, slim, socket};
 use crate::OsRandom;
 
 /// Events taken from the kernel and commands taken from the queue at once.
@@ -464,6 +464,9 @@ impl Worker {
             Some(slot) => slot,
             None => {
                 let slot = u32::try_from(self.holes.len()).ok()?;
+                if self.holes.len() == self.holes.capacity() {
+                    self.holes.reserve_exact(slim::growth(self.holes.len()));
+                }
                 self.holes.push(None);
                 slot
             }

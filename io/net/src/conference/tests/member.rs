@@ -1,6 +1,6 @@
 //! A member with a thread of its own that answers what it gets, as MSRP wants it (RFC 4975 §7.2).
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
