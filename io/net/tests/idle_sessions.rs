@@ -118,14 +118,25 @@ impl Heard {
             if waiting.is_empty() && commands.peek().is_none() && so(self) {
                 return;
             }
-            assert!(Instant::now() < deadline, "not {what}: {} {} {}", self.bound, self.carried, self.established);
+            assert!(
+                Instant::now() < deadline,
+                "not {what}: {} {} {}",
+                self.bound,
+                self.carried,
+                self.established
+            );
             thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
 /// Each has said six octets and heard them.
-fn connect(lab: &Lab, from: IpAddr, doors: &[SocketAddr], server: &TcpListener) -> Vec<(TcpStream, TcpStream)> {
+fn connect(
+    lab: &Lab,
+    from: IpAddr,
+    doors: &[SocketAddr],
+    server: &TcpListener,
+) -> Vec<(TcpStream, TcpStream)> {
     lab.inside(Host::Caller, || {
         let mut all = Vec::with_capacity(doors.len());
         for door in doors {

@@ -289,7 +289,8 @@ impl Worker {
             all.find(|carried| carried.phase == Phase::Up).map(Carried::names)
         });
         if let Some([caller, callee]) = up {
-            let together = [caller, callee] == [a.number, b.number] || [callee, caller] == [a.number, b.number];
+            let together =
+                [caller, callee] == [a.number, b.number] || [callee, caller] == [a.number, b.number];
             let needed = |hole: &Hole| self.needs_relay(hole).is_some_and(|why| why != Reason::Signalled);
             if together && !needed(first) && !needed(second) {
                 return self.adjust(caller);
@@ -677,8 +678,8 @@ impl Worker {
 
     fn counted(&mut self, caller: Pinhole, octets: Octets) {
         let Some(carried) = self.carriages.all.get_mut(&caller.number) else { return };
-        let (counting, asked) = carried
-            .with_rare(|rare| (std::mem::take(&mut rare.counting), std::mem::take(&mut rare.asked)));
+        let (counting, asked) =
+            carried.with_rare(|rare| (std::mem::take(&mut rare.counting), std::mem::take(&mut rare.asked)));
         if !counting {
             return;
         }

@@ -16,7 +16,12 @@ use super::{Carriage, Terms};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Course {
     /// 22 octets, where four addresses as the system has them take 120.
-    V4 { source: Ipv4Addr, local: Place, from: Place, to: Place },
+    V4 {
+        source: Ipv4Addr,
+        local: Place,
+        from: Place,
+        to: Place,
+    },
     Other(Box<Translation>),
 }
 
@@ -161,7 +166,10 @@ mod tests {
             SocketAddr::new(if v4 { v4_text } else { v6_text }.parse().unwrap(), port)
         };
         Carriage {
-            caller: (Pinhole { group: 7, number: u64::from(number) << 33 | 1 }, at("192.0.2.1", "2001:db8::1", number)),
+            caller: (
+                Pinhole { group: 7, number: u64::from(number) << 33 | 1 },
+                at("192.0.2.1", "2001:db8::1", number),
+            ),
             source: at("192.0.2.9", "2001:db8::9", 0).ip(),
             callee: (Pinhole { group: 7, number: 2 }, at("198.51.100.1", "2001:db8:1::1", number)),
             to: at("198.51.100.9", "2001:db8:1::9", number),
@@ -174,7 +182,11 @@ mod tests {
 
     #[test]
     fn a_session_is_small() {
-        assert!(size_of::<Session>() <= 96, "{}; docs/performance.md counts on no more", size_of::<Session>());
+        assert!(
+            size_of::<Session>() <= 96,
+            "{}; docs/performance.md counts on no more",
+            size_of::<Session>()
+        );
     }
 
     #[test]

@@ -308,8 +308,7 @@ impl Sessions {
             let flow = Flow { caller: destination, local: source };
             match &mut session.connection {
                 None if segment.syn => {
-                    let prompt =
-                        looked.is_some_and(|looked| now.saturating_duration_since(looked) < PROMPT);
+                    let prompt = looked.is_some_and(|looked| now.saturating_duration_since(looked) < PROMPT);
                     session.connection = Some(Connection::begun(segment, at, prompt));
                     let (owner, caller) = (usize::from(session.owner), session.caller());
                     self.young.push_back((now + YOUNG, flow));

@@ -177,8 +177,11 @@ impl Streams {
     /// Octets of payload in so many packets with so many octets, so many of which are without timestamps.
     fn payload(&self, (packets, octets): (u64, u64), without: u8) -> u64 {
         let bare = if self.known & V4 != 0 { HEADERS_V4 } else { HEADERS_V6 };
-        let (each, syn) =
-            if self.have_timestamps() { (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS) } else { (bare, SYN_OPTIONS) };
+        let (each, syn) = if self.have_timestamps() {
+            (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS)
+        } else {
+            (bare, SYN_OPTIONS)
+        };
         let headers = packets.saturating_mul(each).saturating_sub(u64::from(without) * TIMESTAMPS);
         octets.saturating_sub(headers).saturating_sub(syn)
     }
