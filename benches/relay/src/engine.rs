@@ -1,10 +1,10 @@
 //! The relay process: an engine with pinhole pairs that are armed again whenever a connection ended.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use carnet_gateway::engine::{Engine, Host, Reason};
+use carnet_gateway::engine::{Host, Reason};
 use carnet_gateway::media::{Command, Event, Family, Gate, Pinhole, Role, Settings};
 use carnet_net::media::{EngineConfig, EngineHandle, Events, KernelConfig, MediaEngine, Mode, Realm, Timers};
 
@@ -91,8 +91,16 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         Settings { role: Role::Active, gate: Gate::SendReceive, remote: Some(target), ..Settings::default() };
     let settings =
         |pinhole: Pinhole| if pinhole.number.is_multiple_of(2) { passive.clone() } else { active.clone() };
-    // What each pinhole's engine is; there is none to tell of before both sides are known.
-    let mut chosen = HashMap::new();
+    // What was last said of each pinhole's engine; there is none to tell of before both sides are known. One octet each and
+    // gone before it is counted: the memory of this process is measured.
+    let mut chosen: Vec<Option<Reason>> = Vec::new();
+    if variant == Variant::Kernel {
+        chosen.resize(2 * usize::from(pairs), None);
+    }
+    let choose = |chosen: &mut Vec<Option<Reason>>, pinhole: Pinhole, reason| {
+        let place = usize::try_from(pinhole.number).ok().and_then(|number| chosen.get_mut(number));
+        place.into_iter().for_each(|place| *place = Some(reason));
+    };
     for pair in 0..pairs {
         for (name, far) in [("caller", false), ("far", true)] {
             let (realm, family) = (Some(name.to_owned()), Some(Family::V4));
@@ -100,11 +108,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             loop {
                 match events.blocking_recv() {
                     Some(Event::Bound { local, .. }) => break check(local, pairs, far, first)?,
-                    // To be remembered only where it is asked for: the memory of this process is measured.
-                    Some(Event::Engine { .. }) if variant != Variant::Kernel => {}
-                    Some(Event::Engine { pinhole, engine, reason }) => {
-                        chosen.insert(pinhole, (engine, reason));
-                    }
+                    Some(Event::Engine { pinhole, reason, .. }) => choose(&mut chosen, pinhole, reason),
                     other => return Err(format!("no port: {other:?}").into()),
                 }
             }
@@ -117,19 +121,17 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     }
     if variant == Variant::Kernel {
         let until = Instant::now() + Duration::from_secs(30);
-        let carried = |chosen: &HashMap<Pinhole, (Engine, Reason)>| {
-            chosen.values().filter(|(engine, _)| *engine == Engine::Kernel).count()
-        };
+        // The kernel has one for one reason only.
+        let is_carried = |reason: &&Option<Reason>| **reason == Some(Reason::Passes);
+        let carried = |chosen: &[Option<Reason>]| chosen.iter().filter(is_carried).count();
         while carried(&chosen) < 2 * usize::from(pairs) {
             match events.try_recv() {
-                Some(Event::Engine { pinhole, engine, reason }) => {
-                    chosen.insert(pinhole, (engine, reason));
-                }
+                Some(Event::Engine { pinhole, reason, .. }) => choose(&mut chosen, pinhole, reason),
                 Some(other) => return Err(format!("instead of being carried: {other:?}").into()),
                 None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 None => {
-                    let other = chosen.values().find(|(engine, _)| *engine != Engine::Kernel);
-                    let why = other.map_or("nothing was said about the engine", |(_, reason)| reason.text());
+                    let other = chosen.iter().flatten().find(|reason| **reason != Reason::Passes);
+                    let why = other.map_or("nothing was said about the engine", |reason| reason.text());
                     println!(
                         "ready absent {} pinholes of {} are carried: {why}",
                         carried(&chosen),
@@ -140,6 +142,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             }
         }
     }
+    drop(chosen);
     println!("ready");
     serve(&engine, &mut events, settings)
 }

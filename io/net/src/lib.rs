@@ -13,6 +13,8 @@ pub mod h248;
 pub mod inherited;
 pub mod media;
 mod ng;
+#[cfg(test)]
+mod patient;
 mod random;
 pub mod relay;
 pub mod sip;

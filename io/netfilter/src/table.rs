@@ -18,14 +18,15 @@
 mod open;
 mod rules;
 mod sets;
+mod there;
 
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use rustix::fd::{AsFd, BorrowedFd};
 
 use crate::netlink::{Body, Socket, Writer, messages};
 use crate::{Error, Key, Rate, Translation, Way};
+use there::There;
 
 /// What a table is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,21 +100,6 @@ pub struct Table {
     config: TableConfig,
     waiting: Vec<Change>,
     there: There,
-}
-
-/// What is in the table, so that nothing is added or taken away twice.
-#[derive(Debug, Default, Clone)]
-struct There {
-    steered: HashMap<SocketAddr, u16>,
-    kept: HashSet<SocketAddr>,
-    carried: HashSet<Key>,
-    held: HashSet<Key>,
-    shut: HashSet<(Key, bool)>,
-    policed: HashMap<(Key, bool), Rate>,
-    marked: HashMap<(Key, bool), u8>,
-    /// DSCP values that there is a chain for.
-    chains: HashSet<u8>,
-    rules: Rules,
 }
 
 /// The rules that are there only while something needs them.

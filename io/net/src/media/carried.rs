@@ -9,7 +9,7 @@
 //! pinholes that part, or of which one goes elsewhere, lose it, and both peers are told.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use carnet_gateway::engine::{Choice, Engine, Side, choose};
@@ -19,16 +19,15 @@ use super::Witness;
 use super::clock::Moment;
 use super::hole::{Hole, Link, Origin, Told};
 use super::kernel::{Carriage, Octets, Order, Report, Terms};
+use super::roll::{Enrolled, Roll};
 use super::socket;
 use super::worker::Worker;
 
 /// All pairs of a loop that the kernel has something to do with.
 #[derive(Debug, Default)]
 pub(super) struct Carriages {
-    /// By the number of the caller's pinhole.
-    all: HashMap<u64, Box<Carried>>,
-    /// From the number of the callee's pinhole to that of the caller's.
-    callees: HashMap<u64, u64>,
+    /// By the numbers of their pinholes.
+    all: Roll<Carried>,
     /// Callers' pinholes whose pairs the kernel has refused, until there are new settings.
     refused: HashSet<u64>,
     /// Pinholes whose callers are kept: it is not decided yet where they lead.
@@ -75,20 +74,123 @@ pub(super) enum Then {
     Regroup(u32),
 }
 
+/// What is kept of a pair, in few octets; its pinholes have the rest.
 #[derive(Debug)]
 struct Carried {
-    carriage: Carriage,
-    terms: Option<Box<Terms>>,
+    ends: Ends,
+    rare: Option<Box<Rare>>,
+    /// The numbers of the two pinholes, in halves.
+    caller: [u32; 2],
+    callee: [u32; 2],
     phase: Phase,
-    /// What the counters of the two pinholes have of this connection.
-    noted: Octets,
+    /// How its end would be told of if there were a connection, to the caller's side and to the callee's.
+    parting: (Cause, Cause),
+    /// There is one.
+    farewell: bool,
+    /// It is known how the counters of the pinholes stood before there was.
+    based: bool,
+}
+
+/// Who may call, and whom it leads to.
+#[derive(Debug, PartialEq, Eq)]
+enum Ends {
+    V4(Ipv4Addr, SocketAddrV4),
+    Other(Box<(IpAddr, SocketAddr)>),
+}
+
+impl Ends {
+    fn of(carriage: &Carriage) -> Self {
+        match (carriage.source, carriage.to) {
+            (IpAddr::V4(source), SocketAddr::V4(to)) => Self::V4(source, to),
+            (source, to) => Self::Other(Box::new((source, to))),
+        }
+    }
+
+    fn source(&self) -> IpAddr {
+        match self {
+            Self::V4(source, _) => (*source).into(),
+            Self::Other(ends) => ends.0,
+        }
+    }
+
+    fn to(&self) -> SocketAddr {
+        match self {
+            Self::V4(_, to) => SocketAddr::V4(*to),
+            Self::Other(ends) => ends.1,
+        }
+    }
+}
+
+/// What few of them have, or for a moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rare {
+    terms: Terms,
     /// Counters were asked for, for these.
     asked: Vec<Pinhole>,
     counting: bool,
-    /// How that would be told of if there were a connection.
-    parting: (Cause, Cause),
-    /// How the end is to be told of, to the caller's side and to the callee's.
-    farewell: Option<(Cause, Cause)>,
+    /// Octets received and sent at the two pinholes before there was a connection: with those of the connection they are what is told.
+    /// Most pinholes have one connection.
+    before: [Octets; 2],
+}
+
+impl Carried {
+    fn new(carriage: &Carriage, terms: Terms) -> Self {
+        let halves = |pinhole: Pinhole| [pinhole.number as u32, (pinhole.number >> 32) as u32];
+        let rare = Rare { terms, ..Rare::default() };
+        Self {
+            ends: Ends::of(carriage),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+            caller: halves(carriage.caller.0),
+            callee: halves(carriage.callee.0),
+            phase: Phase::Armed,
+            parting: (Cause::FarSide, Cause::FarSide),
+            farewell: false,
+            based: false,
+        }
+    }
+
+    /// The numbers of the two pinholes, the caller's first.
+    fn names(&self) -> [u64; 2] {
+        [self.caller, self.callee].map(|[low, high]| u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// It is that carriage.
+    fn is(&self, carriage: &Carriage) -> bool {
+        self.names() == [carriage.caller.0.number, carriage.callee.0.number]
+            && self.ends == Ends::of(carriage)
+    }
+
+    fn terms(&self) -> Terms {
+        self.rare.as_ref().map(|rare| rare.terms).unwrap_or_default()
+    }
+
+    /// Changes what is rare of it, and keeps that if there is something to be kept.
+    fn with_rare<T>(&mut self, change: impl FnOnce(&mut Rare) -> T) -> T {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let outcome = change(&mut rare);
+        self.rare = (*rare != Rare::default()).then_some(rare);
+        outcome
+    }
+
+    /// Counters are asked for, perhaps for a pinhole. True: they were not before.
+    fn asks(&mut self, pinhole: Option<Pinhole>) -> bool {
+        self.with_rare(|rare| {
+            rare.asked.extend(pinhole);
+            !std::mem::replace(&mut rare.counting, true)
+        })
+    }
+}
+
+impl Enrolled for Carried {
+    type Name = u64;
+
+    fn first(&self) -> u64 {
+        self.names()[0]
+    }
+
+    fn second(&self) -> u64 {
+        self.names()[1]
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +208,7 @@ enum Phase {
 impl Carriages {
     /// The kernel has something to do with this pinhole.
     pub(super) fn have(&self, pinhole: Pinhole) -> bool {
-        self.all.contains_key(&pinhole.number) || self.callees.contains_key(&pinhole.number)
+        self.all.get(&pinhole.number).is_some() || self.all.by_second(&pinhole.number).is_some()
     }
 
     /// There are new settings: the kernel may like them.
@@ -116,25 +218,16 @@ impl Carriages {
 
     /// What is carried from or to this pinhole: the numbers of the callers.
     fn of(&self, pinhole: Pinhole) -> impl Iterator<Item = u64> + use<> {
-        let called = self.all.contains_key(&pinhole.number).then_some(pinhole.number);
-        let calls = self.callees.get(&pinhole.number).copied();
+        let called = self.all.get(&pinhole.number).map(Carried::first);
+        let calls = self.all.by_second(&pinhole.number).map(Carried::first);
         [called, calls].into_iter().flatten()
     }
 
     /// The connection of this pinhole.
-    fn up(&mut self, pinhole: Pinhole) -> Option<&mut Box<Carried>> {
+    fn up(&mut self, pinhole: Pinhole) -> Option<&mut Carried> {
         let up = |number: &u64| self.all.get(number).is_some_and(|carried| carried.phase == Phase::Up);
         let number = self.of(pinhole).find(up)?;
         self.all.get_mut(&number)
-    }
-
-    fn remove(&mut self, number: u64) -> Option<Box<Carried>> {
-        let carried = self.all.remove(&number)?;
-        let callee = carried.carriage.callee.0.number;
-        if self.callees.get(&callee) == Some(&number) {
-            self.callees.remove(&callee);
-        }
-        Some(carried)
     }
 }
 
@@ -192,16 +285,12 @@ impl Worker {
         let Some((first, second)) = self.peek(one).zip(self.peek(two)) else { return };
         let (a, b) = (first.name, second.name);
         let up = [a, b].into_iter().find_map(|name| {
-            let carried = self.carriages.of(name).find(|number| {
-                self.carriages.all.get(number).is_some_and(|carried| carried.phase == Phase::Up)
-            })?;
-            self.carriages
-                .all
-                .get(&carried)
-                .map(|carried| (carried.carriage.caller.0, carried.carriage.callee.0))
+            let mut all = self.carriages.of(name).filter_map(|number| self.carriages.all.get(&number));
+            all.find(|carried| carried.phase == Phase::Up).map(Carried::names)
         });
-        if let Some((caller, callee)) = up {
-            let together = caller == a && callee == b || caller == b && callee == a;
+        if let Some([caller, callee]) = up {
+            let together =
+                [caller, callee] == [a.number, b.number] || [callee, caller] == [a.number, b.number];
             let needed = |hole: &Hole| self.needs_relay(hole).is_some_and(|why| why != Reason::Signalled);
             if together && !needed(first) && !needed(second) {
                 return self.adjust(caller);
@@ -226,7 +315,7 @@ impl Worker {
                 .map(|(source, caller, callee)| self.carriage(source?, caller, callee));
             let new = |carriage: &Carriage| {
                 let has = self.carriages.all.get(&carriage.caller.0.number);
-                has.is_none_or(|has| has.carriage != *carriage)
+                has.is_none_or(|has| !has.is(carriage))
             };
             // What is sent to an address of our own is not sent on.
             let ours = wanted.map(|wanted| wanted.filter(new).map(|carriage| carriage.to.ip()));
@@ -346,44 +435,48 @@ impl Worker {
         match (self.carriages.all.get(&caller.number), wanted) {
             (None, None) => {}
             (None, Some(carriage)) => self.arm(carriage),
-            (Some(carried), Some(carriage))
-                if carried.phase == Phase::Armed && carried.carriage == carriage =>
-            {
-                self.adjust(caller);
+            (Some(carried), Some(carriage)) if carried.phase == Phase::Armed && carried.is(&carriage) => {
+                self.adjust(caller.number);
             }
             (Some(_), _) => self.cut(caller.number, None),
         }
     }
 
     fn arm(&mut self, carriage: Carriage) {
-        let caller = carriage.caller.0.number;
         let terms = self.terms(&carriage);
-        self.carriages.callees.insert(carriage.callee.0.number, caller);
-        let carried = Carried {
-            carriage,
-            terms: terms.kept(),
-            phase: Phase::Armed,
-            noted: (0, 0),
-            asked: Vec::new(),
-            counting: false,
-            parting: (Cause::FarSide, Cause::FarSide),
-            farewell: None,
-        };
-        self.carriages.all.insert(caller, Box::new(carried));
+        self.carriages.all.insert(Carried::new(&carriage, terms));
         self.kernel.order(Order::Carry { carriage, terms });
     }
 
+    /// The pinholes of a pair: names, and our addresses there.
+    fn sides(&self, carried: &Carried) -> Option<[(Pinhole, SocketAddr); 2]> {
+        let [caller, callee] = carried.names().map(|number| {
+            let hole = self.slot_of(number).and_then(|slot| self.peek(slot))?;
+            Some((hole.name, self.ports.local(&hole.lease)))
+        });
+        Some([caller?, callee?])
+    }
+
     /// Tells the kernel of other terms, if they are.
-    fn adjust(&mut self, caller: Pinhole) {
-        let Some(carriage) = self.carriages.all.get(&caller.number).map(|carried| carried.carriage) else {
-            return;
-        };
+    fn adjust(&mut self, caller: u64) {
+        let Some(carried) = self.carriages.all.get(&caller) else { return };
+        let Some([caller_side, callee_side]) = self.sides(carried) else { return };
+        let (source, to) = (carried.ends.source(), carried.ends.to());
+        let carriage = Carriage { caller: caller_side, source, callee: callee_side, to };
         let terms = self.terms(&carriage);
-        if let Some(carried) = self.carriages.all.get_mut(&caller.number)
-            && Terms::of(carried.terms.as_deref()) != terms
-        {
-            carried.terms = terms.kept();
-            self.kernel.order(Order::Carry { carriage, terms });
+        if carried.terms() == terms {
+            return;
+        }
+        if let Some(carried) = self.carriages.all.get_mut(&caller) {
+            carried.with_rare(|rare| rare.terms = terms);
+        }
+        self.kernel.order(Order::Carry { carriage, terms });
+    }
+
+    /// Has the kernel say what a pair's counters are.
+    fn order_count(&mut self, caller: u64) {
+        if let Some([(caller, local), _]) = self.carriages.all.get(&caller).and_then(|c| self.sides(c)) {
+            self.kernel.order(Order::Count { caller, local });
         }
     }
 
@@ -401,12 +494,11 @@ impl Worker {
             return;
         }
         carried.parting = causes.unwrap_or((Cause::FarSide, Cause::FarSide));
-        if carried.phase == Phase::Up {
-            carried.farewell = Some(carried.parting);
-        }
+        carried.farewell |= carried.phase == Phase::Up;
         carried.phase = Phase::Leaving;
-        let (caller, local) = carried.carriage.caller;
-        self.kernel.order(Order::Drop { caller, local });
+        if let Some([(caller, local), _]) = self.carriages.all.get(&caller).and_then(|c| self.sides(c)) {
+            self.kernel.order(Order::Drop { caller, local });
+        }
     }
 
     /// The same for all that this pinhole has, of which one side is said to be the cause. False: it has nothing.
@@ -452,10 +544,9 @@ impl Worker {
     /// Asks the kernel before the counters are told. False: they are known.
     pub(super) fn measure_in_kernel(&mut self, pinhole: Pinhole) -> bool {
         let Some(carried) = self.carriages.up(pinhole) else { return false };
-        carried.asked.push(pinhole);
-        let (caller, local) = carried.carriage.caller;
-        if !std::mem::replace(&mut carried.counting, true) {
-            self.kernel.order(Order::Count { caller, local });
+        let caller = carried.first();
+        if carried.asks(Some(pinhole)) {
+            self.order_count(caller);
         }
         true
     }
@@ -470,11 +561,10 @@ impl Worker {
         }
         hole.pause(now.plus(every));
         let name = hole.name;
-        if let Some(carried) = self.carriages.up(name)
-            && !std::mem::replace(&mut carried.counting, true)
-        {
-            let (caller, local) = carried.carriage.caller;
-            self.kernel.order(Order::Count { caller, local });
+        let Some(carried) = self.carriages.up(name) else { return };
+        let caller = carried.first();
+        if carried.asks(None) {
+            self.order_count(caller);
         }
     }
 
@@ -484,16 +574,19 @@ impl Worker {
         if carried.is_none_or(|carried| carried.phase != Phase::Armed) {
             return;
         }
-        if let Some(carried) = self.carriages.remove(caller.number) {
+        if let Some(carried) = self.carriages.all.remove(&caller.number) {
             self.carriages.refused.insert(caller.number);
             self.wake(&carried);
         }
     }
 
+    fn slots(&self, carried: &Carried) -> [Option<u32>; 2] {
+        carried.names().map(|number| self.slot_of(number))
+    }
+
     /// Both pinholes have something to do.
     fn wake(&mut self, carried: &Carried) {
-        for name in [carried.carriage.caller.0, carried.carriage.callee.0] {
-            let Some(slot) = self.slot(name) else { continue };
+        for slot in self.slots(carried).into_iter().flatten() {
             if let Some(hole) = self.hole(slot) {
                 hole.unweighed = true;
             }
@@ -510,12 +603,16 @@ impl Worker {
             return;
         }
         carried.phase = Phase::Up;
-        let Carriage { callee: (callee, _), to, .. } = carried.carriage;
+        self.note_before(caller.number);
+        let Some(carried) = self.carriages.all.get(&caller.number) else { return };
+        let ([_, callee], to) = (carried.names(), carried.ends.to());
         // Between two that both may call, the other way is shut now.
-        self.cut(callee.number, None);
-        for (name, peer) in [(caller, peer), (callee, to)] {
-            let Some(slot) = self.slot(name) else { continue };
+        self.cut(callee, None);
+        for (number, peer) in [(caller.number, peer), (callee, to)] {
+            let Some(slot) = self.slot_of(number) else { continue };
+            self.unschedule(slot);
             let Some(hole) = self.hole(slot) else { continue };
+            let name = hole.name;
             hole.waiting_until = None;
             hole.unweighed = true;
             hole.send_standbys_away();
@@ -532,11 +629,8 @@ impl Worker {
     /// There was a connection when the kernel was told to leave it, and nobody knew yet. If the loop has none, it is told of
     /// before its end is.
     fn established_too_late(&mut self, caller: Pinhole, peer: std::net::SocketAddr) {
-        let Some(carriage) = self.carriages.all.get(&caller.number).map(|carried| carried.carriage) else {
-            return;
-        };
-        let callee = carriage.callee.0;
-        let slots = [caller, callee].map(|name| self.slot(name));
+        let Some(carried) = self.carriages.all.get(&caller.number) else { return };
+        let (slots, to) = (self.slots(carried), carried.ends.to());
         let free = |slot: &Option<u32>| {
             slot.and_then(|slot| self.peek(slot)).is_some_and(|hole| matches!(hole.link, Link::Down))
         };
@@ -544,62 +638,78 @@ impl Worker {
             return;
         }
         if let Some(carried) = self.carriages.all.get_mut(&caller.number) {
-            carried.farewell = Some(carried.parting);
+            carried.farewell = true;
         }
-        for (slot, (name, peer)) in slots.into_iter().zip([(caller, peer), (callee, carriage.to)]) {
-            if let Some(hole) = slot.and_then(|slot| self.hole(slot)) {
-                hole.link = Link::Carried;
-            }
-            self.report(Event::Established { pinhole: name, peer });
+        self.note_before(caller.number);
+        for (slot, peer) in slots.into_iter().zip([peer, to]) {
+            let Some(hole) = slot.and_then(|slot| self.hole(slot)) else { continue };
+            hole.link = Link::Carried;
+            let pinhole = hole.name;
+            self.report(Event::Established { pinhole, peer });
         }
     }
 
-    fn note(&mut self, carriage: &Carriage, noted: Octets, octets: Octets) {
-        let now = self.now;
-        let turned = |(one, other): Octets| (other, one);
-        if let Some(hole) = self.slot(carriage.caller.0).and_then(|slot| self.hole(slot)) {
-            hole.note_counters(noted, octets, now);
+    /// Notes how the counters of a pair's pinholes stand before those of a connection are added, once.
+    fn note_before(&mut self, caller: u64) {
+        let Some(carried) = self.carriages.all.get(&caller).filter(|carried| !carried.based) else { return };
+        let before = self.slots(carried).map(|slot| {
+            let hole = slot.and_then(|slot| self.peek(slot));
+            hole.map_or((0, 0), |hole| (hole.received, hole.sent))
+        });
+        if let Some(carried) = self.carriages.all.get_mut(&caller) {
+            carried.based = true;
+            carried.with_rare(|rare| rare.before = before);
         }
-        if let Some(hole) = self.slot(carriage.callee.0).and_then(|slot| self.hole(slot)) {
-            hole.note_counters(turned(noted), turned(octets), now);
+    }
+
+    /// The counters of a pair's connection stand so.
+    fn note(&mut self, caller: u64, octets: Octets) {
+        self.note_before(caller);
+        let now = self.now;
+        let Some(carried) = self.carriages.all.get(&caller) else { return };
+        let before = carried.rare.as_ref().map(|rare| rare.before).unwrap_or_default();
+        let turned = (octets.1, octets.0);
+        for ((slot, before), octets) in self.slots(carried).into_iter().zip(before).zip([octets, turned]) {
+            if let Some(hole) = slot.and_then(|slot| self.hole(slot)) {
+                hole.note_counters(before, octets, now);
+            }
         }
     }
 
     fn counted(&mut self, caller: Pinhole, octets: Octets) {
         let Some(carried) = self.carriages.all.get_mut(&caller.number) else { return };
-        if !std::mem::take(&mut carried.counting) {
+        let (counting, asked) =
+            carried.with_rare(|rare| (std::mem::take(&mut rare.counting), std::mem::take(&mut rare.asked)));
+        if !counting {
             return;
         }
-        let asked = std::mem::take(&mut carried.asked);
-        let carriage = carried.carriage;
+        let slots = self.carriages.all.get(&caller.number).map(|carried| self.slots(carried));
         // Asked too late: what it had in the end is told otherwise.
-        if carried.phase == Phase::Up {
-            let noted = std::mem::replace(&mut carried.noted, octets);
-            self.note(&carriage, noted, octets);
+        if self.carriages.all.get(&caller.number).is_some_and(|carried| carried.phase == Phase::Up) {
+            self.note(caller.number, octets);
         }
         for pinhole in asked {
             self.measured(pinhole);
         }
-        for name in [carriage.caller.0, carriage.callee.0] {
-            if let Some(slot) = self.slot(name) {
-                self.schedule(slot);
-            }
+        for slot in slots.into_iter().flatten().flatten() {
+            self.schedule(slot);
         }
     }
 
     fn ended_in_kernel(&mut self, caller: Pinhole, causes: (Cause, Cause), octets: Octets) {
         let Some(carried) = self.carriages.all.get_mut(&caller.number) else { return };
-        let (carriage, noted) = (carried.carriage, carried.noted);
-        if carried.phase == Phase::Leaving {
+        let leaving = carried.phase == Phase::Leaving;
+        if leaving {
             // What the answer to that says is known already.
             carried.phase = Phase::Over;
-            carried.noted = octets;
-            return self.note(&carriage, noted, octets);
         }
-        self.note(&carriage, noted, octets);
-        if let Some(carried) = self.carriages.remove(caller.number) {
+        self.note(caller.number, octets);
+        if leaving {
+            return;
+        }
+        if let Some(carried) = self.carriages.all.remove(&caller.number) {
             // Between two that both may call, the other way goes too.
-            self.cut(carriage.callee.0.number, None);
+            self.cut(carried.second(), None);
             self.conclude(&carried, Some(causes));
         }
     }
@@ -610,40 +720,42 @@ impl Worker {
         if !matches!(phase, Some(Phase::Leaving | Phase::Over)) {
             return;
         }
-        let Some(carried) = self.carriages.remove(caller.number) else { return };
+        let told = self.carriages.all.get(&caller.number).is_some_and(|carried| carried.farewell);
         // Nothing: nobody knows any more what it had in the end.
-        if carried.phase == Phase::Leaving && carried.farewell.is_some() && octets != (0, 0) {
-            self.note(&carried.carriage, carried.noted, octets);
+        if phase == Some(Phase::Leaving) && told && octets != (0, 0) {
+            self.note(caller.number, octets);
         }
-        self.conclude(&carried, carried.farewell);
+        let Some(carried) = self.carriages.all.remove(&caller.number) else { return };
+        self.conclude(&carried, carried.farewell.then_some(carried.parting));
     }
 
     /// The kernel has nothing to do with it any more.
     fn conclude(&mut self, carried: &Carried, causes: Option<(Cause, Cause)>) {
-        let (caller, callee) = (carried.carriage.caller.0, carried.carriage.callee.0);
+        let [caller, callee] = self.slots(carried);
         if let Some((of_caller, of_callee)) = causes {
             let mut ends = [(caller, of_caller), (callee, of_callee)];
             if of_caller == Cause::FarSide {
                 // Who began it is told of first.
                 ends.reverse();
             }
-            for (name, cause) in ends {
-                let Some(slot) = self.slot(name) else { continue };
+            for (slot, cause) in ends {
+                let Some(slot) = slot else { continue };
                 self.end_one(slot, Some(cause), false, true);
                 if let Some(hole) = self.hole(slot) {
                     hole.waiting_until = None;
                 }
             }
         }
-        for pinhole in &carried.asked {
+        for pinhole in carried.rare.iter().flat_map(|rare| &rare.asked) {
             self.measured(*pinhole);
         }
         self.wake(carried);
-        for pinhole in [caller, callee] {
-            if self.carriages.have(pinhole) {
+        for number in carried.names() {
+            // The group is not looked at.
+            if self.carriages.have(Pinhole { group: 0, number }) {
                 continue;
             }
-            match self.carriages.leaving.remove(&pinhole.number) {
+            match self.carriages.leaving.remove(&number) {
                 Some((name, Then::Release)) => self.finish(name),
                 Some((name, Then::Regroup(group))) => self.regroup(name, group),
                 None => {}

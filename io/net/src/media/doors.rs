@@ -70,13 +70,19 @@ impl Steering {
     }
 }
 
-/// Whose port it is.
+/// Whose port it is, in halves: there is one for each pinhole.
 #[derive(Debug, Clone, Copy)]
 enum Called {
     /// That of a pinhole here.
-    Slot(u32),
+    Slot([u16; 2]),
     /// It went to another loop, and may have gone from there.
-    Loop(u32),
+    Loop(u16),
+}
+
+impl Called {
+    fn slot(slot: u32) -> Self {
+        Self::Slot([slot as u16, (slot >> 16) as u16])
+    }
 }
 
 /// The listening sockets of a loop.
@@ -134,7 +140,7 @@ impl Doors {
 
     /// It went to another loop.
     pub(super) fn follow(&mut self, local: SocketAddr, index: usize) {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
         if let Some(Entry::Occupied(mut called)) = self.at(local).map(|door| door.called.entry(local.port()))
         {
             called.insert(Called::Loop(index));
@@ -166,7 +172,7 @@ impl Worker {
         let Some(pinhole) = self.peek(slot).map(|hole| hole.name) else { return Ok(()) };
         let Self { doors, epoll, .. } = self;
         let door = doors.of(local.ip(), epoll)?;
-        door.called.insert(local.port(), Called::Slot(slot));
+        door.called.insert(local.port(), Called::slot(slot));
         let listener = door.port;
         self.kernel.order(Order::Steer { pinhole, local, listener });
         Ok(())
@@ -268,8 +274,10 @@ impl Worker {
     /// Somebody called an address. `here`: it is this loop that accepted the call.
     pub(super) fn visit(&mut self, visitor: Visitor, here: bool) {
         match self.doors.called(visitor.local) {
-            Some(Called::Slot(slot)) => self.admit(slot, visitor),
-            Some(Called::Loop(index)) if here => match self.docks.get(index as usize) {
+            Some(Called::Slot([low, high])) => {
+                self.admit(u32::from(high) << 16 | u32::from(low), visitor);
+            }
+            Some(Called::Loop(index)) if here => match self.docks.get(usize::from(index)) {
                 Some(dock) => dock.send(visitor),
                 None => socket::reset(visitor.socket),
             },

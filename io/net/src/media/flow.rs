@@ -60,9 +60,8 @@ impl Tools {
 
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Octets read but not yet taken by the receiver.
-    held: Option<Box<Held>>,
-    pipe: Option<Box<Pipe>>,
+    /// What is under way. Most of the time there is nothing.
+    stuck: Option<Box<Stuck>>,
     /// The buffers of the sockets are bounded.
     bounded: bool,
     bulk: bool,
@@ -72,6 +71,13 @@ pub(super) struct Flow {
     ended: bool,
     /// The receiver has been told so.
     end_passed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stuck {
+    /// Octets read but not yet taken by the receiver.
+    held: Option<Held>,
+    pipe: Option<Pipe>,
 }
 
 #[derive(Debug)]
@@ -124,17 +130,19 @@ impl Flow {
     /// Keeps octets that the receiver did not take. There are none of before.
     pub(super) fn hold(&mut self, octets: &[u8], memory: &Arc<Memory>) {
         let kept = memory.keep(octets.len());
-        self.held = Some(Box::new(Held { octets: octets.into(), from: 0, _kept: kept }));
+        let held = Held { octets: octets.into(), from: 0, _kept: kept };
+        self.stuck.get_or_insert_default().held = Some(held);
     }
 
     /// Takes back what an earlier receiver did not take; `None` if there is nothing, or no more.
     pub(super) fn take_back(&mut self, room: &mut [u8]) -> rustix::io::Result<Option<usize>> {
-        if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.octets > 0) {
+        let Some(stuck) = self.stuck.as_deref_mut() else { return Ok(None) };
+        if let Some(pipe) = stuck.pipe.as_mut().filter(|pipe| pipe.octets > 0) {
             let octets = read(&pipe.read, &mut *room)?;
             pipe.drained(octets);
             return Ok(Some(octets));
         }
-        let Some(held) = &mut self.held else { return Ok(None) };
+        let Some(held) = &mut stuck.held else { return Ok(None) };
         let rest = held.octets.get(held.from..).unwrap_or_default();
         let octets = rest.len().min(room.len());
         if let (Some(to), Some(from)) = (room.get_mut(..octets), rest.get(..octets)) {
@@ -142,16 +150,28 @@ impl Flow {
         }
         held.from += octets;
         if held.from >= held.octets.len() {
-            self.held = None;
+            stuck.held = None;
+            self.tidy();
         }
         Ok(Some(octets))
+    }
+
+    /// Nothing is under way any more.
+    fn tidy(&mut self) {
+        self.stuck.take_if(|stuck| stuck.held.is_none() && stuck.pipe.is_none());
+    }
+
+    fn take_pipe(&mut self, fits: impl FnOnce(&mut Pipe) -> bool) -> Option<Pipe> {
+        let pipe = self.stuck.as_mut()?.pipe.take_if(fits)?;
+        self.tidy();
+        Some(pipe)
     }
 
     /// Forgets the connection; counters and witness stay.
     pub(super) fn clear(&mut self, pipes: &mut Pipes) {
         let flow = std::mem::take(self);
-        if let Some(pipe) = flow.pipe {
-            pipes.put(*pipe);
+        if let Some(pipe) = flow.stuck.and_then(|stuck| stuck.pipe) {
+            pipes.put(pipe);
         }
     }
 
@@ -162,21 +182,22 @@ impl Flow {
 
     /// Leaves the loop. Octets that wait in a pipe go along, and with them the pipe.
     pub(super) fn depart(&mut self, pipes: &mut Pipes) {
-        match self.pipe.take() {
-            Some(pipe) if pipe.octets > 0 => {
-                pipes.give_away();
-                self.pipe = Some(pipe);
-            }
-            Some(pipe) => pipes.put(*pipe),
-            None => {}
+        if let Some(pipe) = self.take_pipe(|pipe| pipe.octets == 0) {
+            pipes.put(pipe);
+        } else if self.has_pipe() {
+            pipes.give_away();
         }
     }
 
     /// Comes to another loop.
     pub(super) fn arrive(&mut self, pipes: &mut Pipes) {
-        if self.pipe.is_some() {
+        if self.has_pipe() {
             pipes.receive();
         }
+    }
+
+    fn has_pipe(&self) -> bool {
+        self.stuck.as_ref().is_some_and(|stuck| stuck.pipe.is_some())
     }
 
     fn note_size(&mut self, octets: usize) {
@@ -231,8 +252,8 @@ pub(super) fn pump(
         }
     }
     // Also if there is more to do: the pipe that was used last is the one the processor still knows.
-    if let Some(pipe) = source.flow.pipe.take_if(|pipe| pipe.octets == 0) {
-        tools.pipes.put(*pipe);
+    if let Some(pipe) = source.flow.take_pipe(|pipe| pipe.octets == 0) {
+        tools.pipes.put(pipe);
     }
     Ok(progress)
 }
@@ -244,14 +265,16 @@ pub(super) fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result
         let Link::Up(to) = &mut sink.link else {
             return Ok(false);
         };
-        let pipe = flow.pipe.as_mut().filter(|pipe| pipe.octets > 0);
-        if flow.held.is_none() && pipe.is_none() {
+        let Some(stuck) = flow.stuck.as_deref_mut() else { return Ok(true) };
+        let pipe = stuck.pipe.as_mut().filter(|pipe| pipe.octets > 0);
+        if stuck.held.is_none() && pipe.is_none() {
+            flow.tidy();
             return Ok(true);
         }
         if !to.writable {
             return Ok(false);
         }
-        let written = match (pipe, &mut flow.held) {
+        let written = match (pipe, &mut stuck.held) {
             (Some(pipe), _) => {
                 let written = splice(&pipe.read, None, &to.socket, None, pipe.octets, SPLICE);
                 pipe.drained(*written.as_ref().unwrap_or(&0));
@@ -262,7 +285,7 @@ pub(super) fn deliver(source: &mut Hole, sink: &mut Hole, now: Moment) -> Result
                 let written = send(&to.socket, rest, SendFlags::NOSIGNAL);
                 held.from += *written.as_ref().unwrap_or(&0);
                 if held.from >= held.octets.len() {
-                    flow.held = None;
+                    stuck.held = None;
                 }
                 written
             }
@@ -316,10 +339,12 @@ fn take(
     };
     let most = most.min(room);
     if flow.bulk && tools.splice && tools.witness != Witness::Full {
-        if flow.pipe.is_none() {
-            flow.pipe = tools.pipes.take();
+        if !flow.has_pipe()
+            && let Some(pipe) = tools.pipes.take()
+        {
+            flow.stuck.get_or_insert_default().pipe = Some(pipe);
         }
-        if let Some(pipe) = &mut flow.pipe {
+        if let Some(pipe) = flow.stuck.as_mut().and_then(|stuck| stuck.pipe.as_mut()) {
             // The pipe is empty, so "try again" can only mean that the socket is.
             let most = most.min(tools.most_in_pipe);
             let read = splice(&from.socket, None, &pipe.write, None, most, SPLICE);

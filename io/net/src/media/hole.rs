@@ -49,9 +49,8 @@ pub(super) struct Hole {
     pub(super) flow: Flow,
     /// Holds the port while there is no connection that does.
     pub(super) anchor: Option<Anchor>,
-    filter: Option<Box<SourceFilter>>,
     rare: Option<Box<Rare>>,
-    silence: Option<Box<Silence>>,
+    watch: Option<Box<Watch>>,
     /// The slot of the far side, and one.
     joined: Option<NonZeroU32>,
     remote_v4: Option<SocketAddrV4>,
@@ -115,6 +114,16 @@ enum Door {
     Reopened,
 }
 
+/// Who and what is watched.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Who may call.
+    filter: Option<SourceFilter>,
+    silence: Option<Silence>,
+    /// Where the peer is, if that is an address of IPv6.
+    remote: Option<SocketAddr>,
+}
+
 /// What is watched where silence is to be reported.
 #[derive(Debug)]
 struct Silence {
@@ -151,7 +160,6 @@ pub(super) struct Rare {
     pub(super) leg: Option<Arc<Leg>>,
     /// Of what comes from this peer.
     pub(super) rewriting: Option<Box<Rewriting>>,
-    remote: Option<SocketAddr>,
     /// What the connection in `link` takes of what its source may have.
     seat: Option<Seat>,
 }
@@ -320,9 +328,8 @@ impl Hole {
             link: Link::Down,
             flow: Flow::default(),
             anchor: socket.map(Anchor::new),
-            filter: None,
             rare: None,
-            silence: None,
+            watch: None,
             joined: None,
             remote_v4: None,
             lease,
@@ -394,14 +401,17 @@ impl Hole {
             self.door = Door::Opened;
         }
         self.caller = PeerAsCaller::new(peer_opens, latch);
-        self.filter = (filter != SourceFilter::default()).then(|| Box::new(filter));
-        if self.silence.as_ref().map(|silence| (silence.longest, silence.direction)) != inactivity {
-            // The time counts from when it was asked for.
-            self.silence = inactivity.map(|(longest, direction)| {
-                let (last_received, last_sent) = (now, now);
-                Box::new(Silence { longest, direction, last_received, last_sent, reported: false })
-            });
-        }
+        self.with_watch(|watch| {
+            watch.filter = Some(filter).filter(|filter| *filter != SourceFilter::default());
+            let of = |silence: &Silence| (silence.longest, silence.direction);
+            if watch.silence.as_ref().map(of) != inactivity {
+                // The time counts from when it was asked for.
+                watch.silence = inactivity.map(|(longest, direction)| {
+                    let (last_received, last_sent) = (now, now);
+                    Silence { longest, direction, last_received, last_sent, reported: false }
+                });
+            }
+        });
         let limited = self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate);
         if limited != rate {
             self.rare().bucket = rate.map(|rate| Bucket::new(rate, now));
@@ -411,16 +421,21 @@ impl Hole {
             if let Link::Connecting(_) = self.link {
                 self.link = Link::Down;
             }
-            match remote {
-                Some(SocketAddr::V4(v4)) => self.remote_v4 = Some(v4),
-                other => {
-                    self.remote_v4 = None;
-                    if other.is_some() || self.rare.is_some() {
-                        self.rare().remote = other;
-                    }
-                }
-            }
+            let (v4, other) = match remote {
+                Some(SocketAddr::V4(v4)) => (Some(v4), None),
+                other => (None, other),
+            };
+            self.remote_v4 = v4;
+            self.with_watch(|watch| watch.remote = other);
         }
+    }
+
+    /// Changes who and what is watched, and keeps that if there is something.
+    fn with_watch(&mut self, change: impl FnOnce(&mut Watch)) {
+        let mut watch = self.watch.take().unwrap_or_default();
+        change(&mut watch);
+        let Watch { filter, silence, remote } = &*watch;
+        self.watch = (filter.is_some() || silence.is_some() || remote.is_some()).then_some(watch);
     }
 
     /// What passes is not what comes: TLS ends here, or paths are rewritten.
@@ -476,7 +491,7 @@ impl Hole {
     pub(super) fn is_surely_the_peer(&self) -> bool {
         let Link::Up(connection) = &self.link else { return false };
         let known = self.remote().is_some_and(|remote| !remote.ip().is_unspecified());
-        let filtered = self.filter.as_ref().is_some_and(|filter| filter.network.is_some());
+        let filtered = self.filter().is_some_and(|filter| filter.network.is_some());
         connection.origin == Origin::Made || filtered || known && connection.is_expected()
     }
 
@@ -521,12 +536,24 @@ impl Hole {
 
     /// The peer's address as the controller gave it.
     pub(super) fn remote(&self) -> Option<SocketAddr> {
-        let other = || self.rare.as_ref().and_then(|rare| rare.remote);
+        let other = || self.watch.as_ref().and_then(|watch| watch.remote);
         self.remote_v4.map(SocketAddr::V4).or_else(other)
     }
 
+    fn filter(&self) -> Option<&SourceFilter> {
+        self.watch.as_ref()?.filter.as_ref()
+    }
+
+    fn silence(&self) -> Option<&Silence> {
+        self.watch.as_ref()?.silence.as_ref()
+    }
+
+    fn silence_mut(&mut self) -> Option<&mut Silence> {
+        self.watch.as_mut()?.silence.as_mut()
+    }
+
     pub(super) fn allows(&self, peer: SocketAddr) -> bool {
-        self.filter.as_ref().is_none_or(|filter| socket::allowed(filter, peer))
+        self.filter().is_none_or(|filter| socket::allowed(filter, peer))
     }
 
     /// Whether a caller has the address of the peer. Where none was given, nobody is a stranger.
@@ -702,12 +729,12 @@ impl Hole {
 
     /// How often its counters are to be asked for, where somebody else counts.
     pub(super) fn counts_every(&self) -> Option<Duration> {
-        self.silence.as_ref().map(|silence| silence.longest / 4)
+        self.silence().map(|silence| silence.longest / 4)
     }
 
     /// The only source that the filter lets in.
     pub(super) fn sources(&self) -> Sources {
-        let Some(filter) = &self.filter else { return Sources::Any };
+        let Some(filter) = self.filter() else { return Sources::Any };
         match (filter.network, filter.ports) {
             (Some((IpAddr::V4(ip), 32..)), None) => Sources::One(ip.into()),
             (Some((IpAddr::V6(ip), 128..)), None) => Sources::One(ip.into()),
@@ -721,18 +748,19 @@ impl Hole {
         self.rare.as_ref().and_then(|rare| rare.bucket.as_ref()).map(Bucket::rate)
     }
 
-    /// The counters of a connection that somebody else counts stand so: before, they stood as `noted`. What was
-    /// counted too high is put right.
-    pub(super) fn note_counters(&mut self, noted: (u64, u64), octets: (u64, u64), now: Moment) {
-        let put = |sum: u64, noted: u64, octets: u64| sum.saturating_sub(noted).saturating_add(octets);
-        self.received = put(self.received, noted.0, octets.0);
-        self.sent = put(self.sent, noted.1, octets.1);
-        if let Some(silence) = &mut self.silence {
-            if octets.0 > noted.0 {
+    /// The counters of a connection that somebody else counts stand so; `before` is what there was before it. What was counted too high
+    /// is put right.
+    pub(super) fn note_counters(&mut self, before: (u64, u64), octets: (u64, u64), now: Moment) {
+        let was = (self.received, self.sent);
+        self.received = before.0.saturating_add(octets.0);
+        self.sent = before.1.saturating_add(octets.1);
+        let (more_received, more_sent) = (self.received > was.0, self.sent > was.1);
+        if let Some(silence) = self.silence_mut() {
+            if more_received {
                 silence.last_received = now;
                 silence.reported &= silence.direction == Direction::Out;
             }
-            if octets.1 > noted.1 {
+            if more_sent {
                 silence.last_sent = now;
                 silence.reported &= silence.direction == Direction::In;
             }
@@ -741,7 +769,7 @@ impl Hole {
 
     /// When silence is to be reported.
     fn silence_deadline(&self) -> Option<Moment> {
-        let silence = self.silence.as_ref().filter(|silence| !silence.reported)?;
+        let silence = self.silence().filter(|silence| !silence.reported)?;
         let last = match silence.direction {
             Direction::In => silence.last_received,
             Direction::Out => silence.last_sent,
@@ -753,14 +781,14 @@ impl Hole {
     /// The direction whose silence is to be reported now, once.
     pub(super) fn fallen_silent(&mut self, now: Moment) -> Option<Direction> {
         self.silence_deadline().filter(|at| *at <= now)?;
-        let silence = self.silence.as_mut()?;
+        let silence = self.silence_mut()?;
         silence.reported = true;
         Some(silence.direction)
     }
 
     pub(super) fn note_received(&mut self, octets: usize, now: Moment) {
         self.received += octets as u64;
-        if let Some(silence) = &mut self.silence {
+        if let Some(silence) = self.silence_mut() {
             silence.last_received = now;
             silence.reported &= silence.direction == Direction::Out;
         }
@@ -771,7 +799,7 @@ impl Hole {
 
     pub(super) fn note_sent(&mut self, octets: usize, now: Moment) {
         self.sent += octets as u64;
-        if let Some(silence) = &mut self.silence {
+        if let Some(silence) = self.silence_mut() {
             silence.last_sent = now;
             silence.reported &= silence.direction == Direction::In;
         }
@@ -824,7 +852,7 @@ mod tests {
     #[test]
     fn an_idle_pinhole_is_small() {
         let size = size_of::<Option<Hole>>();
-        assert!(size <= 168, "{size} octets; docs/performance.md counts on no more");
+        assert!(size <= 152, "{size} octets; docs/performance.md counts on no more");
     }
 
     #[test]

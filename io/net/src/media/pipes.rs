@@ -42,9 +42,9 @@ impl Pipes {
     }
 
     /// A pipe, unless all are in use or the system gives no more.
-    pub(super) fn take(&mut self) -> Option<Box<Pipe>> {
+    pub(super) fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.idle.pop() {
-            return Some(Box::new(pipe));
+            return Some(pipe);
         }
         if self.made >= self.most {
             return None;
@@ -53,7 +53,7 @@ impl Pipes {
         // Unprivileged users get a limited number of large pipes; a smaller one is still right.
         let _ = fcntl_setpipe_size(&write, self.size);
         self.made += 1;
-        Some(Box::new(Pipe { read, write, octets: 0, kept: None }))
+        Some(Pipe { read, write, octets: 0, kept: None })
     }
 
     /// A pipe goes to another thread.

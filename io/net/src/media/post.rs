@@ -116,6 +116,7 @@ impl Reports {
         let room = self.queue.most.saturating_sub(reports.len());
         reports.extend(outbox.drain(..room.min(outbox.len())));
         drop(reports);
+        super::slim::queue(outbox);
         // Full: rung already.
         let _ = self.bell.try_send(());
     }
@@ -168,6 +169,7 @@ impl Events {
     /// The next report, if there is one already.
     pub fn try_recv(&mut self) -> Option<Event> {
         if self.batch.is_empty() {
+            super::slim::queue(&mut self.batch);
             std::mem::swap(&mut self.batch, &mut *self.queue.reports());
         }
         self.batch.pop_front()

@@ -12,6 +12,8 @@ use carnet_gateway::media::{
     Statistics,
 };
 
+use crate::patient::Patient as _;
+
 use super::{Certificate, EngineConfig, EngineHandle, Events, MediaEngine, Realm, Timers, Witness};
 
 mod callers;
@@ -230,7 +232,7 @@ fn is_refused(address: SocketAddr) -> bool {
 fn is_reset(stream: &mut TcpStream) -> bool {
     let mut octets = [0; 64];
     loop {
-        match stream.read(&mut octets) {
+        match stream.read_on(&mut octets) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(error) => return error.kind() == ErrorKind::ConnectionReset,
@@ -378,7 +380,7 @@ fn a_reader_that_stops_stops_the_writer() {
     let mut octets = vec![0; 1 << 20];
     let mut reader = &relay.callee;
     while got < sent {
-        got += reader.read(&mut octets).unwrap();
+        got += reader.read_on(&mut octets).unwrap();
     }
     assert_eq!(got, sent);
 }
@@ -578,7 +580,7 @@ fn a_gate_closed_meanwhile_stops_both_the_stream_and_the_call() {
     relay.callee.write_all(b"down").unwrap();
     relay.caller.read_exact(&mut [0; 4]).unwrap();
     relay.callee.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    assert!(relay.callee.read(&mut [0]).is_err());
+    assert!(relay.callee.read_on(&mut [0]).is_err());
     engine.configure(relay.a, passive());
     relay.callee.read_exact(&mut [0; 2]).unwrap();
 }
@@ -702,7 +704,7 @@ fn a_release_ends_both_sides_in_order() {
     relay.callee.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, " words");
     assert_eq!(engine.closed(relay.b), Cause::FarSide);
-    assert_eq!(relay.caller.read(&mut [0]).unwrap(), 0);
+    assert_eq!(relay.caller.read_on(&mut [0]).unwrap(), 0);
 }
 
 #[test]
@@ -710,7 +712,7 @@ fn a_connection_can_be_dropped_and_made_again() {
     let mut engine = Engine::start(config());
     let mut relay = engine.relay();
     engine.send(Command::Disconnect { pinhole: relay.a });
-    assert_eq!(relay.callee.read(&mut [0]).unwrap(), 0);
+    assert_eq!(relay.callee.read_on(&mut [0]).unwrap(), 0);
     assert_eq!(engine.closed(relay.a), Cause::Released);
     engine.configure(relay.a, passive());
     engine.settle(relay.a);

@@ -10,6 +10,7 @@ use carnet_gateway::media::{Gate, Pinhole};
 
 use super::hole::{Hole, Link};
 use super::kernel::Order;
+use super::slim;
 use super::worker::Worker;
 
 impl Worker {
@@ -30,6 +31,7 @@ impl Worker {
             // If the kernel is to have them they were let go when that was ordered.
             self.kernel.order(Order::LetGo { local, over: false });
         }
+        slim::set(&mut self.carriages.kept);
     }
 
     /// Of a pinhole that is new nothing is decided. Nobody is told of it before its callers are kept: the peer may be quicker
@@ -53,6 +55,7 @@ impl Worker {
         {
             self.report_bound(slot);
         }
+        slim::set(&mut self.carriages.unbound);
     }
 
     /// A pinhole goes to another loop.

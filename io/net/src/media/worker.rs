@@ -1,13 +1,15 @@
 //! One event loop: its pinholes, their sockets, its timetable.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use carnet_gateway::media::{Cause, Command, Event, Gate, Pinhole, Refusal, Settings, Statistics};
+use hashbrown::HashTable;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -27,7 +29,7 @@ use super::pipes::Pipes;
 use super::ports::{Lease, Ports};
 use super::post::{Bell, Reports};
 use super::regroup::Dock;
-use super::{EngineConfig, Witness, host, socket};
+use super::{EngineConfig, Witness, host, slim, socket};
 use crate::OsRandom;
 
 /// Events taken from the kernel and commands taken from the queue at once.
@@ -39,13 +41,6 @@ pub(super) const OUTBOX: usize = 1024;
 pub(super) const RETRY: Duration = Duration::from_millis(20);
 
 const WAKE: u64 = u64::MAX;
-
-/// The number of a pinhole in two halves: with its slot an entry takes twelve octets then, not sixteen.
-type Number = [u32; 2];
-
-const fn packed(number: u64) -> Number {
-    [number as u32, (number >> 32) as u32]
-}
 
 /// What all loops have in common.
 #[derive(Clone)]
@@ -74,10 +69,13 @@ pub(super) struct Worker {
     pub(super) outbox: VecDeque<Event>,
     pub(super) holes: Vec<Option<Hole>>,
     vacant: Vec<u32>,
-    /// By number, which tells the pinholes of all groups apart.
-    names: HashMap<Number, u32>,
+    /// The slots by the number of the pinhole there, which tells those of all groups apart.
+    names: HashTable<u32>,
+    hasher: RandomState,
     /// What is to happen when. Only those entries count that are noted in their pinhole.
     timetable: BinaryHeap<Reverse<(Moment, u32)>>,
+    /// Entries that are known to count no longer.
+    stale: usize,
     /// Pinholes with something to do.
     pub(super) run: VecDeque<u32>,
     pub(super) tools: Tools,
@@ -138,8 +136,10 @@ impl Worker {
             outbox: VecDeque::new(),
             holes: Vec::new(),
             vacant: Vec::new(),
-            names: HashMap::new(),
+            names: HashTable::new(),
+            hasher: RandomState::new(),
             timetable: BinaryHeap::new(),
+            stale: 0,
             run: VecDeque::new(),
             tools,
             accepts: 0,
@@ -307,7 +307,13 @@ impl Worker {
     }
 
     pub(super) fn slot(&self, pinhole: Pinhole) -> Option<u32> {
-        self.names.get(&packed(pinhole.number)).copied()
+        self.slot_of(pinhole.number)
+    }
+
+    /// The slot of the pinhole with this number.
+    pub(super) fn slot_of(&self, number: u64) -> Option<u32> {
+        let is_it = |slot: &u32| self.peek(*slot).is_some_and(|hole| hole.name.number == number);
+        self.names.find(self.hasher.hash_one(number), is_it).copied()
     }
 
     pub(super) fn far(&self, slot: u32) -> Option<u32> {
@@ -337,7 +343,7 @@ impl Worker {
         family: Option<carnet_gateway::media::Family>,
         tls: bool,
     ) -> Result<(), Refusal> {
-        if self.names.contains_key(&packed(name.number)) {
+        if self.slot(name).is_some() {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
@@ -373,7 +379,7 @@ impl Worker {
 
     /// Takes up a pinhole of an earlier process.
     fn adopt(&mut self, name: Pinhole, realm: Option<&str>, local: SocketAddr) -> Result<(), Refusal> {
-        if self.names.contains_key(&packed(name.number)) {
+        if self.slot(name).is_some() {
             return Err(Refusal::System);
         }
         if self.names.len() >= self.config.pinholes {
@@ -458,6 +464,9 @@ impl Worker {
             Some(slot) => slot,
             None => {
                 let slot = u32::try_from(self.holes.len()).ok()?;
+                if self.holes.len() == self.holes.capacity() {
+                    self.holes.reserve_exact(slim::growth(self.holes.len()));
+                }
                 self.holes.push(None);
                 slot
             }
@@ -465,13 +474,20 @@ impl Worker {
         if let Some(place) = self.holes.get_mut(slot as usize) {
             *place = Some(hole);
         }
-        self.names.insert(packed(number), slot);
+        let Self { names, hasher, holes, .. } = self;
+        let hash = |slot: &u32| {
+            let hole = holes.get(*slot as usize).and_then(Option::as_ref);
+            hasher.hash_one(hole.map_or(number, |hole| hole.name.number))
+        };
+        names.insert_unique(hasher.hash_one(number), slot, hash);
         Some(slot)
     }
 
     /// Takes a pinhole out of its slot.
     pub(super) fn vacate(&mut self, slot: u32, name: Pinhole) -> Option<Hole> {
-        self.names.remove(&packed(name.number));
+        if let Ok(entry) = self.names.find_entry(self.hasher.hash_one(name.number), |named| *named == slot) {
+            entry.remove();
+        }
         let hole = self.holes.get_mut(slot as usize)?.take()?;
         self.vacant.push(slot);
         Some(hole)
@@ -681,15 +697,31 @@ impl Worker {
             return;
         }
         hole.scheduled = Some(next);
-        let Self { holes, timetable, names, .. } = self;
-        timetable.push(Reverse((next, slot)));
-        if timetable.len() > 2 * names.len() + 64 {
+        self.timetable.push(Reverse((next, slot)));
+        if self.timetable.len() > 2 * self.names.len() + 64 {
             // More than one entry of a pinhole counts no longer.
-            timetable.retain(|Reverse((at, slot))| {
-                let hole = holes.get(*slot as usize).and_then(Option::as_ref);
-                hole.is_some_and(|hole| hole.scheduled == Some(*at))
-            });
+            self.tidy_timetable();
         }
+    }
+
+    /// The pinhole's entry counts no longer. It goes with the others when half of the timetable are such.
+    pub(super) fn unschedule(&mut self, slot: u32) {
+        if self.hole(slot).is_some_and(|hole| hole.scheduled.take().is_some()) {
+            self.stale += 1;
+            if self.stale > 64 && self.stale > self.timetable.len() / 2 {
+                self.tidy_timetable();
+            }
+        }
+    }
+
+    fn tidy_timetable(&mut self) {
+        let Self { holes, timetable, stale, .. } = self;
+        timetable.retain(|Reverse((at, slot))| {
+            let hole = holes.get(*slot as usize).and_then(Option::as_ref);
+            hole.is_some_and(|hole| hole.scheduled == Some(*at))
+        });
+        timetable.shrink_to(2 * timetable.len());
+        *stale = 0;
     }
 
     pub(super) fn far_is_up(&self, slot: u32) -> bool {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::rules::{self, INET};
-use super::{Held, Opened, Table, TableConfig, There};
+use super::there::There;
+use super::{Held, Opened, Table, TableConfig};
 use crate::address::ip;
 use crate::netlink::{Attributes, DUMP, Socket, Writer};
 use crate::{Error, Key, Translation};
@@ -33,7 +34,9 @@ pub(super) fn open(config: &TableConfig) -> Result<Opened, Error> {
         return Err(error);
     }
     let left: Vec<_> = table.elements()?;
-    table.there.carried = left.iter().map(|held| held.translation.key).collect();
+    for held in &left {
+        table.there.carried.set(&held.translation.key, true);
+    }
     Ok(Opened { table, left })
 }
 

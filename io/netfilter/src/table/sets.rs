@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::rules::{self, INET, Terms};
-use super::{Change, Rules, Table, There};
+use super::rules::{self, INET};
+use super::{Change, Rules, Table};
 use crate::address::octets;
 use crate::netlink::{CREATE, Writer};
 use crate::{Key, Rate, Translation, Way};
@@ -20,48 +20,6 @@ pub(super) enum Undo {
     Marked((Key, bool), Option<u8>),
     Chain(u8),
     Rules(Rules),
-}
-
-impl There {
-    pub(super) fn take_back(&mut self, undo: Vec<Undo>) {
-        for step in undo.into_iter().rev() {
-            match step {
-                Undo::Steered(key, old) => restore(&mut self.steered, key, old),
-                Undo::Kept(local, true) => drop(self.kept.insert(local)),
-                Undo::Kept(local, false) => drop(self.kept.remove(&local)),
-                Undo::Carried(key, true) => drop(self.carried.insert(key)),
-                Undo::Carried(key, false) => drop(self.carried.remove(&key)),
-                Undo::Policed(key, old) => restore(&mut self.policed, key, old),
-                Undo::Marked(key, old) => restore(&mut self.marked, key, old),
-                Undo::Held(key, true) => drop(self.held.insert(key)),
-                Undo::Held(key, false) => drop(self.held.remove(&key)),
-                Undo::Shut(key, true) => drop(self.shut.insert(key)),
-                Undo::Shut(key, false) => drop(self.shut.remove(&key)),
-                Undo::Chain(value) => drop(self.chains.remove(&value)),
-                Undo::Rules(old) => self.rules = old,
-            }
-        }
-    }
-
-    /// The rules that what is there needs.
-    pub(super) fn needs(&self) -> Rules {
-        Rules {
-            steered: !self.steered.is_empty(),
-            terms: Terms {
-                held: !self.held.is_empty(),
-                shut: !self.shut.is_empty(),
-                policed: !self.policed.is_empty(),
-                marked: !self.marked.is_empty(),
-            },
-        }
-    }
-}
-
-fn restore<K: std::hash::Hash + Eq, V>(map: &mut std::collections::HashMap<K, V>, key: K, old: Option<V>) {
-    match old {
-        Some(value) => drop(map.insert(key, value)),
-        None => drop(map.remove(&key)),
-    }
 }
 
 /// The key of a session: caller, and our address and port, each in whole registers.
@@ -157,7 +115,7 @@ impl Table {
         let mut element = |add, set: String, key, data| elements.push(Element { add, set, key, data });
         match change {
             Change::Steer { local, listener } => {
-                let old = there.steered.insert(local, listener);
+                let old = there.steered.set(local, Some(listener));
                 if old == Some(listener) {
                     return;
                 }
@@ -170,21 +128,20 @@ impl Table {
                 element(true, set(), place(local), Some(Data::Octets(port)));
             }
             Change::Unsteer(local) => {
-                if let Some(old) = there.steered.remove(&local) {
+                if let Some(old) = there.steered.set(local, None) {
                     undo.push(Undo::Steered(local, Some(old)));
                     element(false, format!("steer{}", version(local.is_ipv4())), place(local), None);
                 }
             }
             Change::Keep(local, keep) => {
-                let changed = if keep { there.kept.insert(local) } else { there.kept.remove(&local) };
-                if changed {
+                if there.kept.set(local, keep) != keep {
                     undo.push(Undo::Kept(local, !keep));
                     element(keep, format!("early{}", version(local.is_ipv4())), place(local), None);
                 }
             }
             Change::Translate(translation) => {
                 let key = translation.key;
-                let there_already = !there.carried.insert(key);
+                let there_already = there.carried.set(&key, true);
                 undo.push(Undo::Carried(key, there_already));
                 let set = || format!("carry{}", version(key.local.is_ipv4()));
                 if there_already {
@@ -193,7 +150,7 @@ impl Table {
                 element(true, set(), key_of(&key), Some(Data::Octets(data_of(&translation))));
             }
             Change::Untranslate(key) => {
-                if there.carried.remove(&key) {
+                if there.carried.set(&key, false) {
                     undo.push(Undo::Carried(key, true));
                     element(false, format!("carry{}", version(key.local.is_ipv4())), key_of(&key), None);
                 }

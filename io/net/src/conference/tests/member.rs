@@ -1,12 +1,14 @@
 //! A member with a thread of its own that answers what it gets, as MSRP wants it (RFC 4975 §7.2).
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use carnet_msrp::{Decoder, Limits, Piece};
+
+use crate::patient::Patient as _;
 
 use super::rig::{Leg, PATIENCE, greeting};
 
@@ -104,7 +106,7 @@ fn listen(mut socket: TcpStream, heard: &Mutex<Heard>) {
     let mut decoder = Decoder::new(Limits::default());
     let mut buffer = vec![0; 64 * 1024];
     let mut current = None;
-    while let Ok(octets @ 1..) = socket.read(&mut buffer) {
+    while let Ok(octets @ 1..) = socket.read_on(&mut buffer) {
         let mut input = &buffer[..octets];
         let mut answers = Vec::new();
         loop {

@@ -14,6 +14,8 @@ use carnet_gateway::media::{
     Medium, Pinhole, Role, Settings, TlsEnd, TlsRole,
 };
 
+use crate::patient::Patient as _;
+
 use super::super::{ConferenceConfig, ConferenceEngine};
 use crate::media::{EngineHandle, Events, Realm};
 
@@ -264,7 +266,7 @@ impl Heard {
         let into = heard.clone();
         thread::spawn(move || {
             let mut buffer = [0; 16 * 1024];
-            while let Ok(octets @ 1..) = source.read(&mut buffer) {
+            while let Ok(octets @ 1..) = source.read_on(&mut buffer) {
                 into.0.lock().unwrap().extend_from_slice(&buffer[..octets]);
             }
         });

@@ -11,6 +11,8 @@ use carnet_gateway::media::{
     Cause, Command, Conference, ConferenceEvent, Direction, Event, Gate, Medium, Role, Settings,
 };
 
+use crate::patient::Patient as _;
+
 use super::super::ConferenceConfig;
 use super::member::Member;
 use super::rig::{PATIENCE, Peer, Plain, Rig, conference, config, greeting, head, message, server};
@@ -44,7 +46,7 @@ fn in_the_open_the_first_words_tell_who_is_meant() {
     for words in [greeting(&ben), "GET / HTTP/1.1\r\n\r\n".to_owned()] {
         let mut stranger = TcpStream::connect(ann.local).unwrap();
         stranger.write_all(words.as_bytes()).unwrap();
-        assert!(matches!(stranger.read(&mut [0]), Ok(0) | Err(_)), "sent away");
+        assert!(matches!(stranger.read_on(&mut [0]), Ok(0) | Err(_)), "sent away");
     }
     let first = Member::join(&ann);
     let mut second = Member::join(&ben);
@@ -374,7 +376,7 @@ fn who_calls_before_anything_is_said_is_refused_at_a_closed_gate() {
     let (pinhole, local) = rig.reserve();
     let mut early = TcpStream::connect(local).unwrap();
     rig.send(Command::Configure { pinhole, settings: Settings::default() });
-    assert!(matches!(early.read(&mut [0]), Ok(0) | Err(_)), "sent away");
+    assert!(matches!(early.read_on(&mut [0]), Ok(0) | Err(_)), "sent away");
     assert!(TcpStream::connect(local).is_err(), "nobody listens");
 }
 
@@ -399,5 +401,5 @@ fn a_leg_that_calls_does_so_from_the_port_that_was_told() {
         thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(from, local);
-    assert!(matches!(early.read(&mut [0]), Ok(0) | Err(_)), "sent away");
+    assert!(matches!(early.read_on(&mut [0]), Ok(0) | Err(_)), "sent away");
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use carnet_gateway::media::{Cause, Command, Event, Gate, Role, TlsFailure};
 
+use crate::patient::Patient as _;
+
 use super::super::{ConferenceConfig, ConferenceTimers};
 use super::rig::{Peer, Rig, client, config, server};
 
@@ -183,7 +185,7 @@ fn a_handshake_has_its_time() {
     let mut slow = TcpStream::connect(leg.local).unwrap();
     // The beginning of a ClientHello.
     slow.write_all(&[0x16, 3, 1, 2, 0, 1]).unwrap();
-    assert!(matches!(slow.read(&mut [0]), Ok(0) | Err(_)), "it is sent away");
+    assert!(matches!(slow.read_on(&mut [0]), Ok(0) | Err(_)), "it is sent away");
     assert_eq!(rig.closed(&leg), Cause::Tls(TlsFailure::Timeout));
 }
 
@@ -197,7 +199,7 @@ fn nothing_is_taken_before_the_gate_is_open_or_from_elsewhere() {
     leg.settings.gate = Gate::SendReceive;
     leg.settings.filter.network = Some(("192.0.2.7".parse().unwrap(), 32));
     rig.configure(&leg);
-    let _ = TcpStream::connect(leg.local).map(|mut stranger| stranger.read(&mut [0]));
+    let _ = TcpStream::connect(leg.local).map(|mut stranger| stranger.read_on(&mut [0]));
     rig.wait(|event| matches!(event, Event::Blocked { .. }).then_some(()));
     leg.settings.filter.network = Some(("127.0.0.0".parse().unwrap(), 8));
     rig.configure(&leg);
@@ -227,7 +229,7 @@ fn a_release_amid_the_handshake_leaves_nothing_behind() {
         let mut half = TcpStream::connect(leg.local).unwrap();
         half.write_all(&[0x16, 3, 1, 2, 0, 1]).unwrap();
         rig.released(&leg);
-        let _ = half.read(&mut [0]);
+        let _ = half.read_on(&mut [0]);
         assert!(TcpStream::connect(leg.local).is_err());
     }
     let pinhole = carnet_gateway::media::Pinhole { group: super::rig::GROUP, number: 99_999 };

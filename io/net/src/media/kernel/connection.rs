@@ -5,35 +5,37 @@
 //! acknowledgement is late, is both sides' to it, and the connection waits as if it were over (TIME-WAIT) while the other side has
 //! megabytes to say. So as long as all copies came, they alone say when both sides have ended it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use carnet_netfilter::{Entry, Flow, Segment, State as Seen};
+use carnet_netfilter::{Entry, Segment, State as Seen};
 
+use super::super::clock::Moment;
 use super::Octets;
 use super::streams::{From, Streams};
 
 /// Connections shorter than this have not sent 2^32 octets, and connection tracking need not be asked.
 const SHORT: Duration = Duration::from_millis(250);
 /// A copy that was read within this time after it could have come, came just then.
-const PROMPT: Duration = Duration::from_millis(100);
+pub(super) const PROMPT: Duration = Duration::from_millis(100);
 /// A connection of which the last copies may be missing, and which waits as if it were over, is so if nobody has said
 /// anything for this long.
 pub(super) const SILENT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connection {
-    pub(super) flow: Flow,
+    /// When it was first seen; of one that has fallen silent, since when it is.
+    since: Moment,
+    /// What it had when connection tracking was last asked. That may forget it before we ask again.
+    counted: Octets,
     streams: Streams,
-    /// When it was first seen.
-    pub(super) since: Instant,
-    /// That was when it began, and it was seen to.
+    /// The caller's port. The session has all else.
+    pub(super) port: u16,
+    /// It was seen when it began, and that was at `since`.
     prompt: bool,
     /// Whatever began or ended it was copied to us, and will be.
     sure: bool,
-    /// What it had when connection tracking was last asked. That may forget it before we ask again.
-    counted: Octets,
-    /// Since when it waits and has said nothing.
-    silent: Option<Instant>,
+    /// It waits and has said nothing.
+    silent: bool,
 }
 
 /// What connection tracking says of a connection that we think is up.
@@ -47,25 +49,17 @@ pub(super) enum Finding {
 }
 
 impl Connection {
-    /// One that begins with this answer of the callee. All copies that came before `looked` have been read.
-    pub(super) fn begun(flow: Flow, answer: &Segment, now: Instant, looked: Option<Instant>) -> Self {
-        let prompt = looked.is_some_and(|looked| now.saturating_duration_since(looked) < PROMPT);
-        let streams = Streams::begun(answer);
-        Self { flow, streams, since: now, prompt, sure: true, counted: (0, 0), silent: None }
+    /// One that begins with this answer of the callee. `prompt`: that came just now.
+    pub(super) fn begun(answer: &Segment, now: Moment, prompt: bool) -> Self {
+        let (streams, port) = (Streams::begun(answer), answer.destination.port());
+        Self { since: now, counted: (0, 0), streams, port, prompt, sure: true, silent: false }
     }
 
     /// One that is there already.
-    pub(super) fn found(entry: &Entry, now: Instant) -> Self {
+    pub(super) fn found(entry: &Entry, now: Moment) -> Self {
         let streams = Streams::unknown(entry.flow.local.is_ipv4());
-        Self {
-            flow: entry.flow,
-            streams,
-            since: now,
-            prompt: false,
-            sure: false,
-            counted: (0, 0),
-            silent: None,
-        }
+        let port = entry.flow.caller.port();
+        Self { since: now, counted: (0, 0), streams, port, prompt: false, sure: false, silent: false }
     }
 
     /// The callee's answer comes after the connection was found: its copy was still on its way to us. What follows it is too.
@@ -92,8 +86,13 @@ impl Connection {
     }
 
     /// The copies alone tell its octets.
-    pub(super) fn tells_all(&self, now: Instant) -> bool {
-        self.prompt && now.saturating_duration_since(self.since) < SHORT
+    pub(super) fn tells_all(&self, now: Moment) -> bool {
+        self.prompt && now.since(self.since) < SHORT
+    }
+
+    /// It was there before.
+    pub(super) fn is_older_than(&self, then: Moment) -> bool {
+        self.since < then
     }
 
     /// Its octets, with what connection tracking has counted if that was asked and knows it.
@@ -109,7 +108,7 @@ impl Connection {
     }
 
     /// Compares with what there is; `lost`: copies were lost since the last time.
-    pub(super) fn compare(&mut self, entry: Option<&Entry>, lost: bool, now: Instant) -> Finding {
+    pub(super) fn compare(&mut self, entry: Option<&Entry>, lost: bool, now: Moment) -> Finding {
         self.sure &= !lost;
         let Some(entry) = entry else { return Finding::Doubtful };
         let before = self.counted;
@@ -117,12 +116,13 @@ impl Connection {
         match entry.state {
             Seen::Closed => Finding::Doubtful,
             Seen::Waiting if !self.sure => {
-                let since = self.silent.filter(|_| self.counted == before);
-                let since = *self.silent.insert(since.unwrap_or(now));
-                if now.saturating_duration_since(since) < SILENT { Finding::GoesOn } else { Finding::Over }
+                if !self.silent || self.counted != before {
+                    (self.silent, self.since, self.prompt) = (true, now, false);
+                }
+                if now.since(self.since) < SILENT { Finding::GoesOn } else { Finding::Over }
             }
             _ => {
-                self.silent = None;
+                self.silent = false;
                 Finding::GoesOn
             }
         }

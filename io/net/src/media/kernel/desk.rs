@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::post::Bell;
+use super::super::slim;
 use super::Order;
 
 /// The orders of all loops, each with the number of its loop.
@@ -67,6 +68,7 @@ impl Desk {
         let there = orders.len();
         into.extend(orders.drain(..batch.min(there)));
         let left = orders.len();
+        slim::queue(&mut orders);
         self.waiting.store(left, Ordering::SeqCst);
         if there == 0 && over {
             return Taken::Over;
@@ -95,6 +97,7 @@ impl Seat {
         orders.extend(given.drain(..).map(|order| (index, order)));
         self.desk.waiting.store(orders.len(), Ordering::SeqCst);
         drop(orders);
+        slim::list(&mut given);
         self.desk.bell.ring();
     }
 }

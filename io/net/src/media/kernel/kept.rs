@@ -16,6 +16,7 @@ use carnet_gateway::media::Pinhole;
 use carnet_netfilter::{Change, Early};
 
 use super::super::callers::least_worthy;
+use super::super::slim;
 use super::Report;
 use super::sessions::Outcome;
 
@@ -117,6 +118,7 @@ impl Kept {
     fn remove(&mut self, local: SocketAddr) -> Option<Place> {
         let place = self.places.remove(&local)?;
         self.callers = self.callers.saturating_sub(place.callers.len());
+        slim::map(&mut self.places);
         Some(place)
     }
 
@@ -166,6 +168,8 @@ impl Kept {
                 out.changes.push(Change::Keep(local, false));
             }
         }
+        slim::map(&mut self.closing);
+        slim::queue(&mut self.closings);
         let mut overdue = 0;
         while self.late.front().is_some_and(|(at, _)| *at <= now) {
             self.ready.extend(self.late.pop_front().map(|(_, early)| early));
@@ -183,6 +187,8 @@ impl Kept {
             }
             self.waiting.pop_front();
         }
+        slim::queue(&mut self.waiting);
+        slim::queue(&mut self.late);
         overdue
     }
 

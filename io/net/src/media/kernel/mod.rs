@@ -12,6 +12,7 @@
 mod connection;
 mod desk;
 mod kept;
+mod session;
 mod sessions;
 mod streams;
 mod thread;

@@ -4,14 +4,18 @@
 //! carried out by the thread: first the changes to the table, all at once, then what is left to do
 //! ([`Sessions::settle`]), then the reports go out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use carnet_gateway::media::{Cause, Rate};
 use carnet_netfilter::{Change, Entry, Flow, Key, Segment, State as Seen, Translation, Way};
 
-use super::connection::{Connection, Finding};
+use super::super::clock::Moment;
+use super::super::roll::Roll;
+use super::super::slim;
+use super::connection::{Connection, Finding, PROMPT};
+use super::session::{Course, Session};
 use super::streams::From;
 use super::{Carriage, Octets, Order, Report, Terms};
 
@@ -46,24 +50,6 @@ pub(super) trait Tracking {
     fn flush(&mut self);
 }
 
-#[derive(Debug)]
-struct Session {
-    /// The number of its loop.
-    owner: usize,
-    carriage: Carriage,
-    terms: Option<Box<Terms>>,
-    state: State,
-    /// It is to be dropped, as soon as it is known how it ended.
-    leaves: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Nobody has come.
-    Idle,
-    Up(Box<Connection>),
-}
-
 /// What is to be done.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -88,7 +74,7 @@ impl Outcome {
 #[derive(Debug)]
 enum After {
     /// A session is over whether its peers like it or not.
-    Cut { owner: usize, carriage: Carriage, connection: Box<Connection>, answer: Answer },
+    Cut { session: Session, connection: Connection, answer: Answer },
     /// What an earlier process left, and nobody wants.
     Abandon(Translation),
 }
@@ -101,12 +87,10 @@ enum Answer {
 }
 
 /// All sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
-    /// By our address at the caller's pinhole.
-    all: HashMap<SocketAddr, Session>,
-    /// From our address at the callee's to that at the caller's.
-    by_callee: HashMap<SocketAddr, SocketAddr>,
+    /// By our addresses.
+    all: Roll<Session>,
     /// What an earlier process left.
     left: HashMap<Key, Translation>,
     lingering: VecDeque<(Instant, Flow)>,
@@ -120,29 +104,48 @@ pub(super) struct Sessions {
     last: HashMap<SocketAddr, Flow>,
     /// Elements that went while nobody had come. A SYN may have passed before.
     cut_idle: VecDeque<(Instant, Key)>,
-    carried: u64,
     connections: u64,
+    began: Instant,
+}
+
+/// A look at all connections that there are, while it goes on.
+#[derive(Debug)]
+pub(super) struct Look {
+    began: Instant,
+    /// Copies were lost since the last time.
+    lost: bool,
+    /// Elements that went before, while nobody had come, and what there is of them.
+    cut: HashSet<Key>,
+    cut_late: Vec<Entry>,
+    /// Found to be up.
+    found: Vec<Flow>,
+    /// Found to be over.
+    gone: Vec<(Flow, Octets)>,
 }
 
 impl Sessions {
     /// With what an earlier process left.
     pub(super) fn new(left: impl IntoIterator<Item = Translation>) -> Self {
         let left = left.into_iter().map(|translation| (translation.key, translation)).collect();
-        Self { left, ..Self::default() }
+        let (all, lingering, young, leaving, doubtful, last, cut_idle) = Default::default();
+        let began = Instant::now();
+        Self { all, left, lingering, young, leaving, doubtful, last, cut_idle, connections: 0, began }
+    }
+
+    /// A time as it is kept.
+    fn moment(&self, at: Instant) -> Moment {
+        Moment::START.plus(at.saturating_duration_since(self.began))
     }
 
     /// Sessions that are carried, connections that came up.
     pub(super) fn tally(&self) -> (u64, u64) {
-        (self.carried, self.connections)
+        (u64::try_from(self.all.len()).unwrap_or(u64::MAX), self.connections)
     }
 
     /// Octets that connections which are up had when they were last looked at.
     pub(super) fn counted(&self) -> u64 {
-        let up = self.all.values().map(|session| match &session.state {
-            State::Up(connection) => connection.counted(),
-            State::Idle => 0,
-        });
-        up.fold(0, u64::saturating_add)
+        let up = self.all.iter().filter_map(|session| session.connection.as_ref());
+        up.map(Connection::counted).fold(0, u64::saturating_add)
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -153,15 +156,11 @@ impl Sessions {
     pub(super) fn asked_by(&self, orders: &[(usize, Order)]) -> Vec<Flow> {
         let asked = orders.iter().filter_map(|(_, order)| match order {
             Order::Count { caller, local } | Order::Drop { caller, local } => {
-                self.all.get(local).filter(|session| session.carriage.caller.0 == *caller)
+                self.all.get(local).filter(|session| session.caller() == *caller)
             }
             _ => None,
         });
-        let up = asked.filter_map(|session| match &session.state {
-            State::Up(connection) => Some(connection.flow),
-            State::Idle => None,
-        });
-        up.collect()
+        asked.filter_map(Session::flow).collect()
     }
 
     /// A loop's order. Callers that are kept are not for here.
@@ -182,39 +181,36 @@ impl Sessions {
             Order::Unsteer { local } => out.changes.push(Change::Unsteer(local)),
             Order::Carry { carriage, terms } => self.carry(owner, carriage, terms, tracking, now, out),
             Order::Count { caller, local } => {
-                let octets = match self.all.get_mut(&local) {
-                    Some(Session { state: State::Up(connection), carriage, .. })
-                        if carriage.caller.0 == caller =>
-                    {
-                        let entry = tracking.get(&connection.flow);
-                        connection.octets(entry.as_ref())
-                    }
-                    _ => (0, 0),
+                let session = self.all.get_mut(&local).filter(|session| session.caller() == caller);
+                let flow = session.as_ref().and_then(|session| session.flow());
+                let octets = match session.and_then(|session| session.connection.as_mut()).zip(flow) {
+                    Some((connection, flow)) => connection.octets(tracking.get(&flow).as_ref()),
+                    None => (0, 0),
                 };
                 out.reports.push((owner, Report::Counted { caller, octets }));
             }
             Order::Drop { caller, local } => {
-                let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
+                let mut session = self.all.get_mut(&local).filter(|session| session.caller() == caller);
+                if let Some(session) = session.as_mut().filter(|session| !session.leaves) {
+                    match session.flow() {
+                        None => {
+                            // Somebody may have come, and the copies that tell of it are on their way to us.
+                            session.leaves = true;
+                            out.changes.push(Change::Untranslate(session.course.key()));
+                        }
+                        // It has ended. What connection tracking has may be of what came after: the next gateway on the
+                        // way was quicker to tell the peers, and its SYN began another one.
+                        Some(flow) => {
+                            let entry = tracking.get(&flow);
+                            session.leaves = entry.is_none_or(|entry| entry.state != Seen::Established);
+                        }
+                    }
+                    if session.leaves {
+                        return self.leaving.push_back((now + COPIES, local));
+                    }
+                }
                 let ours = session.is_some();
-                if let Some(Session { state: State::Idle, leaves, carriage, .. }) = session
-                    && !*leaves
-                {
-                    // Somebody may have come, and the copies that tell of it are on their way to us.
-                    *leaves = true;
-                    out.changes.push(Change::Untranslate(carriage.key()));
-                    return self.leaving.push_back((now + COPIES, local));
-                }
-                let session = self.all.get_mut(&local).filter(|session| session.carriage.caller.0 == caller);
-                if let Some(Session { state: State::Up(connection), leaves, .. }) = session
-                    && !*leaves
-                    && tracking.get(&connection.flow).is_none_or(|entry| entry.state != Seen::Established)
-                {
-                    // It has ended. What connection tracking has may be of what came after: the next gateway on the way was
-                    // quicker to tell the peers, and its SYN began another one.
-                    *leaves = true;
-                    return self.leaving.push_back((now + COPIES, local));
-                }
-                match ours.then(|| self.take(&local)).flatten() {
+                match ours.then(|| self.all.remove(&local)).flatten() {
                     Some(session) => self.cut(session, Answer::Dropped, now, out),
                     None => out.reports.push((owner, Report::Dropped { caller, octets: (0, 0) })),
                 }
@@ -233,15 +229,18 @@ impl Sessions {
     ) {
         let local = carriage.caller.1;
         let key = carriage.key();
+        let (caller, course) = (carriage.caller.0, Course::of(&carriage));
+        let loop_of = u16::try_from(owner).unwrap_or(u16::MAX);
         if let Some(session) = self.all.get_mut(&local)
-            && session.carriage == carriage
+            && session.caller() == caller
+            && session.course == course
         {
-            session.owner = owner;
+            session.owner = loop_of;
             change_terms(key, &Terms::of(session.terms.as_deref()), &terms, &mut out.changes);
             session.terms = terms.kept();
             return;
         }
-        if let Some(session) = self.take(&local) {
+        if let Some(session) = self.all.remove(&local) {
             self.cut(session, Answer::None, now, out);
         }
         let translation = carriage.translation();
@@ -254,12 +253,14 @@ impl Sessions {
             // one that another pinhole had. Both have these answers.
             tracking.forget(&Flow { caller: carriage.to, local: carriage.callee.1 });
         }
-        let mut state = State::Idle;
+        let mut session = Session::new(loop_of, caller, course, terms);
+        let mut peer = None;
         if left == Some(translation) {
             let found = tracking.find(&key).filter(|entry| entry.to == carriage.to);
             if let Some(entry) = found.filter(is_up) {
                 tracking.loosen(&entry.flow);
-                state = State::Up(Box::new(Connection::found(&entry, now)));
+                session.connection = Some(Connection::found(&entry, self.moment(now)));
+                peer = Some(entry.flow.caller);
             }
         } else {
             if left.is_some() {
@@ -268,56 +269,27 @@ impl Sessions {
             out.changes.push(Change::Translate(translation));
         }
         change_terms(key, &Terms::default(), &terms, &mut out.changes);
-        let caller = carriage.caller.0;
         out.reports.push((owner, Report::Carried { caller, done: true }));
-        if let State::Up(connection) = &state {
-            let peer = connection.flow.caller;
+        if let Some(peer) = peer {
             out.reports.push((owner, Report::Established { caller, peer }));
             self.connections += 1;
         }
-        self.carried += 1;
-        self.by_callee.insert(carriage.callee.1, local);
-        let terms = terms.kept();
-        self.all.insert(local, Session { owner, carriage, terms, state, leaves: false });
-    }
-
-    fn take(&mut self, local: &SocketAddr) -> Option<Session> {
-        let session = self.all.remove(local)?;
-        let callee = session.carriage.callee.1;
-        if self.by_callee.get(&callee) == Some(local) {
-            self.by_callee.remove(&callee);
-        }
-        self.carried = self.carried.saturating_sub(1);
-        Some(session)
+        self.all.insert(session);
     }
 
     /// Ends a session that has been taken out.
     fn cut(&mut self, session: Session, answer: Answer, now: Instant, out: &mut Outcome) {
-        let Session { owner, carriage, terms, state, leaves } = session;
-        let answer = if leaves { Answer::Dropped } else { answer };
-        let caller = carriage.caller.0;
-        match state {
-            State::Idle => {
-                take_away(carriage.key(), terms.as_deref(), out);
-                if self.cut_idle.len() >= REMEMBERED {
-                    self.cut_idle.pop_front();
-                }
-                self.cut_idle.push_back((now, carriage.key()));
-            }
-            State::Up(connection) => {
-                take_away(carriage.key(), terms.as_deref(), out);
-                return out.after.push(After::Cut { owner, carriage, connection, answer });
-            }
+        let answer = if session.leaves { Answer::Dropped } else { answer };
+        let key = session.course.key();
+        take_away(key, session.terms.as_deref(), out);
+        if let Some(connection) = session.connection {
+            return out.after.push(After::Cut { session, connection, answer });
         }
-        let octets = (0, 0);
-        match answer {
-            Answer::Dropped => out.reports.push((owner, Report::Dropped { caller, octets })),
-            Answer::Ended => {
-                let causes = (Cause::FarSide, Cause::FarSide);
-                out.reports.push((owner, Report::Ended { caller, causes, octets }));
-            }
-            Answer::None => {}
+        if self.cut_idle.len() >= REMEMBERED {
+            self.cut_idle.pop_front();
         }
+        self.cut_idle.push_back((now, key));
+        session.answer(answer, (0, 0), out);
     }
 
     /// A packet that begins or ends a connection has passed. All that were copied before `looked` are known.
@@ -329,26 +301,27 @@ impl Sessions {
         out: &mut Outcome,
     ) {
         let Segment { source, destination, .. } = *segment;
-        if let Some(session) = self.all.get_mut(&source) {
-            let known = session.carriage.source == destination.ip();
-            match &mut session.state {
-                State::Idle if known && segment.syn => {
-                    let flow = Flow { caller: destination, local: source };
+        let at = self.moment(now);
+        if let Some(session) = self.all.get_mut(&source)
+            && session.course.source() == destination.ip()
+        {
+            let flow = Flow { caller: destination, local: source };
+            match &mut session.connection {
+                None if segment.syn => {
+                    let prompt = looked.is_some_and(|looked| now.saturating_duration_since(looked) < PROMPT);
+                    session.connection = Some(Connection::begun(segment, at, prompt));
+                    let (owner, caller) = (usize::from(session.owner), session.caller());
                     self.young.push_back((now + YOUNG, flow));
-                    let connection = Connection::begun(flow, segment, now, looked);
-                    session.state = State::Up(Box::new(connection));
                     self.connections += 1;
-                    let (owner, caller) = (session.owner, session.carriage.caller.0);
                     out.reports.push((owner, Report::Established { caller, peer: destination }));
                     return;
                 }
                 // The answer to a SYN (RFC 9293 §3.10.7.1).
-                State::Idle if known && segment.rst => {
-                    let flow = Flow { caller: destination, local: source };
+                None if segment.rst => {
                     let causes = (Cause::FarSide, Cause::ConnectFailed);
                     return self.over(source, Some(flow), (causes, (0, 0)), now, out);
                 }
-                State::Up(connection) if connection.flow.caller == destination => {
+                Some(connection) if connection.port == destination.port() => {
                     if segment.syn {
                         return connection.answered(segment);
                     }
@@ -357,9 +330,10 @@ impl Sessions {
                 _ => {}
             }
         }
-        if let Some(local) = self.by_callee.get(&source).copied()
-            && self.all.get(&local).is_some_and(|session| session.carriage.to == destination)
+        if let Some(session) = self.all.by_second(&source)
+            && session.course.to() == destination
         {
+            let local = session.course.local();
             self.ending(local, From::Caller, segment, tracking, now, out);
         }
     }
@@ -374,12 +348,14 @@ impl Sessions {
         now: Instant,
         out: &mut Outcome,
     ) {
-        let Some(Session { state: State::Up(connection), .. }) = self.all.get_mut(&local) else { return };
+        let at = self.moment(now);
+        let Some(session) = self.all.get_mut(&local) else { return };
+        let Some((flow, connection)) = session.flow().zip(session.connection.as_mut()) else { return };
         connection.seen(from, segment);
         let (entry, causes);
         if segment.rst {
             // Connection tracking sees whether the peer believes it.
-            entry = tracking.get(&connection.flow);
+            entry = tracking.get(&flow);
             if entry.is_some_and(|entry| matches!(entry.state, Seen::Established)) {
                 return;
             }
@@ -389,12 +365,12 @@ impl Sessions {
                 From::Callee => (Cause::FarSide, Cause::Reset),
             };
         } else if segment.fin && connection.finished(from, segment) {
-            entry = if connection.tells_all(now) { None } else { tracking.get(&connection.flow) };
+            entry = if connection.tells_all(at) { None } else { tracking.get(&flow) };
             causes = (Cause::Normal, Cause::Normal);
         } else {
             return;
         }
-        let (flow, octets) = (connection.flow, connection.octets(entry.as_ref()));
+        let octets = connection.octets(entry.as_ref());
         self.over(local, Some(flow), (causes, octets), now, out);
     }
 
@@ -407,13 +383,13 @@ impl Sessions {
         now: Instant,
         out: &mut Outcome,
     ) {
-        let Some(session) = self.take(&local) else { return };
+        let Some(session) = self.all.remove(&local) else { return };
         if let Some(flow) = flow {
             self.lingering.push_back((now + LINGER, flow));
             self.last.insert(local, flow);
         }
-        take_away(session.carriage.key(), session.terms.as_deref(), out);
-        let (owner, caller) = (session.owner, session.carriage.caller.0);
+        take_away(session.course.key(), session.terms.as_deref(), out);
+        let (owner, caller) = (usize::from(session.owner), session.caller());
         out.reports.push((owner, Report::Ended { caller, causes, octets }));
         if session.leaves {
             out.reports.push((owner, Report::Dropped { caller, octets: (0, 0) }));
@@ -441,9 +417,9 @@ impl Sessions {
                 | Change::Police(key, ..)
                 | Change::Mark(key, ..) => *key,
             };
-            let ours = self.all.get(&key.local).is_some_and(|session| session.carriage.key() == key);
-            let Some(session) = ours.then(|| self.take(&key.local)).flatten() else { continue };
-            let caller = session.carriage.caller.0;
+            let ours = self.all.get(&key.local).is_some_and(|session| session.course.key() == key);
+            let Some(session) = ours.then(|| self.all.remove(&key.local)).flatten() else { continue };
+            let caller = session.caller();
             let said = out.reports.iter_mut().find_map(|(_, report)| match report {
                 Report::Carried { caller: of, done } if *of == caller => Some(done),
                 _ => None,
@@ -470,28 +446,20 @@ impl Sessions {
         }
         let cut: Vec<Flow> = (out.after.iter())
             .filter_map(|after| match after {
-                After::Cut { connection, .. } => Some(connection.flow),
+                After::Cut { session, connection, .. } => Some(session.flow_of(connection)),
                 After::Abandon(_) => None,
             })
             .collect();
         tracking.expect(&cut);
         for after in std::mem::take(&mut out.after) {
             match after {
-                After::Cut { owner, carriage, mut connection, answer } => {
-                    let entry = tracking.get(&connection.flow);
-                    let octets = connection.octets(entry.as_ref());
-                    tracking.forget(&connection.flow);
-                    tracking.tell(carriage.caller.1, connection.flow.caller);
-                    tracking.tell(carriage.callee.1, carriage.to);
-                    let caller = carriage.caller.0;
-                    match answer {
-                        Answer::Dropped => out.reports.push((owner, Report::Dropped { caller, octets })),
-                        Answer::Ended => {
-                            let causes = (Cause::FarSide, Cause::FarSide);
-                            out.reports.push((owner, Report::Ended { caller, causes, octets }));
-                        }
-                        Answer::None => {}
-                    }
+                After::Cut { session, mut connection, answer } => {
+                    let (flow, course) = (session.flow_of(&connection), &session.course);
+                    let octets = connection.octets(tracking.get(&flow).as_ref());
+                    tracking.forget(&flow);
+                    tracking.tell(course.local(), flow.caller);
+                    tracking.tell(course.from(), course.to());
+                    session.answer(answer, octets, out);
                 }
                 After::Abandon(translation) => {
                     if let Some(entry) = tracking.find(&translation.key) {
@@ -526,7 +494,7 @@ impl Sessions {
         while let Some((_, local)) = self.leaving.front().copied().filter(|(at, _)| *at <= now) {
             self.leaving.pop_front();
             let leaves = self.all.get(&local).is_some_and(|session| session.leaves);
-            if let Some(session) = leaves.then(|| self.take(&local)).flatten() {
+            if let Some(session) = leaves.then(|| self.all.remove(&local)).flatten() {
                 self.cut(session, Answer::Dropped, now, out);
             }
         }
@@ -536,8 +504,7 @@ impl Sessions {
         }
         while let Some((_, flow)) = self.young.front().copied().filter(|(at, _)| *at <= now) {
             self.young.pop_front();
-            let state = self.all.get(&flow.local).map(|session| &session.state);
-            if matches!(state, Some(State::Up(connection)) if connection.flow == flow) {
+            if self.all.get(&flow.local).and_then(Session::flow) == Some(flow) {
                 tracking.loosen(&flow);
             }
         }
@@ -551,16 +518,17 @@ impl Sessions {
                 tracking.forget(&flow);
             }
         }
+        for queue in [&mut self.young, &mut self.lingering, &mut self.doubtful] {
+            slim::queue(queue);
+        }
+        slim::queue(&mut self.leaving);
+        slim::map(&mut self.last);
     }
 
     /// No copy has come that says how it ended: it has, if connection tracking still says so.
     fn decide(&mut self, flow: Flow, tracking: &mut dyn Tracking, now: Instant, out: &mut Outcome) {
-        let Some(Session { state: State::Up(connection), .. }) = self.all.get_mut(&flow.local) else {
-            return;
-        };
-        if connection.flow != flow {
-            return;
-        }
+        let session = self.all.get_mut(&flow.local).filter(|session| session.flow() == Some(flow));
+        let Some(connection) = session.and_then(|session| session.connection.as_mut()) else { return };
         let entry = tracking.get(&flow);
         if entry.is_some_and(|entry| entry.state != Seen::Closed) {
             return;
@@ -603,9 +571,9 @@ impl Sessions {
 
     /// Everything ends.
     pub(super) fn end(&mut self, now: Instant, out: &mut Outcome) {
-        let locals: Vec<_> = self.all.keys().copied().collect();
+        let locals: Vec<_> = self.all.iter().map(|session| session.course.local()).collect();
         for local in locals {
-            if let Some(session) = self.take(&local) {
+            if let Some(session) = self.all.remove(&local) {
                 self.cut(session, Answer::None, now, out);
             }
         }
@@ -619,61 +587,89 @@ impl Sessions {
 
     /// Somebody is connected, or may be.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.len() == 0
     }
 
-    /// Compares with all connections that there are; `began` is when looking at them began. `lost`: copies were lost
-    /// since the last time.
-    pub(super) fn audit(
-        &mut self,
-        entries: &HashMap<Key, Vec<Entry>>,
-        began: Instant,
-        lost: bool,
-        tracking: &mut dyn Tracking,
-        out: &mut Outcome,
-    ) {
-        let mut gone = Vec::new();
-        for session in self.all.values_mut() {
-            let there = entries.get(&session.carriage.key()).map(Vec::as_slice).unwrap_or_default();
-            match &mut session.state {
-                State::Up(connection) if connection.since < began => {
-                    let entry = there.iter().find(|entry| entry.flow == connection.flow);
-                    match connection.compare(entry, lost, began) {
-                        Finding::GoesOn => {}
-                        Finding::Doubtful => self.doubtful.push_back((began + COPIES, connection.flow)),
-                        Finding::Over => gone.push((connection.flow, connection.octets(entry))),
-                    }
+    /// Begins to compare with all connections that there are. `lost`: copies were lost since the last time.
+    pub(super) fn begin_look(&mut self, began: Instant, lost: bool) -> Look {
+        self.all.iter_mut().for_each(|session| session.seen = false);
+        let cut = self.cut_idle.iter().take_while(|(at, _)| *at < began).map(|(_, key)| *key).collect();
+        Look { began, lost, cut, cut_late: Vec::new(), found: Vec::new(), gone: Vec::new() }
+    }
+
+    /// Compares with one of them.
+    pub(super) fn look_at(&mut self, entry: &Entry, look: &mut Look, out: &mut Outcome) {
+        let key = entry.flow.key();
+        if look.cut.contains(&key) {
+            look.cut_late.push(*entry);
+        }
+        let began = self.moment(look.began);
+        let session = self.all.get_mut(&key.local).filter(|session| session.course.source() == key.source);
+        let Some(session) = session else { return };
+        match &mut session.connection {
+            Some(connection) if connection.is_older_than(began) => {
+                if connection.port != entry.flow.caller.port() {
+                    return;
                 }
-                State::Idle => {
-                    // Its beginning was not copied, or the copy is on its way to us.
-                    let entry = there.iter().find(|entry| entry.to == session.carriage.to && is_up(entry));
-                    if let Some(entry) = entry {
-                        tracking.loosen(&entry.flow);
-                        session.state = State::Up(Box::new(Connection::found(entry, began)));
-                        self.connections += 1;
-                        let (caller, peer) = (session.carriage.caller.0, entry.flow.caller);
-                        out.reports.push((session.owner, Report::Established { caller, peer }));
-                    }
+                session.seen = true;
+                match connection.compare(Some(entry), look.lost, began) {
+                    Finding::GoesOn => {}
+                    Finding::Doubtful => self.doubtful.push_back((look.began + COPIES, entry.flow)),
+                    Finding::Over => look.gone.push((entry.flow, connection.octets(Some(entry)))),
                 }
-                State::Up(_) => {}
+            }
+            None if entry.to == session.course.to() && is_up(entry) => {
+                // Its beginning was not copied, or the copy is on its way to us.
+                session.connection = Some(Connection::found(entry, began));
+                let (owner, caller) = (usize::from(session.owner), session.caller());
+                self.connections += 1;
+                look.found.push(entry.flow);
+                out.reports.push((owner, Report::Established { caller, peer: entry.flow.caller }));
+            }
+            _ => {}
+        }
+    }
+
+    /// These were all.
+    pub(super) fn end_look(&mut self, look: Look, tracking: &mut dyn Tracking, out: &mut Outcome) {
+        let Look { began, lost, cut: _, cut_late, found, gone } = look;
+        found.iter().for_each(|flow| tracking.loosen(flow));
+        let at = self.moment(began);
+        for session in self.all.iter_mut().filter(|session| !session.seen) {
+            let flow = session.flow();
+            let Some((connection, flow)) = session.connection.as_mut().zip(flow) else { continue };
+            if connection.is_older_than(at) && connection.compare(None, lost, at) == Finding::Doubtful {
+                self.doubtful.push_back((began + COPIES, flow));
             }
         }
         for (flow, octets) in gone {
             self.over(flow.local, Some(flow), ((Cause::Normal, Cause::Normal), octets), began, out);
         }
-        while let Some((at, key)) = self.cut_idle.front().copied() {
-            if at >= began {
-                break;
-            }
+        while self.cut_idle.front().is_some_and(|(at, _)| *at < began) {
             self.cut_idle.pop_front();
-            if self.all.get(&key.local).is_some_and(|session| session.carriage.key() == key) {
-                continue;
+        }
+        slim::queue(&mut self.cut_idle);
+        for entry in cut_late {
+            let (local, key) = (entry.flow.local, entry.flow.key());
+            let back = self.all.get(&local).is_some_and(|session| session.course.key() == key);
+            if !back && !matches!(entry.state, Seen::Waiting | Seen::Closed) {
+                end_entry(local, &entry, tracking);
             }
-            for entry in entries.get(&key).into_iter().flatten() {
-                if !matches!(entry.state, Seen::Waiting | Seen::Closed) {
-                    end_entry(key.local, entry, tracking);
-                }
+        }
+    }
+}
+
+impl Session {
+    /// Says that it is over, to its loop.
+    fn answer(&self, answer: Answer, octets: Octets, out: &mut Outcome) {
+        let (owner, caller) = (usize::from(self.owner), self.caller());
+        match answer {
+            Answer::Dropped => out.reports.push((owner, Report::Dropped { caller, octets })),
+            Answer::Ended => {
+                let causes = (Cause::FarSide, Cause::FarSide);
+                out.reports.push((owner, Report::Ended { caller, causes, octets }));
             }
+            Answer::None => {}
         }
     }
 }
@@ -683,7 +679,7 @@ impl Carriage {
         Key { source: self.source, local: self.caller.1 }
     }
 
-    fn translation(&self) -> Translation {
+    pub(super) fn translation(&self) -> Translation {
         Translation { key: self.key(), from: self.callee.1, to: self.to }
     }
 }

@@ -32,17 +32,29 @@ struct Stream {
     fin: bool,
 }
 
-/// Both directions of a connection: from the caller, from the callee.
+/// Both directions of a connection, from the caller and from the callee, in few octets: a gateway has tens of thousands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Streams {
-    forth: Stream,
-    back: Stream,
-    v4: bool,
-    timestamps: bool,
+    /// The first number and the end of each, where they are known.
+    forth: [Number; 2],
+    back: [Number; 2],
     /// Segments without timestamps, where the others have them, from the caller and from the callee: a host that has no such
     /// connection any more answers with bare resets (RFC 7323 §5.2).
-    bare: (u16, u16),
+    bare: (u8, u8),
+    /// What is known, and of what kind they are.
+    known: u8,
 }
+
+/// A sequence number, wherever it fits in.
+type Number = [u8; 4];
+
+/// Bits of what is known of the caller's direction; the callee's are [`BACK`] further up.
+const FIRST: u8 = 1;
+const END: u8 = 2;
+const FIN: u8 = 4;
+const BACK: u8 = 3;
+const V4: u8 = 1 << 6;
+const TIMESTAMPED: u8 = 1 << 7;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,29 +63,68 @@ pub(super) enum From {
     Callee,
 }
 
+impl From {
+    fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Callee,
+            Self::Callee => Self::Caller,
+        }
+    }
+}
+
 impl Streams {
     /// Of a connection that is there already: only connection tracking knows it.
     pub(super) fn unknown(v4: bool) -> Self {
-        let (forth, back) = (Stream::default(), Stream::default());
         // Nearly every system has them.
-        Self { forth, back, v4, timestamps: true, bare: (0, 0) }
+        Self::of_kind(v4, true)
+    }
+
+    fn of_kind(v4: bool, timestamps: bool) -> Self {
+        let known = if v4 { V4 } else { 0 } | if timestamps { TIMESTAMPED } else { 0 };
+        Self { forth: Default::default(), back: Default::default(), bare: (0, 0), known }
     }
 
     /// Of a connection that begins with this answer of the callee.
     pub(super) fn begun(answer: &Segment) -> Self {
-        let forth = Stream { first: answer.acknowledgement, ..Stream::default() };
-        let back = Stream { first: Some(answer.sequence.wrapping_add(1)), ..Stream::default() };
-        Self { forth, back, v4: answer.source.is_ipv4(), timestamps: answer.timestamps, bare: (0, 0) }
+        let mut streams = Self::of_kind(answer.source.is_ipv4(), answer.timestamps);
+        streams.put(From::Caller, Stream { first: answer.acknowledgement, ..Stream::default() });
+        let first = Some(answer.sequence.wrapping_add(1));
+        streams.put(From::Callee, Stream { first, ..Stream::default() });
+        streams
+    }
+
+    fn stream(&self, from: From) -> Stream {
+        let ([first, end], known) = match from {
+            From::Caller => (self.forth, self.known),
+            From::Callee => (self.back, self.known >> BACK),
+        };
+        let of = |bit, number| (known & bit != 0).then_some(u32::from_ne_bytes(number));
+        Stream { first: of(FIRST, first), end: of(END, end), fin: known & FIN != 0 }
+    }
+
+    fn put(&mut self, from: From, Stream { first, end, fin }: Stream) {
+        let bit = |bit, there| if there { bit } else { 0 };
+        let known = bit(FIRST, first.is_some()) | bit(END, end.is_some()) | bit(FIN, fin);
+        let (numbers, shift) = match from {
+            From::Caller => (&mut self.forth, 0),
+            From::Callee => (&mut self.back, BACK),
+        };
+        *numbers = [first, end].map(|number| number.unwrap_or_default().to_ne_bytes());
+        self.known = self.known & !((FIRST | END | FIN) << shift) | known << shift;
     }
 
     /// It was seen how they began.
     pub(super) fn are_known(&self) -> bool {
-        self.forth.first.is_some() && self.back.first.is_some()
+        [From::Caller, From::Callee].iter().all(|from| self.stream(*from).first.is_some())
+    }
+
+    fn have_timestamps(&self) -> bool {
+        self.known & TIMESTAMPED != 0
     }
 
     /// Notes one that ends the connection, or tries to.
     pub(super) fn seen(&mut self, from: From, segment: &Segment) {
-        if self.timestamps && !segment.timestamps {
+        if self.have_timestamps() && !segment.timestamps {
             let bare = match from {
                 From::Caller => &mut self.bare.0,
                 From::Callee => &mut self.bare.1,
@@ -84,34 +135,28 @@ impl Streams {
 
     /// Notes a FIN. True: both sides have sent one.
     pub(super) fn finished(&mut self, from: From, segment: &Segment) -> bool {
-        let stream = match from {
-            From::Caller => &mut self.forth,
-            From::Callee => &mut self.back,
-        };
-        (stream.end, stream.fin) = (Some(segment.sequence.wrapping_add(segment.payload)), true);
-        self.forth.fin && self.back.fin
+        let end = Some(segment.sequence.wrapping_add(segment.payload));
+        self.put(from, Stream { end, fin: true, ..self.stream(from) });
+        self.stream(from.other()).fin
     }
 
     /// Notes a RST. It has the number after the last octet of its sender, and perhaps that of what its sender
     /// has received.
     pub(super) fn reset(&mut self, from: From, segment: &Segment) {
-        let (own, other) = match from {
-            From::Caller => (&mut self.forth, &mut self.back),
-            From::Callee => (&mut self.back, &mut self.forth),
-        };
+        let (own, other) = (self.stream(from), self.stream(from.other()));
         if !own.fin {
-            own.end = Some(segment.sequence);
+            self.put(from, Stream { end: Some(segment.sequence), ..own });
         }
         if !other.fin {
             // After its FIN the number is one more, and the FIN was seen.
-            other.end = segment.acknowledgement;
+            self.put(from.other(), Stream { end: segment.acknowledgement, ..other });
         }
     }
 
     /// The octets, with what connection tracking has counted if that was asked. It may have forgotten since it was asked
     /// before: then there were `least`.
     pub(super) fn octets(&self, entry: Option<&Entry>, least: (u64, u64)) -> (u64, u64) {
-        let of = |stream: &Stream, counted: Option<(u64, u64)>, bare: u16, least: u64| {
+        let of = |stream: Stream, counted: Option<(u64, u64)>, bare: u8, least: u64| {
             let about = counted.map_or(0, |counted| self.payload(counted, bare)).max(least);
             match (stream.first, stream.end) {
                 (Some(first), Some(end)) => {
@@ -124,16 +169,19 @@ impl Streams {
             }
         };
         (
-            of(&self.forth, entry.map(|e| e.forth), self.bare.0, least.0),
-            of(&self.back, entry.map(|e| e.back), self.bare.1, least.1),
+            of(self.stream(From::Caller), entry.map(|e| e.forth), self.bare.0, least.0),
+            of(self.stream(From::Callee), entry.map(|e| e.back), self.bare.1, least.1),
         )
     }
 
     /// Octets of payload in so many packets with so many octets, so many of which are without timestamps.
-    fn payload(&self, (packets, octets): (u64, u64), without: u16) -> u64 {
-        let bare = if self.v4 { HEADERS_V4 } else { HEADERS_V6 };
-        let (each, syn) =
-            if self.timestamps { (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS) } else { (bare, SYN_OPTIONS) };
+    fn payload(&self, (packets, octets): (u64, u64), without: u8) -> u64 {
+        let bare = if self.known & V4 != 0 { HEADERS_V4 } else { HEADERS_V6 };
+        let (each, syn) = if self.have_timestamps() {
+            (bare + TIMESTAMPS, SYN_WITH_TIMESTAMPS)
+        } else {
+            (bare, SYN_OPTIONS)
+        };
         let headers = packets.saturating_mul(each).saturating_sub(u64::from(without) * TIMESTAMPS);
         octets.saturating_sub(headers).saturating_sub(syn)
     }

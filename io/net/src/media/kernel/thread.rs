@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::super::EngineConfig;
 use super::super::post::Reports;
 use super::super::regroup::Dock;
+use super::super::slim;
 use super::desk::{Desk, Taken};
 use super::kept::Kept;
 use super::sessions::{Outcome, Sessions, Tracking};
@@ -92,18 +93,25 @@ struct Connections {
 impl Connections {
     /// All connections.
     fn all(&mut self) -> Result<HashMap<Key, Vec<Entry>>, Error> {
-        self.flush();
         let mut all: HashMap<Key, Vec<Entry>> = HashMap::new();
-        if let Some(conntrack) = &mut self.conntrack {
-            conntrack.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
-        }
+        self.each(&mut |entry| all.entry(entry.flow.key()).or_default().push(entry))?;
         Ok(all)
+    }
+
+    /// Hands over one after the other.
+    fn each(&mut self, take: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+        self.flush();
+        match &mut self.conntrack {
+            Some(conntrack) => conntrack.each(take),
+            None => Ok(()),
+        }
     }
 }
 
 impl Tracking for Connections {
     fn expect(&mut self, flows: &[Flow]) {
         self.known.clear();
+        slim::map(&mut self.known);
         let Some(conntrack) = self.conntrack.as_mut().filter(|_| flows.len() > 1) else { return };
         match conntrack.get_all(flows) {
             Ok(found) => self.known.extend(flows.iter().copied().zip(found)),
@@ -168,6 +176,9 @@ impl Tracking for Connections {
             tracing::debug!(%error, "a peer cannot be told that its connection is over");
         }
         told.clear();
+        slim::list(loosened);
+        slim::list(forgotten);
+        slim::list(told);
     }
 }
 
@@ -276,6 +287,7 @@ impl Thread {
             for (owner, order) in orders.drain(..) {
                 self.order(owner, order, now);
             }
+            slim::list(&mut orders);
             self.connections.expect(&[]);
             self.on_time(now);
             self.commit();
@@ -380,13 +392,17 @@ impl Thread {
             self.count();
             return;
         }
-        match self.connections.all() {
-            Ok(all) => {
-                let Self { sessions, connections, out, .. } = self;
-                sessions.audit(&all, began, std::mem::take(&mut self.lost), connections, out);
+        let Self { sessions, connections, out, .. } = self;
+        let mut look = sessions.begin_look(began, self.lost);
+        // One after the other: of a hundred thousand a list would be as large as all that is kept of them.
+        match connections.each(&mut |entry| sessions.look_at(&entry, &mut look, out)) {
+            Ok(()) => {
+                self.lost = false;
+                sessions.end_look(look, connections, out);
             }
             Err(error) => tracing::warn!(%error, "connections cannot be audited"),
         }
+        connections.found = None;
         self.count();
         let now = Instant::now();
         let took = now.saturating_duration_since(began);

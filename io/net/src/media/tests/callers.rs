@@ -38,7 +38,7 @@ fn reset(stream: TcpStream) {
 /// The other end has closed, in whichever way.
 fn is_sent_away(mut stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(SOON)).unwrap();
-    match stream.read(&mut [0]) {
+    match stream.read_on(&mut [0]) {
         Ok(octets) => octets == 0,
         Err(error) => error.kind() != ErrorKind::WouldBlock,
     }
@@ -410,7 +410,7 @@ fn a_rate_holds_over_seconds_and_nothing_is_lost() {
         scope.spawn(|| relay.caller.write_all(&octets).unwrap());
         let mut buffer = vec![0; 64 * 1024];
         while got.len() < octets.len() {
-            let read = relay.callee.read(&mut buffer).unwrap();
+            let read = relay.callee.read_on(&mut buffer).unwrap();
             got.extend_from_slice(&buffer[..read]);
             // What the burst let through at once is not what is measured.
             if begun.is_none() && got.len() >= 100_000 {

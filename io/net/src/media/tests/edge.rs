@@ -8,6 +8,7 @@ use carnet_tls::{
 };
 
 use super::*;
+use crate::patient::patiently;
 
 /// A terminal with a certificate of its own.
 struct Terminal {
@@ -101,7 +102,7 @@ impl Engine {
 fn read_all(socket: &mut CertificateSocket<TcpStream>) -> std::io::Result<Vec<u8>> {
     let (mut all, mut buffer) = (Vec::new(), vec![0; 20_000]);
     loop {
-        match socket.read(&mut buffer)? {
+        match patiently(|| socket.read(&mut buffer))? {
             0 => return Ok(all),
             octets => all.extend_from_slice(&buffer[..octets]),
         }
@@ -130,7 +131,7 @@ fn a_terminal_in_tls_talks_to_a_core_without() {
         assert_eq!(&got, b"MSRP up");
         core.write_all(b"MSRP down").unwrap();
         let mut got = [0; 64];
-        assert_eq!(caller.read(&mut got).unwrap(), 9);
+        assert_eq!(patiently(|| caller.read(&mut got)).unwrap(), 9);
         assert_eq!(&got[..9], b"MSRP down");
         // Each direction ends for itself, after all data.
         write_all(&mut caller, b"last words");
@@ -214,7 +215,7 @@ fn a_wrong_certificate_is_answered_with_bad_certificate() {
         let calling = thread::spawn(move || {
             let mut socket = terminal.call(door, &gateway)?;
             // In TLS 1.3 a client hears of it when it reads.
-            socket.read(&mut [0; 64]).map(|_| ()).map_err(Error::of_stream)
+            patiently(|| socket.read(&mut [0; 64])).map(|_| ()).map_err(Error::of_stream)
         });
         access.engine.established(access.a);
         if late {
@@ -242,13 +243,13 @@ fn nothing_passes_before_the_fingerprint_is_known() {
             let mut socket = terminal.call(door, &gateway).unwrap();
             write_all(&mut socket, b"early");
             let mut got = [0; 64];
-            let octets = socket.read(&mut got).unwrap();
+            let octets = patiently(|| socket.read(&mut got)).unwrap();
             got[..octets].to_vec()
         });
         let mut core = access.core();
         core.write_all(b"held").unwrap();
         core.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        assert!(core.read(&mut [0; 64]).is_err(), "something passed");
+        assert!(core.read_on(&mut [0; 64]).is_err(), "something passed");
         let held = access.engine.measure(access.a);
         assert_eq!((held.octets_received, held.octets_sent), (0, 0));
         access.engine.nothing_like(|event| matches!(event, Event::Sealed { .. }));
@@ -271,11 +272,14 @@ fn a_pinhole_for_tls_passes_nothing_in_the_open() {
     caller.write_all(b"MSRP in the open").unwrap();
     let mut core = access.core();
     core.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(core.read(&mut [0; 64]).is_err(), "it passed");
+    assert!(core.read_on(&mut [0; 64]).is_err(), "it passed");
     // Once it does, this is no TLS. It was perhaps not the peer, who comes next.
     let terminal = Terminal::new(Versions::Both);
     access.expect(TlsRole::Server, &[&terminal.fingerprint]);
-    assert!(!matches!(caller.read(&mut [0; 64]), Ok(octets) if octets > 7), "more than an alert");
+    assert!(
+        !matches!(patiently(|| caller.read(&mut [0; 64])), Ok(octets) if octets > 7),
+        "more than an alert"
+    );
     let mut caller = terminal.call(access.door, &access.gateway.clone()).unwrap();
     access.sealed();
     write_all(&mut caller, b"sealed");
@@ -368,7 +372,7 @@ fn resets_pass_both_ways() {
             drop(core);
             assert_eq!(access.engine.closed(access.b), Cause::Reset);
             let mut caller = caller;
-            assert!(caller.read(&mut [0; 9]).is_err());
+            assert!(patiently(|| caller.read(&mut [0; 9])).is_err());
         } else {
             linger(caller.get_ref());
             drop(caller);
@@ -443,7 +447,7 @@ fn an_association_goes_along_to_another_loop() {
         core.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"there");
         core.write_all(b"back").unwrap();
-        assert_eq!(caller.read(&mut [0; 9]).unwrap(), 4);
+        assert_eq!(patiently(|| caller.read(&mut [0; 9])).unwrap(), 4);
         (access.a, access.b) = (a, b);
     }
 }

@@ -44,7 +44,7 @@ fn relays(engine: &mut Engine, count: usize) -> Vec<Relay> {
 fn drain(mut stream: &TcpStream) -> usize {
     let (mut octets, mut room) = (0, [0; 64 * 1024]);
     loop {
-        match stream.read(&mut room) {
+        match stream.read_on(&mut room) {
             Ok(0) => panic!("it ended"),
             Ok(more) => octets += more,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return octets,

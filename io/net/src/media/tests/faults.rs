@@ -143,7 +143,7 @@ fn a_half_close_passes_the_other_way_too() {
     relay.caller.write_all(b"answer").unwrap();
     assert_eq!(read(&mut relay.callee, 6), b"answer");
     drop(relay.caller);
-    assert_eq!(relay.callee.read(&mut [0]).unwrap(), 0);
+    assert_eq!(relay.callee.read_on(&mut [0]).unwrap(), 0);
     assert_eq!(engine.closed(relay.a), Cause::Normal);
     assert_eq!(engine.closed(relay.b), Cause::Normal);
 }

@@ -222,7 +222,7 @@ fn nothing_passes_before_both_paths_are_known() {
         caller.write_all(frame(&format!("msrp://{door}/callees;tcp"), CALLER).as_bytes()).unwrap();
         let (mut callee, _) = listener.accept().unwrap();
         callee.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        assert!(callee.read(&mut [0; 64]).is_err(), "something passed");
+        assert!(callee.read_on(&mut [0; 64]).is_err(), "something passed");
         engine.configure(b, Settings { leg: leg(CALLEE), ..active(remote) });
         callee.set_read_timeout(Some(SOON)).unwrap();
         expect(&mut callee, frame(CALLEE, &format!("msrp://{source}/callers;tcp")).as_bytes());

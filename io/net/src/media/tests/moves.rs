@@ -55,12 +55,12 @@ fn a_connection_goes_along(threads: usize) {
 
     // Who was left alone is connected still, and hears nothing of it.
     relay.callee.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let error = relay.callee.read(&mut [0]).unwrap_err();
+    let error = relay.callee.read_on(&mut [0]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
 
     let counted = engine.release(a);
     assert_eq!((counted.octets_received, counted.octets_sent), (11, 4));
-    assert_eq!(guest.read(&mut [0]).unwrap(), 0);
+    assert_eq!(guest.read_on(&mut [0]).unwrap(), 0);
     assert_eq!(engine.closed(c), Cause::FarSide);
     engine.release(relay.b);
     engine.release(c);
@@ -87,7 +87,7 @@ fn a_door_goes_to_another_loop_and_still_opens() {
     engine.established(a);
     caller.set_read_timeout(Some(SOON)).unwrap();
     engine.release(a);
-    assert_eq!(caller.read(&mut [0]).unwrap(), 0);
+    assert_eq!(caller.read_on(&mut [0]).unwrap(), 0);
     // The port is free, and so is the name in the loop that it left.
     let b = Pinhole { group: 7, ..a };
     engine.send(Command::Reserve { pinhole: b, realm: None, family: None, tls: false });
@@ -120,7 +120,7 @@ fn what_waits_for_a_slow_reader_goes_along() {
     let mut callee = relay.callee;
     while let Ok(octets @ 1..) = {
         let mut piece = [0; 65_536];
-        callee.read(&mut piece).inspect(|octets| first.extend_from_slice(&piece[..*octets]))
+        callee.read_on(&mut piece).inspect(|octets| first.extend_from_slice(&piece[..*octets]))
     } {
         assert!(octets > 0);
     }
@@ -139,7 +139,7 @@ fn parted_pinholes_keep_their_connections() {
     engine.settle(relay.a);
     relay.caller.write_all(b"held").unwrap();
     relay.callee.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    assert!(relay.callee.read(&mut [0]).is_err());
+    assert!(relay.callee.read_on(&mut [0]).is_err());
     engine.send(Command::Join { a: relay.a, b: relay.b });
     relay.callee.set_read_timeout(Some(SOON)).unwrap();
     let mut heard = [0; 4];

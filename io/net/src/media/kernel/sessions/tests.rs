@@ -333,7 +333,11 @@ impl Test {
     fn audits(&mut self, entries: &HashMap<Key, Vec<Entry>>, later: Duration, lost: bool) -> Outcome {
         let mut out = Outcome::default();
         self.tracked.entries = entries.values().flatten().copied().collect();
-        self.sessions.audit(entries, self.now + later, lost, &mut self.tracked, &mut out);
+        let mut look = self.sessions.begin_look(self.now + later, lost);
+        for entry in entries.values().flatten() {
+            self.sessions.look_at(entry, &mut look, &mut out);
+        }
+        self.sessions.end_look(look, &mut self.tracked, &mut out);
         self.settled(out, &[])
     }
 
