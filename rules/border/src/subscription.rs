@@ -8,7 +8,7 @@
 //! `terminated`, or a 481, ends it at once.
 
 use crate::call::Leg;
-use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose};
+use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose, named};
 use crate::flow::Way;
 use crate::forward::{self, Remote, contact_of, route_set};
 use crate::outside::Arrived;
@@ -209,12 +209,14 @@ impl Subscription {
             .ok_or_else(|| Fault::new(480, "the far end gave no address"))?;
         let mut onward = forward::request(message, remote, &leg.contact)?;
         forward::hide_identity(&mut onward, network);
+        let towards = named(&destination);
         let client = core
             .endpoint
             .request(now, onward, destination)
             .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
         let purpose = Purpose::Call(self.key, from);
-        core.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });
+        core.clients
+            .insert(client, Forwarded { purpose, server: key, request: message.clone(), to: towards });
         self.open += 1;
         Ok(())
     }
