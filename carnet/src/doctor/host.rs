@@ -255,9 +255,11 @@ mod tests {
     fn who_wants_sctp_hears_that_there_is_none() {
         let config = |transport: &str| {
             let text = format!(
-                "[conference.c]\ndomain = \"c\"\nlisten = [\"udp:127.0.0.1:5060\"]\n\
-                 control = {{ listen = [\"tcp:127.0.0.1:2944\", \"{transport}:127.0.0.1:2945\"], gateways = [\"g\"] }}\n\
-                 [gateway.g]\nrole = \"trgw\"\ncontrollers = [\"c@tcp:127.0.0.1:2944\", \"c@{transport}:127.0.0.1:2945\"]\n\
+                "[border.c]\nrole = \"ibcf\"\ndomain = \"c\"\n\
+                 control = {{ listen = [\"tcp:127.0.0.1:2944\", \"{transport}:127.0.0.1:2945\"], gateways = [\"h\"] }}\n\
+                 [border.c.network.a]\nlisten = [\"udp:127.0.0.1:5060\"]\n\
+                 [border.c.network.b]\nlisten = [\"udp:127.0.0.1:5061\"]\n\
+                 [gateway.g]\nrole = \"trgw\"\ncontrollers = [\"d@tcp:127.0.0.1:2944\", \"d@{transport}:127.0.0.1:2945\"]\n\
                  [gateway.g.realm.n]\nv4 = \"127.0.0.1\"\nports = \"1-9\"\n"
             );
             carnet_ops::config::parse("x", text, std::path::Path::new("/")).unwrap()
@@ -274,7 +276,7 @@ mod tests {
         let missing = |at: &str| ("sctp-missing", at.to_owned(), "no SCTP".to_owned());
         assert_eq!(
             found("sctp", false),
-            [missing("conference.c.control.listen"), missing("gateway.g.controllers")]
+            [missing("border.c.control.listen"), missing("gateway.g.controllers")]
         );
         assert!(found("sctp", true).is_empty());
         assert!(found("udp", false).is_empty(), "nobody wants it");
