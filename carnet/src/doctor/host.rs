@@ -279,7 +279,7 @@ mod tests {
             [missing("border.c.control.listen"), missing("gateway.g.controllers")]
         );
         assert!(found("sctp", true).is_empty());
-        assert!(found("udp", false).is_empty(), "nobody wants it");
+        assert!(found("tcp", false).is_empty(), "nobody wants it");
     }
 
     #[test]
